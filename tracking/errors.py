@@ -1,0 +1,150 @@
+"""What can go wrong, as one tree. Every boundary translates foreign errors into these, `from exc`.
+
+TrackingError
+ ├── SettingsError              the environment is incomplete or contradicts itself; all problems at once
+ ├── StoreError                 the database
+ │    ├── StoreUnusable         not a database, from a newer version, no permission: a person must act
+ │    └── StoreBusy             locked, full or read-only for now: the same call may work later
+ ├── InvalidSubmission          an order request or file that must not be sent; all problems at once
+ ├── UnknownOrder               no order has this id
+ ├── NotAllowed                 the order's state forbids what was asked
+ ├── CallbackRefused            a webhook call that proves nothing
+ └── ProviderError              the provider's API
+      ├── NotSent               the request surely never reached the provider
+      ├── OutcomeUnknown        it may or may not have been carried out
+      ├── Throttled             429 or 503: wait, then ask again
+      ├── CredentialsRefused    401 after a renewed token, or no token for these credentials
+      ├── AccessDisabled        403: the account may not use the API
+      ├── NotFound              404
+      ├── RequestRejected       400 or 413: the provider names what is wrong
+      ├── InsufficientFunds     422
+      ├── DuplicateOrder        409: the PONumber is taken
+      └── UnreadableAnswer      a 2xx that is not what was asked for
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+class TrackingError(Exception):
+    """The base of everything this package raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with one input: where it is, what it is, what to do."""
+
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message
+
+
+class SettingsError(TrackingError):
+    """The settings cannot be used. `problems` holds all of them, so that one look mends everything."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(str(problem) for problem in problems))
+
+
+class StoreError(TrackingError):
+    """The database did not do what was asked."""
+
+
+class StoreUnusable(StoreError):
+    """The database cannot be used until a person acts; the message says how."""
+
+
+class StoreBusy(StoreError):
+    """The database is locked, full or read-only at the moment; nothing was written."""
+
+
+class InvalidSubmission(TrackingError):
+    """An order request that must not be sent. `problems` names every place."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(str(problem) for problem in self.problems[:5]))
+
+
+class UnknownOrder(TrackingError):
+    """No order has this PONumber or id."""
+
+
+class NotAllowed(TrackingError):
+    """The order's state forbids it; the message says why and what is possible instead."""
+
+
+class CallbackRefused(TrackingError):
+    """A webhook call that proves nothing. The reason is for the operators, never for the caller."""
+
+
+class ProviderError(TrackingError):
+    """The provider's API did not do what was asked.
+
+    `status` is the HTTP status where there was one. The message never holds a header, a body or an address.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+class NotSent(ProviderError):
+    """The request surely never reached the provider: no connection, or no token to send it with."""
+
+
+class OutcomeUnknown(ProviderError):
+    """It may or may not have been carried out: a timeout, a broken connection, a 5xx."""
+
+
+class Throttled(ProviderError):
+    """The provider asks to wait `retry_after` before the next call."""
+
+    def __init__(self, message: str, *, status: int, retry_after: timedelta) -> None:
+        self.retry_after = retry_after
+        super().__init__(message, status=status)
+
+
+class CredentialsRefused(ProviderError):
+    """No token for these credentials, or a fresh token was refused."""
+
+
+class AccessDisabled(ProviderError):
+    """403: API access is disabled for the account."""
+
+
+class NotFound(ProviderError):
+    """404: the provider does not know it, or does not offer it."""
+
+
+class RequestRejected(ProviderError):
+    """400 or 413: the provider will not take the request as it is; `problems` are its own words."""
+
+    def __init__(self, message: str, *, status: int, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(message, status=status)
+
+
+class InsufficientFunds(ProviderError):
+    """422: the balance does not cover the order. Amounts are in minor units, None where not told."""
+
+    def __init__(self, *, available: int | None, cost: int | None) -> None:
+        self.available = available
+        self.cost = cost
+        super().__init__("the balance does not cover the order", status=422)
+
+
+class DuplicateOrder(ProviderError):
+    """409: the PONumber is taken; `ids` are the orders the provider names, perhaps none."""
+
+    def __init__(self, ids: Sequence[str]) -> None:
+        self.ids = tuple(ids)
+        super().__init__("the PONumber is taken", status=409)
+
+
+class UnreadableAnswer(ProviderError):
+    """A 2xx whose body is not what was asked for: not JSON, too large, another order."""

@@ -1,0 +1,195 @@
+"""TRACKING_* from the environment or `.env`. Reads, checks and masks; opens nothing."""
+
+import contextlib
+import os
+import secrets
+import tempfile
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from tracking.errors import Problem, SettingsError
+
+WEBHOOK_PATH = "/webhooks/fulfillment/"
+MAX_WEBHOOK_ADDRESS = 500
+
+
+class Role(StrEnum):
+    """What a process can do."""
+
+    PAGES = "pages"
+    WEBHOOKS = "webhooks"
+    POLLER = "poller"
+    SENDER = "sender"
+
+
+class Settings(BaseSettings):
+    """Every setting, checked. Build it with `load`, which reports all problems at once."""
+
+    model_config = SettingsConfigDict(env_prefix="TRACKING_", env_file=".env", extra="ignore", frozen=True)
+
+    api_base_url: str | None = Field(None, description="the provider's BASE_URL, without /v1")
+    api_email: str | None = Field(None, description="the Email credential header")
+    api_access_token: SecretStr | None = Field(None, description="the AccessToken credential header")
+    api_max_rate: float = Field(5, gt=0, le=1000, description="calls per second over everything")
+    api_timeout: float = Field(30, gt=0, le=600, description="seconds for one call")
+    database_url: str = Field("sqlite:///data/tracking.db", description="or postgresql+psycopg://...")
+    public_url: str | None = Field(None, description="where the provider reaches us; unset: no webhook is asked for")
+    webhook_secret: SecretStr | None = Field(
+        None, description="one or two, comma separated; unset: made on first start, kept in the data folder"
+    )
+    roles: Annotated[frozenset[Role], NoDecode] = Field(
+        frozenset(Role), description="which of pages, webhooks, poller, sender this process plays"
+    )
+    poll_floor: float = Field(1, ge=0.01, le=3600, description="seconds: shortest wait between two looks at an order")
+    poll_ceiling: float = Field(900, ge=0.01, le=86400, description="seconds: longest wait between two looks")
+    discover_every: float = Field(
+        30, ge=0, le=86400, description="seconds between looks for orders placed elsewhere; 0: never"
+    )
+    order_lines: int = Field(1000, ge=1, le=50_000, description="lines of a CSV that go into one order at the most")
+    sandbox_traffic: float = Field(6, ge=0, le=600, description="orders a minute from elsewhere, embedded sandbox only")
+    sandbox_scenario: str = Field("normal", description="how the embedded sandbox behaves")
+
+    @field_validator("roles", mode="before")
+    @classmethod
+    def _split_roles(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        names = [name.strip().lower() for name in value.split(",") if name.strip()]
+        known = [role.value for role in Role]
+        if wrong := [name for name in names if name not in known]:
+            raise ValueError(f"does not know {', '.join(wrong)}; use some of {', '.join(known)}")
+        if not names:
+            raise ValueError(f"names no role; use some of {', '.join(known)}")
+        return names
+
+    @field_validator("api_base_url", "public_url")
+    @classmethod
+    def _absolute(cls, value: str | None) -> str | None:
+        if value is None or not value.strip():
+            return None
+        parts = urlsplit(value.strip())
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("must be an absolute address such as https://host.example")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("must hold no credentials, query or fragment")
+        return value.strip().rstrip("/").removesuffix("/v1")
+
+    @field_validator("api_email", mode="before")
+    @classmethod
+    def _blank_is_unset(cls, value: Any) -> Any:
+        return None if isinstance(value, str) and not value.strip() else value
+
+    @field_validator("api_access_token", "webhook_secret", mode="before")
+    @classmethod
+    def _blank_secret_is_unset(cls, value: Any) -> Any:
+        return None if isinstance(value, str) and not value.strip() else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_engine(cls, value: str) -> str:
+        if not value.startswith(("sqlite:///", "postgresql+psycopg://")):
+            raise ValueError("must begin with sqlite:/// or postgresql+psycopg://")
+        return value
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _strong_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        parts = [part.strip() for part in value.get_secret_value().split(",")]
+        if not 1 <= len(parts) <= 2 or any(len(part) < 16 for part in parts):
+            raise ValueError("must be one or two secrets of 16 characters or more, comma separated")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        problems = []
+        if self.api_base_url and not (self.api_email and self.api_access_token):
+            problems.append("TRACKING_API_BASE_URL needs TRACKING_API_EMAIL and TRACKING_API_ACCESS_TOKEN beside it")
+        if not self.api_base_url and (self.api_email or self.api_access_token):
+            problems.append("credentials are set, but TRACKING_API_BASE_URL is not: set it, or unset the credentials")
+        if self.poll_floor > self.poll_ceiling:
+            problems.append("TRACKING_POLL_FLOOR is above TRACKING_POLL_CEILING")
+        if self.public_url and len(self.public_url) + len(WEBHOOK_PATH) + 43 > MAX_WEBHOOK_ADDRESS:
+            problems.append("TRACKING_PUBLIC_URL is too long: a webhook address holds 500 characters at the most")
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    @property
+    def embedded_sandbox(self) -> bool:
+        """Whether there is no provider to talk to, so that the simulated one is used."""
+        return self.api_base_url is None
+
+    @property
+    def data_folder(self) -> Path:
+        """Where files beside the database live: its folder on SQLite, `data` elsewhere."""
+        if self.database_url.startswith("sqlite:///"):
+            return Path(self.database_url.removeprefix("sqlite:///")).parent
+        return Path("data")
+
+    def webhook_secrets(self) -> tuple[str, ...]:
+        """The secrets to verify with, the first one also to make addresses with.
+
+        Makes and keeps one (mode 600) where none is set, so that addresses survive a restart.
+
+        Raises:
+            SettingsError: the kept secret cannot be read or written.
+        """
+        if self.webhook_secret is not None:
+            return tuple(part.strip() for part in self.webhook_secret.get_secret_value().split(","))
+        return (_kept_secret(self.data_folder / "webhook.secret"),)
+
+
+def _kept_secret(path: Path) -> str:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            _create(path, secrets.token_urlsafe(32))
+        kept = path.read_text().strip()
+    except OSError as exc:
+        message = f"cannot be kept in {path} ({exc.strerror}): set it, or make the folder writable"
+        raise SettingsError([Problem("TRACKING_WEBHOOK_SECRET", message)]) from exc
+    if len(kept) < 16:
+        raise SettingsError([Problem("TRACKING_WEBHOOK_SECRET", f"{path} holds no secret: delete it for a new one")])
+    return kept
+
+
+def _create(path: Path, text: str) -> None:
+    """Writes the file whole or not at all; of two processes that start together one wins and both read the same."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(name, path)
+    finally:
+        Path(name).unlink()
+
+
+def load(**overrides: Any) -> Settings:
+    """The settings of this process.
+
+    Raises:
+        SettingsError: with every problem, each naming the variable and what to do. Values are never repeated.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as exc:
+        raise SettingsError(_problems(exc)) from None
+
+
+def _problems(error: ValidationError) -> list[Problem]:
+    problems = []
+    for detail in error.errors(include_input=False, include_url=False, include_context=False):
+        where = f"TRACKING_{str(detail['loc'][0]).upper()}" if detail["loc"] else ""
+        message = detail["msg"].removeprefix("Value error, ")
+        problems += [Problem(where, part) for part in message.splitlines()]
+    return problems

@@ -1,0 +1,266 @@
+"""The SQLModel tables. No logic; times are aware and in UTC, money is in minor units.
+
+`from __future__ import annotations` must not stand here: SQLModel reads the annotations while the classes are made.
+"""
+
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from sqlalchemy import JSON, BigInteger, Column, DateTime, Dialect, Index, Integer, Table, UniqueConstraint, text
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Field, SQLModel
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime, kept in UTC on every engine (SQLite has no zones of its own)."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuses a naive time: it could mean any zone."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone cannot be stored")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Gives the zone back."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+BigKey = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _time(*, nullable: bool = True) -> Any:
+    return Field(default=None, sa_column=Column(UtcDateTime, nullable=nullable))
+
+
+def _key() -> Any:
+    return Field(default=None, sa_column=Column(BigKey, primary_key=True, autoincrement=True))
+
+
+def _big(default: int | None = 0) -> Any:
+    return Field(default=default, sa_column=Column(BigInteger, nullable=default is None))
+
+
+_UNFINISHED = text("next_look_at IS NOT NULL")
+_OPEN = text("state NOT IN ('Completed', 'Cancelled', 'Refused')")
+_FLAGGED = text("attention IS NOT NULL AND acknowledged_at IS NULL")
+
+
+class OrderRow(SQLModel, table=True):
+    """One order. The facts of `orders.Order`, then what the console needs to follow it."""
+
+    __tablename__ = "orders"
+    __table_args__ = (
+        Index("ix_orders_due", "next_look_at", sqlite_where=_UNFINISHED, postgresql_where=_UNFINISHED),
+        Index("ix_orders_open", "late_at", sqlite_where=_OPEN, postgresql_where=_OPEN),
+        Index("ix_orders_flagged", "created_at", sqlite_where=_FLAGGED, postgresql_where=_FLAGGED),
+        Index("ix_orders_created", "created_at", "id"),
+        Index("ix_orders_state", "state", "created_at"),
+        Index("ix_orders_provider_created", "provider_created_at"),
+    )
+
+    id: int | None = _key()
+    po_number: str = Field(unique=True)
+    type: str
+    source: str
+    created_at: datetime = _time(nullable=False)
+    state: str
+    submission: str
+    notice: str
+    provider_id: str | None = Field(default=None, unique=True)
+    provider_status: str | None = None
+    units: int = _big()
+    units_fulfilled: int = _big()
+    value_minor: int = _big()
+    cost_minor: int | None = _big(None)
+    currency: str | None = None
+    note: str | None = None
+    actor: str | None = None
+    provider_created_at: datetime | None = _time()
+    accepted_at: datetime | None = _time()
+    last_open_at: datetime | None = _time()
+    completed_after: datetime | None = _time()
+    completed_by: datetime | None = _time()
+    claimed_at: datetime | None = _time()
+    attention: str | None = None
+    acknowledged_at: datetime | None = _time()
+    acknowledged_by: str | None = None
+    acknowledged_why: str | None = None
+
+    batch_id: int | None = Field(default=None, index=True)
+    line_count: int = 0
+    event_count: int = 0
+    looks: int = 0
+    failures: int = 0
+    last_look_at: datetime | None = _time()
+    next_look_at: datetime | None = _time()
+    next_look_why: str | None = None
+    lease_until: datetime | None = _time()
+    lease_owner: str | None = None
+    webhook_look_at: datetime | None = _time()
+    late_at: datetime | None = _time()
+    digest: str | None = None
+    document: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+
+
+class LineRow(SQLModel, table=True):
+    """One line item of an order. Claim data is never kept, only how many units showed it and a digest of the first."""
+
+    __tablename__ = "lines"
+
+    order_id: int = Field(sa_column=Column(BigKey, primary_key=True, autoincrement=False))
+    number: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    product_id: str = Field(index=True)
+    value_minor: int = _big()
+    quantity: int = _big()
+    status: str
+    claims: int = 0
+    provider_line_id: str | None = None
+    external_id: str | None = Field(default=None, index=True)
+    recipient: str | None = Field(default=None, index=True)
+    cost_minor: int | None = _big(None)
+    claim_digest: str | None = None
+
+
+class EventRow(SQLModel, table=True):
+    """One entry of an order's log: append-only, `seq` counts from 1 without a gap in each order."""
+
+    __tablename__ = "events"
+    __table_args__ = (
+        UniqueConstraint("order_id", "seq"),
+        Index("ix_events_learned", "learned_at"),
+        Index("ix_events_kind", "kind", "learned_at"),
+    )
+
+    id: int | None = _key()
+    order_id: int = Field(sa_column=Column(BigKey, nullable=False))
+    seq: int
+    kind: str
+    witness: str
+    happened_at: datetime = _time(nullable=False)
+    learned_at: datetime = _time(nullable=False)
+    changes: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    line_changes: list[dict[str, Any]] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    detail: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+
+
+class OutboxRow(SQLModel, table=True):
+    """What is to be sent: one row for each order, committed before the first byte leaves."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (Index("ix_outbox_due", "done", "next_attempt_at"),)
+
+    order_id: int = Field(sa_column=Column(BigKey, primary_key=True, autoincrement=False))
+    request: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    done: bool = False
+    attempts: int = 0
+    next_attempt_at: datetime = _time(nullable=False)
+    lease_until: datetime | None = _time()
+    lease_owner: str | None = None
+    last_error: str | None = None
+
+
+class CallbackRow(SQLModel, table=True):
+    """One callback as received: accepted, waiting for its order, or refused. Repeats only count up."""
+
+    __tablename__ = "callbacks"
+    __table_args__ = (
+        Index("ix_callbacks_received", "received_at"),
+        Index("ix_callbacks_waiting", "po_number", "outcome"),
+    )
+
+    id: int | None = _key()
+    digest: str | None = Field(default=None, unique=True)
+    received_at: datetime = _time(nullable=False)
+    last_at: datetime = _time(nullable=False)
+    outcome: str
+    reason: str | None = None
+    repeats: int = 0
+    action: str | None = None
+    po_number: str | None = None
+    provider_id: str | None = None
+    stated_at: datetime | None = _time()
+    order_id: int | None = Field(default=None, sa_column=Column(BigKey, index=True))
+    method: str = "POST"
+    size: int = 0
+
+
+class ExchangeRow(SQLModel, table=True):
+    """One call of the provider's API: what was asked, what came, how long it took. Bodies are masked and cut."""
+
+    __tablename__ = "exchanges"
+    __table_args__ = (Index("ix_exchanges_at", "at"), Index("ix_exchanges_order", "order_id", "at"))
+
+    id: int | None = _key()
+    at: datetime = _time(nullable=False)
+    method: str
+    path: str
+    status: int | None = None
+    milliseconds: int = 0
+    outcome: str
+    order_id: int | None = Field(default=None, sa_column=Column(BigKey))
+    request: str | None = None
+    answer: str | None = None
+
+
+class BatchRow(SQLModel, table=True):
+    """One file handed in; its digest tells when the same file comes again."""
+
+    __tablename__ = "batches"
+
+    id: int | None = _key()
+    digest: str = Field(index=True)
+    name: str
+    rows: int
+    orders: int
+    created_at: datetime = _time(nullable=False)
+    actor: str | None = None
+
+
+class CounterRow(SQLModel, table=True):
+    """A running count, changed in the transaction of what it counts.
+
+    `stock`: orders created in `hour` that are in `state` now. `flow`: orders that entered `state` in `hour`.
+    """
+
+    __tablename__ = "counters"
+
+    name: str = Field(primary_key=True)
+    hour: datetime = Field(sa_column=Column(UtcDateTime, primary_key=True))
+    state: str = Field(primary_key=True)
+    orders: int = _big()
+    units: int = _big()
+    value_minor: int = _big()
+
+
+class FactRow(SQLModel, table=True):
+    """A small thing to remember: heartbeats, the catalogue, the balance, how far discovery came."""
+
+    __tablename__ = "facts"
+
+    key: str = Field(primary_key=True)
+    at: datetime = _time(nullable=False)
+    value: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+
+
+def table(model: type[SQLModel]) -> Table:
+    """The Core table behind a model, for statements on hot paths."""
+    return cast("Table", model.__table__)  # type: ignore[attr-defined]  # SQLModel makes it in its metaclass
+
+
+ORDERS = table(OrderRow)
+LINES = table(LineRow)
+EVENTS = table(EventRow)
+OUTBOX = table(OutboxRow)
+CALLBACKS = table(CallbackRow)
+EXCHANGES = table(ExchangeRow)
+BATCHES = table(BatchRow)
+COUNTERS = table(CounterRow)
+FACTS = table(FactRow)
