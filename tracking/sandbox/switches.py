@@ -1,0 +1,181 @@
+"""The switches of the simulated provider: what it does where the documentation leaves a choice.
+
+Owns the values and the decision which orders a fault hits. Knows nothing of HTTP and keeps no state: the same seed
+and PONumber always give the same answer.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+BadAnswer = Literal["none", "html", "cut", "null", "object", "list", "nan", "wrong-id", "huge"]
+PostFailure = Literal[
+    "none",
+    "500-before",
+    "500-after",
+    "504-before",
+    "504-after",
+    "disconnect-before",
+    "disconnect-after",
+    "slow-before",
+    "slow-after",
+    "cut-after",
+]
+RateLimit = Literal["none", "retry-after", "retry-date", "retry-absurd", "bare"]
+Timestamps = Literal["bare", "zulu", "offset", "fraction", "us"]
+Webhook = Literal["normal", "duplicate", "late", "never", "early", "foreign"]
+
+
+@dataclass(frozen=True)
+class Switches:
+    """One way the provider may behave; the number is the row of the contract's table of unknowns.
+
+    The fields of `ORDER_FIELDS` hit only `share` of the orders. Seconds are divided by the sandbox's speed.
+    """
+
+    name_case: Literal["pascal", "camel"] = "pascal"  # 1
+    expires_in_unit: Literal["seconds", "minutes", "zero", "negative"] = "seconds"  # 2
+    early_401: bool = False  # 2: each token is refused after `early_401_calls` uses
+    early_401_calls: int = 12
+    opaque_token: bool = False  # 2: not a JWT, so without a readable exp
+    error_body: Literal["empty", "json", "html"] = "empty"  # 3
+    conflict_shape: Literal["list", "several", "single", "id", "empty"] = "list"  # 4
+    conflict_compares: Literal["body-blind", "mismatch", "strict"] = "body-blind"  # 5
+    refusal_uses_up: bool = False  # 5: a 422 uses the PONumber up; the next POST gets a 409 without an order
+    list_order: Literal["newest", "oldest"] = "newest"  # 6
+    insert_between_pages: bool = False  # 6
+    list_totals: bool = True  # 6: False leaves Page, PageSize and TotalCount out
+    bounds_inclusive: bool = True  # 6: of startDate and endDate
+    match: Literal["exact", "contains"] = "exact"  # 6: of the text filters of the order list
+    claims_in_list: bool = True  # 6
+    visible_after: float = 0.0  # 6: seconds for which a new order is answered with 404
+    pending_threshold_units: int = 3  # 7: Links and Codes up to here are complete within the 201
+    seconds_base: float = 20.0  # 7
+    seconds_per_unit: float = 2.0  # 7
+    pace: float = 1.0  # 7: multiplies the seconds; 0 completes any order within the 201
+    never: bool = False  # 7: stays Pending for ever
+    unknown_status: bool = False  # 8
+    approval: bool = False  # 8: passes through AwaitingApproval
+    cancelled: bool = False  # 8: ends Cancelled
+    claim_data: Literal["full", "late", "short"] = "full"  # 9: late and short become full in time
+    quantity_above_one: Literal["allow", "refuse"] = "allow"  # 10
+    webhook: Webhook = "normal"  # 11
+    rate_limit: RateLimit = "none"  # 12
+    rate_limit_per_second: int = 3
+    rate_limit_every: int = 15
+    post_failure: PostFailure = "none"  # 13
+    slow_seconds: float = 45.0
+    timestamps: Timestamps = "bare"  # 14
+    cost_null: bool = False  # 15
+    extra_fields: bool = False  # 16
+    numbers_as_strings: bool = False  # 17
+    max_lines: int | None = None  # 17
+    max_lines_status: Literal[400, 413] = 400  # 17
+    balance_available: bool = True  # 18: False answers AccountBalance, Carriers, Status, Brandings with 404
+    rotate_claims: bool = False  # 19
+    regress: bool = False  # 20
+    funds: Literal["ample", "short"] = "ample"  # short: the first POST of an order gets 422
+    access_disabled: bool = False  # 403 for everything but the token
+    token_outage_seconds: float = 0.0  # the token call answers 503 so long, from the start and every `outage_every`
+    outage_seconds: float = 0.0  # the same for every call
+    outage_every: float = 120.0
+    bad_answer: BadAnswer = "none"  # what every `bad_answer_every`-th GET gets with its 200
+    bad_answer_every: int = 4
+    share: float = 1.0
+    blend: tuple[Switches, ...] = ()  # each order takes its own fields from one of these
+
+
+ORDER_FIELDS = (
+    "conflict_compares",
+    "pace",
+    "never",
+    "unknown_status",
+    "approval",
+    "cancelled",
+    "claim_data",
+    "webhook",
+    "post_failure",
+    "rotate_claims",
+    "regress",
+    "funds",
+)
+_DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in fields(Switches)}
+
+NOTE_WORDS: Mapping[str, str] = {
+    "slow": "takes ten times as long to complete",
+    "instant": "is complete within the answer to its POST, whatever its size",
+    "never": "stays Pending for ever",
+    "cancelled": "ends Cancelled",
+    "approval": "waits in AwaitingApproval before it is processed",
+    "unknown-status": "passes through InReview, a status nobody knows",
+    "regress": "is Completed, goes back to Processing once, and completes again",
+    "late-claims": "is Completed while its claim data is still missing",
+    "short-claims": "is Completed while one claim of each line is still missing",
+    "rotating-claims": "shows other claim links each time it is read",
+    "duplicate-webhook": "is announced by three webhooks",
+    "lost-webhook": "is never announced by a webhook",
+    "late-webhook": "is announced five minutes late",
+    "early-webhook": "is announced before it is Completed",
+    "foreign-webhook": "is announced by a webhook that names another order, then by its own",
+    "timeout": "is placed, but its POST is answered with 504 once or twice",
+    "timeout-before": "is answered with 504 once or twice before it is placed",
+    "error": "is placed, but its POST is answered with 500 once or twice",
+    "error-before": "is answered with 500 once or twice before it is placed",
+    "disconnect": "is placed, but the connection breaks before the answer, once or twice",
+    "disconnect-before": "loses its connection once or twice before it is placed",
+    "slow-answer": "is placed, but answered later than a client waits, once or twice",
+    "insufficient-funds": "is refused with 422 at its first POST",
+    "mismatch": "finds its PONumber taken by an order with other contents",
+}
+_NOTE_EFFECTS: Mapping[str, Mapping[str, Any]] = {
+    "slow": {"pace": 10.0},
+    "instant": {"pace": 0.0},
+    "never": {"never": True},
+    "cancelled": {"cancelled": True},
+    "approval": {"approval": True},
+    "unknown-status": {"unknown_status": True},
+    "regress": {"regress": True},
+    "late-claims": {"claim_data": "late"},
+    "short-claims": {"claim_data": "short"},
+    "rotating-claims": {"rotate_claims": True},
+    "duplicate-webhook": {"webhook": "duplicate"},
+    "lost-webhook": {"webhook": "never"},
+    "late-webhook": {"webhook": "late"},
+    "early-webhook": {"webhook": "early"},
+    "foreign-webhook": {"webhook": "foreign"},
+    "timeout": {"post_failure": "504-after"},
+    "timeout-before": {"post_failure": "504-before"},
+    "error": {"post_failure": "500-after"},
+    "error-before": {"post_failure": "500-before"},
+    "disconnect": {"post_failure": "disconnect-after"},
+    "disconnect-before": {"post_failure": "disconnect-before"},
+    "slow-answer": {"post_failure": "slow-after"},
+    "insufficient-funds": {"funds": "short"},
+    "mismatch": {"conflict_compares": "mismatch"},
+}
+
+
+def dice(*key: object) -> random.Random:
+    """A source of chance that gives the same numbers for the same key, in every process."""
+    return random.Random("/".join(map(str, key)))  # noqa: S311 - repeatable chance is the point, nothing is secret
+
+
+def for_order(switches: Switches, seed: int, po_number: str, note: str) -> Switches:
+    """What holds for one order: the scenario's faults if they hit it, and whatever its note asks for."""
+    chosen = dice(seed, "blend", po_number).choice(switches.blend) if switches.blend else switches
+    hit = dice(seed, "share", po_number).random() < chosen.share
+    own = {name: getattr(chosen, name) if hit else _DEFAULTS[name] for name in ORDER_FIELDS}
+    if own["conflict_compares"] == "body-blind" and switches.conflict_compares == "strict":
+        own["conflict_compares"] = "strict"
+    for word in re.findall(r"\[([a-z-]+)\]", note.lower()):
+        own.update(_NOTE_EFFECTS.get(word, {}))
+    return replace(switches, **own)
+
+
+def failing_posts(seed: int, po_number: str) -> int:
+    """How many POSTs of this PONumber a fault may hit before it lets the order through: one or two."""
+    return dice(seed, "failing", po_number).randint(1, 2)
