@@ -1,0 +1,54 @@
+# Everything is set up as it is needed: `make run` and `make test` work in a fresh checkout.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$python; break; fi; done)
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+ARGS ?=
+
+.PHONY: help run test check static bench constraints clean
+
+help: ## say what can be made
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s '|'
+
+$(VENV)/.run: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or say make PYTHON=/path/to/python"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+		{ rm -rf $(VENV); echo "python cannot make a virtual environment (on Debian: apt install python3-venv)"; exit 1; }
+	@echo "setting up $(VENV) (once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	@echo "setting up the tests (once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,dev]'
+	@touch $@
+
+run: $(VENV)/.run ## start the console at http://127.0.0.1:8501
+	@exec $(BIN)/streamlit run dashboard.py $(ARGS)
+
+test: $(VENV)/.test ## run all tests (ARGS="-k name" for some)
+	@tests/browser/find-chromium >/dev/null || true
+	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+static: $(VENV)/.test ## format, lint, types and import contracts, without tests
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+check: static test ## everything CI runs
+
+bench: $(VENV)/.test ## measure speed and memory, as ratios within one run
+	@$(BIN)/python tests/bench.py $(ARGS)
+
+constraints: $(VENV)/.test ## write the installed versions to constraints.txt
+	@{ echo "# Exact versions that the tests ran with. Change them with: make constraints"; \
+		$(BIN)/python -m pip freeze --exclude-editable 2>/dev/null | sort -f; } > constraints.txt
+
+clean: ## remove the virtual environment and all caches, never data
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -1,0 +1,363 @@
+"""Engines, pragmas, transactions and the one writer. Translates driver errors into ours; holds no query.
+
+All writes of a process go through one thread that commits what has gathered in one transaction (group commit): many
+webhooks share one fsync, and each caller gets its answer after the commit. Reads have short connections of their own
+that cannot write.
+"""
+
+import contextlib
+import functools
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from tracking.errors import StoreBusy, StoreError, StoreUnusable
+from tracking.migrations import HEAD
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+BUSY_MILLISECONDS = 5000
+GROUP = 256
+TRIES = 3
+RETRY_STATES = frozenset({"40001", "40P01"})
+
+
+def wal_is_safe(version: tuple[int, int, int]) -> bool:
+    """Whether this SQLite is free of the race at the WAL's reset that can lose committed rows.
+
+    Affected are 3.7.0 to 3.51.2 but for the fixed 3.50.7 and 3.44.6 and their successors; 3.52.0 was withdrawn.
+    """
+    if version == (3, 52, 0):
+        return False
+    fixed_branches = {(3, 50): 7, (3, 44): 6}
+    least = fixed_branches.get((version[0], version[1]))
+    return version >= (3, 51, 3) or (least is not None and version[2] >= least)
+
+
+@dataclass(slots=True)
+class _Job:
+    work: Callable[[Connection], Any]
+    future: Future[Any]
+
+
+class Database:
+    """One store: read connections and one writer thread. Open it with `connect`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.dialect = "sqlite" if url.startswith("sqlite") else "postgresql"
+        self._engine = _engine(url, writes=True)
+        self._readers = _engine(url, writes=False)
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._closed = False
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread.start()
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A short transaction that cannot write.
+
+        Raises:
+            StoreBusy, StoreUnusable: translated from the driver's errors.
+        """
+        with translated(), self._readers.connect() as connection:
+            yield connection
+
+    def submit(self, job: Callable[[Connection], T]) -> Future[T]:
+        """Hands a job to the writer. The future is done after the commit; a failed job has written nothing.
+
+        The job may run more than once and must have no effect outside its connection.
+        """
+        future: Future[T] = Future()
+        with self._lock:
+            if self._closed:
+                future.set_exception(StoreBusy("the store is closed"))
+            else:
+                self._queue.put(_Job(job, future))
+        return future
+
+    def write(self, job: Callable[[Connection], T]) -> T:
+        """`submit`, and wait for it. Never call it on an event loop's thread."""
+        return self.submit(job).result()
+
+    def close(self) -> None:
+        """Finishes what was submitted and lets go of all connections."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._queue.put(None)
+        self._thread.join()
+        self._engine.dispose()
+        self._readers.dispose()
+
+    def _run(self) -> None:
+        connection: Connection | None = None
+        while (jobs := self._gather()) is not None:
+            connection = self._commit(connection, jobs)
+        if connection is not None:
+            connection.close()
+
+    def _gather(self) -> list[_Job] | None:
+        """The jobs that wait, at least one; None at the end."""
+        first = self._queue.get()
+        if first is None:
+            return None
+        jobs = [first]
+        with contextlib.suppress(queue.Empty):
+            while len(jobs) < GROUP:
+                job = self._queue.get_nowait()
+                if job is None:
+                    self._queue.put(None)
+                    break
+                jobs.append(job)
+        return jobs
+
+    def _commit(self, connection: Connection | None, jobs: list[_Job]) -> Connection | None:
+        """Commits the jobs together; where that fails, one by one, so that a bad one harms no other."""
+        jobs = [job for job in jobs if job.future.set_running_or_notify_cancel()]
+        try:
+            connection = connection or self._engine.connect()
+            outcomes = _transaction(connection, jobs)
+        except Exception as exc:  # noqa: BLE001 - the top of the writer's loop: each caller gets its error
+            _drop(connection)
+            if len(jobs) == 1:
+                return self._alone(jobs[0], exc)
+            connection = None
+            for job in jobs:
+                connection = self._alone(job, None, connection)
+            return connection
+        for job, (result, error) in zip(jobs, outcomes, strict=True):
+            _resolve(job, result, error)
+        return connection
+
+    def _alone(self, job: _Job, error: Exception | None, connection: Connection | None = None) -> Connection | None:
+        for _ in range(TRIES):
+            if error is not None and not _worth_another_try(error):
+                break
+            try:
+                connection = connection or self._engine.connect()
+                [(result, failed)] = _transaction(connection, [job])
+            except Exception as exc:  # noqa: BLE001 - as above
+                error = exc
+                _drop(connection)
+                connection = None
+            else:
+                _resolve(job, result, failed)
+                return connection
+        _resolve(job, None, _translate(error) if isinstance(error, SQLAlchemyError) else error)
+        return connection
+
+
+def _transaction(connection: Connection, jobs: list[_Job]) -> list[tuple[Any, Exception | None]]:
+    outcomes: list[tuple[Any, Exception | None]] = []
+    with connection.begin():
+        for job in jobs:
+            try:
+                with connection.begin_nested():
+                    outcomes.append((job.work(connection), None))
+            except SQLAlchemyError:
+                raise
+            except Exception as exc:  # noqa: BLE001 - the job's own error goes to its caller alone
+                outcomes.append((None, exc))
+    return outcomes
+
+
+def _resolve(job: _Job, result: Any, error: Exception | None) -> None:
+    if error is not None:
+        job.future.set_exception(error)
+    else:
+        job.future.set_result(result)
+
+
+def _drop(connection: Connection | None) -> None:
+    if connection is not None:
+        with contextlib.suppress(SQLAlchemyError, sqlite3.Error):
+            connection.invalidate()
+        with contextlib.suppress(SQLAlchemyError, sqlite3.Error):
+            connection.close()
+
+
+def _worth_another_try(error: Exception) -> bool:
+    """A deadlock's victim and a connection that died are tried again; a locked or full store has been waited for."""
+    if not isinstance(error, DBAPIError):
+        return False
+    return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in RETRY_STATES
+
+
+@contextlib.contextmanager
+def translated() -> Generator[None]:
+    """Turns the driver's errors into ours."""
+    try:
+        yield
+    except SQLAlchemyError as exc:
+        raise _translate(exc) from exc
+
+
+def _translate(exc: BaseException) -> StoreError:
+    """The driver's error in words that say what to do; never with the statement's values."""
+    said = str(getattr(exc, "orig", exc)).lower()
+    for sign, error in _SIGNS.items():
+        if sign in said:
+            return error[0](error[1])
+    if isinstance(exc, sa.exc.OperationalError):
+        return StoreBusy("the store does not answer: is the database server running and reachable?")
+    return StoreError(f"the store refused a statement ({type(exc).__name__})")
+
+
+_SIGNS: dict[str, tuple[type[StoreError], str]] = {
+    "database is locked": (StoreBusy, "the database is locked by another process; it is tried again by itself"),
+    "disk is full": (StoreBusy, "the disk is full: make room; work goes on by itself"),
+    "readonly database": (StoreBusy, "the database file is read-only: make it and its folder writable"),
+    "disk i/o error": (StoreBusy, "the disk reports an input/output error: check it; work goes on by itself"),
+    "file is not a database": (
+        StoreUnusable,
+        "the file is not a SQLite database: move it away or set TRACKING_DATABASE_URL to another file",
+    ),
+    "malformed": (StoreUnusable, "the database file is damaged: restore a backup"),
+    "unable to open database file": (
+        StoreUnusable,
+        "the database file cannot be opened: does the folder exist, and may this user write there?",
+    ),
+    "password authentication failed": (StoreUnusable, "the database server refuses the name or password"),
+}
+
+
+def _engine(url: str, *, writes: bool) -> Engine:
+    if not url.startswith("sqlite"):
+        options = {} if writes else {"postgresql_readonly": True}
+        return sa.create_engine(
+            url, hide_parameters=True, pool_pre_ping=True, pool_size=1 if writes else 8, execution_options=options
+        )
+    engine = sa.create_engine(
+        url,
+        hide_parameters=True,
+        connect_args={"timeout": BUSY_MILLISECONDS / 1000, "check_same_thread": False, "isolation_level": None},
+        **({"poolclass": NullPool} if writes else {"pool_size": 8, "max_overflow": 32}),
+    )
+    event.listen(engine, "connect", _set_up_writer if writes else _set_up_reader)
+    event.listen(engine, "begin", _begin_immediate if writes else _begin)
+    return engine
+
+
+def _set_up_writer(connection: sqlite3.Connection, _record: object) -> None:
+    if wal_is_safe(sqlite3.sqlite_version_info[:3]):
+        durability = ["journal_mode=WAL", "synchronous=FULL", "journal_size_limit=67108864"]
+    else:
+        durability = ["journal_mode=DELETE", "synchronous=EXTRA"]
+    for pragma in [f"busy_timeout={BUSY_MILLISECONDS}", *durability, "foreign_keys=ON"]:
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _set_up_reader(connection: sqlite3.Connection, _record: object) -> None:
+    for pragma in (f"busy_timeout={BUSY_MILLISECONDS}", "query_only=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+@functools.lru_cache(maxsize=8)
+def _connected(url: str) -> Database:
+    _prepare(url)
+    return Database(url)
+
+
+def connect(url: str) -> Database:
+    """The process's one Database for this address; on SQLite made and migrated where that is needed.
+
+    Raises:
+        StoreUnusable: not a database, from a newer version, or (PostgreSQL) not migrated yet.
+        StoreBusy: locked, or the server does not answer.
+    """
+    database = _connected(url)
+    if database._closed:  # noqa: SLF001 - the cache must not hand out a closed one
+        _connected.cache_clear()
+        database = _connected(url)
+    return database
+
+
+def _prepare(url: str) -> None:
+    if url.startswith("sqlite:///"):
+        folder = Path(url.removeprefix("sqlite:///")).parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise StoreUnusable(f"the folder {folder} cannot be made ({exc.strerror})") from exc
+        migrate(url)
+        return
+    if (found := revision(url)) != HEAD:
+        raise StoreUnusable(f"the store is at revision {found or 'none'}, this version needs {HEAD}: run migrate")
+
+
+def revision(url: str) -> str | None:
+    """The revision the store is at, None for an empty one."""
+    engine = _engine(url, writes=False)
+    try:
+        with translated(), engine.connect() as connection:
+            return _revision(connection)
+    finally:
+        engine.dispose()
+
+
+def _revision(connection: Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+    return found
+
+
+def migrate(url: str) -> str | None:
+    """Brings the store to this version's schema; returns the revision it was at.
+
+    Raises:
+        StoreUnusable: the store is from a newer version, not ours or not a database. It is left as it is.
+        StoreBusy: locked or unreachable.
+    """
+    engine = _engine(url, writes=True)
+    try:
+        with translated(), engine.begin() as connection:
+            before = _revision(connection)
+            if before != HEAD:
+                _check_origin(connection, before)
+                _upgrade(connection)
+            return before
+    finally:
+        engine.dispose()
+
+
+def _check_origin(connection: Connection, before: str | None) -> None:
+    if before is not None and before > HEAD:
+        raise StoreUnusable(f"the store is from a newer version (revision {before}): update this installation")
+    if before is None and sa.inspect(connection).get_table_names():
+        raise StoreUnusable("the database holds tables of another program: set TRACKING_DATABASE_URL to another one")
+
+
+def _upgrade(connection: Connection) -> None:
+    # Alembic takes a fifth of a second to import, and only a store that must change needs it.
+    from alembic import command  # noqa: PLC0415 - see above
+    from alembic.config import Config  # noqa: PLC0415 - see above
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    log.info("migrated revision=%s", HEAD)

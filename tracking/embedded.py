@@ -1,0 +1,73 @@
+"""The sandbox inside our own process, for a console without a provider: no port, no network.
+
+Owns the way between the two: calls reach the sandbox's application directly, its webhooks reach our receiver directly.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+from starlette.types import ASGIApp
+
+from tracking.errors import Problem, SettingsError
+from tracking.sandbox import SCENARIOS, Sandbox
+from tracking.settings import Settings
+
+PUBLIC_URL = "http://console.internal"
+HISTORY_DAYS = 7
+
+
+class _InProcess(httpx.AsyncBaseTransport):
+    """Calls the application; whatever breaks in it looks like a broken connection, as it would over a network."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._transport = httpx.ASGITransport(app, raise_app_exceptions=True)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answers one request.
+
+        Raises:
+            httpx.RemoteProtocolError: the application broke off.
+        """
+        try:
+            return await self._transport.handle_async_request(request)
+        except httpx.HTTPError:
+            raise
+        except Exception as exc:
+            raise httpx.RemoteProtocolError("the connection broke", request=request) from exc
+
+
+class EmbeddedSandbox:
+    """A sandbox with a week of history and a trickle of orders from elsewhere, in `sandbox.db` in the data folder.
+
+    Args:
+        settings: the scenario, the traffic, and where the file goes.
+        receiver: our own application; the sandbox's webhooks are delivered to it.
+    """
+
+    def __init__(self, settings: Settings, receiver: ASGIApp) -> None:
+        if settings.sandbox_scenario not in SCENARIOS:
+            names = ", ".join(SCENARIOS)
+            raise SettingsError([Problem("TRACKING_SANDBOX_SCENARIO", f"must be one of {names}")])
+        self._path = settings.data_folder / "sandbox.db"
+        self._settings = settings
+        self._receiver = receiver
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[httpx.AsyncBaseTransport]:
+        """The transport that leads to the sandbox, while it works."""
+        Path(self._path).parent.mkdir(parents=True, exist_ok=True)
+        async with httpx.AsyncClient(transport=_InProcess(self._receiver), timeout=10) as webhooks:
+            sandbox = Sandbox(
+                self._path,
+                scenario=self._settings.sandbox_scenario,
+                traffic=self._settings.sandbox_traffic,
+                history_days=HISTORY_DAYS,
+                webhook_client=webhooks,
+            )
+            try:
+                async with sandbox.running():
+                    yield _InProcess(sandbox.app)
+            finally:
+                sandbox.close()

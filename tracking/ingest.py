@@ -1,0 +1,362 @@
+"""The one way an order changes.
+
+An observation goes in, and in one transaction the log, the row, the counters and the due time say what it means.
+Repeats change nothing. Every function is a step of a job that `Database` commits.
+"""
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from tracking import store
+from tracking.errors import NotAllowed, UnknownOrder
+from tracking.orders import (
+    Event,
+    Line,
+    Notice,
+    Order,
+    OrderRequest,
+    State,
+    Witness,
+    allowed,
+    apply,
+    begin,
+    is_open,
+    is_terminal,
+)
+from tracking.rules import (
+    Announced,
+    Answered,
+    Asked,
+    Looked,
+    Noted,
+    Observation,
+    Requested,
+    interpret,
+    pair,
+    wants_following,
+)
+from tracking.schedule import WEBHOOK_SPACING, Policy, late_after, next_follow, next_look
+from tracking.wire import Callback, Shown
+
+DOCUMENT_LINES_KEPT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """What due times are made of."""
+
+    policy: Policy
+    rng: random.Random
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What became of a callback: accepted, repeated, waiting or refused."""
+
+    outcome: str
+    reason: str | None = None
+
+
+def place(
+    connection: Connection,
+    request: OrderRequest,
+    *,
+    source: str,
+    actor: str | None,
+    now: datetime,
+    batch_id: int | None = None,
+) -> int:
+    """Commits the intent to order: the order in state Queued and its outbox row. Returns the order's row id.
+
+    Raises:
+        NotAllowed: an order with this PONumber exists.
+    """
+    if store.find(connection, po_number=request.po_number, with_lines=False) is not None:
+        raise NotAllowed(f"an order with PONumber {request.po_number} exists; it is left as it is")
+    seen = Requested(request.type, source, request.units, request.value_minor, request.lines, request.note)
+    observation = Observation(Witness.US, now, now, seen, actor)
+    order_id = _begin(connection, request.po_number, observation, request.lines, now, {"batch_id": batch_id}).id
+    store.queue(connection, order_id, request.document, now)
+    return order_id
+
+
+def observe(
+    connection: Connection,
+    order_id: int,
+    observation: Observation,
+    planner: Planner,
+    *,
+    shown: Shown | None = None,
+) -> Order:
+    """What was seen of an order that is stored. Returns the order as it is now known.
+
+    Raises:
+        UnknownOrder: there is no such order.
+    """
+    needs_lines = isinstance(observation.seen, Answered) or shown is not None
+    kept = store.find(connection, order_id=order_id, with_lines=needs_lines)
+    if kept is None:
+        raise UnknownOrder(f"no order has the row id {order_id}")
+    return _observe(connection, kept, observation, planner, shown)
+
+
+def discover(
+    connection: Connection, shown: Shown, started_at: datetime, now: datetime, planner: Planner
+) -> tuple[Order, bool]:
+    """An order that a list showed: a look at one we know, or one that somebody placed elsewhere.
+
+    Returns the order as it is now known, and whether it is new here.
+    """
+    snapshot = shown.snapshot
+    kept = store.find(connection, provider_id=snapshot.provider_id, with_lines=False)
+    if kept is not None and kept.row["digest"] == shown.digest:
+        unchanged = Observation(Witness.POLL, started_at, now, Looked(None, via="list"))
+        order = _observe(connection, kept, unchanged, planner, None) if is_open(kept.order.state) else kept.order
+        return order, False
+    observation = Observation(Witness.POLL, started_at, now, Looked(snapshot, via="list"))
+    po_number = snapshot.po_number or snapshot.provider_id
+    kept = kept or store.find(connection, po_number=po_number, with_lines=False)
+    if kept is not None:
+        kept = replace(kept, order=replace(kept.order, lines=store.lines_of(connection, kept.id)))
+        if is_terminal(kept.order.state) and not interpret(kept.order, po_number, observation):
+            return kept.order, False
+        return _observe(connection, kept, observation, planner, shown), False
+    blank = tuple(_untouched(line) for line in snapshot.lines)
+    kept = _begin(connection, po_number, observation, blank, now, {})
+    return _observe(connection, kept, observation, planner, shown), True
+
+
+def announce(connection: Connection, callback: Callback, size: int, now: datetime, planner: Planner) -> Announcement:
+    """A callback whose address was proven: a claim that makes a known order due, kept for an unknown one."""
+    values = {
+        "digest": callback.digest,
+        "outcome": "accepted",
+        "action": callback.action,
+        "po_number": callback.po_number,
+        "provider_id": callback.provider_id,
+        "stated_at": callback.stated_at,
+        "size": size,
+    }
+    callback_id, repeats = store.record_callback(connection, values, now)
+    kept = _announced_order(connection, callback)
+    if kept is None:
+        store.settle_callback(connection, callback_id, outcome="waiting", order_id=None)
+        return Announcement("waiting" if not repeats else "repeated")
+    return _announce(connection, kept, callback_id, repeats, callback.provider_id, now, planner)
+
+
+def _announced_order(connection: Connection, callback: Callback) -> store.Kept | None:
+    if callback.po_number is not None:
+        return store.find(connection, po_number=callback.po_number, with_lines=False)
+    return store.find(connection, provider_id=callback.provider_id, with_lines=False)
+
+
+def _announce(
+    connection: Connection,
+    kept: store.Kept,
+    callback_id: int,
+    repeats: int,
+    provider_id: str | None,
+    now: datetime,
+    planner: Planner,
+) -> Announcement:
+    foreign = bool(provider_id and kept.order.provider_id and provider_id != kept.order.provider_id)
+    reason = "it names another order than its address" if foreign else None
+    outcome = "refused" if foreign else "accepted"
+    store.settle_callback(connection, callback_id, outcome=outcome, order_id=kept.id, reason=reason)
+    if not (foreign and repeats):
+        observation = Observation(Witness.WEBHOOK, now, now, Announced(provider_id, repeats))
+        _observe(connection, kept, observation, planner, None)
+    return Announcement(outcome if not repeats or foreign else "repeated", reason)
+
+
+def ask(connection: Connection, order_id: int, *, what: str, actor: str | None, now: datetime) -> None:
+    """A person asks to look at the order now ("check") or to send it again under the same PONumber ("resend").
+
+    Raises:
+        UnknownOrder: there is no such order.
+        NotAllowed: the order's state forbids it.
+    """
+    kept = _existing(connection, order_id)
+    if refusal := allowed(kept.order.state, kept.order.provider_id)[what]:
+        raise NotAllowed(refusal)
+    beside: dict[str, Any] = {}
+    if what == "check":
+        beside = {"next_look_at": now, "next_look_why": "asked for by a person"}
+    elif not store.requeue(connection, order_id, now):
+        raise NotAllowed("this order was not placed here; it cannot be sent again")
+    _append(connection, kept, Observation(Witness.PERSON, now, now, Asked(what), actor), beside)
+
+
+def note(
+    connection: Connection, order_id: int, *, text: str, actor: str | None, now: datetime, acknowledges: bool
+) -> None:
+    """A person writes something down; with `acknowledges` the order no longer asks for a person.
+
+    Raises:
+        UnknownOrder: there is no such order.
+        NotAllowed: the text is empty.
+    """
+    if not text.strip():
+        raise NotAllowed("a reason is needed: who reads this later wants to know why")
+    seen = Noted(text.strip()[:500], acknowledges)
+    _append(connection, _existing(connection, order_id), Observation(Witness.PERSON, now, now, seen, actor), {})
+
+
+def _existing(connection: Connection, order_id: int) -> store.Kept:
+    kept = store.find(connection, order_id=order_id, with_lines=False)
+    if kept is None:
+        raise UnknownOrder("no such order")
+    return kept
+
+
+def _untouched(line: Line) -> Line:
+    """The line as it was when it was ordered: what it shows now arrives as a change, so that the log holds it."""
+    return replace(line, status=State.PENDING.value, claims=0, cost_minor=None, claim_digest=None)
+
+
+def _begin(
+    connection: Connection,
+    po_number: str,
+    observation: Observation,
+    lines: tuple[Line, ...],
+    now: datetime,
+    beside: Mapping[str, Any],
+) -> store.Kept:
+    [first] = interpret(None, po_number, observation)
+    order = replace(begin(first), lines=lines)
+    late = {"late_at": order.created_at + late_after(order.type, order.units)}
+    order_id = store.add_order(connection, order, first, late | dict(beside))
+    kept = store.find(connection, order_id=order_id)
+    if kept is None:
+        raise UnknownOrder(f"{po_number} vanished while it was stored at {now}")
+    return kept
+
+
+def _append(
+    connection: Connection, kept: store.Kept, observation: Observation, beside: Mapping[str, Any]
+) -> tuple[Order, list[Event]]:
+    events = interpret(kept.order, kept.order.po_number, observation)
+    after = list(_fold(kept.order, events))
+    store.save(connection, kept, after, events, beside)
+    return (after[-1] if after else kept.order), events
+
+
+def _fold(order: Order, events: Iterable[Event]) -> Iterable[Order]:
+    for event in events:
+        order = apply(order, event)
+        yield order
+
+
+def _observe(
+    connection: Connection, kept: store.Kept, observation: Observation, planner: Planner, shown: Shown | None
+) -> Order:
+    events = interpret(kept.order, kept.order.po_number, observation)
+    after = list(_fold(kept.order, events))
+    order = after[-1] if after else kept.order
+    beside = _plan(kept, order, observation, planner)
+    if shown is not None and order.provider_id == shown.snapshot.provider_id:
+        beside |= {"digest": shown.digest, "document": _shortened(shown.document)}
+        store.annotate_lines(connection, kept.id, _annotations(order.lines, shown.snapshot.lines))
+    if order.provider_id is not None and kept.order.provider_id is None and order.accepted_at is not None:
+        beside["late_at"] = order.accepted_at + late_after(order.type, order.units)
+    store.save(connection, kept, after, events, beside)
+    became_known = kept.order.provider_id is None or kept.row["event_count"] == 1
+    if order.provider_id is not None and became_known:
+        order = _adopt_waiting(connection, kept.id, order, observation.learned_at, planner)
+    return order
+
+
+def _adopt_waiting(connection: Connection, order_id: int, order: Order, now: datetime, planner: Planner) -> Order:
+    """Callbacks that came before their order find it now."""
+    for waiting in store.waiting_callbacks(connection, order.po_number):
+        kept = store.find(connection, order_id=order_id, with_lines=False)
+        if kept is not None:
+            _announce(connection, kept, waiting["id"], 0, waiting["provider_id"], now, planner)
+            order = replace(order, notice=Notice.CLAIMED.value) if is_open(order.state) else order
+    return order
+
+
+def _shortened(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The provider's document without its lines where they are many: each is kept in a row of its own."""
+    return {
+        name: value
+        for name, value in document.items()
+        if not (isinstance(value, list) and len(value) > DOCUMENT_LINES_KEPT)
+    }
+
+
+def _annotations(known: Sequence[Line], shown: Sequence[Line]) -> list[dict[str, Any]]:
+    """The provider's line ids and the digests of the first claim data, where they were not known yet."""
+    notes = []
+    for line, now in pair(known, shown):
+        note: dict[str, Any] = {}
+        if line.provider_line_id is None and now.provider_line_id is not None:
+            note["provider_line_id"] = now.provider_line_id
+        if line.claim_digest is None and now.claim_digest is not None:
+            note["claim_digest"] = now.claim_digest
+        if note:
+            notes.append({"number": line.number, **note})
+    return notes
+
+
+def _plan(kept: store.Kept, order: Order, observation: Observation, planner: Planner) -> dict[str, Any]:
+    """When to look again, and why; empty where the observation says nothing about that."""
+    now = observation.learned_at
+    match observation.seen:
+        case Looked():
+            looked = {
+                "looks": kept.row["looks"] + 1,
+                "failures": 0,
+                "last_look_at": now,
+                "lease_owner": None,
+                "lease_until": None,
+            }
+            return looked | _next_look(order, now, planner)
+        case Answered() if order.provider_id is not None and _expects_confirmation(order):
+            return {"next_look_at": now, "next_look_why": "said to be done already; a look confirms it"}
+        case Answered():
+            return _next_look(order, now, planner)
+        case Announced() if order.provider_id is not None and is_open(order.state):
+            return _after_notice(kept, now)
+        case _:
+            return {}
+
+
+def _next_look(order: Order, now: datetime, planner: Planner) -> dict[str, Any]:
+    if order.provider_id is None:
+        return {"next_look_at": None, "next_look_why": None}
+    if is_terminal(order.state):
+        return _next_follow(order, now, planner)
+    age = now - (order.accepted_at or order.created_at)
+    since_notice = now - order.claimed_at if order.claimed_at and order.notice == Notice.CLAIMED else None
+    wait = next_look(planner.policy, order.type, order.units, age, since_notice, planner.rng)
+    why = "announced as done, not confirmed yet" if since_notice is not None else "the wait grows with its age"
+    return {"next_look_at": now + wait, "next_look_why": why}
+
+
+def _expects_confirmation(order: Order) -> bool:
+    return order.state == State.ACCEPTED or order.notice == Notice.CLAIMED
+
+
+def _next_follow(order: Order, now: datetime, planner: Planner) -> dict[str, Any]:
+    ended = {"next_look_at": None, "next_look_why": None}
+    if order.state != State.COMPLETED or (order.lines and not wants_following(order)):
+        return ended
+    wait = next_follow(order.type, now - (order.completed_by or now), planner.rng)
+    return ended if wait is None else {"next_look_at": now + wait, "next_look_why": "its lines may still change"}
+
+
+def _after_notice(kept: store.Kept, now: datetime) -> dict[str, Any]:
+    """A notice makes the order due at once, but no more than one look in 30 seconds comes from notices."""
+    last = kept.row["webhook_look_at"]
+    due = now if last is None else max(now, last + WEBHOOK_SPACING)
+    planned = kept.row["next_look_at"]
+    if planned is not None and planned <= due:
+        return {}
+    return {"next_look_at": due, "next_look_why": "announced as done by the webhook", "webhook_look_at": due}

@@ -1,0 +1,67 @@
+"""What /metrics says, in Prometheus' text form: the running counts of the store. No name of any order or person."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy import Connection, func, select
+
+from tracking.database import Database
+from tracking.tables import CALLBACKS, COUNTERS, FACTS, ORDERS, OUTBOX
+
+
+def exposition(database: Database, now: datetime) -> bytes:
+    """The metrics of the store as they are now.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    registry = CollectorRegistry(auto_describe=False)
+    with database.read() as connection:
+        registry.register(_Gathered(list(_families(connection, now))))
+    text: bytes = generate_latest(registry)
+    return text
+
+
+class _Gathered(Collector):
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        """What was gathered."""
+        return self._families
+
+
+def _families(connection: Connection, now: datetime) -> Iterable[Metric]:
+    orders = GaugeMetricFamily("tracking_orders", "Orders by the state they are in", labels=["state"])
+    units = GaugeMetricFamily("tracking_units", "Cards by the state of their order", labels=["state"])
+    for name, counted, cards in _totals(connection, "stock"):
+        orders.add_metric([name], counted)
+        units.add_metric([name], cards)
+    entered = CounterMetricFamily("tracking_entered", "Orders that entered the state", labels=["state"])
+    for name, counted, _ in _totals(connection, "flow"):
+        entered.add_metric([name], counted)
+    callbacks = GaugeMetricFamily("tracking_callbacks", "Callbacks kept, by what became of them", labels=["outcome"])
+    kept = select(CALLBACKS.c.outcome, func.count()).group_by(CALLBACKS.c.outcome)
+    for outcome, counted in connection.execute(kept):
+        callbacks.add_metric([outcome], counted)
+    due = select(func.count()).where(ORDERS.c.next_look_at.is_not(None), ORDERS.c.next_look_at <= now)
+    waiting = select(func.count()).select_from(OUTBOX).where(OUTBOX.c.done.is_(False))
+    ages = GaugeMetricFamily("tracking_fact_age_seconds", "Seconds since a thing was last known", labels=["fact"])
+    for key, at in connection.execute(select(FACTS.c.key, FACTS.c.at)):
+        ages.add_metric([key], max((now - at).total_seconds(), 0.0))
+    yield from (orders, units, entered, callbacks, ages)
+    yield _gauge("tracking_looks_due", "Orders whose look is due", connection.execute(due).scalar_one())
+    yield _gauge("tracking_outbox_waiting", "Orders that wait to be sent", connection.execute(waiting).scalar_one())
+
+
+def _gauge(name: str, documentation: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, documentation, value=value)
+
+
+def _totals(connection: Connection, name: str) -> Iterable[tuple[str, int, int]]:
+    totals = select(COUNTERS.c.state, func.sum(COUNTERS.c.orders), func.sum(COUNTERS.c.units))
+    rows = connection.execute(totals.where(COUNTERS.c.name == name).group_by(COUNTERS.c.state))
+    return [(row[0], int(row[1]), int(row[2])) for row in rows]

@@ -1,0 +1,17 @@
+"""Alembic's entry: runs the revisions on the connection that `tracking.database` hands over."""
+
+from alembic import context
+from sqlmodel import SQLModel
+
+import tracking.tables
+
+assert tracking.tables.ORDERS is not None  # noqa: S101 - the import fills SQLModel.metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=SQLModel.metadata,
+    render_as_batch=True,
+    compare_type=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,257 @@
+"""Asks the provider: looks at orders when they are due, and at the list for orders that were placed elsewhere.
+
+Due times live in the store, claimed under a lease, so a restart forgets nothing and two pollers do not ask twice. Where
+several due orders fit on one list page, the page is asked for in place of each of them.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.engine import RowMapping
+
+from tracking import ingest, store
+from tracking.client import Client
+from tracking.database import Database
+from tracking.errors import AccessDisabled, CredentialsRefused, NotFound, ProviderError, Throttled, UnreadableAnswer
+from tracking.ingest import Planner
+from tracking.orders import State, Witness, is_open
+from tracking.rules import Looked, Missing, Observation
+from tracking.schedule import after_failure, covering_pages
+from tracking.wire import Shown
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+CLAIMED_AT_ONCE = 100
+PAGE_SIZES = (50, 10, 1)
+LARGEST_LISTED = 100
+LARGEST_POPULATION = 5000
+LEASE_BEYOND_TIMEOUT = timedelta(seconds=60)
+STOPPED_FOR = timedelta(seconds=60)
+BOUNDS_PADDING = timedelta(seconds=1)
+OVERLAP = timedelta(minutes=5)
+FIRST_DISCOVERY = timedelta(days=30)
+PAGES_AT_MOST = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Due orders to ask for with one call: one by its id, or several by a list page over their creation times."""
+
+    rows: tuple[RowMapping, ...]
+
+
+class Poller:
+    """Claims due orders, asks, and hands what was seen to `ingest`.
+
+    Args:
+        database: the store.
+        client: the provider.
+        planner: makes due times.
+        owner: names this process in leases.
+        lease: how long a claimed order is ours; longer than a call may take.
+        discover_every: between looks at the list for orders placed elsewhere; zero: never.
+        clock: now, aware and in UTC.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        client: Client,
+        planner: Planner,
+        *,
+        owner: str,
+        lease: timedelta,
+        discover_every: timedelta,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._database = database
+        self._client = client
+        self._planner = planner
+        self._owner = owner
+        self._lease = lease + LEASE_BEYOND_TIMEOUT
+        self._discover_every = discover_every
+        self._clock = clock
+
+    async def poll_once(self, now: datetime) -> int:
+        """Looks at what is due; returns how many orders were taken."""
+        works = await self.claim(now)
+        await asyncio.gather(*(self.look(work) for work in works))
+        return sum(len(work.rows) for work in works)
+
+    async def claim(self, now: datetime) -> list[_Work]:
+        """Takes due orders under a lease and groups them into calls."""
+        if not await asyncio.to_thread(self._due, now):
+            return []
+        rows = await self._write(
+            lambda connection: store.claim_due(
+                connection, now, owner=self._owner, lease=self._lease, limit=CLAIMED_AT_ONCE
+            )
+        )
+        return await asyncio.to_thread(self._grouped, rows)
+
+    async def look(self, work: _Work) -> None:
+        """Asks once for the orders and records what was seen; failures are recorded as due times, never raised."""
+        try:
+            if len(work.rows) == 1:
+                await self._look_at_one(work.rows[0])
+            else:
+                await self._look_at_page(work.rows)
+        except ProviderError as exc:
+            await self._failed(work.rows, exc)
+
+    def _due(self, now: datetime) -> bool:
+        with self._database.read() as connection:
+            return store.looks_due(connection, now)
+
+    async def _write(self, job: Callable[[Connection], T]) -> T:
+        return await asyncio.wrap_future(self._database.submit(job))
+
+    def _grouped(self, rows: Sequence[RowMapping]) -> list[_Work]:
+        listed = [row for row in rows if row["provider_created_at"] and row["line_count"] <= LARGEST_LISTED]
+        listed.sort(key=lambda row: row["provider_created_at"])
+        single = [row for row in rows if not row["provider_created_at"] or row["line_count"] > LARGEST_LISTED]
+        works = [_Work((row,)) for row in single]
+        if not listed:
+            return works
+        due = [row["provider_created_at"] for row in listed]
+        with self._database.read() as connection:
+            first, last = due[0] - BOUNDS_PADDING, due[-1] + BOUNDS_PADDING
+            population = store.created_between(connection, first, last, LARGEST_POPULATION + 1)
+        if len(population) > LARGEST_POPULATION:
+            return works + [_Work((row,)) for row in listed]
+        groups = covering_pages(due, population, PAGE_SIZES[0])
+        return works + [_Work(tuple(listed[start:end])) for start, end in groups]
+
+    async def _look_at_one(self, row: RowMapping) -> None:
+        answer = await self._client.order(row["provider_id"], known_digest=row["digest"])
+        shown = answer.shown
+        seen = Looked(shown.snapshot if shown else None)
+        observation = Observation(Witness.POLL, answer.started_at, answer.finished_at, seen)
+        await self._write(
+            lambda connection: ingest.observe(connection, row["id"], observation, self._planner, shown=shown)
+        )
+
+    async def _look_at_page(self, rows: Sequence[RowMapping]) -> None:
+        """One list page for several orders; those it does not settle are asked for one by one."""
+        first = min(row["provider_created_at"] for row in rows) - BOUNDS_PADDING
+        last = max(row["provider_created_at"] for row in rows) + BOUNDS_PADDING
+        try:
+            page = await self._client.orders(page=1, size=PAGE_SIZES[0], start=first, end=last)
+        except UnreadableAnswer:
+            settled: set[str] = set()
+        else:
+            settled = await self._take_in(page.shown, page.started_at, page.finished_at)
+        for row in rows:
+            if row["provider_id"] not in settled:
+                await self.look(_Work((row,)))
+
+    async def _take_in(self, listed: Sequence[Shown], started_at: datetime, finished_at: datetime) -> set[str]:
+        """Records what a list page showed; returns the ids that need no look of their own."""
+
+        def job(connection: Connection) -> set[str]:
+            settled = set()
+            for shown in listed:
+                order, _ = ingest.discover(connection, shown, started_at, finished_at, self._planner)
+                unproven = shown.snapshot.status == State.COMPLETED and is_open(order.state)
+                if not unproven and order.provider_id == shown.snapshot.provider_id:
+                    settled.add(shown.snapshot.provider_id)
+            return settled
+
+        return await self._write(job)
+
+    async def _failed(self, rows: Sequence[RowMapping], error: ProviderError) -> None:
+        now = self._clock()
+        log.info("look failed orders=%d error=%s status=%s", len(rows), type(error).__name__, error.status)
+
+        def job(connection: Connection) -> None:
+            for row in rows:
+                self._postpone(connection, row, error, now)
+
+        await self._write(job)
+
+    def _postpone(self, connection: Connection, row: RowMapping, error: ProviderError, now: datetime) -> None:
+        failures = row["failures"] + 1
+        wait = after_failure(self._planner.policy, failures, self._planner.rng)
+        match error:
+            case Throttled():
+                wait = error.retry_after
+                failures = row["failures"]
+            case CredentialsRefused() | AccessDisabled():
+                wait = STOPPED_FOR
+            case NotFound():
+                missing = Observation(Witness.POLL, now, now, Missing())
+                ingest.observe(connection, row["id"], missing, self._planner)
+        values = {"failures": failures, "next_look_at": now + wait, "lease_owner": None, "lease_until": None}
+        store.set_beside(connection, row["id"], values | {"next_look_why": "the last look brought no answer"})
+
+    # Discovery
+
+    async def discover_due(self, now: datetime) -> bool:
+        """Looks at the list when that is due; returns whether it did."""
+        if not self._discover_every:
+            return False
+        known = await asyncio.to_thread(self._discovery)
+        if known and now < datetime.fromisoformat(known["next_at"]) <= now + self._discover_every:
+            return False
+        watermark = datetime.fromisoformat(known["watermark"]) if known and known.get("watermark") else None
+        await self._write(lambda connection: self._plan_discovery(connection, watermark, now))
+        try:
+            await self.discover(watermark, now)
+        except ProviderError as exc:
+            log.info("discovery failed error=%s status=%s", type(exc).__name__, exc.status)
+        return True
+
+    def _discovery(self) -> dict[str, str] | None:
+        with self._database.read() as connection:
+            known = store.fact(connection, "discover")
+        return known[1] if known else None
+
+    def _plan_discovery(self, connection: Connection, watermark: datetime | None, now: datetime) -> None:
+        value = {
+            "watermark": watermark.isoformat() if watermark else None,
+            "next_at": (now + self._discover_every).isoformat(),
+        }
+        store.set_fact(connection, "discover", value, now)
+
+    async def discover(self, watermark: datetime | None, now: datetime) -> None:
+        """Walks the list from a little before the newest order seen, and remembers how far it came.
+
+        Raises:
+            ProviderError: the walk ended early; what it saw is kept, the next walk begins at the same place.
+        """
+        start = (watermark or now - FIRST_DISCOVERY) - OVERLAP
+        for size in PAGE_SIZES:
+            try:
+                newest = await self._walk(start, size)
+            except UnreadableAnswer:
+                if size == PAGE_SIZES[-1]:
+                    raise
+                log.warning("list page unreadable size=%d, trying smaller pages", size)
+            else:
+                await self._came_to(watermark, newest, now)
+                return
+
+    async def _came_to(self, watermark: datetime | None, newest: datetime | None, now: datetime) -> None:
+        """A creation time that lies ahead of our clock would hide what is placed until then, so now is the limit."""
+        furthest = max((min(moment, now) for moment in (watermark, newest) if moment), default=None)
+        await self._write(lambda connection: self._plan_discovery(connection, furthest, now))
+
+    async def _walk(self, start: datetime, size: int) -> datetime | None:
+        newest: datetime | None = None
+        seen: set[str] = set()
+        for number in range(1, PAGES_AT_MOST + 1):
+            page = await self._client.orders(page=number, size=size, start=start)
+            fresh = [shown for shown in page.shown if shown.snapshot.provider_id not in seen]
+            await self._take_in(fresh, page.started_at, page.finished_at)
+            seen |= {shown.snapshot.provider_id for shown in fresh}
+            times = [shown.snapshot.created_at for shown in fresh if shown.snapshot.created_at]
+            newest = max([*times, *([newest] if newest else [])], default=None)
+            if page.last or not fresh:
+                break
+        return newest

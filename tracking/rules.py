@@ -1,0 +1,519 @@
+"""What an observation means for an order. Pure; the only place where states change.
+
+A poll, a webhook, the provider's answer and a person all become an `Observation`; `interpret` turns it into the events
+to append, none where there is nothing to say. Only a GET makes an order Completed; a finished one is never taken back.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, assert_never
+
+from tracking.orders import (
+    FINAL_LINE,
+    FULFILLED_LINE,
+    KNOWN_WORDS,
+    OURS,
+    Event,
+    Line,
+    Notice,
+    Order,
+    OrderType,
+    Snapshot,
+    State,
+    Submission,
+    Witness,
+    apply,
+    apply_lines,
+    condense,
+    is_terminal,
+)
+
+# What can be seen. An Observation says who saw it and when.
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """Somebody asked for an order; the request is about to be committed."""
+
+    type: str
+    source: str
+    units: int
+    value_minor: int
+    lines: tuple[Line, ...]
+    note: str | None = None
+    currency: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """A POST is about to leave."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The provider took the order: a 201, or (`adopted`) the order a 409 named, fetched."""
+
+    snapshot: Snapshot
+    adopted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """The provider refused the order: 400, 413, 422, or a 409 that names an order we cannot take for ours."""
+
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unclear:
+    """Nobody can say whether the POST was carried out."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """The POST surely did not leave; it stays queued."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A GET showed the order; `snapshot` is None when the bytes equal those of the look before."""
+
+    snapshot: Snapshot | None
+    via: str = "order"
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A GET answered 404."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """A webhook said FulfillmentComplete; `repeats` counts the times it had come before."""
+
+    provider_id: str | None
+    repeats: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A person asked to look now, or to send again."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A person wrote something down; with `acknowledges` the order no longer needs a person."""
+
+    text: str
+    acknowledges: bool = False
+
+
+Seen = Requested | Attempted | Answered | Declined | Unclear | Unsent | Looked | Missing | Announced | Asked | Noted
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Something seen: by whom, when it happened, when it reached us."""
+
+    witness: Witness
+    happened_at: datetime
+    learned_at: datetime
+    seen: Seen
+    actor: str | None = None
+
+
+def interpret(order: Order | None, po_number: str, observation: Observation) -> list[Event]:
+    """What the observation means for the order: the events to append, none where there is nothing to say.
+
+    Args:
+        order: what is known so far, with lines; None for an order seen for the first time.
+        po_number: the order's PONumber.
+        observation: what was seen.
+    """
+    seen = observation.seen
+    if order is None:
+        return [_first(po_number, observation)]
+    match seen:
+        case Requested():
+            return []
+        case Attempted():
+            return [_attempted(order, seen, observation)]
+        case Answered():
+            return _answered(order, seen, observation)
+        case Declined():
+            return _declined(order, seen, observation)
+        case Unclear() | Unsent():
+            return _not_answered(order, seen, observation)
+        case Looked():
+            return _looked(order, seen, observation)
+        case Missing():
+            return [_event("not found", observation, detail={"state": order.state})]
+        case Announced():
+            return _announced(order, seen, observation)
+        case Asked():
+            return [_asked(order, seen, observation)]
+        case Noted():
+            return [_noted(seen, observation)]
+        case _:
+            assert_never(seen)
+
+
+def _event(
+    kind: str,
+    observation: Observation,
+    *,
+    changes: Mapping[str, Any] | None = None,
+    detail: Mapping[str, Any] | None = None,
+    line_changes: Sequence[Mapping[str, Any]] = (),
+    happened_at: datetime | None = None,
+) -> Event:
+    encoded = {name: _encode(value) for name, value in (changes or {}).items()}
+    told = {name: value for name, value in (detail or {}).items() if value is not None}
+    happened = happened_at or observation.happened_at
+    return Event(kind, observation.witness, happened, observation.learned_at, encoded, told, line_changes)
+
+
+def _first(po_number: str, observation: Observation) -> Event:
+    seen = observation.seen
+    base = {"po_number": po_number, "created_at": observation.learned_at}
+    if isinstance(seen, Requested):
+        names = ("type", "source", "units", "value_minor", "note", "currency")
+        facts = {name: getattr(seen, name) for name in names}
+        return _event(
+            "requested",
+            observation,
+            changes=base | facts | {"actor": observation.actor, "state": State.QUEUED, "submission": Submission.QUEUED},
+            detail={"lines": len(seen.lines)},
+        )
+    if not isinstance(seen, Looked) or seen.snapshot is None:
+        raise TypeError(f"an order cannot begin with {type(seen).__name__}")
+    shown = seen.snapshot
+    facts = {
+        "type": shown.type or "unknown",
+        "source": "elsewhere",
+        "units": shown.units,
+        "value_minor": shown.value_minor,
+        "note": shown.note,
+        "currency": shown.currency,
+        "provider_id": shown.provider_id,
+        "provider_created_at": shown.created_at,
+        "accepted_at": shown.created_at,
+        "created_at": shown.created_at or observation.learned_at,
+        "submission": Submission.ELSEWHERE,
+        "state": State.ACCEPTED,
+        "last_open_at": None,
+    }
+    happened = min(shown.created_at or observation.happened_at, observation.learned_at)
+    return _event(
+        "discovered", observation, changes=base | facts, detail={"lines": len(shown.lines)}, happened_at=happened
+    )
+
+
+def _attempted(order: Order, seen: Attempted, observation: Observation) -> Event:
+    if not can_send(order):
+        raise ValueError(f"{order.po_number} is {order.state} and must not be sent")
+    # A retry does not make an unknown outcome any better known, so the state stays until an answer comes.
+    unknown = order.submission == Submission.UNKNOWN
+    changes = {} if unknown else {"state": State.SENDING, "submission": Submission.SENDING}
+    return _event("sending", observation, changes=changes, detail={"attempt": seen.attempt})
+
+
+def can_send(order: Order) -> bool:
+    """Whether a POST may leave: never for an order the provider is known to have."""
+    return order.provider_id is None and order.submission != Submission.ELSEWHERE
+
+
+def _answered(order: Order, seen: Answered, observation: Observation) -> list[Event]:
+    shown = seen.snapshot
+    if order.provider_id is not None:
+        if order.provider_id == shown.provider_id:
+            return [_event("answer repeated", observation, detail={"provider_id": shown.provider_id})]
+        return [_contradiction(order, observation, f"a second order {shown.provider_id} under the same PONumber")]
+    if difference := mismatch(order, shown):
+        return [_taken_by_another(observation, shown.provider_id, difference)]
+    accepted = {
+        "provider_id": shown.provider_id,
+        "provider_created_at": shown.created_at,
+        "accepted_at": observation.learned_at,
+        "provider_status": shown.status,
+        "submission": Submission.ACCEPTED,
+        "state": State.ACCEPTED if is_terminal(shown.status) else shown.status,
+        # The POST had not left before happened_at, so the order cannot have been complete then. What a 409 leads
+        # to may have been complete at any time since it was first sent.
+        "last_open_at": None if seen.adopted and is_terminal(shown.status) else observation.happened_at,
+        "currency": shown.currency or order.currency,
+        "attention": _attention_for(shown.status),
+    }
+    detail = {"provider_id": shown.provider_id, "status": shown.status}
+    return [_event("found" if seen.adopted else "accepted", observation, changes=accepted, detail=detail)]
+
+
+def mismatch(order: Order, shown: Snapshot) -> str | None:
+    """How the provider's order differs from the one we asked for, in words; None when they agree."""
+    if shown.po_number is not None and shown.po_number != order.po_number:
+        return "another PONumber"
+    if shown.type is not None and shown.type != order.type:
+        return f"type {shown.type} where {order.type} was asked for"
+    asked, got = _multiset(order.lines), _multiset(shown.lines)
+    return None if asked == got else f"other lines: {len(shown.lines)} there, {len(order.lines)} asked for"
+
+
+def _multiset(lines: Sequence[Line]) -> dict[tuple[str, int, str | None], int]:
+    """Units per product, value and external id: the same for a line of two and for two lines of one."""
+    counts: dict[tuple[str, int, str | None], int] = {}
+    for line in lines:
+        key = (line.product_id.casefold(), line.value_minor, line.external_id)
+        counts[key] = counts.get(key, 0) + line.quantity
+    return counts
+
+
+def _taken_by_another(observation: Observation, provider_id: str, difference: str) -> Event:
+    reason = f"the PONumber belongs to {provider_id}, which is another order ({difference})"
+    changes = {"state": State.REFUSED, "submission": Submission.REFUSED, "attention": reason, "acknowledged_at": None}
+    return _event("mismatch", observation, changes=changes, detail={"reason": reason})
+
+
+def _declined(order: Order, seen: Declined, observation: Observation) -> list[Event]:
+    if order.provider_id is not None:
+        return [_event("answer repeated", observation, detail={"reason": seen.reason})]
+    changes = {
+        "state": State.REFUSED,
+        "submission": Submission.REFUSED,
+        "attention": f"refused: {seen.reason}",
+        "acknowledged_at": None,
+    }
+    return [_event("refused", observation, changes=changes, detail={"status": seen.status, "reason": seen.reason})]
+
+
+def _not_answered(order: Order, seen: Unclear | Unsent, observation: Observation) -> list[Event]:
+    if order.provider_id is not None:
+        return []
+    if isinstance(seen, Unsent):
+        unknown = order.submission == Submission.UNKNOWN
+        changes = {} if unknown else {"state": State.QUEUED, "submission": Submission.QUEUED}
+        return [_event("not sent", observation, changes=changes, detail={"reason": seen.reason})]
+    changes = {"state": State.UNKNOWN, "submission": Submission.UNKNOWN}
+    return [_event("outcome unknown", observation, changes=changes, detail={"reason": seen.reason})]
+
+
+def _contradiction(order: Order, observation: Observation, what: str) -> Event:
+    changes = {"attention": what, "acknowledged_at": None} if order.attention != what else {}
+    return _event("contradiction", observation, changes=changes, detail={"what": what, "state": order.state})
+
+
+def _announced(order: Order, seen: Announced, observation: Observation) -> list[Event]:
+    if seen.provider_id and order.provider_id and seen.provider_id != order.provider_id:
+        return [_contradiction(order, observation, f"a notice names {seen.provider_id} under this PONumber")]
+    if seen.repeats or order.notice != Notice.NONE:
+        return [_event("notice repeated", observation, detail={"repeats": seen.repeats})]
+    if order.state == State.COMPLETED:
+        return [_event("notice confirmed", observation, changes={"notice": Notice.CONFIRMED})]
+    if order.state == State.CANCELLED:
+        what = "announced as fulfilled, but cancelled"
+        contradicted = {"notice": Notice.CONTRADICTED, "attention": what}
+        return [_event("contradiction", observation, changes=contradicted, detail={"what": what})]
+    changes = {"notice": Notice.CLAIMED, "claimed_at": observation.learned_at}
+    return [_event("notice claimed", observation, changes=changes)]
+
+
+def _asked(order: Order, seen: Asked, observation: Observation) -> Event:
+    changes: dict[str, Any] = {}
+    if seen.what == "resend" and order.state == State.REFUSED:
+        changes = {"state": State.QUEUED, "submission": Submission.QUEUED, "attention": None, "acknowledged_at": None}
+    return _event("asked", observation, changes=changes, detail={"what": seen.what, "actor": observation.actor})
+
+
+def _noted(seen: Noted, observation: Observation) -> Event:
+    detail = {"text": seen.text, "actor": observation.actor}
+    if not seen.acknowledges:
+        return _event("noted", observation, detail=detail)
+    changes = {
+        "acknowledged_at": observation.learned_at,
+        "acknowledged_by": observation.actor,
+        "acknowledged_why": seen.text,
+    }
+    return _event("acknowledged", observation, changes=changes, detail=detail)
+
+
+def _attention_for(status: str) -> str | None:
+    if status == State.CANCELLED:
+        return "cancelled by the provider"
+    return None if status in KNOWN_WORDS else f"the provider's word {status!r} is not known"
+
+
+def _looked(order: Order, seen: Looked, observation: Observation) -> list[Event]:
+    shown = seen.snapshot
+    if shown is None:
+        return [] if is_terminal(order.state) else [_still_open(order, seen, observation)]
+    if order.provider_id is None:
+        return _found_by_looking(order, seen, observation)
+    if shown.provider_id != order.provider_id or (shown.po_number or order.po_number) != order.po_number:
+        what = f"{order.provider_id} was asked for, {shown.provider_id} was shown"
+        return [] if order.attention == what else [_contradiction(order, observation, what)]
+    rotated = _rotated(order, shown, observation)
+    if is_terminal(order.state):
+        return rotated + _looked_at_finished(order, shown, observation)
+    line_changes = diff_lines(order.lines, shown.lines)
+    match shown.status:
+        case State.COMPLETED if not fully_fulfilled(order, shown):
+            return [*rotated, _still_open(order, seen, observation, line_changes=line_changes, incomplete=True)]
+        case State.COMPLETED | State.CANCELLED:
+            return [*rotated, _finished(order, shown, observation, line_changes)]
+        case _:
+            return [*rotated, _still_open(order, seen, observation, line_changes=line_changes)]
+
+
+def _rotated(order: Order, shown: Snapshot, observation: Observation) -> list[Event]:
+    """Claim data that is not what it was at first: money may have been handed out twice, so it is written down."""
+    numbers = [
+        line.number
+        for line, now in pair(order.lines, shown.lines)
+        if line.claim_digest and now.claim_digest and now.claims <= line.claims
+        if line.claim_digest != now.claim_digest
+    ]
+    return [_event("claims changed", observation, detail={"lines": condense(numbers)})] if numbers else []
+
+
+def _found_by_looking(order: Order, seen: Looked, observation: Observation) -> list[Event]:
+    """An order whose submission has no known outcome turns up in a look: the same as a 409 that names it."""
+    if seen.snapshot is None:
+        return []
+    found = _answered(order, Answered(seen.snapshot, adopted=True), observation)
+    for event in found:
+        order = apply(order, event)
+    if order.provider_id is None:
+        return [] if order.attention and found[0].changes.get("attention") == order.attention else found
+    return found + _looked(order, seen, observation)
+
+
+def fully_fulfilled(order: Order, shown: Snapshot) -> bool:
+    """Whether a Completed order shows all that completes it: the lines asked for, claim data for each unit."""
+    if order.lines and mismatch(order, shown):
+        return False
+    kind = shown.type or order.type
+    return bool(shown.lines) and all(line.status == "Cancelled" or _line_done(line, kind) for line in shown.lines)
+
+
+def _line_done(line: Line, order_type: str) -> bool:
+    if order_type in {OrderType.LINKS, OrderType.CODES}:
+        return line.fulfilled(order_type) >= line.quantity
+    return line.status in FULFILLED_LINE | {"SentToFulfillment"}
+
+
+def _still_open(
+    order: Order,
+    seen: Looked,
+    observation: Observation,
+    *,
+    line_changes: Sequence[Mapping[str, Any]] = (),
+    incomplete: bool = False,
+) -> Event:
+    status = seen.snapshot.status if seen.snapshot else (order.provider_status or order.state)
+    changes: dict[str, Any] = {"last_open_at": observation.happened_at}
+    if seen.snapshot is not None:
+        state = order.state if incomplete or status in OURS else status
+        changes |= {"provider_status": status, "state": state}
+        if line_changes:
+            changes["units_fulfilled"] = _units_fulfilled(order, line_changes)
+        if (attention := _attention_for(status)) and attention != order.attention:
+            changes |= {"attention": attention, "acknowledged_at": None}
+    changes = _only_news(order, changes)
+    detail = {"status": status, "via": seen.via, "incomplete": incomplete or None}
+    return _event("still open", observation, changes=changes, detail=detail, line_changes=line_changes)
+
+
+def _only_news(order: Order, changes: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in changes.items() if getattr(order, name) != value}
+
+
+def _units_fulfilled(order: Order, line_changes: Sequence[Mapping[str, Any]]) -> int:
+    return sum(line.fulfilled(order.type) for line in apply_lines(order.lines, line_changes))
+
+
+def _finished(
+    order: Order, shown: Snapshot, observation: Observation, line_changes: Sequence[Mapping[str, Any]]
+) -> Event:
+    completed = shown.status == State.COMPLETED
+    after = order.last_open_at or order.created_at
+    first_sight = order.last_open_at is None and order.submission == Submission.ELSEWHERE
+    changes: dict[str, Any] = {
+        "state": shown.status,
+        "provider_status": shown.status,
+        "completed_after": min(after, observation.learned_at),
+        "completed_by": observation.learned_at,
+        "units_fulfilled": _units_fulfilled(order, line_changes),
+    }
+    if order.notice == Notice.CLAIMED:
+        changes["notice"] = Notice.CONFIRMED if completed else Notice.CONTRADICTED
+    attention = None if completed else _attention_for(shown.status)
+    changes |= {"attention": attention, "acknowledged_at": None}
+    if order.lines and (costs := [line.cost_minor for line in shown.lines]) and None not in costs:
+        changes["cost_minor"] = sum(cost or 0 for cost in costs)
+    return _event(
+        "completed" if completed else "cancelled",
+        observation,
+        changes=_only_news(order, changes),
+        detail={"status": shown.status, "first_sight": first_sight or None},
+        line_changes=line_changes,
+    )
+
+
+def _looked_at_finished(order: Order, shown: Snapshot, observation: Observation) -> list[Event]:
+    line_changes = diff_lines(order.lines, shown.lines)
+    if shown.status != order.state:
+        what = f"finished as {order.state}, now shown as {shown.status}"
+        return [] if order.attention == what else [_contradiction(order, observation, what)]
+    if not line_changes:
+        return []
+    changes = _only_news(order, {"units_fulfilled": _units_fulfilled(order, line_changes)})
+    return [_event("lines changed", observation, changes=changes, line_changes=line_changes)]
+
+
+def diff_lines(known: Sequence[Line], shown: Sequence[Line]) -> list[dict[str, Any]]:
+    """What changed in which lines, equal changes together: [{"numbers": "1-40", "status": "Sent"}, ...]."""
+    changed: dict[tuple[tuple[str, Any], ...], list[int]] = {}
+    for line, now in pair(known, shown):
+        news = _line_news(line, now)
+        if news:
+            changed.setdefault(tuple(news.items()), []).append(line.number)
+    return [{"numbers": condense(numbers), **dict(news)} for news, numbers in changed.items()]
+
+
+def _line_news(line: Line, now: Line) -> dict[str, Any]:
+    news: dict[str, Any] = {}
+    if now.status != line.status:
+        news["status"] = now.status
+    if now.claims > line.claims:
+        news["claims"] = now.claims
+    if now.cost_minor is not None and now.cost_minor != line.cost_minor:
+        news["cost_minor"] = now.cost_minor
+    return news
+
+
+def pair(known: Sequence[Line], shown: Sequence[Line]) -> Iterable[tuple[Line, Line]]:
+    """Each known line with the shown one: by the provider's line id where it is known, else by position."""
+    by_id = {line.provider_line_id: line for line in shown if line.provider_line_id}
+    by_number = {line.number: line for line in shown}
+    for line in known:
+        now = by_id.get(line.provider_line_id) if line.provider_line_id else by_number.get(line.number)
+        if now is not None:
+            yield line, now
+
+
+def wants_following(order: Order) -> bool:
+    """Whether lines of a finished order may still change: sent but not claimed, handed over but not shipped."""
+    return order.state == State.COMPLETED and any(line.status not in FINAL_LINE for line in order.lines)
+
+
+def _encode(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value

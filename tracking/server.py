@@ -1,0 +1,232 @@
+"""The composition root: settings in, a running backend out. The one place where the real parts are chosen.
+
+A `Backend` owns the receiver, the loops and the routes /webhooks, /healthz and /metrics of one process. What it plays
+(pages aside) is said by the roles.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+from prometheus_client import CONTENT_TYPE_LATEST
+from sqlalchemy import Connection
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from tracking import callbacks, database, store
+from tracking.client import Client
+from tracking.database import Database
+from tracking.embedded import PUBLIC_URL, EmbeddedSandbox
+from tracking.errors import StoreError
+from tracking.ingest import Planner
+from tracking.loops import JOURNAL_EVERY, Housekeeping, Journal, PollLoop, Pulse, SendLoop, forever
+from tracking.metrics import exposition
+from tracking.poller import Poller
+from tracking.schedule import Policy
+from tracking.sender import Sender
+from tracking.settings import WEBHOOK_PATH, Role, Settings
+from tracking.webhooks import Receiver
+
+log = logging.getLogger(__name__)
+
+SILENT_AFTER = timedelta(seconds=15)
+
+
+def utc_now() -> datetime:
+    """Now, aware and in UTC."""
+    return datetime.now(UTC)
+
+
+class Backend:
+    """What runs beside the pages, or without them. Build it, put `routes()` and `lifespan` into an ASGI application.
+
+    Raises:
+        SettingsError: a setting that can only be checked now.
+        StoreUnusable, StoreBusy: the store cannot be opened.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.database: Database = database.connect(settings.database_url)
+        self._secrets = settings.webhook_secrets()
+        bounds = Policy(timedelta(seconds=settings.poll_floor), timedelta(seconds=settings.poll_ceiling))
+        self._planner = Planner(bounds, random.Random())  # noqa: S311 - it spreads due times and guards nothing
+        self._owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+        self._pulse = Pulse(self.database, utc_now)
+        self._started_at = utc_now()
+        self._wakes: list[asyncio.Event] = []
+        self.receiver = Receiver(self.database, self._secrets, self._planner, clock=utc_now, woken=self._woken)
+        self._sandbox = EmbeddedSandbox(settings, self.asgi(lifespan=False)) if self._works_on_sandbox() else None
+
+    def _works_on_sandbox(self) -> bool:
+        return self.settings.embedded_sandbox and bool(self.settings.roles & {Role.POLLER, Role.SENDER})
+
+    def _woken(self) -> None:
+        for wake in self._wakes:
+            wake.set()
+
+    # The application
+
+    def routes(self) -> list[BaseRoute]:
+        """The routes beside the pages."""
+        routes: list[BaseRoute] = [Route("/healthz", self._healthz), Route("/metrics", self._metrics)]
+        if Role.WEBHOOKS in self.settings.roles:
+            # An instance, not a function: Starlette hands it every method, and it refuses all but POST alike.
+            routes += [Route(WEBHOOK_PATH + "{token}", self.receiver), Route("/webhooks/{rest:path}", self.receiver)]
+        return routes
+
+    def asgi(self, *, lifespan: bool = True) -> Starlette:
+        """An application of its own, for a worker without pages."""
+        return Starlette(routes=self.routes(), lifespan=self.lifespan if lifespan else None)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _app: Any) -> AsyncIterator[None]:
+        """Runs the loops while the application lives."""
+        async with contextlib.AsyncExitStack() as stack:
+            transport = await stack.enter_async_context(self._sandbox.running()) if self._sandbox else None
+            await asyncio.to_thread(self._take_over)
+            loops = [asyncio.create_task(loop) for loop in await self._loops(stack, transport)]
+            log.info("started roles=%s owner=%s", ",".join(sorted(self.settings.roles)), self._owner)
+            try:
+                yield
+            finally:
+                for loop in loops:
+                    loop.cancel()
+                await asyncio.gather(*loops, return_exceptions=True)
+
+    async def _loops(self, stack: contextlib.AsyncExitStack, transport: httpx.AsyncBaseTransport | None) -> list[Any]:
+        roles = self.settings.roles
+        loops: list[Any] = []
+        if Role.WEBHOOKS in roles:
+            loops.append(forever("receiver", self._receiver_beat, 2.0))
+        if not roles & {Role.POLLER, Role.SENDER}:
+            return loops
+        journal = Journal(self.database)
+        client = Client.from_settings(self.settings, transport=transport, record=journal.record)
+        stack.push_async_callback(client.aclose)
+        loops.append(forever("journal", journal.flush, JOURNAL_EVERY))
+        loops.append(Housekeeping(self.database, client, utc_now).run())
+        if Role.POLLER in roles:
+            polling = PollLoop(self._poller(client), self._pulse, utc_now)
+            self._wakes.append(polling.wake)
+            loops.append(polling.run())
+        if Role.SENDER in roles:
+            loops.append(SendLoop(self._sender(client), self._pulse, utc_now).run())
+        return loops
+
+    def _poller(self, client: Client) -> Poller:
+        return Poller(
+            self.database,
+            client,
+            self._planner,
+            owner=self._owner,
+            lease=timedelta(seconds=self.settings.api_timeout),
+            discover_every=timedelta(seconds=self.settings.discover_every),
+            clock=utc_now,
+        )
+
+    def _sender(self, client: Client) -> Sender:
+        return Sender(
+            self.database,
+            client,
+            self._planner,
+            address=self.callback_address,
+            owner=self._owner,
+            lease=timedelta(seconds=self.settings.api_timeout),
+            clock=utc_now,
+            woken=self._woken,
+        )
+
+    def callback_address(self, po_number: str) -> str | None:
+        """Where the provider announces that this order is done; None when nobody told where we can be reached."""
+        base = PUBLIC_URL if self._sandbox and not self.settings.public_url else self.settings.public_url
+        if base is None:
+            return None
+        return f"{base}{WEBHOOK_PATH}{callbacks.token(po_number, self._secrets[0])}"
+
+    async def _receiver_beat(self) -> None:
+        await self._pulse.beat("webhooks", {"accepted": self.receiver.accepted, "refused": self.receiver.refused})
+
+    def _take_over(self) -> None:
+        """Frees what processes of this host held that are no more."""
+        try:
+            self.database.write(self._free_the_dead)
+        except StoreError as exc:
+            log.warning("leases of dead processes stay until they end: %s", exc)
+
+    def _free_the_dead(self, connection: Connection) -> None:
+        dead = [owner for owner in store.owners(connection) if _is_gone(owner, self._owner)]
+        if dead:
+            store.release(connection, dead)
+            log.info("took over leases=%d", len(dead))
+
+    # Health
+
+    async def _healthz(self, _request: Request) -> Response:
+        now = utc_now()
+        loops = {name: _age(now, self._pulse.beats.get(name, self._started_at)) for name in self._expected()}
+        wrote = _age(now, self._pulse.store_wrote_at or self._started_at)
+        limit = SILENT_AFTER.total_seconds()
+        silent = [name for name, age in loops.items() if age > limit]
+        if self._expected() and wrote > limit:
+            silent.append("store")
+        if not self._expected() and not await asyncio.to_thread(self._store_reads):
+            silent.append("store")
+        document = {
+            "status": "silent" if silent else "ok",
+            "silent": silent,
+            "loops": {name: {"age_seconds": age} for name, age in loops.items()},
+            "store": {"last_write_age_seconds": wrote if self._expected() else None},
+            "roles": sorted(self.settings.roles),
+            "sandbox": self.settings.embedded_sandbox,
+        }
+        return JSONResponse(document, status_code=503 if silent else 200)
+
+    def _expected(self) -> list[str]:
+        return [role.value for role in (Role.WEBHOOKS, Role.POLLER, Role.SENDER) if role in self.settings.roles]
+
+    def _store_reads(self) -> bool:
+        try:
+            with self.database.read() as connection:
+                store.fact(connection, "client")
+        except StoreError:
+            return False
+        return True
+
+    async def _metrics(self, _request: Request) -> Response:
+        try:
+            body = await asyncio.to_thread(exposition, self.database, utc_now())
+        except StoreError as exc:
+            return Response(f"# {exc}\n", status_code=503, media_type="text/plain")
+        return Response(body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def _age(now: datetime, then: datetime) -> float:
+    return round(max((now - then).total_seconds(), 0.0), 1)
+
+
+def _is_gone(owner: str, us: str) -> bool:
+    """Whether the holder of a lease ran on this host and does not run any more."""
+    host, pid, _ = owner.split("/")
+    our_host, our_pid, _ = us.split("/")
+    if host != our_host or owner == us:
+        return False
+    if pid == our_pid:
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

@@ -1,0 +1,391 @@
+"""All writes. Each function is one step of a job that `Database` commits; none opens a transaction of its own.
+
+Owns how an order and its log are kept: the row is always the fold of the events, and the counters change in the same
+transaction as what they count.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import RowMapping
+
+from tracking.orders import FACTS, Event, Line, Order
+from tracking.tables import BATCHES, CALLBACKS, COUNTERS, EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
+from tracking.tables import FACTS as FACT_ROWS
+
+REFUSALS_KEPT = 1000
+EXCHANGES_KEPT = 50_000
+_LINE_COLUMNS = tuple(LINES.c[entry.name] for entry in fields(Line))
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An order as stored: its row's id, its facts, and what the console keeps beside them."""
+
+    id: int
+    order: Order
+    row: RowMapping
+
+
+def upsert(connection: Connection, model: Any) -> Any:
+    """An INSERT of the engine's own dialect, which knows ON CONFLICT and RETURNING."""
+    return sqlite.insert(model) if connection.dialect.name == "sqlite" else postgresql.insert(model)
+
+
+def find(
+    connection: Connection,
+    *,
+    order_id: int | None = None,
+    po_number: str | None = None,
+    provider_id: str | None = None,
+    with_lines: bool = True,
+) -> Kept | None:
+    """The order with this id of whatever kind, its row locked for the rest of the transaction."""
+    wanted = ORDERS.c.id == order_id
+    if po_number is not None:
+        wanted = ORDERS.c.po_number == po_number
+    elif provider_id is not None:
+        wanted = ORDERS.c.provider_id == provider_id
+    row = connection.execute(select(ORDERS).where(wanted).with_for_update()).mappings().one_or_none()
+    if row is None:
+        return None
+    order = Order(**{name: row[name] for name in FACTS}, lines=lines_of(connection, row["id"]) if with_lines else ())
+    return Kept(row["id"], order, row)
+
+
+def lines_of(connection: Connection, order_id: int) -> tuple[Line, ...]:
+    """The order's lines by number."""
+    rows = connection.execute(select(*_LINE_COLUMNS).where(LINES.c.order_id == order_id).order_by(LINES.c.number))
+    return tuple(Line(*row) for row in rows)
+
+
+def add_order(connection: Connection, order: Order, first: Event, beside: Mapping[str, Any]) -> int:
+    """Stores a new order with its lines and its first event; returns the row's id."""
+    row = {name: getattr(order, name) for name in FACTS} | {"line_count": len(order.lines)} | dict(beside)
+    result = connection.execute(insert(ORDERS).values(row).returning(ORDERS.c.id))
+    order_id: int = result.scalar_one()
+    if order.lines:
+        connection.execute(insert(LINES), [{"order_id": order_id, **asdict(line)} for line in order.lines])
+    _append(connection, order_id, 0, [first])
+    connection.execute(update(ORDERS).where(ORDERS.c.id == order_id).values(event_count=1))
+    _count(connection, None, order, first)
+    return order_id
+
+
+def save(
+    connection: Connection,
+    kept: Kept,
+    after: Sequence[Order],
+    events: Sequence[Event],
+    beside: Mapping[str, Any] | None = None,
+) -> None:
+    """Appends the events and brings row, lines and counters to what they say.
+
+    Args:
+        connection: of the writer.
+        kept: the order before.
+        after: the order after each of the events.
+        events: what happened, in order.
+        beside: columns that are not facts, such as next_look_at.
+    """
+    changed: dict[str, Any] = dict(beside or {})
+    if events:
+        last = after[-1]
+        changed |= {name: getattr(last, name) for name in FACTS if getattr(last, name) != getattr(kept.order, name)}
+        changed["event_count"] = kept.row["event_count"] + len(events)
+        _append(connection, kept.id, kept.row["event_count"], events)
+    if changed:
+        connection.execute(update(ORDERS).where(ORDERS.c.id == kept.id).values(changed))
+    before = kept.order
+    for order, event in zip(after, events, strict=True):
+        _save_lines(connection, kept.id, event.line_changes)
+        _count(connection, before, order, event)
+        before = order
+
+
+def annotate_lines(connection: Connection, order_id: int, notes: Sequence[Mapping[str, Any]]) -> None:
+    """Sets what events do not carry line by line (the provider's line ids, digests): [{"number": 1, ...}]."""
+    for names in {tuple(note) for note in notes}:
+        columns: dict[str, Any] = {name: bindparam(f"set_{name}") for name in names if name != "number"}
+        same = LINES.c.number == bindparam("set_number")
+        statement = update(LINES).where(LINES.c.order_id == order_id, same).values(columns)
+        rows = [{f"set_{name}": note[name] for name in names} for note in notes if tuple(note) == names]
+        connection.execute(statement, rows)
+
+
+def _append(connection: Connection, order_id: int, count: int, events: Sequence[Event]) -> None:
+    rows = [
+        {
+            "order_id": order_id,
+            "seq": count + position,
+            "kind": event.kind,
+            "witness": event.witness.value,
+            "happened_at": event.happened_at,
+            "learned_at": event.learned_at,
+            "changes": dict(event.changes),
+            "line_changes": [dict(change) for change in event.line_changes],
+            "detail": dict(event.detail),
+        }
+        for position, event in enumerate(events, start=1)
+    ]
+    connection.execute(insert(EVENTS), rows)
+
+
+def _save_lines(connection: Connection, order_id: int, changes: Sequence[Mapping[str, Any]]) -> None:
+    for change in changes:
+        values = {name: value for name, value in change.items() if name != "numbers"}
+        for run in change["numbers"].split(","):
+            first, _, last = run.partition("-")
+            within = and_(LINES.c.order_id == order_id, LINES.c.number.between(int(first), int(last or first)))
+            connection.execute(update(LINES).where(within).values(values))
+
+
+def hour_of(moment: datetime) -> datetime:
+    """The full hour in UTC that the moment lies in."""
+    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def movements(before: Order | None, after: Order, event: Event) -> list[tuple[str, datetime, str, int]]:
+    """What the event means for the counters: (name, hour, state, +1 or -1)."""
+    if before is not None and before.state == after.state:
+        return []
+    born = hour_of(after.created_at)
+    found = "Found " if event.detail.get("first_sight") else ""
+    moved = [("stock", born, after.state, 1), ("flow", hour_of(event.learned_at), found + after.state, 1)]
+    return moved if before is None else [("stock", born, before.state, -1), *moved]
+
+
+def _count(connection: Connection, before: Order | None, after: Order, event: Event) -> None:
+    for name, hour, state, sign in movements(before, after, event):
+        adding: Any = upsert(connection, COUNTERS).values(
+            name=name,
+            hour=hour,
+            state=state,
+            orders=sign,
+            units=sign * after.units,
+            value_minor=sign * after.value_minor,
+        )
+        grown = {column: COUNTERS.c[column] + adding.excluded[column] for column in ("orders", "units", "value_minor")}
+        connection.execute(adding.on_conflict_do_update(index_elements=["name", "hour", "state"], set_=grown))
+
+
+# The outbox
+
+
+def queue(connection: Connection, order_id: int, request: Mapping[str, Any], now: datetime) -> None:
+    """Commits the intent to send; `sender` does the rest."""
+    connection.execute(insert(OUTBOX).values(order_id=order_id, request=dict(request), next_attempt_at=now))
+
+
+def requeue(connection: Connection, order_id: int, now: datetime) -> bool:
+    """Makes the order's outbox row due now; False where there is none."""
+    result = connection.execute(
+        update(OUTBOX).where(OUTBOX.c.order_id == order_id).values(done=False, next_attempt_at=now)
+    )
+    return result.rowcount > 0
+
+
+def claim_outbox(
+    connection: Connection, now: datetime, *, owner: str, lease: timedelta, limit: int
+) -> list[RowMapping]:
+    """Takes due outbox rows under a lease, oldest first; rows that another worker holds are passed over."""
+    free = or_(OUTBOX.c.lease_until.is_(None), OUTBOX.c.lease_until <= now)
+    due = (
+        select(OUTBOX.c.order_id)
+        .where(OUTBOX.c.done.is_(False), OUTBOX.c.next_attempt_at <= now, free)
+        .order_by(OUTBOX.c.next_attempt_at, OUTBOX.c.order_id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    taken = update(OUTBOX).where(OUTBOX.c.order_id.in_(due)).values(lease_owner=owner, lease_until=now + lease)
+    returned = taken.returning(OUTBOX.c.order_id, OUTBOX.c.request, OUTBOX.c.attempts)
+    return sorted(connection.execute(returned).mappings(), key=lambda row: row["order_id"])
+
+
+def record_attempt(connection: Connection, order_id: int) -> int:
+    """Counts the attempt that is about to leave; returns its number."""
+    counted = update(OUTBOX).where(OUTBOX.c.order_id == order_id).values(attempts=OUTBOX.c.attempts + 1)
+    number: int = connection.execute(counted.returning(OUTBOX.c.attempts)).scalar_one()
+    return number
+
+
+def finish_outbox(
+    connection: Connection, order_id: int, *, again_at: datetime | None, error: str | None = None
+) -> None:
+    """Ends the lease: done, or due again at `again_at`."""
+    values: dict[str, Any] = {"lease_owner": None, "lease_until": None, "last_error": error}
+    values |= {"done": True} if again_at is None else {"next_attempt_at": again_at}
+    connection.execute(update(OUTBOX).where(OUTBOX.c.order_id == order_id).values(values))
+
+
+def interrupted(connection: Connection, now: datetime) -> list[int]:
+    """Orders whose attempt was recorded and whose worker is gone: nobody knows whether the POST was carried out."""
+    gone = and_(OUTBOX.c.done.is_(False), or_(OUTBOX.c.lease_until.is_(None), OUTBOX.c.lease_until <= now))
+    sending = select(ORDERS.c.id).join(OUTBOX, OUTBOX.c.order_id == ORDERS.c.id)
+    return list(connection.execute(sending.where(gone, ORDERS.c.submission == "sending")).scalars())
+
+
+def release(connection: Connection, owners: Sequence[str]) -> None:
+    """Gives back what these owners held: they are known to be gone."""
+    for table in (ORDERS, OUTBOX):
+        held = update(table).where(table.c.lease_owner.in_(owners))
+        connection.execute(held.values(lease_owner=None, lease_until=None))
+
+
+def owners(connection: Connection) -> list[str]:
+    """Everyone who holds a lease."""
+    held = {owner for table in (ORDERS, OUTBOX) for owner in connection.execute(_owners(table)).scalars()}
+    return sorted(held)
+
+
+def _owners(table: Any) -> Any:
+    return select(table.c.lease_owner).where(table.c.lease_owner.is_not(None)).distinct()
+
+
+# Due looks
+
+
+def claim_due(connection: Connection, now: datetime, *, owner: str, lease: timedelta, limit: int) -> list[RowMapping]:
+    """Takes orders whose look is due under a lease, longest due first."""
+    free = or_(ORDERS.c.lease_until.is_(None), ORDERS.c.lease_until <= now)
+    due = (
+        select(ORDERS.c.id)
+        .where(ORDERS.c.next_look_at.is_not(None), ORDERS.c.next_look_at <= now, free)
+        .order_by(ORDERS.c.next_look_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    taken = update(ORDERS).where(ORDERS.c.id.in_(due)).values(lease_owner=owner, lease_until=now + lease)
+    wanted = (
+        ORDERS.c.id,
+        ORDERS.c.provider_id,
+        ORDERS.c.digest,
+        ORDERS.c.provider_created_at,
+        ORDERS.c.failures,
+        ORDERS.c.line_count,
+    )
+    return list(connection.execute(taken.returning(*wanted)).mappings())
+
+
+def looks_due(connection: Connection, now: datetime) -> bool:
+    """Whether an order that nobody holds is due for a look."""
+    free = or_(ORDERS.c.lease_until.is_(None), ORDERS.c.lease_until <= now)
+    due = select(ORDERS.c.id).where(ORDERS.c.next_look_at.is_not(None), ORDERS.c.next_look_at <= now, free)
+    return connection.execute(due.limit(1)).first() is not None
+
+
+def attempts_due(connection: Connection, now: datetime) -> bool:
+    """Whether an outbox row that nobody holds is due."""
+    free = or_(OUTBOX.c.lease_until.is_(None), OUTBOX.c.lease_until <= now)
+    due = select(OUTBOX.c.order_id).where(OUTBOX.c.done.is_(False), OUTBOX.c.next_attempt_at <= now, free)
+    return connection.execute(due.limit(1)).first() is not None
+
+
+def created_between(connection: Connection, first: datetime, last: datetime, limit: int) -> list[datetime]:
+    """When the orders between these two times were created at the provider, ascending, at most `limit`."""
+    within = select(ORDERS.c.provider_created_at).where(ORDERS.c.provider_created_at.between(first, last))
+    return list(connection.execute(within.order_by(ORDERS.c.provider_created_at).limit(limit)).scalars())
+
+
+def set_beside(connection: Connection, order_id: int, values: Mapping[str, Any]) -> None:
+    """Sets columns that are no facts: due times, leases, failures."""
+    connection.execute(update(ORDERS).where(ORDERS.c.id == order_id).values(dict(values)))
+
+
+def release_look(connection: Connection, order_ids: Sequence[int], *, due_at: datetime | None = None) -> None:
+    """Gives the orders back unlooked-at, due at `due_at` or still at once."""
+    values: dict[str, Any] = {"lease_owner": None, "lease_until": None}
+    if due_at is not None:
+        values["next_look_at"] = due_at
+    connection.execute(update(ORDERS).where(ORDERS.c.id.in_(order_ids)).values(values))
+
+
+# Callbacks
+
+
+def record_callback(connection: Connection, values: Mapping[str, Any], now: datetime) -> tuple[int, int]:
+    """Stores a callback or counts it as a repeat; returns (id, how often it had come before)."""
+    adding: Any = upsert(connection, CALLBACKS).values(**values, received_at=now, last_at=now)
+    again = {"repeats": CALLBACKS.c.repeats + 1, "last_at": now}
+    returned = adding.on_conflict_do_update(index_elements=["digest"], set_=again)
+    row = connection.execute(returned.returning(CALLBACKS.c.id, CALLBACKS.c.repeats)).one()
+    return row[0], row[1]
+
+
+def settle_callback(
+    connection: Connection, callback_id: int, *, outcome: str, order_id: int | None, reason: str | None = None
+) -> None:
+    """Says what became of a callback."""
+    settled = update(CALLBACKS).where(CALLBACKS.c.id == callback_id)
+    connection.execute(settled.values(outcome=outcome, order_id=order_id, reason=reason))
+
+
+def waiting_callbacks(connection: Connection, po_number: str) -> list[RowMapping]:
+    """Callbacks that came before their order."""
+    waiting = select(CALLBACKS).where(CALLBACKS.c.po_number == po_number, CALLBACKS.c.outcome == "waiting")
+    return list(connection.execute(waiting.order_by(CALLBACKS.c.id)).mappings())
+
+
+def record_refusal(connection: Connection, values: Mapping[str, Any], now: datetime) -> None:
+    """Keeps a refused call, the newest REFUSALS_KEPT of them."""
+    added = insert(CALLBACKS).values(**values, outcome="refused", received_at=now, last_at=now)
+    newest: int = connection.execute(added.returning(CALLBACKS.c.id)).scalar_one()
+    if newest % 50 == 0:
+        refused = select(CALLBACKS.c.id).where(CALLBACKS.c.outcome == "refused")
+        oldest = refused.order_by(CALLBACKS.c.id.desc()).offset(REFUSALS_KEPT).limit(1).scalar_subquery()
+        connection.execute(delete(CALLBACKS).where(CALLBACKS.c.outcome == "refused", CALLBACKS.c.id <= oldest))
+
+
+# Exchanges, batches, facts
+
+
+def record_exchanges(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Keeps calls of the provider's API, the newest EXCHANGES_KEPT of them."""
+    if not rows:
+        return
+    connection.execute(insert(EXCHANGES), [dict(row) for row in rows])
+    newest = connection.execute(select(func.max(EXCHANGES.c.id))).scalar_one()
+    connection.execute(delete(EXCHANGES).where(EXCHANGES.c.id <= newest - EXCHANGES_KEPT))
+
+
+def order_ids(
+    connection: Connection, *, po_numbers: Sequence[str] = (), provider_ids: Sequence[str] = ()
+) -> dict[str, int]:
+    """The row ids behind PONumbers and provider ids."""
+    named = {row.po_number: row.id for row in connection.execute(_ids(ORDERS.c.po_number, po_numbers))}
+    return named | {row.provider_id: row.id for row in connection.execute(_ids(ORDERS.c.provider_id, provider_ids))}
+
+
+def _ids(column: Any, values: Sequence[str]) -> Any:
+    return select(column, ORDERS.c.id).where(column.in_(values))
+
+
+def po_number_of(connection: Connection, provider_id: str) -> str | None:
+    """The PONumber of the order the provider calls so."""
+    found: str | None = connection.execute(
+        select(ORDERS.c.po_number).where(ORDERS.c.provider_id == provider_id)
+    ).scalar()
+    return found
+
+
+def add_batch(connection: Connection, values: Mapping[str, Any]) -> int:
+    """Remembers a file that was handed in."""
+    batch_id: int = connection.execute(insert(BATCHES).values(dict(values)).returning(BATCHES.c.id)).scalar_one()
+    return batch_id
+
+
+def set_fact(connection: Connection, key: str, value: Mapping[str, Any], now: datetime) -> None:
+    """Remembers one small thing, replacing what was remembered under the key."""
+    adding: Any = upsert(connection, FACT_ROWS).values(key=key, value=dict(value), at=now)
+    replaced = {"value": adding.excluded.value, "at": adding.excluded.at}
+    connection.execute(adding.on_conflict_do_update(index_elements=["key"], set_=replaced))
+
+
+def fact(connection: Connection, key: str) -> tuple[datetime, dict[str, Any]] | None:
+    """What was remembered under the key, and when."""
+    row = connection.execute(select(FACT_ROWS.c.at, FACT_ROWS.c.value).where(FACT_ROWS.c.key == key)).one_or_none()
+    return (row[0], row[1]) if row else None
