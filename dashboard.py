@@ -18,11 +18,11 @@ from tracking.settings import load
 HERE = Path(__file__).resolve().parent
 
 
-def build() -> st.App:
-    """The application; ends the process with a clear message when it cannot work (2: settings, 1: anything else)."""
+def start() -> Backend:
+    """The backend; ends the process with a clear message when it cannot work (2: settings, 1: anything else)."""
     os.chdir(HERE)  # `.env` and `data/` belong to the project, from whatever folder it is started
     try:
-        backend = Backend(load())
+        return Backend(load())
     except SettingsError as exc:
         for problem in exc.problems:
             print(f"settings: {problem}", file=sys.stderr)  # noqa: T201 - there is no log yet, and a person waits
@@ -30,7 +30,8 @@ def build() -> st.App:
     except TrackingError as exc:
         print(f"cannot start: {exc}", file=sys.stderr)  # noqa: T201 - as above
         sys.exit(1)
-    return st.App(str(HERE / "pages" / "main.py"), routes=backend.routes(), lifespan=backend.lifespan)
 
 
-app = build()
+backend = start()
+# Written out like this, because `streamlit run` looks for these very words to tell a launcher from a page script.
+app = st.App(str(HERE / "pages" / "main.py"), routes=backend.routes(), lifespan=backend.lifespan)

@@ -18,7 +18,7 @@ PUBLIC_URL = "http://console.internal"
 HISTORY_DAYS = 7
 
 
-class _InProcess(httpx.AsyncBaseTransport):
+class InProcess(httpx.AsyncBaseTransport):
     """Calls the application; whatever breaks in it looks like a broken connection, as it would over a network."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -58,7 +58,7 @@ class EmbeddedSandbox:
     async def running(self) -> AsyncIterator[httpx.AsyncBaseTransport]:
         """The transport that leads to the sandbox, while it works."""
         Path(self._path).parent.mkdir(parents=True, exist_ok=True)
-        async with httpx.AsyncClient(transport=_InProcess(self._receiver), timeout=10) as webhooks:
+        async with httpx.AsyncClient(transport=InProcess(self._receiver), timeout=10) as webhooks:
             sandbox = Sandbox(
                 self._path,
                 scenario=self._settings.sandbox_scenario,
@@ -68,6 +68,6 @@ class EmbeddedSandbox:
             )
             try:
                 async with sandbox.running():
-                    yield _InProcess(sandbox.app)
+                    yield InProcess(sandbox.app)
             finally:
                 sandbox.close()

@@ -261,7 +261,10 @@ def _observe(
     order = after[-1] if after else kept.order
     beside = _plan(kept, order, observation, planner)
     if shown is not None and order.provider_id == shown.snapshot.provider_id:
-        beside |= {"digest": shown.digest, "document": _shortened(shown.document)}
+        beside["document"] = _shortened(shown.document)
+        # Equal bytes may be passed over only after a look: an answer to a POST is not believed as a look is.
+        if isinstance(observation.seen, Looked):
+            beside["digest"] = shown.digest
         store.annotate_lines(connection, kept.id, _annotations(order.lines, shown.snapshot.lines))
     if order.provider_id is not None and kept.order.provider_id is None and order.accepted_at is not None:
         beside["late_at"] = order.accepted_at + late_after(order.type, order.units)

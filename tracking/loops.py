@@ -17,7 +17,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from tracking import store
-from tracking.client import Client, Exchange
+from tracking.calls import Exchange
+from tracking.client import Client
 from tracking.database import Database
 from tracking.errors import ProviderError, StoreError
 from tracking.poller import Poller

@@ -17,7 +17,15 @@ from sqlalchemy.engine import RowMapping
 from tracking import ingest, store
 from tracking.client import Client
 from tracking.database import Database
-from tracking.errors import AccessDisabled, CredentialsRefused, NotFound, ProviderError, Throttled, UnreadableAnswer
+from tracking.errors import (
+    AccessDisabled,
+    CredentialsRefused,
+    NotFound,
+    NotSent,
+    ProviderError,
+    Throttled,
+    UnreadableAnswer,
+)
 from tracking.ingest import Planner
 from tracking.orders import State, Witness, is_open
 from tracking.rules import Looked, Missing, Observation
@@ -33,6 +41,7 @@ LARGEST_LISTED = 100
 LARGEST_POPULATION = 5000
 LEASE_BEYOND_TIMEOUT = timedelta(seconds=60)
 STOPPED_FOR = timedelta(seconds=60)
+UNREACHABLE_FOR = timedelta(seconds=10)
 BOUNDS_PADDING = timedelta(seconds=1)
 OVERLAP = timedelta(minutes=5)
 FIRST_DISCOVERY = timedelta(days=30)
@@ -77,6 +86,7 @@ class Poller:
         self._lease = lease + LEASE_BEYOND_TIMEOUT
         self._discover_every = discover_every
         self._clock = clock
+        self._held_until: datetime | None = None
 
     async def poll_once(self, now: datetime) -> int:
         """Looks at what is due; returns how many orders were taken."""
@@ -85,7 +95,9 @@ class Poller:
         return sum(len(work.rows) for work in works)
 
     async def claim(self, now: datetime) -> list[_Work]:
-        """Takes due orders under a lease and groups them into calls."""
+        """Takes due orders under a lease and groups them into calls; none while the provider refuses or is away."""
+        if self._held_until is not None and now < self._held_until <= now + STOPPED_FOR:
+            return []
         if not await asyncio.to_thread(self._due, now):
             return []
         rows = await self._write(
@@ -184,6 +196,10 @@ class Poller:
                 failures = row["failures"]
             case CredentialsRefused() | AccessDisabled():
                 wait = STOPPED_FOR
+                self._held_until = now + STOPPED_FOR
+            case NotSent():
+                wait = UNREACHABLE_FOR
+                self._held_until = now + UNREACHABLE_FOR
             case NotFound():
                 missing = Observation(Witness.POLL, now, now, Missing())
                 ingest.observe(connection, row["id"], missing, self._planner)

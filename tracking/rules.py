@@ -6,7 +6,7 @@ to append, none where there is nothing to say. Only a GET makes an order Complet
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, assert_never
 
 from tracking.orders import (
@@ -28,6 +28,8 @@ from tracking.orders import (
     condense,
     is_terminal,
 )
+
+HISTORY_AFTER = timedelta(days=1)
 
 # What can be seen. An Observation says who saw it and when.
 
@@ -455,7 +457,9 @@ def _finished(
     }
     if order.notice == Notice.CLAIMED:
         changes["notice"] = Notice.CONFIRMED if completed else Notice.CONTRADICTED
-    attention = None if completed else _attention_for(shown.status)
+    # What was cancelled days before anybody here could watch it is history, not work for today.
+    history = first_sight and observation.learned_at - order.created_at > HISTORY_AFTER
+    attention = None if completed or history else _attention_for(shown.status)
     changes |= {"attention": attention, "acknowledged_at": None}
     if order.lines and (costs := [line.cost_minor for line in shown.lines]) and None not in costs:
         changes["cost_minor"] = sum(cost or 0 for cost in costs)

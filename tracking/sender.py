@@ -41,7 +41,8 @@ T = TypeVar("T")
 AT_ONCE = 8
 LEASE_BEYOND_TIMEOUT = timedelta(seconds=60)
 STOPPED_FOR = timedelta(seconds=60)
-NOT_SENT_FOR = timedelta(seconds=5)
+NOT_SENT_FOR = timedelta(seconds=1)
+NOT_SENT_AT_MOST = timedelta(seconds=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +98,16 @@ class Sender:
         self._lease = lease + LEASE_BEYOND_TIMEOUT
         self._clock = clock
         self._woken = woken
+        self._held_until: datetime | None = None
+        self._holds = 0
 
     async def send_due(self, now: datetime) -> int:
-        """Sends what is due, AT_ONCE at the most; returns how many rows were taken."""
+        """Sends what is due, AT_ONCE at the most; returns how many rows were taken.
+
+        None while the provider refuses the account or cannot be reached: one order's trouble is then everybody's.
+        """
+        if self._held_until is not None and now < self._held_until <= now + STOPPED_FOR:
+            return 0
         if not await asyncio.to_thread(self._due, now):
             return 0
         rows = await self._write(
@@ -156,6 +164,7 @@ class Sender:
         started_at = self._clock()
         try:
             answer = await self._client.place(document)
+            self._holds = 0
         except DuplicateOrder as exc:
             return await self._adopt(attempt, exc.ids, started_at)
         except (RequestRejected, InsufficientFunds) as exc:
@@ -170,12 +179,15 @@ class Sender:
         """What a failure says about the order: surely not placed, or nobody knows."""
         match error:
             case NotSent():
-                wait = max(next_attempt(attempt.number, self._planner.rng), NOT_SENT_FOR)
+                self._holds += 1
+                wait = min(NOT_SENT_FOR * self._holds, NOT_SENT_AT_MOST)
+                self._held_until = self._clock() + wait
                 return _Result(Unsent(str(error)), started_at, wait)
             case Throttled() if error.status == 429:
                 return _Result(Unsent(str(error)), started_at, error.retry_after)
             case CredentialsRefused() | AccessDisabled() | NotFound():
                 log.error("sending stopped status=%s", error.status)
+                self._held_until = self._clock() + STOPPED_FOR
                 return _Result(Unsent(str(error)), started_at, STOPPED_FOR)
             case Throttled():
                 return _Result(Unclear(str(error)), started_at, error.retry_after)

@@ -11,7 +11,7 @@ import os
 import random
 import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,7 +23,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from tracking import callbacks, database, store
+from tracking import callbacks, database
+from tracking import store as stored
 from tracking.client import Client
 from tracking.database import Database
 from tracking.embedded import PUBLIC_URL, EmbeddedSandbox
@@ -50,22 +51,31 @@ def utc_now() -> datetime:
 class Backend:
     """What runs beside the pages, or without them. Build it, put `routes()` and `lifespan` into an ASGI application.
 
+    Args:
+        settings: what this process plays, and against which provider.
+        clock: now, aware and in UTC.
+        store: the store, where it is not the one of the settings.
+
     Raises:
         SettingsError: a setting that can only be checked now.
         StoreUnusable, StoreBusy: the store cannot be opened.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, *, clock: Callable[[], datetime] = utc_now, store: Database | None = None
+    ) -> None:
         self.settings = settings
-        self.database: Database = database.connect(settings.database_url)
+        self.clock = clock
+        self.database = store or database.connect(settings.database_url)
         self._secrets = settings.webhook_secrets()
         bounds = Policy(timedelta(seconds=settings.poll_floor), timedelta(seconds=settings.poll_ceiling))
         self._planner = Planner(bounds, random.Random())  # noqa: S311 - it spreads due times and guards nothing
         self._owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
-        self._pulse = Pulse(self.database, utc_now)
-        self._started_at = utc_now()
+        self._pulse = Pulse(self.database, clock)
+        self._started_at = clock()
         self._wakes: list[asyncio.Event] = []
-        self.receiver = Receiver(self.database, self._secrets, self._planner, clock=utc_now, woken=self._woken)
+        self.receiver = Receiver(self.database, self._secrets, self._planner, clock=clock, woken=self._woken)
+        self.transport: httpx.AsyncBaseTransport | None = None
         self._sandbox = EmbeddedSandbox(settings, self.asgi(lifespan=False)) if self._works_on_sandbox() else None
 
     def _works_on_sandbox(self) -> bool:
@@ -93,7 +103,7 @@ class Backend:
     async def lifespan(self, _app: Any) -> AsyncIterator[None]:
         """Runs the loops while the application lives."""
         async with contextlib.AsyncExitStack() as stack:
-            transport = await stack.enter_async_context(self._sandbox.running()) if self._sandbox else None
+            transport = await stack.enter_async_context(self._sandbox.running()) if self._sandbox else self.transport
             await asyncio.to_thread(self._take_over)
             loops = [asyncio.create_task(loop) for loop in await self._loops(stack, transport)]
             log.info("started roles=%s owner=%s", ",".join(sorted(self.settings.roles)), self._owner)
@@ -112,17 +122,21 @@ class Backend:
         if not roles & {Role.POLLER, Role.SENDER}:
             return loops
         journal = Journal(self.database)
-        client = Client.from_settings(self.settings, transport=transport, record=journal.record)
+        client = self.client(transport, journal)
         stack.push_async_callback(client.aclose)
         loops.append(forever("journal", journal.flush, JOURNAL_EVERY))
-        loops.append(Housekeeping(self.database, client, utc_now).run())
+        loops.append(Housekeeping(self.database, client, self.clock).run())
         if Role.POLLER in roles:
-            polling = PollLoop(self._poller(client), self._pulse, utc_now)
+            polling = PollLoop(self._poller(client), self._pulse, self.clock)
             self._wakes.append(polling.wake)
             loops.append(polling.run())
         if Role.SENDER in roles:
-            loops.append(SendLoop(self._sender(client), self._pulse, utc_now).run())
+            loops.append(SendLoop(self._sender(client), self._pulse, self.clock).run())
         return loops
+
+    def client(self, transport: httpx.AsyncBaseTransport | None, journal: Journal) -> Client:
+        """The way to the provider."""
+        return Client.from_settings(self.settings, transport=transport, record=journal.record)
 
     def _poller(self, client: Client) -> Poller:
         return Poller(
@@ -132,7 +146,7 @@ class Backend:
             owner=self._owner,
             lease=timedelta(seconds=self.settings.api_timeout),
             discover_every=timedelta(seconds=self.settings.discover_every),
-            clock=utc_now,
+            clock=self.clock,
         )
 
     def _sender(self, client: Client) -> Sender:
@@ -143,7 +157,7 @@ class Backend:
             address=self.callback_address,
             owner=self._owner,
             lease=timedelta(seconds=self.settings.api_timeout),
-            clock=utc_now,
+            clock=self.clock,
             woken=self._woken,
         )
 
@@ -165,15 +179,15 @@ class Backend:
             log.warning("leases of dead processes stay until they end: %s", exc)
 
     def _free_the_dead(self, connection: Connection) -> None:
-        dead = [owner for owner in store.owners(connection) if _is_gone(owner, self._owner)]
+        dead = [owner for owner in stored.owners(connection) if _is_gone(owner, self._owner)]
         if dead:
-            store.release(connection, dead)
+            stored.release(connection, dead)
             log.info("took over leases=%d", len(dead))
 
     # Health
 
     async def _healthz(self, _request: Request) -> Response:
-        now = utc_now()
+        now = self.clock()
         loops = {name: _age(now, self._pulse.beats.get(name, self._started_at)) for name in self._expected()}
         wrote = _age(now, self._pulse.store_wrote_at or self._started_at)
         limit = SILENT_AFTER.total_seconds()
@@ -198,14 +212,14 @@ class Backend:
     def _store_reads(self) -> bool:
         try:
             with self.database.read() as connection:
-                store.fact(connection, "client")
+                stored.fact(connection, "client")
         except StoreError:
             return False
         return True
 
     async def _metrics(self, _request: Request) -> Response:
         try:
-            body = await asyncio.to_thread(exposition, self.database, utc_now())
+            body = await asyncio.to_thread(exposition, self.database, self.clock())
         except StoreError as exc:
             return Response(f"# {exc}\n", status_code=503, media_type="text/plain")
         return Response(body, headers={"Content-Type": CONTENT_TYPE_LATEST})

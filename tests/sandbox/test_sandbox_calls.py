@@ -9,7 +9,7 @@ import pytest
 from tracking.sandbox import NOTE_WORDS, SCENARIOS
 
 if TYPE_CHECKING:
-    from tests.sandbox.conftest import Desk
+    from sandbox.conftest import Desk
 
 
 def test_a_token_is_needed_for_everything_but_itself(desk: Desk) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.sandbox.conftest import Desk
+    from sandbox.conftest import Desk
 
 
 def test_camel_case_names_everything_that_way(desk: Desk) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tracking.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from tests.sandbox.conftest import Desk
+    from sandbox.conftest import Desk
 
 
 def test_a_restart_forgets_nothing(desk: Desk) -> None:

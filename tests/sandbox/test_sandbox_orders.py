@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.sandbox.conftest import Desk
+    from sandbox.conftest import Desk
 
 
 def test_a_small_links_order_is_complete_with_its_claim_in_the_answer(desk: Desk) -> None:

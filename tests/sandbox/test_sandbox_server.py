@@ -14,9 +14,8 @@ import pytest
 import uvicorn
 
 if TYPE_CHECKING:
+    from sandbox.conftest import Desk
     from starlette.applications import Starlette
-
-    from tests.sandbox.conftest import Desk
 
 
 @asynccontextmanager

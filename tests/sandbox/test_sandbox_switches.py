@@ -11,7 +11,7 @@ from tracking.sandbox import NOTE_WORDS, SCENARIOS, Scenario, Switches
 from tracking.sandbox.switches import for_order
 
 if TYPE_CHECKING:
-    from tests.sandbox.conftest import Desk
+    from sandbox.conftest import Desk
 
 
 def test_every_switch_is_thrown_by_a_scenario() -> None:

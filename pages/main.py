@@ -1,0 +1,91 @@
+"""Navigation, and what every page shows: the sandbox banner and what is wrong right now."""
+
+import streamlit as st
+
+import shared
+from tracking import reports
+
+st.set_page_config(page_title="Fulfillment Tracking", page_icon="📦", layout="wide")
+
+page = st.navigation(
+    [
+        st.Page(
+            "overview.py",
+            title="Overview",
+            icon=":material/dashboard:",
+            default=True,
+            help="What is open, what is late, what needs a person, and how the console itself is doing.",
+        ),
+        st.Page(
+            "orders.py",
+            title="Orders",
+            icon=":material/list_alt:",
+            url_path="orders",
+            help="Find any order by any id, filter, sort and export.",
+        ),
+        st.Page(
+            "timeline.py",
+            title="Timeline",
+            icon=":material/timeline:",
+            url_path="timeline",
+            help="One order: what is known of it, what proves it, what to do next.",
+        ),
+        st.Page(
+            "submit.py",
+            title="Submit",
+            icon=":material/add_shopping_cart:",
+            url_path="submit",
+            help="Place one order by form, or many by a CSV file.",
+        ),
+        st.Page(
+            "activity.py",
+            title="Activity",
+            icon=":material/history:",
+            url_path="activity",
+            help="Callbacks received, calls made, and everything that happened.",
+        ),
+    ],
+    position="top",
+)
+
+with shared.told():
+    settings = shared.settings()
+    shared.database()
+
+if settings.embedded_sandbox:
+    st.warning("Sandbox: simulated provider, no real orders.", icon=":material/science:")
+
+
+@st.fragment(run_every="10s", key="troubles")
+def troubles() -> None:
+    """Says what is wrong with the provider or with the loops of this console."""
+    with shared.told():
+        health = shared.health()
+    if health.refused:
+        st.error(
+            "Check TRACKING_API_EMAIL and TRACKING_API_ACCESS_TOKEN, or ask the provider; then start again.",
+            title="The provider refuses the credentials",
+            icon=":material/key_off:",
+        )
+    if health.unreachable_since:
+        at = reports.clock(health.unreachable_since, shared.now())
+        st.error(
+            f"No answer since {at} UTC, {shared.ago(health.unreachable_since)}. Orders wait and go out by themselves.",
+            title="The provider cannot be reached",
+            icon=":material/cloud_off:",
+        )
+    if health.paused_until:
+        until = reports.clock(health.paused_until, shared.now())
+        st.info(f"The provider asked for a pause; calls go on at {until} UTC.", icon=":material/pause:")
+    if health.silent:
+        st.error(
+            f"No sign of life for over a minute from: {', '.join(health.silent)}. See the log of that process.",
+            title="A loop is silent",
+            icon=":material/heart_broken:",
+        )
+
+
+troubles()
+st.session_state["entered"] = st.session_state.get("at_page") != page.url_path
+st.session_state["at_page"] = page.url_path
+page.run()

@@ -1,0 +1,243 @@
+"""Find any order: one box for any id, filters and sorting in the address, pages and exports from the database."""
+
+import functools
+import io
+from dataclasses import replace
+from datetime import datetime
+
+import streamlit as st
+
+import shared
+from tracking import reports
+from tracking.orders import OrderType
+
+# The words are also those of the address, which takes what a widget shows.
+VIEWS = {
+    "all": "every order",
+    "attention": "refused, cancelled, contradicted or in a state nobody knows, and not acknowledged: needs a person",
+    "late": "open for longer than orders of this type and size should take",
+    "unknown": "sent, but nobody can say whether the provider has it",
+    "claimed": "the provider's notice says complete, no look has confirmed it yet",
+    "open": "not completed, cancelled or refused",
+    "today": "seen complete since midnight UTC",
+    "found": "complete already when first seen, today",
+}
+SOURCES = ("", "form", "csv", "json", "seed", "elsewhere")
+BOUND = (
+    "q",
+    "view",
+    "state",
+    "type",
+    "source",
+    "product",
+    "from",
+    "to",
+    "min",
+    "max",
+    "older",
+    "prefix",
+    "sort",
+    "asc",
+)
+PAGE_SIZE = 50
+FORMS = {"csv": "text/csv", "jsonl": "application/x-ndjson", "parquet": "application/vnd.apache.parquet"}
+
+
+def first_page() -> None:
+    """A changed filter begins at its first page."""
+    st.session_state["page"] = 1
+
+
+def controls() -> None:
+    """The widgets of the filter. Each one's key is its name in the address."""
+    st.text_input(
+        "Find an order",
+        key="q",
+        bind="query-params",
+        type="search",
+        max_chars=200,
+        on_change=first_page,
+        placeholder="PONumber, provider id, external id or recipient, whole or a part",
+    )
+    st.pills(
+        "View",
+        list(VIEWS),
+        key="view",
+        bind="query-params",
+        default="all",
+        required=True,
+        on_change=first_page,
+    )
+    st.caption(f"{st.session_state['view']}: {VIEWS[st.session_state['view']]}")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.selectbox(
+            "Sort by",
+            list(reports.SORTS),
+            key="sort",
+            bind="query-params",
+            on_change=first_page,
+            width=180,
+        )
+        st.toggle("Smallest first", key="asc", bind="query-params", on_change=first_page)
+    with st.expander("More filters", key="more_filters", icon=":material/filter_list:"):
+        more()
+
+
+def more() -> None:
+    """The filters that are needed less often."""
+    with st.grid("auto", min_column_width=220):
+        states = shared.words()["states"]
+        st.multiselect("State", states, key="state", bind="query-params", on_change=first_page)
+        st.multiselect("Type", [str(kind) for kind in OrderType], key="type", bind="query-params", on_change=first_page)
+        st.selectbox(
+            "Source",
+            SOURCES,
+            key="source",
+            bind="query-params",
+            format_func=lambda source: source or "any",
+            on_change=first_page,
+        )
+        st.text_input("Product id", key="product", bind="query-params", on_change=first_page)
+        st.text_input(
+            "Placed from (UTC)", key="from", bind="query-params", on_change=first_page, placeholder="2026-01-31"
+        )
+        st.text_input(
+            "Placed before (UTC)", key="to", bind="query-params", on_change=first_page, placeholder="2026-02-28"
+        )
+        st.text_input("Value from", key="min", bind="query-params", on_change=first_page, placeholder="10.00")
+        st.text_input("Value up to", key="max", bind="query-params", on_change=first_page, placeholder="500.00")
+        st.text_input("Older than", key="older", bind="query-params", on_change=first_page, placeholder="30m, 1h, 2d")
+        st.text_input("PONumber begins with", key="prefix", bind="query-params", on_change=first_page)
+
+
+def chosen() -> tuple[reports.Filters, list[str]]:
+    """The filter that the widgets show, and what of the address or of them could not be used."""
+    query = {name: st.session_state.get(name) for name in BOUND}
+    told = {name: value if isinstance(value, list) else str(value or "") for name, value in query.items()}
+    told["asc"] = "true" if query["asc"] else ""
+    filters, problems = reports.Filters.from_query(told)
+    return filters, [str(problem) for problem in problems]
+
+
+def table(page: reports.Page) -> None:
+    """One page of orders; a click on any cell opens the order."""
+    rows = page.rows
+    shown = rows[["po_number", "state", "type", "units", "units_fulfilled"]].copy()
+    shown.insert(5, "value", rows["value_minor"] / 100)
+    shown["currency"] = rows["currency"]
+    shown["placed"] = rows["created_at"]
+    shown["mark"] = [marks(row) for row in rows.itertuples()]
+    shown["completed"] = rows["completed_by"]
+    shown["provider_id"] = rows["provider_id"]
+    shown["source"] = rows["source"]
+    event = st.dataframe(
+        shown,
+        key="orders_table",
+        height=560,
+        placeholder="",
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-cell",
+        alt="Orders that match the filter",
+        column_config={
+            "po_number": st.column_config.TextColumn("PONumber", pinned=True),
+            "provider_id": st.column_config.TextColumn("Provider id"),
+            **{name: name.capitalize() for name in ("state", "type", "currency", "mark", "source")},
+            "units": st.column_config.NumberColumn("Cards"),
+            "units_fulfilled": st.column_config.NumberColumn("Fulfilled"),
+            "value": st.column_config.NumberColumn("Value", format="%.2f"),
+            **shared.times(shown, ["placed", "completed"]),
+        },
+    )
+    if event.selection.cells:
+        number = event.selection.cells[0][0]
+        if 0 <= number < len(rows):
+            st.switch_page("timeline.py", query_params={"order": str(rows["po_number"].iloc[number])})
+
+
+def marks(row: object) -> str:
+    """What is remarkable about the order, in words."""
+    found = ["late"] if getattr(row, "late", False) else []
+    if getattr(row, "notice", "") == "claimed":
+        found.append("claimed, not confirmed")
+    attention = getattr(row, "attention", None)
+    if isinstance(attention, str):
+        acknowledged = getattr(row, "acknowledged_at", None)
+        found.append(f"acknowledged: {attention}" if isinstance(acknowledged, datetime) else attention)
+    return ", ".join(found)
+
+
+@st.fragment(run_every="5s", key="news")
+def news(filters: reports.Filters, since_id: int) -> None:
+    """Says how many have come since; the table itself keeps still."""
+    with shared.told():
+        number = reports.count_new(shared.database(), filters, since_id, shared.now())
+    if number and st.button(f"{number:,} new: show", key="show_new", icon=":material/refresh:"):
+        st.rerun()
+
+
+def exports(filters: reports.Filters) -> None:
+    """All that match as a file. Made when asked for, so that nothing lies ready for others to fetch."""
+    with st.popover("Export", icon=":material/download:", key="export"):
+        st.caption("All orders that match, without recipients and claim data. Times are UTC.")
+        for form, mime in FORMS.items():
+            name = f"orders-{filters.view}-{shared.now():%Y%m%d-%H%M%S}.{form}"
+            st.download_button(
+                form.upper(), functools.partial(exported, filters, form), file_name=name, mime=mime,
+                key=f"export_{form}", on_click="ignore",
+            )  # fmt: skip
+
+
+def exported(filters: reports.Filters, form: str) -> bytes:
+    """The file itself."""
+    file = io.BytesIO()
+    reports.write_export(shared.database(), filters, shared.now(), form=form, file=file)
+    return file.getvalue()
+
+
+def clear() -> None:
+    """Back to all orders."""
+    usual: dict[str, object] = {"view": "all", "sort": "placed", "asc": False, "state": [], "type": []}
+    for name in BOUND:
+        st.session_state[name] = usual.get(name, "")
+    st.session_state["orders_filter"] = {}
+    first_page()
+
+
+st.title("Orders")
+if (
+    st.session_state["entered"]
+    and not set(st.query_params) & {*BOUND, "page"}
+    and st.session_state.get("orders_filter")
+):
+    # The browser's Back brings the address without its parameters; the filter that was left is put back.
+    st.switch_page("orders.py", query_params=st.session_state["orders_filter"])
+address = {name: st.query_params.get_all(name) for name in st.query_params}
+_, wrong = reports.Filters.from_query(address)
+with shared.told():
+    controls()
+filters, problems = chosen()
+for problem in dict.fromkeys([*(str(problem) for problem in wrong), *problems]):
+    st.warning(f"Left out of the filter: {shared.escape(problem)}", icon=":material/filter_alt_off:")
+with shared.told():
+    found = reports.orders_count(shared.database(), filters, shared.now())
+above = st.container(horizontal=True, vertical_alignment="center")
+table_place = st.container()
+pages = max(1, -(-found // PAGE_SIZE))
+filters = replace(filters, page=st.pagination(pages, key="page", bind="query-params") if pages > 1 else 1)
+with shared.told():
+    page = reports.orders_page(shared.database(), filters, shared.now(), total=found)
+st.session_state["orders_filter"] = filters.to_query()
+with above:
+    total = f"more than {page.total - 1:,} orders" if page.more else reports.count(page.total, "order")
+    st.markdown(f"**{total}**", width="content")
+    exports(filters)
+    if filters.to_query():
+        st.button("Clear the filter", key="clear", icon=":material/filter_alt_off:", on_click=clear)
+    news(filters, page.newest_id)
+with table_place:
+    if page.rows.empty:
+        st.info("No order matches. Take away a filter, or look for a part of the id.", icon=":material/search_off:")
+    else:
+        table(page)
+        st.caption("A click on a row opens the order. Times are UTC.")

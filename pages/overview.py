@@ -1,0 +1,133 @@
+"""The state of things at a glance: what is open, late or needs a person, how long orders take, who still speaks."""
+
+import pandas as pd
+import streamlit as st
+
+import charts
+import shared
+from tracking import reports
+
+COUNTS = (
+    ("attention", "Needs a person", "attention", "refused, cancelled, contradicted or a word nobody knows"),
+    ("late", "Late", "late", "open for longer than orders of this type and size should take"),
+    ("unknown", "Outcome unknown", "unknown", "sent, but nobody can say whether the provider has it"),
+    ("open", "Open", "open", "not completed, cancelled or refused"),
+    ("done_today", "Done today", "today", "seen complete since midnight UTC"),
+)
+
+st.title("Overview")
+
+
+@st.fragment(run_every="3s", key="figures")
+def figures() -> None:
+    """The verdict, the five counts, the signs of life and the latest changes."""
+    with shared.told():
+        seen = shared.overview()
+    st.subheader(seen.verdict)
+    if seen.empty:
+        empty()
+    counts(seen)
+    st.caption("Signs of life: how old each one is")
+    with st.grid("auto", min_column_width=150, gap="small"):
+        for sign in seen.signs:
+            mark = ":red[:material/warning:] " if sign.worrying else ""
+            st.markdown(f"**{sign.name}**  \n{mark}{shared.escape(sign.text)}", help=absolute(sign))
+    if seen.changes:
+        st.markdown("**Latest changes**")
+        with st.container(key="changes", gap="xsmall"):
+            for po_number, told in seen.changes:
+                with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+                    shared.order_link(po_number)
+                    st.text(f"{shared.ago(told.learned_at)}: {told.text}")
+
+
+def absolute(sign: reports.Sign) -> str | None:
+    """The sign's time as such, for those who want it."""
+    return f"{reports.clock(sign.at)} UTC" if sign.at else None
+
+
+def empty() -> None:
+    """How to begin."""
+    with st.container(border=True, key="first_steps"):
+        st.markdown(
+            "There are no orders yet. Place a first one: pick a product, review it, send it, and watch its timeline "
+            "move by itself. Or run `tracking seed --orders 1000` for made-up history."
+        )
+        st.page_link("submit.py", label="Place the first order", icon=":material/add_shopping_cart:")
+
+
+def counts(seen: reports.Overview) -> None:
+    """The five counts, each with a link to the orders it counts."""
+    with st.grid(len(COUNTS), min_column_width=150, gap="small"):
+        for name, label, view, meaning in COUNTS:
+            with st.container(border=True, key=f"count_{name}", gap="xsmall"):
+                st.metric(label, f"{getattr(seen, name):,}", help=meaning)
+                st.page_link("orders.py", label="Show", icon=":material/arrow_forward:", query_params={"view": view})
+    if seen.found_today:
+        st.caption(f"Done today does not count {seen.found_today:,} orders found already finished.")
+
+
+@st.fragment(run_every="30s", key="history")
+def history() -> None:
+    """The charts, each also as a sentence and as a table."""
+    span = st.segmented_control(
+        "Span", list(reports.SPANS), key="span", default="24h", required=True, bind="query-params"
+    )
+    with shared.told():
+        stock, took = shared.charts(span or "24h")
+        seen = shared.overview()
+    by_state(stock, span or "24h")
+    left, right = st.columns(2)
+    with left:
+        at_risk(seen)
+    with right:
+        how_long(took)
+
+
+def by_state(stock: pd.DataFrame, span: str) -> None:
+    """Orders by when they were made and the state they are in now."""
+    st.markdown("**Orders by the hour they were placed and their state now**")
+    sums = stock.groupby("state", sort=False)["orders"].sum()
+    said = ", ".join(f"{number:,} {shared.escape(state)}" for state, number in sums.items())
+    st.caption(f"Placed in the last {span}: {said or 'no orders'}. Times are UTC.")
+    if sums.empty:
+        return
+    st.plotly_chart(charts.lifecycle(stock), key="lifecycle", config=PLAIN, alt="Orders by hour, stacked by state")
+    with st.expander("As a table", key="lifecycle_table"):
+        wide = stock.pivot_table(index="hour", columns="state", values="orders", aggfunc="sum", sort=False)
+        st.dataframe(wide.sort_index(ascending=False), alt="Orders by hour and state")
+
+
+def at_risk(seen: reports.Overview) -> None:
+    """The value of open orders by age."""
+    st.markdown("**Value of open orders by age**")
+    total = reports.money(int(seen.bands["value_minor"].sum()), seen.currency)
+    oldest = f", the oldest {reports.duration(seen.oldest)} old" if seen.oldest else ""
+    st.caption(f"{total} in {seen.open:,} open orders{oldest}. Ages go by the hour an order was placed in.")
+    if seen.open:
+        st.plotly_chart(charts.bands(seen.bands), key="bands", config=PLAIN, alt="Value of open orders by age")
+        table = seen.bands.assign(value=seen.bands["value_minor"] / 100).drop(columns="value_minor")
+        with st.expander("As a table", key="bands_table"):
+            st.dataframe(table, hide_index=True, alt="Value of open orders by age")
+
+
+def how_long(took: reports.Completions) -> None:
+    """Times to completion."""
+    st.markdown("**Time to completion, by the hour of completion**")
+    if took.p50 is None or took.p95 is None:
+        st.caption("No order that was followed to its end completed in this span.")
+        return
+    newest = "the newest " if took.capped else ""
+    st.caption(
+        f"Half of {newest}{took.orders:,} orders took at the most {reports.duration(took.p50)}, 95 of 100 at the most "
+        f"{reports.duration(took.p95)}. Counted are orders seen open before; those found finished are not."
+    )
+    st.plotly_chart(charts.completions(took.rows), key="completions", config=PLAIN, alt="Time to completion by hour")
+    with st.expander("As a table", key="completions_table"):
+        st.dataframe(took.rows.iloc[::-1], hide_index=True, alt="Seconds to completion by hour")
+
+
+PLAIN = {"displayModeBar": False}
+
+figures()
+history()

@@ -1,0 +1,196 @@
+"""What the pages share: cached reads, formats, links, the error box. The only user of st.cache_*."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from tracking import reports
+from tracking import settings as configuration
+from tracking.database import Database, connect
+from tracking.errors import (
+    InvalidSubmission,
+    NotAllowed,
+    Problem,
+    SettingsError,
+    StoreBusy,
+    StoreUnusable,
+    TrackingError,
+    UnknownOrder,
+)
+from tracking.orders import State
+from tracking.submissions import Catalogue, load_catalogue
+
+FRESH = 2
+SLOWLY = 30
+
+LOOKS: dict[str, tuple[str, str]] = {
+    State.QUEUED: (":material/hourglass_empty:", "gray"),
+    State.SENDING: (":material/send:", "gray"),
+    State.UNKNOWN: (":material/help:", "red"),
+    State.REFUSED: (":material/block:", "red"),
+    State.ACCEPTED: (":material/task_alt:", "blue"),
+    State.PENDING: (":material/schedule:", "blue"),
+    State.PROCESSING: (":material/sync:", "blue"),
+    State.AWAITING_APPROVAL: (":material/front_hand:", "orange"),
+    State.COMPLETED: (":material/check_circle:", "green"),
+    State.CANCELLED: (":material/cancel:", "violet"),
+}
+UNKNOWN_WORD = (":material/question_mark:", "orange")
+
+
+def now() -> datetime:
+    """The time, aware and in UTC."""
+    return datetime.now(UTC)
+
+
+@st.cache_resource(show_spinner=False)
+def settings() -> configuration.Settings:
+    """The settings of this process."""
+    return configuration.load()
+
+
+def database() -> Database:
+    """The store of this process."""
+    return connect(settings().database_url)
+
+
+# Cached reads. The address of the store is an argument, so that no answer of one store is given for another.
+
+
+def overview() -> reports.Overview:
+    """The overview's figures, at most FRESH seconds old."""
+    return _overview(settings().database_url)
+
+
+@st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
+def _overview(url: str) -> reports.Overview:
+    return reports.overview(connect(url), now())
+
+
+def charts(span: str) -> tuple[pd.DataFrame, reports.Completions]:
+    """The lifecycle and the times to completion over the span, at most SLOWLY seconds old."""
+    return _charts(settings().database_url, span)
+
+
+@st.cache_data(ttl=SLOWLY, max_entries=12, show_spinner=False)
+def _charts(url: str, span: str) -> tuple[pd.DataFrame, reports.Completions]:
+    moment = now()
+    return reports.lifecycle(connect(url), moment, span), reports.completions(connect(url), moment, span)
+
+
+def health() -> reports.Health:
+    """What deserves a banner, at most FRESH seconds old."""
+    return _health(settings().database_url)
+
+
+@st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
+def _health(url: str) -> reports.Health:
+    return reports.health(connect(url), now())
+
+
+def words() -> dict[str, list[str]]:
+    """What there is to filter by, at most SLOWLY seconds old."""
+    return _words(settings().database_url)
+
+
+@st.cache_data(ttl=SLOWLY, max_entries=4, show_spinner=False)
+def _words(url: str) -> dict[str, list[str]]:
+    return reports.known_words(connect(url))
+
+
+def catalogue() -> Catalogue | None:
+    """The provider's catalogue, None until it has been read once."""
+    return _catalogue(settings().database_url)
+
+
+@st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
+def _catalogue(url: str) -> Catalogue | None:
+    return load_catalogue(connect(url))
+
+
+# Formats
+
+
+def escape(text: object) -> str:
+    """Text from outside for Markdown: shown as it is, nothing in it is interpreted."""
+    plain = " ".join(str(text).split())
+    plain = re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~:$&@^=])", r"\\\1", plain)
+    # Backslashes do not keep bare addresses from becoming links; an invisible joiner within them does.
+    return re.sub(r"(?i)(http|https|ftp|mailto|www)(?=\\[:.])", "\\1\u2060", plain).replace("\\@", "\\@\u2060")
+
+
+def ago(moment: datetime | None, at: datetime | None = None) -> str:
+    """How long ago, or in how long, in words."""
+    if moment is None:
+        return "never"
+    at = at or now()
+    return f"in {reports.duration(moment - at)}" if moment > at else f"{reports.duration(at - moment)} ago"
+
+
+def badge(state: str) -> None:
+    """The state as a word with its shape and colour."""
+    icon, color = LOOKS.get(state, UNKNOWN_WORD)
+    st.badge(escape(state), icon=icon, color=color)  # type: ignore[arg-type]  # LOOKS holds only its colours
+
+
+def times(frame: pd.DataFrame, names: list[str]) -> dict[str, Any]:
+    """Column settings that show these columns as times in UTC."""
+    return {
+        name: st.column_config.DatetimeColumn(
+            name.replace("_", " ").capitalize(), format="YYYY-MM-DD HH:mm:ss", timezone="UTC"
+        )
+        for name in names
+        if name in frame
+    }
+
+
+def order_link(po_number: str, *, label: str = "", icon: str | None = None) -> None:
+    """A link to the order's page."""
+    st.page_link("timeline.py", label=label or escape(po_number), icon=icon, query_params={"order": po_number})
+
+
+def actor() -> str:
+    """Who acts, as they call themselves; kept for the session and written into the order's story."""
+    name = st.text_input(
+        "Your name", key="actor", max_chars=60, persist_state="session", placeholder="goes into the order's story"
+    )
+    return (name or "").strip() or "Somebody at the screen"
+
+
+# Errors
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """Shows our errors as what went wrong and what to do; the page ends there."""
+    try:
+        yield
+    except TrackingError as exc:
+        title, problems, advice = _explained(exc)
+        st.error("\n".join(f"- {escape(problem)}" for problem in problems), title=title, icon=":material/error:")
+        if advice:
+            st.caption(advice)
+        st.stop()
+
+
+def _explained(error: TrackingError) -> tuple[str, list[Problem] | list[str], str]:
+    match error:
+        case SettingsError():
+            return "The settings cannot be used", list(error.problems), "Mend them and start again."
+        case InvalidSubmission():
+            return "Nothing was sent", list(error.problems), "Mend what is listed, then send it again."
+        case NotAllowed():
+            return "Not possible now", [str(error)], "The order may have changed since this page was drawn."
+        case UnknownOrder():
+            return "No such order", [str(error)], "Look for it on the page Orders."
+        case StoreBusy():
+            return "The store is busy", [str(error)], "Nothing was written. Try again in a moment."
+        case StoreUnusable():
+            return "The store cannot be used", [str(error)], "A person must act before anything can be shown."
+        case _:
+            return "That did not work", [str(error)], "Details are in the log."

@@ -1,0 +1,425 @@
+"""Place orders: one by form, many by a CSV file. Nothing is sent before it was reviewed."""
+
+import io
+import json
+import random
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+import shared
+from tracking import reports, submissions
+from tracking.orders import OrderType
+
+SCENARIOS = (
+    "", "slow", "instant", "never", "cancelled", "duplicate-webhook", "lost-webhook", "late-webhook", "early-webhook",
+    "timeout", "timeout-before", "disconnect", "insufficient-funds", "unknown-status", "late-claims", "regress",
+    "approval",
+)  # fmt: skip
+TYPE_NAMES = {
+    "DigitalDelivery": "By e-mail or text message",
+    "Links": "Claim links",
+    "PhysicalShipment": "Cards by post",
+    "Codes": "Codes",
+}
+POSTAL = {
+    "Name": 150, "AddressLine1": 100, "AddressLine2": 100, "AddressLine3": 100, "City": 100, "State": 2, "Zip": 50,
+    "Country": 2,
+}  # fmt: skip
+TEMPLATES = {
+    "DigitalDelivery": {"Email": "someone@example.com"},
+    "Links": {},
+    "PhysicalShipment": {
+        "ShippingMethodId": "STANDARD", "Name": "A. Person", "AddressLine1": "1 Main Street", "City": "Boston",
+        "State": "MA", "Zip": "02101", "Country": "US",
+    },
+}  # fmt: skip
+
+
+# The draft: its PONumber is made once and survives leaving and reopening the page.
+
+
+def draft() -> dict[str, Any]:
+    """What has been entered so far."""
+    if "draft" not in st.session_state:
+        number = submissions.new_po_number(shared.now(), random.SystemRandom())
+        st.session_state["draft"] = {"po_number": number, "lines": [], "reviewing": False}
+    kept: dict[str, Any] = st.session_state["draft"]
+    return kept
+
+
+def put_away() -> None:
+    """Ends the draft; the next one gets a PONumber of its own."""
+    del st.session_state["draft"]
+
+
+def filled(values: dict[str, Any]) -> dict[str, Any]:
+    """The values without what was left empty."""
+    return {name: value for name, value in values.items() if value not in (None, "", {})}
+
+
+def document(kept: dict[str, Any]) -> dict[str, Any]:
+    """The draft in the provider's shape."""
+    note = " ".join(part for part in (st.session_state.get("order_note") or "", scenario_mark()) if part)
+    look = filled({"PhotoUrl": st.session_state.get("photo_url"), "GreetingUrl": st.session_state.get("greeting_url")})
+    return filled(
+        {
+            "Type": st.session_state.get("order_type"),
+            "PONumber": kept["po_number"],
+            "Note": note,
+            "Personalization": look,
+            "LineItems": kept["lines"],
+        }
+    )
+
+
+def scenario_mark() -> str:
+    """The word by which the sandbox knows how to behave; only the sandbox reads it."""
+    picked = st.session_state.get("scenario") if shared.settings().embedded_sandbox else ""
+    return f"[{picked}]" if picked else ""
+
+
+# One order
+
+
+def one_order() -> None:
+    """The form: lines first, then the review, then the sending."""
+    catalogue = shared.catalogue()
+    if catalogue is None or not catalogue.products:
+        st.info("The provider's catalogue has not been read yet. Try again in a moment.", icon=":material/hourglass:")
+        st.button("Try again", key="retry_catalogue")
+        return
+    kept = draft()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.text("PONumber of this order")
+        st.code(kept["po_number"], language=None, width="content")
+    offered = {kind for product in catalogue.products.values() for kind in product.delivery_types}
+    kinds = [str(kind) for kind in OrderType if kind != OrderType.CODES or kind in offered]
+    kind = st.segmented_control(
+        "Type",
+        kinds,
+        key="order_type",
+        default=kinds[0],
+        required=True,
+        format_func=lambda word: TYPE_NAMES[word],
+        disabled=bool(kept["lines"]),
+        persist_state="session",
+        help="All lines of an order are of one type.",
+    )
+    line_form(catalogue, kind or kinds[0], kept)
+    if kept["lines"]:
+        listed(kept)
+        rest_of_order()
+        review(catalogue, kept)
+
+
+def line_form(catalogue: submissions.Catalogue, kind: str, kept: dict[str, Any]) -> None:
+    """One more line: product, amount, quantity, and where it goes."""
+    products = [
+        product
+        for product in catalogue.products.values()
+        if not product.delivery_types or kind in product.delivery_types
+    ]
+    if not products:
+        st.warning("The catalogue holds no product of this type.")
+        return
+    with st.container(border=True, key="line"):
+        first, second, third = st.columns([2, 1, 1])
+        names = {product.id: f"{product.name} ({product.id})" for product in products}
+        with first:
+            picked = st.selectbox("Product", list(names), key="product_id", format_func=lambda known: names[known])
+        product = catalogue.products[picked]
+        with second:
+            value = denomination(product)
+        with third:
+            quantity = int(st.number_input("Quantity", 1, 10_000, 1, key="quantity"))
+        line: dict[str, Any] = {"ProductId": picked, "Value": value, "Quantity": quantity}
+        line |= addressed(catalogue, kind)
+        with st.expander("Reference and personalization", key="more_of_line"):
+            line |= personal(kind)
+        if st.button("Add line", key="add_line", icon=":material/add:"):
+            kept["lines"].append(filled(line))
+            kept["reviewing"] = False
+            st.rerun()
+
+
+def denomination(product: submissions.Product) -> float:
+    """An amount that the product comes in."""
+    known = product.denominations
+    label = f"Value, {product.currency}" if product.currency else "Value"
+    if product.denomination_type == "Fixed" and known:
+        picked = st.selectbox(label, known, key=f"value_{product.id}", format_func=reports.amount)
+        return picked / 100
+    low, high = (known[0] / 100, known[-1] / 100) if known else (0.01, 10_000.0)
+    step, form = (1.0, "%.0f") if product.denomination_type == "VariableNoCents" else (0.01, "%.2f")
+    return round(float(st.number_input(label, low, high, low, step, format=form, key=f"value_{product.id}")), 2)
+
+
+def addressed(catalogue: submissions.Catalogue, kind: str) -> dict[str, Any]:
+    """Where the line goes."""
+    if kind == OrderType.DIGITAL:
+        left, right = st.columns(2)
+        email = left.text_input("E-mail", key="email", max_chars=150, help="An e-mail address or a telephone number.")
+        sms = right.text_input("Telephone for a text message", key="sms", max_chars=20)
+        return {"DigitalDeliveryAddress": filled({"Email": email, "Sms": sms})}
+    if kind != OrderType.PHYSICAL:
+        return {}
+    address: dict[str, Any] = {}
+    methods = {str(method["id"]): describe(method) for method in catalogue.shipping_methods}
+    carriers = {"": "as usual"} | {
+        str(carrier["id"]): str(carrier.get("name") or carrier["id"]) for carrier in catalogue.carriers
+    }
+    with st.grid("auto", min_column_width=220):
+        if methods:
+            address["ShippingMethodId"] = st.selectbox(
+                "Shipping method", list(methods), key="shipping_method", format_func=lambda known: methods[known]
+            )
+        else:
+            address["ShippingMethodId"] = st.text_input("Shipping method id", "STANDARD", key="shipping_method")
+        address["CarrierId"] = st.selectbox(
+            "Carrier", list(carriers), key="carrier", format_func=lambda known: carriers[known]
+        )
+        for name, length in POSTAL.items():
+            usual = "US" if name == "Country" else ""
+            address[name] = st.text_input(name, usual, key=f"address_{name}", max_chars=length)
+    return {"PhysicalDeliveryAddress": filled(address)}
+
+
+def describe(method: Any) -> str:
+    """A shipping method with its cost."""
+    cost = method.get("cost_minor")
+    said = str(method.get("description") or method["id"])
+    return f"{said}, {reports.amount(cost)}" if cost is not None else said
+
+
+def personal(kind: str) -> dict[str, Any]:
+    """The line's reference, and what its recipient reads."""
+    with st.grid("auto", min_column_width=220):
+        reference = st.text_input("Your reference (ExternalId)", key="external_id", max_chars=100)
+        to = st.text_input("To", key="to", max_chars=150)
+        sender = st.text_input("From", key="from_name", max_chars=150)
+        address = st.text_input("From, e-mail", key="from_email", max_chars=150)
+        when = None
+        if kind == OrderType.DIGITAL:
+            when = st.datetime_input("Deliver at (UTC), empty: at once", value=None, key="delivery_date")
+    message = st.text_area("Message", key="message", max_chars=400)
+    text = {"To": to, "FromName": sender, "FromEmail": address, "Message": message}
+    if when is not None:
+        text["DeliveryDate"] = when.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {"ExternalId": reference, "Personalization": filled(text)}
+
+
+def listed(kept: dict[str, Any]) -> None:
+    """The lines so far."""
+    rows = [
+        {"line": number, "product": line["ProductId"], "value": line["Value"], "quantity": line["Quantity"]}
+        for number, line in enumerate(kept["lines"], start=1)
+    ]
+    st.dataframe(pd.DataFrame(rows), key="draft_lines", hide_index=True, alt="Lines of this order")
+    if st.button("Take the last line away", key="remove_line", icon=":material/delete:"):
+        kept["lines"].pop()
+        kept["reviewing"] = False
+        st.rerun()
+
+
+def rest_of_order() -> None:
+    """The note, and in the sandbox how it shall behave."""
+    st.text_input("Note", key="order_note", max_chars=220, persist_state="session")
+    if shared.settings().embedded_sandbox:
+        st.selectbox(
+            "Sandbox scenario",
+            SCENARIOS,
+            key="scenario",
+            format_func=lambda word: word or "as usual",
+            persist_state="session",
+            help="How the simulated provider treats this order. The word goes into the note.",
+        )
+    with st.expander("Pictures for the whole order", key="pictures"):
+        st.text_input("Address of a photo", key="photo_url", max_chars=150, persist_state="session")
+        st.text_input("Address of a greeting", key="greeting_url", max_chars=150, persist_state="session")
+
+
+def review(catalogue: submissions.Catalogue, kept: dict[str, Any]) -> None:
+    """The last look before the order leaves."""
+    if st.button("Review", key="review", type="primary", icon=":material/fact_check:"):
+        kept["reviewing"] = True
+    if not kept["reviewing"]:
+        return
+    body = document(kept)
+    checked = submissions.read_json(json.dumps(body).encode(), "form", catalogue=catalogue)
+    with st.container(border=True, key="reviewed"):
+        st.markdown("**Review**")
+        totals(catalogue, checked)
+        if checked.problems:
+            problems(checked)
+            return
+        with st.expander("The request as JSON and as curl", key="request"):
+            text = json.dumps(body, indent=2, ensure_ascii=False)
+            st.code(text, language="json")
+            st.code(curl(text), language="bash")
+        name = shared.actor()
+        if st.button("Send order", key="send", type="primary", icon=":material/send:"):
+            send(checked, kept, name)
+
+
+def totals(catalogue: submissions.Catalogue, checked: submissions.Checked) -> None:
+    """What it comes to, beside what the account holds."""
+    lines = [line for request in checked.requests for line in request.lines]
+    known = [(catalogue.products[line.product_id], line) for line in lines if line.product_id in catalogue.products]
+    currency = next((product.currency for product, _ in known if product.currency), None)
+    cost = sum(product.cost_minor(line.value_minor) * line.quantity for product, line in known)
+    with st.grid(4, min_column_width=230):
+        st.metric("Cards", f"{checked.units:,}", border=True)
+        st.metric("Face value", reports.money(checked.value_minor, currency), border=True)
+        st.metric("Probable cost", reports.money(cost, currency), border=True, help="The provider's figure decides.")
+        st.metric("Balance", balance(currency), border=True)
+
+
+def balance(currency: str | None) -> str:
+    """What the account holds, as last read."""
+    found = reports.fact(shared.database(), "balance")
+    if found is None:
+        return "not read yet"
+    available = found[1].get("available_minor")
+    return "not offered" if available is None else reports.money(available, currency)
+
+
+def curl(text: str) -> str:
+    """The same request for a terminal, with placeholders for what is secret."""
+    quoted = text.replace("'", "'\\''")
+    return (
+        'curl -X POST "$BASE_URL/v1/Orders" \\\n'
+        '  -H "Authorization: Bearer $TOKEN" \\\n'
+        '  -H "Content-Type: application/json" \\\n'
+        f"  -d '{quoted}'"
+    )
+
+
+def send(checked: submissions.Checked, kept: dict[str, Any], name: str) -> None:
+    """Commits the order; the sender does the rest."""
+    [receipt] = submissions.submit(shared.database(), checked.requests, source="form", actor=name, now=shared.now())
+    if receipt.outcome == "rejected":
+        st.error(shared.escape(receipt.message), title="Not sent")
+        return
+    st.session_state["sent"] = kept["po_number"]
+    put_away()
+    st.rerun()
+
+
+def problems(checked: submissions.Checked) -> None:
+    """What is wrong, row by row."""
+    rows = [{"where": problem.where or "the file", "what": problem.message} for problem in checked.problems]
+    st.error(f"{reports.count(len(rows), 'problem')}. Nothing can be sent before they are mended.", title="Not ready")
+    st.dataframe(pd.DataFrame(rows), key="problems", hide_index=True, alt="What is wrong, by place")
+
+
+# A file
+
+
+def template() -> str:
+    """An example of each type, with all columns."""
+    rows = [
+        {"Type": kind, "ProductId": "AMAZON", "Value": 10, "Quantity": 1, **more} for kind, more in TEMPLATES.items()
+    ]
+    return pd.DataFrame(rows, columns=list(submissions.COLUMNS)).to_csv(index=False)
+
+
+def file() -> None:
+    """A CSV file: checked row by row before anything is sent."""
+    st.caption(
+        "One row is one line item. Rows with the same PONumber form one order; rows without one are put together into "
+        f"orders of at most {shared.settings().order_lines:,} lines. The same file twice never orders twice."
+    )
+    st.download_button(
+        "Download a template", template, "orders-template.csv", "text/csv", key="template", on_click="ignore",
+        icon=":material/download:",
+    )  # fmt: skip
+    given = st.file_uploader("CSV file", type=["csv"], key="csv", max_upload_size=20)
+    if given is None:
+        return
+    checked = submissions.read_csv(
+        given.getvalue(),
+        given.name,
+        catalogue=shared.catalogue(),
+        chunk=shared.settings().order_lines,
+        now=shared.now(),
+        database=shared.database(),
+    )
+    summary(checked)
+    if checked.problems:
+        problems(checked)
+        return
+    name = shared.actor()
+    label = f"Queue {reports.count(len(checked.requests), 'order')}"
+    if st.button(label, key="queue", type="primary", icon=":material/send:"):
+        queue(checked, name)
+    outcome(checked)
+
+
+def summary(checked: submissions.Checked) -> None:
+    """What the file holds."""
+    rows, orders = reports.count(checked.rows, "row"), reports.count(len(checked.requests), "order")
+    value = reports.money(checked.value_minor, None)
+    st.markdown(f"**{rows}, {orders}, {reports.count(checked.units, 'card')} worth {value}**")
+    if checked.seen_before:
+        at = reports.clock(checked.seen_before)
+        st.warning(
+            f"Handed in at {at} UTC. Orders that exist are left as they are; only missing ones are placed.",
+            title="The same file came before",
+            icon=":material/content_copy:",
+        )
+
+
+def queue(checked: submissions.Checked, name: str) -> None:
+    """Commits the orders in groups; after an interruption the same button goes on."""
+    bar = st.progress(0.0, text="Queueing")
+
+    def show(done: int, total: int) -> None:
+        bar.progress(done / total if total else 1.0, text=f"{done:,} of {total:,} orders queued")
+
+    receipts = submissions.submit(shared.database(), checked, source="csv", actor=name, now=shared.now(), progress=show)
+    counts = pd.Series([receipt.outcome for receipt in receipts]).value_counts()
+    said = ", ".join(f"{number:,} {word}" for word, number in counts.items())
+    st.session_state["queued"] = {"digest": checked.digest, "said": said}
+
+
+def outcome(checked: submissions.Checked) -> None:
+    """What became of each row, to look at and to take along."""
+    queued = st.session_state.get("queued")
+    if not queued or queued["digest"] != checked.digest:
+        return
+    st.success(f"{queued['said']}.", title="The file is in", icon=":material/check:")
+    database = shared.database()
+    st.download_button(
+        "Download the outcome, row by row",
+        lambda: outcome_file(database, checked),
+        "outcome.csv",
+        "text/csv",
+        key="outcome",
+        on_click="ignore",
+        icon=":material/download:",
+    )
+    for request in checked.requests[:10]:
+        shared.order_link(request.po_number)
+
+
+def outcome_file(database: Any, checked: submissions.Checked) -> bytes:
+    """The file of outcomes."""
+    text = io.StringIO()
+    submissions.outcome_rows(database, checked).to_csv(text, index=False)
+    return text.getvalue().encode()
+
+
+st.title("Submit")
+if sent := st.session_state.get("sent"):
+    st.success("It is committed and will be sent, whatever happens to this window.", title="The order is queued")
+    shared.order_link(sent, label="Watch its timeline", icon=":material/timeline:")
+how = st.segmented_control(
+    "How", ["One order", "CSV file"], key="how", default="One order", required=True, persist_state="session"
+)
+with shared.told():
+    if how == "CSV file":
+        file()
+    else:
+        one_order()

@@ -1,0 +1,250 @@
+"""One order: what is known of it, what proves it, what can be done, and how it came about."""
+
+import pandas as pd
+import streamlit as st
+
+import charts
+import shared
+from tracking import reports, submissions
+from tracking.orders import State, is_terminal
+
+STORY_ROWS = 60
+EVENTS_PER_PAGE = 100
+WITNESSES = {"us": "we", "answer": "answer", "poll": "poll", "webhook": "webhook", "person": "person"}
+PLAIN = {"displayModeBar": False}
+
+
+def header(view: reports.OrderView) -> None:
+    """State as word, shape and colour; the ids to copy; the verdict and its evidence."""
+    order = view.order
+    with st.container(horizontal=True, vertical_alignment="center"):
+        shared.badge(order.state)
+        value = reports.money(order.value_minor, order.currency)
+        said = f"{order.type}, {reports.count(order.units, 'card')} worth {value}, source {order.source}"
+        st.text(said)
+    with st.container(horizontal=True):
+        st.code(order.po_number, language=None, width="content")
+        if order.provider_id:
+            st.code(order.provider_id, language=None, width="content")
+    with st.container(key="verdict"):
+        st.markdown(f"**{shared.escape(view.verdict)}**")
+    for piece in view.evidence:
+        st.caption(shared.escape(piece))
+    with st.grid("auto", min_column_width=160, gap="small"):
+        for name, text in view.statuses.items():
+            with st.container(gap=None):
+                st.caption(name)
+                st.text(text)
+    if order.note:
+        st.caption("Note")
+        st.text(order.note)
+
+
+def chart(view: reports.OrderView, rows: list[reports.Told]) -> None:
+    """The story in lanes by witness."""
+    names = ["at", "until", "witness", "kind", "text", "count", "ahead"]
+    frame = pd.DataFrame([[getattr(row, name) for name in names] for row in rows], columns=names)
+    order = view.order
+    # Ten-second steps keep the picture still between refreshes.
+    now = shared.now()
+    now = now.replace(second=now.second // 10 * 10, microsecond=0)
+    figure = charts.timeline(
+        frame,
+        created_at=order.created_at,
+        completed_after=order.completed_after,
+        completed_by=order.completed_by,
+        now=max(now, order.created_at),
+    )
+    st.plotly_chart(figure, key="timeline_chart", config=PLAIN, alt="The order's events in lanes by witness")
+
+
+def told_row(row: reports.Told) -> str:
+    """A row of the story as Markdown; what came later than it happened shows both times."""
+    who = WITNESSES.get(row.witness, "we")
+    now = shared.now()
+    at = reports.clock(row.learned_at, now)
+    late = (row.learned_at - row.until).total_seconds() > 30 and row.count == 1
+    happened = f" (happened {reports.clock(row.at, now)})" if late else ""
+    text = shared.escape(row.text)
+    if row.ahead:
+        return f"- :gray[{shared.escape(at)} · {who} · {text}]"
+    return f"- {shared.escape(at)} :gray-badge[{who}] {text}{shared.escape(happened)}"
+
+
+@st.fragment(run_every="2s", key="head")
+def head(order_id: int, drawn: tuple[int, str]) -> None:
+    """What is known now. When the order has moved on, the whole page is drawn again."""
+    with shared.told():
+        view = reports.order_view(shared.database(), order_id, shared.now())
+    if (view.order.units_fulfilled, view.order.state) != drawn:
+        st.rerun()
+    header(view)
+
+
+@st.fragment(run_every="2s", key="live")
+def live(order_id: int) -> None:
+    """The chart and the story, which move by themselves."""
+    with shared.told():
+        view = reports.order_view(shared.database(), order_id, shared.now())
+        rows = reports.story(shared.database(), order_id, shared.now())
+    chart(view, rows)
+    if st.session_state["zoom"] == "Story":
+        if len(rows) > STORY_ROWS:
+            st.caption(f"{len(rows) - STORY_ROWS} earlier rows are under Everything.")
+        with st.container(key="story"):
+            st.markdown("\n".join(told_row(row) for row in rows[-STORY_ROWS:]))
+            st.caption("Times are UTC. What is still to come is greyed.")
+
+
+def actions(view: reports.OrderView) -> None:
+    """What a person may do here, the safe one first; what is not possible says why."""
+    po_number = view.order.po_number
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        name = shared.actor()
+        finished = is_terminal(view.order.state)
+        label = "Look again, although finished" if finished else "Check now"
+        why = view.allowed["check"]
+        if st.button(label, key="check_now", icon=":material/refresh:", disabled=why is not None, help=why):
+            with shared.told():
+                submissions.check_now(shared.database(), po_number, actor=name, now=shared.now())
+            st.toast("The poller looks next at this order.")
+        why = view.allowed["resend"]
+        label = "Send again, same PONumber"
+        if st.button(label, key="resend", icon=":material/send:", disabled=why is not None, help=why):
+            with shared.told():
+                submissions.resend(shared.database(), po_number, actor=name, now=shared.now())
+            st.rerun()
+        written(po_number, name, acknowledges=True)
+        written(po_number, name, acknowledges=False)
+
+
+def written(po_number: str, name: str, *, acknowledges: bool) -> None:
+    """A popover to acknowledge with a reason, or to write a note."""
+    label, key, asks = (
+        ("Acknowledge", "acknowledge", "Why it is dealt with") if acknowledges else ("Note", "note", "Note")
+    )
+    with (
+        st.popover(label, key=f"{key}_popover", icon=":material/task:" if acknowledges else ":material/edit_note:"),
+        st.form(f"{key}_form", clear_on_submit=True, border=False),
+    ):
+        text = st.text_area(asks, key=f"{key}_text", max_chars=500)
+        if st.form_submit_button("Write down", key=f"{key}_submit"):
+            with shared.told():
+                if acknowledges:
+                    submissions.acknowledge(shared.database(), po_number, actor=name, now=shared.now(), why=text)
+                else:
+                    submissions.add_note(shared.database(), po_number, actor=name, now=shared.now(), text=text)
+            st.toast("Written into the order's story.")
+
+
+def all_events(view: reports.OrderView) -> None:
+    """Each event, newest first."""
+    pages = max(1, -(-view.event_count // EVENTS_PER_PAGE))
+    page = st.pagination(pages, key="events_page") if pages > 1 else 1
+    rows, _ = reports.everything(shared.database(), view.id, page, EVENTS_PER_PAGE)
+    names = ["seq", "learned_at", "at", "witness", "kind", "text"]
+    frame = pd.DataFrame([[getattr(row, name) for name in names] for row in rows], columns=names)
+    config = shared.times(frame, ["learned_at", "at"])
+    st.dataframe(frame, key="everything", hide_index=True, column_config=config, alt="Every event of the order")
+
+
+def lines(view: reports.OrderView) -> None:
+    """The lines with their own states."""
+    order = view.order
+    st.markdown(f"**Lines: {view.line_count:,}**")
+    share = min(1.0, order.units_fulfilled / order.units) if order.units else 0.0
+    st.progress(share, text=f"{order.units_fulfilled:,} of {reports.count(order.units, 'card')} fulfilled")
+    progress = reports.line_progress(shared.database(), view.id)
+    said = ", ".join(f"{row.lines:,} {shared.escape(row.status)}" for row in progress.itertuples())
+    st.caption(f"Lines by state: {said}" if said else "The provider has shown no lines yet.")
+    pages = max(1, -(-view.line_count // reports.LINES_PER_PAGE))
+    page = st.pagination(pages, key="lines_page") if pages > 1 else 1
+    frame = reports.lines_page(shared.database(), view.id, page)
+    st.dataframe(frame, key="lines", hide_index=True, placeholder="", alt="Lines of the order; recipients are masked")
+
+
+def calls(view: reports.OrderView) -> None:
+    """Request and answer side by side, newest first; secrets and recipients are masked."""
+    box = st.expander("Calls of the provider's API for this order", key="exchanges", on_change="rerun")
+    if not box.open:
+        return
+    with box:
+        found = reports.exchanges(shared.database(), view.id)
+        if not found:
+            st.caption("No call names this order alone. Looks at the list of orders are on the page Activity.")
+            return
+        said = [f"{reports.clock(call['at'])}  {call['method']} {call['path']}  {outcome(call)}" for call in found]
+        picked = st.selectbox("Call", range(len(found)), key="exchange", format_func=lambda number: said[number])
+        asked, answered = st.columns(2)
+        asked.caption("Request")
+        asked.code(found[picked]["request"] or "no body", language="json", wrap_lines=True)
+        answered.caption(f"Answer: {outcome(found[picked])}")
+        answered.code(found[picked]["answer"] or "no body", language="json", wrap_lines=True)
+
+
+def outcome(call: dict[str, object]) -> str:
+    """What came of a call, in short."""
+    status = f"{call['status']} " if call["status"] else ""
+    return f"{status}{call['outcome']}, {call['milliseconds']} ms"
+
+
+def around(view: reports.OrderView) -> None:
+    """The orders before and after this one in the filter it was opened from."""
+    query = st.session_state.get("orders_filter")
+    if query is None:
+        return
+    filters, _ = reports.Filters.from_query(query)
+    before, after = reports.neighbours(shared.database(), filters, view.id, shared.now())
+    with st.container(horizontal=True):
+        if before:
+            shared.order_link(before, label="Previous", icon=":material/arrow_back:")
+        if after:
+            shared.order_link(after, label="Next", icon=":material/arrow_forward:")
+        st.page_link("orders.py", label="Back to the list", icon=":material/list_alt:", query_params=query)
+
+
+def unknown(wanted: str) -> None:
+    """Says that nothing has this id, and offers the search."""
+    st.warning("No order has the id", icon=":material/search_off:")
+    st.text(wanted)
+    st.page_link(
+        "orders.py", label="Search for it as a part of an id", icon=":material/search:", query_params={"q": wanted}
+    )
+
+
+st.title("Timeline")
+wanted = st.text_input(
+    "Order",
+    key="order",
+    bind="query-params",
+    type="search",
+    max_chars=200,
+    placeholder="PONumber, provider id, external id or recipient",
+)
+if not wanted or not wanted.strip():
+    st.caption("Give an id of any kind, or open an order from the list.")
+    st.page_link("orders.py", label="Go to the list of orders", icon=":material/list_alt:")
+    st.stop()
+with shared.told():
+    order_id = reports.find_order(shared.database(), wanted)
+if order_id is None:
+    unknown(wanted)
+    st.stop()
+with shared.told():
+    view = reports.order_view(shared.database(), order_id, shared.now())
+    around(view)
+    if view.order.attention and not view.order.acknowledged_at:
+        st.error(shared.escape(view.order.attention), title="Needs a person", icon=":material/person_alert:")
+    if view.order.state == State.UNKNOWN:
+        st.info("The one safe action is to send it again under the same PONumber.", icon=":material/info:")
+    head(order_id, (view.order.units_fulfilled, view.order.state))
+    actions(view)
+    st.segmented_control("Events", ["Story", "Everything"], key="zoom", default="Story", required=True)
+    live(order_id)
+    if st.session_state["zoom"] == "Everything":
+        all_events(view)
+    lines(view)
+    calls(view)
+    if view.raw:
+        with st.expander("The order as the provider showed it, masked", key="raw"):
+            st.code(view.raw, language="json", wrap_lines=True)

@@ -1,0 +1,161 @@
+"""Measures what the product's speed rests on, as ratios within one run: absolute figures drift with the machine.
+
+    make bench
+
+Prints a line a measure and one last line with all ratios; exits 1 where one falls short of what the design counts on.
+"""
+
+import asyncio
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+from sqlalchemy import Connection, select
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tracking import callbacks, database, ingest, reports, wire
+from tracking.database import Database
+from tracking.filters import Filters
+from tracking.ingest import Planner
+from tracking.orders import Witness
+from tracking.rules import Looked, Observation
+from tracking.schedule import Policy
+from tracking.seeding import seed
+from tracking.tables import ORDERS
+from tracking.webhooks import Receiver
+
+SECRET = "a secret for this measurement alone"
+SMALL, LARGE = 1_000, 10_000
+CALLBACKS = 400
+LOOKS = 400
+
+
+def _seconds(work: Callable[[], object], times: int = 7) -> float:
+    taken = []
+    for _ in range(times):
+        began = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
+
+
+def _store(folder: Path, orders: int) -> Database:
+    store = database.connect(f"sqlite:///{folder}/{orders}.db")
+    seed(store, orders, days=30, rng=random.Random(1), now=datetime.now(UTC))
+    return store
+
+
+def _pages(small: Database, large: Database, now: datetime) -> dict[str, float]:
+    """How much longer the pages' reads take on ten times the orders: the overview must not."""
+    reads: dict[str, Callable[[Database], object]] = {
+        "overview": lambda store: reports.overview(store, now),
+        "lifecycle": lambda store: reports.lifecycle(store, now, "7d"),
+        "first page of orders": lambda store: reports.orders_page(store, Filters(), now),
+    }
+    ratios = {}
+    for name, read in reads.items():
+        few, many = _seconds(lambda: read(small)), _seconds(lambda: read(large))  # noqa: B023 - called at once
+        ratios[name] = many / few
+        print(f"{name}: {few * 1000:.1f} ms with {SMALL:,} orders, {many * 1000:.1f} ms with {LARGE:,}")
+    return ratios
+
+
+def _open_orders(store: Database, count: int) -> list[tuple[int, str]]:
+    with store.read() as connection:
+        rows = connection.execute(select(ORDERS.c.id, ORDERS.c.po_number).order_by(ORDERS.c.id).limit(count))
+        return [(row[0], row[1]) for row in rows]
+
+
+def _looks(store: Database, planner: Planner, now: datetime) -> float:
+    """Looks recorded in groups against looks committed one by one."""
+    orders = _open_orders(store, LOOKS)
+
+    def job(order_id: int) -> Callable[[Connection], object]:
+        seen = Observation(Witness.POLL, now, now, Looked(None))
+        return lambda connection: ingest.observe(connection, order_id, seen, planner)
+
+    def one_by_one() -> None:
+        for order_id, _ in orders:
+            store.write(job(order_id))
+
+    def together() -> None:
+        for future in [store.submit(job(order_id)) for order_id, _ in orders]:
+            future.result()
+
+    alone, grouped = _seconds(one_by_one, 3), _seconds(together, 3)
+    print(f"looks recorded: {LOOKS / alone:,.0f} a second one by one, {LOOKS / grouped:,.0f} in groups")
+    return alone / grouped
+
+
+async def _post_all(app: Starlette, addresses: list[tuple[str, bytes]]) -> float:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://console") as client:
+        began = time.perf_counter()
+        answers = await asyncio.gather(*(client.post(path, content=body) for path, body in addresses))
+        taken = time.perf_counter() - began
+    if any(answer.status_code != 204 for answer in answers):
+        raise SystemExit("a genuine callback was refused")
+    return taken
+
+
+def _webhooks(store: Database, planner: Planner) -> float:
+    """Callbacks committed and answered, against an endpoint that does nothing at all."""
+    receiver = Receiver(store, [SECRET], planner, clock=lambda: datetime.now(UTC), woken=lambda: None)
+
+    async def nothing(request: Request) -> Response:
+        await request.body()
+        return Response(status_code=204)
+
+    real = Starlette(routes=[Route("/webhooks/fulfillment/{token}", receiver)])
+    bare = Starlette(routes=[Route("/webhooks/fulfillment/{token}", nothing, methods=["POST"])])
+    addresses = [
+        (
+            f"/webhooks/fulfillment/{callbacks.token(po, SECRET)}",
+            f'{{"Action":"FulfillmentComplete","PONumber":"{po}","Timestamp":"01/02/2026 03:09:00 AM"}}'.encode(),
+        )
+        for _, po in _open_orders(store, CALLBACKS)
+    ]
+    empty = statistics.median(asyncio.run(_post_all(bare, addresses)) for _ in range(3))
+    taken = asyncio.run(_post_all(real, addresses))
+    print(f"callbacks: {CALLBACKS / taken:,.0f} a second committed, {CALLBACKS / empty:,.0f} by an empty endpoint")
+    return empty / taken
+
+
+def _unchanged() -> float:
+    """A look whose bytes are known against one that must be read: what the digest saves."""
+    lines = [{"Id": f"L{n}", "Status": "Pending", "ProductId": "CVS", "Value": 10, "Quantity": 1} for n in range(100)]
+    raw = {"Id": "BLK-1", "Status": "Pending", "Type": "Links", "PONumber": "P", "LineItems": lines}
+    digest, read = _seconds(lambda: wire.digest_of(raw), 50), _seconds(lambda: wire.read_order(raw), 50)
+    print(f"an order of 100 lines: {digest * 1e6:,.0f} us to see that it is unchanged, {read * 1e6:,.0f} us to read")
+    return read / digest
+
+
+def main() -> int:
+    """Measures everything; the exit code."""
+    now = datetime.now(UTC)
+    planner = Planner(Policy(timedelta(seconds=1), timedelta(minutes=15)), random.Random(1))
+    with tempfile.TemporaryDirectory() as name:
+        small, large = _store(Path(name), SMALL), _store(Path(name), LARGE)
+        ratios = _pages(small, large, now)
+        grouping, webhooks, digest = _looks(small, planner, now), _webhooks(small, planner), _unchanged()
+        small.close()
+        large.close()
+    holds = ratios["overview"] < 3 and ratios["lifecycle"] < 3 and grouping > 1 and digest > 1
+    told = ", ".join(f"{measure} x{ratio:.1f}" for measure, ratio in ratios.items())
+    print(
+        f"ten times the orders: {told}; group commit x{grouping:.1f}; "
+        f"callbacks at {webhooks:.2f} of an empty endpoint; digest x{digest:.1f}{'' if holds else ' FALLS SHORT'}"
+    )
+    return 0 if holds else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TESTS)] if str(TESTS) not in sys.path else []
+
+from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402 - as below
+from processes.children import ROOT, Child, nursery  # noqa: E402 - found through the line above
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium; without one the browser tests are skipped, and fail in CI."""
+    found = subprocess.run([ROOT / "tests/browser/find-chromium"], capture_output=True, text=True, check=False)
+    path = found.stdout.strip().splitlines()[-1:] if found.returncode == 0 else []
+    if not path and os.environ.get("CI"):
+        pytest.fail("no Chromium, and none could be installed: CI must not pass over the browser tests")
+    if not path:
+        pytest.skip("no Chromium on the path, and none could be installed")
+    return path[0]
+
+
+@pytest.fixture(scope="module")
+def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
+    """A console on the embedded sandbox, as `make run` starts it."""
+    with nursery(tmp_path_factory.mktemp("console")) as children:
+        yield children.streamlit(settings={"SANDBOX_TRAFFIC": 6}).ready(within=60)
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(params=[1280, 390], ids=["desktop", "phone"])
+def width(request: pytest.FixtureRequest) -> int:
+    wide: int = request.param
+    return wide
+
+
+@pytest.fixture
+def page(browser: Browser, console: Child, width: int) -> Iterator[Page]:
+    """A page of the console, in a browser of its own."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, base_url=console.url)
+    opened = context.new_page()
+    opened.set_default_timeout(20_000)
+    yield opened
+    context.close()

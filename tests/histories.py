@@ -1,0 +1,96 @@
+"""Orders with a past, made by the real ingest, for tests of what people read."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tracking import ingest, store
+from tracking.database import Database
+from tracking.orders import Line, OrderRequest, Snapshot, Witness
+from tracking.rules import Answered, Attempted, Declined, Looked, Observation, Seen, Unclear
+from tracking.schedule import Policy
+from tracking.wire import Callback, Shown
+
+START = datetime(2026, 3, 4, 10, 0, tzinfo=UTC)
+PLANNER = ingest.Planner(Policy(), random.Random(1))
+
+
+@dataclass
+class History:
+    """Makes orders and lets things happen to them. `at` is the time; `wait` moves it on."""
+
+    database: Database
+    at: datetime = START
+    numbers: dict[str, int] = field(default_factory=dict)
+
+    def wait(self, **length: float) -> datetime:
+        self.at += timedelta(**length)
+        return self.at
+
+    def place(self, po_number: str, *, value: int = 1000, lines: int = 1, **line: Any) -> int:
+        """An order asked for by form; `line` goes into each of its lines."""
+        made = tuple(Line(number, "CVS", value, 1, **line) for number in range(1, lines + 1))
+        request = OrderRequest(po_number, "Links", made, {"PONumber": po_number, "LineItems": [{}] * lines})
+        order_id = self.database.write(
+            lambda connection: ingest.place(connection, request, source="form", actor="Ann", now=self.at)
+        )
+        self.numbers[po_number] = order_id
+        return order_id
+
+    def see(self, po_number: str, seen: Seen, witness: Witness = Witness.POLL, shown: Shown | None = None) -> None:
+        """Hands an observation to ingest."""
+        observation = Observation(witness, self.at, self.at, seen)
+        number = self.numbers[po_number]
+        self.database.write(lambda connection: ingest.observe(connection, number, observation, PLANNER, shown=shown))
+
+    def snapshot(self, po_number: str, status: str, lines: Sequence[Line] | None = None) -> Snapshot:
+        """The order as the provider would show it: complete lines with their claim data when it is complete."""
+        with self.database.read() as connection:
+            known = store.lines_of(connection, self.numbers[po_number])
+        if lines is None:
+            done = status == "Completed"
+            lines = [replace(line, status="Completed", claims=1) if done else line for line in known]
+        return Snapshot(f"BLK-{self.numbers[po_number]}", po_number, status, "Links", self.at, tuple(lines))
+
+    def accept(self, po_number: str) -> None:
+        """The order is sent, and the provider takes it."""
+        self.see(po_number, Attempted(1), Witness.US)
+        self.see(po_number, Answered(self.snapshot(po_number, "Pending")), Witness.ANSWER)
+
+    def look(self, po_number: str, status: str) -> None:
+        """A poll shows the order."""
+        snapshot = self.snapshot(po_number, status)
+        self.see(po_number, Looked(snapshot), shown=Shown(snapshot, {"Status": status}, f"digest-{status}"))
+
+    def lose(self, po_number: str) -> None:
+        """The order is sent, and nobody knows what became of it."""
+        self.see(po_number, Attempted(1), Witness.US)
+        self.see(po_number, Unclear("timed out after 30 s"), Witness.US)
+
+    def refuse(self, po_number: str, reason: str = "422 the balance does not cover the order") -> None:
+        """The order is sent and refused."""
+        self.see(po_number, Attempted(1), Witness.US)
+        self.see(po_number, Declined(422, reason), Witness.ANSWER)
+
+    def complete(self, po_number: str, minutes: float = 10) -> None:
+        """From placed to complete: accepted, seen open, seen complete `minutes` later."""
+        self.accept(po_number)
+        self.wait(seconds=10)
+        self.look(po_number, "Pending")
+        self.wait(minutes=minutes)
+        self.look(po_number, "Completed")
+
+    def find_finished(self, po_number: str) -> None:
+        """A list shows an order from elsewhere that is complete already."""
+        line = Line(1, "CVS", 500, 1, "Completed", 1)
+        snapshot = Snapshot(f"OUT-{po_number}", po_number, "Completed", "Links", self.at - timedelta(hours=1), (line,))
+        shown = Shown(snapshot, {}, "digest")
+        self.database.write(lambda connection: ingest.discover(connection, shown, self.at, self.at, PLANNER))
+
+    def announce(self, po_number: str, times: int = 1) -> None:
+        """The provider's webhook claims that the order is complete."""
+        callback = Callback("FulfillmentComplete", None, po_number, self.at, f"digest-{po_number}")
+        for _ in range(times):
+            self.database.write(lambda connection: ingest.announce(connection, callback, 120, self.at, PLANNER))

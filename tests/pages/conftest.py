@@ -1,0 +1,85 @@
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from histories import History
+from streamlit.testing.v1 import AppTest
+
+from tracking import store
+from tracking.database import Database, connect
+
+MAIN = Path(__file__).parents[2] / "pages" / "main.py"
+CATALOGUE = {
+    "products": [
+        {
+            "id": "CVS",
+            "name": "CVS Pharmacy",
+            "type": "Digital",
+            "denominations": [1000, 2500],
+            "denomination_type": "Fixed",
+            "delivery_types": ["Links", "DigitalDelivery"],
+            "currency": "USD",
+        },
+        {
+            "id": "PLASTIC",
+            "name": "Plastic *card*",
+            "type": "Physical",
+            "denominations": [500, 50000],
+            "denomination_type": "Variable",
+            "delivery_types": ["PhysicalShipment"],
+            "currency": "USD",
+        },
+    ],
+    "shipping_methods": [{"id": "STANDARD", "carrier": "Post", "description": "Standard", "cost_minor": 250}],
+    "carriers": [{"id": "DEFAULT", "name": "Default"}],
+}
+
+Open = Callable[..., AppTest]
+
+
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    """The store that the pages see: empty, in the sandbox's mode."""
+    url = f"sqlite:///{tmp_path / 'pages.db'}"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRACKING_DATABASE_URL", url)
+    for name in ("TRACKING_API_BASE_URL", "TRACKING_API_EMAIL", "TRACKING_API_ACCESS_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    st.cache_resource.clear()
+    st.cache_data.clear()
+    opened = connect(url)
+    yield opened
+    opened.close()
+    st.cache_resource.clear()
+    st.cache_data.clear()
+
+
+@pytest.fixture
+def history(database: Database) -> History:
+    """Makes orders that were just placed."""
+    return History(database, datetime.now(UTC))
+
+
+@pytest.fixture
+def catalogue(database: Database) -> None:
+    """The provider's catalogue and balance, as the poller would have stored them."""
+    now = datetime.now(UTC)
+    database.write(lambda connection: store.set_fact(connection, "catalogue", CATALOGUE, now))
+    balance = {"available_minor": 100_000, "pending_minor": 0, "offered": True}
+    database.write(lambda connection: store.set_fact(connection, "balance", balance, now))
+
+
+@pytest.fixture
+def visit(database: Database) -> Open:
+    """Opens a page by its file's name, with query parameters."""
+
+    def opened(page: str = "overview", /, **query: str | list[str]) -> AppTest:
+        app = AppTest.from_file(str(MAIN), default_timeout=20)
+        app.run()
+        for name, value in query.items():
+            app.query_params[name] = value
+        return app.switch_page(f"{page}.py").run() if page != "overview" else app
+
+    return opened

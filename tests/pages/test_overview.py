@@ -1,0 +1,57 @@
+from collections.abc import Callable
+
+from histories import History
+from streamlit.testing.v1 import AppTest
+
+Visit = Callable[..., AppTest]
+
+
+def test_an_empty_overview_says_how_to_begin(visit: Visit) -> None:
+    app = visit()
+    assert app.subheader[0].value == "No orders yet"
+    assert [link.label for link in app.container(key="first_steps").page_link] == ["Place the first order"]
+
+
+def test_the_overview_shows_its_verdict_and_counts(visit: Visit, history: History) -> None:
+    for name in ("A-1", "A-2", "A-3"):
+        history.place(name)
+    history.complete("A-1")
+    history.refuse("A-2")
+    app = visit()
+    assert not app.exception
+    assert app.subheader[0].value.startswith("1 open, 0 late, oldest 0 s, 1 needs a person")
+    shown = {metric.label: metric.value for metric in app.metric}
+    assert shown == {"Needs a person": "1", "Late": "0", "Outcome unknown": "0", "Open": "1", "Done today": "1"}
+
+
+def test_each_count_links_to_its_orders(visit: Visit, history: History) -> None:
+    history.place("A-1")
+    app = visit()
+    assert "view=late" in app.container(key="count_late").page_link[0].proto.query_string
+
+
+def test_each_chart_comes_as_a_sentence_and_a_table_too(visit: Visit, history: History) -> None:
+    history.place("A-1")
+    history.complete("A-1")
+    history.place("A-2")
+    app = visit()
+    assert len(app.get("plotly_chart")) == 3
+    assert len(app.dataframe) == 3
+    said = [caption.value for caption in app.caption]
+    assert any("Placed in the last 24h: " in text for text in said)
+    assert any("Counted are orders seen open before" in text for text in said)
+
+
+def test_the_span_of_the_charts_can_be_chosen(visit: Visit, history: History) -> None:
+    history.place("A-1")
+    app = visit()
+    app.session_state["span"] = "30d"
+    app.run()
+    assert not app.exception
+    assert any("Placed in the last 30d" in caption.value for caption in app.caption)
+
+
+def test_found_orders_are_told_apart_from_done_ones(visit: Visit, history: History) -> None:
+    history.find_finished("FOUND-1")
+    app = visit()
+    assert any("does not count 1 orders found already finished" in caption.value for caption in app.caption)

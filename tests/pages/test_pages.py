@@ -1,0 +1,99 @@
+"""What every page has in common."""
+
+from collections.abc import Callable
+
+import pytest
+from histories import History
+from sqlalchemy import Connection
+from streamlit.testing.v1 import AppTest
+
+from tracking import store
+from tracking.database import Database
+from tracking.reports import Filters
+
+Visit = Callable[..., AppTest]
+
+PAGES = ["overview", "orders", "timeline", "submit", "activity"]
+
+
+def texts(app: AppTest) -> str:
+    """All that is written on the page."""
+    kinds = (
+        app.title,
+        app.subheader,
+        app.markdown,
+        app.text,
+        app.caption,
+        app.warning,
+        app.error,
+        app.info,
+        app.success,
+    )
+    return "\n".join(str(element.value) for kind in kinds for element in kind)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_page_opens_on_an_empty_store_and_says_it_is_a_sandbox(visit: Visit, page: str) -> None:
+    app = visit(page)
+    assert not app.exception
+    assert any("Sandbox: simulated provider, no real orders" in element.value for element in app.warning)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_page_claims_to_be_a_sandbox_when_it_is_live(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
+    monkeypatch.setenv("TRACKING_API_BASE_URL", "https://provider.example")
+    monkeypatch.setenv("TRACKING_API_EMAIL", "ops@example.com")
+    monkeypatch.setenv("TRACKING_API_ACCESS_TOKEN", "not-a-real-token")
+    app = visit(page)
+    assert not app.exception
+    assert "Sandbox" not in texts(app)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_an_unreachable_provider_and_a_silent_loop_are_told_everywhere(
+    visit: Visit, history: History, database: Database, page: str
+) -> None:
+    since = history.wait(hours=-1)
+
+    def remember(connection: Connection) -> None:
+        store.set_fact(connection, "beat:sender", {}, since)
+        said = {"failing_since": since.isoformat(), "last_error": "NotSent: no connection"}
+        store.set_fact(connection, "client", said, since)
+
+    database.write(remember)
+    app = visit(page)
+    told = [f"{element.proto.title} {element.value}" for element in app.error]
+    assert any("cannot be reached" in text for text in told)
+    assert any("sender" in text for text in told)
+
+
+def test_settings_that_cannot_be_used_are_told_without_a_trace(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACKING_API_BASE_URL", "nonsense")
+    app = visit()
+    assert not app.exception
+    assert "API" in app.error[0].value
+    assert len(app.title) == 0
+
+
+NASTY = "<b>x</b> ![i](https://evil.example/p.png) [l](javascript:x) $x$ :red[y] :material/home: `c`"
+
+
+def test_nothing_from_outside_is_interpreted(visit: Visit, history: History) -> None:
+    history.place(NASTY[:95])
+    history.refuse(NASTY[:95], NASTY)
+    for app in (visit(), visit("timeline", order=NASTY[:95]), visit("orders", q="evil")):
+        assert not app.exception
+        for element in [*app.markdown, *app.caption, *app.error, *app.warning, *app.info]:
+            assert "![i](" not in element.value
+            assert "<b>" not in element.value.replace("\\<b\\>", "")
+            assert ":red[y]" not in element.value
+
+
+def test_filters_in_an_address_are_names_that_pages_bind(visit: Visit, history: History) -> None:
+    history.place("FT-1")
+    app = visit("orders")
+    bound = set(Filters(text="x", states=("a",)).to_query()) | {"view", "sort", "asc", "type", "source", "page"}
+    assert {"q", "state", "view"} <= bound
+    assert not app.exception

@@ -1,0 +1,162 @@
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from histories import History
+from streamlit.testing.v1 import AppTest
+
+from tracking import reports
+from tracking.database import Database
+from tracking.reports import Filters
+from tracking.tables import OUTBOX
+
+Visit = Callable[..., AppTest]
+
+pytestmark = pytest.mark.usefixtures("catalogue")
+
+
+def number_of(app: AppTest) -> str:
+    return str(app.code[0].value)
+
+
+def picked(app: AppTest, kind: str) -> AppTest:
+    """The form with this type of order chosen."""
+    app.session_state["order_type"] = kind
+    return app.run()
+
+
+def requests(database: Database) -> list[dict[str, Any]]:
+    with database.read() as connection:
+        return [row.request for row in connection.execute(OUTBOX.select())]
+
+
+def test_the_number_is_made_once_and_shown_before_sending(visit: Visit) -> None:
+    app = visit("submit")
+    first = number_of(app)
+    assert first.startswith("FT-")
+    app.run()
+    app.switch_page("orders.py").run()
+    app.switch_page("submit.py").run()
+    assert number_of(app) == first
+
+
+def test_an_order_for_links_goes_from_form_to_queue(visit: Visit, database: Database) -> None:
+    app = picked(visit("submit"), "Links")
+    number = number_of(app)
+    app.selectbox(key="value_CVS").set_value(2500)
+    app.number_input(key="quantity").set_value(3)
+    app.button(key="add_line").click().run()
+    app.text_input(key="order_note").set_value("wave 1").run()
+    app.button(key="review").click().run()
+    assert not app.exception
+    shown = {metric.label: metric.value for metric in app.metric}
+    assert shown["Face value"] == "75.00 USD"
+    assert shown["Balance"] == "1,000.00 USD"
+    assert requests(database) == []
+    app.button(key="send").click().run()
+    assert not app.exception
+    line = {"ProductId": "CVS", "Value": 25.0, "Quantity": 3}
+    assert requests(database) == [{"Type": "Links", "PONumber": number, "Note": "wave 1", "LineItems": [line]}]
+    assert f"order={number}" in app.page_link[0].proto.query_string
+    assert number_of(app) != number
+
+
+def test_an_order_by_mail_needs_an_address(visit: Visit, database: Database) -> None:
+    app = picked(visit("submit"), "DigitalDelivery")
+    app.button(key="add_line").click().run()
+    app.button(key="review").click().run()
+    assert not app.exception
+    assert not [button for button in app.button if button.key == "send"]
+    app.button(key="remove_line").click().run()
+    app.text_input(key="email").set_value("ann@example.com")
+    app.button(key="add_line").click().run()
+    app.button(key="review").click().run()
+    app.button(key="send").click().run()
+    assert requests(database)[0]["LineItems"][0]["DigitalDeliveryAddress"] == {"Email": "ann@example.com"}
+
+
+def test_cards_by_post_take_an_address_and_a_free_amount(visit: Visit, database: Database) -> None:
+    app = picked(visit("submit"), "PhysicalShipment")
+    app.number_input(key="value_PLASTIC").set_value(12.34)
+    address = {"Name": "Ann", "AddressLine1": "1 Main St", "City": "Boston", "State": "MA", "Zip": "02101"}
+    for name, text in address.items():
+        app.text_input(key=f"address_{name}").set_value(text)
+    app.button(key="add_line").click().run()
+    app.button(key="review").click().run()
+    app.button(key="send").click().run()
+    assert not app.exception
+    line = requests(database)[0]["LineItems"][0]
+    assert line["Value"] == 12.34
+    assert line["PhysicalDeliveryAddress"] == address | {"Country": "US", "ShippingMethodId": "STANDARD"}
+
+
+def test_the_request_is_shown_without_credentials(visit: Visit) -> None:
+    app = picked(visit("submit"), "Links")
+    app.button(key="add_line").click().run()
+    app.button(key="review").click().run()
+    shown = [code.value for code in app.code]
+    assert json.loads(shown[1])["Type"] == "Links"
+    assert '-H "Authorization: Bearer $TOKEN"' in shown[2]
+
+
+def test_a_scenario_of_the_sandbox_goes_into_the_note(visit: Visit, database: Database) -> None:
+    app = picked(visit("submit"), "Links")
+    app.button(key="add_line").click().run()
+    app.text_input(key="order_note").set_value("wave 1")
+    app.selectbox(key="scenario").set_value("slow").run()
+    app.button(key="review").click().run()
+    app.button(key="send").click().run()
+    assert requests(database)[0]["Note"] == "wave 1 [slow]"
+
+
+def test_a_second_click_orders_nothing_twice(visit: Visit, database: Database) -> None:
+    app = picked(visit("submit"), "Links")
+    app.button(key="add_line").click().run()
+    app.button(key="review").click().run()
+    app.button(key="send").click().run()
+    app.run()
+    assert len(requests(database)) == 1
+
+
+def csv(app: AppTest, text: str) -> AppTest:
+    app.session_state["how"] = "CSV file"
+    app.run()
+    app.file_uploader(key="csv").upload("orders.csv", text.encode())
+    return app.run()
+
+
+GOOD = "Type,ProductId,Value,Quantity,Email,PONumber\n" + "\n".join(
+    f"DigitalDelivery,CVS,10,1,p{number}@example.com,CSV-{number}" for number in range(3)
+)
+
+
+def test_a_file_is_checked_queued_and_accounted_for(visit: Visit, database: Database) -> None:
+    app = csv(visit("submit"), GOOD)
+    assert not app.exception
+    assert "3 rows, 3 orders, 3 cards worth 30.00" in app.markdown[-1].value
+    assert requests(database) == []
+    app.button(key="queue").click().run()
+    assert not app.exception
+    assert app.success[-1].value == "3 queued."
+    assert len(requests(database)) == 3
+    assert reports.orders_page(database, Filters(source="csv"), History(database).at).total == 3
+
+
+def test_a_wrong_file_is_explained_row_by_row_and_not_sent(visit: Visit, database: Database) -> None:
+    app = csv(visit("submit"), GOOD + "\nDigitalDelivery,NOPE,10,1,x@example.com,CSV-9\nLinks,CVS,11,1,,CSV-10")
+    assert not app.exception
+    where = app.dataframe[0].value["where"].tolist()
+    assert any("row 5" in place for place in where)
+    assert any("row 6" in place for place in where)
+    assert not [button for button in app.button if button.key == "queue"]
+
+
+def test_the_same_file_is_noticed_and_orders_nothing_twice(visit: Visit, database: Database) -> None:
+    app = csv(visit("submit"), GOOD)
+    app.button(key="queue").click().run()
+    again = csv(visit("submit"), GOOD)
+    assert any("Handed in at" in warning.value for warning in again.warning)
+    again.button(key="queue").click().run()
+    assert again.success[-1].value == "3 exists."
+    assert len(requests(database)) == 3

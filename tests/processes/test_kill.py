@@ -1,0 +1,96 @@
+import json
+import random
+from datetime import UTC, datetime
+from pathlib import Path
+
+from processes.children import TRACKING, Child, Nursery, free_port, provider_settings, truth, until, write_orders
+from processes.over_http import FINAL, disagreements, documents, events, rows, store_of, twice
+
+SEED = 1
+ORDERS = 200
+FILES = 5
+SETTLES_WITHIN = 90
+
+
+def files_of(children: Nursery) -> list[Path]:
+    """The orders in a few files, so that submissions go on while consoles are killed."""
+    made = documents(ORDERS)
+    size = ORDERS // FILES
+    return [
+        write_orders(children.folder / f"orders-{number}.json", made[number * size : (number + 1) * size])
+        for number in range(FILES)
+    ]
+
+
+def console(children: Nursery, sandbox: Child, port: int, *, pages: bool) -> Child:
+    settings = provider_settings(sandbox.url) | {"PUBLIC_URL": f"http://127.0.0.1:{port}"}
+    return children.uvicorn(settings, port=port) if pages else children.worker(settings, port=port)
+
+
+def at_provider(sandbox: Child, count: int) -> None:
+    until(f"{count} orders at the provider", lambda: len(truth(sandbox)) >= count, within=90)
+
+
+def verified(children: Nursery) -> None:
+    audited = children.tracking("verify", "--json")
+    assert audited.ends() == 0, audited.said
+    assert json.loads(audited.said) == {"agrees": True, "differences": []}
+
+
+def test_no_order_is_lost_or_placed_twice_whenever_the_console_is_killed(children: Nursery, sandbox: Child) -> None:
+    chance = random.Random(SEED)
+    files, port = files_of(children), free_port()
+    moments = sorted(chance.sample(range(1, ORDERS * 9 // 10), FILES))
+    submitting: list[Child] = []
+    for number, (file, moment) in enumerate(zip(files, moments, strict=True)):
+        running = console(children, sandbox, port, pages=number % 2 == 1)
+        submitting.append(children.start([*TRACKING, "submit", str(file), "--json"]))
+        enough = min(moment, (number + 1) * ORDERS // FILES - 1)
+        at_provider(sandbox, enough)
+        running.kill()
+    # Killed while it starts, takes over what the dead one held, or already looks at orders.
+    starting = console(children, sandbox, port, pages=False)
+    starting.lives_for(chance.uniform(0.5, 3))
+    starting.kill()
+    for command in submitting:
+        assert command.ends() == 0, command.said[-2000:]
+    console(children, sandbox, port, pages=False).ready()
+    with store_of(children.database_url) as store:
+
+        def settled() -> bool:
+            there = truth(sandbox)
+            done = len(there) == ORDERS and {order["status"] for order in there} <= FINAL
+            return done and not disagreements(rows(store), there, datetime.now(UTC))
+
+        until("all orders to be done", settled, within=SETTLES_WITHIN)
+        assert len(rows(store)) == ORDERS
+        assert events(store) >= 3 * ORDERS
+    assert twice(truth(sandbox)) == []
+    verified(children)
+
+
+def test_a_file_whose_submission_was_killed_can_be_handed_in_again(children: Nursery, sandbox: Child) -> None:
+    count = 300
+    line = {"ProductId": "CVS", "Value": 10, "Quantity": 1}
+    made = [{"Type": "Links", "PONumber": f"K-{number:03d}", "LineItems": [line]} for number in range(count)]
+    file = write_orders(children.folder / "orders.json", made)
+    children.tracking("migrate")
+    with store_of(children.database_url) as store:
+        first = children.start([*TRACKING, "submit", str(file), "--json"])
+        until("the first orders", lambda: rows(store), within=30, every=0.005)
+        first.kill()
+        kept = set(rows(store))
+        assert 0 < len(kept) < count, "the kill came too late to show anything"
+        again = children.tracking("submit", str(file), "--json")
+        assert again.ends() == 0, again.said
+        told = json.loads(again.said[again.said.index("[") :])
+        assert {each["po_number"] for each in told if each["outcome"] == "exists"} == kept
+        assert {each["outcome"] for each in told} == {"exists", "queued"}
+        console(children, sandbox, free_port(), pages=False)
+        at_provider(sandbox, count)
+        third = children.tracking("submit", str(file), "--json")
+        assert third.ends() == 0, third.said[-2000:]
+        assert len(rows(store)) == count
+    assert twice(truth(sandbox)) == []
+    assert {order["posts"] for order in truth(sandbox)} == {1}
+    verified(children)

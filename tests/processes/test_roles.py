@@ -1,0 +1,96 @@
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from processes.children import ROOT, Child, Nursery, free_port, get, provider_settings, until, write_orders
+from processes.over_http import documents
+from prometheus_client.parser import text_string_to_metric_families
+
+LOOPS = {"webhooks", "poller", "sender"}
+
+
+def ask(console: Child, path: str) -> httpx.Response:
+    answered = get(console.url + path)
+    assert answered is not None, f"{path} breaks off: {console.said[-2000:]}"
+    return answered
+
+
+def health(console: Child) -> Any:
+    return ask(console, "/healthz").json()
+
+
+def started(children: Nursery, way: str, folder: Path) -> Child:
+    match way:
+        case "streamlit run dashboard.py":
+            return children.streamlit().ready()
+        case "streamlit run /from/elsewhere/dashboard.py":
+            return children.streamlit(cwd=folder, script=str(ROOT / "dashboard.py")).ready()
+        case _:
+            return children.uvicorn().ready()
+
+
+@pytest.mark.parametrize(
+    "way",
+    ["streamlit run dashboard.py", "streamlit run /from/elsewhere/dashboard.py", "uvicorn dashboard:app"],
+)
+def test_one_command_starts_pages_receiver_poller_and_sender(way: str, children: Nursery, tmp_path: Path) -> None:
+    console = started(children, way, tmp_path)
+    page = ask(console, "/")
+    assert page.status_code == 200
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert "<html" in page.text
+    assert set(health(console)["loops"]) == LOOPS
+    until("orders of the embedded sandbox", lambda: "tracking_orders{" in ask(console, "/metrics").text, within=20)
+    families = {family.name for family in text_string_to_metric_families(ask(console, "/metrics").text)}
+    assert {"tracking_orders", "tracking_callbacks", "tracking_outbox_waiting"} <= families
+    for token in ("wrong", "A" * 43):
+        address = f"{console.url}/webhooks/fulfillment/{token}"
+        refused = httpx.post(address, json={"PONumber": "T-00001"}, trust_env=False)
+        assert (refused.status_code, refused.text) == (404, "")
+    assert health(console)["status"] == "ok"
+
+
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+def test_a_worker_that_is_told_to_stop_ends_with_its_loops(told: signal.Signals, children: Nursery) -> None:
+    worker = children.worker().ready()
+    assert worker.stop(told) in {0, -told}
+    assert "Traceback" not in worker.said
+    assert "never awaited" not in worker.said
+
+
+def test_a_worker_completes_what_is_submitted_beside_a_console_of_pages(children: Nursery, sandbox: Child) -> None:
+    port = free_port()
+    pages = children.uvicorn(provider_settings(sandbox.url) | {"ROLES": "pages"})
+    settings = provider_settings(sandbox.url) | {
+        "PUBLIC_URL": f"http://127.0.0.1:{port}",
+        "ROLES": "webhooks,poller,sender",
+    }
+    worker = children.worker(settings, port=port).ready()
+    pages.ready()
+    file = write_orders(children.folder / "orders.json", documents(3))
+    submitted = children.tracking("submit", str(file), "--wait", "30", "--json")
+    assert submitted.ends() == 0, submitted.said
+    assert {order["state"] for order in json.loads(submitted.said)} == {"Completed"}
+    shown = health(pages)
+    assert shown["status"] == "ok"
+    assert shown["loops"] == {}
+    assert shown["roles"] == ["pages"]
+    assert not shown["sandbox"]
+    assert set(health(worker)["loops"]) == LOOPS
+    assert ask(worker, "/").status_code == 404
+    assert 'tracking_orders{state="Completed"} 3.0' in ask(pages, "/metrics").text
+    assert httpx.post(f"{pages.url}/webhooks/fulfillment/wrong", trust_env=False).status_code in {404, 405}
+
+
+def test_two_workers_on_one_store_place_every_order_once(children: Nursery, sandbox: Child) -> None:
+    for _ in range(2):
+        children.worker(provider_settings(sandbox.url))
+    for worker in children.children[-2:]:
+        worker.ready()
+    file = write_orders(children.folder / "orders.json", documents(40))
+    submitted = children.tracking("submit", str(file), "--wait", "40", "--json")
+    assert submitted.ends() == 0, submitted.said[-2000:]
+    assert sorted(order["posts"] for order in json.loads(httpx.get(f"{sandbox.url}/sandbox/truth").text)) == [1] * 40

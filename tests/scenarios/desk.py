@@ -1,0 +1,187 @@
+"""One console against one sandbox: submits orders, lets others place some, compares what both believe at the end."""
+
+import asyncio
+import contextlib
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+from pydantic import SecretStr
+from sqlalchemy import select
+from virtual import CountedDatabase, VirtualLoop
+
+from tracking import database, ingest, loops, wire
+from tracking.audit import verify
+from tracking.client import Client
+from tracking.embedded import InProcess
+from tracking.loops import Journal
+from tracking.orders import OrderRequest
+from tracking.sandbox import Sandbox
+from tracking.server import Backend
+from tracking.settings import Settings
+from tracking.tables import ORDERS
+
+SHIPPING = {
+    "ShippingMethodId": "STANDARD",
+    "Name": "Ada Example",
+    "AddressLine1": "1 Example Street",
+    "City": "Springfield",
+    "State": "IL",
+    "Zip": "62701",
+    "Country": "US",
+}
+
+
+def request(number: int, rng: random.Random, note: str = "") -> OrderRequest:
+    """A made-up order: all three delivery types, mostly small, now and then a larger one."""
+    kind = ("Links", "DigitalDelivery", "PhysicalShipment")[number % 3]
+    lines = []
+    for position in range(rng.choice((1, 1, 1, 2, 12))):
+        product = "CVSCARD" if kind == "PhysicalShipment" else "CVS"
+        line: dict[str, Any] = {"ProductId": product, "Value": rng.choice((10, 25)), "Quantity": 1}
+        line["ExternalId"] = f"row-{number}-{position}"
+        if kind == "DigitalDelivery":
+            line["DigitalDeliveryAddress"] = {"Email": f"person{number}@example.com"}
+        if kind == "PhysicalShipment":
+            line["PhysicalDeliveryAddress"] = SHIPPING
+        lines.append(line)
+    document = {"Type": kind, "PONumber": f"T-{number:05d}", "Note": note or f"test {number}", "LineItems": lines}
+    return wire.read_request(document)
+
+
+@dataclass
+class Outcome:
+    """What was found at the end; `problems` is empty when the console and the provider agree."""
+
+    problems: list[str] = field(default_factory=list)
+    states: Counter[str] = field(default_factory=Counter)
+    calls: int = 0
+    virtual_seconds: float = 0.0
+
+
+class _VirtualBackend(Backend):
+    def __init__(self, settings: Settings, loop: VirtualLoop, store: CountedDatabase) -> None:
+        super().__init__(settings, clock=loop.clock, store=store)
+        self._loop = loop
+        self.calls = 0
+
+    def client(self, transport: httpx.AsyncBaseTransport | None, journal: Journal) -> Client:
+        def record(exchange: Any) -> None:
+            self.calls += 1
+            journal.record(exchange)
+
+        return Client(
+            "http://sandbox.internal",
+            "sandbox@example.com",
+            "sandbox",
+            rate=self.settings.api_max_rate,
+            timeout=self.settings.api_timeout,
+            transport=transport,
+            clock=self._loop.clock,
+            monotonic=self._loop.time,
+            record=record,
+        )
+
+
+class Desk:
+    """The console and the sandbox, both in this process, on virtual time."""
+
+    def __init__(
+        self, folder: Path, scenario: str, loop: VirtualLoop, *, seed: int = 1, url: str | None = None
+    ) -> None:
+        self.loop = loop
+        self.rng = random.Random(seed)
+        url = url or f"sqlite:///{folder}/tracking.db"
+        database.migrate(url)
+        self.store = CountedDatabase(url, loop)
+        # Every tick is a hop into a thread; wake-ups come without one.
+        loops.TICK, loops.JOURNAL_EVERY = 2.0, 10.0
+        self.backend = _VirtualBackend(
+            Settings(
+                api_base_url="http://sandbox.internal",
+                api_email="sandbox@example.com",
+                api_access_token=SecretStr("sandbox"),
+                database_url=url,
+                public_url="http://console.internal",
+                api_max_rate=50,
+                api_timeout=10,
+                discover_every=30,
+            ),
+            loop,
+            self.store,
+        )
+        self.hooks = httpx.AsyncClient(transport=InProcess(self.backend.asgi(lifespan=False)))
+        self.sandbox = Sandbox(
+            folder / "sandbox.db",
+            scenario=scenario,
+            clock=lambda: loop.clock().timestamp(),
+            sleep=asyncio.sleep,
+            webhook_client=self.hooks,
+            seed=seed,
+        )
+        self.backend.transport = InProcess(self.sandbox.app)
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Both at work."""
+        try:
+            async with self.sandbox.running(), self.backend.lifespan(None):
+                yield
+        finally:
+            await self.hooks.aclose()
+            self.sandbox.close()
+            self.store.close()
+
+    async def submit(self, requests: list[OrderRequest]) -> None:
+        """Commits the requests as the form does."""
+        now = self.loop.clock()
+
+        def job(connection: Any) -> None:
+            for one in requests:
+                ingest.place(connection, one, source="form", actor="tester", now=now)
+
+        await asyncio.wrap_future(self.store.submit(job))
+
+    def rows(self) -> dict[str, Any]:
+        """The console's orders by PONumber."""
+        with self.store.read() as connection:
+            return {row["po_number"]: row for row in connection.execute(select(ORDERS)).mappings()}
+
+    def disagreements(self) -> list[str]:
+        """Where the console does not believe what is true at the provider."""
+        truth = {order["po_number"]: order for order in self.sandbox.truth()}
+        rows = self.rows()
+        wrong = [f"{po}: not seen here ({order['status']} there)" for po, order in truth.items() if po not in rows]
+        for po, row in rows.items():
+            expected = truth[po]["status"] if po in truth and _ours(row, truth[po]) else "Refused"
+            if row["state"] != expected:
+                wrong.append(f"{po}: {row['state']} here, {expected} there ({row['attention']})")
+        return wrong
+
+    async def settle(self, limit: timedelta, *, open_at_the_end: frozenset[str] = frozenset()) -> Outcome:
+        """Waits until both agree and nothing is open, at most for `limit` of virtual time; then audits the store."""
+        end = self.loop.now + limit.total_seconds()
+        while self.loop.now < end:
+            await asyncio.sleep(20)
+            settled = all(order["status"] in {"Completed", "Cancelled", *open_at_the_end} for order in self._truth())
+            if settled and not await asyncio.to_thread(self.disagreements):
+                break
+        outcome = Outcome(self.disagreements(), calls=self.backend.calls, virtual_seconds=self.loop.now)
+        outcome.states = Counter(row["state"] for row in self.rows().values())
+        ids = Counter(order["po_number"] for order in self._truth())
+        outcome.problems += [f"{po}: placed {count} times" for po, count in ids.items() if count > 1]
+        outcome.problems += verify(self.store)
+        return outcome
+
+    def _truth(self) -> list[dict[str, Any]]:
+        return self.sandbox.truth()
+
+
+def _ours(row: Any, there: dict[str, Any]) -> bool:
+    """Whether the provider's order under this PONumber is the one we mean, not another system's."""
+    return bool(row["source"] == "elsewhere" or there["source"] == "api")

@@ -1,0 +1,76 @@
+"""Every way the provider may behave: what it finishes becomes finished here, and nothing is placed twice."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from desk import Desk, Outcome, request
+from virtual import VirtualLoop, run
+
+from tracking.sandbox import SCENARIOS
+
+ORDERS = 15
+ELSEWHERE = 5
+NEVER_FINISHED = {"endless-pending": frozenset({"Pending"})}
+
+
+def drive(folder: Path, scenario: str, *, url: str | None = None) -> Outcome:
+    async def main(loop: VirtualLoop) -> Outcome:
+        desk = Desk(folder, scenario, loop, url=url)
+        async with desk.open():
+            await desk.submit([request(number, desk.rng) for number in range(ORDERS)])
+            desk.sandbox.place_elsewhere(ELSEWHERE)
+            limit = timedelta(hours=3)
+            return await desk.settle(limit, open_at_the_end=NEVER_FINISHED.get(scenario, frozenset()))
+
+    return run(main)
+
+
+@pytest.mark.parametrize("scenario", sorted(set(SCENARIOS) - {"access-disabled"}))
+def test_what_the_provider_finishes_becomes_finished_here(scenario: str, tmp_path: Path) -> None:
+    outcome = drive(tmp_path, scenario)
+    assert outcome.problems == []
+    assert sum(outcome.states.values()) >= ORDERS + ELSEWHERE
+
+
+def test_nothing_is_lost_while_the_account_is_disabled(tmp_path: Path) -> None:
+    async def main(loop: VirtualLoop) -> tuple[Outcome, set[str], int]:
+        desk = Desk(tmp_path, "access-disabled", loop)
+        async with desk.open():
+            await desk.submit([request(number, desk.rng) for number in range(ORDERS)])
+            await asyncio.sleep(200)
+            meanwhile, calls = {row["state"] for row in desk.rows().values()}, desk.backend.calls
+            desk.sandbox.switch_to("normal")
+            return await desk.settle(timedelta(hours=3)), meanwhile, calls
+
+    outcome, meanwhile, calls = run(main)
+    assert meanwhile == {"Queued"}
+    assert calls < 40, "a refused account must not be asked again and again"
+    assert outcome.problems == []
+    assert outcome.states == {"Completed": ORDERS}
+
+
+def test_a_worker_that_is_stopped_and_started_again_goes_on_where_it_was(tmp_path: Path) -> None:
+    async def main(loop: VirtualLoop) -> Outcome:
+        desk = Desk(tmp_path, "mixed-faults", loop)
+        async with desk.sandbox.running():
+            await desk.submit([request(number, desk.rng) for number in range(ORDERS)])
+            for _ in range(8):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(desk.rng.uniform(0.1, 8)), desk.backend.lifespan(None):
+                        await asyncio.sleep(60)
+        async with desk.open():
+            return await desk.settle(timedelta(hours=3))
+
+    outcome = run(main)
+    assert outcome.problems == []
+    assert sum(outcome.states.values()) == ORDERS
+
+
+@pytest.mark.postgres
+def test_the_same_holds_on_postgresql(new_postgres_url: Callable[[], str], tmp_path: Path) -> None:
+    outcome = drive(tmp_path, "mixed-faults", url=new_postgres_url())
+    assert outcome.problems == []

@@ -1,0 +1,86 @@
+"""A virtual clock for asyncio: timers fire in order and at once, real work in threads is waited for.
+
+An hour's pause costs nothing, and what would be a race between a timer and a thread is none: time stands still while a
+thread works.
+"""
+
+import asyncio
+import selectors
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+
+from tracking.database import Database
+
+T = TypeVar("T")
+START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+
+
+class _Selector(selectors.DefaultSelector):
+    loop: "VirtualLoop"
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None or timeout <= 0:
+            return super().select(timeout)
+        if self.loop.busy:
+            return super().select(0.05)
+        events = super().select(0)
+        if not events:
+            self.loop.now += timeout
+        return events
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time is a number. `busy` counts the work under way in threads."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.busy = 0
+        selector = _Selector()
+        selector.loop = self
+        super().__init__(selector)
+
+    def time(self) -> float:
+        return self.now
+
+    def clock(self) -> datetime:
+        """The virtual now, aware and in UTC."""
+        return START + timedelta(seconds=self.now)
+
+    def begin(self) -> None:
+        """A thread was given work."""
+        self.busy += 1
+
+    def end(self, _: object = None) -> None:
+        """A thread is done with it."""
+        self.busy -= 1
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]  # as it came
+        self.begin()
+        future = super().run_in_executor(executor, func, *args)
+        future.add_done_callback(self.end)
+        return future
+
+
+class CountedDatabase(Database):
+    """A Database that tells the loop while its writer works."""
+
+    def __init__(self, url: str, loop: VirtualLoop) -> None:
+        super().__init__(url)
+        self._loop = loop
+
+    def submit(self, job: Callable[[Connection], T]) -> Future[T]:
+        self._loop.begin()
+        future = super().submit(job)
+        future.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._loop.end))
+        return future
+
+
+def run(main: Callable[[VirtualLoop], Coroutine[Any, Any, T]]) -> T:
+    """Runs the coroutine on a virtual loop, like asyncio.run."""
+    loop = VirtualLoop()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        return runner.run(main(loop))

@@ -1,0 +1,718 @@
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from tracking import wire
+from tracking.calls import Exchange
+from tracking.client import Client
+from tracking.errors import (
+    AccessDisabled,
+    CredentialsRefused,
+    DuplicateOrder,
+    InsufficientFunds,
+    NotFound,
+    NotSent,
+    OutcomeUnknown,
+    ProviderError,
+    RequestRejected,
+    SettingsError,
+    Throttled,
+    UnreadableAnswer,
+)
+from tracking.settings import Settings
+
+T = TypeVar("T")
+START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+EMAIL, SECRET, TOKEN = "canary-email@example.com", "canary-access-token", "canary-bearer-token"
+RECIPIENT, LINK, HOOK = "canary-recipient@example.com", "https://claim.example/canary-link", "canary-hook-secret"
+CANARIES = (EMAIL, SECRET, TOKEN, "canary-recipient", "canary-link", HOOK)
+REQUEST: dict[str, Any] = {
+    "Type": "DigitalDelivery",
+    "PONumber": "demo-1",
+    "LineItems": [
+        {"ProductId": "CVS", "Value": 10, "Quantity": 1, "DigitalDeliveryAddress": {"Email": RECIPIENT}},
+    ],
+    "WebhookSettings": {"FulfillmentComplete": f"https://hooks.example/{HOOK}"},
+}
+ORDER: dict[str, Any] = REQUEST | {
+    "Id": "BLK-1",
+    "Status": "Completed",
+    "LineItems": [REQUEST["LineItems"][0] | {"Status": "Completed", "ClaimData": [{"ClaimLink": LINK}]}],
+}
+Handler = Callable[[httpx.Request], httpx.Response | Awaitable[httpx.Response]]
+
+
+class World:
+    """A provider behind a stub transport, with a clock that only sleeping moves."""
+
+    def __init__(self, answer: Handler | httpx.Response | Exception, **options: Any) -> None:
+        self.seconds = 1000.0
+        self.answer = answer
+        self.tokens: list[Any] = [httpx.Response(200, json={"Value": TOKEN, "ExpiresIn": 3600})]
+        self.requests: list[httpx.Request] = []
+        self.starts: list[float] = []
+        self.exchanges: list[Exchange] = []
+        self.client = Client(
+            "https://provider.example",
+            EMAIL,
+            SECRET,
+            transport=httpx.MockTransport(self._handle),
+            clock=lambda: START + timedelta(seconds=self.seconds - 1000),
+            monotonic=lambda: self.seconds,
+            sleep=self._sleep,
+            record=self.exchanges.append,
+            **{"rate": 1000} | options,
+        )
+
+    async def _sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+        await asyncio.sleep(0)
+
+    async def _handle(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        self.starts.append(self.seconds)
+        if request.url.path == "/v1/Tokens":
+            answer = self.tokens.pop(0) if len(self.tokens) > 1 else self.tokens[0]
+        else:
+            answer = self.answer
+        if isinstance(answer, Exception):
+            raise answer
+        if not isinstance(answer, httpx.Response):
+            made: httpx.Response | Awaitable[httpx.Response] = answer(request)
+            return made if isinstance(made, httpx.Response) else await made
+        # One response object serves once: a stream that was read is gone.
+        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
+
+    def paths(self) -> list[str]:
+        return [request.url.path for request in self.requests]
+
+    def run(self, work: Callable[[Client], Awaitable[T]]) -> T:
+        async def main() -> T:
+            try:
+                return await work(self.client)
+            finally:
+                await self.client.aclose()
+
+        return asyncio.run(main())
+
+
+def place(client: Client) -> Awaitable[Any]:
+    return client.place(REQUEST)
+
+
+def look(client: Client) -> Awaitable[Any]:
+    return client.order("BLK-1")
+
+
+def created() -> httpx.Response:
+    return httpx.Response(201, json=ORDER)
+
+
+def listed(*items: Any, **more: Any) -> httpx.Response:
+    return httpx.Response(200, json={"Data": list(items)} | more)
+
+
+def failure(world: World, work: Callable[[Client], Awaitable[Any]]) -> ProviderError:
+    with pytest.raises(ProviderError) as caught:
+        world.run(work)
+    return caught.value
+
+
+# Orders
+
+
+def test_an_order_is_placed_with_one_token_and_answered_with_what_it_became() -> None:
+    world = World(created())
+    answer = world.run(place)
+    token, post = world.requests
+    assert (token.method, token.headers["Email"], token.headers["AccessToken"]) == ("POST", EMAIL, SECRET)
+    assert token.content == b""
+    assert post.headers["Authorization"] == f"Bearer {TOKEN}"
+    assert json.loads(post.content) == REQUEST
+    assert (answer.status, answer.shown.snapshot.provider_id) == (201, "BLK-1")
+    assert answer.digest == wire.digest_of(ORDER)
+
+
+def test_an_order_known_by_its_digest_is_not_read_again() -> None:
+    world = World(httpx.Response(200, json=ORDER))
+    answer = world.run(lambda client: client.order("BLK-1", known_digest=wire.digest_of(ORDER)))
+    assert answer.shown is None
+    assert world.exchanges[-1].answer == '"unchanged"'
+
+
+def test_the_digest_of_a_single_answer_equals_that_of_a_list_item() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return listed(ORDER) if request.url.path == "/v1/Orders" else httpx.Response(200, json=ORDER)
+
+    async def both(client: Client) -> tuple[str, str]:
+        page = await client.orders(page=1)
+        return (await client.order("BLK-1")).digest, page.shown[0].digest
+
+    single, item = World(answer).run(both)
+    assert single == item
+
+
+def test_an_id_stays_one_part_of_the_path() -> None:
+    world = World(httpx.Response(404))
+    with pytest.raises(NotFound):
+        world.run(lambda client: client.order("../Tokens?x=1"))
+    assert world.requests[-1].url.raw_path == b"/v1/Orders/..%2FTokens%3Fx%3D1"
+    with pytest.raises(NotFound):
+        World(created()).run(lambda client: client.order(".."))
+
+
+def test_the_answer_of_another_order_is_unreadable_for_a_look_and_unknown_for_a_post() -> None:
+    other = ORDER | {"Id": "BLK-2", "PONumber": "demo-2"}
+    assert isinstance(failure(World(httpx.Response(200, json=other)), look), UnreadableAnswer)
+    assert isinstance(failure(World(httpx.Response(201, json=other)), place), OutcomeUnknown)
+
+
+UNREADABLE = [b"<html>", b"", b"{}", b"[]", b"null", b'{"Id": NaN}', b'{"Id": "BLK-1"', b"\xff", b"[" * 100_000]
+
+
+@pytest.mark.parametrize("body", UNREADABLE)
+def test_a_2xx_that_cannot_be_read_is_unreadable_for_a_look_and_unknown_for_a_post(body: bytes) -> None:
+    assert type(failure(World(httpx.Response(200, content=body)), look)) is UnreadableAnswer
+    unknown = failure(World(httpx.Response(201, content=body)), place)
+    assert type(unknown) is OutcomeUnknown
+    assert unknown.status == 201
+
+
+def test_an_answer_above_the_limit_is_dropped_while_it_streams() -> None:
+    pieces = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal pieces
+        while True:
+            pieces += 1
+            yield b"[" * 1024 * 1024
+
+    async def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=endless())
+
+    assert type(failure(World(answer), look)) is UnreadableAnswer
+    assert pieces == 33
+
+
+def test_an_order_of_five_thousand_lines_fits() -> None:
+    lines = [ORDER["LineItems"][0] | {"ExternalId": f"row-{number}"} for number in range(5000)]
+    answer = World(httpx.Response(201, json=ORDER | {"LineItems": lines})).run(place)
+    assert len(answer.shown.snapshot.lines) == 5000
+
+
+# Errors
+
+READ_ERRORS = [httpx.ReadTimeout("x"), httpx.ReadError("x"), httpx.RemoteProtocolError("x"), httpx.WriteError("x")]
+CONNECT_ERRORS = [httpx.ConnectError("x"), httpx.ConnectTimeout("x"), httpx.PoolTimeout("x")]
+
+
+@pytest.mark.parametrize("error", CONNECT_ERRORS)
+@pytest.mark.parametrize("work", [place, look])
+def test_without_a_connection_nothing_was_sent(error: Exception, work: Callable[[Client], Awaitable[Any]]) -> None:
+    assert type(failure(World(error), work)) is NotSent
+
+
+@pytest.mark.parametrize("error", [*READ_ERRORS, *(httpx.Response(status) for status in (408, 500, 502, 504, 520))])
+@pytest.mark.parametrize("work", [place, look])
+def test_a_timeout_a_broken_connection_and_a_5xx_leave_the_outcome_unknown(
+    error: Any, work: Callable[[Client], Awaitable[Any]]
+) -> None:
+    assert type(failure(World(error), work)) is OutcomeUnknown
+
+
+def test_an_answer_that_never_ends_is_given_up_after_the_timeout() -> None:
+    async def answer(_: httpx.Request) -> httpx.Response:
+        await asyncio.Event().wait()
+        return created()
+
+    assert type(failure(World(answer, timeout=0.05), place)) is OutcomeUnknown
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (301, RequestRejected),
+        (400, RequestRejected),
+        (403, AccessDisabled),
+        (404, NotFound),
+        (405, RequestRejected),
+        (413, RequestRejected),
+        (418, RequestRejected),
+    ],
+)
+@pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b"[1]"])
+def test_a_refusal_needs_no_body(status: int, expected: type[ProviderError], body: bytes) -> None:
+    error = failure(World(httpx.Response(status, content=body, headers={"Location": "https://x.example"})), place)
+    assert type(error) is expected
+    assert error.status == status
+
+
+def test_a_refusal_stands_though_its_body_breaks_off() -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield b'{"PONumber"'
+        raise httpx.ReadError("x")
+
+    async def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(409, content=broken())
+
+    assert type(failure(World(answer), place)) is DuplicateOrder
+
+
+def test_a_duplicate_names_its_orders_and_short_funds_their_amounts() -> None:
+    duplicate = failure(World(httpx.Response(409, json={"PreviousOrderIds": ["BLK-1"]})), place)
+    assert isinstance(duplicate, DuplicateOrder)
+    assert duplicate.ids == ("BLK-1",)
+    short = failure(World(httpx.Response(422, json={"AvailableBalance": "10.5", "OrderCost": 12})), place)
+    assert isinstance(short, InsufficientFunds)
+    assert (short.available, short.cost) == (1050, 1200)
+
+
+def test_a_rejection_carries_the_providers_problems() -> None:
+    body = {"Errors": [{"Property": "LineItems[0].Value", "Errors": [f"no such value, {TOKEN}"]}]}
+    error = failure(World(httpx.Response(400, json=body)), place)
+    assert isinstance(error, RequestRejected)
+    assert [str(problem) for problem in error.problems] == ["LineItems[0].Value: no such value, ***"]
+
+
+# Tokens
+
+
+def test_one_token_serves_all_calls_and_concurrent_first_calls_fetch_it_once() -> None:
+    world = World(httpx.Response(200, json=ORDER))
+
+    async def many(client: Client) -> None:
+        await asyncio.gather(*(client.order("BLK-1") for _ in range(30)))
+        await client.order("BLK-1")
+
+    world.run(many)
+    assert world.paths().count("/v1/Tokens") == 1
+
+
+@pytest.mark.parametrize(("told", "lives"), [(3600, 3540), (100, 90), (0, 270), (-1, 270), (None, 270), ("x", 270)])
+def test_a_token_is_renewed_a_little_before_it_ends(told: Any, lives: float) -> None:
+    world = World(httpx.Response(200, json=ORDER))
+    world.tokens = [httpx.Response(200, json={"Value": TOKEN, "ExpiresIn": told})]
+
+    async def calls(client: Client) -> list[int]:
+        seen = []
+        for pass_by in (0, lives - 2, 4):
+            world.seconds += pass_by
+            await client.order("BLK-1")
+            seen.append(world.paths().count("/v1/Tokens"))
+        return seen
+
+    assert world.run(calls) == [1, 1, 2]
+
+
+def refusing(*good: str) -> Handler:
+    def answer(request: httpx.Request) -> httpx.Response:
+        fine = request.headers["Authorization"].removeprefix("Bearer ") in good
+        return (
+            (created() if request.method == "POST" else httpx.Response(200, json=ORDER))
+            if fine
+            else httpx.Response(401)
+        )
+
+    return answer
+
+
+def token(value: str) -> httpx.Response:
+    return httpx.Response(200, json={"Value": value, "ExpiresIn": 3600})
+
+
+@pytest.mark.parametrize("work", [place, look])
+def test_after_a_401_the_token_is_renewed_once_and_the_call_repeated(work: Callable[[Client], Awaitable[Any]]) -> None:
+    world = World(refusing("second"))
+    world.tokens = [token("first"), token("second")]
+    assert world.run(work).shown.snapshot.provider_id == "BLK-1"
+    assert [path == "/v1/Tokens" for path in world.paths()] == [True, False, True, False]
+
+
+def test_a_second_401_means_the_credentials_are_refused() -> None:
+    world = World(refusing())
+    assert type(failure(world, place)) is CredentialsRefused
+    assert len(world.requests) == 4
+
+
+def test_concurrent_401s_cause_one_renewal() -> None:
+    world = World(refusing("second"))
+    world.tokens = [token("first"), token("second")]
+    world.run(lambda client: asyncio.gather(*(client.order("BLK-1") for _ in range(15))))
+    assert world.paths().count("/v1/Tokens") == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (httpx.Response(401), CredentialsRefused),
+        (httpx.Response(400), CredentialsRefused),
+        (httpx.Response(403), AccessDisabled),
+        (httpx.Response(404), NotSent),
+        (httpx.Response(302), NotSent),
+        (httpx.Response(500), NotSent),
+        (httpx.Response(200, content=b"<html>"), NotSent),
+        (httpx.Response(200, json={"Value": "bad\r\nheader"}), NotSent),
+        (httpx.ConnectError("x"), NotSent),
+        (httpx.ReadTimeout("x"), NotSent),
+        (httpx.Response(503), Throttled),
+    ],
+)
+def test_without_a_token_nothing_was_sent(answer: Any, expected: type[ProviderError]) -> None:
+    world = World(created())
+    world.tokens = [answer]
+    error = failure(world, place)
+    assert type(error) is expected
+    assert set(world.paths()) == {"/v1/Tokens"}
+    if isinstance(error, Throttled):
+        assert error.status == 429
+
+
+def test_a_caller_that_leaves_does_not_take_the_renewal_along() -> None:
+    async def leave(client: Client) -> Any:
+        first = asyncio.create_task(client.balance())
+        second = asyncio.create_task(client.order("BLK-1"))
+        await asyncio.sleep(0)
+        first.cancel()
+        return (await asyncio.gather(first, second, return_exceptions=True))[1]
+
+    assert World(httpx.Response(200, json=ORDER)).run(leave).status == 200
+
+
+@pytest.mark.parametrize("bad", ["", "two words", "line\nbreak", "\u00e9@example.com"])
+def test_credentials_that_fit_no_header_are_refused_without_being_repeated(bad: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Client("https://provider.example", bad, SECRET)
+    assert str(caught.value).startswith("TRACKING_API_EMAIL: cannot")
+
+
+# The budget
+
+
+def most_in_a_second(starts: list[float]) -> int:
+    return max(sum(1 for other in starts if start <= other <= start + 1) for start in starts)
+
+
+@pytest.mark.parametrize(("rate", "calls"), [(5, 60), (2.5, 20), (20, 100)])
+def test_no_second_sees_more_calls_than_the_rate_token_calls_included(rate: float, calls: int) -> None:
+    world = World(httpx.Response(200, json=ORDER), rate=rate)
+    world.run(lambda client: asyncio.gather(*(client.order("BLK-1") for _ in range(calls))))
+    assert len(world.starts) == calls + 1
+    assert most_in_a_second(world.starts) <= rate
+    assert world.starts[-1] - world.starts[0] <= calls / int(rate) * 1.02 + 1
+
+
+def test_a_rate_below_one_spaces_the_calls() -> None:
+    world = World(httpx.Response(200, json=ORDER), rate=0.1)
+    world.run(lambda client: asyncio.gather(client.order("BLK-1"), client.order("BLK-1")))
+    assert [round(later - earlier) for earlier, later in zip(world.starts, world.starts[1:], strict=False)] == [10, 10]
+
+
+def test_no_more_than_twenty_calls_are_in_flight() -> None:
+    flying = most = 0
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        nonlocal flying, most
+        flying += 1
+        most = max(most, flying)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        flying -= 1
+        return httpx.Response(200, json=ORDER)
+
+    World(answer).run(lambda client: asyncio.gather(*(client.order("BLK-1") for _ in range(60))))
+    assert most == 20
+
+
+def test_a_call_with_more_than_half_a_minute_before_it_is_throttled_at_once() -> None:
+    world = World(httpx.Response(200, json=ORDER), rate=1)
+
+    async def crowd(client: Client) -> list[Any]:
+        await client.order("BLK-1")
+        return await asyncio.gather(*(client.order("BLK-1") for _ in range(50)), return_exceptions=True)
+
+    answers = world.run(crowd)
+    refused = [answer for answer in answers if isinstance(answer, Throttled)]
+    assert 15 <= len(refused) <= 25
+    assert all(error.status == 429 and error.retry_after > timedelta(seconds=30) for error in refused)
+    assert len(world.requests) == 2 + 50 - len(refused)
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        ("7", 7),
+        ("0", 1),
+        (format_datetime(START + timedelta(seconds=90)), 90),
+        (format_datetime(START - timedelta(days=1)), 1),
+        ("3600", 3600),
+        ("3601", 5),
+        ("9" * 5000, 5),
+        (format_datetime(START + timedelta(hours=1)), 3600),
+        (format_datetime(START + timedelta(hours=1, seconds=1)), 5),
+        (format_datetime(START + timedelta(days=900)), 5),
+        ("-5", 5),
+        ("soon", 5),
+        ("", 5),
+        (None, 5),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_is_obeyed_in_every_form_up_to_an_hour_and_else_taken_for_missing(
+    told: str | None, seconds: int, status: int
+) -> None:
+    headers = {} if told is None else {"Retry-After": told}
+    error = failure(World(httpx.Response(status, headers=headers)), place)
+    assert isinstance(error, Throttled)
+    assert error.status == status
+    assert abs(error.retry_after.total_seconds() - seconds) < 1
+
+
+def test_while_the_provider_asks_to_wait_calls_wait_or_are_throttled() -> None:
+    replies = [httpx.Response(429, headers={"Retry-After": "20"}), httpx.Response(200, json=ORDER)]
+    world = World(lambda _: replies.pop(0) if len(replies) > 1 else httpx.Response(200, json=ORDER))
+
+    async def calls(client: Client) -> dict[str, Any]:
+        with pytest.raises(Throttled):
+            await client.order("BLK-1")
+        assert client.status()["paused_until"] == "2026-01-02T03:04:25Z"
+        await client.order("BLK-1")
+        replies[:] = [httpx.Response(503, headers={"Retry-After": "600"}), httpx.Response(200)]
+        for _ in range(2):
+            with pytest.raises(Throttled):
+                await client.order("BLK-1")
+        return client.status()
+
+    status = world.run(calls)
+    assert world.starts[2] - world.starts[1] >= 20
+    assert len(world.requests) == 4
+    assert status["last_error"] == "Throttled: the provider asks to wait (503)"
+
+
+@pytest.mark.parametrize("headers", [{}, {"Retry-After": "315360000"}])
+def test_pauses_without_a_usable_retry_after_double_up_to_five_minutes_and_shrink_when_all_is_well(
+    headers: dict[str, str],
+) -> None:
+    replies = [httpx.Response(503, headers=headers)] * 8 + [httpx.Response(200, json=ORDER), httpx.Response(503)]
+    world = World(lambda _: replies.pop(0))
+
+    async def calls(client: Client) -> list[float]:
+        waits: list[float] = []
+        while replies:
+            try:
+                await client.order("BLK-1")
+            except Throttled as exc:
+                waits.append(round(exc.retry_after.total_seconds()))
+                world.seconds += waits[-1]
+        return waits
+
+    assert world.run(calls) == [5, 10, 20, 40, 80, 160, 300, 300, 5]
+
+
+def test_calls_that_fail_together_lengthen_the_pause_once() -> None:
+    together = asyncio.Barrier(10)
+
+    async def answer(_: httpx.Request) -> httpx.Response:
+        await together.wait()
+        return httpx.Response(503)
+
+    async def calls(client: Client) -> list[Any]:
+        return await asyncio.gather(*(client.order("BLK-1") for _ in range(10)), return_exceptions=True)
+
+    waits = [error.retry_after.total_seconds() for error in World(answer).run(calls)]
+    assert waits == [5] * 10
+
+
+# Lists
+
+
+def test_the_catalogue_is_read_page_by_page_each_product_once() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        page, size = int(request.url.params["pageIndex"]), int(request.url.params["pageSize"])
+        numbers = list(range(1200))[max(0, (page - 1) * size - 3) : page * size]
+        return listed(*({"Id": f"P{number}"} for number in numbers[-size:]))
+
+    world = World(answer)
+    products = world.run(lambda client: client.products())
+    assert len({product["id"] for product in products}) == len(products) >= 1199
+    assert {request.url.params["pageSize"] for request in world.requests[1:]} == {"500"}
+
+
+@pytest.mark.parametrize("last", [listed(), httpx.Response(404), listed({"Id": "C0"})])
+def test_a_list_ends_with_an_empty_page_a_404_or_a_page_that_repeats(last: httpx.Response) -> None:
+    first = listed(*({"Id": f"C{number}"} for number in range(50)), Page=1, PageSize=50)
+    world = World(lambda request: first if request.url.params["pageIndex"] == "1" else last)
+    assert len(world.run(lambda client: client.carriers())) == 50
+    assert len(world.requests) == 3
+
+
+def test_a_list_that_never_ends_is_cut_at_a_thousand_pages() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        page = request.url.params["pageIndex"]
+        return listed({"Id": f"M{page}"}, PageSize=1)
+
+    world = World(answer)
+    assert len(world.run(lambda client: client.shipping_methods())) == 1000
+
+
+def test_what_the_provider_does_not_offer_is_none_or_empty_quietly(caplog: pytest.LogCaptureFixture) -> None:
+    async def ask(client: Client) -> tuple[Any, Any, Any]:
+        return await client.balance(), await client.carriers(), await client.shipping_methods()
+
+    with caplog.at_level(logging.INFO, "tracking"):
+        assert World(httpx.Response(404)).run(ask) == (None, [], [])
+    assert caplog.records == [] or all(
+        record.name not in {"tracking.client", "tracking.calls"} for record in caplog.records
+    )
+
+
+def test_the_balance_is_in_minor_units() -> None:
+    answer = World(httpx.Response(200, json={"Pending": 1, "Available": "12.50"})).run(lambda client: client.balance())
+    assert answer == {"available_minor": 1250, "pending_minor": 100, "offered": True}
+
+
+def test_a_page_of_orders_drops_repeats_and_leaves_out_what_it_cannot_read() -> None:
+    world = World(listed(ORDER, ORDER, {"Id": "broken"}, ORDER | {"Id": "BLK-2"}, TotalCount=4))
+    page = world.run(lambda client: client.orders(page=1, start=START, end=START, po_number="demo 1&x=2"))
+    assert [shown.snapshot.provider_id for shown in page.shown] == ["BLK-1", "BLK-2"]
+    assert (page.unreadable, page.total, page.last) == (1, 4, True)
+    assert dict(world.requests[-1].url.params) == {
+        "pageIndex": "1",
+        "pageSize": "50",
+        "startDate": "2026-01-02T03:04:05Z",
+        "endDate": "2026-01-02T03:04:05Z",
+        "poNumber": "demo 1&x=2",
+    }
+
+
+@pytest.mark.parametrize(("told", "last"), [({}, True), ({"PageSize": 1}, False), ({"PageSize": 0}, True)])
+def test_a_page_is_last_when_it_is_shorter_than_the_provider_serves(told: dict[str, int], last: bool) -> None:
+    assert World(listed(ORDER, **told)).run(lambda client: client.orders(page=1)).last is last
+
+
+def test_a_page_past_the_end_is_empty_whatever_the_provider_says() -> None:
+    page = World(httpx.Response(404)).run(lambda client: client.orders(page=2))
+    assert (page.shown, page.last) == ((), True)
+    with pytest.raises(NotFound):
+        World(httpx.Response(404)).run(lambda client: client.orders(page=1))
+
+
+# What is told about the calls
+
+
+def test_every_call_is_recorded_with_masked_bodies() -> None:
+    world = World(created())
+    world.run(place)
+    token_call, post = world.exchanges
+    assert (token_call.path, token_call.outcome, token_call.request, token_call.answer) == (
+        "/v1/Tokens",
+        "ok",
+        None,
+        None,
+    )
+    assert (post.method, post.path, post.status, post.outcome) == ("POST", "/v1/Orders", 201, "ok")
+    assert (post.order_po, post.provider_id) == ("demo-1", "BLK-1")
+    assert post.request is not None
+    assert "c***@example.com" in post.request
+    assert post.answer is not None
+    assert "BLK-1" in post.answer
+
+
+def test_the_record_of_a_large_order_is_cut() -> None:
+    lines = [ORDER["LineItems"][0] | {"Theme": "x" * 400} for _ in range(100)]
+    world = World(httpx.Response(201, json=ORDER | {"LineItems": lines}))
+    world.run(place)
+    assert len(world.exchanges[-1].answer or "") == 4000
+
+
+def test_the_status_tells_how_the_client_fares() -> None:
+    replies: list[httpx.Response] = [httpx.Response(500), httpx.Response(500), httpx.Response(404)]
+    world = World(lambda _: replies.pop(0), rate=5)
+
+    async def calls(client: Client) -> list[dict[str, Any]]:
+        seen = [client.status()]
+        for _ in range(3):
+            world.seconds += 10
+            with pytest.raises(ProviderError):
+                await client.order("BLK-1")
+            seen.append(client.status())
+        return seen
+
+    idle, _, failing, well = world.run(calls)
+    assert (idle["token_valid_until"], idle["calls_in_the_last_minute"], idle["rate"]) == (None, 0, 5)
+    assert failing["failing_since"] == "2026-01-02T03:04:15Z"
+    assert failing["last_error"] == "OutcomeUnknown: the provider failed (500)"
+    assert (well["failing_since"], well["calls_in_the_last_minute"]) == (None, 4)
+    assert json.loads(json.dumps(well)) == well
+
+
+ECHO = {
+    "Message": f"{EMAIL} {SECRET} Bearer {TOKEN} {RECIPIENT} {LINK} https://hooks.example/{HOOK}",
+    "Errors": [EMAIL],
+}
+OUTCOMES: list[Any] = [
+    *(httpx.Response(status, json=ORDER | ECHO) for status in (200, 201)),
+    *(
+        httpx.Response(status, json=ECHO)
+        for status in (200, 301, 400, 401, 403, 404, 409, 413, 422, 429, 500, 503, 504)
+    ),
+    *(httpx.Response(status, content=json.dumps(ECHO)[:-5].encode()) for status in (200, 400, 500)),
+    httpx.ConnectError(f"no route {SECRET}"),
+    httpx.ReadTimeout(f"too slow {TOKEN}"),
+    httpx.LocalProtocolError(f"Illegal header value {TOKEN}"),
+    OSError(f"broken {TOKEN}"),
+]
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+@pytest.mark.parametrize("work", [place, look])
+def test_no_canary_gets_into_errors_records_or_logs(
+    outcome: Any, work: Callable[[Client], Awaitable[Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World(outcome)
+    told = [repr(world.client.status())]
+    with caplog.at_level(logging.DEBUG):
+        try:
+            world.run(work)
+        except ProviderError as exc:
+            told += [str(exc), repr(exc), *(str(problem) for problem in getattr(exc, "problems", ()))]
+    told += [json.dumps(asdict(exchange), default=str) for exchange in world.exchanges]
+    told += [caplog.text, repr(world.client.status()), repr(world.client)]
+    assert [canary for canary in CANARIES if any(canary in text for text in told)] == []
+    assert len(world.exchanges) == len(world.requests)
+
+
+def test_settings_name_the_provider_or_the_embedded_sandbox() -> None:
+    seen: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, json={"Value": "opaque", "Available": 1})
+
+    embedded = Settings(_env_file=None, api_base_url=None, api_email=None, api_access_token=None)
+    outside = Settings(
+        _env_file=None,
+        api_base_url="https://provider.example/base/v1",
+        api_email=EMAIL,
+        api_access_token=SecretStr(SECRET),
+    )
+
+    async def ask(chosen: Settings) -> None:
+        client = Client.from_settings(chosen, transport=httpx.MockTransport(answer))
+        await client.balance()
+        await client.aclose()
+
+    asyncio.run(ask(embedded))
+    asyncio.run(ask(outside))
+    assert str(seen[0].url) == "http://sandbox.internal/v1/Tokens"
+    assert (seen[0].headers["Email"], seen[0].headers["AccessToken"]) == ("sandbox@example.com", "sandbox")
+    assert str(seen[2].url) == "https://provider.example/base/v1/Tokens"
+    assert (seen[2].headers["Email"], seen[2].headers["AccessToken"]) == (EMAIL, SECRET)

@@ -1,0 +1,301 @@
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from tracking import database
+from tracking import store as writes
+from tracking.database import Database, wal_is_safe
+from tracking.errors import NotAllowed, StoreBusy, StoreError, StoreUnusable
+from tracking.tables import FACTS
+
+Job = Callable[[Connection], Any]
+
+
+@contextlib.contextmanager
+def held(store: Database) -> Iterator[None]:
+    """Keeps the writer busy, so that what is submitted meanwhile forms one group."""
+    begun, free = threading.Event(), threading.Event()
+
+    def wait(_: Connection) -> None:
+        begun.set()
+        free.wait(10)
+
+    future = store.submit(wait)
+    begun.wait(10)
+    try:
+        yield
+    finally:
+        free.set()
+    future.result(10)
+
+
+@contextlib.contextmanager
+def commits(store: Database) -> Iterator[list[int]]:
+    """Counts the transactions that the writer commits."""
+    counted: list[int] = []
+
+    def count(_: Connection) -> None:
+        counted.append(1)
+
+    sa.event.listen(store._engine, "commit", count)
+    try:
+        yield counted
+    finally:
+        sa.event.remove(store._engine, "commit", count)
+
+
+def remember(key: str, now: datetime, value: int = 1) -> Job:
+    return lambda connection: writes.set_fact(connection, key, {"n": value}, now)
+
+
+def fail(error: Exception) -> Job:
+    def job(connection: Connection) -> None:
+        connection.execute(sa.delete(FACTS))
+        raise error
+
+    return job
+
+
+def remembered(store: Database) -> set[str]:
+    with store.read() as connection:
+        return set(connection.execute(sa.select(FACTS.c.key)).scalars())
+
+
+def other_connection(url: str) -> sqlite3.Connection:
+    return sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+
+
+# One writer
+
+
+def test_what_is_submitted_together_shares_one_transaction(store: Database, now: datetime) -> None:
+    with commits(store) as counted:
+        with held(store):
+            futures = [store.submit(remember(f"fact {number}", now)) for number in range(100)]
+        for future in futures:
+            future.result(10)
+    assert len(counted) == 2
+    assert len(remembered(store)) == 100
+
+
+def test_a_caller_hears_after_the_commit(store: Database, now: datetime) -> None:
+    store.submit(remember("a", now)).result(10)
+    assert remembered(store) == {"a"}
+
+
+def test_what_a_job_returns_reaches_its_caller(store: Database) -> None:
+    assert store.write(lambda connection: connection.execute(sa.text("SELECT 41 + 1")).scalar()) == 42
+
+
+def test_a_job_that_raises_writes_nothing_and_harms_no_other(store: Database, now: datetime) -> None:
+    with held(store):
+        before = store.submit(remember("before", now))
+        failing = store.submit(fail(NotAllowed("no")))
+        after = store.submit(remember("after", now))
+    with pytest.raises(NotAllowed, match="no"):
+        failing.result(10)
+    assert (before.result(10), after.result(10)) == (None, None)
+    assert remembered(store) == {"before", "after"}
+
+
+def test_a_statement_that_fails_harms_no_other_job_either(store: Database, now: datetime) -> None:
+    def twice(connection: Connection) -> None:
+        for _ in range(2):
+            connection.execute(sa.insert(FACTS).values(key="twice", at=now, value={}))
+
+    with held(store):
+        futures: list[Future[Any]] = [store.submit(job) for job in (remember("a", now), twice, remember("b", now))]
+    with pytest.raises(StoreError, match="refused a statement"):
+        futures[1].result(10)
+    for future in futures[::2]:
+        future.result(10)
+    assert remembered(store) == {"a", "b"}
+
+
+def test_an_error_of_the_driver_names_no_value(store: Database, now: datetime) -> None:
+    def job(connection: Connection) -> None:
+        for _ in range(2):
+            connection.execute(sa.insert(FACTS).values(key="canary-4711", at=now, value={}))
+
+    with pytest.raises(StoreError) as caught:
+        store.write(job)
+    assert "4711" not in str(caught.value)
+
+
+def test_the_writer_goes_on_after_errors_of_all_kinds(store: Database, now: datetime) -> None:
+    for error in (ValueError("a"), sa.exc.OperationalError("x", None, Exception("y")), KeyError("b")):
+        with pytest.raises((ValueError, KeyError, StoreBusy)):
+            store.write(fail(error))
+    store.write(remember("still here", now))
+    assert remembered(store) == {"still here"}
+
+
+def test_a_job_that_is_cancelled_while_it_waits_does_not_run(store: Database, now: datetime) -> None:
+    with held(store):
+        cancelled = store.submit(remember("cancelled", now))
+        kept = store.submit(remember("kept", now))
+        assert cancelled.cancel()
+    kept.result(10)
+    assert remembered(store) == {"kept"}
+
+
+def test_reads_cannot_write(store: Database, now: datetime) -> None:
+    with pytest.raises(StoreError), store.read() as connection:
+        remember("a", now)(connection)
+    assert remembered(store) == set()
+
+
+def test_what_is_submitted_before_the_close_is_written_and_later_calls_hear_busy(
+    sqlite_url: str, now: datetime
+) -> None:
+    opened = database.connect(sqlite_url)
+    with held(opened):
+        waiting = [opened.submit(remember(f"fact {number}", now)) for number in range(5)]
+        closing = threading.Thread(target=opened.close)
+        closing.start()
+    closing.join(10)
+    assert [future.result(0) for future in waiting] == [None] * 5
+    with pytest.raises(StoreBusy, match="closed"):
+        opened.write(remember("late", now))
+    opened.close()
+    again = database.connect(sqlite_url)
+    assert again is not opened
+    assert len(remembered(again)) == 5
+    again.close()
+
+
+def test_a_process_has_one_database_for_an_address(sqlite_url: str) -> None:
+    opened = database.connect(sqlite_url)
+    assert database.connect(sqlite_url) is opened
+    opened.close()
+
+
+# SQLite
+
+
+@pytest.mark.parametrize(
+    ("version", "safe"),
+    [
+        ((3, 40, 1), False),
+        ((3, 44, 5), False),
+        ((3, 44, 6), True),
+        ((3, 45, 0), False),
+        ((3, 50, 6), False),
+        ((3, 50, 7), True),
+        ((3, 51, 0), False),
+        ((3, 51, 2), False),
+        ((3, 51, 3), True),
+        ((3, 52, 0), False),
+        ((3, 52, 1), True),
+        ((3, 53, 0), True),
+        ((4, 0, 0), True),
+    ],
+)
+def test_only_versions_without_the_race_may_use_the_wal(version: tuple[int, int, int], safe: bool) -> None:
+    assert wal_is_safe(version) == safe
+
+
+@pytest.mark.parametrize(("safe", "mode", "synchronous"), [(True, "wal", 2), (False, "delete", 3)])
+def test_the_writer_is_durable_in_the_way_its_version_allows(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, safe: bool, mode: str, synchronous: int
+) -> None:
+    monkeypatch.setattr(database, "wal_is_safe", lambda _version: safe)
+    opened = database.connect(sqlite_url)
+    names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+    told = opened.write(lambda connection: [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in names])
+    assert told == [mode, synchronous, 1, database.BUSY_MILLISECONDS]
+    opened.close()
+
+
+def test_a_locked_database_is_busy_and_works_again_when_the_lock_is_gone(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, now: datetime
+) -> None:
+    monkeypatch.setattr(database, "BUSY_MILLISECONDS", 50)
+    opened = database.connect(sqlite_url)
+    opened.write(remember("before", now))
+    with contextlib.closing(other_connection(sqlite_url)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with held_futures(opened, now) as futures:
+            for future in futures:
+                with pytest.raises(StoreBusy, match="locked by another process"):
+                    future.result(10)
+        other.execute("ROLLBACK")
+    opened.write(remember("after", now))
+    assert remembered(opened) == {"before", "after"}
+    opened.close()
+
+
+@contextlib.contextmanager
+def held_futures(opened: Database, now: datetime) -> Iterator[list[Future[Any]]]:
+    yield [opened.submit(remember(f"locked out {number}", now)) for number in range(3)]
+
+
+def test_a_full_disk_is_busy_and_nothing_of_the_job_is_kept(sqlite_url: str, now: datetime) -> None:
+    opened = database.connect(sqlite_url)
+    pages = opened.write(lambda connection: connection.exec_driver_sql("PRAGMA page_count").scalar_one())
+    opened.write(lambda connection: connection.exec_driver_sql(f"PRAGMA max_page_count={pages + 1}"))
+    with pytest.raises(StoreBusy):
+        opened.write(lambda connection: writes.set_fact(connection, "big", {"text": "x" * 100_000}, now))
+    opened.write(remember("small", now))
+    assert remembered(opened) == {"small"}
+    opened.close()
+
+
+def test_a_file_that_is_no_database_is_left_as_it_is(tmp_path: Path, sqlite_url: str) -> None:
+    path = tmp_path / "tracking.db"
+    path.write_bytes(b"Dear diary, " * 1000)
+    with pytest.raises(StoreUnusable, match="not a SQLite database"):
+        database.connect(sqlite_url)
+    assert path.read_bytes() == b"Dear diary, " * 1000
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreUnusable, match="cannot be made"):
+        database.connect(f"sqlite:///{tmp_path}/file/deep/t.db")
+
+
+def test_a_database_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
+    (tmp_path / "t.db").mkdir()
+    with pytest.raises(StoreUnusable, match="cannot be opened"):
+        database.connect(f"sqlite:///{tmp_path}/t.db")
+
+
+def test_a_read_only_database_is_busy(tmp_path: Path, now: datetime) -> None:
+    writable = f"sqlite:///{tmp_path}/t.db"
+    database.connect(writable).close()
+    opened = Database(f"sqlite:///file:{tmp_path}/t.db?mode=ro&uri=true")
+    with pytest.raises(StoreBusy, match="read-only"):
+        opened.write(remember("a", now))
+    opened.close()
+
+
+def test_a_server_that_does_not_answer_is_busy(tmp_path: Path) -> None:
+    with pytest.raises(StoreBusy, match="does not answer"):
+        database.connect(f"postgresql+psycopg://nobody@/none?host={tmp_path}")
+
+
+# PostgreSQL
+
+
+@pytest.mark.postgres
+def test_a_connection_that_died_is_replaced(postgres_store: Database, now: datetime) -> None:
+    def pid(connection: Connection) -> int:
+        found: int = connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
+        return found
+
+    writer = postgres_store.write(pid)
+    with postgres_store._readers.connect() as connection:
+        connection.execute(sa.text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": writer})
+    postgres_store.write(remember("after", now))
+    assert postgres_store.write(pid) != writer
+    postgres_store.write(lambda connection: connection.execute(sa.delete(FACTS)))

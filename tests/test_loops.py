@@ -1,0 +1,284 @@
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from fakes import Clock, FakeProvider, order_json, request, shown
+
+from tracking import ingest, loops
+from tracking import store as writes
+from tracking.calls import Exchange
+from tracking.database import Database
+from tracking.errors import OutcomeUnknown, StoreBusy
+from tracking.ingest import Planner
+from tracking.loops import Housekeeping, Journal, PollLoop, Pulse, SendLoop, forever
+from tracking.poller import Poller
+from tracking.sender import Sender
+from tracking.tables import EXCHANGES, ORDERS, OUTBOX
+
+
+class Enough(BaseException):
+    """Ends a loop that would go on for ever."""
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses a loop makes, none of which takes any time; the fifth ends it."""
+    made: list[float] = []
+
+    async def pause(seconds: float, _wake: asyncio.Event | None) -> None:
+        made.append(seconds)
+        if len(made) == 5:
+            raise Enough
+
+    monkeypatch.setattr(loops, "_pause", pause)
+    return made
+
+
+async def until(reached: Callable[[], bool], *running: Awaitable[Any]) -> None:
+    """Runs until it is so, ten seconds at the most."""
+    tasks = [asyncio.ensure_future(one) for one in running]
+    try:
+        async with asyncio.timeout(10):
+            while not await asyncio.to_thread(reached):
+                pass
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def states(store: Database) -> list[str]:
+    with store.read() as connection:
+        return list(connection.execute(sa.select(ORDERS.c.state).order_by(ORDERS.c.id)).scalars())
+
+
+def beat_of(store: Database, name: str) -> Any:
+    return store.write(lambda connection: writes.fact(connection, f"beat:{name}"))
+
+
+def poll_loop(store: Database, provider: FakeProvider, planner: Planner, clock: Clock) -> PollLoop:
+    poller = Poller(
+        store,
+        provider,
+        planner,
+        owner="here/1/a",
+        lease=timedelta(seconds=30),
+        discover_every=timedelta(seconds=30),
+        clock=clock,
+    )
+    return PollLoop(poller, Pulse(store, clock), clock)
+
+
+def send_loop(store: Database, provider: FakeProvider, planner: Planner, clock: Clock) -> SendLoop:
+    sender = Sender(
+        store,
+        provider,
+        planner,
+        address=lambda _po_number: None,
+        owner="here/1/a",
+        lease=timedelta(seconds=30),
+        clock=clock,
+        woken=lambda: None,
+    )
+    return SendLoop(sender, Pulse(store, clock), clock)
+
+
+# For ever
+
+
+def test_a_loop_survives_whatever_goes_wrong_in_a_turn(pauses: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    outcomes = iter([None, StoreBusy("locked"), OutcomeUnknown("no", status=504), ZeroDivisionError(), None])
+
+    async def turn() -> None:
+        if (outcome := next(outcomes)) is not None:
+            raise outcome
+
+    with pytest.raises(Enough):
+        asyncio.run(forever("worker", turn, 0.2))
+    assert pauses == [0.2, 1.0, 1.0, 1.0, 0.2]
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING", "ERROR"]
+    assert caplog.records[2].exc_info is not None
+
+
+def test_a_pause_ends_when_it_is_woken() -> None:
+    async def run() -> bool:
+        wake = asyncio.Event()
+        asyncio.get_running_loop().call_soon(wake.set)
+        async with asyncio.timeout(5):
+            await loops._pause(1000, wake)
+        return wake.is_set()
+
+    assert asyncio.run(run()) is False
+
+
+def test_a_pause_ends_by_itself() -> None:
+    async def run() -> None:
+        await loops._pause(0.001, None)
+        await loops._pause(0.001, asyncio.Event())
+
+    asyncio.run(run())
+
+
+# The journal
+
+
+def call_of(path: str, clock: Clock, **more: Any) -> Exchange:
+    return Exchange(clock.now, "GET", path, 200, 12, "ok", **more)
+
+
+def test_calls_are_written_beside_their_orders(store: Database, planner: Planner, clock: Clock) -> None:
+    store.write(lambda connection: ingest.discover(connection, shown(), clock.now, clock.now, planner))
+    journal = Journal(store)
+    journal.record(call_of("/by-number", clock, order_po="demo-0001", request="{}"))
+    journal.record(call_of("/by-id", clock, provider_id="BLK-1", answer="{}"))
+    journal.record(call_of("/by-nothing", clock, order_po="unheard-of"))
+
+    async def twice() -> None:
+        await journal.flush()
+        await journal.flush()
+
+    asyncio.run(twice())
+    with store.read() as connection:
+        rows = connection.execute(sa.select(EXCHANGES.c.path, EXCHANGES.c.order_id).order_by(EXCHANGES.c.id)).all()
+    assert [tuple(row) for row in rows] == [("/by-number", 1), ("/by-id", 1), ("/by-nothing", None)]
+
+
+def test_a_journal_that_cannot_be_written_does_not_grow_for_ever(
+    store: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loops, "JOURNAL_LENGTH", 3)
+    journal = Journal(store)
+    for number in range(5):
+        journal.record(call_of(f"/{number}", clock))
+    asyncio.run(journal.flush())
+    with store.read() as connection:
+        assert list(connection.execute(sa.select(EXCHANGES.c.path)).scalars()) == ["/2", "/3", "/4"]
+
+
+# Beats
+
+
+def test_a_beat_reaches_the_store_every_two_seconds_at_the_most(store: Database, clock: Clock) -> None:
+    pulse = Pulse(store, clock)
+    started = clock.now
+    asyncio.run(pulse.beat("poller", {"in_flight": 1}))
+    for _ in range(3):
+        asyncio.run(pulse.beat("poller", {"in_flight": 2}))
+    at, value = beat_of(store, "poller")
+    assert (at, value["in_flight"]) == (started, 1)
+    clock.pass_by(seconds=2)
+    asyncio.run(pulse.beat("poller", {"in_flight": 2}))
+    at, value = beat_of(store, "poller")
+    assert (at, value["in_flight"], {"pid", "host"} <= value.keys()) == (clock.now, 2, True)
+    assert pulse.beats["poller"] == pulse.store_wrote_at == clock.now
+
+
+def test_a_clock_that_was_set_back_does_not_stop_the_beats(store: Database, clock: Clock) -> None:
+    pulse = Pulse(store, clock)
+    asyncio.run(pulse.beat("poller"))
+    clock.pass_by(days=-1)
+    asyncio.run(pulse.beat("poller"))
+    assert beat_of(store, "poller")[0] == clock.now
+
+
+# Polling and sending
+
+
+def test_the_poll_loop_looks_at_what_is_due_and_discovers(
+    store: Database, provider: FakeProvider, planner: Planner, clock: Clock
+) -> None:
+    store.write(lambda connection: ingest.discover(connection, shown(), clock.now, clock.now, planner))
+    clock.pass_by(seconds=60)
+    provider.show(order_json(status="Completed"), order_json("BLK-2", "new"))
+    loop = poll_loop(store, provider, planner, clock)
+    asyncio.run(until(lambda: states(store) == ["Completed", "Pending"], loop.run()))
+    assert beat_of(store, "poller") is not None
+
+
+def test_one_look_that_stumbles_does_not_end_the_poll_loop(
+    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.write(lambda connection: ingest.discover(connection, shown(), clock.now, clock.now, planner))
+    provider.show(order_json(status="Completed"))
+    provider.will("orders", *[OutcomeUnknown("no")] * 50)
+    provider.will("order", ZeroDivisionError(), StoreBusy("locked"))
+    loop = poll_loop(store, provider, planner, clock)
+
+    def after_the_lease() -> bool:
+        clock.pass_by(seconds=91)
+        return states(store) == ["Completed"]
+
+    asyncio.run(until(after_the_lease, loop.run()))
+    assert "look stumbled" in caplog.text
+    assert "a look was not stored" in caplog.text
+
+
+def test_the_send_loop_settles_what_was_left_behind_before_it_sends(
+    store: Database, provider: FakeProvider, planner: Planner, clock: Clock
+) -> None:
+    for number in range(2):
+        asked = request(f"po-{number}")
+        store.write(partial(ingest.place, request=asked, source="form", actor=None, now=clock.now))
+    loop = send_loop(store, provider, planner, clock)
+    provider.losing.append(OutcomeUnknown("no"))
+    asyncio.run(until(lambda: states(store) == ["Outcome unknown", "Pending"], loop.run()))
+    crashed = sa.update(ORDERS).where(ORDERS.c.id == 1).values(submission="sending")
+    store.write(lambda connection: connection.execute(crashed))
+    clock.pass_by(seconds=60)
+    asyncio.run(until(lambda: states(store) == ["Pending", "Pending"], loop.run()))
+    assert len(provider.kept) == 2
+    with store.read() as connection:
+        assert set(connection.execute(sa.select(OUTBOX.c.done)).scalars()) == {True}
+
+
+# Housekeeping
+
+
+def fact(store: Database, key: str) -> dict[str, Any] | None:
+    found = store.write(lambda connection: writes.fact(connection, key))
+    return found[1] if found else None
+
+
+def test_the_catalogue_is_fetched_once_a_day_and_a_minute_after_a_failure(
+    store: Database, provider: FakeProvider, clock: Clock
+) -> None:
+    house = Housekeeping(store, provider, clock)
+    provider.will("carriers", OutcomeUnknown("no"))
+    with pytest.raises(OutcomeUnknown):
+        asyncio.run(house._catalogue())
+    assert fact(store, "catalogue") is None
+    asyncio.run(house._catalogue())
+    assert len(provider.called("products")) == 1
+    clock.pass_by(seconds=60)
+    asyncio.run(house._catalogue())
+    assert fact(store, "catalogue") == {"products": [{"id": "CVS"}], "shipping_methods": [], "carriers": []}
+    clock.pass_by(hours=23)
+    asyncio.run(house._catalogue())
+    assert len(provider.called("products")) == 2
+    clock.pass_by(hours=1)
+    asyncio.run(house._catalogue())
+    assert len(provider.called("products")) == 3
+
+
+def test_a_balance_that_is_not_offered_is_switched_off_quietly(
+    store: Database, provider: FakeProvider, clock: Clock
+) -> None:
+    house = Housekeeping(store, provider, clock)
+    asyncio.run(house._balance())
+    assert fact(store, "balance") == {"available_minor": 10000, "pending_minor": 0, "offered": True}
+    provider.balances = None
+    for _ in range(3):
+        clock.pass_by(seconds=60)
+        asyncio.run(house._balance())
+    assert fact(store, "balance") == {"offered": False}
+    assert len(provider.called("balance")) == 2
+
+
+def test_housekeeping_goes_on_when_the_provider_does_not(store: Database, provider: FakeProvider, clock: Clock) -> None:
+    provider.will("products", OutcomeUnknown("no"))
+    house = Housekeeping(store, provider, clock)
+    asyncio.run(until(lambda: fact(store, "client") == {"rate": 5} and fact(store, "balance") is not None, house.run()))

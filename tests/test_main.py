@@ -1,0 +1,418 @@
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+from typer.testing import CliRunner, Result
+
+from tracking import store
+from tracking.__main__ import app
+from tracking.database import Database, connect
+from tracking.sandbox import SCENARIOS
+from tracking.sandbox.catalog import CARRIERS, PRODUCTS, SHIPPING_METHODS
+from tracking.tables import COUNTERS, ORDERS
+
+HEADER = "PONumber,Type,ProductId,Value,Quantity,ExternalId\n"
+COMMANDS = ("worker", "submit", "order", "orders", "events", "export", "seed", "verify", "migrate", "sandbox")
+OFFERED = {"shipping_methods": SHIPPING_METHODS, "carriers": CARRIERS}
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where the command line is called: a folder of its own and no settings but the defaults."""
+    for name in [name for name in os.environ if name.startswith("TRACKING_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRACKING_DATABASE_URL", f"sqlite:///{tmp_path}/data/tracking.db")
+    yield tmp_path
+    if (tmp_path / "data" / "tracking.db").exists():
+        connect(f"sqlite:///{tmp_path}/data/tracking.db").close()
+
+
+@pytest.fixture
+def database(folder: Path) -> Database:
+    return connect(f"sqlite:///{folder}/data/tracking.db")
+
+
+@pytest.fixture
+def run(folder: Path) -> Run:
+    def call(*arguments: object) -> Result:
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+    return call
+
+
+def answer(result: Result, code: int = 0) -> Any:
+    """The JSON on stdout, and nothing else there."""
+    assert result.exit_code == code, result.output
+    return json.loads(result.stdout)
+
+
+def wave(folder: Path, rows: str = "a,Links,CVS,10,1,x\nb,Links,CVS,25,2,y\n", name: str = "wave.csv") -> Path:
+    file = folder / name
+    file.write_text(HEADER + rows)
+    return file
+
+
+def finish(database: Database, state: str = "Completed") -> None:
+    database.write(lambda connection: connection.execute(sa.update(ORDERS).values(state=state)))
+
+
+# Calls
+
+
+def test_every_command_explains_itself(run: Run) -> None:
+    overview = run("--help")
+    for command in COMMANDS:
+        assert command in overview.stdout
+        assert run(command, "--help").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("nonsense",),
+        ("order",),
+        ("orders", "--older-than", "soon"),
+        ("orders", "--older-than", "999999999d"),
+        ("orders", "--limit", "0"),
+        ("events", "--since", "yesterday"),
+        ("export", "orders.xlsx"),
+        ("submit", "missing.csv"),
+        ("seed",),
+        ("seed", "--orders", "none"),
+        ("sandbox", "--scenario", "nonsense"),
+        ("worker", "--port", "66000"),
+    ],
+)
+def test_a_bad_call_exits_with_2(run: Run, arguments: tuple[str, ...]) -> None:
+    assert run(*arguments).exit_code == 2
+
+
+def test_settings_that_cannot_be_used_are_told_all_at_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACKING_POLL_FLOOR", "never")
+    monkeypatch.setenv("TRACKING_ROLES", "cook")
+    result = run("orders", "--json")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "TRACKING_POLL_FLOOR" in result.stderr
+    assert "TRACKING_ROLES: does not know cook" in result.stderr
+
+
+def test_a_store_that_is_none_is_told_without_a_traceback(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "notes.txt").write_text("no database, but long enough to be taken for a page of one" * 100)
+    monkeypatch.setenv("TRACKING_DATABASE_URL", f"sqlite:///{folder}/notes.txt")
+    for command in ("orders", "migrate", "verify"):
+        result = run(command)
+        assert result.exit_code == 1
+        assert "not a SQLite database" in result.stderr
+
+
+# Submitting
+
+
+def test_submit_queues_and_says_that_nobody_sends(run: Run, folder: Path) -> None:
+    result = run("submit", wave(folder), "--json")
+    receipts = answer(result)
+    assert [(each["po_number"], each["outcome"], each["state"]) for each in receipts] == [
+        ("a", "queued", "Queued"),
+        ("b", "queued", "Queued"),
+    ]
+    assert "queued; no sender is running: start" in result.stderr
+
+
+def test_submit_is_silent_about_a_sender_that_beats(run: Run, folder: Path, database: Database) -> None:
+    now = datetime.now(UTC)
+    database.write(lambda connection: store.set_fact(connection, "beat:sender", {"role": "sender"}, now))
+    assert "no sender" not in run("submit", wave(folder)).stderr
+    old = now - timedelta(seconds=16)
+    database.write(lambda connection: store.set_fact(connection, "beat:sender", {"role": "sender"}, old))
+    assert "no sender" in run("submit", wave(folder)).stderr
+
+
+def test_submit_records_who_did_it(run: Run, folder: Path, database: Database) -> None:
+    run("submit", wave(folder, "a,Links,CVS,10,1,x\n"))
+    run("submit", wave(folder, "b,Links,CVS,10,1,x\n"), "--actor", "night shift")
+    with database.read() as connection:
+        actors = list(connection.execute(sa.select(ORDERS.c.actor).order_by(ORDERS.c.id)).scalars())
+    assert actors[0].startswith("cli:")
+    assert actors[1] == "night shift"
+
+
+def test_the_same_file_again_orders_nothing_and_is_no_error(run: Run, folder: Path) -> None:
+    file = wave(folder)
+    run("submit", file)
+    assert "was handed in before" in run("submit", file, "--dry-run").stdout
+    assert [each["outcome"] for each in answer(run("submit", file, "--json"))] == ["exists", "exists"]
+
+
+def test_a_dry_run_checks_and_writes_nothing(run: Run, folder: Path) -> None:
+    result = run("submit", wave(folder), "--dry-run")
+    assert result.exit_code == 0
+    assert "2 orders, 3 cards, 60.00 in all" in result.stdout
+    checked = answer(run("submit", wave(folder), "--dry-run", "--json"))
+    assert (checked["orders"], checked["units"], checked["value"], checked["problems"]) == (2, 3, "60.00", [])
+    assert answer(run("orders", "--json")) == []
+
+
+def test_a_file_with_problems_is_not_sent_at_all(run: Run, folder: Path) -> None:
+    file = wave(folder, "a,Links,CVS,10,1,x\nb,Link,CVS,ten,1,y\n")
+    result = run("submit", file)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "row 3, Type: must be one of" in result.stderr
+    assert "row 3, Value: must be an amount" in result.stderr
+    problems = answer(run("submit", file, "--json"), code=1)["problems"]
+    assert [problem["where"] for problem in problems] == ["row 3, Type", "row 3, Value"]
+    assert answer(run("orders", "--json")) == []
+
+
+def test_json_files_hold_requests_in_the_providers_shape(run: Run, folder: Path) -> None:
+    file = folder / "orders.json"
+    file.write_text(
+        json.dumps({"ponumber": "j", "type": "links", "lineItems": [{"productId": "CVS", "value": 10, "quantity": 1}]})
+    )
+    assert [each["outcome"] for each in answer(run("submit", file, "--json"))] == ["queued"]
+    assert answer(run("order", "j", "--json"))["source"] == "json"
+
+
+def test_waiting_ends_with_1_while_an_order_is_open(run: Run, folder: Path) -> None:
+    assert [each["state"] for each in answer(run("submit", wave(folder), "--wait", "0.1", "--json"), code=1)] == [
+        "Queued",
+        "Queued",
+    ]
+
+
+@pytest.mark.parametrize("state", ["Completed", "Cancelled", "Refused"])
+def test_waiting_ends_with_0_once_all_are_done(run: Run, folder: Path, database: Database, state: str) -> None:
+    file = wave(folder)
+    run("submit", file)
+    finish(database, state)
+    assert {each["state"] for each in answer(run("submit", file, "--wait", "60", "--json"))} == {state}
+
+
+@pytest.mark.parametrize(
+    "sample", sorted((Path(__file__).parents[1] / "data").glob("sample-*.csv")), ids=lambda p: p.name
+)
+def test_the_samples_fit_the_sandboxs_catalogue(run: Run, database: Database, sample: Path) -> None:
+    products = [
+        {
+            "id": product.id,
+            "denominations": [int(amount * 100) for amount in product.amounts],
+            "denomination_type": product.rule,
+            "delivery_types": list(product.deliveries),
+            "has_required_carriers": product.needs_carrier,
+        }
+        for product in PRODUCTS.values()
+    ]
+    offered = {name: [{"id": each["Id"]} for each in known] for name, known in OFFERED.items()}
+    catalogue = {"products": products, **offered}
+    database.write(lambda connection: store.set_fact(connection, "catalogue", catalogue, datetime.now(UTC)))
+    assert answer(run("submit", sample, "--dry-run", "--json"))["problems"] == []
+
+
+# Reading
+
+
+def test_an_order_is_found_by_its_po_number_and_told_as_promised(run: Run, folder: Path) -> None:
+    run("submit", wave(folder))
+    told = answer(run("order", "b", "--json"))
+    promised = {
+        *("po_number", "provider_id", "state", "type", "units", "value", "source", "claimed", "created_at"),
+        *("accepted_at", "completed_after", "completed_by", "next_look_at", "lines", "timeline"),
+    }
+    assert promised <= told.keys()
+    assert (told["po_number"], told["state"], told["units"], told["source"]) == ("b", "Queued", 2, "csv")
+    assert {"at", "learned_at", "witness", "kind", "text"} <= told["timeline"][0].keys()
+    assert datetime.fromisoformat(told["created_at"]).utcoffset() == timedelta(0)
+    shown = run("order", "b").stdout
+    assert "Queued" in shown
+    assert "CVS" in shown
+
+
+def test_an_order_nobody_knows_exits_with_1(run: Run) -> None:
+    result = run("order", "nobody", "--json")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "'nobody'" in result.stderr
+
+
+def test_orders_are_listed_by_state_age_and_prefix(run: Run, folder: Path, database: Database) -> None:
+    run("submit", wave(folder, "a-1,Links,CVS,10,1,x\na-2,Links,CVS,10,1,x\nb-1,Links,CVS,10,1,x\n"))
+
+    def names(*arguments: str) -> list[str]:
+        return [each["po_number"] for each in answer(run("orders", "--json", *arguments))]
+
+    assert sorted(names()) == ["a-1", "a-2", "b-1"]
+    assert sorted(names("--po-prefix", "a-")) == ["a-1", "a-2"]
+    assert names("--state", "Completed") == []
+    assert len(names("--state", "queued", "--limit", "2")) == 2
+    assert names("--older-than", "1h") == []
+    long_ago = datetime.now(UTC) - timedelta(hours=2)
+    aged = sa.update(ORDERS).where(ORDERS.c.po_number == "a-1").values(created_at=long_ago)
+    database.write(lambda connection: connection.execute(aged))
+    assert names("--older-than", "90m") == ["a-1"]
+    listed = answer(run("orders", "--json", "--limit", "1"))[0]
+    assert "lines" not in listed
+    assert "timeline" not in listed
+    assert "3 of 3" in run("orders").stdout
+
+
+def test_tables_obey_no_markup_and_no_terminal_codes(run: Run, folder: Path, database: Database) -> None:
+    run("submit", wave(folder, "[red]a[/red],Links,CVS,10,1,x\n"))
+    database.write(lambda connection: connection.execute(sa.update(ORDERS).values(state="\x1b[2Jodd")))
+    shown = run("orders").stdout
+    assert "[red]a[/red]" in shown
+    assert "\x1b" not in shown
+
+
+def test_events_are_listed_since_a_time_or_a_length(run: Run, folder: Path) -> None:
+    run("submit", wave(folder))
+    assert [each["kind"] for each in answer(run("events", "--json", "--since", "1h"))] == ["requested", "requested"]
+    assert answer(run("events", "--json", "--since", "2100-01-01")) == []
+    assert len(answer(run("events", "--json", "--since", "2020-01-01T09:00+02:00", "--limit", "1"))) == 1
+    assert "asked" in run("events").stdout
+
+
+def test_exports_hold_every_order_in_three_forms(run: Run, folder: Path) -> None:
+    run("submit", wave(folder, "=1+1,Links,CVS,10,1,x\nb,Links,CVS,25,2,y\n"))
+    for form in ("csv", "jsonl", "parquet"):
+        assert answer(run("export", folder / f"orders.{form}", "--json"))["orders"] == 2
+    with (folder / "orders.csv").open(newline="") as file:
+        assert {row["po_number"] for row in csv.DictReader(file)} == {"'=1+1", "b"}
+    lines = (folder / "orders.jsonl").read_text().splitlines()
+    assert {json.loads(line)["po_number"] for line in lines} == {"=1+1", "b"}
+    assert len(pd.read_parquet(folder / "orders.parquet")) == 2
+    assert answer(run("export", folder / "some.csv", "--po-prefix", "b", "--json"))["orders"] == 1
+
+
+def test_an_export_that_cannot_be_written_leaves_nothing_behind(run: Run, folder: Path) -> None:
+    assert run("export", folder / "missing" / "orders.csv").exit_code == 1
+    (folder / "taken.csv").mkdir()
+    assert run("export", folder / "taken.csv").exit_code == 2
+    assert sorted(path.name for path in folder.iterdir()) == ["data", "taken.csv"]
+
+
+# Keeping the store
+
+
+def test_made_up_history_agrees_with_its_own_log(run: Run, database: Database) -> None:
+    made = answer(run("seed", "--orders", "400", "--days", "20", "--json"))
+    assert made["orders"] == 400
+    assert answer(run("verify", "--json")) == {"agrees": True, "differences": []}
+    states = {each["state"] for each in answer(run("orders", "--limit", "400", "--json"))}
+    assert "Completed" in states
+    with database.read() as connection:
+        assert connection.execute(sa.text("SELECT count(*) FROM outbox")).scalar() == 0
+
+
+def test_made_up_history_goes_into_an_empty_store_only(run: Run) -> None:
+    assert run("seed", "--orders", "1").exit_code == 0
+    result = run("seed", "--orders", "1")
+    assert result.exit_code == 1
+    assert "empty store only" in result.stderr
+
+
+def test_made_up_history_repeats_with_the_same_seed(run: Run, database: Database) -> None:
+    run("seed", "--orders", "50", "--seed", "7")
+    with database.read() as connection:
+        units = sa.select(sa.func.sum(ORDERS.c.units), sa.func.sum(ORDERS.c.value_minor))
+        first = connection.execute(units).one()
+    database.write(
+        lambda connection: [connection.execute(sa.delete(each)) for each in reversed(ORDERS.metadata.sorted_tables)]
+    )
+    run("seed", "--orders", "50", "--seed", "7")
+    with database.read() as connection:
+        assert connection.execute(units).one() == first
+
+
+def test_verify_exits_with_1_and_says_what_differs(run: Run, folder: Path, database: Database) -> None:
+    run("submit", wave(folder))
+    assert run("verify").exit_code == 0
+    finish(database)
+    database.write(lambda connection: connection.execute(sa.update(COUNTERS).values(units=99)))
+    result = run("verify")
+    assert result.exit_code == 1
+    assert "a: state is stored as 'Completed'" in result.stdout
+    told = answer(run("verify", "--json"), code=1)
+    assert not told["agrees"]
+    assert any(difference.startswith("counter stock") for difference in told["differences"])
+
+
+def test_migrate_says_from_where_to_where(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACKING_DATABASE_URL", f"sqlite:///{folder}/new.db")
+    first = answer(run("migrate", "--json"))
+    assert first["before"] is None
+    assert answer(run("migrate", "--json"))["before"] == first["now"]
+    assert "already" in run("migrate").stdout
+
+
+# Running
+
+
+def test_the_sandbox_lists_its_scenarios(run: Run) -> None:
+    assert [each["name"] for each in answer(run("sandbox", "--list", "--json"))] == list(SCENARIOS)
+    shown = run("sandbox", "--list").stdout
+    assert all(name in shown for name in SCENARIOS)
+
+
+def test_a_file_that_is_no_memory_of_a_sandbox_is_told(run: Run, folder: Path) -> None:
+    (folder / "notes.txt").write_text("no database" * 100)
+    result = run("sandbox", "--database", folder / "notes.txt")
+    assert result.exit_code == 1
+    assert "cannot be used" in result.stderr
+
+
+def test_a_worker_needs_something_to_do(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACKING_ROLES", "pages")
+    result = run("worker")
+    assert result.exit_code == 2
+    assert "names pages only" in result.stderr
+
+
+@contextmanager
+def served(folder: Path, *arguments: str) -> Iterator[str]:
+    """The command in a process of its own, on a free port; it must end well when interrupted."""
+    command = [sys.executable, "-m", "tracking", *arguments, "--port", "0"]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said = ""
+        while not (found := re.search(r"http://\S+", said)):
+            said = process.stderr.readline()
+            assert said, "it ended without an address"
+        try:
+            yield found[0]
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 0
+
+
+def test_the_sandbox_answers_over_http_and_keeps_its_port(run: Run, folder: Path) -> None:
+    with served(folder, "sandbox", "--history-days", "1") as address:
+        headers = {"Email": "sandbox@example.com", "AccessToken": "sandbox"}
+        token = httpx.post(f"{address}/v1/Tokens", headers=headers).json()["Value"]
+        found = httpx.get(f"{address}/v1/Orders", headers={"Authorization": f"Bearer {token}"})
+        second = run("sandbox", "--database", folder / "other.db", "--port", address.rpartition(":")[2])
+    assert found.json()["TotalCount"] > 0
+    assert second.exit_code == 1
+    assert "cannot be listened on (Address already in use)" in second.stderr
+
+
+def test_a_worker_answers_for_its_health(folder: Path) -> None:
+    with served(folder, "worker") as address:
+        health = httpx.get(f"{address}/healthz").json()
+        assert httpx.get(f"{address}/metrics").status_code == 200
+    assert health["roles"] == ["poller", "sender", "webhooks"]

@@ -1,0 +1,59 @@
+from datetime import datetime, timedelta
+
+from fakes import callback, request, shown
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import Connection
+
+from tracking import ingest
+from tracking import store as writes
+from tracking.database import Database
+from tracking.ingest import Planner
+from tracking.metrics import exposition
+
+
+def values(store: Database, now: datetime) -> dict[str, float]:
+    text = exposition(store, now).decode()
+    return {
+        sample.name + "".join(f"/{value}" for value in sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_an_empty_store_has_metrics_too(store: Database, now: datetime) -> None:
+    assert values(store, now) == {"tracking_looks_due": 0, "tracking_outbox_waiting": 0}
+
+
+def test_the_metrics_say_what_the_store_holds(store: Database, planner: Planner, now: datetime) -> None:
+    def job(connection: Connection) -> None:
+        ingest.place(connection, request("queued"), source="form", actor=None, now=now)
+        for number, status in enumerate(["Pending", "Completed", "Completed"]):
+            ingest.discover(connection, shown(f"BLK-{number}", f"po-{number}", status), now, now, planner)
+        ingest.announce(connection, callback("po-0", "BLK-0"), 9, now, planner)
+        writes.record_refusal(connection, {"reason": "x"}, now)
+        writes.set_fact(connection, "beat:poller", {}, now)
+
+    store.write(job)
+    told = values(store, now + timedelta(seconds=5))
+    wanted: dict[str, float] = {
+        "tracking_orders/Queued": 1,
+        "tracking_orders/Pending": 1,
+        "tracking_orders/Completed": 2,
+        "tracking_orders/Accepted": 0,
+        "tracking_units/Completed": 2,
+        "tracking_entered_total/Accepted": 3,
+        "tracking_entered_total/Found Completed": 2,
+        "tracking_callbacks/accepted": 1,
+        "tracking_callbacks/refused": 1,
+        "tracking_fact_age_seconds/beat:poller": 5,
+        "tracking_looks_due": 1,
+        "tracking_outbox_waiting": 1,
+    }
+    assert {name: told[name] for name in wanted} == wanted
+
+
+def test_the_metrics_name_no_order_and_survive_a_strange_word(store: Database, planner: Planner, now: datetime) -> None:
+    strange = shown("BLK-4711", "po-4711", 'Shr"edded\\ }\n{')
+    store.write(lambda connection: ingest.discover(connection, strange, now, now, planner))
+    assert "4711" not in exposition(store, now).decode()
+    assert values(store, now)['tracking_orders/Shr"edded\\ }\n{'] == 1

@@ -1,0 +1,96 @@
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlmodel import SQLModel
+
+from tracking import database, migrations
+from tracking.errors import StoreUnusable
+from tracking.migrations import HEAD
+
+FOLDER = Path(migrations.__file__).parent
+
+
+def config(connection: sa.Connection | None = None) -> Config:
+    made = Config()
+    made.set_main_option("script_location", str(FOLDER))
+    made.attributes["connection"] = connection
+    return made
+
+
+def on(url: str, job: Callable[[sa.Connection], Any]) -> Any:
+    engine = database._engine(url, writes=True)
+    try:
+        with engine.begin() as connection:
+            return job(connection)
+    finally:
+        engine.dispose()
+
+
+def differences(connection: sa.Connection) -> Any:
+    return compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), SQLModel.metadata)
+
+
+def test_head_is_the_newest_script() -> None:
+    assert ScriptDirectory.from_config(config()).get_heads() == [HEAD]
+
+
+def test_a_fresh_store_is_what_the_tables_say(empty_url: str) -> None:
+    assert database.revision(empty_url) is None
+    assert database.migrate(empty_url) is None
+    assert database.revision(empty_url) == HEAD
+    assert on(empty_url, differences) == []
+
+
+def test_a_second_migration_changes_nothing(empty_url: str) -> None:
+    database.migrate(empty_url)
+    assert database.migrate(empty_url) == HEAD
+
+
+def test_a_store_can_go_all_the_way_back_and_forth(empty_url: str) -> None:
+    database.migrate(empty_url)
+    on(empty_url, lambda connection: command.downgrade(config(connection), "base"))
+    assert on(empty_url, lambda connection: sa.inspect(connection).get_table_names()) == ["alembic_version"]
+    on(empty_url, lambda connection: command.upgrade(config(connection), "head"))
+    assert on(empty_url, differences) == []
+
+
+def test_a_store_of_a_newer_version_is_left_as_it_is(empty_url: str) -> None:
+    database.migrate(empty_url)
+    on(empty_url, lambda connection: connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'")))
+    with pytest.raises(StoreUnusable, match="newer version"):
+        database.migrate(empty_url)
+    assert database.revision(empty_url) == "9999"
+    with pytest.raises(StoreUnusable, match=r"newer version|needs"):
+        database.connect(empty_url)
+
+
+def test_a_database_of_another_program_is_left_as_it_is(empty_url: str) -> None:
+    on(empty_url, lambda connection: connection.execute(sa.text("CREATE TABLE cats (name TEXT)")))
+    with pytest.raises(StoreUnusable, match="another program"):
+        database.migrate(empty_url)
+    assert on(empty_url, lambda connection: sa.inspect(connection).get_table_names()) == ["cats"]
+
+
+@pytest.mark.postgres
+def test_a_server_that_was_not_migrated_is_told_to_a_person(new_postgres_url: Callable[[], str]) -> None:
+    with pytest.raises(StoreUnusable, match="run migrate"):
+        database.connect(new_postgres_url())
+
+
+def test_processes_that_start_at_once_make_one_store(sqlite_url: str) -> None:
+    code = "import sys; from tracking.database import connect; connect(sys.argv[1]).close()"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    started = [subprocess.Popen([sys.executable, "-c", code, sqlite_url], env=environment) for _ in range(3)]
+    assert [process.wait() for process in started] == [0, 0, 0]
+    assert on(sqlite_url, differences) == []

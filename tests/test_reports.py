@@ -1,0 +1,480 @@
+import io
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+from histories import START, History
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tracking import ingest, reports
+from tracking import store as stored
+from tracking.database import Database
+from tracking.errors import UnknownOrder
+from tracking.filters import FLAGGED, OPEN, Filters
+from tracking.sentences import clock, collapse, duration, money
+from tracking.tables import ORDERS
+
+
+@pytest.fixture
+def history(store: Database) -> History:
+    return History(store)
+
+
+def busy(history: History) -> None:
+    """One order of each kind that the overview tells apart."""
+    for name in ("DONE-1", "OPEN-1", "LOST-1", "REFUSED-1"):
+        history.place(name, value=2500)
+    history.complete("DONE-1")
+    history.accept("OPEN-1")
+    history.lose("LOST-1")
+    history.refuse("REFUSED-1")
+    history.find_finished("FOUND-1")
+
+
+def test_overview_of_an_empty_store_says_so(store: Database) -> None:
+    seen = reports.overview(store, START)
+    assert (seen.verdict, seen.empty, seen.open) == ("No orders yet", True, 0)
+    assert seen.bands["orders"].sum() == 0
+
+
+def test_overview_counts_each_kind_once(history: History, store: Database) -> None:
+    busy(history)
+    seen = reports.overview(store, history.at)
+    assert (seen.attention, seen.unknown, seen.open, seen.done_today, seen.found_today) == (1, 1, 2, 1, 1)
+    assert seen.oldest == history.at - START
+    assert seen.verdict == "2 open, 0 late, oldest 10 min, 1 needs a person"
+
+
+def test_late_orders_are_counted_and_shown_by_the_same_rule(history: History, store: Database) -> None:
+    busy(history)
+    later = history.at + timedelta(days=20)
+    assert reports.overview(store, later).late == 2
+    assert set(reports.orders_page(store, Filters(view="late"), later).rows["po_number"]) == {"OPEN-1", "LOST-1"}
+
+
+def test_each_count_leads_to_as_many_orders(history: History, store: Database) -> None:
+    busy(history)
+    seen = reports.overview(store, history.at)
+    counts = {"unknown": seen.unknown, "open": seen.open, "today": seen.done_today, "found": seen.found_today}
+    for view, count in (counts | {"attention": seen.attention}).items():
+        assert (view, reports.orders_page(store, Filters(view=view), history.at).total) == (view, count)
+
+
+def test_unknown_outcomes_are_a_band_of_their_own(history: History, store: Database) -> None:
+    busy(history)
+    bands = reports.overview(store, history.at).bands.set_index("band")
+    assert bands.loc["outcome unknown", "value_minor"] == 2500
+    assert bands.loc["up to 2 h", "orders"] == 1
+
+
+def test_latest_changes_name_each_order_once(history: History, store: Database) -> None:
+    busy(history)
+    changes = reports.overview(store, history.at).changes
+    assert [po for po, _ in changes] == ["FOUND-1", "REFUSED-1", "LOST-1", "OPEN-1", "DONE-1"]
+    assert "Nobody can say" in dict(changes)["LOST-1"].text
+
+
+def test_the_overview_uses_the_partial_indexes(tmp_path: Any) -> None:
+    """A bound value in place of the index's own words would walk over every order."""
+    from tracking.database import connect  # noqa: PLC0415 - only this test needs SQLite's own plan
+
+    opened = connect(f"sqlite:///{tmp_path}/plan.db")
+    with opened.read() as connection:
+        for test, index in (
+            (FLAGGED, "ix_orders_flagged"),
+            (sa.and_(OPEN, ORDERS.c.late_at < START), "ix_orders_open"),
+        ):
+            query = sa.select(sa.func.count()).select_from(ORDERS).where(test)
+            said = query.compile(connection, compile_kwargs={"literal_binds": False})
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {said}", tuple(said.params.values())).all()
+            assert index in str(plan)
+    opened.close()
+
+
+def test_lifecycle_fills_the_hours_without_orders(history: History, store: Database) -> None:
+    busy(history)
+    frame = reports.lifecycle(store, history.at, "24h")
+    assert frame.groupby("state").size().unique().tolist() == [24]
+    assert frame["orders"].sum() == 5
+
+
+def test_each_span_has_its_steps(history: History, store: Database) -> None:
+    busy(history)
+    for span, steps in (("24h", 24), ("7d", 168), ("30d", 30)):
+        assert reports.lifecycle(store, history.at, span)["hour"].nunique() == steps
+
+
+def test_completions_count_only_orders_seen_open_before(history: History, store: Database) -> None:
+    busy(history)
+    took = reports.completions(store, history.at, "24h")
+    assert took.orders == 1
+    assert took.p50 == timedelta(minutes=10, seconds=10)
+    assert took.rows["orders"].tolist() == [1]
+
+
+def test_silent_loops_and_an_unreachable_provider_are_told(store: Database) -> None:
+    def remember(connection: sa.Connection) -> None:
+        stored.set_fact(connection, "beat:poller", {}, START)
+        said = {"failing_since": START.isoformat(), "last_error": "NotSent: no connection"}
+        stored.set_fact(connection, "client", said, START)
+
+    store.write(remember)
+    health = reports.health(store, START + timedelta(minutes=5))
+    assert health.silent == ("poller",)
+    assert health.unreachable_since == START
+    assert health.refused is None
+
+
+def test_refused_credentials_are_told_apart_from_an_unreachable_provider(store: Database) -> None:
+    said = {"failing_since": START.isoformat(), "last_error": "CredentialsRefused: no token (401)"}
+    store.write(lambda connection: stored.set_fact(connection, "client", said, START))
+    health = reports.health(store, START)
+    assert health.refused is not None
+    assert health.unreachable_since is None
+
+
+# Filters and search
+
+
+def test_a_filter_survives_its_way_through_an_address() -> None:
+    filters = Filters(
+        text="a b", view="late", states=("Pending", "On hold"), types=("Links",), source="csv", product="CVS",
+        created_from=datetime(2026, 1, 2, tzinfo=UTC), created_to=datetime(2026, 1, 3, 4, 5, tzinfo=UTC),
+        min_minor=1250, max_minor=99900, older_than=timedelta(hours=3), po_prefix="FT-", sort="value",
+        descending=False, page=3,
+    )  # fmt: skip
+    assert Filters.from_query(filters.to_query()) == (filters, [])
+    assert Filters().to_query() == {}
+
+
+def test_bad_values_in_an_address_are_told_and_left_out() -> None:
+    filters, problems = Filters.from_query(
+        {"view": "nonsense", "from": "yesterday", "min": "much", "older": "soon", "page": "-1", "sort": "id; DROP"}
+    )
+    assert filters == Filters()
+    assert {problem.where for problem in problems} == {"view", "from", "min", "older", "page", "sort"}
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(sorted(Filters(page=2).to_query() | {"from": "", "max": "", "older": ""})), st.text()
+    )
+)
+def test_no_address_breaks_the_filter(query: dict[str, str]) -> None:
+    filters, _ = Filters.from_query(query)
+    assert filters.page >= 1
+
+
+def test_search_takes_any_id_whole_or_in_part(history: History, store: Database) -> None:
+    history.place("FT-A_1", external_id="row%7", recipient="Ann@example.com")
+    history.accept("FT-A_1")
+    history.place("FT-AB1", external_id="row77", recipient="bob@example.com")
+    texts = ["FT-A_1", " ft-a_1 ", "A_1", "BLK-1", "row%7", "row%", "ann@example", "  ann@example.com\n", "BLK -1"]
+    for text in texts:
+        found = reports.orders_page(store, Filters(text=text), history.at)
+        assert (text, found.rows["po_number"].tolist()) == (text, ["FT-A_1"])
+
+
+def test_pages_do_not_overlap_and_count_all(history: History, store: Database) -> None:
+    names = [f"PO-{number}" for number in range(7)]
+    for name in names:
+        history.place(name)
+    seen = []
+    for page in (1, 2, 3):
+        shown = reports.orders_page(store, Filters(page=page, page_size=3, sort="state"), history.at)
+        assert shown.total == 7
+        seen += shown.rows["po_number"].tolist()
+    assert sorted(seen) == names
+
+
+def test_missing_values_are_sorted_last(history: History, store: Database) -> None:
+    busy(history)
+    for descending in (True, False):
+        filters = Filters(sort="completed", descending=descending)
+        rows = reports.orders_page(store, filters, history.at).rows
+        assert rows["completed_by"].isna().tolist() == [False, False, True, True, True]
+
+
+def test_filters_narrow(history: History, store: Database) -> None:
+    busy(history)
+    history.place("BIG-1", value=90_000, lines=3)
+
+    def found(**filters: Any) -> set[str]:
+        return set(reports.orders_page(store, Filters(**filters), history.at).rows["po_number"])
+
+    assert found(min_minor=200_000) == {"BIG-1"}
+    assert found(max_minor=500) == {"FOUND-1"}
+    assert found(states=("Refused", "Completed")) == {"REFUSED-1", "DONE-1", "FOUND-1"}
+    assert found(source="elsewhere", types=("Links",)) == {"FOUND-1"}
+    assert found(po_prefix="OPEN") == {"OPEN-1"}
+    assert found(product="AMAZON") == set()
+    assert found(created_from=history.at) == {"BIG-1"}
+    assert found(older_than=timedelta(minutes=30)) == {"FOUND-1"}
+
+
+def test_news_counts_what_came_after_the_page_was_shown(history: History, store: Database) -> None:
+    history.place("A-1")
+    newest = reports.orders_page(store, Filters(), history.at).newest_id
+    history.place("A-2")
+    history.place("B-1")
+    assert reports.count_new(store, Filters(po_prefix="A"), newest, history.at) == 1
+
+
+def test_neighbours_follow_the_filter(history: History, store: Database) -> None:
+    for name in ("A-1", "A-2", "A-3"):
+        history.place(name)
+    filters = Filters(sort="po number", descending=False)
+    assert reports.neighbours(store, filters, history.numbers["A-2"], history.at) == ("A-1", "A-3")
+    assert reports.neighbours(store, filters, history.numbers["A-1"], history.at) == (None, "A-2")
+    assert reports.neighbours(store, Filters(view="late"), history.numbers["A-1"], history.at) == (None, None)
+
+
+# Exports
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "\nx", "  =1", "\uff1d1", "\uff0b1", "\u00a0=1", "\u2003@a"]
+)
+def test_a_formula_gets_a_quote(text: str) -> None:
+    assert reports.guarded(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("value", ["FT-1", "a=b", 5, None, ""])
+def test_anything_else_stays_as_it_is(value: object) -> None:
+    assert reports.guarded(value) == value
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_an_export_holds_all_that_match_and_no_recipients(history: History, store: Database, form: str) -> None:
+    history.place("=CMD-1", recipient="secret@example.com")
+    for number in range(3):
+        history.place(f"PO-{number}", recipient="secret@example.com")
+    file = io.BytesIO()
+    assert reports.write_export(store, Filters(page_size=1), history.at, form=form, file=file) == 4
+    data = file.getvalue()
+    assert b"secret" not in data
+    match form:
+        case "csv":
+            frame = pd.read_csv(io.BytesIO(data))
+        case "jsonl":
+            frame = pd.read_json(io.BytesIO(data), lines=True)
+        case _:
+            frame = pd.read_parquet(io.BytesIO(data))
+    assert list(frame.columns) == list(reports.EXPORT_COLUMNS)
+    assert set(frame["po_number"]) == {"'=CMD-1" if form == "csv" else "=CMD-1", "PO-0", "PO-1", "PO-2"}
+    assert set(frame["value"].astype(float)) == {10.0}
+
+
+def test_an_empty_export_keeps_its_columns(store: Database) -> None:
+    file = io.BytesIO()
+    assert reports.write_export(store, Filters(), START, form="parquet", file=file) == 0
+    assert list(pd.read_parquet(io.BytesIO(file.getvalue())).columns) == list(reports.EXPORT_COLUMNS)
+
+
+# One order
+
+
+def test_an_order_is_found_by_any_of_its_ids(history: History, store: Database) -> None:
+    number = history.place("FT-1", external_id="row-9", recipient="ann@example.com")
+    history.accept("FT-1")
+    for text in ("FT-1", " FT-1 ", "ft-1", "BLK-1", "blk-1", "row-9", "ann@example.com"):
+        assert (text, reports.find_order(store, text)) == (text, number)
+
+
+def test_an_id_of_several_orders_or_of_none_finds_none(history: History, store: Database) -> None:
+    history.place("FT-1", recipient="ann@example.com")
+    history.place("FT-2", recipient="ann@example.com")
+    assert reports.find_order(store, "ann@example.com") is None
+    assert reports.find_order(store, "nobody") is None
+    assert reports.find_order(store, "  ") is None
+
+
+def test_the_story_in_json_has_the_promised_keys(history: History, store: Database) -> None:
+    number = history.place("FT-1", value=12_500, recipient="ann@example.com")
+    history.complete("FT-1")
+    told = json.loads(json.dumps(reports.order_story(store, number)))
+    assert list(told) == [
+        "po_number", "provider_id", "state", "type", "units", "value", "source", "claimed", "created_at", "accepted_at",
+        "completed_after", "completed_by", "next_look_at", "lines", "timeline",
+    ]  # fmt: skip
+    assert (told["state"], told["value"], told["claimed"]) == ("Completed", "125.00", False)
+    assert told["created_at"] == "2026-03-04T10:00:00+00:00"
+    assert told["lines"][0]["recipient"] == "a***@example.com"
+    assert [event["kind"] for event in told["timeline"]][-1] == "completed"
+    assert {"at", "learned_at", "witness", "kind", "text"} <= set(told["timeline"][0])
+
+
+def test_an_unknown_order_has_no_story(store: Database) -> None:
+    with pytest.raises(UnknownOrder):
+        reports.order_story(store, 99)
+    with pytest.raises(UnknownOrder):
+        reports.order_view(store, 99, START)
+
+
+def test_equal_looks_collapse_and_the_next_step_comes_last(history: History, store: Database) -> None:
+    number = history.place("FT-1")
+    history.accept("FT-1")
+    for _ in range(12):
+        history.wait(minutes=3)
+        history.look("FT-1", "Pending")
+    rows = reports.story(store, number, history.at)
+    assert [row.kind for row in rows] == ["requested", "sending", "accepted", "still open", "ahead"]
+    assert rows[3].text == "12 looks, all Pending, 10:03:00 to 10:36:00"
+    assert rows[4].ahead
+    assert rows[4].at >= history.at
+    assert rows[4].text.startswith("The poller asks again, because")
+
+
+def test_a_repeated_notice_is_told_as_such(history: History, store: Database) -> None:
+    number = history.place("FT-1")
+    history.accept("FT-1")
+    history.announce("FT-1", times=3)
+    texts = [row.text for row in reports.story(store, number, history.at)]
+    assert "The provider's notice says complete; a look must confirm it" in texts
+    assert any("2 more times" in text for text in texts)
+    assert reports.order_view(store, number, history.at).statuses["Notice"] == "claims complete, not confirmed"
+
+
+def test_a_completion_is_told_as_the_window_it_lies_in(history: History, store: Database) -> None:
+    number = history.place("FT-1")
+    history.complete("FT-1", minutes=10)
+    view = reports.order_view(store, number, history.at)
+    assert view.verdict == "Completed within 10 min, known to 10 min."
+    assert any("still said open" in piece for piece in view.evidence)
+
+
+def test_an_order_found_finished_is_not_given_a_time_it_took(history: History, store: Database) -> None:
+    history.find_finished("FOUND-1")
+    number = reports.find_order(store, "FOUND-1")
+    assert number is not None
+    assert reports.order_view(store, number, history.at).verdict.startswith("Completed before it was first seen")
+
+
+def test_an_unknown_outcome_names_its_one_safe_action(history: History, store: Database) -> None:
+    number = history.place("FT-1")
+    history.lose("FT-1")
+    view = reports.order_view(store, number, history.at)
+    assert view.verdict == "Nobody can say whether the provider has this order."
+    assert view.allowed["resend"] is None
+    assert view.allowed["check"] is not None
+    assert reports.story(store, number, history.at)[-1].text == "We send the order again under the same PONumber"
+
+
+def test_what_people_write_is_part_of_the_story(history: History, store: Database) -> None:
+    number = history.place("FT-1")
+    history.refuse("FT-1")
+    store.write(
+        lambda connection: ingest.note(
+            connection, number, text="called them", actor="Bea", now=history.at, acknowledges=True
+        )
+    )
+    view = reports.order_view(store, number, history.at)
+    assert view.statuses["Here"] == "acknowledged by Bea: called them"
+    assert reports.story(store, number, history.at)[-1].text == "Bea acknowledged: called them"
+
+
+def test_lines_come_in_pages_with_their_progress(history: History, store: Database) -> None:
+    number = history.place("BULK-1", lines=250)
+    history.complete("BULK-1")
+    assert reports.lines_page(store, number, page=3)["number"].tolist() == list(range(201, 251))
+    progress = reports.line_progress(store, number)
+    assert progress.to_dict("records") == [{"status": "Completed", "lines": 250, "cards": 250}]
+
+
+def test_slow_orders_are_compared_with_their_like(history: History, store: Database) -> None:
+    for number in range(12):
+        name = f"PAST-{number}"
+        history.place(name)
+        history.complete(name, minutes=5)
+    number = history.place("SLOW-1")
+    history.accept("SLOW-1")
+    history.wait(hours=1)
+    evidence = reports.order_view(store, number, history.at).evidence
+    assert evidence[-1] == "That is longer than 12 of the last 12 orders of its type and size took."
+
+
+def test_every_event_can_be_paged(history: History, store: Database) -> None:
+    number = history.place("FT-1")
+    history.complete("FT-1")
+    newest, total = reports.everything(store, number, 1, 2)
+    older, _ = reports.everything(store, number, 2, 2)
+    assert total == 5
+    assert [row.seq for row in newest + older] == [5, 4, 3, 2]
+
+
+# Activity
+
+
+def test_callbacks_are_told_apart(history: History, store: Database) -> None:
+    history.place("FT-1")
+    history.accept("FT-1")
+    history.announce("FT-1", times=2)
+    history.announce("NOT-YET")
+    store.write(lambda connection: stored.record_refusal(connection, {"reason": "wrong secret", "size": 3}, history.at))
+    found = {
+        outcome: reports.callbacks(store, outcome=outcome) for outcome in ("accepted", "repeated", "waiting", "refused")
+    }
+    assert found["accepted"]["po_number"].tolist() == ["FT-1"]
+    assert found["repeated"]["repeats"].tolist() == [1]
+    assert found["waiting"]["po_number"].tolist() == ["NOT-YET"]
+    assert found["refused"]["reason"].tolist() == ["wrong secret"]
+    assert len(reports.callbacks(store)) == 3
+
+
+def test_calls_can_be_narrowed_to_failures(history: History, store: Database) -> None:
+    number = history.place("FT-1")
+    call = {"at": START, "method": "GET", "path": "/v1/Orders/1", "milliseconds": 5, "request": None, "answer": "{}"}
+    rows = [
+        call | {"status": 200, "outcome": "ok", "order_id": number},
+        call | {"status": None, "outcome": "timeout", "order_id": None},
+    ]
+    store.write(lambda connection: stored.record_exchanges(connection, rows))
+    assert len(reports.provider_calls(store)) == 2
+    assert reports.provider_calls(store, failed=True)["outcome"].tolist() == ["timeout"]
+    assert [call["outcome"] for call in reports.exchanges(store, number)] == ["ok"]
+
+
+def test_events_since_a_time_come_newest_first(history: History, store: Database) -> None:
+    history.place("FT-1")
+    history.complete("FT-1")
+    found = reports.events(store, START + timedelta(seconds=1), 10)
+    assert [event["kind"] for event in found] == ["completed", "still open"]
+    assert [event["kind"] for event in reports.events(store, kinds=["requested"])] == ["requested"]
+
+
+def test_the_command_line_lists_orders_without_lines(history: History, store: Database) -> None:
+    busy(history)
+    records = reports.order_records(store, Filters(states=("Pending",)), history.at)
+    assert [record["po_number"] for record in records] == ["OPEN-1"]
+    assert "lines" not in records[0]
+
+
+# Words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(-5, "0 s"), (59, "59 s"), (3120, "52 min"), (11_100, "3 h 5 min"), (100_000, "1 d 3 h")],
+)
+def test_lengths_of_time_in_words(seconds: int, said: str) -> None:
+    assert duration(timedelta(seconds=seconds)) == said
+
+
+def test_amounts_and_times_in_words() -> None:
+    assert money(123_456_789, "USD") == "1,234,567.89 USD"
+    assert money(-150, None) == "-1.50"
+    assert clock(START, START) == "10:00:00"
+    assert clock(START) == "2026-03-04 10:00:00"
+
+
+def test_nothing_collapses_to_nothing() -> None:
+    assert collapse([]) == []
+
+
+def test_a_line_knows_what_is_masked(history: History, store: Database) -> None:
+    number = history.place("FT-1", recipient="+15550001234")
+    assert reports.lines_page(store, number)["recipient"].tolist() == ["+1***34"]

@@ -1,0 +1,532 @@
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from fakes import NOW, line, order_json, request, shown
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tracking import wire
+from tracking.orders import Event, Line, Order, Snapshot, State, Submission, Witness, apply, begin, is_terminal
+from tracking.rules import (
+    Announced,
+    Answered,
+    Asked,
+    Attempted,
+    Declined,
+    Looked,
+    Missing,
+    Noted,
+    Observation,
+    Requested,
+    Seen,
+    Unclear,
+    Unsent,
+    can_send,
+    diff_lines,
+    fully_fulfilled,
+    interpret,
+    mismatch,
+    wants_following,
+)
+
+PO = "demo-0001"
+TWO = (line("CVS", 10, 2, ExternalId="a"), line("AMAZON", 25, 1, ExternalId="b"))
+
+
+def seen(what: Seen, at: datetime = NOW, witness: Witness = Witness.POLL, actor: str | None = None) -> Observation:
+    return Observation(witness, at, at, what, actor)
+
+
+def fold(order: Order | None, *what: Seen, start: datetime = NOW) -> tuple[Order, list[Event]]:
+    """The order after all of this was seen, a minute apart, and the events of the last thing seen."""
+    events: list[Event] = []
+    for number, one in enumerate(what):
+        observation = seen(one, start + timedelta(minutes=number))
+        events = interpret(order, PO, observation)
+        for event in events:
+            lines = one.lines if isinstance(one, Requested) else ()
+            if isinstance(one, Looked) and one.snapshot and order is None:
+                lines = tuple(replace(each, status="Pending", claims=0) for each in one.snapshot.lines)
+            order = replace(begin(event), lines=lines) if order is None else apply(order, event)
+    assert order is not None
+    return order, events
+
+
+def requested(*lines: dict[str, Any], kind: str = "Links") -> Requested:
+    asked = request(PO, *lines, kind=kind)
+    return Requested(asked.type, "form", asked.units, asked.value_minor, asked.lines)
+
+
+def snapshot(status: str = "Pending", *lines: dict[str, Any], **more: Any) -> Snapshot:
+    return shown(more.pop("provider_id", "BLK-1"), more.pop("po_number", PO), status, *lines, **more).snapshot
+
+
+def kinds(events: Sequence[Event]) -> list[str]:
+    return [event.kind for event in events]
+
+
+def accepted(*lines: dict[str, Any], kind: str = "Links") -> Order:
+    known = snapshot("Pending", *lines, kind=kind)
+    order, _ = fold(None, requested(*lines, kind=kind), Attempted(1), Answered(known))
+    ids = [each.provider_line_id for each in known.lines]
+    named = [replace(each, provider_line_id=name) for each, name in zip(order.lines, ids, strict=True)]
+    return replace(order, lines=tuple(named))
+
+
+# How an order begins
+
+
+def test_a_request_begins_an_order_that_is_queued() -> None:
+    order, events = fold(None, requested(*TWO))
+    assert kinds(events) == ["requested"]
+    assert (order.state, order.submission, order.units, order.value_minor) == ("Queued", "queued", 3, 4500)
+    assert (order.created_at, order.provider_id) == (NOW, None)
+
+
+def test_a_second_request_says_nothing() -> None:
+    assert fold(None, requested(), requested())[1] == []
+
+
+def test_an_order_placed_elsewhere_begins_when_the_provider_made_it() -> None:
+    made = NOW - timedelta(days=2)
+    order, events = fold(None, Looked(snapshot("Processing", created_at=made)))
+    assert kinds(events) == ["discovered"]
+    assert (order.source, order.submission, order.provider_id) == ("elsewhere", "elsewhere", "BLK-1")
+    assert order.created_at == order.accepted_at == events[0].happened_at == made
+
+
+def test_a_discovered_order_that_is_complete_is_marked_as_seen_for_the_first_time() -> None:
+    _, events = fold(None, *[Looked(snapshot("Completed"))] * 2)
+    assert kinds(events) == ["completed"]
+    assert events[0].detail["first_sight"] is True
+
+
+@pytest.mark.parametrize("what", [Looked(None), Missing(), Attempted(1), Announced("BLK-1"), Noted("x")])
+def test_nothing_else_can_begin_an_order(what: Seen) -> None:
+    with pytest.raises(TypeError):
+        interpret(None, PO, seen(what))
+
+
+# Sending
+
+
+def test_an_attempt_makes_the_order_sending() -> None:
+    order, events = fold(None, requested(), Attempted(1))
+    assert (order.state, events[0].detail) == ("Sending", {"attempt": 1})
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_an_order_that_the_provider_has_must_never_be_sent(elsewhere: bool) -> None:
+    order = fold(None, Looked(snapshot()))[0] if elsewhere else accepted()
+    assert not can_send(order)
+    with pytest.raises(ValueError, match="must not be sent"):
+        interpret(order, PO, seen(Attempted(2)))
+
+
+def test_an_unknown_outcome_stays_unknown_through_retries_that_bring_no_answer() -> None:
+    order, _ = fold(None, requested(), Attempted(1), Unclear("timeout"))
+    assert (order.state, order.submission) == ("Outcome unknown", "unknown")
+    for what in (Attempted(2), Unsent("no connection"), Attempted(3), Unclear("504")):
+        order, events = fold(order, what)
+        assert (order.state, order.submission, len(events)) == ("Outcome unknown", "unknown", 1)
+
+
+def test_what_surely_did_not_leave_is_queued_again() -> None:
+    order, events = fold(None, requested(), Attempted(1), Unsent("no connection"))
+    assert (order.state, order.submission, events[0].detail) == ("Queued", "queued", {"reason": "no connection"})
+
+
+def test_an_answer_makes_the_order_accepted_with_the_providers_word() -> None:
+    order, events = fold(None, requested(), Attempted(1), Answered(snapshot("AwaitingApproval")))
+    assert kinds(events) == ["accepted"]
+    assert (order.state, order.submission, order.provider_id) == ("AwaitingApproval", "accepted", "BLK-1")
+    assert order.last_open_at == NOW + timedelta(minutes=2)
+
+
+@pytest.mark.parametrize("status", ["Completed", "Cancelled"])
+@pytest.mark.parametrize("adopted", [True, False])
+def test_an_answer_alone_never_finishes_an_order(status: str, adopted: bool) -> None:
+    order, _ = fold(None, requested(), Attempted(1), Answered(snapshot(status), adopted=adopted))
+    assert (order.state, order.provider_status, order.completed_by) == ("Accepted", status, None)
+    assert (order.last_open_at is None) == adopted
+
+
+def test_a_second_answer_changes_nothing() -> None:
+    order, events = fold(accepted(), Answered(snapshot("Processing")))
+    assert kinds(events) == ["answer repeated"]
+    assert order == accepted()
+
+
+def test_a_second_order_under_the_same_po_number_is_recorded_and_asks_for_a_person() -> None:
+    order, events = fold(accepted(), Answered(snapshot(provider_id="BLK-2")))
+    assert kinds(events) == ["contradiction"]
+    assert (order.provider_id, order.state) == ("BLK-1", "Pending")
+    assert "BLK-2" in (order.attention or "")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        snapshot("Pending", line("CVS", 10, 2)),
+        snapshot("Pending", line("CVS", 20)),
+        snapshot("Pending", line("AMAZON", 10)),
+        snapshot("Pending", line("CVS", 10, ExternalId="x")),
+        snapshot("Pending", line(), line()),
+        snapshot("Pending", kind="Codes"),
+        snapshot("Pending", po_number="demo-0002"),
+    ],
+)
+def test_an_order_that_a_409_names_is_not_taken_for_ours_when_it_differs(other: Snapshot) -> None:
+    order, events = fold(None, requested(), Attempted(1), Answered(other, adopted=True))
+    assert kinds(events) == ["mismatch"]
+    assert (order.state, order.submission, order.provider_id) == ("Refused", "refused", None)
+    assert "BLK-1" in (order.attention or "")
+
+
+def test_a_409_leads_to_our_order_also_when_its_lines_are_split_or_turned_round() -> None:
+    halves = (line("amazon", 25, 1, ExternalId="b"), *[line("CVS", 10, 1, ExternalId="a")] * 2)
+    order, events = fold(None, requested(*TWO), Attempted(1), Answered(snapshot("Pending", *halves), adopted=True))
+    assert kinds(events) == ["found"]
+    assert order.provider_id == "BLK-1"
+
+
+def test_what_the_provider_does_not_say_is_no_mismatch() -> None:
+    order, _ = fold(None, requested())
+    assert mismatch(order, replace(snapshot(), po_number=None, type=None)) is None
+
+
+def test_a_refusal_makes_the_order_refused_with_its_reason() -> None:
+    order, events = fold(None, requested(), Attempted(1), Declined(422, "the balance does not cover it"))
+    assert kinds(events) == ["refused"]
+    assert (order.state, order.submission) == ("Refused", "refused")
+    assert order.attention == "refused: the balance does not cover it"
+
+
+def test_a_refusal_that_comes_after_the_acceptance_changes_nothing() -> None:
+    order, events = fold(accepted(), Declined(400, "bad"))
+    assert (kinds(events), order) == (["answer repeated"], accepted())
+
+
+@pytest.mark.parametrize("what", [Unclear("x"), Unsent("x")])
+def test_a_failure_that_comes_after_the_acceptance_says_nothing(what: Seen) -> None:
+    assert interpret(accepted(), PO, seen(what)) == []
+
+
+def test_an_order_without_a_known_outcome_that_turns_up_in_a_look_is_found() -> None:
+    order, events = fold(None, requested(), Attempted(1), Unclear("timeout"), Looked(snapshot("Completed")))
+    assert kinds(events) == ["found", "completed"]
+    assert (order.state, order.submission, order.completed_after) == ("Completed", "accepted", NOW)
+
+
+def test_a_look_without_news_says_nothing_of_an_order_that_was_never_seen() -> None:
+    order, _ = fold(None, requested())
+    assert kinds(fold(order, Looked(None))[1]) == ["still open"]
+    assert fold(order, Looked(None))[0].state == "Queued"
+
+
+# Looking
+
+
+def test_a_look_makes_the_order_completed_within_the_window_it_must_lie_in() -> None:
+    order, _ = fold(accepted(), Looked(snapshot("Processing")), start=NOW + timedelta(hours=1))
+    order, events = fold(order, Looked(snapshot("Completed")), start=NOW + timedelta(hours=2))
+    assert kinds(events) == ["completed"]
+    assert (order.state, order.units_fulfilled, order.attention) == ("Completed", 1, None)
+    assert order.completed_after == NOW + timedelta(hours=1)
+    assert order.completed_by == NOW + timedelta(hours=2)
+
+
+def test_costs_are_added_up_when_every_line_tells_its_own() -> None:
+    order, _ = fold(accepted(*TWO), Looked(snapshot("Completed", *[one | {"Cost": 9.75} for one in TWO])))
+    assert order.cost_minor == 1950
+    half = (TWO[0] | {"Cost": 9.75}, TWO[1])
+    assert fold(accepted(*TWO), Looked(snapshot("Completed", *half)))[0].cost_minor is None
+
+
+@pytest.mark.parametrize("claims", [0, 1])
+def test_completed_without_all_claim_data_is_not_completed_yet(claims: int) -> None:
+    double = line(quantity=2)
+    order, events = fold(accepted(double), Looked(snapshot("Completed", double, claims=claims)))
+    assert (order.state, order.provider_status, order.units_fulfilled) == ("Pending", "Completed", claims)
+    assert events[0].detail["incomplete"] is True
+    order, _ = fold(order, Looked(snapshot("Completed", double, claims=2)))
+    assert (order.state, order.units_fulfilled) == ("Completed", 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "done"),
+    [
+        ("Links", "Completed", True),
+        ("Links", "Pending", False),
+        ("Links", "Cancelled", True),
+        ("Codes", "Completed", True),
+        ("DigitalDelivery", "Sent", True),
+        ("DigitalDelivery", "Pending", False),
+        ("PhysicalShipment", "SentToFulfillment", True),
+        ("PhysicalShipment", "Pending", False),
+    ],
+)
+def test_an_order_is_fulfilled_when_each_line_is_done_in_the_way_of_its_type(
+    kind: str, status: str, done: bool
+) -> None:
+    one = shown("BLK-1", PO, "Completed", kind=kind, line_status=status).snapshot
+    assert fully_fulfilled(Order(PO, kind, "form", NOW), one) == done
+
+
+def test_an_order_without_lines_is_not_fulfilled() -> None:
+    assert not fully_fulfilled(Order(PO, "Links", "form", NOW), replace(snapshot("Completed"), lines=()))
+
+
+def test_completed_with_other_lines_is_not_completed() -> None:
+    order, _ = fold(accepted(), Looked(snapshot("Completed", line(), line())))
+    assert order.state == "Pending"
+
+
+def test_a_cancelled_order_asks_for_a_person() -> None:
+    order, events = fold(accepted(), Looked(snapshot("Cancelled")))
+    assert kinds(events) == ["cancelled"]
+    assert (order.state, order.attention) == ("Cancelled", "cancelled by the provider")
+
+
+def test_a_look_without_news_only_moves_the_time_the_order_was_last_seen_open() -> None:
+    order, events = fold(accepted(), Looked(None), start=NOW + timedelta(hours=1))
+    assert events[0].changes == {"last_open_at": (NOW + timedelta(hours=1)).isoformat()}
+    assert order.state == "Pending"
+
+
+@pytest.mark.parametrize("word", ["Shredded", "PartiallyCompleted", "completed?"])
+def test_a_word_nobody_knows_means_in_work_and_is_shown(word: str) -> None:
+    order, _ = fold(accepted(), Looked(snapshot(word)))
+    assert (order.state, order.provider_status) == (word, word)
+    assert word in (order.attention or "")
+    acknowledged, _ = fold(order, Noted("asked them", acknowledges=True))
+    again, _ = fold(acknowledged, Looked(snapshot(word)))
+    assert again.acknowledged_at is not None
+    assert fold(again, Looked(snapshot("Completed")))[0].attention is None
+
+
+@pytest.mark.parametrize("word", ["Queued", "Sending", "Outcome unknown", "Refused", "Accepted"])
+def test_a_providers_word_that_is_one_of_ours_does_not_become_the_state(word: str) -> None:
+    order, _ = fold(accepted(), Looked(snapshot(word)))
+    assert (order.state, order.provider_status) == ("Pending", word)
+    assert word in (order.attention or "")
+
+
+@pytest.mark.parametrize("other", [{"provider_id": "BLK-9"}, {"po_number": "demo-0009"}])
+def test_a_look_that_shows_another_order_changes_no_state_and_is_recorded_once(other: dict[str, str]) -> None:
+    order, events = fold(accepted(), Looked(snapshot("Completed", **other)))
+    assert (kinds(events), order.state) == (["contradiction"], "Pending")
+    assert fold(order, Looked(snapshot("Completed", **other)))[1] == []
+
+
+@pytest.mark.parametrize("status", ["Pending", "Cancelled", "Shredded", "Refused"])
+def test_a_completed_order_is_never_taken_back_and_the_contradiction_is_recorded_once(status: str) -> None:
+    done, _ = fold(accepted(), Looked(snapshot("Completed")))
+    order, events = fold(done, Looked(snapshot(status)))
+    assert kinds(events) == ["contradiction"]
+    assert (order.state, order.completed_by) == ("Completed", done.completed_by)
+    assert order.attention == f"finished as Completed, now shown as {status}"
+    assert fold(order, Looked(snapshot(status)))[1] == []
+
+
+def test_a_finished_order_says_nothing_more_when_nothing_changes() -> None:
+    done, _ = fold(accepted(), Looked(snapshot("Completed")))
+    assert fold(done, Looked(None))[1] == []
+    assert fold(done, Looked(snapshot("Completed")))[1] == []
+
+
+def test_the_lines_of_a_finished_order_go_on() -> None:
+    done, _ = fold(accepted(*TWO), Looked(snapshot("Completed", *TWO)))
+    assert wants_following(done)
+    order, events = fold(done, Looked(snapshot("Completed", *TWO, line_status="Claimed", claims=2)))
+    assert kinds(events) == ["lines changed"]
+    assert [each.status for each in order.lines] == ["Claimed", "Claimed"]
+    assert (order.state, wants_following(order)) == ("Completed", False)
+
+
+def test_claim_data_that_changed_is_written_down() -> None:
+    done, _ = fold(accepted(), Looked(snapshot("Completed")))
+    known = replace(done, lines=tuple(replace(one, claim_digest="first") for one in done.lines))
+    order, events = fold(known, Looked(snapshot("Completed")))
+    assert kinds(events) == ["claims changed"]
+    assert (events[0].detail, order.state) == ({"lines": "1"}, "Completed")
+
+
+def test_a_404_changes_nothing_and_is_recorded() -> None:
+    order, events = fold(accepted(), Missing())
+    assert (kinds(events), order) == (["not found"], accepted())
+
+
+# Notices
+
+
+def test_a_notice_is_a_claim_and_a_look_confirms_it() -> None:
+    order, events = fold(accepted(), Announced("BLK-1"))
+    assert (kinds(events), order.state, order.notice) == (["notice claimed"], "Pending", "claimed")
+    order, _ = fold(order, Looked(snapshot("Completed")))
+    assert (order.state, order.notice) == ("Completed", "confirmed")
+
+
+def test_a_notice_of_an_order_that_is_cancelled_is_contradicted_whichever_comes_first() -> None:
+    first, _ = fold(accepted(), Announced("BLK-1"), Looked(snapshot("Cancelled")))
+    last, events = fold(accepted(), Looked(snapshot("Cancelled")), Announced("BLK-1"))
+    assert first.notice == last.notice == "contradicted"
+    assert kinds(events) == ["contradiction"]
+
+
+def test_a_notice_after_the_look_is_confirmed_at_once() -> None:
+    order, events = fold(accepted(), Looked(snapshot("Completed")), Announced(None))
+    assert (kinds(events), order.notice) == (["notice confirmed"], "confirmed")
+
+
+@pytest.mark.parametrize("again", [Announced("BLK-1", repeats=3), Announced("BLK-1")])
+def test_a_repeated_notice_changes_nothing(again: Announced) -> None:
+    order, _ = fold(accepted(), Announced("BLK-1"))
+    repeated, events = fold(order, again)
+    assert (kinds(events), repeated) == (["notice repeated"], order)
+
+
+def test_a_notice_that_names_another_order_is_no_claim() -> None:
+    order, events = fold(accepted(), Announced("BLK-9"))
+    assert (kinds(events), order.notice) == (["contradiction"], "none")
+    assert "BLK-9" in (order.attention or "")
+
+
+def test_a_notice_before_the_answer_is_a_claim_too() -> None:
+    order, _ = fold(None, requested(), Attempted(1), Announced("BLK-1"), Answered(snapshot("Completed")))
+    assert (order.state, order.notice) == ("Accepted", "claimed")
+
+
+# People
+
+
+def test_a_refused_order_that_is_sent_again_is_queued() -> None:
+    order, _ = fold(None, requested(), Attempted(1), Declined(422, "x"), Asked("resend"))
+    assert (order.state, order.submission, order.attention) == ("Queued", "queued", None)
+
+
+def test_asking_to_look_or_to_resend_an_unknown_outcome_changes_no_state() -> None:
+    order, _ = fold(None, requested(), Attempted(1), Unclear("x"))
+    for what in ("check", "resend"):
+        after, events = fold(order, Asked(what))
+        assert (kinds(events), after) == (["asked"], order)
+
+
+def test_an_acknowledgement_keeps_who_and_why() -> None:
+    order, _ = fold(accepted(), Looked(snapshot("Cancelled")))
+    [event] = interpret(order, PO, seen(Noted("customer told", acknowledges=True), NOW, Witness.PERSON, "ann"))
+    after = apply(order, event)
+    assert (after.acknowledged_by, after.acknowledged_why, after.acknowledged_at) == ("ann", "customer told", NOW)
+
+
+def test_a_note_changes_nothing() -> None:
+    order, events = fold(accepted(), Noted("hello"))
+    assert (kinds(events), events[0].changes, order) == (["noted"], {}, accepted())
+
+
+# Lines
+
+
+def test_equal_changes_of_many_lines_are_told_together() -> None:
+    known = tuple(Line(number, "CVS", 1000, 1) for number in range(1, 5001))
+    now = tuple(replace(one, status="Sent" if one.number != 2500 else "Cancelled") for one in known)
+    assert diff_lines(known, now) == [
+        {"numbers": "1-2499,2501-5000", "status": "Sent"},
+        {"numbers": "2500", "status": "Cancelled"},
+    ]
+
+
+def test_lines_are_known_by_their_ids_once_these_are_known() -> None:
+    known = (Line(1, "CVS", 1000, 1, provider_line_id="A"), Line(2, "CVS", 1000, 1, provider_line_id="B"))
+    now = (Line(1, "CVS", 1000, 1, "Sent", provider_line_id="B"), Line(2, "CVS", 1000, 1, provider_line_id="A"))
+    assert diff_lines(known, now) == [{"numbers": "2", "status": "Sent"}]
+
+
+def test_claim_data_that_vanishes_does_not_take_units_back() -> None:
+    done, _ = fold(accepted(), Looked(snapshot("Completed")))
+    order, _ = fold(done, Looked(snapshot("Completed", claims=0)))
+    assert (order.units_fulfilled, order.lines[0].claims) == (1, 1)
+
+
+# Whatever is seen, in whatever order
+
+WORDS = st.sampled_from(["Pending", "Processing", "AwaitingApproval", "Completed", "Cancelled", "Shredded", "Sending"])
+ANSWERED_WORDS = st.sampled_from(["Pending", "Processing", "Completed", "Cancelled", "Shredded"])
+LINE_WORDS = st.sampled_from(["Pending", "Completed", "Cancelled", "Sent", "Claimed", "Shipped", "Lost"])
+IDS = st.sampled_from(["BLK-1", "BLK-1", "BLK-1", "BLK-2"])
+POS = st.sampled_from([PO, PO, PO, None, "demo-0002"])
+
+
+@st.composite
+def snapshots(draw: st.DrawFn, words: st.SearchStrategy[str] = WORDS) -> Snapshot:
+    asked = draw(st.sampled_from([TWO, TWO, TWO, TWO[:1]]))
+    raw = order_json(draw(IDS), draw(POS), draw(words), *asked, claims=draw(st.integers(0, 3)))
+    for each in raw["LineItems"]:
+        each["Status"] = draw(LINE_WORDS)
+    return wire.read_order(raw).snapshot
+
+
+SEEN = st.one_of(
+    st.just(Attempted(1)),
+    st.builds(Answered, snapshots(ANSWERED_WORDS), st.booleans()),
+    st.sampled_from([Declined(422, "x"), Unclear("x"), Unsent("x"), Missing()]),
+    st.builds(Looked, snapshots() | st.none()),
+    st.builds(Looked, snapshots()),
+    st.builds(Looked, st.just(snapshot("Completed", *TWO, claims=2, line_status="Completed"))),
+    st.builds(Announced, st.sampled_from(["BLK-1", "BLK-2", None]), st.integers(0, 2)),
+    st.sampled_from([Asked("check"), Asked("resend"), Noted("x"), Noted("x", acknowledges=True)]),
+)
+
+
+def check_step(before: Order, after: Order, what: Seen, at: datetime) -> None:
+    if is_terminal(before.state):
+        assert after.state == before.state
+        assert (after.completed_after, after.completed_by) == (before.completed_after, before.completed_by)
+    if before.provider_id is not None:
+        assert after.provider_id == before.provider_id
+    if after.state == State.COMPLETED != before.state:
+        assert isinstance(what, Looked)
+        assert what.snapshot is not None
+        assert (what.snapshot.status, what.snapshot.provider_id) == (State.COMPLETED, after.provider_id)
+        assert what.snapshot.po_number in {PO, None}
+        assert not before.lines or mismatch(before, what.snapshot) is None
+        assert after.completed_after is not None
+        assert after.completed_after <= at == after.completed_by
+    if isinstance(what, Announced | Noted | Missing | Attempted):
+        assert after.provider_id == before.provider_id
+        assert not is_terminal(after.state) or after.state == before.state
+    if before.submission == Submission.UNKNOWN and isinstance(what, Attempted | Unsent | Unclear):
+        assert after.submission == Submission.UNKNOWN
+    assert (after.units, after.value_minor, after.type) == (before.units, before.value_minor, before.type)
+    assert 0 <= after.units_fulfilled <= after.units
+
+
+@settings(max_examples=300)
+@given(st.booleans(), snapshots(), st.lists(SEEN, max_size=14))
+def test_whatever_is_seen_the_rules_that_guard_money_hold(
+    placed_here: bool,
+    first: Snapshot,
+    history: list[Seen],
+) -> None:
+    start: Seen = requested(*TWO) if placed_here else Looked(replace(first, po_number=PO))
+    order, log = fold(None, start)
+    lines = order.lines
+    for number, what in enumerate(history, start=1):
+        at = NOW + timedelta(minutes=number)
+        if isinstance(what, Attempted) and not can_send(order):
+            continue
+        before = order
+        events = interpret(order, PO, seen(what, at))
+        for event in events:
+            order = apply(order, event)
+        check_step(before, order, what, at)
+        log += events
+    again = replace(begin(log[0]), lines=lines)
+    for event in log[1:]:
+        read_back = {"changes": json.loads(json.dumps(event.changes)), "line_changes": event.line_changes}
+        again = apply(again, replace(event, **read_back))
+    assert (again, again.lines) == (order, order.lines)

@@ -1,0 +1,406 @@
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from fakes import Clock, FakeProvider, line, order_json, request
+from sqlalchemy.engine import RowMapping
+
+from tracking import audit, ingest, sender
+from tracking import store as writes
+from tracking.database import Database
+from tracking.errors import (
+    AccessDisabled,
+    CredentialsRefused,
+    DuplicateOrder,
+    InsufficientFunds,
+    NotFound,
+    NotSent,
+    OutcomeUnknown,
+    Problem,
+    ProviderError,
+    RequestRejected,
+    Throttled,
+    UnreadableAnswer,
+)
+from tracking.ingest import Planner
+from tracking.sender import Sender
+from tracking.tables import EVENTS, ORDERS, OUTBOX
+
+PO = "demo-0001"
+POOR = InsufficientFunds(available=100, cost=1000)
+BAD = RequestRejected("no", status=400, problems=[Problem("LineItems[0].Value", "is no denomination")])
+LOST = OutcomeUnknown("no answer in time")
+
+
+class Desk:
+    """A sender with its store and its provider."""
+
+    def __init__(self, store: Database, provider: FakeProvider, planner: Planner, clock: Clock) -> None:
+        self.store, self.provider, self.planner, self.clock = store, provider, planner, clock
+        self.woken = 0
+        self.sender = self.worker("here/1/a")
+
+    def worker(self, owner: str) -> Sender:
+        return Sender(
+            self.store,
+            self.provider,
+            self.planner,
+            address=lambda po_number: f"https://hooks.example/{po_number}",
+            owner=owner,
+            lease=timedelta(seconds=30),
+            clock=self.clock,
+            woken=self._wake,
+        )
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    def place(self, po_number: str = PO, *lines: Mapping[str, Any]) -> None:
+        asked = request(po_number, *lines)
+        self.store.write(
+            lambda connection: ingest.place(connection, asked, source="form", actor=None, now=self.clock.now)
+        )
+
+    def send(self, **later: float) -> int:
+        now = self.clock.pass_by(**later)
+        return asyncio.run(self.sender.send_due(now))
+
+    def one(self, table: sa.Table) -> RowMapping:
+        with self.store.read() as connection:
+            return connection.execute(sa.select(table)).mappings().one()
+
+    @property
+    def state(self) -> str:
+        return str(self.one(ORDERS)["state"])
+
+    @property
+    def waits(self) -> float | None:
+        """Seconds until the next attempt, None when the outbox row is done."""
+        row = self.one(OUTBOX)
+        assert (row["lease_owner"], row["lease_until"]) == (None, None)
+        return None if row["done"] else (row["next_attempt_at"] - self.clock.now).total_seconds()
+
+    def kinds(self) -> list[str]:
+        with self.store.read() as connection:
+            return list(connection.execute(sa.select(EVENTS.c.kind).order_by(EVENTS.c.id)).scalars())
+
+
+@pytest.fixture
+def desk(store: Database, provider: FakeProvider, planner: Planner, clock: Clock) -> Desk:
+    return Desk(store, provider, planner, clock)
+
+
+def test_nothing_due_sends_nothing(desk: Desk) -> None:
+    assert desk.send() == 0
+    assert desk.provider.calls == []
+
+
+def test_an_order_is_sent_once_with_its_own_callback_address(desk: Desk) -> None:
+    desk.place()
+    assert desk.send() == 1
+    assert desk.send(days=1) == 0
+    [document] = desk.provider.called("place")
+    assert document == {
+        **request(PO).document,
+        "WebhookSettings": {"FulfillmentComplete": f"https://hooks.example/{PO}"},
+    }
+    assert (desk.state, desk.one(ORDERS)["provider_id"], desk.waits) == ("Pending", "BLK-1", None)
+    assert desk.kinds() == ["requested", "sending", "accepted"]
+    assert desk.woken == 1
+
+
+def test_without_a_public_address_no_callback_is_asked_for(desk: Desk) -> None:
+    desk.place()
+    desk.sender._address = lambda _po_number: None
+    desk.send()
+    assert "WebhookSettings" not in desk.provider.called("place")[0]
+
+
+def test_the_attempt_is_committed_before_the_post_leaves(desk: Desk) -> None:
+    found = []
+
+    def look_into_the_store(document: Mapping[str, Any]) -> None:
+        with desk.store.read() as connection:
+            row = connection.execute(sa.select(ORDERS.c.po_number, ORDERS.c.state)).one()
+            attempts = connection.execute(sa.select(OUTBOX.c.attempts)).scalar_one()
+        found.append((row.po_number == document["PONumber"], row.state, attempts))
+
+    desk.provider.placing = look_into_the_store
+    desk.place()
+    desk.send()
+    assert found == [(True, "Sending", 1)]
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "least", "most"),
+    [
+        (NotSent("no connection"), "Queued", 1, 1),
+        (Throttled("wait", status=429, retry_after=timedelta(seconds=77)), "Queued", 77, 77),
+        (CredentialsRefused("no", status=401), "Queued", 60, 60),
+        (AccessDisabled("no", status=403), "Queued", 60, 60),
+        (NotFound("no", status=404), "Queued", 60, 60),
+        (Throttled("wait", status=503, retry_after=timedelta(seconds=77)), "Outcome unknown", 77, 77),
+        (OutcomeUnknown("no", status=504), "Outcome unknown", 0.9, 1.1),
+        (UnreadableAnswer("no", status=200), "Outcome unknown", 0.9, 1.1),
+        (ProviderError("what"), "Outcome unknown", 0.9, 1.1),
+    ],
+)
+def test_what_a_failure_says_about_the_order(
+    desk: Desk, error: ProviderError, state: str, least: float, most: float
+) -> None:
+    desk.place()
+    desk.provider.will("place", error)
+    desk.send()
+    waits = desk.waits
+    assert desk.state == state
+    assert waits is not None
+    assert least <= waits <= most
+    assert desk.one(OUTBOX)["last_error"] == str(error)
+    assert desk.send() == 0
+    assert desk.send(seconds=waits) == 1
+    assert (desk.state, desk.waits) == ("Pending", None)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (POOR, "the balance of 1.00 does not cover the cost of 10.00"),
+        (InsufficientFunds(available=None, cost=5), "the balance does not cover the order"),
+        (BAD, "LineItems[0].Value: is no denomination"),
+        (RequestRejected("too many lines", status=413, problems=[]), "too many lines"),
+    ],
+)
+def test_a_refusal_is_told_with_its_reason_and_not_repeated(desk: Desk, error: ProviderError, reason: str) -> None:
+    desk.place()
+    desk.provider.will("place", error)
+    desk.send()
+    assert (desk.state, desk.one(ORDERS)["attention"], desk.waits) == ("Refused", f"refused: {reason}", None)
+    assert desk.send(days=1) == 0
+    assert desk.provider.called("orders") == []
+
+
+def test_a_refused_order_is_sent_again_under_its_po_number_when_a_person_asks(desk: Desk) -> None:
+    desk.place()
+    desk.provider.will("place", POOR)
+    desk.send()
+    desk.store.write(lambda connection: ingest.ask(connection, 1, what="resend", actor="ann", now=desk.clock.now))
+    assert desk.send() == 1
+    assert [document["PONumber"] for document in desk.provider.called("place")] == [PO, PO]
+    assert desk.state == "Pending"
+
+
+def test_nothing_leaves_while_the_provider_refuses_the_account_or_cannot_be_reached(desk: Desk) -> None:
+    for number in range(12):
+        desk.place(f"po-{number}")
+    desk.provider.will("place", *[CredentialsRefused("no", status=401)] * 8)
+    assert desk.send() == 8
+    assert desk.send(seconds=59) == 0
+    assert desk.send(seconds=1) == 8
+
+
+# Unknown outcomes
+
+
+def test_an_order_that_was_placed_while_its_answer_was_lost_is_found_and_never_placed_twice(desk: Desk) -> None:
+    desk.place()
+    desk.provider.losing.append(LOST)
+    desk.send()
+    assert desk.state == "Outcome unknown"
+    desk.send(minutes=1)
+    assert (desk.state, desk.one(ORDERS)["provider_id"], desk.waits) == ("Pending", "BLK-1", None)
+    assert len(desk.provider.kept) == 1
+    assert desk.kinds() == ["requested", "sending", "outcome unknown", "sending", "found"]
+
+
+def test_an_unknown_outcome_stays_unknown_until_an_answer_comes_and_the_po_number_stays_the_same(desk: Desk) -> None:
+    desk.place()
+    throttled = Throttled("wait", status=429, retry_after=timedelta(seconds=9))
+    desk.provider.will("place", LOST, NotSent("no"), throttled, CredentialsRefused("no"), LOST, LOST)
+    for _ in range(6):
+        assert desk.send(minutes=6) == 1
+        assert desk.state == "Outcome unknown"
+    desk.send(minutes=6)
+    assert desk.state == "Pending"
+    assert {document["PONumber"] for document in desk.provider.called("place")} == {PO}
+    assert desk.one(OUTBOX)["attempts"] == 7
+
+
+def test_retries_back_off(desk: Desk) -> None:
+    desk.place()
+    waits = []
+    for _ in range(12):
+        desk.provider.will("place", LOST)
+        desk.send(minutes=6)
+        waits.append(desk.waits or 0)
+    assert waits[:3] == [pytest.approx(1, rel=0.1), pytest.approx(2, rel=0.1), pytest.approx(4, rel=0.1)]
+    assert waits[-1] == pytest.approx(300, rel=0.1)
+
+
+@pytest.mark.parametrize("error", [POOR, BAD])
+def test_a_refusal_after_an_unknown_outcome_is_believed_only_after_the_order_was_looked_up(
+    desk: Desk, error: ProviderError
+) -> None:
+    desk.place()
+    desk.provider.losing.append(LOST)
+    desk.send()
+    desk.provider.will("place", error)
+    desk.send(minutes=1)
+    assert (desk.state, desk.one(ORDERS)["provider_id"]) == ("Pending", "BLK-1")
+    assert [asked["po_number"] for asked in desk.provider.called("orders")] == [PO]
+
+
+def test_a_refusal_after_an_unknown_outcome_holds_when_the_provider_has_no_such_order(desk: Desk) -> None:
+    desk.provider.show(order_json("BLK-7", f"{PO}-and-more"))
+    desk.place()
+    desk.provider.will("place", LOST, POOR)
+    desk.send()
+    desk.send(minutes=1)
+    assert (desk.state, desk.waits) == ("Refused", None)
+
+
+def test_an_order_that_cannot_be_looked_up_after_a_refusal_stays_unknown(desk: Desk) -> None:
+    desk.place()
+    desk.provider.losing.append(LOST)
+    desk.send()
+    desk.provider.will("place", POOR)
+    desk.provider.will("orders", OutcomeUnknown("no", status=504))
+    desk.send(minutes=1)
+    assert desk.state == "Outcome unknown"
+    assert desk.waits is not None
+
+
+# 409
+
+
+def test_a_409_that_names_no_order_leads_to_the_one_with_our_po_number(desk: Desk) -> None:
+    desk.place()
+    desk.provider.show(order_json("BLK-5", PO), order_json("BLK-6", f"{PO}0"))
+    desk.provider.will("place", DuplicateOrder([]))
+    desk.send()
+    assert (desk.state, desk.one(ORDERS)["provider_id"]) == ("Pending", "BLK-5")
+
+
+def test_a_409_whose_order_cannot_be_found_leaves_the_outcome_unknown(desk: Desk) -> None:
+    desk.place()
+    desk.provider.will("place", DuplicateOrder([]), DuplicateOrder(["BLK-404"]))
+    for _ in range(2):
+        desk.send(minutes=1)
+        assert desk.state == "Outcome unknown"
+        assert desk.waits is not None
+
+
+def test_a_409_that_names_several_orders_goes_to_a_person(desk: Desk) -> None:
+    desk.place()
+    desk.provider.will("place", DuplicateOrder(["BLK-2", "BLK-1"]))
+    desk.send()
+    attention = desk.one(ORDERS)["attention"]
+    assert (desk.state, desk.waits) == ("Refused", None)
+    assert "BLK-1, BLK-2" in attention
+
+
+def test_a_409_that_names_one_order_twice_is_no_riddle(desk: Desk) -> None:
+    desk.place()
+    desk.provider.show(order_json("BLK-1", PO))
+    desk.provider.will("place", DuplicateOrder(["BLK-1", "BLK-1"]))
+    desk.send()
+    assert desk.state == "Pending"
+
+
+@pytest.mark.parametrize("other", [line(value=99), line("AMAZON"), line(quantity=2)])
+def test_a_409_that_leads_to_another_order_goes_to_a_person(desk: Desk, other: dict[str, Any]) -> None:
+    desk.place()
+    desk.provider.show(order_json("BLK-1", PO, "Pending", other))
+    desk.send()
+    row = desk.one(ORDERS)
+    assert (row["state"], row["provider_id"], desk.waits) == ("Refused", None, None)
+    assert "BLK-1" in row["attention"]
+
+
+# Crashes and several workers
+
+
+def test_a_crash_between_the_attempt_and_the_answer_is_settled_with_the_same_po_number(desk: Desk) -> None:
+    desk.place()
+    desk.provider.losing.append(RuntimeError("killed"))
+    with pytest.raises(RuntimeError, match="killed"):
+        desk.send()
+    assert desk.state == "Sending"
+    heir = desk.worker("here/2/b")
+    assert asyncio.run(heir.recover(desk.clock.pass_by(seconds=30))) == 0
+    now = desk.clock.pass_by(seconds=60)
+    assert asyncio.run(heir.recover(now)) == 1
+    assert desk.state == "Outcome unknown"
+    assert asyncio.run(heir.recover(now)) == 0
+    asyncio.run(heir.send_due(now))
+    assert desk.state == "Pending"
+    assert (len(desk.provider.kept), len(desk.provider.called("place"))) == (1, 2)
+
+
+def test_what_a_dead_owner_held_is_settled_at_once(desk: Desk) -> None:
+    desk.place()
+    desk.provider.losing.append(RuntimeError("killed"))
+    with pytest.raises(RuntimeError, match="killed"):
+        desk.send()
+    desk.store.write(lambda connection: writes.release(connection, ["here/1/a"]))
+    assert asyncio.run(desk.sender.recover(desk.clock.now)) == 1
+    assert desk.send() == 1
+    assert desk.state == "Pending"
+
+
+def test_a_crash_before_the_attempt_sends_the_order_as_if_nothing_had_been(desk: Desk) -> None:
+    desk.place()
+    desk.store.write(
+        lambda connection: writes.claim_outbox(
+            connection, desk.clock.now, owner="dead", lease=timedelta(seconds=90), limit=9
+        )
+    )
+    assert desk.send() == 0
+    assert asyncio.run(desk.sender.recover(desk.clock.now)) == 0
+    assert desk.send(seconds=90) == 1
+    assert desk.kinds() == ["requested", "sending", "accepted"]
+
+
+def test_two_workers_send_each_order_once(desk: Desk, now: datetime) -> None:
+    for number in range(20):
+        desk.place(f"po-{number:05}")
+    other = desk.worker("there/9/b")
+
+    async def both() -> list[int]:
+        return [await worker.send_due(now) for _ in range(2) for worker in (desk.sender, other)]
+
+    assert asyncio.run(both()) == [8, 8, 4, 0]
+    sent = [document["PONumber"] for document in desk.provider.called("place")]
+    assert sorted(sent) == [f"po-{number:05}" for number in range(20)]
+
+
+def test_an_order_found_at_the_provider_meanwhile_is_not_sent(desk: Desk, planner: Planner) -> None:
+    desk.place()
+    desk.provider.will("place", LOST)
+    desk.send()
+    desk.provider.show(order_json("BLK-1", PO))
+    [shown] = asyncio.run(desk.provider.orders(page=1)).shown
+    now = desk.clock.now
+    desk.store.write(lambda connection: ingest.discover(connection, shown, now, now, planner))
+    assert desk.send(minutes=1) == 1
+    assert (len(desk.provider.called("place")), desk.waits) == (1, None)
+
+
+def test_an_order_cancelled_by_the_time_it_is_adopted_is_looked_at_before_it_is_called_cancelled(desk: Desk) -> None:
+    desk.place()
+    desk.provider.show(order_json("BLK-1", PO, "Cancelled"))
+    desk.send()
+    row = desk.one(ORDERS)
+    assert (row["state"], row["next_look_at"]) == ("Accepted", desk.clock.now)
+
+
+def test_whatever_happened_the_log_agrees_with_the_rows(desk: Desk) -> None:
+    for number in range(8):
+        desk.place(f"po-{number}")
+    desk.provider.will("place", LOST, POOR, BAD, NotSent("no"), DuplicateOrder([]), DuplicateOrder(["a", "b"]))
+    for _ in range(3):
+        desk.send(minutes=6)
+    assert audit.verify(desk.store) == []
+    assert sender.AT_ONCE == 8

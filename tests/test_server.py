@@ -1,0 +1,213 @@
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy as sa
+from fakes import Clock, callback_body, request, shown
+from prometheus_client.parser import text_string_to_metric_families
+
+from tracking import callbacks, ingest
+from tracking import store as writes
+from tracking.database import Database
+from tracking.errors import StoreBusy
+from tracking.ingest import Planner
+from tracking.server import SILENT_AFTER, Backend, _is_gone
+from tracking.settings import WEBHOOK_PATH, Role, Settings, load
+from tracking.tables import ORDERS
+
+SECRET = "hush-hush-hush-hush"
+HOST = socket.gethostname()
+Make = Callable[..., Backend]
+
+
+@pytest.fixture
+def make(store: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Make:
+    """Builds a backend over the store, with a provider that nobody reaches."""
+    for name in [name for name in os.environ if name.startswith("TRACKING_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    provider = {"api_base_url": "https://api.example", "api_email": "us@example.com", "api_access_token": SECRET}
+
+    def build(*roles: Role, **more: Any) -> Backend:
+        given = {"webhook_secret": SECRET, "roles": frozenset(roles), **provider, **more}
+        return Backend(settings(**given), clock=clock, store=store)
+
+    return build
+
+
+def settings(**given: Any) -> Settings:
+    return load(**given)
+
+
+def get(backend: Backend, *paths: str, method: str = "GET", body: bytes = b"") -> list[httpx.Response]:
+    async def run() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(backend.asgi(lifespan=False))
+        async with httpx.AsyncClient(transport=transport, base_url="http://console") as client:
+            return [await client.request(method, path, content=body) for path in paths]
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("roles", [{Role.PAGES}, {Role.POLLER, Role.SENDER}, {Role.WEBHOOKS}, set(Role)])
+def test_each_role_brings_its_routes(make: Make, roles: set[Role]) -> None:
+    backend = make(*roles)
+    paths = {getattr(route, "path", "") for route in backend.routes()}
+    assert {"/healthz", "/metrics"} <= paths
+    assert (WEBHOOK_PATH + "{token}" in paths) == (Role.WEBHOOKS in roles)
+
+
+def test_the_receiver_answers_below_webhooks(make: Make, store: Database, planner: Planner, clock: Clock) -> None:
+    backend = make(Role.WEBHOOKS)
+    store.write(lambda connection: ingest.discover(connection, shown(), clock.now, clock.now, planner))
+    proven = WEBHOOK_PATH + callbacks.token("demo-0001", SECRET)
+    answers = get(backend, proven, WEBHOOK_PATH + "x" * 43, "/webhooks/x", method="POST", body=callback_body())
+    assert [answer.status_code for answer in answers] == [204, 404, 404]
+
+
+def test_a_process_without_the_role_receives_nothing(make: Make) -> None:
+    backend = make(Role.PAGES)
+    [answer] = get(backend, WEBHOOK_PATH + callbacks.token("demo-0001", SECRET), method="POST", body=callback_body())
+    assert answer.status_code == 404
+    assert backend.receiver.refused == 0
+
+
+# Health
+
+
+def test_health_is_well_at_the_start_and_ill_when_the_loops_fall_silent(make: Make, clock: Clock) -> None:
+    backend = make(Role.WEBHOOKS, Role.POLLER, Role.SENDER)
+    [well] = get(backend, "/healthz")
+    assert (well.status_code, well.json()["status"]) == (200, "ok")
+    assert set(well.json()["loops"]) == {"webhooks", "poller", "sender"}
+    clock.now += SILENT_AFTER + timedelta(seconds=1)
+    [ill] = get(backend, "/healthz")
+    assert (ill.status_code, ill.json()["status"]) == (503, "silent")
+    assert sorted(ill.json()["silent"]) == ["poller", "sender", "store", "webhooks"]
+    assert ill.json()["loops"]["poller"] == {"age_seconds": 16.0}
+
+
+def test_one_loop_that_falls_silent_is_named(make: Make, clock: Clock) -> None:
+    backend = make(Role.POLLER, Role.SENDER)
+    clock.now += timedelta(minutes=1)
+    asyncio.run(backend._pulse.beat("sender"))
+    [answer] = get(backend, "/healthz")
+    assert (answer.status_code, answer.json()["silent"]) == (503, ["poller"])
+
+
+def test_a_process_of_pages_alone_is_well_while_the_store_reads(make: Make, clock: Clock, monkeypatch: Any) -> None:
+    backend = make(Role.PAGES)
+    clock.now += timedelta(days=1)
+    assert get(backend, "/healthz")[0].status_code == 200
+
+    def busy() -> None:
+        raise StoreBusy("locked")
+
+    monkeypatch.setattr(backend.database, "read", busy)
+    [answer] = get(backend, "/healthz")
+    assert (answer.status_code, answer.json()["silent"]) == (503, ["store"])
+
+
+def test_health_and_metrics_hold_no_secret(make: Make) -> None:
+    backend = make(*Role, public_url="https://console.example")
+    answers = get(backend, "/healthz", "/metrics")
+    assert SECRET not in "".join(answer.text for answer in answers)
+
+
+def test_the_metrics_are_prometheus_text(make: Make, store: Database, clock: Clock) -> None:
+    store.write(lambda connection: ingest.place(connection, request(), source="form", actor=None, now=clock.now))
+    [answer] = get(make(Role.PAGES), "/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain")
+    names = {family.name for family in text_string_to_metric_families(answer.text)}
+    assert {"tracking_orders", "tracking_outbox_waiting"} <= names
+
+
+def test_metrics_of_a_busy_store_are_told_to_be_missing(make: Make, monkeypatch: Any) -> None:
+    backend = make(Role.PAGES)
+
+    def busy() -> None:
+        raise StoreBusy("locked")
+
+    monkeypatch.setattr(backend.database, "read", busy)
+    assert get(backend, "/metrics")[0].status_code == 503
+
+
+# Addresses
+
+
+def test_a_callback_is_asked_for_only_where_we_can_be_reached(make: Make) -> None:
+    assert make(*Role).callback_address("demo-0001") is None
+    reached = make(*Role, public_url="https://console.example/base/").callback_address("demo-0001")
+    assert reached == f"https://console.example/base{WEBHOOK_PATH}{callbacks.token('demo-0001', SECRET)}"
+    assert len(reached) <= 500
+
+
+def test_the_embedded_sandbox_reaches_us_inside_the_process(make: Make) -> None:
+    nobody = {"api_base_url": None, "api_email": None, "api_access_token": None}
+    backend = make(*Role, **nobody)
+    assert (backend.callback_address("demo-0001") or "").startswith("http://console.internal/webhooks/")
+    assert make(Role.PAGES, **nobody).callback_address("demo-0001") is None
+
+
+def test_addresses_are_made_with_the_first_secret_of_a_rotation(make: Make) -> None:
+    backend = make(*Role, public_url="https://console.example", webhook_secret=f"{SECRET}-new,{SECRET}")
+    assert (backend.callback_address("po") or "").endswith(callbacks.token("po", f"{SECRET}-new"))
+
+
+# Leases of the dead
+
+
+@pytest.mark.parametrize(
+    ("owner", "gone"),
+    [
+        (f"{HOST}/{os.getpid()}/another", True),
+        (f"{HOST}/{os.getpid()}/us", False),
+        (f"{HOST}/{os.getppid()}/them", False),
+        (f"{HOST}/4194305/them", True),
+        ("elsewhere/4194305/them", False),
+    ],
+)
+def test_who_ran_on_this_host_and_runs_no_more_is_gone(owner: str, gone: bool) -> None:
+    assert _is_gone(owner, f"{HOST}/{os.getpid()}/us") == gone
+
+
+def test_a_start_frees_what_the_dead_of_this_host_held_and_nothing_else(
+    make: Make, store: Database, planner: Planner, clock: Clock
+) -> None:
+    dead, alive = f"{HOST}/4194305/x", "elsewhere/1/x"
+
+    def job(connection: sa.Connection) -> None:
+        for number, owner in enumerate([dead, alive]):
+            ingest.discover(connection, shown(f"BLK-{number}", f"po-{number}"), clock.now, clock.now, planner)
+            lease = {"lease_owner": owner, "lease_until": clock.now + timedelta(seconds=90)}
+            connection.execute(sa.update(ORDERS).where(ORDERS.c.po_number == f"po-{number}").values(lease))
+
+    store.write(job)
+    make(Role.PAGES)._take_over()
+    assert store.write(writes.owners) == [alive]
+
+
+# Life
+
+
+def test_the_loops_begin_and_end_with_the_application(make: Make, store: Database) -> None:
+    backend = make(Role.WEBHOOKS, Role.POLLER, Role.SENDER)
+    backend.transport = httpx.MockTransport(lambda _request: httpx.Response(500))
+
+    def beating() -> bool:
+        return all(store.write(partial(writes.fact, key=f"beat:{name}")) for name in ("poller", "sender", "webhooks"))
+
+    async def run() -> int:
+        async with backend.lifespan(None), asyncio.timeout(10):
+            while not await asyncio.to_thread(beating):
+                pass
+            during = len(asyncio.all_tasks())
+        return during - len(asyncio.all_tasks())
+
+    assert asyncio.run(run()) > 0

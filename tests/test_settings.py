@@ -1,0 +1,166 @@
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tracking.errors import SettingsError
+from tracking.settings import Role, Settings, load
+
+SECRET = "hush-hush-hush-hush"
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No variable and no .env of whoever runs the tests."""
+    for name in [name for name in os.environ if name.startswith("TRACKING_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def problems(**given: object) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        load(**given)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    settings = load()
+    assert (settings.api_base_url, settings.api_email, settings.api_access_token) == (None, None, None)
+    assert (settings.api_max_rate, settings.api_timeout) == (5, 30)
+    assert settings.database_url == "sqlite:///data/tracking.db"
+    assert (settings.public_url, settings.webhook_secret) == (None, None)
+    assert settings.roles == {Role.PAGES, Role.WEBHOOKS, Role.POLLER, Role.SENDER}
+    assert (settings.poll_floor, settings.poll_ceiling, settings.discover_every) == (1, 900, 30)
+    assert settings.embedded_sandbox
+
+
+def test_every_setting_of_the_contract_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {
+        "API_BASE_URL": "https://api.example/v1/",
+        "API_EMAIL": "us@example.com",
+        "API_ACCESS_TOKEN": SECRET,
+        "API_MAX_RATE": "2.5",
+        "API_TIMEOUT": "7",
+        "DATABASE_URL": "postgresql+psycopg://db.example/tracking",
+        "PUBLIC_URL": "https://console.example/",
+        "WEBHOOK_SECRET": f"{SECRET}, {SECRET}-old",
+        "ROLES": " Poller,sender ",
+        "POLL_FLOOR": "3",
+        "POLL_CEILING": "60",
+        "DISCOVER_EVERY": "0",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(f"TRACKING_{name}", value)
+    settings = load()
+    assert settings.api_base_url == "https://api.example"
+    assert settings.api_access_token is not None
+    assert settings.api_access_token.get_secret_value() == SECRET
+    assert (settings.api_max_rate, settings.api_timeout) == (2.5, 7)
+    assert settings.public_url == "https://console.example"
+    assert settings.webhook_secrets() == (SECRET, f"{SECRET}-old")
+    assert settings.roles == {Role.POLLER, Role.SENDER}
+    assert (settings.poll_floor, settings.poll_ceiling, settings.discover_every) == (3, 60, 0)
+    assert not settings.embedded_sandbox
+
+
+def test_the_file_env_is_read_too(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("TRACKING_API_MAX_RATE=9\nOTHER=1\n")
+    assert load().api_max_rate == 9
+
+
+def test_blank_values_count_as_unset() -> None:
+    settings = load(api_base_url=" ", api_email="", api_access_token=" ", public_url="", webhook_secret="")
+    assert settings == load()
+
+
+def test_all_wrong_fields_are_told_at_once_each_with_its_variable() -> None:
+    told = problems(api_max_rate=0, api_timeout="soon", database_url="mysql://x", roles="pages,chef", poll_floor=-1)
+    names = [re.split(r":", problem)[0] for problem in told]
+    assert sorted(names) == [
+        "TRACKING_API_MAX_RATE",
+        "TRACKING_API_TIMEOUT",
+        "TRACKING_DATABASE_URL",
+        "TRACKING_POLL_FLOOR",
+        "TRACKING_ROLES",
+    ]
+
+
+def test_all_contradictions_are_told_at_once() -> None:
+    told = problems(
+        api_base_url="https://api.example", poll_floor=10, poll_ceiling=5, public_url=f"https://x.example/{'p' * 450}"
+    )
+    assert len(told) == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"api_email": "us@example.com", "api_access_token": SECRET}, "TRACKING_API_BASE_URL is not"),
+        ({"api_base_url": "api.example"}, "must be an absolute address"),
+        ({"api_base_url": "ftp://api.example"}, "must be an absolute address"),
+        ({"public_url": f"https://us:{SECRET}@console.example"}, "must hold no credentials"),
+        ({"public_url": f"https://console.example/?key={SECRET}"}, "must hold no credentials"),
+        ({"roles": " , "}, "names no role"),
+        ({"webhook_secret": "short"}, "16 characters"),
+        ({"webhook_secret": f"{SECRET},{SECRET},{SECRET}"}, "one or two"),
+        ({"webhook_secret": f"{SECRET},"}, "one or two"),
+    ],
+)
+def test_a_wrong_setting_is_told_with_what_to_do_and_without_its_secret(given: dict[str, str], said: str) -> None:
+    told = problems(**given)
+    assert any(said in problem for problem in told)
+    assert SECRET not in " ".join(told)
+
+
+def test_secrets_are_in_no_repr() -> None:
+    settings = load(
+        api_base_url="https://api.example", api_email="us@example.com", api_access_token=SECRET, webhook_secret=SECRET
+    )
+    assert SECRET not in repr(settings) + str(settings) + str(settings.model_dump())
+
+
+def test_the_data_folder_is_beside_the_sqlite_file_and_data_elsewhere(tmp_path: Path) -> None:
+    assert load(database_url=f"sqlite:///{tmp_path}/deep/t.db").data_folder == tmp_path / "deep"
+    assert load(database_url="postgresql+psycopg://h/d").data_folder == Path("data")
+    assert load().data_folder == Path("data")
+
+
+def test_a_secret_is_made_once_kept_with_mode_600_and_read_again(tmp_path: Path) -> None:
+    def kept() -> Settings:
+        return load(database_url=f"sqlite:///{tmp_path}/deep/t.db")
+
+    [first] = kept().webhook_secrets()
+    file = tmp_path / "deep" / "webhook.secret"
+    assert kept().webhook_secrets() == (first,)
+    assert len(first) >= 32
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [path.name for path in file.parent.iterdir()] == ["webhook.secret"]
+
+
+def test_processes_that_start_at_once_keep_the_same_secret() -> None:
+    code = "from tracking.settings import load; print(load().webhook_secrets()[0])"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
+        for _ in range(2)
+    ]
+    secrets = {process.communicate()[0].strip() for process in started}
+    assert len(secrets) == 1
+    assert len(secrets.pop()) >= 32
+
+
+def test_a_kept_secret_that_is_cut_is_told_and_not_used(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "webhook.secret").write_text("cut")
+    with pytest.raises(SettingsError, match="delete it for a new one"):
+        load().webhook_secrets()
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file where the folder should be")
+    with pytest.raises(SettingsError, match="TRACKING_WEBHOOK_SECRET: cannot be kept"):
+        load().webhook_secrets()

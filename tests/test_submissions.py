@@ -1,0 +1,512 @@
+import json
+import random
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tracking import store, submissions, wire
+from tracking.catalogue import read_catalogue
+from tracking.database import Database, connect
+from tracking.errors import InvalidSubmission, NotAllowed, UnknownOrder
+from tracking.submissions import Catalogue, Checked
+from tracking.tables import BATCHES, EVENTS, LINES, ORDERS, OUTBOX
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+STORED = {
+    "products": [
+        {
+            "id": "CVS",
+            "name": "CVS Pharmacy",
+            "type": "Digital",
+            "denominations": [1000, 2500, 5000],
+            "denomination_type": "Fixed",
+            "delivery_types": ["Links", "DigitalDelivery"],
+            "fee_minor": 0,
+            "discount_percent": "2.5",
+            "currency": "USD",
+            "has_required_carriers": False,
+        },
+        {
+            "id": "TARGET",
+            "denominations": [500, 50000],
+            "denomination_type": "Variable",
+            "delivery_types": ["Links"],
+            "fee_minor": 25,
+        },
+        {"id": "NIKE", "denominations": [2500, 25000], "denomination_type": "VariableNoCents", "delivery_types": []},
+        {
+            "id": "GIFTBOX",
+            "denominations": [5000],
+            "denomination_type": "Fixed",
+            "delivery_types": ["PhysicalShipment"],
+            "has_required_carriers": True,
+        },
+    ],
+    "shipping_methods": [{"id": "STANDARD", "carrier": "USPS", "description": "slow", "cost_minor": 595}],
+    "carriers": [{"id": "DEFAULT", "name": "Plain"}],
+}
+CATALOGUE = read_catalogue(STORED)
+HEADER = "PONumber,Type,ProductId,Value,Quantity,ExternalId\n"
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = connect(f"sqlite:///{tmp_path / 'tracking.db'}")
+    yield opened
+    opened.close()
+
+
+def read(
+    text: str | bytes, *, chunk: int = 1000, catalogue: Catalogue | None = CATALOGUE, database: Database | None = None
+) -> Checked:
+    data = text.encode() if isinstance(text, str) else text
+    return submissions.read_csv(data, "wave.csv", catalogue=catalogue, chunk=chunk, now=NOW, database=database)
+
+
+def problems(checked: Checked) -> list[str]:
+    return [str(problem) for problem in checked.problems]
+
+
+def submitted(database: Database, text: str, chunk: int = 1000) -> list[submissions.Receipt]:
+    checked = read(text, database=database, chunk=chunk)
+    return submissions.submit(database, checked, source="csv", actor="cli:me", now=NOW)
+
+
+def count(database: Database, table: sa.Table) -> int:
+    with database.read() as connection:
+        return int(connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one())
+
+
+# Reading a CSV
+
+
+def test_rows_with_the_same_po_number_form_one_order_even_when_apart() -> None:
+    checked = read(HEADER + "a,Links,CVS,10,1,x\nb,Links,CVS,25,2,y\na,Links,CVS,50,1,z\n")
+    assert not checked.problems
+    assert [(request.po_number, len(request.lines)) for request in checked.requests] == [("a", 2), ("b", 1)]
+    assert checked.rows_of == {"a": (2, 4), "b": (3,)}
+    assert (checked.rows, checked.units, checked.value_minor) == (3, 4, 11000)
+
+
+def test_rows_without_a_po_number_form_orders_of_one_type_up_to_the_chunk() -> None:
+    links = "".join(f",Links,CVS,10,1,{number}\n" for number in range(5))
+    checked = read(f"{HEADER}{links},Codes,TARGET,10,1,last\n", chunk=2, catalogue=None)
+    assert [(order.type, len(order.lines)) for order in checked.requests] == [
+        *[("Links", 2), ("Links", 2), ("Links", 1)],
+        ("Codes", 1),
+    ]
+    assert [order.po_number for order in checked.requests] == [
+        f"CSV-{checked.digest[:10]}-000{n}" for n in (1, 2, 3, 4)
+    ]
+
+
+def test_rows_without_a_po_number_keep_their_notes_apart() -> None:
+    checked = read("Type,Note,ProductId,Value,Quantity\nLinks,one,CVS,10,1\nLinks,two,CVS,10,1\nLinks,one,CVS,10,1\n")
+    assert [(request.note, len(request.lines)) for request in checked.requests] == [("one", 2), ("two", 1)]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "\ufefftype,productid,value,quantity,externalid",
+        " Type , Product ID , VALUE ,  Quantity, external_id",
+        "Type,ProductId,Value,Quantity,ExternalId,,",
+    ],
+)
+def test_columns_are_known_in_any_case_with_stray_marks_and_spaces(header: str) -> None:
+    checked = read(f"{header}\nLinks, CVS ,10, 2,row-1\n")
+    assert not checked.problems
+    [line] = checked.requests[0].lines
+    assert (line.product_id, line.value_minor, line.quantity, line.external_id) == ("CVS", 1000, 2, "row-1")
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_semicolons_and_tabs_separate_too(mark: str) -> None:
+    checked = read("Quantity,Value,ProductId,Type\r\n2,10,CVS,Links\r\n".replace(",", mark))
+    assert not checked.problems
+    assert checked.value_minor == 2000
+
+
+def test_a_decimal_comma_is_read_where_semicolons_separate() -> None:
+    checked = read("Type;ProductId;Value;Quantity\nLinks;TARGET;12,50;1\n")
+    assert checked.value_minor == 1250
+
+
+def test_an_address_and_a_greeting_go_where_the_provider_wants_them() -> None:
+    header = "Type,ProductId,Value,Quantity,ShippingMethodId,CarrierId,Name,AddressLine1,City,State,Zip,Country"
+    physical = read(
+        f"{header}\nPhysicalShipment,GIFTBOX,50,1,STANDARD,DEFAULT,Ann Example,1 Main St,Springfield,il,01234,us\n"
+    )
+    assert not physical.problems
+    [line] = physical.requests[0].document["LineItems"]
+    assert line["PhysicalDeliveryAddress"]["Zip"] == "01234"
+    digital = read(
+        "Type,ProductId,Value,Quantity,Email,To,FromName,Message,DeliveryDate\n"
+        'DigitalDelivery,CVS,10,1,ann@example.com,Ann,Ben,"Well done,\nAnn",2026-12-24\n'
+    )
+    assert not digital.problems
+    [line] = digital.requests[0].document["LineItems"]
+    assert line["DigitalDeliveryAddress"] == {"Email": "ann@example.com"}
+    assert line["Personalization"]["Message"] == "Well done,\nAnn"
+
+
+def test_blank_rows_are_passed_over_and_still_counted() -> None:
+    assert problems(read(HEADER + "\n,,,,,\na,Links,CVS,11,1,x\n")) == [
+        "row 4, Value: 11 is not a denomination of CVS; use 10, 25 or 50"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"", "the file is empty"),
+        (b"\xef\xbb\xbf \r\n", "the file is empty"),
+        (b'"",""\n" "\n', "the file is empty"),
+        (b"Type,ProductId,Value,Quantity\n", "a header and no rows"),
+        (b"Type,ProductId,Value\nLinks,CVS,10\n", "row 1: the column Quantity must be there"),
+        (b"Type,ProductId,Value,Quantity,Qantity\n", "row 1: there is no column 'Qantity'; did you mean Quantity?"),
+        (b"Type,ProductId,Value,Quantity,type\n", "row 1: the column Type is there twice"),
+        (b"PK\x03\x04workbook", "an Excel workbook"),
+        (b"\x89PNG\r\n\x1a\n\0\0", "not text"),
+        ("Type,ProductId".encode("utf-16"), "UTF-16"),
+        (b'Type,ProductId,Value,Quantity\nLinks,"CVS,10,1\nLinks,CVS,10,1\n', "row 2: a quoted cell never ends"),
+        (b'Type,ProductId,Value,Quantity\nLinks,"CVS"x,10,1\n', "row 2: not readable as CSV"),
+        (b"%PDF-1.7", "a PDF"),
+        (b"a" * 20_000_001, "20.0 MB; 20 MB are allowed: split it"),
+        (b"Type,ProductId,Value,Quantity\n" + b"Links,CVS,10,1\n" * 50_001, "more than 50,000 rows"),
+        (",".join(f"c{number}" for number in range(5001)).encode(), "row 1: has 5,001 columns"),
+    ],
+    ids=lambda value: value[:12] if isinstance(value, str) else "",
+)
+def test_a_file_that_cannot_be_read_says_why(data: bytes, told: str) -> None:
+    checked = read(data)
+    assert told in problems(checked)[0]
+    assert not checked.requests
+
+
+def test_all_wrong_columns_are_told_at_once() -> None:
+    told = problems(read("PO,Typ,ProductId,Cost\nx,Links,CVS,1\n"))
+    assert len(told) == 4
+    assert told[-1] == "row 1: the columns Type, Value, Quantity must be there"
+
+
+def test_a_character_that_is_not_utf8_is_found_by_its_row() -> None:
+    text = HEADER.encode() + b'a,Links,CVS,10,1,"two\nlines"\nb,Links,CVS,10,1,caf\xe9\n'
+    [problem] = problems(read(text))
+    assert problem.startswith("row 3: holds a character that is not UTF-8: save it again as UTF-8")
+
+
+def test_a_row_with_more_cells_than_the_header_is_told_by_its_row() -> None:
+    [problem] = problems(read(HEADER + "a,Links,CVS,10,1,x\nb,Links,CVS,10,1,x,y\n"))
+    assert problem.startswith("row 3: has 7 cells, the header 6")
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("a,Link,CVS,10,1,x", "row 2, Type: must be one of"),
+        ("a,,CVS,10,1,x", "row 2, Type: is missing"),
+        ("a,Links,,10,1,x", "row 2, ProductId: is missing"),
+        ("a,Links,CVS,ten,1,x", "row 2, Value: must be an amount"),
+        ("a,Links,CVS,-10,1,x", "row 2, Value: must be an amount"),
+        ("a,Links,CVS,10,1.5,x", "row 2, Quantity: must be a whole number"),
+        ("a,Links,CVS,10,0,x", "row 2, Quantity: must be a whole number"),
+        ("a,Links,CSV,10,1,x", "row 2, ProductId: the provider sells no 'CSV'; did you mean CVS?"),
+        ("a,Links,cvs,10,1,x", "row 2, ProductId: the provider sells no 'cvs'; did you mean CVS?"),
+        ("a,Links,CVS,12.34,1,x", "row 2, Value: 12.34 is not a denomination of CVS; use 10, 25 or 50"),
+        ("a,Links,TARGET,4.99,1,x", "row 2, Value: 4.99 is outside what TARGET comes in; use 5 to 500"),
+        ("a,Links,NIKE,30.50,1,x", "row 2, Value: NIKE comes in whole amounts only; use 30 or 31"),
+        ("a,Links,GIFTBOX,50,1,x", "row 2, ProductId: GIFTBOX is not offered as Links; use PhysicalShipment"),
+        ("a,DigitalDelivery,CVS,10,1,x", "row 2, Email or Sms: is missing"),
+        (f"{'p' * 101},Links,CVS,10,1,x", "row 2, PONumber: is longer than 100 characters"),
+    ],
+)
+def test_a_wrong_cell_is_told_by_row_and_column(row: str, told: str) -> None:
+    [problem] = problems(read(f"{HEADER}{row}\n"))
+    assert problem.startswith(told)
+
+
+def test_a_delivery_date_in_the_past_is_refused() -> None:
+    header = "Type,ProductId,Value,Quantity,Email,To,FromName,DeliveryDate"
+    told = problems(read(f"{header}\nDigitalDelivery,CVS,10,1,a@example.com,Ann,Ben,2026-11-22\n"))
+    assert told == ["row 2, DeliveryDate: 2026-11-22 lies in the past; leave it empty to deliver at once"]
+
+
+def test_shipping_is_checked_against_what_the_provider_offers() -> None:
+    header = "Type,ProductId,Value,Quantity,ShippingMethodId,Name,AddressLine1,City,State,Zip,Country"
+    told = problems(read(f"{header}\nPhysicalShipment,GIFTBOX,50,1,DRONE,Ann,1 Main St,Springfield,IL,01234,US\n"))
+    assert told == [
+        "row 2, ShippingMethodId: the provider does not offer 'DRONE'; use STANDARD",
+        "row 2, CarrierId: GIFTBOX needs one; use DEFAULT",
+    ]
+
+
+def test_rows_of_one_po_number_must_agree_on_type_and_note() -> None:
+    text = "PONumber,Type,Note,ProductId,Value,Quantity\na,Links,one,CVS,10,1\na,,,CVS,10,1\na,Codes,two,CVS,10,1\n"
+    assert problems(read(text)) == [
+        "row 4, Type: 'Codes', but row 2 says 'Links' for the same PONumber",
+        "row 4, Note: 'two', but row 2 says 'one' for the same PONumber",
+    ]
+
+
+def test_problems_come_by_row_and_end_after_two_hundred() -> None:
+    told = problems(read(HEADER + "b,Links,CVS,10,1,x\n" + "".join(f"a{n},Links,CVS,9,1,\n" for n in range(300))))
+    assert told[0].startswith("row 3, Value")
+    assert len(told) == 201
+    assert told[-1] == "and 100 more problems"
+
+
+def test_without_a_catalogue_only_the_shape_is_checked() -> None:
+    assert not read(HEADER + "a,Links,ANYTHING,12.34,1,x\n", catalogue=None).problems
+
+
+def test_five_thousand_rows_are_checked_in_well_under_two_seconds() -> None:
+    text = HEADER + "".join(f",Links,CVS,10,1,row-{number}\n" for number in range(5000))
+    began = time.perf_counter()
+    checked = read(text)
+    assert time.perf_counter() - began < 2
+    assert (len(checked.requests), checked.units, checked.problems) == (5, 5000, ())
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=80),
+        st.text(alphabet='a1,;\t"\r\n =.\x1b\u00e9', max_size=80).map(
+            lambda text: b"Type,ProductId,Value,Quantity,PONumber\n" + text.encode()
+        ),
+        st.lists(st.sampled_from(["Links", "CVS", "10", "-1", "1e9", "", "x" * 300, '"', "\x00"]), max_size=12).map(
+            lambda cells: b"Type,ProductId,Value,Quantity\n" + ",".join(cells).encode()
+        ),
+    )
+)
+@settings(max_examples=150, deadline=None)
+def test_no_bytes_make_the_readers_raise(data: bytes) -> None:
+    for checked in (read(data), read_json(data)):
+        assert checked.problems or checked.requests
+
+
+# Reading JSON
+
+
+def request(po_number: str | None = "j-1", **line: object) -> dict[str, object]:
+    named = {} if po_number is None else {"PONumber": po_number}
+    return {**named, "Type": "Links", "LineItems": [{"ProductId": "CVS", "Value": 10, "Quantity": 1, **line}]}
+
+
+def read_json(raw: object, database: Database | None = None) -> Checked:
+    data = raw if isinstance(raw, bytes) else json.dumps(raw).encode()
+    return submissions.read_json(data, "wave.json", catalogue=CATALOGUE, database=database)
+
+
+def test_json_holds_one_request_or_a_list_of_them() -> None:
+    assert [each.po_number for each in read_json(request()).requests] == ["j-1"]
+    assert [each.po_number for each in read_json([request("j-1"), request("j-2")]).requests] == ["j-1", "j-2"]
+
+
+def test_json_requests_without_a_po_number_get_one_that_follows_from_the_bytes() -> None:
+    first, again = read_json([request(None)]), read_json([request(None)])
+    assert first.requests[0].po_number == again.requests[0].po_number == f"JSON-{first.digest[:10]}-0001"
+    assert first.requests[0].document["PONumber"] == first.requests[0].po_number
+
+
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [
+        (b"{", "line 1, column 2: this is not JSON"),
+        (b"\xff", "this is not UTF-8 text"),
+        (b"[" * 5000, "nested too deeply"),
+        (b'{"Type": NaN}', "NaN and Infinity are not JSON"),
+        ([], "the list is empty"),
+        ([request(), request()], "order 2, PONumber: j-1 is in this file twice"),
+        ([request(), 7], "order 2: must be an object"),
+        ([request("a"), request("b", Value=9)], "order 2, LineItems[0].Value: 9 is not a denomination of CVS"),
+        (request(Value="x"), "LineItems[0].Value: must be an amount"),
+        (b" " * 20_000_001, "20 MB are allowed"),
+    ],
+)
+def test_json_that_cannot_be_sent_says_why(raw: object, told: str) -> None:
+    checked = read_json(raw)
+    assert any(problem.startswith(told) or told in problem for problem in problems(checked)), problems(checked)
+
+
+# Submitting
+
+
+def test_submitting_queues_every_order_and_remembers_the_file(database: Database) -> None:
+    checked = read(HEADER + "a,Links,CVS,10,1,x\nb,Links,CVS,25,2,y\n", database=database)
+    seen: list[tuple[int, int]] = []
+    receipts = submissions.submit(
+        database,
+        checked,
+        source="csv",
+        actor="cli:me",
+        now=NOW,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert [(receipt.po_number, receipt.outcome) for receipt in receipts] == [("a", "queued"), ("b", "queued")]
+    assert seen == [(2, 2)]
+    assert (count(database, ORDERS), count(database, LINES), count(database, OUTBOX)) == (2, 2, 2)
+    with database.read() as connection:
+        batch = connection.execute(sa.select(BATCHES)).mappings().one()
+        assert (batch["name"], batch["rows"], batch["orders"], batch["actor"]) == ("wave.csv", 2, 2, "cli:me")
+        assert set(connection.execute(sa.select(ORDERS.c.batch_id)).scalars()) == {batch["id"]}
+
+
+def test_the_same_file_twice_is_noticed_and_orders_nothing_again(database: Database) -> None:
+    text = HEADER + "".join(f",Links,CVS,10,1,{number}\n" for number in range(30)) + "own,Links,CVS,10,1,x\n"
+    submitted(database, text, chunk=10)
+    again = read(text, chunk=10, database=database)
+    assert again.seen_before == NOW
+    assert not again.problems
+    receipts = submissions.submit(database, again, source="csv", actor=None, now=NOW + timedelta(hours=1))
+    assert {receipt.outcome for receipt in receipts} == {"exists"}
+    assert (count(database, ORDERS), count(database, BATCHES), count(database, EVENTS)) == (4, 1, 4)
+
+
+def test_the_same_file_split_otherwise_is_refused(database: Database) -> None:
+    text = HEADER + "".join(f",Links,CVS,10,1,{number}\n" for number in range(30))
+    submitted(database, text, chunk=20)
+    again = read(text, chunk=10, database=database)
+    assert "is already an order with other lines" in problems(again)[0]
+    blind = read(text, chunk=10)
+    with pytest.raises(InvalidSubmission, match="other lines"):
+        submissions.submit(database, blind, source="csv", actor=None, now=NOW)
+    assert count(database, ORDERS) == 2
+
+
+def test_a_po_number_that_is_taken_is_a_problem_of_another_file(database: Database) -> None:
+    submitted(database, HEADER + "a,Links,CVS,10,1,x\n")
+    told = problems(read(HEADER + "b,Links,CVS,10,1,x\na,Links,CVS,10,1,x\n", database=database))
+    assert told == ["row 3, PONumber: a is already an order (Queued); take it out, or give it another PONumber"]
+
+
+def test_a_submission_that_broke_off_continues_where_it_stopped(database: Database) -> None:
+    text = HEADER + "".join(f"po-{number},Links,CVS,10,1,x\n" for number in range(120))
+
+    def break_off(done: int, _: int) -> None:
+        raise KeyboardInterrupt(done)
+
+    with pytest.raises(KeyboardInterrupt):
+        submissions.submit(database, read(text), source="csv", actor=None, now=NOW, progress=break_off)
+    assert count(database, ORDERS) == submissions.GROUP_ORDERS
+    receipts = submitted(database, text)
+    assert [receipt.outcome for receipt in receipts] == ["exists"] * 50 + ["queued"] * 70
+    assert count(database, ORDERS) == count(database, OUTBOX) == 120
+
+
+def test_nothing_is_written_while_there_is_a_problem(database: Database) -> None:
+    with pytest.raises(InvalidSubmission, match="not a denomination"):
+        submitted(database, HEADER + "a,Links,CVS,10,1,x\nb,Links,CVS,9,1,x\n")
+    assert count(database, ORDERS) == count(database, BATCHES) == 0
+
+
+def test_what_the_catalogue_learned_since_is_checked_again(database: Database) -> None:
+    checked = read(HEADER + "a,Links,CVS,9,1,x\n", catalogue=None)
+    database.write(lambda connection: store.set_fact(connection, "catalogue", STORED, NOW))
+    assert submissions.load_catalogue(database) == CATALOGUE
+    with pytest.raises(InvalidSubmission, match="9 is not a denomination"):
+        submissions.submit(database, checked, source="csv", actor=None, now=NOW)
+
+
+def test_requests_of_the_form_are_submitted_without_a_file(database: Database) -> None:
+    wanted = read_json([request("f-1"), request("f-2")]).requests
+    first = submissions.submit(database, wanted[:1], source="form", actor="ann", now=NOW)
+    both = submissions.submit(database, wanted, source="form", actor="ann", now=NOW)
+    assert [receipt.outcome for receipt in both] == ["exists", "queued"]
+    assert both[0].order_id == first[0].order_id
+    assert count(database, BATCHES) == 0
+
+
+def test_other_lines_under_a_taken_po_number_are_rejected(database: Database) -> None:
+    submissions.submit(database, read_json(request("f-1")).requests, source="form", actor=None, now=NOW)
+    other = read_json(request("f-1", Quantity=2)).requests
+    [receipt] = submissions.submit(database, other, source="form", actor=None, now=NOW)
+    assert receipt.outcome == "rejected"
+    assert "already an order with other lines" in receipt.message
+
+
+@pytest.mark.parametrize("po_numbers", [[], [None], ["f-1", "f-1"]])
+def test_a_list_that_cannot_be_sent_is_refused(database: Database, po_numbers: list[str | None]) -> None:
+    wanted = [wire.read_request(request(po_number)) for po_number in po_numbers]
+    with pytest.raises(InvalidSubmission):
+        submissions.submit(database, wanted, source="form", actor=None, now=NOW)
+    assert count(database, ORDERS) == 0
+
+
+def test_cells_that_look_like_formulas_are_kept_and_made_harmless_for_the_download(database: Database) -> None:
+    text = HEADER + "=1+1,Links,CVS,10,1,@SUM(A1)\n"
+    checked = read(text, database=database)
+    submissions.submit(database, checked, source="csv", actor=None, now=NOW)
+    assert checked.requests[0].po_number == "=1+1"
+    [row] = submissions.outcome_rows(database, checked).to_dict("records")
+    assert (row["po_number"], row["external_id"], row["state"]) == ("'=1+1", "'@SUM(A1)", "Queued")
+
+
+def test_the_outcome_lists_every_row_in_the_order_of_the_file(database: Database) -> None:
+    checked = read(HEADER + "a,Links,CVS,10,1,x\nb,Links,CVS,25,1,y\na,Links,CVS,50,1,z\n")
+    assert list(submissions.outcome_rows(database, checked)["state"]) == ["not sent"] * 3
+    submissions.submit(database, checked, source="csv", actor=None, now=NOW)
+    outcome = submissions.outcome_rows(database, checked)
+    assert list(outcome["row"]) == [2, 3, 4]
+    assert list(outcome["external_id"]) == ["x", "y", "z"]
+    assert list(outcome["value"]) == [10, 25, 50]
+
+
+# What people do
+
+
+def test_people_write_down_and_acknowledge_under_their_name(database: Database) -> None:
+    submitted(database, HEADER + "a,Links,CVS,10,1,x\n")
+    submissions.add_note(database, "a", actor="ann", now=NOW, text="  called\x00 them \n")
+    submissions.acknowledge(database, " a ", actor="ben", now=NOW, why="known")
+    with database.read() as connection:
+        row = connection.execute(sa.select(ORDERS)).mappings().one()
+        details = list(connection.execute(sa.select(EVENTS.c.detail).order_by(EVENTS.c.seq)).scalars())
+    assert (row["acknowledged_by"], row["acknowledged_why"]) == ("ben", "known")
+    assert details[1:] == [{"text": "called them", "actor": "ann"}, {"text": "known", "actor": "ben"}]
+
+
+@pytest.mark.parametrize("text", ["", " \n", "x" * 501])
+def test_empty_and_endless_texts_are_refused(database: Database, text: str) -> None:
+    submitted(database, HEADER + "a,Links,CVS,10,1,x\n")
+    with pytest.raises(InvalidSubmission, match="Text"):
+        submissions.add_note(database, "a", actor="ann", now=NOW, text=text)
+    assert count(database, EVENTS) == 1
+
+
+def test_what_the_state_forbids_says_why(database: Database) -> None:
+    submitted(database, HEADER + "a,Links,CVS,10,1,x\n")
+    with pytest.raises(NotAllowed, match="not named this order yet"):
+        submissions.check_now(database, "a", actor="ann", now=NOW)
+    with pytest.raises(NotAllowed, match="outcome is unknown"):
+        submissions.resend(database, "a", actor="ann", now=NOW)
+    with pytest.raises(UnknownOrder, match="'nobody'"):
+        submissions.check_now(database, "nobody", actor="ann", now=NOW)
+
+
+def test_orders_are_found_by_the_providers_id_too(database: Database) -> None:
+    submitted(database, HEADER + "a,Links,CVS,10,1,x\n")
+    database.write(
+        lambda connection: connection.execute(sa.update(ORDERS).values(provider_id="BLK-1", state="Pending"))
+    )
+    submissions.check_now(database, "BLK-1", actor="ann", now=NOW)
+    with database.read() as connection:
+        assert connection.execute(sa.select(ORDERS.c.next_look_at)).scalar_one() == NOW
+
+
+def test_new_po_numbers_carry_the_day_and_differ() -> None:
+    rng = random.Random(7)
+    made = {submissions.new_po_number(NOW, rng) for _ in range(100)}
+    assert len(made) == 100
+    assert all(each.startswith("FT-20261123-") and len(each) == 18 for each in made)
+
+
+def test_the_cost_is_the_value_less_discount_plus_fee() -> None:
+    assert CATALOGUE.products["CVS"].cost_minor(1000) == 975
+    assert CATALOGUE.products["TARGET"].cost_minor(1000) == 1025

@@ -1,0 +1,694 @@
+import base64
+import contextlib
+import json
+from collections.abc import Callable
+from copy import deepcopy
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tracking import documents, masks, wire
+from tracking.errors import CallbackRefused, InvalidSubmission, UnreadableAnswer
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+ORDER: dict[str, Any] = {
+    "Id": "BLK-000000001",
+    "Timestamp": "2026-01-02T03:04:05",
+    "Status": "Completed",
+    "Type": "Links",
+    "PONumber": "demo-0001",
+    "Note": "wave 1",
+    "WebhookSettings": {"FulfillmentComplete": "https://hooks.example/SECRET-PATH"},
+    "LineItems": [
+        {
+            "Id": "LI-1",
+            "Status": "Completed",
+            "ProductId": "CVS",
+            "Value": 10,
+            "Quantity": 1,
+            "Cost": 9.75,
+            "ExternalId": "row-1",
+            "ClaimData": [
+                {"Id": "CD-1", "ClaimLink": "https://claim.example/v/TOKEN", "ClaimLinkChallengeAnswer": "ABC123"}
+            ],
+        }
+    ],
+}
+NAMES = ["Id", "id", "Status", "Type", "PONumber", "LineItems", "ProductId", "Value", "Quantity", "ClaimData", "Codes"]
+NAMES += ["Data", "Errors", "Property", "DigitalDeliveryAddress", "PhysicalDeliveryAddress", "Email", "Timestamp"]
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(NAMES) | st.text(max_size=8),
+            inner,
+            max_size=8,
+        )
+    ),
+    max_leaves=20,
+)
+BOMBS = [
+    b"[" * 1_000_000,
+    b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+    b"[" * 100 + b"]" * 100,
+    b"9" * 1_000_000,
+    b'{"Id":"a","Id":"b"}',
+    b"\xff\xfe\x00",
+    json.dumps(ORDER).encode()[:-30],
+    b"[]",
+    b"null",
+    b"",
+    b"<html><body>Bad gateway</body></html>",
+    b'{"Id": NaN}',
+    b'{"Value": Infinity}',
+    b'"text"',
+]
+
+
+def line(**fields: Any) -> dict[str, Any]:
+    return {"ProductId": "CVS", "Value": 10, "Quantity": 1, "Status": "Pending"} | fields
+
+
+def order(*lines: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return ORDER | {"LineItems": list(lines)} | fields
+
+
+def recased(raw: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(raw, dict):
+        return {change(name): recased(value, change) for name, value in raw.items()}
+    return [recased(value, change) for value in raw] if isinstance(raw, list) else raw
+
+
+def read_answer(body: bytes) -> wire.Shown:
+    return wire.read_order(wire.parse(body))
+
+
+def problems_of(raw: Any, where: str = "") -> dict[str, str]:
+    with pytest.raises(InvalidSubmission) as caught:
+        wire.read_request(raw, where)
+    return {problem.where: problem.message for problem in caught.value.problems}
+
+
+# Answers
+
+
+@pytest.mark.parametrize("change", [str, str.lower, str.upper, lambda name: name[:1].lower() + name[1:]])
+def test_an_order_reads_the_same_in_any_case_of_names(change: Callable[[str], str]) -> None:
+    assert wire.read_order(recased(ORDER, change)).snapshot == wire.read_order(ORDER).snapshot
+
+
+def test_an_order_shows_its_lines_in_minor_units_and_the_providers_order() -> None:
+    shown = wire.read_order(order(line(Id="a", Cost="9.755"), line(Id="b", Value="12.50", Quantity="3"))).snapshot
+    assert [(entry.number, entry.provider_line_id) for entry in shown.lines] == [(1, "a"), (2, "b")]
+    assert (shown.lines[0].cost_minor, shown.lines[1].value_minor, shown.lines[1].quantity) == (976, 1250, 3)
+    assert (shown.provider_id, shown.po_number, shown.created_at) == ("BLK-000000001", "demo-0001", NOW)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-01-02T03:04:05",
+        "2026-01-02T03:04:05Z",
+        "2026-01-02T03:04:05.0000000Z",
+        "2026-01-02T03:04:05.0",
+        "2026-01-02 08:34:05+05:30",
+        "2026-01-01T22:04:05-05:00",
+        "01/02/2026 03:04:05 AM",
+    ],
+)
+def test_timestamps_in_every_form_are_one_moment_in_utc(text: str) -> None:
+    assert documents.parse_time(text) == NOW
+    assert documents.parse_time(text).tzinfo is UTC
+
+
+@pytest.mark.parametrize("value", [None, 5, "", "yesterday", "0001-01-01T00:00:00+14:00", "13/13/2026 03:04:05 AM"])
+def test_an_unreadable_timestamp_leaves_the_order_readable(value: Any) -> None:
+    assert wire.read_order(ORDER | {"Timestamp": value}).snapshot.created_at is None
+
+
+def test_known_status_words_get_their_usual_case_and_unknown_ones_stay() -> None:
+    shown = wire.read_order(order(line(Status="senttofulfillment"), line(Status="Lost"), Status="pENDING")).snapshot
+    assert shown.status == "Pending"
+    assert [entry.status for entry in shown.lines] == ["SentToFulfillment", "Lost"]
+    strange = wire.read_order(ORDER | {"Status": "OnHold " + "x" * 500}).snapshot.status
+    assert strange.startswith("OnHold")
+    assert len(strange) == 60
+
+
+@pytest.mark.parametrize(
+    ("claims", "count"),
+    [
+        (None, 0),
+        ([], 0),
+        ([None, {}, {"Id": "CD-1"}, {"ClaimLink": None}], 0),
+        ([{"claimLink": "https://c.example/1"}, {"Id": "CD-2"}], 1),
+        ([{"BarcodeChars": "123"}, {"Codes": [{"Label": "PIN", "Value": "1"}]}, {"Codes": []}], 2),
+        ([{"Codes": [{"Label": "PIN", "Value": None}]}], 0),
+    ],
+)
+def test_claims_count_the_entries_that_hold_something(claims: Any, count: int) -> None:
+    entry = wire.read_order(order(line(ClaimData=claims))).snapshot.lines[0]
+    assert entry.claims == count
+    assert (entry.claim_digest is None) == (count == 0)
+
+
+def test_the_claim_digest_knows_the_contents_and_not_their_order() -> None:
+    one, two = {"ClaimLink": "https://c.example/1"}, {"ClaimLink": "https://c.example/2"}
+
+    def digest(*claims: Any) -> str | None:
+        return wire.read_order(order(line(ClaimData=list(claims)))).snapshot.lines[0].claim_digest
+
+    assert digest(one, two) == digest(two, one) == digest(two, {"Id": "empty"}, one)
+    assert digest(one, two) != digest(one, one)
+
+
+def test_the_recipient_is_the_email_else_the_sms_else_the_name() -> None:
+    digital = {"Email": "a@example.com", "Sms": "+15550100"}
+    lines = [
+        line(DigitalDeliveryAddress=digital),
+        line(DigitalDeliveryAddress={"Email": None, "Sms": "+15550100"}),
+        line(PhysicalDeliveryAddress={"Name": "Ann"}, DigitalDeliveryAddress=None),
+        line(),
+    ]
+    found = [entry.recipient for entry in wire.read_order(order(*lines)).snapshot.lines]
+    assert found == ["a@example.com", "+15550100", "Ann", None]
+
+
+@pytest.mark.parametrize("change", [str, str.lower, str.upper])
+def test_the_kept_document_holds_no_claim_data_and_no_webhook_address(change: Callable[[str], str]) -> None:
+    raw = deepcopy(ORDER) | {"Extra": {"Deep": [{"ClaimData": [{"ClaimLink": "https://claim.example/v/TOKEN"}]}]}}
+    kept = json.dumps(wire.read_order(recased(raw, change)).document)
+    assert "TOKEN" not in kept
+    assert "ABC123" not in kept
+    assert "SECRET-PATH" not in kept
+    assert "extra" in kept.casefold()
+
+
+def test_the_digest_is_that_of_the_item_whatever_the_order_of_its_names() -> None:
+    turned = dict(reversed(ORDER.items()))
+    assert wire.read_order(ORDER).digest == wire.digest_of(turned)
+    assert wire.digest_of(ORDER) != wire.digest_of(ORDER | {"Status": "Pending"})
+
+
+def test_further_fields_null_cost_and_missing_lines_are_tolerated() -> None:
+    shown = wire.read_order(order(line(Cost=None, ExternalId=""), Tracking={"Number": 5}) | {"Note": None})
+    assert shown.snapshot.lines[0].cost_minor is None
+    assert shown.snapshot.lines[0].external_id is None
+    assert shown.document["Tracking"] == {"Number": 5}
+    assert wire.read_order(ORDER | {"LineItems": None}).snapshot.lines == ()
+
+
+def test_what_no_database_takes_is_replaced() -> None:
+    shown = wire.read_order(ORDER | {"Note": "a\x00b", "Extra": "\ud800"})
+    assert shown.snapshot.note == "a\ufffdb"
+    assert shown.document["Extra"] == "\ufffd"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"Id": None},
+        {"Id": {"x": 1}},
+        {"Status": ""},
+        {"LineItems": {}},
+        {"LineItems": [None]},
+        {"LineItems": [line(Value="ten")]},
+        {"LineItems": [line(Value=float("nan"))]},
+        {"LineItems": [line(Value=10**40)]},
+        {"LineItems": [line(Quantity=1.5)]},
+        {"LineItems": [line(Quantity=-1)]},
+        {"LineItems": [line(ProductId=None)]},
+        {"id": "twice"},
+    ],
+)
+def test_what_is_no_order_is_unreadable_and_the_message_repeats_nothing(change: dict[str, Any]) -> None:
+    with pytest.raises(UnreadableAnswer) as caught:
+        wire.read_order(ORDER | change)
+    assert "ten" not in str(caught.value).split()
+
+
+@pytest.mark.parametrize("body", BOMBS)
+def test_a_hostile_answer_is_unreadable_and_nothing_else(body: bytes) -> None:
+    with pytest.raises(UnreadableAnswer):
+        read_answer(body)
+
+
+@given(JSON_VALUES)
+@settings(max_examples=150, deadline=None)
+def test_arbitrary_json_never_raises_anything_undocumented(raw: Any) -> None:
+    for read in (
+        wire.read_order,
+        wire.read_page,
+        wire.read_balance,
+        wire.digest_of,
+        lambda raw: wire.read_token(raw, NOW),
+    ):
+        try:
+            read(raw)
+        except UnreadableAnswer:
+            continue
+    with contextlib.suppress(InvalidSubmission):
+        wire.read_request(raw)
+    items = raw if isinstance(raw, list) else [raw]
+    for catalogue in (wire.read_products, wire.read_methods, wire.read_carriers):
+        catalogue(items)
+    wire.read_conflict(raw)
+    wire.read_funds(raw)
+    wire.read_problems(raw)
+    assert len(masks.masked(raw, 50)) <= 50
+
+
+@given(st.binary(max_size=300) | JSON_VALUES.map(lambda raw: json.dumps(raw).encode()))
+@example(b"\xef\xbb\xbf{}")
+@settings(max_examples=150, deadline=None)
+def test_arbitrary_bytes_never_raise_anything_undocumented(body: bytes) -> None:
+    with contextlib.suppress(UnreadableAnswer):
+        read_answer(body)
+    with contextlib.suppress(CallbackRefused):
+        wire.read_callback(body)
+
+
+def test_an_order_too_deep_for_the_interpreter_is_unreadable() -> None:
+    raw: Any = {}
+    for _ in range(100_000):
+        raw = {"a": raw}
+    with pytest.raises(UnreadableAnswer):
+        wire.read_order(raw)
+    del raw
+
+
+@pytest.mark.parametrize("raw", [{}, [], None, {"Data": {}}, {"Data": "x"}, {"Items": []}])
+def test_a_list_without_its_envelope_is_unreadable(raw: Any) -> None:
+    with pytest.raises(UnreadableAnswer):
+        wire.read_page(raw)
+
+
+def test_a_page_needs_neither_its_number_nor_a_total() -> None:
+    assert wire.read_page({"data": [1]}) == wire.Page([1], None, None, None)
+    full = wire.read_page({"Data": None, "Page": "2", "PageSize": 50, "TotalCount": 70})
+    assert full == wire.Page((), 2, 50, 70)
+
+
+def jwt(**claims: Any) -> str:
+    body = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return f"eyJhbGciOiJub25lIn0.{body}.x"
+
+
+@pytest.mark.parametrize(
+    ("raw", "life"),
+    [
+        ({"Value": jwt(exp=NOW.timestamp() + 900), "ExpiresIn": 60}, timedelta(minutes=15)),
+        ({"Value": "opaque", "ExpiresIn": 3600}, timedelta(hours=1)),
+        ({"value": "opaque", "expiresIn": "60"}, timedelta(minutes=1)),
+        ({"Value": "opaque", "ExpiresIn": 0}, timedelta(minutes=5)),
+        ({"Value": "opaque", "ExpiresIn": -5}, timedelta(minutes=5)),
+        ({"Value": "opaque"}, timedelta(minutes=5)),
+        ({"Value": "opaque", "ExpiresIn": 10**12}, timedelta(days=1)),
+        ({"Value": jwt(exp=1), "ExpiresIn": None}, timedelta(minutes=5)),
+        ({"Value": "a.!!!.c", "ExpiresIn": "soon"}, timedelta(minutes=5)),
+    ],
+)
+def test_a_token_lives_as_long_as_it_says_or_five_minutes(raw: Any, life: timedelta) -> None:
+    assert wire.read_token(raw, NOW).expires_at == NOW + life
+
+
+@pytest.mark.parametrize("value", [None, 5, "", "two words", "line\nbreak", "\u00e9"])
+def test_a_token_that_fits_no_header_is_unreadable(value: Any) -> None:
+    with pytest.raises(UnreadableAnswer):
+        wire.read_token({"Value": value}, NOW)
+
+
+def test_a_token_does_not_show_itself() -> None:
+    assert "opaque" not in repr(wire.read_token({"Value": "opaque"}, NOW))
+
+
+@pytest.mark.parametrize(
+    ("raw", "ids"),
+    [
+        ({"PONumber": "p", "PreviousOrderIds": ["B-1", "B-2", "B-1"]}, ["B-1", "B-2"]),
+        ({"previousOrderIds": "B-1"}, ["B-1"]),
+        ({"OrderId": "B-1"}, ["B-1"]),
+        ({"Id": "B-1"}, ["B-1"]),
+        ({"PreviousOrderIds": []}, []),
+        ({"PreviousOrderIds": [{}]}, []),
+        ("<html>", []),
+        (None, []),
+    ],
+)
+def test_a_conflict_names_its_orders_under_any_of_its_keys(raw: Any, ids: list[str]) -> None:
+    assert wire.read_conflict(raw) == ids
+
+
+def test_the_funds_are_minor_units_or_none() -> None:
+    assert wire.read_funds({"AvailableBalance": "1000.10", "OrderCost": 1200}) == (100010, 120000)
+    assert wire.read_funds({"OrderCost": "?"}) == wire.read_funds([]) == (None, None)
+
+
+def test_problems_are_the_providers_words_with_recipients_masked() -> None:
+    raw = {
+        "Errors": [
+            {"Property": "LineItems[0].Value", "Errors": ["not a denomination", "see https://x.example/SECRET"]},
+            {
+                "Property": "LineItems[0].DigitalDeliveryAddress.Email",
+                "Errors": ["ann@example.com is blocked, 01512345678"],
+            },
+        ]
+    }
+    found = [str(problem) for problem in wire.read_problems(raw)]
+    assert found[0] == "LineItems[0].Value: not a denomination"
+    assert not any("ann@" in text or "SECRET" in text or "0151234" in text for text in found)
+    assert str(wire.read_problems({"errors": {"Value": ["no"]}})[0]) == "Value: no"
+    assert wire.read_problems("<html>") == wire.read_problems({"Errors": 5}) == []
+
+
+def test_the_catalogue_reads_products_and_leaves_out_what_is_none() -> None:
+    raw = {
+        "Id": "CVS",
+        "Name": "CVS",
+        "Type": "digital",
+        "Denominations": ["10", 25.5],
+        "DenominationType": "fixed",
+        "AvailableDeliveryTypes": ["links", "New"],
+        "Cost": {"Fee": 0.35, "DiscountPercentage": "2.50"},
+        "CurrencyCode": "USD",
+        "Meta": {"ShippingConfiguration": {"HasRequiredCardCarriers": True}},
+    }
+    (product,) = wire.read_products([raw, None, {"Name": "no id"}, raw | {"Denominations": ["?"]}])
+    assert product == {
+        "id": "CVS",
+        "name": "CVS",
+        "type": "Digital",
+        "denominations": [1000, 2550],
+        "denomination_type": "Fixed",
+        "delivery_types": ["Links", "New"],
+        "fee_minor": 35,
+        "discount_percent": "2.50",
+        "currency": "USD",
+        "has_required_carriers": True,
+    }
+    assert wire.read_products([{"Id": "BARE"}])[0]["denominations"] == []
+
+
+def test_shipping_methods_carriers_and_the_balance_are_plain_dicts() -> None:
+    method = {"id": "STANDARD", "carrier": None, "description": "Mail", "cost_minor": 150}
+    assert wire.read_methods([{"Id": "STANDARD", "Description": "Mail", "Cost": "1.5"}]) == [method]
+    assert wire.read_carriers([{"id": "DEFAULT"}]) == [{"id": "DEFAULT", "name": "DEFAULT"}]
+    balance = {"available_minor": 1250, "pending_minor": None, "offered": True}
+    assert wire.read_balance({"available": 12.5}) == balance
+
+
+# Callbacks
+
+CALL = {
+    "Action": "FulfillmentComplete",
+    "OrderId": "BLK-000000001",
+    "PONumber": "demo-0001",
+    "Timestamp": "01/02/2026 03:04:05 AM",
+}
+
+
+def called(**changes: Any) -> wire.Callback:
+    return wire.read_callback(json.dumps(CALL | changes).encode())
+
+
+def test_a_callback_tells_its_order_and_time() -> None:
+    call = called()
+    assert (call.action, call.provider_id, call.po_number, call.stated_at) == (
+        "FulfillmentComplete",
+        "BLK-000000001",
+        "demo-0001",
+        NOW,
+    )
+    assert called(Action="FULFILLMENTCOMPLETE").digest == call.digest
+    assert wire.read_callback(json.dumps(recased(CALL, str.lower)).encode()) == call
+
+
+def test_the_callbacks_digest_tells_action_order_and_time_apart() -> None:
+    digests = [called(), called(OrderId="other"), called(Timestamp="01/02/2026 03:04:06 AM")]
+    assert len({call.digest for call in digests}) == 3
+    assert called(OrderId=None).digest != called(OrderId=None, PONumber="demo-0002").digest
+
+
+@pytest.mark.parametrize("changes", [{"Timestamp": None}, {"Timestamp": "soon"}])
+def test_a_callback_may_not_know_its_time(changes: Any) -> None:
+    assert called(**changes).stated_at is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"Action": None}, {"Action": "Deleted"}, {"OrderId": "", "PONumber": None}, {"OrderId": ["x"]}, {"orderid": "x"}],
+)
+def test_a_callback_that_says_something_else_is_refused(changes: Any) -> None:
+    with pytest.raises(CallbackRefused):
+        called(**changes)
+
+
+@pytest.mark.parametrize("body", [*BOMBS, b" " * 100_000 + b"{}"])
+def test_a_hostile_callback_is_refused_and_nothing_else(body: bytes) -> None:
+    with pytest.raises(CallbackRefused):
+        wire.read_callback(body)
+
+
+# Requests
+
+POSTAL = {
+    "ShippingMethodId": "STANDARD",
+    "Name": "Ann",
+    "AddressLine1": "1 Main St",
+    "City": "Springfield",
+    "State": "il",
+    "Zip": "62701",
+    "Country": "us",
+}
+
+
+def asked(kind: str = "Links", *items: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {"Type": kind, "PONumber": "demo-1", "LineItems": list(items) or [item()]} | fields
+
+
+def item(**fields: Any) -> dict[str, Any]:
+    return {"ProductId": "CVS", "Value": 10, "Quantity": 1} | fields
+
+
+def test_a_request_in_any_case_becomes_the_providers_shape() -> None:
+    raw = {
+        "type": "digitaldelivery",
+        "note": " hi ",
+        "lineitems": [
+            {
+                "productid": "CVS",
+                "value": "12.50",
+                "quantity": "2",
+                "externalid": "row-1",
+                "digitaldeliveryaddress": {"EMAIL": "ann@example.com"},
+                "personalization": {
+                    "to": "Ann",
+                    "fromname": "Bob",
+                    "deliverydate": "01/02/2026 03:04:05 AM",
+                    "message": "a\nb",
+                },
+            }
+        ],
+    }
+    request = wire.with_po_number(wire.read_request(raw), "demo-1")
+    assert request.document == {
+        "Type": "DigitalDelivery",
+        "PONumber": "demo-1",
+        "Note": "hi",
+        "LineItems": [
+            {
+                "ProductId": "CVS",
+                "Value": 12.5,
+                "Quantity": 2,
+                "ExternalId": "row-1",
+                "DigitalDeliveryAddress": {"Email": "ann@example.com"},
+                "Personalization": {
+                    "To": "Ann",
+                    "FromName": "Bob",
+                    "Message": "a\nb",
+                    "DeliveryDate": "2026-01-02T03:04:05Z",
+                },
+            }
+        ],
+    }
+    (line,) = request.lines
+    assert (request.po_number, request.type, request.note) == ("demo-1", "DigitalDelivery", "hi")
+    assert (line.number, line.value_minor, line.quantity, line.recipient) == (1, 1250, 2, "ann@example.com")
+
+
+def test_a_request_may_leave_its_po_number_to_the_console() -> None:
+    raw = asked()
+    del raw["PONumber"]
+    request = wire.read_request(raw)
+    assert request.po_number == ""
+    assert "PONumber" not in request.document
+
+
+def test_what_the_provider_echoes_of_a_request_equals_what_was_asked() -> None:
+    request = wire.read_request(asked("PhysicalShipment", item(PhysicalDeliveryAddress=POSTAL, ExternalId="7")))
+    echoed = dict(request.document) | {"Id": "B", "Status": "Pending"}
+    assert wire.read_order(echoed).snapshot.lines == request.lines
+    assert request.document["LineItems"][0]["PhysicalDeliveryAddress"]["State"] == "IL"
+
+
+@pytest.mark.parametrize(
+    ("raw", "where", "hint"),
+    [
+        (None, "", "object"),
+        ([], "", "object"),
+        ({"LineItems": [item()]}, "Type", "fill it in"),
+        (asked("Gift"), "Type", "one of DigitalDelivery"),
+        ({"Type": "Links"}, "LineItems", "fill it in"),
+        (asked(LineItems=[]), "LineItems", "at least one"),
+        (asked(LineItems={"a": 1}), "LineItems", "at least one"),
+        (asked("Links", LineItems=[5]), "LineItems[0]", "object"),
+        (asked(PONumber="x" * 101), "PONumber", "100"),
+        (asked(PONumber="a\nb"), "PONumber", "type it anew"),
+        (asked(Note="x" * 251), "Note", "250"),
+        (asked(Notes="x"), "Notes", "did you mean Note?"),
+        (asked(Zebra="x"), "Zebra", "remove it"),
+        (asked(note="x", Note="y"), "Note", "twice"),
+        (asked(WebhookSettings={"FulfillmentComplete": "https://x.example"}), "WebhookSettings", "this console"),
+        (asked(Personalization={"PhotoUrl": "x" * 151}), "Personalization.PhotoUrl", "150"),
+        (asked("Links", item(ProductId="")), "LineItems[0].ProductId", "fill it in"),
+        (asked("Links", item(), item(Value=0)), "LineItems[1].Value", "above 0"),
+        (asked("Links", item(Value="9.999")), "LineItems[0].Value", "two decimals"),
+        (asked("Links", item(Value=True)), "LineItems[0].Value", "amount"),
+        (asked("Links", item(Value=None)), "LineItems[0].Value", "fill it in"),
+        (asked("Links", item(Quantity=0)), "LineItems[0].Quantity", "whole number"),
+        (asked("Links", item(Quantity=1.5)), "LineItems[0].Quantity", "whole number"),
+        (asked("Links", item(Quantity=10**5000)), "LineItems[0].Quantity", "whole number"),
+        (asked("Links", item(ExternalId="x" * 101)), "LineItems[0].ExternalId", "100"),
+        (asked("Links", item(ExternalId=10**5000)), "LineItems[0].ExternalId", "100"),
+        (asked("DigitalDelivery"), "LineItems[0].DigitalDeliveryAddress", "fill it in"),
+        (
+            asked("DigitalDelivery", item(DigitalDeliveryAddress={"Email": " "})),
+            "LineItems[0].DigitalDeliveryAddress.Email",
+            "Email or Sms",
+        ),
+        (
+            asked("DigitalDelivery", item(DigitalDeliveryAddress={"Email": "ann"})),
+            "LineItems[0].DigitalDeliveryAddress.Email",
+            "name@example.com",
+        ),
+        (
+            asked("DigitalDelivery", item(DigitalDeliveryAddress={"Sms": "1" * 21})),
+            "LineItems[0].DigitalDeliveryAddress.Sms",
+            "20",
+        ),
+        (asked("PhysicalShipment"), "LineItems[0].PhysicalDeliveryAddress", "fill it in"),
+        (
+            asked("PhysicalShipment", item(PhysicalDeliveryAddress=POSTAL | {"Country": "USA"})),
+            "LineItems[0].PhysicalDeliveryAddress.Country",
+            "two letters",
+        ),
+        (
+            asked("PhysicalShipment", item(PhysicalDeliveryAddress=POSTAL | {"Zip": None})),
+            "LineItems[0].PhysicalDeliveryAddress.Zip",
+            "fill it in",
+        ),
+        (
+            asked("Links", item(PhysicalDeliveryAddress=POSTAL)),
+            "LineItems[0].PhysicalDeliveryAddress",
+            "PhysicalShipment",
+        ),
+        (asked("Links", item(Personalization={"To": "A"})), "LineItems[0].Personalization.FromName", "fill it in"),
+        (
+            asked("Links", item(Personalization={"To": "A", "FromName": "B", "Message": "x" * 401})),
+            "LineItems[0].Personalization.Message",
+            "400",
+        ),
+        (
+            asked("Links", item(Personalization={"To": "A", "FromName": "B", "DeliveryDate": "soon"})),
+            "LineItems[0].Personalization.DeliveryDate",
+            "UTC",
+        ),
+        (
+            asked(
+                "PhysicalShipment",
+                item(
+                    PhysicalDeliveryAddress=POSTAL,
+                    Personalization={"To": "A", "FromName": "B", "DeliveryDate": "2026-01-02"},
+                ),
+            ),
+            "LineItems[0].Personalization.DeliveryDate",
+            "digital",
+        ),
+    ],
+)
+def test_a_broken_rule_is_named_with_its_place_and_a_way_out(raw: Any, where: str, hint: str) -> None:
+    found = problems_of(raw)
+    assert list(found) == [where]
+    assert hint in found[where]
+
+
+def test_all_problems_are_told_at_once_below_the_place_given() -> None:
+    raw = asked("DigitalDelivery", item(Value=-1, Quantity="x"), item(ProductId=None), Note="x" * 300)
+    places = set(problems_of(raw, "[4]"))
+    assert places == {
+        "[4].Note",
+        "[4].LineItems[0].Value",
+        "[4].LineItems[0].Quantity",
+        "[4].LineItems[0].DigitalDeliveryAddress",
+        "[4].LineItems[1].ProductId",
+        "[4].LineItems[1].DigitalDeliveryAddress",
+    }
+
+
+def test_a_problem_does_not_repeat_the_recipient() -> None:
+    raw = asked("DigitalDelivery", item(DigitalDeliveryAddress={"Email": "ann example.com"}))
+    assert "ann" not in " ".join(problems_of(raw).values())
+
+
+# Masks
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("john@example.com", "j***@example.com"),
+        ("+15550189", "+1***89"),
+        ("John Smith", "J***"),
+        ("12", "1***"),
+        ("", "***"),
+    ],
+)
+def test_a_recipient_is_masked(text: str, shown: str) -> None:
+    assert masks.mask_recipient(text) == shown
+
+
+def test_masked_json_shows_the_order_and_hides_people_money_and_secrets() -> None:
+    raw = deepcopy(ORDER) | {
+        "Token": "t0ken",
+        "Message": "Bearer eyJhbGciOi.abcdef.ghi for john@example.com at https://x.example/SECRET or +1 555 010 0189",
+        "RecipientEmail": "john@example.com",
+    }
+    raw["LineItems"][0]["PhysicalDeliveryAddress"] = POSTAL | {"Name": "John Smith", "Zip": 62701}
+    raw["LineItems"][0]["Personalization"] = {"To": "John", "Message": "Happy birthday"}
+    text = masks.masked(recased(raw, str.lower), 10_000)
+    for hidden in (
+        "john@",
+        "Smith",
+        "Main St",
+        "62701",
+        "birthday",
+        "TOKEN",
+        "ABC123",
+        "SECRET",
+        "t0ken",
+        "abcdef",
+        "0189",
+    ):
+        assert hidden not in text
+    for told in ("BLK-000000001", "demo-0001", "2026-01-02T03:04:05", "CVS", "STANDARD", "j***@example.com"):
+        assert told in text
+
+
+def test_masked_json_is_cut_and_shows_long_lists_in_part() -> None:
+    assert len(masks.masked([{"a": "x" * 100}] * 50, 4000)) <= 4000
+    assert "30 more" in masks.masked(list(range(50)), 4000)
+    assert masks.masked({"a": 1}, 5) == '{"a"…'

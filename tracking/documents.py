@@ -1,0 +1,202 @@
+"""Foreign JSON as bytes and as values: parsing, digests, and one object's fields as texts, numbers, money and times.
+
+The ground under `wire` and `requisitions`, which know what the fields mean; this knows no order and no request. Refuses
+with UnreadableAnswer, or with ValueError for a single value, and neither holds what came in.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any, Never, TypeVar
+
+from tracking.errors import UnreadableAnswer
+
+_T = TypeVar("_T")
+
+MAX_DEPTH = 64
+_NUMBER = re.compile(r"[+-]?\d{1,18}(\.\d{1,40})?(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
+_LARGEST = Decimal(10) ** 13
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_US_FORMS = ("%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %I:%M %p", "%m/%d/%Y %H:%M:%S")
+
+
+def parse(body: bytes) -> Any:
+    """The JSON in the bytes.
+
+    Raises:
+        UnreadableAnswer: no UTF-8, no JSON, a name twice in one object, NaN or Infinity, or nested deeper than 64.
+    """
+    try:
+        text = body.decode("utf-8-sig")
+        raw = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as exc:
+        raise UnreadableAnswer("the body is not JSON") from exc
+    if text.count("[") + text.count("{") > MAX_DEPTH and _deeper(raw, MAX_DEPTH):
+        raise UnreadableAnswer("the body is nested too deeply")
+    return raw
+
+
+def _refuse_constant(_: str) -> Never:
+    raise ValueError("NaN and Infinity are not JSON")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return found
+
+
+def _deeper(raw: Any, limit: int) -> bool:
+    level = [raw]
+    for _ in range(limit + 1):
+        level = [child for item in level for child in _children(item)]
+        if not level:
+            return False
+    return True
+
+
+def _children(item: Any) -> Iterable[Any]:
+    if isinstance(item, Mapping):
+        return item.values()
+    return item if isinstance(item, list) else ()
+
+
+def digest_of(raw: Any) -> str:
+    """The SHA-256 in hex of the canonical JSON, claim data included: the same for list items and single answers.
+
+    Raises:
+        UnreadableAnswer: a number in it is not finite, or it is nested too deeply.
+    """
+    try:
+        text = json.dumps(raw, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (ValueError, RecursionError) as exc:
+        raise UnreadableAnswer("the body holds what JSON cannot") from exc
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Fields:
+    """One object of an answer, read without regard to the case of its names.
+
+    Its readers take the first of the named fields that is not null, and raise UnreadableAnswer naming the field.
+    """
+
+    def __init__(self, raw: Any, where: str = "") -> None:
+        if not isinstance(raw, Mapping):
+            raise UnreadableAnswer(f"{where or 'the answer'} is not an object")
+        self._where = where
+        self._values = {str(name).casefold(): value for name, value in raw.items()}
+        if len(self._values) != len(raw):
+            raise UnreadableAnswer(f"{where or 'the answer'} holds a name twice in different cases")
+
+    def get(self, *names: str) -> Any:
+        """The first of the named values that is not null."""
+        found = (self._values.get(name) for name in names)
+        return next((value for value in found if value is not None), None)
+
+    def text(self, *names: str, limit: int = 200) -> str | None:
+        """The text, cut to `limit`; None where there is none."""
+        try:
+            return text_of(self.get(*names), limit)
+        except ValueError as exc:
+            raise self._unreadable(names[0], exc) from exc
+
+    def whole(self, *names: str) -> int | None:
+        """The whole number from 0 on; None where there is none."""
+        value = self.get(*names)
+        try:
+            return None if value is None else whole_of(value)
+        except ValueError as exc:
+            raise self._unreadable(names[0], exc) from exc
+
+    def minor(self, *names: str) -> int | None:
+        """The amount of money in minor units; None where there is none."""
+        value = self.get(*names)
+        try:
+            return None if value is None else minor_of(value)
+        except ValueError as exc:
+            raise self._unreadable(names[0], exc) from exc
+
+    def needed(self, value: _T | None, name: str) -> _T:
+        """The value, which must be there."""
+        if value is None:
+            raise self._unreadable(name, ValueError("is missing"))
+        return value
+
+    def _unreadable(self, name: str, exc: ValueError) -> UnreadableAnswer:
+        return UnreadableAnswer(f"{f'{self._where}.' if self._where else ''}{name} {exc}")
+
+
+def written(value: str | int) -> str:
+    """A text without the space around it, or a number as a text."""
+    return value.strip() if isinstance(value, str) else f"{value:#x}" if abs(value) >= 10**30 else str(value)
+
+
+def text_of(value: Any, limit: int) -> str | None:
+    """The text, fit for a database and cut to `limit`; None where it is empty. Raises ValueError for no text."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError("is not a text")  # noqa: TRY004 - a wrong type in foreign JSON is a wrong value
+    return storable(written(value)[:limit]) or None
+
+
+def storable(text: str) -> str:
+    """The text with what no database takes (NUL, lone surrogates) replaced."""
+    return text if text.isprintable() else _UNSTORABLE.sub("\ufffd", text)
+
+
+def decimal_of(value: Any) -> Decimal:
+    """The number, given as one or as a text. Raises ValueError for none, or one beyond ten to the 13."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("is not a number")  # noqa: TRY004 - as above
+    if isinstance(value, int) and not -_LARGEST <= value <= _LARGEST:
+        raise ValueError("is too large")
+    text = str(value).strip()
+    if not _NUMBER.fullmatch(text):
+        raise ValueError("is not a number")
+    number = Decimal(text)
+    if not -_LARGEST <= number <= _LARGEST:
+        raise ValueError("is too large")
+    return number
+
+
+def minor_of(value: Any) -> int:
+    """The amount in minor units, rounded half up. Raises ValueError as `decimal_of`."""
+    return int((decimal_of(value) * 100).quantize(Decimal(1), rounding=ROUND_HALF_UP))
+
+
+def whole_of(value: Any) -> int:
+    """The whole number from 0 on. Raises ValueError for any other."""
+    number = decimal_of(value)
+    if number != number.to_integral_value() or number < 0:
+        raise ValueError("is not a whole number")
+    return int(number)
+
+
+def parse_time(text: Any) -> datetime:
+    """The time in UTC; UTC too where no zone is named. Reads ISO 8601 and the US form with AM and PM.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if not isinstance(text, str) or len(text) > 64:
+        raise ValueError("is not a time")
+    for form in (None, *_US_FORMS):
+        try:
+            stated = datetime.strptime(text.strip(), form) if form else datetime.fromisoformat(text.strip())  # noqa: DTZ007 - the next line gives the zone
+            return stated.replace(tzinfo=UTC) if stated.tzinfo is None else stated.astimezone(UTC)
+        except (ValueError, OverflowError):
+            continue
+    raise ValueError("is not a time")
+
+
+def time_or_none(text: Any) -> datetime | None:
+    """The time as `parse_time` reads it; None where it cannot."""
+    try:
+        return parse_time(text)
+    except ValueError:
+        return None

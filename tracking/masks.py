@@ -1,0 +1,70 @@
+"""What people may see of foreign JSON and text: recipients, claim data, tokens and addresses masked.
+
+Owns the names of what is secret or personal. Knows no order, reads no answer and decides nothing on what it sees.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from tracking.documents import storable
+
+_CLAIMS = frozenset({"claimdata", "claimlink", "claimlinkchallengeanswer", "barcodepath", "barcodechars", "codes"})
+NEVER_KEPT = _CLAIMS | {"webhooksettings", "fulfillmentcomplete"}
+_SECRETS = NEVER_KEPT | {"token", "accesstoken", "authorization", "password", "secret", "key"}
+_ADDRESSES = {"digitaldeliveryaddress", "physicaldeliveryaddress", "personalization"}
+_PEOPLE = _ADDRESSES | {"email", "sms", "fromemail", "name", "recipientname", "recipientemail", "recipientsms"}
+_EMAIL = re.compile(r"[^\s@\"'<>(),;:]{1,150}@[^\s@\"'<>(),;:]{1,150}")
+_ADDRESS = re.compile(r"(https?://)[^\s\"'<>]+", re.IGNORECASE)
+_JWT = re.compile(r"eyJ[\w-]{4,}(\.[\w-]+)*")
+
+
+def mask_recipient(text: str) -> str:
+    """A recipient as people may see it: j***@example.com, +1***89, or a first letter."""
+    text = storable(text.strip())
+    local, at, domain = text.rpartition("@")
+    if at and domain and not re.search(r"\s", text):
+        return f"{local[:1]}***@{domain[:100]}"
+    if re.fullmatch(r"\+?[\d\s().-]{7,}", text):
+        return f"{text[:2]}***{text[-2:]}"
+    return f"{text[:1]}***"
+
+
+def scrub(text: str) -> str:
+    """Free text with e-mail addresses, telephone numbers with a +, links and tokens masked; cut to 500 characters."""
+    text = _ADDRESS.sub(r"\1***", storable(text[:4000]))
+    text = _EMAIL.sub(lambda found: mask_recipient(found.group()), _JWT.sub("***", text))
+    return re.sub(r"\+\d[\d ().-]{5,30}\d", lambda found: mask_recipient(found.group()), text)[:500]
+
+
+def masked(raw: Any, limit: int) -> str:
+    """The JSON as people may see it: recipients, claim data, tokens and webhook addresses masked; cut to `limit`."""
+    text = json.dumps(_masked(raw, depth=0), ensure_ascii=False)
+    return text if len(text) <= limit else f"{text[: max(limit - 1, 0)]}…"
+
+
+def _masked(value: Any, *, depth: int, personal: bool = False) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    if depth > 12:
+        return "…"
+    if isinstance(value, Mapping):
+        return {
+            scrub(str(name))[:100]: _masked_field(str(name), entry, depth, personal) for name, entry in value.items()
+        }
+    if isinstance(value, list | tuple):
+        shown = [_masked(entry, depth=depth + 1, personal=personal) for entry in value[:20]]
+        return shown if len(value) <= 20 else [*shown, f"… and {len(value) - 20} more"]
+    if isinstance(value, str):
+        return mask_recipient(value) if personal else scrub(value)
+    return "***" if personal or abs(value) >= 10**30 else value
+
+
+def _masked_field(name: str, value: Any, depth: int, personal: bool) -> Any:
+    folded = name.casefold()
+    if folded in _SECRETS or (folded == "value" and isinstance(value, str) and len(value) > 20):
+        return None if value is None else "***"
+    # What the catalogue's ids say of an address names nobody.
+    told = folded in {"shippingmethodid", "carrierid", "country", "deliverydate"}
+    return _masked(value, depth=depth + 1, personal=(personal or folded in _PEOPLE) and not told)
