@@ -4,8 +4,9 @@ The log is cut at its newest event when the audit begins, so that a console may 
 compared with all their events, counters with the events before the cut.
 """
 
+import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
@@ -32,7 +33,7 @@ def verify(database: Database, progress: Progress | None = None) -> list[str]:
         database: the store.
         progress: called with (orders done, orders in all).
     """
-    with database.read() as connection:
+    with _snapshot(database) as connection:
         cut = connection.execute(select(func.max(EVENTS.c.id))).scalar() or 0
         stored = _stored_counts(connection)
         total = connection.execute(select(func.count()).select_from(ORDERS)).scalar_one()
@@ -40,7 +41,7 @@ def verify(database: Database, progress: Progress | None = None) -> list[str]:
     recomputed: dict[tuple[str, datetime, str], list[int]] = defaultdict(lambda: [0, 0, 0])
     done, last = 0, 0
     while len(differences) < DIFFERENCES_AT_MOST:
-        with database.read() as connection:
+        with _snapshot(database) as connection:
             rows, events, lines = _chunk(connection, last)
         if not rows:
             break
@@ -50,6 +51,15 @@ def verify(database: Database, progress: Progress | None = None) -> list[str]:
         if progress is not None:
             progress(done, max(done, total))
     return (differences + _compare_counts(stored, recomputed))[:DIFFERENCES_AT_MOST]
+
+
+@contextlib.contextmanager
+def _snapshot(database: Database) -> Iterator[Connection]:
+    """A read in which all statements see the same moment; SQLite gives that in any case."""
+    with database.read() as connection:
+        if database.dialect == "postgresql":
+            connection.execution_options(isolation_level="REPEATABLE READ")
+        yield connection
 
 
 def _stored_counts(connection: Connection) -> Counts:
@@ -106,16 +116,32 @@ def _check_order(
         return [f"{name}: the log has a gap or a tail that is missing ({len(seqs)} of {row['event_count']} events)"]
     if not events:
         return [f"{name}: no event tells where it comes from"]
-    blank = tuple(_blank(line) for line in lines)
-    order: Order | None = None
-    for event_row in events:
-        event = event_of(dict(event_row))
-        before, order = order, replace(begin(event), lines=blank) if order is None else apply(order, event)
-        if event_row["id"] <= cut:
-            _add(recomputed, before, order, event)
-    if order is None:
-        return []
+    if len(lines) != row["line_count"]:
+        return [f"{name}: {len(lines)} of its {row['line_count']} lines are there"]
+    try:
+        order = _folded(events, tuple(_blank(line) for line in lines), cut, recomputed)
+    except (KeyError, TypeError, ValueError) as exc:
+        return [f"{name}: its log cannot be read ({type(exc).__name__}): an event was changed"]
     return [*_compare_facts(name, row, order), *_compare_lines(name, lines, order)]
+
+
+def _folded(
+    events: Sequence[RowMapping],
+    lines: tuple[Line, ...],
+    cut: int,
+    recomputed: dict[tuple[str, datetime, str], list[int]],
+) -> Order:
+    first, *rest = events
+    event = event_of(dict(first))
+    order = replace(begin(event), lines=lines)
+    if first["id"] <= cut:
+        _add(recomputed, None, order, event)
+    for row in rest:
+        event = event_of(dict(row))
+        before, order = order, apply(order, event)
+        if row["id"] <= cut:
+            _add(recomputed, before, order, event)
+    return order
 
 
 def _blank(line: RowMapping) -> Line:
@@ -146,8 +172,9 @@ def _compare_lines(name: str, lines: Sequence[RowMapping], order: Order) -> Iter
         if wrong:
             yield f"{name}: line {line['number']} differs from the log in {', '.join(wrong)}"
     units = sum(line["quantity"] for line in lines)
-    if lines and units != order.units:
-        yield f"{name}: its lines hold {units} units, the order {order.units}"
+    value = sum(line["quantity"] * line["value_minor"] for line in lines)
+    if lines and (units, value) != (order.units, order.value_minor):
+        yield f"{name}: its lines hold {units} units worth {value}, the order {order.units} worth {order.value_minor}"
 
 
 def _compare_counts(stored: Counts, recomputed: Mapping[tuple[str, datetime, str], list[int]]) -> list[str]:

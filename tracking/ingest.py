@@ -265,7 +265,7 @@ def _observe(
         # Equal bytes may be passed over only after a look: an answer to a POST is not believed as a look is.
         if isinstance(observation.seen, Looked):
             beside["digest"] = shown.digest
-        store.annotate_lines(connection, kept.id, _annotations(order.lines, shown.snapshot.lines))
+        store.annotate_lines(connection, kept.id, _annotations(kept.order.lines, shown.snapshot.lines))
     if order.provider_id is not None and kept.order.provider_id is None and order.accepted_at is not None:
         beside["late_at"] = order.accepted_at + late_after(order.type, order.units)
     store.save(connection, kept, after, events, beside)
@@ -301,7 +301,8 @@ def _annotations(known: Sequence[Line], shown: Sequence[Line]) -> list[dict[str,
         note: dict[str, Any] = {}
         if line.provider_line_id is None and now.provider_line_id is not None:
             note["provider_line_id"] = now.provider_line_id
-        if line.claim_digest is None and now.claim_digest is not None:
+        # The first complete claim data is kept; what comes short at first is only a part of it.
+        if now.claim_digest is not None and (line.claim_digest is None or now.claims > line.claims):
             note["claim_digest"] = now.claim_digest
         if note:
             notes.append({"number": line.number, **note})

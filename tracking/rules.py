@@ -4,7 +4,8 @@ A poll, a webhook, the provider's answer and a person all become an `Observation
 to append, none where there is nothing to say. Only a GET makes an order Completed; a finished one is never taken back.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, assert_never
@@ -30,6 +31,7 @@ from tracking.orders import (
 )
 
 HISTORY_AFTER = timedelta(days=1)
+UNTOLD = "unknown"
 
 # What can be seen. An Observation says who saw it and when.
 
@@ -201,7 +203,7 @@ def _first(po_number: str, observation: Observation) -> Event:
         raise TypeError(f"an order cannot begin with {type(seen).__name__}")
     shown = seen.snapshot
     facts = {
-        "type": shown.type or "unknown",
+        "type": shown.type or UNTOLD,
         "source": "elsewhere",
         "units": shown.units,
         "value_minor": shown.value_minor,
@@ -224,9 +226,12 @@ def _first(po_number: str, observation: Observation) -> Event:
 def _attempted(order: Order, seen: Attempted, observation: Observation) -> Event:
     if not can_send(order):
         raise ValueError(f"{order.po_number} is {order.state} and must not be sent")
-    # A retry does not make an unknown outcome any better known, so the state stays until an answer comes.
-    unknown = order.submission == Submission.UNKNOWN
-    changes = {} if unknown else {"state": State.SENDING, "submission": Submission.SENDING}
+    changes: dict[str, Any] = {}
+    if order.submission == Submission.SENDING:
+        # The attempt before was never settled: nobody knows what became of it, and this one does not change that.
+        changes = {"state": State.UNKNOWN, "submission": Submission.UNKNOWN}
+    elif order.submission != Submission.UNKNOWN:
+        changes = {"state": State.SENDING, "submission": Submission.SENDING}
     return _event("sending", observation, changes=changes, detail={"attempt": seen.attempt})
 
 
@@ -249,12 +254,13 @@ def _answered(order: Order, seen: Answered, observation: Observation) -> list[Ev
         "accepted_at": observation.learned_at,
         "provider_status": shown.status,
         "submission": Submission.ACCEPTED,
-        "state": State.ACCEPTED if is_terminal(shown.status) else shown.status,
+        "state": State.ACCEPTED if is_terminal(shown.status) or shown.status in OURS else shown.status,
         # The POST had not left before happened_at, so the order cannot have been complete then. What a 409 leads
         # to may have been complete at any time since it was first sent.
         "last_open_at": None if seen.adopted and is_terminal(shown.status) else observation.happened_at,
         "currency": shown.currency or order.currency,
         "attention": _attention_for(shown.status),
+        "acknowledged_at": None,
     }
     detail = {"provider_id": shown.provider_id, "status": shown.status}
     return [_event("found" if seen.adopted else "accepted", observation, changes=accepted, detail=detail)]
@@ -264,7 +270,7 @@ def mismatch(order: Order, shown: Snapshot) -> str | None:
     """How the provider's order differs from the one we asked for, in words; None when they agree."""
     if shown.po_number is not None and shown.po_number != order.po_number:
         return "another PONumber"
-    if shown.type is not None and shown.type != order.type:
+    if shown.type is not None and order.type not in {shown.type, UNTOLD}:
         return f"type {shown.type} where {order.type} was asked for"
     asked, got = _multiset(order.lines), _multiset(shown.lines)
     return None if asked == got else f"other lines: {len(shown.lines)} there, {len(order.lines)} asked for"
@@ -322,7 +328,7 @@ def _announced(order: Order, seen: Announced, observation: Observation) -> list[
         return [_event("notice confirmed", observation, changes={"notice": Notice.CONFIRMED})]
     if order.state == State.CANCELLED:
         what = "announced as fulfilled, but cancelled"
-        contradicted = {"notice": Notice.CONTRADICTED, "attention": what}
+        contradicted = {"notice": Notice.CONTRADICTED, "attention": what, "acknowledged_at": None}
         return [_event("contradiction", observation, changes=contradicted, detail={"what": what})]
     changes = {"notice": Notice.CLAIMED, "claimed_at": observation.learned_at}
     return [_event("notice claimed", observation, changes=changes)]
@@ -391,10 +397,11 @@ def _found_by_looking(order: Order, seen: Looked, observation: Observation) -> l
     if seen.snapshot is None:
         return []
     found = _answered(order, Answered(seen.snapshot, adopted=True), observation)
+    known = order.attention
     for event in found:
         order = apply(order, event)
     if order.provider_id is None:
-        return [] if order.attention and found[0].changes.get("attention") == order.attention else found
+        return [] if known is not None and order.attention == known else found
     return found + _looked(order, seen, observation)
 
 
@@ -504,14 +511,41 @@ def _line_news(line: Line, now: Line) -> dict[str, Any]:
     return news
 
 
-def pair(known: Sequence[Line], shown: Sequence[Line]) -> Iterable[tuple[Line, Line]]:
-    """Each known line with the shown one: by the provider's line id where it is known, else by position."""
+def pair(known: Sequence[Line], shown: Sequence[Line]) -> Iterator[tuple[Line, Line]]:
+    """Each known line with the shown one: by the provider's line id, then by contents, by position only among equals.
+
+    The provider may show lines in any order, so a position alone would lay one line's fate on another's recipient.
+    """
     by_id = {line.provider_line_id: line for line in shown if line.provider_line_id}
-    by_number = {line.number: line for line in shown}
+    taken = {line.provider_line_id for line in known if line.provider_line_id}
+    alike: dict[tuple[object, ...], deque[Line]] = {}
+    for line in shown:
+        if line.provider_line_id is None or line.provider_line_id not in taken:
+            for key in _likenesses(line):
+                alike.setdefault(key, deque()).append(line)
+    used: set[int] = set()
     for line in known:
-        now = by_id.get(line.provider_line_id) if line.provider_line_id else by_number.get(line.number)
+        now = by_id.get(line.provider_line_id) if line.provider_line_id else _like(line, alike, used)
         if now is not None:
+            used.add(now.number)
             yield line, now
+
+
+def _likenesses(line: Line) -> Iterator[tuple[object, ...]]:
+    """What a line is recognized by, the surest first."""
+    contents = (line.product_id.casefold(), line.value_minor, line.quantity, line.external_id)
+    yield (*contents, line.recipient)
+    yield contents
+
+
+def _like(line: Line, alike: Mapping[tuple[object, ...], deque[Line]], used: set[int]) -> Line | None:
+    for key in _likenesses(line):
+        candidates = alike.get(key, deque())
+        while candidates:
+            candidate = candidates.popleft()
+            if candidate.number not in used:
+                return candidate
+    return None
 
 
 def wants_following(order: Order) -> bool:

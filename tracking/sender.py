@@ -41,6 +41,7 @@ T = TypeVar("T")
 AT_ONCE = 8
 LEASE_BEYOND_TIMEOUT = timedelta(seconds=60)
 STOPPED_FOR = timedelta(seconds=60)
+PAGES_AT_MOST = 200
 NOT_SENT_FOR = timedelta(seconds=1)
 NOT_SENT_AT_MOST = timedelta(seconds=15)
 
@@ -154,7 +155,7 @@ class Sender:
         number = store.record_attempt(connection, order_id)
         now = self._clock()
         ingest.observe(connection, order_id, Observation(Witness.US, now, now, Attempted(number)), self._planner)
-        unknown = kept.order.submission == Submission.UNKNOWN
+        unknown = kept.order.submission in {Submission.SENDING, Submission.UNKNOWN}
         return _Attempt(order_id, kept.order.po_number, number, unknown, dict(row["request"]))
 
     async def _post(self, attempt: _Attempt) -> _Result:
@@ -223,14 +224,26 @@ class Sender:
         return _Result(Answered(answer.shown.snapshot, adopted=True), started_at, answer=answer)
 
     async def _find(self, attempt: _Attempt, started_at: datetime) -> _Result | None:
-        """The order by its PONumber through the list; None when the list has none, a retry when it cannot be asked."""
-        try:
-            page = await self._client.orders(page=1, po_number=attempt.po_number)
-        except ProviderError as exc:
-            return self._unclear(attempt, f"the order could not be looked up: {exc}", started_at)
-        same = [shown for shown in page.shown if shown.snapshot.po_number == attempt.po_number]
-        ids = sorted({shown.snapshot.provider_id for shown in same})
-        return await self._adopt(attempt, tuple(ids), started_at) if ids else None
+        """The order by its PONumber through the list; None when the list has none, a retry when it cannot be asked.
+
+        All pages are read: where the provider matches parts, orders with longer PONumbers stand in between.
+        """
+        ids: set[str] = set()
+        unreadable = 0
+        for number in range(1, PAGES_AT_MOST + 1):
+            try:
+                page = await self._client.orders(page=number, po_number=attempt.po_number)
+            except ProviderError as exc:
+                return self._unclear(attempt, f"the order could not be looked up: {exc}", started_at)
+            unreadable += page.unreadable
+            ids |= {shown.snapshot.provider_id for shown in page.shown if shown.snapshot.po_number == attempt.po_number}
+            if page.last:
+                break
+        if ids:
+            return await self._adopt(attempt, tuple(sorted(ids)), started_at)
+        if unreadable:
+            return self._unclear(attempt, "the list held orders that could not be read", started_at)
+        return None
 
     def _settle(self, connection: Connection, attempt: _Attempt, result: _Result, now: datetime) -> None:
         witness = Witness.ANSWER if isinstance(result.seen, Answered | Declined) else Witness.US

@@ -1,0 +1,167 @@
+"""What once went wrong with money or evidence at stake; each of these failed before it was mended."""
+
+import asyncio
+import contextlib
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from fakes import Clock, FakeProvider, callback, line, order_json, request, shown
+
+from tracking import audit, ingest, wire
+from tracking import store as writes
+from tracking.database import Database
+from tracking.errors import InsufficientFunds, OutcomeUnknown
+from tracking.ingest import Planner
+from tracking.orders import Order
+from tracking.poller import Poller
+from tracking.sender import Sender
+from tracking.tables import EVENTS, LINES
+
+PO = "demo-0001"
+POOR = InsufficientFunds(available=1, cost=2)
+
+
+def sender(store: Database, provider: FakeProvider, planner: Planner, clock: Clock) -> Sender:
+    return Sender(
+        store,
+        provider,
+        planner,
+        address=lambda _: None,
+        owner="here/1/a",
+        lease=timedelta(seconds=30),
+        clock=clock,
+        woken=lambda: None,
+    )
+
+
+def poller(store: Database, provider: FakeProvider, planner: Planner, clock: Clock) -> Poller:
+    lease = timedelta(seconds=30)
+    return Poller(store, provider, planner, owner="here/1/a", lease=lease, discover_every=timedelta(0), clock=clock)
+
+
+def order(store: Database, po_number: str = PO) -> Order:
+    kept = store.write(lambda connection: writes.find(connection, po_number=po_number))
+    assert kept is not None
+    return kept.order
+
+
+def kinds(store: Database) -> list[str]:
+    with store.read() as connection:
+        return list(connection.execute(sa.select(EVENTS.c.kind).order_by(EVENTS.c.id)).scalars())
+
+
+def place(store: Database, now: datetime, po_number: str = PO, quantity: int = 1) -> None:
+    wanted = request(po_number, line(quantity=quantity))
+    store.write(lambda connection: ingest.place(connection, wanted, source="form", actor=None, now=now))
+
+
+def test_an_order_complete_in_its_own_answer_is_confirmed_by_a_look_of_the_same_bytes(
+    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, now: datetime
+) -> None:
+    provider.status_after_placing = "Completed"
+    place(store, now)
+    asyncio.run(sender(store, provider, planner, clock).send_due(now))
+    assert order(store).state == "Accepted"
+    asyncio.run(poller(store, provider, planner, clock).poll_once(clock.pass_by(seconds=1)))
+    assert order(store).state == "Completed"
+
+
+def test_a_refusal_after_an_attempt_that_was_cut_off_is_looked_up_before_it_is_believed(
+    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, now: datetime
+) -> None:
+    place(store, now)
+    provider.losing.append(RuntimeError("killed after placing"))
+    sending = sender(store, provider, planner, clock)
+    with contextlib.suppress(RuntimeError):
+        asyncio.run(sending.send_due(now))
+    assert order(store).state == "Sending"
+    provider.will("place", POOR)
+    asyncio.run(sending.send_due(clock.pass_by(seconds=1000)))
+    assert order(store).state == "Pending"
+
+
+def test_an_order_is_looked_up_on_every_page_of_what_the_provider_finds(
+    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, now: datetime
+) -> None:
+    place(store, now, "w-1")
+    yesterday = now - timedelta(days=1)
+    provider.show(*[order_json(f"X{number}", f"w-1{number}", created_at=yesterday) for number in range(60)])
+    provider.losing.append(OutcomeUnknown("no answer in time"))
+    sending = sender(store, provider, planner, clock)
+    asyncio.run(sending.send_due(now))
+    assert order(store, "w-1").state == "Outcome unknown"
+    provider.will("place", POOR)
+    asyncio.run(sending.send_due(clock.pass_by(seconds=1000)))
+    assert order(store, "w-1").state == "Pending"
+
+
+def test_a_word_of_ours_in_the_providers_answer_does_not_become_our_state(
+    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, now: datetime
+) -> None:
+    provider.status_after_placing = "Refused"
+    place(store, now)
+    asyncio.run(sender(store, provider, planner, clock).send_due(now))
+    assert order(store).state == "Accepted"
+
+
+def test_claim_data_that_comes_in_parts_is_no_claim_data_that_changed(
+    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, now: datetime
+) -> None:
+    place(store, now, quantity=2)
+    asyncio.run(sender(store, provider, planner, clock).send_due(now))
+    looking = poller(store, provider, planner, clock)
+    full = order_json("BLK-1", PO, "Completed", line(quantity=2), claims=2)
+    for raw in (order_json("BLK-1", PO, "Completed", line(quantity=2), claims=1), full, {**full, "Extra": 1}):
+        provider.show(raw)
+        asyncio.run(looking.poll_once(clock.pass_by(seconds=1000)))
+    assert order(store).state == "Completed"
+    assert "claims changed" not in kinds(store)
+
+
+def test_lines_shown_in_another_order_keep_their_own_fate(store: Database, planner: Planner, now: datetime) -> None:
+    wanted = request(PO, line(ExternalId="a"), line(ExternalId="b"))
+    store.write(lambda connection: ingest.place(connection, wanted, source="form", actor=None, now=now))
+    raw = order_json("BLK-1", PO, "Pending", line(ExternalId="b"), line(ExternalId="a"))
+    raw["LineItems"][0]["Status"] = "Cancelled"
+    store.write(lambda connection: ingest.discover(connection, wire.read_order(raw), now, now, planner))
+    assert {one.external_id: one.status for one in order(store).lines} == {"a": "Pending", "b": "Cancelled"}
+
+
+def test_a_new_contradiction_is_shown_although_an_older_one_was_acknowledged(
+    store: Database, planner: Planner, now: datetime
+) -> None:
+    store.write(lambda connection: ingest.discover(connection, shown(status="Cancelled"), now, now, planner))
+    store.write(lambda connection: ingest.note(connection, 1, text="seen", actor="ada", now=now, acknowledges=True))
+    store.write(lambda connection: ingest.announce(connection, callback(), 1, now, planner))
+    assert (order(store).attention or "").startswith("announced")
+    assert order(store).acknowledged_at is None
+
+
+def test_an_order_first_shown_without_a_type_still_completes(store: Database, planner: Planner, now: datetime) -> None:
+    for seen in (shown(kind=None), shown(status="Completed")):
+        store.write(lambda connection, seen=seen: ingest.discover(connection, seen, now, now, planner))  # type: ignore[misc]  # bound early
+    assert order(store).state == "Completed"
+
+
+def test_another_order_under_our_po_number_is_written_down_once_when_looks_show_it(
+    store: Database, planner: Planner, now: datetime
+) -> None:
+    place(store, now)
+    other = wire.read_order(order_json("BLK-9", PO, "Pending", line("AMAZON", 99)))
+    for _ in range(2):
+        store.write(lambda connection: ingest.discover(connection, other, now, now, planner))
+    assert kinds(store) == ["requested", "mismatch"]
+
+
+def test_a_value_a_line_and_an_event_changed_by_hand_are_all_told(
+    store: Database, planner: Planner, now: datetime
+) -> None:
+    store.write(lambda connection: ingest.discover(connection, shown(status="Completed"), now, now, planner))
+    assert audit.verify(store) == []
+    for harm in (
+        sa.update(LINES).values(value_minor=5),
+        sa.update(EVENTS).where(EVENTS.c.seq == 1).values(changes={}),
+        sa.delete(LINES),
+    ):
+        store.write(lambda connection, harm=harm: connection.execute(harm))  # type: ignore[misc]  # bound early
+        assert audit.verify(store) != []
