@@ -39,6 +39,7 @@ from tracking.errors import (
 MAX_ANSWER = 32 * 1024 * 1024
 MAX_ERROR_BODY = 256 * 1024
 MAX_EXCHANGE_TEXT = 4000
+READ_IN_A_THREAD = 256 * 1024
 
 _logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -286,8 +287,9 @@ class Calls:
         if not 200 <= status < 300:
             raise self._refusal(call, status, _json_or_none(body), secret=secret)
         try:
-            raw = wire.parse(body)
-            result = read(raw)
+            # A bulk order takes half a second to read; in a thread the receiver's answers do not wait for it.
+            whole = len(body) > READ_IN_A_THREAD
+            raw, result = await asyncio.to_thread(_read, body, read) if whole else _read(body, read)
         except UnreadableAnswer as exc:
             raise UnreadableAnswer(str(exc), status=status) from exc
         if not secret and call.reply is None:
@@ -367,6 +369,11 @@ async def _body(response: httpx.Response) -> bytes:
     if len(received) > limit and fine:
         raise UnreadableAnswer("the answer is too large", status=response.status_code)
     return bytes(received[:limit])
+
+
+def _read(body: bytes, read: Callable[[Any], _T]) -> tuple[Any, _T]:
+    raw = wire.parse(body)
+    return raw, read(raw)
 
 
 def _json_or_none(body: bytes) -> Any:
