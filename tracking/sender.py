@@ -101,11 +101,12 @@ class Sender:
         self._woken = woken
         self._held_until: datetime | None = None
         self._holds = 0
+        self._probing = False
 
     async def send_due(self, now: datetime) -> int:
         """Sends what is due, AT_ONCE at the most; returns how many rows were taken.
 
-        None while the provider refuses the account or cannot be reached: one order's trouble is then everybody's.
+        None at all while the provider refuses the account or cannot be reached: what stops one order stops all.
         """
         if self._held_until is not None and now < self._held_until <= now + STOPPED_FOR:
             return 0
@@ -140,7 +141,10 @@ class Sender:
         attempt = await self._write(lambda connection: self._record_attempt(connection, row))
         if attempt is None:
             return
+        held_until = self._held_until
         result = await self._post(attempt)
+        if self._held_until == held_until:
+            self._holds, self._probing = 0, False
         finished_at = self._clock()
         await self._write(lambda connection: self._settle(connection, attempt, result, finished_at))
         self._woken()
@@ -165,7 +169,6 @@ class Sender:
         started_at = self._clock()
         try:
             answer = await self._client.place(document)
-            self._holds = 0
         except DuplicateOrder as exc:
             return await self._adopt(attempt, exc.ids, started_at)
         except (RequestRejected, InsufficientFunds) as exc:
@@ -182,18 +185,23 @@ class Sender:
             case NotSent():
                 self._holds += 1
                 wait = min(NOT_SENT_FOR * self._holds, NOT_SENT_AT_MOST)
-                self._held_until = self._clock() + wait
+                self._hold(wait)
                 return _Result(Unsent(str(error)), started_at, wait)
             case Throttled() if error.status == 429:
                 return _Result(Unsent(str(error)), started_at, error.retry_after)
             case CredentialsRefused() | AccessDisabled() | NotFound():
                 log.error("sending stopped status=%s", error.status)
-                self._held_until = self._clock() + STOPPED_FOR
+                self._hold(STOPPED_FOR)
                 return _Result(Unsent(str(error)), started_at, STOPPED_FOR)
             case Throttled():
                 return _Result(Unclear(str(error)), started_at, error.retry_after)
             case OutcomeUnknown() | UnreadableAnswer() | ProviderError():
                 return self._unclear(attempt, str(error), started_at)
+
+    def _hold(self, wait: timedelta) -> None:
+        """Nothing is sent for so long, and then one order alone tries whether the trouble is over."""
+        self._held_until = self._clock() + wait
+        self._probing = True
 
     def _unclear(self, attempt: _Attempt, reason: str, started_at: datetime) -> _Result:
         return _Result(Unclear(reason), started_at, next_attempt(attempt.number, self._planner.rng))

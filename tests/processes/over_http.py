@@ -25,8 +25,8 @@ SPEED = 20.0
 FINAL = frozenset({"Completed", "Cancelled"})
 # What else an order may be at the provider when nothing more will happen to it.
 NEVER_FINISHED: Mapping[str, frozenset[str]] = {"endless-pending": frozenset({"Pending"})}
-# The provider takes nothing, or says "come back in ten years" (which counts as an hour): waiting is all there is to do.
-STANDSTILL = frozenset({"access-disabled", "rate-limited-absurd"})
+# The provider takes nothing: to keep what was submitted, and to say so, is all there is to do.
+STANDSTILL = frozenset({"access-disabled"})
 STANDSTILL_SECONDS = 3.0
 # Three calls a second are allowed there; who asks more often spends the time waiting.
 SLOW_RATE = 2.5

@@ -8,7 +8,7 @@ from processes.over_http import FINAL, disagreements, documents, events, rows, s
 
 SEED = 1
 ORDERS = 200
-FILES = 5
+FILES = 4
 SETTLES_WITHIN = 90
 
 
@@ -70,7 +70,7 @@ def test_no_order_is_lost_or_placed_twice_whenever_the_console_is_killed(childre
 
 
 def test_a_file_whose_submission_was_killed_can_be_handed_in_again(children: Nursery, sandbox: Child) -> None:
-    count = 300
+    count = 200
     line = {"ProductId": "CVS", "Value": 10, "Quantity": 1}
     made = [{"Type": "Links", "PONumber": f"K-{number:03d}", "LineItems": [line]} for number in range(count)]
     file = write_orders(children.folder / "orders.json", made)

@@ -15,15 +15,11 @@ ORDERS, ELSEWHERE = 40, 10
         "slow-answers",
         "webhook-duplicate",
         "early-401",
-        "access-disabled",
     ],
 )
 def test_console_and_provider_agree_at_the_end(scenario: str, tmp_path: Path) -> None:
     figures = drive(tmp_path, scenario, orders=ORDERS, elsewhere=ELSEWHERE)
     assert figures.problems == []
-    if scenario == "access-disabled":
-        assert figures.states == {"Queued": ORDERS}
-        return
     assert figures.states == {"Completed": ORDERS + ELSEWHERE}
     assert figures.confirmed == ORDERS, "a webhook that came over HTTP is confirmed by a look"
     assert figures.webhooks >= ORDERS

@@ -5,9 +5,11 @@ from typing import Any
 
 import httpx
 import pytest
-from processes.children import ROOT, Child, Nursery, free_port, get, provider_settings, until, write_orders
+from processes.children import ROOT, TRACKING, Child, Nursery, free_port, get, provider_settings, until, write_orders
 from processes.over_http import documents
 from prometheus_client.parser import text_string_to_metric_families
+
+from tracking import callbacks
 
 LOOPS = {"webhooks", "poller", "sender"}
 
@@ -94,3 +96,37 @@ def test_two_workers_on_one_store_place_every_order_once(children: Nursery, sand
     submitted = children.tracking("submit", str(file), "--wait", "40", "--json")
     assert submitted.ends() == 0, submitted.said[-2000:]
     assert sorted(order["posts"] for order in json.loads(httpx.get(f"{sandbox.url}/sandbox/truth").text)) == [1] * 40
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        "streamlit run dashboard.py",
+        pytest.param(
+            "uvicorn dashboard:app",
+            marks=pytest.mark.xfail(strict=True, reason="uvicorn's access log holds the whole address"),
+        ),
+    ],
+)
+def test_no_log_of_a_console_holds_the_address_of_a_webhook(way: str, children: Nursery, tmp_path: Path) -> None:
+    console = started(children, way, tmp_path)
+    secret = "canary" + "A" * 37
+    httpx.post(f"{console.url}/webhooks/fulfillment/{secret}", json={"PONumber": "T-00001"}, trust_env=False)
+    console.stop()
+    assert secret not in console.said
+
+
+def test_no_log_of_a_worker_holds_a_secret_a_recipient_or_a_claim(children: Nursery, sandbox: Child) -> None:
+    port, secret = free_port(), "canary-of-a-webhook-secret"
+    own = {"PUBLIC_URL": f"http://127.0.0.1:{port}", "WEBHOOK_SECRET": secret}
+    command = [*TRACKING, "--verbose", "worker", "--port", str(port)]
+    worker = children.serve(command, port, provider_settings(sandbox.url) | own).ready()
+    made = documents(4)
+    file = write_orders(children.folder / "orders.json", made)
+    assert children.tracking("submit", str(file), "--wait", "30").ends() == 0
+    until("a webhook", lambda: "callback outcome=accepted" in worker.said, within=20)
+    worker.stop()
+    assert "started roles=" in worker.said, "it logs at all"
+    told = [secret, "Bearer ", "eyJ", "person1@example.com", "Ada Example", "claim"]
+    told += [callbacks.token(document["PONumber"], secret) for document in made]
+    assert [word for word in told if word in worker.said] == []

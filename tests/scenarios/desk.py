@@ -108,6 +108,7 @@ class Desk:
                 api_access_token=SecretStr("sandbox"),
                 database_url=url,
                 public_url="http://console.internal",
+                webhook_secret=SecretStr("made up for the scenarios"),
                 api_max_rate=50,
                 api_timeout=10,
                 discover_every=30,
