@@ -26,17 +26,16 @@ def open_order(key: str, po_numbers: pd.Series) -> None:
             st.switch_page("timeline.py", query_params={"order": po_number})
 
 
-def shown(frame: pd.DataFrame, key: str, times: list[str], alt: str) -> None:
+def shown(frame: pd.DataFrame, key: str, alt: str) -> None:
     """A table whose rows open their order, with its pages."""
     if frame.empty:
         st.caption("Nothing here.")
     else:
-        config = shared.times(frame, times)
         st.dataframe(
             frame,
             key=f"{key}_table",
             hide_index=True,
-            column_config={"po_number": "PONumber", **config},
+            column_config=shared.columns(frame),
             placeholder="",
             on_select="rerun",
             selection_mode="single-cell",
@@ -76,7 +75,7 @@ def callbacks() -> None:
         offset=offset("callbacks_page"),
     )
     known = ["received_at", "outcome", "po_number", "repeats", "reason", "provider_id", "action", "stated_at", "size"]
-    shown(frame[known], "callbacks", ["received_at", "stated_at"], "Callbacks, newest first")
+    shown(frame[known], "callbacks", "Callbacks, newest first")
     counted = reports.fact(shared.database(), "refusals")
     if counted:
         st.caption(f"{counted[1].get('counted', 0):,} refused calls in all; the newest are kept.")
@@ -95,7 +94,7 @@ def calls() -> None:
     if len(frame):
         middle = frame["milliseconds"].median()
         st.caption(f"Half of these {len(frame)} calls took at the most {middle:.0f} ms.")
-    shown(frame, "calls", ["at"], "Calls of the provider's API, newest first")
+    shown(frame, "calls", "Calls of the provider's API, newest first")
     pages("calls_page", len(frame))
 
 
@@ -112,7 +111,7 @@ def log() -> None:
     begin = offset("log_page")
     found = reports.events(shared.database(), after, SIZE, kinds=kinds, offset=begin)
     frame = pd.DataFrame(found, columns=["learned_at", "po_number", "text", "witness", "kind", "actor", "at"])
-    shown(frame, "log", ["learned_at", "at"], "Events, newest first")
+    shown(frame, "log", "Events, newest first")
     pages("log_page", len(frame))
 
 
@@ -123,8 +122,14 @@ def files() -> None:
         st.caption("No file has been handed in.")
         return
     frame = frame.assign(digest=frame["digest"].str[:10])
-    config = shared.times(frame, ["created_at"])
-    st.dataframe(frame, key="files_table", hide_index=True, column_config=config, alt="Files handed in, newest first")
+    st.dataframe(
+        frame,
+        key="files_table",
+        hide_index=True,
+        column_config=shared.columns(frame),
+        placeholder="",
+        alt="Files handed in, newest first",
+    )
 
 
 SECTIONS = {"callbacks": callbacks, "calls": calls, "events": log, "files": files}

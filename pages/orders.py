@@ -127,7 +127,7 @@ def table(page: reports.Page) -> None:
     shown["currency"] = rows["currency"]
     shown["placed"] = rows["created_at"]
     shown["mark"] = [marks(row) for row in rows.itertuples()]
-    shown["completed"] = rows["completed_by"]
+    shown["completed_by"] = rows["completion"]
     shown["provider_id"] = rows["provider_id"]
     shown["source"] = rows["source"]
     event = st.dataframe(
@@ -139,14 +139,14 @@ def table(page: reports.Page) -> None:
         on_select="rerun",
         selection_mode="single-cell",
         alt="Orders that match the filter",
-        column_config={
-            "po_number": st.column_config.TextColumn("PONumber", pinned=True),
-            "provider_id": st.column_config.TextColumn("Provider id"),
-            **{name: name.capitalize() for name in ("state", "type", "currency", "mark", "source")},
-            "units": st.column_config.NumberColumn("Cards"),
-            "units_fulfilled": st.column_config.NumberColumn("Fulfilled"),
+        column_config=shared.columns(shown)
+        | {
+            "units": "Cards",
+            "units_fulfilled": "Fulfilled",
             "value": st.column_config.NumberColumn("Value", format="%.2f"),
-            **shared.times(shown, ["placed", "completed"]),
+            "completed_by": st.column_config.Column(
+                "Completed by", help="When a look showed it, or between which two looks it became so."
+            ),
         },
     )
     if event.selection.cells:

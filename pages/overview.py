@@ -24,11 +24,13 @@ def figures() -> None:
     with shared.told():
         seen = shared.overview()
     st.subheader(seen.verdict)
-    if seen.empty:
-        empty()
-    counts(seen)
+    # A container keeps what stands below at its place, so that a refresh builds nothing anew.
+    with st.container():
+        if seen.empty:
+            empty()
+        counts(seen)
     st.caption("Signs of life: how old each one is")
-    with st.grid("auto", min_column_width=150, gap="small"):
+    with st.grid(len(COUNTS), min_column_width=150, gap="small"):
         for sign in seen.signs:
             mark = ":red[:material/warning:] " if sign.worrying else ""
             st.markdown(f"**{sign.name}**  \n{mark}{shared.escape(sign.text)}", help=absolute(sign))
@@ -36,9 +38,10 @@ def figures() -> None:
         st.markdown("**Latest changes**")
         with st.container(key="changes", gap="xsmall"):
             for po_number, told in seen.changes:
-                with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+                order, change = st.columns([2, 7], gap="xsmall", vertical_alignment="center")
+                with order:
                     shared.order_link(po_number)
-                    st.text(f"{shared.ago(told.learned_at)}: {told.text}")
+                change.text(f"{shared.ago(told.learned_at)}: {told.text}")
 
 
 def absolute(sign: reports.Sign) -> str | None:
@@ -92,10 +95,11 @@ def by_state(stock: pd.DataFrame, span: str) -> None:
     st.caption(f"Placed in the last {span}: {said or 'no orders'}. Times are UTC.")
     if sums.empty:
         return
-    st.plotly_chart(charts.lifecycle(stock), key="lifecycle", config=PLAIN, alt="Orders by hour, stacked by state")
+    shared.chart(charts.lifecycle(stock), "lifecycle", "Orders by hour, stacked by state")
     with st.expander("As a table", key="lifecycle_table"):
         wide = stock.pivot_table(index="hour", columns="state", values="orders", aggfunc="sum", sort=False)
-        st.dataframe(wide.sort_index(ascending=False), alt="Orders by hour and state")
+        wide = wide.sort_index(ascending=False).reset_index()
+        st.dataframe(wide, hide_index=True, column_config=shared.columns(wide), alt="Orders by hour and state")
 
 
 def at_risk(seen: reports.Overview) -> None:
@@ -105,10 +109,11 @@ def at_risk(seen: reports.Overview) -> None:
     oldest = f", the oldest {reports.duration(seen.oldest)} old" if seen.oldest else ""
     st.caption(f"{total} in {seen.open:,} open orders{oldest}. Ages go by the hour an order was placed in.")
     if seen.open:
-        st.plotly_chart(charts.bands(seen.bands), key="bands", config=PLAIN, alt="Value of open orders by age")
+        shared.chart(charts.bands(seen.bands), "bands", "Value of open orders by age")
         table = seen.bands.assign(value=seen.bands["value_minor"] / 100).drop(columns="value_minor")
         with st.expander("As a table", key="bands_table"):
-            st.dataframe(table, hide_index=True, alt="Value of open orders by age")
+            config = shared.columns(table) | {"value": st.column_config.NumberColumn("Value", format="%.2f")}
+            st.dataframe(table, hide_index=True, column_config=config, alt="Value of open orders by age")
 
 
 def how_long(took: reports.Completions) -> None:
@@ -122,12 +127,16 @@ def how_long(took: reports.Completions) -> None:
         f"Half of {newest}{took.orders:,} orders took at the most {reports.duration(took.p50)}, 95 of 100 at the most "
         f"{reports.duration(took.p95)}. Counted are orders seen open before; those found finished are not."
     )
-    st.plotly_chart(charts.completions(took.rows), key="completions", config=PLAIN, alt="Time to completion by hour")
+    shared.chart(charts.completions(took.rows), "completions", "Time to completion by hour")
     with st.expander("As a table", key="completions_table"):
-        st.dataframe(took.rows.iloc[::-1], hide_index=True, alt="Seconds to completion by hour")
+        newest_first = took.rows.iloc[::-1]
+        seconds = {
+            name: st.column_config.NumberColumn(f"{words}, s", format="%.1f")
+            for name, words in (("p50", "Half within"), ("p95", "95 of 100 within"))
+        }
+        config = shared.columns(newest_first) | seconds
+        st.dataframe(newest_first, hide_index=True, column_config=config, alt="Seconds to completion by hour")
 
-
-PLAIN = {"displayModeBar": False}
 
 figures()
 history()

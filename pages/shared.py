@@ -40,6 +40,12 @@ LOOKS: dict[str, tuple[str, str]] = {
     State.COMPLETED: (":material/check_circle:", "green"),
     State.CANCELLED: (":material/cancel:", "violet"),
 }
+HEADERS = {
+    "at": "Happened", "external_id": "External id", "kind": "What", "learned_at": "Learned",
+    "po_number": "PONumber", "product_id": "Product", "provider_id": "Provider's id", "seq": "Number",
+    "stated_at": "Stated by the caller", "text": "In words", "witness": "Learned from",
+}  # fmt: skip
+TIMES = frozenset({"at", "placed"})
 UNKNOWN_WORD = (":material/question_mark:", "orange")
 
 
@@ -138,15 +144,25 @@ def badge(state: str) -> None:
     st.badge(escape(state), icon=icon, color=color)  # type: ignore[arg-type]  # LOOKS holds only its colours
 
 
-def times(frame: pd.DataFrame, names: list[str]) -> dict[str, Any]:
-    """Column settings that show these columns as times in UTC."""
-    return {
-        name: st.column_config.DatetimeColumn(
-            name.replace("_", " ").capitalize(), format="YYYY-MM-DD HH:mm:ss", timezone="UTC"
-        )
-        for name in names
-        if name in frame
-    }
+def columns(frame: pd.DataFrame) -> dict[str, Any]:
+    """Column settings: headers in plain words, times in UTC."""
+    return {name: _column(name, HEADERS.get(name, _plain(name)), frame[name]) for name in map(str, frame.columns)}
+
+
+def _plain(name: str) -> str:
+    return name.removesuffix("_at").replace("_", " ").capitalize()
+
+
+def _column(name: str, header: str, values: pd.Series) -> Any:
+    if name.endswith("_at") or name in TIMES or pd.api.types.is_datetime64_any_dtype(values):
+        return st.column_config.DatetimeColumn(header, format="YYYY-MM-DD HH:mm:ss", timezone="UTC")
+    return st.column_config.Column(header, pinned=name == "po_number")
+
+
+def chart(figure: Any, key: str, alt: str) -> None:
+    """A plotly chart. Streamlit builds it anew whenever its data change; its place keeps its height meanwhile."""
+    with st.container(height=figure.layout.height + 16, border=False):
+        st.plotly_chart(figure, key=key, config={"displayModeBar": False}, alt=alt)
 
 
 def order_link(po_number: str, *, label: str = "", icon: str | None = None) -> None:

@@ -2,21 +2,16 @@
 
 import io
 import json
-import random
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
+import drafts
 import shared
 from tracking import reports, submissions
 from tracking.orders import OrderType
 
-SCENARIOS = (
-    "", "slow", "instant", "never", "cancelled", "duplicate-webhook", "lost-webhook", "late-webhook", "early-webhook",
-    "timeout", "timeout-before", "disconnect", "insufficient-funds", "unknown-status", "late-claims", "regress",
-    "approval",
-)  # fmt: skip
 TYPE_NAMES = {
     "DigitalDelivery": "By e-mail or text message",
     "Links": "Claim links",
@@ -27,58 +22,6 @@ POSTAL = {
     "Name": 150, "AddressLine1": 100, "AddressLine2": 100, "AddressLine3": 100, "City": 100, "State": 2, "Zip": 50,
     "Country": 2,
 }  # fmt: skip
-TEMPLATES = {
-    "DigitalDelivery": {"Email": "someone@example.com"},
-    "Links": {},
-    "PhysicalShipment": {
-        "ShippingMethodId": "STANDARD", "Name": "A. Person", "AddressLine1": "1 Main Street", "City": "Boston",
-        "State": "MA", "Zip": "02101", "Country": "US",
-    },
-}  # fmt: skip
-
-
-# The draft: its PONumber is made once and survives leaving and reopening the page.
-
-
-def draft() -> dict[str, Any]:
-    """What has been entered so far."""
-    if "draft" not in st.session_state:
-        number = submissions.new_po_number(shared.now(), random.SystemRandom())
-        st.session_state["draft"] = {"po_number": number, "lines": [], "reviewing": False}
-    kept: dict[str, Any] = st.session_state["draft"]
-    return kept
-
-
-def put_away() -> None:
-    """Ends the draft; the next one gets a PONumber of its own."""
-    del st.session_state["draft"]
-
-
-def filled(values: dict[str, Any]) -> dict[str, Any]:
-    """The values without what was left empty."""
-    return {name: value for name, value in values.items() if value not in (None, "", {})}
-
-
-def document(kept: dict[str, Any]) -> dict[str, Any]:
-    """The draft in the provider's shape."""
-    note = " ".join(part for part in (st.session_state.get("order_note") or "", scenario_mark()) if part)
-    look = filled({"PhotoUrl": st.session_state.get("photo_url"), "GreetingUrl": st.session_state.get("greeting_url")})
-    return filled(
-        {
-            "Type": st.session_state.get("order_type"),
-            "PONumber": kept["po_number"],
-            "Note": note,
-            "Personalization": look,
-            "LineItems": kept["lines"],
-        }
-    )
-
-
-def scenario_mark() -> str:
-    """The word by which the sandbox knows how to behave; only the sandbox reads it."""
-    picked = st.session_state.get("scenario") if shared.settings().embedded_sandbox else ""
-    return f"[{picked}]" if picked else ""
-
 
 # One order
 
@@ -90,7 +33,7 @@ def one_order() -> None:
         st.info("The provider's catalogue has not been read yet. Try again in a moment.", icon=":material/hourglass:")
         st.button("Try again", key="retry_catalogue")
         return
-    kept = draft()
+    kept = drafts.draft()
     with st.container(horizontal=True, vertical_alignment="center"):
         st.text("PONumber of this order")
         st.code(kept["po_number"], language=None, width="content")
@@ -103,7 +46,8 @@ def one_order() -> None:
         default=kinds[0],
         required=True,
         format_func=lambda word: TYPE_NAMES[word],
-        disabled=bool(kept["lines"]),
+        # The button of the first line is drawn further down; what it does counts from here on.
+        disabled=bool(kept["lines"] or st.session_state.get("add_line")),
         persist_state="session",
         help="All lines of an order are of one type.",
     )
@@ -139,9 +83,8 @@ def line_form(catalogue: submissions.Catalogue, kind: str, kept: dict[str, Any])
         with st.expander("Reference and personalization", key="more_of_line"):
             line |= personal(kind)
         if st.button("Add line", key="add_line", icon=":material/add:"):
-            kept["lines"].append(filled(line))
+            kept["lines"].append(drafts.filled(line))
             kept["reviewing"] = False
-            st.rerun()
 
 
 def denomination(product: submissions.Product) -> float:
@@ -162,7 +105,7 @@ def addressed(catalogue: submissions.Catalogue, kind: str) -> dict[str, Any]:
         left, right = st.columns(2)
         email = left.text_input("E-mail", key="email", max_chars=150, help="An e-mail address or a telephone number.")
         sms = right.text_input("Telephone for a text message", key="sms", max_chars=20)
-        return {"DigitalDeliveryAddress": filled({"Email": email, "Sms": sms})}
+        return {"DigitalDeliveryAddress": drafts.filled({"Email": email, "Sms": sms})}
     if kind != OrderType.PHYSICAL:
         return {}
     address: dict[str, Any] = {}
@@ -183,7 +126,7 @@ def addressed(catalogue: submissions.Catalogue, kind: str) -> dict[str, Any]:
         for name, length in POSTAL.items():
             usual = "US" if name == "Country" else ""
             address[name] = st.text_input(name, usual, key=f"address_{name}", max_chars=length)
-    return {"PhysicalDeliveryAddress": filled(address)}
+    return {"PhysicalDeliveryAddress": drafts.filled(address)}
 
 
 def describe(method: Any) -> str:
@@ -207,7 +150,7 @@ def personal(kind: str) -> dict[str, Any]:
     text = {"To": to, "FromName": sender, "FromEmail": address, "Message": message}
     if when is not None:
         text["DeliveryDate"] = when.strftime("%Y-%m-%dT%H:%M:%SZ")
-    return {"ExternalId": reference, "Personalization": filled(text)}
+    return {"ExternalId": reference, "Personalization": drafts.filled(text)}
 
 
 def listed(kept: dict[str, Any]) -> None:
@@ -216,11 +159,10 @@ def listed(kept: dict[str, Any]) -> None:
         {"line": number, "product": line["ProductId"], "value": line["Value"], "quantity": line["Quantity"]}
         for number, line in enumerate(kept["lines"], start=1)
     ]
-    st.dataframe(pd.DataFrame(rows), key="draft_lines", hide_index=True, alt="Lines of this order")
-    if st.button("Take the last line away", key="remove_line", icon=":material/delete:"):
-        kept["lines"].pop()
-        kept["reviewing"] = False
-        st.rerun()
+    frame = pd.DataFrame(rows)
+    config = shared.columns(frame) | {"value": st.column_config.NumberColumn("Value", format="%.2f")}
+    st.dataframe(frame, key="draft_lines", hide_index=True, column_config=config, alt="Lines of this order")
+    st.button("Take the last line away", key="remove_line", icon=":material/delete:", on_click=drafts.shorten)
 
 
 def rest_of_order() -> None:
@@ -229,7 +171,7 @@ def rest_of_order() -> None:
     if shared.settings().embedded_sandbox:
         st.selectbox(
             "Sandbox scenario",
-            SCENARIOS,
+            drafts.SCENARIOS,
             key="scenario",
             format_func=lambda word: word or "as usual",
             persist_state="session",
@@ -246,18 +188,18 @@ def review(catalogue: submissions.Catalogue, kept: dict[str, Any]) -> None:
         kept["reviewing"] = True
     if not kept["reviewing"]:
         return
-    body = document(kept)
+    body = drafts.document(kept)
     checked = submissions.read_json(json.dumps(body).encode(), "form", catalogue=catalogue)
     with st.container(border=True, key="reviewed"):
         st.markdown("**Review**")
-        totals(catalogue, checked)
         if checked.problems:
             problems(checked)
             return
+        totals(catalogue, checked)
         with st.expander("The request as JSON and as curl", key="request"):
             text = json.dumps(body, indent=2, ensure_ascii=False)
             st.code(text, language="json")
-            st.code(curl(text), language="bash")
+            st.code(drafts.curl(text), language="bash")
         name = shared.actor()
         if st.button("Send order", key="send", type="primary", icon=":material/send:"):
             send(checked, kept, name)
@@ -285,17 +227,6 @@ def balance(currency: str | None) -> str:
     return "not offered" if available is None else reports.money(available, currency)
 
 
-def curl(text: str) -> str:
-    """The same request for a terminal, with placeholders for what is secret."""
-    quoted = text.replace("'", "'\\''")
-    return (
-        'curl -X POST "$BASE_URL/v1/Orders" \\\n'
-        '  -H "Authorization: Bearer $TOKEN" \\\n'
-        '  -H "Content-Type: application/json" \\\n'
-        f"  -d '{quoted}'"
-    )
-
-
 def send(checked: submissions.Checked, kept: dict[str, Any], name: str) -> None:
     """Commits the order; the sender does the rest."""
     [receipt] = submissions.submit(shared.database(), checked.requests, source="form", actor=name, now=shared.now())
@@ -303,7 +234,7 @@ def send(checked: submissions.Checked, kept: dict[str, Any], name: str) -> None:
         st.error(shared.escape(receipt.message), title="Not sent")
         return
     st.session_state["sent"] = kept["po_number"]
-    put_away()
+    drafts.put_away()
     st.rerun()
 
 
@@ -311,18 +242,12 @@ def problems(checked: submissions.Checked) -> None:
     """What is wrong, row by row."""
     rows = [{"where": problem.where or "the file", "what": problem.message} for problem in checked.problems]
     st.error(f"{reports.count(len(rows), 'problem')}. Nothing can be sent before they are mended.", title="Not ready")
-    st.dataframe(pd.DataFrame(rows), key="problems", hide_index=True, alt="What is wrong, by place")
+    frame = pd.DataFrame(rows)
+    config = shared.columns(frame)
+    st.dataframe(frame, key="problems", hide_index=True, column_config=config, alt="What is wrong, by place")
 
 
 # A file
-
-
-def template() -> str:
-    """An example of each type, with all columns."""
-    rows = [
-        {"Type": kind, "ProductId": "AMAZON", "Value": 10, "Quantity": 1, **more} for kind, more in TEMPLATES.items()
-    ]
-    return pd.DataFrame(rows, columns=list(submissions.COLUMNS)).to_csv(index=False)
 
 
 def file() -> None:
@@ -332,7 +257,7 @@ def file() -> None:
         f"orders of at most {shared.settings().order_lines:,} lines. The same file twice never orders twice."
     )
     st.download_button(
-        "Download a template", template, "orders-template.csv", "text/csv", key="template", on_click="ignore",
+        "Download a template", drafts.template, "orders-template.csv", "text/csv", key="template", on_click="ignore",
         icon=":material/download:",
     )  # fmt: skip
     given = st.file_uploader("CSV file", type=["csv"], key="csv", max_upload_size=20)
@@ -412,9 +337,10 @@ def outcome_file(database: Any, checked: submissions.Checked) -> bytes:
 
 
 st.title("Submit")
-if sent := st.session_state.get("sent"):
-    st.success("It is committed and will be sent, whatever happens to this window.", title="The order is queued")
-    shared.order_link(sent, label="Watch its timeline", icon=":material/timeline:")
+with st.container():
+    if sent := st.session_state.get("sent"):
+        st.success("It is committed and will be sent, whatever happens to this window.", title="The order is queued")
+        shared.order_link(sent, label="Watch its timeline", icon=":material/timeline:")
 how = st.segmented_control(
     "How", ["One order", "CSV file"], key="how", default="One order", required=True, persist_state="session"
 )

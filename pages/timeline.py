@@ -11,7 +11,6 @@ from tracking.orders import State, is_terminal
 STORY_ROWS = 60
 EVENTS_PER_PAGE = 100
 WITNESSES = {"us": "we", "answer": "answer", "poll": "poll", "webhook": "webhook", "person": "person"}
-PLAIN = {"displayModeBar": False}
 
 
 def header(view: reports.OrderView) -> None:
@@ -28,8 +27,10 @@ def header(view: reports.OrderView) -> None:
             st.code(order.provider_id, language=None, width="content")
     with st.container(key="verdict"):
         st.markdown(f"**{shared.escape(view.verdict)}**")
-    for piece in view.evidence:
-        st.caption(shared.escape(piece))
+    # A container keeps what stands below at its place, so that a refresh builds nothing anew.
+    with st.container(key="evidence", gap="xsmall"):
+        for piece in view.evidence:
+            st.caption(shared.escape(piece))
     with st.grid("auto", min_column_width=160, gap="small"):
         for name, text in view.statuses.items():
             with st.container(gap=None):
@@ -55,7 +56,7 @@ def chart(view: reports.OrderView, rows: list[reports.Told]) -> None:
         completed_by=order.completed_by,
         now=max(now, order.created_at),
     )
-    st.plotly_chart(figure, key="timeline_chart", config=PLAIN, alt="The order's events in lanes by witness")
+    shared.chart(figure, "timeline_chart", "The order's events in lanes by witness")
 
 
 def told_row(row: reports.Told) -> str:
@@ -78,7 +79,8 @@ def head(order_id: int, drawn: tuple[int, str]) -> None:
         view = reports.order_view(shared.database(), order_id, shared.now())
     if (view.order.units_fulfilled, view.order.state) != drawn:
         st.rerun()
-    header(view)
+    with st.container(key="head"):
+        header(view)
 
 
 @st.fragment(run_every="2s", key="live")
@@ -144,8 +146,14 @@ def all_events(view: reports.OrderView) -> None:
     rows, _ = reports.everything(shared.database(), view.id, page, EVENTS_PER_PAGE)
     names = ["seq", "learned_at", "at", "witness", "kind", "text"]
     frame = pd.DataFrame([[getattr(row, name) for name in names] for row in rows], columns=names)
-    config = shared.times(frame, ["learned_at", "at"])
-    st.dataframe(frame, key="everything", hide_index=True, column_config=config, alt="Every event of the order")
+    st.dataframe(
+        frame,
+        key="everything",
+        hide_index=True,
+        column_config=shared.columns(frame),
+        placeholder="",
+        alt="Every event of the order",
+    )
 
 
 def lines(view: reports.OrderView) -> None:
@@ -160,7 +168,14 @@ def lines(view: reports.OrderView) -> None:
     pages = max(1, -(-view.line_count // reports.LINES_PER_PAGE))
     page = st.pagination(pages, key="lines_page") if pages > 1 else 1
     frame = reports.lines_page(shared.database(), view.id, page)
-    st.dataframe(frame, key="lines", hide_index=True, placeholder="", alt="Lines of the order; recipients are masked")
+    st.dataframe(
+        frame,
+        key="lines",
+        hide_index=True,
+        column_config=shared.columns(frame),
+        placeholder="",
+        alt="Lines of the order; recipients are masked",
+    )
 
 
 def calls(view: reports.OrderView) -> None:
@@ -233,10 +248,11 @@ if order_id is None:
 with shared.told():
     view = reports.order_view(shared.database(), order_id, shared.now())
     around(view)
-    if view.order.attention and not view.order.acknowledged_at:
-        st.error(shared.escape(view.order.attention), title="Needs a person", icon=":material/person_alert:")
-    if view.order.state == State.UNKNOWN:
-        st.info("The one safe action is to send it again under the same PONumber.", icon=":material/info:")
+    with st.container():
+        if view.order.attention and not view.order.acknowledged_at:
+            st.error(shared.escape(view.order.attention), title="Needs a person", icon=":material/person_alert:")
+        if view.order.state == State.UNKNOWN:
+            st.info("The one safe action is to send it again under the same PONumber.", icon=":material/info:")
     head(order_id, (view.order.units_fulfilled, view.order.state))
     actions(view)
     st.segmented_control("Events", ["Story", "Everything"], key="zoom", default="Story", required=True)

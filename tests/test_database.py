@@ -2,7 +2,7 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -179,6 +179,89 @@ def test_a_process_has_one_database_for_an_address(sqlite_url: str) -> None:
     opened.close()
 
 
+def test_threads_that_open_an_address_at_once_get_the_same_database(sqlite_url: str) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        opened = list(threads.map(database.connect, [sqlite_url] * 8))
+    assert len({id(one) for one in opened}) == 1
+    opened[0].close()
+
+
+def test_opening_one_address_again_forgets_no_other(tmp_path: Path) -> None:
+    urls = [f"sqlite:///{tmp_path}/{name}.db" for name in "ab"]
+    first, second = map(database.connect, urls)
+    first.close()
+    again = database.connect(urls[0])
+    assert again is not first
+    assert database.connect(urls[1]) is second
+    for opened in (again, second):
+        opened.close()
+
+
+@contextlib.contextmanager
+def locked(store: Database, moment: str, *, after: int) -> Iterator[list[int]]:
+    """After so many times, every begin or commit of the writer finds the store locked; counts them."""
+    counted: list[int] = []
+
+    def busy(_: Connection) -> None:
+        counted.append(1)
+        if len(counted) > after:
+            raise sa.exc.OperationalError("x", None, sqlite3.OperationalError("database is locked"))
+
+    sa.event.listen(store._engine, moment, busy)
+    try:
+        yield counted
+    finally:
+        sa.event.remove(store._engine, moment, busy)
+
+
+@pytest.mark.parametrize(("moment", "before"), [("begin", 0), ("commit", 1)])
+def test_a_store_that_does_not_begin_or_commit_fails_the_whole_group_at_once(
+    store: Database, now: datetime, moment: str, before: int
+) -> None:
+    with contextlib.ExitStack() as stack:
+        with held(store):
+            counted = stack.enter_context(locked(store, moment, after=before))
+            futures = [store.submit(remember(f"fact {number}", now)) for number in range(100)]
+        for future in futures:
+            with pytest.raises(StoreBusy, match="locked by another process"):
+                future.result(10)
+    assert len(counted) == before + 1
+    assert remembered(store) == set()
+    store.write(remember("after", now))
+    assert remembered(store) == {"after"}
+
+
+def test_a_store_that_is_locked_while_a_group_goes_one_by_one_fails_the_rest_at_once(
+    store: Database, now: datetime
+) -> None:
+    broken = fail(sa.exc.IntegrityError("x", None, Exception("y")))
+    with contextlib.ExitStack() as stack:
+        with held(store):
+            counted = stack.enter_context(locked(store, "begin", after=1))
+            jobs = (remember("a", now), broken, remember("b", now))
+            futures: list[Future[Any]] = [store.submit(job) for job in jobs]
+        for future in futures:
+            with pytest.raises(StoreBusy):
+                future.result(10)
+    assert len(counted) == 2
+
+
+def test_a_connection_that_died_is_tried_again_with_the_whole_group(store: Database, now: datetime) -> None:
+    failures = [1]
+
+    def die(_connection: Any) -> None:
+        if failures:
+            failures.pop()
+            raise sa.exc.DBAPIError("x", None, Exception("gone"), connection_invalidated=True)
+
+    sa.event.listen(store._engine, "begin", die)
+    try:
+        store.write(remember("a", now))
+    finally:
+        sa.event.remove(store._engine, "begin", die)
+    assert remembered(store) == {"a"}
+
+
 # SQLite
 
 
@@ -243,7 +326,7 @@ def test_a_full_disk_is_busy_and_nothing_of_the_job_is_kept(sqlite_url: str, now
     opened = database.connect(sqlite_url)
     pages = opened.write(lambda connection: connection.exec_driver_sql("PRAGMA page_count").scalar_one())
     opened.write(lambda connection: connection.exec_driver_sql(f"PRAGMA max_page_count={pages + 1}"))
-    with pytest.raises(StoreBusy):
+    with pytest.raises(StoreBusy, match="disk is full"):
         opened.write(lambda connection: writes.set_fact(connection, "big", {"text": "x" * 100_000}, now))
     opened.write(remember("small", now))
     assert remembered(opened) == {"small"}

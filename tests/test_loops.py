@@ -12,9 +12,9 @@ from tracking import ingest, loops
 from tracking import store as writes
 from tracking.calls import Exchange
 from tracking.database import Database
-from tracking.errors import OutcomeUnknown, StoreBusy
+from tracking.errors import OutcomeUnknown, StoreBusy, StoreError
 from tracking.ingest import Planner
-from tracking.loops import Housekeeping, Journal, PollLoop, Pulse, SendLoop, forever
+from tracking.loops import PATIENCE, Housekeeping, Journal, PollLoop, Pulse, SendLoop, forever
 from tracking.poller import Poller
 from tracking.sender import Sender
 from tracking.tables import EXCHANGES, ORDERS, OUTBOX
@@ -60,7 +60,9 @@ def beat_of(store: Database, name: str) -> Any:
     return store.write(lambda connection: writes.fact(connection, f"beat:{name}"))
 
 
-def poll_loop(store: Database, provider: FakeProvider, planner: Planner, clock: Clock) -> PollLoop:
+def poll_loop(
+    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, patience: timedelta = PATIENCE
+) -> PollLoop:
     poller = Poller(
         store,
         provider,
@@ -70,10 +72,12 @@ def poll_loop(store: Database, provider: FakeProvider, planner: Planner, clock: 
         discover_every=timedelta(seconds=30),
         clock=clock,
     )
-    return PollLoop(poller, Pulse(store, clock), clock)
+    return PollLoop(poller, Pulse(store, clock), clock, patience)
 
 
-def send_loop(store: Database, provider: FakeProvider, planner: Planner, clock: Clock) -> SendLoop:
+def send_loop(
+    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, patience: timedelta = PATIENCE
+) -> SendLoop:
     sender = Sender(
         store,
         provider,
@@ -84,7 +88,7 @@ def send_loop(store: Database, provider: FakeProvider, planner: Planner, clock: 
         clock=clock,
         woken=lambda: None,
     )
-    return SendLoop(sender, Pulse(store, clock), clock)
+    return SendLoop(sender, Pulse(store, clock), clock, patience)
 
 
 # For ever
@@ -157,6 +161,42 @@ def test_a_journal_that_cannot_be_written_does_not_grow_for_ever(
     asyncio.run(journal.flush())
     with store.read() as connection:
         assert list(connection.execute(sa.select(EXCHANGES.c.path)).scalars()) == ["/2", "/3", "/4"]
+
+
+def test_calls_that_a_busy_store_did_not_take_are_written_later_and_the_oldest_give_way(
+    store: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loops, "JOURNAL_LENGTH", 3)
+    journal = Journal(store)
+
+    def busy(_connection: Any) -> None:
+        journal.record(call_of("/meanwhile", clock))
+        raise StoreBusy("locked")
+
+    for number in range(3):
+        journal.record(call_of(f"/{number}", clock))
+    sa.event.listen(store._engine, "begin", busy)
+    try:
+        with pytest.raises(StoreBusy):
+            asyncio.run(journal.flush())
+    finally:
+        sa.event.remove(store._engine, "begin", busy)
+    asyncio.run(journal.flush())
+    with store.read() as connection:
+        paths = list(connection.execute(sa.select(EXCHANGES.c.path).order_by(EXCHANGES.c.id)).scalars())
+    assert paths == ["/1", "/2", "/meanwhile"]
+
+
+def test_a_call_that_can_never_be_written_does_not_keep_out_the_next(store: Database, clock: Clock) -> None:
+    journal = Journal(store)
+    impossible: Any = None
+    journal.record(Exchange(clock.now, impossible, "/impossible", 200, 1, "ok"))
+    with pytest.raises(StoreError):
+        asyncio.run(journal.flush())
+    journal.record(call_of("/next", clock))
+    asyncio.run(journal.flush())
+    with store.read() as connection:
+        assert list(connection.execute(sa.select(EXCHANGES.c.path)).scalars()) == ["/next"]
 
 
 # Beats
@@ -233,6 +273,119 @@ def test_the_send_loop_settles_what_was_left_behind_before_it_sends(
     assert len(provider.kept) == 2
     with store.read() as connection:
         assert set(connection.execute(sa.select(OUTBOX.c.done)).scalars()) == {True}
+
+
+class Stuck:
+    """A call that begins and is answered only when told."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.answered = asyncio.Event()
+
+    async def __call__(self, *_args: Any, **_more: Any) -> Any:
+        self.begun += 1
+        await self.answered.wait()
+        raise OutcomeUnknown("no answer in time")
+
+
+def test_a_post_that_takes_long_does_not_stop_the_senders_beats(
+    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write(lambda connection: ingest.place(connection, request(), source="form", actor=None, now=clock.now))
+    loop, slow = send_loop(store, provider, planner, clock), Stuck()
+    monkeypatch.setattr(provider, "place", slow)
+
+    async def run() -> None:
+        running = asyncio.create_task(loop.run())
+        await until(lambda: slow.begun == 1)
+        later = clock.pass_by(seconds=20)
+        await until(lambda: loop._pulse.beats["sender"] == later)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+def test_a_look_and_a_walk_that_take_long_do_not_stop_the_pollers_beats(
+    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write(lambda connection: ingest.discover(connection, shown(), clock.now, clock.now, planner))
+    loop, slow, walk = poll_loop(store, provider, planner, clock), Stuck(), Stuck()
+    monkeypatch.setattr(provider, "order", slow)
+    monkeypatch.setattr(provider, "orders", walk)
+
+    async def run() -> None:
+        running = asyncio.create_task(loop.run())
+        clock.pass_by(seconds=60)
+        await until(lambda: slow.begun + walk.begun >= 2)
+        later = clock.pass_by(seconds=20)
+        await until(lambda: loop._pulse.beats["poller"] == later)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("name", ["sender", "poller"])
+def test_a_loop_whose_work_lasts_longer_than_its_patience_falls_silent(
+    store: Database,
+    provider: FakeProvider,
+    planner: Planner,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    store.write(lambda connection: ingest.place(connection, request(), source="form", actor=None, now=clock.now))
+    found = shown("BLK-2", "found")
+    store.write(lambda connection: ingest.discover(connection, found, clock.now, clock.now, planner))
+    make: Any = send_loop if name == "sender" else poll_loop
+    loop, stuck = make(store, provider, planner, clock, patience=timedelta()), Stuck()
+    for method in ("place", "order", "orders"):
+        monkeypatch.setattr(provider, method, stuck)
+
+    async def run() -> None:
+        running = asyncio.create_task(loop.run())
+        clock.pass_by(seconds=60)
+        await until(lambda: stuck.begun >= 1)
+        later = clock.pass_by(seconds=20)
+        await loop._beat()
+        assert loop._pulse.beats.get(name) != later
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+def test_the_poll_loop_claims_only_what_can_start(
+    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def know(connection: sa.Connection) -> None:
+        for number in range(40):
+            found = shown(f"BLK-{number}", f"po-{number}")
+            ingest.discover(connection, found, clock.now, clock.now, planner)
+        # Without a creation time no list page holds them, so each takes a call of its own.
+        connection.execute(sa.update(ORDERS).values(next_look_at=clock.now, provider_created_at=None))
+
+    store.write(know)
+    loop, stuck = poll_loop(store, provider, planner, clock), Stuck()
+    monkeypatch.setattr(loop._poller, "look", stuck)
+
+    def held() -> int:
+        with store.read() as connection:
+            leased = sa.select(sa.func.count()).where(ORDERS.c.lease_owner.is_not(None))
+            return int(connection.execute(leased).scalar_one())
+
+    async def run() -> None:
+        async with asyncio.TaskGroup() as group:
+            await loop._turn(group)
+            await until(lambda: stuck.begun == loops.IN_FLIGHT)
+            assert held() == loops.IN_FLIGHT
+            await loop._turn(group)
+            assert (stuck.begun, held(), loop.wake.is_set()) == (loops.IN_FLIGHT, loops.IN_FLIGHT, False)
+            stuck.answered.set()
+        assert loop.wake.is_set()
+
+    asyncio.run(run())
 
 
 # Housekeeping

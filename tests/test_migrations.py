@@ -88,9 +88,18 @@ def test_a_server_that_was_not_migrated_is_told_to_a_person(new_postgres_url: Ca
         database.connect(new_postgres_url())
 
 
-def test_processes_that_start_at_once_make_one_store(sqlite_url: str) -> None:
-    code = "import sys; from tracking.database import connect; connect(sys.argv[1]).close()"
+def exits_of_three_at_once(statement: str, url: str) -> list[int]:
+    code = f"import sys; from tracking.database import connect, migrate; {statement}"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
-    started = [subprocess.Popen([sys.executable, "-c", code, sqlite_url], env=environment) for _ in range(3)]
-    assert [process.wait() for process in started] == [0, 0, 0]
+    started = [subprocess.Popen([sys.executable, "-c", code, url], env=environment) for _ in range(3)]
+    return [process.wait() for process in started]
+
+
+def test_processes_that_start_at_once_make_one_store(sqlite_url: str) -> None:
+    assert exits_of_three_at_once("connect(sys.argv[1]).close()", sqlite_url) == [0, 0, 0]
     assert on(sqlite_url, differences) == []
+
+
+def test_processes_that_migrate_at_once_wait_for_each_other(empty_url: str) -> None:
+    assert exits_of_three_at_once("migrate(sys.argv[1])", empty_url) == [0, 0, 0]
+    assert on(empty_url, differences) == []

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -8,8 +9,9 @@ import sqlalchemy as sa
 from fakes import NOW, Clock, FakeProvider, line, order_json
 from sqlalchemy.engine import RowMapping
 
-from tracking import audit, ingest, wire
+from tracking import audit, ingest, poller, wire
 from tracking import store as writes
+from tracking.client import Answer, OrdersPage
 from tracking.database import Database
 from tracking.errors import (
     AccessDisabled,
@@ -265,6 +267,37 @@ def test_what_a_dead_poller_claimed_is_looked_at_when_its_lease_ends(watch: Watc
     assert watch.poll(seconds=1) == 1
 
 
+def test_what_does_not_fit_into_the_works_asked_for_is_given_back(watch: Watch) -> None:
+    timeless = [order_json(f"X-{number}", f"x-{number}") for number in range(3)]
+    for order in timeless:
+        del order["Timestamp"]
+    watch.know(*timeless, *several(4))
+    taken = asyncio.run(watch.poller.claim(watch.clock.now, 2))
+    assert sorted(len(work.rows) for work in taken) == [1, 4]
+    assert sum(row["lease_owner"] is not None for row in watch.rows()) == 5
+    rest = asyncio.run(watch.worker("there/9/b").claim(watch.clock.now))
+    assert sum(len(work.rows) for work in rest) == 2
+
+
+def test_orders_that_a_page_did_not_settle_are_given_back_before_their_lease_ends(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch.know(*several(5))
+    watch.provider.will("orders", UNREADABLE)
+    answer = watch.provider.order
+
+    async def slow(provider_id: str, *, known_digest: str | None = None) -> Answer:
+        watch.clock.pass_by(seconds=25)
+        return await answer(provider_id, known_digest=known_digest)
+
+    monkeypatch.setattr(watch.provider, "order", slow)
+    watch.poll()
+    assert len(watch.provider.called("order")) == 2
+    assert sorted((row["lease_owner"], row["looks"]) for row in watch.rows()) == [*[(None, 1)] * 3, *[(None, 2)] * 2]
+    watch.poll()
+    assert min(row["looks"] for row in watch.rows()) == 2
+
+
 # Discovery
 
 
@@ -337,6 +370,39 @@ def test_an_unreadable_page_is_tried_in_smaller_ones(watch: Watch) -> None:
     watch.discover()
     assert [asked["size"] for asked in watch.provider.called("orders")][:3] == [50, 10, 1]
     assert len(watch.rows()) == 3
+
+
+@pytest.mark.parametrize("unreadable", [True, False])
+def test_a_page_of_nothing_new_or_nothing_readable_does_not_end_the_walk(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch, unreadable: bool
+) -> None:
+    watch.provider.show(*several(110))
+    listed = watch.provider.orders
+
+    async def orders(*, page: int, **asked: Any) -> OrdersPage:
+        shown = await listed(page=1 if page == 2 and not unreadable else page, **asked)
+        return replace(shown, shown=(), unreadable=50) if page == 2 and unreadable else shown
+
+    monkeypatch.setattr(watch.provider, "orders", orders)
+    watch.discover()
+    assert len(watch.provider.called("orders")) == 3
+    assert len(watch.rows()) == 60
+
+
+def test_a_walk_through_pages_without_end_is_cut(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(poller, "PAGES_AT_MOST", 3)
+    watch.provider.show(*several(50))
+    listed = watch.provider.orders
+
+    async def first_page(*, page: int, **asked: Any) -> OrdersPage:
+        return await listed(page=1, **asked)
+
+    monkeypatch.setattr(watch.provider, "orders", first_page)
+    watch.discover()
+    assert (len(watch.provider.called("orders")), len(watch.rows())) == (3, 50)
+    assert "list cut" in caplog.text
 
 
 def test_a_walk_that_breaks_off_keeps_what_it_saw_and_begins_again_at_the_same_place(watch: Watch) -> None:

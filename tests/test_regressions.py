@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 from datetime import datetime, timedelta
 
+import psycopg
+import pytest
 import sqlalchemy as sa
 from fakes import Clock, FakeProvider, callback, line, order_json, request, shown
 
@@ -165,3 +167,17 @@ def test_a_value_a_line_and_an_event_changed_by_hand_are_all_told(
     ):
         store.write(lambda connection, harm=harm: connection.execute(harm))  # type: ignore[misc]  # bound early
         assert audit.verify(store) != []
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("engine", ["postgres"])
+def test_a_claim_on_postgresql_never_takes_more_than_it_asks_for(store: Database, now: datetime) -> None:
+    """With the statistics of a nearly empty table, PostgreSQL ran the limited subquery once for each row."""
+    place(store, now, "only")
+    with psycopg.connect(store.url.replace("+psycopg", ""), autocommit=True) as server:
+        server.execute("VACUUM ANALYZE outbox")
+    for number in range(12):
+        place(store, now, f"po-{number}")
+    lease = timedelta(seconds=9)
+    taken = store.write(lambda connection: writes.claim_outbox(connection, now, owner="a", lease=lease, limit=1))
+    assert len(taken) == 1

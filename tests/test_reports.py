@@ -15,7 +15,7 @@ from tracking import store as stored
 from tracking.database import Database
 from tracking.errors import UnknownOrder
 from tracking.filters import FLAGGED, OPEN, Filters
-from tracking.sentences import clock, collapse, duration, money
+from tracking.sentences import clock, collapse, duration, money, window
 from tracking.tables import ORDERS
 
 
@@ -478,3 +478,31 @@ def test_nothing_collapses_to_nothing() -> None:
 def test_a_line_knows_what_is_masked(history: History, store: Database) -> None:
     number = history.place("FT-1", recipient="+15550001234")
     assert reports.lines_page(store, number)["recipient"].tolist() == ["+1***34"]
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        (None, "before 10:00:00"),
+        (timedelta(seconds=60), "10:00:00"),
+        (timedelta(minutes=61), "08:59 to 10:00"),
+        (timedelta(hours=11), "2026-03-03 23:00 to 2026-03-04 10:00"),
+    ],
+)
+def test_a_window_is_as_wide_as_what_is_not_known(after: timedelta | None, said: str) -> None:
+    assert window(None if after is None else START - after, START, START) == said
+
+
+def test_a_window_of_another_day_says_which() -> None:
+    assert window(START - timedelta(hours=1), START, START + timedelta(days=1)) == "2026-03-04 09:00 to 10:00"
+
+
+def test_the_list_says_no_more_of_a_completion_than_is_known(history: History, store: Database) -> None:
+    busy(history)
+    history.place("GONE-1")
+    history.accept("GONE-1")
+    history.look("GONE-1", "Cancelled")
+    rows = reports.orders_page(store, Filters(), history.at).rows.set_index("po_number")
+    shown = rows["completion"].to_dict()
+    assert (shown["DONE-1"], shown["FOUND-1"]) == ("10:00 to 10:10", "before 10:10:10")
+    assert {shown[name] for name in ("OPEN-1", "REFUSED-1", "GONE-1")} == {""}

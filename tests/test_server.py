@@ -172,6 +172,7 @@ def test_addresses_are_made_with_the_first_secret_of_a_rotation(make: Make) -> N
         (f"{HOST}/4194305/them", True),
         ("elsewhere/4194305/them", False),
     ],
+    ids=["an earlier one with our id", "ourselves", "one that runs", "one that runs no more", "on another host"],
 )
 def test_who_ran_on_this_host_and_runs_no_more_is_gone(owner: str, gone: bool) -> None:
     assert _is_gone(owner, f"{HOST}/{os.getpid()}/us") == gone

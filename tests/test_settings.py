@@ -96,6 +96,56 @@ def test_all_contradictions_are_told_at_once() -> None:
     assert len(told) == 3
 
 
+def test_a_wrong_field_hides_no_contradiction() -> None:
+    told = problems(api_base_url="https://api.example", api_max_rate="abc", poll_floor=10, poll_ceiling=5)
+    assert len(told) == 3
+    assert told[0].startswith("TRACKING_API_MAX_RATE: ")
+    assert "TRACKING_API_BASE_URL needs TRACKING_API_EMAIL" in told[1]
+    assert told[2] == "TRACKING_POLL_FLOOR is above TRACKING_POLL_CEILING"
+
+
+def test_nothing_is_said_of_what_a_wrong_field_may_have_been_meant_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACKING_API_BASE_URL", "api.example")
+    monkeypatch.setenv("TRACKING_WEBHOOK_SECRET", "short")
+    told = problems(
+        api_email="us@example.com",
+        api_access_token=SECRET,
+        poll_floor=-1,
+        poll_ceiling=0.5,
+        database_url="postgresql+psycopg://h/d",
+        public_url="https://console.example",
+    )
+    names = sorted(problem.split(":")[0] for problem in told)
+    assert names == ["TRACKING_API_BASE_URL", "TRACKING_POLL_FLOOR", "TRACKING_WEBHOOK_SECRET"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "needed"),
+    [
+        ({}, True),
+        ({"roles": "webhooks"}, True),
+        ({"roles": "sender,pages"}, True),
+        ({"roles": "pages,poller"}, False),
+        ({"public_url": ""}, False),
+        ({"webhook_secret": SECRET}, False),
+        ({"database_url": "sqlite:///data/tracking.db"}, False),
+    ],
+)
+def test_machines_that_share_a_store_are_told_to_share_a_secret(changed: dict[str, str], needed: bool) -> None:
+    given = {"database_url": "postgresql+psycopg://h/d", "public_url": "https://console.example"} | changed
+    if not needed:
+        assert load(**given).public_url in {None, "https://console.example"}
+        return
+    [told] = problems(**given)
+    assert told.startswith("TRACKING_WEBHOOK_SECRET must be set, the same for every process")
+
+
+@pytest.mark.parametrize("given", ["https://x.example/v1", "https://x.example/v1/"])
+def test_only_the_providers_address_loses_its_version(given: str) -> None:
+    settings = load(public_url=given, api_base_url=given, api_email="us@example.com", api_access_token=SECRET)
+    assert (settings.public_url, settings.api_base_url) == ("https://x.example/v1", "https://x.example")
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -114,6 +164,12 @@ def test_a_wrong_setting_is_told_with_what_to_do_and_without_its_secret(given: d
     told = problems(**given)
     assert any(said in problem for problem in told)
     assert SECRET not in " ".join(told)
+
+
+def test_the_password_of_the_database_is_in_no_repr() -> None:
+    settings = load(database_url=f"postgresql+psycopg://us:{SECRET}@host/name")
+    assert SECRET not in repr(settings) + str(settings)
+    assert SECRET in settings.database_url
 
 
 def test_secrets_are_in_no_repr() -> None:

@@ -292,10 +292,27 @@ def test_refusals_are_bounded(store: Database, now: datetime) -> None:
     store.write(lambda connection: writes.record_callback(connection, callback("kept"), now))
     store.write(flood)
     kept = count(store, CALLBACKS, CALLBACKS.c.outcome == "refused")
-    assert writes.REFUSALS_KEPT <= kept < writes.REFUSALS_KEPT + 50
+    assert kept == writes.REFUSALS_KEPT
     assert count(store, CALLBACKS, CALLBACKS.c.reason == "refusal 1199") == 1
     assert count(store, CALLBACKS, CALLBACKS.c.reason == "refusal 0") == 0
     assert count(store, CALLBACKS, CALLBACKS.c.outcome == "accepted") == 1
+
+
+def test_refusals_are_bounded_whatever_is_stored_between_them(
+    store: Database, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writes, "REFUSALS_KEPT", 10)
+
+    def mixed(connection: Connection) -> None:
+        for number in range(120):
+            writes.record_callback(connection, callback(str(number)), now)
+            writes.record_refusal(connection, {"reason": f"refusal {number}"}, now)
+
+    store.write(lambda connection: writes.record_callback(connection, callback("first"), now))
+    store.write(mixed)
+    assert count(store, CALLBACKS, CALLBACKS.c.outcome == "refused") == 10
+    assert count(store, CALLBACKS, CALLBACKS.c.reason == "refusal 110") == 1
+    assert count(store, CALLBACKS, CALLBACKS.c.outcome == "accepted") == 121
 
 
 # Exchanges and facts

@@ -117,7 +117,8 @@ def test_all_refusals_look_alike_to_the_last_header(door: Door) -> None:
 
 def test_ten_megabytes_are_read_to_their_end_and_refused(door: Door) -> None:
     assert door.post(pieces(10 * 1024 * 1024)) == 404
-    assert "larger than 64 kB" in door.rows()[0]["reason"]
+    [kept] = door.rows()
+    assert ("larger than 64 kB" in kept["reason"], kept["size"]) == (True, 10 * 1024 * 1024)
 
 
 def test_a_flood_beyond_all_measure_is_not_even_read(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +157,8 @@ def test_a_body_that_does_not_arrive_is_given_up(door: Door, monkeypatch: pytest
         await asyncio.Event().wait()
 
     assert door.post(stuck()) == 404
-    assert "took longer" in door.rows()[0]["reason"]
+    [kept] = door.rows()
+    assert ("took longer" in kept["reason"], kept["size"]) == (True, 1)
 
 
 def test_a_proven_call_is_committed_and_then_answered_with_204(door: Door) -> None:
@@ -275,3 +277,25 @@ def test_a_proven_call_that_could_not_be_stored_is_answered_with_503_and_taken_l
     assert door.rows() == []
     assert door.post(callback_body()) == 204
     assert door.woken == 1
+
+
+def test_a_store_that_does_not_read_answers_right_and_wrong_addresses_alike(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy() -> None:
+        raise StoreBusy("locked")
+
+    by_id, unknown, by_number = callback_body(None), callback_body(None, "BLK-404"), callback_body()
+    wrong = WEBHOOK_PATH + "x" * 43
+    with monkeypatch.context() as patch:
+        patch.setattr(door.store, "read", busy)
+        answers = door.call(
+            *[("POST", where, body) for where in (address(), wrong) for body in (by_id, unknown)],
+            ("POST", wrong, by_number),
+        )
+    *alike, named = answers
+    assert {(answer.status_code, tuple(answer.headers.raw), answer.content) for answer in alike} == {
+        (503, tuple(alike[0].headers.raw), b"")
+    }
+    assert named.status_code == 404
+    assert door.post(by_id) == 204

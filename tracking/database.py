@@ -6,16 +6,17 @@ that cannot write.
 """
 
 import contextlib
-import functools
+import itertools
 import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event
@@ -32,6 +33,7 @@ BUSY_MILLISECONDS = 5000
 GROUP = 256
 TRIES = 3
 RETRY_STATES = frozenset({"40001", "40P01"})
+MIGRATION_LOCK = 0x7472_6163_6B69_6E67  # any number, but the same in every version
 
 
 def wal_is_safe(version: tuple[int, int, int]) -> bool:
@@ -50,6 +52,23 @@ def wal_is_safe(version: tuple[int, int, int]) -> bool:
 class _Job:
     work: Callable[[Connection], Any]
     future: Future[Any]
+
+
+_Outcome = tuple[Any, Exception | None]
+
+
+class _Tried(NamedTuple):
+    connection: Connection | None
+    outcomes: list[_Outcome]
+    error: Exception | None
+
+
+class _StatementFailed(Exception):
+    """A job's own statement failed, and took the transaction of its group with it."""
+
+    def __init__(self, cause: SQLAlchemyError) -> None:
+        self.cause = cause
+        super().__init__(str(cause))
 
 
 class Database:
@@ -93,6 +112,11 @@ class Database:
         """`submit`, and wait for it. Never call it on an event loop's thread."""
         return self.submit(job).result()
 
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more work."""
+        return self._closed
+
     def close(self) -> None:
         """Finishes what was submitted and lets go of all connections."""
         with self._lock:
@@ -127,53 +151,64 @@ class Database:
         return jobs
 
     def _commit(self, connection: Connection | None, jobs: list[_Job]) -> Connection | None:
-        """Commits the jobs together; where that fails, one by one, so that a bad one harms no other."""
-        jobs = [job for job in jobs if job.future.set_running_or_notify_cancel()]
-        try:
-            connection = connection or self._engine.connect()
-            outcomes = _transaction(connection, jobs)
-        except Exception as exc:  # noqa: BLE001 - the top of the writer's loop: each caller gets its error
-            _drop(connection)
-            if len(jobs) == 1:
-                return self._alone(jobs[0], exc)
-            connection = None
-            for job in jobs:
-                connection = self._alone(job, None, connection)
-            return connection
-        for job, (result, error) in zip(jobs, outcomes, strict=True):
-            _resolve(job, result, error)
+        """Commits the jobs together; where a statement of theirs fails, one by one, so that a bad one harms no other.
+
+        A store that cannot be reached, does not begin or does not commit concerns them all: each of them hears of it at
+        once, where one by one each would wait for a locked database anew.
+        """
+        groups = deque([[job for job in jobs if job.future.set_running_or_notify_cancel()]])
+        while groups:
+            group = groups.popleft()
+            connection, outcomes, error = self._tried(connection, group)
+            if error is None:
+                for job, (result, failed) in zip(group, outcomes, strict=True):
+                    _resolve(job, result, failed)
+            elif isinstance(error, _StatementFailed) and len(group) > 1:
+                groups.extend([job] for job in group)
+            elif isinstance(error, _StatementFailed):
+                _resolve(group[0], None, _translate(error.cause))
+            else:
+                _fail([*group, *itertools.chain(*groups)], error)
+                groups.clear()
         return connection
 
-    def _alone(self, job: _Job, error: Exception | None, connection: Connection | None = None) -> Connection | None:
-        for _ in range(TRIES):
-            if error is not None and not _worth_another_try(error):
-                break
+    def _tried(self, connection: Connection | None, jobs: list[_Job]) -> _Tried:
+        """One transaction with all the jobs, again where that may help; without a connection where it failed."""
+        for tries_left in reversed(range(TRIES)):
             try:
                 connection = connection or self._engine.connect()
-                [(result, failed)] = _transaction(connection, [job])
-            except Exception as exc:  # noqa: BLE001 - as above
-                error = exc
+                return _Tried(connection, _transaction(connection, jobs), None)
+            except Exception as exc:  # noqa: BLE001 - the top of the writer's loop: each caller gets its error
                 _drop(connection)
                 connection = None
-            else:
-                _resolve(job, result, failed)
-                return connection
-        _resolve(job, None, _translate(error) if isinstance(error, SQLAlchemyError) else error)
-        return connection
+                if not tries_left or not _worth_another_try(exc):
+                    return _Tried(None, [], exc)
+        raise AssertionError("the last try returns")
 
 
-def _transaction(connection: Connection, jobs: list[_Job]) -> list[tuple[Any, Exception | None]]:
-    outcomes: list[tuple[Any, Exception | None]] = []
+def _transaction(connection: Connection, jobs: list[_Job]) -> list[_Outcome]:
+    """What came of each job once all are committed.
+
+    Raises:
+        _StatementFailed: a statement of a job. Any other error is the transaction's own.
+    """
+    outcomes: list[_Outcome] = []
     with connection.begin():
         for job in jobs:
+            savepoint = connection.begin_nested()
             try:
-                with connection.begin_nested():
+                with savepoint:
                     outcomes.append((job.work(connection), None))
-            except SQLAlchemyError:
-                raise
+            except SQLAlchemyError as exc:
+                raise _StatementFailed(exc) from exc
             except Exception as exc:  # noqa: BLE001 - the job's own error goes to its caller alone
                 outcomes.append((None, exc))
     return outcomes
+
+
+def _fail(jobs: Iterable[_Job], error: Exception) -> None:
+    for job in jobs:
+        _resolve(job, None, _translate(error) if isinstance(error, SQLAlchemyError) else error)
 
 
 def _resolve(job: _Job, result: Any, error: Exception | None) -> None:
@@ -193,6 +228,8 @@ def _drop(connection: Connection | None) -> None:
 
 def _worth_another_try(error: Exception) -> bool:
     """A deadlock's victim and a connection that died are tried again; a locked or full store has been waited for."""
+    if isinstance(error, _StatementFailed):
+        error = error.cause
     if not isinstance(error, DBAPIError):
         return False
     return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in RETRY_STATES
@@ -208,14 +245,29 @@ def translated() -> Generator[None]:
 
 
 def _translate(exc: BaseException) -> StoreError:
-    """The driver's error in words that say what to do; never with the statement's values."""
-    said = str(getattr(exc, "orig", exc)).lower()
-    for sign, error in _SIGNS.items():
-        if sign in said:
-            return error[0](error[1])
-    if isinstance(exc, sa.exc.OperationalError):
+    """The driver's error in words that say what to do; never with the statement's values.
+
+    What the error hides is looked through as well: SQLite ends the transaction itself when the disk is full, and then
+    the rollback to a savepoint fails in a way that says nothing of the disk.
+    """
+    for one in _behind(exc):
+        said = str(getattr(one, "orig", one)).lower()
+        for sign, (kind, message) in _SIGNS.items():
+            if sign in said:
+                return kind(message)
+    if isinstance(exc, sa.exc.OperationalError) and not isinstance(exc.orig, sqlite3.Error):
         return StoreBusy("the store does not answer: is the database server running and reachable?")
     return StoreError(f"the store refused a statement ({type(exc).__name__})")
+
+
+def _behind(exc: BaseException | None) -> Iterator[BaseException]:
+    """The error, then those that led to it, nearest first."""
+    seen: set[int] = set()
+    while exc is not None and id(exc) not in seen:
+        seen.add(id(exc))
+        yield exc
+        # SQLAlchemy's cause is the driver's error that it wraps; what went on before is the context of that one.
+        exc = exc.__cause__ or exc.__context__
 
 
 _SIGNS: dict[str, tuple[type[StoreError], str]] = {
@@ -275,24 +327,28 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN")
 
 
-@functools.lru_cache(maxsize=8)
-def _connected(url: str) -> Database:
-    _prepare(url)
-    return Database(url)
+_opened: dict[str, Database] = {}
+_opening = threading.Lock()
 
 
 def connect(url: str) -> Database:
     """The process's one Database for this address; on SQLite made and migrated where that is needed.
 
+    Threads that come together get the same one, as there must be one writer; a closed one is replaced.
+
     Raises:
         StoreUnusable: not a database, from a newer version, or (PostgreSQL) not migrated yet.
         StoreBusy: locked, or the server does not answer.
     """
-    database = _connected(url)
-    if database._closed:  # noqa: SLF001 - the cache must not hand out a closed one
-        _connected.cache_clear()
-        database = _connected(url)
-    return database
+    if (database := _opened.get(url)) is not None and not database.closed:
+        return database
+    with _opening:
+        for address in [address for address, known in _opened.items() if known.closed]:
+            del _opened[address]
+        if url not in _opened:
+            _prepare(url)
+            _opened[url] = Database(url)
+        return _opened[url]
 
 
 def _prepare(url: str) -> None:
@@ -302,7 +358,9 @@ def _prepare(url: str) -> None:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
             raise StoreUnusable(f"the folder {folder} cannot be made ({exc.strerror})") from exc
-        migrate(url)
+        # Only a store that must change needs the write lock, which a busy console may hold for a while.
+        if not Path(url.removeprefix("sqlite:///")).is_file() or revision(url) != HEAD:
+            migrate(url)
         return
     if (found := revision(url)) != HEAD:
         raise StoreUnusable(f"the store is at revision {found or 'none'}, this version needs {HEAD}: run migrate")
@@ -326,7 +384,7 @@ def _revision(connection: Connection) -> str | None:
 
 
 def migrate(url: str) -> str | None:
-    """Brings the store to this version's schema; returns the revision it was at.
+    """Brings the store to this version's schema; returns the revision it was at. Of two at once, one waits.
 
     Raises:
         StoreUnusable: the store is from a newer version, not ours or not a database. It is left as it is.
@@ -335,6 +393,8 @@ def migrate(url: str) -> str | None:
     engine = _engine(url, writes=True)
     try:
         with translated(), engine.begin() as connection:
+            if connection.dialect.name == "postgresql":  # on SQLite, BEGIN IMMEDIATE has made us alone already
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             before = _revision(connection)
             if before != HEAD:
                 _check_origin(connection, before)

@@ -15,7 +15,7 @@ from sqlalchemy.engine import RowMapping
 from tracking.database import Database
 from tracking.errors import Problem
 from tracking.orders import Notice, State, Submission
-from tracking.sentences import amount
+from tracking.sentences import amount, window
 from tracking.stories import order_record
 from tracking.tables import COUNTERS, EVENTS, LINES, ORDERS
 
@@ -40,7 +40,8 @@ EXACT = 200
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _SHOWN = (
     "id", "po_number", "provider_id", "state", "type", "units", "units_fulfilled", "value_minor", "currency", "source",
-    "notice", "created_at", "completed_by", "late_at", "attention", "acknowledged_at", "next_look_at", "line_count",
+    "submission", "notice", "created_at", "last_open_at", "completed_after", "completed_by", "late_at", "attention",
+    "acknowledged_at", "next_look_at", "line_count",
 )  # fmt: skip
 
 
@@ -308,7 +309,10 @@ def ordering(filters: Filters) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of orders. `total` counts all that match; with `more` there are at least so many."""
+    """One page of orders. `total` counts all that match; with `more` there are at least so many.
+
+    `rows` also has the columns late and completion (when it was completed as far as is known, in words).
+    """
 
     rows: pd.DataFrame
     total: int
@@ -333,6 +337,7 @@ def orders_page(database: Database, filters: Filters, now: datetime, *, total: i
         newest = connection.execute(select(sa.func.max(ORDERS.c.id))).scalar() or 0
     frame = pd.DataFrame([dict(row) for row in rows], columns=list(_SHOWN))
     frame["late"] = [_late(row, now) for row in rows]
+    frame["completion"] = [_completion(row, now) for row in rows]
     return Page(frame, total, more=total > COUNTED and bool(wanted), newest_id=newest)
 
 
@@ -342,6 +347,14 @@ def _late(row: RowMapping, now: datetime) -> bool:
         and row["late_at"] < now
         and row["state"] not in {"Completed", "Cancelled", "Refused"}
     )
+
+
+def _completion(row: RowMapping, now: datetime) -> str:
+    """When the order was completed, as far as anybody knows; what was complete when first seen has no look before."""
+    if row["state"] != State.COMPLETED or row["completed_by"] is None:
+        return ""
+    found = row["submission"] == Submission.ELSEWHERE and row["last_open_at"] is None
+    return window(None if found else row["completed_after"], row["completed_by"], now)
 
 
 def _count(connection: Connection, wanted: list[Any]) -> int:

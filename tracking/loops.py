@@ -1,6 +1,12 @@
 """The loops of a worker: poller, sender, housekeeping and the journal of calls. Only `run` reads the clock.
 
 Each loop survives whatever goes wrong in one turn: it says so in the log and goes on. The beats tell that it lives.
+
+Beats come from a task of their own, so that one slow call makes no loop look dead: a POST that is waited for is work.
+They stop when a piece of work (a turn, a look) has lasted longer than the loop's patience, which is more than the
+client lets its calls take: then the loop hangs, and /healthz says so a little later. Beats go through the store, so a
+store that never answers stops them too, and they end with their loop. The walk of discovery may honestly take many
+minutes and holds nothing else up; it is left to the client's limits for each of its calls.
 """
 
 import asyncio
@@ -20,7 +26,7 @@ from tracking import store
 from tracking.calls import Exchange
 from tracking.client import Client
 from tracking.database import Database
-from tracking.errors import ProviderError, StoreError
+from tracking.errors import ProviderError, StoreBusy, StoreError
 from tracking.poller import Poller
 from tracking.sender import Sender
 
@@ -28,9 +34,11 @@ log = logging.getLogger(__name__)
 
 TICK = 0.2
 BEAT_EVERY = timedelta(seconds=2)
+PATIENCE = timedelta(minutes=5)
 JOURNAL_EVERY = 0.5
 JOURNAL_LENGTH = 10_000
 IN_FLIGHT = 16
+CLAIMED_FROM = 8  # free places: what a claim brings beyond them is written twice for nothing
 RECOVER_EVERY = timedelta(seconds=30)
 CATALOGUE_EVERY = timedelta(days=1)
 CATALOGUE_RETRY = timedelta(minutes=1)
@@ -49,10 +57,20 @@ class Journal:
         self._waiting.append(exchange)
 
     async def flush(self) -> None:
-        """Writes what has gathered."""
+        """Writes what has gathered.
+
+        Raises:
+            StoreBusy: it is kept for the next time.
+            StoreError: it can never be written, and is let go lest it keep out all that follows.
+        """
         gathered = [self._waiting.popleft() for _ in range(len(self._waiting))]
-        if gathered:
+        if not gathered:
+            return
+        try:
             await _write(self._database, lambda connection: _record(connection, gathered))
+        except StoreBusy:
+            self._waiting = deque([*gathered, *self._waiting], maxlen=JOURNAL_LENGTH)
+            raise
 
 
 def _record(connection: Connection, exchanges: list[Exchange]) -> None:
@@ -126,40 +144,76 @@ async def _pause(seconds: float, wake: asyncio.Event | None) -> None:
     wake.clear()
 
 
-class PollLoop:
-    """Looks at due orders all the time, IN_FLIGHT calls at once, and at the list when that is due."""
+class _Lasting:
+    """The pieces of work a loop is at, and since when: what tells a slow loop from one that hangs."""
 
-    def __init__(self, poller: Poller, pulse: Pulse, clock: Callable[[], datetime]) -> None:
+    def __init__(self, patience: timedelta) -> None:
+        self._patience = patience.total_seconds()
+        self._since: dict[object, float] = {}
+
+    def begins(self, piece: object) -> None:
+        """From now on; a piece that begins anew has made progress."""
+        self._since[piece] = asyncio.get_running_loop().time()
+
+    def ends(self, piece: object) -> None:
+        """It is no more waited for."""
+        self._since.pop(piece, None)
+
+    def hangs(self) -> bool:
+        """Whether a piece has lasted longer than the patience."""
+        now = asyncio.get_running_loop().time()
+        return any(now - since > self._patience for since in self._since.values())
+
+
+class PollLoop:
+    """Looks at due orders all the time, IN_FLIGHT works at once, and at the list when that is due."""
+
+    def __init__(
+        self, poller: Poller, pulse: Pulse, clock: Callable[[], datetime], patience: timedelta = PATIENCE
+    ) -> None:
         self._poller = poller
         self._pulse = pulse
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
-        self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._lasting = _Lasting(patience)
         self.wake = asyncio.Event()
 
     async def run(self) -> None:
         """Polls until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(forever("poller", lambda: self._turn(group), TICK, self.wake))
+            group.create_task(forever("poller's beat", self._beat, TICK))
             group.create_task(forever("discovery", self._discover, 1.0))
 
+    async def _beat(self) -> None:
+        if not self._lasting.hangs():
+            await self._pulse.beat("poller", {"in_flight": len(self._tasks)})
+
     async def _turn(self, group: asyncio.TaskGroup) -> None:
-        await self._pulse.beat("poller", {"in_flight": len(self._tasks)})
-        if len(self._tasks) >= 2 * IN_FLIGHT:
+        """Takes no more than can start at once: what waited here would outlive its lease and be asked for twice."""
+        self._lasting.begins("turn")
+        free = IN_FLIGHT - len(self._tasks)
+        if free < CLAIMED_FROM:
             return
-        for work in await self._poller.claim(self._clock()):
+        for work in await self._poller.claim(self._clock(), free):
             task = group.create_task(self._look(work))
+            self._lasting.begins(task)
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(self._looked)
+
+    def _looked(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._lasting.ends(task)
+        if len(self._tasks) == IN_FLIGHT - CLAIMED_FROM:  # just now there is room for more
+            self.wake.set()
 
     async def _look(self, work: Any) -> None:
-        async with self._slots:
-            try:
-                await self._poller.look(work)
-            except StoreError as exc:
-                log.warning("a look was not stored: %s", exc)
-            except Exception:  # one order's trouble must not end the loop; its lease brings it back
-                log.exception("look stumbled")
+        try:
+            await self._poller.look(work)
+        except StoreError as exc:
+            log.warning("a look was not stored: %s", exc)
+        except Exception:  # one order's trouble must not end the loop; its lease brings it back
+            log.exception("look stumbled")
 
     async def _discover(self) -> None:
         await self._poller.discover_due(self._clock())
@@ -168,20 +222,29 @@ class PollLoop:
 class SendLoop:
     """Sends what is due, and settles what a worker that died left behind."""
 
-    def __init__(self, sender: Sender, pulse: Pulse, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, sender: Sender, pulse: Pulse, clock: Callable[[], datetime], patience: timedelta = PATIENCE
+    ) -> None:
         self._sender = sender
         self._pulse = pulse
         self._clock = clock
         self._recovered_at: datetime | None = None
+        self._lasting = _Lasting(patience)
         self.wake = asyncio.Event()
 
     async def run(self) -> None:
         """Sends until cancelled."""
-        await forever("sender", self._turn, TICK, self.wake)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(forever("sender", self._turn, TICK, self.wake))
+            group.create_task(forever("sender's beat", self._beat, TICK))
+
+    async def _beat(self) -> None:
+        if not self._lasting.hangs():
+            await self._pulse.beat("sender")
 
     async def _turn(self) -> None:
+        self._lasting.begins("turn")
         now = self._clock()
-        await self._pulse.beat("sender")
         if self._recovered_at is None or not timedelta() <= now - self._recovered_at < RECOVER_EVERY:
             await self._sender.recover(now)
             self._recovered_at = now

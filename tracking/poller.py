@@ -50,9 +50,13 @@ PAGES_AT_MOST = 2000
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """Due orders to ask for with one call: one by its id, or several by a list page over their creation times."""
+    """Due orders to ask for with one call: one by its id, or several by a list page over their creation times.
+
+    They are ours until `ours_until`, and then anybody's.
+    """
 
     rows: tuple[RowMapping, ...]
+    ours_until: datetime
 
 
 class Poller:
@@ -63,7 +67,7 @@ class Poller:
         client: the provider.
         planner: makes due times.
         owner: names this process in leases.
-        lease: how long a claimed order is ours; longer than a call may take.
+        lease: how long a call may take; a claimed order is ours for that and LEASE_BEYOND_TIMEOUT.
         discover_every: between looks at the list for orders placed elsewhere; zero: never.
         clock: now, aware and in UTC.
     """
@@ -83,6 +87,7 @@ class Poller:
         self._client = client
         self._planner = planner
         self._owner = owner
+        self._call = lease + LEASE_BEYOND_TIMEOUT / 2
         self._lease = lease + LEASE_BEYOND_TIMEOUT
         self._discover_every = discover_every
         self._clock = clock
@@ -94,18 +99,30 @@ class Poller:
         await asyncio.gather(*(self.look(work) for work in works))
         return sum(len(work.rows) for work in works)
 
-    async def claim(self, now: datetime) -> list[_Work]:
-        """Takes due orders under a lease and groups them into calls; none while the provider refuses or is away."""
+    async def claim(self, now: datetime, works: int | None = None) -> list[_Work]:
+        """Takes due orders under a lease and groups them into calls; none while the provider refuses or is away.
+
+        Of more than so many `works` the largest are taken, and the orders of the others given back at once: a lease
+        must not run out while its order waits for its turn.
+        """
         if self._held_until is not None and now < self._held_until <= now + STOPPED_FOR:
             return []
         if not await asyncio.to_thread(self._due, now):
             return []
+        limit = CLAIMED_AT_ONCE if works is None else min(CLAIMED_AT_ONCE, works * PAGE_SIZES[0])
         rows = await self._write(
-            lambda connection: store.claim_due(
-                connection, now, owner=self._owner, lease=self._lease, limit=CLAIMED_AT_ONCE
-            )
+            lambda connection: store.claim_due(connection, now, owner=self._owner, lease=self._lease, limit=limit)
         )
-        return await asyncio.to_thread(self._grouped, rows)
+        found = await asyncio.to_thread(self._grouped, rows, now + self._lease)
+        found.sort(key=lambda work: -len(work.rows))
+        taken = found[:works]
+        await self._give_back([row for work in found[len(taken) :] for row in work.rows])
+        return taken
+
+    async def _give_back(self, rows: Sequence[RowMapping]) -> None:
+        if rows:
+            ids = [row["id"] for row in rows]
+            await self._write(lambda connection: store.release_look(connection, ids))
 
     async def look(self, work: _Work) -> None:
         """Asks once for the orders and records what was seen; failures are recorded as due times, never raised."""
@@ -113,7 +130,7 @@ class Poller:
             if len(work.rows) == 1:
                 await self._look_at_one(work.rows[0])
             else:
-                await self._look_at_page(work.rows)
+                await self._look_at_page(work)
         except ProviderError as exc:
             await self._failed(work.rows, exc)
 
@@ -124,11 +141,11 @@ class Poller:
     async def _write(self, job: Callable[[Connection], T]) -> T:
         return await asyncio.wrap_future(self._database.submit(job))
 
-    def _grouped(self, rows: Sequence[RowMapping]) -> list[_Work]:
+    def _grouped(self, rows: Sequence[RowMapping], until: datetime) -> list[_Work]:
         listed = [row for row in rows if row["provider_created_at"] and row["line_count"] <= LARGEST_LISTED]
         listed.sort(key=lambda row: row["provider_created_at"])
         single = [row for row in rows if not row["provider_created_at"] or row["line_count"] > LARGEST_LISTED]
-        works = [_Work((row,)) for row in single]
+        works = [_Work((row,), until) for row in single]
         if not listed:
             return works
         due = [row["provider_created_at"] for row in listed]
@@ -136,9 +153,9 @@ class Poller:
             first, last = due[0] - BOUNDS_PADDING, due[-1] + BOUNDS_PADDING
             population = store.created_between(connection, first, last, LARGEST_POPULATION + 1)
         if len(population) > LARGEST_POPULATION:
-            return works + [_Work((row,)) for row in listed]
+            return works + [_Work((row,), until) for row in listed]
         groups = covering_pages(due, population, PAGE_SIZES[0])
-        return works + [_Work(tuple(listed[start:end])) for start, end in groups]
+        return works + [_Work(tuple(listed[start:end]), until) for start, end in groups]
 
     async def _look_at_one(self, row: RowMapping) -> None:
         answer = await self._client.order(row["provider_id"], known_digest=row["digest"])
@@ -149,8 +166,9 @@ class Poller:
             lambda connection: ingest.observe(connection, row["id"], observation, self._planner, shown=shown)
         )
 
-    async def _look_at_page(self, rows: Sequence[RowMapping]) -> None:
-        """One list page for several orders; those it does not settle are asked for one by one."""
+    async def _look_at_page(self, work: _Work) -> None:
+        """One list page for several orders; those it does not settle are asked for one by one while they are ours."""
+        rows = work.rows
         first = min(row["provider_created_at"] for row in rows) - BOUNDS_PADDING
         last = max(row["provider_created_at"] for row in rows) + BOUNDS_PADDING
         try:
@@ -159,9 +177,14 @@ class Poller:
             settled: set[str] = set()
         else:
             settled = await self._take_in(page.shown, page.started_at, page.finished_at)
-        for row in rows:
-            if row["provider_id"] not in settled:
-                await self.look(_Work((row,)))
+        rest = [row for row in rows if row["provider_id"] not in settled]
+        for number, row in enumerate(rest):
+            # The first is asked for in any case: what is given back comes again with a page.
+            if number and (now := self._clock()) + self._call > work.ours_until:
+                if now < work.ours_until:
+                    await self._give_back(rest[number:])
+                return
+            await self.look(_Work((row,), work.ours_until))
 
     async def _take_in(self, listed: Sequence[Shown], started_at: datetime, finished_at: datetime) -> set[str]:
         """Records what a list page showed; returns the ids that need no look of their own."""
@@ -259,6 +282,7 @@ class Poller:
         await self._write(lambda connection: self._plan_discovery(connection, furthest, now))
 
     async def _walk(self, start: datetime, size: int) -> datetime | None:
+        """The newest creation time seen. A page of nothing new or nothing readable may well be followed by another."""
         newest: datetime | None = None
         seen: set[str] = set()
         for number in range(1, PAGES_AT_MOST + 1):
@@ -268,6 +292,7 @@ class Poller:
             seen |= {shown.snapshot.provider_id for shown in fresh}
             times = [shown.snapshot.created_at for shown in fresh if shown.snapshot.created_at]
             newest = max([*times, *([newest] if newest else [])], default=None)
-            if page.last or not fresh:
-                break
+            if page.last or not (page.shown or page.unreadable):
+                return newest
+        log.warning("list cut pages=%d size=%d", PAGES_AT_MOST, size)
         return newest

@@ -1,11 +1,11 @@
 """What people read across all orders: the overview, charts, activity, health. Bounded reads; writes nothing.
 
 Counts of the overview come from the counters and from partial indexes, never from a walk over all orders. What belongs
-to one order is in `stories`, to a filter in `filters` and `exports`; they are offered here too, so that a page needs
-one door only.
+to one order, its events and calls is in `stories`, to a filter in `filters` and `exports`; they are offered here too,
+so that a page needs one door only.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -37,6 +37,7 @@ from tracking.sentences import Told, amount, clock, count, duration, money
 from tracking.stories import (
     LINES_PER_PAGE,
     OrderView,
+    events,
     everything,
     exchanges,
     find_order,
@@ -44,6 +45,7 @@ from tracking.stories import (
     lines_page,
     order_story,
     order_view,
+    provider_calls,
     story,
 )
 from tracking.tables import BATCHES, CALLBACKS, COUNTERS, EVENTS, EXCHANGES, FACTS, ORDERS
@@ -137,7 +139,7 @@ def overview(database: Database, now: datetime) -> Overview:
         signs = _signs(connection, now)
     number = int(stock["orders"].sum())
     return Overview(
-        verdict=_verdict(total, number, late, oldest, attention),
+        verdict=_sentences.verdict(total, number, late, oldest, attention),
         attention=attention,
         late=late,
         unknown=int(stock.loc[stock["state"] == State.UNKNOWN, "orders"].sum()),
@@ -152,18 +154,6 @@ def overview(database: Database, now: datetime) -> Overview:
         empty=total == 0,
         currency=currency,
     )
-
-
-def _verdict(total: int, number: int, late: int, oldest: timedelta | None, attention: int) -> str:
-    if total == 0:
-        return "No orders yet"
-    if number == 0:
-        parts = ["Nothing is open"]
-    else:
-        parts = [f"{number:,} open", f"{late:,} late"] + ([f"oldest {duration(oldest)}"] if oldest else [])
-    if attention:
-        parts.append("1 needs a person" if attention == 1 else f"{attention:,} need a person")
-    return ", ".join(parts)
 
 
 def _number(connection: Connection, query: Any) -> int:
@@ -266,6 +256,7 @@ def _signs(connection: Connection, now: datetime) -> tuple[Sign, ...]:
     due = _number(connection, select(sa.func.count()).select_from(ORDERS).where(ORDERS.c.next_look_at <= now))
     client_at, client = facts.get("client", (None, {}))
     asked = select(EXCHANGES.c.at).where(EXCHANGES.c.method == "GET").order_by(EXCHANGES.c.at.desc()).limit(1)
+    polled = connection.execute(asked).scalar()
     notice = select(CALLBACKS.c.received_at).where(CALLBACKS.c.outcome != "refused")
     heard = connection.execute(notice.order_by(CALLBACKS.c.received_at.desc()).limit(1)).scalar()
     token = _time(client.get("token_valid_until"))
@@ -275,24 +266,14 @@ def _signs(connection: Connection, now: datetime) -> tuple[Sign, ...]:
     )
     failing = _time(client.get("failing_since"))
     return (
-        _aged("Last poll", connection.execute(asked).scalar(), now),
-        _aged("Last webhook", heard, now),
-        Sign("Token", token, _validity(token, now), worrying=token is not None and token < now),
+        Sign("Last poll", polled, _sentences.ago(polled, now)),
+        Sign("Last webhook", heard, _sentences.ago(heard, now)),
+        Sign("Token", token, _sentences.validity(token, now), worrying=token is not None and token < now),
         Sign("Calls", client_at, used),
         Sign("Due now", None, count(due, "order"), worrying=due > 1000),
         *(_beat(role, facts, now) for role in ("poller", "sender", "webhooks")),
         Sign("Provider", failing, f"no answer for {duration(now - failing)}" if failing else "answers", bool(failing)),
     )
-
-
-def _aged(name: str, at: datetime | None, now: datetime) -> Sign:
-    return Sign(name, at, "never" if at is None else f"{duration(now - at)} ago")
-
-
-def _validity(until: datetime | None, now: datetime) -> str:
-    if until is None:
-        return "none yet"
-    return f"valid for {duration(until - now)}" if until > now else f"ended {duration(now - until)} ago"
 
 
 def _beat(role: str, facts: Mapping[str, tuple[datetime, dict[str, Any]]], now: datetime) -> Sign:
@@ -384,26 +365,6 @@ def _start(moment: datetime, span: str) -> datetime:
 # Activity
 
 
-def events(
-    database: Database, since: datetime | None = None, limit: int = 100, *, kinds: Sequence[str] = (), offset: int = 0
-) -> list[dict[str, Any]]:
-    """The event log, newest first: at, learned_at, witness, kind, text, po_number, seq; times are datetimes."""
-    wanted = select(EVENTS, ORDERS.c.po_number).join(ORDERS, ORDERS.c.id == EVENTS.c.order_id)
-    if since is not None:
-        wanted = wanted.where(EVENTS.c.learned_at >= since)
-    if kinds:
-        wanted = wanted.where(EVENTS.c.kind.in_(kinds))
-    newest = wanted.order_by(EVENTS.c.learned_at.desc(), EVENTS.c.id.desc()).limit(limit).offset(offset)
-    with database.read() as connection:
-        rows = connection.execute(newest).mappings().all()
-    return [_event(row["po_number"], _sentences.tell(row)) for row in rows]
-
-
-def _event(po_number: str, told: Told) -> dict[str, Any]:
-    named = ("at", "learned_at", "witness", "kind", "text", "actor", "seq")
-    return {"po_number": po_number, **{name: getattr(told, name) for name in named}}
-
-
 def callbacks(database: Database, *, outcome: str = "", limit: int = 100, offset: int = 0) -> pd.DataFrame:
     """Callbacks as received, newest first. `outcome`: accepted, repeated, waiting, refused, or "" for all."""
     shown = ("received_at", "last_at", "outcome", "repeats", "reason", "action", "provider_id", "stated_at", "size")
@@ -416,23 +377,6 @@ def callbacks(database: Database, *, outcome: str = "", limit: int = 100, offset
     elif outcome:
         wanted = wanted.where(CALLBACKS.c.outcome == outcome)
     newest = wanted.order_by(CALLBACKS.c.received_at.desc(), CALLBACKS.c.id.desc()).limit(limit).offset(offset)
-    with database.read() as connection:
-        return pd.DataFrame(connection.execute(newest).all(), columns=[*shown, "po_number"])
-
-
-def provider_calls(
-    database: Database, *, failed: bool = False, method: str = "", limit: int = 100, offset: int = 0
-) -> pd.DataFrame:
-    """Calls of the provider's API, newest first, without bodies. `failed`: only those without a 2xx."""
-    shown = ("at", "method", "path", "status", "milliseconds", "outcome")
-    wanted = select(*(EXCHANGES.c[name] for name in shown), ORDERS.c.po_number).outerjoin(
-        ORDERS, ORDERS.c.id == EXCHANGES.c.order_id
-    )
-    if failed:
-        wanted = wanted.where(sa.or_(EXCHANGES.c.status.is_(None), EXCHANGES.c.status >= 300))
-    if method:
-        wanted = wanted.where(EXCHANGES.c.method == method)
-    newest = wanted.order_by(EXCHANGES.c.at.desc(), EXCHANGES.c.id.desc()).limit(limit).offset(offset)
     with database.read() as connection:
         return pd.DataFrame(connection.execute(newest).all(), columns=[*shown, "po_number"])
 

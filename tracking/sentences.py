@@ -10,6 +10,7 @@ from sqlalchemy.engine import RowMapping
 from tracking.orders import Witness
 
 FIRST_LINES = 5
+CLOSE = timedelta(minutes=1)
 
 _WHO: dict[str, str] = {
     Witness.US: "We",
@@ -67,6 +68,43 @@ def clock(moment: datetime, day: datetime | None = None) -> str:
     moment = moment.astimezone(UTC)
     same = day is not None and day.astimezone(UTC).date() == moment.date()
     return moment.strftime("%H:%M:%S" if same else "%Y-%m-%d %H:%M:%S")
+
+
+def window(after: datetime | None, by: datetime, day: datetime) -> str:
+    """When something came about as far as two looks know: "20:31 to 23:59", "23:59:47" where they lie close together.
+
+    Without a look before (`after`) nobody knows more than "before 23:59:47". Dates are left out where they are `day`'s.
+    """
+    if after is None:
+        return f"before {clock(by, day)}"
+    if by - after <= CLOSE:
+        return clock(by, day)
+    return f"{clock(after, day)[:-3]} to {clock(by, after)[:-3]}"
+
+
+def ago(at: datetime | None, now: datetime) -> str:
+    """How long ago it was."""
+    return "never" if at is None else f"{duration(now - at)} ago"
+
+
+def validity(until: datetime | None, now: datetime) -> str:
+    """For how long something is still valid."""
+    if until is None:
+        return "none yet"
+    return f"valid for {duration(until - now)}" if until > now else f"ended {ago(until, now)}"
+
+
+def verdict(total: int, number: int, late: int, oldest: timedelta | None, attention: int) -> str:
+    """The overview in one sentence: of `total` orders, `number` are open."""
+    if total == 0:
+        return "No orders yet"
+    if number == 0:
+        parts = ["Nothing is open"]
+    else:
+        parts = [f"{number:,} open", f"{late:,} late"] + ([f"oldest {duration(oldest)}"] if oldest else [])
+    if attention:
+        parts.append("1 needs a person" if attention == 1 else f"{attention:,} need a person")
+    return ", ".join(parts)
 
 
 def count(number: int, noun: str) -> str:

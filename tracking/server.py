@@ -30,7 +30,7 @@ from tracking.database import Database
 from tracking.embedded import PUBLIC_URL, EmbeddedSandbox
 from tracking.errors import StoreError
 from tracking.ingest import Planner
-from tracking.loops import JOURNAL_EVERY, Housekeeping, Journal, PollLoop, Pulse, SendLoop, forever
+from tracking.loops import JOURNAL_EVERY, PATIENCE, Housekeeping, Journal, PollLoop, Pulse, SendLoop, forever
 from tracking.metrics import exposition
 from tracking.poller import Poller
 from tracking.schedule import Policy
@@ -41,11 +41,23 @@ from tracking.webhooks import Receiver
 log = logging.getLogger(__name__)
 
 SILENT_AFTER = timedelta(seconds=15)
+# A look or a POST may wait for its turn, renew the token, be refused, renew it again, be repeated and looked up.
+CALLS_IN_A_WORK = 8
 
 
 def utc_now() -> datetime:
     """Now, aware and in UTC."""
     return datetime.now(UTC)
+
+
+def _without_tokens(record: logging.LogRecord) -> bool:
+    """The address of a callback is a secret: the server's access log gets none of it."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            f"{WEBHOOK_PATH}..." if isinstance(part, str) and part.startswith("/webhooks/") else part
+            for part in record.args
+        )
+    return True
 
 
 class Backend:
@@ -73,6 +85,7 @@ class Backend:
         self._owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._pulse = Pulse(self.database, clock)
         self._started_at = clock()
+        logging.getLogger("uvicorn.access").addFilter(_without_tokens)
         self._wakes: list[asyncio.Event] = []
         self.receiver = Receiver(self.database, self._secrets, self._planner, clock=clock, woken=self._woken)
         self.transport: httpx.AsyncBaseTransport | None = None
@@ -121,17 +134,18 @@ class Backend:
             loops.append(forever("receiver", self._receiver_beat, 2.0))
         if not roles & {Role.POLLER, Role.SENDER}:
             return loops
+        patience = max(PATIENCE, CALLS_IN_A_WORK * timedelta(seconds=self.settings.api_timeout))
         journal = Journal(self.database)
         client = self.client(transport, journal)
         stack.push_async_callback(client.aclose)
         loops.append(forever("journal", journal.flush, JOURNAL_EVERY))
         loops.append(Housekeeping(self.database, client, self.clock).run())
         if Role.POLLER in roles:
-            polling = PollLoop(self._poller(client), self._pulse, self.clock)
+            polling = PollLoop(self._poller(client), self._pulse, self.clock, patience)
             self._wakes.append(polling.wake)
             loops.append(polling.run())
         if Role.SENDER in roles:
-            loops.append(SendLoop(self._sender(client), self._pulse, self.clock).run())
+            loops.append(SendLoop(self._sender(client), self._pulse, self.clock, patience).run())
         return loops
 
     def client(self, transport: httpx.AsyncBaseTransport | None, journal: Journal) -> Client:

@@ -37,10 +37,12 @@ class Settings(BaseSettings):
     api_access_token: SecretStr | None = Field(None, description="the AccessToken credential header")
     api_max_rate: float = Field(5, gt=0, le=1000, description="calls per second over everything")
     api_timeout: float = Field(30, gt=0, le=600, description="seconds for one call")
-    database_url: str = Field("sqlite:///data/tracking.db", description="or postgresql+psycopg://...")
+    # Its password must not be in any repr.
+    database_url: str = Field("sqlite:///data/tracking.db", repr=False, description="or postgresql+psycopg://...")
     public_url: str | None = Field(None, description="where the provider reaches us; unset: no webhook is asked for")
     webhook_secret: SecretStr | None = Field(
-        None, description="one or two, comma separated; unset: made on first start, kept in the data folder"
+        None,
+        description="one or two, comma separated; unset: made on first start, kept in the data folder (SQLite alone)",
     )
     roles: Annotated[frozenset[Role], NoDecode] = Field(
         frozenset(Role), description="which of pages, webhooks, poller, sender this process plays"
@@ -77,12 +79,25 @@ class Settings(BaseSettings):
             raise ValueError("must be an absolute address such as https://host.example")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("must hold no credentials, query or fragment")
-        return value.strip().rstrip("/").removesuffix("/v1")
+        return value.strip().rstrip("/")
+
+    @field_validator("api_base_url")
+    @classmethod
+    def _without_version(cls, value: str | None) -> str | None:
+        return value and value.removesuffix("/v1").rstrip("/")
 
     @field_validator("api_email", mode="before")
     @classmethod
     def _blank_is_unset(cls, value: Any) -> Any:
         return None if isinstance(value, str) and not value.strip() else value
+
+    @field_validator("api_email", "api_access_token")
+    @classmethod
+    def _fits_a_header(cls, value: str | SecretStr | None) -> str | SecretStr | None:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value or ""
+        if not all("!" <= letter <= "~" for letter in text.strip()):
+            raise ValueError("cannot be sent in a header: it holds a space or a letter outside of ASCII; copy it again")
+        return value
 
     @field_validator("api_access_token", "webhook_secret", mode="before")
     @classmethod
@@ -117,9 +132,21 @@ class Settings(BaseSettings):
             problems.append("TRACKING_POLL_FLOOR is above TRACKING_POLL_CEILING")
         if self.public_url and len(self.public_url) + len(WEBHOOK_PATH) + 43 > MAX_WEBHOOK_ADDRESS:
             problems.append("TRACKING_PUBLIC_URL is too long: a webhook address holds 500 characters at the most")
+        if self._secret_would_differ():
+            problems.append(
+                "TRACKING_WEBHOOK_SECRET must be set, the same for every process, where TRACKING_PUBLIC_URL is set,"
+                " TRACKING_DATABASE_URL is PostgreSQL and TRACKING_ROLES has webhooks or sender: left to themselves,"
+                " two machines would make two secrets, and one refuse what the other asked for"
+            )
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    def _secret_would_differ(self) -> bool:
+        """Whether processes that share the store may run on several machines, each with a made secret of its own."""
+        shared = not self.database_url.startswith("sqlite:///")
+        plays = bool(self.roles & {Role.WEBHOOKS, Role.SENDER})
+        return shared and plays and self.public_url is not None and self.webhook_secret is None
 
     @property
     def embedded_sandbox(self) -> bool:
@@ -183,7 +210,24 @@ def load(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as exc:
-        raise SettingsError(_problems(exc)) from None
+        raise SettingsError(_problems(exc) + _contradictions(exc, overrides)) from None
+
+
+def _contradictions(error: ValidationError, overrides: dict[str, Any]) -> list[Problem]:
+    """What contradicts itself beside the wrong fields: pydantic looks for that only where every field is right.
+
+    So the wrong ones are taken as unset, and what would be said of them then is left out.
+    """
+    wrong = {str(detail["loc"][0]) for detail in error.errors(include_input=False) if detail["loc"]}
+    if not wrong:
+        return []
+    unset = {name: Settings.model_fields[name].get_default() for name in wrong}
+    try:
+        Settings(**(overrides | unset))
+    except ValidationError as exc:
+        names = [f"TRACKING_{name.upper()}" for name in wrong]
+        return [problem for problem in _problems(exc) if not any(name in problem.message for name in names)]
+    return []
 
 
 def _problems(error: ValidationError) -> list[Problem]:

@@ -200,8 +200,14 @@ def claim_outbox(
         .order_by(OUTBOX.c.next_attempt_at, OUTBOX.c.order_id)
         .limit(limit)
         .with_for_update(skip_locked=True)
+        .cte("due")
     )
-    taken = update(OUTBOX).where(OUTBOX.c.order_id.in_(due)).values(lease_owner=owner, lease_until=now + lease)
+    # A common table expression is run once; as a plain subquery PostgreSQL may run it for each row, past its limit.
+    taken = (
+        update(OUTBOX)
+        .where(OUTBOX.c.order_id.in_(select(due.c.order_id)))
+        .values(lease_owner=owner, lease_until=now + lease)
+    )
     returned = taken.returning(OUTBOX.c.order_id, OUTBOX.c.request, OUTBOX.c.attempts)
     return sorted(connection.execute(returned).mappings(), key=lambda row: row["order_id"])
 
@@ -258,8 +264,9 @@ def claim_due(connection: Connection, now: datetime, *, owner: str, lease: timed
         .order_by(ORDERS.c.next_look_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
+        .cte("due")
     )
-    taken = update(ORDERS).where(ORDERS.c.id.in_(due)).values(lease_owner=owner, lease_until=now + lease)
+    taken = update(ORDERS).where(ORDERS.c.id.in_(select(due.c.id))).values(lease_owner=owner, lease_until=now + lease)
     wanted = (
         ORDERS.c.id,
         ORDERS.c.provider_id,
@@ -331,13 +338,11 @@ def waiting_callbacks(connection: Connection, po_number: str) -> list[RowMapping
 
 
 def record_refusal(connection: Connection, values: Mapping[str, Any], now: datetime) -> None:
-    """Keeps a refused call, the newest REFUSALS_KEPT of them."""
-    added = insert(CALLBACKS).values(**values, outcome="refused", received_at=now, last_at=now)
-    newest: int = connection.execute(added.returning(CALLBACKS.c.id)).scalar_one()
-    if newest % 50 == 0:
-        refused = select(CALLBACKS.c.id).where(CALLBACKS.c.outcome == "refused")
-        oldest = refused.order_by(CALLBACKS.c.id.desc()).offset(REFUSALS_KEPT).limit(1).scalar_subquery()
-        connection.execute(delete(CALLBACKS).where(CALLBACKS.c.outcome == "refused", CALLBACKS.c.id <= oldest))
+    """Keeps a refused call, the newest REFUSALS_KEPT of them, counted each time along an index of their own."""
+    connection.execute(insert(CALLBACKS).values(**values, outcome="refused", received_at=now, last_at=now))
+    refused = select(CALLBACKS.c.id).where(CALLBACKS.c.outcome == "refused")
+    first_too_many = refused.order_by(CALLBACKS.c.id.desc()).offset(REFUSALS_KEPT).limit(1).scalar_subquery()
+    connection.execute(delete(CALLBACKS).where(CALLBACKS.c.outcome == "refused", CALLBACKS.c.id <= first_too_many))
 
 
 # Exchanges, batches, facts

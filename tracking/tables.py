@@ -172,6 +172,7 @@ class CallbackRow(SQLModel, table=True):
 
     __tablename__ = "callbacks"
     __table_args__ = (
+        Index("ix_callbacks_outcome", "outcome", "id"),
         Index("ix_callbacks_received", "received_at"),
         Index("ix_callbacks_waiting", "po_number", "outcome"),
     )

@@ -2,6 +2,11 @@
 
 Every refusal looks alike (404, empty) and every proven call looks alike (204), so that an answer tells a stranger
 nothing. A refusal costs a bounded row at the most and never a call of the provider.
+
+503 says that the store is busy and that the call should come again. A call that names its order by the provider's id
+alone can only be judged with the store; while that cannot be read, right and wrong addresses, known and unknown orders
+get the same 503, which tells a stranger of the store's health what /healthz tells as well, and nothing of any order.
+404 would lose the claims of the right ones.
 """
 
 import asyncio
@@ -65,23 +70,23 @@ class Receiver:
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
-        size = 0
+        body = _Body()
         try:
             async with asyncio.timeout(SECONDS_TO_READ):
-                body, size = await _read(request)
-            callback = await self._prove(request, body)
-            await self._commit(callback, size)
+                await body.read(request)
+            callback = await self._prove(request, body.content())
+            await self._commit(callback, body.size)
         except _Recorded:
             self.refused += 1
             return Response(status_code=404)
         except CallbackRefused as exc:
-            return await self._refuse(request, str(exc), size)
+            return await self._refuse(request, str(exc), body.size)
         except TimeoutError:
-            return await self._refuse(request, f"the body took longer than {SECONDS_TO_READ} s", size)
+            return await self._refuse(request, f"the body took longer than {SECONDS_TO_READ} s", body.size)
         except ClientDisconnect:
             return Response(status_code=404)
-        except StoreError:
-            log.warning("callback not stored, the provider will repeat it", exc_info=True)
+        except StoreError as exc:
+            log.warning("callback neither accepted nor refused, the provider will repeat it: %s", exc)
             return Response(status_code=503)
         return Response(status_code=204)
 
@@ -146,16 +151,28 @@ class _Recorded(CallbackRefused):
     """Refused, and already written down beside its order."""
 
 
-async def _read(request: Request) -> tuple[bytes, int]:
-    """The body and its size. What is too large is read to its end without being kept, so that the answer arrives."""
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size <= LARGEST_BODY:
-            chunks.append(chunk)
-        elif size > LARGEST_DRAINED:
-            break
-    if size > LARGEST_BODY:
-        raise CallbackRefused(f"the body is larger than {LARGEST_BODY // 1024} kB ({size} bytes read)")
-    return b"".join(chunks), size
+class _Body:
+    """What arrives of a body, and how much that is, also where it is too much or does not come to an end."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._chunks: list[bytes] = []
+
+    async def read(self, request: Request) -> None:
+        """Takes it in. What is too large is read to its end without being kept, so that the answer arrives."""
+        async for chunk in request.stream():
+            self.size += len(chunk)
+            if self.size <= LARGEST_BODY:
+                self._chunks.append(chunk)
+            elif self.size > LARGEST_DRAINED:
+                break
+
+    def content(self) -> bytes:
+        """The whole body.
+
+        Raises:
+            CallbackRefused: it was too large.
+        """
+        if self.size > LARGEST_BODY:
+            raise CallbackRefused(f"the body is larger than {LARGEST_BODY // 1024} kB ({self.size} bytes read)")
+        return b"".join(self._chunks)

@@ -34,6 +34,8 @@ def order(page: Page, kind: str) -> str:
     """Submits a test order of this type through the form; its PONumber."""
     page.goto("/submit")
     page.locator(".st-key-order_type").get_by_text(TYPES[kind], exact=True).click()
+    # The page shows what belongs to this type, which is more than that no script runs: none may have begun yet.
+    expect(page.locator(".st-key-email")).to_have_count(int(kind == "DigitalDelivery"))
     settled(page)
     if kind == "DigitalDelivery":
         fill(page, "email", "ada@example.com")
@@ -41,8 +43,14 @@ def order(page: Page, kind: str) -> str:
         for name, text in ADDRESS.items():
             fill(page, f"address_{name}", text)
     page.get_by_role("button", name="Add line").click()
-    page.locator(".st-key-scenario input").fill("instant")
-    page.get_by_role("option", name="instant").click()
+    expect(page.get_by_role("button", name="Review")).to_be_visible()
+    scenario = page.locator(".st-key-scenario input")
+    # An open list closes when the page scrolls: the scrolling comes first, and is over before the click.
+    scenario.scroll_into_view_if_needed()
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    scenario.click()
+    page.get_by_role("option", name="instant", exact=True).click()
+    expect(scenario).to_have_value("instant")
     settled(page)
     po_number = page.locator("code", has_text=re.compile(r"^FT-\d{8}-\w+$")).first.inner_text()
     page.get_by_role("button", name="Review").click()

@@ -1,10 +1,13 @@
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import streamlit as st
 from histories import History
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from tracking import store
@@ -39,10 +42,18 @@ CATALOGUE = {
 Open = Callable[..., AppTest]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_components() -> Iterator[None]:
+    """Each AppTest would look for components in all installed packages, which takes longer than the page."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_scanner, "scan_component_manifests", list)
+        yield
+
+
 @pytest.fixture
-def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+def database(tmp_path: Path, migrated_file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
     """The store that the pages see: empty, in the sandbox's mode."""
-    url = f"sqlite:///{tmp_path / 'pages.db'}"
+    url = f"sqlite:///{shutil.copyfile(migrated_file, tmp_path / 'pages.db')}"
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TRACKING_DATABASE_URL", url)
     for name in ("TRACKING_API_BASE_URL", "TRACKING_API_EMAIL", "TRACKING_API_ACCESS_TOKEN"):
@@ -71,15 +82,25 @@ def catalogue(database: Database) -> None:
     database.write(lambda connection: store.set_fact(connection, "balance", balance, now))
 
 
+@pytest.fixture(scope="session")
+def registered() -> dict[str, Any]:
+    """The pages as the first AppTest of the session came to know them."""
+    return {}
+
+
 @pytest.fixture
-def visit(database: Database) -> Open:
-    """Opens a page by its file's name, with query parameters."""
+def visit(database: Database, registered: dict[str, Any]) -> Open:
+    """Opens a page by its file's name, with query parameters, as its address in a new tab would."""
 
     def opened(page: str = "overview", /, **query: str | list[str]) -> AppTest:
         app = AppTest.from_file(str(MAIN), default_timeout=20)
-        app.run()
+        if page == "overview":
+            return app.run()
+        # Without the pages, which the run of any page registers, an AppTest finds none but the first.
+        app._registered_pages = registered or app.run()._registered_pages
+        registered.update(app._registered_pages)
         for name, value in query.items():
             app.query_params[name] = value
-        return app.switch_page(f"{page}.py").run() if page != "overview" else app
+        return app.switch_page(f"{page}.py").run()
 
     return opened

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 
 from histories import History
@@ -71,3 +72,15 @@ def test_exports_are_made_only_when_asked_for(visit: Visit, history: History) ->
     buttons = app.get("download_button")
     assert [button.proto.label for button in buttons] == ["CSV", "JSONL", "PARQUET"]
     assert all(button.proto.deferred_file_id and not button.proto.url for button in buttons)
+
+
+def test_headers_are_plain_words_and_missing_values_stay_empty(visit: Visit, history: History) -> None:
+    history.find_finished("FOUND-1")
+    table = visit("orders").dataframe[0]
+    labels = [column["label"] for column in json.loads(table.proto.columns).values() if "label" in column]
+    assert labels == [
+        "PONumber", "State", "Type", "Cards", "Fulfilled", "Value", "Currency", "Placed", "Mark", "Completed by",
+        "Provider's id", "Source",
+    ]  # fmt: skip
+    assert table.proto.placeholder == ""
+    assert table.value["completed_by"].tolist()[0].startswith("before ")

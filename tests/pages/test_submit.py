@@ -62,6 +62,17 @@ def test_an_order_for_links_goes_from_form_to_queue(visit: Visit, database: Data
     assert number_of(app) != number
 
 
+def test_a_line_fixes_the_type_at_once_and_without_lines_it_is_free(visit: Visit) -> None:
+    app = picked(visit("submit"), "Links")
+    app.button(key="add_line").click().run()
+    assert app.get("button_group")[1].proto.disabled
+    assert len(app.dataframe[0].value) == 1
+    app.button(key="remove_line").click().run()
+    assert not app.exception
+    assert not app.get("button_group")[1].proto.disabled
+    assert not app.dataframe
+
+
 def test_an_order_by_mail_needs_an_address(visit: Visit, database: Database) -> None:
     app = picked(visit("submit"), "DigitalDelivery")
     app.button(key="add_line").click().run()

@@ -73,7 +73,6 @@ def test_credentials_without_a_provider_are_told(children: Nursery) -> None:
     assert child.ends() == 2
 
 
-@pytest.mark.xfail(strict=True, reason="they are looked at when the loops start: exit 3 with a traceback")
 @pytest.mark.parametrize("way", ["worker", "uvicorn"])
 def test_credentials_that_fit_no_header_are_told_before_anything_runs(way: str, children: Nursery) -> None:
     credentials = {"API_EMAIL": "a@example.com", "API_ACCESS_TOKEN": f"{CANARY} ö"}
@@ -181,7 +180,6 @@ def test_refused_credentials_lose_nothing_and_are_told(children: Nursery, sandbo
     assert len(states(children)) == 24
 
 
-@pytest.mark.xfail(strict=True, reason="opening a store takes the write lock although there is nothing to migrate")
 def test_a_command_that_only_reads_needs_no_write_lock(children: Nursery) -> None:
     children.tracking("migrate")
     other = sqlite3.connect(children.folder / "tracking.db", isolation_level=None)

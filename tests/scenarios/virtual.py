@@ -64,6 +64,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self.end)
         return future
 
+    async def shutdown_default_executor(self, *args: Any) -> None:
+        """Waits for the threads in real time: the last of their work is not a timer's."""
+        self.begin()
+        await super().shutdown_default_executor(*args)
+
 
 class CountedDatabase(Database):
     """A Database that tells the loop while its writer works."""

@@ -46,6 +46,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("digest"),
     )
     op.create_index("ix_callbacks_order_id", "callbacks", ["order_id"], unique=False)
+    op.create_index("ix_callbacks_outcome", "callbacks", ["outcome", "id"], unique=False)
     op.create_index("ix_callbacks_received", "callbacks", ["received_at"], unique=False)
     op.create_index("ix_callbacks_waiting", "callbacks", ["po_number", "outcome"], unique=False)
     op.create_table(

@@ -1,0 +1,90 @@
+"""The order that is being put together: its PONumber, its shape, the same request for a terminal, an example file."""
+
+import random
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+import shared
+from tracking import submissions
+
+SCENARIOS = (
+    "", "slow", "instant", "never", "cancelled", "duplicate-webhook", "lost-webhook", "late-webhook", "early-webhook",
+    "timeout", "timeout-before", "disconnect", "insufficient-funds", "unknown-status", "late-claims", "regress",
+    "approval",
+)  # fmt: skip
+TEMPLATES = {
+    "DigitalDelivery": {"Email": "someone@example.com"},
+    "Links": {},
+    "PhysicalShipment": {
+        "ShippingMethodId": "STANDARD", "Name": "A. Person", "AddressLine1": "1 Main Street", "City": "Boston",
+        "State": "MA", "Zip": "02101", "Country": "US",
+    },
+}  # fmt: skip
+
+
+def draft() -> dict[str, Any]:
+    """What has been entered so far."""
+    if "draft" not in st.session_state:
+        number = submissions.new_po_number(shared.now(), random.SystemRandom())
+        st.session_state["draft"] = {"po_number": number, "lines": [], "reviewing": False}
+    kept: dict[str, Any] = st.session_state["draft"]
+    return kept
+
+
+def shorten() -> None:
+    """Takes the last line away."""
+    kept = draft()
+    kept["lines"] = kept["lines"][:-1]
+    kept["reviewing"] = False
+
+
+def put_away() -> None:
+    """Ends the draft; the next one gets a PONumber of its own."""
+    del st.session_state["draft"]
+
+
+def filled(values: dict[str, Any]) -> dict[str, Any]:
+    """The values without what was left empty."""
+    return {name: value for name, value in values.items() if value not in (None, "", {})}
+
+
+def document(kept: dict[str, Any]) -> dict[str, Any]:
+    """The draft in the provider's shape."""
+    note = " ".join(part for part in (st.session_state.get("order_note") or "", scenario_mark()) if part)
+    look = filled({"PhotoUrl": st.session_state.get("photo_url"), "GreetingUrl": st.session_state.get("greeting_url")})
+    return filled(
+        {
+            "Type": st.session_state.get("order_type"),
+            "PONumber": kept["po_number"],
+            "Note": note,
+            "Personalization": look,
+            "LineItems": kept["lines"],
+        }
+    )
+
+
+def scenario_mark() -> str:
+    """The word by which the sandbox knows how to behave; only the sandbox reads it."""
+    picked = st.session_state.get("scenario") if shared.settings().embedded_sandbox else ""
+    return f"[{picked}]" if picked else ""
+
+
+def curl(text: str) -> str:
+    """The same request for a terminal, with placeholders for what is secret."""
+    quoted = text.replace("'", "'\\''")
+    return (
+        'curl -X POST "$BASE_URL/v1/Orders" \\\n'
+        '  -H "Authorization: Bearer $TOKEN" \\\n'
+        '  -H "Content-Type: application/json" \\\n'
+        f"  -d '{quoted}'"
+    )
+
+
+def template() -> str:
+    """An example of each type, with all columns."""
+    rows = [
+        {"Type": kind, "ProductId": "AMAZON", "Value": 10, "Quantity": 1, **more} for kind, more in TEMPLATES.items()
+    ]
+    return pd.DataFrame(rows, columns=list(submissions.COLUMNS)).to_csv(index=False)
