@@ -33,7 +33,7 @@ run: $(VENV)/.run ## start the console at http://127.0.0.1:8501
 
 test: $(VENV)/.test ## run all tests (ARGS="-k name" for some)
 	@tests/browser/find-chromium >/dev/null || true
-	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 static: $(VENV)/.test ## format, lint, types and import contracts, without tests
 	@$(BIN)/ruff format --check --quiet .

@@ -352,7 +352,8 @@ def _next_follow(order: Order, now: datetime, planner: Planner) -> dict[str, Any
     ended = {"next_look_at": None, "next_look_why": None}
     if order.state != State.COMPLETED or (order.lines and not wants_following(order)):
         return ended
-    wait = next_follow(order.type, now - (order.completed_by or now), planner.rng)
+    # From the earliest time it can have been finished: one that was found finished may have been so for days.
+    wait = next_follow(order.type, now - (order.completed_after or now), planner.rng)
     return ended if wait is None else {"next_look_at": now + wait, "next_look_why": "its lines may still change"}
 
 

@@ -9,7 +9,7 @@ import pytest
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS)] if str(TESTS) not in sys.path else []
 
-from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402 - as below
+from playwright.sync_api import Browser, Page, expect, sync_playwright  # noqa: E402 - as below
 from processes.children import ROOT, Child, nursery  # noqa: E402 - found through the line above
 
 FLAGS = (
@@ -45,15 +45,16 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
 @pytest.fixture(scope="module")
 def browser(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     with sync_playwright() as playwright:
+        expect.set_options(timeout=20_000)
         launched = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
         yield launched
         launched.close()
 
 
-@pytest.fixture(params=[1280, 390], ids=["desktop", "phone"])
-def width(request: pytest.FixtureRequest) -> int:
-    wide: int = request.param
-    return wide
+@pytest.fixture
+def width() -> int:
+    """Of the window in pixels; a test that also wants a phone's parametrizes it."""
+    return 1280
 
 
 @pytest.fixture

@@ -9,9 +9,7 @@ ORDERS, ELSEWHERE = 40, 10
 @pytest.mark.parametrize(
     "scenario",
     [
-        "normal",
         "post-disconnect-after",
-        "post-504-after",
         "slow-answers",
         "webhook-duplicate",
         "early-401",
