@@ -7,10 +7,10 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$python; break; fi; done)
 VENV := .venv
 BIN := $(VENV)/bin
-WORKERS ?= 2
+WORKERS ?= 3
 ARGS ?=
 
-.PHONY: help run test check static bench constraints clean
+.PHONY: help run test check static scenarios bench constraints clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s '|'
@@ -42,6 +42,9 @@ static: $(VENV)/.test ## format, lint, types and import contracts, without tests
 	@$(BIN)/lint-imports
 
 check: static test ## everything CI runs
+
+scenarios: $(VENV)/.test ## every scenario over HTTP with 200 + 50 orders (half an hour; ARGS="normal" for some)
+	@$(BIN)/python tests/processes/all_scenarios.py $(ARGS)
 
 bench: $(VENV)/.test ## measure speed and memory, as ratios within one run
 	@$(BIN)/python tests/bench.py $(ARGS)

@@ -65,11 +65,11 @@ def told_row(row: reports.Told) -> str:
     now = shared.now()
     at = reports.clock(row.learned_at, now)
     late = (row.learned_at - row.until).total_seconds() > 30 and row.count == 1
-    happened = f" (happened {reports.clock(row.at, now)})" if late else ""
+    happened = f"(happened {reports.clock(row.at, now)})" if late else ""
     text = shared.escape(row.text)
     if row.ahead:
         return f"- :gray[{shared.escape(at)} · {who} · {text}]"
-    return f"- {shared.escape(at)} :gray-badge[{who}] {text}{shared.escape(happened)}"
+    return f"- {shared.escape(at)} :gray-badge[{who}] {text} {shared.escape(happened)}"
 
 
 @st.fragment(run_every="2s", key="head")
