@@ -26,8 +26,8 @@ from tracking import callbacks, database, ingest, reports, wire
 from tracking.database import Database
 from tracking.filters import Filters
 from tracking.ingest import Planner
+from tracking.observations import Looked, Observation
 from tracking.orders import Witness
-from tracking.rules import Looked, Observation
 from tracking.schedule import Policy
 from tracking.seeding import seed
 from tracking.tables import ORDERS

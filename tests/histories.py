@@ -8,8 +8,8 @@ from typing import Any
 
 from tracking import ingest, store
 from tracking.database import Database
+from tracking.observations import Answered, Attempted, Declined, Looked, Observation, Seen, Unclear
 from tracking.orders import Line, OrderRequest, Snapshot, Witness
-from tracking.rules import Answered, Attempted, Declined, Looked, Observation, Seen, Unclear
 from tracking.schedule import Policy
 from tracking.wire import Callback, Shown
 

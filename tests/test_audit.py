@@ -12,8 +12,9 @@ from tracking import audit, ingest, wire
 from tracking.database import Database
 from tracking.errors import NotAllowed
 from tracking.ingest import Planner
+from tracking.observations import Answered, Attempted, Declined, Looked, Missing, Observation, Seen, Unclear, Unsent
 from tracking.orders import Witness
-from tracking.rules import Answered, Attempted, Declined, Looked, Missing, Observation, Seen, Unclear, Unsent, can_send
+from tracking.rules import can_send
 from tracking.store import find
 from tracking.tables import COUNTERS, EVENTS, LINES, ORDERS
 

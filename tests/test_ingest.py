@@ -12,8 +12,8 @@ from tracking import store as writes
 from tracking.database import Database
 from tracking.errors import NotAllowed, UnknownOrder
 from tracking.ingest import Announcement, Planner
+from tracking.observations import Answered, Attempted, Declined, Looked, Missing, Observation, Seen, Unclear
 from tracking.orders import Order, OrderRequest, Witness
-from tracking.rules import Answered, Attempted, Declined, Looked, Missing, Observation, Seen, Unclear
 from tracking.tables import CALLBACKS, EVENTS, LINES, ORDERS, OUTBOX
 
 PO = "demo-0001"

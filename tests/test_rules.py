@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracking import wire
-from tracking.orders import Event, Line, Order, Snapshot, State, Submission, Witness, apply, begin, is_terminal
-from tracking.rules import (
+from tracking.comparison import diff_lines, mismatch
+from tracking.observations import (
     Announced,
     Answered,
     Asked,
@@ -25,13 +25,9 @@ from tracking.rules import (
     Seen,
     Unclear,
     Unsent,
-    can_send,
-    diff_lines,
-    fully_fulfilled,
-    interpret,
-    mismatch,
-    wants_following,
 )
+from tracking.orders import Event, Line, Order, Snapshot, State, Submission, Witness, apply, begin, is_terminal
+from tracking.rules import can_send, fully_fulfilled, interpret, wants_following
 
 PO = "demo-0001"
 TWO = (line("CVS", 10, 2, ExternalId="a"), line("AMAZON", 25, 1, ExternalId="b"))

@@ -13,7 +13,9 @@ from typing import Any
 from sqlalchemy import Connection
 
 from tracking import store
+from tracking.comparison import pair
 from tracking.errors import NotAllowed, UnknownOrder
+from tracking.observations import Announced, Answered, Asked, Looked, Noted, Observation, Requested
 from tracking.orders import (
     Event,
     Line,
@@ -28,18 +30,7 @@ from tracking.orders import (
     is_open,
     is_terminal,
 )
-from tracking.rules import (
-    Announced,
-    Answered,
-    Asked,
-    Looked,
-    Noted,
-    Observation,
-    Requested,
-    interpret,
-    pair,
-    wants_following,
-)
+from tracking.rules import interpret, wants_following
 from tracking.schedule import WEBHOOK_SPACING, Policy, late_after, next_follow, next_look
 from tracking.wire import Callback, Shown
 

@@ -27,8 +27,8 @@ from tracking.errors import (
     UnreadableAnswer,
 )
 from tracking.ingest import Planner
+from tracking.observations import Looked, Missing, Observation
 from tracking.orders import State, Witness, is_open
-from tracking.rules import Looked, Missing, Observation
 from tracking.schedule import after_failure, covering_pages
 from tracking.wire import Shown
 

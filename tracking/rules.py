@@ -4,12 +4,25 @@ A poll, a webhook, the provider's answer and a person all become an `Observation
 to append, none where there is nothing to say. Only a GET makes an order Completed; a finished one is never taken back.
 """
 
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, assert_never
 
+from tracking.comparison import UNTOLD, diff_lines, mismatch, pair
+from tracking.observations import (
+    Announced,
+    Answered,
+    Asked,
+    Attempted,
+    Declined,
+    Looked,
+    Missing,
+    Noted,
+    Observation,
+    Requested,
+    Unclear,
+    Unsent,
+)
 from tracking.orders import (
     FINAL_LINE,
     FULFILLED_LINE,
@@ -23,7 +36,6 @@ from tracking.orders import (
     Snapshot,
     State,
     Submission,
-    Witness,
     apply,
     apply_lines,
     condense,
@@ -31,109 +43,6 @@ from tracking.orders import (
 )
 
 HISTORY_AFTER = timedelta(days=1)
-UNTOLD = "unknown"
-
-# What can be seen. An Observation says who saw it and when.
-
-
-@dataclass(frozen=True, slots=True)
-class Requested:
-    """Somebody asked for an order; the request is about to be committed."""
-
-    type: str
-    source: str
-    units: int
-    value_minor: int
-    lines: tuple[Line, ...]
-    note: str | None = None
-    currency: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Attempted:
-    """A POST is about to leave."""
-
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The provider took the order: a 201, or (`adopted`) the order a 409 named, fetched."""
-
-    snapshot: Snapshot
-    adopted: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Declined:
-    """The provider refused the order: 400, 413, 422, or a 409 that names an order we cannot take for ours."""
-
-    status: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unclear:
-    """Nobody can say whether the POST was carried out."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unsent:
-    """The POST surely did not leave; it stays queued."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """A GET showed the order; `snapshot` is None when the bytes equal those of the look before."""
-
-    snapshot: Snapshot | None
-    via: str = "order"
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """A GET answered 404."""
-
-
-@dataclass(frozen=True, slots=True)
-class Announced:
-    """A webhook said FulfillmentComplete; `repeats` counts the times it had come before."""
-
-    provider_id: str | None
-    repeats: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A person asked to look now, or to send again."""
-
-    what: str
-
-
-@dataclass(frozen=True, slots=True)
-class Noted:
-    """A person wrote something down; with `acknowledges` the order no longer needs a person."""
-
-    text: str
-    acknowledges: bool = False
-
-
-Seen = Requested | Attempted | Answered | Declined | Unclear | Unsent | Looked | Missing | Announced | Asked | Noted
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """Something seen: by whom, when it happened, when it reached us."""
-
-    witness: Witness
-    happened_at: datetime
-    learned_at: datetime
-    seen: Seen
-    actor: str | None = None
 
 
 def interpret(order: Order | None, po_number: str, observation: Observation) -> list[Event]:
@@ -264,25 +173,6 @@ def _answered(order: Order, seen: Answered, observation: Observation) -> list[Ev
     }
     detail = {"provider_id": shown.provider_id, "status": shown.status}
     return [_event("found" if seen.adopted else "accepted", observation, changes=accepted, detail=detail)]
-
-
-def mismatch(order: Order, shown: Snapshot) -> str | None:
-    """How the provider's order differs from the one we asked for, in words; None when they agree."""
-    if shown.po_number is not None and shown.po_number != order.po_number:
-        return "another PONumber"
-    if shown.type is not None and order.type not in {shown.type, UNTOLD}:
-        return f"type {shown.type} where {order.type} was asked for"
-    asked, got = _multiset(order.lines), _multiset(shown.lines)
-    return None if asked == got else f"other lines: {len(shown.lines)} there, {len(order.lines)} asked for"
-
-
-def _multiset(lines: Sequence[Line]) -> dict[tuple[str, int, str | None], int]:
-    """Units per product, value and external id: the same for a line of two and for two lines of one."""
-    counts: dict[tuple[str, int, str | None], int] = {}
-    for line in lines:
-        key = (line.product_id.casefold(), line.value_minor, line.external_id)
-        counts[key] = counts.get(key, 0) + line.quantity
-    return counts
 
 
 def _taken_by_another(observation: Observation, provider_id: str, difference: str) -> Event:
@@ -488,64 +378,6 @@ def _looked_at_finished(order: Order, shown: Snapshot, observation: Observation)
         return []
     changes = _only_news(order, {"units_fulfilled": _units_fulfilled(order, line_changes)})
     return [_event("lines changed", observation, changes=changes, line_changes=line_changes)]
-
-
-def diff_lines(known: Sequence[Line], shown: Sequence[Line]) -> list[dict[str, Any]]:
-    """What changed in which lines, equal changes together: [{"numbers": "1-40", "status": "Sent"}, ...]."""
-    changed: dict[tuple[tuple[str, Any], ...], list[int]] = {}
-    for line, now in pair(known, shown):
-        news = _line_news(line, now)
-        if news:
-            changed.setdefault(tuple(news.items()), []).append(line.number)
-    return [{"numbers": condense(numbers), **dict(news)} for news, numbers in changed.items()]
-
-
-def _line_news(line: Line, now: Line) -> dict[str, Any]:
-    news: dict[str, Any] = {}
-    if now.status != line.status:
-        news["status"] = now.status
-    if now.claims > line.claims:
-        news["claims"] = now.claims
-    if now.cost_minor is not None and now.cost_minor != line.cost_minor:
-        news["cost_minor"] = now.cost_minor
-    return news
-
-
-def pair(known: Sequence[Line], shown: Sequence[Line]) -> Iterator[tuple[Line, Line]]:
-    """Each known line with the shown one: by the provider's line id, then by contents, by position only among equals.
-
-    The provider may show lines in any order, so a position alone would lay one line's fate on another's recipient.
-    """
-    by_id = {line.provider_line_id: line for line in shown if line.provider_line_id}
-    taken = {line.provider_line_id for line in known if line.provider_line_id}
-    alike: dict[tuple[object, ...], deque[Line]] = {}
-    for line in shown:
-        if line.provider_line_id is None or line.provider_line_id not in taken:
-            for key in _likenesses(line):
-                alike.setdefault(key, deque()).append(line)
-    used: set[int] = set()
-    for line in known:
-        now = by_id.get(line.provider_line_id) if line.provider_line_id else _like(line, alike, used)
-        if now is not None:
-            used.add(now.number)
-            yield line, now
-
-
-def _likenesses(line: Line) -> Iterator[tuple[object, ...]]:
-    """What a line is recognized by, the surest first."""
-    contents = (line.product_id.casefold(), line.value_minor, line.quantity, line.external_id)
-    yield (*contents, line.recipient)
-    yield contents
-
-
-def _like(line: Line, alike: Mapping[tuple[object, ...], deque[Line]], used: set[int]) -> Line | None:
-    for key in _likenesses(line):
-        candidates = alike.get(key, deque())
-        while candidates:
-            candidate = candidates.popleft()
-            if candidate.number not in used:
-                return candidate
-    return None
 
 
 def wants_following(order: Order) -> bool:

@@ -20,8 +20,7 @@ from sqlalchemy import Connection
 from tracking import store
 from tracking.database import Database
 from tracking.errors import NotAllowed
-from tracking.orders import FACTS, Event, Line, Order, OrderType, Snapshot, State, Witness, apply, begin, is_open
-from tracking.rules import (
+from tracking.observations import (
     Announced,
     Answered,
     Attempted,
@@ -31,8 +30,9 @@ from tracking.rules import (
     Requested,
     Seen,
     Unclear,
-    interpret,
 )
+from tracking.orders import FACTS, Event, Line, Order, OrderType, Snapshot, State, Witness, apply, begin, is_open
+from tracking.rules import interpret
 from tracking.schedule import late_after
 from tracking.tables import CALLBACKS, COUNTERS, EVENTS, LINES, ORDERS
 

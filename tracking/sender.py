@@ -31,8 +31,9 @@ from tracking.errors import (
     UnreadableAnswer,
 )
 from tracking.ingest import Planner
+from tracking.observations import Answered, Attempted, Declined, Observation, Seen, Unclear, Unsent
 from tracking.orders import Submission, Witness
-from tracking.rules import Answered, Attempted, Declined, Observation, Seen, Unclear, Unsent, can_send
+from tracking.rules import can_send
 from tracking.schedule import next_attempt
 
 log = logging.getLogger(__name__)
