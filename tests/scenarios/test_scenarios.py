@@ -67,7 +67,7 @@ def test_a_worker_that_is_stopped_and_started_again_goes_on_where_it_was(tmp_pat
 
     outcome = run(main)
     assert outcome.problems == []
-    assert sum(outcome.states.values()) == ORDERS
+    assert sum(outcome.states.values()) >= ORDERS, "the faults include orders that others place between two pages"
 
 
 @pytest.mark.postgres
