@@ -12,7 +12,7 @@ from fakes import Clock, FakeProvider, callback, line, order_json, request, show
 from tracking import audit, ingest, wire
 from tracking import store as writes
 from tracking.database import Database
-from tracking.errors import InsufficientFunds, OutcomeUnknown
+from tracking.errors import AccessDisabled, InsufficientFunds, OutcomeUnknown
 from tracking.ingest import Planner
 from tracking.orders import Order
 from tracking.poller import Poller
@@ -181,3 +181,16 @@ def test_a_claim_on_postgresql_never_takes_more_than_it_asks_for(store: Database
     lease = timedelta(seconds=9)
     taken = store.write(lambda connection: writes.claim_outbox(connection, now, owner="a", lease=lease, limit=1))
     assert len(taken) == 1
+
+
+def test_after_a_refusal_of_the_account_one_order_alone_tries_whether_it_is_over(
+    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, now: datetime
+) -> None:
+    for number in range(12):
+        place(store, now, f"po-{number:02d}")
+    provider.will("place", *[AccessDisabled("disabled", status=403)] * 8)
+    sending = sender(store, provider, planner, clock)
+    taken = [asyncio.run(sending.send_due(clock.now))]
+    taken.append(asyncio.run(sending.send_due(clock.pass_by(seconds=1))))
+    taken += [asyncio.run(sending.send_due(clock.pass_by(seconds=seconds))) for seconds in (100, 1)]
+    assert taken == [8, 0, 1, 8]

@@ -198,6 +198,7 @@ def test_nothing_leaves_while_the_provider_refuses_the_account_or_cannot_be_reac
     desk.provider.will("place", *[CredentialsRefused("no", status=401)] * 8)
     assert desk.send() == 8
     assert desk.send(seconds=59) == 0
+    assert desk.send(seconds=1) == 1, "one alone tries whether it is over"
     assert desk.send(seconds=1) == 8
 
 

@@ -64,6 +64,7 @@ class _Result:
     started_at: datetime
     again_after: timedelta | None = None
     answer: Answer | None = None
+    holds: bool = False
 
 
 class Sender:
@@ -113,8 +114,9 @@ class Sender:
             return 0
         if not await asyncio.to_thread(self._due, now):
             return 0
+        limit = 1 if self._probing else AT_ONCE
         rows = await self._write(
-            lambda connection: store.claim_outbox(connection, now, owner=self._owner, lease=self._lease, limit=AT_ONCE)
+            lambda connection: store.claim_outbox(connection, now, owner=self._owner, lease=self._lease, limit=limit)
         )
         await asyncio.gather(*(self._send(row) for row in rows))
         return len(rows)
@@ -142,9 +144,8 @@ class Sender:
         attempt = await self._write(lambda connection: self._record_attempt(connection, row))
         if attempt is None:
             return
-        held_until = self._held_until
         result = await self._post(attempt)
-        if self._held_until == held_until:
+        if not result.holds:
             self._holds, self._probing = 0, False
         finished_at = self._clock()
         await self._write(lambda connection: self._settle(connection, attempt, result, finished_at))
@@ -187,13 +188,13 @@ class Sender:
                 self._holds += 1
                 wait = min(NOT_SENT_FOR * self._holds, NOT_SENT_AT_MOST)
                 self._hold(wait)
-                return _Result(Unsent(str(error)), started_at, wait)
+                return _Result(Unsent(str(error)), started_at, wait, holds=True)
             case Throttled() if error.status == 429:
                 return _Result(Unsent(str(error)), started_at, error.retry_after)
             case CredentialsRefused() | AccessDisabled() | NotFound():
                 log.error("sending stopped status=%s", error.status)
                 self._hold(STOPPED_FOR)
-                return _Result(Unsent(str(error)), started_at, STOPPED_FOR)
+                return _Result(Unsent(str(error)), started_at, STOPPED_FOR, holds=True)
             case Throttled():
                 return _Result(Unclear(str(error)), started_at, error.retry_after)
             case OutcomeUnknown() | UnreadableAnswer() | ProviderError():
