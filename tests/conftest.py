@@ -15,9 +15,9 @@ from tracking import database
 from tracking.database import Database
 from tracking.ingest import Planner
 from tracking.schedule import Policy
-from tracking.tables import BATCHES, CALLBACKS, COUNTERS, EVENTS, EXCHANGES, FACTS, LINES, ORDERS, OUTBOX
+from tracking.tables import BATCHES, CALLBACKS, CLAIMS, COUNTERS, EVENTS, EXCHANGES, FACTS, LINES, ORDERS, OUTBOX
 
-TABLES = (ORDERS, LINES, EVENTS, OUTBOX, CALLBACKS, EXCHANGES, BATCHES, COUNTERS, FACTS)
+TABLES = (ORDERS, LINES, EVENTS, CLAIMS, OUTBOX, CALLBACKS, EXCHANGES, BATCHES, COUNTERS, FACTS)
 ENGINES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 
 

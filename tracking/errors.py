@@ -8,6 +8,7 @@ TrackingError
  ├── InvalidSubmission          an order request or file that must not be sent; all problems at once
  ├── UnknownOrder               no order has this id
  ├── NotAllowed                 the order's state forbids what was asked
+ ├── NotPermitted               the person's role forbids what was asked
  ├── CallbackRefused            a webhook call that proves nothing
  └── ProviderError              the provider's API
       ├── NotSent               the request surely never reached the provider
@@ -76,6 +77,10 @@ class UnknownOrder(TrackingError):
 
 class NotAllowed(TrackingError):
     """The order's state forbids it; the message says why and what is possible instead."""
+
+
+class NotPermitted(TrackingError):
+    """The person's role forbids it; the message says which role may."""
 
 
 class CallbackRefused(TrackingError):

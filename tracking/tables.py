@@ -97,6 +97,7 @@ class OrderRow(SQLModel, table=True):
     batch_id: int | None = Field(default=None, index=True)
     line_count: int = 0
     event_count: int = 0
+    head: str | None = None
     looks: int = 0
     failures: int = 0
     last_look_at: datetime | None = _time()
@@ -111,7 +112,10 @@ class OrderRow(SQLModel, table=True):
 
 
 class LineRow(SQLModel, table=True):
-    """One line item of an order. Claim data is never kept, only how many units showed it and a digest of the first."""
+    """One line item of an order. Claim data is kept apart and encrypted; here is how many units showed it.
+
+    `recipient_hash` is keyed with `recipient_salt`; without the salt, which erasing a person deletes, it tells nothing.
+    """
 
     __tablename__ = "lines"
 
@@ -125,12 +129,17 @@ class LineRow(SQLModel, table=True):
     provider_line_id: str | None = None
     external_id: str | None = Field(default=None, index=True)
     recipient: str | None = Field(default=None, index=True)
+    recipient_salt: str | None = None
+    recipient_hash: str | None = None
     cost_minor: int | None = _big(None)
     claim_digest: str | None = None
 
 
 class EventRow(SQLModel, table=True):
-    """One entry of an order's log: append-only, `seq` counts from 1 without a gap in each order."""
+    """One entry of an order's log: append-only, `seq` counts from 1 without a gap in each order.
+
+    `previous` is the hash of the entry before; that of the newest entry is the order's `head`.
+    """
 
     __tablename__ = "events"
     __table_args__ = (
@@ -149,6 +158,20 @@ class EventRow(SQLModel, table=True):
     changes: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     line_changes: list[dict[str, Any]] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
     detail: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    previous: str | None = None
+
+
+class ClaimRow(SQLModel, table=True):
+    """A line's claim data, encrypted: what it showed first and, where that changed, each later version."""
+
+    __tablename__ = "claims"
+
+    order_id: int = Field(sa_column=Column(BigKey, primary_key=True, autoincrement=False))
+    number: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    digest: str = Field(primary_key=True)
+    units: int
+    sealed: str
+    learned_at: datetime = _time(nullable=False)
 
 
 class OutboxRow(SQLModel, table=True):
@@ -259,6 +282,7 @@ def table(model: type[SQLModel]) -> Table:
 ORDERS = table(OrderRow)
 LINES = table(LineRow)
 EVENTS = table(EventRow)
+CLAIMS = table(ClaimRow)
 OUTBOX = table(OutboxRow)
 CALLBACKS = table(CallbackRow)
 EXCHANGES = table(ExchangeRow)
