@@ -23,6 +23,7 @@ from tracking.errors import (
     UnknownOrder,
 )
 from tracking.orders import State
+from tracking.people import Person
 from tracking.submissions import Catalogue, load_catalogue
 
 FRESH = 2
@@ -170,12 +171,12 @@ def order_link(po_number: str, *, label: str = "", icon: str | None = None) -> N
     st.page_link("timeline.py", label=label or escape(po_number), icon=icon, query_params={"order": po_number})
 
 
-def actor() -> str:
+def actor() -> Person:
     """Who acts, as they call themselves; kept for the session and written into the order's story."""
     name = st.text_input(
         "Your name", key="actor", max_chars=60, persist_state="session", placeholder="goes into the order's story"
     )
-    return (name or "").strip() or "Somebody at the screen"
+    return Person((name or "").strip() or "Somebody at the screen")
 
 
 # Errors

@@ -11,6 +11,7 @@ import drafts
 import shared
 from tracking import reports, submissions
 from tracking.orders import OrderType
+from tracking.people import Person
 
 TYPE_NAMES = {
     "DigitalDelivery": "By e-mail or text message",
@@ -200,9 +201,9 @@ def review(catalogue: submissions.Catalogue, kept: dict[str, Any]) -> None:
             text = json.dumps(body, indent=2, ensure_ascii=False)
             st.code(text, language="json")
             st.code(drafts.curl(text), language="bash")
-        name = shared.actor()
+        by = shared.actor()
         if st.button("Send order", key="send", type="primary", icon=":material/send:"):
-            send(checked, kept, name)
+            send(checked, kept, by)
 
 
 def totals(catalogue: submissions.Catalogue, checked: submissions.Checked) -> None:
@@ -227,9 +228,9 @@ def balance(currency: str | None) -> str:
     return "not offered" if available is None else reports.money(available, currency)
 
 
-def send(checked: submissions.Checked, kept: dict[str, Any], name: str) -> None:
+def send(checked: submissions.Checked, kept: dict[str, Any], by: Person) -> None:
     """Commits the order; the sender does the rest."""
-    [receipt] = submissions.submit(shared.database(), checked.requests, source="form", actor=name, now=shared.now())
+    [receipt] = submissions.submit(shared.database(), checked.requests, source="form", by=by, now=shared.now())
     if receipt.outcome == "rejected":
         st.error(shared.escape(receipt.message), title="Not sent")
         return
@@ -275,10 +276,10 @@ def file() -> None:
     if checked.problems:
         problems(checked)
         return
-    name = shared.actor()
+    by = shared.actor()
     label = f"Queue {reports.count(len(checked.requests), 'order')}"
     if st.button(label, key="queue", type="primary", icon=":material/send:"):
-        queue(checked, name)
+        queue(checked, by)
     outcome(checked)
 
 
@@ -296,14 +297,14 @@ def summary(checked: submissions.Checked) -> None:
         )
 
 
-def queue(checked: submissions.Checked, name: str) -> None:
+def queue(checked: submissions.Checked, by: Person) -> None:
     """Commits the orders in groups; after an interruption the same button goes on."""
     bar = st.progress(0.0, text="Queueing")
 
     def show(done: int, total: int) -> None:
         bar.progress(done / total if total else 1.0, text=f"{done:,} of {total:,} orders queued")
 
-    receipts = submissions.submit(shared.database(), checked, source="csv", actor=name, now=shared.now(), progress=show)
+    receipts = submissions.submit(shared.database(), checked, source="csv", by=by, now=shared.now(), progress=show)
     counts = pd.Series([receipt.outcome for receipt in receipts]).value_counts()
     said = ", ".join(f"{number:,} {word}" for word, number in counts.items())
     st.session_state["queued"] = {"digest": checked.digest, "said": said}

@@ -7,6 +7,7 @@ import charts
 import shared
 from tracking import reports, submissions
 from tracking.orders import State, is_terminal
+from tracking.people import Person
 
 STORY_ROWS = 60
 EVENTS_PER_PAGE = 100
@@ -102,25 +103,25 @@ def actions(view: reports.OrderView) -> None:
     """What a person may do here, the safe one first; what is not possible says why."""
     po_number = view.order.po_number
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        name = shared.actor()
+        by = shared.actor()
         finished = is_terminal(view.order.state)
         label = "Look again, although finished" if finished else "Check now"
         why = view.allowed["check"]
         if st.button(label, key="check_now", icon=":material/refresh:", disabled=why is not None, help=why):
             with shared.told():
-                submissions.check_now(shared.database(), po_number, actor=name, now=shared.now())
+                submissions.check_now(shared.database(), po_number, by=by, now=shared.now())
             st.toast("The poller looks next at this order.")
         why = view.allowed["resend"]
         label = "Send again, same PONumber"
         if st.button(label, key="resend", icon=":material/send:", disabled=why is not None, help=why):
             with shared.told():
-                submissions.resend(shared.database(), po_number, actor=name, now=shared.now())
+                submissions.resend(shared.database(), po_number, by=by, now=shared.now())
             st.rerun()
-        written(po_number, name, acknowledges=True)
-        written(po_number, name, acknowledges=False)
+        written(po_number, by, acknowledges=True)
+        written(po_number, by, acknowledges=False)
 
 
-def written(po_number: str, name: str, *, acknowledges: bool) -> None:
+def written(po_number: str, by: Person, *, acknowledges: bool) -> None:
     """A popover to acknowledge with a reason, or to write a note."""
     label, key, asks = (
         ("Acknowledge", "acknowledge", "Why it is dealt with") if acknowledges else ("Note", "note", "Note")
@@ -133,9 +134,9 @@ def written(po_number: str, name: str, *, acknowledges: bool) -> None:
         if st.form_submit_button("Write down", key=f"{key}_submit"):
             with shared.told():
                 if acknowledges:
-                    submissions.acknowledge(shared.database(), po_number, actor=name, now=shared.now(), why=text)
+                    submissions.acknowledge(shared.database(), po_number, by=by, now=shared.now(), why=text)
                 else:
-                    submissions.add_note(shared.database(), po_number, actor=name, now=shared.now(), text=text)
+                    submissions.add_note(shared.database(), po_number, by=by, now=shared.now(), text=text)
             st.toast("Written into the order's story.")
 
 

@@ -1,4 +1,5 @@
 import csv
+import getpass
 import json
 import os
 import re
@@ -152,6 +153,24 @@ def test_submit_records_who_did_it(run: Run, folder: Path, database: Database) -
         actors = list(connection.execute(sa.select(ORDERS.c.actor).order_by(ORDERS.c.id)).scalars())
     assert actors[0].startswith("cli:")
     assert actors[1] == "night shift"
+
+
+def test_an_account_without_a_name_is_told_by_its_number(
+    run: Run, folder: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr(getpass, "getuser", nameless)
+    run("submit", wave(folder, "a,Links,CVS,10,1,x\n"))
+    with database.read() as connection:
+        assert connection.execute(sa.select(ORDERS.c.actor)).scalar_one() == f"cli:uid {os.getuid()}"
+    monkeypatch.delattr(os, "getuid")
+    refused = run("submit", wave(folder, "b,Links,CVS,10,1,x\n"))
+    assert refused.exit_code == 1
+    assert "give a name with --actor" in refused.stderr
+    with database.read() as connection:
+        assert connection.execute(sa.select(sa.func.count()).select_from(ORDERS)).scalar_one() == 1
 
 
 def test_the_same_file_again_orders_nothing_and_is_no_error(run: Run, folder: Path) -> None:

@@ -1,8 +1,9 @@
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -12,11 +13,14 @@ from hypothesis import strategies as st
 from tracking import store, submissions, wire
 from tracking.catalogue import read_catalogue
 from tracking.database import Database, connect
-from tracking.errors import InvalidSubmission, NotAllowed, UnknownOrder
+from tracking.errors import InvalidSubmission, NotAllowed, NotPermitted, UnknownOrder
+from tracking.orders import State
+from tracking.people import Access, Person
 from tracking.submissions import Catalogue, Checked
 from tracking.tables import BATCHES, EVENTS, LINES, ORDERS, OUTBOX
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+ME, ANN = Person("cli:me"), Person("ann")
 STORED = {
     "products": [
         {
@@ -74,7 +78,13 @@ def problems(checked: Checked) -> list[str]:
 
 def submitted(database: Database, text: str, chunk: int = 1000) -> list[submissions.Receipt]:
     checked = read(text, database=database, chunk=chunk)
-    return submissions.submit(database, checked, source="csv", actor="cli:me", now=NOW)
+    return submissions.submit(database, checked, source="csv", by=ME, now=NOW)
+
+
+def kept(database: Database) -> list[Any]:
+    with database.read() as connection:
+        tables = (ORDERS, LINES, EVENTS, OUTBOX, BATCHES)
+        return [[tuple(row) for row in connection.execute(sa.select(table))] for table in tables]
 
 
 def count(database: Database, table: sa.Table) -> int:
@@ -342,7 +352,7 @@ def test_submitting_queues_every_order_and_remembers_the_file(database: Database
         database,
         checked,
         source="csv",
-        actor="cli:me",
+        by=ME,
         now=NOW,
         progress=lambda done, total: seen.append((done, total)),
     )
@@ -361,7 +371,7 @@ def test_the_same_file_twice_is_noticed_and_orders_nothing_again(database: Datab
     again = read(text, chunk=10, database=database)
     assert again.seen_before == NOW
     assert not again.problems
-    receipts = submissions.submit(database, again, source="csv", actor=None, now=NOW + timedelta(hours=1))
+    receipts = submissions.submit(database, again, source="csv", by=ME, now=NOW + timedelta(hours=1))
     assert {receipt.outcome for receipt in receipts} == {"exists"}
     assert (count(database, ORDERS), count(database, BATCHES), count(database, EVENTS)) == (4, 1, 4)
 
@@ -373,7 +383,7 @@ def test_the_same_file_split_otherwise_is_refused(database: Database) -> None:
     assert "is already an order with other lines" in problems(again)[0]
     blind = read(text, chunk=10)
     with pytest.raises(InvalidSubmission, match="other lines"):
-        submissions.submit(database, blind, source="csv", actor=None, now=NOW)
+        submissions.submit(database, blind, source="csv", by=ME, now=NOW)
     assert count(database, ORDERS) == 2
 
 
@@ -390,7 +400,7 @@ def test_a_submission_that_broke_off_continues_where_it_stopped(database: Databa
         raise KeyboardInterrupt(done)
 
     with pytest.raises(KeyboardInterrupt):
-        submissions.submit(database, read(text), source="csv", actor=None, now=NOW, progress=break_off)
+        submissions.submit(database, read(text), source="csv", by=ME, now=NOW, progress=break_off)
     assert count(database, ORDERS) == submissions.GROUP_ORDERS
     receipts = submitted(database, text)
     assert [receipt.outcome for receipt in receipts] == ["exists"] * 50 + ["queued"] * 70
@@ -408,22 +418,22 @@ def test_what_the_catalogue_learned_since_is_checked_again(database: Database) -
     database.write(lambda connection: store.set_fact(connection, "catalogue", STORED, NOW))
     assert submissions.load_catalogue(database) == CATALOGUE
     with pytest.raises(InvalidSubmission, match="9 is not a denomination"):
-        submissions.submit(database, checked, source="csv", actor=None, now=NOW)
+        submissions.submit(database, checked, source="csv", by=ME, now=NOW)
 
 
 def test_requests_of_the_form_are_submitted_without_a_file(database: Database) -> None:
     wanted = read_json([request("f-1"), request("f-2")]).requests
-    first = submissions.submit(database, wanted[:1], source="form", actor="ann", now=NOW)
-    both = submissions.submit(database, wanted, source="form", actor="ann", now=NOW)
+    first = submissions.submit(database, wanted[:1], source="form", by=ANN, now=NOW)
+    both = submissions.submit(database, wanted, source="form", by=ANN, now=NOW)
     assert [receipt.outcome for receipt in both] == ["exists", "queued"]
     assert both[0].order_id == first[0].order_id
     assert count(database, BATCHES) == 0
 
 
 def test_other_lines_under_a_taken_po_number_are_rejected(database: Database) -> None:
-    submissions.submit(database, read_json(request("f-1")).requests, source="form", actor=None, now=NOW)
+    submissions.submit(database, read_json(request("f-1")).requests, source="form", by=ME, now=NOW)
     other = read_json(request("f-1", Quantity=2)).requests
-    [receipt] = submissions.submit(database, other, source="form", actor=None, now=NOW)
+    [receipt] = submissions.submit(database, other, source="form", by=ME, now=NOW)
     assert receipt.outcome == "rejected"
     assert "already an order with other lines" in receipt.message
 
@@ -432,14 +442,14 @@ def test_other_lines_under_a_taken_po_number_are_rejected(database: Database) ->
 def test_a_list_that_cannot_be_sent_is_refused(database: Database, po_numbers: list[str | None]) -> None:
     wanted = [wire.read_request(request(po_number)) for po_number in po_numbers]
     with pytest.raises(InvalidSubmission):
-        submissions.submit(database, wanted, source="form", actor=None, now=NOW)
+        submissions.submit(database, wanted, source="form", by=ME, now=NOW)
     assert count(database, ORDERS) == 0
 
 
 def test_cells_that_look_like_formulas_are_kept_and_made_harmless_for_the_download(database: Database) -> None:
     text = HEADER + "=1+1,Links,CVS,10,1,@SUM(A1)\n"
     checked = read(text, database=database)
-    submissions.submit(database, checked, source="csv", actor=None, now=NOW)
+    submissions.submit(database, checked, source="csv", by=ME, now=NOW)
     assert checked.requests[0].po_number == "=1+1"
     [row] = submissions.outcome_rows(database, checked).to_dict("records")
     assert (row["po_number"], row["external_id"], row["state"]) == ("'=1+1", "'@SUM(A1)", "Queued")
@@ -448,7 +458,7 @@ def test_cells_that_look_like_formulas_are_kept_and_made_harmless_for_the_downlo
 def test_the_outcome_lists_every_row_in_the_order_of_the_file(database: Database) -> None:
     checked = read(HEADER + "a,Links,CVS,10,1,x\nb,Links,CVS,25,1,y\na,Links,CVS,50,1,z\n")
     assert list(submissions.outcome_rows(database, checked)["state"]) == ["not sent"] * 3
-    submissions.submit(database, checked, source="csv", actor=None, now=NOW)
+    submissions.submit(database, checked, source="csv", by=ME, now=NOW)
     outcome = submissions.outcome_rows(database, checked)
     assert list(outcome["row"]) == [2, 3, 4]
     assert list(outcome["external_id"]) == ["x", "y", "z"]
@@ -460,8 +470,8 @@ def test_the_outcome_lists_every_row_in_the_order_of_the_file(database: Database
 
 def test_people_write_down_and_acknowledge_under_their_name(database: Database) -> None:
     submitted(database, HEADER + "a,Links,CVS,10,1,x\n")
-    submissions.add_note(database, "a", actor="ann", now=NOW, text="  called\x00 them \n")
-    submissions.acknowledge(database, " a ", actor="ben", now=NOW, why="known")
+    submissions.add_note(database, "a", by=ANN, now=NOW, text="  called\x00 them \n")
+    submissions.acknowledge(database, " a ", by=Person("ben"), now=NOW, why="known")
     with database.read() as connection:
         row = connection.execute(sa.select(ORDERS)).mappings().one()
         details = list(connection.execute(sa.select(EVENTS.c.detail).order_by(EVENTS.c.seq)).scalars())
@@ -469,22 +479,49 @@ def test_people_write_down_and_acknowledge_under_their_name(database: Database) 
     assert details[1:] == [{"text": "called them", "actor": "ann"}, {"text": "known", "actor": "ben"}]
 
 
+ACTS: dict[str, Callable[[Database, Person], object]] = {
+    "submit": lambda database, by: submissions.submit(
+        database, read_json(request("f-1")).requests, source="form", by=by, now=NOW
+    ),
+    "check_now": lambda database, by: submissions.check_now(database, "a", by=by, now=NOW),
+    "resend": lambda database, by: submissions.resend(database, "a", by=by, now=NOW),
+    "acknowledge": lambda database, by: submissions.acknowledge(database, "a", by=by, now=NOW, why="known"),
+    "add_note": lambda database, by: submissions.add_note(database, "a", by=by, now=NOW, text="seen"),
+}
+
+
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("by", [Person("vic@example.com", Access.VIEWER), Person(" ")])
+def test_whoever_may_not_act_is_refused_before_anything_is_written(database: Database, act: str, by: Person) -> None:
+    submitted(database, HEADER + "a,Links,CVS,10,1,x\n")
+    known = None if act == "resend" else "BLK-1"
+    database.write(
+        lambda connection: connection.execute(sa.update(ORDERS).values(provider_id=known, state=State.UNKNOWN))
+    )
+    before = kept(database)
+    with pytest.raises(NotPermitted):
+        ACTS[act](database, by)
+    assert kept(database) == before
+    ACTS[act](database, ANN)
+    assert kept(database) != before, "an operator's act is written, so the refusal was not for another reason"
+
+
 @pytest.mark.parametrize("text", ["", " \n", "x" * 501])
 def test_empty_and_endless_texts_are_refused(database: Database, text: str) -> None:
     submitted(database, HEADER + "a,Links,CVS,10,1,x\n")
     with pytest.raises(InvalidSubmission, match="Text"):
-        submissions.add_note(database, "a", actor="ann", now=NOW, text=text)
+        submissions.add_note(database, "a", by=ANN, now=NOW, text=text)
     assert count(database, EVENTS) == 1
 
 
 def test_what_the_state_forbids_says_why(database: Database) -> None:
     submitted(database, HEADER + "a,Links,CVS,10,1,x\n")
     with pytest.raises(NotAllowed, match="not named this order yet"):
-        submissions.check_now(database, "a", actor="ann", now=NOW)
+        submissions.check_now(database, "a", by=ANN, now=NOW)
     with pytest.raises(NotAllowed, match="outcome is unknown"):
-        submissions.resend(database, "a", actor="ann", now=NOW)
+        submissions.resend(database, "a", by=ANN, now=NOW)
     with pytest.raises(UnknownOrder, match="'nobody'"):
-        submissions.check_now(database, "nobody", actor="ann", now=NOW)
+        submissions.check_now(database, "nobody", by=ANN, now=NOW)
 
 
 def test_orders_are_found_by_the_providers_id_too(database: Database) -> None:
@@ -492,7 +529,7 @@ def test_orders_are_found_by_the_providers_id_too(database: Database) -> None:
     database.write(
         lambda connection: connection.execute(sa.update(ORDERS).values(provider_id="BLK-1", state="Pending"))
     )
-    submissions.check_now(database, "BLK-1", actor="ann", now=NOW)
+    submissions.check_now(database, "BLK-1", by=ANN, now=NOW)
     with database.read() as connection:
         assert connection.execute(sa.select(ORDERS.c.next_look_at)).scalar_one() == NOW
 

@@ -21,9 +21,10 @@ from typer.core import TyperGroup
 
 from tracking import audit, database, reports, seeding, serving, settings, submissions, terminal
 from tracking.database import Database
-from tracking.errors import InvalidSubmission, SettingsError, TrackingError, UnknownOrder
+from tracking.errors import InvalidSubmission, NotPermitted, SettingsError, TrackingError, UnknownOrder
 from tracking.migrations import HEAD
 from tracking.orders import State, canonical, is_open
+from tracking.people import Person
 from tracking.reports import Filters, amount
 from tracking.sandbox import SCENARIOS
 from tracking.submissions import Checked, Receipt, Standing
@@ -101,11 +102,20 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _person() -> str:
+def _person(name: str | None = None) -> Person:
+    """Whoever runs this command, or whom they name: an operator, for who reads the settings can write the store too.
+
+    Raises:
+        NotPermitted: the system knows neither a name nor a number.
+    """
+    if name and name.strip():
+        return Person(name.strip())
     try:
-        return f"cli:{getpass.getuser()}"
-    except (OSError, KeyError):
-        return "cli:somebody"
+        return Person(f"cli:{getpass.getuser()}")
+    except (OSError, KeyError, ImportError):  # an account without an entry, as containers have them
+        if hasattr(os, "getuid"):
+            return Person(f"cli:uid {os.getuid()}")
+    raise NotPermitted("the system does not say who runs this; give a name with --actor")
 
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
@@ -196,9 +206,7 @@ def submit(
         terminal.show_checked(checked, as_json=as_json)
         raise typer.Exit(1 if checked.problems else 0)
     with terminal.progress("queueing") as progress:
-        receipts = submissions.submit(
-            store, checked, source=form, actor=actor or _person(), now=_now(), progress=progress
-        )
+        receipts = submissions.submit(store, checked, source=form, by=_person(actor), now=_now(), progress=progress)
     if not _sender_beats(store):
         terminal.say(
             "queued; no sender is running: start `tracking worker` or the console (`streamlit run dashboard.py`)"

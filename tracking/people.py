@@ -21,6 +21,11 @@ class Person:
     access: Access = Access.OPERATOR
 
     def must_operate(self) -> None:
-        """Raises NotPermitted for everybody but operators; each act of a person calls it before anything is done."""
+        """Raises NotPermitted for everybody but operators; each act of a person calls it before anything is done.
+
+        Whoever has no name is refused too: the log says of every act who it was.
+        """
+        if not self.name.strip():
+            raise NotPermitted("nobody is named who does this; give a name first")
         if self.access is not Access.OPERATOR:
             raise NotPermitted(f"{self.name} is signed in as a viewer; only an operator may do this")

@@ -1,8 +1,9 @@
 """What people hand in, committed for the sender; and what people do with an order, and what became of it.
 
 `submit` commits the requests in groups; a PONumber that is taken is reported and left alone, so the same call after a
-crash goes on where it stopped. Sends nothing itself: the sender does, from what was committed. How files are read is in
-`uploads`, what is sold in `catalogue`; what the pages and the command line need of both is reached here.
+crash goes on where it stopped. Sends nothing itself: the sender does, from what was committed. Every act asks first
+whether the person may, whatever they were shown. How files are read is in `uploads`, what is sold in `catalogue`; what
+the pages and the command line need of both is reached here.
 """
 
 import itertools
@@ -21,6 +22,7 @@ from tracking.catalogue import Catalogue, Product, check, load_catalogue
 from tracking.database import Database
 from tracking.errors import InvalidSubmission, NotAllowed, Problem, UnknownOrder
 from tracking.orders import OrderRequest
+from tracking.people import Person
 from tracking.reports import guarded
 from tracking.spreadsheets import COLUMNS, MAX_BYTES
 from tracking.tables import BATCHES, ORDERS
@@ -83,22 +85,24 @@ def submit(
     requests: Checked | Sequence[OrderRequest],
     *,
     source: str,
-    actor: str | None,
+    by: Person,
     now: datetime,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Receipt]:
     """Commits the requests, which queues them for the sender. Calling it again after a crash continues.
 
     Raises:
+        NotPermitted: the person may not; nothing was read or written.
         InvalidSubmission: something is wrong with the requests or the file; nothing was written.
         StoreError: groups committed before stay; call again.
     """
+    by.must_operate()
     batch = requests if isinstance(requests, Checked) else None
     wanted = batch.requests if batch else tuple(requests) if not isinstance(requests, Checked) else ()
     _check_again(database, wanted, batch)
     receipts: list[Receipt] = []
     for group in _groups(wanted):
-        job = _Placing(group, batch, source, actor, now)
+        job = _Placing(group, batch, source, by.name, now)
         receipts += database.write(job)
         if progress is not None:
             progress(len(receipts), len(wanted))
@@ -156,7 +160,7 @@ class _Placing:
     group: Sequence[OrderRequest]
     batch: Checked | None
     source: str
-    actor: str | None
+    actor: str
     now: datetime
 
     def __call__(self, connection: Connection) -> list[Receipt]:
@@ -197,46 +201,50 @@ class _Placing:
         return store.add_batch(connection, values)
 
 
-def check_now(database: Database, order: str, *, actor: str, now: datetime) -> None:
+def check_now(database: Database, order: str, *, by: Person, now: datetime) -> None:
     """Asks the poller to look at the order next.
 
     Args:
         database: the store.
         order: its PONumber or the provider's id.
-        actor: who asks.
+        by: who asks.
         now: when.
 
     Raises:
+        NotPermitted: the person may not.
         UnknownOrder: nothing has this id.
         NotAllowed: its state forbids it; the message says why.
     """
+    by.must_operate()
     database.write(
-        lambda connection: ingest.ask(connection, _find(connection, order), what="check", actor=actor, now=now)
+        lambda connection: ingest.ask(connection, _find(connection, order), what="check", actor=by.name, now=now)
     )
 
 
-def resend(database: Database, order: str, *, actor: str, now: datetime) -> None:
+def resend(database: Database, order: str, *, by: Person, now: datetime) -> None:
     """Queues an order whose outcome is unknown, or that was refused, under the same PONumber. Raises as `check_now`."""
+    by.must_operate()
     database.write(
-        lambda connection: ingest.ask(connection, _find(connection, order), what="resend", actor=actor, now=now)
+        lambda connection: ingest.ask(connection, _find(connection, order), what="resend", actor=by.name, now=now)
     )
 
 
-def acknowledge(database: Database, order: str, *, actor: str, now: datetime, why: str) -> None:
+def acknowledge(database: Database, order: str, *, by: Person, now: datetime, why: str) -> None:
     """Records that a person has dealt with the order, and why. Raises as `check_now`, or InvalidSubmission."""
-    _write_down(database, order, why, actor=actor, now=now, acknowledges=True)
+    _write_down(database, order, why, by=by, now=now, acknowledges=True)
 
 
-def add_note(database: Database, order: str, *, actor: str, now: datetime, text: str) -> None:
+def add_note(database: Database, order: str, *, by: Person, now: datetime, text: str) -> None:
     """Adds what a person wrote to the order's story. Raises as `check_now`, or InvalidSubmission."""
-    _write_down(database, order, text, actor=actor, now=now, acknowledges=False)
+    _write_down(database, order, text, by=by, now=now, acknowledges=False)
 
 
-def _write_down(database: Database, order: str, text: str, *, actor: str, now: datetime, acknowledges: bool) -> None:
+def _write_down(database: Database, order: str, text: str, *, by: Person, now: datetime, acknowledges: bool) -> None:
+    by.must_operate()
     written = _persons_text(text)
     database.write(
         lambda connection: ingest.note(
-            connection, _find(connection, order), text=written, actor=actor, now=now, acknowledges=acknowledges
+            connection, _find(connection, order), text=written, actor=by.name, now=now, acknowledges=acknowledges
         )
     )
 
