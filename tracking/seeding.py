@@ -34,6 +34,7 @@ from tracking.observations import (
 from tracking.orders import FACTS, Event, Line, Order, OrderType, Snapshot, State, Witness, apply, begin, is_open
 from tracking.rules import interpret
 from tracking.schedule import late_after
+from tracking.statements import upsert
 from tracking.tables import CALLBACKS, COUNTERS, EVENTS, LINES, ORDERS
 
 GROUP = 500
@@ -306,7 +307,7 @@ def _counted(connection: Connection, group: Sequence[_Told]) -> tuple[Any, list[
             for name, hour, state, sign in store.movements(before, after, event):
                 adding = {"orders": sign, "units": sign * order.units, "value_minor": sign * order.value_minor}
                 sums.setdefault((name, hour, state), Counter()).update(adding)
-    statement: Any = store.upsert(connection, COUNTERS)
+    statement: Any = upsert(connection, COUNTERS)
     columns = ("orders", "units", "value_minor")
     grown = {column: COUNTERS.c[column] + statement.excluded[column] for column in columns}
     rows = [

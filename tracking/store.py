@@ -5,21 +5,21 @@ transaction as what they count.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
 from sqlalchemy.engine import RowMapping
 
+from tracking import statements
 from tracking.orders import FACTS, Event, Line, Order
-from tracking.tables import BATCHES, CALLBACKS, COUNTERS, EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
+from tracking.statements import upsert
+from tracking.tables import BATCHES, CALLBACKS, EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
 from tracking.tables import FACTS as FACT_ROWS
 
 REFUSALS_KEPT = 1000
 EXCHANGES_KEPT = 50_000
-_LINE_COLUMNS = tuple(LINES.c[entry.name] for entry in fields(Line))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,6 @@ class Kept:
     row: RowMapping
 
 
-def upsert(connection: Connection, model: Any) -> Any:
-    """An INSERT of the engine's own dialect, which knows ON CONFLICT and RETURNING."""
-    return sqlite.insert(model) if connection.dialect.name == "sqlite" else postgresql.insert(model)
-
-
 def find(
     connection: Connection,
     *,
@@ -45,12 +40,9 @@ def find(
     with_lines: bool = True,
 ) -> Kept | None:
     """The order with this id of whatever kind, its row locked for the rest of the transaction."""
-    wanted = ORDERS.c.id == order_id
-    if po_number is not None:
-        wanted = ORDERS.c.po_number == po_number
-    elif provider_id is not None:
-        wanted = ORDERS.c.provider_id == provider_id
-    row = connection.execute(select(ORDERS).where(wanted).with_for_update()).mappings().one_or_none()
+    named = {"po_number": po_number, "provider_id": provider_id, "id": order_id}
+    name = next((name for name, value in named.items() if value is not None), "id")
+    row = connection.execute(statements.ORDER_BY[name], {"wanted": named[name]}).mappings().one_or_none()
     if row is None:
         return None
     order = Order(**{name: row[name] for name in FACTS}, lines=lines_of(connection, row["id"]) if with_lines else ())
@@ -59,19 +51,16 @@ def find(
 
 def lines_of(connection: Connection, order_id: int) -> tuple[Line, ...]:
     """The order's lines by number."""
-    rows = connection.execute(select(*_LINE_COLUMNS).where(LINES.c.order_id == order_id).order_by(LINES.c.number))
-    return tuple(Line(*row) for row in rows)
+    return tuple(Line(*row) for row in connection.execute(statements.LINES_OF, {"wanted": order_id}))
 
 
 def add_order(connection: Connection, order: Order, first: Event, beside: Mapping[str, Any]) -> int:
     """Stores a new order with its lines and its first event; returns the row's id."""
-    row = {name: getattr(order, name) for name in FACTS} | {"line_count": len(order.lines)} | dict(beside)
-    result = connection.execute(insert(ORDERS).values(row).returning(ORDERS.c.id))
-    order_id: int = result.scalar_one()
+    row = {name: getattr(order, name) for name in FACTS} | {"line_count": len(order.lines), "event_count": 1}
+    order_id: int = connection.execute(statements.ADD_ORDER, row | dict(beside)).scalar_one()
     if order.lines:
         connection.execute(insert(LINES), [{"order_id": order_id, **asdict(line)} for line in order.lines])
     _append(connection, order_id, 0, [first])
-    connection.execute(update(ORDERS).where(ORDERS.c.id == order_id).values(event_count=1))
     _count(connection, None, order, first)
     return order_id
 
@@ -99,7 +88,7 @@ def save(
         changed["event_count"] = kept.row["event_count"] + len(events)
         _append(connection, kept.id, kept.row["event_count"], events)
     if changed:
-        connection.execute(update(ORDERS).where(ORDERS.c.id == kept.id).values(changed))
+        connection.execute(statements.CHANGE_ORDER, {"changed_id": kept.id, **changed})
     before = kept.order
     for order, event in zip(after, events, strict=True):
         _save_lines(connection, kept.id, event.line_changes)
@@ -110,11 +99,13 @@ def save(
 def annotate_lines(connection: Connection, order_id: int, notes: Sequence[Mapping[str, Any]]) -> None:
     """Sets what events do not carry line by line (the provider's line ids, digests): [{"number": 1, ...}]."""
     for names in {tuple(note) for note in notes}:
-        columns: dict[str, Any] = {name: bindparam(f"set_{name}") for name in names if name != "number"}
-        same = LINES.c.number == bindparam("set_number")
-        statement = update(LINES).where(LINES.c.order_id == order_id, same).values(columns)
-        rows = [{f"set_{name}": note[name] for name in names} for note in notes if tuple(note) == names]
-        connection.execute(statement, rows)
+        rows = [
+            {"changed_id": order_id, "first": note["number"], "last": note["number"]}
+            | {name: note[name] for name in names if name != "number"}
+            for note in notes
+            if tuple(note) == names
+        ]
+        connection.execute(statements.CHANGE_LINES, rows)
 
 
 def _append(connection: Connection, order_id: int, count: int, events: Sequence[Event]) -> None:
@@ -140,8 +131,8 @@ def _save_lines(connection: Connection, order_id: int, changes: Sequence[Mapping
         values = {name: value for name, value in change.items() if name != "numbers"}
         for run in change["numbers"].split(","):
             first, _, last = run.partition("-")
-            within = and_(LINES.c.order_id == order_id, LINES.c.number.between(int(first), int(last or first)))
-            connection.execute(update(LINES).where(within).values(values))
+            within = {"changed_id": order_id, "first": int(first), "last": int(last or first)}
+            connection.execute(statements.CHANGE_LINES, within | values)
 
 
 def hour_of(moment: datetime) -> datetime:
@@ -160,17 +151,19 @@ def movements(before: Order | None, after: Order, event: Event) -> list[tuple[st
 
 
 def _count(connection: Connection, before: Order | None, after: Order, event: Event) -> None:
-    for name, hour, state, sign in movements(before, after, event):
-        adding: Any = upsert(connection, COUNTERS).values(
-            name=name,
-            hour=hour,
-            state=state,
-            orders=sign,
-            units=sign * after.units,
-            value_minor=sign * after.value_minor,
-        )
-        grown = {column: COUNTERS.c[column] + adding.excluded[column] for column in ("orders", "units", "value_minor")}
-        connection.execute(adding.on_conflict_do_update(index_elements=["name", "hour", "state"], set_=grown))
+    rows = [
+        {
+            "name": name,
+            "hour": hour,
+            "state": state,
+            "orders": sign,
+            "units": sign * after.units,
+            "value_minor": sign * after.value_minor,
+        }
+        for name, hour, state, sign in movements(before, after, event)
+    ]
+    if rows:
+        connection.execute(statements.adding_counts(connection.dialect.name), rows)
 
 
 # The outbox
@@ -178,7 +171,7 @@ def _count(connection: Connection, before: Order | None, after: Order, event: Ev
 
 def queue(connection: Connection, order_id: int, request: Mapping[str, Any], now: datetime) -> None:
     """Commits the intent to send; `sender` does the rest."""
-    connection.execute(insert(OUTBOX).values(order_id=order_id, request=dict(request), next_attempt_at=now))
+    connection.execute(insert(OUTBOX), {"order_id": order_id, "request": dict(request), "next_attempt_at": now})
 
 
 def requeue(connection: Connection, order_id: int, now: datetime) -> bool:
@@ -193,29 +186,14 @@ def claim_outbox(
     connection: Connection, now: datetime, *, owner: str, lease: timedelta, limit: int
 ) -> list[RowMapping]:
     """Takes due outbox rows under a lease, oldest first; rows that another worker holds are passed over."""
-    free = or_(OUTBOX.c.lease_until.is_(None), OUTBOX.c.lease_until <= now)
-    due = (
-        select(OUTBOX.c.order_id)
-        .where(OUTBOX.c.done.is_(False), OUTBOX.c.next_attempt_at <= now, free)
-        .order_by(OUTBOX.c.next_attempt_at, OUTBOX.c.order_id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .cte("due")
-    )
-    # A common table expression is run once; as a plain subquery PostgreSQL may run it for each row, past its limit.
-    taken = (
-        update(OUTBOX)
-        .where(OUTBOX.c.order_id.in_(select(due.c.order_id)))
-        .values(lease_owner=owner, lease_until=now + lease)
-    )
-    returned = taken.returning(OUTBOX.c.order_id, OUTBOX.c.request, OUTBOX.c.attempts)
-    return sorted(connection.execute(returned).mappings(), key=lambda row: row["order_id"])
+    asked = {"now": now, "owner": owner, "until": now + lease, "at_most": limit}
+    taken = connection.execute(statements.TAKE_ATTEMPTS, asked).mappings()
+    return sorted(taken, key=lambda row: row["order_id"])
 
 
 def record_attempt(connection: Connection, order_id: int) -> int:
     """Counts the attempt that is about to leave; returns its number."""
-    counted = update(OUTBOX).where(OUTBOX.c.order_id == order_id).values(attempts=OUTBOX.c.attempts + 1)
-    number: int = connection.execute(counted.returning(OUTBOX.c.attempts)).scalar_one()
+    number: int = connection.execute(statements.COUNT_ATTEMPT, {"changed_id": order_id}).scalar_one()
     return number
 
 
@@ -225,7 +203,7 @@ def finish_outbox(
     """Ends the lease: done, or due again at `again_at`."""
     values: dict[str, Any] = {"lease_owner": None, "lease_until": None, "last_error": error}
     values |= {"done": True} if again_at is None else {"next_attempt_at": again_at}
-    connection.execute(update(OUTBOX).where(OUTBOX.c.order_id == order_id).values(values))
+    connection.execute(statements.CHANGE_OUTBOX, {"changed_id": order_id, **values})
 
 
 def interrupted(connection: Connection, now: datetime) -> list[int]:
@@ -257,39 +235,18 @@ def _owners(table: Any) -> Any:
 
 def claim_due(connection: Connection, now: datetime, *, owner: str, lease: timedelta, limit: int) -> list[RowMapping]:
     """Takes orders whose look is due under a lease, longest due first."""
-    free = or_(ORDERS.c.lease_until.is_(None), ORDERS.c.lease_until <= now)
-    due = (
-        select(ORDERS.c.id)
-        .where(ORDERS.c.next_look_at.is_not(None), ORDERS.c.next_look_at <= now, free)
-        .order_by(ORDERS.c.next_look_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .cte("due")
-    )
-    taken = update(ORDERS).where(ORDERS.c.id.in_(select(due.c.id))).values(lease_owner=owner, lease_until=now + lease)
-    wanted = (
-        ORDERS.c.id,
-        ORDERS.c.provider_id,
-        ORDERS.c.digest,
-        ORDERS.c.provider_created_at,
-        ORDERS.c.failures,
-        ORDERS.c.line_count,
-    )
-    return list(connection.execute(taken.returning(*wanted)).mappings())
+    asked = {"now": now, "owner": owner, "until": now + lease, "at_most": limit}
+    return list(connection.execute(statements.TAKE_LOOKS, asked).mappings())
 
 
 def looks_due(connection: Connection, now: datetime) -> bool:
     """Whether an order that nobody holds is due for a look."""
-    free = or_(ORDERS.c.lease_until.is_(None), ORDERS.c.lease_until <= now)
-    due = select(ORDERS.c.id).where(ORDERS.c.next_look_at.is_not(None), ORDERS.c.next_look_at <= now, free)
-    return connection.execute(due.limit(1)).first() is not None
+    return connection.execute(statements.ANY_LOOK_DUE, {"now": now}).first() is not None
 
 
 def attempts_due(connection: Connection, now: datetime) -> bool:
     """Whether an outbox row that nobody holds is due."""
-    free = or_(OUTBOX.c.lease_until.is_(None), OUTBOX.c.lease_until <= now)
-    due = select(OUTBOX.c.order_id).where(OUTBOX.c.done.is_(False), OUTBOX.c.next_attempt_at <= now, free)
-    return connection.execute(due.limit(1)).first() is not None
+    return connection.execute(statements.ANY_ATTEMPT_DUE, {"now": now}).first() is not None
 
 
 def created_between(connection: Connection, first: datetime, last: datetime, limit: int) -> list[datetime]:
@@ -300,7 +257,7 @@ def created_between(connection: Connection, first: datetime, last: datetime, lim
 
 def set_beside(connection: Connection, order_id: int, values: Mapping[str, Any]) -> None:
     """Sets columns that are no facts: due times, leases, failures."""
-    connection.execute(update(ORDERS).where(ORDERS.c.id == order_id).values(dict(values)))
+    connection.execute(statements.CHANGE_ORDER, {"changed_id": order_id, **values})
 
 
 def release_look(connection: Connection, order_ids: Sequence[int], *, due_at: datetime | None = None) -> None:
@@ -316,10 +273,8 @@ def release_look(connection: Connection, order_ids: Sequence[int], *, due_at: da
 
 def record_callback(connection: Connection, values: Mapping[str, Any], now: datetime) -> tuple[int, int]:
     """Stores a callback or counts it as a repeat; returns (id, how often it had come before)."""
-    adding: Any = upsert(connection, CALLBACKS).values(**values, received_at=now, last_at=now)
-    again = {"repeats": CALLBACKS.c.repeats + 1, "last_at": now}
-    returned = adding.on_conflict_do_update(index_elements=["digest"], set_=again)
-    row = connection.execute(returned.returning(CALLBACKS.c.id, CALLBACKS.c.repeats)).one()
+    adding = statements.adding_callback(connection.dialect.name)
+    row = connection.execute(adding, {**values, "received_at": now, "last_at": now}).one()
     return row[0], row[1]
 
 
@@ -327,14 +282,13 @@ def settle_callback(
     connection: Connection, callback_id: int, *, outcome: str, order_id: int | None, reason: str | None = None
 ) -> None:
     """Says what became of a callback."""
-    settled = update(CALLBACKS).where(CALLBACKS.c.id == callback_id)
-    connection.execute(settled.values(outcome=outcome, order_id=order_id, reason=reason))
+    settled = {"changed_id": callback_id, "outcome": outcome, "order_id": order_id, "reason": reason}
+    connection.execute(statements.CHANGE_CALLBACK, settled)
 
 
 def waiting_callbacks(connection: Connection, po_number: str) -> list[RowMapping]:
     """Callbacks that came before their order."""
-    waiting = select(CALLBACKS).where(CALLBACKS.c.po_number == po_number, CALLBACKS.c.outcome == "waiting")
-    return list(connection.execute(waiting.order_by(CALLBACKS.c.id)).mappings())
+    return list(connection.execute(statements.WAITING, {"wanted": po_number}).mappings())
 
 
 def record_refusal(connection: Connection, values: Mapping[str, Any], now: datetime) -> None:

@@ -1,0 +1,103 @@
+"""The statements of the hot paths, made once: to build one takes several times as long as to run it. No logic.
+
+What differs from call to call is named: by `bindparam`, or by the keys of the values handed to `execute`.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from tracking.orders import Line
+from tracking.tables import CALLBACKS, COUNTERS, LINES, ORDERS, OUTBOX
+
+
+def upsert(connection: Connection, model: Any) -> Any:
+    """An INSERT of the engine's own dialect, which knows ON CONFLICT and RETURNING."""
+    return _insert(connection.dialect.name, model)
+
+
+def _insert(dialect: str, model: Any) -> Any:
+    return sqlite.insert(model) if dialect == "sqlite" else postgresql.insert(model)
+
+
+# Orders
+
+ORDER_BY = {
+    name: select(ORDERS).where(ORDERS.c[name] == bindparam("wanted")).with_for_update()
+    for name in ("id", "po_number", "provider_id")
+}
+LINES_OF = (
+    select(*(LINES.c[entry.name] for entry in fields(Line)))
+    .where(LINES.c.order_id == bindparam("wanted"))
+    .order_by(LINES.c.number)
+)
+ADD_ORDER = insert(ORDERS).returning(ORDERS.c.id)
+CHANGE_ORDER = update(ORDERS).where(ORDERS.c.id == bindparam("changed_id"))
+CHANGE_LINES = update(LINES).where(
+    LINES.c.order_id == bindparam("changed_id"), LINES.c.number.between(bindparam("first"), bindparam("last"))
+)
+
+
+@functools.cache
+def adding_counts(dialect: str) -> Any:
+    """Adds to running counts, or begins them."""
+    adding = _insert(dialect, COUNTERS)
+    grown = {column: COUNTERS.c[column] + adding.excluded[column] for column in ("orders", "units", "value_minor")}
+    return adding.on_conflict_do_update(index_elements=["name", "hour", "state"], set_=grown)
+
+
+# What is due: `now`; to take it, `owner`, `until` and `at_most` as well
+
+
+def _free(table: Any) -> Any:
+    return or_(table.c.lease_until.is_(None), table.c.lease_until <= bindparam("now"))
+
+
+def _taking(key: Any, due: Any, by: Sequence[Any], wanted: Sequence[Any]) -> Any:
+    """Takes due rows under a lease; rows that another worker holds are passed over."""
+    first = select(key).where(due).order_by(*by).limit(bindparam("at_most"))
+    # A common table expression is run once; as a plain subquery PostgreSQL may run it for each row, past its limit.
+    chosen = first.with_for_update(skip_locked=True).cte("due")
+    leased: dict[str, Any] = {"lease_owner": bindparam("owner"), "lease_until": bindparam("until")}
+    return update(key.table).where(key.in_(select(chosen.c[key.name]))).values(leased).returning(*wanted)
+
+
+_LOOK_DUE = and_(ORDERS.c.next_look_at.is_not(None), ORDERS.c.next_look_at <= bindparam("now"), _free(ORDERS))
+_ATTEMPT_DUE = and_(OUTBOX.c.done.is_(False), OUTBOX.c.next_attempt_at <= bindparam("now"), _free(OUTBOX))
+_LOOKED_AT = ("id", "provider_id", "digest", "provider_created_at", "failures", "line_count")
+
+ANY_LOOK_DUE = select(ORDERS.c.id).where(_LOOK_DUE).limit(1)
+ANY_ATTEMPT_DUE = select(OUTBOX.c.order_id).where(_ATTEMPT_DUE).limit(1)
+TAKE_LOOKS = _taking(ORDERS.c.id, _LOOK_DUE, (ORDERS.c.next_look_at,), [ORDERS.c[name] for name in _LOOKED_AT])
+TAKE_ATTEMPTS = _taking(
+    OUTBOX.c.order_id,
+    _ATTEMPT_DUE,
+    (OUTBOX.c.next_attempt_at, OUTBOX.c.order_id),
+    (OUTBOX.c.order_id, OUTBOX.c.request, OUTBOX.c.attempts),
+)
+CHANGE_OUTBOX = update(OUTBOX).where(OUTBOX.c.order_id == bindparam("changed_id"))
+COUNT_ATTEMPT = CHANGE_OUTBOX.values(attempts=OUTBOX.c.attempts + 1).returning(OUTBOX.c.attempts)
+
+
+# Callbacks
+
+
+@functools.cache
+def adding_callback(dialect: str) -> Any:
+    """Stores a callback, or counts it as a repeat."""
+    adding = _insert(dialect, CALLBACKS)
+    again = {"repeats": CALLBACKS.c.repeats + 1, "last_at": adding.excluded.last_at}
+    counted = adding.on_conflict_do_update(index_elements=["digest"], set_=again)
+    return counted.returning(CALLBACKS.c.id, CALLBACKS.c.repeats)
+
+
+CHANGE_CALLBACK = update(CALLBACKS).where(CALLBACKS.c.id == bindparam("changed_id"))
+WAITING = (
+    select(CALLBACKS)
+    .where(CALLBACKS.c.po_number == bindparam("wanted"), CALLBACKS.c.outcome == "waiting")
+    .order_by(CALLBACKS.c.id)
+)
