@@ -9,8 +9,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 ARGS ?=
+N ?= 100
 
-.PHONY: help run test check static scenarios bench constraints clean
+.PHONY: help run test check static scenarios powerloss bench constraints clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s '|'
@@ -45,6 +46,9 @@ check: static test ## everything CI runs
 
 scenarios: $(VENV)/.test ## every scenario over HTTP with 200 + 50 orders (half an hour; ARGS="normal" for some)
 	@$(BIN)/python tests/processes/all_scenarios.py $(ARGS)
+
+powerloss: $(VENV)/.test ## lose the power N times for each way to keep a store; ours must lose nothing (5 minutes)
+	@$(BIN)/python tests/powerloss/losses.py --cuts $(N) $(ARGS)
 
 bench: $(VENV)/.test ## measure speed and memory, as ratios within one run
 	@$(BIN)/python tests/bench.py $(ARGS)

@@ -23,6 +23,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from tracking import folders
 from tracking.errors import StoreBusy, StoreError, StoreUnusable
 from tracking.migrations import HEAD
 
@@ -355,7 +356,7 @@ def _prepare(url: str) -> None:
     if url.startswith("sqlite:///"):
         folder = Path(url.removeprefix("sqlite:///")).parent
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folders.make(folder)
         except OSError as exc:
             raise StoreUnusable(f"the folder {folder} cannot be made ({exc.strerror})") from exc
         # Only a store that must change needs the write lock, which a busy console may hold for a while.

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from tracking import folders
 from tracking.errors import Problem, SettingsError
 
 WEBHOOK_PATH = "/webhooks/fulfillment/"
@@ -175,9 +176,10 @@ class Settings(BaseSettings):
 
 def _kept_secret(path: Path) -> str:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        folders.make(path.parent)
         if not path.exists():
             _create(path, secrets.token_urlsafe(32))
+        folders.flush(path.parent)  # addresses made with it are given away; it must not be another one tomorrow
         kept = path.read_text().strip()
     except OSError as exc:
         message = f"cannot be kept in {path} ({exc.strerror}): set it, or make the folder writable"

@@ -1,0 +1,74 @@
+"""The ways to keep a store that are put to the test: the product's two, and wrong ones that must be seen to lose."""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tracking import database, folders
+
+
+@dataclass(frozen=True, slots=True)
+class Durability:
+    """How a store is kept.
+
+    Args:
+        name: what it is called.
+        wal: the branch that the product takes, whatever SQLite is linked here.
+        pragmas: planted in place of the product's own; empty: the product's own are used.
+        flushes: whether folders are flushed as the product does, so that new names in them stay.
+    """
+
+    name: str
+    wal: bool
+    pragmas: tuple[str, ...] = ()
+    flushes: bool = True
+
+    @property
+    def ours(self) -> bool:
+        """Whether the product keeps its store so."""
+        return not self.pragmas and self.flushes
+
+    def plant(self) -> None:
+        """Makes the product in this process keep its stores so, to its end."""
+        database.wal_is_safe = self._branch
+        if self.pragmas:
+            database._set_up_writer = self._set_up
+        if not self.flushes:
+            folders.flush = lambda folder: None
+
+    @contextlib.contextmanager
+    def mended(self) -> Iterator[None]:
+        """Meanwhile the product in this process takes the branch, with its own settings."""
+        before = database.wal_is_safe
+        database.wal_is_safe = self._branch
+        try:
+            yield
+        finally:
+            database.wal_is_safe = before
+
+    def _branch(self, version: tuple[int, int, int]) -> bool:
+        return self.wal
+
+    def _set_up(self, connection: sqlite3.Connection, _record: object) -> None:
+        for pragma in (f"busy_timeout={database.BUSY_MILLISECONDS}", *self.pragmas, "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+
+def _planted(journal: str, synchronous: str) -> Durability:
+    pragmas = (f"journal_mode={journal}", f"synchronous={synchronous}")
+    return Durability(f"{journal}+{synchronous}", journal == "WAL", pragmas)
+
+
+OURS = (Durability("ours: DELETE+EXTRA", wal=False), Durability("ours: WAL+FULL", wal=True))
+PLANTED = (
+    _planted("WAL", "NORMAL"),
+    _planted("WAL", "OFF"),
+    _planted("DELETE", "FULL"),
+    _planted("DELETE", "NORMAL"),
+    _planted("DELETE", "OFF"),
+    _planted("MEMORY", "EXTRA"),
+    _planted("OFF", "EXTRA"),
+    Durability("DELETE+EXTRA, folders unflushed", wal=False, flushes=False),
+)
+DURABILITIES = {each.name: each for each in (*OURS, *PLANTED)}

@@ -1,0 +1,87 @@
+"""The process that loses its power: the product's own store under load, written to by several threads.
+
+    python workload.py FOLDER DURABILITY ORDERS
+
+Runs with the shadow preloaded (see `losses`). Every thread places orders and hands in callbacks as the product does
+and writes a line to `FOLDER/acknowledged` once the store has answered.
+"""
+
+import hashlib
+import os
+import random
+import sqlite3
+import sys
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from powerloss.durabilities import DURABILITIES  # noqa: E402 - found through the line above
+
+from tracking import database, ingest, settings  # noqa: E402 - the same
+from tracking.observations import Attempted, Observation  # noqa: E402 - the same
+from tracking.orders import Line, OrderRequest, Witness  # noqa: E402 - the same
+from tracking.schedule import Policy  # noqa: E402 - the same
+from tracking.wire import Callback  # noqa: E402 - the same
+
+THREADS = 6
+ACKNOWLEDGED = "acknowledged"
+# So small that a transaction of a few orders is written to the file before its commit, as a large one always is.
+PAGES_IN_MEMORY = 24
+PLANNER = ingest.Planner(Policy(), random.Random(1))
+
+
+def secret_line(secret: str) -> str:
+    """What is acknowledged of the secret that callback addresses are made with."""
+    return f"secret {hashlib.sha256(secret.encode()).hexdigest()}"
+
+
+def _work(store: database.Database, thread: int, orders: int, noted: int) -> None:
+    for number in range(orders):
+        count = 1 + number * 7 % 23
+        lines = tuple(Line(position, "CVS", 1000, 1) for position in range(1, count + 1))
+        po_number = f"P-{thread}-{number:04d}"
+        _follow(store, OrderRequest(po_number, "Links", lines, {"LineItems": [{}] * count}), noted)
+
+
+def _follow(store: database.Database, request: OrderRequest, noted: int) -> None:
+    """Places the order, records an attempt and a callback for it; every step is acknowledged on its own."""
+    now, po_number = datetime.now(UTC), request.po_number
+    order_id = store.write(lambda connection: ingest.place(connection, request, source="form", actor=None, now=now))
+    os.write(noted, f"order {po_number}\n".encode())
+    sent = Observation(Witness.US, now, now, Attempted(1))
+    store.write(lambda connection: ingest.observe(connection, order_id, sent, PLANNER))
+    os.write(noted, f"attempt {po_number}\n".encode())
+    called = Callback("FulfillmentComplete", None, po_number, now, f"digest of {po_number}")
+    store.write(lambda connection: ingest.announce(connection, called, 100, now, PLANNER))
+    os.write(noted, f"callback {called.digest}\n".encode())
+
+
+def main() -> None:
+    """Works until every thread has placed its orders."""
+    folder, name, orders = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    DURABILITIES[name].plant()
+    set_up = database._set_up_writer
+
+    def with_few_pages(connection: sqlite3.Connection, _record: object) -> None:
+        set_up(connection, _record)
+        connection.execute(f"PRAGMA cache_size={PAGES_IN_MEMORY}")
+
+    database._set_up_writer = with_few_pages
+    noted = os.open(folder / ACKNOWLEDGED, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    loaded = settings.load(database_url=f"sqlite:///{folder / 'data' / 'tracking.db'}")
+    secret = loaded.webhook_secrets()[0]
+    os.write(noted, f"{secret_line(secret)}\n".encode())
+    store = database.connect(loaded.database_url)
+    threads = [threading.Thread(target=_work, args=(store, each, orders, noted)) for each in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    store.close()
+
+
+if __name__ == "__main__":
+    main()
