@@ -9,9 +9,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 ARGS ?=
-N ?= 100
+N ?=
 
-.PHONY: help run test check static scenarios powerloss bench constraints clean
+.PHONY: help run test check static scenarios powerloss kill9 bench constraints clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s '|'
@@ -48,7 +48,10 @@ scenarios: $(VENV)/.test ## every scenario over HTTP with 200 + 50 orders (half 
 	@$(BIN)/python tests/processes/all_scenarios.py $(ARGS)
 
 powerloss: $(VENV)/.test ## lose the power N times for each way to keep a store; ours must lose nothing (5 minutes)
-	@$(BIN)/python tests/powerloss/losses.py --cuts $(N) $(ARGS)
+	@$(BIN)/python tests/powerloss/losses.py --cuts $(or $(N),100) $(ARGS)
+
+kill9: $(VENV)/.test ## kill consoles N times under load and ask what was lost (N=200: a quarter of an hour)
+	@$(BIN)/python tests/processes/kill9.py --kills $(or $(N),200) $(ARGS)
 
 bench: $(VENV)/.test ## measure speed and memory, as ratios within one run
 	@$(BIN)/python tests/bench.py $(ARGS)

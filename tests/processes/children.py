@@ -156,10 +156,15 @@ class Nursery:
         return self.serve([*TRACKING, "worker", "--port", str(port)], port, settings)
 
     def streamlit(
-        self, settings: Mapping[str, object] = NOTHING, *, cwd: Path = ROOT, script: str = "dashboard.py"
+        self,
+        settings: Mapping[str, object] = NOTHING,
+        *,
+        cwd: Path = ROOT,
+        script: str = "dashboard.py",
+        port: int | None = None,
     ) -> Child:
         """`streamlit run dashboard.py`."""
-        port = free_port()
+        port = port or free_port()
         flags = ["--server.port", str(port), "--server.headless", "true"]
         return self.serve([sys.executable, "-m", "streamlit", "run", script, *flags], port, settings, cwd=cwd)
 
