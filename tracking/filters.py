@@ -1,5 +1,7 @@
 """Which orders to show: the filter, its form in an address, and the pages it leads to. Reads only."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,13 +9,13 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, select
 from sqlalchemy.engine import RowMapping
 
 from tracking.database import Database
 from tracking.errors import Problem
+from tracking.frames import pd
 from tracking.orders import Notice, State, Submission
 from tracking.sentences import amount, window
 from tracking.stories import order_record
@@ -89,7 +91,7 @@ class Filters:
         return {name: value for name, value in query.items() if value}
 
     @classmethod
-    def from_query(cls, query: Mapping[str, Any]) -> tuple["Filters", list[Problem]]:
+    def from_query(cls, query: Mapping[str, Any]) -> tuple[Filters, list[Problem]]:
         """The filter in an address, and what of the address could not be used."""
         reader = _Reader(query)
         filters = cls(

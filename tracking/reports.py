@@ -5,12 +5,13 @@ to one order, its events and calls is in `stories`, to a filter in `filters` and
 so that a page needs one door only.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy import Connection, select
 
@@ -32,6 +33,7 @@ from tracking.filters import (
     orders_page,
     parse_length,
 )
+from tracking.frames import pd
 from tracking.orders import CLOSED, State
 from tracking.sentences import Told, amount, clock, count, duration, money
 from tracking.stories import (

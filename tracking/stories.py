@@ -3,18 +3,20 @@
 Reads only, all bounded.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy import Connection, select
 from sqlalchemy.engine import RowMapping
 
 from tracking.database import Database
 from tracking.errors import UnknownOrder
+from tracking.frames import pd
 from tracking.masks import mask_recipient, masked
 from tracking.orders import FACTS, Line, Notice, Order, State, Submission, Witness, allowed, is_open
 from tracking.sentences import Told, amount, clock, collapse, count, duration, tell

@@ -6,6 +6,8 @@ whether the person may, whatever they were shown. How files are read is in `uplo
 the pages and the command line need of both is reached here.
 """
 
+from __future__ import annotations
+
 import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,7 +15,6 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
@@ -21,6 +22,7 @@ from tracking import ingest, store, wire
 from tracking.catalogue import Catalogue, Product, check, load_catalogue
 from tracking.database import Database
 from tracking.errors import InvalidSubmission, NotAllowed, Problem, UnknownOrder
+from tracking.frames import pd
 from tracking.orders import OrderRequest
 from tracking.people import Person
 from tracking.reports import guarded

@@ -4,19 +4,21 @@ Progress and errors go to stderr, so that stdout holds the answer alone. Everyth
 nothing in it is taken for markup or obeyed by a terminal. Reads no store and decides nothing.
 """
 
+from __future__ import annotations
+
 import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import pandas as pd
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from tracking import reports
+from tracking.frames import pd
 from tracking.reports import Told, amount
 from tracking.submissions import Checked, Receipt, Standing
 
