@@ -246,16 +246,8 @@ class Disk:
 
     def after(self, loss_of: Random) -> dict[str, bytes | None]:
         """The files by their path below the folder, and the folders (None), as one power loss may leave them."""
-        pending = [change.number for file in self._files(self._top) for change in file.changes]
-        loss = Loss(loss_of, self._number, min(pending, default=self._number))
+        loss = Loss(loss_of, self._number, min(_unflushed(self._top), default=self._number))
         return dict(_after(self._top, "", loss))
-
-    def _files(self, folder: _Folder) -> Iterator[_File]:
-        for what in {*folder.flushed.values(), *folder.now().values()}:
-            if isinstance(what, _File):
-                yield what
-            else:
-                yield from self._files(what)
 
     def _opened(self, operation: Operation) -> None:
         path = PurePosixPath(operation.path)
@@ -295,6 +287,15 @@ class Disk:
                 raise NotWhole(f"{path} lies in a file")
             what = what.now()[name]
         return what
+
+
+def _unflushed(folder: _Folder) -> Iterator[int]:
+    yield from (number for number, _, _ in folder.changes)
+    for what in {*folder.flushed.values(), *folder.now().values()}:
+        if isinstance(what, _File):
+            yield from (change.number for change in what.changes)
+        else:
+            yield from _unflushed(what)
 
 
 def _after(folder: _Folder, below: str, loss: Loss) -> Iterator[tuple[str, bytes | None]]:
