@@ -298,6 +298,18 @@ def test_orders_that_a_page_did_not_settle_are_given_back_before_their_lease_end
     assert min(row["looks"] for row in watch.rows()) == 2
 
 
+def test_finished_orders_on_one_page_are_followed_at_longer_and_longer_waits(watch: Watch) -> None:
+    orders = [
+        order_json(f"BLK-{number}", f"po-{number}", "Completed", kind="DigitalDelivery", line_status="Sent")
+        for number in range(2)
+    ]
+    watch.know(*orders)
+    assert watch.poll(seconds=1) == 2
+    assert watch.provider.calls[-1][0] == "orders"
+    assert all(row["next_look_at"] > watch.clock.now and row["lease_owner"] is None for row in watch.rows())
+    assert watch.poll(seconds=100) == 0
+
+
 # Discovery
 
 

@@ -107,19 +107,25 @@ def discover(
     kept = store.find(connection, provider_id=snapshot.provider_id, with_lines=False)
     if kept is not None and kept.row["digest"] == shown.digest:
         unchanged = Observation(Witness.POLL, started_at, now, Looked(None, via="list"))
-        order = _observe(connection, kept, unchanged, planner, None) if is_open(kept.order.state) else kept.order
-        return order, False
+        awaited = is_open(kept.order.state) or _is_due(kept, now)
+        return _observe(connection, kept, unchanged, planner, None) if awaited else kept.order, False
     observation = Observation(Witness.POLL, started_at, now, Looked(snapshot, via="list"))
     po_number = snapshot.po_number or snapshot.provider_id
     kept = kept or store.find(connection, po_number=po_number, with_lines=False)
     if kept is not None:
         kept = replace(kept, order=replace(kept.order, lines=store.lines_of(connection, kept.id)))
-        if is_terminal(kept.order.state) and not interpret(kept.order, po_number, observation):
+        dull = is_terminal(kept.order.state) and not _is_due(kept, now)
+        if dull and not interpret(kept.order, po_number, observation):
             return kept.order, False
         return _observe(connection, kept, observation, planner, shown), False
     blank = tuple(_untouched(line) for line in snapshot.lines)
     kept = _begin(connection, po_number, observation, blank, now, {})
     return _observe(connection, kept, observation, planner, shown), True
+
+
+def _is_due(kept: store.Kept, now: datetime) -> bool:
+    """Whether this look was waited for, so that the next one must be planned."""
+    return kept.row["next_look_at"] is not None and kept.row["next_look_at"] <= now
 
 
 def announce(connection: Connection, callback: Callback, size: int, now: datetime, planner: Planner) -> Announcement:
