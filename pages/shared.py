@@ -13,6 +13,7 @@ from tracking import reports
 from tracking import settings as configuration
 from tracking.database import Database, connect
 from tracking.errors import (
+    ClaimsUnavailable,
     InvalidSubmission,
     NotAllowed,
     Problem,
@@ -25,6 +26,7 @@ from tracking.errors import (
 from tracking.orders import State
 from tracking.people import Person
 from tracking.submissions import Catalogue, load_catalogue
+from tracking.vault import Vault
 
 FRESH = 2
 SLOWLY = 30
@@ -64,6 +66,12 @@ def settings() -> configuration.Settings:
 def database() -> Database:
     """The store of this process."""
     return connect(settings().database_url)
+
+
+@st.cache_resource(show_spinner=False)
+def vault() -> Vault:
+    """What opens the claim data that this installation keeps."""
+    return Vault(settings().claims_keys())
 
 
 # Cached reads. The address of the store is an argument, so that no answer of one store is given for another.
@@ -203,6 +211,8 @@ def _explained(error: TrackingError) -> tuple[str, list[Problem] | list[str], st
             return "Nothing was sent", list(error.problems), "Mend what is listed, then send it again."
         case NotAllowed():
             return "Not possible now", [str(error)], "The order may have changed since this page was drawn."
+        case ClaimsUnavailable():
+            return "The claim data cannot be shown", [str(error)], "Nothing was written into the order's story."
         case UnknownOrder():
             return "No such order", [str(error)], "Look for it on the page Orders."
         case StoreBusy():

@@ -1,5 +1,7 @@
 """One order: what is known of it, what proves it, what can be done, and how it came about."""
 
+from datetime import datetime
+
 import pandas as pd
 import streamlit as st
 
@@ -99,8 +101,8 @@ def live(order_id: int) -> None:
             st.caption("Times are UTC. What is still to come is greyed.")
 
 
-def actions(view: reports.OrderView) -> None:
-    """What a person may do here, the safe one first; what is not possible says why."""
+def actions(view: reports.OrderView) -> Person:
+    """What a person may do here, the safe one first; what is not possible says why. Returns who acts."""
     po_number = view.order.po_number
     with st.container(horizontal=True, vertical_alignment="bottom"):
         by = shared.actor()
@@ -119,6 +121,7 @@ def actions(view: reports.OrderView) -> None:
             st.rerun()
         written(po_number, by, acknowledges=True)
         written(po_number, by, acknowledges=False)
+    return by
 
 
 def written(po_number: str, by: Person, *, acknowledges: bool) -> None:
@@ -177,6 +180,54 @@ def lines(view: reports.OrderView) -> None:
         placeholder="",
         alt="Lines of the order; recipients are masked",
     )
+
+
+def claims(view: reports.OrderView, by: Person) -> None:
+    """The claim data of one unit, for this one run of the page: it is kept in no state, link or file."""
+    ends = submissions.claim_lines(shared.database(), view.id)
+    if ends is None:
+        return
+    box = st.expander("Claim data", key="claims", icon=":material/lock:", on_change="rerun")
+    if not box.open:
+        return
+    with box:
+        st.caption("Encrypted where it is kept. Who sees a unit's data is written into the order's story.")
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            line = st.number_input("Line", *ends, key=f"claims_line_{view.id}", width=120)
+            known = submissions.claim_versions(shared.database(), view.id, line)
+            most = max((units for units, _ in known), default=1)
+            unit = st.number_input("Unit", 1, most, key=f"claims_unit_{view.id}_{line}", width=120)
+            version = picked_version(view, line, known)
+            asked = st.button("Reveal one", key="reveal", icon=":material/visibility:")
+        if asked:
+            reveal(view, by, line, unit, version)
+
+
+def picked_version(view: reports.OrderView, line: int, known: list[tuple[int, datetime]]) -> int | None:
+    """Which version of the line's claim data, where the provider has shown several; the newest at first."""
+    if len(known) < 2:
+        return None
+
+    def said(number: int) -> str:
+        units, since = known[number - 1]
+        return f"{number} of {len(known)}, {reports.count(units, 'unit')}, {reports.clock(since)}"
+
+    numbers = range(len(known), 0, -1)
+    return st.selectbox("Version", numbers, key=f"claims_version_{view.id}_{line}", format_func=said, width=320)
+
+
+def reveal(view: reports.OrderView, by: Person, line: int, unit: int, version: int | None) -> None:
+    """Shows the unit's data as plain text; the next run of the page does without."""
+    with shared.told():
+        store, vault, po_number = shared.database(), shared.vault(), view.order.po_number
+        found = submissions.reveal(store, vault, po_number, line, unit, by=by, now=shared.now(), version=version)
+    for label, value in found.data:
+        st.caption(shared.escape(label))
+        st.code(value, language=None, wrap_lines=True)
+    earlier = found.versions - 1
+    if earlier:
+        st.caption(f"The provider has shown {reports.count(earlier, 'other version')} of this line's claim data too.")
+    st.caption("This was written into the order's story. It is gone as soon as anything else is done on this page.")
 
 
 def calls(view: reports.OrderView) -> None:
@@ -255,12 +306,13 @@ with shared.told():
         if view.order.state == State.UNKNOWN:
             st.info("The one safe action is to send it again under the same PONumber.", icon=":material/info:")
     head(order_id, (view.order.units_fulfilled, view.order.state))
-    actions(view)
+    by = actions(view)
     st.segmented_control("Events", ["Story", "Everything"], key="zoom", default="Story", required=True)
     live(order_id)
     if st.session_state["zoom"] == "Everything":
         all_events(view)
     lines(view)
+    claims(view, by)
     calls(view)
     if view.raw:
         with st.expander("The order as the provider showed it, masked", key="raw"):

@@ -9,6 +9,7 @@ TrackingError
  ├── UnknownOrder               no order has this id
  ├── NotAllowed                 the order's state forbids what was asked
  ├── NotPermitted               the person's role forbids what was asked
+ ├── ClaimsUnavailable          claim data that is not kept, or that no key opens
  ├── CallbackRefused            a webhook call that proves nothing
  └── ProviderError              the provider's API
       ├── NotSent               the request surely never reached the provider
@@ -81,6 +82,10 @@ class NotAllowed(TrackingError):
 
 class NotPermitted(TrackingError):
     """The person's role forbids it; the message says which role may."""
+
+
+class ClaimsUnavailable(TrackingError):
+    """Claim data cannot be shown; the message says why and what to do, and never holds any of it."""
 
 
 class CallbackRefused(TrackingError):

@@ -6,22 +6,23 @@ Repeats change nothing. Every function is a step of a job that `Database` commit
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
-from tracking import store
+from tracking import claims, store
 from tracking.comparison import pair
 from tracking.errors import NotAllowed, UnknownOrder
-from tracking.observations import Announced, Answered, Asked, Looked, Noted, Observation, Requested
+from tracking.observations import Announced, Answered, Asked, Looked, Noted, Observation, Requested, Unsealed
 from tracking.orders import (
     Event,
     Line,
     Notice,
     Order,
     OrderRequest,
+    Snapshot,
     State,
     Witness,
     allowed,
@@ -32,6 +33,7 @@ from tracking.orders import (
 )
 from tracking.rules import interpret, wants_following
 from tracking.schedule import WEBHOOK_SPACING, Policy, late_after, next_follow, next_look
+from tracking.vault import Vault
 from tracking.wire import Callback, Shown
 
 DOCUMENT_LINES_KEPT = 100
@@ -39,10 +41,11 @@ DOCUMENT_LINES_KEPT = 100
 
 @dataclass(frozen=True, slots=True)
 class Planner:
-    """What due times are made of."""
+    """What due times are made of, and what seals the claim data that a look brings."""
 
     policy: Policy
     rng: random.Random
+    vault: Vault = field(default_factory=Vault.none)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +187,8 @@ def ask(connection: Connection, order_id: int, *, what: str, actor: str | None, 
         raise NotAllowed(refusal)
     beside: dict[str, Any] = {}
     if what == "check":
-        beside = {"next_look_at": now, "next_look_why": "asked for by a person"}
+        # Without the digest the look is a whole one: it keeps what was not kept before, such as claim data.
+        beside = {"next_look_at": now, "next_look_why": "asked for by a person", "digest": None}
     elif not store.requeue(connection, order_id, now):
         raise NotAllowed("this order was not placed here; it cannot be sent again")
     _append(connection, kept, Observation(Witness.PERSON, now, now, Asked(what), actor), beside)
@@ -203,6 +207,23 @@ def note(
         raise NotAllowed("a reason is needed: who reads this later wants to know why")
     seen = Noted(text.strip()[:500], acknowledges)
     _append(connection, _existing(connection, order_id), Observation(Witness.PERSON, now, now, seen, actor), {})
+
+
+def reveal(
+    connection: Connection, order_id: int, wanted: Unsealed, *, vault: Vault, actor: str, now: datetime
+) -> tuple[claims.Version, int, str]:
+    """Writes down that a person sees one unit's claim data; returns it sealed, the count of versions, the PONumber.
+
+    Raises:
+        UnknownOrder: there is no such order.
+        ClaimsUnavailable: it cannot be shown; nothing is written down, as nothing will be shown.
+    """
+    kept = _existing(connection, order_id)
+    known = claims.versions(connection, order_id, wanted.line)
+    found = claims.chosen(known, wanted, vault, kept.order.po_number)
+    seen = replace(wanted, version=found.number if len(known) > 1 else None)
+    _append(connection, kept, Observation(Witness.PERSON, now, now, seen, actor), {})
+    return found, len(known), kept.order.po_number
 
 
 def _existing(connection: Connection, order_id: int) -> store.Kept:
@@ -257,12 +278,15 @@ def _observe(
     after = list(_fold(kept.order, events))
     order = after[-1] if after else kept.order
     beside = _plan(kept, order, observation, planner)
-    if shown is not None and order.provider_id == shown.snapshot.provider_id:
+    if shown is not None and _shows(shown.snapshot, order):
         beside["document"] = _shortened(shown.document)
         # Equal bytes may be passed over only after a look: an answer to a POST is not believed as a look is.
         if isinstance(observation.seen, Looked):
             beside["digest"] = shown.digest
-        store.annotate_lines(connection, kept.id, _annotations(kept.order.lines, shown.snapshot.lines))
+        pairs = list(pair(kept.order.lines, shown.snapshot.lines))
+        store.annotate_lines(connection, kept.id, _annotations(pairs))
+        found = claims.found(pairs, shown.claims)
+        claims.keep(connection, kept.id, order.po_number, found, planner.vault, observation.learned_at)
     if order.provider_id is not None and kept.order.provider_id is None and order.accepted_at is not None:
         beside["late_at"] = order.accepted_at + late_after(order.type, order.units)
     store.save(connection, kept, after, events, beside)
@@ -291,10 +315,15 @@ def _shortened(document: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _annotations(known: Sequence[Line], shown: Sequence[Line]) -> list[dict[str, Any]]:
+def _shows(snapshot: Snapshot, order: Order) -> bool:
+    """Whether it is this order: what is shown under its id with the PONumber of another is not kept as its own."""
+    return order.provider_id == snapshot.provider_id and snapshot.po_number in {None, order.po_number}
+
+
+def _annotations(pairs: Sequence[tuple[Line, Line]]) -> list[dict[str, Any]]:
     """The provider's line ids and the digests of the first claim data, where they were not known yet."""
     notes = []
-    for line, now in pair(known, shown):
+    for line, now in pairs:
         note: dict[str, Any] = {}
         if line.provider_line_id is None and now.provider_line_id is not None:
             note["provider_line_id"] = now.provider_line_id

@@ -95,7 +95,29 @@ class Noted:
     acknowledges: bool = False
 
 
-Seen = Requested | Attempted | Answered | Declined | Unclear | Unsent | Looked | Missing | Announced | Asked | Noted
+@dataclass(frozen=True, slots=True)
+class Unsealed:
+    """A person has the claim data of one unit shown; `version` is told where there are several."""
+
+    line: int
+    unit: int
+    version: int | None = None
+
+
+Seen = (
+    Requested
+    | Attempted
+    | Answered
+    | Declined
+    | Unclear
+    | Unsent
+    | Looked
+    | Missing
+    | Announced
+    | Asked
+    | Noted
+    | Unsealed
+)
 
 
 @dataclass(frozen=True, slots=True)

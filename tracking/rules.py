@@ -21,6 +21,7 @@ from tracking.observations import (
     Observation,
     Requested,
     Unclear,
+    Unsealed,
     Unsent,
 )
 from tracking.orders import (
@@ -75,8 +76,8 @@ def interpret(order: Order | None, po_number: str, observation: Observation) -> 
             return _announced(order, seen, observation)
         case Asked():
             return [_asked(order, seen, observation)]
-        case Noted():
-            return [_noted(seen, observation)]
+        case Noted() | Unsealed():
+            return [_noted(seen, observation) if isinstance(seen, Noted) else _unsealed(seen, observation)]
         case _:
             assert_never(seen)
 
@@ -241,6 +242,11 @@ def _noted(seen: Noted, observation: Observation) -> Event:
         "acknowledged_why": seen.text,
     }
     return _event("acknowledged", observation, changes=changes, detail=detail)
+
+
+def _unsealed(seen: Unsealed, observation: Observation) -> Event:
+    detail = {"line": seen.line, "unit": seen.unit, "version": seen.version, "actor": observation.actor}
+    return _event("revealed", observation, detail=detail)
 
 
 def _attention_for(status: str) -> str | None:

@@ -131,6 +131,8 @@ _SENTENCES = {
     "notice confirmed": "The provider's notice says complete, which a look had already shown",
     "notice repeated": "The provider's notice came again, already applied, nothing changed",
     "answer repeated": "The provider's answer came again, already applied, nothing changed",
+    "claims changed": "The provider shows other claim data than at first, lines: {lines}",
+    "revealed": "{who} revealed the claim data of unit {unit} of line {line}",
     "noted": "{who} wrote: {text}",
     "acknowledged": "{who} acknowledged: {text}",
 }

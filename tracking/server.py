@@ -36,6 +36,7 @@ from tracking.poller import Poller
 from tracking.schedule import Policy
 from tracking.sender import Sender
 from tracking.settings import WEBHOOK_PATH, Role, Settings
+from tracking.vault import Vault
 from tracking.webhooks import Receiver
 
 log = logging.getLogger(__name__)
@@ -81,7 +82,8 @@ class Backend:
         self.database = store or database.connect(settings.database_url)
         self._secrets = settings.webhook_secrets()
         bounds = Policy(timedelta(seconds=settings.poll_floor), timedelta(seconds=settings.poll_ceiling))
-        self._planner = Planner(bounds, random.Random())  # noqa: S311 - it spreads due times and guards nothing
+        chance = random.Random()  # noqa: S311 - it spreads due times and guards nothing
+        self._planner = Planner(bounds, chance, Vault(settings.claims_keys()))
         self._owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._pulse = Pulse(self.database, clock)
         self._started_at = clock()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
+from cryptography.fernet import Fernet
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -17,6 +18,7 @@ from tracking.errors import Problem, SettingsError
 
 WEBHOOK_PATH = "/webhooks/fulfillment/"
 MAX_WEBHOOK_ADDRESS = 500
+MAKE_A_KEY = "python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
 
 
 class Role(StrEnum):
@@ -44,6 +46,10 @@ class Settings(BaseSettings):
     webhook_secret: SecretStr | None = Field(
         None,
         description="one or two, comma separated; unset: made on first start, kept in the data folder (SQLite alone)",
+    )
+    claims_key: SecretStr | None = Field(
+        None,
+        description="one or several Fernet keys, comma separated; unset: made on first start, kept as the secret is",
     )
     roles: Annotated[frozenset[Role], NoDecode] = Field(
         frozenset(Role), description="which of pages, webhooks, poller, sender this process plays"
@@ -100,7 +106,7 @@ class Settings(BaseSettings):
             raise ValueError("cannot be sent in a header: it holds a space or a letter outside of ASCII; copy it again")
         return value
 
-    @field_validator("api_access_token", "webhook_secret", mode="before")
+    @field_validator("api_access_token", "webhook_secret", "claims_key", mode="before")
     @classmethod
     def _blank_secret_is_unset(cls, value: Any) -> Any:
         return None if isinstance(value, str) and not value.strip() else value
@@ -117,9 +123,16 @@ class Settings(BaseSettings):
     def _strong_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None:
             return None
-        parts = [part.strip() for part in value.get_secret_value().split(",")]
+        parts = _parts(value)
         if not 1 <= len(parts) <= 2 or any(len(part) < 16 for part in parts):
             raise ValueError("must be one or two secrets of 16 characters or more, comma separated")
+        return value
+
+    @field_validator("claims_key")
+    @classmethod
+    def _all_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not all(_is_key(part) for part in _parts(value)):
+            raise ValueError(f"must be one or several Fernet keys, comma separated; {MAKE_A_KEY} makes one")
         return value
 
     @model_validator(mode="after")
@@ -170,23 +183,58 @@ class Settings(BaseSettings):
             SettingsError: the kept secret cannot be read or written.
         """
         if self.webhook_secret is not None:
-            return tuple(part.strip() for part in self.webhook_secret.get_secret_value().split(","))
-        return (_kept_secret(self.data_folder / "webhook.secret"),)
+            return _parts(self.webhook_secret)
+        path = self.data_folder / "webhook.secret"
+        kept = _kept_secret(path, "TRACKING_WEBHOOK_SECRET", secrets.token_urlsafe(32))
+        if len(kept) < 16:
+            message = f"{path} holds no secret: delete it for a new one"
+            raise SettingsError([Problem("TRACKING_WEBHOOK_SECRET", message)])
+        return (kept,)
+
+    def claims_keys(self) -> tuple[str, ...]:
+        """The keys that claim data is encrypted with: the first seals, all of them open.
+
+        Where none is set one is made and kept (mode 600) beside the SQLite file. On PostgreSQL there is none then: it
+        would be another one on each machine.
+
+        Raises:
+            SettingsError: the kept key cannot be read or written.
+        """
+        if self.claims_key is not None:
+            return _parts(self.claims_key)
+        if not self.database_url.startswith("sqlite:///"):
+            return ()
+        path = self.data_folder / "claims.key"
+        kept = _kept_secret(path, "TRACKING_CLAIMS_KEY", Fernet.generate_key().decode())
+        if not _is_key(kept):
+            message = f"{path} holds no key: restore it from a backup; a new one opens nothing that was kept before"
+            raise SettingsError([Problem("TRACKING_CLAIMS_KEY", message)])
+        return (kept,)
 
 
-def _kept_secret(path: Path) -> str:
+def _parts(secret: SecretStr) -> tuple[str, ...]:
+    return tuple(part.strip() for part in secret.get_secret_value().split(","))
+
+
+def _is_key(text: str) -> bool:
+    try:
+        Fernet(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _kept_secret(path: Path, variable: str, new: str) -> str:
+    """What the file holds; where there is none yet it is made to hold `new`."""
     try:
         folders.make(path.parent)
         if not path.exists():
-            _create(path, secrets.token_urlsafe(32))
-        folders.flush(path.parent)  # addresses made with it are given away; it must not be another one tomorrow
-        kept = path.read_text().strip()
+            _create(path, new)
+        folders.flush(path.parent)  # what was made with it is given away or kept; it must not be another one tomorrow
+        return path.read_text().strip()
     except OSError as exc:
         message = f"cannot be kept in {path} ({exc.strerror}): set it, or make the folder writable"
-        raise SettingsError([Problem("TRACKING_WEBHOOK_SECRET", message)]) from exc
-    if len(kept) < 16:
-        raise SettingsError([Problem("TRACKING_WEBHOOK_SECRET", f"{path} holds no secret: delete it for a new one")])
-    return kept
+        raise SettingsError([Problem(variable, message)]) from exc
 
 
 def _create(path: Path, text: str) -> None:

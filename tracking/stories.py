@@ -156,6 +156,7 @@ def _line_record(line: RowMapping, order_type: str) -> dict[str, Any]:
         "quantity": line["quantity"],
         "status": line["status"],
         "fulfilled": known.fulfilled(order_type),
+        "claims": line["claims"],
         "provider_line_id": line["provider_line_id"],
         "external_id": line["external_id"],
         "recipient": mask_recipient(line["recipient"]) if line["recipient"] else None,

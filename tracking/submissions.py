@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
@@ -20,9 +20,11 @@ from sqlalchemy import Connection
 
 from tracking import ingest, store, wire
 from tracking.catalogue import Catalogue, Product, check, load_catalogue
+from tracking.claims import claim_lines, claim_versions
 from tracking.database import Database
 from tracking.errors import InvalidSubmission, NotAllowed, Problem, UnknownOrder
 from tracking.frames import pd
+from tracking.observations import Unsealed
 from tracking.orders import OrderRequest
 from tracking.people import Person
 from tracking.reports import guarded
@@ -39,6 +41,7 @@ from tracking.uploads import (
     why_taken,
     within,
 )
+from tracking.vault import Unit, Vault
 
 __all__ = [
     "COLUMNS",
@@ -47,16 +50,20 @@ __all__ = [
     "Checked",
     "Product",
     "Receipt",
+    "Revealed",
     "Standing",
     "acknowledge",
     "add_note",
     "check_now",
+    "claim_lines",
+    "claim_versions",
     "load_catalogue",
     "new_po_number",
     "outcome_rows",
     "read_csv",
     "read_json",
     "resend",
+    "reveal",
     "standing",
     "submit",
 ]
@@ -239,6 +246,55 @@ def acknowledge(database: Database, order: str, *, by: Person, now: datetime, wh
 def add_note(database: Database, order: str, *, by: Person, now: datetime, text: str) -> None:
     """Adds what a person wrote to the order's story. Raises as `check_now`, or InvalidSubmission."""
     _write_down(database, order, text, by=by, now=now, acknowledges=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Revealed:
+    """One unit's claim data, opened: show it once and keep it nowhere. `version` of `versions`, the oldest is 1."""
+
+    line: int
+    unit: int
+    version: int
+    versions: int
+    data: Unit = field(repr=False)
+
+
+def reveal(
+    database: Database,
+    vault: Vault,
+    order: str,
+    line: int,
+    unit: int,
+    *,
+    by: Person,
+    now: datetime,
+    version: int | None = None,
+) -> Revealed:
+    """One unit's claim data, once the log says who sees it.
+
+    Args:
+        database: the store.
+        vault: what opens it.
+        order: the order's PONumber or the provider's id.
+        line: our number of the line.
+        unit: which of its units, from 1.
+        by: who sees it.
+        now: when.
+        version: an earlier version where the provider showed other data later; None for the newest.
+
+    Raises:
+        NotPermitted: only operators may.
+        UnknownOrder: nothing has this id.
+        ClaimsUnavailable: it is not kept or cannot be opened; nothing was written into the log.
+    """
+    by.must_operate()
+    wanted = Unsealed(line, unit, version)
+    found, of, po_number = database.write(
+        lambda connection: ingest.reveal(
+            connection, _find(connection, order), wanted, vault=vault, actor=by.name, now=now
+        )
+    )
+    return Revealed(line, unit, found.number, of, vault.open(found.sealed, po_number, line).units[unit - 1])
 
 
 def _write_down(database: Database, order: str, text: str, *, by: Person, now: datetime, acknowledges: bool) -> None:

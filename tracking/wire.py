@@ -1,7 +1,7 @@
 """The only parser of foreign JSON: the provider's answers, its webhook calls, and requests that people hand in.
 
 Reads names in any case and numbers as numbers or strings. Whatever comes in, nothing but the documented error goes out,
-and no error holds a value that came in. Claim data is counted and digested here and goes no further.
+and no error holds a value that came in. Claim data is counted and digested, and leaves this module only as `Claims`.
 
 Answers and webhook calls are read here, requests in `requisitions`, both out of `documents`. Those two are this
 module's parts: outside of them nobody reads foreign JSON but through the names in `__all__`.
@@ -13,7 +13,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -23,6 +23,7 @@ from tracking.errors import CallbackRefused, Problem, UnreadableAnswer
 from tracking.masks import NEVER_KEPT, scrub
 from tracking.orders import KNOWN_WORDS, Line, OrderType, Snapshot, canonical
 from tracking.requisitions import read_request, with_po_number
+from tracking.vault import Claims, Unit
 
 __all__ = [
     "Callback",
@@ -56,11 +57,15 @@ _PHONE = re.compile(r"\+\d[\d ().-]{5,30}\d|(?<![-\w])\d{7,}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """An order as shown: what it says, its raw JSON without claim data and webhook address, and its digest."""
+    """An order as shown: what it says, its raw JSON without claim data and webhook address, and its digest.
+
+    `claims` holds the claim data apart, by the number of the line that showed it.
+    """
 
     snapshot: Snapshot
     document: Mapping[str, Any]
     digest: str
+    claims: Mapping[int, Claims] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,23 +112,27 @@ def read_order(raw: Any) -> Shown:
     lines = order.get("lineitems")
     if lines is not None and not isinstance(lines, list):
         raise UnreadableAnswer("LineItems is not a list")
+    read = [_line(number, line) for number, line in enumerate(lines or (), start=1)]
     snapshot = Snapshot(
         provider_id=order.needed(order.text("id"), "Id"),
         po_number=order.text("ponumber"),
         status=canonical(order.needed(order.text("status", limit=60), "Status"), KNOWN_WORDS),
         type=canonical(kind, OrderType) if kind else None,
         created_at=time_or_none(order.get("timestamp")),
-        lines=tuple(_line(number, line) for number, line in enumerate(lines or (), start=1)),
+        lines=tuple(line for line, _ in read),
         note=order.text("note", limit=1000),
         currency=order.text("currencycode", "currency", limit=10),
     )
-    return Shown(snapshot, _kept(raw), digest)
+    claims = {line.number: claims for line, claims in read if claims}
+    return Shown(snapshot, _kept(raw), digest, claims)
 
 
-def _line(number: int, raw: Any) -> Line:
+def _line(number: int, raw: Any) -> tuple[Line, Claims]:
     line = Fields(raw, f"LineItems[{number - 1}]")
     claims = _claims(line.get("claimdata"))
-    return Line(
+    # What the entries hold, sorted: their order means nothing.
+    held = json.dumps(sorted(text for text, _ in claims))
+    known = Line(
         number=number,
         product_id=line.needed(line.text("productid"), "ProductId"),
         value_minor=line.needed(line.minor("value"), "Value"),
@@ -134,30 +143,48 @@ def _line(number: int, raw: Any) -> Line:
         external_id=line.text("externalid"),
         recipient=_recipient(line),
         cost_minor=line.minor("cost"),
-        claim_digest=hashlib.sha256(json.dumps(claims).encode()).hexdigest()[:16] if claims else None,
+        claim_digest=hashlib.sha256(held.encode()).hexdigest()[:16] if claims else None,
     )
+    return known, Claims(tuple(unit for _, unit in claims))
 
 
-def _claims(raw: Any) -> list[str]:
-    """What the claim entries hold, sorted; entries that hold nothing are left out."""
+def _claims(raw: Any) -> list[tuple[str, Unit]]:
+    """What each claim entry holds, as a text to compare and as labels with values; empty entries are left out."""
     entries = raw if isinstance(raw, list) else [raw]
-    return sorted(filter(None, (_claim(entry) for entry in entries)))
+    return [claim for entry in entries if (claim := _claim(entry)) is not None]
 
 
-def _claim(raw: Any) -> str | None:
+def _claim(raw: Any) -> tuple[str, Unit] | None:
     if not isinstance(raw, Mapping):
         return None
     entry = Fields(raw, "ClaimData")
     codes = entry.get("codes")
-    held = [code for code in codes if _holds(code)] if isinstance(codes, list) else []
+    held = [code for code in codes if _code(code)[1]] if isinstance(codes, list) else []
     link, characters = entry.get("claimlink"), entry.get("barcodechars")
     if not (link or characters or held):
         return None
-    return json.dumps([link, entry.get("claimlinkchallengeanswer"), characters, held], sort_keys=True)
+    answer = entry.get("claimlinkchallengeanswer")
+    text = json.dumps([link, answer, characters, held], sort_keys=True)
+    shown = [
+        ("Claim link", link),
+        ("Challenge answer", answer),
+        ("Barcode characters", characters),
+        ("Barcode type", entry.get("barcodetype")),
+        ("Barcode picture", entry.get("barcodepath")),
+        *map(_code, held),
+    ]
+    return text, tuple((_told(label), _told(value)) for label, value in shown if value)
 
 
-def _holds(code: Any) -> bool:
-    return bool(Fields(code, "Codes").get("value")) if isinstance(code, Mapping) else bool(code)
+def _code(code: Any) -> tuple[Any, Any]:
+    if not isinstance(code, Mapping):
+        return "Code", code
+    fields = Fields(code, "Codes")
+    return fields.get("label") or "Code", fields.get("value")
+
+
+def _told(value: Any) -> str:
+    return storable(value if isinstance(value, str) else json.dumps(value))
 
 
 def _recipient(line: Fields) -> str | None:
