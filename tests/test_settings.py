@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 
 from tracking.errors import SettingsError
 from tracking.settings import Role, Settings, load
@@ -214,6 +215,39 @@ def test_a_kept_secret_that_is_cut_is_told_and_not_used(tmp_path: Path) -> None:
     (tmp_path / "data" / "webhook.secret").write_text("cut")
     with pytest.raises(SettingsError, match="delete it for a new one"):
         load().webhook_secrets()
+
+
+def test_the_claims_key_is_made_once_on_sqlite_and_never_on_a_shared_server(tmp_path: Path) -> None:
+    kept = load(database_url=f"sqlite:///{tmp_path}/deep/t.db")
+    [first] = kept.claims_keys()
+    file = tmp_path / "deep" / "claims.key"
+    assert kept.claims_keys() == (first,)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert Fernet(first)
+    assert load(database_url="postgresql+psycopg://h/d").claims_keys() == ()
+    assert not (tmp_path / "data").exists()
+
+
+def test_several_claims_keys_are_read_in_their_order() -> None:
+    new, old = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+    settings = load(claims_key=f" {new}, {old} ")
+    assert settings.claims_keys() == (new, old)
+    assert new not in repr(settings) + str(settings.model_dump())
+    assert load(claims_key=" ").claims_key is None
+
+
+@pytest.mark.parametrize("given", [SECRET, f"{'k' * 43}=,{SECRET}", f"{'k' * 43}=,"])
+def test_what_is_no_claims_key_is_told_with_how_to_make_one(given: str) -> None:
+    [told] = problems(claims_key=given)
+    assert "Fernet.generate_key()" in told
+    assert SECRET not in told
+
+
+def test_a_kept_claims_key_that_is_damaged_is_told_and_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "claims.key").write_text("cut")
+    with pytest.raises(SettingsError, match=r"TRACKING_CLAIMS_KEY: .* restore it from a backup"):
+        load().claims_keys()
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:

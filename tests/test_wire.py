@@ -166,6 +166,37 @@ def test_the_claim_digest_knows_the_contents_and_not_their_order() -> None:
     assert digest(one, two) != digest(one, one)
 
 
+def test_claim_data_comes_apart_by_line_and_unit_with_its_labels() -> None:
+    link = {"Id": "CD-1", "ClaimLink": "https://c.example/1", "ClaimLinkChallengeAnswer": "ABC"}
+    codes = {
+        "BarcodeChars": 123,
+        "barcodeType": "CODE128",
+        "BarcodePath": "https://c.example/1.png",
+        "Codes": [{"Label": "PIN", "Value": "1"}, {"Value": "2"}, "3", {"Label": "Empty"}, None],
+    }
+    shown = wire.read_order(order(line(), line(ClaimData=[codes, {"Id": "empty"}, link])))
+    assert set(shown.claims) == {2}
+    assert shown.claims[2].units == (
+        (
+            ("Barcode characters", "123"),
+            ("Barcode type", "CODE128"),
+            ("Barcode picture", "https://c.example/1.png"),
+            ("PIN", "1"),
+            ("Code", "2"),
+            ("Code", "3"),
+        ),
+        (("Claim link", "https://c.example/1"), ("Challenge answer", "ABC")),
+    )
+    assert "c.example" not in f"{shown!r} {shown.claims}"
+
+
+@pytest.mark.parametrize("value", ["\ud800", {"a": ["b"]}, 5.5, "x\x00y", True])
+def test_claim_data_of_any_kind_becomes_a_text_that_can_be_kept_and_shown(value: Any) -> None:
+    [unit] = wire.read_order(order(line(ClaimData={"ClaimLink": value}))).claims[1].units
+    unit[0][1].encode()
+    assert "\x00" not in unit[0][1]
+
+
 def test_the_recipient_is_the_email_else_the_sms_else_the_name() -> None:
     digital = {"Email": "a@example.com", "Sms": "+15550100"}
     lines = [

@@ -1,8 +1,17 @@
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
+import histories
 import pytest
+from fakes import order_json
 from histories import History
 from streamlit.testing.v1 import AppTest
+
+from tracking import wire
+from tracking.observations import Looked
+from tracking.settings import load
+from tracking.vault import Vault
 
 Visit = Callable[..., AppTest]
 
@@ -121,3 +130,73 @@ def test_a_watched_order_shows_its_new_state(visit: Visit, history: History) -> 
     history.look("FT-1", "Completed")
     app.run()
     assert "Completed within" in said(app)
+
+
+@pytest.fixture
+def claimed(history: History, monkeypatch: pytest.MonkeyPatch) -> History:
+    """FT-1 with a line of two units, whose claim data a look has shown and later shown anew."""
+    vault = Vault(load().claims_keys())
+    monkeypatch.setattr(histories, "PLANNER", replace(histories.PLANNER, vault=vault))
+    history.place("FT-1", lines=2)
+    history.complete("FT-1")
+    for name in ("first", "second"):
+        raw = order_json("BLK-1", "FT-1", "Completed", *[{"ProductId": "CVS", "Value": 10, "Quantity": 1}] * 2)
+        raw["LineItems"][1]["ClaimData"] = [{"ClaimLink": f"https://claim.example/{name}"}]
+        shown = wire.read_order(raw)
+        history.wait(seconds=1)
+        history.see("FT-1", Looked(shown.snapshot), shown=shown)
+    return history
+
+
+def opened(visit: Visit) -> AppTest:
+    """The page with the claim data's box open, as a click on it leaves it."""
+    app = visit("timeline", order="FT-1")
+    app.session_state["claims"] = True
+    return app.run()
+
+
+def codes(app: AppTest) -> list[str]:
+    return [str(code.value) for code in app.code]
+
+
+def test_claim_data_is_revealed_by_one_act_and_gone_with_the_next(visit: Visit, claimed: History) -> None:
+    app = opened(visit)
+    assert not any("claim.example" in code for code in codes(app))
+    app.text_input(key="actor").set_value("Bea")
+    app.number_input(key="claims_line_1").set_value(2).run()
+    app.button(key="reveal").click().run()
+    assert not app.exception
+    assert "https://claim.example/second" in codes(app)
+    assert "written into the order's story" in said(app)
+    assert "1 other version" in said(app)
+    assert "claim.example" not in f"{said(app)} {app.session_state!r} {app.query_params}"
+    app.run()
+    assert not any("claim.example" in code for code in codes(app))
+    assert "Bea revealed the claim data of unit 1 of line 2" in said(app).replace("\\", "")
+
+
+def test_an_earlier_version_can_be_picked(visit: Visit, claimed: History) -> None:
+    app = opened(visit)
+    app.text_input(key="actor").set_value("Bea")
+    app.number_input(key="claims_line_1").set_value(2).run()
+    app.selectbox(key="claims_version_1_2").set_value(1).run()
+    app.button(key="reveal").click().run()
+    assert "https://claim.example/first" in codes(app)
+
+
+def test_somebody_else_sees_nothing_of_what_is_revealed(visit: Visit, claimed: History) -> None:
+    app = opened(visit)
+    app.text_input(key="actor").set_value("Bea")
+    app.button(key="reveal").click().run()
+    assert any("claim.example" in code for code in codes(app))
+    assert not any("claim.example" in code for code in codes(opened(visit)))
+
+
+def test_claim_data_that_no_key_opens_is_told_and_no_crash(visit: Visit, claimed: History, tmp_path: Path) -> None:
+    (tmp_path / "claims.key").unlink()
+    app = opened(visit)
+    app.text_input(key="actor").set_value("Bea")
+    app.button(key="reveal").click().run()
+    assert not app.exception
+    assert "TRACKING\\_CLAIMS\\_KEY" in app.error[0].value
+    assert "revealed" not in said(app.run())
