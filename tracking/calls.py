@@ -318,8 +318,9 @@ class Calls:
 
     def _refusal(self, call: Call, status: int, raw: Any, *, secret: bool) -> ProviderError:
         placing = call.document is not None
+        people = masks.people_in(call.document)
         if raw is not None and not secret:
-            call.reply = self._masked(raw)
+            call.reply = masks.without(self._masked(raw), people)
         match status:
             case 401:
                 return CredentialsRefused("the credentials were refused", status=status)
@@ -336,7 +337,8 @@ class Calls:
                 return OutcomeUnknown("the provider failed", status=status)
             case _:
                 told = wire.read_problems(raw)
-                problems = [Problem(*map(self._without_secrets, (one.where, one.message))) for one in told]
+                hidden = (map(self._without_secrets, (one.where, one.message)) for one in told)
+                problems = [Problem(*(masks.without(text, people) for text in texts)) for texts in hidden]
                 return RequestRejected("the provider rejects the request", status=status, problems=problems)
 
 

@@ -289,7 +289,13 @@ _SIGNS: dict[str, tuple[type[StoreError], str]] = {
 }
 
 
+def _without_rows(record: logging.LogRecord) -> bool:
+    """At DEBUG the engine logs each row it reads, recipients included, whatever `hide_parameters` says."""
+    return not str(record.msg).startswith("Row ")
+
+
 def _engine(url: str, *, writes: bool) -> Engine:
+    logging.getLogger("sqlalchemy.engine.Engine").addFilter(_without_rows)
     if not url.startswith("sqlite"):
         options = {} if writes else {"postgresql_readonly": True}
         return sa.create_engine(

@@ -5,7 +5,7 @@ Owns the names of what is secret or personal. Knows no order, reads no answer an
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tracking.documents import storable
@@ -15,6 +15,8 @@ NEVER_KEPT = _CLAIMS | {"webhooksettings", "fulfillmentcomplete"}
 _SECRETS = NEVER_KEPT | {"token", "accesstoken", "authorization", "password", "secret", "key"}
 _ADDRESSES = {"digitaldeliveryaddress", "physicaldeliveryaddress", "personalization"}
 _PEOPLE = _ADDRESSES | {"email", "sms", "fromemail", "name", "recipientname", "recipientemail", "recipientsms"}
+# What the catalogue's ids say of an address names nobody.
+_TOLD = {"shippingmethodid", "carrierid", "country", "deliverydate"}
 _EMAIL = re.compile(r"[^\s@\"'<>(),;:]{1,150}@[^\s@\"'<>(),;:]{1,150}")
 _ADDRESS = re.compile(r"(https?://)[^\s\"'<>]+", re.IGNORECASE)
 _JWT = re.compile(r"eyJ[\w-]{4,}(\.[\w-]+)*")
@@ -36,6 +38,26 @@ def scrub(text: str) -> str:
     text = _ADDRESS.sub(r"\1***", storable(text[:4000]))
     text = _EMAIL.sub(lambda found: mask_recipient(found.group()), _JWT.sub("***", text))
     return re.sub(r"\+\d[\d ().-]{5,30}\d", lambda found: mask_recipient(found.group()), text)[:500]
+
+
+def people_in(request: Any, *, within: bool = False) -> set[str]:
+    """What an order request says of people, which the provider's words about it must not repeat to a reader."""
+    if isinstance(request, Mapping):
+        named = ((str(name).casefold(), value) for name, value in request.items())
+        kept = (people_in(value, within=within or name in _PEOPLE) for name, value in named if name not in _TOLD)
+        return set().union(*kept)
+    if isinstance(request, list):
+        return set().union(*(people_in(entry, within=within) for entry in request))
+    # The two letters of a state name nobody, and stand in many a word.
+    return {request} if within and isinstance(request, str) and len(request) > 2 else set()
+
+
+def without(text: str, people: Iterable[str]) -> str:
+    """The text with these names, numbers and addresses masked, in whatever case they are written."""
+    folded = text.casefold()
+    for value in sorted((value for value in people if value.casefold() in folded), key=len, reverse=True):
+        text = re.sub(re.escape(value), lambda found: mask_recipient(found.group()), text, flags=re.IGNORECASE)
+    return text
 
 
 def masked(raw: Any, limit: int) -> str:
@@ -65,6 +87,4 @@ def _masked_field(name: str, value: Any, depth: int, personal: bool) -> Any:
     folded = name.casefold()
     if folded in _SECRETS or (folded == "value" and isinstance(value, str) and len(value) > 20):
         return None if value is None else "***"
-    # What the catalogue's ids say of an address names nobody.
-    told = folded in {"shippingmethodid", "carrierid", "country", "deliverydate"}
-    return _masked(value, depth=depth + 1, personal=(personal or folded in _PEOPLE) and not told)
+    return _masked(value, depth=depth + 1, personal=(personal or folded in _PEOPLE) and folded not in _TOLD)

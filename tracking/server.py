@@ -52,13 +52,15 @@ def utc_now() -> datetime:
 
 
 def _without_tokens(record: logging.LogRecord) -> bool:
-    """The address of a callback is a secret: the server's access log gets none of it."""
+    """The address of a callback is a secret: neither the server's log of calls nor the sandbox's gets any of it."""
     if isinstance(record.args, tuple):
-        record.args = tuple(
-            f"{WEBHOOK_PATH}..." if isinstance(part, str) and part.startswith("/webhooks/") else part
-            for part in record.args
-        )
+        record.args = tuple(_shortened(part) for part in record.args)
     return True
+
+
+def _shortened(part: object) -> object:
+    text = str(part)
+    return f"{text.partition('/webhooks/')[0]}{WEBHOOK_PATH}..." if "/webhooks/" in text else part
 
 
 class Backend:
@@ -87,7 +89,8 @@ class Backend:
         self._owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._pulse = Pulse(self.database, clock)
         self._started_at = clock()
-        logging.getLogger("uvicorn.access").addFilter(_without_tokens)
+        for name in ("uvicorn.access", "httpx"):
+            logging.getLogger(name).addFilter(_without_tokens)
         self._wakes: list[asyncio.Event] = []
         self.receiver = Receiver(self.database, self._secrets, self._planner, clock=clock, woken=self._woken)
         self.transport: httpx.AsyncBaseTransport | None = None

@@ -33,10 +33,12 @@ class Role(StrEnum):
 class Settings(BaseSettings):
     """Every setting, checked. Build it with `load`, which reports all problems at once."""
 
-    model_config = SettingsConfigDict(env_prefix="TRACKING_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="TRACKING_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     api_base_url: str | None = Field(None, description="the provider's BASE_URL, without /v1")
-    api_email: str | None = Field(None, description="the Email credential header")
+    api_email: str | None = Field(None, repr=False, description="the Email credential header")
     api_access_token: SecretStr | None = Field(None, description="the AccessToken credential header")
     api_max_rate: float = Field(5, gt=0, le=1000, description="calls per second over everything")
     api_timeout: float = Field(30, gt=0, le=600, description="seconds for one call")

@@ -4,14 +4,13 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
-from pydantic import SecretStr
 from sqlalchemy import select
 from virtual import CountedDatabase, VirtualLoop
 
@@ -36,6 +35,12 @@ SHIPPING = {
     "Country": "US",
 }
 
+SECRETS: Mapping[str, Any] = {
+    "api_email": "sandbox@example.com",
+    "api_access_token": "sandbox",
+    "webhook_secret": "made up for the scenarios",
+}
+
 
 def request(number: int, rng: random.Random, note: str = "") -> OrderRequest:
     """A made-up order: all three delivery types, mostly small, now and then a larger one."""
@@ -52,6 +57,12 @@ def request(number: int, rng: random.Random, note: str = "") -> OrderRequest:
         lines.append(line)
     document = {"Type": kind, "PONumber": f"T-{number:05d}", "Note": note or f"test {number}", "LineItems": lines}
     return wire.read_request(document)
+
+
+def _credentials(settings: Settings) -> tuple[str, str]:
+    assert settings.api_email is not None
+    assert settings.api_access_token is not None
+    return settings.api_email, settings.api_access_token.get_secret_value()
 
 
 @dataclass
@@ -77,8 +88,7 @@ class _VirtualBackend(Backend):
 
         return Client(
             "http://sandbox.internal",
-            "sandbox@example.com",
-            "sandbox",
+            *_credentials(self.settings),
             rate=self.settings.api_max_rate,
             timeout=self.settings.api_timeout,
             transport=transport,
@@ -92,7 +102,14 @@ class Desk:
     """The console and the sandbox, both in this process, on virtual time."""
 
     def __init__(
-        self, folder: Path, scenario: str, loop: VirtualLoop, *, seed: int = 1, url: str | None = None
+        self,
+        folder: Path,
+        scenario: str,
+        loop: VirtualLoop,
+        *,
+        seed: int = 1,
+        url: str | None = None,
+        secrets: Mapping[str, str] | None = None,
     ) -> None:
         self.loop = loop
         self.rng = random.Random(seed)
@@ -104,14 +121,12 @@ class Desk:
         self.backend = _VirtualBackend(
             Settings(
                 api_base_url="http://sandbox.internal",
-                api_email="sandbox@example.com",
-                api_access_token=SecretStr("sandbox"),
                 database_url=url,
                 public_url="http://console.internal",
-                webhook_secret=SecretStr("made up for the scenarios"),
                 api_max_rate=50,
                 api_timeout=10,
                 discover_every=30,
+                **SECRETS | dict(secrets or {}),
             ),
             loop,
             self.store,
@@ -124,6 +139,8 @@ class Desk:
             sleep=asyncio.sleep,
             webhook_client=self.hooks,
             seed=seed,
+            email=_credentials(self.backend.settings)[0],
+            access_token=_credentials(self.backend.settings)[1],
         )
         self.backend.transport = InProcess(self.sandbox.app)
 

@@ -1,0 +1,223 @@
+"""A faulty day with recognizable secrets: none of them turns up in a log, a page, a file, a figure or an error."""
+
+import asyncio
+import json
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pandas as pd
+import pytest
+from canaries import CLAIMS, PEOPLE, Canaries, Gossip, request
+from desk import Desk
+from sqlalchemy import select
+from streamlit.testing.v1 import AppTest
+from typer.testing import CliRunner
+from virtual import VirtualLoop, run
+
+from tracking.__main__ import app as command_line
+from tracking.callbacks import token
+from tracking.database import Database
+from tracking.tables import CLAIMS as CLAIM_ROWS
+from tracking.tables import EVENTS, EXCHANGES, ORDERS, OUTBOX
+
+Visit = Callable[..., AppTest]
+ORDERS_PLACED = 20
+SHOWN = ("C-00000", "C-00002", "C-00005", "C-00007", "C-00013")
+
+
+class Heard(logging.Handler):
+    """All that any logger says, with the tracebacks of what went wrong."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.setFormatter(logging.Formatter("%(name)s %(levelname)s %(message)s"))
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(f"{self.format(record)} {record.args!r}")
+
+
+@pytest.fixture
+def canaries() -> Canaries:
+    return Canaries()
+
+
+@pytest.fixture
+def secrets(canaries: Canaries) -> dict[str, str]:
+    made = {
+        name: f"{canaries.new(name.rpartition('_')[2])}-long-enough" for name in ("api_access_token", "webhook_secret")
+    }
+    canaries.saw("key", canaries.key)
+    return made | {"api_email": f"{canaries.new('account')}@example.com", "claims_key": canaries.key}
+
+
+@pytest.fixture
+def heard(canaries: Canaries) -> Iterator[Heard]:
+    """Every logger there is, at its most talkative; engines look at their level when they are made."""
+    handler, root = Heard(), logging.getLogger()
+    loggers = [each for each in root.manager.loggerDict.values() if isinstance(each, logging.Logger)]
+    before = [(each, each.level, each.propagate, each.disabled) for each in (root, *loggers)]
+    for each in loggers:
+        each.setLevel(logging.NOTSET)
+        each.propagate, each.disabled = True, False
+    root.setLevel(logging.DEBUG)
+    root.addHandler(handler)
+    yield handler
+    root.removeHandler(handler)
+    for each, level, propagate, disabled in before:
+        each.setLevel(level)
+        each.propagate, each.disabled = propagate, disabled
+
+
+async def _strangers(desk: Desk, canaries: Canaries) -> None:
+    """Calls of the webhook that prove nothing, with all sorts of secrets in them."""
+    right = token("C-00001", desk.backend.settings.webhook_secrets()[0])
+    canaries.saw("address", right)
+    said = {"Action": "FulfillmentComplete", "PONumber": "C-00002", "Email": f"{canaries.new('email')}@example.com"}
+    claimed = said | {"PONumber": "C-00001", "ClaimLink": canaries.new("claim")}
+    for address, document in ((right, said), (right[:-1] + "_", claimed), (canaries.new("address"), claimed)):
+        path = f"http://console.internal/webhooks/fulfillment/{address}"
+        for method, body in (("POST", json.dumps(document)), ("GET", ""), ("POST", canaries.new("claim"))):
+            await desk.hooks.request(method, path, params={"key": canaries.new("address")}, content=body)
+
+
+async def _figures(desk: Desk) -> str:
+    """What /healthz and /metrics say."""
+    transport = httpx.ASGITransport(desk.backend.asgi(lifespan=False))
+    async with httpx.AsyncClient(transport=transport, base_url="http://console.internal") as client:
+        return "".join([(await client.get(path)).text for path in ("/healthz", "/metrics")])
+
+
+def _day(folder: Path, url: str, canaries: Canaries, secrets: dict[str, str]) -> str:
+    """The real backend against a provider that fails in every way; returns what the figures said."""
+
+    async def main(loop: VirtualLoop) -> str:
+        desk = Desk(folder, "mixed-faults", loop, url=url, secrets=secrets)
+        assert desk.backend.transport is not None
+        desk.backend.transport = Gossip(desk.backend.transport, canaries)
+        async with desk.open():
+            await desk.submit([request(canaries, number) for number in range(ORDERS_PLACED)])
+            await _strangers(desk, canaries)
+            await asyncio.sleep(timedelta(minutes=5).total_seconds())
+            return await _figures(desk) + repr((desk.backend.settings, desk.backend))
+
+    return run(main)
+
+
+def _commands(folder: Path) -> Iterator[tuple[str, str]]:
+    """What each command says, and what is in the files it writes."""
+    calls = [["orders"], ["events"], *(["order", name] for name in SHOWN), ["verify"]]
+    for call in [*calls, *([*call, "--json"] for call in calls)]:
+        result = CliRunner().invoke(command_line, ["--verbose", *call])
+        said = "".join(traceback.format_exception(result.exception)) if result.exception else ""
+        assert result.exit_code == 0, said
+        yield " ".join(call), result.output + said
+    for form in ("csv", "jsonl", "parquet"):
+        for more in ([], ["--json"]):
+            file = folder / f"all.{form}"
+            result = CliRunner().invoke(command_line, ["export", str(file), *more])
+            assert result.exit_code == 0, result.output
+            content = pd.read_parquet(file).to_csv() if form == "parquet" else file.read_text()
+            yield f"export {form}", result.output + content
+
+
+def _text(app: AppTest) -> str:
+    """All that was sent to the browser, tables and charts included."""
+    assert not app.exception
+    return "\n".join(str(getattr(node, "proto", "")) for node in app._tree) + f"{app.session_state!r}{app.query_params}"
+
+
+def _pages(visit: Visit, canaries: Canaries) -> Iterator[tuple[str, str]]:
+    for page in ("overview", "orders", "submit", "activity"):
+        yield page, _text(visit(page))
+    for name in SHOWN:
+        app = visit("timeline", order=name)
+        for state in ("claims", "exchanges"):
+            app.session_state[state] = True
+        app.session_state["zoom"] = "Everything"
+        app.run()
+        yield f"timeline {name}", _text(app)
+        if calls := [each for each in app.selectbox if each.key == "exchange"]:
+            for number in range(1, min(4, len(calls[0].options))):
+                yield f"timeline {name} call {number}", _text(app.selectbox(key="exchange").set_value(number).run())
+        if [each for each in app.button if each.key == "reveal"]:
+            app.text_input(key="actor").set_value("Ann")
+            revealed = app.button(key="reveal").click().run()
+            assert canaries.leaks("".join(str(code.value) for code in revealed.code)) & CLAIMS
+            yield f"timeline {name} afterwards", _text(app.run())
+
+
+def _raw(url: str) -> str:
+    file = Path(url.removeprefix("sqlite:///"))
+    return "".join(path.read_bytes().decode("latin-1") for path in file.parent.glob(f"{file.name}*"))
+
+
+def _passed_through(database: Database, canaries: Canaries) -> str:
+    """The canaries did fly: every kind was on the way, every kind of fault was met."""
+    with database.read() as connection:
+        requests = "".join(json.dumps(each) for each in connection.execute(select(OUTBOX.c.request)).scalars())
+        states = set(connection.execute(select(ORDERS.c.state)).scalars())
+        kinds = set(connection.execute(select(EVENTS.c.kind)).scalars())
+        met = set(connection.execute(select(EXCHANGES.c.status)).scalars())
+        kept = len(connection.execute(select(CLAIM_ROWS.c.sealed)).all())
+    assert canaries.leaks(requests) == PEOPLE
+    assert {"bearer", "address", "key", *CLAIMS} <= {kind for kind, seen in canaries.seen.items() if seen}
+    assert {"Completed", "Refused"} <= states
+    assert {"found", "refused", "claims changed", "outcome unknown"} <= kinds
+    assert {200, 201, 400, 401, 422, 429, 503, 504} <= met
+    assert kept > ORDERS_PLACED // 4
+    return requests
+
+
+def test_no_secret_turns_up_where_it_could_be_seen(
+    visit: Visit,
+    database: Database,
+    canaries: Canaries,
+    secrets: dict[str, str],
+    heard: Heard,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("TRACKING_API_BASE_URL", "http://sandbox.internal")
+    for name, secret in secrets.items():
+        monkeypatch.setenv(f"TRACKING_{name.upper()}", secret)
+    places = {"figures and reprs": _day(tmp_path, database.url, canaries, secrets)}
+    _passed_through(database, canaries)
+    places |= dict(_pages(visit, canaries))
+    places |= dict(_commands(tmp_path))
+    places |= dict(zip(("stdout", "stderr"), capfd.readouterr(), strict=True))
+    places["calls"] = _calls(database)
+    assert "revealed" in places["events"]
+    leaks = {place: found for place, text in places.items() if (found := canaries.leaks(text))}
+    spoken = "\n".join(heard.lines)
+    loud = {line[:200] for line in heard.lines if canaries.leaks(line)} if canaries.leaks(spoken) else set()
+    assert {"httpx", "sqlalchemy.engine.Engine", "tracking.calls"} <= {line.split()[0] for line in heard.lines}
+    stored = canaries.leaks(_raw(database.url), but=PEOPLE)
+    assert (leaks, loud, stored) == ({}, set(), set())
+
+
+def _calls(database: Database) -> str:
+    with database.read() as connection:
+        rows = connection.execute(select(EXCHANGES)).mappings().all()
+    return json.dumps([dict(row) for row in rows], default=str)
+
+
+def test_what_leaks_is_found(canaries: Canaries, heard: Heard, capfd: pytest.CaptureFixture[str]) -> None:
+    email, phone = f"{canaries.new('email')}@example.com", "+15550100001"
+    canaries.saw("bearer", "eyJ-a-token")
+    logging.getLogger("anybody").debug("sent to %s", email)
+    try:
+        int(canaries.new("claim"))
+    except ValueError:
+        logging.getLogger("anybody").exception("stumbled")
+    print(phone, file=sys.stderr)  # noqa: T201 - the leak that is to be found
+    assert [canaries.leaks(line) for line in heard.lines] == [{"email"}, {"claim"}]
+    assert canaries.leaks(capfd.readouterr().err) == {"phone"}
+    assert canaries.leaks("Bearer eyJ-a-token") == {"bearer"}
+    assert canaries.leaks("k***@example.com +1***01 k***") == set()
