@@ -283,6 +283,17 @@ def test_a_rejection_carries_the_providers_problems() -> None:
     assert [str(problem) for problem in error.problems] == ["LineItems[0].Value: no such value, ***"]
 
 
+def test_a_rejection_repeats_no_name_of_a_recipient_in_whatever_words() -> None:
+    address = {"Name": "Ada Example", "AddressLine1": "1 Example Street", "State": "IL", "ShippingMethodId": "STANDARD"}
+    document = REQUEST | {"LineItems": [{"ProductId": "CVS", "PhysicalDeliveryAddress": address}]}
+    said = "ADA EXAMPLE of 1 Example Street will not do, still less by STANDARD"
+    world = World(httpx.Response(400, json={"Errors": [{"Property": "Ada Example", "Errors": [said]}]}))
+    error = failure(world, lambda client: client.place(document))
+    assert isinstance(error, RequestRejected)
+    assert [str(problem) for problem in error.problems] == ["A***: A*** of 1*** will not do, still less by STANDARD"]
+    assert "xample" not in str(world.exchanges)
+
+
 # Tokens
 
 

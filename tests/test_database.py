@@ -1,4 +1,5 @@
 import contextlib
+import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -129,6 +130,19 @@ def test_an_error_of_the_driver_names_no_value(store: Database, now: datetime) -
     with pytest.raises(StoreError) as caught:
         store.write(job)
     assert "4711" not in str(caught.value)
+
+
+def test_an_engine_that_says_all_it_does_shows_no_row(
+    empty_url: str, now: datetime, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="sqlalchemy")  # engines look at it when they are made
+    database.migrate(empty_url)
+    opened = database.connect(empty_url)
+    opened.write(remember("a-name-in-a-row", now))
+    assert remembered(opened) == {"a-name-in-a-row"}
+    opened.close()
+    assert "SELECT" in caplog.text
+    assert "a-name-in-a-row" not in caplog.text
 
 
 def test_the_writer_goes_on_after_errors_of_all_kinds(store: Database, now: datetime) -> None:

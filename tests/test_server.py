@@ -1,4 +1,5 @@
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -117,6 +118,21 @@ def test_health_and_metrics_hold_no_secret(make: Make) -> None:
     backend = make(*Role, public_url="https://console.example")
     answers = get(backend, "/healthz", "/metrics")
     assert SECRET not in "".join(answer.text for answer in answers)
+
+
+@pytest.mark.parametrize("name", ["uvicorn.access", "httpx"])
+def test_the_log_of_calls_names_no_address_of_a_callback(
+    make: Make, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    make()
+    caplog.set_level(logging.INFO, logger=name)
+    address = httpx.URL("http://here.example/webhooks/fulfillment/SECRET?key=SECRET")
+    logging.getLogger(name).info("%s %s", "POST", address)
+    logging.getLogger(name).info("%s %s", "GET", "/orders")
+    assert [record.getMessage() for record in caplog.records] == [
+        "POST http://here.example/webhooks/fulfillment/...",
+        "GET /orders",
+    ]
 
 
 def test_the_metrics_are_prometheus_text(make: Make, store: Database, clock: Clock) -> None:

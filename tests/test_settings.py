@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
+from pydantic import ValidationError
 
 from tracking.errors import SettingsError
 from tracking.settings import Role, Settings, load
@@ -178,6 +179,12 @@ def test_secrets_are_in_no_repr() -> None:
         api_base_url="https://api.example", api_email="us@example.com", api_access_token=SECRET, webhook_secret=SECRET
     )
     assert SECRET not in repr(settings) + str(settings) + str(settings.model_dump())
+
+
+def test_what_pydantic_itself_says_of_a_wrong_value_does_not_repeat_it() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings(webhook_secret="short-secret")
+    assert "short-secret" not in str(caught.value)
 
 
 def test_the_data_folder_is_beside_the_sqlite_file_and_data_elsewhere(tmp_path: Path) -> None:

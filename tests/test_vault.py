@@ -265,17 +265,20 @@ def test_rows_that_were_swapped_or_changed_or_sealed_with_another_key_reveal_not
 
 def test_what_is_not_committed_is_not_revealed(desk: Desk, vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.look(*FIRST)
-    opened = []
-    monkeypatch.setattr(Vault, "open", lambda self, *given: opened.append(given) or UNITS)
+    write = desk.store.write
 
-    def refused(_: Any) -> Any:
-        opened.clear()
-        raise StoreBusy("the disk is full")
+    def cut_off(job: Callable[[sa.Connection], Any]) -> Any:
+        def cut(connection: sa.Connection) -> None:
+            job(connection)
+            monkeypatch.setattr(Vault, "open", None)  # whoever opens anything from now on does not get past this
+            raise StoreBusy("the disk is full")
 
-    monkeypatch.setattr(desk.store, "write", refused)
+        return write(cut)
+
+    monkeypatch.setattr(desk.store, "write", cut_off)
     with pytest.raises(StoreBusy):
         desk.reveal(vault)
-    assert opened == []
+    assert "revealed" not in {row["kind"] for row in desk.rows(EVENTS)}
 
 
 def test_an_unknown_order_reveals_nothing(desk: Desk, vault: Vault) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, bindparam, func, insert, select
 
 from tracking.database import Database
 from tracking.errors import ClaimsUnavailable
@@ -19,6 +19,12 @@ from tracking.vault import NO_KEY, Claims, Vault
 
 # A provider that shows other links at each look would otherwise fill the disk; the log still says that they changed.
 VERSIONS_KEPT = 20
+_STORED = select(CLAIMS.c.number, CLAIMS.c.digest).where(CLAIMS.c.order_id == bindparam("wanted"))
+# What is left of an erased recipient is a hash without its salt.
+_ERASED = select(LINES.c.number).where(
+    LINES.c.order_id == bindparam("wanted"), LINES.c.recipient_hash.is_not(None), LINES.c.recipient_salt.is_(None)
+)
+_ADD = insert(CLAIMS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +61,12 @@ def keep(
     """Seals what is new of it. A line whose recipient was erased gets nothing again: erased stays erased."""
     if not shown or not vault.keeps:
         return
-    stored = connection.execute(select(CLAIMS.c.number, CLAIMS.c.digest).where(CLAIMS.c.order_id == order_id))
-    known = {(number, digest) for number, digest in stored}
+    known = {(number, digest) for number, digest in connection.execute(_STORED, {"wanted": order_id})}
     versions = Counter(number for number, _ in known)
     new = [one for one in shown if (one.number, one.digest) not in known and versions[one.number] < VERSIONS_KEPT]
     if not new:
         return
-    erased = _erased(connection, order_id)
+    erased = set(connection.execute(_ERASED, {"wanted": order_id}).scalars())
     rows = [
         {
             "order_id": order_id,
@@ -75,13 +80,7 @@ def keep(
         if one.number not in erased
     ]
     if rows:
-        connection.execute(insert(CLAIMS), rows)
-
-
-def _erased(connection: Connection, order_id: int) -> set[int]:
-    """The lines whose recipient somebody had erased: what is left of it is a hash without its salt."""
-    gone = LINES.c.recipient_hash.is_not(None) & LINES.c.recipient_salt.is_(None)
-    return set(connection.execute(select(LINES.c.number).where(LINES.c.order_id == order_id, gone)).scalars())
+        connection.execute(_ADD, rows)
 
 
 def claim_lines(database: Database, order_id: int) -> tuple[int, int] | None:

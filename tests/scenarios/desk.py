@@ -126,7 +126,7 @@ class Desk:
                 api_max_rate=50,
                 api_timeout=10,
                 discover_every=30,
-                **SECRETS | dict(secrets or {}),
+                **{**SECRETS, **(secrets or {})},
             ),
             loop,
             self.store,
