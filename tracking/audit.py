@@ -1,56 +1,87 @@
-"""Recomputes every order, line and counter from the log, and says where the stored ones differ. Writes nothing.
+"""Recomputes every order, line, counter and hash from the log, and says where the stored ones differ. Writes nothing.
 
 The log is cut at its newest event when the audit begins, so that a console may go on working meanwhile: rows are
-compared with all their events, counters with the events before the cut.
+compared with all their events, counters with the events before the cut. Texts are hashed as the store holds them, and
+only what the states follow from is read: an event costs a few microseconds.
 """
 
 import contextlib
+import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, func, select
-from sqlalchemy.engine import RowMapping
+from sqlalchemy import Column, Connection, Text, cast, func, select, text, type_coerce
+from sqlalchemy.engine import Row, RowMapping
 
+from tracking import chain
+from tracking.chain import Entry
 from tracking.database import Database
-from tracking.orders import FACTS, Event, Line, Order, State, Witness, apply, begin
-from tracking.store import movements
+from tracking.orders import FACTS, Event, Line, Order, State, Witness, apply_lines, begin, expand
+from tracking.store import hour_of, moved
 from tracking.tables import COUNTERS, EVENTS, LINES, ORDERS
 
 CHUNK = 500
 DIFFERENCES_AT_MOST = 1000
 Counts = dict[tuple[str, datetime, str], tuple[int, int, int]]
 Progress = Callable[[int, int], None]
+_ORDER = [ORDERS.c[name] for name in ("id", "line_count", "event_count", "head", *FACTS)]
+_LINE = [LINES.c[name] for name in (*chain.CONTENTS, "recipient", "recipient_salt", "status", "claims", "cost_minor")]
+_parsed = lru_cache(maxsize=4096)(json.loads)
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What an audit found. `differences` in words, none when all agrees; at most DIFFERENCES_AT_MOST of them.
+
+    `head` is the hash over the newest event of each order among the events up to the id `at`: the same for ever, however
+    many events follow, unless one of those was changed, left out or put in.
+    """
+
+    differences: list[str]
+    at: int
+    head: str
 
 
 def verify(database: Database, progress: Progress | None = None) -> list[str]:
-    """Every difference between what is stored and what the log says, in words; empty when they agree.
+    """Every difference between what is stored and what the log says, as `examine` finds them."""
+    return examine(database, progress).differences
+
+
+def examine(database: Database, progress: Progress | None = None, *, at: int | None = None) -> Findings:
+    """Compares all that is stored with the log, and the log with its hashes.
 
     Args:
         database: the store.
         progress: called with (orders done, orders in all).
+        at: the id of the event up to which `Findings.head` reaches; the newest one when not said.
     """
     with _snapshot(database) as connection:
+        if database.dialect == "postgresql":
+            # Ids are drawn before their events are committed: whoever has drawn one is waited for.
+            connection.execute(text("LOCK TABLE events IN SHARE MODE"))
         cut = connection.execute(select(func.max(EVENTS.c.id))).scalar() or 0
         stored = _stored_counts(connection)
         total = connection.execute(select(func.count()).select_from(ORDERS)).scalar_one()
-    differences: list[str] = []
-    recomputed: dict[tuple[str, datetime, str], list[int]] = defaultdict(lambda: [0, 0, 0])
+    audit = _Audit(cut, cut if at is None else at)
     done, last = 0, 0
-    while len(differences) < DIFFERENCES_AT_MOST:
+    while len(audit.differences) < DIFFERENCES_AT_MOST:
         with _snapshot(database) as connection:
             rows, events, lines = _chunk(connection, last)
         if not rows:
             break
         for row in rows:
-            differences += _check_order(row, events.get(row["id"], ()), lines.get(row["id"], ()), cut, recomputed)
+            audit.differences += audit.check(row, events.get(row["id"], ()), lines.get(row["id"], ()))
         last, done = rows[-1]["id"], done + len(rows)
         if progress is not None:
             progress(done, max(done, total))
-    return (differences + _compare_counts(stored, recomputed))[:DIFFERENCES_AT_MOST]
+    differences = (audit.differences + _compare_counts(stored, audit.recomputed))[:DIFFERENCES_AT_MOST]
+    return Findings(differences, audit.at, audit.heads.hexdigest())
 
 
 @contextlib.contextmanager
@@ -69,112 +100,183 @@ def _stored_counts(connection: Connection) -> Counts:
     }
 
 
-def _chunk(
-    connection: Connection, after: int
-) -> tuple[Sequence[RowMapping], Mapping[int, list[RowMapping]], Mapping[int, list[RowMapping]]]:
-    rows = connection.execute(select(ORDERS).where(ORDERS.c.id > after).order_by(ORDERS.c.id).limit(CHUNK)).mappings()
+_Chunk = tuple[Sequence[RowMapping], Mapping[int, list[tuple[int, Entry]]], Mapping[int, list[Row[Any]]]]
+
+
+def _chunk(connection: Connection, after: int) -> _Chunk:
+    rows = connection.execute(select(*_ORDER).where(ORDERS.c.id > after).order_by(ORDERS.c.id).limit(CHUNK)).mappings()
     orders = rows.all()
     if not orders:
         return [], {}, {}
     first, last = orders[0]["id"], orders[-1]["id"]
+    entries = select(EVENTS.c.order_id, EVENTS.c.id, *_texts(connection.dialect.name))
+    events = connection.execute(
+        entries.where(EVENTS.c.order_id.between(first, last)).order_by(EVENTS.c.order_id, EVENTS.c.seq)
+    )
+    lines = connection.execute(
+        select(LINES.c.order_id, *_LINE)
+        .where(LINES.c.order_id.between(first, last))
+        .order_by(LINES.c.order_id, LINES.c.number)
+    )
     return (
         orders,
-        _of(connection, EVENTS, EVENTS.c.seq, first, last),
-        _of(connection, LINES, LINES.c.number, first, last),
+        {key: [(row[1], Entry(*row[2:])) for row in group] for key, group in groupby(events.all(), lambda row: row[0])},
+        {key: list(group) for key, group in groupby(lines.all(), lambda row: row[0])},
     )
 
 
-def _of(connection: Connection, table: Any, order: Any, first: int, last: int) -> Mapping[int, list[RowMapping]]:
-    within = select(table).where(table.c.order_id.between(first, last)).order_by(table.c.order_id, order)
-    rows = connection.execute(within).mappings()
-    return {key: list(group) for key, group in groupby(rows, key=lambda row: int(row["order_id"]))}
+def _texts(dialect: str) -> Iterator[Any]:
+    """The columns of an `Entry` as the texts that are stored."""
+    for name in Entry._fields:
+        column: Column[Any] = EVENTS.c[name]
+        if name in {"changes", "line_changes", "detail"}:
+            yield cast(column, Text)
+        elif name in {"happened_at", "learned_at"}:
+            utc = func.to_char(func.timezone("UTC", column), "YYYY-MM-DD HH24:MI:SS.US")
+            yield type_coerce(column, Text) if dialect == "sqlite" else utc
+        else:
+            yield column
 
 
-def event_of(row: Mapping[str, Any]) -> Event:
-    """The event a row of the log holds."""
-    return Event(
-        kind=row["kind"],
-        witness=Witness(row["witness"]),
-        happened_at=row["happened_at"],
-        learned_at=row["learned_at"],
-        changes=row["changes"],
-        detail=row["detail"],
-        line_changes=row["line_changes"],
-    )
+@lru_cache(maxsize=4096)
+def _hour(text: str) -> datetime:
+    """The full hour in UTC of a time as an entry or an event's changes hold it."""
+    moment = datetime.fromisoformat(text)
+    return hour_of(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
-def _check_order(
-    row: RowMapping,
-    events: Sequence[RowMapping],
-    lines: Sequence[RowMapping],
-    cut: int,
-    recomputed: dict[tuple[str, datetime, str], list[int]],
-) -> Iterable[str]:
-    name = row["po_number"]
-    seqs = [event["seq"] for event in events]
-    if seqs != list(range(1, row["event_count"] + 1)):
-        return [f"{name}: the log has a gap or a tail that is missing ({len(seqs)} of {row['event_count']} events)"]
-    if not events:
-        return [f"{name}: no event tells where it comes from"]
-    if len(lines) != row["line_count"]:
-        return [f"{name}: {len(lines)} of its {row['line_count']} lines are there"]
-    try:
-        order = _folded(events, tuple(_blank(line) for line in lines), cut, recomputed)
-    except (KeyError, TypeError, ValueError) as exc:
-        return [f"{name}: its log cannot be read ({type(exc).__name__}): an event was changed"]
-    return [*_compare_facts(name, row, order), *_compare_lines(name, lines, order)]
+class _Audit:
+    """Goes through the orders by their row's id, and keeps what all of them come to."""
+
+    def __init__(self, cut: int, at: int) -> None:
+        self.at = at
+        self.differences: list[str] = []
+        self.recomputed: dict[tuple[str, datetime, str], list[int]] = defaultdict(lambda: [0, 0, 0])
+        self.heads = hashlib.sha256()
+        self._cut = cut
+
+    def check(self, row: RowMapping, events: Sequence[tuple[int, Entry]], lines: Sequence[Row[Any]]) -> Iterable[str]:
+        name, entries = row["po_number"], [entry for _, entry in events]
+        digests = _digests(name, row["head"], entries) if entries else []
+        if until := [digest for (key, _), digest in zip(events, digests, strict=True) if key <= self.at]:
+            self.heads.update(until[-1].encode())
+        if missing := _missing(name, row["event_count"], [entry.seq for entry in entries]):
+            return [missing]
+        broken = list(_misfit(name, row["head"], entries, digests))
+        if len(lines) != row["line_count"]:
+            return [*broken, f"{name}: {len(lines)} of its {row['line_count']} lines are there"]
+        try:
+            order = self._folded(events, tuple(_blank(line) for line in lines))
+            contents = _parsed(entries[0].detail).get("contents")
+            return [*broken, *_compare_facts(name, row, order), *_compare_lines(name, lines, order, contents)]
+        except (AttributeError, KeyError, TypeError, ValueError) as exc:
+            return [*broken, f"{name}: its log cannot be read ({type(exc).__name__}): an event was changed"]
+
+    def _folded(self, events: Sequence[tuple[int, Entry]], lines: tuple[Line, ...]) -> Order:
+        """The order after its events: to begin with all they set, the later above the earlier, is to apply each."""
+        facts: dict[str, Any] = {}
+        for key, entry in events:
+            before = facts.get("state")
+            facts |= json.loads(entry.changes)
+            if entry.line_changes != "[]":
+                lines = apply_lines(lines, _parsed(entry.line_changes))
+            if facts["state"] != before and key <= self._cut:
+                self._add(before, facts, entry)
+        _, last = events[-1]
+        moment = datetime.fromisoformat(last.learned_at)
+        return replace(begin(Event(last.kind, Witness(last.witness), moment, moment, facts)), lines=lines)
+
+    def _add(self, before: str | None, facts: Mapping[str, Any], entry: Entry) -> None:
+        found = bool(_parsed(entry.detail).get("first_sight"))
+        born, learned = _hour(facts["created_at"]), _hour(entry.learned_at[:13])
+        for name, hour, state, sign in moved(before, facts["state"], born, learned, found=found):
+            counts = self.recomputed[name, hour, state]
+            counts[0] += sign
+            counts[1] += sign * facts["units"]
+            counts[2] += sign * facts["value_minor"]
 
 
-def _folded(
-    events: Sequence[RowMapping],
-    lines: tuple[Line, ...],
-    cut: int,
-    recomputed: dict[tuple[str, datetime, str], list[int]],
-) -> Order:
-    first, *rest = events
-    event = event_of(dict(first))
-    order = replace(begin(event), lines=lines)
-    if first["id"] <= cut:
-        _add(recomputed, None, order, event)
-    for row in rest:
-        event = event_of(dict(row))
-        before, order = order, apply(order, event)
-        if row["id"] <= cut:
-            _add(recomputed, before, order, event)
-    return order
+def _missing(name: str, count: int, seqs: Sequence[int]) -> str | None:
+    """What is wrong with the numbers of an order's events, None when they go from 1 to `count`."""
+    if not seqs and not count:
+        return f"{name}: no event tells where it comes from"
+    if list(seqs) == list(range(1, count + 1)):
+        return None
+    first = next(number for number, seq in enumerate([*seqs, 0], 1) if seq != number)
+    if len(seqs) > count:
+        return f"{name}: event {count + 1} does not fit: the log has {len(seqs)} events where {count} were written"
+    what = "a gap" if first <= len(seqs) else "a tail that is missing"
+    return f"{name}: event {first} does not fit: the log has {what} ({len(seqs)} of {count} events)"
 
 
-def _blank(line: RowMapping) -> Line:
-    return Line(line["number"], line["product_id"], line["value_minor"], line["quantity"], State.PENDING.value)
+def _carried(head: str | None, entries: Sequence[Entry]) -> list[str | None]:
+    """For each event the hash of it that is kept: by the next one, of the newest by the order."""
+    return [*(entry.previous for entry in entries[1:]), head]
 
 
-def _add(
-    recomputed: dict[tuple[str, datetime, str], list[int]], before: Order | None, after: Order, event: Event
-) -> None:
-    for name, hour, state, sign in movements(before, after, event):
-        counts = recomputed[name, hour, state]
-        counts[0] += sign
-        counts[1] += sign * after.units
-        counts[2] += sign * after.value_minor
+def _digests(name: str, head: str | None, entries: Sequence[Entry]) -> list[str]:
+    """The events' hashes: over the texts as stored or, where that does not fit, over what they say."""
+    return [
+        digest if (digest := entry.digest(name)) == kept else _rewritten(entry).digest(name)
+        for entry, kept in zip(entries, _carried(head, entries), strict=True)
+    ]
 
 
-def _compare_facts(name: str, row: RowMapping, order: Order) -> Iterable[str]:
+def _rewritten(entry: Entry) -> Entry:
+    """The same with its JSON in the form that is hashed: what was stored before there were hashes is not sorted."""
+    parts = ("changes", "line_changes", "detail")
+    with contextlib.suppress(ValueError):
+        return entry._replace(**{part: chain.canonical(json.loads(getattr(entry, part))) for part in parts})
+    return entry
+
+
+def _misfit(name: str, head: str | None, entries: Sequence[Entry], digests: Sequence[str]) -> Iterator[str]:
+    """The first event that does not fit between those beside it."""
+    carried = _carried(head, entries)
+    wrong = next((at for at, digest in enumerate(digests) if digest != carried[at]), None)
+    if entries[0].previous != chain.start(name):
+        wrong = 0
+    elif wrong is not None and wrong + 1 < len(entries):
+        after = entries[wrong + 1]._replace(previous=digests[wrong])
+        # Where the next event would fit with the hash it should carry, only what it carries was changed.
+        wrong += after.digest(name) == carried[wrong + 1]
+    if wrong is not None:
+        yield f"{name}: event {entries[wrong].seq} ({entries[wrong].kind}) does not fit: it or what follows was changed"
+
+
+def _blank(line: Row[Any]) -> Line:
+    return Line(line.number, line.product_id, line.value_minor, line.quantity, State.PENDING.value)
+
+
+def _compare_facts(name: str, row: RowMapping, order: Order) -> Iterator[str]:
     for fact in FACTS:
         if row[fact] != getattr(order, fact):
             yield f"{name}: {fact} is stored as {row[fact]!r}, the log says {getattr(order, fact)!r}"
 
 
-def _compare_lines(name: str, lines: Sequence[RowMapping], order: Order) -> Iterable[str]:
-    told = {line.number: line for line in order.lines}
-    for line in lines:
-        said = told[line["number"]]
-        wrong = [part for part in ("status", "claims", "cost_minor") if line[part] != getattr(said, part)]
+def _compare_lines(name: str, lines: Sequence[Row[Any]], order: Order, contents: str | None) -> Iterator[str]:
+    erased = frozenset(expand(order.erased)) if order.erased else frozenset()
+    for line, said in zip(lines, order.lines, strict=True):
+        wrong = [part for part in ("status", "claims", "cost_minor") if getattr(line, part) != getattr(said, part)]
         if wrong:
-            yield f"{name}: line {line['number']} differs from the log in {', '.join(wrong)}"
-    units = sum(line["quantity"] for line in lines)
-    value = sum(line["quantity"] * line["value_minor"] for line in lines)
+            yield f"{name}: line {line.number} differs from the log in {', '.join(wrong)}"
+        if not _recipient_fits(line, erased=line.number in erased):
+            yield f"{name}: line {line.number} has another recipient than the log says"
+    units = sum(line.quantity for line in lines)
+    value = sum(line.quantity * line.value_minor for line in lines)
     if lines and (units, value) != (order.units, order.value_minor):
         yield f"{name}: its lines hold {units} units worth {value}, the order {order.units} worth {order.value_minor}"
+    if contents is not None and chain.contents(line[1 : len(chain.CONTENTS) + 1] for line in lines) != contents:
+        yield f"{name}: its lines are not those that were ordered: product, value, quantity, reference or recipient"
+
+
+def _recipient_fits(line: Row[Any], *, erased: bool) -> bool:
+    """Whether the hash is that of the recipient; one that was erased leaves its hash alone."""
+    if erased or line.recipient_hash is None:
+        return line.recipient is None and line.recipient_salt is None
+    if line.recipient is None or line.recipient_salt is None:
+        return False
+    return chain.keyed(line.recipient, line.recipient_salt) == line.recipient_hash
 
 
 def _compare_counts(stored: Counts, recomputed: Mapping[tuple[str, datetime, str], list[int]]) -> list[str]:

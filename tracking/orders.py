@@ -103,7 +103,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is known of one order: the fold of its events. Money in minor units, times aware and in UTC."""
+    """What is known of one order: the fold of its events. Money in minor units, times aware and in UTC.
+
+    `erased` names the lines whose recipient a person has had erased, in the form of `condense`.
+    """
 
     po_number: str
     type: str
@@ -131,6 +134,7 @@ class Order:
     acknowledged_at: datetime | None = None
     acknowledged_by: str | None = None
     acknowledged_why: str | None = None
+    erased: str | None = None
     lines: tuple[Line, ...] = field(default=(), compare=False)
 
 

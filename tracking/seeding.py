@@ -10,14 +10,14 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from tracking import store
+from tracking import chain, store
 from tracking.database import Database
 from tracking.errors import NotAllowed
 from tracking.observations import (
@@ -235,22 +235,32 @@ class _Writing:
     now: datetime
 
     def __call__(self, connection: Connection) -> None:
+        written = [_written(told, self.now) for told in self.group]
         added = sa.insert(ORDERS).returning(ORDERS.c.id, sort_by_parameter_order=True)
-        ids = connection.execute(added, [_row(told, self.now) for told in self.group]).scalars().all()
+        ids = connection.execute(added, [row for row, _, _ in written]).scalars().all()
         numbered = list(zip(ids, self.group, strict=True))
-        connection.execute(sa.insert(LINES), [line for number, told in numbered for line in _line_rows(number, told)])
-        connection.execute(sa.insert(EVENTS), [row for number, told in numbered for row in _event_rows(number, told)])
+        for table, part in ((LINES, 1), (EVENTS, 2)):
+            rows = [
+                {"order_id": number} | row for number, parts in zip(ids, written, strict=True) for row in parts[part]
+            ]
+            connection.execute(sa.insert(table), rows)
         if notices := [_callback_row(number, told) for number, told in numbered if told.notice]:
             connection.execute(sa.insert(CALLBACKS), notices)
         connection.execute(*_counted(connection, self.group))
 
 
-def _row(told: _Told, now: datetime) -> dict[str, Any]:
+def _written(told: _Told, now: datetime) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows of the order, of its lines and of its log, the latter two without the order's id."""
     order = told.order
+    lines = chain.line_rows(order.lines, store.new_salt)
+    first, *others = told.events
+    events = [chain.with_contents(first, lines), *others]
+    log, head = chain.rows(order.po_number, chain.start(order.po_number), 0, events)
     waits = is_open(order.state) and order.provider_id is not None
-    return {name: getattr(order, name) for name in FACTS} | {
-        "line_count": len(order.lines),
-        "event_count": len(told.events),
+    row = {name: getattr(order, name) for name in FACTS} | {
+        "line_count": len(lines),
+        "event_count": len(log),
+        "head": head,
         "looks": len(told.looks),
         "last_look_at": told.looks[-1] if told.looks else None,
         # Finished orders are not followed: the provider has never heard of them, and asking would be in vain.
@@ -258,26 +268,7 @@ def _row(told: _Told, now: datetime) -> dict[str, Any]:
         "next_look_why": "the wait grows with its age" if waits else None,
         "late_at": (order.accepted_at or order.created_at) + late_after(order.type, order.units),
     }
-
-
-def _line_rows(order_id: int, told: _Told) -> Iterator[dict[str, Any]]:
-    for line in told.order.lines:
-        yield {"order_id": order_id, **asdict(line)}
-
-
-def _event_rows(order_id: int, told: _Told) -> Iterator[dict[str, Any]]:
-    for seq, event in enumerate(told.events, 1):
-        yield {
-            "order_id": order_id,
-            "seq": seq,
-            "kind": event.kind,
-            "witness": event.witness.value,
-            "happened_at": event.happened_at,
-            "learned_at": event.learned_at,
-            "changes": dict(event.changes),
-            "line_changes": [dict(change) for change in event.line_changes],
-            "detail": dict(event.detail),
-        }
+    return row, lines, log
 
 
 def _callback_row(order_id: int, told: _Told) -> dict[str, Any]:

@@ -4,15 +4,16 @@ Owns how an order and its log are kept: the row is always the fold of the events
 transaction as what they count.
 """
 
+import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
 from sqlalchemy.engine import RowMapping
 
-from tracking import statements
+from tracking import chain, statements
 from tracking.orders import FACTS, Event, Line, Order
 from tracking.statements import upsert
 from tracking.tables import BATCHES, CALLBACKS, EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
@@ -56,13 +57,22 @@ def lines_of(connection: Connection, order_id: int) -> tuple[Line, ...]:
 
 def add_order(connection: Connection, order: Order, first: Event, beside: Mapping[str, Any]) -> int:
     """Stores a new order with its lines and its first event; returns the row's id."""
-    row = {name: getattr(order, name) for name in FACTS} | {"line_count": len(order.lines), "event_count": 1}
-    order_id: int = connection.execute(statements.ADD_ORDER, row | dict(beside)).scalar_one()
-    if order.lines:
-        connection.execute(insert(LINES), [{"order_id": order_id, **asdict(line)} for line in order.lines])
-    _append(connection, order_id, 0, [first])
+    lines = chain.line_rows(order.lines, new_salt)
+    first = chain.with_contents(first, lines)
+    log, head = chain.rows(order.po_number, chain.start(order.po_number), 0, [first])
+    kept = {"line_count": len(lines), "event_count": 1, "head": head} | dict(beside)
+    row = {name: getattr(order, name) for name in FACTS} | kept
+    order_id: int = connection.execute(statements.ADD_ORDER, row).scalar_one()
+    if lines:
+        connection.execute(insert(LINES), [{"order_id": order_id, **line} for line in lines])
+    connection.execute(insert(EVENTS), [{"order_id": order_id, **entry} for entry in log])
     _count(connection, None, order, first)
     return order_id
+
+
+def new_salt() -> str:
+    """What a recipient's hash is keyed with: 128 bits that nobody can guess."""
+    return secrets.token_hex(16)
 
 
 def save(
@@ -85,8 +95,10 @@ def save(
     if events:
         last = after[-1]
         changed |= {name: getattr(last, name) for name in FACTS if getattr(last, name) != getattr(kept.order, name)}
-        changed["event_count"] = kept.row["event_count"] + len(events)
-        _append(connection, kept.id, kept.row["event_count"], events)
+        count, head = kept.row["event_count"], kept.row["head"] or ""
+        log, changed["head"] = chain.rows(kept.order.po_number, head, count, events)
+        changed["event_count"] = count + len(log)
+        connection.execute(insert(EVENTS), [{"order_id": kept.id, **entry} for entry in log])
     if changed:
         connection.execute(statements.CHANGE_ORDER, {"changed_id": kept.id, **changed})
     before = kept.order
@@ -108,24 +120,6 @@ def annotate_lines(connection: Connection, order_id: int, notes: Sequence[Mappin
         connection.execute(statements.CHANGE_LINES, rows)
 
 
-def _append(connection: Connection, order_id: int, count: int, events: Sequence[Event]) -> None:
-    rows = [
-        {
-            "order_id": order_id,
-            "seq": count + position,
-            "kind": event.kind,
-            "witness": event.witness.value,
-            "happened_at": event.happened_at,
-            "learned_at": event.learned_at,
-            "changes": dict(event.changes),
-            "line_changes": [dict(change) for change in event.line_changes],
-            "detail": dict(event.detail),
-        }
-        for position, event in enumerate(events, start=1)
-    ]
-    connection.execute(insert(EVENTS), rows)
-
-
 def _save_lines(connection: Connection, order_id: int, changes: Sequence[Mapping[str, Any]]) -> None:
     for change in changes:
         values = {name: value for name, value in change.items() if name != "numbers"}
@@ -142,12 +136,19 @@ def hour_of(moment: datetime) -> datetime:
 
 def movements(before: Order | None, after: Order, event: Event) -> list[tuple[str, datetime, str, int]]:
     """What the event means for the counters: (name, hour, state, +1 or -1)."""
-    if before is not None and before.state == after.state:
+    found = bool(event.detail.get("first_sight"))
+    born, learned = hour_of(after.created_at), hour_of(event.learned_at)
+    return moved(before.state if before else None, after.state, born, learned, found=found)
+
+
+def moved(
+    before: str | None, after: str, born: datetime, learned: datetime, *, found: bool
+) -> list[tuple[str, datetime, str, int]]:
+    """The same of the states alone: `born` and `learned` are full hours, `found` marks what was so at first sight."""
+    if before == after:
         return []
-    born = hour_of(after.created_at)
-    found = "Found " if event.detail.get("first_sight") else ""
-    moved = [("stock", born, after.state, 1), ("flow", hour_of(event.learned_at), found + after.state, 1)]
-    return moved if before is None else [("stock", born, before.state, -1), *moved]
+    changed = [("stock", born, after, 1), ("flow", learned, f"{'Found ' if found else ''}{after}", 1)]
+    return changed if before is None else [("stock", born, before, -1), *changed]
 
 
 def _count(connection: Connection, before: Order | None, after: Order, event: Event) -> None:

@@ -93,6 +93,7 @@ class OrderRow(SQLModel, table=True):
     acknowledged_at: datetime | None = _time()
     acknowledged_by: str | None = None
     acknowledged_why: str | None = None
+    erased: str | None = None
 
     batch_id: int | None = Field(default=None, index=True)
     line_count: int = 0
