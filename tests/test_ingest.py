@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from fakes import NOW, callback, line, order_json, request, shown
 from sqlalchemy.engine import RowMapping
 
-from tracking import audit, ingest, wire
+from tracking import audit, ingest, traces, wire
 from tracking import store as writes
 from tracking.database import Database
 from tracking.errors import NotAllowed, UnknownOrder
@@ -238,7 +238,7 @@ def test_an_unknown_word_is_shown_and_the_order_stays_open_and_due(accepted: Con
 
 
 def test_the_document_is_kept_without_claim_data_and_without_its_many_lines(console: Console) -> None:
-    many = [line(value=5, ExternalId=f"row-{number}") for number in range(ingest.DOCUMENT_LINES_KEPT + 1)]
+    many = [line(value=5, ExternalId=f"row-{number}") for number in range(traces.DOCUMENT_LINES_KEPT + 1)]
     console.discover(shown("BLK-1", PO, "Completed", *many))
     assert "LineItems" not in console.row()["document"]
     assert "claim.example" not in str([dict(row) for row in (*console.rows(LINES), *console.rows(EVENTS))])

@@ -9,17 +9,20 @@ import getpass
 import logging
 import os
 import random
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from tracking import audit, database, reports, seeding, serving, settings, submissions, terminal
+from tracking import audit, database, erasure, reports, seeding, serving, settings, submissions, terminal
+from tracking.audit import Head
 from tracking.database import Database
 from tracking.errors import InvalidSubmission, NotPermitted, SettingsError, TrackingError, UnknownOrder
 from tracking.migrations import HEAD
@@ -116,6 +119,13 @@ def _person(name: str | None = None) -> Person:
         if hasattr(os, "getuid"):
             return Person(f"cli:uid {os.getuid()}")
     raise NotPermitted("the system does not say who runs this; give a name with --actor")
+
+
+def _head(text: str) -> Head:
+    try:
+        return Head.read(text)
+    except ValueError as exc:
+        raise typer.BadParameter(str(exc)) from exc
 
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
@@ -392,19 +402,57 @@ def seed(
 
 
 @app.command()
-def verify(*, as_json: JsonFlag = False) -> None:
-    """Recompute every state and every counter from the events; exit 1 with the differences."""
+def verify(
+    *,
+    expected: Annotated[
+        Head | None,
+        typer.Option("--expect-head", parser=_head, metavar="HEAD", help="A log head that was noted down before."),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Recompute every state, every counter and the chain of the log; exit 1 with the differences."""
     store = _store()
     with terminal.progress("recomputing") as progress:
-        differences = audit.verify(store, progress)
+        findings = audit.examine(store, progress, expected=expected)
+    differences = findings.differences
     if as_json:
-        terminal.show_json({"agrees": not differences, "differences": differences})
-    elif differences:
+        terminal.show_json(
+            {"agrees": not differences, "differences": differences, "head": findings.head and str(findings.head)}
+        )
+        raise typer.Exit(1 if differences else 0)
+    if differences:
         terminal.show(*differences)
         terminal.say(f"{len(differences)} differences")
     else:
-        terminal.show("every state and every counter agrees with the events")
+        terminal.show("every state, every counter and every event agrees with the log")
+    if findings.head:
+        terminal.show(f"log head: {findings.head}")
     raise typer.Exit(1 if differences else 0)
+
+
+@app.command()
+def erase(
+    recipient: Annotated[str, typer.Argument(help="E-mail address, telephone number or name; - reads it from stdin.")],
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be erased and erase nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Erase a recipient from lines, requests, documents and claim data; the log goes on to hold."""
+    store, now = _store(), _now()
+    if recipient == "-":
+        recipient = typer.get_text_stream("stdin").readline()
+    erasing = partial(erasure.erase, store, recipient, by=_person(), now=now)
+    if not dry_run and not yes:
+        if not sys.stdin.isatty():
+            raise typer.BadParameter("what is erased cannot be brought back: say --yes, or --dry-run to look first")
+        foreseen = erasing(dry_run=True)
+        if foreseen.orders and not typer.confirm(f"{terminal.erasure_text(foreseen)}: erase for ever?", err=True):
+            raise typer.Exit(1)
+    with terminal.progress("looking through") as progress:
+        done = erasing(dry_run=dry_run, progress=progress)
+    terminal.show_erasure(done, dry_run=dry_run, as_json=as_json)
+    raise typer.Exit(0 if done.complete else 1)
 
 
 @app.command()

@@ -8,6 +8,7 @@ only what the states follow from is read: an event costs a few microseconds.
 import contextlib
 import hashlib
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,16 +37,37 @@ _parsed = lru_cache(maxsize=4096)(json.loads)
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
-    """What an audit found. `differences` in words, none when all agrees; at most DIFFERENCES_AT_MOST of them.
+class Head:
+    """The hash over the newest event of each order, among the events up to the one with the id `at`.
 
-    `head` is the hash over the newest event of each order among the events up to the id `at`: the same for ever, however
-    many events follow, unless one of those was changed, left out or put in.
+    It stays the same however many events follow, unless one of those was changed, left out or put in. Written down
+    elsewhere, it tells later whether the log is still the one it was.
+    """
+
+    at: int
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.at}:{self.digest}"
+
+    @classmethod
+    def read(cls, text: str) -> "Head":
+        """The head in the form in which `str` writes it. Raises ValueError for anything else."""
+        found = re.fullmatch(r"(\d{1,18}):([0-9a-f]{64})", text.strip().casefold(), re.ASCII)
+        if found is None:
+            raise ValueError("is no log head: it is a number, a colon and 64 hexadecimal digits")
+        return cls(int(found[1]), found[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What an audit found: the differences in words, none when all agrees; at most DIFFERENCES_AT_MOST of them.
+
+    `head` is that of the whole log; None where there were so many differences that the end was not reached.
     """
 
     differences: list[str]
-    at: int
-    head: str
+    head: Head | None
 
 
 def verify(database: Database, progress: Progress | None = None) -> list[str]:
@@ -53,13 +75,13 @@ def verify(database: Database, progress: Progress | None = None) -> list[str]:
     return examine(database, progress).differences
 
 
-def examine(database: Database, progress: Progress | None = None, *, at: int | None = None) -> Findings:
+def examine(database: Database, progress: Progress | None = None, *, expected: Head | None = None) -> Findings:
     """Compares all that is stored with the log, and the log with its hashes.
 
     Args:
         database: the store.
         progress: called with (orders done, orders in all).
-        at: the id of the event up to which `Findings.head` reaches; the newest one when not said.
+        expected: a head noted down earlier, that the log must still have.
     """
     with _snapshot(database) as connection:
         if database.dialect == "postgresql":
@@ -68,7 +90,7 @@ def examine(database: Database, progress: Progress | None = None, *, at: int | N
         cut = connection.execute(select(func.max(EVENTS.c.id))).scalar() or 0
         stored = _stored_counts(connection)
         total = connection.execute(select(func.count()).select_from(ORDERS)).scalar_one()
-    audit = _Audit(cut, cut if at is None else at)
+    audit = _Audit(cut, {cut, expected.at} if expected else {cut})
     done, last = 0, 0
     while len(audit.differences) < DIFFERENCES_AT_MOST:
         with _snapshot(database) as connection:
@@ -80,8 +102,14 @@ def examine(database: Database, progress: Progress | None = None, *, at: int | N
         last, done = rows[-1]["id"], done + len(rows)
         if progress is not None:
             progress(done, max(done, total))
+    else:
+        return Findings(audit.differences[:DIFFERENCES_AT_MOST], None)
     differences = (audit.differences + _compare_counts(stored, audit.recomputed))[:DIFFERENCES_AT_MOST]
-    return Findings(differences, audit.at, audit.heads.hexdigest())
+    if expected is not None and (is_now := audit.head(expected.at)) != expected:
+        differences.append(
+            f"the log up to event {expected.at} is not the one that was noted down: its head is {is_now}"
+        )
+    return Findings(differences, audit.head(cut))
 
 
 @contextlib.contextmanager
@@ -148,18 +176,21 @@ def _hour(text: str) -> datetime:
 class _Audit:
     """Goes through the orders by their row's id, and keeps what all of them come to."""
 
-    def __init__(self, cut: int, at: int) -> None:
-        self.at = at
+    def __init__(self, cut: int, heads: Iterable[int]) -> None:
         self.differences: list[str] = []
         self.recomputed: dict[tuple[str, datetime, str], list[int]] = defaultdict(lambda: [0, 0, 0])
-        self.heads = hashlib.sha256()
+        self._heads = {at: hashlib.sha256() for at in heads}
         self._cut = cut
+
+    def head(self, at: int) -> Head:
+        return Head(at, self._heads[at].hexdigest())
 
     def check(self, row: RowMapping, events: Sequence[tuple[int, Entry]], lines: Sequence[Row[Any]]) -> Iterable[str]:
         name, entries = row["po_number"], [entry for _, entry in events]
         digests = _digests(name, row["head"], entries) if entries else []
-        if until := [digest for (key, _), digest in zip(events, digests, strict=True) if key <= self.at]:
-            self.heads.update(until[-1].encode())
+        for at, heads in self._heads.items():
+            if until := [digest for (key, _), digest in zip(events, digests, strict=True) if key <= at]:
+                heads.update(until[-1].encode())
         if missing := _missing(name, row["event_count"], [entry.seq for entry in entries]):
             return [missing]
         broken = list(_misfit(name, row["head"], entries, digests))
@@ -224,9 +255,12 @@ def _digests(name: str, head: str | None, entries: Sequence[Entry]) -> list[str]
 
 def _rewritten(entry: Entry) -> Entry:
     """The same with its JSON in the form that is hashed: what was stored before there were hashes is not sorted."""
-    parts = ("changes", "line_changes", "detail")
     with contextlib.suppress(ValueError):
-        return entry._replace(**{part: chain.canonical(json.loads(getattr(entry, part))) for part in parts})
+        return entry._replace(
+            changes=chain.canonical(json.loads(entry.changes)),
+            line_changes=chain.canonical(json.loads(entry.line_changes)),
+            detail=chain.canonical(json.loads(entry.detail)),
+        )
     return entry
 
 
@@ -255,7 +289,7 @@ def _compare_facts(name: str, row: RowMapping, order: Order) -> Iterator[str]:
 
 
 def _compare_lines(name: str, lines: Sequence[Row[Any]], order: Order, contents: str | None) -> Iterator[str]:
-    erased = frozenset(expand(order.erased)) if order.erased else frozenset()
+    erased = frozenset(expand(order.erased))
     for line, said in zip(lines, order.lines, strict=True):
         wrong = [part for part in ("status", "claims", "cost_minor") if getattr(line, part) != getattr(said, part)]
         if wrong:
@@ -276,7 +310,7 @@ def _recipient_fits(line: Row[Any], *, erased: bool) -> bool:
         return line.recipient is None and line.recipient_salt is None
     if line.recipient is None or line.recipient_salt is None:
         return False
-    return chain.keyed(line.recipient, line.recipient_salt) == line.recipient_hash
+    return bool(chain.keyed(line.recipient, line.recipient_salt) == line.recipient_hash)
 
 
 def _compare_counts(stored: Counts, recomputed: Mapping[tuple[str, datetime, str], list[int]]) -> list[str]:

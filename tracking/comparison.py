@@ -1,10 +1,10 @@
 """How the provider's lines compare with ours: the same order or another, which line is which, what changed. Pure."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tracking.orders import Line, Order, Snapshot, condense
+from tracking.orders import FULFILLED_LINE, Line, Order, OrderType, Snapshot, condense
 
 UNTOLD = "unknown"
 
@@ -61,12 +61,19 @@ def pair(known: Sequence[Line], shown: Sequence[Line]) -> Iterator[tuple[Line, L
         if line.provider_line_id is None or line.provider_line_id not in taken:
             for key in _likenesses(line):
                 alike.setdefault(key, deque()).append(line)
+    found: dict[int, Line] = {}
     used: set[int] = set()
-    for line in known:
-        now = by_id.get(line.provider_line_id) if line.provider_line_id else _like(line, alike, used)
-        if now is not None:
-            used.add(now.number)
-            yield line, now
+    for likeness in range(2):
+        # The surest for all lines first: one whose recipient was erased must not take what another is known by.
+        for line in known:
+            if line.number in found:
+                continue
+            key = tuple(_likenesses(line))[likeness]
+            now = by_id.get(line.provider_line_id) if line.provider_line_id else _free(alike.get(key), used)
+            if now is not None:
+                used.add(now.number)
+                found[line.number] = now
+    yield from ((line, found[line.number]) for line in known if line.number in found)
 
 
 def _likenesses(line: Line) -> Iterator[tuple[object, ...]]:
@@ -76,11 +83,38 @@ def _likenesses(line: Line) -> Iterator[tuple[object, ...]]:
     yield contents
 
 
-def _like(line: Line, alike: Mapping[tuple[object, ...], deque[Line]], used: set[int]) -> Line | None:
-    for key in _likenesses(line):
-        candidates = alike.get(key, deque())
-        while candidates:
-            candidate = candidates.popleft()
-            if candidate.number not in used:
-                return candidate
+def _free(candidates: deque[Line] | None, used: set[int]) -> Line | None:
+    while candidates:
+        candidate = candidates.popleft()
+        if candidate.number not in used:
+            return candidate
     return None
+
+
+def fully_fulfilled(order: Order, shown: Snapshot) -> bool:
+    """Whether a Completed order shows all that completes it: the lines asked for, claim data for each unit."""
+    if order.lines and mismatch(order, shown):
+        return False
+    kind = shown.type or order.type
+    return bool(shown.lines) and all(line.status == "Cancelled" or _line_done(line, kind) for line in shown.lines)
+
+
+def _line_done(line: Line, order_type: str) -> bool:
+    if order_type in {OrderType.LINKS, OrderType.CODES}:
+        return line.fulfilled(order_type) >= line.quantity
+    return line.status in FULFILLED_LINE | {"SentToFulfillment"}
+
+
+def annotations(pairs: Sequence[tuple[Line, Line]]) -> list[dict[str, Any]]:
+    """The provider's line ids and the digests of the first claim data, where they were not known yet."""
+    notes = []
+    for line, now in pairs:
+        note: dict[str, Any] = {}
+        if line.provider_line_id is None and now.provider_line_id is not None:
+            note["provider_line_id"] = now.provider_line_id
+        # The first complete claim data is kept; what comes short at first is only a part of it.
+        if now.claim_digest is not None and (line.claim_digest is None or now.claims > line.claims):
+            note["claim_digest"] = now.claim_digest
+        if note:
+            notes.append({"number": line.number, **note})
+    return notes

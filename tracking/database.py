@@ -113,6 +113,27 @@ class Database:
         """`submit`, and wait for it. Never call it on an event loop's thread."""
         return self.submit(job).result()
 
+    def rewrite(self) -> None:
+        """Writes the store anew without what was deleted: on SQLite whole, so that no file holds any of it.
+
+        Holds up all writes meanwhile. PostgreSQL clears its tables; its own logs of changes are the server's.
+
+        Raises:
+            StoreBusy: another process reads or writes for too long, or the disk has no room for a copy.
+        """
+        if self.dialect == "postgresql":
+            with translated(), self._engine.connect() as connection:
+                connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("VACUUM")
+            return
+        with translated(), contextlib.closing(self._engine.raw_connection()) as connection:
+            try:
+                connection.cursor().execute("VACUUM")
+                [(busy, _, _)] = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            except sqlite3.Error as exc:
+                raise _translate(exc) from exc
+        if busy:
+            raise StoreBusy("the database is read by another process, and its write-ahead log cannot be cleared")
+
     @property
     def closed(self) -> bool:
         """Whether it takes no more work."""

@@ -12,10 +12,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from tracking import claims, store
-from tracking.comparison import pair
+from tracking import claims, store, traces
+from tracking.comparison import annotations, pair
 from tracking.errors import NotAllowed, UnknownOrder
-from tracking.observations import Announced, Answered, Asked, Looked, Noted, Observation, Requested, Unsealed
+from tracking.observations import Announced, Answered, Asked, Erased, Looked, Noted, Observation, Requested, Unsealed
 from tracking.orders import (
     Event,
     Line,
@@ -28,6 +28,7 @@ from tracking.orders import (
     allowed,
     apply,
     begin,
+    expand,
     is_open,
     is_terminal,
 )
@@ -35,8 +36,6 @@ from tracking.rules import interpret, wants_following
 from tracking.schedule import WEBHOOK_SPACING, Policy, late_after, next_follow, next_look
 from tracking.vault import Vault
 from tracking.wire import Callback, Shown
-
-DOCUMENT_LINES_KEPT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +182,7 @@ def ask(connection: Connection, order_id: int, *, what: str, actor: str | None, 
         NotAllowed: the order's state forbids it.
     """
     kept = _existing(connection, order_id)
-    if refusal := allowed(kept.order.state, kept.order.provider_id)[what]:
+    if refusal := allowed(kept.order.state, kept.order.provider_id, kept.order.erased)[what]:
         raise NotAllowed(refusal)
     beside: dict[str, Any] = {}
     if what == "check":
@@ -224,6 +223,20 @@ def reveal(
     seen = replace(wanted, version=found.number if len(known) > 1 else None)
     _append(connection, kept, Observation(Witness.PERSON, now, now, seen, actor), {})
     return found, len(known), kept.order.po_number
+
+
+def erase(
+    connection: Connection, kept: store.Kept, numbers: Sequence[int], document: Any, *, actor: str, now: datetime
+) -> None:
+    """Takes the recipient out of these lines and puts the fact into the log; `document` is the provider's without them.
+
+    The keyed hash stays, which the log vouches for; without its salt it tells nobody who it was.
+    """
+    store.annotate_lines(
+        connection, kept.id, [{"number": number, "recipient": None, "recipient_salt": None} for number in numbers]
+    )
+    observation = Observation(Witness.PERSON, now, now, Erased(tuple(numbers)), actor)
+    _append(connection, kept, observation, {"document": document})
 
 
 def _existing(connection: Connection, order_id: int) -> store.Kept:
@@ -279,13 +292,15 @@ def _observe(
     order = after[-1] if after else kept.order
     beside = _plan(kept, order, observation, planner)
     if shown is not None and _shows(shown.snapshot, order):
-        beside["document"] = _shortened(shown.document)
+        people = [line.recipient for line in kept.order.lines if line.recipient] if kept.order.erased else None
+        beside["document"] = traces.kept(shown.document, people)
         # Equal bytes may be passed over only after a look: an answer to a POST is not believed as a look is.
         if isinstance(observation.seen, Looked):
             beside["digest"] = shown.digest
         pairs = list(pair(kept.order.lines, shown.snapshot.lines))
-        store.annotate_lines(connection, kept.id, _annotations(pairs))
-        found = claims.found(pairs, shown.claims)
+        store.annotate_lines(connection, kept.id, annotations(pairs))
+        erased = frozenset(expand(kept.order.erased))
+        found = claims.found([one for one in pairs if one[0].number not in erased], shown.claims)
         claims.keep(connection, kept.id, order.po_number, found, planner.vault, observation.learned_at)
     if order.provider_id is not None and kept.order.provider_id is None and order.accepted_at is not None:
         beside["late_at"] = order.accepted_at + late_after(order.type, order.units)
@@ -306,33 +321,9 @@ def _adopt_waiting(connection: Connection, order_id: int, order: Order, now: dat
     return order
 
 
-def _shortened(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The provider's document without its lines where they are many: each is kept in a row of its own."""
-    return {
-        name: value
-        for name, value in document.items()
-        if not (isinstance(value, list) and len(value) > DOCUMENT_LINES_KEPT)
-    }
-
-
 def _shows(snapshot: Snapshot, order: Order) -> bool:
     """Whether it is this order: what is shown under its id with the PONumber of another is not kept as its own."""
     return order.provider_id == snapshot.provider_id and snapshot.po_number in {None, order.po_number}
-
-
-def _annotations(pairs: Sequence[tuple[Line, Line]]) -> list[dict[str, Any]]:
-    """The provider's line ids and the digests of the first claim data, where they were not known yet."""
-    notes = []
-    for line, now in pairs:
-        note: dict[str, Any] = {}
-        if line.provider_line_id is None and now.provider_line_id is not None:
-            note["provider_line_id"] = now.provider_line_id
-        # The first complete claim data is kept; what comes short at first is only a part of it.
-        if now.claim_digest is not None and (line.claim_digest is None or now.claims > line.claims):
-            note["claim_digest"] = now.claim_digest
-        if note:
-            notes.append({"number": line.number, **note})
-    return notes
 
 
 def _plan(kept: store.Kept, order: Order, observation: Observation, planner: Planner) -> dict[str, Any]:

@@ -14,7 +14,7 @@ _CLAIMS = frozenset({"claimdata", "claimlink", "claimlinkchallengeanswer", "barc
 NEVER_KEPT = _CLAIMS | {"webhooksettings", "fulfillmentcomplete"}
 _SECRETS = NEVER_KEPT | {"token", "accesstoken", "authorization", "password", "secret", "key"}
 _ADDRESSES = {"digitaldeliveryaddress", "physicaldeliveryaddress", "personalization"}
-_PEOPLE = _ADDRESSES | {"email", "sms", "fromemail", "name", "recipientname", "recipientemail", "recipientsms"}
+PEOPLE = _ADDRESSES | {"email", "sms", "fromemail", "name", "recipientname", "recipientemail", "recipientsms"}
 # What the catalogue's ids say of an address names nobody.
 _TOLD = {"shippingmethodid", "carrierid", "country", "deliverydate"}
 _EMAIL = re.compile(r"[^\s@\"'<>(),;:]{1,150}@[^\s@\"'<>(),;:]{1,150}")
@@ -44,7 +44,7 @@ def people_in(request: Any, *, within: bool = False) -> set[str]:
     """What an order request says of people, which the provider's words about it must not repeat to a reader."""
     if isinstance(request, Mapping):
         named = ((str(name).casefold(), value) for name, value in request.items())
-        kept = (people_in(value, within=within or name in _PEOPLE) for name, value in named if name not in _TOLD)
+        kept = (people_in(value, within=within or name in PEOPLE) for name, value in named if name not in _TOLD)
         return set().union(*kept)
     if isinstance(request, list):
         return set().union(*(people_in(entry, within=within) for entry in request))
@@ -87,4 +87,4 @@ def _masked_field(name: str, value: Any, depth: int, personal: bool) -> Any:
     folded = name.casefold()
     if folded in _SECRETS or (folded == "value" and isinstance(value, str) and len(value) > 20):
         return None if value is None else "***"
-    return _masked(value, depth=depth + 1, personal=(personal or folded in _PEOPLE) and folded not in _TOLD)
+    return _masked(value, depth=depth + 1, personal=(personal or folded in PEOPLE) and folded not in _TOLD)

@@ -104,6 +104,13 @@ class Unsealed:
     version: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """A person has had the recipient of these lines erased."""
+
+    numbers: tuple[int, ...]
+
+
 Seen = (
     Requested
     | Attempted
@@ -117,6 +124,7 @@ Seen = (
     | Asked
     | Noted
     | Unsealed
+    | Erased
 )
 
 

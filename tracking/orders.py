@@ -246,9 +246,9 @@ def apply_lines(lines: tuple[Line, ...], changes: Sequence[Mapping[str, Any]]) -
     return tuple(by_number.values())
 
 
-def expand(numbers: str) -> Iterable[int]:
-    """The line numbers in a text such as "1-3,7"."""
-    for part in numbers.split(","):
+def expand(numbers: str | None) -> Iterable[int]:
+    """The line numbers in a text such as "1-3,7"; none for None."""
+    for part in numbers.split(",") if numbers else ():
         first, _, last = part.partition("-")
         yield from range(int(first), int(last or first) + 1)
 
@@ -264,13 +264,15 @@ def condense(numbers: Iterable[int]) -> str:
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
-def allowed(order_state: str, provider_id: str | None) -> dict[str, str | None]:
+def allowed(order_state: str, provider_id: str | None, erased: str | None = None) -> dict[str, str | None]:
     """What a person may do: action to None when allowed, else to the reason why not."""
     known = provider_id is not None
+    resendable = not known and order_state in RESENDABLE
+    refusal = "a recipient was erased from this order; hand it in anew under another PONumber" if erased else None
     return {
         "check": None if known else "the provider has not named this order yet; there is nothing to ask for",
-        "resend": None
-        if not known and order_state in RESENDABLE
+        "resend": refusal
+        if resendable
         else "only an order whose outcome is unknown or that was refused can be sent again",
         "note": None,
         "acknowledge": None,

@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, assert_never
 
-from tracking.comparison import UNTOLD, diff_lines, mismatch, pair
+from tracking.comparison import UNTOLD, diff_lines, fully_fulfilled, mismatch, pair
 from tracking.observations import (
     Announced,
     Answered,
     Asked,
     Attempted,
     Declined,
+    Erased,
     Looked,
     Missing,
     Noted,
@@ -26,20 +27,18 @@ from tracking.observations import (
 )
 from tracking.orders import (
     FINAL_LINE,
-    FULFILLED_LINE,
     KNOWN_WORDS,
     OURS,
     Event,
-    Line,
     Notice,
     Order,
-    OrderType,
     Snapshot,
     State,
     Submission,
     apply,
     apply_lines,
     condense,
+    expand,
     is_terminal,
 )
 
@@ -76,8 +75,8 @@ def interpret(order: Order | None, po_number: str, observation: Observation) -> 
             return _announced(order, seen, observation)
         case Asked():
             return [_asked(order, seen, observation)]
-        case Noted() | Unsealed():
-            return [_noted(seen, observation) if isinstance(seen, Noted) else _unsealed(seen, observation)]
+        case Noted() | Unsealed() | Erased():
+            return [_by_person(order, seen, observation)]
         case _:
             assert_never(seen)
 
@@ -244,9 +243,17 @@ def _noted(seen: Noted, observation: Observation) -> Event:
     return _event("acknowledged", observation, changes=changes, detail=detail)
 
 
-def _unsealed(seen: Unsealed, observation: Observation) -> Event:
-    detail = {"line": seen.line, "unit": seen.unit, "version": seen.version, "actor": observation.actor}
-    return _event("revealed", observation, detail=detail)
+def _by_person(order: Order, seen: Noted | Unsealed | Erased, observation: Observation) -> Event:
+    match seen:
+        case Noted():
+            return _noted(seen, observation)
+        case Unsealed():
+            detail = {"line": seen.line, "unit": seen.unit, "version": seen.version, "actor": observation.actor}
+            return _event("revealed", observation, detail=detail)
+        case Erased():
+            changes = {"erased": condense({*expand(order.erased), *seen.numbers})}
+            detail = {"lines": condense(seen.numbers), "actor": observation.actor}
+            return _event("erased", observation, changes=changes, detail=detail)
 
 
 def _attention_for(status: str) -> str | None:
@@ -299,20 +306,6 @@ def _found_by_looking(order: Order, seen: Looked, observation: Observation) -> l
     if order.provider_id is None:
         return [] if known is not None and order.attention == known else found
     return found + _looked(order, seen, observation)
-
-
-def fully_fulfilled(order: Order, shown: Snapshot) -> bool:
-    """Whether a Completed order shows all that completes it: the lines asked for, claim data for each unit."""
-    if order.lines and mismatch(order, shown):
-        return False
-    kind = shown.type or order.type
-    return bool(shown.lines) and all(line.status == "Cancelled" or _line_done(line, kind) for line in shown.lines)
-
-
-def _line_done(line: Line, order_type: str) -> bool:
-    if order_type in {OrderType.LINKS, OrderType.CODES}:
-        return line.fulfilled(order_type) >= line.quantity
-    return line.status in FULFILLED_LINE | {"SentToFulfillment"}
 
 
 def _still_open(

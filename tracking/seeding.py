@@ -239,11 +239,10 @@ class _Writing:
         added = sa.insert(ORDERS).returning(ORDERS.c.id, sort_by_parameter_order=True)
         ids = connection.execute(added, [row for row, _, _ in written]).scalars().all()
         numbered = list(zip(ids, self.group, strict=True))
-        for table, part in ((LINES, 1), (EVENTS, 2)):
-            rows = [
-                {"order_id": number} | row for number, parts in zip(ids, written, strict=True) for row in parts[part]
-            ]
-            connection.execute(sa.insert(table), rows)
+        lines = [{"order_id": key} | line for key, (_, rows, _) in zip(ids, written, strict=True) for line in rows]
+        events = [{"order_id": key} | event for key, (_, _, rows) in zip(ids, written, strict=True) for event in rows]
+        connection.execute(sa.insert(LINES), lines)
+        connection.execute(sa.insert(EVENTS), events)
         if notices := [_callback_row(number, told) for number, told in numbered if told.notice]:
             connection.execute(sa.insert(CALLBACKS), notices)
         connection.execute(*_counted(connection, self.group))

@@ -134,6 +134,7 @@ _SENTENCES = {
     "claims changed": "The provider shows other claim data than at first, lines: {lines}",
     "revealed": "{who} revealed the claim data of unit {unit} of line {line}",
     "noted": "{who} wrote: {text}",
+    "erased": "{who} had the recipient erased, lines: {lines}",
     "acknowledged": "{who} acknowledged: {text}",
 }
 KINDS = tuple(sorted({*_SENTENCES, "requested", "still open", "completed", "cancelled", "asked"}))

@@ -159,8 +159,15 @@ def _line_record(line: RowMapping, order_type: str) -> dict[str, Any]:
         "claims": line["claims"],
         "provider_line_id": line["provider_line_id"],
         "external_id": line["external_id"],
-        "recipient": mask_recipient(line["recipient"]) if line["recipient"] else None,
+        "recipient": _recipient(line),
     }
+
+
+def _recipient(line: RowMapping) -> str | None:
+    """Masked; of a recipient who was erased, that."""
+    if line["recipient"]:
+        return mask_recipient(line["recipient"])
+    return "erased" if line["recipient_hash"] else None
 
 
 def _events(connection: Connection, order_id: int, limit: int = EVENTS_READ) -> list[Told]:
@@ -228,7 +235,7 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
         verdict=verdict,
         evidence=tuple(evidence),
         statuses=_statuses(order),
-        allowed=allowed(order.state, order.provider_id),
+        allowed=allowed(order.state, order.provider_id, order.erased),
         raw=masked(row["document"], RAW_SHOWN) if row["document"] else None,
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,8 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from tracking import reports
+from tracking.erasure import Erasure
 from tracking.frames import pd
 from tracking.reports import Told, amount
+from tracking.sentences import count
 from tracking.submissions import Checked, Receipt, Standing
 
 WIDTH_OF_A_PIPE = 160
@@ -137,6 +140,30 @@ def _receipt_record(receipt: Receipt, now: Standing | None) -> dict[str, Any]:
         "provider_id": now.provider_id if now else None,
         "completed_by": now.completed_by if now else None,
     }
+
+
+def erasure_text(done: Erasure) -> str:
+    """How much an erasure concerns."""
+    kinds = ((done.claims, "claim"), (done.calls, "recorded call"))
+    beside = "".join(f", {count(number, noun)}" for number, noun in kinds if number)
+    return f"{count(done.lines, 'line')} of {count(len(done.orders), 'order')}{beside}"
+
+
+def show_erasure(done: Erasure, *, dry_run: bool, as_json: bool) -> None:
+    """What was erased, or would be, and what had to stay; the recipient is not named."""
+    if as_json:
+        show_json({"dry_run": dry_run, **asdict(done)})
+        return
+    if done.orders or done.calls:
+        show(f"{'would be erased' if dry_run else 'erased'}: {erasure_text(done)}")
+    elif not done.refused:
+        say("nobody was found: name the whole e-mail address, telephone number or name")
+    wait = "is still on its way to the provider and was left as it is: erase again once it was taken or refused"
+    say(*(f"{po_number} {wait}" for po_number in done.refused))
+    stays = "also names the recipient in words that stay: a note, a reference, or what was said of the order"
+    say(*(f"{po_number} {stays}" for po_number in done.mentioned))
+    if done.unfinished:
+        say(f"old copies may still lie in the store's files ({done.unfinished}): run erase again")
 
 
 def show_order(view: reports.OrderView, rows: pd.DataFrame, story: Iterable[Told]) -> None:

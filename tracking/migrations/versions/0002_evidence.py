@@ -50,13 +50,13 @@ def upgrade() -> None:
     _hash_recipients(op.get_bind())
 
 
-def _pages(connection: sa.Connection, query: sa.Select[Any], *key: sa.ColumnElement[Any]) -> Iterator[Any]:
+def _pages(connection: sa.Connection, query: sa.Select[Any], *key: sa.ColumnClause[Any]) -> Iterator[Any]:
     """The rows of the query by this key, a page of them at a time, so that memory stays bounded."""
     query = query.order_by(*key).limit(migrations.PAGE)
     page = connection.execute(query).all()
     while page:
         yield page
-        last = [getattr(page[-1], column.key) for column in key]
+        last = [getattr(page[-1], column.name) for column in key]
         page = connection.execute(query.where(sa.tuple_(*key) > sa.tuple_(*last))).all()
 
 
@@ -71,7 +71,7 @@ def _chain_events(connection: sa.Connection) -> None:
             if row.order_id != current:
                 current, head = row.order_id, chain.start(row.po_number)
             carried.append({"key": row.id, "hash": head})
-            head = heads[row.order_id] = chain.entry({**row._mapping, "previous": head}).digest(row.po_number)
+            head = heads[row.order_id] = chain.entry(row._asdict() | {"previous": head}).digest(row.po_number)
         connection.execute(carry, carried)
         connection.execute(crown, [{"key": order_id, "hash": newest} for order_id, newest in heads.items()])
 

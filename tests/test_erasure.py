@@ -1,0 +1,280 @@
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from fakes import line, request, shown
+from sqlalchemy import Connection
+
+from tracking import audit, erasure, ingest, traces, wire
+from tracking.comparison import diff_lines
+from tracking.database import Database
+from tracking.errors import InvalidSubmission, NotAllowed, NotPermitted, StoreBusy
+from tracking.ingest import Planner
+from tracking.observations import Answered, Attempted, Declined, Looked, Observation
+from tracking.orders import Line, Witness
+from tracking.people import Access, Person
+from tracking.tables import CLAIMS, EVENTS, EXCHANGES, LINES, ORDERS
+
+ANN, BOB = "Ann.Lee@example.com", "bob@example.com"
+OPERATOR = Person("eve")
+
+
+def mail(email: str, **more: Any) -> dict[str, Any]:
+    words = {"To": "Ann-Sophie Lee" if email == ANN else "Bob", "FromName": "HR", "Message": "Well done"}
+    return line("CVS", 10, 1, DigitalDeliveryAddress={"Email": email} | more, Personalization=words)
+
+
+def parcel(name: str) -> dict[str, Any]:
+    where = {"AddressLine1": "7 Hidden Lane", "City": "Troy", "State": "NY", "Zip": "12180", "Country": "US"}
+    return line("CVSCARD", 25, 1, PhysicalDeliveryAddress={"ShippingMethodId": "STANDARD", "Name": name} | where)
+
+
+class Office:
+    """Makes orders and lets the provider show them."""
+
+    def __init__(self, store: Database, planner: Planner, now: datetime) -> None:
+        self.store, self.planner, self.now = store, planner, now
+
+    def place(self, po_number: str, *lines: dict[str, Any], kind: str = "DigitalDelivery") -> int:
+        asked = request(po_number, *lines, kind=kind)
+        return self.store.write(
+            lambda connection: ingest.place(connection, asked, source="form", actor="eve", now=self.now)
+        )
+
+    def see(self, order_id: int, witness: Witness, seen: Any, told: wire.Shown | None = None) -> None:
+        self.now += timedelta(minutes=1)
+        observation = Observation(witness, self.now, self.now, seen)
+        self.store.write(lambda connection: ingest.observe(connection, order_id, observation, self.planner, shown=told))
+
+    def accept(self, order_id: int, po_number: str, *lines: dict[str, Any], kind: str = "DigitalDelivery") -> None:
+        self.see(order_id, Witness.US, Attempted(1))
+        told = shown(f"BLK-{po_number}", po_number, "Pending", *lines, kind=kind)
+        self.see(order_id, Witness.ANSWER, Answered(told.snapshot), told)
+
+    def look(
+        self, order_id: int, po_number: str, *lines: dict[str, Any], status: str = "Completed", **more: Any
+    ) -> None:
+        told = shown(f"BLK-{po_number}", po_number, status, *lines, **({"kind": "DigitalDelivery"} | more))
+        self.see(order_id, Witness.POLL, Looked(told.snapshot), told)
+
+    def ordered(self, po_number: str, *lines: dict[str, Any], kind: str = "DigitalDelivery") -> int:
+        order_id = self.place(po_number, *lines, kind=kind)
+        self.accept(order_id, po_number, *lines, kind=kind)
+        return order_id
+
+    def erase(self, recipient: str, **more: Any) -> erasure.Erasure:
+        return erasure.erase(self.store, recipient, by=OPERATOR, now=self.now, **more)
+
+    def rows(self, table: sa.Table, *where: Any) -> list[Any]:
+        with self.store.read() as connection:
+            return list(connection.execute(sa.select(table).where(*where).order_by(*table.primary_key)).mappings())
+
+    def everything(self) -> str:
+        """All rows of all tables, as one text."""
+        with self.store.read() as connection:
+            rows = [row for each in ORDERS.metadata.sorted_tables for row in connection.execute(sa.select(each))]
+        return "\n".join(str(value) for row in rows for value in row)
+
+
+@pytest.fixture
+def office(store: Database, planner: Planner, now: datetime) -> Office:
+    return Office(store, planner, now)
+
+
+def test_a_recipient_is_gone_from_everything_and_the_log_still_holds(office: Office) -> None:
+    lines = (mail(ANN, Sms="+15550100"), mail(BOB), mail(ANN))
+    order_id = office.ordered("a", *lines)
+    office.ordered("b", mail(BOB))
+    done = office.erase(f"  {ANN.upper()} ")
+    assert (done.orders, done.lines, done.refused, done.unfinished) == (["a"], 2, [], None)
+    kept = office.everything()
+    assert not any(word in kept for word in ("Ann", "Sophie", "+15550100"))
+    assert kept.count(BOB) == 2 * 3  # lines, request and document of either order
+    assert [row["recipient"] for row in office.rows(LINES, LINES.c.order_id == order_id)] == [None, BOB, None]
+    assert all(row["recipient_hash"] for row in office.rows(LINES))
+    told = office.rows(EVENTS, EVENTS.c.kind == "erased")
+    assert [(row["witness"], row["detail"]) for row in told] == [("person", {"lines": "1,3", "actor": "eve"})]
+    assert audit.verify(office.store) == []
+
+
+def test_a_parcel_loses_its_whole_address(office: Office) -> None:
+    office.ordered("a", parcel("Zoë Ønskebarn"), parcel("Max Cole"), kind="PhysicalShipment")
+    assert office.erase("ZOË ØNSKEBARN").lines == 1
+    kept = office.everything()
+    assert "nskebarn" not in kept
+    assert kept.count("7 Hidden Lane") == 2  # of the other parcel's request and document
+    assert audit.verify(office.store) == []
+
+
+@pytest.mark.parametrize("said", ["+15550100", "ann-sophie lee"])
+def test_a_recipient_is_found_by_what_only_the_request_names(office: Office, said: str) -> None:
+    office.ordered("a", mail(ANN, Sms="+15550100"), mail(BOB))
+    assert office.erase(said).lines == 1
+    assert "Ann" not in office.everything()
+    assert audit.verify(office.store) == []
+
+
+def test_a_line_without_an_address_loses_whom_it_is_for(office: Office) -> None:
+    gift = line("CVS", 10, 1, Personalization={"To": "Ann-Sophie Lee", "FromName": "HR"})
+    order_id = office.ordered("a", gift, line("AMAZON", 25, 1), kind="Links")
+    assert office.erase("Ann-Sophie Lee").lines == 1
+    office.look(order_id, "a", gift, line("AMAZON", 25, 1), kind="Links", status="Pending")
+    assert "Sophie" not in office.everything()
+    assert audit.verify(office.store) == []
+
+
+def test_what_the_provider_shows_later_brings_nobody_back(office: Office) -> None:
+    lines = (mail(ANN), mail(BOB))
+    order_id = office.ordered("a", *lines)
+    office.erase(ANN)
+    # In another order, so that a position would lay one line's address on the other.
+    office.look(order_id, "a", *reversed(lines), status="Processing")
+    office.look(order_id, "a", *lines)
+    kept = office.everything()
+    assert "Ann" not in kept
+    assert BOB in json.dumps(office.rows(ORDERS)[0]["document"])
+    assert office.rows(ORDERS)[0]["state"] == "Completed"
+    assert audit.verify(office.store) == []
+
+
+def test_orders_on_their_way_are_refused_and_the_rest_is_erased(office: Office) -> None:
+    office.place("queued", mail(ANN))
+    office.see(office.place("sending", mail(ANN)), Witness.US, Attempted(1))
+    office.ordered("taken", mail(ANN))
+    declined = office.place("declined", mail(ANN))
+    office.see(declined, Witness.US, Attempted(1))
+    office.see(declined, Witness.ANSWER, Declined(422, "no funds"))
+    done = office.erase(ANN)
+    assert (done.orders, done.refused) == (["taken", "declined"], ["queued", "sending"])
+    recipients = {row["order_id"]: row["recipient"] for row in office.rows(LINES)}
+    assert list(recipients.values()) == [ANN, ANN, None, None]
+    with pytest.raises(NotAllowed, match="erased"):
+        office.store.write(
+            lambda connection: ingest.ask(connection, declined, what="resend", actor="eve", now=office.now)
+        )
+    assert audit.verify(office.store) == []
+
+
+def test_claim_data_and_calls_of_the_order_go_too(office: Office) -> None:
+    order_id, other = office.ordered("a", mail(ANN), mail(BOB)), office.ordered("b", mail(BOB))
+    office.store.write(lambda connection: kept_beside(connection, order_id, other, office.now))
+    done = office.erase(ANN)
+    assert (done.claims, done.calls) == (1, 2)
+    assert sorted((row["order_id"], row["number"]) for row in office.rows(CLAIMS)) == [(order_id, 2), (other, 1)]
+    bodies = {row["path"]: (row["request"], row["answer"]) for row in office.rows(EXCHANGES)}
+    assert bodies == {"/own": (None, None), "/list": (None, None), "/other": ("{}", "b***@example.com")}
+
+
+def kept_beside(connection: Connection, order_id: int, other: int, now: datetime) -> None:
+    claims = [{"order_id": key, "number": number} for key, number in ((order_id, 1), (order_id, 2), (other, 1))]
+    rest = {"digest": "d", "units": 1, "sealed": "s", "learned_at": now}
+    connection.execute(sa.insert(CLAIMS), [claim | rest for claim in claims])
+    call = {"at": now, "method": "GET", "milliseconds": 1, "outcome": "ok", "status": 200, "request": "{}"}
+    calls = [
+        ("/own", order_id, "a***@example.com"),
+        ("/list", None, f"for {ANN}"),
+        ("/other", other, "b***@example.com"),
+    ]
+    connection.execute(
+        sa.insert(EXCHANGES),
+        [call | {"path": path, "order_id": key, "answer": answer} for path, key, answer in calls],
+    )
+
+
+def test_a_dry_run_says_the_same_and_changes_nothing(office: Office) -> None:
+    order_id, other = office.ordered("a", mail(ANN), mail(BOB)), office.ordered("b", mail(BOB))
+    office.place("c", mail(ANN))
+    office.store.write(lambda connection: kept_beside(connection, order_id, other, office.now))
+    before = office.everything()
+    told = office.erase(ANN, dry_run=True)
+    assert office.everything() == before
+    assert told == office.erase(ANN)
+    assert (told.orders, told.refused) == (["a"], ["c"])
+
+
+def test_nobody_is_found_twice_and_likenesses_are_left_alone(office: Office) -> None:
+    office.ordered("a", mail(ANN), mail(f"jo{ANN}"))
+    assert office.erase(ANN).lines == 1
+    assert office.erase(ANN) == erasure.Erasure()
+    assert office.erase("example.com") == erasure.Erasure()
+    assert f"jo{ANN}" in office.everything()
+
+
+def test_words_that_the_log_vouches_for_are_named(office: Office) -> None:
+    order_id = office.ordered("a", mail(ANN))
+    office.ordered("b", mail(ANN))
+    office.store.write(
+        lambda connection: ingest.note(
+            connection, order_id, text=f"told {ANN} by phone", actor="eve", now=office.now, acknowledges=False
+        )
+    )
+    assert office.erase(ANN).mentioned == ["a"]
+
+
+def test_only_operators_erase_and_only_somebody(office: Office) -> None:
+    with pytest.raises(NotPermitted):
+        erasure.erase(office.store, ANN, by=Person("max", Access.VIEWER), now=office.now)
+    with pytest.raises(InvalidSubmission, match="is empty"):
+        office.erase("  ")
+
+
+def test_a_store_that_is_busy_is_rewritten_the_next_time(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    office.ordered("a", mail(ANN))
+
+    def busy(_: Database) -> None:
+        raise StoreBusy("somebody reads")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "rewrite", busy)
+        assert office.erase(ANN).unfinished == "somebody reads"
+        assert office.erase(ANN).unfinished == "somebody reads"
+    assert office.erase(ANN).unfinished is None
+    patched: list[Database] = []
+    monkeypatch.setattr(Database, "rewrite", patched.append)
+    assert office.erase(ANN).unfinished is None
+    assert patched == []
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+def test_no_byte_of_the_files_tells_who_was_erased(office: Office, sqlite_url: str) -> None:
+    people = [f"person{number:03d}@example.com" for number in range(60)]
+    for part in range(6):
+        po_number, lines = f"po-{part}", [mail(email) for email in people[part * 10 : part * 10 + 10]]
+        order_id = office.ordered(po_number, *lines)
+        for status in ("Processing", "Pending", "Completed"):  # each look writes the document anew, elsewhere
+            office.look(order_id, po_number, *lines, status=status)
+    file = Path(sqlite_url.removeprefix("sqlite:///"))
+
+    def bytes_of() -> bytes:
+        return b"".join(part.read_bytes() for part in sorted(file.parent.glob(f"{file.name}*")))
+
+    assert all(email.encode() in bytes_of() for email in people)
+    for email in people[::23]:
+        assert office.erase(email.upper()).lines == 1
+    left = bytes_of().lower()
+    assert [email for email in people[::23] if email.encode() in left] == []
+    assert [email for email in people if email not in people[::23] and email.encode() not in left] == []
+    assert audit.verify(office.store) == []
+
+
+def test_what_holds_no_lines_is_left_as_it_is() -> None:
+    assert traces.lines_of(None) == []
+    assert traces.lines_of({"lineItems": None}) == []
+    assert traces.without({"Id": "BLK-1"}, ANN, {1}) == {"Id": "BLK-1"}
+
+
+def test_a_line_whose_recipient_was_erased_takes_no_others_fate() -> None:
+    erased, bob = Line(1, "CVS", 1000, 1), Line(2, "CVS", 1000, 1, recipient=BOB)
+    seen = [Line(1, "CVS", 1000, 1, "Sent", recipient=BOB), Line(2, "CVS", 1000, 1, recipient=ANN)]
+    assert diff_lines([erased, bob], seen) == [{"numbers": "2", "status": "Sent"}]
+
+
+def test_names_are_read_in_any_case() -> None:
+    document = {"lineItems": [{"id": 1, "digitalDeliveryAddress": {"email": f" {ANN} "}}, "nonsense"]}
+    [first, second] = traces.lines_of(document)
+    assert (traces.id_of(first), traces.id_of(second)) == ("1", None)
+    assert (traces.recipients(first), traces.recipients(second)) == ({ANN.casefold()}, set())
+    assert traces.without(document, ANN, {1}) == {"lineItems": [{"id": 1}, {}]}
