@@ -1,19 +1,23 @@
 import random
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from conftest import _emptied as emptied
 from fakes import callback, line, order_json, request, shown
 from sqlalchemy import Connection
 
-from tracking import audit, ingest, wire
+from tracking import audit, chain, ingest, wire
+from tracking.audit import Head
 from tracking.database import Database
 from tracking.errors import NotAllowed
 from tracking.ingest import Planner
 from tracking.observations import Answered, Attempted, Declined, Looked, Missing, Observation, Seen, Unclear, Unsent
-from tracking.orders import Witness
+from tracking.orders import Event, Witness
 from tracking.rules import can_send
 from tracking.store import find
 from tracking.tables import COUNTERS, EVENTS, LINES, ORDERS
@@ -117,6 +121,204 @@ CREATED = sa.select(sa.func.min(COUNTERS.c.hour)).scalar_subquery()
 def test_what_was_changed_by_hand_is_found(lived: Database, tampered: Any, told: str) -> None:
     lived.write(lambda connection: connection.execute(tampered))
     assert any(told in difference for difference in audit.verify(lived))
+
+
+OTHER = {
+    "kind": "noted",
+    "witness": "us",
+    "happened_at": datetime(2020, 1, 1, tzinfo=UTC),
+    "learned_at": datetime(2020, 1, 1, tzinfo=UTC),
+    "changes": {"last_open_at": "2020-01-01T00:00:00+00:00"},
+    "line_changes": [{"numbers": "1", "claims": 1}],
+    "detail": {"status": "Pending", "via": "elsewhere"},
+    "previous": "0" * 64,
+}
+
+
+@pytest.fixture
+def five(store: Database, planner: Planner, now: datetime) -> int:
+    """The row id of an order with five events in a store where all is well: discovered, then four looks."""
+    told = shown("BLK-40", "po", "Pending", *ADDRESSED, kind="DigitalDelivery")
+    store.write(lambda connection: ingest.discover(connection, told, now, now, planner))
+    with store.read() as connection:
+        order_id = int(connection.execute(sa.select(ORDERS.c.id)).scalar_one())
+    for minute in range(1, 4):
+        look(store, planner, order_id, now + timedelta(minutes=minute))
+    assert audit.verify(store) == []
+    return order_id
+
+
+ADDRESSED = [line("CVS", 10, 1, DigitalDeliveryAddress={"Email": f"{name}@example.com"}) for name in ("ann", "bob")]
+
+
+def look(store: Database, planner: Planner, order_id: int, now: datetime) -> None:
+    seen = Observation(Witness.POLL, now, now, Looked(None))
+    store.write(lambda connection: ingest.observe(connection, order_id, seen, planner))
+
+
+def at(seq: int) -> Any:
+    return sa.update(EVENTS).where(EVENTS.c.seq == seq)
+
+
+def unfit(seq: int, kind: str = "still open") -> str:
+    return f"po: event {seq} ({kind}) does not fit: it or what follows was changed"
+
+
+@pytest.mark.parametrize(
+    ("column", "seq"), [*((column, 3) for column in OTHER), ("detail", 1), ("previous", 1), ("detail", 5)]
+)
+def test_an_event_that_was_changed_is_named(store: Database, five: int, column: str, seq: int) -> None:
+    store.write(lambda connection: connection.execute(at(seq).values({column: OTHER[column]})))
+    kind = "discovered" if seq == 1 else "still open"
+    assert audit.verify(store)[0] == unfit(seq, "noted" if column == "kind" else kind)
+
+
+CUT = [sa.delete(EVENTS).where(EVENTS.c.seq == 5), sa.update(ORDERS).values(event_count=4)]
+WITHOUT = [sa.delete(EVENTS).where(EVENTS.c.seq == 3), at(4).values(seq=3), at(5).values(seq=4), CUT[1]]
+SWAPPED = [at(3).values(seq=99), at(4).values(seq=3), at(99).values(seq=4)]
+
+
+@pytest.mark.parametrize(
+    ("tampered", "told"),
+    [
+        (CUT, unfit(4)),
+        (CUT[:1], "po: event 5 does not fit: the log has a tail that is missing (4 of 5 events)"),
+        (WITHOUT, unfit(2)),
+        (WITHOUT[:1], "po: event 3 does not fit: the log has a gap (4 of 5 events)"),
+        (SWAPPED, unfit(2)),
+        (CUT[1:], "po: event 5 does not fit: the log has 5 events where 4 were written"),
+        ([sa.update(ORDERS).values(head="0" * 64)], unfit(5)),
+        ([sa.update(ORDERS).values(head=None)], unfit(5)),
+        ([sa.update(ORDERS).values(po_number="op")], unfit(1, "discovered").replace("po", "op")),
+    ],
+)
+def test_a_log_that_was_cut_or_reordered_is_named(store: Database, five: int, tampered: list[Any], told: str) -> None:
+    store.write(lambda connection: [connection.execute(statement) for statement in tampered])
+    assert audit.verify(store)[0] == told
+
+
+def test_what_is_appended_later_does_not_hide_a_change(
+    store: Database, five: int, planner: Planner, now: datetime
+) -> None:
+    store.write(lambda connection: connection.execute(at(5).values(detail={})))
+    look(store, planner, five, now + timedelta(hours=1))
+    assert audit.verify(store) == [unfit(5)]
+
+
+FIRST_LINE = sa.update(LINES).where(LINES.c.number == 1)
+NOT_ORDERED = "po: its lines are not those that were ordered"
+NOT_HERS = "po: line 1 has another recipient than the log says"
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"recipient": "eve@example.com"}, [NOT_HERS]),
+        ({"recipient": None}, [NOT_HERS]),
+        ({"recipient_salt": None}, [NOT_HERS]),
+        ({"recipient": None, "recipient_salt": None}, [NOT_HERS]),
+        ({"recipient": None, "recipient_salt": None, "recipient_hash": None}, [NOT_ORDERED]),
+        ({"recipient": "x", "recipient_salt": "y", "recipient_hash": chain.keyed("x", "y")}, [NOT_ORDERED]),
+        ({"product_id": "AMAZON"}, [NOT_ORDERED]),
+        ({"external_id": "x"}, [NOT_ORDERED]),
+        ({"quantity": 2}, ["po: its lines hold 3 units", NOT_ORDERED]),
+        ({"value_minor": 2000}, ["po: its lines hold 2 units", NOT_ORDERED]),
+        ({"status": "Sent"}, ["po: line 1 differs from the log in status"]),
+    ],
+)
+def test_a_line_that_was_changed_is_named(store: Database, five: int, values: dict[str, Any], told: list[str]) -> None:
+    store.write(lambda connection: connection.execute(FIRST_LINE.values(values)))
+    differences = audit.verify(store)
+    assert len(differences) == len(told)
+    assert all(said.startswith(begins) for said, begins in zip(differences, told, strict=True))
+
+
+def test_lines_swapped_with_one_another_are_seen(store: Database, five: int) -> None:
+    swapped = [FIRST_LINE.values(number=9), sa.update(LINES).where(LINES.c.number == 2).values(number=1)]
+    back = sa.update(LINES).where(LINES.c.number == 9).values(number=2)
+    store.write(lambda connection: [connection.execute(statement) for statement in (*swapped, back)])
+    assert [said.split(":")[1] for said in audit.verify(store)] == [" its lines are not those that were ordered"]
+
+
+def test_an_order_from_before_the_chain_had_contents_passes(store: Database, five: int) -> None:
+    with store.read() as connection:
+        entries = connection.execute(sa.select(EVENTS).order_by(EVENTS.c.seq)).mappings().all()
+    events = [audit_event(row) for row in entries]
+    old = [replace(events[0], detail={"lines": 2}), *events[1:]]
+    rows, head = chain.rows("po", chain.start("po"), 0, old)
+    rewritten = [at(row["seq"]).values(detail=row["detail"], previous=row["previous"]) for row in rows]
+    store.write(lambda connection: [connection.execute(each) for each in rewritten])
+    store.write(lambda connection: connection.execute(sa.update(ORDERS).values(head=head)))
+    assert audit.verify(store) == []
+
+
+def audit_event(row: Any) -> Event:
+    names = ("happened_at", "learned_at", "changes", "detail", "line_changes")
+    return Event(row["kind"], Witness(row["witness"]), **{name: row[name] for name in names})
+
+
+def test_a_head_that_was_noted_down_holds_while_the_log_only_grows(
+    store: Database, five: int, planner: Planner, now: datetime
+) -> None:
+    noted = audit.examine(store).head
+    assert noted is not None
+    assert Head.read(str(noted)) == noted
+    store.write(history(1, planner, now))
+    look(store, planner, five, now + timedelta(hours=1))
+    later = audit.examine(store, expected=noted)
+    assert (later.differences, later.head != noted) == ([], True)
+
+
+def test_a_log_that_was_written_anew_does_not_have_the_head_that_was_noted_down(
+    store: Database, five: int, planner: Planner, now: datetime
+) -> None:
+    noted = audit.examine(store).head
+    assert noted is not None
+    look(store, planner, five, now + timedelta(hours=1))
+    with store.read() as connection:
+        entries = connection.execute(sa.select(EVENTS).order_by(EVENTS.c.seq)).mappings().all()
+    events = [audit_event(row) for row in entries]
+    forged = [*events[:4], replace(events[4], detail={"status": "Pending", "via": "nowhere"}), events[5]]
+    rows, head = chain.rows("po", chain.start("po"), 0, forged)
+    written = [at(row["seq"]).values(detail=row["detail"], previous=row["previous"]) for row in rows]
+    store.write(lambda connection: [connection.execute(each) for each in written])
+    store.write(lambda connection: connection.execute(sa.update(ORDERS).values(head=head)))
+    assert audit.verify(store) == []
+    [told] = audit.examine(store, expected=noted).differences
+    assert "is not the one that was noted down" in told
+
+
+@pytest.mark.parametrize("text", ["", "7", "7:abc", f"x:{'0' * 64}", f"7:{'g' * 64}"])
+def test_what_is_no_head_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no log head"):
+        Head.read(text)
+
+
+@pytest.mark.postgres
+def test_an_event_whose_id_is_drawn_but_not_committed_is_waited_for(
+    postgres_store: Database, planner: Planner, now: datetime
+) -> None:
+    slow = sa.create_engine(postgres_store.url)
+    waiting = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    try:
+        with ThreadPoolExecutor(1) as pool, slow.connect() as open_one:
+            history(1, planner, now)(open_one)
+            postgres_store.write(lambda connection: add_order(connection, planner, now))
+            audited = pool.submit(audit.verify, postgres_store)
+            with postgres_store.read() as connection:
+                while not connection.execute(waiting).scalar():
+                    assert not audited.done()
+            open_one.commit()
+            assert audited.result(30) == []
+    finally:
+        slow.dispose()
+        postgres_store.write(emptied)
+
+
+def add_order(connection: Connection, planner: Planner, now: datetime) -> None:
+    told = shown("BLK-50", "po-50", "Pending", *ADDRESSED, created_at=now - timedelta(days=9), kind="DigitalDelivery")
+    later = now - timedelta(days=8)
+    ingest.discover(connection, told, later, later, planner)
 
 
 def test_the_differences_name_orders_but_no_people(store: Database, planner: Planner, now: datetime) -> None:
