@@ -11,7 +11,7 @@ WORKERS ?= 2
 ARGS ?=
 N ?=
 
-.PHONY: help run test check static scenarios powerloss kill9 bench constraints clean
+.PHONY: help run test check static scenarios powerloss kill9 bench bench-verify constraints clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s '|'
@@ -52,6 +52,9 @@ powerloss: $(VENV)/.test ## lose the power N times for each way to keep a store;
 
 kill9: $(VENV)/.test ## kill consoles N times under load and ask what was lost (N=200: a quarter of an hour)
 	@$(BIN)/python tests/processes/kill9.py --kills $(or $(N),200) $(ARGS)
+
+bench-verify: $(VENV)/.test ## measure how long verifying a million events takes (ARGS="100000" for fewer)
+	@$(BIN)/python tests/bench_verify.py $(ARGS)
 
 bench: $(VENV)/.test ## measure speed and memory, as ratios within one run
 	@$(BIN)/python tests/bench.py $(ARGS)

@@ -26,7 +26,7 @@ from tracking.sandbox.catalog import CARRIERS, PRODUCTS, SHIPPING_METHODS
 from tracking.tables import COUNTERS, ORDERS
 
 HEADER = "PONumber,Type,ProductId,Value,Quantity,ExternalId\n"
-COMMANDS = ("worker", "submit", "order", "orders", "events", "export", "seed", "verify", "migrate", "sandbox")
+COMMANDS = ("worker", "submit", "order", "orders", "events", "export", "seed", "verify", "erase", "migrate", "sandbox")
 OFFERED = {"shipping_methods": SHIPPING_METHODS, "carriers": CARRIERS}
 Run = Callable[..., Result]
 
@@ -331,7 +331,9 @@ def test_an_export_that_cannot_be_written_leaves_nothing_behind(run: Run, folder
 def test_made_up_history_agrees_with_its_own_log(run: Run, database: Database) -> None:
     made = answer(run("seed", "--orders", "400", "--days", "20", "--json"))
     assert made["orders"] == 400
-    assert answer(run("verify", "--json")) == {"agrees": True, "differences": []}
+    told = answer(run("verify", "--json"))
+    assert (told["agrees"], told["differences"]) == (True, [])
+    assert run("verify", "--expect-head", told["head"]).exit_code == 0
     states = {each["state"] for each in answer(run("orders", "--limit", "400", "--json"))}
     assert "Completed" in states
     with database.read() as connection:
