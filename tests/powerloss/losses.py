@@ -24,10 +24,10 @@ sys.path[:0] = [path for path in (str(HERE.parents[1]), str(HERE.parent)) if pat
 
 from powerloss.disk import Disk, NotWhole, Operation, read_log, write_out  # noqa: E402 - found through the lines above
 from powerloss.durabilities import DURABILITIES, OURS, PLANTED, Durability  # noqa: E402 - the same
-from powerloss.workload import ACKNOWLEDGED, secret_line  # noqa: E402 - the same
+from powerloss.workload import ACKNOWLEDGED, secrets_of, settings_at  # noqa: E402 - the same
 from sqlalchemy import select, text  # noqa: E402 - the same
 
-from tracking import database, settings, store  # noqa: E402 - the same
+from tracking import database, store  # noqa: E402 - the same
 from tracking.audit import verify  # noqa: E402 - the same
 from tracking.errors import TrackingError  # noqa: E402 - the same
 from tracking.tables import CALLBACKS, EVENTS, ORDERS  # noqa: E402 - the same
@@ -111,14 +111,14 @@ class Recording:
 
 def examine(folder: Path, acknowledged: Sequence[str], durability: Durability) -> list[str]:
     """What is wrong with what the power loss left in the folder, once the product has opened it."""
-    url = f"sqlite:///{folder / 'data' / 'tracking.db'}"
+    loaded = settings_at(folder)
     wanted = set(acknowledged)
     if not wanted:
         return []
     try:
         with durability.mended():
-            found = {secret_line(settings.load(database_url=url).webhook_secrets()[0])}
-            opened = database.connect(url)
+            found = set(secrets_of(loaded))
+            opened = database.connect(loaded.database_url)
             try:
                 problems = _damages(opened)
                 found |= _found(opened)

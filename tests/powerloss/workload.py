@@ -33,9 +33,16 @@ PAGES_IN_MEMORY = 24
 PLANNER = ingest.Planner(Policy(), random.Random(1))
 
 
-def secret_line(secret: str) -> str:
-    """What is acknowledged of the secret that callback addresses are made with."""
-    return f"secret {hashlib.sha256(secret.encode()).hexdigest()}"
+def settings_at(folder: Path) -> settings.Settings:
+    """The settings of a store in the folder `data` there, whose secrets are made on first start."""
+    url = f"sqlite:///{folder / 'data' / 'tracking.db'}"
+    return settings.load(database_url=url, webhook_secret=None, claims_key=None)  # whatever a `.env` here says
+
+
+def secrets_of(loaded: settings.Settings) -> list[str]:
+    """What is acknowledged of the secrets made on first start: addresses and claim data are made with them."""
+    made = {"webhooks": loaded.webhook_secrets()[0], "claims": loaded.claims_keys()[0]}
+    return [f"secret of {what} {hashlib.sha256(secret.encode()).hexdigest()}" for what, secret in made.items()]
 
 
 def _work(store: database.Database, thread: int, orders: int, noted: int) -> None:
@@ -71,9 +78,9 @@ def main() -> None:
 
     database._set_up_writer = with_few_pages
     noted = os.open(folder / ACKNOWLEDGED, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    loaded = settings.load(database_url=f"sqlite:///{folder / 'data' / 'tracking.db'}")
-    secret = loaded.webhook_secrets()[0]
-    os.write(noted, f"{secret_line(secret)}\n".encode())
+    loaded = settings_at(folder)
+    for line in secrets_of(loaded):
+        os.write(noted, f"{line}\n".encode())
     store = database.connect(loaded.database_url)
     threads = [threading.Thread(target=_work, args=(store, each, orders, noted)) for each in range(THREADS)]
     for thread in threads:
