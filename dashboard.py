@@ -8,21 +8,43 @@ happens, and `streamlit run dashboard.py` and `uvicorn dashboard:app` start the 
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
+from starlette.middleware import Middleware
+from streamlit.errors import StreamlitSecretNotFoundError
 
+from tracking import exposure
 from tracking.errors import SettingsError, TrackingError
 from tracking.server import Backend
-from tracking.settings import load
+from tracking.settings import of_this_process
 
 HERE = Path(__file__).resolve().parent
+
+
+def bound_to() -> str | None:
+    """What `streamlit run` binds to, all interfaces when not told; None under another server, which tells nobody."""
+    if Path(sys.argv[0]).resolve() != Path(__file__).resolve():  # Streamlit sets it to the script that it runs
+        return None
+    return st.get_option("server.address") or "0.0.0.0"  # noqa: S104 - named in order to be refused
+
+
+def provider() -> dict[str, Any]:
+    """The section [auth] of Streamlit's secrets, empty where there is none."""
+    try:
+        return dict(st.secrets.get("auth") or {})
+    except StreamlitSecretNotFoundError:
+        return {}
 
 
 def start() -> Backend:
     """The backend; ends the process with a clear message when it cannot work (2: settings, 1: anything else)."""
     os.chdir(HERE)  # `.env` and `data/` belong to the project, from whatever folder it is started
     try:
-        return Backend(load())
+        settings = of_this_process()
+        headers = st.get_option("server.trustedUserHeaders") or {}
+        exposure.check(settings, address=bound_to(), provider=provider(), trusted_headers=headers)
+        return Backend(settings)
     except SettingsError as exc:
         for problem in exc.problems:
             print(f"settings: {problem}", file=sys.stderr)  # noqa: T201 - there is no log yet, and a person waits
@@ -34,4 +56,16 @@ def start() -> Backend:
 
 backend = start()
 # Written out like this, because `streamlit run` looks for these very words to tell a launcher from a page script.
-app = st.App(str(HERE / "pages" / "main.py"), routes=backend.routes(), lifespan=backend.lifespan)
+app = st.App(
+    str(HERE / "pages" / "main.py"),
+    routes=backend.routes(),
+    lifespan=backend.lifespan,
+    middleware=[
+        Middleware(
+            exposure.Doorkeeper,
+            settings=backend.settings,
+            provider=provider(),
+            hosts=st.get_option("server.allowedHosts"),
+        )
+    ],
+)

@@ -1,7 +1,8 @@
-"""Navigation, and what every page shows: the sandbox banner and what is wrong right now."""
+"""Navigation, and what every page shows: who is signed in, the sandbox banner and what is wrong right now."""
 
 import streamlit as st
 
+import entrance
 import shared
 from tracking import reports
 
@@ -45,13 +46,17 @@ page = st.navigation(
             help="Callbacks received, calls made, and everything that happened.",
         ),
     ],
-    position="top",
+    # Streamlit has to know the pages to keep an address that somebody opened; who is not in sees no way to them.
+    position="top" if entrance.is_open() else "hidden",
 )
 
+person = entrance.pass_through()
 with shared.told():
     settings = shared.settings()
     shared.database()
 
+if person:
+    entrance.show(person)
 if settings.embedded_sandbox:
     st.warning("Sandbox: simulated provider, no real orders.", icon=":material/science:")
 

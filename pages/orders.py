@@ -4,6 +4,7 @@ import functools
 import io
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import streamlit as st
 
@@ -179,19 +180,20 @@ def news(filters: reports.Filters, since_id: int) -> None:
 def exports(filters: reports.Filters) -> None:
     """All that match as a file. Made when asked for, so that nothing lies ready for others to fetch."""
     with st.popover("Export", icon=":material/download:", key="export"):
+        database = shared.database()
         st.caption("All orders that match, without recipients and claim data. Times are UTC.")
         for form, mime in FORMS.items():
             name = f"orders-{filters.view}-{shared.now():%Y%m%d-%H%M%S}.{form}"
             st.download_button(
-                form.upper(), functools.partial(exported, filters, form), file_name=name, mime=mime,
-                key=f"export_{form}", on_click="ignore",
+                form.upper(), shared.only_while_admitted(functools.partial(exported, database, filters, form)),
+                file_name=name, mime=mime, key=f"export_{form}", on_click="ignore",
             )  # fmt: skip
 
 
-def exported(filters: reports.Filters, form: str) -> bytes:
-    """The file itself."""
+def exported(database: Any, filters: reports.Filters, form: str) -> bytes:
+    """The file itself. Made outside of the script, where nobody is known to be at the screen."""
     file = io.BytesIO()
-    reports.write_export(shared.database(), filters, shared.now(), form=form, file=file)
+    reports.write_export(database, filters, shared.now(), form=form, file=file)
     return file.getvalue()
 
 

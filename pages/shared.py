@@ -2,8 +2,9 @@
 
 import contextlib
 import re
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,7 +16,9 @@ from tracking.database import Database, connect
 from tracking.errors import (
     ClaimsUnavailable,
     InvalidSubmission,
+    NotAdmitted,
     NotAllowed,
+    NotPermitted,
     Problem,
     SettingsError,
     StoreBusy,
@@ -24,7 +27,7 @@ from tracking.errors import (
     UnknownOrder,
 )
 from tracking.orders import State
-from tracking.people import Person
+from tracking.people import Access, AllowList, Person
 from tracking.submissions import Catalogue, load_catalogue
 from tracking.vault import Vault
 
@@ -57,15 +60,78 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-@st.cache_resource(show_spinner=False)
 def settings() -> configuration.Settings:
     """The settings of this process."""
-    return configuration.load()
+    return configuration.of_this_process()
 
 
 def database() -> Database:
-    """The store of this process."""
-    return connect(settings().database_url)
+    """The store of this process. Raises NotAdmitted for whoever may not look."""
+    return connect(_url())
+
+
+def _url() -> str:
+    guest()
+    return settings().database_url
+
+
+# Who is at the screen. Asked on every run and for everything that is read, not only when somebody signs in.
+
+
+def guest() -> Person | None:
+    """Whoever is signed in; None while nobody has to.
+
+    Raises:
+        NotAdmitted: they may not even look, or not any more.
+    """
+    if not settings().asks_to_sign_in:
+        return None
+    return allow_list().admit(claims(), now())
+
+
+def claims() -> dict[str, Any]:
+    """What the provider says of whoever has signed in; empty when nobody has."""
+    said: dict[str, Any] = st.user.to_dict()
+    return said if said.get("is_logged_in") is True else {}
+
+
+def allow_list() -> AllowList:
+    """Who may come in, as the environment and `.env` say now: a change of the file counts from the next run on."""
+    file = Path(".env")
+    found = file.stat() if file.exists() else None
+    return _allow_list((found.st_mtime_ns, found.st_size, found.st_ino) if found else None)
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _allow_list(state_of_file: tuple[int, int, int] | None) -> AllowList:  # noqa: ARG001 - what it is kept under
+    loaded = configuration.load()
+    return AllowList(
+        loaded.operators or frozenset(),
+        loaded.viewers or frozenset(),
+        timedelta(hours=loaded.sign_in_hours),
+        loaded.trust_unverified_email == "yes",
+    )
+
+
+def only_while_admitted(made: Callable[[], bytes]) -> Callable[[], bytes]:
+    """The same for a download: it is made outside of the script, later, and so asks once more by itself."""
+    if not settings().asks_to_sign_in:
+        return made
+    said = claims()
+
+    def asked() -> bytes:
+        allow_list().admit(said, now())
+        return made()
+
+    return asked
+
+
+def may_not_act() -> str | None:
+    """Why whoever is signed in may only look; None for all others. The backend asks for itself."""
+    person = guest()
+    if person is None or person.access is Access.OPERATOR:
+        return None
+    return "You are signed in as a viewer; only an operator may do this."
 
 
 @st.cache_resource(show_spinner=False)
@@ -79,7 +145,7 @@ def vault() -> Vault:
 
 def overview() -> reports.Overview:
     """The overview's figures, at most FRESH seconds old."""
-    return _overview(settings().database_url)
+    return _overview(_url())
 
 
 @st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
@@ -89,7 +155,7 @@ def _overview(url: str) -> reports.Overview:
 
 def charts(span: str) -> tuple[pd.DataFrame, reports.Completions]:
     """The lifecycle and the times to completion over the span, at most SLOWLY seconds old."""
-    return _charts(settings().database_url, span)
+    return _charts(_url(), span)
 
 
 @st.cache_data(ttl=SLOWLY, max_entries=12, show_spinner=False)
@@ -100,7 +166,7 @@ def _charts(url: str, span: str) -> tuple[pd.DataFrame, reports.Completions]:
 
 def health() -> reports.Health:
     """What deserves a banner, at most FRESH seconds old."""
-    return _health(settings().database_url)
+    return _health(_url())
 
 
 @st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
@@ -110,7 +176,7 @@ def _health(url: str) -> reports.Health:
 
 def words() -> dict[str, list[str]]:
     """What there is to filter by, at most SLOWLY seconds old."""
-    return _words(settings().database_url)
+    return _words(_url())
 
 
 @st.cache_data(ttl=SLOWLY, max_entries=4, show_spinner=False)
@@ -120,7 +186,7 @@ def _words(url: str) -> dict[str, list[str]]:
 
 def catalogue() -> Catalogue | None:
     """The provider's catalogue, None until it has been read once."""
-    return _catalogue(settings().database_url)
+    return _catalogue(_url())
 
 
 @st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
@@ -180,7 +246,9 @@ def order_link(po_number: str, *, label: str = "", icon: str | None = None) -> N
 
 
 def actor() -> Person:
-    """Who acts, as they call themselves; kept for the session and written into the order's story."""
+    """Who acts: whoever is signed in, else as they call themselves; written into the order's story."""
+    if person := guest():
+        return person
     name = st.text_input(
         "Your name", key="actor", max_chars=60, persist_state="session", placeholder="goes into the order's story"
     )
@@ -195,6 +263,11 @@ def told() -> Iterator[None]:
     """Shows our errors as what went wrong and what to do; the page ends there."""
     try:
         yield
+    except NotAdmitted:
+        st.rerun()  # the whole page, which begins with the question who it is, also where only a part of it ran
+    except NotPermitted as exc:
+        st.warning(escape(str(exc)), title="Not yours to do", icon=":material/lock:")
+        st.stop()
     except TrackingError as exc:
         title, problems, advice = _explained(exc)
         st.error("\n".join(f"- {escape(problem)}" for problem in problems), title=title, icon=":material/error:")

@@ -201,8 +201,10 @@ def review(catalogue: submissions.Catalogue, kept: dict[str, Any]) -> None:
             text = json.dumps(body, indent=2, ensure_ascii=False)
             st.code(text, language="json")
             st.code(drafts.curl(text), language="bash")
-        by = shared.actor()
-        if st.button("Send order", key="send", type="primary", icon=":material/send:"):
+        by, why = shared.actor(), shared.may_not_act()
+        if st.button(
+            "Send order", key="send", type="primary", icon=":material/send:", disabled=why is not None, help=why
+        ):
             send(checked, kept, by)
 
 
@@ -276,9 +278,9 @@ def file() -> None:
     if checked.problems:
         problems(checked)
         return
-    by = shared.actor()
+    by, why = shared.actor(), shared.may_not_act()
     label = f"Queue {reports.count(len(checked.requests), 'order')}"
-    if st.button(label, key="queue", type="primary", icon=":material/send:"):
+    if st.button(label, key="queue", type="primary", icon=":material/send:", disabled=why is not None, help=why):
         queue(checked, by)
     outcome(checked)
 
@@ -319,7 +321,7 @@ def outcome(checked: submissions.Checked) -> None:
     database = shared.database()
     st.download_button(
         "Download the outcome, row by row",
-        lambda: outcome_file(database, checked),
+        shared.only_while_admitted(lambda: outcome_file(database, checked)),
         "outcome.csv",
         "text/csv",
         key="outcome",
@@ -338,6 +340,8 @@ def outcome_file(database: Any, checked: submissions.Checked) -> bytes:
 
 
 st.title("Submit")
+if why_not := shared.may_not_act():
+    st.info(f"{why_not} Orders can be put together and checked, not sent.", icon=":material/lock:")
 with st.container():
     if sent := st.session_state.get("sent"):
         st.success("It is committed and will be sent, whatever happens to this window.", title="The order is queued")

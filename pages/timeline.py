@@ -105,15 +105,15 @@ def actions(view: reports.OrderView) -> Person:
     """What a person may do here, the safe one first; what is not possible says why. Returns who acts."""
     po_number = view.order.po_number
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        by = shared.actor()
+        by, looks_only = shared.actor(), shared.may_not_act()
         finished = is_terminal(view.order.state)
         label = "Look again, although finished" if finished else "Check now"
-        why = view.allowed["check"]
+        why = looks_only or view.allowed["check"]
         if st.button(label, key="check_now", icon=":material/refresh:", disabled=why is not None, help=why):
             with shared.told():
                 submissions.check_now(shared.database(), po_number, by=by, now=shared.now())
             st.toast("The poller looks next at this order.")
-        why = view.allowed["resend"]
+        why = looks_only or view.allowed["resend"]
         label = "Send again, same PONumber"
         if st.button(label, key="resend", icon=":material/send:", disabled=why is not None, help=why):
             with shared.told():
@@ -129,8 +129,10 @@ def written(po_number: str, by: Person, *, acknowledges: bool) -> None:
     label, key, asks = (
         ("Acknowledge", "acknowledge", "Why it is dealt with") if acknowledges else ("Note", "note", "Note")
     )
+    icon = ":material/task:" if acknowledges else ":material/edit_note:"
+    why = shared.may_not_act()
     with (
-        st.popover(label, key=f"{key}_popover", icon=":material/task:" if acknowledges else ":material/edit_note:"),
+        st.popover(label, key=f"{key}_popover", icon=icon, disabled=why is not None, help=why),
         st.form(f"{key}_form", clear_on_submit=True, border=False),
     ):
         text = st.text_area(asks, key=f"{key}_text", max_chars=500)

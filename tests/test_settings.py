@@ -10,7 +10,7 @@ from cryptography.fernet import Fernet
 from pydantic import ValidationError
 
 from tracking.errors import SettingsError
-from tracking.settings import Role, Settings, load
+from tracking.settings import Role, Settings, load, of_this_process
 
 SECRET = "hush-hush-hush-hush"
 
@@ -261,3 +261,56 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file where the folder should be")
     with pytest.raises(SettingsError, match="TRACKING_WEBHOOK_SECRET: cannot be kept"):
         load().webhook_secrets()
+
+
+# Who may come in
+
+
+def test_the_lists_are_split_and_put_into_lower_case() -> None:
+    settings = load(operators=" Ann@Example.com , *@OPS.example.com,", viewers="bob@localhost")
+    assert settings.operators == frozenset({"ann@example.com", "*@ops.example.com"})
+    assert settings.viewers == frozenset({"bob@localhost"})
+    assert settings.asks_to_sign_in
+
+
+def test_nobody_signs_in_unless_somebody_is_named() -> None:
+    for settings in (load(), load(operators="", viewers=" , ")):
+        assert not settings.asks_to_sign_in
+        assert (settings.allow_anyone, settings.trust_unverified_email, settings.sign_in_hours) == ("no", "no", 12)
+    assert load(viewers="bob@example.com").asks_to_sign_in
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "ann",
+        "*",
+        "ann@",
+        "@example.com",
+        "a*@example.com",
+        "ann @example.com",
+        "a@b@c",
+        "*@*.example.com",
+        "an\u017f@e.x",
+    ],
+)
+def test_what_is_no_address_is_told_without_repeating_it(wrong: str) -> None:
+    [told] = problems(operators=f"ok@example.com,{wrong}")
+    assert told.startswith("TRACKING_OPERATORS: has 1 of 2 entries that cannot be used: each must be an e-mail address")
+
+
+def test_letting_anyone_in_is_said_in_plain_words_and_not_beside_the_lists() -> None:
+    assert load(allow_anyone=" YES ").allow_anyone == "yes"
+    assert load(allow_anyone="").allow_anyone == "no"
+    assert problems(allow_anyone="1")[0].startswith("TRACKING_ALLOW_ANYONE: ")
+    [told] = problems(allow_anyone="yes", viewers="bob@example.com")
+    assert told.startswith("TRACKING_ALLOW_ANYONE=yes contradicts TRACKING_OPERATORS and TRACKING_VIEWERS")
+
+
+def test_the_settings_of_a_process_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_this_process.cache_clear()
+    monkeypatch.setenv("TRACKING_API_MAX_RATE", "7")
+    assert of_this_process().api_max_rate == 7
+    monkeypatch.setenv("TRACKING_API_MAX_RATE", "8")
+    assert of_this_process().api_max_rate == 7
+    of_this_process.cache_clear()

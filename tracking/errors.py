@@ -9,6 +9,7 @@ TrackingError
  ├── UnknownOrder               no order has this id
  ├── NotAllowed                 the order's state forbids what was asked
  ├── NotPermitted               the person's role forbids what was asked
+ │    └── NotAdmitted           nobody we know, or not any more: neither looking nor acting
  ├── ClaimsUnavailable          claim data that is not kept, or that no key opens
  ├── CallbackRefused            a webhook call that proves nothing
  └── ProviderError              the provider's API
@@ -82,6 +83,10 @@ class NotAllowed(TrackingError):
 
 class NotPermitted(TrackingError):
     """The person's role forbids it; the message says which role may."""
+
+
+class NotAdmitted(NotPermitted):
+    """Whoever is at the screen may not even look; the message says why."""
 
 
 class ClaimsUnavailable(TrackingError):

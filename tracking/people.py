@@ -1,9 +1,17 @@
 """Who acts, and whether they may. Pure; how somebody proves who they are is for the pages and the command line."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
-from tracking.errors import NotPermitted
+from tracking.errors import NotAdmitted, NotPermitted
+
+# One @, so that it is clear which domain it is, and printable ASCII around it: outside of that are letters that become
+# an ASCII one in lower case, and with it somebody else's address.
+_ADDRESS = re.compile(r"[!-?A-~]+@[A-Za-z0-9.-]+")
 
 
 class Access(StrEnum):
@@ -29,3 +37,62 @@ class Person:
             raise NotPermitted("nobody is named who does this; give a name first")
         if self.access is not Access.OPERATOR:
             raise NotPermitted(f"{self.name} is signed in as a viewer; only an operator may do this")
+
+
+@dataclass(frozen=True, slots=True)
+class AllowList:
+    """Who may come in, and as what.
+
+    Args:
+        operators: e-mail addresses in lower case, or `*@example.com` for all of a domain.
+        viewers: the same; whoever is also an operator is an operator.
+        stays: for how long a sign-in counts.
+        trusts_unverified: whether an address counts of which the provider does not say that it was verified.
+    """
+
+    operators: frozenset[str] = frozenset()
+    viewers: frozenset[str] = frozenset()
+    stays: timedelta = timedelta(hours=12)
+    trusts_unverified: bool = False
+
+    def admit(self, claims: Mapping[str, Any], now: datetime) -> Person:
+        """Whoever the provider's ID token tells of.
+
+        Args:
+            claims: those of OpenID Connect Core 1.0: `email`, `email_verified`, and `iat` in seconds since 1970.
+            now: the time, aware.
+
+        Raises:
+            NotAdmitted: the claims do not prove an address, are too old, or the address is on no list.
+        """
+        address = self._proven_address(claims)
+        issued_at = claims.get("iat")
+        if isinstance(issued_at, bool) or not isinstance(issued_at, int | float):
+            raise NotAdmitted("the provider does not say when you signed in; sign in again")
+        if now - datetime.fromtimestamp(issued_at, UTC) >= self.stays:
+            hours = self.stays.total_seconds() / 3600
+            raise NotAdmitted(f"you signed in more than {hours:g} hours ago; sign in again")
+        return Person(address, self._access(address))
+
+    def _proven_address(self, claims: Mapping[str, Any]) -> str:
+        address = str(claims.get("email") or "").strip()
+        if not _ADDRESS.fullmatch(address):
+            raise NotAdmitted("the provider tells no e-mail address of you that can be used")
+        address = address.lower()
+        # Some providers send the word instead of the JSON value.
+        match str(claims.get("email_verified", "untold")).lower():
+            case "true":
+                return address
+            case "untold" if self.trusts_unverified:
+                return address
+            case "untold":
+                raise NotAdmitted(f"the provider does not say whether {address} was verified")
+            case _:
+                raise NotAdmitted(f"the provider says that {address} was not verified")
+
+    def _access(self, address: str) -> Access:
+        anybody_there = f"*@{address.partition('@')[2]}"
+        for access, names in ((Access.OPERATOR, self.operators), (Access.VIEWER, self.viewers)):
+            if address in names or anybody_there in names:
+                return access
+        raise NotAdmitted(f"your address {address} is on neither list of those who may come in")

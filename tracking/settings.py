@@ -1,12 +1,14 @@
 """TRACKING_* from the environment or `.env`. Reads, checks and masks; opens nothing."""
 
 import contextlib
+import functools
 import os
+import re
 import secrets
 import tempfile
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet
@@ -19,6 +21,8 @@ from tracking.errors import Problem, SettingsError
 WEBHOOK_PATH = "/webhooks/fulfillment/"
 MAX_WEBHOOK_ADDRESS = 500
 MAKE_A_KEY = "python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
+# Printable ASCII alone: outside of it are letters that turn into an ASCII one when their case is folded.
+_ADDRESS = re.compile(r"(\*|[!-)+-?A-~]+)@[A-Za-z0-9.-]+")
 
 
 class Role(StrEnum):
@@ -56,6 +60,19 @@ class Settings(BaseSettings):
     roles: Annotated[frozenset[Role], NoDecode] = Field(
         frozenset(Role), description="which of pages, webhooks, poller, sender this process plays"
     )
+    operators: Annotated[frozenset[str] | None, NoDecode] = Field(
+        None, description="e-mail addresses, or *@example.com for all of a domain, that may look and act"
+    )
+    viewers: Annotated[frozenset[str] | None, NoDecode] = Field(
+        None, description="e-mail addresses, or *@example.com for all of a domain, that may look"
+    )
+    sign_in_hours: float = Field(12, gt=0, le=720, description="hours after which somebody has to sign in again")
+    trust_unverified_email: Literal["no", "yes"] = Field(
+        "no", description="yes: an address counts although the provider does not say whether it was verified"
+    )
+    allow_anyone: Literal["no", "yes"] = Field(
+        "no", description="yes: whoever reaches the pages sees all and does all, without signing in"
+    )
     poll_floor: float = Field(1, ge=0.01, le=3600, description="seconds: shortest wait between two looks at an order")
     poll_ceiling: float = Field(900, ge=0.01, le=86400, description="seconds: longest wait between two looks")
     discover_every: float = Field(
@@ -77,6 +94,22 @@ class Settings(BaseSettings):
         if not names:
             raise ValueError(f"names no role; use some of {', '.join(known)}")
         return names
+
+    @field_validator("operators", "viewers", mode="before")
+    @classmethod
+    def _split_addresses(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        names = [name.strip().lower() for name in value.split(",") if name.strip()]
+        if wrong := [name for name in names if not _ADDRESS.fullmatch(name)]:
+            each = "each must be an e-mail address, or *@example.com for all of a domain"
+            raise ValueError(f"has {len(wrong)} of {len(names)} entries that cannot be used: {each}; comma separated")
+        return names or None
+
+    @field_validator("allow_anyone", "trust_unverified_email", mode="before")
+    @classmethod
+    def _blank_is_no(cls, value: Any) -> Any:
+        return (value.strip().lower() or "no") if isinstance(value, str) else value
 
     @field_validator("api_base_url", "public_url")
     @classmethod
@@ -148,6 +181,11 @@ class Settings(BaseSettings):
             problems.append("TRACKING_POLL_FLOOR is above TRACKING_POLL_CEILING")
         if self.public_url and len(self.public_url) + len(WEBHOOK_PATH) + 43 > MAX_WEBHOOK_ADDRESS:
             problems.append("TRACKING_PUBLIC_URL is too long: a webhook address holds 500 characters at the most")
+        if self.asks_to_sign_in and self.allow_anyone == "yes":
+            problems.append(
+                "TRACKING_ALLOW_ANYONE=yes contradicts TRACKING_OPERATORS and TRACKING_VIEWERS, which ask people to"
+                " sign in: unset the one or the others"
+            )
         if self._secret_would_differ():
             problems.append(
                 "TRACKING_WEBHOOK_SECRET must be set, the same for every process, where TRACKING_PUBLIC_URL is set,"
@@ -163,6 +201,11 @@ class Settings(BaseSettings):
         shared = not self.database_url.startswith("sqlite:///")
         plays = bool(self.roles & {Role.WEBHOOKS, Role.SENDER})
         return shared and plays and self.public_url is not None and self.webhook_secret is None
+
+    @property
+    def asks_to_sign_in(self) -> bool:
+        """Whether the pages are shown only to people who have signed in."""
+        return bool(self.operators or self.viewers)
 
     @property
     def embedded_sandbox(self) -> bool:
@@ -263,6 +306,16 @@ def load(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as exc:
         raise SettingsError(_problems(exc) + _contradictions(exc, overrides)) from None
+
+
+@functools.cache
+def of_this_process() -> Settings:
+    """The settings this process was started with, read once: what the launcher checked is what the pages go by.
+
+    Raises:
+        SettingsError: as `load`.
+    """
+    return load()
 
 
 def _contradictions(error: ValidationError, overrides: dict[str, Any]) -> list[Problem]:

@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from tracking import store
 from tracking.database import Database, connect
+from tracking.settings import of_this_process
 
 MAIN = Path(__file__).parents[2] / "pages" / "main.py"
 CATALOGUE = {
@@ -58,13 +59,18 @@ def database(tmp_path: Path, migrated_file: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("TRACKING_DATABASE_URL", url)
     for name in ("TRACKING_API_BASE_URL", "TRACKING_API_EMAIL", "TRACKING_API_ACCESS_TOKEN"):
         monkeypatch.delenv(name, raising=False)
-    st.cache_resource.clear()
-    st.cache_data.clear()
+    forget()
     opened = connect(url)
     yield opened
     opened.close()
+    forget()
+
+
+def forget() -> None:
+    """What a process keeps for as long as it lives."""
     st.cache_resource.clear()
     st.cache_data.clear()
+    of_this_process.cache_clear()
 
 
 @pytest.fixture
@@ -92,8 +98,9 @@ def registered() -> dict[str, Any]:
 def visit(database: Database, registered: dict[str, Any]) -> Open:
     """Opens a page by its file's name, with query parameters, as its address in a new tab would."""
 
-    def opened(page: str = "overview", /, **query: str | list[str]) -> AppTest:
+    def opened(page: str = "overview", /, *, claims: dict[str, Any] | None = None, **query: str | list[str]) -> AppTest:
         app = AppTest.from_file(str(MAIN), default_timeout=20)
+        app.user = claims or {}
         if page == "overview":
             return app.run()
         # Without the pages, which the run of any page registers, an AppTest finds none but the first.

@@ -115,7 +115,16 @@ class Nursery:
 
     def environment(self, settings: Mapping[str, object]) -> dict[str, str]:
         """PATH, HOME and TRACKING_* alone; what is set to nothing also hides a `.env` of the checkout."""
-        blank = dict.fromkeys(("API_BASE_URL", "API_EMAIL", "API_ACCESS_TOKEN", "PUBLIC_URL", "WEBHOOK_SECRET"), "")
+        unset = (
+            "API_BASE_URL",
+            "API_EMAIL",
+            "API_ACCESS_TOKEN",
+            "PUBLIC_URL",
+            "WEBHOOK_SECRET",
+            "OPERATORS",
+            "VIEWERS",
+        )
+        blank = dict.fromkeys(unset, "")
         named = {**blank, "DATABASE_URL": self.database_url, "SANDBOX_TRAFFIC": 0, **settings}
         known = {"PATH": os.environ["PATH"], "HOME": str(self.folder)}
         return known | {f"TRACKING_{name}": str(value) for name, value in named.items()}
@@ -162,16 +171,19 @@ class Nursery:
         cwd: Path = ROOT,
         script: str = "dashboard.py",
         port: int | None = None,
+        options: Sequence[str] = (),
     ) -> Child:
         """`streamlit run dashboard.py`."""
         port = port or free_port()
-        flags = ["--server.port", str(port), "--server.headless", "true"]
+        flags = ["--server.port", str(port), "--server.headless", "true", *options]
         return self.serve([sys.executable, "-m", "streamlit", "run", script, *flags], port, settings, cwd=cwd)
 
-    def uvicorn(self, settings: Mapping[str, object] = NOTHING, *, port: int | None = None) -> Child:
+    def uvicorn(
+        self, settings: Mapping[str, object] = NOTHING, *, port: int | None = None, options: Sequence[str] = ()
+    ) -> Child:
         """`uvicorn dashboard:app`."""
         port = port or free_port()
-        command = [sys.executable, "-m", "uvicorn", "dashboard:app", "--port", str(port)]
+        command = [sys.executable, "-m", "uvicorn", "dashboard:app", "--port", str(port), *options]
         return self.serve(command, port, settings, cwd=ROOT)
 
     def sandbox(self, scenario: str = "normal", *, speed: float = 20, port: int | None = None) -> Child:

@@ -1,0 +1,57 @@
+"""The way in: nothing of the console is read or shown before it is known who asks, where people have to sign in."""
+
+from typing import NoReturn
+
+import streamlit as st
+
+import shared
+from tracking.errors import NotAdmitted, TrackingError
+from tracking.people import Person
+
+
+def is_open() -> bool:
+    """Whether whoever is at the screen may look."""
+    try:
+        shared.guest()
+    except TrackingError:
+        return False
+    return True
+
+
+def pass_through() -> Person | None:
+    """Whoever is signed in, None while nobody has to be; the run ends here for all others."""
+    person = None
+    with shared.told():
+        try:
+            person = shared.guest()
+        except NotAdmitted as exc:
+            if not shared.claims():
+                ask()
+            turn_away(str(exc))
+    return person
+
+
+def ask() -> NoReturn:
+    """Asks to sign in."""
+    st.title("Fulfillment Tracking")
+    st.text("Sign in to see orders.")
+    st.button("Sign in", key="sign_in", type="primary", icon=":material/login:", on_click=st.login)
+    st.stop()
+
+
+def turn_away(why: str) -> NoReturn:
+    """Says why somebody who has signed in sees nothing, and lets them leave or try again."""
+    st.title("Fulfillment Tracking")
+    st.warning(shared.escape(f"{why[:1].upper()}{why[1:]}."), title="You cannot come in", icon=":material/lock:")
+    st.caption("Whoever runs this console keeps the lists of operators and viewers.")
+    with st.container(horizontal=True):
+        st.button("Sign in again", key="sign_in", icon=":material/login:", on_click=st.login)
+        st.button("Sign out", key="sign_out", icon=":material/logout:", on_click=st.logout)
+    st.stop()
+
+
+def show(person: Person) -> None:
+    """Says who is signed in, beside the way out."""
+    with st.container(horizontal=True, vertical_alignment="center", key="signed_in"):
+        st.text(f"{person.name}, {person.access}")
+        st.button("Sign out", key="sign_out", type="tertiary", icon=":material/logout:", on_click=st.logout)

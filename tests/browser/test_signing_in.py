@@ -1,0 +1,171 @@
+"""People sign in with an OpenID Connect provider of their own machine, in a real browser."""
+
+import contextlib
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, WebSocket, expect
+from processes.children import Child, Nursery, free_port, nursery, write_orders
+
+from tracking import reports
+from tracking.database import connect
+
+pytestmark = pytest.mark.browser
+
+PO_NUMBER = "CANARY-4711"
+ORDER = {
+    "Type": "Links",
+    "PONumber": PO_NUMBER,
+    "LineItems": [{"ProductId": "CVS", "Value": 10, "Quantity": 1, "ExternalId": "x"}],
+}
+FORGED = "eyJlbWFpbCI6ImFubkBleGFtcGxlLmNvbSIsImlzX2xvZ2dlZF9pbiI6dHJ1ZX0.aaaa.bbbb"
+# What every page behind the entrance shows, or a page of this order.
+SEEN_INSIDE = (PO_NUMBER, "simulated provider", "wrote: called them")
+PEOPLE = ("ann", "vic", "sam")
+
+
+@dataclass
+class House:
+    """A console that asks people to sign in, and the store behind it."""
+
+    console: Child
+    children: Nursery
+
+    def acts(self) -> list[str]:
+        """What people did with the order."""
+        store = connect(self.children.database_url)
+        try:
+            story = reports.order_story(store, reports.find_order(store, PO_NUMBER) or 0)
+        finally:
+            store.close()
+        return [event["text"] for event in story["timeline"] if event["witness"] == "person"]
+
+
+@dataclass
+class Visitor:
+    """Somebody with a browser of their own, and everything the console sent into it."""
+
+    page: Page
+    received: list[bytes] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("websocket", self._listen)
+
+    def _listen(self, socket: WebSocket) -> None:
+        socket.on("framereceived", lambda frame: self.received.append(frame if isinstance(frame, bytes) else b""))
+
+    def signs_in(self, name: str) -> None:
+        self.page.goto("/")
+        self.page.get_by_role("button", name="Sign in").click()
+        self.page.get_by_role("button", name=name, exact=True).click()
+
+    def was_sent(self, text: str) -> bool:
+        return any(text.encode() in frame for frame in self.received)
+
+
+def claims(name: str) -> str:
+    return json.dumps({"sub": name, "email": f"{name.capitalize()}@example.com", "email_verified": True})
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    with nursery(tmp_path_factory.mktemp("house")) as children:
+        port, at = free_port(), free_port()
+        people = [part for name in PEOPLE for part in ("--user-claims", claims(name))]
+        mock = [sys.executable, "-W", "ignore", "-m", "oidc_provider_mock", "--port", str(at), *people]
+        secrets = children.folder / "secrets.toml"
+        secrets.write_text(
+            "[auth]\n"
+            f'redirect_uri = "http://127.0.0.1:{port}/oauth2callback"\n'
+            'cookie_secret = "made up for this test, and long enough"\n'
+            'client_id = "console"\n'
+            'client_secret = "made up too"\n'
+            f'server_metadata_url = "http://127.0.0.1:{at}/.well-known/openid-configuration"\n'
+        )
+        settings = {"OPERATORS": "ann@example.com", "VIEWERS": "vic@EXAMPLE.com"}
+        provider = children.serve(mock, at, {})
+        console = children.streamlit(settings, port=port, options=["--secrets.files", str(secrets)])
+        children.tracking("submit", str(write_orders(children.folder / "orders.json", [ORDER])))
+        provider.ready("/.well-known/openid-configuration")
+        yield House(console.ready(within=60), children)
+
+
+@pytest.fixture
+def visitor(browser: Browser, house: House) -> Iterator[Callable[[], Visitor]]:
+    with contextlib.ExitStack() as stack:
+
+        def comes() -> Visitor:
+            context = browser.new_context(base_url=house.console.url)
+            stack.callback(context.close)
+            page = context.new_page()
+            page.set_default_timeout(20_000)
+            return Visitor(page)
+
+        yield comes
+
+
+Comes = Callable[[], Visitor]
+
+
+def test_an_operator_acts_under_their_name_and_a_viewer_only_looks(house: House, visitor: Comes) -> None:
+    ann = visitor()
+    ann.signs_in("ann")
+    expect(ann.page.get_by_text("ann@example.com, operator")).to_be_visible()
+    ann.page.goto(f"/timeline?order={PO_NUMBER}")
+    ann.page.get_by_role("button", name="Note").click()
+    ann.page.locator(".st-key-note_text textarea").fill("called them")
+    ann.page.get_by_role("button", name="Write down").click()
+    expect(ann.page.locator(".st-key-story")).to_contain_text(re.compile(r"ann@\W?example.com wrote: called them"))
+    assert house.acts() == ["ann@example.com wrote: called them"]
+    assert [ann.was_sent(word) for word in SEEN_INSIDE] == [True] * 3, "what a page shows is in what it was sent"
+
+    vic = visitor()
+    vic.signs_in("vic")
+    expect(vic.page.get_by_text("vic@example.com, viewer")).to_be_visible()
+    vic.page.goto(f"/timeline?order={PO_NUMBER}")
+    expect(vic.page.locator(".st-key-story")).to_contain_text("called them")
+    for key in ("check_now", "resend", "acknowledge_popover", "note_popover"):
+        expect(vic.page.locator(f".st-key-{key} button").first).to_be_disabled()
+
+
+def test_a_stranger_who_signed_in_sees_no_data_and_can_sign_out(visitor: Comes) -> None:
+    sam = visitor()
+    sam.signs_in("sam")
+    for address in ("/", "/orders", f"/timeline?order={PO_NUMBER}"):
+        sam.page.goto(address)
+        expect(sam.page.get_by_text("is on neither list of those who may come in")).to_be_visible()
+        expect(sam.page.get_by_role("link", name="Orders")).to_have_count(0)
+    assert sam.was_sent("You cannot come in")
+    assert not any(sam.was_sent(word) for word in SEEN_INSIDE)
+    sam.page.get_by_role("button", name="Sign out").click()
+    sam.page.wait_for_url("**/oauth2/end_session?**")
+    sam.page.goto("/")
+    expect(sam.page.get_by_text("Sign in to see orders.")).to_be_visible()
+
+
+def test_without_signing_in_nothing_can_be_had(house: House, visitor: Comes) -> None:
+    nobody = visitor()
+    forged = {"name": "_streamlit_user", "value": FORGED, "url": house.console.url}
+    nobody.page.context.add_cookies([forged])  # type: ignore[list-item]  # Playwright's TypedDict, written as a dict
+    for address in ("/", "/orders", f"/timeline?order={PO_NUMBER}", "/submit", "/activity"):
+        nobody.page.goto(address)
+        expect(nobody.page.get_by_text("Sign in to see orders.")).to_be_visible()
+        expect(nobody.page.get_by_role("link", name="Orders")).to_have_count(0)
+    assert nobody.was_sent("Sign in to see orders.")
+    assert not any(nobody.was_sent(word) for word in SEEN_INSIDE)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
+def test_no_address_beside_the_pages_tells_of_orders(house: House, method: str) -> None:
+    paths = ("health", "host-config", "metrics", "script-health-check", "agent/interact", "agent/mcp")
+    addresses = [f"/_stcore/{path}" for path in (*paths, "upload_file/x/y")] + ["/media/x.csv", "/component/x", "/"]
+    with httpx.Client(base_url=house.console.url, cookies={"_streamlit_user": FORGED}, trust_env=False) as client:
+        for address in addresses:
+            answered = client.request(method, address, content=b"{}", headers={"Content-Type": "application/json"})
+            assert answered.status_code < 500, address
+            assert not any(word in answered.text for word in SEEN_INSIDE), address

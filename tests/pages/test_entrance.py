@@ -1,0 +1,151 @@
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from histories import History
+from pages.conftest import Open, forget
+from streamlit.testing.v1 import AppTest
+
+import shared
+from tracking import submissions
+from tracking.database import Database
+from tracking.errors import NotAdmitted, NotPermitted
+from tracking.people import Access, Person
+
+
+def claims(name: str, *, at: datetime | None = None, **more: Any) -> dict[str, Any]:
+    issued_at = (at or datetime.now(UTC)).timestamp()
+    return {
+        "is_logged_in": True,
+        "email": f"{name}@example.com",
+        "email_verified": True,
+        "iat": int(issued_at),
+        **more,
+    }
+
+
+@pytest.fixture
+def lists(database: Database) -> Path:
+    """Who may come in, as the file `.env` of a console says."""
+    file = Path(".env")
+    file.write_text("TRACKING_OPERATORS=ann@example.com\nTRACKING_VIEWERS=*@EXAMPLE.com\n")
+    forget()
+    return file
+
+
+def shown(app: AppTest) -> str:
+    assert not app.exception
+    groups = (app.title, app.markdown, app.text, app.caption, app.warning, app.error, app.info, app.metric)
+    return "\n".join(str(each.value) for group in groups for each in group)
+
+
+@pytest.mark.parametrize(
+    "who",
+    [{}, {"is_logged_in": False}, {"email": "ann@example.com", "email_verified": True}, {"is_logged_in": "true"}],
+)
+@pytest.mark.parametrize("page", ["overview", "timeline"])
+def test_nobody_sees_more_than_the_way_in(
+    visit: Open, history: History, lists: Path, page: str, who: dict[str, Any]
+) -> None:
+    history.place("FT-1")
+    app = visit(page, claims=who, order="FT-1")
+    assert shown(app).splitlines() == ["Fulfillment Tracking", "Sign in to see orders."]
+    assert [button.label for button in app.button] == ["Sign in"]
+
+
+def test_whoever_is_on_no_list_is_told_so_and_may_leave(visit: Open, history: History, lists: Path) -> None:
+    history.place("FT-1")
+    app = visit("timeline", claims=claims("sam", email="sam@elsewhere.example"), order="FT-1")
+    assert "is on neither list" in app.warning[0].value
+    assert "FT-1" not in shown(app)
+    assert [button.label for button in app.button] == ["Sign in again", "Sign out"]
+
+
+def test_an_operator_acts_under_their_address_and_is_not_asked_for_a_name(
+    visit: Open, history: History, lists: Path
+) -> None:
+    history.place("FT-1")
+    app = visit("timeline", claims=claims("Ann"), order="FT-1")
+    assert "ann@example.com, operator" in shown(app)
+    assert "actor" not in app.session_state
+    app.text_area(key="note_text").set_value("called them")
+    app.button(key="note_submit").click().run()
+    assert "ann\\@\u2060example\\.com wrote\\: called them" in app.container(key="story").markdown[0].value
+
+
+def test_a_viewer_looks_and_every_act_says_why_it_is_not_theirs(visit: Open, history: History, lists: Path) -> None:
+    history.place("FT-1")
+    history.accept("FT-1")
+    app = visit("timeline", claims=claims("vic"), order="FT-1")
+    assert "vic@example.com, viewer" in shown(app)
+    for key in ("check_now", "resend"):
+        assert app.button(key=key).disabled
+        assert "only an operator may do this" in app.button(key=key).help
+    assert "not sent" in visit("submit", claims=claims("vic")).info[0].value
+
+
+def test_an_act_that_a_viewer_gets_through_all_the_same_is_refused_in_plain_words(
+    visit: Open, history: History, lists: Path
+) -> None:
+    history.place("FT-1")
+    app = visit("timeline", claims=claims("vic"), order="FT-1")
+    app.text_area(key="note_text").set_value("called them")
+    app.button(key="note_submit").click().run()
+    assert not app.exception
+    assert not app.error
+    assert "is signed in as a viewer" in app.warning[-1].value
+    assert "called them" not in shown(visit("timeline", claims=claims("ann"), order="FT-1"))
+
+
+def test_what_the_backend_is_asked_for_a_viewer_writes_nothing(history: History, database: Database) -> None:
+    history.place("FT-1")
+    viewer = Person("vic@example.com", Access.VIEWER)
+    with pytest.raises(NotPermitted):
+        submissions.add_note(database, "FT-1", by=viewer, now=datetime.now(UTC), text="called them")
+
+
+def test_a_changed_list_counts_from_the_next_run_on(visit: Open, history: History, lists: Path) -> None:
+    history.place("FT-1")
+    app = visit("timeline", claims=claims("ann"), order="FT-1")
+    assert not app.button(key="note_submit").disabled
+    lists.write_text("TRACKING_OPERATORS=bob@example.com\nTRACKING_VIEWERS=ann@example.com\n")
+    app.run()
+    assert "ann@example.com, viewer" in shown(app)
+    lists.write_text("TRACKING_OPERATORS=bob@example.com\n")
+    app.run()
+    assert "FT-1" not in shown(app)
+    assert "is on neither list" in app.warning[0].value
+    lists.write_text("")
+    app.run()
+    assert "FT-1" not in shown(app), "emptied lists let nobody in, they do not open the door"
+
+
+def test_a_sign_in_ends_after_its_hours(visit: Open, lists: Path) -> None:
+    old = datetime.now(UTC) - timedelta(hours=12, seconds=1)
+    assert "more than 12 hours ago" in visit(claims=claims("ann", at=old)).warning[0].value
+    assert "ann@example.com, operator" in shown(visit(claims=claims("ann", at=old + timedelta(minutes=1))))
+
+
+def test_nothing_is_read_for_nobody_whatever_asks(lists: Path) -> None:
+    reads = (shared.database, shared.overview, shared.health, shared.words, shared.catalogue, shared.actor)
+    for read in (*reads, lambda: shared.charts("24 h")):
+        with pytest.raises(NotAdmitted):
+            read()
+
+
+def test_a_download_asks_again_at_the_click(lists: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "claims", lambda: claims("ann"))
+    made = shared.only_while_admitted(lambda: b"orders")
+    monkeypatch.setattr(shared, "claims", dict)
+    assert made() == b"orders", "it is made where nobody is at the screen"
+    lists.write_text("TRACKING_OPERATORS=bob@example.com\n")
+    with pytest.raises(NotAdmitted):
+        made()
+
+
+def test_without_lists_nobody_is_asked(visit: Open, history: History) -> None:
+    history.place("FT-1")
+    app = visit("timeline", order="FT-1")
+    assert app.text_input(key="actor").label == "Your name"
+    assert "Sign out" not in [button.label for button in app.button]

@@ -1,0 +1,48 @@
+import socket
+from pathlib import Path
+
+import httpx
+import pytest
+from processes.children import ROOT, Nursery
+
+
+def own_address() -> str | None:
+    """An address of this machine that other machines could reach, found without sending anything."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        try:
+            asking.connect(("192.0.2.1", 9))
+        except OSError:
+            return None
+        address: str = asking.getsockname()[0]
+        return None if address.startswith("127.") else address
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "told"),
+    [
+        (["--server.address", "0.0.0.0"], {}, "server.address: 0.0.0.0 can be reached from other machines"),
+        (["--server.address", "::"], {"ALLOW_ANYONE": "perhaps"}, "TRACKING_ALLOW_ANYONE: "),
+        ([], {"VIEWERS": "*@example.com"}, ".streamlit/secrets.toml: TRACKING_OPERATORS or TRACKING_VIEWERS is set"),
+    ],
+)
+def test_a_start_that_would_show_the_pages_to_anyone_ends_with_2(
+    children: Nursery, tmp_path: Path, options: list[str], settings: dict[str, object], told: str
+) -> None:
+    none = ["--secrets.files", str(tmp_path / "no-secrets.toml")]
+    started = children.streamlit(settings, cwd=tmp_path, script=str(ROOT / "dashboard.py"), options=[*options, *none])
+    assert started.ends() == 2, started.said
+    assert told in started.said
+    assert "Traceback" not in started.said
+
+
+def test_another_server_on_all_addresses_shows_the_pages_to_this_machine_alone(children: Nursery) -> None:
+    console = children.uvicorn(options=["--host", "0.0.0.0"]).ready()
+    port = console.url.rpartition(":")[2]
+    with httpx.Client(trust_env=False) as client:
+        assert "<html" in client.get(f"{console.url}/").text
+        rebound = client.get(f"{console.url}/", headers={"Host": "rebound.example.com"})
+        forwarded = client.get(f"{console.url}/", headers={"X-Forwarded-For": "192.0.2.9"})
+        assert (rebound.status_code, forwarded.status_code) == (403, 403)
+        if address := own_address():
+            assert client.get(f"http://{address}:{port}/_stcore/host-config").status_code == 403
+            assert client.get(f"http://{address}:{port}/healthz").status_code == 200

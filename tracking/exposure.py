@@ -1,0 +1,157 @@
+"""Who can reach the pages: refused at the start where it can be seen, and with each request where it cannot.
+
+While nobody signs in, the pages are for this machine alone. Holds no rule of who may do what: that is `people`.
+"""
+
+import ipaddress
+from collections.abc import Collection, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
+
+from tracking.errors import Problem, SettingsError
+from tracking.settings import Settings
+
+PROVIDER_KEYS = ("redirect_uri", "cookie_secret", "client_id", "client_secret", "server_metadata_url")
+CALLBACK_PATH = "/oauth2callback"
+# Whoever can guess it signs in as anybody.
+MIN_COOKIE_SECRET = 32
+# Beside the pages: they show no order, and other machines have to reach them.
+_BESIDE = ("/healthz", "/metrics")
+
+_WAYS = (
+    "bind to 127.0.0.1; or let people sign in: set TRACKING_OPERATORS, and TRACKING_VIEWERS if you like;"
+    " or set TRACKING_ALLOW_ANYONE=yes, and whoever reaches this address sees all and does all"
+)
+
+
+def check(
+    settings: Settings, *, address: str | None, provider: Mapping[str, Any], trusted_headers: Collection[str]
+) -> None:
+    """Refuses a start that would show the pages to anyone.
+
+    Args:
+        settings: those of this process.
+        address: what the server binds to; None where that cannot be known, so that `Doorkeeper` alone decides.
+        provider: the section [auth] of Streamlit's secrets.
+        trusted_headers: names of headers that Streamlit takes an identity from.
+
+    Raises:
+        SettingsError: with every problem.
+    """
+    problems = []
+    if settings.asks_to_sign_in:
+        problems += _of_provider(provider)
+        if trusted_headers:
+            message = "must be unset while people sign in: a header that anyone can send would say who they are"
+            problems.append(Problem("server.trustedUserHeaders", message))
+    elif settings.allow_anyone == "no" and address is not None and not is_local(address):
+        message = f"{address} can be reached from other machines, and nobody would be asked to sign in: {_WAYS}"
+        problems.append(Problem("server.address", message))
+    if problems:
+        raise SettingsError(problems)
+
+
+def _of_provider(provider: Mapping[str, Any]) -> list[Problem]:
+    where = ".streamlit/secrets.toml"
+    if missing := [name for name in PROVIDER_KEYS if not str(provider.get(name) or "").strip()]:
+        asked = "TRACKING_OPERATORS or TRACKING_VIEWERS is set, so people sign in"
+        message = f"{asked}: write {', '.join(missing)} into its section [auth], as the README shows"
+        return [Problem(where, message)]
+    problems = []
+    if not str(provider["redirect_uri"]).endswith(CALLBACK_PATH):
+        problems.append(
+            Problem(where, f"redirect_uri must be the console's own address with {CALLBACK_PATH} behind it")
+        )
+    if len(str(provider["cookie_secret"])) < MIN_COOKIE_SECRET:
+        message = f"cookie_secret must have {MIN_COOKIE_SECRET} random characters or more: who guesses it is anybody"
+        problems.append(Problem(where, message))
+    return problems
+
+
+def is_local(host: str) -> bool:
+    """Whether this is an address or a name of this machine that no other machine can reach."""
+    if host == "localhost" or host.startswith(("unix:", "/")):
+        return True
+    address = _ip(host)
+    return address is not None and address.is_loopback
+
+
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+class Doorkeeper:
+    """ASGI middleware that keeps the pages from whoever should not reach them, whatever the server binds to.
+
+    While nobody signs in, a request must have come from this machine, to it, and by one of its own names: a page of
+    somebody else in a browser here can make its name lead to this machine, but cannot send another name than its own.
+    Otherwise it must be by address, or by a name that is known, where Streamlit does not itself look at names.
+
+    Args:
+        app: what it stands in front of.
+        settings: those of this process.
+        provider: the section [auth] of Streamlit's secrets; its redirect_uri names the console.
+        hosts: Streamlit's server.allowedHosts.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, settings: Settings, provider: Mapping[str, Any], hosts: Collection[str]
+    ) -> None:
+        self._app = app
+        self._for_all = settings.asks_to_sign_in or settings.allow_anyone == "yes"
+        self._own_name = urlsplit(str(provider.get("redirect_uri") or "")).hostname
+        self._looks_at_names = not hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves the request, or says why not."""
+        why = self._refusal(scope)
+        if why is None:
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await WebSocketClose(code=1008, reason="not from here")(scope, receive, send)
+        else:
+            await PlainTextResponse(f"{why}\n", status_code=403)(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> str | None:
+        if scope["type"] not in {"http", "websocket"} or _is_beside(scope):
+            return None
+        name = _name_in(Headers(scope=scope).get("host", ""))
+        if self._for_all:
+            if self._looks_at_names and not (name in {"localhost", self._own_name} or _ip(name)):
+                return "This console does not go by that name: add it to Streamlit's server.allowedHosts."
+            return None
+        server, client = scope.get("server"), scope.get("client")
+        if is_local(name) and server is not None and _is_here(server) and (client is None or _is_here(client)):
+            return None
+        return f"Nobody is asked to sign in here, so the pages are for this machine alone. The ways out: {_WAYS}."
+
+
+def _name_in(host: str) -> str:
+    """The name in a Host header, empty where there is none or none that can be read: nobody goes by that.
+
+    Not from Starlette's `request.url`, which takes the server's own address for a header that it cannot read.
+    """
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_beside(scope: Scope) -> bool:
+    path = str(scope["path"])
+    return scope["type"] == "http" and (path in _BESIDE or path.startswith("/webhooks/"))
+
+
+def _is_here(end: tuple[str, int | None]) -> bool:
+    """Whether this end of the connection is on this machine; a socket in the file system has no port."""
+    host, port = end
+    return port is None or is_local(host)
