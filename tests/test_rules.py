@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracking import wire
-from tracking.comparison import diff_lines, mismatch
+from tracking.comparison import diff_lines, fully_fulfilled, mismatch
 from tracking.observations import (
     Announced,
     Answered,
@@ -27,7 +27,7 @@ from tracking.observations import (
     Unsent,
 )
 from tracking.orders import Event, Line, Order, Snapshot, State, Submission, Witness, apply, begin, is_terminal
-from tracking.rules import can_send, fully_fulfilled, interpret, wants_following
+from tracking.rules import can_send, interpret, wants_following
 
 PO = "demo-0001"
 TWO = (line("CVS", 10, 2, ExternalId="a"), line("AMAZON", 25, 1, ExternalId="b"))
