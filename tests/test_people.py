@@ -3,7 +3,7 @@ import inspect
 import pkgutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -17,7 +17,7 @@ VIEWER = Person("vic@example.com", Access.VIEWER)
 
 
 def takes_a_person(function: Callable[..., Any]) -> bool:
-    return any(each.annotation is Person for each in inspect.signature(function).parameters.values())
+    return any(hint is Person for name, hint in get_type_hints(function).items() if name != "return")
 
 
 def acts() -> dict[str, Callable[..., Any]]:

@@ -121,6 +121,6 @@ def test_no_log_of_a_worker_holds_a_secret_a_recipient_or_a_claim(children: Nurs
     until("a webhook", lambda: "callback outcome=accepted" in worker.said, within=20)
     worker.stop()
     assert "started roles=" in worker.said, "it logs at all"
-    told = [secret, "Bearer ", "eyJ", "person1@example.com", "Ada Example", "claim"]
+    told = [secret, "Bearer ", "eyJ", "person1@example.com", "Ada Example", "claim.example.com", "ClaimLink"]
     told += [callbacks.token(document["PONumber"], secret) for document in made]
     assert [word for word in told if word in worker.said] == []
