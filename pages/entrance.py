@@ -25,7 +25,7 @@ def pass_through() -> Person | None:
         try:
             person = shared.guest()
         except NotAdmitted as exc:
-            if not shared.claims():
+            if not shared.identity():
                 ask()
             turn_away(str(exc))
     return person

@@ -86,10 +86,10 @@ def guest() -> Person | None:
     """
     if not settings().asks_to_sign_in:
         return None
-    return allow_list().admit(claims(), now())
+    return allow_list().admit(identity(), now())
 
 
-def claims() -> dict[str, Any]:
+def identity() -> dict[str, Any]:
     """What the provider says of whoever has signed in; empty when nobody has."""
     said: dict[str, Any] = st.user.to_dict()
     return said if said.get("is_logged_in") is True else {}
@@ -117,7 +117,7 @@ def only_while_admitted(made: Callable[[], bytes]) -> Callable[[], bytes]:
     """The same for a download: it is made outside of the script, later, and so asks once more by itself."""
     if not settings().asks_to_sign_in:
         return made
-    said = claims()
+    said = identity()
 
     def asked() -> bytes:
         allow_list().admit(said, now())

@@ -200,7 +200,10 @@ def claims(view: reports.OrderView, by: Person) -> None:
             most = max((units for units, _ in known), default=1)
             unit = st.number_input("Unit", 1, most, key=f"claims_unit_{view.id}_{line}", width=120)
             version = picked_version(view, line, known)
-            asked = st.button("Reveal one", key="reveal", icon=":material/visibility:")
+            why = shared.may_not_act()
+            asked = st.button(
+                "Reveal one", key="reveal", icon=":material/visibility:", disabled=why is not None, help=why
+            )
         if asked:
             reveal(view, by, line, unit, version)
 

@@ -135,9 +135,9 @@ def test_nothing_is_read_for_nobody_whatever_asks(lists: Path) -> None:
 
 
 def test_a_download_asks_again_at_the_click(lists: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared, "claims", lambda: claims("ann"))
+    monkeypatch.setattr(shared, "identity", lambda: claims("ann"))
     made = shared.only_while_admitted(lambda: b"orders")
-    monkeypatch.setattr(shared, "claims", dict)
+    monkeypatch.setattr(shared, "identity", dict)
     assert made() == b"orders", "it is made where nobody is at the screen"
     lists.write_text("TRACKING_OPERATORS=bob@example.com\n")
     with pytest.raises(NotAdmitted):
