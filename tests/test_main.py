@@ -2,6 +2,7 @@ import csv
 import getpass
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -18,11 +19,15 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner, Result
 
-from tracking import store
+from tracking import ingest, store, terminal
 from tracking.__main__ import app
 from tracking.database import Database, connect
+from tracking.ingest import Planner
+from tracking.observations import Answered, Attempted, Observation
+from tracking.orders import Line, Snapshot, Witness
 from tracking.sandbox import SCENARIOS
 from tracking.sandbox.catalog import CARRIERS, PRODUCTS, SHIPPING_METHODS
+from tracking.schedule import Policy
 from tracking.tables import COUNTERS, ORDERS
 
 HEADER = "PONumber,Type,ProductId,Value,Quantity,ExternalId\n"
@@ -371,6 +376,68 @@ def test_verify_exits_with_1_and_says_what_differs(run: Run, folder: Path, datab
     told = answer(run("verify", "--json"), code=1)
     assert not told["agrees"]
     assert any(difference.startswith("counter stock") for difference in told["differences"])
+
+
+def test_verify_prints_a_head_that_can_be_asked_for_later(run: Run, folder: Path) -> None:
+    run("submit", wave(folder))
+    head = run("verify").stdout.splitlines()[-1].removeprefix("log head: ")
+    run("submit", wave(folder, "c,Links,CVS,10,1,x\n", "more.csv"))
+    assert answer(run("verify", "--expect-head", head, "--json"))["head"] != head
+    forged = f"{head[:-1]}{'1' if head.endswith('0') else '0'}"
+    assert "is not the one that was noted down" in run("verify", "--expect-head", forged).stdout
+    assert run("verify", "--expect-head", "7").exit_code == 2
+
+
+ANN = "ann.lee@example.com"
+
+
+@pytest.fixture
+def mailed(folder: Path, run: Run, database: Database) -> Database:
+    """Two orders for the same person, one of them taken by the provider."""
+    header = HEADER.replace("ExternalId", "Email")
+    file = folder / "mailed.csv"
+    file.write_text(f"{header}sent,DigitalDelivery,CVS,10,1,{ANN}\nwaiting,DigitalDelivery,CVS,10,1,{ANN}\n")
+    assert run("submit", file).exit_code == 0
+    now = datetime.now(UTC)
+    shown = Snapshot("BLK-1", "sent", "Pending", "DigitalDelivery", now, (Line(1, "CVS", 1000, 1, recipient=ANN),))
+    planner = Planner(Policy(), random.Random(1))
+
+    def take(connection: sa.Connection) -> None:
+        order_id = connection.execute(sa.select(ORDERS.c.id).where(ORDERS.c.po_number == "sent")).scalar_one()
+        for witness, seen in ((Witness.US, Attempted(1)), (Witness.ANSWER, Answered(shown))):
+            ingest.observe(connection, order_id, Observation(witness, now, now, seen), planner)
+
+    database.write(take)
+    return database
+
+
+def test_erase_says_what_it_erased_and_what_had_to_stay(run: Run, mailed: Database) -> None:
+    told = answer(run("erase", ANN.upper(), "--dry-run", "--json"), code=1)
+    assert (told["dry_run"], told["orders"], told["refused"], told["lines"]) == (True, ["sent"], ["waiting"], 1)
+    result = run("erase", ANN, "--yes")
+    assert (result.exit_code, result.stdout) == (1, "erased: 1 line of 1 order\n")
+    assert "waiting is still on its way" in result.stderr
+    assert ANN not in result.output
+    assert "cli:" in run("events").stdout
+    assert run("verify").exit_code == 0
+
+
+def test_erase_ends_with_0_where_nothing_stays_and_reads_the_recipient_from_stdin(mailed: Database, run: Run) -> None:
+    mailed.write(lambda connection: connection.execute(sa.update(ORDERS).values(submission="refused")))
+    result = CliRunner().invoke(app, ["erase", "-", "--yes", "--json"], input=f"{ANN}\n")
+    assert answer(result)["lines"] == 2
+    again = run("erase", ANN, "--yes")
+    assert (again.exit_code, again.stdout) == (1, "")
+    assert "nobody was found" in again.stderr
+
+
+def test_erase_asks_a_person_and_refuses_to_guess(mailed: Database, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("erase", ANN).exit_code == 2
+    monkeypatch.setattr(terminal, "is_watched", lambda: True)
+    declined = CliRunner().invoke(app, ["erase", ANN], input="n\n")
+    assert (declined.exit_code, "1 line of 1 order: erase for ever?" in declined.stderr) == (1, True)
+    assert answer(run("erase", ANN, "--dry-run", "--json"), code=1)["lines"] == 1
+    assert CliRunner().invoke(app, ["erase", ANN], input="y\n").stdout.endswith("erased: 1 line of 1 order\n")
 
 
 def test_migrate_says_from_where_to_where(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

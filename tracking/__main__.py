@@ -9,7 +9,6 @@ import getpass
 import logging
 import os
 import random
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -444,7 +443,7 @@ def erase(
         recipient = typer.get_text_stream("stdin").readline()
     erasing = partial(erasure.erase, store, recipient, by=_person(), now=now)
     if not dry_run and not yes:
-        if not sys.stdin.isatty():
+        if not terminal.is_watched():
             raise typer.BadParameter("what is erased cannot be brought back: say --yes, or --dry-run to look first")
         foreseen = erasing(dry_run=True)
         if foreseen.orders and not typer.confirm(f"{terminal.erasure_text(foreseen)}: erase for ever?", err=True):

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, and_, bindparam, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tracking.orders import Line
-from tracking.tables import CALLBACKS, COUNTERS, LINES, ORDERS, OUTBOX
+from tracking.tables import CALLBACKS, COUNTERS, EVENTS, LINES, ORDERS, OUTBOX
 
 
 def upsert(connection: Connection, model: Any) -> Any:
@@ -36,6 +36,8 @@ LINES_OF = (
     .order_by(LINES.c.number)
 )
 ADD_ORDER = insert(ORDERS).returning(ORDERS.c.id)
+ADD_LINES = insert(LINES)
+ADD_EVENTS = insert(EVENTS)
 CHANGE_ORDER = update(ORDERS).where(ORDERS.c.id == bindparam("changed_id"))
 CHANGE_LINES = update(LINES).where(
     LINES.c.order_id == bindparam("changed_id"), LINES.c.number.between(bindparam("first"), bindparam("last"))

@@ -16,7 +16,7 @@ from sqlalchemy.engine import RowMapping
 from tracking import chain, statements
 from tracking.orders import FACTS, Event, Line, Order
 from tracking.statements import upsert
-from tracking.tables import BATCHES, CALLBACKS, EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
+from tracking.tables import BATCHES, CALLBACKS, EXCHANGES, ORDERS, OUTBOX
 from tracking.tables import FACTS as FACT_ROWS
 
 REFUSALS_KEPT = 1000
@@ -64,8 +64,8 @@ def add_order(connection: Connection, order: Order, first: Event, beside: Mappin
     row = {name: getattr(order, name) for name in FACTS} | kept
     order_id: int = connection.execute(statements.ADD_ORDER, row).scalar_one()
     if lines:
-        connection.execute(insert(LINES), [{"order_id": order_id, **line} for line in lines])
-    connection.execute(insert(EVENTS), [{"order_id": order_id, **entry} for entry in log])
+        connection.execute(statements.ADD_LINES, [{"order_id": order_id, **line} for line in lines])
+    connection.execute(statements.ADD_EVENTS, [{"order_id": order_id, **entry} for entry in log])
     _count(connection, None, order, first)
     return order_id
 
@@ -98,7 +98,7 @@ def save(
         count, head = kept.row["event_count"], kept.row["head"] or ""
         log, changed["head"] = chain.rows(kept.order.po_number, head, count, events)
         changed["event_count"] = count + len(log)
-        connection.execute(insert(EVENTS), [{"order_id": kept.id, **entry} for entry in log])
+        connection.execute(statements.ADD_EVENTS, [{"order_id": kept.id, **entry} for entry in log])
     if changed:
         connection.execute(statements.CHANGE_ORDER, {"changed_id": kept.id, **changed})
     before = kept.order

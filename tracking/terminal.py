@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -34,6 +35,11 @@ def open_console(*, stderr: bool = False) -> Console:
     return console if console.is_terminal else Console(
         stderr=stderr, markup=False, highlight=False, emoji=False, width=WIDTH_OF_A_PIPE
     )  # fmt: skip
+
+
+def is_watched() -> bool:
+    """Whether somebody sits there who can be asked."""
+    return sys.stdin.isatty()
 
 
 def say(*lines: str) -> None:

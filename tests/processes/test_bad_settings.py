@@ -211,4 +211,4 @@ def test_a_store_locked_by_another_process_is_waited_for(children: Nursery, sand
     assert worker.ready().stop() == 0
     assert "Traceback" not in worker.said
     audited = children.tracking("verify", "--json")
-    assert json.loads(audited.said) == {"agrees": True, "differences": []}
+    assert json.loads(audited.said)["differences"] == []
