@@ -217,7 +217,8 @@ def test_what_leaks_is_found(canaries: Canaries, heard: Heard, capfd: pytest.Cap
     except ValueError:
         logging.getLogger("anybody").exception("stumbled")
     print(phone, file=sys.stderr)  # noqa: T201 - the leak that is to be found
-    assert [canaries.leaks(line) for line in heard.lines] == [{"email"}, {"claim"}]
+    said = [line for line in heard.lines if line.startswith("anybody")]
+    assert [canaries.leaks(line) for line in said] == [{"email"}, {"claim"}]
     assert canaries.leaks(capfd.readouterr().err) == {"phone"}
     assert canaries.leaks("Bearer eyJ-a-token") == {"bearer"}
     assert canaries.leaks("k***@example.com +1***01 k***") == set()
