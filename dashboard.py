@@ -16,6 +16,7 @@ from streamlit.errors import StreamlitSecretNotFoundError
 
 from tracking import exposure
 from tracking.errors import SettingsError, TrackingError
+from tracking.middleware import ConfinedPages, OwnDownloads
 from tracking.server import Backend
 from tracking.settings import of_this_process
 
@@ -61,11 +62,13 @@ app = st.App(
     routes=backend.routes(),
     lifespan=backend.lifespan,
     middleware=[
+        Middleware(ConfinedPages),
         Middleware(
             exposure.Doorkeeper,
             settings=backend.settings,
             provider=provider(),
             hosts=st.get_option("server.allowedHosts"),
-        )
+        ),
+        Middleware(OwnDownloads),
     ],
 )

@@ -7,6 +7,8 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from tracking.reports import plain
+
 COLORS = {
     "Queued": "#aab4be",
     "Sending": "#7d8b99",
@@ -59,7 +61,7 @@ def lifecycle(frame: pd.DataFrame) -> go.Figure:
     figure = go.Figure()
     for state, rows in frame.groupby("state", sort=False):
         color = COLORS.get(str(state), OTHER_STATE)
-        name = html.escape(str(state))
+        name = html.escape(plain(state))
         figure.add_bar(x=rows["hour"], y=rows["orders"], name=name, marker={"color": color})
     figure.update_yaxes(rangemode="tozero", tickformat=",d")
     return _laid_out(figure, 300, barmode="stack", bargap=0.1)

@@ -88,7 +88,9 @@ def more() -> None:
     """The filters that are needed less often."""
     with st.grid("auto", min_column_width=220):
         states = shared.words()["states"]
-        st.multiselect("State", states, key="state", bind="query-params", on_change=first_page)
+        st.multiselect(
+            "State", states, key="state", bind="query-params", format_func=reports.plain, on_change=first_page
+        )
         st.multiselect("Type", [str(kind) for kind in OrderType], key="type", bind="query-params", on_change=first_page)
         st.selectbox(
             "Source",

@@ -98,8 +98,10 @@ def by_state(stock: pd.DataFrame, span: str) -> None:
     shared.chart(charts.lifecycle(stock), "lifecycle", "Orders by hour, stacked by state")
     with st.expander("As a table", key="lifecycle_table"):
         wide = stock.pivot_table(index="hour", columns="state", values="orders", aggfunc="sum", sort=False)
-        wide = wide.sort_index(ascending=False).reset_index()
-        st.dataframe(wide, hide_index=True, column_config=shared.columns(wide), alt="Orders by hour and state")
+        wide = wide.sort_index(ascending=False)
+        # The hours stay in the index: a provider's word for a state may be any, also "hour".
+        hours = st.column_config.DatetimeColumn("Hour", format="YYYY-MM-DD HH:mm", timezone="UTC")
+        st.dataframe(wide, column_config={"_index": hours}, alt="Orders by hour and state")
 
 
 def at_risk(seen: reports.Overview) -> None:

@@ -197,12 +197,18 @@ def _catalogue(url: str) -> Catalogue | None:
 # Formats
 
 
+# Streamlit puts icons, emoji and symbols in place of these after Markdown was read, where no backslash keeps them.
+_REPLACED = re.compile(r":(?=material/|(?!\d\d:)[\w+-]+:)|(?<!\S)[-<>=~](?=[->=]{1,2}(?!\S))")
+_JOINER = "\u2060"
+
+
 def escape(text: object) -> str:
     """Text from outside for Markdown: shown as it is, nothing in it is interpreted."""
-    plain = " ".join(str(text).split())
-    plain = re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~:$&@^=])", r"\\\1", plain)
+    flat = _REPLACED.sub(lambda found: found[0] + _JOINER, " ".join(reports.plain(text).split()))
+    flat = re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~:$&@^=])", r"\\\1", flat)
     # Backslashes do not keep bare addresses from becoming links; an invisible joiner within them does.
-    return re.sub(r"(?i)(http|https|ftp|mailto|www)(?=\\[:.])", "\\1\u2060", plain).replace("\\@", "\\@\u2060")
+    flat = re.sub(r"(?i)(http|https|ftp|mailto|www)(?=\\[:.])", rf"\1{_JOINER}", flat)
+    return flat.replace("\\@", rf"\@{_JOINER}")
 
 
 def ago(moment: datetime | None, at: datetime | None = None) -> str:
@@ -216,7 +222,8 @@ def ago(moment: datetime | None, at: datetime | None = None) -> str:
 def badge(state: str) -> None:
     """The state as a word with its shape and colour."""
     icon, color = LOOKS.get(state, UNKNOWN_WORD)
-    st.badge(escape(state), icon=icon, color=color)  # type: ignore[arg-type]  # LOOKS holds only its colours
+    label = re.sub(r"\\([\[\]])", r"\1", escape(state))  # a badge puts backslashes before brackets by itself
+    st.badge(label, icon=icon, color=color)  # type: ignore[arg-type]  # LOOKS holds only its colours
 
 
 def columns(frame: pd.DataFrame) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def line_form(catalogue: submissions.Catalogue, kind: str, kept: dict[str, Any])
 def denomination(product: submissions.Product) -> float:
     """An amount that the product comes in."""
     known = product.denominations
-    label = f"Value, {product.currency}" if product.currency else "Value"
+    label = f"Value, {shared.escape(product.currency)}" if product.currency else "Value"
     if product.denomination_type == "Fixed" and known:
         picked = st.selectbox(label, known, key=f"value_{product.id}", format_func=reports.amount)
         return picked / 100

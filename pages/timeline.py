@@ -23,7 +23,7 @@ def header(view: reports.OrderView) -> None:
         shared.badge(order.state)
         value = reports.money(order.value_minor, order.currency)
         said = f"{order.type}, {reports.count(order.units, 'card')} worth {value}, source {order.source}"
-        st.text(said)
+        st.text(reports.plain(said))
     with st.container(horizontal=True):
         st.code(order.po_number, language=None, width="content")
         if order.provider_id:
@@ -38,10 +38,10 @@ def header(view: reports.OrderView) -> None:
         for name, text in view.statuses.items():
             with st.container(gap=None):
                 st.caption(name)
-                st.text(text)
+                st.text(reports.plain(text))
     if order.note:
         st.caption("Note")
-        st.text(order.note)
+        st.text(reports.plain(order.note))
 
 
 def chart(view: reports.OrderView, rows: list[reports.Told]) -> None:
@@ -278,7 +278,7 @@ def around(view: reports.OrderView) -> None:
 def unknown(wanted: str) -> None:
     """Says that nothing has this id, and offers the search."""
     st.warning("No order has the id", icon=":material/search_off:")
-    st.text(wanted)
+    st.text(reports.plain(wanted))
     st.page_link(
         "orders.py", label="Search for it as a part of an id", icon=":material/search:", query_params={"q": wanted}
     )

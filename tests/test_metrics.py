@@ -52,8 +52,14 @@ def test_the_metrics_say_what_the_store_holds(store: Database, planner: Planner,
     assert {name: told[name] for name in wanted} == wanted
 
 
-def test_the_metrics_name_no_order_and_survive_a_strange_word(store: Database, planner: Planner, now: datetime) -> None:
-    strange = shown("BLK-4711", "po-4711", 'Shr"edded\\ }\n{')
-    store.write(lambda connection: ingest.discover(connection, strange, now, now, planner))
-    assert "4711" not in exposition(store, now).decode()
-    assert values(store, now)['tracking_orders/Shr"edded\\ }\n{'] == 1
+def test_words_nobody_knows_make_no_series_of_their_own(store: Database, planner: Planner, now: datetime) -> None:
+    def job(connection: Connection) -> None:
+        for number, status in enumerate(["InReview", 'Shr"edded\\ }\n{', "Pending"]):
+            ingest.discover(connection, shown(f"BLK-{number}", f"po-{number}", status), now, now, planner)
+
+    store.write(job)
+    told = values(store, now)
+    assert told["tracking_orders/other"] == 2
+    assert told["tracking_units/other"] == 2
+    assert told["tracking_orders/Pending"] == 1
+    assert not [name for name in ("BLK", "po-", "InReview", "Shr") if name in exposition(store, now).decode()]

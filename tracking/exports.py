@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -43,10 +44,15 @@ def _exported(row: RowMapping) -> dict[str, Any]:
     return {name: row[name] for name in _EXPORTED if name != "value_minor"} | {"value": amount(row["value_minor"])}
 
 
+# Where semicolons or tabs part the cells, a spreadsheet begins a new cell within one that commas parted.
+_INNER_CELL = re.compile(r"(?<=[;\t\r\n])(?=[\s\"']*[=+@\-\uff1d\uff0b\uff20\uff0d])")
+
+
 def guarded(value: Any) -> Any:
     """A text that no spreadsheet takes for a formula; anything else as it is."""
     if not isinstance(value, str):
         return value
+    value = _INNER_CELL.sub("'", value)
     start = unicodedata.normalize("NFKC", value).lstrip(" \u00a0\u200b\ufeff\v\f\u0085\u2028\u2029")
     return f"'{value}" if start.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) or _formula(start) else value
 

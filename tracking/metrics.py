@@ -1,5 +1,6 @@
 """What /metrics says, in Prometheus' text form: the running counts of the store. No name of any order or person."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -9,7 +10,11 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Connection, func, select
 
 from tracking.database import Database
+from tracking.orders import State
 from tracking.tables import CALLBACKS, COUNTERS, FACTS, ORDERS, OUTBOX
+
+_KNOWN = frozenset(State) | {f"Found {state}" for state in State}
+OTHER = "other"
 
 
 def exposition(database: Database, now: datetime) -> bytes:
@@ -63,5 +68,10 @@ def _gauge(name: str, documentation: str, value: float) -> Metric:
 
 def _totals(connection: Connection, name: str) -> Iterable[tuple[str, int, int]]:
     totals = select(COUNTERS.c.state, func.sum(COUNTERS.c.orders), func.sum(COUNTERS.c.units))
-    rows = connection.execute(totals.where(COUNTERS.c.name == name).group_by(COUNTERS.c.state))
-    return [(row[0], int(row[1]), int(row[2])) for row in rows]
+    found: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for row in connection.execute(totals.where(COUNTERS.c.name == name).group_by(COUNTERS.c.state)):
+        # The provider may make up words without end, and each label is a series of its own.
+        sums = found[row[0] if row[0] in _KNOWN else OTHER]
+        sums[0] += int(row[1])
+        sums[1] += int(row[2])
+    return [(state, orders, units) for state, (orders, units) in found.items()]

@@ -35,7 +35,7 @@ from tracking.filters import (
 )
 from tracking.frames import pd
 from tracking.orders import CLOSED, State
-from tracking.sentences import Told, amount, clock, count, duration, money
+from tracking.sentences import Told, amount, clock, count, duration, money, plain
 from tracking.stories import (
     LINES_PER_PAGE,
     OrderView,
@@ -57,7 +57,7 @@ __all__ = [
     "Overview", "Page", "Sign", "Told", "amount", "batches", "callbacks", "clock", "completions", "count", "count_new",
     "duration", "events", "everything", "exchanges", "fact", "find_order", "guarded", "health", "known_words",
     "lifecycle", "line_progress", "lines_page", "money", "neighbours", "order_records", "order_story", "order_view",
-    "orders_count", "orders_export", "orders_page", "overview", "parse_length", "provider_calls", "story",
+    "orders_count", "orders_export", "orders_page", "overview", "parse_length", "plain", "provider_calls", "story",
     "write_export",
 ]  # fmt: skip
 

@@ -1,5 +1,6 @@
 """Events in the words of people: amounts, lengths of time, sentences, runs of equal looks. Asks no store."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,8 @@ from tracking.orders import Witness
 
 FIRST_LINES = 5
 CLOSE = timedelta(minutes=1)
+# Marks that turn the order of the letters around, also of those that follow.
+_TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 _WHO: dict[str, str] = {
     Witness.US: "We",
@@ -37,6 +40,11 @@ class Told:
     actor: str | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
     detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+def plain(text: object) -> str:
+    """Text from outside for people: all of it, and what stands beside it, reads in the order it was written in."""
+    return _TURNING.sub("\ufffd", str(text))
 
 
 def amount(minor: int) -> str:
@@ -213,7 +221,7 @@ def tell(row: RowMapping) -> Told:
         learned_at=row["learned_at"],
         witness=row["witness"],
         kind=row["kind"],
-        text=f"{text} ({lines})" if lines else text,
+        text=plain(f"{text} ({lines})" if lines else text),
         seq=row["seq"],
         actor=row["detail"].get("actor") or row["changes"].get("actor"),
         changes=row["changes"],
@@ -250,4 +258,4 @@ def _run(row: Told) -> Told:
             text = f"{row.count} looks, the provider did not know the order, {when}"
         case _:
             text = f"The provider's notice came {row.count} more times, {when}, nothing changed"
-    return replace(row, text=text)
+    return replace(row, text=plain(text))

@@ -377,7 +377,7 @@ def _outcomes(request: OrderRequest, known: Mapping[str, Standing]) -> Iterator[
             line.value_minor / 100,
             line.quantity,
             guarded(line.external_id or ""),
-            state,
+            guarded(state),
             guarded(provider_id or ""),
             guarded(message or ""),
         )

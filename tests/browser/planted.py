@@ -1,0 +1,278 @@
+"""Text that tries to become something else, and a store that holds it in every field that comes from outside."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from fakes import order_json
+from histories import PLANNER, History
+from sqlalchemy import Connection
+
+from tracking import ingest, store, submissions, wire
+from tracking.database import Database
+from tracking.observations import Looked, Missing, Unclear
+from tracking.orders import Witness
+from tracking.tables import ORDERS
+
+# A word, and what must still stand before it, letter for letter, wherever it is shown: else somebody interpreted it.
+LITERALS = {
+    "Zred": ":red[",
+    "Zbadge": ":blue-badge[",
+    "Zlink": "[",
+    "Zbold": "**",
+    "Zcode": "`",
+    "Zmath": "$",
+    "Zstrike": "~~",
+    "Zhtml": "<b>",
+    "Zscript": "<script>",
+    "Zentity": "&lt;b&gt;",
+    "Zquote": "> ",
+    "Zhead": "# ",
+}
+ICON = "skull"
+EMOJI = "\N{SKULL}"
+ARROW = "\N{RIGHTWARDS ARROW}"
+TURNING = "\u202e"
+FORMULA = "=HYPERLINK"
+# An order whose page fails, and the text on which it does.
+BROKEN, SECRET = "FT-BROKEN", "Zsecret"
+LONG_WORD = "W" * 150
+
+
+@dataclass
+class Canary:
+    """Counts who asks for anything: nobody should."""
+
+    port: int = 0
+    asked: list[str] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@contextmanager
+def canary() -> Iterator[Canary]:
+    """A server that nothing should ever call."""
+    kept = Canary()
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            kept.asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    kept.port = server.server_port
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield kept
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@dataclass(frozen=True)
+class Payloads:
+    """The same tricks for fields of any length."""
+
+    canary: str
+
+    @property
+    def short(self) -> tuple[str, ...]:
+        """None longer than 60 characters: a status word's room."""
+        bare = self.canary.removeprefix("http:")
+        return (
+            f"<img src={bare}/1 onerror=hacked=1>",
+            f"![Zlink]({self.canary}/2)",
+            "[Zlink](javascript:hacked=1)",
+            "<script>Zscript;hacked=1</script>",
+            f":red[Zred] :material/{ICON}::{ICON}: -> :streamlit: $Zmath$",
+            "**Zbold** `Zcode` ~~Zstrike~~ <b>Zhtml</b>",
+            f"{TURNING}<svg onload=hacked=1>&lt;b&gt;Zentity",
+            f'{FORMULA}("{self.canary}/3")',
+        )
+
+    @property
+    def tiny(self) -> tuple[str, ...]:
+        """None longer than 10 characters: a currency's room."""
+        return ("![x](//h)", "<b>Zhtml", "$Zmath$", f":{ICON}:", "[x](//h)", "**Zbold**", "`Zcode`", "<s>")
+
+    @property
+    def line(self) -> str:
+        """Up to 200 characters: an id's room."""
+        return " ".join(self.short[:5])[:200]
+
+    @property
+    def prose(self) -> str:
+        """Up to 1,000 characters, several lines: a note's room."""
+        rows = [
+            *self.short,
+            f"# Zhead {LONG_WORD}",
+            "> Zquote",
+            ":blue-badge[Zbadge]",
+            "www.evil.example x@evil.example",
+        ]
+        return "\n\n".join(rows)[:1000]
+
+
+def plant(database: Database, payloads: Payloads, now: datetime) -> list[str]:
+    """Puts the payloads into every field; the PONumbers of the orders to look at."""
+    history = History(database, now - timedelta(hours=2))
+    po_numbers = [_from_the_provider(history, payloads, number) for number in range(len(payloads.short))]
+    po_numbers += _from_here(history, payloads)
+    _callbacks(database, payloads, po_numbers, now)
+    _exchanges(database, payloads, po_numbers[0], now)
+    _facts(database, payloads, now)
+    _batch(database, payloads, now)
+    history.place(BROKEN)
+    spoil = ORDERS.update().where(ORDERS.c.po_number == BROKEN).values(notice=SECRET)
+    database.write(lambda connection: connection.execute(spoil) and None)
+    return po_numbers
+
+
+def _from_the_provider(history: History, payloads: Payloads, number: int) -> str:
+    """An order of the list: ids, status words, products, currency, note, recipients, line ids."""
+    short = payloads.short[number]
+    lines = [
+        {
+            "ProductId": text,
+            "Value": 10,
+            "Quantity": 1,
+            "ExternalId": payloads.line,
+            "DigitalDeliveryAddress": {"Email": payloads.line},
+        }
+        for text in payloads.short
+    ]
+    name = f"{number}{payloads.line}"[:200]
+    raw = order_json(name, f"{number} {short}", short, *lines, kind=short, created_at=history.at)
+    raw |= {"CurrencyCode": payloads.tiny[number], "Note": payloads.prose, short: {short: payloads.prose}}
+    for line, text in zip(raw["LineItems"], payloads.short, strict=True):
+        line |= {"Id": text, "Status": text}
+    shown = wire.read_order(raw)
+    order, _ = history.database.write(
+        lambda connection: ingest.discover(connection, shown, history.at, history.at, PLANNER)
+    )
+    history.wait(seconds=5)
+    return order.po_number
+
+
+def _from_here(history: History, payloads: Payloads) -> list[str]:
+    """Orders of ours: refused, unknown, contradicted, written on."""
+    refused, unknown = payloads.line[:99], f"U{payloads.line}"[:99]
+    for po_number in (refused, unknown):
+        history.place(po_number, external_id=payloads.short[0], recipient=payloads.short[1])
+    body = {"Errors": [{"Property": text, "Errors": [text]} for text in payloads.short]}
+    problems = wire.read_problems(json.loads(json.dumps(body)))
+    history.refuse(refused, "; ".join(str(problem) for problem in problems))
+    history.lose(unknown)
+    history.see(unknown, Unclear(payloads.prose), Witness.US)
+    seen = f"S{payloads.line}"[:99]
+    history.place(seen)
+    history.accept(seen)
+    for word in payloads.short:
+        history.wait(seconds=7)
+        history.look(seen, word)
+    history.see(seen, Looked(None), Witness.POLL)
+    history.see(seen, Missing(), Witness.POLL)
+    at, name = history.wait(seconds=1), payloads.short[0]
+    database = history.database
+    for text in payloads.short:
+        submissions.add_note(database, seen, actor=name, now=at, text=text)
+    submissions.add_note(database, seen, actor=payloads.short[1], now=at, text=payloads.prose[:500])
+    submissions.acknowledge(database, refused, actor=name, now=at, why=payloads.prose[:500])
+    return [refused, unknown, seen]
+
+
+def _callbacks(database: Database, payloads: Payloads, po_numbers: list[str], now: datetime) -> None:
+    for number, text in enumerate(payloads.short):
+        said = {"Action": "FulfillmentComplete", "OrderId": text, "PONumber": [*po_numbers, text][-1 - number % 2]}
+        callback = wire.read_callback(json.dumps(said | {"Timestamp": text}).encode())
+        database.write(
+            lambda connection, callback=callback: ingest.announce(connection, callback, 120, now, PLANNER)  # type: ignore[misc]  # the default binds the loop's value
+        )
+        refusal = {"reason": f"method {text}", "method": text[:10], "size": 7}
+        database.write(
+            lambda connection, refusal=refusal: store.record_refusal(connection, refusal, now)  # type: ignore[misc]  # as above
+        )
+
+
+def _exchanges(database: Database, payloads: Payloads, po_number: str, now: datetime) -> None:
+    def record(connection: Connection) -> None:
+        order_id = store.order_ids(connection, po_numbers=[po_number])[po_number]
+        rows = [
+            {
+                "at": now - timedelta(seconds=number),
+                "method": text[:10],
+                "path": f"/v1/Orders/{text}",
+                "status": 400,
+                "milliseconds": 5,
+                "outcome": text,
+                "order_id": order_id,
+                "request": payloads.prose,
+                "answer": payloads.prose,
+            }
+            for number, text in enumerate(payloads.short)
+        ]
+        store.record_exchanges(connection, rows)
+
+    database.write(record)
+
+
+def _facts(database: Database, payloads: Payloads, now: datetime) -> None:
+    """The catalogue, and what the client says of the provider."""
+    raw = [
+        {
+            "Id": text,
+            "Name": text,
+            "Type": "Digital",
+            "Denominations": [10],
+            "AvailableDeliveryTypes": ["Links", "PhysicalShipment"],
+            "CurrencyCode": payloads.tiny[number],
+        }
+        for number, text in enumerate(payloads.short)
+    ]
+    methods = [{"Id": text, "Description": text, "Cost": 1} for text in payloads.short]
+    carriers = [{"Id": text, "Name": text} for text in payloads.short]
+    catalogue = {
+        "products": wire.read_products(raw),
+        "shipping_methods": wire.read_methods(methods),
+        "carriers": wire.read_carriers(carriers),
+    }
+    client = {"failing_since": now.isoformat(), "last_error": f"CredentialsRefused: {payloads.prose}"}
+
+    def remember(connection: Connection) -> None:
+        store.set_fact(connection, "catalogue", catalogue, now)
+        store.set_fact(connection, "client", client, now)
+
+    database.write(remember)
+
+
+def _batch(database: Database, payloads: Payloads, now: datetime) -> None:
+    name = payloads.line
+    values = {"digest": "d", "name": name, "rows": 1, "orders": 1, "created_at": now, "actor": payloads.short[0]}
+    database.write(lambda connection: store.add_batch(connection, values))
+
+
+def csv_file(payloads: Payloads) -> bytes:
+    """A file whose cells are hostile, in columns that exist and in one that does not."""
+    quoted = ['"' + text.replace('"', '""') + '"' for text in payloads.short]
+    rows = [f"{text},{text},{text},{text},{text},{text}" for text in quoted]
+    return "\n".join(["PONumber,Type,ProductId,Value,Quantity,Email", *rows]).encode()
+
+
+def csv_header(payloads: Payloads) -> bytes:
+    """A file whose header names hostile columns."""
+    quoted = ['"' + text.replace('"', '""') + '"' for text in payloads.short]
+    return ",".join(quoted).encode() + b"\n1\n"
+
+
+def now() -> datetime:
+    """The time, aware and in UTC."""
+    return datetime.now(UTC)
