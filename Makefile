@@ -11,7 +11,7 @@ WORKERS ?= 2
 ARGS ?=
 N ?=
 
-.PHONY: help run test check static scenarios powerloss kill9 bench bench-verify constraints clean
+.PHONY: help run test check static audit scenarios powerloss kill9 bench bench-verify constraints clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s '|'
@@ -36,11 +36,15 @@ test: $(VENV)/.test ## run all tests (ARGS="-k name" for some)
 	@tests/browser/find-chromium >/dev/null || true
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
-static: $(VENV)/.test ## format, lint, types and import contracts, without tests
+static: $(VENV)/.test ## format, lint, types, import contracts and security lint, without tests
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/bandit --quiet --recursive tracking pages dashboard.py
+
+audit: $(VENV)/.test ## known vulnerabilities of the pinned packages (asks a service on the network)
+	@$(BIN)/python tests/vulnerabilities.py $(ARGS)
 
 check: static test ## everything CI runs
 

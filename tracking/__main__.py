@@ -389,7 +389,7 @@ def seed(
             store,
             orders,
             days=days,
-            rng=random.Random(chance),  # noqa: S311 - made-up orders guard nothing
+            rng=random.Random(chance),  # noqa: S311 - made-up orders guard nothing  # nosec B311
             now=_now(),
             progress=progress,
         )

@@ -84,7 +84,7 @@ class Backend:
         self.database = store or database.connect(settings.database_url)
         self._secrets = settings.webhook_secrets()
         bounds = Policy(timedelta(seconds=settings.poll_floor), timedelta(seconds=settings.poll_ceiling))
-        chance = random.Random()  # noqa: S311 - it spreads due times and guards nothing
+        chance = random.Random()  # noqa: S311 - it spreads due times and guards nothing  # nosec B311
         self._planner = Planner(bounds, chance, Vault(settings.claims_keys()))
         self._owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._pulse = Pulse(self.database, clock)

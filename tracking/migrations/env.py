@@ -5,7 +5,7 @@ from sqlmodel import SQLModel
 
 import tracking.tables
 
-assert tracking.tables.ORDERS is not None  # noqa: S101 - the import fills SQLModel.metadata
+assert tracking.tables.ORDERS is not None  # noqa: S101 - the import fills SQLModel.metadata  # nosec B101
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -292,10 +292,10 @@ class Ledger:
     def count(self, conditions: Sequence[tuple[str, Any]] = ()) -> int:
         """How many orders meet every condition."""
         where, parameters = _where(conditions)
-        return self._number(f"SELECT COUNT(*) FROM orders WHERE {where}", parameters)  # noqa: S608 - our own text
+        return self._number(f"SELECT COUNT(*) FROM orders WHERE {where}", parameters)  # noqa: S608 - our own text  # nosec B608
 
     def _order(self, where: str, parameters: Iterable[Any]) -> list[Order]:
-        rows = self._rows(f"SELECT * FROM orders WHERE {where}", parameters)  # noqa: S608 - our own text
+        rows = self._rows(f"SELECT * FROM orders WHERE {where}", parameters)  # noqa: S608 - our own text  # nosec B608
         return [_order_from(row) for row in rows]
 
     def lines(self, numbers: Sequence[int]) -> dict[int, list[Line]]:

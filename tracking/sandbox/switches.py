@@ -161,7 +161,7 @@ _NOTE_EFFECTS: Mapping[str, Mapping[str, Any]] = {
 
 def dice(*key: object) -> random.Random:
     """A source of chance that gives the same numbers for the same key, in every process."""
-    return random.Random("/".join(map(str, key)))  # noqa: S311 - repeatable chance is the point, nothing is secret
+    return random.Random("/".join(map(str, key)))  # noqa: S311 - repeatable chance is the point, nothing is secret  # nosec B311
 
 
 def for_order(switches: Switches, seed: int, po_number: str, note: str) -> Switches:

@@ -86,7 +86,7 @@ class World:
         with self.ledger.transaction():
             debit = intake.cost_cents <= self.ledger.balance_cents()
             placed = self.ledger.place(placement, debit=debit)
-        assert isinstance(placed, Order)  # noqa: S101 - the balance was looked at within the same transaction
+        assert isinstance(placed, Order)  # noqa: S101 - the balance was looked at within the same transaction  # nosec B101
         return placed
 
     def _placement(self, intake: Intake, own: Switches, source: Source, now: float) -> Placement:
