@@ -27,7 +27,8 @@ def bound_to() -> str | None:
     """What `streamlit run` binds to, all interfaces when not told; None under another server, which tells nobody."""
     if Path(sys.argv[0]).resolve() != Path(__file__).resolve():  # Streamlit sets it to the script that it runs
         return None
-    return st.get_option("server.address") or "0.0.0.0"  # noqa: S104 - named in order to be refused
+    address: str | None = st.get_option("server.address")
+    return address or "0.0.0.0"  # noqa: S104 - named in order to be refused  # nosec B104
 
 
 def provider() -> dict[str, Any]:

@@ -16,6 +16,7 @@ from tracking import ingest, store, submissions, wire
 from tracking.database import Database
 from tracking.observations import Looked, Missing, Unclear
 from tracking.orders import Witness
+from tracking.people import Person
 from tracking.tables import ORDERS
 
 # A word, and what must still stand before it, letter for letter, wherever it is shown: else somebody interpreted it.
@@ -181,12 +182,12 @@ def _from_here(history: History, payloads: Payloads) -> list[str]:
         history.look(seen, word)
     history.see(seen, Looked(None), Witness.POLL)
     history.see(seen, Missing(), Witness.POLL)
-    at, name = history.wait(seconds=1), payloads.short[0]
+    at, one, other = history.wait(seconds=1), Person(payloads.short[0]), Person(payloads.short[1])
     database = history.database
     for text in payloads.short:
-        submissions.add_note(database, seen, actor=name, now=at, text=text)
-    submissions.add_note(database, seen, actor=payloads.short[1], now=at, text=payloads.prose[:500])
-    submissions.acknowledge(database, refused, actor=name, now=at, why=payloads.prose[:500])
+        submissions.add_note(database, seen, by=one, now=at, text=text)
+    submissions.add_note(database, seen, by=other, now=at, text=payloads.prose[:500])
+    submissions.acknowledge(database, refused, by=one, now=at, why=payloads.prose[:500])
     return [refused, unknown, seen]
 
 
