@@ -163,17 +163,13 @@ def _claim(raw: Any) -> tuple[str, Unit] | None:
     link, characters = entry.get("claimlink"), entry.get("barcodechars")
     if not (link or characters or held):
         return None
-    answer = entry.get("claimlinkchallengeanswer")
+    answer, picture = entry.get("claimlinkchallengeanswer"), entry.get("barcodepath")
     text = json.dumps([link, answer, characters, held], sort_keys=True)
-    shown = [
-        ("Claim link", link),
-        ("Challenge answer", answer),
-        ("Barcode characters", characters),
-        ("Barcode type", entry.get("barcodetype")),
-        ("Barcode picture", entry.get("barcodepath")),
-        *map(_code, held),
-    ]
-    return text, tuple((_told(label), _told(value)) for label, value in shown if value)
+    shown = [("Claim link", link), ("Challenge answer", answer), ("Barcode characters", characters)]
+    if characters or picture:
+        shown += [("Barcode type", entry.get("barcodetype")), ("Barcode picture", picture)]
+    shown += [(_told(label), value) for label, value in map(_code, held)]
+    return text, tuple([(label, _told(value)) for label, value in shown if value])
 
 
 def _code(code: Any) -> tuple[Any, Any]:
