@@ -63,7 +63,7 @@ app = st.App(
     routes=backend.routes(),
     lifespan=backend.lifespan,
     middleware=[
-        Middleware(ConfinedPages),
+        Middleware(ConfinedPages, html=(Path(st.__file__).parent / "static" / "index.html").read_text("utf-8")),
         Middleware(
             exposure.Doorkeeper,
             settings=backend.settings,

@@ -1,6 +1,8 @@
 """Files go to the browser they were made for, and pages are confined to their own origin."""
 
 import asyncio
+import base64
+import hashlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,9 +17,10 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import Message
 from starlette.websockets import WebSocket
 
-from tracking.middleware import COOKIE, HEADERS, ConfinedPages, OwnDownloads
+from tracking.middleware import COOKIE, HEADERS, ConfinedPages, OwnDownloads, policy
 
 FILE = "0123456789abcdef" * 2
+PAGE = "<html><script>window.a = 1</script><script src='./b.js'></script></html>"
 TOLD = b"\x12\x30/media/" + FILE.encode() + b".csv\x1a"
 
 
@@ -42,7 +45,7 @@ class Site:
     def __init__(self) -> None:
         self.application = Starlette(
             routes=[Route("/", _page), WebSocketRoute("/stream", _telling), Route("/{path:path}", _file)],
-            middleware=[Middleware(ConfinedPages), Middleware(OwnDownloads)],
+            middleware=[Middleware(ConfinedPages, html=PAGE), Middleware(OwnDownloads)],
         )
 
     def browser(self, scheme: str = "http") -> httpx.AsyncClient:
@@ -142,6 +145,7 @@ def test_every_answer_confines_the_page() -> None:
         for path in ("/", "/healthz", f"/media/{FILE}"):
             answer = await ours.get(path)
             assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+            assert answer.headers["Content-Security-Policy"] == policy(PAGE)
 
     visited(visit)
 
@@ -158,3 +162,9 @@ def test_the_cookie_is_given_to_pages_once_and_out_of_reach_of_scripts() -> None
         assert {"HttpOnly", "SameSite=Lax", "Path=/", "Secure"} <= set(given.split("; "))
 
     visited(visit)
+
+
+def test_the_page_s_own_inline_script_runs_and_no_other() -> None:
+    digest = base64.b64encode(hashlib.sha256(b"window.a = 1").digest()).decode()
+    assert f"script-src 'self' 'sha256-{digest}';" in policy(PAGE)
+    assert "script-src 'self';" in policy("<html></html>")

@@ -3,6 +3,8 @@
 Pure ASGI, around the whole application. Knows no page and no store.
 """
 
+import base64
+import hashlib
 import re
 import secrets
 from collections import Counter
@@ -13,43 +15,49 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE = "tracking_browser"
-# The one inline script of Streamlit's page, by its digest; no other runs, and nothing is fetched from another origin.
-_INLINE = "sha256-THxz9J9+wf7rhwR2YkXJoSZ13UCmYyC+3lNDv2+8ugA="
-POLICY = "; ".join(
-    (
-        "default-src 'self'",
-        f"script-src 'self' '{_INLINE}'",
-        "style-src 'self' 'unsafe-inline'",
-        "img-src 'self' data: blob:",
-        "font-src 'self' data:",
-        "worker-src 'self' blob:",
-        "object-src 'none'",
-        "base-uri 'none'",
-        "form-action 'self'",
-        "frame-ancestors 'none'",
-    )
-)
-HEADERS = {
-    "Content-Security-Policy": POLICY,
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
+_INLINE = re.compile(r"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL)
+HEADERS = {"Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
 _FILE = re.compile(r"(?<!/static)/media/(?P<id>[^.]*)")
 _TOLD = re.compile(rb"/media/([0-9a-f]{32})")
 
 
-class ConfinedPages:
-    """Tells browsers to run no foreign script, fetch nothing from elsewhere, and show the pages in no frame."""
+def policy(html: str) -> str:
+    """The Content-Security-Policy of a page: its own inline scripts run, by their digests, and no other."""
+    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in _INLINE.findall(html))
+    return "; ".join(
+        (
+            "default-src 'self'",
+            " ".join(("script-src 'self'", *(f"'sha256-{digest}'" for digest in digests))),
+            "style-src 'self' 'unsafe-inline'",
+            "img-src 'self' data: blob:",
+            "font-src 'self' data:",
+            "worker-src 'self' blob:",
+            "object-src 'none'",
+            "base-uri 'none'",
+            "form-action 'self'",
+            "frame-ancestors 'none'",
+        )
+    )
 
-    def __init__(self, app: ASGIApp) -> None:
+
+class ConfinedPages:
+    """Tells browsers to run no foreign script, fetch nothing from elsewhere, and show the pages in no frame.
+
+    Args:
+        app: what it stands in front of.
+        html: the page that Streamlit serves at every address of a page.
+    """
+
+    def __init__(self, app: ASGIApp, *, html: str) -> None:
         self._app = app
+        self._headers = {"Content-Security-Policy": policy(html), **HEADERS}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers with the headers."""
 
         async def confined(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
+                MutableHeaders(scope=message).update(self._headers)
             await send(message)
 
         await self._app(scope, receive, confined if scope["type"] == "http" else send)
