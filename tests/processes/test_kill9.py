@@ -3,7 +3,7 @@ import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 
-from processes import kill9
+from processes import kill9, victims
 from processes.children import nursery
 
 from tracking import database, ingest, wire
@@ -36,7 +36,7 @@ def test_what_was_acknowledged_and_is_gone_is_named(sqlite_url: str, tmp_path: P
     store = database.connect(sqlite_url)
     provider_of(tmp_path, announced("BLK-1"))
     with nursery(tmp_path) as children:
-        caller = kill9.Caller(kill9.Submitter(children, sqlite_url, 1), random.Random(1))
+        caller = victims.Caller(victims.Submitter(children, sqlite_url, 1), random.Random(1))
     caller.accepted.append(("S-1", STATED))
     lost = kill9._missing(store, ["S-1"], caller, tmp_path)
     assert [line.partition(":")[2] for line in lost] == [
@@ -55,7 +55,8 @@ def test_what_was_acknowledged_and_is_gone_is_named(sqlite_url: str, tmp_path: P
 
 
 def test_the_figures_fall_short_when_a_worker_is_slow() -> None:
-    quick, slow = kill9.Recovery("worker", 1.0, 1.1), kill9.Recovery("worker", 2.4, 2.5)
-    pages = kill9.Recovery("pages", 9.0, 9.0)
+    quick, slow = victims.Recovery("worker", 1.0, 1.1), victims.Recovery("worker", 2.4, 2.5)
+    pages = victims.Recovery("pages", 9.0, 9.0)
     assert not kill9.Result(3, 0, [quick, quick, slow, pages, pages], []).slow
     assert kill9.Result(3, 0, [quick, slow, slow], []).slow
+    assert not kill9.Result(3, 0, [quick, slow, slow], [], crowded=True).slow
