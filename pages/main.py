@@ -63,9 +63,31 @@ if settings.embedded_sandbox:
 
 @st.fragment(run_every="10s", key="troubles")
 def troubles() -> None:
-    """Says what is wrong with the provider or with the loops of this console."""
+    """Says what is wrong with the store, with the provider or with the loops of this console."""
+    if trouble := shared.database().trouble:
+        st.error(
+            f"{shared.escape(trouble[0].upper() + trouble[1:])}. Until then nothing is taken in and nothing is sent.",
+            title="The store cannot be written",
+            icon=":material/save:",
+        )
     with shared.told():
         health = shared.health()
+    if (mark := health.restored) is not None:
+        at = reports.clock(mark.taken_at, shared.now())
+        waits = f" It waits for the provider: {shared.escape(mark.trouble)}." if mark.trouble else ""
+        st.warning(
+            f"It is as it was at {at} UTC. The provider is asked what was sent since; orders are sent again once that "
+            f"is known. Looks and callbacks go on.{waits}",
+            title="This store was restored from a backup and is being reconciled",
+            icon=":material/settings_backup_restore:",
+        )
+    if health.wal_bytes:
+        st.warning(
+            f"Its write-ahead log has grown to {health.wal_bytes // 2**20} MB. End the program that reads it for so "
+            "long: a copy, a backup, a SQL shell.",
+            title="Something holds the store",
+            icon=":material/hourglass_top:",
+        )
     if health.refused:
         st.error(
             "Check TRACKING_API_EMAIL and TRACKING_API_ACCESS_TOKEN, or ask the provider; then start again.",

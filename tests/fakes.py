@@ -91,7 +91,8 @@ class FakeProvider(Client):
     """The provider in memory, with the methods of the client.
 
     `script[method]` holds what the next calls of the method raise; None and an empty script: it answers. `placing` is
-    called inside `place` before anything else, `losing` makes the next POSTs carry out and then raise.
+    called inside `place` before anything else, `losing` makes the next POSTs carry out and then raise. Without
+    `knows_duplicates` a PONumber sent again is a second order.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -103,6 +104,7 @@ class FakeProvider(Client):
         self.placing: Callable[[Mapping[str, Any]], None] = lambda _document: None
         self.status_after_placing = "Pending"
         self.newest_first = False
+        self.knows_duplicates = True
         self.page_limit = 50
         self.inserting: Callable[[int], None] = lambda _page: None
         self.balances: dict[str, Any] | None = {"available_minor": 100_00, "pending_minor": 0, "offered": True}
@@ -135,7 +137,9 @@ class FakeProvider(Client):
         self.placing(document)
         self._begin("place", dict(document))
         po_number = document["PONumber"]
-        if taken := [order["Id"] for order in self.kept.values() if order["PONumber"] == po_number]:
+        if self.knows_duplicates and (
+            taken := [order["Id"] for order in self.kept.values() if order["PONumber"] == po_number]
+        ):
             raise DuplicateOrder(taken)
         provider_id = f"BLK-{len(self.kept) + 1}"
         lines: Sequence[Mapping[str, Any]] = document["LineItems"]

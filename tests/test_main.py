@@ -19,7 +19,7 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner, Result
 
-from tracking import ingest, store, terminal
+from tracking import ingest, restored, store, terminal
 from tracking.__main__ import app
 from tracking.database import Database, connect
 from tracking.ingest import Planner
@@ -31,7 +31,10 @@ from tracking.schedule import Policy
 from tracking.tables import COUNTERS, ORDERS
 
 HEADER = "PONumber,Type,ProductId,Value,Quantity,ExternalId\n"
-COMMANDS = ("worker", "submit", "order", "orders", "events", "export", "seed", "verify", "erase", "migrate", "sandbox")
+COMMANDS = (
+    "worker", "submit", "order", "orders", "events", "export", "seed", "verify", "erase", "backup", "restored", "migrate",
+    "sandbox",
+)  # fmt: skip
 OFFERED = {"shipping_methods": SHIPPING_METHODS, "carriers": CARRIERS}
 Run = Callable[..., Result]
 
@@ -504,3 +507,23 @@ def test_a_worker_answers_for_its_health(folder: Path) -> None:
         health = httpx.get(f"{address}/healthz").json()
         assert httpx.get(f"{address}/metrics").status_code == 200
     assert health["roles"] == ["poller", "sender", "webhooks"]
+
+
+# Backup and restore
+
+
+def test_a_backup_says_what_it_holds_and_is_made_once(run: Run, folder: Path, database: Database) -> None:
+    run("submit", wave(folder))
+    told = answer(run("backup", folder / "copy.db", "--json"))
+    assert (told["orders"], told["events"]) == (2, 2)
+    again = run("backup", folder / "copy.db")
+    assert (again.exit_code, "exists: choose another name" in again.stderr) == (1, True)
+    assert "cannot be written" in run("backup", folder / "nowhere" / "copy.db").stderr
+    assert "2 events of 2 orders" in run("backup", folder / "second.db").stdout
+
+
+def test_a_store_is_said_to_be_restored(run: Run, folder: Path, database: Database) -> None:
+    assert "nothing is sent until it is known" in run("restored", "--since", "2h").stdout
+    with database.read() as connection:
+        assert restored.find_mark(connection) is not None
+    assert run("restored", "--since", "2999-01-01").exit_code == 2

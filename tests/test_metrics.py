@@ -21,7 +21,8 @@ def values(store: Database, now: datetime) -> dict[str, float]:
 
 
 def test_an_empty_store_has_metrics_too(store: Database, now: datetime) -> None:
-    assert values(store, now) == {"tracking_looks_due": 0, "tracking_outbox_waiting": 0}
+    nothing = ("tracking_looks_due", "tracking_outbox_waiting", "tracking_store_trouble", "tracking_store_wal_bytes")
+    assert values(store, now) == dict.fromkeys(nothing, 0)
 
 
 def test_the_metrics_say_what_the_store_holds(store: Database, planner: Planner, now: datetime) -> None:

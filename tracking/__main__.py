@@ -12,6 +12,7 @@ import random
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,19 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tracking import audit, database, erasure, reports, seeding, serving, settings, submissions, terminal
+from tracking import (
+    audit,
+    backup,
+    database,
+    erasure,
+    reports,
+    restored,
+    seeding,
+    serving,
+    settings,
+    submissions,
+    terminal,
+)
 from tracking.audit import Head
 from tracking.database import Database
 from tracking.errors import InvalidSubmission, NotPermitted, SettingsError, TrackingError, UnknownOrder
@@ -427,6 +440,46 @@ def verify(
     if findings.head:
         terminal.show(f"log head: {findings.head}")
     raise typer.Exit(1 if differences else 0)
+
+
+@app.command("backup")
+def back_up(
+    file: Annotated[Path, typer.Argument(dir_okay=False, help="The file to make.", metavar="FILE")],
+    *,
+    as_json: JsonFlag = False,
+) -> None:
+    """Copy the store into a new file while consoles work on it (SQLite)."""
+    try:
+        with terminal.progress("copying") as progress:
+            made = backup.backup(settings.load().database_url, file, _now(), progress)
+    except OSError as exc:
+        terminal.say(f"{file} cannot be written ({exc.strerror})")
+        raise typer.Exit(1) from exc
+    if as_json:
+        terminal.show_json({"file": str(file)} | asdict(made))
+    else:
+        size = f"{made.bytes / 2**20:.1f} MB"
+        terminal.show(f"{file}: revision {made.revision}, {made.events} events of {made.orders} orders, {size}")
+
+
+@app.command("restored")
+def mark_restored(
+    *,
+    since: Annotated[
+        datetime,
+        typer.Option(parser=_moment, metavar="T", help="When the backup was taken: 2026-01-31T09:00 (UTC), or 2h."),
+    ],
+    as_json: JsonFlag = False,
+) -> None:
+    """Say that the store was restored, so that it is reconciled with the provider before anything is sent."""
+    store, now = _store(), _now()
+    if since > now:
+        raise typer.BadParameter("that time is yet to come", param_hint="--since")
+    store.write(lambda connection: restored.mark_restored(connection, since, now))
+    if as_json:
+        terminal.show_json({"restored_from": since})
+    else:
+        terminal.show(f"marked: nothing is sent until it is known what was sent since {since:%Y-%m-%d %H:%M} UTC")
 
 
 @app.command()

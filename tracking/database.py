@@ -1,4 +1,4 @@
-"""Engines, pragmas, transactions and the one writer. Translates driver errors into ours; holds no query.
+"""Engines, pragmas, transactions and the one writer; holds no query.
 
 All writes of a process go through one thread that commits what has gathered in one transaction (group commit): many
 webhooks share one fsync, and each caller gets its answer after the commit. Reads have short connections of their own
@@ -12,7 +12,7 @@ import queue
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +24,15 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from tracking import folders
-from tracking.errors import StoreBusy, StoreError, StoreUnusable
+from tracking.errors import StoreBusy, StoreUnusable
 from tracking.migrations import HEAD
+from tracking.translation import translate, translated
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 BUSY_MILLISECONDS = 5000
+PROBE_SECONDS = 1.0
 GROUP = 256
 TRIES = 3
 RETRY_STATES = frozenset({"40001", "40P01"})
@@ -73,10 +75,16 @@ class _StatementFailed(Exception):
 
 
 class Database:
-    """One store: read connections and one writer thread. Open it with `connect`."""
+    """One store: read connections and one writer thread. Open it with `connect`.
+
+    `trouble` says in the store's own words why the writer's last transaction failed, where that concerns the store and
+    not a single job; None once one has been committed. While there is trouble the writer tries by itself, so that it
+    ends also where nobody writes.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.trouble: str | None = None
         self.dialect = "sqlite" if url.startswith("sqlite") else "postgresql"
         self._engine = _engine(url, writes=True)
         self._readers = _engine(url, writes=False)
@@ -126,13 +134,18 @@ class Database:
                 connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("VACUUM")
             return
         with translated(), contextlib.closing(self._engine.raw_connection()) as connection:
-            try:
-                connection.cursor().execute("VACUUM")
-                [(busy, _, _)] = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            except sqlite3.Error as exc:
-                raise _translate(exc) from exc
+            connection.cursor().execute("VACUUM")
+            [(busy, _, _)] = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         if busy:
             raise StoreBusy("the database is read by another process, and its write-ahead log cannot be cleared")
+
+    def wal_bytes(self) -> int:
+        """How large the write-ahead log is; 0 where there is none."""
+        file = file_of(self.url)
+        try:
+            return file.with_name(f"{file.name}-wal").stat().st_size if file else 0
+        except OSError:
+            return 0
 
     @property
     def closed(self) -> bool:
@@ -158,8 +171,11 @@ class Database:
             connection.close()
 
     def _gather(self) -> list[_Job] | None:
-        """The jobs that wait, at least one; None at the end."""
-        first = self._queue.get()
+        """The jobs that wait, at least one; a probe where there is trouble and nobody writes; None at the end."""
+        try:
+            first = self._queue.get(timeout=PROBE_SECONDS if self.trouble else None)
+        except queue.Empty:
+            return [_Job(_probe, Future())]
         if first is None:
             return None
         jobs = [first]
@@ -183,16 +199,28 @@ class Database:
             group = groups.popleft()
             connection, outcomes, error = self._tried(connection, group)
             if error is None:
+                self._note(None)
                 for job, (result, failed) in zip(group, outcomes, strict=True):
                     _resolve(job, result, failed)
             elif isinstance(error, _StatementFailed) and len(group) > 1:
                 groups.extend([job] for job in group)
             elif isinstance(error, _StatementFailed):
-                _resolve(group[0], None, _translate(error.cause))
+                told = translate(error.cause)
+                if isinstance(told, StoreBusy | StoreUnusable):
+                    self._note(str(told))
+                _resolve(group[0], None, told)
             else:
-                _fail([*group, *itertools.chain(*groups)], error)
+                self._note(str(_told(error)))
+                for job in [*group, *itertools.chain(*groups)]:
+                    _resolve(job, None, _told(error))
                 groups.clear()
         return connection
+
+    def _note(self, trouble: str | None) -> None:
+        """Before the callers hear: who is told of an error finds its reason here."""
+        if trouble != self.trouble:
+            log.warning("the store %s", f"cannot be written: {trouble}" if trouble else "can be written again")
+        self.trouble = trouble
 
     def _tried(self, connection: Connection | None, jobs: list[_Job]) -> _Tried:
         """One transaction with all the jobs, again where that may help; without a connection where it failed."""
@@ -228,9 +256,17 @@ def _transaction(connection: Connection, jobs: list[_Job]) -> list[_Outcome]:
     return outcomes
 
 
-def _fail(jobs: Iterable[_Job], error: Exception) -> None:
-    for job in jobs:
-        _resolve(job, None, _translate(error) if isinstance(error, SQLAlchemyError) else error)
+def _probe(connection: Connection) -> None:
+    """The smallest write there is: it needs all that a commit needs, and changes nothing."""
+    if connection.dialect.name == "sqlite":
+        version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA user_version={version}")
+    else:
+        connection.execute(sa.select(sa.func.txid_current()))
+
+
+def _told(error: Exception) -> Exception:
+    return translate(error) if isinstance(error, SQLAlchemyError | sqlite3.Error) else error
 
 
 def _resolve(job: _Job, result: Any, error: Exception | None) -> None:
@@ -255,59 +291,6 @@ def _worth_another_try(error: Exception) -> bool:
     if not isinstance(error, DBAPIError):
         return False
     return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in RETRY_STATES
-
-
-@contextlib.contextmanager
-def translated() -> Generator[None]:
-    """Turns the driver's errors into ours."""
-    try:
-        yield
-    except SQLAlchemyError as exc:
-        raise _translate(exc) from exc
-
-
-def _translate(exc: BaseException) -> StoreError:
-    """The driver's error in words that say what to do; never with the statement's values.
-
-    What the error hides is looked through as well: SQLite ends the transaction itself when the disk is full, and then
-    the rollback to a savepoint fails in a way that says nothing of the disk.
-    """
-    for one in _behind(exc):
-        said = str(getattr(one, "orig", one)).lower()
-        for sign, (kind, message) in _SIGNS.items():
-            if sign in said:
-                return kind(message)
-    if isinstance(exc, sa.exc.OperationalError) and not isinstance(exc.orig, sqlite3.Error):
-        return StoreBusy("the store does not answer: is the database server running and reachable?")
-    return StoreError(f"the store refused a statement ({type(exc).__name__})")
-
-
-def _behind(exc: BaseException | None) -> Iterator[BaseException]:
-    """The error, then those that led to it, nearest first."""
-    seen: set[int] = set()
-    while exc is not None and id(exc) not in seen:
-        seen.add(id(exc))
-        yield exc
-        # SQLAlchemy's cause is the driver's error that it wraps; what went on before is the context of that one.
-        exc = exc.__cause__ or exc.__context__
-
-
-_SIGNS: dict[str, tuple[type[StoreError], str]] = {
-    "database is locked": (StoreBusy, "the database is locked by another process; it is tried again by itself"),
-    "disk is full": (StoreBusy, "the disk is full: make room; work goes on by itself"),
-    "readonly database": (StoreBusy, "the database file is read-only: make it and its folder writable"),
-    "disk i/o error": (StoreBusy, "the disk reports an input/output error: check it; work goes on by itself"),
-    "file is not a database": (
-        StoreUnusable,
-        "the file is not a SQLite database: move it away or set TRACKING_DATABASE_URL to another file",
-    ),
-    "malformed": (StoreUnusable, "the database file is damaged: restore a backup"),
-    "unable to open database file": (
-        StoreUnusable,
-        "the database file cannot be opened: does the folder exist, and may this user write there?",
-    ),
-    "password authentication failed": (StoreUnusable, "the database server refuses the name or password"),
-}
 
 
 def _without_rows(record: logging.LogRecord) -> bool:
@@ -379,15 +362,20 @@ def connect(url: str) -> Database:
         return _opened[url]
 
 
+def file_of(url: str) -> Path | None:
+    """The database file of a SQLite address; None on PostgreSQL."""
+    return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
+
+
 def _prepare(url: str) -> None:
-    if url.startswith("sqlite:///"):
-        folder = Path(url.removeprefix("sqlite:///")).parent
+    if file := file_of(url):
+        folder = file.parent
         try:
             folders.make(folder)
         except OSError as exc:
             raise StoreUnusable(f"the folder {folder} cannot be made ({exc.strerror})") from exc
         # Only a store that must change needs the write lock, which a busy console may hold for a while.
-        if not Path(url.removeprefix("sqlite:///")).is_file() or revision(url) != HEAD:
+        if not file.is_file() or revision(url) != HEAD:
             migrate(url)
         return
     if (found := revision(url)) != HEAD:

@@ -25,7 +25,7 @@ def exposition(database: Database, now: datetime) -> bytes:
     """
     registry = CollectorRegistry(auto_describe=False)
     with database.read() as connection:
-        registry.register(_Gathered(list(_families(connection, now))))
+        registry.register(_Gathered([*_families(connection, now), *_store_families(database)]))
     text: bytes = generate_latest(registry)
     return text
 
@@ -60,6 +60,12 @@ def _families(connection: Connection, now: datetime) -> Iterable[Metric]:
     yield from (orders, units, entered, callbacks, ages)
     yield _gauge("tracking_looks_due", "Orders whose look is due", connection.execute(due).scalar_one())
     yield _gauge("tracking_outbox_waiting", "Orders that wait to be sent", connection.execute(waiting).scalar_one())
+
+
+def _store_families(database: Database) -> Iterable[Metric]:
+    trouble = 0 if database.trouble is None else 1
+    yield _gauge("tracking_store_trouble", "1 while the store cannot be written", trouble)
+    yield _gauge("tracking_store_wal_bytes", "Size of the store's write-ahead log", database.wal_bytes())
 
 
 def _gauge(name: str, documentation: str, value: float) -> Metric:

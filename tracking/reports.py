@@ -35,6 +35,7 @@ from tracking.filters import (
 )
 from tracking.frames import pd
 from tracking.orders import CLOSED, State
+from tracking.restored import MARK, Mark, mark_from
 from tracking.sentences import Told, amount, clock, count, duration, money, plain
 from tracking.stories import (
     LINES_PER_PAGE,
@@ -69,6 +70,7 @@ CHANGES_SHOWN = 10
 CHANGES_READ = 300
 COMPLETIONS_READ = 20_000
 SILENT_AFTER = timedelta(seconds=60)
+WAL_LARGE = 256 * 1024 * 1024
 STATES = (
     State.QUEUED, State.SENDING, State.UNKNOWN, State.ACCEPTED, State.PENDING, State.AWAITING_APPROVAL,
     State.PROCESSING, State.REFUSED, State.CANCELLED, State.COMPLETED,
@@ -88,12 +90,18 @@ class Sign:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What deserves a banner on every page."""
+    """What deserves a banner on every page.
+
+    `restored`: how far the store is reconciled after it was restored from a backup; `wal_bytes`: the size of a
+    write-ahead log that is larger than it should be, else 0.
+    """
 
     unreachable_since: datetime | None
     refused: str | None
     paused_until: datetime | None
     silent: tuple[str, ...]
+    restored: Mark | None = None
+    wal_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,11 +302,15 @@ def health(database: Database, now: datetime) -> Health:
     refused = said if since and said.startswith(("CredentialsRefused", "AccessDisabled")) else None
     paused = _time(client.get("paused_until"))
     roles = ("poller", "sender")
+    mark = facts.get(MARK)
+    log_size = database.wal_bytes()
     return Health(
         unreachable_since=None if refused else since,
         refused=refused,
         paused_until=paused if paused and paused > now else None,
         silent=tuple(role for role in roles if _beat(role, facts, now).worrying),
+        restored=mark_from(mark[1]) if mark else None,
+        wal_bytes=log_size if log_size > WAL_LARGE else 0,
     )
 
 

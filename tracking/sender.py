@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.engine import RowMapping
 
-from tracking import ingest, store
+from tracking import ingest, restored, store
 from tracking.client import Answer, Client
 from tracking.database import Database
 from tracking.errors import (
@@ -27,6 +27,7 @@ from tracking.errors import (
     OutcomeUnknown,
     ProviderError,
     RequestRejected,
+    StoreBusy,
     Throttled,
     UnreadableAnswer,
 )
@@ -45,6 +46,7 @@ STOPPED_FOR = timedelta(seconds=60)
 PAGES_AT_MOST = 200
 NOT_SENT_FOR = timedelta(seconds=1)
 NOT_SENT_AT_MOST = timedelta(seconds=15)
+STORED_AGAIN_AFTER = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +110,15 @@ class Sender:
     async def send_due(self, now: datetime) -> int:
         """Sends what is due, AT_ONCE at the most; returns how many rows were taken.
 
-        None at all while the provider refuses the account or cannot be reached: what stops one order stops all.
+        None at all while the provider refuses the account or cannot be reached: what stops one order stops all. And
+        none from a store that was restored from a backup, until it is known what was sent after the backup.
         """
         if self._held_until is not None and now < self._held_until <= now + STOPPED_FOR:
             return 0
         if not await asyncio.to_thread(self._due, now):
             return 0
         limit = 1 if self._probing else AT_ONCE
-        rows = await self._write(
-            lambda connection: store.claim_outbox(connection, now, owner=self._owner, lease=self._lease, limit=limit)
-        )
+        rows = await self._write(lambda connection: self._claim(connection, now, limit))
         await asyncio.gather(*(self._send(row) for row in rows))
         return len(rows)
 
@@ -133,9 +134,34 @@ class Sender:
 
         return await self._write(job)
 
+    async def find_sent(self, row: RowMapping) -> None:
+        """Looks an outbox row up at the provider by its PONumber, and adopts what is there; it is not sent.
+
+        Args:
+            row: order_id, request, attempts, po_number and provider_id.
+
+        Raises:
+            ProviderError: the provider cannot tell. What is known of the order stays as it is.
+        """
+        order_id = row["order_id"]
+        if row["provider_id"] is not None:
+            await self._write(lambda connection: store.finish_outbox(connection, order_id, again_at=None))
+            return
+        attempt = _Attempt(order_id, row["po_number"], max(row["attempts"], 1), unknown=True, document=row["request"])
+        found = await self._listed(attempt, self._clock())
+        if found is not None and isinstance(found.seen, Unclear):
+            raise UnreadableAnswer(found.seen.reason)
+        if found is not None:
+            await self._settled(attempt, found)
+
     def _due(self, now: datetime) -> bool:
         with self._database.read() as connection:
             return store.attempts_due(connection, now)
+
+    def _claim(self, connection: Connection, now: datetime, limit: int) -> list[RowMapping]:
+        if restored.find_mark(connection) is not None:
+            return []
+        return store.claim_outbox(connection, now, owner=self._owner, lease=self._lease, limit=limit)
 
     async def _write(self, job: Callable[[Connection], T]) -> T:
         return await asyncio.wrap_future(self._database.submit(job))
@@ -147,9 +173,25 @@ class Sender:
         result = await self._post(attempt)
         if not result.holds:
             self._holds, self._probing = 0, False
-        finished_at = self._clock()
-        await self._write(lambda connection: self._settle(connection, attempt, result, finished_at))
+        await self._settled(attempt, result)
         self._woken()
+
+    async def _settled(self, attempt: _Attempt, result: _Result) -> None:
+        """Stores what came of the attempt. While the store cannot be written the answer is kept, and nothing is sent.
+
+        Without it the order would have to be sent again to learn what is known already.
+        """
+        finished_at = self._clock()
+        while True:
+            try:
+                await self._write(lambda connection: self._settle(connection, attempt, result, finished_at))
+            except StoreBusy as exc:
+                if self._database.closed:
+                    raise
+                log.warning("an answer waits for the store: %s", exc)
+                await asyncio.sleep(STORED_AGAIN_AFTER)
+            else:
+                return
 
     def _record_attempt(self, connection: Connection, row: RowMapping) -> _Attempt | None:
         """Commits that a POST is about to leave; None when the order turned out to be at the provider already."""
@@ -234,17 +276,18 @@ class Sender:
         return _Result(Answered(answer.shown.snapshot, adopted=True), started_at, answer=answer)
 
     async def _find(self, attempt: _Attempt, started_at: datetime) -> _Result | None:
-        """The order by its PONumber through the list; None when the list has none, a retry when it cannot be asked.
+        """The order by its PONumber through the list; None when the list has none, a retry when it cannot be asked."""
+        try:
+            return await self._listed(attempt, started_at)
+        except ProviderError as exc:
+            return self._unclear(attempt, f"the order could not be looked up: {exc}", started_at)
 
-        All pages are read: where the provider matches parts, orders with longer PONumbers stand in between.
-        """
+    async def _listed(self, attempt: _Attempt, started_at: datetime) -> _Result | None:
+        """All pages are read: where the provider matches parts, orders with longer PONumbers stand in between."""
         ids: set[str] = set()
         unreadable = 0
         for number in range(1, PAGES_AT_MOST + 1):
-            try:
-                page = await self._client.orders(page=number, po_number=attempt.po_number)
-            except ProviderError as exc:
-                return self._unclear(attempt, f"the order could not be looked up: {exc}", started_at)
+            page = await self._client.orders(page=number, po_number=attempt.po_number)
             unreadable += page.unreadable
             ids |= {shown.snapshot.provider_id for shown in page.shown if shown.snapshot.po_number == attempt.po_number}
             if page.last:

@@ -33,6 +33,7 @@ from tracking.ingest import Planner
 from tracking.loops import JOURNAL_EVERY, PATIENCE, Housekeeping, Journal, PollLoop, Pulse, SendLoop, forever
 from tracking.metrics import exposition
 from tracking.poller import Poller
+from tracking.reconcile import Reconciler
 from tracking.schedule import Policy
 from tracking.sender import Sender
 from tracking.settings import WEBHOOK_PATH, Role, Settings
@@ -44,6 +45,7 @@ log = logging.getLogger(__name__)
 SILENT_AFTER = timedelta(seconds=15)
 # A look or a POST may wait for its turn, renew the token, be refused, renew it again, be repeated and looked up.
 CALLS_IN_A_WORK = 8
+RECONCILE_EVERY = 2.0
 
 
 def utc_now() -> datetime:
@@ -145,13 +147,24 @@ class Backend:
         stack.push_async_callback(client.aclose)
         loops.append(forever("journal", journal.flush, JOURNAL_EVERY))
         loops.append(Housekeeping(self.database, client, self.clock).run())
+        poller = self._poller(client)
         if Role.POLLER in roles:
-            polling = PollLoop(self._poller(client), self._pulse, self.clock, patience)
+            polling = PollLoop(poller, self._pulse, self.clock, patience)
             self._wakes.append(polling.wake)
             loops.append(polling.run())
         if Role.SENDER in roles:
-            loops.append(SendLoop(self._sender(client), self._pulse, self.clock, patience).run())
+            sender = self._sender(client)
+            reconciler = Reconciler(self.database, poller, sender, self.clock)
+            sending = SendLoop(sender, self._pulse, self.clock, patience)
+            loops.append(self._send(sending, reconciler))
         return loops
+
+    async def _send(self, sending: SendLoop, reconciler: Reconciler) -> None:
+        """Sends, once it is known whether the store was restored from a backup."""
+        await reconciler.noticed()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(sending.run())
+            group.create_task(forever("reconciler", reconciler.turn, RECONCILE_EVERY))
 
     def client(self, transport: httpx.AsyncBaseTransport | None, journal: Journal) -> Client:
         """The way to the provider."""
@@ -211,15 +224,15 @@ class Backend:
         wrote = _age(now, self._pulse.store_wrote_at or self._started_at)
         limit = SILENT_AFTER.total_seconds()
         silent = [name for name, age in loops.items() if age > limit]
-        if self._expected() and wrote > limit:
-            silent.append("store")
-        if not self._expected() and not await asyncio.to_thread(self._store_reads):
+        trouble = self.database.trouble
+        well = wrote <= limit if self._expected() else await asyncio.to_thread(self._store_reads)
+        if trouble or not well:
             silent.append("store")
         document = {
             "status": "silent" if silent else "ok",
             "silent": silent,
             "loops": {name: {"age_seconds": age} for name, age in loops.items()},
-            "store": {"last_write_age_seconds": wrote if self._expected() else None},
+            "store": {"last_write_age_seconds": wrote if self._expected() else None, "trouble": trouble},
             "roles": sorted(self.settings.roles),
             "sandbox": self.settings.embedded_sandbox,
         }
@@ -245,7 +258,8 @@ class Backend:
 
 
 def _age(now: datetime, then: datetime) -> float:
-    return round(max((now - then).total_seconds(), 0.0), 1)
+    """Seconds, also from a time that lies ahead: the clock stepped back, and nothing was heard since."""
+    return round(abs((now - then).total_seconds()), 1)
 
 
 def _is_gone(owner: str, us: str) -> bool:
