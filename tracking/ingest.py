@@ -377,7 +377,8 @@ def _next_follow(order: Order, now: datetime, planner: Planner) -> dict[str, Any
 def _after_notice(kept: store.Kept, now: datetime) -> dict[str, Any]:
     """A notice makes the order due at once, but no more than one look in 30 seconds comes from notices."""
     last = kept.row["webhook_look_at"]
-    due = now if last is None else max(now, last + WEBHOOK_SPACING)
+    # A last time that lies ahead was taken from a clock that has been set back since.
+    due = now if last is None or last > now + WEBHOOK_SPACING else max(now, last + WEBHOOK_SPACING)
     planned = kept.row["next_look_at"]
     if planned is not None and planned <= due:
         return {}

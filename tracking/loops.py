@@ -40,6 +40,7 @@ JOURNAL_LENGTH = 10_000
 IN_FLIGHT = 16
 CLAIMED_FROM = 8  # free places: what a claim brings beyond them is written twice for nothing
 RECOVER_EVERY = timedelta(seconds=30)
+SET_BACK = timedelta(seconds=10)
 CATALOGUE_EVERY = timedelta(days=1)
 CATALOGUE_RETRY = timedelta(minutes=1)
 BALANCE_EVERY = timedelta(seconds=60)
@@ -176,6 +177,7 @@ class PollLoop:
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
         self._lasting = _Lasting(patience)
+        self._latest: datetime | None = None
         self.wake = asyncio.Event()
 
     async def run(self) -> None:
@@ -192,10 +194,14 @@ class PollLoop:
     async def _turn(self, group: asyncio.TaskGroup) -> None:
         """Takes no more than can start at once: what waited here would outlive its lease and be asked for twice."""
         self._lasting.begins("turn")
+        now = self._clock()
+        if self._latest is None or now < self._latest - SET_BACK:
+            await self._poller.recover(now)
+        self._latest = now
         free = IN_FLIGHT - len(self._tasks)
         if free < CLAIMED_FROM:
             return
-        for work in await self._poller.claim(self._clock(), free):
+        for work in await self._poller.claim(now, free):
             task = group.create_task(self._look(work))
             self._lasting.begins(task)
             self._tasks.add(task)
@@ -278,7 +284,7 @@ class Housekeeping:
         await self._remember("client", self._client.status())
 
     async def _catalogue(self) -> None:
-        if self._catalogue_due is not None and self._clock() < self._catalogue_due:
+        if _waits(self._clock(), self._catalogue_due, CATALOGUE_EVERY):
             return
         self._catalogue_due = self._clock() + CATALOGUE_RETRY
         value = {
@@ -290,9 +296,14 @@ class Housekeeping:
         self._catalogue_due = self._clock() + CATALOGUE_EVERY
 
     async def _balance(self) -> None:
-        if not self._offers_balance or (self._balance_due is not None and self._clock() < self._balance_due):
+        if not self._offers_balance or _waits(self._clock(), self._balance_due, BALANCE_EVERY):
             return
         self._balance_due = self._clock() + BALANCE_EVERY
         balance = await self._client.balance()
         self._offers_balance = balance is not None
         await self._remember("balance", {"offered": self._offers_balance} | (balance or {}))
+
+
+def _waits(now: datetime, due: datetime | None, longest: timedelta) -> bool:
+    """Whether it is not due yet. What lies further ahead than it was ever put off is due: the clock was set back."""
+    return due is not None and now < due <= now + longest

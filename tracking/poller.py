@@ -9,12 +9,13 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.engine import RowMapping
 
-from tracking import ingest, store
+from tracking import ingest, steps, store
 from tracking.client import Client
 from tracking.database import Database
 from tracking.errors import (
@@ -134,6 +135,22 @@ class Poller:
         except ProviderError as exc:
             await self._failed(work.rows, exc)
 
+    async def recover(self, now: datetime) -> int:
+        """Brings near what a clock that was set back left lying in the future; returns how many orders."""
+        found = await asyncio.to_thread(self._too_far, now)
+        for start in range(0, len(found), steps.AT_ONCE):
+            part = found[start : start + steps.AT_ONCE]
+            await self._write(partial(steps.pull_in_looks, order_ids=part, now=now, rng=self._planner.rng))
+        return len(found)
+
+    def _too_far(self, now: datetime) -> list[int]:
+        with self._database.read() as connection:
+            return steps.looks_too_far(connection, now, self._furthest)
+
+    @property
+    def _furthest(self) -> timedelta:
+        return max(self._planner.policy.ceiling, steps.FURTHEST)
+
     def _due(self, now: datetime) -> bool:
         with self._database.read() as connection:
             return store.looks_due(connection, now)
@@ -215,7 +232,8 @@ class Poller:
         wait = after_failure(self._planner.policy, failures, self._planner.rng)
         match error:
             case Throttled():
-                wait = error.retry_after
+                # A longer pause is the budget's to keep; due times stay within what is ever planned.
+                wait = min(error.retry_after, self._furthest)
                 failures = row["failures"]
             case CredentialsRefused() | AccessDisabled():
                 wait = STOPPED_FOR

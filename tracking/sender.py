@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.engine import RowMapping
 
-from tracking import ingest, restored, store
+from tracking import ingest, restored, steps, store
 from tracking.client import Answer, Client
 from tracking.database import Database
 from tracking.errors import (
@@ -123,9 +123,13 @@ class Sender:
         return len(rows)
 
     async def recover(self, now: datetime) -> int:
-        """Orders whose worker died while sending get an unknown outcome; returns how many."""
+        """Orders whose worker died while sending get an unknown outcome; returns how many.
+
+        What a clock that was set back left lying in the future is due again.
+        """
 
         def job(connection: Connection) -> int:
+            steps.pull_in_attempts(connection, now, self._planner.rng)
             orders = store.interrupted(connection, now)
             for order_id in orders:
                 observation = Observation(Witness.US, now, now, Unclear("the process stopped while sending"))
@@ -232,13 +236,13 @@ class Sender:
                 self._hold(wait)
                 return _Result(Unsent(str(error)), started_at, wait, holds=True)
             case Throttled() if error.status == 429:
-                return _Result(Unsent(str(error)), started_at, error.retry_after)
+                return _Result(Unsent(str(error)), started_at, min(error.retry_after, steps.FURTHEST))
             case CredentialsRefused() | AccessDisabled() | NotFound():
                 log.error("sending stopped status=%s", error.status)
                 self._hold(STOPPED_FOR)
                 return _Result(Unsent(str(error)), started_at, STOPPED_FOR, holds=True)
             case Throttled():
-                return _Result(Unclear(str(error)), started_at, error.retry_after)
+                return _Result(Unclear(str(error)), started_at, min(error.retry_after, steps.FURTHEST))
             case OutcomeUnknown() | UnreadableAnswer() | ProviderError():
                 return self._unclear(attempt, str(error), started_at)
 

@@ -135,7 +135,7 @@ class Desk:
         self.sandbox = Sandbox(
             folder / "sandbox.db",
             scenario=scenario,
-            clock=lambda: loop.clock().timestamp(),
+            clock=lambda: loop.true_clock().timestamp(),
             sleep=asyncio.sleep,
             webhook_client=self.hooks,
             seed=seed,

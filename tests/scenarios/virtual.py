@@ -39,6 +39,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self.now = 0.0
         self.busy = 0
+        self.set_by = timedelta()
         selector = _Selector()
         selector.loop = self
         super().__init__(selector)
@@ -47,7 +48,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self.now
 
     def clock(self) -> datetime:
-        """The virtual now, aware and in UTC."""
+        """The virtual now, aware and in UTC, as this machine's clock tells it."""
+        return self.true_clock() + self.set_by
+
+    def true_clock(self) -> datetime:
+        """The same as everybody else's clock tells it."""
         return START + timedelta(seconds=self.now)
 
     def begin(self) -> None:

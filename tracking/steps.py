@@ -1,0 +1,46 @@
+"""What a clock that was set back leaves lying in the future: due times further ahead than any that is ever planned.
+
+They are brought near again, spread over a minute. What lies within the bound is left as it is, so a clock that is set
+back delays nothing by more than that.
+"""
+
+import random
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, bindparam, or_, select, update
+
+from tracking.orders import CLOSED
+from tracking.tables import ORDERS, OUTBOX
+
+FURTHEST = timedelta(minutes=15)
+SPREAD = timedelta(minutes=1)
+AT_ONCE = 500
+
+
+def looks_too_far(connection: Connection, now: datetime, furthest: timedelta) -> list[int]:
+    """Open orders whose look, or the lease on it, lies further ahead than it can have been planned."""
+    limit = now + furthest
+    beyond = or_(ORDERS.c.next_look_at > limit, ORDERS.c.lease_until > limit)
+    wanted = select(ORDERS.c.id).where(ORDERS.c.state.not_in(sorted(CLOSED)), ORDERS.c.next_look_at.is_not(None))
+    return list(connection.execute(wanted.where(beyond)).scalars())
+
+
+def pull_in_looks(connection: Connection, order_ids: Sequence[int], now: datetime, rng: random.Random) -> None:
+    """Makes the orders due within a minute, held by nobody: a look too many does no harm."""
+    due = [{"order": order_id, "due": now + rng.random() * SPREAD} for order_id in order_ids]
+    values = {"next_look_at": bindparam("due"), "lease_owner": None, "lease_until": None}
+    connection.execute(update(ORDERS).where(ORDERS.c.id == bindparam("order")).values(values), due)
+
+
+def pull_in_attempts(connection: Connection, now: datetime, rng: random.Random) -> int:
+    """Makes what waits to be sent due within a minute; returns how many. Leases stay: a POST may be under way."""
+    beyond = select(OUTBOX.c.order_id).where(OUTBOX.c.done.is_(False), OUTBOX.c.next_attempt_at > now + FURTHEST)
+    due = [
+        {"order": order_id, "due": now + rng.random() * SPREAD}
+        for order_id in connection.execute(beyond.limit(AT_ONCE)).scalars()
+    ]
+    if due:
+        same = OUTBOX.c.order_id == bindparam("order")
+        connection.execute(update(OUTBOX).where(same).values(next_attempt_at=bindparam("due")), due)
+    return len(due)
