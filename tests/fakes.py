@@ -197,6 +197,9 @@ class FakeProvider(Client):
         self._begin("balance", None)
         return self.balances
 
+    def pause(self, seconds: float) -> None:
+        self._begin("pause", seconds)
+
     def status(self) -> dict[str, Any]:
         return {"rate": 5}
 

@@ -150,6 +150,10 @@ class Calls:
             await self._renewed(refused=call.token_number)
         return await self._made(call, read)
 
+    def pause(self, seconds: float) -> None:
+        """Lets no call leave for so long."""
+        self._budget.pause(seconds, self._monotonic())
+
     def status(self) -> dict[str, Any]:
         """How the client fares, JSON-able, without secrets."""
         rest = self._budget.paused_until - self._monotonic()

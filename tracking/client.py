@@ -220,6 +220,10 @@ class Client:
             _logger.warning("list-cut path=%s pages=%d", path, MAX_PAGES)
         return list(found.values())
 
+    def pause(self, seconds: float) -> None:
+        """Lets no call leave for so long: what an earlier process was asked to wait, or has used up."""
+        self._calls.pause(seconds)
+
     def status(self) -> dict[str, Any]:
         """How the client fares, JSON-able, without secrets."""
         return self._calls.status()

@@ -280,10 +280,18 @@ class Housekeeping:
         now = self._clock()
         await _write(self._database, lambda connection: store.set_fact(connection, key, value, now))
 
+    def _known_at(self, key: str) -> datetime | None:
+        """When it was last remembered: a process that is started again and again does not ask anew each time."""
+        with self._database.read() as connection:
+            kept = store.fact(connection, key)
+        return kept[0] if kept else None
+
     async def _client_state(self) -> None:
         await self._remember("client", self._client.status())
 
     async def _catalogue(self) -> None:
+        if self._catalogue_due is None and (at := await asyncio.to_thread(self._known_at, "catalogue")):
+            self._catalogue_due = at + CATALOGUE_RETRY
         if _waits(self._clock(), self._catalogue_due, CATALOGUE_EVERY):
             return
         self._catalogue_due = self._clock() + CATALOGUE_RETRY
@@ -296,6 +304,8 @@ class Housekeeping:
         self._catalogue_due = self._clock() + CATALOGUE_EVERY
 
     async def _balance(self) -> None:
+        if self._balance_due is None and (at := await asyncio.to_thread(self._known_at, "balance")):
+            self._balance_due = at + BALANCE_EVERY
         if not self._offers_balance or _waits(self._clock(), self._balance_due, BALANCE_EVERY):
             return
         self._balance_due = self._clock() + BALANCE_EVERY

@@ -23,7 +23,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from tracking import callbacks, database
+from tracking import budget, callbacks, database
 from tracking import store as stored
 from tracking.client import Client
 from tracking.database import Database
@@ -46,6 +46,9 @@ SILENT_AFTER = timedelta(seconds=15)
 # A look or a POST may wait for its turn, renew the token, be refused, renew it again, be repeated and looked up.
 CALLS_IN_A_WORK = 8
 RECONCILE_EVERY = 2.0
+# The client's state is written every two seconds; a process that was killed may have called until a moment ago.
+JUST_NOW = timedelta(seconds=3)
+BUDGET_WINDOW = timedelta(seconds=1)
 
 
 def utc_now() -> datetime:
@@ -145,6 +148,8 @@ class Backend:
         journal = Journal(self.database)
         client = self.client(transport, journal)
         stack.push_async_callback(client.aclose)
+        if (wait := await asyncio.to_thread(self._budget_used)) > timedelta():
+            client.pause(wait.total_seconds())
         loops.append(forever("journal", journal.flush, JOURNAL_EVERY))
         loops.append(Housekeeping(self.database, client, self.clock).run())
         poller = self._poller(client)
@@ -165,6 +170,21 @@ class Backend:
         async with asyncio.TaskGroup() as group:
             group.create_task(sending.run())
             group.create_task(forever("reconciler", reconciler.turn, RECONCILE_EVERY))
+
+    def _budget_used(self) -> timedelta:
+        """How long calls must wait because of what the process before was asked to wait, or has called just now."""
+        now = self.clock()
+        try:
+            with self.database.read() as connection:
+                known = stored.fact(connection, "client")
+        except StoreError:
+            return BUDGET_WINDOW
+        if known is None:
+            return timedelta()
+        at, told = known
+        until = datetime.fromisoformat(told["paused_until"]) if told.get("paused_until") else at
+        asked = until - now if until - now <= timedelta(seconds=budget.LONGEST_PAUSE) else timedelta()
+        return max(asked, BUDGET_WINDOW if abs(now - at) < JUST_NOW else timedelta())
 
     def client(self, transport: httpx.AsyncBaseTransport | None, journal: Journal) -> Client:
         """The way to the provider."""

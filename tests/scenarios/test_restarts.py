@@ -1,0 +1,115 @@
+"""A console that is started again and again, and one that starts after a long weekend."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from desk import Desk, Outcome, request
+from virtual import VirtualLoop, run
+
+from tracking import store as writes
+from tracking.calls import Exchange
+from tracking.loops import Journal
+
+RATE = 5
+ORDERS = 8
+RESTARTS = 20
+WAITING = 60
+
+
+class Watched(Desk):
+    """A desk with a small budget that knows when each call left."""
+
+    def __init__(self, folder: Path, loop: VirtualLoop) -> None:
+        super().__init__(folder, "normal", loop)
+        self.backend.settings = self.backend.settings.model_copy(update={"api_max_rate": RATE})
+        self.left: list[tuple[datetime, Exchange]] = []
+
+    def watch(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        record = Journal.record
+
+        def watched(journal: Journal, exchange: Exchange) -> None:
+            self.left.append((exchange.at, exchange))
+            record(journal, exchange)
+
+        monkeypatch.setattr(Journal, "record", watched)
+
+
+def most_in_a_second(times: Iterable[datetime]) -> int:
+    """The most calls that left within any one second."""
+    ordered = sorted(times)
+    window = timedelta(seconds=1)
+    return max(sum(1 for later in ordered[start:] if later - ordered[start] < window) for start in range(len(ordered)))
+
+
+def test_restarts_in_a_row_stay_within_the_budget_and_get_the_work_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main(loop: VirtualLoop) -> tuple[Outcome, Watched]:
+        desk = Watched(tmp_path, loop)
+        desk.watch(monkeypatch)
+        async with desk.sandbox.running():
+            await desk.submit([request(number, desk.rng) for number in range(3 * ORDERS)])
+            for number in range(RESTARTS):
+                desk.backend._owner = f"{socket.gethostname()}/{os.getpid()}/{number}"
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(desk.rng.uniform(0.5, 3)), desk.backend.lifespan(None):
+                        await asyncio.sleep(60)
+            assert all(row["provider_id"] for row in desk.rows().values()), "sending is not starved"
+        async with desk.open():
+            return await desk.settle(timedelta(hours=1)), desk
+
+    outcome, desk = run(main)
+    assert outcome.problems == []
+    assert most_in_a_second(at for at, _ in desk.left) <= RATE
+    catalogues = [each for _, each in desk.left if each.path.startswith("/v1/Products")]
+    assert len(catalogues) < RESTARTS / 2
+
+
+def test_a_pause_the_provider_asked_for_outlives_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main(loop: VirtualLoop) -> list[float]:
+        desk = Watched(tmp_path, loop)
+        desk.watch(monkeypatch)
+        until = loop.clock() + timedelta(seconds=100)
+        told = {"paused_until": until.isoformat()}
+        desk.store.write(lambda connection: writes.set_fact(connection, "client", told, loop.clock()))
+        async with desk.open():
+            await desk.submit([request(0, desk.rng)])
+            await asyncio.sleep(200)
+        return [(at - until).total_seconds() for at, _ in desk.left]
+
+    left = run(main)
+    assert left
+    assert min(left) >= 0
+
+
+def test_after_a_weekend_the_backlog_is_no_herd_and_new_orders_do_not_wait_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main(loop: VirtualLoop) -> tuple[Outcome, Watched, datetime]:
+        desk = Watched(tmp_path, loop)
+        async with desk.sandbox.running():
+            desk.sandbox.switch_to("slow-fulfillment")
+            desk.sandbox.place_elsewhere(WAITING)
+            async with desk.backend.lifespan(None):
+                await asyncio.sleep(40)
+            assert len(desk.rows()) == WAITING
+        loop.now += timedelta(days=3).total_seconds()
+        desk.watch(monkeypatch)
+        started_at = loop.clock()
+        await desk.submit([request(number, desk.rng) for number in range(ORDERS)])
+        async with desk.open():
+            return await desk.settle(timedelta(hours=1)), desk, started_at
+
+    outcome, desk, started_at = run(main)
+    assert outcome.problems == []
+    assert most_in_a_second(at for at, _ in desk.left) <= RATE
+    posted = [at - started_at for at, each in desk.left if each.method == "POST" and each.path == "/v1/Orders"]
+    assert len(posted) == ORDERS
+    assert max(posted) < timedelta(seconds=30)
+    assert len(desk.left) < WAITING + 5 * ORDERS
