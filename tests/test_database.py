@@ -1,21 +1,29 @@
+import asyncio
 import contextlib
 import logging
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from fakes import Clock, FakeProvider, request
 from sqlalchemy import Connection
 
-from tracking import database
+from tracking import audit, database, exports, ingest, reports
 from tracking import store as writes
 from tracking.database import Database, wal_is_safe
 from tracking.errors import NotAllowed, StoreBusy, StoreError, StoreUnusable
+from tracking.filters import Filters
+from tracking.ingest import Planner
+from tracking.reports import health
+from tracking.sender import Sender
 from tracking.tables import FACTS
 
 Job = Callable[[Connection], Any]
@@ -396,3 +404,127 @@ def test_a_connection_that_died_is_replaced(postgres_store: Database, now: datet
     postgres_store.write(remember("after", now))
     assert postgres_store.write(pid) != writer
     postgres_store.write(lambda connection: connection.execute(sa.delete(FACTS)))
+
+
+# Readers
+
+
+@pytest.fixture
+def large(sqlite_url: str, migrated_file: Path, monkeypatch: pytest.MonkeyPatch, now: datetime) -> Iterator[Database]:
+    """More orders than any read takes at once, and a writer that waits for nobody."""
+    monkeypatch.setattr(database, "BUSY_MILLISECONDS", 0)
+    shutil.copy(migrated_file, sqlite_url.removeprefix("sqlite:///"))
+    opened = database.connect(sqlite_url)
+
+    def place(connection: Connection) -> None:
+        for number in range(50):
+            ingest.place(connection, request(f"po-{number}"), source="form", actor=None, now=now)
+
+    opened.write(place)
+    yield opened
+    opened.close()
+
+
+def test_an_export_lets_the_writer_in_between_its_chunks(
+    large: Database, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "CHUNK", 10)
+    chunks = 0
+    for chunk in exports.orders_export(large, Filters(), now):
+        assert len(chunk) == 10
+        large.write(remember(f"chunk {chunks}", now))
+        chunks += 1
+    assert chunks == 5
+
+
+def test_verify_lets_the_writer_in_between_its_chunks(
+    large: Database, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "CHUNK", 10)
+    chunks: list[int] = []
+
+    def write(done: int, _total: int) -> None:
+        large.write(remember(f"chunk {done}", now))
+        chunks.append(done)
+
+    assert audit.verify(large, write) == []
+    assert chunks == [10, 20, 30, 40, 50]
+
+
+def test_the_log_grows_while_a_reader_holds_it_and_not_beyond_that(
+    sqlite_url: str, migrated_file: Path, monkeypatch: pytest.MonkeyPatch, now: datetime
+) -> None:
+    monkeypatch.setattr(database, "wal_is_safe", lambda _version: True)
+    shutil.copy(migrated_file, sqlite_url.removeprefix("sqlite:///"))
+    opened = Database(sqlite_url)
+    limit = 1 << 20
+    sa.event.listen(opened._engine, "connect", lambda raw, _: raw.execute(f"PRAGMA journal_size_limit={limit}"))
+
+    opened.write(remember("first", now))  # which makes it a store with a log
+
+    def write_much() -> None:
+        for number in range(30):
+            opened.write(partial(writes.set_fact, key="a", value={"text": f"{number:02d}" * 100_000}, now=now))
+
+    with contextlib.closing(other_connection(sqlite_url)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM facts").fetchone()
+        write_much()
+        held = opened.wal_bytes()
+        assert held > 5 * limit
+        assert health(opened, now).wal_bytes == 0, "not yet worth a word"
+        monkeypatch.setattr(reports, "WAL_LARGE", limit)
+        assert health(opened, now).wal_bytes == held
+        reader.execute("COMMIT")
+    write_much()
+    assert opened.wal_bytes() < 5 * limit + limit
+    opened.close()
+    assert opened.wal_bytes() == 0
+
+
+# Two processes
+
+
+@pytest.mark.parametrize("engine", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def test_two_consoles_on_one_store_send_each_order_once(
+    store: Database, provider: FakeProvider, planner: Planner, clock: Clock
+) -> None:
+    other = Database(store.url)
+    provider.knows_duplicates = False
+    senders = [
+        Sender(
+            each,
+            provider,
+            planner,
+            address=lambda _po: None,
+            owner=owner,
+            lease=timedelta(seconds=30),
+            clock=clock,
+            woken=lambda: None,
+        )
+        for each, owner in ((store, "here/1/a"), (other, "here/2/b"))
+    ]
+
+    def place(connection: Connection) -> None:
+        for number in range(40):
+            ingest.place(connection, request(f"po-{number}"), source="form", actor=None, now=clock.now)
+
+    store.write(place)
+    taken = [0, 0]
+
+    async def send(index: int) -> None:
+        while sent := await senders[index].send_due(clock.now):
+            taken[index] += sent
+            assert await senders[index].recover(clock.now) == 0, "what another sends is no dead one's"
+
+    async def both() -> None:
+        await asyncio.gather(send(0), send(1))
+
+    try:
+        asyncio.run(both())
+    finally:
+        other.close()
+    assert sum(taken) == 40
+    assert len(provider.called("place")) == 40
+    assert {order["PONumber"] for order in provider.kept.values()} == {f"po-{number}" for number in range(40)}
+    assert audit.verify(store) == []

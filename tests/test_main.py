@@ -32,8 +32,8 @@ from tracking.tables import COUNTERS, ORDERS
 
 HEADER = "PONumber,Type,ProductId,Value,Quantity,ExternalId\n"
 COMMANDS = (
-    "worker", "submit", "order", "orders", "events", "export", "seed", "verify", "erase", "backup", "restored", "migrate",
-    "sandbox",
+    "worker", "submit", "order", "orders", "events", "export", "seed", "verify", "erase", "backup", "restored",
+    "migrate", "sandbox",
 )  # fmt: skip
 OFFERED = {"shipping_methods": SHIPPING_METHODS, "carriers": CARRIERS}
 Run = Callable[..., Result]

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -126,7 +127,7 @@ def test_a_callback_makes_its_order_due_though_the_last_one_lies_ahead(
     for stamp, hours in (("03", 0), ("04", -1)):
         now = clock.pass_by(hours=hours)
         told = callback("po-1", "BLK-1", stamp)
-        store.write(lambda connection, told=told, now=now: ingest.announce(connection, told, 100, now, planner))
+        store.write(partial(ingest.announce, callback=told, size=100, now=now, planner=planner))
     assert column(store, ORDERS.c.next_look_at) == [clock.now]
 
 

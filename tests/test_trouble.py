@@ -170,15 +170,28 @@ def test_a_job_that_fails_for_itself_is_no_trouble_of_the_store(store: Database,
     assert store.trouble is None
 
 
-def test_a_probe_writes_on_each_engine_and_changes_nothing(store: Database) -> None:
-    store.trouble = "made up"
-    with pytest.raises(ZeroDivisionError):
-        store.write(lambda _: 1 // 0)  # a transaction that is committed, with nothing in it
-    assert store.trouble is None
-    store.write(database._probe)
-    assert (
-        store.write(lambda connection: connection.execute(sa.select(sa.func.count()).select_from(ORDERS)).scalar()) == 0
-    )
+def test_a_transaction_without_a_write_does_not_end_the_trouble(
+    store: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: Any) -> None:
+        raise sa.exc.OperationalError("x", None, sqlite3.OperationalError("database or disk is full"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "_probe", fails)
+        store.write(lambda _: None)
+        store.trouble = "made up"
+        with pytest.raises(StoreBusy, match="disk is full"):
+            store.write(lambda _: None)
+    until(lambda: store.trouble is None)
+
+
+def test_a_probe_writes_and_changes_nothing(disk: Database) -> None:
+    with contextlib.closing(sqlite3.connect(str(database.file_of(disk.url)))) as other:
+        before = [other.execute(f"PRAGMA {name}").fetchone() for name in ("user_version", "page_count", "data_version")]
+        disk.write(database._probe)
+        after = [other.execute(f"PRAGMA {name}").fetchone() for name in ("user_version", "page_count", "data_version")]
+    assert before[:2] == after[:2]
+    assert before[2] != after[2], "another connection sees that something was written"
 
 
 # Health and callbacks

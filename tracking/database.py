@@ -171,11 +171,11 @@ class Database:
             connection.close()
 
     def _gather(self) -> list[_Job] | None:
-        """The jobs that wait, at least one; a probe where there is trouble and nobody writes; None at the end."""
+        """The jobs that wait; at least one, but where there is trouble none for a second; None at the end."""
         try:
             first = self._queue.get(timeout=PROBE_SECONDS if self.trouble else None)
         except queue.Empty:
-            return [_Job(_probe, Future())]
+            return []
         if first is None:
             return None
         jobs = [first]
@@ -227,7 +227,7 @@ class Database:
         for tries_left in reversed(range(TRIES)):
             try:
                 connection = connection or self._engine.connect()
-                return _Tried(connection, _transaction(connection, jobs), None)
+                return _Tried(connection, _transaction(connection, jobs, probe=self.trouble is not None), None)
             except Exception as exc:  # noqa: BLE001 - the top of the writer's loop: each caller gets its error
                 _drop(connection)
                 connection = None
@@ -236,14 +236,18 @@ class Database:
         raise AssertionError("the last try returns")
 
 
-def _transaction(connection: Connection, jobs: list[_Job]) -> list[_Outcome]:
+def _transaction(connection: Connection, jobs: list[_Job], *, probe: bool) -> list[_Outcome]:
     """What came of each job once all are committed.
+
+    With a probe the transaction writes in any case: jobs that find nothing to do would not show that the store is well.
 
     Raises:
         _StatementFailed: a statement of a job. Any other error is the transaction's own.
     """
     outcomes: list[_Outcome] = []
     with connection.begin():
+        if probe:
+            _probe(connection)
         for job in jobs:
             savepoint = connection.begin_nested()
             try:

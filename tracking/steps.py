@@ -7,6 +7,7 @@ back delays nothing by more than that.
 import random
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, or_, select, update
 
@@ -29,7 +30,7 @@ def looks_too_far(connection: Connection, now: datetime, furthest: timedelta) ->
 def pull_in_looks(connection: Connection, order_ids: Sequence[int], now: datetime, rng: random.Random) -> None:
     """Makes the orders due within a minute, held by nobody: a look too many does no harm."""
     due = [{"order": order_id, "due": now + rng.random() * SPREAD} for order_id in order_ids]
-    values = {"next_look_at": bindparam("due"), "lease_owner": None, "lease_until": None}
+    values: dict[str, Any] = {"next_look_at": bindparam("due"), "lease_owner": None, "lease_until": None}
     connection.execute(update(ORDERS).where(ORDERS.c.id == bindparam("order")).values(values), due)
 
 

@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 from tracking import store
 from tracking.database import Database
 from tracking.reports import Filters
+from tracking.restored import Mark, set_mark
 
 Visit = Callable[..., AppTest]
 
@@ -67,6 +68,33 @@ def test_an_unreachable_provider_and_a_silent_loop_are_told_everywhere(
     told = [f"{element.proto.title} {element.value}" for element in app.error]
     assert any("cannot be reached" in text for text in told)
     assert any("sender" in text for text in told)
+
+
+def test_a_store_that_cannot_be_written_is_told_in_its_own_words(visit: Visit, database: Database) -> None:
+    database.trouble = "the disk is full: make room; work goes on by itself"
+    app = visit()
+    [told] = [element for element in app.error if element.proto.title == "The store cannot be written"]
+    assert "The disk is full" in told.value
+    assert not app.exception
+
+
+@pytest.mark.parametrize("trouble", [None, "no <b>connection</b>"])
+def test_a_restored_store_says_on_every_page_that_it_is_being_reconciled(
+    visit: Visit, database: Database, history: History, trouble: str | None
+) -> None:
+    mark = Mark(history.wait(hours=-1), 0, trouble=trouble)
+    database.write(lambda connection: set_mark(connection, mark, history.wait()))
+    app = visit("orders")
+    [told] = [element.value for element in app.warning if "restored from a backup" in element.proto.title]
+    assert "orders are sent again once that is known" in told
+    assert ("waits for the provider" in told) == (trouble is not None)
+    assert "<b>" not in told.replace("\\<b\\>", "")
+
+
+def test_a_log_that_a_reader_holds_is_told(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Database, "wal_bytes", lambda _self: 300 * 2**20)
+    [told] = [element.value for element in visit().warning if "300 MB" in element.value]
+    assert "End the program" in told
 
 
 def test_settings_that_cannot_be_used_are_told_without_a_trace(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
