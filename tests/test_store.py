@@ -284,6 +284,15 @@ def test_a_callback_is_stored_once_and_counted_after_that(store: Database, now: 
     assert (row.repeats, row.received_at, row.last_at) == (3, now, later)
 
 
+def test_callbacks_that_come_together_are_counted_together(store: Database, now: datetime) -> None:
+    def job(digest: str, times: int) -> int:
+        return store.write(lambda connection: writes.record_callback(connection, callback(digest), now, times=times)[1])
+
+    assert [job("a", 1), job("a", 3), job("b", 4), job("b", 1)] == [0, 3, 0, 4]
+    with store.read() as connection:
+        assert connection.execute(sa.select(CALLBACKS.c.repeats).order_by(CALLBACKS.c.id)).scalars().all() == [3, 4]
+
+
 def test_refusals_are_bounded(store: Database, now: datetime) -> None:
     def flood(connection: Connection) -> None:
         for number in range(1200):
@@ -343,8 +352,8 @@ def test_row_ids_are_told_for_po_numbers_and_provider_ids(store: Database, now: 
         lambda connection: writes.order_ids(connection, po_numbers=["po-00000", "no"], provider_ids=["BLK-1"])
     )
     assert told == {"po-00000": first, "BLK-1": second}
-    assert store.write(lambda connection: writes.po_number_of(connection, "BLK-1")) == "po-00001"
-    assert store.write(lambda connection: writes.po_number_of(connection, "none")) is None
+    named = store.write(lambda connection: writes.po_numbers_of(connection, ["BLK-1", "none"]))
+    assert named == {"BLK-1": "po-00001"}
 
 
 def test_creation_times_between_two_moments_come_in_order_up_to_the_limit(

@@ -1,23 +1,26 @@
 import asyncio
 import contextlib
+import hmac
 from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 import sqlalchemy as sa
-from fakes import Clock, callback_body, request, shown
+from fakes import NOW, Clock, callback_body, request, shown
 from sqlalchemy.engine import RowMapping
 from starlette.applications import Starlette
 from starlette.routing import Route
 
 from tracking import callbacks, ingest, webhooks
+from tracking import store as store_module
 from tracking.database import Database
 from tracking.errors import StoreBusy
 from tracking.ingest import Planner
 from tracking.settings import WEBHOOK_PATH
 from tracking.tables import CALLBACKS, EVENTS, ORDERS
-from tracking.webhooks import LARGEST_BODY, REFUSALS_A_SECOND, Receiver
+from tracking.webhooks import LARGEST_BODY, LARGEST_BODY_BEYOND_ALLOWANCE, REFUSALS_A_SECOND, Receiver
 
 PO = "demo-0001"
 SECRETS = ("the-new-secret-of-ours", "an-old-secret-of-ours")
@@ -27,7 +30,7 @@ class Door:
     """The receiver in an application, and what it left in the store."""
 
     def __init__(self, store: Database, planner: Planner, clock: Clock) -> None:
-        self.store, self.clock = store, clock
+        self.store, self.planner, self.clock = store, planner, clock
         self.woken = 0
         self.receiver = Receiver(store, SECRETS, planner, clock=clock, woken=self._wake)
         paths = (WEBHOOK_PATH + "{token}", "/webhooks/{rest:path}")
@@ -36,13 +39,24 @@ class Door:
     def _wake(self) -> None:
         self.woken += 1
 
-    def call(self, *calls: tuple[str, str, Any]) -> list[httpx.Response]:
+    def call(self, *calls: tuple[str, str, Any], source: str = "127.0.0.1") -> list[httpx.Response]:
         """Method, address, body: all of them after one another."""
 
         async def run() -> list[httpx.Response]:
-            transport = httpx.ASGITransport(self.app)
+            transport = httpx.ASGITransport(self.app, client=(source, 4711))
             async with httpx.AsyncClient(transport=transport, base_url="http://console") as client:
                 return [await client.request(method, address, content=body) for method, address, body in calls]
+
+        return asyncio.run(run())
+
+    def call_at_once(self, *calls: tuple[str, str, Any]) -> list[httpx.Response]:
+        """The same, all of them together."""
+
+        async def run() -> list[httpx.Response]:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://console") as client:
+                return await asyncio.gather(
+                    *(client.request(method, path, content=body) for method, path, body in calls)
+                )
 
         return asyncio.run(run())
 
@@ -236,14 +250,136 @@ def test_no_secret_is_logged(door: Door, caplog: pytest.LogCaptureFixture) -> No
 # Floods
 
 
+STRANGER = ("POST", WEBHOOK_PATH + "x" * 43, b"")
+
+
 def test_a_flood_of_refusals_keeps_five_a_second_and_answers_all_alike(door: Door) -> None:
-    answers = door.call(*[("POST", WEBHOOK_PATH + "x" * 43, b"")] * 30)
-    assert {answer.status_code for answer in answers} == {404}
+    for source in range(3):
+        answers = door.call(*[STRANGER] * 10, source=f"192.0.2.{source}")
+        assert {answer.status_code for answer in answers} == {404}
     assert len(door.rows()) == REFUSALS_A_SECOND == 5
     assert door.receiver.refused == 30
     door.clock.pass_by(seconds=1)
-    door.call(*[("POST", WEBHOOK_PATH + "x" * 43, b"")] * 30)
+    door.call(*[STRANGER] * 10, source="192.0.2.0")
     assert len(door.rows()) == 10
+
+
+def test_a_source_beyond_its_allowance_costs_no_row_and_no_line(door: Door, caplog: pytest.LogCaptureFixture) -> None:
+    door.call(*[STRANGER] * 20)
+    kept = len(door.rows())
+    with caplog.at_level("DEBUG", logger="tracking"):
+        answers = door.call(*[STRANGER] * 50)
+    assert {(answer.status_code, tuple(answer.headers.raw), answer.content) for answer in answers} == {
+        (404, ((b"content-length", b"0"),), b"")
+    }
+    assert (len(door.rows()), caplog.records, door.receiver.unlogged) == (kept, [], 50)
+    door.clock.pass_by(seconds=1)
+    door.call(STRANGER, STRANGER)
+    assert (len(door.rows()), door.receiver.unlogged) == (kept + 1, 51)
+
+
+def test_a_genuine_call_beside_a_flood_from_its_own_address_is_taken(door: Door) -> None:
+    door.call(*[STRANGER] * 30)
+    assert door.post(callback_body()) == 204
+    assert door.post(callback_body(None, "BLK-1", "04")) == 204
+    assert door.woken == 2
+
+
+def test_a_source_beyond_its_allowance_has_small_bodies_read_only(door: Door) -> None:
+    sent = []
+
+    async def large() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            sent.append(1)
+            yield b" " * 1024
+
+    door.call(*[STRANGER] * 30)
+    assert door.post(b" " * LARGEST_BODY_BEYOND_ALLOWANCE + callback_body()) == 404
+    assert door.post(b" " * (LARGEST_BODY_BEYOND_ALLOWANCE - 200) + callback_body()) == 204
+    door.call(("POST", address(), large()))
+    assert (len(sent), door.receiver.accepted) == (5, 1)
+
+
+def test_a_stranger_makes_the_store_look_up_many_ids_at_once_with_few_reads(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = []
+    read = door.store.read
+    monkeypatch.setattr(door.store, "read", lambda: reads.append(1) or read())  # type: ignore[func-returns-value]  # counts
+    answers = door.call_at_once(*(("POST", address(), callback_body(None, f"BLK-{number}")) for number in range(100)))
+    assert [answer.status_code for answer in answers] == [404, 204, *[404] * 98]
+    assert len(reads) <= 3
+
+
+def test_a_hundred_duplicates_at_once_are_few_steps_of_the_log_and_all_counted(door: Door) -> None:
+    before = len(door.rows(EVENTS))
+    answers = door.call_at_once(*[("POST", address(), callback_body())] * 100)
+    assert {answer.status_code for answer in answers} == {204}
+    [kept] = door.rows()
+    assert (kept["repeats"], door.receiver.accepted) == (99, 100)
+    assert len(door.rows(EVENTS)) - before <= 10
+    assert door.rows(ORDERS)[0]["notice"] == "claimed"
+
+
+def test_duplicates_that_could_not_be_stored_are_all_asked_to_come_again(door: Door) -> None:
+    with shut(door):
+        answers = door.call_at_once(*[("POST", address(), callback_body())] * 20)
+    assert {answer.status_code for answer in answers} == {503}
+    assert door.post(callback_body()) == 204
+    assert door.rows()[0]["repeats"] == 0
+
+
+def test_nothing_is_remembered_of_calls_that_are_over(door: Door) -> None:
+    door.call_at_once(*[("POST", address(), callback_body())] * 5, *[STRANGER] * 5)
+    assert (door.receiver._commits, len(door.receiver._reads)) == ({}, 0)
+
+
+def test_one_orders_address_cannot_make_anothers_call_pass_for_a_repeat(door: Door) -> None:
+    """Whoever knows one order's address may tell lies of that order alone."""
+    other = shown("BLK-2", "demo-0002")
+    door.store.write(
+        lambda connection: ingest.discover(connection, other, door.clock.now, door.clock.now, door.planner)
+    )
+    assert door.post(callback_body(PO, "BLK-2"), PO) == 404
+    assert door.post(callback_body("demo-0002", "BLK-2"), "demo-0002") == 204
+    assert {row["po_number"]: row["notice"] for row in door.rows(ORDERS)} == {PO: "none", "demo-0002": "claimed"}
+    assert {row["outcome"]: row["po_number"] for row in door.rows()} == {"refused": PO, "accepted": "demo-0002"}
+
+
+def test_both_secrets_are_compared_whatever_is_presented(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+    compare = hmac.compare_digest
+
+    def counted(given: bytes, wanted: bytes) -> bool:
+        compared.append((given, wanted))
+        return compare(given, wanted)
+
+    monkeypatch.setattr(hmac, "compare_digest", counted)
+    work = []
+    for body, where in [
+        (callback_body(), address()),
+        (callback_body(), address(PO, SECRETS[1])),
+        (callback_body(), STRANGER[1]),
+        (callback_body("demo-0002"), address()),
+        (callback_body(None, "BLK-404"), address()),
+    ]:
+        compared.clear()
+        door.call(("POST", where, body))
+        work.append([(len(given), len(wanted)) for given, wanted in compared])
+    assert work == [[(43, 43), (43, 43)]] * 5
+
+
+def test_calls_make_the_provider_be_asked_once_in_thirty_seconds(door: Door, planner: Planner) -> None:
+    looked_at = []
+    for second in range(90):
+        door.clock.now = NOW + timedelta(seconds=second)
+        door.post(callback_body(stamp=f"{second % 12 + 1:02d}"))
+        due = door.rows(ORDERS)[0]["next_look_at"]
+        if due <= door.clock.now:
+            looked_at.append(second)
+            later = door.clock.now + timedelta(hours=1)
+            door.store.write(lambda connection: store_module.set_beside(connection, 1, {"next_look_at": later}))  # noqa: B023 - called at once
+    assert looked_at == [0, 30, 60]
 
 
 def test_a_clock_that_was_set_back_does_not_silence_refusals_for_long(door: Door) -> None:

@@ -459,8 +459,8 @@ def test_a_callback_tells_its_order_and_time() -> None:
 
 
 def test_the_callbacks_digest_tells_action_order_and_time_apart() -> None:
-    digests = [called(), called(OrderId="other"), called(Timestamp="01/02/2026 03:04:06 AM")]
-    assert len({call.digest for call in digests}) == 3
+    changes = {"OrderId": "other", "Timestamp": "01/02/2026 03:04:06 AM", "PONumber": "demo-0002"}
+    assert len({called().digest, *(called(**{name: value}).digest for name, value in changes.items())}) == 4
     assert called(OrderId=None).digest != called(OrderId=None, PONumber="demo-0002").digest
 
 

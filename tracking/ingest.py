@@ -130,8 +130,13 @@ def _is_due(kept: store.Kept, now: datetime) -> bool:
     return kept.row["next_look_at"] is not None and kept.row["next_look_at"] <= now
 
 
-def announce(connection: Connection, callback: Callback, size: int, now: datetime, planner: Planner) -> Announcement:
-    """A callback whose address was proven: a claim that makes a known order due, kept for an unknown one."""
+def announce(
+    connection: Connection, callback: Callback, size: int, now: datetime, planner: Planner, *, times: int = 1
+) -> Announcement:
+    """A callback whose address was proven: a claim that makes a known order due, kept for an unknown one.
+
+    `times` is how often it has come since the last time it was told of.
+    """
     values = {
         "digest": callback.digest,
         "outcome": "accepted",
@@ -141,7 +146,7 @@ def announce(connection: Connection, callback: Callback, size: int, now: datetim
         "stated_at": callback.stated_at,
         "size": size,
     }
-    callback_id, repeats = store.record_callback(connection, values, now)
+    callback_id, repeats = store.record_callback(connection, values, now, times=times)
     kept = _announced_order(connection, callback)
     if kept is None:
         store.settle_callback(connection, callback_id, outcome="waiting", order_id=None)

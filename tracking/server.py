@@ -26,6 +26,7 @@ from starlette.routing import BaseRoute, Route
 from tracking import budget, callbacks, database
 from tracking import store as stored
 from tracking.client import Client
+from tracking.connections import SPARING
 from tracking.database import Database
 from tracking.embedded import PUBLIC_URL, EmbeddedSandbox
 from tracking.errors import StoreError
@@ -96,6 +97,7 @@ class Backend:
         self._started_at = clock()
         for name in ("uvicorn.access", "httpx"):
             logging.getLogger(name).addFilter(_without_tokens)
+        logging.getLogger("uvicorn.error").addFilter(SPARING)
         self._wakes: list[asyncio.Event] = []
         self.receiver = Receiver(self.database, self._secrets, self._planner, clock=clock, woken=self._woken)
         self.transport: httpx.AsyncBaseTransport | None = None
@@ -115,7 +117,8 @@ class Backend:
         routes: list[BaseRoute] = [Route("/healthz", self._healthz), Route("/metrics", self._metrics)]
         if Role.WEBHOOKS in self.settings.roles:
             # An instance, not a function: Starlette hands it every method, and it refuses all but POST alike.
-            routes += [Route(WEBHOOK_PATH + "{token}", self.receiver), Route("/webhooks/{rest:path}", self.receiver)]
+            paths = (WEBHOOK_PATH + "{token}", "/webhooks/{rest:path}", "/webhooks")
+            routes += [Route(path, self.receiver) for path in paths]
         return routes
 
     def asgi(self, *, lifespan: bool = True) -> Starlette:

@@ -15,6 +15,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from tracking import settings, terminal
+from tracking.connections import BoundedProtocol
 from tracking.errors import Problem, SettingsError
 from tracking.sandbox import Sandbox
 from tracking.server import Backend
@@ -72,7 +73,15 @@ def _serve(application: ASGIApp, host: str, port: int, around: AbstractAsyncCont
         why = str(exc.strerror).partition(" (")[0]
         terminal.say(f"{host}:{port} cannot be listened on ({why}): choose another --host or --port")
         raise typer.Exit(1) from exc
-    config = uvicorn.Config(application, log_config=None, access_log=False, server_header=False, lifespan="on")
+    config = uvicorn.Config(
+        application,
+        http=BoundedProtocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+    )
     server = uvicorn.Server(config)
     try:
         with listening:

@@ -90,9 +90,9 @@ COUNT_ATTEMPT = CHANGE_OUTBOX.values(attempts=OUTBOX.c.attempts + 1).returning(O
 
 @functools.cache
 def adding_callback(dialect: str) -> Any:
-    """Stores a callback, or counts it as a repeat."""
+    """Stores a callback with its repeats so far, or counts it and them as repeats."""
     adding = _insert(dialect, CALLBACKS)
-    again = {"repeats": CALLBACKS.c.repeats + 1, "last_at": adding.excluded.last_at}
+    again = {"repeats": CALLBACKS.c.repeats + adding.excluded.repeats + 1, "last_at": adding.excluded.last_at}
     counted = adding.on_conflict_do_update(index_elements=["digest"], set_=again)
     return counted.returning(CALLBACKS.c.id, CALLBACKS.c.repeats)
 

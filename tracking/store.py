@@ -272,11 +272,17 @@ def release_look(connection: Connection, order_ids: Sequence[int], *, due_at: da
 # Callbacks
 
 
-def record_callback(connection: Connection, values: Mapping[str, Any], now: datetime) -> tuple[int, int]:
-    """Stores a callback or counts it as a repeat; returns (id, how often it had come before)."""
+def record_callback(
+    connection: Connection, values: Mapping[str, Any], now: datetime, *, times: int = 1
+) -> tuple[int, int]:
+    """Stores a callback that has come `times` times, or counts it as repeated so often.
+
+    Returns (id, how often it has been repeated by now), where 0 repeats are told for one that had not come before.
+    """
     adding = statements.adding_callback(connection.dialect.name)
-    row = connection.execute(adding, {**values, "received_at": now, "last_at": now}).one()
-    return row[0], row[1]
+    came = {"repeats": times - 1, "received_at": now, "last_at": now}
+    row = connection.execute(adding, {**values, **came}).one()
+    return row[0], row[1] if row[1] >= times else 0
 
 
 def settle_callback(
@@ -324,12 +330,10 @@ def _ids(column: Any, values: Sequence[str]) -> Any:
     return select(column, ORDERS.c.id).where(column.in_(values))
 
 
-def po_number_of(connection: Connection, provider_id: str) -> str | None:
-    """The PONumber of the order the provider calls so."""
-    found: str | None = connection.execute(
-        select(ORDERS.c.po_number).where(ORDERS.c.provider_id == provider_id)
-    ).scalar()
-    return found
+def po_numbers_of(connection: Connection, provider_ids: Sequence[str]) -> dict[str, str]:
+    """The PONumbers of the orders the provider calls so, by its ids."""
+    named = select(ORDERS.c.provider_id, ORDERS.c.po_number).where(ORDERS.c.provider_id.in_(provider_ids))
+    return {row.provider_id: row.po_number for row in connection.execute(named)}
 
 
 def add_batch(connection: Connection, values: Mapping[str, Any]) -> int:

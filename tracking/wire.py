@@ -390,6 +390,6 @@ def read_callback(body: bytes) -> Callback:
         raise CallbackRefused("the action is not FulfillmentComplete")
     if provider_id is None and po_number is None:
         raise CallbackRefused("the body names no order")
-    # Without an OrderId the PONumber has to tell two orders of the same second apart.
-    identity = [action.casefold(), provider_id, stated] + ([po_number] if provider_id is None else [])
+    # The PONumber is what the address proves: without it, a call of one order could pass for the repeat of another's.
+    identity = [action.casefold(), provider_id, stated, po_number]
     return Callback("FulfillmentComplete", provider_id, po_number, time_or_none(stated), digest_of(identity))

@@ -1,0 +1,153 @@
+import contextlib
+import logging
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from tracking import connections
+from tracking.connections import LARGEST_HEAD, BoundedProtocol, Sparing
+
+SECONDS = 10  # nothing here takes as long
+GET = b"GET / HTTP/1.1\r\nHost: console\r\n\r\n"
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers with the number of bytes of the body."""
+    size, more = 0, True
+    while more:
+        message = await receive()
+        size, more = size + len(message.get("body", b"")), message.get("more_body", False)
+    body = str(size).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
+class Server(uvicorn.Server):
+    """Tells when it serves."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[int]:
+    """The port of a server with bounded connections."""
+    server = Server(
+        uvicorn.Config(echo, http=BoundedProtocol, ws="none", log_config=None, access_log=False, lifespan="off")
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        assert server.ready.wait(SECONDS)
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            server.should_exit = True
+            thread.join(SECONDS)
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    with serving() as found:
+        yield found
+
+
+def connect(port: int, *parts: bytes) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port), SECONDS)
+    with contextlib.suppress(OSError):  # it may close before the last part
+        for part in parts:
+            connection.sendall(part)
+    return connection
+
+
+def answer(connection: socket.socket) -> bytes:
+    """Everything until it is closed."""
+    said = b""
+    with contextlib.suppress(ConnectionError), connection:
+        while part := connection.recv(65536):
+            said += part
+    return said
+
+
+def status(connection: socket.socket) -> bytes:
+    return connection.recv(65536).partition(b"\r\n")[0]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (b"GET / HTTP/1.1\r\n" + b"X-Small: y\r\n" * 5000 + b"\r\n",),
+        (b"GET / HTTP/1.1\r\nX-Large: ", *[b"y" * 8192] * 20),
+        (b"GET /", *[b"y" * 8192] * 20),
+        (b"GET /" + b"y" * LARGEST_HEAD + b" HTTP/1.1\r\n\r\n",),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;", *[b"y" * 8192] * 20),
+    ],
+    ids=["many headers", "an endless header", "an endless target", "a large target", "an endless chunk extension"],
+)
+def test_a_head_without_measure_is_refused_while_it_comes(port: int, parts: tuple[bytes, ...]) -> None:
+    said = answer(connect(port, *parts))
+    assert said.startswith(b"HTTP/1.1 400 ") or said == b""  # a reset may overtake the answer
+    with connect(port, GET) as another:
+        assert status(another) == b"HTTP/1.1 200 OK"
+
+
+def test_a_large_body_is_no_head(port: int) -> None:
+    head = b"POST / HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n"
+    assert answer(
+        connect(port, head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"), b"y" * 1_000_000)
+    ).endswith(b"1000000")
+
+
+def test_many_requests_on_one_connection_are_no_large_head(port: int) -> None:
+    connection = connect(port)
+    for _ in range(3):
+        connection.sendall(b"GET / HTTP/1.1\r\nX-Large: " + b"y" * (LARGEST_HEAD // 2) + b"\r\n\r\n")
+        assert status(connection) == b"HTTP/1.1 200 OK"
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "part",
+    [b"", b"GET / HT", b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nhalf"],
+    ids=["nothing", "half a head", "half a body"],
+)
+def test_a_request_that_does_not_arrive_whole_in_time_ends_its_connection(
+    monkeypatch: pytest.MonkeyPatch, part: bytes
+) -> None:
+    monkeypatch.setattr(connections, "SECONDS_FOR_A_REQUEST", 0.05)
+    with serving() as port:
+        assert answer(connect(port, part)) == b""
+
+
+def test_where_there_is_no_place_the_one_waited_for_longest_gives_way(
+    monkeypatch: pytest.MonkeyPatch, port: int
+) -> None:
+    monkeypatch.setattr(connections, "CONNECTIONS", 3)
+    first, second, third = (connect(port, b"GET / HT") for _ in range(3))
+    newcomer = connect(port, GET)
+    assert status(newcomer) == b"HTTP/1.1 200 OK"
+    assert answer(first) == b""
+    for kept in (second, third):
+        kept.sendall(b"TP/1.1\r\n\r\n")
+        assert status(kept) == b"HTTP/1.1 200 OK"
+    for connection in (second, third, newcomer):
+        connection.close()
+
+
+def test_a_server_says_the_same_thing_once_in_a_while() -> None:
+    sparing = Sparing()
+
+    def passes(text: str, level: int = logging.WARNING) -> bool:
+        return sparing.filter(logging.LogRecord("uvicorn.error", level, "", 0, text, None, None))
+
+    assert [passes(text) for text in ("broken", "broken", "another", "broken")] == [True, False, True, False]
+    assert [passes("down", logging.ERROR) for _ in range(2)] == [True, True]

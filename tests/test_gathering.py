@@ -1,0 +1,113 @@
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from tracking.gathering import Gathering
+
+
+class Rounds:
+    """Work that waits to be let on, round by round."""
+
+    def __init__(self, most: int = 100) -> None:
+        self.seen: list[list[int]] = []
+        self.go = asyncio.Semaphore(0)
+        self.failing: Exception | None = None
+        self.gathering = Gathering(self._work, most=most)
+
+    async def _work(self, items: list[int]) -> list[str]:
+        self.seen.append(items)
+        await self.go.acquire()
+        if self.failing is not None:
+            raise self.failing
+        return [str(item) for item in items]
+
+    def start(self, *items: int) -> list[asyncio.Task[str]]:
+        return [asyncio.create_task(self.gathering.add(item)) for item in items]
+
+
+async def turns() -> None:
+    """Lets everything that can go on go on."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def within(story: Callable[[Rounds], Coroutine[Any, Any, None]], most: int = 100) -> None:
+    async def run() -> None:
+        async with asyncio.timeout(10):
+            await story(Rounds(most))
+
+    asyncio.run(run())
+
+
+def test_what_comes_during_a_round_makes_up_the_next_one() -> None:
+    async def story(rounds: Rounds) -> None:
+        first = rounds.start(1)
+        await turns()
+        others = rounds.start(2, 3, 4)
+        await turns()
+        assert (rounds.seen, rounds.gathering.idle) == ([[1]], False)
+        rounds.go.release()
+        await turns()
+        assert rounds.seen == [[1], [2, 3, 4]]
+        assert (first[0].result(), [task.done() for task in others]) == ("1", [False] * 3)
+        rounds.go.release()
+        assert await asyncio.gather(*others) == ["2", "3", "4"]
+        assert rounds.gathering.idle
+
+    within(story)
+
+
+def test_a_round_takes_no_more_than_the_most() -> None:
+    async def story(rounds: Rounds) -> None:
+        tasks = rounds.start(1, 2, 3)
+        rounds.go.release()
+        rounds.go.release()
+        assert await asyncio.gather(*tasks) == ["1", "2", "3"]
+        assert rounds.seen == [[1, 2], [3]]
+
+    within(story, most=2)
+
+
+def test_an_error_goes_to_every_caller_of_its_round_and_to_no_other() -> None:
+    async def story(rounds: Rounds) -> None:
+        failed = rounds.start(1, 2)
+        await turns()
+        later = rounds.start(3)
+        rounds.failing = LookupError("no")
+        rounds.go.release()
+        await turns()
+        rounds.failing = None
+        rounds.go.release()
+        for task in failed:
+            with pytest.raises(LookupError):
+                await task
+        assert await later[0] == "3"
+
+    within(story)
+
+
+def test_a_caller_that_goes_away_takes_nothing_from_the_others() -> None:
+    async def story(rounds: Rounds) -> None:
+        gone, stays = rounds.start(1, 2)
+        await turns()
+        gone.cancel()
+        rounds.go.release()
+        assert await stays == "2"
+
+    within(story)
+
+
+def test_nobody_waits_for_ever_where_the_loop_ends() -> None:
+    rounds: list[asyncio.Task[str]] = []
+
+    async def run() -> None:
+        made = Rounds()
+        rounds.extend(made.start(1))
+        await turns()
+        rounds.extend(made.start(2))
+        await turns()
+
+    asyncio.run(run())
+    assert [task.cancelled() for task in rounds] == [True, True]
