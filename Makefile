@@ -11,7 +11,7 @@ WORKERS ?= 2
 ARGS ?=
 N ?=
 
-.PHONY: help run test check static audit scenarios powerloss kill9 bench bench-verify constraints clean
+.PHONY: help run test check static audit scenarios powerloss kill9 bench bench-verify bench-flood constraints clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s '|'
@@ -62,6 +62,9 @@ bench-verify: $(VENV)/.test ## measure how long verifying a million events takes
 
 bench: $(VENV)/.test ## measure speed and memory, as ratios within one run
 	@$(BIN)/python tests/bench.py $(ARGS)
+
+bench-flood: $(VENV)/.test ## measure a worker under 1,000 hostile calls a second (ARGS="--seconds 5" for less)
+	@$(BIN)/python tests/bench_flood.py $(ARGS)
 
 constraints: $(VENV)/.test ## write the installed versions to constraints.txt
 	@{ echo "# Exact versions that the tests ran with. Change them with: make constraints"; \

@@ -70,6 +70,22 @@ def test_a_round_takes_no_more_than_the_most() -> None:
     within(story, most=2)
 
 
+def test_a_pause_lets_more_gather() -> None:
+    async def run() -> list[list[int]]:
+        seen: list[list[int]] = []
+
+        async def work(items: list[int]) -> list[int]:
+            seen.append(items)
+            return items
+
+        gathering = Gathering(work, pause=0.01)
+        await gathering.add(1)
+        await asyncio.gather(*(gathering.add(item) for item in (2, 3)))
+        return seen
+
+    assert asyncio.run(run()) == [[1], [2, 3]]
+
+
 def test_an_error_goes_to_every_caller_of_its_round_and_to_no_other() -> None:
     async def story(rounds: Rounds) -> None:
         failed = rounds.start(1, 2)

@@ -19,11 +19,15 @@ class Gathering(Generic[T, R]):
         work: does one round; returns a result for each item, in their order. What it raises goes to every caller of
             the round.
         most: how many items go into one round.
+        pause: seconds from the end of a round to the next.
     """
 
-    def __init__(self, work: Callable[[list[T]], Awaitable[list[R]]], *, most: int = 10_000) -> None:
+    def __init__(
+        self, work: Callable[[list[T]], Awaitable[list[R]]], *, most: int = 10_000, pause: float = 0.0
+    ) -> None:
         self._work = work
         self._most = most
+        self._pause = pause
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._rounds: asyncio.Task[None] | None = None
 
@@ -44,6 +48,8 @@ class Gathering(Generic[T, R]):
         try:
             while self._waiting:
                 await self._round()
+                if self._pause:
+                    await asyncio.sleep(self._pause)
         finally:
             self._rounds = None
             while self._waiting:  # only where the loop ends under us

@@ -41,7 +41,8 @@ LARGEST_BODY_BEYOND_ALLOWANCE = 4 * 1024  # a genuine one has less than 2 kB
 LARGEST_DRAINED = 32 * 1024 * 1024
 SECONDS_TO_READ = 5
 REFUSALS_A_SECOND = 5
-LOOKED_UP_TOGETHER = 200
+LOOKED_UP_TOGETHER = 5000
+SECONDS_BETWEEN_LOOKUPS = 0.25  # of sources beyond their allowance: reads of the store hold its writer up
 
 
 class Receiver:
@@ -74,6 +75,7 @@ class Receiver:
         self._kept_refusals: deque[datetime] = deque(maxlen=REFUSALS_A_SECOND)
         self._commits: dict[str, Gathering[int, Announcement]] = {}
         self._lookups = Gathering(self._po_numbers, most=LOOKED_UP_TOGETHER)
+        self._slow_lookups = Gathering(self._po_numbers, most=LOOKED_UP_TOGETHER, pause=SECONDS_BETWEEN_LOOKUPS)
         self.accepted = 0
         self.refused = 0
         self.unlogged = 0
@@ -91,7 +93,7 @@ class Receiver:
         try:
             async with self._reads.reading(source, SECONDS_TO_READ):
                 await body.read(request)
-            callback = await self._prove(request, body.content())
+            callback = await self._prove(request, body.content(), self._slow_lookups if spent else self._lookups)
             await self._commit(callback, body.size)
         except _Recorded:
             self.refused += 1
@@ -108,26 +110,27 @@ class Receiver:
             return Response(status_code=503)
         return Response(status_code=204)
 
-    async def _prove(self, request: Request, body: bytes) -> Callback:
+    async def _prove(self, request: Request, body: bytes, lookups: Gathering[str, str | None]) -> Callback:
         token = request.path_params.get("token", "")
         if request.method != "POST":
             raise CallbackRefused(f"method {request.method}")
         if len(token) != callbacks.TOKEN_LENGTH:
             raise CallbackRefused("no such address")
         callback = read_callback(body)
-        po_number = callback.po_number or await self._po_number(callback.provider_id)
+        po_number = callback.po_number
+        if po_number is None and callback.provider_id is not None:
+            po_number = await lookups.add(callback.provider_id)
         # As much work for an order that nobody knows as for one that is known.
         fits = callbacks.fits(token, po_number or "", self._secrets)
         if po_number is None or not fits:
             raise CallbackRefused("the address does not fit the order it names")
         return callback
 
-    async def _po_number(self, provider_id: str | None) -> str | None:
-        """A callback without a PONumber is proven by the PONumber of the order it names."""
-        return None if provider_id is None else await self._lookups.add(provider_id)
-
     async def _po_numbers(self, provider_ids: list[str]) -> list[str | None]:
-        """Looked up in one thread at the most, however many wait: the poller needs threads too."""
+        """Where a callback names no PONumber, that of the order it names proves it.
+
+        One thread looks up what has gathered, however many wait: the poller needs threads too.
+        """
         known = await asyncio.to_thread(self._read_po_numbers, list(dict.fromkeys(provider_ids)))
         return [known.get(provider_id) for provider_id in provider_ids]
 
