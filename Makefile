@@ -11,7 +11,7 @@ WORKERS ?= 2
 ARGS ?=
 N ?=
 
-.PHONY: help run test check static audit scenarios powerloss kill9 bench bench-verify bench-flood constraints clean
+.PHONY: help run test check static audit scenarios powerloss kill9 bench bench-verify bench-flood hostile constraints clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s '|'
@@ -65,6 +65,9 @@ bench: $(VENV)/.test ## measure speed and memory, as ratios within one run
 
 bench-flood: $(VENV)/.test ## measure a worker under 1,000 hostile calls a second (ARGS="--seconds 5" for less)
 	@$(BIN)/python tests/bench_flood.py $(ARGS)
+
+hostile: $(VENV)/.test ## send N generated hostile requests to the receiver (ARGS="--seed 1" to repeat a run)
+	@$(BIN)/python tests/hostile.py --calls $(or $(N),100000) $(ARGS)
 
 constraints: $(VENV)/.test ## write the installed versions to constraints.txt
 	@{ echo "# Exact versions that the tests ran with. Change them with: make constraints"; \

@@ -123,7 +123,10 @@ class Backend:
 
     def asgi(self, *, lifespan: bool = True) -> Starlette:
         """An application of its own, for a worker without pages."""
-        return Starlette(routes=self.routes(), lifespan=self.lifespan if lifespan else None)
+        application = Starlette(routes=self.routes(), lifespan=self.lifespan if lifespan else None)
+        # A redirect would repeat the caller's Host, and tell some addresses below /webhooks from others.
+        application.router.redirect_slashes = False
+        return application
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _app: Any) -> AsyncIterator[None]:
