@@ -143,11 +143,19 @@ def test_where_there_is_no_place_the_one_waited_for_longest_gives_way(
         connection.close()
 
 
+def test_a_body_that_breaks_ends_the_request_without_a_stack_trace(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for parts in ((head + b"ZZZ\r\n",), (head, b"ZZZ\r\n")):
+        assert answer(connect(port, *parts)).startswith(b"HTTP/1.1 400 ")
+    assert [record.message for record in caplog.records if record.exc_info] == []
+
+
 def test_a_server_says_the_same_thing_once_in_a_while() -> None:
     sparing = Sparing()
 
-    def passes(text: str, level: int = logging.WARNING) -> bool:
-        return sparing.filter(logging.LogRecord("uvicorn.error", level, "", 0, text, None, None))
+    def passes(text: str, error: Exception | None = None) -> bool:
+        information = None if error is None else (type(error), error, None)
+        return sparing.filter(logging.LogRecord("uvicorn.error", logging.ERROR, "", 0, text, None, information))
 
     assert [passes(text) for text in ("broken", "broken", "another", "broken")] == [True, False, True, False]
-    assert [passes("down", logging.ERROR) for _ in range(2)] == [True, True]
+    assert [passes("broken", error) for error in (OSError("1"), OSError("2"), ValueError())] == [True, False, True]

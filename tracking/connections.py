@@ -58,6 +58,13 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._unparsed > LARGEST_HEAD and not self.transport.is_closing():
             self.send_400_response("Invalid HTTP request received.")
 
+    def send_400_response(self, msg: str) -> None:
+        """Says so and closes; what is at work on the request has nobody left to answer."""
+        super().send_400_response(msg)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+
     def on_message_begin(self) -> None:
         """A head begins."""
         self._head = 0
@@ -116,17 +123,18 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 class Sparing(logging.Filter):
-    """Lets the same line through once in ten seconds: a server tells of every broken request it gets."""
+    """Lets the same line, or the same kind of exception, through once in ten seconds.
+
+    A server tells of every broken request it gets, of some with a stack trace, and strangers would fill the disk.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._said: dict[str, float] = {}
+        self._said: dict[tuple[str, object], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the line is worth writing."""
-        now, line = time.monotonic(), str(record.msg)
-        if record.levelno >= logging.ERROR:
-            return True
+        now, line = time.monotonic(), (str(record.msg), record.exc_info and record.exc_info[0])
         if now - self._said.get(line, -SECONDS_BETWEEN_LINES) < SECONDS_BETWEEN_LINES:
             return False
         self._said = {known: at for known, at in self._said.items() if now - at < SECONDS_BETWEEN_LINES} | {line: now}

@@ -15,6 +15,7 @@ name no PONumber are looked up together, so that a flood of either is a few stat
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -84,7 +85,9 @@ class Receiver:
         """Answers one call."""
         request = Request(scope, receive)
         response = await self._answer(request)
-        await response(scope, receive, send)
+        # Where the server has closed the connection over a broken body, some transports raise when they are written to.
+        with contextlib.suppress(RuntimeError):
+            await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
         source = source_of(request.client.host if request.client else None)
