@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import logging
 import random
 import socket
 import sys
@@ -284,6 +285,10 @@ class Fortress:
         ]
         return [each for each in wrong if each]
 
+    def rest(self) -> None:
+        """As if its loops, which do not run here, had begun just now: /healthz says so."""
+        self.backend._started_at = self.clock.now
+
     def close(self) -> None:
         """Lets go of the store."""
         self.store.close()
@@ -375,6 +380,19 @@ def serving(app: Any) -> Iterator[int]:
             thread.join(30)
 
 
+class StackTraces(logging.Handler):
+    """Hears of every exception that the server logs."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.heard: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keeps what it was."""
+        if record.exc_info:
+            self.heard.append(f"the server logs {record.exc_info[1]!r}")
+
+
 def raw(rng: random.Random, generator: Generator, paths: Sequence[bytes]) -> bytes:
     """The bytes of one request, or of what looks like one."""
     call = generator.call()
@@ -437,7 +455,8 @@ def statuses(answer: bytes) -> list[int]:
 
 def bombard(port: int, rng: random.Random, generator: Generator, calls: int, paths: Sequence[bytes]) -> Figures:
     """Sends raw bytes, each on a connection of its own."""
-    figures, began = Figures(), time.perf_counter()
+    figures, began, traces = Figures(), time.perf_counter(), StackTraces()
+    logging.getLogger("uvicorn.error").addHandler(traces)
     for _ in range(calls):
         said = raw(rng, generator, paths)
         answer = exchange(port, said)
@@ -454,6 +473,8 @@ def bombard(port: int, rng: random.Random, generator: Generator, calls: int, pat
         if len(figures.problems) >= MOST_PROBLEMS:
             break
     figures.seconds = time.perf_counter() - began
+    logging.getLogger("uvicorn.error").removeHandler(traces)
+    figures.problems += traces.heard
     kinds = [kind for kind in figures.answers if kind.startswith("refusal ")]
     if len(kinds) > 1:
         figures.problems.append(f"refusals differ: {kinds}")
@@ -493,6 +514,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="tracking-hostile-") as folder:
         fortress = Fortress(Path(folder))
         inside = asyncio.run(assail(fortress, generator, asked.calls - over_a_socket))
+        fortress.rest()
         with serving(fortress.app) as port:
             outside = bombard(port, rng, generator, over_a_socket, PATHS)
         problems = [*inside.problems, *outside.problems, *fortress.harmed(asked.calls)]

@@ -52,8 +52,10 @@ class Console:
     def discover(self, seen: wire.Shown) -> tuple[Order, bool]:
         return self.store.write(lambda connection: ingest.discover(connection, seen, self.now, self.now, self.planner))
 
-    def announce(self, said: wire.Callback) -> Announcement:
-        return self.store.write(lambda connection: ingest.announce(connection, said, 99, self.now, self.planner))
+    def announce(self, said: wire.Callback, times: int = 1) -> Announcement:
+        return self.store.write(
+            lambda connection: ingest.announce(connection, said, 99, self.now, self.planner, times=times)
+        )
 
     def ask(self, what: str, order_id: int = 1) -> None:
         self.store.write(lambda connection: ingest.ask(connection, order_id, what=what, actor="ann", now=self.now))
@@ -336,6 +338,14 @@ def test_a_repeated_notice_is_counted_and_claims_nothing_new(accepted: Console) 
         assert accepted.announce(callback()).outcome == "repeated"
     assert accepted.row(CALLBACKS)["repeats"] == 3
     assert accepted.row()["claimed_at"] == NOW
+
+
+def test_notices_that_come_together_claim_once_and_are_all_counted(accepted: Console) -> None:
+    assert accepted.announce(callback(), times=3).outcome == "accepted"
+    assert (accepted.row()["notice"], accepted.row(CALLBACKS)["repeats"], accepted.due_in()) == ("claimed", 2, 0)
+    assert accepted.announce(callback(), times=4).outcome == "repeated"
+    assert accepted.row(CALLBACKS)["repeats"] == 6
+    assert accepted.kinds().count("notice repeated") == 1
 
 
 def test_a_notice_of_a_finished_order_asks_for_nothing(accepted: Console) -> None:
