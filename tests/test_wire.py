@@ -276,6 +276,7 @@ def test_arbitrary_json_never_raises_anything_undocumented(raw: Any) -> None:
         wire.read_page,
         wire.read_balance,
         wire.digest_of,
+        wire.key_of,
         lambda raw: wire.read_token(raw, NOW),
     ):
         try:

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, select
 from sqlalchemy.engine import RowMapping
 
 from tracking.database import Database
+from tracking.documents import storable
 from tracking.errors import Problem
 from tracking.frames import pd
 from tracking.orders import Notice, State, Submission
@@ -39,7 +40,8 @@ SORTS = {
 COUNTED = 10_000
 EXACT = 200
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+LONGEST = timedelta(days=36_525)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SHOWN = (
     "id", "po_number", "provider_id", "state", "type", "units", "units_fulfilled", "value_minor", "currency", "source",
     "submission", "notice", "created_at", "last_open_at", "completed_after", "completed_by", "late_at", "attention",
@@ -123,15 +125,15 @@ def _day(moment: datetime | None) -> str:
 
 
 def parse_length(text: str) -> timedelta:
-    """A length such as "90s", "30m", "1h" or "2d".
+    """A length such as "90s", "30m", "1h" or "2d", a hundred years at the most.
 
     Raises:
         ValueError: it is none.
     """
-    found = re.fullmatch(r"(\d{1,9})\s*([smhd])", text.strip().lower())
-    if not found:
-        raise ValueError(f"{text[:40]!r} is no length of time: write 30m, 1h or 2d")
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    found = re.fullmatch(r"(\d{1,10})\s*([smhd])", text.strip().lower(), re.ASCII)
+    if found is None or int(found[1]) * _SECONDS[found[2]] > LONGEST.total_seconds():
+        raise ValueError(f"{text[:40]!r} is no length of time below a hundred years: write 30m, 1h or 2d")
+    return timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
 
 
 class _Reader:
@@ -143,11 +145,11 @@ class _Reader:
 
     def many(self, name: str) -> tuple[str, ...]:
         value = self.query.get(name) or []
-        return tuple(value.split(",") if isinstance(value, str) else (str(item) for item in value))
+        return tuple(storable(str(part)) for part in (value.split(",") if isinstance(value, str) else value))
 
     def text(self, name: str) -> str:
         found = self.many(name) if not isinstance(self.query.get(name), str) else (self.query[name],)
-        return found[-1].strip() if found else ""
+        return storable(found[-1].strip()) if found else ""
 
     def _wrong(self, name: str, why: str) -> None:
         self.problems.append(Problem(name, why))

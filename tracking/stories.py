@@ -15,6 +15,7 @@ from sqlalchemy import Connection, select
 from sqlalchemy.engine import RowMapping
 
 from tracking.database import Database
+from tracking.documents import storable
 from tracking.errors import UnknownOrder
 from tracking.frames import pd
 from tracking.masks import mask_recipient, masked
@@ -59,7 +60,7 @@ class OrderView:
 
 def find_order(database: Database, any_id: str) -> int | None:
     """The order with this PONumber or provider id; failing that, the only one with this external id or recipient."""
-    text = any_id.strip()
+    text = storable(any_id.strip())
     if not text:
         return None
     with database.read() as connection:

@@ -22,6 +22,7 @@ from tracking import ingest, store, wire
 from tracking.catalogue import Catalogue, Product, check, load_catalogue
 from tracking.claims import claim_lines, claim_versions
 from tracking.database import Database
+from tracking.documents import storable
 from tracking.errors import InvalidSubmission, NotAllowed, Problem, UnknownOrder
 from tracking.frames import pd
 from tracking.observations import Unsealed
@@ -317,7 +318,7 @@ def _persons_text(text: str) -> str:
 
 
 def _find(connection: Connection, order: str) -> int:
-    wanted = order.strip()
+    wanted = storable(order.strip())
     for column in (ORDERS.c.po_number, ORDERS.c.provider_id):
         found = connection.execute(sa.select(ORDERS.c.id).where(column == wanted)).scalar()
         if found is not None:
