@@ -17,6 +17,7 @@ from tracking import reports, submissions, wire
 from tracking.__main__ import app
 from tracking.database import Database, connect
 from tracking.filters import SORTS, VIEWS, Filters, parse_length
+from tracking.people import Person
 
 # What a command line holds where its bytes are no UTF-8.
 ARGUMENTS = st.text(
@@ -145,6 +146,15 @@ def test_a_file_and_a_person_of_any_name_are_taken(run: Run, folder: Path) -> No
     assert run("order", "p-1", "--json").exit_code == 0
 
 
+@given(ARGUMENTS)
+@example("\udcff")
+@example("\x00")
+@QUICK
+def test_erasing_and_expecting_anything(run: Run, text: str) -> None:
+    run("erase", "--dry-run", "--", text)
+    assert run("verify", f"--expect-head={text}").exit_code in {1, 2}
+
+
 # Files
 
 DOCUMENT = {"Type": "Links", "PONumber": "p-1", "LineItems": [line()]}
@@ -209,5 +219,5 @@ def test_what_is_accepted_of_a_file_can_be_stored_and_reads_the_same_again(
         return
     for request in checked.requests:
         assert wire.read_request(json.loads(json.dumps(request.document))) == request
-    receipts = submissions.submit(store, checked, source=form, actor="ann", now=datetime.now(UTC))
+    receipts = submissions.submit(store, checked, source=form, by=Person("ann"), now=datetime.now(UTC))
     assert {receipt.outcome for receipt in receipts} <= {"queued", "exists", "rejected"}

@@ -141,7 +141,7 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON and nothing e
 FileToRead = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, metavar="FILE")]
 StateOption = Annotated[
     list[str] | None,
-    typer.Option("--state", parser=storable, metavar="STATE", help="Only these; may be repeated."),
+    typer.Option("--state", parser=storable, metavar="STATE", help="Only orders in this state; may be repeated."),
 ]
 OlderOption = Annotated[
     timedelta | None,
@@ -497,8 +497,8 @@ def erase(
     """Erase a recipient from lines, requests, documents and claim data; the log goes on to hold."""
     store, now = _store(), _now()
     if recipient == "-":
-        recipient = typer.get_text_stream("stdin").readline()
-    erasing = partial(erasure.erase, store, recipient, by=_person(), now=now)
+        recipient = typer.get_text_stream("stdin", errors="replace").readline()
+    erasing = partial(erasure.erase, store, storable(recipient), by=_person(), now=now)
     if not dry_run and not yes:
         if not terminal.is_watched():
             raise typer.BadParameter("what is erased cannot be brought back: say --yes, or --dry-run to look first")
