@@ -16,14 +16,14 @@ import sqlalchemy as sa
 from fakes import Clock, FakeProvider, request
 from sqlalchemy import Connection
 
-from tracking import audit, database, exports, ingest, reports
+from tracking import audit, database, exports, ingest, signs
 from tracking import store as writes
 from tracking.database import Database, wal_is_safe
 from tracking.errors import NotAllowed, StoreBusy, StoreError, StoreUnusable
 from tracking.filters import Filters
 from tracking.ingest import Planner
-from tracking.reports import health
 from tracking.sender import Sender
+from tracking.signs import health
 from tracking.tables import FACTS
 
 Job = Callable[[Connection], Any]
@@ -473,7 +473,7 @@ def test_the_log_grows_while_a_reader_holds_it_and_not_beyond_that(
         held = opened.wal_bytes()
         assert held > 5 * limit
         assert health(opened, now).wal_bytes == 0, "not yet worth a word"
-        monkeypatch.setattr(reports, "WAL_LARGE", limit)
+        monkeypatch.setattr(signs, "WAL_LARGE", limit)
         assert health(opened, now).wal_bytes == held
         reader.execute("COMMIT")
     write_much()

@@ -19,7 +19,7 @@ import pytest
 import sqlalchemy as sa
 from fakes import Clock, FakeProvider, callback_body, request, shown
 
-from tracking import callbacks, database, ingest, sender
+from tracking import callbacks, database, ingest, sender, transactions
 from tracking import store as writes
 from tracking.database import Database
 from tracking.errors import StoreBusy, StoreError
@@ -177,7 +177,7 @@ def test_a_transaction_without_a_write_does_not_end_the_trouble(
         raise sa.exc.OperationalError("x", None, sqlite3.OperationalError("database or disk is full"))
 
     with monkeypatch.context() as patch:
-        patch.setattr(database, "_probe", fails)
+        patch.setattr(transactions, "probe", fails)
         store.write(lambda _: None)
         store.trouble = "made up"
         with pytest.raises(StoreBusy, match="disk is full"):
@@ -188,7 +188,7 @@ def test_a_transaction_without_a_write_does_not_end_the_trouble(
 def test_a_probe_writes_and_changes_nothing(disk: Database) -> None:
     with contextlib.closing(sqlite3.connect(str(database.file_of(disk.url)))) as other:
         before = [other.execute(f"PRAGMA {name}").fetchone() for name in ("user_version", "page_count", "data_version")]
-        disk.write(database._probe)
+        disk.write(transactions.probe)
         after = [other.execute(f"PRAGMA {name}").fetchone() for name in ("user_version", "page_count", "data_version")]
     assert before[:2] == after[:2]
     assert before[2] != after[2], "another connection sees that something was written"

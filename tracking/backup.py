@@ -17,7 +17,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
-from tracking import database
+from tracking import database, folders
 from tracking.errors import NotAllowed, StoreBusy, StoreUnusable
 from tracking.restored import mark_restored
 from tracking.tables import EVENTS, ORDERS
@@ -79,7 +79,7 @@ def backup(url: str, target: Path, now: datetime, progress: Progress | None = No
     except BaseException:
         copy.unlink()
         raise
-    _synchronise(target.parent)
+    folders.flush(target.parent)
     return made
 
 

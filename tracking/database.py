@@ -14,18 +14,26 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from tracking import folders
 from tracking.errors import StoreBusy, StoreUnusable
 from tracking.migrations import HEAD
+from tracking.transactions import (
+    Job,
+    Outcome,
+    StatementFailed,
+    drop,
+    explained,
+    resolve,
+    transaction,
+    worth_another_try,
+)
 from tracking.translation import translate, translated
 
 log = logging.getLogger(__name__)
@@ -35,7 +43,6 @@ BUSY_MILLISECONDS = 5000
 PROBE_SECONDS = 1.0
 GROUP = 256
 TRIES = 3
-RETRY_STATES = frozenset({"40001", "40P01"})
 MIGRATION_LOCK = 0x7472_6163_6B69_6E67  # any number, but the same in every version
 
 
@@ -51,27 +58,10 @@ def wal_is_safe(version: tuple[int, int, int]) -> bool:
     return version >= (3, 51, 3) or (least is not None and version[2] >= least)
 
 
-@dataclass(slots=True)
-class _Job:
-    work: Callable[[Connection], Any]
-    future: Future[Any]
-
-
-_Outcome = tuple[Any, Exception | None]
-
-
 class _Tried(NamedTuple):
     connection: Connection | None
-    outcomes: list[_Outcome]
+    outcomes: list[Outcome]
     error: Exception | None
-
-
-class _StatementFailed(Exception):
-    """A job's own statement failed, and took the transaction of its group with it."""
-
-    def __init__(self, cause: SQLAlchemyError) -> None:
-        self.cause = cause
-        super().__init__(str(cause))
 
 
 class Database:
@@ -88,7 +78,7 @@ class Database:
         self.dialect = "sqlite" if url.startswith("sqlite") else "postgresql"
         self._engine = _engine(url, writes=True)
         self._readers = _engine(url, writes=False)
-        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._closed = False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
@@ -114,7 +104,7 @@ class Database:
             if self._closed:
                 future.set_exception(StoreBusy("the store is closed"))
             else:
-                self._queue.put(_Job(job, future))
+                self._queue.put(Job(job, future))
         return future
 
     def write(self, job: Callable[[Connection], T]) -> T:
@@ -170,7 +160,7 @@ class Database:
         if connection is not None:
             connection.close()
 
-    def _gather(self) -> list[_Job] | None:
+    def _gather(self) -> list[Job] | None:
         """The jobs that wait; at least one, but where there is trouble none for a second; None at the end."""
         try:
             first = self._queue.get(timeout=PROBE_SECONDS if self.trouble else None)
@@ -188,7 +178,7 @@ class Database:
                 jobs.append(job)
         return jobs
 
-    def _commit(self, connection: Connection | None, jobs: list[_Job]) -> Connection | None:
+    def _commit(self, connection: Connection | None, jobs: list[Job]) -> Connection | None:
         """Commits the jobs together; where a statement of theirs fails, one by one, so that a bad one harms no other.
 
         A store that cannot be reached, does not begin or does not commit concerns them all: each of them hears of it at
@@ -201,18 +191,18 @@ class Database:
             if error is None:
                 self._note(None)
                 for job, (result, failed) in zip(group, outcomes, strict=True):
-                    _resolve(job, result, failed)
-            elif isinstance(error, _StatementFailed) and len(group) > 1:
+                    resolve(job, result, failed)
+            elif isinstance(error, StatementFailed) and len(group) > 1:
                 groups.extend([job] for job in group)
-            elif isinstance(error, _StatementFailed):
+            elif isinstance(error, StatementFailed):
                 told = translate(error.cause)
                 if isinstance(told, StoreBusy | StoreUnusable):
                     self._note(str(told))
-                _resolve(group[0], None, told)
+                resolve(group[0], None, told)
             else:
-                self._note(str(_told(error)))
+                self._note(str(explained(error)))
                 for job in [*group, *itertools.chain(*groups)]:
-                    _resolve(job, None, _told(error))
+                    resolve(job, None, explained(error))
                 groups.clear()
         return connection
 
@@ -222,79 +212,18 @@ class Database:
             log.warning("the store %s", f"cannot be written: {trouble}" if trouble else "can be written again")
         self.trouble = trouble
 
-    def _tried(self, connection: Connection | None, jobs: list[_Job]) -> _Tried:
+    def _tried(self, connection: Connection | None, jobs: list[Job]) -> _Tried:
         """One transaction with all the jobs, again where that may help; without a connection where it failed."""
         for tries_left in reversed(range(TRIES)):
             try:
                 connection = connection or self._engine.connect()
-                return _Tried(connection, _transaction(connection, jobs, probe=self.trouble is not None), None)
+                return _Tried(connection, transaction(connection, jobs, with_probe=self.trouble is not None), None)
             except Exception as exc:  # noqa: BLE001 - the top of the writer's loop: each caller gets its error
-                _drop(connection)
+                drop(connection)
                 connection = None
-                if not tries_left or not _worth_another_try(exc):
+                if not tries_left or not worth_another_try(exc):
                     return _Tried(None, [], exc)
         raise AssertionError("the last try returns")
-
-
-def _transaction(connection: Connection, jobs: list[_Job], *, probe: bool) -> list[_Outcome]:
-    """What came of each job once all are committed.
-
-    With a probe the transaction writes in any case: jobs that find nothing to do would not show that the store is well.
-
-    Raises:
-        _StatementFailed: a statement of a job. Any other error is the transaction's own.
-    """
-    outcomes: list[_Outcome] = []
-    with connection.begin():
-        if probe:
-            _probe(connection)
-        for job in jobs:
-            savepoint = connection.begin_nested()
-            try:
-                with savepoint:
-                    outcomes.append((job.work(connection), None))
-            except SQLAlchemyError as exc:
-                raise _StatementFailed(exc) from exc
-            except Exception as exc:  # noqa: BLE001 - the job's own error goes to its caller alone
-                outcomes.append((None, exc))
-    return outcomes
-
-
-def _probe(connection: Connection) -> None:
-    """The smallest write there is: it needs all that a commit needs, and changes nothing."""
-    if connection.dialect.name == "sqlite":
-        version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-        connection.exec_driver_sql(f"PRAGMA user_version={version}")
-    else:
-        connection.execute(sa.select(sa.func.txid_current()))
-
-
-def _told(error: Exception) -> Exception:
-    return translate(error) if isinstance(error, SQLAlchemyError | sqlite3.Error) else error
-
-
-def _resolve(job: _Job, result: Any, error: Exception | None) -> None:
-    if error is not None:
-        job.future.set_exception(error)
-    else:
-        job.future.set_result(result)
-
-
-def _drop(connection: Connection | None) -> None:
-    if connection is not None:
-        with contextlib.suppress(SQLAlchemyError, sqlite3.Error):
-            connection.invalidate()
-        with contextlib.suppress(SQLAlchemyError, sqlite3.Error):
-            connection.close()
-
-
-def _worth_another_try(error: Exception) -> bool:
-    """A deadlock's victim and a connection that died are tried again; a locked or full store has been waited for."""
-    if isinstance(error, _StatementFailed):
-        error = error.cause
-    if not isinstance(error, DBAPIError):
-        return False
-    return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in RETRY_STATES
 
 
 def _without_rows(record: logging.LogRecord) -> bool:

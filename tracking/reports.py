@@ -7,7 +7,6 @@ so that a page needs one door only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -35,8 +34,8 @@ from tracking.filters import (
 )
 from tracking.frames import pd
 from tracking.orders import CLOSED, State
-from tracking.restored import MARK, Mark, mark_from
 from tracking.sentences import Told, amount, clock, count, duration, money, plain
+from tracking.signs import Health, Sign, fact, health, signs_of_life
 from tracking.stories import (
     LINES_PER_PAGE,
     OrderView,
@@ -51,7 +50,7 @@ from tracking.stories import (
     provider_calls,
     story,
 )
-from tracking.tables import BATCHES, CALLBACKS, COUNTERS, EVENTS, EXCHANGES, FACTS, ORDERS
+from tracking.tables import BATCHES, CALLBACKS, COUNTERS, EVENTS, ORDERS
 
 __all__ = [
     "EXPORT_COLUMNS", "LINES_PER_PAGE", "SORTS", "SPANS", "VIEWS", "Completions", "Filters", "Health", "OrderView",
@@ -69,39 +68,11 @@ UNKNOWN_BAND = "outcome unknown"
 CHANGES_SHOWN = 10
 CHANGES_READ = 300
 COMPLETIONS_READ = 20_000
-SILENT_AFTER = timedelta(seconds=60)
-WAL_LARGE = 256 * 1024 * 1024
 STATES = (
     State.QUEUED, State.SENDING, State.UNKNOWN, State.ACCEPTED, State.PENDING, State.AWAITING_APPROVAL,
     State.PROCESSING, State.REFUSED, State.CANCELLED, State.COMPLETED,
 )  # fmt: skip
 _DULL = frozenset({"still open", "sending", "notice repeated", "answer repeated", "not found"})
-
-
-@dataclass(frozen=True, slots=True)
-class Sign:
-    """One sign of life: what it is, since when, in words; `worrying` when a person should know."""
-
-    name: str
-    at: datetime | None
-    text: str
-    worrying: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """What deserves a banner on every page.
-
-    `restored`: how far the store is reconciled after it was restored from a backup; `wal_bytes`: the size of a
-    write-ahead log that is larger than it should be, else 0.
-    """
-
-    unreachable_since: datetime | None
-    refused: str | None
-    paused_until: datetime | None
-    silent: tuple[str, ...]
-    restored: Mark | None = None
-    wal_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +117,7 @@ def overview(database: Database, now: datetime) -> Overview:
         oldest = _oldest(connection, stock, now)
         changes = _changes(connection)
         currency = connection.execute(select(ORDERS.c.currency).order_by(ORDERS.c.id.desc()).limit(1)).scalar()
-        signs = _signs(connection, now)
+        signs = signs_of_life(connection, now)
     number = int(stock["orders"].sum())
     return Overview(
         verdict=_sentences.verdict(total, number, late, oldest, attention),
@@ -241,77 +212,6 @@ def _changes(connection: Connection) -> tuple[tuple[str, Told], ...]:
         if len(told) == CHANGES_SHOWN:
             break
     return tuple(told.items())
-
-
-# Signs of life
-
-
-def fact(database: Database, key: str) -> tuple[datetime, dict[str, Any]] | None:
-    """A small thing remembered under the key (catalogue, balance, ...), and when."""
-    with database.read() as connection:
-        return _facts(connection).get(key)
-
-
-def _facts(connection: Connection) -> dict[str, tuple[datetime, dict[str, Any]]]:
-    small = select(FACTS.c.key, FACTS.c.at, FACTS.c.value)
-    return {row.key: (row.at, row.value) for row in connection.execute(small)}
-
-
-def _time(value: Any) -> datetime | None:
-    return datetime.fromisoformat(value) if isinstance(value, str) else None
-
-
-def _signs(connection: Connection, now: datetime) -> tuple[Sign, ...]:
-    facts = _facts(connection)
-    due = _number(connection, select(sa.func.count()).select_from(ORDERS).where(ORDERS.c.next_look_at <= now))
-    client_at, client = facts.get("client", (None, {}))
-    asked = select(EXCHANGES.c.at).where(EXCHANGES.c.method == "GET").order_by(EXCHANGES.c.at.desc()).limit(1)
-    polled = connection.execute(asked).scalar()
-    notice = select(CALLBACKS.c.received_at).where(CALLBACKS.c.outcome != "refused")
-    heard = connection.execute(notice.order_by(CALLBACKS.c.received_at.desc()).limit(1)).scalar()
-    token = _time(client.get("token_valid_until"))
-    rate = client.get("rate")
-    used = (
-        f"{client.get('calls_in_the_last_minute', 0)} of {rate * 60:.0f} calls in a minute" if rate else "no calls yet"
-    )
-    failing = _time(client.get("failing_since"))
-    return (
-        Sign("Last poll", polled, _sentences.ago(polled, now)),
-        Sign("Last webhook", heard, _sentences.ago(heard, now)),
-        Sign("Token", token, _sentences.validity(token, now), worrying=token is not None and token < now),
-        Sign("Calls", client_at, used),
-        Sign("Due now", None, count(due, "order"), worrying=due > 1000),
-        *(_beat(role, facts, now) for role in ("poller", "sender", "webhooks")),
-        Sign("Provider", failing, f"no answer for {duration(now - failing)}" if failing else "answers", bool(failing)),
-    )
-
-
-def _beat(role: str, facts: Mapping[str, tuple[datetime, dict[str, Any]]], now: datetime) -> Sign:
-    at = facts.get(f"beat:{role}", (None,))[0]
-    silent = at is not None and now - at > SILENT_AFTER
-    return Sign(role.capitalize(), at, "never seen" if at is None else f"beat {duration(now - at)} ago", silent)
-
-
-def health(database: Database, now: datetime) -> Health:
-    """What deserves a banner: an unreachable provider, refused credentials, loops that have fallen silent."""
-    with database.read() as connection:
-        facts = _facts(connection)
-    client = facts.get("client", (None, {}))[1]
-    said = client.get("last_error") or ""
-    since = _time(client.get("failing_since"))
-    refused = said if since and said.startswith(("CredentialsRefused", "AccessDisabled")) else None
-    paused = _time(client.get("paused_until"))
-    roles = ("poller", "sender")
-    mark = facts.get(MARK)
-    log_size = database.wal_bytes()
-    return Health(
-        unreachable_since=None if refused else since,
-        refused=refused,
-        paused_until=paused if paused and paused > now else None,
-        silent=tuple(role for role in roles if _beat(role, facts, now).worrying),
-        restored=mark_from(mark[1]) if mark else None,
-        wal_bytes=log_size if log_size > WAL_LARGE else 0,
-    )
 
 
 # Charts
