@@ -14,7 +14,8 @@ from tracking import store as writes
 from tracking.database import Database
 from tracking.errors import AccessDisabled, InsufficientFunds, OutcomeUnknown
 from tracking.ingest import Planner
-from tracking.orders import Order
+from tracking.observations import Answered, Looked, Observation
+from tracking.orders import Order, Witness
 from tracking.poller import Poller
 from tracking.sender import Sender
 from tracking.tables import EVENTS, LINES
@@ -194,3 +195,61 @@ def test_after_a_refusal_of_the_account_one_order_alone_tries_whether_it_is_over
     taken.append(asyncio.run(sending.send_due(clock.pass_by(seconds=1))))
     taken += [asyncio.run(sending.send_due(clock.pass_by(seconds=seconds))) for seconds in (100, 1)]
     assert taken == [8, 0, 1, 8]
+
+
+def test_a_list_without_claim_data_does_not_prove_that_an_order_was_still_open(
+    store: Database, planner: Planner, now: datetime
+) -> None:
+    place(store, now)
+    accepted = shown("BLK-1", PO, created_at=now)
+    answered = Observation(Witness.ANSWER, now, now, Answered(accepted.snapshot))
+    store.write(lambda connection: ingest.observe(connection, 1, answered, planner, shown=accepted))
+    later = now + timedelta(minutes=10)
+    listed = shown("BLK-1", PO, "Completed", created_at=now, claims=0)
+    store.write(lambda connection: ingest.discover(connection, listed, later, later, planner))
+    looked = Observation(Witness.POLL, later, later, Looked(shown("BLK-1", PO, "Completed", created_at=now).snapshot))
+    store.write(lambda connection: ingest.observe(connection, 1, looked, planner))
+    assert order(store).state == "Completed"
+    assert order(store).completed_after == now
+
+
+def test_lists_without_claim_data_do_not_put_off_the_look_that_proves_a_completion(
+    store: Database, planner: Planner, now: datetime
+) -> None:
+    placed = shown("BLK-1", "E-1", created_at=now)
+    store.write(lambda connection: ingest.discover(connection, placed, now, now, planner))
+    later = now + timedelta(minutes=10)
+    for minute in range(3):
+        at = later + timedelta(minutes=minute)
+        listed = shown("BLK-1", "E-1", "Completed", created_at=now, claims=0)
+        store.write(lambda connection, at=at, listed=listed: ingest.discover(connection, listed, at, at, planner))
+        kept = store.write(lambda connection: writes.find(connection, po_number="E-1"))
+        assert kept is not None
+        assert kept.row["next_look_at"] == later, minute
+
+
+def test_the_repeat_of_a_foreign_answer_does_not_count_as_a_look_that_found_nothing_new(
+    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, now: datetime
+) -> None:
+    place(store, now)
+    asyncio.run(sender(store, provider, planner, clock).send_due(now))
+    last_open_at = order(store).last_open_at
+    foreign = order_json("BLK-1", "another-0001", "Completed")
+    provider.show(foreign)
+    for _ in range(2):
+        asyncio.run(poller(store, provider, planner, clock).poll_once(clock.pass_by(minutes=20)))
+    assert kinds(store)[-1] == "contradiction"
+    assert order(store).last_open_at == last_open_at
+
+
+def test_a_clock_that_was_stepped_back_makes_no_order_asked_for_each_second(
+    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, now: datetime
+) -> None:
+    place(store, now)
+    asyncio.run(sender(store, provider, planner, clock).send_due(now))
+    store.write(lambda connection: ingest.announce(connection, callback(PO), 99, now, planner))
+    clock.pass_by(hours=-1)
+    store.write(lambda connection: ingest.ask(connection, 1, what="check", actor=None, now=clock()))
+    for _ in range(60):
+        asyncio.run(poller(store, provider, planner, clock).poll_once(clock.pass_by(seconds=1)))
+    assert len(provider.called("order")) <= 2

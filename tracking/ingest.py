@@ -335,6 +335,10 @@ def _plan(kept: store.Kept, order: Order, observation: Observation, planner: Pla
     """When to look again, and why; empty where the observation says nothing about that."""
     now = observation.learned_at
     match observation.seen:
+        case Looked(via="list") if order.provider_status == State.COMPLETED and is_open(order.state):
+            # The list may leave out what proves it. The look that does must come at once, and no list puts it off.
+            news = kept.order.provider_status != order.provider_status
+            return {"next_look_at": now, "next_look_why": "listed as done; a look confirms it"} if news else {}
         case Looked():
             looked = {
                 "looks": kept.row["looks"] + 1,

@@ -163,8 +163,8 @@ class Poller:
         listed.sort(key=lambda row: row["provider_created_at"])
         single = [row for row in rows if not row["provider_created_at"] or row["line_count"] > LARGEST_LISTED]
         works = [_Work((row,), until) for row in single]
-        if not listed:
-            return works
+        if len(listed) <= 1:  # a page would cost as much as the order
+            return works + [_Work((row,), until) for row in listed]
         due = [row["provider_created_at"] for row in listed]
         with self._database.read() as connection:
             first, last = due[0] - BOUNDS_PADDING, due[-1] + BOUNDS_PADDING

@@ -317,7 +317,9 @@ def _still_open(
     incomplete: bool = False,
 ) -> Event:
     status = seen.snapshot.status if seen.snapshot else (order.provider_status or order.state)
-    changes: dict[str, Any] = {"last_open_at": observation.happened_at}
+    # A list may leave claim data out, so one that shows none does not prove that the order was still open.
+    unsure = seen.via == "list" and status == State.COMPLETED
+    changes: dict[str, Any] = {} if unsure else {"last_open_at": observation.happened_at}
     if seen.snapshot is not None:
         state = order.state if incomplete or status in OURS else status
         changes |= {"provider_status": status, "state": state}

@@ -48,13 +48,14 @@ def next_look(
         policy: the bounds.
         order_type: the provider's delivery type.
         units: cards in the order.
-        age: since the provider took the order; negative ages (a clock stepped back) count as zero.
+        age: since the provider took the order. A clock that was stepped back makes it negative; what it truly is
+            is not known then, and its size stands for it: neither a look each second nor none at all.
         since_notice: since a webhook announced the order as done, None without one: then the answer is near.
         rng: spreads orders that were placed together.
     """
-    wait = max(first_guess(order_type, units), age * GROWTH)
+    wait = max(first_guess(order_type, units), abs(age) * GROWTH)
     if since_notice is not None:
-        wait = min(wait, max(since_notice, timedelta()) * GROWTH)
+        wait = min(wait, abs(since_notice) * GROWTH)
     wait *= 1 + rng.uniform(-JITTER, JITTER)
     return min(max(wait, policy.floor), policy.ceiling)
 

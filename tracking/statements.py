@@ -81,6 +81,12 @@ TAKE_ATTEMPTS = _taking(
     (OUTBOX.c.next_attempt_at, OUTBOX.c.order_id),
     (OUTBOX.c.order_id, OUTBOX.c.request, OUTBOX.c.attempts),
 )
+CREATED_BETWEEN = (
+    select(ORDERS.c.provider_created_at)
+    .where(ORDERS.c.provider_created_at.between(bindparam("first"), bindparam("last")))
+    .order_by(ORDERS.c.provider_created_at)
+    .limit(bindparam("at_most"))
+)
 CHANGE_OUTBOX = update(OUTBOX).where(OUTBOX.c.order_id == bindparam("changed_id"))
 COUNT_ATTEMPT = CHANGE_OUTBOX.values(attempts=OUTBOX.c.attempts + 1).returning(OUTBOX.c.attempts)
 

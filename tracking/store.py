@@ -252,8 +252,8 @@ def attempts_due(connection: Connection, now: datetime) -> bool:
 
 def created_between(connection: Connection, first: datetime, last: datetime, limit: int) -> list[datetime]:
     """When the orders between these two times were created at the provider, ascending, at most `limit`."""
-    within = select(ORDERS.c.provider_created_at).where(ORDERS.c.provider_created_at.between(first, last))
-    return list(connection.execute(within.order_by(ORDERS.c.provider_created_at).limit(limit)).scalars())
+    asked = {"first": first, "last": last, "at_most": limit}
+    return list(connection.execute(statements.CREATED_BETWEEN, asked).scalars())
 
 
 def set_beside(connection: Connection, order_id: int, values: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Transaction
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from tracking.translation import translate
@@ -47,17 +47,21 @@ def transaction(connection: Connection, jobs: list[Job], *, with_probe: bool) ->
         StatementFailed: a statement of a job. Any other error is the transaction's own.
     """
     outcomes: list[Outcome] = []
-    with connection.begin():
+    alone = len(jobs) == 1 and not with_probe
+    with connection.begin() as whole:
         if with_probe:
             probe(connection)
         for job in jobs:
-            savepoint = connection.begin_nested()
+            # What one job did must be undone without the others; a job alone takes the transaction with it.
+            undone: Transaction = whole if alone else connection.begin_nested()
             try:
-                with savepoint:
+                with contextlib.nullcontext() if alone else undone:
                     outcomes.append((job.work(connection), None))
             except SQLAlchemyError as exc:
                 raise StatementFailed(exc) from exc
             except Exception as exc:  # noqa: BLE001 - the job's own error goes to its caller alone
+                if alone:
+                    undone.rollback()
                 outcomes.append((None, exc))
     return outcomes
 
