@@ -10,8 +10,9 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 ARGS ?=
 N ?=
+SEEDS ?= 1000
 
-.PHONY: help run test check static audit scenarios powerloss kill9 bench bench-verify bench-flood hostile constraints clean
+.PHONY: help run test check static audit scenarios powerloss kill9 bench bench-verify bench-flood hostile sim mutants constraints clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s '|'
@@ -59,6 +60,12 @@ kill9: $(VENV)/.test ## kill consoles N times under load and ask what was lost (
 
 bench-verify: $(VENV)/.test ## measure how long verifying a million events takes (ARGS="100000" for fewer)
 	@$(BIN)/python tests/bench_verify.py $(ARGS)
+
+sim: $(VENV)/.test ## histories full of mishaps, one for each seed (SEEDS=10000; ARGS="--first 17" to begin there)
+	@$(BIN)/python tests/simulation/simulate.py seeds --seeds $(SEEDS) $(ARGS)
+
+mutants: $(VENV)/.test ## plant faults of design and see that the simulation finds each (SEEDS=1000 at the most)
+	@$(BIN)/python tests/simulation/simulate.py mutants --seeds $(SEEDS) $(ARGS)
 
 bench: $(VENV)/.test ## measure speed and memory, as ratios within one run
 	@$(BIN)/python tests/bench.py $(ARGS)

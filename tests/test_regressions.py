@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from datetime import datetime, timedelta
+from functools import partial
 
 import psycopg
 import pytest
@@ -222,7 +223,7 @@ def test_lists_without_claim_data_do_not_put_off_the_look_that_proves_a_completi
     for minute in range(3):
         at = later + timedelta(minutes=minute)
         listed = shown("BLK-1", "E-1", "Completed", created_at=now, claims=0)
-        store.write(lambda connection, at=at, listed=listed: ingest.discover(connection, listed, at, at, planner))
+        store.write(partial(ingest.discover, shown=listed, started_at=at, now=at, planner=planner))
         kept = store.write(lambda connection: writes.find(connection, po_number="E-1"))
         assert kept is not None
         assert kept.row["next_look_at"] == later, minute

@@ -1,0 +1,373 @@
+"""Where the simulation touches the product: how a console is put together, started and killed.
+
+A console is what `server.Backend` builds, with the writer's thread and the sleeping loops replaced by turns that the
+simulator gives: the store's own transactions, the real client (below it a simulated network), sender, poller, receiver.
+"""
+
+import asyncio
+import base64
+import contextlib
+import json
+import random
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from unittest.mock import patch
+
+import httpx
+from marketplace import START
+from network import TIMEOUT, Broken, Refused
+from pacing import Group, Pace
+from sqlalchemy import Connection, event
+from stepping import SteppedLoop
+
+from tracking import callbacks, database, store, submissions, wire
+from tracking.client import Client
+from tracking.database import Database, _engine, _Job
+from tracking.errors import NotSent, OutcomeUnknown, StoreBusy, StoreError, TrackingError
+from tracking.ingest import Planner
+from tracking.loops import PollLoop, SendLoop
+from tracking.orders import OrderRequest
+from tracking.people import Person
+from tracking.poller import Poller
+from tracking.schedule import Policy
+from tracking.sender import Sender
+from tracking.vault import Vault
+from tracking.webhooks import Receiver
+
+if TYPE_CHECKING:
+    from world import World
+
+T = TypeVar("T")
+RATE = 5
+SECRET = "made up for the simulation"
+CLAIMS_KEY = base64.urlsafe_b64encode(b"made up for the simulation, too.").decode()
+KEPT_REFUSALS = 5
+
+
+class Died(BaseException):
+    """The process was killed under somebody who waited for it."""
+
+
+class StoreFile:
+    """One SQLite file for all histories of a worker: emptied by copying a migrated one over it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "tracking.db"
+        self.url = f"sqlite:///{self.path}"
+        database.migrate(self.url)
+        self._template = sqlite3.connect(":memory:")
+        self.raw = self._connect()
+        self.raw.backup(self._template)
+        self.locker = self._connect()
+        self.full = False
+        # Engines keep their compiled statements; each console slot has a writer of its own.
+        self.engines = [self._engines() for _ in range(2)]
+
+    def _connect(self) -> sqlite3.Connection:
+        raw = sqlite3.connect(self.path, isolation_level=None, timeout=0)
+        raw.execute("PRAGMA journal_mode=MEMORY")
+        raw.execute("PRAGMA synchronous=OFF")
+        return raw
+
+    def _engines(self) -> tuple[Any, Any]:
+        writer, reader = _engine(self.url, writes=True), _engine(self.url, writes=False)
+        event.listen(writer, "connect", self._not_waiting)
+        return writer, reader
+
+    def _not_waiting(self, raw: sqlite3.Connection, _record: object) -> None:
+        """No power is lost here and no time passes while SQLite waits, so neither costs any."""
+        for pragma in ("journal_mode=MEMORY", "synchronous=OFF", "busy_timeout=0"):
+            raw.execute(f"PRAGMA {pragma}").fetchall()
+        if self.full:
+            raw.execute("PRAGMA max_page_count=1").fetchall()
+
+    def empty(self) -> None:
+        """A new, migrated store."""
+        self.full = False
+        if self.locker.in_transaction:
+            self.locker.rollback()
+        self._template.backup(self.raw)
+
+    def close(self) -> None:
+        for raw in (self.raw, self.locker, self._template):
+            raw.close()
+        for engines in self.engines:
+            for engine in engines:
+                engine.dispose()
+
+
+class SimulatedDatabase(Database):
+    """A Database whose writer takes its turn when the simulator lets it, in the caller's thread."""
+
+    def __init__(self, file: StoreFile, console: "Console") -> None:
+        self.url, self.dialect = file.url, "sqlite"
+        self._engine, self._readers = file.engines[console.slot]
+        self._closed = False
+        self._console = console
+        self._waiting: list[_Job] = []
+        self._connection: Connection | None = None
+        self.at_once = False
+
+    def submit(self, job: Callable[[Connection], T]) -> Future[T]:
+        future: Future[T] = Future()
+        console = self._console
+        if console.dead:
+            return future
+        if self.at_once:
+            self._turn_with([_Job(job, future)])
+            if console.dead:
+                raise Died
+        else:
+            self._waiting.append(_Job(job, future))
+            if len(self._waiting) == 1:
+                console.loop.call_later(0.001 + 0.004 * console.world.chance.draw("writer"), self._turn)
+        return future
+
+    def _turn(self) -> None:
+        jobs, self._waiting = self._waiting, []
+        self._turn_with(jobs)
+
+    def _turn_with(self, jobs: list[_Job]) -> None:
+        world, console = self._console.world, self._console
+        if world.dies_at(console, "commit before"):
+            return
+        self._connection = self._commit(self._connection, jobs)
+        errors = [job.future.exception() for job in jobs]
+        for error in errors:
+            if isinstance(error, StoreError) and not isinstance(error, StoreBusy):
+                world.auditor.stumbled(f"the store refused a job: {error}")
+        if not all(isinstance(error, StoreError) for error in errors):
+            world.committed(console)
+        world.dies_at(console, "commit after")
+
+    def kill(self) -> None:
+        """Lets go of the connection, and with it of what was not committed."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+class Console:
+    """One process: it starts with the file as it finds it, and can be killed at any time."""
+
+    def __init__(self, world: "World", slot: int, number: int) -> None:
+        self.world, self.slot, self.number = world, slot, number
+        self.dead = False
+        self.owner = f"host/{number}/sim"
+        self.loop = SteppedLoop(lambda: world.now)  # type: ignore[abstract]  # no sockets, no signals
+        self.database = SimulatedDatabase(world.file, self)
+        climate = world.climate
+        policy = Policy(timedelta(seconds=climate.floor), timedelta(seconds=climate.ceiling))
+        planner = Planner(policy, random.Random(world.chance.seed * 100 + number), Vault([CLAIMS_KEY]))
+        self.client = self._client()
+        lease = timedelta(seconds=TIMEOUT)
+        sender = Sender(
+            self.database,
+            self.client,
+            planner,
+            address=self._address,
+            owner=self.owner,
+            lease=lease,
+            clock=self.clock,
+            woken=self._woken,
+        )
+        poller = Poller(
+            self.database,
+            self.client,
+            planner,
+            owner=self.owner,
+            lease=lease,
+            discover_every=timedelta(seconds=climate.discover_every),
+            clock=self.clock,
+        )
+        self.receiver = Receiver(self.database, (SECRET,), planner, clock=self.clock, woken=self._woken)
+        pulse: Any = None  # beats are not simulated
+        sending, polling = SendLoop(sender, pulse, self.clock), PollLoop(poller, pulse, self.clock)
+        group: Any = Group(self.loop)
+        self.paces = [
+            Pace(self, sending._turn, world.auditor.attempt_due),
+            Pace(self, lambda: polling._turn(group), world.auditor.look_due),
+        ]
+        if climate.discover_every:
+            self.paces.append(Pace(self, polling._discover, world.auditor.discovery_due))
+        self._begin()
+
+    def __str__(self) -> str:
+        return f"console {self.number}"
+
+    def clock(self) -> datetime:
+        """What the console's machine takes for now."""
+        return START + timedelta(seconds=self.world.now + self.world.skew)
+
+    def _begin(self) -> None:
+        """Takes over from the dead as `Backend` does, then starts the loops."""
+        gone = [str(console.owner) for console in self.world.gone] if self.world.climate.follows_leases else []
+        self.database.at_once = True
+        try:
+            if gone:
+                self.database.write(lambda connection: store.release(connection, gone))
+        except (StoreError, Died):
+            pass
+        finally:
+            self.database.at_once = False
+        for pace in self.paces:
+            self.loop.create_task(pace.run())
+
+    def _address(self, po_number: str) -> str | None:
+        if not self.world.climate.asks_webhooks:
+            return None
+        return f"https://console.example.com/webhooks/fulfillment/{callbacks.token(po_number, SECRET)}"
+
+    def _woken(self) -> None:
+        due = self.world.auditor.look_due()
+        if due is not None and due <= self.world.now:
+            self.paces[1].wake()
+
+    def kill(self) -> None:
+        """From now on it does nothing any more. What it had not committed is gone."""
+        self.dead = True
+
+    def bury(self) -> None:
+        """Drops what the process held, once none of its code is running."""
+        self.database.kill()
+        self.loop.abandon()
+
+    # The client
+
+    def _client(self) -> Client:
+        through_httpx = self.world.climate.over_http
+        client = Client(
+            "https://provider.example.com",
+            "console@example.com",
+            "made-up-token",
+            rate=RATE,
+            timeout=TIMEOUT,
+            transport=_Wire(self),
+            clock=self.clock,
+            monotonic=lambda: self.world.now,
+        )
+        if not through_httpx:
+            client._calls._sent = self._sent  # type: ignore[method-assign]  # the same without httpx's share of time
+        return client
+
+    async def _sent(self, call: Any, headers: Mapping[str, Any]) -> tuple[int, str | None, bytes]:
+        """What `Calls._sent` does, with the errors it documents; the seeds that go through httpx run the original."""
+        body = b"" if call.document is None else json.dumps(call.document).encode()
+        token = headers.get("Authorization", b"").decode().removeprefix("Bearer ")
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                status, retry_after, answer = await self.world.network.exchange(
+                    self, call.method, call.path, call.params, body, token
+                )
+        except Refused as exc:
+            raise NotSent("no connection to the provider") from exc
+        except TimeoutError as exc:
+            raise OutcomeUnknown("no answer in time") from exc
+        except Broken as exc:
+            raise OutcomeUnknown("the connection broke") from exc
+        call.status = status
+        return status, retry_after, answer
+
+    # What people do, and what the provider sends
+
+    def at_once(self, act: Callable[[Database, datetime], T]) -> T | None:
+        """Does something as a page would; None where it was refused, or where the process died over it."""
+        self.database.at_once = True
+        try:
+            return act(self.database, self.clock())
+        except (TrackingError, Died) as exc:
+            if self.world.telling:
+                self.world.tell(f"  refused: {exc!r}")
+            return None
+        finally:
+            self.database.at_once = False
+
+    def receive(self, token: str, body: bytes, answered: Callable[[int], object], method: str = "POST") -> None:
+        """One call of the webhook's address."""
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": f"/webhooks/fulfillment/{token}",
+            "headers": [],
+            "path_params": {"token": token},
+        }
+        arriving = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+        async def receive() -> Any:
+            return next(arriving)
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start" and not self.dead:
+                answered(message["status"])
+
+        self.loop.create_task(self.receiver(scope, receive, send))
+
+
+class _Wire(httpx.AsyncBaseTransport):
+    """The simulated network as httpx sees it."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        params = dict(request.url.params)
+        try:
+            status, retry_after, body = await self._console.world.network.exchange(
+                self._console, request.method, request.url.path, params, request.content, token
+            )
+        except Refused as exc:
+            raise httpx.ConnectError("refused") from exc
+        except Broken as exc:
+            raise httpx.ReadError("broken") from exc
+        headers = {} if retry_after is None else {"Retry-After": retry_after}
+        return httpx.Response(status, headers=headers, content=body)
+
+
+@contextlib.contextmanager
+def simulated_constants(seed: int) -> Iterator[None]:
+    """The product's chance follows the seed, and what is bounded by thousands is bounded by a few."""
+    salts = random.Random(seed)
+    with (
+        patch.object(store, "new_salt", lambda: f"{salts.getrandbits(128):032x}"),
+        patch.object(store, "REFUSALS_KEPT", KEPT_REFUSALS),
+    ):
+        yield
+
+
+# What people do
+
+PERSON = Person("Ann Example")
+
+
+def submit(database: Database, request: OrderRequest, now: datetime) -> str:
+    """Hands one order in; what its receipt says."""
+    [receipt] = submissions.submit(database, [request], source="form", by=PERSON, now=now)
+    return receipt.outcome
+
+
+def act(database: Database, what: str, po_number: str, now: datetime) -> None:
+    """What a person does with an order."""
+    match what:
+        case "check":
+            submissions.check_now(database, po_number, by=PERSON, now=now)
+        case "resend":
+            submissions.resend(database, po_number, by=PERSON, now=now)
+        case "note":
+            submissions.add_note(database, po_number, by=PERSON, now=now, text="called them")
+        case "acknowledge":
+            submissions.acknowledge(database, po_number, by=PERSON, now=now, why="dealt with")
+
+
+def read_request(document: Mapping[str, Any]) -> OrderRequest:
+    """The request as the form makes it."""
+    return wire.read_request(dict(document))
+
+
+def digest_of_notice(body: bytes) -> str:
+    """What tells repeats of a notice."""
+    return wire.read_callback(body).digest

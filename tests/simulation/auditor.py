@@ -1,0 +1,344 @@
+"""What must hold at every moment, checked on a connection of its own against the truth that the simulator knows.
+
+| | |
+| --- | --- |
+| I0 | every request that was acknowledged exists, as it was asked for, and nothing exists that nobody asked for |
+| I1 | the provider gets one order at most for each intended one, under the PONumber that was committed for it |
+| I2 | a state is shown only with its proof: Completed after the truth and a GET of it, Refused after a refusal |
+| I3 | a terminal state is never left |
+| I4 | a notice answered with 2xx has its row, and makes its order due |
+| I5 | what the provider finishes is finished here within a bound once the mishaps stop; nothing hangs in between |
+| I6 | the log is append-only and gap-free; rows, lines and counters are what it adds up to |
+| I7 | what is to be done next is in the store: a killed process loses no due time |
+| I8 | no more calls than the budget allows, no order asked too often, Retry-After obeyed, no loop running hot |
+| I9 | no POST without its committed intent and attempt |
+| I10 | a call that proves nothing changes nothing and leaves a bounded trace |
+| I12 | values add up, in whole minor units |
+"""
+
+import json
+import zlib
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from adapters import KEPT_REFUSALS
+from evidence import TERMINAL, Violation
+from marketplace import EPSILON, START, Placed
+
+from tracking.orders import FACTS, Order, expand
+
+if TYPE_CHECKING:
+    from world import World
+
+UNSETTLED = {"queued", "sending", "unknown"}
+BESIDE = ("id", "event_count", "next_look_at", "lease_until", "line_count")
+COLUMNS = (*BESIDE, *FACTS)
+COMMITS_A_SECOND = 200
+TIMES = frozenset(name for name in FACTS if name.endswith(("_at", "_after", "_by")) and name != "acknowledged_by")
+DEFAULTS = {one.name: None if one.default is MISSING else one.default for one in fields(Order) if one.name in FACTS}
+SELECT_ORDERS = f"SELECT {', '.join(COLUMNS)} FROM orders ORDER BY id"
+SELECT_EVENTS = (
+    "SELECT id, order_id, seq, kind, witness, happened_at, learned_at, changes, line_changes, detail FROM events"
+)
+SELECT_LINES = "SELECT number, product_id, value_minor, quantity, status, claims, cost_minor, external_id FROM lines"
+LOOK_DUE = "SELECT min(max(next_look_at, coalesce(lease_until, ''))) FROM orders WHERE next_look_at IS NOT NULL"
+ATTEMPT_DUE = "SELECT min(max(next_attempt_at, coalesce(lease_until, ''))) FROM outbox WHERE NOT done"
+
+
+@dataclass(slots=True)
+class Folded:
+    """An order as its log tells it."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    lines: dict[int, dict[str, Any]] = field(default_factory=dict)
+    seq: int = 0
+    stale: bool = True
+
+
+class Auditor:
+    """Looks at everything that changed after each step. Raises Violation."""
+
+    def __init__(self, world: "World") -> None:
+        self.world = world
+        self.raw = world.file.raw
+        self.digest = 0
+        self._rows: dict[int, dict[str, Any]] = {}
+        self._raw_rows: list[Any] = []
+        self._folded: dict[int, Folded] = {}
+        self._events: list[Any] = []
+        self._counts: dict[tuple[str, str, str], list[int]] = {}
+        self._accepted_notices: dict[str, str] = {}
+        self._forged: list[str] = []
+        self._commits: deque[float] = deque(maxlen=COMMITS_A_SECOND)
+        self._due: tuple[str | None, str | None] | None = None
+
+    # What is due, as the loops see it
+
+    def look_due(self) -> float | None:
+        """When the next look is due, in true seconds."""
+        return self.seconds(self._dues()[0])
+
+    def attempt_due(self) -> float | None:
+        """When the next attempt is due; soon while one is under way, as its worker may be gone."""
+        due = self.seconds(self._dues()[1])
+        if any(row["submission"] == "sending" for row in self._rows.values()):
+            soon = self.world.now + 30
+            return soon if due is None else min(due, soon)
+        return due
+
+    def discovery_due(self) -> float | None:
+        """When the list is to be walked next."""
+        found = self.raw.execute("SELECT value FROM facts WHERE key = 'discover'").fetchone()
+        if found is None:
+            return self.world.now
+        return self.seconds(_stored(json.loads(found[0])["next_at"]))
+
+    def _dues(self) -> tuple[str | None, str | None]:
+        if self._due is None:
+            self._due = (self.raw.execute(LOOK_DUE).fetchone()[0], self.raw.execute(ATTEMPT_DUE).fetchone()[0])
+        return self._due
+
+    def seconds(self, stored: str | None) -> float | None:
+        if stored is None:
+            return None
+        return (datetime.fromisoformat(stored + "+00:00") - START).total_seconds() - self.world.skew + EPSILON
+
+    # Steps
+
+    def stumbled(self, what: str) -> None:
+        """Something failed in a way that is nobody's doing but the product's."""
+        self.world.violated(Violation("I5", what))
+
+    def knows(self, provider_id: str) -> bool:
+        """Whether the console calls an order so."""
+        return any(row["provider_id"] == provider_id for row in self._rows.values())
+
+    def committed(self) -> None:
+        """A transaction is over: everything that changed must be in order."""
+        now = self.world.now
+        if len(self._commits) == COMMITS_A_SECOND and now - self._commits[0] < 1:
+            raise Violation("I8", f"{COMMITS_A_SECOND} transactions within a second")
+        self._commits.append(now)
+        self._due = None
+        events = self.raw.execute(f"{SELECT_EVENTS} WHERE id > ? ORDER BY id", (len(self._events),)).fetchall()
+        rows = self.raw.execute(SELECT_ORDERS).fetchall()
+        if not events and rows == self._raw_rows:
+            return
+        before, self._raw_rows = self._raw_rows, rows
+        self.digest = zlib.crc32(repr((now, events)).encode(), self.digest)
+        self._rows = {row[0]: dict(zip(COLUMNS, row, strict=True)) for row in rows}
+        touched = {row[0] for row, old in zip(rows, before + [None] * len(rows), strict=False) if row != old}
+        for event in events:
+            touched.add(self._append(event))
+        for order_id in sorted(touched):
+            self._check_row(self._rows[order_id])
+        if events:
+            self._check_counters()
+        self._check_requests()
+
+    def _append(self, event: Sequence[Any]) -> int:
+        """Folds an event into its order, as a reader of the log would."""
+        event_id, order_id, seq, kind, _, _, _, changes, line_changes, detail = event
+        if event_id != len(self._events) + 1:
+            raise Violation("I6", f"event {event_id} follows event {len(self._events)}")
+        self._events.append(event)
+        folded = self._folded.get(order_id)
+        row = self._rows.get(order_id)
+        if row is None:
+            raise Violation("I6", f"event {event_id} is of an order that does not exist")
+        if folded is None:
+            lines = self.raw.execute(f"{SELECT_LINES} WHERE order_id = ?", (order_id,)).fetchall()
+            blank = {line[0]: {"status": "Pending", "claims": 0, "cost_minor": None} for line in lines}
+            folded = self._folded[order_id] = Folded(dict(DEFAULTS), blank)
+        if seq != folded.seq + 1:
+            raise Violation("I6", f"{row['po_number']}: event {seq} follows event {folded.seq}")
+        folded.seq = seq
+        before = None if seq == 1 else folded.facts["state"]
+        for name, value in json.loads(changes).items():
+            if name in folded.facts:
+                folded.facts[name] = _stored(value) if name in TIMES else value
+        for change in json.loads(line_changes):
+            folded.stale = True
+            for number in expand(change["numbers"]):
+                folded.lines[number].update({name: value for name, value in change.items() if name != "numbers"})
+        after = folded.facts["state"]
+        if before in TERMINAL and after != before:
+            raise Violation("I3", f"{row['po_number']} went from {before} to {after} ({kind})")
+        if before != after:
+            self._moved(folded.facts, before, event[6], "Found " if json.loads(detail).get("first_sight") else "")
+            self.world.evidence.check_move(folded.facts, row["po_number"], before, after)
+        return int(order_id)
+
+    def _moved(self, facts: Mapping[str, Any], before: str | None, learned_at: str, found: str) -> None:
+        born = facts["created_at"][:13] + ":00:00.000000"
+        hour = learned_at[:13] + ":00:00.000000"
+        moves = [("stock", born, facts["state"], 1), ("flow", hour, found + facts["state"], 1)]
+        moves += [("stock", born, before, -1)] if before else []
+        for name, at, state, sign in moves:
+            counts = self._counts.setdefault((name, at, state), [0, 0, 0])
+            for position, amount in enumerate((1, facts["units"] or 0, facts["value_minor"] or 0)):
+                counts[position] += sign * amount
+
+    # Rows
+
+    def _check_row(self, row: Mapping[str, Any]) -> None:
+        po_number, folded = row["po_number"], self._folded.get(row["id"])
+        if folded is None:
+            raise Violation("I6", f"{po_number} has no log")
+        if folded.seq != row["event_count"]:
+            raise Violation("I6", f"{po_number} says {row['event_count']} events, its log has {folded.seq}")
+        for name, value in folded.facts.items():
+            if row[name] != value:
+                raise Violation("I6", f"{po_number}: {name} is {row[name]!r}, its log says {value!r}")
+        if folded.stale:
+            self._check_lines(row, folded)
+        watched = row["provider_id"] is not None and row["state"] not in {*TERMINAL, "Refused"}
+        if watched and row["next_look_at"] is None:
+            raise Violation("I7", f"{po_number} is {row['state']} and no look is planned in the store")
+        if row["submission"] in UNSETTLED:
+            waits = self.raw.execute("SELECT count(*) FROM outbox WHERE order_id = ? AND NOT done", (row["id"],))
+            if not waits.fetchone()[0]:
+                raise Violation("I7", f"{po_number} is {row['state']} and no attempt is planned in the store")
+
+    def _check_lines(self, row: Mapping[str, Any], folded: Folded) -> None:
+        po_number, folded.stale = row["po_number"], False
+        lines = self.raw.execute(f"{SELECT_LINES} WHERE order_id = ?", (row["id"],)).fetchall()
+        for number, _, _, _, status, claims, cost, _ in lines:
+            if folded.lines[number] != {"status": status, "claims": claims, "cost_minor": cost}:
+                raise Violation("I6", f"{po_number}: line {number} differs from its log")
+        intended = self.world.evidence.intended.get(po_number)
+        if intended is not None and row["source"] != "elsewhere":
+            kept = sorted((line[1], line[2], line[3], line[7]) for line in lines)
+            if kept != sorted(intended.lines) or row["value_minor"] != intended.value_minor:
+                raise Violation("I12", f"{po_number} is kept as {kept}, asked for was {sorted(intended.lines)}")
+
+    def _check_counters(self) -> None:
+        stored = {
+            (name, hour, state): [orders, units, value]
+            for name, hour, state, orders, units, value in self.raw.execute(
+                "SELECT name, hour, state, orders, units, value_minor FROM counters"
+            )
+        }
+        if stored != self._counts:
+            odd = next(key for key in stored.keys() | self._counts.keys() if stored.get(key) != self._counts.get(key))
+            raise Violation("I6", f"counter {odd} is {stored.get(odd)}, the log says {self._counts.get(odd)}")
+        in_stock = sum(value for (name, _, _), (_, _, value) in stored.items() if name == "stock")
+        if in_stock != sum(row["value_minor"] for row in self._rows.values()):
+            raise Violation("I12", "the values of all states do not add up to the value asked for")
+
+    def _check_requests(self) -> None:
+        names = {row["po_number"] for row in self._rows.values()}
+        for intended in self.world.evidence.intended.values():
+            if intended.acknowledged and intended.po_number not in names:
+                raise Violation("I0", f"{intended.po_number} was acknowledged and is not there")
+        for name in names:
+            asked_for = name in self.world.evidence.intended and self.world.evidence.intended[name].handed_in
+            if not asked_for and name not in self.world.market.by_po:
+                raise Violation("I0", f"{name} is there, and nobody asked for it")
+
+    # Notices
+
+    def notice_answered(self, status: int, digest: str, po_number: str | None) -> None:
+        """A notice was answered; 2xx says that it will never be forgotten."""
+        if status != 204:
+            return
+        self._accepted_notices[digest] = po_number or ""
+        self._check_notices()
+        query = "SELECT state, provider_id, next_look_at FROM orders WHERE po_number = ?"
+        row = self.raw.execute(query, (po_number,)).fetchone() if po_number else None
+        if row and row[1] is not None and row[0] not in {*TERMINAL, "Refused"}:
+            due = self.seconds(row[2])
+            allowed = self.world.now + 30 + self.world.back_steps
+            if due is None or due > allowed + 1:
+                raise Violation("I4", f"{po_number} was announced and is not looked at before {due}")
+
+    def _check_notices(self) -> None:
+        kept = {row[0] for row in self.raw.execute("SELECT digest FROM callbacks WHERE outcome <> 'refused'")}
+        if missing := self._accepted_notices.keys() - kept:
+            raise Violation("I4", f"{len(missing)} notices were answered with 204 and are not in the store")
+
+    def forged_answered(self, status: int, digest: str | None) -> None:
+        """A call that proves nothing was answered."""
+        if status not in {404, 503}:
+            raise Violation("I10", f"a call that proves nothing was answered with {status}")
+        if digest is not None:
+            self._forged.append(digest)
+        found = self.raw.execute("SELECT digest FROM callbacks WHERE outcome <> 'refused'").fetchall()
+        if any(row[0] in self._forged for row in found):
+            raise Violation("I10", "a call that proves nothing was stored as a notice")
+        refused = self.raw.execute("SELECT count(*) FROM callbacks WHERE outcome = 'refused' AND digest IS NULL")
+        if (count := refused.fetchone()[0]) > KEPT_REFUSALS:
+            raise Violation("I10", f"{count} refusals are kept, at most {KEPT_REFUSALS} should be")
+
+    # After a crash, and at the end
+
+    def due_times(self) -> Mapping[str, Any]:
+        """What is planned in the store."""
+        looks = self.raw.execute("SELECT po_number, next_look_at FROM orders").fetchall()
+        sends = self.raw.execute("SELECT order_id, next_attempt_at FROM outbox WHERE NOT done").fetchall()
+        return dict(looks) | dict(sends)
+
+    def started(self, before: Mapping[str, Any]) -> None:
+        """A console has taken over: what was planned is planned as before."""
+        if before != self.due_times():
+            raise Violation("I7", "what was planned before the restart is not planned after it")
+
+    def unsettled(self) -> list[str]:
+        """What is still to come: (mishaps apart) every order with a known end must reach it here."""
+        return [text for text, _ in self.waiting()]
+
+    def waiting(self) -> Iterable[tuple[str, float]]:
+        """What is not yet as it must become, and since when it could have been."""
+        world = self.world
+        by_id = {row["provider_id"]: row for row in self._rows.values()}
+        by_po = {row["po_number"]: row for row in self._rows.values()}
+        for placed in world.market.orders.values():
+            if placed.done_at is None or not self._expected_here(placed):
+                continue
+            row = by_id.get(placed.id)
+            if row is None and placed.po_number in self.world.evidence.declined and not world.climate.discover_every:
+                continue  # placed by an attempt that was overtaken by one that was refused: only the list tells
+            if row is None or row["state"] != placed.end:
+                state = row["state"] if row else "unknown here"
+                yield f"{placed.id} ({placed.po_number}) is {placed.end} there, {state} here", placed.done_at
+        for intended in self.world.evidence.intended.values():
+            row = by_po.get(intended.po_number)
+            if row is not None and row["submission"] in UNSETTLED:
+                yield f"{intended.po_number} is {row['state']} and goes on hanging", world.calm_at
+
+    def _expected_here(self, placed: Placed) -> bool:
+        if placed.source == "elsewhere":
+            return self.world.climate.discover_every > 0 and placed.po_number not in self.world.evidence.intended
+        # Several ids for one PONumber are for a person; without discovery nobody learns better.
+        return placed.po_number not in self.world.evidence.several_named or self.world.climate.discover_every > 0
+
+    def ended(self) -> None:
+        """The history is over: the log as a whole, and what was promised."""
+        if self.raw.execute(f"{SELECT_EVENTS} ORDER BY id").fetchall() != self._events:
+            raise Violation("I6", "an event was changed after it was written")
+        self._check_notices()
+        for order_id, row in self._rows.items():
+            self._folded[order_id].stale = True
+            self._check_row(row)
+        by_intent: dict[str, int] = {}
+        for placed in self.world.market.orders.values():
+            if placed.source == "api":
+                by_intent[placed.lines[0]["ExternalId"]] = by_intent.get(placed.lines[0]["ExternalId"], 0) + 1
+        if twice := [intent for intent, count in by_intent.items() if count > 1]:
+            raise Violation("I1", f"{twice[0]} was ordered more than once")
+        waiting = self.raw.execute("SELECT po_number FROM callbacks WHERE outcome = 'waiting'").fetchall()
+        names = {row["po_number"]: row for row in self._rows.values()}
+        for (po_number,) in waiting:
+            if po_number in names and names[po_number]["provider_id"] is not None:
+                raise Violation("I4", f"a notice for {po_number} waits although its order is there")
+
+
+def _stored(value: Any) -> Any:
+    """A time of the log as SQLite keeps it."""
+    if not isinstance(value, str):
+        return value
+    plain = value.removesuffix("+00:00").replace("T", " ")
+    return plain if "." in plain else f"{plain}.000000"

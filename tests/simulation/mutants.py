@@ -1,0 +1,384 @@
+"""Faults of design, planted one at a time in the product while it runs: each must be found by the simulation.
+
+A mutant says in one sentence what it gets wrong and changes what the product has in memory, never a file. Each fails at
+once where what it changes is not there any more.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from planting import Mutant, Plant, both, one_transaction_late, replaced, rewritten
+from sqlalchemy import and_, bindparam, insert, select
+
+from tracking import (
+    budget,
+    callbacks,
+    chain,
+    documents,
+    ingest,
+    poller,
+    rules,
+    schedule,
+    sender,
+    statements,
+    store,
+    webhooks,
+)
+from tracking.tables import CALLBACKS, ORDERS, OUTBOX
+
+
+async def _hasty(self: Any, row: Any) -> None:
+    with self._database.read() as connection:
+        kept = store.find(connection, order_id=row["order_id"], with_lines=False)
+    assert kept is not None
+    attempt = sender._Attempt(kept.id, kept.order.po_number, row["attempts"] + 1, False, dict(row["request"]))
+    result = await self._post(attempt)
+    await self._write(lambda connection: self._record_attempt(connection, row))
+    await self._write(lambda connection: self._settle(connection, attempt, result, self._clock()))
+
+
+async def _not_waited_for(self: Any, callback: Any, size: int) -> None:
+    now = self._clock()
+    self._database.submit(lambda connection: ingest.announce(connection, callback, size, now, self._planner))
+
+
+def _taken(leased_for_ever: bool) -> Plant:
+    """Claims that mind another's lease for ever, or never."""
+
+    def due(table: Any, at: Any) -> Any:
+        free = table.c.lease_until.is_(None) if leased_for_ever else at.is_not(None)
+        return and_(at.is_not(None), at <= bindparam("now"), free)
+
+    look, attempt = due(ORDERS, ORDERS.c.next_look_at), due(OUTBOX, OUTBOX.c.next_attempt_at)
+    attempt = and_(OUTBOX.c.done.is_(False), attempt)
+    wanted = [ORDERS.c[name] for name in statements._LOOKED_AT]
+    sent = (OUTBOX.c.order_id, OUTBOX.c.request, OUTBOX.c.attempts)
+    by = (OUTBOX.c.next_attempt_at, OUTBOX.c.order_id)
+    return both(
+        replaced(statements, "TAKE_LOOKS", statements._taking(ORDERS.c.id, look, (ORDERS.c.next_look_at,), wanted)),
+        replaced(statements, "TAKE_ATTEMPTS", statements._taking(OUTBOX.c.order_id, attempt, by, sent)),
+        replaced(statements, "ANY_LOOK_DUE", select(ORDERS.c.id).where(look).limit(1)),
+        replaced(statements, "ANY_ATTEMPT_DUE", select(OUTBOX.c.order_id).where(attempt).limit(1)),
+    )
+
+
+def _kept_for_ever(connection: Any, values: Any, now: Any) -> None:
+    connection.execute(insert(CALLBACKS), {**values, "outcome": "refused", "received_at": now, "last_at": now})
+
+
+_Sender, _Poller = sender.Sender, poller.Poller
+MUTANTS = (
+    Mutant("post-first", "The POST leaves before its attempt is committed.", replaced(_Sender, "_send", _hasty)),
+    Mutant(
+        "new-number",
+        "A retry gets a PONumber of its own.",
+        rewritten(
+            _Sender,
+            "_post",
+            (
+                "document = attempt.document\n",
+                (
+                    "again = {'PONumber': f'{attempt.po_number}-{attempt.number}'} if attempt.number > 1 else {}\n    "
+                    "document = attempt.document | again\n"
+                ),
+            ),
+        ),
+    ),
+    Mutant(
+        "504-failed",
+        "A timeout or a 5xx counts as a refusal.",
+        rewritten(
+            _Sender,
+            "_unclear",
+            (
+                "_Result(Unclear(reason), started_at, next_attempt(attempt.number, self._planner.rng))",
+                "_Result(Declined(504, reason), started_at)",
+            ),
+        ),
+    ),
+    Mutant(
+        "504-unsent",
+        "A timeout or a 5xx counts as not sent.",
+        rewritten(_Sender, "_unclear", ("_Result(Unclear(reason)", "_Result(Unsent(reason)")),
+    ),
+    Mutant(
+        "409-error",
+        "A 409 counts as a refusal.",
+        rewritten(
+            _Sender,
+            "_post",
+            ("return await self._adopt(attempt, exc.ids, started_at)", "return _Result(Declined(409, ''), started_at)"),
+        ),
+    ),
+    Mutant(
+        "422-accepted",
+        "A 422 counts as accepted.",
+        rewritten(
+            _Sender,
+            "_declined",
+            (
+                "return _Result(Declined(error.status or 400, describe(error)), started_at)",
+                (
+                    "from tracking.orders import Snapshot\n"
+                    "    with self._database.read() as c:\n"
+                    "        lines = store.lines_of(c, attempt.order_id)\n"
+                    "    shown = Snapshot('BLK-0', attempt.po_number, 'Pending', None, started_at, lines)\n"
+                    "    return _Result(Answered(shown), started_at)"
+                ),
+            ),
+        ),
+    ),
+    Mutant(
+        "401-fails",
+        "A token that is refused fails the order.",
+        rewritten(
+            _Sender,
+            "_unanswered",
+            (
+                "return _Result(Unsent(str(error)), started_at, STOPPED_FOR, holds=True)",
+                "return _Result(Declined(error.status or 401, str(error)), started_at)",
+            ),
+        ),
+    ),
+    Mutant(
+        "notice-believed",
+        "The webhook's word makes an order Completed.",
+        rewritten(
+            rules,
+            "_announced",
+            (
+                '"claimed_at": observation.learned_at}',
+                '"claimed_at": observation.learned_at, "state": State.COMPLETED}',
+            ),
+        ),
+    ),
+    Mutant("no-secret", "A webhook's secret is not checked.", replaced(callbacks, "fits", lambda *_: True)),
+    Mutant(
+        "finished-again",
+        "A finished order is looked at as if it were open.",
+        rewritten(
+            rules,
+            "_looked",
+            ("    if is_terminal(order.state):\n        return rotated", "    if False:\n        return rotated"),
+        ),
+    ),
+    Mutant(
+        "taken-back",
+        "Pending after Completed takes the completion back.",
+        rewritten(
+            rules,
+            "_looked_at_finished",
+            (
+                "return [] if order.attention == what else [_contradiction(order, observation, what)]",
+                "return [_event('still open', observation, changes={'state': shown.status})]",
+            ),
+        ),
+    ),
+    Mutant(
+        "due-in-memory",
+        "When to look again is not written to the store.",
+        rewritten(ingest, "_next_look", ('return {"next_look_at": now + wait,', 'return {"next_look_at": None,')),
+    ),
+    Mutant(
+        "answer-first",
+        "A webhook is answered before it is committed.",
+        replaced(webhooks.Receiver, "_commit", _not_waited_for),
+    ),
+    Mutant(
+        "event-late",
+        "An event is written after its order's row.",
+        one_transaction_late(
+            store,
+            "save",
+            (
+                "connection.execute(statements.ADD_EVENTS, ",
+                "later(connection, lambda c, rows: c.execute(statements.ADD_EVENTS, rows), ",
+            ),
+        ),
+    ),
+    Mutant("count-late", "Counters are changed after what they count.", one_transaction_late(store, "_count")),
+    Mutant(
+        "gives-up",
+        "After three attempts nothing is sent any more.",
+        rewritten(
+            _Sender,
+            "_settle",
+            (
+                "None if result.again_after is None else",
+                "None if result.again_after is None or attempt.number > 2 else",
+            ),
+        ),
+    ),
+    Mutant(
+        "new-word-done",
+        "A status nobody knows counts as done.",
+        rewritten(
+            rules,
+            "_looked",
+            (
+                "    match shown.status:\n",
+                (
+                    "    if shown.status not in KNOWN_WORDS:\n"
+                    "        import dataclasses\n"
+                    "        done = dataclasses.replace(shown, status='Completed')\n"
+                    "        return [_finished(order, done, observation, line_changes)]\n"
+                    "    match shown.status:\n"
+                ),
+            ),
+        ),
+    ),
+    Mutant(
+        "404-final",
+        "An order that a GET does not find is never asked for again.",
+        rewritten(
+            _Poller,
+            "_postpone",
+            ('"next_look_at": now + wait', '"next_look_at": None if isinstance(error, NotFound) else now + wait'),
+        ),
+    ),
+    Mutant(
+        "not-coalesced",
+        "Each notice makes its order due at once.",
+        replaced(ingest, "WEBHOOK_SPACING", timedelta(0)),
+    ),
+    Mutant(
+        "notice-unheard",
+        "A notice is kept, and its order is looked at no sooner.",
+        replaced(ingest, "_after_notice", lambda *_: {}),
+    ),
+    Mutant(
+        "notice-twice",
+        "A repeated notice is not known again.",
+        rewritten(
+            ingest, "announce", ('"digest": callback.digest,', '"digest": f"{callback.digest}-{now.isoformat()}",')
+        ),
+    ),
+    Mutant("lease-for-ever", "A lease never ends.", _taken(leased_for_ever=True)),
+    Mutant("no-lease", "A lease is ignored.", _taken(leased_for_ever=False)),
+    Mutant(
+        "cut-off-unsent",
+        "An attempt that a crash cut off counts as not sent.",
+        both(
+            rewritten(_Sender, "recover", ("Unclear(", "Unsent(")),
+            rewritten(
+                rules,
+                "_attempted",
+                (
+                    '{"state": State.UNKNOWN, "submission": Submission.UNKNOWN}',
+                    '{"state": State.SENDING, "submission": Submission.SENDING}',
+                ),
+            ),
+            rewritten(
+                _Sender,
+                "_record_attempt",
+                ("in {Submission.SENDING, Submission.UNKNOWN}", "in {Submission.UNKNOWN}"),
+            ),
+        ),
+    ),
+    Mutant(
+        "adopts-blindly",
+        "The order that a 409 names is adopted without comparing its lines.",
+        rewritten(rules, "_answered", ("mismatch(order, shown)", "None")),
+    ),
+    Mutant(
+        "claims-missing",
+        "Completed is believed while claim data is missing.",
+        replaced(rules, "fully_fulfilled", lambda *_: True),
+    ),
+    Mutant(
+        "refusal-final",
+        "A refusal closes an order whose earlier attempt has no known outcome.",
+        rewritten(_Sender, "_declined", ("if attempt.unknown and (", "if False and (")),
+    ),
+    Mutant(
+        "never-adopted",
+        "A notice that came before its order waits for ever.",
+        replaced(ingest, "_adopt_waiting", lambda _connection, _id, order, _now, _planner: order),
+    ),
+    Mutant(
+        "hurried",
+        "Retry-After is read and not obeyed.",
+        rewritten(
+            budget.Budget,
+            "pause",
+            ("self.paused_until = max(self.paused_until, now + seconds)", "self.paused_until = now"),
+        ),
+    ),
+    Mutant("no-budget", "Calls leave as fast as they come.", replaced(budget.Budget, "_wait", lambda _: 0.0)),
+    Mutant("refusals-kept", "Every refusal is kept.", replaced(store, "record_refusal", _kept_for_ever)),
+    Mutant(
+        "answer-is-look",
+        "The answer to a POST is remembered as if it had been a look.",
+        rewritten(ingest, "_observe", ("if isinstance(observation.seen, Looked):", "if True:")),
+    ),
+    Mutant(
+        "list-settles",
+        "A list that lacks the proof spares the look.",
+        both(
+            rewritten(
+                _Poller,
+                "_take_in",
+                ("unproven = shown.snapshot.status == State.COMPLETED and is_open(order.state)", "unproven = False"),
+            ),
+            rewritten(
+                ingest,
+                "_plan",
+                ('case Looked(via="list") if order', 'case Looked(via="list") if False and order'),
+            ),
+        ),
+    ),
+    Mutant(
+        "list-postpones",
+        "Each list page puts off the look that would prove what it shows.",
+        rewritten(ingest, "_plan", ('case Looked(via="list") if order', 'case Looked(via="list") if False and order')),
+    ),
+    Mutant(
+        "list-proves-open",
+        "A list without claim data proves that an order was still open.",
+        rewritten(rules, "_still_open", ('unsure = seen.via == "list" and', "unsure = False and")),
+    ),
+    Mutant(
+        "stranger-kept",
+        "What shows another order is remembered as this one's.",
+        rewritten(
+            ingest,
+            "_observe",
+            ("_shows(shown.snapshot, order)", "order.provider_id == shown.snapshot.provider_id"),
+        ),
+    ),
+    Mutant(
+        "young-for-ever",
+        "An age that a clock's step made negative counts as none.",
+        both(
+            replaced(
+                ingest,
+                "next_look",
+                lambda policy, kind, units, age, since, rng: schedule.next_look(
+                    policy, kind, units, max(age, timedelta()), since and max(since, timedelta()), rng
+                ),
+            )
+        ),
+    ),
+    Mutant(
+        "float-money",
+        "Values go through floating point and are cut.",
+        both(
+            replaced(documents, "minor_of", lambda value: int(float(value) * 100)),
+        ),
+    ),
+    Mutant(
+        "seq-reused",
+        "An event's number is used again.",
+        rewritten(chain, "rows", ('"seq": seq,', '"seq": max(seq - 1, 1),')),
+    ),
+    Mutant("no-overlap", "Discovery begins exactly where it ended.", replaced(poller, "OVERLAP", timedelta(0))),
+    Mutant(
+        "wide-of-the-mark",
+        "A look tells of the time its answer came, not of the time it was asked.",
+        rewritten(
+            _Poller,
+            "_look_at_one",
+            ("Observation(Witness.POLL, answer.started_at,", "Observation(Witness.POLL, answer.finished_at,"),
+        ),
+    ),
+)

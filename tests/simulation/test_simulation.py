@@ -1,0 +1,86 @@
+from collections.abc import Iterator
+
+import pytest
+from mutants import MUTANTS
+from planting import Mutant, rewritten
+from simulate import Histories, fresh_seeds, killed, shrunk, told
+
+from tracking import rules
+
+FIXED = range(40)
+FRESH = 20
+SOON = {
+    "post-first",
+    "new-number",
+    "401-fails",
+    "notice-believed",
+    "no-secret",
+    "due-in-memory",
+    "answer-first",
+    "event-late",
+    "count-late",
+    "404-final",
+    "claims-missing",
+    "hurried",
+    "answer-is-look",
+    "seq-reused",
+}
+
+
+@pytest.fixture(scope="module")
+def histories() -> Iterator[Histories]:
+    with Histories() as opened:
+        yield opened
+
+
+def test_no_history_breaks_an_invariant(histories: Histories) -> None:
+    for seed in [*FIXED, *fresh_seeds(FRESH)]:
+        outcome = histories.run(seed)
+        assert outcome.violation is None, told(shrunk(histories, outcome))
+
+
+def test_the_same_seed_is_the_same_history(histories: Histories) -> None:
+    first = [histories.run(seed) for seed in (3, 8, 13)]
+    again = [histories.run(seed) for seed in (3, 8, 13)]
+    assert [one.digest for one in first] == [one.digest for one in again]
+    assert len({one.digest for one in first}) == 3
+    assert first[0].mishaps == again[0].mishaps
+
+
+def test_to_tell_a_history_does_not_change_it(histories: Histories) -> None:
+    assert histories.run(5, telling=True).digest == histories.run(5).digest
+
+
+@pytest.mark.parametrize("mutant", [one for one in MUTANTS if one.name in SOON], ids=lambda one: one.name)
+def test_a_planted_fault_is_found(histories: Histories, mutant: Mutant) -> None:
+    seed, violation = killed(histories, mutant, 100)
+    assert violation is not None, mutant.sentence
+    assert histories.run(seed).violation is None, "without the fault the same history is fine"
+
+
+def test_a_history_that_fails_is_shrunk_and_told_in_words(histories: Histories) -> None:
+    mutant = next(one for one in MUTANTS if one.name == "claims-missing")
+    seed, _ = killed(histories, mutant, 100)
+    with mutant.plant():
+        whole = histories.run(seed)
+        small = shrunk(histories, whole)
+    assert small.violation is not None
+    assert whole.violation is not None
+    assert small.violation.invariant == whole.violation.invariant
+    assert len(small.steps) + len(small.mishaps) <= len(whole.steps) + len(whole.mishaps)
+    assert f"seed {seed}: I2: T-" in told(small)
+    assert "submit (order" in told(small)
+
+
+def test_every_mutant_plants_its_fault_and_takes_it_back() -> None:
+    before = rules.interpret, rules._looked
+    for mutant in MUTANTS:
+        with mutant.plant():
+            pass
+    assert (rules.interpret, rules._looked) == before
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 25
+
+
+def test_a_mutant_whose_place_is_gone_says_so() -> None:
+    with pytest.raises(LookupError, match="bring the mutant up to date"):
+        rewritten(rules, "_looked", ("not there", "at all"))()
