@@ -26,7 +26,7 @@ from stepping import SteppedLoop
 
 from tracking import callbacks, database, store, submissions, wire
 from tracking.client import Client
-from tracking.database import Database, _engine, _Job
+from tracking.database import Database, _engine
 from tracking.errors import NotSent, OutcomeUnknown, StoreBusy, StoreError, TrackingError
 from tracking.ingest import Planner
 from tracking.loops import PollLoop, SendLoop
@@ -35,6 +35,7 @@ from tracking.people import Person
 from tracking.poller import Poller
 from tracking.schedule import Policy
 from tracking.sender import Sender
+from tracking.transactions import Job
 from tracking.vault import Vault
 from tracking.webhooks import Receiver
 
@@ -104,11 +105,11 @@ class SimulatedDatabase(Database):
     """A Database whose writer takes its turn when the simulator lets it, in the caller's thread."""
 
     def __init__(self, file: StoreFile, console: "Console") -> None:
-        self.url, self.dialect = file.url, "sqlite"
+        self.url, self.dialect, self.trouble = file.url, "sqlite", None
         self._engine, self._readers = file.engines[console.slot]
         self._closed = False
         self._console = console
-        self._waiting: list[_Job] = []
+        self._waiting: list[Job] = []
         self._connection: Connection | None = None
         self.at_once = False
 
@@ -118,11 +119,11 @@ class SimulatedDatabase(Database):
         if console.dead:
             return future
         if self.at_once:
-            self._turn_with([_Job(job, future)])
+            self._turn_with([Job(job, future)])
             if console.dead:
                 raise Died
         else:
-            self._waiting.append(_Job(job, future))
+            self._waiting.append(Job(job, future))
             if len(self._waiting) == 1:
                 console.loop.call_later(0.001 + 0.004 * console.world.chance.draw("writer"), self._turn)
         return future
@@ -131,7 +132,7 @@ class SimulatedDatabase(Database):
         jobs, self._waiting = self._waiting, []
         self._turn_with(jobs)
 
-    def _turn_with(self, jobs: list[_Job]) -> None:
+    def _turn_with(self, jobs: list[Job]) -> None:
         world, console = self._console.world, self._console
         if world.dies_at(console, "commit before"):
             return
