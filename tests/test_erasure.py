@@ -1,10 +1,12 @@
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from cryptography.fernet import Fernet
 from fakes import line, request, shown
 from sqlalchemy import Connection
 
@@ -17,6 +19,7 @@ from tracking.observations import Answered, Attempted, Declined, Looked, Observa
 from tracking.orders import Line, Witness
 from tracking.people import Access, Person
 from tracking.tables import CLAIMS, EVENTS, EXCHANGES, LINES, ORDERS
+from tracking.vault import Vault
 
 ANN, BOB = "Ann.Lee@example.com", "bob@example.com"
 OPERATOR = Person("eve")
@@ -137,6 +140,19 @@ def test_what_the_provider_shows_later_brings_nobody_back(office: Office) -> Non
     assert "Ann" not in kept
     assert BOB in json.dumps(office.rows(ORDERS)[0]["document"])
     assert office.rows(ORDERS)[0]["state"] == "Completed"
+    assert audit.verify(office.store) == []
+
+
+@pytest.mark.parametrize(("kind", "person"), [("DigitalDelivery", ANN), ("Links", "Ann-Sophie Lee")])
+def test_claim_data_shown_later_is_not_kept_for_an_erased_line(office: Office, kind: str, person: str) -> None:
+    office.planner = replace(office.planner, vault=Vault([Fernet.generate_key().decode()]))
+    lines = [line("CVS", 10, 1, Personalization={"To": to, "FromName": "HR"}) for to in ("Ann-Sophie Lee", "Bob")]
+    if kind == "DigitalDelivery":
+        lines = [mail(ANN), mail(BOB)]
+    order_id = office.ordered("a", *lines, kind=kind)
+    office.erase(person)
+    office.look(order_id, "a", *lines, kind=kind)
+    assert [row["number"] for row in office.rows(CLAIMS)] == [2]
     assert audit.verify(office.store) == []
 
 

@@ -1,4 +1,4 @@
-"""Where a recipient shows in a request or in the provider's document of an order, and how he is taken out. Pure.
+"""Where a recipient shows in a request or in the provider's document of an order, and how to take them out. Pure.
 
 Reads names in any case, as the provider writes them in more than one. Matches people by their whole e-mail address,
 telephone number or name, without regard to case and to space around it.
