@@ -86,8 +86,7 @@ def _serve(application: ASGIApp, host: str, port: int, around: AbstractAsyncCont
     try:
         with listening:
             terminal.say(f"{what}: http://{host}:{listening.getsockname()[1]}")
-            with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-                runner.run(_served(server, listening, around))
+            asyncio.run(_served(server, listening, around))
     except KeyboardInterrupt:
         return
     if not server.started:
