@@ -110,6 +110,7 @@ class Desk:
         seed: int = 1,
         url: str | None = None,
         secrets: Mapping[str, str] | None = None,
+        tick: float = 2.0,
     ) -> None:
         self.loop = loop
         self.rng = random.Random(seed)
@@ -117,7 +118,7 @@ class Desk:
         database.migrate(url)
         self.store = CountedDatabase(url, loop)
         # Every tick is a hop into a thread; wake-ups come without one.
-        loops.TICK, loops.JOURNAL_EVERY = 2.0, 10.0
+        loops.TICK, loops.JOURNAL_EVERY = tick, 10.0
         self.backend = _VirtualBackend(
             Settings(
                 api_base_url="http://sandbox.internal",
