@@ -7,17 +7,15 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from emptying import emptied
 from fakes import NOW, Clock, FakeProvider
 from psycopg import sql
-from sqlalchemy import Connection, delete, text
 
 from tracking import database
 from tracking.database import Database
 from tracking.ingest import Planner
 from tracking.schedule import Policy
-from tracking.tables import BATCHES, CALLBACKS, CLAIMS, COUNTERS, EVENTS, EXCHANGES, FACTS, LINES, ORDERS, OUTBOX
 
-TABLES = (ORDERS, LINES, EVENTS, CLAIMS, OUTBOX, CALLBACKS, EXCHANGES, BATCHES, COUNTERS, FACTS)
 ENGINES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 
 
@@ -80,21 +78,13 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _emptied(connection: Connection) -> None:
-    for table in TABLES:
-        connection.execute(delete(table))
-    for table in TABLES:
-        if "id" in table.c:
-            connection.execute(text(f"ALTER SEQUENCE {table.name}_id_seq RESTART"))
-
-
 @pytest.fixture
 def store(engine: str, sqlite_url: str, request: pytest.FixtureRequest) -> Iterator[Database]:
     """An empty store on each engine."""
     if engine == "postgres":
         opened: Database = request.getfixturevalue("postgres_store")
         yield opened
-        opened.write(_emptied)
+        opened.write(emptied)
     else:
         shutil.copy(request.getfixturevalue("migrated_file"), sqlite_url.removeprefix("sqlite:///"))
         opened = database.connect(sqlite_url)

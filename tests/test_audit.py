@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import _emptied as emptied
+from emptying import emptied
 from fakes import callback, line, order_json, request, shown
 from sqlalchemy import Connection
 
