@@ -11,19 +11,19 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Column, Connection, Text, cast, func, select, text, type_coerce
-from sqlalchemy.engine import Row, RowMapping
+from sqlalchemy.engine import RowMapping
 
 from tracking import chain
 from tracking.chain import Entry
 from tracking.database import Database
-from tracking.orders import FACTS, Event, Line, Order, State, Witness, apply_lines, begin, expand
+from tracking.orders import FACTS, Event, Order, State, Witness, begin, expand
 from tracking.store import hour_of, moved
 from tracking.tables import COUNTERS, EVENTS, LINES, ORDERS
 
@@ -32,8 +32,25 @@ DIFFERENCES_AT_MOST = 1000
 Counts = dict[tuple[str, datetime, str], tuple[int, int, int]]
 Progress = Callable[[int, int], None]
 _ORDER = [ORDERS.c[name] for name in ("id", "line_count", "event_count", "head", *FACTS)]
-_LINE = [LINES.c[name] for name in (*chain.CONTENTS, "recipient", "recipient_salt", "status", "claims", "cost_minor")]
-_parsed = lru_cache(maxsize=4096)(json.loads)
+_read = json.JSONDecoder().decode
+_parsed = lru_cache(maxsize=4096)(_read)
+_UNTOUCHED = {"status": State.PENDING.value, "claims": 0, "cost_minor": None}
+
+
+class _Line(NamedTuple):
+    """A line as stored. The first six are those of `chain.CONTENTS`."""
+
+    number: int
+    product_id: str
+    value_minor: int
+    quantity: int
+    external_id: str | None
+    recipient_hash: str | None
+    recipient: str | None
+    recipient_salt: str | None
+    status: str
+    claims: int
+    cost_minor: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +145,7 @@ def _stored_counts(connection: Connection) -> Counts:
     }
 
 
-_Chunk = tuple[Sequence[RowMapping], Mapping[int, list[tuple[int, Entry]]], Mapping[int, list[Row[Any]]]]
+_Chunk = tuple[Sequence[RowMapping], Mapping[int, list[tuple[int, Entry]]], Mapping[int, list[_Line]]]
 
 
 def _chunk(connection: Connection, after: int) -> _Chunk:
@@ -142,14 +159,14 @@ def _chunk(connection: Connection, after: int) -> _Chunk:
         entries.where(EVENTS.c.order_id.between(first, last)).order_by(EVENTS.c.order_id, EVENTS.c.seq)
     )
     lines = connection.execute(
-        select(LINES.c.order_id, *_LINE)
+        select(LINES.c.order_id, *(LINES.c[name] for name in _Line._fields))
         .where(LINES.c.order_id.between(first, last))
         .order_by(LINES.c.order_id, LINES.c.number)
     )
     return (
         orders,
         {key: [(row[1], Entry(*row[2:])) for row in group] for key, group in groupby(events.all(), lambda row: row[0])},
-        {key: list(group) for key, group in groupby(lines.all(), lambda row: row[0])},
+        {key: [_Line(*row[1:]) for row in group] for key, group in groupby(lines.all(), lambda row: row[0])},
     )
 
 
@@ -185,7 +202,7 @@ class _Audit:
     def head(self, at: int) -> Head:
         return Head(at, self._heads[at].hexdigest())
 
-    def check(self, row: RowMapping, events: Sequence[tuple[int, Entry]], lines: Sequence[Row[Any]]) -> Iterable[str]:
+    def check(self, row: RowMapping, events: Sequence[tuple[int, Entry]], lines: Sequence[_Line]) -> Iterable[str]:
         name, entries = row["po_number"], [entry for _, entry in events]
         digests = _digests(name, row["head"], entries) if entries else []
         for at, heads in self._heads.items():
@@ -197,25 +214,24 @@ class _Audit:
         if len(lines) != row["line_count"]:
             return [*broken, f"{name}: {len(lines)} of its {row['line_count']} lines are there"]
         try:
-            order = self._folded(events, tuple(_blank(line) for line in lines))
+            order = self._folded(events)
             contents = _parsed(entries[0].detail).get("contents")
-            return [*broken, *_compare_facts(name, row, order), *_compare_lines(name, lines, order, contents)]
+            told = _folded_lines(lines, entries)
+            return [*broken, *_compare_facts(name, row, order), *_compare_lines(lines, told, order, contents)]
         except (AttributeError, KeyError, TypeError, ValueError) as exc:
             return [*broken, f"{name}: its log cannot be read ({type(exc).__name__}): an event was changed"]
 
-    def _folded(self, events: Sequence[tuple[int, Entry]], lines: tuple[Line, ...]) -> Order:
+    def _folded(self, events: Sequence[tuple[int, Entry]]) -> Order:
         """The order after its events: to begin with all they set, the later above the earlier, is to apply each."""
         facts: dict[str, Any] = {}
         for key, entry in events:
             before = facts.get("state")
-            facts |= json.loads(entry.changes)
-            if entry.line_changes != "[]":
-                lines = apply_lines(lines, _parsed(entry.line_changes))
+            facts |= _read(entry.changes)
             if facts["state"] != before and key <= self._cut:
                 self._add(before, facts, entry)
         _, last = events[-1]
         moment = datetime.fromisoformat(last.learned_at)
-        return replace(begin(Event(last.kind, Witness(last.witness), moment, moment, facts)), lines=lines)
+        return begin(Event(last.kind, Witness(last.witness), moment, moment, facts))
 
     def _add(self, before: str | None, facts: Mapping[str, Any], entry: Entry) -> None:
         found = bool(_parsed(entry.detail).get("first_sight"))
@@ -278,8 +294,15 @@ def _misfit(name: str, head: str | None, entries: Sequence[Entry], digests: Sequ
         yield f"{name}: event {entries[wrong].seq} ({entries[wrong].kind}) does not fit: it or what follows was changed"
 
 
-def _blank(line: Row[Any]) -> Line:
-    return Line(line.number, line.product_id, line.value_minor, line.quantity, State.PENDING.value)
+def _folded_lines(lines: Iterable[_Line], entries: Iterable[Entry]) -> dict[int, dict[str, Any]]:
+    """What the log says of each line: as in `orders.apply_lines`, the later change above the earlier."""
+    told = {line.number: dict(_UNTOUCHED) for line in lines}
+    for entry in entries:
+        if entry.line_changes != "[]":
+            for change in _parsed(entry.line_changes):
+                for number in expand(change["numbers"]):
+                    told[number].update(change)
+    return told
 
 
 def _compare_facts(name: str, row: RowMapping, order: Order) -> Iterator[str]:
@@ -288,10 +311,13 @@ def _compare_facts(name: str, row: RowMapping, order: Order) -> Iterator[str]:
             yield f"{name}: {fact} is stored as {row[fact]!r}, the log says {getattr(order, fact)!r}"
 
 
-def _compare_lines(name: str, lines: Sequence[Row[Any]], order: Order, contents: str | None) -> Iterator[str]:
-    erased = frozenset(expand(order.erased))
-    for line, said in zip(lines, order.lines, strict=True):
-        wrong = [part for part in ("status", "claims", "cost_minor") if getattr(line, part) != getattr(said, part)]
+def _compare_lines(
+    lines: Sequence[_Line], told: Mapping[int, Mapping[str, Any]], order: Order, contents: str | None
+) -> Iterator[str]:
+    name, erased = order.po_number, frozenset(expand(order.erased))
+    for line in lines:
+        said = told[line.number]
+        wrong = [part for part in _UNTOUCHED if getattr(line, part) != said[part]]
         if wrong:
             yield f"{name}: line {line.number} differs from the log in {', '.join(wrong)}"
         if not _recipient_fits(line, erased=line.number in erased):
@@ -300,17 +326,17 @@ def _compare_lines(name: str, lines: Sequence[Row[Any]], order: Order, contents:
     value = sum(line.quantity * line.value_minor for line in lines)
     if lines and (units, value) != (order.units, order.value_minor):
         yield f"{name}: its lines hold {units} units worth {value}, the order {order.units} worth {order.value_minor}"
-    if contents is not None and chain.contents(line[1 : len(chain.CONTENTS) + 1] for line in lines) != contents:
+    if contents is not None and chain.contents(line[: len(chain.CONTENTS)] for line in lines) != contents:
         yield f"{name}: its lines are not those that were ordered: product, value, quantity, reference or recipient"
 
 
-def _recipient_fits(line: Row[Any], *, erased: bool) -> bool:
+def _recipient_fits(line: _Line, *, erased: bool) -> bool:
     """Whether the hash is that of the recipient; one that was erased leaves its hash alone."""
     if erased or line.recipient_hash is None:
         return line.recipient is None and line.recipient_salt is None
     if line.recipient is None or line.recipient_salt is None:
         return False
-    return bool(chain.keyed(line.recipient, line.recipient_salt) == line.recipient_hash)
+    return chain.keyed(line.recipient, line.recipient_salt) == line.recipient_hash
 
 
 def _compare_counts(stored: Counts, recomputed: Mapping[tuple[str, datetime, str], list[int]]) -> list[str]:
