@@ -254,3 +254,19 @@ def test_a_clock_that_was_stepped_back_makes_no_order_asked_for_each_second(
     for _ in range(60):
         asyncio.run(poller(store, provider, planner, clock).poll_once(clock.pass_by(seconds=1)))
     assert len(provider.called("order")) <= 2
+
+
+def test_a_resend_that_is_refused_is_looked_up_as_the_refusal_before_may_have_overtaken_an_attempt(
+    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, now: datetime
+) -> None:
+    place(store, now)
+    sending = sender(store, provider, planner, clock)
+    provider.will("place", OutcomeUnknown("the connection broke"), POOR)
+    asyncio.run(sending.send_due(now))
+    asyncio.run(sending.send_due(clock.pass_by(minutes=1)))
+    assert order(store).state == "Refused"
+    provider.show(order_json("BLK-1", PO, created_at=now))  # the first attempt arrived late
+    store.write(lambda connection: ingest.ask(connection, 1, what="resend", actor="Ann", now=clock()))
+    provider.will("place", POOR)
+    asyncio.run(sending.send_due(clock.pass_by(minutes=1)))
+    assert order(store).provider_id == "BLK-1"

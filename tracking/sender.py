@@ -33,7 +33,7 @@ from tracking.errors import (
 )
 from tracking.ingest import Planner
 from tracking.observations import Answered, Attempted, Declined, Observation, Seen, Unclear, Unsent
-from tracking.orders import Submission, Witness
+from tracking.orders import Witness
 from tracking.rules import can_send
 from tracking.schedule import next_attempt
 
@@ -51,12 +51,11 @@ STORED_AGAIN_AFTER = 1.0
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """One row of the outbox on its way: `number` counts from 1; `unknown` when an earlier outcome is not known."""
+    """One row of the outbox on its way; `number` counts from 1."""
 
     order_id: int
     po_number: str
     number: int
-    unknown: bool
     document: dict[str, Any]
 
 
@@ -151,7 +150,7 @@ class Sender:
         if row["provider_id"] is not None:
             await self._write(lambda connection: store.finish_outbox(connection, order_id, again_at=None))
             return
-        attempt = _Attempt(order_id, row["po_number"], max(row["attempts"], 1), unknown=True, document=row["request"])
+        attempt = _Attempt(order_id, row["po_number"], max(row["attempts"], 1), row["request"])
         found = await self._listed(attempt, self._clock())
         if found is not None and isinstance(found.seen, Unclear):
             raise UnreadableAnswer(found.seen.reason)
@@ -207,8 +206,7 @@ class Sender:
         number = store.record_attempt(connection, order_id)
         now = self._clock()
         ingest.observe(connection, order_id, Observation(Witness.US, now, now, Attempted(number)), self._planner)
-        unknown = kept.order.submission in {Submission.SENDING, Submission.UNKNOWN}
-        return _Attempt(order_id, kept.order.po_number, number, unknown, dict(row["request"]))
+        return _Attempt(order_id, kept.order.po_number, number, dict(row["request"]))
 
     async def _post(self, attempt: _Attempt) -> _Result:
         document = attempt.document
@@ -257,8 +255,11 @@ class Sender:
     async def _declined(
         self, attempt: _Attempt, error: RequestRejected | InsufficientFunds, started_at: datetime
     ) -> _Result:
-        """A refusal of this attempt says nothing about an earlier one with an unknown outcome: that is looked up."""
-        if attempt.unknown and (found := await self._find(attempt, started_at)) is not None:
+        """A refusal of this attempt says nothing about earlier ones: whether they left an order is looked up.
+
+        Also where the one before was refused: it may have overtaken another that was carried out late.
+        """
+        if attempt.number > 1 and (found := await self._find(attempt, started_at)) is not None:
             return found
         return _Result(Declined(error.status or 400, describe(error)), started_at)
 

@@ -54,7 +54,7 @@ class Evidence:
             self._check_finish(po_number, placed, state, facts)
         elif state == "Refused":
             self._check_refusal(po_number)
-        elif state == "Queued" and before == "Sending" and self.world.market.by_po.get(po_number):
+        elif state == "Queued" and before == "Sending" and self._is_there(po_number):
             raise Violation("I2", f"{po_number} is shown as not sent, but the provider has it")
         elif facts["submission"] == "accepted" and state not in {"Queued", "Sending", "Outcome unknown"}:
             self._check_acceptance(po_number, placed, facts)
@@ -76,6 +76,11 @@ class Evidence:
             )
             if after is None or by is None or not after - 0.01 <= done_at <= by + 0.01:
                 raise Violation("I2", f"{po_number} was finished at {done_at}, outside the window {after} to {by}")
+
+    def _is_there(self, po_number: str) -> bool:
+        """Whether the provider has it, and no refusal came between, after which a person may send it again."""
+        there = any(self.fits(one) for one in self.world.market.by_po.get(po_number, ()))
+        return there and po_number not in self.declined and po_number not in self.several_named
 
     def _check_refusal(self, po_number: str) -> None:
         """Refused must mean refused: an answer said so, and an order that the lists show would contradict it."""

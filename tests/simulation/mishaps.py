@@ -65,7 +65,7 @@ CONFLICT = ("409 without an id", "409 with several ids", "409 with another id")
 GET = (*LOST, "slow answer", *SPOILT, *ASKED_TO_WAIT, "401", "403", "404", "wrong id", "foreign contents")
 LIST = (*LOST, "slow answer", *SPOILT, *ASKED_TO_WAIT, "401", "403", "unreadable item", "item twice")
 TOKEN = (*LOST, "slow answer", *SPOILT, *ASKED_TO_WAIT, "401", "403", "400", "expires at once", "expires before")
-NOTICE = ("lost", "twice", "late", "early", "foreign first", "named by id alone", "many")
+NOTICE = ("lost", "twice", "late", "early", "foreign first", "named by id alone")
 RETRY_AFTER = (("seconds", 0.45), ("date", 0.15), ("absurd", 0.1), ("missing", 0.2), ("an hour", 0.02), ("words", 0.08))
 
 
@@ -130,7 +130,7 @@ def climate_of(rng: random.Random, seed: int) -> Climate:
         get=some(GET, 3),
         list=some(LIST, 2),
         token=some(TOKEN, 1) if rng.random() < 0.3 else (),
-        notice=some(NOTICE if rng.random() < 0.2 else NOTICE[:-1], 2),
+        notice=some(NOTICE, 2),
         courses=COURSES,
         floor=rng.choice((1.0, 2.0, 5.0)),
         ceiling=rng.choice((60.0, 300.0, 900.0)),
@@ -140,6 +140,8 @@ def climate_of(rng: random.Random, seed: int) -> Climate:
         over_http=seed % 8 == 0,
     )
     climate.manners = _manners(rng)
+    if rng.random() < 0.03:
+        climate.notice = [("many", 0.5)]
     if severity and rng.random() < 0.1:  # what is placed without an answer, then refused
         climate.post = [(rng.choice(KEPT), 0.4), (rng.choice(("400", "422")), 0.4)]
         climate.manners.funds_before_duplicates = True
@@ -161,7 +163,7 @@ def _manners(rng: random.Random) -> Manners:
         conflict_key=rng.choice(("PreviousOrderIds", "PreviousOrderIds", "OrderId", "Id")),
         minutes_of_token=rarely(0.1),
         funds_before_duplicates=rarely(0.3),
-        first_seen_after=rng.choice((0.0, 0.0, 0.0, 5.0)),
+        first_seen_after=rng.choice((0.0, 0.0, 0.0, 5.0, 20.0)),
     )
 
 
@@ -244,9 +246,9 @@ def _fate(rng: random.Random) -> list[Step]:
         at = round(rng.uniform(0, 30), 2)
         seconds = rng.choice((-3600, -90, 90, 3600))
         steps += [Step(at, "clock", {"seconds": seconds}), Step(at + rng.choice((0, 60)), "quiet")]
-    if rng.random() < 0.1:
+    if rng.random() < 0.15:
         at = rng.uniform(0, 20)
-        for _ in range(rng.choice((1, 1, 2, 3))):
+        for _ in range(rng.choice((1, 2, 3))):
             steps.append(Step(round(at + rng.uniform(0, 6), 2), "order elsewhere"))
     return steps
 

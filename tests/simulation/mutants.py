@@ -31,7 +31,7 @@ async def _hasty(self: Any, row: Any) -> None:
     with self._database.read() as connection:
         kept = store.find(connection, order_id=row["order_id"], with_lines=False)
     assert kept is not None
-    attempt = sender._Attempt(kept.id, kept.order.po_number, row["attempts"] + 1, False, dict(row["request"]))
+    attempt = sender._Attempt(kept.id, kept.order.po_number, row["attempts"] + 1, dict(row["request"]))
     result = await self._post(attempt)
     await self._write(lambda connection: self._record_attempt(connection, row))
     await self._write(lambda connection: self._settle(connection, attempt, result, self._clock()))
@@ -268,11 +268,6 @@ MUTANTS = (
                     '{"state": State.SENDING, "submission": Submission.SENDING}',
                 ),
             ),
-            rewritten(
-                _Sender,
-                "_record_attempt",
-                ("in {Submission.SENDING, Submission.UNKNOWN}", "in {Submission.UNKNOWN}"),
-            ),
         ),
     ),
     Mutant(
@@ -288,7 +283,7 @@ MUTANTS = (
     Mutant(
         "refusal-final",
         "A refusal closes an order whose earlier attempt has no known outcome.",
-        rewritten(_Sender, "_declined", ("if attempt.unknown and (", "if False and (")),
+        rewritten(_Sender, "_declined", ("if attempt.number > 1 and (", "if False and (")),
     ),
     Mutant(
         "never-adopted",

@@ -235,8 +235,9 @@ class Network:
                 del body["PONumber"]
             case "many":
                 early = placed.placed_at + 0.3 * (placed.done_at - placed.placed_at)
+                apart = min(max((placed.done_at - early) / 20, 0.15), 1.2)
                 for number in range(20):
-                    self._sends(early + 0.6 * number, placed.address, body | {"Timestamp": f"{said} {number}"}, 9)
+                    self._sends(early + apart * number, placed.address, body | {"Timestamp": f"{said} {number}"}, 9)
         for time in times:
             self._sends(time, placed.address, body, 0)
 
