@@ -279,6 +279,8 @@ def file() -> None:
         problems(checked)
         return
     by, why = shared.actor(), shared.may_not_act()
+    if checked.alike and not st.checkbox("Order these rows once more", key=f"once_more_{checked.digest}"):
+        why = why or "Rows of this file were ordered before; say that they are meant once more."
     label = f"Queue {reports.count(len(checked.requests), 'order')}"
     if st.button(label, key="queue", type="primary", icon=":material/send:", disabled=why is not None, help=why):
         queue(checked, by)
@@ -295,6 +297,14 @@ def summary(checked: submissions.Checked) -> None:
         st.warning(
             f"Handed in at {at} UTC. Orders that exist are left as they are; only missing ones are placed.",
             title="The same file came before",
+            icon=":material/content_copy:",
+        )
+    elif checked.alike:
+        at, same = reports.clock(checked.alike.at), reports.count(checked.alike.rows, "row")
+        st.warning(
+            f"{same} of {checked.rows:,} were in {shared.escape(checked.alike.name)} too, handed in at {at} UTC. "
+            "Without PONumbers they are ordered once more.",
+            title="Much of this file came before",
             icon=":material/content_copy:",
         )
 

@@ -188,6 +188,18 @@ def test_the_same_file_again_orders_nothing_and_is_no_error(run: Run, folder: Pa
     assert [each["outcome"] for each in answer(run("submit", file, "--json"))] == ["exists", "exists"]
 
 
+def test_a_file_that_came_before_but_for_a_row_is_sent_only_when_told_so(run: Run, folder: Path) -> None:
+    run("submit", wave(folder, ",Links,CVS,10,1,x\n,Links,CVS,25,1,y\n"))
+    changed = wave(folder, ",Links,CVS,10,1,x\n,Links,CVS,50,1,y\n")
+    result = run("submit", changed)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "1 row without a PONumber found in" in result.stderr
+    assert "say --again" in result.stderr
+    assert len(answer(run("orders", "--json"))) == 1
+    assert "found in" in run("submit", changed, "--dry-run").stderr
+    assert [each["outcome"] for each in answer(run("submit", changed, "--again", "--json"))] == ["queued"]
+
+
 def test_a_dry_run_checks_and_writes_nothing(run: Run, folder: Path) -> None:
     result = run("submit", wave(folder), "--dry-run")
     assert result.exit_code == 0

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracking import store, submissions, wire
+from tracking import store, submissions, uploads, wire
 from tracking.catalogue import read_catalogue
 from tracking.database import Database, connect
 from tracking.errors import InvalidSubmission, NotAllowed, NotPermitted, UnknownOrder
@@ -385,6 +385,29 @@ def test_the_same_file_split_otherwise_is_refused(database: Database) -> None:
     with pytest.raises(InvalidSubmission, match="other lines"):
         submissions.submit(database, blind, source="csv", by=ME, now=NOW)
     assert count(database, ORDERS) == 2
+
+
+def test_a_file_that_came_before_but_for_a_row_is_noticed(database: Database) -> None:
+    rows = [f",Links,CVS,10,1,x{number}" for number in range(4)]
+    first = read(HEADER + "\n".join(rows) + "\n", database=database)
+    submissions.submit(database, first, source="csv", by=ANN, now=NOW)
+    changed = read(HEADER + "\n".join([*rows[:3], ",Links,CVS,10,1,other"]) + "\n", database=database)
+    assert changed.problems == ()
+    assert (changed.seen_before, changed.alike) == (None, uploads.Alike(first.name, NOW, 3))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [",Links,CVS,10,1,y1", ",Links,CVS,10,1,y2"],  # the same but for the references
+        [",Links,CVS,10,1,x0", ",Links,CVS,10,1,y1", ",Links,CVS,10,1,y2"],  # a third is the same
+        ["n-0,Links,CVS,10,1,x0", "n-1,Links,CVS,10,1,x1"],  # somebody gave them PONumbers of their own
+    ],
+)
+def test_a_file_with_other_rows_or_with_po_numbers_is_like_no_other(database: Database, rows: list[str]) -> None:
+    first = read(HEADER + "".join(f",Links,CVS,10,1,x{number}\n" for number in range(4)), database=database)
+    submissions.submit(database, first, source="csv", by=ANN, now=NOW)
+    assert read(HEADER + "\n".join(rows) + "\n", database=database).alike is None
 
 
 def test_a_po_number_that_is_taken_is_a_problem_of_another_file(database: Database) -> None:

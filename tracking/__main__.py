@@ -215,6 +215,7 @@ def submit(
     file: FileToRead,
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file and send nothing.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Order rows once more that were in another file too.")] = False,
     wait: Annotated[
         float | None, typer.Option(min=0, metavar="SECONDS", help="Wait until all orders are done.")
     ] = None,
@@ -231,6 +232,11 @@ def submit(
     if checked.problems or dry_run:
         terminal.show_checked(checked, as_json=as_json)
         raise typer.Exit(1 if checked.problems else 0)
+    if checked.alike and not again:
+        terminal.say(
+            terminal.alike(checked), "nothing was sent: give them PONumbers, or say --again to order them once more"
+        )
+        raise typer.Exit(1)
     with terminal.progress("queueing") as progress:
         receipts = submissions.submit(store, checked, source=form, by=_person(actor), now=_now(), progress=progress)
     if not _sender_beats(store):

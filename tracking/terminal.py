@@ -121,7 +121,17 @@ def show_checked(checked: Checked, *, as_json: bool) -> None:
         return
     size = f"{len(checked.requests)} orders, {checked.units} cards, {amount(checked.value_minor)} in all"
     seen = f"; this file was handed in before, on {stamp(checked.seen_before)} UTC" if checked.seen_before else ""
+    if checked.alike:
+        say(alike(checked))
     show(f"{checked.name}: {size}{seen}", "nothing was sent: this was a dry run")
+
+
+def alike(checked: Checked) -> str:
+    """Which rows without a PONumber were in another file too; empty where none were."""
+    if checked.alike is None:
+        return ""
+    when, same = stamp(checked.alike.at), reports.count(checked.alike.rows, "row")
+    return f"{same} without a PONumber found in {checked.alike.name} too, handed in on {when} UTC"
 
 
 def show_receipts(receipts: Sequence[Receipt], standing: Mapping[str, Standing], *, as_json: bool) -> None:

@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -35,9 +36,10 @@ from tracking.spreadsheets import (
     delimiter_of,
     read_rows,
 )
-from tracking.tables import BATCHES, ORDERS
+from tracking.tables import BATCHES, LINES, ORDERS
 
 MAX_PROBLEMS = 200
+FILES_COMPARED = 10
 _GROUPS = {
     "DigitalDeliveryAddress": DIGITAL_COLUMNS,
     "PhysicalDeliveryAddress": PHYSICAL_COLUMNS,
@@ -62,6 +64,7 @@ class Checked:
     digest: str
     name: str
     seen_before: datetime | None = None
+    alike: "Alike | None" = None
     rows_of: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
@@ -73,6 +76,15 @@ class Checked:
     def value_minor(self) -> int:
         """Face value over all orders."""
         return sum(request.value_minor for request in self.requests)
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """Another file that held at least half of the same rows: its name, when it came, how many rows are the same."""
+
+    name: str
+    at: datetime
+    rows: int
 
 
 @dataclass(slots=True)
@@ -323,6 +335,7 @@ def compared(database: Database, checked: Checked) -> Checked:
         first = sa.select(sa.func.min(BATCHES.c.created_at)).where(BATCHES.c.digest == checked.digest)
         seen = connection.execute(first).scalar()
         taken = taken_among(connection, (request.po_number for request in checked.requests))
+        alike = _alike(connection, checked) if seen is None else None
     problems = list(checked.problems)
     for request in checked.requests:
         known = taken.get(request.po_number)
@@ -331,7 +344,30 @@ def compared(database: Database, checked: Checked) -> Checked:
         rows = checked.rows_of.get(request.po_number)
         where = f"row {rows[0]}, PONumber" if rows else "PONumber"
         problems.append(Problem(where, why_taken(request, known)))
-    return replace(checked, problems=tuple(problems), seen_before=seen)
+    return replace(checked, problems=tuple(problems), seen_before=seen, alike=alike)
+
+
+def _alike(connection: Connection, checked: Checked) -> Alike | None:
+    """The newest file that held half of the rows to which nobody gave a PONumber.
+
+    With a row changed, a file's bytes and so its PONumbers are others: all of it would be ordered once more.
+    """
+    unnamed = [request for request in checked.requests if checked.digest[:10] in request.po_number]
+    rows = Counter(
+        (line.product_id, line.value_minor, line.quantity, line.external_id, line.recipient)
+        for request in unnamed
+        for line in request.lines
+    )
+    columns = [LINES.c[name] for name in ("product_id", "value_minor", "quantity", "external_id", "recipient")]
+    recent = sa.select(BATCHES.c.id, BATCHES.c.name, BATCHES.c.created_at).where(BATCHES.c.rows * 2 >= rows.total())
+    newest = recent.order_by(BATCHES.c.id.desc()).limit(FILES_COMPARED)
+    for batch in connection.execute(newest).all() if rows else ():
+        held = sa.select(*columns, sa.func.count()).join(ORDERS, ORDERS.c.id == LINES.c.order_id)
+        found = connection.execute(held.where(ORDERS.c.batch_id == batch.id).group_by(*columns))
+        same = (Counter({tuple(row[:-1]): row[-1] for row in found}) & rows).total()
+        if same * 2 >= rows.total():
+            return Alike(batch.name, batch.created_at, same)
+    return None
 
 
 def why_taken(request: OrderRequest, known: Taken) -> str:

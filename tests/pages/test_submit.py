@@ -171,3 +171,16 @@ def test_the_same_file_is_noticed_and_orders_nothing_twice(visit: Visit, databas
     again.button(key="queue").click().run()
     assert again.success[-1].value == "3 exists."
     assert len(requests(database)) == 3
+
+
+def test_a_file_that_came_before_but_for_a_row_asks_whether_it_is_meant(visit: Visit, database: Database) -> None:
+    rows = ["Type,ProductId,Value,Quantity,Email"]
+    rows += [f"DigitalDelivery,CVS,10,1,p{number}@example.com" for number in range(3)]
+    csv(visit("submit"), "\n".join(rows)).button(key="queue").click().run()
+    app = csv(visit("submit"), "\n".join([*rows[:3], "DigitalDelivery,CVS,25,1,p2@example.com"]))
+    assert any("2 rows of 3 were in orders" in warning.value for warning in app.warning)
+    assert app.button(key="queue").disabled
+    app.checkbox[0].check().run()
+    app.button(key="queue").click().run()
+    assert app.success[-1].value == "1 queued."
+    assert len(requests(database)) == 2
