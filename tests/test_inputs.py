@@ -78,6 +78,8 @@ def run(folder: Path) -> Run:
 @example(query={"from": "0001-01-01", "to": "9999-12-31T23:59:59+00:00"})
 @example(query={"q": "\x00", "prefix": "\udc80", "state": "a\x00,b"})
 @example(query={"min": "1e15", "page": "1000000", "size": "500"})
+@example(query={"min": "1E1000000", "max": "-1E-1000000", "q": "sNaN"})
+@example(query={"min": "sNaN", "max": "Infinity"})
 @QUICK
 def test_any_query_gives_a_page_of_orders(query: dict[str, str], store: Database) -> None:
     filters, problems = Filters.from_query(query)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -201,7 +201,7 @@ class _Reader:
 def _minor(text: str) -> int | None:
     try:
         minor = Decimal(text) * 100
-    except InvalidOperation:
+    except ArithmeticError:  # no number, or one beyond what decimals hold
         return None
     return int(minor) if minor.is_finite() and abs(minor) <= 10**15 else None
 
