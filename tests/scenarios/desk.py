@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,14 @@ def request(number: int, rng: random.Random, note: str = "") -> OrderRequest:
         lines.append(line)
     document = {"Type": kind, "PONumber": f"T-{number:05d}", "Note": note or f"test {number}", "LineItems": lines}
     return wire.read_request(document)
+
+
+_pause = loops._pause
+
+
+async def _paused(least: float, seconds: float, wake: asyncio.Event | None) -> None:
+    """As the loops pause, but no shorter than `least`."""
+    await _pause(max(seconds, least), wake)
 
 
 def _credentials(settings: Settings) -> tuple[str, str]:
@@ -110,15 +119,15 @@ class Desk:
         seed: int = 1,
         url: str | None = None,
         secrets: Mapping[str, str] | None = None,
-        tick: float = 2.0,
+        tick: float = 5.0,
     ) -> None:
         self.loop = loop
         self.rng = random.Random(seed)
         url = url or f"sqlite:///{folder}/tracking.db"
         database.migrate(url)
         self.store = CountedDatabase(url, loop)
-        # Every tick is a hop into a thread; wake-ups come without one.
-        loops.TICK, loops.JOURNAL_EVERY = tick, 10.0
+        # Every turn of a loop is a hop into a thread, and costs more than all else here; wake-ups come without one.
+        loops._pause = partial(_paused, tick)
         self.backend = _VirtualBackend(
             Settings(
                 api_base_url="http://sandbox.internal",
@@ -155,6 +164,7 @@ class Desk:
             await self.hooks.aclose()
             self.sandbox.close()
             self.store.close()
+            loops._pause = _pause
 
     async def submit(self, requests: list[OrderRequest]) -> None:
         """Commits the requests as the form does."""

@@ -26,7 +26,7 @@ class Watched(Desk):
     """A desk with a small budget that knows when each call left."""
 
     def __init__(self, folder: Path, loop: VirtualLoop) -> None:
-        super().__init__(folder, "normal", loop)
+        super().__init__(folder, "normal", loop, tick=2.0)
         self.backend.settings = self.backend.settings.model_copy(update={"api_max_rate": RATE})
         self.left: list[tuple[datetime, Exchange]] = []
 

@@ -55,7 +55,7 @@ def test_nothing_is_lost_while_the_account_is_disabled(tmp_path: Path) -> None:
 
 def test_a_worker_that_is_stopped_and_started_again_goes_on_where_it_was(tmp_path: Path) -> None:
     async def main(loop: VirtualLoop) -> Outcome:
-        desk = Desk(tmp_path, "mixed-faults", loop)
+        desk = Desk(tmp_path, "mixed-faults", loop, tick=2.0)
         async with desk.sandbox.running():
             await desk.submit([request(number, desk.rng) for number in range(ORDERS)])
             for _ in range(8):
