@@ -270,3 +270,17 @@ def test_a_resend_that_is_refused_is_looked_up_as_the_refusal_before_may_have_ov
     provider.will("place", POOR)
     asyncio.run(sending.send_due(clock.pass_by(minutes=1)))
     assert order(store).provider_id == "BLK-1"
+
+
+def test_the_lease_of_a_worker_that_died_before_the_clock_was_set_back_ends_within_minutes(
+    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, now: datetime
+) -> None:
+    place(store, now)
+    store.write(
+        lambda connection: writes.claim_outbox(connection, now, owner="gone", lease=timedelta(seconds=90), limit=1)
+    )
+    sending = sender(store, provider, planner, clock)
+    asyncio.run(sending.recover(clock.pass_by(hours=-1)))
+    assert asyncio.run(sending.send_due(clock.pass_by(minutes=10))) == 0
+    assert asyncio.run(sending.send_due(clock.pass_by(minutes=6))) == 1
+    assert order(store).state == "Pending"

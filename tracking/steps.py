@@ -35,8 +35,15 @@ def pull_in_looks(connection: Connection, order_ids: Sequence[int], now: datetim
 
 
 def pull_in_attempts(connection: Connection, now: datetime, rng: random.Random) -> int:
-    """Makes what waits to be sent due within a minute; returns how many. Leases stay: a POST may be under way."""
-    beyond = select(OUTBOX.c.order_id).where(OUTBOX.c.done.is_(False), OUTBOX.c.next_attempt_at > now + FURTHEST)
+    """Makes what waits to be sent due within a minute; returns how many.
+
+    A POST may be under way, so leases are not ended; but none lasts longer than any ever does, lest that of a worker
+    that died before the clock was set back hold its order until the clock comes there again.
+    """
+    limit = now + FURTHEST
+    held = OUTBOX.c.done.is_(False), OUTBOX.c.lease_until > limit
+    connection.execute(update(OUTBOX).where(*held).values(lease_until=limit))
+    beyond = select(OUTBOX.c.order_id).where(OUTBOX.c.done.is_(False), OUTBOX.c.next_attempt_at > limit)
     due = [
         {"order": order_id, "due": now + rng.random() * SPREAD}
         for order_id in connection.execute(beyond.limit(AT_ONCE)).scalars()

@@ -79,7 +79,7 @@ class Auditor:
 
     def look_due(self) -> float | None:
         """When the next look is due, in true seconds."""
-        return self.seconds(self._dues()[0])
+        return self._at_the_latest(self.seconds(self._dues()[0]))
 
     def attempt_due(self) -> float | None:
         """When the next attempt is due; soon while one is under way, as its worker may be gone."""
@@ -87,14 +87,18 @@ class Auditor:
         if any(row["submission"] == "sending" for row in self._rows.values()):
             soon = self.world.now + 30
             return soon if due is None else min(due, soon)
-        return due
+        return self._at_the_latest(due)
 
     def discovery_due(self) -> float | None:
         """When the list is to be walked next."""
         found = self.raw.execute("SELECT value FROM facts WHERE key = 'discover'").fetchone()
         if found is None:
             return self.world.now
-        return self.seconds(_stored(json.loads(found[0])["next_at"]))
+        return self._at_the_latest(self.seconds(_stored(json.loads(found[0])["next_at"])))
+
+    def _at_the_latest(self, due: float | None) -> float | None:
+        """The loops tick all the time. That shows only where a clock was set back: they see to what lies ahead."""
+        return due if due is None or not self.world.back_steps else min(due, self.world.now + 30)
 
     def _dues(self) -> tuple[str | None, str | None]:
         if self._due is None:

@@ -134,7 +134,7 @@ def climate_of(rng: random.Random, seed: int) -> Climate:
         courses=COURSES,
         floor=rng.choice((1.0, 2.0, 5.0)),
         ceiling=rng.choice((60.0, 300.0, 900.0)),
-        discover_every=rng.choice((0.0, 0.0, 0.0, 30.0, 300.0)),
+        discover_every=rng.choice((0.0, 0.0, 0.0, 30.0, 30.0, 300.0)),
         asks_webhooks=rng.random() < 0.7,
         follows_leases=rng.random() < 0.8,
         over_http=seed % 8 == 0,
@@ -163,7 +163,7 @@ def _manners(rng: random.Random) -> Manners:
         conflict_key=rng.choice(("PreviousOrderIds", "PreviousOrderIds", "OrderId", "Id")),
         minutes_of_token=rarely(0.1),
         funds_before_duplicates=rarely(0.3),
-        first_seen_after=rng.choice((0.0, 0.0, 0.0, 5.0, 20.0)),
+        first_seen_after=rng.choice((0.0, 0.0, 5.0, 20.0)),
     )
 
 
@@ -246,8 +246,8 @@ def _fate(rng: random.Random) -> list[Step]:
         at = round(rng.uniform(0, 30), 2)
         seconds = rng.choice((-3600, -90, 90, 3600))
         steps += [Step(at, "clock", {"seconds": seconds}), Step(at + rng.choice((0, 60)), "quiet")]
-    if rng.random() < 0.15:
-        at = rng.uniform(0, 20)
+    if rng.random() < 0.2:
+        at = rng.uniform(0, 26)
         for _ in range(rng.choice((1, 2, 3))):
             steps.append(Step(round(at + rng.uniform(0, 6), 2), "order elsewhere"))
     return steps

@@ -21,6 +21,7 @@ from tracking import (
     schedule,
     sender,
     statements,
+    steps,
     store,
     webhooks,
 )
@@ -365,6 +366,14 @@ MUTANTS = (
         "seq-reused",
         "An event's number is used again.",
         rewritten(chain, "rows", ('"seq": seq,', '"seq": max(seq - 1, 1),')),
+    ),
+    Mutant(
+        "an-hour-ahead",
+        "What a clock that was set back left in the future stays there.",
+        both(
+            replaced(steps, "looks_too_far", lambda *_: []),
+            replaced(steps, "pull_in_attempts", lambda *_: 0),
+        ),
     ),
     Mutant("no-overlap", "Discovery begins exactly where it ended.", replaced(poller, "OVERLAP", timedelta(0))),
     Mutant(

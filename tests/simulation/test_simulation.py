@@ -7,14 +7,12 @@ from simulate import Histories, fresh_seeds, killed, shrunk, told
 
 from tracking import rules
 
-FIXED = range(40)
-FRESH = 20
+FIXED = range(25)
+FRESH = 10
 SOON = {
     "post-first",
     "new-number",
-    "401-fails",
     "notice-believed",
-    "no-secret",
     "due-in-memory",
     "answer-first",
     "event-late",

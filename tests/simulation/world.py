@@ -187,7 +187,7 @@ class World:
     def _bound(self) -> float:
         """How long it may take: a look's wait, an attempt's, a lease, a pause, a step back."""
         waits = self.climate.ceiling + 330 + 130 + 60 + self.climate.discover_every
-        return waits + max(self.longest_pause, 300) + self.back_steps
+        return waits + max(self.longest_pause, 300) + min(self.back_steps, 900 + 120)
 
     def _calm(self) -> None:
         """Nothing goes wrong any more."""
