@@ -97,7 +97,7 @@ def _day(folder: Path, url: str, canaries: Canaries, secrets: dict[str, str]) ->
     """The real backend against a provider that fails in every way; returns what the figures said."""
 
     async def main(loop: VirtualLoop) -> str:
-        desk = Desk(folder, "mixed-faults", loop, url=url, secrets=secrets)
+        desk = Desk(folder, "mixed-faults", loop, url=url, secrets=secrets, tick=2.0)
         assert desk.backend.transport is not None
         desk.backend.transport = Gossip(desk.backend.transport, canaries)
         async with desk.open():
