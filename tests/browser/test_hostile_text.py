@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 import httpx
 import pytest
 from browser import planted as hostile
-from playwright.sync_api import Browser, FilePayload, Page, expect
+from playwright.sync_api import Browser, Error, FilePayload, Page, expect
 from processes.children import Child, nursery
 
 from tracking import database
@@ -127,8 +127,8 @@ def hover(page: Page) -> None:
     """Makes a point of the chart say what it is; again where the chart is just drawn anew."""
     chart = page.locator(".st-key-timeline_chart")
     for _ in range(20):
-        chart.locator(".scatterlayer .trace .points path").last.hover(force=True)
-        with contextlib.suppress(AssertionError):
+        with contextlib.suppress(AssertionError, Error):
+            chart.locator(".scatterlayer .trace .points path").last.hover(force=True, timeout=1_000)
             expect(chart.locator(".hoverlayer .hovertext")).not_to_have_count(0, timeout=1_000)
             return
     pytest.fail("no point of the chart says what it is")
