@@ -5,11 +5,10 @@ import re
 from collections.abc import Iterator
 from urllib.parse import quote, urlencode
 
-import httpx
 import pytest
 from browser import planted as hostile
 from playwright.sync_api import Browser, Error, FilePayload, Page, expect
-from processes.children import Child, nursery
+from processes.children import HTTP, Child, nursery
 
 from tracking import database
 
@@ -251,7 +250,7 @@ def test_a_file_is_made_when_asked_for_and_goes_to_the_browser_that_asked(watch:
     rows = downloaded.value.path().read_text()
     assert hostile.TURNING in rows
     assert not re.search(r"(^|,)\"?\s*[=+@-]", rows, re.MULTILINE), "no cell begins as a formula does"
-    assert httpx.get(downloaded.value.url, trust_env=False).status_code == 404
+    assert HTTP.get(downloaded.value.url).status_code == 404
     page.close()
 
 
@@ -269,10 +268,10 @@ def test_no_address_tells_anything_without_a_page(console: Child, planted: list[
     others = ["/media/", f"/media/{'0' * 32}.csv", "/component/a/b", "/app/static/a", "/static/", "/webhooks/a"]
     for address in [*ours, *(f"/_stcore/{name}" for name in cores), *others]:
         for method in ("GET", "POST", "PUT", "DELETE"):
-            answer = httpx.request(method, console.url + address, trust_env=False)
+            answer = HTTP.request(method, console.url + address)
             told = answer.text + str(answer.headers)
             assert not re.search(r"Z(link|red|bold)|hacked|onerror|Traceback|File \"", told), f"{method} {address}"
-    agent = httpx.post(f"{console.url}/_stcore/agent/interact", json={}, trust_env=False)
+    agent = HTTP.post(f"{console.url}/_stcore/agent/interact", json={})
     assert agent.status_code >= 400
 
 
@@ -296,7 +295,7 @@ def test_a_page_opens_under_the_allowed_names_alone(console: Child, host: str, o
         "Sec-WebSocket-Key": "MDEyMzQ1Njc4OWFiY2RlZg==",
         "Sec-WebSocket-Protocol": "streamlit",
     } | ({"Origin": origin} if origin else {})
-    with httpx.stream("GET", f"{console.url}/_stcore/stream", headers=said, trust_env=False) as answer:
+    with HTTP.stream("GET", f"{console.url}/_stcore/stream", headers=said) as answer:
         assert answer.status_code == status
 
 

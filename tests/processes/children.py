@@ -28,6 +28,8 @@ TRACKING = (sys.executable, "-m", "tracking")
 PORTS = range(20_000, 32_000)
 NOTHING: Mapping[str, object] = MappingProxyType({})
 EMAIL, ACCESS_TOKEN = "sandbox@example.com", "sandbox"
+# One for all: to make one reads the certificates of the world, which takes longer than the call. Servers come and go.
+HTTP = httpx.Client(timeout=5, trust_env=False, verify=False, limits=httpx.Limits(max_keepalive_connections=0))
 
 
 def free_port() -> int:
@@ -38,7 +40,7 @@ def free_port() -> int:
             return port
 
 
-def until(what: str, look: Callable[[], T | None], *, within: float, every: float = 0.05) -> T:
+def until(what: str, look: Callable[[], T | None], *, within: float, every: float = 0.1) -> T:
     """What `look` finds, as soon as that is something; AssertionError when the time is over."""
     end = time.monotonic() + within
     while not (found := look()):
@@ -96,7 +98,7 @@ class Child:
 def get(url: str) -> httpx.Response | None:
     """The answer, None where nobody listens or the connection breaks."""
     try:
-        return httpx.get(url, timeout=5, trust_env=False)
+        return HTTP.get(url)
     except httpx.HTTPError:
         return None
 
@@ -230,7 +232,7 @@ def provider_settings(url: str) -> dict[str, object]:
 
 def truth(sandbox: Child) -> list[dict[str, Any]]:
     """Every order at the provider, as it really stands."""
-    orders: list[dict[str, Any]] = httpx.get(f"{sandbox.url}/sandbox/truth", timeout=30, trust_env=False).json()
+    orders: list[dict[str, Any]] = HTTP.get(f"{sandbox.url}/sandbox/truth", timeout=30).json()
     return orders
 
 

@@ -10,9 +10,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 from desk import request
-from processes.children import Child, free_port, nursery, provider_settings, truth, until
+from processes.children import HTTP, Child, free_port, nursery, provider_settings, truth, until
 from sqlalchemy import Connection, func, select
 
 from tracking import ingest
@@ -158,7 +157,7 @@ def drive(
         wanted = [one.po_number for one in requests]
         with store_of(children.database_url) as store:
             submit(store, requests)
-            asked = httpx.post(f"{sandbox.url}/sandbox/elsewhere?count={elsewhere}", timeout=30, trust_env=False)
+            asked = HTTP.post(f"{sandbox.url}/sandbox/elsewhere?count={elsewhere}", timeout=30)
             if scenario in STANDSTILL:
                 until("word that it waits", lambda: _waits(store), within=limit)
                 worker.lives_for(STANDSTILL_SECONDS)
@@ -195,7 +194,7 @@ def _settled(
         return not wrong
 
     try:
-        until("both to agree", agree, within=limit)
+        until("both to agree", agree, within=limit, every=0.25)
     except AssertionError:
         return [f"not settled within {limit:g} s", *wrong[:10]]
     return []

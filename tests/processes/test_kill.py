@@ -7,7 +7,7 @@ from processes.children import TRACKING, Child, Nursery, free_port, provider_set
 from processes.over_http import FINAL, disagreements, documents, events, rows, store_of, twice
 
 SEED = 1
-ORDERS = 200
+ORDERS = 120
 FILES = 4
 SETTLES_WITHIN = 90
 
@@ -28,7 +28,7 @@ def console(children: Nursery, sandbox: Child, port: int, *, pages: bool) -> Chi
 
 
 def at_provider(sandbox: Child, count: int) -> None:
-    until(f"{count} orders at the provider", lambda: len(truth(sandbox)) >= count, within=90)
+    until(f"{count} orders at the provider", lambda: len(truth(sandbox)) >= count, within=90, every=0.1)
 
 
 def verified(children: Nursery) -> None:
@@ -62,7 +62,7 @@ def test_no_order_is_lost_or_placed_twice_whenever_the_console_is_killed(childre
             done = len(there) == ORDERS and {order["status"] for order in there} <= FINAL
             return done and not disagreements(rows(store), there, datetime.now(UTC))
 
-        until("all orders to be done", settled, within=SETTLES_WITHIN)
+        until("all orders to be done", settled, within=SETTLES_WITHIN, every=0.5)
         assert len(rows(store)) == ORDERS
         assert events(store) >= 3 * ORDERS
     assert twice(truth(sandbox)) == []
