@@ -204,7 +204,8 @@ def test_a_store_locked_by_another_process_is_waited_for(children: Nursery, sand
         other.execute("COMMIT")
     finally:
         other.close()
-    until("all orders to be done", lambda: states(children) == ["Completed"] * 12, within=60)
+    # What had just been claimed when the lock came is sent once its lease of 70 s is over.
+    until("all orders to be done", lambda: states(children) == ["Completed"] * 12, within=120)
     with store_of(children.database_url) as store:
         # What could not be stored was answered with 503, and came again.
         until("every webhook", lambda: {row["notice"] for row in rows(store).values()} == {"confirmed"}, within=30)
