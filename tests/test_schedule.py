@@ -18,41 +18,9 @@ from tracking.schedule import (
     late_after,
     next_attempt,
     next_follow,
-    next_look,
 )
 
 POLICY = Policy(timedelta(seconds=2), timedelta(seconds=600))
-SPANS = st.floats(-1e6, 1e8).map(lambda seconds: timedelta(seconds=seconds))
-TYPES = st.sampled_from(["Links", "DigitalDelivery", "Codes", "PhysicalShipment", "unknown"])
-
-
-@given(TYPES, st.integers(0, 10**7), SPANS, st.none() | SPANS, st.integers())
-def test_the_wait_stays_within_its_bounds(
-    kind: str, units: int, age: timedelta, since_notice: timedelta | None, seed: int
-) -> None:
-    wait = next_look(POLICY, kind, units, age, since_notice, random.Random(seed))
-    assert POLICY.floor <= wait <= POLICY.ceiling
-
-
-@given(TYPES, st.integers(0, 1000), st.integers(0, 2000))
-def test_an_older_order_is_not_asked_for_sooner(kind: str, units: int, seconds: int) -> None:
-    younger, older = (
-        next_look(POLICY, kind, units, timedelta(seconds=age), None, random.Random(1)) for age in (seconds, seconds * 2)
-    )
-    assert younger <= older
-
-
-def test_a_notice_brings_the_next_look_near_however_old_the_order_is() -> None:
-    told = next_look(POLICY, "Links", 100_000, timedelta(days=3), timedelta(), random.Random(1))
-    assert told == POLICY.floor
-
-
-def test_the_looks_at_an_order_stay_far_below_forty_a_minute() -> None:
-    policy, age, looks, rng = Policy(), timedelta(), 0, random.Random(3)
-    while age < timedelta(minutes=1):
-        age += next_look(policy, "Links", 1, age, None, rng)
-        looks += 1
-    assert looks <= 20
 
 
 @given(st.integers(0, 10**6), st.integers())
@@ -78,7 +46,7 @@ def test_the_lines_of_a_finished_order_are_followed_for_weeks_and_then_no_more(k
 
 
 def test_a_large_order_and_a_parcel_count_as_late_later() -> None:
-    assert late_after("Links", 1) < late_after("Links", 5000) < late_after("PhysicalShipment", 1)
+    assert late_after("Links", 1) < late_after("Links", 500) < late_after("PhysicalShipment", 1)
 
 
 def moments(offsets: list[int]) -> list[datetime]:

@@ -24,6 +24,7 @@ from tracking.orders import (
     OrderRequest,
     Snapshot,
     State,
+    Submission,
     Witness,
     allowed,
     apply,
@@ -32,8 +33,9 @@ from tracking.orders import (
     is_open,
     is_terminal,
 )
+from tracking.outlook import Book, next_look
 from tracking.rules import interpret, wants_following
-from tracking.schedule import WEBHOOK_SPACING, Policy, late_after, next_follow, next_look
+from tracking.schedule import WEBHOOK_SPACING, Policy, late_after, next_follow
 from tracking.vault import Vault
 from tracking.wire import Callback, Shown
 
@@ -45,6 +47,7 @@ class Planner:
     policy: Policy
     rng: random.Random
     vault: Vault = field(default_factory=Vault.none)
+    book: Book = field(default_factory=Book)
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +311,7 @@ def _observe(
         found = claims.found([one for one in pairs if one[0].number not in erased], shown.claims)
         claims.keep(connection, kept.id, order.po_number, found, planner.vault, observation.learned_at)
     if order.provider_id is not None and kept.order.provider_id is None and order.accepted_at is not None:
-        beside["late_at"] = order.accepted_at + late_after(order.type, order.units)
+        beside["late_at"] = order.accepted_at + planner.book.late_after(order.type, order.units)
     store.save(connection, kept, after, events, beside)
     became_known = kept.order.provider_id is None or kept.row["event_count"] == 1
     if order.provider_id is not None and became_known:
@@ -365,8 +368,13 @@ def _next_look(order: Order, now: datetime, planner: Planner) -> dict[str, Any]:
         return _next_follow(order, now, planner)
     age = now - (order.accepted_at or order.created_at)
     since_notice = now - order.claimed_at if order.claimed_at and order.notice == Notice.CLAIMED else None
-    wait = next_look(planner.policy, order.type, order.units, age, since_notice, planner.rng)
-    why = "announced as done, not confirmed yet" if since_notice is not None else "the wait grows with its age"
+    forecast = planner.book.of(order.type, order.units)
+    price = planner.book.price_of_look(announces=order.submission != Submission.ELSEWHERE)
+    wait = next_look(planner.policy, forecast, age, since_notice, price, planner.rng)
+    if since_notice is not None:
+        why = "announced as done, not confirmed yet"
+    else:
+        why = "it may have finished by then, judged by orders like it"
     return {"next_look_at": now + wait, "next_look_why": why}
 
 

@@ -1,7 +1,8 @@
-"""When to look again. Pure: knows an order's size, type and age, no clock, no store.
+"""When to look again. Pure: knows what is expected of orders like this one, no clock, no store.
 
-The wait grows with the age of the order (a quarter of it), so that the delay in noticing stays a small part of the time
-the order took; it starts from a first guess that grows with the order's size.
+The accrual rule decides (`survival`): an order that has finished waits unseen from then on, and once the expected wait
+since the last look is worth the price of a call, it is looked at. Here are the classes of orders that are compared with
+each other, the first guesses about them, the price, and the waits that no curve describes.
 """
 
 import random
@@ -12,8 +13,8 @@ from datetime import datetime, timedelta
 
 from tracking.orders import OrderType
 
-GROWTH = 0.25
 JITTER = 0.1
+SPREAD = 1.5  # of the logarithm of the age at which an order finishes, before anything is known of its class
 FOLLOW_FIRST = timedelta(minutes=5)
 FOLLOW_LONGEST = timedelta(hours=12)
 FOLLOW_GROWTH = 0.5
@@ -24,6 +25,11 @@ RESEND_FIRST = timedelta(seconds=1)
 RESEND_LONGEST = timedelta(minutes=5)
 WEBHOOK_SPACING = timedelta(seconds=30)
 
+FIRST_PRICE, LEAST_PRICE, GREATEST_PRICE = 2.0, 1.0, 3600.0
+DEARER, CHEAPER = 1.1, 0.95
+MOST_HEARD = 0.99
+HEARD_PRIOR = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -33,31 +39,54 @@ class Policy:
     ceiling: timedelta = timedelta(seconds=900)
 
 
-def first_guess(order_type: str, units: int) -> timedelta:
-    """How long an order of this size may take before a look is worth its call."""
-    seconds = 0.02 * units if order_type != OrderType.PHYSICAL else 5 + 0.1 * units
-    return timedelta(seconds=seconds)
+# Classes
 
 
-def next_look(
-    policy: Policy, order_type: str, units: int, age: timedelta, since_notice: timedelta | None, rng: random.Random
-) -> timedelta:
-    """How long to wait after a look at `age` that said "still open".
+def class_of(order_type: str, units: int) -> str:
+    """The class an order is compared with: its type, and its size rounded up to a power of two."""
+    return f"{order_type}/{1 << max(units - 1, 0).bit_length()}"
 
-    Args:
-        policy: the bounds.
-        order_type: the provider's delivery type.
-        units: cards in the order.
-        age: since the provider took the order. A clock that was stepped back makes it negative; what it truly is
-            is not known then, and its size stands for it: neither a look each second nor none at all.
-        since_notice: since a webhook announced the order as done, None without one: then the answer is near.
-        rng: spreads orders that were placed together.
-    """
-    wait = max(first_guess(order_type, units), abs(age) * GROWTH)
-    if since_notice is not None:
-        wait = min(wait, abs(since_notice) * GROWTH)
-    wait *= 1 + rng.uniform(-JITTER, JITTER)
-    return min(max(wait, policy.floor), policy.ceiling)
+
+def guess_of(name: str) -> float:
+    """The median age in seconds at which orders of the class may finish, before anything is known of them."""
+    order_type, _, size = name.rpartition("/")
+    units = float(size)
+    if order_type == OrderType.PHYSICAL:
+        return 3600.0 + 10.0 * units
+    return 10.0 + 0.5 * units
+
+
+def late_after(order_type: str, units: int) -> timedelta:
+    """From what age on an open order counts as late while too little is known of its class: a generous guess."""
+    if order_type == OrderType.PHYSICAL:
+        return timedelta(days=3)
+    return timedelta(minutes=15) + timedelta(seconds=3) * units
+
+
+# The price of a call, in seconds that a finished order waits unseen
+
+
+def dearer(price: float) -> float:
+    """The price after looks that were worth it had to wait for the budget."""
+    return min(price * DEARER, GREATEST_PRICE)
+
+
+def cheaper(price: float) -> float:
+    """The price after the budget was idle."""
+    return max(price * CHEAPER, LEAST_PRICE)
+
+
+def with_webhooks(price: float, heard: float) -> float:
+    """The price of a look that a webhook makes needless with the chance `heard`."""
+    return price / (1 - min(max(heard, 0.0), MOST_HEARD))
+
+
+def share_heard(announced: float, finished: float) -> float:
+    """The estimated share of completions that announce themselves before a look; cautious while few have been seen."""
+    return announced / (finished + HEARD_PRIOR)
+
+
+# Waits
 
 
 def next_follow(order_type: str, since_done: timedelta, rng: random.Random) -> timedelta | None:
@@ -78,13 +107,6 @@ def next_attempt(attempts: int, rng: random.Random) -> timedelta:
     """How long to wait before the same PONumber is sent again after `attempts` without a known outcome."""
     wait = RESEND_FIRST * 2.0 ** min(max(attempts - 1, 0), 16)
     return min(wait, RESEND_LONGEST) * (1 + rng.uniform(-JITTER, JITTER))
-
-
-def late_after(order_type: str, units: int) -> timedelta:
-    """From what age on an open order counts as late: generous guesses until there is something to learn from."""
-    if order_type == OrderType.PHYSICAL:
-        return timedelta(days=3)
-    return timedelta(minutes=15) + timedelta(seconds=3) * units
 
 
 def covering_pages(due: Sequence[datetime], population: Sequence[datetime], page: int) -> list[tuple[int, int]]:

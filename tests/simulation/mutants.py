@@ -16,9 +16,9 @@ from tracking import (
     chain,
     documents,
     ingest,
+    outlook,
     poller,
     rules,
-    schedule,
     sender,
     statements,
     steps,
@@ -349,8 +349,8 @@ MUTANTS = (
             replaced(
                 ingest,
                 "next_look",
-                lambda policy, kind, units, age, since, rng: schedule.next_look(
-                    policy, kind, units, max(age, timedelta()), since and max(since, timedelta()), rng
+                lambda policy, forecast, age, since, price, rng: outlook.next_look(
+                    policy, forecast, max(age, timedelta()), since and max(since, timedelta()), price, rng
                 ),
             )
         ),

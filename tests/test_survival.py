@@ -1,0 +1,125 @@
+"""The curve and the rule on it, against quadrature and against what is known of simple shapes."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tracking.survival import EDGES, WIDTHS, Accrual, Curve, Forecast, Seen, learn, prior, weights
+
+AGES = st.floats(0, 1e6)
+
+
+def exponential(mean: float) -> Curve:
+    left = np.exp(-EDGES / mean)
+    return Curve(left, math.inf)
+
+
+def quadrature(curve: Curve, after: float, until: float, *, relative: bool) -> float:
+    ages = np.linspace(after, until, 200_001)
+    index = np.minimum(np.searchsorted(EDGES, ages, side="right") - 1, len(WIDTHS) - 1)
+    unseen = (1 - curve.at(ages) / curve.at(after)) * weights(relative=relative)[index]
+    return float(np.trapezoid(unseen, ages))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(0, 5e3), st.floats(1, 1e4), st.booleans())
+def test_the_accrued_wait_is_the_integral_it_stands_for(after: float, more: float, relative: bool) -> None:
+    curve = exponential(600.0)
+    accrual = Accrual(curve, relative=relative)
+    found = accrual.accrued(np.array([after]), np.array([after + more]))[0]
+    assert found == pytest.approx(quadrature(curve, after, after + more, relative=relative), rel=1e-2, abs=1e-3)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.floats(0, 1e5), st.floats(0.5, 1e3), st.floats(5, 5e4), st.booleans())
+def test_the_next_look_is_where_the_accrued_wait_is_worth_the_price(
+    age: float, price: float, mean: float, relative: bool
+) -> None:
+    accrual = Accrual(exponential(mean), relative=relative)
+    found = accrual.next_look(np.array([age]), price)
+    assert found[0] >= age
+    if math.isfinite(found[0]) and accrual.curve.at(age) > 1e-6:
+        assert accrual.accrued(np.array([age]), found)[0] == pytest.approx(price, rel=1e-6, abs=1e-6)
+
+
+def test_many_ages_are_planned_like_each_alone() -> None:
+    accrual = Accrual(exponential(300.0))
+    ages = np.array([0.0, 0.1, 3.0, 59.0, 700.0, 1e5])
+    prices = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    together = accrual.next_look(ages, prices)
+    alone = [accrual.next_look(ages[index : index + 1], prices[index])[0] for index in range(len(ages))]
+    assert list(together) == pytest.approx(alone)
+
+
+def test_an_order_without_a_memory_is_looked_at_in_equal_steps() -> None:
+    forecast = Forecast("x", exponential(600.0), Accrual(exponential(600.0), relative=False))
+    waits = forecast.waits(np.array([0.0, 100.0, 900.0]), 30.0, floor=1, ceiling=1e9)
+    assert max(waits) == pytest.approx(min(waits), rel=0.03)
+    # (1 - e^-x) against x: for a short step A is about u^2 / (2 mean).
+    assert waits[0] == pytest.approx(math.sqrt(2 * 600 * 30), rel=0.1)
+
+
+@given(st.lists(st.tuples(AGES, st.floats(0, 1e5) | st.just(math.inf)), max_size=30), st.floats(1, 1e5))
+@settings(max_examples=40, deadline=None)
+def test_whatever_was_seen_the_shares_add_up_and_the_curve_falls(
+    seen: list[tuple[float, float]], median: float
+) -> None:
+    shares = learn(prior(median), [Seen(after, after + more) for after, more in seen])
+    assert shares.min() >= 0
+    assert shares.sum() == pytest.approx(1.0)
+    assert (np.diff(Curve.of(shares).open) <= 1e-12).all()
+
+
+def test_a_hundred_orders_teach_their_median_and_their_tail() -> None:
+    rng = np.random.default_rng(1)
+    took = 600 * np.exp(rng.standard_normal(400))
+    forecast = Forecast.learned("Links/1", [Seen(time * 0.9, time * 1.1) for time in took], guess=60.0)
+    assert forecast.curve.quantile(0.5) == pytest.approx(float(np.median(took)), rel=0.15)
+    assert forecast.late_after() == pytest.approx(float(np.quantile(took, 0.99)), rel=0.5)
+    assert forecast.curve.orders == 400
+
+
+def test_open_orders_count_as_open_and_not_as_absent() -> None:
+    done = [Seen(9.0, 11.0)] * 10
+    without = Forecast.learned("Links/1", done)
+    beside = Forecast.learned("Links/1", done + [Seen(1000.0)] * 10)
+    assert without.curve.at(500.0) < 0.15
+    assert beside.curve.at(500.0) > 0.4
+
+
+def test_the_guess_stands_until_something_was_seen_and_then_gives_way() -> None:
+    guessed = Forecast.learned("Links/1", ())
+    assert guessed.curve.quantile(0.5) == pytest.approx(10.5, rel=0.1)
+    seen = Forecast.learned("Links/1", [Seen(95.0, 105.0)] * 30)
+    assert 80 < seen.curve.quantile(0.5) < 120
+
+
+def test_what_is_said_of_an_open_order_follows_its_age() -> None:
+    forecast = Forecast("x", exponential(600.0), Accrual(exponential(600.0)))
+    standing = forecast.standing(600.0)
+    assert standing.slower_than == pytest.approx(1 - math.exp(-1), rel=0.01)
+    assert standing.half_by == pytest.approx(600 + 600 * math.log(2), rel=0.05)
+    assert standing.nine_in_ten_by == pytest.approx(600 + 600 * math.log(10), rel=0.05)
+
+
+def test_beyond_all_that_is_known_nothing_is_promised() -> None:
+    forecast = Forecast.learned("x", [Seen(8e6)] * 100, guess=10.0)
+    assert math.isinf(forecast.standing(8e6).nine_in_ten_by)
+
+
+def test_few_orders_guard_the_next_look_by_half_the_age_and_many_do_not() -> None:
+    few = Forecast.learned("x", [Seen(590.0, 610.0)] * 20, guess=600.0)
+    many = Forecast.learned("x", [Seen(590.0, 610.0)] * 2000, guess=600.0)
+    ages = np.array([3000.0])
+    assert few.waits(ages, 20.0, floor=1, ceiling=1e6)[0] <= 1500.0
+    assert many.waits(ages, 20.0, floor=1, ceiling=1e6)[0] > 1500.0
+
+
+def test_the_first_look_waits_for_the_rule_and_not_for_half_of_no_age() -> None:
+    forecast = Forecast.learned("x", [Seen(590.0, 610.0)] * 20, guess=600.0)
+    first, soon = forecast.waits(np.array([0.0, 0.2]), 10.0, floor=1, ceiling=900)
+    assert first > 30
+    assert soon == pytest.approx(first, rel=0.05)

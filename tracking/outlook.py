@@ -1,0 +1,87 @@
+"""What is expected of open orders, in memory: a forecast for each class, the price of a call, how much is announced.
+
+One `Book` for a process. The loops renew it from the store; whoever plans reads it, from any thread.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from tracking.schedule import FIRST_PRICE, JITTER, Policy, class_of, late_after, with_webhooks
+
+if TYPE_CHECKING:
+    from tracking.survival import Forecast
+
+NOTICE_GROWTH = 0.25
+ENOUGH = 30  # finished orders: with fewer, the slowest of a hundred is a guess
+LONGEST_EXPECTED = timedelta(days=90)
+
+
+class Book:
+    """The forecasts of all classes, as last learned; a class that was not seen yet gets one from its first guess.
+
+    `price`: of one call, in seconds that a finished order waits unseen; follows the budget. `heard`: the share of
+    completions that announce themselves; zero while nothing is known of it, or while the webhooks are silent.
+    """
+
+    def __init__(self, *, relative: bool = True) -> None:
+        self.relative = relative
+        self.price = FIRST_PRICE
+        self.heard = 0.0
+        self._known: dict[str, Forecast] = {}
+
+    def of(self, order_type: str, units: int) -> Forecast:
+        """The forecast of the class that such an order belongs to."""
+        return self.of_class(class_of(order_type, units))
+
+    def of_class(self, name: str) -> Forecast:
+        """The forecast of the class."""
+        known = self._known.get(name)
+        if known is None:
+            from tracking.survival import Forecast  # noqa: PLC0415 - numpy is imported when first needed, not at a start
+
+            known = self._known[name] = Forecast.learned(name, (), relative=self.relative)
+        return known
+
+    def price_of_look(self, *, announces: bool) -> float:
+        """What a look at an order costs that may announce its completion, or may not."""
+        return with_webhooks(self.price, self.heard) if announces else self.price
+
+    def late_after(self, order_type: str, units: int) -> timedelta:
+        """From what age on an open order counts as late: beyond 99 of 100 of its class, where enough have finished."""
+        forecast = self.of(order_type, units)
+        late = min(timedelta(seconds=min(forecast.late_after(), 1e9)), LONGEST_EXPECTED)
+        return late if forecast.curve.orders >= ENOUGH else max(late, late_after(order_type, units))
+
+    def known(self) -> dict[str, Forecast]:
+        """The forecasts by class, first guesses included."""
+        return dict(self._known)
+
+    def replace(self, forecasts: Iterable[Forecast]) -> None:
+        """Takes over what was learned anew; classes that are not among it stay as they are."""
+        self._known = self._known | {forecast.name: forecast for forecast in forecasts}
+
+
+def next_look(
+    policy: Policy, forecast: Forecast, age: timedelta, since_notice: timedelta | None, price: float, rng: random.Random
+) -> timedelta:
+    """How long to wait after a look at `age` that said "still open".
+
+    Args:
+        policy: the bounds.
+        forecast: what is expected of the order's class.
+        age: since the provider took the order. A clock that was stepped back makes it negative; what it truly is
+            is not known then, and its size stands for it: neither a look each second nor none at all.
+        since_notice: since a webhook announced the order as done, None without one: then the answer is near.
+        price: of a look at this order, in seconds.
+        rng: spreads orders that were placed together.
+    """
+    floor, ceiling = policy.floor.total_seconds(), policy.ceiling.total_seconds()
+    wait = float(forecast.waits([abs(age.total_seconds())], price, floor=floor, ceiling=ceiling)[0])
+    if since_notice is not None:
+        wait = min(wait, abs(since_notice.total_seconds()) * NOTICE_GROWTH)
+    wait *= 1 + rng.uniform(-JITTER, JITTER)
+    return min(max(timedelta(seconds=wait), policy.floor), policy.ceiling)
