@@ -109,6 +109,10 @@ class FakeProvider(Client):
         self.inserting: Callable[[int], None] = lambda _page: None
         self.balances: dict[str, Any] | None = {"available_minor": 100_00, "pending_minor": 0, "offered": True}
 
+    def room(self) -> int:
+        """There is always room: tests of the budget are elsewhere."""
+        return 100
+
     def will(self, method: str, *outcomes: Exception | None) -> None:
         """What the next calls of the method come to."""
         self.script.setdefault(method, deque()).extend(outcomes)

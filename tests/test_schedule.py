@@ -1,8 +1,7 @@
 import random
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
-from fakes import NOW
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +13,6 @@ from tracking.schedule import (
     RESEND_LONGEST,
     Policy,
     after_failure,
-    covering_pages,
     late_after,
     next_attempt,
     next_follow,
@@ -47,24 +45,3 @@ def test_the_lines_of_a_finished_order_are_followed_for_weeks_and_then_no_more(k
 
 def test_a_large_order_and_a_parcel_count_as_late_later() -> None:
     assert late_after("Links", 1) < late_after("Links", 500) < late_after("PhysicalShipment", 1)
-
-
-def moments(offsets: list[int]) -> list[datetime]:
-    return [NOW + timedelta(seconds=offset) for offset in sorted(offsets)]
-
-
-@given(st.lists(st.integers(0, 60), max_size=60), st.lists(st.integers(0, 60), max_size=60), st.integers(1, 20))
-def test_pages_cover_each_due_order_once_and_hold_no_more_than_a_page(
-    due: list[int], others: list[int], page: int
-) -> None:
-    wanted, population = moments(due), moments(due + others)
-    groups = covering_pages(wanted, population, page)
-    assert [index for first, last in groups for index in range(first, last)] == list(range(len(wanted)))
-    for first, last in groups:
-        known = [at for at in population if wanted[first] <= at <= wanted[last - 1]]
-        assert last - first == 1 or len(known) <= page
-
-
-def test_fifty_orders_alone_in_their_time_cost_one_page() -> None:
-    due = moments(list(range(50)))
-    assert covering_pages(due, due, 50) == [(0, 50)]

@@ -34,7 +34,9 @@ def claim(store: Database, owner: str, now: datetime, limit: int = 100) -> list[
 
 
 def claim_looks(store: Database, owner: str, now: datetime, limit: int = 100) -> list[int]:
-    rows = store.write(lambda connection: writes.claim_due(connection, now, owner=owner, lease=LEASE, limit=limit))
+    with store.read() as connection:
+        every = list(connection.execute(sa.select(ORDERS.c.id).order_by(ORDERS.c.id)).scalars())[:limit]
+    rows = store.write(lambda connection: writes.claim_looks(connection, every, now, owner=owner, lease=LEASE))
     return sorted(row["id"] for row in rows)
 
 
@@ -185,7 +187,7 @@ def test_a_worker_passes_over_rows_that_another_one_is_claiming(
     )
     other = sa.create_engine(store.url)
     with other.connect() as connection:
-        looks = writes.claim_due(connection, now, owner="a", lease=LEASE, limit=4)
+        looks = writes.claim_looks(connection, orders[:4], now, owner="a", lease=LEASE)
         sends = writes.claim_outbox(connection, now, owner="a", lease=LEASE, limit=4)
         # The other worker's transaction is still open: nothing waits for it, and nothing is taken twice.
         mine = claim_looks(store, "b", now), claim(store, "b", now)
@@ -248,13 +250,12 @@ def test_attempts_are_counted_and_errors_kept(store: Database, now: datetime) ->
     assert (row.attempts, row.done, row.next_attempt_at, row.last_error) == (2, False, again_at, "timeout")
 
 
-def test_whether_something_is_due_is_told_without_claiming_it(store: Database, now: datetime, planner: Planner) -> None:
-    discovered(store, 1, now, planner)
-    for _ in range(2):
-        assert store.write(lambda connection: writes.looks_due(connection, now))
-    claim_looks(store, "a", now)
-    assert not store.write(lambda connection: writes.looks_due(connection, now))
-    assert store.write(lambda connection: writes.looks_due(connection, now + LEASE))
+def test_orders_that_are_never_to_be_looked_at_again_are_not_claimed(
+    store: Database, now: datetime, planner: Planner
+) -> None:
+    first, second = discovered(store, 2, now, planner)
+    store.write(lambda connection: writes.set_beside(connection, first, {"next_look_at": None}))
+    assert claim_looks(store, "a", now) == [second]
 
 
 def test_looks_given_back_are_due_at_once_or_when_told(store: Database, now: datetime, planner: Planner) -> None:
@@ -263,8 +264,9 @@ def test_looks_given_back_are_due_at_once_or_when_told(store: Database, now: dat
     later = now + timedelta(seconds=30)
     store.write(lambda connection: writes.release_look(connection, [first]))
     store.write(lambda connection: writes.release_look(connection, [second], due_at=later))
-    assert claim_looks(store, "b", now) == [first]
-    assert claim_looks(store, "b", later) == [second]
+    with store.read() as connection:
+        rows = connection.execute(sa.select(ORDERS.c.lease_owner, ORDERS.c.next_look_at).order_by(ORDERS.c.id)).all()
+    assert [tuple(row) for row in rows] == [(None, now), (None, later)]
 
 
 # Callbacks

@@ -61,6 +61,14 @@ class Budget:
         finally:
             self._waiting -= waiting
 
+    def room(self) -> int:
+        """How many calls can leave within the next second, beside those that wait for their turn already."""
+        now = self._monotonic()
+        if self.paused_until > now + 1:
+            return 0
+        recent = sum(1 for start in self._starts if start + self._window > now + 1)
+        return max(self._calls_in_window - recent - self._waiting, 0 if self._waiting else 1)
+
     def _wait(self) -> float:
         now = self._monotonic()
         free_at = self.paused_until

@@ -154,6 +154,10 @@ class Calls:
         """Lets no call leave for so long."""
         self._budget.pause(seconds, self._monotonic())
 
+    def room(self) -> int:
+        """How many calls can leave within the next second, beside those that wait for their turn already."""
+        return self._budget.room()
+
     def status(self) -> dict[str, Any]:
         """How the client fares, JSON-able, without secrets."""
         rest = self._budget.paused_until - self._monotonic()

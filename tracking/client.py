@@ -224,6 +224,10 @@ class Client:
         """Lets no call leave for so long: what an earlier process was asked to wait, or has used up."""
         self._calls.pause(seconds)
 
+    def room(self) -> int:
+        """How many calls can leave within the next second, beside those that wait for their turn already."""
+        return self._calls.room()
+
     def status(self) -> dict[str, Any]:
         """How the client fares, JSON-able, without secrets."""
         return self._calls.status()

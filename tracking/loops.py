@@ -38,7 +38,6 @@ PATIENCE = timedelta(minutes=5)
 JOURNAL_EVERY = 0.5
 JOURNAL_LENGTH = 10_000
 IN_FLIGHT = 16
-CLAIMED_FROM = 8  # free places: what a claim brings beyond them is written twice for nothing
 RECOVER_EVERY = timedelta(seconds=30)
 SET_BACK = timedelta(seconds=10)
 CATALOGUE_EVERY = timedelta(days=1)
@@ -198,8 +197,8 @@ class PollLoop:
         if self._latest is None or now < self._latest - SET_BACK:
             await self._poller.recover(now)
         self._latest = now
-        free = IN_FLIGHT - len(self._tasks)
-        if free < CLAIMED_FROM:
+        free = min(IN_FLIGHT - len(self._tasks), self._poller.room())
+        if free < 1:
             return
         for work in await self._poller.claim(now, free):
             task = group.create_task(self._look(work))
@@ -210,7 +209,7 @@ class PollLoop:
     def _looked(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._lasting.ends(task)
-        if len(self._tasks) == IN_FLIGHT - CLAIMED_FROM:  # just now there is room for more
+        if len(self._tasks) == IN_FLIGHT - 1:  # just now there is room again
             self.wake.set()
 
     async def _look(self, work: Any) -> None:

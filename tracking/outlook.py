@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 NOTICE_GROWTH = 0.25
 ENOUGH = 30  # finished orders: with fewer, the slowest of a hundred is a guess
+LIST_MEMORY = 20  # finished orders on list pages
 LONGEST_EXPECTED = timedelta(days=90)
 
 
@@ -25,12 +26,14 @@ class Book:
 
     `price`: of one call, in seconds that a finished order waits unseen; follows the budget. `heard`: the share of
     completions that announce themselves; zero while nothing is known of it, or while the webhooks are silent.
+    `unproven`: the share of finished orders on list pages that had to be asked for again to be proven.
     """
 
     def __init__(self, *, relative: bool = True) -> None:
         self.relative = relative
         self.price = FIRST_PRICE
         self.heard = 0.0
+        self.unproven = 0.0
         self._known: dict[str, Forecast] = {}
 
     def of(self, order_type: str, units: int) -> Forecast:
@@ -55,6 +58,11 @@ class Book:
         forecast = self.of(order_type, units)
         late = min(timedelta(seconds=min(forecast.late_after(), 1e9)), LONGEST_EXPECTED)
         return late if forecast.curve.orders >= ENOUGH else max(late, late_after(order_type, units))
+
+    def list_proved(self, proven: int, unproven: int) -> None:
+        """Finished orders were seen on list pages: so many proven by it, so many to be asked for again."""
+        for _ in range(min(proven + unproven, LIST_MEMORY)):
+            self.unproven += (unproven / (proven + unproven) - self.unproven) / LIST_MEMORY
 
     def known(self) -> dict[str, Forecast]:
         """The forecasts by class, first guesses included."""

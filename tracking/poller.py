@@ -1,7 +1,8 @@
 """Asks the provider: looks at orders when they are due, and at the list for orders that were placed elsewhere.
 
-Due times live in the store, claimed under a lease, so a restart forgets nothing and two pollers do not ask twice. Where
-several due orders fit on one list page, the page is asked for in place of each of them.
+Due times live in the store, claimed under a lease, so a restart forgets nothing and two pollers do not ask twice. Which
+calls are made is `agenda`'s choice: what has accrued most goes first, and where a list page is worth more than single
+looks, the page is asked for in place of each of them.
 """
 
 import asyncio
@@ -30,7 +31,7 @@ from tracking.errors import (
 from tracking.ingest import Planner
 from tracking.observations import Looked, Missing, Observation
 from tracking.orders import State, Witness, is_open
-from tracking.schedule import after_failure, covering_pages
+from tracking.schedule import after_failure, cheaper, dearer
 from tracking.wire import Shown
 
 log = logging.getLogger(__name__)
@@ -38,8 +39,7 @@ T = TypeVar("T")
 
 CLAIMED_AT_ONCE = 100
 PAGE_SIZES = (50, 10, 1)
-LARGEST_LISTED = 100
-LARGEST_POPULATION = 5000
+TICK = 1.0  # seconds a due look may wait for its turn before calls count as scarce
 LEASE_BEYOND_TIMEOUT = timedelta(seconds=60)
 STOPPED_FOR = timedelta(seconds=60)
 UNREACHABLE_FOR = timedelta(seconds=10)
@@ -93,32 +93,55 @@ class Poller:
         self._discover_every = discover_every
         self._clock = clock
         self._held_until: datetime | None = None
+        self._priced_at: datetime | None = None
 
     async def poll_once(self, now: datetime) -> int:
-        """Looks at what is due; returns how many orders were taken."""
+        """Looks at what is worth it; returns how many orders were taken."""
         works = await self.claim(now)
         await asyncio.gather(*(self.look(work) for work in works))
         return sum(len(work.rows) for work in works)
 
-    async def claim(self, now: datetime, works: int | None = None) -> list[_Work]:
-        """Takes due orders under a lease and groups them into calls; none while the provider refuses or is away.
+    def room(self) -> int:
+        """How many calls can leave soon; what is chosen beyond that may be the wrong call by then."""
+        return self._client.room()
 
-        Of more than so many `works` the largest are taken, and the orders of the others given back at once: a lease
-        must not run out while its order waits for its turn.
-        """
+    async def claim(self, now: datetime, works: int = CLAIMED_AT_ONCE) -> list[_Work]:
+        """Takes the orders of the best calls under a lease; none while the provider refuses or is away."""
         if self._held_until is not None and now < self._held_until <= now + STOPPED_FOR:
             return []
-        if not await asyncio.to_thread(self._due, now):
+        chosen = await asyncio.to_thread(self._choose, now, works)
+        wanted = [order_id for group in chosen for order_id in group]
+        if not wanted:
             return []
-        limit = CLAIMED_AT_ONCE if works is None else min(CLAIMED_AT_ONCE, works * PAGE_SIZES[0])
         rows = await self._write(
-            lambda connection: store.claim_due(connection, now, owner=self._owner, lease=self._lease, limit=limit)
+            lambda connection: store.claim_looks(connection, wanted, now, owner=self._owner, lease=self._lease)
         )
-        found = await asyncio.to_thread(self._grouped, rows, now + self._lease)
-        found.sort(key=lambda work: -len(work.rows))
-        taken = found[:works]
-        await self._give_back([row for work in found[len(taken) :] for row in work.rows])
-        return taken
+        taken = {row["id"]: row for row in rows}  # another worker may have been faster
+        groups = (tuple(taken[order_id] for order_id in group if order_id in taken) for group in chosen)
+        return [_Work(group, now + self._lease) for group in groups if group]
+
+    def _choose(self, now: datetime, at_most: int) -> list[list[int]]:
+        """The orders of the calls to make now, the best call first."""
+        from tracking.agenda import choose  # noqa: PLC0415 - numpy is imported when first needed, not at a start
+        from tracking.survey import population, survey  # noqa: PLC0415 - the same
+
+        book, floor = self._planner.book, self._planner.policy.floor.total_seconds()
+        with self._database.read() as connection:
+            seen = survey(connection, book, now, floor, book.price)
+            calls = choose(seen.candidates, book.price, at_most, partial(population, connection))
+        self._reprice(now, scarce=len(calls) >= at_most and seen.lag > TICK, idle=not calls)
+        return [[int(seen.ids[index]) for index in call.orders] for call in calls]
+
+    def _reprice(self, now: datetime, *, scarce: bool, idle: bool) -> None:
+        """Once a second: a call costs more where looks wait for the budget, and less where the budget is idle."""
+        if self._priced_at is not None and timedelta() <= now - self._priced_at < timedelta(seconds=1):
+            return
+        self._priced_at = now
+        book = self._planner.book
+        if scarce:
+            book.price = dearer(book.price)
+        elif idle:
+            book.price = cheaper(book.price)
 
     async def _give_back(self, rows: Sequence[RowMapping]) -> None:
         if rows:
@@ -151,28 +174,8 @@ class Poller:
     def _furthest(self) -> timedelta:
         return max(self._planner.policy.ceiling, steps.FURTHEST)
 
-    def _due(self, now: datetime) -> bool:
-        with self._database.read() as connection:
-            return store.looks_due(connection, now)
-
     async def _write(self, job: Callable[[Connection], T]) -> T:
         return await asyncio.wrap_future(self._database.submit(job))
-
-    def _grouped(self, rows: Sequence[RowMapping], until: datetime) -> list[_Work]:
-        listed = [row for row in rows if row["provider_created_at"] and row["line_count"] <= LARGEST_LISTED]
-        listed.sort(key=lambda row: row["provider_created_at"])
-        single = [row for row in rows if not row["provider_created_at"] or row["line_count"] > LARGEST_LISTED]
-        works = [_Work((row,), until) for row in single]
-        if len(listed) <= 1:  # a page would cost as much as the order
-            return works + [_Work((row,), until) for row in listed]
-        due = [row["provider_created_at"] for row in listed]
-        with self._database.read() as connection:
-            first, last = due[0] - BOUNDS_PADDING, due[-1] + BOUNDS_PADDING
-            population = store.created_between(connection, first, last, LARGEST_POPULATION + 1)
-        if len(population) > LARGEST_POPULATION:
-            return works + [_Work((row,), until) for row in listed]
-        groups = covering_pages(due, population, PAGE_SIZES[0])
-        return works + [_Work(tuple(listed[start:end]), until) for start, end in groups]
 
     async def _look_at_one(self, row: RowMapping) -> None:
         answer = await self._client.order(row["provider_id"], known_digest=row["digest"])
@@ -184,7 +187,10 @@ class Poller:
         )
 
     async def _look_at_page(self, work: _Work) -> None:
-        """One list page for several orders; those it does not settle are asked for one by one while they are ours."""
+        """One list page for several orders; those it does not settle are asked for one by one while they are ours.
+
+        What was not due yet and is not on the page is given back: it came along because it cost nothing.
+        """
         rows = work.rows
         first = min(row["provider_created_at"] for row in rows) - BOUNDS_PADDING
         last = max(row["provider_created_at"] for row in rows) + BOUNDS_PADDING
@@ -192,9 +198,15 @@ class Poller:
             page = await self._client.orders(page=1, size=PAGE_SIZES[0], start=first, end=last)
         except UnreadableAnswer:
             settled: set[str] = set()
+            listed: set[str] = set()
         else:
             settled = await self._take_in(page.shown, page.started_at, page.finished_at)
+            listed = {shown.snapshot.provider_id for shown in page.shown}
         rest = [row for row in rows if row["provider_id"] not in settled]
+        now = self._clock()
+        early = [row for row in rest if row["next_look_at"] > now and row["provider_id"] not in listed]
+        await self._give_back(early)
+        rest = [row for row in rest if row not in early]
         for number, row in enumerate(rest):
             # The first is asked for in any case: what is given back comes again with a page.
             if number and (now := self._clock()) + self._call > work.ours_until:
@@ -206,16 +218,22 @@ class Poller:
     async def _take_in(self, listed: Sequence[Shown], started_at: datetime, finished_at: datetime) -> set[str]:
         """Records what a list page showed; returns the ids that need no look of their own."""
 
-        def job(connection: Connection) -> set[str]:
-            settled = set()
+        def job(connection: Connection) -> tuple[set[str], int, int]:
+            settled, proven, unproven = set(), 0, 0
             for shown in listed:
                 order, _ = ingest.discover(connection, shown, started_at, finished_at, self._planner)
-                unproven = shown.snapshot.status == State.COMPLETED and is_open(order.state)
-                if not unproven and order.provider_id == shown.snapshot.provider_id:
+                finished = shown.snapshot.status == State.COMPLETED
+                if finished and is_open(order.state):
+                    unproven += 1
+                    continue
+                proven += finished and order.completed_by == finished_at
+                if order.provider_id == shown.snapshot.provider_id:
                     settled.add(shown.snapshot.provider_id)
-            return settled
+            return settled, proven, unproven
 
-        return await self._write(job)
+        settled, proven, unproven = await self._write(job)
+        self._planner.book.list_proved(proven, unproven)
+        return settled
 
     async def _failed(self, rows: Sequence[RowMapping], error: ProviderError) -> None:
         now = self._clock()

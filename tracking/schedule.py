@@ -6,10 +6,8 @@ each other, the first guesses about them, the price, and the waits that no curve
 """
 
 import random
-from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from tracking.orders import OrderType
 
@@ -107,23 +105,3 @@ def next_attempt(attempts: int, rng: random.Random) -> timedelta:
     """How long to wait before the same PONumber is sent again after `attempts` without a known outcome."""
     wait = RESEND_FIRST * 2.0 ** min(max(attempts - 1, 0), 16)
     return min(wait, RESEND_LONGEST) * (1 + rng.uniform(-JITTER, JITTER))
-
-
-def covering_pages(due: Sequence[datetime], population: Sequence[datetime], page: int) -> list[tuple[int, int]]:
-    """Which due orders one list page can answer for together: index ranges [first, last) of `due`, in order.
-
-    Args:
-        due: when the due orders were created at the provider, ascending.
-        population: the same of all orders known in that time, ascending; they take up room on the page.
-        page: orders a page holds.
-    """
-    groups = []
-    first = 0
-    while first < len(due):
-        start = bisect_left(population, due[first])
-        last = first + 1
-        while last < len(due) and bisect_right(population, due[last]) - start <= page:
-            last += 1
-        groups.append((first, last))
-        first = last
-    return groups

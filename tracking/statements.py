@@ -68,13 +68,12 @@ def _taking(key: Any, due: Any, by: Sequence[Any], wanted: Sequence[Any]) -> Any
     return update(key.table).where(key.in_(select(chosen.c[key.name]))).values(leased).returning(*wanted)
 
 
-_LOOK_DUE = and_(ORDERS.c.next_look_at.is_not(None), ORDERS.c.next_look_at <= bindparam("now"), _free(ORDERS))
 _ATTEMPT_DUE = and_(OUTBOX.c.done.is_(False), OUTBOX.c.next_attempt_at <= bindparam("now"), _free(OUTBOX))
-_LOOKED_AT = ("id", "provider_id", "digest", "provider_created_at", "failures", "line_count")
+_CHOSEN = and_(ORDERS.c.id.in_(bindparam("wanted", expanding=True)), ORDERS.c.next_look_at.is_not(None), _free(ORDERS))
+_LOOKED_AT = ("id", "provider_id", "digest", "provider_created_at", "failures", "next_look_at")
 
-ANY_LOOK_DUE = select(ORDERS.c.id).where(_LOOK_DUE).limit(1)
 ANY_ATTEMPT_DUE = select(OUTBOX.c.order_id).where(_ATTEMPT_DUE).limit(1)
-TAKE_LOOKS = _taking(ORDERS.c.id, _LOOK_DUE, (ORDERS.c.next_look_at,), [ORDERS.c[name] for name in _LOOKED_AT])
+TAKE_LOOKS = _taking(ORDERS.c.id, _CHOSEN, (ORDERS.c.id,), [ORDERS.c[name] for name in _LOOKED_AT])
 TAKE_ATTEMPTS = _taking(
     OUTBOX.c.order_id,
     _ATTEMPT_DUE,

@@ -234,15 +234,12 @@ def _owners(table: Any) -> Any:
 # Due looks
 
 
-def claim_due(connection: Connection, now: datetime, *, owner: str, lease: timedelta, limit: int) -> list[RowMapping]:
-    """Takes orders whose look is due under a lease, longest due first."""
-    asked = {"now": now, "owner": owner, "until": now + lease, "at_most": limit}
+def claim_looks(
+    connection: Connection, wanted: Sequence[int], now: datetime, *, owner: str, lease: timedelta
+) -> list[RowMapping]:
+    """Takes these orders under a lease, as far as nobody holds them and they are to be looked at at all."""
+    asked = {"wanted": list(wanted), "now": now, "owner": owner, "until": now + lease, "at_most": len(wanted)}
     return list(connection.execute(statements.TAKE_LOOKS, asked).mappings())
-
-
-def looks_due(connection: Connection, now: datetime) -> bool:
-    """Whether an order that nobody holds is due for a look."""
-    return connection.execute(statements.ANY_LOOK_DUE, {"now": now}).first() is not None
 
 
 def attempts_due(connection: Connection, now: datetime) -> bool:

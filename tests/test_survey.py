@@ -1,0 +1,166 @@
+"""What could be looked at now: which orders, what each has accrued, and in what order they go."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from fakes import order_json
+
+from tracking import ingest, wire
+from tracking.database import Database, connect
+from tracking.ingest import Planner
+from tracking.survey import ASKED, Survey, _statements, population, survey
+from tracking.tables import ORDERS
+
+PRICE = 10.0
+FAR = timedelta(hours=1)
+
+
+class Field:
+    """Orders placed elsewhere, none of them due for an hour, and the survey of them."""
+
+    def __init__(self, store: Database, planner: Planner, now: datetime) -> None:
+        self.store, self.planner, self.now = store, planner, now
+
+    def order(self, number: int, age: float, status: str = "Pending", **columns: Any) -> int:
+        created = self.now - timedelta(seconds=age)
+        raw = order_json(f"BLK-{number}", f"po-{number}", status, created_at=created)
+
+        def job(connection: sa.Connection) -> int:
+            ingest.discover(connection, wire.read_order(raw), created, created, self.planner)
+            where = ORDERS.c.po_number == f"po-{number}"
+            values = {"next_look_at": self.now + FAR, "last_look_at": created} | columns
+            connection.execute(sa.update(ORDERS).where(where).values(values))
+            return int(connection.execute(sa.select(ORDERS.c.id).where(where)).scalar_one())
+
+        return self.store.write(job)
+
+    def seen(self, after: float = 0, price: float = PRICE) -> Survey:
+        with self.store.read() as connection:
+            return survey(connection, self.planner.book, self.now + timedelta(seconds=after), 1.0, price)
+
+
+@pytest.fixture
+def field(store: Database, planner: Planner, now: datetime) -> Field:
+    return Field(store, planner, now)
+
+
+def test_an_empty_store_has_nothing_to_look_at(field: Field) -> None:
+    seen = field.seen()
+    assert (len(seen.candidates), seen.lag) == (0, 0.0)
+
+
+def test_open_orders_are_listed_by_when_the_provider_made_them(field: Field) -> None:
+    young, old = field.order(1, 60), field.order(2, 600)
+    seen = field.seen()
+    assert list(seen.ids) == [old, young]
+    assert list(seen.ages) == pytest.approx([600, 60], abs=0.01)
+    assert not seen.candidates.due.any()
+
+
+def test_what_has_accrued_is_counted_from_the_last_look(field: Field, now: datetime) -> None:
+    field.order(1, 100)
+    field.order(2, 100, last_look_at=now - timedelta(seconds=20))
+    forecast = field.planner.book.of("Links", 1)
+    expected = forecast.accrual.accrued(np.array([0.0, 80.0]), np.array([100.0, 100.0]))
+    seen = field.seen()
+    assert sorted(seen.candidates.alone) == pytest.approx(sorted(expected), rel=1e-3)
+    assert sorted(seen.looked) == pytest.approx([0, 80], abs=0.01)
+
+
+def test_orders_that_somebody_holds_are_left_out_until_the_lease_ends(field: Field, now: datetime) -> None:
+    field.order(1, 60, lease_owner="a", lease_until=now + timedelta(seconds=30))
+    assert len(field.seen().ids) == 0
+    assert len(field.seen(after=30).ids) == 1
+
+
+def test_finished_orders_are_followed_when_that_is_due_and_not_before(field: Field, now: datetime) -> None:
+    followed = field.order(1, 600, "Completed", next_look_at=now + timedelta(seconds=10))
+    field.order(2, 600, "Completed", next_look_at=None)
+    assert len(field.seen().ids) == 0
+    seen = field.seen(after=15)
+    assert list(seen.ids) == [followed]
+    assert (seen.candidates.alone[0], seen.candidates.due[0]) == (0.0, True)
+    assert seen.lag == pytest.approx(5, abs=0.01)
+
+
+def test_an_order_is_not_looked_at_again_within_the_floor_nor_after_a_failure(field: Field, now: datetime) -> None:
+    field.order(1, 60, last_look_at=now - timedelta(seconds=0.5))
+    field.order(2, 60, failures=2)
+    assert list(field.seen().candidates.alone) == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("columns", "urgent"),
+    [
+        ({"notice": "claimed"}, True),
+        ({"next_look_why": ASKED}, True),
+        ({}, False),
+    ],
+)
+def test_what_is_announced_or_asked_for_goes_first(
+    field: Field, now: datetime, columns: dict[str, Any], urgent: bool
+) -> None:
+    field.order(1, 60, next_look_at=now, **columns)
+    assert list(field.seen().candidates.urgent) == [urgent]
+
+
+@pytest.mark.parametrize(
+    "columns", [{"provider_created_at": None}, {"line_count": 101}, {"provider_status": "Completed"}]
+)
+def test_orders_that_a_page_cannot_settle_are_not_listed(field: Field, columns: dict[str, Any]) -> None:
+    field.order(1, 60, **columns)
+    seen = field.seen()
+    assert np.isnan(seen.candidates.listed).all()
+    assert seen.candidates.alone[0] > 0
+
+
+def test_a_webhook_that_may_come_makes_a_look_less_worth_it_for_orders_of_ours_alone(field: Field) -> None:
+    field.order(1, 60)
+    field.order(2, 60, submission="accepted")
+    plain = field.seen().candidates.alone.copy()
+    field.planner.book.heard = 0.9
+    seen = field.seen()
+    ours = seen.announces
+    assert ours.sum() == 1
+    assert seen.candidates.alone[ours] == pytest.approx(plain[ours] * 0.1)
+    assert seen.candidates.alone[~ours] == pytest.approx(plain[~ours])
+
+
+def test_a_list_that_proves_nothing_costs_another_call_for_what_has_finished(field: Field) -> None:
+    field.order(1, 60)
+    proving = field.seen(price=1.0)
+    assert proving.candidates.listed == pytest.approx(proving.candidates.alone)
+    field.planner.book.unproven = 1.0
+    seen = field.seen(price=1.0)
+    assert seen.candidates.listed == pytest.approx(seen.candidates.alone - (1 - seen.still_open))
+
+
+def test_a_clock_that_was_set_back_makes_no_order_worth_a_look_each_second(field: Field) -> None:
+    field.order(1, -3600, last_look_at=field.now + timedelta(hours=1))
+    seen = field.seen()
+    assert seen.ages[0] == pytest.approx(3600, abs=0.01)
+    assert seen.looked[0] <= seen.ages[0]
+
+
+def test_finished_orders_count_among_those_created_in_a_time(field: Field, now: datetime) -> None:
+    for number in range(3):
+        field.order(number, 60 + number, "Completed" if number else "Pending")
+    at = now.timestamp()
+    with field.store.read() as connection:
+        assert list(population(connection, at - 61.5, at, 10)) == pytest.approx([at - 61, at - 60], abs=0.01)
+        assert len(population(connection, 0.0, at, 2)) == 2
+
+
+def test_open_orders_are_read_through_an_index_and_not_among_all(tmp_path: Path) -> None:
+    opened = connect(f"sqlite:///{tmp_path}/plan.db")
+    with opened.read() as connection:
+        for each, index in zip(_statements("sqlite"), ("ix_orders_open", "ix_orders_due"), strict=True):
+            said = each.compile(connection)
+            values = [said.params[name] if name != "now" else "2026-11-24" for name in said.positiontup or ()]
+            plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {said}", tuple(values)).all())
+            assert index in plan
+    opened.close()

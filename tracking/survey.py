@@ -1,0 +1,168 @@
+"""What could be looked at now, read from the store in one go: the open orders, and the finished ones that are due.
+
+One bounded read and arithmetic over arrays, so that a hundred thousand open orders are surveyed within a second.
+Nothing is claimed here.
+"""
+
+import functools
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import sqlalchemy as sa
+from sqlalchemy import Connection, bindparam, select
+
+from tracking import store
+from tracking.agenda import Candidates, Flags
+from tracking.orders import CLOSED, Notice, State, Submission
+from tracking.outlook import Book
+from tracking.schedule import class_of
+from tracking.survival import Array
+from tracking.tables import ORDERS
+
+OPEN_READ = 200_000
+FINISHED_READ = 2_000
+LARGEST_LISTED = 100  # lines: a page of larger orders would be slower than asking for each
+ASKED = "asked for by a person"
+UNIX_DAY = 2440587.5  # the Julian day on which Unix time begins
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The orders that could be looked at now, ascending by creation at the provider. Arrays of shape (n,).
+
+    Attributes:
+        ids: the orders' row ids.
+        candidates: what `agenda.choose` needs of them.
+        announces: whether the order's completion should announce itself.
+        looked: the age at the last look, in seconds; 0 without one.
+        ages: the age now, in seconds.
+        still_open: the share of its class that is open at `ages`, given that the order was open at `looked`.
+        lag: for how long the longest due order has been waiting for its look, in seconds.
+    """
+
+    ids: npt.NDArray[np.int64]
+    candidates: Candidates
+    announces: Flags
+    looked: Array
+    ages: Array
+    still_open: Array
+    lag: float
+
+
+FREE = sa.or_(ORDERS.c.lease_until.is_(None), ORDERS.c.lease_until <= bindparam("now"))
+
+
+def _statements(dialect: str, free: Any = FREE) -> tuple[Any, Any]:
+    """Open orders with a due time, then finished ones that are due; times in seconds since 1970."""
+
+    def seconds(column: Any) -> Any:
+        if dialect == "sqlite":
+            return (sa.func.julianday(column, type_=sa.Float) - UNIX_DAY) * 86400.0
+        return sa.cast(sa.extract("epoch", column), sa.Float)
+
+    began = sa.func.coalesce(ORDERS.c.accepted_at, ORDERS.c.created_at)
+    wanted = (
+        ORDERS.c.id,
+        ORDERS.c.type,
+        ORDERS.c.units,
+        ORDERS.c.state,
+        ORDERS.c.submission,
+        ORDERS.c.notice,
+        ORDERS.c.provider_status,
+        ORDERS.c.next_look_why,
+        ORDERS.c.line_count,
+        ORDERS.c.failures,
+        seconds(ORDERS.c.provider_created_at),
+        seconds(began),
+        seconds(ORDERS.c.last_look_at),
+        seconds(ORDERS.c.next_look_at),
+    )
+    planned = ORDERS.c.next_look_at.is_not(None)
+    # A plus keeps SQLite from an index that does not help here: of all finished orders, or of all with a due time.
+    plus = "+" if dialect == "sqlite" else ""
+    closed = sa.text(f"{plus}orders.state IN ('Completed', 'Cancelled', 'Refused')")
+    follow = select(*wanted).where(planned, closed, free, ORDERS.c.next_look_at <= bindparam("now"))
+    newest = follow.order_by(ORDERS.c.next_look_at).limit(FINISHED_READ).subquery()
+    # In the words of the index of open orders: only then does the planner see that it fits.
+    is_open = sa.text("orders.state NOT IN ('Completed', 'Cancelled', 'Refused')")
+    will_be = sa.text(f"{plus}orders.next_look_at IS NOT NULL")
+    following = select(*wanted).where(will_be, is_open, free).limit(OPEN_READ)
+    return following, select(newest)
+
+
+_prepared = functools.cache(_statements)
+
+
+def survey(connection: Connection, book: Book, now: datetime, floor: float, price: float) -> Survey:
+    """What could be looked at now.
+
+    Args:
+        connection: of the store.
+        book: what is expected of open orders.
+        now: aware.
+        floor: the shortest wait between two looks at an order, in seconds.
+        price: of one call, in seconds of waiting.
+    """
+    rows = [row for each in _prepared(connection.dialect.name) for row in connection.execute(each, {"now": now}).all()]
+    return _surveyed(rows, book, now.astimezone(UTC).timestamp(), floor, price)
+
+
+def population(connection: Connection, first: float, last: float, limit: int) -> Array:
+    """When the orders between these two times were created at the provider, ascending, at most `limit`."""
+    start, end = (datetime.fromtimestamp(moment, UTC) for moment in (first, last))
+    known = store.created_between(connection, start, end, limit)
+    return np.array([moment.timestamp() for moment in known], dtype=np.float64)
+
+
+def _surveyed(rows: Sequence[Any], book: Book, now: float, floor: float, price: float) -> Survey:
+    rows = sorted(rows, key=_created)
+    columns = list(zip(*rows, strict=True)) if rows else [()] * 14
+    ids, types, units, states, submissions, notices, statuses, whys, lines, failures = columns[:10]
+    created, began, last, planned = (np.array(column, dtype=np.float64) for column in columns[10:])
+    closed = np.array([state in CLOSED for state in states], dtype=np.bool_)
+    due = planned <= now
+    announces = np.array([submission != Submission.ELSEWHERE for submission in submissions], dtype=np.bool_) & ~closed
+    ages = np.abs(now - began)
+    looked = np.minimum(np.where(np.isnan(last), 0.0, np.abs(last - began)), ages)
+    accrued, still_open = _accrued(types, units, looked, ages, book)
+    accrued *= np.where(announces, 1.0 - min(book.heard, 0.99), 1.0)
+    # Finished orders are followed when that is due, and so are those whose last look failed; nobody looks in between.
+    waits = ~due & (closed | (np.array(failures) > 0) | (now - last < floor))
+    accrued[closed | waits], still_open[closed] = 0.0, 1.0
+    listed = np.maximum(accrued - price * book.unproven * (1.0 - still_open), 0.0)
+    apart = [
+        count > LARGEST_LISTED or (status == State.COMPLETED and state not in CLOSED)
+        for count, status, state in zip(lines, statuses, states, strict=True)
+    ]
+    listed[np.array(apart, dtype=np.bool_) | np.isnan(created)] = np.nan
+    told = [
+        why == ASKED or (notice == Notice.CLAIMED and state not in CLOSED) or state == State.ACCEPTED
+        for why, notice, state in zip(whys, notices, states, strict=True)
+    ]
+    candidates = Candidates(created, accrued, listed, due, np.array(told, dtype=np.bool_) & due)
+    lag = float(np.max(now - planned[due], initial=0.0))
+    return Survey(np.array(ids, dtype=np.int64), candidates, announces, looked, ages, still_open, lag)
+
+
+def _created(row: Any) -> float:
+    return float("inf") if row[10] is None else float(row[10])
+
+
+def _accrued(types: Sequence[str], units: Sequence[int], looked: Array, ages: Array, book: Book) -> tuple[Array, Array]:
+    """The wait that each order has accrued since its last look, and the chance that it is still open."""
+    members: dict[str, list[int]] = defaultdict(list)
+    names: dict[tuple[str, int], str] = {}
+    for index, kind in enumerate(zip(types, units, strict=True)):
+        name = names.get(kind) or names.setdefault(kind, class_of(*kind))
+        members[name].append(index)
+    accrued, still_open = np.zeros(len(ages)), np.ones(len(ages))
+    for name, indexes in members.items():
+        forecast = book.of_class(name)
+        accrued[indexes] = forecast.accrual.accrued(looked[indexes], ages[indexes])
+        still_open[indexes] = forecast.curve.at(ages[indexes]) / forecast.curve.at(looked[indexes])
+    return accrued, still_open
