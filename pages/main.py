@@ -104,6 +104,20 @@ def troubles() -> None:
     if health.paused_until:
         until = reports.clock(health.paused_until, shared.now())
         st.info(f"The provider asked for a pause; calls go on at {until} UTC.", icon=":material/pause:")
+    if (alarm := health.webhooks) is not None and alarm.ended_at is None:
+        since = reports.clock(alarm.since, shared.now())
+        st.warning(
+            f"The last one came at {since} UTC; since then {reports.count(alarm.missed, 'order')} of ours finished "
+            "without one. Orders are looked at as if none would come. See whether the provider still reaches "
+            "TRACKING_PUBLIC_URL.",
+            title="The webhooks are silent",
+            icon=":material/notifications_off:",
+        )
+    elif alarm is not None and alarm.ended_at is not None:
+        since, ended = (reports.clock(moment, shared.now()) for moment in (alarm.since, alarm.ended_at))
+        st.info(
+            f"Webhooks are heard again: they were silent from {since} to {ended} UTC.", icon=":material/notifications:"
+        )
     if health.silent:
         st.error(
             f"No sign of life for over a minute from: {', '.join(health.silent)}. See the log of that process.",

@@ -25,6 +25,7 @@ from tracking.errors import (
 )
 from tracking.ingest import Planner
 from tracking.poller import OVERLAP, Poller
+from tracking.schedule import CHEAPER, DEARER
 from tracking.tables import EVENTS, ORDERS
 
 LOST = OutcomeUnknown("no answer in time")
@@ -439,3 +440,51 @@ def test_whatever_was_seen_the_log_agrees_with_the_rows(watch: Watch) -> None:
     watch.discover()
     watch.poll(minutes=20)
     assert audit.verify(watch.store) == []
+
+
+# Worth
+
+
+def test_open_orders_that_together_are_worth_it_share_a_page_before_any_is_due(watch: Watch) -> None:
+    watch.know(*several(8, apart=0.1))
+    watch.poll()
+    looked = len(watch.provider.calls)
+    soonest = min(row["next_look_at"] for row in watch.rows())
+    while len(watch.provider.calls) == looked:
+        watch.poll(seconds=0.5)
+    assert watch.clock.now < soonest
+    assert [row["looks"] for row in watch.rows()] == [watch.rows()[0]["looks"]] * 8
+    assert len(watch.provider.called("order")) == 0
+
+
+def test_discovery_is_brought_forward_where_its_page_shows_what_is_worth_a_look(watch: Watch) -> None:
+    watch.provider.show(*several(8, apart=0.1))
+    watch.discover()
+    waited = 0.0
+    while not watch.discover(seconds=0.5):
+        watch.poll()
+        waited += 0.5
+    assert waited < 29
+    assert len(watch.provider.called("orders")) == 2
+
+
+def test_scarce_calls_become_dearer_and_idle_ones_cheaper_once_a_second(watch: Watch) -> None:
+    book = watch.planner.book
+    watch.know(*several(120, apart=86400))
+    before = book.price
+    asyncio.run(watch.poller.claim(watch.clock.pass_by(seconds=5), 2))
+    asyncio.run(watch.poller.claim(watch.clock.pass_by(seconds=0.2), 2))
+    assert book.price == pytest.approx(before * DEARER)
+    watch.clock.pass_by(seconds=1)
+    watch.store.write(lambda connection: connection.execute(sa.update(ORDERS).values(next_look_at=None)))
+    watch.poll()
+    assert book.price == pytest.approx(before * DEARER * CHEAPER)
+
+
+def test_nobody_counts_on_webhooks_in_the_sweep_nor_where_silence_is_suspected(watch: Watch) -> None:
+    watch.planner.book.heard = 0.99
+    now = watch.clock.now
+    counted = [watch.poller._counted_on(now + timedelta(seconds=seconds)) for seconds in (0, 1, 299, 300, 301)]
+    assert counted == [0.0, 0.99, 0.99, 0.0, 0.99]
+    watch.planner.book.verify = True
+    assert [watch.poller._counted_on(now + timedelta(seconds=second)) for second in (302, 303)] == [0.0, 0.99]

@@ -10,8 +10,9 @@ from histories import START, History
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracking import ingest, reports
+from tracking import alarms, ingest, reports
 from tracking import store as stored
+from tracking.alarms import Silence
 from tracking.database import Database
 from tracking.errors import UnknownOrder
 from tracking.filters import FLAGGED, OPEN, Filters
@@ -135,6 +136,20 @@ def test_refused_credentials_are_told_apart_from_an_unreachable_provider(store: 
     health = reports.health(store, START)
     assert health.refused is not None
     assert health.unreachable_since is None
+
+
+def test_silent_webhooks_are_told_while_they_last_and_an_hour_after(store: Database) -> None:
+    later = START + timedelta(minutes=30)
+
+    def told(alarm: Silence, at: datetime) -> Silence | None:
+        store.write(lambda connection: stored.set_fact(connection, alarms.KEY, alarm.stored(), START))
+        return reports.health(store, at).webhooks
+
+    assert reports.health(store, START).webhooks is None
+    lasting, ended = Silence(START, START, 3), Silence(START, START, 3, ended_at=later)
+    assert told(lasting, START + timedelta(days=3)) == lasting
+    assert told(ended, later + timedelta(minutes=59)) == ended
+    assert told(ended, later + timedelta(minutes=61)) is None
 
 
 # Filters and search

@@ -38,9 +38,9 @@ class Field:
 
         return self.store.write(job)
 
-    def seen(self, after: float = 0, price: float = PRICE) -> Survey:
+    def seen(self, after: float = 0, price: float = PRICE, counted_on: float = 0.0) -> Survey:
         with self.store.read() as connection:
-            return survey(connection, self.planner.book, self.now + timedelta(seconds=after), 1.0, price)
+            return survey(connection, self.planner.book, self.now + timedelta(seconds=after), 1.0, price, counted_on)
 
 
 @pytest.fixture
@@ -122,8 +122,7 @@ def test_a_webhook_that_may_come_makes_a_look_less_worth_it_for_orders_of_ours_a
     field.order(1, 60)
     field.order(2, 60, submission="accepted")
     plain = field.seen().candidates.alone.copy()
-    field.planner.book.heard = 0.9
-    seen = field.seen()
+    seen = field.seen(counted_on=0.9)
     ours = seen.announces
     assert ours.sum() == 1
     assert seen.candidates.alone[ours] == pytest.approx(plain[ours] * 0.1)

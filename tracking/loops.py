@@ -40,6 +40,8 @@ JOURNAL_LENGTH = 10_000
 IN_FLIGHT = 16
 RECOVER_EVERY = timedelta(seconds=30)
 SET_BACK = timedelta(seconds=10)
+SURVEY_SHARE = 10  # times as long as it took, between two surveys of the open orders
+LONGEST_SURVEY_PAUSE = 15.0
 CATALOGUE_EVERY = timedelta(days=1)
 CATALOGUE_RETRY = timedelta(minutes=1)
 BALANCE_EVERY = timedelta(seconds=60)
@@ -177,6 +179,7 @@ class PollLoop:
         self._tasks: set[asyncio.Task[None]] = set()
         self._lasting = _Lasting(patience)
         self._latest: datetime | None = None
+        self._next_survey = 0.0
         self.wake = asyncio.Event()
 
     async def run(self) -> None:
@@ -200,7 +203,13 @@ class PollLoop:
         free = min(IN_FLIGHT - len(self._tasks), self._poller.room())
         if free < 1:
             return
-        for work in await self._poller.claim(now, free):
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        if began < self._next_survey:
+            return
+        works = await self._poller.claim(now, free)
+        self._next_survey = loop.time() + min((loop.time() - began) * SURVEY_SHARE, LONGEST_SURVEY_PAUSE)
+        for work in works:
             task = group.create_task(self._look(work))
             self._lasting.begins(task)
             self._tasks.add(task)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from tracking.schedule import FIRST_PRICE, JITTER, Policy, class_of, late_after, with_webhooks
+from tracking.schedule import FIRST_PRICE, JITTER, MOST_HEARD, Policy, class_of, late_after, with_webhooks
 
 if TYPE_CHECKING:
     from tracking.survival import Forecast
@@ -25,7 +25,8 @@ class Book:
     """The forecasts of all classes, as last learned; a class that was not seen yet gets one from its first guess.
 
     `price`: of one call, in seconds that a finished order waits unseen; follows the budget. `heard`: the share of
-    completions that announce themselves; zero while nothing is known of it, or while the webhooks are silent.
+    completions that announce themselves, zero until something is known of it; nobody counts on them while `deaf`.
+    `verify`: somebody suspects that they are silent, so that the next looks should not count on them either.
     `unproven`: the share of finished orders on list pages that had to be asked for again to be proven.
     """
 
@@ -33,6 +34,8 @@ class Book:
         self.relative = relative
         self.price = FIRST_PRICE
         self.heard = 0.0
+        self.deaf = False
+        self.verify = False
         self.unproven = 0.0
         self._known: dict[str, Forecast] = {}
 
@@ -49,9 +52,14 @@ class Book:
             known = self._known[name] = Forecast.learned(name, (), relative=self.relative)
         return known
 
+    @property
+    def counted_on(self) -> float:
+        """The share of completions that are expected to announce themselves now."""
+        return 0.0 if self.deaf else min(self.heard, MOST_HEARD)
+
     def price_of_look(self, *, announces: bool) -> float:
         """What a look at an order costs that may announce its completion, or may not."""
-        return with_webhooks(self.price, self.heard) if announces else self.price
+        return with_webhooks(self.price, self.counted_on) if announces else self.price
 
     def late_after(self, order_type: str, units: int) -> timedelta:
         """From what age on an open order counts as late: beyond 99 of 100 of its class, where enough have finished."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.engine import RowMapping
@@ -39,6 +39,8 @@ T = TypeVar("T")
 
 CLAIMED_AT_ONCE = 100
 PAGE_SIZES = (50, 10, 1)
+SWEEP_EVERY = timedelta(minutes=5)  # bounds what a webhook that never comes can cost
+EARLIEST = 0.5  # of its price must come from open orders for discovery to be brought forward
 TICK = 1.0  # seconds a due look may wait for its turn before calls count as scarce
 LEASE_BEYOND_TIMEOUT = timedelta(seconds=60)
 STOPPED_FOR = timedelta(seconds=60)
@@ -94,6 +96,9 @@ class Poller:
         self._clock = clock
         self._held_until: datetime | None = None
         self._priced_at: datetime | None = None
+        self._swept_at: datetime | None = None
+        self._walked: tuple[datetime, datetime] | None = None  # where the next walk begins, and when the last one ended
+        self._early = False
 
     async def poll_once(self, now: datetime) -> int:
         """Looks at what is worth it; returns how many orders were taken."""
@@ -127,10 +132,31 @@ class Poller:
 
         book, floor = self._planner.book, self._planner.policy.floor.total_seconds()
         with self._database.read() as connection:
-            seen = survey(connection, book, now, floor, book.price)
-            calls = choose(seen.candidates, book.price, at_most, partial(population, connection))
+            seen = survey(connection, book, now, floor, book.price, self._counted_on(now))
+            others = partial(population, connection)
+            self._discover_early(seen.candidates, book.price, now, others)
+            calls = choose(seen.candidates, book.price, at_most, others)
         self._reprice(now, scarce=len(calls) >= at_most and seen.lag > TICK, idle=not calls)
         return [[int(seen.ids[index]) for index in call.orders] for call in calls]
+
+    def _discover_early(self, candidates: Any, price: float, now: datetime, population: Any) -> None:
+        """Brings discovery forward where its page is worth a call for the open orders that it shows as well.
+
+        What it is worth for finding orders grows until it is due by itself, when that is the price of a call.
+        """
+        if self._walked is None or self._early:
+            return
+        start, at = self._walked
+        grown = min(max((now - at) / self._discover_every, 0.0), 1.0)
+        self._early = candidates.spare(start.timestamp(), price * max(1.0 - grown, EARLIEST), population)
+
+    def _counted_on(self, now: datetime) -> float:
+        """The share of completions that will announce themselves; none in the sweep, nor where silence is suspected."""
+        book = self._planner.book
+        if book.verify or self._swept_at is None or not timedelta() <= now - self._swept_at < SWEEP_EVERY:
+            book.verify, self._swept_at = False, now
+            return 0.0
+        return book.counted_on
 
     def _reprice(self, now: datetime, *, scarce: bool, idle: bool) -> None:
         """Once a second: a call costs more where looks wait for the budget, and less where the budget is idle."""
@@ -272,8 +298,10 @@ class Poller:
         if not self._discover_every:
             return False
         known = await asyncio.to_thread(self._discovery)
-        if known and now < datetime.fromisoformat(known["next_at"]) <= now + self._discover_every:
+        waits = known and now < datetime.fromisoformat(known["next_at"]) <= now + self._discover_every
+        if waits and not self._early:
             return False
+        self._early = False
         watermark = datetime.fromisoformat(known["watermark"]) if known and known.get("watermark") else None
         await self._write(lambda connection: self._plan_discovery(connection, watermark, now))
         try:
@@ -315,6 +343,7 @@ class Poller:
     async def _came_to(self, watermark: datetime | None, newest: datetime | None, now: datetime) -> None:
         """A creation time that lies ahead of our clock would hide what is placed until then, so now is the limit."""
         furthest = max((min(moment, now) for moment in (watermark, newest) if moment), default=None)
+        self._walked = (furthest - OVERLAP, now) if furthest else None
         await self._write(lambda connection: self._plan_discovery(connection, furthest, now))
 
     async def _walk(self, start: datetime, size: int) -> datetime | None:

@@ -31,8 +31,10 @@ from tracking.database import Database
 from tracking.embedded import PUBLIC_URL, EmbeddedSandbox
 from tracking.errors import StoreError
 from tracking.ingest import Planner
+from tracking.learning import Learner
 from tracking.loops import JOURNAL_EVERY, PATIENCE, Housekeeping, Journal, PollLoop, Pulse, SendLoop, forever
 from tracking.metrics import exposition
+from tracking.outlook import Book
 from tracking.poller import Poller
 from tracking.reconcile import Reconciler
 from tracking.schedule import Policy
@@ -91,7 +93,8 @@ class Backend:
         self._secrets = settings.webhook_secrets()
         bounds = Policy(timedelta(seconds=settings.poll_floor), timedelta(seconds=settings.poll_ceiling))
         chance = random.Random()  # noqa: S311 - it spreads due times and guards nothing  # nosec B311
-        self._planner = Planner(bounds, chance, Vault(settings.claims_keys()))
+        book = Book(relative=settings.poll_loss == "relative")
+        self._planner = Planner(bounds, chance, Vault(settings.claims_keys()), book)
         self._owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._pulse = Pulse(self.database, clock)
         self._started_at = clock()
@@ -158,17 +161,24 @@ class Backend:
             client.pause(wait.total_seconds())
         loops.append(forever("journal", journal.flush, JOURNAL_EVERY))
         loops.append(Housekeeping(self.database, client, self.clock).run())
+        learner = Learner(self.database, self._planner.book, self.clock, learns=Role.POLLER in roles)
+        loops.append(learner.run())
         poller = self._poller(client)
         if Role.POLLER in roles:
             polling = PollLoop(poller, self._pulse, self.clock, patience)
             self._wakes.append(polling.wake)
-            loops.append(polling.run())
+            loops.append(self._poll(polling, learner))
         if Role.SENDER in roles:
             sender = self._sender(client)
             reconciler = Reconciler(self.database, poller, sender, self.clock)
             sending = SendLoop(sender, self._pulse, self.clock, patience)
             loops.append(self._send(sending, reconciler))
         return loops
+
+    async def _poll(self, polling: PollLoop, learner: Learner) -> None:
+        """Looks at orders, once it is known again what was learned about them."""
+        await learner.recalled()
+        await polling.run()
 
     async def _send(self, sending: SendLoop, reconciler: Reconciler) -> None:
         """Sends, once it is known whether the store was restored from a backup."""

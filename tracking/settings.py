@@ -75,6 +75,10 @@ class Settings(BaseSettings):
     )
     poll_floor: float = Field(1, ge=0.01, le=3600, description="seconds: shortest wait between two looks at an order")
     poll_ceiling: float = Field(900, ge=0.01, le=86400, description="seconds: longest wait between two looks")
+    poll_loss: Literal["relative", "absolute"] = Field(
+        "relative",
+        description="relative: a wait weighs less for orders that took longer anyway; absolute: each second the same",
+    )
     discover_every: float = Field(
         30, ge=0, le=86400, description="seconds between looks for orders placed elsewhere; 0: never"
     )

@@ -8,12 +8,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, select
 
-from tracking import sentences
+from tracking import alarms, sentences
+from tracking.alarms import Silence
 from tracking.database import Database
 from tracking.restored import MARK, Mark, mark_from
 from tracking.tables import CALLBACKS, EXCHANGES, FACTS, ORDERS
 
 SILENT_AFTER = timedelta(seconds=60)
+TOLD_FOR = timedelta(hours=1)
 WAL_LARGE = 256 * 1024 * 1024
 
 
@@ -31,8 +33,9 @@ class Sign:
 class Health:
     """What deserves a banner on every page.
 
-    `restored`: how far the store is reconciled after it was restored from a backup; `wal_bytes`: the size of a
-    write-ahead log that is larger than it should be, else 0.
+    `restored`: how far the store is reconciled after it was restored from a backup. `wal_bytes`: the size of a
+    write-ahead log that is larger than it should be, else 0. `webhooks`: the alarm about silent webhooks, while it
+    lasts and for an hour after it ended.
     """
 
     unreachable_since: datetime | None
@@ -41,6 +44,7 @@ class Health:
     silent: tuple[str, ...]
     restored: Mark | None = None
     wal_bytes: int = 0
+    webhooks: Silence | None = None
 
 
 def fact(database: Database, key: str) -> tuple[datetime, dict[str, Any]] | None:
@@ -50,7 +54,7 @@ def fact(database: Database, key: str) -> tuple[datetime, dict[str, Any]] | None
 
 
 def _facts(connection: Connection) -> dict[str, tuple[datetime, dict[str, Any]]]:
-    small = select(FACTS.c.key, FACTS.c.at, FACTS.c.value)
+    small = select(FACTS.c.key, FACTS.c.at, FACTS.c.value).where(FACTS.c.key.not_like("forecast:%"))
     return {row.key: (row.at, row.value) for row in connection.execute(small)}
 
 
@@ -98,6 +102,13 @@ def _beat(role: str, facts: Mapping[str, tuple[datetime, dict[str, Any]]], now: 
     )
 
 
+def _silence(facts: Mapping[str, tuple[datetime, dict[str, Any]]], now: datetime) -> Silence | None:
+    kept = facts.get(alarms.KEY)
+    alarm = Silence.read(kept[1]) if kept else None
+    over = alarm is not None and alarm.ended_at is not None and now - alarm.ended_at > TOLD_FOR
+    return None if over else alarm
+
+
 def health(database: Database, now: datetime) -> Health:
     """What deserves a banner: an unreachable provider, refused credentials, loops that have fallen silent."""
     with database.read() as connection:
@@ -117,4 +128,5 @@ def health(database: Database, now: datetime) -> Health:
         silent=tuple(role for role in roles if _beat(role, facts, now).worrying),
         restored=mark_from(mark[1]) if mark else None,
         wal_bytes=log_size if log_size > WAL_LARGE else 0,
+        webhooks=_silence(facts, now),
     )

@@ -28,6 +28,7 @@ OPEN_READ = 200_000
 FINISHED_READ = 2_000
 LARGEST_LISTED = 100  # lines: a page of larger orders would be slower than asking for each
 ASKED = "asked for by a person"
+LAST = 4102444800.0  # 2100-01-01, for times without an end
 UNIX_DAY = 2440587.5  # the Julian day on which Unix time begins
 
 
@@ -38,6 +39,7 @@ class Survey:
     Attributes:
         ids: the orders' row ids.
         candidates: what `agenda.choose` needs of them.
+        classes: the name of its class; an array of objects.
         announces: whether the order's completion should announce itself.
         looked: the age at the last look, in seconds; 0 without one.
         ages: the age now, in seconds.
@@ -47,6 +49,7 @@ class Survey:
 
     ids: npt.NDArray[np.int64]
     candidates: Candidates
+    classes: npt.NDArray[np.object_]
     announces: Flags
     looked: Array
     ages: Array
@@ -98,7 +101,9 @@ def _statements(dialect: str, free: Any = FREE) -> tuple[Any, Any]:
 _prepared = functools.cache(_statements)
 
 
-def survey(connection: Connection, book: Book, now: datetime, floor: float, price: float) -> Survey:
+def survey(
+    connection: Connection, book: Book, now: datetime, floor: float, price: float, counted_on: float = 0.0
+) -> Survey:
     """What could be looked at now.
 
     Args:
@@ -107,19 +112,20 @@ def survey(connection: Connection, book: Book, now: datetime, floor: float, pric
         now: aware.
         floor: the shortest wait between two looks at an order, in seconds.
         price: of one call, in seconds of waiting.
+        counted_on: the share of completions that are expected to announce themselves.
     """
     rows = [row for each in _prepared(connection.dialect.name) for row in connection.execute(each, {"now": now}).all()]
-    return _surveyed(rows, book, now.astimezone(UTC).timestamp(), floor, price)
+    return _surveyed(rows, book, now.astimezone(UTC).timestamp(), floor, price, counted_on)
 
 
 def population(connection: Connection, first: float, last: float, limit: int) -> Array:
     """When the orders between these two times were created at the provider, ascending, at most `limit`."""
-    start, end = (datetime.fromtimestamp(moment, UTC) for moment in (first, last))
+    start, end = (datetime.fromtimestamp(min(moment, LAST), UTC) for moment in (first, last))
     known = store.created_between(connection, start, end, limit)
     return np.array([moment.timestamp() for moment in known], dtype=np.float64)
 
 
-def _surveyed(rows: Sequence[Any], book: Book, now: float, floor: float, price: float) -> Survey:
+def _surveyed(rows: Sequence[Any], book: Book, now: float, floor: float, price: float, counted_on: float) -> Survey:
     rows = sorted(rows, key=_created)
     columns = list(zip(*rows, strict=True)) if rows else [()] * 14
     ids, types, units, states, submissions, notices, statuses, whys, lines, failures = columns[:10]
@@ -129,8 +135,11 @@ def _surveyed(rows: Sequence[Any], book: Book, now: float, floor: float, price: 
     announces = np.array([submission != Submission.ELSEWHERE for submission in submissions], dtype=np.bool_) & ~closed
     ages = np.abs(now - began)
     looked = np.minimum(np.where(np.isnan(last), 0.0, np.abs(last - began)), ages)
-    accrued, still_open = _accrued(types, units, looked, ages, book)
-    accrued *= np.where(announces, 1.0 - min(book.heard, 0.99), 1.0)
+    named: dict[tuple[str, int], str] = {}
+    kinds = zip(types, units, strict=True)
+    classes = np.array([named.get(kind) or named.setdefault(kind, class_of(*kind)) for kind in kinds], dtype=object)
+    accrued, still_open = _accrued(classes, looked, ages, book)
+    accrued *= np.where(announces, 1.0 - counted_on, 1.0)
     # Finished orders are followed when that is due, and so are those whose last look failed; nobody looks in between.
     waits = ~due & (closed | (np.array(failures) > 0) | (now - last < floor))
     accrued[closed | waits], still_open[closed] = 0.0, 1.0
@@ -146,23 +155,26 @@ def _surveyed(rows: Sequence[Any], book: Book, now: float, floor: float, price: 
     ]
     candidates = Candidates(created, accrued, listed, due, np.array(told, dtype=np.bool_) & due)
     lag = float(np.max(now - planned[due], initial=0.0))
-    return Survey(np.array(ids, dtype=np.int64), candidates, announces, looked, ages, still_open, lag)
+    return Survey(np.array(ids, dtype=np.int64), candidates, classes, announces, looked, ages, still_open, lag)
 
 
 def _created(row: Any) -> float:
     return float("inf") if row[10] is None else float(row[10])
 
 
-def _accrued(types: Sequence[str], units: Sequence[int], looked: Array, ages: Array, book: Book) -> tuple[Array, Array]:
+def _accrued(classes: npt.NDArray[np.object_], looked: Array, ages: Array, book: Book) -> tuple[Array, Array]:
     """The wait that each order has accrued since its last look, and the chance that it is still open."""
-    members: dict[str, list[int]] = defaultdict(list)
-    names: dict[tuple[str, int], str] = {}
-    for index, kind in enumerate(zip(types, units, strict=True)):
-        name = names.get(kind) or names.setdefault(kind, class_of(*kind))
-        members[name].append(index)
     accrued, still_open = np.zeros(len(ages)), np.ones(len(ages))
-    for name, indexes in members.items():
+    for name, indexes in members(classes):
         forecast = book.of_class(name)
         accrued[indexes] = forecast.accrual.accrued(looked[indexes], ages[indexes])
         still_open[indexes] = forecast.curve.at(ages[indexes]) / forecast.curve.at(looked[indexes])
     return accrued, still_open
+
+
+def members(classes: npt.NDArray[np.object_]) -> list[tuple[str, npt.NDArray[np.intp]]]:
+    """The orders of each class, by index."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for index, name in enumerate(classes):
+        found[name].append(index)
+    return [(name, np.array(indexes, dtype=np.intp)) for name, indexes in found.items()]

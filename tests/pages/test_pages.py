@@ -1,13 +1,15 @@
 """What every page has in common."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from histories import History
 from sqlalchemy import Connection
 from streamlit.testing.v1 import AppTest
 
-from tracking import store
+from tracking import alarms, store
+from tracking.alarms import Silence
 from tracking.database import Database
 from tracking.reports import Filters
 from tracking.restored import Mark, set_mark
@@ -124,4 +126,18 @@ def test_filters_in_an_address_are_names_that_pages_bind(visit: Visit, history: 
     app = visit("orders")
     bound = set(Filters(text="x", states=("a",)).to_query()) | {"view", "sort", "asc", "type", "source", "page"}
     assert {"q", "state", "view"} <= bound
+    assert not app.exception
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(("lasted", "said"), [(None, "The webhooks are silent"), (5, "Webhooks are heard again")])
+def test_silent_webhooks_are_told_everywhere_until_a_while_after_they_are_heard_again(
+    visit: Visit, history: History, database: Database, page: str, lasted: int | None, said: str
+) -> None:
+    since = history.wait(minutes=-30)
+    alarm = Silence(since, since, 4, since + timedelta(minutes=lasted) if lasted else None)
+    database.write(lambda connection: store.set_fact(connection, alarms.KEY, alarm.stored(), since))
+    app = visit(page)
+    told = [f"{element.proto.title} {element.value}" for element in (*app.warning, *app.info)]
+    assert [said in text for text in told].count(True) == 1
     assert not app.exception

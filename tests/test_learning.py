@@ -1,0 +1,221 @@
+"""What is learned is kept, comes back after a restart, and is what orders are planned by."""
+
+import asyncio
+import math
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from fakes import Clock
+from histories import History
+
+from tracking import alarms, foresight, learning
+from tracking import store as writes
+from tracking.database import Database
+from tracking.learning import AGAIN_AFTER, Learner
+from tracking.outlook import Book
+from tracking.schedule import FIRST_PRICE
+from tracking.survival import Forecast, Seen
+from tracking.tables import CALLBACKS, FACTS, ORDERS
+
+
+@pytest.fixture
+def history(store: Database) -> History:
+    return History(store)
+
+
+def turn(learner: Learner) -> None:
+    asyncio.run(learner.refit())
+
+
+def fact(store: Database, key: str) -> dict[str, Any]:
+    found = store.write(lambda connection: writes.fact(connection, key))
+    assert found is not None
+    return found[1]
+
+
+def finished(history: History, count: int, minutes: float = 10, prefix: str = "A") -> None:
+    for number in range(count):
+        history.place(f"{prefix}-{number}")
+        history.complete(f"{prefix}-{number}", minutes=minutes)
+
+
+def test_what_orders_did_is_learned_and_known_again_after_a_restart(
+    history: History, store: Database, clock: Clock
+) -> None:
+    finished(history, 12)
+    before, after = Book(), Book()
+    turn(Learner(store, before, clock, learns=True))
+    learned = before.of("Links", 1)
+    assert learned.curve.orders == 12
+    assert learned.version == 1
+    assert learned.curve.quantile(0.5) > 2 * Book().of("Links", 1).curve.quantile(0.5)
+    turn(Learner(store, after, clock, learns=False))
+    assert after.of("Links", 1).curve.open == pytest.approx(learned.curve.open, abs=1e-6)
+    assert after.of("Links", 1).version == 1
+
+
+def test_a_class_is_learned_anew_when_orders_have_finished_and_now_and_then(
+    history: History, store: Database, clock: Clock
+) -> None:
+    book = Book()
+    learner = Learner(store, book, clock, learns=True)
+    finished(history, 2)
+    versions: list[int] = []
+    for news, wait in ((0, 1), (0, 60), (1, 60), (0, AGAIN_AFTER.total_seconds())):
+        finished(history, news, prefix=f"B{len(versions)}")
+        clock.pass_by(seconds=wait)
+        turn(learner)
+        versions.append(book.of("Links", 1).version)
+    assert versions == [1, 1, 2, 3]
+
+
+def test_the_price_and_what_is_announced_outlive_a_restart(store: Database, clock: Clock) -> None:
+    book, again = Book(), Book()
+    learner = Learner(store, book, clock, learns=True)
+    turn(learner)
+    book.price, book.unproven = 17.0, 0.5
+    turn(learner)
+    turn(Learner(store, again, clock, learns=False))
+    assert (again.price, again.unproven) == (17.0, 0.5)
+
+
+@pytest.mark.parametrize("value", [{}, {"price": "much"}, {"price": -1, "heard": 7}, {"price": math.inf}])
+def test_what_cannot_be_a_price_is_not_believed(store: Database, clock: Clock, value: dict[str, Any]) -> None:
+    if value.get("price") == math.inf:
+        value = {"price": 1e300}
+    store.write(lambda connection: writes.set_fact(connection, learning.PACING, value, clock.now))
+    book = Book()
+    turn(Learner(store, book, clock, learns=False))
+    assert 1.0 <= book.price <= 3600.0
+    assert 0.0 <= book.heard <= 1.0
+    if not value:
+        assert book.price == FIRST_PRICE
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"form": 0, "open": [1.0] * 5},
+        {"form": foresight.FORM, "open": "x"},
+        {"form": foresight.FORM, "open": [1.0, 0.5]},
+    ],
+)
+def test_a_curve_in_another_form_is_learned_again(store: Database, clock: Clock, value: dict[str, Any]) -> None:
+    store.write(lambda connection: writes.set_fact(connection, foresight.KEY + "Links/1", value, clock.now))
+    book = Book()
+    turn(Learner(store, book, clock, learns=False))
+    assert book.of("Links", 1).version == 0
+
+
+def test_a_curve_that_rises_is_not_believed(store: Database, clock: Clock) -> None:
+    forecast = Forecast.learned("Links/1", [Seen(9, 11)], version=3)
+    store.write(lambda connection: foresight.keep(connection, [forecast], clock.now))
+    kept = fact(store, foresight.KEY + "Links/1")
+    kept["open"][5], kept["open"][60] = 0.2, 0.9
+    store.write(lambda connection: writes.set_fact(connection, foresight.KEY + "Links/1", kept, clock.now))
+    with store.read() as connection:
+        assert foresight.kept(connection) == []
+
+
+def test_the_share_that_announces_itself_is_estimated_from_orders_placed_here(
+    history: History, store: Database, clock: Clock
+) -> None:
+    finished(history, 10)
+    told = sa.update(ORDERS).where(ORDERS.c.id <= 8).values(claimed_at=ORDERS.c.completed_by, notice="confirmed")
+    store.write(lambda connection: connection.execute(told))
+    history.find_finished("E-1")
+    book = Book()
+    turn(Learner(store, book, clock, learns=True))
+    assert book.heard == pytest.approx(8 / 15)
+    assert fact(store, learning.PACING)["heard"] == pytest.approx(8 / 15)
+
+
+def test_cancelled_orders_teach_nothing_and_open_ones_that_they_are_open() -> None:
+    class Row:
+        type, units, submission = "Links", 1, "accepted"
+        accepted_at = datetime.fromisoformat("2026-11-23T12:00:00+00:00")
+        claimed_at = completed_by = completed_after = None
+        last_open_at = accepted_at + timedelta(seconds=40)
+        state = "Pending"
+
+    row: Any = Row()
+    assert foresight.interval(row) == Seen(40.0)
+    row.state = "Cancelled"
+    assert foresight.interval(row) is None
+    row.state, row.completed_after, row.completed_by = (
+        "Completed",
+        row.last_open_at,
+        row.accepted_at + timedelta(seconds=90),
+    )
+    assert foresight.interval(row) == Seen(40.0, 90.0)
+    row.claimed_at = row.accepted_at + timedelta(seconds=70)
+    assert foresight.interval(row) == Seen(40.0, 70.0)
+
+
+def test_silence_is_suspected_looked_into_told_once_and_over_when_a_webhook_comes(
+    history: History, store: Database, clock: Clock
+) -> None:
+    book = Book()
+    learner = Learner(store, book, clock, learns=True)
+    turn(learner)
+    book.heard = 0.99
+    heard_at = history.at
+    hear(store, heard_at)
+    history.wait(minutes=1)
+    finished(history, 3)
+    clock.now = history.at + timedelta(minutes=1)
+    asyncio.run(learner.listen())
+    assert book.counted_on == 0.0
+    alarm = fact(store, alarms.KEY)
+    assert (alarm["missed"], alarm["ended_at"]) == (3, None)
+    other = Book()
+    listener = Learner(store, other, clock, learns=False)
+    turn(listener)
+    asyncio.run(listener.listen())
+    assert other.deaf
+    clock.pass_by(seconds=30)
+    hear(store, clock.now)
+    clock.pass_by(seconds=5)
+    asyncio.run(learner.listen())
+    assert book.counted_on == 0.99
+    assert fact(store, alarms.KEY)["ended_at"] is not None
+
+
+def test_a_suspicion_asks_for_looks_twice_a_minute_at_the_most(history: History, store: Database, clock: Clock) -> None:
+    book = Book()
+    learner = Learner(store, book, clock, learns=True)
+    for number in range(8):
+        history.place(f"A-{number}")
+        history.accept(f"A-{number}")
+    turn(learner)
+    book.heard = 0.99
+    hear(store, history.at)
+    asked = []
+    clock.now = history.at + timedelta(hours=1)
+    for _ in range(5):
+        asyncio.run(learner.listen())
+        asked.append(book.verify)
+        book.verify = False
+        clock.pass_by(seconds=10)
+    assert asked == [True, False, False, True, False]
+
+
+def hear(store: Database, at: datetime) -> None:
+    values = {"digest": str(at), "outcome": "accepted", "received_at": at, "last_at": at, "size": 1}
+    store.write(lambda connection: connection.execute(sa.insert(CALLBACKS), values | {"repeats": 0, "method": "POST"}))
+
+
+def test_nothing_is_judged_before_what_was_learned_is_known_again(store: Database, clock: Clock) -> None:
+    asyncio.run(Learner(store, Book(), clock, learns=True).listen())
+    with store.read() as connection:
+        assert connection.execute(sa.select(sa.func.count()).select_from(FACTS)).scalar_one() == 0
+
+
+def test_the_arrays_of_a_learned_curve_are_finite(history: History, store: Database, clock: Clock) -> None:
+    finished(history, 1, minutes=60 * 24 * 89)
+    book = Book()
+    turn(Learner(store, book, clock, learns=True))
+    assert np.isfinite(book.of("Links", 1).curve.open).all()

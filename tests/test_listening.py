@@ -1,0 +1,126 @@
+"""From an alarm that is raised to its end, judged from what the store holds."""
+
+from datetime import datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+from histories import History
+from sqlalchemy import Connection
+
+from tracking import alarms, listening
+from tracking import store as writes
+from tracking.alarms import Silence
+from tracking.database import Database
+from tracking.outlook import Book
+from tracking.silence import Evidence
+from tracking.tables import CALLBACKS, ORDERS
+
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def history(store: Database) -> History:
+    return History(store)
+
+
+@pytest.fixture
+def book() -> Book:
+    known = Book()
+    known.heard = 0.99
+    return known
+
+
+def hear(store: Database, at: datetime, outcome: str = "accepted") -> None:
+    values = {"digest": f"{outcome} {at}", "outcome": outcome, "received_at": at, "last_at": at, "size": 1}
+    store.write(lambda connection: connection.execute(sa.insert(CALLBACKS), values | {"repeats": 0, "method": "POST"}))
+
+
+def finish(history: History, *names: str) -> None:
+    """Orders of ours that a look finds finished."""
+    for name in names:
+        history.place(name)
+        history.complete(name)
+
+
+def found(store: Database, book: Book, now: datetime) -> Evidence:
+    with store.read() as connection:
+        return listening.evidence(connection, book, now)[0]
+
+
+def test_finished_orders_that_nobody_announced_are_counted_since_the_last_webhook(
+    history: History, store: Database, book: Book
+) -> None:
+    finish(history, "BEFORE-1")
+    history.wait(minutes=5)
+    hear(store, history.at)
+    history.wait(minutes=1)
+    finish(history, "A-1", "A-2")
+    assert found(store, book, history.at + MINUTE).missed == 2
+
+
+def test_an_announcement_has_a_while_to_arrive(history: History, store: Database, book: Book) -> None:
+    hear(store, history.at)
+    history.wait(minutes=1)
+    finish(history, "A-1")
+    assert found(store, book, history.at + timedelta(seconds=5)).missed == 0
+    assert found(store, book, history.at + timedelta(seconds=20)).missed == 1
+
+
+def test_orders_placed_elsewhere_announce_themselves_elsewhere(history: History, store: Database, book: Book) -> None:
+    hear(store, history.at)
+    history.wait(minutes=1)
+    history.find_finished("E-1")
+    assert found(store, book, history.at + MINUTE).missed == 0
+
+
+def test_an_announced_order_is_not_missed_and_a_refused_callback_is_no_webhook(
+    history: History, store: Database, book: Book
+) -> None:
+    hear(store, history.at)
+    history.wait(minutes=1)
+    finish(history, "A-1", "A-2")
+    told = sa.update(ORDERS).where(ORDERS.c.po_number == "A-1").values(notice="confirmed")
+    store.write(lambda connection: connection.execute(told))
+    hear(store, history.at + MINUTE, "refused")
+    assert found(store, book, history.at + 2 * MINUTE).missed == 1
+
+
+def test_open_orders_that_should_have_finished_raise_a_suspicion(history: History, store: Database, book: Book) -> None:
+    for number in range(8):
+        history.place(f"A-{number}")
+        history.accept(f"A-{number}")
+    hear(store, history.at)
+    assert not found(store, book, history.at + timedelta(seconds=1)).suspicious
+    late = found(store, book, history.at + timedelta(hours=1))
+    assert late.suspicious
+    assert late.expected <= 8
+
+
+def test_where_webhooks_are_not_counted_on_nothing_is_missed(history: History, store: Database) -> None:
+    hear(store, history.at)
+    finish(history, "A-1")
+    assert found(store, Book(), history.at + MINUTE) == Evidence(0.0)
+
+
+def test_an_alarm_is_raised_once_lasts_and_ends_with_the_next_webhook(now: datetime) -> None:
+    heard = now - 5 * MINUTE
+    raised = listening.judged(None, Evidence(0.99, 0.0, 3), heard, now)
+    assert raised == Silence(heard, now, 3)
+    assert listening.judged(raised, Evidence(0.99, 0.0, 9), heard, now + MINUTE) is raised
+    ended = listening.judged(raised, Evidence(0.99), now + 2 * MINUTE, now + 3 * MINUTE)
+    assert ended == Silence(heard, now, 3, ended_at=now + 2 * MINUTE)
+    again = listening.judged(ended, Evidence(0.99, 0.0, 3), now + 4 * MINUTE, now + 9 * MINUTE)
+    assert again == Silence(now + 4 * MINUTE, now + 9 * MINUTE, 3)
+
+
+def test_the_alarm_is_kept_for_whoever_asks(store: Database, now: datetime) -> None:
+    alarm = Silence(now - MINUTE, now, 4, ended_at=now + MINUTE)
+
+    def keep(connection: Connection) -> None:
+        writes.set_fact(connection, alarms.KEY, alarm.stored(), now)
+
+    with store.read() as connection:
+        assert alarms.known(connection) is None
+    store.write(keep)
+    with store.read() as connection:
+        assert alarms.known(connection) == alarm

@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tracking.silence import Evidence, expected
+
+SHARES = st.lists(st.floats(1e-6, 1), min_size=1, max_size=30)
+
+
+def test_three_finished_orders_in_a_row_without_a_word_are_no_accident_where_99_of_100_announce_themselves() -> None:
+    assert [Evidence(0.99, 0.0, missed).alarming for missed in (0, 1, 2, 3)] == [False, False, False, True]
+
+
+def test_where_fewer_announce_themselves_it_takes_more() -> None:
+    assert not Evidence(0.5, 0.0, 18).alarming
+    assert Evidence(0.5, 0.0, 19).alarming
+
+
+def test_slow_orders_alone_are_a_suspicion_and_no_alarm() -> None:
+    slow = Evidence(0.99, 1000.0, 0)
+    assert (slow.suspicious, slow.alarming) == (True, False)
+
+
+def test_where_nothing_ever_announced_itself_there_is_nothing_to_miss() -> None:
+    never = Evidence(0.0, 50.0, 50)
+    assert (never.suspicious, never.alarming) == (False, False)
+
+
+@given(SHARES, st.floats(0, 1))
+def test_what_is_expected_grows_with_time_and_never_by_more_than_one_an_order(
+    before: list[float], heard: float
+) -> None:
+    first = np.array(before)
+    sooner, later = expected(heard, first, first * 0.9), expected(heard, first, first * 0.5)
+    assert 0 <= sooner <= later + 1e-12 <= heard * len(before) + 1e-9
+
+
+def test_time_that_has_not_passed_brings_no_announcement() -> None:
+    assert expected(0.9, np.array([0.5]), np.array([0.5])) == pytest.approx(0.0)
