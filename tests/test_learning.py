@@ -155,6 +155,16 @@ def test_cancelled_orders_teach_nothing_and_open_ones_that_they_are_open() -> No
     assert foresight.interval(row) == Seen(40.0, 70.0)
 
 
+def test_orders_that_were_finished_when_first_seen_teach_nothing(
+    history: History, store: Database, clock: Clock
+) -> None:
+    for number in range(5):
+        history.find_finished(f"E-{number}")
+    book = Book()
+    turn(Learner(store, book, clock, learns=True))
+    assert book.of("Links", 1).curve.orders == 0
+
+
 def test_silence_is_suspected_looked_into_told_once_and_over_when_a_webhook_comes(
     history: History, store: Database, clock: Clock
 ) -> None:

@@ -60,6 +60,8 @@ def interval(row: Row[Any]) -> Seen | None:
         return None  # it did not finish, and will not
     if row.completed_by is None:
         return Seen(age(row.last_open_at)) if row.last_open_at else None
+    if row.last_open_at is None and row.submission == Submission.ELSEWHERE:
+        return None  # it was finished when it was first seen, perhaps for days
     # A notice that a look confirmed says more exactly when it was done.
     by = min(row.completed_by, row.claimed_at) if row.claimed_at else row.completed_by
     after = min(row.completed_after or row.accepted_at, by)
