@@ -18,12 +18,13 @@ from sqlalchemy import Connection, bindparam, select
 
 from tracking import store
 from tracking.agenda import Candidates, Flags
-from tracking.orders import CLOSED, Notice, State, Submission
+from tracking.orders import Notice, State, Submission
 from tracking.outlook import Book
 from tracking.schedule import class_of
 from tracking.survival import Array
 from tracking.tables import ORDERS
 
+COLUMNS = 13
 OPEN_READ = 200_000
 FINISHED_READ = 2_000
 LARGEST_LISTED = 100  # lines: a page of larger orders would be slower than asking for each
@@ -68,33 +69,52 @@ def _statements(dialect: str, free: Any = FREE) -> tuple[Any, Any]:
             return (sa.func.julianday(column, type_=sa.Float) - UNIX_DAY) * 86400.0
         return sa.cast(sa.extract("epoch", column), sa.Float)
 
-    began = sa.func.coalesce(ORDERS.c.accepted_at, ORDERS.c.created_at)
-    wanted = (
-        ORDERS.c.id,
-        ORDERS.c.type,
-        ORDERS.c.units,
-        ORDERS.c.state,
-        ORDERS.c.submission,
-        ORDERS.c.notice,
-        ORDERS.c.provider_status,
-        ORDERS.c.next_look_why,
-        ORDERS.c.line_count,
-        ORDERS.c.failures,
-        seconds(ORDERS.c.provider_created_at),
-        seconds(began),
-        seconds(ORDERS.c.last_look_at),
-        seconds(ORDERS.c.next_look_at),
-    )
+    def plain(condition: Any) -> Any:
+        """As the engine tells it: to make a bool of each costs more than to read it."""
+        return sa.type_coerce(condition, sa.Integer)
+
+    def told(finished: bool) -> Any:
+        claimed = sa.false() if finished else ORDERS.c.notice == Notice.CLAIMED.value
+        return sa.or_(ORDERS.c.next_look_why == ASKED, claimed, ORDERS.c.state == State.ACCEPTED.value)
+
+    def apart(finished: bool) -> Any:
+        unproven = sa.false() if finished else ORDERS.c.provider_status == State.COMPLETED.value
+        return sa.or_(ORDERS.c.line_count > LARGEST_LISTED, sa.func.coalesce(unproven, sa.false()))
+
+    def wanted(*, finished: bool) -> tuple[Any, ...]:
+        """What is yes or no is told by the store, which spares reading the words."""
+        began = sa.func.coalesce(ORDERS.c.accepted_at, ORDERS.c.created_at)
+        return (
+            ORDERS.c.id,
+            ORDERS.c.type,
+            ORDERS.c.units,
+            *map(
+                plain,
+                (
+                    sa.true() if finished else sa.false(),
+                    sa.false() if finished else ORDERS.c.submission != Submission.ELSEWHERE.value,
+                    sa.func.coalesce(told(finished), sa.false()),
+                    apart(finished),
+                    ORDERS.c.failures > 0,
+                    ORDERS.c.next_look_at <= bindparam("now"),
+                ),
+            ),
+            seconds(ORDERS.c.provider_created_at),
+            seconds(began),
+            seconds(ORDERS.c.last_look_at),
+            seconds(ORDERS.c.next_look_at),
+        )
+
     planned = ORDERS.c.next_look_at.is_not(None)
     # A plus keeps SQLite from an index that does not help here: of all finished orders, or of all with a due time.
     plus = "+" if dialect == "sqlite" else ""
     closed = sa.text(f"{plus}orders.state IN ('Completed', 'Cancelled', 'Refused')")
-    follow = select(*wanted).where(planned, closed, free, ORDERS.c.next_look_at <= bindparam("now"))
+    follow = select(*wanted(finished=True)).where(planned, closed, free, ORDERS.c.next_look_at <= bindparam("now"))
     newest = follow.order_by(ORDERS.c.next_look_at).limit(FINISHED_READ).subquery()
     # In the words of the index of open orders: only then does the planner see that it fits.
     is_open = sa.text("orders.state NOT IN ('Completed', 'Cancelled', 'Refused')")
     will_be = sa.text(f"{plus}orders.next_look_at IS NOT NULL")
-    following = select(*wanted).where(will_be, is_open, free).limit(OPEN_READ)
+    following = select(*wanted(finished=False)).where(will_be, is_open, free).limit(OPEN_READ)
     return following, select(newest)
 
 
@@ -126,13 +146,10 @@ def population(connection: Connection, first: float, last: float, limit: int) ->
 
 
 def _surveyed(rows: Sequence[Any], book: Book, now: float, floor: float, price: float, counted_on: float) -> Survey:
-    rows = sorted(rows, key=_created)
-    columns = list(zip(*rows, strict=True)) if rows else [()] * 14
-    ids, types, units, states, submissions, notices, statuses, whys, lines, failures = columns[:10]
-    created, began, last, planned = (np.array(column, dtype=np.float64) for column in columns[10:])
-    closed = np.array([state in CLOSED for state in states], dtype=np.bool_)
-    due = planned <= now
-    announces = np.array([submission != Submission.ELSEWHERE for submission in submissions], dtype=np.bool_) & ~closed
+    columns = list(zip(*sorted(rows, key=_created), strict=True)) if rows else [()] * COLUMNS
+    ids, types, units = columns[:3]
+    closed, announces, told, apart, failed, due = (np.array(column, dtype=np.bool_) for column in columns[3:9])
+    created, began, last, planned = (np.array(column, dtype=np.float64) for column in columns[9:])
     ages = np.abs(now - began)
     looked = np.minimum(np.where(np.isnan(last), 0.0, np.abs(last - began)), ages)
     named: dict[tuple[str, int], str] = {}
@@ -141,25 +158,17 @@ def _surveyed(rows: Sequence[Any], book: Book, now: float, floor: float, price: 
     accrued, still_open = _accrued(classes, looked, ages, book)
     accrued *= np.where(announces, 1.0 - counted_on, 1.0)
     # Finished orders are followed when that is due, and so are those whose last look failed; nobody looks in between.
-    waits = ~due & (closed | (np.array(failures) > 0) | (now - last < floor))
+    waits = ~due & (closed | failed | (now - last < floor))
     accrued[closed | waits], still_open[closed] = 0.0, 1.0
     listed = np.maximum(accrued - price * book.unproven * (1.0 - still_open), 0.0)
-    apart = [
-        count > LARGEST_LISTED or (status == State.COMPLETED and state not in CLOSED)
-        for count, status, state in zip(lines, statuses, states, strict=True)
-    ]
-    listed[np.array(apart, dtype=np.bool_) | np.isnan(created)] = np.nan
-    told = [
-        why == ASKED or (notice == Notice.CLAIMED and state not in CLOSED) or state == State.ACCEPTED
-        for why, notice, state in zip(whys, notices, states, strict=True)
-    ]
-    candidates = Candidates(created, accrued, listed, due, np.array(told, dtype=np.bool_) & due)
+    listed[apart | np.isnan(created)] = np.nan
+    candidates = Candidates(created, accrued, listed, due, told & due)
     lag = float(np.max(now - planned[due], initial=0.0))
     return Survey(np.array(ids, dtype=np.int64), candidates, classes, announces, looked, ages, still_open, lag)
 
 
 def _created(row: Any) -> float:
-    return float("inf") if row[10] is None else float(row[10])
+    return float("inf") if row[9] is None else float(row[9])
 
 
 def _accrued(classes: npt.NDArray[np.object_], looked: Array, ages: Array, book: Book) -> tuple[Array, Array]:
