@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from fakes import Clock
 from histories import History
 
-from tracking import alarms, foresight, learning
+from tracking import alarms, foresight, outlook
 from tracking import store as writes
 from tracking.database import Database
 from tracking.learning import AGAIN_AFTER, Learner
@@ -86,7 +86,7 @@ def test_the_price_and_what_is_announced_outlive_a_restart(store: Database, cloc
 def test_what_cannot_be_a_price_is_not_believed(store: Database, clock: Clock, value: dict[str, Any]) -> None:
     if value.get("price") == math.inf:
         value = {"price": 1e300}
-    store.write(lambda connection: writes.set_fact(connection, learning.PACING, value, clock.now))
+    store.write(lambda connection: writes.set_fact(connection, outlook.PACING, value, clock.now))
     book = Book()
     turn(Learner(store, book, clock, learns=False))
     assert 1.0 <= book.price <= 3600.0
@@ -130,7 +130,7 @@ def test_the_share_that_announces_itself_is_estimated_from_orders_placed_here(
     book = Book()
     turn(Learner(store, book, clock, learns=True))
     assert book.heard == pytest.approx(8 / 15)
-    assert fact(store, learning.PACING)["heard"] == pytest.approx(8 / 15)
+    assert fact(store, outlook.PACING)["heard"] == pytest.approx(8 / 15)
 
 
 def test_cancelled_orders_teach_nothing_and_open_ones_that_they_are_open() -> None:

@@ -26,6 +26,7 @@ from tracking import (
     backup,
     database,
     erasure,
+    prospects,
     reports,
     restored,
     seeding,
@@ -299,6 +300,24 @@ def order(
     view = reports.order_view(store, order_id, now)
     lines = reports.lines_page(store, order_id, size=LINES_SHOWN)
     terminal.show_order(view, lines, reports.story(store, order_id, now))
+
+
+@app.command()
+def why(
+    po_or_id: Annotated[str, typer.Argument(metavar="PO_OR_ID", help="PONumber, provider's id or external id.")],
+    *,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say what is expected of an order, and why it is looked at when it is."""
+    store = _store()
+    order_id = reports.find_order(store, po_or_id)
+    if order_id is None:
+        raise UnknownOrder(f"no order, or more than one, is called {po_or_id[:100]!r}")
+    told = prospects.why(store, order_id, _now())
+    if as_json:
+        terminal.show_json(told)
+    else:
+        terminal.show(f"{told['po_number']} ({told['provider_id'] or 'no id at the provider yet'})", *told["reasons"])
 
 
 def _store() -> Database:

@@ -104,10 +104,11 @@ def keep(connection: Connection, forecasts: Iterable[Forecast], now: datetime) -
         store.set_fact(connection, KEY + forecast.name, value, now)
 
 
-def kept(connection: Connection, *, relative: bool = True) -> list[Forecast]:
-    """The forecasts that were stored in this form; others are learned again."""
+def kept(connection: Connection, *, relative: bool = True, only: str | None = None) -> list[Forecast]:
+    """The forecasts that were stored in this form, or the one of this class; others are learned again."""
     found = []
-    for row in connection.execute(select(FACTS.c.key, FACTS.c.value).where(FACTS.c.key.startswith(KEY))):
+    wanted = FACTS.c.key.startswith(KEY, autoescape=True) if only is None else FACTS.c.key == KEY + only
+    for row in connection.execute(select(FACTS.c.key, FACTS.c.value).where(wanted)):
         name = row.key.removeprefix(KEY)
         curve = _curve(row.value)
         if curve is None:

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from tracking import alarms, store
 from tracking.database import Database
 from tracking.loops import forever
-from tracking.outlook import Book
+from tracking.outlook import PACING, Book
 from tracking.schedule import FIRST_PRICE, GREATEST_PRICE, LEAST_PRICE
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ REFIT_EVERY = 60.0
 LISTEN_EVERY = 10.0
 VERIFY_EVERY = timedelta(seconds=30)
 AGAIN_AFTER = timedelta(minutes=10)  # a class whose orders only grew older
-PACING = "pacing"
 
 Mark = tuple[int, float]
 

@@ -15,6 +15,7 @@ from tracking.schedule import FIRST_PRICE, JITTER, MOST_HEARD, Policy, class_of,
 if TYPE_CHECKING:
     from tracking.survival import Forecast
 
+PACING = "pacing"  # the fact that keeps the price and what is announced
 NOTICE_GROWTH = 0.25
 ENOUGH = 30  # finished orders: with fewer, the slowest of a hundred is a guess
 LIST_MEMORY = 20  # finished orders on list pages

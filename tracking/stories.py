@@ -20,12 +20,12 @@ from tracking.errors import UnknownOrder
 from tracking.frames import pd
 from tracking.masks import mask_recipient, masked
 from tracking.orders import FACTS, Line, Notice, Order, State, Submission, Witness, allowed, is_open
+from tracking.prospects import prospect_of
 from tracking.sentences import Told, amount, clock, collapse, count, duration, tell
 from tracking.tables import EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
 
 EVENTS_READ = 5000
 LINES_PER_PAGE = 100
-COMPARED = 400
 RAW_SHOWN = 20_000
 _TO_SEND = frozenset({Submission.QUEUED, Submission.SENDING, Submission.UNKNOWN})
 
@@ -223,10 +223,10 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
     with database.read() as connection:
         row = _row(connection, order_id)
         order = _order(row)
-        compared = _compared(connection, order, now) if is_open(order.state) else None
+        expected = prospect_of(connection, row, now)
     verdict, evidence = _verdict(order, row, now)
-    if compared:
-        evidence.append(compared)
+    if expected is not None:
+        evidence.insert(0, expected.text)
     return OrderView(
         id=order_id,
         order=order,
@@ -305,28 +305,6 @@ def _open_verdict(order: Order, row: RowMapping, now: datetime, evidence: list[s
         why = f", because {row['next_look_why']}" if row["next_look_why"] else ""
         evidence.append(f"Next look at {clock(max(row['next_look_at'], now), now)}{why}.")
     return verdict + ".", evidence
-
-
-def size_class(units: int) -> int:
-    """Orders of a like size: one card, up to ten, up to a hundred, more."""
-    return sum(units > edge for edge in (1, 10, 100))
-
-
-def _compared(connection: Connection, order: Order, now: datetime) -> str | None:
-    """How long the order has taken against the newest ones of its type and size that were followed to their end."""
-    done = (
-        select(ORDERS.c.type, ORDERS.c.units, ORDERS.c.created_at, ORDERS.c.completed_by)
-        .join(EVENTS, EVENTS.c.order_id == ORDERS.c.id)
-        .where(EVENTS.c.kind == "completed", ORDERS.c.last_open_at.is_not(None), ORDERS.c.completed_by.is_not(None))
-        .order_by(EVENTS.c.learned_at.desc())
-        .limit(COMPARED)
-    )
-    wanted = (order.type, size_class(order.units))
-    took = [by - made for kind, units, made, by in connection.execute(done) if (kind, size_class(units)) == wanted]
-    if len(took) < 10:
-        return None
-    slower = sum(length < now - order.created_at for length in took)
-    return f"That is longer than {slower} of the last {len(took)} orders of its type and size took."
 
 
 def lines_page(database: Database, order_id: int, page: int = 1, size: int = LINES_PER_PAGE) -> pd.DataFrame:

@@ -1,0 +1,113 @@
+"""What is said of an open order must be true of its curve, also after rounding, and say how much it rests on."""
+
+import math
+from datetime import timedelta
+
+import pytest
+from fakes import Clock
+from histories import History
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tracking import alarms, outlook, prospects
+from tracking import store as writes
+from tracking.alarms import Silence
+from tracking.database import Database
+from tracking.errors import UnknownOrder
+from tracking.foresight import keep
+from tracking.prospects import class_in_words, prospect
+from tracking.survival import Forecast, Seen
+
+LEARNED = Forecast.learned("Links/64", [Seen(280.0 + step, 320.0 + step) for step in range(0, 600, 10)])
+
+
+@pytest.fixture
+def history(store: Database) -> History:
+    return History(store)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Links/1", "links, 1 card"),
+        ("Links/2", "links, 2 cards"),
+        ("DigitalDelivery/64", "digital delivery, 33 to 64 cards"),
+        ("PhysicalShipment/4096", "shipments, 2049 to 4,096 cards"),
+        ("Carrier pigeon/8", "Carrier pigeon, 5 to 8 cards"),
+    ],
+)
+def test_a_class_has_a_name_that_people_use(name: str, words: str) -> None:
+    assert class_in_words(name) == words
+
+
+@given(st.floats(0, 3e6))
+def test_what_is_said_holds_for_the_curve_after_rounding(age: float) -> None:
+    said, curve = prospect(LEARNED, timedelta(seconds=age)), LEARNED.curve
+    assert 0 <= said.slower_than <= 99
+    assert said.slower_than / 100 <= 1 - float(curve.at(age)) + 1e-9
+    open_now = float(curve.at(age))
+    for within, share in ((said.half_within, 0.5), (said.nine_in_ten_within, 0.9)):
+        if within is not None:
+            left = float(curve.at(age + within.total_seconds()))
+            assert left <= open_now * (1 - share) + 1e-6
+
+
+def test_an_order_is_placed_among_its_like() -> None:
+    said = prospect(LEARNED, timedelta(minutes=42))
+    assert said.slower_than >= 97
+    assert said.orders == 60
+    assert said.text.startswith(f"Slower than {said.slower_than} of 100 like it; half of those as old as this finish")
+    assert said.text.endswith("That rests on 60 finished orders (links, 33 to 64 cards).")
+
+
+def test_a_young_order_is_not_called_slow() -> None:
+    assert prospect(LEARNED, timedelta()).text.startswith("As fast as any like it so far; half of those")
+
+
+def test_what_nobody_knows_is_said_so() -> None:
+    never = Forecast.learned("Links/1", [Seen(7.7e6, math.inf)] * 50 + [Seen(0, 1)])
+    said = prospect(never, timedelta(days=89))
+    assert said.half_within is None
+    assert "nobody knows when one as old as this finishes" in said.text
+
+
+def remember(store: Database, forecast: Forecast, clock: Clock, **pacing: float) -> None:
+    store.write(lambda connection: keep(connection, [forecast], clock.now))
+    store.write(lambda connection: writes.set_fact(connection, outlook.PACING, pacing, clock.now))
+
+
+def test_why_tells_what_is_expected_what_a_look_costs_and_when_it_comes(
+    history: History, store: Database, clock: Clock
+) -> None:
+    number = history.place("SLOW-1")
+    history.accept("SLOW-1")
+    history.wait(minutes=10)
+    one = Forecast.learned("Links/1", [Seen(9.0, 11.0)] * 40)
+    remember(store, one, clock, price=4.0, heard=0.5)
+    told = prospects.why(store, number, history.at)
+    assert told["expected"]["slower_than"] == 99
+    assert (told["price"], told["heard"]) == (8.0, 0.5)
+    text = " ".join(told["reasons"])
+    assert text.startswith("Pending for 10 min. Slower than 99 of 100 like it;")
+    assert "Next look at" in text
+    assert "A look costs 8.0 s" in text
+    assert "50 of 100 completions announce themselves" in text
+
+
+def test_why_counts_on_no_webhooks_while_they_are_silent(history: History, store: Database, clock: Clock) -> None:
+    number = history.place("A-1")
+    history.accept("A-1")
+    remember(store, LEARNED, clock, price=4.0, heard=0.9)
+    alarm = Silence(clock.now, clock.now, 3)
+    store.write(lambda connection: writes.set_fact(connection, alarms.KEY, alarm.stored(), clock.now))
+    assert prospects.why(store, number, history.at)["price"] == 4.0
+
+
+def test_why_says_of_what_is_not_followed_that_it_is_not(history: History, store: Database) -> None:
+    queued = history.place("Q-1")
+    refused = history.place("R-1")
+    history.refuse("R-1")
+    assert "nothing to look at" in prospects.why(store, queued, history.at)["reasons"][0]
+    assert prospects.why(store, refused, history.at)["reasons"] == ["Refused.", "No look is planned."]
+    with pytest.raises(UnknownOrder):
+        prospects.why(store, 4711, history.at)
