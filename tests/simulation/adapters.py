@@ -22,6 +22,7 @@ from marketplace import START
 from network import TIMEOUT, Broken, Refused
 from pacing import Group, Pace
 from sqlalchemy import Connection, event
+from sqlmodel import SQLModel
 from stepping import SteppedLoop
 
 from tracking import callbacks, database, store, submissions, wire
@@ -47,6 +48,7 @@ RATE = 5
 SECRET = "made up for the simulation"
 CLAIMS_KEY = base64.urlsafe_b64encode(b"made up for the simulation, too.").decode()
 KEPT_REFUSALS = 5
+TABLES = sorted(SQLModel.metadata.tables)
 
 
 class Died(BaseException):
@@ -54,7 +56,7 @@ class Died(BaseException):
 
 
 class StoreFile:
-    """One SQLite file for all histories of a worker: emptied by copying a migrated one over it."""
+    """One SQLite file for all histories of a worker."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "tracking.db"
@@ -86,12 +88,21 @@ class StoreFile:
         if self.full:
             raw.execute("PRAGMA max_page_count=1").fetchall()
 
-    def empty(self) -> None:
-        """A new, migrated store."""
+    def empty(self, *, anew: bool) -> None:
+        """A migrated store without an order: the rows are deleted, as each connection would have to read a new schema.
+
+        `anew`: the file too is as small as a new one, which tells when a disk is full.
+        """
         self.full = False
         if self.locker.in_transaction:
             self.locker.rollback()
-        self._template.backup(self.raw)
+        if anew:
+            self._template.backup(self.raw)
+            return
+        self.raw.execute("BEGIN")
+        for table in TABLES:
+            self.raw.execute(f"DELETE FROM {table}")
+        self.raw.execute("COMMIT")
 
     def close(self) -> None:
         for raw in (self.raw, self.locker, self._template):

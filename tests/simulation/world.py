@@ -111,7 +111,7 @@ class World:
 
     def run(self) -> Outcome:
         """Lives the history to its end, or to its first violation."""
-        self.file.empty()
+        self.file.empty(anew=any(step.what == "disk full" for step in self.steps.values()))
         try:
             with simulated_constants(self.chance.seed):
                 self._live()
