@@ -13,11 +13,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, Connection, Text, cast, func, select, text, type_coerce
+from sqlalchemy import Column, Connection, Text, bindparam, cast, func, select, text, type_coerce
 from sqlalchemy.engine import RowMapping
 
 from tracking import chain
@@ -31,7 +31,6 @@ CHUNK = 500
 DIFFERENCES_AT_MOST = 1000
 Counts = dict[tuple[str, datetime, str], tuple[int, int, int]]
 Progress = Callable[[int, int], None]
-_ORDER = [ORDERS.c[name] for name in ("id", "line_count", "event_count", "head", *FACTS)]
 _read = json.JSONDecoder().decode
 _parsed = lru_cache(maxsize=4096)(_read)
 _UNTOUCHED = {"status": State.PENDING.value, "claims": 0, "cost_minor": None}
@@ -51,6 +50,23 @@ class _Line(NamedTuple):
     status: str
     claims: int
     cost_minor: int | None
+
+
+_NEWEST = select(func.max(EVENTS.c.id))
+_TOTAL = select(func.count()).select_from(ORDERS)
+_COUNTS = select(COUNTERS)
+_ORDERS_AFTER = (
+    select(*(ORDERS.c[name] for name in ("id", "line_count", "event_count", "head", *FACTS)))
+    .where(ORDERS.c.id > bindparam("after"))
+    .order_by(ORDERS.c.id)
+    .limit(bindparam("at_most"))
+)
+_ENDS = bindparam("first"), bindparam("last")
+_LINES = (
+    select(LINES.c.order_id, *(LINES.c[name] for name in _Line._fields))
+    .where(LINES.c.order_id.between(*_ENDS))
+    .order_by(LINES.c.order_id, LINES.c.number)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +120,9 @@ def examine(database: Database, progress: Progress | None = None, *, expected: H
         if database.dialect == "postgresql":
             # Ids are drawn before their events are committed: whoever has drawn one is waited for.
             connection.execute(text("LOCK TABLE events IN SHARE MODE"))
-        cut = connection.execute(select(func.max(EVENTS.c.id))).scalar() or 0
+        cut = connection.execute(_NEWEST).scalar() or 0
         stored = _stored_counts(connection)
-        total = connection.execute(select(func.count()).select_from(ORDERS)).scalar_one()
+        total = connection.execute(_TOTAL).scalar_one()
     audit = _Audit(cut, {cut, expected.at} if expected else {cut})
     done, last = 0, 0
     while len(audit.differences) < DIFFERENCES_AT_MOST:
@@ -140,8 +156,7 @@ def _snapshot(database: Database) -> Iterator[Connection]:
 
 def _stored_counts(connection: Connection) -> Counts:
     return {
-        (row.name, row.hour, row.state): (row.orders, row.units, row.value_minor)
-        for row in connection.execute(select(COUNTERS))
+        (row.name, row.hour, row.state): (row.orders, row.units, row.value_minor) for row in connection.execute(_COUNTS)
     }
 
 
@@ -149,25 +164,23 @@ _Chunk = tuple[Sequence[RowMapping], Mapping[int, list[tuple[int, Entry]]], Mapp
 
 
 def _chunk(connection: Connection, after: int) -> _Chunk:
-    rows = connection.execute(select(*_ORDER).where(ORDERS.c.id > after).order_by(ORDERS.c.id).limit(CHUNK)).mappings()
-    orders = rows.all()
+    orders = connection.execute(_ORDERS_AFTER, {"after": after, "at_most": CHUNK}).mappings().all()
     if not orders:
         return [], {}, {}
-    first, last = orders[0]["id"], orders[-1]["id"]
-    entries = select(EVENTS.c.order_id, EVENTS.c.id, *_texts(connection.dialect.name))
-    events = connection.execute(
-        entries.where(EVENTS.c.order_id.between(first, last)).order_by(EVENTS.c.order_id, EVENTS.c.seq)
-    )
-    lines = connection.execute(
-        select(LINES.c.order_id, *(LINES.c[name] for name in _Line._fields))
-        .where(LINES.c.order_id.between(first, last))
-        .order_by(LINES.c.order_id, LINES.c.number)
-    )
+    ends = {"first": orders[0]["id"], "last": orders[-1]["id"]}
+    events = connection.execute(_entries(connection.dialect.name), ends)
+    lines = connection.execute(_LINES, ends)
     return (
         orders,
         {key: [(row[1], Entry(*row[2:])) for row in group] for key, group in groupby(events.all(), lambda row: row[0])},
         {key: [_Line(*row[1:]) for row in group] for key, group in groupby(lines.all(), lambda row: row[0])},
     )
+
+
+@cache
+def _entries(dialect: str) -> Any:
+    entries = select(EVENTS.c.order_id, EVENTS.c.id, *_texts(dialect))
+    return entries.where(EVENTS.c.order_id.between(*_ENDS)).order_by(EVENTS.c.order_id, EVENTS.c.seq)
 
 
 def _texts(dialect: str) -> Iterator[Any]:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tracking.orders import Line
-from tracking.tables import CALLBACKS, COUNTERS, EVENTS, LINES, ORDERS, OUTBOX
+from tracking.tables import CALLBACKS, COUNTERS, EVENTS, FACTS, LINES, ORDERS, OUTBOX
 
 
 def upsert(connection: Connection, model: Any) -> Any:
@@ -35,6 +35,18 @@ LINES_OF = (
     .where(LINES.c.order_id == bindparam("wanted"))
     .order_by(LINES.c.number)
 )
+ID_BY = {
+    name: select(ORDERS.c.id).where(ORDERS.c[name] == bindparam("wanted")) for name in ("po_number", "provider_id")
+}
+_WANTED = bindparam("wanted", expanding=True)
+IDS_BY = {
+    name: select(ORDERS.c[name], ORDERS.c.id).where(ORDERS.c[name].in_(_WANTED))
+    for name in ("po_number", "provider_id")
+}
+PO_NUMBERS = select(ORDERS.c.provider_id, ORDERS.c.po_number).where(ORDERS.c.provider_id.in_(_WANTED))
+TAKEN_AMONG = select(
+    *(ORDERS.c[name] for name in ("po_number", "id", "state", "line_count", "units", "value_minor"))
+).where(ORDERS.c.po_number.in_(_WANTED))
 ADD_ORDER = insert(ORDERS).returning(ORDERS.c.id)
 ADD_LINES = insert(LINES)
 ADD_EVENTS = insert(EVENTS)
@@ -80,14 +92,26 @@ TAKE_ATTEMPTS = _taking(
     (OUTBOX.c.next_attempt_at, OUTBOX.c.order_id),
     (OUTBOX.c.order_id, OUTBOX.c.request, OUTBOX.c.attempts),
 )
+RELEASE = [
+    update(table)
+    .where(table.c.lease_owner.in_(bindparam("gone", expanding=True)))
+    .values(lease_owner=None, lease_until=None)
+    for table in (ORDERS, OUTBOX)
+]
 CREATED_BETWEEN = (
     select(ORDERS.c.provider_created_at)
     .where(ORDERS.c.provider_created_at.between(bindparam("first"), bindparam("last")))
     .order_by(ORDERS.c.provider_created_at)
     .limit(bindparam("at_most"))
 )
+QUEUE = insert(OUTBOX)
 CHANGE_OUTBOX = update(OUTBOX).where(OUTBOX.c.order_id == bindparam("changed_id"))
 COUNT_ATTEMPT = CHANGE_OUTBOX.values(attempts=OUTBOX.c.attempts + 1).returning(OUTBOX.c.attempts)
+INTERRUPTED = (
+    select(ORDERS.c.id)
+    .join(OUTBOX, OUTBOX.c.order_id == ORDERS.c.id)
+    .where(OUTBOX.c.done.is_(False), _free(OUTBOX), ORDERS.c.submission == "sending")
+)
 
 
 # Callbacks
@@ -108,3 +132,20 @@ WAITING = (
     .where(CALLBACKS.c.po_number == bindparam("wanted"), CALLBACKS.c.outcome == "waiting")
     .order_by(CALLBACKS.c.id)
 )
+ADD_CALLBACK = insert(CALLBACKS)
+_REFUSALS = select(CALLBACKS.c.id).where(CALLBACKS.c.outcome == "refused")
+_FIRST_TOO_MANY = _REFUSALS.order_by(CALLBACKS.c.id.desc()).offset(bindparam("kept")).limit(1).scalar_subquery()
+DROP_REFUSALS = delete(CALLBACKS).where(CALLBACKS.c.outcome == "refused", CALLBACKS.c.id <= _FIRST_TOO_MANY)
+
+
+# Facts
+
+FACT = select(FACTS.c.at, FACTS.c.value).where(FACTS.c.key == bindparam("wanted"))
+
+
+@functools.cache
+def setting_fact(dialect: str) -> Any:
+    """Remembers something under its key, in place of what was remembered there."""
+    adding = _insert(dialect, FACTS)
+    replaced = {"value": adding.excluded.value, "at": adding.excluded.at}
+    return adding.on_conflict_do_update(index_elements=["key"], set_=replaced)

@@ -17,14 +17,23 @@ from tracking.tables import ORDERS, OUTBOX
 FURTHEST = timedelta(minutes=15)
 SPREAD = timedelta(minutes=1)
 AT_ONCE = 500
+_LIMIT = bindparam("limit")
+_LOOKS_TOO_FAR = select(ORDERS.c.id).where(
+    ORDERS.c.state.not_in(sorted(CLOSED)),
+    ORDERS.c.next_look_at.is_not(None),
+    or_(ORDERS.c.next_look_at > _LIMIT, ORDERS.c.lease_until > _LIMIT),
+)
+_ATTEMPTS_TOO_FAR = (
+    select(OUTBOX.c.order_id).where(OUTBOX.c.done.is_(False), OUTBOX.c.next_attempt_at > _LIMIT).limit(AT_ONCE)
+)
+_SHORTEN_LEASES = (
+    update(OUTBOX).where(OUTBOX.c.done.is_(False), OUTBOX.c.lease_until > _LIMIT).values(lease_until=_LIMIT)
+)
 
 
 def looks_too_far(connection: Connection, now: datetime, furthest: timedelta) -> list[int]:
     """Open orders whose look, or the lease on it, lies further ahead than it can have been planned."""
-    limit = now + furthest
-    beyond = or_(ORDERS.c.next_look_at > limit, ORDERS.c.lease_until > limit)
-    wanted = select(ORDERS.c.id).where(ORDERS.c.state.not_in(sorted(CLOSED)), ORDERS.c.next_look_at.is_not(None))
-    return list(connection.execute(wanted.where(beyond)).scalars())
+    return list(connection.execute(_LOOKS_TOO_FAR, {"limit": now + furthest}).scalars())
 
 
 def pull_in_looks(connection: Connection, order_ids: Sequence[int], now: datetime, rng: random.Random) -> None:
@@ -40,13 +49,11 @@ def pull_in_attempts(connection: Connection, now: datetime, rng: random.Random) 
     A POST may be under way, so leases are not ended; but none lasts longer than any ever does, lest that of a worker
     that died before the clock was set back hold its order until the clock comes there again.
     """
-    limit = now + FURTHEST
-    held = OUTBOX.c.done.is_(False), OUTBOX.c.lease_until > limit
-    connection.execute(update(OUTBOX).where(*held).values(lease_until=limit))
-    beyond = select(OUTBOX.c.order_id).where(OUTBOX.c.done.is_(False), OUTBOX.c.next_attempt_at > limit)
+    limit = {"limit": now + FURTHEST}
+    connection.execute(_SHORTEN_LEASES, limit)
     due = [
         {"order": order_id, "due": now + rng.random() * SPREAD}
-        for order_id in connection.execute(beyond.limit(AT_ONCE)).scalars()
+        for order_id in connection.execute(_ATTEMPTS_TOO_FAR, limit).scalars()
     ]
     if due:
         same = OUTBOX.c.order_id == bindparam("order")

@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.engine import RowMapping
 
 from tracking import chain, statements
 from tracking.orders import FACTS, Event, Line, Order
-from tracking.statements import upsert
-from tracking.tables import BATCHES, CALLBACKS, EXCHANGES, ORDERS, OUTBOX
-from tracking.tables import FACTS as FACT_ROWS
+from tracking.tables import BATCHES, EXCHANGES, ORDERS, OUTBOX
 
 REFUSALS_KEPT = 1000
 EXCHANGES_KEPT = 50_000
@@ -172,15 +170,13 @@ def _count(connection: Connection, before: Order | None, after: Order, event: Ev
 
 def queue(connection: Connection, order_id: int, request: Mapping[str, Any], now: datetime) -> None:
     """Commits the intent to send; `sender` does the rest."""
-    connection.execute(insert(OUTBOX), {"order_id": order_id, "request": dict(request), "next_attempt_at": now})
+    connection.execute(statements.QUEUE, {"order_id": order_id, "request": dict(request), "next_attempt_at": now})
 
 
 def requeue(connection: Connection, order_id: int, now: datetime) -> bool:
     """Makes the order's outbox row due now; False where there is none."""
-    result = connection.execute(
-        update(OUTBOX).where(OUTBOX.c.order_id == order_id).values(done=False, next_attempt_at=now)
-    )
-    return result.rowcount > 0
+    due = {"changed_id": order_id, "done": False, "next_attempt_at": now}
+    return connection.execute(statements.CHANGE_OUTBOX, due).rowcount > 0
 
 
 def claim_outbox(
@@ -209,16 +205,13 @@ def finish_outbox(
 
 def interrupted(connection: Connection, now: datetime) -> list[int]:
     """Orders whose attempt was recorded and whose worker is gone: nobody knows whether the POST was carried out."""
-    gone = and_(OUTBOX.c.done.is_(False), or_(OUTBOX.c.lease_until.is_(None), OUTBOX.c.lease_until <= now))
-    sending = select(ORDERS.c.id).join(OUTBOX, OUTBOX.c.order_id == ORDERS.c.id)
-    return list(connection.execute(sending.where(gone, ORDERS.c.submission == "sending")).scalars())
+    return list(connection.execute(statements.INTERRUPTED, {"now": now}).scalars())
 
 
 def release(connection: Connection, owners: Sequence[str]) -> None:
     """Gives back what these owners held: they are known to be gone."""
-    for table in (ORDERS, OUTBOX):
-        held = update(table).where(table.c.lease_owner.in_(owners))
-        connection.execute(held.values(lease_owner=None, lease_until=None))
+    for statement in statements.RELEASE:
+        connection.execute(statement, {"gone": list(owners)})
 
 
 def owners(connection: Connection) -> list[str]:
@@ -297,10 +290,9 @@ def waiting_callbacks(connection: Connection, po_number: str) -> list[RowMapping
 
 def record_refusal(connection: Connection, values: Mapping[str, Any], now: datetime) -> None:
     """Keeps a refused call, the newest REFUSALS_KEPT of them, counted each time along an index of their own."""
-    connection.execute(insert(CALLBACKS).values(**values, outcome="refused", received_at=now, last_at=now))
-    refused = select(CALLBACKS.c.id).where(CALLBACKS.c.outcome == "refused")
-    first_too_many = refused.order_by(CALLBACKS.c.id.desc()).offset(REFUSALS_KEPT).limit(1).scalar_subquery()
-    connection.execute(delete(CALLBACKS).where(CALLBACKS.c.outcome == "refused", CALLBACKS.c.id <= first_too_many))
+    came = {"outcome": "refused", "received_at": now, "last_at": now}
+    connection.execute(statements.ADD_CALLBACK, {**values, **came})
+    connection.execute(statements.DROP_REFUSALS, {"kept": REFUSALS_KEPT})
 
 
 # Exchanges, batches, facts
@@ -319,18 +311,15 @@ def order_ids(
     connection: Connection, *, po_numbers: Sequence[str] = (), provider_ids: Sequence[str] = ()
 ) -> dict[str, int]:
     """The row ids behind PONumbers and provider ids."""
-    named = {row.po_number: row.id for row in connection.execute(_ids(ORDERS.c.po_number, po_numbers))}
-    return named | {row.provider_id: row.id for row in connection.execute(_ids(ORDERS.c.provider_id, provider_ids))}
-
-
-def _ids(column: Any, values: Sequence[str]) -> Any:
-    return select(column, ORDERS.c.id).where(column.in_(values))
+    wanted = {"po_number": list(po_numbers), "provider_id": list(provider_ids)}
+    found = (connection.execute(statements.IDS_BY[name], {"wanted": values}) for name, values in wanted.items())
+    return {name: order_id for rows in found for name, order_id in rows}
 
 
 def po_numbers_of(connection: Connection, provider_ids: Sequence[str]) -> dict[str, str]:
     """The PONumbers of the orders the provider calls so, by its ids."""
-    named = select(ORDERS.c.provider_id, ORDERS.c.po_number).where(ORDERS.c.provider_id.in_(provider_ids))
-    return {row.provider_id: row.po_number for row in connection.execute(named)}
+    named = connection.execute(statements.PO_NUMBERS, {"wanted": list(provider_ids)})
+    return {row.provider_id: row.po_number for row in named}
 
 
 def add_batch(connection: Connection, values: Mapping[str, Any]) -> int:
@@ -341,12 +330,11 @@ def add_batch(connection: Connection, values: Mapping[str, Any]) -> int:
 
 def set_fact(connection: Connection, key: str, value: Mapping[str, Any], now: datetime) -> None:
     """Remembers one small thing, replacing what was remembered under the key."""
-    adding: Any = upsert(connection, FACT_ROWS).values(key=key, value=dict(value), at=now)
-    replaced = {"value": adding.excluded.value, "at": adding.excluded.at}
-    connection.execute(adding.on_conflict_do_update(index_elements=["key"], set_=replaced))
+    setting = statements.setting_fact(connection.dialect.name)
+    connection.execute(setting, {"key": key, "value": dict(value), "at": now})
 
 
 def fact(connection: Connection, key: str) -> tuple[datetime, dict[str, Any]] | None:
     """What was remembered under the key, and when."""
-    row = connection.execute(select(FACT_ROWS.c.at, FACT_ROWS.c.value).where(FACT_ROWS.c.key == key)).one_or_none()
+    row = connection.execute(statements.FACT, {"wanted": key}).one_or_none()
     return (row[0], row[1]) if row else None

@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from tracking import ingest, store, wire
+from tracking import ingest, statements, store, wire
 from tracking.catalogue import Catalogue, Product, check, load_catalogue
 from tracking.claims import claim_lines, claim_versions
 from tracking.database import Database
@@ -319,8 +319,8 @@ def _persons_text(text: str) -> str:
 
 def _find(connection: Connection, order: str) -> int:
     wanted = storable(order.strip())
-    for column in (ORDERS.c.po_number, ORDERS.c.provider_id):
-        found = connection.execute(sa.select(ORDERS.c.id).where(column == wanted)).scalar()
+    for query in statements.ID_BY.values():
+        found = connection.execute(query, {"wanted": wanted}).scalar()
         if found is not None:
             return int(found)
     raise UnknownOrder(f"no order has the PONumber or id {wanted[:100]!r}")

@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from tracking import wire
+from tracking import statements, wire
 from tracking.catalogue import Catalogue, check
 from tracking.database import Database
 from tracking.errors import InvalidSubmission, Problem, UnreadableAnswer
@@ -315,12 +315,10 @@ def contents_of(request: OrderRequest) -> tuple[int, int, int]:
 
 def taken_among(connection: Connection, po_numbers: Iterable[str]) -> dict[str, Taken]:
     """The orders that have one of these PONumbers already, by PONumber."""
-    names = ("po_number", "id", "state", "line_count", "units", "value_minor")
-    query = sa.select(*(ORDERS.c[name] for name in names))
     found: dict[str, Taken] = {}
     remaining = iter(po_numbers)
     while part := list(itertools.islice(remaining, 500)):
-        for row in connection.execute(query.where(ORDERS.c.po_number.in_(part))):
+        for row in connection.execute(statements.TAKEN_AMONG, {"wanted": part}):
             found[row.po_number] = Taken(row.id, row.state, (row.line_count, row.units, row.value_minor))
     return found
 

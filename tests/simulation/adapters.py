@@ -21,6 +21,7 @@ import httpx
 from marketplace import START
 from network import TIMEOUT, Broken, Refused
 from pacing import Group, Pace
+from shortcut import ShortConnection
 from sqlalchemy import Connection, event
 from sqlmodel import SQLModel
 from stepping import SteppedLoop
@@ -118,6 +119,8 @@ class SimulatedDatabase(Database):
     def __init__(self, file: StoreFile, console: "Console") -> None:
         self.url, self.dialect, self.trouble = file.url, "sqlite", None
         self._engine, self._readers = file.engines[console.slot]
+        short = not console.world.climate.over_http
+        self._engine._connection_cls = self._readers._connection_cls = ShortConnection if short else Connection
         self._closed = False
         self._console = console
         self._waiting: list[Job] = []

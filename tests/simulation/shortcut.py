@@ -1,0 +1,170 @@
+"""Executes the product's statements without the share of time that SQLAlchemy's engine takes of each.
+
+What is executed stays the same: the SQL that SQLAlchemy compiles, values and rows as its types convert them, its own
+transactions, results and errors. Left out is only what it finds out anew with each execution of the same statement.
+The seeds that go through httpx run SQLAlchemy's own connection.
+"""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+from weakref import WeakValueDictionary
+
+from sqlalchemy import Connection
+from sqlalchemy.engine.result import IteratorResult, SimpleResultMetaData
+from sqlalchemy.exc import SQLAlchemyError
+
+
+class Unsuited(Exception):
+    """A statement that only SQLAlchemy's own way executes."""
+
+
+class Rows(IteratorResult[Any]):
+    """A result of SQLAlchemy's over rows that were fetched already."""
+
+    rowcount: int
+
+
+class Done:
+    """The result of a statement that returns no rows."""
+
+    def __init__(self, rowcount: int) -> None:
+        self.rowcount = rowcount
+
+
+class Prepared:
+    """A statement compiled for the names of the values it gets and, where those are lists for IN, for their lengths."""
+
+    def __init__(self, statement: Any, example: Mapping[str, Any], dialect: Any, *, many: bool) -> None:
+        compiled = statement.compile(dialect=dialect, column_keys=sorted(example), for_executemany=many)
+        if compiled.literal_execute_params or compiled.update_prefetch or (many and compiled._insertmanyvalues):
+            raise Unsuited
+        self.many = many
+        known = compiled.construct_params(example, escape_names=False) | _defaults(compiled)
+        sources = {name: _given(bind, name, example) for bind, name in compiled.bind_names.items()}
+        self.sql, order, converters, self._lists = compiled.string, compiled.positiontup, compiled._bind_processors, []
+        if compiled.post_compile_params:
+            expanded = compiled._process_parameters_for_postcompile(dict(known))
+            self.sql, order, converters = expanded.statement, expanded.positiontup, converters | expanded.processors
+            known |= expanded.additional_parameters
+            self._lists = [
+                (names, sources[name]) for name, names in expanded.parameter_expansion.items() if sources[name]
+            ]
+        listed = {name: name for names, _ in self._lists for name in names}
+        self._order = [listed.get(name) or sources.get(name) or f"fixed {name}" for name in order]
+        self._fixed = {f"fixed {name}": known[name] for name in order if f"fixed {name}" in self._order}
+        self._converted = [(position, converters[name]) for position, name in enumerate(order) if name in converters]
+        self.returns: SimpleResultMetaData | None = None
+        if columns := compiled._result_columns:
+            keys = [column.keyname for column in columns]
+            if len(set(keys)) < len(keys):
+                raise Unsuited
+            processors = [column.type._cached_result_processor(dialect, None) for column in columns]
+            self.returns = SimpleResultMetaData(keys, _processors=processors)
+
+    def values(self, given: Mapping[str, Any]) -> list[Any]:
+        """What is bound, in its order."""
+        if self._fixed or self._lists:
+            given = {**given, **self._fixed}
+        for names, source in self._lists:
+            given |= zip(names, given[source], strict=True)
+        values = [given[name] for name in self._order]
+        for position, convert in self._converted:
+            values[position] = convert(values[position])
+        return values
+
+
+def _given(bind: Any, name: str, example: Mapping[str, Any]) -> str | None:
+    """Under which key the value is given, as SQLAlchemy looks for it; None where the statement holds it itself."""
+    return next((key for key in (bind.key, name) if key in example), None)
+
+
+def _defaults(compiled: Any) -> dict[str, Any]:
+    defaults = {}
+    for column in compiled.insert_prefetch:
+        if not column.default.is_scalar:
+            raise Unsuited
+        defaults[compiled._within_exec_param_key_getter(column)] = column.default.arg
+    return defaults
+
+
+def _lists(statement: Any, dialect: Any) -> tuple[str, ...]:
+    """Under which keys lists for IN are given."""
+    return tuple(bind.key for bind in statement.compile(dialect=dialect).post_compile_params if bind.required)
+
+
+class ShortConnection(Connection):
+    """SQLAlchemy's connection, with a shorter way for statements that come again and for what frames transactions."""
+
+    _prepared: ClassVar[dict[int, tuple[Any, tuple[str, ...], dict[Any, Prepared | None]]]] = {}
+    _seen: ClassVar[WeakValueDictionary[int, Any]] = WeakValueDictionary()
+
+    def execute(self, statement: Any, parameters: Any = None, *, execution_options: Any = None) -> Any:
+        """As SQLAlchemy's, where a statement is new or of a kind that is not prepared."""
+        known = self._prepared.get(id(statement))
+        if known is None:
+            # One that is built for each call must not be kept; only one that lives comes again.
+            if self._seen.get(id(statement)) is statement:
+                self._prepared[id(statement)] = (statement, _lists(statement, self.dialect), {})
+            else:
+                self._seen[id(statement)] = statement
+            return super().execute(statement, parameters, execution_options=execution_options)
+        rows: Sequence[Mapping[str, Any]]
+        rows = [parameters] if isinstance(parameters, Mapping) else parameters or [{}]
+        _, lists, ways = known
+        key = (len(rows) > 1, *rows[0], *(len(rows[0][name]) for name in lists))
+        if key not in ways:
+            ways[key] = self._prepare(statement, rows[0], many=len(rows) > 1)
+        if (prepared := ways[key]) is None:
+            return super().execute(statement, parameters, execution_options=execution_options)
+        return self._run(prepared, rows)
+
+    def _prepare(self, statement: Any, example: Mapping[str, Any], *, many: bool) -> Prepared | None:
+        try:
+            return Prepared(statement, example, self.dialect, many=many)
+        except (Unsuited, SQLAlchemyError):
+            return None
+
+    def _run(self, prepared: Prepared, rows: Sequence[Mapping[str, Any]]) -> Any:
+        if self._transaction is None:
+            self._autobegin()
+        elif not self._transaction.is_active or (self._nested_transaction and not self._nested_transaction.is_active):
+            self._invalid_transaction()
+        values: list[Any] = []
+        try:
+            values = [prepared.values(row) for row in rows]
+            raw: Any = self.connection.dbapi_connection
+            cursor = raw.executemany(prepared.sql, values) if prepared.many else raw.execute(prepared.sql, values[0])
+            if prepared.returns is None:
+                return Done(cursor.rowcount)
+            found = Rows(prepared.returns, iter(cursor.fetchall()))
+        except Exception as exc:  # noqa: BLE001 - it is told apart where SQLAlchemy tells its own
+            self._handle_dbapi_exception(exc, prepared.sql, values, None, None)
+        found.rowcount = cursor.rowcount
+        return found
+
+    def exec_driver_sql(self, statement: str, parameters: Any = None, execution_options: Any = None) -> Any:
+        """As SQLAlchemy's, but for what begins a transaction."""
+        if not statement.startswith("BEGIN"):
+            return super().exec_driver_sql(statement, parameters, execution_options)
+        self._at_once(statement)
+        return None
+
+    def _at_once(self, sql: str) -> None:
+        try:
+            raw: Any = self.connection.dbapi_connection
+            raw.execute(sql)
+        except sqlite3.Error as exc:
+            self._handle_dbapi_exception(exc, sql, (), None, None)
+
+    def _savepoint_impl(self, name: str | None = None) -> str:
+        name = name or "job"
+        self._at_once(f"SAVEPOINT {name}")
+        return name
+
+    def _rollback_to_savepoint_impl(self, name: str) -> None:
+        if self._still_open_and_dbapi_connection_is_valid:
+            self._at_once(f"ROLLBACK TO SAVEPOINT {name}")
+
+    def _release_savepoint_impl(self, name: str) -> None:
+        self._at_once(f"RELEASE SAVEPOINT {name}")
