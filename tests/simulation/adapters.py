@@ -21,8 +21,9 @@ import httpx
 from marketplace import START
 from network import TIMEOUT, Broken, Refused
 from pacing import Group, Pace
-from shortcut import ShortConnection
+from shortcut import ShortConnection, ShortWriter
 from sqlalchemy import Connection, event
+from sqlalchemy.pool import QueuePool
 from sqlmodel import SQLModel
 from stepping import SteppedLoop
 
@@ -38,6 +39,7 @@ from tracking.poller import Poller
 from tracking.schedule import Policy
 from tracking.sender import Sender
 from tracking.transactions import Job
+from tracking.translation import translated
 from tracking.vault import Vault
 from tracking.webhooks import Receiver
 
@@ -49,6 +51,7 @@ RATE = 5
 SECRET = "made up for the simulation"
 CLAIMS_KEY = base64.urlsafe_b64encode(b"made up for the simulation, too.").decode()
 KEPT_REFUSALS = 5
+LARGEST_STORE = 100_000  # pages
 TABLES = sorted(SQLModel.metadata.tables)
 
 
@@ -68,7 +71,7 @@ class StoreFile:
         self.raw.backup(self._template)
         self.locker = self._connect()
         self.full = False
-        # Engines keep their compiled statements; each console slot has a writer of its own.
+        # Engines keep their compiled statements and connections; each console slot has a writer of its own.
         self.engines = [self._engines() for _ in range(2)]
 
     def _connect(self) -> sqlite3.Connection:
@@ -78,16 +81,15 @@ class StoreFile:
         return raw
 
     def _engines(self) -> tuple[Any, Any]:
-        writer, reader = _engine(self.url, writes=True), _engine(self.url, writes=False)
-        event.listen(writer, "connect", self._not_waiting)
-        return writer, reader
+        # A process that is killed lets go of its connection, which the next may have: to open one takes a millisecond.
+        with patch.object(database, "NullPool", QueuePool):
+            writer = _engine(self.url, writes=True)
+        event.listen(writer, "connect", _not_waiting)
+        event.listen(writer, "checkout", self._limited)
+        return writer, _engine(self.url, writes=False)
 
-    def _not_waiting(self, raw: sqlite3.Connection, _record: object) -> None:
-        """No power is lost here and no time passes while SQLite waits, so neither costs any."""
-        for pragma in ("journal_mode=MEMORY", "synchronous=OFF", "busy_timeout=0"):
-            raw.execute(f"PRAGMA {pragma}").fetchall()
-        if self.full:
-            raw.execute("PRAGMA max_page_count=1").fetchall()
+    def _limited(self, raw: sqlite3.Connection, _record: object, _proxy: object) -> None:
+        raw.execute(f"PRAGMA max_page_count={1 if self.full else LARGEST_STORE}").fetchall()
 
     def empty(self, *, anew: bool) -> None:
         """A migrated store without an order: the rows are deleted, as each connection would have to read a new schema.
@@ -113,19 +115,47 @@ class StoreFile:
                 engine.dispose()
 
 
+def _not_waiting(raw: sqlite3.Connection, _record: object) -> None:
+    """No power is lost here and no time passes while SQLite waits, so neither costs any."""
+    for pragma in ("journal_mode=MEMORY", "synchronous=OFF", "busy_timeout=0"):
+        raw.execute(f"PRAGMA {pragma}").fetchall()
+
+
 class SimulatedDatabase(Database):
     """A Database whose writer takes its turn when the simulator lets it, in the caller's thread."""
 
     def __init__(self, file: StoreFile, console: "Console") -> None:
         self.url, self.dialect, self.trouble = file.url, "sqlite", None
         self._engine, self._readers = file.engines[console.slot]
-        short = not console.world.climate.over_http
-        self._engine._connection_cls = self._readers._connection_cls = ShortConnection if short else Connection
+        self._short = not console.world.climate.over_http
+        self._engine._connection_cls = ShortWriter if self._short else Connection
+        self._readers._connection_cls = ShortConnection if self._short else Connection
         self._closed = False
         self._console = console
         self._waiting: list[Job] = []
         self._connection: Connection | None = None
+        self._reader: Connection | None = None
         self.at_once = False
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Connection]:
+        """As the product's; where statements are shortened, so is the way to a connection."""
+        if not self._short:
+            with super().read() as connection:
+                yield connection
+            return
+        with translated():
+            reader, self._reader = self._reader or self._readers.connect(), None
+            try:
+                yield reader
+            except BaseException:
+                reader.close()
+                raise
+            reader.rollback()
+            if self._reader is None:
+                self._reader = reader
+            else:
+                reader.close()
 
     def submit(self, job: Callable[[Connection], T]) -> Future[T]:
         future: Future[T] = Future()
@@ -160,10 +190,11 @@ class SimulatedDatabase(Database):
         world.dies_at(console, "commit after")
 
     def kill(self) -> None:
-        """Lets go of the connection, and with it of what was not committed."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        """Lets go of the connections, and with them of what was not committed."""
+        for connection in (self._connection, self._reader):
+            if connection is not None:
+                connection.close()
+        self._connection = self._reader = None
 
 
 class Console:

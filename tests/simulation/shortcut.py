@@ -133,7 +133,7 @@ class ShortConnection(Connection):
         values: list[Any] = []
         try:
             values = [prepared.values(row) for row in rows]
-            raw: Any = self.connection.dbapi_connection
+            raw: Any = self._dbapi_connection.dbapi_connection
             cursor = raw.executemany(prepared.sql, values) if prepared.many else raw.execute(prepared.sql, values[0])
             if prepared.returns is None:
                 return Done(cursor.rowcount)
@@ -143,19 +143,25 @@ class ShortConnection(Connection):
         found.rowcount = cursor.rowcount
         return found
 
-    def exec_driver_sql(self, statement: str, parameters: Any = None, execution_options: Any = None) -> Any:
-        """As SQLAlchemy's, but for what begins a transaction."""
-        if not statement.startswith("BEGIN"):
-            return super().exec_driver_sql(statement, parameters, execution_options)
-        self._at_once(statement)
-        return None
+    # What frames transactions, as the engine's events do it
+
+    _begins = "BEGIN"
 
     def _at_once(self, sql: str) -> None:
         try:
-            raw: Any = self.connection.dbapi_connection
+            raw: Any = self._dbapi_connection.dbapi_connection
             raw.execute(sql)
         except sqlite3.Error as exc:
             self._handle_dbapi_exception(exc, sql, (), None, None)
+
+    def _begin_impl(self, _transaction: object) -> None:
+        self._at_once(self._begins)
+
+    def _commit_impl(self) -> None:
+        try:
+            self._dbapi_connection.commit()
+        except sqlite3.Error as exc:
+            self._handle_dbapi_exception(exc, "COMMIT", (), None, None)
 
     def _savepoint_impl(self, name: str | None = None) -> str:
         name = name or "job"
@@ -168,3 +174,9 @@ class ShortConnection(Connection):
 
     def _release_savepoint_impl(self, name: str) -> None:
         self._at_once(f"RELEASE SAVEPOINT {name}")
+
+
+class ShortWriter(ShortConnection):
+    """The writer's, whose transactions write from the beginning."""
+
+    _begins = "BEGIN IMMEDIATE"
