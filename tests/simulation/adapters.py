@@ -63,9 +63,11 @@ class StoreFile:
     """One SQLite file for all histories of a worker."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "tracking.db"
-        self.url = f"sqlite:///{self.path}"
-        database.migrate(self.url)
+        file = folder / "tracking.db"
+        database.migrate(f"sqlite:///{file}")
+        # No other process opens the file, so that locks need be kept among connections only, without the system's help.
+        self._address = f"file:{file}?vfs=unix-excl"
+        self.url = f"sqlite:///{self._address}&uri=true"
         self._template = sqlite3.connect(":memory:")
         self.raw = self._connect()
         self.raw.backup(self._template)
@@ -75,16 +77,14 @@ class StoreFile:
         self.engines = [self._engines() for _ in range(2)]
 
     def _connect(self) -> sqlite3.Connection:
-        raw = sqlite3.connect(self.path, isolation_level=None, timeout=0)
-        raw.execute("PRAGMA journal_mode=MEMORY")
-        raw.execute("PRAGMA synchronous=OFF")
+        raw = sqlite3.connect(self._address, uri=True, isolation_level=None)
+        _set_up(raw, None)
         return raw
 
     def _engines(self) -> tuple[Any, Any]:
         # A process that is killed lets go of its connection, which the next may have: to open one takes a millisecond.
-        with patch.object(database, "NullPool", QueuePool):
+        with patch.multiple(database, NullPool=QueuePool, _set_up_writer=_set_up):
             writer = _engine(self.url, writes=True)
-        event.listen(writer, "connect", _not_waiting)
         event.listen(writer, "checkout", self._limited)
         return writer, _engine(self.url, writes=False)
 
@@ -115,9 +115,9 @@ class StoreFile:
                 engine.dispose()
 
 
-def _not_waiting(raw: sqlite3.Connection, _record: object) -> None:
-    """No power is lost here and no time passes while SQLite waits, so neither costs any."""
-    for pragma in ("journal_mode=MEMORY", "synchronous=OFF", "busy_timeout=0"):
+def _set_up(raw: sqlite3.Connection, _record: object) -> None:
+    """As the product does, but no power is lost here and no time passes while SQLite waits, so neither costs any."""
+    for pragma in ("busy_timeout=0", "journal_mode=WAL", "synchronous=OFF", "foreign_keys=ON"):
         raw.execute(f"PRAGMA {pragma}").fetchall()
 
 
