@@ -44,8 +44,8 @@ SELECT_EVENTS = (
     "SELECT id, order_id, seq, kind, witness, happened_at, learned_at, changes, line_changes, detail FROM events"
 )
 SELECT_LINES = "SELECT number, product_id, value_minor, quantity, status, claims, cost_minor, external_id FROM lines"
-LOOK_DUE = "SELECT min(max(next_look_at, coalesce(lease_until, ''))) FROM orders WHERE next_look_at IS NOT NULL"
-ATTEMPT_DUE = "SELECT min(max(next_attempt_at, coalesce(lease_until, ''))) FROM outbox WHERE NOT done"
+SELECT_UNSENT = "SELECT order_id, max(next_attempt_at, coalesce(lease_until, '')) FROM outbox WHERE NOT done"
+SELECT_COUNTERS = "SELECT name, hour, state, orders, units, value_minor FROM counters"
 
 
 @dataclass(slots=True)
@@ -73,17 +73,23 @@ class Auditor:
         self._accepted_notices: dict[str, str] = {}
         self._forged: list[str] = []
         self._commits: deque[float] = deque(maxlen=COMMITS_A_SECOND)
-        self._due: tuple[str | None, str | None] | None = None
+        # Read when it is asked for, and true until the next transaction.
+        self._outbox: dict[int, str] | None = None
+        self._discovery: tuple[str | None] | None = None
+        self._since_start: dict[str, float] = {}
 
     # What is due, as the loops see it
 
     def look_due(self) -> float | None:
         """When the next look is due, in true seconds."""
-        return self._at_the_latest(self.seconds(self._dues()[0]))
+        planned = (
+            max(row["next_look_at"], row["lease_until"] or "") for row in self._rows.values() if row["next_look_at"]
+        )
+        return self._at_the_latest(self.seconds(min(planned, default=None)))
 
     def attempt_due(self) -> float | None:
         """When the next attempt is due; soon while one is under way, as its worker may be gone."""
-        due = self.seconds(self._dues()[1])
+        due = self.seconds(min(self._unsent().values(), default=None))
         if any(row["submission"] == "sending" for row in self._rows.values()):
             soon = self.world.now + 30
             return soon if due is None else min(due, soon)
@@ -91,24 +97,30 @@ class Auditor:
 
     def discovery_due(self) -> float | None:
         """When the list is to be walked next."""
-        found = self.raw.execute("SELECT value FROM facts WHERE key = 'discover'").fetchone()
-        if found is None:
-            return self.world.now
-        return self._at_the_latest(self.seconds(_stored(json.loads(found[0])["next_at"])))
+        if self._discovery is None:
+            found = self.raw.execute("SELECT value FROM facts WHERE key = 'discover'").fetchone()
+            self._discovery = (None if found is None else _stored(json.loads(found[0])["next_at"]),)
+        [next_at] = self._discovery
+        return self.world.now if next_at is None else self._at_the_latest(self.seconds(next_at))
 
     def _at_the_latest(self, due: float | None) -> float | None:
         """The loops tick all the time. That shows only where a clock was set back: they see to what lies ahead."""
         return due if due is None or not self.world.back_steps else min(due, self.world.now + 30)
 
-    def _dues(self) -> tuple[str | None, str | None]:
-        if self._due is None:
-            self._due = (self.raw.execute(LOOK_DUE).fetchone()[0], self.raw.execute(ATTEMPT_DUE).fetchone()[0])
-        return self._due
+    def _unsent(self) -> dict[int, str]:
+        """By order, when the next attempt may begin."""
+        if self._outbox is None:
+            self._outbox = dict(self.raw.execute(SELECT_UNSENT).fetchall())
+        return self._outbox
 
     def seconds(self, stored: str | None) -> float | None:
         if stored is None:
             return None
-        return (datetime.fromisoformat(stored + "+00:00") - START).total_seconds() - self.world.skew + EPSILON
+        since_start = self._since_start.get(stored)
+        if since_start is None:
+            since_start = (datetime.fromisoformat(stored + "+00:00") - START).total_seconds()
+            self._since_start[stored] = since_start
+        return since_start - self.world.skew + EPSILON
 
     # Steps
 
@@ -126,15 +138,18 @@ class Auditor:
         if len(self._commits) == COMMITS_A_SECOND and now - self._commits[0] < 1:
             raise Violation("I8", f"{COMMITS_A_SECOND} transactions within a second")
         self._commits.append(now)
-        self._due = None
+        self._outbox = self._discovery = None
         events = self.raw.execute(f"{SELECT_EVENTS} WHERE id > ? ORDER BY id", (len(self._events),)).fetchall()
         rows = self.raw.execute(SELECT_ORDERS).fetchall()
         if not events and rows == self._raw_rows:
             return
         before, self._raw_rows = self._raw_rows, rows
         self.digest = zlib.crc32(repr((now, events)).encode(), self.digest)
-        self._rows = {row[0]: dict(zip(COLUMNS, row, strict=True)) for row in rows}
-        touched = {row[0] for row, old in zip(rows, before + [None] * len(rows), strict=False) if row != old}
+        known = {row[0]: row for row in before}
+        touched = {row[0] for row in rows if row != known.get(row[0])}
+        self._rows = {
+            row[0]: dict(zip(COLUMNS, row, strict=True)) if row[0] in touched else self._rows[row[0]] for row in rows
+        }
         for event in events:
             touched.add(self._append(event))
         for order_id in sorted(touched):
@@ -202,10 +217,8 @@ class Auditor:
         watched = row["provider_id"] is not None and row["state"] not in {*TERMINAL, "Refused"}
         if watched and row["next_look_at"] is None:
             raise Violation("I7", f"{po_number} is {row['state']} and no look is planned in the store")
-        if row["submission"] in UNSETTLED:
-            waits = self.raw.execute("SELECT count(*) FROM outbox WHERE order_id = ? AND NOT done", (row["id"],))
-            if not waits.fetchone()[0]:
-                raise Violation("I7", f"{po_number} is {row['state']} and no attempt is planned in the store")
+        if row["submission"] in UNSETTLED and row["id"] not in self._unsent():
+            raise Violation("I7", f"{po_number} is {row['state']} and no attempt is planned in the store")
 
     def _check_lines(self, row: Mapping[str, Any], folded: Folded) -> None:
         po_number, folded.stale = row["po_number"], False
@@ -222,9 +235,7 @@ class Auditor:
     def _check_counters(self) -> None:
         stored = {
             (name, hour, state): [orders, units, value]
-            for name, hour, state, orders, units, value in self.raw.execute(
-                "SELECT name, hour, state, orders, units, value_minor FROM counters"
-            )
+            for name, hour, state, orders, units, value in self.raw.execute(SELECT_COUNTERS)
         }
         if stored != self._counts:
             odd = next(key for key in stored.keys() | self._counts.keys() if stored.get(key) != self._counts.get(key))
