@@ -21,7 +21,7 @@ import httpx
 from marketplace import START
 from network import TIMEOUT, Broken, Refused
 from pacing import Group, Pace
-from shortcut import ShortConnection, ShortWriter
+from shortcut import ShortReader, ShortWriter
 from sqlalchemy import Connection, event
 from sqlalchemy.pool import QueuePool
 from sqlmodel import SQLModel
@@ -129,7 +129,7 @@ class SimulatedDatabase(Database):
         self._engine, self._readers = file.engines[console.slot]
         self._short = not console.world.climate.over_http
         self._engine._connection_cls = ShortWriter if self._short else Connection
-        self._readers._connection_cls = ShortConnection if self._short else Connection
+        self._readers._connection_cls = ShortReader if self._short else Connection
         self._closed = False
         self._console = console
         self._waiting: list[Job] = []
@@ -145,17 +145,8 @@ class SimulatedDatabase(Database):
                 yield connection
             return
         with translated():
-            reader, self._reader = self._reader or self._readers.connect(), None
-            try:
-                yield reader
-            except BaseException:
-                reader.close()
-                raise
-            reader.rollback()
-            if self._reader is None:
-                self._reader = reader
-            else:
-                reader.close()
+            self._reader = self._reader or self._readers.connect()
+            yield self._reader
 
     def submit(self, job: Callable[[Connection], T]) -> Future[T]:
         future: Future[T] = Future()

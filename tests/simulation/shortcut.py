@@ -6,30 +6,62 @@ The seeds that go through httpx run SQLAlchemy's own connection.
 """
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
 from sqlalchemy import Connection
-from sqlalchemy.engine.result import IteratorResult, SimpleResultMetaData
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.engine import Row, RowMapping
+from sqlalchemy.engine.result import SimpleResultMetaData
+from sqlalchemy.exc import MultipleResultsFound, NoResultFound, SQLAlchemyError
 
 
 class Unsuited(Exception):
     """A statement that only SQLAlchemy's own way executes."""
 
 
-class Rows(IteratorResult[Any]):
-    """A result of SQLAlchemy's over rows that were fetched already."""
+class Found:
+    """What SQLAlchemy's results offer, of rows that were fetched already."""
 
-    rowcount: int
+    def __init__(self, found: list[Any], prepared: "Prepared | None" = None, rowcount: int = -1) -> None:
+        self._found, self._prepared, self.rowcount = found, prepared, rowcount
 
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.all())
 
-class Done:
-    """The result of a statement that returns no rows."""
+    def all(self) -> list[Any]:
+        if self._prepared is None:
+            return self._found
+        return [Row(*self._prepared.shape, found) for found in self._found]
 
-    def __init__(self, rowcount: int) -> None:
-        self.rowcount = rowcount
+    def mappings(self) -> "Found":
+        assert self._prepared is not None
+        return Found([RowMapping(*self._prepared.shape, found) for found in self._found])
+
+    def scalars(self) -> "Found":
+        assert self._prepared is not None
+        _, converters, _ = self._prepared.shape
+        convert = converters[0] if converters else None
+        return Found([convert(found[0]) if convert else found[0] for found in self._found])
+
+    def first(self) -> Any:
+        return next(iter(self), None)
+
+    def one_or_none(self) -> Any:
+        if len(self._found) > 1:
+            raise MultipleResultsFound
+        return self.first()
+
+    def one(self) -> Any:
+        if len(self._found) != 1:
+            raise MultipleResultsFound if self._found else NoResultFound
+        return self.first()
+
+    def scalar(self) -> Any:
+        return self.scalars().first()
+
+    def scalar_one(self) -> Any:
+        return self.scalars().one()
 
 
 class Prepared:
@@ -54,13 +86,13 @@ class Prepared:
         self._order = [listed.get(name) or sources.get(name) or f"fixed {name}" for name in order]
         self._fixed = {f"fixed {name}": known[name] for name in order if f"fixed {name}" in self._order}
         self._converted = [(position, converters[name]) for position, name in enumerate(order) if name in converters]
-        self.returns: SimpleResultMetaData | None = None
-        if columns := compiled._result_columns:
-            keys = [column.keyname for column in columns]
-            if len(set(keys)) < len(keys):
-                raise Unsuited
-            processors = [column.type._cached_result_processor(dialect, None) for column in columns]
-            self.returns = SimpleResultMetaData(keys, _processors=processors)
+        keys = [column.keyname for column in compiled._result_columns]
+        if len(set(keys)) < len(keys):
+            raise Unsuited
+        processors = [column.type._cached_result_processor(dialect, None) for column in compiled._result_columns]
+        names = SimpleResultMetaData(keys, _processors=processors)
+        # What SQLAlchemy makes a row of, but for the row itself.
+        self.shape = names, names._effective_processors, names._key_to_index
 
     def values(self, given: Mapping[str, Any]) -> list[Any]:
         """What is bound, in its order."""
@@ -135,17 +167,13 @@ class ShortConnection(Connection):
             values = [prepared.values(row) for row in rows]
             raw: Any = self._dbapi_connection.dbapi_connection
             cursor = raw.executemany(prepared.sql, values) if prepared.many else raw.execute(prepared.sql, values[0])
-            if prepared.returns is None:
-                return Done(cursor.rowcount)
-            found = Rows(prepared.returns, iter(cursor.fetchall()))
+            return Found(cursor.fetchall(), prepared, cursor.rowcount)
         except Exception as exc:  # noqa: BLE001 - it is told apart where SQLAlchemy tells its own
             self._handle_dbapi_exception(exc, prepared.sql, values, None, None)
-        found.rowcount = cursor.rowcount
-        return found
 
     # What frames transactions, as the engine's events do it
 
-    _begins = "BEGIN"
+    _begins: ClassVar[str]
 
     def _at_once(self, sql: str) -> None:
         try:
@@ -180,3 +208,10 @@ class ShortWriter(ShortConnection):
     """The writer's, whose transactions write from the beginning."""
 
     _begins = "BEGIN IMMEDIATE"
+
+
+class ShortReader(ShortConnection):
+    """A reader's, without transactions: nobody can write between two statements of a reader, as all is one thread."""
+
+    def _autobegin(self) -> None:
+        pass
