@@ -127,7 +127,7 @@ class SimulatedDatabase(Database):
     def __init__(self, file: StoreFile, console: "Console") -> None:
         self.url, self.dialect, self.trouble = file.url, "sqlite", None
         self._engine, self._readers = file.engines[console.slot]
-        self._short = not console.world.climate.over_http
+        self._short = not console.world.climate.through_engine
         self._engine._connection_cls = ShortWriter if self._short else Connection
         self._readers._connection_cls = ShortReader if self._short else Connection
         self._closed = False

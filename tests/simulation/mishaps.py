@@ -87,6 +87,7 @@ class Climate:
     asks_webhooks: bool = True
     follows_leases: bool = True
     over_http: bool = False
+    through_engine: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,7 @@ def climate_of(rng: random.Random, seed: int) -> Climate:
         asks_webhooks=rng.random() < 0.7,
         follows_leases=rng.random() < 0.8,
         over_http=seed % 8 == 0,
+        through_engine=seed % 16 == 0,
     )
     climate.manners = _manners(rng)
     if rng.random() < 0.03:

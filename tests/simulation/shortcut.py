@@ -2,7 +2,7 @@
 
 What is executed stays the same: the SQL that SQLAlchemy compiles, values and rows as its types convert them, its own
 transactions, results and errors. Left out is only what it finds out anew with each execution of the same statement.
-The seeds that go through httpx run SQLAlchemy's own connection.
+One seed in sixteen goes through SQLAlchemy's own connection.
 """
 
 import sqlite3

@@ -23,7 +23,7 @@ from world import Outcome, World
 PROCESSES = 2
 CHUNK = 25
 SHRINKING_RUNS = 400
-COLLECT_EVERY = 50
+COLLECT_EVERY = 200
 
 
 class Histories:

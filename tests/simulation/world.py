@@ -171,7 +171,8 @@ class World:
             heapq.heappop(self._events)[2]()
         else:
             chosen.loop.step()
-        self._bury()
+        if len(self.gone) < self.crashes:
+            self._bury()
 
     def _over(self) -> bool:
         """After the mishaps: whether all is settled. What takes too long is a violation."""
