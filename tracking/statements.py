@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from tracking.orders import FACTS as ORDER_FACTS
 from tracking.orders import Line
 from tracking.tables import CALLBACKS, COUNTERS, EVENTS, FACTS, LINES, ORDERS, OUTBOX
 
@@ -26,8 +27,12 @@ def _insert(dialect: str, model: Any) -> Any:
 
 # Orders
 
+# An order's facts first, in their order; the document, which may be large, is not read to change one.
+_BESIDE_FACTS = [column for column in ORDERS.c if column.name not in {*ORDER_FACTS, "document"}]
 ORDER_BY = {
-    name: select(ORDERS).where(ORDERS.c[name] == bindparam("wanted")).with_for_update()
+    name: select(*(ORDERS.c[fact] for fact in ORDER_FACTS), *_BESIDE_FACTS)
+    .where(ORDERS.c[name] == bindparam("wanted"))
+    .with_for_update()
     for name in ("id", "po_number", "provider_id")
 }
 LINES_OF = (

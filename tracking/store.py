@@ -23,7 +23,7 @@ EXCHANGES_KEPT = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An order as stored: its row's id, its facts, and what the console keeps beside them."""
+    """An order as stored: its row's id, its facts, and what the console keeps beside them but for the document."""
 
     id: int
     order: Order
@@ -41,11 +41,11 @@ def find(
     """The order with this id of whatever kind, its row locked for the rest of the transaction."""
     named = {"po_number": po_number, "provider_id": provider_id, "id": order_id}
     name = next((name for name, value in named.items() if value is not None), "id")
-    row = connection.execute(statements.ORDER_BY[name], {"wanted": named[name]}).mappings().one_or_none()
+    row = connection.execute(statements.ORDER_BY[name], {"wanted": named[name]}).one_or_none()
     if row is None:
         return None
-    order = Order(**{name: row[name] for name in FACTS}, lines=lines_of(connection, row["id"]) if with_lines else ())
-    return Kept(row["id"], order, row)
+    order = Order(*row[: len(FACTS)], lines=lines_of(connection, row.id) if with_lines else ())
+    return Kept(row.id, order, row._mapping)  # noqa: SLF001 - public; so named to differ from every column
 
 
 def lines_of(connection: Connection, order_id: int) -> tuple[Line, ...]:
