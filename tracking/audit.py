@@ -61,7 +61,7 @@ _ORDERS_AFTER = (
     .order_by(ORDERS.c.id)
     .limit(bindparam("at_most"))
 )
-_ENDS = bindparam("first"), bindparam("last")
+_ENDS: Any = bindparam("first"), bindparam("last")
 _LINES = (
     select(LINES.c.order_id, *(LINES.c[name] for name in _Line._fields))
     .where(LINES.c.order_id.between(*_ENDS))

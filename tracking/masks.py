@@ -80,6 +80,8 @@ def _masked(value: Any, *, depth: int, personal: bool = False) -> Any:
         return value
     if depth > 12:
         return "…"
+    if isinstance(value, str):
+        return mask_recipient(value) if personal else scrub(value)
     if isinstance(value, Mapping):
         return {
             scrub(str(name))[:100]: _masked_field(str(name), entry, depth, personal) for name, entry in value.items()
@@ -87,8 +89,6 @@ def _masked(value: Any, *, depth: int, personal: bool = False) -> Any:
     if isinstance(value, list | tuple):
         shown = [_masked(entry, depth=depth + 1, personal=personal) for entry in value[:20]]
         return shown if len(value) <= 20 else [*shown, f"… and {len(value) - 20} more"]
-    if isinstance(value, str):
-        return mask_recipient(value) if personal else scrub(value)
     return "***" if personal or abs(value) >= 10**30 else value
 
 

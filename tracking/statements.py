@@ -43,7 +43,7 @@ LINES_OF = (
 ID_BY = {
     name: select(ORDERS.c.id).where(ORDERS.c[name] == bindparam("wanted")) for name in ("po_number", "provider_id")
 }
-_WANTED = bindparam("wanted", expanding=True)
+_WANTED: Any = bindparam("wanted", expanding=True)
 IDS_BY = {
     name: select(ORDERS.c[name], ORDERS.c.id).where(ORDERS.c[name].in_(_WANTED))
     for name in ("po_number", "provider_id")

@@ -17,7 +17,7 @@ from tracking.tables import ORDERS, OUTBOX
 FURTHEST = timedelta(minutes=15)
 SPREAD = timedelta(minutes=1)
 AT_ONCE = 500
-_LIMIT = bindparam("limit")
+_LIMIT: Any = bindparam("limit")
 _LOOKS_TOO_FAR = select(ORDERS.c.id).where(
     ORDERS.c.state.not_in(sorted(CLOSED)),
     ORDERS.c.next_look_at.is_not(None),

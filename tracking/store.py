@@ -44,7 +44,8 @@ def find(
     row = connection.execute(statements.ORDER_BY[name], {"wanted": named[name]}).one_or_none()
     if row is None:
         return None
-    order = Order(*row[: len(FACTS)], lines=lines_of(connection, row.id) if with_lines else ())
+    facts = dict(zip(FACTS, row, strict=False))
+    order = Order(**facts, lines=lines_of(connection, row.id) if with_lines else ())
     return Kept(row.id, order, row._mapping)  # noqa: SLF001 - public; so named to differ from every column
 
 

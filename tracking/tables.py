@@ -22,7 +22,8 @@ class UtcDateTime(TypeDecorator[datetime]):
         """Refuses a naive time: it could mean any zone."""
         if value is None:
             return None
-        return _plain(value) if dialect.name == "sqlite" else _in_utc(value)
+        value = _in_utc(value)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Gives the zone back."""
@@ -45,16 +46,12 @@ def _in_utc(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
-def _plain(value: datetime) -> datetime:
-    return _in_utc(value).replace(tzinfo=None)
-
-
 def _as_text(value: datetime | None) -> str | None:
-    return None if value is None else _plain(value).isoformat(" ", "microseconds")
+    return None if value is None else _in_utc(value).isoformat(" ", "microseconds")[:26]
 
 
 def _from_text(value: str | None) -> datetime | None:
-    return None if value is None else datetime.fromisoformat(value).replace(tzinfo=UTC)
+    return None if value is None else datetime.fromisoformat(f"{value}+00:00")
 
 
 BigKey = BigInteger().with_variant(Integer, "sqlite")

@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from unittest.mock import patch
@@ -75,6 +76,7 @@ class StoreFile:
         self.full = False
         # Engines keep their compiled statements and connections; each console slot has a writer of its own.
         self.engines = [self._engines() for _ in range(2)]
+        self._short_readers: dict[int, Connection] = {}
 
     def _connect(self) -> sqlite3.Connection:
         raw = sqlite3.connect(self._address, uri=True, isolation_level=None)
@@ -87,6 +89,12 @@ class StoreFile:
             writer = _engine(self.url, writes=True)
         event.listen(writer, "checkout", self._limited)
         return writer, _engine(self.url, writes=False)
+
+    def reader(self, slot: int) -> Connection:
+        """The one connection for all that is read the short way."""
+        if slot not in self._short_readers:
+            self._short_readers[slot] = ShortReader(self.engines[slot][1])
+        return self._short_readers[slot]
 
     def _limited(self, raw: sqlite3.Connection, _record: object, _proxy: object) -> None:
         raw.execute(f"PRAGMA max_page_count={1 if self.full else LARGEST_STORE}").fetchall()
@@ -110,6 +118,8 @@ class StoreFile:
     def close(self) -> None:
         for raw in (self.raw, self.locker, self._template):
             raw.close()
+        for reader in self._short_readers.values():
+            reader.close()
         for engines in self.engines:
             for engine in engines:
                 engine.dispose()
@@ -129,12 +139,11 @@ class SimulatedDatabase(Database):
         self._engine, self._readers = file.engines[console.slot]
         self._short = not console.world.climate.through_engine
         self._engine._connection_cls = ShortWriter if self._short else Connection
-        self._readers._connection_cls = ShortReader if self._short else Connection
+        self._reader = partial(file.reader, console.slot)
         self._closed = False
         self._console = console
         self._waiting: list[Job] = []
         self._connection: Connection | None = None
-        self._reader: Connection | None = None
         self.at_once = False
 
     @contextlib.contextmanager
@@ -145,8 +154,7 @@ class SimulatedDatabase(Database):
                 yield connection
             return
         with translated():
-            self._reader = self._reader or self._readers.connect()
-            yield self._reader
+            yield self._reader()
 
     def submit(self, job: Callable[[Connection], T]) -> Future[T]:
         future: Future[T] = Future()
@@ -181,11 +189,10 @@ class SimulatedDatabase(Database):
         world.dies_at(console, "commit after")
 
     def kill(self) -> None:
-        """Lets go of the connections, and with them of what was not committed."""
-        for connection in (self._connection, self._reader):
-            if connection is not None:
-                connection.close()
-        self._connection = self._reader = None
+        """Lets go of the connection, and with it of what was not committed."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 class Console:
@@ -277,7 +284,8 @@ class Console:
 
     def _client(self) -> Client:
         through_httpx = self.world.climate.over_http
-        client = Client(
+        make = partial(
+            Client,
             "https://provider.example.com",
             "console@example.com",
             "made-up-token",
@@ -287,8 +295,11 @@ class Console:
             clock=self.clock,
             monotonic=lambda: self.world.now,
         )
-        if not through_httpx:
-            client._calls._sent = self._sent  # type: ignore[method-assign]  # the same without httpx's share of time
+        if through_httpx:
+            return make()
+        with patch.object(httpx, "AsyncClient", lambda **_: None):
+            client = make()
+        client._calls._sent = self._sent  # type: ignore[method-assign]  # the same without httpx's share of time
         return client
 
     async def _sent(self, call: Any, headers: Mapping[str, Any]) -> tuple[int, str | None, bytes]:

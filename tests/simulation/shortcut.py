@@ -74,14 +74,14 @@ class Prepared:
         self.many = many
         known = compiled.construct_params(example, escape_names=False) | _defaults(compiled)
         sources = {name: _given(bind, name, example) for bind, name in compiled.bind_names.items()}
-        self.sql, order, converters, self._lists = compiled.string, compiled.positiontup, compiled._bind_processors, []
+        self.sql, order, converters = compiled.string, compiled.positiontup, compiled._bind_processors
+        self._lists: list[tuple[Sequence[str], str]] = []
         if compiled.post_compile_params:
             expanded = compiled._process_parameters_for_postcompile(dict(known))
             self.sql, order, converters = expanded.statement, expanded.positiontup, converters | expanded.processors
             known |= expanded.additional_parameters
-            self._lists = [
-                (names, sources[name]) for name, names in expanded.parameter_expansion.items() if sources[name]
-            ]
+            parts = expanded.parameter_expansion.items()
+            self._lists = [(names, source) for name, names in parts if (source := sources[name])]
         listed = {name: name for names, _ in self._lists for name in names}
         self._order = [listed.get(name) or sources.get(name) or f"fixed {name}" for name in order]
         self._fixed = {f"fixed {name}": known[name] for name in order if f"fixed {name}" in self._order}
@@ -97,9 +97,10 @@ class Prepared:
     def values(self, given: Mapping[str, Any]) -> list[Any]:
         """What is bound, in its order."""
         if self._fixed or self._lists:
-            given = {**given, **self._fixed}
-        for names, source in self._lists:
-            given |= zip(names, given[source], strict=True)
+            whole = {**given, **self._fixed}
+            for names, source in self._lists:
+                whole.update(zip(names, given[source], strict=True))
+            given = whole
         values = [given[name] for name in self._order]
         for position, convert in self._converted:
             values[position] = convert(values[position])
@@ -142,7 +143,7 @@ class ShortConnection(Connection):
                 self._seen[id(statement)] = statement
             return super().execute(statement, parameters, execution_options=execution_options)
         rows: Sequence[Mapping[str, Any]]
-        rows = [parameters] if isinstance(parameters, Mapping) else parameters or [{}]
+        rows = parameters if isinstance(parameters, list) else [parameters or {}]
         _, lists, ways = known
         key = (len(rows) > 1, *rows[0], *(len(rows[0][name]) for name in lists))
         if key not in ways:
@@ -165,7 +166,7 @@ class ShortConnection(Connection):
         values: list[Any] = []
         try:
             values = [prepared.values(row) for row in rows]
-            raw: Any = self._dbapi_connection.dbapi_connection
+            raw = self._raw
             cursor = raw.executemany(prepared.sql, values) if prepared.many else raw.execute(prepared.sql, values[0])
             return Found(cursor.fetchall(), prepared, cursor.rowcount)
         except Exception as exc:  # noqa: BLE001 - it is told apart where SQLAlchemy tells its own
@@ -175,10 +176,14 @@ class ShortConnection(Connection):
 
     _begins: ClassVar[str]
 
+    @property
+    def _raw(self) -> Any:
+        """SQLite's own connection."""
+        return self.connection.dbapi_connection
+
     def _at_once(self, sql: str) -> None:
         try:
-            raw: Any = self._dbapi_connection.dbapi_connection
-            raw.execute(sql)
+            self._raw.execute(sql)
         except sqlite3.Error as exc:
             self._handle_dbapi_exception(exc, sql, (), None, None)
 
@@ -187,7 +192,7 @@ class ShortConnection(Connection):
 
     def _commit_impl(self) -> None:
         try:
-            self._dbapi_connection.commit()
+            self._raw.commit()
         except sqlite3.Error as exc:
             self._handle_dbapi_exception(exc, "COMMIT", (), None, None)
 

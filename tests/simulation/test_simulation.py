@@ -1,6 +1,9 @@
 from collections.abc import Iterator
+from dataclasses import replace
 
+import mishaps
 import pytest
+import world
 from mutants import MUTANTS
 from planting import Mutant, rewritten
 from simulate import Histories, fresh_seeds, killed, shrunk, told
@@ -43,6 +46,16 @@ def test_the_same_seed_is_the_same_history(histories: Histories) -> None:
     assert [one.digest for one in first] == [one.digest for one in again]
     assert len({one.digest for one in first}) == 3
     assert first[0].mishaps == again[0].mishaps
+
+
+def test_a_history_is_the_same_through_sqlalchemys_own_engine(
+    histories: Histories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds = (1, 2, 5, 13, 27)
+    short = [histories.run(seed).digest for seed in seeds]
+    made = mishaps.climate_of
+    monkeypatch.setattr(world, "climate_of", lambda *given: replace(made(*given), through_engine=True))
+    assert [histories.run(seed).digest for seed in seeds] == short
 
 
 def test_to_tell_a_history_does_not_change_it(histories: Histories) -> None:

@@ -77,6 +77,8 @@ class World:
         self.crashes = 0
         self._traps: dict[str, list[int]] = {}
         self._passed: dict[str, int] = {}
+        self._looked_at: tuple[int, ...] = ()
+        self._waiting: list[tuple[str, float]] = []
 
     # Time
 
@@ -179,7 +181,10 @@ class World:
         if not self.calm_at or (self._events and self._events[0][0] <= self.now):
             return False
         bound = self._bound()
-        waiting = list(self.auditor.waiting())
+        seen = self.commits, len(self.market.orders), len(self.evidence.declined), len(self.evidence.several_named)
+        if seen != self._looked_at:
+            self._looked_at, self._waiting = seen, list(self.auditor.waiting())
+        waiting = self._waiting
         for text, since in waiting:
             if self.now > max(since, self.calm_at) + bound:
                 raise Violation("I5", f"{text}, {bound:.0f} s after the mishaps stopped")
