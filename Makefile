@@ -23,6 +23,7 @@ $(VENV)/.run: pyproject.toml constraints.txt
 		{ rm -rf $(VENV); echo "python cannot make a virtual environment (on Debian: apt install python3-venv)"; exit 1; }
 	@echo "setting up $(VENV) (once)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@$(BIN)/python -m compileall -q tracking pages dashboard.py # pip does so for all the rest; no start is to wait for it
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run

@@ -12,13 +12,17 @@ from typing import Any
 
 import streamlit as st
 from starlette.middleware import Middleware
+from streamlit.components.v2 import manifest_scanner
 from streamlit.errors import StreamlitSecretNotFoundError
 
-from tracking import exposure
-from tracking.errors import SettingsError, TrackingError
-from tracking.middleware import ConfinedPages, OwnDownloads
-from tracking.server import Backend
-from tracking.settings import of_this_process
+from tracking import starting
+
+with starting.quickly():
+    from tracking import exposure
+    from tracking.errors import SettingsError, TrackingError
+    from tracking.middleware import ConfinedPages, OwnDownloads
+    from tracking.server import Backend
+    from tracking.settings import of_this_process
 
 HERE = Path(__file__).resolve().parent
 
@@ -56,6 +60,15 @@ def start() -> Backend:
         sys.exit(1)
 
 
+def no_components(max_workers: int | None = None) -> list[tuple[manifest_scanner.ComponentManifest, Path]]:  # noqa: ARG001 - Streamlit's words
+    """For Streamlit, which else reads about every installed package at each start in order to load foreign components.
+
+    That takes a tenth of the start, and the pages run no foreign script.
+    """
+    return []
+
+
+manifest_scanner.scan_component_manifests = no_components
 backend = start()
 # Written out like this, because `streamlit run` looks for these very words to tell a launcher from a page script.
 app = st.App(

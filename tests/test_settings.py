@@ -10,7 +10,7 @@ from cryptography.fernet import Fernet
 from pydantic import ValidationError
 
 from tracking.errors import SettingsError
-from tracking.settings import Role, Settings, load, of_this_process
+from tracking.settings import Role, Settings, _is_key, _new_key, load, of_this_process
 
 SECRET = "hush-hush-hush-hush"
 
@@ -314,3 +314,19 @@ def test_the_settings_of_a_process_are_read_once(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("TRACKING_API_MAX_RATE", "8")
     assert of_this_process().api_max_rate == 7
     of_this_process.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "text", [Fernet.generate_key().decode(), "A" * 43, "A" * 43 + "=", "A" * 44, "+/" * 22, "ä" * 44, ""]
+)
+def test_what_counts_as_a_key_is_what_the_library_takes_for_one(text: str) -> None:
+    try:
+        Fernet(text)
+    except ValueError:
+        assert not _is_key(text)
+    else:
+        assert _is_key(text)
+
+
+def test_a_made_key_is_one() -> None:
+    assert Fernet(_new_key()).encrypt(b"anything")

@@ -43,7 +43,6 @@ from tracking.migrations import HEAD
 from tracking.orders import State, canonical, is_open
 from tracking.people import Person
 from tracking.reports import Filters, amount
-from tracking.sandbox import SCENARIOS
 from tracking.submissions import Checked, Receipt, Standing
 
 log = logging.getLogger(__name__)
@@ -181,7 +180,7 @@ def sandbox(  # noqa: PLR0913 - each is an option of its own, and typer reads th
     *,
     host: HostOption = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8700,
-    scenario: Annotated[str, typer.Option(help=f"One of {', '.join(SCENARIOS)}.")] = "normal",
+    scenario: Annotated[str, typer.Option(help="How it behaves; --list says how.")] = "normal",
     file: Annotated[Path, typer.Option("--database", help="The file that remembers.")] = Path("data/sandbox-server.db"),
     traffic: Annotated[float, typer.Option(min=0, help="Orders a minute from other systems.")] = 0.0,
     history_days: Annotated[int, typer.Option(min=0, max=3650, help="Days of past for a new file.")] = 0,
@@ -191,6 +190,8 @@ def sandbox(  # noqa: PLR0913 - each is an option of its own, and typer reads th
     as_json: JsonFlag = False,
 ) -> None:
     """Run the simulated provider over HTTP."""
+    from tracking.sandbox import SCENARIOS  # noqa: PLC0415 - the other commands need not wait for it
+
     if listed:
         _list_scenarios(as_json=as_json)
         return
@@ -202,6 +203,8 @@ def sandbox(  # noqa: PLR0913 - each is an option of its own, and typer reads th
 
 
 def _list_scenarios(*, as_json: bool) -> None:
+    from tracking.sandbox import SCENARIOS  # noqa: PLC0415 - as above
+
     if as_json:
         terminal.show_json([{"name": each.name, "summary": each.summary} for each in SCENARIOS.values()])
         return

@@ -11,7 +11,6 @@ import httpx
 from starlette.types import ASGIApp
 
 from tracking.errors import Problem, SettingsError
-from tracking.sandbox import SCENARIOS, Sandbox
 from tracking.settings import Settings
 
 PUBLIC_URL = "http://console.internal"
@@ -47,9 +46,12 @@ class EmbeddedSandbox:
     """
 
     def __init__(self, settings: Settings, receiver: ASGIApp) -> None:
+        from tracking.sandbox import SCENARIOS, Sandbox  # noqa: PLC0415 - no start with a real provider waits for it
+
         if settings.sandbox_scenario not in SCENARIOS:
             names = ", ".join(SCENARIOS)
             raise SettingsError([Problem("TRACKING_SANDBOX_SCENARIO", f"must be one of {names}")])
+        self._make = Sandbox
         self._path = settings.data_folder / "sandbox.db"
         self._settings = settings
         self._receiver = receiver
@@ -59,7 +61,7 @@ class EmbeddedSandbox:
         """The transport that leads to the sandbox, while it works."""
         Path(self._path).parent.mkdir(parents=True, exist_ok=True)
         async with httpx.AsyncClient(transport=InProcess(self._receiver), timeout=10) as webhooks:
-            sandbox = Sandbox(
+            sandbox = self._make(
                 self._path,
                 scenario=self._settings.sandbox_scenario,
                 traffic=self._settings.sandbox_traffic,

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import Connection, func, select
@@ -15,6 +15,7 @@ from tracking.tables import CALLBACKS, COUNTERS, FACTS, ORDERS, OUTBOX
 
 _KNOWN = frozenset(State) | {f"Found {state}" for state in State}
 OTHER = "other"
+CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
 def exposition(database: Database, now: datetime) -> bytes:

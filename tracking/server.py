@@ -16,7 +16,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy import Connection
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -33,7 +32,6 @@ from tracking.errors import StoreError
 from tracking.ingest import Planner
 from tracking.learning import Learner
 from tracking.loops import JOURNAL_EVERY, PATIENCE, Housekeeping, Journal, PollLoop, Pulse, SendLoop, forever
-from tracking.metrics import exposition
 from tracking.outlook import Book
 from tracking.poller import Poller
 from tracking.reconcile import Reconciler
@@ -287,10 +285,14 @@ class Backend:
 
     async def _metrics(self, _request: Request) -> Response:
         try:
-            body = await asyncio.to_thread(exposition, self.database, self.clock())
+            return await asyncio.to_thread(self._measured)
         except StoreError as exc:
             return Response(f"# {exc}\n", status_code=503, media_type="text/plain")
-        return Response(body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    def _measured(self) -> Response:
+        from tracking import metrics  # noqa: PLC0415 - brings its library, which no start has to wait for
+
+        return Response(metrics.exposition(self.database, self.clock()), headers={"Content-Type": metrics.CONTENT_TYPE})
 
 
 def _age(now: datetime, then: datetime) -> float:

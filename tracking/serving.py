@@ -17,7 +17,6 @@ from starlette.types import ASGIApp
 from tracking import settings, terminal
 from tracking.connections import BoundedProtocol
 from tracking.errors import Problem, SettingsError
-from tracking.sandbox import Sandbox
 from tracking.server import Backend
 from tracking.settings import Role
 
@@ -52,6 +51,8 @@ def serve_sandbox(
     seed: int,
 ) -> None:
     """The simulated provider remembering in this file, until a signal ends it."""
+    from tracking.sandbox import Sandbox  # noqa: PLC0415 - a worker, which starts through here too, does not need it
+
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         simulated = Sandbox(file, scenario=scenario, traffic=traffic, history_days=history_days, speed=speed, seed=seed)

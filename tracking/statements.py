@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 from tracking.orders import FACTS as ORDER_FACTS
 from tracking.orders import Line
@@ -22,7 +22,11 @@ def upsert(connection: Connection, model: Any) -> Any:
 
 
 def _insert(dialect: str, model: Any) -> Any:
-    return sqlite.insert(model) if dialect == "sqlite" else postgresql.insert(model)
+    if dialect == "sqlite":
+        return sqlite.insert(model)
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - only its own store needs it, and a start is waited for
+
+    return postgresql.insert(model)
 
 
 # Orders

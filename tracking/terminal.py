@@ -12,12 +12,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from tracking import reports
 from tracking.erasure import Erasure
@@ -26,11 +23,17 @@ from tracking.reports import Told, amount
 from tracking.sentences import count
 from tracking.submissions import Checked, Receipt, Standing
 
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
 WIDTH_OF_A_PIPE = 160
 
 
 def open_console(*, stderr: bool = False) -> Console:
     """A console that takes nothing for markup: what it shows comes from elsewhere."""
+    from rich.console import Console  # noqa: PLC0415 - only what shows a table waits for it; a worker shows none
+
     console = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
     return console if console.is_terminal else Console(
         stderr=stderr, markup=False, highlight=False, emoji=False, width=WIDTH_OF_A_PIPE
@@ -44,16 +47,14 @@ def is_watched() -> bool:
 
 def say(*lines: str) -> None:
     """For people, on stderr."""
-    console = open_console(stderr=True)
     for line in lines:
-        console.print(_plain(line), soft_wrap=True)
+        typer.echo(_plain(line), err=True)
 
 
 def show(*lines: str) -> None:
     """For people, on stdout."""
-    console = open_console()
     for line in lines:
-        console.print(_plain(line), soft_wrap=True)
+        typer.echo(_plain(line))
 
 
 def show_json(value: Any) -> None:
@@ -74,6 +75,8 @@ def _plain(text: str) -> str:
 
 def new_table(*columns: str, right: Sequence[str] = ()) -> Table:
     """An empty table with these columns, those named in `right` set to the right."""
+    from rich.table import Table  # noqa: PLC0415 - as above
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
@@ -95,6 +98,14 @@ def stamp(moment: datetime) -> str:
 @contextlib.contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on stderr while somebody watches."""
+    from rich.progress import (  # noqa: PLC0415 - as above
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     console = open_console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

@@ -4,14 +4,17 @@ Sealed with Fernet (AES-128 in CBC mode and HMAC-SHA256) under keys that are not
 order and the line it was made for, so that a row that was moved to another line is noticed when it is opened.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Self
-
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from typing import TYPE_CHECKING, Self
 
 from tracking.errors import ClaimsUnavailable
+
+if TYPE_CHECKING:
+    from cryptography.fernet import MultiFernet
 
 NO_KEY = "claim data is only counted here, not kept: set TRACKING_CLAIMS_KEY, the same for every process"
 
@@ -35,11 +38,12 @@ class Vault:
     """Seals and opens claim data.
 
     Args:
-        keys: Fernet keys. The first seals, all of them open; with none nothing is kept.
+        keys: Fernet keys, checked by whoever read them. The first seals, all of them open; with none nothing is kept.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
-        self._fernet = MultiFernet([Fernet(key) for key in keys]) if keys else None
+        self._keys = tuple(keys)
+        self._fernet: MultiFernet | None = None
 
     @classmethod
     def none(cls) -> Self:
@@ -49,7 +53,7 @@ class Vault:
     @property
     def keeps(self) -> bool:
         """Whether there is a key to seal with."""
-        return self._fernet is not None
+        return bool(self._keys)
 
     def seal(self, claims: Claims, po_number: str, line: int) -> str:
         """The claim data of this line of this order, encrypted.
@@ -66,6 +70,8 @@ class Vault:
         Raises:
             ClaimsUnavailable: there is no key, none of the keys opens it, or it was sealed for another line.
         """
+        from cryptography.fernet import InvalidToken  # noqa: PLC0415 - as below
+
         fernet = self._keyed()
         try:
             content = json.loads(fernet.decrypt(sealed.encode()))
@@ -79,6 +85,11 @@ class Vault:
         return Claims(tuple(tuple((label, value) for label, value in unit) for unit in content["units"]))
 
     def _keyed(self) -> MultiFernet:
-        if self._fernet is None:
+        if not self._keys:
             raise ClaimsUnavailable(NO_KEY)
+        if self._fernet is None:
+            # Imported at the first use: it takes a part of a start that somebody waits for.
+            from cryptography.fernet import Fernet, MultiFernet  # noqa: PLC0415 - see above
+
+            self._fernet = MultiFernet([Fernet(key) for key in self._keys])
         return self._fernet
