@@ -6,6 +6,7 @@ Owns the names of what is secret or personal. Knows no order, reads no answer an
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from tracking.documents import storable
@@ -83,17 +84,25 @@ def _masked(value: Any, *, depth: int, personal: bool = False) -> Any:
     if isinstance(value, str):
         return mask_recipient(value) if personal else scrub(value)
     if isinstance(value, Mapping):
-        return {
-            scrub(str(name))[:100]: _masked_field(str(name), entry, depth, personal) for name, entry in value.items()
-        }
+        named = ((*_name(str(name)), entry) for name, entry in value.items())
+        return {shown: _masked_field(folded, entry, depth, personal) for shown, folded, entry in named}
     if isinstance(value, list | tuple):
         shown = [_masked(entry, depth=depth + 1, personal=personal) for entry in value[:20]]
         return shown if len(value) <= 20 else [*shown, f"… and {len(value) - 20} more"]
     return "***" if personal or abs(value) >= 10**30 else value
 
 
-def _masked_field(name: str, value: Any, depth: int, personal: bool) -> Any:
-    folded = name.casefold()
+def _name(name: str) -> tuple[str, str]:
+    """A field's name as it is shown, and as it compares."""
+    return _usual_name(name) if len(name) <= 100 else (scrub(name)[:100], name.casefold())
+
+
+@lru_cache(maxsize=1024)
+def _usual_name(name: str) -> tuple[str, str]:
+    return scrub(name)[:100], name.casefold()
+
+
+def _masked_field(folded: str, value: Any, depth: int, personal: bool) -> Any:
     if folded in _SECRETS or (folded == "value" and isinstance(value, str) and len(value) > 20):
         return None if value is None else "***"
     return _masked(value, depth=depth + 1, personal=(personal or folded in PEOPLE) and folded not in _TOLD)

@@ -201,12 +201,14 @@ class Console:
     def __init__(self, world: "World", slot: int, number: int) -> None:
         self.world, self.slot, self.number = world, slot, number
         self.dead = False
+        self._told, self._time = 0.0, START
         self.owner = f"host/{number}/sim"
         self.loop = SteppedLoop(lambda: world.now)  # type: ignore[abstract]  # no sockets, no signals
         self.database = SimulatedDatabase(world.file, self)
         climate = world.climate
         policy = Policy(timedelta(seconds=climate.floor), timedelta(seconds=climate.ceiling))
         planner = Planner(policy, random.Random(world.chance.seed * 100 + number), Vault([CLAIMS_KEY]))
+        planner.book.price, planner.book.unproven, planner.book.heard = climate.price, climate.unproven, climate.heard
         self.client = self._client()
         lease = timedelta(seconds=TIMEOUT)
         sender = Sender(
@@ -245,7 +247,10 @@ class Console:
 
     def clock(self) -> datetime:
         """What the console's machine takes for now."""
-        return START + timedelta(seconds=self.world.now + self.world.skew)
+        told = self.world.now + self.world.skew
+        if told != self._told:
+            self._told, self._time = told, START + timedelta(seconds=told)
+        return self._time
 
     def _begin(self) -> None:
         """Takes over from the dead as `Backend` does, then starts the loops."""

@@ -83,6 +83,9 @@ class Climate:
     courses: Weights = ()
     floor: float = 1.0
     ceiling: float = 900.0
+    price: float = 2.0
+    unproven: float = 0.0
+    heard: float = 0.0
     discover_every: float = 0.0
     asks_webhooks: bool = True
     follows_leases: bool = True
@@ -135,6 +138,9 @@ def climate_of(rng: random.Random, seed: int) -> Climate:
         courses=COURSES,
         floor=rng.choice((1.0, 2.0, 5.0)),
         ceiling=rng.choice((60.0, 300.0, 900.0)),
+        price=rng.choice((1.0, 2.0, 20.0)),
+        unproven=rng.choice((0.0, 1.0)),  # with one, lists prove little and orders are mostly asked for one by one
+        heard=rng.choice((0.0, 0.9)),
         discover_every=rng.choice((0.0, 0.0, 0.0, 30.0, 30.0, 300.0)),
         asks_webhooks=rng.random() < 0.7,
         follows_leases=rng.random() < 0.8,

@@ -17,7 +17,6 @@ from tracking import (
     chain,
     documents,
     ingest,
-    outlook,
     poller,
     rules,
     sender,
@@ -347,17 +346,9 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "young-for-ever",
-        "An age that a clock's step made negative counts as none.",
-        both(
-            replaced(
-                ingest,
-                "next_look",
-                lambda policy, forecast, age, since, price, rng: outlook.next_look(
-                    policy, forecast, max(age, timedelta()), since and max(since, timedelta()), price, rng
-                ),
-            )
-        ),
+        "at-once-again",
+        "An order that was open is due again at once.",
+        replaced(ingest, "next_look", lambda *_: timedelta()),
     ),
     Mutant(
         "float-money",
@@ -383,10 +374,17 @@ MUTANTS = (
     Mutant(
         "wide-of-the-mark",
         "A look tells of the time its answer came, not of the time it was asked.",
-        rewritten(
-            _Poller,
-            "_look_at_one",
-            ("Observation(Witness.POLL, answer.started_at,", "Observation(Witness.POLL, answer.finished_at,"),
+        both(
+            rewritten(
+                _Poller,
+                "_look_at_one",
+                ("Observation(Witness.POLL, answer.started_at,", "Observation(Witness.POLL, answer.finished_at,"),
+            ),
+            rewritten(
+                _Poller,
+                "_look_at_page",
+                ("page.shown, page.started_at, page.finished_at", "page.shown, page.finished_at, page.finished_at"),
+            ),
         ),
     ),
 )

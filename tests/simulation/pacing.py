@@ -64,12 +64,17 @@ class Pace:
         """What is due may have changed."""
         if self._waiter is None or self._waiter.done():
             return
+        due, world = self._due(), self._console.world
+        at = None
+        if due is not None:
+            at = max(due, self._not_before if self._seen == world.commits else 0.0, world.now)
         if self._timer is not None:
+            if self._timer.when() == at:
+                return
             self._timer.cancel()
             self._timer = None
-        if (due := self._due()) is not None:
-            not_before = self._not_before if self._seen == self._console.world.commits else 0.0
-            self._timer = self._console.loop.call_at(max(due, not_before, self._console.world.now), self.wake)
+        if at is not None:
+            self._timer = self._console.loop.call_at(at, self.wake)
 
     def wake(self) -> None:
         self._woken = True

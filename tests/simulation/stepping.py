@@ -26,6 +26,11 @@ class SteppedLoop(asyncio.AbstractEventLoop):
         self._tasks: list[asyncio.Task[Any]] = []
         self.troubles: list[BaseException | str] = []
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is to be done now, whatever the time."""
+        return bool(self._ready)
+
     def due_at(self) -> float | None:
         """When something is to be done: now, at a timer's time, or never."""
         if self._ready:
