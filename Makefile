@@ -12,7 +12,7 @@ ARGS ?=
 N ?=
 SEEDS ?= 1000
 
-.PHONY: help run test check static audit scenarios powerloss kill9 bench bench-verify bench-flood hostile sim mutants constraints clean
+.PHONY: help run test check static audit scenarios powerloss kill9 bench bench-verify bench-polling bench-flood hostile sim mutants constraints clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s '|'
@@ -70,6 +70,9 @@ mutants: $(VENV)/.test ## plant faults of design and see that the simulation fin
 
 bench: $(VENV)/.test ## measure speed and memory, as ratios within one run
 	@$(BIN)/python tests/bench.py $(ARGS)
+
+bench-polling: $(VENV)/.test ## judge the schedule against the optimum, doubling waits and the budget (3 minutes)
+	@$(BIN)/python tests/bench_polling.py $(ARGS)
 
 bench-flood: $(VENV)/.test ## measure a worker under 1,000 hostile calls a second (ARGS="--seconds 5" for less)
 	@$(BIN)/python tests/bench_flood.py $(ARGS)

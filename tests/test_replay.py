@@ -1,0 +1,127 @@
+"""The replay: what it counts, that it learns, and that what it says agrees with what can be reckoned."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tracking.replay import History, Outcome, Plan, replay
+from tracking.survival import Forecast, Seen
+
+
+def history(*orders: tuple[float, float], announced_after: float = math.inf, name: str = "Links/1") -> History:
+    """Orders as (arrived, took)."""
+    arrived = np.array([arrived for arrived, _ in orders], dtype=np.float64)
+    finished = arrived + np.array([took for _, took in orders], dtype=np.float64)
+    return History(arrived, finished, [name] * len(orders), finished + announced_after)
+
+
+def steady(count: int, took: float = 60.0, every: float = 30.0) -> History:
+    rng = np.random.default_rng(1)
+    return history(*((number * every, took * math.exp(0.3 * rng.standard_normal())) for number in range(count)))
+
+
+def test_nothing_costs_nothing() -> None:
+    outcome = replay(history(), Plan())
+    assert (outcome.calls, outcome.mean, outcome.quantile(0.95)) == (0, 0.0, 0.0)
+
+
+def test_a_fixed_wait_finds_an_order_within_one_wait_and_makes_as_many_calls_as_fit() -> None:
+    outcome = replay(history((0, 100)), Plan("fixed", wait=30.0))
+    assert 0 <= outcome.delays[0] <= 33.5
+    assert outcome.calls in {3, 4, 5}
+    assert outcome.pages == outcome.discoveries == 0
+
+
+def test_waits_that_double_make_few_calls_and_grow_late() -> None:
+    orders = history((0, 3000))
+    doubled = replay(orders, Plan("doubling", ceiling=1e9))
+    fixed = replay(orders, Plan("fixed", wait=10.0))
+    assert doubled.calls < 15 < fixed.calls
+    assert doubled.mean > fixed.mean
+
+
+def test_what_announces_itself_is_looked_at_at_once() -> None:
+    outcome = replay(history((0, 500), announced_after=2.0), Plan("fixed", wait=10_000.0, ceiling=1e9))
+    assert outcome.calls == 1
+    assert outcome.delays[0] == pytest.approx(2.0, abs=0.5)
+
+
+def test_orders_that_never_finish_are_not_waited_for() -> None:
+    orders = history((0, 50), (1, math.inf))
+    outcome = replay(orders, Plan())
+    assert len(outcome.delays) == 1
+
+
+def test_curves_that_are_learned_on_the_way_serve_better_than_the_first_guess() -> None:
+    orders = history(*((number * 60.0, 600.0) for number in range(60)))
+    plan = Plan("accrual", price=20.0, page=1, ceiling=1e9, relative=False)
+    learned, guessed = replay(orders, plan), replay(orders, plan, learns=False)
+    assert learned.calls * 20.0 + learned.delays.sum() < 0.8 * (guessed.calls * 20.0 + guessed.delays.sum())
+
+
+def test_what_is_known_before_serves_from_the_first_order_on() -> None:
+    orders = history((0, 600.0))
+    known = Forecast.learned("Links/1", [Seen(580.0, 620.0)] * 400)
+    plan = Plan("accrual", price=20.0, page=1, ceiling=1e9)
+    assert replay(orders, plan, [known]).calls < replay(orders, plan).calls
+
+
+def test_list_pages_spare_calls() -> None:
+    orders = steady(60, took=300.0, every=5.0)
+    plan = Plan("accrual", price=5.0)
+    pages, singles = replay(orders, plan), replay(orders, replace(plan, page=1))
+    assert pages.pages > 0
+    assert pages.calls < 0.5 * singles.calls
+    assert pages.mean < singles.mean
+
+
+def test_discovery_is_counted_and_looks_at_what_it_shows() -> None:
+    orders = steady(40)
+    outcome = replay(orders, Plan("accrual", price=50.0, discover_every=30.0))
+    assert outcome.discoveries >= orders.span / 30 - 2
+    assert outcome.mean < 40
+
+
+@pytest.mark.parametrize("policy", ["accrual", "doubling", "fixed"])
+def test_no_second_holds_more_calls_than_the_budget(policy: str) -> None:
+    orders = steady(200, took=20.0, every=0.5)
+    outcome = replay(orders, Plan(policy, rate=1.0, page=1, wait=2.0, floor=0.5))
+    last_seen = float((orders.finished + outcome.delays).max())
+    assert outcome.calls <= last_seen + 2
+
+
+def test_scarce_calls_make_each_dearer_and_nothing_starves() -> None:
+    orders = steady(300, took=20.0, every=0.5)
+    outcome = replay(orders, Plan("accrual", rate=0.5))
+    assert np.isfinite(outcome.delays).all()
+    assert outcome.delays.max() < orders.span + 60
+
+
+def test_the_same_seed_says_the_same_and_another_not() -> None:
+    orders = steady(30)
+
+    def said(seed: int) -> Outcome:
+        return replay(orders, Plan("fixed", wait=7.0), seed=seed)
+
+    assert list(said(1).delays) == list(said(1).delays)
+    assert list(said(1).delays) != list(said(2).delays)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(0, 500), st.floats(0, 500)), min_size=1, max_size=15),
+    st.sampled_from(["accrual", "doubling", "fixed"]),
+    st.sampled_from([0.2, 5.0]),
+    st.sampled_from([0.0, 30.0]),
+)
+def test_every_finished_order_is_seen_once_and_never_before_it_is_finished(
+    orders: list[tuple[float, float]], policy: str, rate: float, discover: float
+) -> None:
+    outcome = replay(history(*sorted(orders)), Plan(policy, rate=rate, discover_every=discover))
+    assert len(outcome.delays) == len(outcome.classes) == len(orders)
+    assert (outcome.delays >= 0).all()
+    assert outcome.calls >= 1
