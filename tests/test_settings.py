@@ -317,7 +317,9 @@ def test_the_settings_of_a_process_are_read_once(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    "text", [Fernet.generate_key().decode(), "A" * 43, "A" * 43 + "=", "A" * 44, "+/" * 22, "ä" * 44, ""]
+    "text",
+    [Fernet.generate_key().decode(), "A" * 43, "A" * 43 + "=", "A" * 44, "+/" * 22, "ä" * 44, ""],
+    ids=["made", "cut", "padded", "too long", "other letters", "no letters", "empty"],
 )
 def test_what_counts_as_a_key_is_what_the_library_takes_for_one(text: str) -> None:
     try:
