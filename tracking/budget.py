@@ -1,16 +1,17 @@
 """The budget of calls: how many may leave in a second, and how long none may leave while the provider asks to wait.
 
 Owns the reading of Retry-After. Makes no call, reads no clock but the monotonic one it is given, and knows nothing of
-what is called.
+what is called. Where several processes share the budget, `Shared` says when a call may leave (see `allowance`).
 """
 
 import asyncio
 import contextlib
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from typing import NamedTuple, Protocol
 
 from tracking.errors import Throttled
 
@@ -18,25 +19,67 @@ MAX_IN_FLIGHT = 20
 LONGEST_WAIT = 30.0
 LONGEST_PAUSE = 3600.0
 FIRST_PAUSE, LAST_PAUSE = 5.0, 300.0
+SHORTEST_SLACK, LONGEST_SLACK = 0.05, 5.0  # between when a call may leave and when it must have left
+
+
+class Slot(NamedTuple):
+    """When one call may leave, in monotonic seconds: not before `begin`, not after `end`."""
+
+    begin: float
+    end: float
+
+
+class Shared(Protocol):
+    """The budget of all processes together."""
+
+    async def reserve(self, count: int, slack: float) -> Sequence[Slot]:
+        """Reserves 1 to `count` slots, each `slack` seconds long.
+
+        Raises:
+            Throttled: no call may leave.
+        """
+
+    def pause(self, seconds: float) -> None:
+        """Tells all that the provider asked to wait for so long. Does not wait."""
+
+
+def calls_in_window(rate: float) -> int:
+    """How many calls may leave in one `window_of` the rate."""
+    return max(1, int(rate))
+
+
+def window_of(rate: float) -> float:
+    """The seconds in which `calls_in_window` may leave: one, or more where less than one call a second may."""
+    return max(1.0, 1 / rate)
 
 
 class Budget:
-    """At most `rate` calls in any one second, and none while the provider asked to wait. Monotonic seconds."""
+    """At most `rate` calls in any one second, and none while the provider asked to wait. Monotonic seconds.
+
+    With `shared`, all processes together make no more than that.
+    """
 
     def __init__(
-        self, rate: float, monotonic: Callable[[], float], sleep: Callable[[float], Awaitable[object]]
+        self,
+        rate: float,
+        monotonic: Callable[[], float],
+        sleep: Callable[[float], Awaitable[object]],
+        shared: Shared | None = None,
     ) -> None:
         self.rate = rate
         self.paused_until = 0.0
         self._monotonic, self._sleep = monotonic, sleep
-        self._calls_in_window = max(1, int(rate))
+        self._calls_in_window = calls_in_window(rate)
         # One hundredth more, so that a clock of little resolution sees no call too many either.
-        self._window = max(1.0, 1 / rate) * 1.01
+        self._window = window_of(rate) * 1.01
         self._starts: deque[float] = deque(maxlen=max(self._calls_in_window, int(rate * 60) + 1))
         self._waiting = 0
         self._turn, self._in_flight = asyncio.Lock(), asyncio.Semaphore(MAX_IN_FLIGHT)
         self._pause_set_at = -1.0
         self._next_pause = FIRST_PAUSE
+        self._shared = shared
+        self._slots: deque[Slot] = deque()
+        self._slack = SHORTEST_SLACK
 
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -51,15 +94,38 @@ class Budget:
         try:
             async with self._in_flight:
                 async with self._turn:
-                    while (wait := self._wait()) > 0:
-                        self._refuse_long(wait)
-                        await self._sleep(wait)
+                    if self._shared is None:
+                        await self._until(0.0)
+                    else:
+                        await self._slot(self._shared)
                     self._starts.append(self._monotonic())
                 self._waiting -= 1
                 waiting = False
                 yield
         finally:
             self._waiting -= waiting
+
+    async def _until(self, begin: float) -> None:
+        while (wait := max(self._wait(), begin - self._monotonic())) > 0:
+            self._refuse_long(wait)
+            await self._sleep(wait)
+
+    async def _slot(self, shared: Shared) -> None:
+        """Waits for a slot that was reserved. One that was missed is lost: another takes its place."""
+        while True:
+            now = self._monotonic()
+            while self._slots and self._slots[0].end <= now:
+                self._slots.popleft()
+            if fresh := not self._slots:
+                # One for each call that waits, so that they share a transaction.
+                self._slots.extend(await shared.reserve(min(self._waiting, self._calls_in_window), self._slack))
+            slot = self._slots.popleft()
+            await self._until(slot.begin)
+            if self._monotonic() <= slot.end:
+                self._slack = max(self._slack * 0.9, SHORTEST_SLACK)
+                return
+            if fresh:  # the store takes longer than that to commit, or this process is held up
+                self._slack = min(self._slack * 2, LONGEST_SLACK)
 
     def room(self) -> int:
         """How many calls can leave within the next second, beside those that wait for their turn already."""
@@ -89,6 +155,8 @@ class Budget:
         elif seconds is None:
             seconds, self._next_pause = self._next_pause, min(self._next_pause * 2, LAST_PAUSE)
             self._pause_set_at = now
+        if self._shared is not None and now + seconds > self.paused_until:
+            self._shared.pause(seconds)
         self.paused_until = max(self.paused_until, now + seconds)
         return self.paused_until - now
 

@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 import httpx
 
 from tracking import masks, wire
-from tracking.budget import MAX_IN_FLIGHT, Budget, seconds_asked
+from tracking.budget import MAX_IN_FLIGHT, Budget, Shared, seconds_asked
 from tracking.errors import (
     AccessDisabled,
     CredentialsRefused,
@@ -102,7 +102,7 @@ class Calls:
     """Makes the calls of one process and its event loop. Any may raise any ProviderError.
 
     `record` gets every call that was tried, token calls included, and must not raise. `clock` is the wall clock,
-    `monotonic` measures the budget and the token's life.
+    `monotonic` measures the budget and the token's life; `shared` is the budget of all processes together.
     """
 
     def __init__(  # noqa: PLR0913 - the client's own arguments, handed on
@@ -118,12 +118,13 @@ class Calls:
         monotonic: Callable[[], float],
         sleep: Callable[[float], Awaitable[object]],
         record: Callable[[Exchange], None],
+        shared: Shared | None,
     ) -> None:
         self._credentials = _credentials(email, access_token)
         self._hidden = (email.strip(), access_token.strip())
         self._timeout = timeout
         self._clock, self._monotonic, self._record = clock, monotonic, record
-        self._budget = Budget(rate, monotonic, sleep)
+        self._budget = Budget(rate, monotonic, sleep, shared)
         self._token: wire.Token | None = None
         self._token_number = 0
         self._renew_at = 0.0

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import httpx
 
 from tracking import wire
+from tracking.budget import Shared
 from tracking.calls import Call, Calls, Exchange, stated
 from tracking.errors import NotFound, UnreadableAnswer
 from tracking.settings import Settings
@@ -62,10 +63,11 @@ class Client:
     """Speaks to the provider. Every call may raise any ProviderError; none of them holds what was sent or answered.
 
     `record` gets every call that was tried, token calls included, and must not raise. `clock` is the wall clock,
-    `monotonic` measures the budget and the token's life.
+    `monotonic` measures the budget and the token's life; `shared` is the budget of all processes together, without it
+    this one keeps to the rate alone.
     """
 
-    def __init__(  # noqa: PLR0913 - the last five are what tests and the simulation put in place of the world
+    def __init__(  # noqa: PLR0913 - the last six are what tests and the simulation put in place of the world
         self,
         base_url: str,
         email: str,
@@ -78,6 +80,7 @@ class Client:
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         record: Callable[[Exchange], None] = _forget,
+        shared: Shared | None = None,
     ) -> None:
         self._clock = clock
         self._calls = Calls(
@@ -91,6 +94,7 @@ class Client:
             monotonic=monotonic,
             sleep=sleep,
             record=record,
+            shared=shared,
         )
 
     @classmethod
@@ -100,6 +104,7 @@ class Client:
         *,
         transport: httpx.AsyncBaseTransport | None = None,
         record: Callable[[Exchange], None] = _forget,
+        shared: Shared | None = None,
     ) -> Self:
         """The client for these settings; without a provider the one for the embedded sandbox behind `transport`."""
         address, email, secret = settings.api_base_url, settings.api_email, settings.api_access_token
@@ -108,7 +113,7 @@ class Client:
         else:
             token = secret.get_secret_value()
         rate, timeout = settings.api_max_rate, settings.api_timeout
-        return cls(address, email, token, rate=rate, timeout=timeout, transport=transport, record=record)
+        return cls(address, email, token, rate=rate, timeout=timeout, transport=transport, record=record, shared=shared)
 
     async def place(self, document: Mapping[str, Any]) -> Answer:
         """Places the order. Throttled with 429, NotSent and CredentialsRefused mean that it was not carried out.

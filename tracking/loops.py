@@ -42,6 +42,7 @@ RECOVER_EVERY = timedelta(seconds=30)
 SET_BACK = timedelta(seconds=10)
 SURVEY_SHARE = 10  # times as long as it took, between two surveys of the open orders
 LONGEST_SURVEY_PAUSE = 15.0
+ORDERS_FIRST = 1.0  # second of a process: what a restart left undone needs the budget more than what a form shows
 CATALOGUE_EVERY = timedelta(days=1)
 CATALOGUE_RETRY = timedelta(minutes=1)
 BALANCE_EVERY = timedelta(seconds=60)
@@ -281,6 +282,7 @@ class Housekeeping:
         """Keeps house until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(forever("client state", self._client_state, 2.0))
+            await asyncio.sleep(ORDERS_FIRST)
             group.create_task(forever("catalogue", self._catalogue, 5.0))
             group.create_task(forever("balance", self._balance, 5.0))
 

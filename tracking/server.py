@@ -24,6 +24,7 @@ from starlette.routing import BaseRoute, Route
 
 from tracking import budget, callbacks, database
 from tracking import store as stored
+from tracking.allowance import Allowance
 from tracking.client import Client
 from tracking.connections import SPARING
 from tracking.database import Database
@@ -48,8 +49,6 @@ SILENT_AFTER = timedelta(seconds=15)
 CALLS_IN_A_WORK = 8
 RECONCILE_EVERY = 2.0
 # The client's state is written every two seconds; a process that was killed may have called until a moment ago.
-JUST_NOW = timedelta(seconds=3)
-BUDGET_WINDOW = timedelta(seconds=1)
 
 
 def utc_now() -> datetime:
@@ -155,7 +154,7 @@ class Backend:
         journal = Journal(self.database)
         client = self.client(transport, journal)
         stack.push_async_callback(client.aclose)
-        if (wait := await asyncio.to_thread(self._budget_used)) > timedelta():
+        if (wait := await asyncio.to_thread(self._asked_to_wait)) > timedelta():
             client.pause(wait.total_seconds())
         loops.append(forever("journal", journal.flush, JOURNAL_EVERY))
         loops.append(Housekeeping(self.database, client, self.clock).run())
@@ -185,24 +184,23 @@ class Backend:
             group.create_task(sending.run())
             group.create_task(forever("reconciler", reconciler.turn, RECONCILE_EVERY))
 
-    def _budget_used(self) -> timedelta:
-        """How long calls must wait because of what the process before was asked to wait, or has called just now."""
+    def _asked_to_wait(self) -> timedelta:
+        """How long calls must wait because of what the process before was asked by the provider."""
         now = self.clock()
         try:
             with self.database.read() as connection:
                 known = stored.fact(connection, "client")
         except StoreError:
-            return BUDGET_WINDOW
-        if known is None:
+            return timedelta()  # no call leaves anyway before the store can count it
+        if known is None or not known[1].get("paused_until"):
             return timedelta()
-        at, told = known
-        until = datetime.fromisoformat(told["paused_until"]) if told.get("paused_until") else at
-        asked = until - now if until - now <= timedelta(seconds=budget.LONGEST_PAUSE) else timedelta()
-        return max(asked, BUDGET_WINDOW if abs(now - at) < JUST_NOW else timedelta())
+        asked = datetime.fromisoformat(known[1]["paused_until"]) - now
+        return asked if asked <= timedelta(seconds=budget.LONGEST_PAUSE) else timedelta()
 
     def client(self, transport: httpx.AsyncBaseTransport | None, journal: Journal) -> Client:
         """The way to the provider."""
-        return Client.from_settings(self.settings, transport=transport, record=journal.record)
+        shared = Allowance(self.database, self.settings.api_max_rate)
+        return Client.from_settings(self.settings, transport=transport, record=journal.record, shared=shared)
 
     def _poller(self, client: Client) -> Poller:
         return Poller(

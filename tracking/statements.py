@@ -150,6 +150,13 @@ DROP_REFUSALS = delete(CALLBACKS).where(CALLBACKS.c.outcome == "refused", CALLBA
 # Facts
 
 FACT = select(FACTS.c.at, FACTS.c.value).where(FACTS.c.key == bindparam("wanted"))
+FACT_TO_CHANGE = select(FACTS.c.value).where(FACTS.c.key == bindparam("wanted")).with_for_update()
+
+
+@functools.cache
+def setting_fact_once(dialect: str) -> Any:
+    """Remembers something under its key, where nothing is remembered there."""
+    return _insert(dialect, FACTS).on_conflict_do_nothing(index_elements=["key"])
 
 
 @functools.cache

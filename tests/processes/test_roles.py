@@ -1,5 +1,8 @@
+import contextlib
 import json
 import signal
+import sqlite3
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -87,15 +90,20 @@ def test_a_worker_completes_what_is_submitted_beside_a_console_of_pages(children
     assert httpx.post(f"{pages.url}/webhooks/fulfillment/wrong", trust_env=False).status_code in {404, 405}
 
 
-def test_two_workers_on_one_store_place_every_order_once(children: Nursery, sandbox: Child) -> None:
+def test_two_workers_on_one_store_place_every_order_once_within_one_budget(children: Nursery, sandbox: Child) -> None:
+    rate = 10
     for _ in range(2):
-        children.worker(provider_settings(sandbox.url))
+        children.worker(provider_settings(sandbox.url) | {"API_MAX_RATE": rate})
     for worker in children.children[-2:]:
         worker.ready()
     file = write_orders(children.folder / "orders.json", documents(40))
     submitted = children.tracking("submit", str(file), "--wait", "40", "--json")
     assert submitted.ends() == 0, submitted.said[-2000:]
     assert sorted(order["posts"] for order in json.loads(httpx.get(f"{sandbox.url}/sandbox/truth").text)) == [1] * 40
+    with contextlib.closing(sqlite3.connect(children.folder / "tracking.db")) as store:
+        left = [datetime.fromisoformat(at) for (at,) in store.execute("SELECT at FROM exchanges ORDER BY at")]
+    assert len(left) > 40
+    assert min(later - earlier for earlier, later in zip(left, left[rate:], strict=False)) >= timedelta(seconds=1)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from sqlalchemy import select
 from virtual import CountedDatabase, VirtualLoop
 
 from tracking import database, ingest, loops, wire
+from tracking.allowance import Allowance
 from tracking.audit import verify
 from tracking.client import Client
 from tracking.embedded import InProcess
@@ -104,6 +105,10 @@ class _VirtualBackend(Backend):
             clock=self._loop.clock,
             monotonic=self._loop.time,
             record=record,
+            # PostgreSQL's own clock knows nothing of virtual time.
+            shared=Allowance(self.database, self.settings.api_max_rate, self._loop.time, self._loop.clock)
+            if self.database.dialect == "sqlite"
+            else None,
         )
 
 

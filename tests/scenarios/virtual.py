@@ -87,9 +87,27 @@ class CountedDatabase(Database):
 
     def submit(self, job: Callable[[Connection], T]) -> Future[T]:
         self._loop.begin()
+        told: Future[T] = Future()
         future = super().submit(job)
-        future.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._loop.end))
-        return future
+
+        def done(_: object) -> None:
+            # Whoever waits hears of it before the loop is told: else time could leap between the two.
+            if future.cancelled():
+                told.cancel()
+            elif told.set_running_or_notify_cancel():
+                _handed_on(future, told)
+            self._loop.call_soon_threadsafe(self._loop.end)
+
+        told.add_done_callback(lambda _: future.cancel() if told.cancelled() else None)
+        future.add_done_callback(done)
+        return told
+
+
+def _handed_on(done: Future[T], told: Future[T]) -> None:
+    if (error := done.exception()) is not None:
+        told.set_exception(error)
+    else:
+        told.set_result(done.result())
 
 
 def run(main: Callable[[VirtualLoop], Coroutine[Any, Any, T]]) -> T:

@@ -29,6 +29,7 @@ from sqlmodel import SQLModel
 from stepping import SteppedLoop
 
 from tracking import callbacks, database, store, submissions, wire
+from tracking.allowance import Allowance
 from tracking.client import Client
 from tracking.database import Database, _engine
 from tracking.errors import NotSent, OutcomeUnknown, StoreBusy, StoreError, TrackingError
@@ -287,6 +288,9 @@ class Console:
 
     # The client
 
+    def _monotonic(self) -> float:
+        return self.world.now
+
     def _client(self) -> Client:
         through_httpx = self.world.climate.over_http
         make = partial(
@@ -298,7 +302,10 @@ class Console:
             timeout=TIMEOUT,
             transport=_Wire(self),
             clock=self.clock,
-            monotonic=lambda: self.world.now,
+            monotonic=self._monotonic,
+            shared=Allowance(self.database, RATE, self._monotonic, self.clock)
+            if self.world.climate.shares_budget
+            else None,
         )
         if through_httpx:
             return make()

@@ -91,6 +91,7 @@ class Climate:
     follows_leases: bool = True
     over_http: bool = False
     through_engine: bool = False
+    shares_budget: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,7 @@ def climate_of(rng: random.Random, seed: int) -> Climate:
         follows_leases=rng.random() < 0.8,
         over_http=seed % 8 == 0,
         through_engine=seed % 16 == 0,
+        shares_budget=seed % 3 == 0,  # it costs a transaction each call, which two thirds of the histories go without
     )
     climate.manners = _manners(rng)
     if rng.random() < 0.03:

@@ -12,6 +12,7 @@ from planting import Mutant, Plant, both, one_transaction_late, replaced, rewrit
 from sqlalchemy import and_, bindparam, insert, select
 
 from tracking import (
+    allowance,
     budget,
     callbacks,
     chain,
@@ -304,6 +305,11 @@ MUTANTS = (
         ),
     ),
     Mutant("no-budget", "Calls leave as fast as they come.", replaced(budget.Budget, "_wait", lambda _: 0.0)),
+    Mutant(
+        "each-alone",
+        "Each process keeps to the budget, and all together do not.",
+        replaced(allowance.Allowance, "_keep", lambda *_: None),
+    ),
     Mutant("refusals-kept", "Every refusal is kept.", replaced(store, "record_refusal", _kept_for_ever)),
     Mutant(
         "answer-is-look",

@@ -1,0 +1,202 @@
+import asyncio
+import itertools
+import random
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tracking.allowance import Allowance
+from tracking.budget import Budget, Slot, window_of
+from tracking.database import Database
+from tracking.errors import StoreBusy, Throttled
+
+
+@pytest.fixture
+def sqlite_store(migrated_file: Path, sqlite_url: str) -> Iterator[Database]:
+    shutil.copy(migrated_file, sqlite_url.removeprefix("sqlite:///"))
+    opened = Database(sqlite_url)
+    yield opened
+    opened.close()
+
+
+class Process:
+    """One process on the store: its budget, and when its calls left by everybody's clock."""
+
+    def __init__(self, database: Database, rate: float, left: list[float]) -> None:
+        self.budget = Budget(rate, time.monotonic, asyncio.sleep, Allowance(database, rate))
+        self._left = left
+
+    async def call(self) -> None:
+        async with self.budget.turn():
+            self._left.append(time.monotonic())
+
+
+def crowded(left: Sequence[float], most: int, window: float) -> list[float]:
+    """The spans shorter than the window within which one call more than allowed left."""
+    ordered = sorted(left)
+    spans = (later - earlier for earlier, later in zip(ordered, ordered[most:], strict=False))
+    return [span for span in spans if span < window]
+
+
+def test_three_processes_at_once_leave_no_more_than_one_budget(store: Database) -> None:
+    rate, left = 20, list[float]()
+
+    async def works(process: Process) -> None:
+        await asyncio.gather(*(process.call() for _ in range(20)))
+
+    # A loop, a thread and a connection for each, as processes have them; what they have in common is the store.
+    stores = [Database(store.url) for _ in range(3)]
+    threads = [threading.Thread(target=lambda own=own: asyncio.run(works(Process(own, rate, left)))) for own in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for own in stores:
+        own.close()
+    assert len(left) == 60
+    assert crowded(left, rate, 1.0) == []
+    assert max(left) - min(left) < 10, "the budget is used, not only kept"
+
+
+class Virtual:
+    """Processes on a clock that the test moves, with a store that answers at once."""
+
+    def __init__(self, database: Database, rate: float, count: int) -> None:
+        self.now = 1000.0
+        self.allowances = [Allowance(database, rate, lambda: self.now) for _ in range(count)]
+
+    def slots(self, which: int, count: int, slack: float) -> Sequence[Slot]:
+        return asyncio.run(self.allowances[which].reserve(count, slack))
+
+
+STEPS = st.lists(
+    st.tuples(st.integers(0, 2), st.integers(1, 4), st.sampled_from([0.05, 0.1, 1.6]), st.floats(0, 2)),
+    min_size=1,
+    max_size=15,
+)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(steps=STEPS, rate=st.sampled_from([0.2, 1.0, 2.5, 5.0]), seed=st.integers(0, 1000))
+def test_wherever_in_its_slot_each_call_leaves_no_window_holds_too_many(
+    sqlite_store: Database, steps: list[tuple[int, int, float, float]], rate: float, seed: int
+) -> None:
+    sqlite_store.write(_forget)
+    rng, left = random.Random(seed), list[float]()
+    world = Virtual(sqlite_store, rate, 3)
+    for which, count, slack, passed in steps:
+        try:
+            slots = world.slots(which, count, slack)
+        except Throttled as exc:
+            world.now += (exc.retry_after or timedelta()).total_seconds() - 30
+            continue
+        assert 1 <= len(slots) <= count
+        assert all(slot.begin >= world.now for slot in slots)
+        left += [rng.choice([slot.begin, slot.end, rng.uniform(slot.begin, slot.end)]) for slot in slots]
+        world.now += passed
+    assert crowded(left, max(1, int(rate)), window_of(rate) - 1e-6) == []
+
+
+def _forget(connection: Any) -> None:
+    connection.exec_driver_sql("DELETE FROM facts")
+
+
+def test_a_pause_is_everybodys(store: Database) -> None:
+    first, second = Allowance(store, 5), Allowance(store, 5)
+    first.pause(3.0)
+    began = time.monotonic()
+    slots = asyncio.run(second.reserve(2, 0.05))
+    assert all(2.5 < slot.begin - began < 3.5 for slot in slots)
+
+
+def test_a_long_pause_refuses_at_once_and_says_for_how_long(store: Database) -> None:
+    Allowance(store, 5).pause(600.0)
+    with pytest.raises(Throttled) as caught:
+        asyncio.run(Allowance(store, 5).reserve(1, 0.05))
+    assert caught.value.status == 429, "which says that the call has not left"
+    assert caught.value.retry_after is not None
+    assert 590 < caught.value.retry_after.total_seconds() <= 600
+
+
+def test_slots_of_a_time_before_a_reboot_count_for_nothing(sqlite_store: Database) -> None:
+    world = Virtual(sqlite_store, 1.0, 1)
+    world.slots(0, 1, 0.05)
+    world.allowances[0].pause(3000.0)
+    sqlite_store.write(lambda _: None)  # the pause is committed with it, if not before
+    world.now -= 300.0
+    with pytest.raises(Throttled):
+        world.slots(0, 1, 0.05)  # a clock so little back may as well have been right before
+    world.now -= 690.0
+    assert world.slots(0, 1, 0.05)[0].begin == world.now
+
+
+def test_no_call_leaves_while_the_store_cannot_count_it(
+    sqlite_store: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(*_: Any) -> Any:
+        raise StoreBusy("the database is locked")
+
+    monkeypatch.setattr(Allowance, "_take", locked)
+    left = list[float]()
+    with pytest.raises(Throttled) as caught:
+        asyncio.run(Process(sqlite_store, 5, left).call())
+    assert caught.value.status == 429
+    assert left == []
+
+
+class Slow:
+    """A shared budget whose slots are over when they are told of, until asked for long ones."""
+
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+
+    async def reserve(self, count: int, slack: float) -> Sequence[Slot]:
+        self.asked.append(slack)
+        begin = time.monotonic()
+        await asyncio.sleep(0.12)
+        return [Slot(begin, begin + slack)]
+
+    def pause(self, seconds: float) -> None:
+        raise AssertionError("nobody asked to wait")
+
+
+def test_a_slow_store_is_asked_for_longer_slots_instead_of_for_ever() -> None:
+    shared = Slow()
+    budget = Budget(5, time.monotonic, asyncio.sleep, shared)
+
+    async def call() -> None:
+        async with budget.turn():
+            pass
+
+    asyncio.run(call())
+    assert shared.asked == [0.05, 0.1, 0.2]
+
+
+def test_calls_that_wait_together_are_counted_in_one_transaction(
+    sqlite_store: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = itertools.count()
+    take = Allowance._take
+
+    def counted(*args: Any) -> Any:
+        next(asked)
+        return take(*args)
+
+    monkeypatch.setattr(Allowance, "_take", counted)
+    left = list[float]()
+    process = Process(sqlite_store, 100, left)
+
+    async def calls() -> None:
+        await asyncio.gather(*(process.call() for _ in range(20)))
+
+    asyncio.run(calls())
+    assert len(left) == 20
+    assert next(asked) <= 3
