@@ -61,6 +61,20 @@ if settings.embedded_sandbox:
     st.warning("Sandbox: simulated provider, no real orders.", icon=":material/science:")
 
 
+def late_together(incident: reports.Incident) -> None:
+    """One banner in place of a row for each of them."""
+    with st.container(gap="xsmall"):
+        st.warning(
+            f"{shared.escape(incident.told(shared.now()))} It is not one order, it is everyone: ask the provider once.",
+            title="Many orders are late together",
+            icon=":material/groups:",
+        )
+        st.page_link(
+            "orders.py", label="Show them", icon=":material/arrow_forward:",
+            query_params={"view": "late", "each": "true", "from": incident.first.isoformat()},
+        )  # fmt: skip
+
+
 @st.fragment(run_every="10s", key="troubles")
 def troubles() -> None:
     """Says what is wrong with the store, with the provider or with the loops of this console."""
@@ -71,7 +85,9 @@ def troubles() -> None:
             icon=":material/save:",
         )
     with shared.told():
-        health = shared.health()
+        health, together = shared.health(), shared.incidents()
+    for incident in together:
+        late_together(incident)
     if (mark := health.restored) is not None:
         at = reports.clock(mark.taken_at, shared.now())
         waits = f" It waits for the provider: {shared.escape(mark.trouble)}." if mark.trouble else ""

@@ -16,7 +16,7 @@ from tracking.orders import OrderType
 VIEWS = {
     "all": "every order",
     "attention": "refused, cancelled, contradicted or in a state nobody knows, and not acknowledged: needs a person",
-    "late": "open for longer than orders of this type and size should take",
+    "late": "open for longer than 99 of 100 orders of its type and size; those late together are told in a banner",
     "unknown": "sent, but nobody can say whether the provider has it",
     "claimed": "the provider's notice says complete, no look has confirmed it yet",
     "open": "not completed, cancelled or refused",
@@ -37,9 +37,11 @@ BOUND = (
     "max",
     "older",
     "prefix",
+    "each",
     "sort",
     "asc",
 )
+SWITCHES = ("each", "asc")
 PAGE_SIZE = 50
 FORMS = {"csv": "text/csv", "jsonl": "application/x-ndjson", "parquet": "application/vnd.apache.parquet"}
 
@@ -80,6 +82,13 @@ def controls() -> None:
             width=180,
         )
         st.toggle("Smallest first", key="asc", bind="query-params", on_change=first_page)
+        if st.session_state["view"] == "late":
+            st.toggle(
+                "Also each order that is late together with others",
+                key="each",
+                bind="query-params",
+                on_change=first_page,
+            )
     with st.expander("More filters", key="more_filters", icon=":material/filter_list:"):
         more()
 
@@ -117,7 +126,7 @@ def chosen() -> tuple[reports.Filters, list[str]]:
     """The filter that the widgets show, and what of the address or of them could not be used."""
     query = {name: st.session_state.get(name) for name in BOUND}
     told = {name: value if isinstance(value, list) else str(value or "") for name, value in query.items()}
-    told["asc"] = "true" if query["asc"] else ""
+    told |= {name: "true" if query[name] else "" for name in SWITCHES}
     filters, problems = reports.Filters.from_query(told)
     return filters, [str(problem) for problem in problems]
 
@@ -201,7 +210,9 @@ def exported(database: Any, filters: reports.Filters, form: str) -> bytes:
 
 def clear() -> None:
     """Back to all orders."""
-    usual: dict[str, object] = {"view": "all", "sort": "placed", "asc": False, "state": [], "type": []}
+    usual: dict[str, object] = {"view": "all", "sort": "placed", "state": [], "type": []} | dict.fromkeys(
+        SWITCHES, False
+    )
     for name in BOUND:
         st.session_state[name] = usual.get(name, "")
     st.session_state["orders_filter"] = {}
@@ -240,7 +251,9 @@ with above:
         st.button("Clear the filter", key="clear", icon=":material/filter_alt_off:", on_click=clear)
     news(filters, page.newest_id)
 with table_place:
-    if page.rows.empty:
+    if page.rows.empty and filters.view == "late" and not filters.each and shared.incidents():
+        st.info("None is late but for those that the banner tells of.", icon=":material/groups:")
+    elif page.rows.empty:
         st.info("No order matches. Take away a filter, or look for a part of the id.", icon=":material/search_off:")
     else:
         table(page)

@@ -9,7 +9,7 @@ from tracking import reports
 
 COUNTS = (
     ("attention", "Needs a person", "attention", "refused, cancelled, contradicted or a word nobody knows"),
-    ("late", "Late", "late", "open for longer than orders of this type and size should take"),
+    ("late", "Late", "late", "open for longer than 99 of 100 orders of its type and size"),
     ("unknown", "Outcome unknown", "unknown", "sent, but nobody can say whether the provider has it"),
     ("open", "Open", "open", "not completed, cancelled or refused"),
     ("done_today", "Done today", "today", "seen complete since midnight UTC"),

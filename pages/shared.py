@@ -32,6 +32,7 @@ from tracking.submissions import Catalogue, load_catalogue
 from tracking.vault import Vault
 
 FRESH = 2
+SOON = 10
 SLOWLY = 30
 
 LOOKS: dict[str, tuple[str, str]] = {
@@ -172,6 +173,16 @@ def health() -> reports.Health:
 @st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
 def _health(url: str) -> reports.Health:
     return reports.health(connect(url), now())
+
+
+def incidents() -> list[reports.Incident]:
+    """Orders that are late together, at most SOON seconds old."""
+    return _incidents(_url())
+
+
+@st.cache_data(ttl=SOON, max_entries=4, show_spinner=False)
+def _incidents(url: str) -> list[reports.Incident]:
+    return reports.incidents(connect(url), now())
 
 
 def words() -> dict[str, list[str]]:

@@ -15,7 +15,8 @@ from tracking.alarms import Silence
 from tracking.database import Database
 from tracking.errors import UnknownOrder
 from tracking.foresight import keep
-from tracking.prospects import class_in_words, prospect
+from tracking.outlook import class_in_words
+from tracking.prospects import prospect
 from tracking.survival import Forecast, Seen
 
 LEARNED = Forecast.learned("Links/64", [Seen(280.0 + step, 320.0 + step) for step in range(0, 600, 10)])

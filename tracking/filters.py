@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, select
 from sqlalchemy.engine import RowMapping
 
+from tracking import incidents
 from tracking.database import Database
 from tracking.documents import storable
 from tracking.errors import Problem
@@ -51,7 +52,10 @@ _SHOWN = (
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What to show, in which order, which page. Values in minor units; `created_to` is not included."""
+    """What to show, in which order, which page. Values in minor units; `created_to` is not included.
+
+    `each`: late orders that are late together are listed too, where one sentence would tell them all.
+    """
 
     text: str = ""
     view: str = "all"
@@ -65,6 +69,7 @@ class Filters:
     max_minor: int | None = None
     older_than: timedelta | None = None
     po_prefix: str = ""
+    each: bool = False
     sort: str = "placed"
     descending: bool = True
     page: int = 1
@@ -85,6 +90,7 @@ class Filters:
             "max": "" if self.max_minor is None else amount(self.max_minor),
             "older": "" if self.older_than is None else f"{int(self.older_than.total_seconds())}s",
             "prefix": self.po_prefix,
+            "each": "true" if self.each else "",
             "sort": "" if self.sort == "placed" else self.sort,
             "asc": "" if self.descending else "true",
             "page": "" if self.page == 1 else str(self.page),
@@ -109,8 +115,9 @@ class Filters:
             max_minor=reader.money("max"),
             older_than=reader.length("older"),
             po_prefix=reader.text("prefix"),
+            each=reader.yes("each"),
             sort=reader.one_of("sort", tuple(SORTS), "placed"),
-            descending=reader.text("asc").lower() not in {"true", "1"},
+            descending=not reader.yes("asc"),
             page=reader.number("page", 1, 1, 1_000_000),
             page_size=reader.number("size", 50, 1, 500),
         )
@@ -142,6 +149,9 @@ class _Reader:
     def __init__(self, query: Mapping[str, Any]) -> None:
         self.query = query
         self.problems: list[Problem] = []
+
+    def yes(self, name: str) -> bool:
+        return self.text(name).lower() in {"true", "1"}
 
     def many(self, name: str) -> tuple[str, ...]:
         value = self.query.get(name) or []
@@ -266,6 +276,8 @@ def conditions(connection: Connection, filters: Filters, now: datetime) -> list[
     """What an order must be to match, for a WHERE."""
     orders = ORDERS.c
     wanted: list[Any] = _view(filters.view, now)
+    if filters.view == "late" and not filters.each:
+        wanted += [sa.not_(incident.holds(now)) for incident in incidents.known(connection, now)]
     if text := filters.text.strip():
         exact = _exactly(connection, text)
         wanted.append(orders.id.in_(exact) if exact else _containing(text))

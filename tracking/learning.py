@@ -85,7 +85,7 @@ class Learner:
 
     def _learned(self) -> Callable[[Connection], None]:
         """Learns; returns the job that stores it."""
-        from tracking import foresight  # noqa: PLC0415 - as above
+        from tracking import foresight, lateness  # noqa: PLC0415 - as above
 
         now = self._clock()
         with self._database.read() as connection:
@@ -98,6 +98,7 @@ class Learner:
 
         def job(connection: Connection) -> None:
             foresight.keep(connection, forecasts, now)
+            lateness.renew(connection, self._book, now)
             store.set_fact(connection, PACING, self._pacing(), now)
 
         return job

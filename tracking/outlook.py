@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from tracking.schedule import FIRST_PRICE, JITTER, MOST_HEARD, Policy, class_of, late_after, with_webhooks
+from tracking.schedule import FIRST_PRICE, JITTER, MOST_HEARD, Policy, bounds_of, class_of, late_after, with_webhooks
+from tracking.sentences import count
 
 if TYPE_CHECKING:
     from tracking.survival import Forecast
@@ -20,6 +21,19 @@ NOTICE_GROWTH = 0.25
 ENOUGH = 30  # finished orders: with fewer, the slowest of a hundred is a guess
 LIST_MEMORY = 20  # finished orders on list pages
 LONGEST_EXPECTED = timedelta(days=90)
+TYPES = {
+    "DigitalDelivery": "digital delivery",
+    "Links": "links",
+    "Codes": "codes",
+    "PhysicalShipment": "shipments",
+}
+
+
+def class_in_words(name: str) -> str:
+    """The class as people call it: "links, 33 to 64 cards"."""
+    kind, least, most = bounds_of(name)
+    cards = count(most, "card") if least == most else f"{least} to {most:,} cards"
+    return f"{TYPES.get(kind, kind)}, {cards}"
 
 
 class Book:
@@ -64,9 +78,14 @@ class Book:
 
     def late_after(self, order_type: str, units: int) -> timedelta:
         """From what age on an open order counts as late: beyond 99 of 100 of its class, where enough have finished."""
-        forecast = self.of(order_type, units)
+        return self.late_after_in(class_of(order_type, units))
+
+    def late_after_in(self, name: str) -> timedelta:
+        """The same for the class; while few of it have finished, not before what a generous guess says."""
+        forecast = self.of_class(name)
         late = min(timedelta(seconds=min(forecast.late_after(), 1e9)), LONGEST_EXPECTED)
-        return late if forecast.curve.orders >= ENOUGH else max(late, late_after(order_type, units))
+        order_type, _, most = bounds_of(name)
+        return late if forecast.curve.orders >= ENOUGH else max(late, late_after(order_type, most))
 
     def list_proved(self, proven: int, unproven: int) -> None:
         """Finished orders were seen on list pages: so many proven by it, so many to be asked for again."""

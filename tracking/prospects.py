@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, select
 
-from tracking import alarms, store
+from tracking import alarms, incidents, store
 from tracking.errors import UnknownOrder
 from tracking.orders import Notice, State, Submission, is_open
-from tracking.outlook import LONGEST_EXPECTED, PACING, Book
+from tracking.outlook import LONGEST_EXPECTED, PACING, Book, class_in_words
 from tracking.schedule import MOST_HEARD, class_of, with_webhooks
 from tracking.sentences import clock, count, duration
 from tracking.tables import ORDERS
@@ -29,12 +29,6 @@ if TYPE_CHECKING:
     from tracking.survival import Forecast, Standing
 
 ONLY_A_GUESS = 0.5  # finished orders: with none all is a guess
-TYPES = {
-    "DigitalDelivery": "digital delivery",
-    "Links": "links",
-    "Codes": "codes",
-    "PhysicalShipment": "shipments",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +52,6 @@ class Prospect:
     half_within: timedelta | None
     nine_in_ten_within: timedelta | None
     text: str
-
-
-def class_in_words(name: str) -> str:
-    """The class as people call it: "links, 33 to 64 cards"."""
-    kind, _, size = name.rpartition("/")
-    most = int(size)
-    least = most // 2 + 1
-    cards = count(most, "card") if least == most else f"{least} to {most:,} cards"
-    return f"{TYPES.get(kind, kind)}, {cards}"
 
 
 def prospect(forecast: Forecast, age: timedelta) -> Prospect:
@@ -149,6 +134,7 @@ def why(database: Database, order_id: int, now: datetime) -> dict[str, Any]:
         expected = prospect_of(connection, row, now)
         book = recalled(connection, class_of(row["type"], row["units"]))
         alarm = alarms.known(connection)
+        others = incidents.alone_or_not(connection, row, now)
     announces = row["submission"] != Submission.ELSEWHERE
     silent = alarm is not None and alarm.ended_at is None
     heard = book.heard if announces and not silent else 0.0
@@ -157,21 +143,30 @@ def why(database: Database, order_id: int, now: datetime) -> dict[str, Any]:
         "expected": None if expected is None else asdict(expected),
         "price": round(with_webhooks(book.price, heard), 1),
         "heard": round(heard, 3),
-        "reasons": _reasons(row, expected, with_webhooks(book.price, heard), heard, now),
+        "reasons": [
+            *_standing(row, expected, now),
+            *([others] if others else []),
+            *_next(row, with_webhooks(book.price, heard) if expected else None, heard, now),
+        ],
     }
 
 
-def _reasons(row: RowMapping, expected: Prospect | None, price: float, heard: float, now: datetime) -> list[str]:
-    """The same in sentences, the most telling first."""
-    told = []
+def _standing(row: RowMapping, expected: Prospect | None, now: datetime) -> list[str]:
+    """How the order stands, in sentences."""
     if expected is not None:
-        told.append(f"{row['state']} for {duration(expected.age)}. {expected.text}")
+        told = [f"{row['state']} for {duration(expected.age)}. {expected.text}"]
     elif row["state"] in {State.QUEUED, State.SENDING, State.UNKNOWN}:
-        told.append(f"{row['state']}: the provider has not taken it yet, so there is nothing to look at.")
+        told = [f"{row['state']}: the provider has not taken it yet, so there is nothing to look at."]
     else:
-        told.append(f"{row['state']}.")
+        told = [f"{row['state']}."]
     if row["notice"] == Notice.CLAIMED and row["claimed_at"] is not None:
         told.append(f"Its completion was announced at {clock(row['claimed_at'], now)}; only a look confirms it.")
+    return told
+
+
+def _next(row: RowMapping, price: float | None, heard: float, now: datetime) -> list[str]:
+    """Why the next look is when it is, in sentences; `price` is None where no look at an open order is planned."""
+    told = []
     if row["last_look_at"] is not None:
         ago = duration(now - row["last_look_at"])
         told.append(f"The last of {count(row['looks'], 'look')} was {ago} ago.")
@@ -182,7 +177,7 @@ def _reasons(row: RowMapping, expected: Prospect | None, price: float, heard: fl
         return told
     because = f", because {row['next_look_why']}" if row["next_look_why"] else ""
     told.append(f"Next look at {clock(max(row['next_look_at'], now), now)} at the latest{because}.")
-    if expected is not None:
+    if price is not None:
         told.append(
             f"A look costs {price:.1f} s of expected waiting now; a list page that shows it may come sooner, "
             "as it is paid for by all orders it shows."

@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, select
 
+from tracking import incidents as _incidents
 from tracking import sentences as _sentences
 from tracking.database import Database
 from tracking.exports import EXPORT_COLUMNS, guarded, orders_export, write_export
@@ -33,6 +34,7 @@ from tracking.filters import (
     parse_length,
 )
 from tracking.frames import pd
+from tracking.incidents import Incident
 from tracking.orders import CLOSED, State
 from tracking.sentences import Told, amount, clock, count, duration, money, plain
 from tracking.signs import Health, Sign, fact, health, signs_of_life
@@ -53,12 +55,12 @@ from tracking.stories import (
 from tracking.tables import BATCHES, CALLBACKS, COUNTERS, EVENTS, ORDERS
 
 __all__ = [
-    "EXPORT_COLUMNS", "LINES_PER_PAGE", "SORTS", "SPANS", "VIEWS", "Completions", "Filters", "Health", "OrderView",
-    "Overview", "Page", "Sign", "Told", "amount", "batches", "callbacks", "clock", "completions", "count", "count_new",
-    "duration", "events", "everything", "exchanges", "fact", "find_order", "guarded", "health", "known_words",
-    "lifecycle", "line_progress", "lines_page", "money", "neighbours", "order_records", "order_story", "order_view",
-    "orders_count", "orders_export", "orders_page", "overview", "parse_length", "plain", "provider_calls", "story",
-    "write_export",
+    "EXPORT_COLUMNS", "LINES_PER_PAGE", "SORTS", "SPANS", "VIEWS", "Completions", "Filters", "Health", "Incident",
+    "OrderView", "Overview", "Page", "Sign", "Told", "amount", "batches", "callbacks", "clock", "completions", "count",
+    "count_new", "duration", "events", "everything", "exchanges", "fact", "find_order", "guarded", "health",
+    "incidents", "known_words", "lifecycle", "line_progress", "lines_page", "money", "neighbours", "order_records",
+    "order_story", "order_view", "orders_count", "orders_export", "orders_page", "overview", "parse_length", "plain",
+    "provider_calls", "story", "write_export",
 ]  # fmt: skip
 
 SPANS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30)}
@@ -135,6 +137,12 @@ def overview(database: Database, now: datetime) -> Overview:
         empty=total == 0,
         currency=currency,
     )
+
+
+def incidents(database: Database, now: datetime) -> list[Incident]:
+    """Orders that are late together, the worst first."""
+    with database.read() as connection:
+        return _incidents.known(connection, now)
 
 
 def _number(connection: Connection, query: Any) -> int:

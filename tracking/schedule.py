@@ -45,10 +45,16 @@ def class_of(order_type: str, units: int) -> str:
     return f"{order_type}/{1 << max(units - 1, 0).bit_length()}"
 
 
+def bounds_of(name: str) -> tuple[str, int, int]:
+    """The delivery type of a class, and the fewest and the most cards of its orders."""
+    order_type, _, size = name.rpartition("/")
+    most = int(size)
+    return order_type, most // 2 + 1, most
+
+
 def guess_of(name: str) -> float:
     """The median age in seconds at which orders of the class may finish, before anything is known of them."""
-    order_type, _, size = name.rpartition("/")
-    units = float(size)
+    order_type, _, units = bounds_of(name)
     if order_type == OrderType.PHYSICAL:
         return 3600.0 + 10.0 * units
     return 10.0 + 0.5 * units

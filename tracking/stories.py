@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, select
 from sqlalchemy.engine import RowMapping
 
+from tracking import incidents
 from tracking.database import Database
 from tracking.documents import storable
 from tracking.errors import UnknownOrder
@@ -224,9 +225,9 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
         row = _row(connection, order_id)
         order = _order(row)
         expected = prospect_of(connection, row, now)
+        others = incidents.alone_or_not(connection, row, now)
     verdict, evidence = _verdict(order, row, now)
-    if expected is not None:
-        evidence.insert(0, expected.text)
+    evidence[:0] = [text for text in (expected and expected.text, others) if text]
     return OrderView(
         id=order_id,
         order=order,

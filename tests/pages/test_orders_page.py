@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 from histories import History
 from streamlit.testing.v1 import AppTest
@@ -84,3 +85,19 @@ def test_headers_are_plain_words_and_missing_values_stay_empty(visit: Visit, his
     ]  # fmt: skip
     assert table.proto.placeholder == ""
     assert table.value["completed_by"].tolist()[0].startswith("before ")
+
+
+def test_orders_that_are_late_together_are_one_banner_and_listed_when_wanted(visit: Visit, history: History) -> None:
+    history.at = datetime.now(UTC) - timedelta(hours=3)
+    for number in range(7):
+        history.place(f"A-{number}")
+        history.accept(f"A-{number}")
+        history.wait(minutes=1)
+    app = visit("orders", view="late")
+    assert not app.exception
+    [banner] = [warning.value for warning in app.warning if "It is not one order, it is everyone" in warning.value]
+    assert banner.startswith("7 of 7 placed from")
+    assert not app.dataframe
+    app.toggle(key="each").set_value(True).run()
+    assert len(shown(app)) == 7
+    assert len(shown(visit("orders", view="late", each="true"))) == 7

@@ -1,0 +1,152 @@
+"""Orders that are late together are one incident; one that is late alone is none."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import pytest
+from histories import START, History
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tracking import prospects, reports
+from tracking.database import Database
+from tracking.incidents import FEWEST, Incident, _Placed, worst
+from tracking.reports import Filters
+
+
+@pytest.fixture
+def history(store: Database) -> History:
+    return History(store)
+
+
+def run(marks: str, name: str = "Links/1", begin: datetime = START) -> list[_Placed]:
+    """Orders a minute apart: "." done in time, "d" done late, "L" open and late."""
+    return [
+        _Placed(begin + timedelta(minutes=number), name, mark in "Ld", mark == "L") for number, mark in enumerate(marks)
+    ]
+
+
+def counts(found: Incident | None) -> tuple[int, int, int] | None:
+    return (found.late, found.done_late, found.orders) if found else None
+
+
+@pytest.mark.parametrize(
+    ("marks", "found"),
+    [
+        ("." * 500, None),
+        ("." * 100 + "L" + "." * 100, None),
+        (("." * 99 + "L") * 8, None),  # one in a hundred is late anyway
+        ("." * 50 + "LLLL" + "." * 50, None),  # too few for a banner
+        ("." * 50 + "LLLLL" + "." * 50, (5, 0, 5)),
+        ("." * 50 + "LL.L.LL" + "." * 50, (5, 0, 7)),
+        ("." * 50 + "LLdddLLL", (5, 3, 8)),
+        ("L" * 80, (80, 0, 80)),
+        ("LL" + "." * 200 + "LLL", None),  # far apart
+        ("d" * 30 + "." * 50, None),  # it is over
+    ],
+)
+def test_a_run_of_late_orders_is_an_incident(marks: str, found: tuple[int, int, int] | None) -> None:
+    assert counts(worst(run(marks))) == found
+
+
+@given(st.text("Ld.", max_size=60))
+def test_an_incident_begins_and_ends_with_a_late_order_and_counts_what_lies_between(marks: str) -> None:
+    placed = run(marks)
+    found = worst(placed)
+    if found is not None:
+        within = [one for one in placed if found.first <= one.at <= found.last]
+        assert within[0].late
+        assert within[-1].late
+        assert len(within) == found.orders
+        assert sum(one.late for one in within) == found.late + found.done_late
+        assert found.late >= FEWEST
+
+
+def placed(history: History, names: Sequence[str]) -> None:
+    for name in names:
+        history.place(name)
+        history.accept(name)
+        history.wait(seconds=30)
+
+
+def stalled(history: History, late: int = 8) -> None:
+    """Twenty orders that are done in time, then some that are not, then an hour."""
+    for number in range(20):
+        history.place(f"OK-{number}")
+        history.complete(f"OK-{number}", minutes=1)
+    placed(history, [f"LATE-{number}" for number in range(late)])
+    history.wait(hours=1)
+
+
+def test_late_orders_are_told_as_one_and_listed_when_wanted(history: History, store: Database) -> None:
+    stalled(history)
+    [found] = reports.incidents(store, history.at)
+    assert (found.classes, found.late, found.orders) == (("Links/1",), 8, 8)
+    assert found.told(history.at).startswith("8 of 8 placed from 10:2")
+    assert "(links, 1 card)" in found.told(history.at)
+    assert reports.orders_count(store, Filters(view="late"), history.at) == 0
+    assert reports.orders_count(store, Filters(view="late", each=True), history.at) == 8
+    assert reports.overview(store, history.at).late == 8
+
+
+def test_what_is_late_beside_an_incident_stays_in_the_list(history: History, store: Database) -> None:
+    placed(history, ["ALONE-1"])
+    history.wait(hours=5)
+    stalled(history)
+    page = reports.orders_page(store, Filters(view="late"), history.at)
+    assert page.rows["po_number"].tolist() == ["ALONE-1"]
+
+
+def test_an_order_says_whether_it_is_late_alone(history: History, store: Database) -> None:
+    placed(history, ["ALONE-1"])
+    history.wait(hours=5)
+    stalled(history)
+    said = {
+        name: " ".join(prospects.why(store, history.numbers[name], history.at)["reasons"])
+        for name in ("ALONE-1", "LATE-3", "OK-3")
+    }
+    assert "Of the 10 orders like it that were placed around it, none of them is late." in said["ALONE-1"]
+    assert "Not this order alone: 8 of 8 placed from" in said["LATE-3"]
+    assert "placed around it" not in said["OK-3"]
+    assert any(
+        "Not this order alone" in text
+        for text in reports.order_view(store, history.numbers["LATE-3"], history.at).evidence
+    )
+
+
+def test_few_late_orders_are_no_incident(history: History, store: Database) -> None:
+    stalled(history, late=4)
+    assert reports.incidents(store, history.at) == []
+    assert reports.orders_count(store, Filters(view="late"), history.at) == 4
+
+
+def test_it_is_over_when_they_are_done(history: History, store: Database) -> None:
+    stalled(history)
+    for number in range(8):
+        history.look(f"LATE-{number}", "Completed")
+    assert reports.incidents(store, history.at) == []
+
+
+def test_orders_that_are_not_to_be_done_yet_speak_neither_way(history: History, store: Database) -> None:
+    stalled(history)
+    placed(history, [f"YOUNG-{number}" for number in range(20)])
+    [found] = reports.incidents(store, history.at)
+    assert (found.late, found.orders) == (8, 8)
+
+
+def test_several_classes_late_together_are_one_incident(store: Database, history: History) -> None:
+    for number in range(9):
+        placed(history, [f"ONE-{number}"])
+        history.place(f"TWO-{number}", lines=2)
+        history.accept(f"TWO-{number}")
+        history.wait(seconds=30)
+    history.wait(hours=1)
+    [found] = reports.incidents(store, history.at)
+    assert (set(found.classes), found.late) == ({"Links/1", "Links/2"}, 18)
+    assert found.like == "orders of 2 kinds"
+    assert reports.orders_count(store, Filters(view="late"), history.at) == 0
+
+
+def test_the_filter_keeps_whether_each_is_listed() -> None:
+    filters, problems = Filters.from_query(Filters(view="late", each=True).to_query())
+    assert (filters.each, problems) == (True, [])
