@@ -85,6 +85,8 @@ def history() -> None:
         at_risk(seen)
     with right:
         how_long(took)
+    with shared.told():
+        what_held(shared.foretold(span or "24h"))
 
 
 def by_state(stock: pd.DataFrame, span: str) -> None:
@@ -138,6 +140,38 @@ def how_long(took: reports.Completions) -> None:
         }
         config = shared.columns(newest_first) | seconds
         st.dataframe(newest_first, hide_index=True, column_config=config, alt="Seconds to completion by hour")
+
+
+def what_held(scores: list[reports.Score]) -> None:
+    """How what was said of open orders fared."""
+    st.markdown("**What was said of open orders, and what came**")
+    learned = [score for score in scores if score.share == 0.9 and not score.guessed]
+    if not scores:
+        st.caption("Nothing was said of an order whose time to finish has come in this span.")
+        return
+    for score in learned:
+        when = "when orders were already waiting" if score.later else "when orders came"
+        st.caption(
+            f"{score.said:,} times {when} it was said by when nine in ten like them finish: "
+            f"{reports.held_of_100(score)} of 100 had."
+        )
+    if not learned:
+        st.caption("So far all of it rested on first guesses.")
+    rows = [
+        {
+            "said": "half finish by then" if score.share == 0.5 else "nine in ten finish by then",
+            "when": "while it waited" if score.later else "when it came",
+            "rests_on": "a first guess" if score.guessed else "finished orders",
+            "statements": score.said,
+            "held": f"{reports.held_of_100(score)} of 100",
+            "not_known": score.said - score.held - score.failed,
+        }
+        for score in scores
+    ]
+    with st.expander("As a table", key="held_table"):
+        table = pd.DataFrame(rows)
+        st.dataframe(table, hide_index=True, column_config=shared.columns(table), alt="How statements fared")
+        st.caption("Not known: the order finished between two looks, one before that time and one after it.")
 
 
 figures()

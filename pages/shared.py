@@ -165,6 +165,16 @@ def _charts(url: str, span: str) -> tuple[pd.DataFrame, reports.Completions]:
     return reports.lifecycle(connect(url), moment, span), reports.completions(connect(url), moment, span)
 
 
+def foretold(span: str) -> list[reports.Score]:
+    """How what was said of open orders fared over the span, at most SLOWLY seconds old."""
+    return _foretold(_url(), span)
+
+
+@st.cache_data(ttl=SLOWLY, max_entries=12, show_spinner=False)
+def _foretold(url: str, span: str) -> list[reports.Score]:
+    return reports.foretold(connect(url), now(), span)
+
+
 def health() -> reports.Health:
     """What deserves a banner, at most FRESH seconds old."""
     return _health(_url())

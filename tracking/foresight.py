@@ -30,7 +30,7 @@ ORDERS_OF_A_CLASS = 400
 DIGITS = 7
 RISING = 1e-6  # a curve never rises; what rounding adds is no rise
 
-_READ: tuple[str, ...] = ("type", "units", "state", "submission", "accepted_at", "last_open_at")
+_READ: tuple[str, ...] = ("id", "type", "units", "state", "submission", "accepted_at", "last_open_at")
 _READ += ("completed_after", "completed_by", "claimed_at")
 
 

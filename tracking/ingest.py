@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from tracking import claims, store, traces
+from tracking import claims, predictions, store, traces
 from tracking.comparison import annotations, pair
 from tracking.errors import NotAllowed, UnknownOrder
 from tracking.observations import Announced, Answered, Asked, Erased, Looked, Noted, Observation, Requested, Unsealed
@@ -315,8 +315,17 @@ def _observe(
     store.save(connection, kept, after, events, beside)
     became_known = kept.order.provider_id is None or kept.row["event_count"] == 1
     if order.provider_id is not None and became_known:
+        _foretell(connection, kept.id, order, observation.learned_at, planner)
         order = _adopt_waiting(connection, kept.id, order, observation.learned_at, planner)
     return order
+
+
+def _foretell(connection: Connection, order_id: int, order: Order, now: datetime, planner: Planner) -> None:
+    """Keeps what is said of an order that the provider has just taken; of one that is said to be done, nothing is."""
+    if order.accepted_at is not None and is_open(order.state) and order.state != State.ACCEPTED:
+        forecast = planner.book.of(order.type, order.units)
+        age = now - order.accepted_at
+        predictions.keep(connection, [predictions.made(order_id, forecast, age, now, step=0)])
 
 
 def _adopt_waiting(connection: Connection, order_id: int, order: Order, now: datetime, planner: Planner) -> Order:

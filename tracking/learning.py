@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 from tracking import alarms, store
 from tracking.database import Database
 from tracking.loops import forever
+from tracking.orders import is_open
 from tracking.outlook import PACING, Book
 from tracking.schedule import FIRST_PRICE, GREATEST_PRICE, LEAST_PRICE
 
@@ -30,6 +31,7 @@ REFIT_EVERY = 60.0
 LISTEN_EVERY = 10.0
 VERIFY_EVERY = timedelta(seconds=30)
 AGAIN_AFTER = timedelta(minutes=10)  # a class whose orders only grew older
+SAID_AT_ONCE = 1000
 
 Mark = tuple[int, float]
 
@@ -50,6 +52,7 @@ class Learner:
         self._clock = clock
         self._learns = learns
         self._fitted: dict[str, tuple[Mark, datetime]] = {}
+        self._spoken: dict[int, int] = {}
         self._verified_at: datetime | None = None
         self._recalled = asyncio.Event()
 
@@ -85,7 +88,7 @@ class Learner:
 
     def _learned(self) -> Callable[[Connection], None]:
         """Learns; returns the job that stores it."""
-        from tracking import foresight, lateness  # noqa: PLC0415 - as above
+        from tracking import foresight, lateness, predictions  # noqa: PLC0415 - as above
 
         now = self._clock()
         with self._database.read() as connection:
@@ -95,10 +98,12 @@ class Learner:
         news = {name: of_class for name, of_class in seen.items() if self._is_news(name, of_class, now)}
         forecasts = foresight.learn(news, self._book.known(), relative=self._book.relative)
         self._book.replace(forecasts)
+        said = self._said(rows, now)
 
         def job(connection: Connection) -> None:
             foresight.keep(connection, forecasts, now)
             lateness.renew(connection, self._book, now)
+            predictions.keep(connection, said)
             store.set_fact(connection, PACING, self._pacing(), now)
 
         return job
@@ -111,6 +116,22 @@ class Learner:
             return False
         self._fitted[name] = mark, now
         return True
+
+    def _said(self, rows: Sequence[Any], now: datetime) -> list[dict[str, Any]]:
+        """What is to be kept of what is said of open orders, where their age has doubled; the newest orders first."""
+        from tracking import predictions  # noqa: PLC0415 - as above
+
+        found: list[dict[str, Any]] = []
+        opened = {row.id: row for row in rows if is_open(row.state)}
+        self._spoken = {order_id: step for order_id, step in self._spoken.items() if order_id in opened}
+        for row in opened.values():
+            age = now - row.accepted_at
+            step = predictions.step_of(age)
+            if step > self._spoken.get(row.id, 0) and len(found) < SAID_AT_ONCE:
+                self._spoken[row.id] = step
+                forecast = self._book.of(row.type, row.units)
+                found.append(predictions.made(row.id, forecast, age, now, step))
+        return found
 
     def _pacing(self) -> dict[str, float]:
         book = self._book

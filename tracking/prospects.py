@@ -5,8 +5,7 @@ Reads only, all bounded. Says how many finished orders each statement rests on, 
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,8 @@ from sqlalchemy import Connection, select
 from tracking import alarms, incidents, store
 from tracking.errors import UnknownOrder
 from tracking.orders import Notice, State, Submission, is_open
-from tracking.outlook import LONGEST_EXPECTED, PACING, Book, class_in_words
+from tracking.outlook import PACING, Book, class_in_words
+from tracking.predictions import Said, score_of_class, told
 from tracking.schedule import MOST_HEARD, class_of, with_webhooks
 from tracking.sentences import clock, count, duration
 from tracking.tables import ORDERS
@@ -58,32 +58,20 @@ def prospect(forecast: Forecast, age: timedelta) -> Prospect:
     """What is expected of an order of this age that is still open."""
     seconds = max(age.total_seconds(), 0.0)
     standing = forecast.standing(seconds)
-    half = _left(standing.half_by, seconds)
-    most = _left(standing.nine_in_ten_by, seconds)
+    said = Said.of(standing, seconds)
     slower = min(int(standing.slower_than * 100), 99)
     like = class_in_words(forecast.name)
-    text = _told(standing, slower, half, most, like)
-    return Prospect(age, like, round(standing.orders), slower, half, most, text)
+    text = _told(standing, slower, said, like)
+    return Prospect(age, like, round(standing.orders), slower, said.half, said.nine_in_ten, text)
 
 
-def _left(by: float, age: float) -> timedelta | None:
-    if math.isinf(by) or by > LONGEST_EXPECTED.total_seconds():
-        return None
-    return _rounded_up(by - age)
-
-
-def _rounded_up(seconds: float) -> timedelta:
-    """To what `duration` shows, so that "within" stays true."""
-    step = 1 if seconds < 60 else 60 if seconds < 86_400 else 3600
-    return timedelta(seconds=math.ceil(max(seconds, 1.0) / step) * step)
-
-
-def _told(standing: Standing, slower: int, half: timedelta | None, most: timedelta | None, like: str) -> str:
-    if half is None:
+def _told(standing: Standing, slower: int, said: Said, like: str) -> str:
+    if said.half is None:
         finish = "nobody knows when one as old as this finishes"
     else:
+        most = said.nine_in_ten
         ninth = f"nine in ten within {duration(most)}" if most is not None else "when nine in ten do, nobody knows"
-        finish = f"half of those as old as this finish within {duration(half)}, {ninth}"
+        finish = f"half of those as old as this finish within {duration(said.half)}, {ninth}"
     if standing.orders < ONLY_A_GUESS:
         return f"None like it ({like}) has been followed to its end yet. By a first guess, {finish}."
     pace = f"Slower than {slower} of 100 like it" if slower else "As fast as any like it so far"
@@ -111,7 +99,9 @@ def prospect_of(connection: Connection, row: RowMapping, now: datetime) -> Prosp
     if row["accepted_at"] is None or not is_open(row["state"]):
         return None
     name = class_of(row["type"], row["units"])
-    return prospect(recalled(connection, name).of_class(name), now - row["accepted_at"])
+    found = prospect(recalled(connection, name).of_class(name), now - row["accepted_at"])
+    score = score_of_class(connection, name, now)
+    return found if score is None else replace(found, text=f"{found.text} {told(score)}")
 
 
 _WHY = (

@@ -36,6 +36,7 @@ from tracking.filters import (
 from tracking.frames import pd
 from tracking.incidents import Incident
 from tracking.orders import CLOSED, State
+from tracking.predictions import Score, held_of_100, scores
 from tracking.sentences import Told, amount, clock, count, duration, money, plain
 from tracking.signs import Health, Sign, fact, health, signs_of_life
 from tracking.stories import (
@@ -56,11 +57,11 @@ from tracking.tables import BATCHES, CALLBACKS, COUNTERS, EVENTS, ORDERS
 
 __all__ = [
     "EXPORT_COLUMNS", "LINES_PER_PAGE", "SORTS", "SPANS", "VIEWS", "Completions", "Filters", "Health", "Incident",
-    "OrderView", "Overview", "Page", "Sign", "Told", "amount", "batches", "callbacks", "clock", "completions", "count",
-    "count_new", "duration", "events", "everything", "exchanges", "fact", "find_order", "guarded", "health",
-    "incidents", "known_words", "lifecycle", "line_progress", "lines_page", "money", "neighbours", "order_records",
-    "order_story", "order_view", "orders_count", "orders_export", "orders_page", "overview", "parse_length", "plain",
-    "provider_calls", "story", "write_export",
+    "OrderView", "Overview", "Page", "Score", "Sign", "Told", "amount", "batches", "callbacks", "clock", "completions",
+    "count", "count_new", "duration", "events", "everything", "exchanges", "fact", "find_order", "foretold", "guarded",
+    "health", "held_of_100", "incidents", "known_words", "lifecycle", "line_progress", "lines_page", "money",
+    "neighbours", "order_records", "order_story", "order_view", "orders_count", "orders_export", "orders_page",
+    "overview", "parse_length", "plain", "provider_calls", "story", "write_export",
 ]  # fmt: skip
 
 SPANS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30)}
@@ -143,6 +144,12 @@ def incidents(database: Database, now: datetime) -> list[Incident]:
     """Orders that are late together, the worst first."""
     with database.read() as connection:
         return _incidents.known(connection, now)
+
+
+def foretold(database: Database, now: datetime, span: str) -> list[Score]:
+    """How what was said of open orders fared, of all whose time came within the span."""
+    with database.read() as connection:
+        return scores(connection, now - SPANS[span], now)
 
 
 def _number(connection: Connection, query: Any) -> int:

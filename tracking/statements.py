@@ -13,7 +13,7 @@ from sqlalchemy.dialects import sqlite
 
 from tracking.orders import FACTS as ORDER_FACTS
 from tracking.orders import Line
-from tracking.tables import CALLBACKS, COUNTERS, EVENTS, FACTS, LINES, ORDERS, OUTBOX
+from tracking.tables import CALLBACKS, COUNTERS, EVENTS, FACTS, LINES, ORDERS, OUTBOX, PREDICTIONS
 
 
 def upsert(connection: Connection, model: Any) -> Any:
@@ -121,6 +121,15 @@ INTERRUPTED = (
     .join(OUTBOX, OUTBOX.c.order_id == ORDERS.c.id)
     .where(OUTBOX.c.done.is_(False), _free(OUTBOX), ORDERS.c.submission == "sending")
 )
+
+
+# Predictions
+
+
+@functools.cache
+def keeping_predictions(dialect: str) -> Any:
+    """Keeps what is said of an order at a step of its age, where nothing was said there."""
+    return _insert(dialect, PREDICTIONS).on_conflict_do_nothing(index_elements=["order_id", "step"])
 
 
 # Callbacks

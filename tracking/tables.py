@@ -263,6 +263,27 @@ class ExchangeRow(_Row, table=True):
     answer: str | None = None
 
 
+class PredictionRow(_Row, table=True):
+    """By when an order was said to finish, half and nine in ten of its like; kept to be held against what came.
+
+    `step` 0 was said when it came, later ones each time its age had doubled. `orders`: how many finished orders of its
+    class that rested on.
+    """
+
+    __tablename__ = "predictions"
+    __table_args__ = (
+        Index("ix_predictions_half_by", "half_by"),
+        Index("ix_predictions_nine_in_ten_by", "nine_in_ten_by"),
+    )
+
+    order_id: int = Field(sa_column=Column(BigKey, primary_key=True, autoincrement=False))
+    step: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    made_at: datetime = _time(nullable=False)
+    orders: int = 0
+    half_by: datetime | None = _time()
+    nine_in_ten_by: datetime | None = _time()
+
+
 class BatchRow(_Row, table=True):
     """One file handed in; its digest tells when the same file comes again."""
 
@@ -315,6 +336,7 @@ CLAIMS = table(ClaimRow)
 OUTBOX = table(OutboxRow)
 CALLBACKS = table(CallbackRow)
 EXCHANGES = table(ExchangeRow)
+PREDICTIONS = table(PredictionRow)
 BATCHES = table(BatchRow)
 COUNTERS = table(CounterRow)
 FACTS = table(FactRow)

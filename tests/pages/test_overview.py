@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 from histories import History
 from streamlit.testing.v1 import AppTest
@@ -56,3 +57,19 @@ def test_found_orders_are_told_apart_from_done_ones(visit: Visit, history: Histo
     history.find_finished("FOUND-1")
     app = visit()
     assert any("does not count 1 orders found already finished" in caption.value for caption in app.caption)
+
+
+def test_what_was_said_of_orders_is_held_against_what_came(visit: Visit, history: History) -> None:
+    history.at = datetime.now(UTC) - timedelta(hours=3)
+    history.place("A-1")
+    history.accept("A-1")
+    history.wait(seconds=5)
+    history.look("A-1", "Pending")
+    history.wait(seconds=1)
+    history.look("A-1", "Completed")
+    app = visit("overview")
+    assert not app.exception
+    table = next(frame.value for frame in app.dataframe if "rests_on" in frame.value)
+    assert table["rests_on"].tolist() == ["a first guess", "a first guess"]
+    assert table["held"].tolist() == ["100 of 100", "100 of 100"]
+    assert any("rested on first guesses" in caption.value for caption in app.caption)
