@@ -49,6 +49,14 @@ def test_a_run_of_late_orders_is_an_incident(marks: str, found: tuple[int, int, 
     assert counts(worst(run(marks))) == found
 
 
+def test_orders_placed_long_after_the_others_are_no_part_of_it() -> None:
+    found = worst([*run("L"), *run("LLLLLL", begin=START + timedelta(hours=2))])
+    assert found is not None
+    assert (found.late, found.first) == (6, START + timedelta(hours=2))
+    assert worst([*run("LLL"), *run("LLL", begin=START + timedelta(hours=2))]) is None
+    assert counts(worst([*run("LLL"), *run("LLL", begin=START + timedelta(hours=2))], timedelta(days=1))) == (6, 0, 6)
+
+
 @given(st.text("Ld.", max_size=60))
 def test_an_incident_begins_and_ends_with_a_late_order_and_counts_what_lies_between(marks: str) -> None:
     placed = run(marks)
@@ -82,7 +90,7 @@ def test_late_orders_are_told_as_one_and_listed_when_wanted(history: History, st
     stalled(history)
     [found] = reports.incidents(store, history.at)
     assert (found.classes, found.late, found.orders) == (("Links/1",), 8, 8)
-    assert found.told(history.at).startswith("8 of 8 placed from 10:2")
+    assert found.told(history.at).startswith("8 of 8 orders placed from 10:2")
     assert "(links, 1 card)" in found.told(history.at)
     assert reports.orders_count(store, Filters(view="late"), history.at) == 0
     assert reports.orders_count(store, Filters(view="late", each=True), history.at) == 8
@@ -106,7 +114,7 @@ def test_an_order_says_whether_it_is_late_alone(history: History, store: Databas
         for name in ("ALONE-1", "LATE-3", "OK-3")
     }
     assert "Of the 10 orders like it that were placed around it, none of them is late." in said["ALONE-1"]
-    assert "Not this order alone: 8 of 8 placed from" in said["LATE-3"]
+    assert "Not this order alone: 8 of 8 orders placed from" in said["LATE-3"]
     assert "placed around it" not in said["OK-3"]
     assert any(
         "Not this order alone" in text

@@ -28,6 +28,7 @@ USUALLY_LATE, LATE_TOGETHER = 0.01, 0.5
 SPEAKS_FOR = math.log(LATE_TOGETHER / USUALLY_LATE)
 SPEAKS_AGAINST = math.log((1 - LATE_TOGETHER) / (1 - USUALLY_LATE))
 NO_CHANCE = math.log(10_000)
+CLOSE = timedelta(hours=1)  # orders placed further apart, and beyond a class's patience, are not late together
 FEWEST = 5  # fewer rows need no banner in their place
 LATE_READ = 5_000
 ORDERS_READ = 10_000
@@ -69,7 +70,7 @@ class Incident:
         """The incident in a sentence."""
         placed = f"placed from {clock(self.first, now)} to {clock(self.last, now)}"
         done = f", {self.done_late} more were late and are done" if self.done_late else ""
-        return f"{self.late:,} of {self.orders:,} {placed} are late ({self.like}){done}."
+        return f"{self.late:,} of {self.orders:,} orders {placed} are late ({self.like}){done}."
 
     def holds(self, now: datetime) -> ColumnElement[bool]:
         """That an order is one of its late ones."""
@@ -93,8 +94,10 @@ def known(connection: Connection, now: datetime) -> list[Incident]:
     if sum(len(rows) for rows in late.values()) < FEWEST:
         return []
     placed = {name: _of_age(connection, name, rows, now) for name, rows in late.items()}
-    single = [found for orders in placed.values() if (found := worst(orders)) is not None]
-    together = worst(sorted((one for orders in placed.values() for one in orders), key=lambda one: one.at))
+    gaps = {name: max(rows[0].late_at - rows[0].placed, CLOSE) for name, rows in late.items()}
+    single = [found for name, orders in placed.items() if (found := worst(orders, gaps[name])) is not None]
+    everyone = sorted((one for orders in placed.values() for one in orders), key=lambda one: one.at)
+    together = worst(everyone, min(gaps.values()))
     if together is not None and len(together.classes) > 1 and len(single) != 1:
         return [together]
     return sorted(single, key=lambda incident: -incident.late)
@@ -131,11 +134,11 @@ def _judged(row: Any, name: str, patience: timedelta) -> _Placed | None:
     return _Placed(row.placed, name, late, opened)
 
 
-def worst(placed: Sequence[_Placed]) -> Incident | None:
-    """The run of orders that speaks loudest for an incident, if it is one."""
+def worst(placed: Sequence[_Placed], gap: timedelta = CLOSE) -> Incident | None:
+    """The run of orders that speaks loudest for an incident, if it is one; longer gaps part one run from another."""
     best, loudest, begin, score = (0, 0), 0.0, 0, 0.0
     for index, one in enumerate(placed):
-        if score <= 0:
+        if score <= 0 or one.at - placed[index - 1].at > gap:
             begin, score = index, 0.0
         score += SPEAKS_FOR if one.late else SPEAKS_AGAINST
         if score > loudest:

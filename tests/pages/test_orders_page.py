@@ -96,7 +96,7 @@ def test_orders_that_are_late_together_are_one_banner_and_listed_when_wanted(vis
     app = visit("orders", view="late")
     assert not app.exception
     [banner] = [warning.value for warning in app.warning if "It is not one order, it is everyone" in warning.value]
-    assert banner.startswith("7 of 7 placed from")
+    assert banner.startswith("7 of 7 orders placed from")
     assert not app.dataframe
     app.toggle(key="each").set_value(True).run()
     assert len(shown(app)) == 7
