@@ -16,8 +16,9 @@ from typer.testing import CliRunner, Result
 from tracking import reports, submissions, wire
 from tracking.__main__ import app
 from tracking.database import Database, connect
-from tracking.filters import SORTS, VIEWS, Filters, parse_length
+from tracking.filters import SORTS, VIEWS, Filters
 from tracking.people import Person
+from tracking.queries import parse_length
 
 # What a command line holds where its bytes are no UTF-8.
 ARGUMENTS = st.text(

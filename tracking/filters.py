@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,10 +13,10 @@ from sqlalchemy.engine import RowMapping
 
 from tracking import incidents
 from tracking.database import Database
-from tracking.documents import storable
 from tracking.errors import Problem
 from tracking.frames import pd
 from tracking.orders import Notice, State, Submission
+from tracking.queries import Reader
 from tracking.sentences import amount, window
 from tracking.stories import order_record
 from tracking.tables import COUNTERS, EVENTS, LINES, ORDERS
@@ -41,8 +39,6 @@ SORTS = {
 COUNTED = 10_000
 EXACT = 200
 
-LONGEST = timedelta(days=36_525)
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SHOWN = (
     "id", "po_number", "provider_id", "state", "type", "units", "units_fulfilled", "value_minor", "currency", "source",
     "submission", "notice", "created_at", "last_open_at", "completed_after", "completed_by", "late_at", "attention",
@@ -101,7 +97,7 @@ class Filters:
     @classmethod
     def from_query(cls, query: Mapping[str, Any]) -> tuple[Filters, list[Problem]]:
         """The filter in an address, and what of the address could not be used."""
-        reader = _Reader(query)
+        reader = Reader(query)
         filters = cls(
             text=reader.text("q"),
             view=reader.one_of("view", VIEWS, "all"),
@@ -129,91 +125,6 @@ def _day(moment: datetime | None) -> str:
         return ""
     midnight = moment == moment.replace(hour=0, minute=0, second=0, microsecond=0)
     return moment.date().isoformat() if midnight else moment.isoformat()
-
-
-def parse_length(text: str) -> timedelta:
-    """A length such as "90s", "30m", "1h" or "2d", a hundred years at the most.
-
-    Raises:
-        ValueError: it is none.
-    """
-    found = re.fullmatch(r"(\d{1,10})\s*([smhd])", text.strip().lower(), re.ASCII)
-    if found is None or int(found[1]) * _SECONDS[found[2]] > LONGEST.total_seconds():
-        raise ValueError(f"{text[:40]!r} is no length of time below a hundred years: write 30m, 1h or 2d")
-    return timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
-
-
-class _Reader:
-    """Reads query parameters one by one; what cannot be used is noted and left out."""
-
-    def __init__(self, query: Mapping[str, Any]) -> None:
-        self.query = query
-        self.problems: list[Problem] = []
-
-    def yes(self, name: str) -> bool:
-        return self.text(name).lower() in {"true", "1"}
-
-    def many(self, name: str) -> tuple[str, ...]:
-        value = self.query.get(name) or []
-        return tuple(storable(str(part)) for part in (value.split(",") if isinstance(value, str) else value))
-
-    def text(self, name: str) -> str:
-        found = self.many(name) if not isinstance(self.query.get(name), str) else (self.query[name],)
-        return storable(found[-1].strip()) if found else ""
-
-    def _wrong(self, name: str, why: str) -> None:
-        self.problems.append(Problem(name, why))
-
-    def one_of(self, name: str, known: tuple[str, ...], usual: str) -> str:
-        text = self.text(name)
-        if text and text not in known:
-            self._wrong(name, f"{text[:40]!r} is not known; use one of {', '.join(known)}")
-        return text if text in known else usual
-
-    def time(self, name: str) -> datetime | None:
-        text = self.text(name)
-        if not text:
-            return None
-        try:
-            moment = datetime.fromisoformat(text.replace(" ", "+"))
-            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-        except (ValueError, OverflowError):
-            self._wrong(name, f"{text[:40]!r} is no date; write 2026-01-31")
-            return None
-
-    def money(self, name: str) -> int | None:
-        text = self.text(name)
-        if not text:
-            return None
-        minor = _minor(text)
-        if minor is None:
-            self._wrong(name, f"{text[:40]!r} is no amount; write 12.50")
-        return minor
-
-    def length(self, name: str) -> timedelta | None:
-        text = self.text(name)
-        try:
-            return parse_length(text) if text else None
-        except (ValueError, OverflowError) as exc:
-            self._wrong(name, str(exc))
-            return None
-
-    def number(self, name: str, usual: int, least: int, most: int) -> int:
-        text = self.text(name)
-        if not text:
-            return usual
-        if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
-            self._wrong(name, f"{text[:40]!r} is no whole number from {least} to {most}")
-            return usual
-        return int(text)
-
-
-def _minor(text: str) -> int | None:
-    try:
-        minor = Decimal(text) * 100
-    except ArithmeticError:  # no number, or one beyond what decimals hold
-        return None
-    return int(minor) if minor.is_finite() and abs(minor) <= 10**15 else None
 
 
 # Conditions

@@ -31,12 +31,12 @@ from tracking.filters import (
     order_records,
     orders_count,
     orders_page,
-    parse_length,
 )
 from tracking.frames import pd
 from tracking.incidents import Incident
 from tracking.orders import CLOSED, State
 from tracking.predictions import Score, held_of_100, scores
+from tracking.queries import parse_length
 from tracking.sentences import Told, amount, clock, count, duration, money, plain
 from tracking.signs import Health, Sign, fact, health, signs_of_life
 from tracking.stories import (
