@@ -4,7 +4,7 @@ from fakes import callback, request, shown
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Connection
 
-from tracking import ingest
+from tracking import alarms, ingest
 from tracking import store as writes
 from tracking.database import Database
 from tracking.ingest import Planner
@@ -21,7 +21,14 @@ def values(store: Database, now: datetime) -> dict[str, float]:
 
 
 def test_an_empty_store_has_metrics_too(store: Database, now: datetime) -> None:
-    nothing = ("tracking_looks_due", "tracking_outbox_waiting", "tracking_store_trouble", "tracking_store_wal_bytes")
+    nothing = (
+        "tracking_orders_late",
+        "tracking_webhooks_silent",
+        "tracking_looks_due",
+        "tracking_outbox_waiting",
+        "tracking_store_trouble",
+        "tracking_store_wal_bytes",
+    )
     assert values(store, now) == dict.fromkeys(nothing, 0)
 
 
@@ -64,3 +71,21 @@ def test_words_nobody_knows_make_no_series_of_their_own(store: Database, planner
     assert told["tracking_units/other"] == 2
     assert told["tracking_orders/Pending"] == 1
     assert not [name for name in ("BLK", "po-", "InReview", "Shr") if name in exposition(store, now).decode()]
+
+
+def test_late_orders_and_silent_webhooks_can_be_alarmed_on(store: Database, planner: Planner, now: datetime) -> None:
+    silence = alarms.Silence(now, now, 3)
+
+    def job(connection: Connection) -> None:
+        ingest.discover(connection, shown("BLK-1", "po-1", "Pending"), now, now, planner)
+        writes.set_fact(connection, alarms.KEY, silence.stored(), now)
+        writes.set_fact(connection, 'forecast:Any "word"/1', {}, now)
+
+    store.write(job)
+    told = values(store, now + timedelta(days=1))
+    assert (told["tracking_orders_late"], told["tracking_webhooks_silent"]) == (1, 1)
+    assert not [name for name in told if "forecast" in name]
+    assert values(store, now)["tracking_orders_late"] == 0
+    ended = alarms.Silence(now, now, 3, now)
+    store.write(lambda connection: writes.set_fact(connection, alarms.KEY, ended.stored(), now))
+    assert values(store, now)["tracking_webhooks_silent"] == 0

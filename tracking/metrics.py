@@ -9,7 +9,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from sqlalchemy import Connection, func, select
 
+from tracking import alarms
 from tracking.database import Database
+from tracking.lateness import OPEN
 from tracking.orders import State
 from tracking.tables import CALLBACKS, COUNTERS, FACTS, ORDERS, OUTBOX
 
@@ -56,9 +58,16 @@ def _families(connection: Connection, now: datetime) -> Iterable[Metric]:
     due = select(func.count()).where(ORDERS.c.next_look_at.is_not(None), ORDERS.c.next_look_at <= now)
     waiting = select(func.count()).select_from(OUTBOX).where(OUTBOX.c.done.is_(False))
     ages = GaugeMetricFamily("tracking_fact_age_seconds", "Seconds since a thing was last known", labels=["fact"])
-    for key, at in connection.execute(select(FACTS.c.key, FACTS.c.at)):
+    # A curve has a class in its name, and a class the provider's word for a delivery type: any number of series.
+    small = select(FACTS.c.key, FACTS.c.at).where(FACTS.c.key.not_like("forecast:%"))
+    for key, at in connection.execute(small):
         ages.add_metric([key], max((now - at).total_seconds(), 0.0))
     yield from (orders, units, entered, callbacks, ages)
+    late = select(func.count()).select_from(ORDERS).where(OPEN, ORDERS.c.late_at < now)
+    alarm = alarms.known(connection)
+    silent = alarm is not None and alarm.ended_at is None
+    yield _gauge("tracking_orders_late", "Open orders that are late", connection.execute(late).scalar_one())
+    yield _gauge("tracking_webhooks_silent", "1 while webhooks are silent that should come", int(silent))
     yield _gauge("tracking_looks_due", "Orders whose look is due", connection.execute(due).scalar_one())
     yield _gauge("tracking_outbox_waiting", "Orders that wait to be sent", connection.execute(waiting).scalar_one())
 
