@@ -13,6 +13,7 @@ from sqlalchemy import Connection, select
 
 from tracking import alarms, incidents, store
 from tracking.errors import UnknownOrder
+from tracking.ledger import split_of
 from tracking.orders import Notice, State, Submission, is_open
 from tracking.outlook import PACING, Book, class_in_words
 from tracking.predictions import Said, score_of_class, told
@@ -113,6 +114,8 @@ _WHY = (
 def why(database: Database, order_id: int, now: datetime) -> dict[str, Any]:
     """Why the next look at the order is when it is: what is known of it, of its like, and what a look costs.
 
+    Of a completed order it tells where its time went.
+
     Raises:
         UnknownOrder: no order has this id.
     """
@@ -125,16 +128,19 @@ def why(database: Database, order_id: int, now: datetime) -> dict[str, Any]:
         book = recalled(connection, class_of(row["type"], row["units"]))
         alarm = alarms.known(connection)
         others = incidents.alone_or_not(connection, row, now)
+        took = split_of(connection, order_id)
     announces = row["submission"] != Submission.ELSEWHERE
     silent = alarm is not None and alarm.ended_at is None
     heard = book.heard if announces and not silent else 0.0
     return {
         **{name: row[name] for name in _WHY if name not in {"submission", "notice"}},
         "expected": None if expected is None else asdict(expected),
+        "lag": None if took is None else took.record(),
         "price": round(with_webhooks(book.price, heard), 1),
         "heard": round(heard, 3),
         "reasons": [
             *_standing(row, expected, now),
+            *([took.text] if took else []),
             *([others] if others else []),
             *_next(row, with_webhooks(book.price, heard) if expected else None, heard, now),
         ],

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, select
 
 from tracking import incidents as _incidents
+from tracking import ledger as _ledger
 from tracking import sentences as _sentences
 from tracking.database import Database
 from tracking.exports import EXPORT_COLUMNS, guarded, orders_export, write_export
@@ -34,6 +35,7 @@ from tracking.filters import (
 )
 from tracking.frames import pd
 from tracking.incidents import Incident
+from tracking.ledger import Ledger
 from tracking.orders import CLOSED, State
 from tracking.predictions import Score, held_of_100, scores
 from tracking.queries import parse_length
@@ -57,11 +59,11 @@ from tracking.tables import BATCHES, CALLBACKS, COUNTERS, EVENTS, ORDERS
 
 __all__ = [
     "EXPORT_COLUMNS", "LINES_PER_PAGE", "SORTS", "SPANS", "VIEWS", "Completions", "Filters", "Health", "Incident",
-    "OrderView", "Overview", "Page", "Score", "Sign", "Told", "amount", "batches", "callbacks", "clock", "completions",
-    "count", "count_new", "duration", "events", "everything", "exchanges", "fact", "find_order", "foretold", "guarded",
-    "health", "held_of_100", "incidents", "known_words", "lifecycle", "line_progress", "lines_page", "money",
-    "neighbours", "order_records", "order_story", "order_view", "orders_count", "orders_export", "orders_page",
-    "overview", "parse_length", "plain", "provider_calls", "story", "write_export",
+    "Ledger", "OrderView", "Overview", "Page", "Score", "Sign", "Told", "amount", "batches", "callbacks", "clock",
+    "completions", "count", "count_new", "duration", "events", "everything", "exchanges", "fact", "find_order",
+    "foretold", "guarded", "health", "held_of_100", "incidents", "known_words", "ledger", "lifecycle", "line_progress",
+    "lines_page", "money", "neighbours", "order_records", "order_story", "order_view", "orders_count", "orders_export",
+    "orders_page", "overview", "parse_length", "plain", "provider_calls", "story", "write_export",
 ]  # fmt: skip
 
 SPANS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30)}
@@ -289,6 +291,11 @@ def completions(database: Database, now: datetime, span: str) -> Completions:
 
 def _start(moment: datetime, span: str) -> datetime:
     return day_start(moment) if span == "30d" else _hour(moment)
+
+
+def ledger(database: Database, now: datetime, span: str) -> Ledger:
+    """Where the time of the orders went that were known complete in the span: with the provider, and with us."""
+    return _ledger.ledger(database, _starts(now, span)[0])
 
 
 # Activity

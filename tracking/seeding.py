@@ -55,6 +55,7 @@ class _Told:
     befores: list[Order | None] = field(default_factory=list)
     looks: list[datetime] = field(default_factory=list)
     notice: datetime | None = None
+    stated: datetime | None = None
 
 
 def seed(
@@ -87,7 +88,10 @@ def seed(
 
 def _all(orders: int, days: int, rng: random.Random, now: datetime) -> Iterator[_Told]:
     for number, at in enumerate(_moments(orders, days, rng, now), 1):
-        yield _tell(_Maker(number, at, rng).observations(), f"SEED-{at:%y%m%d}-{number:07d}", now)
+        maker = _Maker(number, at, rng)
+        told = _tell(maker.observations(), f"SEED-{at:%y%m%d}-{number:07d}", now)
+        told.stated = maker.finished.replace(microsecond=0)
+        yield told
 
 
 def _moments(orders: int, days: int, rng: random.Random, now: datetime) -> list[datetime]:
@@ -102,7 +106,7 @@ class _Maker:
     """Makes up what would have been seen of one order."""
 
     def __init__(self, number: int, at: datetime, rng: random.Random) -> None:
-        self._at = at
+        self.finished = self._at = at
         self._rng = rng
         self._type = rng.choices(list(_TYPES), list(_TYPES.values()))[0]
         self._provider_id = f"SEED-BLK-{number:09d}"
@@ -167,7 +171,7 @@ class _Maker:
         fate = self._rng.random()
         end = "Cancelled" if fate < 0.012 else "Completed"
         took = self._took() if fate < 0.998 else timedelta(days=3650)
-        finished = accepted + took
+        self.finished = finished = accepted + took
         noticed = finished + timedelta(seconds=self._rng.uniform(0.2, 5))
         sees_notice = end == "Completed" and self._rng.random() < 0.85
         at, wait = accepted, timedelta(seconds=2)
@@ -279,7 +283,7 @@ def _callback_row(order_id: int, told: _Told) -> dict[str, Any]:
         "action": "FulfillmentComplete",
         "po_number": told.order.po_number,
         "provider_id": told.order.provider_id,
-        "stated_at": told.notice,
+        "stated_at": told.stated,
         "order_id": order_id,
         "repeats": 0,
         "method": "POST",

@@ -19,6 +19,7 @@ from tracking.database import Database
 from tracking.documents import storable
 from tracking.errors import UnknownOrder
 from tracking.frames import pd
+from tracking.ledger import split_of
 from tracking.masks import mask_recipient, masked
 from tracking.orders import FACTS, Line, Notice, Order, State, Submission, Witness, allowed, is_open
 from tracking.prospects import prospect_of
@@ -226,8 +227,11 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
         order = _order(row)
         expected = prospect_of(connection, row, now)
         others = incidents.alone_or_not(connection, row, now)
+        took = split_of(connection, order_id) if order.state == State.COMPLETED else None
     verdict, evidence = _verdict(order, row, now)
     evidence[:0] = [text for text in (expected and expected.text, others) if text]
+    if took is not None:
+        evidence.append(took.text)
     return OrderView(
         id=order_id,
         order=order,

@@ -42,6 +42,7 @@ def test_an_order_shows_its_verdict_and_story(visit: Visit, history: History, wa
     assert not app.exception
     assert [code.value for code in app.code][:2] == ["FT-1", "BLK-1"]
     assert "Completed within 10 min" in app.container(key="verdict").markdown[0].value
+    assert "Known 0 s to 10 min after it was done" in app.container(key="evidence").caption[-1].value
     assert "The provider took the order as BLK\\-1" in app.container(key="story").markdown[0].value
     assert len(app.get("plotly_chart")) == 1
     assert "ann@example.com" not in said(app)
