@@ -38,6 +38,14 @@ _SYMBOLS = {
     "noted": "square-open",
     "ahead": "circle-open-dot",
 }
+LAG_LOOKS = {
+    "notice": ("notice", "#4f8a5b", "/"),
+    "wait": ("our wait", "#1f5f8b", ""),
+    "handling": ("handling", "#d08c2c", "."),
+}
+MINUTES_FROM = 300  # seconds
+DAY_MS = 86_400_000
+_WHOLE = "#3a3f45"
 _SEEN = "#1f5f8b"
 _AHEAD = "#aab4be"
 _TROUBLE = "#b3261e"
@@ -100,6 +108,44 @@ def completions(frame: pd.DataFrame) -> go.Figure:
         )
     figure.update_yaxes(rangemode="tozero", title="minutes")
     return _laid_out(figure, 260)
+
+
+def lags(frame: pd.DataFrame) -> go.Figure:
+    """From done to known by day: the middles of the parts stacked, with an error bar for the range of the whole.
+
+    Columns day and, in seconds, `<part>_least` and `<part>_most` of notice, wait, handling and lag.
+    """
+    figure = go.Figure()
+    first, last = frame["day"].min(), frame["day"].max()
+    days = (last - first) // timedelta(days=1) + 1
+    slow = bool(frame["lag_most"].max() >= MINUTES_FROM)
+    for part, (name, color, shape) in LAG_LOOKS.items():
+        marker = {"color": color, "pattern": {"shape": shape, "fillmode": "overlay", "size": 6}}
+        width = min(0.6, 0.1 * days) * DAY_MS  # a lone day is no wall
+        figure.add_bar(**_middles(frame, part, name, slow=slow), width=width, marker=marker)
+    whole = _middles(frame, "lag", "least to most of the whole", slow=slow)
+    half = [most - middle for (_, most), middle in zip(whole["customdata"], whole["y"], strict=True)]
+    bar = {"type": "data", "array": half, "color": _WHOLE, "thickness": 1.5, "width": 5}
+    middle = {"symbol": "line-ew-open", "size": 8, "color": _WHOLE}
+    figure.add_scatter(**whole, mode="markers", marker=middle, error_y=bar)
+    figure.update_yaxes(rangemode="tozero", title="minutes" if slow else "seconds")
+    edge, every = timedelta(days=0.5), max(1, round(days / 4)) * DAY_MS
+    figure.update_xaxes(range=[first - edge, last + edge], tick0=last, dtick=every, tickformat="%b %d")
+    return _laid_out(figure, 300, barmode="stack").update_layout(legend={"traceorder": "normal"})
+
+
+def _middles(frame: pd.DataFrame, part: str, name: str, *, slow: bool) -> dict[str, Any]:
+    """What a trace of this part needs: days, the middle of each range, and in words its ends."""
+    unit, scale = ("min", 60) if slow else ("s", 1)
+    least, most = frame[f"{part}_least"] / scale, frame[f"{part}_most"] / scale
+    between = f"%{{customdata[0]:.1f}} to %{{customdata[1]:.1f}} {unit}"
+    return {
+        "x": frame["day"],
+        "y": (least + most) / 2,
+        "name": name,
+        "customdata": list(zip(least, most, strict=True)),
+        "hovertemplate": f"%{{x|%Y-%m-%d}} {name}: {between}<extra></extra>",
+    }
 
 
 def timeline(

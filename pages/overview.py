@@ -14,6 +14,14 @@ COUNTS = (
     ("open", "Open", "open", "not completed, cancelled or refused"),
     ("done_today", "Done today", "today", "seen complete since midnight UTC"),
 )
+LAGS = (
+    ("provider", "Provider"), ("notice", "Notice"), ("wait", "Our wait"), ("handling", "Handling"),
+    ("lag", "Done to known"), ("p95", "95 of 100 within"),
+)  # fmt: skip
+LAGS_MEAN = (
+    "Notice: until the webhook was here. Our wait: until the look began that showed it. Handling: until that look's "
+    "answer was here. Bars show the middle of each range, the line the least and the most of the whole."
+)
 
 st.title("Overview")
 
@@ -77,7 +85,7 @@ def history() -> None:
         "Span", list(reports.SPANS), key="span", default="24h", required=True, bind="query-params"
     )
     with shared.told():
-        stock, took = shared.charts(span or "24h")
+        stock, took, ledger = shared.charts(span or "24h")
         seen = shared.overview()
     by_state(stock, span or "24h")
     left, right = st.columns(2)
@@ -85,6 +93,7 @@ def history() -> None:
         at_risk(seen)
     with right:
         how_long(took)
+    from_done_to_known(ledger, span or "24h")
     with shared.told():
         what_held(shared.foretold(span or "24h"))
 
@@ -140,6 +149,35 @@ def how_long(took: reports.Completions) -> None:
         }
         config = shared.columns(newest_first) | seconds
         st.dataframe(newest_first, hide_index=True, column_config=config, alt="Seconds to completion by hour")
+
+
+def from_done_to_known(ledger: reports.Ledger, span: str) -> None:
+    """The detection-lag ledger: what passes between an order's end at the provider and our knowing it."""
+    st.markdown("**From done to known, by the day it was known on**")
+    st.caption(f"Last {span}: {ledger.text}")
+    if not ledger.orders:
+        return
+    st.caption(LAGS_MEAN)
+    shared.chart(charts.lags(ledger.rows), "lags", "From done to known by day: notice, our wait and handling, stacked")
+    with st.expander("As a table", key="lags_table"):
+        newest_first = ledger.rows.iloc[::-1]
+        config = shared.columns(newest_first) | {
+            "day": st.column_config.DatetimeColumn("Day", format="YYYY-MM-DD", timezone="UTC"),
+            "stated": st.column_config.NumberColumn("By the provider's word"),
+            **lag_columns(),
+        }
+        st.dataframe(
+            newest_first, hide_index=True, column_config=config, alt="Seconds from done to known by day, least and most"
+        )
+
+
+def lag_columns() -> dict[str, object]:
+    """The columns of seconds, two for each measure."""
+    return {
+        f"{name}_{end}": st.column_config.NumberColumn(f"{label}, {end} s", format="%.1f")
+        for name, label in LAGS
+        for end in ("least", "most")
+    }
 
 
 def what_held(scores: list[reports.Score]) -> None:

@@ -154,15 +154,16 @@ def _overview(url: str) -> reports.Overview:
     return reports.overview(connect(url), now())
 
 
-def charts(span: str) -> tuple[pd.DataFrame, reports.Completions]:
-    """The lifecycle and the times to completion over the span, at most SLOWLY seconds old."""
+def charts(span: str) -> tuple[pd.DataFrame, reports.Completions, reports.Ledger]:
+    """The lifecycle, the times to completion and the ledger over the span, at most SLOWLY seconds old."""
     return _charts(_url(), span)
 
 
 @st.cache_data(ttl=SLOWLY, max_entries=12, show_spinner=False)
-def _charts(url: str, span: str) -> tuple[pd.DataFrame, reports.Completions]:
-    moment = now()
-    return reports.lifecycle(connect(url), moment, span), reports.completions(connect(url), moment, span)
+def _charts(url: str, span: str) -> tuple[pd.DataFrame, reports.Completions, reports.Ledger]:
+    store, moment = connect(url), now()
+    took = reports.completions(store, moment, span)
+    return reports.lifecycle(store, moment, span), took, reports.ledger(store, moment, span)
 
 
 def foretold(span: str) -> list[reports.Score]:

@@ -37,11 +37,14 @@ def test_each_chart_comes_as_a_sentence_and_a_table_too(visit: Visit, history: H
     history.complete("A-1")
     history.place("A-2")
     app = visit()
-    assert len(app.get("plotly_chart")) == 3
-    assert len(app.dataframe) == 3
+    assert len(app.get("plotly_chart")) == 4
+    assert len(app.dataframe) == 4
     said = [caption.value for caption in app.caption]
     assert any("Placed in the last 24h: " in text for text in said)
     assert any("Counted are orders seen open before" in text for text in said)
+    assert any("Last 24h: 1 order was known 0 s to 10 min after it was done" in text for text in said)
+    table = app.dataframe[3].value
+    assert (table["orders"].tolist(), table["lag_least"].tolist(), table["lag_most"].tolist()) == ([1], [0], [600])
 
 
 def test_the_span_of_the_charts_can_be_chosen(visit: Visit, history: History) -> None:
@@ -51,6 +54,13 @@ def test_the_span_of_the_charts_can_be_chosen(visit: Visit, history: History) ->
     app.run()
     assert not app.exception
     assert any("Placed in the last 30d" in caption.value for caption in app.caption)
+
+
+def test_a_ledger_without_orders_is_a_sentence_without_a_chart(visit: Visit, history: History) -> None:
+    history.find_finished("FOUND-1")
+    app = visit()
+    assert any("1 is not in it: finished when first seen" in caption.value for caption in app.caption)
+    assert len(app.get("plotly_chart")) == 1
 
 
 def test_found_orders_are_told_apart_from_done_ones(visit: Visit, history: History) -> None:
