@@ -90,7 +90,7 @@ def bands(frame: pd.DataFrame) -> go.Figure:
     )
     figure.update_yaxes(autorange="reversed", fixedrange=True)
     figure.update_xaxes(rangemode="tozero", tickformat=",.0f")
-    return _laid_out(figure, 260, showlegend=False)
+    return _laid_out(figure, 300, showlegend=False)
 
 
 def completions(frame: pd.DataFrame) -> go.Figure:
@@ -107,7 +107,7 @@ def completions(frame: pd.DataFrame) -> go.Figure:
             hovertemplate=f"{name} %{{y:.1f}} min of %{{customdata}} orders<extra></extra>",
         )
     figure.update_yaxes(rangemode="tozero", title="minutes")
-    return _laid_out(figure, 260)
+    return _laid_out(figure, 300)
 
 
 def lags(frame: pd.DataFrame) -> go.Figure:
