@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracking.agenda import WIDEST, Call, Candidates, Population, choose
+from tracking.agenda import PADDING, WIDEST, Call, Candidates, Population, choose
 from tracking.survival import Array
 
 PRICE = 10.0
@@ -69,6 +69,15 @@ def test_finished_orders_take_up_room_on_the_page() -> None:
     assert sorted(call.orders for call in chosen(known, *crowd)) == [(0, 1), (2, 3)]
 
 
+def test_what_the_padding_of_a_page_shows_takes_up_room_too() -> None:
+    known = candidates(*((second / 2, 6.0) for second in range(12)))
+    calls = chosen(known)
+    assert calls
+    for call in calls:
+        first, last = (known.created[call.orders[end]] for end in (0, -1))
+        assert len(nobody_else(known)(first - PADDING, last + PADDING, 100)) <= 5
+
+
 def test_a_crowd_that_no_page_is_worth_does_not_hide_a_page_elsewhere() -> None:
     known = candidates((0, 9.0), (100, 9.0), (1e6, 5.5), (1e6 + 5, 5.5))
     crowd = [20.0 + step for step in range(9)]
@@ -111,8 +120,7 @@ def test_no_order_is_asked_for_twice_and_every_call_fits_and_is_worth_its_price(
         assert call.worth == pytest.approx(sum(orders[index][1] for index in call.orders))
         if len(call.orders) > 1:
             first, last = (orders[call.orders[end]][0] for end in (0, -1))
-            inside = population(first, last, 1000)
-            assert len(inside) <= page + sum(1 for at in inside if at in {first, last})
+            assert len(population(first - PADDING, last + PADDING, 1000)) <= page
 
 
 @given(ORDERS)

@@ -388,6 +388,35 @@ def test_the_poll_loop_claims_only_what_can_start(
     asyncio.run(run())
 
 
+@pytest.mark.parametrize(("busy", "surveys"), [(0.0, 2), (5.0, 1)])
+def test_a_survey_is_followed_by_a_pause_as_it_kept_a_processor_busy_however_long_it_waited(
+    busy: float,
+    surveys: int,
+    store: Database,
+    provider: FakeProvider,
+    planner: Planner,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop, made = poll_loop(store, provider, planner, clock), []
+
+    async def claim(_: Any, works: int) -> list[Any]:
+        made.append(works)
+        loop._poller.surveyed_for = busy
+        await asyncio.to_thread(lambda: store.write(lambda connection: connection.execute(sa.text("SELECT 1"))))
+        return []
+
+    monkeypatch.setattr(loop._poller, "claim", claim)
+
+    async def run() -> None:
+        async with asyncio.TaskGroup() as group:
+            await loop._turn(group)
+            await loop._turn(group)
+
+    asyncio.run(run())
+    assert len(made) == surveys
+
+
 # Housekeeping
 
 

@@ -468,6 +468,31 @@ def test_discovery_is_brought_forward_where_its_page_shows_what_is_worth_a_look(
     assert len(watch.provider.called("orders")) == 2
 
 
+def test_discovery_that_is_worth_it_sooner_is_told_of_at_once(watch: Watch) -> None:
+    watch.discover()  # which finds an empty list
+    watch.know(*several(8, apart=0.1))
+    assert not watch.poller.discovery.is_set()
+    while not watch.poller.discovery.is_set():
+        watch.poll(seconds=0.5)
+        assert watch.clock.now < NOW + timedelta(seconds=29)
+    assert watch.discover()
+
+
+def test_a_walk_of_the_list_while_discovery_is_switched_off_leaves_polling_as_it_was(watch: Watch) -> None:
+    off = watch.worker("here/1/a", discover_every=0)
+    watch.know(order_json())
+    asyncio.run(off.discover(None, watch.clock.now))
+    watch.store.write(lambda connection: connection.execute(sa.update(ORDERS).values(next_look_at=watch.clock.now)))
+    assert asyncio.run(off.poll_once(watch.clock.now)) == 1
+
+
+def test_what_a_survey_costs_is_counted_in_time_of_the_processor(watch: Watch) -> None:
+    watch.know(*several(30, apart=1))
+    assert watch.poller.surveyed_for == 0.0
+    watch.poll()
+    assert 0.0 < watch.poller.surveyed_for < 5.0
+
+
 def test_scarce_calls_become_dearer_and_idle_ones_cheaper_once_a_second(watch: Watch) -> None:
     book = watch.planner.book
     watch.know(*several(120, apart=86400))

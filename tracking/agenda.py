@@ -126,9 +126,10 @@ def _best_window(created: Array, worth: Array, page: int, population: Population
         return inside, inside
     if len(others) > WIDEST:
         return inside[:0], inside
-    # Too many orders were created in that time: the best part of it that fits on a page.
-    positions = np.searchsorted(others, created[inside])
-    ends = np.maximum(np.searchsorted(positions, positions + page - 1), np.arange(len(inside)) + 1)
+    # Too many orders were created in that time: the best part of it that fits on a page, with what the padding shows.
+    starts = np.searchsorted(others, created[inside] - PADDING)
+    stops = np.searchsorted(others, created[inside] + PADDING, side="right")
+    ends = np.maximum(np.searchsorted(stops, starts + page, side="right"), np.arange(len(inside)) + 1)
     sums = np.concatenate(([0.0], np.cumsum(worth[inside])))
     best = int(np.argmax(sums[ends] - sums[:-1]))
     return inside[best : ends[best]], inside

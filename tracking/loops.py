@@ -40,7 +40,7 @@ JOURNAL_LENGTH = 10_000
 IN_FLIGHT = 16
 RECOVER_EVERY = timedelta(seconds=30)
 SET_BACK = timedelta(seconds=10)
-SURVEY_SHARE = 10  # times as long as it took, between two surveys of the open orders
+SURVEY_SHARE = 10  # times as long as it kept a processor busy, between two surveys of the open orders
 LONGEST_SURVEY_PAUSE = 15.0
 ORDERS_FIRST = 1.0  # second of a process: what a restart left undone needs the budget more than what a form shows
 CATALOGUE_EVERY = timedelta(days=1)
@@ -188,7 +188,7 @@ class PollLoop:
         async with asyncio.TaskGroup() as group:
             group.create_task(forever("poller", lambda: self._turn(group), TICK, self.wake))
             group.create_task(forever("poller's beat", self._beat, TICK))
-            group.create_task(forever("discovery", self._discover, 1.0))
+            group.create_task(forever("discovery", self._discover, 1.0, self._poller.discovery))
 
     async def _beat(self) -> None:
         if not self._lasting.hangs():
@@ -205,11 +205,11 @@ class PollLoop:
         if free < 1:
             return
         loop = asyncio.get_running_loop()
-        began = loop.time()
-        if began < self._next_survey:
+        if loop.time() < self._next_survey:
             return
         works = await self._poller.claim(now, free)
-        self._next_survey = loop.time() + min((loop.time() - began) * SURVEY_SHARE, LONGEST_SURVEY_PAUSE)
+        pause = min(self._poller.surveyed_for * SURVEY_SHARE, LONGEST_SURVEY_PAUSE)
+        self._next_survey = loop.time() + pause
         for work in works:
             task = group.create_task(self._look(work))
             self._lasting.begins(task)

@@ -7,6 +7,7 @@ looks, the page is asked for in place of each of them.
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -99,6 +100,8 @@ class Poller:
         self._swept_at: datetime | None = None
         self._walked: tuple[datetime, datetime] | None = None  # where the next walk begins, and when the last one ended
         self._early = False
+        self.surveyed_for = 0.0  # seconds of the processor that the last survey took; not what it waited for them
+        self.discovery = asyncio.Event()  # set where discovery is worth it before it is due
 
     async def poll_once(self, now: datetime) -> int:
         """Looks at what is worth it; returns how many orders were taken."""
@@ -115,6 +118,8 @@ class Poller:
         if self._held_until is not None and now < self._held_until <= now + STOPPED_FOR:
             return []
         chosen = await asyncio.to_thread(self._choose, now, works)
+        if self._early:  # until it comes, the orders that it will show would be asked for once more
+            self.discovery.set()
         wanted = [order_id for group in chosen for order_id in group]
         if not wanted:
             return []
@@ -130,6 +135,7 @@ class Poller:
         from tracking.agenda import choose  # noqa: PLC0415 - numpy is imported when first needed, not at a start
         from tracking.survey import population, survey  # noqa: PLC0415 - the same
 
+        began = time.thread_time()
         book, floor = self._planner.book, self._planner.policy.floor.total_seconds()
         with self._database.read() as connection:
             seen = survey(connection, book, now, floor, book.price, self._counted_on(now))
@@ -137,6 +143,7 @@ class Poller:
             self._discover_early(seen.candidates, book.price, now, others)
             calls = choose(seen.candidates, book.price, at_most, others)
         self._reprice(now, scarce=len(calls) >= at_most and seen.lag > TICK, idle=not calls)
+        self.surveyed_for = time.thread_time() - began
         return [[int(seen.ids[index]) for index in call.orders] for call in calls]
 
     def _discover_early(self, candidates: Any, price: float, now: datetime, population: Any) -> None:
@@ -144,7 +151,7 @@ class Poller:
 
         What it is worth for finding orders grows until it is due by itself, when that is the price of a call.
         """
-        if self._walked is None or self._early:
+        if self._walked is None or self._early or not self._discover_every:
             return
         start, at = self._walked
         grown = min(max((now - at) / self._discover_every, 0.0), 1.0)
@@ -343,7 +350,7 @@ class Poller:
     async def _came_to(self, watermark: datetime | None, newest: datetime | None, now: datetime) -> None:
         """A creation time that lies ahead of our clock would hide what is placed until then, so now is the limit."""
         furthest = max((min(moment, now) for moment in (watermark, newest) if moment), default=None)
-        self._walked = (furthest - OVERLAP, now) if furthest else None
+        self._walked = ((furthest or now - FIRST_DISCOVERY) - OVERLAP, now)
         await self._write(lambda connection: self._plan_discovery(connection, furthest, now))
 
     async def _walk(self, start: datetime, size: int) -> datetime | None:
