@@ -71,7 +71,7 @@ mutants: $(VENV)/.test ## plant faults of design and see that the simulation fin
 bench: $(VENV)/.test ## measure speed and memory, as ratios within one run
 	@$(BIN)/python tests/bench.py $(ARGS)
 
-bench-polling: $(VENV)/.test ## judge the schedule against the optimum, doubling waits and the budget (3 minutes)
+bench-polling: $(VENV)/.test ## judge the schedule against the optimum, doubling waits, the budget and a running console (8 minutes)
 	@$(BIN)/python tests/bench_polling.py $(ARGS)
 
 bench-flood: $(VENV)/.test ## measure a worker under 1,000 hostile calls a second (ARGS="--seconds 5" for less)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracking.replay import History, Outcome, Plan, replay
+from tracking.outlook import Book
+from tracking.replay import History, Outcome, Plan, _Run, replay
 from tracking.survival import Forecast, Seen
 
 
@@ -84,6 +85,61 @@ def test_discovery_is_counted_and_looks_at_what_it_shows() -> None:
     outcome = replay(orders, Plan("accrual", price=50.0, discover_every=30.0))
     assert outcome.discoveries >= orders.span / 30 - 2
     assert outcome.mean < 40
+
+
+def test_discovery_goes_on_while_nothing_is_open() -> None:
+    orders = history((0, 5), (3000, 5))
+    assert 100 <= replay(orders, Plan("fixed", wait=5.0, discover_every=30.0)).discoveries <= 102
+
+
+def test_a_walk_of_the_list_takes_a_page_for_each_fifty_orders_and_one_that_is_not_full() -> None:
+    orders = history(*((0, 100) for _ in range(100)), (1, 100))
+    outcome = replay(orders, Plan("fixed", wait=500.0, discover_every=60.0))
+    assert outcome.discoveries == 1 + 3 + 3, "the first one comes before all orders"
+    assert outcome.singles == outcome.pages == 0
+
+
+def test_a_history_in_seconds_since_1970_says_what_it_says_from_zero() -> None:
+    orders = steady(60)
+    later = History(orders.arrived + 1.8e9, orders.finished + 1.8e9, orders.classes, orders.announced + 1.8e9)
+    assert later.span == pytest.approx(orders.span)
+    plan = Plan("accrual", price=5.0, discover_every=30.0)
+    ours, theirs = replay(orders, plan), replay(later, plan)
+    assert theirs.calls == pytest.approx(ours.calls, rel=0.05)
+    assert theirs.mean == pytest.approx(ours.mean, rel=0.1)
+
+
+def test_orders_that_are_sent_from_the_same_budget_leave_less_of_it_for_looks() -> None:
+    orders = steady(120, took=20.0, every=1.0)
+    plan = Plan("fixed", rate=2.0, page=1, wait=5.0)
+    assert replay(orders, replace(plan, sends=True)).mean > 1.5 * replay(orders, plan).mean
+
+
+def test_a_call_and_its_commits_take_their_time() -> None:
+    orders = history((0, 100))
+    at_once = replay(orders, Plan("fixed", wait=30.0))
+    slow = replay(orders, Plan("fixed", wait=30.0, takes=2.0))
+    assert (slow.delays >= 2.0).all()
+    assert (at_once.delays >= 0.0).all()
+    committed = replay(orders, Plan("fixed", wait=30.0, takes=2.0, commit=1.0))
+    assert (committed.delays >= 2.0).all()
+
+
+def test_a_page_tells_of_all_orders_on_it_also_of_those_nobody_would_have_asked_for() -> None:
+    young = history((0, 1000), (100, 0.5), name="Links/1")
+    run = _Run(young, Plan(floor=1.0), Book(), np.random.default_rng(1), learns=False)
+    run.now = 101.0
+    run._arrive()
+    run._look_at_page(np.array([0, 1]))
+    assert run.pages == 1
+    assert list(run.following) == [0]
+    assert run.last[0] == 101.0
+
+
+def test_long_histories_go_in_long_steps_and_have_their_budget_all_the_same() -> None:
+    orders = steady(400, took=3000.0, every=3000.0)
+    outcome = replay(orders, Plan("fixed", rate=5.0, page=1, wait=1000.0, ceiling=1e9))
+    assert outcome.mean < 1100
 
 
 @pytest.mark.parametrize("policy", ["accrual", "doubling", "fixed"])

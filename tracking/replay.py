@@ -1,10 +1,12 @@
 """Replays a history of orders under another schedule or budget: how many calls it makes, how late it notices. Pure.
 
 Time goes in steps. What is asked for is chosen by `agenda`, by curves that are learned on the way as the console learns
-them; policies that people know (doubling waits, a fixed wait) are there to be compared with.
+them; policies that people know (doubling waits, a fixed wait) are there to be compared with. `make bench-polling` holds
+what it says against what a running console does. It leaves out calls that fail and follow-up looks at finished orders.
 """
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tracking.agenda import PAGE, Candidates, choose
+from tracking.agenda import PADDING, PAGE, Candidates, choose
 from tracking.outlook import Book
 from tracking.schedule import MOST_HEARD, cheaper, dearer, guess_of
 from tracking.survival import Array, Forecast, Seen
@@ -27,6 +29,8 @@ FIRST_DOUBLED = 0.1  # of the median that is guessed for an order of the size
 JITTER = 0.1
 EARLIEST = 0.5
 NEVER = math.inf
+ROUNDING = 1e-6
+COMMITS = 2  # before a call leaves
 
 Indexes = npt.NDArray[np.intp]
 
@@ -53,8 +57,10 @@ class History:
     @property
     def span(self) -> float:
         """From the first order to the last that finished, in seconds."""
+        if not len(self):
+            return 0.0
         ends = self.finished[np.isfinite(self.finished)]
-        return float(max(ends.max(initial=0.0), self.arrived.max(initial=0.0)) - self.arrived.min(initial=0.0))
+        return float(max(ends.max(initial=self.arrived[-1]), self.arrived[-1]) - self.arrived[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,9 @@ class Plan:
         discover_every: seconds between looks at the list for orders placed elsewhere; 0: never.
         heard: the share of completions that are expected to announce themselves.
         relative: whether a second weighs less for orders that took longer anyway.
+        sends: whether the POST of each order is a call of the same budget.
+        takes: seconds that a call takes; what it shows is of when it left.
+        commit: seconds that a commit takes: one claims the orders of a call, one writes down its turn in the budget.
     """
 
     policy: str = "accrual"
@@ -84,6 +93,9 @@ class Plan:
     discover_every: float = 0.0
     heard: float = 0.0
     relative: bool = True
+    sends: bool = False
+    takes: float = 0.0
+    commit: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -108,7 +120,7 @@ class Outcome:
 
     @property
     def calls(self) -> int:
-        """All calls."""
+        """All calls that look; what orders cost to be sent is not among them."""
         return self.singles + self.pages + self.discoveries
 
     @property
@@ -154,21 +166,22 @@ class _Run:
     singles: int = 0
     pages: int = 0
     discoveries: int = 0
-    tokens: float = 0.0
     following: Indexes = field(default_factory=lambda: np.array([], dtype=np.intp))
     news: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        size = len(self.history)
+        size, plan = len(self.history), self.plan
+        self.created = np.floor(self.history.arrived)  # providers tell whole seconds
         self.last, self.seen_at = np.zeros(size), np.full(size, NEVER)  # age at the last look; when seen finished
         self.due, self.waits = np.full(size, NEVER), np.zeros(size)
         self.seen: dict[str, list[Seen]] = {}
         self.arrived_so_far = 0
-        self.step = max(SHORTEST_STEP, self.history.span / STEPS_AT_MOST)
+        self.step = max(SHORTEST_STEP + plan.commit, self.history.span / STEPS_AT_MOST)
         self.refit_every = max(REFIT_EVERY, self.history.span / REFITS_AT_MOST)
-        self.refitted, self.priced, self.walked = 0.0, -NEVER, -NEVER
-        if self.plan.price is not None:
-            self.book.price = self.plan.price
+        self.turns = _Turns(plan.rate, self.step)
+        self.refitted, self.priced, self.walked, self.newest = 0.0, -NEVER, -NEVER, -NEVER
+        if plan.price is not None:
+            self.book.price = plan.price
 
     def outcome(self) -> Outcome:
         finish = np.flatnonzero(np.isfinite(self.history.finished))
@@ -176,26 +189,37 @@ class _Run:
             self.now = float(self.history.arrived[0])
             self.refitted = self.now
         while np.isinf(self.seen_at[finish]).any():
+            if self.plan.discover_every and self.now >= self.walked + self.plan.discover_every:
+                self._walk()
             self._arrive()
-            if not len(self.following):
-                self.now = max(self.now + self.step, float(self.history.arrived[self.arrived_so_far]))
-                continue
-            self.tokens = min(self.tokens + self.plan.rate * self.step, max(1.0, self.plan.rate))
-            if self.plan.policy == "accrual":
-                self._accrue()
+            if len(self.following):
+                self._turn()
+                self.now += self.step
             else:
-                self._look_at_what_is_due()
-            if self.learns and self.now - self.refitted >= self.refit_every:
-                self._refit()
-            self.now += self.step
+                self.now = max(self.now + self.step, self._next_event())
         delays = self.seen_at[finish] - self.history.finished[finish]
         classes = [self.history.classes[int(index)] for index in finish]
         return Outcome(self.singles, self.pages, self.discoveries, delays, classes, self.history.span)
+
+    def _turn(self) -> None:
+        if self.plan.policy == "accrual":
+            self._accrue()
+        else:
+            self._look_at_what_is_due()
+        if self.learns and self.now - self.refitted >= self.refit_every:
+            self._refit()
+
+    def _next_event(self) -> float:
+        """When the next order comes or discovery is due, while no order is open."""
+        arrives = float(self.history.arrived[self.arrived_so_far]) if self.arrived_so_far < len(self.history) else NEVER
+        return min(arrives, self.walked + self.plan.discover_every) if self.plan.discover_every else arrives
 
     def _arrive(self) -> None:
         upto = int(np.searchsorted(self.history.arrived, self.now, side="right"))
         for index in range(self.arrived_so_far, upto):
             self._plan_next(index, 0.0)
+        if self.plan.sends:
+            self.turns.take(upto - self.arrived_so_far, self.now)
         self.following = np.append(self.following, np.arange(self.arrived_so_far, upto))
         self.arrived_so_far = upto
 
@@ -219,13 +243,14 @@ class _Run:
 
     def _look(self, orders: Indexes) -> None:
         """What one call shows of these orders."""
-        history = self.history
-        for index in orders:
-            age = self.now - history.arrived[index]
+        history, left = self.history, self.now + COMMITS * self.plan.commit
+        answered = left + self.plan.takes
+        for index in orders[np.isinf(self.seen_at[orders])]:
+            age = answered - history.arrived[index]
             name = history.classes[index]
-            if history.finished[index] <= self.now:
-                self.seen_at[index] = self.now
-                by = min(self.now, history.announced[index]) - history.arrived[index]
+            if history.finished[index] <= left:
+                self.seen_at[index] = answered
+                by = min(answered, history.announced[index]) - history.arrived[index]
                 self.seen.setdefault(name, []).append(Seen(min(float(self.last[index]), by), by))
                 self.news.add(name)
             else:
@@ -237,11 +262,9 @@ class _Run:
         mine = self.following
         due = mine[(self.due[mine] <= self.now) | (self.history.announced[mine] <= self.now)]
         order = due[np.lexsort((self.due[due], self.history.announced[due] > self.now))]
-        room = int(self.tokens)
-        for index in order[:room]:
-            self.singles += 1
-            self._look(np.array([index]))
-        self.tokens -= min(room, len(order))
+        order = order[: self.turns.free(self.now)]
+        for index in order:
+            self._look_at_one(np.array([index]))
 
     def _accrue(self) -> None:
         mine, plan, history = self.following, self.plan, self.history
@@ -253,25 +276,44 @@ class _Run:
         worth *= 1 - self._heard
         worth[(ages - self.last[mine] < plan.floor) & ~due] = 0.0
         listed = worth.copy() if plan.page > 1 else np.full(len(mine), np.nan)
-        candidates = Candidates(history.arrived[mine], worth, listed, due | urgent, urgent)
+        candidates = Candidates(self.created[mine], worth, listed, due | urgent, urgent)
         if plan.discover_every:
-            self._discover(candidates)
-        room = int(self.tokens)
+            self._walk_early(candidates)
+        room = self.turns.free(self.now)
+        if not room:
+            return
         lag = float(np.max(self.now - self.due[mine][due], initial=0.0))
-        calls = choose(candidates, self.book.price, room, self._population, plan.page) if room else []
+        calls = choose(candidates, self.book.price, room, self._population, plan.page)
         for call in calls:
             if len(call.orders) > 1:
-                self.pages += 1
+                self._look_at_page(mine[list(call.orders)])
             else:
-                self.singles += 1
-            self._look(mine[list(call.orders)])
-        self.tokens -= len(calls)
-        if plan.price is None and self.now - self.priced >= 1.0:
-            self.priced = self.now
-            if len(calls) >= room and lag > 1.0:
-                self.book.price = dearer(self.book.price)
-            elif not calls:
-                self.book.price = cheaper(self.book.price)
+                self._look_at_one(mine[list(call.orders)])
+        self._reprice(scarce=len(calls) >= room and lag > 1.0, idle=not calls)
+
+    def _look_at_one(self, order: Indexes) -> None:
+        self.singles += 1
+        self.turns.take(1, self.now)
+        self._look(order)
+
+    def _look_at_page(self, orders: Indexes) -> None:
+        """One list page for several; what it has no room for is asked for alone where that is due."""
+        self.pages += 1
+        self.turns.take(1, self.now)
+        shown = self._shown(self.created[orders[0]], self.created[orders[-1]])
+        missed = orders[~np.isin(orders, shown) & (self.due[orders] <= self.now) & np.isinf(self.seen_at[orders])]
+        self._look(shown)
+        for index in missed:
+            self._look_at_one(np.array([index]))
+
+    def _reprice(self, *, scarce: bool, idle: bool) -> None:
+        if self.plan.price is not None or self.now - self.priced < 1.0:
+            return
+        self.priced = self.now
+        if scarce:
+            self.book.price = dearer(self.book.price)
+        elif idle:
+            self.book.price = cheaper(self.book.price)
 
     def _by_class(self, mine: Indexes) -> list[tuple[str, Indexes]]:
         members: dict[str, list[int]] = {}
@@ -280,25 +322,34 @@ class _Run:
         return [(name, np.array(positions, dtype=np.intp)) for name, positions in members.items()]
 
     def _population(self, first: float, last: float, limit: int) -> Array:
-        known = self.history.arrived[: self.arrived_so_far]
+        known = self.created[: self.arrived_so_far]
         start, end = np.searchsorted(known, first), np.searchsorted(known, last, side="right")
         return known[start : min(end, start + limit)]
 
-    def _discover(self, candidates: Candidates) -> None:
-        """Looks at the list for new orders when that is due, or sooner where its page is worth it for open ones."""
-        every, price = self.plan.discover_every, self.book.price
-        grown = min(max((self.now - self.walked) / every, 0.0), 1.0)
-        start = self.now - OVERLAP if math.isinf(self.walked) else self.walked - OVERLAP
-        early = candidates.spare(start, price * max(1 - grown, EARLIEST), self._population, self.plan.page)
-        if not early and grown < 1.0:
-            return
-        known = self.history.arrived[: self.arrived_so_far]
-        shown = int(len(known) - np.searchsorted(known, start))
-        pages = max(1, math.ceil(shown / PAGE))
+    def _shown(self, first: float, last: float) -> Indexes:
+        """The open orders on the list page of these creation times, whether or not it was asked for them."""
+        created = self.created[: self.arrived_so_far]
+        end = int(np.searchsorted(created, last + PADDING, side="right"))
+        start = max(int(np.searchsorted(created, first - PADDING)), end - self.plan.page)  # the newest come first
+        return self.following[(self.following >= start) & (self.following < end)]
+
+    def _walk_early(self, candidates: Candidates) -> None:
+        """Looks at the list for new orders before that is due, where its page is worth it for open ones."""
+        grown = min(max((self.now - self.walked) / self.plan.discover_every, 0.0), 1.0)
+        price = self.book.price * max(1 - grown, EARLIEST)
+        if candidates.spare(self.newest - OVERLAP, price, self._population, self.plan.page):
+            self._walk()
+
+    def _walk(self) -> None:
+        """Looks at the list from a little before the newest order that it showed until a page is not full."""
+        created = self.created[: self.arrived_so_far]
+        first = int(np.searchsorted(created, self.newest - OVERLAP))
+        pages = (len(created) - first) // PAGE + 1
         self.discoveries += pages
-        self.tokens -= pages
+        self.turns.take(pages, self.now)
         self.walked = self.now
-        self._look(self.following[self.history.arrived[self.following] >= start])
+        self.newest = float(created[-1]) if len(created) else self.newest
+        self._look(self.following[self.following >= first])
 
     def _refit(self) -> None:
         self.refitted = self.now
@@ -311,3 +362,22 @@ class _Run:
             learned.append(Forecast.learned(name, newest, relative=self.plan.relative))
         self.book.replace(learned)
         self.news.clear()
+
+
+class _Turns:
+    """The budget: no more calls in any window than the console's own budget lets leave (see `budget`)."""
+
+    def __init__(self, rate: float, step: float) -> None:
+        self._window = max(1.0, 1 / rate)
+        self._most = max(1, int(rate * max(1.0, step)))
+        self._left: deque[float] = deque(maxlen=self._most)
+
+    def free(self, now: float) -> int:
+        """How many calls may leave now."""
+        return self._most - sum(1 for at in self._left if at > now - self._window + ROUNDING)
+
+    def take(self, calls: int, now: float) -> None:
+        """So many leave as soon as they may."""
+        for _ in range(calls):
+            full = len(self._left) == self._most
+            self._left.append(max(now, self._left[0] + self._window) if full else now)

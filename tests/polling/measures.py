@@ -13,6 +13,7 @@ from time import process_time
 import numpy as np
 import numpy.typing as npt
 import sqlalchemy as sa
+from polling import running
 from polling.optimum import Judge
 from polling.shapes import SHAPES, Shape, lognormal
 
@@ -36,16 +37,22 @@ LIGHTER = tuple(shape for shape in SHAPES if shape.name not in HEAVIEST)
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: what was reached, and the most it may be."""
+    """One line of the table: what was reached, and the most it may be; with `least` also the least."""
 
     measure: str
     reached: float
     most: float
     short: str
+    least: float = -math.inf
 
     @property
     def holds(self) -> bool:
-        return self.reached <= self.most
+        return self.least <= self.reached <= self.most
+
+    @property
+    def wanted(self) -> str:
+        """What is to be reached, as the table shows it."""
+        return f"<= {self.most:g}" if math.isinf(self.least) else f"{self.least:g} to {self.most:g}"
 
 
 def known(shape: Shape, median: float, *, relative: bool = False) -> Forecast:
@@ -326,6 +333,28 @@ def _fill(connection: sa.Connection, orders: int) -> None:
         connection.execute(sa.insert(ORDERS), rows)
 
 
+# The running console against the replay of what it lived through
+
+CLOSE = 0.15
+REPLAYS = 5
+
+
+def running_console(orders: int = 500, seed: int = 1, speed: float = running.SPEED) -> list[Row]:
+    """Calls and delays of a worker against a sandbox over HTTP, divided by what the replay says of the same history."""
+    with tempfile.TemporaryDirectory(prefix="tracking-running-") as folder:
+        measured = running.measure(Path(folder), orders, seed, speed)
+    said = [replay(measured.history, measured.plan, seed=each) for each in range(REPLAYS)]
+    ratios = {
+        "calls": measured.calls / _mean([each.calls for each in said]),
+        "mean delay": float(measured.delays.mean()) / _mean([each.mean for each in said]),
+        "delay of 19 in 20": float(np.quantile(measured.delays, 0.95)) / _mean([each.quantile(0.95) for each in said]),
+    }
+    return [
+        Row(f"{what}, {orders} orders over HTTP, against the replay", ratio, 1 + CLOSE, f"running {what}", 1 - CLOSE)
+        for what, ratio in ratios.items()
+    ]
+
+
 MEASURES: tuple[Callable[[], list[Row]], ...] = (
     cost_when_known,
     cost_when_learned,
@@ -334,4 +363,5 @@ MEASURES: tuple[Callable[[], list[Row]], ...] = (
     list_pages,
     silent_webhooks,
     planning,
+    running_console,
 )

@@ -10,6 +10,7 @@ from polling.optimum import Judge
 from polling.shapes import SHAPES, Shape, lognormal, weibull
 
 FEWER = 1.15  # fewer seeds and shapes say less exactly what the whole bench measures
+ROUGHLY = 2.0  # so few orders, beside other tests, say little more than that both tell of the same
 
 
 @pytest.mark.parametrize(
@@ -61,3 +62,8 @@ def test_a_worse_curve_costs_more_so_that_the_measure_can_fail() -> None:
     least, _ = judge.least(price)
     calls, delay = judge.mean(looks(known(lognormal(0.5), MEDIAN * 20), price, judge.last, MEDIAN * 1e-4))
     assert (price * calls + delay) / least > 1.10
+
+
+def test_a_running_console_does_what_the_replay_says_of_the_same_history() -> None:
+    for row in measures.running_console(80, speed=12.0):
+        assert 1 / ROUGHLY < row.reached < ROUGHLY, f"{row.measure}: {row.reached:.3f}"
