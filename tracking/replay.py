@@ -148,7 +148,7 @@ def replay(
         plan: how to look.
         known: what is known of the classes when it begins; first guesses for others.
         learns: whether curves are learned anew on the way.
-        seed: of the waits' jitter.
+        seed: of the waits' jitter, and of when within a step all begins.
     """
     run = _Run(history, plan, Book(relative=plan.relative), np.random.default_rng(seed), learns=learns)
     run.book.replace(known)
@@ -186,7 +186,8 @@ class _Run:
     def outcome(self) -> Outcome:
         finish = np.flatnonzero(np.isfinite(self.history.finished))
         if len(self.history):
-            self.now = float(self.history.arrived[0])
+            # Where the steps fall is chance too, and a few hundredths of a second can decide which page comes first.
+            self.now = float(self.history.arrived[0] + self.rng.uniform(0, self.step))
             self.refitted = self.now
         while np.isinf(self.seen_at[finish]).any():
             if self.plan.discover_every and self.now >= self.walked + self.plan.discover_every:

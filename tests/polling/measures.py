@@ -336,7 +336,7 @@ def _fill(connection: sa.Connection, orders: int) -> None:
 # The running console against the replay of what it lived through
 
 CLOSE = 0.15
-REPLAYS = 5
+REPLAYS = 10  # each says a little else; what they say on average is held against the console
 
 
 def running_console(orders: int = 500, seed: int = 1, speed: float = running.SPEED) -> list[Row]:
