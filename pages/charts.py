@@ -107,6 +107,10 @@ def completions(frame: pd.DataFrame) -> go.Figure:
             hovertemplate=f"{name} %{{y:.1f}} min of %{{customdata}} orders<extra></extra>",
         )
     figure.update_yaxes(rangemode="tozero", title="minutes")
+    if not frame.empty:  # around a lone hour the axis would count milliseconds
+        first, last = frame["hour"].min(), frame["hour"].max()
+        edge = max((last - first) * 0.04, timedelta(hours=1))
+        figure.update_xaxes(range=[first - edge, last + edge])
     return _laid_out(figure, 300)
 
 
