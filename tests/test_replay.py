@@ -181,3 +181,41 @@ def test_every_finished_order_is_seen_once_and_never_before_it_is_finished(
     assert len(outcome.delays) == len(outcome.classes) == len(orders)
     assert (outcome.delays >= 0).all()
     assert outcome.calls >= 1
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        Plan(price=5.0, discover_every=30.0, heard=0.5),
+        Plan(discover_every=30.0, takes=0.3),
+        Plan(discover_every=0.0, rate=0.1),
+        Plan(discover_every=30.0, rate=0.1),
+        Plan(price=20.0, page=1, floor=5.0),
+        Plan("doubling", ceiling=60.0, discover_every=30.0),
+        Plan("fixed", wait=45.0, rate=0.2),
+    ],
+    ids=["accrual", "live price", "scarce", "scarce, discovery", "singles", "doubling", "fixed"],
+)
+def test_what_is_passed_over_changes_nothing(plan: Plan) -> None:
+    rng = np.random.default_rng(7)
+    arrived = np.cumsum(rng.exponential(60.0, 40))
+    arrived[20:] += 4000.0  # a time in which nothing is open but what takes long
+    took = np.where(rng.random(40) < 0.2, 3000.0, 40.0) * np.exp(0.5 * rng.standard_normal(40))
+    names = ["PhysicalShipment/1" if long > 500 else "Links/16" for long in took]
+    announced = np.where(rng.random(40) < 0.3, arrived + took + 3.0, math.inf)
+    orders = History(arrived, arrived + took, names, announced, rng.random(40) < 0.7)
+    leaping, stepping = (replay(orders, plan, leaps=leaps, step=0.5) for leaps in (True, False))
+    assert (leaping.singles, leaping.pages, leaping.discoveries) == (
+        stepping.singles,
+        stepping.pages,
+        stepping.discoveries,
+    )
+    assert leaping.delays == pytest.approx(stepping.delays, abs=1e-6)
+
+
+def test_completions_that_cannot_announce_themselves_are_not_counted_on() -> None:
+    orders = steady(60, took=300.0)
+    plan = Plan(price=5.0, heard=0.9)
+    silent = replace(orders, announces=np.zeros(60, dtype=np.bool_))
+    assert replay(silent, plan).mean < 0.5 * replay(orders, plan).mean
+    assert replay(silent, plan).mean == replay(orders, replace(plan, heard=0.0)).mean

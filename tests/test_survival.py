@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracking.survival import EDGES, WIDTHS, Accrual, Curve, Forecast, Seen, learn, prior, weights
+from tracking.survival import BINS, EDGES, WIDTHS, Accrual, Curve, Forecast, Seen, Stack, learn, prior, weights
 
 AGES = st.floats(0, 1e6)
 
@@ -123,3 +123,55 @@ def test_the_first_look_waits_for_the_rule_and_not_for_half_of_no_age() -> None:
     first, soon = forecast.waits(np.array([0.0, 0.2]), 10.0, floor=1, ceiling=900)
     assert first > 30
     assert soon == pytest.approx(first, rel=0.05)
+
+
+LEARNED = Forecast.learned("Links/1", [Seen(40.0 + step, 50.0 + step) for step in range(0, 400, 7)])
+PRICES = st.sampled_from([0.5, 3.0, 70.0, 5000.0])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(0, 1e7), PRICES, st.sampled_from([LEARNED, Forecast.learned("PhysicalShipment/4", ())]))
+def test_plain_numbers_say_what_arrays_say(age: float, price: float, forecast: Forecast) -> None:
+    accrual = forecast.accrual
+    assert accrual.next_after(age, price) == pytest.approx(float(accrual.next_look(np.array([age]), price)[0]))
+    wait = float(forecast.waits([age], price, floor=1.0, ceiling=900.0)[0])
+    assert forecast.wait(age, price, floor=1.0, ceiling=900.0) == pytest.approx(wait, abs=1e-6)
+
+
+def test_a_stack_of_curves_says_of_each_class_what_its_own_rule_says() -> None:
+    forecasts = [LEARNED, Forecast.learned("PhysicalShipment/4", ()), Forecast.learned("Links/64", ())]
+    stack = Stack(3)
+    for number, forecast in enumerate(forecasts):
+        stack.take(number, forecast.accrual)
+    rng = np.random.default_rng(1)
+    kinds, looked = rng.integers(0, 3, 200), rng.exponential(1000, 200)
+    ages = looked + rng.exponential(1000, 200)
+    share, paid, held = stack.states(kinds, looked)
+    _, paid_now, held_now = stack.states(kinds, ages)
+    found = np.maximum(paid_now - paid - (held_now - held) / share, 0.0)
+    for number, forecast in enumerate(forecasts):
+        mine = kinds == number
+        assert found[mine] == pytest.approx(forecast.accrual.accrued(looked[mine], ages[mine]), rel=1e-6, abs=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 9e6), st.floats(0, 1e5) | st.just(math.inf)), min_size=1, max_size=40))
+def test_what_is_learned_is_the_fixed_point_that_bin_by_bin_arithmetic_finds(pairs: list[tuple[float, float]]) -> None:
+    seen = [Seen(after, after + more) for after, more in pairs]
+    found = learn(prior(60.0), seen)
+    after = np.clip([one.after for one in seen], 0.0, EDGES[-1])
+    by = np.maximum([one.by for one in seen], after * (1 + 1e-6) + 1e-3)
+    inside = np.clip((np.minimum(by[:, None], EDGES[1:]) - np.maximum(after[:, None], EDGES[:-1])) / WIDTHS, 0.0, 1.0)
+    parts = np.hstack([inside, (by > EDGES[-1])[:, None]])
+    shares = np.maximum(prior(60.0), 1e-9)
+    for _ in range(60):
+        expected = parts * shares
+        grown = 3.0 * prior(60.0) + (expected / expected.sum(axis=1, keepdims=True)).sum(axis=0)
+        grown /= grown.sum()
+        inner = np.convolve(np.pad(grown[:-1], 1, mode="edge"), [0.25, 0.5, 0.25], mode="valid")
+        grown = np.append(inner * (1 - grown[-1]) / inner.sum(), grown[-1])
+        moved, shares = float(np.abs(grown - shares).sum()), grown
+        if moved < 1e-4:
+            break
+    assert len(found) == BINS + 1
+    assert found == pytest.approx(shares, abs=1e-6)

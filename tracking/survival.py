@@ -11,9 +11,10 @@ Ages are in seconds. Arrays are float64 over the edges of the bins; the first bi
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from statistics import NormalDist
 from typing import Any, Self
 
@@ -42,6 +43,7 @@ FAINT = 1e-9
 GUARD = 0.5  # of the age: a rare far mode that was not seen yet costs much without it
 GUARDED_ORDERS = 200.0  # what so many finished orders have not shown is rare enough
 LATE_SHARE = 0.99
+FIRSTS_KEPT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,19 +106,19 @@ class Accrual:
 
     def __init__(self, curve: Curve, *, relative: bool = True) -> None:
         self.curve = curve
-        self._weights = weights(relative=relative)
-        self._paid = np.concatenate(([0.0], np.cumsum(self._weights * WIDTHS)))
+        self.weights = weights(relative=relative)
+        self.paid = np.concatenate(([0.0], np.cumsum(self.weights * WIDTHS)))
         means = (curve.open[:-1] + curve.open[1:]) / 2
-        self._open_paid = np.concatenate(([0.0], np.cumsum(self._weights * WIDTHS * means)))
+        self.open_paid = np.concatenate(([0.0], np.cumsum(self.weights * WIDTHS * means)))
 
     def _integrals(self, ages: Array) -> tuple[Array, Array]:
         """The integrals of w and of S w from zero to each age."""
         ages = np.clip(ages, 0.0, EDGES[-1])
         index = np.minimum(np.searchsorted(EDGES, ages, side="right") - 1, BINS - 1)
-        into, weight = ages - EDGES[index], self._weights[index]
+        into, weight = ages - EDGES[index], self.weights[index]
         slope = self.curve.slopes[index]
         held = self.curve.open[index] * into - slope * into * into / 2
-        return self._paid[index] + weight * into, self._open_paid[index] + weight * held
+        return self.paid[index] + weight * into, self.open_paid[index] + weight * held
 
     def accrued(self, ages: Array, until: Array) -> Array:
         """A: the expected cost of waiting from a look at `ages` until `until`."""
@@ -137,7 +139,7 @@ class Accrual:
         paid_then, open_then = self._integrals(ages)
 
         def accrued_at(index: Any) -> Array:
-            return np.asarray((self._paid[index] - paid_then) - (self._open_paid[index] - open_then) / share)
+            return np.asarray((self.paid[index] - paid_then) - (self.open_paid[index] - open_then) / share)
 
         low = np.searchsorted(EDGES, ages, side="right") - 1
         low = np.minimum(low, BINS - 1)
@@ -151,12 +153,86 @@ class Accrual:
         before = np.where(low == first, 0.0, np.maximum(accrued_at(low), 0.0))
         done = 1.0 - self.curve.at(start) / share
         slope = self.curve.slopes[low] / share
-        rest = np.maximum(price - before, 0.0) / self._weights[low]
+        rest = np.maximum(price - before, 0.0) / self.weights[low]
         root = np.sqrt(done * done + 2 * slope * rest)
         with np.errstate(divide="ignore", invalid="ignore"):
             step = np.where(rest > 0, 2 * rest / (done + root), 0.0)
         found = np.minimum(start + step, EDGES[low + 1])
         return np.where(never, math.inf, found)
+
+    @cached_property
+    def _plain(self) -> tuple[list[float], ...]:
+        tables = (EDGES, self.paid, self.open_paid, self.curve.open, self.curve.slopes, self.weights)
+        return tuple(table.tolist() for table in tables)
+
+    def next_after(self, age: float, price: float) -> float:
+        """`next_look` for a single age, in plain numbers: for one order arrays cost twenty times as much."""
+        edges, paid, open_paid, shares, slopes, weights = self._plain
+        age = min(max(age, 0.0), edges[-1])
+        first = min(bisect_right(edges, age) - 1, BINS - 1)
+        into = age - edges[first]
+        share = max(shares[first] - slopes[first] * into, FAINT)
+        paid_then = paid[first] + weights[first] * into
+        open_then = open_paid[first] + weights[first] * (shares[first] * into - slopes[first] * into * into / 2)
+
+        def accrued_at(index: int) -> float:
+            return (paid[index] - paid_then) - (open_paid[index] - open_then) / share
+
+        if accrued_at(BINS) < price:
+            return math.inf
+        low, high = first, BINS
+        while high - low > 1:  # the edges between which the price is reached
+            middle = (low + high) // 2
+            low, high = (low, middle) if accrued_at(middle) >= price else (middle, high)
+        begun = low > first
+        before = max(accrued_at(low), 0.0) if begun else 0.0
+        done = 1.0 - max(shares[low], FAINT) / share if begun else 0.0
+        rest = max(price - before, 0.0) / weights[low]
+        if rest == 0.0:
+            return edges[low] if begun else age
+        pace = done + math.sqrt(max(done * done + 2 * slopes[low] / share * rest, 0.0))
+        found = (edges[low] if begun else age) + (2 * rest / pace if pace else math.inf)
+        return min(found, edges[low + 1])
+
+    @cached_property
+    def _firsts(self) -> dict[float, float]:
+        return {}
+
+    def first_look(self, price: float) -> float:
+        """The age of the first look."""
+        if price not in self._firsts:
+            if len(self._firsts) > FIRSTS_KEPT:
+                self._firsts.clear()
+            self._firsts[price] = self.next_after(0.0, price)
+        return self._firsts[price]
+
+
+class Stack:
+    """The accrual rule on several curves at once, for orders of all their classes in one go.
+
+    Takes over each class by its number, from 0 on, and again whenever it was learned anew.
+    """
+
+    def __init__(self, classes: int) -> None:
+        self._open, self._slopes, self._open_paid = (np.zeros((classes, BINS)) for _ in range(3))
+        self._paid, self._weights = np.zeros(BINS), np.ones(BINS)
+
+    def take(self, kind: int, accrual: Accrual) -> None:
+        """Takes a class's rule over; all of them weigh a second alike."""
+        self._paid, self._weights = accrual.paid[:-1], accrual.weights
+        self._open[kind], self._slopes[kind] = accrual.curve.open[:-1], accrual.curve.slopes
+        self._open_paid[kind] = accrual.open_paid[:-1]
+
+    def states(self, kinds: Any, ages: Array) -> tuple[Array, Array, Array]:
+        """The share still open at these ages, and the integrals of w and of S w from zero to them."""
+        ages = np.minimum(np.maximum(ages, 0.0), EDGES[-1])
+        index = np.minimum(EDGES.searchsorted(ages, side="right") - 1, BINS - 1)
+        at = index + kinds * BINS
+        into, weight = ages - EDGES.take(index), self._weights.take(index)
+        opened, fallen = self._open.take(at), self._slopes.take(at) * into
+        paid = self._paid.take(index) + weight * into
+        held = self._open_paid.take(at) + weight * into * (opened - fallen / 2)
+        return np.maximum(opened - fallen, FAINT), paid, held
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +289,14 @@ class Forecast:
             waits = np.minimum(waits, longest)
         return np.clip(waits, floor, ceiling)
 
+    def wait(self, age: float, price: float, *, floor: float, ceiling: float) -> float:
+        """`waits` for a single age, in plain numbers."""
+        wait = self.accrual.next_after(age, price) - age
+        share = max(GUARD, self.curve.orders / GUARDED_ORDERS)
+        if age >= min(self.accrual.first_look(price), ceiling) and math.isfinite(share):
+            wait = min(wait, max(age * share, floor))
+        return min(max(wait, floor), ceiling)
+
     def late_after(self) -> float:
         """The age in seconds beyond which an open order of the class is late: the 99th percentile; may be infinite."""
         return self.curve.quantile(LATE_SHARE)
@@ -227,6 +311,7 @@ class Forecast:
         )
 
 
+@lru_cache(maxsize=1000)
 def prior(median: float, spread: float = SPREAD) -> Array:
     """A lognormal first guess over the bins and beyond: BINS + 1 shares."""
     normal = NormalDist(math.log(median), spread)
@@ -248,15 +333,10 @@ def learn(guess: Array, seen: Sequence[Seen], *, prior_orders: float = PRIOR_ORD
     after = np.clip([one.after for one in seen], 0.0, EDGES[-1])
     by = np.array([one.by for one in seen])
     times = np.ones(len(seen)) if counts is None else np.asarray(counts, dtype=np.float64)
-    parts = _parts(after, by)
-    keep = parts.sum(axis=1) > 0
-    parts, times = parts[keep], times[keep]
+    intervals = _Intervals(after, np.maximum(by, after * (1 + 1e-6) + 1e-3), times)
     shares = np.maximum(guess, FAINT)  # what the guess rules out can be learned all the same
     for _ in range(ROUNDS):
-        expected = parts * shares
-        totals = expected.sum(axis=1, keepdims=True)
-        expected = np.divide(expected, totals, out=np.zeros_like(expected), where=totals > 0)
-        grown = prior_orders * guess + times @ expected
+        grown = prior_orders * guess + intervals.expected(shares)
         grown = _smoothed(grown / grown.sum())
         moved = float(np.abs(grown - shares).sum())
         shares = grown
@@ -265,13 +345,39 @@ def learn(guess: Array, seen: Sequence[Seen], *, prior_orders: float = PRIOR_ORD
     return shares
 
 
-def _parts(after: Array, by: Array) -> Array:
-    """How much of each bin lies within each interval, shape (orders, BINS + 1); the last is what lies beyond."""
-    left, right = EDGES[:-1], EDGES[1:]
-    by = np.maximum(by, after * (1 + 1e-6) + 1e-3)
-    overlap = np.minimum(by[:, None], right) - np.maximum(after[:, None], left)
-    inside = np.clip(overlap / WIDTHS, 0.0, 1.0)
-    return np.hstack([inside, (by > EDGES[-1]).astype(np.float64)[:, None]])
+class _Intervals:
+    """Where so many orders finished: each within the bins between two places, the outer two of them in part.
+
+    A place is a bin with how much of it lies below. The bin beyond all edges counts whole or not at all.
+    """
+
+    def __init__(self, after: Array, by: Array, times: Array) -> None:
+        self._first, below = _places(after)
+        self._last, above = _places(np.minimum(by, EDGES[-1]))
+        beyond = by > EDGES[-1]
+        self._last[beyond], above[beyond] = BINS, 1.0
+        within = self._first == self._last
+        self._whole = np.bincount(self._first[within], times[within], BINS + 1)  # wherever in its bin: it is in there
+        apart = ~within
+        self._first, self._last, self._times = self._first[apart], self._last[apart], times[apart]
+        self._below, self._above = 1.0 - below[apart], above[apart]
+
+    def expected(self, shares: Array) -> Array:
+        """How many of them finished in each bin, if that were the distribution."""
+        sums = np.concatenate(([0.0], np.cumsum(shares)))
+        inner = np.maximum(sums[self._last] - sums[self._first + 1], 0.0)
+        total = self._below * shares[self._first] + inner + self._above * shares[self._last]
+        weight = np.divide(self._times, total, out=np.zeros_like(total), where=total > 0)
+        begun = np.bincount(self._first + 1, weight, BINS + 2) - np.bincount(self._last, weight, BINS + 2)
+        parts = np.maximum(np.cumsum(begun)[: BINS + 1], 0.0)
+        parts += np.bincount(self._first, weight * self._below, BINS + 1)
+        parts += np.bincount(self._last, weight * self._above, BINS + 1)
+        return self._whole + parts * shares
+
+
+def _places(ages: Array) -> tuple[npt.NDArray[np.intp], Array]:
+    bins = np.minimum(np.searchsorted(EDGES, ages, side="right") - 1, BINS - 1)
+    return bins, (ages - EDGES[bins]) / WIDTHS[bins]
 
 
 KERNEL = np.array([0.25, 0.5, 0.25])
@@ -279,7 +385,7 @@ KERNEL = np.array([0.25, 0.5, 0.25])
 
 def _smoothed(shares: Array) -> Array:
     """Spread a little over neighbouring bins: orders are too few to tell bins of 12 percent apart."""
-    inner = np.convolve(np.pad(shares[:-1], 1, mode="edge"), KERNEL, mode="valid")
+    inner = np.convolve(np.concatenate((shares[:1], shares[:-1], shares[-2:-1])), KERNEL, mode="valid")
     total = inner.sum()
     if total > 0:
         inner *= (1.0 - shares[-1]) / total
