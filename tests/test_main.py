@@ -32,8 +32,8 @@ from tracking.tables import COUNTERS, ORDERS
 
 HEADER = "PONumber,Type,ProductId,Value,Quantity,ExternalId\n"
 COMMANDS = (
-    "worker", "submit", "order", "orders", "events", "export", "seed", "verify", "erase", "backup", "restored",
-    "migrate", "sandbox",
+    "worker", "submit", "order", "orders", "replan", "events", "export", "seed", "verify", "erase", "backup",
+    "restored", "migrate", "sandbox",
 )  # fmt: skip
 OFFERED = {"shipping_methods": SHIPPING_METHODS, "carriers": CARRIERS}
 Run = Callable[..., Result]
@@ -106,6 +106,11 @@ def test_every_command_explains_itself(run: Run) -> None:
         ("seed", "--orders", "none"),
         ("sandbox", "--scenario", "nonsense"),
         ("worker", "--port", "66000"),
+        ("replan", "--policy", "guess"),
+        ("replan", "--policy", "doubling", "--price", "3"),
+        ("replan", "--rate", "0"),
+        ("replan", "--floor", "60", "--ceiling", "5"),
+        ("replan", "--since", "2999-01-01"),
     ],
 )
 def test_a_bad_call_exits_with_2(run: Run, arguments: tuple[str, ...]) -> None:
@@ -539,3 +544,23 @@ def test_a_store_is_said_to_be_restored(run: Run, folder: Path, database: Databa
     with database.read() as connection:
         assert restored.find_mark(connection) is not None
     assert run("restored", "--since", "2999-01-01").exit_code == 2
+
+
+# The laboratory
+
+
+def test_a_history_is_replayed_for_people_and_for_programs(run: Run) -> None:
+    answer(run("seed", "--orders", 60, "--days", 1, "--json"))
+    told = answer(run("replan", "--policy", "doubling", "--ceiling", "60", "--json"))
+    assert told["tried"]["setting"] == "up to 60 s"
+    assert told["frontier"] == []
+    result = run("replan", "--policy", "doubling", "--ceiling", "60")
+    assert result.exit_code == 0
+    for words in ("what really happened", "today, replayed", "tried: doubling", *told["said"], *told["basis"]):
+        assert words in result.stdout
+
+
+def test_too_little_history_is_told_in_a_sentence(run: Run) -> None:
+    result = run("replan", "--json")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "there is too little history to replay: fewer than 20 orders finished in that time\n"

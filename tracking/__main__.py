@@ -323,6 +323,51 @@ def why(
         terminal.show(f"{told['po_number']} ({told['provider_id'] or 'no id at the provider yet'})", *told["reasons"])
 
 
+@app.command()
+def replan(  # noqa: PLR0913 - each is an option of its own, and typer reads them from here
+    *,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            parser=_moment, metavar="T", help="From when on: 2026-01-31T09:00 (UTC), or 2h; a week if not said."
+        ),
+    ] = None,
+    policy: Annotated[
+        str | None, typer.Option(metavar="NAME", help="accrual (ours), doubling or fixed: what to try.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(min=0.01, max=1000, help="Calls a second at the most.")] = None,
+    price: Annotated[float | None, typer.Option(min=0.1, max=3600, help="Of a call, in seconds (accrual).")] = None,
+    wait: Annotated[float | None, typer.Option(min=0.2, max=86400, help="Seconds between looks (fixed).")] = None,
+    floor: Annotated[float | None, typer.Option(min=0.2, max=3600, help="The shortest wait, in seconds.")] = None,
+    ceiling: Annotated[float | None, typer.Option(min=0.2, max=86400, help="The longest wait, in seconds.")] = None,
+    frontier: Annotated[
+        bool | None, typer.Option("--frontier/--no-frontier", help="Replay a ladder of plans too.", show_default=False)
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Replay the recorded history under another schedule or budget: calls against delay."""
+    from tracking import laboratory  # noqa: PLC0415 - numpy is imported when first needed, not at a start
+
+    now = _now()
+    if since is not None and since >= now:
+        raise typer.BadParameter("that time is yet to come", param_hint="--since")
+    chosen = {"policy": policy, "rate": rate, "price": price, "wait": wait, "floor": floor, "ceiling": ceiling}
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    loaded = settings.load()
+    if problem := laboratory.problem(loaded, chosen):
+        raise typer.BadParameter(problem)
+    with terminal.progress("replaying") as progress:
+        told = laboratory.compute(
+            database.connect(loaded.database_url),
+            loaded,
+            since or now - laboratory.SPAN,
+            chosen,
+            frontier=not chosen if frontier is None else frontier,
+            progress=progress,
+        )
+    terminal.show_replay(told, as_json=as_json)
+
+
 def _store() -> Database:
     return database.connect(settings.load().database_url)
 

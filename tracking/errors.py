@@ -11,6 +11,7 @@ TrackingError
  ├── NotPermitted               the person's role forbids what was asked
  │    └── NotAdmitted           nobody we know, or not any more: neither looking nor acting
  ├── ClaimsUnavailable          claim data that is not kept, or that no key opens
+ ├── NotComputed                figures that cannot be had: too little to go on, or it took too long
  ├── CallbackRefused            a webhook call that proves nothing
  └── ProviderError              the provider's API
       ├── NotSent               the request surely never reached the provider
@@ -91,6 +92,10 @@ class NotAdmitted(NotPermitted):
 
 class ClaimsUnavailable(TrackingError):
     """Claim data cannot be shown; the message says why and what to do, and never holds any of it."""
+
+
+class NotComputed(TrackingError):
+    """Figures that cannot be had: there is too little to go on, or it took too long. The message says which."""
 
 
 class CallbackRefused(TrackingError):

@@ -193,6 +193,28 @@ def show_erasure(done: Erasure, *, dry_run: bool, as_json: bool) -> None:
         say(f"old copies may still lie in the store's files ({done.unfinished}): run erase again")
 
 
+def show_replay(told: Mapping[str, Any], *, as_json: bool) -> None:
+    """What really happened, what today's settings come to when they are replayed, and the other plans."""
+    if as_json:
+        show_json(told)
+        return
+    columns = ("calls an hour", "mean, s", "95 of 100 within, s", "longest, s")
+    table = new_table("plan", "setting", *columns, right=columns)
+    really, names = told["really"], ("mean", "p95", "longest")
+    made = "not on record" if really["calls_an_hour"] is None else f"{really['calls_an_hour']:,.1f}"
+    add_row(table, "what really happened", "", made, *(_ranged(really[name]) for name in names))
+    tried = [told["tried"] | {"policy": f"tried: {told['tried']['policy']}"}] if told["tried"] else []
+    for point in [told["today"] | {"policy": "today, replayed"}, *tried, *told["frontier"]]:
+        figures = (f"{point[name]:,.1f}" for name in ("calls_an_hour", *names))
+        add_row(table, point["policy"], point["setting"], *figures)
+    open_console().print(table)
+    show("", *told["said"], "", *told["basis"])
+
+
+def _ranged(figure: Mapping[str, float]) -> str:
+    return f"{figure['value']:,.1f} ({figure['least']:,.1f} to {figure['most']:,.1f})"
+
+
 def show_order(view: reports.OrderView, rows: pd.DataFrame, story: Iterable[Told]) -> None:
     """One order: its verdict, as many of its lines as there are in `rows`, its timeline."""
     known = view.order
