@@ -1,8 +1,11 @@
 """What reached us, what we asked, what happened: callbacks, calls of the provider's API, the event log."""
 
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
+import charts
 import shared
 from tracking import reports
 
@@ -15,6 +18,30 @@ OUTCOMES = {
     "waiting": "proven, but its order is not known here yet",
     "refused": "proved nothing, or named another order than its address",
 }
+
+
+REPLAYED = {"24 hours": "24h", "7 days": "7d", "30 days": "30d"}
+NOTHING_TRIED = "none, the frontier alone"
+# The option with its figure, the figure's name, and where it begins.
+TRIED = {
+    NOTHING_TRIED: ("", "", 0.0),
+    "ours, the price follows the budget": ("", "", 0.0),
+    "ours, at a fixed price": ("price", "Price of a call, s", 10.0),
+    "waits that double": ("ceiling", "Longest wait, s", 60.0),
+    "a fixed wait": ("wait", "Wait, s", 60.0),
+}
+PLAN_WORDS = dict(
+    zip(
+        TRIED,
+        ((), ("--policy", "accrual"), ("--policy", "accrual"), ("--policy", "doubling"), ("--policy", "fixed")),
+        strict=True,
+    )
+)
+DELAYS = {"mean": "mean delay", "p95": "delay of 95 of 100"}
+REPLAY_HEADERS = {
+    "calls_an_hour": "Calls an hour", "mean": "Mean, s", "mean_least": "at least", "mean_most": "at most",
+    "p95": "95 of 100 within, s", "p95_least": "at least ", "p95_most": "at most ", "longest": "Longest, s",
+}  # fmt: skip
 
 
 def open_order(key: str, po_numbers: pd.Series) -> None:
@@ -132,7 +159,79 @@ def files() -> None:
     )
 
 
-SECTIONS = {"callbacks": callbacks, "calls": calls, "events": log, "files": files}
+def schedule() -> None:
+    """The laboratory: the recorded history replayed under other schedules and budgets."""
+    st.markdown(
+        "What happened to the orders is replayed under other schedules: how many calls each makes, and how late it "
+        "notices; nothing is changed live. It rests on what looks and webhooks showed: where a finish is not known "
+        "exactly, it is drawn from the time it must lie in."
+    )
+    arguments = chosen_plan()
+    if st.button("Replay", key="replay", icon=":material/science:", type="primary"):
+        st.session_state["replayed"] = arguments
+    wanted = st.session_state.get("replayed")
+    if wanted is None:
+        st.caption("A replay takes up to some minutes of a processor, in a process of its own.")
+        return
+    with st.spinner("Replaying"):
+        told = shared.replanned(wanted)
+    show_replay(told)
+    if wanted != arguments:
+        st.caption("What is chosen above has changed since; Replay computes it anew.")
+
+
+def chosen_plan() -> tuple[str, ...]:
+    """The arguments of the replay as chosen: for how long, and what to try in place of today's settings."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        span = st.selectbox("History", list(REPLAYED), key="replay_span", index=1, width=140)
+        plan = st.selectbox("Plan to try", list(TRIED), key="replay_plan", width=260)
+        option, label, usual = TRIED[plan]
+        arguments = ["--frontier", "--since", REPLAYED[span], *PLAN_WORDS[plan]]
+        if option:
+            value = st.number_input(label, 1.0, 3600.0, usual, key=f"replay_{option}", width=160)
+            arguments += [f"--{option}", f"{value:g}"]
+        if plan != NOTHING_TRIED:
+            usual_rate = float(shared.settings().api_max_rate)
+            rate = st.number_input("Calls a second, at most", 0.01, 1000.0, usual_rate, key="replay_rate", width=190)
+            arguments += ["--rate", f"{rate:g}"]
+    return tuple(arguments)
+
+
+def show_replay(told: dict[str, Any]) -> None:
+    """The sentences, the chart and the table."""
+    first, *rest = (shared.escape(line) for line in told["said"])
+    st.markdown("  \n".join([f"**{first}**", *rest]))
+    st.caption(" ".join(shared.escape(line) for line in told["basis"]))
+    which = st.segmented_control("Delay", list(DELAYS), key="replay_delay", default="mean", required=True)
+    name, words = which or "mean", DELAYS[which or "mean"]
+    points = replay_points(told)
+    drawn = points.assign(delay=points[name], least=points[f"{name}_least"], most=points[f"{name}_most"])
+    drawn = drawn.dropna(subset=["calls_an_hour"])
+    shared.chart(charts.frontier(drawn, name=words), "frontier", f"Calls an hour against the {words}, by plan")
+    st.caption("Left is cheaper, down is sooner. A line is one policy; the bar on today is the range that looks leave.")
+    with st.expander("As a table", key="frontier_table"):
+        config = {"plan": "Plan", "setting": "Setting"} | {
+            column: st.column_config.NumberColumn(header, format="%.1f") for column, header in REPLAY_HEADERS.items()
+        }
+        st.dataframe(
+            points, hide_index=True, column_config=config, alt="Plans with calls an hour and delays in seconds"
+        )
+
+
+def replay_points(told: dict[str, Any]) -> pd.DataFrame:
+    """What really happened, today's settings replayed, the plan that was tried, and the frontier: a row each."""
+    really = told["really"]
+    figures = {f"{name}_{end}": really[name][end] for name in DELAYS for end in ("least", "most")}
+    rows = [{"plan": "today", "setting": "as it happened", "calls_an_hour": really["calls_an_hour"]} | figures]
+    rows[0] |= {name: really[name]["value"] for name in (*DELAYS, "longest")}
+    ours = told["today"]
+    named = [("today, replayed", ours), ("tried", told["tried"]), ("accrual", ours)]
+    named += [(point["policy"], point) for point in told["frontier"]]
+    rows += [dict(point) | {"plan": plan} for plan, point in named if point]
+    return pd.DataFrame(rows, columns=["plan", "setting", *REPLAY_HEADERS]).drop_duplicates(ignore_index=True)
+
+
+SECTIONS = {"callbacks": callbacks, "calls": calls, "events": log, "files": files, "schedule": schedule}
 
 st.title("Activity")
 section = st.segmented_control(

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from tracking import reports
+from tracking import errands, reports
 from tracking import settings as configuration
 from tracking.database import Database, connect
 from tracking.errors import (
@@ -18,6 +18,7 @@ from tracking.errors import (
     InvalidSubmission,
     NotAdmitted,
     NotAllowed,
+    NotComputed,
     NotPermitted,
     Problem,
     SettingsError,
@@ -34,6 +35,7 @@ from tracking.vault import Vault
 FRESH = 2
 SOON = 10
 SLOWLY = 30
+REPLAYED = 1800
 
 LOOKS: dict[str, tuple[str, str]] = {
     State.QUEUED: (":material/hourglass_empty:", "gray"),
@@ -216,6 +218,17 @@ def _catalogue(url: str) -> Catalogue | None:
     return load_catalogue(connect(url))
 
 
+def replanned(arguments: tuple[str, ...]) -> dict[str, Any]:
+    """What `tracking replan` says with these arguments; computed in a process of its own and kept for a while."""
+    return _replanned(_url(), arguments)
+
+
+@st.cache_data(ttl=REPLAYED, max_entries=16, show_spinner=False)
+def _replanned(url: str, arguments: tuple[str, ...]) -> dict[str, Any]:  # noqa: ARG001 - what it is kept under
+    told: dict[str, Any] = errands.answer(["replan", *arguments])
+    return told
+
+
 # Formats
 
 
@@ -317,6 +330,8 @@ def _explained(error: TrackingError) -> tuple[str, list[Problem] | list[str], st
             return "The claim data cannot be shown", [str(error)], "Nothing was written into the order's story."
         case UnknownOrder():
             return "No such order", [str(error)], "Look for it on the page Orders."
+        case NotComputed():
+            return "Nothing was computed", [str(error)], ""
         case StoreBusy():
             return "The store is busy", [str(error)], "Nothing was written. Try again in a moment."
         case StoreUnusable():
