@@ -19,6 +19,7 @@ from sqlalchemy.engine import Row
 from tracking import alarms
 from tracking.database import Database
 from tracking.foresight import estimated_share
+from tracking.lags import Trace, Word, window
 from tracking.orders import State, Submission
 from tracking.plans import NEVER, History
 from tracking.schedule import class_of
@@ -29,8 +30,6 @@ ORDERS_READ = 2_000
 CALLBACKS_READ = 5 * ORDERS_READ
 ENOUGH = 20  # finished orders: with fewer, what a plan comes to is chance
 SEED = 1
-STATED_WITHIN = 1.0  # seconds: callbacks state whole ones
-CLOCKS_APART = 2.0  # seconds by which the provider's clock may differ from ours
 
 _KINDS = ("singles", "pages", "discoveries", "aside")
 _READ: tuple[str, ...] = ("id", "type", "units", "state", "submission", "accepted_at", "last_open_at")
@@ -224,22 +223,11 @@ def _course(row: Row[Any], told: _Told) -> _Course:
     # A claim from before a look that still said open was premature: it bounds nothing and tells nobody anything.
     claims = [moment for moment in (row.claimed_at, *told.received) if moment is not None and moment > low]
     announced = min(claims, default=None)
-    high = min(high, announced) if announced else high
-    stated = _stated(low, high, told.stated)
-    low, high = stated or (low, high)
+    low, high, word = window(Trace(begun, low, high, high, announced, told.stated))
     low, high = max(low, begun), max(high, begun)
     if announced is not None:
         announced = max(announced, high)
-    return _Course(name, announces, begun, low, high, max(row.completed_by, high), announced, stated=stated is not None)
-
-
-def _stated(low: datetime, high: datetime, said: datetime | None) -> tuple[datetime, datetime] | None:
-    """The second that the provider states, if it lies in the time in which the order must have finished."""
-    apart = timedelta(seconds=CLOCKS_APART)
-    if said is None or not low - apart <= said <= high + apart:
-        return None
-    start = min(max(said, low), high)
-    return start, min(max(said + timedelta(seconds=STATED_WITHIN), start), high)
+    return _Course(name, announces, begun, low, high, max(row.completed_by, high), announced, word is Word.BELIEVED)
 
 
 def _asked(connection: Connection, began: datetime, until: datetime) -> Asked:
