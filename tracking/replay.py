@@ -280,6 +280,8 @@ class _Run:
         history, left = self.history, self.now + COMMITS * self.plan.commit
         answered, open_before = left + self.plan.takes, self.unseen
         orders = orders[np.isinf(self.seen_at[orders])]
+        if not len(orders):
+            return
         for index in orders.tolist():
             age = answered - float(history.arrived[index])
             name = history.classes[index]
@@ -355,7 +357,8 @@ class _Run:
         self.turns.take(1, self.now)
         start, end = self.listing.page(self.created[orders[0]], self.created[orders[-1]], self.plan.page)
         shown = self.following[(self.following >= start) & (self.following < end)]
-        missed = orders[~np.isin(orders, shown) & (self.due[orders] <= self.now) & np.isinf(self.seen_at[orders])]
+        aside = (orders < start) | (orders >= end)
+        missed = orders[aside & (self.due[orders] <= self.now) & np.isinf(self.seen_at[orders])]
         self._look(shown)
         for index in missed:
             self._look_at_one(np.array([index]))

@@ -330,7 +330,7 @@ def learn(guess: Array, seen: Sequence[Seen], *, prior_orders: float = PRIOR_ORD
     """
     if not seen:
         return guess
-    after = np.clip([one.after for one in seen], 0.0, EDGES[-1])
+    after = np.minimum(np.maximum([one.after for one in seen], 0.0), EDGES[-1])
     by = np.array([one.by for one in seen])
     times = np.ones(len(seen)) if counts is None else np.asarray(counts, dtype=np.float64)
     intervals = _Intervals(after, np.maximum(by, after * (1 + 1e-6) + 1e-3), times)
