@@ -10,9 +10,10 @@ import sqlalchemy as sa
 from fakes import order_json
 
 from tracking import ingest, wire
+from tracking.agenda import choose
 from tracking.database import Database, connect
 from tracking.ingest import Planner
-from tracking.survey import ASKED, Survey, _statements, population, survey
+from tracking.survey import ASKED, FOLLOW_PATIENCE, Survey, _statements, population, survey
 from tracking.tables import ORDERS
 
 PRICE = 10.0
@@ -81,10 +82,35 @@ def test_finished_orders_are_followed_when_that_is_due_and_not_before(field: Fie
     followed = field.order(1, 600, "Completed", next_look_at=now + timedelta(seconds=10))
     field.order(2, 600, "Completed", next_look_at=None)
     assert len(field.seen().ids) == 0
+    patience = 610 * FOLLOW_PATIENCE
     seen = field.seen(after=15)
     assert list(seen.ids) == [followed]
+    assert (seen.candidates.alone[0], seen.candidates.due[0]) == (pytest.approx(PRICE * 5 / patience, rel=1e-3), False)
+    assert seen.lag == 0
+    seen = field.seen(after=10 + patience + 5)
     assert (seen.candidates.alone[0], seen.candidates.due[0]) == (0.0, True)
-    assert seen.lag == pytest.approx(5, abs=0.01)
+    assert seen.lag == pytest.approx(patience + 5, abs=0.01)
+
+
+def test_finished_orders_wait_a_while_to_share_the_page_that_follows_them(field: Field, now: datetime) -> None:
+    for number in range(10):
+        field.order(number, 600 - number, "Completed", next_look_at=now + timedelta(seconds=number))
+    calls = {after: chosen(field.seen(after=after)) for after in (9, 20, 30)}
+    assert calls == {9: [], 20: [10], 30: [10]}
+
+
+@pytest.mark.parametrize("columns", [{"next_look_why": ASKED}, {"failures": 1}])
+def test_a_finished_order_that_was_asked_for_or_failed_does_not_wait(
+    field: Field, now: datetime, columns: dict[str, Any]
+) -> None:
+    field.order(1, 600, "Completed", next_look_at=now, **columns)
+    assert list(field.seen(after=1).candidates.due) == [True]
+
+
+def chosen(seen: Survey) -> list[int]:
+    """How many orders each call is for that is worth making."""
+    calls = choose(seen.candidates, PRICE, 5, lambda first, last, limit: seen.candidates.created[:limit])
+    return [len(call.orders) for call in calls]
 
 
 def test_an_order_is_not_looked_at_again_within_the_floor_nor_after_a_failure(field: Field, now: datetime) -> None:

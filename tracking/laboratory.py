@@ -201,6 +201,8 @@ def basis(recorded: Recorded) -> list[str]:
         told.append("The calls that were really made are not on record for that time.")
     elif asked.aside:
         told.append(f"Not counted: {count(asked.aside, 'look')} at finished or older orders, which no plan replays.")
+    if asked is not None and asked.pages + asked.discoveries:
+        told.append("List pages that were asked for to follow such orders count among today's calls all the same.")
     return told
 
 

@@ -28,6 +28,8 @@ COLUMNS = 13
 OPEN_READ = 200_000
 FINISHED_READ = 2_000
 LARGEST_LISTED = 100  # lines: a page of larger orders would be slower than asking for each
+FOLLOW_PATIENCE = 0.25  # of the wait before it
+SHORTEST_PATIENCE = 1e-3  # seconds
 ASKED = "asked for by a person"
 LAST = 4102444800.0  # 2100-01-01, for times without an end
 UNIX_DAY = 2440587.5  # the Julian day on which Unix time begins
@@ -157,9 +159,14 @@ def _surveyed(rows: Sequence[Any], book: Book, now: float, floor: float, price: 
     classes = np.array([named.get(kind) or named.setdefault(kind, class_of(*kind)) for kind in kinds], dtype=object)
     accrued, still_open = _accrued(classes, looked, ages, book)
     accrued *= np.where(announces, 1.0 - counted_on, 1.0)
+    # Nobody waits for a finished order: the look that follows it may wait for others to share a page with.
+    patience = np.maximum((planned - last) * FOLLOW_PATIENCE, SHORTEST_PATIENCE)
+    resting = closed & due & ~failed & ~told & (now - planned < patience)
+    due &= ~resting
     # Finished orders are followed when that is due, and so are those whose last look failed; nobody looks in between.
     waits = ~due & (closed | failed | (now - last < floor))
     accrued[closed | waits], still_open[closed] = 0.0, 1.0
+    accrued[resting] = (price * (now - planned) / patience)[resting]
     listed = np.maximum(accrued - price * book.unproven * (1.0 - still_open), 0.0)
     listed[apart | np.isnan(created)] = np.nan
     candidates = Candidates(created, accrued, listed, due, told & due)
