@@ -8,7 +8,7 @@ import contextlib
 import json
 import logging
 import os
-import subprocess  # nosec B404 - runs this package alone, never a shell
+import subprocess  # runs this package alone, never a shell  # nosec B404
 import sys
 import threading
 from collections.abc import Sequence
