@@ -32,7 +32,6 @@ FOLLOW_PATIENCE = 0.25  # of the wait before it
 SHORTEST_PATIENCE = 1e-3  # seconds
 ASKED = "asked for by a person"
 LAST = 4102444800.0  # 2100-01-01, for times without an end
-UNIX_DAY = 2440587.5  # the Julian day on which Unix time begins
 
 
 @dataclass(frozen=True)
@@ -64,11 +63,12 @@ FREE = sa.or_(ORDERS.c.lease_until.is_(None), ORDERS.c.lease_until <= bindparam(
 
 
 def _statements(dialect: str, free: Any = FREE) -> tuple[Any, Any]:
-    """Open orders with a due time, then finished ones that are due; times in seconds since 1970."""
+    """Open orders with a due time, then finished ones that are due; times as `_seconds` reads them."""
 
-    def seconds(column: Any) -> Any:
+    def time(column: Any) -> Any:
+        """As it is kept where that is a text: numpy reads a hundred thousand in a tenth of the time SQLite takes."""
         if dialect == "sqlite":
-            return (sa.func.julianday(column, type_=sa.Float) - UNIX_DAY) * 86400.0
+            return sa.type_coerce(column, sa.String)
         return sa.cast(sa.extract("epoch", column), sa.Float)
 
     def plain(condition: Any) -> Any:
@@ -101,10 +101,10 @@ def _statements(dialect: str, free: Any = FREE) -> tuple[Any, Any]:
                     ORDERS.c.next_look_at <= bindparam("now"),
                 ),
             ),
-            seconds(ORDERS.c.provider_created_at),
-            seconds(began),
-            seconds(ORDERS.c.last_look_at),
-            seconds(ORDERS.c.next_look_at),
+            time(ORDERS.c.provider_created_at),
+            time(began),
+            time(ORDERS.c.last_look_at),
+            time(ORDERS.c.next_look_at),
         )
 
     planned = ORDERS.c.next_look_at.is_not(None)
@@ -148,15 +148,18 @@ def population(connection: Connection, first: float, last: float, limit: int) ->
 
 
 def _surveyed(rows: Sequence[Any], book: Book, now: float, floor: float, price: float, counted_on: float) -> Survey:
-    columns = list(zip(*sorted(rows, key=_created), strict=True)) if rows else [()] * COLUMNS
-    ids, types, units = columns[:3]
-    closed, announces, told, apart, failed, due = (np.array(column, dtype=np.bool_) for column in columns[3:9])
-    created, began, last, planned = (np.array(column, dtype=np.float64) for column in columns[9:])
+    columns = list(zip(*rows, strict=True)) if rows else [()] * COLUMNS
+    created = _seconds(columns[9])
+    order = np.argsort(created, kind="stable")  # unknown times are the last
+    created, (began, last, planned) = created[order], (_seconds(column)[order] for column in columns[10:])
+    flags = (np.array(column, dtype=np.bool_)[order] for column in columns[3:9])
+    closed, announces, told, apart, failed, due = flags
+    named: dict[tuple[str, int], str] = {}
+    kinds = zip(*columns[1:3], strict=True)
+    classes = np.array([named.get(kind) or named.setdefault(kind, class_of(*kind)) for kind in kinds], dtype=object)
+    classes = classes[order]
     ages = np.abs(now - began)
     looked = np.minimum(np.where(np.isnan(last), 0.0, np.abs(last - began)), ages)
-    named: dict[tuple[str, int], str] = {}
-    kinds = zip(types, units, strict=True)
-    classes = np.array([named.get(kind) or named.setdefault(kind, class_of(*kind)) for kind in kinds], dtype=object)
     accrued, still_open = _accrued(classes, looked, ages, book)
     accrued *= np.where(announces, 1.0 - counted_on, 1.0)
     # Nobody waits for a finished order: the look that follows it may wait for others to share a page with.
@@ -171,11 +174,17 @@ def _surveyed(rows: Sequence[Any], book: Book, now: float, floor: float, price: 
     listed[apart | np.isnan(created)] = np.nan
     candidates = Candidates(created, accrued, listed, due, told & due)
     lag = float(np.max(now - planned[due], initial=0.0))
-    return Survey(np.array(ids, dtype=np.int64), candidates, classes, announces, looked, ages, still_open, lag)
+    return Survey(
+        np.array(columns[0], dtype=np.int64)[order], candidates, classes, announces, looked, ages, still_open, lag
+    )
 
 
-def _created(row: Any) -> float:
-    return float("inf") if row[9] is None else float(row[9])
+def _seconds(times: Sequence[Any]) -> Array:
+    """Times in seconds since 1970, NaN for those that are not known; as texts in UTC, or as such numbers."""
+    if not any(isinstance(time, str) for time in times):
+        return np.array(times, dtype=np.float64)
+    moments = np.array(times, dtype="datetime64[us]")
+    return np.where(np.isnat(moments), np.nan, moments.astype(np.int64) / 1e6)
 
 
 def _accrued(classes: npt.NDArray[np.object_], looked: Array, ages: Array, book: Book) -> tuple[Array, Array]:
