@@ -58,7 +58,7 @@ def test_orders_that_never_finish_are_not_waited_for() -> None:
 
 
 def test_curves_that_are_learned_on_the_way_serve_better_than_the_first_guess() -> None:
-    orders = history(*((number * 60.0, 600.0) for number in range(60)))
+    orders = history(*((number * 60.0, 600.0) for number in range(30)))
     plan = Plan("accrual", price=20.0, page=1, ceiling=1e9, relative=False)
     learned, guessed = replay(orders, plan), replay(orders, plan, learns=False)
     assert learned.calls * 20.0 + learned.delays.sum() < 0.8 * (guessed.calls * 20.0 + guessed.delays.sum())

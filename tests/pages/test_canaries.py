@@ -111,11 +111,13 @@ def _day(folder: Path, url: str, canaries: Canaries, secrets: dict[str, str]) ->
 
 def _commands(folder: Path) -> Iterator[tuple[str, str]]:
     """What each command says, and what is in the files it writes."""
-    calls = [["orders"], ["events"], *(["order", name] for name in SHOWN), ["verify"]]
+    each = [[word, name] for name in SHOWN for word in ("order", "why")]
+    calls = [["orders"], ["events"], *each, ["verify"], ["replan"]]
     for call in [*calls, *([*call, "--json"] for call in calls)]:
         result = CliRunner().invoke(command_line, ["--verbose", *call])
         said = "".join(traceback.format_exception(result.exception)) if result.exception else ""
-        assert result.exit_code == 0, said
+        # So short a day may have too little history to be replayed, which is an answer too.
+        assert result.exit_code in ({0, 1} if call[0] == "replan" else {0}), said
         yield " ".join(call), result.output + said
     for form in ("csv", "jsonl", "parquet"):
         for more in ([], ["--json"]):

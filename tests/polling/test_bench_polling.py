@@ -65,5 +65,5 @@ def test_a_worse_curve_costs_more_so_that_the_measure_can_fail() -> None:
 
 
 def test_a_running_console_does_what_the_replay_says_of_the_same_history() -> None:
-    for row in measures.running_console(80, speed=12.0):
+    for row in measures.running_console(50, speed=20.0):
         assert 1 / ROUGHLY < row.reached < ROUGHLY, f"{row.measure}: {row.reached:.3f}"
