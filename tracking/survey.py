@@ -5,6 +5,7 @@ Nothing is claimed here.
 """
 
 import functools
+import operator
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from tracking.schedule import class_of
 from tracking.survival import Array
 from tracking.tables import ORDERS
 
-COLUMNS = 13
+COLUMNS = 8
 OPEN_READ = 200_000
 FINISHED_READ = 2_000
 LARGEST_LISTED = 100  # lines: a page of larger orders would be slower than asking for each
@@ -71,10 +72,6 @@ def _statements(dialect: str, free: Any = FREE) -> tuple[Any, Any]:
             return sa.type_coerce(column, sa.String)
         return sa.cast(sa.extract("epoch", column), sa.Float)
 
-    def plain(condition: Any) -> Any:
-        """As the engine tells it: to make a bool of each costs more than to read it."""
-        return sa.type_coerce(condition, sa.Integer)
-
     def told(finished: bool) -> Any:
         claimed = sa.false() if finished else ORDERS.c.notice == Notice.CLAIMED.value
         return sa.or_(ORDERS.c.next_look_why == ASKED, claimed, ORDERS.c.state == State.ACCEPTED.value)
@@ -83,24 +80,26 @@ def _statements(dialect: str, free: Any = FREE) -> tuple[Any, Any]:
         unproven = sa.false() if finished else ORDERS.c.provider_status == State.COMPLETED.value
         return sa.or_(ORDERS.c.line_count > LARGEST_LISTED, sa.func.coalesce(unproven, sa.false()))
 
+    def marks(finished: bool) -> Any:
+        """What is yes or no, as bits of one number: it is told by the store, which spares reading the words."""
+        conditions = (
+            sa.true() if finished else sa.false(),
+            sa.false() if finished else ORDERS.c.submission != Submission.ELSEWHERE.value,
+            sa.func.coalesce(told(finished), sa.false()),
+            apart(finished),
+            ORDERS.c.failures > 0,
+            ORDERS.c.next_look_at <= bindparam("now"),
+        )
+        bits = [sa.case((condition, 1 << place), else_=0) for place, condition in enumerate(conditions)]
+        return functools.reduce(operator.add, bits)
+
     def wanted(*, finished: bool) -> tuple[Any, ...]:
-        """What is yes or no is told by the store, which spares reading the words."""
         began = sa.func.coalesce(ORDERS.c.accepted_at, ORDERS.c.created_at)
         return (
             ORDERS.c.id,
             ORDERS.c.type,
             ORDERS.c.units,
-            *map(
-                plain,
-                (
-                    sa.true() if finished else sa.false(),
-                    sa.false() if finished else ORDERS.c.submission != Submission.ELSEWHERE.value,
-                    sa.func.coalesce(told(finished), sa.false()),
-                    apart(finished),
-                    ORDERS.c.failures > 0,
-                    ORDERS.c.next_look_at <= bindparam("now"),
-                ),
-            ),
+            marks(finished),
             time(ORDERS.c.provider_created_at),
             time(began),
             time(ORDERS.c.last_look_at),
@@ -117,6 +116,8 @@ def _statements(dialect: str, free: Any = FREE) -> tuple[Any, Any]:
     is_open = sa.text("orders.state NOT IN ('Completed', 'Cancelled', 'Refused')")
     will_be = sa.text(f"{plus}orders.next_look_at IS NOT NULL")
     following = select(*wanted(finished=False)).where(will_be, is_open, free).limit(OPEN_READ)
+    # In the order in which the rows lie: in any other, to find them takes twice as long as all the rest.
+    following = following.with_hint(ORDERS, "INDEXED BY ix_orders_following", "sqlite")
     return following, select(newest)
 
 
@@ -149,11 +150,11 @@ def population(connection: Connection, first: float, last: float, limit: int) ->
 
 def _surveyed(rows: Sequence[Any], book: Book, now: float, floor: float, price: float, counted_on: float) -> Survey:
     columns = list(zip(*rows, strict=True)) if rows else [()] * COLUMNS
-    created = _seconds(columns[9])
+    created = _seconds(columns[4])
     order = np.argsort(created, kind="stable")  # unknown times are the last
-    created, (began, last, planned) = created[order], (_seconds(column)[order] for column in columns[10:])
-    flags = (np.array(column, dtype=np.bool_)[order] for column in columns[3:9])
-    closed, announces, told, apart, failed, due = flags
+    created, (began, last, planned) = created[order], (_seconds(column)[order] for column in columns[5:])
+    marks = np.array(columns[3], dtype=np.int64)[order]
+    closed, announces, told, apart, failed, due = ((marks >> place) & 1 > 0 for place in range(6))
     named: dict[tuple[str, int], str] = {}
     kinds = zip(*columns[1:3], strict=True)
     classes = np.array([named.get(kind) or named.setdefault(kind, class_of(*kind)) for kind in kinds], dtype=object)

@@ -84,10 +84,11 @@ class OrderRow(_Row, table=True):
     """One order. The facts of `orders.Order`, then what the console needs to follow it."""
 
     __tablename__ = "orders"
-    # On PostgreSQL the revisions make three partial as well; to name its dialect here would import it at each start.
+    # On PostgreSQL the revisions make four partial as well; to name its dialect here would import it at each start.
     __table_args__ = (
         Index("ix_orders_due", "next_look_at", sqlite_where=_UNFINISHED),
         Index("ix_orders_open", "late_at", sqlite_where=_OPEN),
+        Index("ix_orders_following", "id", sqlite_where=_OPEN),
         Index("ix_orders_flagged", "created_at", sqlite_where=_FLAGGED),
         Index("ix_orders_created", "created_at", "id"),
         Index("ix_orders_state", "state", "created_at"),

@@ -1,4 +1,4 @@
-"""What is said of open orders, kept to be held against what came."""
+"""What is said of open orders, kept to be held against what came; and open orders by id, to be surveyed as they lie."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -26,7 +26,10 @@ def upgrade() -> None:
     )
     for name in ("half_by", "nine_in_ten_by"):
         op.create_index(f"ix_predictions_{name}", "predictions", [name])
+    is_open = sa.text("state NOT IN ('Completed', 'Cancelled', 'Refused')")
+    op.create_index("ix_orders_following", "orders", ["id"], sqlite_where=is_open, postgresql_where=is_open)
 
 
 def downgrade() -> None:
+    op.drop_index("ix_orders_following", "orders")
     op.drop_table("predictions")
