@@ -183,7 +183,7 @@ def test_finished_orders_count_among_those_created_in_a_time(field: Field, now: 
 def test_open_orders_are_read_through_an_index_and_not_among_all(tmp_path: Path) -> None:
     opened = connect(f"sqlite:///{tmp_path}/plan.db")
     with opened.read() as connection:
-        for each, index in zip(_statements("sqlite"), ("ix_orders_open", "ix_orders_due"), strict=True):
+        for each, index in zip(_statements("sqlite"), ("ix_orders_following", "ix_orders_due"), strict=True):
             said = each.compile(connection)
             values = [said.params[name] if name != "now" else "2026-11-24" for name in said.positiontup or ()]
             plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {said}", tuple(values)).all())

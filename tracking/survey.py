@@ -27,6 +27,7 @@ from tracking.tables import ORDERS
 
 COLUMNS = 8
 OPEN_READ = 200_000
+READ_AT_ONCE = 5_000
 FINISHED_READ = 2_000
 LARGEST_LISTED = 100  # lines: a page of larger orders would be slower than asking for each
 FOLLOW_PATIENCE = 0.25  # of the wait before it
@@ -137,8 +138,7 @@ def survey(
         price: of one call, in seconds of waiting.
         counted_on: the share of completions that are expected to announce themselves.
     """
-    rows = [row for each in _prepared(connection.dialect.name) for row in connection.execute(each, {"now": now}).all()]
-    return _surveyed(rows, book, now.astimezone(UTC).timestamp(), floor, price, counted_on)
+    return _surveyed(_read(connection, now), book, now.astimezone(UTC).timestamp(), floor, price, counted_on)
 
 
 def population(connection: Connection, first: float, last: float, limit: int) -> Array:
@@ -148,17 +148,31 @@ def population(connection: Connection, first: float, last: float, limit: int) ->
     return np.array([moment.timestamp() for moment in known], dtype=np.float64)
 
 
-def _surveyed(rows: Sequence[Any], book: Book, now: float, floor: float, price: float, counted_on: float) -> Survey:
-    columns = list(zip(*rows, strict=True)) if rows else [()] * COLUMNS
-    created = _seconds(columns[4])
-    order = np.argsort(created, kind="stable")  # unknown times are the last
-    created, (began, last, planned) = created[order], (_seconds(column)[order] for column in columns[5:])
-    marks = np.array(columns[3], dtype=np.int64)[order]
-    closed, announces, told, apart, failed, due = ((marks >> place) & 1 > 0 for place in range(6))
+Columns = tuple[npt.NDArray[Any], ...]
+
+
+def _read(connection: Connection, now: datetime) -> Columns:
+    """The orders as arrays: ids, classes, marks, and four times in seconds. Rows become numbers a part at a time."""
     named: dict[tuple[str, int], str] = {}
-    kinds = zip(*columns[1:3], strict=True)
+    parts = [
+        _columns(rows, named)
+        for each in _prepared(connection.dialect.name)
+        for rows in connection.execute(each, {"now": now}).partitions(READ_AT_ONCE)
+    ]
+    return tuple(map(np.concatenate, zip(*parts, strict=True))) if parts else _columns((), named)
+
+
+def _columns(rows: Sequence[Any], named: dict[tuple[str, int], str]) -> Columns:
+    ids, types, units, marks, *times = zip(*rows, strict=True) if rows else ((),) * COLUMNS
+    kinds = zip(types, units, strict=True)
     classes = np.array([named.get(kind) or named.setdefault(kind, class_of(*kind)) for kind in kinds], dtype=object)
-    classes = classes[order]
+    return np.array(ids, dtype=np.int64), classes, np.array(marks, dtype=np.int64), *map(_seconds, times)
+
+
+def _surveyed(columns: Columns, book: Book, now: float, floor: float, price: float, counted_on: float) -> Survey:
+    order = np.argsort(columns[3], kind="stable")  # by creation; unknown times are the last
+    ids, classes, marks, created, began, last, planned = (column[order] for column in columns)
+    closed, announces, told, apart, failed, due = ((marks >> place) & 1 > 0 for place in range(6))
     ages = np.abs(now - began)
     looked = np.minimum(np.where(np.isnan(last), 0.0, np.abs(last - began)), ages)
     accrued, still_open = _accrued(classes, looked, ages, book)
@@ -175,9 +189,7 @@ def _surveyed(rows: Sequence[Any], book: Book, now: float, floor: float, price: 
     listed[apart | np.isnan(created)] = np.nan
     candidates = Candidates(created, accrued, listed, due, told & due)
     lag = float(np.max(now - planned[due], initial=0.0))
-    return Survey(
-        np.array(columns[0], dtype=np.int64)[order], candidates, classes, announces, looked, ages, still_open, lag
-    )
+    return Survey(ids, candidates, classes, announces, looked, ages, still_open, lag)
 
 
 def _seconds(times: Sequence[Any]) -> Array:

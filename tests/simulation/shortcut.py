@@ -34,6 +34,10 @@ class Found:
             return self._found
         return [Row(*self._prepared.shape, found) for found in self._found]
 
+    def partitions(self, _size: int) -> Iterator[list[Any]]:
+        if found := self.all():
+            yield found
+
     def mappings(self) -> "Found":
         assert self._prepared is not None
         return Found([RowMapping(*self._prepared.shape, found) for found in self._found])
