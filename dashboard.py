@@ -15,13 +15,13 @@ from starlette.middleware import Middleware
 from streamlit.components.v2 import manifest_scanner
 from streamlit.errors import StreamlitSecretNotFoundError
 
-from tracking import starting
+from tracking import startup as starting
 
 with starting.quickly():
-    from tracking import exposure
+    from tracking.app import page_access as exposure
+    from tracking.app.backend import Backend
+    from tracking.app.page_middleware import ConfinedPages, OwnDownloads
     from tracking.errors import SettingsError, TrackingError
-    from tracking.middleware import ConfinedPages, OwnDownloads
-    from tracking.server import Backend
     from tracking.settings import of_this_process
 
 HERE = Path(__file__).resolve().parent

@@ -7,7 +7,7 @@ import streamlit as st
 
 import charts
 import shared
-from tracking import reports
+from tracking.reports import overview as reports
 
 SIZE = 100
 # The words are also those of the address, which takes what a widget shows.

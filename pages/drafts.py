@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 import shared
-from tracking import submissions
+from tracking.submissions import submit as submissions
 
 SCENARIOS = (
     "", "slow", "instant", "never", "cancelled", "duplicate-webhook", "lost-webhook", "late-webhook", "early-webhook",

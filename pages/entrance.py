@@ -5,8 +5,8 @@ from typing import NoReturn
 import streamlit as st
 
 import shared
+from tracking.access import Person
 from tracking.errors import NotAdmitted, TrackingError
-from tracking.people import Person
 
 
 def is_open() -> bool:

@@ -4,7 +4,7 @@ import streamlit as st
 
 import entrance
 import shared
-from tracking import reports
+from tracking.reports import overview as reports
 
 st.set_page_config(page_title="Fulfillment Tracking", page_icon="📦", layout="wide")
 

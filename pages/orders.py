@@ -9,8 +9,8 @@ from typing import Any
 import streamlit as st
 
 import shared
-from tracking import reports
-from tracking.orders import OrderType
+from tracking.orders.model import OrderType
+from tracking.reports import overview as reports
 
 # The words are also those of the address, which takes what a widget shows.
 VIEWS = {

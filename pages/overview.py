@@ -5,7 +5,7 @@ import streamlit as st
 
 import charts
 import shared
-from tracking import reports
+from tracking.reports import overview as reports
 
 COUNTS = (
     ("attention", "Needs a person", "attention", "refused, cancelled, contradicted or a word nobody knows"),

@@ -10,9 +10,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from tracking import errands, reports
 from tracking import settings as configuration
-from tracking.database import Database, connect
+from tracking.access import Access, AllowList, Person
 from tracking.errors import (
     ClaimsUnavailable,
     InvalidSubmission,
@@ -27,10 +26,12 @@ from tracking.errors import (
     TrackingError,
     UnknownOrder,
 )
-from tracking.orders import State
-from tracking.people import Access, AllowList, Person
-from tracking.submissions import Catalogue, load_catalogue
-from tracking.vault import Vault
+from tracking.orders.claim_data import Vault
+from tracking.orders.model import State
+from tracking.polling.backtest import process as errands
+from tracking.reports import overview as reports
+from tracking.storage.database import Database, connect
+from tracking.submissions.submit import Catalogue, load_catalogue
 
 FRESH = 2
 SOON = 10

@@ -9,9 +9,10 @@ import streamlit as st
 
 import drafts
 import shared
-from tracking import reports, submissions
-from tracking.orders import OrderType
-from tracking.people import Person
+from tracking.access import Person
+from tracking.orders.model import OrderType
+from tracking.reports import overview as reports
+from tracking.submissions import submit as submissions
 
 TYPE_NAMES = {
     "DigitalDelivery": "By e-mail or text message",

@@ -7,9 +7,10 @@ import streamlit as st
 
 import charts
 import shared
-from tracking import reports, submissions
-from tracking.orders import State, is_terminal
-from tracking.people import Person
+from tracking.access import Person
+from tracking.orders.model import State, is_terminal
+from tracking.reports import overview as reports
+from tracking.submissions import submit as submissions
 
 STORY_ROWS = 60
 EVENTS_PER_PAGE = 100

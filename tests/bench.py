@@ -22,17 +22,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tracking import callbacks, database, ingest, reports, wire
-from tracking.database import Database
-from tracking.filters import Filters
+from tracking import ingest
+from tracking.app.demo_data import seed
+from tracking.forecasting.waits import Policy
 from tracking.ingest import Planner
-from tracking.observations import Looked, Observation
-from tracking.orders import Witness
-from tracking.schedule import Policy
-from tracking.seeding import seed
-from tracking.tables import ORDERS
-from tracking.uploads import read_csv
-from tracking.webhooks import Receiver
+from tracking.orders.model import Witness
+from tracking.orders.observations import Looked, Observation
+from tracking.provider import responses as wire
+from tracking.reports import overview as reports
+from tracking.reports.search import Filters
+from tracking.storage import database
+from tracking.storage.database import Database
+from tracking.storage.tables import ORDERS
+from tracking.submissions.files import read_csv
+from tracking.webhooks import addresses as callbacks
+from tracking.webhooks.receiver import Receiver
 
 SECRET = "a secret for this measurement alone"
 SMALL, LARGE = 1_000, 10_000

@@ -28,10 +28,10 @@ from processes.children import Child, free_port, nursery, provider_settings, unt
 from processes.over_http import made_up, store_of, submit  # noqa: E402 - the same
 from sqlalchemy import func, select  # noqa: E402 - the same
 
-from tracking import callbacks  # noqa: E402 - the same
-from tracking.database import Database  # noqa: E402 - the same
-from tracking.tables import CALLBACKS, ORDERS  # noqa: E402 - the same
-from tracking.webhooks import REFUSALS_A_SECOND  # noqa: E402 - the same
+from tracking.storage.database import Database  # noqa: E402 - the same
+from tracking.storage.tables import CALLBACKS, ORDERS  # noqa: E402 - the same
+from tracking.webhooks import addresses as callbacks  # noqa: E402 - the same
+from tracking.webhooks.receiver import REFUSALS_A_SECOND  # noqa: E402 - the same
 
 SECRET = "a secret for this measurement alone"
 ORDERS_POLLED = 40

@@ -20,11 +20,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from tracking import audit, chain, database
-from tracking.database import Database
-from tracking.orders import Event, Witness
-from tracking.seeding import seed
-from tracking.tables import COUNTERS, EVENTS, LINES, ORDERS
+from tracking.app.demo_data import seed
+from tracking.orders import event_chain as chain
+from tracking.orders.model import Event, Witness
+from tracking.storage import database
+from tracking.storage import verify as audit
+from tracking.storage.database import Database
+from tracking.storage.tables import COUNTERS, EVENTS, LINES, ORDERS
 
 EVENTS_WANTED = 1_000_000
 MADE_UP = 2_000

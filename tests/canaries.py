@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 from cryptography.fernet import Fernet
 
-from tracking import wire
-from tracking.callbacks import TOKEN_LENGTH
-from tracking.orders import OrderRequest
+from tracking.orders.model import OrderRequest
+from tracking.provider import responses as wire
+from tracking.webhooks.addresses import TOKEN_LENGTH
 
 WORD = "kanari"
 # What happens to the orders, beside what the scenario has in store for them.

@@ -11,10 +11,10 @@ from emptying import emptied
 from fakes import NOW, Clock, FakeProvider
 from psycopg import sql
 
-from tracking import database
-from tracking.database import Database
+from tracking.forecasting.waits import Policy
 from tracking.ingest import Planner
-from tracking.schedule import Policy
+from tracking.storage import database
+from tracking.storage.database import Database
 
 ENGINES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection
 
-from tracking.tables import (
+from tracking.storage.tables import (
     BATCHES,
     CALLBACKS,
     CLAIMS,

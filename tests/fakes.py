@@ -6,11 +6,11 @@ from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tracking import wire
-from tracking.client import Answer, Client, OrdersPage
 from tracking.errors import DuplicateOrder, NotFound
-from tracking.orders import OrderRequest
-from tracking.requisitions import read_request
+from tracking.orders.model import OrderRequest
+from tracking.provider import responses as wire
+from tracking.provider.client import Answer, Client, OrdersPage
+from tracking.provider.requests import read_request
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

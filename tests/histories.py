@@ -6,12 +6,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tracking import ingest, store
-from tracking.database import Database
-from tracking.observations import Answered, Attempted, Declined, Looked, Observation, Seen, Unclear
-from tracking.orders import Line, OrderRequest, Snapshot, Witness
-from tracking.schedule import Policy
-from tracking.wire import Callback, Shown
+from tracking import ingest
+from tracking.forecasting.waits import Policy
+from tracking.orders.model import Line, OrderRequest, Snapshot, Witness
+from tracking.orders.observations import Answered, Attempted, Declined, Looked, Observation, Seen, Unclear
+from tracking.provider.responses import Callback, Shown
+from tracking.storage import orders as store
+from tracking.storage.database import Database
 
 START = datetime(2026, 3, 4, 10, 0, tzinfo=UTC)
 PLANNER = ingest.Planner(Policy(), random.Random(1))

@@ -35,15 +35,17 @@ sys.path[:0] = [path for path in (str(HERE),) if path not in sys.path]
 
 from fakes import Clock, callback_body, request, shown  # noqa: E402 - found through the line above
 
-from tracking import callbacks, database, ingest  # noqa: E402 - the same
-from tracking.connections import BoundedProtocol  # noqa: E402 - the same
-from tracking.database import Database  # noqa: E402 - the same
+from tracking import ingest  # noqa: E402 - the same
+from tracking.app.backend import Backend  # noqa: E402 - the same
+from tracking.app.connection_limits import BoundedProtocol  # noqa: E402 - the same
+from tracking.forecasting.waits import Policy  # noqa: E402 - the same
 from tracking.ingest import Planner  # noqa: E402 - the same
-from tracking.schedule import Policy  # noqa: E402 - the same
-from tracking.server import Backend  # noqa: E402 - the same
 from tracking.settings import WEBHOOK_PATH, Role, load  # noqa: E402 - the same
-from tracking.tables import CALLBACKS, EVENTS, LINES, ORDERS, OUTBOX  # noqa: E402 - the same
-from tracking.webhooks import REFUSALS_A_SECOND  # noqa: E402 - the same
+from tracking.storage import database  # noqa: E402 - the same
+from tracking.storage.database import Database  # noqa: E402 - the same
+from tracking.storage.tables import CALLBACKS, EVENTS, LINES, ORDERS, OUTBOX  # noqa: E402 - the same
+from tracking.webhooks import addresses as callbacks  # noqa: E402 - the same
+from tracking.webhooks.receiver import REFUSALS_A_SECOND  # noqa: E402 - the same
 
 SECRETS = ("the-new-secret-of-ours", "an-old-secret-of-ours")
 KNOWN = tuple(f"demo-{number:04d}" for number in range(1, 9))  # the later half is queued, not accepted yet

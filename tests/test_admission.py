@@ -6,7 +6,7 @@ from fakes import NOW
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracking.admission import Allowances, OpenReads, source_of
+from tracking.webhooks.throttling import Allowances, OpenReads, source_of
 
 SECOND = timedelta(seconds=1)
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracking.agenda import PADDING, WIDEST, Call, Candidates, Population, choose
-from tracking.survival import Array
+from tracking.forecasting.survival import Array
+from tracking.polling.selection import PADDING, WIDEST, Call, Candidates, Population, choose
 
 PRICE = 10.0
 

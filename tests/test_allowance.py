@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tracking.allowance import Allowance
-from tracking.budget import Budget, Slot, window_of
-from tracking.database import Database
 from tracking.errors import StoreBusy, Throttled
+from tracking.provider.rate_limit import Budget, Slot, window_of
+from tracking.provider.shared_rate_limit import Allowance
+from tracking.storage.database import Database
 
 
 @pytest.fixture

@@ -11,16 +11,29 @@ from emptying import emptied
 from fakes import callback, line, order_json, request, shown
 from sqlalchemy import Connection
 
-from tracking import audit, chain, ingest, wire
-from tracking.audit import Head
-from tracking.database import Database
+from tracking import ingest
 from tracking.errors import NotAllowed
 from tracking.ingest import Planner
-from tracking.observations import Answered, Attempted, Declined, Looked, Missing, Observation, Seen, Unclear, Unsent
-from tracking.orders import Event, Witness
-from tracking.rules import can_send
-from tracking.store import find
-from tracking.tables import COUNTERS, EVENTS, LINES, ORDERS
+from tracking.orders import event_chain as chain
+from tracking.orders.model import Event, Witness
+from tracking.orders.observations import (
+    Answered,
+    Attempted,
+    Declined,
+    Looked,
+    Missing,
+    Observation,
+    Seen,
+    Unclear,
+    Unsent,
+)
+from tracking.orders.rules import can_send
+from tracking.provider import responses as wire
+from tracking.storage import verify as audit
+from tracking.storage.database import Database
+from tracking.storage.orders import find
+from tracking.storage.tables import COUNTERS, EVENTS, LINES, ORDERS
+from tracking.storage.verify import Head
 
 Job = Callable[[Connection], Any]
 TWO = (line("CVS", 10, 2, ExternalId="a"), line("AMAZON", 25, 1, ExternalId="b"))

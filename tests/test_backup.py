@@ -10,12 +10,15 @@ import sqlalchemy as sa
 from fakes import request
 from sqlalchemy import Connection
 
-from tracking import audit, backup, database, ingest, restored
-from tracking.backup import Backup
-from tracking.database import Database
+from tracking import ingest
 from tracking.errors import NotAllowed, StoreBusy, StoreUnusable
-from tracking.migrations import HEAD
-from tracking.tables import EVENTS, ORDERS
+from tracking.storage import backup, database
+from tracking.storage import restore_mark as restored
+from tracking.storage import verify as audit
+from tracking.storage.backup import Backup
+from tracking.storage.database import Database
+from tracking.storage.migrations import HEAD
+from tracking.storage.tables import EVENTS, ORDERS
 
 
 def place(store: Database, now: datetime, *po_numbers: str) -> None:

@@ -3,7 +3,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracking.callbacks import TOKEN_LENGTH, fits, token
+from tracking.webhooks.addresses import TOKEN_LENGTH, fits, token
 
 OLD, NEW = "an-old-secret-of-ours", "the-new-secret-of-ours"
 ANY_TEXT = st.text(st.characters(codec=None, categories=None))

@@ -11,11 +11,13 @@ import sqlalchemy as sa
 from fakes import NOW, line, request, shown
 from test_audit import history
 
-from tracking import chain, ingest, seeding
-from tracking.database import Database
+from tracking import ingest
+from tracking.app import demo_data as seeding
 from tracking.ingest import Planner
-from tracking.orders import Event, Line, Witness
-from tracking.tables import EVENTS, LINES, ORDERS
+from tracking.orders import event_chain as chain
+from tracking.orders.model import Event, Line, Witness
+from tracking.storage.database import Database
+from tracking.storage.tables import EVENTS, LINES, ORDERS
 
 EVENT = Event("noted", Witness.PERSON, NOW, NOW + timedelta(microseconds=1), {"b": None, "a": 1}, {"text": "żółw"})
 LINES_MADE = [Line(1, "CVS", 1000, 2, recipient="ann@example.com"), Line(2, "CVS", 1000, 1, external_id="x")]

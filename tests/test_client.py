@@ -11,9 +11,6 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from tracking import wire
-from tracking.calls import Exchange
-from tracking.client import Client
 from tracking.errors import (
     AccessDisabled,
     CredentialsRefused,
@@ -28,6 +25,9 @@ from tracking.errors import (
     Throttled,
     UnreadableAnswer,
 )
+from tracking.provider import responses as wire
+from tracking.provider.client import Client
+from tracking.provider.http import Exchange
 from tracking.settings import Settings
 
 T = TypeVar("T")
@@ -581,7 +581,7 @@ def test_what_the_provider_does_not_offer_is_none_or_empty_quietly(caplog: pytes
     with caplog.at_level(logging.INFO, "tracking"):
         assert World(httpx.Response(404)).run(ask) == (None, [], [])
     assert caplog.records == [] or all(
-        record.name not in {"tracking.client", "tracking.calls"} for record in caplog.records
+        record.name not in {"tracking.provider.client", "tracking.provider.http"} for record in caplog.records
     )
 
 

@@ -16,15 +16,19 @@ import sqlalchemy as sa
 from fakes import Clock, FakeProvider, request
 from sqlalchemy import Connection
 
-from tracking import audit, database, exports, ingest, signs
-from tracking import store as writes
-from tracking.database import Database, wal_is_safe
+from tracking import ingest
 from tracking.errors import NotAllowed, StoreBusy, StoreError, StoreUnusable
-from tracking.filters import Filters
 from tracking.ingest import Planner
-from tracking.sender import Sender
-from tracking.signs import health
-from tracking.tables import FACTS
+from tracking.reports import exports
+from tracking.reports import health as signs
+from tracking.reports.health import health
+from tracking.reports.search import Filters
+from tracking.storage import database
+from tracking.storage import orders as writes
+from tracking.storage import verify as audit
+from tracking.storage.database import Database, wal_is_safe
+from tracking.storage.tables import FACTS
+from tracking.submissions.sender import Sender
 
 Job = Callable[[Connection], Any]
 

@@ -10,16 +10,20 @@ from cryptography.fernet import Fernet
 from fakes import line, request, shown
 from sqlalchemy import Connection
 
-from tracking import audit, erasure, ingest, traces, wire
-from tracking.comparison import diff_lines
-from tracking.database import Database
+from tracking import ingest
+from tracking.access import Access, Person
 from tracking.errors import InvalidSubmission, NotAllowed, NotPermitted, StoreBusy
 from tracking.ingest import Planner
-from tracking.observations import Answered, Attempted, Declined, Looked, Observation
-from tracking.orders import Line, Witness
-from tracking.people import Access, Person
-from tracking.tables import CLAIMS, EVENTS, EXCHANGES, LINES, ORDERS
-from tracking.vault import Vault
+from tracking.orders.claim_data import Vault
+from tracking.orders.line_matching import diff_lines
+from tracking.orders.model import Line, Witness
+from tracking.orders.observations import Answered, Attempted, Declined, Looked, Observation
+from tracking.provider import recipients as traces
+from tracking.provider import responses as wire
+from tracking.storage import verify as audit
+from tracking.storage.database import Database
+from tracking.storage.tables import CLAIMS, EVENTS, EXCHANGES, LINES, ORDERS
+from tracking.submissions import erasure
 
 ANN, BOB = "Ann.Lee@example.com", "bob@example.com"
 OPERATOR = Person("eve")

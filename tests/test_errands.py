@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tracking import errands
 from tracking.errors import NotComputed
+from tracking.polling.backtest import process as errands
 
 
 @pytest.fixture(autouse=True)

@@ -15,9 +15,12 @@ from sqlalchemy import Connection, Engine, event
 from test_audit import history
 from test_migrations import config, on
 
-from tracking import audit, chain, database, ingest, migrations
+from tracking import ingest
 from tracking.ingest import Planner
-from tracking.tables import CALLBACKS, COUNTERS, EVENTS, LINES, ORDERS, OUTBOX
+from tracking.orders import event_chain as chain
+from tracking.storage import database, migrations
+from tracking.storage import verify as audit
+from tracking.storage.tables import CALLBACKS, COUNTERS, EVENTS, LINES, ORDERS, OUTBOX
 
 OLD = (ORDERS, LINES, EVENTS, OUTBOX, CALLBACKS, COUNTERS)
 Rows = dict[str, list[dict[str, Any]]]

@@ -11,12 +11,14 @@ from fakes import request
 from sqlalchemy import Connection, update
 from sqlmodel import AutoString
 
-from tracking import exports, ingest, submissions
-from tracking.database import Database
-from tracking.filters import Filters
-from tracking.orders import Line, OrderRequest
-from tracking.tables import ORDERS
-from tracking.uploads import Checked
+from tracking import ingest
+from tracking.orders.model import Line, OrderRequest
+from tracking.reports import exports
+from tracking.reports.search import Filters
+from tracking.storage.database import Database
+from tracking.storage.tables import ORDERS
+from tracking.submissions import submit as submissions
+from tracking.submissions.files import Checked
 
 SIGNS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 SPACES = ("", " ", "\t", "\r", "\n", "\u00a0", "\u3000", "\ufeff", "\u200b")

@@ -8,9 +8,9 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
-from tracking import exposure
+from tracking.app import page_access as exposure
+from tracking.app.page_access import Doorkeeper, is_local
 from tracking.errors import SettingsError
-from tracking.exposure import Doorkeeper, is_local
 from tracking.settings import Settings
 
 PROVIDER = {

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tracking import folders
+from tracking import files as folders
 
 
 def test_a_folder_is_made_to_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

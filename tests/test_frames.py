@@ -1,7 +1,7 @@
 import pandas as pd
 
-from tracking import frames
+from tracking import startup
 
 
 def test_pandas_is_there_where_it_is_used() -> None:
-    assert frames.pd.DataFrame is pd.DataFrame
+    assert startup.pd.DataFrame is pd.DataFrame

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tracking.gathering import Gathering
+from tracking.webhooks.batching import Gathering
 
 
 class Rounds:

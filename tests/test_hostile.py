@@ -7,8 +7,8 @@ import pytest
 from fakes import callback_body
 from hostile import PATHS, REFUSAL, SECRETS, Call, Fortress, Generator, assail, bombard, exchange, serving, statuses
 
-from tracking import callbacks
 from tracking.settings import WEBHOOK_PATH
+from tracking.webhooks import addresses as callbacks
 
 SEED = 1  # `make hostile` draws another one each time
 

@@ -8,10 +8,11 @@ from histories import START, History
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracking import prospects, reports
-from tracking.database import Database
-from tracking.incidents import FEWEST, Incident, _Placed, worst
-from tracking.reports import Filters
+from tracking.forecasting.incidents import FEWEST, Incident, _Placed, worst
+from tracking.reports import explanations as prospects
+from tracking.reports import overview as reports
+from tracking.reports.overview import Filters
+from tracking.storage.database import Database
 
 
 @pytest.fixture

@@ -7,14 +7,17 @@ import sqlalchemy as sa
 from fakes import NOW, callback, line, order_json, request, shown
 from sqlalchemy.engine import RowMapping
 
-from tracking import audit, ingest, traces, wire
-from tracking import store as writes
-from tracking.database import Database
+from tracking import ingest
 from tracking.errors import NotAllowed, UnknownOrder
 from tracking.ingest import Announcement, Planner
-from tracking.observations import Answered, Attempted, Declined, Looked, Missing, Observation, Seen, Unclear
-from tracking.orders import Order, OrderRequest, Witness
-from tracking.tables import CALLBACKS, EVENTS, LINES, ORDERS, OUTBOX
+from tracking.orders.model import Order, OrderRequest, Witness
+from tracking.orders.observations import Answered, Attempted, Declined, Looked, Missing, Observation, Seen, Unclear
+from tracking.provider import recipients as traces
+from tracking.provider import responses as wire
+from tracking.storage import orders as writes
+from tracking.storage import verify as audit
+from tracking.storage.database import Database
+from tracking.storage.tables import CALLBACKS, EVENTS, LINES, ORDERS, OUTBOX
 
 PO = "demo-0001"
 TWO = (line("CVS", 10, 2, ExternalId="a"), line("AMAZON", 25, 1, ExternalId="b"))

@@ -13,12 +13,14 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
-from tracking import reports, submissions, wire
 from tracking.__main__ import app
-from tracking.database import Database, connect
-from tracking.filters import SORTS, VIEWS, Filters
-from tracking.people import Person
-from tracking.queries import parse_length
+from tracking.access import Person
+from tracking.provider import responses as wire
+from tracking.reports import overview as reports
+from tracking.reports.query_params import parse_length
+from tracking.reports.search import SORTS, VIEWS, Filters
+from tracking.storage.database import Database, connect
+from tracking.submissions import submit as submissions
 
 # What a command line holds where its bytes are no UTF-8.
 ARGUMENTS = st.text(

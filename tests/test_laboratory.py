@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from histories import START, History
 
-from tracking import laboratory
-from tracking.database import Database
 from tracking.errors import NotComputed
-from tracking.laboratory import Point, at_calls, compared, compute, ladder, problem, today, tried
-from tracking.recorded import ENOUGH, Recorded, read
-from tracking.replay import Plan
+from tracking.polling.backtest import comparison as laboratory
+from tracking.polling.backtest.comparison import Point, at_calls, compared, compute, ladder, problem, today, tried
+from tracking.polling.backtest.engine import Plan
+from tracking.polling.backtest.history import ENOUGH, Recorded, read
 from tracking.settings import Settings, load
+from tracking.storage.database import Database
 
 SINCE = START - timedelta(days=1)
 

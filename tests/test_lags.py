@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracking.lags import PARTS, SECOND, TOLERANCE, Parts, Trace, Word, between, parts, split, window
+from tracking.orders.latency import PARTS, SECOND, TOLERANCE, Parts, Trace, Word, between, parts, split, window
 
 AT = datetime(2026, 3, 4, 10, 0, tzinfo=UTC)
 LENGTHS = st.integers(0, 3_600_000_000).map(lambda number: timedelta(microseconds=number))

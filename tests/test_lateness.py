@@ -7,12 +7,13 @@ import pytest
 import sqlalchemy as sa
 from histories import History
 
-from tracking import lateness, store
-from tracking.database import Database
-from tracking.outlook import Book
-from tracking.schedule import late_after
-from tracking.survival import Forecast, Seen
-from tracking.tables import ORDERS
+from tracking.forecasting import lateness
+from tracking.forecasting.forecasts import Book
+from tracking.forecasting.survival import Forecast, Seen
+from tracking.forecasting.waits import late_after
+from tracking.storage import orders as store
+from tracking.storage.database import Database
+from tracking.storage.tables import ORDERS
 
 
 @pytest.fixture

@@ -11,14 +11,16 @@ import sqlalchemy as sa
 from fakes import Clock
 from histories import History
 
-from tracking import alarms, foresight, outlook
-from tracking import store as writes
-from tracking.database import Database
-from tracking.learning import AGAIN_AFTER, Learner
-from tracking.outlook import Book
-from tracking.schedule import FIRST_PRICE
-from tracking.survival import Forecast, Seen
-from tracking.tables import CALLBACKS, FACTS, ORDERS
+from tracking.forecasting import forecasts as outlook
+from tracking.forecasting import learned as foresight
+from tracking.forecasting.forecasts import Book
+from tracking.forecasting.survival import Forecast, Seen
+from tracking.forecasting.waits import FIRST_PRICE
+from tracking.polling.learner import AGAIN_AFTER, Learner
+from tracking.storage import orders as writes
+from tracking.storage.database import Database
+from tracking.storage.tables import CALLBACKS, FACTS, ORDERS
+from tracking.webhooks import silence_alarm as alarms
 
 
 @pytest.fixture

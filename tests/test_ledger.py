@@ -11,15 +11,18 @@ import pytest
 import sqlalchemy as sa
 from histories import PLANNER, START, History
 
-from tracking import ingest, ledger, prospects, reports
-from tracking.audit import verify
-from tracking.database import Database, connect
-from tracking.lags import Split
-from tracking.observations import Answered, Attempted, Looked, Observation
-from tracking.orders import Witness
-from tracking.seeding import seed
-from tracking.tables import EVENTS
-from tracking.wire import Callback
+from tracking import ingest
+from tracking.app.demo_data import seed
+from tracking.orders.latency import Split
+from tracking.orders.model import Witness
+from tracking.orders.observations import Answered, Attempted, Looked, Observation
+from tracking.provider.responses import Callback
+from tracking.reports import explanations as prospects
+from tracking.reports import latency as ledger
+from tracking.reports import overview as reports
+from tracking.storage.database import Database, connect
+from tracking.storage.tables import EVENTS
+from tracking.storage.verify import verify
 
 DAY = timedelta(days=1)
 

@@ -7,13 +7,14 @@ import sqlalchemy as sa
 from histories import History
 from sqlalchemy import Connection
 
-from tracking import alarms, listening
-from tracking import store as writes
-from tracking.alarms import Silence
-from tracking.database import Database
-from tracking.outlook import Book
-from tracking.silence import Evidence
-from tracking.tables import CALLBACKS, ORDERS
+from tracking.forecasting.forecasts import Book
+from tracking.polling import webhook_silence as listening
+from tracking.polling.silence import Evidence
+from tracking.storage import orders as writes
+from tracking.storage.database import Database
+from tracking.storage.tables import CALLBACKS, ORDERS
+from tracking.webhooks import silence_alarm as alarms
+from tracking.webhooks.silence_alarm import Silence
 
 MINUTE = timedelta(minutes=1)
 

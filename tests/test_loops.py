@@ -8,16 +8,17 @@ import pytest
 import sqlalchemy as sa
 from fakes import Clock, FakeProvider, order_json, request, shown
 
-from tracking import ingest, loops
-from tracking import store as writes
-from tracking.calls import Exchange
-from tracking.database import Database
+from tracking import ingest
+from tracking.app import loops
+from tracking.app.loops import PATIENCE, Housekeeping, Journal, PollLoop, Pulse, SendLoop, forever
 from tracking.errors import OutcomeUnknown, StoreBusy, StoreError
 from tracking.ingest import Planner
-from tracking.loops import PATIENCE, Housekeeping, Journal, PollLoop, Pulse, SendLoop, forever
-from tracking.poller import Poller
-from tracking.sender import Sender
-from tracking.tables import EXCHANGES, ORDERS, OUTBOX
+from tracking.polling.poller import Poller
+from tracking.provider.http import Exchange
+from tracking.storage import orders as writes
+from tracking.storage.database import Database
+from tracking.storage.tables import EXCHANGES, ORDERS, OUTBOX
+from tracking.submissions.sender import Sender
 
 
 class Enough(BaseException):

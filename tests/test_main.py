@@ -19,16 +19,19 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner, Result
 
-from tracking import ingest, restored, store, terminal
+from tracking import ingest
 from tracking.__main__ import app
-from tracking.database import Database, connect
+from tracking.app.cli import output as terminal
+from tracking.forecasting.waits import Policy
 from tracking.ingest import Planner
-from tracking.observations import Answered, Attempted, Observation
-from tracking.orders import Line, Snapshot, Witness
+from tracking.orders.model import Line, Snapshot, Witness
+from tracking.orders.observations import Answered, Attempted, Observation
 from tracking.sandbox import SCENARIOS
 from tracking.sandbox.catalog import CARRIERS, PRODUCTS, SHIPPING_METHODS
-from tracking.schedule import Policy
-from tracking.tables import COUNTERS, ORDERS
+from tracking.storage import orders as store
+from tracking.storage import restore_mark as restored
+from tracking.storage.database import Database, connect
+from tracking.storage.tables import COUNTERS, ORDERS
 
 HEADER = "PONumber,Type,ProductId,Value,Quantity,ExternalId\n"
 COMMANDS = (

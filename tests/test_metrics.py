@@ -4,11 +4,12 @@ from fakes import callback, request, shown
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Connection
 
-from tracking import alarms, ingest
-from tracking import store as writes
-from tracking.database import Database
+from tracking import ingest
+from tracking.app.metrics import exposition
 from tracking.ingest import Planner
-from tracking.metrics import exposition
+from tracking.storage import orders as writes
+from tracking.storage.database import Database
+from tracking.webhooks import silence_alarm as alarms
 
 
 def values(store: Database, now: datetime) -> dict[str, float]:

@@ -14,9 +14,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlmodel import SQLModel
 
-from tracking import database, migrations
 from tracking.errors import StoreUnusable
-from tracking.migrations import HEAD
+from tracking.storage import database, migrations
+from tracking.storage.migrations import HEAD
 
 FOLDER = Path(migrations.__file__).parent
 
@@ -89,7 +89,7 @@ def test_a_server_that_was_not_migrated_is_told_to_a_person(new_postgres_url: Ca
 
 
 def exits_of_three_at_once(statement: str, url: str) -> list[int]:
-    code = f"import sys; from tracking.database import connect, migrate; {statement}"
+    code = f"import sys; from tracking.storage.database import connect, migrate; {statement}"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     started = [subprocess.Popen([sys.executable, "-c", code, url], env=environment) for _ in range(3)]
     return [process.wait() for process in started]

@@ -5,7 +5,7 @@ from fakes import NOW
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracking.orders import (
+from tracking.orders.model import (
     KNOWN_WORDS,
     OURS,
     TERMINAL,

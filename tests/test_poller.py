@@ -9,10 +9,7 @@ import sqlalchemy as sa
 from fakes import NOW, Clock, FakeProvider, line, order_json
 from sqlalchemy.engine import RowMapping
 
-from tracking import audit, ingest, poller, wire
-from tracking import store as writes
-from tracking.client import Answer, OrdersPage
-from tracking.database import Database
+from tracking import ingest
 from tracking.errors import (
     AccessDisabled,
     CredentialsRefused,
@@ -23,10 +20,16 @@ from tracking.errors import (
     Throttled,
     UnreadableAnswer,
 )
+from tracking.forecasting.waits import CHEAPER, DEARER
 from tracking.ingest import Planner
-from tracking.poller import OVERLAP, Poller
-from tracking.schedule import CHEAPER, DEARER
-from tracking.tables import EVENTS, ORDERS
+from tracking.polling import poller
+from tracking.polling.poller import OVERLAP, Poller
+from tracking.provider import responses as wire
+from tracking.provider.client import Answer, OrdersPage
+from tracking.storage import orders as writes
+from tracking.storage import verify as audit
+from tracking.storage.database import Database
+from tracking.storage.tables import EVENTS, ORDERS
 
 LOST = OutcomeUnknown("no answer in time")
 UNREADABLE = UnreadableAnswer("cut", status=200)

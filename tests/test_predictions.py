@@ -9,13 +9,15 @@ import sqlalchemy as sa
 from fakes import Clock
 from histories import START, History
 
-from tracking import predictions, prospects, reports
-from tracking.database import Database
-from tracking.learning import Learner
-from tracking.outlook import Book
-from tracking.predictions import Score, made, step_of
-from tracking.survival import Forecast, Seen
-from tracking.tables import PREDICTIONS
+from tracking.forecasting import predictions
+from tracking.forecasting.forecasts import Book
+from tracking.forecasting.predictions import Score, made, step_of
+from tracking.forecasting.survival import Forecast, Seen
+from tracking.polling.learner import Learner
+from tracking.reports import explanations as prospects
+from tracking.reports import overview as reports
+from tracking.storage.database import Database
+from tracking.storage.tables import PREDICTIONS
 
 DUE = START + timedelta(minutes=10)
 

@@ -9,15 +9,17 @@ from histories import History
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracking import alarms, outlook, prospects
-from tracking import store as writes
-from tracking.alarms import Silence
-from tracking.database import Database
 from tracking.errors import UnknownOrder
-from tracking.foresight import keep
-from tracking.outlook import class_in_words
-from tracking.prospects import prospect
-from tracking.survival import Forecast, Seen
+from tracking.forecasting import forecasts as outlook
+from tracking.forecasting.forecasts import class_in_words
+from tracking.forecasting.learned import keep
+from tracking.forecasting.survival import Forecast, Seen
+from tracking.reports import explanations as prospects
+from tracking.reports.explanations import prospect
+from tracking.storage import orders as writes
+from tracking.storage.database import Database
+from tracking.webhooks import silence_alarm as alarms
+from tracking.webhooks.silence_alarm import Silence
 
 LEARNED = Forecast.learned("Links/64", [Seen(280.0 + step, 320.0 + step) for step in range(0, 600, 10)])
 

@@ -15,15 +15,18 @@ import sqlalchemy as sa
 from fakes import Clock, FakeProvider, request
 from sqlalchemy import Connection
 
-from tracking import audit, backup, database, ingest, restored
-from tracking import store as writes
-from tracking.database import Database
+from tracking import ingest
+from tracking.app.reconciler import Reconciler
 from tracking.errors import NotAllowed, NotSent, ProviderError, StoreBusy, Throttled
 from tracking.ingest import Planner
-from tracking.poller import Poller
-from tracking.reconcile import Reconciler
-from tracking.sender import Sender
-from tracking.tables import ORDERS, OUTBOX
+from tracking.polling.poller import Poller
+from tracking.storage import backup, database
+from tracking.storage import orders as writes
+from tracking.storage import restore_mark as restored
+from tracking.storage import verify as audit
+from tracking.storage.database import Database
+from tracking.storage.tables import ORDERS, OUTBOX
+from tracking.submissions.sender import Sender
 
 LATER = ("late-0", "late-1")
 

@@ -9,14 +9,15 @@ import sqlalchemy as sa
 from histories import START, History
 from sqlalchemy import Connection
 
-from tracking import alarms, recorded
-from tracking import store as writes
-from tracking.alarms import Silence
-from tracking.database import Database
-from tracking.observations import Answered, Attempted
-from tracking.orders import Witness
-from tracking.recorded import ENOUGH, Recorded, read
-from tracking.tables import CALLBACKS, EXCHANGES, ORDERS
+from tracking.orders.model import Witness
+from tracking.orders.observations import Answered, Attempted
+from tracking.polling.backtest import history as recorded
+from tracking.polling.backtest.history import ENOUGH, Recorded, read
+from tracking.storage import orders as writes
+from tracking.storage.database import Database
+from tracking.storage.tables import CALLBACKS, EXCHANGES, ORDERS
+from tracking.webhooks import silence_alarm as alarms
+from tracking.webhooks.silence_alarm import Silence
 
 SINCE = START - timedelta(days=1)
 

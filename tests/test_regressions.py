@@ -10,16 +10,18 @@ import pytest
 import sqlalchemy as sa
 from fakes import Clock, FakeProvider, callback, line, order_json, request, shown
 
-from tracking import audit, ingest, wire
-from tracking import store as writes
-from tracking.database import Database
+from tracking import ingest
 from tracking.errors import AccessDisabled, InsufficientFunds, OutcomeUnknown
 from tracking.ingest import Planner
-from tracking.observations import Answered, Looked, Observation
-from tracking.orders import Order, Witness
-from tracking.poller import Poller
-from tracking.sender import Sender
-from tracking.tables import EVENTS, LINES
+from tracking.orders.model import Order, Witness
+from tracking.orders.observations import Answered, Looked, Observation
+from tracking.polling.poller import Poller
+from tracking.provider import responses as wire
+from tracking.storage import orders as writes
+from tracking.storage import verify as audit
+from tracking.storage.database import Database
+from tracking.storage.tables import EVENTS, LINES
+from tracking.submissions.sender import Sender
 
 PO = "demo-0001"
 POOR = InsufficientFunds(available=1, cost=2)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracking.outlook import Book
-from tracking.replay import History, Outcome, Plan, _Run, replay
-from tracking.survival import Forecast, Seen
+from tracking.forecasting.forecasts import Book
+from tracking.forecasting.survival import Forecast, Seen
+from tracking.polling.backtest.engine import History, Outcome, Plan, _Run, replay
 
 
 def history(*orders: tuple[float, float], announced_after: float = math.inf, name: str = "Links/1") -> History:

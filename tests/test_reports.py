@@ -12,16 +12,18 @@ from histories import START, History
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracking import alarms, ingest, reports
-from tracking import store as stored
-from tracking.alarms import Silence
-from tracking.database import Database
+from tracking import ingest
 from tracking.errors import UnknownOrder
-from tracking.filters import FLAGGED, OPEN, Filters
-from tracking.learning import Learner
-from tracking.outlook import Book
-from tracking.sentences import clock, collapse, duration, money, window
-from tracking.tables import ORDERS
+from tracking.forecasting.forecasts import Book
+from tracking.orders.wording import clock, collapse, duration, money, window
+from tracking.polling.learner import Learner
+from tracking.reports import overview as reports
+from tracking.reports.search import FLAGGED, OPEN, Filters
+from tracking.storage import orders as stored
+from tracking.storage.database import Database
+from tracking.storage.tables import ORDERS
+from tracking.webhooks import silence_alarm as alarms
+from tracking.webhooks.silence_alarm import Silence
 
 
 @pytest.fixture
@@ -85,7 +87,7 @@ def test_latest_changes_name_each_order_once(history: History, store: Database) 
 
 def test_the_overview_uses_the_partial_indexes(tmp_path: Any) -> None:
     """A bound value in place of the index's own words would walk over every order."""
-    from tracking.database import connect  # noqa: PLC0415 - only this test needs SQLite's own plan
+    from tracking.storage.database import connect  # noqa: PLC0415 - only this test needs SQLite's own plan
 
     opened = connect(f"sqlite:///{tmp_path}/plan.db")
     with opened.read() as connection:

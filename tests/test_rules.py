@@ -9,9 +9,9 @@ from fakes import NOW, line, order_json, request, shown
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracking import wire
-from tracking.comparison import diff_lines, fully_fulfilled, mismatch
-from tracking.observations import (
+from tracking.orders.line_matching import diff_lines, fully_fulfilled, mismatch
+from tracking.orders.model import Event, Line, Order, Snapshot, State, Submission, Witness, apply, begin, is_terminal
+from tracking.orders.observations import (
     Announced,
     Answered,
     Asked,
@@ -26,8 +26,8 @@ from tracking.observations import (
     Unclear,
     Unsent,
 )
-from tracking.orders import Event, Line, Order, Snapshot, State, Submission, Witness, apply, begin, is_terminal
-from tracking.rules import can_send, interpret, wants_following
+from tracking.orders.rules import can_send, interpret, wants_following
+from tracking.provider import responses as wire
 
 PO = "demo-0001"
 TWO = (line("CVS", 10, 2, ExternalId="a"), line("AMAZON", 25, 1, ExternalId="b"))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracking.schedule import (
+from tracking.forecasting.waits import (
     FAILURE_LONGEST,
     FOLLOW_FIRST,
     FOLLOW_LONGEST,

@@ -8,9 +8,7 @@ import sqlalchemy as sa
 from fakes import Clock, FakeProvider, line, order_json, request
 from sqlalchemy.engine import RowMapping
 
-from tracking import audit, ingest, sender
-from tracking import store as writes
-from tracking.database import Database
+from tracking import ingest
 from tracking.errors import (
     AccessDisabled,
     CredentialsRefused,
@@ -26,8 +24,12 @@ from tracking.errors import (
     UnreadableAnswer,
 )
 from tracking.ingest import Planner
-from tracking.sender import Sender
-from tracking.tables import EVENTS, ORDERS, OUTBOX
+from tracking.storage import orders as writes
+from tracking.storage import verify as audit
+from tracking.storage.database import Database
+from tracking.storage.tables import EVENTS, ORDERS, OUTBOX
+from tracking.submissions import sender
+from tracking.submissions.sender import Sender
 
 PO = "demo-0001"
 POOR = InsufficientFunds(available=100, cost=1000)

@@ -13,14 +13,15 @@ import sqlalchemy as sa
 from fakes import Clock, callback_body, request, shown
 from prometheus_client.parser import text_string_to_metric_families
 
-from tracking import callbacks, ingest
-from tracking import store as writes
-from tracking.database import Database
+from tracking import ingest
+from tracking.app.backend import SILENT_AFTER, Backend, _is_gone
 from tracking.errors import StoreBusy
 from tracking.ingest import Planner
-from tracking.server import SILENT_AFTER, Backend, _is_gone
 from tracking.settings import WEBHOOK_PATH, Role, Settings, load
-from tracking.tables import ORDERS
+from tracking.storage import orders as writes
+from tracking.storage.database import Database
+from tracking.storage.tables import ORDERS
+from tracking.webhooks import addresses as callbacks
 
 SECRET = "hush-hush-hush-hush"
 HOST = socket.gethostname()

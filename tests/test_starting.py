@@ -8,7 +8,7 @@ import pytest
 from streamlit.components.v2 import manifest_scanner
 from streamlit.components.v2.component_manager import BidiComponentManager
 
-from tracking import starting
+from tracking import startup as starting
 
 UNUSED = (
     "alembic",
@@ -26,7 +26,7 @@ UNUSED = (
 def test_a_worker_starts_without_what_it_does_not_use() -> None:
     code = f"""
 import sys
-from tracking import starting
+from tracking import startup as starting
 with starting.quickly():
     import tracking.__main__
 print(*sorted(set({UNUSED}) & set(sys.modules)))"""

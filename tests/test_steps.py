@@ -11,13 +11,13 @@ from fakes import Clock, FakeProvider, callback, order_json, request, shown
 from sqlalchemy import Connection
 
 from tracking import ingest
-from tracking.database import Database
+from tracking.app.loops import Housekeeping, PollLoop, Pulse
 from tracking.errors import OutcomeUnknown, Throttled
 from tracking.ingest import Planner
-from tracking.loops import Housekeeping, PollLoop, Pulse
-from tracking.poller import Poller
-from tracking.sender import Sender
-from tracking.tables import ORDERS, OUTBOX
+from tracking.polling.poller import Poller
+from tracking.storage.database import Database
+from tracking.storage.tables import ORDERS, OUTBOX
+from tracking.submissions.sender import Sender
 
 SOON = timedelta(minutes=1)
 NAMED: dict[str, Any] = {"owner": "here/1/a", "lease": timedelta(seconds=30)}

@@ -10,11 +10,11 @@ from fakes import line, request, shown
 from sqlalchemy import Connection
 
 from tracking import ingest
-from tracking import store as writes
-from tracking.database import Database
 from tracking.errors import StoreError
 from tracking.ingest import Planner
-from tracking.tables import CALLBACKS, COUNTERS, EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
+from tracking.storage import orders as writes
+from tracking.storage.database import Database
+from tracking.storage.tables import CALLBACKS, COUNTERS, EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
 
 LEASE = timedelta(seconds=60)
 

@@ -10,14 +10,17 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracking import store, submissions, uploads, wire
-from tracking.catalogue import read_catalogue
-from tracking.database import Database, connect
+from tracking.access import Access, Person
 from tracking.errors import InvalidSubmission, NotAllowed, NotPermitted, UnknownOrder
-from tracking.orders import State
-from tracking.people import Access, Person
-from tracking.submissions import Catalogue, Checked
-from tracking.tables import BATCHES, EVENTS, LINES, ORDERS, OUTBOX
+from tracking.orders.model import State
+from tracking.provider import responses as wire
+from tracking.storage import orders as store
+from tracking.storage.database import Database, connect
+from tracking.storage.tables import BATCHES, EVENTS, LINES, ORDERS, OUTBOX
+from tracking.submissions import files as uploads
+from tracking.submissions import submit as submissions
+from tracking.submissions.catalog import read_catalogue
+from tracking.submissions.submit import Catalogue, Checked
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ME, ANN = Person("cli:me"), Person("ann")

@@ -24,13 +24,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from prometheus_client.parser import text_string_to_metric_families
 
-from tracking import callbacks, database, ingest
-from tracking.audit import verify
-from tracking.observations import Answered, Attempted, Looked, Observation
-from tracking.orders import Witness
-from tracking.server import Backend
+from tracking import ingest
+from tracking.app.backend import Backend
+from tracking.orders.model import Witness
+from tracking.orders.observations import Answered, Attempted, Looked, Observation
 from tracking.settings import WEBHOOK_PATH, Role, load
-from tracking.tables import CALLBACKS, ORDERS
+from tracking.storage import database
+from tracking.storage.tables import CALLBACKS, ORDERS
+from tracking.storage.verify import verify
+from tracking.webhooks import addresses as callbacks
 
 SECRETS = ("the-new-secret-of-ours", "an-old-secret-of-ours")
 PLACED_HERE = ("ours-1", "ours-2", "ours-3")

@@ -9,12 +9,13 @@ import pytest
 import sqlalchemy as sa
 from fakes import order_json
 
-from tracking import ingest, wire
-from tracking.agenda import choose
-from tracking.database import Database, connect
+from tracking import ingest
 from tracking.ingest import Planner
-from tracking.survey import ASKED, FOLLOW_PATIENCE, Survey, _statements, population, survey
-from tracking.tables import ORDERS
+from tracking.polling.due_orders import ASKED, FOLLOW_PATIENCE, Survey, _statements, population, survey
+from tracking.polling.selection import choose
+from tracking.provider import responses as wire
+from tracking.storage.database import Database, connect
+from tracking.storage.tables import ORDERS
 
 PRICE = 10.0
 FAR = timedelta(hours=1)

@@ -7,7 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracking.survival import BINS, EDGES, WIDTHS, Accrual, Curve, Forecast, Seen, Stack, learn, prior, weights
+from tracking.forecasting.survival import (
+    BINS,
+    EDGES,
+    WIDTHS,
+    Accrual,
+    Curve,
+    Forecast,
+    Seen,
+    Stack,
+    learn,
+    prior,
+    weights,
+)
 
 AGES = st.floats(0, 1e6)
 

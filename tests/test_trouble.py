@@ -19,17 +19,20 @@ import pytest
 import sqlalchemy as sa
 from fakes import Clock, FakeProvider, callback_body, request, shown
 
-from tracking import callbacks, database, ingest, sender, transactions
-from tracking import store as writes
-from tracking.database import Database
+from tracking import ingest
+from tracking.app.backend import Backend
+from tracking.app.loops import Pulse, SendLoop
 from tracking.errors import StoreBusy, StoreError
 from tracking.ingest import Planner
-from tracking.loops import Pulse, SendLoop
-from tracking.poller import Poller
-from tracking.sender import Sender
-from tracking.server import Backend
+from tracking.polling.poller import Poller
 from tracking.settings import WEBHOOK_PATH, Role, load
-from tracking.tables import CALLBACKS, ORDERS
+from tracking.storage import database, transactions
+from tracking.storage import orders as writes
+from tracking.storage.database import Database
+from tracking.storage.tables import CALLBACKS, ORDERS
+from tracking.submissions import sender
+from tracking.submissions.sender import Sender
+from tracking.webhooks import addresses as callbacks
 
 SECRET = "hush-hush-hush-hush"
 FULL = "the disk is full: make room; work goes on by itself"

@@ -7,11 +7,11 @@ from datetime import datetime
 import pytest
 from histories import History
 
-from tracking import submissions
-from tracking.audit import verify
-from tracking.database import Database
+from tracking.access import Person
 from tracking.errors import NotAllowed
-from tracking.people import Person
+from tracking.storage.database import Database
+from tracking.storage.verify import verify
+from tracking.submissions import submit as submissions
 
 ANN, BOB = Person("Ann"), Person("Bob")
 FILE = "Type,ProductId,Value,Quantity,PONumber\n" + "\n".join(f"Links,CVS,10,1,{number:03d}" for number in range(120))

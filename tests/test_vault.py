@@ -11,17 +11,22 @@ import sqlalchemy as sa
 from cryptography.fernet import Fernet
 from fakes import NOW, line, order_json, request
 
-from tracking import audit, claims, ingest, reports, submissions, wire
-from tracking.database import Database
+from tracking import ingest
+from tracking.access import Access, Person
 from tracking.errors import ClaimsUnavailable, NotPermitted, StoreBusy, UnknownOrder
+from tracking.forecasting.waits import Policy
 from tracking.ingest import Planner
-from tracking.observations import Answered, Attempted, Looked, Observation
-from tracking.orders import Witness
-from tracking.people import Access, Person
-from tracking.schedule import Policy
-from tracking.submissions import Revealed
-from tracking.tables import CLAIMS, EVENTS, LINES
-from tracking.vault import Claims, Vault
+from tracking.orders.claim_data import Claims, Vault
+from tracking.orders.model import Witness
+from tracking.orders.observations import Answered, Attempted, Looked, Observation
+from tracking.provider import responses as wire
+from tracking.reports import overview as reports
+from tracking.storage import claims
+from tracking.storage import verify as audit
+from tracking.storage.database import Database
+from tracking.storage.tables import CLAIMS, EVENTS, LINES
+from tracking.submissions import submit as submissions
+from tracking.submissions.submit import Revealed
 
 KEY, OLD_KEY = Fernet.generate_key().decode(), Fernet.generate_key().decode()
 ANN = Person("Ann")

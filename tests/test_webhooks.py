@@ -13,14 +13,16 @@ from sqlalchemy.engine import RowMapping
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from tracking import callbacks, ingest, webhooks
-from tracking import store as store_module
-from tracking.database import Database
+from tracking import ingest
 from tracking.errors import StoreBusy
 from tracking.ingest import Planner
 from tracking.settings import WEBHOOK_PATH
-from tracking.tables import CALLBACKS, EVENTS, ORDERS
-from tracking.webhooks import LARGEST_BODY, LARGEST_BODY_BEYOND_ALLOWANCE, REFUSALS_A_SECOND, Receiver
+from tracking.storage import orders as store_module
+from tracking.storage.database import Database
+from tracking.storage.tables import CALLBACKS, EVENTS, ORDERS
+from tracking.webhooks import addresses as callbacks
+from tracking.webhooks import receiver as webhooks
+from tracking.webhooks.receiver import LARGEST_BODY, LARGEST_BODY_BEYOND_ALLOWANCE, REFUSALS_A_SECOND, Receiver
 
 PO = "demo-0001"
 SECRETS = ("the-new-secret-of-ours", "an-old-secret-of-ours")

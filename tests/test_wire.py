@@ -10,8 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tracking import documents, masks, wire
 from tracking.errors import CallbackRefused, InvalidSubmission, UnreadableAnswer
+from tracking.provider import json_fields as documents
+from tracking.provider import masking as masks
+from tracking.provider import responses as wire
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ORDER: dict[str, Any] = {

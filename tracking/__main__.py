@@ -21,29 +21,26 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tracking import (
-    audit,
-    backup,
-    database,
-    erasure,
-    prospects,
-    reports,
-    restored,
-    seeding,
-    serving,
-    settings,
-    submissions,
-    terminal,
-)
-from tracking.audit import Head
-from tracking.database import Database
-from tracking.documents import storable
+from tracking import settings
+from tracking.access import Person
+from tracking.app import demo_data as seeding
+from tracking.app import servers as serving
+from tracking.app.cli import output as terminal
 from tracking.errors import InvalidSubmission, NotPermitted, SettingsError, TrackingError, UnknownOrder
-from tracking.migrations import HEAD
-from tracking.orders import State, canonical, is_open
-from tracking.people import Person
-from tracking.reports import Filters, amount
-from tracking.submissions import Checked, Receipt, Standing
+from tracking.orders.model import State, canonical, is_open
+from tracking.provider.json_fields import storable
+from tracking.reports import explanations as prospects
+from tracking.reports import overview as reports
+from tracking.reports.overview import Filters, amount
+from tracking.storage import backup, database
+from tracking.storage import restore_mark as restored
+from tracking.storage import verify as audit
+from tracking.storage.database import Database
+from tracking.storage.migrations import HEAD
+from tracking.storage.verify import Head
+from tracking.submissions import erasure
+from tracking.submissions import submit as submissions
+from tracking.submissions.submit import Checked, Receipt, Standing
 
 log = logging.getLogger(__name__)
 
@@ -346,7 +343,7 @@ def replan(  # noqa: PLR0913 - each is an option of its own, and typer reads the
     as_json: JsonFlag = False,
 ) -> None:
     """Replay the recorded history under another schedule or budget: calls against delay."""
-    from tracking import laboratory  # noqa: PLC0415 - numpy is imported when first needed, not at a start
+    from tracking.polling.backtest import comparison as laboratory  # noqa: PLC0415 - numpy is imported when first needed, not at a start
 
     now = _now()
     if since is not None and since >= now:

@@ -12,11 +12,13 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from tracking import claims, predictions, store, traces
-from tracking.comparison import annotations, pair
 from tracking.errors import NotAllowed, UnknownOrder
-from tracking.observations import Announced, Answered, Asked, Erased, Looked, Noted, Observation, Requested, Unsealed
-from tracking.orders import (
+from tracking.forecasting import predictions
+from tracking.forecasting.forecasts import Book, next_look
+from tracking.forecasting.waits import WEBHOOK_SPACING, Policy, late_after, next_follow
+from tracking.orders.claim_data import Vault
+from tracking.orders.line_matching import annotations, pair
+from tracking.orders.model import (
     Event,
     Line,
     Notice,
@@ -33,11 +35,22 @@ from tracking.orders import (
     is_open,
     is_terminal,
 )
-from tracking.outlook import Book, next_look
-from tracking.rules import interpret, wants_following
-from tracking.schedule import WEBHOOK_SPACING, Policy, late_after, next_follow
-from tracking.vault import Vault
-from tracking.wire import Callback, Shown
+from tracking.orders.observations import (
+    Announced,
+    Answered,
+    Asked,
+    Erased,
+    Looked,
+    Noted,
+    Observation,
+    Requested,
+    Unsealed,
+)
+from tracking.orders.rules import interpret, wants_following
+from tracking.provider import recipients as traces
+from tracking.provider.responses import Callback, Shown
+from tracking.storage import claims
+from tracking.storage import orders as store
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from tracking import folders
+from tracking import files as folders
 from tracking.errors import Problem, SettingsError
 
 WEBHOOK_PATH = "/webhooks/fulfillment/"

@@ -12,12 +12,15 @@ from fakes import order_json
 from histories import PLANNER, History
 from sqlalchemy import Connection
 
-from tracking import ingest, store, submissions, wire
-from tracking.database import Database
-from tracking.observations import Looked, Missing, Unclear
-from tracking.orders import Witness
-from tracking.people import Person
-from tracking.tables import ORDERS
+from tracking import ingest
+from tracking.access import Person
+from tracking.orders.model import Witness
+from tracking.orders.observations import Looked, Missing, Unclear
+from tracking.provider import responses as wire
+from tracking.storage import orders as store
+from tracking.storage.database import Database
+from tracking.storage.tables import ORDERS
+from tracking.submissions import submit as submissions
 
 # A word, and what must still stand before it, letter for letter, wherever it is shown: else somebody interpreted it.
 LITERALS = {

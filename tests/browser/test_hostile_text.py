@@ -10,7 +10,7 @@ from browser import planted as hostile
 from playwright.sync_api import Browser, Error, FilePayload, Page, expect
 from processes.children import HTTP, Child, nursery
 
-from tracking import database
+from tracking.storage import database
 
 pytestmark = pytest.mark.browser
 

@@ -12,8 +12,8 @@ import pytest
 from playwright.sync_api import Browser, Page, WebSocket, expect
 from processes.children import Child, Nursery, free_port, nursery, write_orders
 
-from tracking import reports
-from tracking.database import connect
+from tracking.reports import overview as reports
+from tracking.storage.database import connect
 
 pytestmark = pytest.mark.browser
 

@@ -10,9 +10,9 @@ from histories import History
 from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
-from tracking import store
-from tracking.database import Database, connect
 from tracking.settings import of_this_process
+from tracking.storage import orders as store
+from tracking.storage.database import Database, connect
 
 MAIN = Path(__file__).parents[2] / "pages" / "main.py"
 CATALOGUE = {

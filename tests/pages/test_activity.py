@@ -4,8 +4,8 @@ import pytest
 from histories import History
 from streamlit.testing.v1 import AppTest
 
-from tracking import store
-from tracking.database import Database
+from tracking.storage import orders as store
+from tracking.storage.database import Database
 
 Visit = Callable[..., AppTest]
 

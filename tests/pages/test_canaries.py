@@ -20,10 +20,10 @@ from typer.testing import CliRunner
 from virtual import VirtualLoop, run
 
 from tracking.__main__ import app as command_line
-from tracking.callbacks import token
-from tracking.database import Database
-from tracking.tables import CLAIMS as CLAIM_ROWS
-from tracking.tables import EVENTS, EXCHANGES, ORDERS, OUTBOX
+from tracking.storage.database import Database
+from tracking.storage.tables import CLAIMS as CLAIM_ROWS
+from tracking.storage.tables import EVENTS, EXCHANGES, ORDERS, OUTBOX
+from tracking.webhooks.addresses import token
 
 Visit = Callable[..., AppTest]
 ORDERS_PLACED = 20
@@ -199,7 +199,7 @@ def test_no_secret_turns_up_where_it_could_be_seen(
     leaks = {place: found for place, text in places.items() if (found := canaries.leaks(text))}
     spoken = "\n".join(heard.lines)
     loud = {line[:200] for line in heard.lines if canaries.leaks(line)} if canaries.leaks(spoken) else set()
-    assert {"httpx", "sqlalchemy.engine.Engine", "tracking.calls"} <= {line.split()[0] for line in heard.lines}
+    assert {"httpx", "sqlalchemy.engine.Engine", "tracking.provider.http"} <= {line.split()[0] for line in heard.lines}
     stored = canaries.leaks(_raw(database.url), but=PEOPLE)
     assert (leaks, loud, stored) == ({}, set(), set())
 

@@ -8,10 +8,10 @@ from pages.conftest import Open, forget
 from streamlit.testing.v1 import AppTest
 
 import shared
-from tracking import submissions
-from tracking.database import Database
+from tracking.access import Access, Person
 from tracking.errors import NotAdmitted, NotPermitted
-from tracking.people import Access, Person
+from tracking.storage.database import Database
+from tracking.submissions import submit as submissions
 
 
 def claims(name: str, *, at: datetime | None = None, **more: Any) -> dict[str, Any]:

@@ -8,11 +8,12 @@ from histories import History
 from sqlalchemy import Connection
 from streamlit.testing.v1 import AppTest
 
-from tracking import alarms, store
-from tracking.alarms import Silence
-from tracking.database import Database
-from tracking.reports import Filters
-from tracking.restored import Mark, set_mark
+from tracking.reports.overview import Filters
+from tracking.storage import orders as store
+from tracking.storage.database import Database
+from tracking.storage.restore_mark import Mark, set_mark
+from tracking.webhooks import silence_alarm as alarms
+from tracking.webhooks.silence_alarm import Silence
 
 Visit = Callable[..., AppTest]
 

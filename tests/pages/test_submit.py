@@ -6,10 +6,10 @@ import pytest
 from histories import History
 from streamlit.testing.v1 import AppTest
 
-from tracking import reports
-from tracking.database import Database
-from tracking.reports import Filters
-from tracking.tables import OUTBOX
+from tracking.reports import overview as reports
+from tracking.reports.overview import Filters
+from tracking.storage.database import Database
+from tracking.storage.tables import OUTBOX
 
 Visit = Callable[..., AppTest]
 

@@ -8,10 +8,10 @@ from fakes import order_json
 from histories import History
 from streamlit.testing.v1 import AppTest
 
-from tracking import wire
-from tracking.observations import Looked
+from tracking.orders.claim_data import Vault
+from tracking.orders.observations import Looked
+from tracking.provider import responses as wire
 from tracking.settings import load
-from tracking.vault import Vault
 
 Visit = Callable[..., AppTest]
 

@@ -17,15 +17,15 @@ from polling import running
 from polling.optimum import Judge
 from polling.shapes import SHAPES, Shape, lognormal
 
-from tracking import database
-from tracking.agenda import choose
-from tracking.database import Database
-from tracking.outlook import Book
-from tracking.replay import History, Plan, replay
-from tracking.silence import Evidence, expected
-from tracking.survey import population, survey
-from tracking.survival import EDGES, Accrual, Curve, Forecast, Seen
-from tracking.tables import ORDERS
+from tracking.forecasting.forecasts import Book
+from tracking.forecasting.survival import EDGES, Accrual, Curve, Forecast, Seen
+from tracking.polling.backtest.engine import History, Plan, replay
+from tracking.polling.due_orders import population, survey
+from tracking.polling.selection import choose
+from tracking.polling.silence import Evidence, expected
+from tracking.storage import database
+from tracking.storage.database import Database
+from tracking.storage.tables import ORDERS
 
 Array = npt.NDArray[np.float64]
 MEDIAN = 600.0

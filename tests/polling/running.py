@@ -1,8 +1,9 @@
 """The running console, measured: `tracking worker` against `tracking sandbox`, real processes over HTTP.
 
-What it did is read from its store and held against the provider's own account of each order. The same history can then
-be replayed (`tracking.replay`). Orders are committed as the form commits them, at random with a fixed seed, so each is
-sent by the console and costs one of its calls. No webhook is asked for: looks alone find what has finished.
+What it did is read from its store and held against the provider's own account of each order. The same history can
+then be replayed (`tracking.polling.backtest.engine`). Orders are committed as the form commits them, at random with a
+fixed seed, so each is sent by the console and costs one of its calls. No webhook is asked for: looks alone find what
+has finished.
 """
 
 import random
@@ -20,12 +21,12 @@ import sqlalchemy as sa
 from processes.children import Child, nursery, provider_settings, truth, until
 from processes.over_http import fact, rows, store_of, submit
 
-from tracking import wire
-from tracking.database import Database
-from tracking.orders import OrderRequest
-from tracking.replay import History, Plan
-from tracking.schedule import class_of
-from tracking.tables import EXCHANGES, ORDERS
+from tracking.forecasting.waits import class_of
+from tracking.orders.model import OrderRequest
+from tracking.polling.backtest.engine import History, Plan
+from tracking.provider import responses as wire
+from tracking.storage.database import Database
+from tracking.storage.tables import EXCHANGES, ORDERS
 
 Array = npt.NDArray[np.float64]
 CLASSES = (("DigitalDelivery", 1), ("Links", 8), ("Codes", 32), ("DigitalDelivery", 128))  # the most units of each

@@ -5,7 +5,8 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tracking import database, folders
+from tracking import files as folders
+from tracking.storage import database
 
 
 @dataclass(frozen=True, slots=True)

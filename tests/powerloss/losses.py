@@ -27,10 +27,11 @@ from powerloss.durabilities import DURABILITIES, OURS, PLANTED, Durability  # no
 from powerloss.workload import ACKNOWLEDGED, secrets_of, settings_at  # noqa: E402 - the same
 from sqlalchemy import select, text  # noqa: E402 - the same
 
-from tracking import database, store  # noqa: E402 - the same
-from tracking.audit import verify  # noqa: E402 - the same
 from tracking.errors import TrackingError  # noqa: E402 - the same
-from tracking.tables import CALLBACKS, EVENTS, ORDERS  # noqa: E402 - the same
+from tracking.storage import database  # noqa: E402 - the same
+from tracking.storage import orders as store  # noqa: E402 - the same
+from tracking.storage.tables import CALLBACKS, EVENTS, ORDERS  # noqa: E402 - the same
+from tracking.storage.verify import verify  # noqa: E402 - the same
 
 ORDERS_OF_A_THREAD = 25
 SECONDS_TO_RECORD = 120

@@ -20,11 +20,12 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from powerloss.durabilities import DURABILITIES  # noqa: E402 - found through the line above
 
-from tracking import database, ingest, settings  # noqa: E402 - the same
-from tracking.observations import Attempted, Observation  # noqa: E402 - the same
-from tracking.orders import Line, OrderRequest, Witness  # noqa: E402 - the same
-from tracking.schedule import Policy  # noqa: E402 - the same
-from tracking.wire import Callback  # noqa: E402 - the same
+from tracking import ingest, settings  # noqa: E402 - the same
+from tracking.forecasting.waits import Policy  # noqa: E402 - the same
+from tracking.orders.model import Line, OrderRequest, Witness  # noqa: E402 - the same
+from tracking.orders.observations import Attempted, Observation  # noqa: E402 - the same
+from tracking.provider.responses import Callback  # noqa: E402 - the same
+from tracking.storage import database  # noqa: E402 - the same
 
 THREADS = 6
 ACKNOWLEDGED = "acknowledged"

@@ -39,9 +39,9 @@ from processes.over_http import FINAL, disagreements, rows, store_of, twice  # n
 from processes.victims import SECRET, Caller, Console, Recovery, Submitter  # noqa: E402 - the same
 from sqlalchemy import select  # noqa: E402 - the same
 
-from tracking import database  # noqa: E402 - the same
-from tracking.database import Database  # noqa: E402 - the same
-from tracking.tables import CALLBACKS  # noqa: E402 - the same
+from tracking.storage import database  # noqa: E402 - the same
+from tracking.storage.database import Database  # noqa: E402 - the same
+from tracking.storage.tables import CALLBACKS  # noqa: E402 - the same
 
 WHILE_IT_STARTS = 0.25
 ORDERS_A_SECOND = 4.0

@@ -15,10 +15,10 @@ from processes.children import HTTP, Child, free_port, nursery, provider_setting
 from sqlalchemy import Connection, func, select
 
 from tracking import ingest
-from tracking.audit import verify
-from tracking.database import Database
-from tracking.orders import OrderRequest
-from tracking.tables import CALLBACKS, EVENTS, EXCHANGES, FACTS, ORDERS
+from tracking.orders.model import OrderRequest
+from tracking.storage.database import Database
+from tracking.storage.tables import CALLBACKS, EVENTS, EXCHANGES, FACTS, ORDERS
+from tracking.storage.verify import verify
 
 SPEED = 20.0
 FINAL = frozenset({"Completed", "Cancelled"})

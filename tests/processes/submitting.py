@@ -15,10 +15,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tracking import database, submissions, wire
+from tracking.access import Person
 from tracking.errors import StoreBusy
-from tracking.orders import OrderRequest
-from tracking.people import Person
+from tracking.orders.model import OrderRequest
+from tracking.provider import responses as wire
+from tracking.storage import database
+from tracking.submissions import submit as submissions
 
 PEOPLE = 3
 

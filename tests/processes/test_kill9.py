@@ -6,10 +6,12 @@ from pathlib import Path
 from processes import kill9, victims
 from processes.children import nursery
 
-from tracking import database, ingest, wire
-from tracking.database import Database
+from tracking import ingest
+from tracking.forecasting.waits import Policy
 from tracking.ingest import Planner
-from tracking.schedule import Policy
+from tracking.provider import responses as wire
+from tracking.storage import database
+from tracking.storage.database import Database
 
 STATED = datetime(2020, 1, 1, 0, 0, 1, tzinfo=UTC)
 PLANNER = Planner(Policy(), random.Random(1))

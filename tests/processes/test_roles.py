@@ -12,7 +12,7 @@ from processes.children import ROOT, TRACKING, Child, Nursery, free_port, get, p
 from processes.over_http import documents
 from prometheus_client.parser import text_string_to_metric_families
 
-from tracking import callbacks
+from tracking.webhooks import addresses as callbacks
 
 LOOPS = {"webhooks", "poller", "sender"}
 

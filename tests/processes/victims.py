@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 from processes.children import Child, Nursery, until
 
-from tracking import callbacks
+from tracking.webhooks import addresses as callbacks
 
 HERE = Path(__file__).resolve().parent
 SECRET = "a secret for these kills alone"

@@ -15,17 +15,20 @@ import httpx
 from sqlalchemy import select
 from virtual import CountedDatabase, VirtualLoop
 
-from tracking import database, ingest, loops, wire
-from tracking.allowance import Allowance
-from tracking.audit import verify
-from tracking.client import Client
-from tracking.embedded import InProcess
-from tracking.loops import Journal
-from tracking.orders import OrderRequest
+from tracking import ingest
+from tracking.app import loops
+from tracking.app.backend import Backend
+from tracking.app.embedded_sandbox import InProcess
+from tracking.app.loops import Journal
+from tracking.orders.model import OrderRequest
+from tracking.provider import responses as wire
+from tracking.provider.client import Client
+from tracking.provider.shared_rate_limit import Allowance
 from tracking.sandbox import Sandbox
-from tracking.server import Backend
 from tracking.settings import Settings
-from tracking.tables import ORDERS
+from tracking.storage import database
+from tracking.storage.tables import ORDERS
+from tracking.storage.verify import verify
 
 SHIPPING = {
     "ShippingMethodId": "STANDARD",

@@ -9,7 +9,7 @@ import pytest
 from desk import Desk, Outcome, request
 from virtual import VirtualLoop, run
 
-from tracking.embedded import InProcess
+from tracking.app.embedded_sandbox import InProcess
 
 ORDERS = 4
 SETTLED_WITHIN = timedelta(minutes=25)

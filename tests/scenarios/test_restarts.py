@@ -12,9 +12,9 @@ import pytest
 from desk import Desk, Outcome, request
 from virtual import VirtualLoop, run
 
-from tracking import store as writes
-from tracking.calls import Exchange
-from tracking.loops import Journal
+from tracking.app.loops import Journal
+from tracking.provider.http import Exchange
+from tracking.storage import orders as writes
 
 RATE = 5
 ORDERS = 8

@@ -28,22 +28,26 @@ from sqlalchemy.pool import QueuePool
 from sqlmodel import SQLModel
 from stepping import SteppedLoop
 
-from tracking import callbacks, database, store, submissions, wire
-from tracking.allowance import Allowance
-from tracking.client import Client
-from tracking.database import Database, _engine
+from tracking.access import Person
+from tracking.app.loops import PollLoop, SendLoop
 from tracking.errors import NotSent, OutcomeUnknown, StoreBusy, StoreError, TrackingError
+from tracking.forecasting.waits import Policy
 from tracking.ingest import Planner
-from tracking.loops import PollLoop, SendLoop
-from tracking.orders import OrderRequest
-from tracking.people import Person
-from tracking.poller import Poller
-from tracking.schedule import Policy
-from tracking.sender import Sender
-from tracking.transactions import Job
-from tracking.translation import translated
-from tracking.vault import Vault
-from tracking.webhooks import Receiver
+from tracking.orders.claim_data import Vault
+from tracking.orders.model import OrderRequest
+from tracking.polling.poller import Poller
+from tracking.provider import responses as wire
+from tracking.provider.client import Client
+from tracking.provider.shared_rate_limit import Allowance
+from tracking.storage import database
+from tracking.storage import orders as store
+from tracking.storage.database import Database, _engine
+from tracking.storage.errors import translated
+from tracking.storage.transactions import Job
+from tracking.submissions import submit as submissions
+from tracking.submissions.sender import Sender
+from tracking.webhooks import addresses as callbacks
+from tracking.webhooks.receiver import Receiver
 
 if TYPE_CHECKING:
     from world import World

@@ -28,7 +28,7 @@ from adapters import KEPT_REFUSALS
 from evidence import TERMINAL, Violation
 from marketplace import EPSILON, START, Placed
 
-from tracking.orders import FACTS, Order, expand
+from tracking.orders.model import FACTS, Order, expand
 
 if TYPE_CHECKING:
     from world import World

@@ -11,23 +11,21 @@ from typing import Any
 from planting import Mutant, Plant, both, one_transaction_late, replaced, rewritten
 from sqlalchemy import and_, bindparam, insert, select
 
-from tracking import (
-    allowance,
-    budget,
-    callbacks,
-    chain,
-    documents,
-    ingest,
-    poller,
-    rules,
-    sender,
-    statements,
-    steps,
-    store,
-    survey,
-    webhooks,
-)
-from tracking.tables import CALLBACKS, ORDERS, OUTBOX
+from tracking import ingest
+from tracking.orders import event_chain as chain
+from tracking.orders import rules
+from tracking.polling import due_orders as survey
+from tracking.polling import poller
+from tracking.provider import json_fields as documents
+from tracking.provider import rate_limit as budget
+from tracking.provider import shared_rate_limit as allowance
+from tracking.storage import clock_recovery as steps
+from tracking.storage import orders as store
+from tracking.storage import statements
+from tracking.storage.tables import CALLBACKS, ORDERS, OUTBOX
+from tracking.submissions import sender
+from tracking.webhooks import addresses as callbacks
+from tracking.webhooks import receiver as webhooks
 
 
 async def _hasty(self: Any, row: Any) -> None:
@@ -124,7 +122,7 @@ MUTANTS = (
             (
                 "return _Result(Declined(error.status or 400, describe(error)), started_at)",
                 (
-                    "from tracking.orders import Snapshot\n"
+                    "from tracking.orders.model import Snapshot\n"
                     "    with self._database.read() as c:\n"
                     "        lines = store.lines_of(c, attempt.order_id)\n"
                     "    shown = Snapshot('BLK-0', attempt.po_number, 'Pending', None, started_at, lines)\n"

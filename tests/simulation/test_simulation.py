@@ -8,7 +8,7 @@ from mutants import MUTANTS
 from planting import Mutant, rewritten
 from simulate import Histories, fresh_seeds, killed, shrunk, told
 
-from tracking import rules
+from tracking.orders import rules
 
 FIXED = range(25)
 FRESH = 10

@@ -25,7 +25,8 @@ from network import Network
 from referee import Referee
 from wishes import STRANGE_BODIES, lines_of, made_up
 
-from tracking import audit, callbacks
+from tracking.storage import verify as audit
+from tracking.webhooks import addresses as callbacks
 
 TURNS_AT_MOST = 60_000
 LONGEST_HISTORY = 4 * 3600.0

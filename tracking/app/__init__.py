@@ -1,0 +1,1 @@
+"""Processes: the composition root, the loops, the HTTP endpoints and the command line."""

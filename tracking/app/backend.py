@@ -1,0 +1,318 @@
+"""The composition root: settings in, a running backend out. The one place where the real parts are chosen.
+
+A `Backend` owns the receiver, the loops and the routes /webhooks, /healthz and /metrics of one process. What it plays
+(pages aside) is said by the roles.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+from sqlalchemy import Connection
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from tracking.app.connection_limits import SPARING
+from tracking.app.embedded_sandbox import PUBLIC_URL, EmbeddedSandbox
+from tracking.app.loops import JOURNAL_EVERY, PATIENCE, Housekeeping, Journal, PollLoop, Pulse, SendLoop, forever
+from tracking.app.reconciler import Reconciler
+from tracking.errors import StoreError
+from tracking.forecasting.forecasts import Book
+from tracking.forecasting.waits import Policy
+from tracking.ingest import Planner
+from tracking.orders.claim_data import Vault
+from tracking.polling.learner import LISTEN_EVERY, REFIT_EVERY, Learner
+from tracking.polling.poller import Poller
+from tracking.provider import rate_limit as budget
+from tracking.provider.client import Client
+from tracking.provider.shared_rate_limit import Allowance
+from tracking.settings import WEBHOOK_PATH, Role, Settings
+from tracking.storage import database
+from tracking.storage import orders as stored
+from tracking.storage.database import Database
+from tracking.submissions.sender import Sender
+from tracking.webhooks import addresses as callbacks
+from tracking.webhooks.receiver import Receiver
+
+log = logging.getLogger(__name__)
+
+SILENT_AFTER = timedelta(seconds=15)
+# A look or a POST may wait for its turn, renew the token, be refused, renew it again, be repeated and looked up.
+CALLS_IN_A_WORK = 8
+RECONCILE_EVERY = 2.0
+# The client's state is written every two seconds; a process that was killed may have called until a moment ago.
+
+
+def utc_now() -> datetime:
+    """Now, aware and in UTC."""
+    return datetime.now(UTC)
+
+
+def _without_tokens(record: logging.LogRecord) -> bool:
+    """The address of a callback is a secret: neither the server's log of calls nor the sandbox's gets any of it."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(_shortened(part) for part in record.args)
+    return True
+
+
+def _shortened(part: object) -> object:
+    text = str(part)
+    return f"{text.partition('/webhooks/')[0]}{WEBHOOK_PATH}..." if "/webhooks/" in text else part
+
+
+class Backend:
+    """What runs beside the pages, or without them. Build it, put `routes()` and `lifespan` into an ASGI application.
+
+    Args:
+        settings: what this process plays, and against which provider.
+        clock: now, aware and in UTC.
+        store: the store, where it is not the one of the settings.
+
+    Raises:
+        SettingsError: a setting that can only be checked now.
+        StoreUnusable, StoreBusy: the store cannot be opened.
+    """
+
+    def __init__(
+        self, settings: Settings, *, clock: Callable[[], datetime] = utc_now, store: Database | None = None
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.database = store or database.connect(settings.database_url)
+        self._secrets = settings.webhook_secrets()
+        bounds = Policy(timedelta(seconds=settings.poll_floor), timedelta(seconds=settings.poll_ceiling))
+        chance = random.Random()  # noqa: S311 - it spreads due times and guards nothing  # nosec B311
+        book = Book(relative=settings.poll_loss == "relative")
+        self._planner = Planner(bounds, chance, Vault(settings.claims_keys()), book)
+        self._owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+        self._pulse = Pulse(self.database, clock)
+        self._started_at = clock()
+        for name in ("uvicorn.access", "httpx"):
+            logging.getLogger(name).addFilter(_without_tokens)
+        logging.getLogger("uvicorn.error").addFilter(SPARING)
+        self._wakes: list[asyncio.Event] = []
+        self.receiver = Receiver(self.database, self._secrets, self._planner, clock=clock, woken=self._woken)
+        self.transport: httpx.AsyncBaseTransport | None = None
+        self._sandbox = EmbeddedSandbox(settings, self.asgi(lifespan=False)) if self._works_on_sandbox() else None
+
+    def _works_on_sandbox(self) -> bool:
+        return self.settings.embedded_sandbox and bool(self.settings.roles & {Role.POLLER, Role.SENDER})
+
+    def _woken(self) -> None:
+        for wake in self._wakes:
+            wake.set()
+
+    # The application
+
+    def routes(self) -> list[BaseRoute]:
+        """The routes beside the pages."""
+        routes: list[BaseRoute] = [Route("/healthz", self._healthz), Route("/metrics", self._metrics)]
+        if Role.WEBHOOKS in self.settings.roles:
+            # An instance, not a function: Starlette hands it every method, and it refuses all but POST alike.
+            paths = (WEBHOOK_PATH + "{token}", "/webhooks/{rest:path}", "/webhooks")
+            routes += [Route(path, self.receiver) for path in paths]
+        return routes
+
+    def asgi(self, *, lifespan: bool = True) -> Starlette:
+        """An application of its own, for a worker without pages."""
+        application = Starlette(routes=self.routes(), lifespan=self.lifespan if lifespan else None)
+        # A redirect would repeat the caller's Host, and tell some addresses below /webhooks from others.
+        application.router.redirect_slashes = False
+        return application
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _app: Any) -> AsyncIterator[None]:
+        """Runs the loops while the application lives."""
+        async with contextlib.AsyncExitStack() as stack:
+            transport = await stack.enter_async_context(self._sandbox.running()) if self._sandbox else self.transport
+            await asyncio.to_thread(self._take_over)
+            loops = [asyncio.create_task(loop) for loop in await self._loops(stack, transport)]
+            log.info("started roles=%s owner=%s", ",".join(sorted(self.settings.roles)), self._owner)
+            try:
+                yield
+            finally:
+                for loop in loops:
+                    loop.cancel()
+                await asyncio.gather(*loops, return_exceptions=True)
+
+    async def _loops(self, stack: contextlib.AsyncExitStack, transport: httpx.AsyncBaseTransport | None) -> list[Any]:
+        roles = self.settings.roles
+        loops: list[Any] = []
+        if Role.WEBHOOKS in roles:
+            loops.append(forever("receiver", self._receiver_beat, 2.0))
+        if not roles & {Role.POLLER, Role.SENDER}:
+            return loops
+        patience = max(PATIENCE, CALLS_IN_A_WORK * timedelta(seconds=self.settings.api_timeout))
+        journal = Journal(self.database)
+        client = self.client(transport, journal)
+        stack.push_async_callback(client.aclose)
+        if (wait := await asyncio.to_thread(self._asked_to_wait)) > timedelta():
+            client.pause(wait.total_seconds())
+        loops.append(forever("journal", journal.flush, JOURNAL_EVERY))
+        loops.append(Housekeeping(self.database, client, self.clock).run())
+        learner = Learner(self.database, self._planner.book, self.clock, learns=Role.POLLER in roles)
+        loops.append(forever("forecasts", learner.refit, REFIT_EVERY))
+        loops.append(forever("webhook silence", learner.listen, LISTEN_EVERY))
+        poller = self._poller(client)
+        if Role.POLLER in roles:
+            polling = PollLoop(poller, self._pulse, self.clock, patience)
+            self._wakes.append(polling.wake)
+            loops.append(self._poll(polling, learner))
+        if Role.SENDER in roles:
+            sender = self._sender(client)
+            reconciler = Reconciler(self.database, poller, sender, self.clock)
+            sending = SendLoop(sender, self._pulse, self.clock, patience)
+            loops.append(self._send(sending, reconciler))
+        return loops
+
+    async def _poll(self, polling: PollLoop, learner: Learner) -> None:
+        """Looks at orders, once it is known again what was learned about them."""
+        await learner.recalled()
+        await polling.run()
+
+    async def _send(self, sending: SendLoop, reconciler: Reconciler) -> None:
+        """Sends, once it is known whether the store was restored from a backup."""
+        await reconciler.noticed()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(sending.run())
+            group.create_task(forever("reconciler", reconciler.turn, RECONCILE_EVERY))
+
+    def _asked_to_wait(self) -> timedelta:
+        """How long calls must wait because of what the process before was asked by the provider."""
+        now = self.clock()
+        try:
+            with self.database.read() as connection:
+                known = stored.fact(connection, "client")
+        except StoreError:
+            return timedelta()  # no call leaves anyway before the store can count it
+        if known is None or not known[1].get("paused_until"):
+            return timedelta()
+        asked = datetime.fromisoformat(known[1]["paused_until"]) - now
+        return asked if asked <= timedelta(seconds=budget.LONGEST_PAUSE) else timedelta()
+
+    def client(self, transport: httpx.AsyncBaseTransport | None, journal: Journal) -> Client:
+        """The way to the provider."""
+        shared = Allowance(self.database, self.settings.api_max_rate)
+        return Client.from_settings(self.settings, transport=transport, record=journal.record, shared=shared)
+
+    def _poller(self, client: Client) -> Poller:
+        return Poller(
+            self.database,
+            client,
+            self._planner,
+            owner=self._owner,
+            lease=timedelta(seconds=self.settings.api_timeout),
+            discover_every=timedelta(seconds=self.settings.discover_every),
+            clock=self.clock,
+        )
+
+    def _sender(self, client: Client) -> Sender:
+        return Sender(
+            self.database,
+            client,
+            self._planner,
+            address=self.callback_address,
+            owner=self._owner,
+            lease=timedelta(seconds=self.settings.api_timeout),
+            clock=self.clock,
+            woken=self._woken,
+        )
+
+    def callback_address(self, po_number: str) -> str | None:
+        """Where the provider announces that this order is done; None when nobody told where we can be reached."""
+        base = PUBLIC_URL if self._sandbox and not self.settings.public_url else self.settings.public_url
+        if base is None:
+            return None
+        return f"{base}{WEBHOOK_PATH}{callbacks.token(po_number, self._secrets[0])}"
+
+    async def _receiver_beat(self) -> None:
+        await self._pulse.beat("webhooks", {"accepted": self.receiver.accepted, "refused": self.receiver.refused})
+
+    def _take_over(self) -> None:
+        """Frees what processes of this host held that are no more."""
+        try:
+            self.database.write(self._free_the_dead)
+        except StoreError as exc:
+            log.warning("leases of dead processes stay until they end: %s", exc)
+
+    def _free_the_dead(self, connection: Connection) -> None:
+        dead = [owner for owner in stored.owners(connection) if _is_gone(owner, self._owner)]
+        if dead:
+            stored.release(connection, dead)
+            log.info("took over leases=%d", len(dead))
+
+    # Health
+
+    async def _healthz(self, _request: Request) -> Response:
+        now = self.clock()
+        loops = {name: _age(now, self._pulse.beats.get(name, self._started_at)) for name in self._expected()}
+        wrote = _age(now, self._pulse.store_wrote_at or self._started_at)
+        limit = SILENT_AFTER.total_seconds()
+        silent = [name for name, age in loops.items() if age > limit]
+        trouble = self.database.trouble
+        well = wrote <= limit if self._expected() else await asyncio.to_thread(self._store_reads)
+        if trouble or not well:
+            silent.append("store")
+        document = {
+            "status": "silent" if silent else "ok",
+            "silent": silent,
+            "loops": {name: {"age_seconds": age} for name, age in loops.items()},
+            "store": {"last_write_age_seconds": wrote if self._expected() else None, "trouble": trouble},
+            "roles": sorted(self.settings.roles),
+            "sandbox": self.settings.embedded_sandbox,
+        }
+        return JSONResponse(document, status_code=503 if silent else 200)
+
+    def _expected(self) -> list[str]:
+        return [role.value for role in (Role.WEBHOOKS, Role.POLLER, Role.SENDER) if role in self.settings.roles]
+
+    def _store_reads(self) -> bool:
+        try:
+            with self.database.read() as connection:
+                stored.fact(connection, "client")
+        except StoreError:
+            return False
+        return True
+
+    async def _metrics(self, _request: Request) -> Response:
+        try:
+            return await asyncio.to_thread(self._measured)
+        except StoreError as exc:
+            return Response(f"# {exc}\n", status_code=503, media_type="text/plain")
+
+    def _measured(self) -> Response:
+        from tracking.app import metrics  # noqa: PLC0415 - brings its library, which no start has to wait for
+
+        return Response(metrics.exposition(self.database, self.clock()), headers={"Content-Type": metrics.CONTENT_TYPE})
+
+
+def _age(now: datetime, then: datetime) -> float:
+    """Seconds, also from a time that lies ahead: the clock stepped back, and nothing was heard since."""
+    return round(abs((now - then).total_seconds()), 1)
+
+
+def _is_gone(owner: str, us: str) -> bool:
+    """Whether the holder of a lease ran on this host and does not run any more."""
+    host, pid, _ = owner.split("/")
+    our_host, our_pid, _ = us.split("/")
+    if host != our_host or owner == us:
+        return False
+    if pid == our_pid:
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

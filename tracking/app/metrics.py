@@ -1,0 +1,93 @@
+"""What /metrics says, in Prometheus' text form: the running counts of the store. No name of any order or person."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy import Connection, func, select
+
+from tracking.forecasting.lateness import OPEN
+from tracking.orders.model import State
+from tracking.storage.database import Database
+from tracking.storage.tables import CALLBACKS, COUNTERS, FACTS, ORDERS, OUTBOX
+from tracking.webhooks import silence_alarm as alarms
+
+_KNOWN = frozenset(State) | {f"Found {state}" for state in State}
+OTHER = "other"
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+
+def exposition(database: Database, now: datetime) -> bytes:
+    """The metrics of the store as they are now.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    registry = CollectorRegistry(auto_describe=False)
+    with database.read() as connection:
+        registry.register(_Gathered([*_families(connection, now), *_store_families(database)]))
+    text: bytes = generate_latest(registry)
+    return text
+
+
+class _Gathered(Collector):
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        """What was gathered."""
+        return self._families
+
+
+def _families(connection: Connection, now: datetime) -> Iterable[Metric]:
+    orders = GaugeMetricFamily("tracking_orders", "Orders by the state they are in", labels=["state"])
+    units = GaugeMetricFamily("tracking_units", "Cards by the state of their order", labels=["state"])
+    for name, counted, cards in _totals(connection, "stock"):
+        orders.add_metric([name], counted)
+        units.add_metric([name], cards)
+    entered = CounterMetricFamily("tracking_entered", "Orders that entered the state", labels=["state"])
+    for name, counted, _ in _totals(connection, "flow"):
+        entered.add_metric([name], counted)
+    callbacks = GaugeMetricFamily("tracking_callbacks", "Callbacks kept, by what became of them", labels=["outcome"])
+    kept = select(CALLBACKS.c.outcome, func.count()).group_by(CALLBACKS.c.outcome)
+    for outcome, counted in connection.execute(kept):
+        callbacks.add_metric([outcome], counted)
+    due = select(func.count()).where(ORDERS.c.next_look_at.is_not(None), ORDERS.c.next_look_at <= now)
+    waiting = select(func.count()).select_from(OUTBOX).where(OUTBOX.c.done.is_(False))
+    ages = GaugeMetricFamily("tracking_fact_age_seconds", "Seconds since a thing was last known", labels=["fact"])
+    # A curve has a class in its name, and a class the provider's word for a delivery type: any number of series.
+    small = select(FACTS.c.key, FACTS.c.at).where(FACTS.c.key.not_like("forecast:%"))
+    for key, at in connection.execute(small):
+        ages.add_metric([key], max((now - at).total_seconds(), 0.0))
+    yield from (orders, units, entered, callbacks, ages)
+    late = select(func.count()).select_from(ORDERS).where(OPEN, ORDERS.c.late_at < now)
+    alarm = alarms.known(connection)
+    silent = alarm is not None and alarm.ended_at is None
+    yield _gauge("tracking_orders_late", "Open orders that are late", connection.execute(late).scalar_one())
+    yield _gauge("tracking_webhooks_silent", "1 while webhooks are silent that should come", int(silent))
+    yield _gauge("tracking_looks_due", "Orders whose look is due", connection.execute(due).scalar_one())
+    yield _gauge("tracking_outbox_waiting", "Orders that wait to be sent", connection.execute(waiting).scalar_one())
+
+
+def _store_families(database: Database) -> Iterable[Metric]:
+    trouble = 0 if database.trouble is None else 1
+    yield _gauge("tracking_store_trouble", "1 while the store cannot be written", trouble)
+    yield _gauge("tracking_store_wal_bytes", "Size of the store's write-ahead log", database.wal_bytes())
+
+
+def _gauge(name: str, documentation: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, documentation, value=value)
+
+
+def _totals(connection: Connection, name: str) -> Iterable[tuple[str, int, int]]:
+    totals = select(COUNTERS.c.state, func.sum(COUNTERS.c.orders), func.sum(COUNTERS.c.units))
+    found: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for row in connection.execute(totals.where(COUNTERS.c.name == name).group_by(COUNTERS.c.state)):
+        # The provider may make up words without end, and each label is a series of its own.
+        sums = found[row[0] if row[0] in _KNOWN else OTHER]
+        sums[0] += int(row[1])
+        sums[1] += int(row[2])
+    return [(state, orders, units) for state, (orders, units) in found.items()]

@@ -1,0 +1,163 @@
+"""Brings a store that was restored from a backup up to date before anything is sent from it.
+
+The provider knows what was sent after the backup. First its list is read from before the backup on, so that orders the
+store has never heard of, or holds for unsent, are known again; then every order that waits to be sent is looked up by
+its PONumber. Then the mark is removed, and sending begins. How far it came is in the store: cut at any step it goes on,
+or does the step again, which changes nothing.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, func, select
+from sqlalchemy.engine import RowMapping
+
+from tracking.errors import ProviderError, StoreError, Throttled
+from tracking.polling.poller import Poller
+from tracking.storage import restore_mark as restored
+from tracking.storage.database import Database
+from tracking.storage.restore_mark import Mark
+from tracking.storage.tables import EVENTS, ORDERS, OUTBOX
+from tracking.submissions.sender import Sender
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# Clocks differ, and an order that was on its way when the copy was made is listed a little later.
+OVERLAP = timedelta(hours=1)
+AT_ONCE = 8
+FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=5), timedelta(minutes=5)
+NOTICED_AGAIN_AFTER = 1.0
+REMEMBER_EVERY = timedelta(seconds=10)
+
+
+class Reconciler:
+    """Notices a restored store, reconciles it, and keeps the sign by which the next one is noticed.
+
+    Args:
+        database: the store.
+        poller: walks the list.
+        sender: looks up by PONumber.
+        clock: now, aware and in UTC.
+    """
+
+    def __init__(self, database: Database, poller: Poller, sender: Sender, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._poller = poller
+        self._sender = sender
+        self._clock = clock
+        self._failures = 0
+        self._again_at: datetime | None = None
+        self._remembered_at: datetime | None = None
+
+    async def noticed(self) -> None:
+        """Returns once it is known whether the store was restored: nothing may be sent before."""
+        while True:
+            try:
+                await asyncio.to_thread(restored.notice, self._database, self._clock())
+            except StoreError as exc:
+                log.warning("sending waits for the store: %s", exc)
+                await asyncio.sleep(NOTICED_AGAIN_AFTER)
+            else:
+                return
+
+    async def turn(self) -> None:
+        """Reconciles a store that is marked, as far as the provider answers; else keeps the sign fresh.
+
+        Raises:
+            StoreError: the store cannot be read or written; the next turn goes on.
+        """
+        now = self._clock()
+        if self._again_at is not None and now < self._again_at <= now + LONGEST_WAIT:
+            return
+        mark = await asyncio.to_thread(self._mark)
+        if mark is None:
+            await self._remember(now)
+            return
+        try:
+            mark = await self._walk(mark)
+            await self._look_up(mark)
+        except ProviderError as exc:
+            await self._wait(mark, exc)
+            return
+        self._failures, self._again_at = 0, None
+        await self._write(self._finish)
+
+    def _mark(self) -> Mark | None:
+        with self._database.read() as connection:
+            return restored.find_mark(connection)
+
+    async def _write(self, job: Callable[[Connection], T]) -> T:
+        return await asyncio.wrap_future(self._database.submit(job))
+
+    async def _change(self, mark: Mark, **values: Any) -> None:
+        """Changes the mark in the store, unless it is gone or another one by now."""
+
+        def job(connection: Connection) -> None:
+            kept = restored.find_mark(connection)
+            if kept is not None and kept.taken_at == mark.taken_at:
+                restored.set_mark(connection, replace(kept, **values), self._clock())
+
+        await self._write(job)
+
+    async def _remember(self, now: datetime) -> None:
+        last = self._remembered_at
+        if last is None or not timedelta() <= now - last < REMEMBER_EVERY:
+            await asyncio.to_thread(restored.remember, self._database)
+            self._remembered_at = now
+
+    async def _wait(self, mark: Mark, error: ProviderError) -> None:
+        self._failures += 1
+        wait = min(FIRST_WAIT * 2 ** min(self._failures - 1, 10), LONGEST_WAIT)
+        if isinstance(error, Throttled):
+            wait = min(error.retry_after, LONGEST_WAIT)
+        self._again_at = self._clock() + wait
+        log.warning("reconciling waits for the provider error=%s status=%s", type(error).__name__, error.status)
+        await self._change(mark, trouble=str(error))
+
+    async def _walk(self, mark: Mark) -> Mark:
+        if mark.walked:
+            return mark
+        log.warning("the store was restored from a copy of %s: asking for what happened since", mark.taken_at)
+        await self._poller.discover(mark.taken_at - OVERLAP, self._clock())
+        await self._change(mark, walked=True, trouble=None)
+        return replace(mark, walked=True)
+
+    async def _look_up(self, mark: Mark) -> None:
+        """Every order that waits to be sent, those that are handed in meanwhile as well."""
+        done = mark.looked_up
+        while rows := await asyncio.to_thread(self._waiting, done):
+            # All of them are heard out, so that what was found is kept although another failed.
+            for outcome in await asyncio.gather(*map(self._sender.find_sent, rows), return_exceptions=True):
+                if isinstance(outcome, BaseException):
+                    raise outcome
+            done = rows[-1]["order_id"]
+            await self._change(mark, looked_up=done, trouble=None)
+
+    def _waiting(self, after: int) -> list[RowMapping]:
+        with self._database.read() as connection:
+            return _not_done(connection, after, AT_ONCE)
+
+    def _finish(self, connection: Connection) -> None:
+        """Removes the mark, unless an order was handed in since the last was looked up, or it was restored anew."""
+        mark = restored.find_mark(connection)
+        if mark is None or not mark.walked or _not_done(connection, mark.looked_up, 1):
+            return
+        learned = select(func.count()).where(
+            EVENTS.c.id > mark.newest_event, EVENTS.c.kind.in_(("discovered", "found", "mismatch"))
+        )
+        found = connection.execute(learned).scalar_one()
+        told = {"taken_at": mark.taken_at.isoformat(), "found": found}
+        restored.remove_mark(connection, told, self._clock())
+        log.warning("the restored store is reconciled: %d orders were found at the provider", found)
+
+
+def _not_done(connection: Connection, after: int, limit: int) -> list[RowMapping]:
+    columns = (OUTBOX.c.order_id, OUTBOX.c.request, OUTBOX.c.attempts, ORDERS.c.po_number, ORDERS.c.provider_id)
+    waiting = select(*columns).join(ORDERS, ORDERS.c.id == OUTBOX.c.order_id)
+    due = waiting.where(OUTBOX.c.done.is_(False), OUTBOX.c.order_id > after).order_by(OUTBOX.c.order_id)
+    return list(connection.execute(due.limit(limit)).mappings())

@@ -1,0 +1,392 @@
+"""How long orders of a class stay open: a survival curve over bins of log time, learned, and what it says. Pure.
+
+A look only tells that an order was open at one age and finished at a later one, so the curve is estimated from
+intervals (Turnbull's self-consistent estimator, by expectation and maximisation), with a lognormal prior that counts as
+a few orders and is smoothed in log time. The curve answers when to look again (`Accrual`) and what to expect of an
+order that is still open (`Forecast.standing`).
+
+Imported at its first use only (see `outlook`): numpy takes as long as a tenth of a worker's start.
+
+Ages are in seconds. Arrays are float64 over the edges of the bins; the first bin begins at zero.
+"""
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from statistics import NormalDist
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from tracking.forecasting.waits import SPREAD, guess_of
+
+Array = npt.NDArray[np.float64]
+
+RATIO = 1.12
+SHORTEST, LONGEST = 0.25, 90 * 86400.0
+EDGES: Array = np.concatenate(
+    ([0.0], SHORTEST * RATIO ** np.arange(math.ceil(math.log(LONGEST / SHORTEST, RATIO)) + 1, dtype=np.float64))
+)
+BINS = len(EDGES) - 1
+WIDTHS: Array = np.diff(EDGES)
+MIDDLES: Array = np.sqrt(np.maximum(EDGES[:-1], SHORTEST / 2) * EDGES[1:])
+
+PRIOR_ORDERS = 3.0
+PATIENT_FROM = 60.0  # a person minds 30 seconds on an order of a minute, not on one of two hours
+ROUNDS = 60
+CLOSE_ENOUGH = 1e-4
+FAINT = 1e-9
+
+GUARD = 0.5  # of the age: a rare far mode that was not seen yet costs much without it
+GUARDED_ORDERS = 200.0  # what so many finished orders have not shown is rare enough
+LATE_SHARE = 0.99
+FIRSTS_KEPT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was seen of one order: open at `after`, finished at `by`; still open where `by` is infinite."""
+
+    after: float
+    by: float = math.inf
+
+
+def weights(*, relative: bool) -> Array:
+    """What a second of waiting unseen costs at each age: one, or less for orders that took longer anyway."""
+    return np.minimum(1.0, PATIENT_FROM / MIDDLES) if relative else np.ones(BINS)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The share of a class's orders that are still open, at each of EDGES; falls from one, linear within a bin."""
+
+    open: Array
+    orders: float = 0.0
+
+    @classmethod
+    def of(cls, shares: Array, orders: float = 0.0) -> Self:
+        """The curve of a distribution over the bins and what lies beyond them, BINS + 1 shares."""
+        return cls(np.clip(1.0 - np.concatenate(([0.0], np.cumsum(shares[:-1]))), 0.0, 1.0), orders)
+
+    @cached_property
+    def slopes(self) -> Array:
+        """The share that finishes in a second, in each bin."""
+        return -np.diff(self.open) / WIDTHS
+
+    def at(self, ages: Any) -> Array:
+        """The share still open at these ages."""
+        return np.asarray(np.maximum(np.interp(ages, EDGES, self.open), FAINT))
+
+    def quantile(self, share: float, age: float = 0.0) -> float:
+        """The age by which this share of the orders that are open at `age` has finished; infinite when unknown."""
+        now = float(self.at(age))
+        if now <= FAINT:
+            return math.inf  # older than all that is known
+        wanted = now * (1.0 - share)
+        index = int(np.searchsorted(-self.open, -wanted))
+        if index > BINS:
+            return math.inf
+        if index == 0:
+            return age
+        fall = self.open[index - 1] - self.open[index]
+        part = (self.open[index - 1] - wanted) / fall if fall > 0 else 1.0
+        return max(age, float(EDGES[index - 1] + part * WIDTHS[index - 1]))
+
+
+class Accrual:
+    """The accrual rule on one curve.
+
+    After a look at age s that said "still open", an order that has finished by age x has waited unseen since; the
+    expected cost of that grows as A(u) = integral from s to u of (1 - S(x)/S(s)) w(x) dx. The next look is worth its
+    call at the u where A(u) is the price of one call. See Barlow, Hunter and Proschan (1963) on inspection schedules.
+    """
+
+    def __init__(self, curve: Curve, *, relative: bool = True) -> None:
+        self.curve = curve
+        self.weights = weights(relative=relative)
+        self.paid = np.concatenate(([0.0], np.cumsum(self.weights * WIDTHS)))
+        means = (curve.open[:-1] + curve.open[1:]) / 2
+        self.open_paid = np.concatenate(([0.0], np.cumsum(self.weights * WIDTHS * means)))
+
+    def _integrals(self, ages: Array) -> tuple[Array, Array]:
+        """The integrals of w and of S w from zero to each age."""
+        ages = np.clip(ages, 0.0, EDGES[-1])
+        index = np.minimum(np.searchsorted(EDGES, ages, side="right") - 1, BINS - 1)
+        into, weight = ages - EDGES[index], self.weights[index]
+        slope = self.curve.slopes[index]
+        held = self.curve.open[index] * into - slope * into * into / 2
+        return self.paid[index] + weight * into, self.open_paid[index] + weight * held
+
+    def accrued(self, ages: Array, until: Array) -> Array:
+        """A: the expected cost of waiting from a look at `ages` until `until`."""
+        share = self.curve.at(ages)
+        paid_then, open_then = self._integrals(ages)
+        paid, held = self._integrals(until)
+        return np.maximum((paid - paid_then) - (held - open_then) / share, 0.0)
+
+    def next_look(self, ages: Array, price: Any) -> Array:
+        """The age of the next look after looks at `ages` that said "still open"; infinite where none is worth it.
+
+        Args:
+            ages: in seconds, shape (n,).
+            price: of one call, in seconds of waiting, one for all or shape (n,).
+        """
+        ages = np.clip(ages, 0.0, EDGES[-1])
+        share = self.curve.at(ages)
+        paid_then, open_then = self._integrals(ages)
+
+        def accrued_at(index: Any) -> Array:
+            return np.asarray((self.paid[index] - paid_then) - (self.open_paid[index] - open_then) / share)
+
+        low = np.searchsorted(EDGES, ages, side="right") - 1
+        low = np.minimum(low, BINS - 1)
+        first, high = low.copy(), np.full(low.shape, BINS)
+        never = accrued_at(high) < price
+        while np.any(high - low > 1):  # the edges between which the price is reached
+            middle = (low + high) // 2
+            reached = accrued_at(middle) >= price
+            high, low = np.where(reached, middle, high), np.where(reached, low, middle)
+        start = np.where(low == first, ages, EDGES[low])
+        before = np.where(low == first, 0.0, np.maximum(accrued_at(low), 0.0))
+        done = 1.0 - self.curve.at(start) / share
+        slope = self.curve.slopes[low] / share
+        rest = np.maximum(price - before, 0.0) / self.weights[low]
+        root = np.sqrt(done * done + 2 * slope * rest)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            step = np.where(rest > 0, 2 * rest / (done + root), 0.0)
+        found = np.minimum(start + step, EDGES[low + 1])
+        return np.where(never, math.inf, found)
+
+    @cached_property
+    def _plain(self) -> tuple[list[float], ...]:
+        tables = (EDGES, self.paid, self.open_paid, self.curve.open, self.curve.slopes, self.weights)
+        return tuple(table.tolist() for table in tables)
+
+    def next_after(self, age: float, price: float) -> float:
+        """`next_look` for a single age, in plain numbers: for one order arrays cost twenty times as much."""
+        edges, paid, open_paid, shares, slopes, weights = self._plain
+        age = min(max(age, 0.0), edges[-1])
+        first = min(bisect_right(edges, age) - 1, BINS - 1)
+        into = age - edges[first]
+        share = max(shares[first] - slopes[first] * into, FAINT)
+        paid_then = paid[first] + weights[first] * into
+        open_then = open_paid[first] + weights[first] * (shares[first] * into - slopes[first] * into * into / 2)
+
+        def accrued_at(index: int) -> float:
+            return (paid[index] - paid_then) - (open_paid[index] - open_then) / share
+
+        if accrued_at(BINS) < price:
+            return math.inf
+        low, high = first, BINS
+        while high - low > 1:  # the edges between which the price is reached
+            middle = (low + high) // 2
+            low, high = (low, middle) if accrued_at(middle) >= price else (middle, high)
+        begun = low > first
+        before = max(accrued_at(low), 0.0) if begun else 0.0
+        done = 1.0 - max(shares[low], FAINT) / share if begun else 0.0
+        rest = max(price - before, 0.0) / weights[low]
+        if rest == 0.0:
+            return edges[low] if begun else age
+        pace = done + math.sqrt(max(done * done + 2 * slopes[low] / share * rest, 0.0))
+        found = (edges[low] if begun else age) + (2 * rest / pace if pace else math.inf)
+        return min(found, edges[low + 1])
+
+    @cached_property
+    def _firsts(self) -> dict[float, float]:
+        return {}
+
+    def first_look(self, price: float) -> float:
+        """The age of the first look."""
+        if price not in self._firsts:
+            if len(self._firsts) > FIRSTS_KEPT:
+                self._firsts.clear()
+            self._firsts[price] = self.next_after(0.0, price)
+        return self._firsts[price]
+
+
+class Stack:
+    """The accrual rule on several curves at once, for orders of all their classes in one go.
+
+    Takes over each class by its number, from 0 on, and again whenever it was learned anew.
+    """
+
+    def __init__(self, classes: int) -> None:
+        self._open, self._slopes, self._open_paid = (np.zeros((classes, BINS)) for _ in range(3))
+        self._paid, self._weights = np.zeros(BINS), np.ones(BINS)
+
+    def take(self, kind: int, accrual: Accrual) -> None:
+        """Takes a class's rule over; all of them weigh a second alike."""
+        self._paid, self._weights = accrual.paid[:-1], accrual.weights
+        self._open[kind], self._slopes[kind] = accrual.curve.open[:-1], accrual.curve.slopes
+        self._open_paid[kind] = accrual.open_paid[:-1]
+
+    def states(self, kinds: Any, ages: Array) -> tuple[Array, Array, Array]:
+        """The share still open at these ages, and the integrals of w and of S w from zero to them."""
+        ages = np.minimum(np.maximum(ages, 0.0), EDGES[-1])
+        index = np.minimum(EDGES.searchsorted(ages, side="right") - 1, BINS - 1)
+        at = index + kinds * BINS
+        into, weight = ages - EDGES.take(index), self._weights.take(index)
+        opened, fallen = self._open.take(at), self._slopes.take(at) * into
+        paid = self._paid.take(index) + weight * into
+        held = self._open_paid.take(at) + weight * into * (opened - fallen / 2)
+        return np.maximum(opened - fallen, FAINT), paid, held
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What can be said of an order of this age that is still open.
+
+    `slower_than`: the share of its like that finished sooner. `half_by`, `nine_in_ten_by`: the ages in seconds by which
+    half and nine in ten of those as old as this one finish; infinite where nobody knows. `orders`: how many finished
+    orders of its class this rests on.
+    """
+
+    slower_than: float
+    half_by: float
+    nine_in_ten_by: float
+    orders: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What is known of a class: its curve, from so many finished orders, and the rule on it."""
+
+    name: str
+    curve: Curve
+    accrual: Accrual = field(repr=False)
+    version: int = 0
+
+    @classmethod
+    def learned(
+        cls, name: str, seen: Sequence[Seen], *, guess: float | None = None, relative: bool = True, version: int = 0
+    ) -> Self:
+        """From what was seen of the class; from the guess alone where that is nothing."""
+        shares = learn(prior(guess or guess_of(name)), seen)
+        curve = Curve.of(shares, float(sum(math.isfinite(one.by) for one in seen)))
+        return cls(name, curve, Accrual(curve, relative=relative), version)
+
+    def waits(self, ages: npt.ArrayLike, price: Any, *, floor: float, ceiling: float) -> Array:
+        """How long to wait after looks at these ages that said "still open", in seconds.
+
+        The rule, but never longer than the ceiling nor, until enough orders were seen, than half the age; never
+        shorter than the floor. Ages before the first look the rule would plan know no such guard.
+
+        Args:
+            ages: in seconds, shape (n,).
+            price: of one call in seconds of waiting, one for all or shape (n,).
+            floor: the shortest wait.
+            ceiling: the longest.
+        """
+        ages = np.maximum(np.asarray(ages, dtype=np.float64), 0.0)
+        waits = self.accrual.next_look(ages, price) - ages
+        share = max(GUARD, self.curve.orders / GUARDED_ORDERS)
+        if math.isfinite(share):
+            first = self.accrual.next_look(np.zeros_like(ages), price)
+            longest = np.where(ages >= np.minimum(first, ceiling), np.maximum(ages * share, floor), math.inf)
+            waits = np.minimum(waits, longest)
+        return np.clip(waits, floor, ceiling)
+
+    def wait(self, age: float, price: float, *, floor: float, ceiling: float) -> float:
+        """`waits` for a single age, in plain numbers."""
+        wait = self.accrual.next_after(age, price) - age
+        share = max(GUARD, self.curve.orders / GUARDED_ORDERS)
+        if age >= min(self.accrual.first_look(price), ceiling) and math.isfinite(share):
+            wait = min(wait, max(age * share, floor))
+        return min(max(wait, floor), ceiling)
+
+    def late_after(self) -> float:
+        """The age in seconds beyond which an open order of the class is late: the 99th percentile; may be infinite."""
+        return self.curve.quantile(LATE_SHARE)
+
+    def standing(self, age: float) -> Standing:
+        """What can be said of an order of this age that is still open."""
+        return Standing(
+            slower_than=1.0 - float(self.curve.at(age)),
+            half_by=self.curve.quantile(0.5, age),
+            nine_in_ten_by=self.curve.quantile(0.9, age),
+            orders=self.curve.orders,
+        )
+
+
+@lru_cache(maxsize=1000)
+def prior(median: float, spread: float = SPREAD) -> Array:
+    """A lognormal first guess over the bins and beyond: BINS + 1 shares."""
+    normal = NormalDist(math.log(median), spread)
+    below = np.array([0.0, *(normal.cdf(math.log(edge)) for edge in EDGES[1:]), 1.0])
+    return np.diff(below)
+
+
+def learn(guess: Array, seen: Sequence[Seen], *, prior_orders: float = PRIOR_ORDERS, counts: Any = None) -> Array:
+    """The distribution over the bins and beyond that fits the intervals best, drawn towards the guess.
+
+    Args:
+        guess: BINS + 1 shares.
+        seen: what was seen, one for each order.
+        prior_orders: how many orders the guess counts for.
+        counts: how often each entry of `seen` was seen; once where not given.
+    """
+    if not seen:
+        return guess
+    after = np.minimum(np.maximum([one.after for one in seen], 0.0), EDGES[-1])
+    by = np.array([one.by for one in seen])
+    times = np.ones(len(seen)) if counts is None else np.asarray(counts, dtype=np.float64)
+    intervals = _Intervals(after, np.maximum(by, after * (1 + 1e-6) + 1e-3), times)
+    shares = np.maximum(guess, FAINT)  # what the guess rules out can be learned all the same
+    for _ in range(ROUNDS):
+        grown = prior_orders * guess + intervals.expected(shares)
+        grown = _smoothed(grown / grown.sum())
+        moved = float(np.abs(grown - shares).sum())
+        shares = grown
+        if moved < CLOSE_ENOUGH:
+            break
+    return shares
+
+
+class _Intervals:
+    """Where so many orders finished: each within the bins between two places, the outer two of them in part.
+
+    A place is a bin with how much of it lies below. The bin beyond all edges counts whole or not at all.
+    """
+
+    def __init__(self, after: Array, by: Array, times: Array) -> None:
+        self._first, below = _places(after)
+        self._last, above = _places(np.minimum(by, EDGES[-1]))
+        beyond = by > EDGES[-1]
+        self._last[beyond], above[beyond] = BINS, 1.0
+        within = self._first == self._last
+        self._whole = np.bincount(self._first[within], times[within], BINS + 1)  # wherever in its bin: it is in there
+        apart = ~within
+        self._first, self._last, self._times = self._first[apart], self._last[apart], times[apart]
+        self._below, self._above = 1.0 - below[apart], above[apart]
+
+    def expected(self, shares: Array) -> Array:
+        """How many of them finished in each bin, if that were the distribution."""
+        sums = np.concatenate(([0.0], np.cumsum(shares)))
+        inner = np.maximum(sums[self._last] - sums[self._first + 1], 0.0)
+        total = self._below * shares[self._first] + inner + self._above * shares[self._last]
+        weight = np.divide(self._times, total, out=np.zeros_like(total), where=total > 0)
+        begun = np.bincount(self._first + 1, weight, BINS + 2) - np.bincount(self._last, weight, BINS + 2)
+        parts = np.maximum(np.cumsum(begun)[: BINS + 1], 0.0)
+        parts += np.bincount(self._first, weight * self._below, BINS + 1)
+        parts += np.bincount(self._last, weight * self._above, BINS + 1)
+        return self._whole + parts * shares
+
+
+def _places(ages: Array) -> tuple[npt.NDArray[np.intp], Array]:
+    bins = np.minimum(np.searchsorted(EDGES, ages, side="right") - 1, BINS - 1)
+    return bins, (ages - EDGES[bins]) / WIDTHS[bins]
+
+
+KERNEL = np.array([0.25, 0.5, 0.25])
+
+
+def _smoothed(shares: Array) -> Array:
+    """Spread a little over neighbouring bins: orders are too few to tell bins of 12 percent apart."""
+    inner = np.convolve(np.concatenate((shares[:1], shares[:-1], shares[-2:-1])), KERNEL, mode="valid")
+    total = inner.sum()
+    if total > 0:
+        inner *= (1.0 - shares[-1]) / total
+    return np.append(inner, shares[-1])

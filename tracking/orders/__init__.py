@@ -1,0 +1,1 @@
+"""What an order is, and what an observation means for it. Pure: the standard library only."""

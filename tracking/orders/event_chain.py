@@ -1,0 +1,132 @@
+"""The chain of an order's log: what an event's hash is made of, and the keyed hashes of those who receive its lines.
+
+Each event carries the hash of the one before, so that none can be changed, left out, put in or moved unseen; the hash
+of the newest is kept with the order. A recipient enters the chain only as a hash that is keyed with a salt of the line:
+once the salt is deleted, nobody can tell any more who it was, and the chain still holds. Pure; knows no store.
+
+An event's hash is the SHA-256 of a JSON array: PONumber, seq, kind, witness, happened_at, learned_at, changes,
+line_changes, detail, the hash before. Times are in UTC to the microsecond, the names in objects are sorted, and all is
+spaced as Python's `json` does it by default: so are the texts in the store's JSON columns, which can be hashed as read.
+"""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+from json.encoder import encode_basestring_ascii as quoted
+from typing import Any, NamedTuple
+
+from tracking.orders.model import Event, Line
+
+_LINE_NAMES = tuple(entry.name for entry in fields(Line))
+CONTENTS = ("number", "product_id", "value_minor", "quantity", "external_id", "recipient_hash")
+canonical = json.JSONEncoder(sort_keys=True).encode
+
+
+class Entry(NamedTuple):
+    """An event as the texts that are hashed; `previous` is the hash of the one before."""
+
+    seq: int
+    kind: str
+    witness: str
+    happened_at: str
+    learned_at: str
+    changes: str
+    line_changes: str
+    detail: str
+    previous: str | None
+
+    def digest(self, po_number: str) -> str:
+        """The hash in hex that the next event, or the order, carries."""
+        seq, kind, witness, happened_at, learned_at, changes, line_changes, detail, previous = self
+        text = (
+            f"[{quoted(po_number)}, {seq}, {quoted(kind)}, {quoted(witness)}, {quoted(happened_at)}, "
+            f"{quoted(learned_at)}, {changes}, {line_changes}, {detail}, {quoted(previous or '')}]"
+        )
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def start(po_number: str) -> str:
+    """What stands for the hash before an order's first event."""
+    return hashlib.sha256(f"the log of {po_number}".encode()).hexdigest()
+
+
+def written(moment: datetime) -> str:
+    """The time as it is hashed: 2026-01-31 09:00:00.000000, in UTC."""
+    return moment.astimezone(UTC).isoformat(" ", "microseconds")[:26]
+
+
+def rows(po_number: str, head: str, count: int, events: Iterable[Event]) -> tuple[list[dict[str, Any]], str]:
+    """The events as rows of the log without their order's id, and the new head.
+
+    Args:
+        po_number: of the order.
+        head: the hash of the event before, `start` for the first.
+        count: how many events there are before.
+        events: what is appended.
+    """
+    made = []
+    for seq, event in enumerate(events, start=count + 1):
+        row = {
+            "seq": seq,
+            "kind": event.kind,
+            "witness": event.witness.value,
+            "happened_at": event.happened_at,
+            "learned_at": event.learned_at,
+            "changes": _sorted(event.changes),
+            "line_changes": [_sorted(change) for change in event.line_changes],
+            "detail": _sorted(event.detail),
+            "previous": head,
+        }
+        made.append(row)
+        head = entry(row).digest(po_number)
+    return made, head
+
+
+def entry(row: Mapping[str, Any]) -> Entry:
+    """The entry that a row of the log holds."""
+    return Entry(
+        row["seq"],
+        row["kind"],
+        row["witness"],
+        written(row["happened_at"]),
+        written(row["learned_at"]),
+        canonical(row["changes"]),
+        canonical(row["line_changes"]),
+        canonical(row["detail"]),
+        row["previous"],
+    )
+
+
+def _sorted(values: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(sorted(values.items()))
+
+
+def keyed(recipient: str, salt: str) -> str:
+    """The recipient's hash, keyed with the salt of the line (HMAC-SHA256, hex)."""
+    return hmac.digest(salt.encode(), recipient.encode(), "sha256").hex()
+
+
+def line_rows(lines: Sequence[Line], new_salt: Callable[[], str]) -> list[dict[str, Any]]:
+    """The lines as rows without their order's id; each recipient with a salt of its own and the hash keyed with it."""
+    made = []
+    for line in lines:
+        row = {name: getattr(line, name) for name in _LINE_NAMES}
+        salt = new_salt() if line.recipient is not None else None
+        row["recipient_salt"] = salt
+        row["recipient_hash"] = keyed(line.recipient, salt) if line.recipient is not None and salt else None
+        made.append(row)
+    return made
+
+
+def contents(lines: Iterable[Sequence[Any]]) -> str:
+    """The hash over all lines as ordered, each given as the values of CONTENTS."""
+    return hashlib.sha256(canonical([tuple(line) for line in lines]).encode()).hexdigest()
+
+
+def with_contents(first: Event, lines: Iterable[Mapping[str, Any]]) -> Event:
+    """The order's first event, telling what its lines are, so that none can be changed unseen."""
+    told = contents([line[name] for name in CONTENTS] for line in lines)
+    return replace(first, detail={**first.detail, "contents": told})

@@ -1,0 +1,201 @@
+"""Where a completed order's time went: with the provider, on the way to us, waiting for our look, in that look. Pure.
+
+Nobody saw when the order was done, only a window in which it must have been. So each part is a range; wherever in the
+window it was done, the four parts add up to the whole time from when the provider took it until it was known complete.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from tracking.orders.wording import duration
+
+TOLERANCE = timedelta(seconds=2)  # for whole seconds, and for clocks that differ a little
+SECOND = timedelta(seconds=1)
+PARTS = ("provider", "notice", "wait", "handling")
+_NOTHING = timedelta()
+_TENTH = timedelta(milliseconds=100)
+_MINUTE = timedelta(minutes=1)
+_LONG = timedelta(minutes=10)  # from here on seconds are not told
+_DAY = timedelta(days=1)
+
+
+class Word(StrEnum):
+    """What the provider's own word for when the order was done is worth."""
+
+    NONE = "none"
+    BELIEVED = "believed"
+    UNFIT = "not believed"
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The times that are known of a completed order.
+
+    Attributes:
+        accepted_at: when the provider took it.
+        completed_after: when the last look that said "open" began.
+        began_at: when the look that showed it complete began.
+        completed_by: when the answer to that look was there.
+        claimed_at: when the webhook's claim arrived.
+        stated_at: when it was done by the provider's own word, in whole seconds.
+        stated_by: when that word arrived.
+    """
+
+    accepted_at: datetime
+    completed_after: datetime
+    began_at: datetime
+    completed_by: datetime
+    claimed_at: datetime | None = None
+    stated_at: datetime | None = None
+    stated_by: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The four parts of an order's time; none is below zero.
+
+    Attributes:
+        provider: until the order was done.
+        notice: from then until the webhook's claim was here; zero where no claim led to the look.
+        wait: from then until the look began that showed it.
+        handling: the rest, until that look's answer was here.
+    """
+
+    provider: timedelta
+    notice: timedelta
+    wait: timedelta
+    handling: timedelta
+
+    @property
+    def lag(self) -> timedelta:
+        """From done to known."""
+        return self.notice + self.wait + self.handling
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """An order's parts, as far as they are known: they lie between those of the window's two ends.
+
+    Attributes:
+        early: the parts if it was done at the window's beginning.
+        late: the same for its end. The provider's part is greater then, and no other part is.
+        announced: whether a webhook's claim came before the look that showed it.
+        word: what the provider's own word for the time is worth.
+    """
+
+    early: Parts
+    late: Parts
+    announced: bool
+    word: Word
+
+    def ends(self, part: str) -> tuple[timedelta, timedelta]:
+        """The least and the most that this part, or the `lag`, can have been."""
+        first, last = getattr(self.early, part), getattr(self.late, part)
+        return min(first, last), max(first, last)
+
+    @property
+    def text(self) -> str:
+        """All that in a sentence or two."""
+        notice = f"notice {between(*self.ends('notice'))}" if self.announced else "no notice"
+        told = (
+            f"Known {between(*self.ends('lag'))} after it was done: {notice}, our wait {between(*self.ends('wait'))}, "
+            f"handling {between(*self.ends('handling'))}; the provider itself took {between(*self.ends('provider'))}."
+        )
+        match self.word:
+            case Word.BELIEVED:
+                return f"{told} That rests on the time the provider stated."
+            case Word.UNFIT:
+                return f"{told} The time the provider stated does not fit what looks showed."
+            case _:
+                return told
+
+    def record(self) -> dict[str, Any]:
+        """The same for programs: seconds, the least and the most of each part."""
+        seconds = {part: [end.total_seconds() for end in self.ends(part)] for part in (*PARTS, "lag")}
+        return seconds | {"announced": self.announced, "stated": self.word.value}
+
+
+def split(trace: Trace) -> Split:
+    """The parts of an order's time at both ends of the window in which it was done.
+
+    What clocks that were set back make impossible counts as nothing, so that no part is below zero.
+    """
+    heard = _heard(trace)
+    low, high, word = window(trace)
+    return Split(_parts(trace, heard, low), _parts(trace, heard, high), heard is not None, word)
+
+
+def window(trace: Trace) -> tuple[datetime, datetime, Word]:
+    """Between which times the order was done, and what the provider's own word for it is worth."""
+    low = min(trace.completed_after, trace.completed_by)
+    claim = _claim(trace)
+    high = min(claim, trace.completed_by) if claim is not None else trace.completed_by
+    stated = trace.stated_at
+    if stated is None:
+        return low, high, Word.NONE
+    premature = trace.stated_by is not None and trace.stated_by <= low
+    if premature or not low - TOLERANCE <= stated <= high + TOLERANCE:
+        return low, high, Word.UNFIT
+    # Clocks that differ move the stated second to the window's edge; that it was done there is known all the same.
+    stated = low if stated + SECOND < low else high - SECOND if stated > high else stated
+    return max(low, stated), min(high, stated + SECOND), Word.BELIEVED
+
+
+def _claim(trace: Trace) -> datetime | None:
+    """When the claim came; None of one that a later look which still said "open" showed to be premature."""
+    return trace.claimed_at if trace.claimed_at is not None and trace.claimed_at > trace.completed_after else None
+
+
+def _heard(trace: Trace) -> datetime | None:
+    """When the claim came that led to the look; one that came while the look was under way did not."""
+    claim = _claim(trace)
+    return claim if claim is not None and claim <= min(trace.began_at, trace.completed_by) else None
+
+
+def parts(trace: Trace, done: datetime) -> Parts:
+    """The parts if the order was done at this moment; what is beyond the time that is split is moved to its edge."""
+    return _parts(trace, _heard(trace), done)
+
+
+def _parts(trace: Trace, heard: datetime | None, done: datetime) -> Parts:
+    by = trace.completed_by
+    since = min(trace.accepted_at, by)
+    done = min(max(done, since), by)
+    left = by - done
+    notice = heard - done if heard is not None and heard > done else _NOTHING
+    wait = max(min(trace.began_at, by) - done - notice, _NOTHING)
+    return Parts(done - since, notice, wait, left - notice - wait)
+
+
+# In words
+
+
+def between(least: timedelta, most: timedelta) -> str:
+    """A length that lies between two, in words: "0.8 s", "1.2 to 4.8 s"; rounded outwards, so that it stays true."""
+    if least == most:
+        return _short((least + _TENTH / 2) // _TENTH * _TENTH)
+    first, last = _short(least // _TENTH * _TENTH), _short(-(-most // _step(most)) * _step(most))
+    if first == last:
+        return last
+    number, _, unit = first.partition(" ")
+    return f"{number if last.partition(' ')[2] == unit else first} to {last}"
+
+
+def _step(length: timedelta) -> timedelta:
+    """What lengths like this one are told in."""
+    if length < _MINUTE:
+        return _TENTH
+    if length < _LONG:
+        return SECOND
+    return _MINUTE if length < _DAY else timedelta(hours=1)
+
+
+def _short(length: timedelta) -> str:
+    if length < _MINUTE:
+        return f"{length.total_seconds():g} s"
+    if length >= _LONG:
+        return duration(length)
+    minutes, rest = divmod(length, _MINUTE)
+    return f"{minutes} min {rest // SECOND} s" if rest >= SECOND else f"{minutes} min"

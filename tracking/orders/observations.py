@@ -1,0 +1,139 @@
+"""What can be seen of an order, and by whom. Pure values; `rules` says what they mean.
+
+A poll, a webhook, the provider's answer and a person all become an `Observation`, and nothing else changes an order.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from tracking.orders.model import Line, Snapshot, Witness
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """Somebody asked for an order; the request is about to be committed."""
+
+    type: str
+    source: str
+    units: int
+    value_minor: int
+    lines: tuple[Line, ...]
+    note: str | None = None
+    currency: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """A POST is about to leave."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The provider took the order: a 201, or (`adopted`) the order a 409 named, fetched."""
+
+    snapshot: Snapshot
+    adopted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """The provider refused the order: 400, 413, 422, or a 409 that names an order we cannot take for ours."""
+
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unclear:
+    """Nobody can say whether the POST was carried out."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """The POST surely did not leave; it stays queued."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A GET showed the order; `snapshot` is None when the bytes equal those of the look before."""
+
+    snapshot: Snapshot | None
+    via: str = "order"
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A GET answered 404."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """A webhook said FulfillmentComplete; `repeats` counts the times it had come before."""
+
+    provider_id: str | None
+    repeats: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A person asked to look now, or to send again."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A person wrote something down; with `acknowledges` the order no longer needs a person."""
+
+    text: str
+    acknowledges: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unsealed:
+    """A person has the claim data of one unit shown; `version` is told where there are several."""
+
+    line: int
+    unit: int
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """A person has had the recipient of these lines erased."""
+
+    numbers: tuple[int, ...]
+
+
+Seen = (
+    Requested
+    | Attempted
+    | Answered
+    | Declined
+    | Unclear
+    | Unsent
+    | Looked
+    | Missing
+    | Announced
+    | Asked
+    | Noted
+    | Unsealed
+    | Erased
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Something seen: by whom, when it happened, when it reached us."""
+
+    witness: Witness
+    happened_at: datetime
+    learned_at: datetime
+    seen: Seen
+    actor: str | None = None

@@ -1,0 +1,277 @@
+"""Events in the words of people: amounts, lengths of time, sentences, runs of equal looks. Asks no store."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tracking.orders.model import Witness
+
+FIRST_LINES = 5
+CLOSE = timedelta(minutes=1)
+# Marks that turn the order of the letters around, also of those that follow.
+_TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+_WHO: dict[str, str] = {
+    Witness.US: "We",
+    Witness.ANSWER: "The provider's answer",
+    Witness.POLL: "The poller",
+    Witness.WEBHOOK: "The provider's notice",
+    Witness.PERSON: "Somebody",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One row of a story: an event in a sentence, or a run of equal ones. `ahead` marks what is still to come."""
+
+    at: datetime
+    learned_at: datetime
+    until: datetime
+    witness: str
+    kind: str
+    text: str
+    seq: int = 0
+    count: int = 1
+    ahead: bool = False
+    actor: str | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+def plain(text: object) -> str:
+    """Text from outside for people: all of it, and what stands beside it, reads in the order it was written in."""
+    return _TURNING.sub("\ufffd", str(text))
+
+
+def amount(minor: int) -> str:
+    """Minor units as a decimal text: 12500 is "125.00"."""
+    sign = "-" if minor < 0 else ""
+    return f"{sign}{abs(minor) // 100}.{abs(minor) % 100:02d}"
+
+
+def money(minor: int, currency: str | None) -> str:
+    """The amount for people, with its currency where that is known."""
+    text = f"{minor // 100:,}.{minor % 100:02d}" if minor >= 0 else amount(minor)
+    return f"{text} {currency}" if currency else text
+
+
+def duration(length: timedelta) -> str:
+    """A length of time in its two largest units; never negative."""
+    seconds = max(0, int(length.total_seconds()))
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min"
+    if seconds < 86_400:
+        return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+    return f"{seconds // 86_400} d {seconds % 86_400 // 3600} h"
+
+
+def clock(moment: datetime, day: datetime | None = None) -> str:
+    """The time of day in UTC, with the date in front unless it is the same as `day`'s."""
+    moment = moment.astimezone(UTC)
+    same = day is not None and day.astimezone(UTC).date() == moment.date()
+    return moment.strftime("%H:%M:%S" if same else "%Y-%m-%d %H:%M:%S")
+
+
+def window(after: datetime | None, by: datetime, day: datetime) -> str:
+    """When something came about as far as two looks know: "20:31 to 23:59", "23:59:47" where they lie close together.
+
+    Without a look before (`after`) nobody knows more than "before 23:59:47". Dates are left out where they are `day`'s.
+    """
+    if after is None:
+        return f"before {clock(by, day)}"
+    if by - after <= CLOSE:
+        return clock(by, day)
+    return f"{clock(after, day)[:-3]} to {clock(by, after)[:-3]}"
+
+
+def ago(at: datetime | None, now: datetime) -> str:
+    """How long ago it was."""
+    return "never" if at is None else f"{duration(now - at)} ago"
+
+
+def validity(until: datetime | None, now: datetime) -> str:
+    """For how long something is still valid."""
+    if until is None:
+        return "none yet"
+    return f"valid for {duration(until - now)}" if until > now else f"ended {ago(until, now)}"
+
+
+def verdict(total: int, number: int, late: int, oldest: timedelta | None, attention: int) -> str:
+    """The overview in one sentence: of `total` orders, `number` are open."""
+    if total == 0:
+        return "No orders yet"
+    if number == 0:
+        parts = ["Nothing is open"]
+    else:
+        parts = [f"{number:,} open", f"{late:,} late"] + ([f"oldest {duration(oldest)}"] if oldest else [])
+    if attention:
+        parts.append("1 needs a person" if attention == 1 else f"{attention:,} need a person")
+    return ", ".join(parts)
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun: "1 line", "50 lines"."""
+    return f"{number:,} {noun if number == 1 else noun + 's'}"
+
+
+# Events as sentences
+
+
+_SENTENCES = {
+    "discovered": "The poller found this order, placed elsewhere, lines: {lines}",
+    "sending": "We sent the order to the provider, attempt {attempt}",
+    "accepted": "The provider took the order as {provider_id}: {status}",
+    "found": "The provider already had the order as {provider_id}: {status}; it was not ordered again",
+    "refused": "The provider refused the order: {reason}",
+    "not sent": "The order did not leave and stays queued: {reason}",
+    "outcome unknown": "Nobody can say whether the provider has the order: {reason}",
+    "mismatch": "The provider has this PONumber already: {reason}",
+    "not found": "The poller asked: the provider does not know the order (404)",
+    "lines changed": "The poller asked: lines of the finished order have moved on",
+    "contradiction": "{who} contradicts what was known: {what}",
+    "notice claimed": "The provider's notice says complete; a look must confirm it",
+    "notice confirmed": "The provider's notice says complete, which a look had already shown",
+    "notice repeated": "The provider's notice came again, already applied, nothing changed",
+    "answer repeated": "The provider's answer came again, already applied, nothing changed",
+    "claims changed": "The provider shows other claim data than at first, lines: {lines}",
+    "revealed": "{who} revealed the claim data of unit {unit} of line {line}",
+    "noted": "{who} wrote: {text}",
+    "erased": "{who} had the recipient erased, lines: {lines}",
+    "acknowledged": "{who} acknowledged: {text}",
+}
+KINDS = tuple(sorted({*_SENTENCES, "requested", "still open", "completed", "cancelled", "asked"}))
+
+
+class _Said(dict[str, Any]):
+    """What an event says, for a sentence; what it does not say is "unknown"."""
+
+    def __missing__(self, key: str) -> str:
+        return "unknown"
+
+
+def sentence(kind: str, witness: str, changes: Mapping[str, Any], detail: Mapping[str, Any]) -> str:
+    """Actor, verb, object, outcome."""
+    who = detail.get("actor") or _WHO.get(witness, "Somebody")
+    match kind:
+        case "requested":
+            return _requested(changes)
+        case "still open":
+            return _looked(changes, detail)
+        case "completed" | "cancelled":
+            return _finished(kind, changes, detail)
+        case "asked":
+            return f"{who} asked to {'send the order again' if detail.get('what') == 'resend' else 'look now'}"
+        case _:
+            return _SENTENCES.get(kind, "{who}: {kind}").format_map(_Said({**detail, "who": who, "kind": kind}))
+
+
+def _requested(changes: Mapping[str, Any]) -> str:
+    source = changes.get("source")
+    who = changes.get("actor") or "Somebody"
+    value = money(changes.get("value_minor") or 0, changes.get("currency"))
+    through = f" by {source}" if source else ""
+    return f"{who} asked{through} for {count(changes.get('units') or 0, 'card')} worth {value}"
+
+
+def _looked(changes: Mapping[str, Any], detail: Mapping[str, Any]) -> str:
+    status = detail.get("status")
+    if detail.get("incomplete"):
+        return f"The poller asked: the provider says {status}, but not all of it is there yet"
+    return f"The poller asked: {'now' if 'state' in changes else 'still'} {status}"
+
+
+def _finished(kind: str, changes: Mapping[str, Any], detail: Mapping[str, Any]) -> str:
+    word = kind.capitalize()
+    if detail.get("first_sight"):
+        return f"The poller asked: {word}, already so when the order was first seen"
+    after, by = changes.get("completed_after"), changes.get("completed_by")
+    if not after or not by:
+        return f"The poller asked: {word}"
+    start, end = datetime.fromisoformat(after), datetime.fromisoformat(by)
+    return f"The poller asked: {word}, since some time between {clock(start, end)} and {clock(end, end)}"
+
+
+def _line_text(line_changes: Sequence[Mapping[str, Any]]) -> str:
+    said = []
+    for change in line_changes[:FIRST_LINES]:
+        what = [str(change["status"])] if "status" in change else []
+        what += [f"{change['claims']} claimable"] if "claims" in change else []
+        if what:
+            numbers = str(change["numbers"])
+            said.append(f"{'line' if numbers.isdigit() else 'lines'} {numbers}: {', '.join(what)}")
+    rest = len(line_changes) - FIRST_LINES
+    if rest > 0:
+        said.append(f"and {count(rest, 'more group')} of lines")
+    return "; ".join(said)
+
+
+def tell(row: Mapping[Any, Any]) -> Told:
+    """The event of a row of EVENTS, in words."""
+    text = sentence(row["kind"], row["witness"], row["changes"], row["detail"])
+    lines = _line_text(row["line_changes"])
+    return Told(
+        at=row["happened_at"],
+        until=row["happened_at"],
+        learned_at=row["learned_at"],
+        witness=row["witness"],
+        kind=row["kind"],
+        text=plain(f"{text} ({lines})" if lines else text),
+        seq=row["seq"],
+        actor=row["detail"].get("actor") or row["changes"].get("actor"),
+        changes=row["changes"],
+        detail=row["detail"],
+    )
+
+
+def _quiet(told: Told) -> bool:
+    return told.kind in {"notice repeated", "not found"} or (
+        told.kind == "still open" and "state" not in told.changes and "attention" not in told.changes
+    )
+
+
+def collapse(events: Iterable[Told]) -> list[Told]:
+    """The events with each run of equal looks as one row."""
+    rows: list[Told] = []
+    for told in events:
+        last = rows[-1] if rows else None
+        if last is not None and _quiet(last) and _quiet(told) and (last.kind, last.text) == (told.kind, told.text):
+            rows[-1] = replace(last, until=told.at, learned_at=told.learned_at, count=last.count + 1)
+        else:
+            rows.append(told)
+    return [_run(row) if row.count > 1 else row for row in rows]
+
+
+def _run(row: Told) -> Told:
+    when = f"{clock(row.at, row.until)} to {clock(row.until, row.at)}"
+    match row.kind:
+        case "still open" if row.detail.get("incomplete"):
+            text = f"{row.count} looks, all {row.detail.get('status')} but not all of it there, {when}"
+        case "still open":
+            text = f"{row.count} looks, all {row.detail.get('status')}, {when}"
+        case "not found":
+            text = f"{row.count} looks, the provider did not know the order, {when}"
+        case _:
+            text = f"The provider's notice came {row.count} more times, {when}, nothing changed"
+    return replace(row, text=plain(text))
+
+
+# Where semicolons or tabs part the cells, a spreadsheet begins a new cell within one that commas parted.
+_INNER_CELL = re.compile(r"(?<=[;\t\r\n])(?=[\s\"']*[=+@\-\uff1d\uff0b\uff20\uff0d])")
+
+
+def guarded(value: Any) -> Any:
+    """A text that no spreadsheet takes for a formula; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    value = _INNER_CELL.sub("'", value)
+    start = unicodedata.normalize("NFKC", value).lstrip(" \u00a0\u200b\ufeff\v\f\u0085\u2028\u2029")
+    return f"'{value}" if start.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) or _formula(start) else value
+
+
+def _formula(text: str) -> bool:
+    return text.strip().startswith(("=", "+", "-", "@"))

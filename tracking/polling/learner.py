@@ -1,0 +1,169 @@
+"""The loop that learns: refits the curves, estimates how much is announced, hears when webhooks fall silent.
+
+What it finds goes into the store, for restarts and for the other processes on it, and into this process's `Book`. A
+process without a poller only reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection
+
+from tracking.forecasting.forecasts import PACING, Book
+from tracking.forecasting.waits import FIRST_PRICE, GREATEST_PRICE, LEAST_PRICE
+from tracking.orders.model import is_open
+from tracking.storage import orders as store
+from tracking.storage.database import Database
+from tracking.webhooks import silence_alarm as alarms
+
+if TYPE_CHECKING:
+    from tracking.forecasting.survival import Seen
+
+log = logging.getLogger(__name__)
+
+REFIT_EVERY = 60.0
+LISTEN_EVERY = 10.0
+VERIFY_EVERY = timedelta(seconds=30)
+AGAIN_AFTER = timedelta(minutes=10)  # a class whose orders only grew older
+SAID_AT_ONCE = 1000
+
+Mark = tuple[int, float]
+
+
+class Learner:
+    """Keeps a `Book` up to date.
+
+    Args:
+        database: the store.
+        book: what this process plans by.
+        clock: now, aware and in UTC.
+        learns: whether this process looks at orders, and so is one that learns.
+    """
+
+    def __init__(self, database: Database, book: Book, clock: Callable[[], datetime], *, learns: bool) -> None:
+        self._database = database
+        self._book = book
+        self._clock = clock
+        self._learns = learns
+        self._fitted: dict[str, tuple[Mark, datetime]] = {}
+        self._spoken: dict[int, int] = {}
+        self._verified_at: datetime | None = None
+        self._recalled = asyncio.Event()
+
+    async def recalled(self) -> None:
+        """Waits until what was learned before is known again: whoever plans sooner plans by guesses."""
+        await self._recalled.wait()
+
+    async def refit(self) -> None:
+        """Takes over what others learned, and learns from what has finished since."""
+        if not self._recalled.is_set() or not self._learns:
+            await asyncio.to_thread(self._recall)
+            self._recalled.set()
+        if self._learns:
+            job = await asyncio.to_thread(self._learned)
+            await asyncio.wrap_future(self._database.submit(job))
+
+    def _recall(self) -> None:
+        from tracking.forecasting import learned as foresight  # noqa: PLC0415 - numpy: at its first use, not a start
+
+        with self._database.read() as connection:
+            self._book.replace(foresight.kept(connection, relative=self._book.relative))
+            kept = store.fact(connection, PACING)
+        pacing = kept[1] if kept else {}
+        self._book.price = min(max(_number(pacing.get("price"), FIRST_PRICE), LEAST_PRICE), GREATEST_PRICE)
+        self._book.heard = min(max(_number(pacing.get("heard"), 0.0), 0.0), 1.0)
+        self._book.unproven = min(max(_number(pacing.get("unproven"), 0.0), 0.0), 1.0)
+
+    def _learned(self) -> Callable[[Connection], None]:
+        """Learns; returns the job that stores it."""
+        from tracking.forecasting import lateness, predictions  # noqa: PLC0415 - as above
+        from tracking.forecasting import learned as foresight  # noqa: PLC0415 - as above
+
+        now = self._clock()
+        with self._database.read() as connection:
+            rows = foresight.newest(connection)
+        self._book.heard = foresight.estimated_share(rows)
+        seen = foresight.by_class(rows)
+        news = {name: of_class for name, of_class in seen.items() if self._is_news(name, of_class, now)}
+        forecasts = foresight.learn(news, self._book.known(), relative=self._book.relative)
+        self._book.replace(forecasts)
+        said = self._said(rows, now)
+
+        def job(connection: Connection) -> None:
+            foresight.keep(connection, forecasts, now)
+            lateness.renew(connection, self._book, now)
+            predictions.keep(connection, said)
+            store.set_fact(connection, PACING, self._pacing(), now)
+
+        return job
+
+    def _is_news(self, name: str, seen: Sequence[Seen], now: datetime) -> bool:
+        finished = [one.by for one in seen if math.isfinite(one.by)]
+        mark = len(finished), math.fsum(finished)
+        before = self._fitted.get(name)
+        if before is not None and before[0] == mark and timedelta() <= now - before[1] < AGAIN_AFTER:
+            return False
+        self._fitted[name] = mark, now
+        return True
+
+    def _said(self, rows: Sequence[Any], now: datetime) -> list[dict[str, Any]]:
+        """What is to be kept of what is said of open orders, where their age has doubled; the newest orders first."""
+        from tracking.forecasting import predictions  # noqa: PLC0415 - as above
+
+        found: list[dict[str, Any]] = []
+        opened = {row.id: row for row in rows if is_open(row.state)}
+        self._spoken = {order_id: step for order_id, step in self._spoken.items() if order_id in opened}
+        for row in opened.values():
+            age = now - row.accepted_at
+            step = predictions.step_of(age)
+            if step > self._spoken.get(row.id, 0) and len(found) < SAID_AT_ONCE:
+                self._spoken[row.id] = step
+                forecast = self._book.of(row.type, row.units)
+                found.append(predictions.made(row.id, forecast, age, now, step))
+        return found
+
+    def _pacing(self) -> dict[str, float]:
+        book = self._book
+        return {"price": book.price, "heard": book.heard, "unproven": book.unproven}
+
+    async def listen(self) -> None:
+        """Judges whether the webhooks are silent, and lets the poller find out where that is suspected."""
+        if not self._recalled.is_set():
+            return
+        found = await asyncio.to_thread(self._heard)
+        if found is not None:
+            now = self._clock()
+            await asyncio.wrap_future(
+                self._database.submit(lambda connection: store.set_fact(connection, alarms.KEY, found.stored(), now))
+            )
+
+    def _heard(self) -> alarms.Silence | None:
+        """The alarm to be stored, if it is another than before."""
+        from tracking.polling import webhook_silence as listening  # noqa: PLC0415 - as above
+
+        now = self._clock()
+        with self._database.read() as connection:
+            before = alarms.known(connection)
+            if not self._learns:
+                self._book.deaf = before is not None and before.ended_at is None
+                return None
+            found, heard_at = listening.evidence(connection, self._book, now)
+        after = listening.judged(before, found, heard_at, now)
+        self._book.deaf = after is not None and after.ended_at is None
+        due = self._verified_at is None or not timedelta() <= now - self._verified_at < VERIFY_EVERY
+        if found.suspicious and not self._book.deaf and due:
+            self._book.verify, self._verified_at = True, now
+        if after == before:
+            return None
+        log.warning("webhooks %s", "are silent" if self._book.deaf else "are heard again")
+        return after
+
+
+def _number(value: Any, otherwise: float) -> float:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else otherwise

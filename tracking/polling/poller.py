@@ -1,0 +1,372 @@
+"""Asks the provider: looks at orders when they are due, and at the list for orders that were placed elsewhere.
+
+Due times live in the store, claimed under a lease, so a restart forgets nothing and two pollers do not ask twice. Which
+calls are made is `agenda`'s choice: what has accrued most goes first, and where a list page is worth more than single
+looks, the page is asked for in place of each of them.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.engine import RowMapping
+
+from tracking import ingest
+from tracking.errors import (
+    AccessDisabled,
+    CredentialsRefused,
+    NotFound,
+    NotSent,
+    ProviderError,
+    Throttled,
+    UnreadableAnswer,
+)
+from tracking.forecasting.waits import after_failure, cheaper, dearer
+from tracking.ingest import Planner
+from tracking.orders.model import State, Witness, is_open
+from tracking.orders.observations import Looked, Missing, Observation
+from tracking.provider.client import Client
+from tracking.provider.responses import Shown
+from tracking.storage import clock_recovery as steps
+from tracking.storage import orders as store
+from tracking.storage.database import Database
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+CLAIMED_AT_ONCE = 100
+PAGE_SIZES = (50, 10, 1)
+SWEEP_EVERY = timedelta(minutes=5)  # bounds what a webhook that never comes can cost
+EARLIEST = 0.5  # of its price must come from open orders for discovery to be brought forward
+TICK = 1.0  # seconds a due look may wait for its turn before calls count as scarce
+LEASE_BEYOND_TIMEOUT = timedelta(seconds=60)
+STOPPED_FOR = timedelta(seconds=60)
+UNREACHABLE_FOR = timedelta(seconds=10)
+BOUNDS_PADDING = timedelta(seconds=1)
+OVERLAP = timedelta(minutes=5)
+FIRST_DISCOVERY = timedelta(days=30)
+PAGES_AT_MOST = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Due orders to ask for with one call: one by its id, or several by a list page over their creation times.
+
+    They are ours until `ours_until`, and then anybody's.
+    """
+
+    rows: tuple[RowMapping, ...]
+    ours_until: datetime
+
+
+class Poller:
+    """Claims due orders, asks, and hands what was seen to `ingest`.
+
+    Args:
+        database: the store.
+        client: the provider.
+        planner: makes due times.
+        owner: names this process in leases.
+        lease: how long a call may take; a claimed order is ours for that and LEASE_BEYOND_TIMEOUT.
+        discover_every: between looks at the list for orders placed elsewhere; zero: never.
+        clock: now, aware and in UTC.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        client: Client,
+        planner: Planner,
+        *,
+        owner: str,
+        lease: timedelta,
+        discover_every: timedelta,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._database = database
+        self._client = client
+        self._planner = planner
+        self._owner = owner
+        self._call = lease + LEASE_BEYOND_TIMEOUT / 2
+        self._lease = lease + LEASE_BEYOND_TIMEOUT
+        self._discover_every = discover_every
+        self._clock = clock
+        self._held_until: datetime | None = None
+        self._priced_at: datetime | None = None
+        self._swept_at: datetime | None = None
+        self._walked: tuple[datetime, datetime] | None = None  # where the next walk begins, and when the last one ended
+        self._early = False
+        self.surveyed_for = 0.0  # seconds of the processor that the last survey took; not what it waited for them
+        self.discovery = asyncio.Event()  # set where discovery is worth it before it is due
+
+    async def poll_once(self, now: datetime) -> int:
+        """Looks at what is worth it; returns how many orders were taken."""
+        works = await self.claim(now)
+        await asyncio.gather(*(self.look(work) for work in works))
+        return sum(len(work.rows) for work in works)
+
+    def room(self) -> int:
+        """How many calls can leave soon; what is chosen beyond that may be the wrong call by then."""
+        return self._client.room()
+
+    async def claim(self, now: datetime, works: int = CLAIMED_AT_ONCE) -> list[_Work]:
+        """Takes the orders of the best calls under a lease; none while the provider refuses or is away."""
+        if self._held_until is not None and now < self._held_until <= now + STOPPED_FOR:
+            return []
+        chosen = await asyncio.to_thread(self._choose, now, works)
+        if self._early:  # until it comes, the orders that it will show would be asked for once more
+            self.discovery.set()
+        wanted = [order_id for group in chosen for order_id in group]
+        if not wanted:
+            return []
+        rows = await self._write(
+            lambda connection: store.claim_looks(connection, wanted, now, owner=self._owner, lease=self._lease)
+        )
+        taken = {row["id"]: row for row in rows}  # another worker may have been faster
+        groups = (tuple(taken[order_id] for order_id in group if order_id in taken) for group in chosen)
+        return [_Work(group, now + self._lease) for group in groups if group]
+
+    def _choose(self, now: datetime, at_most: int) -> list[list[int]]:
+        """The orders of the calls to make now, the best call first."""
+        from tracking.polling.due_orders import population, survey  # noqa: PLC0415 - the same
+        from tracking.polling.selection import choose  # noqa: PLC0415 - numpy is imported when first needed, not at a start
+
+        began = time.thread_time()
+        book, floor = self._planner.book, self._planner.policy.floor.total_seconds()
+        with self._database.read() as connection:
+            seen = survey(connection, book, now, floor, book.price, self._counted_on(now))
+            others = partial(population, connection)
+            self._discover_early(seen.candidates, book.price, now, others)
+            calls = choose(seen.candidates, book.price, at_most, others)
+        self._reprice(now, scarce=len(calls) >= at_most and seen.lag > TICK, idle=not calls)
+        self.surveyed_for = time.thread_time() - began
+        return [[int(seen.ids[index]) for index in call.orders] for call in calls]
+
+    def _discover_early(self, candidates: Any, price: float, now: datetime, population: Any) -> None:
+        """Brings discovery forward where its page is worth a call for the open orders that it shows as well.
+
+        What it is worth for finding orders grows until it is due by itself, when that is the price of a call.
+        """
+        if self._walked is None or self._early or not self._discover_every:
+            return
+        start, at = self._walked
+        grown = min(max((now - at) / self._discover_every, 0.0), 1.0)
+        self._early = candidates.spare(start.timestamp(), price * max(1.0 - grown, EARLIEST), population)
+
+    def _counted_on(self, now: datetime) -> float:
+        """The share of completions that will announce themselves; none in the sweep, nor where silence is suspected."""
+        book = self._planner.book
+        if book.verify or self._swept_at is None or not timedelta() <= now - self._swept_at < SWEEP_EVERY:
+            book.verify, self._swept_at = False, now
+            return 0.0
+        return book.counted_on
+
+    def _reprice(self, now: datetime, *, scarce: bool, idle: bool) -> None:
+        """Once a second: a call costs more where looks wait for the budget, and less where the budget is idle."""
+        if self._priced_at is not None and timedelta() <= now - self._priced_at < timedelta(seconds=1):
+            return
+        self._priced_at = now
+        book = self._planner.book
+        if scarce:
+            book.price = dearer(book.price)
+        elif idle:
+            book.price = cheaper(book.price)
+
+    async def _give_back(self, rows: Sequence[RowMapping]) -> None:
+        if rows:
+            ids = [row["id"] for row in rows]
+            await self._write(lambda connection: store.release_look(connection, ids))
+
+    async def look(self, work: _Work) -> None:
+        """Asks once for the orders and records what was seen; failures are recorded as due times, never raised."""
+        try:
+            if len(work.rows) == 1:
+                await self._look_at_one(work.rows[0])
+            else:
+                await self._look_at_page(work)
+        except ProviderError as exc:
+            await self._failed(work.rows, exc)
+
+    async def recover(self, now: datetime) -> int:
+        """Brings near what a clock that was set back left lying in the future; returns how many orders."""
+        found = await asyncio.to_thread(self._too_far, now)
+        for start in range(0, len(found), steps.AT_ONCE):
+            part = found[start : start + steps.AT_ONCE]
+            await self._write(partial(steps.pull_in_looks, order_ids=part, now=now, rng=self._planner.rng))
+        return len(found)
+
+    def _too_far(self, now: datetime) -> list[int]:
+        with self._database.read() as connection:
+            return steps.looks_too_far(connection, now, self._furthest)
+
+    @property
+    def _furthest(self) -> timedelta:
+        return max(self._planner.policy.ceiling, steps.FURTHEST)
+
+    async def _write(self, job: Callable[[Connection], T]) -> T:
+        return await asyncio.wrap_future(self._database.submit(job))
+
+    async def _look_at_one(self, row: RowMapping) -> None:
+        answer = await self._client.order(row["provider_id"], known_digest=row["digest"])
+        shown = answer.shown
+        seen = Looked(shown.snapshot if shown else None)
+        observation = Observation(Witness.POLL, answer.started_at, answer.finished_at, seen)
+        await self._write(
+            lambda connection: ingest.observe(connection, row["id"], observation, self._planner, shown=shown)
+        )
+
+    async def _look_at_page(self, work: _Work) -> None:
+        """One list page for several orders; those it does not settle are asked for one by one while they are ours.
+
+        What was not due yet and is not on the page is given back: it came along because it cost nothing.
+        """
+        rows = work.rows
+        first = min(row["provider_created_at"] for row in rows) - BOUNDS_PADDING
+        last = max(row["provider_created_at"] for row in rows) + BOUNDS_PADDING
+        try:
+            page = await self._client.orders(page=1, size=PAGE_SIZES[0], start=first, end=last)
+        except UnreadableAnswer:
+            settled: set[str] = set()
+            listed: set[str] = set()
+        else:
+            settled = await self._take_in(page.shown, page.started_at, page.finished_at)
+            listed = {shown.snapshot.provider_id for shown in page.shown}
+        rest = [row for row in rows if row["provider_id"] not in settled]
+        now = self._clock()
+        early = [row for row in rest if row["next_look_at"] > now and row["provider_id"] not in listed]
+        await self._give_back(early)
+        rest = [row for row in rest if row not in early]
+        for number, row in enumerate(rest):
+            # The first is asked for in any case: what is given back comes again with a page.
+            if number and (now := self._clock()) + self._call > work.ours_until:
+                if now < work.ours_until:
+                    await self._give_back(rest[number:])
+                return
+            await self.look(_Work((row,), work.ours_until))
+
+    async def _take_in(self, listed: Sequence[Shown], started_at: datetime, finished_at: datetime) -> set[str]:
+        """Records what a list page showed; returns the ids that need no look of their own."""
+
+        def job(connection: Connection) -> tuple[set[str], int, int]:
+            settled, proven, unproven = set(), 0, 0
+            for shown in listed:
+                order, _ = ingest.discover(connection, shown, started_at, finished_at, self._planner)
+                finished = shown.snapshot.status == State.COMPLETED
+                if finished and is_open(order.state):
+                    unproven += 1
+                    continue
+                proven += finished and order.completed_by == finished_at
+                if order.provider_id == shown.snapshot.provider_id:
+                    settled.add(shown.snapshot.provider_id)
+            return settled, proven, unproven
+
+        settled, proven, unproven = await self._write(job)
+        self._planner.book.list_proved(proven, unproven)
+        return settled
+
+    async def _failed(self, rows: Sequence[RowMapping], error: ProviderError) -> None:
+        now = self._clock()
+        log.info("look failed orders=%d error=%s status=%s", len(rows), type(error).__name__, error.status)
+
+        def job(connection: Connection) -> None:
+            for row in rows:
+                self._postpone(connection, row, error, now)
+
+        await self._write(job)
+
+    def _postpone(self, connection: Connection, row: RowMapping, error: ProviderError, now: datetime) -> None:
+        failures = row["failures"] + 1
+        wait = after_failure(self._planner.policy, failures, self._planner.rng)
+        match error:
+            case Throttled():
+                # A longer pause is the budget's to keep; due times stay within what is ever planned.
+                wait = min(error.retry_after, self._furthest)
+                failures = row["failures"]
+            case CredentialsRefused() | AccessDisabled():
+                wait = STOPPED_FOR
+                self._held_until = now + STOPPED_FOR
+            case NotSent():
+                wait = UNREACHABLE_FOR
+                self._held_until = now + UNREACHABLE_FOR
+            case NotFound():
+                missing = Observation(Witness.POLL, now, now, Missing())
+                ingest.observe(connection, row["id"], missing, self._planner)
+        values = {"failures": failures, "next_look_at": now + wait, "lease_owner": None, "lease_until": None}
+        store.set_beside(connection, row["id"], values | {"next_look_why": "the last look brought no answer"})
+
+    # Discovery
+
+    async def discover_due(self, now: datetime) -> bool:
+        """Looks at the list when that is due; returns whether it did."""
+        if not self._discover_every:
+            return False
+        known = await asyncio.to_thread(self._discovery)
+        waits = known and now < datetime.fromisoformat(known["next_at"]) <= now + self._discover_every
+        if waits and not self._early:
+            return False
+        self._early = False
+        watermark = datetime.fromisoformat(known["watermark"]) if known and known.get("watermark") else None
+        await self._write(lambda connection: self._plan_discovery(connection, watermark, now))
+        try:
+            await self.discover(watermark, now)
+        except ProviderError as exc:
+            log.info("discovery failed error=%s status=%s", type(exc).__name__, exc.status)
+        return True
+
+    def _discovery(self) -> dict[str, str] | None:
+        with self._database.read() as connection:
+            known = store.fact(connection, "discover")
+        return known[1] if known else None
+
+    def _plan_discovery(self, connection: Connection, watermark: datetime | None, now: datetime) -> None:
+        value = {
+            "watermark": watermark.isoformat() if watermark else None,
+            "next_at": (now + self._discover_every).isoformat(),
+        }
+        store.set_fact(connection, "discover", value, now)
+
+    async def discover(self, watermark: datetime | None, now: datetime) -> None:
+        """Walks the list from a little before the newest order seen, and remembers how far it came.
+
+        Raises:
+            ProviderError: the walk ended early; what it saw is kept, the next walk begins at the same place.
+        """
+        start = (watermark or now - FIRST_DISCOVERY) - OVERLAP
+        for size in PAGE_SIZES:
+            try:
+                newest = await self._walk(start, size)
+            except UnreadableAnswer:
+                if size == PAGE_SIZES[-1]:
+                    raise
+                log.warning("list page unreadable size=%d, trying smaller pages", size)
+            else:
+                await self._came_to(watermark, newest, now)
+                return
+
+    async def _came_to(self, watermark: datetime | None, newest: datetime | None, now: datetime) -> None:
+        """A creation time that lies ahead of our clock would hide what is placed until then, so now is the limit."""
+        furthest = max((min(moment, now) for moment in (watermark, newest) if moment), default=None)
+        self._walked = ((furthest or now - FIRST_DISCOVERY) - OVERLAP, now)
+        await self._write(lambda connection: self._plan_discovery(connection, furthest, now))
+
+    async def _walk(self, start: datetime, size: int) -> datetime | None:
+        """The newest creation time seen. A page of nothing new or nothing readable may well be followed by another."""
+        newest: datetime | None = None
+        seen: set[str] = set()
+        for number in range(1, PAGES_AT_MOST + 1):
+            page = await self._client.orders(page=number, size=size, start=start)
+            fresh = [shown for shown in page.shown if shown.snapshot.provider_id not in seen]
+            await self._take_in(fresh, page.started_at, page.finished_at)
+            seen |= {shown.snapshot.provider_id for shown in fresh}
+            times = [shown.snapshot.created_at for shown in fresh if shown.snapshot.created_at]
+            newest = max([*times, *([newest] if newest else [])], default=None)
+            if page.last or not (page.shown or page.unreadable):
+                return newest
+        log.warning("list cut pages=%d size=%d", PAGES_AT_MOST, size)
+        return newest

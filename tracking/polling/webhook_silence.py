@@ -1,0 +1,68 @@
+"""Whether the webhooks are heard, judged from the store alone, so that restarts and several workers agree."""
+
+from datetime import datetime, timedelta
+
+import numpy as np
+from sqlalchemy import Connection, select
+
+from tracking.forecasting.forecasts import Book
+from tracking.forecasting.survival import Array
+from tracking.orders.model import Notice, Submission
+from tracking.polling.due_orders import Survey, members, survey
+from tracking.polling.silence import Evidence, expected
+from tracking.storage.tables import CALLBACKS, EVENTS, ORDERS
+from tracking.webhooks.silence_alarm import Silence
+
+GRACE = timedelta(seconds=15)  # what an announcement may take on its way
+MISSED_READ = 100
+
+
+def last_heard(connection: Connection) -> datetime | None:
+    """When the last genuine callback came."""
+    genuine = select(CALLBACKS.c.received_at).where(CALLBACKS.c.outcome != "refused")
+    return connection.execute(genuine.order_by(CALLBACKS.c.received_at.desc()).limit(1)).scalar()
+
+
+def missed_since(connection: Connection, since: datetime, now: datetime) -> int:
+    """How many orders of ours were found finished since then although nothing had announced them; up to a limit."""
+    finished = select(EVENTS.c.order_id).where(
+        EVENTS.c.kind == "completed", EVENTS.c.learned_at > since, EVENTS.c.learned_at <= now - GRACE
+    )
+    newest = finished.order_by(EVENTS.c.learned_at.desc()).limit(MISSED_READ).subquery()
+    unannounced = select(ORDERS.c.id).where(
+        ORDERS.c.id.in_(select(newest.c.order_id)),
+        ORDERS.c.notice == Notice.NONE.value,
+        ORDERS.c.submission != Submission.ELSEWHERE.value,
+    )
+    return len(connection.execute(unannounced).all())
+
+
+def evidence(connection: Connection, book: Book, now: datetime) -> tuple[Evidence, datetime | None]:
+    """What speaks for silence since the last webhook, and when that came."""
+    heard_at = last_heard(connection)
+    if book.heard <= 0 or heard_at is None or heard_at > now:
+        return Evidence(0.0), heard_at
+    seen = survey(connection, book, now, floor=0.0, price=book.price)
+    overdue = expected(book.heard, *_shares(seen, book, (now - heard_at).total_seconds()))
+    return Evidence(book.heard, overdue, missed_since(connection, heard_at, now)), heard_at
+
+
+def _shares(seen: Survey, book: Book, quiet: float) -> tuple[Array, Array]:
+    """The shares of their classes that were open when it fell quiet, and now, of the orders that should announce."""
+    before, after = np.ones(len(seen.ages)), np.ones(len(seen.ages))
+    for name, indexes in members(seen.classes):
+        curve, ages = book.of_class(name).curve, seen.ages[indexes]
+        before[indexes], after[indexes] = curve.at(np.maximum(ages - quiet, 0.0)), curve.at(ages)
+    return before[seen.announces], after[seen.announces]
+
+
+def judged(before: Silence | None, found: Evidence, heard_at: datetime | None, now: datetime) -> Silence | None:
+    """The alarm as it is now: raised, lasting, ended or none. The one before where nothing changed."""
+    lasts = before is not None and before.ended_at is None
+    if lasts and before is not None:
+        if heard_at is not None and heard_at > before.alarmed_at:
+            return Silence(before.since, before.alarmed_at, before.missed, heard_at)
+        return before
+    if found.alarming and heard_at is not None:
+        return Silence(heard_at, now, found.missed)
+    return before

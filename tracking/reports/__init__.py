@@ -1,0 +1,1 @@
+"""What people read: bounded reads for pages, exports and the command line; no writes."""

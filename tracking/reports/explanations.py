@@ -1,0 +1,185 @@
+"""What can be said of an open order from how orders like it behaved: when it will finish, and why it is looked at when.
+
+Reads only, all bounded. Says how many finished orders each statement rests on, and where it is a guess.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, select
+
+from tracking.errors import UnknownOrder
+from tracking.forecasting import incidents
+from tracking.forecasting.forecasts import PACING, Book, class_in_words
+from tracking.forecasting.predictions import Said, score_of_class, told
+from tracking.forecasting.waits import MOST_HEARD, class_of, with_webhooks
+from tracking.orders.model import Notice, State, Submission, is_open
+from tracking.orders.wording import clock, count, duration
+from tracking.reports.latency import split_of
+from tracking.storage import orders as store
+from tracking.storage.tables import ORDERS
+from tracking.webhooks import silence_alarm as alarms
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy.engine import RowMapping
+
+    from tracking.forecasting.survival import Forecast, Standing
+    from tracking.storage.database import Database
+
+ONLY_A_GUESS = 0.5  # finished orders: with none all is a guess
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """What is expected of one open order.
+
+    Attributes:
+        age: since the provider took it.
+        like: the class it is compared with, in words.
+        orders: how many finished orders of that class this rests on.
+        slower_than: of 100 like it, how many finished sooner; 0 to 99.
+        half_within: how much longer half of those as old as this take at the most; None: nobody knows.
+        nine_in_ten_within: the same for nine in ten.
+        text: all that in a sentence.
+    """
+
+    age: timedelta
+    like: str
+    orders: int
+    slower_than: int
+    half_within: timedelta | None
+    nine_in_ten_within: timedelta | None
+    text: str
+
+
+def prospect(forecast: Forecast, age: timedelta) -> Prospect:
+    """What is expected of an order of this age that is still open."""
+    seconds = max(age.total_seconds(), 0.0)
+    standing = forecast.standing(seconds)
+    said = Said.of(standing, seconds)
+    slower = min(int(standing.slower_than * 100), 99)
+    like = class_in_words(forecast.name)
+    text = _told(standing, slower, said, like)
+    return Prospect(age, like, round(standing.orders), slower, said.half, said.nine_in_ten, text)
+
+
+def _told(standing: Standing, slower: int, said: Said, like: str) -> str:
+    if said.half is None:
+        finish = "nobody knows when one as old as this finishes"
+    else:
+        most = said.nine_in_ten
+        ninth = f"nine in ten within {duration(most)}" if most is not None else "when nine in ten do, nobody knows"
+        finish = f"half of those as old as this finish within {duration(said.half)}, {ninth}"
+    if standing.orders < ONLY_A_GUESS:
+        return f"None like it ({like}) has been followed to its end yet. By a first guess, {finish}."
+    pace = f"Slower than {slower} of 100 like it" if slower else "As fast as any like it so far"
+    return f"{pace}; {finish}. That rests on {count(round(standing.orders), 'finished order')} ({like})."
+
+
+# From the store
+
+
+def recalled(connection: Connection, name: str, *, relative: bool = True) -> Book:
+    """What was learned of one class, and how calls are priced now."""
+    from tracking.forecasting import learned as foresight  # noqa: PLC0415 - numpy is imported when first needed, not at a start
+
+    book = Book(relative=relative)
+    book.replace(foresight.kept(connection, relative=relative, only=name))
+    kept = store.fact(connection, PACING)
+    pacing: Mapping[str, Any] = kept[1] if kept else {}
+    book.price = float(pacing.get("price", book.price))
+    book.heard = min(float(pacing.get("heard", 0.0)), MOST_HEARD)
+    return book
+
+
+def prospect_of(connection: Connection, row: RowMapping, now: datetime) -> Prospect | None:
+    """What is expected of the order in this row; None of one that is not open at the provider."""
+    if row["accepted_at"] is None or not is_open(row["state"]):
+        return None
+    name = class_of(row["type"], row["units"])
+    found = prospect(recalled(connection, name).of_class(name), now - row["accepted_at"])
+    score = score_of_class(connection, name, now)
+    return found if score is None else replace(found, text=f"{found.text} {told(score)}")
+
+
+_WHY = (
+    "po_number", "provider_id", "state", "type", "units", "submission", "notice", "accepted_at", "claimed_at",
+    "looks", "failures", "last_look_at", "next_look_at", "next_look_why", "late_at",
+)  # fmt: skip
+
+
+def why(database: Database, order_id: int, now: datetime) -> dict[str, Any]:
+    """Why the next look at the order is when it is: what is known of it, of its like, and what a look costs.
+
+    Of a completed order it tells where its time went.
+
+    Raises:
+        UnknownOrder: no order has this id.
+    """
+    with database.read() as connection:
+        found = connection.execute(select(*(ORDERS.c[name] for name in _WHY)).where(ORDERS.c.id == order_id))
+        row = found.mappings().one_or_none()
+        if row is None:
+            raise UnknownOrder(f"no order has the number {order_id}")
+        expected = prospect_of(connection, row, now)
+        book = recalled(connection, class_of(row["type"], row["units"]))
+        alarm = alarms.known(connection)
+        others = incidents.alone_or_not(connection, row, now)
+        took = split_of(connection, order_id)
+    announces = row["submission"] != Submission.ELSEWHERE
+    silent = alarm is not None and alarm.ended_at is None
+    heard = book.heard if announces and not silent else 0.0
+    return {
+        **{name: row[name] for name in _WHY if name not in {"submission", "notice"}},
+        "expected": None if expected is None else asdict(expected),
+        "lag": None if took is None else took.record(),
+        "price": round(with_webhooks(book.price, heard), 1),
+        "heard": round(heard, 3),
+        "reasons": [
+            *_standing(row, expected, now),
+            *([took.text] if took else []),
+            *([others] if others else []),
+            *_next(row, with_webhooks(book.price, heard) if expected else None, heard, now),
+        ],
+    }
+
+
+def _standing(row: RowMapping, expected: Prospect | None, now: datetime) -> list[str]:
+    """How the order stands, in sentences."""
+    if expected is not None:
+        told = [f"{row['state']} for {duration(expected.age)}. {expected.text}"]
+    elif row["state"] in {State.QUEUED, State.SENDING, State.UNKNOWN}:
+        told = [f"{row['state']}: the provider has not taken it yet, so there is nothing to look at."]
+    else:
+        told = [f"{row['state']}."]
+    if row["notice"] == Notice.CLAIMED and row["claimed_at"] is not None:
+        told.append(f"Its completion was announced at {clock(row['claimed_at'], now)}; only a look confirms it.")
+    return told
+
+
+def _next(row: RowMapping, price: float | None, heard: float, now: datetime) -> list[str]:
+    """Why the next look is when it is, in sentences; `price` is None where no look at an open order is planned."""
+    told = []
+    if row["last_look_at"] is not None:
+        ago = duration(now - row["last_look_at"])
+        told.append(f"The last of {count(row['looks'], 'look')} was {ago} ago.")
+    if row["failures"]:
+        told.append(f"{count(row['failures'], 'look')} in a row brought no answer, so that the waits grow.")
+    if row["next_look_at"] is None:
+        told.append("No look is planned.")
+        return told
+    because = f", because {row['next_look_why']}" if row["next_look_why"] else ""
+    told.append(f"Next look at {clock(max(row['next_look_at'], now), now)} at the latest{because}.")
+    if price is not None:
+        told.append(
+            f"A look costs {price:.1f} s of expected waiting now; a list page that shows it may come sooner, "
+            "as it is paid for by all orders it shows."
+        )
+        if heard:
+            told.append(f"{int(heard * 100)} of 100 completions announce themselves, which makes looks dearer.")
+    return told

@@ -1,0 +1,133 @@
+"""Signs of life: when loops beat, when somebody called, what deserves a banner. Bounded reads; writes nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, select
+
+from tracking.orders import wording as sentences
+from tracking.storage.database import Database
+from tracking.storage.restore_mark import MARK, Mark, mark_from
+from tracking.storage.tables import CALLBACKS, EXCHANGES, FACTS, ORDERS
+from tracking.webhooks import silence_alarm as alarms
+from tracking.webhooks.silence_alarm import Silence
+
+SILENT_AFTER = timedelta(seconds=60)
+TOLD_FOR = timedelta(hours=1)
+WAL_LARGE = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """One sign of life: what it is, since when, in words; `worrying` when a person should know."""
+
+    name: str
+    at: datetime | None
+    text: str
+    worrying: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What deserves a banner on every page.
+
+    `restored`: how far the store is reconciled after it was restored from a backup. `wal_bytes`: the size of a
+    write-ahead log that is larger than it should be, else 0. `webhooks`: the alarm about silent webhooks, while it
+    lasts and for an hour after it ended.
+    """
+
+    unreachable_since: datetime | None
+    refused: str | None
+    paused_until: datetime | None
+    silent: tuple[str, ...]
+    restored: Mark | None = None
+    wal_bytes: int = 0
+    webhooks: Silence | None = None
+
+
+def fact(database: Database, key: str) -> tuple[datetime, dict[str, Any]] | None:
+    """A small thing remembered under the key (catalogue, balance, ...), and when."""
+    with database.read() as connection:
+        return _facts(connection).get(key)
+
+
+def _facts(connection: Connection) -> dict[str, tuple[datetime, dict[str, Any]]]:
+    small = select(FACTS.c.key, FACTS.c.at, FACTS.c.value).where(FACTS.c.key.not_like("forecast:%"))
+    return {row.key: (row.at, row.value) for row in connection.execute(small)}
+
+
+def _time(value: Any) -> datetime | None:
+    return datetime.fromisoformat(value) if isinstance(value, str) else None
+
+
+def signs_of_life(connection: Connection, now: datetime) -> tuple[Sign, ...]:
+    """When each part of the console was last seen at work, and how the provider fares."""
+    facts = _facts(connection)
+    waiting = select(sa.func.count()).select_from(ORDERS).where(ORDERS.c.next_look_at <= now)
+    due = connection.execute(waiting).scalar_one()
+    client_at, client = facts.get("client", (None, {}))
+    asked = select(EXCHANGES.c.at).where(EXCHANGES.c.method == "GET").order_by(EXCHANGES.c.at.desc()).limit(1)
+    polled = connection.execute(asked).scalar()
+    notice = select(CALLBACKS.c.received_at).where(CALLBACKS.c.outcome != "refused")
+    heard = connection.execute(notice.order_by(CALLBACKS.c.received_at.desc()).limit(1)).scalar()
+    token = _time(client.get("token_valid_until"))
+    rate = client.get("rate")
+    used = (
+        f"{client.get('calls_in_the_last_minute', 0)} of {rate * 60:.0f} calls in a minute" if rate else "no calls yet"
+    )
+    failing = _time(client.get("failing_since"))
+    return (
+        Sign("Last poll", polled, sentences.ago(polled, now)),
+        Sign("Last webhook", heard, sentences.ago(heard, now)),
+        Sign("Token", token, sentences.validity(token, now), worrying=token is not None and token < now),
+        Sign("Calls", client_at, used),
+        Sign("Due now", None, sentences.count(due, "order"), worrying=due > 1000),
+        *(_beat(role, facts, now) for role in ("poller", "sender", "webhooks")),
+        Sign(
+            "Provider",
+            failing,
+            f"no answer for {sentences.duration(now - failing)}" if failing else "answers",
+            bool(failing),
+        ),
+    )
+
+
+def _beat(role: str, facts: Mapping[str, tuple[datetime, dict[str, Any]]], now: datetime) -> Sign:
+    at = facts.get(f"beat:{role}", (None,))[0]
+    silent = at is not None and now - at > SILENT_AFTER
+    return Sign(
+        role.capitalize(), at, "never seen" if at is None else f"beat {sentences.duration(now - at)} ago", silent
+    )
+
+
+def _silence(facts: Mapping[str, tuple[datetime, dict[str, Any]]], now: datetime) -> Silence | None:
+    kept = facts.get(alarms.KEY)
+    alarm = Silence.read(kept[1]) if kept else None
+    over = alarm is not None and alarm.ended_at is not None and now - alarm.ended_at > TOLD_FOR
+    return None if over else alarm
+
+
+def health(database: Database, now: datetime) -> Health:
+    """What deserves a banner: an unreachable provider, refused credentials, loops that have fallen silent."""
+    with database.read() as connection:
+        facts = _facts(connection)
+    client = facts.get("client", (None, {}))[1]
+    said = client.get("last_error") or ""
+    since = _time(client.get("failing_since"))
+    refused = said if since and said.startswith(("CredentialsRefused", "AccessDisabled")) else None
+    paused = _time(client.get("paused_until"))
+    roles = ("poller", "sender")
+    mark = facts.get(MARK)
+    log_size = database.wal_bytes()
+    return Health(
+        unreachable_since=None if refused else since,
+        refused=refused,
+        paused_until=paused if paused and paused > now else None,
+        silent=tuple(role for role in roles if _beat(role, facts, now).worrying),
+        restored=mark_from(mark[1]) if mark else None,
+        wal_bytes=log_size if log_size > WAL_LARGE else 0,
+        webhooks=_silence(facts, now),
+    )

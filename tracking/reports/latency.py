@@ -1,0 +1,179 @@
+"""The detection-lag ledger: where the time of completed orders went, of one order and of all, day by day.
+
+Reads only, all bounded. Orders that were finished when they were first seen are not in it: nobody knows when they were
+done. They are counted apart.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, select
+
+from tracking.orders.latency import PARTS, Split, Trace, Word, between, split
+from tracking.orders.wording import count
+from tracking.startup import pd
+from tracking.storage.database import Database
+from tracking.storage.tables import CALLBACKS, EVENTS, ORDERS
+
+ORDERS_READ = 10_000  # half a second's work, in the process that also asks and listens
+_MEASURES = (*PARTS, "lag")
+_ENDS = tuple(f"{name}_{end}" for name in _MEASURES for end in ("least", "most"))
+COLUMNS = ("day", "orders", "stated", *_ENDS, "p95_least", "p95_most")
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Where the time of completed orders went.
+
+    Attributes:
+        rows: by the day in UTC on which orders were known complete: day, orders, stated (how many of them rest on a
+            time the provider stated), the mean seconds of each part and of the lag as `<part>_least` and `<part>_most`,
+            and `p95_least`, `p95_most` of the lag.
+        orders: how many orders that rests on.
+        unfit: of how many the provider stated a time that does not fit what looks showed.
+        unknown: how many more completed of which nobody knows when they were done; up to a limit.
+        capped: only the newest orders were read.
+        text: all that in sentences.
+    """
+
+    rows: pd.DataFrame
+    orders: int
+    unfit: int
+    unknown: int
+    capped: bool
+    text: str
+
+
+def split_of(connection: Connection, order_id: int) -> Split | None:
+    """Where the time of this order went; None unless it is complete and was known before it was."""
+    row = connection.execute(_one(), {"wanted": order_id}).first()
+    return None if row is None else split(Trace(*row))
+
+
+def ledger(database: Database, since: datetime) -> Ledger:
+    """Where the time of the orders went that were known complete from `since` on."""
+    with database.read() as connection:
+        rows = connection.execute(_newest(since)).all()
+        unknown = int(connection.execute(_unknown(since)).scalar_one())
+    capped = len(rows) > ORDERS_READ
+    traces = [Trace(*row) for row in rows[:ORDERS_READ]]
+    return _ledger([(trace.completed_by, split(trace)) for trace in traces], unknown, capped=capped)
+
+
+_KNOWN = sa.and_(ORDERS.c.last_open_at.is_not(None), ORDERS.c.accepted_at.is_not(None))
+
+
+def _completed() -> Any:
+    """The completed orders of the ledger and the looks that showed it."""
+    seen = ORDERS.c.accepted_at, ORDERS.c.completed_after, EVENTS.c.happened_at, ORDERS.c.completed_by
+    return (
+        select(ORDERS.c.id, *seen, ORDERS.c.claimed_at)
+        .join(EVENTS, sa.and_(EVENTS.c.order_id == ORDERS.c.id, EVENTS.c.kind == "completed"))
+        .where(_KNOWN, ORDERS.c.completed_after.is_not(None), ORDERS.c.completed_by.is_not(None))
+    )
+
+
+def _traced(completed: Any) -> Any:
+    """What makes a `Trace` of each of these, in its order: beside them stands the provider's own word for the time."""
+    done, word, told = completed.subquery("done"), CALLBACKS.alias("word"), CALLBACKS.alias("told")
+    # Of several the first that came after the last open look: what came before spoke too early.
+    in_time = sa.func.min(sa.case((told.c.received_at > done.c.completed_after, told.c.id)))
+    chosen = (
+        select(sa.func.coalesce(in_time, sa.func.min(told.c.id)))
+        .where(told.c.order_id == done.c.id, told.c.outcome != "refused", told.c.stated_at.is_not(None))
+        .correlate(done)
+        .scalar_subquery()
+    )
+    times = (each for name, each in done.c.items() if name != "id")
+    return select(*times, word.c.stated_at, word.c.received_at).outerjoin_from(done, word, word.c.id == chosen)
+
+
+@functools.cache
+def _one() -> Any:
+    """Made once: an open page asks every two seconds."""
+    # A log counts from 1: to say so keeps SQLite from looking for the order among all completions.
+    return _traced(_completed().where(ORDERS.c.id == sa.bindparam("wanted"), EVENTS.c.seq >= 1))
+
+
+def _newest(since: datetime) -> Any:
+    newest = _completed().where(EVENTS.c.learned_at >= since).order_by(EVENTS.c.learned_at.desc())
+    traced = _traced(newest.limit(ORDERS_READ + 1))
+    return traced.order_by(traced.selected_columns.completed_by.desc())
+
+
+def _unknown(since: datetime) -> Any:
+    found = (
+        select(EVENTS.c.id)
+        .join(ORDERS, ORDERS.c.id == EVENTS.c.order_id)
+        .where(EVENTS.c.kind == "completed", EVENTS.c.learned_at >= since, sa.not_(_KNOWN))
+        .limit(ORDERS_READ)
+    )
+    return select(sa.func.count()).select_from(found.subquery())
+
+
+def _ledger(splits: Sequence[tuple[datetime, Split]], unknown: int, *, capped: bool) -> Ledger:
+    unfit = sum(one.word is Word.UNFIT for _, one in splits)
+    if not splits:
+        return Ledger(pd.DataFrame(columns=list(COLUMNS)), 0, unfit, unknown, capped, _told_unknown(unknown, 0))
+    frame = pd.DataFrame([_seconds(by, one) for by, one in splits], columns=["day", "stated", *_ENDS[:-2]])
+    for end in ("least", "most"):
+        frame[f"lag_{end}"] = sum(frame[f"{part}_{end}"] for part in PARTS[1:])
+    text = " ".join(filter(None, (_told(frame, capped), _told_words(frame, unfit), _told_unknown(unknown, len(frame)))))
+    return Ledger(_by_day(frame), len(frame), unfit, unknown, capped, text)
+
+
+def _seconds(by: datetime, one: Split) -> tuple[Any, ...]:
+    """The day, whether it rests on the provider's word, then the ends of each part: this is done for all orders."""
+    early, late = one.early, one.late
+    ends = (early.provider, late.provider, late.notice, early.notice, late.wait, early.wait, late.handling)
+    seconds = [end.total_seconds() for end in (*ends, early.handling)]
+    day = by.replace(hour=0, minute=0, second=0, microsecond=0)
+    return day, one.word is Word.BELIEVED, *seconds
+
+
+def _by_day(frame: pd.DataFrame) -> pd.DataFrame:
+    days = frame.groupby("day")
+    counted = {"orders": days.size(), "stated": days["stated"].sum()}
+    slowest = {f"p95_{end}": days[f"lag_{end}"].quantile(0.95) for end in ("least", "most")}
+    return pd.DataFrame({**counted, **days[list(_ENDS)].mean(), **slowest}).reset_index()
+
+
+# In words
+
+
+def _told(frame: pd.DataFrame, capped: bool) -> str:
+    ends = frame[list(_ENDS)]
+    said = {name: _in_words(ends.mean(), name) for name in _MEASURES}
+    slowest = _in_words(ends.quantile(0.95), "lag")
+    number, newest = len(frame), "the newest " if capped else ""
+    were, they = ("was", "it was") if number == 1 else ("were", "they were")
+    return (
+        f"{newest}{count(number, 'order')} {were} known {said['lag']} after {they} done, on average: "
+        f"notice {said['notice']}, our wait {said['wait']}, handling {said['handling']}; "
+        f"the provider itself took {said['provider']}. 95 of 100 were known within {slowest}."
+    )
+
+
+def _in_words(seconds: pd.Series, name: str) -> str:
+    return between(*(timedelta(seconds=float(seconds[f"{name}_{end}"])) for end in ("least", "most")))
+
+
+def _told_words(frame: pd.DataFrame, unfit: int) -> str:
+    stated = int(frame["stated"].sum())
+    rests = f"The time of {stated:,} rests on the provider's own word." if stated else ""
+    wrong = f"Of {unfit:,} the provider stated a time that does not fit what looks showed." if unfit else ""
+    return " ".join(filter(None, (rests, wrong)))
+
+
+def _told_unknown(unknown: int, orders: int) -> str:
+    if not unknown:
+        return "" if orders else "No order completed."
+    many = f"{'At least ' if unknown >= ORDERS_READ else ''}{unknown:,}{' more' if orders else ''}"
+    apart = f"{many} {'is' if unknown == 1 else 'are'} not in it: finished when first seen"
+    return f"{apart}, or nobody said when the provider took {'it' if unknown == 1 else 'them'}."

@@ -1,0 +1,381 @@
+"""One order as people read it: its story, its verdict, its lines, its calls; the events and calls of all orders.
+
+Reads only, all bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, select
+from sqlalchemy.engine import RowMapping
+
+from tracking.errors import UnknownOrder
+from tracking.forecasting import incidents
+from tracking.orders.model import FACTS, Line, Notice, Order, State, Submission, Witness, allowed, is_open
+from tracking.orders.wording import Told, amount, clock, collapse, count, duration, tell
+from tracking.provider.json_fields import storable
+from tracking.provider.masking import mask_recipient, masked
+from tracking.reports.explanations import prospect_of
+from tracking.reports.latency import split_of
+from tracking.startup import pd
+from tracking.storage.database import Database
+from tracking.storage.tables import EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
+
+EVENTS_READ = 5000
+LINES_PER_PAGE = 100
+RAW_SHOWN = 20_000
+_TO_SEND = frozenset({Submission.QUEUED, Submission.SENDING, Submission.UNKNOWN})
+
+
+@dataclass(frozen=True, slots=True)
+class OrderView:
+    """All that one order's page shows above its timeline. `allowed` maps an action to None or to why not."""
+
+    id: int
+    order: Order
+    line_count: int
+    event_count: int
+    looks: int
+    last_look_at: datetime | None
+    next_look_at: datetime | None
+    next_look_why: str | None
+    late_at: datetime | None
+    verdict: str
+    evidence: tuple[str, ...]
+    statuses: Mapping[str, str]
+    allowed: Mapping[str, str | None]
+    raw: str | None
+
+    @property
+    def version(self) -> tuple[int, int, datetime | None]:
+        """Changes whenever the page has something new to show."""
+        return self.event_count, self.looks, self.next_look_at
+
+
+# Finding an order
+
+
+def find_order(database: Database, any_id: str) -> int | None:
+    """The order with this PONumber or provider id; failing that, the only one with this external id or recipient."""
+    text = storable(any_id.strip())
+    if not text:
+        return None
+    with database.read() as connection:
+        for column in (ORDERS.c.po_number, ORDERS.c.provider_id):
+            found = connection.execute(select(ORDERS.c.id).where(column == text)).scalar()
+            if found is not None:
+                return int(found)
+        matches = list(connection.execute(_by_any_case(text)).scalars())
+        if not matches:
+            matches = list(connection.execute(_by_line(text)).scalars())
+    return int(matches[0]) if len(matches) == 1 else None
+
+
+def _by_any_case(text: str) -> Any:
+    lowered = text.lower()
+    same = sa.or_(sa.func.lower(ORDERS.c.po_number) == lowered, sa.func.lower(ORDERS.c.provider_id) == lowered)
+    return select(ORDERS.c.id).where(same).limit(2)
+
+
+def _by_line(text: str) -> Any:
+    same = sa.or_(LINES.c.external_id == text, LINES.c.recipient == text)
+    return select(LINES.c.order_id).where(same).distinct().limit(2)
+
+
+def _row(connection: Connection, order_id: int) -> RowMapping:
+    row = connection.execute(select(ORDERS).where(ORDERS.c.id == order_id)).mappings().one_or_none()
+    if row is None:
+        raise UnknownOrder(f"no order has the number {order_id}")
+    return row
+
+
+def _order(row: RowMapping) -> Order:
+    return Order(**{name: row[name] for name in FACTS})
+
+
+# One order
+
+
+def order_story(database: Database, order_id: int) -> dict[str, Any]:
+    """The order as `order --json` prints it; recipients are masked.
+
+    Raises:
+        UnknownOrder: no order has this id.
+    """
+    with database.read() as connection:
+        row = _row(connection, order_id)
+        lines = connection.execute(select(LINES).where(LINES.c.order_id == order_id).order_by(LINES.c.number))
+        shown = [_line_record(line, row["type"]) for line in lines.mappings()]
+        events = _events(connection, order_id)
+    timeline = [_event_record(told) for told in events]
+    return order_record(row) | {"lines": shown, "timeline": timeline}
+
+
+def order_record(row: RowMapping) -> dict[str, Any]:
+    """What the command line prints of an order in a list."""
+    times = ("created_at", "accepted_at", "completed_after", "completed_by", "next_look_at")
+    return {
+        "po_number": row["po_number"],
+        "provider_id": row["provider_id"],
+        "state": row["state"],
+        "type": row["type"],
+        "units": row["units"],
+        "value": amount(row["value_minor"]),
+        "source": row["source"],
+        "claimed": row["notice"] != Notice.NONE,
+        **{name: _iso(row[name]) for name in times},
+    }
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.astimezone(UTC).isoformat() if moment else None
+
+
+def _event_record(told: Told) -> dict[str, Any]:
+    return {
+        "at": _iso(told.at),
+        "learned_at": _iso(told.learned_at),
+        "witness": told.witness,
+        "kind": told.kind,
+        "text": told.text,
+        "seq": told.seq,
+        "state": told.changes.get("state"),
+    }
+
+
+def _line_record(line: RowMapping, order_type: str) -> dict[str, Any]:
+    known = Line(
+        **{name: line[name] for name in ("number", "product_id", "value_minor", "quantity", "status", "claims")}
+    )
+    return {
+        "number": line["number"],
+        "product_id": line["product_id"],
+        "value": amount(line["value_minor"]),
+        "quantity": line["quantity"],
+        "status": line["status"],
+        "fulfilled": known.fulfilled(order_type),
+        "claims": line["claims"],
+        "provider_line_id": line["provider_line_id"],
+        "external_id": line["external_id"],
+        "recipient": _recipient(line),
+    }
+
+
+def _recipient(line: RowMapping) -> str | None:
+    """Masked; of a recipient who was erased, that."""
+    if line["recipient"]:
+        return mask_recipient(line["recipient"])
+    return "erased" if line["recipient_hash"] else None
+
+
+def _events(connection: Connection, order_id: int, limit: int = EVENTS_READ) -> list[Told]:
+    newest = select(EVENTS).where(EVENTS.c.order_id == order_id).order_by(EVENTS.c.seq.desc()).limit(limit)
+    return [tell(row) for row in reversed(connection.execute(newest).mappings().all())]
+
+
+def story(database: Database, order_id: int, now: datetime) -> list[Told]:
+    """The order's events, runs of equal looks as one row, the next scheduled step last."""
+    with database.read() as connection:
+        row = _row(connection, order_id)
+        rows = collapse(_events(connection, order_id))
+        send_at = connection.execute(_next_send(order_id)).scalar()
+    if (ahead := _next_step(row, send_at, now)) is not None:
+        rows.append(ahead)
+    return rows
+
+
+def _next_send(order_id: int) -> Any:
+    return select(OUTBOX.c.next_attempt_at).where(OUTBOX.c.order_id == order_id, OUTBOX.c.done.is_(False))
+
+
+def _next_step(row: RowMapping, send_at: datetime | None, now: datetime) -> Told | None:
+    if send_at is not None and row["submission"] in _TO_SEND:
+        again = " again under the same PONumber" if row["submission"] == Submission.UNKNOWN else ""
+        return _ahead(Witness.US, max(send_at, now), f"We send the order{again}")
+    if row["next_look_at"] is not None:
+        why = f", because {row['next_look_why']}" if row["next_look_why"] else ""
+        return _ahead(Witness.POLL, max(row["next_look_at"], now), f"The poller asks again{why}")
+    return None
+
+
+def _ahead(witness: Witness, at: datetime, text: str) -> Told:
+    return Told(at=at, until=at, learned_at=at, witness=witness.value, kind="ahead", text=text, ahead=True)
+
+
+def everything(database: Database, order_id: int, page: int = 1, size: int = 100) -> tuple[list[Told], int]:
+    """One page of the order's events, newest first, and how many there are."""
+    with database.read() as connection:
+        total = int(_row(connection, order_id)["event_count"])
+        wanted = select(EVENTS).where(EVENTS.c.order_id == order_id).order_by(EVENTS.c.seq.desc())
+        rows = connection.execute(wanted.limit(size).offset((page - 1) * size)).mappings().all()
+    return [tell(row) for row in rows], total
+
+
+def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
+    """What the order's page says above the timeline.
+
+    Raises:
+        UnknownOrder: no order has this id.
+    """
+    with database.read() as connection:
+        row = _row(connection, order_id)
+        order = _order(row)
+        expected = prospect_of(connection, row, now)
+        others = incidents.alone_or_not(connection, row, now)
+        took = split_of(connection, order_id) if order.state == State.COMPLETED else None
+    verdict, evidence = _verdict(order, row, now)
+    evidence[:0] = [text for text in (expected and expected.text, others) if text]
+    if took is not None:
+        evidence.append(took.text)
+    return OrderView(
+        id=order_id,
+        order=order,
+        **{name: row[name] for name in ("line_count", "event_count", "looks", "last_look_at", "next_look_at")},
+        next_look_why=row["next_look_why"],
+        late_at=row["late_at"],
+        verdict=verdict,
+        evidence=tuple(evidence),
+        statuses=_statuses(order),
+        allowed=allowed(order.state, order.provider_id, order.erased),
+        raw=masked(row["document"], RAW_SHOWN) if row["document"] else None,
+    )
+
+
+def _statuses(order: Order) -> dict[str, str]:
+    """The four things that are often mixed up, apart: sending, the provider's word, its notice, our own mark."""
+    ours = "open" if is_open(order.state) else "closed"
+    if order.attention:
+        ours = f"needs a person: {order.attention}"
+        if order.acknowledged_at:
+            ours = f"acknowledged by {order.acknowledged_by or 'somebody'}: {order.acknowledged_why}"
+    notices = {
+        Notice.NONE: "none came",
+        Notice.CLAIMED: "claims complete, not confirmed",
+        Notice.CONFIRMED: "claimed complete, confirmed by a look",
+        Notice.CONTRADICTED: "claimed complete, contradicted by a look",
+    }
+    return {
+        "Submission": order.submission,
+        "Provider says": order.provider_status or "nothing yet",
+        "Notice": notices.get(Notice(order.notice), order.notice),
+        "Here": ours,
+    }
+
+
+def _verdict(order: Order, row: RowMapping, now: datetime) -> tuple[str, list[str]]:
+    evidence = []
+    if order.claimed_at:
+        evidence.append(f"The provider's notice of completion came at {clock(order.claimed_at, now)}.")
+    match order.state:
+        case State.QUEUED | State.SENDING:
+            return f"{order.state} for {duration(now - order.created_at)}: the provider has not answered yet.", evidence
+        case State.UNKNOWN:
+            evidence.append("Safe: send it again under the same PONumber, which the provider takes only once.")
+            return "Nobody can say whether the provider has this order.", evidence
+        case State.REFUSED:
+            return f"Refused: {order.attention or 'the provider did not take the order'}.", evidence
+        case State.COMPLETED | State.CANCELLED:
+            return _closed_verdict(order, row, evidence)
+        case _:
+            return _open_verdict(order, row, now, evidence)
+
+
+def _closed_verdict(order: Order, row: RowMapping, evidence: list[str]) -> tuple[str, list[str]]:
+    if order.completed_by is None:
+        return f"{order.state}.", evidence
+    by = clock(order.completed_by, order.created_at)
+    shown = f"{order.units_fulfilled} of {count(order.units, 'card')}"
+    evidence.append(f"A look at {by} showed {shown} fulfilled ({count(row['looks'], 'look')} in all).")
+    if order.last_open_at is None or order.completed_after is None:
+        return f"{order.state} before it was first seen, at the latest at {by}.", evidence
+    evidence.append(f"The look before, at {clock(order.completed_after, order.created_at)}, still said open.")
+    took = duration(order.completed_by - order.created_at)
+    uncertain = duration(order.completed_by - order.completed_after)
+    return f"{order.state} within {took}, known to {uncertain}.", evidence
+
+
+def _open_verdict(order: Order, row: RowMapping, now: datetime, evidence: list[str]) -> tuple[str, list[str]]:
+    verdict = f"{order.state} for {duration(now - order.created_at)}"
+    if row["late_at"] and row["late_at"] < now:
+        verdict += f", late since {clock(row['late_at'], now)}"
+    if row["last_look_at"]:
+        ago = duration(now - row["last_look_at"])
+        evidence.append(f"The last of {count(row['looks'], 'look')}, {ago} ago, showed {order.provider_status}.")
+    if row["next_look_at"]:
+        why = f", because {row['next_look_why']}" if row["next_look_why"] else ""
+        evidence.append(f"Next look at {clock(max(row['next_look_at'], now), now)}{why}.")
+    return verdict + ".", evidence
+
+
+def lines_page(database: Database, order_id: int, page: int = 1, size: int = LINES_PER_PAGE) -> pd.DataFrame:
+    """One page of the order's lines; recipients are masked."""
+    with database.read() as connection:
+        order_type = _row(connection, order_id)["type"]
+        wanted = select(LINES).where(LINES.c.order_id == order_id).order_by(LINES.c.number)
+        rows = connection.execute(wanted.limit(size).offset((page - 1) * size)).mappings().all()
+    names = ["number", "product_id", "value", "quantity", "status", "fulfilled", "external_id", "recipient"]
+    return pd.DataFrame([_line_record(row, order_type) for row in rows], columns=names)
+
+
+def line_progress(database: Database, order_id: int) -> pd.DataFrame:
+    """How many lines and cards are in which state: columns status, lines, cards."""
+    by_status = (
+        select(LINES.c.status, sa.func.count(), sa.func.sum(LINES.c.quantity))
+        .where(LINES.c.order_id == order_id)
+        .group_by(LINES.c.status)
+        .order_by(LINES.c.status)
+    )
+    with database.read() as connection:
+        return pd.DataFrame(connection.execute(by_status).all(), columns=["status", "lines", "cards"])
+
+
+def exchanges(database: Database, order_id: int, limit: int = 50) -> list[dict[str, Any]]:
+    """The newest calls that concern the order; bodies are masked as they were kept."""
+    wanted = select(EXCHANGES).where(EXCHANGES.c.order_id == order_id).order_by(EXCHANGES.c.at.desc()).limit(limit)
+    with database.read() as connection:
+        return [dict(row) for row in connection.execute(wanted).mappings()]
+
+
+# All orders
+
+
+def events(
+    database: Database, since: datetime | None = None, limit: int = 100, *, kinds: Sequence[str] = (), offset: int = 0
+) -> list[dict[str, Any]]:
+    """The event log, newest first: at, learned_at, witness, kind, text, po_number, seq; times are datetimes."""
+    wanted = select(EVENTS, ORDERS.c.po_number).join(ORDERS, ORDERS.c.id == EVENTS.c.order_id)
+    if since is not None:
+        wanted = wanted.where(EVENTS.c.learned_at >= since)
+    if kinds:
+        wanted = wanted.where(EVENTS.c.kind.in_(kinds))
+    newest = wanted.order_by(EVENTS.c.learned_at.desc(), EVENTS.c.id.desc()).limit(limit).offset(offset)
+    with database.read() as connection:
+        rows = connection.execute(newest).mappings().all()
+    return [_log_record(row["po_number"], tell(row)) for row in rows]
+
+
+def _log_record(po_number: str, told: Told) -> dict[str, Any]:
+    named = ("at", "learned_at", "witness", "kind", "text", "actor", "seq")
+    return {"po_number": po_number, **{name: getattr(told, name) for name in named}}
+
+
+def provider_calls(
+    database: Database, *, failed: bool = False, method: str = "", limit: int = 100, offset: int = 0
+) -> pd.DataFrame:
+    """Calls of the provider's API, newest first, without bodies. `failed`: only those without a 2xx."""
+    shown = ("at", "method", "path", "status", "milliseconds", "outcome")
+    wanted = select(*(EXCHANGES.c[name] for name in shown), ORDERS.c.po_number).outerjoin(
+        ORDERS, ORDERS.c.id == EXCHANGES.c.order_id
+    )
+    if failed:
+        wanted = wanted.where(sa.or_(EXCHANGES.c.status.is_(None), EXCHANGES.c.status >= 300))
+    if method:
+        wanted = wanted.where(EXCHANGES.c.method == method)
+    newest = wanted.order_by(EXCHANGES.c.at.desc(), EXCHANGES.c.id.desc()).limit(limit).offset(offset)
+    with database.read() as connection:
+        return pd.DataFrame(connection.execute(newest).all(), columns=[*shown, "po_number"])

@@ -1,0 +1,106 @@
+"""Reads query parameters one by one: texts, choices, times, amounts and lengths; notes what cannot be used. Pure."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from tracking.errors import Problem
+from tracking.provider.json_fields import storable
+
+LONGEST = timedelta(days=36_525)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_length(text: str) -> timedelta:
+    """A length such as "90s", "30m", "1h" or "2d", a hundred years at the most.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = re.fullmatch(r"(\d{1,10})\s*([smhd])", text.strip().lower(), re.ASCII)
+    if found is None or int(found[1]) * _SECONDS[found[2]] > LONGEST.total_seconds():
+        raise ValueError(f"{text[:40]!r} is no length of time below a hundred years: write 30m, 1h or 2d")
+    return timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+
+
+class Reader:
+    """Reads query parameters one by one; what cannot be used is noted and left out."""
+
+    def __init__(self, query: Mapping[str, Any]) -> None:
+        self.query = query
+        self.problems: list[Problem] = []
+
+    def yes(self, name: str) -> bool:
+        """Whether the switch is on."""
+        return self.text(name).lower() in {"true", "1"}
+
+    def many(self, name: str) -> tuple[str, ...]:
+        """All values, also those in one text with commas between."""
+        value = self.query.get(name) or []
+        return tuple(storable(str(part)) for part in (value.split(",") if isinstance(value, str) else value))
+
+    def text(self, name: str) -> str:
+        """The last value; empty without one."""
+        found = self.many(name) if not isinstance(self.query.get(name), str) else (self.query[name],)
+        return storable(found[-1].strip()) if found else ""
+
+    def _wrong(self, name: str, why: str) -> None:
+        self.problems.append(Problem(name, why))
+
+    def one_of(self, name: str, known: tuple[str, ...], usual: str) -> str:
+        """One of the known words, else the usual one."""
+        text = self.text(name)
+        if text and text not in known:
+            self._wrong(name, f"{text[:40]!r} is not known; use one of {', '.join(known)}")
+        return text if text in known else usual
+
+    def time(self, name: str) -> datetime | None:
+        """A day or a time, UTC where no zone is named."""
+        text = self.text(name)
+        if not text:
+            return None
+        try:
+            moment = datetime.fromisoformat(text.replace(" ", "+"))
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        except (ValueError, OverflowError):
+            self._wrong(name, f"{text[:40]!r} is no date; write 2026-01-31")
+            return None
+
+    def money(self, name: str) -> int | None:
+        """An amount, in minor units."""
+        text = self.text(name)
+        if not text:
+            return None
+        minor = _minor(text)
+        if minor is None:
+            self._wrong(name, f"{text[:40]!r} is no amount; write 12.50")
+        return minor
+
+    def length(self, name: str) -> timedelta | None:
+        """A length of time."""
+        text = self.text(name)
+        try:
+            return parse_length(text) if text else None
+        except (ValueError, OverflowError) as exc:
+            self._wrong(name, str(exc))
+            return None
+
+    def number(self, name: str, usual: int, least: int, most: int) -> int:
+        """A whole number within these bounds, else the usual one."""
+        text = self.text(name)
+        if not text:
+            return usual
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
+            self._wrong(name, f"{text[:40]!r} is no whole number from {least} to {most}")
+            return usual
+        return int(text)
+
+
+def _minor(text: str) -> int | None:
+    try:
+        minor = Decimal(text) * 100
+    except ArithmeticError:  # no number, or one beyond what decimals hold
+        return None
+    return int(minor) if minor.is_finite() and abs(minor) <= 10**15 else None

@@ -1,0 +1,324 @@
+"""Which orders to show: the filter, its form in an address, and the pages it leads to. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy.engine import RowMapping
+
+from tracking.errors import Problem
+from tracking.forecasting import incidents
+from tracking.orders.model import Notice, State, Submission
+from tracking.orders.wording import amount, window
+from tracking.reports.order import order_record
+from tracking.reports.query_params import Reader
+from tracking.startup import pd
+from tracking.storage.database import Database
+from tracking.storage.tables import COUNTERS, EVENTS, LINES, ORDERS
+
+# These words must be those of the partial indexes in `tables`, or no engine will use them.
+OPEN = sa.text("state NOT IN ('Completed', 'Cancelled', 'Refused')")
+FLAGGED = sa.text("attention IS NOT NULL AND acknowledged_at IS NULL")
+
+VIEWS = ("all", "attention", "late", "unknown", "claimed", "open", "today", "found")
+SORTS = {
+    "placed": "created_at",
+    "po number": "po_number",
+    "state": "state",
+    "type": "type",
+    "cards": "units",
+    "value": "value_minor",
+    "completed": "completed_by",
+    "next look": "next_look_at",
+}
+COUNTED = 10_000
+EXACT = 200
+
+_SHOWN = (
+    "id", "po_number", "provider_id", "state", "type", "units", "units_fulfilled", "value_minor", "currency", "source",
+    "submission", "notice", "created_at", "last_open_at", "completed_after", "completed_by", "late_at", "attention",
+    "acknowledged_at", "next_look_at", "line_count",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What to show, in which order, which page. Values in minor units; `created_to` is not included.
+
+    `each`: late orders that are late together are listed too, where one sentence would tell them all.
+    """
+
+    text: str = ""
+    view: str = "all"
+    states: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    source: str = ""
+    product: str = ""
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+    min_minor: int | None = None
+    max_minor: int | None = None
+    older_than: timedelta | None = None
+    po_prefix: str = ""
+    each: bool = False
+    sort: str = "placed"
+    descending: bool = True
+    page: int = 1
+    page_size: int = 50
+
+    def to_query(self) -> dict[str, Any]:
+        """The filter as query parameters, without what is as usual."""
+        query = {
+            "q": self.text,
+            "view": "" if self.view == "all" else self.view,
+            "state": list(self.states),
+            "type": list(self.types),
+            "source": self.source,
+            "product": self.product,
+            "from": _day(self.created_from),
+            "to": _day(self.created_to),
+            "min": "" if self.min_minor is None else amount(self.min_minor),
+            "max": "" if self.max_minor is None else amount(self.max_minor),
+            "older": "" if self.older_than is None else f"{int(self.older_than.total_seconds())}s",
+            "prefix": self.po_prefix,
+            "each": "true" if self.each else "",
+            "sort": "" if self.sort == "placed" else self.sort,
+            "asc": "" if self.descending else "true",
+            "page": "" if self.page == 1 else str(self.page),
+            "size": "" if self.page_size == 50 else str(self.page_size),
+        }
+        return {name: value for name, value in query.items() if value}
+
+    @classmethod
+    def from_query(cls, query: Mapping[str, Any]) -> tuple[Filters, list[Problem]]:
+        """The filter in an address, and what of the address could not be used."""
+        reader = Reader(query)
+        filters = cls(
+            text=reader.text("q"),
+            view=reader.one_of("view", VIEWS, "all"),
+            states=reader.many("state"),
+            types=reader.many("type"),
+            source=reader.text("source"),
+            product=reader.text("product"),
+            created_from=reader.time("from"),
+            created_to=reader.time("to"),
+            min_minor=reader.money("min"),
+            max_minor=reader.money("max"),
+            older_than=reader.length("older"),
+            po_prefix=reader.text("prefix"),
+            each=reader.yes("each"),
+            sort=reader.one_of("sort", tuple(SORTS), "placed"),
+            descending=not reader.yes("asc"),
+            page=reader.number("page", 1, 1, 1_000_000),
+            page_size=reader.number("size", 50, 1, 500),
+        )
+        return filters, reader.problems
+
+
+def _day(moment: datetime | None) -> str:
+    if moment is None:
+        return ""
+    midnight = moment == moment.replace(hour=0, minute=0, second=0, microsecond=0)
+    return moment.date().isoformat() if midnight else moment.isoformat()
+
+
+# Conditions
+
+
+def day_start(now: datetime) -> datetime:
+    """The last midnight, UTC."""
+    return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _finished_today(now: datetime, *, found: bool) -> ColumnElement[bool]:
+    """Completed today; `found` picks those that were complete when first seen, which is not our doing."""
+    done = select(EVENTS.c.order_id).where(EVENTS.c.kind == "completed", EVENTS.c.learned_at >= day_start(now))
+    first_sight = sa.and_(ORDERS.c.submission == Submission.ELSEWHERE, ORDERS.c.last_open_at.is_(None))
+    return sa.and_(ORDERS.c.id.in_(done), first_sight if found else sa.not_(first_sight))
+
+
+def _view(view: str, now: datetime) -> list[ColumnElement[bool] | sa.TextClause]:
+    match view:
+        case "attention":
+            return [FLAGGED]
+        case "late":
+            return [OPEN, ORDERS.c.late_at < now]
+        case "unknown":
+            return [ORDERS.c.state == State.UNKNOWN]
+        case "claimed":
+            return [OPEN, ORDERS.c.notice == Notice.CLAIMED]
+        case "open":
+            return [OPEN]
+        case "today" | "found":
+            return [_finished_today(now, found=view == "found")]
+        case _:
+            return []
+
+
+def _exactly(connection: Connection, text: str) -> list[int]:
+    """The orders that have this very id, through the indexes."""
+    own = select(ORDERS.c.id).where(sa.or_(ORDERS.c.po_number == text, ORDERS.c.provider_id == text))
+    lines = select(LINES.c.order_id).where(sa.or_(LINES.c.external_id == text, LINES.c.recipient == text))
+    found = set(connection.execute(own).scalars()) | set(connection.execute(lines.distinct().limit(EXACT)).scalars())
+    return sorted(found)
+
+
+def _containing(text: str) -> ColumnElement[bool]:
+    parts = {" ".join(text.split()), "".join(text.split())}
+    tests = []
+    for part in sorted(parts):
+        named = sa.or_(
+            LINES.c.external_id.icontains(part, autoescape=True), LINES.c.recipient.icontains(part, autoescape=True)
+        )
+        tests += [
+            ORDERS.c.po_number.icontains(part, autoescape=True),
+            ORDERS.c.provider_id.icontains(part, autoescape=True),
+            ORDERS.c.id.in_(select(LINES.c.order_id).where(named)),
+        ]
+    return sa.or_(*tests)
+
+
+def conditions(connection: Connection, filters: Filters, now: datetime) -> list[Any]:
+    """What an order must be to match, for a WHERE."""
+    orders = ORDERS.c
+    wanted: list[Any] = _view(filters.view, now)
+    if filters.view == "late" and not filters.each:
+        wanted += [sa.not_(incident.holds(now)) for incident in incidents.known(connection, now)]
+    if text := filters.text.strip():
+        exact = _exactly(connection, text)
+        wanted.append(orders.id.in_(exact) if exact else _containing(text))
+    if filters.product:
+        wanted.append(orders.id.in_(select(LINES.c.order_id).where(LINES.c.product_id == filters.product)))
+    if filters.po_prefix:
+        wanted.append(orders.po_number.startswith(filters.po_prefix, autoescape=True))
+    if filters.states:
+        wanted.append(orders.state.in_(filters.states))
+    if filters.types:
+        wanted.append(orders.type.in_(filters.types))
+    if filters.source:
+        wanted.append(orders.source == filters.source)
+    return wanted + _bounds(filters, now)
+
+
+def _bounds(filters: Filters, now: datetime) -> list[ColumnElement[bool]]:
+    orders = ORDERS.c
+    wanted: list[ColumnElement[bool]] = []
+    if filters.created_from is not None:
+        wanted.append(orders.created_at >= filters.created_from)
+    if filters.created_to is not None:
+        wanted.append(orders.created_at < filters.created_to)
+    if filters.min_minor is not None:
+        wanted.append(orders.value_minor >= filters.min_minor)
+    if filters.max_minor is not None:
+        wanted.append(orders.value_minor <= filters.max_minor)
+    if filters.older_than is not None:
+        wanted.append(orders.created_at < now - filters.older_than)
+    return wanted
+
+
+def ordering(filters: Filters) -> list[Any]:
+    """What to sort by; the id decides between equals."""
+    column = ORDERS.c[SORTS.get(filters.sort, "created_at")]
+    if filters.descending:
+        return (
+            [column.desc().nulls_last(), ORDERS.c.id.desc()] if column.nullable else [column.desc(), ORDERS.c.id.desc()]
+        )
+    return [column.asc().nulls_last(), ORDERS.c.id.asc()] if column.nullable else [column.asc(), ORDERS.c.id.asc()]
+
+
+# Pages
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of orders. `total` counts all that match; with `more` there are at least so many.
+
+    `rows` also has the columns late and completion (when it was completed as far as is known, in words).
+    """
+
+    rows: pd.DataFrame
+    total: int
+    more: bool
+    newest_id: int
+
+
+def orders_count(database: Database, filters: Filters, now: datetime) -> int:
+    """How many orders match; above COUNTED it says COUNTED + 1 where a filter is set."""
+    with database.read() as connection:
+        return _count(connection, conditions(connection, filters, now))
+
+
+def orders_page(database: Database, filters: Filters, now: datetime, *, total: int | None = None) -> Page:
+    """The orders that match, filtered, sorted and cut in the database. `total`: where they were counted before."""
+    with database.read() as connection:
+        wanted = conditions(connection, filters, now)
+        columns = [ORDERS.c[name] for name in _SHOWN]
+        cut = select(*columns).where(*wanted).order_by(*ordering(filters)).limit(filters.page_size)
+        rows = connection.execute(cut.offset((filters.page - 1) * filters.page_size)).mappings().all()
+        total = _count(connection, wanted) if total is None else total
+        newest = connection.execute(select(sa.func.max(ORDERS.c.id))).scalar() or 0
+    frame = pd.DataFrame([dict(row) for row in rows], columns=list(_SHOWN))
+    frame["late"] = [_late(row, now) for row in rows]
+    frame["completion"] = [_completion(row, now) for row in rows]
+    return Page(frame, total, more=total > COUNTED and bool(wanted), newest_id=newest)
+
+
+def _late(row: RowMapping, now: datetime) -> bool:
+    return (
+        row["late_at"] is not None
+        and row["late_at"] < now
+        and row["state"] not in {"Completed", "Cancelled", "Refused"}
+    )
+
+
+def _completion(row: RowMapping, now: datetime) -> str:
+    """When the order was completed, as far as anybody knows; what was complete when first seen has no look before."""
+    if row["state"] != State.COMPLETED or row["completed_by"] is None:
+        return ""
+    found = row["submission"] == Submission.ELSEWHERE and row["last_open_at"] is None
+    return window(None if found else row["completed_after"], row["completed_by"], now)
+
+
+def _count(connection: Connection, wanted: list[Any]) -> int:
+    """How many match: all from the counters, a part by counting at the most COUNTED + 1."""
+    if not wanted:
+        counted = select(sa.func.coalesce(sa.func.sum(COUNTERS.c.orders), 0)).where(COUNTERS.c.name == "stock")
+        return int(connection.execute(counted).scalar_one())
+    some = select(ORDERS.c.id).where(*wanted).limit(COUNTED + 1).subquery()
+    return int(connection.execute(select(sa.func.count()).select_from(some)).scalar_one())
+
+
+def count_new(database: Database, filters: Filters, since_id: int, now: datetime) -> int:
+    """How many orders that match have come since the page was shown, at the most 1,000."""
+    with database.read() as connection:
+        newer = select(ORDERS.c.id).where(ORDERS.c.id > since_id, *conditions(connection, filters, now)).limit(1000)
+        return len(connection.execute(newer).all())
+
+
+def neighbours(database: Database, filters: Filters, order_id: int, now: datetime) -> tuple[str | None, str | None]:
+    """The PONumbers before and after the order within the page of the filter it was opened from."""
+    first = max(0, (filters.page - 1) * filters.page_size - 1)
+    with database.read() as connection:
+        wanted = conditions(connection, filters, now)
+        around = select(ORDERS.c.id, ORDERS.c.po_number).where(*wanted).order_by(*ordering(filters))
+        rows = connection.execute(around.offset(first).limit(filters.page_size + 2)).all()
+    places = [place for place, row in enumerate(rows) if row.id == order_id]
+    if not places:
+        return None, None
+    place = places[0]
+    before = rows[place - 1].po_number if place > 0 else None
+    return before, rows[place + 1].po_number if place + 1 < len(rows) else None
+
+
+def order_records(database: Database, filters: Filters, now: datetime) -> list[dict[str, Any]]:
+    """One page of orders as `orders --json` prints it."""
+    with database.read() as connection:
+        wanted = conditions(connection, filters, now)
+        cut = select(ORDERS).where(*wanted).order_by(*ordering(filters)).limit(filters.page_size)
+        rows = connection.execute(cut.offset((filters.page - 1) * filters.page_size)).mappings()
+        return [order_record(row) for row in rows]

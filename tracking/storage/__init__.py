@@ -1,0 +1,1 @@
+"""Where everything is kept: one writer, many readers, on SQLite or PostgreSQL."""

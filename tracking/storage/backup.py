@@ -1,0 +1,165 @@
+"""A copy of the store while consoles work on it. SQLite only: PostgreSQL has pg_dump.
+
+Made in a file of its own beside the target, checked, marked as a copy, and put in its place whole. The database file is
+opened by SQLite alone: to open and close it beside SQLite would drop the locks of this process.
+"""
+
+import contextlib
+import os
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
+
+from tracking import files as folders
+from tracking.errors import NotAllowed, StoreBusy, StoreUnusable
+from tracking.storage import database
+from tracking.storage.errors import translated
+from tracking.storage.restore_mark import mark_restored
+from tracking.storage.tables import EVENTS, ORDERS
+
+PAGES = 1000
+BUSY_SECONDS = 0.05
+RESTARTS = 5
+LOCKED_SECONDS = 60.0
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """What the copy holds."""
+
+    revision: str
+    orders: int
+    events: int
+    bytes: int
+    taken_at: datetime
+
+
+class _Overtaken(Exception):
+    """The store was written between two steps so often that steps do not come to an end."""
+
+
+def backup(url: str, target: Path, now: datetime, progress: Progress | None = None) -> Backup:
+    """Copies the store into a new file that only its owner may read.
+
+    Args:
+        url: the address of the store.
+        target: the file to make.
+        now: noted in the copy as the time it was taken.
+        progress: called with (pages copied, pages in all).
+
+    Raises:
+        NotAllowed: the file exists, or the store is not on SQLite.
+        StoreBusy: the store is locked, or the disk is full.
+        StoreUnusable: there is no store, or it is damaged.
+        OSError: the target's folder cannot be written.
+    """
+    source = database.file_of(url)
+    if source is None:
+        raise NotAllowed("the store is on PostgreSQL: pg_dump makes its backups")
+    if not source.is_file():
+        raise StoreUnusable(f"there is no store at {source}")
+    _refuse_existing(target)
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    os.close(descriptor)
+    copy = Path(name)
+    try:
+        with translated():
+            _copy(source, copy, progress)
+            made = _marked(copy, now)
+        _synchronise(copy)
+        _refuse_existing(target)
+        copy.replace(target)
+    except BaseException:
+        copy.unlink()
+        raise
+    folders.flush(target.parent)
+    return made
+
+
+def _refuse_existing(target: Path) -> None:
+    # A journal that lies there would be taken for the copy's own, and be played back into it.
+    for path in (target, *(target.with_name(target.name + end) for end in ("-journal", "-wal", "-shm"))):
+        if path.exists():
+            raise NotAllowed(f"{path} exists: choose another name, or move it away")
+
+
+def _copy(source: Path, copy: Path, progress: Progress | None) -> None:
+    """In steps, between which others write; where they write all the time, at once while they wait."""
+    address = f"{source.resolve().as_uri()}?mode=rw"
+    with (
+        contextlib.closing(sqlite3.connect(address, uri=True, timeout=database.BUSY_MILLISECONDS / 1000)) as store,
+        contextlib.closing(sqlite3.connect(copy)) as made,
+    ):
+        store.execute("PRAGMA query_only=ON")
+        if store.execute("PRAGMA journal_mode").fetchone() == ("wal",):
+            # Nobody waits for a reader of the log, so one snapshot serves all steps.
+            store.isolation_level = None
+            store.execute("BEGIN")
+            store.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        try:
+            store.backup(made, pages=PAGES, progress=_Watch(progress, RESTARTS), sleep=BUSY_SECONDS)
+        except _Overtaken:
+            store.backup(made, pages=-1, progress=_Watch(progress, None), sleep=BUSY_SECONDS)
+        made.execute("PRAGMA journal_mode=DELETE")
+
+
+class _Watch:
+    """Follows the steps: ends them where they begin anew too often, or get nowhere for a minute."""
+
+    def __init__(self, told: Progress | None, restarts: int | None) -> None:
+        self._told = told
+        self._restarts = restarts
+        self._left: int | None = None
+        self._moved_at = time.monotonic()
+
+    def __call__(self, status: int, left: int, total: int) -> None:
+        """After each step; called by sqlite3."""
+        if status in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+            if time.monotonic() - self._moved_at > LOCKED_SECONDS:
+                raise StoreBusy("the database is locked by another process")
+            return
+        if self._left is not None and left >= self._left and self._restarts is not None:
+            self._restarts -= 1
+            if self._restarts < 0:
+                raise _Overtaken
+        self._left, self._moved_at = left, time.monotonic()
+        if self._told is not None:
+            self._told(total - left, total)
+
+
+def _marked(copy: Path, now: datetime) -> Backup:
+    """Marks the copy, so that a console that opens it reconciles first, and says what it holds."""
+    engine = sa.create_engine(f"sqlite:///{copy}", poolclass=NullPool, hide_parameters=True)
+    try:
+        with engine.begin() as connection:
+            mark_restored(connection, now, now)
+        with engine.connect() as connection:
+            said = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
+            if said != "ok":
+                raise StoreUnusable(f"the copy is damaged, and so the store may be: {said}")
+            return Backup(
+                revision=connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one(),
+                orders=connection.execute(sa.select(sa.func.count()).select_from(ORDERS)).scalar_one(),
+                events=connection.execute(sa.select(sa.func.count()).select_from(EVENTS)).scalar_one(),
+                bytes=copy.stat().st_size,
+                taken_at=now,
+            )
+    finally:
+        engine.dispose()
+
+
+def _synchronise(path: Path) -> None:
+    """Until the disk has it. Of the copy no SQLite connection is open any more."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,362 @@
+"""Recomputes every order, line, counter and hash from the log, and says where the stored ones differ. Writes nothing.
+
+The log is cut at its newest event when the audit begins, so that a console may go on working meanwhile: rows are
+compared with all their events, counters with the events before the cut. Texts are hashed as the store holds them, and
+only what the states follow from is read: an event costs a few microseconds.
+"""
+
+import contextlib
+import hashlib
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache, lru_cache
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from sqlalchemy import Column, Connection, Text, bindparam, cast, func, select, text, type_coerce
+from sqlalchemy.engine import RowMapping
+
+from tracking.orders import event_chain as chain
+from tracking.orders.event_chain import Entry
+from tracking.orders.model import FACTS, Event, Order, State, Witness, begin, expand
+from tracking.storage.database import Database
+from tracking.storage.orders import hour_of, moved
+from tracking.storage.tables import COUNTERS, EVENTS, LINES, ORDERS
+
+CHUNK = 500
+DIFFERENCES_AT_MOST = 1000
+Counts = dict[tuple[str, datetime, str], tuple[int, int, int]]
+Progress = Callable[[int, int], None]
+_read = json.JSONDecoder().decode
+_parsed = lru_cache(maxsize=4096)(_read)
+_UNTOUCHED = {"status": State.PENDING.value, "claims": 0, "cost_minor": None}
+
+
+class _Line(NamedTuple):
+    """A line as stored. The first six are those of `chain.CONTENTS`."""
+
+    number: int
+    product_id: str
+    value_minor: int
+    quantity: int
+    external_id: str | None
+    recipient_hash: str | None
+    recipient: str | None
+    recipient_salt: str | None
+    status: str
+    claims: int
+    cost_minor: int | None
+
+
+_NEWEST = select(func.max(EVENTS.c.id))
+_TOTAL = select(func.count()).select_from(ORDERS)
+_COUNTS = select(COUNTERS)
+_ORDERS_AFTER = (
+    select(*(ORDERS.c[name] for name in ("id", "line_count", "event_count", "head", *FACTS)))
+    .where(ORDERS.c.id > bindparam("after"))
+    .order_by(ORDERS.c.id)
+    .limit(bindparam("at_most"))
+)
+_ENDS: Any = bindparam("first"), bindparam("last")
+_LINES = (
+    select(LINES.c.order_id, *(LINES.c[name] for name in _Line._fields))
+    .where(LINES.c.order_id.between(*_ENDS))
+    .order_by(LINES.c.order_id, LINES.c.number)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The hash over the newest event of each order, among the events up to the one with the id `at`.
+
+    It stays the same however many events follow, unless one of those was changed, left out or put in. Written down
+    elsewhere, it tells later whether the log is still the one it was.
+    """
+
+    at: int
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.at}:{self.digest}"
+
+    @classmethod
+    def read(cls, text: str) -> "Head":
+        """The head in the form in which `str` writes it. Raises ValueError for anything else."""
+        found = re.fullmatch(r"(\d{1,18}):([0-9a-f]{64})", text.strip().casefold(), re.ASCII)
+        if found is None:
+            raise ValueError("is no log head: it is a number, a colon and 64 hexadecimal digits")
+        return cls(int(found[1]), found[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What an audit found: the differences in words, none when all agrees; at most DIFFERENCES_AT_MOST of them.
+
+    `head` is that of the whole log; None where there were so many differences that the end was not reached.
+    """
+
+    differences: list[str]
+    head: Head | None
+
+
+def verify(database: Database, progress: Progress | None = None) -> list[str]:
+    """Every difference between what is stored and what the log says, as `examine` finds them."""
+    return examine(database, progress).differences
+
+
+def examine(database: Database, progress: Progress | None = None, *, expected: Head | None = None) -> Findings:
+    """Compares all that is stored with the log, and the log with its hashes.
+
+    Args:
+        database: the store.
+        progress: called with (orders done, orders in all).
+        expected: a head noted down earlier, that the log must still have.
+    """
+    with _snapshot(database) as connection:
+        if database.dialect == "postgresql":
+            # Ids are drawn before their events are committed: whoever has drawn one is waited for.
+            connection.execute(text("LOCK TABLE events IN SHARE MODE"))
+        cut = connection.execute(_NEWEST).scalar() or 0
+        stored = _stored_counts(connection)
+        total = connection.execute(_TOTAL).scalar_one()
+    audit = _Audit(cut, {cut, expected.at} if expected else {cut})
+    done, last = 0, 0
+    while len(audit.differences) < DIFFERENCES_AT_MOST:
+        with _snapshot(database) as connection:
+            rows, events, lines = _chunk(connection, last)
+        if not rows:
+            break
+        for row in rows:
+            audit.differences += audit.check(row, events.get(row["id"], ()), lines.get(row["id"], ()))
+        last, done = rows[-1]["id"], done + len(rows)
+        if progress is not None:
+            progress(done, max(done, total))
+    else:
+        return Findings(audit.differences[:DIFFERENCES_AT_MOST], None)
+    differences = (audit.differences + _compare_counts(stored, audit.recomputed))[:DIFFERENCES_AT_MOST]
+    if expected is not None and (is_now := audit.head(expected.at)) != expected:
+        differences.append(
+            f"the log up to event {expected.at} is not the one that was noted down: its head is {is_now}"
+        )
+    return Findings(differences, audit.head(cut))
+
+
+@contextlib.contextmanager
+def _snapshot(database: Database) -> Iterator[Connection]:
+    """A read in which all statements see the same moment; SQLite gives that in any case."""
+    with database.read() as connection:
+        if database.dialect == "postgresql":
+            connection.execution_options(isolation_level="REPEATABLE READ")
+        yield connection
+
+
+def _stored_counts(connection: Connection) -> Counts:
+    return {
+        (row.name, row.hour, row.state): (row.orders, row.units, row.value_minor) for row in connection.execute(_COUNTS)
+    }
+
+
+_Chunk = tuple[Sequence[RowMapping], Mapping[int, list[tuple[int, Entry]]], Mapping[int, list[_Line]]]
+
+
+def _chunk(connection: Connection, after: int) -> _Chunk:
+    orders = connection.execute(_ORDERS_AFTER, {"after": after, "at_most": CHUNK}).mappings().all()
+    if not orders:
+        return [], {}, {}
+    ends = {"first": orders[0]["id"], "last": orders[-1]["id"]}
+    events = connection.execute(_entries(connection.dialect.name), ends)
+    lines = connection.execute(_LINES, ends)
+    return (
+        orders,
+        {key: [(row[1], Entry(*row[2:])) for row in group] for key, group in groupby(events.all(), lambda row: row[0])},
+        {key: [_Line(*row[1:]) for row in group] for key, group in groupby(lines.all(), lambda row: row[0])},
+    )
+
+
+@cache
+def _entries(dialect: str) -> Any:
+    entries = select(EVENTS.c.order_id, EVENTS.c.id, *_texts(dialect))
+    return entries.where(EVENTS.c.order_id.between(*_ENDS)).order_by(EVENTS.c.order_id, EVENTS.c.seq)
+
+
+def _texts(dialect: str) -> Iterator[Any]:
+    """The columns of an `Entry` as the texts that are stored."""
+    for name in Entry._fields:
+        column: Column[Any] = EVENTS.c[name]
+        if name in {"changes", "line_changes", "detail"}:
+            yield cast(column, Text)
+        elif name in {"happened_at", "learned_at"}:
+            utc = func.to_char(func.timezone("UTC", column), "YYYY-MM-DD HH24:MI:SS.US")
+            yield type_coerce(column, Text) if dialect == "sqlite" else utc
+        else:
+            yield column
+
+
+@lru_cache(maxsize=4096)
+def _hour(text: str) -> datetime:
+    """The full hour in UTC of a time as an entry or an event's changes hold it."""
+    moment = datetime.fromisoformat(text)
+    return hour_of(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+
+
+class _Audit:
+    """Goes through the orders by their row's id, and keeps what all of them come to."""
+
+    def __init__(self, cut: int, heads: Iterable[int]) -> None:
+        self.differences: list[str] = []
+        self.recomputed: dict[tuple[str, datetime, str], list[int]] = defaultdict(lambda: [0, 0, 0])
+        self._heads = {at: hashlib.sha256() for at in heads}
+        self._cut = cut
+
+    def head(self, at: int) -> Head:
+        return Head(at, self._heads[at].hexdigest())
+
+    def check(self, row: RowMapping, events: Sequence[tuple[int, Entry]], lines: Sequence[_Line]) -> Iterable[str]:
+        name, entries = row["po_number"], [entry for _, entry in events]
+        digests = _digests(name, row["head"], entries) if entries else []
+        for at, heads in self._heads.items():
+            if until := [digest for (key, _), digest in zip(events, digests, strict=True) if key <= at]:
+                heads.update(until[-1].encode())
+        if missing := _missing(name, row["event_count"], [entry.seq for entry in entries]):
+            return [missing]
+        broken = list(_misfit(name, row["head"], entries, digests))
+        if len(lines) != row["line_count"]:
+            return [*broken, f"{name}: {len(lines)} of its {row['line_count']} lines are there"]
+        try:
+            order = self._folded(events)
+            contents = _parsed(entries[0].detail).get("contents")
+            told = _folded_lines(lines, entries)
+            return [*broken, *_compare_facts(name, row, order), *_compare_lines(lines, told, order, contents)]
+        except (AttributeError, KeyError, TypeError, ValueError) as exc:
+            return [*broken, f"{name}: its log cannot be read ({type(exc).__name__}): an event was changed"]
+
+    def _folded(self, events: Sequence[tuple[int, Entry]]) -> Order:
+        """The order after its events: to begin with all they set, the later above the earlier, is to apply each."""
+        facts: dict[str, Any] = {}
+        for key, entry in events:
+            before = facts.get("state")
+            facts |= _read(entry.changes)
+            if facts["state"] != before and key <= self._cut:
+                self._add(before, facts, entry)
+        _, last = events[-1]
+        moment = datetime.fromisoformat(last.learned_at)
+        return begin(Event(last.kind, Witness(last.witness), moment, moment, facts))
+
+    def _add(self, before: str | None, facts: Mapping[str, Any], entry: Entry) -> None:
+        found = bool(_parsed(entry.detail).get("first_sight"))
+        born, learned = _hour(facts["created_at"]), _hour(entry.learned_at[:13])
+        for name, hour, state, sign in moved(before, facts["state"], born, learned, found=found):
+            counts = self.recomputed[name, hour, state]
+            counts[0] += sign
+            counts[1] += sign * facts["units"]
+            counts[2] += sign * facts["value_minor"]
+
+
+def _missing(name: str, count: int, seqs: Sequence[int]) -> str | None:
+    """What is wrong with the numbers of an order's events, None when they go from 1 to `count`."""
+    if not seqs and not count:
+        return f"{name}: no event tells where it comes from"
+    if list(seqs) == list(range(1, count + 1)):
+        return None
+    first = next(number for number, seq in enumerate([*seqs, 0], 1) if seq != number)
+    if len(seqs) > count:
+        return f"{name}: event {count + 1} does not fit: the log has {len(seqs)} events where {count} were written"
+    what = "a gap" if first <= len(seqs) else "a tail that is missing"
+    return f"{name}: event {first} does not fit: the log has {what} ({len(seqs)} of {count} events)"
+
+
+def _carried(head: str | None, entries: Sequence[Entry]) -> list[str | None]:
+    """For each event the hash of it that is kept: by the next one, of the newest by the order."""
+    return [*(entry.previous for entry in entries[1:]), head]
+
+
+def _digests(name: str, head: str | None, entries: Sequence[Entry]) -> list[str]:
+    """The events' hashes: over the texts as stored or, where that does not fit, over what they say."""
+    return [
+        digest if (digest := entry.digest(name)) == kept else _rewritten(entry).digest(name)
+        for entry, kept in zip(entries, _carried(head, entries), strict=True)
+    ]
+
+
+def _rewritten(entry: Entry) -> Entry:
+    """The same with its JSON in the form that is hashed: what was stored before there were hashes is not sorted."""
+    with contextlib.suppress(ValueError):
+        return entry._replace(
+            changes=chain.canonical(json.loads(entry.changes)),
+            line_changes=chain.canonical(json.loads(entry.line_changes)),
+            detail=chain.canonical(json.loads(entry.detail)),
+        )
+    return entry
+
+
+def _misfit(name: str, head: str | None, entries: Sequence[Entry], digests: Sequence[str]) -> Iterator[str]:
+    """The first event that does not fit between those beside it."""
+    carried = _carried(head, entries)
+    wrong = next((at for at, digest in enumerate(digests) if digest != carried[at]), None)
+    if entries[0].previous != chain.start(name):
+        wrong = 0
+    elif wrong is not None and wrong + 1 < len(entries):
+        after = entries[wrong + 1]._replace(previous=digests[wrong])
+        # Where the next event would fit with the hash it should carry, only what it carries was changed.
+        wrong += after.digest(name) == carried[wrong + 1]
+    if wrong is not None:
+        yield f"{name}: event {entries[wrong].seq} ({entries[wrong].kind}) does not fit: it or what follows was changed"
+
+
+def _folded_lines(lines: Iterable[_Line], entries: Iterable[Entry]) -> dict[int, dict[str, Any]]:
+    """What the log says of each line: as in `orders.apply_lines`, the later change above the earlier."""
+    told = {line.number: dict(_UNTOUCHED) for line in lines}
+    for entry in entries:
+        if entry.line_changes != "[]":
+            for change in _parsed(entry.line_changes):
+                for number in expand(change["numbers"]):
+                    told[number].update(change)
+    return told
+
+
+def _compare_facts(name: str, row: RowMapping, order: Order) -> Iterator[str]:
+    for fact in FACTS:
+        if row[fact] != getattr(order, fact):
+            yield f"{name}: {fact} is stored as {row[fact]!r}, the log says {getattr(order, fact)!r}"
+
+
+def _compare_lines(
+    lines: Sequence[_Line], told: Mapping[int, Mapping[str, Any]], order: Order, contents: str | None
+) -> Iterator[str]:
+    name, erased = order.po_number, frozenset(expand(order.erased))
+    for line in lines:
+        said = told[line.number]
+        wrong = [part for part in _UNTOUCHED if getattr(line, part) != said[part]]
+        if wrong:
+            yield f"{name}: line {line.number} differs from the log in {', '.join(wrong)}"
+        if not _recipient_fits(line, erased=line.number in erased):
+            yield f"{name}: line {line.number} has another recipient than the log says"
+    units = sum(line.quantity for line in lines)
+    value = sum(line.quantity * line.value_minor for line in lines)
+    if lines and (units, value) != (order.units, order.value_minor):
+        yield f"{name}: its lines hold {units} units worth {value}, the order {order.units} worth {order.value_minor}"
+    if contents is not None and chain.contents(line[: len(chain.CONTENTS)] for line in lines) != contents:
+        yield f"{name}: its lines are not those that were ordered: product, value, quantity, reference or recipient"
+
+
+def _recipient_fits(line: _Line, *, erased: bool) -> bool:
+    """Whether the hash is that of the recipient; one that was erased leaves its hash alone."""
+    if erased or line.recipient_hash is None:
+        return line.recipient is None and line.recipient_salt is None
+    if line.recipient is None or line.recipient_salt is None:
+        return False
+    return chain.keyed(line.recipient, line.recipient_salt) == line.recipient_hash
+
+
+def _compare_counts(stored: Counts, recomputed: Mapping[tuple[str, datetime, str], list[int]]) -> list[str]:
+    differences = []
+    for key in sorted(stored.keys() | recomputed.keys()):
+        kept, told = stored.get(key, (0, 0, 0)), tuple(recomputed.get(key, (0, 0, 0)))
+        if kept != told:
+            name, hour, state = key
+            differences.append(f"counter {name} {hour:%Y-%m-%d %H}h {state}: stored {kept}, the log says {told}")
+    return differences

@@ -1,0 +1,1 @@
+"""What the provider sends us: webhook calls, checked, stored and answered."""
