@@ -24,8 +24,8 @@ from tracking.app.demo_data import seed
 from tracking.orders import event_chain as chain
 from tracking.orders.model import Event, Witness
 from tracking.storage import database
-from tracking.storage import verify as audit
 from tracking.storage.database import Database
+from tracking.storage.maintenance import verify
 from tracking.storage.tables import COUNTERS, EVENTS, LINES, ORDERS
 
 EVENTS_WANTED = 1_000_000
@@ -87,7 +87,7 @@ def main(wanted: int) -> int:
     with tempfile.TemporaryDirectory() as name:
         store, events = _filled(Path(name), wanted)
         began, used = time.perf_counter(), time.process_time()
-        findings = audit.examine(store)
+        findings = verify.examine(store)
         seconds, used = time.perf_counter() - began, time.process_time() - used
         store.close()
     print(*findings.differences[:5], sep="\n", end="\n" if findings.differences else "")

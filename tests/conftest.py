@@ -13,7 +13,7 @@ from psycopg import sql
 
 from tracking.forecasting.waits import Policy
 from tracking.ingest import Planner
-from tracking.storage import database
+from tracking.storage import database, engines
 from tracking.storage.database import Database
 
 ENGINES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
@@ -52,7 +52,7 @@ def new_postgres_url(postgres_server: str) -> Callable[[], str]:
 @pytest.fixture(scope="session")
 def postgres_store(new_postgres_url: Callable[[], str]) -> Iterator[Database]:
     url = new_postgres_url()
-    database.migrate(url)
+    engines.migrate(url)
     opened = database.connect(url)
     yield opened
     opened.close()
@@ -74,7 +74,7 @@ def engine(request: pytest.FixtureRequest) -> str:
 def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty SQLite store to copy: quicker than to migrate one for each test."""
     path = tmp_path_factory.mktemp("template") / "tracking.db"
-    database.migrate(f"sqlite:///{path}")
+    engines.migrate(f"sqlite:///{path}")
     return path
 
 

@@ -11,7 +11,7 @@ from tracking.forecasting.waits import Policy
 from tracking.orders.model import Line, OrderRequest, Snapshot, Witness
 from tracking.orders.observations import Answered, Attempted, Declined, Looked, Observation, Seen, Unclear
 from tracking.provider.responses import Callback, Shown
-from tracking.storage import orders as store
+from tracking.storage import orders
 from tracking.storage.database import Database
 
 START = datetime(2026, 3, 4, 10, 0, tzinfo=UTC)
@@ -49,7 +49,7 @@ class History:
     def snapshot(self, po_number: str, status: str, lines: Sequence[Line] | None = None) -> Snapshot:
         """The order as the provider would show it: complete lines with their claim data when it is complete."""
         with self.database.read() as connection:
-            known = store.lines_of(connection, self.numbers[po_number])
+            known = orders.lines_of(connection, self.numbers[po_number])
         if lines is None:
             done = status == "Completed"
             lines = [replace(line, status="Completed", claims=1) if done else line for line in known]

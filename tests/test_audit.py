@@ -29,11 +29,11 @@ from tracking.orders.observations import (
 )
 from tracking.orders.rules import can_send
 from tracking.provider import responses as wire
-from tracking.storage import verify as audit
 from tracking.storage.database import Database
-from tracking.storage.orders import find
+from tracking.storage.maintenance import verify
+from tracking.storage.maintenance.verify import Head
+from tracking.storage.orders import find_order
 from tracking.storage.tables import COUNTERS, EVENTS, LINES, ORDERS
-from tracking.storage.verify import Head
 
 Job = Callable[[Connection], Any]
 TWO = (line("CVS", 10, 2, ExternalId="a"), line("AMAZON", 25, 1, ExternalId="b"))
@@ -57,7 +57,7 @@ def happen(connection: Connection, rng: random.Random, planner: Planner, now: da
     raw = order_json(provider_id, po_number, rng.choice(WORDS), *TWO, claims=rng.randrange(3))
     raw["LineItems"][rng.randrange(2)]["Status"] = rng.choice(["Sent", "Claimed", "Cancelled", "Lost"])
     seen = wire.read_order(raw)
-    kept = find(connection, po_number=po_number)
+    kept = find_order(connection, po_number=po_number)
     if kept is None and rng.random() < 0.7:
         ingest.place(connection, request(po_number, *TWO), source="form", actor="ann", now=now)
     elif kept is None or rng.random() < 0.4:
@@ -89,12 +89,12 @@ def ask(connection: Connection, order_id: int, what: str, now: datetime) -> None
 def lived(store: Database, planner: Planner, now: datetime) -> Database:
     """A store in which something has happened."""
     store.write(history(1, planner, now))
-    assert audit.verify(store) == []
+    assert verify.verify(store) == []
     return store
 
 
 def test_an_empty_store_agrees_with_itself(store: Database) -> None:
-    assert audit.verify(store) == []
+    assert verify.verify(store) == []
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -102,7 +102,7 @@ def test_after_any_history_the_log_agrees_with_rows_lines_and_counters(
     store: Database, planner: Planner, now: datetime, seed: int
 ) -> None:
     store.write(history(seed, planner, now))
-    assert audit.verify(store) == []
+    assert verify.verify(store) == []
 
 
 FIRST = sa.select(sa.func.min(ORDERS.c.id)).scalar_subquery()
@@ -133,7 +133,7 @@ CREATED = sa.select(sa.func.min(COUNTERS.c.hour)).scalar_subquery()
 )
 def test_what_was_changed_by_hand_is_found(lived: Database, tampered: Any, told: str) -> None:
     lived.write(lambda connection: connection.execute(tampered))
-    assert any(told in difference for difference in audit.verify(lived))
+    assert any(told in difference for difference in verify.verify(lived))
 
 
 OTHER = {
@@ -157,7 +157,7 @@ def five(store: Database, planner: Planner, now: datetime) -> int:
         order_id = int(connection.execute(sa.select(ORDERS.c.id)).scalar_one())
     for minute in range(1, 4):
         look(store, planner, order_id, now + timedelta(minutes=minute))
-    assert audit.verify(store) == []
+    assert verify.verify(store) == []
     return order_id
 
 
@@ -183,7 +183,7 @@ def unfit(seq: int, kind: str = "still open") -> str:
 def test_an_event_that_was_changed_is_named(store: Database, five: int, column: str, seq: int) -> None:
     store.write(lambda connection: connection.execute(at(seq).values({column: OTHER[column]})))
     kind = "discovered" if seq == 1 else "still open"
-    assert audit.verify(store)[0] == unfit(seq, "noted" if column == "kind" else kind)
+    assert verify.verify(store)[0] == unfit(seq, "noted" if column == "kind" else kind)
 
 
 CUT = [sa.delete(EVENTS).where(EVENTS.c.seq == 5), sa.update(ORDERS).values(event_count=4)]
@@ -207,7 +207,7 @@ SWAPPED = [at(3).values(seq=99), at(4).values(seq=3), at(99).values(seq=4)]
 )
 def test_a_log_that_was_cut_or_reordered_is_named(store: Database, five: int, tampered: list[Any], told: str) -> None:
     store.write(lambda connection: [connection.execute(statement) for statement in tampered])
-    assert audit.verify(store)[0] == told
+    assert verify.verify(store)[0] == told
 
 
 def test_what_is_appended_later_does_not_hide_a_change(
@@ -215,7 +215,7 @@ def test_what_is_appended_later_does_not_hide_a_change(
 ) -> None:
     store.write(lambda connection: connection.execute(at(5).values(detail={})))
     look(store, planner, five, now + timedelta(hours=1))
-    assert audit.verify(store) == [unfit(5)]
+    assert verify.verify(store) == [unfit(5)]
 
 
 FIRST_LINE = sa.update(LINES).where(LINES.c.number == 1)
@@ -241,7 +241,7 @@ NOT_HERS = "po: line 1 has another recipient than the log says"
 )
 def test_a_line_that_was_changed_is_named(store: Database, five: int, values: dict[str, Any], told: list[str]) -> None:
     store.write(lambda connection: connection.execute(FIRST_LINE.values(values)))
-    differences = audit.verify(store)
+    differences = verify.verify(store)
     assert len(differences) == len(told)
     assert all(said.startswith(begins) for said, begins in zip(differences, told, strict=True))
 
@@ -250,7 +250,7 @@ def test_lines_swapped_with_one_another_are_seen(store: Database, five: int) -> 
     swapped = [FIRST_LINE.values(number=9), sa.update(LINES).where(LINES.c.number == 2).values(number=1)]
     back = sa.update(LINES).where(LINES.c.number == 9).values(number=2)
     store.write(lambda connection: [connection.execute(statement) for statement in (*swapped, back)])
-    assert [said.split(":")[1] for said in audit.verify(store)] == [" its lines are not those that were ordered"]
+    assert [said.split(":")[1] for said in verify.verify(store)] == [" its lines are not those that were ordered"]
 
 
 def test_an_order_from_before_the_chain_had_contents_passes(store: Database, five: int) -> None:
@@ -262,7 +262,7 @@ def test_an_order_from_before_the_chain_had_contents_passes(store: Database, fiv
     rewritten = [at(row["seq"]).values(detail=row["detail"], previous=row["previous"]) for row in rows]
     store.write(lambda connection: [connection.execute(each) for each in rewritten])
     store.write(lambda connection: connection.execute(sa.update(ORDERS).values(head=head)))
-    assert audit.verify(store) == []
+    assert verify.verify(store) == []
 
 
 def audit_event(row: Any) -> Event:
@@ -273,19 +273,19 @@ def audit_event(row: Any) -> Event:
 def test_a_head_that_was_noted_down_holds_while_the_log_only_grows(
     store: Database, five: int, planner: Planner, now: datetime
 ) -> None:
-    noted = audit.examine(store).head
+    noted = verify.examine(store).head
     assert noted is not None
     assert Head.read(str(noted)) == noted
     store.write(history(1, planner, now))
     look(store, planner, five, now + timedelta(hours=1))
-    later = audit.examine(store, expected=noted)
+    later = verify.examine(store, expected=noted)
     assert (later.differences, later.head != noted) == ([], True)
 
 
 def test_a_log_that_was_written_anew_does_not_have_the_head_that_was_noted_down(
     store: Database, five: int, planner: Planner, now: datetime
 ) -> None:
-    noted = audit.examine(store).head
+    noted = verify.examine(store).head
     assert noted is not None
     look(store, planner, five, now + timedelta(hours=1))
     with store.read() as connection:
@@ -296,8 +296,8 @@ def test_a_log_that_was_written_anew_does_not_have_the_head_that_was_noted_down(
     written = [at(row["seq"]).values(detail=row["detail"], previous=row["previous"]) for row in rows]
     store.write(lambda connection: [connection.execute(each) for each in written])
     store.write(lambda connection: connection.execute(sa.update(ORDERS).values(head=head)))
-    assert audit.verify(store) == []
-    [told] = audit.examine(store, expected=noted).differences
+    assert verify.verify(store) == []
+    [told] = verify.examine(store, expected=noted).differences
     assert "is not the one that was noted down" in told
 
 
@@ -317,7 +317,7 @@ def test_an_event_whose_id_is_drawn_but_not_committed_is_waited_for(
         with ThreadPoolExecutor(1) as pool, slow.connect() as open_one:
             history(1, planner, now)(open_one)
             postgres_store.write(lambda connection: add_order(connection, planner, now))
-            audited = pool.submit(audit.verify, postgres_store)
+            audited = pool.submit(verify.verify, postgres_store)
             with postgres_store.read() as connection:
                 while not connection.execute(waiting).scalar():
                     assert not audited.done()
@@ -339,27 +339,27 @@ def test_the_differences_name_orders_but_no_people(store: Database, planner: Pla
     seen = shown("BLK-1", "po", "Pending", addressed, kind="DigitalDelivery")
     store.write(lambda connection: ingest.discover(connection, seen, now, now, planner))
     store.write(lambda connection: connection.execute(sa.update(LINES).values(status="Gone")))
-    assert audit.verify(store) == ["po: line 1 differs from the log in status"]
+    assert verify.verify(store) == ["po: line 1 differs from the log in status"]
 
 
 def test_progress_is_told_and_chunks_leave_nothing_out(
     store: Database, planner: Planner, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit, "CHUNK", 3)
+    monkeypatch.setattr(verify, "CHUNK", 3)
     store.write(history(2, planner, now))
     told: list[tuple[int, int]] = []
-    assert audit.verify(store, lambda done, total: told.append((done, total))) == []
+    assert verify.verify(store, lambda done, total: told.append((done, total))) == []
     assert told == [(3, 8), (6, 8), (8, 8)]
     store.write(lambda connection: connection.execute(sa.update(ORDERS).values(note="x")))
-    assert len(audit.verify(store)) == 8
+    assert len(verify.verify(store)) == 8
 
 
 def test_an_audit_writes_nothing_and_bounds_what_it_tells(lived: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit, "DIFFERENCES_AT_MOST", 4)
+    monkeypatch.setattr(verify, "DIFFERENCES_AT_MOST", 4)
     lived.write(lambda connection: connection.execute(sa.update(ORDERS).values(note="x")))
     with lived.read() as connection:
         before = connection.execute(sa.select(ORDERS)).all()
-    assert len(audit.verify(lived)) == 4
+    assert len(verify.verify(lived)) == 4
     with lived.read() as connection:
         assert connection.execute(sa.select(ORDERS)).all() == before
 
@@ -367,7 +367,7 @@ def test_an_audit_writes_nothing_and_bounds_what_it_tells(lived: Database, monke
 def test_what_is_written_while_the_audit_reads_is_no_difference(
     store: Database, planner: Planner, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit, "CHUNK", 2)
+    monkeypatch.setattr(verify, "CHUNK", 2)
     store.write(history(3, planner, now))
     later = now + timedelta(days=2)
     told = []
@@ -377,5 +377,5 @@ def test_what_is_written_while_the_audit_reads_is_no_difference(
         if len(told) < 4:
             store.write(history(100 + done, planner, later))
 
-    assert audit.verify(store, meanwhile) == []
+    assert verify.verify(store, meanwhile) == []
     assert len(told) >= 4

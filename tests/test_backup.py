@@ -12,11 +12,10 @@ from sqlalchemy import Connection
 
 from tracking import ingest
 from tracking.errors import NotAllowed, StoreBusy, StoreUnusable
-from tracking.storage import backup, database
-from tracking.storage import restore_mark as restored
-from tracking.storage import verify as audit
-from tracking.storage.backup import Backup
+from tracking.storage import database, engines
 from tracking.storage.database import Database
+from tracking.storage.maintenance import backup, restore_mark, verify
+from tracking.storage.maintenance.backup import Backup
 from tracking.storage.migrations import HEAD
 from tracking.storage.tables import EVENTS, ORDERS
 
@@ -38,7 +37,7 @@ def filled(
     now: datetime,
 ) -> Iterator[Database]:
     """A store of a hundred orders in each journal mode, copied two pages at a time."""
-    monkeypatch.setattr(database, "wal_is_safe", lambda _version: request.param)
+    monkeypatch.setattr(engines, "wal_is_safe", lambda _version: request.param)
     monkeypatch.setattr(backup, "PAGES", 2)
     shutil.copy(migrated_file, sqlite_url.removeprefix("sqlite:///"))
     store = database.connect(sqlite_url)
@@ -80,13 +79,13 @@ def test_a_backup_is_whole_private_and_says_what_it_holds(filled: Database, tmp_
     assert list(target.parent.iterdir()) == [target]
     with opened(target) as copy:
         assert counts(copy) == (100, 100)
-        assert audit.verify(copy) == []
+        assert verify.verify(copy) == []
 
 
 def test_writers_are_not_held_up_and_the_copy_is_of_one_moment(
     filled: Database, tmp_path: Path, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "BUSY_MILLISECONDS", 0)
+    monkeypatch.setattr(engines, "BUSY_MILLISECONDS", 0)
     written = 0
 
     def write(step: int) -> None:
@@ -101,7 +100,7 @@ def test_writers_are_not_held_up_and_the_copy_is_of_one_moment(
     with opened(tmp_path / "copy.db") as copy:
         assert counts(copy) == (made.orders, made.events)
         assert 100 <= made.orders <= 105
-        assert audit.verify(copy) == []
+        assert verify.verify(copy) == []
 
 
 def test_a_backup_comes_to_its_end_where_somebody_writes_at_every_step(
@@ -118,15 +117,15 @@ def test_a_backup_comes_to_its_end_where_somebody_writes_at_every_step(
     assert len(steps) < 200
     with opened(tmp_path / "copy.db") as copy:
         assert counts(copy) == (made.orders, made.events)
-        assert audit.verify(copy) == []
+        assert verify.verify(copy) == []
 
 
 def test_only_the_copy_is_marked(filled: Database, tmp_path: Path, now: datetime) -> None:
     copied(filled, tmp_path / "copy.db", now)
     with filled.read() as connection:
-        assert restored.find_mark(connection) is None
+        assert restore_mark.find_mark(connection) is None
     with opened(tmp_path / "copy.db") as copy, copy.read() as connection:
-        assert restored.find_mark(connection) == restored.Mark(now, 100)
+        assert restore_mark.find_mark(connection) == restore_mark.Mark(now, 100)
 
 
 @pytest.mark.parametrize("end", ["", "-journal", "-wal"])
@@ -143,16 +142,16 @@ def test_a_file_that_exists_is_left_alone(filled: Database, tmp_path: Path, now:
 def test_a_store_of_an_earlier_version_is_copied_as_it_is(filled: Database, tmp_path: Path, now: datetime) -> None:
     filled.write(lambda connection: connection.execute(sa.text("UPDATE alembic_version SET version_num = '0000'")))
     assert copied(filled, tmp_path / "copy.db", now).revision == "0000"
-    assert database.revision(filled.url) == "0000"
-    assert database.revision(f"sqlite:///{tmp_path}/copy.db") == "0000"
+    assert engines.revision(filled.url) == "0000"
+    assert engines.revision(f"sqlite:///{tmp_path}/copy.db") == "0000"
 
 
 def test_a_store_that_stays_locked_is_told_and_leaves_nothing(
     filled: Database, tmp_path: Path, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backup, "LOCKED_SECONDS", 0.0)
-    monkeypatch.setattr(database, "BUSY_MILLISECONDS", 10)
-    file = database.file_of(filled.url)
+    monkeypatch.setattr(engines, "BUSY_MILLISECONDS", 10)
+    file = engines.file_of(filled.url)
     assert file is not None
     filled.close()
     with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other:

@@ -23,10 +23,10 @@ from tracking.reports import exports
 from tracking.reports import health as signs
 from tracking.reports.health import health
 from tracking.reports.search import Filters
-from tracking.storage import database
-from tracking.storage import orders as writes
-from tracking.storage import verify as audit
-from tracking.storage.database import Database, wal_is_safe
+from tracking.storage import database, engines, facts
+from tracking.storage.database import Database
+from tracking.storage.engines import wal_is_safe
+from tracking.storage.maintenance import verify
 from tracking.storage.tables import FACTS
 from tracking.submissions.sender import Sender
 
@@ -67,7 +67,7 @@ def commits(store: Database) -> Iterator[list[int]]:
 
 
 def remember(key: str, now: datetime, value: int = 1) -> Job:
-    return lambda connection: writes.set_fact(connection, key, {"n": value}, now)
+    return lambda connection: facts.set_fact(connection, key, {"n": value}, now)
 
 
 def fail(error: Exception) -> Job:
@@ -148,7 +148,7 @@ def test_an_engine_that_says_all_it_does_shows_no_row(
     empty_url: str, now: datetime, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="sqlalchemy")  # engines look at it when they are made
-    database.migrate(empty_url)
+    engines.migrate(empty_url)
     opened = database.connect(empty_url)
     opened.write(remember("a-name-in-a-row", now))
     assert remembered(opened) == {"a-name-in-a-row"}
@@ -317,18 +317,18 @@ def test_only_versions_without_the_race_may_use_the_wal(version: tuple[int, int,
 def test_the_writer_is_durable_in_the_way_its_version_allows(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch, safe: bool, mode: str, synchronous: int
 ) -> None:
-    monkeypatch.setattr(database, "wal_is_safe", lambda _version: safe)
+    monkeypatch.setattr(engines, "wal_is_safe", lambda _version: safe)
     opened = database.connect(sqlite_url)
     names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
     told = opened.write(lambda connection: [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in names])
-    assert told == [mode, synchronous, 1, database.BUSY_MILLISECONDS]
+    assert told == [mode, synchronous, 1, engines.BUSY_MILLISECONDS]
     opened.close()
 
 
 def test_a_locked_database_is_busy_and_works_again_when_the_lock_is_gone(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch, now: datetime
 ) -> None:
-    monkeypatch.setattr(database, "BUSY_MILLISECONDS", 50)
+    monkeypatch.setattr(engines, "BUSY_MILLISECONDS", 50)
     opened = database.connect(sqlite_url)
     opened.write(remember("before", now))
     with contextlib.closing(other_connection(sqlite_url)) as other:
@@ -353,7 +353,7 @@ def test_a_full_disk_is_busy_and_nothing_of_the_job_is_kept(sqlite_url: str, now
     pages = opened.write(lambda connection: connection.exec_driver_sql("PRAGMA page_count").scalar_one())
     opened.write(lambda connection: connection.exec_driver_sql(f"PRAGMA max_page_count={pages + 1}"))
     with pytest.raises(StoreBusy, match="disk is full"):
-        opened.write(lambda connection: writes.set_fact(connection, "big", {"text": "x" * 100_000}, now))
+        opened.write(lambda connection: facts.set_fact(connection, "big", {"text": "x" * 100_000}, now))
     opened.write(remember("small", now))
     assert remembered(opened) == {"small"}
     opened.close()
@@ -416,7 +416,7 @@ def test_a_connection_that_died_is_replaced(postgres_store: Database, now: datet
 @pytest.fixture
 def large(sqlite_url: str, migrated_file: Path, monkeypatch: pytest.MonkeyPatch, now: datetime) -> Iterator[Database]:
     """More orders than any read takes at once, and a writer that waits for nobody."""
-    monkeypatch.setattr(database, "BUSY_MILLISECONDS", 0)
+    monkeypatch.setattr(engines, "BUSY_MILLISECONDS", 0)
     shutil.copy(migrated_file, sqlite_url.removeprefix("sqlite:///"))
     opened = database.connect(sqlite_url)
 
@@ -444,21 +444,21 @@ def test_an_export_lets_the_writer_in_between_its_chunks(
 def test_verify_lets_the_writer_in_between_its_chunks(
     large: Database, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit, "CHUNK", 10)
+    monkeypatch.setattr(verify, "CHUNK", 10)
     chunks: list[int] = []
 
     def write(done: int, _total: int) -> None:
         large.write(remember(f"chunk {done}", now))
         chunks.append(done)
 
-    assert audit.verify(large, write) == []
+    assert verify.verify(large, write) == []
     assert chunks == [10, 20, 30, 40, 50]
 
 
 def test_the_log_grows_while_a_reader_holds_it_and_not_beyond_that(
     sqlite_url: str, migrated_file: Path, monkeypatch: pytest.MonkeyPatch, now: datetime
 ) -> None:
-    monkeypatch.setattr(database, "wal_is_safe", lambda _version: True)
+    monkeypatch.setattr(engines, "wal_is_safe", lambda _version: True)
     shutil.copy(migrated_file, sqlite_url.removeprefix("sqlite:///"))
     opened = Database(sqlite_url)
     limit = 1 << 20
@@ -468,7 +468,7 @@ def test_the_log_grows_while_a_reader_holds_it_and_not_beyond_that(
 
     def write_much() -> None:
         for number in range(30):
-            opened.write(partial(writes.set_fact, key="a", value={"text": f"{number:02d}" * 100_000}, now=now))
+            opened.write(partial(facts.set_fact, key="a", value={"text": f"{number:02d}" * 100_000}, now=now))
 
     with contextlib.closing(other_connection(sqlite_url)) as reader:
         reader.execute("BEGIN")
@@ -531,4 +531,4 @@ def test_two_consoles_on_one_store_send_each_order_once(
     assert sum(taken) == 40
     assert len(provider.called("place")) == 40
     assert {order["PONumber"] for order in provider.kept.values()} == {f"po-{number}" for number in range(40)}
-    assert audit.verify(store) == []
+    assert verify.verify(store) == []

@@ -20,8 +20,8 @@ from tracking.orders.model import Line, Witness
 from tracking.orders.observations import Answered, Attempted, Declined, Looked, Observation
 from tracking.provider import recipients as traces
 from tracking.provider import responses as wire
-from tracking.storage import verify as audit
 from tracking.storage.database import Database
+from tracking.storage.maintenance import verify
 from tracking.storage.tables import CLAIMS, EVENTS, EXCHANGES, LINES, ORDERS
 from tracking.submissions import erasure
 
@@ -104,7 +104,7 @@ def test_a_recipient_is_gone_from_everything_and_the_log_still_holds(office: Off
     assert all(row["recipient_hash"] for row in office.rows(LINES))
     told = office.rows(EVENTS, EVENTS.c.kind == "erased")
     assert [(row["witness"], row["detail"]) for row in told] == [("person", {"lines": "1,3", "actor": "eve"})]
-    assert audit.verify(office.store) == []
+    assert verify.verify(office.store) == []
 
 
 def test_a_parcel_loses_its_whole_address(office: Office) -> None:
@@ -113,7 +113,7 @@ def test_a_parcel_loses_its_whole_address(office: Office) -> None:
     kept = office.everything()
     assert "nskebarn" not in kept
     assert kept.count("7 Hidden Lane") == 2  # of the other parcel's request and document
-    assert audit.verify(office.store) == []
+    assert verify.verify(office.store) == []
 
 
 @pytest.mark.parametrize("said", ["+15550100", "ann-sophie lee"])
@@ -121,7 +121,7 @@ def test_a_recipient_is_found_by_what_only_the_request_names(office: Office, sai
     office.ordered("a", mail(ANN, Sms="+15550100"), mail(BOB))
     assert office.erase(said).lines == 1
     assert "Ann" not in office.everything()
-    assert audit.verify(office.store) == []
+    assert verify.verify(office.store) == []
 
 
 def test_a_line_without_an_address_loses_whom_it_is_for(office: Office) -> None:
@@ -130,7 +130,7 @@ def test_a_line_without_an_address_loses_whom_it_is_for(office: Office) -> None:
     assert office.erase("Ann-Sophie Lee").lines == 1
     office.look(order_id, "a", gift, line("AMAZON", 25, 1), kind="Links", status="Pending")
     assert "Sophie" not in office.everything()
-    assert audit.verify(office.store) == []
+    assert verify.verify(office.store) == []
 
 
 def test_what_the_provider_shows_later_brings_nobody_back(office: Office) -> None:
@@ -144,7 +144,7 @@ def test_what_the_provider_shows_later_brings_nobody_back(office: Office) -> Non
     assert "Ann" not in kept
     assert BOB in json.dumps(office.rows(ORDERS)[0]["document"])
     assert office.rows(ORDERS)[0]["state"] == "Completed"
-    assert audit.verify(office.store) == []
+    assert verify.verify(office.store) == []
 
 
 @pytest.mark.parametrize(("kind", "person"), [("DigitalDelivery", ANN), ("Links", "Ann-Sophie Lee")])
@@ -157,7 +157,7 @@ def test_claim_data_shown_later_is_not_kept_for_an_erased_line(office: Office, k
     office.erase(person)
     office.look(order_id, "a", *lines, kind=kind)
     assert [row["number"] for row in office.rows(CLAIMS)] == [2]
-    assert audit.verify(office.store) == []
+    assert verify.verify(office.store) == []
 
 
 def test_orders_on_their_way_are_refused_and_the_rest_is_erased(office: Office) -> None:
@@ -175,7 +175,7 @@ def test_orders_on_their_way_are_refused_and_the_rest_is_erased(office: Office) 
         office.store.write(
             lambda connection: ingest.ask(connection, declined, what="resend", actor="eve", now=office.now)
         )
-    assert audit.verify(office.store) == []
+    assert verify.verify(office.store) == []
 
 
 def test_claim_data_and_calls_of_the_order_go_too(office: Office) -> None:
@@ -277,7 +277,7 @@ def test_no_byte_of_the_files_tells_who_was_erased(office: Office, sqlite_url: s
     left = bytes_of().lower()
     assert [email for email in people[::23] if email.encode() in left] == []
     assert [email for email in people if email not in people[::23] and email.encode() not in left] == []
-    assert audit.verify(office.store) == []
+    assert verify.verify(office.store) == []
 
 
 def test_what_holds_no_lines_is_left_as_it_is() -> None:

@@ -18,8 +18,8 @@ from test_migrations import config, on
 from tracking import ingest
 from tracking.ingest import Planner
 from tracking.orders import event_chain as chain
-from tracking.storage import database, migrations
-from tracking.storage import verify as audit
+from tracking.storage import database, engines, migrations
+from tracking.storage.maintenance import verify
 from tracking.storage.tables import CALLBACKS, COUNTERS, EVENTS, LINES, ORDERS, OUTBOX
 
 OLD = (ORDERS, LINES, EVENTS, OUTBOX, CALLBACKS, COUNTERS)
@@ -72,7 +72,7 @@ def stored(url: str) -> dict[str, list[Any]]:
             columns = [column["name"] for column in sa.inspect(connection).get_columns(name)]
             rows = connection.execute(sa.text(f"SELECT * FROM {name} ORDER BY 1, 2"))  # a name from the list above
             found[name] = [columns, *map(repr, rows)]
-        return found | {"revision": [database.revision(url)], "tables": sa.inspect(connection).get_table_names()}
+        return found | {"revision": [engines.revision(url)], "tables": sa.inspect(connection).get_table_names()}
 
     found: dict[str, list[Any]] = on(url, job)
     return found
@@ -103,9 +103,9 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_was_there_is_chained_and_keyed(empty_url: str, past: Rows) -> None:
     settle(empty_url, past)
-    assert database.migrate(empty_url) == "0001"
+    assert engines.migrate(empty_url) == "0001"
     store = database.connect(empty_url)
-    assert audit.verify(store) == []
+    assert verify.verify(store) == []
     with store.read() as connection:
         assert len(connection.execute(sa.select(EVENTS)).all()) == len(past["events"]) > 40
         lines = connection.execute(sa.select(LINES).where(LINES.c.recipient.is_not(None))).mappings().all()
@@ -128,7 +128,7 @@ def test_a_migration_that_fails_at_any_statement_changes_nothing(empty_url: str,
 
         try:
             with at_each_statement(fail):
-                database.migrate(empty_url)
+                engines.migrate(empty_url)
         except Cut:
             assert stored(empty_url) == before
         else:
@@ -152,7 +152,7 @@ def test_a_process_that_dies_at_any_statement_leaves_a_store_that_a_second_migra
             shutil.copy(part, folder)
 
     with at_each_statement(keep):
-        database.migrate(empty_url)
+        engines.migrate(empty_url)
     left = [folder / file.name for folder in tmp_path.iterdir() if folder.name.isdigit()]
     assert len(left) > 20
     for each in left:
@@ -161,9 +161,9 @@ def test_a_process_that_dies_at_any_statement_leaves_a_store_that_a_second_migra
 
 def agrees(url: str) -> None:
     """Migrates where that is left to do, and compares all with the log."""
-    database.migrate(url)
+    engines.migrate(url)
     store = database.connect(url)
     try:
-        assert audit.verify(store) == []
+        assert verify.verify(store) == []
     finally:
         store.close()

@@ -14,9 +14,10 @@ from tracking.orders.model import Order, OrderRequest, Witness
 from tracking.orders.observations import Answered, Attempted, Declined, Looked, Missing, Observation, Seen, Unclear
 from tracking.provider import recipients as traces
 from tracking.provider import responses as wire
-from tracking.storage import orders as writes
-from tracking.storage import verify as audit
+from tracking.storage import orders
+from tracking.storage import outbox as storage_outbox
 from tracking.storage.database import Database
+from tracking.storage.maintenance import verify
 from tracking.storage.tables import CALLBACKS, EVENTS, LINES, ORDERS, OUTBOX
 
 PO = "demo-0001"
@@ -66,7 +67,7 @@ class Console:
     def postpone(self) -> None:
         """The next look is a day away."""
         far = self.now + timedelta(days=1)
-        self.store.write(lambda connection: writes.set_beside(connection, 1, {"next_look_at": far}))
+        self.store.write(lambda connection: orders.update_order(connection, 1, {"next_look_at": far}))
 
     def row(self, table: sa.Table = ORDERS) -> RowMapping:
         with self.store.read() as connection:
@@ -162,7 +163,7 @@ def test_an_order_that_is_not_stored_cannot_be_observed(console: Console) -> Non
 
 def test_looks_are_counted_and_end_the_lease(accepted: Console) -> None:
     accepted.store.write(
-        lambda connection: writes.set_beside(
+        lambda connection: orders.update_order(
             connection, 1, {"lease_owner": "a", "lease_until": NOW, "failures": 3, "next_look_at": NOW}
         )
     )
@@ -417,7 +418,7 @@ def test_a_person_may_have_a_known_order_looked_at_now(accepted: Console) -> Non
 def test_a_person_may_have_a_refused_order_sent_again_once(console: Console) -> None:
     console.place()
     console.observe(Declined(422, "x"))
-    console.store.write(lambda connection: writes.finish_outbox(connection, 1, again_at=None))
+    console.store.write(lambda connection: storage_outbox.finish_outbox(connection, 1, again_at=None))
     console.at = 60
     console.ask("resend")
     assert (console.row()["state"], console.row()["attention"]) == ("Queued", None)
@@ -465,4 +466,4 @@ def test_everything_done_here_can_be_recomputed_from_the_log(accepted: Console) 
     accepted.look(shown(status="Completed"))
     accepted.look(shown(status="Pending"))
     accepted.ask("check")
-    assert audit.verify(accepted.store) == []
+    assert verify.verify(accepted.store) == []

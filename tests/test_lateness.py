@@ -11,7 +11,7 @@ from tracking.forecasting import lateness
 from tracking.forecasting.forecasts import Book
 from tracking.forecasting.survival import Forecast, Seen
 from tracking.forecasting.waits import late_after
-from tracking.storage import orders as store
+from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
 
@@ -75,7 +75,7 @@ def test_another_process_finds_what_was_applied(history: History, store: Databas
 
 
 def store_fact(connection: sa.Connection) -> dict[str, float]:
-    kept = store.fact(connection, lateness.KEY)
+    kept = facts.fact(connection, lateness.KEY)
     assert kept is not None
     return kept[1]
 

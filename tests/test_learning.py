@@ -17,7 +17,7 @@ from tracking.forecasting.forecasts import Book
 from tracking.forecasting.survival import Forecast, Seen
 from tracking.forecasting.waits import FIRST_PRICE
 from tracking.polling.learner import AGAIN_AFTER, Learner
-from tracking.storage import orders as writes
+from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.tables import CALLBACKS, FACTS, ORDERS
 from tracking.webhooks import silence_alarm as alarms
@@ -33,7 +33,7 @@ def turn(learner: Learner) -> None:
 
 
 def fact(store: Database, key: str) -> dict[str, Any]:
-    found = store.write(lambda connection: writes.fact(connection, key))
+    found = store.write(lambda connection: facts.fact(connection, key))
     assert found is not None
     return found[1]
 
@@ -88,7 +88,7 @@ def test_the_price_and_what_is_announced_outlive_a_restart(store: Database, cloc
 def test_what_cannot_be_a_price_is_not_believed(store: Database, clock: Clock, value: dict[str, Any]) -> None:
     if value.get("price") == math.inf:
         value = {"price": 1e300}
-    store.write(lambda connection: writes.set_fact(connection, outlook.PACING, value, clock.now))
+    store.write(lambda connection: facts.set_fact(connection, outlook.PACING, value, clock.now))
     book = Book()
     turn(Learner(store, book, clock, learns=False))
     assert 1.0 <= book.price <= 3600.0
@@ -106,7 +106,7 @@ def test_what_cannot_be_a_price_is_not_believed(store: Database, clock: Clock, v
     ],
 )
 def test_a_curve_in_another_form_is_learned_again(store: Database, clock: Clock, value: dict[str, Any]) -> None:
-    store.write(lambda connection: writes.set_fact(connection, foresight.KEY + "Links/1", value, clock.now))
+    store.write(lambda connection: facts.set_fact(connection, foresight.KEY + "Links/1", value, clock.now))
     book = Book()
     turn(Learner(store, book, clock, learns=False))
     assert book.of("Links", 1).version == 0
@@ -117,7 +117,7 @@ def test_a_curve_that_rises_is_not_believed(store: Database, clock: Clock) -> No
     store.write(lambda connection: foresight.keep(connection, [forecast], clock.now))
     kept = fact(store, foresight.KEY + "Links/1")
     kept["open"][5], kept["open"][60] = 0.2, 0.9
-    store.write(lambda connection: writes.set_fact(connection, foresight.KEY + "Links/1", kept, clock.now))
+    store.write(lambda connection: facts.set_fact(connection, foresight.KEY + "Links/1", kept, clock.now))
     with store.read() as connection:
         assert foresight.kept(connection) == []
 

@@ -21,8 +21,8 @@ from tracking.reports import explanations as prospects
 from tracking.reports import latency as ledger
 from tracking.reports import overview as reports
 from tracking.storage.database import Database, connect
+from tracking.storage.maintenance.verify import verify
 from tracking.storage.tables import EVENTS
-from tracking.storage.verify import verify
 
 DAY = timedelta(days=1)
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from tracking.forecasting.forecasts import Book
 from tracking.polling import webhook_silence as listening
 from tracking.polling.silence import Evidence
-from tracking.storage import orders as writes
+from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.tables import CALLBACKS, ORDERS
 from tracking.webhooks import silence_alarm as alarms
@@ -118,7 +118,7 @@ def test_the_alarm_is_kept_for_whoever_asks(store: Database, now: datetime) -> N
     alarm = Silence(now - MINUTE, now, 4, ended_at=now + MINUTE)
 
     def keep(connection: Connection) -> None:
-        writes.set_fact(connection, alarms.KEY, alarm.stored(), now)
+        facts.set_fact(connection, alarms.KEY, alarm.stored(), now)
 
     with store.read() as connection:
         assert alarms.known(connection) is None

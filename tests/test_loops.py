@@ -15,7 +15,7 @@ from tracking.errors import OutcomeUnknown, StoreBusy, StoreError
 from tracking.ingest import Planner
 from tracking.polling.poller import Poller
 from tracking.provider.http import Exchange
-from tracking.storage import orders as writes
+from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.tables import EXCHANGES, ORDERS, OUTBOX
 from tracking.submissions.sender import Sender
@@ -58,7 +58,7 @@ def states(store: Database) -> list[str]:
 
 
 def beat_of(store: Database, name: str) -> Any:
-    return store.write(lambda connection: writes.fact(connection, f"beat:{name}"))
+    return store.write(lambda connection: facts.fact(connection, f"beat:{name}"))
 
 
 def poll_loop(
@@ -422,7 +422,7 @@ def test_a_survey_is_followed_by_a_pause_as_it_kept_a_processor_busy_however_lon
 
 
 def fact(store: Database, key: str) -> dict[str, Any] | None:
-    found = store.write(lambda connection: writes.fact(connection, key))
+    found = store.write(lambda connection: facts.fact(connection, key))
     return found[1] if found else None
 
 

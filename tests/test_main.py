@@ -28,9 +28,9 @@ from tracking.orders.model import Line, Snapshot, Witness
 from tracking.orders.observations import Answered, Attempted, Observation
 from tracking.sandbox import SCENARIOS
 from tracking.sandbox.catalog import CARRIERS, PRODUCTS, SHIPPING_METHODS
-from tracking.storage import orders as store
-from tracking.storage import restore_mark as restored
+from tracking.storage import facts
 from tracking.storage.database import Database, connect
+from tracking.storage.maintenance import restore_mark
 from tracking.storage.tables import COUNTERS, ORDERS
 
 HEADER = "PONumber,Type,ProductId,Value,Quantity,ExternalId\n"
@@ -155,10 +155,10 @@ def test_submit_queues_and_says_that_nobody_sends(run: Run, folder: Path) -> Non
 
 def test_submit_is_silent_about_a_sender_that_beats(run: Run, folder: Path, database: Database) -> None:
     now = datetime.now(UTC)
-    database.write(lambda connection: store.set_fact(connection, "beat:sender", {"role": "sender"}, now))
+    database.write(lambda connection: facts.set_fact(connection, "beat:sender", {"role": "sender"}, now))
     assert "no sender" not in run("submit", wave(folder)).stderr
     old = now - timedelta(seconds=16)
-    database.write(lambda connection: store.set_fact(connection, "beat:sender", {"role": "sender"}, old))
+    database.write(lambda connection: facts.set_fact(connection, "beat:sender", {"role": "sender"}, old))
     assert "no sender" in run("submit", wave(folder)).stderr
 
 
@@ -268,7 +268,7 @@ def test_the_samples_fit_the_sandboxs_catalogue(run: Run, database: Database, sa
     ]
     offered = {name: [{"id": each["Id"]} for each in known] for name, known in OFFERED.items()}
     catalogue = {"products": products, **offered}
-    database.write(lambda connection: store.set_fact(connection, "catalogue", catalogue, datetime.now(UTC)))
+    database.write(lambda connection: facts.set_fact(connection, "catalogue", catalogue, datetime.now(UTC)))
     assert answer(run("submit", sample, "--dry-run", "--json"))["problems"] == []
 
 
@@ -545,7 +545,7 @@ def test_a_backup_says_what_it_holds_and_is_made_once(run: Run, folder: Path, da
 def test_a_store_is_said_to_be_restored(run: Run, folder: Path, database: Database) -> None:
     assert "nothing is sent until it is known" in run("restored", "--since", "2h").stdout
     with database.read() as connection:
-        assert restored.find_mark(connection) is not None
+        assert restore_mark.find_mark(connection) is not None
     assert run("restored", "--since", "2999-01-01").exit_code == 2
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from tracking import ingest
 from tracking.app.metrics import exposition
 from tracking.ingest import Planner
-from tracking.storage import orders as writes
+from tracking.storage import facts, inbox
 from tracking.storage.database import Database
 from tracking.webhooks import silence_alarm as alarms
 
@@ -39,8 +39,8 @@ def test_the_metrics_say_what_the_store_holds(store: Database, planner: Planner,
         for number, status in enumerate(["Pending", "Completed", "Completed"]):
             ingest.discover(connection, shown(f"BLK-{number}", f"po-{number}", status), now, now, planner)
         ingest.announce(connection, callback("po-0", "BLK-0"), 9, now, planner)
-        writes.record_refusal(connection, {"reason": "x"}, now)
-        writes.set_fact(connection, "beat:poller", {}, now)
+        inbox.record_refusal(connection, {"reason": "x"}, now)
+        facts.set_fact(connection, "beat:poller", {}, now)
 
     store.write(job)
     told = values(store, now + timedelta(seconds=5))
@@ -79,8 +79,8 @@ def test_late_orders_and_silent_webhooks_can_be_alarmed_on(store: Database, plan
 
     def job(connection: Connection) -> None:
         ingest.discover(connection, shown("BLK-1", "po-1", "Pending"), now, now, planner)
-        writes.set_fact(connection, alarms.KEY, silence.stored(), now)
-        writes.set_fact(connection, 'forecast:Any "word"/1', {}, now)
+        facts.set_fact(connection, alarms.KEY, silence.stored(), now)
+        facts.set_fact(connection, 'forecast:Any "word"/1', {}, now)
 
     store.write(job)
     told = values(store, now + timedelta(days=1))
@@ -88,5 +88,5 @@ def test_late_orders_and_silent_webhooks_can_be_alarmed_on(store: Database, plan
     assert not [name for name in told if "forecast" in name]
     assert values(store, now)["tracking_orders_late"] == 0
     ended = alarms.Silence(now, now, 3, now)
-    store.write(lambda connection: writes.set_fact(connection, alarms.KEY, ended.stored(), now))
+    store.write(lambda connection: facts.set_fact(connection, alarms.KEY, ended.stored(), now))
     assert values(store, now)["tracking_webhooks_silent"] == 0

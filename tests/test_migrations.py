@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlmodel import SQLModel
 
 from tracking.errors import StoreUnusable
-from tracking.storage import database, migrations
+from tracking.storage import database, engines, migrations
 from tracking.storage.migrations import HEAD
 
 FOLDER = Path(migrations.__file__).parent
@@ -29,7 +29,7 @@ def config(connection: sa.Connection | None = None) -> Config:
 
 
 def on(url: str, job: Callable[[sa.Connection], Any]) -> Any:
-    engine = database._engine(url, writes=True)
+    engine = engines.make_engine(url, writes=True)
     try:
         with engine.begin() as connection:
             return job(connection)
@@ -46,19 +46,19 @@ def test_head_is_the_newest_script() -> None:
 
 
 def test_a_fresh_store_is_what_the_tables_say(empty_url: str) -> None:
-    assert database.revision(empty_url) is None
-    assert database.migrate(empty_url) is None
-    assert database.revision(empty_url) == HEAD
+    assert engines.revision(empty_url) is None
+    assert engines.migrate(empty_url) is None
+    assert engines.revision(empty_url) == HEAD
     assert on(empty_url, differences) == []
 
 
 def test_a_second_migration_changes_nothing(empty_url: str) -> None:
-    database.migrate(empty_url)
-    assert database.migrate(empty_url) == HEAD
+    engines.migrate(empty_url)
+    assert engines.migrate(empty_url) == HEAD
 
 
 def test_a_store_can_go_all_the_way_back_and_forth(empty_url: str) -> None:
-    database.migrate(empty_url)
+    engines.migrate(empty_url)
     on(empty_url, lambda connection: command.downgrade(config(connection), "base"))
     assert on(empty_url, lambda connection: sa.inspect(connection).get_table_names()) == ["alembic_version"]
     on(empty_url, lambda connection: command.upgrade(config(connection), "head"))
@@ -66,11 +66,11 @@ def test_a_store_can_go_all_the_way_back_and_forth(empty_url: str) -> None:
 
 
 def test_a_store_of_a_newer_version_is_left_as_it_is(empty_url: str) -> None:
-    database.migrate(empty_url)
+    engines.migrate(empty_url)
     on(empty_url, lambda connection: connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'")))
     with pytest.raises(StoreUnusable, match="newer version"):
-        database.migrate(empty_url)
-    assert database.revision(empty_url) == "9999"
+        engines.migrate(empty_url)
+    assert engines.revision(empty_url) == "9999"
     with pytest.raises(StoreUnusable, match=r"newer version|needs"):
         database.connect(empty_url)
 
@@ -78,7 +78,7 @@ def test_a_store_of_a_newer_version_is_left_as_it_is(empty_url: str) -> None:
 def test_a_database_of_another_program_is_left_as_it_is(empty_url: str) -> None:
     on(empty_url, lambda connection: connection.execute(sa.text("CREATE TABLE cats (name TEXT)")))
     with pytest.raises(StoreUnusable, match="another program"):
-        database.migrate(empty_url)
+        engines.migrate(empty_url)
     assert on(empty_url, lambda connection: sa.inspect(connection).get_table_names()) == ["cats"]
 
 

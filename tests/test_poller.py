@@ -26,9 +26,9 @@ from tracking.polling import poller
 from tracking.polling.poller import OVERLAP, Poller
 from tracking.provider import responses as wire
 from tracking.provider.client import Answer, OrdersPage
-from tracking.storage import orders as writes
-from tracking.storage import verify as audit
+from tracking.storage import facts
 from tracking.storage.database import Database
+from tracking.storage.maintenance import verify
 from tracking.storage.tables import EVENTS, ORDERS
 
 LOST = OutcomeUnknown("no answer in time")
@@ -91,7 +91,7 @@ class Watch:
             return list(connection.execute(sa.select(EVENTS.c.kind).order_by(EVENTS.c.id)).scalars())
 
     def watermark(self) -> str | None:
-        fact = self.store.write(lambda connection: writes.fact(connection, "discover"))
+        fact = self.store.write(lambda connection: facts.fact(connection, "discover"))
         return fact[1]["watermark"] if fact else None
 
 
@@ -442,7 +442,7 @@ def test_whatever_was_seen_the_log_agrees_with_the_rows(watch: Watch) -> None:
     watch.provider.show(*several(10, "Cancelled"))
     watch.discover()
     watch.poll(minutes=20)
-    assert audit.verify(watch.store) == []
+    assert verify.verify(watch.store) == []
 
 
 # Worth

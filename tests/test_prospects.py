@@ -16,7 +16,7 @@ from tracking.forecasting.learned import keep
 from tracking.forecasting.survival import Forecast, Seen
 from tracking.reports import explanations as prospects
 from tracking.reports.explanations import prospect
-from tracking.storage import orders as writes
+from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.webhooks import silence_alarm as alarms
 from tracking.webhooks.silence_alarm import Silence
@@ -76,7 +76,7 @@ def test_what_nobody_knows_is_said_so() -> None:
 
 def remember(store: Database, forecast: Forecast, clock: Clock, **pacing: float) -> None:
     store.write(lambda connection: keep(connection, [forecast], clock.now))
-    store.write(lambda connection: writes.set_fact(connection, outlook.PACING, pacing, clock.now))
+    store.write(lambda connection: facts.set_fact(connection, outlook.PACING, pacing, clock.now))
 
 
 def test_why_tells_what_is_expected_what_a_look_costs_and_when_it_comes(
@@ -102,7 +102,7 @@ def test_why_counts_on_no_webhooks_while_they_are_silent(history: History, store
     history.accept("A-1")
     remember(store, LEARNED, clock, price=4.0, heard=0.9)
     alarm = Silence(clock.now, clock.now, 3)
-    store.write(lambda connection: writes.set_fact(connection, alarms.KEY, alarm.stored(), clock.now))
+    store.write(lambda connection: facts.set_fact(connection, alarms.KEY, alarm.stored(), clock.now))
     assert prospects.why(store, number, history.at)["price"] == 4.0
 
 

@@ -20,11 +20,9 @@ from tracking.app.reconciler import Reconciler
 from tracking.errors import NotAllowed, NotSent, ProviderError, StoreBusy, Throttled
 from tracking.ingest import Planner
 from tracking.polling.poller import Poller
-from tracking.storage import backup, database
-from tracking.storage import orders as writes
-from tracking.storage import restore_mark as restored
-from tracking.storage import verify as audit
+from tracking.storage import database, engines, facts
 from tracking.storage.database import Database
+from tracking.storage.maintenance import backup, restore_mark, verify
 from tracking.storage.tables import ORDERS, OUTBOX
 from tracking.submissions.sender import Sender
 
@@ -73,13 +71,13 @@ class Console:
             await self.poller.poll_once(self.clock.now)
 
     @property
-    def mark(self) -> restored.Mark | None:
+    def mark(self) -> restore_mark.Mark | None:
         with self.store.read() as connection:
-            return restored.find_mark(connection)
+            return restore_mark.find_mark(connection)
 
     def fact(self, key: str) -> Any:
         with self.store.read() as connection:
-            kept = writes.fact(connection, key)
+            kept = facts.fact(connection, key)
         return kept and kept[1]
 
     def states(self) -> dict[str, tuple[str, bool | None]]:
@@ -183,7 +181,7 @@ def test_what_was_sent_after_the_backup_is_known_again_and_not_sent_again(
         **{f"po-{number}": ("Pending", True) for number in range(6)},
         **dict.fromkeys(LATER, ("Pending", None)),
     }
-    assert audit.verify(console.store) == []
+    assert verify.verify(console.store) == []
 
 
 def test_a_file_that_is_handed_in_again_orders_nothing_twice_before_or_after(
@@ -199,7 +197,7 @@ def test_a_file_that_is_handed_in_again_orders_nothing_twice_before_or_after(
     after.starts()
     assert len(ordered_once(provider)) == 2 + 6 + 2 + 1
     for console in (before, after):
-        assert audit.verify(console.store) == []
+        assert verify.verify(console.store) == []
 
 
 def test_what_the_list_does_not_show_is_found_by_its_po_number(
@@ -336,7 +334,7 @@ def test_it_may_be_killed_at_every_step(
             else:
                 break
             assert len(ordered_once(provider)) == 10
-            assert audit.verify(store) == []
+            assert verify.verify(store) == []
         finally:
             store.close()
         kills += 1
@@ -351,7 +349,7 @@ def test_an_older_file_put_in_place_is_noticed_by_the_file_beside_it(
 ) -> None:
     shutil.copy(tmp_path / "tracking.db", tmp_path / "raw copy")
     an_hour_passes(first)
-    restored.remember(first.store)
+    restore_mark.remember(first.store)
     first.store.close()
     shutil.copy(tmp_path / "raw copy", tmp_path / "tracking.db")
     store = Database(first.store.url)
@@ -361,8 +359,8 @@ def test_an_older_file_put_in_place_is_noticed_by_the_file_beside_it(
         console.starts()
         assert len(ordered_once(provider)) == 10
         assert console.fact("restored")["found"] == 8
-        assert audit.verify(store) == []
-        assert not restored.notice(store, console.clock.now), "the same loss is noticed once"
+        assert verify.verify(store) == []
+        assert not restore_mark.notice(store, console.clock.now), "the same loss is noticed once"
     finally:
         store.close()
 
@@ -370,7 +368,7 @@ def test_an_older_file_put_in_place_is_noticed_by_the_file_beside_it(
 def test_a_store_that_came_further_is_not_taken_for_a_restored_one(first: Console) -> None:
     asyncio.run(first.reconciler.noticed())
     first.turn()
-    file = Path(f"{database.file_of(first.store.url)}.newest")
+    file = Path(f"{engines.file_of(first.store.url)}.newest")
     assert int(file.read_text()) > 0
     first.place("one-more")
     asyncio.run(first.reconciler.noticed())
@@ -384,10 +382,10 @@ def test_a_store_that_came_further_is_not_taken_for_a_restored_one(first: Consol
 
 @pytest.mark.parametrize("content", ["", "garbage\n"])
 def test_a_sign_that_cannot_be_read_says_nothing(first: Console, content: str) -> None:
-    file = Path(f"{database.file_of(first.store.url)}.newest")
+    file = Path(f"{engines.file_of(first.store.url)}.newest")
     file.write_text(content)
-    assert not restored.notice(first.store, first.clock.now)
-    restored.remember(first.store)
+    assert not restore_mark.notice(first.store, first.clock.now)
+    restore_mark.remember(first.store)
     assert int(file.read_text()) > 0
 
 
@@ -404,7 +402,7 @@ def test_sending_does_not_begin_before_the_store_told_whether_it_was_restored(
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
-    monkeypatch.setattr(restored, "notice", notice)
+    monkeypatch.setattr(restore_mark, "notice", notice)
     monkeypatch.setattr(asyncio, "sleep", sleep)
     asyncio.run(first.reconciler.noticed())
     assert (outcomes, waits) == ([], [1.0, 1.0])
@@ -417,8 +415,8 @@ def test_a_store_is_marked_by_hand_and_the_earlier_time_counts(store: Database, 
     console = make(store)
     for hours in (1, 3, 2):
         taken = clock.now - timedelta(hours=hours)
-        store.write(partial(restored.mark_restored, taken_at=taken, now=clock.now))
-    assert console.mark == restored.Mark(clock.now - timedelta(hours=3), 0)
+        store.write(partial(restore_mark.mark_restored, taken_at=taken, now=clock.now))
+    assert console.mark == restore_mark.Mark(clock.now - timedelta(hours=3), 0)
     console.place("po-0")
     console.starts()
     assert console.states() == {"po-0": ("Pending", True)}
@@ -430,7 +428,7 @@ def test_two_consoles_reconcile_the_same_store(
 ) -> None:
     consoles = [make(store), make(store)]
     consoles[0].place(*(f"po-{number}" for number in range(20)))
-    store.write(lambda connection: restored.mark_restored(connection, clock.now, clock.now))
+    store.write(lambda connection: restore_mark.mark_restored(connection, clock.now, clock.now))
 
     async def together() -> None:
         await asyncio.gather(*(console._starts() for console in consoles))

@@ -13,7 +13,7 @@ from tracking.orders.model import Witness
 from tracking.orders.observations import Answered, Attempted
 from tracking.polling.backtest import history as recorded
 from tracking.polling.backtest.history import ENOUGH, Recorded, read
-from tracking.storage import orders as writes
+from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.tables import CALLBACKS, EXCHANGES, ORDERS
 from tracking.webhooks import silence_alarm as alarms
@@ -252,7 +252,7 @@ def test_nobody_counts_on_webhooks_that_are_silent(history: History, store: Data
     assert known(store).heard == pytest.approx(3 / 8)
 
     def fall_silent(connection: Connection) -> None:
-        writes.set_fact(connection, alarms.KEY, Silence(START, START, 3).stored(), START)
+        facts.set_fact(connection, alarms.KEY, Silence(START, START, 3).stored(), START)
 
     store.write(fall_silent)
     assert known(store).heard == 0.0

@@ -17,9 +17,9 @@ from tracking.orders.model import Order, Witness
 from tracking.orders.observations import Answered, Looked, Observation
 from tracking.polling.poller import Poller
 from tracking.provider import responses as wire
-from tracking.storage import orders as writes
-from tracking.storage import verify as audit
+from tracking.storage import orders, outbox
 from tracking.storage.database import Database
+from tracking.storage.maintenance import verify
 from tracking.storage.tables import EVENTS, LINES
 from tracking.submissions.sender import Sender
 
@@ -46,7 +46,7 @@ def poller(store: Database, provider: FakeProvider, planner: Planner, clock: Clo
 
 
 def order(store: Database, po_number: str = PO) -> Order:
-    kept = store.write(lambda connection: writes.find(connection, po_number=po_number))
+    kept = store.write(lambda connection: orders.find_order(connection, po_number=po_number))
     assert kept is not None
     return kept.order
 
@@ -163,14 +163,14 @@ def test_a_value_a_line_and_an_event_changed_by_hand_are_all_told(
     store: Database, planner: Planner, now: datetime
 ) -> None:
     store.write(lambda connection: ingest.discover(connection, shown(status="Completed"), now, now, planner))
-    assert audit.verify(store) == []
+    assert verify.verify(store) == []
     for harm in (
         sa.update(LINES).values(value_minor=5),
         sa.update(EVENTS).where(EVENTS.c.seq == 1).values(changes={}),
         sa.delete(LINES),
     ):
         store.write(lambda connection, harm=harm: connection.execute(harm))  # type: ignore[misc]  # bound early
-        assert audit.verify(store) != []
+        assert verify.verify(store) != []
 
 
 @pytest.mark.postgres
@@ -183,7 +183,7 @@ def test_a_claim_on_postgresql_never_takes_more_than_it_asks_for(store: Database
     for number in range(12):
         place(store, now, f"po-{number}")
     lease = timedelta(seconds=9)
-    taken = store.write(lambda connection: writes.claim_outbox(connection, now, owner="a", lease=lease, limit=1))
+    taken = store.write(lambda connection: outbox.lease_outbox(connection, now, owner="a", lease=lease, limit=1))
     assert len(taken) == 1
 
 
@@ -226,7 +226,7 @@ def test_lists_without_claim_data_do_not_put_off_the_look_that_proves_a_completi
         at = later + timedelta(minutes=minute)
         listed = shown("BLK-1", "E-1", "Completed", created_at=now, claims=0)
         store.write(partial(ingest.discover, shown=listed, started_at=at, now=at, planner=planner))
-        kept = store.write(lambda connection: writes.find(connection, po_number="E-1"))
+        kept = store.write(lambda connection: orders.find_order(connection, po_number="E-1"))
         assert kept is not None
         assert kept.row["next_look_at"] == later, minute
 
@@ -279,7 +279,7 @@ def test_the_lease_of_a_worker_that_died_before_the_clock_was_set_back_ends_with
 ) -> None:
     place(store, now)
     store.write(
-        lambda connection: writes.claim_outbox(connection, now, owner="gone", lease=timedelta(seconds=90), limit=1)
+        lambda connection: outbox.lease_outbox(connection, now, owner="gone", lease=timedelta(seconds=90), limit=1)
     )
     sending = sender(store, provider, planner, clock)
     asyncio.run(sending.recover(clock.pass_by(hours=-1)))

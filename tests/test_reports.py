@@ -19,7 +19,7 @@ from tracking.orders.wording import clock, collapse, duration, money, window
 from tracking.polling.learner import Learner
 from tracking.reports import overview as reports
 from tracking.reports.search import FLAGGED, OPEN, Filters
-from tracking.storage import orders as stored
+from tracking.storage import facts, inbox, orders
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
 from tracking.webhooks import silence_alarm as alarms
@@ -125,9 +125,9 @@ def test_completions_count_only_orders_seen_open_before(history: History, store:
 
 def test_silent_loops_and_an_unreachable_provider_are_told(store: Database) -> None:
     def remember(connection: sa.Connection) -> None:
-        stored.set_fact(connection, "beat:poller", {}, START)
+        facts.set_fact(connection, "beat:poller", {}, START)
         said = {"failing_since": START.isoformat(), "last_error": "NotSent: no connection"}
-        stored.set_fact(connection, "client", said, START)
+        facts.set_fact(connection, "client", said, START)
 
     store.write(remember)
     health = reports.health(store, START + timedelta(minutes=5))
@@ -138,7 +138,7 @@ def test_silent_loops_and_an_unreachable_provider_are_told(store: Database) -> N
 
 def test_refused_credentials_are_told_apart_from_an_unreachable_provider(store: Database) -> None:
     said = {"failing_since": START.isoformat(), "last_error": "CredentialsRefused: no token (401)"}
-    store.write(lambda connection: stored.set_fact(connection, "client", said, START))
+    store.write(lambda connection: facts.set_fact(connection, "client", said, START))
     health = reports.health(store, START)
     assert health.refused is not None
     assert health.unreachable_since is None
@@ -148,7 +148,7 @@ def test_silent_webhooks_are_told_while_they_last_and_an_hour_after(store: Datab
     later = START + timedelta(minutes=30)
 
     def told(alarm: Silence, at: datetime) -> Silence | None:
-        store.write(lambda connection: stored.set_fact(connection, alarms.KEY, alarm.stored(), START))
+        store.write(lambda connection: facts.set_fact(connection, alarms.KEY, alarm.stored(), START))
         return reports.health(store, at).webhooks
 
     assert reports.health(store, START).webhooks is None
@@ -445,7 +445,7 @@ def test_callbacks_are_told_apart(history: History, store: Database) -> None:
     history.accept("FT-1")
     history.announce("FT-1", times=2)
     history.announce("NOT-YET")
-    store.write(lambda connection: stored.record_refusal(connection, {"reason": "wrong secret", "size": 3}, history.at))
+    store.write(lambda connection: inbox.record_refusal(connection, {"reason": "wrong secret", "size": 3}, history.at))
     found = {
         outcome: reports.callbacks(store, outcome=outcome) for outcome in ("accepted", "repeated", "waiting", "refused")
     }
@@ -463,7 +463,7 @@ def test_calls_can_be_narrowed_to_failures(history: History, store: Database) ->
         call | {"status": 200, "outcome": "ok", "order_id": number},
         call | {"status": None, "outcome": "timeout", "order_id": None},
     ]
-    store.write(lambda connection: stored.record_exchanges(connection, rows))
+    store.write(lambda connection: orders.record_exchanges(connection, rows))
     assert len(reports.provider_calls(store)) == 2
     assert reports.provider_calls(store, failed=True)["outcome"].tolist() == ["timeout"]
     assert [call["outcome"] for call in reports.exchanges(store, number)] == ["ok"]

@@ -24,9 +24,9 @@ from tracking.errors import (
     UnreadableAnswer,
 )
 from tracking.ingest import Planner
-from tracking.storage import orders as writes
-from tracking.storage import verify as audit
+from tracking.storage import leases, outbox
 from tracking.storage.database import Database
+from tracking.storage.maintenance import verify
 from tracking.storage.tables import EVENTS, ORDERS, OUTBOX
 from tracking.submissions import sender
 from tracking.submissions.sender import Sender
@@ -347,7 +347,7 @@ def test_what_a_dead_owner_held_is_settled_at_once(desk: Desk) -> None:
     desk.provider.losing.append(RuntimeError("killed"))
     with pytest.raises(RuntimeError, match="killed"):
         desk.send()
-    desk.store.write(lambda connection: writes.release(connection, ["here/1/a"]))
+    desk.store.write(lambda connection: leases.release_leases(connection, ["here/1/a"]))
     assert asyncio.run(desk.sender.recover(desk.clock.now)) == 1
     assert desk.send() == 1
     assert desk.state == "Pending"
@@ -356,7 +356,7 @@ def test_what_a_dead_owner_held_is_settled_at_once(desk: Desk) -> None:
 def test_a_crash_before_the_attempt_sends_the_order_as_if_nothing_had_been(desk: Desk) -> None:
     desk.place()
     desk.store.write(
-        lambda connection: writes.claim_outbox(
+        lambda connection: outbox.lease_outbox(
             connection, desk.clock.now, owner="dead", lease=timedelta(seconds=90), limit=9
         )
     )
@@ -405,5 +405,5 @@ def test_whatever_happened_the_log_agrees_with_the_rows(desk: Desk) -> None:
     desk.provider.will("place", LOST, POOR, BAD, NotSent("no"), DuplicateOrder([]), DuplicateOrder(["a", "b"]))
     for _ in range(3):
         desk.send(minutes=6)
-    assert audit.verify(desk.store) == []
+    assert verify.verify(desk.store) == []
     assert sender.AT_ONCE == 8

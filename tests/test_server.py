@@ -18,7 +18,7 @@ from tracking.app.backend import SILENT_AFTER, Backend, _is_gone
 from tracking.errors import StoreBusy
 from tracking.ingest import Planner
 from tracking.settings import WEBHOOK_PATH, Role, Settings, load
-from tracking.storage import orders as writes
+from tracking.storage import facts, leases
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
 from tracking.webhooks import addresses as callbacks
@@ -208,7 +208,7 @@ def test_a_start_frees_what_the_dead_of_this_host_held_and_nothing_else(
 
     store.write(job)
     make(Role.PAGES)._take_over()
-    assert store.write(writes.owners) == [alive]
+    assert store.write(leases.lease_owners) == [alive]
 
 
 # Life
@@ -219,7 +219,7 @@ def test_the_loops_begin_and_end_with_the_application(make: Make, store: Databas
     backend.transport = httpx.MockTransport(lambda _request: httpx.Response(500))
 
     def beating() -> bool:
-        return all(store.write(partial(writes.fact, key=f"beat:{name}")) for name in ("poller", "sender", "webhooks"))
+        return all(store.write(partial(facts.fact, key=f"beat:{name}")) for name in ("poller", "sender", "webhooks"))
 
     async def run() -> int:
         async with backend.lifespan(None), asyncio.timeout(10):

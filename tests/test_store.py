@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from tracking import ingest
 from tracking.errors import StoreError
 from tracking.ingest import Planner
+from tracking.storage import facts, inbox, leases, outbox
 from tracking.storage import orders as writes
 from tracking.storage.database import Database
 from tracking.storage.tables import CALLBACKS, COUNTERS, EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
@@ -29,14 +30,14 @@ def place(store: Database, count: int, now: datetime) -> list[int]:
 
 
 def claim(store: Database, owner: str, now: datetime, limit: int = 100) -> list[int]:
-    rows = store.write(lambda connection: writes.claim_outbox(connection, now, owner=owner, lease=LEASE, limit=limit))
+    rows = store.write(lambda connection: outbox.lease_outbox(connection, now, owner=owner, lease=LEASE, limit=limit))
     return [row["order_id"] for row in rows]
 
 
 def claim_looks(store: Database, owner: str, now: datetime, limit: int = 100) -> list[int]:
     with store.read() as connection:
         every = list(connection.execute(sa.select(ORDERS.c.id).order_by(ORDERS.c.id)).scalars())[:limit]
-    rows = store.write(lambda connection: writes.claim_looks(connection, every, now, owner=owner, lease=LEASE))
+    rows = store.write(lambda connection: writes.lease_polls(connection, every, now, owner=owner, lease=LEASE))
     return sorted(row["id"] for row in rows)
 
 
@@ -65,14 +66,14 @@ def test_an_order_is_found_by_each_of_its_ids(store: Database, now: datetime, pl
     [order_id] = discovered(store, 1, now, planner)
     every: list[dict[str, Any]] = [{"order_id": order_id}, {"po_number": "po-00000"}, {"provider_id": "BLK-0"}]
     for ids in every:
-        kept = store.write(partial(writes.find, **ids))
+        kept = store.write(partial(writes.find_order, **ids))
         assert kept is not None
         assert (kept.id, kept.order.provider_id, len(kept.order.lines)) == (order_id, "BLK-0", 1)
 
 
 def test_what_is_not_there_is_not_found(store: Database) -> None:
-    assert store.write(lambda connection: writes.find(connection, po_number="none")) is None
-    assert store.write(writes.find) is None
+    assert store.write(lambda connection: writes.find_order(connection, po_number="none")) is None
+    assert store.write(writes.find_order) is None
 
 
 def test_lines_come_back_as_they_went_in(store: Database, now: datetime) -> None:
@@ -121,7 +122,7 @@ def test_times_come_back_aware_and_in_utc(store: Database, now: datetime, planne
 
 def test_a_time_without_a_zone_is_not_stored(store: Database, now: datetime) -> None:
     with pytest.raises(StoreError):
-        store.write(lambda connection: writes.set_fact(connection, "x", {}, now.replace(tzinfo=None)))
+        store.write(lambda connection: facts.set_fact(connection, "x", {}, now.replace(tzinfo=None)))
 
 
 # Counters
@@ -187,8 +188,8 @@ def test_a_worker_passes_over_rows_that_another_one_is_claiming(
     )
     other = sa.create_engine(store.url)
     with other.connect() as connection:
-        looks = writes.claim_looks(connection, orders[:4], now, owner="a", lease=LEASE)
-        sends = writes.claim_outbox(connection, now, owner="a", lease=LEASE, limit=4)
+        looks = writes.lease_polls(connection, orders[:4], now, owner="a", lease=LEASE)
+        sends = outbox.lease_outbox(connection, now, owner="a", lease=LEASE, limit=4)
         # The other worker's transaction is still open: nothing waits for it, and nothing is taken twice.
         mine = claim_looks(store, "b", now), claim(store, "b", now)
         connection.commit()
@@ -210,12 +211,12 @@ def test_what_the_dead_held_is_free_again(store: Database, now: datetime, planne
         lambda connection: [ingest.place(connection, request("mine"), source="form", actor=None, now=now)]
     )
     assert (claim_looks(store, "dead", now), claim(store, "dead", now)) == (looks, sends)
-    assert store.write(writes.owners) == ["dead"]
-    store.write(lambda connection: writes.release(connection, ["somebody else"]))
+    assert store.write(leases.lease_owners) == ["dead"]
+    store.write(lambda connection: leases.release_leases(connection, ["somebody else"]))
     assert (claim_looks(store, "b", now), claim(store, "b", now)) == ([], [])
-    store.write(lambda connection: writes.release(connection, ["dead"]))
+    store.write(lambda connection: leases.release_leases(connection, ["dead"]))
     assert (claim_looks(store, "b", now), claim(store, "b", now)) == (looks, sends)
-    assert store.write(writes.owners) == ["b"]
+    assert store.write(leases.lease_owners) == ["b"]
 
 
 def test_what_is_not_due_is_not_claimed_and_the_longest_due_comes_first(store: Database, now: datetime) -> None:
@@ -232,19 +233,19 @@ def test_what_is_not_due_is_not_claimed_and_the_longest_due_comes_first(store: D
 
 def test_what_is_done_is_never_claimed_again_unless_it_is_queued_again(store: Database, now: datetime) -> None:
     [order_id] = place(store, 1, now)
-    store.write(lambda connection: writes.finish_outbox(connection, order_id, again_at=None))
+    store.write(lambda connection: outbox.finish_outbox(connection, order_id, again_at=None))
     assert claim(store, "a", now + timedelta(days=9)) == []
-    assert not store.write(lambda connection: writes.attempts_due(connection, now))
-    assert store.write(lambda connection: writes.requeue(connection, order_id, now))
+    assert not store.write(lambda connection: outbox.any_send_due(connection, now))
+    assert store.write(lambda connection: outbox.requeue(connection, order_id, now))
     assert claim(store, "a", now) == [order_id]
-    assert not store.write(lambda connection: writes.requeue(connection, 4711, now))
+    assert not store.write(lambda connection: outbox.requeue(connection, 4711, now))
 
 
 def test_attempts_are_counted_and_errors_kept(store: Database, now: datetime) -> None:
     [order_id] = place(store, 1, now)
     again_at = now + timedelta(seconds=9)
-    assert [store.write(lambda connection: writes.record_attempt(connection, order_id)) for _ in range(2)] == [1, 2]
-    store.write(lambda connection: writes.finish_outbox(connection, order_id, again_at=again_at, error="timeout"))
+    assert [store.write(lambda connection: outbox.record_attempt(connection, order_id)) for _ in range(2)] == [1, 2]
+    store.write(lambda connection: outbox.finish_outbox(connection, order_id, again_at=again_at, error="timeout"))
     with store.read() as connection:
         row = connection.execute(sa.select(OUTBOX)).one()
     assert (row.attempts, row.done, row.next_attempt_at, row.last_error) == (2, False, again_at, "timeout")
@@ -254,7 +255,7 @@ def test_orders_that_are_never_to_be_looked_at_again_are_not_claimed(
     store: Database, now: datetime, planner: Planner
 ) -> None:
     first, second = discovered(store, 2, now, planner)
-    store.write(lambda connection: writes.set_beside(connection, first, {"next_look_at": None}))
+    store.write(lambda connection: writes.update_order(connection, first, {"next_look_at": None}))
     assert claim_looks(store, "a", now) == [second]
 
 
@@ -262,8 +263,8 @@ def test_looks_given_back_are_due_at_once_or_when_told(store: Database, now: dat
     first, second = discovered(store, 2, now, planner)
     claim_looks(store, "a", now)
     later = now + timedelta(seconds=30)
-    store.write(lambda connection: writes.release_look(connection, [first]))
-    store.write(lambda connection: writes.release_look(connection, [second], due_at=later))
+    store.write(lambda connection: writes.release_polls(connection, [first]))
+    store.write(lambda connection: writes.release_polls(connection, [second], due_at=later))
     with store.read() as connection:
         rows = connection.execute(sa.select(ORDERS.c.lease_owner, ORDERS.c.next_look_at).order_by(ORDERS.c.id)).all()
     assert [tuple(row) for row in rows] == [(None, now), (None, later)]
@@ -278,9 +279,9 @@ def callback(digest: str) -> dict[str, Any]:
 
 def test_a_callback_is_stored_once_and_counted_after_that(store: Database, now: datetime) -> None:
     later = now + timedelta(minutes=1)
-    ids = [store.write(lambda connection: writes.record_callback(connection, callback("a"), now)) for _ in range(3)]
+    ids = [store.write(lambda connection: inbox.record_webhook_call(connection, callback("a"), now)) for _ in range(3)]
     assert [repeats for _, repeats in ids] == [0, 1, 2]
-    store.write(lambda connection: writes.record_callback(connection, callback("a"), later))
+    store.write(lambda connection: inbox.record_webhook_call(connection, callback("a"), later))
     with store.read() as connection:
         row = connection.execute(sa.select(CALLBACKS)).one()
     assert (row.repeats, row.received_at, row.last_at) == (3, now, later)
@@ -288,7 +289,9 @@ def test_a_callback_is_stored_once_and_counted_after_that(store: Database, now: 
 
 def test_callbacks_that_come_together_are_counted_together(store: Database, now: datetime) -> None:
     def job(digest: str, times: int) -> int:
-        return store.write(lambda connection: writes.record_callback(connection, callback(digest), now, times=times)[1])
+        return store.write(
+            lambda connection: inbox.record_webhook_call(connection, callback(digest), now, times=times)[1]
+        )
 
     assert [job("a", 1), job("a", 3), job("b", 4), job("b", 1)] == [0, 3, 0, 4]
     with store.read() as connection:
@@ -298,12 +301,12 @@ def test_callbacks_that_come_together_are_counted_together(store: Database, now:
 def test_refusals_are_bounded(store: Database, now: datetime) -> None:
     def flood(connection: Connection) -> None:
         for number in range(1200):
-            writes.record_refusal(connection, {"reason": f"refusal {number}"}, now)
+            inbox.record_refusal(connection, {"reason": f"refusal {number}"}, now)
 
-    store.write(lambda connection: writes.record_callback(connection, callback("kept"), now))
+    store.write(lambda connection: inbox.record_webhook_call(connection, callback("kept"), now))
     store.write(flood)
     kept = count(store, CALLBACKS, CALLBACKS.c.outcome == "refused")
-    assert kept == writes.REFUSALS_KEPT
+    assert kept == inbox.REFUSALS_STORED
     assert count(store, CALLBACKS, CALLBACKS.c.reason == "refusal 1199") == 1
     assert count(store, CALLBACKS, CALLBACKS.c.reason == "refusal 0") == 0
     assert count(store, CALLBACKS, CALLBACKS.c.outcome == "accepted") == 1
@@ -312,14 +315,14 @@ def test_refusals_are_bounded(store: Database, now: datetime) -> None:
 def test_refusals_are_bounded_whatever_is_stored_between_them(
     store: Database, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writes, "REFUSALS_KEPT", 10)
+    monkeypatch.setattr(inbox, "REFUSALS_STORED", 10)
 
     def mixed(connection: Connection) -> None:
         for number in range(120):
-            writes.record_callback(connection, callback(str(number)), now)
-            writes.record_refusal(connection, {"reason": f"refusal {number}"}, now)
+            inbox.record_webhook_call(connection, callback(str(number)), now)
+            inbox.record_refusal(connection, {"reason": f"refusal {number}"}, now)
 
-    store.write(lambda connection: writes.record_callback(connection, callback("first"), now))
+    store.write(lambda connection: inbox.record_webhook_call(connection, callback("first"), now))
     store.write(mixed)
     assert count(store, CALLBACKS, CALLBACKS.c.outcome == "refused") == 10
     assert count(store, CALLBACKS, CALLBACKS.c.reason == "refusal 110") == 1
@@ -330,7 +333,7 @@ def test_refusals_are_bounded_whatever_is_stored_between_them(
 
 
 def test_calls_are_bounded(store: Database, now: datetime, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writes, "EXCHANGES_KEPT", 10)
+    monkeypatch.setattr(writes, "API_CALLS_STORED", 10)
     rows: Sequence[dict[str, Any]] = [
         {"at": now, "method": "GET", "path": f"/{number}", "outcome": "ok", "milliseconds": 1} for number in range(25)
     ]
@@ -342,10 +345,10 @@ def test_calls_are_bounded(store: Database, now: datetime, monkeypatch: pytest.M
 
 def test_a_fact_replaces_what_was_known(store: Database, now: datetime) -> None:
     later = now + timedelta(seconds=1)
-    store.write(lambda connection: writes.set_fact(connection, "poll", {"looked": 1}, now))
-    store.write(lambda connection: writes.set_fact(connection, "poll", {"due": 2}, later))
-    assert store.write(lambda connection: writes.fact(connection, "poll")) == (later, {"due": 2})
-    assert store.write(lambda connection: writes.fact(connection, "none")) is None
+    store.write(lambda connection: facts.set_fact(connection, "poll", {"looked": 1}, now))
+    store.write(lambda connection: facts.set_fact(connection, "poll", {"due": 2}, later))
+    assert store.write(lambda connection: facts.fact(connection, "poll")) == (later, {"due": 2})
+    assert store.write(lambda connection: facts.fact(connection, "none")) is None
 
 
 def test_row_ids_are_told_for_po_numbers_and_provider_ids(store: Database, now: datetime, planner: Planner) -> None:
@@ -381,7 +384,7 @@ def test_five_thousand_lines_are_kept_and_changed(store: Database, now: datetime
     for status in ("Pending", "Completed"):
         seen = shown("BLK-1", "big", status, *asked)
         store.write(partial(ingest.discover, shown=seen, started_at=now, now=now, planner=planner))
-    kept = store.write(lambda connection: writes.find(connection, po_number="big"))
+    kept = store.write(lambda connection: writes.find_order(connection, po_number="big"))
     assert kept is not None
     assert (kept.order.state, kept.order.units_fulfilled, kept.row["line_count"]) == ("Completed", 5000, 5000)
     assert {(one.status, one.claims) for one in kept.order.lines} == {("Completed", 1)}

@@ -14,7 +14,7 @@ from tracking.access import Access, Person
 from tracking.errors import InvalidSubmission, NotAllowed, NotPermitted, UnknownOrder
 from tracking.orders.model import State
 from tracking.provider import responses as wire
-from tracking.storage import orders as store
+from tracking.storage import facts
 from tracking.storage.database import Database, connect
 from tracking.storage.tables import BATCHES, EVENTS, LINES, ORDERS, OUTBOX
 from tracking.submissions import files as uploads
@@ -441,7 +441,7 @@ def test_nothing_is_written_while_there_is_a_problem(database: Database) -> None
 
 def test_what_the_catalogue_learned_since_is_checked_again(database: Database) -> None:
     checked = read(HEADER + "a,Links,CVS,9,1,x\n", catalogue=None)
-    database.write(lambda connection: store.set_fact(connection, "catalogue", STORED, NOW))
+    database.write(lambda connection: facts.set_fact(connection, "catalogue", STORED, NOW))
     assert submissions.load_catalogue(database) == CATALOGUE
     with pytest.raises(InvalidSubmission, match="9 is not a denomination"):
         submissions.submit(database, checked, source="csv", by=ME, now=NOW)

@@ -30,8 +30,8 @@ from tracking.orders.model import Witness
 from tracking.orders.observations import Answered, Attempted, Looked, Observation
 from tracking.settings import WEBHOOK_PATH, Role, load
 from tracking.storage import database
+from tracking.storage.maintenance.verify import verify
 from tracking.storage.tables import CALLBACKS, ORDERS
-from tracking.storage.verify import verify
 from tracking.webhooks import addresses as callbacks
 
 SECRETS = ("the-new-secret-of-ours", "an-old-secret-of-ours")

@@ -26,8 +26,7 @@ from tracking.errors import StoreBusy, StoreError
 from tracking.ingest import Planner
 from tracking.polling.poller import Poller
 from tracking.settings import WEBHOOK_PATH, Role, load
-from tracking.storage import database, transactions
-from tracking.storage import orders as writes
+from tracking.storage import database, engines, facts
 from tracking.storage.database import Database
 from tracking.storage.tables import CALLBACKS, ORDERS
 from tracking.submissions import sender
@@ -50,7 +49,7 @@ sys.stdin.read()
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits long for a lock, for a probe or for the next try."""
-    monkeypatch.setattr(database, "BUSY_MILLISECONDS", 100)
+    monkeypatch.setattr(engines, "BUSY_MILLISECONDS", 100)
     monkeypatch.setattr(database, "PROBE_SECONDS", 0.01)
     monkeypatch.setattr(sender, "STORED_AGAIN_AFTER", 0.01)
 
@@ -99,7 +98,7 @@ def read_only(store: Database) -> Iterator[None]:
 @contextlib.contextmanager
 def locked(store: Database) -> Iterator[None]:
     """Another process holds the lock for writers."""
-    command = [sys.executable, "-c", HOLDER, str(database.file_of(store.url))]
+    command = [sys.executable, "-c", HOLDER, str(engines.file_of(store.url))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
@@ -118,7 +117,7 @@ KINDS = [
 
 
 def remember(now: datetime, value: str = "x") -> Callable[[sa.Connection], None]:
-    return lambda connection: writes.set_fact(connection, "a", {"value": value}, now)
+    return lambda connection: facts.set_fact(connection, "a", {"value": value}, now)
 
 
 def until(reached: Callable[[], bool]) -> None:
@@ -147,7 +146,7 @@ def test_the_store_says_what_ails_it_and_tries_again_by_itself(
         assert disk.trouble == said, "a probe does not make it well"
     until(lambda: disk.trouble is None)
     with disk.read() as connection:
-        assert writes.fact(connection, "a") is None, "what was refused is not written later"
+        assert facts.fact(connection, "a") is None, "what was refused is not written later"
     disk.write(remember(now))
 
 
@@ -180,7 +179,7 @@ def test_a_transaction_without_a_write_does_not_end_the_trouble(
         raise sa.exc.OperationalError("x", None, sqlite3.OperationalError("database or disk is full"))
 
     with monkeypatch.context() as patch:
-        patch.setattr(transactions, "probe", fails)
+        patch.setattr(database, "probe", fails)
         store.write(lambda _: None)
         store.trouble = "made up"
         with pytest.raises(StoreBusy, match="disk is full"):
@@ -189,9 +188,9 @@ def test_a_transaction_without_a_write_does_not_end_the_trouble(
 
 
 def test_a_probe_writes_and_changes_nothing(disk: Database) -> None:
-    with contextlib.closing(sqlite3.connect(str(database.file_of(disk.url)))) as other:
+    with contextlib.closing(sqlite3.connect(str(engines.file_of(disk.url)))) as other:
         before = [other.execute(f"PRAGMA {name}").fetchone() for name in ("user_version", "page_count", "data_version")]
-        disk.write(transactions.probe)
+        disk.write(database.probe)
         after = [other.execute(f"PRAGMA {name}").fetchone() for name in ("user_version", "page_count", "data_version")]
     assert before[:2] == after[:2]
     assert before[2] != after[2], "another connection sees that something was written"

@@ -10,7 +10,7 @@ from histories import History
 from tracking.access import Person
 from tracking.errors import NotAllowed
 from tracking.storage.database import Database
-from tracking.storage.verify import verify
+from tracking.storage.maintenance.verify import verify
 from tracking.submissions import submit as submissions
 
 ANN, BOB = Person("Ann"), Person("Bob")

@@ -22,8 +22,8 @@ from tracking.orders.observations import Answered, Attempted, Looked, Observatio
 from tracking.provider import responses as wire
 from tracking.reports import overview as reports
 from tracking.storage import claims
-from tracking.storage import verify as audit
 from tracking.storage.database import Database
+from tracking.storage.maintenance import verify
 from tracking.storage.tables import CLAIMS, EVENTS, LINES
 from tracking.submissions import submit as submissions
 from tracking.submissions.submit import Revealed
@@ -145,7 +145,7 @@ def test_claim_data_is_kept_once_encrypted_by_line(desk: Desk, vault: Vault) -> 
     assert [(row["number"], row["units"]) for row in kept] == [(1, 2), (2, 1)]
     assert "claim.example" not in str(kept)
     assert vault.open(kept[1]["sealed"], "FT-1", 2).units[0][0] == ("Claim link", "https://claim.example/b1")
-    assert audit.verify(desk.store) == []
+    assert verify.verify(desk.store) == []
 
 
 def test_claim_data_goes_to_the_line_it_was_shown_for_in_whatever_order_lines_are_shown(
@@ -211,7 +211,7 @@ def test_one_unit_is_revealed_and_the_log_says_who_saw_it(desk: Desk, vault: Vau
     last = desk.rows(EVENTS)[-1]
     assert (last["kind"], last["witness"]) == ("revealed", "person")
     assert last["detail"] == {"line": 1, "unit": 2, "actor": "Ann"}
-    assert audit.verify(desk.store) == []
+    assert verify.verify(desk.store) == []
 
 
 def test_earlier_versions_can_be_revealed_too(desk: Desk, vault: Vault) -> None:

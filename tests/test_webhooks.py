@@ -17,7 +17,7 @@ from tracking import ingest
 from tracking.errors import StoreBusy
 from tracking.ingest import Planner
 from tracking.settings import WEBHOOK_PATH
-from tracking.storage import orders as store_module
+from tracking.storage import orders
 from tracking.storage.database import Database
 from tracking.storage.tables import CALLBACKS, EVENTS, ORDERS
 from tracking.webhooks import addresses as callbacks
@@ -380,7 +380,7 @@ def test_calls_make_the_provider_be_asked_once_in_thirty_seconds(door: Door, pla
         if due <= door.clock.now:
             looked_at.append(second)
             later = door.clock.now + timedelta(hours=1)
-            door.store.write(lambda connection: store_module.set_beside(connection, 1, {"next_look_at": later}))  # noqa: B023 - called at once
+            door.store.write(lambda connection: orders.update_order(connection, 1, {"next_look_at": later}))  # noqa: B023 - called at once
     assert looked_at == [0, 30, 60]
 
 

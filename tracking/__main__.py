@@ -32,12 +32,12 @@ from tracking.provider.json_fields import storable
 from tracking.reports import explanations as prospects
 from tracking.reports import overview as reports
 from tracking.reports.overview import Filters, amount
-from tracking.storage import backup, database
-from tracking.storage import restore_mark as restored
-from tracking.storage import verify as audit
+from tracking.storage import database, engines
 from tracking.storage.database import Database
+from tracking.storage.maintenance import backup, restore_mark
+from tracking.storage.maintenance import verify as audit
+from tracking.storage.maintenance.verify import Head
 from tracking.storage.migrations import HEAD
-from tracking.storage.verify import Head
 from tracking.submissions import erasure
 from tracking.submissions import submit as submissions
 from tracking.submissions.submit import Checked, Receipt, Standing
@@ -549,7 +549,7 @@ def mark_restored(
     store, now = _store(), _now()
     if since > now:
         raise typer.BadParameter("that time is yet to come", param_hint="--since")
-    store.write(lambda connection: restored.mark_restored(connection, since, now))
+    store.write(lambda connection: restore_mark.mark_restored(connection, since, now))
     if as_json:
         terminal.show_json({"restored_from": since})
     else:
@@ -584,7 +584,7 @@ def erase(
 @app.command()
 def migrate(*, as_json: JsonFlag = False) -> None:
     """Bring the store to this version's schema."""
-    before = database.migrate(settings.load().database_url)
+    before = engines.migrate(settings.load().database_url)
     if as_json:
         terminal.show_json({"before": before, "now": HEAD})
     elif before == HEAD:

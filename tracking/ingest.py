@@ -49,8 +49,7 @@ from tracking.orders.observations import (
 from tracking.orders.rules import interpret, wants_following
 from tracking.provider import recipients as traces
 from tracking.provider.responses import Callback, Shown
-from tracking.storage import claims
-from tracking.storage import orders as store
+from tracking.storage import claims, inbox, orders, outbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +84,12 @@ def place(
     Raises:
         NotAllowed: an order with this PONumber exists.
     """
-    if store.find(connection, po_number=request.po_number, with_lines=False) is not None:
+    if orders.find_order(connection, po_number=request.po_number, with_lines=False) is not None:
         raise NotAllowed(f"an order with PONumber {request.po_number} exists; it is left as it is")
     seen = Requested(request.type, source, request.units, request.value_minor, request.lines, request.note)
     observation = Observation(Witness.US, now, now, seen, actor)
     order_id = _begin(connection, request.po_number, observation, request.lines, now, {"batch_id": batch_id}).id
-    store.queue(connection, order_id, request.document, now)
+    outbox.queue(connection, order_id, request.document, now)
     return order_id
 
 
@@ -108,7 +107,7 @@ def observe(
         UnknownOrder: there is no such order.
     """
     needs_lines = isinstance(observation.seen, Answered) or shown is not None
-    kept = store.find(connection, order_id=order_id, with_lines=needs_lines)
+    kept = orders.find_order(connection, order_id=order_id, with_lines=needs_lines)
     if kept is None:
         raise UnknownOrder(f"no order has the row id {order_id}")
     return _observe(connection, kept, observation, planner, shown)
@@ -122,16 +121,16 @@ def discover(
     Returns the order as it is now known, and whether it is new here.
     """
     snapshot = shown.snapshot
-    kept = store.find(connection, provider_id=snapshot.provider_id, with_lines=False)
+    kept = orders.find_order(connection, provider_id=snapshot.provider_id, with_lines=False)
     if kept is not None and kept.row["digest"] == shown.digest:
         unchanged = Observation(Witness.POLL, started_at, now, Looked(None, via="list"))
         awaited = is_open(kept.order.state) or _is_due(kept, now)
         return _observe(connection, kept, unchanged, planner, None) if awaited else kept.order, False
     observation = Observation(Witness.POLL, started_at, now, Looked(snapshot, via="list"))
     po_number = snapshot.po_number or snapshot.provider_id
-    kept = kept or store.find(connection, po_number=po_number, with_lines=False)
+    kept = kept or orders.find_order(connection, po_number=po_number, with_lines=False)
     if kept is not None:
-        kept = replace(kept, order=replace(kept.order, lines=store.lines_of(connection, kept.id)))
+        kept = replace(kept, order=replace(kept.order, lines=orders.lines_of(connection, kept.id)))
         dull = is_terminal(kept.order.state) and not _is_due(kept, now)
         if dull and not interpret(kept.order, po_number, observation):
             return kept.order, False
@@ -141,7 +140,7 @@ def discover(
     return _observe(connection, kept, observation, planner, shown), True
 
 
-def _is_due(kept: store.Kept, now: datetime) -> bool:
+def _is_due(kept: orders.StoredOrder, now: datetime) -> bool:
     """Whether this look was waited for, so that the next one must be planned."""
     return kept.row["next_look_at"] is not None and kept.row["next_look_at"] <= now
 
@@ -162,23 +161,23 @@ def announce(
         "stated_at": callback.stated_at,
         "size": size,
     }
-    callback_id, repeats = store.record_callback(connection, values, now, times=times)
+    callback_id, repeats = inbox.record_webhook_call(connection, values, now, times=times)
     kept = _announced_order(connection, callback)
     if kept is None:
-        store.settle_callback(connection, callback_id, outcome="waiting", order_id=None)
+        inbox.settle_webhook_call(connection, callback_id, outcome="waiting", order_id=None)
         return Announcement("waiting" if not repeats else "repeated")
     return _announce(connection, kept, callback_id, repeats, callback.provider_id, now, planner)
 
 
-def _announced_order(connection: Connection, callback: Callback) -> store.Kept | None:
+def _announced_order(connection: Connection, callback: Callback) -> orders.StoredOrder | None:
     if callback.po_number is not None:
-        return store.find(connection, po_number=callback.po_number, with_lines=False)
-    return store.find(connection, provider_id=callback.provider_id, with_lines=False)
+        return orders.find_order(connection, po_number=callback.po_number, with_lines=False)
+    return orders.find_order(connection, provider_id=callback.provider_id, with_lines=False)
 
 
 def _announce(
     connection: Connection,
-    kept: store.Kept,
+    kept: orders.StoredOrder,
     callback_id: int,
     repeats: int,
     provider_id: str | None,
@@ -188,7 +187,7 @@ def _announce(
     foreign = bool(provider_id and kept.order.provider_id and provider_id != kept.order.provider_id)
     reason = "it names another order than its address" if foreign else None
     outcome = "refused" if foreign else "accepted"
-    store.settle_callback(connection, callback_id, outcome=outcome, order_id=kept.id, reason=reason)
+    inbox.settle_webhook_call(connection, callback_id, outcome=outcome, order_id=kept.id, reason=reason)
     if not (foreign and repeats):
         observation = Observation(Witness.WEBHOOK, now, now, Announced(provider_id, repeats))
         _observe(connection, kept, observation, planner, None)
@@ -209,7 +208,7 @@ def ask(connection: Connection, order_id: int, *, what: str, actor: str | None, 
     if what == "check":
         # Without the digest the look is a whole one: it keeps what was not kept before, such as claim data.
         beside = {"next_look_at": now, "next_look_why": "asked for by a person", "digest": None}
-    elif not store.requeue(connection, order_id, now):
+    elif not outbox.requeue(connection, order_id, now):
         raise NotAllowed("this order was not placed here; it cannot be sent again")
     _append(connection, kept, Observation(Witness.PERSON, now, now, Asked(what), actor), beside)
 
@@ -247,21 +246,27 @@ def reveal(
 
 
 def erase(
-    connection: Connection, kept: store.Kept, numbers: Sequence[int], document: Any, *, actor: str, now: datetime
+    connection: Connection,
+    kept: orders.StoredOrder,
+    numbers: Sequence[int],
+    document: Any,
+    *,
+    actor: str,
+    now: datetime,
 ) -> None:
     """Takes the recipient out of these lines and puts the fact into the log; `document` is the provider's without them.
 
     The keyed hash stays, which the log vouches for; without its salt it tells nobody who it was.
     """
-    store.annotate_lines(
+    orders.annotate_lines(
         connection, kept.id, [{"number": number, "recipient": None, "recipient_salt": None} for number in numbers]
     )
     observation = Observation(Witness.PERSON, now, now, Erased(tuple(numbers)), actor)
     _append(connection, kept, observation, {"document": document})
 
 
-def _existing(connection: Connection, order_id: int) -> store.Kept:
-    kept = store.find(connection, order_id=order_id, with_lines=False)
+def _existing(connection: Connection, order_id: int) -> orders.StoredOrder:
+    kept = orders.find_order(connection, order_id=order_id, with_lines=False)
     if kept is None:
         raise UnknownOrder("no such order")
     return kept
@@ -279,23 +284,23 @@ def _begin(
     lines: tuple[Line, ...],
     now: datetime,
     beside: Mapping[str, Any],
-) -> store.Kept:
+) -> orders.StoredOrder:
     [first] = interpret(None, po_number, observation)
     order = replace(begin(first), lines=lines)
     late = {"late_at": order.created_at + late_after(order.type, order.units)}
-    order_id = store.add_order(connection, order, first, late | dict(beside))
-    kept = store.find(connection, order_id=order_id)
+    order_id = orders.add_order(connection, order, first, late | dict(beside))
+    kept = orders.find_order(connection, order_id=order_id)
     if kept is None:
         raise UnknownOrder(f"{po_number} vanished while it was stored at {now}")
     return kept
 
 
 def _append(
-    connection: Connection, kept: store.Kept, observation: Observation, beside: Mapping[str, Any]
+    connection: Connection, kept: orders.StoredOrder, observation: Observation, beside: Mapping[str, Any]
 ) -> tuple[Order, list[Event]]:
     events = interpret(kept.order, kept.order.po_number, observation)
     after = list(_fold(kept.order, events))
-    store.save(connection, kept, after, events, beside)
+    orders.save_order(connection, kept, after, events, beside)
     return (after[-1] if after else kept.order), events
 
 
@@ -306,7 +311,7 @@ def _fold(order: Order, events: Iterable[Event]) -> Iterable[Order]:
 
 
 def _observe(
-    connection: Connection, kept: store.Kept, observation: Observation, planner: Planner, shown: Shown | None
+    connection: Connection, kept: orders.StoredOrder, observation: Observation, planner: Planner, shown: Shown | None
 ) -> Order:
     events = interpret(kept.order, kept.order.po_number, observation)
     after = list(_fold(kept.order, events))
@@ -319,13 +324,13 @@ def _observe(
         if isinstance(observation.seen, Looked):
             beside["digest"] = shown.digest
         pairs = list(pair(kept.order.lines, shown.snapshot.lines))
-        store.annotate_lines(connection, kept.id, annotations(pairs))
+        orders.annotate_lines(connection, kept.id, annotations(pairs))
         erased = frozenset(expand(kept.order.erased))
         found = claims.found([one for one in pairs if one[0].number not in erased], shown.claims)
         claims.keep(connection, kept.id, order.po_number, found, planner.vault, observation.learned_at)
     if order.provider_id is not None and kept.order.provider_id is None and order.accepted_at is not None:
         beside["late_at"] = order.accepted_at + planner.book.late_after(order.type, order.units)
-    store.save(connection, kept, after, events, beside)
+    orders.save_order(connection, kept, after, events, beside)
     became_known = kept.order.provider_id is None or kept.row["event_count"] == 1
     if order.provider_id is not None and became_known:
         _foretell(connection, kept.id, order, observation.learned_at, planner)
@@ -343,8 +348,8 @@ def _foretell(connection: Connection, order_id: int, order: Order, now: datetime
 
 def _adopt_waiting(connection: Connection, order_id: int, order: Order, now: datetime, planner: Planner) -> Order:
     """Callbacks that came before their order find it now."""
-    for waiting in store.waiting_callbacks(connection, order.po_number):
-        kept = store.find(connection, order_id=order_id, with_lines=False)
+    for waiting in inbox.waiting_webhook_calls(connection, order.po_number):
+        kept = orders.find_order(connection, order_id=order_id, with_lines=False)
         if kept is not None:
             _announce(connection, kept, waiting["id"], 0, waiting["provider_id"], now, planner)
             order = replace(order, notice=Notice.CLAIMED.value) if is_open(order.state) else order
@@ -356,7 +361,7 @@ def _shows(snapshot: Snapshot, order: Order) -> bool:
     return order.provider_id == snapshot.provider_id and snapshot.po_number in {None, order.po_number}
 
 
-def _plan(kept: store.Kept, order: Order, observation: Observation, planner: Planner) -> dict[str, Any]:
+def _plan(kept: orders.StoredOrder, order: Order, observation: Observation, planner: Planner) -> dict[str, Any]:
     """When to look again, and why; empty where the observation says nothing about that."""
     now = observation.learned_at
     match observation.seen:
@@ -413,7 +418,7 @@ def _next_follow(order: Order, now: datetime, planner: Planner) -> dict[str, Any
     return ended if wait is None else {"next_look_at": now + wait, "next_look_why": "its lines may still change"}
 
 
-def _after_notice(kept: store.Kept, now: datetime) -> dict[str, Any]:
+def _after_notice(kept: orders.StoredOrder, now: datetime) -> dict[str, Any]:
     """A notice makes the order due at once, but no more than one look in 30 seconds comes from notices."""
     last = kept.row["webhook_look_at"]
     # A last time that lies ahead was taken from a clock that has been set back since.

@@ -17,7 +17,7 @@ from tracking.access import Person
 from tracking.orders.model import Witness
 from tracking.orders.observations import Looked, Missing, Unclear
 from tracking.provider import responses as wire
-from tracking.storage import orders as store
+from tracking.storage import facts, inbox, orders
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
 from tracking.submissions import submit as submissions
@@ -203,13 +203,13 @@ def _callbacks(database: Database, payloads: Payloads, po_numbers: list[str], no
         )
         refusal = {"reason": f"method {text}", "method": text[:10], "size": 7}
         database.write(
-            lambda connection, refusal=refusal: store.record_refusal(connection, refusal, now)  # type: ignore[misc]  # as above
+            lambda connection, refusal=refusal: inbox.record_refusal(connection, refusal, now)  # type: ignore[misc]  # as above
         )
 
 
 def _exchanges(database: Database, payloads: Payloads, po_number: str, now: datetime) -> None:
     def record(connection: Connection) -> None:
-        order_id = store.order_ids(connection, po_numbers=[po_number])[po_number]
+        order_id = orders.order_ids(connection, po_numbers=[po_number])[po_number]
         rows = [
             {
                 "at": now - timedelta(seconds=number),
@@ -224,7 +224,7 @@ def _exchanges(database: Database, payloads: Payloads, po_number: str, now: date
             }
             for number, text in enumerate(payloads.short)
         ]
-        store.record_exchanges(connection, rows)
+        orders.record_exchanges(connection, rows)
 
     database.write(record)
 
@@ -252,8 +252,8 @@ def _facts(database: Database, payloads: Payloads, now: datetime) -> None:
     client = {"failing_since": now.isoformat(), "last_error": f"CredentialsRefused: {payloads.prose}"}
 
     def remember(connection: Connection) -> None:
-        store.set_fact(connection, "catalogue", catalogue, now)
-        store.set_fact(connection, "client", client, now)
+        facts.set_fact(connection, "catalogue", catalogue, now)
+        facts.set_fact(connection, "client", client, now)
 
     database.write(remember)
 
@@ -261,7 +261,7 @@ def _facts(database: Database, payloads: Payloads, now: datetime) -> None:
 def _batch(database: Database, payloads: Payloads, now: datetime) -> None:
     name = payloads.line
     values = {"digest": "d", "name": name, "rows": 1, "orders": 1, "created_at": now, "actor": payloads.short[0]}
-    database.write(lambda connection: store.add_batch(connection, values))
+    database.write(lambda connection: submissions.add_batch(connection, values))
 
 
 def csv_file(payloads: Payloads) -> bytes:

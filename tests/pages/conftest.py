@@ -11,7 +11,7 @@ from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from tracking.settings import of_this_process
-from tracking.storage import orders as store
+from tracking.storage import facts
 from tracking.storage.database import Database, connect
 
 MAIN = Path(__file__).parents[2] / "pages" / "main.py"
@@ -83,9 +83,9 @@ def history(database: Database) -> History:
 def catalogue(database: Database) -> None:
     """The provider's catalogue and balance, as the poller would have stored them."""
     now = datetime.now(UTC)
-    database.write(lambda connection: store.set_fact(connection, "catalogue", CATALOGUE, now))
+    database.write(lambda connection: facts.set_fact(connection, "catalogue", CATALOGUE, now))
     balance = {"available_minor": 100_000, "pending_minor": 0, "offered": True}
-    database.write(lambda connection: store.set_fact(connection, "balance", balance, now))
+    database.write(lambda connection: facts.set_fact(connection, "balance", balance, now))
 
 
 @pytest.fixture(scope="session")

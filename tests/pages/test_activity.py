@@ -4,7 +4,7 @@ import pytest
 from histories import History
 from streamlit.testing.v1 import AppTest
 
-from tracking.storage import orders as store
+from tracking.storage import inbox, orders
 from tracking.storage.database import Database
 
 Visit = Callable[..., AppTest]
@@ -15,7 +15,7 @@ def test_callbacks_are_listed_with_what_became_of_them(visit: Visit, history: Hi
     history.accept("FT-1")
     history.announce("FT-1", times=2)
     history.announce("EARLY-1")
-    database.write(lambda connection: store.record_refusal(connection, {"reason": "wrong secret"}, history.at))
+    database.write(lambda connection: inbox.record_refusal(connection, {"reason": "wrong secret"}, history.at))
     app = visit("activity")
     assert not app.exception
     frame = app.dataframe[0].value
@@ -50,7 +50,7 @@ def test_each_section_opens_empty(visit: Visit, section: str) -> None:
 def test_calls_show_their_latency(visit: Visit, database: Database, history: History) -> None:
     call = {"at": history.at, "method": "GET", "path": "/v1/Orders", "status": 200, "milliseconds": 12, "outcome": "ok"}
     row = call | {"order_id": None, "request": None, "answer": None}
-    database.write(lambda connection: store.record_exchanges(connection, [row]))
+    database.write(lambda connection: orders.record_exchanges(connection, [row]))
     app = visit("activity", what="calls")
     assert app.dataframe[0].value["milliseconds"].tolist() == [12]
     app.toggle(key="failed").set_value(True).run()

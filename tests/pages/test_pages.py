@@ -9,9 +9,9 @@ from sqlalchemy import Connection
 from streamlit.testing.v1 import AppTest
 
 from tracking.reports.overview import Filters
-from tracking.storage import orders as store
+from tracking.storage import facts
 from tracking.storage.database import Database
-from tracking.storage.restore_mark import Mark, set_mark
+from tracking.storage.maintenance.restore_mark import Mark, set_mark
 from tracking.webhooks import silence_alarm as alarms
 from tracking.webhooks.silence_alarm import Silence
 
@@ -62,9 +62,9 @@ def test_an_unreachable_provider_and_a_silent_loop_are_told_everywhere(
     since = history.wait(hours=-1)
 
     def remember(connection: Connection) -> None:
-        store.set_fact(connection, "beat:sender", {}, since)
+        facts.set_fact(connection, "beat:sender", {}, since)
         said = {"failing_since": since.isoformat(), "last_error": "NotSent: no connection"}
-        store.set_fact(connection, "client", said, since)
+        facts.set_fact(connection, "client", said, since)
 
     database.write(remember)
     app = visit(page)
@@ -137,7 +137,7 @@ def test_silent_webhooks_are_told_everywhere_until_a_while_after_they_are_heard_
 ) -> None:
     since = history.wait(minutes=-30)
     alarm = Silence(since, since, 4, since + timedelta(minutes=lasted) if lasted else None)
-    database.write(lambda connection: store.set_fact(connection, alarms.KEY, alarm.stored(), since))
+    database.write(lambda connection: facts.set_fact(connection, alarms.KEY, alarm.stored(), since))
     app = visit(page)
     told = [f"{element.proto.title} {element.value}" for element in (*app.warning, *app.info)]
     assert [said in text for text in told].count(True) == 1

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tracking import files as folders
-from tracking.storage import database
+from tracking.storage import engines
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,27 +32,27 @@ class Durability:
 
     def plant(self) -> None:
         """Makes the product in this process keep its stores so, to its end."""
-        database.wal_is_safe = self._branch
+        engines.wal_is_safe = self._branch
         if self.pragmas:
-            database._set_up_writer = self._set_up
+            engines._set_up_writer = self._set_up
         if not self.flushes:
             folders.flush = lambda folder: None
 
     @contextlib.contextmanager
     def mended(self) -> Iterator[None]:
         """Meanwhile the product in this process takes the branch, with its own settings."""
-        before = database.wal_is_safe
-        database.wal_is_safe = self._branch
+        before = engines.wal_is_safe
+        engines.wal_is_safe = self._branch
         try:
             yield
         finally:
-            database.wal_is_safe = before
+            engines.wal_is_safe = before
 
     def _branch(self, version: tuple[int, int, int]) -> bool:
         return self.wal
 
     def _set_up(self, connection: sqlite3.Connection, _record: object) -> None:
-        for pragma in (f"busy_timeout={database.BUSY_MILLISECONDS}", *self.pragmas, "foreign_keys=ON"):
+        for pragma in (f"busy_timeout={engines.BUSY_MILLISECONDS}", *self.pragmas, "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
 

@@ -28,10 +28,9 @@ from powerloss.workload import ACKNOWLEDGED, secrets_of, settings_at  # noqa: E4
 from sqlalchemy import select, text  # noqa: E402 - the same
 
 from tracking.errors import TrackingError  # noqa: E402 - the same
-from tracking.storage import database  # noqa: E402 - the same
-from tracking.storage import orders as store  # noqa: E402 - the same
+from tracking.storage import database, facts  # noqa: E402 - the same
+from tracking.storage.maintenance.verify import verify  # noqa: E402 - the same
 from tracking.storage.tables import CALLBACKS, EVENTS, ORDERS  # noqa: E402 - the same
-from tracking.storage.verify import verify  # noqa: E402 - the same
 
 ORDERS_OF_A_THREAD = 25
 SECONDS_TO_RECORD = 120
@@ -123,7 +122,7 @@ def examine(folder: Path, acknowledged: Sequence[str], durability: Durability) -
             try:
                 problems = _damages(opened)
                 found |= _found(opened)
-                opened.write(lambda connection: store.set_fact(connection, "after", {}, datetime.now(UTC)))
+                opened.write(lambda connection: facts.set_fact(connection, "after", {}, datetime.now(UTC)))
             finally:
                 opened.close()
     except TrackingError as exc:

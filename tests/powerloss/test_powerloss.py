@@ -9,7 +9,7 @@ from powerloss import losses
 from powerloss.disk import SECTOR, Disk, Kind, NotWhole, Operation, read_log
 from powerloss.durabilities import DURABILITIES, Durability
 
-from tracking.storage.database import wal_is_safe
+from tracking.storage.engines import wal_is_safe
 
 TRIES = 200
 CUTS, ORDERS = 8, 4

@@ -25,7 +25,7 @@ from tracking.forecasting.waits import Policy  # noqa: E402 - the same
 from tracking.orders.model import Line, OrderRequest, Witness  # noqa: E402 - the same
 from tracking.orders.observations import Attempted, Observation  # noqa: E402 - the same
 from tracking.provider.responses import Callback  # noqa: E402 - the same
-from tracking.storage import database  # noqa: E402 - the same
+from tracking.storage import database, engines  # noqa: E402 - the same
 
 THREADS = 6
 ACKNOWLEDGED = "acknowledged"
@@ -71,13 +71,13 @@ def main() -> None:
     """Works until every thread has placed its orders."""
     folder, name, orders = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     DURABILITIES[name].plant()
-    set_up = database._set_up_writer
+    set_up = engines._set_up_writer
 
     def with_few_pages(connection: sqlite3.Connection, _record: object) -> None:
         set_up(connection, _record)
         connection.execute(f"PRAGMA cache_size={PAGES_IN_MEMORY}")
 
-    database._set_up_writer = with_few_pages
+    engines._set_up_writer = with_few_pages
     noted = os.open(folder / ACKNOWLEDGED, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     loaded = settings_at(folder)
     for line in secrets_of(loaded):

@@ -39,7 +39,7 @@ from processes.over_http import FINAL, disagreements, rows, store_of, twice  # n
 from processes.victims import SECRET, Caller, Console, Recovery, Submitter  # noqa: E402 - the same
 from sqlalchemy import select  # noqa: E402 - the same
 
-from tracking.storage import database  # noqa: E402 - the same
+from tracking.storage import engines  # noqa: E402 - the same
 from tracking.storage.database import Database  # noqa: E402 - the same
 from tracking.storage.tables import CALLBACKS  # noqa: E402 - the same
 
@@ -237,7 +237,7 @@ def postgres(folder: Path) -> Iterator[str]:
     server = get_server(folder / "postgres", cleanup_mode="delete")
     try:
         url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-        database.migrate(url)
+        engines.migrate(url)
         yield url
     finally:
         server.cleanup()

@@ -17,8 +17,8 @@ from sqlalchemy import Connection, func, select
 from tracking import ingest
 from tracking.orders.model import OrderRequest
 from tracking.storage.database import Database
+from tracking.storage.maintenance.verify import verify
 from tracking.storage.tables import CALLBACKS, EVENTS, EXCHANGES, FACTS, ORDERS
-from tracking.storage.verify import verify
 
 SPEED = 20.0
 FINAL = frozenset({"Completed", "Cancelled"})

@@ -26,9 +26,9 @@ from tracking.provider.client import Client
 from tracking.provider.shared_rate_limit import Allowance
 from tracking.sandbox import Sandbox
 from tracking.settings import Settings
-from tracking.storage import database
+from tracking.storage import engines
+from tracking.storage.maintenance.verify import verify
 from tracking.storage.tables import ORDERS
-from tracking.storage.verify import verify
 
 SHIPPING = {
     "ShippingMethodId": "STANDARD",
@@ -132,7 +132,7 @@ class Desk:
         self.loop = loop
         self.rng = random.Random(seed)
         url = url or f"sqlite:///{folder}/tracking.db"
-        database.migrate(url)
+        engines.migrate(url)
         self.store = CountedDatabase(url, loop)
         # Every turn of a loop is a hop into a thread, and costs more than all else here; wake-ups come without one.
         loops._pause = partial(_paused, tick)
@@ -182,7 +182,7 @@ class Desk:
             for one in requests:
                 ingest.place(connection, one, source="form", actor="tester", now=now)
 
-        await asyncio.wrap_future(self.store.submit(job))
+        await self.store.run(job)
 
     def rows(self) -> dict[str, Any]:
         """The console's orders by PONumber."""

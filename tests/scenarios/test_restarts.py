@@ -14,7 +14,7 @@ from virtual import VirtualLoop, run
 
 from tracking.app.loops import Journal
 from tracking.provider.http import Exchange
-from tracking.storage import orders as writes
+from tracking.storage import facts
 
 RATE = 5
 ORDERS = 8
@@ -77,7 +77,7 @@ def test_a_pause_the_provider_asked_for_outlives_a_restart(tmp_path: Path, monke
         desk.watch(monkeypatch)
         until = loop.clock() + timedelta(seconds=100)
         told = {"paused_until": until.isoformat()}
-        desk.store.write(lambda connection: writes.set_fact(connection, "client", told, loop.clock()))
+        desk.store.write(lambda connection: facts.set_fact(connection, "client", told, loop.clock()))
         async with desk.open():
             await desk.submit([request(0, desk.rng)])
             await asyncio.sleep(200)

@@ -39,11 +39,10 @@ from tracking.polling.poller import Poller
 from tracking.provider import responses as wire
 from tracking.provider.client import Client
 from tracking.provider.shared_rate_limit import Allowance
-from tracking.storage import database
-from tracking.storage import orders as store
-from tracking.storage.database import Database, _engine
-from tracking.storage.errors import translated
-from tracking.storage.transactions import Job
+from tracking.storage import inbox, leases, orders
+from tracking.storage import engines as storage_engines
+from tracking.storage.database import Database, Job
+from tracking.storage.engines import make_engine, translated
 from tracking.submissions import submit as submissions
 from tracking.submissions.sender import Sender
 from tracking.webhooks import addresses as callbacks
@@ -70,7 +69,7 @@ class StoreFile:
 
     def __init__(self, folder: Path) -> None:
         file = folder / "tracking.db"
-        database.migrate(f"sqlite:///{file}")
+        storage_engines.migrate(f"sqlite:///{file}")
         # No other process opens the file, so that locks need be kept among connections only, without the system's help.
         self._address = f"file:{file}?vfs=unix-excl"
         self.url = f"sqlite:///{self._address}&uri=true"
@@ -90,10 +89,10 @@ class StoreFile:
 
     def _engines(self) -> tuple[Any, Any]:
         # A process that is killed lets go of its connection, which the next may have: to open one takes a millisecond.
-        with patch.multiple(database, NullPool=QueuePool, _set_up_writer=_set_up):
-            writer = _engine(self.url, writes=True)
+        with patch.multiple(storage_engines, NullPool=QueuePool, _set_up_writer=_set_up):
+            writer = make_engine(self.url, writes=True)
         event.listen(writer, "checkout", self._limited)
-        return writer, _engine(self.url, writes=False)
+        return writer, make_engine(self.url, writes=False)
 
     def reader(self, slot: int) -> Connection:
         """The one connection for all that is read the short way."""
@@ -263,7 +262,7 @@ class Console:
         self.database.at_once = True
         try:
             if gone:
-                self.database.write(lambda connection: store.release(connection, gone))
+                self.database.write(lambda connection: leases.release_leases(connection, gone))
         except (StoreError, Died):
             pass
         finally:
@@ -397,8 +396,8 @@ def simulated_constants(seed: int) -> Iterator[None]:
     """The product's chance follows the seed, and what is bounded by thousands is bounded by a few."""
     salts = random.Random(seed)
     with (
-        patch.object(store, "new_salt", lambda: f"{salts.getrandbits(128):032x}"),
-        patch.object(store, "REFUSALS_KEPT", KEPT_REFUSALS),
+        patch.object(orders, "new_salt", lambda: f"{salts.getrandbits(128):032x}"),
+        patch.object(inbox, "REFUSALS_STORED", KEPT_REFUSALS),
     ):
         yield
 

@@ -28,17 +28,21 @@ from adapters import KEPT_REFUSALS
 from evidence import TERMINAL, Violation
 from marketplace import EPSILON, START, Placed
 
-from tracking.orders.model import FACTS, Order, expand
+from tracking.orders.model import ORDER_FIELDS, Order, expand
 
 if TYPE_CHECKING:
     from world import World
 
 UNSETTLED = {"queued", "sending", "unknown"}
 BESIDE = ("id", "event_count", "next_look_at", "lease_until", "line_count")
-COLUMNS = (*BESIDE, *FACTS)
+COLUMNS = (*BESIDE, *ORDER_FIELDS)
 COMMITS_A_SECOND = 200
-TIMES = frozenset(name for name in FACTS if name.endswith(("_at", "_after", "_by")) and name != "acknowledged_by")
-DEFAULTS = {one.name: None if one.default is MISSING else one.default for one in fields(Order) if one.name in FACTS}
+TIMES = frozenset(
+    name for name in ORDER_FIELDS if name.endswith(("_at", "_after", "_by")) and name != "acknowledged_by"
+)
+DEFAULTS = {
+    one.name: None if one.default is MISSING else one.default for one in fields(Order) if one.name in ORDER_FIELDS
+}
 SELECT_ORDERS = f"SELECT {', '.join(COLUMNS)} FROM orders ORDER BY id"
 SELECT_EVENTS = (
     "SELECT id, order_id, seq, kind, witness, happened_at, learned_at, changes, line_changes, detail FROM events"

@@ -19,9 +19,7 @@ from tracking.polling import poller
 from tracking.provider import json_fields as documents
 from tracking.provider import rate_limit as budget
 from tracking.provider import shared_rate_limit as allowance
-from tracking.storage import clock_recovery as steps
-from tracking.storage import orders as store
-from tracking.storage import statements
+from tracking.storage import inbox, leases, orders, outbox
 from tracking.storage.tables import CALLBACKS, ORDERS, OUTBOX
 from tracking.submissions import sender
 from tracking.webhooks import addresses as callbacks
@@ -30,12 +28,12 @@ from tracking.webhooks import receiver as webhooks
 
 async def _hasty(self: Any, row: Any) -> None:
     with self._database.read() as connection:
-        kept = store.find(connection, order_id=row["order_id"], with_lines=False)
+        kept = orders.find_order(connection, order_id=row["order_id"], with_lines=False)
     assert kept is not None
     attempt = sender._Attempt(kept.id, kept.order.po_number, row["attempts"] + 1, dict(row["request"]))
     result = await self._post(attempt)
-    await self._write(lambda connection: self._record_attempt(connection, row))
-    await self._write(lambda connection: self._settle(connection, attempt, result, self._clock()))
+    await self._database.run(lambda connection: self._record_attempt(connection, row))
+    await self._database.run(lambda connection: self._settle(connection, attempt, result, self._clock()))
 
 
 async def _not_waited_for(self: Any, callback: Any, size: int) -> None:
@@ -54,14 +52,14 @@ def _taken(leased_for_ever: bool) -> Plant:
     look = and_(ORDERS.c.id.in_(bindparam("wanted", expanding=True)), free)
     attempt = due(OUTBOX, OUTBOX.c.next_attempt_at)
     attempt = and_(OUTBOX.c.done.is_(False), attempt)
-    wanted = [ORDERS.c[name] for name in statements._LOOKED_AT]
+    wanted = [ORDERS.c[name] for name in orders._POLL_COLUMNS]
     sent = (OUTBOX.c.order_id, OUTBOX.c.request, OUTBOX.c.attempts)
     by = (OUTBOX.c.next_attempt_at, OUTBOX.c.order_id)
     return both(
-        replaced(statements, "TAKE_LOOKS", statements._taking(ORDERS.c.id, look, (ORDERS.c.id,), wanted)),
+        replaced(orders, "LEASE_POLLS", leases.lease_rows(ORDERS.c.id, look, (ORDERS.c.id,), wanted)),
         replaced(survey, "_prepared", functools.cache(lambda dialect: survey._statements(dialect, free))),
-        replaced(statements, "TAKE_ATTEMPTS", statements._taking(OUTBOX.c.order_id, attempt, by, sent)),
-        replaced(statements, "ANY_ATTEMPT_DUE", select(OUTBOX.c.order_id).where(attempt).limit(1)),
+        replaced(outbox, "LEASE_SENDS", leases.lease_rows(OUTBOX.c.order_id, attempt, by, sent)),
+        replaced(outbox, "ANY_SEND_DUE", select(OUTBOX.c.order_id).where(attempt).limit(1)),
     )
 
 
@@ -191,15 +189,15 @@ MUTANTS = (
         "event-late",
         "An event is written after its order's row.",
         one_transaction_late(
-            store,
-            "save",
+            orders,
+            "save_order",
             (
-                "connection.execute(statements.ADD_EVENTS, ",
-                "later(connection, lambda c, rows: c.execute(statements.ADD_EVENTS, rows), ",
+                "connection.execute(INSERT_EVENTS, ",
+                "later(connection, lambda c, rows: c.execute(INSERT_EVENTS, rows), ",
             ),
         ),
     ),
-    Mutant("count-late", "Counters are changed after what they count.", one_transaction_late(store, "_count")),
+    Mutant("count-late", "Counters are changed after what they count.", one_transaction_late(orders, "count_event")),
     Mutant(
         "gives-up",
         "After three attempts nothing is sent any more.",
@@ -308,7 +306,7 @@ MUTANTS = (
         "Each process keeps to the budget, and all together do not.",
         replaced(allowance.Allowance, "_keep", lambda *_: None),
     ),
-    Mutant("refusals-kept", "Every refusal is kept.", replaced(store, "record_refusal", _kept_for_ever)),
+    Mutant("refusals-kept", "Every refusal is kept.", replaced(inbox, "record_refusal", _kept_for_ever)),
     Mutant(
         "answer-is-look",
         "The answer to a POST is remembered as if it had been a look.",
@@ -370,8 +368,8 @@ MUTANTS = (
         "an-hour-ahead",
         "What a clock that was set back left in the future stays there.",
         both(
-            replaced(steps, "looks_too_far", lambda *_: []),
-            replaced(steps, "pull_in_attempts", lambda *_: 0),
+            replaced(orders, "polls_too_far", lambda *_: []),
+            replaced(outbox, "reschedule_sends", lambda *_: 0),
         ),
     ),
     Mutant("no-overlap", "Discovery begins exactly where it ended.", replaced(poller, "OVERLAP", timedelta(0))),

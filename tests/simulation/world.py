@@ -25,7 +25,7 @@ from network import Network
 from referee import Referee
 from wishes import STRANGE_BODIES, lines_of, made_up
 
-from tracking.storage import verify as audit
+from tracking.storage.maintenance import verify
 from tracking.webhooks import addresses as callbacks
 
 TURNS_AT_MOST = 60_000
@@ -212,7 +212,7 @@ class World:
 
     def _verify(self) -> None:
         console = self.consoles[0]
-        if differences := audit.verify(console.database):
+        if differences := verify.verify(console.database):
             raise Violation("I6", differences[0])
 
     # Processes

@@ -37,8 +37,7 @@ from tracking.provider import rate_limit as budget
 from tracking.provider.client import Client
 from tracking.provider.shared_rate_limit import Allowance
 from tracking.settings import WEBHOOK_PATH, Role, Settings
-from tracking.storage import database
-from tracking.storage import orders as stored
+from tracking.storage import database, facts, leases
 from tracking.storage.database import Database
 from tracking.submissions.sender import Sender
 from tracking.webhooks import addresses as callbacks
@@ -192,7 +191,7 @@ class Backend:
         now = self.clock()
         try:
             with self.database.read() as connection:
-                known = stored.fact(connection, "client")
+                known = facts.fact(connection, "client")
         except StoreError:
             return timedelta()  # no call leaves anyway before the store can count it
         if known is None or not known[1].get("paused_until"):
@@ -246,9 +245,9 @@ class Backend:
             log.warning("leases of dead processes stay until they end: %s", exc)
 
     def _free_the_dead(self, connection: Connection) -> None:
-        dead = [owner for owner in stored.owners(connection) if _is_gone(owner, self._owner)]
+        dead = [owner for owner in leases.lease_owners(connection) if _is_gone(owner, self._owner)]
         if dead:
-            stored.release(connection, dead)
+            leases.release_leases(connection, dead)
             log.info("took over leases=%d", len(dead))
 
     # Health
@@ -279,7 +278,7 @@ class Backend:
     def _store_reads(self) -> bool:
         try:
             with self.database.read() as connection:
-                stored.fact(connection, "client")
+                facts.fact(connection, "client")
         except StoreError:
             return False
         return True

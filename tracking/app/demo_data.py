@@ -20,7 +20,19 @@ from sqlalchemy import Connection
 from tracking.errors import NotAllowed
 from tracking.forecasting.waits import late_after
 from tracking.orders import event_chain as chain
-from tracking.orders.model import FACTS, Event, Line, Order, OrderType, Snapshot, State, Witness, apply, begin, is_open
+from tracking.orders.model import (
+    ORDER_FIELDS,
+    Event,
+    Line,
+    Order,
+    OrderType,
+    Snapshot,
+    State,
+    Witness,
+    apply,
+    begin,
+    is_open,
+)
 from tracking.orders.observations import (
     Announced,
     Answered,
@@ -33,10 +45,10 @@ from tracking.orders.observations import (
     Unclear,
 )
 from tracking.orders.rules import interpret
+from tracking.storage import counters
 from tracking.storage import orders as store
 from tracking.storage.database import Database
-from tracking.storage.statements import upsert
-from tracking.storage.tables import CALLBACKS, COUNTERS, EVENTS, LINES, ORDERS
+from tracking.storage.tables import CALLBACKS, COUNTERS, EVENTS, LINES, ORDERS, upsert
 
 GROUP = 500
 _TYPES = {OrderType.LINKS: 45, OrderType.DIGITAL: 38, OrderType.PHYSICAL: 10, OrderType.CODES: 7}
@@ -261,7 +273,7 @@ def _written(told: _Told, now: datetime) -> tuple[dict[str, Any], list[dict[str,
     events = [chain.with_contents(first, lines), *others]
     log, head = chain.rows(order.po_number, chain.start(order.po_number), 0, events)
     waits = is_open(order.state) and order.provider_id is not None
-    row = {name: getattr(order, name) for name in FACTS} | {
+    row = {name: getattr(order, name) for name in ORDER_FIELDS} | {
         "line_count": len(lines),
         "event_count": len(log),
         "head": head,
@@ -299,7 +311,7 @@ def _counted(connection: Connection, group: Sequence[_Told]) -> tuple[Any, list[
         order = told.order
         for before, event in zip(told.befores, told.events, strict=True):
             after = begin(event) if before is None else apply(before, event)
-            for name, hour, state, sign in store.movements(before, after, event):
+            for name, hour, state, sign in counters.event_movements(before, after, event):
                 adding = {"orders": sign, "units": sign * order.units, "value_minor": sign * order.value_minor}
                 sums.setdefault((name, hour, state), Counter()).update(adding)
     statement: Any = upsert(connection, COUNTERS)

@@ -26,7 +26,7 @@ from tracking.errors import ProviderError, StoreBusy, StoreError
 from tracking.polling.poller import Poller
 from tracking.provider.client import Client
 from tracking.provider.http import Exchange
-from tracking.storage import orders as store
+from tracking.storage import facts, orders
 from tracking.storage.database import Database
 from tracking.submissions.sender import Sender
 
@@ -77,7 +77,7 @@ class Journal:
 
 
 def _record(connection: Connection, exchanges: list[Exchange]) -> None:
-    known = store.order_ids(
+    known = orders.order_ids(
         connection,
         po_numbers=[exchange.order_po for exchange in exchanges if exchange.order_po],
         provider_ids=[exchange.provider_id for exchange in exchanges if exchange.provider_id],
@@ -87,7 +87,7 @@ def _record(connection: Connection, exchanges: list[Exchange]) -> None:
         row = asdict(exchange)
         po_number, provider_id = row.pop("order_po"), row.pop("provider_id")
         rows.append(row | {"order_id": known.get(po_number) or known.get(provider_id)})
-    store.record_exchanges(connection, rows)
+    orders.record_exchanges(connection, rows)
 
 
 async def _write(database: Database, job: Callable[[Connection], Any]) -> Any:
@@ -113,7 +113,7 @@ class Pulse:
             return
         self._written[name] = now
         value = {"pid": os.getpid(), "host": socket.gethostname()} | (told or {})
-        await _write(self._database, lambda connection: store.set_fact(connection, f"beat:{name}", value, now))
+        await _write(self._database, lambda connection: facts.set_fact(connection, f"beat:{name}", value, now))
         self.store_wrote_at = self._clock()
 
 
@@ -288,12 +288,12 @@ class Housekeeping:
 
     async def _remember(self, key: str, value: dict[str, Any]) -> None:
         now = self._clock()
-        await _write(self._database, lambda connection: store.set_fact(connection, key, value, now))
+        await _write(self._database, lambda connection: facts.set_fact(connection, key, value, now))
 
     def _known_at(self, key: str) -> datetime | None:
         """When it was last remembered: a process that is started again and again does not ask anew each time."""
         with self._database.read() as connection:
-            kept = store.fact(connection, key)
+            kept = facts.fact(connection, key)
         return kept[0] if kept else None
 
     async def _client_state(self) -> None:

@@ -18,9 +18,9 @@ from sqlalchemy.engine import RowMapping
 
 from tracking.errors import ProviderError, StoreError, Throttled
 from tracking.polling.poller import Poller
-from tracking.storage import restore_mark as restored
 from tracking.storage.database import Database
-from tracking.storage.restore_mark import Mark
+from tracking.storage.maintenance import restore_mark
+from tracking.storage.maintenance.restore_mark import Mark
 from tracking.storage.tables import EVENTS, ORDERS, OUTBOX
 from tracking.submissions.sender import Sender
 
@@ -58,7 +58,7 @@ class Reconciler:
         """Returns once it is known whether the store was restored: nothing may be sent before."""
         while True:
             try:
-                await asyncio.to_thread(restored.notice, self._database, self._clock())
+                await asyncio.to_thread(restore_mark.notice, self._database, self._clock())
             except StoreError as exc:
                 log.warning("sending waits for the store: %s", exc)
                 await asyncio.sleep(NOTICED_AGAIN_AFTER)
@@ -85,29 +85,26 @@ class Reconciler:
             await self._wait(mark, exc)
             return
         self._failures, self._again_at = 0, None
-        await self._write(self._finish)
+        await self._database.run(self._finish)
 
     def _mark(self) -> Mark | None:
         with self._database.read() as connection:
-            return restored.find_mark(connection)
-
-    async def _write(self, job: Callable[[Connection], T]) -> T:
-        return await asyncio.wrap_future(self._database.submit(job))
+            return restore_mark.find_mark(connection)
 
     async def _change(self, mark: Mark, **values: Any) -> None:
         """Changes the mark in the store, unless it is gone or another one by now."""
 
         def job(connection: Connection) -> None:
-            kept = restored.find_mark(connection)
+            kept = restore_mark.find_mark(connection)
             if kept is not None and kept.taken_at == mark.taken_at:
-                restored.set_mark(connection, replace(kept, **values), self._clock())
+                restore_mark.set_mark(connection, replace(kept, **values), self._clock())
 
-        await self._write(job)
+        await self._database.run(job)
 
     async def _remember(self, now: datetime) -> None:
         last = self._remembered_at
         if last is None or not timedelta() <= now - last < REMEMBER_EVERY:
-            await asyncio.to_thread(restored.remember, self._database)
+            await asyncio.to_thread(restore_mark.remember, self._database)
             self._remembered_at = now
 
     async def _wait(self, mark: Mark, error: ProviderError) -> None:
@@ -144,7 +141,7 @@ class Reconciler:
 
     def _finish(self, connection: Connection) -> None:
         """Removes the mark, unless an order was handed in since the last was looked up, or it was restored anew."""
-        mark = restored.find_mark(connection)
+        mark = restore_mark.find_mark(connection)
         if mark is None or not mark.walked or _not_done(connection, mark.looked_up, 1):
             return
         learned = select(func.count()).where(
@@ -152,7 +149,7 @@ class Reconciler:
         )
         found = connection.execute(learned).scalar_one()
         told = {"taken_at": mark.taken_at.isoformat(), "found": found}
-        restored.remove_mark(connection, told, self._clock())
+        restore_mark.remove_mark(connection, told, self._clock())
         log.warning("the restored store is reconciled: %d orders were found at the provider", found)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam
 
 from tracking.forecasting.forecasts import Book
 from tracking.forecasting.waits import bounds_of
-from tracking.storage import orders as store
+from tracking.storage import facts
 from tracking.storage.tables import ORDERS
 
 KEY = "lateness"
@@ -30,14 +30,14 @@ def of_class(name: str) -> ColumnElement[bool]:
 
 def renew(connection: Connection, book: Book, now: datetime) -> list[str]:
     """Brings the open orders of each class to what the book says of it now; returns the classes that had changed."""
-    kept = store.fact(connection, KEY)
+    kept = facts.fact(connection, KEY)
     before = kept[1] if kept else {}
     told = {name: book.late_after_in(name).total_seconds() for name in book.known()}
     changed = {name: after for name, after in told.items() if _moved(before.get(name), after)}
     for name, after in changed.items():
         connection.execute(_moving(connection.dialect.name).where(of_class(name)), _given(connection, after))
     if changed:
-        store.set_fact(connection, KEY, {**before, **changed}, now)
+        facts.set_fact(connection, KEY, {**before, **changed}, now)
     return sorted(changed)
 
 

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Row
 from tracking.forecasting.survival import BINS, Accrual, Curve, Forecast, Seen
 from tracking.forecasting.waits import class_of, share_heard
 from tracking.orders.model import State, Submission
-from tracking.storage import orders as store
+from tracking.storage import facts
 from tracking.storage.tables import FACTS, ORDERS
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ def keep(connection: Connection, forecasts: Iterable[Forecast], now: datetime) -
     for forecast in forecasts:
         shares = [round(float(share), DIGITS) for share in forecast.curve.open]
         value = {"form": FORM, "version": forecast.version, "open": shares, "orders": forecast.curve.orders}
-        store.set_fact(connection, KEY + forecast.name, value, now)
+        facts.set_fact(connection, KEY + forecast.name, value, now)
 
 
 def kept(connection: Connection, *, relative: bool = True, only: str | None = None) -> list[Forecast]:

@@ -7,6 +7,7 @@ failed, or nobody knows, where the order finished between two looks of which one
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,8 +20,7 @@ from tracking.forecasting.forecasts import LONGEST_EXPECTED
 from tracking.forecasting.lateness import of_class
 from tracking.orders.model import CLOSED, State
 from tracking.orders.wording import count
-from tracking.storage import statements
-from tracking.storage.tables import ORDERS, PREDICTIONS
+from tracking.storage.tables import ORDERS, PREDICTIONS, insert_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -84,7 +84,7 @@ def made(order_id: int, forecast: Forecast, age: timedelta, now: datetime, step:
 def keep(connection: Connection, rows: Iterable[dict[str, Any]]) -> None:
     """Keeps what was said; what another process has said of the same order at the same step stands."""
     if found := list(rows):
-        connection.execute(statements.keeping_predictions(connection.dialect.name), found)
+        connection.execute(insert_predictions(connection.dialect.name), found)
 
 
 # Judging
@@ -189,3 +189,9 @@ def told(score: Score) -> str:
     """The score of what was said of nine in ten orders of one class, in a sentence."""
     said = count(score.said, "nine-in-ten statement")
     return f"Of the last {said} about orders like it {held_of_100(score)} of 100 held."
+
+
+@functools.cache
+def insert_predictions(dialect: str) -> Any:
+    """Keeps what is said of an order at a step of its age, where nothing was said there."""
+    return insert_for(dialect, PREDICTIONS).on_conflict_do_nothing(index_elements=["order_id", "step"])

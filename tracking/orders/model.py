@@ -139,7 +139,7 @@ class Order:
 
 
 _TIMES = frozenset(entry.name for entry in fields(Order) if "datetime" in str(entry.type))
-FACTS = tuple(entry.name for entry in fields(Order) if entry.name != "lines")
+ORDER_FIELDS = tuple(entry.name for entry in fields(Order) if entry.name != "lines")
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,14 +222,14 @@ def canonical(word: str, known: Iterable[str] = KNOWN_WORDS) -> str:
 
 def apply(order: Order, event: Event) -> Order:
     """The order after the event."""
-    changed = {name: _decode(name, value) for name, value in event.changes.items() if name in FACTS}
+    changed = {name: _decode(name, value) for name, value in event.changes.items() if name in ORDER_FIELDS}
     lines = apply_lines(order.lines, event.line_changes) if event.line_changes and order.lines else order.lines
     return replace(order, lines=lines, **changed)
 
 
 def begin(event: Event) -> Order:
     """The order that its first event describes, without lines."""
-    return Order(**{name: _decode(name, value) for name, value in event.changes.items() if name in FACTS})
+    return Order(**{name: _decode(name, value) for name, value in event.changes.items() if name in ORDER_FIELDS})
 
 
 def _decode(name: str, value: Any) -> Any:

@@ -22,7 +22,7 @@ from tracking.forecasting.survival import Array
 from tracking.forecasting.waits import class_of
 from tracking.orders.model import Notice, State, Submission
 from tracking.polling.selection import Candidates, Flags
-from tracking.storage import orders as store
+from tracking.storage import orders
 from tracking.storage.tables import ORDERS
 
 COLUMNS = 8
@@ -144,7 +144,7 @@ def survey(
 def population(connection: Connection, first: float, last: float, limit: int) -> Array:
     """When the orders between these two times were created at the provider, ascending, at most `limit`."""
     start, end = (datetime.fromtimestamp(min(moment, LAST), UTC) for moment in (first, last))
-    known = store.created_between(connection, start, end, limit)
+    known = orders.created_between(connection, start, end, limit)
     return np.array([moment.timestamp() for moment in known], dtype=np.float64)
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from tracking.forecasting.forecasts import PACING, Book
 from tracking.forecasting.waits import FIRST_PRICE, GREATEST_PRICE, LEAST_PRICE
 from tracking.orders.model import is_open
-from tracking.storage import orders as store
+from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.webhooks import silence_alarm as alarms
 
@@ -67,14 +67,14 @@ class Learner:
             self._recalled.set()
         if self._learns:
             job = await asyncio.to_thread(self._learned)
-            await asyncio.wrap_future(self._database.submit(job))
+            await self._database.run(job)
 
     def _recall(self) -> None:
         from tracking.forecasting import learned as foresight  # noqa: PLC0415 - numpy: at its first use, not a start
 
         with self._database.read() as connection:
             self._book.replace(foresight.kept(connection, relative=self._book.relative))
-            kept = store.fact(connection, PACING)
+            kept = facts.fact(connection, PACING)
         pacing = kept[1] if kept else {}
         self._book.price = min(max(_number(pacing.get("price"), FIRST_PRICE), LEAST_PRICE), GREATEST_PRICE)
         self._book.heard = min(max(_number(pacing.get("heard"), 0.0), 0.0), 1.0)
@@ -99,7 +99,7 @@ class Learner:
             foresight.keep(connection, forecasts, now)
             lateness.renew(connection, self._book, now)
             predictions.keep(connection, said)
-            store.set_fact(connection, PACING, self._pacing(), now)
+            facts.set_fact(connection, PACING, self._pacing(), now)
 
         return job
 
@@ -139,9 +139,7 @@ class Learner:
         found = await asyncio.to_thread(self._heard)
         if found is not None:
             now = self._clock()
-            await asyncio.wrap_future(
-                self._database.submit(lambda connection: store.set_fact(connection, alarms.KEY, found.stored(), now))
-            )
+            await self._database.run(lambda connection: facts.set_fact(connection, alarms.KEY, found.stored(), now))
 
     def _heard(self) -> alarms.Silence | None:
         """The alarm to be stored, if it is another than before."""

@@ -33,8 +33,7 @@ from tracking.orders.model import State, Witness, is_open
 from tracking.orders.observations import Looked, Missing, Observation
 from tracking.provider.client import Client
 from tracking.provider.responses import Shown
-from tracking.storage import clock_recovery as steps
-from tracking.storage import orders as store
+from tracking.storage import facts, leases, orders, outbox
 from tracking.storage.database import Database
 
 log = logging.getLogger(__name__)
@@ -125,8 +124,8 @@ class Poller:
         wanted = [order_id for group in chosen for order_id in group]
         if not wanted:
             return []
-        rows = await self._write(
-            lambda connection: store.claim_looks(connection, wanted, now, owner=self._owner, lease=self._lease)
+        rows = await self._database.run(
+            lambda connection: orders.lease_polls(connection, wanted, now, owner=self._owner, lease=self._lease)
         )
         taken = {row["id"]: row for row in rows}  # another worker may have been faster
         groups = (tuple(taken[order_id] for order_id in group if order_id in taken) for group in chosen)
@@ -181,7 +180,7 @@ class Poller:
     async def _give_back(self, rows: Sequence[RowMapping]) -> None:
         if rows:
             ids = [row["id"] for row in rows]
-            await self._write(lambda connection: store.release_look(connection, ids))
+            await self._database.run(lambda connection: orders.release_polls(connection, ids))
 
     async def look(self, work: _Work) -> None:
         """Asks once for the orders and records what was seen; failures are recorded as due times, never raised."""
@@ -196,28 +195,25 @@ class Poller:
     async def recover(self, now: datetime) -> int:
         """Brings near what a clock that was set back left lying in the future; returns how many orders."""
         found = await asyncio.to_thread(self._too_far, now)
-        for start in range(0, len(found), steps.AT_ONCE):
-            part = found[start : start + steps.AT_ONCE]
-            await self._write(partial(steps.pull_in_looks, order_ids=part, now=now, rng=self._planner.rng))
+        for start in range(0, len(found), leases.AT_ONCE):
+            part = found[start : start + leases.AT_ONCE]
+            await self._database.run(partial(orders.reschedule_polls, order_ids=part, now=now, rng=self._planner.rng))
         return len(found)
 
     def _too_far(self, now: datetime) -> list[int]:
         with self._database.read() as connection:
-            return steps.looks_too_far(connection, now, self._furthest)
+            return orders.polls_too_far(connection, now, self._furthest)
 
     @property
     def _furthest(self) -> timedelta:
-        return max(self._planner.policy.ceiling, steps.FURTHEST)
-
-    async def _write(self, job: Callable[[Connection], T]) -> T:
-        return await asyncio.wrap_future(self._database.submit(job))
+        return max(self._planner.policy.ceiling, outbox.FURTHEST_SEND)
 
     async def _look_at_one(self, row: RowMapping) -> None:
         answer = await self._client.order(row["provider_id"], known_digest=row["digest"])
         shown = answer.shown
         seen = Looked(shown.snapshot if shown else None)
         observation = Observation(Witness.POLL, answer.started_at, answer.finished_at, seen)
-        await self._write(
+        await self._database.run(
             lambda connection: ingest.observe(connection, row["id"], observation, self._planner, shown=shown)
         )
 
@@ -266,7 +262,7 @@ class Poller:
                     settled.add(shown.snapshot.provider_id)
             return settled, proven, unproven
 
-        settled, proven, unproven = await self._write(job)
+        settled, proven, unproven = await self._database.run(job)
         self._planner.book.list_proved(proven, unproven)
         return settled
 
@@ -278,7 +274,7 @@ class Poller:
             for row in rows:
                 self._postpone(connection, row, error, now)
 
-        await self._write(job)
+        await self._database.run(job)
 
     def _postpone(self, connection: Connection, row: RowMapping, error: ProviderError, now: datetime) -> None:
         failures = row["failures"] + 1
@@ -298,7 +294,7 @@ class Poller:
                 missing = Observation(Witness.POLL, now, now, Missing())
                 ingest.observe(connection, row["id"], missing, self._planner)
         values = {"failures": failures, "next_look_at": now + wait, "lease_owner": None, "lease_until": None}
-        store.set_beside(connection, row["id"], values | {"next_look_why": "the last look brought no answer"})
+        orders.update_order(connection, row["id"], values | {"next_look_why": "the last look brought no answer"})
 
     # Discovery
 
@@ -312,7 +308,7 @@ class Poller:
             return False
         self._early = False
         watermark = datetime.fromisoformat(known["watermark"]) if known and known.get("watermark") else None
-        await self._write(lambda connection: self._plan_discovery(connection, watermark, now))
+        await self._database.run(lambda connection: self._plan_discovery(connection, watermark, now))
         try:
             await self.discover(watermark, now)
         except ProviderError as exc:
@@ -321,7 +317,7 @@ class Poller:
 
     def _discovery(self) -> dict[str, str] | None:
         with self._database.read() as connection:
-            known = store.fact(connection, "discover")
+            known = facts.fact(connection, "discover")
         return known[1] if known else None
 
     def _plan_discovery(self, connection: Connection, watermark: datetime | None, now: datetime) -> None:
@@ -329,7 +325,7 @@ class Poller:
             "watermark": watermark.isoformat() if watermark else None,
             "next_at": (now + self._discover_every).isoformat(),
         }
-        store.set_fact(connection, "discover", value, now)
+        facts.set_fact(connection, "discover", value, now)
 
     async def discover(self, watermark: datetime | None, now: datetime) -> None:
         """Walks the list from a little before the newest order seen, and remembers how far it came.
@@ -353,7 +349,7 @@ class Poller:
         """A creation time that lies ahead of our clock would hide what is placed until then, so now is the limit."""
         furthest = max((min(moment, now) for moment in (watermark, newest) if moment), default=None)
         self._walked = ((furthest or now - FIRST_DISCOVERY) - OVERLAP, now)
-        await self._write(lambda connection: self._plan_discovery(connection, furthest, now))
+        await self._database.run(lambda connection: self._plan_discovery(connection, furthest, now))
 
     async def _walk(self, start: datetime, size: int) -> datetime | None:
         """The newest creation time seen. A page of nothing new or nothing readable may well be followed by another."""

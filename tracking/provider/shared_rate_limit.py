@@ -17,7 +17,7 @@ from sqlalchemy import Connection, func, select
 
 from tracking.errors import StoreError, Throttled
 from tracking.provider.rate_limit import LONGEST_PAUSE, LONGEST_WAIT, Slot, calls_in_window, window_of
-from tracking.storage import statements
+from tracking.storage import facts
 from tracking.storage.database import Database
 
 log = logging.getLogger(__name__)
@@ -107,19 +107,19 @@ class Allowance:
         What is written down is for this transaction alone to change.
         """
         if connection.dialect.name == "sqlite":
-            row = connection.execute(statements.FACT, {"wanted": KEY}).one_or_none()
+            row = connection.execute(facts.SELECT_FACT, {"wanted": KEY}).one_or_none()
             now = self._monotonic()
             return now, now, now, row[1] if row else {}
         # A row that is not there cannot be locked.
         blank = {"key": KEY, "value": {}, "at": self._clock()}
-        connection.execute(statements.setting_fact_once(connection.dialect.name), blank)
-        kept = connection.execute(statements.FACT_TO_CHANGE, {"wanted": KEY}).scalar_one()
+        connection.execute(facts.insert_fact(connection.dialect.name), blank)
+        kept = connection.execute(facts.SELECT_FACT_FOR_UPDATE, {"wanted": KEY}).scalar_one()
         earliest = self._monotonic()
         now = float(connection.execute(_SERVER_CLOCK).scalar_one())
         return now, earliest, self._monotonic(), kept
 
     def _keep(self, connection: Connection, value: dict[str, Any]) -> None:
-        keeping = statements.setting_fact(connection.dialect.name)
+        keeping = facts.upsert_fact(connection.dialect.name)
         connection.execute(keeping, {"key": KEY, "value": value, "at": self._clock()})
 
 

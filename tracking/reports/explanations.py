@@ -19,7 +19,7 @@ from tracking.forecasting.waits import MOST_HEARD, class_of, with_webhooks
 from tracking.orders.model import Notice, State, Submission, is_open
 from tracking.orders.wording import clock, count, duration
 from tracking.reports.latency import split_of
-from tracking.storage import orders as store
+from tracking.storage import facts
 from tracking.storage.tables import ORDERS
 from tracking.webhooks import silence_alarm as alarms
 
@@ -90,7 +90,7 @@ def recalled(connection: Connection, name: str, *, relative: bool = True) -> Boo
 
     book = Book(relative=relative)
     book.replace(foresight.kept(connection, relative=relative, only=name))
-    kept = store.fact(connection, PACING)
+    kept = facts.fact(connection, PACING)
     pacing: Mapping[str, Any] = kept[1] if kept else {}
     book.price = float(pacing.get("price", book.price))
     book.heard = min(float(pacing.get("heard", 0.0)), MOST_HEARD)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 
 from tracking.orders import wording as sentences
 from tracking.storage.database import Database
-from tracking.storage.restore_mark import MARK, Mark, mark_from
+from tracking.storage.maintenance.restore_mark import MARK, Mark, mark_from
 from tracking.storage.tables import CALLBACKS, EXCHANGES, FACTS, ORDERS
 from tracking.webhooks import silence_alarm as alarms
 from tracking.webhooks.silence_alarm import Silence

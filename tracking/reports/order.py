@@ -16,7 +16,7 @@ from sqlalchemy.engine import RowMapping
 
 from tracking.errors import UnknownOrder
 from tracking.forecasting import incidents
-from tracking.orders.model import FACTS, Line, Notice, Order, State, Submission, Witness, allowed, is_open
+from tracking.orders.model import ORDER_FIELDS, Line, Notice, Order, State, Submission, Witness, allowed, is_open
 from tracking.orders.wording import Told, amount, clock, collapse, count, duration, tell
 from tracking.provider.json_fields import storable
 from tracking.provider.masking import mask_recipient, masked
@@ -95,7 +95,7 @@ def _row(connection: Connection, order_id: int) -> RowMapping:
 
 
 def _order(row: RowMapping) -> Order:
-    return Order(**{name: row[name] for name in FACTS})
+    return Order(**{name: row[name] for name in ORDER_FIELDS})
 
 
 # One order

@@ -1,10 +1,11 @@
-"""Engines, pragmas, transactions and the one writer; holds no query.
+"""The database: read connections, and one writer thread that commits jobs in groups; holds no query.
 
 All writes of a process go through one thread that commits what has gathered in one transaction (group commit): many
 webhooks share one fsync, and each caller gets its answer after the commit. Reads have short connections of their own
 that cannot write.
 """
 
+import asyncio
 import contextlib
 import itertools
 import logging
@@ -14,51 +15,49 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from pathlib import Path
-from typing import NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, Engine, event
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection, Transaction
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from tracking import files as folders
 from tracking.errors import StoreBusy, StoreUnusable
-from tracking.storage.errors import translate, translated
+from tracking.storage.engines import file_of, make_engine, migrate, revision, translate, translated
 from tracking.storage.migrations import HEAD
-from tracking.storage.transactions import (
-    Job,
-    Outcome,
-    StatementFailed,
-    drop,
-    explained,
-    resolve,
-    transaction,
-    worth_another_try,
-)
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-BUSY_MILLISECONDS = 5000
 PROBE_SECONDS = 1.0
 GROUP = 256
 TRIES = 3
-MIGRATION_LOCK = 0x7472_6163_6B69_6E67  # any number, but the same in every version
 
 
-def wal_is_safe(version: tuple[int, int, int]) -> bool:
-    """Whether this SQLite is free of the race at the WAL's reset that can lose committed rows.
-
-    Affected are 3.7.0 to 3.51.2 but for the fixed 3.50.7 and 3.44.6 and their successors; 3.52.0 was withdrawn.
-    """
-    if version == (3, 52, 0):
-        return False
-    fixed_branches = {(3, 50): 7, (3, 44): 6}
-    least = fixed_branches.get((version[0], version[1]))
-    return version >= (3, 51, 3) or (least is not None and version[2] >= least)
+RETRY_STATES = frozenset({"40001", "40P01"})
 
 
-class _Tried(NamedTuple):
+@dataclass(slots=True)
+class Job:
+    """What a caller wants done, and where it hears what came of it."""
+
+    work: Callable[[Connection], Any]
+    future: Future[Any]
+
+
+Outcome = tuple[Any, Exception | None]
+
+
+class StatementFailed(Exception):
+    """A job's own statement failed, and took the transaction of its group with it."""
+
+    def __init__(self, cause: SQLAlchemyError) -> None:
+        self.cause = cause
+        super().__init__(str(cause))
+
+
+class _Attempt(NamedTuple):
     connection: Connection | None
     outcomes: list[Outcome]
     error: Exception | None
@@ -76,8 +75,8 @@ class Database:
         self.url = url
         self.trouble: str | None = None
         self.dialect = "sqlite" if url.startswith("sqlite") else "postgresql"
-        self._engine = _engine(url, writes=True)
-        self._readers = _engine(url, writes=False)
+        self._engine = make_engine(url, writes=True)
+        self._readers = make_engine(url, writes=False)
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._closed = False
         self._lock = threading.Lock()
@@ -110,6 +109,10 @@ class Database:
     def write(self, job: Callable[[Connection], T]) -> T:
         """`submit`, and wait for it. Never call it on an event loop's thread."""
         return self.submit(job).result()
+
+    async def run(self, job: Callable[[Connection], T]) -> T:
+        """`submit`, and wait for it on an event loop."""
+        return await asyncio.wrap_future(self.submit(job))
 
     def rewrite(self) -> None:
         """Writes the store anew without what was deleted: on SQLite whole, so that no file holds any of it.
@@ -187,22 +190,22 @@ class Database:
         groups = deque([[job for job in jobs if job.future.set_running_or_notify_cancel()]])
         while groups:
             group = groups.popleft()
-            connection, outcomes, error = self._tried(connection, group)
+            connection, outcomes, error = self._attempt(connection, group)
             if error is None:
                 self._note(None)
                 for job, (result, failed) in zip(group, outcomes, strict=True):
-                    resolve(job, result, failed)
+                    settle(job, result, failed)
             elif isinstance(error, StatementFailed) and len(group) > 1:
                 groups.extend([job] for job in group)
             elif isinstance(error, StatementFailed):
-                told = translate(error.cause)
-                if isinstance(told, StoreBusy | StoreUnusable):
-                    self._note(str(told))
-                resolve(group[0], None, told)
+                error_text = translate(error.cause)
+                if isinstance(error_text, StoreBusy | StoreUnusable):
+                    self._note(str(error_text))
+                settle(group[0], None, error_text)
             else:
-                self._note(str(explained(error)))
+                self._note(str(as_store_error(error)))
                 for job in [*group, *itertools.chain(*groups)]:
-                    resolve(job, None, explained(error))
+                    settle(job, None, as_store_error(error))
                 groups.clear()
         return connection
 
@@ -212,63 +215,20 @@ class Database:
             log.warning("the store %s", f"cannot be written: {trouble}" if trouble else "can be written again")
         self.trouble = trouble
 
-    def _tried(self, connection: Connection | None, jobs: list[Job]) -> _Tried:
+    def _attempt(self, connection: Connection | None, jobs: list[Job]) -> _Attempt:
         """One transaction with all the jobs, again where that may help; without a connection where it failed."""
         for tries_left in reversed(range(TRIES)):
             try:
                 connection = connection or self._engine.connect()
-                return _Tried(connection, transaction(connection, jobs, with_probe=self.trouble is not None), None)
+                return _Attempt(
+                    connection, run_transaction(connection, jobs, with_probe=self.trouble is not None), None
+                )
             except Exception as exc:  # noqa: BLE001 - the top of the writer's loop: each caller gets its error
-                drop(connection)
+                discard(connection)
                 connection = None
-                if not tries_left or not worth_another_try(exc):
-                    return _Tried(None, [], exc)
+                if not tries_left or not may_retry(exc):
+                    return _Attempt(None, [], exc)
         raise AssertionError("the last try returns")
-
-
-def _without_rows(record: logging.LogRecord) -> bool:
-    """At DEBUG the engine logs each row it reads, recipients included, whatever `hide_parameters` says."""
-    return not str(record.msg).startswith("Row ")
-
-
-def _engine(url: str, *, writes: bool) -> Engine:
-    logging.getLogger("sqlalchemy.engine.Engine").addFilter(_without_rows)
-    if not url.startswith("sqlite"):
-        options = {} if writes else {"postgresql_readonly": True}
-        return sa.create_engine(
-            url, hide_parameters=True, pool_pre_ping=True, pool_size=1 if writes else 8, execution_options=options
-        )
-    engine = sa.create_engine(
-        url,
-        hide_parameters=True,
-        connect_args={"timeout": BUSY_MILLISECONDS / 1000, "check_same_thread": False, "isolation_level": None},
-        **({"poolclass": NullPool} if writes else {"pool_size": 8, "max_overflow": 32}),
-    )
-    event.listen(engine, "connect", _set_up_writer if writes else _set_up_reader)
-    event.listen(engine, "begin", _begin_immediate if writes else _begin)
-    return engine
-
-
-def _set_up_writer(connection: sqlite3.Connection, _record: object) -> None:
-    if wal_is_safe(sqlite3.sqlite_version_info[:3]):
-        durability = ["journal_mode=WAL", "synchronous=FULL", "journal_size_limit=67108864"]
-    else:
-        durability = ["journal_mode=DELETE", "synchronous=EXTRA"]
-    for pragma in [f"busy_timeout={BUSY_MILLISECONDS}", *durability, "foreign_keys=ON"]:
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _set_up_reader(connection: sqlite3.Connection, _record: object) -> None:
-    for pragma in (f"busy_timeout={BUSY_MILLISECONDS}", "query_only=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_immediate(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
 
 
 _opened: dict[str, Database] = {}
@@ -287,17 +247,12 @@ def connect(url: str) -> Database:
     if (database := _opened.get(url)) is not None and not database.closed:
         return database
     with _opening:
-        for address in [address for address, known in _opened.items() if known.closed]:
+        for address in [address for address, opened in _opened.items() if opened.closed]:
             del _opened[address]
         if url not in _opened:
             _prepare(url)
             _opened[url] = Database(url)
         return _opened[url]
-
-
-def file_of(url: str) -> Path | None:
-    """The database file of a SQLite address; None on PostgreSQL."""
-    return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
 
 
 def _prepare(url: str) -> None:
@@ -311,62 +266,73 @@ def _prepare(url: str) -> None:
         if not file.is_file() or revision(url) != HEAD:
             migrate(url)
         return
-    if (found := revision(url)) != HEAD:
-        raise StoreUnusable(f"the store is at revision {found or 'none'}, this version needs {HEAD}: run migrate")
+    if (existing := revision(url)) != HEAD:
+        raise StoreUnusable(f"the store is at revision {existing or 'none'}, this version needs {HEAD}: run migrate")
 
 
-def revision(url: str) -> str | None:
-    """The revision the store is at, None for an empty one."""
-    engine = _engine(url, writes=False)
-    try:
-        with translated(), engine.connect() as connection:
-            return _revision(connection)
-    finally:
-        engine.dispose()
+def run_transaction(connection: Connection, jobs: list[Job], *, with_probe: bool) -> list[Outcome]:
+    """What came of each job once all are committed.
 
-
-def _revision(connection: Connection) -> str | None:
-    if not sa.inspect(connection).has_table("alembic_version"):
-        return None
-    found: str | None = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
-    return found
-
-
-def migrate(url: str) -> str | None:
-    """Brings the store to this version's schema; returns the revision it was at. Of two at once, one waits.
+    With a probe the transaction writes in any case: jobs that find nothing to do would not show that the store is well.
 
     Raises:
-        StoreUnusable: the store is from a newer version, not ours or not a database. It is left as it is.
-        StoreBusy: locked or unreachable.
+        StatementFailed: a statement of a job. Any other error is the transaction's own.
     """
-    engine = _engine(url, writes=True)
-    try:
-        with translated(), engine.begin() as connection:
-            if connection.dialect.name == "postgresql":  # on SQLite, BEGIN IMMEDIATE has made us alone already
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
-            before = _revision(connection)
-            if before != HEAD:
-                _check_origin(connection, before)
-                _upgrade(connection)
-            return before
-    finally:
-        engine.dispose()
+    outcomes: list[Outcome] = []
+    alone = len(jobs) == 1 and not with_probe
+    with connection.begin() as whole:
+        if with_probe:
+            probe(connection)
+        for job in jobs:
+            # What one job did must be undone without the others; a job alone takes the transaction with it.
+            undone: Transaction = whole if alone else connection.begin_nested()
+            try:
+                with contextlib.nullcontext() if alone else undone:
+                    outcomes.append((job.work(connection), None))
+            except SQLAlchemyError as exc:
+                raise StatementFailed(exc) from exc
+            except Exception as exc:  # noqa: BLE001 - the job's own error goes to its caller alone
+                if alone:
+                    undone.rollback()
+                outcomes.append((None, exc))
+    return outcomes
 
 
-def _check_origin(connection: Connection, before: str | None) -> None:
-    if before is not None and before > HEAD:
-        raise StoreUnusable(f"the store is from a newer version (revision {before}): update this installation")
-    if before is None and sa.inspect(connection).get_table_names():
-        raise StoreUnusable("the database holds tables of another program: set TRACKING_DATABASE_URL to another one")
+def probe(connection: Connection) -> None:
+    """The smallest write there is: it needs all that a commit needs, and changes nothing."""
+    if connection.dialect.name == "sqlite":
+        version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA user_version={version}")
+    else:
+        connection.execute(sa.select(sa.func.txid_current()))
 
 
-def _upgrade(connection: Connection) -> None:
-    # Alembic takes a fifth of a second to import, and only a store that must change needs it.
-    from alembic import command  # noqa: PLC0415 - see above
-    from alembic.config import Config  # noqa: PLC0415 - see above
+def as_store_error(error: Exception) -> Exception:
+    """Ours for the driver's, any other as it is."""
+    return translate(error) if isinstance(error, SQLAlchemyError | sqlite3.Error) else error
 
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
-    log.info("migrated revision=%s", HEAD)
+
+def settle(job: Job, result: Any, error: Exception | None) -> None:
+    """Lets the caller hear."""
+    if error is not None:
+        job.future.set_exception(error)
+    else:
+        job.future.set_result(result)
+
+
+def discard(connection: Connection | None) -> None:
+    """Lets go of a connection that may be broken."""
+    if connection is not None:
+        with contextlib.suppress(SQLAlchemyError, sqlite3.Error):
+            connection.invalidate()
+        with contextlib.suppress(SQLAlchemyError, sqlite3.Error):
+            connection.close()
+
+
+def may_retry(error: Exception) -> bool:
+    """A deadlock's victim and a connection that died are tried again; a locked or full store has been waited for."""
+    if isinstance(error, StatementFailed):
+        error = error.cause
+    if not isinstance(error, DBAPIError):
+        return False
+    return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in RETRY_STATES

@@ -1,29 +1,84 @@
-"""All writes. Each function is one step of a job that `Database` commits; none opens a transaction of its own.
+"""Orders: find, add and save them, and lease those that are due for a poll. Steps of one job of the writer.
 
 Owns how an order and its log are kept: the row is always the fold of the events, and the counters change in the same
-transaction as what they count.
+transaction as what they count. No function opens a transaction of its own.
+
+Statements of hot paths are built once: to build one takes several times as long as to run it.
 """
 
+import random
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.engine import RowMapping
 
 from tracking.orders import event_chain as chain
-from tracking.orders.model import FACTS, Event, Line, Order
-from tracking.storage import statements
-from tracking.storage.tables import BATCHES, EXCHANGES, ORDERS, OUTBOX
+from tracking.orders.model import CLOSED, ORDER_FIELDS, Event, Line, Order
+from tracking.storage.counters import count_event
+from tracking.storage.leases import LIMIT, RESCHEDULE_SPREAD, lease_rows, unleased
+from tracking.storage.tables import (
+    EVENTS,
+    EXCHANGES,
+    LINES,
+    ORDERS,
+)
 
-REFUSALS_KEPT = 1000
-EXCHANGES_KEPT = 50_000
+API_CALLS_STORED = 50_000
+
+
+_POLLS_TOO_FAR = select(ORDERS.c.id).where(
+    ORDERS.c.state.not_in(sorted(CLOSED)),
+    ORDERS.c.next_look_at.is_not(None),
+    or_(ORDERS.c.next_look_at > LIMIT, ORDERS.c.lease_until > LIMIT),
+)
+# An order's facts first, in their order; the document, which may be large, is not read to change one.
+_OTHER_COLUMNS = [column for column in ORDERS.c if column.name not in {*ORDER_FIELDS, "document"}]
+SELECT_ORDER_BY = {
+    name: select(*(ORDERS.c[fact] for fact in ORDER_FIELDS), *_OTHER_COLUMNS)
+    .where(ORDERS.c[name] == bindparam("wanted"))
+    .with_for_update()
+    for name in ("id", "po_number", "provider_id")
+}
+LINES_OF = (
+    select(*(LINES.c[entry.name] for entry in fields(Line)))
+    .where(LINES.c.order_id == bindparam("wanted"))
+    .order_by(LINES.c.number)
+)
+ID_BY = {
+    name: select(ORDERS.c.id).where(ORDERS.c[name] == bindparam("wanted")) for name in ("po_number", "provider_id")
+}
+_VALUES: Any = bindparam("wanted", expanding=True)
+IDS_BY = {
+    name: select(ORDERS.c[name], ORDERS.c.id).where(ORDERS.c[name].in_(_VALUES))
+    for name in ("po_number", "provider_id")
+}
+PO_NUMBERS = select(ORDERS.c.provider_id, ORDERS.c.po_number).where(ORDERS.c.provider_id.in_(_VALUES))
+INSERT_ORDER = insert(ORDERS).returning(ORDERS.c.id)
+INSERT_LINES = insert(LINES)
+INSERT_EVENTS = insert(EVENTS)
+UPDATE_ORDER = update(ORDERS).where(ORDERS.c.id == bindparam("changed_id"))
+UPDATE_LINES = update(LINES).where(
+    LINES.c.order_id == bindparam("changed_id"), LINES.c.number.between(bindparam("first"), bindparam("last"))
+)
+_POLL_DUE = and_(
+    ORDERS.c.id.in_(bindparam("wanted", expanding=True)), ORDERS.c.next_look_at.is_not(None), unleased(ORDERS)
+)
+_POLL_COLUMNS = ("id", "provider_id", "digest", "provider_created_at", "failures", "next_look_at")
+LEASE_POLLS = lease_rows(ORDERS.c.id, _POLL_DUE, (ORDERS.c.id,), [ORDERS.c[name] for name in _POLL_COLUMNS])
+CREATED_BETWEEN = (
+    select(ORDERS.c.provider_created_at)
+    .where(ORDERS.c.provider_created_at.between(bindparam("first"), bindparam("last")))
+    .order_by(ORDERS.c.provider_created_at)
+    .limit(bindparam("at_most"))
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredOrder:
     """An order as stored: its row's id, its facts, and what the console keeps beside them but for the document."""
 
     id: int
@@ -31,42 +86,42 @@ class Kept:
     row: RowMapping
 
 
-def find(
+def find_order(
     connection: Connection,
     *,
     order_id: int | None = None,
     po_number: str | None = None,
     provider_id: str | None = None,
     with_lines: bool = True,
-) -> Kept | None:
+) -> StoredOrder | None:
     """The order with this id of whatever kind, its row locked for the rest of the transaction."""
-    named = {"po_number": po_number, "provider_id": provider_id, "id": order_id}
-    name = next((name for name, value in named.items() if value is not None), "id")
-    row = connection.execute(statements.ORDER_BY[name], {"wanted": named[name]}).one_or_none()
+    ids = {"po_number": po_number, "provider_id": provider_id, "id": order_id}
+    name = next((name for name, value in ids.items() if value is not None), "id")
+    row = connection.execute(SELECT_ORDER_BY[name], {"wanted": ids[name]}).one_or_none()
     if row is None:
         return None
-    facts = dict(zip(FACTS, row, strict=False))
+    facts = dict(zip(ORDER_FIELDS, row, strict=False))
     order = Order(**facts, lines=lines_of(connection, row.id) if with_lines else ())
-    return Kept(row.id, order, row._mapping)  # noqa: SLF001 - public; so named to differ from every column
+    return StoredOrder(row.id, order, row._mapping)  # noqa: SLF001 - public; so named to differ from every column
 
 
 def lines_of(connection: Connection, order_id: int) -> tuple[Line, ...]:
     """The order's lines by number."""
-    return tuple(Line(*row) for row in connection.execute(statements.LINES_OF, {"wanted": order_id}))
+    return tuple(Line(*row) for row in connection.execute(LINES_OF, {"wanted": order_id}))
 
 
-def add_order(connection: Connection, order: Order, first: Event, beside: Mapping[str, Any]) -> int:
+def add_order(connection: Connection, order: Order, first: Event, extra_columns: Mapping[str, Any]) -> int:
     """Stores a new order with its lines and its first event; returns the row's id."""
     lines = chain.line_rows(order.lines, new_salt)
     first = chain.with_contents(first, lines)
     log, head = chain.rows(order.po_number, chain.start(order.po_number), 0, [first])
-    kept = {"line_count": len(lines), "event_count": 1, "head": head} | dict(beside)
-    row = {name: getattr(order, name) for name in FACTS} | kept
-    order_id: int = connection.execute(statements.ADD_ORDER, row).scalar_one()
+    columns = {"line_count": len(lines), "event_count": 1, "head": head} | dict(extra_columns)
+    row = {name: getattr(order, name) for name in ORDER_FIELDS} | columns
+    order_id: int = connection.execute(INSERT_ORDER, row).scalar_one()
     if lines:
-        connection.execute(statements.ADD_LINES, [{"order_id": order_id, **line} for line in lines])
-    connection.execute(statements.ADD_EVENTS, [{"order_id": order_id, **entry} for entry in log])
-    _count(connection, None, order, first)
+        connection.execute(INSERT_LINES, [{"order_id": order_id, **line} for line in lines])
+    connection.execute(INSERT_EVENTS, [{"order_id": order_id, **entry} for entry in log])
+    count_event(connection, None, order, first)
     return order_id
 
 
@@ -75,36 +130,38 @@ def new_salt() -> str:
     return secrets.token_hex(16)
 
 
-def save(
+def save_order(
     connection: Connection,
-    kept: Kept,
+    stored: StoredOrder,
     after: Sequence[Order],
     events: Sequence[Event],
-    beside: Mapping[str, Any] | None = None,
+    extra_columns: Mapping[str, Any] | None = None,
 ) -> None:
     """Appends the events and brings row, lines and counters to what they say.
 
     Args:
         connection: of the writer.
-        kept: the order before.
+        stored: the order before.
         after: the order after each of the events.
         events: what happened, in order.
-        beside: columns that are not facts, such as next_look_at.
+        extra_columns: columns that are not facts, such as next_look_at.
     """
-    changed: dict[str, Any] = dict(beside or {})
+    changed: dict[str, Any] = dict(extra_columns or {})
     if events:
         last = after[-1]
-        changed |= {name: getattr(last, name) for name in FACTS if getattr(last, name) != getattr(kept.order, name)}
-        count, head = kept.row["event_count"], kept.row["head"] or ""
-        log, changed["head"] = chain.rows(kept.order.po_number, head, count, events)
+        changed |= {
+            name: getattr(last, name) for name in ORDER_FIELDS if getattr(last, name) != getattr(stored.order, name)
+        }
+        count, head = stored.row["event_count"], stored.row["head"] or ""
+        log, changed["head"] = chain.rows(stored.order.po_number, head, count, events)
         changed["event_count"] = count + len(log)
-        connection.execute(statements.ADD_EVENTS, [{"order_id": kept.id, **entry} for entry in log])
+        connection.execute(INSERT_EVENTS, [{"order_id": stored.id, **entry} for entry in log])
     if changed:
-        connection.execute(statements.CHANGE_ORDER, {"changed_id": kept.id, **changed})
-    before = kept.order
+        connection.execute(UPDATE_ORDER, {"changed_id": stored.id, **changed})
+    before = stored.order
     for order, event in zip(after, events, strict=True):
-        _save_lines(connection, kept.id, event.line_changes)
-        _count(connection, before, order, event)
+        _save_lines(connection, stored.id, event.line_changes)
+        count_event(connection, before, order, event)
         before = order
 
 
@@ -117,7 +174,7 @@ def annotate_lines(connection: Connection, order_id: int, notes: Sequence[Mappin
             for note in notes
             if tuple(note) == names
         ]
-        connection.execute(statements.CHANGE_LINES, rows)
+        connection.execute(UPDATE_LINES, rows)
 
 
 def _save_lines(connection: Connection, order_id: int, changes: Sequence[Mapping[str, Any]]) -> None:
@@ -126,134 +183,35 @@ def _save_lines(connection: Connection, order_id: int, changes: Sequence[Mapping
         for run in change["numbers"].split(","):
             first, _, last = run.partition("-")
             within = {"changed_id": order_id, "first": int(first), "last": int(last or first)}
-            connection.execute(statements.CHANGE_LINES, within | values)
-
-
-def hour_of(moment: datetime) -> datetime:
-    """The full hour in UTC that the moment lies in."""
-    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-
-
-def movements(before: Order | None, after: Order, event: Event) -> list[tuple[str, datetime, str, int]]:
-    """What the event means for the counters: (name, hour, state, +1 or -1)."""
-    found = bool(event.detail.get("first_sight"))
-    born, learned = hour_of(after.created_at), hour_of(event.learned_at)
-    return moved(before.state if before else None, after.state, born, learned, found=found)
-
-
-def moved(
-    before: str | None, after: str, born: datetime, learned: datetime, *, found: bool
-) -> list[tuple[str, datetime, str, int]]:
-    """The same of the states alone: `born` and `learned` are full hours, `found` marks what was so at first sight."""
-    if before == after:
-        return []
-    changed = [("stock", born, after, 1), ("flow", learned, f"{'Found ' if found else ''}{after}", 1)]
-    return changed if before is None else [("stock", born, before, -1), *changed]
-
-
-def _count(connection: Connection, before: Order | None, after: Order, event: Event) -> None:
-    rows = [
-        {
-            "name": name,
-            "hour": hour,
-            "state": state,
-            "orders": sign,
-            "units": sign * after.units,
-            "value_minor": sign * after.value_minor,
-        }
-        for name, hour, state, sign in movements(before, after, event)
-    ]
-    if rows:
-        connection.execute(statements.adding_counts(connection.dialect.name), rows)
+            connection.execute(UPDATE_LINES, within | values)
 
 
 # The outbox
 
 
-def queue(connection: Connection, order_id: int, request: Mapping[str, Any], now: datetime) -> None:
-    """Commits the intent to send; `sender` does the rest."""
-    connection.execute(statements.QUEUE, {"order_id": order_id, "request": dict(request), "next_attempt_at": now})
-
-
-def requeue(connection: Connection, order_id: int, now: datetime) -> bool:
-    """Makes the order's outbox row due now; False where there is none."""
-    due = {"changed_id": order_id, "done": False, "next_attempt_at": now}
-    return connection.execute(statements.CHANGE_OUTBOX, due).rowcount > 0
-
-
-def claim_outbox(
-    connection: Connection, now: datetime, *, owner: str, lease: timedelta, limit: int
-) -> list[RowMapping]:
-    """Takes due outbox rows under a lease, oldest first; rows that another worker holds are passed over."""
-    asked = {"now": now, "owner": owner, "until": now + lease, "at_most": limit}
-    taken = connection.execute(statements.TAKE_ATTEMPTS, asked).mappings()
-    return sorted(taken, key=lambda row: row["order_id"])
-
-
-def record_attempt(connection: Connection, order_id: int) -> int:
-    """Counts the attempt that is about to leave; returns its number."""
-    number: int = connection.execute(statements.COUNT_ATTEMPT, {"changed_id": order_id}).scalar_one()
-    return number
-
-
-def finish_outbox(
-    connection: Connection, order_id: int, *, again_at: datetime | None, error: str | None = None
-) -> None:
-    """Ends the lease: done, or due again at `again_at`."""
-    values: dict[str, Any] = {"lease_owner": None, "lease_until": None, "last_error": error}
-    values |= {"done": True} if again_at is None else {"next_attempt_at": again_at}
-    connection.execute(statements.CHANGE_OUTBOX, {"changed_id": order_id, **values})
-
-
-def interrupted(connection: Connection, now: datetime) -> list[int]:
-    """Orders whose attempt was recorded and whose worker is gone: nobody knows whether the POST was carried out."""
-    return list(connection.execute(statements.INTERRUPTED, {"now": now}).scalars())
-
-
-def release(connection: Connection, owners: Sequence[str]) -> None:
-    """Gives back what these owners held: they are known to be gone."""
-    for statement in statements.RELEASE:
-        connection.execute(statement, {"gone": list(owners)})
-
-
-def owners(connection: Connection) -> list[str]:
-    """Everyone who holds a lease."""
-    held = {owner for table in (ORDERS, OUTBOX) for owner in connection.execute(_owners(table)).scalars()}
-    return sorted(held)
-
-
-def _owners(table: Any) -> Any:
-    return select(table.c.lease_owner).where(table.c.lease_owner.is_not(None)).distinct()
-
-
 # Due looks
 
 
-def claim_looks(
-    connection: Connection, wanted: Sequence[int], now: datetime, *, owner: str, lease: timedelta
+def lease_polls(
+    connection: Connection, order_ids: Sequence[int], now: datetime, *, owner: str, lease: timedelta
 ) -> list[RowMapping]:
     """Takes these orders under a lease, as far as nobody holds them and they are to be looked at at all."""
-    asked = {"wanted": list(wanted), "now": now, "owner": owner, "until": now + lease, "at_most": len(wanted)}
-    return list(connection.execute(statements.TAKE_LOOKS, asked).mappings())
-
-
-def attempts_due(connection: Connection, now: datetime) -> bool:
-    """Whether an outbox row that nobody holds is due."""
-    return connection.execute(statements.ANY_ATTEMPT_DUE, {"now": now}).first() is not None
+    values = {"wanted": list(order_ids), "now": now, "owner": owner, "until": now + lease, "at_most": len(order_ids)}
+    return list(connection.execute(LEASE_POLLS, values).mappings())
 
 
 def created_between(connection: Connection, first: datetime, last: datetime, limit: int) -> list[datetime]:
     """When the orders between these two times were created at the provider, ascending, at most `limit`."""
-    asked = {"first": first, "last": last, "at_most": limit}
-    return list(connection.execute(statements.CREATED_BETWEEN, asked).scalars())
+    values = {"first": first, "last": last, "at_most": limit}
+    return list(connection.execute(CREATED_BETWEEN, values).scalars())
 
 
-def set_beside(connection: Connection, order_id: int, values: Mapping[str, Any]) -> None:
+def update_order(connection: Connection, order_id: int, values: Mapping[str, Any]) -> None:
     """Sets columns that are no facts: due times, leases, failures."""
-    connection.execute(statements.CHANGE_ORDER, {"changed_id": order_id, **values})
+    connection.execute(UPDATE_ORDER, {"changed_id": order_id, **values})
 
 
-def release_look(connection: Connection, order_ids: Sequence[int], *, due_at: datetime | None = None) -> None:
+def release_polls(connection: Connection, order_ids: Sequence[int], *, due_at: datetime | None = None) -> None:
     """Gives the orders back unlooked-at, due at `due_at` or still at once."""
     values: dict[str, Any] = {"lease_owner": None, "lease_until": None}
     if due_at is not None:
@@ -262,39 +220,6 @@ def release_look(connection: Connection, order_ids: Sequence[int], *, due_at: da
 
 
 # Callbacks
-
-
-def record_callback(
-    connection: Connection, values: Mapping[str, Any], now: datetime, *, times: int = 1
-) -> tuple[int, int]:
-    """Stores a callback that has come `times` times, or counts it as repeated so often.
-
-    Returns (id, how often it has been repeated by now), where 0 repeats are told for one that had not come before.
-    """
-    adding = statements.adding_callback(connection.dialect.name)
-    came = {"repeats": times - 1, "received_at": now, "last_at": now}
-    row = connection.execute(adding, {**values, **came}).one()
-    return row[0], row[1] if row[1] >= times else 0
-
-
-def settle_callback(
-    connection: Connection, callback_id: int, *, outcome: str, order_id: int | None, reason: str | None = None
-) -> None:
-    """Says what became of a callback."""
-    settled = {"changed_id": callback_id, "outcome": outcome, "order_id": order_id, "reason": reason}
-    connection.execute(statements.CHANGE_CALLBACK, settled)
-
-
-def waiting_callbacks(connection: Connection, po_number: str) -> list[RowMapping]:
-    """Callbacks that came before their order."""
-    return list(connection.execute(statements.WAITING, {"wanted": po_number}).mappings())
-
-
-def record_refusal(connection: Connection, values: Mapping[str, Any], now: datetime) -> None:
-    """Keeps a refused call, the newest REFUSALS_KEPT of them, counted each time along an index of their own."""
-    came = {"outcome": "refused", "received_at": now, "last_at": now}
-    connection.execute(statements.ADD_CALLBACK, {**values, **came})
-    connection.execute(statements.DROP_REFUSALS, {"kept": REFUSALS_KEPT})
 
 
 # Exchanges, batches, facts
@@ -306,37 +231,31 @@ def record_exchanges(connection: Connection, rows: Sequence[Mapping[str, Any]]) 
         return
     connection.execute(insert(EXCHANGES), [dict(row) for row in rows])
     newest = connection.execute(select(func.max(EXCHANGES.c.id))).scalar_one()
-    connection.execute(delete(EXCHANGES).where(EXCHANGES.c.id <= newest - EXCHANGES_KEPT))
+    connection.execute(delete(EXCHANGES).where(EXCHANGES.c.id <= newest - API_CALLS_STORED))
 
 
 def order_ids(
     connection: Connection, *, po_numbers: Sequence[str] = (), provider_ids: Sequence[str] = ()
 ) -> dict[str, int]:
     """The row ids behind PONumbers and provider ids."""
-    wanted = {"po_number": list(po_numbers), "provider_id": list(provider_ids)}
-    found = (connection.execute(statements.IDS_BY[name], {"wanted": values}) for name, values in wanted.items())
-    return {name: order_id for rows in found for name, order_id in rows}
+    values_by_column = {"po_number": list(po_numbers), "provider_id": list(provider_ids)}
+    results = (connection.execute(IDS_BY[name], {"wanted": values}) for name, values in values_by_column.items())
+    return {name: order_id for rows in results for name, order_id in rows}
 
 
 def po_numbers_of(connection: Connection, provider_ids: Sequence[str]) -> dict[str, str]:
     """The PONumbers of the orders the provider calls so, by its ids."""
-    named = connection.execute(statements.PO_NUMBERS, {"wanted": list(provider_ids)})
-    return {row.provider_id: row.po_number for row in named}
+    rows = connection.execute(PO_NUMBERS, {"wanted": list(provider_ids)})
+    return {row.provider_id: row.po_number for row in rows}
 
 
-def add_batch(connection: Connection, values: Mapping[str, Any]) -> int:
-    """Remembers a file that was handed in."""
-    batch_id: int = connection.execute(insert(BATCHES).values(dict(values)).returning(BATCHES.c.id)).scalar_one()
-    return batch_id
+def polls_too_far(connection: Connection, now: datetime, furthest: timedelta) -> list[int]:
+    """Open orders whose look, or the lease on it, lies further ahead than it can have been planned."""
+    return list(connection.execute(_POLLS_TOO_FAR, {"limit": now + furthest}).scalars())
 
 
-def set_fact(connection: Connection, key: str, value: Mapping[str, Any], now: datetime) -> None:
-    """Remembers one small thing, replacing what was remembered under the key."""
-    setting = statements.setting_fact(connection.dialect.name)
-    connection.execute(setting, {"key": key, "value": dict(value), "at": now})
-
-
-def fact(connection: Connection, key: str) -> tuple[datetime, dict[str, Any]] | None:
-    """What was remembered under the key, and when."""
-    row = connection.execute(statements.FACT, {"wanted": key}).one_or_none()
-    return (row[0], row[1]) if row else None
+def reschedule_polls(connection: Connection, order_ids: Sequence[int], now: datetime, rng: random.Random) -> None:
+    """Makes the orders due within a minute, held by nobody: a look too many does no harm."""
+    due = [{"order": order_id, "due": now + rng.random() * RESCHEDULE_SPREAD} for order_id in order_ids]
+    values: dict[str, Any] = {"next_look_at": bindparam("due"), "lease_owner": None, "lease_until": None}
+    connection.execute(update(ORDERS).where(ORDERS.c.id == bindparam("order")).values(values), due)

@@ -7,7 +7,20 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from sqlalchemy import JSON, BigInteger, Column, DateTime, Dialect, Index, Integer, Table, UniqueConstraint, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Connection,
+    DateTime,
+    Dialect,
+    Index,
+    Integer,
+    Table,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
@@ -341,3 +354,17 @@ PREDICTIONS = table(PredictionRow)
 BATCHES = table(BatchRow)
 COUNTERS = table(CounterRow)
 FACTS = table(FactRow)
+
+
+def upsert(connection: Connection, model: Any) -> Any:
+    """An INSERT of the engine's own dialect, which knows ON CONFLICT and RETURNING."""
+    return insert_for(connection.dialect.name, model)
+
+
+def insert_for(dialect: str, model: Any) -> Any:
+    """An INSERT of this dialect: "sqlite" or "postgresql"."""
+    if dialect == "sqlite":
+        return sqlite.insert(model)
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - only its own store needs it, and a start is waited for
+
+    return postgresql.insert(model)

@@ -12,7 +12,7 @@ from typing import Any
 
 from tracking.errors import Problem
 from tracking.orders.model import OrderRequest
-from tracking.storage import orders as store
+from tracking.storage import facts
 from tracking.storage.database import Database
 
 
@@ -77,7 +77,7 @@ def _either(words: Sequence[str]) -> str:
 def load_catalogue(database: Database) -> Catalogue | None:
     """The catalogue as last read from the provider; None before the first time."""
     with database.read() as connection:
-        known = store.fact(connection, "catalogue")
+        known = facts.fact(connection, "catalogue")
     return None if known is None else read_catalogue(known[1])
 
 

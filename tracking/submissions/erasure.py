@@ -18,6 +18,7 @@ from tracking.access import Person
 from tracking.errors import InvalidSubmission, Problem, StoreError
 from tracking.orders.model import Submission
 from tracking.provider import recipients as traces
+from tracking.storage import facts
 from tracking.storage import orders as store
 from tracking.storage.database import Database
 from tracking.storage.tables import CLAIMS, EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
@@ -238,11 +239,11 @@ class _Erasing:
             connection.exec_driver_sql("PRAGMA secure_delete = ON")
         traced = [trace for order_id in self.order_ids if (trace := self._erase(connection, order_id))]
         if traced:
-            store.set_fact(connection, REWRITTEN, {"done": False}, self.now)
+            facts.set_fact(connection, REWRITTEN, {"done": False}, self.now)
         return traced
 
     def _erase(self, connection: Connection, order_id: int) -> _Trace | None:
-        kept = store.find(connection, order_id=order_id, with_lines=False)
+        kept = store.find_order(connection, order_id=order_id, with_lines=False)
         trace = _traced(connection, order_id, self.person)
         if kept is None or trace is None or trace.on_its_way:
             return trace
@@ -258,12 +259,12 @@ class _Erasing:
 def _rewrite(database: Database, now: datetime, *, needed: bool) -> str | None:
     """Clears the store's files of what was deleted, also where an erasure before this one could not; or why not."""
     with database.read() as connection:
-        last = store.fact(connection, REWRITTEN)
+        last = facts.fact(connection, REWRITTEN)
     if not needed and (last is None or last[1]["done"]):
         return None
     try:
         database.rewrite()
     except StoreError as exc:
         return str(exc)
-    database.write(lambda connection: store.set_fact(connection, REWRITTEN, {"done": True}, now))
+    database.write(lambda connection: facts.set_fact(connection, REWRITTEN, {"done": True}, now))
     return None

@@ -16,13 +16,13 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from tracking.errors import InvalidSubmission, Problem, UnreadableAnswer
 from tracking.orders.model import OrderRequest
 from tracking.provider import responses as wire
-from tracking.storage import statements
 from tracking.storage.database import Database
+from tracking.storage.orders import _VALUES
 from tracking.storage.tables import BATCHES, LINES, ORDERS
 from tracking.submissions.catalog import Catalogue, check
 from tracking.submissions.csv_rows import (
@@ -319,7 +319,7 @@ def taken_among(connection: Connection, po_numbers: Iterable[str]) -> dict[str, 
     found: dict[str, Taken] = {}
     remaining = iter(po_numbers)
     while part := list(itertools.islice(remaining, 500)):
-        for row in connection.execute(statements.TAKEN_AMONG, {"wanted": part}):
+        for row in connection.execute(STORED_AMONG, {"wanted": part}):
             found[row.po_number] = Taken(row.id, row.state, (row.line_count, row.units, row.value_minor))
     return found
 
@@ -374,3 +374,8 @@ def why_taken(request: OrderRequest, known: Taken) -> str:
     if known.contents == contents_of(request):
         return f"{request.po_number} is already an order ({known.state}); take it out, or give it another PONumber"
     return f"{request.po_number} is already an order with other lines ({known.state}); give this one another PONumber"
+
+
+STORED_AMONG = select(
+    *(ORDERS.c[name] for name in ("po_number", "id", "state", "line_count", "units", "value_minor"))
+).where(ORDERS.c.po_number.in_(_VALUES))

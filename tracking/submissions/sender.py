@@ -35,10 +35,10 @@ from tracking.orders.model import Witness
 from tracking.orders.observations import Answered, Attempted, Declined, Observation, Seen, Unclear, Unsent
 from tracking.orders.rules import can_send
 from tracking.provider.client import Answer, Client
-from tracking.storage import clock_recovery as steps
 from tracking.storage import orders as store
-from tracking.storage import restore_mark as restored
+from tracking.storage import outbox
 from tracking.storage.database import Database
+from tracking.storage.maintenance import restore_mark
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -120,7 +120,7 @@ class Sender:
         if not await asyncio.to_thread(self._due, now):
             return 0
         limit = 1 if self._probing else AT_ONCE
-        rows = await self._write(lambda connection: self._claim(connection, now, limit))
+        rows = await self._database.run(lambda connection: self._claim(connection, now, limit))
         await asyncio.gather(*(self._send(row) for row in rows))
         return len(rows)
 
@@ -131,14 +131,14 @@ class Sender:
         """
 
         def job(connection: Connection) -> int:
-            steps.pull_in_attempts(connection, now, self._planner.rng)
-            orders = store.interrupted(connection, now)
+            outbox.reschedule_sends(connection, now, self._planner.rng)
+            orders = outbox.interrupted_sends(connection, now)
             for order_id in orders:
                 observation = Observation(Witness.US, now, now, Unclear("the process stopped while sending"))
                 ingest.observe(connection, order_id, observation, self._planner)
             return len(orders)
 
-        return await self._write(job)
+        return await self._database.run(job)
 
     async def find_sent(self, row: RowMapping) -> None:
         """Looks an outbox row up at the provider by its PONumber, and adopts what is there; it is not sent.
@@ -151,7 +151,7 @@ class Sender:
         """
         order_id = row["order_id"]
         if row["provider_id"] is not None:
-            await self._write(lambda connection: store.finish_outbox(connection, order_id, again_at=None))
+            await self._database.run(lambda connection: outbox.finish_outbox(connection, order_id, again_at=None))
             return
         attempt = _Attempt(order_id, row["po_number"], max(row["attempts"], 1), row["request"])
         found = await self._listed(attempt, self._clock())
@@ -162,18 +162,15 @@ class Sender:
 
     def _due(self, now: datetime) -> bool:
         with self._database.read() as connection:
-            return store.attempts_due(connection, now)
+            return outbox.any_send_due(connection, now)
 
     def _claim(self, connection: Connection, now: datetime, limit: int) -> list[RowMapping]:
-        if restored.find_mark(connection) is not None:
+        if restore_mark.find_mark(connection) is not None:
             return []
-        return store.claim_outbox(connection, now, owner=self._owner, lease=self._lease, limit=limit)
-
-    async def _write(self, job: Callable[[Connection], T]) -> T:
-        return await asyncio.wrap_future(self._database.submit(job))
+        return outbox.lease_outbox(connection, now, owner=self._owner, lease=self._lease, limit=limit)
 
     async def _send(self, row: RowMapping) -> None:
-        attempt = await self._write(lambda connection: self._record_attempt(connection, row))
+        attempt = await self._database.run(lambda connection: self._record_attempt(connection, row))
         if attempt is None:
             return
         result = await self._post(attempt)
@@ -190,7 +187,7 @@ class Sender:
         finished_at = self._clock()
         while True:
             try:
-                await self._write(lambda connection: self._settle(connection, attempt, result, finished_at))
+                await self._database.run(lambda connection: self._settle(connection, attempt, result, finished_at))
             except StoreBusy as exc:
                 if self._database.closed:
                     raise
@@ -202,11 +199,11 @@ class Sender:
     def _record_attempt(self, connection: Connection, row: RowMapping) -> _Attempt | None:
         """Commits that a POST is about to leave; None when the order turned out to be at the provider already."""
         order_id: int = row["order_id"]
-        kept = store.find(connection, order_id=order_id, with_lines=False)
+        kept = store.find_order(connection, order_id=order_id, with_lines=False)
         if kept is None or not can_send(kept.order):
-            store.finish_outbox(connection, order_id, again_at=None)
+            outbox.finish_outbox(connection, order_id, again_at=None)
             return None
-        number = store.record_attempt(connection, order_id)
+        number = outbox.record_attempt(connection, order_id)
         now = self._clock()
         ingest.observe(connection, order_id, Observation(Witness.US, now, now, Attempted(number)), self._planner)
         return _Attempt(order_id, kept.order.po_number, number, dict(row["request"]))
@@ -237,13 +234,13 @@ class Sender:
                 self._hold(wait)
                 return _Result(Unsent(str(error)), started_at, wait, holds=True)
             case Throttled() if error.status == 429:
-                return _Result(Unsent(str(error)), started_at, min(error.retry_after, steps.FURTHEST))
+                return _Result(Unsent(str(error)), started_at, min(error.retry_after, outbox.FURTHEST_SEND))
             case CredentialsRefused() | AccessDisabled() | NotFound():
                 log.error("sending stopped status=%s", error.status)
                 self._hold(STOPPED_FOR)
                 return _Result(Unsent(str(error)), started_at, STOPPED_FOR, holds=True)
             case Throttled():
-                return _Result(Unclear(str(error)), started_at, min(error.retry_after, steps.FURTHEST))
+                return _Result(Unclear(str(error)), started_at, min(error.retry_after, outbox.FURTHEST_SEND))
             case OutcomeUnknown() | UnreadableAnswer() | ProviderError():
                 return self._unclear(attempt, str(error), started_at)
 
@@ -313,7 +310,7 @@ class Sender:
         ingest.observe(connection, attempt.order_id, observation, self._planner, shown=shown)
         again_at = None if result.again_after is None else now + result.again_after
         error = getattr(result.seen, "reason", None)
-        store.finish_outbox(connection, attempt.order_id, again_at=again_at, error=error)
+        outbox.finish_outbox(connection, attempt.order_id, again_at=again_at, error=error)
 
 
 def describe(error: RequestRejected | InsufficientFunds) -> str:

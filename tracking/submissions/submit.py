@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Connection
+from sqlalchemy import Connection, insert
 
 from tracking import ingest
 from tracking.access import Person
@@ -28,10 +28,9 @@ from tracking.orders.wording import guarded
 from tracking.provider import responses as wire
 from tracking.provider.json_fields import storable
 from tracking.startup import pd
-from tracking.storage import orders as store
-from tracking.storage import statements
 from tracking.storage.claims import claim_lines, claim_versions
 from tracking.storage.database import Database
+from tracking.storage.orders import ID_BY
 from tracking.storage.tables import BATCHES, ORDERS
 from tracking.submissions.catalog import Catalogue, Product, check, load_catalogue
 from tracking.submissions.csv_rows import COLUMNS, MAX_BYTES
@@ -211,7 +210,7 @@ class _Placing:
             "created_at": self.now,
             "actor": self.actor,
         }
-        return store.add_batch(connection, values)
+        return add_batch(connection, values)
 
 
 def check_now(database: Database, order: str, *, by: Person, now: datetime) -> None:
@@ -322,7 +321,7 @@ def _persons_text(text: str) -> str:
 
 def _find(connection: Connection, order: str) -> int:
     wanted = storable(order.strip())
-    for query in statements.ID_BY.values():
+    for query in ID_BY.values():
         found = connection.execute(query, {"wanted": wanted}).scalar()
         if found is not None:
             return int(found)
@@ -385,3 +384,9 @@ def _outcomes(request: OrderRequest, known: Mapping[str, Standing]) -> Iterator[
             guarded(provider_id or ""),
             guarded(message or ""),
         )
+
+
+def add_batch(connection: Connection, values: Mapping[str, Any]) -> int:
+    """Remembers a file that was handed in."""
+    batch_id: int = connection.execute(insert(BATCHES).values(dict(values)).returning(BATCHES.c.id)).scalar_one()
+    return batch_id

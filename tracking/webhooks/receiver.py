@@ -31,7 +31,7 @@ from tracking import ingest
 from tracking.errors import CallbackRefused, StoreError
 from tracking.ingest import Announcement, Planner
 from tracking.provider.responses import Callback, read_callback
-from tracking.storage import orders as store
+from tracking.storage import inbox, orders
 from tracking.storage.database import Database
 from tracking.webhooks import addresses as callbacks
 from tracking.webhooks.batching import Gathering
@@ -141,7 +141,7 @@ class Receiver:
 
     def _read_po_numbers(self, provider_ids: Sequence[str]) -> dict[str, str]:
         with self._database.read() as connection:
-            return store.po_numbers_of(connection, provider_ids)
+            return orders.po_numbers_of(connection, provider_ids)
 
     async def _commit(self, callback: Callback, size: int) -> None:
         gathering = self._commits.get(callback.digest)
@@ -164,7 +164,7 @@ class Receiver:
         def job(connection: Connection) -> Announcement:
             return ingest.announce(connection, callback, size, now, self._planner, times=times)
 
-        announced = await asyncio.wrap_future(self._database.submit(job))
+        announced = await self._database.run(job)
         log.info("callback outcome=%s times=%d", announced.outcome, times)
         return [announced] * times
 
@@ -179,9 +179,7 @@ class Receiver:
             return Response(status_code=404)
         values: dict[str, Any] = {"reason": reason, "method": request.method[:10], "size": size}
         try:
-            await asyncio.wrap_future(
-                self._database.submit(lambda connection: store.record_refusal(connection, values, now))
-            )
+            await self._database.run(lambda connection: inbox.record_refusal(connection, values, now))
         except StoreError:
             log.warning("refusal not stored", exc_info=True)
         return Response(status_code=404)

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from sqlalchemy import Connection
 
-from tracking.storage import orders as store
+from tracking.storage import facts
 
 KEY = "silence"
 
@@ -46,5 +46,5 @@ class Silence:
 
 def known(connection: Connection) -> Silence | None:
     """The latest alarm, whether it lasts or has ended."""
-    kept = store.fact(connection, KEY)
+    kept = facts.fact(connection, KEY)
     return Silence.read(kept[1]) if kept else None

@@ -22,9 +22,9 @@ from sqlalchemy.engine import RowMapping
 
 from tracking.orders import event_chain as chain
 from tracking.orders.event_chain import Entry
-from tracking.orders.model import FACTS, Event, Order, State, Witness, begin, expand
+from tracking.orders.model import ORDER_FIELDS, Event, Order, State, Witness, begin, expand
+from tracking.storage.counters import hour_of, state_movements
 from tracking.storage.database import Database
-from tracking.storage.orders import hour_of, moved
 from tracking.storage.tables import COUNTERS, EVENTS, LINES, ORDERS
 
 CHUNK = 500
@@ -56,7 +56,7 @@ _NEWEST = select(func.max(EVENTS.c.id))
 _TOTAL = select(func.count()).select_from(ORDERS)
 _COUNTS = select(COUNTERS)
 _ORDERS_AFTER = (
-    select(*(ORDERS.c[name] for name in ("id", "line_count", "event_count", "head", *FACTS)))
+    select(*(ORDERS.c[name] for name in ("id", "line_count", "event_count", "head", *ORDER_FIELDS)))
     .where(ORDERS.c.id > bindparam("after"))
     .order_by(ORDERS.c.id)
     .limit(bindparam("at_most"))
@@ -249,7 +249,7 @@ class _Audit:
     def _add(self, before: str | None, facts: Mapping[str, Any], entry: Entry) -> None:
         found = bool(_parsed(entry.detail).get("first_sight"))
         born, learned = _hour(facts["created_at"]), _hour(entry.learned_at[:13])
-        for name, hour, state, sign in moved(before, facts["state"], born, learned, found=found):
+        for name, hour, state, sign in state_movements(before, facts["state"], born, learned, first_sight=found):
             counts = self.recomputed[name, hour, state]
             counts[0] += sign
             counts[1] += sign * facts["units"]
@@ -319,7 +319,7 @@ def _folded_lines(lines: Iterable[_Line], entries: Iterable[Entry]) -> dict[int,
 
 
 def _compare_facts(name: str, row: RowMapping, order: Order) -> Iterator[str]:
-    for fact in FACTS:
+    for fact in ORDER_FIELDS:
         if row[fact] != getattr(order, fact):
             yield f"{name}: {fact} is stored as {row[fact]!r}, the log says {getattr(order, fact)!r}"
 

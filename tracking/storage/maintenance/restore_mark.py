@@ -15,8 +15,9 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, select
 
-from tracking.storage import orders as store
-from tracking.storage.database import Database, file_of
+from tracking.storage import facts
+from tracking.storage.database import Database
+from tracking.storage.engines import file_of
 from tracking.storage.tables import EVENTS
 from tracking.storage.tables import FACTS as FACT_ROWS
 
@@ -47,7 +48,7 @@ class Mark:
 
 def set_mark(connection: Connection, mark: Mark, now: datetime) -> None:
     """Keeps the mark in place of the one before."""
-    store.set_fact(connection, MARK, asdict(mark) | {"taken_at": mark.taken_at.isoformat()}, now)
+    facts.set_fact(connection, MARK, asdict(mark) | {"taken_at": mark.taken_at.isoformat()}, now)
 
 
 def mark_restored(connection: Connection, taken_at: datetime, now: datetime) -> None:
@@ -59,7 +60,7 @@ def mark_restored(connection: Connection, taken_at: datetime, now: datetime) -> 
 
 def find_mark(connection: Connection) -> Mark | None:
     """The mark, None where the store was not restored or is reconciled."""
-    kept = store.fact(connection, MARK)
+    kept = facts.fact(connection, MARK)
     return mark_from(kept[1]) if kept else None
 
 
@@ -71,7 +72,7 @@ def mark_from(value: dict[str, Any]) -> Mark:
 def remove_mark(connection: Connection, told: dict[str, Any], now: datetime) -> None:
     """The store is reconciled; what was found is remembered in place of the mark."""
     connection.execute(delete(FACT_ROWS).where(FACT_ROWS.c.key == MARK))
-    store.set_fact(connection, DONE, told, now)
+    facts.set_fact(connection, DONE, told, now)
 
 
 def newest_event(connection: Connection) -> int:

@@ -19,9 +19,9 @@ from sqlalchemy.pool import NullPool
 
 from tracking import files as folders
 from tracking.errors import NotAllowed, StoreBusy, StoreUnusable
-from tracking.storage import database
-from tracking.storage.errors import translated
-from tracking.storage.restore_mark import mark_restored
+from tracking.storage import engines
+from tracking.storage.engines import translated
+from tracking.storage.maintenance.restore_mark import mark_restored
 from tracking.storage.tables import EVENTS, ORDERS
 
 PAGES = 1000
@@ -61,7 +61,7 @@ def backup(url: str, target: Path, now: datetime, progress: Progress | None = No
         StoreUnusable: there is no store, or it is damaged.
         OSError: the target's folder cannot be written.
     """
-    source = database.file_of(url)
+    source = engines.file_of(url)
     if source is None:
         raise NotAllowed("the store is on PostgreSQL: pg_dump makes its backups")
     if not source.is_file():
@@ -95,7 +95,7 @@ def _copy(source: Path, copy: Path, progress: Progress | None) -> None:
     """In steps, between which others write; where they write all the time, at once while they wait."""
     address = f"{source.resolve().as_uri()}?mode=rw"
     with (
-        contextlib.closing(sqlite3.connect(address, uri=True, timeout=database.BUSY_MILLISECONDS / 1000)) as store,
+        contextlib.closing(sqlite3.connect(address, uri=True, timeout=engines.BUSY_MILLISECONDS / 1000)) as store,
         contextlib.closing(sqlite3.connect(copy)) as made,
     ):
         store.execute("PRAGMA query_only=ON")

@@ -1,0 +1,201 @@
+"""SQLAlchemy engines for SQLite and PostgreSQL: pragmas, migrations, and the driver's errors translated into ours.
+
+Holds no query of ours. `translated` turns what a driver complains of into words that say what to do.
+"""
+
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from tracking.errors import StoreBusy, StoreError, StoreUnusable
+from tracking.storage.migrations import HEAD
+
+log = logging.getLogger(__name__)
+
+BUSY_MILLISECONDS = 5000
+
+
+MIGRATION_LOCK = 0x7472_6163_6B69_6E67  # any number, but the same in every version
+
+
+def wal_is_safe(version: tuple[int, int, int]) -> bool:
+    """Whether this SQLite is free of the race at the WAL's reset that can lose committed rows.
+
+    Affected are 3.7.0 to 3.51.2 but for the fixed 3.50.7 and 3.44.6 and their successors; 3.52.0 was withdrawn.
+    """
+    if version == (3, 52, 0):
+        return False
+    fixed_branches = {(3, 50): 7, (3, 44): 6}
+    least = fixed_branches.get((version[0], version[1]))
+    return version >= (3, 51, 3) or (least is not None and version[2] >= least)
+
+
+def _without_row_values(record: logging.LogRecord) -> bool:
+    """At DEBUG the engine logs each row it reads, recipients included, whatever `hide_parameters` says."""
+    return not str(record.msg).startswith("Row ")
+
+
+def make_engine(url: str, *, writes: bool) -> Engine:
+    """An engine for this store: one that writes, or one whose connections cannot write."""
+    logging.getLogger("sqlalchemy.engine.Engine").addFilter(_without_row_values)
+    if not url.startswith("sqlite"):
+        options = {} if writes else {"postgresql_readonly": True}
+        return sa.create_engine(
+            url, hide_parameters=True, pool_pre_ping=True, pool_size=1 if writes else 8, execution_options=options
+        )
+    engine = sa.create_engine(
+        url,
+        hide_parameters=True,
+        connect_args={"timeout": BUSY_MILLISECONDS / 1000, "check_same_thread": False, "isolation_level": None},
+        **({"poolclass": NullPool} if writes else {"pool_size": 8, "max_overflow": 32}),
+    )
+    event.listen(engine, "connect", _set_up_writer if writes else _set_up_reader)
+    event.listen(engine, "begin", _begin_immediate if writes else _begin)
+    return engine
+
+
+def _set_up_writer(connection: sqlite3.Connection, _record: object) -> None:
+    if wal_is_safe(sqlite3.sqlite_version_info[:3]):
+        durability = ["journal_mode=WAL", "synchronous=FULL", "journal_size_limit=67108864"]
+    else:
+        durability = ["journal_mode=DELETE", "synchronous=EXTRA"]
+    for pragma in [f"busy_timeout={BUSY_MILLISECONDS}", *durability, "foreign_keys=ON"]:
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _set_up_reader(connection: sqlite3.Connection, _record: object) -> None:
+    for pragma in (f"busy_timeout={BUSY_MILLISECONDS}", "query_only=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def file_of(url: str) -> Path | None:
+    """The database file of a SQLite address; None on PostgreSQL."""
+    return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
+
+
+def revision(url: str) -> str | None:
+    """The revision the store is at, None for an empty one."""
+    engine = make_engine(url, writes=False)
+    try:
+        with translated(), engine.connect() as connection:
+            return _revision(connection)
+    finally:
+        engine.dispose()
+
+
+def _revision(connection: Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+    return revision
+
+
+def migrate(url: str) -> str | None:
+    """Brings the store to this version's schema; returns the revision it was at. Of two at once, one waits.
+
+    Raises:
+        StoreUnusable: the store is from a newer version, not ours or not a database. It is left as it is.
+        StoreBusy: locked or unreachable.
+    """
+    engine = make_engine(url, writes=True)
+    try:
+        with translated(), engine.begin() as connection:
+            if connection.dialect.name == "postgresql":  # on SQLite, BEGIN IMMEDIATE has made us alone already
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+            before = _revision(connection)
+            if before != HEAD:
+                _check_origin(connection, before)
+                _upgrade(connection)
+            return before
+    finally:
+        engine.dispose()
+
+
+def _check_origin(connection: Connection, before: str | None) -> None:
+    if before is not None and before > HEAD:
+        raise StoreUnusable(f"the store is from a newer version (revision {before}): update this installation")
+    if before is None and sa.inspect(connection).get_table_names():
+        raise StoreUnusable("the database holds tables of another program: set TRACKING_DATABASE_URL to another one")
+
+
+def _upgrade(connection: Connection) -> None:
+    # Alembic takes a fifth of a second to import, and only a store that must change needs it.
+    from alembic import command  # noqa: PLC0415 - see above
+    from alembic.config import Config  # noqa: PLC0415 - see above
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    log.info("migrated revision=%s", HEAD)
+
+
+@contextlib.contextmanager
+def translated() -> Generator[None]:
+    """Turns the driver's errors into ours."""
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error) as exc:
+        raise translate(exc) from exc
+
+
+def translate(exc: BaseException) -> StoreError:
+    """The driver's error in words that say what to do; never with the statement's values.
+
+    What the error hides is looked through as well: SQLite ends the transaction itself when the disk is full, and then
+    the rollback to a savepoint fails in a way that says nothing of the disk.
+    """
+    for one in causes_of(exc):
+        complaint = str(getattr(one, "orig", one)).lower()
+        for sign, (kind, message) in _SIGNS.items():
+            if sign in complaint:
+                return kind(message)
+    if isinstance(exc, sa.exc.OperationalError) and not isinstance(exc.orig, sqlite3.Error):
+        return StoreBusy("the store does not answer: is the database server running and reachable?")
+    return StoreError(f"the store refused a statement ({type(exc).__name__})")
+
+
+def causes_of(exc: BaseException | None) -> Iterator[BaseException]:
+    """The error, then those that led to it, nearest first."""
+    visited: set[int] = set()
+    while exc is not None and id(exc) not in visited:
+        visited.add(id(exc))
+        yield exc
+        # SQLAlchemy's cause is the driver's error that it wraps; what went on before is the context of that one.
+        exc = exc.__cause__ or exc.__context__
+
+
+_SIGNS: dict[str, tuple[type[StoreError], str]] = {
+    "database is locked": (StoreBusy, "the database is locked by another process; it is tried again by itself"),
+    "disk is full": (StoreBusy, "the disk is full: make room; work goes on by itself"),
+    "no space left on device": (StoreBusy, "the disk is full: make room; work goes on by itself"),
+    "readonly database": (StoreBusy, "the database file is read-only: make it and its folder writable"),
+    "read-only transaction": (StoreBusy, "the database server takes no writes: is it a standby?"),
+    "during recovery": (StoreBusy, "the database server takes no writes: is it a standby?"),
+    "disk i/o error": (StoreBusy, "the disk reports an input/output error: check it; work goes on by itself"),
+    "file is not a database": (
+        StoreUnusable,
+        "the file is not a SQLite database: move it away or set TRACKING_DATABASE_URL to another file",
+    ),
+    "malformed": (StoreUnusable, "the database file is damaged: restore a backup"),
+    "unable to open database file": (
+        StoreUnusable,
+        "the database file cannot be opened: does the folder exist, and may this user write there?",
+    ),
+    "password authentication failed": (StoreUnusable, "the database server refuses the name or password"),
+}

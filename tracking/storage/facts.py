@@ -1,0 +1,39 @@
+"""Facts: small things remembered under a key, such as heartbeats, the catalog and the balance. Steps of a job."""
+
+import functools
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, select
+
+from tracking.storage.tables import FACTS, insert_for
+
+SELECT_FACT = select(FACTS.c.at, FACTS.c.value).where(FACTS.c.key == bindparam("wanted"))
+SELECT_FACT_FOR_UPDATE = select(FACTS.c.value).where(FACTS.c.key == bindparam("wanted")).with_for_update()
+
+
+def set_fact(connection: Connection, key: str, value: Mapping[str, Any], now: datetime) -> None:
+    """Remembers one small thing, replacing what was remembered under the key."""
+    statement = upsert_fact(connection.dialect.name)
+    connection.execute(statement, {"key": key, "value": dict(value), "at": now})
+
+
+def fact(connection: Connection, key: str) -> tuple[datetime, dict[str, Any]] | None:
+    """What was remembered under the key, and when."""
+    row = connection.execute(SELECT_FACT, {"wanted": key}).one_or_none()
+    return (row[0], row[1]) if row else None
+
+
+@functools.cache
+def insert_fact(dialect: str) -> Any:
+    """Remembers something under its key, where nothing is remembered there."""
+    return insert_for(dialect, FACTS).on_conflict_do_nothing(index_elements=["key"])
+
+
+@functools.cache
+def upsert_fact(dialect: str) -> Any:
+    """Remembers something under its key, in place of what was remembered there."""
+    adding = insert_for(dialect, FACTS)
+    replaced = {"value": adding.excluded.value, "at": adding.excluded.at}
+    return adding.on_conflict_do_update(index_elements=["key"], set_=replaced)

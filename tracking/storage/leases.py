@@ -1,0 +1,59 @@
+"""Leases: take due rows for one worker, give them back, and shorten what a clock that was set back left in the future.
+
+Rows that another worker holds are passed over (SKIP LOCKED). Due times further ahead than any that is ever planned come
+from a clock that has been set back since: they are brought near again, spread over a minute, each by its own table's
+module.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, or_, select, update
+
+from tracking.storage.tables import (
+    ORDERS,
+    OUTBOX,
+)
+
+RESCHEDULE_SPREAD = timedelta(minutes=1)
+AT_ONCE = 500
+LIMIT: Any = bindparam("limit")
+
+
+RELEASE = [
+    update(table)
+    .where(table.c.lease_owner.in_(bindparam("gone", expanding=True)))
+    .values(lease_owner=None, lease_until=None)
+    for table in (ORDERS, OUTBOX)
+]
+
+
+def release_leases(connection: Connection, owners: Sequence[str]) -> None:
+    """Gives back what these owners held: they are known to be gone."""
+    for statement in RELEASE:
+        connection.execute(statement, {"gone": list(owners)})
+
+
+def lease_owners(connection: Connection) -> list[str]:
+    """Everyone who holds a lease."""
+    owners = {owner for table in (ORDERS, OUTBOX) for owner in connection.execute(_owners_in(table)).scalars()}
+    return sorted(owners)
+
+
+def _owners_in(table: Any) -> Any:
+    return select(table.c.lease_owner).where(table.c.lease_owner.is_not(None)).distinct()
+
+
+def unleased(table: Any) -> Any:
+    """The condition that nobody holds the row at `now`."""
+    return or_(table.c.lease_until.is_(None), table.c.lease_until <= bindparam("now"))
+
+
+def lease_rows(key: Any, due: Any, by: Sequence[Any], wanted: Sequence[Any]) -> Any:
+    """Takes due rows under a lease; rows that another worker holds are passed over."""
+    first = select(key).where(due).order_by(*by).limit(bindparam("at_most"))
+    # A common table expression is run once; as a plain subquery PostgreSQL may run it for each row, past its limit.
+    chosen = first.with_for_update(skip_locked=True).cte("due")
+    leased: dict[str, Any] = {"lease_owner": bindparam("owner"), "lease_until": bindparam("until")}
+    return update(key.table).where(key.in_(select(chosen.c[key.name]))).values(leased).returning(*wanted)

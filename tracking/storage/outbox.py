@@ -1,0 +1,97 @@
+"""The outbox: orders that wait to be sent, leased by the sender, counted attempt by attempt. Steps of a job."""
+
+import random
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, insert, select, update
+from sqlalchemy.engine import RowMapping
+
+from tracking.storage.leases import AT_ONCE, LIMIT, RESCHEDULE_SPREAD, lease_rows, unleased
+from tracking.storage.tables import ORDERS, OUTBOX
+
+_SEND_DUE = and_(OUTBOX.c.done.is_(False), OUTBOX.c.next_attempt_at <= bindparam("now"), unleased(OUTBOX))
+ANY_SEND_DUE = select(OUTBOX.c.order_id).where(_SEND_DUE).limit(1)
+LEASE_SENDS = lease_rows(
+    OUTBOX.c.order_id,
+    _SEND_DUE,
+    (OUTBOX.c.next_attempt_at, OUTBOX.c.order_id),
+    (OUTBOX.c.order_id, OUTBOX.c.request, OUTBOX.c.attempts),
+)
+INSERT_OUTBOX = insert(OUTBOX)
+UPDATE_OUTBOX = update(OUTBOX).where(OUTBOX.c.order_id == bindparam("changed_id"))
+COUNT_ATTEMPT = UPDATE_OUTBOX.values(attempts=OUTBOX.c.attempts + 1).returning(OUTBOX.c.attempts)
+INTERRUPTED = (
+    select(ORDERS.c.id)
+    .join(OUTBOX, OUTBOX.c.order_id == ORDERS.c.id)
+    .where(OUTBOX.c.done.is_(False), unleased(OUTBOX), ORDERS.c.submission == "sending")
+)
+FURTHEST_SEND = timedelta(minutes=15)
+_SENDS_TOO_FAR = (
+    select(OUTBOX.c.order_id).where(OUTBOX.c.done.is_(False), OUTBOX.c.next_attempt_at > LIMIT).limit(AT_ONCE)
+)
+_SHORTEN_LEASES = update(OUTBOX).where(OUTBOX.c.done.is_(False), OUTBOX.c.lease_until > LIMIT).values(lease_until=LIMIT)
+
+
+def queue(connection: Connection, order_id: int, request: Mapping[str, Any], now: datetime) -> None:
+    """Commits the intent to send; `sender` does the rest."""
+    connection.execute(INSERT_OUTBOX, {"order_id": order_id, "request": dict(request), "next_attempt_at": now})
+
+
+def requeue(connection: Connection, order_id: int, now: datetime) -> bool:
+    """Makes the order's outbox row due now; False where there is none."""
+    due = {"changed_id": order_id, "done": False, "next_attempt_at": now}
+    return connection.execute(UPDATE_OUTBOX, due).rowcount > 0
+
+
+def lease_outbox(
+    connection: Connection, now: datetime, *, owner: str, lease: timedelta, limit: int
+) -> list[RowMapping]:
+    """Takes due outbox rows under a lease, oldest first; rows that another worker holds are passed over."""
+    values = {"now": now, "owner": owner, "until": now + lease, "at_most": limit}
+    rows = connection.execute(LEASE_SENDS, values).mappings()
+    return sorted(rows, key=lambda row: row["order_id"])
+
+
+def record_attempt(connection: Connection, order_id: int) -> int:
+    """Counts the attempt that is about to leave; returns its number."""
+    number: int = connection.execute(COUNT_ATTEMPT, {"changed_id": order_id}).scalar_one()
+    return number
+
+
+def finish_outbox(
+    connection: Connection, order_id: int, *, again_at: datetime | None, error: str | None = None
+) -> None:
+    """Ends the lease: done, or due again at `again_at`."""
+    values: dict[str, Any] = {"lease_owner": None, "lease_until": None, "last_error": error}
+    values |= {"done": True} if again_at is None else {"next_attempt_at": again_at}
+    connection.execute(UPDATE_OUTBOX, {"changed_id": order_id, **values})
+
+
+def interrupted_sends(connection: Connection, now: datetime) -> list[int]:
+    """Orders whose attempt was recorded and whose worker is gone: nobody knows whether the POST was carried out."""
+    return list(connection.execute(INTERRUPTED, {"now": now}).scalars())
+
+
+def any_send_due(connection: Connection, now: datetime) -> bool:
+    """Whether an outbox row that nobody holds is due."""
+    return connection.execute(ANY_SEND_DUE, {"now": now}).first() is not None
+
+
+def reschedule_sends(connection: Connection, now: datetime, rng: random.Random) -> int:
+    """Makes what waits to be sent due within a minute; returns how many.
+
+    A POST may be under way, so leases are not ended; but none lasts longer than any ever does, lest that of a worker
+    that died before the clock was set back hold its order until the clock comes there again.
+    """
+    limit = {"limit": now + FURTHEST_SEND}
+    connection.execute(_SHORTEN_LEASES, limit)
+    due = [
+        {"order": order_id, "due": now + rng.random() * RESCHEDULE_SPREAD}
+        for order_id in connection.execute(_SENDS_TOO_FAR, limit).scalars()
+    ]
+    if due:
+        same = OUTBOX.c.order_id == bindparam("order")
+        connection.execute(update(OUTBOX).where(same).values(next_attempt_at=bindparam("due")), due)
+    return len(due)
