@@ -7,7 +7,7 @@ import streamlit as st
 
 import charts
 import shared
-from tracking.reports import overview as reports
+from tracking.reports import activity, health, query_params
 
 SIZE = 100
 # The words are also those of the address, which takes what a widget shows.
@@ -95,7 +95,7 @@ def callbacks() -> None:
         required=True,
     )
     st.caption(f"{outcome}: {OUTCOMES[outcome or 'all']}")
-    frame = reports.callbacks(
+    frame = activity.callbacks(
         shared.database(),
         outcome="" if outcome == "all" else outcome or "",
         limit=SIZE,
@@ -103,7 +103,7 @@ def callbacks() -> None:
     )
     known = ["received_at", "outcome", "po_number", "repeats", "reason", "provider_id", "action", "stated_at", "size"]
     shown(frame[known], "callbacks", "Callbacks, newest first")
-    counted = reports.fact(shared.database(), "refusals")
+    counted = health.fact(shared.database(), "refusals")
     if counted:
         st.caption(f"{counted[1].get('counted', 0):,} refused calls in all; the newest are kept.")
     pages("callbacks_page", len(frame))
@@ -117,7 +117,7 @@ def calls() -> None:
         )
         failed = st.toggle("Only failed", key="failed")
     begin = offset("calls_page")
-    frame = reports.provider_calls(shared.database(), failed=failed, method=method, limit=SIZE, offset=begin)
+    frame = activity.provider_calls(shared.database(), failed=failed, method=method, limit=SIZE, offset=begin)
     if len(frame):
         middle = frame["milliseconds"].median()
         st.caption(f"Half of these {len(frame)} calls took at the most {middle:.0f} ms.")
@@ -131,12 +131,12 @@ def log() -> None:
         kinds = st.multiselect("Kind", shared.words()["kinds"], key="kinds")
         since = st.text_input("Within the last", key="since", placeholder="30m, 1h, 2d")
     try:
-        after = shared.now() - reports.parse_length(since) if since else None
+        after = shared.now() - query_params.parse_length(since) if since else None
     except (ValueError, OverflowError) as exc:
         st.warning(shared.escape(exc))
         after = None
     begin = offset("log_page")
-    found = reports.events(shared.database(), after, SIZE, kinds=kinds, offset=begin)
+    found = activity.events(shared.database(), after, SIZE, kinds=kinds, offset=begin)
     frame = pd.DataFrame(found, columns=["learned_at", "po_number", "text", "witness", "kind", "actor", "at"])
     shown(frame, "log", "Events, newest first")
     pages("log_page", len(frame))
@@ -144,7 +144,7 @@ def log() -> None:
 
 def files() -> None:
     """Files that were handed in."""
-    frame = reports.batches(shared.database())
+    frame = activity.batches(shared.database())
     if frame.empty:
         st.caption("No file has been handed in.")
         return

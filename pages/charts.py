@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from tracking.reports.overview import plain
+from tracking.orders.wording import plain
 
 COLORS = {
     "Queued": "#aab4be",

@@ -7,6 +7,7 @@ import pandas as pd
 import streamlit as st
 
 import shared
+from tracking.submissions import csv_rows
 from tracking.submissions import submit as submissions
 
 SCENARIOS = (
@@ -87,4 +88,4 @@ def template() -> str:
     rows = [
         {"Type": kind, "ProductId": "AMAZON", "Value": 10, "Quantity": 1, **more} for kind, more in TEMPLATES.items()
     ]
-    return pd.DataFrame(rows, columns=list(submissions.COLUMNS)).to_csv(index=False)
+    return pd.DataFrame(rows, columns=list(csv_rows.COLUMNS)).to_csv(index=False)

@@ -4,7 +4,8 @@ import streamlit as st
 
 import entrance
 import shared
-from tracking.reports import overview as reports
+from tracking.forecasting import incidents
+from tracking.orders import wording
 
 st.set_page_config(page_title="Fulfillment Tracking", page_icon="📦", layout="wide")
 
@@ -61,7 +62,7 @@ if settings.embedded_sandbox:
     st.warning("Sandbox: simulated provider, no real orders.", icon=":material/science:")
 
 
-def late_together(incident: reports.Incident) -> None:
+def late_together(incident: incidents.Incident) -> None:
     """One banner in place of a row for each of them."""
     with st.container(gap="xsmall"):
         st.warning(
@@ -89,7 +90,7 @@ def troubles() -> None:
     for incident in together:
         late_together(incident)
     if (mark := health.restored) is not None:
-        at = reports.clock(mark.taken_at, shared.now())
+        at = wording.clock(mark.taken_at, shared.now())
         waits = f" It waits for the provider: {shared.escape(mark.trouble)}." if mark.trouble else ""
         st.warning(
             f"It is as it was at {at} UTC. The provider is asked what was sent since; orders are sent again once that "
@@ -111,26 +112,26 @@ def troubles() -> None:
             icon=":material/key_off:",
         )
     if health.unreachable_since:
-        at = reports.clock(health.unreachable_since, shared.now())
+        at = wording.clock(health.unreachable_since, shared.now())
         st.error(
             f"No answer since {at} UTC, {shared.ago(health.unreachable_since)}. Orders wait and go out by themselves.",
             title="The provider cannot be reached",
             icon=":material/cloud_off:",
         )
     if health.paused_until:
-        until = reports.clock(health.paused_until, shared.now())
+        until = wording.clock(health.paused_until, shared.now())
         st.info(f"The provider asked for a pause; calls go on at {until} UTC.", icon=":material/pause:")
     if (alarm := health.webhooks) is not None and alarm.ended_at is None:
-        since = reports.clock(alarm.since, shared.now())
+        since = wording.clock(alarm.since, shared.now())
         st.warning(
-            f"The last one came at {since} UTC; since then {reports.count(alarm.missed, 'order')} of ours finished "
+            f"The last one came at {since} UTC; since then {wording.count(alarm.missed, 'order')} of ours finished "
             "without one. Orders are looked at as if none would come. See whether the provider still reaches "
             "TRACKING_PUBLIC_URL.",
             title="The webhooks are silent",
             icon=":material/notifications_off:",
         )
     elif alarm is not None and alarm.ended_at is not None:
-        since, ended = (reports.clock(moment, shared.now()) for moment in (alarm.since, alarm.ended_at))
+        since, ended = (wording.clock(moment, shared.now()) for moment in (alarm.since, alarm.ended_at))
         st.info(
             f"Webhooks are heard again: they were silent from {since} to {ended} UTC.", icon=":material/notifications:"
         )

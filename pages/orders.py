@@ -9,8 +9,10 @@ from typing import Any
 import streamlit as st
 
 import shared
+from tracking.orders import wording
 from tracking.orders.model import OrderType
-from tracking.reports import overview as reports
+from tracking.reports import exports as reports_exports
+from tracking.reports import search
 
 # The words are also those of the address, which takes what a widget shows.
 VIEWS = {
@@ -75,7 +77,7 @@ def controls() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.selectbox(
             "Sort by",
-            list(reports.SORTS),
+            list(search.SORTS),
             key="sort",
             bind="query-params",
             on_change=first_page,
@@ -98,7 +100,7 @@ def more() -> None:
     with st.grid("auto", min_column_width=220):
         states = shared.words()["states"]
         st.multiselect(
-            "State", states, key="state", bind="query-params", format_func=reports.plain, on_change=first_page
+            "State", states, key="state", bind="query-params", format_func=wording.plain, on_change=first_page
         )
         st.multiselect("Type", [str(kind) for kind in OrderType], key="type", bind="query-params", on_change=first_page)
         st.selectbox(
@@ -122,16 +124,16 @@ def more() -> None:
         st.text_input("PONumber begins with", key="prefix", bind="query-params", on_change=first_page)
 
 
-def chosen() -> tuple[reports.Filters, list[str]]:
+def chosen() -> tuple[search.Filters, list[str]]:
     """The filter that the widgets show, and what of the address or of them could not be used."""
     query = {name: st.session_state.get(name) for name in BOUND}
     told = {name: value if isinstance(value, list) else str(value or "") for name, value in query.items()}
     told |= {name: "true" if query[name] else "" for name in SWITCHES}
-    filters, problems = reports.Filters.from_query(told)
+    filters, problems = search.Filters.from_query(told)
     return filters, [str(problem) for problem in problems]
 
 
-def table(page: reports.Page) -> None:
+def table(page: search.Page) -> None:
     """One page of orders; a click on any cell opens the order."""
     rows = page.rows
     shown = rows[["po_number", "state", "type", "units", "units_fulfilled"]].copy()
@@ -180,15 +182,15 @@ def marks(row: object) -> str:
 
 
 @st.fragment(run_every="5s", key="news")
-def news(filters: reports.Filters, since_id: int) -> None:
+def news(filters: search.Filters, since_id: int) -> None:
     """Says how many have come since; the table itself keeps still."""
     with shared.told():
-        number = reports.count_new(shared.database(), filters, since_id, shared.now())
+        number = search.count_new(shared.database(), filters, since_id, shared.now())
     if number and st.button(f"{number:,} new: show", key="show_new", icon=":material/refresh:"):
         st.rerun()
 
 
-def exports(filters: reports.Filters) -> None:
+def exports(filters: search.Filters) -> None:
     """All that match as a file. Made when asked for, so that nothing lies ready for others to fetch."""
     with st.popover("Export", icon=":material/download:", key="export"):
         database = shared.database()
@@ -201,10 +203,10 @@ def exports(filters: reports.Filters) -> None:
             )  # fmt: skip
 
 
-def exported(database: Any, filters: reports.Filters, form: str) -> bytes:
+def exported(database: Any, filters: search.Filters, form: str) -> bytes:
     """The file itself. Made outside of the script, where nobody is known to be at the screen."""
     file = io.BytesIO()
-    reports.write_export(database, filters, shared.now(), form=form, file=file)
+    reports_exports.write_export(database, filters, shared.now(), form=form, file=file)
     return file.getvalue()
 
 
@@ -228,23 +230,23 @@ if (
     # The browser's Back brings the address without its parameters; the filter that was left is put back.
     st.switch_page("orders.py", query_params=st.session_state["orders_filter"])
 address = {name: st.query_params.get_all(name) for name in st.query_params}
-_, wrong = reports.Filters.from_query(address)
+_, wrong = search.Filters.from_query(address)
 with shared.told():
     controls()
 filters, problems = chosen()
 for problem in dict.fromkeys([*(str(problem) for problem in wrong), *problems]):
     st.warning(f"Left out of the filter: {shared.escape(problem)}", icon=":material/filter_alt_off:")
 with shared.told():
-    found = reports.orders_count(shared.database(), filters, shared.now())
+    found = search.orders_count(shared.database(), filters, shared.now())
 above = st.container(horizontal=True, vertical_alignment="center")
 table_place = st.container()
 pages = max(1, -(-found // PAGE_SIZE))
 filters = replace(filters, page=st.pagination(pages, key="page", bind="query-params") if pages > 1 else 1)
 with shared.told():
-    page = reports.orders_page(shared.database(), filters, shared.now(), total=found)
+    page = search.orders_page(shared.database(), filters, shared.now(), total=found)
 st.session_state["orders_filter"] = filters.to_query()
 with above:
-    total = f"more than {page.total - 1:,} orders" if page.more else reports.count(page.total, "order")
+    total = f"more than {page.total - 1:,} orders" if page.more else wording.count(page.total, "order")
     st.markdown(f"**{total}**", width="content")
     exports(filters)
     if filters.to_query():

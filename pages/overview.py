@@ -5,7 +5,9 @@ import streamlit as st
 
 import charts
 import shared
-from tracking.reports import overview as reports
+from tracking.forecasting import predictions
+from tracking.orders import wording
+from tracking.reports import health, latency, overview, trends
 
 COUNTS = (
     ("attention", "Needs a person", "attention", "refused, cancelled, contradicted or a word nobody knows"),
@@ -52,9 +54,9 @@ def figures() -> None:
                 change.text(f"{shared.ago(told.learned_at)}: {told.text}")
 
 
-def absolute(sign: reports.Sign) -> str | None:
+def absolute(sign: health.Sign) -> str | None:
     """The sign's time as such, for those who want it."""
-    return f"{reports.clock(sign.at)} UTC" if sign.at else None
+    return f"{wording.clock(sign.at)} UTC" if sign.at else None
 
 
 def empty() -> None:
@@ -67,7 +69,7 @@ def empty() -> None:
         st.page_link("submit.py", label="Place the first order", icon=":material/add_shopping_cart:")
 
 
-def counts(seen: reports.Overview) -> None:
+def counts(seen: overview.Overview) -> None:
     """The five counts, each with a link to the orders it counts."""
     with st.grid(len(COUNTS), min_column_width=150, gap="small"):
         for name, label, view, meaning in COUNTS:
@@ -82,7 +84,7 @@ def counts(seen: reports.Overview) -> None:
 def history() -> None:
     """The charts, each also as a sentence and as a table."""
     span = st.segmented_control(
-        "Span", list(reports.SPANS), key="span", default="24h", required=True, bind="query-params"
+        "Span", list(trends.SPANS), key="span", default="24h", required=True, bind="query-params"
     )
     with shared.told():
         stock, took, ledger = shared.charts(span or "24h")
@@ -115,11 +117,11 @@ def by_state(stock: pd.DataFrame, span: str) -> None:
         st.dataframe(wide, column_config={"_index": hours}, alt="Orders by hour and state")
 
 
-def at_risk(seen: reports.Overview) -> None:
+def at_risk(seen: overview.Overview) -> None:
     """The value of open orders by age."""
     st.markdown("**Value of open orders by age**")
-    total = reports.money(int(seen.bands["value_minor"].sum()), seen.currency)
-    oldest = f", the oldest {reports.duration(seen.oldest)} old" if seen.oldest else ""
+    total = wording.money(int(seen.bands["value_minor"].sum()), seen.currency)
+    oldest = f", the oldest {wording.duration(seen.oldest)} old" if seen.oldest else ""
     st.caption(f"{total} in {seen.open:,} open orders{oldest}. Ages go by the hour an order was placed in.")
     if seen.open:
         shared.chart(charts.bands(seen.bands), "bands", "Value of open orders by age")
@@ -129,7 +131,7 @@ def at_risk(seen: reports.Overview) -> None:
             st.dataframe(table, hide_index=True, column_config=config, alt="Value of open orders by age")
 
 
-def how_long(took: reports.Completions) -> None:
+def how_long(took: trends.Completions) -> None:
     """Times to completion."""
     st.markdown("**Time to completion, by the hour of completion**")
     if took.p50 is None or took.p95 is None:
@@ -137,8 +139,8 @@ def how_long(took: reports.Completions) -> None:
         return
     newest = "the newest " if took.capped else ""
     st.caption(
-        f"Half of {newest}{took.orders:,} orders took at the most {reports.duration(took.p50)}, 95 of 100 at the most "
-        f"{reports.duration(took.p95)}. Counted are orders seen open before; those found finished are not."
+        f"Half of {newest}{took.orders:,} orders took at the most {wording.duration(took.p50)}, 95 of 100 at the most "
+        f"{wording.duration(took.p95)}. Counted are orders seen open before; those found finished are not."
     )
     shared.chart(charts.completions(took.rows), "completions", "Time to completion by hour")
     with st.expander("As a table", key="completions_table"):
@@ -151,7 +153,7 @@ def how_long(took: reports.Completions) -> None:
         st.dataframe(newest_first, hide_index=True, column_config=config, alt="Seconds to completion by hour")
 
 
-def from_done_to_known(ledger: reports.Ledger, span: str) -> None:
+def from_done_to_known(ledger: latency.Ledger, span: str) -> None:
     """The detection-lag ledger: what passes between an order's end at the provider and our knowing it."""
     st.markdown("**From done to known, by the day it was known on**")
     st.caption(f"Last {span}: {ledger.text}")
@@ -180,7 +182,7 @@ def lag_columns() -> dict[str, object]:
     }
 
 
-def what_held(scores: list[reports.Score]) -> None:
+def what_held(scores: list[predictions.Score]) -> None:
     """How what was said of open orders fared."""
     st.markdown("**What was said of open orders, and what came**")
     learned = [score for score in scores if score.share == 0.9 and not score.guessed]
@@ -191,7 +193,7 @@ def what_held(scores: list[reports.Score]) -> None:
         when = "when orders were already waiting" if score.later else "when orders came"
         st.caption(
             f"{score.said:,} times {when} it was said by when nine in ten like them finish: "
-            f"{reports.held_of_100(score)} of 100 had."
+            f"{predictions.held_of_100(score)} of 100 had."
         )
     if not learned:
         st.caption("So far all of it rested on first guesses.")
@@ -201,7 +203,7 @@ def what_held(scores: list[reports.Score]) -> None:
             "when": "while it waited" if score.later else "when it came",
             "rests_on": "a first guess" if score.guessed else "finished orders",
             "statements": score.said,
-            "held": f"{reports.held_of_100(score)} of 100",
+            "held": f"{predictions.held_of_100(score)} of 100",
             "not_known": score.said - score.held - score.failed,
         }
         for score in scores

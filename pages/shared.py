@@ -26,12 +26,17 @@ from tracking.errors import (
     TrackingError,
     UnknownOrder,
 )
+from tracking.forecasting import predictions
+from tracking.forecasting.incidents import Incident
+from tracking.orders import wording
 from tracking.orders.claim_data import Vault
 from tracking.orders.model import State
 from tracking.polling.backtest import process as errands
+from tracking.reports import activity, latency, trends
+from tracking.reports import health as health_reports
 from tracking.reports import overview as reports
 from tracking.storage.database import Database, connect
-from tracking.submissions.submit import Catalogue, load_catalogue
+from tracking.submissions.catalog import Catalogue, load_catalogue
 
 FRESH = 2
 SOON = 10
@@ -157,45 +162,45 @@ def _overview(url: str) -> reports.Overview:
     return reports.overview(connect(url), now())
 
 
-def charts(span: str) -> tuple[pd.DataFrame, reports.Completions, reports.Ledger]:
+def charts(span: str) -> tuple[pd.DataFrame, trends.Completions, latency.Ledger]:
     """The lifecycle, the times to completion and the ledger over the span, at most SLOWLY seconds old."""
     return _charts(_url(), span)
 
 
 @st.cache_data(ttl=SLOWLY, max_entries=12, show_spinner=False)
-def _charts(url: str, span: str) -> tuple[pd.DataFrame, reports.Completions, reports.Ledger]:
+def _charts(url: str, span: str) -> tuple[pd.DataFrame, trends.Completions, latency.Ledger]:
     store, moment = connect(url), now()
-    took = reports.completions(store, moment, span)
-    return reports.lifecycle(store, moment, span), took, reports.ledger(store, moment, span)
+    took = trends.completions(store, moment, span)
+    return trends.lifecycle(store, moment, span), took, trends.ledger(store, moment, span)
 
 
-def foretold(span: str) -> list[reports.Score]:
+def foretold(span: str) -> list[predictions.Score]:
     """How what was said of open orders fared over the span, at most SLOWLY seconds old."""
     return _foretold(_url(), span)
 
 
 @st.cache_data(ttl=SLOWLY, max_entries=12, show_spinner=False)
-def _foretold(url: str, span: str) -> list[reports.Score]:
-    return reports.foretold(connect(url), now(), span)
+def _foretold(url: str, span: str) -> list[predictions.Score]:
+    return trends.foretold(connect(url), now(), span)
 
 
-def health() -> reports.Health:
+def health() -> health_reports.Health:
     """What deserves a banner, at most FRESH seconds old."""
     return _health(_url())
 
 
 @st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
-def _health(url: str) -> reports.Health:
-    return reports.health(connect(url), now())
+def _health(url: str) -> health_reports.Health:
+    return health_reports.health(connect(url), now())
 
 
-def incidents() -> list[reports.Incident]:
+def incidents() -> list[Incident]:
     """Orders that are late together, at most SOON seconds old."""
     return _incidents(_url())
 
 
 @st.cache_data(ttl=SOON, max_entries=4, show_spinner=False)
-def _incidents(url: str) -> list[reports.Incident]:
+def _incidents(url: str) -> list[Incident]:
     return reports.incidents(connect(url), now())
 
 
@@ -206,7 +211,7 @@ def words() -> dict[str, list[str]]:
 
 @st.cache_data(ttl=SLOWLY, max_entries=4, show_spinner=False)
 def _words(url: str) -> dict[str, list[str]]:
-    return reports.known_words(connect(url))
+    return activity.known_words(connect(url))
 
 
 def catalogue() -> Catalogue | None:
@@ -240,7 +245,7 @@ _JOINER = "\u2060"
 
 def escape(text: object) -> str:
     """Text from outside for Markdown: shown as it is, nothing in it is interpreted."""
-    flat = _REPLACED.sub(lambda found: found[0] + _JOINER, " ".join(reports.plain(text).split()))
+    flat = _REPLACED.sub(lambda found: found[0] + _JOINER, " ".join(wording.plain(text).split()))
     flat = re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~:$&@^=])", r"\\\1", flat)
     # Backslashes do not keep bare addresses from becoming links; an invisible joiner within them does.
     flat = re.sub(r"(?i)(http|https|ftp|mailto|www)(?=\\[:.])", rf"\1{_JOINER}", flat)
@@ -252,7 +257,7 @@ def ago(moment: datetime | None, at: datetime | None = None) -> str:
     if moment is None:
         return "never"
     at = at or now()
-    return f"in {reports.duration(moment - at)}" if moment > at else f"{reports.duration(at - moment)} ago"
+    return f"in {wording.duration(moment - at)}" if moment > at else f"{wording.duration(at - moment)} ago"
 
 
 def badge(state: str) -> None:

@@ -10,8 +10,10 @@ import streamlit as st
 import drafts
 import shared
 from tracking.access import Person
+from tracking.orders import wording
 from tracking.orders.model import OrderType
-from tracking.reports import overview as reports
+from tracking.reports import health
+from tracking.submissions import catalog, files, results
 from tracking.submissions import submit as submissions
 
 TYPE_NAMES = {
@@ -60,7 +62,7 @@ def one_order() -> None:
         review(catalogue, kept)
 
 
-def line_form(catalogue: submissions.Catalogue, kind: str, kept: dict[str, Any]) -> None:
+def line_form(catalogue: catalog.Catalogue, kind: str, kept: dict[str, Any]) -> None:
     """One more line: product, amount, quantity, and where it goes."""
     products = [
         product
@@ -89,19 +91,19 @@ def line_form(catalogue: submissions.Catalogue, kind: str, kept: dict[str, Any])
             kept["reviewing"] = False
 
 
-def denomination(product: submissions.Product) -> float:
+def denomination(product: catalog.Product) -> float:
     """An amount that the product comes in."""
     known = product.denominations
     label = f"Value, {shared.escape(product.currency)}" if product.currency else "Value"
     if product.denomination_type == "Fixed" and known:
-        picked = st.selectbox(label, known, key=f"value_{product.id}", format_func=reports.amount)
+        picked = st.selectbox(label, known, key=f"value_{product.id}", format_func=wording.amount)
         return picked / 100
     low, high = (known[0] / 100, known[-1] / 100) if known else (0.01, 10_000.0)
     step, form = (1.0, "%.0f") if product.denomination_type == "VariableNoCents" else (0.01, "%.2f")
     return round(float(st.number_input(label, low, high, low, step, format=form, key=f"value_{product.id}")), 2)
 
 
-def addressed(catalogue: submissions.Catalogue, kind: str) -> dict[str, Any]:
+def addressed(catalogue: catalog.Catalogue, kind: str) -> dict[str, Any]:
     """Where the line goes."""
     if kind == OrderType.DIGITAL:
         left, right = st.columns(2)
@@ -135,7 +137,7 @@ def describe(method: Any) -> str:
     """A shipping method with its cost."""
     cost = method.get("cost_minor")
     said = str(method.get("description") or method["id"])
-    return f"{said}, {reports.amount(cost)}" if cost is not None else said
+    return f"{said}, {wording.amount(cost)}" if cost is not None else said
 
 
 def personal(kind: str) -> dict[str, Any]:
@@ -184,14 +186,14 @@ def rest_of_order() -> None:
         st.text_input("Address of a greeting", key="greeting_url", max_chars=150, persist_state="session")
 
 
-def review(catalogue: submissions.Catalogue, kept: dict[str, Any]) -> None:
+def review(catalogue: catalog.Catalogue, kept: dict[str, Any]) -> None:
     """The last look before the order leaves."""
     if st.button("Review", key="review", type="primary", icon=":material/fact_check:"):
         kept["reviewing"] = True
     if not kept["reviewing"]:
         return
     body = drafts.document(kept)
-    checked = submissions.read_json(json.dumps(body).encode(), "form", catalogue=catalogue)
+    checked = files.read_json(json.dumps(body).encode(), "form", catalogue=catalogue)
     with st.container(border=True, key="reviewed"):
         st.markdown("**Review**")
         if checked.problems:
@@ -209,7 +211,7 @@ def review(catalogue: submissions.Catalogue, kept: dict[str, Any]) -> None:
             send(checked, kept, by)
 
 
-def totals(catalogue: submissions.Catalogue, checked: submissions.Checked) -> None:
+def totals(catalogue: catalog.Catalogue, checked: files.Checked) -> None:
     """What it comes to, beside what the account holds."""
     lines = [line for request in checked.requests for line in request.lines]
     known = [(catalogue.products[line.product_id], line) for line in lines if line.product_id in catalogue.products]
@@ -217,21 +219,21 @@ def totals(catalogue: submissions.Catalogue, checked: submissions.Checked) -> No
     cost = sum(product.cost_minor(line.value_minor) * line.quantity for product, line in known)
     with st.grid(4, min_column_width=230):
         st.metric("Cards", f"{checked.units:,}", border=True)
-        st.metric("Face value", reports.money(checked.value_minor, currency), border=True)
-        st.metric("Probable cost", reports.money(cost, currency), border=True, help="The provider's figure decides.")
+        st.metric("Face value", wording.money(checked.value_minor, currency), border=True)
+        st.metric("Probable cost", wording.money(cost, currency), border=True, help="The provider's figure decides.")
         st.metric("Balance", balance(currency), border=True)
 
 
 def balance(currency: str | None) -> str:
     """What the account holds, as last read."""
-    found = reports.fact(shared.database(), "balance")
+    found = health.fact(shared.database(), "balance")
     if found is None:
         return "not read yet"
     available = found[1].get("available_minor")
-    return "not offered" if available is None else reports.money(available, currency)
+    return "not offered" if available is None else wording.money(available, currency)
 
 
-def send(checked: submissions.Checked, kept: dict[str, Any], by: Person) -> None:
+def send(checked: files.Checked, kept: dict[str, Any], by: Person) -> None:
     """Commits the order; the sender does the rest."""
     [receipt] = submissions.submit(shared.database(), checked.requests, source="form", by=by, now=shared.now())
     if receipt.outcome == "rejected":
@@ -242,10 +244,10 @@ def send(checked: submissions.Checked, kept: dict[str, Any], by: Person) -> None
     st.rerun()
 
 
-def problems(checked: submissions.Checked) -> None:
+def problems(checked: files.Checked) -> None:
     """What is wrong, row by row."""
     rows = [{"where": problem.where or "the file", "what": problem.message} for problem in checked.problems]
-    st.error(f"{reports.count(len(rows), 'problem')}. Nothing can be sent before they are mended.", title="Not ready")
+    st.error(f"{wording.count(len(rows), 'problem')}. Nothing can be sent before they are mended.", title="Not ready")
     frame = pd.DataFrame(rows)
     config = shared.columns(frame)
     st.dataframe(frame, key="problems", hide_index=True, column_config=config, alt="What is wrong, by place")
@@ -267,7 +269,7 @@ def file() -> None:
     given = st.file_uploader("CSV file", type=["csv"], key="csv", max_upload_size=20)
     if given is None:
         return
-    checked = submissions.read_csv(
+    checked = files.read_csv(
         given.getvalue(),
         given.name,
         catalogue=shared.catalogue(),
@@ -282,26 +284,26 @@ def file() -> None:
     by, why = shared.actor(), shared.may_not_act()
     if checked.alike and not st.checkbox("Order these rows once more", key=f"once_more_{checked.digest}"):
         why = why or "Rows of this file were ordered before; say that they are meant once more."
-    label = f"Queue {reports.count(len(checked.requests), 'order')}"
+    label = f"Queue {wording.count(len(checked.requests), 'order')}"
     if st.button(label, key="queue", type="primary", icon=":material/send:", disabled=why is not None, help=why):
         queue(checked, by)
     outcome(checked)
 
 
-def summary(checked: submissions.Checked) -> None:
+def summary(checked: files.Checked) -> None:
     """What the file holds."""
-    rows, orders = reports.count(checked.rows, "row"), reports.count(len(checked.requests), "order")
-    value = reports.money(checked.value_minor, None)
-    st.markdown(f"**{rows}, {orders}, {reports.count(checked.units, 'card')} worth {value}**")
+    rows, orders = wording.count(checked.rows, "row"), wording.count(len(checked.requests), "order")
+    value = wording.money(checked.value_minor, None)
+    st.markdown(f"**{rows}, {orders}, {wording.count(checked.units, 'card')} worth {value}**")
     if checked.seen_before:
-        at = reports.clock(checked.seen_before)
+        at = wording.clock(checked.seen_before)
         st.warning(
             f"Handed in at {at} UTC. Orders that exist are left as they are; only missing ones are placed.",
             title="The same file came before",
             icon=":material/content_copy:",
         )
     elif checked.alike:
-        at, same = reports.clock(checked.alike.at), reports.count(checked.alike.rows, "row")
+        at, same = wording.clock(checked.alike.at), wording.count(checked.alike.rows, "row")
         st.warning(
             f"{same} of {checked.rows:,} were in {shared.escape(checked.alike.name)} too, handed in at {at} UTC. "
             "Without PONumbers they are ordered once more.",
@@ -310,7 +312,7 @@ def summary(checked: submissions.Checked) -> None:
         )
 
 
-def queue(checked: submissions.Checked, by: Person) -> None:
+def queue(checked: files.Checked, by: Person) -> None:
     """Commits the orders in groups; after an interruption the same button goes on."""
     bar = st.progress(0.0, text="Queueing")
 
@@ -323,7 +325,7 @@ def queue(checked: submissions.Checked, by: Person) -> None:
     st.session_state["queued"] = {"digest": checked.digest, "said": said}
 
 
-def outcome(checked: submissions.Checked) -> None:
+def outcome(checked: files.Checked) -> None:
     """What became of each row, to look at and to take along."""
     queued = st.session_state.get("queued")
     if not queued or queued["digest"] != checked.digest:
@@ -343,10 +345,10 @@ def outcome(checked: submissions.Checked) -> None:
         shared.order_link(request.po_number)
 
 
-def outcome_file(database: Any, checked: submissions.Checked) -> bytes:
+def outcome_file(database: Any, checked: files.Checked) -> bytes:
     """The file of outcomes."""
     text = io.StringIO()
-    submissions.outcome_rows(database, checked).to_csv(text, index=False)
+    results.outcome_rows(database, checked).to_csv(text, index=False)
     return text.getvalue().encode()
 
 

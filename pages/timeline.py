@@ -8,23 +8,26 @@ import streamlit as st
 import charts
 import shared
 from tracking.access import Person
+from tracking.orders import wording
 from tracking.orders.model import State, is_terminal
-from tracking.reports import overview as reports
-from tracking.submissions import submit as submissions
+from tracking.reports import order as reports_order
+from tracking.reports import search
+from tracking.storage import claims as storage_claims
+from tracking.submissions import actions as submissions_actions
 
 STORY_ROWS = 60
 EVENTS_PER_PAGE = 100
 WITNESSES = {"us": "we", "answer": "answer", "poll": "poll", "webhook": "webhook", "person": "person"}
 
 
-def header(view: reports.OrderView) -> None:
+def header(view: reports_order.OrderView) -> None:
     """State as word, shape and colour; the ids to copy; the verdict and its evidence."""
     order = view.order
     with st.container(horizontal=True, vertical_alignment="center"):
         shared.badge(order.state)
-        value = reports.money(order.value_minor, order.currency)
-        said = f"{order.type}, {reports.count(order.units, 'card')} worth {value}, source {order.source}"
-        st.text(reports.plain(said))
+        value = wording.money(order.value_minor, order.currency)
+        said = f"{order.type}, {wording.count(order.units, 'card')} worth {value}, source {order.source}"
+        st.text(wording.plain(said))
     with st.container(horizontal=True):
         st.code(order.po_number, language=None, width="content")
         if order.provider_id:
@@ -39,13 +42,13 @@ def header(view: reports.OrderView) -> None:
         for name, text in view.statuses.items():
             with st.container(gap=None):
                 st.caption(name)
-                st.text(reports.plain(text))
+                st.text(wording.plain(text))
     if order.note:
         st.caption("Note")
-        st.text(reports.plain(order.note))
+        st.text(wording.plain(order.note))
 
 
-def chart(view: reports.OrderView, rows: list[reports.Told]) -> None:
+def chart(view: reports_order.OrderView, rows: list[wording.Told]) -> None:
     """The story in lanes by witness."""
     names = ["at", "until", "witness", "kind", "text", "count", "ahead"]
     frame = pd.DataFrame([[getattr(row, name) for name in names] for row in rows], columns=names)
@@ -63,13 +66,13 @@ def chart(view: reports.OrderView, rows: list[reports.Told]) -> None:
     shared.chart(figure, "timeline_chart", "The order's events in lanes by witness")
 
 
-def told_row(row: reports.Told) -> str:
+def told_row(row: wording.Told) -> str:
     """A row of the story as Markdown; what came later than it happened shows both times."""
     who = WITNESSES.get(row.witness, "we")
     now = shared.now()
-    at = reports.clock(row.learned_at, now)
+    at = wording.clock(row.learned_at, now)
     late = (row.learned_at - row.until).total_seconds() > 30 and row.count == 1
-    happened = f"(happened {reports.clock(row.at, now)})" if late else ""
+    happened = f"(happened {wording.clock(row.at, now)})" if late else ""
     text = shared.escape(row.text)
     if row.ahead:
         return f"- :gray[{shared.escape(at)} · {who} · {text}]"
@@ -80,7 +83,7 @@ def told_row(row: reports.Told) -> str:
 def head(order_id: int, drawn: tuple[int, str]) -> None:
     """What is known now. When the order has moved on, the whole page is drawn again."""
     with shared.told():
-        view = reports.order_view(shared.database(), order_id, shared.now())
+        view = reports_order.order_view(shared.database(), order_id, shared.now())
     if (view.order.units_fulfilled, view.order.state) != drawn:
         st.rerun()
     with st.container(key="head"):
@@ -91,8 +94,8 @@ def head(order_id: int, drawn: tuple[int, str]) -> None:
 def live(order_id: int) -> None:
     """The chart and the story, which move by themselves."""
     with shared.told():
-        view = reports.order_view(shared.database(), order_id, shared.now())
-        rows = reports.story(shared.database(), order_id, shared.now())
+        view = reports_order.order_view(shared.database(), order_id, shared.now())
+        rows = reports_order.story(shared.database(), order_id, shared.now())
     chart(view, rows)
     if st.session_state["zoom"] == "Story":
         if len(rows) > STORY_ROWS:
@@ -102,7 +105,7 @@ def live(order_id: int) -> None:
             st.caption("Times are UTC. What is still to come is greyed.")
 
 
-def actions(view: reports.OrderView) -> Person:
+def actions(view: reports_order.OrderView) -> Person:
     """What a person may do here, the safe one first; what is not possible says why. Returns who acts."""
     po_number = view.order.po_number
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -112,13 +115,13 @@ def actions(view: reports.OrderView) -> Person:
         why = looks_only or view.allowed["check"]
         if st.button(label, key="check_now", icon=":material/refresh:", disabled=why is not None, help=why):
             with shared.told():
-                submissions.check_now(shared.database(), po_number, by=by, now=shared.now())
+                submissions_actions.check_now(shared.database(), po_number, by=by, now=shared.now())
             st.toast("The poller looks next at this order.")
         why = looks_only or view.allowed["resend"]
         label = "Send again, same PONumber"
         if st.button(label, key="resend", icon=":material/send:", disabled=why is not None, help=why):
             with shared.told():
-                submissions.resend(shared.database(), po_number, by=by, now=shared.now())
+                submissions_actions.resend(shared.database(), po_number, by=by, now=shared.now())
             st.rerun()
         written(po_number, by, acknowledges=True)
         written(po_number, by, acknowledges=False)
@@ -140,17 +143,17 @@ def written(po_number: str, by: Person, *, acknowledges: bool) -> None:
         if st.form_submit_button("Write down", key=f"{key}_submit"):
             with shared.told():
                 if acknowledges:
-                    submissions.acknowledge(shared.database(), po_number, by=by, now=shared.now(), why=text)
+                    submissions_actions.acknowledge(shared.database(), po_number, by=by, now=shared.now(), why=text)
                 else:
-                    submissions.add_note(shared.database(), po_number, by=by, now=shared.now(), text=text)
+                    submissions_actions.add_note(shared.database(), po_number, by=by, now=shared.now(), text=text)
             st.toast("Written into the order's story.")
 
 
-def all_events(view: reports.OrderView) -> None:
+def all_events(view: reports_order.OrderView) -> None:
     """Each event, newest first."""
     pages = max(1, -(-view.event_count // EVENTS_PER_PAGE))
     page = st.pagination(pages, key="events_page") if pages > 1 else 1
-    rows, _ = reports.everything(shared.database(), view.id, page, EVENTS_PER_PAGE)
+    rows, _ = reports_order.everything(shared.database(), view.id, page, EVENTS_PER_PAGE)
     names = ["seq", "learned_at", "at", "witness", "kind", "text"]
     frame = pd.DataFrame([[getattr(row, name) for name in names] for row in rows], columns=names)
     st.dataframe(
@@ -163,18 +166,18 @@ def all_events(view: reports.OrderView) -> None:
     )
 
 
-def lines(view: reports.OrderView) -> None:
+def lines(view: reports_order.OrderView) -> None:
     """The lines with their own states."""
     order = view.order
     st.markdown(f"**Lines: {view.line_count:,}**")
     share = min(1.0, order.units_fulfilled / order.units) if order.units else 0.0
-    st.progress(share, text=f"{order.units_fulfilled:,} of {reports.count(order.units, 'card')} fulfilled")
-    progress = reports.line_progress(shared.database(), view.id)
+    st.progress(share, text=f"{order.units_fulfilled:,} of {wording.count(order.units, 'card')} fulfilled")
+    progress = reports_order.line_progress(shared.database(), view.id)
     said = ", ".join(f"{row.lines:,} {shared.escape(row.status)}" for row in progress.itertuples())
     st.caption(f"Lines by state: {said}" if said else "The provider has shown no lines yet.")
-    pages = max(1, -(-view.line_count // reports.LINES_PER_PAGE))
+    pages = max(1, -(-view.line_count // reports_order.LINES_PER_PAGE))
     page = st.pagination(pages, key="lines_page") if pages > 1 else 1
-    frame = reports.lines_page(shared.database(), view.id, page)
+    frame = reports_order.lines_page(shared.database(), view.id, page)
     st.dataframe(
         frame,
         key="lines",
@@ -185,9 +188,9 @@ def lines(view: reports.OrderView) -> None:
     )
 
 
-def claims(view: reports.OrderView, by: Person) -> None:
+def claims(view: reports_order.OrderView, by: Person) -> None:
     """The claim data of one unit, for this one run of the page: it is kept in no state, link or file."""
-    ends = submissions.claim_lines(shared.database(), view.id)
+    ends = storage_claims.claim_lines(shared.database(), view.id)
     if ends is None:
         return
     box = st.expander("Claim data", key="claims", icon=":material/lock:", on_change="rerun")
@@ -197,7 +200,7 @@ def claims(view: reports.OrderView, by: Person) -> None:
         st.caption("Encrypted where it is kept. Who sees a unit's data is written into the order's story.")
         with st.container(horizontal=True, vertical_alignment="bottom"):
             line = st.number_input("Line", *ends, key=f"claims_line_{view.id}", width=120)
-            known = submissions.claim_versions(shared.database(), view.id, line)
+            known = storage_claims.claim_versions(shared.database(), view.id, line)
             most = max((units for units, _ in known), default=1)
             unit = st.number_input("Unit", 1, most, key=f"claims_unit_{view.id}_{line}", width=120)
             version = picked_version(view, line, known)
@@ -209,44 +212,46 @@ def claims(view: reports.OrderView, by: Person) -> None:
             reveal(view, by, line, unit, version)
 
 
-def picked_version(view: reports.OrderView, line: int, known: list[tuple[int, datetime]]) -> int | None:
+def picked_version(view: reports_order.OrderView, line: int, known: list[tuple[int, datetime]]) -> int | None:
     """Which version of the line's claim data, where the provider has shown several; the newest at first."""
     if len(known) < 2:
         return None
 
     def said(number: int) -> str:
         units, since = known[number - 1]
-        return f"{number} of {len(known)}, {reports.count(units, 'unit')}, {reports.clock(since)}"
+        return f"{number} of {len(known)}, {wording.count(units, 'unit')}, {wording.clock(since)}"
 
     numbers = range(len(known), 0, -1)
     return st.selectbox("Version", numbers, key=f"claims_version_{view.id}_{line}", format_func=said, width=320)
 
 
-def reveal(view: reports.OrderView, by: Person, line: int, unit: int, version: int | None) -> None:
+def reveal(view: reports_order.OrderView, by: Person, line: int, unit: int, version: int | None) -> None:
     """Shows the unit's data as plain text; the next run of the page does without."""
     with shared.told():
         store, vault, po_number = shared.database(), shared.vault(), view.order.po_number
-        found = submissions.reveal(store, vault, po_number, line, unit, by=by, now=shared.now(), version=version)
+        found = submissions_actions.reveal(
+            store, vault, po_number, line, unit, by=by, now=shared.now(), version=version
+        )
     for label, value in found.data:
         st.caption(shared.escape(label))
         st.code(value, language=None, wrap_lines=True)
     earlier = found.versions - 1
     if earlier:
-        st.caption(f"The provider has shown {reports.count(earlier, 'other version')} of this line's claim data too.")
+        st.caption(f"The provider has shown {wording.count(earlier, 'other version')} of this line's claim data too.")
     st.caption("This was written into the order's story. It is gone as soon as anything else is done on this page.")
 
 
-def calls(view: reports.OrderView) -> None:
+def calls(view: reports_order.OrderView) -> None:
     """Request and answer side by side, newest first; secrets and recipients are masked."""
     box = st.expander("Calls of the provider's API for this order", key="exchanges", on_change="rerun")
     if not box.open:
         return
     with box:
-        found = reports.exchanges(shared.database(), view.id)
+        found = reports_order.exchanges(shared.database(), view.id)
         if not found:
             st.caption("No call names this order alone. Looks at the list of orders are on the page Activity.")
             return
-        said = [f"{reports.clock(call['at'])}  {call['method']} {call['path']}  {outcome(call)}" for call in found]
+        said = [f"{wording.clock(call['at'])}  {call['method']} {call['path']}  {outcome(call)}" for call in found]
         picked = st.selectbox("Call", range(len(found)), key="exchange", format_func=lambda number: said[number])
         asked, answered = st.columns(2)
         asked.caption("Request")
@@ -261,13 +266,13 @@ def outcome(call: dict[str, object]) -> str:
     return f"{status}{call['outcome']}, {call['milliseconds']} ms"
 
 
-def around(view: reports.OrderView) -> None:
+def around(view: reports_order.OrderView) -> None:
     """The orders before and after this one in the filter it was opened from."""
     query = st.session_state.get("orders_filter")
     if query is None:
         return
-    filters, _ = reports.Filters.from_query(query)
-    before, after = reports.neighbours(shared.database(), filters, view.id, shared.now())
+    filters, _ = search.Filters.from_query(query)
+    before, after = search.neighbours(shared.database(), filters, view.id, shared.now())
     with st.container(horizontal=True):
         if before:
             shared.order_link(before, label="Previous", icon=":material/arrow_back:")
@@ -279,7 +284,7 @@ def around(view: reports.OrderView) -> None:
 def unknown(wanted: str) -> None:
     """Says that nothing has this id, and offers the search."""
     st.warning("No order has the id", icon=":material/search_off:")
-    st.text(reports.plain(wanted))
+    st.text(wording.plain(wanted))
     st.page_link(
         "orders.py", label="Search for it as a part of an id", icon=":material/search:", query_params={"q": wanted}
     )
@@ -299,12 +304,12 @@ if not wanted or not wanted.strip():
     st.page_link("orders.py", label="Go to the list of orders", icon=":material/list_alt:")
     st.stop()
 with shared.told():
-    order_id = reports.find_order(shared.database(), wanted)
+    order_id = reports_order.find_order(shared.database(), wanted)
 if order_id is None:
     unknown(wanted)
     st.stop()
 with shared.told():
-    view = reports.order_view(shared.database(), order_id, shared.now())
+    view = reports_order.order_view(shared.database(), order_id, shared.now())
     around(view)
     with st.container():
         if view.order.attention and not view.order.acknowledged_at:

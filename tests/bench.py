@@ -29,7 +29,7 @@ from tracking.ingest import Planner
 from tracking.orders.model import Witness
 from tracking.orders.observations import Looked, Observation
 from tracking.provider import responses as wire
-from tracking.reports import overview as reports
+from tracking.reports import overview, search, trends
 from tracking.reports.search import Filters
 from tracking.storage import database
 from tracking.storage.database import Database
@@ -62,9 +62,9 @@ def _store(folder: Path, orders: int) -> Database:
 def _pages(small: Database, large: Database, now: datetime) -> dict[str, float]:
     """How much longer the pages' reads take on ten times the orders: the overview must not."""
     reads: dict[str, Callable[[Database], object]] = {
-        "overview": lambda store: reports.overview(store, now),
-        "lifecycle": lambda store: reports.lifecycle(store, now, "7d"),
-        "first page of orders": lambda store: reports.orders_page(store, Filters(), now),
+        "overview": lambda store: overview.overview(store, now),
+        "lifecycle": lambda store: trends.lifecycle(store, now, "7d"),
+        "first page of orders": lambda store: search.orders_page(store, Filters(), now),
     }
     ratios = {}
     for name, read in reads.items():

@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracking.forecasting.incidents import FEWEST, Incident, _Placed, worst
-from tracking.reports import explanations as prospects
-from tracking.reports import overview as reports
-from tracking.reports.overview import Filters
+from tracking.reports import explanations, order, overview, search
+from tracking.reports.search import Filters
 from tracking.storage.database import Database
 
 
@@ -89,20 +88,20 @@ def stalled(history: History, late: int = 8) -> None:
 
 def test_late_orders_are_told_as_one_and_listed_when_wanted(history: History, store: Database) -> None:
     stalled(history)
-    [found] = reports.incidents(store, history.at)
+    [found] = overview.incidents(store, history.at)
     assert (found.classes, found.late, found.orders) == (("Links/1",), 8, 8)
     assert found.told(history.at).startswith("8 of 8 orders placed from 10:2")
     assert "(links, 1 card)" in found.told(history.at)
-    assert reports.orders_count(store, Filters(view="late"), history.at) == 0
-    assert reports.orders_count(store, Filters(view="late", each=True), history.at) == 8
-    assert reports.overview(store, history.at).late == 8
+    assert search.orders_count(store, Filters(view="late"), history.at) == 0
+    assert search.orders_count(store, Filters(view="late", each=True), history.at) == 8
+    assert overview.overview(store, history.at).late == 8
 
 
 def test_what_is_late_beside_an_incident_stays_in_the_list(history: History, store: Database) -> None:
     placed(history, ["ALONE-1"])
     history.wait(hours=5)
     stalled(history)
-    page = reports.orders_page(store, Filters(view="late"), history.at)
+    page = search.orders_page(store, Filters(view="late"), history.at)
     assert page.rows["po_number"].tolist() == ["ALONE-1"]
 
 
@@ -111,7 +110,7 @@ def test_an_order_says_whether_it_is_late_alone(history: History, store: Databas
     history.wait(hours=5)
     stalled(history)
     said = {
-        name: " ".join(prospects.why(store, history.numbers[name], history.at)["reasons"])
+        name: " ".join(explanations.why(store, history.numbers[name], history.at)["reasons"])
         for name in ("ALONE-1", "LATE-3", "OK-3")
     }
     assert "Of the 10 orders like it that were placed around it, none of them is late." in said["ALONE-1"]
@@ -119,27 +118,27 @@ def test_an_order_says_whether_it_is_late_alone(history: History, store: Databas
     assert "placed around it" not in said["OK-3"]
     assert any(
         "Not this order alone" in text
-        for text in reports.order_view(store, history.numbers["LATE-3"], history.at).evidence
+        for text in order.order_view(store, history.numbers["LATE-3"], history.at).evidence
     )
 
 
 def test_few_late_orders_are_no_incident(history: History, store: Database) -> None:
     stalled(history, late=4)
-    assert reports.incidents(store, history.at) == []
-    assert reports.orders_count(store, Filters(view="late"), history.at) == 4
+    assert overview.incidents(store, history.at) == []
+    assert search.orders_count(store, Filters(view="late"), history.at) == 4
 
 
 def test_it_is_over_when_they_are_done(history: History, store: Database) -> None:
     stalled(history)
     for number in range(8):
         history.look(f"LATE-{number}", "Completed")
-    assert reports.incidents(store, history.at) == []
+    assert overview.incidents(store, history.at) == []
 
 
 def test_orders_that_are_not_to_be_done_yet_speak_neither_way(history: History, store: Database) -> None:
     stalled(history)
     placed(history, [f"YOUNG-{number}" for number in range(20)])
-    [found] = reports.incidents(store, history.at)
+    [found] = overview.incidents(store, history.at)
     assert (found.late, found.orders) == (8, 8)
 
 
@@ -150,10 +149,10 @@ def test_several_classes_late_together_are_one_incident(store: Database, history
         history.accept(f"TWO-{number}")
         history.wait(seconds=30)
     history.wait(hours=1)
-    [found] = reports.incidents(store, history.at)
+    [found] = overview.incidents(store, history.at)
     assert (set(found.classes), found.late) == ({"Links/1", "Links/2"}, 18)
     assert found.like == "orders of 2 kinds"
-    assert reports.orders_count(store, Filters(view="late"), history.at) == 0
+    assert search.orders_count(store, Filters(view="late"), history.at) == 0
 
 
 def test_the_filter_keeps_whether_each_is_listed() -> None:

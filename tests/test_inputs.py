@@ -13,13 +13,14 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
-from tracking.__main__ import app
 from tracking.access import Person
+from tracking.app.cli.main import app
 from tracking.provider import responses as wire
-from tracking.reports import overview as reports
+from tracking.reports import search
 from tracking.reports.query_params import parse_length
 from tracking.reports.search import SORTS, VIEWS, Filters
 from tracking.storage.database import Database, connect
+from tracking.submissions import files
 from tracking.submissions import submit as submissions
 
 # What a command line holds where its bytes are no UTF-8.
@@ -87,8 +88,8 @@ def run(folder: Path) -> Run:
 def test_any_query_gives_a_page_of_orders(query: dict[str, str], store: Database) -> None:
     filters, problems = Filters.from_query(query)
     assert all(problem.where in query and problem.message for problem in problems)
-    page = reports.orders_page(store, filters, NOW)
-    assert (len(page.rows), reports.orders_count(store, filters, NOW)) == (0, 0)
+    page = search.orders_page(store, filters, NOW)
+    assert (len(page.rows), search.orders_count(store, filters, NOW)) == (0, 0)
 
 
 @given(QUERIES)
@@ -216,9 +217,9 @@ def test_what_is_accepted_of_a_file_can_be_stored_and_reads_the_same_again(
 ) -> None:
     form, data = file
     checked = (
-        submissions.read_json(data, "wave.json", catalogue=None, database=store)
+        files.read_json(data, "wave.json", catalogue=None, database=store)
         if form == "json"
-        else submissions.read_csv(data, "wave.csv", catalogue=None, chunk=10, now=NOW, database=store)
+        else files.read_csv(data, "wave.csv", catalogue=None, chunk=10, now=NOW, database=store)
     )
     if checked.problems:
         return

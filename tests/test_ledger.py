@@ -17,9 +17,7 @@ from tracking.orders.latency import Split
 from tracking.orders.model import Witness
 from tracking.orders.observations import Answered, Attempted, Looked, Observation
 from tracking.provider.responses import Callback
-from tracking.reports import explanations as prospects
-from tracking.reports import latency as ledger
-from tracking.reports import overview as reports
+from tracking.reports import explanations, latency, order, trends
 from tracking.storage.database import Database, connect
 from tracking.storage.maintenance.verify import verify
 from tracking.storage.tables import EVENTS
@@ -61,7 +59,7 @@ def followed(history: History, po_number: str, *, notice: float | None = 70, sta
 
 def of(store: Database, order_id: int) -> Split:
     with store.read() as connection:
-        found = ledger.split_of(connection, order_id)
+        found = latency.split_of(connection, order_id)
     assert found is not None
     return found
 
@@ -129,15 +127,15 @@ def test_what_is_open_cancelled_or_was_finished_at_first_sight_is_not_in_the_led
     history.look("ADOPTED-1", "Completed")
     history.find_finished("FOUND-1")
     with store.read() as connection:
-        assert [ledger.split_of(connection, number) for number in history.numbers.values()] == [None] * 3
-    told = reports.ledger(store, history.at, "24h")
+        assert [latency.split_of(connection, number) for number in history.numbers.values()] == [None] * 3
+    told = trends.ledger(store, history.at, "24h")
     assert (told.orders, told.unknown, len(told.rows)) == (0, 2, 0)
     assert told.text.startswith("2 are not in it: finished when first seen")
-    assert list(told.rows.columns) == list(ledger.COLUMNS)
+    assert list(told.rows.columns) == list(latency.COLUMNS)
 
 
 def test_an_empty_ledger_says_so(store: Database) -> None:
-    assert reports.ledger(store, START, "7d").text == "No order completed."
+    assert trends.ledger(store, START, "7d").text == "No order completed."
 
 
 def test_days_add_up_what_their_orders_show(history: History, store: Database) -> None:
@@ -145,7 +143,7 @@ def test_days_add_up_what_their_orders_show(history: History, store: Database) -
     followed(history, "A-2", notice=None)
     history.at = START + DAY
     followed(history, "B-1", stated=400)
-    told = reports.ledger(store, history.at, "7d")
+    told = trends.ledger(store, history.at, "7d")
     rows = told.rows.set_index("day")
     first, second = rows.iloc[0], rows.iloc[1]
     assert [day.isoformat() for day in rows.index] == ["2026-03-04T00:00:00+00:00", "2026-03-05T00:00:00+00:00"]
@@ -165,7 +163,7 @@ def test_the_sentence_tells_means_and_what_they_rest_on(history: History, store:
     history.wait(seconds=1)
     followed(history, "A-2", notice=None)
     history.find_finished("FOUND-1")
-    assert reports.ledger(store, history.at, "24h").text == (
+    assert trends.ledger(store, history.at, "24h").text == (
         "2 orders were known 7 to 17.5 s after they were done, on average: notice 2 to 2.5 s, our wait 4.5 to 14 s, "
         "handling 0.5 to 1 s; the provider itself took 1 min 2 s to 1 min 13 s. "
         "95 of 100 were known within 13.3 to 19.8 s. "
@@ -178,10 +176,10 @@ def test_the_span_bounds_what_is_counted(history: History, store: Database) -> N
     followed(history, "OLD-1")
     history.at = START + 3 * DAY
     followed(history, "NEW-1")
-    assert reports.ledger(store, history.at, "24h").orders == 1
-    assert reports.ledger(store, history.at, "7d").orders == 2
+    assert trends.ledger(store, history.at, "24h").orders == 1
+    assert trends.ledger(store, history.at, "7d").orders == 2
     with pytest.raises(ValueError, match="no span"):
-        reports.ledger(store, history.at, "1y")
+        trends.ledger(store, history.at, "1y")
 
 
 def test_only_the_newest_are_read_and_that_is_told(
@@ -189,8 +187,8 @@ def test_only_the_newest_are_read_and_that_is_told(
 ) -> None:
     followed(history, "A-1")
     followed(history, "A-2", notice=None)
-    monkeypatch.setattr(ledger, "ORDERS_READ", 1)
-    told = reports.ledger(store, history.at, "24h")
+    monkeypatch.setattr(latency, "ORDERS_READ", 1)
+    told = trends.ledger(store, history.at, "24h")
     assert (told.orders, told.capped, told.rows["lag_most"].tolist()) == (1, True, [20])
     assert told.text.startswith("the newest 1 order was known 0 to 20 s after it was done, on average: notice 0 s, ")
 
@@ -201,8 +199,8 @@ def test_an_orders_page_and_why_tell_the_split(history: History, store: Database
         "Known 14 to 15 s after it was done: notice 4 to 5 s, our wait 9 s, handling 1 s; "
         "the provider itself took 1 min 5 s to 1 min 6 s. That rests on the time the provider stated."
     )
-    assert reports.order_view(store, number, history.at).evidence[-1] == sentence
-    told = prospects.why(store, number, history.at)
+    assert order.order_view(store, number, history.at).evidence[-1] == sentence
+    told = explanations.why(store, number, history.at)
     assert told["reasons"][:2] == ["Completed.", sentence]
     assert json.loads(json.dumps(told["lag"])) == {
         "provider": [65, 66],
@@ -214,12 +212,12 @@ def test_an_orders_page_and_why_tell_the_split(history: History, store: Database
         "stated": "believed",
     }
     history.place("OPEN-1")
-    assert prospects.why(store, history.numbers["OPEN-1"], history.at)["lag"] is None
+    assert explanations.why(store, history.numbers["OPEN-1"], history.at)["lag"] is None
 
 
 def test_made_up_history_states_times_that_fit(store: Database) -> None:
     seed(store, 60, days=2, rng=random.Random(5), now=START)
-    told = reports.ledger(store, START, "7d")
+    told = trends.ledger(store, START, "7d")
     assert told.orders > 20
     assert told.rows["stated"].sum() > told.orders / 2
     assert told.rows["notice_most"].max() > 1
@@ -232,9 +230,9 @@ def test_made_up_history_states_times_that_fit(store: Database) -> None:
 @pytest.mark.parametrize(
     ("query", "index"),
     [
-        (ledger._newest(START), "ix_events_kind"),
-        (ledger._unknown(START), "ix_events_kind"),
-        (ledger._one(), "sqlite_autoindex_events_1"),
+        (latency._newest(START), "ix_events_kind"),
+        (latency._unknown(START), "ix_events_kind"),
+        (latency._one(), "sqlite_autoindex_events_1"),
     ],
 )
 def test_nothing_is_found_by_a_walk(tmp_path: Path, query: Any, index: str) -> None:

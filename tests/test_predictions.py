@@ -14,8 +14,7 @@ from tracking.forecasting.forecasts import Book
 from tracking.forecasting.predictions import Score, made, step_of
 from tracking.forecasting.survival import Forecast, Seen
 from tracking.polling.learner import Learner
-from tracking.reports import explanations as prospects
-from tracking.reports import overview as reports
+from tracking.reports import explanations, trends
 from tracking.storage.database import Database
 from tracking.storage.tables import PREDICTIONS
 
@@ -81,7 +80,7 @@ def test_what_is_kept_is_what_is_shown() -> None:
     forecast = Forecast.learned("Links/1", [Seen(100.0, 300.0)] * 40)
     age = timedelta(minutes=3)
     row = made(7, forecast, age, START, 2)
-    shown = prospects.prospect(forecast, age)
+    shown = explanations.prospect(forecast, age)
     assert (row["half_by"] - START, row["nine_in_ten_by"] - START) == (shown.half_within, shown.nine_in_ten_within)
     assert (row["order_id"], row["step"], row["orders"]) == (7, 2, 40)
 
@@ -180,19 +179,19 @@ def test_the_score_of_a_class_stands_beside_the_next_statement(history: History,
     history.wait(minutes=10)
     history.place("B-1")
     history.accept("B-1")
-    text = " ".join(prospects.why(store, history.numbers["B-1"], history.at)["reasons"])
+    text = " ".join(explanations.why(store, history.numbers["B-1"], history.at)["reasons"])
     assert "Of the last 10 nine-in-ten statements about orders like it 90 of 100 held." in text
     two = history.place("TWO-1", lines=2)
     history.accept("TWO-1")
-    assert "nine-in-ten" not in " ".join(prospects.why(store, two, history.at)["reasons"])
+    assert "nine-in-ten" not in " ".join(explanations.why(store, two, history.at)["reasons"])
 
 
 def test_the_overview_counts_what_came_within_its_span(history: History, store: Database) -> None:
     number = history.place("A-1")
     history.complete("A-1", minutes=1)
     said(store, number, DUE)
-    assert [one.said for one in reports.foretold(store, DUE + timedelta(hours=23), "24h")] == [1]
-    assert reports.foretold(store, DUE + timedelta(hours=25), "24h") == []
+    assert [one.said for one in trends.foretold(store, DUE + timedelta(hours=23), "24h")] == [1]
+    assert trends.foretold(store, DUE + timedelta(hours=25), "24h") == []
 
 
 def test_a_score_is_a_range_where_not_all_is_known() -> None:

@@ -14,7 +14,7 @@ from tracking.forecasting import forecasts as outlook
 from tracking.forecasting.forecasts import class_in_words
 from tracking.forecasting.learned import keep
 from tracking.forecasting.survival import Forecast, Seen
-from tracking.reports import explanations as prospects
+from tracking.reports import explanations
 from tracking.reports.explanations import prospect
 from tracking.storage import facts
 from tracking.storage.database import Database
@@ -87,7 +87,7 @@ def test_why_tells_what_is_expected_what_a_look_costs_and_when_it_comes(
     history.wait(minutes=10)
     one = Forecast.learned("Links/1", [Seen(9.0, 11.0)] * 40)
     remember(store, one, clock, price=4.0, heard=0.5)
-    told = prospects.why(store, number, history.at)
+    told = explanations.why(store, number, history.at)
     assert told["expected"]["slower_than"] == 99
     assert (told["price"], told["heard"]) == (8.0, 0.5)
     text = " ".join(told["reasons"])
@@ -103,14 +103,14 @@ def test_why_counts_on_no_webhooks_while_they_are_silent(history: History, store
     remember(store, LEARNED, clock, price=4.0, heard=0.9)
     alarm = Silence(clock.now, clock.now, 3)
     store.write(lambda connection: facts.set_fact(connection, alarms.KEY, alarm.stored(), clock.now))
-    assert prospects.why(store, number, history.at)["price"] == 4.0
+    assert explanations.why(store, number, history.at)["price"] == 4.0
 
 
 def test_why_says_of_what_is_not_followed_that_it_is_not(history: History, store: Database) -> None:
     queued = history.place("Q-1")
     refused = history.place("R-1")
     history.refuse("R-1")
-    assert "nothing to look at" in prospects.why(store, queued, history.at)["reasons"][0]
-    assert prospects.why(store, refused, history.at)["reasons"] == ["Refused.", "No look is planned."]
+    assert "nothing to look at" in explanations.why(store, queued, history.at)["reasons"][0]
+    assert explanations.why(store, refused, history.at)["reasons"] == ["Refused.", "No look is planned."]
     with pytest.raises(UnknownOrder):
-        prospects.why(store, 4711, history.at)
+        explanations.why(store, 4711, history.at)

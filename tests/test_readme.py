@@ -51,7 +51,7 @@ def test_every_scenario_and_every_word_is_in_its_table() -> None:
 
 
 def test_every_command_is_in_the_table() -> None:
-    from tracking.__main__ import app  # noqa: PLC0415 - typer and all it brings, for this one test
+    from tracking.app.cli.main import app  # noqa: PLC0415 - typer and all it brings, for this one test
 
     told = {row[0].strip("`").split()[0] for row in rows("## Command line")}
     known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from tracking import ingest
 from tracking.errors import UnknownOrder
 from tracking.forecasting.forecasts import Book
+from tracking.orders import wording
 from tracking.orders.wording import clock, collapse, duration, money, window
 from tracking.polling.learner import Learner
-from tracking.reports import overview as reports
+from tracking.reports import activity, exports, order, overview, search, trends
+from tracking.reports import health as reports_health
 from tracking.reports.search import FLAGGED, OPEN, Filters
 from tracking.storage import facts, inbox, orders
 from tracking.storage.database import Database
@@ -43,14 +45,14 @@ def busy(history: History) -> None:
 
 
 def test_overview_of_an_empty_store_says_so(store: Database) -> None:
-    seen = reports.overview(store, START)
+    seen = overview.overview(store, START)
     assert (seen.verdict, seen.empty, seen.open) == ("No orders yet", True, 0)
     assert seen.bands["orders"].sum() == 0
 
 
 def test_overview_counts_each_kind_once(history: History, store: Database) -> None:
     busy(history)
-    seen = reports.overview(store, history.at)
+    seen = overview.overview(store, history.at)
     assert (seen.attention, seen.unknown, seen.open, seen.done_today, seen.found_today) == (1, 1, 2, 1, 1)
     assert seen.oldest == history.at - START
     assert seen.verdict == "2 open, 0 late, oldest 10 min, 1 needs a person"
@@ -59,28 +61,28 @@ def test_overview_counts_each_kind_once(history: History, store: Database) -> No
 def test_late_orders_are_counted_and_shown_by_the_same_rule(history: History, store: Database) -> None:
     busy(history)
     later = history.at + timedelta(days=20)
-    assert reports.overview(store, later).late == 2
-    assert set(reports.orders_page(store, Filters(view="late"), later).rows["po_number"]) == {"OPEN-1", "LOST-1"}
+    assert overview.overview(store, later).late == 2
+    assert set(search.orders_page(store, Filters(view="late"), later).rows["po_number"]) == {"OPEN-1", "LOST-1"}
 
 
 def test_each_count_leads_to_as_many_orders(history: History, store: Database) -> None:
     busy(history)
-    seen = reports.overview(store, history.at)
+    seen = overview.overview(store, history.at)
     counts = {"unknown": seen.unknown, "open": seen.open, "today": seen.done_today, "found": seen.found_today}
     for view, count in (counts | {"attention": seen.attention}).items():
-        assert (view, reports.orders_page(store, Filters(view=view), history.at).total) == (view, count)
+        assert (view, search.orders_page(store, Filters(view=view), history.at).total) == (view, count)
 
 
 def test_unknown_outcomes_are_a_band_of_their_own(history: History, store: Database) -> None:
     busy(history)
-    bands = reports.overview(store, history.at).bands.set_index("band")
+    bands = overview.overview(store, history.at).bands.set_index("band")
     assert bands.loc["outcome unknown", "value_minor"] == 2500
     assert bands.loc["up to 2 h", "orders"] == 1
 
 
 def test_latest_changes_name_each_order_once(history: History, store: Database) -> None:
     busy(history)
-    changes = reports.overview(store, history.at).changes
+    changes = overview.overview(store, history.at).changes
     assert [po for po, _ in changes] == ["FOUND-1", "REFUSED-1", "LOST-1", "OPEN-1", "DONE-1"]
     assert "Nobody can say" in dict(changes)["LOST-1"].text
 
@@ -104,7 +106,7 @@ def test_the_overview_uses_the_partial_indexes(tmp_path: Any) -> None:
 
 def test_lifecycle_fills_the_hours_without_orders(history: History, store: Database) -> None:
     busy(history)
-    frame = reports.lifecycle(store, history.at, "24h")
+    frame = trends.lifecycle(store, history.at, "24h")
     assert frame.groupby("state").size().unique().tolist() == [24]
     assert frame["orders"].sum() == 5
 
@@ -112,12 +114,12 @@ def test_lifecycle_fills_the_hours_without_orders(history: History, store: Datab
 def test_each_span_has_its_steps(history: History, store: Database) -> None:
     busy(history)
     for span, steps in (("24h", 24), ("7d", 168), ("30d", 30)):
-        assert reports.lifecycle(store, history.at, span)["hour"].nunique() == steps
+        assert trends.lifecycle(store, history.at, span)["hour"].nunique() == steps
 
 
 def test_completions_count_only_orders_seen_open_before(history: History, store: Database) -> None:
     busy(history)
-    took = reports.completions(store, history.at, "24h")
+    took = trends.completions(store, history.at, "24h")
     assert took.orders == 1
     assert took.p50 == timedelta(minutes=10, seconds=10)
     assert took.rows["orders"].tolist() == [1]
@@ -130,7 +132,7 @@ def test_silent_loops_and_an_unreachable_provider_are_told(store: Database) -> N
         facts.set_fact(connection, "client", said, START)
 
     store.write(remember)
-    health = reports.health(store, START + timedelta(minutes=5))
+    health = reports_health.health(store, START + timedelta(minutes=5))
     assert health.silent == ("poller",)
     assert health.unreachable_since == START
     assert health.refused is None
@@ -139,7 +141,7 @@ def test_silent_loops_and_an_unreachable_provider_are_told(store: Database) -> N
 def test_refused_credentials_are_told_apart_from_an_unreachable_provider(store: Database) -> None:
     said = {"failing_since": START.isoformat(), "last_error": "CredentialsRefused: no token (401)"}
     store.write(lambda connection: facts.set_fact(connection, "client", said, START))
-    health = reports.health(store, START)
+    health = reports_health.health(store, START)
     assert health.refused is not None
     assert health.unreachable_since is None
 
@@ -149,9 +151,9 @@ def test_silent_webhooks_are_told_while_they_last_and_an_hour_after(store: Datab
 
     def told(alarm: Silence, at: datetime) -> Silence | None:
         store.write(lambda connection: facts.set_fact(connection, alarms.KEY, alarm.stored(), START))
-        return reports.health(store, at).webhooks
+        return reports_health.health(store, at).webhooks
 
-    assert reports.health(store, START).webhooks is None
+    assert reports_health.health(store, START).webhooks is None
     lasting, ended = Silence(START, START, 3), Silence(START, START, 3, ended_at=later)
     assert told(lasting, START + timedelta(days=3)) == lasting
     assert told(ended, later + timedelta(minutes=59)) == ended
@@ -196,7 +198,7 @@ def test_search_takes_any_id_whole_or_in_part(history: History, store: Database)
     history.place("FT-AB1", external_id="row77", recipient="bob@example.com")
     texts = ["FT-A_1", " ft-a_1 ", "A_1", "BLK-1", "row%7", "row%", "ann@example", "  ann@example.com\n", "BLK -1"]
     for text in texts:
-        found = reports.orders_page(store, Filters(text=text), history.at)
+        found = search.orders_page(store, Filters(text=text), history.at)
         assert (text, found.rows["po_number"].tolist()) == (text, ["FT-A_1"])
 
 
@@ -206,7 +208,7 @@ def test_pages_do_not_overlap_and_count_all(history: History, store: Database) -
         history.place(name)
     seen = []
     for page in (1, 2, 3):
-        shown = reports.orders_page(store, Filters(page=page, page_size=3, sort="state"), history.at)
+        shown = search.orders_page(store, Filters(page=page, page_size=3, sort="state"), history.at)
         assert shown.total == 7
         seen += shown.rows["po_number"].tolist()
     assert sorted(seen) == names
@@ -216,7 +218,7 @@ def test_missing_values_are_sorted_last(history: History, store: Database) -> No
     busy(history)
     for descending in (True, False):
         filters = Filters(sort="completed", descending=descending)
-        rows = reports.orders_page(store, filters, history.at).rows
+        rows = search.orders_page(store, filters, history.at).rows
         assert rows["completed_by"].isna().tolist() == [False, False, True, True, True]
 
 
@@ -225,7 +227,7 @@ def test_filters_narrow(history: History, store: Database) -> None:
     history.place("BIG-1", value=90_000, lines=3)
 
     def found(**filters: Any) -> set[str]:
-        return set(reports.orders_page(store, Filters(**filters), history.at).rows["po_number"])
+        return set(search.orders_page(store, Filters(**filters), history.at).rows["po_number"])
 
     assert found(min_minor=200_000) == {"BIG-1"}
     assert found(max_minor=500) == {"FOUND-1"}
@@ -239,19 +241,19 @@ def test_filters_narrow(history: History, store: Database) -> None:
 
 def test_news_counts_what_came_after_the_page_was_shown(history: History, store: Database) -> None:
     history.place("A-1")
-    newest = reports.orders_page(store, Filters(), history.at).newest_id
+    newest = search.orders_page(store, Filters(), history.at).newest_id
     history.place("A-2")
     history.place("B-1")
-    assert reports.count_new(store, Filters(po_prefix="A"), newest, history.at) == 1
+    assert search.count_new(store, Filters(po_prefix="A"), newest, history.at) == 1
 
 
 def test_neighbours_follow_the_filter(history: History, store: Database) -> None:
     for name in ("A-1", "A-2", "A-3"):
         history.place(name)
     filters = Filters(sort="po number", descending=False)
-    assert reports.neighbours(store, filters, history.numbers["A-2"], history.at) == ("A-1", "A-3")
-    assert reports.neighbours(store, filters, history.numbers["A-1"], history.at) == (None, "A-2")
-    assert reports.neighbours(store, Filters(view="late"), history.numbers["A-1"], history.at) == (None, None)
+    assert search.neighbours(store, filters, history.numbers["A-2"], history.at) == ("A-1", "A-3")
+    assert search.neighbours(store, filters, history.numbers["A-1"], history.at) == (None, "A-2")
+    assert search.neighbours(store, Filters(view="late"), history.numbers["A-1"], history.at) == (None, None)
 
 
 # Exports
@@ -261,12 +263,12 @@ def test_neighbours_follow_the_filter(history: History, store: Database) -> None
     "text", ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "\nx", "  =1", "\uff1d1", "\uff0b1", "\u00a0=1", "\u2003@a"]
 )
 def test_a_formula_gets_a_quote(text: str) -> None:
-    assert reports.guarded(text) == f"'{text}"
+    assert wording.guarded(text) == f"'{text}"
 
 
 @pytest.mark.parametrize("value", ["FT-1", "a=b", 5, None, ""])
 def test_anything_else_stays_as_it_is(value: object) -> None:
-    assert reports.guarded(value) == value
+    assert wording.guarded(value) == value
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
@@ -275,7 +277,7 @@ def test_an_export_holds_all_that_match_and_no_recipients(history: History, stor
     for number in range(3):
         history.place(f"PO-{number}", recipient="secret@example.com")
     file = io.BytesIO()
-    assert reports.write_export(store, Filters(page_size=1), history.at, form=form, file=file) == 4
+    assert exports.write_export(store, Filters(page_size=1), history.at, form=form, file=file) == 4
     data = file.getvalue()
     assert b"secret" not in data
     match form:
@@ -285,15 +287,15 @@ def test_an_export_holds_all_that_match_and_no_recipients(history: History, stor
             frame = pd.read_json(io.BytesIO(data), lines=True)
         case _:
             frame = pd.read_parquet(io.BytesIO(data))
-    assert list(frame.columns) == list(reports.EXPORT_COLUMNS)
+    assert list(frame.columns) == list(exports.EXPORT_COLUMNS)
     assert set(frame["po_number"]) == {"'=CMD-1" if form == "csv" else "=CMD-1", "PO-0", "PO-1", "PO-2"}
     assert set(frame["value"].astype(float)) == {10.0}
 
 
 def test_an_empty_export_keeps_its_columns(store: Database) -> None:
     file = io.BytesIO()
-    assert reports.write_export(store, Filters(), START, form="parquet", file=file) == 0
-    assert list(pd.read_parquet(io.BytesIO(file.getvalue())).columns) == list(reports.EXPORT_COLUMNS)
+    assert exports.write_export(store, Filters(), START, form="parquet", file=file) == 0
+    assert list(pd.read_parquet(io.BytesIO(file.getvalue())).columns) == list(exports.EXPORT_COLUMNS)
 
 
 # One order
@@ -303,21 +305,21 @@ def test_an_order_is_found_by_any_of_its_ids(history: History, store: Database) 
     number = history.place("FT-1", external_id="row-9", recipient="ann@example.com")
     history.accept("FT-1")
     for text in ("FT-1", " FT-1 ", "ft-1", "BLK-1", "blk-1", "row-9", "ann@example.com"):
-        assert (text, reports.find_order(store, text)) == (text, number)
+        assert (text, order.find_order(store, text)) == (text, number)
 
 
 def test_an_id_of_several_orders_or_of_none_finds_none(history: History, store: Database) -> None:
     history.place("FT-1", recipient="ann@example.com")
     history.place("FT-2", recipient="ann@example.com")
-    assert reports.find_order(store, "ann@example.com") is None
-    assert reports.find_order(store, "nobody") is None
-    assert reports.find_order(store, "  ") is None
+    assert order.find_order(store, "ann@example.com") is None
+    assert order.find_order(store, "nobody") is None
+    assert order.find_order(store, "  ") is None
 
 
 def test_the_story_in_json_has_the_promised_keys(history: History, store: Database) -> None:
     number = history.place("FT-1", value=12_500, recipient="ann@example.com")
     history.complete("FT-1")
-    told = json.loads(json.dumps(reports.order_story(store, number)))
+    told = json.loads(json.dumps(order.order_story(store, number)))
     assert list(told) == [
         "po_number", "provider_id", "state", "type", "units", "value", "source", "claimed", "created_at", "accepted_at",
         "completed_after", "completed_by", "next_look_at", "lines", "timeline",
@@ -331,9 +333,9 @@ def test_the_story_in_json_has_the_promised_keys(history: History, store: Databa
 
 def test_an_unknown_order_has_no_story(store: Database) -> None:
     with pytest.raises(UnknownOrder):
-        reports.order_story(store, 99)
+        order.order_story(store, 99)
     with pytest.raises(UnknownOrder):
-        reports.order_view(store, 99, START)
+        order.order_view(store, 99, START)
 
 
 def test_equal_looks_collapse_and_the_next_step_comes_last(history: History, store: Database) -> None:
@@ -342,7 +344,7 @@ def test_equal_looks_collapse_and_the_next_step_comes_last(history: History, sto
     for _ in range(12):
         history.wait(minutes=3)
         history.look("FT-1", "Pending")
-    rows = reports.story(store, number, history.at)
+    rows = order.story(store, number, history.at)
     assert [row.kind for row in rows] == ["requested", "sending", "accepted", "still open", "ahead"]
     assert rows[3].text == "12 looks, all Pending, 10:03:00 to 10:36:00"
     assert rows[4].ahead
@@ -354,35 +356,35 @@ def test_a_repeated_notice_is_told_as_such(history: History, store: Database) ->
     number = history.place("FT-1")
     history.accept("FT-1")
     history.announce("FT-1", times=3)
-    texts = [row.text for row in reports.story(store, number, history.at)]
+    texts = [row.text for row in order.story(store, number, history.at)]
     assert "The provider's notice says complete; a look must confirm it" in texts
     assert any("2 more times" in text for text in texts)
-    assert reports.order_view(store, number, history.at).statuses["Notice"] == "claims complete, not confirmed"
+    assert order.order_view(store, number, history.at).statuses["Notice"] == "claims complete, not confirmed"
 
 
 def test_a_completion_is_told_as_the_window_it_lies_in(history: History, store: Database) -> None:
     number = history.place("FT-1")
     history.complete("FT-1", minutes=10)
-    view = reports.order_view(store, number, history.at)
+    view = order.order_view(store, number, history.at)
     assert view.verdict == "Completed within 10 min, known to 10 min."
     assert any("still said open" in piece for piece in view.evidence)
 
 
 def test_an_order_found_finished_is_not_given_a_time_it_took(history: History, store: Database) -> None:
     history.find_finished("FOUND-1")
-    number = reports.find_order(store, "FOUND-1")
+    number = order.find_order(store, "FOUND-1")
     assert number is not None
-    assert reports.order_view(store, number, history.at).verdict.startswith("Completed before it was first seen")
+    assert order.order_view(store, number, history.at).verdict.startswith("Completed before it was first seen")
 
 
 def test_an_unknown_outcome_names_its_one_safe_action(history: History, store: Database) -> None:
     number = history.place("FT-1")
     history.lose("FT-1")
-    view = reports.order_view(store, number, history.at)
+    view = order.order_view(store, number, history.at)
     assert view.verdict == "Nobody can say whether the provider has this order."
     assert view.allowed["resend"] is None
     assert view.allowed["check"] is not None
-    assert reports.story(store, number, history.at)[-1].text == "We send the order again under the same PONumber"
+    assert order.story(store, number, history.at)[-1].text == "We send the order again under the same PONumber"
 
 
 def test_what_people_write_is_part_of_the_story(history: History, store: Database) -> None:
@@ -393,16 +395,16 @@ def test_what_people_write_is_part_of_the_story(history: History, store: Databas
             connection, number, text="called them", actor="Bea", now=history.at, acknowledges=True
         )
     )
-    view = reports.order_view(store, number, history.at)
+    view = order.order_view(store, number, history.at)
     assert view.statuses["Here"] == "acknowledged by Bea: called them"
-    assert reports.story(store, number, history.at)[-1].text == "Bea acknowledged: called them"
+    assert order.story(store, number, history.at)[-1].text == "Bea acknowledged: called them"
 
 
 def test_lines_come_in_pages_with_their_progress(history: History, store: Database) -> None:
     number = history.place("BULK-1", lines=250)
     history.complete("BULK-1")
-    assert reports.lines_page(store, number, page=3)["number"].tolist() == list(range(201, 251))
-    progress = reports.line_progress(store, number)
+    assert order.lines_page(store, number, page=3)["number"].tolist() == list(range(201, 251))
+    progress = order.line_progress(store, number)
     assert progress.to_dict("records") == [{"status": "Completed", "lines": 250, "cards": 250}]
 
 
@@ -415,7 +417,7 @@ def test_slow_orders_are_compared_with_their_like(history: History, store: Datab
     history.accept("SLOW-1")
     history.wait(hours=1)
     asyncio.run(Learner(store, Book(), lambda: history.at, learns=True).refit())
-    told = reports.order_view(store, number, history.at).evidence[0]
+    told = order.order_view(store, number, history.at).evidence[0]
     assert re.match(r"Slower than 9\d of 100 like it; half of those as old as this finish within .*, nine in ten", told)
     assert told.endswith("That rests on 12 finished orders (links, 1 card).")
 
@@ -424,15 +426,15 @@ def test_where_nothing_like_it_has_finished_a_guess_is_called_a_guess(history: H
     number = history.place("FIRST-1")
     history.accept("FIRST-1")
     history.wait(seconds=5)
-    told = reports.order_view(store, number, history.at).evidence[0]
+    told = order.order_view(store, number, history.at).evidence[0]
     assert told.startswith("None like it (links, 1 card) has been followed to its end yet. By a first guess, half of")
 
 
 def test_every_event_can_be_paged(history: History, store: Database) -> None:
     number = history.place("FT-1")
     history.complete("FT-1")
-    newest, total = reports.everything(store, number, 1, 2)
-    older, _ = reports.everything(store, number, 2, 2)
+    newest, total = order.everything(store, number, 1, 2)
+    older, _ = order.everything(store, number, 2, 2)
     assert total == 5
     assert [row.seq for row in newest + older] == [5, 4, 3, 2]
 
@@ -447,13 +449,14 @@ def test_callbacks_are_told_apart(history: History, store: Database) -> None:
     history.announce("NOT-YET")
     store.write(lambda connection: inbox.record_refusal(connection, {"reason": "wrong secret", "size": 3}, history.at))
     found = {
-        outcome: reports.callbacks(store, outcome=outcome) for outcome in ("accepted", "repeated", "waiting", "refused")
+        outcome: activity.callbacks(store, outcome=outcome)
+        for outcome in ("accepted", "repeated", "waiting", "refused")
     }
     assert found["accepted"]["po_number"].tolist() == ["FT-1"]
     assert found["repeated"]["repeats"].tolist() == [1]
     assert found["waiting"]["po_number"].tolist() == ["NOT-YET"]
     assert found["refused"]["reason"].tolist() == ["wrong secret"]
-    assert len(reports.callbacks(store)) == 3
+    assert len(activity.callbacks(store)) == 3
 
 
 def test_calls_can_be_narrowed_to_failures(history: History, store: Database) -> None:
@@ -464,22 +467,22 @@ def test_calls_can_be_narrowed_to_failures(history: History, store: Database) ->
         call | {"status": None, "outcome": "timeout", "order_id": None},
     ]
     store.write(lambda connection: orders.record_exchanges(connection, rows))
-    assert len(reports.provider_calls(store)) == 2
-    assert reports.provider_calls(store, failed=True)["outcome"].tolist() == ["timeout"]
-    assert [call["outcome"] for call in reports.exchanges(store, number)] == ["ok"]
+    assert len(activity.provider_calls(store)) == 2
+    assert activity.provider_calls(store, failed=True)["outcome"].tolist() == ["timeout"]
+    assert [call["outcome"] for call in order.exchanges(store, number)] == ["ok"]
 
 
 def test_events_since_a_time_come_newest_first(history: History, store: Database) -> None:
     history.place("FT-1")
     history.complete("FT-1")
-    found = reports.events(store, START + timedelta(seconds=1), 10)
+    found = activity.events(store, START + timedelta(seconds=1), 10)
     assert [event["kind"] for event in found] == ["completed", "still open"]
-    assert [event["kind"] for event in reports.events(store, kinds=["requested"])] == ["requested"]
+    assert [event["kind"] for event in activity.events(store, kinds=["requested"])] == ["requested"]
 
 
 def test_the_command_line_lists_orders_without_lines(history: History, store: Database) -> None:
     busy(history)
-    records = reports.order_records(store, Filters(states=("Pending",)), history.at)
+    records = search.order_records(store, Filters(states=("Pending",)), history.at)
     assert [record["po_number"] for record in records] == ["OPEN-1"]
     assert "lines" not in records[0]
 
@@ -508,7 +511,7 @@ def test_nothing_collapses_to_nothing() -> None:
 
 def test_a_line_knows_what_is_masked(history: History, store: Database) -> None:
     number = history.place("FT-1", recipient="+15550001234")
-    assert reports.lines_page(store, number)["recipient"].tolist() == ["+1***34"]
+    assert order.lines_page(store, number)["recipient"].tolist() == ["+1***34"]
 
 
 @pytest.mark.parametrize(
@@ -533,7 +536,7 @@ def test_the_list_says_no_more_of_a_completion_than_is_known(history: History, s
     history.place("GONE-1")
     history.accept("GONE-1")
     history.look("GONE-1", "Cancelled")
-    rows = reports.orders_page(store, Filters(), history.at).rows.set_index("po_number")
+    rows = search.orders_page(store, Filters(), history.at).rows.set_index("po_number")
     shown = rows["completion"].to_dict()
     assert (shown["DONE-1"], shown["FOUND-1"]) == ("10:00 to 10:10", "before 10:10:10")
     assert {shown[name] for name in ("OPEN-1", "REFUSED-1", "GONE-1")} == {""}

@@ -17,10 +17,11 @@ from tracking.provider import responses as wire
 from tracking.storage import facts
 from tracking.storage.database import Database, connect
 from tracking.storage.tables import BATCHES, EVENTS, LINES, ORDERS, OUTBOX
+from tracking.submissions import actions, catalog, results
 from tracking.submissions import files as uploads
 from tracking.submissions import submit as submissions
-from tracking.submissions.catalog import read_catalogue
-from tracking.submissions.submit import Catalogue, Checked
+from tracking.submissions.catalog import Catalogue, read_catalogue
+from tracking.submissions.files import Checked
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ME, ANN = Person("cli:me"), Person("ann")
@@ -72,7 +73,7 @@ def read(
     text: str | bytes, *, chunk: int = 1000, catalogue: Catalogue | None = CATALOGUE, database: Database | None = None
 ) -> Checked:
     data = text.encode() if isinstance(text, str) else text
-    return submissions.read_csv(data, "wave.csv", catalogue=catalogue, chunk=chunk, now=NOW, database=database)
+    return uploads.read_csv(data, "wave.csv", catalogue=catalogue, chunk=chunk, now=NOW, database=database)
 
 
 def problems(checked: Checked) -> list[str]:
@@ -311,7 +312,7 @@ def request(po_number: str | None = "j-1", **line: object) -> dict[str, object]:
 
 def read_json(raw: object, database: Database | None = None) -> Checked:
     data = raw if isinstance(raw, bytes) else json.dumps(raw).encode()
-    return submissions.read_json(data, "wave.json", catalogue=CATALOGUE, database=database)
+    return uploads.read_json(data, "wave.json", catalogue=CATALOGUE, database=database)
 
 
 def test_json_holds_one_request_or_a_list_of_them() -> None:
@@ -442,7 +443,7 @@ def test_nothing_is_written_while_there_is_a_problem(database: Database) -> None
 def test_what_the_catalogue_learned_since_is_checked_again(database: Database) -> None:
     checked = read(HEADER + "a,Links,CVS,9,1,x\n", catalogue=None)
     database.write(lambda connection: facts.set_fact(connection, "catalogue", STORED, NOW))
-    assert submissions.load_catalogue(database) == CATALOGUE
+    assert catalog.load_catalogue(database) == CATALOGUE
     with pytest.raises(InvalidSubmission, match="9 is not a denomination"):
         submissions.submit(database, checked, source="csv", by=ME, now=NOW)
 
@@ -477,15 +478,15 @@ def test_cells_that_look_like_formulas_are_kept_and_made_harmless_for_the_downlo
     checked = read(text, database=database)
     submissions.submit(database, checked, source="csv", by=ME, now=NOW)
     assert checked.requests[0].po_number == "=1+1"
-    [row] = submissions.outcome_rows(database, checked).to_dict("records")
+    [row] = results.outcome_rows(database, checked).to_dict("records")
     assert (row["po_number"], row["external_id"], row["state"]) == ("'=1+1", "'@SUM(A1)", "Queued")
 
 
 def test_the_outcome_lists_every_row_in_the_order_of_the_file(database: Database) -> None:
     checked = read(HEADER + "a,Links,CVS,10,1,x\nb,Links,CVS,25,1,y\na,Links,CVS,50,1,z\n")
-    assert list(submissions.outcome_rows(database, checked)["state"]) == ["not sent"] * 3
+    assert list(results.outcome_rows(database, checked)["state"]) == ["not sent"] * 3
     submissions.submit(database, checked, source="csv", by=ME, now=NOW)
-    outcome = submissions.outcome_rows(database, checked)
+    outcome = results.outcome_rows(database, checked)
     assert list(outcome["row"]) == [2, 3, 4]
     assert list(outcome["external_id"]) == ["x", "y", "z"]
     assert list(outcome["value"]) == [10, 25, 50]
@@ -496,8 +497,8 @@ def test_the_outcome_lists_every_row_in_the_order_of_the_file(database: Database
 
 def test_people_write_down_and_acknowledge_under_their_name(database: Database) -> None:
     submitted(database, HEADER + "a,Links,CVS,10,1,x\n")
-    submissions.add_note(database, "a", by=ANN, now=NOW, text="  called\x00 them \n")
-    submissions.acknowledge(database, " a ", by=Person("ben"), now=NOW, why="known")
+    actions.add_note(database, "a", by=ANN, now=NOW, text="  called\x00 them \n")
+    actions.acknowledge(database, " a ", by=Person("ben"), now=NOW, why="known")
     with database.read() as connection:
         row = connection.execute(sa.select(ORDERS)).mappings().one()
         details = list(connection.execute(sa.select(EVENTS.c.detail).order_by(EVENTS.c.seq)).scalars())
@@ -509,10 +510,10 @@ ACTS: dict[str, Callable[[Database, Person], object]] = {
     "submit": lambda database, by: submissions.submit(
         database, read_json(request("f-1")).requests, source="form", by=by, now=NOW
     ),
-    "check_now": lambda database, by: submissions.check_now(database, "a", by=by, now=NOW),
-    "resend": lambda database, by: submissions.resend(database, "a", by=by, now=NOW),
-    "acknowledge": lambda database, by: submissions.acknowledge(database, "a", by=by, now=NOW, why="known"),
-    "add_note": lambda database, by: submissions.add_note(database, "a", by=by, now=NOW, text="seen"),
+    "check_now": lambda database, by: actions.check_now(database, "a", by=by, now=NOW),
+    "resend": lambda database, by: actions.resend(database, "a", by=by, now=NOW),
+    "acknowledge": lambda database, by: actions.acknowledge(database, "a", by=by, now=NOW, why="known"),
+    "add_note": lambda database, by: actions.add_note(database, "a", by=by, now=NOW, text="seen"),
 }
 
 
@@ -536,18 +537,18 @@ def test_whoever_may_not_act_is_refused_before_anything_is_written(database: Dat
 def test_empty_and_endless_texts_are_refused(database: Database, text: str) -> None:
     submitted(database, HEADER + "a,Links,CVS,10,1,x\n")
     with pytest.raises(InvalidSubmission, match="Text"):
-        submissions.add_note(database, "a", by=ANN, now=NOW, text=text)
+        actions.add_note(database, "a", by=ANN, now=NOW, text=text)
     assert count(database, EVENTS) == 1
 
 
 def test_what_the_state_forbids_says_why(database: Database) -> None:
     submitted(database, HEADER + "a,Links,CVS,10,1,x\n")
     with pytest.raises(NotAllowed, match="not named this order yet"):
-        submissions.check_now(database, "a", by=ANN, now=NOW)
+        actions.check_now(database, "a", by=ANN, now=NOW)
     with pytest.raises(NotAllowed, match="outcome is unknown"):
-        submissions.resend(database, "a", by=ANN, now=NOW)
+        actions.resend(database, "a", by=ANN, now=NOW)
     with pytest.raises(UnknownOrder, match="'nobody'"):
-        submissions.check_now(database, "nobody", by=ANN, now=NOW)
+        actions.check_now(database, "nobody", by=ANN, now=NOW)
 
 
 def test_orders_are_found_by_the_providers_id_too(database: Database) -> None:
@@ -555,7 +556,7 @@ def test_orders_are_found_by_the_providers_id_too(database: Database) -> None:
     database.write(
         lambda connection: connection.execute(sa.update(ORDERS).values(provider_id="BLK-1", state="Pending"))
     )
-    submissions.check_now(database, "BLK-1", by=ANN, now=NOW)
+    actions.check_now(database, "BLK-1", by=ANN, now=NOW)
     with database.read() as connection:
         assert connection.execute(sa.select(ORDERS.c.next_look_at)).scalar_one() == NOW
 

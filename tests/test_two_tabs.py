@@ -11,6 +11,7 @@ from tracking.access import Person
 from tracking.errors import NotAllowed
 from tracking.storage.database import Database
 from tracking.storage.maintenance.verify import verify
+from tracking.submissions import actions, files
 from tracking.submissions import submit as submissions
 
 ANN, BOB = Person("Ann"), Person("Bob")
@@ -19,8 +20,7 @@ FILE = "Type,ProductId,Value,Quantity,PONumber\n" + "\n".join(f"Links,CVS,10,1,{
 
 def test_the_same_file_from_two_windows_at_once_is_ordered_once(store: Database, now: datetime) -> None:
     windows = [
-        submissions.read_csv(FILE.encode(), "f.csv", catalogue=None, chunk=1000, now=now, database=store)
-        for _ in range(2)
+        files.read_csv(FILE.encode(), "f.csv", catalogue=None, chunk=1000, now=now, database=store) for _ in range(2)
     ]
 
     def hand_in(window: int) -> list[submissions.Receipt]:
@@ -41,7 +41,7 @@ def test_of_two_windows_that_send_an_order_again_one_does(store: Database, now: 
 
     def again(by: Person) -> str:
         try:
-            submissions.resend(store, "FT-1", by=by, now=now)
+            actions.resend(store, "FT-1", by=by, now=now)
         except NotAllowed as exc:
             return str(exc)
         return "sent"
@@ -60,4 +60,4 @@ def test_a_window_that_still_shows_an_order_as_unknown_cannot_send_what_was_foun
     history.lose("FT-1")
     history.accept("FT-1")
     with pytest.raises(NotAllowed, match="can be sent again"):
-        submissions.resend(store, "FT-1", by=ANN, now=now)
+        actions.resend(store, "FT-1", by=ANN, now=now)

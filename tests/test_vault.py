@@ -20,13 +20,13 @@ from tracking.orders.claim_data import Claims, Vault
 from tracking.orders.model import Witness
 from tracking.orders.observations import Answered, Attempted, Looked, Observation
 from tracking.provider import responses as wire
-from tracking.reports import overview as reports
+from tracking.reports import order
 from tracking.storage import claims
 from tracking.storage.database import Database
 from tracking.storage.maintenance import verify
 from tracking.storage.tables import CLAIMS, EVENTS, LINES
-from tracking.submissions import submit as submissions
-from tracking.submissions.submit import Revealed
+from tracking.submissions import actions
+from tracking.submissions.actions import Revealed
 
 KEY, OLD_KEY = Fernet.generate_key().decode(), Fernet.generate_key().decode()
 ANN = Person("Ann")
@@ -122,7 +122,7 @@ class Desk:
             return [dict(row) for row in connection.execute(sa.select(table).order_by(*table.primary_key)).mappings()]
 
     def reveal(self, vault: Vault, line: int = 1, unit: int = 1, **more: Any) -> Revealed:
-        return submissions.reveal(self.store, vault, "FT-1", line, unit, by=ANN, now=self.at, **more)
+        return actions.reveal(self.store, vault, "FT-1", line, unit, by=ANN, now=self.at, **more)
 
 
 def link(name: str) -> dict[str, str]:
@@ -159,10 +159,10 @@ def test_the_first_and_each_later_version_is_kept_up_to_a_bound(desk: Desk, monk
     monkeypatch.setattr(claims, "VERSIONS_KEPT", 3)
     for turn in range(5):
         desk.look([link(f"a{turn}"), link("x")], [link("b1")])
-    known = submissions.claim_versions(desk.store, desk.order, 1)
+    known = claims.claim_versions(desk.store, desk.order, 1)
     assert [units for units, _ in known] == [2, 2, 2]
     assert sorted(since for _, since in known) == [since for _, since in known]
-    assert len(submissions.claim_versions(desk.store, desk.order, 2)) == 1
+    assert len(claims.claim_versions(desk.store, desk.order, 2)) == 1
 
 
 def test_without_a_key_claim_data_is_counted_as_before(store: Database) -> None:
@@ -180,7 +180,7 @@ def test_what_was_not_kept_is_kept_by_the_look_a_person_asks_for(store: Database
     with pytest.raises(ClaimsUnavailable, match="another look"):
         desk.reveal(vault)
     desk.planner = replace(desk.planner, vault=vault)
-    submissions.check_now(store, "FT-1", by=ANN, now=desk.at)
+    actions.check_now(store, "FT-1", by=ANN, now=desk.at)
     with store.read() as connection:
         assert connection.execute(sa.text("SELECT digest FROM orders")).scalar() is None, "the look must be a whole one"
     desk.look(*FIRST)
@@ -226,7 +226,7 @@ def test_earlier_versions_can_be_revealed_too(desk: Desk, vault: Vault) -> None:
 def test_a_viewer_sees_nothing_and_leaves_no_trace(desk: Desk, vault: Vault) -> None:
     desk.look(*FIRST)
     with pytest.raises(NotPermitted):
-        submissions.reveal(desk.store, vault, "FT-1", 1, 1, by=Person("Vic", Access.VIEWER), now=desk.at)
+        actions.reveal(desk.store, vault, "FT-1", 1, 1, by=Person("Vic", Access.VIEWER), now=desk.at)
     assert "revealed" not in {row["kind"] for row in desk.rows(EVENTS)}
 
 
@@ -288,17 +288,17 @@ def test_what_is_not_committed_is_not_revealed(desk: Desk, vault: Vault, monkeyp
 
 def test_an_unknown_order_reveals_nothing(desk: Desk, vault: Vault) -> None:
     with pytest.raises(UnknownOrder):
-        submissions.reveal(desk.store, vault, "FT-9", 1, 1, by=ANN, now=desk.at)
+        actions.reveal(desk.store, vault, "FT-9", 1, 1, by=ANN, now=desk.at)
 
 
 def test_the_story_tells_who_saw_what_and_the_json_only_counts(desk: Desk, vault: Vault) -> None:
     desk.look(*FIRST)
     desk.look(*LATER)
     desk.reveal(vault, 1, 2)
-    told = reports.order_story(desk.store, desk.order)
+    told = order.order_story(desk.store, desk.order)
     texts = [row["text"] for row in told["timeline"]]
     assert texts[-1] == "Ann revealed the claim data of unit 2 of line 1"
     assert "The provider shows other claim data than at first, lines: 1" in texts
     assert [row["claims"] for row in told["lines"]] == [2, 1]
     assert "claim.example" not in str(told)
-    assert submissions.claim_lines(desk.store, desk.order) == (1, 2)
+    assert claims.claim_lines(desk.store, desk.order) == (1, 2)

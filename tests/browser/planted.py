@@ -20,6 +20,7 @@ from tracking.provider import responses as wire
 from tracking.storage import facts, inbox, orders
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
+from tracking.submissions import actions
 from tracking.submissions import submit as submissions
 
 # A word, and what must still stand before it, letter for letter, wherever it is shown: else somebody interpreted it.
@@ -188,9 +189,9 @@ def _from_here(history: History, payloads: Payloads) -> list[str]:
     at, one, other = history.wait(seconds=1), Person(payloads.short[0]), Person(payloads.short[1])
     database = history.database
     for text in payloads.short:
-        submissions.add_note(database, seen, by=one, now=at, text=text)
-    submissions.add_note(database, seen, by=other, now=at, text=payloads.prose[:500])
-    submissions.acknowledge(database, refused, by=one, now=at, why=payloads.prose[:500])
+        actions.add_note(database, seen, by=one, now=at, text=text)
+    actions.add_note(database, seen, by=other, now=at, text=payloads.prose[:500])
+    actions.acknowledge(database, refused, by=one, now=at, why=payloads.prose[:500])
     return [refused, unknown, seen]
 
 

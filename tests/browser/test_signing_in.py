@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, WebSocket, expect
 from processes.children import Child, Nursery, free_port, nursery, write_orders
 
-from tracking.reports import overview as reports
+from tracking.reports import order
 from tracking.storage.database import connect
 
 pytestmark = pytest.mark.browser
@@ -40,7 +40,7 @@ class House:
         """What people did with the order."""
         store = connect(self.children.database_url)
         try:
-            story = reports.order_story(store, reports.find_order(store, PO_NUMBER) or 0)
+            story = order.order_story(store, order.find_order(store, PO_NUMBER) or 0)
         finally:
             store.close()
         return [event["text"] for event in story["timeline"] if event["witness"] == "person"]

@@ -19,7 +19,7 @@ from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 from virtual import VirtualLoop, run
 
-from tracking.__main__ import app as command_line
+from tracking.app.cli.main import app as command_line
 from tracking.storage.database import Database
 from tracking.storage.tables import CLAIMS as CLAIM_ROWS
 from tracking.storage.tables import EVENTS, EXCHANGES, ORDERS, OUTBOX

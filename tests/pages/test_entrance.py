@@ -11,7 +11,7 @@ import shared
 from tracking.access import Access, Person
 from tracking.errors import NotAdmitted, NotPermitted
 from tracking.storage.database import Database
-from tracking.submissions import submit as submissions
+from tracking.submissions import actions
 
 
 def claims(name: str, *, at: datetime | None = None, **more: Any) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def test_what_the_backend_is_asked_for_a_viewer_writes_nothing(history: History,
     history.place("FT-1")
     viewer = Person("vic@example.com", Access.VIEWER)
     with pytest.raises(NotPermitted):
-        submissions.add_note(database, "FT-1", by=viewer, now=datetime.now(UTC), text="called them")
+        actions.add_note(database, "FT-1", by=viewer, now=datetime.now(UTC), text="called them")
 
 
 def test_a_changed_list_counts_from_the_next_run_on(visit: Open, history: History, lists: Path) -> None:

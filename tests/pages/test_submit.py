@@ -6,8 +6,8 @@ import pytest
 from histories import History
 from streamlit.testing.v1 import AppTest
 
-from tracking.reports import overview as reports
-from tracking.reports.overview import Filters
+from tracking.reports import search
+from tracking.reports.search import Filters
 from tracking.storage.database import Database
 from tracking.storage.tables import OUTBOX
 
@@ -151,7 +151,7 @@ def test_a_file_is_checked_queued_and_accounted_for(visit: Visit, database: Data
     assert not app.exception
     assert app.success[-1].value == "3 queued."
     assert len(requests(database)) == 3
-    assert reports.orders_page(database, Filters(source="csv"), History(database).at).total == 3
+    assert search.orders_page(database, Filters(source="csv"), History(database).at).total == 3
 
 
 def test_a_wrong_file_is_explained_row_by_row_and_not_sent(visit: Visit, database: Database) -> None:

@@ -39,10 +39,11 @@ from tracking.polling.poller import Poller
 from tracking.provider import responses as wire
 from tracking.provider.client import Client
 from tracking.provider.shared_rate_limit import Allowance
-from tracking.storage import inbox, leases, orders
 from tracking.storage import engines as storage_engines
+from tracking.storage import inbox, leases, orders
 from tracking.storage.database import Database, Job
 from tracking.storage.engines import make_engine, translated
+from tracking.submissions import actions
 from tracking.submissions import submit as submissions
 from tracking.submissions.sender import Sender
 from tracking.webhooks import addresses as callbacks
@@ -417,13 +418,13 @@ def act(database: Database, what: str, po_number: str, now: datetime) -> None:
     """What a person does with an order."""
     match what:
         case "check":
-            submissions.check_now(database, po_number, by=PERSON, now=now)
+            actions.check_now(database, po_number, by=PERSON, now=now)
         case "resend":
-            submissions.resend(database, po_number, by=PERSON, now=now)
+            actions.resend(database, po_number, by=PERSON, now=now)
         case "note":
-            submissions.add_note(database, po_number, by=PERSON, now=now, text="called them")
+            actions.add_note(database, po_number, by=PERSON, now=now, text="called them")
         case "acknowledge":
-            submissions.acknowledge(database, po_number, by=PERSON, now=now, why="dealt with")
+            actions.acknowledge(database, po_number, by=PERSON, now=now, why="dealt with")
 
 
 def read_request(document: Mapping[str, Any]) -> OrderRequest:

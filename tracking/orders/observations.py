@@ -4,9 +4,14 @@ A poll, a webhook, the provider's answer and a person all become an `Observation
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from tracking.orders.model import Line, Snapshot, Witness
+
+
+def utc_now() -> datetime:
+    """The time of an observation that is made now: aware and in UTC."""
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ Reads only, all bounded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -342,40 +342,3 @@ def exchanges(database: Database, order_id: int, limit: int = 50) -> list[dict[s
 
 
 # All orders
-
-
-def events(
-    database: Database, since: datetime | None = None, limit: int = 100, *, kinds: Sequence[str] = (), offset: int = 0
-) -> list[dict[str, Any]]:
-    """The event log, newest first: at, learned_at, witness, kind, text, po_number, seq; times are datetimes."""
-    wanted = select(EVENTS, ORDERS.c.po_number).join(ORDERS, ORDERS.c.id == EVENTS.c.order_id)
-    if since is not None:
-        wanted = wanted.where(EVENTS.c.learned_at >= since)
-    if kinds:
-        wanted = wanted.where(EVENTS.c.kind.in_(kinds))
-    newest = wanted.order_by(EVENTS.c.learned_at.desc(), EVENTS.c.id.desc()).limit(limit).offset(offset)
-    with database.read() as connection:
-        rows = connection.execute(newest).mappings().all()
-    return [_log_record(row["po_number"], tell(row)) for row in rows]
-
-
-def _log_record(po_number: str, told: Told) -> dict[str, Any]:
-    named = ("at", "learned_at", "witness", "kind", "text", "actor", "seq")
-    return {"po_number": po_number, **{name: getattr(told, name) for name in named}}
-
-
-def provider_calls(
-    database: Database, *, failed: bool = False, method: str = "", limit: int = 100, offset: int = 0
-) -> pd.DataFrame:
-    """Calls of the provider's API, newest first, without bodies. `failed`: only those without a 2xx."""
-    shown = ("at", "method", "path", "status", "milliseconds", "outcome")
-    wanted = select(*(EXCHANGES.c[name] for name in shown), ORDERS.c.po_number).outerjoin(
-        ORDERS, ORDERS.c.id == EXCHANGES.c.order_id
-    )
-    if failed:
-        wanted = wanted.where(sa.or_(EXCHANGES.c.status.is_(None), EXCHANGES.c.status >= 300))
-    if method:
-        wanted = wanted.where(EXCHANGES.c.method == method)
-    newest = wanted.order_by(EXCHANGES.c.at.desc(), EXCHANGES.c.id.desc()).limit(limit).offset(offset)
-    with database.read() as connection:
-        return pd.DataFrame(connection.execute(newest).all(), columns=[*shown, "po_number"])

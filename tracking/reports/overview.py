@@ -8,7 +8,7 @@ so that a page needs one door only.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,67 +16,24 @@ from sqlalchemy import Connection, select
 
 from tracking.forecasting import incidents as _incidents
 from tracking.forecasting.incidents import Incident
-from tracking.forecasting.predictions import Score, held_of_100, scores
 from tracking.orders import wording as _sentences
 from tracking.orders.model import CLOSED, State
-from tracking.orders.wording import Told, amount, clock, count, duration, guarded, money, plain
-from tracking.reports import latency as _ledger
-from tracking.reports.exports import EXPORT_COLUMNS, orders_export, write_export
-from tracking.reports.health import Health, Sign, fact, health, signs_of_life
-from tracking.reports.latency import Ledger
-from tracking.reports.order import (
-    LINES_PER_PAGE,
-    OrderView,
-    events,
-    everything,
-    exchanges,
-    find_order,
-    line_progress,
-    lines_page,
-    order_story,
-    order_view,
-    provider_calls,
-    story,
-)
-from tracking.reports.query_params import parse_length
+from tracking.orders.wording import Told
+from tracking.reports.health import Sign, signs_of_life
 from tracking.reports.search import (
     FLAGGED,
     OPEN,
-    SORTS,
-    VIEWS,
-    Filters,
-    Page,
-    count_new,
-    day_start,
-    neighbours,
-    order_records,
-    orders_count,
-    orders_page,
 )
+from tracking.reports.trends import _hour, day_start
 from tracking.startup import pd
 from tracking.storage.database import Database
-from tracking.storage.tables import BATCHES, CALLBACKS, COUNTERS, EVENTS, ORDERS
+from tracking.storage.tables import COUNTERS, EVENTS, ORDERS
 
-__all__ = [
-    "EXPORT_COLUMNS", "LINES_PER_PAGE", "SORTS", "SPANS", "VIEWS", "Completions", "Filters", "Health", "Incident",
-    "Ledger", "OrderView", "Overview", "Page", "Score", "Sign", "Told", "amount", "batches", "callbacks", "clock",
-    "completions", "count", "count_new", "duration", "events", "everything", "exchanges", "fact", "find_order",
-    "foretold", "guarded", "health", "held_of_100", "incidents", "known_words", "ledger", "lifecycle", "line_progress",
-    "lines_page", "money", "neighbours", "order_records", "order_story", "order_view", "orders_count", "orders_export",
-    "orders_page", "overview", "parse_length", "plain", "provider_calls", "story", "write_export",
-]  # fmt: skip
-
-SPANS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 BANDS = ((2, "up to 2 h"), (6, "2 to 6 h"), (24, "6 to 24 h"), (168, "1 to 7 days"))
 OLDEST_BAND = "over 7 days"
 UNKNOWN_BAND = "outcome unknown"
 CHANGES_SHOWN = 10
 CHANGES_READ = 300
-COMPLETIONS_READ = 20_000
-STATES = (
-    State.QUEUED, State.SENDING, State.UNKNOWN, State.ACCEPTED, State.PENDING, State.AWAITING_APPROVAL,
-    State.PROCESSING, State.REFUSED, State.CANCELLED, State.COMPLETED,
-)  # fmt: skip
 _DULL = frozenset({"still open", "sending", "notice repeated", "answer repeated", "not found"})
 
 
@@ -98,17 +55,6 @@ class Overview:
     changes: tuple[tuple[str, Told], ...]
     empty: bool
     currency: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Completions:
-    """Times to completion. `rows` has the columns hour, p50, p95 (seconds), orders; `capped`: only the newest."""
-
-    rows: pd.DataFrame
-    orders: int
-    p50: timedelta | None
-    p95: timedelta | None
-    capped: bool
 
 
 def overview(database: Database, now: datetime) -> Overview:
@@ -148,12 +94,6 @@ def incidents(database: Database, now: datetime) -> list[Incident]:
         return _incidents.known(connection, now)
 
 
-def foretold(database: Database, now: datetime, span: str) -> list[Score]:
-    """How what was said of open orders fared, of all whose time came within the span."""
-    with database.read() as connection:
-        return scores(connection, now - SPANS[span], now)
-
-
 def _number(connection: Connection, query: Any) -> int:
     return int(connection.execute(query).scalar() or 0)
 
@@ -174,10 +114,6 @@ def _open_stock(connection: Connection, now: datetime) -> pd.DataFrame:
     this_hour = _hour(now)
     frame["age_hours"] = [max(0.0, (this_hour - row.hour) / timedelta(hours=1)) for row in rows]
     return frame
-
-
-def _hour(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 def _oldest(connection: Connection, stock: pd.DataFrame, now: datetime) -> timedelta | None:
@@ -234,101 +170,4 @@ def _changes(connection: Connection) -> tuple[tuple[str, Told], ...]:
 # Charts
 
 
-def _starts(now: datetime, span: str) -> list[datetime]:
-    """The hours (days for 30d) of the span, the current one last."""
-    if span not in SPANS:
-        raise ValueError(f"{span!r} is no span: use one of {', '.join(SPANS)}")
-    step = timedelta(days=1) if span == "30d" else timedelta(hours=1)
-    last = day_start(now) if span == "30d" else _hour(now)
-    return [last - step * back for back in range(SPANS[span] // step - 1, -1, -1)]
-
-
-def lifecycle(database: Database, now: datetime, span: str) -> pd.DataFrame:
-    """Orders by when they were made and the state they are in now: columns hour, state, orders; gaps are zeros."""
-    starts = _starts(now, span)
-    wanted = select(COUNTERS.c.hour, COUNTERS.c.state, COUNTERS.c.orders).where(
-        COUNTERS.c.name == "stock", COUNTERS.c.hour >= starts[0]
-    )
-    with database.read() as connection:
-        rows = connection.execute(wanted).all()
-    counted: dict[tuple[datetime, str], int] = {}
-    for hour, state, orders in rows:
-        start = day_start(hour) if span == "30d" else hour
-        counted[start, state] = counted.get((start, state), 0) + orders
-    seen = {state for (_, state), orders in counted.items() if orders}
-    states = [state.value for state in STATES if state in seen] + sorted(seen - set(STATES))
-    cells = [(start, state, counted.get((start, state), 0)) for state in states for start in starts]
-    return pd.DataFrame(cells, columns=["hour", "state", "orders"])
-
-
-def completions(database: Database, now: datetime, span: str) -> Completions:
-    """How long orders took, by the hour they were seen complete in.
-
-    Counted are orders that a look had seen open before: of those found finished, nobody knows how long they took. The
-    time is the longest it can have been, up to the look that showed it.
-    """
-    starts = _starts(now, span)
-    done = (
-        select(ORDERS.c.completed_by, ORDERS.c.created_at)
-        .join(EVENTS, EVENTS.c.order_id == ORDERS.c.id)
-        .where(EVENTS.c.kind == "completed", EVENTS.c.learned_at >= starts[0])
-        .where(ORDERS.c.last_open_at.is_not(None), ORDERS.c.completed_by.is_not(None))
-        .order_by(EVENTS.c.learned_at.desc())
-        .limit(COMPLETIONS_READ + 1)
-    )
-    with database.read() as connection:
-        rows = connection.execute(done).all()
-    capped = len(rows) > COMPLETIONS_READ
-    took = [(_start(by, span), max(0.0, (by - made).total_seconds())) for by, made in rows[:COMPLETIONS_READ]]
-    if not took:
-        return Completions(pd.DataFrame(columns=["hour", "p50", "p95", "orders"]), 0, None, None, capped=False)
-    frame = pd.DataFrame(took, columns=["hour", "seconds"])
-    grouped = frame.groupby("hour")["seconds"]
-    columns = {"p50": grouped.quantile(0.5), "p95": grouped.quantile(0.95), "orders": grouped.size()}
-    p50, p95 = (timedelta(seconds=float(frame["seconds"].quantile(share))) for share in (0.5, 0.95))
-    return Completions(pd.DataFrame(columns).reset_index(), len(frame), p50, p95, capped)
-
-
-def _start(moment: datetime, span: str) -> datetime:
-    return day_start(moment) if span == "30d" else _hour(moment)
-
-
-def ledger(database: Database, now: datetime, span: str) -> Ledger:
-    """Where the time of the orders went that were known complete in the span: with the provider, and with us."""
-    return _ledger.ledger(database, _starts(now, span)[0])
-
-
 # Activity
-
-
-def callbacks(database: Database, *, outcome: str = "", limit: int = 100, offset: int = 0) -> pd.DataFrame:
-    """Callbacks as received, newest first. `outcome`: accepted, repeated, waiting, refused, or "" for all."""
-    shown = ("received_at", "last_at", "outcome", "repeats", "reason", "action", "provider_id", "stated_at", "size")
-    po_number = sa.func.coalesce(ORDERS.c.po_number, CALLBACKS.c.po_number).label("po_number")
-    wanted = select(*(CALLBACKS.c[name] for name in shown), po_number).outerjoin(
-        ORDERS, ORDERS.c.id == CALLBACKS.c.order_id
-    )
-    if outcome == "repeated":
-        wanted = wanted.where(CALLBACKS.c.repeats > 0)
-    elif outcome:
-        wanted = wanted.where(CALLBACKS.c.outcome == outcome)
-    newest = wanted.order_by(CALLBACKS.c.received_at.desc(), CALLBACKS.c.id.desc()).limit(limit).offset(offset)
-    with database.read() as connection:
-        return pd.DataFrame(connection.execute(newest).all(), columns=[*shown, "po_number"])
-
-
-def batches(database: Database, limit: int = 50) -> pd.DataFrame:
-    """Files that were handed in, newest first."""
-    shown = ("created_at", "name", "rows", "orders", "actor", "digest")
-    newest = select(*(BATCHES.c[name] for name in shown)).order_by(BATCHES.c.id.desc()).limit(limit)
-    with database.read() as connection:
-        return pd.DataFrame(connection.execute(newest).all(), columns=list(shown))
-
-
-def known_words(database: Database) -> dict[str, list[str]]:
-    """What there is to filter by: the states that occur, the kinds of events."""
-    with database.read() as connection:
-        occurring = select(COUNTERS.c.state).where(COUNTERS.c.name == "stock", COUNTERS.c.orders > 0).distinct()
-        states = set(connection.execute(occurring).scalars())
-    ours = [state.value for state in STATES]
-    return {"states": ours + sorted(states - set(ours)), "kinds": list(_sentences.KINDS)}

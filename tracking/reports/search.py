@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +17,7 @@ from tracking.orders.model import Notice, State, Submission
 from tracking.orders.wording import amount, window
 from tracking.reports.order import order_record
 from tracking.reports.query_params import Reader
+from tracking.reports.trends import day_start
 from tracking.startup import pd
 from tracking.storage.database import Database
 from tracking.storage.tables import COUNTERS, EVENTS, LINES, ORDERS
@@ -128,11 +129,6 @@ def _day(moment: datetime | None) -> str:
 
 
 # Conditions
-
-
-def day_start(now: datetime) -> datetime:
-    """The last midnight, UTC."""
-    return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _finished_today(now: datetime, *, found: bool) -> ColumnElement[bool]:

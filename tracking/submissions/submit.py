@@ -8,10 +8,9 @@ the pages and the command line need of both is reached here.
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -20,58 +19,22 @@ from sqlalchemy import Connection, insert
 
 from tracking import ingest
 from tracking.access import Person
-from tracking.errors import InvalidSubmission, NotAllowed, Problem, UnknownOrder
-from tracking.orders.claim_data import Unit, Vault
+from tracking.errors import InvalidSubmission, NotAllowed, Problem
 from tracking.orders.model import OrderRequest
-from tracking.orders.observations import Unsealed
-from tracking.orders.wording import guarded
 from tracking.provider import responses as wire
-from tracking.provider.json_fields import storable
-from tracking.startup import pd
-from tracking.storage.claims import claim_lines, claim_versions
 from tracking.storage.database import Database
-from tracking.storage.orders import ID_BY
-from tracking.storage.tables import BATCHES, ORDERS
-from tracking.submissions.catalog import Catalogue, Product, check, load_catalogue
-from tracking.submissions.csv_rows import COLUMNS, MAX_BYTES
+from tracking.storage.tables import BATCHES
+from tracking.submissions.catalog import check, load_catalogue
 from tracking.submissions.files import (
     MAX_PROBLEMS,
     Checked,
     Taken,
     contents_of,
-    read_csv,
-    read_json,
     taken_among,
     why_taken,
     within,
 )
 
-__all__ = [
-    "COLUMNS",
-    "MAX_BYTES",
-    "Catalogue",
-    "Checked",
-    "Product",
-    "Receipt",
-    "Revealed",
-    "Standing",
-    "acknowledge",
-    "add_note",
-    "check_now",
-    "claim_lines",
-    "claim_versions",
-    "load_catalogue",
-    "new_po_number",
-    "outcome_rows",
-    "read_csv",
-    "read_json",
-    "resend",
-    "reveal",
-    "standing",
-    "submit",
-]
-
-MAX_TEXT = 500
 GROUP_ORDERS = 50
 GROUP_LINES = 2000
 _ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
@@ -211,179 +174,6 @@ class _Placing:
             "actor": self.actor,
         }
         return add_batch(connection, values)
-
-
-def check_now(database: Database, order: str, *, by: Person, now: datetime) -> None:
-    """Asks the poller to look at the order next.
-
-    Args:
-        database: the store.
-        order: its PONumber or the provider's id.
-        by: who asks.
-        now: when.
-
-    Raises:
-        NotPermitted: the person may not.
-        UnknownOrder: nothing has this id.
-        NotAllowed: its state forbids it; the message says why.
-    """
-    by.must_operate()
-    database.write(
-        lambda connection: ingest.ask(connection, _find(connection, order), what="check", actor=by.name, now=now)
-    )
-
-
-def resend(database: Database, order: str, *, by: Person, now: datetime) -> None:
-    """Queues an order whose outcome is unknown, or that was refused, under the same PONumber. Raises as `check_now`."""
-    by.must_operate()
-    database.write(
-        lambda connection: ingest.ask(connection, _find(connection, order), what="resend", actor=by.name, now=now)
-    )
-
-
-def acknowledge(database: Database, order: str, *, by: Person, now: datetime, why: str) -> None:
-    """Records that a person has dealt with the order, and why. Raises as `check_now`, or InvalidSubmission."""
-    _write_down(database, order, why, by=by, now=now, acknowledges=True)
-
-
-def add_note(database: Database, order: str, *, by: Person, now: datetime, text: str) -> None:
-    """Adds what a person wrote to the order's story. Raises as `check_now`, or InvalidSubmission."""
-    _write_down(database, order, text, by=by, now=now, acknowledges=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Revealed:
-    """One unit's claim data, opened: show it once and keep it nowhere. `version` of `versions`, the oldest is 1."""
-
-    line: int
-    unit: int
-    version: int
-    versions: int
-    data: Unit = field(repr=False)
-
-
-def reveal(
-    database: Database,
-    vault: Vault,
-    order: str,
-    line: int,
-    unit: int,
-    *,
-    by: Person,
-    now: datetime,
-    version: int | None = None,
-) -> Revealed:
-    """One unit's claim data, once the log says who sees it.
-
-    Args:
-        database: the store.
-        vault: what opens it.
-        order: the order's PONumber or the provider's id.
-        line: our number of the line.
-        unit: which of its units, from 1.
-        by: who sees it.
-        now: when.
-        version: an earlier version where the provider showed other data later; None for the newest.
-
-    Raises:
-        NotPermitted: only operators may.
-        UnknownOrder: nothing has this id.
-        ClaimsUnavailable: it is not kept or cannot be opened; nothing was written into the log.
-    """
-    by.must_operate()
-    wanted = Unsealed(line, unit, version)
-    found, of, po_number = database.write(
-        lambda connection: ingest.reveal(
-            connection, _find(connection, order), wanted, vault=vault, actor=by.name, now=now
-        )
-    )
-    return Revealed(line, unit, found.number, of, vault.open(found.sealed, po_number, line).units[unit - 1])
-
-
-def _write_down(database: Database, order: str, text: str, *, by: Person, now: datetime, acknowledges: bool) -> None:
-    by.must_operate()
-    written = _persons_text(text)
-    database.write(
-        lambda connection: ingest.note(
-            connection, _find(connection, order), text=written, actor=by.name, now=now, acknowledges=acknowledges
-        )
-    )
-
-
-def _persons_text(text: str) -> str:
-    kept = "".join(letter for letter in text if letter.isprintable() or letter == "\n").strip()
-    if not kept:
-        raise InvalidSubmission([Problem("Text", "is empty; write a few words")])
-    if len(kept) > MAX_TEXT:
-        raise InvalidSubmission([Problem("Text", f"has {len(kept)} characters; {MAX_TEXT} are allowed")])
-    return kept
-
-
-def _find(connection: Connection, order: str) -> int:
-    wanted = storable(order.strip())
-    for query in ID_BY.values():
-        found = connection.execute(query, {"wanted": wanted}).scalar()
-        if found is not None:
-            return int(found)
-    raise UnknownOrder(f"no order has the PONumber or id {wanted[:100]!r}")
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Where an order stands, in short."""
-
-    po_number: str
-    state: str
-    provider_id: str | None
-    attention: str | None
-    completed_by: datetime | None
-
-
-def standing(database: Database, po_numbers: Iterable[str]) -> dict[str, Standing]:
-    """Where these orders stand, by PONumber; those nobody handed in are left out."""
-    columns = [ORDERS.c[entry.name] for entry in fields(Standing)]
-    known: dict[str, Standing] = {}
-    remaining = iter(po_numbers)
-    with database.read() as connection:
-        while part := list(itertools.islice(remaining, 500)):
-            for row in connection.execute(sa.select(*columns).where(ORDERS.c.po_number.in_(part))):
-                known[row.po_number] = Standing(*row)
-    return known
-
-
-def outcome_rows(database: Database, checked: Checked) -> pd.DataFrame:
-    """What became of each row of the file, in its order: for people to download.
-
-    Text that a spreadsheet would run as a formula begins with an apostrophe.
-    """
-    known = standing(database, [request.po_number for request in checked.requests])
-    rows = [
-        (number, *cells)
-        for request in checked.requests
-        for number, cells in zip(_numbers(checked, request), _outcomes(request, known), strict=True)
-    ]
-    columns = ["row", "po_number", "product_id", "value", "quantity", "external_id", "state", "provider_id", "message"]
-    return pd.DataFrame(sorted(rows), columns=columns)
-
-
-def _numbers(checked: Checked, request: OrderRequest) -> Iterable[int]:
-    return checked.rows_of.get(request.po_number) or range(1, len(request.lines) + 1)
-
-
-def _outcomes(request: OrderRequest, known: Mapping[str, Standing]) -> Iterator[tuple[Any, ...]]:
-    order = known.get(request.po_number)
-    state, provider_id, message = (order.state, order.provider_id, order.attention) if order else ("not sent", "", "")
-    for line in request.lines:
-        yield (
-            guarded(request.po_number),
-            guarded(line.product_id),
-            line.value_minor / 100,
-            line.quantity,
-            guarded(line.external_id or ""),
-            guarded(state),
-            guarded(provider_id or ""),
-            guarded(message or ""),
-        )
 
 
 def add_batch(connection: Connection, values: Mapping[str, Any]) -> int:

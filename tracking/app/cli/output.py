@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from tracking.orders.wording import count
-from tracking.reports import overview as reports
-from tracking.reports.overview import Told, amount
+from tracking.orders import wording
+from tracking.orders.wording import Told, amount, count
+from tracking.reports import order
 from tracking.startup import pd
 from tracking.submissions.erasure import Erasure
-from tracking.submissions.submit import Checked, Receipt, Standing
+from tracking.submissions.files import Checked
+from tracking.submissions.results import Standing
+from tracking.submissions.submit import Receipt
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -141,7 +143,7 @@ def alike(checked: Checked) -> str:
     """Which rows without a PONumber were in another file too; empty where none were."""
     if checked.alike is None:
         return ""
-    when, same = stamp(checked.alike.at), reports.count(checked.alike.rows, "row")
+    when, same = stamp(checked.alike.at), wording.count(checked.alike.rows, "row")
     return f"{same} without a PONumber found in {checked.alike.name} too, handed in on {when} UTC"
 
 
@@ -215,10 +217,10 @@ def _ranged(figure: Mapping[str, float]) -> str:
     return f"{figure['value']:,.1f} ({figure['least']:,.1f} to {figure['most']:,.1f})"
 
 
-def show_order(view: reports.OrderView, rows: pd.DataFrame, story: Iterable[Told]) -> None:
+def show_order(view: order.OrderView, rows: pd.DataFrame, story: Iterable[Told]) -> None:
     """One order: its verdict, as many of its lines as there are in `rows`, its timeline."""
     known = view.order
-    value = reports.money(known.value_minor, known.currency)
+    value = wording.money(known.value_minor, known.currency)
     called = known.provider_id or "no provider's id yet"
     show(f"{known.po_number} · {called} · {known.type} · {known.units} cards · {value}")
     show(view.verdict, *view.evidence, *(f"{name}: {text}" for name, text in view.statuses.items()), "")

@@ -1,6 +1,6 @@
-"""The two servers of the command line: a worker without pages, and the simulated provider over HTTP.
+"""Commands that run until a signal ends them: worker (no pages) and sandbox (the simulated provider over HTTP).
 
-Owns the listening socket and the server from its start to the signal that ends it. Holds no rule of what is served.
+Owns the listening socket and the server from its start to its end. Holds no rule of what is served.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import socket
 import sqlite3
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Annotated
 
 import typer
 import uvicorn
@@ -16,7 +17,12 @@ from starlette.types import ASGIApp
 
 from tracking import settings
 from tracking.app.backend import Backend
-from tracking.app.cli import output as terminal
+from tracking.app.cli import output
+from tracking.app.cli.options import (
+    HostOption,
+    JsonFlag,
+    SeedOption,
+)
 from tracking.app.connection_limits import BoundedProtocol
 from tracking.errors import Problem, SettingsError
 from tracking.settings import Role
@@ -58,7 +64,7 @@ def serve_sandbox(
         file.parent.mkdir(parents=True, exist_ok=True)
         simulated = Sandbox(file, scenario=scenario, traffic=traffic, history_days=history_days, speed=speed, seed=seed)
     except (OSError, sqlite3.Error) as exc:
-        terminal.say(f"{file} cannot be used ({exc}): choose another --database")
+        output.say(f"{file} cannot be used ({exc}): choose another --database")
         raise typer.Exit(1) from exc
     what = f"simulated provider ({scenario}; Email sandbox@example.com, AccessToken sandbox)"
     try:
@@ -73,7 +79,7 @@ def _serve(application: ASGIApp, host: str, port: int, around: AbstractAsyncCont
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as exc:
         why = str(exc.strerror).partition(" (")[0]
-        terminal.say(f"{host}:{port} cannot be listened on ({why}): choose another --host or --port")
+        output.say(f"{host}:{port} cannot be listened on ({why}): choose another --host or --port")
         raise typer.Exit(1) from exc
     config = uvicorn.Config(
         application,
@@ -87,7 +93,7 @@ def _serve(application: ASGIApp, host: str, port: int, around: AbstractAsyncCont
     server = uvicorn.Server(config)
     try:
         with listening:
-            terminal.say(f"{what}: http://{host}:{listening.getsockname()[1]}")
+            output.say(f"{what}: http://{host}:{listening.getsockname()[1]}")
             asyncio.run(_served(server, listening, around))
     except KeyboardInterrupt:
         return
@@ -98,3 +104,50 @@ def _serve(application: ASGIApp, host: str, port: int, around: AbstractAsyncCont
 async def _served(server: uvicorn.Server, listening: socket.socket, around: AbstractAsyncContextManager[None]) -> None:
     async with around:
         await server.serve(sockets=[listening])
+
+
+def worker(
+    *,
+    host: HostOption = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="For webhooks, /healthz and /metrics.")] = 8600,
+) -> None:
+    """Run receiver, poller and sender, without pages."""
+    serve_worker(host, port)
+
+
+def sandbox(  # noqa: PLR0913 - each is an option of its own, and typer reads them from here
+    *,
+    host: HostOption = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8700,
+    scenario: Annotated[str, typer.Option(help="How it behaves; --list says how.")] = "normal",
+    file: Annotated[Path, typer.Option("--database", help="The file that remembers.")] = Path("data/sandbox-server.db"),
+    traffic: Annotated[float, typer.Option(min=0, help="Orders a minute from other systems.")] = 0.0,
+    history_days: Annotated[int, typer.Option(min=0, max=3650, help="Days of past for a new file.")] = 0,
+    speed: Annotated[float, typer.Option(min=0.001, help="Divides every delay.")] = 1.0,
+    seed: SeedOption = 0,
+    listed: Annotated[bool, typer.Option("--list", help="List the scenarios and stop.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run the simulated provider over HTTP."""
+    from tracking.sandbox import SCENARIOS  # noqa: PLC0415 - the other commands need not wait for it
+
+    if listed:
+        _list_scenarios(as_json=as_json)
+        return
+    if scenario not in SCENARIOS:
+        raise typer.BadParameter(f"{scenario!r} is no scenario; see --list", param_hint="--scenario")
+    serve_sandbox(
+        file, host, port, scenario=scenario, traffic=traffic, history_days=history_days, speed=speed, seed=seed
+    )
+
+
+def _list_scenarios(*, as_json: bool) -> None:
+    from tracking.sandbox import SCENARIOS  # noqa: PLC0415 - as above
+
+    if as_json:
+        output.show_json([{"name": each.name, "summary": each.summary} for each in SCENARIOS.values()])
+        return
+    table = output.new_table("scenario", "what it does")
+    for each in SCENARIOS.values():
+        output.add_row(table, each.name, each.summary)
+    output.open_console().print(table)

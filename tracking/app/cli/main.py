@@ -1,0 +1,78 @@
+"""The command line: `tracking COMMAND`. Exit 0, 1 (asked for something that is not so), 2 (bad call).
+
+Holds no rule. Here commands get their names and their order, and errors become sentences and exit codes. Each command
+reads its arguments, asks the other rooms, and prints through `output`: tables for people, `--json` for machines.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from tracking.app.cli import maintenance, orders, output, servers
+from tracking.errors import InvalidSubmission, SettingsError, TrackingError
+
+
+class _Commands(TyperGroup):
+    """Turns what is expected to go wrong into a sentence and an exit code; anything else is a fault of ours."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command."""
+        try:
+            return super().invoke(ctx)
+        except SettingsError as exc:
+            output.say(*(str(problem) for problem in exc.problems))
+            raise typer.Exit(2) from exc
+        except InvalidSubmission as exc:
+            output.say(*(str(problem) for problem in exc.problems))
+            raise typer.Exit(1) from exc
+        except TrackingError as exc:
+            output.say(str(exc))
+            raise typer.Exit(1) from exc
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+_COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
+    ("worker", servers.worker),
+    ("sandbox", servers.sandbox),
+    ("submit", orders.submit),
+    ("order", orders.order),
+    ("why", orders.why),
+    ("replan", maintenance.replan),
+    ("orders", orders.orders),
+    ("events", orders.events),
+    ("export", orders.export),
+    ("seed", maintenance.seed),
+    ("verify", maintenance.verify),
+    ("backup", maintenance.backup_command),
+    ("restored", maintenance.mark_restored),
+    ("erase", maintenance.erase),
+    ("migrate", maintenance.migrate),
+)
+for _name, _command in _COMMANDS:
+    app.command(_name)(_command)
+
+
+def main() -> None:
+    """The entry point of `tracking` and of `python -m tracking`."""
+    app(prog_name="tracking")
+
+
+@app.callback()
+def configure(*, verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log to stderr.")] = False) -> None:
+    """Fulfillment Tracking: where every order stands, what proves it and what to do next."""
+    form = "%(asctime)s %(levelname)s %(name)s %(message)s"
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format=form)
+    # Its lines hold whole addresses, and ours may hold an order's secret.
+    logging.getLogger("httpx").setLevel(logging.WARNING)

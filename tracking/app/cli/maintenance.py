@@ -1,0 +1,195 @@
+"""Commands that care for the store: seed, verify, backup, restored, erase, migrate; and replan, a backtest."""
+
+import random
+import time
+from dataclasses import asdict
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tracking import settings
+from tracking.app import demo_data as seeding
+from tracking.app.cli import output
+from tracking.app.cli.options import JsonFlag, acting_person, log_head, open_store, parse_time
+from tracking.orders.observations import utc_now
+from tracking.provider.json_fields import storable
+from tracking.storage import database, engines
+from tracking.storage.maintenance import backup, restore_mark
+from tracking.storage.maintenance import verify as audit
+from tracking.storage.maintenance.verify import Head
+from tracking.storage.migrations import HEAD
+from tracking.submissions import erasure
+
+
+def replan(  # noqa: PLR0913 - each is an option of its own, and typer reads them from here
+    *,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            parser=parse_time, metavar="T", help="From when on: 2026-01-31T09:00 (UTC), or 2h; a week if not said."
+        ),
+    ] = None,
+    policy: Annotated[
+        str | None, typer.Option(metavar="NAME", help="accrual (ours), doubling or fixed: what to try.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(min=0.01, max=1000, help="Calls a second at the most.")] = None,
+    price: Annotated[float | None, typer.Option(min=0.1, max=3600, help="Of a call, in seconds (accrual).")] = None,
+    wait: Annotated[float | None, typer.Option(min=0.2, max=86400, help="Seconds between looks (fixed).")] = None,
+    floor: Annotated[float | None, typer.Option(min=0.2, max=3600, help="The shortest wait, in seconds.")] = None,
+    ceiling: Annotated[float | None, typer.Option(min=0.2, max=86400, help="The longest wait, in seconds.")] = None,
+    frontier: Annotated[
+        bool | None, typer.Option("--frontier/--no-frontier", help="Replay a ladder of plans too.", show_default=False)
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Replay the recorded history under another schedule or budget: calls against delay."""
+    from tracking.polling.backtest import comparison as laboratory  # noqa: PLC0415 - numpy is imported when first needed, not at a start
+
+    now = utc_now()
+    if since is not None and since >= now:
+        raise typer.BadParameter("that time is yet to come", param_hint="--since")
+    chosen = {"policy": policy, "rate": rate, "price": price, "wait": wait, "floor": floor, "ceiling": ceiling}
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    loaded = settings.load()
+    if problem := laboratory.problem(loaded, chosen):
+        raise typer.BadParameter(problem)
+    with output.progress("replaying") as progress:
+        told = laboratory.compute(
+            database.connect(loaded.database_url),
+            loaded,
+            since or now - laboratory.SPAN,
+            chosen,
+            frontier=not chosen if frontier is None else frontier,
+            progress=progress,
+        )
+    output.show_replay(told, as_json=as_json)
+
+
+def seed(
+    *,
+    orders: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many orders to make up.")],
+    days: Annotated[int, typer.Option(min=1, max=3650, help="Over how many days.")] = 30,
+    chance: Annotated[int, typer.Option("--seed", help="Makes chance repeatable.")] = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Fill an empty store with made-up history, for a demonstration or a measurement."""
+    store = open_store()
+    began = time.monotonic()
+    with output.progress("making up") as progress:
+        made = seeding.seed(
+            store,
+            orders,
+            days=days,
+            rng=random.Random(chance),  # noqa: S311 - made-up orders guard nothing  # nosec B311
+            now=utc_now(),
+            progress=progress,
+        )
+    seconds = round(time.monotonic() - began, 1)
+    if as_json:
+        output.show_json({"orders": orders, "events": made, "seconds": seconds})
+    else:
+        output.show(f"{orders} orders with {made} events made up in {seconds} s")
+
+
+def verify(
+    *,
+    expected: Annotated[
+        Head | None,
+        typer.Option("--expect-head", parser=log_head, metavar="HEAD", help="A log head that was noted down before."),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Recompute every state, every counter and the chain of the log; exit 1 with the differences."""
+    store = open_store()
+    with output.progress("recomputing") as progress:
+        findings = audit.examine(store, progress, expected=expected)
+    differences = findings.differences
+    if as_json:
+        output.show_json(
+            {"agrees": not differences, "differences": differences, "head": findings.head and str(findings.head)}
+        )
+        raise typer.Exit(1 if differences else 0)
+    if differences:
+        output.show(*differences)
+        output.say(f"{len(differences)} differences")
+    else:
+        output.show("every state, every counter and every event agrees with the log")
+    if findings.head:
+        output.show(f"log head: {findings.head}")
+    raise typer.Exit(1 if differences else 0)
+
+
+def backup_command(
+    file: Annotated[Path, typer.Argument(dir_okay=False, help="The file to make.", metavar="FILE")],
+    *,
+    as_json: JsonFlag = False,
+) -> None:
+    """Copy the store into a new file while consoles work on it (SQLite)."""
+    try:
+        with output.progress("copying") as progress:
+            made = backup.backup(settings.load().database_url, file, utc_now(), progress)
+    except OSError as exc:
+        output.say(f"{file} cannot be written ({exc.strerror})")
+        raise typer.Exit(1) from exc
+    if as_json:
+        output.show_json({"file": str(file)} | asdict(made))
+    else:
+        size = f"{made.bytes / 2**20:.1f} MB"
+        output.show(f"{file}: revision {made.revision}, {made.events} events of {made.orders} orders, {size}")
+
+
+def mark_restored(
+    *,
+    since: Annotated[
+        datetime,
+        typer.Option(parser=parse_time, metavar="T", help="When the backup was taken: 2026-01-31T09:00 (UTC), or 2h."),
+    ],
+    as_json: JsonFlag = False,
+) -> None:
+    """Say that the store was restored, so that it is reconciled with the provider before anything is sent."""
+    store, now = open_store(), utc_now()
+    if since > now:
+        raise typer.BadParameter("that time is yet to come", param_hint="--since")
+    store.write(lambda connection: restore_mark.mark_restored(connection, since, now))
+    if as_json:
+        output.show_json({"restored_from": since})
+    else:
+        output.show(f"marked: nothing is sent until it is known what was sent since {since:%Y-%m-%d %H:%M} UTC")
+
+
+def erase(
+    recipient: Annotated[str, typer.Argument(help="E-mail address, telephone number or name; - reads it from stdin.")],
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be erased and erase nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Erase a recipient from lines, requests, documents and claim data; the log goes on to hold."""
+    store, now = open_store(), utc_now()
+    if recipient == "-":
+        recipient = typer.get_text_stream("stdin", errors="replace").readline()
+    erasing = partial(erasure.erase, store, storable(recipient), by=acting_person(), now=now)
+    if not dry_run and not yes:
+        if not output.is_watched():
+            raise typer.BadParameter("what is erased cannot be brought back: say --yes, or --dry-run to look first")
+        foreseen = erasing(dry_run=True)
+        if foreseen.orders and not typer.confirm(f"{output.erasure_text(foreseen)}: erase for ever?", err=True):
+            raise typer.Exit(1)
+    with output.progress("looking through") as progress:
+        done = erasing(dry_run=dry_run, progress=progress)
+    output.show_erasure(done, dry_run=dry_run, as_json=as_json)
+    raise typer.Exit(0 if done.complete else 1)
+
+
+def migrate(*, as_json: JsonFlag = False) -> None:
+    """Bring the store to this version's schema."""
+    before = engines.migrate(settings.load().database_url)
+    if as_json:
+        output.show_json({"before": before, "now": HEAD})
+    elif before == HEAD:
+        output.show(f"the store is at revision {before} already")
+    else:
+        output.show(f"the store went from {before or 'nothing'} to revision {HEAD}")

@@ -1,0 +1,97 @@
+"""Options and arguments that several commands share, and how their text is read: durations, times, file formats."""
+
+import contextlib
+import getpass
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tracking import settings
+from tracking.access import Person
+from tracking.errors import NotPermitted
+from tracking.orders.observations import utc_now
+from tracking.provider.json_fields import storable
+from tracking.reports import query_params
+from tracking.storage import database
+from tracking.storage.database import Database
+from tracking.storage.maintenance.verify import Head
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+FileToRead = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, metavar="FILE")]
+StateOption = Annotated[
+    list[str] | None,
+    typer.Option("--state", parser=storable, metavar="STATE", help="Only orders in this state; may be repeated."),
+]
+PrefixOption = Annotated[
+    str, typer.Option("--po-prefix", parser=storable, metavar="TEXT", help="Only orders whose PONumber begins so.")
+]
+HostOption = Annotated[str, typer.Option(help="The address to listen on.")]
+SeedOption = Annotated[int, typer.Option(help="Makes chance repeatable.")]
+
+
+def parse_duration(text: str) -> timedelta:
+    """A length of time such as 90s, 15m, 1h or 2d."""
+    try:
+        return query_params.parse_length(text)
+    except ValueError as exc:
+        raise typer.BadParameter(str(exc)) from exc
+
+
+def parse_time(text: str) -> datetime:
+    """An ISO time, UTC where no zone is named, or a length before now such as 2h."""
+    with contextlib.suppress(ValueError, OverflowError):
+        at = datetime.fromisoformat(text.strip())
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+    try:
+        return utc_now() - query_params.parse_length(text)
+    except (ValueError, OverflowError) as exc:
+        raise typer.BadParameter(f"{text[:40]!r} is no time: write 2026-01-31T09:00, or 2h for two hours ago") from exc
+
+
+def file_format(path: Path, known: Sequence[str]) -> str:
+    """The format that the name of the file ends in; one of those given."""
+    form = path.suffix.lower().removeprefix(".")
+    if form not in known:
+        raise typer.BadParameter(f"{path.name}: the name must end in {' or '.join(f'.{each}' for each in known)}")
+    return form
+
+
+def acting_person(name: str | None = None) -> Person:
+    """Whoever runs this command, or whom they name: an operator, for who reads the settings can write the store too.
+
+    Raises:
+        NotPermitted: the system knows neither a name nor a number.
+    """
+    if name and name.strip():
+        return Person(name.strip())
+    try:
+        return Person(f"cli:{getpass.getuser()}")
+    except (OSError, KeyError, ImportError):  # an account without an entry, as containers have them
+        if hasattr(os, "getuid"):
+            return Person(f"cli:uid {os.getuid()}")
+    raise NotPermitted("the system does not say who runs this; give a name with --actor")
+
+
+def log_head(text: str) -> Head:
+    """A log head as `verify` prints it."""
+    try:
+        return Head.read(text)
+    except ValueError as exc:
+        raise typer.BadParameter(str(exc)) from exc
+
+
+OlderOption = Annotated[
+    timedelta | None,
+    typer.Option(
+        "--older-than", parser=parse_duration, metavar="LENGTH", help="Only orders created before: 90s, 15m, 1h, 2d."
+    ),
+]
+
+
+def open_store() -> Database:
+    """The store that the settings name."""
+    return database.connect(settings.load().database_url)

@@ -1,0 +1,245 @@
+"""Commands about orders: submit, order, why, orders, events, export."""
+
+import os
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tracking import settings
+from tracking.app.cli import output
+from tracking.app.cli.options import (
+    FileToRead,
+    JsonFlag,
+    OlderOption,
+    PrefixOption,
+    StateOption,
+    acting_person,
+    file_format,
+    open_store,
+    parse_time,
+)
+from tracking.errors import UnknownOrder
+from tracking.orders.model import State, canonical, is_open
+from tracking.orders.observations import utc_now
+from tracking.orders.wording import amount
+from tracking.provider.json_fields import storable
+from tracking.reports import activity, explanations, exports, health, search
+from tracking.reports import order as order_reports
+from tracking.reports.search import Filters
+from tracking.storage import database
+from tracking.storage.database import Database
+from tracking.submissions import catalog, csv_rows, files, results
+from tracking.submissions import submit as submissions
+from tracking.submissions.files import Checked
+from tracking.submissions.results import Standing
+from tracking.submissions.submit import Receipt
+
+SENDER_SILENT_AFTER = timedelta(seconds=15)
+
+
+EXPORT_FORMS = ("csv", "parquet", "jsonl")
+
+
+LINES_SHOWN = 20
+
+
+def submit(
+    file: FileToRead,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file and send nothing.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Order rows once more that were in another file too.")] = False,
+    wait: Annotated[
+        float | None, typer.Option(min=0, metavar="SECONDS", help="Wait until all orders are done.")
+    ] = None,
+    actor: Annotated[
+        str | None, typer.Option(parser=storable, metavar="NAME", help="Who submits; you, when not said.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Submit orders: .json holds one request or a list of them, .csv one line item a row."""
+    form = file_format(file, ("json", "csv"))
+    loaded = settings.load()
+    store = database.connect(loaded.database_url)
+    checked = _read(file, form, store, loaded.order_lines)
+    if checked.problems or dry_run:
+        output.show_checked(checked, as_json=as_json)
+        raise typer.Exit(1 if checked.problems else 0)
+    if checked.alike and not again:
+        output.say(
+            output.alike(checked), "nothing was sent: give them PONumbers, or say --again to order them once more"
+        )
+        raise typer.Exit(1)
+    with output.progress("queueing") as progress:
+        receipts = submissions.submit(
+            store, checked, source=form, by=acting_person(actor), now=utc_now(), progress=progress
+        )
+    if not _sender_is_running(store):
+        output.say(
+            "queued; no sender is running: start `tracking worker` or the console (`streamlit run dashboard.py`)"
+        )
+    standing = _wait_until_done(store, receipts, wait)
+    output.show_receipts(receipts, standing, as_json=as_json)
+    unfinished = wait is not None and any(is_open(each.state) for each in standing.values())
+    raise typer.Exit(1 if unfinished or any(receipt.outcome == "rejected" for receipt in receipts) else 0)
+
+
+def _read(file: Path, form: str, store: Database, chunk: int) -> Checked:
+    try:
+        data = file.read_bytes() if file.stat().st_size <= csv_rows.MAX_BYTES else b" " * (csv_rows.MAX_BYTES + 1)
+    except OSError as exc:
+        raise typer.BadParameter(f"{file} cannot be read ({exc.strerror})") from exc
+    catalogue = catalog.load_catalogue(store)
+    if form == "json":
+        return files.read_json(data, storable(file.name), catalogue=catalogue, database=store)
+    return files.read_csv(data, storable(file.name), catalogue=catalogue, chunk=chunk, now=utc_now(), database=store)
+
+
+def _sender_is_running(store: Database) -> bool:
+    beat = health.fact(store, "beat:sender")
+    return beat is not None and utc_now() - beat[0] <= SENDER_SILENT_AFTER
+
+
+def _wait_until_done(store: Database, receipts: Sequence[Receipt], seconds: float | None) -> Mapping[str, Standing]:
+    """Where the orders stand, once all are done or the time is over; at once where there is nothing to wait for."""
+    po_numbers = [receipt.po_number for receipt in receipts if receipt.outcome != "rejected"]
+    standing = results.standing(store, po_numbers)
+    end = time.monotonic() + (seconds or 0)
+    with output.progress("waiting") as progress:
+        while waiting := [name for name, each in standing.items() if is_open(each.state)]:
+            progress(len(standing) - len(waiting), len(standing))
+            left = end - time.monotonic()
+            if left <= 0:
+                break
+            time.sleep(min(left, 0.2 + len(waiting) / 5000))
+            standing |= results.standing(store, waiting)
+    return standing
+
+
+def order(
+    po_or_id: Annotated[str, typer.Argument(metavar="PO_OR_ID", help="PONumber, provider's id or external id.")],
+    *,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show one order: state, witnesses, lines, timeline."""
+    store = open_store()
+    order_id = order_reports.find_order(store, po_or_id)
+    if order_id is None:
+        raise UnknownOrder(f"no order, or more than one, is called {po_or_id[:100]!r}")
+    if as_json:
+        output.show_json(order_reports.order_story(store, order_id))
+        return
+    now = utc_now()
+    view = order_reports.order_view(store, order_id, now)
+    lines = order_reports.lines_page(store, order_id, size=LINES_SHOWN)
+    output.show_order(view, lines, order_reports.story(store, order_id, now))
+
+
+def why(
+    po_or_id: Annotated[str, typer.Argument(metavar="PO_OR_ID", help="PONumber, provider's id or external id.")],
+    *,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say what is expected of an order, and why it is looked at when it is."""
+    store = open_store()
+    order_id = order_reports.find_order(store, po_or_id)
+    if order_id is None:
+        raise UnknownOrder(f"no order, or more than one, is called {po_or_id[:100]!r}")
+    told = explanations.why(store, order_id, utc_now())
+    if as_json:
+        output.show_json(told)
+    else:
+        output.show(f"{told['po_number']} ({told['provider_id'] or 'no id at the provider yet'})", *told["reasons"])
+
+
+def _list_filters(state: list[str] | None, older_than: timedelta | None, po_prefix: str, limit: int = 50) -> Filters:
+    """The filters behind the options of `orders` and `export`."""
+    states = tuple(canonical(word, State) for word in state or ())
+    return Filters(states=states, older_than=older_than, po_prefix=po_prefix, page_size=limit)
+
+
+def orders(
+    *,
+    state: StateOption = None,
+    older_than: OlderOption = None,
+    po_prefix: PrefixOption = "",
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many, newest first.")] = 50,
+    as_json: JsonFlag = False,
+) -> None:
+    """List orders, newest first."""
+    store, filters, now = open_store(), _list_filters(state, older_than, po_prefix, limit), utc_now()
+    if as_json:
+        output.show_json(search.order_records(store, filters, now))
+        return
+    page = search.orders_page(store, filters, now)
+    right = ("cards", "value")
+    table = output.new_table(
+        "PONumber", "provider's id", "state", "type", "cards", "value", "created (UTC)", "", right=right
+    )
+    for row in page.rows.astype(object).to_dict("records"):
+        cells = (row[name] for name in ("po_number", "provider_id", "state", "type", "units"))
+        marks = [word for word, so in (("late", row["late"]), ("needs a person", row["attention"])) if so]
+        output.add_row(table, *cells, amount(row["value_minor"]), row["created_at"], ", ".join(marks))
+    output.open_console().print(table)
+    output.show(f"{len(page.rows)} of {page.total}{' or more' if page.more else ''}")
+
+
+def events(
+    *,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            parser=parse_time, metavar="T", help="From when on: 2026-01-31T09:00 (UTC), or 2h for two hours ago."
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many, newest first.")] = 100,
+    as_json: JsonFlag = False,
+) -> None:
+    """List what happened, newest first."""
+    found = activity.events(open_store(), since, limit)
+    if as_json:
+        output.show_json(found)
+        return
+    table = output.new_table("learned (UTC)", "PONumber", "witness", "what")
+    for event in found:
+        output.add_row(table, event["learned_at"], event["po_number"], event["witness"], event["text"])
+    output.open_console().print(table)
+
+
+def export(
+    file: Annotated[Path, typer.Argument(dir_okay=False, help="Ends in .csv, .parquet or .jsonl.", metavar="FILE")],
+    *,
+    state: StateOption = None,
+    older_than: OlderOption = None,
+    po_prefix: PrefixOption = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Write all orders that match into a file."""
+    form = file_format(file, EXPORT_FORMS)
+    store = open_store()
+    try:
+        written = _write_file(file, store, _list_filters(state, older_than, po_prefix), form)
+    except OSError as exc:
+        output.say(f"{file} cannot be written ({exc.strerror})")
+        raise typer.Exit(1) from exc
+    if as_json:
+        output.show_json({"file": str(file), "orders": written})
+    else:
+        output.show(f"{written} orders written to {file}")
+
+
+def _write_file(file: Path, store: Database, filters: Filters, form: str) -> int:
+    """Writes the file whole or not at all, beside its place first."""
+    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as handle:
+            written = exports.write_export(store, filters, utc_now(), form=form, file=handle)
+        Path(name).replace(file)
+    except BaseException:
+        Path(name).unlink()
+        raise
+    return written

@@ -1,0 +1,118 @@
+"""tracking.reports.trends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import select
+
+from tracking.forecasting.predictions import Score, scores
+from tracking.orders.model import State
+from tracking.reports import latency
+from tracking.reports.latency import Ledger
+from tracking.startup import pd
+from tracking.storage.database import Database
+from tracking.storage.tables import COUNTERS, EVENTS, ORDERS
+
+
+def day_start(now: datetime) -> datetime:
+    """The last midnight, UTC."""
+    return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+SPANS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30)}
+
+
+COMPLETIONS_READ = 20_000
+
+
+STATES = (
+    State.QUEUED, State.SENDING, State.UNKNOWN, State.ACCEPTED, State.PENDING, State.AWAITING_APPROVAL,
+    State.PROCESSING, State.REFUSED, State.CANCELLED, State.COMPLETED,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Completions:
+    """Times to completion. `rows` has the columns hour, p50, p95 (seconds), orders; `capped`: only the newest."""
+
+    rows: pd.DataFrame
+    orders: int
+    p50: timedelta | None
+    p95: timedelta | None
+    capped: bool
+
+
+def foretold(database: Database, now: datetime, span: str) -> list[Score]:
+    """How what was said of open orders fared, of all whose time came within the span."""
+    with database.read() as connection:
+        return scores(connection, now - SPANS[span], now)
+
+
+def _hour(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def _starts(now: datetime, span: str) -> list[datetime]:
+    """The hours (days for 30d) of the span, the current one last."""
+    if span not in SPANS:
+        raise ValueError(f"{span!r} is no span: use one of {', '.join(SPANS)}")
+    step = timedelta(days=1) if span == "30d" else timedelta(hours=1)
+    last = day_start(now) if span == "30d" else _hour(now)
+    return [last - step * back for back in range(SPANS[span] // step - 1, -1, -1)]
+
+
+def lifecycle(database: Database, now: datetime, span: str) -> pd.DataFrame:
+    """Orders by when they were made and the state they are in now: columns hour, state, orders; gaps are zeros."""
+    starts = _starts(now, span)
+    wanted = select(COUNTERS.c.hour, COUNTERS.c.state, COUNTERS.c.orders).where(
+        COUNTERS.c.name == "stock", COUNTERS.c.hour >= starts[0]
+    )
+    with database.read() as connection:
+        rows = connection.execute(wanted).all()
+    counted: dict[tuple[datetime, str], int] = {}
+    for hour, state, orders in rows:
+        start = day_start(hour) if span == "30d" else hour
+        counted[start, state] = counted.get((start, state), 0) + orders
+    seen = {state for (_, state), orders in counted.items() if orders}
+    states = [state.value for state in STATES if state in seen] + sorted(seen - set(STATES))
+    cells = [(start, state, counted.get((start, state), 0)) for state in states for start in starts]
+    return pd.DataFrame(cells, columns=["hour", "state", "orders"])
+
+
+def completions(database: Database, now: datetime, span: str) -> Completions:
+    """How long orders took, by the hour they were seen complete in.
+
+    Counted are orders that a look had seen open before: of those found finished, nobody knows how long they took. The
+    time is the longest it can have been, up to the look that showed it.
+    """
+    starts = _starts(now, span)
+    done = (
+        select(ORDERS.c.completed_by, ORDERS.c.created_at)
+        .join(EVENTS, EVENTS.c.order_id == ORDERS.c.id)
+        .where(EVENTS.c.kind == "completed", EVENTS.c.learned_at >= starts[0])
+        .where(ORDERS.c.last_open_at.is_not(None), ORDERS.c.completed_by.is_not(None))
+        .order_by(EVENTS.c.learned_at.desc())
+        .limit(COMPLETIONS_READ + 1)
+    )
+    with database.read() as connection:
+        rows = connection.execute(done).all()
+    capped = len(rows) > COMPLETIONS_READ
+    took = [(_start(by, span), max(0.0, (by - made).total_seconds())) for by, made in rows[:COMPLETIONS_READ]]
+    if not took:
+        return Completions(pd.DataFrame(columns=["hour", "p50", "p95", "orders"]), 0, None, None, capped=False)
+    frame = pd.DataFrame(took, columns=["hour", "seconds"])
+    grouped = frame.groupby("hour")["seconds"]
+    columns = {"p50": grouped.quantile(0.5), "p95": grouped.quantile(0.95), "orders": grouped.size()}
+    p50, p95 = (timedelta(seconds=float(frame["seconds"].quantile(share))) for share in (0.5, 0.95))
+    return Completions(pd.DataFrame(columns).reset_index(), len(frame), p50, p95, capped)
+
+
+def _start(moment: datetime, span: str) -> datetime:
+    return day_start(moment) if span == "30d" else _hour(moment)
+
+
+def ledger(database: Database, now: datetime, span: str) -> Ledger:
+    """Where the time of the orders went that were known complete in the span: with the provider, and with us."""
+    return latency.ledger(database, _starts(now, span)[0])

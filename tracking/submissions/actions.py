@@ -1,0 +1,134 @@
+"""tracking.submissions.actions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from tracking import ingest
+from tracking.access import Person
+from tracking.errors import InvalidSubmission, Problem, UnknownOrder
+from tracking.orders.claim_data import Unit, Vault
+from tracking.orders.observations import Unsealed
+from tracking.provider.json_fields import storable
+from tracking.storage.database import Database
+from tracking.storage.orders import ID_BY
+
+MAX_TEXT = 500
+
+
+def check_now(database: Database, order: str, *, by: Person, now: datetime) -> None:
+    """Asks the poller to look at the order next.
+
+    Args:
+        database: the store.
+        order: its PONumber or the provider's id.
+        by: who asks.
+        now: when.
+
+    Raises:
+        NotPermitted: the person may not.
+        UnknownOrder: nothing has this id.
+        NotAllowed: its state forbids it; the message says why.
+    """
+    by.must_operate()
+    database.write(
+        lambda connection: ingest.ask(connection, _find(connection, order), what="check", actor=by.name, now=now)
+    )
+
+
+def resend(database: Database, order: str, *, by: Person, now: datetime) -> None:
+    """Queues an order whose outcome is unknown, or that was refused, under the same PONumber. Raises as `check_now`."""
+    by.must_operate()
+    database.write(
+        lambda connection: ingest.ask(connection, _find(connection, order), what="resend", actor=by.name, now=now)
+    )
+
+
+def acknowledge(database: Database, order: str, *, by: Person, now: datetime, why: str) -> None:
+    """Records that a person has dealt with the order, and why. Raises as `check_now`, or InvalidSubmission."""
+    _write_down(database, order, why, by=by, now=now, acknowledges=True)
+
+
+def add_note(database: Database, order: str, *, by: Person, now: datetime, text: str) -> None:
+    """Adds what a person wrote to the order's story. Raises as `check_now`, or InvalidSubmission."""
+    _write_down(database, order, text, by=by, now=now, acknowledges=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Revealed:
+    """One unit's claim data, opened: show it once and keep it nowhere. `version` of `versions`, the oldest is 1."""
+
+    line: int
+    unit: int
+    version: int
+    versions: int
+    data: Unit = field(repr=False)
+
+
+def reveal(
+    database: Database,
+    vault: Vault,
+    order: str,
+    line: int,
+    unit: int,
+    *,
+    by: Person,
+    now: datetime,
+    version: int | None = None,
+) -> Revealed:
+    """One unit's claim data, once the log says who sees it.
+
+    Args:
+        database: the store.
+        vault: what opens it.
+        order: the order's PONumber or the provider's id.
+        line: our number of the line.
+        unit: which of its units, from 1.
+        by: who sees it.
+        now: when.
+        version: an earlier version where the provider showed other data later; None for the newest.
+
+    Raises:
+        NotPermitted: only operators may.
+        UnknownOrder: nothing has this id.
+        ClaimsUnavailable: it is not kept or cannot be opened; nothing was written into the log.
+    """
+    by.must_operate()
+    wanted = Unsealed(line, unit, version)
+    found, of, po_number = database.write(
+        lambda connection: ingest.reveal(
+            connection, _find(connection, order), wanted, vault=vault, actor=by.name, now=now
+        )
+    )
+    return Revealed(line, unit, found.number, of, vault.open(found.sealed, po_number, line).units[unit - 1])
+
+
+def _write_down(database: Database, order: str, text: str, *, by: Person, now: datetime, acknowledges: bool) -> None:
+    by.must_operate()
+    written = _persons_text(text)
+    database.write(
+        lambda connection: ingest.note(
+            connection, _find(connection, order), text=written, actor=by.name, now=now, acknowledges=acknowledges
+        )
+    )
+
+
+def _persons_text(text: str) -> str:
+    kept = "".join(letter for letter in text if letter.isprintable() or letter == "\n").strip()
+    if not kept:
+        raise InvalidSubmission([Problem("Text", "is empty; write a few words")])
+    if len(kept) > MAX_TEXT:
+        raise InvalidSubmission([Problem("Text", f"has {len(kept)} characters; {MAX_TEXT} are allowed")])
+    return kept
+
+
+def _find(connection: Connection, order: str) -> int:
+    wanted = storable(order.strip())
+    for query in ID_BY.values():
+        found = connection.execute(query, {"wanted": wanted}).scalar()
+        if found is not None:
+            return int(found)
+    raise UnknownOrder(f"no order has the PONumber or id {wanted[:100]!r}")
