@@ -18,9 +18,9 @@ from streamlit.errors import StreamlitSecretNotFoundError
 from tracking import startup as starting
 
 with starting.quickly():
-    from tracking.app import page_access as exposure
     from tracking.app.backend import Backend
-    from tracking.app.page_middleware import ConfinedPages, OwnDownloads
+    from tracking.app.web import page_access as exposure
+    from tracking.app.web.page_middleware import ConfinedPages, OwnDownloads
     from tracking.errors import SettingsError, TrackingError
     from tracking.settings import of_this_process
 

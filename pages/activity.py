@@ -7,7 +7,8 @@ import streamlit as st
 
 import charts
 import shared
-from tracking.reports import activity, health, query_params
+from tracking.reports import activity, health
+from tracking.reports.order_list import query_params
 
 SIZE = 100
 # The words are also those of the address, which takes what a widget shows.

@@ -11,8 +11,8 @@ import streamlit as st
 import shared
 from tracking.orders import wording
 from tracking.orders.model import OrderType
-from tracking.reports import exports as reports_exports
-from tracking.reports import search
+from tracking.reports.order_list import exports as reports_exports
+from tracking.reports.order_list import search
 
 # The words are also those of the address, which takes what a widget shows.
 VIEWS = {

@@ -29,12 +29,12 @@ from tracking.errors import (
 from tracking.forecasting import predictions
 from tracking.forecasting.incidents import Incident
 from tracking.orders import wording
-from tracking.orders.claim_data import Vault
 from tracking.orders.model import State
 from tracking.polling.backtest import process as errands
 from tracking.reports import activity, latency, trends
 from tracking.reports import health as health_reports
 from tracking.reports import overview as reports
+from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database, connect
 from tracking.submissions.catalog import Catalogue, load_catalogue
 
@@ -144,9 +144,9 @@ def may_not_act() -> str | None:
 
 
 @st.cache_resource(show_spinner=False)
-def vault() -> Vault:
+def vault() -> ClaimCipher:
     """What opens the claim data that this installation keeps."""
-    return Vault(settings().claims_keys())
+    return ClaimCipher(settings().claims_keys())
 
 
 # Cached reads. The address of the store is an argument, so that no answer of one store is given for another.

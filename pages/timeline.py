@@ -11,7 +11,7 @@ from tracking.access import Person
 from tracking.orders import wording
 from tracking.orders.model import State, is_terminal
 from tracking.reports import order as reports_order
-from tracking.reports import search
+from tracking.reports.order_list import search
 from tracking.storage import claims as storage_claims
 from tracking.submissions import actions as submissions_actions
 

@@ -24,13 +24,14 @@ from starlette.routing import Route
 
 from tracking import ingest
 from tracking.app.demo_data import seed
+from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import Policy
-from tracking.ingest import Planner
 from tracking.orders.model import Witness
 from tracking.orders.observations import Looked, Observation
 from tracking.provider import responses as wire
-from tracking.reports import overview, search, trends
-from tracking.reports.search import Filters
+from tracking.reports import overview, trends
+from tracking.reports.order_list import search
+from tracking.reports.order_list.search import Filters
 from tracking.storage import database
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS

@@ -11,8 +11,8 @@ from emptying import emptied
 from fakes import NOW, Clock, FakeProvider
 from psycopg import sql
 
+from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import Policy
-from tracking.ingest import Planner
 from tracking.storage import database, engines
 from tracking.storage.database import Database
 

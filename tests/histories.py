@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tracking import ingest
+from tracking.forecasting import planner
 from tracking.forecasting.waits import Policy
 from tracking.orders.model import Line, OrderRequest, Snapshot, Witness
 from tracking.orders.observations import Answered, Attempted, Declined, Looked, Observation, Seen, Unclear
@@ -15,7 +16,7 @@ from tracking.storage import orders
 from tracking.storage.database import Database
 
 START = datetime(2026, 3, 4, 10, 0, tzinfo=UTC)
-PLANNER = ingest.Planner(Policy(), random.Random(1))
+PLANNER = planner.Planner(Policy(), random.Random(1))
 
 
 @dataclass

@@ -37,9 +37,9 @@ from fakes import Clock, callback_body, request, shown  # noqa: E402 - found thr
 
 from tracking import ingest  # noqa: E402 - the same
 from tracking.app.backend import Backend  # noqa: E402 - the same
-from tracking.app.connection_limits import BoundedProtocol  # noqa: E402 - the same
+from tracking.app.web.connection_limits import BoundedProtocol  # noqa: E402 - the same
+from tracking.forecasting.planner import Planner  # noqa: E402 - the same
 from tracking.forecasting.waits import Policy  # noqa: E402 - the same
-from tracking.ingest import Planner  # noqa: E402 - the same
 from tracking.settings import WEBHOOK_PATH, Role, load  # noqa: E402 - the same
 from tracking.storage import database  # noqa: E402 - the same
 from tracking.storage.database import Database  # noqa: E402 - the same

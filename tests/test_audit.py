@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from tracking import ingest
 from tracking.errors import NotAllowed
-from tracking.ingest import Planner
+from tracking.forecasting.planner import Planner
 from tracking.orders import event_chain as chain
 from tracking.orders.model import Event, Witness
 from tracking.orders.observations import (

@@ -13,7 +13,7 @@ from test_audit import history
 
 from tracking import ingest
 from tracking.app import demo_data as seeding
-from tracking.ingest import Planner
+from tracking.forecasting.planner import Planner
 from tracking.orders import event_chain as chain
 from tracking.orders.model import Event, Line, Witness
 from tracking.storage.database import Database

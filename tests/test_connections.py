@@ -8,8 +8,8 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from tracking.app import connection_limits as connections
-from tracking.app.connection_limits import LARGEST_HEAD, BoundedProtocol, Sparing
+from tracking.app.web import connection_limits as connections
+from tracking.app.web.connection_limits import LARGEST_HEAD, BoundedProtocol, Sparing
 
 SECONDS = 10  # nothing here takes as long
 GET = b"GET / HTTP/1.1\r\nHost: console\r\n\r\n"

@@ -18,11 +18,11 @@ from sqlalchemy import Connection
 
 from tracking import ingest
 from tracking.errors import NotAllowed, StoreBusy, StoreError, StoreUnusable
-from tracking.ingest import Planner
-from tracking.reports import exports
+from tracking.forecasting.planner import Planner
 from tracking.reports import health as signs
 from tracking.reports.health import health
-from tracking.reports.search import Filters
+from tracking.reports.order_list import exports
+from tracking.reports.order_list.search import Filters
 from tracking.storage import database, engines, facts
 from tracking.storage.database import Database
 from tracking.storage.engines import wal_is_safe

@@ -13,13 +13,13 @@ from sqlalchemy import Connection
 from tracking import ingest
 from tracking.access import Access, Person
 from tracking.errors import InvalidSubmission, NotAllowed, NotPermitted, StoreBusy
-from tracking.ingest import Planner
-from tracking.orders.claim_data import Vault
+from tracking.forecasting.planner import Planner
 from tracking.orders.line_matching import diff_lines
 from tracking.orders.model import Line, Witness
 from tracking.orders.observations import Answered, Attempted, Declined, Looked, Observation
 from tracking.provider import recipients as traces
 from tracking.provider import responses as wire
+from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
 from tracking.storage.maintenance import verify
 from tracking.storage.tables import CLAIMS, EVENTS, EXCHANGES, LINES, ORDERS
@@ -149,7 +149,7 @@ def test_what_the_provider_shows_later_brings_nobody_back(office: Office) -> Non
 
 @pytest.mark.parametrize(("kind", "person"), [("DigitalDelivery", ANN), ("Links", "Ann-Sophie Lee")])
 def test_claim_data_shown_later_is_not_kept_for_an_erased_line(office: Office, kind: str, person: str) -> None:
-    office.planner = replace(office.planner, vault=Vault([Fernet.generate_key().decode()]))
+    office.planner = replace(office.planner, cipher=ClaimCipher([Fernet.generate_key().decode()]))
     lines = [line("CVS", 10, 1, Personalization={"To": to, "FromName": "HR"}) for to in ("Ann-Sophie Lee", "Bob")]
     if kind == "DigitalDelivery":
         lines = [mail(ANN), mail(BOB)]

@@ -16,7 +16,7 @@ from test_audit import history
 from test_migrations import config, on
 
 from tracking import ingest
-from tracking.ingest import Planner
+from tracking.forecasting.planner import Planner
 from tracking.orders import event_chain as chain
 from tracking.storage import database, engines, migrations
 from tracking.storage.maintenance import verify

@@ -13,8 +13,8 @@ from sqlmodel import AutoString
 
 from tracking import ingest
 from tracking.orders.model import Line, OrderRequest
-from tracking.reports import exports
-from tracking.reports.search import Filters
+from tracking.reports.order_list import exports
+from tracking.reports.order_list.search import Filters
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
 from tracking.submissions import results

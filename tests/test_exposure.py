@@ -8,8 +8,8 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
-from tracking.app import page_access as exposure
-from tracking.app.page_access import Doorkeeper, is_local
+from tracking.app.web import page_access as exposure
+from tracking.app.web.page_access import Doorkeeper, is_local
 from tracking.errors import SettingsError
 from tracking.settings import Settings
 

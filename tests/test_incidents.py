@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracking.forecasting.incidents import FEWEST, Incident, _Placed, worst
-from tracking.reports import explanations, order, overview, search
-from tracking.reports.search import Filters
+from tracking.reports import explanations, order, overview
+from tracking.reports.order_list import search
+from tracking.reports.order_list.search import Filters
 from tracking.storage.database import Database
 
 

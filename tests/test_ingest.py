@@ -9,7 +9,8 @@ from sqlalchemy.engine import RowMapping
 
 from tracking import ingest
 from tracking.errors import NotAllowed, UnknownOrder
-from tracking.ingest import Announcement, Planner
+from tracking.forecasting.planner import Planner
+from tracking.ingest import Announcement
 from tracking.orders.model import Order, OrderRequest, Witness
 from tracking.orders.observations import Answered, Attempted, Declined, Looked, Missing, Observation, Seen, Unclear
 from tracking.provider import recipients as traces

@@ -16,9 +16,9 @@ from typer.testing import CliRunner, Result
 from tracking.access import Person
 from tracking.app.cli.main import app
 from tracking.provider import responses as wire
-from tracking.reports import search
-from tracking.reports.query_params import parse_length
-from tracking.reports.search import SORTS, VIEWS, Filters
+from tracking.reports.order_list import search
+from tracking.reports.order_list.query_params import parse_length
+from tracking.reports.order_list.search import SORTS, VIEWS, Filters
 from tracking.storage.database import Database, connect
 from tracking.submissions import files
 from tracking.submissions import submit as submissions

@@ -8,9 +8,9 @@ import sqlalchemy as sa
 from histories import History
 
 from tracking.forecasting import lateness
+from tracking.forecasting.classes import late_after
 from tracking.forecasting.forecasts import Book
 from tracking.forecasting.survival import Forecast, Seen
-from tracking.forecasting.waits import late_after
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from tracking.forecasting.forecasts import Book
 from tracking.polling import webhook_silence as listening
-from tracking.polling.silence import Evidence
+from tracking.polling.webhook_silence import Evidence
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.tables import CALLBACKS, ORDERS

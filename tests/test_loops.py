@@ -10,9 +10,10 @@ from fakes import Clock, FakeProvider, order_json, request, shown
 
 from tracking import ingest
 from tracking.app import loops
-from tracking.app.loops import PATIENCE, Housekeeping, Journal, PollLoop, Pulse, SendLoop, forever
+from tracking.app.housekeeping import Housekeeping
+from tracking.app.loops import PATIENCE, Journal, PollLoop, Pulse, SendLoop, forever
 from tracking.errors import OutcomeUnknown, StoreBusy, StoreError
-from tracking.ingest import Planner
+from tracking.forecasting.planner import Planner
 from tracking.polling.poller import Poller
 from tracking.provider.http import Exchange
 from tracking.storage import facts

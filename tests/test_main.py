@@ -22,8 +22,8 @@ from typer.testing import CliRunner, Result
 from tracking import ingest
 from tracking.app.cli import output
 from tracking.app.cli.main import app
+from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import Policy
-from tracking.ingest import Planner
 from tracking.orders.model import Line, Snapshot, Witness
 from tracking.orders.observations import Answered, Attempted, Observation
 from tracking.sandbox import SCENARIOS

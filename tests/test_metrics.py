@@ -5,8 +5,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Connection
 
 from tracking import ingest
-from tracking.app.metrics import exposition
-from tracking.ingest import Planner
+from tracking.app.web.metrics import exposition
+from tracking.forecasting.planner import Planner
 from tracking.storage import facts, inbox
 from tracking.storage.database import Database
 from tracking.webhooks import silence_alarm as alarms

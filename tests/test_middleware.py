@@ -17,7 +17,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import Message
 from starlette.websockets import WebSocket
 
-from tracking.app.page_middleware import COOKIE, HEADERS, ConfinedPages, OwnDownloads, policy
+from tracking.app.web.page_middleware import COOKIE, HEADERS, ConfinedPages, OwnDownloads, policy
 
 FILE = "0123456789abcdef" * 2
 PAGE = "<html><script>window.a = 1</script><script src='./b.js'></script></html>"

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracking.forecasting.forecasts import LONGEST_EXPECTED, Book, next_look
+from tracking.forecasting.forecasts import LONGEST_EXPECTED, Book
 from tracking.forecasting.survival import Forecast, Seen
-from tracking.forecasting.waits import Policy
+from tracking.forecasting.waits import Policy, next_look
 
 POLICY = Policy(timedelta(seconds=2), timedelta(seconds=600))
 SPANS = st.floats(-1e6, 1e8).map(lambda seconds: timedelta(seconds=seconds))

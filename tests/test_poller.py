@@ -20,8 +20,8 @@ from tracking.errors import (
     Throttled,
     UnreadableAnswer,
 )
+from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import CHEAPER, DEARER
-from tracking.ingest import Planner
 from tracking.polling import poller
 from tracking.polling.poller import OVERLAP, Poller
 from tracking.provider import responses as wire

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tracking.errors import UnknownOrder
 from tracking.forecasting import forecasts as outlook
-from tracking.forecasting.forecasts import class_in_words
+from tracking.forecasting.classes import class_in_words
 from tracking.forecasting.learned import keep
 from tracking.forecasting.survival import Forecast, Seen
 from tracking.reports import explanations

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from tracking import ingest
 from tracking.app.reconciler import Reconciler
 from tracking.errors import NotAllowed, NotSent, ProviderError, StoreBusy, Throttled
-from tracking.ingest import Planner
+from tracking.forecasting.planner import Planner
 from tracking.polling.poller import Poller
 from tracking.storage import database, engines, facts
 from tracking.storage.database import Database

@@ -12,7 +12,7 @@ from fakes import Clock, FakeProvider, callback, line, order_json, request, show
 
 from tracking import ingest
 from tracking.errors import AccessDisabled, InsufficientFunds, OutcomeUnknown
-from tracking.ingest import Planner
+from tracking.forecasting.planner import Planner
 from tracking.orders.model import Order, Witness
 from tracking.orders.observations import Answered, Looked, Observation
 from tracking.polling.poller import Poller

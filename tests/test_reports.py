@@ -18,9 +18,10 @@ from tracking.forecasting.forecasts import Book
 from tracking.orders import wording
 from tracking.orders.wording import clock, collapse, duration, money, window
 from tracking.polling.learner import Learner
-from tracking.reports import activity, exports, order, overview, search, trends
+from tracking.reports import activity, order, overview, trends
 from tracking.reports import health as reports_health
-from tracking.reports.search import FLAGGED, OPEN, Filters
+from tracking.reports.order_list import exports, search
+from tracking.reports.order_list.search import FLAGGED, OPEN, Filters
 from tracking.storage import facts, inbox, orders
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tracking.forecasting.classes import late_after
 from tracking.forecasting.waits import (
     FAILURE_LONGEST,
     FOLLOW_FIRST,
@@ -13,7 +14,6 @@ from tracking.forecasting.waits import (
     RESEND_LONGEST,
     Policy,
     after_failure,
-    late_after,
     next_attempt,
     next_follow,
 )

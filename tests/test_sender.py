@@ -23,7 +23,7 @@ from tracking.errors import (
     Throttled,
     UnreadableAnswer,
 )
-from tracking.ingest import Planner
+from tracking.forecasting.planner import Planner
 from tracking.storage import leases, outbox
 from tracking.storage.database import Database
 from tracking.storage.maintenance import verify

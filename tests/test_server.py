@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tracking import ingest
 from tracking.app.backend import SILENT_AFTER, Backend, _is_gone
 from tracking.errors import StoreBusy
-from tracking.ingest import Planner
+from tracking.forecasting.planner import Planner
 from tracking.settings import WEBHOOK_PATH, Role, Settings, load
 from tracking.storage import facts, leases
 from tracking.storage.database import Database

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracking.polling.silence import Evidence, expected
+from tracking.polling.webhook_silence import Evidence, expected
 
 SHARES = st.lists(st.floats(1e-6, 1), min_size=1, max_size=30)
 

@@ -11,9 +11,10 @@ from fakes import Clock, FakeProvider, callback, order_json, request, shown
 from sqlalchemy import Connection
 
 from tracking import ingest
-from tracking.app.loops import Housekeeping, PollLoop, Pulse
+from tracking.app.housekeeping import Housekeeping
+from tracking.app.loops import PollLoop, Pulse
 from tracking.errors import OutcomeUnknown, Throttled
-from tracking.ingest import Planner
+from tracking.forecasting.planner import Planner
 from tracking.polling.poller import Poller
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS, OUTBOX

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from tracking import ingest
 from tracking.errors import StoreError
-from tracking.ingest import Planner
+from tracking.forecasting.planner import Planner
 from tracking.storage import facts, inbox, leases, outbox
 from tracking.storage import orders as writes
 from tracking.storage.database import Database

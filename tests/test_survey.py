@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from fakes import order_json
 
 from tracking import ingest
-from tracking.ingest import Planner
+from tracking.forecasting.planner import Planner
 from tracking.polling.due_orders import ASKED, FOLLOW_PATIENCE, Survey, _statements, population, survey
 from tracking.polling.selection import choose
 from tracking.provider import responses as wire

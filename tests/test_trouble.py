@@ -23,7 +23,7 @@ from tracking import ingest
 from tracking.app.backend import Backend
 from tracking.app.loops import Pulse, SendLoop
 from tracking.errors import StoreBusy, StoreError
-from tracking.ingest import Planner
+from tracking.forecasting.planner import Planner
 from tracking.polling.poller import Poller
 from tracking.settings import WEBHOOK_PATH, Role, load
 from tracking.storage import database, engines, facts

@@ -14,14 +14,15 @@ from fakes import NOW, line, order_json, request
 from tracking import ingest
 from tracking.access import Access, Person
 from tracking.errors import ClaimsUnavailable, NotPermitted, StoreBusy, UnknownOrder
+from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import Policy
-from tracking.ingest import Planner
-from tracking.orders.claim_data import Claims, Vault
+from tracking.orders.claim_data import ClaimData
 from tracking.orders.model import Witness
 from tracking.orders.observations import Answered, Attempted, Looked, Observation
 from tracking.provider import responses as wire
 from tracking.reports import order
 from tracking.storage import claims
+from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
 from tracking.storage.maintenance import verify
 from tracking.storage.tables import CLAIMS, EVENTS, LINES
@@ -30,56 +31,56 @@ from tracking.submissions.actions import Revealed
 
 KEY, OLD_KEY = Fernet.generate_key().decode(), Fernet.generate_key().decode()
 ANN = Person("Ann")
-UNITS = Claims(((("Claim link", "https://claim.example/1"), ("Challenge answer", "ABC123")), (("Code", "4711"),)))
+UNITS = ClaimData(((("Claim link", "https://claim.example/1"), ("Challenge answer", "ABC123")), (("Code", "4711"),)))
 TWO = (line("CVS", 10, 2, ExternalId="a"), line("AMAZON", 25, 1, ExternalId="b"))
 
 
 @pytest.fixture
-def vault() -> Vault:
-    return Vault([KEY])
+def vault() -> ClaimCipher:
+    return ClaimCipher([KEY])
 
 
 # Sealing
 
 
-def test_what_is_sealed_opens_for_its_line_alone_and_shows_nothing_meanwhile(vault: Vault) -> None:
-    sealed = vault.seal(UNITS, "FT-1", 3)
-    assert vault.open(sealed, "FT-1", 3) == UNITS
+def test_what_is_sealed_opens_for_its_line_alone_and_shows_nothing_meanwhile(vault: ClaimCipher) -> None:
+    sealed = vault.encrypt(UNITS, "FT-1", 3)
+    assert vault.decrypt(sealed, "FT-1", 3) == UNITS
     assert "claim.example" not in sealed
     for po_number, number in (("FT-2", 3), ("FT-1", 4)):
         with pytest.raises(ClaimsUnavailable, match="sealed for another line"):
-            vault.open(sealed, po_number, number)
+            vault.decrypt(sealed, po_number, number)
 
 
 def test_the_first_key_seals_and_all_of_them_open() -> None:
-    sealed = Vault([OLD_KEY]).seal(UNITS, "FT-1", 1)
-    rotated = Vault([KEY, OLD_KEY])
-    assert rotated.open(sealed, "FT-1", 1) == UNITS
-    assert Vault([KEY]).open(rotated.seal(UNITS, "FT-1", 1), "FT-1", 1) == UNITS
+    sealed = ClaimCipher([OLD_KEY]).encrypt(UNITS, "FT-1", 1)
+    rotated = ClaimCipher([KEY, OLD_KEY])
+    assert rotated.decrypt(sealed, "FT-1", 1) == UNITS
+    assert ClaimCipher([KEY]).decrypt(rotated.encrypt(UNITS, "FT-1", 1), "FT-1", 1) == UNITS
 
 
 @pytest.mark.parametrize(
     "damage", [lambda sealed: sealed[:-4], lambda sealed: f"\xe4A{sealed}", lambda _: "", str.lower]
 )
-def test_what_no_key_opens_is_told_with_what_to_do(vault: Vault, damage: Callable[[str], str]) -> None:
-    sealed = vault.seal(UNITS, "FT-1", 1)
+def test_what_no_key_opens_is_told_with_what_to_do(vault: ClaimCipher, damage: Callable[[str], str]) -> None:
+    sealed = vault.encrypt(UNITS, "FT-1", 1)
     with pytest.raises(ClaimsUnavailable, match="TRACKING_CLAIMS_KEY"):
-        Vault([OLD_KEY]).open(sealed, "FT-1", 1)
+        ClaimCipher([OLD_KEY]).decrypt(sealed, "FT-1", 1)
     with pytest.raises(ClaimsUnavailable, match="TRACKING_CLAIMS_KEY") as caught:
-        vault.open(damage(sealed), "FT-1", 1)
+        vault.decrypt(damage(sealed), "FT-1", 1)
     assert sealed[:20] not in str(caught.value)
 
 
 def test_without_a_key_nothing_is_sealed_and_the_setting_is_named() -> None:
-    assert not Vault.none().keeps
+    assert not ClaimCipher.none().has_key
     with pytest.raises(ClaimsUnavailable, match="set TRACKING_CLAIMS_KEY"):
-        Vault.none().seal(UNITS, "FT-1", 1)
+        ClaimCipher.none().encrypt(UNITS, "FT-1", 1)
 
 
-def test_no_text_of_claim_data_shows_it(vault: Vault) -> None:
+def test_no_text_of_claim_data_shows_it(vault: ClaimCipher) -> None:
     shown = wire.read_order(order_json(status="Completed"))
     revealed = Revealed(1, 1, 1, 1, UNITS.units[0])
-    found = claims.Found(1, "digest", UNITS)
+    found = claims.LineClaims(1, "digest", UNITS)
     for value in (UNITS, shown, revealed, found, vault, [UNITS]):
         assert "claim.example" not in f"{value!r} {value} {value!s:>5}"
     assert repr(UNITS) == "Claims(2 units, not shown)"
@@ -91,7 +92,7 @@ def test_no_text_of_claim_data_shows_it(vault: Vault) -> None:
 class Desk:
     """One order of two lines, with a vault; `look` shows it Completed with these claim entries a line."""
 
-    def __init__(self, store: Database, vault: Vault) -> None:
+    def __init__(self, store: Database, vault: ClaimCipher) -> None:
         self.store, self.at = store, NOW
         self.planner = Planner(Policy(), random.Random(1), vault)
         self.order = store.write(
@@ -121,7 +122,7 @@ class Desk:
         with self.store.read() as connection:
             return [dict(row) for row in connection.execute(sa.select(table).order_by(*table.primary_key)).mappings()]
 
-    def reveal(self, vault: Vault, line: int = 1, unit: int = 1, **more: Any) -> Revealed:
+    def reveal(self, vault: ClaimCipher, line: int = 1, unit: int = 1, **more: Any) -> Revealed:
         return actions.reveal(self.store, vault, "FT-1", line, unit, by=ANN, now=self.at, **more)
 
 
@@ -134,22 +135,22 @@ LATER = ([link("a3"), link("a4")], [link("b1")])
 
 
 @pytest.fixture
-def desk(store: Database, vault: Vault) -> Desk:
+def desk(store: Database, vault: ClaimCipher) -> Desk:
     return Desk(store, vault)
 
 
-def test_claim_data_is_kept_once_encrypted_by_line(desk: Desk, vault: Vault) -> None:
+def test_claim_data_is_kept_once_encrypted_by_line(desk: Desk, vault: ClaimCipher) -> None:
     desk.look(*FIRST)
     desk.look(*FIRST)
     kept = desk.rows(CLAIMS)
     assert [(row["number"], row["units"]) for row in kept] == [(1, 2), (2, 1)]
     assert "claim.example" not in str(kept)
-    assert vault.open(kept[1]["sealed"], "FT-1", 2).units[0][0] == ("Claim link", "https://claim.example/b1")
+    assert vault.decrypt(kept[1]["sealed"], "FT-1", 2).units[0][0] == ("Claim link", "https://claim.example/b1")
     assert verify.verify(desk.store) == []
 
 
 def test_claim_data_goes_to_the_line_it_was_shown_for_in_whatever_order_lines_are_shown(
-    desk: Desk, vault: Vault
+    desk: Desk, vault: ClaimCipher
 ) -> None:
     desk.look(*FIRST, turned=True)
     assert dict(desk.reveal(vault, 2).data)["Claim link"] == "https://claim.example/b1"
@@ -166,20 +167,20 @@ def test_the_first_and_each_later_version_is_kept_up_to_a_bound(desk: Desk, monk
 
 
 def test_without_a_key_claim_data_is_counted_as_before(store: Database) -> None:
-    desk = Desk(store, Vault.none())
+    desk = Desk(store, ClaimCipher.none())
     desk.look(*FIRST)
     assert desk.rows(CLAIMS) == []
     assert [row["claims"] for row in desk.rows(LINES)] == [2, 1]
     with pytest.raises(ClaimsUnavailable, match="set TRACKING_CLAIMS_KEY"):
-        desk.reveal(Vault.none())
+        desk.reveal(ClaimCipher.none())
 
 
-def test_what_was_not_kept_is_kept_by_the_look_a_person_asks_for(store: Database, vault: Vault) -> None:
-    desk = Desk(store, Vault.none())
+def test_what_was_not_kept_is_kept_by_the_look_a_person_asks_for(store: Database, vault: ClaimCipher) -> None:
+    desk = Desk(store, ClaimCipher.none())
     desk.look(*FIRST)
     with pytest.raises(ClaimsUnavailable, match="another look"):
         desk.reveal(vault)
-    desk.planner = replace(desk.planner, vault=vault)
+    desk.planner = replace(desk.planner, cipher=vault)
     actions.check_now(store, "FT-1", by=ANN, now=desk.at)
     with store.read() as connection:
         assert connection.execute(sa.text("SELECT digest FROM orders")).scalar() is None, "the look must be a whole one"
@@ -203,7 +204,7 @@ def test_nothing_of_another_order_shown_under_this_ones_id_is_kept(desk: Desk) -
 # Revealing
 
 
-def test_one_unit_is_revealed_and_the_log_says_who_saw_it(desk: Desk, vault: Vault) -> None:
+def test_one_unit_is_revealed_and_the_log_says_who_saw_it(desk: Desk, vault: ClaimCipher) -> None:
     desk.look(*FIRST)
     revealed = desk.reveal(vault, 1, 2)
     assert revealed.data == (("Claim link", "https://claim.example/a2"), ("Challenge answer", "answer-a2"))
@@ -214,7 +215,7 @@ def test_one_unit_is_revealed_and_the_log_says_who_saw_it(desk: Desk, vault: Vau
     assert verify.verify(desk.store) == []
 
 
-def test_earlier_versions_can_be_revealed_too(desk: Desk, vault: Vault) -> None:
+def test_earlier_versions_can_be_revealed_too(desk: Desk, vault: ClaimCipher) -> None:
     desk.look(*FIRST)
     desk.look(*LATER)
     newest, first = desk.reveal(vault), desk.reveal(vault, version=1)
@@ -223,7 +224,7 @@ def test_earlier_versions_can_be_revealed_too(desk: Desk, vault: Vault) -> None:
     assert [row["detail"].get("version") for row in desk.rows(EVENTS) if row["kind"] == "revealed"] == [2, 1]
 
 
-def test_a_viewer_sees_nothing_and_leaves_no_trace(desk: Desk, vault: Vault) -> None:
+def test_a_viewer_sees_nothing_and_leaves_no_trace(desk: Desk, vault: ClaimCipher) -> None:
     desk.look(*FIRST)
     with pytest.raises(NotPermitted):
         actions.reveal(desk.store, vault, "FT-1", 1, 1, by=Person("Vic", Access.VIEWER), now=desk.at)
@@ -241,7 +242,7 @@ def test_a_viewer_sees_nothing_and_leaves_no_trace(desk: Desk, vault: Vault) -> 
     ],
 )
 def test_what_is_not_there_is_told_and_leaves_no_trace(
-    desk: Desk, vault: Vault, asked: dict[str, int], said: str
+    desk: Desk, vault: ClaimCipher, asked: dict[str, int], said: str
 ) -> None:
     desk.look(*FIRST)
     with pytest.raises(ClaimsUnavailable, match=said):
@@ -249,10 +250,12 @@ def test_what_is_not_there_is_told_and_leaves_no_trace(
     assert "revealed" not in {row["kind"] for row in desk.rows(EVENTS)}
 
 
-def test_rows_that_were_swapped_or_changed_or_sealed_with_another_key_reveal_nothing(desk: Desk, vault: Vault) -> None:
+def test_rows_that_were_swapped_or_changed_or_sealed_with_another_key_reveal_nothing(
+    desk: Desk, vault: ClaimCipher
+) -> None:
     desk.look([link("a1")], [link("b1")])
     with pytest.raises(ClaimsUnavailable, match="TRACKING_CLAIMS_KEY"):
-        desk.reveal(Vault([OLD_KEY]))
+        desk.reveal(ClaimCipher([OLD_KEY]))
     sealed = {row["number"]: row["sealed"] for row in desk.rows(CLAIMS)}
 
     def change(**values: Any) -> None:
@@ -268,14 +271,16 @@ def test_rows_that_were_swapped_or_changed_or_sealed_with_another_key_reveal_not
     assert "revealed" not in {row["kind"] for row in desk.rows(EVENTS)}
 
 
-def test_what_is_not_committed_is_not_revealed(desk: Desk, vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_committed_is_not_revealed(desk: Desk, vault: ClaimCipher, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.look(*FIRST)
     write = desk.store.write
 
     def cut_off(job: Callable[[sa.Connection], Any]) -> Any:
         def cut(connection: sa.Connection) -> None:
             job(connection)
-            monkeypatch.setattr(Vault, "open", None)  # whoever opens anything from now on does not get past this
+            monkeypatch.setattr(
+                ClaimCipher, "decrypt", None
+            )  # whoever opens anything from now on does not get past this
             raise StoreBusy("the disk is full")
 
         return write(cut)
@@ -286,12 +291,12 @@ def test_what_is_not_committed_is_not_revealed(desk: Desk, vault: Vault, monkeyp
     assert "revealed" not in {row["kind"] for row in desk.rows(EVENTS)}
 
 
-def test_an_unknown_order_reveals_nothing(desk: Desk, vault: Vault) -> None:
+def test_an_unknown_order_reveals_nothing(desk: Desk, vault: ClaimCipher) -> None:
     with pytest.raises(UnknownOrder):
         actions.reveal(desk.store, vault, "FT-9", 1, 1, by=ANN, now=desk.at)
 
 
-def test_the_story_tells_who_saw_what_and_the_json_only_counts(desk: Desk, vault: Vault) -> None:
+def test_the_story_tells_who_saw_what_and_the_json_only_counts(desk: Desk, vault: ClaimCipher) -> None:
     desk.look(*FIRST)
     desk.look(*LATER)
     desk.reveal(vault, 1, 2)

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from tracking import ingest
 from tracking.errors import StoreBusy
-from tracking.ingest import Planner
+from tracking.forecasting.planner import Planner
 from tracking.settings import WEBHOOK_PATH
 from tracking.storage import orders
 from tracking.storage.database import Database

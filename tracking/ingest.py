@@ -4,19 +4,16 @@ An observation goes in, and in one transaction the log, the row, the counters an
 Repeats change nothing. Every function is a step of a job that `Database` commits.
 """
 
-import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
 from tracking.errors import NotAllowed, UnknownOrder
-from tracking.forecasting import predictions
-from tracking.forecasting.forecasts import Book, next_look
-from tracking.forecasting.waits import WEBHOOK_SPACING, Policy, late_after, next_follow
-from tracking.orders.claim_data import Vault
+from tracking.forecasting.classes import late_after
+from tracking.forecasting.planner import Planner, plan_next_poll, record_prediction
 from tracking.orders.line_matching import annotations, pair
 from tracking.orders.model import (
     Event,
@@ -26,7 +23,6 @@ from tracking.orders.model import (
     OrderRequest,
     Snapshot,
     State,
-    Submission,
     Witness,
     allowed,
     apply,
@@ -46,20 +42,11 @@ from tracking.orders.observations import (
     Requested,
     Unsealed,
 )
-from tracking.orders.rules import interpret, wants_following
+from tracking.orders.rules import interpret
 from tracking.provider import recipients as traces
 from tracking.provider.responses import Callback, Shown
 from tracking.storage import claims, inbox, orders, outbox
-
-
-@dataclass(frozen=True, slots=True)
-class Planner:
-    """What due times are made of, and what seals the claim data that a look brings."""
-
-    policy: Policy
-    rng: random.Random
-    vault: Vault = field(default_factory=Vault.none)
-    book: Book = field(default_factory=Book)
+from tracking.storage.claims import ClaimCipher
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,8 +216,8 @@ def note(
 
 
 def reveal(
-    connection: Connection, order_id: int, wanted: Unsealed, *, vault: Vault, actor: str, now: datetime
-) -> tuple[claims.Version, int, str]:
+    connection: Connection, order_id: int, wanted: Unsealed, *, vault: ClaimCipher, actor: str, now: datetime
+) -> tuple[claims.ClaimVersion, int, str]:
     """Writes down that a person sees one unit's claim data; returns it sealed, the count of versions, the PONumber.
 
     Raises:
@@ -239,7 +226,7 @@ def reveal(
     """
     kept = _existing(connection, order_id)
     known = claims.versions(connection, order_id, wanted.line)
-    found = claims.chosen(known, wanted, vault, kept.order.po_number)
+    found = claims.select_version(known, wanted, vault, kept.order.po_number)
     seen = replace(wanted, version=found.number if len(known) > 1 else None)
     _append(connection, kept, Observation(Witness.PERSON, now, now, seen, actor), {})
     return found, len(known), kept.order.po_number
@@ -316,7 +303,7 @@ def _observe(
     events = interpret(kept.order, kept.order.po_number, observation)
     after = list(_fold(kept.order, events))
     order = after[-1] if after else kept.order
-    beside = _plan(kept, order, observation, planner)
+    beside = plan_next_poll(kept, order, observation, planner)
     if shown is not None and _shows(shown.snapshot, order):
         people = [line.recipient for line in kept.order.lines if line.recipient] if kept.order.erased else None
         beside["document"] = traces.kept(shown.document, people)
@@ -326,24 +313,16 @@ def _observe(
         pairs = list(pair(kept.order.lines, shown.snapshot.lines))
         orders.annotate_lines(connection, kept.id, annotations(pairs))
         erased = frozenset(expand(kept.order.erased))
-        found = claims.found([one for one in pairs if one[0].number not in erased], shown.claims)
-        claims.keep(connection, kept.id, order.po_number, found, planner.vault, observation.learned_at)
+        found = claims.claims_by_line([one for one in pairs if one[0].number not in erased], shown.claims)
+        claims.store_claims(connection, kept.id, order.po_number, found, planner.cipher, observation.learned_at)
     if order.provider_id is not None and kept.order.provider_id is None and order.accepted_at is not None:
         beside["late_at"] = order.accepted_at + planner.book.late_after(order.type, order.units)
     orders.save_order(connection, kept, after, events, beside)
     became_known = kept.order.provider_id is None or kept.row["event_count"] == 1
     if order.provider_id is not None and became_known:
-        _foretell(connection, kept.id, order, observation.learned_at, planner)
+        record_prediction(connection, kept.id, order, observation.learned_at, planner)
         order = _adopt_waiting(connection, kept.id, order, observation.learned_at, planner)
     return order
-
-
-def _foretell(connection: Connection, order_id: int, order: Order, now: datetime, planner: Planner) -> None:
-    """Keeps what is said of an order that the provider has just taken; of one that is said to be done, nothing is."""
-    if order.accepted_at is not None and is_open(order.state) and order.state != State.ACCEPTED:
-        forecast = planner.book.of(order.type, order.units)
-        age = now - order.accepted_at
-        predictions.keep(connection, [predictions.made(order_id, forecast, age, now, step=0)])
 
 
 def _adopt_waiting(connection: Connection, order_id: int, order: Order, now: datetime, planner: Planner) -> Order:
@@ -359,71 +338,3 @@ def _adopt_waiting(connection: Connection, order_id: int, order: Order, now: dat
 def _shows(snapshot: Snapshot, order: Order) -> bool:
     """Whether it is this order: what is shown under its id with the PONumber of another is not kept as its own."""
     return order.provider_id == snapshot.provider_id and snapshot.po_number in {None, order.po_number}
-
-
-def _plan(kept: orders.StoredOrder, order: Order, observation: Observation, planner: Planner) -> dict[str, Any]:
-    """When to look again, and why; empty where the observation says nothing about that."""
-    now = observation.learned_at
-    match observation.seen:
-        case Looked(via="list") if order.provider_status == State.COMPLETED and is_open(order.state):
-            # The list may leave out what proves it. The look that does must come at once, and no list puts it off.
-            news = kept.order.provider_status != order.provider_status
-            return {"next_look_at": now, "next_look_why": "listed as done; a look confirms it"} if news else {}
-        case Looked():
-            looked = {
-                "looks": kept.row["looks"] + 1,
-                "failures": 0,
-                "last_look_at": now,
-                "lease_owner": None,
-                "lease_until": None,
-            }
-            return looked | _next_look(order, now, planner)
-        case Answered() if order.provider_id is not None and _expects_confirmation(order):
-            return {"next_look_at": now, "next_look_why": "said to be done already; a look confirms it"}
-        case Answered():
-            return _next_look(order, now, planner)
-        case Announced() if order.provider_id is not None and is_open(order.state):
-            return _after_notice(kept, now)
-        case _:
-            return {}
-
-
-def _next_look(order: Order, now: datetime, planner: Planner) -> dict[str, Any]:
-    if order.provider_id is None:
-        return {"next_look_at": None, "next_look_why": None}
-    if is_terminal(order.state):
-        return _next_follow(order, now, planner)
-    age = now - (order.accepted_at or order.created_at)
-    since_notice = now - order.claimed_at if order.claimed_at and order.notice == Notice.CLAIMED else None
-    forecast = planner.book.of(order.type, order.units)
-    price = planner.book.price_of_look(announces=order.submission != Submission.ELSEWHERE)
-    wait = next_look(planner.policy, forecast, age, since_notice, price, planner.rng)
-    if since_notice is not None:
-        why = "announced as done, not confirmed yet"
-    else:
-        why = "it may have finished by then, judged by orders like it"
-    return {"next_look_at": now + wait, "next_look_why": why}
-
-
-def _expects_confirmation(order: Order) -> bool:
-    return order.state == State.ACCEPTED or order.notice == Notice.CLAIMED
-
-
-def _next_follow(order: Order, now: datetime, planner: Planner) -> dict[str, Any]:
-    ended = {"next_look_at": None, "next_look_why": None}
-    if order.state != State.COMPLETED or (order.lines and not wants_following(order)):
-        return ended
-    # From the earliest time it can have been finished: one that was found finished may have been so for days.
-    wait = next_follow(order.type, now - (order.completed_after or now), planner.rng)
-    return ended if wait is None else {"next_look_at": now + wait, "next_look_why": "its lines may still change"}
-
-
-def _after_notice(kept: orders.StoredOrder, now: datetime) -> dict[str, Any]:
-    """A notice makes the order due at once, but no more than one look in 30 seconds comes from notices."""
-    last = kept.row["webhook_look_at"]
-    # A last time that lies ahead was taken from a clock that has been set back since.
-    due = now if last is None or last > now + WEBHOOK_SPACING else max(now, last + WEBHOOK_SPACING)
-    planned = kept.row["next_look_at"]
-    if planned is not None and planned <= due:
-        return {}
-    return {"next_look_at": due, "next_look_why": "announced as done by the webhook", "webhook_look_at": due}

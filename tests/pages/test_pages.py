@@ -8,7 +8,7 @@ from histories import History
 from sqlalchemy import Connection
 from streamlit.testing.v1 import AppTest
 
-from tracking.reports.search import Filters
+from tracking.reports.order_list.search import Filters
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.maintenance.restore_mark import Mark, set_mark

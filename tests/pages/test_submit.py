@@ -6,8 +6,8 @@ import pytest
 from histories import History
 from streamlit.testing.v1 import AppTest
 
-from tracking.reports import search
-from tracking.reports.search import Filters
+from tracking.reports.order_list import search
+from tracking.reports.order_list.search import Filters
 from tracking.storage.database import Database
 from tracking.storage.tables import OUTBOX
 

@@ -8,10 +8,10 @@ from fakes import order_json
 from histories import History
 from streamlit.testing.v1 import AppTest
 
-from tracking.orders.claim_data import Vault
 from tracking.orders.observations import Looked
 from tracking.provider import responses as wire
 from tracking.settings import load
+from tracking.storage.claims import ClaimCipher
 
 Visit = Callable[..., AppTest]
 
@@ -136,8 +136,8 @@ def test_a_watched_order_shows_its_new_state(visit: Visit, history: History) -> 
 @pytest.fixture
 def claimed(history: History, monkeypatch: pytest.MonkeyPatch) -> History:
     """FT-1 with a line of two units, whose claim data a look has shown and later shown anew."""
-    vault = Vault(load().claims_keys())
-    monkeypatch.setattr(histories, "PLANNER", replace(histories.PLANNER, vault=vault))
+    vault = ClaimCipher(load().claims_keys())
+    monkeypatch.setattr(histories, "PLANNER", replace(histories.PLANNER, cipher=vault))
     history.place("FT-1", lines=2)
     history.complete("FT-1")
     for name in ("first", "second"):

@@ -22,7 +22,7 @@ from tracking.forecasting.survival import EDGES, Accrual, Curve, Forecast, Seen
 from tracking.polling.backtest.engine import History, Plan, replay
 from tracking.polling.due_orders import population, survey
 from tracking.polling.selection import choose
-from tracking.polling.silence import Evidence, expected
+from tracking.polling.webhook_silence import Evidence, expected
 from tracking.storage import database
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS

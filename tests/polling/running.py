@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from processes.children import Child, nursery, provider_settings, truth, until
 from processes.over_http import fact, rows, store_of, submit
 
-from tracking.forecasting.waits import class_of
+from tracking.forecasting.classes import class_of
 from tracking.orders.model import OrderRequest
 from tracking.polling.backtest.engine import History, Plan
 from tracking.provider import responses as wire

@@ -21,6 +21,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from powerloss.durabilities import DURABILITIES  # noqa: E402 - found through the line above
 
 from tracking import ingest, settings  # noqa: E402 - the same
+from tracking.forecasting import planner  # noqa: E402 - the same
 from tracking.forecasting.waits import Policy  # noqa: E402 - the same
 from tracking.orders.model import Line, OrderRequest, Witness  # noqa: E402 - the same
 from tracking.orders.observations import Attempted, Observation  # noqa: E402 - the same
@@ -31,7 +32,7 @@ THREADS = 6
 ACKNOWLEDGED = "acknowledged"
 # So small that a transaction of a few orders is written to the file before its commit, as a large one always is.
 PAGES_IN_MEMORY = 24
-PLANNER = ingest.Planner(Policy(), random.Random(1))
+PLANNER = planner.Planner(Policy(), random.Random(1))
 
 
 def settings_at(folder: Path) -> settings.Settings:

@@ -7,8 +7,8 @@ from processes import kill9, victims
 from processes.children import nursery
 
 from tracking import ingest
+from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import Policy
-from tracking.ingest import Planner
 from tracking.provider import responses as wire
 from tracking.storage import database
 from tracking.storage.database import Database

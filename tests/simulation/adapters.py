@@ -31,9 +31,8 @@ from stepping import SteppedLoop
 from tracking.access import Person
 from tracking.app.loops import PollLoop, SendLoop
 from tracking.errors import NotSent, OutcomeUnknown, StoreBusy, StoreError, TrackingError
+from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import Policy
-from tracking.ingest import Planner
-from tracking.orders.claim_data import Vault
 from tracking.orders.model import OrderRequest
 from tracking.polling.poller import Poller
 from tracking.provider import responses as wire
@@ -41,6 +40,7 @@ from tracking.provider.client import Client
 from tracking.provider.shared_rate_limit import Allowance
 from tracking.storage import engines as storage_engines
 from tracking.storage import inbox, leases, orders
+from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database, Job
 from tracking.storage.engines import make_engine, translated
 from tracking.submissions import actions
@@ -212,7 +212,7 @@ class Console:
         self.database = SimulatedDatabase(world.file, self)
         climate = world.climate
         policy = Policy(timedelta(seconds=climate.floor), timedelta(seconds=climate.ceiling))
-        planner = Planner(policy, random.Random(world.chance.seed * 100 + number), Vault([CLAIMS_KEY]))
+        planner = Planner(policy, random.Random(world.chance.seed * 100 + number), ClaimCipher([CLAIMS_KEY]))
         planner.book.price, planner.book.unproven, planner.book.heard = climate.price, climate.unproven, climate.heard
         self.client = self._client()
         lease = timedelta(seconds=TIMEOUT)

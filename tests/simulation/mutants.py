@@ -12,6 +12,7 @@ from planting import Mutant, Plant, both, one_transaction_late, replaced, rewrit
 from sqlalchemy import and_, bindparam, insert, select
 
 from tracking import ingest
+from tracking.forecasting import planner
 from tracking.orders import event_chain as chain
 from tracking.orders import rules
 from tracking.polling import due_orders as survey
@@ -178,7 +179,7 @@ MUTANTS = (
     Mutant(
         "due-in-memory",
         "When to look again is not written to the store.",
-        rewritten(ingest, "_next_look", ('return {"next_look_at": now + wait,', 'return {"next_look_at": None,')),
+        rewritten(planner, "_plan_poll", ('return {"next_look_at": now + wait,', 'return {"next_look_at": None,')),
     ),
     Mutant(
         "answer-first",
@@ -240,12 +241,12 @@ MUTANTS = (
     Mutant(
         "not-coalesced",
         "Each notice makes its order due at once.",
-        replaced(ingest, "WEBHOOK_SPACING", timedelta(0)),
+        replaced(planner, "WEBHOOK_SPACING", timedelta(0)),
     ),
     Mutant(
         "notice-unheard",
         "A notice is kept, and its order is looked at no sooner.",
-        replaced(ingest, "_after_notice", lambda *_: {}),
+        replaced(planner, "_plan_after_webhook", lambda *_: {}),
     ),
     Mutant(
         "notice-twice",
@@ -323,7 +324,7 @@ MUTANTS = (
             ),
             rewritten(
                 ingest,
-                "_plan",
+                "plan_next_poll",
                 ('case Looked(via="list") if order', 'case Looked(via="list") if False and order'),
             ),
         ),
@@ -331,7 +332,9 @@ MUTANTS = (
     Mutant(
         "list-postpones",
         "Each list page puts off the look that would prove what it shows.",
-        rewritten(ingest, "_plan", ('case Looked(via="list") if order', 'case Looked(via="list") if False and order')),
+        rewritten(
+            ingest, "plan_next_poll", ('case Looked(via="list") if order', 'case Looked(via="list") if False and order')
+        ),
     ),
     Mutant(
         "list-proves-open",
@@ -350,7 +353,7 @@ MUTANTS = (
     Mutant(
         "at-once-again",
         "An order that was open is due again at once.",
-        replaced(ingest, "next_look", lambda *_: timedelta()),
+        replaced(planner, "next_look", lambda *_: timedelta()),
     ),
     Mutant(
         "float-money",

@@ -22,15 +22,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from tracking.app.connection_limits import SPARING
 from tracking.app.embedded_sandbox import PUBLIC_URL, EmbeddedSandbox
-from tracking.app.loops import JOURNAL_EVERY, PATIENCE, Housekeeping, Journal, PollLoop, Pulse, SendLoop, forever
+from tracking.app.housekeeping import Housekeeping
+from tracking.app.loops import JOURNAL_EVERY, PATIENCE, Journal, PollLoop, Pulse, SendLoop, forever
 from tracking.app.reconciler import Reconciler
+from tracking.app.web.connection_limits import SPARING
 from tracking.errors import StoreError
 from tracking.forecasting.forecasts import Book
+from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import Policy
-from tracking.ingest import Planner
-from tracking.orders.claim_data import Vault
 from tracking.polling.learner import LISTEN_EVERY, REFIT_EVERY, Learner
 from tracking.polling.poller import Poller
 from tracking.provider import rate_limit as budget
@@ -38,6 +38,7 @@ from tracking.provider.client import Client
 from tracking.provider.shared_rate_limit import Allowance
 from tracking.settings import WEBHOOK_PATH, Role, Settings
 from tracking.storage import database, facts, leases
+from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
 from tracking.submissions.sender import Sender
 from tracking.webhooks import addresses as callbacks
@@ -92,7 +93,7 @@ class Backend:
         bounds = Policy(timedelta(seconds=settings.poll_floor), timedelta(seconds=settings.poll_ceiling))
         chance = random.Random()  # noqa: S311 - it spreads due times and guards nothing  # nosec B311
         book = Book(relative=settings.poll_loss == "relative")
-        self._planner = Planner(bounds, chance, Vault(settings.claims_keys()), book)
+        self._planner = Planner(bounds, chance, ClaimCipher(settings.claims_keys()), book)
         self._owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._pulse = Pulse(self.database, clock)
         self._started_at = clock()
@@ -290,7 +291,7 @@ class Backend:
             return Response(f"# {exc}\n", status_code=503, media_type="text/plain")
 
     def _measured(self) -> Response:
-        from tracking.app import metrics  # noqa: PLC0415 - brings its library, which no start has to wait for
+        from tracking.app.web import metrics  # noqa: PLC0415 - brings its library, which no start has to wait for
 
         return Response(metrics.exposition(self.database, self.clock()), headers={"Content-Type": metrics.CONTENT_TYPE})
 

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from tracking.errors import NotAllowed
-from tracking.forecasting.waits import late_after
+from tracking.forecasting.classes import late_after
 from tracking.orders import event_chain as chain
 from tracking.orders.model import (
     ORDER_FIELDS,

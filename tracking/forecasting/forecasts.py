@@ -5,44 +5,20 @@ One `Book` for a process. The loops renew it from the store; whoever plans reads
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from tracking.forecasting.waits import (
-    FIRST_PRICE,
-    JITTER,
-    MOST_HEARD,
-    Policy,
-    bounds_of,
-    class_of,
-    late_after,
-    with_webhooks,
-)
-from tracking.orders.wording import count
+from tracking.forecasting.classes import bounds_of, class_of, late_after
+from tracking.forecasting.waits import FIRST_PRICE, MOST_HEARD, with_webhooks
 
 if TYPE_CHECKING:
     from tracking.forecasting.survival import Forecast
 
 PACING = "pacing"  # the fact that keeps the price and what is announced
-NOTICE_GROWTH = 0.25
 ENOUGH = 30  # finished orders: with fewer, the slowest of a hundred is a guess
 LIST_MEMORY = 20  # finished orders on list pages
 LONGEST_EXPECTED = timedelta(days=90)
-TYPES = {
-    "DigitalDelivery": "digital delivery",
-    "Links": "links",
-    "Codes": "codes",
-    "PhysicalShipment": "shipments",
-}
-
-
-def class_in_words(name: str) -> str:
-    """The class as people call it: "links, 33 to 64 cards"."""
-    kind, least, most = bounds_of(name)
-    cards = count(most, "card") if least == most else f"{least} to {most:,} cards"
-    return f"{TYPES.get(kind, kind)}, {cards}"
 
 
 class Book:
@@ -108,25 +84,3 @@ class Book:
     def replace(self, forecasts: Iterable[Forecast]) -> None:
         """Takes over what was learned anew; classes that are not among it stay as they are."""
         self._known = self._known | {forecast.name: forecast for forecast in forecasts}
-
-
-def next_look(
-    policy: Policy, forecast: Forecast, age: timedelta, since_notice: timedelta | None, price: float, rng: random.Random
-) -> timedelta:
-    """How long to wait after a look at `age` that said "still open".
-
-    Args:
-        policy: the bounds.
-        forecast: what is expected of the order's class.
-        age: since the provider took the order. A clock that was stepped back makes it negative; what it truly is
-            is not known then, and its size stands for it: neither a look each second nor none at all.
-        since_notice: since a webhook announced the order as done, None without one: then the answer is near.
-        price: of a look at this order, in seconds.
-        rng: spreads orders that were placed together.
-    """
-    floor, ceiling = policy.floor.total_seconds(), policy.ceiling.total_seconds()
-    wait = float(forecast.waits([abs(age.total_seconds())], price, floor=floor, ceiling=ceiling)[0])
-    if since_notice is not None:
-        wait = min(wait, abs(since_notice.total_seconds()) * NOTICE_GROWTH)
-    wait *= 1 + rng.uniform(-JITTER, JITTER)
-    return min(max(timedelta(seconds=wait), policy.floor), policy.ceiling)

@@ -17,9 +17,8 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, select
 from sqlalchemy.engine import RowMapping
 
-from tracking.forecasting.forecasts import class_in_words
+from tracking.forecasting.classes import class_in_words, class_of
 from tracking.forecasting.lateness import OPEN, of_class
-from tracking.forecasting.waits import class_of
 from tracking.orders.model import State, is_open
 from tracking.orders.wording import clock, count
 from tracking.storage.tables import ORDERS

@@ -11,8 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, bindparam
 
+from tracking.forecasting.classes import bounds_of
 from tracking.forecasting.forecasts import Book
-from tracking.forecasting.waits import bounds_of
 from tracking.storage import facts
 from tracking.storage.tables import ORDERS
 

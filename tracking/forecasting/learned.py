@@ -15,8 +15,9 @@ import numpy as np
 from sqlalchemy import Connection, select
 from sqlalchemy.engine import Row
 
+from tracking.forecasting.classes import class_of
 from tracking.forecasting.survival import BINS, Accrual, Curve, Forecast, Seen
-from tracking.forecasting.waits import class_of, share_heard
+from tracking.forecasting.waits import share_heard
 from tracking.orders.model import State, Submission
 from tracking.storage import facts
 from tracking.storage.tables import FACTS, ORDERS

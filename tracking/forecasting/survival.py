@@ -21,7 +21,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from tracking.forecasting.waits import SPREAD, guess_of
+from tracking.forecasting.classes import SPREAD, guess_of
 
 Array = npt.NDArray[np.float64]
 

@@ -1,18 +1,22 @@
-"""When to look again. Pure: knows what is expected of orders like this one, no clock, no store.
+"""Waits: how long until the next poll, follow-up, retry or resend, and the price of a call. Pure: no clock, no store.
 
-The accrual rule decides (`survival`): an order that has finished waits unseen from then on, and once the expected wait
-since the last look is worth the price of a call, it is looked at. Here are the classes of orders that are compared with
-each other, the first guesses about them, the price, and the waits that no curve describes.
+The accrual rule decides (`survival`): an order that has finished waits undetected from then on, and once the expected
+wait since the last poll is worth the price of a call, the order is polled.
 """
+
+from __future__ import annotations
 
 import random
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from tracking.orders.model import OrderType
 
+if TYPE_CHECKING:
+    from tracking.forecasting.survival import Forecast
+
 JITTER = 0.1
-SPREAD = 1.5  # of the logarithm of the age at which an order finishes, before anything is known of its class
 FOLLOW_FIRST = timedelta(minutes=5)
 FOLLOW_LONGEST = timedelta(hours=12)
 FOLLOW_GROWTH = 0.5
@@ -29,6 +33,9 @@ MOST_HEARD = 0.99
 HEARD_PRIOR = 5.0
 
 
+NOTICE_GROWTH = 0.25
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """The shortest and the longest wait between two looks at an open order."""
@@ -38,33 +45,6 @@ class Policy:
 
 
 # Classes
-
-
-def class_of(order_type: str, units: int) -> str:
-    """The class an order is compared with: its type, and its size rounded up to a power of two."""
-    return f"{order_type}/{1 << max(units - 1, 0).bit_length()}"
-
-
-def bounds_of(name: str) -> tuple[str, int, int]:
-    """The delivery type of a class, and the fewest and the most cards of its orders."""
-    order_type, _, size = name.rpartition("/")
-    most = int(size)
-    return order_type, most // 2 + 1, most
-
-
-def guess_of(name: str) -> float:
-    """The median age in seconds at which orders of the class may finish, before anything is known of them."""
-    order_type, _, units = bounds_of(name)
-    if order_type == OrderType.PHYSICAL:
-        return 3600.0 + 10.0 * units
-    return 10.0 + 0.5 * units
-
-
-def late_after(order_type: str, units: int) -> timedelta:
-    """From what age on an open order counts as late while too little is known of its class: a generous guess."""
-    if order_type == OrderType.PHYSICAL:
-        return timedelta(days=3)
-    return timedelta(minutes=15) + timedelta(seconds=3) * units
 
 
 # The price of a call, in seconds that a finished order waits unseen
@@ -111,3 +91,25 @@ def next_attempt(attempts: int, rng: random.Random) -> timedelta:
     """How long to wait before the same PONumber is sent again after `attempts` without a known outcome."""
     wait = RESEND_FIRST * 2.0 ** min(max(attempts - 1, 0), 16)
     return min(wait, RESEND_LONGEST) * (1 + rng.uniform(-JITTER, JITTER))
+
+
+def next_look(
+    policy: Policy, forecast: Forecast, age: timedelta, since_notice: timedelta | None, price: float, rng: random.Random
+) -> timedelta:
+    """How long to wait after a look at `age` that said "still open".
+
+    Args:
+        policy: the bounds.
+        forecast: what is expected of the order's class.
+        age: since the provider took the order. A clock that was stepped back makes it negative; what it truly is
+            is not known then, and its size stands for it: neither a look each second nor none at all.
+        since_notice: since a webhook announced the order as done, None without one: then the answer is near.
+        price: of a look at this order, in seconds.
+        rng: spreads orders that were placed together.
+    """
+    floor, ceiling = policy.floor.total_seconds(), policy.ceiling.total_seconds()
+    wait = float(forecast.waits([abs(age.total_seconds())], price, floor=floor, ceiling=ceiling)[0])
+    if since_notice is not None:
+        wait = min(wait, abs(since_notice.total_seconds()) * NOTICE_GROWTH)
+    wait *= 1 + rng.uniform(-JITTER, JITTER)
+    return min(max(timedelta(seconds=wait), policy.floor), policy.ceiling)

@@ -17,9 +17,9 @@ import numpy.typing as npt
 import sqlalchemy as sa
 from sqlalchemy import Connection, bindparam, select
 
+from tracking.forecasting.classes import class_of
 from tracking.forecasting.forecasts import Book
 from tracking.forecasting.survival import Array
-from tracking.forecasting.waits import class_of
 from tracking.orders.model import Notice, State, Submission
 from tracking.polling.selection import Candidates, Flags
 from tracking.storage import orders

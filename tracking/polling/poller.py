@@ -27,8 +27,8 @@ from tracking.errors import (
     Throttled,
     UnreadableAnswer,
 )
+from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import after_failure, cheaper, dearer
-from tracking.ingest import Planner
 from tracking.orders.model import State, Witness, is_open
 from tracking.orders.observations import Looked, Missing, Observation
 from tracking.provider.client import Client

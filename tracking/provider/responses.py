@@ -19,7 +19,7 @@ from decimal import Decimal
 from typing import Any
 
 from tracking.errors import CallbackRefused, Problem, UnreadableAnswer
-from tracking.orders.claim_data import Claims, Unit
+from tracking.orders.claim_data import ClaimData, Unit
 from tracking.orders.model import KNOWN_WORDS, Line, OrderType, Snapshot, canonical
 from tracking.provider.json_fields import (
     Fields,
@@ -74,7 +74,7 @@ class Shown:
     snapshot: Snapshot
     document: Mapping[str, Any]
     digest: str
-    claims: Mapping[int, Claims] = field(default_factory=dict)
+    claims: Mapping[int, ClaimData] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def read_order(raw: Any) -> Shown:
     return Shown(snapshot, _kept(raw), digest, claims)
 
 
-def _line(number: int, raw: Any) -> tuple[Line, Claims]:
+def _line(number: int, raw: Any) -> tuple[Line, ClaimData]:
     line = Fields(raw, f"LineItems[{number - 1}]")
     claims = _claims(line.get("claimdata"))
     # What the entries hold, sorted: their order means nothing.
@@ -154,7 +154,7 @@ def _line(number: int, raw: Any) -> tuple[Line, Claims]:
         cost_minor=line.minor("cost"),
         claim_digest=hashlib.sha256(held.encode()).hexdigest()[:16] if claims else None,
     )
-    return known, Claims(tuple(unit for _, unit in claims))
+    return known, ClaimData(tuple(unit for _, unit in claims))
 
 
 def _claims(raw: Any) -> list[tuple[str, Unit]]:

@@ -13,9 +13,10 @@ from sqlalchemy import Connection, select
 
 from tracking.errors import UnknownOrder
 from tracking.forecasting import incidents
-from tracking.forecasting.forecasts import PACING, Book, class_in_words
+from tracking.forecasting.classes import class_in_words, class_of
+from tracking.forecasting.forecasts import PACING, Book
 from tracking.forecasting.predictions import Said, score_of_class, told
-from tracking.forecasting.waits import MOST_HEARD, class_of, with_webhooks
+from tracking.forecasting.waits import MOST_HEARD, with_webhooks
 from tracking.orders.model import Notice, State, Submission, is_open
 from tracking.orders.wording import clock, count, duration
 from tracking.reports.latency import split_of

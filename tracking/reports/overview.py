@@ -20,10 +20,7 @@ from tracking.orders import wording as _sentences
 from tracking.orders.model import CLOSED, State
 from tracking.orders.wording import Told
 from tracking.reports.health import Sign, signs_of_life
-from tracking.reports.search import (
-    FLAGGED,
-    OPEN,
-)
+from tracking.reports.order_list.search import FLAGGED, OPEN
 from tracking.reports.trends import _hour, day_start
 from tracking.startup import pd
 from tracking.storage.database import Database

@@ -10,9 +10,10 @@ from sqlalchemy import Connection
 from tracking import ingest
 from tracking.access import Person
 from tracking.errors import InvalidSubmission, Problem, UnknownOrder
-from tracking.orders.claim_data import Unit, Vault
+from tracking.orders.claim_data import Unit
 from tracking.orders.observations import Unsealed
 from tracking.provider.json_fields import storable
+from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
 from tracking.storage.orders import ID_BY
 
@@ -70,7 +71,7 @@ class Revealed:
 
 def reveal(
     database: Database,
-    vault: Vault,
+    vault: ClaimCipher,
     order: str,
     line: int,
     unit: int,
@@ -103,7 +104,7 @@ def reveal(
             connection, _find(connection, order), wanted, vault=vault, actor=by.name, now=now
         )
     )
-    return Revealed(line, unit, found.number, of, vault.open(found.sealed, po_number, line).units[unit - 1])
+    return Revealed(line, unit, found.number, of, vault.decrypt(found.sealed, po_number, line).units[unit - 1])
 
 
 def _write_down(database: Database, order: str, text: str, *, by: Person, now: datetime, acknowledges: bool) -> None:

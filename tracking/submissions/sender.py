@@ -29,8 +29,8 @@ from tracking.errors import (
     Throttled,
     UnreadableAnswer,
 )
+from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import next_attempt
-from tracking.ingest import Planner
 from tracking.orders.model import Witness
 from tracking.orders.observations import Answered, Attempted, Declined, Observation, Seen, Unclear, Unsent
 from tracking.orders.rules import can_send

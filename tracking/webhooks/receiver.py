@@ -29,7 +29,8 @@ from starlette.types import Receive, Scope, Send
 
 from tracking import ingest
 from tracking.errors import CallbackRefused, StoreError
-from tracking.ingest import Announcement, Planner
+from tracking.forecasting.planner import Planner
+from tracking.ingest import Announcement
 from tracking.provider.responses import Callback, read_callback
 from tracking.storage import inbox, orders
 from tracking.storage.database import Database

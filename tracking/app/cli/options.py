@@ -15,7 +15,7 @@ from tracking.access import Person
 from tracking.errors import NotPermitted
 from tracking.orders.observations import utc_now
 from tracking.provider.json_fields import storable
-from tracking.reports import query_params
+from tracking.reports.order_list import query_params
 from tracking.storage import database
 from tracking.storage.database import Database
 from tracking.storage.maintenance.verify import Head

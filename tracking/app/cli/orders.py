@@ -28,9 +28,10 @@ from tracking.orders.model import State, canonical, is_open
 from tracking.orders.observations import utc_now
 from tracking.orders.wording import amount
 from tracking.provider.json_fields import storable
-from tracking.reports import activity, explanations, exports, health, search
+from tracking.reports import activity, explanations, health
 from tracking.reports import order as order_reports
-from tracking.reports.search import Filters
+from tracking.reports.order_list import exports, search
+from tracking.reports.order_list.search import Filters
 from tracking.storage import database
 from tracking.storage.database import Database
 from tracking.submissions import catalog, csv_rows, files, results

@@ -23,7 +23,7 @@ from tracking.app.cli.options import (
     JsonFlag,
     SeedOption,
 )
-from tracking.app.connection_limits import BoundedProtocol
+from tracking.app.web.connection_limits import BoundedProtocol
 from tracking.errors import Problem, SettingsError
 from tracking.settings import Role
 

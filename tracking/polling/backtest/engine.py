@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tracking.forecasting.classes import guess_of
 from tracking.forecasting.forecasts import Book
 from tracking.forecasting.survival import Array, Forecast, Seen, Stack
-from tracking.forecasting.waits import CHEAPER, LEAST_PRICE, MOST_HEARD, cheaper, dearer, guess_of
+from tracking.forecasting.waits import CHEAPER, LEAST_PRICE, MOST_HEARD, cheaper, dearer
 from tracking.polling.backtest.model import NEVER, ROUNDING, History, Listing, Outcome, Plan, Steps, Turns
 from tracking.polling.selection import PADDING, PAGE, Candidates, choose
 

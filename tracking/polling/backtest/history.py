@@ -16,9 +16,9 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, select
 from sqlalchemy.engine import Row
 
+from tracking.forecasting.classes import class_of
 from tracking.forecasting.learned import estimated_share
 from tracking.forecasting.survival import Array
-from tracking.forecasting.waits import class_of
 from tracking.orders.latency import Trace, Word, window
 from tracking.orders.model import State, Submission
 from tracking.polling.backtest.model import NEVER, History

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.engine import RowMapping
 
 from tracking.orders.wording import amount, guarded
-from tracking.reports.search import Filters, conditions, ordering
+from tracking.reports.order_list.search import Filters, conditions, ordering
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
 

@@ -16,7 +16,7 @@ from tracking.forecasting import incidents
 from tracking.orders.model import Notice, State, Submission
 from tracking.orders.wording import amount, window
 from tracking.reports.order import order_record
-from tracking.reports.query_params import Reader
+from tracking.reports.order_list.query_params import Reader
 from tracking.reports.trends import day_start
 from tracking.startup import pd
 from tracking.storage.database import Database

@@ -1,0 +1,1 @@
+"""Lists of orders: filters, views, pages, the parameters of their addresses, and exports."""
