@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tracking.sandbox import SCENARIOS
+from tracking.sandbox.scenarios import SCENARIOS
 
 TESTS = Path(__file__).parent
 TEXT = (TESTS / "README.md").read_text()

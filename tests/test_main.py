@@ -26,8 +26,8 @@ from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import Policy
 from tracking.orders.model import Line, Snapshot, Witness
 from tracking.orders.observations import Answered, Attempted, Observation
-from tracking.sandbox import SCENARIOS
 from tracking.sandbox.catalog import CARRIERS, PRODUCTS, SHIPPING_METHODS
+from tracking.sandbox.scenarios import SCENARIOS
 from tracking.storage import facts
 from tracking.storage.database import Database, connect
 from tracking.storage.maintenance import restore_mark

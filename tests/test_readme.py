@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tracking.sandbox import NOTE_WORDS, SCENARIOS
+from tracking.sandbox.faults import NOTE_WORDS
+from tracking.sandbox.scenarios import SCENARIOS
 from tracking.settings import Role, Settings
 
 ROOT = Path(__file__).parents[1]

@@ -14,7 +14,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parent / "scenarios"), str(HERE.paren
 
 from processes.over_http import SPEED, Figures, drive  # noqa: E402 - found through the lines above
 
-from tracking.sandbox import SCENARIOS  # noqa: E402 - the same
+from tracking.sandbox.scenarios import SCENARIOS  # noqa: E402 - the same
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tracking.sandbox import Sandbox
+from tracking.sandbox.server import Sandbox
 
 START = 1_800_000_000.0  # 2027-01-15 08:00:00 UTC
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tracking.sandbox import NOTE_WORDS, SCENARIOS
+from tracking.sandbox.faults import NOTE_WORDS
+from tracking.sandbox.scenarios import SCENARIOS
 
 if TYPE_CHECKING:
     from sandbox.conftest import Desk

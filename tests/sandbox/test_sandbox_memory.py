@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tracking.sandbox import Sandbox
+from tracking.sandbox.server import Sandbox
 
 if TYPE_CHECKING:
     from sandbox.conftest import Desk

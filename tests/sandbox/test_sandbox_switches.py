@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tracking.sandbox import NOTE_WORDS, SCENARIOS, Scenario, Switches
-from tracking.sandbox.switches import for_order
+from tracking.sandbox.faults import NOTE_WORDS, Switches, for_order
+from tracking.sandbox.scenarios import SCENARIOS, Scenario
 
 if TYPE_CHECKING:
     from sandbox.conftest import Desk

@@ -24,7 +24,7 @@ from tracking.orders.model import OrderRequest
 from tracking.provider import responses as wire
 from tracking.provider.client import Client
 from tracking.provider.shared_rate_limit import Allowance
-from tracking.sandbox import Sandbox
+from tracking.sandbox.server import Sandbox
 from tracking.settings import Settings
 from tracking.storage import engines
 from tracking.storage.maintenance.verify import verify

@@ -9,9 +9,8 @@ import pytest
 from desk import Desk, Outcome, request
 from virtual import VirtualLoop, run
 
-from tracking.sandbox import SCENARIOS
-from tracking.sandbox.scenarios import Scenario
-from tracking.sandbox.switches import Switches
+from tracking.sandbox.faults import Switches
+from tracking.sandbox.scenarios import SCENARIOS, Scenario
 
 ORDERS = 8
 ONCE = 1e9

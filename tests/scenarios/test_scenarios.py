@@ -10,7 +10,7 @@ import pytest
 from desk import Desk, Outcome, request
 from virtual import VirtualLoop, run
 
-from tracking.sandbox import SCENARIOS
+from tracking.sandbox.scenarios import SCENARIOS
 
 ORDERS = 15
 ELSEWHERE = 5

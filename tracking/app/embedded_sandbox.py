@@ -46,7 +46,8 @@ class EmbeddedSandbox:
     """
 
     def __init__(self, settings: Settings, receiver: ASGIApp) -> None:
-        from tracking.sandbox import SCENARIOS, Sandbox  # noqa: PLC0415 - no start with a real provider waits for it
+        from tracking.sandbox.scenarios import SCENARIOS  # noqa: PLC0415 - no start with a real provider waits for it
+        from tracking.sandbox.server import Sandbox  # noqa: PLC0415 - as above
 
         if settings.sandbox_scenario not in SCENARIOS:
             names = ", ".join(SCENARIOS)

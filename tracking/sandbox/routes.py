@@ -1,4 +1,4 @@
-"""The endpoints of the simulated provider, as the contract describes them.
+"""HTTP endpoints: the provider's, as its contract describes them, and the sandbox's own for whoever operates it.
 
 Owns paths, paging, filters and statuses. What an order is and becomes is decided elsewhere.
 """
@@ -11,20 +11,19 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tracking.sandbox.answers import Disconnect, answer, failure, spoiled
 from tracking.sandbox.catalog import BRANDINGS, CARRIERS, PRODUCTS, SHIPPING_METHODS
-from tracking.sandbox.documents import order_document
-from tracking.sandbox.gate import Gate, Handler
-from tracking.sandbox.intake import Complaints, Intake, parse, read_order
-from tracking.sandbox.ledger import Insufficient, Order, order_number
-from tracking.sandbox.names import parse_time
-from tracking.sandbox.neighbours import Neighbours
-from tracking.sandbox.switches import Switches, failing_posts
-from tracking.sandbox.tokens import Tokens
-from tracking.sandbox.world import Conflict, World
+from tracking.sandbox.database import Insufficient, Order, order_number
+from tracking.sandbox.faults import NOTE_WORDS, Switches, failing_posts
+from tracking.sandbox.order_validation import Complaints, Intake, parse, parse_time, read_order
+from tracking.sandbox.order_views import order_document, truth_document
+from tracking.sandbox.provider import Conflict, World
+from tracking.sandbox.request_checks import Gate, Handler, Tokens
+from tracking.sandbox.responses import Disconnect, answer, failure, spoiled
+from tracking.sandbox.scenarios import SCENARIOS
+from tracking.sandbox.traffic import Neighbours
 
 _T = TypeVar("_T")
 _HEAVY_BYTES = 65_536
@@ -261,6 +260,54 @@ class Routes:
                 lines = f"EXISTS (SELECT 1 FROM lines WHERE {matched}"  # noqa: S608 - our own text  # nosec B608
                 found.append((lines, asked[name]))
         return found
+
+
+class Controls:
+    """The sandbox's own endpoints, which no provider has: the truth, orders from elsewhere, the scenario.
+
+    They ask for no token and must never be taken for the provider's API.
+    """
+
+    def __init__(self, world: World, neighbours: Neighbours) -> None:
+        self._world = world
+        self._neighbours = neighbours
+
+    def all(self) -> list[Route]:
+        """The routing table."""
+        return [
+            Route("/sandbox/truth", self._truth, methods=["GET"]),
+            Route("/sandbox/elsewhere", self._elsewhere, methods=["POST"]),
+            Route("/sandbox/scenarios", self._scenarios, methods=["GET"]),
+            Route("/sandbox/scenario", self._choose_scenario, methods=["PUT"]),
+        ]
+
+    def truth(self) -> list[dict[str, Any]]:
+        """Every order there is, as it really stands."""
+        now, ledger = self._world.clock(), self._world.ledger
+        with ledger.transaction():
+            orders, posts = ledger.find([], "number", -1, 0), ledger.posts()
+            lines = self._world.lines(orders)
+        return [truth_document(order, lines[order.number], posts.get(order.po_number, 0), now) for order in orders]
+
+    async def _truth(self, _request: Request) -> Response:
+        return JSONResponse(await asyncio.to_thread(self.truth))
+
+    async def _elsewhere(self, request: Request) -> Response:
+        count = whole(query(request).get("count", "1"))
+        if count is None or not 1 <= count <= 1000:
+            return JSONResponse({"error": "count must lie between 1 and 1000"}, 400)
+        return JSONResponse({"po_numbers": self._neighbours.place(count, self._world.clock())}, 201)
+
+    async def _scenarios(self, _request: Request) -> Response:
+        shown = [{"name": scenario.name, "summary": scenario.summary} for scenario in SCENARIOS.values()]
+        return JSONResponse({"current": self._world.scenario.name, "scenarios": shown, "note_words": dict(NOTE_WORDS)})
+
+    async def _choose_scenario(self, request: Request) -> Response:
+        try:
+            self._world.switch_to(query(request).get("name", ""))
+        except ValueError as problem:
+            return JSONResponse({"error": str(problem)}, 404)
+        return JSONResponse({"current": self._world.scenario.name})
 
 
 async def _off_loop(heavy: bool, work: Callable[[], _T]) -> _T:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tracking.sandbox.switches import Switches
+from tracking.sandbox.faults import Switches
 
 
 @dataclass(frozen=True)

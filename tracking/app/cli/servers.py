@@ -58,7 +58,7 @@ def serve_sandbox(
     seed: int,
 ) -> None:
     """The simulated provider remembering in this file, until a signal ends it."""
-    from tracking.sandbox import Sandbox  # noqa: PLC0415 - a worker, which starts through here too, does not need it
+    from tracking.sandbox.server import Sandbox  # noqa: PLC0415 - a worker, which starts through here too, does not need it
 
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,7 @@ def sandbox(  # noqa: PLR0913 - each is an option of its own, and typer reads th
     as_json: JsonFlag = False,
 ) -> None:
     """Run the simulated provider over HTTP."""
-    from tracking.sandbox import SCENARIOS  # noqa: PLC0415 - the other commands need not wait for it
+    from tracking.sandbox.scenarios import SCENARIOS  # noqa: PLC0415 - the other commands need not wait for it
 
     if listed:
         _list_scenarios(as_json=as_json)
@@ -142,7 +142,7 @@ def sandbox(  # noqa: PLR0913 - each is an option of its own, and typer reads th
 
 
 def _list_scenarios(*, as_json: bool) -> None:
-    from tracking.sandbox import SCENARIOS  # noqa: PLC0415 - as above
+    from tracking.sandbox.scenarios import SCENARIOS  # noqa: PLC0415 - as above
 
     if as_json:
         output.show_json([{"name": each.name, "summary": each.summary} for each in SCENARIOS.values()])

@@ -16,14 +16,12 @@ from typing import Any
 import httpx
 from starlette.applications import Starlette
 
-from tracking.sandbox.controls import Controls
-from tracking.sandbox.couriers import Courier
-from tracking.sandbox.gate import Gate
-from tracking.sandbox.ledger import Ledger
-from tracking.sandbox.neighbours import Neighbours
-from tracking.sandbox.routes import Routes
-from tracking.sandbox.tokens import Tokens
-from tracking.sandbox.world import Clock, Sleep, World
+from tracking.sandbox.database import Ledger
+from tracking.sandbox.provider import Clock, Sleep, World
+from tracking.sandbox.request_checks import Gate, Tokens
+from tracking.sandbox.routes import Controls, Routes
+from tracking.sandbox.traffic import Neighbours
+from tracking.sandbox.webhooks import Courier
 
 log = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from decimal import Decimal
 from typing import Any
 
 from tracking.sandbox.catalog import PRODUCTS, Product, plain
-from tracking.sandbox.course import plan
-from tracking.sandbox.intake import Intake, read_order
-from tracking.sandbox.ledger import Placement
-from tracking.sandbox.switches import Switches, dice
-from tracking.sandbox.world import World
+from tracking.sandbox.database import Placement
+from tracking.sandbox.faults import Switches, dice
+from tracking.sandbox.order_lifecycle import plan
+from tracking.sandbox.order_validation import Intake, read_order
+from tracking.sandbox.provider import World
 
 _DAY = 86_400.0
 _SYSTEMS = ("SHOP", "CRM", "HR", "SURVEY")

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tracking.sandbox.names import parse_time, us_timestamp
-from tracking.sandbox.switches import Switches
+from tracking.sandbox.faults import Switches
+from tracking.sandbox.order_validation import parse_time
+from tracking.sandbox.responses import us_timestamp
 
 Step = tuple[float, str]
 _HOUR = 3600.0

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from typing import Any, NoReturn
@@ -23,10 +25,19 @@ from tracking.sandbox.catalog import (
     Product,
     plain,
 )
-from tracking.sandbox.names import canonical, parse_time
-from tracking.sandbox.switches import Switches
+from tracking.sandbox.faults import Switches
 
 MAX_QUANTITY = 10_000
+_NAMES = {
+    name.lower(): name
+    for name in re.findall(
+        r"\w+",
+        "Type LineItems PONumber Note Personalization WebhookSettings FulfillmentComplete PhotoUrl GreetingUrl "
+        "ProductId Value Quantity ExternalId Culture Theme BrandingId DigitalDeliveryAddress Email Sms "
+        "PhysicalDeliveryAddress ShippingMethodId Name AddressLine1 AddressLine2 AddressLine3 City State Zip Country "
+        "CarrierId To FromName FromEmail Message DeliveryDate",
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -127,8 +138,27 @@ def parse(raw: bytes) -> dict[str, Any] | None:
     return body if isinstance(body, dict) else None
 
 
+def canonical(value: Any) -> Any:
+    """The same JSON with every known name in PascalCase and every other name left out."""
+    if isinstance(value, dict):
+        known = ((_NAMES.get(str(name).lower()), item) for name, item in value.items())
+        return {name: canonical(item) for name, item in known if name}
+    if isinstance(value, list):
+        return [canonical(item) for item in value]
+    return value
+
+
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(name)
+
+
+def parse_time(text: str) -> float | None:
+    """Seconds since the epoch of an ISO date or time, UTC where no zone is given; None if it is neither."""
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def read_order(body: Mapping[str, Any], switches: Switches) -> Intake | Complaints:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from tracking.sandbox.course import line_status, order_status
-from tracking.sandbox.ledger import Line, Order
-from tracking.sandbox.names import timestamp
-from tracking.sandbox.switches import Switches
+from tracking.sandbox.database import Line, Order
+from tracking.sandbox.faults import Switches
+from tracking.sandbox.order_lifecycle import line_status, order_status
+from tracking.sandbox.responses import timestamp
 
 _WITH_CLAIMS = frozenset((kind, status) for kind in ("Links", "Codes") for status in ("Completed", "Claimed"))
 

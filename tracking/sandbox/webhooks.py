@@ -11,8 +11,8 @@ from contextvars import ContextVar
 
 import httpx
 
-from tracking.sandbox.ledger import Delivery
-from tracking.sandbox.world import World
+from tracking.sandbox.database import Delivery
+from tracking.sandbox.provider import World
 
 log = logging.getLogger(__name__)
 

@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
-from tracking.sandbox.course import announcements, order_status, plan
-from tracking.sandbox.documents import View
-from tracking.sandbox.intake import Intake
-from tracking.sandbox.ledger import Insufficient, Ledger, Line, Order, Placement, Source
+from tracking.sandbox.database import Insufficient, Ledger, Line, Order, Placement, Source
+from tracking.sandbox.faults import Switches, dice, for_order
+from tracking.sandbox.order_lifecycle import announcements, order_status, plan
+from tracking.sandbox.order_validation import Intake
+from tracking.sandbox.order_views import View
 from tracking.sandbox.scenarios import SCENARIOS, Scenario
-from tracking.sandbox.switches import Switches, dice, for_order
 
 Clock = Callable[[], float]
 Sleep = Callable[[float], Awaitable[None]]

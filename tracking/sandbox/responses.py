@@ -1,20 +1,22 @@
-"""Answers as bytes: dressed as the switches ask, failing as they ask, spoiled as they ask.
+"""Builds HTTP responses: bodies in the style the switches ask for, errors, corrupted answers, broken connections.
 
-Owns every response object; decides nothing about when one is due.
+Owns every response object, the case of names and the form of timestamps; decides neither contents nor when one is due.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from tracking.sandbox.names import dress
-from tracking.sandbox.switches import BadAnswer, Switches
+from tracking.sandbox.faults import BadAnswer, Switches, Timestamps
 
 _JSON = "application/json"
 _PAGE = b"<!doctype html><html><body><h1>An error occurred</h1><p>Made up by the sandbox.</p></body></html>"
@@ -57,6 +59,53 @@ def spoiled(response: Response, how: BadAnswer) -> Response:
     else:
         body = _SPOILED.get(how, body)
     return Response(body, status_code=response.status_code, media_type=_JSON)
+
+
+def dress(body: Any, switches: Switches) -> Any:
+    """The body as this provider writes it. Untouched where no switch asks for anything."""
+    plain = switches.name_case == "pascal" and not switches.numbers_as_strings and not switches.extra_fields
+    return body if plain else _dressed(body, switches)
+
+
+def _dressed(value: Any, switches: Switches) -> Any:
+    if isinstance(value, dict):
+        items = {**value, "SchemaRevision": 7, "Hints": {"Unheard": True}} if _is_record(value, switches) else value
+        name = camel if switches.name_case == "camel" else str
+        return {name(key): _dressed(item, switches) for key, item in items.items()}
+    if isinstance(value, list):
+        return [_dressed(item, switches) for item in value]
+    if switches.numbers_as_strings and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    return value
+
+
+def _is_record(value: Mapping[str, Any], switches: Switches) -> bool:
+    return switches.extra_fields and bool(value.keys() & {"Id", "Data", "Available", "ExpiresIn"})
+
+
+@lru_cache(maxsize=1024)
+def camel(name: str) -> str:
+    """PONumber becomes poNumber, Id becomes id."""
+    return re.sub(r"^([A-Z]+(?=[A-Z][a-z])|[A-Z])", lambda found: found[0].lower(), name)
+
+
+def us_timestamp(at: float) -> str:
+    """Seconds since the epoch in the US form of the webhook, in UTC."""
+    return f"{datetime.fromtimestamp(at, UTC):%m/%d/%Y %I:%M:%S %p}"
+
+
+_FORMS: Mapping[Timestamps, Callable[[float], str]] = {
+    "bare": lambda at: f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%S}",
+    "zulu": lambda at: f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}",
+    "offset": lambda at: datetime.fromtimestamp(int(at), timezone(timedelta(hours=-5))).isoformat(),
+    "fraction": lambda at: f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%S.%f}0Z",
+    "us": us_timestamp,
+}
+
+
+def timestamp(at: float, switches: Switches) -> str:
+    """Seconds since the epoch as this provider writes them."""
+    return _FORMS[switches.timestamps](at)
 
 
 class Disconnect(Response):

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tracking.sandbox.course import Announcement, Course, LineCourse, Step
-from tracking.sandbox.intake import Intake
+from tracking.sandbox.order_lifecycle import Announcement, Course, LineCourse, Step
+from tracking.sandbox.order_validation import Intake
 
 OPENING_BALANCE_CENTS = 1_000_000_000
 Source = Literal["api", "elsewhere"]
