@@ -28,7 +28,8 @@ from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import Policy
 from tracking.orders.model import Witness
 from tracking.orders.observations import Looked, Observation
-from tracking.provider import responses as wire
+from tracking.provider.json_fields import digest_of
+from tracking.provider.responses import read_order
 from tracking.reports import overview, trends
 from tracking.reports.order_list import search
 from tracking.reports.order_list.search import Filters
@@ -139,7 +140,7 @@ def _unchanged() -> float:
     """A look whose bytes are known against one that must be read: what the digest saves."""
     lines = [{"Id": f"L{n}", "Status": "Pending", "ProductId": "CVS", "Value": 10, "Quantity": 1} for n in range(100)]
     raw = {"Id": "BLK-1", "Status": "Pending", "Type": "Links", "PONumber": "P", "LineItems": lines}
-    digest, read = _seconds(lambda: wire.digest_of(raw), 50), _seconds(lambda: wire.read_order(raw), 50)
+    digest, read = _seconds(lambda: digest_of(raw), 50), _seconds(lambda: read_order(raw), 50)
     print(f"an order of 100 lines: {digest * 1e6:,.0f} us to see that it is unchanged, {read * 1e6:,.0f} us to read")
     return read / digest
 

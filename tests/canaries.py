@@ -14,7 +14,7 @@ import httpx
 from cryptography.fernet import Fernet
 
 from tracking.orders.model import OrderRequest
-from tracking.provider import responses as wire
+from tracking.provider.requests import read_request
 from tracking.webhooks.addresses import TOKEN_LENGTH
 
 WORD = "kanari"
@@ -74,9 +74,7 @@ def request(canaries: Canaries, number: int) -> OrderRequest:
                 "Zip": "62701",
                 "Country": "US",
             }
-    return wire.read_request(
-        {"Type": kind, "PONumber": f"C-{number:05d}", "Note": NOTES[number % 5], "LineItems": [line]}
-    )
+    return read_request({"Type": kind, "PONumber": f"C-{number:05d}", "Note": NOTES[number % 5], "LineItems": [line]})
 
 
 class Gossip(httpx.AsyncBaseTransport):

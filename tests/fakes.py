@@ -8,9 +8,9 @@ from typing import Any
 
 from tracking.errors import DuplicateOrder, NotFound
 from tracking.orders.model import OrderRequest
-from tracking.provider import responses as wire
 from tracking.provider.client import Answer, Client, OrdersPage
 from tracking.provider.requests import read_request
+from tracking.provider.responses import Callback, Shown, read_callback, read_order
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -69,16 +69,14 @@ def order_json(
     return order
 
 
-def shown(*args: Any, **kwargs: Any) -> wire.Shown:
+def shown(*args: Any, **kwargs: Any) -> Shown:
     """`order_json`, read."""
-    return wire.read_order(order_json(*args, **kwargs))
+    return read_order(order_json(*args, **kwargs))
 
 
-def callback(
-    po_number: str | None = "demo-0001", provider_id: str | None = "BLK-1", stamp: str = "03"
-) -> wire.Callback:
+def callback(po_number: str | None = "demo-0001", provider_id: str | None = "BLK-1", stamp: str = "03") -> Callback:
     """A webhook's claim; the same for the same arguments."""
-    return wire.read_callback(callback_body(po_number, provider_id, stamp))
+    return read_callback(callback_body(po_number, provider_id, stamp))
 
 
 def callback_body(po_number: str | None = "demo-0001", provider_id: str | None = "BLK-1", stamp: str = "03") -> bytes:
@@ -133,7 +131,7 @@ class FakeProvider(Client):
             raise outcome
 
     def _answered(self, raw: Mapping[str, Any], status: int, known_digest: str | None = None) -> Answer:
-        read = wire.read_order(raw)
+        read = read_order(raw)
         same = read.digest == known_digest
         return Answer(None if same else read, read.digest, self.clock(), self.clock(), status)
 
@@ -171,16 +169,14 @@ class FakeProvider(Client):
         self._begin("orders", {"page": page, "size": size, "start": start, "end": end, "po_number": po_number})
         self.inserting(page)
         size = min(size, self.page_limit)
-        found = [
-            read for read in map(wire.read_order, self.kept.values()) if self._matches(read, start, end, po_number)
-        ]
+        found = [read for read in map(read_order, self.kept.values()) if self._matches(read, start, end, po_number)]
         found.sort(key=lambda read: read.snapshot.created_at or NOW, reverse=self.newest_first)
         part = found[(page - 1) * size : page * size]
         last = len(part) < size
         return OrdersPage(tuple(part), 0, page, len(found), last, self.clock(), self.clock())
 
     @staticmethod
-    def _matches(read: wire.Shown, start: datetime | None, end: datetime | None, po_number: str | None) -> bool:
+    def _matches(read: Shown, start: datetime | None, end: datetime | None, po_number: str | None) -> bool:
         created, named = read.snapshot.created_at or NOW, read.snapshot.po_number or ""
         within = (start is None or start <= created) and (end is None or created <= end)
         return within and (po_number is None or po_number in named)

@@ -28,7 +28,7 @@ from tracking.orders.observations import (
     Unsent,
 )
 from tracking.orders.rules import can_send
-from tracking.provider import responses as wire
+from tracking.provider.responses import read_order
 from tracking.storage.database import Database
 from tracking.storage.maintenance import verify
 from tracking.storage.maintenance.verify import Head
@@ -56,7 +56,7 @@ def happen(connection: Connection, rng: random.Random, planner: Planner, now: da
     po_number, provider_id = f"po-{number}", f"BLK-{number}"
     raw = order_json(provider_id, po_number, rng.choice(WORDS), *TWO, claims=rng.randrange(3))
     raw["LineItems"][rng.randrange(2)]["Status"] = rng.choice(["Sent", "Claimed", "Cancelled", "Lost"])
-    seen = wire.read_order(raw)
+    seen = read_order(raw)
     kept = find_order(connection, po_number=po_number)
     if kept is None and rng.random() < 0.7:
         ingest.place(connection, request(po_number, *TWO), source="form", actor="ann", now=now)

@@ -25,9 +25,9 @@ from tracking.errors import (
     Throttled,
     UnreadableAnswer,
 )
-from tracking.provider import responses as wire
 from tracking.provider.client import Client
 from tracking.provider.http import Exchange
+from tracking.provider.json_fields import digest_of
 from tracking.settings import Settings
 
 T = TypeVar("T")
@@ -139,12 +139,12 @@ def test_an_order_is_placed_with_one_token_and_answered_with_what_it_became() ->
     assert post.headers["Authorization"] == f"Bearer {TOKEN}"
     assert json.loads(post.content) == REQUEST
     assert (answer.status, answer.shown.snapshot.provider_id) == (201, "BLK-1")
-    assert answer.digest == wire.digest_of(ORDER)
+    assert answer.digest == digest_of(ORDER)
 
 
 def test_an_order_known_by_its_digest_is_not_read_again() -> None:
     world = World(httpx.Response(200, json=ORDER))
-    answer = world.run(lambda client: client.order("BLK-1", known_digest=wire.digest_of(ORDER)))
+    answer = world.run(lambda client: client.order("BLK-1", known_digest=digest_of(ORDER)))
     assert answer.shown is None
     assert world.exchanges[-1].answer == '"unchanged"'
 

@@ -13,8 +13,8 @@ from tracking.forecasting.planner import Planner
 from tracking.ingest import Announcement
 from tracking.orders.model import Order, OrderRequest, Witness
 from tracking.orders.observations import Answered, Attempted, Declined, Looked, Missing, Observation, Seen, Unclear
-from tracking.provider import recipients as traces
-from tracking.provider import responses as wire
+from tracking.provider.recipients import DOCUMENT_LINES_KEPT
+from tracking.provider.responses import Callback, Shown, read_order
 from tracking.storage import orders
 from tracking.storage import outbox as storage_outbox
 from tracking.storage.database import Database
@@ -42,22 +42,22 @@ class Console:
             lambda connection: ingest.place(connection, asked or request(PO), source="form", actor="ann", now=self.now)
         )
 
-    def observe(self, what: Seen, seen: wire.Shown | None = None, order_id: int = 1) -> Order:
+    def observe(self, what: Seen, seen: Shown | None = None, order_id: int = 1) -> Order:
         observation = Observation(Witness.US, self.now, self.now, what)
         return self.store.write(
             lambda connection: ingest.observe(connection, order_id, observation, self.planner, shown=seen)
         )
 
-    def look(self, seen: wire.Shown) -> Order:
+    def look(self, seen: Shown) -> Order:
         return self.observe(Looked(seen.snapshot), seen)
 
-    def answer(self, seen: wire.Shown) -> Order:
+    def answer(self, seen: Shown) -> Order:
         return self.observe(Answered(seen.snapshot), seen)
 
-    def discover(self, seen: wire.Shown) -> tuple[Order, bool]:
+    def discover(self, seen: Shown) -> tuple[Order, bool]:
         return self.store.write(lambda connection: ingest.discover(connection, seen, self.now, self.now, self.planner))
 
-    def announce(self, said: wire.Callback, times: int = 1) -> Announcement:
+    def announce(self, said: Callback, times: int = 1) -> Announcement:
         return self.store.write(
             lambda connection: ingest.announce(connection, said, 99, self.now, self.planner, times=times)
         )
@@ -230,7 +230,7 @@ def test_rotated_claim_data_keeps_the_first_digest_and_is_recorded(accepted: Con
     first = accepted.rows(LINES)[0]["claim_digest"]
     rotated = order_json(status="Completed")
     rotated["LineItems"][0]["ClaimData"][0]["ClaimLink"] = "https://claim.example/other"
-    accepted.look(wire.read_order(rotated))
+    accepted.look(read_order(rotated))
     assert accepted.kinds()[-1] == "claims changed"
     assert accepted.rows(LINES)[0]["claim_digest"] == first
 
@@ -245,7 +245,7 @@ def test_an_unknown_word_is_shown_and_the_order_stays_open_and_due(accepted: Con
 
 
 def test_the_document_is_kept_without_claim_data_and_without_its_many_lines(console: Console) -> None:
-    many = [line(value=5, ExternalId=f"row-{number}") for number in range(traces.DOCUMENT_LINES_KEPT + 1)]
+    many = [line(value=5, ExternalId=f"row-{number}") for number in range(DOCUMENT_LINES_KEPT + 1)]
     console.discover(shown("BLK-1", PO, "Completed", *many))
     assert "LineItems" not in console.row()["document"]
     assert "claim.example" not in str([dict(row) for row in (*console.rows(LINES), *console.rows(EVENTS))])

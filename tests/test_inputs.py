@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from tracking.access import Person
 from tracking.app.cli.main import app
-from tracking.provider import responses as wire
+from tracking.provider.requests import read_request
 from tracking.reports.order_list import search
 from tracking.reports.order_list.query_params import parse_length
 from tracking.reports.order_list.search import SORTS, VIEWS, Filters
@@ -224,6 +224,6 @@ def test_what_is_accepted_of_a_file_can_be_stored_and_reads_the_same_again(
     if checked.problems:
         return
     for request in checked.requests:
-        assert wire.read_request(json.loads(json.dumps(request.document))) == request
+        assert read_request(json.loads(json.dumps(request.document))) == request
     receipts = submissions.submit(store, checked, source=form, by=Person("ann"), now=datetime.now(UTC))
     assert {receipt.outcome for receipt in receipts} <= {"queued", "exists", "rejected"}

@@ -24,8 +24,8 @@ from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import CHEAPER, DEARER
 from tracking.polling import poller
 from tracking.polling.poller import OVERLAP, Poller
-from tracking.provider import responses as wire
 from tracking.provider.client import Answer, OrdersPage
+from tracking.provider.responses import read_order
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.maintenance import verify
@@ -60,7 +60,7 @@ class Watch:
 
         def job(connection: sa.Connection) -> None:
             for raw in orders:
-                ingest.discover(connection, wire.read_order(raw), now, now, self.planner)
+                ingest.discover(connection, read_order(raw), now, now, self.planner)
             connection.execute(sa.update(ORDERS).values(next_look_at=now))
 
         self.store.write(job)

@@ -16,7 +16,7 @@ from tracking.forecasting.planner import Planner
 from tracking.orders.model import Order, Witness
 from tracking.orders.observations import Answered, Looked, Observation
 from tracking.polling.poller import Poller
-from tracking.provider import responses as wire
+from tracking.provider.responses import read_order
 from tracking.storage import orders, outbox
 from tracking.storage.database import Database
 from tracking.storage.maintenance import verify
@@ -129,7 +129,7 @@ def test_lines_shown_in_another_order_keep_their_own_fate(store: Database, plann
     store.write(lambda connection: ingest.place(connection, wanted, source="form", actor=None, now=now))
     raw = order_json("BLK-1", PO, "Pending", line(ExternalId="b"), line(ExternalId="a"))
     raw["LineItems"][0]["Status"] = "Cancelled"
-    store.write(lambda connection: ingest.discover(connection, wire.read_order(raw), now, now, planner))
+    store.write(lambda connection: ingest.discover(connection, read_order(raw), now, now, planner))
     assert {one.external_id: one.status for one in order(store).lines} == {"a": "Pending", "b": "Cancelled"}
 
 
@@ -153,7 +153,7 @@ def test_another_order_under_our_po_number_is_written_down_once_when_looks_show_
     store: Database, planner: Planner, now: datetime
 ) -> None:
     place(store, now)
-    other = wire.read_order(order_json("BLK-9", PO, "Pending", line("AMAZON", 99)))
+    other = read_order(order_json("BLK-9", PO, "Pending", line("AMAZON", 99)))
     for _ in range(2):
         store.write(lambda connection: ingest.discover(connection, other, now, now, planner))
     assert kinds(store) == ["requested", "mismatch"]

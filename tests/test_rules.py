@@ -27,7 +27,7 @@ from tracking.orders.observations import (
     Unsent,
 )
 from tracking.orders.rules import can_send, interpret, wants_following
-from tracking.provider import responses as wire
+from tracking.provider.responses import read_order
 
 PO = "demo-0001"
 TWO = (line("CVS", 10, 2, ExternalId="a"), line("AMAZON", 25, 1, ExternalId="b"))
@@ -463,7 +463,7 @@ def snapshots(draw: st.DrawFn, words: st.SearchStrategy[str] = WORDS) -> Snapsho
     raw = order_json(draw(IDS), draw(POS), draw(words), *asked, claims=draw(st.integers(0, 3)))
     for each in raw["LineItems"]:
         each["Status"] = draw(LINE_WORDS)
-    return wire.read_order(raw).snapshot
+    return read_order(raw).snapshot
 
 
 SEEN = st.one_of(

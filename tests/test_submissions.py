@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tracking.access import Access, Person
 from tracking.errors import InvalidSubmission, NotAllowed, NotPermitted, UnknownOrder
 from tracking.orders.model import State
-from tracking.provider import responses as wire
+from tracking.provider.requests import read_request
 from tracking.storage import facts
 from tracking.storage.database import Database, connect
 from tracking.storage.tables import BATCHES, EVENTS, LINES, ORDERS, OUTBOX
@@ -467,7 +467,7 @@ def test_other_lines_under_a_taken_po_number_are_rejected(database: Database) ->
 
 @pytest.mark.parametrize("po_numbers", [[], [None], ["f-1", "f-1"]])
 def test_a_list_that_cannot_be_sent_is_refused(database: Database, po_numbers: list[str | None]) -> None:
-    wanted = [wire.read_request(request(po_number)) for po_number in po_numbers]
+    wanted = [read_request(request(po_number)) for po_number in po_numbers]
     with pytest.raises(InvalidSubmission):
         submissions.submit(database, wanted, source="form", by=ME, now=NOW)
     assert count(database, ORDERS) == 0

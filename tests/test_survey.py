@@ -13,7 +13,7 @@ from tracking import ingest
 from tracking.forecasting.planner import Planner
 from tracking.polling.due_orders import ASKED, FOLLOW_PATIENCE, Survey, _statements, population, survey
 from tracking.polling.selection import choose
-from tracking.provider import responses as wire
+from tracking.provider.responses import read_order
 from tracking.storage.database import Database, connect
 from tracking.storage.tables import ORDERS
 
@@ -32,7 +32,7 @@ class Field:
         raw = order_json(f"BLK-{number}", f"po-{number}", status, created_at=created)
 
         def job(connection: sa.Connection) -> int:
-            ingest.discover(connection, wire.read_order(raw), created, created, self.planner)
+            ingest.discover(connection, read_order(raw), created, created, self.planner)
             where = ORDERS.c.po_number == f"po-{number}"
             values = {"next_look_at": self.now + FAR, "last_look_at": created} | columns
             connection.execute(sa.update(ORDERS).where(where).values(values))

@@ -19,7 +19,7 @@ from tracking.forecasting.waits import Policy
 from tracking.orders.claim_data import ClaimData
 from tracking.orders.model import Witness
 from tracking.orders.observations import Answered, Attempted, Looked, Observation
-from tracking.provider import responses as wire
+from tracking.provider.responses import Shown, read_order
 from tracking.reports import order
 from tracking.storage import claims
 from tracking.storage.claims import ClaimCipher
@@ -78,7 +78,7 @@ def test_without_a_key_nothing_is_sealed_and_the_setting_is_named() -> None:
 
 
 def test_no_text_of_claim_data_shows_it(vault: ClaimCipher) -> None:
-    shown = wire.read_order(order_json(status="Completed"))
+    shown = read_order(order_json(status="Completed"))
     revealed = Revealed(1, 1, 1, 1, UNITS.units[0])
     found = claims.LineClaims(1, "digest", UNITS)
     for value in (UNITS, shown, revealed, found, vault, [UNITS]):
@@ -99,10 +99,10 @@ class Desk:
             lambda connection: ingest.place(connection, request("FT-1", *TWO), source="form", actor="Ann", now=NOW)
         )
         self.observe(Attempted(1))
-        pending = wire.read_order(order_json("BLK-1", "FT-1", "Pending", *TWO))
+        pending = read_order(order_json("BLK-1", "FT-1", "Pending", *TWO))
         self.observe(Answered(pending.snapshot), pending)
 
-    def observe(self, seen: Any, shown: wire.Shown | None = None) -> None:
+    def observe(self, seen: Any, shown: Shown | None = None) -> None:
         self.at += timedelta(seconds=10)
         observation = Observation(Witness.POLL, self.at, self.at, seen)
         self.store.write(
@@ -115,7 +115,7 @@ class Desk:
             shown["ClaimData"] = held
         if turned:
             raw["LineItems"].reverse()
-        shown = wire.read_order(raw)
+        shown = read_order(raw)
         self.observe(Looked(shown.snapshot), shown)
 
     def rows(self, table: sa.Table) -> list[dict[str, Any]]:

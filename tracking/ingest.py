@@ -43,7 +43,7 @@ from tracking.orders.observations import (
     Unsealed,
 )
 from tracking.orders.rules import interpret
-from tracking.provider import recipients as traces
+from tracking.provider import recipients
 from tracking.provider.responses import Callback, Shown
 from tracking.storage import claims, inbox, orders, outbox
 from tracking.storage.claims import ClaimCipher
@@ -306,7 +306,7 @@ def _observe(
     beside = plan_next_poll(kept, order, observation, planner)
     if shown is not None and _shows(shown.snapshot, order):
         people = [line.recipient for line in kept.order.lines if line.recipient] if kept.order.erased else None
-        beside["document"] = traces.kept(shown.document, people)
+        beside["document"] = recipients.kept(shown.document, people)
         # Equal bytes may be passed over only after a look: an answer to a POST is not believed as a look is.
         if isinstance(observation.seen, Looked):
             beside["digest"] = shown.digest

@@ -16,7 +16,14 @@ from tracking import ingest
 from tracking.access import Person
 from tracking.orders.model import Witness
 from tracking.orders.observations import Looked, Missing, Unclear
-from tracking.provider import responses as wire
+from tracking.provider.responses import (
+    read_callback,
+    read_carriers,
+    read_methods,
+    read_order,
+    read_problems,
+    read_products,
+)
 from tracking.storage import facts, inbox, orders
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
@@ -160,7 +167,7 @@ def _from_the_provider(history: History, payloads: Payloads, number: int) -> str
     raw |= {"CurrencyCode": payloads.tiny[number], "Note": payloads.prose, short: {short: payloads.prose}}
     for line, text in zip(raw["LineItems"], payloads.short, strict=True):
         line |= {"Id": text, "Status": text}
-    shown = wire.read_order(raw)
+    shown = read_order(raw)
     order, _ = history.database.write(
         lambda connection: ingest.discover(connection, shown, history.at, history.at, PLANNER)
     )
@@ -174,7 +181,7 @@ def _from_here(history: History, payloads: Payloads) -> list[str]:
     for po_number in (refused, unknown):
         history.place(po_number, external_id=payloads.short[0], recipient=payloads.short[1])
     body = {"Errors": [{"Property": text, "Errors": [text]} for text in payloads.short]}
-    problems = wire.read_problems(json.loads(json.dumps(body)))
+    problems = read_problems(json.loads(json.dumps(body)))
     history.refuse(refused, "; ".join(str(problem) for problem in problems))
     history.lose(unknown)
     history.see(unknown, Unclear(payloads.prose), Witness.US)
@@ -198,7 +205,7 @@ def _from_here(history: History, payloads: Payloads) -> list[str]:
 def _callbacks(database: Database, payloads: Payloads, po_numbers: list[str], now: datetime) -> None:
     for number, text in enumerate(payloads.short):
         said = {"Action": "FulfillmentComplete", "OrderId": text, "PONumber": [*po_numbers, text][-1 - number % 2]}
-        callback = wire.read_callback(json.dumps(said | {"Timestamp": text}).encode())
+        callback = read_callback(json.dumps(said | {"Timestamp": text}).encode())
         database.write(
             lambda connection, callback=callback: ingest.announce(connection, callback, 120, now, PLANNER)  # type: ignore[misc]  # the default binds the loop's value
         )
@@ -246,9 +253,9 @@ def _facts(database: Database, payloads: Payloads, now: datetime) -> None:
     methods = [{"Id": text, "Description": text, "Cost": 1} for text in payloads.short]
     carriers = [{"Id": text, "Name": text} for text in payloads.short]
     catalogue = {
-        "products": wire.read_products(raw),
-        "shipping_methods": wire.read_methods(methods),
-        "carriers": wire.read_carriers(carriers),
+        "products": read_products(raw),
+        "shipping_methods": read_methods(methods),
+        "carriers": read_carriers(carriers),
     }
     client = {"failing_since": now.isoformat(), "last_error": f"CredentialsRefused: {payloads.prose}"}
 

@@ -9,7 +9,7 @@ from histories import History
 from streamlit.testing.v1 import AppTest
 
 from tracking.orders.observations import Looked
-from tracking.provider import responses as wire
+from tracking.provider.responses import read_order
 from tracking.settings import load
 from tracking.storage.claims import ClaimCipher
 
@@ -143,7 +143,7 @@ def claimed(history: History, monkeypatch: pytest.MonkeyPatch) -> History:
     for name in ("first", "second"):
         raw = order_json("BLK-1", "FT-1", "Completed", *[{"ProductId": "CVS", "Value": 10, "Quantity": 1}] * 2)
         raw["LineItems"][1]["ClaimData"] = [{"ClaimLink": f"https://claim.example/{name}"}]
-        shown = wire.read_order(raw)
+        shown = read_order(raw)
         history.wait(seconds=1)
         history.see("FT-1", Looked(shown.snapshot), shown=shown)
     return history

@@ -24,7 +24,7 @@ from processes.over_http import fact, rows, store_of, submit
 from tracking.forecasting.classes import class_of
 from tracking.orders.model import OrderRequest
 from tracking.polling.backtest.engine import History, Plan
-from tracking.provider import responses as wire
+from tracking.provider.requests import read_request
 from tracking.storage.database import Database
 from tracking.storage.tables import EXCHANGES, ORDERS
 
@@ -92,7 +92,7 @@ def _request(number: int, seed: int, rng: random.Random) -> OrderRequest:
     line: dict[str, Any] = {"ProductId": "CVS", "Value": 10, "Quantity": rng.randint(most // 2 + 1, most)}
     if kind == "DigitalDelivery":
         line["DigitalDeliveryAddress"] = {"Email": f"person{number}@example.com"}
-    return wire.read_request({"Type": kind, "PONumber": f"RUN{seed}-{number:04d}", "LineItems": [line]})
+    return read_request({"Type": kind, "PONumber": f"RUN{seed}-{number:04d}", "LineItems": [line]})
 
 
 def measure(folder: Path, orders: int, seed: int, speed: float = SPEED) -> Measured:

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tracking.access import Person
 from tracking.errors import StoreBusy
 from tracking.orders.model import OrderRequest
-from tracking.provider import responses as wire
+from tracking.provider.requests import read_request
 from tracking.storage import database
 from tracking.submissions import submit as submissions
 
@@ -28,7 +28,7 @@ PEOPLE = 3
 def _request(po_number: str, rng: random.Random) -> OrderRequest:
     line = {"ProductId": "CVS", "Value": 10, "Quantity": 1}
     lines = [line] * rng.choice((1, 1, 2, 6))
-    return wire.read_request({"Type": "Links", "PONumber": po_number, "LineItems": lines})
+    return read_request({"Type": "Links", "PONumber": po_number, "LineItems": lines})
 
 
 def _submit(store: database.Database, name: str, rate: float, stopped: threading.Event) -> None:

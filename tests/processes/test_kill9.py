@@ -9,7 +9,8 @@ from processes.children import nursery
 from tracking import ingest
 from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import Policy
-from tracking.provider import responses as wire
+from tracking.provider.requests import read_request
+from tracking.provider.responses import read_callback
 from tracking.storage import database
 from tracking.storage.database import Database
 
@@ -30,7 +31,7 @@ def provider_of(folder: Path, *taken: str) -> None:
 
 
 def call(store: Database, body: str) -> None:
-    called = wire.read_callback(body.encode())
+    called = read_callback(body.encode())
     store.write(lambda connection: ingest.announce(connection, called, 100, STATED, PLANNER))
 
 
@@ -46,7 +47,7 @@ def test_what_was_acknowledged_and_is_gone_is_named(sqlite_url: str, tmp_path: P
         f" its callback of {STATED} was accepted and is not in the store",
         " the provider's callback was accepted and is not in the store",
     ]
-    request = wire.read_request(
+    request = read_request(
         {"Type": "Links", "PONumber": "S-1", "LineItems": [{"ProductId": "CVS", "Value": 10, "Quantity": 1}]}
     )
     store.write(lambda connection: ingest.place(connection, request, source="form", actor=None, now=STATED))

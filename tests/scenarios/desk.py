@@ -21,8 +21,8 @@ from tracking.app.backend import Backend
 from tracking.app.embedded_sandbox import InProcess
 from tracking.app.loops import Journal
 from tracking.orders.model import OrderRequest
-from tracking.provider import responses as wire
 from tracking.provider.client import Client
+from tracking.provider.requests import read_request
 from tracking.provider.shared_rate_limit import Allowance
 from tracking.sandbox.server import Sandbox
 from tracking.settings import Settings
@@ -61,7 +61,7 @@ def request(number: int, rng: random.Random, note: str = "") -> OrderRequest:
             line["PhysicalDeliveryAddress"] = SHIPPING
         lines.append(line)
     document = {"Type": kind, "PONumber": f"T-{number:05d}", "Note": note or f"test {number}", "LineItems": lines}
-    return wire.read_request(document)
+    return read_request(document)
 
 
 _pause = loops._pause

@@ -35,8 +35,9 @@ from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import Policy
 from tracking.orders.model import OrderRequest
 from tracking.polling.poller import Poller
-from tracking.provider import responses as wire
+from tracking.provider import requests
 from tracking.provider.client import Client
+from tracking.provider.responses import read_callback
 from tracking.provider.shared_rate_limit import Allowance
 from tracking.storage import engines as storage_engines
 from tracking.storage import inbox, leases, orders
@@ -429,9 +430,9 @@ def act(database: Database, what: str, po_number: str, now: datetime) -> None:
 
 def read_request(document: Mapping[str, Any]) -> OrderRequest:
     """The request as the form makes it."""
-    return wire.read_request(dict(document))
+    return requests.read_request(dict(document))
 
 
 def digest_of_notice(body: bytes) -> str:
     """What tells repeats of a notice."""
-    return wire.read_callback(body).digest
+    return read_callback(body).digest

@@ -17,9 +17,9 @@ from tracking.orders import event_chain as chain
 from tracking.orders import rules
 from tracking.polling import due_orders as survey
 from tracking.polling import poller
-from tracking.provider import json_fields as documents
-from tracking.provider import rate_limit as budget
-from tracking.provider import shared_rate_limit as allowance
+from tracking.provider import json_fields
+from tracking.provider.rate_limit import Budget
+from tracking.provider.shared_rate_limit import Allowance
 from tracking.storage import inbox, leases, orders, outbox
 from tracking.storage.tables import CALLBACKS, ORDERS, OUTBOX
 from tracking.submissions import sender
@@ -296,16 +296,16 @@ MUTANTS = (
         "hurried",
         "Retry-After is read and not obeyed.",
         rewritten(
-            budget.Budget,
+            Budget,
             "pause",
             ("self.paused_until = max(self.paused_until, now + seconds)", "self.paused_until = now"),
         ),
     ),
-    Mutant("no-budget", "Calls leave as fast as they come.", replaced(budget.Budget, "_wait", lambda _: 0.0)),
+    Mutant("no-budget", "Calls leave as fast as they come.", replaced(Budget, "_wait", lambda _: 0.0)),
     Mutant(
         "each-alone",
         "Each process keeps to the budget, and all together do not.",
-        replaced(allowance.Allowance, "_keep", lambda *_: None),
+        replaced(Allowance, "_keep", lambda *_: None),
     ),
     Mutant("refusals-kept", "Every refusal is kept.", replaced(inbox, "record_refusal", _kept_for_ever)),
     Mutant(
@@ -359,7 +359,7 @@ MUTANTS = (
         "float-money",
         "Values go through floating point and are cut.",
         both(
-            replaced(documents, "minor_of", lambda value: int(float(value) * 100)),
+            replaced(json_fields, "minor_of", lambda value: int(float(value) * 100)),
         ),
     ),
     Mutant(

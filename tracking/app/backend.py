@@ -33,8 +33,8 @@ from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import Policy
 from tracking.polling.learner import LISTEN_EVERY, REFIT_EVERY, Learner
 from tracking.polling.poller import Poller
-from tracking.provider import rate_limit as budget
 from tracking.provider.client import Client
+from tracking.provider.rate_limit import LONGEST_PAUSE
 from tracking.provider.shared_rate_limit import Allowance
 from tracking.settings import WEBHOOK_PATH, Role, Settings
 from tracking.storage import database, facts, leases
@@ -198,7 +198,7 @@ class Backend:
         if known is None or not known[1].get("paused_until"):
             return timedelta()
         asked = datetime.fromisoformat(known[1]["paused_until"]) - now
-        return asked if asked <= timedelta(seconds=budget.LONGEST_PAUSE) else timedelta()
+        return asked if asked <= timedelta(seconds=LONGEST_PAUSE) else timedelta()
 
     def client(self, transport: httpx.AsyncBaseTransport | None, journal: Journal) -> Client:
         """The way to the provider."""

@@ -16,9 +16,20 @@ from urllib.parse import quote
 import httpx
 
 from tracking.errors import NotFound, UnreadableAnswer
-from tracking.provider import responses as wire
 from tracking.provider.http import Call, Calls, Exchange, stated
+from tracking.provider.json_fields import digest_of
 from tracking.provider.rate_limit import Shared
+from tracking.provider.responses import (
+    Page,
+    Shown,
+    key_of,
+    read_balance,
+    read_carriers,
+    read_methods,
+    read_order,
+    read_page,
+    read_products,
+)
 from tracking.settings import Settings
 
 MAX_PAGES = 1000
@@ -31,7 +42,7 @@ _logger = logging.getLogger(__name__)
 class Answer:
     """An order as answered. `shown` is None when the digest equals the one known; times frame the call."""
 
-    shown: wire.Shown | None
+    shown: Shown | None
     digest: str
     started_at: datetime
     finished_at: datetime
@@ -42,7 +53,7 @@ class Answer:
 class OrdersPage:
     """One page of the order list without repeats; `unreadable` items were left out, `last` means none follows."""
 
-    shown: tuple[wire.Shown, ...]
+    shown: tuple[Shown, ...]
     unreadable: int
     page: int
     total: int | None
@@ -125,7 +136,7 @@ class Client:
         call = Call("POST", "/v1/Orders", document=document, order_po=po_number)
 
         def read(raw: Any) -> Answer:
-            shown = wire.read_order(raw)
+            shown = read_order(raw)
             if (shown.snapshot.po_number or po_number) != po_number or not shown.snapshot.lines:
                 raise UnreadableAnswer("the answer shows another order", status=call.status)
             return self._answer(call, shown, shown.digest)
@@ -139,11 +150,11 @@ class Client:
         call = Call("GET", f"/v1/Orders/{quote(provider_id, safe='')}", provider_id=provider_id)
 
         def read(raw: Any) -> Answer:
-            digest = wire.digest_of(raw)
+            digest = digest_of(raw)
             if digest == known_digest:
                 call.reply = '"unchanged"'
                 return self._answer(call, None, digest)
-            shown = wire.read_order(raw)
+            shown = read_order(raw)
             call.order_po = shown.snapshot.po_number
             if shown.snapshot.provider_id != provider_id:
                 raise UnreadableAnswer("the answer shows another order", status=call.status)
@@ -151,7 +162,7 @@ class Client:
 
         return await self._calls.authorised(call, read)
 
-    def _answer(self, call: Call, shown: wire.Shown | None, digest: str) -> Answer:
+    def _answer(self, call: Call, shown: Shown | None, digest: str) -> Answer:
         if shown is not None:
             call.provider_id = shown.snapshot.provider_id
         return Answer(shown, digest, call.started_at or self._clock(), self._clock(), call.status or 0)
@@ -171,7 +182,7 @@ class Client:
         call = Call("GET", "/v1/Orders", params=params, order_po=po_number)
 
         def read(raw: Any) -> OrdersPage:
-            listed = wire.read_page(raw)
+            listed = read_page(raw)
             found = [_order_or_none(item) for item in listed.items]
             unique = {shown.snapshot.provider_id: shown for shown in found if shown is not None}
             unreadable = found.count(None)
@@ -188,20 +199,20 @@ class Client:
 
     async def products(self) -> list[dict[str, Any]]:
         """The whole catalogue."""
-        return wire.read_products(await self._all("/v1/Products", 500))
+        return read_products(await self._all("/v1/Products", 500))
 
     async def shipping_methods(self) -> list[dict[str, Any]]:
         """All shipping methods, none where the provider does not offer the list."""
-        return wire.read_methods(await self._all("/v1/ShippingMethods", 50, optional=True))
+        return read_methods(await self._all("/v1/ShippingMethods", 50, optional=True))
 
     async def carriers(self) -> list[dict[str, Any]]:
         """All card carriers, none where the provider does not offer the list."""
-        return wire.read_carriers(await self._all("/v1/Carriers", 50, optional=True))
+        return read_carriers(await self._all("/v1/Carriers", 50, optional=True))
 
     async def balance(self) -> dict[str, Any] | None:
         """The account's balance, None where the provider does not offer it."""
         try:
-            return await self._calls.authorised(Call("GET", "/v1/AccountBalance"), wire.read_balance)
+            return await self._calls.authorised(Call("GET", "/v1/AccountBalance"), read_balance)
         except NotFound:
             return None
 
@@ -211,14 +222,14 @@ class Client:
         for number in range(1, MAX_PAGES + 1):
             call = Call("GET", path, params=_paging(number, size))
             try:
-                page = await self._calls.authorised(call, wire.read_page)
+                page = await self._calls.authorised(call, read_page)
             except NotFound:
                 if optional or number > 1:
                     break
                 raise
             known = len(found)
             for item in page.items:
-                found.setdefault(wire.key_of(item), item)
+                found.setdefault(key_of(item), item)
             if len(found) == known or _is_last(page, size):
                 break
         else:
@@ -242,9 +253,9 @@ class Client:
         await self._calls.aclose()
 
 
-def _order_or_none(raw: Any) -> wire.Shown | None:
+def _order_or_none(raw: Any) -> Shown | None:
     try:
-        return wire.read_order(raw)
+        return read_order(raw)
     except UnreadableAnswer:
         return None
 
@@ -253,7 +264,7 @@ def _paging(page: int, size: int) -> dict[str, str]:
     return {"pageIndex": str(page), "pageSize": str(size)}
 
 
-def _is_last(page: wire.Page, asked: int) -> bool:
+def _is_last(page: Page, asked: int) -> bool:
     """Whether the page is short. A provider that serves smaller pages than asked for says so in PageSize."""
     size = page.page_size if page.page_size and page.page_size < asked else asked
     return len(page.items) < size

@@ -33,9 +33,10 @@ from tracking.errors import (
     Throttled,
     UnreadableAnswer,
 )
-from tracking.provider import masking as masks
-from tracking.provider import responses as wire
+from tracking.provider.json_fields import parse
+from tracking.provider.masking import masked, people_in, without
 from tracking.provider.rate_limit import MAX_IN_FLIGHT, Budget, Shared, seconds_asked
+from tracking.provider.responses import Token, read_conflict, read_funds, read_problems, read_token
 
 MAX_ANSWER = 32 * 1024 * 1024
 MAX_ERROR_BODY = 256 * 1024
@@ -126,7 +127,7 @@ class Calls:
         self._timeout = timeout
         self._clock, self._monotonic, self._record = clock, monotonic, record
         self._budget = Budget(rate, monotonic, sleep, shared)
-        self._token: wire.Token | None = None
+        self._token: Token | None = None
         self._token_number = 0
         self._renew_at = 0.0
         self._renewal: asyncio.Task[None] | None = None
@@ -198,7 +199,7 @@ class Calls:
         call = Call("POST", "/v1/Tokens", headers=self._credentials)
         asked_at = self._clock()
         try:
-            token = await self._made(call, lambda raw: wire.read_token(raw, asked_at), secret=True)
+            token = await self._made(call, lambda raw: read_token(raw, asked_at), secret=True)
         except (CredentialsRefused, AccessDisabled, NotSent):
             raise
         except Throttled as exc:
@@ -272,7 +273,7 @@ class Calls:
 
     def _masked(self, raw: Any) -> str:
         # Cut last: a secret that the cut goes through would not be found any more.
-        return self._without_secrets(masks.masked(raw, 4 * MAX_EXCHANGE_TEXT))[:MAX_EXCHANGE_TEXT]
+        return self._without_secrets(masked(raw, 4 * MAX_EXCHANGE_TEXT))[:MAX_EXCHANGE_TEXT]
 
     def _without_secrets(self, text: str) -> str:
         """The text without our own secrets, should the provider repeat them."""
@@ -328,9 +329,9 @@ class Calls:
 
     def _refusal(self, call: Call, status: int, raw: Any, *, secret: bool) -> ProviderError:
         placing = call.document is not None
-        people = masks.people_in(call.document)
+        people = people_in(call.document)
         if raw is not None and not secret:
-            call.reply = masks.without(self._masked(raw), people)
+            call.reply = without(self._masked(raw), people)
         match status:
             case 401:
                 return CredentialsRefused("the credentials were refused", status=status)
@@ -339,16 +340,16 @@ class Calls:
             case 404:
                 return NotFound("the provider does not know it", status=status)
             case 409 if placing:
-                return DuplicateOrder(wire.read_conflict(raw))
+                return DuplicateOrder(read_conflict(raw))
             case 422 if placing:
-                available, cost = wire.read_funds(raw)
+                available, cost = read_funds(raw)
                 return InsufficientFunds(available=available, cost=cost)
             case _ if status >= 500 or status == 408:
                 return OutcomeUnknown("the provider failed", status=status)
             case _:
-                told = wire.read_problems(raw)
+                told = read_problems(raw)
                 hidden = (map(self._without_secrets, (one.where, one.message)) for one in told)
-                problems = [Problem(*(masks.without(text, people) for text in texts)) for texts in hidden]
+                problems = [Problem(*(without(text, people) for text in texts)) for texts in hidden]
                 return RequestRejected("the provider rejects the request", status=status, problems=problems)
 
 
@@ -384,13 +385,13 @@ async def _body(response: httpx.Response) -> bytes:
 
 
 def _read(body: bytes, read: Callable[[Any], _T]) -> tuple[Any, _T]:
-    raw = wire.parse(body)
+    raw = parse(body)
     return raw, read(raw)
 
 
 def _json_or_none(body: bytes) -> Any:
     try:
-        return wire.parse(body)
+        return parse(body)
     except UnreadableAnswer:
         return None
 

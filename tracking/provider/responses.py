@@ -1,10 +1,7 @@
-"""The only parser of foreign JSON: the provider's answers, its webhook calls, and requests that people hand in.
+"""Parser of the provider's responses and webhook bodies: orders, lists, tokens, problems, catalog, balance.
 
 Reads names in any case and numbers as numbers or strings. Whatever comes in, nothing but the documented error goes out,
 and no error holds a value that came in. Claim data is counted and digested, and leaves this module only as `Claims`.
-
-Answers and webhook calls are read here, requests in `requisitions`, both out of `documents`. Those two are this
-module's parts: outside of them nobody reads foreign JSON but through the names in `__all__`.
 """
 
 import base64
@@ -32,30 +29,6 @@ from tracking.provider.json_fields import (
     time_or_none,
 )
 from tracking.provider.masking import NEVER_KEPT, scrub
-from tracking.provider.requests import read_request, with_po_number
-
-__all__ = [
-    "Callback",
-    "Page",
-    "Shown",
-    "Token",
-    "digest_of",
-    "key_of",
-    "parse",
-    "read_balance",
-    "read_callback",
-    "read_carriers",
-    "read_conflict",
-    "read_funds",
-    "read_methods",
-    "read_order",
-    "read_page",
-    "read_problems",
-    "read_products",
-    "read_request",
-    "read_token",
-    "with_po_number",
-]
 
 LINE_WORDS = ("Pending", "Completed", "Cancelled", "Sent", "Claimed", "SentToFulfillment", "Shipped")
 MAX_CALLBACK = 64 * 1024

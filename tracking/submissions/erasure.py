@@ -17,7 +17,7 @@ from tracking import ingest
 from tracking.access import Person
 from tracking.errors import InvalidSubmission, Problem, StoreError
 from tracking.orders.model import Submission
-from tracking.provider import recipients as traces
+from tracking.provider.recipients import folded, id_of, lines_of, mentions, recipients, without
 from tracking.storage import facts
 from tracking.storage import orders as store
 from tracking.storage.database import Database
@@ -108,7 +108,7 @@ def erase(
         StoreError: groups committed before stay; call again.
     """
     by.must_operate()
-    person = traces.folded(recipient)
+    person = folded(recipient)
     if not person:
         raise InvalidSubmission(
             [Problem("RECIPIENT", "is empty: name an e-mail address, a telephone number or a name")]
@@ -150,13 +150,13 @@ def _concerned(database: Database, person: str, progress: Callable[[int, int], N
 def _naming(connection: Connection, first: int, last: int, person: str) -> Iterator[int]:
     lines = select(LINES.c.order_id, LINES.c.recipient).where(LINES.c.recipient.is_not(None))
     for order_id, recipient in connection.execute(lines.where(LINES.c.order_id.between(first, last))):
-        if traces.folded(recipient) == person:
+        if folded(recipient) == person:
             yield order_id
     few = {"yield_per": DOCUMENTS_AT_ONCE}
     for key, column in ((OUTBOX.c.order_id, OUTBOX.c.request), (ORDERS.c.id, ORDERS.c.document)):
         documents = select(key, column).where(key.between(first, last))
         for order_id, document in connection.execute(documents, execution_options=few):
-            if any(person in traces.recipients(line) for line in traces.lines_of(document)):
+            if any(person in recipients(line) for line in lines_of(document)):
                 yield order_id
 
 
@@ -175,10 +175,10 @@ def _traced(connection: Connection, order_id: int, person: str) -> _Trace | None
     lines = connection.execute(kept.where(LINES.c.order_id == order_id)).all()
     request = connection.execute(select(OUTBOX.c.request).where(OUTBOX.c.order_id == order_id)).scalar()
     by_id = {line.provider_line_id: line.number for line in lines if line.provider_line_id}
-    asked = list(enumerate(traces.lines_of(request), start=1))
-    shown = [(by_id.get(traces.id_of(line), at), line) for at, line in enumerate(traces.lines_of(order["document"]), 1)]
-    numbers = {line.number for line in lines if line.recipient and traces.folded(line.recipient) == person}
-    numbers |= {number for number, line in (*asked, *shown) if person in traces.recipients(line)}
+    asked = list(enumerate(lines_of(request), start=1))
+    shown = [(by_id.get(id_of(line), at), line) for at, line in enumerate(lines_of(order["document"]), 1)]
+    numbers = {line.number for line in lines if line.recipient and folded(line.recipient) == person}
+    numbers |= {number for number, line in (*asked, *shown) if person in recipients(line)}
     if not numbers:
         return None
     places = {at for at, (number, _) in enumerate(shown, start=1) if number in numbers}
@@ -189,11 +189,11 @@ def _traced(connection: Connection, order_id: int, person: str) -> _Trace | None
         order["po_number"],
         order["submission"] in _ON_THEIR_WAY,
         tuple(sorted(numbers & {line.number for line in lines})),
-        traces.without(request, person, numbers) if request else None,
-        traces.without(order["document"], person, places) if order["document"] else None,
+        without(request, person, numbers) if request else None,
+        without(order["document"], person, places) if order["document"] else None,
         sum(number in numbers for number in connection.execute(claims.where(CLAIMS.c.order_id == order_id)).scalars()),
         connection.execute(select(func.count()).select_from(EXCHANGES).where(_told_by(order_id))).scalar_one(),
-        traces.mentions([*words, _told(connection, order_id)], person),
+        mentions([*words, _told(connection, order_id)], person),
     )
 
 

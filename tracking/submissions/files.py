@@ -20,7 +20,8 @@ from sqlalchemy import Connection, select
 
 from tracking.errors import InvalidSubmission, Problem, UnreadableAnswer
 from tracking.orders.model import OrderRequest
-from tracking.provider import responses as wire
+from tracking.provider.json_fields import parse
+from tracking.provider.requests import read_request, with_po_number
 from tracking.storage.database import Database
 from tracking.storage.orders import _VALUES
 from tracking.storage.tables import BATCHES, LINES, ORDERS
@@ -176,7 +177,7 @@ def _request(
     problems = list(_contradictions(order))
     request = None
     try:
-        request = wire.read_request(_document(order, delimiter))
+        request = read_request(_document(order, delimiter))
     except InvalidSubmission as exc:
         found = list(exc.problems)
     else:
@@ -254,9 +255,9 @@ def read_json(data: bytes, name: str, *, catalogue: Catalogue | None, database: 
     for index, raw in enumerate(raws, 1):
         place = f"order {index}" if len(raws) > 1 else ""
         try:
-            request = wire.read_request(raw)
+            request = read_request(raw)
             if not request.po_number:
-                request = wire.with_po_number(request, f"JSON-{checked.digest[:10]}-{index:04d}")
+                request = with_po_number(request, f"JSON-{checked.digest[:10]}-{index:04d}")
         except InvalidSubmission as exc:
             problems += [within(place, problem) for problem in exc.problems]
             continue
@@ -277,7 +278,7 @@ def _documents(data: bytes) -> list[Any]:
     if len(data) > MAX_BYTES:
         raise Unreadable(Problem("", f"the file has {len(data) / 1e6:.1f} MB; 20 MB are allowed: split it"))
     try:
-        raw = wire.parse(data)
+        raw = parse(data)
     except UnreadableAnswer as exc:
         raise Unreadable(_why_no_json(exc)) from exc
     raws = raw if isinstance(raw, list) else [raw]

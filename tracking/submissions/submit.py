@@ -21,7 +21,7 @@ from tracking import ingest
 from tracking.access import Person
 from tracking.errors import InvalidSubmission, NotAllowed, Problem
 from tracking.orders.model import OrderRequest
-from tracking.provider import responses as wire
+from tracking.provider.requests import read_request
 from tracking.storage.database import Database
 from tracking.storage.tables import BATCHES
 from tracking.submissions.catalog import check, load_catalogue
@@ -93,7 +93,7 @@ def _check_again(database: Database, wanted: Sequence[OrderRequest], batch: Chec
     for request in wanted:
         place = request.po_number if len(wanted) > 1 else ""
         try:
-            found = check(wire.read_request(dict(request.document)), catalogue)
+            found = check(read_request(dict(request.document)), catalogue)
         except InvalidSubmission as exc:
             found = list(exc.problems)
         if not request.po_number:
