@@ -9,6 +9,7 @@ import streamlit as st
 import shared
 from tracking.submissions import csv_rows
 from tracking.submissions import submit as submissions
+from tracking.submissions.requests import order_document
 
 SCENARIOS = (
     "", "slow", "instant", "never", "cancelled", "duplicate-webhook", "lost-webhook", "late-webhook", "early-webhook",
@@ -46,23 +47,16 @@ def put_away() -> None:
     del st.session_state["draft"]
 
 
-def filled(values: dict[str, Any]) -> dict[str, Any]:
-    """The values without what was left empty."""
-    return {name: value for name, value in values.items() if value not in (None, "", {})}
-
-
 def document(kept: dict[str, Any]) -> dict[str, Any]:
     """The draft in the provider's shape."""
-    note = " ".join(part for part in (st.session_state.get("order_note") or "", scenario_mark()) if part)
-    look = filled({"PhotoUrl": st.session_state.get("photo_url"), "GreetingUrl": st.session_state.get("greeting_url")})
-    return filled(
-        {
-            "Type": st.session_state.get("order_type"),
-            "PONumber": kept["po_number"],
-            "Note": note,
-            "Personalization": look,
-            "LineItems": kept["lines"],
-        }
+    entered = st.session_state
+    return order_document(
+        order_type=entered.get("order_type"),
+        po_number=kept["po_number"],
+        lines=kept["lines"],
+        note=" ".join(filter(None, (entered.get("order_note"), scenario_mark()))),
+        photo_url=entered.get("photo_url"),
+        greeting_url=entered.get("greeting_url"),
     )
 
 

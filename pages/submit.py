@@ -87,7 +87,7 @@ def line_form(catalogue: catalog.Catalogue, kind: str, kept: dict[str, Any]) -> 
         with st.expander("Reference and personalization", key="more_of_line"):
             line |= personal(kind)
         if st.button("Add line", key="add_line", icon=":material/add:"):
-            kept["lines"].append(drafts.filled(line))
+            kept["lines"].append(line)
             kept["reviewing"] = False
 
 
@@ -109,7 +109,7 @@ def addressed(catalogue: catalog.Catalogue, kind: str) -> dict[str, Any]:
         left, right = st.columns(2)
         email = left.text_input("E-mail", key="email", max_chars=150, help="An e-mail address or a telephone number.")
         sms = right.text_input("Telephone for a text message", key="sms", max_chars=20)
-        return {"DigitalDeliveryAddress": drafts.filled({"Email": email, "Sms": sms})}
+        return {"DigitalDeliveryAddress": {"Email": email, "Sms": sms}}
     if kind != OrderType.PHYSICAL:
         return {}
     address: dict[str, Any] = {}
@@ -130,7 +130,7 @@ def addressed(catalogue: catalog.Catalogue, kind: str) -> dict[str, Any]:
         for name, length in POSTAL.items():
             usual = "US" if name == "Country" else ""
             address[name] = st.text_input(name, usual, key=f"address_{name}", max_chars=length)
-    return {"PhysicalDeliveryAddress": drafts.filled(address)}
+    return {"PhysicalDeliveryAddress": address}
 
 
 def describe(method: Any) -> str:
@@ -154,7 +154,7 @@ def personal(kind: str) -> dict[str, Any]:
     text = {"To": to, "FromName": sender, "FromEmail": address, "Message": message}
     if when is not None:
         text["DeliveryDate"] = when.strftime("%Y-%m-%dT%H:%M:%SZ")
-    return {"ExternalId": reference, "Personalization": drafts.filled(text)}
+    return {"ExternalId": reference, "Personalization": text}
 
 
 def listed(kept: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ import httpx
 from cryptography.fernet import Fernet
 
 from tracking.orders.model import OrderRequest
-from tracking.provider.requests import read_request
+from tracking.submissions.requests import read_request
 from tracking.webhooks.addresses import TOKEN_LENGTH
 
 WORD = "kanari"

@@ -9,8 +9,8 @@ from typing import Any
 from tracking.errors import DuplicateOrder, NotFound
 from tracking.orders.model import OrderRequest
 from tracking.provider.client import Answer, Client, OrdersPage
-from tracking.provider.requests import read_request
 from tracking.provider.responses import Callback, Shown, read_callback, read_order
+from tracking.submissions.requests import read_request
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

@@ -15,13 +15,13 @@ from typer.testing import CliRunner, Result
 
 from tracking.access import Person
 from tracking.app.cli.main import app
-from tracking.provider.requests import read_request
 from tracking.reports.order_list import search
 from tracking.reports.order_list.query_params import parse_length
 from tracking.reports.order_list.search import SORTS, VIEWS, Filters
 from tracking.storage.database import Database, connect
 from tracking.submissions import files
 from tracking.submissions import submit as submissions
+from tracking.submissions.requests import read_request
 
 # What a command line holds where its bytes are no UTF-8.
 ARGUMENTS = st.text(

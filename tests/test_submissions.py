@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from tracking.access import Access, Person
 from tracking.errors import InvalidSubmission, NotAllowed, NotPermitted, UnknownOrder
 from tracking.orders.model import State
-from tracking.provider.requests import read_request
 from tracking.storage import facts
 from tracking.storage.database import Database, connect
 from tracking.storage.tables import BATCHES, EVENTS, LINES, ORDERS, OUTBOX
@@ -22,6 +21,7 @@ from tracking.submissions import files as uploads
 from tracking.submissions import submit as submissions
 from tracking.submissions.catalog import Catalogue, read_catalogue
 from tracking.submissions.files import Checked
+from tracking.submissions.requests import read_request
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ME, ANN = Person("cli:me"), Person("ann")

@@ -24,9 +24,9 @@ from processes.over_http import fact, rows, store_of, submit
 from tracking.forecasting.classes import class_of
 from tracking.orders.model import OrderRequest
 from tracking.polling.backtest.engine import History, Plan
-from tracking.provider.requests import read_request
 from tracking.storage.database import Database
 from tracking.storage.tables import EXCHANGES, ORDERS
+from tracking.submissions.requests import read_request
 
 Array = npt.NDArray[np.float64]
 CLASSES = (("DigitalDelivery", 1), ("Links", 8), ("Codes", 32), ("DigitalDelivery", 128))  # the most units of each

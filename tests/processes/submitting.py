@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tracking.access import Person
 from tracking.errors import StoreBusy
 from tracking.orders.model import OrderRequest
-from tracking.provider.requests import read_request
 from tracking.storage import database
 from tracking.submissions import submit as submissions
+from tracking.submissions.requests import read_request
 
 PEOPLE = 3
 

@@ -9,10 +9,10 @@ from processes.children import nursery
 from tracking import ingest
 from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import Policy
-from tracking.provider.requests import read_request
 from tracking.provider.responses import read_callback
 from tracking.storage import database
 from tracking.storage.database import Database
+from tracking.submissions.requests import read_request
 
 STATED = datetime(2020, 1, 1, 0, 0, 1, tzinfo=UTC)
 PLANNER = Planner(Policy(), random.Random(1))

@@ -22,13 +22,13 @@ from tracking.app.embedded_sandbox import InProcess
 from tracking.app.loops import Journal
 from tracking.orders.model import OrderRequest
 from tracking.provider.client import Client
-from tracking.provider.requests import read_request
 from tracking.provider.shared_rate_limit import Allowance
 from tracking.sandbox.server import Sandbox
 from tracking.settings import Settings
 from tracking.storage import engines
 from tracking.storage.maintenance.verify import verify
 from tracking.storage.tables import ORDERS
+from tracking.submissions.requests import read_request
 
 SHIPPING = {
     "ShippingMethodId": "STANDARD",

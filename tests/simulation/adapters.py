@@ -35,7 +35,6 @@ from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import Policy
 from tracking.orders.model import OrderRequest
 from tracking.polling.poller import Poller
-from tracking.provider import requests
 from tracking.provider.client import Client
 from tracking.provider.responses import read_callback
 from tracking.provider.shared_rate_limit import Allowance
@@ -44,7 +43,7 @@ from tracking.storage import inbox, leases, orders
 from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database, Job
 from tracking.storage.engines import make_engine, translated
-from tracking.submissions import actions
+from tracking.submissions import actions, requests
 from tracking.submissions import submit as submissions
 from tracking.submissions.sender import Sender
 from tracking.webhooks import addresses as callbacks

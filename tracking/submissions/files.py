@@ -21,7 +21,6 @@ from sqlalchemy import Connection, select
 from tracking.errors import InvalidSubmission, Problem, UnreadableAnswer
 from tracking.orders.model import OrderRequest
 from tracking.provider.json_fields import parse
-from tracking.provider.requests import read_request, with_po_number
 from tracking.storage.database import Database
 from tracking.storage.orders import _VALUES
 from tracking.storage.tables import BATCHES, LINES, ORDERS
@@ -39,6 +38,7 @@ from tracking.submissions.csv_rows import (
     delimiter_of,
     read_rows,
 )
+from tracking.submissions.requests import read_request, with_po_number
 
 MAX_PROBLEMS = 200
 FILES_COMPARED = 10

@@ -21,7 +21,6 @@ from tracking import ingest
 from tracking.access import Person
 from tracking.errors import InvalidSubmission, NotAllowed, Problem
 from tracking.orders.model import OrderRequest
-from tracking.provider.requests import read_request
 from tracking.storage.database import Database
 from tracking.storage.tables import BATCHES
 from tracking.submissions.catalog import check, load_catalogue
@@ -34,6 +33,7 @@ from tracking.submissions.files import (
     why_taken,
     within,
 )
+from tracking.submissions.requests import read_request
 
 GROUP_ORDERS = 50
 GROUP_LINES = 2000

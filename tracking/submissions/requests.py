@@ -1,0 +1,343 @@
+"""Order requests in the provider's shape: built from a form's values, and parsed into an `OrderRequest` by pydantic.
+
+Every problem of a request is reported at once, each at its place and in our words: pydantic's repeat what came in.
+Asks neither the catalog nor the store, and sends nothing.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from difflib import get_close_matches
+from functools import cache
+from typing import Annotated, Any, ClassVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic.alias_generators import to_pascal
+from pydantic_core import ErrorDetails
+
+from tracking.errors import InvalidSubmission, Problem
+from tracking.orders.model import Line, OrderRequest, OrderType
+from tracking.provider.json_fields import decimal_of, parse_time, whole_of, written
+from tracking.provider.masking import scrub
+
+# What is wrong, by the type of pydantic's error; a value that breaks its field's own rule, by the field.
+_SENTENCES = {
+    "missing": "is missing: fill it in",
+    "model_type": "must be an object with named fields",
+    "list_type": "must be a list with at least one line",
+    "too_short": "must be a list with at least one line",
+    "string_type": "must be a text",
+    "string_too_short": "is missing: fill in Email or Sms",  # the one text that can be empty: see _Part.one_of
+    "string_too_long": "is longer than {max_length} characters: shorten it",
+    "string_pattern_mismatch": "holds characters that cannot be sent: type it anew",
+    "string_unicode": "holds characters that cannot be sent: type it anew",
+}
+_OUT_OF_PLACE = {
+    "WebhookSettings": "is made by this console, one address for each order: remove it",
+    "DigitalDeliveryAddress": f"belongs to orders of the type {OrderType.DIGITAL}: remove it, or change Type",
+    "PhysicalDeliveryAddress": f"belongs to orders of the type {OrderType.PHYSICAL}: remove it, or change Type",
+    "DeliveryDate": "is for digital orders only: remove it",
+}
+_RULES = {
+    "Type": f"must be one of {', '.join(OrderType)}",
+    "Value": "must be an amount above 0 with two decimals at the most, such as 10 or 12.50",
+    "Quantity": "must be a whole number, 1 or more",
+    "Email": "must be an e-mail address, such as name@example.com",
+    "FromEmail": "must be an e-mail address, such as name@example.com",
+    "Sms": "must be a telephone number, such as +15550100",
+    "State": "must be two letters, such as US",
+    "Country": "must be two letters, such as US",
+    "DeliveryDate": "must be a time in UTC, such as 2026-01-02T03:04:05Z",
+}
+
+
+def _text(limit: int, *, least: int = 0, control: str = r"\x00-\x1f\x7f") -> StringConstraints:
+    return StringConstraints(strict=True, min_length=least, max_length=limit, pattern=f"^[^{control}]*$")
+
+
+def _prose(limit: int) -> StringConstraints:
+    """A text of several lines."""
+    return _text(limit, control=r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f")
+
+
+def _shape(pattern: str) -> AfterValidator:
+    """A text of which all matches."""
+    whole = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if not whole.fullmatch(text):
+            raise ValueError
+        return text
+
+    return AfterValidator(check)
+
+
+def _order_type(text: Any) -> str:
+    """The type in its usual case."""
+    for kind in OrderType:
+        if kind.casefold() == str(text).casefold():
+            return kind.value
+    raise ValueError
+
+
+def _time(text: Any) -> str:
+    return parse_time(text).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _number(amount: Decimal) -> int | float:
+    return int(amount) if amount == amount.to_integral_value() else float(amount)
+
+
+_Text50 = Annotated[str, _text(50)]
+_Text100 = Annotated[str, _text(100)]
+_Text150 = Annotated[str, _text(150)]
+_Text250 = Annotated[str, _text(250)]
+_Email = Annotated[str, _text(150, least=1), _shape(r"[^\s@]+@[^\s@]+")]
+_Sms = Annotated[str, _text(20), _shape(r"(?a:\+?[\d\s().-]{5,})")]
+_Letters = Annotated[_Text50, _shape("[A-Za-z]{2}"), AfterValidator(str.upper)]
+_Amount = Annotated[Decimal, Field(gt=0, decimal_places=2), BeforeValidator(decimal_of), PlainSerializer(_number)]
+_Quantity = Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(whole_of)]
+
+
+class _Part(BaseModel):
+    """One object of a request: its fields under their names in any case, and no others."""
+
+    model_config = ConfigDict(extra="forbid", alias_generator=to_pascal, hide_input_in_errors=True)
+    # Fields of which one must hold something; where none does, the first is read as an empty text.
+    one_of: ClassVar[tuple[str, ...]] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, raw: Any) -> Any:
+        """The fields that hold something, under their usual names; unknown and repeated ones stay extra fields."""
+        if not isinstance(raw, Mapping):
+            return raw
+        names, fields, extra = _names(cls), dict[str, Any](), dict[str, Any]()
+        for given, value in raw.items():
+            name = names.get(str(given).casefold())
+            if name is None:
+                extra[scrub(str(given))[:40]] = value
+            elif name in fields:
+                extra[name.swapcase()] = value
+            else:
+                fields[name] = _stripped(value)
+        filled = {name: value for name, value in fields.items() if value is not None}
+        if cls.one_of and not filled.keys() & {*cls.one_of}:
+            filled[cls.one_of[0]] = ""
+        return filled | extra
+
+
+def _stripped(value: Any) -> Any:
+    """A text, None for an empty one; a whole number is a text too, and anything else stays as it is."""
+    return written(value) or None if isinstance(value, str | int) and not isinstance(value, bool) else value
+
+
+@cache
+def _names(part: type[_Part]) -> dict[str, str]:
+    names = [str(field.alias) for field in part.model_fields.values()]
+    return {name.casefold(): name for name in names}
+
+
+class _Pictures(_Part):
+    photo_url: _Text150 | None = None
+    greeting_url: _Text150 | None = None
+
+
+class _DigitalAddress(_Part):
+    one_of = ("Email", "Sms")
+
+    email: _Email | None = None
+    sms: _Sms | None = None
+
+
+class _PostalAddress(_Part):
+    shipping_method_id: _Text100
+    name: _Text150
+    address_line1: _Text100
+    city: _Text100
+    zip: _Text50
+    carrier_id: _Text100 | None = None
+    address_line2: _Text100 | None = None
+    address_line3: _Text100 | None = None
+    state: _Letters
+    country: _Letters
+
+
+class _Greeting(_Part):
+    to: _Text150
+    from_name: _Text150
+    from_email: _Email | None = None
+    message: Annotated[str, _prose(400)] | None = None
+    delivery_date: Annotated[str, PlainValidator(_time)] | None = None
+
+
+class _PostalGreeting(_Greeting):
+    delivery_date: None = None
+
+
+class _Item(_Part):
+    """A line item; while the type of its order is not known, its addresses are not judged."""
+
+    product_id: _Text100
+    value: _Amount
+    quantity: _Quantity
+    external_id: _Text100 | None = None
+    culture: _Text250 | None = None
+    theme: _Text250 | None = None
+    branding_id: _Text250 | None = None
+    digital_delivery_address: Any = None
+    physical_delivery_address: Any = None
+    personalization: _Greeting | None = None
+
+
+class _LinkItem(_Item):
+    digital_delivery_address: None = None
+    physical_delivery_address: None = None
+
+
+class _DigitalItem(_Item):
+    digital_delivery_address: _DigitalAddress
+    physical_delivery_address: None = None
+
+
+class _PostalItem(_Item):
+    digital_delivery_address: None = None
+    physical_delivery_address: _PostalAddress
+    personalization: _PostalGreeting | None = None
+
+
+_ITEMS: Mapping[str | None, TypeAdapter[Any]] = {
+    None: TypeAdapter(list[_Item]),
+    OrderType.DIGITAL: TypeAdapter(list[_DigitalItem]),
+    OrderType.LINKS: TypeAdapter(list[_LinkItem]),
+    OrderType.PHYSICAL: TypeAdapter(list[_PostalItem]),
+    OrderType.CODES: TypeAdapter(list[_LinkItem]),
+}
+
+
+class _Request(_Part):
+    type: Annotated[str, BeforeValidator(_order_type)]
+    po_number: _Text100 | None = Field(None, alias="PONumber")
+    note: Annotated[str, _prose(250)] | None = None
+    webhook_settings: None = None
+    personalization: _Pictures | None = None
+    line_items: Annotated[list[Any], Field(strict=True, min_length=1)]
+
+    @field_validator("line_items")
+    @classmethod
+    def _by_type(cls, items: list[Any], info: ValidationInfo) -> list[_Item]:
+        """The line items by the rules of the order's type."""
+        lines: list[_Item] = _ITEMS[info.data.get("type")].validate_python(items)
+        return lines
+
+
+_PARTS: Mapping[tuple[str, ...], type[_Part]] = {
+    (): _Request,
+    ("Personalization",): _Pictures,
+    ("LineItems",): _Item,
+    ("LineItems", "DigitalDeliveryAddress"): _DigitalAddress,
+    ("LineItems", "PhysicalDeliveryAddress"): _PostalAddress,
+    ("LineItems", "Personalization"): _Greeting,
+}
+
+
+def read_request(raw: Any, where: str = "") -> OrderRequest:
+    """Parses an order request in the provider's shape, in any case of its names, as a person or a program wrote it.
+
+    The PONumber may be missing; it is "" then, and `with_po_number` gives one.
+
+    Raises:
+        InvalidSubmission: with every problem, each naming its place (below `where`) and what to do.
+    """
+    try:
+        request = _Request.model_validate(raw)
+    except ValidationError as exc:
+        problems = [_problem(error, where) for error in exc.errors(include_url=False, include_input=False)]
+    else:
+        document = request.model_dump(by_alias=True, exclude_none=True)
+        lines = tuple(_line(number, item) for number, item in enumerate(request.line_items, start=1))
+        return OrderRequest(request.po_number or "", request.type, lines, document, request.note)
+    # Not inside the handler: pydantic's error holds what came in, and would be this one's context.
+    raise InvalidSubmission(problems)
+
+
+def order_document(
+    *,
+    order_type: str | None,
+    po_number: str,
+    lines: Sequence[Mapping[str, Any]],
+    note: str | None = None,
+    photo_url: str | None = None,
+    greeting_url: str | None = None,
+) -> dict[str, Any]:
+    """Builds the JSON body of an order request from what a form holds; what was left empty is left out.
+
+    Args:
+        order_type: a type of the provider's.
+        po_number: the order's PONumber.
+        lines: line items in the provider's shape, with their empty fields.
+        note: the order's note.
+        photo_url: the address of a picture for all lines.
+        greeting_url: the address of a greeting for all lines.
+    """
+    pictures = {"PhotoUrl": photo_url, "GreetingUrl": greeting_url}
+    order = {"Type": order_type, "PONumber": po_number, "Note": note, "Personalization": pictures}
+    return _without_empty(order) | {"LineItems": [_without_empty(line) for line in lines]}
+
+
+def _without_empty(fields: Mapping[str, Any]) -> dict[str, Any]:
+    filled = {name: _without_empty(value) if isinstance(value, Mapping) else value for name, value in fields.items()}
+    return {name: value for name, value in filled.items() if value not in (None, "", {})}
+
+
+def with_po_number(request: OrderRequest, po_number: str) -> OrderRequest:
+    """The same request under this PONumber."""
+    return replace(request, po_number=po_number, document={**request.document, "PONumber": po_number})
+
+
+def _line(number: int, item: _Item) -> Line:
+    digital, postal = item.digital_delivery_address, item.physical_delivery_address
+    recipient = digital.email or digital.sms if digital else postal.name if postal else None
+    value, external_id = int(item.value * 100), item.external_id
+    return Line(number, item.product_id, value, item.quantity, external_id=external_id, recipient=recipient)
+
+
+def _problem(error: ErrorDetails, where: str) -> Problem:
+    """The problem in our words: of pydantic's error only its type, its place and its limit are read."""
+    kind, place = error["type"], [*error["loc"]]
+    name = str(place[-1]) if place else ""
+    if kind == "extra_forbidden":
+        part = _PARTS[tuple(name for name in place[:-1] if isinstance(name, str))]
+        place[-1], message = _extra(name, _names(part))
+    elif kind == "none_required":
+        message = _OUT_OF_PLACE[name]
+    elif kind == "string_too_long":
+        message = _SENTENCES[kind].format(**error["ctx"])
+    else:
+        message = _SENTENCES.get(kind) or _RULES[name]
+    for part_name in place:
+        where += f"[{part_name}]" if isinstance(part_name, int) else f".{part_name}" if where else part_name
+    return Problem(where, message)
+
+
+def _extra(given: str, names: Mapping[str, str]) -> tuple[str, str]:
+    """What a field too many is called, and what is wrong with it."""
+    if name := names.get(given.casefold()):
+        return name, "stands twice in different cases: keep one"
+    near = get_close_matches(given.casefold(), names, n=1)
+    return given, f"is not known here: did you mean {names[near[0]]}?" if near else "is not known here: remove it"
