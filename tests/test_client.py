@@ -25,8 +25,8 @@ from tracking.errors import (
     Throttled,
     UnreadableAnswer,
 )
+from tracking.provider.call_log import ApiCallRecord
 from tracking.provider.client import Client
-from tracking.provider.http import Exchange
 from tracking.provider.json_fields import digest_of
 from tracking.settings import Settings
 
@@ -60,7 +60,7 @@ class World:
         self.tokens: list[Any] = [httpx.Response(200, json={"Value": TOKEN, "ExpiresIn": 3600})]
         self.requests: list[httpx.Request] = []
         self.starts: list[float] = []
-        self.exchanges: list[Exchange] = []
+        self.exchanges: list[ApiCallRecord] = []
         self.client = Client(
             "https://provider.example",
             EMAIL,

@@ -11,14 +11,13 @@ from fakes import Clock, FakeProvider, order_json, request, shown
 from tracking import ingest
 from tracking.app import loops
 from tracking.app.housekeeping import Housekeeping
-from tracking.app.loops import PATIENCE, Journal, PollLoop, Pulse, SendLoop, forever
-from tracking.errors import OutcomeUnknown, StoreBusy, StoreError
+from tracking.app.loops import PATIENCE, PollLoop, Pulse, SendLoop, forever
+from tracking.errors import OutcomeUnknown, StoreBusy
 from tracking.forecasting.planner import Planner
 from tracking.polling.poller import Poller
-from tracking.provider.http import Exchange
 from tracking.storage import facts
 from tracking.storage.database import Database
-from tracking.storage.tables import EXCHANGES, ORDERS, OUTBOX
+from tracking.storage.tables import ORDERS, OUTBOX
 from tracking.submissions.sender import Sender
 
 
@@ -127,78 +126,6 @@ def test_a_pause_ends_by_itself() -> None:
         await loops._pause(0.001, asyncio.Event())
 
     asyncio.run(run())
-
-
-# The journal
-
-
-def call_of(path: str, clock: Clock, **more: Any) -> Exchange:
-    return Exchange(clock.now, "GET", path, 200, 12, "ok", **more)
-
-
-def test_calls_are_written_beside_their_orders(store: Database, planner: Planner, clock: Clock) -> None:
-    store.write(lambda connection: ingest.discover(connection, shown(), clock.now, clock.now, planner))
-    journal = Journal(store)
-    journal.record(call_of("/by-number", clock, order_po="demo-0001", request="{}"))
-    journal.record(call_of("/by-id", clock, provider_id="BLK-1", answer="{}"))
-    journal.record(call_of("/by-nothing", clock, order_po="unheard-of"))
-
-    async def twice() -> None:
-        await journal.flush()
-        await journal.flush()
-
-    asyncio.run(twice())
-    with store.read() as connection:
-        rows = connection.execute(sa.select(EXCHANGES.c.path, EXCHANGES.c.order_id).order_by(EXCHANGES.c.id)).all()
-    assert [tuple(row) for row in rows] == [("/by-number", 1), ("/by-id", 1), ("/by-nothing", None)]
-
-
-def test_a_journal_that_cannot_be_written_does_not_grow_for_ever(
-    store: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loops, "JOURNAL_LENGTH", 3)
-    journal = Journal(store)
-    for number in range(5):
-        journal.record(call_of(f"/{number}", clock))
-    asyncio.run(journal.flush())
-    with store.read() as connection:
-        assert list(connection.execute(sa.select(EXCHANGES.c.path)).scalars()) == ["/2", "/3", "/4"]
-
-
-def test_calls_that_a_busy_store_did_not_take_are_written_later_and_the_oldest_give_way(
-    store: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loops, "JOURNAL_LENGTH", 3)
-    journal = Journal(store)
-
-    def busy(_connection: Any) -> None:
-        journal.record(call_of("/meanwhile", clock))
-        raise StoreBusy("locked")
-
-    for number in range(3):
-        journal.record(call_of(f"/{number}", clock))
-    sa.event.listen(store._engine, "begin", busy)
-    try:
-        with pytest.raises(StoreBusy):
-            asyncio.run(journal.flush())
-    finally:
-        sa.event.remove(store._engine, "begin", busy)
-    asyncio.run(journal.flush())
-    with store.read() as connection:
-        paths = list(connection.execute(sa.select(EXCHANGES.c.path).order_by(EXCHANGES.c.id)).scalars())
-    assert paths == ["/1", "/2", "/meanwhile"]
-
-
-def test_a_call_that_can_never_be_written_does_not_keep_out_the_next(store: Database, clock: Clock) -> None:
-    journal = Journal(store)
-    impossible: Any = None
-    journal.record(Exchange(clock.now, impossible, "/impossible", 200, 1, "ok"))
-    with pytest.raises(StoreError):
-        asyncio.run(journal.flush())
-    journal.record(call_of("/next", clock))
-    asyncio.run(journal.flush())
-    with store.read() as connection:
-        assert list(connection.execute(sa.select(EXCHANGES.c.path)).scalars()) == ["/next"]
 
 
 # Beats

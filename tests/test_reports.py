@@ -18,11 +18,12 @@ from tracking.forecasting.forecasts import Book
 from tracking.orders import wording
 from tracking.orders.wording import clock, collapse, duration, money, window
 from tracking.polling.learner import Learner
+from tracking.provider import call_log
 from tracking.reports import activity, order, overview, trends
 from tracking.reports import health as reports_health
 from tracking.reports.order_list import exports, search
 from tracking.reports.order_list.search import FLAGGED, OPEN, Filters
-from tracking.storage import facts, inbox, orders
+from tracking.storage import facts, inbox
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
 from tracking.webhooks import silence_alarm as alarms
@@ -467,7 +468,7 @@ def test_calls_can_be_narrowed_to_failures(history: History, store: Database) ->
         call | {"status": 200, "outcome": "ok", "order_id": number},
         call | {"status": None, "outcome": "timeout", "order_id": None},
     ]
-    store.write(lambda connection: orders.record_exchanges(connection, rows))
+    store.write(lambda connection: call_log.store_api_calls(connection, rows))
     assert len(activity.provider_calls(store)) == 2
     assert activity.provider_calls(store, failed=True)["outcome"].tolist() == ["timeout"]
     assert [call["outcome"] for call in order.exchanges(store, number)] == ["ok"]

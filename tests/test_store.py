@@ -1,5 +1,4 @@
 import random
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -15,7 +14,7 @@ from tracking.forecasting.planner import Planner
 from tracking.storage import facts, inbox, leases, outbox
 from tracking.storage import orders as writes
 from tracking.storage.database import Database
-from tracking.storage.tables import CALLBACKS, COUNTERS, EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
+from tracking.storage.tables import CALLBACKS, COUNTERS, EVENTS, LINES, ORDERS, OUTBOX
 
 LEASE = timedelta(seconds=60)
 
@@ -329,18 +328,7 @@ def test_refusals_are_bounded_whatever_is_stored_between_them(
     assert count(store, CALLBACKS, CALLBACKS.c.outcome == "accepted") == 121
 
 
-# Exchanges and facts
-
-
-def test_calls_are_bounded(store: Database, now: datetime, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writes, "API_CALLS_STORED", 10)
-    rows: Sequence[dict[str, Any]] = [
-        {"at": now, "method": "GET", "path": f"/{number}", "outcome": "ok", "milliseconds": 1} for number in range(25)
-    ]
-    store.write(lambda connection: writes.record_exchanges(connection, rows))
-    store.write(lambda connection: writes.record_exchanges(connection, []))
-    assert count(store, EXCHANGES) == 10
-    assert count(store, EXCHANGES, EXCHANGES.c.path == "/24") == 1
+# Facts
 
 
 def test_a_fact_replaces_what_was_known(store: Database, now: datetime) -> None:

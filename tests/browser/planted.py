@@ -16,6 +16,7 @@ from tracking import ingest
 from tracking.access import Person
 from tracking.orders.model import Witness
 from tracking.orders.observations import Looked, Missing, Unclear
+from tracking.provider import call_log
 from tracking.provider.responses import (
     read_callback,
     read_carriers,
@@ -232,7 +233,7 @@ def _exchanges(database: Database, payloads: Payloads, po_number: str, now: date
             }
             for number, text in enumerate(payloads.short)
         ]
-        orders.record_exchanges(connection, rows)
+        call_log.store_api_calls(connection, rows)
 
     database.write(record)
 

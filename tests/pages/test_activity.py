@@ -4,7 +4,8 @@ import pytest
 from histories import History
 from streamlit.testing.v1 import AppTest
 
-from tracking.storage import inbox, orders
+from tracking.provider import call_log
+from tracking.storage import inbox
 from tracking.storage.database import Database
 
 Visit = Callable[..., AppTest]
@@ -50,7 +51,7 @@ def test_each_section_opens_empty(visit: Visit, section: str) -> None:
 def test_calls_show_their_latency(visit: Visit, database: Database, history: History) -> None:
     call = {"at": history.at, "method": "GET", "path": "/v1/Orders", "status": 200, "milliseconds": 12, "outcome": "ok"}
     row = call | {"order_id": None, "request": None, "answer": None}
-    database.write(lambda connection: orders.record_exchanges(connection, [row]))
+    database.write(lambda connection: call_log.store_api_calls(connection, [row]))
     app = visit("activity", what="calls")
     assert app.dataframe[0].value["milliseconds"].tolist() == [12]
     app.toggle(key="failed").set_value(True).run()

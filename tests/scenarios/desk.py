@@ -19,8 +19,8 @@ from tracking import ingest
 from tracking.app import loops
 from tracking.app.backend import Backend
 from tracking.app.embedded_sandbox import InProcess
-from tracking.app.loops import Journal
 from tracking.orders.model import OrderRequest
+from tracking.provider.call_log import CallLog
 from tracking.provider.client import Client
 from tracking.provider.shared_rate_limit import Allowance
 from tracking.sandbox.server import Sandbox
@@ -94,10 +94,10 @@ class _VirtualBackend(Backend):
         self._loop = loop
         self.calls = 0
 
-    def client(self, transport: httpx.AsyncBaseTransport | None, journal: Journal) -> Client:
-        def record(exchange: Any) -> None:
+    def client(self, transport: httpx.AsyncBaseTransport | None, call_log: CallLog) -> Client:
+        def record(call: Any) -> None:
             self.calls += 1
-            journal.record(exchange)
+            call_log.record(call)
 
         return Client(
             "http://sandbox.internal",

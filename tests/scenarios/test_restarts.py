@@ -12,8 +12,7 @@ import pytest
 from desk import Desk, Outcome, request
 from virtual import VirtualLoop, run
 
-from tracking.app.loops import Journal
-from tracking.provider.http import Exchange
+from tracking.provider.call_log import ApiCallRecord, CallLog
 from tracking.storage import facts
 
 RATE = 5
@@ -28,16 +27,16 @@ class Watched(Desk):
     def __init__(self, folder: Path, loop: VirtualLoop) -> None:
         super().__init__(folder, "normal", loop, tick=2.0)
         self.backend.settings = self.backend.settings.model_copy(update={"api_max_rate": RATE})
-        self.left: list[tuple[datetime, Exchange]] = []
+        self.left: list[tuple[datetime, ApiCallRecord]] = []
 
     def watch(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        record = Journal.record
+        record = CallLog.record
 
-        def watched(journal: Journal, exchange: Exchange) -> None:
-            self.left.append((exchange.at, exchange))
-            record(journal, exchange)
+        def watched(log: CallLog, call: ApiCallRecord) -> None:
+            self.left.append((call.at, call))
+            record(log, call)
 
-        monkeypatch.setattr(Journal, "record", watched)
+        monkeypatch.setattr(CallLog, "record", watched)
 
 
 def most_in_a_second(times: Iterable[datetime]) -> int:

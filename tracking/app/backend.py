@@ -24,7 +24,7 @@ from starlette.routing import BaseRoute, Route
 
 from tracking.app.embedded_sandbox import PUBLIC_URL, EmbeddedSandbox
 from tracking.app.housekeeping import Housekeeping
-from tracking.app.loops import JOURNAL_EVERY, PATIENCE, Journal, PollLoop, Pulse, SendLoop, forever
+from tracking.app.loops import PATIENCE, PollLoop, Pulse, SendLoop, forever
 from tracking.app.reconciler import Reconciler
 from tracking.app.web.connection_limits import SPARING
 from tracking.errors import StoreError
@@ -33,6 +33,7 @@ from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import Policy
 from tracking.polling.learner import LISTEN_EVERY, REFIT_EVERY, Learner
 from tracking.polling.poller import Poller
+from tracking.provider.call_log import FLUSH_SECONDS, CallLog
 from tracking.provider.client import Client
 from tracking.provider.rate_limit import LONGEST_PAUSE
 from tracking.provider.shared_rate_limit import Allowance
@@ -153,12 +154,12 @@ class Backend:
         if not roles & {Role.POLLER, Role.SENDER}:
             return loops
         patience = max(PATIENCE, CALLS_IN_A_WORK * timedelta(seconds=self.settings.api_timeout))
-        journal = Journal(self.database)
-        client = self.client(transport, journal)
+        call_log = CallLog(self.database)
+        client = self.client(transport, call_log)
         stack.push_async_callback(client.aclose)
         if (wait := await asyncio.to_thread(self._asked_to_wait)) > timedelta():
             client.pause(wait.total_seconds())
-        loops.append(forever("journal", journal.flush, JOURNAL_EVERY))
+        loops.append(forever("call log", call_log.flush, FLUSH_SECONDS))
         loops.append(Housekeeping(self.database, client, self.clock).run())
         learner = Learner(self.database, self._planner.book, self.clock, learns=Role.POLLER in roles)
         loops.append(forever("forecasts", learner.refit, REFIT_EVERY))
@@ -200,10 +201,10 @@ class Backend:
         asked = datetime.fromisoformat(known[1]["paused_until"]) - now
         return asked if asked <= timedelta(seconds=LONGEST_PAUSE) else timedelta()
 
-    def client(self, transport: httpx.AsyncBaseTransport | None, journal: Journal) -> Client:
+    def client(self, transport: httpx.AsyncBaseTransport | None, call_log: CallLog) -> Client:
         """The way to the provider."""
         shared = Allowance(self.database, self.settings.api_max_rate)
-        return Client.from_settings(self.settings, transport=transport, record=journal.record, shared=shared)
+        return Client.from_settings(self.settings, transport=transport, record=call_log.record, shared=shared)
 
     def _poller(self, client: Client) -> Poller:
         return Poller(

@@ -1,4 +1,4 @@
-"""The loops of a worker: poller, sender, housekeeping and the journal of calls. Only `run` reads the clock.
+"""The loops of a worker: poller, sender, and their heartbeats. Only `run` reads the clock.
 
 Each loop survives whatever goes wrong in one turn: it says so in the log and goes on. The beats tell that it lives.
 
@@ -14,18 +14,15 @@ import contextlib
 import logging
 import os
 import socket
-from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection
 
-from tracking.errors import ProviderError, StoreBusy, StoreError
+from tracking.errors import ProviderError, StoreError
 from tracking.polling.poller import Poller
-from tracking.provider.http import Exchange
-from tracking.storage import facts, orders
+from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.submissions.sender import Sender
 
@@ -34,55 +31,11 @@ log = logging.getLogger(__name__)
 TICK = 0.2
 BEAT_EVERY = timedelta(seconds=2)
 PATIENCE = timedelta(minutes=5)
-JOURNAL_EVERY = 0.5
-JOURNAL_LENGTH = 10_000
 IN_FLIGHT = 16
 RECOVER_EVERY = timedelta(seconds=30)
 SET_BACK = timedelta(seconds=10)
 SURVEY_SHARE = 10  # times as long as it kept a processor busy, between two surveys of the open orders
 LONGEST_SURVEY_PAUSE = 15.0
-
-
-class Journal:
-    """Gathers the calls the client makes and writes them in groups; loses the oldest rather than grow for ever."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._waiting: deque[Exchange] = deque(maxlen=JOURNAL_LENGTH)
-
-    def record(self, exchange: Exchange) -> None:
-        """Takes one call in; never waits."""
-        self._waiting.append(exchange)
-
-    async def flush(self) -> None:
-        """Writes what has gathered.
-
-        Raises:
-            StoreBusy: it is kept for the next time.
-            StoreError: it can never be written, and is let go lest it keep out all that follows.
-        """
-        gathered = [self._waiting.popleft() for _ in range(len(self._waiting))]
-        if not gathered:
-            return
-        try:
-            await _write(self._database, lambda connection: _record(connection, gathered))
-        except StoreBusy:
-            self._waiting = deque([*gathered, *self._waiting], maxlen=JOURNAL_LENGTH)
-            raise
-
-
-def _record(connection: Connection, exchanges: list[Exchange]) -> None:
-    known = orders.order_ids(
-        connection,
-        po_numbers=[exchange.order_po for exchange in exchanges if exchange.order_po],
-        provider_ids=[exchange.provider_id for exchange in exchanges if exchange.provider_id],
-    )
-    rows = []
-    for exchange in exchanges:
-        row = asdict(exchange)
-        po_number, provider_id = row.pop("order_po"), row.pop("provider_id")
-        rows.append(row | {"order_id": known.get(po_number) or known.get(provider_id)})
-    orders.record_exchanges(connection, rows)
 
 
 async def _write(database: Database, job: Callable[[Connection], Any]) -> Any:

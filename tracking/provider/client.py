@@ -16,7 +16,8 @@ from urllib.parse import quote
 import httpx
 
 from tracking.errors import NotFound, UnreadableAnswer
-from tracking.provider.http import Call, Calls, Exchange, stated
+from tracking.provider.call_log import ApiCallRecord
+from tracking.provider.http import Call, Calls, stated
 from tracking.provider.json_fields import digest_of
 from tracking.provider.rate_limit import Shared
 from tracking.provider.responses import (
@@ -66,7 +67,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _forget(_: Exchange) -> None:
+def _forget(_: ApiCallRecord) -> None:
     pass
 
 
@@ -90,7 +91,7 @@ class Client:
         clock: Callable[[], datetime] = _now,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-        record: Callable[[Exchange], None] = _forget,
+        record: Callable[[ApiCallRecord], None] = _forget,
         shared: Shared | None = None,
     ) -> None:
         self._clock = clock
@@ -114,7 +115,7 @@ class Client:
         settings: Settings,
         *,
         transport: httpx.AsyncBaseTransport | None = None,
-        record: Callable[[Exchange], None] = _forget,
+        record: Callable[[ApiCallRecord], None] = _forget,
         shared: Shared | None = None,
     ) -> Self:
         """The client for these settings; without a provider the one for the embedded sandbox behind `transport`."""

@@ -33,6 +33,7 @@ from tracking.errors import (
     Throttled,
     UnreadableAnswer,
 )
+from tracking.provider.call_log import ApiCallRecord
 from tracking.provider.json_fields import parse
 from tracking.provider.masking import masked, people_in, without
 from tracking.provider.rate_limit import MAX_IN_FLIGHT, Budget, Shared, seconds_asked
@@ -59,22 +60,6 @@ _OUTCOMES: dict[type[ProviderError], str] = {
 }
 # These say something of one order and nothing of the provider's health.
 _ANSWERS = (NotFound, RequestRejected, InsufficientFunds, DuplicateOrder)
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """One HTTP call for the record. Bodies are masked and cut; None where there was none or it is not kept."""
-
-    at: datetime
-    method: str
-    path: str
-    status: int | None
-    milliseconds: int
-    outcome: str
-    order_po: str | None = None
-    provider_id: str | None = None
-    request: str | None = None
-    answer: str | None = None
 
 
 @dataclass(slots=True)
@@ -119,7 +104,7 @@ class Calls:
         clock: Callable[[], datetime],
         monotonic: Callable[[], float],
         sleep: Callable[[float], Awaitable[object]],
-        record: Callable[[Exchange], None],
+        record: Callable[[ApiCallRecord], None],
         shared: Shared | None,
     ) -> None:
         self._credentials = _credentials(email, access_token)
@@ -256,9 +241,9 @@ class Calls:
         self._failing_since = self._failing_since or call.started_at
         self._last_error = f"{type(exc).__name__}: {exc}" + (f" ({exc.status})" if exc.status else "")
 
-    def _exchange(self, call: Call, took: int, outcome: str) -> Exchange:
+    def _exchange(self, call: Call, took: int, outcome: str) -> ApiCallRecord:
         request = None if call.document is None else self._masked(call.document)
-        return Exchange(
+        return ApiCallRecord(
             call.started_at or self._clock(),
             call.method,
             call.shown_path,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, insert, or_, select, update
 from sqlalchemy.engine import RowMapping
 
 from tracking.orders import event_chain as chain
@@ -22,13 +22,9 @@ from tracking.storage.counters import count_event
 from tracking.storage.leases import LIMIT, RESCHEDULE_SPREAD, lease_rows, unleased
 from tracking.storage.tables import (
     EVENTS,
-    EXCHANGES,
     LINES,
     ORDERS,
 )
-
-API_CALLS_STORED = 50_000
-
 
 _POLLS_TOO_FAR = select(ORDERS.c.id).where(
     ORDERS.c.state.not_in(sorted(CLOSED)),
@@ -223,15 +219,6 @@ def release_polls(connection: Connection, order_ids: Sequence[int], *, due_at: d
 
 
 # Exchanges, batches, facts
-
-
-def record_exchanges(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Keeps calls of the provider's API, the newest EXCHANGES_KEPT of them."""
-    if not rows:
-        return
-    connection.execute(insert(EXCHANGES), [dict(row) for row in rows])
-    newest = connection.execute(select(func.max(EXCHANGES.c.id))).scalar_one()
-    connection.execute(delete(EXCHANGES).where(EXCHANGES.c.id <= newest - API_CALLS_STORED))
 
 
 def order_ids(
