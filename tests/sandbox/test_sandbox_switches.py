@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tracking.sandbox.faults import NOTE_WORDS, Switches, for_order
+from tracking.sandbox.faults import NOTE_WORDS, Faults, faults_of_order
 from tracking.sandbox.scenarios import SCENARIOS, Scenario
 
 if TYPE_CHECKING:
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def test_every_switch_is_thrown_by_a_scenario() -> None:
-    normal, sizes = Switches(), {"seconds_base", "seconds_per_unit", "outage_every", "slow_seconds"}
-    blended = [part for scenario in SCENARIOS.values() for part in scenario.switches.blend]
-    used = [scenario.switches for scenario in SCENARIOS.values()] + blended
+    normal, sizes = Faults(), {"seconds_base", "seconds_per_unit", "outage_every", "slow_seconds"}
+    blended = [part for scenario in SCENARIOS.values() for part in scenario.faults.blend]
+    used = [scenario.faults for scenario in SCENARIOS.values()] + blended
     idle = [
         field.name
-        for field in fields(Switches)
+        for field in fields(Faults)
         if all(getattr(switches, field.name) == getattr(normal, field.name) for switches in used)
     ]
     assert set(idle) == sizes
@@ -272,8 +272,10 @@ def test_a_slow_answer_comes_after_placing(desk: Desk) -> None:
 
 
 def test_a_retry_overtakes_a_post_that_is_slow_to_place(desk: Desk) -> None:
-    sandbox, switches = desk.start("slow-placing"), SCENARIOS["slow-placing"].switches
-    po_number = next(name for name in map(str, range(50)) if for_order(switches, 0, name, "").post_failure != "none")
+    sandbox, switches = desk.start("slow-placing"), SCENARIOS["slow-placing"].faults
+    po_number = next(
+        name for name in map(str, range(50)) if faults_of_order(switches, 0, name, "").post_failure != "none"
+    )
     desk.login()
 
     async def both() -> list[int]:
@@ -300,4 +302,4 @@ def test_every_fourth_get_is_spoiled(desk: Desk, scenario: str) -> None:
 
 def test_scenarios_are_values(desk: Desk) -> None:
     assert isinstance(SCENARIOS["normal"], Scenario)
-    assert SCENARIOS["normal"].switches == Switches()
+    assert SCENARIOS["normal"].faults == Faults()

@@ -18,7 +18,7 @@ from virtual import CountedDatabase, VirtualLoop
 from tracking import ingest
 from tracking.app import loops
 from tracking.app.backend import Backend
-from tracking.app.embedded_sandbox import InProcess
+from tracking.app.embedded_sandbox import InProcessTransport
 from tracking.orders.model import OrderRequest
 from tracking.provider.call_log import CallLog
 from tracking.provider.client import Client
@@ -149,7 +149,7 @@ class Desk:
             loop,
             self.store,
         )
-        self.hooks = httpx.AsyncClient(transport=InProcess(self.backend.asgi(lifespan=False)))
+        self.hooks = httpx.AsyncClient(transport=InProcessTransport(self.backend.asgi(lifespan=False)))
         self.sandbox = Sandbox(
             folder / "sandbox.db",
             scenario=scenario,
@@ -160,7 +160,7 @@ class Desk:
             email=_credentials(self.backend.settings)[0],
             access_token=_credentials(self.backend.settings)[1],
         )
-        self.backend.transport = InProcess(self.sandbox.app)
+        self.backend.transport = InProcessTransport(self.sandbox.app)
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:

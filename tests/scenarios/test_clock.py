@@ -9,14 +9,14 @@ import pytest
 from desk import Desk, Outcome, request
 from virtual import VirtualLoop, run
 
-from tracking.app.embedded_sandbox import InProcess
+from tracking.app.embedded_sandbox import InProcessTransport
 
 ORDERS = 4
 SETTLED_WITHIN = timedelta(minutes=25)
 
 
 async def health(desk: Desk) -> tuple[int, list[str]]:
-    async with httpx.AsyncClient(transport=InProcess(desk.backend.asgi(lifespan=False))) as client:
+    async with httpx.AsyncClient(transport=InProcessTransport(desk.backend.asgi(lifespan=False))) as client:
         answer = await client.get("http://console.internal/healthz")
         return answer.status_code, answer.json()["silent"]
 

@@ -9,7 +9,7 @@ import pytest
 from desk import Desk, Outcome, request
 from virtual import VirtualLoop, run
 
-from tracking.sandbox.faults import Switches
+from tracking.sandbox.faults import Faults
 from tracking.sandbox.scenarios import SCENARIOS, Scenario
 
 ORDERS = 8
@@ -25,7 +25,7 @@ def scenarios(monkeypatch: pytest.MonkeyPatch) -> None:
         "503-for-30-minutes": {"outage_seconds": 1800, "outage_every": ONCE},
         "no-webhook": {"webhook": "never", "share": 1.0},
     }.items():
-        made = Scenario(name, name, Switches(**switches))  # type: ignore[arg-type]  # of several types
+        made = Scenario(name, name, Faults(**switches))  # type: ignore[arg-type]  # of several types
         monkeypatch.setitem(cast("dict[str, Scenario]", SCENARIOS), name, made)
 
 

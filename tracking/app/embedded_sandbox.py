@@ -1,10 +1,11 @@
-"""The sandbox inside our own process, for a console without a provider: no port, no network.
+"""Embedded sandbox: runs the simulated provider inside our own process, without port and network.
 
-Owns the way between the two: calls reach the sandbox's application directly, its webhooks reach our receiver directly.
+Owns the transport between the two: calls reach the sandbox's application directly, its webhooks reach our receiver
+directly.
 """
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import httpx
@@ -17,14 +18,14 @@ PUBLIC_URL = "http://console.internal"
 HISTORY_DAYS = 7
 
 
-class InProcess(httpx.AsyncBaseTransport):
-    """Calls the application; whatever breaks in it looks like a broken connection, as it would over a network."""
+class InProcessTransport(httpx.AsyncBaseTransport):
+    """Calls an application in process; whatever it raises becomes a broken connection, as over a network."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._transport = httpx.ASGITransport(app, raise_app_exceptions=True)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Answers one request.
+        """Send one request.
 
         Raises:
             httpx.RemoteProtocolError: the application broke off.
@@ -37,6 +38,13 @@ class InProcess(httpx.AsyncBaseTransport):
             raise httpx.RemoteProtocolError("the connection broke", request=request) from exc
 
 
+def note_words() -> Mapping[str, str]:
+    """List the words that choose, in square brackets in an order's note, how the sandbox treats it: word to effect."""
+    from tracking.sandbox.faults import NOTE_WORDS  # noqa: PLC0415 - no start with a real provider waits for it
+
+    return NOTE_WORDS
+
+
 class EmbeddedSandbox:
     """A sandbox with a week of history and a trickle of orders from elsewhere, in `sandbox.db` in the data folder.
 
@@ -46,23 +54,23 @@ class EmbeddedSandbox:
     """
 
     def __init__(self, settings: Settings, receiver: ASGIApp) -> None:
-        from tracking.sandbox.scenarios import SCENARIOS  # noqa: PLC0415 - no start with a real provider waits for it
+        from tracking.sandbox.scenarios import SCENARIOS  # noqa: PLC0415 - as above
         from tracking.sandbox.server import Sandbox  # noqa: PLC0415 - as above
 
         if settings.sandbox_scenario not in SCENARIOS:
             names = ", ".join(SCENARIOS)
             raise SettingsError([Problem("TRACKING_SANDBOX_SCENARIO", f"must be one of {names}")])
-        self._make = Sandbox
+        self._sandbox_type = Sandbox
         self._path = settings.data_folder / "sandbox.db"
         self._settings = settings
         self._receiver = receiver
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[httpx.AsyncBaseTransport]:
-        """The transport that leads to the sandbox, while it works."""
+        """Run the sandbox while the block lasts; gives the transport that leads to it."""
         Path(self._path).parent.mkdir(parents=True, exist_ok=True)
-        async with httpx.AsyncClient(transport=InProcess(self._receiver), timeout=10) as webhooks:
-            sandbox = self._make(
+        async with httpx.AsyncClient(transport=InProcessTransport(self._receiver), timeout=10) as webhooks:
+            sandbox = self._sandbox_type(
                 self._path,
                 scenario=self._settings.sandbox_scenario,
                 traffic=self._settings.sandbox_traffic,
@@ -71,6 +79,6 @@ class EmbeddedSandbox:
             )
             try:
                 async with sandbox.running():
-                    yield InProcess(sandbox.app)
+                    yield InProcessTransport(sandbox.app)
             finally:
                 sandbox.close()

@@ -1,6 +1,6 @@
-"""What the simulated provider sells: products, shipping methods, carriers and brandings, all made up.
+"""Product catalog of the simulated provider: products, shipping methods, carriers and brandings, all made up.
 
-Owns the assortment, its prices and what an amount may be. Money is Decimal in, integer cents out.
+Owns what is sold, its prices and what an amount may be. Money is Decimal in, integer cents out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ ORDER_TYPES = (*DIGITAL_TYPES, "PhysicalShipment")
 
 
 @dataclass(frozen=True)
-class Product:
+class SandboxProduct:
     """A gift card: the amounts it comes in, what it costs, and how it may be delivered."""
 
     id: str
@@ -35,7 +35,7 @@ class Product:
         return "Physical" if "PhysicalShipment" in self.deliveries else "Digital"
 
     def accepts(self, value: Decimal) -> bool:
-        """Whether the card comes in this amount."""
+        """Check whether the card comes in this amount."""
         if self.rule == "Fixed":
             return value in self.amounts
         low, high = self.amounts
@@ -43,12 +43,12 @@ class Product:
         return low <= value <= high and value % step == 0
 
     def unit_cost_cents(self, value: Decimal) -> int:
-        """Value less discount plus fee, each unit rounded to a cent, half up."""
+        """Price of one unit in cents: value less discount plus fee, rounded half up."""
         cost = value * (1 - self.discount / 100) + self.fee
         return int((cost * 100).quantize(Decimal(1), ROUND_HALF_UP))
 
-    def document(self) -> dict[str, Any]:
-        """The product as the API shows it."""
+    def as_json(self) -> dict[str, Any]:
+        """The product as the API serves it."""
         return {
             "Id": self.id,
             "Name": self.name,
@@ -56,14 +56,14 @@ class Product:
             "CurrencyCode": self.currency,
             "CultureCodes": list(self.cultures),
             "DenominationType": self.rule,
-            "Denominations": [plain(amount) for amount in self.amounts],
+            "Denominations": [json_number(amount) for amount in self.amounts],
             "AvailableDeliveryTypes": list(self.deliveries),
             "ShortDescription": f"{self.name} gift card",
             "LongDescription": f"<p>A gift card for <b>{self.name}</b>.</p>",
             "Terms": "<p>Made up for the sandbox. Worth nothing.</p>",
             "Disclaimer": "The brand is named for illustration only.",
             "RedemptionNote": "<ul><li>Show the card at the till.</li></ul>",
-            "Cost": {"Fee": plain(self.fee), "DiscountPercentage": plain(self.discount)},
+            "Cost": {"Fee": json_number(self.fee), "DiscountPercentage": json_number(self.discount)},
             "Media": {"Faceplates": [{"Name": "Default", "Path": f"https://media.example.com/{self.id.lower()}.png"}]},
             "Meta": {
                 "ShippingConfiguration": {
@@ -75,8 +75,8 @@ class Product:
         }
 
 
-def plain(amount: Decimal) -> int | float:
-    """A number as JSON writes it: 10, not 10.0."""
+def json_number(amount: Decimal) -> int | float:
+    """Convert an amount to the number that JSON writes: 10, not 10.0."""
     return int(amount) if amount == amount.to_integral_value() else float(amount)
 
 
@@ -86,28 +86,36 @@ def _amounts(*numbers: str | int) -> tuple[Decimal, ...]:
 
 _LINKS = ("DigitalDelivery", "Links")
 _CODES = ("DigitalDelivery", "Links", "Codes")
-_PLASTIC = ("PhysicalShipment",)
-_ASSORTMENT = (
-    Product("AMAZON", "Amazon", "Variable", _amounts(1, 2000), _CODES),
-    Product("CVS", "CVS Pharmacy", "Fixed", _amounts(5, 10, 25, 50, 100), _CODES, discount=Decimal("2.5")),
-    Product("TARGET", "Target", "Variable", _amounts(5, 500), _CODES, discount=Decimal("1.25")),
-    Product("STARBUCKS", "Starbucks", "VariableNoCents", _amounts(5, 100), _LINKS, discount=Decimal(3)),
-    Product("BESTBUY", "Best Buy", "VariableNoCents", _amounts(5, 500), _CODES, discount=Decimal(1)),
-    Product("HOMEDEPOT", "The Home Depot", "Variable", _amounts(5, 2000), _CODES, discount=Decimal(2)),
-    Product("NIKE", "Nike", "VariableNoCents", _amounts(25, 250), _LINKS, discount=Decimal(5)),
-    Product("SEPHORA", "Sephora", "Fixed", _amounts(10, 25, 50, 100), _LINKS, discount=Decimal(4)),
-    Product("CINEMA", "Rialto Cinemas", "Fixed", _amounts("12.50", 25, 50), _CODES, discount=Decimal(10)),
-    Product("TRAILS", "Trail and Peak Outfitters", "Variable", _amounts(20, 500), _LINKS, discount=Decimal("7.5")),
-    Product("VISAVIRTUAL", "Visa Virtual Prepaid", "Variable", _amounts(10, 1000), _LINKS, fee=Decimal("2.95")),
-    Product("CHOICE", "Your Choice", "VariableNoCents", _amounts(5, 500), _LINKS, fee=Decimal("0.50")),
-    Product(
+_PHYSICAL = ("PhysicalShipment",)
+_CATALOG = (
+    SandboxProduct("AMAZON", "Amazon", "Variable", _amounts(1, 2000), _CODES),
+    SandboxProduct("CVS", "CVS Pharmacy", "Fixed", _amounts(5, 10, 25, 50, 100), _CODES, discount=Decimal("2.5")),
+    SandboxProduct("TARGET", "Target", "Variable", _amounts(5, 500), _CODES, discount=Decimal("1.25")),
+    SandboxProduct("STARBUCKS", "Starbucks", "VariableNoCents", _amounts(5, 100), _LINKS, discount=Decimal(3)),
+    SandboxProduct("BESTBUY", "Best Buy", "VariableNoCents", _amounts(5, 500), _CODES, discount=Decimal(1)),
+    SandboxProduct("HOMEDEPOT", "The Home Depot", "Variable", _amounts(5, 2000), _CODES, discount=Decimal(2)),
+    SandboxProduct("NIKE", "Nike", "VariableNoCents", _amounts(25, 250), _LINKS, discount=Decimal(5)),
+    SandboxProduct("SEPHORA", "Sephora", "Fixed", _amounts(10, 25, 50, 100), _LINKS, discount=Decimal(4)),
+    SandboxProduct("CINEMA", "Rialto Cinemas", "Fixed", _amounts("12.50", 25, 50), _CODES, discount=Decimal(10)),
+    SandboxProduct(
+        "TRAILS", "Trail and Peak Outfitters", "Variable", _amounts(20, 500), _LINKS, discount=Decimal("7.5")
+    ),
+    SandboxProduct("VISAVIRTUAL", "Visa Virtual Prepaid", "Variable", _amounts(10, 1000), _LINKS, fee=Decimal("2.95")),
+    SandboxProduct("CHOICE", "Your Choice", "VariableNoCents", _amounts(5, 500), _LINKS, fee=Decimal("0.50")),
+    SandboxProduct(
         "INDIGO", "Indigo Books", "Fixed", _amounts(10, 25, 50), _CODES, currency="CAD", cultures=("en-CA", "fr-CA")
     ),
-    Product("CVSCARD", "CVS Pharmacy, plastic", "Fixed", _amounts(10, 25, 50, 100), _PLASTIC, fee=Decimal("0.75")),
-    Product("VISACARD", "Visa Prepaid, plastic", "VariableNoCents", _amounts(20, 500), _PLASTIC, fee=Decimal("3.95")),
-    Product("GIFTBOX", "Boxed Choice Card", "Fixed", _amounts(50, 100), _PLASTIC, fee=Decimal(6), needs_carrier=True),
+    SandboxProduct(
+        "CVSCARD", "CVS Pharmacy, plastic", "Fixed", _amounts(10, 25, 50, 100), _PHYSICAL, fee=Decimal("0.75")
+    ),
+    SandboxProduct(
+        "VISACARD", "Visa Prepaid, plastic", "VariableNoCents", _amounts(20, 500), _PHYSICAL, fee=Decimal("3.95")
+    ),
+    SandboxProduct(
+        "GIFTBOX", "Boxed Choice Card", "Fixed", _amounts(50, 100), _PHYSICAL, fee=Decimal(6), needs_carrier=True
+    ),
 )
-PRODUCTS: Mapping[str, Product] = {product.id: product for product in _ASSORTMENT}
+PRODUCTS: Mapping[str, SandboxProduct] = {product.id: product for product in _CATALOG}
 
 SHIPPING_CENTS: Mapping[str, int] = {"STANDARD": 595, "EXPEDITED": 1495, "OVERNIGHT": 2995}
 SHIPPING_METHODS: tuple[Mapping[str, Any], ...] = (

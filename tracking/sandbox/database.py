@@ -1,4 +1,4 @@
-"""The simulated provider's memory: one SQLite file with orders, balance, keys and webhook deliveries.
+"""SQLite database of the simulated provider: stores orders, balance, keys and webhook deliveries in one file.
 
 Owns every statement and every transaction; decides nothing about contents or times. One connection behind one lock,
 so it may be called from any thread. Commits survive the end of the process; they are not fsynced one by one, since this
@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tracking.sandbox.order_lifecycle import Announcement, Course, LineCourse, Step
-from tracking.sandbox.order_validation import Intake
+from tracking.sandbox.order_lifecycle import Lifecycle, LineLifecycle, ScheduledWebhook, Step
+from tracking.sandbox.order_validation import ValidOrder
 
 OPENING_BALANCE_CENTS = 1_000_000_000
 Source = Literal["api", "elsewhere"]
@@ -46,24 +46,24 @@ CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (due_at) WHERE outcome I
 
 
 @dataclass(frozen=True)
-class Line:
-    """A stored line: what was ordered, what it costs, and its course."""
+class SandboxLine:
+    """A stored line: what was ordered, what it costs, and its lifecycle."""
 
     order_number: int
     position: int
     quantity: int
     cost_cents: int
     item: Mapping[str, Any]
-    course: LineCourse
+    lifecycle: LineLifecycle
 
     @property
     def id(self) -> str:
-        """The id the API shows."""
+        """The id in the API."""
         return f"LI-{self.order_number}-{self.position + 1}"
 
 
 @dataclass(frozen=True)
-class Order:
+class SandboxOrder:
     """A stored order without its lines."""
 
     number: int
@@ -82,20 +82,20 @@ class Order:
 
     @property
     def id(self) -> str:
-        """The id the API shows."""
+        """The id in the API."""
         return order_id(self.number)
 
 
 @dataclass(frozen=True)
-class Insufficient:
-    """The balance did not suffice; nothing was placed."""
+class BalanceTooLow:
+    """An order refused for lack of balance; nothing was placed."""
 
     available_cents: int
 
 
 @dataclass(frozen=True)
-class Delivery:
-    """One webhook on its way."""
+class WebhookDelivery:
+    """A webhook that waits to be sent."""
 
     id: int
     url: str
@@ -106,31 +106,31 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Placement:
-    """Everything one insertion needs besides the order itself."""
+    """An order to insert, with its lifecycle and its webhooks."""
 
-    intake: Intake
-    course: Course
+    order: ValidOrder
+    lifecycle: Lifecycle
     source: Source
     created_at: float
     claim_data: str = "full"
     rotates: bool = False
-    announcements: Sequence[Announcement] = ()
+    webhooks: Sequence[ScheduledWebhook] = ()
 
 
 def order_id(number: int) -> str:
-    """BLK- and nine digits."""
+    """Format an order's number as its id: BLK- and nine digits."""
     return f"BLK-{number:09d}"
 
 
 def order_number(text: str) -> int:
-    """The number within an order's id; 0, which no order has, where it is none."""
+    """Parse the number in an order's id; 0, which no order has, where the text is no id."""
     digits = text.removeprefix("BLK-")
-    sound = text.startswith("BLK-") and digits.isascii() and digits.isdigit() and len(digits) == 9
-    return int(digits) if sound else 0
+    valid = text.startswith("BLK-") and digits.isascii() and digits.isdigit() and len(digits) == 9
+    return int(digits) if valid else 0
 
 
-class Ledger:
-    """The file. Opened at construction, created where missing; `close` when done."""
+class SandboxDatabase:
+    """Opens the file, created where missing; `close` when done."""
 
     def __init__(self, path: Path) -> None:
         if str(path) != ":memory:":
@@ -143,13 +143,13 @@ class Ledger:
         self._connection.executescript(_SCHEMA)
 
     def close(self) -> None:
-        """Close the file. Everything is already in it."""
+        """Close the file; everything is already in it."""
         with self._lock:
             self._connection.close()
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing; entered again by the same thread it is part of the outer one."""
+        """Commit all or nothing; entered again by the same thread it is part of the outer transaction."""
         with self._lock:
             if self._connection.in_transaction:
                 yield self._connection
@@ -166,169 +166,173 @@ class Ledger:
         with self._lock:
             return self._connection.execute(statement, tuple(parameters)).fetchall()
 
-    def _number(self, statement: str, parameters: Iterable[Any] = ()) -> int:
+    def _integer(self, statement: str, parameters: Iterable[Any] = ()) -> int:
         return int(self._rows(statement, parameters)[0][0] or 0)
 
-    def fact(self, name: str, otherwise: str) -> str:
-        """A stored fact; the first time, what is given, which then stays."""
+    def fact(self, name: str, default: str) -> str:
+        """Read a stored fact; the first time it is set to the default, which then stays."""
         with self.transaction() as connection:
-            connection.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, otherwise))
+            connection.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, default))
             return str(self._rows("SELECT value FROM facts WHERE name = ?", [name])[0][0])
 
     def key(self) -> bytes:
-        """The sandbox's own random key."""
+        """Read the sandbox's own random key."""
         return bytes.fromhex(self.fact("key", secrets.token_hex(32)))
 
     def balance_cents(self) -> int:
-        """What is left of the account."""
+        """Read the account's balance."""
         return int(self.fact("balance_cents", str(OPENING_BALANCE_CENTS)))
 
     def set_balance(self, cents: int) -> None:
-        """Put the account at an amount."""
+        """Set the account's balance."""
         with self.transaction() as connection:
             connection.execute("INSERT OR REPLACE INTO facts VALUES ('balance_cents', ?)", (str(cents),))
 
-    def take_serials(self, count: int) -> int:
-        """Reserve so many numbers for the PONumbers of other systems; the first of them."""
+    def reserve_serials(self, count: int) -> int:
+        """Reserve numbers for the PONumbers of other systems; returns the first of them."""
         with self.transaction() as connection:
-            taken = int(self.fact("serials", "0"))
-            connection.execute("UPDATE facts SET value = ? WHERE name = 'serials'", (str(taken + count),))
-            return taken + 1
+            used = int(self.fact("serials", "0"))
+            connection.execute("UPDATE facts SET value = ? WHERE name = 'serials'", (str(used + count),))
+            return used + 1
 
-    def open_cents(self, now: float) -> int:
-        """What the orders that are not completed yet cost."""
-        return self._number("SELECT SUM(cost_cents) FROM orders WHERE completed_at > ? AND source = 'api'", [now])
+    def pending_cents(self, now: float) -> int:
+        """Sum the costs of the orders that are not completed yet."""
+        return self._integer("SELECT SUM(cost_cents) FROM orders WHERE completed_at > ? AND source = 'api'", [now])
 
     def count_post(self, po_number: str) -> int:
-        """Note one more POST of a PONumber; how many there are now."""
+        """Count one more POST of a PONumber; returns how many there are now."""
         with self.transaction() as connection:
             connection.execute(
                 "INSERT INTO posts VALUES (?, 1, 0) ON CONFLICT DO UPDATE SET count = count + 1", (po_number,)
             )
-            return self._number("SELECT count FROM posts WHERE po_number = ?", [po_number])
+            return self._integer("SELECT count FROM posts WHERE po_number = ?", [po_number])
 
-    def note_refusal(self, po_number: str) -> None:
-        """Remember that this PONumber got a 422."""
+    def record_refusal(self, po_number: str) -> None:
+        """Record that this PONumber got a 422."""
         with self.transaction() as connection:
             connection.execute("UPDATE posts SET refused = 1 WHERE po_number = ?", (po_number,))
 
     def was_refused(self, po_number: str) -> bool:
-        """Whether this PONumber ever got a 422."""
+        """Check whether this PONumber ever got a 422."""
         return bool(self._rows("SELECT 1 FROM posts WHERE po_number = ? AND refused", [po_number]))
 
-    def place(self, placement: Placement, *, debit: bool) -> Order | Insufficient:
+    def place(self, placement: Placement, *, debit: bool) -> SandboxOrder | BalanceTooLow:
         """Debit and insert in one transaction. The caller has made sure that the PONumber is free."""
-        intake = placement.intake
+        order = placement.order
         with self.transaction():
             if debit:
-                left = self.balance_cents() - intake.cost_cents
-                if left < 0:
-                    return Insufficient(left + intake.cost_cents)
-                self.set_balance(left)
+                balance = self.balance_cents() - order.cost_cents
+                if balance < 0:
+                    return BalanceTooLow(balance + order.cost_cents)
+                self.set_balance(balance)
             number = self._insert(placement)
-            self._announce(placement, number)
-            return self._order("number = ?", [number])[0]
+            self._insert_webhooks(placement, number)
+            return self._select_orders("number = ?", [number])[0]
 
-    def place_history(self, placements: Iterable[Placement]) -> None:
+    def insert_history(self, placements: Iterable[Placement]) -> None:
         """Insert many orders at once; no balance is touched."""
         with self.transaction():
             for placement in placements:
                 self._insert(placement)
 
     def _insert(self, placement: Placement) -> int:
-        intake, course = placement.intake, placement.course
+        order, lifecycle = placement.order, placement.lifecycle
         with self.transaction() as connection:
             cursor = connection.execute(
                 "INSERT INTO orders (po_number, type, header, digest, source, units, cost_cents, created_at,"
                 " completed_at, steps, claim_data, claims_at, rotates) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    intake.po_number,
-                    intake.kind,
-                    _json(intake.header),
-                    intake.digest,
+                    order.po_number,
+                    order.kind,
+                    _compact_json(order.header),
+                    order.digest,
                     placement.source,
-                    intake.units,
-                    intake.cost_cents,
+                    order.units,
+                    order.cost_cents,
                     placement.created_at,
-                    course.completed_at,
-                    _json(course.steps),
+                    lifecycle.completed_at,
+                    _compact_json(lifecycle.steps),
                     placement.claim_data,
-                    course.claims_at,
+                    lifecycle.claims_at,
                     placement.rotates,
                 ),
             )
             number = int(cursor.lastrowid or 0)
-            parts = zip(intake.items, intake.costs, course.lines, strict=True)
+            parts = zip(order.items, order.costs, lifecycle.lines, strict=True)
             connection.executemany(
                 "INSERT INTO lines VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 ((number, index, *_line_columns(*part)) for index, part in enumerate(parts)),
             )
         return number
 
-    def _announce(self, placement: Placement, number: int) -> None:
-        url = placement.intake.webhook_url
+    def _insert_webhooks(self, placement: Placement, number: int) -> None:
+        url = placement.order.webhook_url
         if url is None:
             return
         with self.transaction() as connection:
-            for word in placement.announcements:
-                body = _json(word.body(order_id(number), placement.intake.po_number))
+            for webhook in placement.webhooks:
+                body = _compact_json(webhook.body(order_id(number), placement.order.po_number))
                 connection.execute(
-                    "INSERT INTO deliveries (url, body, due_at) VALUES (?, ?, ?)", (url, body, word.due_at)
+                    "INSERT INTO deliveries (url, body, due_at) VALUES (?, ?, ?)", (url, body, webhook.due_at)
                 )
 
-    def order(self, number: int) -> Order | None:
-        """One order by its number."""
-        return next(iter(self._order("number = ?", [number])), None)
+    def order(self, number: int) -> SandboxOrder | None:
+        """Find one order by its number."""
+        return next(iter(self._select_orders("number = ?", [number])), None)
 
-    def order_of(self, po_number: str) -> Order | None:
-        """One order by its PONumber."""
-        return next(iter(self._order("po_number = ?", [po_number])), None)
+    def order_by_po_number(self, po_number: str) -> SandboxOrder | None:
+        """Find one order by its PONumber."""
+        return next(iter(self._select_orders("po_number = ?", [po_number])), None)
 
-    def find(self, conditions: Sequence[tuple[str, Any]], order_by: str, limit: int, offset: int) -> list[Order]:
-        """A page of the orders that meet every condition (SQL text with one parameter each)."""
-        where, parameters = _where(conditions)
-        return self._order(f"{where} ORDER BY {order_by} LIMIT ? OFFSET ?", [*parameters, limit, offset])
+    def find_orders(
+        self, conditions: Sequence[tuple[str, Any]], order_by: str, limit: int, offset: int
+    ) -> list[SandboxOrder]:
+        """Select a page of the orders that meet every condition (SQL text with one parameter each)."""
+        where, parameters = _where_clause(conditions)
+        return self._select_orders(f"{where} ORDER BY {order_by} LIMIT ? OFFSET ?", [*parameters, limit, offset])
 
-    def count(self, conditions: Sequence[tuple[str, Any]] = ()) -> int:
-        """How many orders meet every condition."""
-        where, parameters = _where(conditions)
-        return self._number(f"SELECT COUNT(*) FROM orders WHERE {where}", parameters)  # noqa: S608 - our own text  # nosec B608
+    def count_orders(self, conditions: Sequence[tuple[str, Any]] = ()) -> int:
+        """Count the orders that meet every condition."""
+        where, parameters = _where_clause(conditions)
+        return self._integer(f"SELECT COUNT(*) FROM orders WHERE {where}", parameters)  # noqa: S608 - our own text  # nosec B608
 
-    def _order(self, where: str, parameters: Iterable[Any]) -> list[Order]:
+    def _select_orders(self, where: str, parameters: Iterable[Any]) -> list[SandboxOrder]:
         rows = self._rows(f"SELECT * FROM orders WHERE {where}", parameters)  # noqa: S608 - our own text  # nosec B608
-        return [_order_from(row) for row in rows]
+        return [_order_from_row(row) for row in rows]
 
-    def lines(self, numbers: Sequence[int]) -> dict[int, list[Line]]:
-        """The lines of some orders, in the order of the request."""
-        found: dict[int, list[Line]] = {number: [] for number in numbers}
+    def lines(self, numbers: Sequence[int]) -> dict[int, list[SandboxLine]]:
+        """Select the lines of some orders, by the order's number and in the order of the request."""
+        lines: dict[int, list[SandboxLine]] = {number: [] for number in numbers}
         statement = (
             "SELECT order_number, position, quantity, cost_cents, item, fulfilled_at, moved_at FROM lines"
             " WHERE order_number IN (SELECT value FROM json_each(?)) ORDER BY order_number, position"
         )
-        for number, position, quantity, cents, item, fulfilled_at, moved_at in self._rows(statement, [_json(numbers)]):
-            course = LineCourse(fulfilled_at, moved_at)
-            found[number].append(Line(number, position, quantity, cents, json.loads(item), course))
-        return found
+        for number, position, quantity, cents, item, fulfilled_at, moved_at in self._rows(
+            statement, [_compact_json(numbers)]
+        ):
+            lifecycle = LineLifecycle(fulfilled_at, moved_at)
+            lines[number].append(SandboxLine(number, position, quantity, cents, json.loads(item), lifecycle))
+        return lines
 
     def line_count(self, number: int) -> int:
-        """How many lines an order has."""
-        return self._number("SELECT COUNT(*) FROM lines WHERE order_number = ?", [number])
+        """Count the lines of an order."""
+        return self._integer("SELECT COUNT(*) FROM lines WHERE order_number = ?", [number])
 
     def posts(self) -> dict[str, int]:
-        """How many POSTs named each PONumber."""
+        """Count the POSTs of each PONumber."""
         return {row[0]: row[1] for row in self._rows("SELECT po_number, count FROM posts")}
 
-    def due_deliveries(self, now: float, limit: int) -> list[Delivery]:
-        """The webhooks to be sent now, the longest due first."""
+    def due_deliveries(self, now: float, limit: int) -> list[WebhookDelivery]:
+        """Select the webhooks to be sent now, the longest due first."""
         rows = self._rows(
             "SELECT id, url, body, due_at, tries FROM deliveries WHERE outcome IS NULL AND due_at <= ?"
             " ORDER BY due_at LIMIT ?",
             [now, limit],
         )
-        return [Delivery(*row) for row in rows]
+        return [WebhookDelivery(*row) for row in rows]
 
-    def note_delivery(self, delivery_id: int, *, outcome: str | None, due_at: float) -> None:
-        """Note one try: an outcome ends the delivery, none leaves it due again."""
+    def record_delivery(self, delivery_id: int, *, outcome: str | None, due_at: float) -> None:
+        """Record one try: an outcome ends the delivery, none leaves it due again."""
         with self.transaction() as connection:
             connection.execute(
                 "UPDATE deliveries SET tries = tries + 1, outcome = ?, due_at = ? WHERE id = ?",
@@ -336,19 +340,19 @@ class Ledger:
             )
 
 
-def _json(value: Any) -> str:
+def _compact_json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), default=float)
 
 
-def _where(conditions: Sequence[tuple[str, Any]]) -> tuple[str, list[Any]]:
+def _where_clause(conditions: Sequence[tuple[str, Any]]) -> tuple[str, list[Any]]:
     return " AND ".join(text for text, _ in conditions) or "TRUE", [parameter for _, parameter in conditions]
 
 
-def _line_columns(item: Mapping[str, Any], cost_cents: int, course: LineCourse) -> tuple[Any, ...]:
+def _line_columns(item: Mapping[str, Any], cost_cents: int, lifecycle: LineLifecycle) -> tuple[Any, ...]:
     digital: Mapping[str, Any] = item.get("DigitalDeliveryAddress") or {}
     physical: Mapping[str, Any] = item.get("PhysicalDeliveryAddress") or {}
-    words: Mapping[str, Any] = item.get("Personalization") or {}
-    name = physical.get("Name") or words.get("To")
+    personalization: Mapping[str, Any] = item.get("Personalization") or {}
+    name = physical.get("Name") or personalization.get("To")
     return (
         item["ProductId"],
         item["Quantity"],
@@ -356,14 +360,14 @@ def _line_columns(item: Mapping[str, Any], cost_cents: int, course: LineCourse) 
         name,
         digital.get("Email"),
         digital.get("Sms"),
-        _json(item),
-        course.fulfilled_at,
-        course.moved_at,
+        _compact_json(item),
+        lifecycle.fulfilled_at,
+        lifecycle.moved_at,
     )
 
 
-def _order_from(row: sqlite3.Row) -> Order:
-    return Order(
+def _order_from_row(row: sqlite3.Row) -> SandboxOrder:
+    return SandboxOrder(
         number=row["number"],
         po_number=row["po_number"],
         kind=row["type"],
@@ -373,7 +377,7 @@ def _order_from(row: sqlite3.Row) -> Order:
         units=row["units"],
         created_at=row["created_at"],
         completed_at=row["completed_at"],
-        steps=tuple((at, word) for at, word in json.loads(row["steps"])),
+        steps=tuple((at, status) for at, status in json.loads(row["steps"])),
         claim_data=row["claim_data"],
         claims_at=row["claims_at"],
         rotates=bool(row["rotates"]),

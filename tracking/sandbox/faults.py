@@ -1,7 +1,7 @@
-"""The switches of the simulated provider: what it does where the documentation leaves a choice.
+"""Fault injection: what the simulated provider does where the documentation leaves a choice, and to which orders.
 
-Owns the values and the decision which orders a fault hits. Knows nothing of HTTP and keeps no state: the same seed
-and PONumber always give the same answer.
+Owns the values and the decision which orders a fault hits. Knows nothing of HTTP and has no state: the same seed
+and PONumber always give the same faults.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-BadAnswer = Literal["none", "html", "cut", "null", "object", "list", "nan", "wrong-id", "huge"]
+BadResponse = Literal["none", "html", "cut", "null", "object", "list", "nan", "wrong-id", "huge"]
 PostFailure = Literal[
     "none",
     "500-before",
@@ -25,16 +25,16 @@ PostFailure = Literal[
     "slow-after",
     "cut-after",
 ]
-RateLimit = Literal["none", "retry-after", "retry-date", "retry-absurd", "bare"]
-Timestamps = Literal["bare", "zulu", "offset", "fraction", "us"]
-Webhook = Literal["normal", "duplicate", "late", "never", "early", "foreign"]
+RateLimitFault = Literal["none", "retry-after", "retry-date", "retry-absurd", "bare"]
+TimestampFormat = Literal["bare", "zulu", "offset", "fraction", "us"]
+WebhookFault = Literal["normal", "duplicate", "late", "never", "early", "foreign"]
 
 
 @dataclass(frozen=True)
-class Switches:
+class Faults:
     """One way the provider may behave; the number is the row of the contract's table of unknowns.
 
-    The fields of `ORDER_FIELDS` hit only `share` of the orders. Seconds are divided by the sandbox's speed.
+    The fields in `FAULTS_PER_ORDER` hit only `share` of the orders. Seconds are divided by the sandbox's speed.
     """
 
     name_case: Literal["pascal", "camel"] = "pascal"  # 1
@@ -63,13 +63,13 @@ class Switches:
     cancelled: bool = False  # 8: ends Cancelled
     claim_data: Literal["full", "late", "short"] = "full"  # 9: late and short become full in time
     quantity_above_one: Literal["allow", "refuse"] = "allow"  # 10
-    webhook: Webhook = "normal"  # 11
-    rate_limit: RateLimit = "none"  # 12
+    webhook: WebhookFault = "normal"  # 11
+    rate_limit: RateLimitFault = "none"  # 12
     rate_limit_per_second: int = 3
     rate_limit_every: int = 15
     post_failure: PostFailure = "none"  # 13
     slow_seconds: float = 45.0
-    timestamps: Timestamps = "bare"  # 14
+    timestamps: TimestampFormat = "bare"  # 14
     cost_null: bool = False  # 15
     extra_fields: bool = False  # 16
     numbers_as_strings: bool = False  # 17
@@ -83,13 +83,13 @@ class Switches:
     token_outage_seconds: float = 0.0  # the token call answers 503 so long, from the start and every `outage_every`
     outage_seconds: float = 0.0  # the same for every call
     outage_every: float = 120.0
-    bad_answer: BadAnswer = "none"  # what every `bad_answer_every`-th GET gets with its 200
-    bad_answer_every: int = 4
+    bad_response: BadResponse = "none"  # what every `bad_response_every`-th GET gets with its 200
+    bad_response_every: int = 4
     share: float = 1.0
-    blend: tuple[Switches, ...] = ()  # each order takes its own fields from one of these
+    blend: tuple[Faults, ...] = ()  # each order takes its own fields from one of these
 
 
-ORDER_FIELDS = (
+FAULTS_PER_ORDER = (
     "conflict_compares",
     "pace",
     "never",
@@ -103,7 +103,7 @@ ORDER_FIELDS = (
     "regress",
     "funds",
 )
-_DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in fields(Switches)}
+_DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in fields(Faults)}
 
 NOTE_WORDS: Mapping[str, str] = {
     "slow": "takes ten times as long to complete",
@@ -159,23 +159,23 @@ _NOTE_EFFECTS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def dice(*key: object) -> random.Random:
-    """A source of chance that gives the same numbers for the same key, in every process."""
+def seeded_random(*key: object) -> random.Random:
+    """Seed a random generator from a key: the same numbers for the same key, in every process."""
     return random.Random("/".join(map(str, key)))  # noqa: S311 - repeatable chance is the point, nothing is secret  # nosec B311
 
 
-def for_order(switches: Switches, seed: int, po_number: str, note: str) -> Switches:
-    """What holds for one order: the scenario's faults if they hit it, and whatever its note asks for."""
-    chosen = dice(seed, "blend", po_number).choice(switches.blend) if switches.blend else switches
-    hit = dice(seed, "share", po_number).random() < chosen.share
-    own = {name: getattr(chosen, name) if hit else _DEFAULTS[name] for name in ORDER_FIELDS}
-    if own["conflict_compares"] == "body-blind" and switches.conflict_compares == "strict":
-        own["conflict_compares"] = "strict"
-    for word in re.findall(r"\[([a-z-]+)\]", note.lower()):
-        own.update(_NOTE_EFFECTS.get(word, {}))
-    return replace(switches, **own)
+def faults_of_order(faults: Faults, seed: int, po_number: str, note: str) -> Faults:
+    """Select the faults of one order: the scenario's if they hit it, and whatever its note asks for."""
+    blended = seeded_random(seed, "blend", po_number).choice(faults.blend) if faults.blend else faults
+    affected = seeded_random(seed, "share", po_number).random() < blended.share
+    values = {name: getattr(blended, name) if affected else _DEFAULTS[name] for name in FAULTS_PER_ORDER}
+    if values["conflict_compares"] == "body-blind" and faults.conflict_compares == "strict":
+        values["conflict_compares"] = "strict"
+    for keyword in re.findall(r"\[([a-z-]+)\]", note.lower()):
+        values.update(_NOTE_EFFECTS.get(keyword, {}))
+    return replace(faults, **values)
 
 
-def failing_posts(seed: int, po_number: str) -> int:
-    """How many POSTs of this PONumber a fault may hit before it lets the order through: one or two."""
-    return dice(seed, "failing", po_number).randint(1, 2)
+def failing_post_count(seed: int, po_number: str) -> int:
+    """Draw how many POSTs of this PONumber fail before one is let through: one or two."""
+    return seeded_random(seed, "failing", po_number).randint(1, 2)

@@ -1,6 +1,6 @@
-"""Orders as the API shows them: the statuses of the moment, the costs, and the claim data where it is due.
+"""Renders orders as the API serves them: statuses at the time, costs, and claim data where it is due.
 
-Owns the shape of an order and of its claim data, which is derived from the sandbox's key and never stored.
+Owns the JSON of an order and of its claim data, which is derived from the sandbox's key and never stored.
 """
 
 from __future__ import annotations
@@ -11,68 +11,67 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from tracking.sandbox.database import Line, Order
-from tracking.sandbox.faults import Switches
+from tracking.sandbox.database import SandboxLine, SandboxOrder
+from tracking.sandbox.faults import Faults
 from tracking.sandbox.order_lifecycle import line_status, order_status
-from tracking.sandbox.responses import timestamp
+from tracking.sandbox.responses import format_timestamp
 
 _WITH_CLAIMS = frozenset((kind, status) for kind in ("Links", "Codes") for status in ("Completed", "Claimed"))
 
 
 @dataclass(frozen=True)
-class View:
-    """What an order looks like when: the time, the switches, the key of the claim data and its edition."""
+class ViewContext:
+    """What a rendered order depends on: the time, the faults, the key of the claim data and its edition."""
 
     now: float
-    switches: Switches
+    faults: Faults
     key: bytes
     edition: int = 0
     claims: bool = True
 
 
-def order_document(order: Order, lines: Sequence[Line], view: View) -> dict[str, Any]:
-    """The whole order."""
+def order_json(order: SandboxOrder, lines: Sequence[SandboxLine], context: ViewContext) -> dict[str, Any]:
+    """Render the whole order."""
     return {
         "Id": order.id,
-        "Timestamp": timestamp(order.created_at, view.switches),
-        "Status": order_status(order.steps, view.now),
+        "Timestamp": format_timestamp(order.created_at, context.faults),
+        "Status": order_status(order.steps, context.now),
         "Type": order.kind,
         "PONumber": order.po_number,
         **order.header,
-        "LineItems": [_line_document(order, line, view) for line in lines],
+        "LineItems": [_line_json(order, line, context) for line in lines],
     }
 
 
-def _line_document(order: Order, line: Line, view: View) -> dict[str, Any]:
-    status = line_status(order.kind, line.course, order.steps, view.now)
+def _line_json(order: SandboxOrder, line: SandboxLine, context: ViewContext) -> dict[str, Any]:
+    status = line_status(order.kind, line.lifecycle, order.steps, context.now)
+    with_claims = context.claims and (order.kind, status) in _WITH_CLAIMS
     return {
         "Id": line.id,
         "Status": status,
         **line.item,
-        "Cost": None if view.switches.cost_null else line.cost_cents / 100,
-        "ClaimData": _claim_data(order, line, view) if view.claims and (order.kind, status) in _WITH_CLAIMS else None,
+        "Cost": None if context.faults.cost_null else line.cost_cents / 100,
+        "ClaimData": _claim_data(order, line, context) if with_claims else None,
     }
 
 
-def _claim_data(order: Order, line: Line, view: View) -> list[dict[str, Any]] | None:
+def _claim_data(order: SandboxOrder, line: SandboxLine, context: ViewContext) -> list[dict[str, Any]] | None:
     count = line.quantity
-    if order.claim_data != "full" and order.claims_at is not None and view.now < order.claims_at:
+    if order.claim_data != "full" and order.claims_at is not None and context.now < order.claims_at:
         if order.claim_data == "late":
             return None
         count -= 1
-    edition = view.edition if order.rotates else 0
+    edition = context.edition if order.rotates else 0
     return [
-        _claim(
-            order,
-            line,
-            unit,
-            hashlib.blake2b(f"{line.id}/{unit}/{edition}".encode(), key=view.key, digest_size=20).hexdigest(),
-        )
-        for unit in range(count)
+        _claim_json(order, line, unit, _secret(context.key, f"{line.id}/{unit}/{edition}")) for unit in range(count)
     ]
 
 
-def _claim(order: Order, line: Line, unit: int, secret: str) -> dict[str, Any]:
+def _secret(key: bytes, message: str) -> str:
+    return hashlib.blake2b(message.encode(), key=key, digest_size=20).hexdigest()
+
+
+def _claim_json(order: SandboxOrder, line: SandboxLine, unit: int, secret: str) -> dict[str, Any]:
     claim_id = f"CD-{line.order_number}-{line.position + 1}-{unit + 1}"
     if order.kind == "Links":
         return {
@@ -90,22 +89,24 @@ def _claim(order: Order, line: Line, unit: int, secret: str) -> dict[str, Any]:
     }
 
 
-def truth_document(order: Order, lines: Sequence[Line], posts: int, now: float) -> dict[str, Any]:
-    """What really is, for whoever checks a client against it."""
-    done = order.completed_at if order.completed_at is not None and order.completed_at <= now else None
+def truth_json(order: SandboxOrder, lines: Sequence[SandboxLine], posts: int, now: float) -> dict[str, Any]:
+    """Render the true state of an order, for whoever checks a client against it."""
+    completed_at = order.completed_at if order.completed_at is not None and order.completed_at <= now else None
     return {
         "id": order.id,
         "po_number": order.po_number,
         "status": order_status(order.steps, now),
         "type": order.kind,
         "units": order.units,
-        "created_at": _iso(order.created_at),
-        "completed_at": None if done is None else _iso(done),
+        "created_at": _iso_utc(order.created_at),
+        "completed_at": None if completed_at is None else _iso_utc(completed_at),
         "source": order.source,
         "posts": posts,
-        "lines": [{"id": line.id, "status": line_status(order.kind, line.course, order.steps, now)} for line in lines],
+        "lines": [
+            {"id": line.id, "status": line_status(order.kind, line.lifecycle, order.steps, now)} for line in lines
+        ],
     }
 
 
-def _iso(at: float) -> str:
+def _iso_utc(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat()

@@ -1,6 +1,6 @@
-"""The simulated provider's world: its ledger, its clock, its scenario, and the one way an order gets placed.
+"""The simulated provider without HTTP: places orders, and holds database, clock and scenario for all other parts.
 
-Owns the rules of placing (duplicates, funds, the course). Speaks no HTTP.
+Owns the rules of placing: duplicate PONumbers, funds, the lifecycle.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
-from tracking.sandbox.database import Insufficient, Ledger, Line, Order, Placement, Source
-from tracking.sandbox.faults import Switches, dice, for_order
-from tracking.sandbox.order_lifecycle import announcements, order_status, plan
-from tracking.sandbox.order_validation import Intake
-from tracking.sandbox.order_views import View
+from tracking.sandbox.database import BalanceTooLow, Placement, SandboxDatabase, SandboxLine, SandboxOrder, Source
+from tracking.sandbox.faults import Faults, faults_of_order, seeded_random
+from tracking.sandbox.order_lifecycle import plan_lifecycle, schedule_webhooks
+from tracking.sandbox.order_validation import ValidOrder
+from tracking.sandbox.order_views import ViewContext
 from tracking.sandbox.scenarios import SCENARIOS, Scenario
 
 Clock = Callable[[], float]
@@ -21,102 +21,104 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 @dataclass(frozen=True)
-class Conflict:
-    """The PONumber is taken: by which order, if any, and whether that has the same contents."""
+class PoNumberConflict:
+    """A PONumber in use: by which order, if any, and whether that has the same contents."""
 
-    order: Order | None
+    order: SandboxOrder | None
     same: bool
 
 
-class World:
-    """Everything the parts of the sandbox share."""
+class Provider:
+    """Places orders under the faults of a scenario."""
 
-    def __init__(self, ledger: Ledger, *, clock: Clock, sleep: Sleep, seed: int, speed: float, scenario: str) -> None:
-        self.ledger = ledger
-        self.key = ledger.key()
+    def __init__(
+        self, database: SandboxDatabase, *, clock: Clock, sleep: Sleep, seed: int, speed: float, scenario: str
+    ) -> None:
+        self.database = database
+        self.key = database.key()
         self.clock = clock
         self.sleep = sleep
         self.seed = seed
         self.speed = speed
         self.scenario: Scenario
-        self.since: float
+        self.scenario_since: float
         self._reads: Counter[int] = Counter()
         self.switch_to(scenario)
 
     @property
-    def switches(self) -> Switches:
-        """The switches of the present scenario."""
-        return self.scenario.switches
+    def faults(self) -> Faults:
+        """The faults of the current scenario."""
+        return self.scenario.faults
 
     def switch_to(self, name: str) -> None:
-        """Change the scenario; orders already placed keep their course. ValueError for an unknown name."""
+        """Change the scenario; orders already placed keep their lifecycle. ValueError for an unknown name."""
         if name not in SCENARIOS:
             raise ValueError(f"unknown scenario {name!r}; there are: {', '.join(sorted(SCENARIOS))}")
         self.scenario = SCENARIOS[name]
-        self.since = self.clock()
+        self.scenario_since = self.clock()
 
-    def for_order(self, intake: Intake) -> Switches:
-        """The switches that hold for one order."""
-        return for_order(self.switches, self.seed, intake.po_number, intake.note)
+    def faults_for(self, order: ValidOrder) -> Faults:
+        """Select the faults of one order."""
+        return faults_of_order(self.faults, self.seed, order.po_number, order.note)
 
-    def place(self, intake: Intake, own: Switches, *, attempt: int, now: float) -> Order | Conflict | Insufficient:
+    def place(
+        self, order: ValidOrder, faults: Faults, *, attempt: int, now: float
+    ) -> SandboxOrder | PoNumberConflict | BalanceTooLow:
         """Place an order of the API's caller, exactly once for each PONumber."""
-        with self.ledger.transaction():
-            if existing := self.ledger.order_of(intake.po_number):
-                return Conflict(existing, existing.digest == intake.digest)
-            if own.refusal_uses_up and self.ledger.was_refused(intake.po_number):
-                return Conflict(None, same=False)
-            if own.conflict_compares == "mismatch":
-                stranger = self.place_for_others(_other_contents(intake), now)
-                return Conflict(stranger, same=False)
-            placed = self._place_with_funds(intake, own, attempt, now)
-            if isinstance(placed, Insufficient):
-                self.ledger.note_refusal(intake.po_number)
-            return placed
+        with self.database.transaction():
+            if existing := self.database.order_by_po_number(order.po_number):
+                return PoNumberConflict(existing, existing.digest == order.digest)
+            if faults.refusal_uses_up and self.database.was_refused(order.po_number):
+                return PoNumberConflict(None, same=False)
+            if faults.conflict_compares == "mismatch":
+                stranger = self.place_elsewhere(_other_contents(order), now)
+                return PoNumberConflict(stranger, same=False)
+            result = self._place_with_funds(order, faults, attempt, now)
+            if isinstance(result, BalanceTooLow):
+                self.database.record_refusal(order.po_number)
+            return result
 
-    def _place_with_funds(self, intake: Intake, own: Switches, attempt: int, now: float) -> Order | Insufficient:
-        if own.funds == "short" and attempt == 1:
-            return Insufficient(min(self.ledger.balance_cents(), intake.cost_cents * 9 // 10))
-        return self.ledger.place(self._placement(intake, own, "api", now), debit=True)
+    def _place_with_funds(
+        self, order: ValidOrder, faults: Faults, attempt: int, now: float
+    ) -> SandboxOrder | BalanceTooLow:
+        if faults.funds == "short" and attempt == 1:
+            return BalanceTooLow(min(self.database.balance_cents(), order.cost_cents * 9 // 10))
+        return self.database.place(self._placement(order, faults, "api", now), debit=True)
 
-    def place_for_others(self, intake: Intake, now: float) -> Order:
+    def place_elsewhere(self, order: ValidOrder, now: float) -> SandboxOrder:
         """Place an order as another system on the same account does: with its faults of fulfillment, without 422."""
-        own = self.for_order(intake)
-        placement = self._placement(intake, own, "elsewhere", now)
-        with self.ledger.transaction():
-            debit = intake.cost_cents <= self.ledger.balance_cents()
-            placed = self.ledger.place(placement, debit=debit)
-        assert isinstance(placed, Order)  # noqa: S101 - the balance was looked at within the same transaction  # nosec B101
-        return placed
+        faults = self.faults_for(order)
+        placement = self._placement(order, faults, "elsewhere", now)
+        with self.database.transaction():
+            debit = order.cost_cents <= self.database.balance_cents()
+            result = self.database.place(placement, debit=debit)
+        assert isinstance(result, SandboxOrder)  # noqa: S101 - the balance was read within the same transaction  # nosec B101
+        return result
 
-    def _placement(self, intake: Intake, own: Switches, source: Source, now: float) -> Placement:
-        chance = dice(self.seed, "course", intake.po_number)
-        course = plan(intake.kind, intake.items, own, now, speed=self.speed, chance=chance)
-        hooks = announcements(course, own, self.speed) if source == "api" else []
-        return Placement(intake, course, source, now, own.claim_data, own.rotate_claims, hooks)
+    def _placement(self, order: ValidOrder, faults: Faults, source: Source, now: float) -> Placement:
+        rng = seeded_random(self.seed, "course", order.po_number)
+        lifecycle = plan_lifecycle(order.kind, order.items, faults, now, speed=self.speed, rng=rng)
+        webhooks = schedule_webhooks(lifecycle, faults, self.speed) if source == "api" else []
+        return Placement(order, lifecycle, source, now, faults.claim_data, faults.rotate_claims, webhooks)
 
-    def view(self, order: Order, now: float, *, reading: bool, claims: bool = True) -> View:
-        """How an order is shown now. Reading one whose claims rotate turns them."""
+    def view_context(self, order: SandboxOrder, now: float, *, reading: bool, claims: bool = True) -> ViewContext:
+        """Make the context for rendering an order. Reading one whose claims rotate turns them."""
         if reading and order.rotates:
             self._reads[order.number] += 1
-        return View(now, self.switches, self.key, self._reads[order.number], claims)
+        return ViewContext(now, self.faults, self.key, self._reads[order.number], claims)
 
-    def is_visible(self, order: Order, now: float) -> bool:
-        """Whether the order can be read yet."""
-        hidden = self.switches.visible_after / self.speed
-        return not hidden or now >= order.created_at + hidden
+    def is_visible(self, order: SandboxOrder, now: float) -> bool:
+        """Check whether the order can be read yet."""
+        hidden_seconds = self.faults.visible_after / self.speed
+        return not hidden_seconds or now >= order.created_at + hidden_seconds
 
-    def status(self, order: Order, now: float) -> str:
-        """The order's status."""
-        return order_status(order.steps, now)
-
-    def lines(self, orders: Sequence[Order]) -> dict[int, list[Line]]:
-        """The lines of some orders by the order's number."""
-        return self.ledger.lines([order.number for order in orders])
+    def lines(self, orders: Sequence[SandboxOrder]) -> dict[int, list[SandboxLine]]:
+        """Select the lines of some orders by the order's number."""
+        return self.database.lines([order.number for order in orders])
 
 
-def _other_contents(intake: Intake) -> Intake:
+def _other_contents(order: ValidOrder) -> ValidOrder:
     """The same PONumber with one more unit of the first line and without its webhook and note."""
-    line = {**intake.items[0], "Quantity": intake.items[0]["Quantity"] + 1}
-    cost = intake.costs[0] + intake.costs[0] // intake.items[0]["Quantity"]
-    return replace(intake, header={}, items=(line,), costs=(cost,))
+    line = {**order.items[0], "Quantity": order.items[0]["Quantity"] + 1}
+    cost = order.costs[0] + order.costs[0] // order.items[0]["Quantity"]
+    return replace(order, header={}, items=(line,), costs=(cost,))

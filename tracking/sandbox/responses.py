@@ -1,4 +1,4 @@
-"""Builds HTTP responses: bodies in the style the switches ask for, errors, corrupted answers, broken connections.
+"""Builds HTTP responses as the faults ask: JSON style, errors, corrupted bodies, broken connections.
 
 Owns every response object, the case of names and the form of timestamps; decides neither contents nor when one is due.
 """
@@ -16,11 +16,11 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from tracking.sandbox.faults import BadAnswer, Switches, Timestamps
+from tracking.sandbox.faults import BadResponse, Faults, TimestampFormat
 
 _JSON = "application/json"
-_PAGE = b"<!doctype html><html><body><h1>An error occurred</h1><p>Made up by the sandbox.</p></body></html>"
-_SPOILED: Mapping[BadAnswer, bytes] = {
+_ERROR_PAGE = b"<!doctype html><html><body><h1>An error occurred</h1><p>Made up by the sandbox.</p></body></html>"
+_BAD_BODIES: Mapping[BadResponse, bytes] = {
     "null": b"null",
     "object": b"{}",
     "list": b"[]",
@@ -28,28 +28,28 @@ _SPOILED: Mapping[BadAnswer, bytes] = {
 }
 
 
-def answer(body: Any, switches: Switches, status: int = 200) -> Response:
-    """A JSON answer in the provider's present style."""
+def json_response(body: Any, faults: Faults, status: int = 200) -> Response:
+    """Build a JSON response in the style the faults ask for."""
     return Response(
-        json.dumps(dress(body, switches), separators=(",", ":")).encode(), status_code=status, media_type=_JSON
+        json.dumps(format_body(body, faults), separators=(",", ":")).encode(), status_code=status, media_type=_JSON
     )
 
 
-def failure(status: int, switches: Switches, headers: Mapping[str, str] | None = None) -> Response:
-    """An error without a documented body: empty, JSON or HTML."""
-    if switches.error_body == "json":
+def error_response(status: int, faults: Faults, headers: Mapping[str, str] | None = None) -> Response:
+    """Build an error without a documented body: empty, JSON or HTML."""
+    if faults.error_body == "json":
         body = {"Message": HTTPStatus(status).phrase, "Code": status}
         return Response(json.dumps(body), status_code=status, headers=headers, media_type=_JSON)
-    if switches.error_body == "html":
-        return Response(_PAGE, status_code=status, headers=headers, media_type="text/html")
+    if faults.error_body == "html":
+        return Response(_ERROR_PAGE, status_code=status, headers=headers, media_type="text/html")
     return Response(status_code=status, headers=headers)
 
 
-def spoiled(response: Response, how: BadAnswer) -> Response:
-    """A good answer turned into one that cannot be used, with the same status."""
+def corrupt_response(response: Response, how: BadResponse) -> Response:
+    """Corrupt a good response into one that cannot be used, with the same status."""
     body = bytes(response.body)
     if how == "html":
-        return Response(_PAGE, status_code=response.status_code, media_type="text/html")
+        return Response(_ERROR_PAGE, status_code=response.status_code, media_type="text/html")
     if how == "cut":
         body = body[: len(body) // 2]
     elif how == "wrong-id":
@@ -57,59 +57,59 @@ def spoiled(response: Response, how: BadAnswer) -> Response:
     elif how == "huge":
         body = b"[" + b" " * 50_000_000 + b"]"
     else:
-        body = _SPOILED.get(how, body)
+        body = _BAD_BODIES.get(how, body)
     return Response(body, status_code=response.status_code, media_type=_JSON)
 
 
-def dress(body: Any, switches: Switches) -> Any:
-    """The body as this provider writes it. Untouched where no switch asks for anything."""
-    plain = switches.name_case == "pascal" and not switches.numbers_as_strings and not switches.extra_fields
-    return body if plain else _dressed(body, switches)
+def format_body(body: Any, faults: Faults) -> Any:
+    """Format a body: case of names, numbers as strings, extra fields. Untouched where no fault asks for any."""
+    unchanged = faults.name_case == "pascal" and not faults.numbers_as_strings and not faults.extra_fields
+    return body if unchanged else _format_value(body, faults)
 
 
-def _dressed(value: Any, switches: Switches) -> Any:
+def _format_value(value: Any, faults: Faults) -> Any:
     if isinstance(value, dict):
-        items = {**value, "SchemaRevision": 7, "Hints": {"Unheard": True}} if _is_record(value, switches) else value
-        name = camel if switches.name_case == "camel" else str
-        return {name(key): _dressed(item, switches) for key, item in items.items()}
+        items = {**value, "SchemaRevision": 7, "Hints": {"Unheard": True}} if _is_record(value, faults) else value
+        name = camel_case if faults.name_case == "camel" else str
+        return {name(key): _format_value(item, faults) for key, item in items.items()}
     if isinstance(value, list):
-        return [_dressed(item, switches) for item in value]
-    if switches.numbers_as_strings and isinstance(value, int | float) and not isinstance(value, bool):
+        return [_format_value(item, faults) for item in value]
+    if faults.numbers_as_strings and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     return value
 
 
-def _is_record(value: Mapping[str, Any], switches: Switches) -> bool:
-    return switches.extra_fields and bool(value.keys() & {"Id", "Data", "Available", "ExpiresIn"})
+def _is_record(value: Mapping[str, Any], faults: Faults) -> bool:
+    return faults.extra_fields and bool(value.keys() & {"Id", "Data", "Available", "ExpiresIn"})
 
 
 @lru_cache(maxsize=1024)
-def camel(name: str) -> str:
-    """PONumber becomes poNumber, Id becomes id."""
-    return re.sub(r"^([A-Z]+(?=[A-Z][a-z])|[A-Z])", lambda found: found[0].lower(), name)
+def camel_case(name: str) -> str:
+    """Convert PascalCase to camelCase: PONumber becomes poNumber, Id becomes id."""
+    return re.sub(r"^([A-Z]+(?=[A-Z][a-z])|[A-Z])", lambda match: match[0].lower(), name)
 
 
-def us_timestamp(at: float) -> str:
-    """Seconds since the epoch in the US form of the webhook, in UTC."""
+def format_us_timestamp(at: float) -> str:
+    """Format seconds since the epoch in the US form of the webhook, in UTC."""
     return f"{datetime.fromtimestamp(at, UTC):%m/%d/%Y %I:%M:%S %p}"
 
 
-_FORMS: Mapping[Timestamps, Callable[[float], str]] = {
+_TIMESTAMP_FORMATS: Mapping[TimestampFormat, Callable[[float], str]] = {
     "bare": lambda at: f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%S}",
     "zulu": lambda at: f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}",
     "offset": lambda at: datetime.fromtimestamp(int(at), timezone(timedelta(hours=-5))).isoformat(),
     "fraction": lambda at: f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%S.%f}0Z",
-    "us": us_timestamp,
+    "us": format_us_timestamp,
 }
 
 
-def timestamp(at: float, switches: Switches) -> str:
-    """Seconds since the epoch as this provider writes them."""
-    return _FORMS[switches.timestamps](at)
+def format_timestamp(at: float, faults: Faults) -> str:
+    """Format seconds since the epoch in the form the faults ask for."""
+    return _TIMESTAMP_FORMATS[faults.timestamps](at)
 
 
-class Disconnect(Response):
-    """No answer: the connection ends before a whole one was sent.
+class BrokenConnection(Response):
+    """Breaks the connection before a whole response was sent.
 
     A real server (it states its spec_version) is left with less than was announced and closes the connection, so the
     client sees a protocol error. In process there is no connection, so ConnectionResetError leaves the application.

@@ -15,15 +15,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tracking.sandbox.catalog import BRANDINGS, CARRIERS, PRODUCTS, SHIPPING_METHODS
-from tracking.sandbox.database import Insufficient, Order, order_number
-from tracking.sandbox.faults import NOTE_WORDS, Switches, failing_posts
-from tracking.sandbox.order_validation import Complaints, Intake, parse, parse_time, read_order
-from tracking.sandbox.order_views import order_document, truth_document
-from tracking.sandbox.provider import Conflict, World
-from tracking.sandbox.request_checks import Gate, Handler, Tokens
-from tracking.sandbox.responses import Disconnect, answer, failure, spoiled
+from tracking.sandbox.database import BalanceTooLow, SandboxOrder, order_number
+from tracking.sandbox.faults import NOTE_WORDS, Faults, failing_post_count
+from tracking.sandbox.order_validation import ValidationErrors, ValidOrder, epoch_seconds, parse_body, validate_order
+from tracking.sandbox.order_views import order_json, truth_json
+from tracking.sandbox.provider import PoNumberConflict, Provider
+from tracking.sandbox.request_checks import BearerTokens, Handler, RequestChecks
+from tracking.sandbox.responses import BrokenConnection, corrupt_response, error_response, json_response
 from tracking.sandbox.scenarios import SCENARIOS
-from tracking.sandbox.traffic import Neighbours
+from tracking.sandbox.traffic import Traffic
 
 _T = TypeVar("_T")
 _HEAVY_BYTES = 65_536
@@ -37,30 +37,30 @@ _LINE_FILTERS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class _Received:
-    """A valid POST: the order, what holds for it, how often its PONumber came."""
+class _PostedOrder:
+    """A validated POST: the order, its faults, how often its PONumber came."""
 
-    intake: Intake
-    own: Switches
+    order: ValidOrder
+    faults: Faults
     attempt: int
     heavy: bool
 
-    def failure(self, seed: int) -> str:
-        """What goes wrong with this very POST."""
-        return self.own.post_failure if self.attempt <= failing_posts(seed, self.intake.po_number) else "none"
+    def post_failure(self, seed: int) -> str:
+        """Select the fault of this very POST."""
+        return self.faults.post_failure if self.attempt <= failing_post_count(seed, self.order.po_number) else "none"
 
 
-class Routes:
-    """Every endpoint, over one world."""
+class ApiRoutes:
+    """Every endpoint of the provider's API."""
 
-    def __init__(self, world: World, tokens: Tokens, neighbours: Neighbours) -> None:
-        self._world = world
+    def __init__(self, provider: Provider, tokens: BearerTokens, traffic: Traffic) -> None:
+        self._provider = provider
         self._tokens = tokens
-        self._neighbours = neighbours
+        self._traffic = traffic
 
-    def all(self, gate: Gate) -> list[Route]:
-        """The routing table, every path behind the gate."""
-        guarded: Sequence[tuple[str, Handler, str]] = (
+    def table(self, checks: RequestChecks) -> list[Route]:
+        """Build the routing table, every path behind the checks."""
+        endpoints: Sequence[tuple[str, Handler, str]] = (
             ("/v1/Products", self._products, "GET"),
             ("/v1/Products/{id}", self._product, "GET"),
             ("/v1/ShippingMethods", self._shipping_methods, "GET"),
@@ -73,124 +73,125 @@ class Routes:
             ("/v1/Orders/{id}", self._get_order, "GET"),
         )
         return [
-            Route("/v1/Tokens", gate.guard(self._issue_token, token=False), methods=["POST"]),
-            *(Route(path, gate.guard(handler), methods=[method]) for path, handler, method in guarded),
+            Route("/v1/Tokens", checks.checked(self._issue_token, token=False), methods=["POST"]),
+            *(Route(path, checks.checked(handler), methods=[method]) for path, handler, method in endpoints),
         ]
 
     @property
-    def _switches(self) -> Switches:
-        return self._world.switches
+    def _faults(self) -> Faults:
+        return self._provider.faults
 
     async def _issue_token(self, request: Request) -> Response:
-        if not self._tokens.knows(request.headers.get("Email", ""), request.headers.get("AccessToken", "")):
-            return failure(401, self._switches)
-        return answer(self._tokens.issue(self._world.clock(), self._switches), self._switches)
+        email, access_token = request.headers.get("Email", ""), request.headers.get("AccessToken", "")
+        if not self._tokens.accepts_credentials(email, access_token):
+            return error_response(401, self._faults)
+        return json_response(self._tokens.issue(self._provider.clock(), self._faults), self._faults)
 
     async def _products(self, request: Request) -> Response:
-        asked = query(request)
-        name, description = asked.get("productname", "").lower(), asked.get("productdescription", "").lower()
-        kind = asked.get("producttype", "").lower()
-        shown = [product.document() for product in PRODUCTS.values() if kind in {"", product.kind.lower()}]
-        found = [
+        params = lowercase_query(request)
+        name, description = params.get("productname", "").lower(), params.get("productdescription", "").lower()
+        kind = params.get("producttype", "").lower()
+        products = [product.as_json() for product in PRODUCTS.values() if kind in {"", product.kind.lower()}]
+        matches = [
             product
-            for product in shown
+            for product in products
             if name in product["Name"].lower()
             and description in (product["ShortDescription"] + product["LongDescription"]).lower()
         ]
-        return self._page_of(found, request, default=25, most=500)
+        return self._page(matches, request, default=25, max_size=500)
 
     async def _product(self, request: Request) -> Response:
         product = PRODUCTS.get(request.path_params["id"])
-        return answer(product.document(), self._switches) if product else failure(404, self._switches)
+        return json_response(product.as_json(), self._faults) if product else error_response(404, self._faults)
 
     async def _shipping_methods(self, request: Request) -> Response:
-        return self._page_of(SHIPPING_METHODS, request)
+        return self._page(SHIPPING_METHODS, request)
 
     async def _carriers(self, request: Request) -> Response:
-        return self._optional(self._page_of(CARRIERS, request))
+        return self._if_offered(self._page(CARRIERS, request))
 
     async def _brandings(self, request: Request) -> Response:
-        return self._optional(self._page_of(BRANDINGS, request))
+        return self._if_offered(self._page(BRANDINGS, request))
 
     async def _balance(self, _request: Request) -> Response:
-        ledger = self._world.ledger
-        held, left = ledger.open_cents(self._world.clock()), ledger.balance_cents()
-        return self._optional(answer({"Pending": held / 100, "Available": left / 100}, self._switches))
+        database = self._provider.database
+        pending, available = database.pending_cents(self._provider.clock()), database.balance_cents()
+        return self._if_offered(json_response({"Pending": pending / 100, "Available": available / 100}, self._faults))
 
     async def _status(self, _request: Request) -> Response:
-        return self._optional(answer({"Status": "OK"}, self._switches))
+        return self._if_offered(json_response({"Status": "OK"}, self._faults))
 
-    def _optional(self, response: Response) -> Response:
-        return response if self._switches.balance_available else failure(404, self._switches)
+    def _if_offered(self, response: Response) -> Response:
+        return response if self._faults.balance_available else error_response(404, self._faults)
 
-    def _page_of(
-        self, things: Sequence[Mapping[str, Any]], request: Request, default: int = 5, most: int = 50
+    def _page(
+        self, items: Sequence[Mapping[str, Any]], request: Request, default: int = 5, max_size: int = 50
     ) -> Response:
-        paging = _paging(query(request), default, most)
-        if isinstance(paging, Complaints):
-            return answer(paging.document(), self._switches, 400)
+        paging = _parse_paging(lowercase_query(request), default, max_size)
+        if isinstance(paging, ValidationErrors):
+            return json_response(paging.as_json(), self._faults, 400)
         index, size = paging
-        return self._envelope(list(things[(index - 1) * size : index * size]), index, size, len(things))
+        return self._envelope(list(items[(index - 1) * size : index * size]), index, size, len(items))
 
     def _envelope(self, page: list[Any], index: int, size: int, total: int) -> Response:
-        totals = {"Page": index, "PageSize": size, "TotalCount": total} if self._switches.list_totals else {}
-        return answer({"Data": page, **totals}, self._switches)
+        totals = {"Page": index, "PageSize": size, "TotalCount": total} if self._faults.list_totals else {}
+        return json_response({"Data": page, **totals}, self._faults)
 
     async def _place_order(self, request: Request) -> Response:
         raw = await request.body()
-        received = await _off_loop(len(raw) > _HEAVY_BYTES, lambda: self._receive(raw))
-        if isinstance(received, Response):
-            return received
-        kind, _, when = received.failure(self._world.seed).partition("-")
+        posted = await _in_thread_if(len(raw) > _HEAVY_BYTES, lambda: self._read_post(raw))
+        if isinstance(posted, Response):
+            return posted
+        kind, _, when = posted.post_failure(self._provider.seed).partition("-")
         if when == "before" and kind != "slow":
-            return self._failed(kind)
+            return self._failure_response(kind)
         if when == "before":
-            await self._world.sleep(received.own.slow_seconds / self._world.speed)
-        response = await _off_loop(received.heavy, lambda: self._place(received))
+            await self._provider.sleep(posted.faults.slow_seconds / self._provider.speed)
+        response = await _in_thread_if(posted.heavy, lambda: self._place(posted))
         if when != "after" or response.status_code not in {201, 409}:
             return response
         if kind == "slow":
-            await self._world.sleep(received.own.slow_seconds / self._world.speed)
+            await self._provider.sleep(posted.faults.slow_seconds / self._provider.speed)
             return response
-        return spoiled(response, "cut") if kind == "cut" else self._failed(kind)
+        return corrupt_response(response, "cut") if kind == "cut" else self._failure_response(kind)
 
-    def _failed(self, kind: str) -> Response:
-        return Disconnect() if kind == "disconnect" else failure(int(kind), self._switches)
+    def _failure_response(self, kind: str) -> Response:
+        return BrokenConnection() if kind == "disconnect" else error_response(int(kind), self._faults)
 
-    def _receive(self, raw: bytes) -> _Received | Response:
-        body = parse(raw)
+    def _read_post(self, raw: bytes) -> _PostedOrder | Response:
+        body = parse_body(raw)
         if body is None:
-            complaints = Complaints({"": ["The body is not a JSON object."]})
-            return answer(complaints.document(), self._switches, 400)
-        po_number, items, switches = body.get("PONumber"), body.get("LineItems"), self._switches
-        attempt = self._world.ledger.count_post(po_number) if isinstance(po_number, str) else 0
-        too_long = isinstance(items, list) and switches.max_lines is not None and len(items) > switches.max_lines
-        if too_long and switches.max_lines_status == 413:
-            return failure(413, switches)
-        intake = read_order(body, switches)
-        if isinstance(intake, Complaints):
-            return answer(intake.document(), switches, 400)
-        return _Received(intake, self._world.for_order(intake), attempt, len(raw) > _HEAVY_BYTES)
+            errors = ValidationErrors({"": ["The body is not a JSON object."]})
+            return json_response(errors.as_json(), self._faults, 400)
+        po_number, items, faults = body.get("PONumber"), body.get("LineItems"), self._faults
+        attempt = self._provider.database.count_post(po_number) if isinstance(po_number, str) else 0
+        too_long = isinstance(items, list) and faults.max_lines is not None and len(items) > faults.max_lines
+        if too_long and faults.max_lines_status == 413:
+            return error_response(413, faults)
+        order = validate_order(body, faults)
+        if isinstance(order, ValidationErrors):
+            return json_response(order.as_json(), faults, 400)
+        return _PostedOrder(order, self._provider.faults_for(order), attempt, len(raw) > _HEAVY_BYTES)
 
-    def _place(self, received: _Received) -> Response:
-        intake, now = received.intake, self._world.clock()
-        placed = self._world.place(intake, received.own, attempt=received.attempt, now=now)
-        if isinstance(placed, Conflict):
-            return self._conflict(placed, intake, received.own)
-        if isinstance(placed, Insufficient):
-            money = {"AvailableBalance": placed.available_cents / 100, "OrderCost": intake.cost_cents / 100}
-            return answer(money, self._switches, 422)
-        view = self._world.view(placed, now, reading=False)
-        lines = self._world.lines([placed])[placed.number]
-        return answer(order_document(placed, lines, view), self._switches, 201)
+    def _place(self, posted: _PostedOrder) -> Response:
+        order, now = posted.order, self._provider.clock()
+        result = self._provider.place(order, posted.faults, attempt=posted.attempt, now=now)
+        if isinstance(result, PoNumberConflict):
+            return self._conflict(result, order, posted.faults)
+        if isinstance(result, BalanceTooLow):
+            money = {"AvailableBalance": result.available_cents / 100, "OrderCost": order.cost_cents / 100}
+            return json_response(money, self._faults, 422)
+        context = self._provider.view_context(result, now, reading=False)
+        lines = self._provider.lines([result])[result.number]
+        return json_response(order_json(result, lines, context), self._faults, 201)
 
-    def _conflict(self, conflict: Conflict, intake: Intake, own: Switches) -> Response:
-        if own.conflict_compares == "strict" and not conflict.same:
-            complaints = Complaints({"PONumber": ["The PONumber was used for other contents."]})
-            return answer(complaints.document(), self._switches, 400)
+    def _conflict(self, conflict: PoNumberConflict, order: ValidOrder, faults: Faults) -> Response:
+        if faults.conflict_compares == "strict" and not conflict.same:
+            errors = ValidationErrors({"PONumber": ["The PONumber was used for other contents."]})
+            return json_response(errors.as_json(), self._faults, 400)
         ids = [conflict.order.id] if conflict.order else []
-        body: dict[str, Any] = {"PONumber": intake.po_number}
-        match own.conflict_shape:
+        body: dict[str, Any] = {"PONumber": order.po_number}
+        match faults.conflict_shape:
             case "empty":
                 return Response(status_code=409)
             case "single":
@@ -201,79 +202,79 @@ class Routes:
                 body["PreviousOrderIds"] = [*ids, "BLK-999999999"]
             case "list":
                 body["PreviousOrderIds"] = ids
-        return answer(body, self._switches, 409)
+        return json_response(body, self._faults, 409)
 
     async def _get_order(self, request: Request) -> Response:
-        now = self._world.clock()
-        order = self._world.ledger.order(order_number(request.path_params["id"]))
-        if order is None or not self._world.is_visible(order, now):
-            return failure(404, self._switches)
-        return await _off_loop(order.units > _HEAVY_UNITS, lambda: self._shown(order, now))
+        now = self._provider.clock()
+        order = self._provider.database.order(order_number(request.path_params["id"]))
+        if order is None or not self._provider.is_visible(order, now):
+            return error_response(404, self._faults)
+        return await _in_thread_if(order.units > _HEAVY_UNITS, lambda: self._order_response(order, now))
 
-    def _shown(self, order: Order, now: float) -> Response:
-        lines = self._world.lines([order])[order.number]
-        return answer(order_document(order, lines, self._world.view(order, now, reading=True)), self._switches)
+    def _order_response(self, order: SandboxOrder, now: float) -> Response:
+        context, lines = self._provider.view_context(order, now, reading=True), self._provider.lines([order])
+        return json_response(order_json(order, lines[order.number], context), self._faults)
 
     async def _list_orders(self, request: Request) -> Response:
-        asked, now = query(request), self._world.clock()
-        paging = _paging(asked, 5, 50)
-        complaints = paging if isinstance(paging, Complaints) else Complaints()
-        conditions = self._conditions(asked, now, complaints)
-        if isinstance(paging, Complaints) or complaints.texts:
-            return answer(complaints.document(), self._switches, 400)
+        params, now = lowercase_query(request), self._provider.clock()
+        paging = _parse_paging(params, 5, 50)
+        errors = paging if isinstance(paging, ValidationErrors) else ValidationErrors()
+        conditions = self._conditions(params, now, errors)
+        if isinstance(paging, ValidationErrors) or errors.messages:
+            return json_response(errors.as_json(), self._faults, 400)
         index, size = paging
-        way = "DESC" if self._switches.list_order == "newest" else "ASC"
-        order_by = f"created_at {way}, number {way}"
-        orders = self._world.ledger.find(conditions, order_by, size, (index - 1) * size)
-        total = self._world.ledger.count(conditions)
+        direction = "DESC" if self._faults.list_order == "newest" else "ASC"
+        order_by = f"created_at {direction}, number {direction}"
+        orders = self._provider.database.find_orders(conditions, order_by, size, (index - 1) * size)
+        total = self._provider.database.count_orders(conditions)
         heavy = sum(order.units for order in orders) > _HEAVY_UNITS
-        page = await _off_loop(heavy, lambda: self._list_items(orders, now))
-        if self._switches.insert_between_pages and index * size < total:
-            self._neighbours.place(1, now)
-        return await _off_loop(heavy, lambda: self._envelope(page, index, size, total))
+        page = await _in_thread_if(heavy, lambda: self._list_items(orders, now))
+        if self._faults.insert_between_pages and index * size < total:
+            self._traffic.place(1, now)
+        return await _in_thread_if(heavy, lambda: self._envelope(page, index, size, total))
 
-    def _list_items(self, orders: Sequence[Order], now: float) -> list[dict[str, Any]]:
-        lines, claims = self._world.lines(orders), self._switches.claims_in_list
+    def _list_items(self, orders: Sequence[SandboxOrder], now: float) -> list[dict[str, Any]]:
+        lines, claims = self._provider.lines(orders), self._faults.claims_in_list
         return [
-            order_document(order, lines[order.number], self._world.view(order, now, reading=True, claims=claims))
+            order_json(order, lines[order.number], self._provider.view_context(order, now, reading=True, claims=claims))
             for order in orders
         ]
 
-    def _conditions(self, asked: Mapping[str, str], now: float, complaints: Complaints) -> list[tuple[str, Any]]:
-        switches = self._switches
-        found: list[tuple[str, Any]] = []
-        if switches.visible_after:
-            found.append(("created_at <= ?", now - switches.visible_after / self._world.speed))
-        equal = "=" if switches.bounds_inclusive else ""
+    def _conditions(self, params: Mapping[str, str], now: float, errors: ValidationErrors) -> list[tuple[str, Any]]:
+        faults = self._faults
+        conditions: list[tuple[str, Any]] = []
+        if faults.visible_after:
+            conditions.append(("created_at <= ?", now - faults.visible_after / self._provider.speed))
+        equal = "=" if faults.bounds_inclusive else ""
         for name, sign in (("startDate", ">"), ("endDate", "<")):
-            if text := asked.get(name.lower()):
-                moment = parse_time(text)
-                if moment is None:
-                    complaints.add(name, f"{name} is not a time.")
-                found.append((f"CAST(created_at AS INTEGER) {sign}{equal} ?", moment))
-        comparison = "{} = ?" if switches.match == "exact" else "instr({}, ?) > 0"
-        if asked.get("ponumber"):
-            found.append((comparison.format("po_number"), asked["ponumber"]))
+            if text := params.get(name.lower()):
+                at = epoch_seconds(text)
+                if at is None:
+                    errors.add(name, f"{name} is not a time.")
+                conditions.append((f"CAST(created_at AS INTEGER) {sign}{equal} ?", at))
+        comparison = "{} = ?" if faults.match == "exact" else "instr({}, ?) > 0"
+        if params.get("ponumber"):
+            conditions.append((comparison.format("po_number"), params["ponumber"]))
         for name, column in _LINE_FILTERS.items():
-            if asked.get(name):
-                matched = f"order_number = number AND {comparison.format(column)})"
-                lines = f"EXISTS (SELECT 1 FROM lines WHERE {matched}"  # noqa: S608 - our own text  # nosec B608
-                found.append((lines, asked[name]))
-        return found
+            if params.get(name):
+                matching = f"order_number = number AND {comparison.format(column)})"
+                lines = f"EXISTS (SELECT 1 FROM lines WHERE {matching}"  # noqa: S608 - our own text  # nosec B608
+                conditions.append((lines, params[name]))
+        return conditions
 
 
-class Controls:
+class AdminRoutes:
     """The sandbox's own endpoints, which no provider has: the truth, orders from elsewhere, the scenario.
 
     They ask for no token and must never be taken for the provider's API.
     """
 
-    def __init__(self, world: World, neighbours: Neighbours) -> None:
-        self._world = world
-        self._neighbours = neighbours
+    def __init__(self, provider: Provider, traffic: Traffic) -> None:
+        self._provider = provider
+        self._traffic = traffic
 
-    def all(self) -> list[Route]:
-        """The routing table."""
+    def table(self) -> list[Route]:
+        """Build the routing table."""
         return [
             Route("/sandbox/truth", self._truth, methods=["GET"]),
             Route("/sandbox/elsewhere", self._elsewhere, methods=["POST"]),
@@ -282,57 +283,59 @@ class Controls:
         ]
 
     def truth(self) -> list[dict[str, Any]]:
-        """Every order there is, as it really stands."""
-        now, ledger = self._world.clock(), self._world.ledger
-        with ledger.transaction():
-            orders, posts = ledger.find([], "number", -1, 0), ledger.posts()
-            lines = self._world.lines(orders)
-        return [truth_document(order, lines[order.number], posts.get(order.po_number, 0), now) for order in orders]
+        """List the true state of every order."""
+        now, database = self._provider.clock(), self._provider.database
+        with database.transaction():
+            orders, posts = database.find_orders([], "number", -1, 0), database.posts()
+            lines = self._provider.lines(orders)
+        return [truth_json(order, lines[order.number], posts.get(order.po_number, 0), now) for order in orders]
 
     async def _truth(self, _request: Request) -> Response:
         return JSONResponse(await asyncio.to_thread(self.truth))
 
     async def _elsewhere(self, request: Request) -> Response:
-        count = whole(query(request).get("count", "1"))
+        count = parse_whole_number(lowercase_query(request).get("count", "1"))
         if count is None or not 1 <= count <= 1000:
             return JSONResponse({"error": "count must lie between 1 and 1000"}, 400)
-        return JSONResponse({"po_numbers": self._neighbours.place(count, self._world.clock())}, 201)
+        return JSONResponse({"po_numbers": self._traffic.place(count, self._provider.clock())}, 201)
 
     async def _scenarios(self, _request: Request) -> Response:
-        shown = [{"name": scenario.name, "summary": scenario.summary} for scenario in SCENARIOS.values()]
-        return JSONResponse({"current": self._world.scenario.name, "scenarios": shown, "note_words": dict(NOTE_WORDS)})
+        current = self._provider.scenario.name
+        scenarios = [{"name": scenario.name, "summary": scenario.summary} for scenario in SCENARIOS.values()]
+        return JSONResponse({"current": current, "scenarios": scenarios, "note_words": dict(NOTE_WORDS)})
 
     async def _choose_scenario(self, request: Request) -> Response:
         try:
-            self._world.switch_to(query(request).get("name", ""))
+            self._provider.switch_to(lowercase_query(request).get("name", ""))
         except ValueError as problem:
             return JSONResponse({"error": str(problem)}, 404)
-        return JSONResponse({"current": self._world.scenario.name})
+        return JSONResponse({"current": self._provider.scenario.name})
 
 
-async def _off_loop(heavy: bool, work: Callable[[], _T]) -> _T:
-    """Work in a thread where it would hold the event loop up."""
+async def _in_thread_if(heavy: bool, work: Callable[[], _T]) -> _T:
+    """Run work in a thread where it would hold the event loop up."""
     return await asyncio.to_thread(work) if heavy else work()
 
 
-def query(request: Request) -> dict[str, str]:
-    """The query with its names in lower case."""
+def lowercase_query(request: Request) -> dict[str, str]:
+    """Read the query parameters with their names in lower case."""
     return {name.lower(): value for name, value in request.query_params.items()}
 
 
-def whole(text: str) -> int | None:
-    """A whole number of sensible size, or None."""
+def parse_whole_number(text: str) -> int | None:
+    """Parse a whole number of at most nine digits; None where it is none."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
-def _paging(asked: Mapping[str, str], default: int, most: int) -> tuple[int, int] | Complaints:
-    """Page (from one) and its size, or what is wrong with them."""
-    index, size = whole(asked.get("pageindex", "1")), whole(asked.get("pagesize", str(default)))
-    complaints = Complaints()
+def _parse_paging(params: Mapping[str, str], default: int, max_size: int) -> tuple[int, int] | ValidationErrors:
+    """Parse the page (from one) and its size, or what is wrong with them."""
+    index = parse_whole_number(params.get("pageindex", "1"))
+    size = parse_whole_number(params.get("pagesize", str(default)))
+    errors = ValidationErrors()
     if index is None or index < 1:
-        complaints.add("pageIndex", "pageIndex must be a whole number from 1.")
-    elif size is None or not 1 <= size <= most:
-        complaints.add("pageSize", f"pageSize must be a whole number from 1 to {most}.")
+        errors.add("pageIndex", "pageIndex must be a whole number from 1.")
+    elif size is None or not 1 <= size <= max_size:
+        errors.add("pageSize", f"pageSize must be a whole number from 1 to {max_size}.")
     else:
         return index, size
-    return complaints
+    return errors

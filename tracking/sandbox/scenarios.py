@@ -1,6 +1,6 @@
-"""The named scenarios: each is one way the provider may behave, from all is well to everything at once.
+"""Named scenarios: each selects faults for one way the provider may behave, from none to everything at once.
 
-Owns names, summaries and the choice of switches; what a switch does is elsewhere.
+Owns names, summaries and the choice of faults; what a fault does is elsewhere.
 """
 
 from __future__ import annotations
@@ -9,41 +9,41 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tracking.sandbox.faults import Switches
+from tracking.sandbox.faults import Faults
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A name for a command line, one plain sentence for a table, and the switches behind them."""
+    """A named set of faults, with one plain sentence for a table."""
 
     name: str
     summary: str
-    switches: Switches
+    faults: Faults
 
 
-def _scenario(name: str, summary: str, **switches: Any) -> Scenario:
-    return Scenario(name, summary, Switches(**switches))
+def _scenario(name: str, summary: str, **faults: Any) -> Scenario:
+    return Scenario(name, summary, Faults(**faults))
 
 
-_MIX = (
-    Switches(post_failure="504-after", share=0.5),
-    Switches(post_failure="504-before", share=0.5),
-    Switches(post_failure="500-after", share=0.5),
-    Switches(post_failure="disconnect-after", share=0.5),
-    Switches(post_failure="disconnect-before", share=0.5),
-    Switches(webhook="duplicate", share=0.7),
-    Switches(webhook="never", share=0.7),
-    Switches(webhook="early", share=0.7),
-    Switches(webhook="foreign", share=0.7),
-    Switches(claim_data="late", share=0.7),
-    Switches(unknown_status=True, share=0.7),
-    Switches(regress=True, share=0.5),
-    Switches(cancelled=True, share=0.3),
-    Switches(rotate_claims=True, share=0.5),
-    Switches(approval=True, share=0.5),
+_MIXED_FAULTS = (
+    Faults(post_failure="504-after", share=0.5),
+    Faults(post_failure="504-before", share=0.5),
+    Faults(post_failure="500-after", share=0.5),
+    Faults(post_failure="disconnect-after", share=0.5),
+    Faults(post_failure="disconnect-before", share=0.5),
+    Faults(webhook="duplicate", share=0.7),
+    Faults(webhook="never", share=0.7),
+    Faults(webhook="early", share=0.7),
+    Faults(webhook="foreign", share=0.7),
+    Faults(claim_data="late", share=0.7),
+    Faults(unknown_status=True, share=0.7),
+    Faults(regress=True, share=0.5),
+    Faults(cancelled=True, share=0.3),
+    Faults(rotate_claims=True, share=0.5),
+    Faults(approval=True, share=0.5),
 )
 
-_ALL = (
+_SCENARIOS = (
     _scenario("normal", "Everything works as documented."),
     _scenario("camel-case", "All names are in camelCase.", name_case="camel"),
     _scenario("expires-in-minutes", "ExpiresIn counts minutes.", expires_in_unit="minutes"),
@@ -216,18 +216,18 @@ _ALL = (
         funds="short",
         share=0.5,
     ),
-    _scenario("answers-html", "Every fourth GET gets an HTML page with its 200.", bad_answer="html"),
-    _scenario("answers-cut", "Every fourth GET gets half of its JSON.", bad_answer="cut"),
-    _scenario("answers-null", "Every fourth GET gets null.", bad_answer="null"),
-    _scenario("answers-object", "Every fourth GET gets an empty object.", bad_answer="object"),
-    _scenario("answers-list", "Every fourth GET gets an empty list.", bad_answer="list"),
-    _scenario("answers-nan", "Every fourth GET gets NaN for its numbers.", bad_answer="nan"),
-    _scenario("answers-wrong-id", "Every fourth GET names other orders than it shows.", bad_answer="wrong-id"),
-    _scenario("answers-huge", "Every fourth GET gets 50 MB.", bad_answer="huge"),
+    _scenario("answers-html", "Every fourth GET gets an HTML page with its 200.", bad_response="html"),
+    _scenario("answers-cut", "Every fourth GET gets half of its JSON.", bad_response="cut"),
+    _scenario("answers-null", "Every fourth GET gets null.", bad_response="null"),
+    _scenario("answers-object", "Every fourth GET gets an empty object.", bad_response="object"),
+    _scenario("answers-list", "Every fourth GET gets an empty list.", bad_response="list"),
+    _scenario("answers-nan", "Every fourth GET gets NaN for its numbers.", bad_response="nan"),
+    _scenario("answers-wrong-id", "Every fourth GET names other orders than it shows.", bad_response="wrong-id"),
+    _scenario("answers-huge", "Every fourth GET gets 50 MB.", bad_response="huge"),
     _scenario(
         "mixed-faults",
         "A bit of everything: broken POSTs, strange webhooks, odd states, 429, bad answers and short outages.",
-        blend=_MIX,
+        blend=_MIXED_FAULTS,
         error_body="html",
         early_401=True,
         early_401_calls=40,
@@ -235,11 +235,11 @@ _ALL = (
         rate_limit="retry-after",
         rate_limit_per_second=20,
         rate_limit_every=25,
-        bad_answer="cut",
-        bad_answer_every=20,
+        bad_response="cut",
+        bad_response_every=20,
         outage_seconds=4,
         extra_fields=True,
     ),
 )
 
-SCENARIOS: Mapping[str, Scenario] = {scenario.name: scenario for scenario in _ALL}
+SCENARIOS: Mapping[str, Scenario] = {scenario.name: scenario for scenario in _SCENARIOS}

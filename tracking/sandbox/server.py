@@ -1,6 +1,6 @@
-"""The sandbox as a whole: the parts put together, the ASGI application, the background work.
+"""ASGI application of the sandbox: assembles the parts and runs the background work.
 
-Owns the choice of the real parts and their life; holds no rule of its own.
+Owns the choice of the real parts and their life; has no rule of its own.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import Any
 import httpx
 from starlette.applications import Starlette
 
-from tracking.sandbox.database import Ledger
-from tracking.sandbox.provider import Clock, Sleep, World
-from tracking.sandbox.request_checks import Gate, Tokens
-from tracking.sandbox.routes import Controls, Routes
-from tracking.sandbox.traffic import Neighbours
-from tracking.sandbox.webhooks import Courier
+from tracking.sandbox.database import SandboxDatabase
+from tracking.sandbox.provider import Clock, Provider, Sleep
+from tracking.sandbox.request_checks import BearerTokens, RequestChecks
+from tracking.sandbox.routes import AdminRoutes, ApiRoutes
+from tracking.sandbox.traffic import Traffic
+from tracking.sandbox.webhooks import WebhookSender
 
 log = logging.getLogger(__name__)
 
-_TRAFFIC_EVERY = 0.25
+_TRAFFIC_SECONDS = 0.25
 
 
 class Sandbox:
@@ -33,7 +33,7 @@ class Sandbox:
 
     `speed` divides every delay of fulfillment and of webhooks; `traffic` is orders a minute from other systems;
     `history_days` fills an empty file with a past. A restart on the same file forgets nothing. `app` answers with or
-    without `running()`, which sends the webhooks and makes the traffic. Not to be used by two processes at once.
+    without `running()`, which sends the webhooks and places the traffic. Not to be used by two processes at once.
     """
 
     def __init__(  # noqa: PLR0913 - each is a knob of its own, all but the path by name
@@ -53,50 +53,50 @@ class Sandbox:
     ) -> None:
         if speed <= 0:
             raise ValueError("speed must be above zero")
-        self._ledger = Ledger(path)
-        self._world = World(self._ledger, clock=clock, sleep=sleep, seed=seed, speed=speed, scenario=scenario)
-        self._neighbours = Neighbours(self._world, per_minute=traffic)
-        self._neighbours.write_history(history_days, clock())
-        tokens = Tokens(self._world.key, email, access_token)
-        self._controls = Controls(self._world, self._neighbours)
-        routes = Routes(self._world, tokens, self._neighbours).all(Gate(self._world, tokens))
-        self._courier = Courier(self._world)
+        self._database = SandboxDatabase(path)
+        self._provider = Provider(self._database, clock=clock, sleep=sleep, seed=seed, speed=speed, scenario=scenario)
+        self._traffic = Traffic(self._provider, per_minute=traffic)
+        self._traffic.write_history(history_days, clock())
+        tokens = BearerTokens(self._provider.key, email, access_token)
+        self._admin = AdminRoutes(self._provider, self._traffic)
+        routes = ApiRoutes(self._provider, tokens, self._traffic).table(RequestChecks(self._provider, tokens))
+        self._sender = WebhookSender(self._provider)
         self._client = webhook_client
-        self.app = Starlette(routes=[*routes, *self._controls.all()])
+        self.app = Starlette(routes=[*routes, *self._admin.table()])
 
     def truth(self) -> list[dict[str, Any]]:
-        """Every order placed, as it really stands. For checks, never for a client."""
-        return self._controls.truth()
+        """List the true state of every order. For checks, never for a client."""
+        return self._admin.truth()
 
     def place_elsewhere(self, count: int) -> list[str]:
-        """Place orders as another system would; their PONumbers."""
-        return self._neighbours.place(count, self._world.clock())
+        """Place orders as another system would; returns their PONumbers."""
+        return self._traffic.place(count, self._provider.clock())
 
     def set_balance(self, cents: int) -> None:
-        """Put the account at an amount."""
-        self._ledger.set_balance(cents)
+        """Set the account's balance."""
+        self._database.set_balance(cents)
 
     def switch_to(self, scenario: str) -> None:
         """Change the scenario; ValueError for an unknown name."""
-        self._world.switch_to(scenario)
+        self._provider.switch_to(scenario)
 
     def close(self) -> None:
         """Close the file."""
-        self._ledger.close()
+        self._database.close()
 
     async def step(self) -> int:
-        """Do once what `running` does all the time; how many webhooks were sent. For those who own the clock."""
-        now = self._world.clock()
-        self._neighbours.traffic(now)
+        """Do once what `running` does all the time, for callers with their own clock; returns the webhooks sent."""
+        now = self._provider.clock()
+        self._traffic.place_due(now)
         async with AsyncExitStack() as stack:
-            return await self._courier.send_due(await self._hooks(stack), now)
+            return await self._sender.send_due(await self._webhook_client(stack), now)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Send webhooks and make traffic while the block lasts."""
+        """Send webhooks and place traffic while the block lasts."""
         async with AsyncExitStack() as stack:
-            client = await self._hooks(stack)
-            work = [asyncio.create_task(self._deliver(client)), asyncio.create_task(self._make_traffic())]
+            client = await self._webhook_client(stack)
+            work = [asyncio.create_task(self._send_webhooks(client)), asyncio.create_task(self._place_traffic())]
             try:
                 yield
             finally:
@@ -106,24 +106,24 @@ class Sandbox:
                     with suppress(asyncio.CancelledError):
                         await task
 
-    async def _hooks(self, stack: AsyncExitStack) -> httpx.AsyncClient:
-        """The caller's client, or one of our own for as long as the stack is open."""
+    async def _webhook_client(self, stack: AsyncExitStack) -> httpx.AsyncClient:
+        """Return the caller's client, or open one for as long as the stack is open."""
         if self._client is not None:
             return self._client
         return await stack.enter_async_context(httpx.AsyncClient(timeout=5, trust_env=False))
 
-    async def _deliver(self, client: httpx.AsyncClient) -> None:
+    async def _send_webhooks(self, client: httpx.AsyncClient) -> None:
         while True:
             try:
-                await self._courier.run(client)
+                await self._sender.run(client)
             except Exception:
                 log.exception("webhooks_stumbled")
-            await self._world.sleep(1)
+            await self._provider.sleep(1)
 
-    async def _make_traffic(self) -> None:
+    async def _place_traffic(self) -> None:
         while True:
             try:
-                self._neighbours.traffic(self._world.clock())
+                self._traffic.place_due(self._provider.clock())
             except Exception:
                 log.exception("traffic_stumbled")
-            await self._world.sleep(_TRAFFIC_EVERY)
+            await self._provider.sleep(_TRAFFIC_SECONDS)
