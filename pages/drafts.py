@@ -11,11 +11,6 @@ from tracking.submissions import csv_rows
 from tracking.submissions import submit as submissions
 from tracking.submissions.requests import order_document
 
-SCENARIOS = (
-    "", "slow", "instant", "never", "cancelled", "duplicate-webhook", "lost-webhook", "late-webhook", "early-webhook",
-    "timeout", "timeout-before", "disconnect", "insufficient-funds", "unknown-status", "late-claims", "regress",
-    "approval",
-)  # fmt: skip
 TEMPLATES = {
     "DigitalDelivery": {"Email": "someone@example.com"},
     "Links": {},

@@ -10,6 +10,7 @@ import streamlit as st
 import drafts
 import shared
 from tracking.access import Person
+from tracking.app import embedded_sandbox
 from tracking.orders import wording
 from tracking.orders.model import OrderType
 from tracking.reports import health
@@ -175,7 +176,7 @@ def rest_of_order() -> None:
     if shared.settings().embedded_sandbox:
         st.selectbox(
             "Sandbox scenario",
-            drafts.SCENARIOS,
+            ("", *embedded_sandbox.note_words()),
             key="scenario",
             format_func=lambda word: word or "as usual",
             persist_state="session",

@@ -8,6 +8,7 @@ from streamlit.testing.v1 import AppTest
 
 from tracking.reports.order_list import search
 from tracking.reports.order_list.search import Filters
+from tracking.sandbox.faults import NOTE_WORDS
 from tracking.storage.database import Database
 from tracking.storage.tables import OUTBOX
 
@@ -119,6 +120,12 @@ def test_a_scenario_of_the_sandbox_goes_into_the_note(visit: Visit, database: Da
     app.button(key="review").click().run()
     app.button(key="send").click().run()
     assert requests(database)[0]["Note"] == "wave 1 [slow]"
+
+
+def test_every_scenario_word_of_the_sandbox_is_offered(visit: Visit) -> None:
+    app = picked(visit("submit"), "Links")
+    app.button(key="add_line").click().run()
+    assert app.selectbox(key="scenario").options == ["as usual", *NOTE_WORDS]
 
 
 def test_a_second_click_orders_nothing_twice(visit: Visit, database: Database) -> None:
