@@ -12,7 +12,7 @@ ARGS ?=
 N ?=
 SEEDS ?= 1000
 
-.PHONY: help run test check static audit scenarios powerloss kill9 bench bench-verify bench-polling bench-flood hostile sim mutants constraints clean
+.PHONY: help run test check static audit scenarios powerloss kill9 bench bench-verify bench-polling bench-flood hostile sim mutants docs constraints clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s '|'
@@ -79,6 +79,9 @@ bench-flood: $(VENV)/.test ## measure a worker under 1,000 hostile calls a secon
 
 hostile: $(VENV)/.test ## send N generated hostile requests to the receiver (ARGS="--seed 1" to repeat a run)
 	@$(BIN)/python tests/hostile.py --calls $(or $(N),100000) $(ARGS)
+
+docs: $(VENV)/.run ## write the tree of the modules into docs/architecture.md, from their docstrings
+	@$(BIN)/python tests/docs/architecture_tree.py
 
 constraints: $(VENV)/.test ## write the installed versions to constraints.txt
 	@{ echo "# Exact versions that the tests ran with. Change them with: make constraints"; \

@@ -60,7 +60,7 @@ def _of_provider(provider: Mapping[str, Any]) -> list[Problem]:
     where = ".streamlit/secrets.toml"
     if missing := [name for name in PROVIDER_KEYS if not str(provider.get(name) or "").strip()]:
         asked = "TRACKING_OPERATORS or TRACKING_VIEWERS is set, so people sign in"
-        message = f"{asked}: write {', '.join(missing)} into its section [auth], as the README shows"
+        message = f"{asked}: write {', '.join(missing)} into its section [auth], as docs/operating.md shows"
         return [Problem(where, message)]
     problems = []
     if not str(provider["redirect_uri"]).endswith(CALLBACK_PATH):

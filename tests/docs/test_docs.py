@@ -1,0 +1,201 @@
+"""What the README and the pages in docs/ say is so: tables, names and links are compared with the code."""
+
+import asyncio
+import importlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tracking.app.backend import Backend
+from tracking.sandbox.faults import NOTE_WORDS
+from tracking.sandbox.scenarios import SCENARIOS
+from tracking.settings import Role, Settings, load
+
+ROOT = Path(__file__).parents[2]
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
+TEXT = "\n".join(PAGES.values())
+OPERATING = PAGES["docs/operating.md"]
+SOURCES = "\n".join(path.read_text() for path in (ROOT / "tracking").rglob("*.py"))
+METRICS = "## Health and metrics"
+ROOMS = "|".join(path.stem for path in (ROOT / "tracking").iterdir() if not path.name.startswith("_"))
+
+
+def rows(page: str, heading: str) -> Iterator[list[str]]:
+    """The cells of the first table below the heading, without its head."""
+    table = re.search(r"^\|.*?(?=\n\n|\Z)", PAGES[page].split(f"\n{heading}\n", 1)[1], re.MULTILINE | re.DOTALL)
+    assert table is not None
+    for line in table.group().splitlines()[2:]:
+        yield [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("|"))]
+
+
+def test_the_readme_fits_on_a_screen_and_leads_to_every_page() -> None:
+    assert len(PAGES["README.md"].splitlines()) <= 80
+    assert len(PAGES) == 6
+    assert [page for page in PAGES if page != "README.md" and f"]({page})" not in PAGES["README.md"]] == []
+
+
+def test_every_setting_is_in_the_table_with_its_default() -> None:
+    defaults = {row[0].strip("`"): row[1] for row in rows("docs/operating.md", "## Settings")}
+    assert set(defaults) == {f"TRACKING_{name.upper()}" for name in Settings.model_fields}
+    for name, field in Settings.model_fields.items():
+        default = defaults[f"TRACKING_{name.upper()}"]
+        if field.default is None:
+            assert default == "" or default.startswith(("(unset", "made on"))
+        elif name == "roles":
+            assert {Role(role) for role in default.split(",")} == field.default
+        else:
+            assert default == str(field.default)
+
+
+def test_no_page_names_a_setting_that_does_not_exist() -> None:
+    named = set(re.findall(r"\bTRACKING_[A-Z_]+", TEXT))
+    assert named <= {f"TRACKING_{name.upper()}" for name in Settings.model_fields}
+
+
+def test_every_message_in_the_troubleshooting_table_is_one_the_code_says() -> None:
+    cells = [row[0] for row in rows("docs/operating.md", "## Troubleshooting")]
+    messages = [match.group(1) for cell in cells if (match := re.fullmatch(r"`(.+)`", cell))]
+    assert len(messages) >= 8
+    folded = re.sub(r'"\s*\n\s*f?"', "", SOURCES)
+    assert [message for message in messages if message not in folded] == []
+
+
+def test_every_scenario_and_every_word_is_in_its_table() -> None:
+    scenarios = {row[0].strip("`"): row[1] for row in rows("docs/sandbox.md", "## Scenarios")}
+    words = {row[0].strip("`[]"): row[1] for row in rows("docs/sandbox.md", "## Words for an order's Note")}
+    assert scenarios == {name: scenario.summary for name, scenario in SCENARIOS.items()}
+    assert words == dict(NOTE_WORDS)
+
+
+def test_every_endpoint_of_the_sandbox_is_in_the_table() -> None:
+    routes = re.findall(r'Route\("(/sandbox/\w+)", .*methods=\["(\w+)"\]', SOURCES)
+    served = {(method, path) for path, method in routes}
+    cells = [row[0].strip("`").partition("?")[0] for row in rows("docs/sandbox.md", "## Its own endpoints")]
+    assert {tuple(cell.split()) for cell in cells} == served
+
+
+def test_every_command_is_in_the_table_with_its_options() -> None:
+    import typer.main  # noqa: PLC0415 - typer and all it brings, for this one test
+
+    from tracking.app.cli.main import app  # noqa: PLC0415 - the same
+
+    commands = typer.main.get_group(app).commands
+    table = {row[0].strip("`").split()[0]: " ".join(row) for row in rows("docs/operating.md", "## Command line")}
+    assert set(table) == set(commands)
+    for name, command in commands.items():
+        options = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+        assert set(re.findall(r"--[a-z-]+", table[name])) == options - {"--json", "--help"}, name
+    assert set(re.findall(r"`tracking ([a-z]+)", TEXT)) <= set(commands)
+
+
+@pytest.fixture
+def backend(migrated_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
+    """All roles in one process over an empty store, with a provider that nobody reaches."""
+    for name in [name for name in os.environ if name.startswith("TRACKING_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(migrated_file, tmp_path / "tracking.db")
+    provider = {"api_base_url": "https://api.example", "api_email": "us@example.com", "api_access_token": "hush-hush"}
+    built = Backend(load(database_url=f"sqlite:///{tmp_path / 'tracking.db'}", **provider))
+    yield built
+    built.database.close()
+
+
+def get(backend: Backend, path: str) -> httpx.Response:
+    async def run() -> httpx.Response:
+        transport = httpx.ASGITransport(backend.asgi(lifespan=False))
+        async with httpx.AsyncClient(transport=transport, base_url="http://console") as client:
+            return await client.get(path)
+
+    return asyncio.run(run())
+
+
+def test_every_metric_is_in_the_table_with_its_type(backend: Backend) -> None:
+    served = dict(re.findall(r"^# TYPE (\w+) (\w+)$", get(backend, "/metrics").text, re.MULTILINE))
+    assert {row[0].strip("`").partition("{")[0]: row[1] for row in rows("docs/operating.md", METRICS)} == served
+
+
+def test_the_health_document_has_the_shape_that_is_shown(backend: Backend) -> None:
+    example = json.loads(OPERATING.split("```json\n", 1)[1].split("```", 1)[0])
+    assert shape(example) == shape(get(backend, "/healthz").json())
+
+
+def shape(value: object) -> object:
+    """The names in a JSON value, all the way down."""
+    return {key: shape(inner) for key, inner in value.items()} if isinstance(value, dict) else None
+
+
+def test_every_address_is_there(backend: Backend) -> None:
+    part = OPERATING.split("\n## Addresses\n", 1)[1].split("\n## ", 1)[0]
+    pages = {f"/{path}" for path in re.findall(r'url_path="(\w+)"', (ROOT / "pages" / "main.py").read_text())}
+    served = {getattr(route, "path", "") for route in backend.routes()}
+    assert set(re.findall(r"`(/\w*)", part)) == pages | {"/"}
+    assert set(re.findall(r"`(?:GET|POST) ([^`]+)`", part)) <= served
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    named = set(re.findall(r"(?:^|`)make ([a-z0-9-]+)", TEXT, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert len(named) >= 8
+    assert named <= targets
+
+
+def test_the_picture_is_there() -> None:
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", PAGES["README.md"])
+    assert pictures
+    assert all((ROOT / picture).is_file() for picture in pictures)
+
+
+def anchors(text: str) -> set[str]:
+    """What links to the page's headings are made of."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", PAGES[page]):
+        if "://" in target:
+            continue
+        file, _, anchor = target.partition("#")
+        path = (ROOT / page).parent / file if file else ROOT / page
+        assert path.is_file(), target
+        assert not anchor or anchor in anchors(path.read_text()), target
+
+
+def resolved(name: str) -> bool:
+    """Whether the dotted name is a module of the package, or something inside of one."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found: object = importlib.import_module(".".join(["tracking", *parts[:length]]))
+        except ModuleNotFoundError:
+            continue
+        return all((found := getattr(found, part, None)) is not None for part in parts[length:])
+    return False
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_module_and_function_that_is_named_exists(page: str) -> None:
+    names = set(re.findall(rf"`((?:{ROOMS})(?:\.\w+)+)`", PAGES[page])) - {"storage.migrations.env"}
+    if page == "docs/architecture.md":
+        assert len(names) > 30
+    assert [name for name in sorted(names) if not resolved(name)] == []
+
+
+def test_a_name_that_does_not_exist_is_noticed() -> None:
+    assert resolved("webhooks.receiver.Receiver")
+    assert not resolved("webhooks.receiver.Doorbell")
+    assert not resolved("webhooks.nowhere")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_that_is_named_exists(page: str) -> None:
+    named = re.findall(r"`((?:pages|tests|tracking|docs)/[\w./-]*)`", PAGES[page])
+    assert [name for name in named if not (ROOT / name).exists() and "NAME" not in name] == []
