@@ -58,7 +58,7 @@ class Desk:
         return asyncio.run(call())
 
     def login(self) -> httpx.Response:
-        """A new token, kept for the calls to come."""
+        """A new token, used for the calls to come."""
         credentials = {"Email": "sandbox@example.com", "AccessToken": "sandbox"}
         response = self.raw("POST", "/v1/Tokens", headers=credentials)
         self.token_at = self.now
@@ -78,20 +78,50 @@ class Desk:
     def post(self, body: Any) -> httpx.Response:
         return self.call("POST", "/v1/Orders", json=body)
 
+    def post_or_break(self, body: Any) -> httpx.Response | None:
+        """The response to a POST, or None where the connection broke."""
+        try:
+            return self.post(body)
+        except ConnectionResetError:
+            return None
+
+    def insist(self, po_number: str) -> str:
+        """POST as a tolerant client does until there is an answer: placed, conflict, refused or lost."""
+        for _ in range(12):
+            self.now += 30
+            response = self.post_or_break(self.order(po_number, lines=2, Quantity=1))
+            status = response.status_code if response is not None else None
+            if response is not None and status == 201 and "id" in self.fields(response):
+                return "placed"
+            if status in {409, 422}:
+                return "conflict" if status == 409 else "refused"
+            if status == 401:
+                self.token = ""
+        return "lost"
+
+    @staticmethod
+    def fields(response: httpx.Response) -> dict[str, Any]:
+        """The JSON object of a response with its names in lower case, or nothing."""
+        try:
+            body = response.json()
+        except ValueError:
+            return {}
+        return {name.lower(): value for name, value in body.items()} if isinstance(body, dict) else {}
+
     def place(self, po_number: str, **options: Any) -> dict[str, Any]:
-        """Place an order that is expected to be taken; the answer."""
+        """Place an order that is expected to be accepted; the answer."""
         response = self.post(self.order(po_number, **options))
         assert response.status_code == 201, response.text
-        shown: dict[str, Any] = response.json()
-        return shown
+        order: dict[str, Any] = response.json()
+        return order
 
-    def show(self, order: dict[str, Any], *, after: float = 0) -> dict[str, Any]:
+    def read(self, order: dict[str, Any], *, after: float = 0) -> dict[str, Any]:
         """The order as it is read so many seconds later."""
         self.now += after
         response = self.get(f"Orders/{order['Id']}")
         assert response.status_code == 200, response.text
-        shown: dict[str, Any] = response.json()
-        return shown
+        current: dict[str, Any] = response.json()
+        return current
 
     @staticmethod
     def order(

@@ -1,4 +1,4 @@
-"""The sandbox behind a real server, where a broken connection is really broken."""
+"""The sandbox behind a real server, where a broken connection is really broken; and starts that fail."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 import uvicorn
+
+from tracking.sandbox.server import Sandbox
 
 if TYPE_CHECKING:
     from sandbox.conftest import Desk
@@ -62,3 +65,13 @@ def test_a_disconnect_in_process_raises(desk: Desk) -> None:
     with pytest.raises(ConnectionResetError):
         desk.post(desk.order("po", note="[disconnect]"))
     assert len(sandbox.truth()) == 1
+
+
+def test_a_speed_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="speed"):
+        Sandbox(tmp_path / "x.db", speed=0)
+
+
+def test_an_unknown_scenario_is_refused(desk: Desk) -> None:
+    with pytest.raises(ValueError, match="unknown scenario 'nope'"):
+        desk.start("nope")

@@ -65,7 +65,7 @@ def test_no_webhook_comes_before_completion_or_without_an_address(desk: Desk) ->
     desk.start(webhook_client=receiver.client)
     order = desk.place("po", kind="DigitalDelivery", hook=HOOK)
     desk.place("quiet")
-    while desk.show(order)["Status"] != "Completed":
+    while desk.read(order)["Status"] != "Completed":
         assert receiver.bodies == []
         _pass(desk, 1)
     assert len(receiver.bodies) == 1
@@ -130,8 +130,8 @@ def test_an_early_webhook_comes_before_the_order_shows_completed(desk: Desk) -> 
     order = desk.place("po", note="[early-webhook]", hook=HOOK)
     while not receiver.bodies:
         _pass(desk, 1)
-    assert desk.show(order)["Status"] == "Processing"
-    assert desk.show(order, after=100)["Status"] == "Completed"
+    assert desk.read(order)["Status"] == "Processing"
+    assert desk.read(order, after=100)["Status"] == "Completed"
 
 
 def test_a_foreign_webhook_names_another_order_before_the_right_one_comes(desk: Desk) -> None:
@@ -164,13 +164,13 @@ def test_the_background_sends_by_itself_and_logs_no_address(desk: Desk, caplog: 
 
 
 def test_one_slow_receiver_holds_up_no_other(desk: Desk) -> None:
-    seen: list[str] = []
+    called: list[str] = []
     stuck = asyncio.Event()
 
     async def take(request: httpx.Request) -> httpx.Response:
         if request.url.host == "slow.example.com":
             await stuck.wait()
-        seen.append(request.url.host)
+        called.append(request.url.host)
         return httpx.Response(204)
 
     async def serve() -> None:
@@ -178,11 +178,11 @@ def test_one_slow_receiver_holds_up_no_other(desk: Desk) -> None:
         async with desk.sandbox.running():
             for _ in range(200):
                 await asyncio.sleep(0.001)
-                if seen:
+                if called:
                     return
 
     desk.start(webhook_client=httpx.AsyncClient(transport=httpx.MockTransport(take)))
     desk.place("a", hook="https://slow.example.com/x")
     desk.place("b", hook="https://fast.example.com/x")
     asyncio.run(serve())
-    assert seen == ["fast.example.com"]
+    assert called == ["fast.example.com"]
