@@ -15,7 +15,6 @@ from tracking.forecasting.survival import (
     Curve,
     Forecast,
     Seen,
-    Stack,
     learn,
     prior,
     weights,
@@ -51,24 +50,15 @@ def test_the_next_look_is_where_the_accrued_wait_is_worth_the_price(
     age: float, price: float, mean: float, relative: bool
 ) -> None:
     accrual = Accrual(exponential(mean), relative=relative)
-    found = accrual.next_look(np.array([age]), price)
-    assert found[0] >= age
-    if math.isfinite(found[0]) and accrual.curve.at(age) > 1e-6:
-        assert accrual.accrued(np.array([age]), found)[0] == pytest.approx(price, rel=1e-6, abs=1e-6)
-
-
-def test_many_ages_are_planned_like_each_alone() -> None:
-    accrual = Accrual(exponential(300.0))
-    ages = np.array([0.0, 0.1, 3.0, 59.0, 700.0, 1e5])
-    prices = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
-    together = accrual.next_look(ages, prices)
-    alone = [accrual.next_look(ages[index : index + 1], prices[index])[0] for index in range(len(ages))]
-    assert list(together) == pytest.approx(alone)
+    found = accrual.next_after(age, price)
+    assert found >= age
+    if math.isfinite(found) and accrual.curve.at(age) > 1e-6:
+        assert accrual.accrued(np.array([age]), np.array([found]))[0] == pytest.approx(price, rel=1e-6, abs=1e-6)
 
 
 def test_an_order_without_a_memory_is_looked_at_in_equal_steps() -> None:
     forecast = Forecast("x", exponential(600.0), Accrual(exponential(600.0), relative=False))
-    waits = forecast.waits(np.array([0.0, 100.0, 900.0]), 30.0, floor=1, ceiling=1e9)
+    waits = [forecast.wait(age, 30.0, floor=1, ceiling=1e9) for age in (0.0, 100.0, 900.0)]
     assert max(waits) == pytest.approx(min(waits), rel=0.03)
     # (1 - e^-x) against x: for a short step A is about u^2 / (2 mean).
     assert waits[0] == pytest.approx(math.sqrt(2 * 600 * 30), rel=0.1)
@@ -125,45 +115,15 @@ def test_beyond_all_that_is_known_nothing_is_promised() -> None:
 def test_few_orders_guard_the_next_look_by_half_the_age_and_many_do_not() -> None:
     few = Forecast.learned("x", [Seen(590.0, 610.0)] * 20, guess=600.0)
     many = Forecast.learned("x", [Seen(590.0, 610.0)] * 2000, guess=600.0)
-    ages = np.array([3000.0])
-    assert few.waits(ages, 20.0, floor=1, ceiling=1e6)[0] <= 1500.0
-    assert many.waits(ages, 20.0, floor=1, ceiling=1e6)[0] > 1500.0
+    assert few.wait(3000.0, 20.0, floor=1, ceiling=1e6) <= 1500.0
+    assert many.wait(3000.0, 20.0, floor=1, ceiling=1e6) > 1500.0
 
 
 def test_the_first_look_waits_for_the_rule_and_not_for_half_of_no_age() -> None:
     forecast = Forecast.learned("x", [Seen(590.0, 610.0)] * 20, guess=600.0)
-    first, soon = forecast.waits(np.array([0.0, 0.2]), 10.0, floor=1, ceiling=900)
+    first, soon = (forecast.wait(age, 10.0, floor=1, ceiling=900) for age in (0.0, 0.2))
     assert first > 30
     assert soon == pytest.approx(first, rel=0.05)
-
-
-LEARNED = Forecast.learned("Links/1", [Seen(40.0 + step, 50.0 + step) for step in range(0, 400, 7)])
-PRICES = st.sampled_from([0.5, 3.0, 70.0, 5000.0])
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.floats(0, 1e7), PRICES, st.sampled_from([LEARNED, Forecast.learned("PhysicalShipment/4", ())]))
-def test_plain_numbers_say_what_arrays_say(age: float, price: float, forecast: Forecast) -> None:
-    accrual = forecast.accrual
-    assert accrual.next_after(age, price) == pytest.approx(float(accrual.next_look(np.array([age]), price)[0]))
-    wait = float(forecast.waits([age], price, floor=1.0, ceiling=900.0)[0])
-    assert forecast.wait(age, price, floor=1.0, ceiling=900.0) == pytest.approx(wait, abs=1e-6)
-
-
-def test_a_stack_of_curves_says_of_each_class_what_its_own_rule_says() -> None:
-    forecasts = [LEARNED, Forecast.learned("PhysicalShipment/4", ()), Forecast.learned("Links/64", ())]
-    stack = Stack(3)
-    for number, forecast in enumerate(forecasts):
-        stack.take(number, forecast.accrual)
-    rng = np.random.default_rng(1)
-    kinds, looked = rng.integers(0, 3, 200), rng.exponential(1000, 200)
-    ages = looked + rng.exponential(1000, 200)
-    share, paid, held = stack.states(kinds, looked)
-    _, paid_now, held_now = stack.states(kinds, ages)
-    found = np.maximum(paid_now - paid - (held_now - held) / share, 0.0)
-    for number, forecast in enumerate(forecasts):
-        mine = kinds == number
-        assert found[mine] == pytest.approx(forecast.accrual.accrued(looked[mine], ages[mine]), rel=1e-6, abs=1e-6)
 
 
 @settings(max_examples=30, deadline=None)

@@ -66,7 +66,7 @@ def looks(forecast: Forecast, price: float, last: float, floor: float) -> Array:
     """The ages of all looks at an order that never finishes, until `last`."""
     ages = [0.0]
     while ages[-1] < last and len(ages) < 5000:
-        wait = float(forecast.waits([ages[-1]], price, floor=floor, ceiling=UNBOUNDED)[0])
+        wait = forecast.wait(ages[-1], price, floor=floor, ceiling=UNBOUNDED)
         ages.append(ages[-1] + (wait if wait < UNBOUNDED else last))
     return np.array(ages[1:])
 

@@ -127,46 +127,20 @@ class Accrual:
         paid, held = self._integrals(until)
         return np.maximum((paid - paid_then) - (held - open_then) / share, 0.0)
 
-    def next_look(self, ages: Array, price: Any) -> Array:
-        """The age of the next look after looks at `ages` that said "still open"; infinite where none is worth it.
-
-        Args:
-            ages: in seconds, shape (n,).
-            price: of one call, in seconds of waiting, one for all or shape (n,).
-        """
-        ages = np.clip(ages, 0.0, EDGES[-1])
-        share = self.curve.at(ages)
-        paid_then, open_then = self._integrals(ages)
-
-        def accrued_at(index: Any) -> Array:
-            return np.asarray((self.paid[index] - paid_then) - (self.open_paid[index] - open_then) / share)
-
-        low = np.searchsorted(EDGES, ages, side="right") - 1
-        low = np.minimum(low, BINS - 1)
-        first, high = low.copy(), np.full(low.shape, BINS)
-        never = accrued_at(high) < price
-        while np.any(high - low > 1):  # the edges between which the price is reached
-            middle = (low + high) // 2
-            reached = accrued_at(middle) >= price
-            high, low = np.where(reached, middle, high), np.where(reached, low, middle)
-        start = np.where(low == first, ages, EDGES[low])
-        before = np.where(low == first, 0.0, np.maximum(accrued_at(low), 0.0))
-        done = 1.0 - self.curve.at(start) / share
-        slope = self.curve.slopes[low] / share
-        rest = np.maximum(price - before, 0.0) / self.weights[low]
-        root = np.sqrt(done * done + 2 * slope * rest)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            step = np.where(rest > 0, 2 * rest / (done + root), 0.0)
-        found = np.minimum(start + step, EDGES[low + 1])
-        return np.where(never, math.inf, found)
-
     @cached_property
     def _plain(self) -> tuple[list[float], ...]:
         tables = (EDGES, self.paid, self.open_paid, self.curve.open, self.curve.slopes, self.weights)
         return tuple(table.tolist() for table in tables)
 
     def next_after(self, age: float, price: float) -> float:
-        """`next_look` for a single age, in plain numbers: for one order arrays cost twenty times as much."""
+        """The age of the next look after one at `age` that said "still open"; infinite where none is worth it.
+
+        In plain numbers: for one order arrays cost twenty times as much.
+
+        Args:
+            age: in seconds.
+            price: of one call, in seconds of waiting.
+        """
         edges, paid, open_paid, shares, slopes, weights = self._plain
         age = min(max(age, 0.0), edges[-1])
         first = min(bisect_right(edges, age) - 1, BINS - 1)
@@ -207,34 +181,6 @@ class Accrual:
         return self._firsts[price]
 
 
-class Stack:
-    """The accrual rule on several curves at once, for orders of all their classes in one go.
-
-    Takes over each class by its number, from 0 on, and again whenever it was learned anew.
-    """
-
-    def __init__(self, classes: int) -> None:
-        self._open, self._slopes, self._open_paid = (np.zeros((classes, BINS)) for _ in range(3))
-        self._paid, self._weights = np.zeros(BINS), np.ones(BINS)
-
-    def take(self, kind: int, accrual: Accrual) -> None:
-        """Takes a class's rule over; all of them weigh a second alike."""
-        self._paid, self._weights = accrual.paid[:-1], accrual.weights
-        self._open[kind], self._slopes[kind] = accrual.curve.open[:-1], accrual.curve.slopes
-        self._open_paid[kind] = accrual.open_paid[:-1]
-
-    def states(self, kinds: Any, ages: Array) -> tuple[Array, Array, Array]:
-        """The share still open at these ages, and the integrals of w and of S w from zero to them."""
-        ages = np.minimum(np.maximum(ages, 0.0), EDGES[-1])
-        index = np.minimum(EDGES.searchsorted(ages, side="right") - 1, BINS - 1)
-        at = index + kinds * BINS
-        into, weight = ages - EDGES.take(index), self._weights.take(index)
-        opened, fallen = self._open.take(at), self._slopes.take(at) * into
-        paid = self._paid.take(index) + weight * into
-        held = self._open_paid.take(at) + weight * into * (opened - fallen / 2)
-        return np.maximum(opened - fallen, FAINT), paid, held
-
-
 @dataclass(frozen=True, slots=True)
 class Standing:
     """What can be said of an order of this age that is still open.
@@ -268,29 +214,18 @@ class Forecast:
         curve = Curve.of(shares, float(sum(math.isfinite(one.by) for one in seen)))
         return cls(name, curve, Accrual(curve, relative=relative), version)
 
-    def waits(self, ages: npt.ArrayLike, price: Any, *, floor: float, ceiling: float) -> Array:
-        """How long to wait after looks at these ages that said "still open", in seconds.
+    def wait(self, age: float, price: float, *, floor: float, ceiling: float) -> float:
+        """How long to wait after a look at this age that said "still open", in seconds.
 
         The rule, but never longer than the ceiling nor, until enough orders were seen, than half the age; never
         shorter than the floor. Ages before the first look the rule would plan know no such guard.
 
         Args:
-            ages: in seconds, shape (n,).
-            price: of one call in seconds of waiting, one for all or shape (n,).
+            age: in seconds.
+            price: of one call in seconds of waiting.
             floor: the shortest wait.
             ceiling: the longest.
         """
-        ages = np.maximum(np.asarray(ages, dtype=np.float64), 0.0)
-        waits = self.accrual.next_look(ages, price) - ages
-        share = max(GUARD, self.curve.orders / GUARDED_ORDERS)
-        if math.isfinite(share):
-            first = self.accrual.next_look(np.zeros_like(ages), price)
-            longest = np.where(ages >= np.minimum(first, ceiling), np.maximum(ages * share, floor), math.inf)
-            waits = np.minimum(waits, longest)
-        return np.clip(waits, floor, ceiling)
-
-    def wait(self, age: float, price: float, *, floor: float, ceiling: float) -> float:
-        """`waits` for a single age, in plain numbers."""
         wait = self.accrual.next_after(age, price) - age
         share = max(GUARD, self.curve.orders / GUARDED_ORDERS)
         if age >= min(self.accrual.first_look(price), ceiling) and math.isfinite(share):

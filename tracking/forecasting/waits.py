@@ -108,7 +108,7 @@ def next_look(
         rng: spreads orders that were placed together.
     """
     floor, ceiling = policy.floor.total_seconds(), policy.ceiling.total_seconds()
-    wait = float(forecast.waits([abs(age.total_seconds())], price, floor=floor, ceiling=ceiling)[0])
+    wait = forecast.wait(abs(age.total_seconds()), price, floor=floor, ceiling=ceiling)
     if since_notice is not None:
         wait = min(wait, abs(since_notice.total_seconds()) * NOTICE_GROWTH)
     wait *= 1 + rng.uniform(-JITTER, JITTER)

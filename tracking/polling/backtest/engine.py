@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from tracking.forecasting.classes import guess_of
 from tracking.forecasting.forecasts import Book
-from tracking.forecasting.survival import Array, Forecast, Seen, Stack
+from tracking.forecasting.survival import Array, Forecast, Seen
 from tracking.forecasting.waits import CHEAPER, LEAST_PRICE, MOST_HEARD, cheaper, dearer
+from tracking.polling.backtest.curve_stack import CurveStack
 from tracking.polling.backtest.model import NEVER, ROUNDING, History, Listing, Outcome, Plan, Steps, Turns
 from tracking.polling.selection import PADDING, PAGE, Candidates, choose
 
@@ -107,7 +108,7 @@ class _Run:
         self.kinds = np.array([self.number[name] for name in history.classes], dtype=np.intp)
         may = np.ones(size, dtype=np.bool_) if history.announces is None else history.announces
         self.unheard = np.where(may, 1 - min(self.plan.heard, MOST_HEARD), 1.0)
-        self.stack = Stack(len(self.number))
+        self.stack = CurveStack(len(self.number))
         self.share, self.paid, self.held = np.ones(size), np.zeros(size), np.zeros(size)  # at the last look
         self.foreseen = NOTHING  # what will have accrued by a time to come
         self.quiet_until = -NEVER  # no call is worth it before, but for what is due or comes new
