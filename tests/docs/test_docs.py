@@ -22,7 +22,7 @@ PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in [ROOT /
 TEXT = "\n".join(PAGES.values())
 OPERATING = PAGES["docs/operating.md"]
 SOURCES = "\n".join(path.read_text() for path in (ROOT / "tracking").rglob("*.py"))
-METRICS = "## Health and metrics"
+METRICS = "## Health, metrics and logs"
 ROOMS = "|".join(path.stem for path in (ROOT / "tracking").iterdir() if not path.name.startswith("_"))
 
 
