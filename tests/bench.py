@@ -27,7 +27,7 @@ from tracking.app.demo_data import seed
 from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import Policy
 from tracking.orders.model import Witness
-from tracking.orders.observations import Looked, Observation
+from tracking.orders.observations import Observation, Polled
 from tracking.provider.json_fields import digest_of
 from tracking.provider.responses import read_order
 from tracking.reports import overview, trends
@@ -87,7 +87,7 @@ def _looks(store: Database, planner: Planner, now: datetime) -> float:
     orders = _open_orders(store, LOOKS)
 
     def job(order_id: int) -> Callable[[Connection], object]:
-        seen = Observation(Witness.POLL, now, now, Looked(None))
+        seen = Observation(Witness.POLL, now, now, Polled(None))
         return lambda connection: ingest.observe(connection, order_id, seen, planner)
 
     def one_by_one() -> None:

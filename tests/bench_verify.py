@@ -61,7 +61,7 @@ def _repeat(store: Database, times: int) -> None:
         for key, order in enumerate(orders, start=first + (copy - 1) * len(orders)):
             names = {name: f"{order[name]}-{copy}" for name in ("po_number", "provider_id") if order[name]}
             told = [_event(row, names) for row in events[order["id"]]]
-            log, head = chain.rows(names["po_number"], chain.start(names["po_number"]), 0, told)
+            log, head = chain.event_rows(names["po_number"], chain.first_hash(names["po_number"]), 0, told)
             more_orders.append(order | names | {"id": key, "head": head})
             more_lines += [line | {"order_id": key} for line in lines[order["id"]]]
             more_events += [entry | {"order_id": key} for entry in log]

@@ -10,7 +10,7 @@ from tracking import ingest
 from tracking.forecasting import planner
 from tracking.forecasting.waits import Policy
 from tracking.orders.model import Line, OrderRequest, Snapshot, Witness
-from tracking.orders.observations import Answered, Attempted, Declined, Looked, Observation, Seen, Unclear
+from tracking.orders.observations import Answered, Attempted, Declined, Observation, Observed, Polled, Unclear
 from tracking.provider.responses import Callback, Shown
 from tracking.storage import orders
 from tracking.storage.database import Database
@@ -41,11 +41,11 @@ class History:
         self.numbers[po_number] = order_id
         return order_id
 
-    def see(self, po_number: str, seen: Seen, witness: Witness = Witness.POLL, shown: Shown | None = None) -> None:
+    def see(self, po_number: str, seen: Observed, witness: Witness = Witness.POLL, shown: Shown | None = None) -> None:
         """Hands an observation to ingest."""
         observation = Observation(witness, self.at, self.at, seen)
         number = self.numbers[po_number]
-        self.database.write(lambda connection: ingest.observe(connection, number, observation, PLANNER, shown=shown))
+        self.database.write(lambda connection: ingest.observe(connection, number, observation, PLANNER, parsed=shown))
 
     def snapshot(self, po_number: str, status: str, lines: Sequence[Line] | None = None) -> Snapshot:
         """The order as the provider would show it: complete lines with their claim data when it is complete."""
@@ -64,7 +64,7 @@ class History:
     def look(self, po_number: str, status: str) -> None:
         """A poll shows the order."""
         snapshot = self.snapshot(po_number, status)
-        self.see(po_number, Looked(snapshot), shown=Shown(snapshot, {"Status": status}, f"digest-{status}"))
+        self.see(po_number, Polled(snapshot), shown=Shown(snapshot, {"Status": status}, f"digest-{status}"))
 
     def lose(self, po_number: str) -> None:
         """The order is sent, and nobody knows what became of it."""
@@ -95,4 +95,4 @@ class History:
         """The provider's webhook claims that the order is complete."""
         callback = Callback("FulfillmentComplete", None, po_number, self.at, f"digest-{po_number}")
         for _ in range(times):
-            self.database.write(lambda connection: ingest.announce(connection, callback, 120, self.at, PLANNER))
+            self.database.write(lambda connection: ingest.receive_webhook(connection, callback, 120, self.at, PLANNER))

@@ -20,10 +20,10 @@ from tracking.orders.observations import (
     Answered,
     Attempted,
     Declined,
-    Looked,
     Missing,
     Observation,
-    Seen,
+    Observed,
+    Polled,
     Unclear,
     Unsent,
 )
@@ -64,23 +64,23 @@ def happen(connection: Connection, rng: random.Random, planner: Planner, now: da
         ingest.discover(connection, seen, now, now, planner)
     elif rng.random() < 0.2:
         said = callback(po_number, rng.choice([provider_id, "BLK-99", None]), f"{rng.randrange(9)}")
-        ingest.announce(connection, said, 9, now, planner)
+        ingest.receive_webhook(connection, said, 9, now, planner)
     elif rng.random() < 0.2:
-        ingest.note(connection, kept.id, text="x", actor="ann", now=now, acknowledges=rng.random() < 0.5)
+        ingest.add_note(connection, kept.id, text="x", actor="ann", now=now, acknowledges=rng.random() < 0.5)
     elif rng.random() < 0.2:
         ask(connection, kept.id, rng.choice(["check", "resend"]), now)
     else:
-        what: list[Seen] = [Declined(422, "x"), Unclear("x"), Unsent("x"), Missing(), Looked(None)]
+        what: list[Observed] = [Declined(422, "x"), Unclear("x"), Unsent("x"), Missing(), Polled(None)]
         what += [Attempted(1)] if can_send(kept.order) else []
-        one = rng.choice([*what, Answered(seen.snapshot), Answered(seen.snapshot, adopted=True), Looked(seen.snapshot)])
-        told = seen if isinstance(one, Answered) or (isinstance(one, Looked) and one.snapshot) else None
+        one = rng.choice([*what, Answered(seen.snapshot), Answered(seen.snapshot, adopted=True), Polled(seen.snapshot)])
+        told = seen if isinstance(one, Answered) or (isinstance(one, Polled) and one.snapshot) else None
         observation = Observation(Witness.POLL, now, now, one)
-        ingest.observe(connection, kept.id, observation, planner, shown=told)
+        ingest.observe(connection, kept.id, observation, planner, parsed=told)
 
 
 def ask(connection: Connection, order_id: int, what: str, now: datetime) -> None:
     try:
-        ingest.ask(connection, order_id, what=what, actor="ann", now=now)
+        ingest.request_action(connection, order_id, what=what, actor="ann", now=now)
     except NotAllowed:
         return
 
@@ -165,7 +165,7 @@ ADDRESSED = [line("CVS", 10, 1, DigitalDeliveryAddress={"Email": f"{name}@exampl
 
 
 def look(store: Database, planner: Planner, order_id: int, now: datetime) -> None:
-    seen = Observation(Witness.POLL, now, now, Looked(None))
+    seen = Observation(Witness.POLL, now, now, Polled(None))
     store.write(lambda connection: ingest.observe(connection, order_id, seen, planner))
 
 
@@ -231,7 +231,7 @@ NOT_HERS = "po: line 1 has another recipient than the log says"
         ({"recipient_salt": None}, [NOT_HERS]),
         ({"recipient": None, "recipient_salt": None}, [NOT_HERS]),
         ({"recipient": None, "recipient_salt": None, "recipient_hash": None}, [NOT_ORDERED]),
-        ({"recipient": "x", "recipient_salt": "y", "recipient_hash": chain.keyed("x", "y")}, [NOT_ORDERED]),
+        ({"recipient": "x", "recipient_salt": "y", "recipient_hash": chain.keyed_hash("x", "y")}, [NOT_ORDERED]),
         ({"product_id": "AMAZON"}, [NOT_ORDERED]),
         ({"external_id": "x"}, [NOT_ORDERED]),
         ({"quantity": 2}, ["po: its lines hold 3 units", NOT_ORDERED]),
@@ -258,7 +258,7 @@ def test_an_order_from_before_the_chain_had_contents_passes(store: Database, fiv
         entries = connection.execute(sa.select(EVENTS).order_by(EVENTS.c.seq)).mappings().all()
     events = [audit_event(row) for row in entries]
     old = [replace(events[0], detail={"lines": 2}), *events[1:]]
-    rows, head = chain.rows("po", chain.start("po"), 0, old)
+    rows, head = chain.event_rows("po", chain.first_hash("po"), 0, old)
     rewritten = [at(row["seq"]).values(detail=row["detail"], previous=row["previous"]) for row in rows]
     store.write(lambda connection: [connection.execute(each) for each in rewritten])
     store.write(lambda connection: connection.execute(sa.update(ORDERS).values(head=head)))
@@ -292,7 +292,7 @@ def test_a_log_that_was_written_anew_does_not_have_the_head_that_was_noted_down(
         entries = connection.execute(sa.select(EVENTS).order_by(EVENTS.c.seq)).mappings().all()
     events = [audit_event(row) for row in entries]
     forged = [*events[:4], replace(events[4], detail={"status": "Pending", "via": "nowhere"}), events[5]]
-    rows, head = chain.rows("po", chain.start("po"), 0, forged)
+    rows, head = chain.event_rows("po", chain.first_hash("po"), 0, forged)
     written = [at(row["seq"]).values(detail=row["detail"], previous=row["previous"]) for row in rows]
     store.write(lambda connection: [connection.execute(each) for each in written])
     store.write(lambda connection: connection.execute(sa.update(ORDERS).values(head=head)))

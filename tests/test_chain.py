@@ -24,7 +24,7 @@ LINES_MADE = [Line(1, "CVS", 1000, 2, recipient="ann@example.com"), Line(2, "CVS
 
 
 def one(event: Event = EVENT, po_number: str = "po", head: str = "0", count: int = 6) -> str:
-    return chain.rows(po_number, head, count, [event])[1]
+    return chain.event_rows(po_number, head, count, [event])[1]
 
 
 def test_a_hash_is_that_of_the_json_array_that_is_promised() -> None:
@@ -60,25 +60,25 @@ def test_neither_zone_nor_order_of_names_is_in_the_hash() -> None:
 
 
 def test_each_event_carries_the_hash_of_the_one_before() -> None:
-    rows, head = chain.rows("po", chain.start("po"), 0, [EVENT, EVENT, EVENT])
+    rows, head = chain.event_rows("po", chain.first_hash("po"), 0, [EVENT, EVENT, EVENT])
     assert [row["seq"] for row in rows] == [1, 2, 3]
-    digests = [chain.entry(row).digest("po") for row in rows]
-    assert [row["previous"] for row in rows] == [chain.start("po"), *digests[:2]]
+    digests = [chain.chain_entry(row).digest("po") for row in rows]
+    assert [row["previous"] for row in rows] == [chain.first_hash("po"), *digests[:2]]
     assert head == digests[2]
-    assert chain.rows("po", head, 3, []) == ([], head)
-    assert chain.start("po") != chain.start("po2")
+    assert chain.event_rows("po", head, 3, []) == ([], head)
+    assert chain.first_hash("po") != chain.first_hash("po2")
 
 
 def test_recipients_are_hashed_with_a_salt_each() -> None:
     salts = iter("ab")
     first, second = chain.line_rows(LINES_MADE, lambda: next(salts))
-    assert (first["recipient_salt"], first["recipient_hash"]) == ("a", chain.keyed("ann@example.com", "a"))
+    assert (first["recipient_salt"], first["recipient_hash"]) == ("a", chain.keyed_hash("ann@example.com", "a"))
     assert (second["recipient_salt"], second["recipient_hash"]) == (None, None)
-    assert chain.keyed("ann@example.com", "b") != first["recipient_hash"]
+    assert chain.keyed_hash("ann@example.com", "b") != first["recipient_hash"]
     assert "ann" not in json.dumps(first["recipient_hash"])
 
 
-@pytest.mark.parametrize("name", chain.CONTENTS)
+@pytest.mark.parametrize("name", chain.CONTENT_FIELDS)
 def test_every_part_of_a_line_as_ordered_is_in_the_contents(name: str) -> None:
     rows = chain.line_rows(LINES_MADE, lambda: "s")
     told = chain.with_contents(EVENT, rows)
@@ -115,10 +115,10 @@ def test_what_is_read_back_has_the_hashes_it_was_stored_with(
     orders = stored(store)
     assert sum(len(events) for _, events, _ in orders) > 40
     for po_number, events, head in orders:
-        expected = chain.start(po_number)
+        expected = chain.first_hash(po_number)
         for event in events:
             assert event["previous"] == expected
-            expected = chain.entry(event).digest(po_number)
+            expected = chain.chain_entry(event).digest(po_number)
         assert head == expected
 
 
@@ -139,7 +139,7 @@ def test_discovered_and_placed_lines_are_told_by_the_first_event(
     told = shown("BLK-1", "found", "Pending", mail, kind="DigitalDelivery")
     store.write(lambda connection: ingest.place(connection, asked, source="form", actor="ann", now=now))
     store.write(lambda connection: ingest.discover(connection, told, now, now, planner))
-    contents = [chain.contents([[row[name] for name in chain.CONTENTS]]) for row in lines_of(store)]
+    contents = [chain.contents_hash([[row[name] for name in chain.CONTENT_FIELDS]]) for row in lines_of(store)]
     assert [events[0]["detail"]["contents"] for _, events, _ in stored(store)] == contents
     assert len(set(contents)) == 2
 

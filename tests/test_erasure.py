@@ -16,7 +16,7 @@ from tracking.errors import InvalidSubmission, NotAllowed, NotPermitted, StoreBu
 from tracking.forecasting.planner import Planner
 from tracking.orders.line_matching import diff_lines
 from tracking.orders.model import Line, Witness
-from tracking.orders.observations import Answered, Attempted, Declined, Looked, Observation
+from tracking.orders.observations import Answered, Attempted, Declined, Observation, Polled
 from tracking.provider import recipients as traces
 from tracking.provider.responses import Shown
 from tracking.storage.claims import ClaimCipher
@@ -54,7 +54,9 @@ class Office:
     def see(self, order_id: int, witness: Witness, seen: Any, told: Shown | None = None) -> None:
         self.now += timedelta(minutes=1)
         observation = Observation(witness, self.now, self.now, seen)
-        self.store.write(lambda connection: ingest.observe(connection, order_id, observation, self.planner, shown=told))
+        self.store.write(
+            lambda connection: ingest.observe(connection, order_id, observation, self.planner, parsed=told)
+        )
 
     def accept(self, order_id: int, po_number: str, *lines: dict[str, Any], kind: str = "DigitalDelivery") -> None:
         self.see(order_id, Witness.US, Attempted(1))
@@ -65,7 +67,7 @@ class Office:
         self, order_id: int, po_number: str, *lines: dict[str, Any], status: str = "Completed", **more: Any
     ) -> None:
         told = shown(f"BLK-{po_number}", po_number, status, *lines, **({"kind": "DigitalDelivery"} | more))
-        self.see(order_id, Witness.POLL, Looked(told.snapshot), told)
+        self.see(order_id, Witness.POLL, Polled(told.snapshot), told)
 
     def ordered(self, po_number: str, *lines: dict[str, Any], kind: str = "DigitalDelivery") -> int:
         order_id = self.place(po_number, *lines, kind=kind)
@@ -173,7 +175,7 @@ def test_orders_on_their_way_are_refused_and_the_rest_is_erased(office: Office) 
     assert list(recipients.values()) == [ANN, ANN, None, None]
     with pytest.raises(NotAllowed, match="erased"):
         office.store.write(
-            lambda connection: ingest.ask(connection, declined, what="resend", actor="eve", now=office.now)
+            lambda connection: ingest.request_action(connection, declined, what="resend", actor="eve", now=office.now)
         )
     assert verify.verify(office.store) == []
 
@@ -227,7 +229,7 @@ def test_words_that_the_log_vouches_for_are_named(office: Office) -> None:
     order_id = office.ordered("a", mail(ANN))
     office.ordered("b", mail(ANN))
     office.store.write(
-        lambda connection: ingest.note(
+        lambda connection: ingest.add_note(
             connection, order_id, text=f"told {ANN} by phone", actor="eve", now=office.now, acknowledges=False
         )
     )

@@ -111,7 +111,7 @@ def test_what_was_there_is_chained_and_keyed(empty_url: str, past: Rows) -> None
         lines = connection.execute(sa.select(LINES).where(LINES.c.recipient.is_not(None))).mappings().all()
         assert connection.execute(sa.select(ORDERS.c.id).where(ORDERS.c.head.is_(None))).all() == []
     assert [row["recipient_hash"] for row in lines] == [
-        chain.keyed(row["recipient"], row["recipient_salt"]) for row in lines
+        chain.keyed_hash(row["recipient"], row["recipient_salt"]) for row in lines
     ]
     assert len({row["recipient_salt"] for row in lines}) == len(lines) == 5
     store.close()

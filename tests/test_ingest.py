@@ -10,9 +10,9 @@ from sqlalchemy.engine import RowMapping
 from tracking import ingest
 from tracking.errors import NotAllowed, UnknownOrder
 from tracking.forecasting.planner import Planner
-from tracking.ingest import Announcement
+from tracking.ingest import WebhookOutcome
 from tracking.orders.model import Order, OrderRequest, Witness
-from tracking.orders.observations import Answered, Attempted, Declined, Looked, Missing, Observation, Seen, Unclear
+from tracking.orders.observations import Answered, Attempted, Declined, Missing, Observation, Observed, Polled, Unclear
 from tracking.provider.recipients import DOCUMENT_LINES_KEPT
 from tracking.provider.responses import Callback, Shown, read_order
 from tracking.storage import orders
@@ -42,14 +42,14 @@ class Console:
             lambda connection: ingest.place(connection, asked or request(PO), source="form", actor="ann", now=self.now)
         )
 
-    def observe(self, what: Seen, seen: Shown | None = None, order_id: int = 1) -> Order:
+    def observe(self, what: Observed, seen: Shown | None = None, order_id: int = 1) -> Order:
         observation = Observation(Witness.US, self.now, self.now, what)
         return self.store.write(
-            lambda connection: ingest.observe(connection, order_id, observation, self.planner, shown=seen)
+            lambda connection: ingest.observe(connection, order_id, observation, self.planner, parsed=seen)
         )
 
     def look(self, seen: Shown) -> Order:
-        return self.observe(Looked(seen.snapshot), seen)
+        return self.observe(Polled(seen.snapshot), seen)
 
     def answer(self, seen: Shown) -> Order:
         return self.observe(Answered(seen.snapshot), seen)
@@ -57,13 +57,15 @@ class Console:
     def discover(self, seen: Shown) -> tuple[Order, bool]:
         return self.store.write(lambda connection: ingest.discover(connection, seen, self.now, self.now, self.planner))
 
-    def announce(self, said: Callback, times: int = 1) -> Announcement:
+    def announce(self, said: Callback, times: int = 1) -> WebhookOutcome:
         return self.store.write(
-            lambda connection: ingest.announce(connection, said, 99, self.now, self.planner, times=times)
+            lambda connection: ingest.receive_webhook(connection, said, 99, self.now, self.planner, times=times)
         )
 
     def ask(self, what: str, order_id: int = 1) -> None:
-        self.store.write(lambda connection: ingest.ask(connection, order_id, what=what, actor="ann", now=self.now))
+        self.store.write(
+            lambda connection: ingest.request_action(connection, order_id, what=what, actor="ann", now=self.now)
+        )
 
     def postpone(self) -> None:
         """The next look is a day away."""
@@ -188,7 +190,7 @@ def test_a_completed_order_is_followed_while_its_lines_may_change_and_then_no_mo
     accepted.look(shown(status="Completed"))
     assert accepted.due_in() == pytest.approx(43200, rel=0.1)
     accepted.at += 14 * 86400
-    accepted.observe(Looked(None))
+    accepted.observe(Polled(None))
     assert accepted.due_in() is None
 
 
@@ -313,7 +315,7 @@ def test_an_order_from_elsewhere_that_is_completed_later_is_completed_within_its
 def test_a_notice_makes_the_order_due_at_once_and_completes_nothing(accepted: Console) -> None:
     accepted.at = 500
     accepted.postpone()
-    assert accepted.announce(callback()) == Announcement("accepted")
+    assert accepted.announce(callback()) == WebhookOutcome("accepted")
     row = accepted.row()
     assert (row["state"], row["notice"], row["claimed_at"], accepted.due_in()) == (
         *("Pending", "claimed", accepted.now),
@@ -370,8 +372,8 @@ def test_a_notice_before_the_answer_is_kept_and_the_answer_is_looked_after_at_on
 
 
 def test_a_notice_of_an_order_not_stored_yet_waits_and_is_adopted_by_discovery(console: Console) -> None:
-    assert console.announce(callback()) == Announcement("waiting")
-    assert console.announce(callback()) == Announcement("repeated")
+    assert console.announce(callback()) == WebhookOutcome("waiting")
+    assert console.announce(callback()) == WebhookOutcome("repeated")
     console.at = 20
     console.discover(shown())
     row, waited = console.row(), console.row(CALLBACKS)
@@ -448,7 +450,7 @@ def test_an_unknown_order_cannot_be_asked_for(console: Console) -> None:
 
 def test_an_acknowledgement_needs_a_reason_and_keeps_it(accepted: Console) -> None:
     def note(text: str) -> Any:
-        return lambda connection: ingest.note(connection, 1, text=text, actor="ann", now=NOW, acknowledges=True)
+        return lambda connection: ingest.add_note(connection, 1, text=text, actor="ann", now=NOW, acknowledges=True)
 
     accepted.look(shown(status="Cancelled"))
     with pytest.raises(NotAllowed, match="reason"):

@@ -15,7 +15,7 @@ from tracking import ingest
 from tracking.app.demo_data import seed
 from tracking.orders.latency import Split
 from tracking.orders.model import Witness
-from tracking.orders.observations import Answered, Attempted, Looked, Observation
+from tracking.orders.observations import Answered, Attempted, Observation, Polled
 from tracking.provider.responses import Callback
 from tracking.reports import explanations, latency, order, trends
 from tracking.storage.database import Database, connect
@@ -32,13 +32,13 @@ def history(store: Database) -> History:
 
 def announce(history: History, po_number: str, stated_at: datetime | None, *, stamp: str = "") -> None:
     callback = Callback("FulfillmentComplete", None, po_number, stated_at, f"digest-{po_number}{stamp}")
-    history.database.write(lambda connection: ingest.announce(connection, callback, 120, history.at, PLANNER))
+    history.database.write(lambda connection: ingest.receive_webhook(connection, callback, 120, history.at, PLANNER))
 
 
 def look(history: History, po_number: str, status: str, *, took: float = 0.5) -> None:
     """A look that begins now; the time moves on to when its answer is there."""
     began, snapshot = history.at, history.snapshot(po_number, status)
-    observation = Observation(Witness.POLL, began, history.wait(seconds=took), Looked(snapshot))
+    observation = Observation(Witness.POLL, began, history.wait(seconds=took), Polled(snapshot))
     number = history.numbers[po_number]
     history.database.write(lambda connection: ingest.observe(connection, number, observation, PLANNER))
 
@@ -109,7 +109,7 @@ def test_a_notice_that_was_refused_states_no_time(history: History, store: Datab
     history.accept("A-1")
     history.wait(seconds=30)
     foreign = Callback("FulfillmentComplete", "BLK-99", "A-1", history.at, "foreign")
-    store.write(lambda connection: ingest.announce(connection, foreign, 120, history.at, PLANNER))
+    store.write(lambda connection: ingest.receive_webhook(connection, foreign, 120, history.at, PLANNER))
     look(history, "A-1", "Completed")
     assert of(store, number).word.value == "none"
 

@@ -38,7 +38,7 @@ def test_the_metrics_say_what_the_store_holds(store: Database, planner: Planner,
         ingest.place(connection, request("queued"), source="form", actor=None, now=now)
         for number, status in enumerate(["Pending", "Completed", "Completed"]):
             ingest.discover(connection, shown(f"BLK-{number}", f"po-{number}", status), now, now, planner)
-        ingest.announce(connection, callback("po-0", "BLK-0"), 9, now, planner)
+        ingest.receive_webhook(connection, callback("po-0", "BLK-0"), 9, now, planner)
         inbox.record_refusal(connection, {"reason": "x"}, now)
         facts.set_fact(connection, "beat:poller", {}, now)
 

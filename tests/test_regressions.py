@@ -14,7 +14,7 @@ from tracking import ingest
 from tracking.errors import AccessDisabled, InsufficientFunds, OutcomeUnknown
 from tracking.forecasting.planner import Planner
 from tracking.orders.model import Order, Witness
-from tracking.orders.observations import Answered, Looked, Observation
+from tracking.orders.observations import Answered, Observation, Polled
 from tracking.polling.poller import Poller
 from tracking.provider.responses import read_order
 from tracking.storage import orders, outbox
@@ -137,8 +137,8 @@ def test_a_new_contradiction_is_shown_although_an_older_one_was_acknowledged(
     store: Database, planner: Planner, now: datetime
 ) -> None:
     store.write(lambda connection: ingest.discover(connection, shown(status="Cancelled"), now, now, planner))
-    store.write(lambda connection: ingest.note(connection, 1, text="seen", actor="ada", now=now, acknowledges=True))
-    store.write(lambda connection: ingest.announce(connection, callback(), 1, now, planner))
+    store.write(lambda connection: ingest.add_note(connection, 1, text="seen", actor="ada", now=now, acknowledges=True))
+    store.write(lambda connection: ingest.receive_webhook(connection, callback(), 1, now, planner))
     assert (order(store).attention or "").startswith("announced")
     assert order(store).acknowledged_at is None
 
@@ -206,11 +206,11 @@ def test_a_list_without_claim_data_does_not_prove_that_an_order_was_still_open(
     place(store, now)
     accepted = shown("BLK-1", PO, created_at=now)
     answered = Observation(Witness.ANSWER, now, now, Answered(accepted.snapshot))
-    store.write(lambda connection: ingest.observe(connection, 1, answered, planner, shown=accepted))
+    store.write(lambda connection: ingest.observe(connection, 1, answered, planner, parsed=accepted))
     later = now + timedelta(minutes=10)
     listed = shown("BLK-1", PO, "Completed", created_at=now, claims=0)
     store.write(lambda connection: ingest.discover(connection, listed, later, later, planner))
-    looked = Observation(Witness.POLL, later, later, Looked(shown("BLK-1", PO, "Completed", created_at=now).snapshot))
+    looked = Observation(Witness.POLL, later, later, Polled(shown("BLK-1", PO, "Completed", created_at=now).snapshot))
     store.write(lambda connection: ingest.observe(connection, 1, looked, planner))
     assert order(store).state == "Completed"
     assert order(store).completed_after == now
@@ -225,10 +225,10 @@ def test_lists_without_claim_data_do_not_put_off_the_look_that_proves_a_completi
     for minute in range(3):
         at = later + timedelta(minutes=minute)
         listed = shown("BLK-1", "E-1", "Completed", created_at=now, claims=0)
-        store.write(partial(ingest.discover, shown=listed, started_at=at, now=at, planner=planner))
+        store.write(partial(ingest.discover, parsed=listed, started_at=at, now=at, planner=planner))
         kept = store.write(lambda connection: orders.find_order(connection, po_number="E-1"))
         assert kept is not None
-        assert kept.row["next_look_at"] == later, minute
+        assert kept.columns["next_look_at"] == later, minute
 
 
 def test_the_repeat_of_a_foreign_answer_does_not_count_as_a_look_that_found_nothing_new(
@@ -250,9 +250,9 @@ def test_a_clock_that_was_stepped_back_makes_no_order_asked_for_each_second(
 ) -> None:
     place(store, now)
     asyncio.run(sender(store, provider, planner, clock).send_due(now))
-    store.write(lambda connection: ingest.announce(connection, callback(PO), 99, now, planner))
+    store.write(lambda connection: ingest.receive_webhook(connection, callback(PO), 99, now, planner))
     clock.pass_by(hours=-1)
-    store.write(lambda connection: ingest.ask(connection, 1, what="check", actor=None, now=clock()))
+    store.write(lambda connection: ingest.request_action(connection, 1, what="check", actor=None, now=clock()))
     for _ in range(60):
         asyncio.run(poller(store, provider, planner, clock).poll_once(clock.pass_by(seconds=1)))
     assert len(provider.called("order")) <= 2
@@ -268,7 +268,7 @@ def test_a_resend_that_is_refused_is_looked_up_as_the_refusal_before_may_have_ov
     asyncio.run(sending.send_due(clock.pass_by(minutes=1)))
     assert order(store).state == "Refused"
     provider.show(order_json("BLK-1", PO, created_at=now))  # the first attempt arrived late
-    store.write(lambda connection: ingest.ask(connection, 1, what="resend", actor="Ann", now=clock()))
+    store.write(lambda connection: ingest.request_action(connection, 1, what="resend", actor="Ann", now=clock()))
     provider.will("place", POOR)
     asyncio.run(sending.send_due(clock.pass_by(minutes=1)))
     assert order(store).provider_id == "BLK-1"

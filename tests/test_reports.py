@@ -393,7 +393,7 @@ def test_what_people_write_is_part_of_the_story(history: History, store: Databas
     number = history.place("FT-1")
     history.refuse("FT-1")
     store.write(
-        lambda connection: ingest.note(
+        lambda connection: ingest.add_note(
             connection, number, text="called them", actor="Bea", now=history.at, acknowledges=True
         )
     )

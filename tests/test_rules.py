@@ -10,34 +10,45 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracking.orders.line_matching import diff_lines, fully_fulfilled, mismatch
-from tracking.orders.model import Event, Line, Order, Snapshot, State, Submission, Witness, apply, begin, is_terminal
+from tracking.orders.model import (
+    Event,
+    Line,
+    Order,
+    Snapshot,
+    State,
+    Submission,
+    Witness,
+    apply_event,
+    first_order,
+    is_terminal,
+)
 from tracking.orders.observations import (
-    Announced,
     Answered,
     Asked,
     Attempted,
     Declined,
-    Looked,
     Missing,
     Noted,
     Observation,
+    Observed,
+    Polled,
     Requested,
-    Seen,
     Unclear,
     Unsent,
+    WebhookReported,
 )
-from tracking.orders.rules import can_send, interpret, wants_following
+from tracking.orders.rules import can_send, interpret, lines_may_change
 from tracking.provider.responses import read_order
 
 PO = "demo-0001"
 TWO = (line("CVS", 10, 2, ExternalId="a"), line("AMAZON", 25, 1, ExternalId="b"))
 
 
-def seen(what: Seen, at: datetime = NOW, witness: Witness = Witness.POLL, actor: str | None = None) -> Observation:
+def seen(what: Observed, at: datetime = NOW, witness: Witness = Witness.POLL, actor: str | None = None) -> Observation:
     return Observation(witness, at, at, what, actor)
 
 
-def fold(order: Order | None, *what: Seen, start: datetime = NOW) -> tuple[Order, list[Event]]:
+def fold(order: Order | None, *what: Observed, start: datetime = NOW) -> tuple[Order, list[Event]]:
     """The order after all of this was seen, a minute apart, and the events of the last thing seen."""
     events: list[Event] = []
     for number, one in enumerate(what):
@@ -45,9 +56,9 @@ def fold(order: Order | None, *what: Seen, start: datetime = NOW) -> tuple[Order
         events = interpret(order, PO, observation)
         for event in events:
             lines = one.lines if isinstance(one, Requested) else ()
-            if isinstance(one, Looked) and one.snapshot and order is None:
+            if isinstance(one, Polled) and one.snapshot and order is None:
                 lines = tuple(replace(each, status="Pending", claims=0) for each in one.snapshot.lines)
-            order = replace(begin(event), lines=lines) if order is None else apply(order, event)
+            order = replace(first_order(event), lines=lines) if order is None else apply_event(order, event)
     assert order is not None
     return order, events
 
@@ -89,20 +100,20 @@ def test_a_second_request_says_nothing() -> None:
 
 def test_an_order_placed_elsewhere_begins_when_the_provider_made_it() -> None:
     made = NOW - timedelta(days=2)
-    order, events = fold(None, Looked(snapshot("Processing", created_at=made)))
+    order, events = fold(None, Polled(snapshot("Processing", created_at=made)))
     assert kinds(events) == ["discovered"]
     assert (order.source, order.submission, order.provider_id) == ("elsewhere", "elsewhere", "BLK-1")
     assert order.created_at == order.accepted_at == events[0].happened_at == made
 
 
 def test_a_discovered_order_that_is_complete_is_marked_as_seen_for_the_first_time() -> None:
-    _, events = fold(None, *[Looked(snapshot("Completed"))] * 2)
+    _, events = fold(None, *[Polled(snapshot("Completed"))] * 2)
     assert kinds(events) == ["completed"]
     assert events[0].detail["first_sight"] is True
 
 
-@pytest.mark.parametrize("what", [Looked(None), Missing(), Attempted(1), Announced("BLK-1"), Noted("x")])
-def test_nothing_else_can_begin_an_order(what: Seen) -> None:
+@pytest.mark.parametrize("what", [Polled(None), Missing(), Attempted(1), WebhookReported("BLK-1"), Noted("x")])
+def test_nothing_else_can_begin_an_order(what: Observed) -> None:
     with pytest.raises(TypeError):
         interpret(None, PO, seen(what))
 
@@ -117,7 +128,7 @@ def test_an_attempt_makes_the_order_sending() -> None:
 
 @pytest.mark.parametrize("elsewhere", [True, False])
 def test_an_order_that_the_provider_has_must_never_be_sent(elsewhere: bool) -> None:
-    order = fold(None, Looked(snapshot()))[0] if elsewhere else accepted()
+    order = fold(None, Polled(snapshot()))[0] if elsewhere else accepted()
     assert not can_send(order)
     with pytest.raises(ValueError, match="must not be sent"):
         interpret(order, PO, seen(Attempted(2)))
@@ -208,28 +219,28 @@ def test_a_refusal_that_comes_after_the_acceptance_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("what", [Unclear("x"), Unsent("x")])
-def test_a_failure_that_comes_after_the_acceptance_says_nothing(what: Seen) -> None:
+def test_a_failure_that_comes_after_the_acceptance_says_nothing(what: Observed) -> None:
     assert interpret(accepted(), PO, seen(what)) == []
 
 
 def test_an_order_without_a_known_outcome_that_turns_up_in_a_look_is_found() -> None:
-    order, events = fold(None, requested(), Attempted(1), Unclear("timeout"), Looked(snapshot("Completed")))
+    order, events = fold(None, requested(), Attempted(1), Unclear("timeout"), Polled(snapshot("Completed")))
     assert kinds(events) == ["found", "completed"]
     assert (order.state, order.submission, order.completed_after) == ("Completed", "accepted", NOW)
 
 
 def test_a_look_without_news_says_nothing_of_an_order_that_was_never_seen() -> None:
     order, _ = fold(None, requested())
-    assert kinds(fold(order, Looked(None))[1]) == ["still open"]
-    assert fold(order, Looked(None))[0].state == "Queued"
+    assert kinds(fold(order, Polled(None))[1]) == ["still open"]
+    assert fold(order, Polled(None))[0].state == "Queued"
 
 
 # Looking
 
 
 def test_a_look_makes_the_order_completed_within_the_window_it_must_lie_in() -> None:
-    order, _ = fold(accepted(), Looked(snapshot("Processing")), start=NOW + timedelta(hours=1))
-    order, events = fold(order, Looked(snapshot("Completed")), start=NOW + timedelta(hours=2))
+    order, _ = fold(accepted(), Polled(snapshot("Processing")), start=NOW + timedelta(hours=1))
+    order, events = fold(order, Polled(snapshot("Completed")), start=NOW + timedelta(hours=2))
     assert kinds(events) == ["completed"]
     assert (order.state, order.units_fulfilled, order.attention) == ("Completed", 1, None)
     assert order.completed_after == NOW + timedelta(hours=1)
@@ -237,19 +248,19 @@ def test_a_look_makes_the_order_completed_within_the_window_it_must_lie_in() -> 
 
 
 def test_costs_are_added_up_when_every_line_tells_its_own() -> None:
-    order, _ = fold(accepted(*TWO), Looked(snapshot("Completed", *[one | {"Cost": 9.75} for one in TWO])))
+    order, _ = fold(accepted(*TWO), Polled(snapshot("Completed", *[one | {"Cost": 9.75} for one in TWO])))
     assert order.cost_minor == 1950
     half = (TWO[0] | {"Cost": 9.75}, TWO[1])
-    assert fold(accepted(*TWO), Looked(snapshot("Completed", *half)))[0].cost_minor is None
+    assert fold(accepted(*TWO), Polled(snapshot("Completed", *half)))[0].cost_minor is None
 
 
 @pytest.mark.parametrize("claims", [0, 1])
 def test_completed_without_all_claim_data_is_not_completed_yet(claims: int) -> None:
     double = line(quantity=2)
-    order, events = fold(accepted(double), Looked(snapshot("Completed", double, claims=claims)))
+    order, events = fold(accepted(double), Polled(snapshot("Completed", double, claims=claims)))
     assert (order.state, order.provider_status, order.units_fulfilled) == ("Pending", "Completed", claims)
     assert events[0].detail["incomplete"] is True
-    order, _ = fold(order, Looked(snapshot("Completed", double, claims=2)))
+    order, _ = fold(order, Polled(snapshot("Completed", double, claims=2)))
     assert (order.state, order.units_fulfilled) == ("Completed", 2)
 
 
@@ -278,76 +289,76 @@ def test_an_order_without_lines_is_not_fulfilled() -> None:
 
 
 def test_completed_with_other_lines_is_not_completed() -> None:
-    order, _ = fold(accepted(), Looked(snapshot("Completed", line(), line())))
+    order, _ = fold(accepted(), Polled(snapshot("Completed", line(), line())))
     assert order.state == "Pending"
 
 
 def test_a_cancelled_order_asks_for_a_person() -> None:
-    order, events = fold(accepted(), Looked(snapshot("Cancelled")))
+    order, events = fold(accepted(), Polled(snapshot("Cancelled")))
     assert kinds(events) == ["cancelled"]
     assert (order.state, order.attention) == ("Cancelled", "cancelled by the provider")
 
 
 def test_a_look_without_news_only_moves_the_time_the_order_was_last_seen_open() -> None:
-    order, events = fold(accepted(), Looked(None), start=NOW + timedelta(hours=1))
+    order, events = fold(accepted(), Polled(None), start=NOW + timedelta(hours=1))
     assert events[0].changes == {"last_open_at": (NOW + timedelta(hours=1)).isoformat()}
     assert order.state == "Pending"
 
 
 @pytest.mark.parametrize("word", ["Shredded", "PartiallyCompleted", "completed?"])
 def test_a_word_nobody_knows_means_in_work_and_is_shown(word: str) -> None:
-    order, _ = fold(accepted(), Looked(snapshot(word)))
+    order, _ = fold(accepted(), Polled(snapshot(word)))
     assert (order.state, order.provider_status) == (word, word)
     assert word in (order.attention or "")
     acknowledged, _ = fold(order, Noted("asked them", acknowledges=True))
-    again, _ = fold(acknowledged, Looked(snapshot(word)))
+    again, _ = fold(acknowledged, Polled(snapshot(word)))
     assert again.acknowledged_at is not None
-    assert fold(again, Looked(snapshot("Completed")))[0].attention is None
+    assert fold(again, Polled(snapshot("Completed")))[0].attention is None
 
 
 @pytest.mark.parametrize("word", ["Queued", "Sending", "Outcome unknown", "Refused", "Accepted"])
 def test_a_providers_word_that_is_one_of_ours_does_not_become_the_state(word: str) -> None:
-    order, _ = fold(accepted(), Looked(snapshot(word)))
+    order, _ = fold(accepted(), Polled(snapshot(word)))
     assert (order.state, order.provider_status) == ("Pending", word)
     assert word in (order.attention or "")
 
 
 @pytest.mark.parametrize("other", [{"provider_id": "BLK-9"}, {"po_number": "demo-0009"}])
 def test_a_look_that_shows_another_order_changes_no_state_and_is_recorded_once(other: dict[str, str]) -> None:
-    order, events = fold(accepted(), Looked(snapshot("Completed", **other)))
+    order, events = fold(accepted(), Polled(snapshot("Completed", **other)))
     assert (kinds(events), order.state) == (["contradiction"], "Pending")
-    assert fold(order, Looked(snapshot("Completed", **other)))[1] == []
+    assert fold(order, Polled(snapshot("Completed", **other)))[1] == []
 
 
 @pytest.mark.parametrize("status", ["Pending", "Cancelled", "Shredded", "Refused"])
 def test_a_completed_order_is_never_taken_back_and_the_contradiction_is_recorded_once(status: str) -> None:
-    done, _ = fold(accepted(), Looked(snapshot("Completed")))
-    order, events = fold(done, Looked(snapshot(status)))
+    done, _ = fold(accepted(), Polled(snapshot("Completed")))
+    order, events = fold(done, Polled(snapshot(status)))
     assert kinds(events) == ["contradiction"]
     assert (order.state, order.completed_by) == ("Completed", done.completed_by)
     assert order.attention == f"finished as Completed, now shown as {status}"
-    assert fold(order, Looked(snapshot(status)))[1] == []
+    assert fold(order, Polled(snapshot(status)))[1] == []
 
 
 def test_a_finished_order_says_nothing_more_when_nothing_changes() -> None:
-    done, _ = fold(accepted(), Looked(snapshot("Completed")))
-    assert fold(done, Looked(None))[1] == []
-    assert fold(done, Looked(snapshot("Completed")))[1] == []
+    done, _ = fold(accepted(), Polled(snapshot("Completed")))
+    assert fold(done, Polled(None))[1] == []
+    assert fold(done, Polled(snapshot("Completed")))[1] == []
 
 
 def test_the_lines_of_a_finished_order_go_on() -> None:
-    done, _ = fold(accepted(*TWO), Looked(snapshot("Completed", *TWO)))
-    assert wants_following(done)
-    order, events = fold(done, Looked(snapshot("Completed", *TWO, line_status="Claimed", claims=2)))
+    done, _ = fold(accepted(*TWO), Polled(snapshot("Completed", *TWO)))
+    assert lines_may_change(done)
+    order, events = fold(done, Polled(snapshot("Completed", *TWO, line_status="Claimed", claims=2)))
     assert kinds(events) == ["lines changed"]
     assert [each.status for each in order.lines] == ["Claimed", "Claimed"]
-    assert (order.state, wants_following(order)) == ("Completed", False)
+    assert (order.state, lines_may_change(order)) == ("Completed", False)
 
 
 def test_claim_data_that_changed_is_written_down() -> None:
-    done, _ = fold(accepted(), Looked(snapshot("Completed")))
+    done, _ = fold(accepted(), Polled(snapshot("Completed")))
     known = replace(done, lines=tuple(replace(one, claim_digest="first") for one in done.lines))
-    order, events = fold(known, Looked(snapshot("Completed")))
+    order, events = fold(known, Polled(snapshot("Completed")))
     assert kinds(events) == ["claims changed"]
     assert (events[0].detail, order.state) == ({"lines": "1"}, "Completed")
 
@@ -361,39 +372,39 @@ def test_a_404_changes_nothing_and_is_recorded() -> None:
 
 
 def test_a_notice_is_a_claim_and_a_look_confirms_it() -> None:
-    order, events = fold(accepted(), Announced("BLK-1"))
+    order, events = fold(accepted(), WebhookReported("BLK-1"))
     assert (kinds(events), order.state, order.notice) == (["notice claimed"], "Pending", "claimed")
-    order, _ = fold(order, Looked(snapshot("Completed")))
+    order, _ = fold(order, Polled(snapshot("Completed")))
     assert (order.state, order.notice) == ("Completed", "confirmed")
 
 
 def test_a_notice_of_an_order_that_is_cancelled_is_contradicted_whichever_comes_first() -> None:
-    first, _ = fold(accepted(), Announced("BLK-1"), Looked(snapshot("Cancelled")))
-    last, events = fold(accepted(), Looked(snapshot("Cancelled")), Announced("BLK-1"))
+    first, _ = fold(accepted(), WebhookReported("BLK-1"), Polled(snapshot("Cancelled")))
+    last, events = fold(accepted(), Polled(snapshot("Cancelled")), WebhookReported("BLK-1"))
     assert first.notice == last.notice == "contradicted"
     assert kinds(events) == ["contradiction"]
 
 
 def test_a_notice_after_the_look_is_confirmed_at_once() -> None:
-    order, events = fold(accepted(), Looked(snapshot("Completed")), Announced(None))
+    order, events = fold(accepted(), Polled(snapshot("Completed")), WebhookReported(None))
     assert (kinds(events), order.notice) == (["notice confirmed"], "confirmed")
 
 
-@pytest.mark.parametrize("again", [Announced("BLK-1", repeats=3), Announced("BLK-1")])
-def test_a_repeated_notice_changes_nothing(again: Announced) -> None:
-    order, _ = fold(accepted(), Announced("BLK-1"))
+@pytest.mark.parametrize("again", [WebhookReported("BLK-1", repeats=3), WebhookReported("BLK-1")])
+def test_a_repeated_notice_changes_nothing(again: WebhookReported) -> None:
+    order, _ = fold(accepted(), WebhookReported("BLK-1"))
     repeated, events = fold(order, again)
     assert (kinds(events), repeated) == (["notice repeated"], order)
 
 
 def test_a_notice_that_names_another_order_is_no_claim() -> None:
-    order, events = fold(accepted(), Announced("BLK-9"))
+    order, events = fold(accepted(), WebhookReported("BLK-9"))
     assert (kinds(events), order.notice) == (["contradiction"], "none")
     assert "BLK-9" in (order.attention or "")
 
 
 def test_a_notice_before_the_answer_is_a_claim_too() -> None:
-    order, _ = fold(None, requested(), Attempted(1), Announced("BLK-1"), Answered(snapshot("Completed")))
+    order, _ = fold(None, requested(), Attempted(1), WebhookReported("BLK-1"), Answered(snapshot("Completed")))
     assert (order.state, order.notice) == ("Accepted", "claimed")
 
 
@@ -413,9 +424,9 @@ def test_asking_to_look_or_to_resend_an_unknown_outcome_changes_no_state() -> No
 
 
 def test_an_acknowledgement_keeps_who_and_why() -> None:
-    order, _ = fold(accepted(), Looked(snapshot("Cancelled")))
+    order, _ = fold(accepted(), Polled(snapshot("Cancelled")))
     [event] = interpret(order, PO, seen(Noted("customer told", acknowledges=True), NOW, Witness.PERSON, "ann"))
-    after = apply(order, event)
+    after = apply_event(order, event)
     assert (after.acknowledged_by, after.acknowledged_why, after.acknowledged_at) == ("ann", "customer told", NOW)
 
 
@@ -443,8 +454,8 @@ def test_lines_are_known_by_their_ids_once_these_are_known() -> None:
 
 
 def test_claim_data_that_vanishes_does_not_take_units_back() -> None:
-    done, _ = fold(accepted(), Looked(snapshot("Completed")))
-    order, _ = fold(done, Looked(snapshot("Completed", claims=0)))
+    done, _ = fold(accepted(), Polled(snapshot("Completed")))
+    order, _ = fold(done, Polled(snapshot("Completed", claims=0)))
     assert (order.units_fulfilled, order.lines[0].claims) == (1, 1)
 
 
@@ -470,29 +481,29 @@ SEEN = st.one_of(
     st.just(Attempted(1)),
     st.builds(Answered, snapshots(ANSWERED_WORDS), st.booleans()),
     st.sampled_from([Declined(422, "x"), Unclear("x"), Unsent("x"), Missing()]),
-    st.builds(Looked, snapshots() | st.none()),
-    st.builds(Looked, snapshots()),
-    st.builds(Looked, st.just(snapshot("Completed", *TWO, claims=2, line_status="Completed"))),
-    st.builds(Announced, st.sampled_from(["BLK-1", "BLK-2", None]), st.integers(0, 2)),
+    st.builds(Polled, snapshots() | st.none()),
+    st.builds(Polled, snapshots()),
+    st.builds(Polled, st.just(snapshot("Completed", *TWO, claims=2, line_status="Completed"))),
+    st.builds(WebhookReported, st.sampled_from(["BLK-1", "BLK-2", None]), st.integers(0, 2)),
     st.sampled_from([Asked("check"), Asked("resend"), Noted("x"), Noted("x", acknowledges=True)]),
 )
 
 
-def check_step(before: Order, after: Order, what: Seen, at: datetime) -> None:
+def check_step(before: Order, after: Order, what: Observed, at: datetime) -> None:
     if is_terminal(before.state):
         assert after.state == before.state
         assert (after.completed_after, after.completed_by) == (before.completed_after, before.completed_by)
     if before.provider_id is not None:
         assert after.provider_id == before.provider_id
     if after.state == State.COMPLETED != before.state:
-        assert isinstance(what, Looked)
+        assert isinstance(what, Polled)
         assert what.snapshot is not None
         assert (what.snapshot.status, what.snapshot.provider_id) == (State.COMPLETED, after.provider_id)
         assert what.snapshot.po_number in {PO, None}
         assert not before.lines or mismatch(before, what.snapshot) is None
         assert after.completed_after is not None
         assert after.completed_after <= at == after.completed_by
-    if isinstance(what, Announced | Noted | Missing | Attempted):
+    if isinstance(what, WebhookReported | Noted | Missing | Attempted):
         assert after.provider_id == before.provider_id
         assert not is_terminal(after.state) or after.state == before.state
     if before.submission == Submission.UNKNOWN and isinstance(what, Attempted | Unsent | Unclear):
@@ -506,9 +517,9 @@ def check_step(before: Order, after: Order, what: Seen, at: datetime) -> None:
 def test_whatever_is_seen_the_rules_that_guard_money_hold(
     placed_here: bool,
     first: Snapshot,
-    history: list[Seen],
+    history: list[Observed],
 ) -> None:
-    start: Seen = requested(*TWO) if placed_here else Looked(replace(first, po_number=PO))
+    start: Observed = requested(*TWO) if placed_here else Polled(replace(first, po_number=PO))
     order, log = fold(None, start)
     lines = order.lines
     for number, what in enumerate(history, start=1):
@@ -518,11 +529,11 @@ def test_whatever_is_seen_the_rules_that_guard_money_hold(
         before = order
         events = interpret(order, PO, seen(what, at))
         for event in events:
-            order = apply(order, event)
+            order = apply_event(order, event)
         check_step(before, order, what, at)
         log += events
-    again = replace(begin(log[0]), lines=lines)
+    again = replace(first_order(log[0]), lines=lines)
     for event in log[1:]:
         read_back = {"changes": json.loads(json.dumps(event.changes)), "line_changes": event.line_changes}
-        again = apply(again, replace(event, **read_back))
+        again = apply_event(again, replace(event, **read_back))
     assert (again, again.lines) == (order, order.lines)

@@ -188,7 +188,9 @@ def test_a_refused_order_is_sent_again_under_its_po_number_when_a_person_asks(de
     desk.place()
     desk.provider.will("place", POOR)
     desk.send()
-    desk.store.write(lambda connection: ingest.ask(connection, 1, what="resend", actor="ann", now=desk.clock.now))
+    desk.store.write(
+        lambda connection: ingest.request_action(connection, 1, what="resend", actor="ann", now=desk.clock.now)
+    )
     assert desk.send() == 1
     assert [document["PONumber"] for document in desk.provider.called("place")] == [PO, PO]
     assert desk.state == "Pending"

@@ -85,7 +85,7 @@ def test_the_log_counts_from_one_without_a_gap(store: Database, now: datetime) -
     [order_id] = place(store, 1, now)
     for number in range(5):
         text = f"note {number}"
-        store.write(partial(ingest.note, order_id=order_id, text=text, actor=None, now=now, acknowledges=False))
+        store.write(partial(ingest.add_note, order_id=order_id, text=text, actor=None, now=now, acknowledges=False))
     with store.read() as connection:
         seqs = list(connection.execute(sa.select(EVENTS.c.seq).order_by(EVENTS.c.id)).scalars())
         assert connection.execute(sa.select(ORDERS.c.event_count)).scalar_one() == 6
@@ -155,7 +155,7 @@ def test_stock_adds_up_to_the_orders_whatever_happens(store: Database, now: date
         seen = shown(
             f"BLK-{number}", f"po-{number:05}", rng.choice(["Pending", "Processing", "Completed", "Cancelled"])
         )
-        store.write(partial(ingest.discover, shown=seen, started_at=at, now=at, planner=planner))
+        store.write(partial(ingest.discover, parsed=seen, started_at=at, now=at, planner=planner))
     with store.read() as connection:
         stock = sa.select(sa.func.sum(COUNTERS.c.orders), sa.func.sum(COUNTERS.c.value_minor))
         counted = connection.execute(stock.where(COUNTERS.c.name == "stock")).one()
@@ -371,10 +371,10 @@ def test_five_thousand_lines_are_kept_and_changed(store: Database, now: datetime
     store.write(lambda connection: ingest.place(connection, request("big", *asked), source="csv", actor=None, now=now))
     for status in ("Pending", "Completed"):
         seen = shown("BLK-1", "big", status, *asked)
-        store.write(partial(ingest.discover, shown=seen, started_at=now, now=now, planner=planner))
+        store.write(partial(ingest.discover, parsed=seen, started_at=now, now=now, planner=planner))
     kept = store.write(lambda connection: writes.find_order(connection, po_number="big"))
     assert kept is not None
-    assert (kept.order.state, kept.order.units_fulfilled, kept.row["line_count"]) == ("Completed", 5000, 5000)
+    assert (kept.order.state, kept.order.units_fulfilled, kept.columns["line_count"]) == ("Completed", 5000, 5000)
     assert {(one.status, one.claims) for one in kept.order.lines} == {("Completed", 1)}
     assert count(store, LINES, LINES.c.provider_line_id.is_not(None), LINES.c.claim_digest.is_not(None)) == 5000
     with store.read() as connection:

@@ -27,7 +27,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tracking import ingest
 from tracking.app.backend import Backend
 from tracking.orders.model import Witness
-from tracking.orders.observations import Answered, Attempted, Looked, Observation
+from tracking.orders.observations import Answered, Attempted, Observation, Polled
 from tracking.settings import WEBHOOK_PATH, Role, load
 from tracking.storage import database
 from tracking.storage.maintenance.verify import verify
@@ -133,12 +133,12 @@ class Surface(RuleBasedStateMachine):
             return
         order.state = "Completed" if po_number in self.done else "Pending"
         seen = shown(order.provider_id, po_number, order.state)
-        self._observe(order, Witness.POLL, Looked(seen.snapshot), seen)
+        self._observe(order, Witness.POLL, Polled(seen.snapshot), seen)
 
     def _observe(self, order: Known, witness: Witness, seen: Any, answered: Any = None) -> None:
         observation = Observation(witness, self.clock.now, self.clock.now, seen)
         self.store.write(
-            lambda connection: ingest.observe(connection, order.row_id, observation, self.planner, shown=answered)
+            lambda connection: ingest.observe(connection, order.row_id, observation, self.planner, parsed=answered)
         )
 
     def _became_known(self, po_number: str, order: Known) -> None:

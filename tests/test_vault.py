@@ -18,7 +18,7 @@ from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import Policy
 from tracking.orders.claim_data import ClaimData
 from tracking.orders.model import Witness
-from tracking.orders.observations import Answered, Attempted, Looked, Observation
+from tracking.orders.observations import Answered, Attempted, Observation, Polled
 from tracking.provider.responses import Shown, read_order
 from tracking.reports import order
 from tracking.storage import claims
@@ -106,7 +106,7 @@ class Desk:
         self.at += timedelta(seconds=10)
         observation = Observation(Witness.POLL, self.at, self.at, seen)
         self.store.write(
-            lambda connection: ingest.observe(connection, self.order, observation, self.planner, shown=shown)
+            lambda connection: ingest.observe(connection, self.order, observation, self.planner, parsed=shown)
         )
 
     def look(self, *entries: list[dict[str, Any]], po_number: str | None = "FT-1", turned: bool = False) -> None:
@@ -116,7 +116,7 @@ class Desk:
         if turned:
             raw["LineItems"].reverse()
         shown = read_order(raw)
-        self.observe(Looked(shown.snapshot), shown)
+        self.observe(Polled(shown.snapshot), shown)
 
     def rows(self, table: sa.Table) -> list[dict[str, Any]]:
         with self.store.read() as connection:

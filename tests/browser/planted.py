@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from tracking import ingest
 from tracking.access import Person
 from tracking.orders.model import Witness
-from tracking.orders.observations import Looked, Missing, Unclear
+from tracking.orders.observations import Missing, Polled, Unclear
 from tracking.provider import call_log
 from tracking.provider.responses import (
     read_callback,
@@ -192,7 +192,7 @@ def _from_here(history: History, payloads: Payloads) -> list[str]:
     for word in payloads.short:
         history.wait(seconds=7)
         history.look(seen, word)
-    history.see(seen, Looked(None), Witness.POLL)
+    history.see(seen, Polled(None), Witness.POLL)
     history.see(seen, Missing(), Witness.POLL)
     at, one, other = history.wait(seconds=1), Person(payloads.short[0]), Person(payloads.short[1])
     database = history.database
@@ -208,7 +208,7 @@ def _callbacks(database: Database, payloads: Payloads, po_numbers: list[str], no
         said = {"Action": "FulfillmentComplete", "OrderId": text, "PONumber": [*po_numbers, text][-1 - number % 2]}
         callback = read_callback(json.dumps(said | {"Timestamp": text}).encode())
         database.write(
-            lambda connection, callback=callback: ingest.announce(connection, callback, 120, now, PLANNER)  # type: ignore[misc]  # the default binds the loop's value
+            lambda connection, callback=callback: ingest.receive_webhook(connection, callback, 120, now, PLANNER)  # type: ignore[misc]  # the default binds the loop's value
         )
         refusal = {"reason": f"method {text}", "method": text[:10], "size": 7}
         database.write(

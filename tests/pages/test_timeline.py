@@ -8,7 +8,7 @@ from fakes import order_json
 from histories import History
 from streamlit.testing.v1 import AppTest
 
-from tracking.orders.observations import Looked
+from tracking.orders.observations import Polled
 from tracking.provider.responses import read_order
 from tracking.settings import load
 from tracking.storage.claims import ClaimCipher
@@ -145,7 +145,7 @@ def claimed(history: History, monkeypatch: pytest.MonkeyPatch) -> History:
         raw["LineItems"][1]["ClaimData"] = [{"ClaimLink": f"https://claim.example/{name}"}]
         shown = read_order(raw)
         history.wait(seconds=1)
-        history.see("FT-1", Looked(shown.snapshot), shown=shown)
+        history.see("FT-1", Polled(shown.snapshot), shown=shown)
     return history
 
 

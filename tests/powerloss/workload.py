@@ -64,7 +64,7 @@ def _follow(store: database.Database, request: OrderRequest, noted: int) -> None
     store.write(lambda connection: ingest.observe(connection, order_id, sent, PLANNER))
     os.write(noted, f"attempt {po_number}\n".encode())
     called = Callback("FulfillmentComplete", None, po_number, now, f"digest of {po_number}")
-    store.write(lambda connection: ingest.announce(connection, called, 100, now, PLANNER))
+    store.write(lambda connection: ingest.receive_webhook(connection, called, 100, now, PLANNER))
     os.write(noted, f"callback {called.digest}\n".encode())
 
 

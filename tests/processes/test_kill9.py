@@ -32,7 +32,7 @@ def provider_of(folder: Path, *taken: str) -> None:
 
 def call(store: Database, body: str) -> None:
     called = read_callback(body.encode())
-    store.write(lambda connection: ingest.announce(connection, called, 100, STATED, PLANNER))
+    store.write(lambda connection: ingest.receive_webhook(connection, called, 100, STATED, PLANNER))
 
 
 def test_what_was_acknowledged_and_is_gone_is_named(sqlite_url: str, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from adapters import KEPT_REFUSALS
 from evidence import TERMINAL, Violation
 from marketplace import EPSILON, START, Placed
 
-from tracking.orders.model import ORDER_FIELDS, Order, expand
+from tracking.orders.model import ORDER_FIELDS, Order, expand_numbers
 
 if TYPE_CHECKING:
     from world import World
@@ -185,7 +185,7 @@ class Auditor:
                 folded.facts[name] = _stored(value) if name in TIMES else value
         for change in json.loads(line_changes):
             folded.stale = True
-            for number in expand(change["numbers"]):
+            for number in expand_numbers(change["numbers"]):
                 folded.lines[number].update({name: value for name, value in change.items() if name != "numbers"})
         after = folded.facts["state"]
         if before in TERMINAL and after != before:

@@ -39,7 +39,7 @@ async def _hasty(self: Any, row: Any) -> None:
 
 async def _not_waited_for(self: Any, callback: Any, size: int) -> None:
     now = self._clock()
-    self._database.submit(lambda connection: ingest.announce(connection, callback, size, now, self._planner))
+    self._database.submit(lambda connection: ingest.receive_webhook(connection, callback, size, now, self._planner))
 
 
 def _taken(leased_for_ever: bool) -> Plant:
@@ -147,7 +147,7 @@ MUTANTS = (
         "The webhook's word makes an order Completed.",
         rewritten(
             rules,
-            "_announced",
+            "_webhook_reported",
             (
                 '"claimed_at": observation.learned_at}',
                 '"claimed_at": observation.learned_at, "state": State.COMPLETED}',
@@ -160,8 +160,11 @@ MUTANTS = (
         "A finished order is looked at as if it were open.",
         rewritten(
             rules,
-            "_looked",
-            ("    if is_terminal(order.state):\n        return rotated", "    if False:\n        return rotated"),
+            "_polled",
+            (
+                "    if is_terminal(order.state):\n        return claim_events",
+                "    if False:\n        return claim_events",
+            ),
         ),
     ),
     Mutant(
@@ -169,10 +172,10 @@ MUTANTS = (
         "Pending after Completed takes the completion back.",
         rewritten(
             rules,
-            "_looked_at_finished",
+            "_polled_after_end",
             (
                 "return [] if order.attention == what else [_contradiction(order, observation, what)]",
-                "return [_event('still open', observation, changes={'state': shown.status})]",
+                "return [_event('still open', observation, changes={'state': snapshot.status})]",
             ),
         ),
     ),
@@ -216,15 +219,15 @@ MUTANTS = (
         "A status nobody knows counts as done.",
         rewritten(
             rules,
-            "_looked",
+            "_polled",
             (
-                "    match shown.status:\n",
+                "    match snapshot.status:\n",
                 (
-                    "    if shown.status not in KNOWN_WORDS:\n"
+                    "    if snapshot.status not in PROVIDER_STATES:\n"
                     "        import dataclasses\n"
-                    "        done = dataclasses.replace(shown, status='Completed')\n"
+                    "        done = dataclasses.replace(snapshot, status='Completed')\n"
                     "        return [_finished(order, done, observation, line_changes)]\n"
-                    "    match shown.status:\n"
+                    "    match snapshot.status:\n"
                 ),
             ),
         ),
@@ -252,7 +255,9 @@ MUTANTS = (
         "notice-twice",
         "A repeated notice is not known again.",
         rewritten(
-            ingest, "announce", ('"digest": callback.digest,', '"digest": f"{callback.digest}-{now.isoformat()}",')
+            ingest,
+            "receive_webhook",
+            ('"digest": webhook_call.digest,', '"digest": f"{webhook_call.digest}-{now.isoformat()}",'),
         ),
     ),
     Mutant("lease-for-ever", "A lease never ends.", _taken(leased_for_ever=True)),
@@ -311,7 +316,7 @@ MUTANTS = (
     Mutant(
         "answer-is-look",
         "The answer to a POST is remembered as if it had been a look.",
-        rewritten(ingest, "_observe", ("if isinstance(observation.seen, Looked):", "if True:")),
+        rewritten(ingest, "_observe", ("if isinstance(observation.observed, Polled):", "if True:")),
     ),
     Mutant(
         "list-settles",
@@ -325,7 +330,7 @@ MUTANTS = (
             rewritten(
                 ingest,
                 "plan_next_poll",
-                ('case Looked(via="list") if order', 'case Looked(via="list") if False and order'),
+                ('case Polled(via="list") if order', 'case Polled(via="list") if False and order'),
             ),
         ),
     ),
@@ -333,13 +338,13 @@ MUTANTS = (
         "list-postpones",
         "Each list page puts off the look that would prove what it shows.",
         rewritten(
-            ingest, "plan_next_poll", ('case Looked(via="list") if order', 'case Looked(via="list") if False and order')
+            ingest, "plan_next_poll", ('case Polled(via="list") if order', 'case Polled(via="list") if False and order')
         ),
     ),
     Mutant(
         "list-proves-open",
         "A list without claim data proves that an order was still open.",
-        rewritten(rules, "_still_open", ('unsure = seen.via == "list" and', "unsure = False and")),
+        rewritten(rules, "_still_open", ('unsure = observed.via == "list" and', "unsure = False and")),
     ),
     Mutant(
         "stranger-kept",
@@ -347,7 +352,7 @@ MUTANTS = (
         rewritten(
             ingest,
             "_observe",
-            ("_shows(shown.snapshot, order)", "order.provider_id == shown.snapshot.provider_id"),
+            ("_is_same_order(parsed.snapshot, order)", "order.provider_id == parsed.snapshot.provider_id"),
         ),
     ),
     Mutant(
@@ -365,7 +370,7 @@ MUTANTS = (
     Mutant(
         "seq-reused",
         "An event's number is used again.",
-        rewritten(chain, "rows", ('"seq": seq,', '"seq": max(seq - 1, 1),')),
+        rewritten(chain, "event_rows", ('"seq": seq,', '"seq": max(seq - 1, 1),')),
     ),
     Mutant(
         "an-hour-ahead",

@@ -84,14 +84,14 @@ def test_a_history_that_fails_is_shrunk_and_told_in_words(histories: Histories) 
 
 
 def test_every_mutant_plants_its_fault_and_takes_it_back() -> None:
-    before = rules.interpret, rules._looked
+    before = rules.interpret, rules._polled
     for mutant in MUTANTS:
         with mutant.plant():
             pass
-    assert (rules.interpret, rules._looked) == before
+    assert (rules.interpret, rules._polled) == before
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 25
 
 
 def test_a_mutant_whose_place_is_gone_says_so() -> None:
     with pytest.raises(LookupError, match="bring the mutant up to date"):
-        rewritten(rules, "_looked", ("not there", "at all"))()
+        rewritten(rules, "_polled", ("not there", "at all"))()

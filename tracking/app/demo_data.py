@@ -29,20 +29,20 @@ from tracking.orders.model import (
     Snapshot,
     State,
     Witness,
-    apply,
-    begin,
+    apply_event,
+    first_order,
     is_open,
 )
 from tracking.orders.observations import (
-    Announced,
     Answered,
     Attempted,
     Declined,
-    Looked,
     Observation,
+    Observed,
+    Polled,
     Requested,
-    Seen,
     Unclear,
+    WebhookReported,
 )
 from tracking.orders.rules import interpret
 from tracking.storage import counters
@@ -162,7 +162,7 @@ class _Maker:
         accepted = self._at
         if rng.random() < 0.25:
             first = self._at + timedelta(seconds=rng.uniform(1, 30))
-            yield Observation(Witness.POLL, first, first, Looked(self._shown("Pending"), via="list"))
+            yield Observation(Witness.POLL, first, first, Polled(self._shown("Pending"), via="list"))
         else:
             yield self._seen(Witness.US, self._at, self._requested())
             sent = self._at + timedelta(seconds=rng.uniform(0.05, 0.5))
@@ -191,12 +191,12 @@ class _Maker:
         while True:
             at, wait = at + wait, wait * self._rng.uniform(1.8, 2.6)
             if sees_notice and noticed < at:
-                yield self._seen(Witness.WEBHOOK, noticed, Announced(self._provider_id))
+                yield self._seen(Witness.WEBHOOK, noticed, WebhookReported(self._provider_id))
                 at = noticed + timedelta(seconds=self._rng.uniform(0.05, 1))
             if at >= finished:
-                yield self._seen(Witness.POLL, at, Looked(self._shown(end)))
+                yield self._seen(Witness.POLL, at, Polled(self._shown(end)))
                 return
-            yield self._seen(Witness.POLL, at, Looked(self._shown("Pending")))
+            yield self._seen(Witness.POLL, at, Polled(self._shown("Pending")))
 
     def _took(self) -> timedelta:
         if self._type == OrderType.PHYSICAL:
@@ -207,8 +207,8 @@ class _Maker:
         value = sum(line.quantity * line.value_minor for line in self._lines)
         return Requested(self._type, "seed", self._units, value, self._lines, "made up", "USD")
 
-    def _seen(self, witness: Witness, at: datetime, seen: Seen) -> Observation:
-        happened = at - timedelta(seconds=0.15) if isinstance(seen, Looked | Answered) else at
+    def _seen(self, witness: Witness, at: datetime, seen: Observed) -> Observation:
+        happened = at - timedelta(seconds=0.15) if isinstance(seen, Polled | Answered) else at
         return Observation(witness, happened, at, seen, "seed" if isinstance(seen, Requested) else None)
 
 
@@ -218,29 +218,29 @@ def _tell(observations: Iterable[Observation], po_number: str, now: datetime) ->
     for observation in observations:
         if told is not None and observation.learned_at > now:
             break
-        seen = observation.seen
+        seen = observation.observed
         if told is None:
             [first] = interpret(None, po_number, observation)
-            told = _Told(replace(begin(first), lines=_first_lines(seen)), [first], [None])
+            told = _Told(replace(first_order(first), lines=_first_lines(seen)), [first], [None])
             if isinstance(seen, Requested):
                 continue
         for event in interpret(told.order, po_number, observation):
             told.befores.append(told.order)
             told.events.append(event)
-            told.order = apply(told.order, event)
-        if isinstance(seen, Looked):
+            told.order = apply_event(told.order, event)
+        if isinstance(seen, Polled):
             told.looks.append(observation.learned_at)
-        elif isinstance(seen, Announced):
+        elif isinstance(seen, WebhookReported):
             told.notice = observation.learned_at
     if told is None:
         raise ValueError("an order needs an observation to begin with")
     return told
 
 
-def _first_lines(seen: Seen) -> tuple[Line, ...]:
+def _first_lines(seen: Observed) -> tuple[Line, ...]:
     if isinstance(seen, Requested):
         return seen.lines
-    shown = seen.snapshot.lines if isinstance(seen, Looked) and seen.snapshot else ()
+    shown = seen.snapshot.lines if isinstance(seen, Polled) and seen.snapshot else ()
     return tuple(replace(line, status=State.PENDING.value, claims=0, cost_minor=None) for line in shown)
 
 
@@ -271,7 +271,7 @@ def _written(told: _Told, now: datetime) -> tuple[dict[str, Any], list[dict[str,
     lines = chain.line_rows(order.lines, store.new_salt)
     first, *others = told.events
     events = [chain.with_contents(first, lines), *others]
-    log, head = chain.rows(order.po_number, chain.start(order.po_number), 0, events)
+    log, head = chain.event_rows(order.po_number, chain.first_hash(order.po_number), 0, events)
     waits = is_open(order.state) and order.provider_id is not None
     row = {name: getattr(order, name) for name in ORDER_FIELDS} | {
         "line_count": len(lines),
@@ -310,7 +310,7 @@ def _counted(connection: Connection, group: Sequence[_Told]) -> tuple[Any, list[
     for told in group:
         order = told.order
         for before, event in zip(told.befores, told.events, strict=True):
-            after = begin(event) if before is None else apply(before, event)
+            after = first_order(event) if before is None else apply_event(before, event)
             for name, hour, state, sign in counters.event_movements(before, after, event):
                 adding = {"orders": sign, "units": sign * order.units, "value_minor": sign * order.value_minor}
                 sums.setdefault((name, hour, state), Counter()).update(adding)

@@ -11,20 +11,20 @@ from tracking.forecasting import predictions
 from tracking.forecasting.forecasts import Book
 from tracking.forecasting.waits import WEBHOOK_SPACING, Policy, next_follow, next_look
 from tracking.orders.model import (
-    Notice,
     Order,
     State,
     Submission,
+    WebhookStatus,
     is_open,
     is_terminal,
 )
 from tracking.orders.observations import (
-    Announced,
     Answered,
-    Looked,
     Observation,
+    Polled,
+    WebhookReported,
 )
-from tracking.orders.rules import wants_following
+from tracking.orders.rules import lines_may_change
 from tracking.storage import orders
 from tracking.storage.claims import ClaimCipher
 
@@ -48,18 +48,18 @@ def record_prediction(connection: Connection, order_id: int, order: Order, now: 
 
 
 def plan_next_poll(
-    kept: orders.StoredOrder, order: Order, observation: Observation, planner: Planner
+    stored: orders.StoredOrder, order: Order, observation: Observation, planner: Planner
 ) -> dict[str, Any]:
     """When to look again, and why; empty where the observation says nothing about that."""
     now = observation.learned_at
-    match observation.seen:
-        case Looked(via="list") if order.provider_status == State.COMPLETED and is_open(order.state):
+    match observation.observed:
+        case Polled(via="list") if order.provider_status == State.COMPLETED and is_open(order.state):
             # The list may leave out what proves it. The look that does must come at once, and no list puts it off.
-            news = kept.order.provider_status != order.provider_status
-            return {"next_look_at": now, "next_look_why": "listed as done; a look confirms it"} if news else {}
-        case Looked():
+            is_new = stored.order.provider_status != order.provider_status
+            return {"next_look_at": now, "next_look_why": "listed as done; a look confirms it"} if is_new else {}
+        case Polled():
             looked = {
-                "looks": kept.row["looks"] + 1,
+                "looks": stored.columns["looks"] + 1,
                 "failures": 0,
                 "last_look_at": now,
                 "lease_owner": None,
@@ -70,8 +70,8 @@ def plan_next_poll(
             return {"next_look_at": now, "next_look_why": "said to be done already; a look confirms it"}
         case Answered():
             return _plan_poll(order, now, planner)
-        case Announced() if order.provider_id is not None and is_open(order.state):
-            return _plan_after_webhook(kept, now)
+        case WebhookReported() if order.provider_id is not None and is_open(order.state):
+            return _plan_after_webhook(stored, now)
         case _:
             return {}
 
@@ -82,7 +82,7 @@ def _plan_poll(order: Order, now: datetime, planner: Planner) -> dict[str, Any]:
     if is_terminal(order.state):
         return _plan_follow_up(order, now, planner)
     age = now - (order.accepted_at or order.created_at)
-    since_notice = now - order.claimed_at if order.claimed_at and order.notice == Notice.CLAIMED else None
+    since_notice = now - order.claimed_at if order.claimed_at and order.notice == WebhookStatus.CLAIMED else None
     forecast = planner.book.of(order.type, order.units)
     price = planner.book.price_of_look(announces=order.submission != Submission.ELSEWHERE)
     wait = next_look(planner.policy, forecast, age, since_notice, price, planner.rng)
@@ -94,24 +94,24 @@ def _plan_poll(order: Order, now: datetime, planner: Planner) -> dict[str, Any]:
 
 
 def _awaits_confirmation(order: Order) -> bool:
-    return order.state == State.ACCEPTED or order.notice == Notice.CLAIMED
+    return order.state == State.ACCEPTED or order.notice == WebhookStatus.CLAIMED
 
 
 def _plan_follow_up(order: Order, now: datetime, planner: Planner) -> dict[str, Any]:
     ended = {"next_look_at": None, "next_look_why": None}
-    if order.state != State.COMPLETED or (order.lines and not wants_following(order)):
+    if order.state != State.COMPLETED or (order.lines and not lines_may_change(order)):
         return ended
     # From the earliest time it can have been finished: one that was found finished may have been so for days.
     wait = next_follow(order.type, now - (order.completed_after or now), planner.rng)
     return ended if wait is None else {"next_look_at": now + wait, "next_look_why": "its lines may still change"}
 
 
-def _plan_after_webhook(kept: orders.StoredOrder, now: datetime) -> dict[str, Any]:
+def _plan_after_webhook(stored: orders.StoredOrder, now: datetime) -> dict[str, Any]:
     """A notice makes the order due at once, but no more than one look in 30 seconds comes from notices."""
-    last = kept.row["webhook_look_at"]
+    last = stored.columns["webhook_look_at"]
     # A last time that lies ahead was taken from a clock that has been set back since.
     due = now if last is None or last > now + WEBHOOK_SPACING else max(now, last + WEBHOOK_SPACING)
-    planned = kept.row["next_look_at"]
+    planned = stored.columns["next_look_at"]
     if planned is not None and planned <= due:
         return {}
     return {"next_look_at": due, "next_look_why": "announced as done by the webhook", "webhook_look_at": due}

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from tracking.orders.model import Event, Line
 
 _LINE_NAMES = tuple(entry.name for entry in fields(Line))
-CONTENTS = ("number", "product_id", "value_minor", "quantity", "external_id", "recipient_hash")
+CONTENT_FIELDS = ("number", "product_id", "value_minor", "quantity", "external_id", "recipient_hash")
 canonical = json.JSONEncoder(sort_keys=True).encode
 
 
@@ -48,17 +48,17 @@ class Entry(NamedTuple):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def start(po_number: str) -> str:
+def first_hash(po_number: str) -> str:
     """What stands for the hash before an order's first event."""
     return hashlib.sha256(f"the log of {po_number}".encode()).hexdigest()
 
 
-def written(moment: datetime) -> str:
+def hashed_time(at: datetime) -> str:
     """The time as it is hashed: 2026-01-31 09:00:00.000000, in UTC."""
-    return moment.astimezone(UTC).isoformat(" ", "microseconds")[:26]
+    return at.astimezone(UTC).isoformat(" ", "microseconds")[:26]
 
 
-def rows(po_number: str, head: str, count: int, events: Iterable[Event]) -> tuple[list[dict[str, Any]], str]:
+def event_rows(po_number: str, head: str, count: int, events: Iterable[Event]) -> tuple[list[dict[str, Any]], str]:
     """The events as rows of the log without their order's id, and the new head.
 
     Args:
@@ -67,7 +67,7 @@ def rows(po_number: str, head: str, count: int, events: Iterable[Event]) -> tupl
         count: how many events there are before.
         events: what is appended.
     """
-    made = []
+    chained = []
     for seq, event in enumerate(events, start=count + 1):
         row = {
             "seq": seq,
@@ -80,19 +80,19 @@ def rows(po_number: str, head: str, count: int, events: Iterable[Event]) -> tupl
             "detail": _sorted(event.detail),
             "previous": head,
         }
-        made.append(row)
-        head = entry(row).digest(po_number)
-    return made, head
+        chained.append(row)
+        head = chain_entry(row).digest(po_number)
+    return chained, head
 
 
-def entry(row: Mapping[str, Any]) -> Entry:
+def chain_entry(row: Mapping[str, Any]) -> Entry:
     """The entry that a row of the log holds."""
     return Entry(
         row["seq"],
         row["kind"],
         row["witness"],
-        written(row["happened_at"]),
-        written(row["learned_at"]),
+        hashed_time(row["happened_at"]),
+        hashed_time(row["learned_at"]),
         canonical(row["changes"]),
         canonical(row["line_changes"]),
         canonical(row["detail"]),
@@ -104,7 +104,7 @@ def _sorted(values: Mapping[str, Any]) -> dict[str, Any]:
     return dict(sorted(values.items()))
 
 
-def keyed(recipient: str, salt: str) -> str:
+def keyed_hash(recipient: str, salt: str) -> str:
     """The recipient's hash, keyed with the salt of the line (HMAC-SHA256, hex)."""
     return hmac.digest(salt.encode(), recipient.encode(), "sha256").hex()
 
@@ -116,17 +116,17 @@ def line_rows(lines: Sequence[Line], new_salt: Callable[[], str]) -> list[dict[s
         row = {name: getattr(line, name) for name in _LINE_NAMES}
         salt = new_salt() if line.recipient is not None else None
         row["recipient_salt"] = salt
-        row["recipient_hash"] = keyed(line.recipient, salt) if line.recipient is not None and salt else None
+        row["recipient_hash"] = keyed_hash(line.recipient, salt) if line.recipient is not None and salt else None
         made.append(row)
     return made
 
 
-def contents(lines: Iterable[Sequence[Any]]) -> str:
+def contents_hash(lines: Iterable[Sequence[Any]]) -> str:
     """The hash over all lines as ordered, each given as the values of CONTENTS."""
     return hashlib.sha256(canonical([tuple(line) for line in lines]).encode()).hexdigest()
 
 
 def with_contents(first: Event, lines: Iterable[Mapping[str, Any]]) -> Event:
     """The order's first event, telling what its lines are, so that none can be changed unseen."""
-    told = contents([line[name] for name in CONTENTS] for line in lines)
-    return replace(first, detail={**first.detail, "contents": told})
+    digest = contents_hash([line[name] for name in CONTENT_FIELDS] for line in lines)
+    return replace(first, detail={**first.detail, "contents": digest})

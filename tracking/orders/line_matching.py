@@ -4,19 +4,19 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tracking.orders.model import FULFILLED_LINE, Line, Order, OrderType, Snapshot, condense
+from tracking.orders.model import FULFILLED_LINE, Line, Order, OrderType, Snapshot, condense_numbers
 
-UNTOLD = "unknown"
+TYPE_UNKNOWN = "unknown"
 
 
-def mismatch(order: Order, shown: Snapshot) -> str | None:
+def mismatch(order: Order, snapshot: Snapshot) -> str | None:
     """How the provider's order differs from the one we asked for, in words; None when they agree."""
-    if shown.po_number is not None and shown.po_number != order.po_number:
+    if snapshot.po_number is not None and snapshot.po_number != order.po_number:
         return "another PONumber"
-    if shown.type is not None and order.type not in {shown.type, UNTOLD}:
-        return f"type {shown.type} where {order.type} was asked for"
-    asked, got = _multiset(order.lines), _multiset(shown.lines)
-    return None if asked == got else f"other lines: {len(shown.lines)} there, {len(order.lines)} asked for"
+    if snapshot.type is not None and order.type not in {snapshot.type, TYPE_UNKNOWN}:
+        return f"type {snapshot.type} where {order.type} was asked for"
+    requested, received = _multiset(order.lines), _multiset(snapshot.lines)
+    return None if requested == received else f"other lines: {len(snapshot.lines)} there, {len(order.lines)} asked for"
 
 
 def _multiset(lines: Sequence[Line]) -> dict[tuple[str, int, str | None], int]:
@@ -28,55 +28,55 @@ def _multiset(lines: Sequence[Line]) -> dict[tuple[str, int, str | None], int]:
     return counts
 
 
-def diff_lines(known: Sequence[Line], shown: Sequence[Line]) -> list[dict[str, Any]]:
+def diff_lines(stored: Sequence[Line], reported: Sequence[Line]) -> list[dict[str, Any]]:
     """What changed in which lines, equal changes together: [{"numbers": "1-40", "status": "Sent"}, ...]."""
     changed: dict[tuple[tuple[str, Any], ...], list[int]] = {}
-    for line, now in pair(known, shown):
-        news = _line_news(line, now)
-        if news:
-            changed.setdefault(tuple(news.items()), []).append(line.number)
-    return [{"numbers": condense(numbers), **dict(news)} for news, numbers in changed.items()]
+    for line, now in pair_lines(stored, reported):
+        changes = _line_changes(line, now)
+        if changes:
+            changed.setdefault(tuple(changes.items()), []).append(line.number)
+    return [{"numbers": condense_numbers(numbers), **dict(news)} for news, numbers in changed.items()]
 
 
-def _line_news(line: Line, now: Line) -> dict[str, Any]:
-    news: dict[str, Any] = {}
+def _line_changes(line: Line, now: Line) -> dict[str, Any]:
+    changes: dict[str, Any] = {}
     if now.status != line.status:
-        news["status"] = now.status
+        changes["status"] = now.status
     if now.claims > line.claims:
-        news["claims"] = now.claims
+        changes["claims"] = now.claims
     if now.cost_minor is not None and now.cost_minor != line.cost_minor:
-        news["cost_minor"] = now.cost_minor
-    return news
+        changes["cost_minor"] = now.cost_minor
+    return changes
 
 
-def pair(known: Sequence[Line], shown: Sequence[Line]) -> Iterator[tuple[Line, Line]]:
+def pair_lines(stored: Sequence[Line], reported: Sequence[Line]) -> Iterator[tuple[Line, Line]]:
     """Each known line with the shown one: by the provider's line id, then by contents, by position only among equals.
 
     The provider may show lines in any order, so a position alone would lay one line's fate on another's recipient.
     """
-    by_id = {line.provider_line_id: line for line in shown if line.provider_line_id}
-    taken = {line.provider_line_id for line in known if line.provider_line_id}
+    by_id = {line.provider_line_id: line for line in reported if line.provider_line_id}
+    taken = {line.provider_line_id for line in stored if line.provider_line_id}
     alike: dict[tuple[object, ...], deque[Line]] = {}
-    for line in shown:
+    for line in reported:
         if line.provider_line_id is None or line.provider_line_id not in taken:
-            for key in _likenesses(line):
+            for key in _match_keys(line):
                 alike.setdefault(key, deque()).append(line)
-    found: dict[int, Line] = {}
+    matches: dict[int, Line] = {}
     used: set[int] = set()
     for likeness in range(2):
         # The surest for all lines first: one whose recipient was erased must not take what another is known by.
-        for line in known:
-            if line.number in found:
+        for line in stored:
+            if line.number in matches:
                 continue
-            key = tuple(_likenesses(line))[likeness]
+            key = tuple(_match_keys(line))[likeness]
             now = by_id.get(line.provider_line_id) if line.provider_line_id else _free(alike.get(key), used)
             if now is not None:
                 used.add(now.number)
-                found[line.number] = now
-    yield from ((line, found[line.number]) for line in known if line.number in found)
+                matches[line.number] = now
+    yield from ((line, matches[line.number]) for line in stored if line.number in matches)
 
 
-def _likenesses(line: Line) -> Iterator[tuple[object, ...]]:
+def _match_keys(line: Line) -> Iterator[tuple[object, ...]]:
     """What a line is recognized by, the surest first."""
     contents = (line.product_id.casefold(), line.value_minor, line.quantity, line.external_id)
     yield (*contents, line.recipient)
@@ -91,12 +91,12 @@ def _free(candidates: deque[Line] | None, used: set[int]) -> Line | None:
     return None
 
 
-def fully_fulfilled(order: Order, shown: Snapshot) -> bool:
+def fully_fulfilled(order: Order, snapshot: Snapshot) -> bool:
     """Whether a Completed order shows all that completes it: the lines asked for, claim data for each unit."""
-    if order.lines and mismatch(order, shown):
+    if order.lines and mismatch(order, snapshot):
         return False
-    kind = shown.type or order.type
-    return bool(shown.lines) and all(line.status == "Cancelled" or _line_done(line, kind) for line in shown.lines)
+    kind = snapshot.type or order.type
+    return bool(snapshot.lines) and all(line.status == "Cancelled" or _line_done(line, kind) for line in snapshot.lines)
 
 
 def _line_done(line: Line, order_type: str) -> bool:
@@ -105,7 +105,7 @@ def _line_done(line: Line, order_type: str) -> bool:
     return line.status in FULFILLED_LINE | {"SentToFulfillment"}
 
 
-def annotations(pairs: Sequence[tuple[Line, Line]]) -> list[dict[str, Any]]:
+def line_annotations(pairs: Sequence[tuple[Line, Line]]) -> list[dict[str, Any]]:
     """The provider's line ids and the digests of the first claim data, where they were not known yet."""
     notes = []
     for line, now in pairs:

@@ -26,8 +26,8 @@ class State(StrEnum):
     CANCELLED = "Cancelled"
 
 
-OURS = frozenset({State.QUEUED, State.SENDING, State.UNKNOWN, State.REFUSED, State.ACCEPTED})
-KNOWN_WORDS = frozenset(State) - OURS
+OUR_STATES = frozenset({State.QUEUED, State.SENDING, State.UNKNOWN, State.REFUSED, State.ACCEPTED})
+PROVIDER_STATES = frozenset(State) - OUR_STATES
 TERMINAL = frozenset({State.COMPLETED, State.CANCELLED})
 CLOSED = TERMINAL | {State.REFUSED}
 RESENDABLE = frozenset({State.UNKNOWN, State.REFUSED})
@@ -44,7 +44,7 @@ class Submission(StrEnum):
     ELSEWHERE = "elsewhere"
 
 
-class Notice(StrEnum):
+class WebhookStatus(StrEnum):
     """What the provider's webhook said, and whether a look agreed."""
 
     NONE = "none"
@@ -114,7 +114,7 @@ class Order:
     created_at: datetime
     state: str = State.QUEUED.value
     submission: str = Submission.QUEUED.value
-    notice: str = Notice.NONE.value
+    notice: str = WebhookStatus.NONE.value
     provider_id: str | None = None
     provider_status: str | None = None
     units: int = 0
@@ -214,20 +214,20 @@ def is_open(state: str) -> bool:
     return state not in CLOSED
 
 
-def canonical(word: str, known: Iterable[str] = KNOWN_WORDS) -> str:
+def usual_case(word: str, words: Iterable[str] = PROVIDER_STATES) -> str:
     """The provider's word in its usual case; a word nobody knows comes back as it is."""
     folded = word.strip().casefold()
-    return next((str(candidate) for candidate in known if candidate.casefold() == folded), word.strip())
+    return next((str(candidate) for candidate in words if candidate.casefold() == folded), word.strip())
 
 
-def apply(order: Order, event: Event) -> Order:
+def apply_event(order: Order, event: Event) -> Order:
     """The order after the event."""
     changed = {name: _decode(name, value) for name, value in event.changes.items() if name in ORDER_FIELDS}
     lines = apply_lines(order.lines, event.line_changes) if event.line_changes and order.lines else order.lines
     return replace(order, lines=lines, **changed)
 
 
-def begin(event: Event) -> Order:
+def first_order(event: Event) -> Order:
     """The order that its first event describes, without lines."""
     return Order(**{name: _decode(name, value) for name, value in event.changes.items() if name in ORDER_FIELDS})
 
@@ -241,19 +241,19 @@ def apply_lines(lines: tuple[Line, ...], changes: Sequence[Mapping[str, Any]]) -
     by_number = {line.number: line for line in lines}
     for change in changes:
         settings = {name: value for name, value in change.items() if name != "numbers"}
-        for number in expand(change["numbers"]):
+        for number in expand_numbers(change["numbers"]):
             by_number[number] = replace(by_number[number], **settings)
     return tuple(by_number.values())
 
 
-def expand(numbers: str | None) -> Iterable[int]:
+def expand_numbers(numbers: str | None) -> Iterable[int]:
     """The line numbers in a text such as "1-3,7"; none for None."""
     for part in numbers.split(",") if numbers else ():
         first, _, last = part.partition("-")
         yield from range(int(first), int(last or first) + 1)
 
 
-def condense(numbers: Iterable[int]) -> str:
+def condense_numbers(numbers: Iterable[int]) -> str:
     """The shortest text that `expand` reads back: 1, 2, 3, 7 becomes "1-3,7"."""
     runs: list[list[int]] = []
     for number in sorted(numbers):
@@ -264,13 +264,13 @@ def condense(numbers: Iterable[int]) -> str:
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
-def allowed(order_state: str, provider_id: str | None, erased: str | None = None) -> dict[str, str | None]:
+def allowed_actions(order_state: str, provider_id: str | None, erased: str | None = None) -> dict[str, str | None]:
     """What a person may do: action to None when allowed, else to the reason why not."""
-    known = provider_id is not None
-    resendable = not known and order_state in RESENDABLE
+    has_provider_id = provider_id is not None
+    resendable = not has_provider_id and order_state in RESENDABLE
     refusal = "a recipient was erased from this order; hand it in anew under another PONumber" if erased else None
     return {
-        "check": None if known else "the provider has not named this order yet; there is nothing to ask for",
+        "check": None if has_provider_id else "the provider has not named this order yet; there is nothing to ask for",
         "resend": refusal
         if resendable
         else "only an order whose outcome is unknown or that was refused can be sent again",

@@ -65,7 +65,7 @@ class Unsent:
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class Polled:
     """A GET showed the order; `snapshot` is None when the bytes equal those of the look before."""
 
     snapshot: Snapshot | None
@@ -78,7 +78,7 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True)
-class Announced:
+class WebhookReported:
     """A webhook said FulfillmentComplete; `repeats` counts the times it had come before."""
 
     provider_id: str | None
@@ -101,7 +101,7 @@ class Noted:
 
 
 @dataclass(frozen=True, slots=True)
-class Unsealed:
+class ClaimRevealed:
     """A person has the claim data of one unit shown; `version` is told where there are several."""
 
     line: int
@@ -116,19 +116,19 @@ class Erased:
     numbers: tuple[int, ...]
 
 
-Seen = (
+Observed = (
     Requested
     | Attempted
     | Answered
     | Declined
     | Unclear
     | Unsent
-    | Looked
+    | Polled
     | Missing
-    | Announced
+    | WebhookReported
     | Asked
     | Noted
-    | Unsealed
+    | ClaimRevealed
     | Erased
 )
 
@@ -140,5 +140,5 @@ class Observation:
     witness: Witness
     happened_at: datetime
     learned_at: datetime
-    seen: Seen
+    observed: Observed
     actor: str | None = None

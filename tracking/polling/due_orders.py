@@ -20,7 +20,7 @@ from sqlalchemy import Connection, bindparam, select
 from tracking.forecasting.classes import class_of
 from tracking.forecasting.forecasts import Book
 from tracking.forecasting.survival import Array
-from tracking.orders.model import Notice, State, Submission
+from tracking.orders.model import State, Submission, WebhookStatus
 from tracking.polling.selection import Candidates, Flags
 from tracking.storage import orders
 from tracking.storage.tables import ORDERS
@@ -74,7 +74,7 @@ def _statements(dialect: str, free: Any = FREE) -> tuple[Any, Any]:
         return sa.cast(sa.extract("epoch", column), sa.Float)
 
     def told(finished: bool) -> Any:
-        claimed = sa.false() if finished else ORDERS.c.notice == Notice.CLAIMED.value
+        claimed = sa.false() if finished else ORDERS.c.notice == WebhookStatus.CLAIMED.value
         return sa.or_(ORDERS.c.next_look_why == ASKED, claimed, ORDERS.c.state == State.ACCEPTED.value)
 
     def apart(finished: bool) -> Any:

@@ -30,7 +30,7 @@ from tracking.errors import (
 from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import after_failure, cheaper, dearer
 from tracking.orders.model import State, Witness, is_open
-from tracking.orders.observations import Looked, Missing, Observation
+from tracking.orders.observations import Missing, Observation, Polled
 from tracking.provider.client import Client
 from tracking.provider.responses import Shown
 from tracking.storage import facts, leases, orders, outbox
@@ -211,10 +211,10 @@ class Poller:
     async def _look_at_one(self, row: RowMapping) -> None:
         answer = await self._client.order(row["provider_id"], known_digest=row["digest"])
         shown = answer.shown
-        seen = Looked(shown.snapshot if shown else None)
+        seen = Polled(shown.snapshot if shown else None)
         observation = Observation(Witness.POLL, answer.started_at, answer.finished_at, seen)
         await self._database.run(
-            lambda connection: ingest.observe(connection, row["id"], observation, self._planner, shown=shown)
+            lambda connection: ingest.observe(connection, row["id"], observation, self._planner, parsed=shown)
         )
 
     async def _look_at_page(self, work: _Work) -> None:

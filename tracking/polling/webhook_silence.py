@@ -15,7 +15,7 @@ from sqlalchemy import Connection, select
 from tracking.forecasting.forecasts import Book
 from tracking.forecasting.survival import FAINT, Array
 from tracking.forecasting.waits import MOST_HEARD
-from tracking.orders.model import Notice, Submission
+from tracking.orders.model import Submission, WebhookStatus
 from tracking.polling.due_orders import Survey, members, survey
 from tracking.storage.tables import CALLBACKS, EVENTS, ORDERS
 from tracking.webhooks.silence_alarm import Silence
@@ -68,7 +68,7 @@ def missed_since(connection: Connection, since: datetime, now: datetime) -> int:
     newest = finished.order_by(EVENTS.c.learned_at.desc()).limit(MISSED_READ).subquery()
     unannounced = select(ORDERS.c.id).where(
         ORDERS.c.id.in_(select(newest.c.order_id)),
-        ORDERS.c.notice == Notice.NONE.value,
+        ORDERS.c.notice == WebhookStatus.NONE.value,
         ORDERS.c.submission != Submission.ELSEWHERE.value,
     )
     return len(connection.execute(unannounced).all())

@@ -17,7 +17,7 @@ from typing import Any
 
 from tracking.errors import CallbackRefused, Problem, UnreadableAnswer
 from tracking.orders.claim_data import ClaimData, Unit
-from tracking.orders.model import KNOWN_WORDS, Line, OrderType, Snapshot, canonical
+from tracking.orders.model import PROVIDER_STATES, Line, OrderType, Snapshot, usual_case
 from tracking.provider.json_fields import (
     Fields,
     decimal_of,
@@ -98,8 +98,8 @@ def read_order(raw: Any) -> Shown:
     snapshot = Snapshot(
         provider_id=order.needed(order.text("id"), "Id"),
         po_number=order.text("ponumber"),
-        status=canonical(order.needed(order.text("status", limit=60), "Status"), KNOWN_WORDS),
-        type=canonical(kind, OrderType) if kind else None,
+        status=usual_case(order.needed(order.text("status", limit=60), "Status"), PROVIDER_STATES),
+        type=usual_case(kind, OrderType) if kind else None,
         created_at=time_or_none(order.get("timestamp")),
         lines=tuple(line for line, _ in read),
         note=order.text("note", limit=1000),
@@ -119,7 +119,7 @@ def _line(number: int, raw: Any) -> tuple[Line, ClaimData]:
         product_id=line.needed(line.text("productid"), "ProductId"),
         value_minor=line.needed(line.minor("value"), "Value"),
         quantity=line.needed(line.whole("quantity"), "Quantity"),
-        status=canonical(line.text("status", limit=60) or "Pending", LINE_WORDS),
+        status=usual_case(line.text("status", limit=60) or "Pending", LINE_WORDS),
         claims=len(claims),
         provider_line_id=line.text("id"),
         external_id=line.text("externalid"),
@@ -319,12 +319,12 @@ def _product(item: Fields) -> dict[str, Any]:
     return {
         "id": _id(item),
         "name": item.text("name") or _id(item),
-        "type": canonical(item.text("type") or "Digital", ("Digital", "Physical")),
+        "type": usual_case(item.text("type") or "Digital", ("Digital", "Physical")),
         "denominations": [minor_of(value) for value in _listed(item.get("denominations"))],
-        "denomination_type": canonical(
+        "denomination_type": usual_case(
             item.text("denominationtype") or "Fixed", ("Fixed", "Variable", "VariableNoCents")
         ),
-        "delivery_types": [canonical(word, OrderType) for word in delivery],
+        "delivery_types": [usual_case(word, OrderType) for word in delivery],
         "fee_minor": cost.minor("fee") or 0,
         "discount_percent": f"{decimal_of(cost.get('discountpercentage') or 0):f}",
         "currency": item.text("currencycode", limit=10),

@@ -17,7 +17,7 @@ from tracking.forecasting.classes import class_in_words, class_of
 from tracking.forecasting.forecasts import PACING, Book
 from tracking.forecasting.predictions import Said, score_of_class, told
 from tracking.forecasting.waits import MOST_HEARD, with_webhooks
-from tracking.orders.model import Notice, State, Submission, is_open
+from tracking.orders.model import State, Submission, WebhookStatus, is_open
 from tracking.orders.wording import clock, count, duration
 from tracking.reports.latency import split_of
 from tracking.storage import facts
@@ -158,7 +158,7 @@ def _standing(row: RowMapping, expected: Prospect | None, now: datetime) -> list
         told = [f"{row['state']}: the provider has not taken it yet, so there is nothing to look at."]
     else:
         told = [f"{row['state']}."]
-    if row["notice"] == Notice.CLAIMED and row["claimed_at"] is not None:
+    if row["notice"] == WebhookStatus.CLAIMED and row["claimed_at"] is not None:
         told.append(f"Its completion was announced at {clock(row['claimed_at'], now)}; only a look confirms it.")
     return told
 

@@ -16,7 +16,17 @@ from sqlalchemy.engine import RowMapping
 
 from tracking.errors import UnknownOrder
 from tracking.forecasting import incidents
-from tracking.orders.model import ORDER_FIELDS, Line, Notice, Order, State, Submission, Witness, allowed, is_open
+from tracking.orders.model import (
+    ORDER_FIELDS,
+    Line,
+    Order,
+    State,
+    Submission,
+    WebhookStatus,
+    Witness,
+    allowed_actions,
+    is_open,
+)
 from tracking.orders.wording import Told, amount, clock, collapse, count, duration, tell
 from tracking.provider.json_fields import storable
 from tracking.provider.masking import mask_recipient, masked
@@ -127,7 +137,7 @@ def order_record(row: RowMapping) -> dict[str, Any]:
         "units": row["units"],
         "value": amount(row["value_minor"]),
         "source": row["source"],
-        "claimed": row["notice"] != Notice.NONE,
+        "claimed": row["notice"] != WebhookStatus.NONE,
         **{name: _iso(row[name]) for name in times},
     }
 
@@ -241,7 +251,7 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
         verdict=verdict,
         evidence=tuple(evidence),
         statuses=_statuses(order),
-        allowed=allowed(order.state, order.provider_id, order.erased),
+        allowed=allowed_actions(order.state, order.provider_id, order.erased),
         raw=masked(row["document"], RAW_SHOWN) if row["document"] else None,
     )
 
@@ -254,15 +264,15 @@ def _statuses(order: Order) -> dict[str, str]:
         if order.acknowledged_at:
             ours = f"acknowledged by {order.acknowledged_by or 'somebody'}: {order.acknowledged_why}"
     notices = {
-        Notice.NONE: "none came",
-        Notice.CLAIMED: "claims complete, not confirmed",
-        Notice.CONFIRMED: "claimed complete, confirmed by a look",
-        Notice.CONTRADICTED: "claimed complete, contradicted by a look",
+        WebhookStatus.NONE: "none came",
+        WebhookStatus.CLAIMED: "claims complete, not confirmed",
+        WebhookStatus.CONFIRMED: "claimed complete, confirmed by a look",
+        WebhookStatus.CONTRADICTED: "claimed complete, contradicted by a look",
     }
     return {
         "Submission": order.submission,
         "Provider says": order.provider_status or "nothing yet",
-        "Notice": notices.get(Notice(order.notice), order.notice),
+        "Notice": notices.get(WebhookStatus(order.notice), order.notice),
         "Here": ours,
     }
 

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, bindparam, func, insert, select
 from tracking.errors import ClaimsUnavailable
 from tracking.orders.claim_data import ClaimData
 from tracking.orders.model import Line
-from tracking.orders.observations import Unsealed
+from tracking.orders.observations import ClaimRevealed
 from tracking.storage.database import Database
 from tracking.storage.tables import CLAIMS, LINES
 
@@ -120,7 +120,9 @@ def versions(connection: Connection, order_id: int, line: int) -> list[ClaimVers
     return [ClaimVersion(number, *row) for number, row in enumerate(rows, 1)]
 
 
-def select_version(known: Sequence[ClaimVersion], wanted: Unsealed, vault: ClaimCipher, po_number: str) -> ClaimVersion:
+def select_version(
+    known: Sequence[ClaimVersion], wanted: ClaimRevealed, vault: ClaimCipher, po_number: str
+) -> ClaimVersion:
     """The version asked for, or the newest, which the vault is sure to open.
 
     Raises:

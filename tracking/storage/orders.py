@@ -79,7 +79,7 @@ class StoredOrder:
 
     id: int
     order: Order
-    row: RowMapping
+    columns: RowMapping
 
 
 def find_order(
@@ -110,7 +110,7 @@ def add_order(connection: Connection, order: Order, first: Event, extra_columns:
     """Stores a new order with its lines and its first event; returns the row's id."""
     lines = chain.line_rows(order.lines, new_salt)
     first = chain.with_contents(first, lines)
-    log, head = chain.rows(order.po_number, chain.start(order.po_number), 0, [first])
+    log, head = chain.event_rows(order.po_number, chain.first_hash(order.po_number), 0, [first])
     columns = {"line_count": len(lines), "event_count": 1, "head": head} | dict(extra_columns)
     row = {name: getattr(order, name) for name in ORDER_FIELDS} | columns
     order_id: int = connection.execute(INSERT_ORDER, row).scalar_one()
@@ -148,8 +148,8 @@ def save_order(
         changed |= {
             name: getattr(last, name) for name in ORDER_FIELDS if getattr(last, name) != getattr(stored.order, name)
         }
-        count, head = stored.row["event_count"], stored.row["head"] or ""
-        log, changed["head"] = chain.rows(stored.order.po_number, head, count, events)
+        count, head = stored.columns["event_count"], stored.columns["head"] or ""
+        log, changed["head"] = chain.event_rows(stored.order.po_number, head, count, events)
         changed["event_count"] = count + len(log)
         connection.execute(INSERT_EVENTS, [{"order_id": stored.id, **entry} for entry in log])
     if changed:

@@ -11,7 +11,7 @@ from tracking import ingest
 from tracking.access import Person
 from tracking.errors import InvalidSubmission, Problem, UnknownOrder
 from tracking.orders.claim_data import Unit
-from tracking.orders.observations import Unsealed
+from tracking.orders.observations import ClaimRevealed
 from tracking.provider.json_fields import storable
 from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
@@ -36,7 +36,9 @@ def check_now(database: Database, order: str, *, by: Person, now: datetime) -> N
     """
     by.must_operate()
     database.write(
-        lambda connection: ingest.ask(connection, _find(connection, order), what="check", actor=by.name, now=now)
+        lambda connection: ingest.request_action(
+            connection, _find(connection, order), what="check", actor=by.name, now=now
+        )
     )
 
 
@@ -44,7 +46,9 @@ def resend(database: Database, order: str, *, by: Person, now: datetime) -> None
     """Queues an order whose outcome is unknown, or that was refused, under the same PONumber. Raises as `check_now`."""
     by.must_operate()
     database.write(
-        lambda connection: ingest.ask(connection, _find(connection, order), what="resend", actor=by.name, now=now)
+        lambda connection: ingest.request_action(
+            connection, _find(connection, order), what="resend", actor=by.name, now=now
+        )
     )
 
 
@@ -98,10 +102,10 @@ def reveal(
         ClaimsUnavailable: it is not kept or cannot be opened; nothing was written into the log.
     """
     by.must_operate()
-    wanted = Unsealed(line, unit, version)
+    wanted = ClaimRevealed(line, unit, version)
     found, of, po_number = database.write(
         lambda connection: ingest.reveal(
-            connection, _find(connection, order), wanted, vault=vault, actor=by.name, now=now
+            connection, _find(connection, order), wanted, cipher=vault, actor=by.name, now=now
         )
     )
     return Revealed(line, unit, found.number, of, vault.decrypt(found.sealed, po_number, line).units[unit - 1])
@@ -111,7 +115,7 @@ def _write_down(database: Database, order: str, text: str, *, by: Person, now: d
     by.must_operate()
     written = _persons_text(text)
     database.write(
-        lambda connection: ingest.note(
+        lambda connection: ingest.add_note(
             connection, _find(connection, order), text=written, actor=by.name, now=now, acknowledges=acknowledges
         )
     )

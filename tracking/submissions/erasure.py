@@ -247,7 +247,7 @@ class _Erasing:
         trace = _traced(connection, order_id, self.person)
         if kept is None or trace is None or trace.on_its_way:
             return trace
-        ingest.erase(connection, kept, trace.numbers, trace.document, actor=self.by.name, now=self.now)
+        ingest.erase_recipients(connection, kept, trace.numbers, trace.document, actor=self.by.name, now=self.now)
         if trace.request is not None:
             connection.execute(update(OUTBOX).where(OUTBOX.c.order_id == order_id).values(request=dict(trace.request)))
         these = and_(CLAIMS.c.order_id == order_id, CLAIMS.c.number == bindparam("line"))

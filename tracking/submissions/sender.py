@@ -32,7 +32,7 @@ from tracking.errors import (
 from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import next_attempt
 from tracking.orders.model import Witness
-from tracking.orders.observations import Answered, Attempted, Declined, Observation, Seen, Unclear, Unsent
+from tracking.orders.observations import Answered, Attempted, Declined, Observation, Observed, Unclear, Unsent
 from tracking.orders.rules import can_send
 from tracking.provider.client import Answer, Client
 from tracking.storage import orders as store
@@ -64,7 +64,7 @@ class _Attempt:
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    seen: Seen
+    seen: Observed
     started_at: datetime
     again_after: timedelta | None = None
     answer: Answer | None = None
@@ -307,7 +307,7 @@ class Sender:
         witness = Witness.ANSWER if isinstance(result.seen, Answered | Declined) else Witness.US
         observation = Observation(witness, result.started_at, now, result.seen)
         shown = result.answer.shown if result.answer else None
-        ingest.observe(connection, attempt.order_id, observation, self._planner, shown=shown)
+        ingest.observe(connection, attempt.order_id, observation, self._planner, parsed=shown)
         again_at = None if result.again_after is None else now + result.again_after
         error = getattr(result.seen, "reason", None)
         outbox.finish_outbox(connection, attempt.order_id, again_at=again_at, error=error)

@@ -30,7 +30,7 @@ from starlette.types import Receive, Scope, Send
 from tracking import ingest
 from tracking.errors import CallbackRefused, StoreError
 from tracking.forecasting.planner import Planner
-from tracking.ingest import Announcement
+from tracking.ingest import WebhookOutcome
 from tracking.provider.responses import Callback, read_callback
 from tracking.storage import inbox, orders
 from tracking.storage.database import Database
@@ -77,7 +77,7 @@ class Receiver:
         self._allowances = Allowances()
         self._reads = OpenReads()
         self._kept_refusals: deque[datetime] = deque(maxlen=REFUSALS_A_SECOND)
-        self._commits: dict[str, Gathering[int, Announcement]] = {}
+        self._commits: dict[str, Gathering[int, WebhookOutcome]] = {}
         self._lookups = Gathering(self._po_numbers, most=LOOKED_UP_TOGETHER)
         self._slow_lookups = Gathering(self._po_numbers, most=LOOKED_UP_TOGETHER, pause=SECONDS_BETWEEN_LOOKUPS)
         self.accepted = 0
@@ -158,12 +158,12 @@ class Receiver:
         self.accepted += 1
         self._woken()
 
-    async def _announce(self, callback: Callback, sizes: list[int]) -> list[Announcement]:
+    async def _announce(self, callback: Callback, sizes: list[int]) -> list[WebhookOutcome]:
         """Commits a callback with its repeats that have come so far; all of them are answered after that."""
         now, size, times = self._clock(), sizes[0], len(sizes)
 
-        def job(connection: Connection) -> Announcement:
-            return ingest.announce(connection, callback, size, now, self._planner, times=times)
+        def job(connection: Connection) -> WebhookOutcome:
+            return ingest.receive_webhook(connection, callback, size, now, self._planner, times=times)
 
         announced = await self._database.run(job)
         log.info("callback outcome=%s times=%d", announced.outcome, times)

@@ -24,7 +24,7 @@ from tracking.app.cli.options import (
     parse_time,
 )
 from tracking.errors import UnknownOrder
-from tracking.orders.model import State, canonical, is_open
+from tracking.orders.model import State, is_open, usual_case
 from tracking.orders.observations import utc_now
 from tracking.orders.wording import amount
 from tracking.provider.json_fields import storable
@@ -159,7 +159,7 @@ def why(
 
 def _list_filters(state: list[str] | None, older_than: timedelta | None, po_prefix: str, limit: int = 50) -> Filters:
     """The filters behind the options of `orders` and `export`."""
-    states = tuple(canonical(word, State) for word in state or ())
+    states = tuple(usual_case(word, State) for word in state or ())
     return Filters(states=states, older_than=older_than, po_prefix=po_prefix, page_size=limit)
 
 

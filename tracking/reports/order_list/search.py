@@ -13,7 +13,7 @@ from sqlalchemy.engine import RowMapping
 
 from tracking.errors import Problem
 from tracking.forecasting import incidents
-from tracking.orders.model import Notice, State, Submission
+from tracking.orders.model import State, Submission, WebhookStatus
 from tracking.orders.wording import amount, window
 from tracking.reports.order import order_record
 from tracking.reports.order_list.query_params import Reader
@@ -147,7 +147,7 @@ def _view(view: str, now: datetime) -> list[ColumnElement[bool] | sa.TextClause]
         case "unknown":
             return [ORDERS.c.state == State.UNKNOWN]
         case "claimed":
-            return [OPEN, ORDERS.c.notice == Notice.CLAIMED]
+            return [OPEN, ORDERS.c.notice == WebhookStatus.CLAIMED]
         case "open":
             return [OPEN]
         case "today" | "found":

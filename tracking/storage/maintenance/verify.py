@@ -22,7 +22,7 @@ from sqlalchemy.engine import RowMapping
 
 from tracking.orders import event_chain as chain
 from tracking.orders.event_chain import Entry
-from tracking.orders.model import ORDER_FIELDS, Event, Order, State, Witness, begin, expand
+from tracking.orders.model import ORDER_FIELDS, Event, Order, State, Witness, expand_numbers, first_order
 from tracking.storage.counters import hour_of, state_movements
 from tracking.storage.database import Database
 from tracking.storage.tables import COUNTERS, EVENTS, LINES, ORDERS
@@ -244,7 +244,7 @@ class _Audit:
                 self._add(before, facts, entry)
         _, last = events[-1]
         moment = datetime.fromisoformat(last.learned_at)
-        return begin(Event(last.kind, Witness(last.witness), moment, moment, facts))
+        return first_order(Event(last.kind, Witness(last.witness), moment, moment, facts))
 
     def _add(self, before: str | None, facts: Mapping[str, Any], entry: Entry) -> None:
         found = bool(_parsed(entry.detail).get("first_sight"))
@@ -297,7 +297,7 @@ def _misfit(name: str, head: str | None, entries: Sequence[Entry], digests: Sequ
     """The first event that does not fit between those beside it."""
     carried = _carried(head, entries)
     wrong = next((at for at, digest in enumerate(digests) if digest != carried[at]), None)
-    if entries[0].previous != chain.start(name):
+    if entries[0].previous != chain.first_hash(name):
         wrong = 0
     elif wrong is not None and wrong + 1 < len(entries):
         after = entries[wrong + 1]._replace(previous=digests[wrong])
@@ -313,7 +313,7 @@ def _folded_lines(lines: Iterable[_Line], entries: Iterable[Entry]) -> dict[int,
     for entry in entries:
         if entry.line_changes != "[]":
             for change in _parsed(entry.line_changes):
-                for number in expand(change["numbers"]):
+                for number in expand_numbers(change["numbers"]):
                     told[number].update(change)
     return told
 
@@ -327,7 +327,7 @@ def _compare_facts(name: str, row: RowMapping, order: Order) -> Iterator[str]:
 def _compare_lines(
     lines: Sequence[_Line], told: Mapping[int, Mapping[str, Any]], order: Order, contents: str | None
 ) -> Iterator[str]:
-    name, erased = order.po_number, frozenset(expand(order.erased))
+    name, erased = order.po_number, frozenset(expand_numbers(order.erased))
     for line in lines:
         said = told[line.number]
         wrong = [part for part in _UNTOUCHED if getattr(line, part) != said[part]]
@@ -339,7 +339,7 @@ def _compare_lines(
     value = sum(line.quantity * line.value_minor for line in lines)
     if lines and (units, value) != (order.units, order.value_minor):
         yield f"{name}: its lines hold {units} units worth {value}, the order {order.units} worth {order.value_minor}"
-    if contents is not None and chain.contents(line[: len(chain.CONTENTS)] for line in lines) != contents:
+    if contents is not None and chain.contents_hash(line[: len(chain.CONTENT_FIELDS)] for line in lines) != contents:
         yield f"{name}: its lines are not those that were ordered: product, value, quantity, reference or recipient"
 
 
@@ -349,7 +349,7 @@ def _recipient_fits(line: _Line, *, erased: bool) -> bool:
         return line.recipient is None and line.recipient_salt is None
     if line.recipient is None or line.recipient_salt is None:
         return False
-    return chain.keyed(line.recipient, line.recipient_salt) == line.recipient_hash
+    return chain.keyed_hash(line.recipient, line.recipient_salt) == line.recipient_hash
 
 
 def _compare_counts(stored: Counts, recomputed: Mapping[tuple[str, datetime, str], list[int]]) -> list[str]:

@@ -70,9 +70,9 @@ def _chain_events(connection: sa.Connection) -> None:
         carried, heads = [], {}
         for row in page:
             if row.order_id != current:
-                current, head = row.order_id, chain.start(row.po_number)
+                current, head = row.order_id, chain.first_hash(row.po_number)
             carried.append({"key": row.id, "hash": head})
-            head = heads[row.order_id] = chain.entry(row._asdict() | {"previous": head}).digest(row.po_number)
+            head = heads[row.order_id] = chain.chain_entry(row._asdict() | {"previous": head}).digest(row.po_number)
         connection.execute(carry, carried)
         connection.execute(crown, [{"key": order_id, "hash": newest} for order_id, newest in heads.items()])
 
@@ -87,7 +87,7 @@ def _hash_recipients(connection: sa.Connection) -> None:
         connection.execute(
             keep,
             [
-                {"key": row.order_id, "at": row.number, "salt": salt, "hash": chain.keyed(row.recipient, salt)}
+                {"key": row.order_id, "at": row.number, "salt": salt, "hash": chain.keyed_hash(row.recipient, salt)}
                 for row, salt in salted
             ],
         )
