@@ -280,7 +280,7 @@ MUTANTS = (
     Mutant(
         "adopts-blindly",
         "The order that a 409 names is adopted without comparing its lines.",
-        rewritten(rules, "_answered", ("mismatch(order, shown)", "None")),
+        rewritten(rules, "_answered", ("mismatch(order, snapshot)", "None")),
     ),
     Mutant(
         "claims-missing",
