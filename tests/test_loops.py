@@ -14,6 +14,7 @@ from tracking.app.housekeeping import Housekeeping
 from tracking.app.loops import PATIENCE, PollLoop, Pulse, SendLoop, forever
 from tracking.errors import OutcomeUnknown, StoreBusy
 from tracking.forecasting.planner import Planner
+from tracking.polling.discovery import Discovery
 from tracking.polling.poller import Poller
 from tracking.storage import facts
 from tracking.storage.database import Database
@@ -64,16 +65,17 @@ def beat_of(store: Database, name: str) -> Any:
 def poll_loop(
     store: Database, provider: FakeProvider, planner: Planner, clock: Clock, patience: timedelta = PATIENCE
 ) -> PollLoop:
+    discovery = Discovery(store, provider, planner, every=timedelta(seconds=30))
     poller = Poller(
         store,
         provider,
         planner,
         owner="here/1/a",
         lease=timedelta(seconds=30),
-        discover_every=timedelta(seconds=30),
+        discovery=discovery,
         clock=clock,
     )
-    return PollLoop(poller, Pulse(store, clock), clock, patience)
+    return PollLoop(poller, discovery, Pulse(store, clock), clock, patience)
 
 
 def send_loop(

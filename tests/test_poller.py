@@ -22,8 +22,9 @@ from tracking.errors import (
 )
 from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import CHEAPER, DEARER
-from tracking.polling import poller
-from tracking.polling.poller import OVERLAP, Poller
+from tracking.polling import discovery
+from tracking.polling.discovery import OVERLAP, Discovery
+from tracking.polling.poller import Poller
 from tracking.provider.client import Answer, OrdersPage
 from tracking.provider.responses import read_order
 from tracking.storage import facts
@@ -40,16 +41,20 @@ class Watch:
 
     def __init__(self, store: Database, provider: FakeProvider, planner: Planner, clock: Clock) -> None:
         self.store, self.provider, self.planner, self.clock = store, provider, planner, clock
+        self.discovery = self.walker()
         self.poller = self.worker("here/1/a")
 
-    def worker(self, owner: str, discover_every: float = 30) -> Poller:
+    def walker(self, every: float = 30) -> Discovery:
+        return Discovery(self.store, self.provider, self.planner, every=timedelta(seconds=every))
+
+    def worker(self, owner: str, discovery: Discovery | None = None) -> Poller:
         return Poller(
             self.store,
             self.provider,
             self.planner,
             owner=owner,
             lease=timedelta(seconds=30),
-            discover_every=timedelta(seconds=discover_every),
+            discovery=discovery or self.discovery,
             clock=self.clock,
         )
 
@@ -69,7 +74,7 @@ class Watch:
         return asyncio.run(self.poller.poll_once(self.clock.pass_by(**later)))
 
     def discover(self, **later: float) -> bool:
-        return asyncio.run(self.poller.discover_due(self.clock.pass_by(**later)))
+        return asyncio.run(self.discovery.walk_if_due(self.clock.pass_by(**later)))
 
     def rows(self) -> Sequence[RowMapping]:
         with self.store.read() as connection:
@@ -329,8 +334,8 @@ def test_discovery_finds_what_others_placed_and_comes_again_when_it_is_due(watch
 
 
 def test_discovery_that_is_switched_off_asks_nothing(watch: Watch) -> None:
-    off = watch.worker("here/1/a", discover_every=0)
-    assert not asyncio.run(off.discover_due(watch.clock.now))
+    off = watch.walker(every=0)
+    assert not asyncio.run(off.walk_if_due(watch.clock.now))
     assert watch.provider.calls == []
 
 
@@ -408,7 +413,7 @@ def test_a_page_of_nothing_new_or_nothing_readable_does_not_end_the_walk(
 def test_a_walk_through_pages_without_end_is_cut(
     watch: Watch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(poller, "PAGES_AT_MOST", 3)
+    monkeypatch.setattr(discovery, "PAGES_AT_MOST", 3)
     watch.provider.show(*several(50))
     listed = watch.provider.orders
 
@@ -474,19 +479,19 @@ def test_discovery_is_brought_forward_where_its_page_shows_what_is_worth_a_look(
 def test_discovery_that_is_worth_it_sooner_is_told_of_at_once(watch: Watch) -> None:
     watch.discover()  # which finds an empty list
     watch.know(*several(8, apart=0.1))
-    assert not watch.poller.discovery.is_set()
-    while not watch.poller.discovery.is_set():
+    assert not watch.discovery.wake.is_set()
+    while not watch.discovery.wake.is_set():
         watch.poll(seconds=0.5)
         assert watch.clock.now < NOW + timedelta(seconds=29)
     assert watch.discover()
 
 
 def test_a_walk_of_the_list_while_discovery_is_switched_off_leaves_polling_as_it_was(watch: Watch) -> None:
-    off = watch.worker("here/1/a", discover_every=0)
+    off = watch.walker(every=0)
     watch.know(order_json())
-    asyncio.run(off.discover(None, watch.clock.now))
+    asyncio.run(off.walk(None, watch.clock.now))
     watch.store.write(lambda connection: connection.execute(sa.update(ORDERS).values(next_look_at=watch.clock.now)))
-    assert asyncio.run(off.poll_once(watch.clock.now)) == 1
+    assert asyncio.run(watch.worker("here/1/a", off).poll_once(watch.clock.now)) == 1
 
 
 def test_what_a_survey_costs_is_counted_in_time_of_the_processor(watch: Watch) -> None:

@@ -19,6 +19,7 @@ from tracking import ingest
 from tracking.app.reconciler import Reconciler
 from tracking.errors import NotAllowed, NotSent, ProviderError, StoreBusy, Throttled
 from tracking.forecasting.planner import Planner
+from tracking.polling.discovery import Discovery
 from tracking.polling.poller import Poller
 from tracking.storage import database, engines, facts
 from tracking.storage.database import Database
@@ -40,8 +41,9 @@ class Console:
         self.store, self.clock, self.provider = store, clock, provider
         named: dict[str, Any] = {"owner": "here/1/a", "lease": timedelta(seconds=30), "clock": clock}
         self.sender = Sender(store, provider, planner, address=lambda _po: None, woken=lambda: None, **named)
-        self.poller = Poller(store, provider, planner, discover_every=timedelta(seconds=30), **named)
-        self.reconciler = Reconciler(store, self.poller, self.sender, clock)
+        discovery = Discovery(store, provider, planner, every=timedelta(seconds=30))
+        self.poller = Poller(store, provider, planner, discovery=discovery, **named)
+        self.reconciler = Reconciler(store, discovery, self.sender, clock)
 
     def place(self, *po_numbers: str) -> None:
         def job(connection: Connection) -> None:

@@ -15,6 +15,7 @@ from tracking.app.housekeeping import Housekeeping
 from tracking.app.loops import PollLoop, Pulse
 from tracking.errors import OutcomeUnknown, Throttled
 from tracking.forecasting.planner import Planner
+from tracking.polling.discovery import Discovery
 from tracking.polling.poller import Poller
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS, OUTBOX
@@ -26,7 +27,8 @@ NAMED: dict[str, Any] = {"owner": "here/1/a", "lease": timedelta(seconds=30)}
 
 @pytest.fixture
 def poller(store: Database, provider: FakeProvider, planner: Planner, clock: Clock) -> Poller:
-    return Poller(store, provider, planner, discover_every=timedelta(), clock=clock, **NAMED)
+    never = Discovery(store, provider, planner, every=timedelta())
+    return Poller(store, provider, planner, discovery=never, clock=clock, **NAMED)
 
 
 @pytest.fixture
@@ -86,7 +88,8 @@ def test_the_poll_loop_recovers_at_its_start_and_when_the_clock_is_set_back(
         return 0
 
     monkeypatch.setattr(poller, "recover", recover)
-    loop = PollLoop(poller, Pulse(store, clock), clock)
+    discovery: Any = None  # its loop does not run
+    loop = PollLoop(poller, discovery, Pulse(store, clock), clock)
 
     async def turns() -> None:
         for seconds in (0, 1, -1, 3600, -3600, 1):

@@ -24,6 +24,7 @@ from tracking.app.backend import Backend
 from tracking.app.loops import Pulse, SendLoop
 from tracking.errors import StoreBusy, StoreError
 from tracking.forecasting.planner import Planner
+from tracking.polling.discovery import Discovery
 from tracking.polling.poller import Poller
 from tracking.settings import WEBHOOK_PATH, Role, load
 from tracking.storage import database, engines, facts
@@ -319,10 +320,11 @@ def test_nothing_is_asked_of_the_provider_while_looks_cannot_be_stored(
 ) -> None:
     disk.write(lambda connection: ingest.discover(connection, shown(), clock.now, clock.now, planner))
     named: dict[str, Any] = {"owner": "here/1/a", "lease": timedelta(seconds=30), "clock": clock}
-    poller = Poller(disk, provider, planner, discover_every=timedelta(seconds=30), **named)
+    discovery = Discovery(disk, provider, planner, every=timedelta(seconds=30))
+    poller = Poller(disk, provider, planner, discovery=discovery, **named)
     clock.pass_by(hours=1)
     with trouble(disk):
-        for turn in (partial(poller.claim, clock.now), partial(poller.discover_due, clock.now)):
+        for turn in (partial(poller.claim, clock.now), partial(discovery.walk_if_due, clock.now)):
             with pytest.raises(StoreBusy):
                 asyncio.run(turn())
         assert (provider.calls, disk.trouble) == ([], said)

@@ -34,6 +34,7 @@ from tracking.errors import NotSent, OutcomeUnknown, StoreBusy, StoreError, Trac
 from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import Policy
 from tracking.orders.model import OrderRequest
+from tracking.polling.discovery import Discovery
 from tracking.polling.poller import Poller
 from tracking.provider.client import Client
 from tracking.provider.responses import read_callback
@@ -226,18 +227,21 @@ class Console:
             clock=self.clock,
             woken=self._woken,
         )
+        every = timedelta(seconds=climate.discover_every)
+        discovery = Discovery(self.database, self.client, planner, every=every)
         poller = Poller(
             self.database,
             self.client,
             planner,
             owner=self.owner,
             lease=lease,
-            discover_every=timedelta(seconds=climate.discover_every),
+            discovery=discovery,
             clock=self.clock,
         )
         self.receiver = Receiver(self.database, (SECRET,), planner, clock=self.clock, woken=self._woken)
         pulse: Any = None  # beats are not simulated
-        sending, polling = SendLoop(sender, pulse, self.clock), PollLoop(poller, pulse, self.clock)
+        sending = SendLoop(sender, pulse, self.clock)
+        polling = PollLoop(poller, discovery, pulse, self.clock)
         group: Any = Group(self.loop)
         self.paces = [
             Pace(self, sending._turn, world.auditor.attempt_due),

@@ -15,8 +15,8 @@ from tracking import ingest
 from tracking.forecasting import planner
 from tracking.orders import event_chain as chain
 from tracking.orders import rules
+from tracking.polling import discovery, list_pages, poller
 from tracking.polling import due_orders as survey
-from tracking.polling import poller
 from tracking.provider import json_fields
 from tracking.provider.rate_limit import Budget
 from tracking.provider.shared_rate_limit import Allowance
@@ -323,8 +323,8 @@ MUTANTS = (
         "A list that lacks the proof spares the look.",
         both(
             rewritten(
-                _Poller,
-                "_take_in",
+                list_pages,
+                "record_list_page",
                 ("if finished and is_open(order.state):", "if False:"),
             ),
             rewritten(
@@ -380,7 +380,7 @@ MUTANTS = (
             replaced(outbox, "reschedule_sends", lambda *_: 0),
         ),
     ),
-    Mutant("no-overlap", "Discovery begins exactly where it ended.", replaced(poller, "OVERLAP", timedelta(0))),
+    Mutant("no-overlap", "Discovery begins exactly where it ended.", replaced(discovery, "OVERLAP", timedelta(0))),
     Mutant(
         "wide-of-the-mark",
         "A look tells of the time its answer came, not of the time it was asked.",

@@ -31,6 +31,7 @@ from tracking.errors import StoreError
 from tracking.forecasting.forecasts import Book
 from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import Policy
+from tracking.polling.discovery import Discovery
 from tracking.polling.learner import LISTEN_EVERY, REFIT_EVERY, Learner
 from tracking.polling.poller import Poller
 from tracking.provider.call_log import FLUSH_SECONDS, CallLog
@@ -164,14 +165,14 @@ class Backend:
         learner = Learner(self.database, self._planner.book, self.clock, learns=Role.POLLER in roles)
         loops.append(forever("forecasts", learner.refit, REFIT_EVERY))
         loops.append(forever("webhook silence", learner.listen, LISTEN_EVERY))
-        poller = self._poller(client)
+        discovery = self._discovery(client)
         if Role.POLLER in roles:
-            polling = PollLoop(poller, self._pulse, self.clock, patience)
+            polling = PollLoop(self._poller(client, discovery), discovery, self._pulse, self.clock, patience)
             self._wakes.append(polling.wake)
             loops.append(self._poll(polling, learner))
         if Role.SENDER in roles:
             sender = self._sender(client)
-            reconciler = Reconciler(self.database, poller, sender, self.clock)
+            reconciler = Reconciler(self.database, discovery, sender, self.clock)
             sending = SendLoop(sender, self._pulse, self.clock, patience)
             loops.append(self._send(sending, reconciler))
         return loops
@@ -206,14 +207,18 @@ class Backend:
         shared = Allowance(self.database, self.settings.api_max_rate)
         return Client.from_settings(self.settings, transport=transport, record=call_log.record, shared=shared)
 
-    def _poller(self, client: Client) -> Poller:
+    def _discovery(self, client: Client) -> Discovery:
+        every = timedelta(seconds=self.settings.discover_every)
+        return Discovery(self.database, client, self._planner, every=every)
+
+    def _poller(self, client: Client, discovery: Discovery) -> Poller:
         return Poller(
             self.database,
             client,
             self._planner,
             owner=self._owner,
             lease=timedelta(seconds=self.settings.api_timeout),
-            discover_every=timedelta(seconds=self.settings.discover_every),
+            discovery=discovery,
             clock=self.clock,
         )
 

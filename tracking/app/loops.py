@@ -21,6 +21,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from tracking.errors import ProviderError, StoreError
+from tracking.polling.discovery import Discovery
 from tracking.polling.poller import Poller
 from tracking.storage import facts
 from tracking.storage.database import Database
@@ -120,9 +121,15 @@ class PollLoop:
     """Looks at due orders all the time, IN_FLIGHT works at once, and at the list when that is due."""
 
     def __init__(
-        self, poller: Poller, pulse: Pulse, clock: Callable[[], datetime], patience: timedelta = PATIENCE
+        self,
+        poller: Poller,
+        discovery: Discovery,
+        pulse: Pulse,
+        clock: Callable[[], datetime],
+        patience: timedelta = PATIENCE,
     ) -> None:
         self._poller = poller
+        self._discovery = discovery
         self._pulse = pulse
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
@@ -136,7 +143,7 @@ class PollLoop:
         async with asyncio.TaskGroup() as group:
             group.create_task(forever("poller", lambda: self._turn(group), TICK, self.wake))
             group.create_task(forever("poller's beat", self._beat, TICK))
-            group.create_task(forever("discovery", self._discover, 1.0, self._poller.discovery))
+            group.create_task(forever("discovery", self._discover, 1.0, self._discovery.wake))
 
     async def _beat(self) -> None:
         if not self._lasting.hangs():
@@ -179,7 +186,7 @@ class PollLoop:
             log.exception("look stumbled")
 
     async def _discover(self) -> None:
-        await self._poller.discover_due(self._clock())
+        await self._discovery.walk_if_due(self._clock())
 
 
 class SendLoop:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.engine import RowMapping
 
 from tracking.errors import ProviderError, StoreError, Throttled
-from tracking.polling.poller import Poller
+from tracking.polling.discovery import Discovery
 from tracking.storage.database import Database
 from tracking.storage.maintenance import restore_mark
 from tracking.storage.maintenance.restore_mark import Mark
@@ -40,14 +40,14 @@ class Reconciler:
 
     Args:
         database: the store.
-        poller: walks the list.
+        discovery: walks the order list.
         sender: looks up by PONumber.
         clock: now, aware and in UTC.
     """
 
-    def __init__(self, database: Database, poller: Poller, sender: Sender, clock: Callable[[], datetime]) -> None:
+    def __init__(self, database: Database, discovery: Discovery, sender: Sender, clock: Callable[[], datetime]) -> None:
         self._database = database
-        self._poller = poller
+        self._discovery = discovery
         self._sender = sender
         self._clock = clock
         self._failures = 0
@@ -120,7 +120,7 @@ class Reconciler:
         if mark.walked:
             return mark
         log.warning("the store was restored from a copy of %s: asking for what happened since", mark.taken_at)
-        await self._poller.discover(mark.taken_at - OVERLAP, self._clock())
+        await self._discovery.walk(mark.taken_at - OVERLAP, self._clock())
         await self._change(mark, walked=True, trouble=None)
         return replace(mark, walked=True)
 

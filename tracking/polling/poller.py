@@ -1,4 +1,4 @@
-"""Asks the provider: looks at orders when they are due, and at the list for orders that were placed elsewhere.
+"""Poll due orders: asks the provider for them one by one or by a list page, whatever is worth more.
 
 Due times live in the store, claimed under a lease, so a restart forgets nothing and two pollers do not ask twice. Which
 calls are made is `agenda`'s choice: what has accrued most goes first, and where a list page is worth more than single
@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.engine import RowMapping
@@ -29,28 +28,23 @@ from tracking.errors import (
 )
 from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import after_failure, cheaper, dearer
-from tracking.orders.model import State, Witness, is_open
+from tracking.orders.model import Witness
 from tracking.orders.observations import Missing, Observation, Polled
+from tracking.polling import list_pages
+from tracking.polling.discovery import Discovery
 from tracking.provider.client import Client
-from tracking.provider.responses import Shown
-from tracking.storage import facts, leases, orders, outbox
+from tracking.storage import leases, orders, outbox
 from tracking.storage.database import Database
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 CLAIMED_AT_ONCE = 100
-PAGE_SIZES = (50, 10, 1)
 SWEEP_EVERY = timedelta(minutes=5)  # bounds what a webhook that never comes can cost
-EARLIEST = 0.5  # of its price must come from open orders for discovery to be brought forward
 TICK = 1.0  # seconds a due look may wait for its turn before calls count as scarce
 LEASE_BEYOND_TIMEOUT = timedelta(seconds=60)
 STOPPED_FOR = timedelta(seconds=60)
 UNREACHABLE_FOR = timedelta(seconds=10)
 BOUNDS_PADDING = timedelta(seconds=1)
-OVERLAP = timedelta(minutes=5)
-FIRST_DISCOVERY = timedelta(days=30)
-PAGES_AT_MOST = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +67,7 @@ class Poller:
         planner: makes due times.
         owner: names this process in leases.
         lease: how long a call may take; a claimed order is ours for that and LEASE_BEYOND_TIMEOUT.
-        discover_every: between looks at the list for orders placed elsewhere; zero: never.
+        discovery: walks the order list, and shows open orders on the way.
         clock: now, aware and in UTC.
     """
 
@@ -85,7 +79,7 @@ class Poller:
         *,
         owner: str,
         lease: timedelta,
-        discover_every: timedelta,
+        discovery: Discovery,
         clock: Callable[[], datetime],
     ) -> None:
         self._database = database
@@ -94,15 +88,12 @@ class Poller:
         self._owner = owner
         self._call = lease + LEASE_BEYOND_TIMEOUT / 2
         self._lease = lease + LEASE_BEYOND_TIMEOUT
-        self._discover_every = discover_every
+        self._discovery = discovery
         self._clock = clock
         self._held_until: datetime | None = None
         self._priced_at: datetime | None = None
         self._swept_at: datetime | None = None
-        self._walked: tuple[datetime, datetime] | None = None  # where the next walk begins, and when the last one ended
-        self._early = False
         self.surveyed_for = 0.0  # seconds of the processor that the last survey took; not what it waited for them
-        self.discovery = asyncio.Event()  # set where discovery is worth it before it is due
 
     async def poll_once(self, now: datetime) -> int:
         """Looks at what is worth it; returns how many orders were taken."""
@@ -119,8 +110,7 @@ class Poller:
         if self._held_until is not None and now < self._held_until <= now + STOPPED_FOR:
             return []
         chosen = await asyncio.to_thread(self._choose, now, works)
-        if self._early:  # until it comes, the orders that it will show would be asked for once more
-            self.discovery.set()
+        self._discovery.signal()
         wanted = [order_id for group in chosen for order_id in group]
         if not wanted:
             return []
@@ -141,22 +131,11 @@ class Poller:
         with self._database.read() as connection:
             seen = survey(connection, book, now, floor, book.price, self._counted_on(now))
             others = partial(population, connection)
-            self._discover_early(seen.candidates, book.price, now, others)
+            self._discovery.bring_forward(seen.candidates, book.price, now, others)
             calls = choose(seen.candidates, book.price, at_most, others)
         self._reprice(now, scarce=len(calls) >= at_most and seen.lag > TICK, idle=not calls)
         self.surveyed_for = time.thread_time() - began
         return [[int(seen.ids[index]) for index in call.orders] for call in calls]
-
-    def _discover_early(self, candidates: Any, price: float, now: datetime, population: Any) -> None:
-        """Brings discovery forward where its page is worth a call for the open orders that it shows as well.
-
-        What it is worth for finding orders grows until it is due by itself, when that is the price of a call.
-        """
-        if self._walked is None or self._early or not self._discover_every:
-            return
-        start, at = self._walked
-        grown = min(max((now - at) / self._discover_every, 0.0), 1.0)
-        self._early = candidates.spare(start.timestamp(), price * max(1.0 - grown, EARLIEST), population)
 
     def _counted_on(self, now: datetime) -> float:
         """The share of completions that will announce themselves; none in the sweep, nor where silence is suspected."""
@@ -226,12 +205,14 @@ class Poller:
         first = min(row["provider_created_at"] for row in rows) - BOUNDS_PADDING
         last = max(row["provider_created_at"] for row in rows) + BOUNDS_PADDING
         try:
-            page = await self._client.orders(page=1, size=PAGE_SIZES[0], start=first, end=last)
+            page = await self._client.orders(page=1, size=list_pages.PAGE_SIZES[0], start=first, end=last)
         except UnreadableAnswer:
             settled: set[str] = set()
             listed: set[str] = set()
         else:
-            settled = await self._take_in(page.shown, page.started_at, page.finished_at)
+            settled = await list_pages.record_list_page(
+                self._database, self._planner, page.shown, page.started_at, page.finished_at
+            )
             listed = {shown.snapshot.provider_id for shown in page.shown}
         rest = [row for row in rows if row["provider_id"] not in settled]
         now = self._clock()
@@ -245,26 +226,6 @@ class Poller:
                     await self._give_back(rest[number:])
                 return
             await self.look(_Work((row,), work.ours_until))
-
-    async def _take_in(self, listed: Sequence[Shown], started_at: datetime, finished_at: datetime) -> set[str]:
-        """Records what a list page showed; returns the ids that need no look of their own."""
-
-        def job(connection: Connection) -> tuple[set[str], int, int]:
-            settled, proven, unproven = set(), 0, 0
-            for shown in listed:
-                order, _ = ingest.discover(connection, shown, started_at, finished_at, self._planner)
-                finished = shown.snapshot.status == State.COMPLETED
-                if finished and is_open(order.state):
-                    unproven += 1
-                    continue
-                proven += finished and order.completed_by == finished_at
-                if order.provider_id == shown.snapshot.provider_id:
-                    settled.add(shown.snapshot.provider_id)
-            return settled, proven, unproven
-
-        settled, proven, unproven = await self._database.run(job)
-        self._planner.book.list_proved(proven, unproven)
-        return settled
 
     async def _failed(self, rows: Sequence[RowMapping], error: ProviderError) -> None:
         now = self._clock()
@@ -295,74 +256,3 @@ class Poller:
                 ingest.observe(connection, row["id"], missing, self._planner)
         values = {"failures": failures, "next_look_at": now + wait, "lease_owner": None, "lease_until": None}
         orders.update_order(connection, row["id"], values | {"next_look_why": "the last look brought no answer"})
-
-    # Discovery
-
-    async def discover_due(self, now: datetime) -> bool:
-        """Looks at the list when that is due; returns whether it did."""
-        if not self._discover_every:
-            return False
-        known = await asyncio.to_thread(self._discovery)
-        waits = known and now < datetime.fromisoformat(known["next_at"]) <= now + self._discover_every
-        if waits and not self._early:
-            return False
-        self._early = False
-        watermark = datetime.fromisoformat(known["watermark"]) if known and known.get("watermark") else None
-        await self._database.run(lambda connection: self._plan_discovery(connection, watermark, now))
-        try:
-            await self.discover(watermark, now)
-        except ProviderError as exc:
-            log.info("discovery failed error=%s status=%s", type(exc).__name__, exc.status)
-        return True
-
-    def _discovery(self) -> dict[str, str] | None:
-        with self._database.read() as connection:
-            known = facts.fact(connection, "discover")
-        return known[1] if known else None
-
-    def _plan_discovery(self, connection: Connection, watermark: datetime | None, now: datetime) -> None:
-        value = {
-            "watermark": watermark.isoformat() if watermark else None,
-            "next_at": (now + self._discover_every).isoformat(),
-        }
-        facts.set_fact(connection, "discover", value, now)
-
-    async def discover(self, watermark: datetime | None, now: datetime) -> None:
-        """Walks the list from a little before the newest order seen, and remembers how far it came.
-
-        Raises:
-            ProviderError: the walk ended early; what it saw is kept, the next walk begins at the same place.
-        """
-        start = (watermark or now - FIRST_DISCOVERY) - OVERLAP
-        for size in PAGE_SIZES:
-            try:
-                newest = await self._walk(start, size)
-            except UnreadableAnswer:
-                if size == PAGE_SIZES[-1]:
-                    raise
-                log.warning("list page unreadable size=%d, trying smaller pages", size)
-            else:
-                await self._came_to(watermark, newest, now)
-                return
-
-    async def _came_to(self, watermark: datetime | None, newest: datetime | None, now: datetime) -> None:
-        """A creation time that lies ahead of our clock would hide what is placed until then, so now is the limit."""
-        furthest = max((min(moment, now) for moment in (watermark, newest) if moment), default=None)
-        self._walked = ((furthest or now - FIRST_DISCOVERY) - OVERLAP, now)
-        await self._database.run(lambda connection: self._plan_discovery(connection, furthest, now))
-
-    async def _walk(self, start: datetime, size: int) -> datetime | None:
-        """The newest creation time seen. A page of nothing new or nothing readable may well be followed by another."""
-        newest: datetime | None = None
-        seen: set[str] = set()
-        for number in range(1, PAGES_AT_MOST + 1):
-            page = await self._client.orders(page=number, size=size, start=start)
-            fresh = [shown for shown in page.shown if shown.snapshot.provider_id not in seen]
-            await self._take_in(fresh, page.started_at, page.finished_at)
-            seen |= {shown.snapshot.provider_id for shown in fresh}
-            times = [shown.snapshot.created_at for shown in fresh if shown.snapshot.created_at]
-            newest = max([*times, *([newest] if newest else [])], default=None)
-            if page.last or not (page.shown or page.unreadable):
-                return newest
-        log.warning("list cut pages=%d size=%d", PAGES_AT_MOST, size)
-        return newest

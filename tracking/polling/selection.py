@@ -47,7 +47,7 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.created)
 
-    def spare(self, since: float, price: float, population: Population, page: int = PAGE) -> bool:
+    def leave_to_discovery(self, since: float, price: float, population: Population, page: int = PAGE) -> bool:
         """Leaves the orders created since then to another page that is asked for anyway, if that page is worth it.
 
         Args:

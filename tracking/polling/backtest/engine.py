@@ -379,7 +379,9 @@ class _Run:
         grown = min(max((self.now - self.walked) / self.plan.discover_every, 0.0), 1.0)
         price = self.book.price * max(1 - grown, EARLIEST)
         start = self.newest - OVERLAP
-        if candidates.created[-1] >= start and candidates.spare(start, price, self.listing.population, self.plan.page):
+        if candidates.created[-1] >= start and candidates.leave_to_discovery(
+            start, price, self.listing.population, self.plan.page
+        ):
             self._walk()
 
     def _walk(self) -> None:

@@ -1,0 +1,49 @@
+"""Record a page of the provider's order list: each order that it shows is taken in, in one transaction."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from tracking import ingest
+from tracking.forecasting.planner import Planner
+from tracking.orders.model import State, is_open
+from tracking.provider.responses import Shown
+from tracking.storage.database import Database
+
+PAGE_SIZES = (50, 10, 1)  # orders a page; the smaller ones where a larger page cannot be read
+
+
+async def record_list_page(
+    database: Database, planner: Planner, listed: Sequence[Shown], started_at: datetime, finished_at: datetime
+) -> set[str]:
+    """Records what a list page showed of each order.
+
+    Args:
+        database: the store.
+        planner: makes due times, and learns how often a list lacks the proof that an order is finished.
+        listed: the orders on the page.
+        started_at: when the page was asked for.
+        finished_at: when the answer was there.
+
+    Returns:
+        The provider's ids of the orders that need no poll of their own: all but those that the list shows as
+        finished without proof.
+    """
+
+    def job(connection: Connection) -> tuple[set[str], int, int]:
+        settled, proven, unproven = set(), 0, 0
+        for shown in listed:
+            order, _ = ingest.discover(connection, shown, started_at, finished_at, planner)
+            finished = shown.snapshot.status == State.COMPLETED
+            if finished and is_open(order.state):
+                unproven += 1
+                continue
+            proven += finished and order.completed_by == finished_at
+            if order.provider_id == shown.snapshot.provider_id:
+                settled.add(shown.snapshot.provider_id)
+        return settled, proven, unproven
+
+    settled, proven, unproven = await database.run(job)
+    planner.book.list_proved(proven, unproven)
+    return settled
