@@ -37,7 +37,7 @@ from fakes import Clock, callback_body, request, shown  # noqa: E402 - found thr
 
 from tracking import ingest  # noqa: E402 - the same
 from tracking.app.backend import Backend  # noqa: E402 - the same
-from tracking.app.web.connection_limits import BoundedProtocol  # noqa: E402 - the same
+from tracking.app.web.connection_limits import limited  # noqa: E402 - the same
 from tracking.forecasting.planner import Planner  # noqa: E402 - the same
 from tracking.forecasting.waits import Policy  # noqa: E402 - the same
 from tracking.settings import WEBHOOK_PATH, Role, load  # noqa: E402 - the same
@@ -359,17 +359,7 @@ class Server(uvicorn.Server):
 @contextlib.contextmanager
 def serving(app: Any) -> Iterator[int]:
     """The port of a server as `tracking worker` runs it."""
-    server = Server(
-        uvicorn.Config(
-            app,
-            http=BoundedProtocol,
-            ws="none",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            lifespan="off",
-        )
-    )
+    server = Server(limited(app, lifespan="off"))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

@@ -26,7 +26,7 @@ from tracking.app.embedded_sandbox import PUBLIC_URL, EmbeddedSandbox
 from tracking.app.housekeeping import Housekeeping
 from tracking.app.loops import PATIENCE, PollLoop, Pulse, SendLoop, forever
 from tracking.app.reconciler import Reconciler
-from tracking.app.web.connection_limits import SPARING
+from tracking.app.web.connection_limits import REPEAT_FILTER
 from tracking.errors import StoreError
 from tracking.forecasting.forecasts import Book
 from tracking.forecasting.planner import Planner
@@ -101,7 +101,7 @@ class Backend:
         self._started_at = clock()
         for name in ("uvicorn.access", "httpx"):
             logging.getLogger(name).addFilter(_without_tokens)
-        logging.getLogger("uvicorn.error").addFilter(SPARING)
+        logging.getLogger("uvicorn.error").addFilter(REPEAT_FILTER)
         self._wakes: list[asyncio.Event] = []
         self.receiver = Receiver(self.database, self._secrets, self._planner, clock=clock, woken=self._woken)
         self.transport: httpx.AsyncBaseTransport | None = None

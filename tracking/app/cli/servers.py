@@ -23,7 +23,7 @@ from tracking.app.cli.options import (
     JsonFlag,
     SeedOption,
 )
-from tracking.app.web.connection_limits import BoundedProtocol
+from tracking.app.web.connection_limits import limited
 from tracking.errors import Problem, SettingsError
 from tracking.settings import Role
 
@@ -81,16 +81,7 @@ def _serve(application: ASGIApp, host: str, port: int, around: AbstractAsyncCont
         why = str(exc.strerror).partition(" (")[0]
         output.say(f"{host}:{port} cannot be listened on ({why}): choose another --host or --port")
         raise typer.Exit(1) from exc
-    config = uvicorn.Config(
-        application,
-        http=BoundedProtocol,
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        lifespan="on",
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(limited(application, lifespan="on"))
     try:
         with listening:
             output.say(f"{what}: http://{host}:{listening.getsockname()[1]}")
