@@ -128,30 +128,3 @@ def test_with_room_enough_nothing_that_is_worth_a_call_is_passed_over(orders: li
     known = candidates(*orders)
     asked = {index for call in chosen(known, at_most=100) for index in call.orders}
     assert {index for index, (_, worth) in enumerate(orders) if worth >= PRICE} <= asked
-
-
-# What another page shows anyway
-
-
-def test_orders_that_a_page_shows_anyway_are_left_to_it() -> None:
-    known = candidates((0, 40.0), (100, 6.0), (101, 6.0), due={1})
-    assert known.leave_to_discovery(50.0, PRICE, nobody_else(known))
-    assert [call.orders for call in choose(known, PRICE, 10, nobody_else(known))] == [(0,)]
-
-
-def test_a_page_that_is_not_worth_it_for_them_leaves_them_as_they_are() -> None:
-    known = candidates((0, 40.0), (100, 4.0), (101, 4.0))
-    assert not known.leave_to_discovery(50.0, PRICE, nobody_else(known))
-    assert list(known.alone) == [40.0, 4.0, 4.0]
-
-
-def test_a_walk_of_several_pages_is_not_brought_forward() -> None:
-    known = candidates((100, 40.0))
-    crowd = [101.0 + step for step in range(60)]
-    assert not known.leave_to_discovery(50.0, PRICE, nobody_else(known, *crowd))
-
-
-def test_what_is_urgent_does_not_wait_for_a_page() -> None:
-    known = candidates((100, 40.0), (101, 40.0), due={0, 1}, urgent={0})
-    assert known.leave_to_discovery(50.0, PRICE, nobody_else(known))
-    assert [call.orders for call in choose(known, PRICE, 10, nobody_else(known))] == [(0,)]

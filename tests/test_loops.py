@@ -72,7 +72,6 @@ def poll_loop(
         planner,
         owner="here/1/a",
         lease=timedelta(seconds=30),
-        discovery=discovery,
         clock=clock,
     )
     return PollLoop(poller, discovery, Pulse(store, clock), clock, patience)

@@ -47,14 +47,13 @@ class Watch:
     def walker(self, every: float = 30) -> Discovery:
         return Discovery(self.store, self.provider, self.planner, every=timedelta(seconds=every))
 
-    def worker(self, owner: str, discovery: Discovery | None = None) -> Poller:
+    def worker(self, owner: str) -> Poller:
         return Poller(
             self.store,
             self.provider,
             self.planner,
             owner=owner,
             lease=timedelta(seconds=30),
-            discovery=discovery or self.discovery,
             clock=self.clock,
         )
 
@@ -463,35 +462,6 @@ def test_open_orders_that_together_are_worth_it_share_a_page_before_any_is_due(w
     assert watch.clock.now < soonest
     assert [row["looks"] for row in watch.rows()] == [watch.rows()[0]["looks"]] * 8
     assert len(watch.provider.called("order")) == 0
-
-
-def test_discovery_is_brought_forward_where_its_page_shows_what_is_worth_a_look(watch: Watch) -> None:
-    watch.provider.show(*several(8, apart=0.1))
-    watch.discover()
-    waited = 0.0
-    while not watch.discover(seconds=0.5):
-        watch.poll()
-        waited += 0.5
-    assert waited < 29
-    assert len(watch.provider.called("orders")) == 2
-
-
-def test_discovery_that_is_worth_it_sooner_is_told_of_at_once(watch: Watch) -> None:
-    watch.discover()  # which finds an empty list
-    watch.know(*several(8, apart=0.1))
-    assert not watch.discovery.wake.is_set()
-    while not watch.discovery.wake.is_set():
-        watch.poll(seconds=0.5)
-        assert watch.clock.now < NOW + timedelta(seconds=29)
-    assert watch.discover()
-
-
-def test_a_walk_of_the_list_while_discovery_is_switched_off_leaves_polling_as_it_was(watch: Watch) -> None:
-    off = watch.walker(every=0)
-    watch.know(order_json())
-    asyncio.run(off.walk(None, watch.clock.now))
-    watch.store.write(lambda connection: connection.execute(sa.update(ORDERS).values(next_look_at=watch.clock.now)))
-    assert asyncio.run(watch.worker("here/1/a", off).poll_once(watch.clock.now)) == 1
 
 
 def test_what_a_survey_costs_is_counted_in_time_of_the_processor(watch: Watch) -> None:

@@ -42,7 +42,7 @@ class Console:
         named: dict[str, Any] = {"owner": "here/1/a", "lease": timedelta(seconds=30), "clock": clock}
         self.sender = Sender(store, provider, planner, address=lambda _po: None, woken=lambda: None, **named)
         discovery = Discovery(store, provider, planner, every=timedelta(seconds=30))
-        self.poller = Poller(store, provider, planner, discovery=discovery, **named)
+        self.poller = Poller(store, provider, planner, **named)
         self.reconciler = Reconciler(store, discovery, self.sender, clock)
 
     def place(self, *po_numbers: str) -> None:

@@ -15,7 +15,6 @@ from tracking.errors import AccessDisabled, InsufficientFunds, OutcomeUnknown
 from tracking.forecasting.planner import Planner
 from tracking.orders.model import Order, Witness
 from tracking.orders.observations import Answered, Observation, Polled
-from tracking.polling.discovery import Discovery
 from tracking.polling.poller import Poller
 from tracking.provider.responses import read_order
 from tracking.storage import orders, outbox
@@ -43,8 +42,7 @@ def sender(store: Database, provider: FakeProvider, planner: Planner, clock: Clo
 
 def poller(store: Database, provider: FakeProvider, planner: Planner, clock: Clock) -> Poller:
     lease = timedelta(seconds=30)
-    never = Discovery(store, provider, planner, every=timedelta(0))
-    return Poller(store, provider, planner, owner="here/1/a", lease=lease, discovery=never, clock=clock)
+    return Poller(store, provider, planner, owner="here/1/a", lease=lease, clock=clock)
 
 
 def order(store: Database, po_number: str = PO) -> Order:

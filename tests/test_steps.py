@@ -15,7 +15,6 @@ from tracking.app.housekeeping import Housekeeping
 from tracking.app.loops import PollLoop, Pulse
 from tracking.errors import OutcomeUnknown, Throttled
 from tracking.forecasting.planner import Planner
-from tracking.polling.discovery import Discovery
 from tracking.polling.poller import Poller
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS, OUTBOX
@@ -27,8 +26,7 @@ NAMED: dict[str, Any] = {"owner": "here/1/a", "lease": timedelta(seconds=30)}
 
 @pytest.fixture
 def poller(store: Database, provider: FakeProvider, planner: Planner, clock: Clock) -> Poller:
-    never = Discovery(store, provider, planner, every=timedelta())
-    return Poller(store, provider, planner, discovery=never, clock=clock, **NAMED)
+    return Poller(store, provider, planner, clock=clock, **NAMED)
 
 
 @pytest.fixture

@@ -321,7 +321,7 @@ def test_nothing_is_asked_of_the_provider_while_looks_cannot_be_stored(
     disk.write(lambda connection: ingest.discover(connection, shown(), clock.now, clock.now, planner))
     named: dict[str, Any] = {"owner": "here/1/a", "lease": timedelta(seconds=30), "clock": clock}
     discovery = Discovery(disk, provider, planner, every=timedelta(seconds=30))
-    poller = Poller(disk, provider, planner, discovery=discovery, **named)
+    poller = Poller(disk, provider, planner, **named)
     clock.pass_by(hours=1)
     with trouble(disk):
         for turn in (partial(poller.claim, clock.now), partial(discovery.walk_if_due, clock.now)):

@@ -235,7 +235,6 @@ class Console:
             planner,
             owner=self.owner,
             lease=lease,
-            discovery=discovery,
             clock=self.clock,
         )
         self.receiver = Receiver(self.database, (SECRET,), planner, clock=self.clock, woken=self._woken)

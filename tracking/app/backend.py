@@ -167,7 +167,7 @@ class Backend:
         loops.append(forever("webhook silence", learner.listen, LISTEN_EVERY))
         discovery = self._discovery(client)
         if Role.POLLER in roles:
-            polling = PollLoop(self._poller(client, discovery), discovery, self._pulse, self.clock, patience)
+            polling = PollLoop(self._poller(client), discovery, self._pulse, self.clock, patience)
             self._wakes.append(polling.wake)
             loops.append(self._poll(polling, learner))
         if Role.SENDER in roles:
@@ -211,14 +211,13 @@ class Backend:
         every = timedelta(seconds=self.settings.discover_every)
         return Discovery(self.database, client, self._planner, every=every)
 
-    def _poller(self, client: Client, discovery: Discovery) -> Poller:
+    def _poller(self, client: Client) -> Poller:
         return Poller(
             self.database,
             client,
             self._planner,
             owner=self._owner,
             lease=timedelta(seconds=self.settings.api_timeout),
-            discovery=discovery,
             clock=self.clock,
         )
 

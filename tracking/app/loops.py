@@ -143,7 +143,7 @@ class PollLoop:
         async with asyncio.TaskGroup() as group:
             group.create_task(forever("poller", lambda: self._turn(group), TICK, self.wake))
             group.create_task(forever("poller's beat", self._beat, TICK))
-            group.create_task(forever("discovery", self._discover, 1.0, self._discovery.wake))
+            group.create_task(forever("discovery", self._discover, 1.0))
 
     async def _beat(self) -> None:
         if not self._lasting.hangs():

@@ -1,16 +1,11 @@
-"""Discovery of orders that were placed elsewhere: walks the provider's order list when that is due or worth it sooner.
+"""Discover orders that were placed elsewhere: walks the provider's order list again and again.
 
-How far the list was read is a fact of the store (the watermark), so a restart forgets nothing. The poller and discovery
-share one thing: an open order that the next walk shows anyway needs no poll of its own, and many such orders make the
-walk worth it before it is due (`bring_forward`).
+How far the list was read is a fact of the store (the watermark), so a restart forgets nothing.
 """
-
-from __future__ import annotations
 
 import asyncio
 import logging
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
@@ -22,15 +17,11 @@ from tracking.provider.client import Client
 from tracking.storage import facts
 from tracking.storage.database import Database
 
-if TYPE_CHECKING:  # numpy is imported when first needed, not at a start
-    from tracking.polling.selection import Candidates, Population
-
 log = logging.getLogger(__name__)
 
 OVERLAP = timedelta(minutes=5)
 FIRST_DISCOVERY = timedelta(days=30)
 PAGES_AT_MOST = 2000
-LEAST_SHARE = 0.5  # of its price must come from open orders for a walk to be brought forward
 
 
 class Discovery:
@@ -48,19 +39,14 @@ class Discovery:
         self._client = client
         self._planner = planner
         self._every = every
-        self._last_walk: tuple[datetime, datetime] | None = None  # where the next one begins, and when the last ended
-        self._early = False
-        self.wake = asyncio.Event()  # set where a walk is worth it before it is due
 
     async def walk_if_due(self, now: datetime) -> bool:
-        """Walks the list when that is due or was brought forward; returns whether it did."""
+        """Walks the list when that is due; returns whether it did."""
         if not self._every:
             return False
         progress = await asyncio.to_thread(self._progress)
-        waits = progress and now < datetime.fromisoformat(progress["next_at"]) <= now + self._every
-        if waits and not self._early:
+        if progress and now < datetime.fromisoformat(progress["next_at"]) <= now + self._every:
             return False
-        self._early = False
         stored = progress.get("watermark") if progress else None
         watermark = datetime.fromisoformat(stored) if stored else None
         await self._database.run(lambda connection: self._store_progress(connection, watermark, now))
@@ -92,29 +78,6 @@ class Discovery:
                 await self._advance(watermark, newest, now)
                 return
 
-    def bring_forward(self, candidates: Candidates, price: float, now: datetime, population: Population) -> None:
-        """Takes open orders over from the poller where the page of the next walk is worth a call for them.
-
-        What a walk is worth for finding orders grows until it is due by itself, when that is the price of a call.
-
-        Args:
-            candidates: the orders that could be polled now; those taken over are struck out.
-            price: of one call, in seconds of waiting.
-            now: aware.
-            population: as `select_calls` has it.
-        """
-        if self._last_walk is None or self._early or not self._every:
-            return
-        start, ended_at = self._last_walk
-        grown = min(max((now - ended_at) / self._every, 0.0), 1.0)
-        worth_it = price * max(1.0 - grown, LEAST_SHARE)
-        self._early = candidates.leave_to_discovery(start.timestamp(), worth_it, population)
-
-    def signal(self) -> None:
-        """Wakes the loop of discovery where a walk was brought forward: until then its orders are not polled."""
-        if self._early:
-            self.wake.set()
-
     def _progress(self) -> dict[str, str] | None:
         with self._database.read() as connection:
             fact = facts.fact(connection, "discover")
@@ -130,7 +93,6 @@ class Discovery:
     async def _advance(self, watermark: datetime | None, newest: datetime | None, now: datetime) -> None:
         """A creation time that lies ahead of our clock would hide what is placed until then, so now is the limit."""
         furthest = max((min(moment, now) for moment in (watermark, newest) if moment), default=None)
-        self._last_walk = ((furthest or now - FIRST_DISCOVERY) - OVERLAP, now)
         await self._database.run(lambda connection: self._store_progress(connection, furthest, now))
 
     async def _walk_pages(self, start: datetime, size: int) -> datetime | None:

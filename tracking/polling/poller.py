@@ -31,7 +31,6 @@ from tracking.forecasting.waits import after_failure, cheaper, dearer
 from tracking.orders.model import Witness
 from tracking.orders.observations import Missing, Observation, Polled
 from tracking.polling import list_pages
-from tracking.polling.discovery import Discovery
 from tracking.provider.client import Client
 from tracking.storage import leases, orders, outbox
 from tracking.storage.database import Database
@@ -67,7 +66,6 @@ class Poller:
         planner: makes due times.
         owner: names this process in leases.
         lease: how long a call may take; a claimed order is ours for that and LEASE_BEYOND_TIMEOUT.
-        discovery: walks the order list, and shows open orders on the way.
         clock: now, aware and in UTC.
     """
 
@@ -79,7 +77,6 @@ class Poller:
         *,
         owner: str,
         lease: timedelta,
-        discovery: Discovery,
         clock: Callable[[], datetime],
     ) -> None:
         self._database = database
@@ -88,7 +85,6 @@ class Poller:
         self._owner = owner
         self._call = lease + LEASE_BEYOND_TIMEOUT / 2
         self._lease = lease + LEASE_BEYOND_TIMEOUT
-        self._discovery = discovery
         self._clock = clock
         self._held_until: datetime | None = None
         self._priced_at: datetime | None = None
@@ -110,7 +106,6 @@ class Poller:
         if self._held_until is not None and now < self._held_until <= now + STOPPED_FOR:
             return []
         chosen = await asyncio.to_thread(self._choose, now, works)
-        self._discovery.signal()
         wanted = [order_id for group in chosen for order_id in group]
         if not wanted:
             return []
@@ -130,9 +125,7 @@ class Poller:
         book, floor = self._planner.book, self._planner.policy.floor.total_seconds()
         with self._database.read() as connection:
             seen = survey(connection, book, now, floor, book.price, self._counted_on(now))
-            others = partial(population, connection)
-            self._discovery.bring_forward(seen.candidates, book.price, now, others)
-            calls = choose(seen.candidates, book.price, at_most, others)
+            calls = choose(seen.candidates, book.price, at_most, partial(population, connection))
         self._reprice(now, scarce=len(calls) >= at_most and seen.lag > TICK, idle=not calls)
         self.surveyed_for = time.thread_time() - began
         return [[int(seen.ids[index]) for index in call.orders] for call in calls]

@@ -6,7 +6,6 @@ that the list shows as finished without proof. The best calls go first, so that 
 what is passed over goes on accruing.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -46,22 +45,6 @@ class Candidates:
 
     def __len__(self) -> int:
         return len(self.created)
-
-    def leave_to_discovery(self, since: float, price: float, population: Population, page: int = PAGE) -> bool:
-        """Leaves the orders created since then to another page that is asked for anyway, if that page is worth it.
-
-        Args:
-            since: from when on that page shows orders, in seconds.
-            price: what they must be worth together.
-            population: as `choose` has it.
-            page: orders a list page holds.
-        """
-        shown = (self.created >= since) & ~np.isnan(self.listed) & ~self.urgent
-        worth = float(np.where(self.due, np.maximum(self.listed, price), self.listed)[shown].sum())
-        if worth < price or len(population(since, math.inf, page + 1)) > page:
-            return False
-        self.alone[shown], self.listed[shown], self.due[shown] = 0.0, 0.0, False
-        return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,6 @@ ORDERS_OF_A_CLASS = 400
 OVERLAP = 300.0
 FIRST_DOUBLED = 0.1  # of the median that is guessed for an order of the size
 JITTER = 0.1
-EARLIEST = 0.5
 WALKS_ASIDE = 4  # calls at once that leave room for a walk beside them
 COMMITS = 2  # before a call leaves
 SHARES: Array = np.linspace(0.0, 1.0, 17)[:-1]  # of a time that is searched for when something may happen again
@@ -203,51 +202,43 @@ class _Run:
         if plan.policy != "accrual":
             return min(limit, max(room, self.time.until(float(asked.min()))))
         if room > 1:
-            limit = min(limit, room)
-            if not plan.discover_every:
-                return limit
-            mine, asked = mine[mine >= shown], asked[mine >= shown]
-        limit = min(limit, self.time.until(float(asked.min(initial=NEVER))))
-        return self._until_worth_it(mine, limit) if limit > 1 and len(mine) else limit
+            return min(limit, room)
+        limit = min(limit, self.time.until(float(asked.min())))
+        return self._until_worth_it(limit) if limit > 1 else limit
 
-    def _until_worth_it(self, mine: Indexes, limit: int) -> int:
-        """The first of so many steps in which a call may be worth it for these orders, none of which is due before."""
-        if mine is self.following:
-            if self.time.at(self.time.taken + limit) <= self.quiet_until:
-                return limit
-            far = limit * FAR_AHEAD
-            if not self._worth_something(mine, np.array([far]))[0]:
-                self.quiet_until = self.time.at(self.time.taken + far)  # looks only make it quieter
-                return limit
+    def _until_worth_it(self, limit: int) -> int:
+        """The first of so many steps in which a call may be worth it for open orders, none of which is due before."""
+        if self.time.at(self.time.taken + limit) <= self.quiet_until:
+            return limit
+        far = limit * FAR_AHEAD
+        if not self._worth_something(np.array([far]))[0]:
+            self.quiet_until = self.time.at(self.time.taken + far)  # looks only make it quieter
+            return limit
         low, high = 0, limit
-        if not self._worth_something(mine, np.array([limit]))[0]:
+        if not self._worth_something(np.array([limit]))[0]:
             return limit
         while high - low > 1:
             steps = low + 1 + (SHARES * (high - low - 1)).astype(np.intp)
-            enough = np.flatnonzero(self._worth_something(mine, steps))
+            enough = np.flatnonzero(self._worth_something(steps))
             first = int(enough[0]) if len(enough) else len(steps)
             if first < len(steps):
                 high = int(steps[first])
             low = int(steps[first - 1]) if first else low
         return high
 
-    def _worth_something(self, mine: Indexes, steps: Indexes) -> Any:
-        """Whether a list page of them may be worth its call so many steps on. Once one is, it stays so."""
-        now = self.time.at(self.time.taken + steps)
+    def _worth_something(self, steps: Indexes) -> Any:
+        """Whether a list page of open orders may be worth its call so many steps on. Once one is, it stays so."""
+        mine, now = self.following, self.time.at(self.time.taken + steps)
         price: Any = self.book.price
         if self.plan.price is None:
             price = np.maximum(price * CHEAPER ** np.maximum(now - self.priced, 0.0), LEAST_PRICE)
         worth = self._worth(mine[:, None], now[None, :])
-        if len(steps) == 1 and mine is self.following:
+        if len(steps) == 1:
             self.foreseen = float(now[0]), worth[:, 0]
         sums = np.zeros((len(mine) + 1, len(steps)))
         worth.cumsum(axis=0, out=sums[1:])
         ends = mine.searchsorted(mine + self.plan.page, side="right")  # orders are numbered as they came
         enough = (sums[ends] - sums[:-1]).max(axis=0) >= price * ALMOST
-        if self.plan.discover_every:
-            grown = np.clip((now - self.walked) / self.plan.discover_every, 0.0, 1.0)
-            hidden = int(np.searchsorted(self.created[mine], self.newest - OVERLAP))
-            enough |= sums[-1] - sums[hidden] >= price * np.maximum(1 - grown, EARLIEST) * ALMOST
         return enough & (sums[-1] > 0)
 
     # What happens in a step
@@ -331,8 +322,6 @@ class _Run:
         self.foreseen = NOTHING
         listed = worth.copy() if plan.page > 1 else np.full(len(mine), np.nan)
         candidates = Candidates(self.created[mine], worth, listed, due | urgent, urgent)
-        if plan.discover_every:
-            self._walk_early(candidates)
         room = self.turns.free(self.now)
         if not room:
             return
@@ -373,16 +362,6 @@ class _Run:
             self.book.price = dearer(self.book.price)
         elif idle:
             self.book.price = cheaper(self.book.price)
-
-    def _walk_early(self, candidates: Candidates) -> None:
-        """Looks at the list for new orders before that is due, where its page is worth it for open ones."""
-        grown = min(max((self.now - self.walked) / self.plan.discover_every, 0.0), 1.0)
-        price = self.book.price * max(1 - grown, EARLIEST)
-        start = self.newest - OVERLAP
-        if candidates.created[-1] >= start and candidates.leave_to_discovery(
-            start, price, self.listing.population, self.plan.page
-        ):
-            self._walk()
 
     def _walk(self) -> None:
         """Looks at the list from a little before the newest order that it showed until a page is not full."""
