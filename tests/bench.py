@@ -37,7 +37,7 @@ from tracking.storage import database
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
 from tracking.submissions.files import read_csv
-from tracking.webhooks import addresses as callbacks
+from tracking.webhooks import addresses
 from tracking.webhooks.receiver import Receiver
 
 SECRET = "a secret for this measurement alone"
@@ -103,10 +103,10 @@ def _looks(store: Database, planner: Planner, now: datetime) -> float:
     return alone / grouped
 
 
-async def _post_all(app: Starlette, addresses: list[tuple[str, bytes]]) -> float:
+async def _post_all(app: Starlette, calls: list[tuple[str, bytes]]) -> float:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://console") as client:
         began = time.perf_counter()
-        answers = await asyncio.gather(*(client.post(path, content=body) for path, body in addresses))
+        answers = await asyncio.gather(*(client.post(path, content=body) for path, body in calls))
         taken = time.perf_counter() - began
     if any(answer.status_code != 204 for answer in answers):
         raise SystemExit("a genuine callback was refused")
@@ -115,7 +115,7 @@ async def _post_all(app: Starlette, addresses: list[tuple[str, bytes]]) -> float
 
 def _webhooks(store: Database, planner: Planner) -> float:
     """Callbacks committed and answered, against an endpoint that does nothing at all."""
-    receiver = Receiver(store, [SECRET], planner, clock=lambda: datetime.now(UTC), woken=lambda: None)
+    receiver = Receiver(store, [SECRET], planner, clock=lambda: datetime.now(UTC), wake=lambda: None)
 
     async def nothing(request: Request) -> Response:
         await request.body()
@@ -123,15 +123,15 @@ def _webhooks(store: Database, planner: Planner) -> float:
 
     real = Starlette(routes=[Route("/webhooks/fulfillment/{token}", receiver)])
     bare = Starlette(routes=[Route("/webhooks/fulfillment/{token}", nothing, methods=["POST"])])
-    addresses = [
+    calls = [
         (
-            f"/webhooks/fulfillment/{callbacks.token(po, SECRET)}",
+            f"/webhooks/fulfillment/{addresses.make_token(po, SECRET)}",
             f'{{"Action":"FulfillmentComplete","PONumber":"{po}","Timestamp":"01/02/2026 03:09:00 AM"}}'.encode(),
         )
         for _, po in _open_orders(store, CALLBACKS)
     ]
-    empty = statistics.median(asyncio.run(_post_all(bare, addresses)) for _ in range(3))
-    taken = asyncio.run(_post_all(real, addresses))
+    empty = statistics.median(asyncio.run(_post_all(bare, calls)) for _ in range(3))
+    taken = asyncio.run(_post_all(real, calls))
     print(f"callbacks: {CALLBACKS / taken:,.0f} a second committed, {CALLBACKS / empty:,.0f} by an empty endpoint")
     return empty / taken
 

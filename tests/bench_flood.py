@@ -30,8 +30,8 @@ from sqlalchemy import func, select  # noqa: E402 - the same
 
 from tracking.storage.database import Database  # noqa: E402 - the same
 from tracking.storage.tables import CALLBACKS, ORDERS  # noqa: E402 - the same
-from tracking.webhooks import addresses as callbacks  # noqa: E402 - the same
-from tracking.webhooks.receiver import REFUSALS_A_SECOND  # noqa: E402 - the same
+from tracking.webhooks import addresses  # noqa: E402 - the same
+from tracking.webhooks.receiver import REFUSALS_STORED_PER_SECOND  # noqa: E402 - the same
 
 SECRET = "a secret for this measurement alone"
 ORDERS_POLLED = 40
@@ -73,7 +73,7 @@ def hostile(po_numbers: list[str], rng: random.Random) -> bytes:
     """What a stranger may send: tokens made up and of other orders, broken and large bodies, other methods."""
     mine, other = rng.sample(po_numbers, 2)
     guessed = "".join(rng.choices("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_", k=43))
-    token = callbacks.token(mine, SECRET)
+    token = addresses.make_token(mine, SECRET)
     path, body, method = rng.choice(
         [
             (guessed, claim(mine, "01/02/2026 03:09:00 AM"), "POST"),
@@ -205,7 +205,7 @@ class Flood:
         number = next(self._numbers)
         po_number = self._po_numbers[number % len(self._po_numbers)]
         stamp = f"{number % 12 + 1:02d}/{number // 12 % 28 + 1:02d}/2026 03:{number // 336 % 60:02d}:00 AM"
-        path = f"/webhooks/fulfillment/{callbacks.token(po_number, SECRET)}"
+        path = f"/webhooks/fulfillment/{addresses.make_token(po_number, SECRET)}"
         stream, began = Stream(self._port, OWN), time.perf_counter()
         try:
             head = await stream.ask(request(path, claim(po_number, stamp)))
@@ -279,7 +279,7 @@ def measure(folder: Path, seconds: float, rate: int) -> int:
                 seen, spent = looks(store), cpu(worker)
                 figures = asyncio.run(Flood(port, po_numbers, seconds, calls).run())
                 stretches.append((figures, looks(store) - seen, cpu(worker) - spent))
-            kept, most_kept = refused_rows(store), REFUSALS_A_SECOND * (time.monotonic() - began + 1)
+            kept, most_kept = refused_rows(store), REFUSALS_STORED_PER_SECOND * (time.monotonic() - began + 1)
             grown = memory(worker) - before
         said = worker.ready().said
     wrong = shortcomings(stretches, said)

@@ -44,8 +44,8 @@ from tracking.settings import WEBHOOK_PATH, Role, load  # noqa: E402 - the same
 from tracking.storage import database  # noqa: E402 - the same
 from tracking.storage.database import Database  # noqa: E402 - the same
 from tracking.storage.tables import CALLBACKS, EVENTS, LINES, ORDERS, OUTBOX  # noqa: E402 - the same
-from tracking.webhooks import addresses as callbacks  # noqa: E402 - the same
-from tracking.webhooks.receiver import REFUSALS_A_SECOND  # noqa: E402 - the same
+from tracking.webhooks import addresses  # noqa: E402 - the same
+from tracking.webhooks.receiver import REFUSALS_STORED_PER_SECOND  # noqa: E402 - the same
 
 SECRETS = ("the-new-secret-of-ours", "an-old-secret-of-ours")
 KNOWN = tuple(f"demo-{number:04d}" for number in range(1, 9))  # the later half is queued, not accepted yet
@@ -81,8 +81,8 @@ class Generator:
         """The next one. Whatever it is, it proves nothing."""
         rng = self._rng
         po_number = rng.choice(KNOWN)
-        token = callbacks.token(po_number, rng.choice(SECRETS))
-        guessed = "".join(rng.choices(LETTERS, k=callbacks.TOKEN_LENGTH))
+        token = addresses.make_token(po_number, rng.choice(SECRETS))
+        guessed = "".join(rng.choices(LETTERS, k=addresses.TOKEN_LENGTH))
         genuine = callback_body(po_number, None, f"{rng.randint(1, 12):02d}")
         match rng.randrange(6):
             case 0:
@@ -117,7 +117,7 @@ class Generator:
                 token[:place].encode() + b"%ff" + token[place + 1 :].encode(),
                 token[:place].encode() + b"%ed%a0%80" + token[place + 1 :].encode(),
                 b"%2e%2e%2f" + token.encode(),
-                "\uff21".encode() * callbacks.TOKEN_LENGTH,
+                "\uff21".encode() * addresses.TOKEN_LENGTH,
                 b"",
             ]
         )
@@ -217,7 +217,7 @@ class Fortress:
         self.backend = Backend(settings, clock=self.clock, store=self.store)
         self.app = self.backend.asgi(lifespan=False)
         self.woken = 0
-        self.backend.receiver._woken = self._wake
+        self.backend.receiver._wake = self._wake
         self.before = self.kept()
 
     def _wake(self) -> None:
@@ -282,7 +282,9 @@ class Fortress:
             "orders, lines, events or due times changed" if self.kept() != self.before else "",
             f"{self.woken} calls woke the poller" if self.woken else "",
             f"callbacks were taken: {dict(outcomes)}" if set(outcomes) - {"refused"} else "",
-            f"{outcomes['refused']} refusals kept" if outcomes["refused"] > REFUSALS_A_SECOND * (seconds + 2) else "",
+            f"{outcomes['refused']} refusals kept"
+            if outcomes["refused"] > REFUSALS_STORED_PER_SECOND * (seconds + 2)
+            else "",
             "something is still at work" if self.backend.receiver._commits else "",
         ]
         return [each for each in wrong if each]

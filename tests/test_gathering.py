@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tracking.webhooks.batching import Gathering
+from tracking.webhooks.batching import Batcher
 
 
 class Rounds:
@@ -14,7 +14,7 @@ class Rounds:
         self.seen: list[list[int]] = []
         self.go = asyncio.Semaphore(0)
         self.failing: Exception | None = None
-        self.gathering = Gathering(self._work, most=most)
+        self.batcher = Batcher(self._work, most=most)
 
     async def _work(self, items: list[int]) -> list[str]:
         self.seen.append(items)
@@ -24,7 +24,7 @@ class Rounds:
         return [str(item) for item in items]
 
     def start(self, *items: int) -> list[asyncio.Task[str]]:
-        return [asyncio.create_task(self.gathering.add(item)) for item in items]
+        return [asyncio.create_task(self.batcher.submit(item)) for item in items]
 
 
 async def turns() -> None:
@@ -47,14 +47,14 @@ def test_what_comes_during_a_round_makes_up_the_next_one() -> None:
         await turns()
         others = rounds.start(2, 3, 4)
         await turns()
-        assert (rounds.seen, rounds.gathering.idle) == ([[1]], False)
+        assert (rounds.seen, rounds.batcher.idle) == ([[1]], False)
         rounds.go.release()
         await turns()
         assert rounds.seen == [[1], [2, 3, 4]]
         assert (first[0].result(), [task.done() for task in others]) == ("1", [False] * 3)
         rounds.go.release()
         assert await asyncio.gather(*others) == ["2", "3", "4"]
-        assert rounds.gathering.idle
+        assert rounds.batcher.idle
 
     within(story)
 
@@ -78,9 +78,9 @@ def test_a_pause_lets_more_gather() -> None:
             seen.append(items)
             return items
 
-        gathering = Gathering(work, pause=0.01)
-        await gathering.add(1)
-        await asyncio.gather(*(gathering.add(item) for item in (2, 3)))
+        batcher = Batcher(work, pause=0.01)
+        await batcher.submit(1)
+        await asyncio.gather(*(batcher.submit(item) for item in (2, 3)))
         return seen
 
     assert asyncio.run(run()) == [[1], [2, 3]]

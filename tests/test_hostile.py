@@ -8,7 +8,7 @@ from fakes import callback_body
 from hostile import PATHS, REFUSAL, SECRETS, Call, Fortress, Generator, assail, bombard, exchange, serving, statuses
 
 from tracking.settings import WEBHOOK_PATH
-from tracking.webhooks import addresses as callbacks
+from tracking.webhooks import addresses
 
 SEED = 1  # `make hostile` draws another one each time
 
@@ -38,7 +38,7 @@ def test_raw_bytes_over_a_socket_get_no_5xx_and_one_kind_of_refusal(fortress: Fo
 
 def test_what_is_looked_for_would_be_found(fortress: Fortress) -> None:
     """A genuine call in between shows up in every figure."""
-    path = WEBHOOK_PATH + callbacks.token("demo-0001", SECRETS[0])
+    path = WEBHOOK_PATH + addresses.make_token("demo-0001", SECRETS[0])
     call = Call("POST", path.encode(), (callback_body("demo-0001", None),))
     assert asyncio.run(fortress.ask(call)) != REFUSAL
     assert len(fortress.harmed(1)) == 3

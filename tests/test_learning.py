@@ -20,7 +20,7 @@ from tracking.polling.learner import AGAIN_AFTER, Learner
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.tables import CALLBACKS, FACTS, ORDERS
-from tracking.webhooks import silence_alarm as alarms
+from tracking.webhooks import silence_alarm
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ def test_silence_is_suspected_looked_into_told_once_and_over_when_a_webhook_come
     clock.now = history.at + timedelta(minutes=1)
     asyncio.run(learner.listen())
     assert book.counted_on == 0.0
-    alarm = fact(store, alarms.KEY)
+    alarm = fact(store, silence_alarm.KEY)
     assert (alarm["missed"], alarm["ended_at"]) == (3, None)
     other = Book()
     listener = Learner(store, other, clock, learns=False)
@@ -193,7 +193,7 @@ def test_silence_is_suspected_looked_into_told_once_and_over_when_a_webhook_come
     clock.pass_by(seconds=5)
     asyncio.run(learner.listen())
     assert book.counted_on == 0.99
-    assert fact(store, alarms.KEY)["ended_at"] is not None
+    assert fact(store, silence_alarm.KEY)["ended_at"] is not None
 
 
 def test_a_suspicion_asks_for_looks_twice_a_minute_at_the_most(history: History, store: Database, clock: Clock) -> None:

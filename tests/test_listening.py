@@ -13,8 +13,8 @@ from tracking.polling.webhook_silence import Evidence
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.tables import CALLBACKS, ORDERS
-from tracking.webhooks import silence_alarm as alarms
-from tracking.webhooks.silence_alarm import Silence
+from tracking.webhooks import silence_alarm
+from tracking.webhooks.silence_alarm import SilenceAlarm
 
 MINUTE = timedelta(minutes=1)
 
@@ -106,22 +106,22 @@ def test_where_webhooks_are_not_counted_on_nothing_is_missed(history: History, s
 def test_an_alarm_is_raised_once_lasts_and_ends_with_the_next_webhook(now: datetime) -> None:
     heard = now - 5 * MINUTE
     raised = listening.judged(None, Evidence(0.99, 0.0, 3), heard, now)
-    assert raised == Silence(heard, now, 3)
+    assert raised == SilenceAlarm(heard, now, 3)
     assert listening.judged(raised, Evidence(0.99, 0.0, 9), heard, now + MINUTE) is raised
     ended = listening.judged(raised, Evidence(0.99), now + 2 * MINUTE, now + 3 * MINUTE)
-    assert ended == Silence(heard, now, 3, ended_at=now + 2 * MINUTE)
+    assert ended == SilenceAlarm(heard, now, 3, ended_at=now + 2 * MINUTE)
     again = listening.judged(ended, Evidence(0.99, 0.0, 3), now + 4 * MINUTE, now + 9 * MINUTE)
-    assert again == Silence(now + 4 * MINUTE, now + 9 * MINUTE, 3)
+    assert again == SilenceAlarm(now + 4 * MINUTE, now + 9 * MINUTE, 3)
 
 
 def test_the_alarm_is_kept_for_whoever_asks(store: Database, now: datetime) -> None:
-    alarm = Silence(now - MINUTE, now, 4, ended_at=now + MINUTE)
+    alarm = SilenceAlarm(now - MINUTE, now, 4, ended_at=now + MINUTE)
 
     def keep(connection: Connection) -> None:
-        facts.set_fact(connection, alarms.KEY, alarm.stored(), now)
+        facts.set_fact(connection, silence_alarm.KEY, alarm.to_fact(), now)
 
     with store.read() as connection:
-        assert alarms.known(connection) is None
+        assert silence_alarm.latest_alarm(connection) is None
     store.write(keep)
     with store.read() as connection:
-        assert alarms.known(connection) == alarm
+        assert silence_alarm.latest_alarm(connection) == alarm

@@ -9,7 +9,7 @@ from tracking.app.web.metrics import exposition
 from tracking.forecasting.planner import Planner
 from tracking.storage import facts, inbox
 from tracking.storage.database import Database
-from tracking.webhooks import silence_alarm as alarms
+from tracking.webhooks import silence_alarm
 
 
 def values(store: Database, now: datetime) -> dict[str, float]:
@@ -75,11 +75,11 @@ def test_words_nobody_knows_make_no_series_of_their_own(store: Database, planner
 
 
 def test_late_orders_and_silent_webhooks_can_be_alarmed_on(store: Database, planner: Planner, now: datetime) -> None:
-    silence = alarms.Silence(now, now, 3)
+    silence = silence_alarm.SilenceAlarm(now, now, 3)
 
     def job(connection: Connection) -> None:
         ingest.discover(connection, shown("BLK-1", "po-1", "Pending"), now, now, planner)
-        facts.set_fact(connection, alarms.KEY, silence.stored(), now)
+        facts.set_fact(connection, silence_alarm.KEY, silence.to_fact(), now)
         facts.set_fact(connection, 'forecast:Any "word"/1', {}, now)
 
     store.write(job)
@@ -87,6 +87,6 @@ def test_late_orders_and_silent_webhooks_can_be_alarmed_on(store: Database, plan
     assert (told["tracking_orders_late"], told["tracking_webhooks_silent"]) == (1, 1)
     assert not [name for name in told if "forecast" in name]
     assert values(store, now)["tracking_orders_late"] == 0
-    ended = alarms.Silence(now, now, 3, now)
-    store.write(lambda connection: facts.set_fact(connection, alarms.KEY, ended.stored(), now))
+    ended = silence_alarm.SilenceAlarm(now, now, 3, now)
+    store.write(lambda connection: facts.set_fact(connection, silence_alarm.KEY, ended.to_fact(), now))
     assert values(store, now)["tracking_webhooks_silent"] == 0

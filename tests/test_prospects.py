@@ -18,8 +18,8 @@ from tracking.reports import explanations
 from tracking.reports.explanations import prospect
 from tracking.storage import facts
 from tracking.storage.database import Database
-from tracking.webhooks import silence_alarm as alarms
-from tracking.webhooks.silence_alarm import Silence
+from tracking.webhooks import silence_alarm
+from tracking.webhooks.silence_alarm import SilenceAlarm
 
 LEARNED = Forecast.learned("Links/64", [Seen(280.0 + step, 320.0 + step) for step in range(0, 600, 10)])
 
@@ -101,8 +101,8 @@ def test_why_counts_on_no_webhooks_while_they_are_silent(history: History, store
     number = history.place("A-1")
     history.accept("A-1")
     remember(store, LEARNED, clock, price=4.0, heard=0.9)
-    alarm = Silence(clock.now, clock.now, 3)
-    store.write(lambda connection: facts.set_fact(connection, alarms.KEY, alarm.stored(), clock.now))
+    alarm = SilenceAlarm(clock.now, clock.now, 3)
+    store.write(lambda connection: facts.set_fact(connection, silence_alarm.KEY, alarm.to_fact(), clock.now))
     assert explanations.why(store, number, history.at)["price"] == 4.0
 
 

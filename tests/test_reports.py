@@ -26,8 +26,8 @@ from tracking.reports.order_list.search import FLAGGED, OPEN, Filters
 from tracking.storage import facts, inbox
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
-from tracking.webhooks import silence_alarm as alarms
-from tracking.webhooks.silence_alarm import Silence
+from tracking.webhooks import silence_alarm
+from tracking.webhooks.silence_alarm import SilenceAlarm
 
 
 @pytest.fixture
@@ -151,12 +151,12 @@ def test_refused_credentials_are_told_apart_from_an_unreachable_provider(store: 
 def test_silent_webhooks_are_told_while_they_last_and_an_hour_after(store: Database) -> None:
     later = START + timedelta(minutes=30)
 
-    def told(alarm: Silence, at: datetime) -> Silence | None:
-        store.write(lambda connection: facts.set_fact(connection, alarms.KEY, alarm.stored(), START))
+    def told(alarm: SilenceAlarm, at: datetime) -> SilenceAlarm | None:
+        store.write(lambda connection: facts.set_fact(connection, silence_alarm.KEY, alarm.to_fact(), START))
         return reports_health.health(store, at).webhooks
 
     assert reports_health.health(store, START).webhooks is None
-    lasting, ended = Silence(START, START, 3), Silence(START, START, 3, ended_at=later)
+    lasting, ended = SilenceAlarm(START, START, 3), SilenceAlarm(START, START, 3, ended_at=later)
     assert told(lasting, START + timedelta(days=3)) == lasting
     assert told(ended, later + timedelta(minutes=59)) == ended
     assert told(ended, later + timedelta(minutes=61)) is None

@@ -21,7 +21,7 @@ from tracking.settings import WEBHOOK_PATH, Role, Settings, load
 from tracking.storage import facts, leases
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
-from tracking.webhooks import addresses as callbacks
+from tracking.webhooks import addresses
 
 SECRET = "hush-hush-hush-hush"
 HOST = socket.gethostname()
@@ -67,14 +67,16 @@ def test_each_role_brings_its_routes(make: Make, roles: set[Role]) -> None:
 def test_the_receiver_answers_below_webhooks(make: Make, store: Database, planner: Planner, clock: Clock) -> None:
     backend = make(Role.WEBHOOKS)
     store.write(lambda connection: ingest.discover(connection, shown(), clock.now, clock.now, planner))
-    proven = WEBHOOK_PATH + callbacks.token("demo-0001", SECRET)
+    proven = WEBHOOK_PATH + addresses.make_token("demo-0001", SECRET)
     answers = get(backend, proven, WEBHOOK_PATH + "x" * 43, "/webhooks/x", method="POST", body=callback_body())
     assert [answer.status_code for answer in answers] == [204, 404, 404]
 
 
 def test_a_process_without_the_role_receives_nothing(make: Make) -> None:
     backend = make(Role.PAGES)
-    [answer] = get(backend, WEBHOOK_PATH + callbacks.token("demo-0001", SECRET), method="POST", body=callback_body())
+    [answer] = get(
+        backend, WEBHOOK_PATH + addresses.make_token("demo-0001", SECRET), method="POST", body=callback_body()
+    )
     assert answer.status_code == 404
     assert backend.receiver.refused == 0
 
@@ -161,7 +163,7 @@ def test_metrics_of_a_busy_store_are_told_to_be_missing(make: Make, monkeypatch:
 def test_a_callback_is_asked_for_only_where_we_can_be_reached(make: Make) -> None:
     assert make(*Role).callback_address("demo-0001") is None
     reached = make(*Role, public_url="https://console.example/base/").callback_address("demo-0001")
-    assert reached == f"https://console.example/base{WEBHOOK_PATH}{callbacks.token('demo-0001', SECRET)}"
+    assert reached == f"https://console.example/base{WEBHOOK_PATH}{addresses.make_token('demo-0001', SECRET)}"
     assert len(reached) <= 500
 
 
@@ -174,7 +176,7 @@ def test_the_embedded_sandbox_reaches_us_inside_the_process(make: Make) -> None:
 
 def test_addresses_are_made_with_the_first_secret_of_a_rotation(make: Make) -> None:
     backend = make(*Role, public_url="https://console.example", webhook_secret=f"{SECRET}-new,{SECRET}")
-    assert (backend.callback_address("po") or "").endswith(callbacks.token("po", f"{SECRET}-new"))
+    assert (backend.callback_address("po") or "").endswith(addresses.make_token("po", f"{SECRET}-new"))
 
 
 # Leases of the dead

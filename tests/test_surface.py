@@ -32,7 +32,7 @@ from tracking.settings import WEBHOOK_PATH, Role, load
 from tracking.storage import database
 from tracking.storage.maintenance.verify import verify
 from tracking.storage.tables import CALLBACKS, ORDERS
-from tracking.webhooks import addresses as callbacks
+from tracking.webhooks import addresses
 
 SECRETS = ("the-new-secret-of-ours", "an-old-secret-of-ours")
 PLACED_HERE = ("ours-1", "ours-2", "ours-3")
@@ -155,7 +155,7 @@ class Surface(RuleBasedStateMachine):
         number = None if named == "by the provider's id" else po_number
         own, other = IDS[po_number], "BLK-99"
         names_id = {"by its number": None, "by another's id": other}.get(named, own)
-        answers = self._post(callbacks.token(po_number, secret), callback_body(number, names_id, stamp), times)
+        answers = self._post(addresses.make_token(po_number, secret), callback_body(number, names_id, stamp), times)
         if number is None and (po_number not in self.orders or self.orders[po_number].provider_id is None):
             self.forged += times  # nobody knows that id yet
             assert answers == [404] * times
@@ -179,14 +179,14 @@ class Surface(RuleBasedStateMachine):
         """A call under an address that is not the order's."""
         if token == "another's" and other == po_number:
             return
-        presented = {"another's": callbacks.token(other, SECRETS[0]), "made up": "A" * 43, "none": ""}[token]
+        presented = {"another's": addresses.make_token(other, SECRETS[0]), "made up": "A" * 43, "none": ""}[token]
         assert self._post(presented, callback_body(po_number, IDS[po_number], stamp)) == [404]
         self.forged += 1
 
     @rule(body=st.binary(max_size=60), po_number=PO_NUMBERS)
     def babble(self, body: bytes, po_number: str) -> None:
         """Anything at all under a right address."""
-        assert self._post(callbacks.token(po_number, SECRETS[0]), body) == [404]
+        assert self._post(addresses.make_token(po_number, SECRETS[0]), body) == [404]
         self.forged += 1
 
     @rule(seconds=st.sampled_from([1, 10, 31, 3600]))

@@ -32,7 +32,7 @@ from tracking.storage.database import Database
 from tracking.storage.tables import CALLBACKS, ORDERS
 from tracking.submissions import sender
 from tracking.submissions.sender import Sender
-from tracking.webhooks import addresses as callbacks
+from tracking.webhooks import addresses
 
 SECRET = "hush-hush-hush-hush"
 FULL = "the disk is full: make room; work goes on by itself"
@@ -223,7 +223,7 @@ def test_callbacks_are_not_taken_and_health_says_why_until_it_is_over(
 ) -> None:
     store = backend.database
     store.write(lambda connection: ingest.discover(connection, shown(), clock.now, clock.now, planner))
-    proven = WEBHOOK_PATH + callbacks.token("demo-0001", SECRET)
+    proven = WEBHOOK_PATH + addresses.make_token("demo-0001", SECRET)
     assert asked(backend, "GET", "/healthz").status_code == 200
     with trouble(store):
         assert asked(backend, "POST", proven, callback_body()).status_code == 503

@@ -20,9 +20,8 @@ from tracking.settings import WEBHOOK_PATH
 from tracking.storage import orders
 from tracking.storage.database import Database
 from tracking.storage.tables import CALLBACKS, EVENTS, ORDERS
-from tracking.webhooks import addresses as callbacks
-from tracking.webhooks import receiver as webhooks
-from tracking.webhooks.receiver import LARGEST_BODY, LARGEST_BODY_BEYOND_ALLOWANCE, REFUSALS_A_SECOND, Receiver
+from tracking.webhooks import addresses, receiver
+from tracking.webhooks.receiver import LARGEST_BODY, LARGEST_BODY_OVER_LIMIT, REFUSALS_STORED_PER_SECOND, Receiver
 
 PO = "demo-0001"
 SECRETS = ("the-new-secret-of-ours", "an-old-secret-of-ours")
@@ -34,7 +33,7 @@ class Door:
     def __init__(self, store: Database, planner: Planner, clock: Clock) -> None:
         self.store, self.planner, self.clock = store, planner, clock
         self.woken = 0
-        self.receiver = Receiver(store, SECRETS, planner, clock=clock, woken=self._wake)
+        self.receiver = Receiver(store, SECRETS, planner, clock=clock, wake=self._wake)
         paths = (WEBHOOK_PATH + "{token}", "/webhooks/{rest:path}")
         self.app = Starlette(routes=[Route(path, self.receiver) for path in paths])
 
@@ -72,7 +71,7 @@ class Door:
 
 
 def address(po_number: str = PO, secret: str = SECRETS[0]) -> str:
-    return WEBHOOK_PATH + callbacks.token(po_number, secret)
+    return WEBHOOK_PATH + addresses.make_token(po_number, secret)
 
 
 @pytest.fixture
@@ -138,7 +137,7 @@ def test_ten_megabytes_are_read_to_their_end_and_refused(door: Door) -> None:
 
 
 def test_a_flood_beyond_all_measure_is_not_even_read(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhooks, "LARGEST_DRAINED", 128 * 1024)
+    monkeypatch.setattr(receiver, "LARGEST_DRAINED", 128 * 1024)
     sent = []
 
     async def endless() -> AsyncIterator[bytes]:
@@ -166,7 +165,7 @@ def test_a_flood_beyond_all_measure_is_not_even_read(door: Door, monkeypatch: py
 
 
 def test_a_body_that_does_not_arrive_is_given_up(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhooks, "SECONDS_TO_READ", 0.02)
+    monkeypatch.setattr(receiver, "SECONDS_TO_READ", 0.02)
 
     async def stuck() -> AsyncIterator[bytes]:
         yield b"{"
@@ -246,7 +245,7 @@ def test_no_secret_is_logged(door: Door, caplog: pytest.LogCaptureFixture) -> No
         door.call(("POST", address(), callback_body()), ("POST", address("demo-0002"), callback_body()))
     assert len(caplog.records) >= 2
     for po_number in (PO, "demo-0002"):
-        assert callbacks.token(po_number, SECRETS[0]) not in caplog.text
+        assert addresses.make_token(po_number, SECRETS[0]) not in caplog.text
 
 
 # Floods
@@ -259,7 +258,7 @@ def test_a_flood_of_refusals_keeps_five_a_second_and_answers_all_alike(door: Doo
     for source in range(3):
         answers = door.call(*[STRANGER] * 10, source=f"192.0.2.{source}")
         assert {answer.status_code for answer in answers} == {404}
-    assert len(door.rows()) == REFUSALS_A_SECOND == 5
+    assert len(door.rows()) == REFUSALS_STORED_PER_SECOND == 5
     assert door.receiver.refused == 30
     door.clock.pass_by(seconds=1)
     door.call(*[STRANGER] * 10, source="192.0.2.0")
@@ -296,8 +295,8 @@ def test_a_source_beyond_its_allowance_has_small_bodies_read_only(door: Door) ->
             yield b" " * 1024
 
     door.call(*[STRANGER] * 30)
-    assert door.post(b" " * LARGEST_BODY_BEYOND_ALLOWANCE + callback_body()) == 404
-    assert door.post(b" " * (LARGEST_BODY_BEYOND_ALLOWANCE - 200) + callback_body()) == 204
+    assert door.post(b" " * LARGEST_BODY_OVER_LIMIT + callback_body()) == 404
+    assert door.post(b" " * (LARGEST_BODY_OVER_LIMIT - 200) + callback_body()) == 204
     door.call(("POST", address(), large()))
     assert (len(sent), door.receiver.accepted) == (5, 1)
 
@@ -333,7 +332,7 @@ def test_duplicates_that_could_not_be_stored_are_all_asked_to_come_again(door: D
 
 def test_nothing_is_remembered_of_calls_that_are_over(door: Door) -> None:
     door.call_at_once(*[("POST", address(), callback_body())] * 5, *[STRANGER] * 5)
-    assert (door.receiver._commits, len(door.receiver._reads)) == ({}, 0)
+    assert (door.receiver._commits, len(door.receiver._read_slots)) == ({}, 0)
 
 
 def test_one_orders_address_cannot_make_anothers_call_pass_for_a_repeat(door: Door) -> None:

@@ -23,7 +23,7 @@ from tracking.app.cli.main import app as command_line
 from tracking.storage.database import Database
 from tracking.storage.tables import CLAIMS as CLAIM_ROWS
 from tracking.storage.tables import EVENTS, EXCHANGES, ORDERS, OUTBOX
-from tracking.webhooks.addresses import token
+from tracking.webhooks.addresses import make_token
 
 Visit = Callable[..., AppTest]
 ORDERS_PLACED = 20
@@ -76,7 +76,7 @@ def heard(canaries: Canaries) -> Iterator[Heard]:
 
 async def _strangers(desk: Desk, canaries: Canaries) -> None:
     """Calls of the webhook that prove nothing, with all sorts of secrets in them."""
-    right = token("C-00001", desk.backend.settings.webhook_secrets()[0])
+    right = make_token("C-00001", desk.backend.settings.webhook_secrets()[0])
     canaries.saw("address", right)
     said = {"Action": "FulfillmentComplete", "PONumber": "C-00002", "Email": f"{canaries.new('email')}@example.com"}
     claimed = said | {"PONumber": "C-00001", "ClaimLink": canaries.new("claim")}

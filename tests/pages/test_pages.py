@@ -12,8 +12,8 @@ from tracking.reports.order_list.search import Filters
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.maintenance.restore_mark import Mark, set_mark
-from tracking.webhooks import silence_alarm as alarms
-from tracking.webhooks.silence_alarm import Silence
+from tracking.webhooks import silence_alarm
+from tracking.webhooks.silence_alarm import SilenceAlarm
 
 Visit = Callable[..., AppTest]
 
@@ -136,8 +136,8 @@ def test_silent_webhooks_are_told_everywhere_until_a_while_after_they_are_heard_
     visit: Visit, history: History, database: Database, page: str, lasted: int | None, said: str
 ) -> None:
     since = history.wait(minutes=-30)
-    alarm = Silence(since, since, 4, since + timedelta(minutes=lasted) if lasted else None)
-    database.write(lambda connection: facts.set_fact(connection, alarms.KEY, alarm.stored(), since))
+    alarm = SilenceAlarm(since, since, 4, since + timedelta(minutes=lasted) if lasted else None)
+    database.write(lambda connection: facts.set_fact(connection, silence_alarm.KEY, alarm.to_fact(), since))
     app = visit(page)
     told = [f"{element.proto.title} {element.value}" for element in (*app.warning, *app.info)]
     assert [said in text for text in told].count(True) == 1

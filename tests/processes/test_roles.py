@@ -12,7 +12,7 @@ from processes.children import ROOT, TRACKING, Child, Nursery, free_port, get, p
 from processes.over_http import documents
 from prometheus_client.parser import text_string_to_metric_families
 
-from tracking.webhooks import addresses as callbacks
+from tracking.webhooks import addresses
 
 LOOPS = {"webhooks", "poller", "sender"}
 
@@ -130,5 +130,5 @@ def test_no_log_of_a_worker_holds_a_secret_a_recipient_or_a_claim(children: Nurs
     worker.stop()
     assert "started roles=" in worker.said, "it logs at all"
     told = [secret, "Bearer ", "eyJ", "person1@example.com", "Ada Example", "claim.example.com", "ClaimLink"]
-    told += [callbacks.token(document["PONumber"], secret) for document in made]
+    told += [addresses.make_token(document["PONumber"], secret) for document in made]
     assert [word for word in told if word in worker.said] == []

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 from processes.children import Child, Nursery, until
 
-from tracking.webhooks import addresses as callbacks
+from tracking.webhooks import addresses
 
 HERE = Path(__file__).resolve().parent
 SECRET = "a secret for these kills alone"
@@ -95,7 +95,7 @@ class Caller:
             # The newest ones are still open, so that the call makes something due.
             po_number = self._rng.choice(self._known[-50:]) if self._known else "nobody-yet"
         body = {"Action": "FulfillmentComplete", "PONumber": po_number, "Timestamp": f"{stated:%m/%d/%Y %I:%M:%S %p}"}
-        address = f"{console.url}/webhooks/fulfillment/{callbacks.token(po_number, SECRET)}"
+        address = f"{console.url}/webhooks/fulfillment/{addresses.make_token(po_number, SECRET)}"
         try:
             accepted = self._client.post(address, json=body).is_success
         except httpx.HTTPError:

@@ -47,7 +47,7 @@ from tracking.storage.engines import make_engine, translated
 from tracking.submissions import actions, requests
 from tracking.submissions import submit as submissions
 from tracking.submissions.sender import Sender
-from tracking.webhooks import addresses as callbacks
+from tracking.webhooks import addresses
 from tracking.webhooks.receiver import Receiver
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ class Console:
             lease=lease,
             clock=self.clock,
         )
-        self.receiver = Receiver(self.database, (SECRET,), planner, clock=self.clock, woken=self._woken)
+        self.receiver = Receiver(self.database, (SECRET,), planner, clock=self.clock, wake=self._woken)
         pulse: Any = None  # beats are not simulated
         sending = SendLoop(sender, pulse, self.clock)
         polling = PollLoop(poller, discovery, pulse, self.clock)
@@ -277,7 +277,7 @@ class Console:
     def _address(self, po_number: str) -> str | None:
         if not self.world.climate.asks_webhooks:
             return None
-        return f"https://console.example.com/webhooks/fulfillment/{callbacks.token(po_number, SECRET)}"
+        return f"https://console.example.com/webhooks/fulfillment/{addresses.make_token(po_number, SECRET)}"
 
     def _woken(self) -> None:
         due = self.world.auditor.look_due()

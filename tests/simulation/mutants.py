@@ -23,8 +23,7 @@ from tracking.provider.shared_rate_limit import Allowance
 from tracking.storage import inbox, leases, orders, outbox
 from tracking.storage.tables import CALLBACKS, ORDERS, OUTBOX
 from tracking.submissions import sender
-from tracking.webhooks import addresses as callbacks
-from tracking.webhooks import receiver as webhooks
+from tracking.webhooks import addresses, receiver
 
 
 async def _hasty(self: Any, row: Any) -> None:
@@ -154,7 +153,7 @@ MUTANTS = (
             ),
         ),
     ),
-    Mutant("no-secret", "A webhook's secret is not checked.", replaced(callbacks, "fits", lambda *_: True)),
+    Mutant("no-secret", "A webhook's secret is not checked.", replaced(addresses, "verify_token", lambda *_: True)),
     Mutant(
         "finished-again",
         "A finished order is looked at as if it were open.",
@@ -187,7 +186,7 @@ MUTANTS = (
     Mutant(
         "answer-first",
         "A webhook is answered before it is committed.",
-        replaced(webhooks.Receiver, "_commit", _not_waited_for),
+        replaced(receiver.Receiver, "_commit", _not_waited_for),
     ),
     Mutant(
         "event-late",

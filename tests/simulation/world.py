@@ -26,7 +26,7 @@ from referee import Referee
 from wishes import STRANGE_BODIES, lines_of, made_up
 
 from tracking.storage.maintenance import verify
-from tracking.webhooks import addresses as callbacks
+from tracking.webhooks import addresses
 
 TURNS_AT_MOST = 60_000
 LONGEST_HISTORY = 4 * 3600.0
@@ -299,9 +299,9 @@ class World:
                 self.market.tokens.clear()
             case "flood of refusals":
                 for number in range(12):
-                    self.after(0.4 * number, lambda: self._stranger(b"{}", "x" * callbacks.TOKEN_LENGTH))
+                    self.after(0.4 * number, lambda: self._stranger(b"{}", "x" * addresses.TOKEN_LENGTH))
             case "strange call":
-                self._stranger(STRANGE_BODIES[given["kind"]], callbacks.token("T-0", SECRET))
+                self._stranger(STRANGE_BODIES[given["kind"]], addresses.make_token("T-0", SECRET))
 
     def _course(self, po_number: str, kind: str) -> tuple[Sequence[Stage], bool]:
         """What becomes of an order; a person is surprised by one that goes back, and looks."""
@@ -392,9 +392,9 @@ class World:
         stamp = f"01/02/2026 03:09:00 AM {self._made}"
         body = f'{{"Action": "FulfillmentComplete", "PONumber": "{po_number}", "Timestamp": "{stamp}"}}'.encode()
         if forged:
-            self._stranger(body, callbacks.token(po_number, "another secret"))
+            self._stranger(body, addresses.make_token(po_number, "another secret"))
         else:
-            self.deliver(callbacks.token(po_number, SECRET), body, lambda: None)
+            self.deliver(addresses.make_token(po_number, SECRET), body, lambda: None)
 
     def _stranger(self, body: bytes, token: str) -> None:
         if not self.consoles:

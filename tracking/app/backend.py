@@ -43,7 +43,7 @@ from tracking.storage import database, facts, leases
 from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
 from tracking.submissions.sender import Sender
-from tracking.webhooks import addresses as callbacks
+from tracking.webhooks import addresses
 from tracking.webhooks.receiver import Receiver
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ class Backend:
             logging.getLogger(name).addFilter(_without_tokens)
         logging.getLogger("uvicorn.error").addFilter(REPEAT_FILTER)
         self._wakes: list[asyncio.Event] = []
-        self.receiver = Receiver(self.database, self._secrets, self._planner, clock=clock, woken=self._woken)
+        self.receiver = Receiver(self.database, self._secrets, self._planner, clock=clock, wake=self._woken)
         self.transport: httpx.AsyncBaseTransport | None = None
         self._sandbox = EmbeddedSandbox(settings, self.asgi(lifespan=False)) if self._works_on_sandbox() else None
 
@@ -238,7 +238,7 @@ class Backend:
         base = PUBLIC_URL if self._sandbox and not self.settings.public_url else self.settings.public_url
         if base is None:
             return None
-        return f"{base}{WEBHOOK_PATH}{callbacks.token(po_number, self._secrets[0])}"
+        return f"{base}{WEBHOOK_PATH}{addresses.make_token(po_number, self._secrets[0])}"
 
     async def _receiver_beat(self) -> None:
         await self._pulse.beat("webhooks", {"accepted": self.receiver.accepted, "refused": self.receiver.refused})

@@ -20,7 +20,7 @@ from tracking.forecasting.waits import FIRST_PRICE, GREATEST_PRICE, LEAST_PRICE
 from tracking.orders.model import is_open
 from tracking.storage import facts
 from tracking.storage.database import Database
-from tracking.webhooks import silence_alarm as alarms
+from tracking.webhooks import silence_alarm
 
 if TYPE_CHECKING:
     from tracking.forecasting.survival import Seen
@@ -139,15 +139,17 @@ class Learner:
         found = await asyncio.to_thread(self._heard)
         if found is not None:
             now = self._clock()
-            await self._database.run(lambda connection: facts.set_fact(connection, alarms.KEY, found.stored(), now))
+            await self._database.run(
+                lambda connection: facts.set_fact(connection, silence_alarm.KEY, found.to_fact(), now)
+            )
 
-    def _heard(self) -> alarms.Silence | None:
+    def _heard(self) -> silence_alarm.SilenceAlarm | None:
         """The alarm to be stored, if it is another than before."""
         from tracking.polling import webhook_silence as listening  # noqa: PLC0415 - as above
 
         now = self._clock()
         with self._database.read() as connection:
-            before = alarms.known(connection)
+            before = silence_alarm.latest_alarm(connection)
             if not self._learns:
                 self._book.deaf = before is not None and before.ended_at is None
                 return None

@@ -18,7 +18,7 @@ from tracking.forecasting.waits import MOST_HEARD
 from tracking.orders.model import Submission, WebhookStatus
 from tracking.polling.due_orders import Survey, members, survey
 from tracking.storage.tables import CALLBACKS, EVENTS, ORDERS
-from tracking.webhooks.silence_alarm import Silence
+from tracking.webhooks.silence_alarm import SilenceAlarm
 
 GRACE = timedelta(seconds=15)  # what an announcement may take on its way
 MISSED_READ = 100
@@ -93,15 +93,17 @@ def _shares(seen: Survey, book: Book, quiet: float) -> tuple[Array, Array]:
     return before[seen.announces], after[seen.announces]
 
 
-def judged(before: Silence | None, found: Evidence, heard_at: datetime | None, now: datetime) -> Silence | None:
+def judged(
+    before: SilenceAlarm | None, found: Evidence, heard_at: datetime | None, now: datetime
+) -> SilenceAlarm | None:
     """The alarm as it is now: raised, lasting, ended or none. The one before where nothing changed."""
     lasts = before is not None and before.ended_at is None
     if lasts and before is not None:
         if heard_at is not None and heard_at > before.alarmed_at:
-            return Silence(before.since, before.alarmed_at, before.missed, heard_at)
+            return SilenceAlarm(before.since, before.alarmed_at, before.missed, heard_at)
         return before
     if found.alarming and heard_at is not None:
-        return Silence(heard_at, now, found.missed)
+        return SilenceAlarm(heard_at, now, found.missed)
     return before
 
 

@@ -22,7 +22,7 @@ from tracking.orders.wording import clock, count, duration
 from tracking.reports.latency import split_of
 from tracking.storage import facts
 from tracking.storage.tables import ORDERS
-from tracking.webhooks import silence_alarm as alarms
+from tracking.webhooks import silence_alarm
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -129,7 +129,7 @@ def why(database: Database, order_id: int, now: datetime) -> dict[str, Any]:
             raise UnknownOrder(f"no order has the number {order_id}")
         expected = prospect_of(connection, row, now)
         book = recalled(connection, class_of(row["type"], row["units"]))
-        alarm = alarms.known(connection)
+        alarm = silence_alarm.latest_alarm(connection)
         others = incidents.alone_or_not(connection, row, now)
         took = split_of(connection, order_id)
     announces = row["submission"] != Submission.ELSEWHERE

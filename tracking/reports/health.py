@@ -12,8 +12,8 @@ from tracking.orders import wording as sentences
 from tracking.storage.database import Database
 from tracking.storage.maintenance.restore_mark import MARK, Mark, mark_from
 from tracking.storage.tables import CALLBACKS, EXCHANGES, FACTS, ORDERS
-from tracking.webhooks import silence_alarm as alarms
-from tracking.webhooks.silence_alarm import Silence
+from tracking.webhooks import silence_alarm
+from tracking.webhooks.silence_alarm import SilenceAlarm
 
 SILENT_AFTER = timedelta(seconds=60)
 TOLD_FOR = timedelta(hours=1)
@@ -45,7 +45,7 @@ class Health:
     silent: tuple[str, ...]
     restored: Mark | None = None
     wal_bytes: int = 0
-    webhooks: Silence | None = None
+    webhooks: SilenceAlarm | None = None
 
 
 def fact(database: Database, key: str) -> tuple[datetime, dict[str, Any]] | None:
@@ -103,9 +103,9 @@ def _beat(role: str, facts: Mapping[str, tuple[datetime, dict[str, Any]]], now: 
     )
 
 
-def _silence(facts: Mapping[str, tuple[datetime, dict[str, Any]]], now: datetime) -> Silence | None:
-    kept = facts.get(alarms.KEY)
-    alarm = Silence.read(kept[1]) if kept else None
+def _silence(facts: Mapping[str, tuple[datetime, dict[str, Any]]], now: datetime) -> SilenceAlarm | None:
+    kept = facts.get(silence_alarm.KEY)
+    alarm = SilenceAlarm.from_fact(kept[1]) if kept else None
     over = alarm is not None and alarm.ended_at is not None and now - alarm.ended_at > TOLD_FOR
     return None if over else alarm
 

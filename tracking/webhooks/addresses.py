@@ -1,4 +1,6 @@
-"""Secrets in callback addresses. Pure; the provider signs nothing, so the address itself is the proof.
+"""Webhook addresses: make and verify the secret token of each order's address. Pure.
+
+The provider signs nothing, so the address itself is the proof.
 
 Each order has an address of its own: the HMAC of its PONumber under our secret. Whoever knows one order's address can
 say something about that order alone, and nobody can make one up.
@@ -13,14 +15,14 @@ TOKEN_LENGTH = 43
 _PURPOSE = b"fulfillment-complete:"
 
 
-def token(po_number: str, secret: str) -> str:
-    """The unguessable last part of the order's callback address: 43 characters of the URL-safe base64 alphabet."""
+def make_token(po_number: str, secret: str) -> str:
+    """Make the last part of the order's webhook address: an HMAC-SHA256 as 43 characters of URL-safe base64."""
     digest = hmac.new(secret.encode(), _PURPOSE + po_number.encode("utf-8", "surrogatepass"), hashlib.sha256).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
 
 
-def fits(presented: str, po_number: str, secrets: Sequence[str]) -> bool:
-    """Whether the presented token is the order's under one of the secrets; takes as long for a no as for a yes."""
+def verify_token(presented: str, po_number: str, secrets: Sequence[str]) -> bool:
+    """Tell whether the token is the order's under one of the secrets, in the same time for a no as for a yes."""
     given = presented.encode("utf-8", "surrogatepass")
-    matches = [hmac.compare_digest(given, token(po_number, secret).encode()) for secret in secrets]
+    matches = [hmac.compare_digest(given, make_token(po_number, secret).encode()) for secret in secrets]
     return any(matches)

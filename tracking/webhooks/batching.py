@@ -1,6 +1,6 @@
-"""Work that gathers: what comes while a round is at work goes into the next one, and each caller gets its own part.
+"""Batching: what is submitted while one batch is being done goes into the next, and each caller gets its own result.
 
-Knows an event loop and nothing else. One round at a time, so however much comes, the work at once stays that of one.
+Knows an event loop and nothing else. One batch at a time, so however much comes, the work at once stays that of one.
 """
 
 import asyncio
@@ -12,14 +12,14 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Gathering(Generic[T, R]):
-    """Does the work of many callers in rounds.
+class Batcher(Generic[T, R]):
+    """Does the work of many callers in batches.
 
     Args:
-        work: does one round; returns a result for each item, in their order. What it raises goes to every caller of
-            the round.
-        most: how many items go into one round.
-        pause: seconds from the end of a round to the next.
+        work: does one batch; returns a result for each item, in their order. What it raises goes to every caller of
+            the batch.
+        most: how many items go into one batch.
+        pause: seconds from the end of a batch to the next.
     """
 
     def __init__(
@@ -29,45 +29,45 @@ class Gathering(Generic[T, R]):
         self._most = most
         self._pause = pause
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
-        self._rounds: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits and nothing is at work."""
-        return self._rounds is None
+        """Whether no item waits and no batch is being done."""
+        return self._task is None
 
-    async def add(self, item: T) -> R:
-        """The item's result, after the round it went into. A caller that goes away takes nothing from the others."""
+    async def submit(self, item: T) -> R:
+        """Wait for the item's batch; returns its result. A caller that is cancelled takes nothing from the others."""
         done: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, done))
-        if self._rounds is None:
-            self._rounds = asyncio.create_task(self._run())
+        if self._task is None:
+            self._task = asyncio.create_task(self._run_batches())
         return await done
 
-    async def _run(self) -> None:
+    async def _run_batches(self) -> None:
         try:
             while self._waiting:
-                await self._round()
+                await self._run_batch()
                 if self._pause:
                     await asyncio.sleep(self._pause)
         finally:
-            self._rounds = None
+            self._task = None
             while self._waiting:  # only where the loop ends under us
                 self._waiting.popleft()[1].cancel()
 
-    async def _round(self) -> None:
-        taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._most))]
+    async def _run_batch(self) -> None:
+        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._most))]
         try:
-            results = await self._work([item for item, _ in taken])
+            results = await self._work([item for item, _ in batch])
         except asyncio.CancelledError:
-            for _, done in taken:
+            for _, done in batch:
                 done.cancel()
             raise
         except Exception as exc:  # noqa: BLE001 - each caller gets it
-            for _, done in taken:
+            for _, done in batch:
                 if not done.done():
                     done.set_exception(exc)
             return
-        for (_, done), result in zip(taken, results, strict=True):
+        for (_, done), result in zip(batch, results, strict=True):
             if not done.done():
                 done.set_result(result)

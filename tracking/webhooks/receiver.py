@@ -1,8 +1,8 @@
-"""Receives the provider's callbacks. Proves the address, commits, then answers; believes nothing in the body.
+"""Webhook receiver: verify the secret address, commit, then answer; believes nothing in the body.
 
 Every refusal looks alike (404, empty) and every proven call looks alike (204), so that an answer tells a stranger
-nothing. A refusal costs a bounded row at the most and never a call of the provider. A source that has used up its
-allowance of refusals (`admission`) is still judged, lest a genuine call beside it be lost, but costs neither a row nor
+nothing. A refusal costs a bounded row at the most and never a call of the provider. A source that has reached its
+limit of refusals (`throttling`) is still judged, lest a genuine call from there be lost, but costs neither a row nor
 a line of the log; a call that is given up unread gets the same 404 as every other refusal.
 
 503 says that the store is busy and that the call should come again. A call that names its order by the provider's id
@@ -10,8 +10,8 @@ alone can only be judged with the store; while that cannot be read, right and wr
 get the same 503, which tells a stranger of the store's health what /healthz tells as well, and nothing of any order.
 404 would lose the claims of the right ones.
 
-What can gather does: repeats of a callback that come while it is being committed are committed together, and calls that
-name no PONumber are looked up together, so that a flood of either is a few statements' work.
+Repeats of a call that come while it is being committed are committed in one batch, and calls that name no PONumber are
+looked up in batches, so that a flood of either is a few statements' work.
 """
 
 import asyncio
@@ -34,30 +34,30 @@ from tracking.ingest import WebhookOutcome
 from tracking.provider.responses import Callback, read_callback
 from tracking.storage import inbox, orders
 from tracking.storage.database import Database
-from tracking.webhooks import addresses as callbacks
-from tracking.webhooks.batching import Gathering
-from tracking.webhooks.throttling import Allowances, OpenReads, source_of
+from tracking.webhooks import addresses
+from tracking.webhooks.batching import Batcher
+from tracking.webhooks.throttling import ReadSlots, RefusalLimits, source_of
 
 log = logging.getLogger(__name__)
 
 LARGEST_BODY = 64 * 1024
-LARGEST_BODY_BEYOND_ALLOWANCE = 4 * 1024  # a genuine one has less than 2 kB
+LARGEST_BODY_OVER_LIMIT = 4 * 1024  # a genuine one has less than 2 kB
 LARGEST_DRAINED = 32 * 1024 * 1024
 SECONDS_TO_READ = 5
-REFUSALS_A_SECOND = 5
-LOOKED_UP_TOGETHER = 5000
-SECONDS_BETWEEN_LOOKUPS = 0.25  # of sources beyond their allowance: reads of the store hold its writer up
+REFUSALS_STORED_PER_SECOND = 5
+LOOKUPS_PER_BATCH = 5000
+SLOW_LOOKUP_PAUSE = 0.25  # seconds, of sources over their limit: reads of the store hold its writer up
 
 
 class Receiver:
-    """The ASGI endpoint behind /webhooks/fulfillment/{token}, and the refusal of everything else below /webhooks.
+    """The ASGI endpoint behind /webhooks/fulfillment/{token}; refuses everything else below /webhooks.
 
     Args:
-        database: where callbacks are committed before they are answered.
-        secrets: what addresses are proven with.
-        planner: makes the order's next due time.
+        database: where webhook calls are committed before they are answered.
+        secrets: what addresses are verified with.
+        planner: plans the order's next poll.
         clock: now, aware and in UTC.
-        woken: called after an accepted callback, so that the poller need not wait for its next tick.
+        wake: called after an accepted call, so that the poller need not wait for its next tick.
     """
 
     def __init__(
@@ -67,25 +67,25 @@ class Receiver:
         planner: Planner,
         *,
         clock: Callable[[], datetime],
-        woken: Callable[[], None],
+        wake: Callable[[], None],
     ) -> None:
         self._database = database
         self._secrets = tuple(secrets)
         self._planner = planner
         self._clock = clock
-        self._woken = woken
-        self._allowances = Allowances()
-        self._reads = OpenReads()
-        self._kept_refusals: deque[datetime] = deque(maxlen=REFUSALS_A_SECOND)
-        self._commits: dict[str, Gathering[int, WebhookOutcome]] = {}
-        self._lookups = Gathering(self._po_numbers, most=LOOKED_UP_TOGETHER)
-        self._slow_lookups = Gathering(self._po_numbers, most=LOOKED_UP_TOGETHER, pause=SECONDS_BETWEEN_LOOKUPS)
+        self._wake = wake
+        self._refusal_limits = RefusalLimits()
+        self._read_slots = ReadSlots()
+        self._refusals_stored: deque[datetime] = deque(maxlen=REFUSALS_STORED_PER_SECOND)
+        self._commits: dict[str, Batcher[int, WebhookOutcome]] = {}
+        self._lookups = Batcher(self._po_numbers, most=LOOKUPS_PER_BATCH)
+        self._slow_lookups = Batcher(self._po_numbers, most=LOOKUPS_PER_BATCH, pause=SLOW_LOOKUP_PAUSE)
         self.accepted = 0
         self.refused = 0
         self.unlogged = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one call."""
+        """Answer one request."""
         request = Request(scope, receive)
         response = await self._answer(request)
         # Where the server has closed the connection over a broken body, some transports raise when they are written to.
@@ -94,14 +94,14 @@ class Receiver:
 
     async def _answer(self, request: Request) -> Response:
         source = source_of(request.client.host if request.client else None)
-        spent = self._allowances.spent(source, self._clock())
-        body = _Body(LARGEST_BODY_BEYOND_ALLOWANCE if spent else LARGEST_BODY, drained=not spent)
+        exhausted = self._refusal_limits.exhausted(source, self._clock())
+        body = _Body(LARGEST_BODY_OVER_LIMIT if exhausted else LARGEST_BODY, drained=not exhausted)
         try:
-            async with self._reads.reading(source, SECONDS_TO_READ):
+            async with self._read_slots.slot(source, SECONDS_TO_READ):
                 await body.read(request)
-            callback = await self._prove(request, body.content(), self._slow_lookups if spent else self._lookups)
-            await self._commit(callback, body.size)
-        except _Recorded:
+            call = await self._authenticate(request, body.content(), self._slow_lookups if exhausted else self._lookups)
+            await self._commit(call, body.size)
+        except _AlreadyRecorded:
             self.refused += 1
             return Response(status_code=404)
         except CallbackRefused as exc:
@@ -116,67 +116,67 @@ class Receiver:
             return Response(status_code=503)
         return Response(status_code=204)
 
-    async def _prove(self, request: Request, body: bytes, lookups: Gathering[str, str | None]) -> Callback:
+    async def _authenticate(self, request: Request, body: bytes, lookups: Batcher[str, str | None]) -> Callback:
         token = request.path_params.get("token", "")
         if request.method != "POST":
             raise CallbackRefused(f"method {request.method}")
-        if len(token) != callbacks.TOKEN_LENGTH:
+        if len(token) != addresses.TOKEN_LENGTH:
             raise CallbackRefused("no such address")
-        callback = read_callback(body)
-        po_number = callback.po_number
-        if po_number is None and callback.provider_id is not None:
-            po_number = await lookups.add(callback.provider_id)
-        # As much work for an order that nobody knows as for one that is known.
-        fits = callbacks.fits(token, po_number or "", self._secrets)
-        if po_number is None or not fits:
+        call = read_callback(body)
+        po_number = call.po_number
+        if po_number is None and call.provider_id is not None:
+            po_number = await lookups.submit(call.provider_id)
+        # As much work for an order that does not exist as for one that does.
+        genuine = addresses.verify_token(token, po_number or "", self._secrets)
+        if po_number is None or not genuine:
             raise CallbackRefused("the address does not fit the order it names")
-        return callback
+        return call
 
     async def _po_numbers(self, provider_ids: list[str]) -> list[str | None]:
-        """Where a callback names no PONumber, that of the order it names proves it.
+        """Look up the PONumbers of calls that name only the provider's id: the token is that of the PONumber.
 
-        One thread looks up what has gathered, however many wait: the poller needs threads too.
+        One thread does a whole batch, however many wait: the poller needs threads too.
         """
-        known = await asyncio.to_thread(self._read_po_numbers, list(dict.fromkeys(provider_ids)))
-        return [known.get(provider_id) for provider_id in provider_ids]
+        po_numbers = await asyncio.to_thread(self._read_po_numbers, list(dict.fromkeys(provider_ids)))
+        return [po_numbers.get(provider_id) for provider_id in provider_ids]
 
     def _read_po_numbers(self, provider_ids: Sequence[str]) -> dict[str, str]:
         with self._database.read() as connection:
             return orders.po_numbers_of(connection, provider_ids)
 
-    async def _commit(self, callback: Callback, size: int) -> None:
-        gathering = self._commits.get(callback.digest)
-        if gathering is None:
-            gathering = self._commits[callback.digest] = Gathering(lambda sizes: self._announce(callback, sizes))
+    async def _commit(self, call: Callback, size: int) -> None:
+        batcher = self._commits.get(call.digest)
+        if batcher is None:
+            batcher = self._commits[call.digest] = Batcher(lambda sizes: self._commit_batch(call, sizes))
         try:
-            announced = await gathering.add(size)
+            result = await batcher.submit(size)
         finally:
-            if gathering.idle and self._commits.get(callback.digest) is gathering:
-                del self._commits[callback.digest]
-        if announced.outcome == "refused":
-            raise _Recorded(announced.reason or "")
+            if batcher.idle and self._commits.get(call.digest) is batcher:
+                del self._commits[call.digest]
+        if result.outcome == "refused":
+            raise _AlreadyRecorded(result.reason or "")
         self.accepted += 1
-        self._woken()
+        self._wake()
 
-    async def _announce(self, callback: Callback, sizes: list[int]) -> list[WebhookOutcome]:
-        """Commits a callback with its repeats that have come so far; all of them are answered after that."""
+    async def _commit_batch(self, call: Callback, sizes: list[int]) -> list[WebhookOutcome]:
+        """Commit a call with its repeats that have come so far; all of them are answered after that."""
         now, size, times = self._clock(), sizes[0], len(sizes)
 
         def job(connection: Connection) -> WebhookOutcome:
-            return ingest.receive_webhook(connection, callback, size, now, self._planner, times=times)
+            return ingest.receive_webhook(connection, call, size, now, self._planner, times=times)
 
-        announced = await self._database.run(job)
-        log.info("callback outcome=%s times=%d", announced.outcome, times)
-        return [announced] * times
+        result = await self._database.run(job)
+        log.info("callback outcome=%s times=%d", result.outcome, times)
+        return [result] * times
 
     async def _refuse(self, request: Request, source: str, reason: str, size: int) -> Response:
         self.refused += 1
         now = self._clock()
-        if not self._allowances.charge(source, now):
+        if not self._refusal_limits.take(source, now):
             self.unlogged += 1
             return Response(status_code=404)
         log.info("callback refused reason=%r size=%d", reason, size)
-        if not self._may_keep(now):
+        if not self._may_store_refusal(now):
             return Response(status_code=404)
         values: dict[str, Any] = {"reason": reason, "method": request.method[:10], "size": size}
         try:
@@ -185,25 +185,25 @@ class Receiver:
             log.warning("refusal not stored", exc_info=True)
         return Response(status_code=404)
 
-    def _may_keep(self, now: datetime) -> bool:
-        """A flood from many sources fills neither the disk nor the writer's queue; the rest is only counted."""
-        full = len(self._kept_refusals) == REFUSALS_A_SECOND
-        if full and timedelta() <= now - self._kept_refusals[0] < timedelta(seconds=1):
+    def _may_store_refusal(self, now: datetime) -> bool:
+        """Limit the stored refusals, so that a flood from many sources fills neither disk nor writer's queue."""
+        full = len(self._refusals_stored) == REFUSALS_STORED_PER_SECOND
+        if full and timedelta() <= now - self._refusals_stored[0] < timedelta(seconds=1):
             return False
-        self._kept_refusals.append(now)
+        self._refusals_stored.append(now)
         return True
 
 
-class _Recorded(CallbackRefused):
-    """Refused, and already written down beside its order."""
+class _AlreadyRecorded(CallbackRefused):
+    """Refused, and already recorded with its order."""
 
 
 class _Body:
-    """What arrives of a body, and how much that is, also where it is too much or does not come to an end.
+    """Reads a bounded request body, and its size also where it is too large or breaks off.
 
     Args:
-        largest: bytes that are kept.
-        drained: whether a larger one is read to its end without being kept, so that the answer arrives.
+        largest: bytes that are stored.
+        drained: whether a larger one is read to its end without being stored, so that the answer arrives.
     """
 
     def __init__(self, largest: int, *, drained: bool) -> None:
@@ -213,7 +213,7 @@ class _Body:
         self._chunks: list[bytes] = []
 
     async def read(self, request: Request) -> None:
-        """Takes it in, up to where reading on is not worth it."""
+        """Read the body, up to where reading on is not worth it."""
         async for chunk in request.stream():
             self.size += len(chunk)
             if self.size <= self._largest:
@@ -222,7 +222,7 @@ class _Body:
                 break
 
     def content(self) -> bytes:
-        """The whole body.
+        """Return the whole body.
 
         Raises:
             CallbackRefused: it was too large.

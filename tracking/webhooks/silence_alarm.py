@@ -1,7 +1,4 @@
-"""The alarm about silent webhooks as a fact of the store: since when nothing was heard, and when that ended.
-
-While it lasts nobody counts on webhooks.
-"""
+"""Webhook silence alarm: store since when no webhook came, and when that ended. While it lasts none is counted on."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,8 +12,8 @@ KEY = "silence"
 
 
 @dataclass(frozen=True, slots=True)
-class Silence:
-    """An alarm about webhooks: silent since the last one came, noticed at `alarmed_at`, over at `ended_at`."""
+class SilenceAlarm:
+    """An alarm about webhooks: silent since the last one came, raised at `alarmed_at`, over at `ended_at`."""
 
     since: datetime
     alarmed_at: datetime
@@ -24,8 +21,8 @@ class Silence:
     ended_at: datetime | None = None
 
     @classmethod
-    def read(cls, value: dict[str, Any]) -> Self:
-        """From the form it is stored in."""
+    def from_fact(cls, value: dict[str, Any]) -> Self:
+        """Parse the value of the fact."""
         ended = value.get("ended_at")
         return cls(
             datetime.fromisoformat(value["since"]),
@@ -34,8 +31,8 @@ class Silence:
             datetime.fromisoformat(ended) if ended else None,
         )
 
-    def stored(self) -> dict[str, Any]:
-        """The form it is stored in."""
+    def to_fact(self) -> dict[str, Any]:
+        """Make the value of the fact: JSON, times in ISO format."""
         return {
             "since": self.since.isoformat(),
             "alarmed_at": self.alarmed_at.isoformat(),
@@ -44,7 +41,7 @@ class Silence:
         }
 
 
-def known(connection: Connection) -> Silence | None:
-    """The latest alarm, whether it lasts or has ended."""
-    kept = facts.fact(connection, KEY)
-    return Silence.read(kept[1]) if kept else None
+def latest_alarm(connection: Connection) -> SilenceAlarm | None:
+    """Read the latest alarm, whether it lasts or has ended; None where there never was one."""
+    stored = facts.fact(connection, KEY)
+    return SilenceAlarm.from_fact(stored[1]) if stored else None

@@ -13,7 +13,7 @@ from tracking.forecasting.lateness import OPEN
 from tracking.orders.model import State
 from tracking.storage.database import Database
 from tracking.storage.tables import CALLBACKS, COUNTERS, FACTS, ORDERS, OUTBOX
-from tracking.webhooks import silence_alarm as alarms
+from tracking.webhooks import silence_alarm
 
 _KNOWN = frozenset(State) | {f"Found {state}" for state in State}
 OTHER = "other"
@@ -64,7 +64,7 @@ def _families(connection: Connection, now: datetime) -> Iterable[Metric]:
         ages.add_metric([key], max((now - at).total_seconds(), 0.0))
     yield from (orders, units, entered, callbacks, ages)
     late = select(func.count()).select_from(ORDERS).where(OPEN, ORDERS.c.late_at < now)
-    alarm = alarms.known(connection)
+    alarm = silence_alarm.latest_alarm(connection)
     silent = alarm is not None and alarm.ended_at is None
     yield _gauge("tracking_orders_late", "Open orders that are late", connection.execute(late).scalar_one())
     yield _gauge("tracking_webhooks_silent", "1 while webhooks are silent that should come", int(silent))

@@ -24,7 +24,7 @@ from tracking.orders.model import State, Submission
 from tracking.polling.backtest.model import NEVER, History
 from tracking.storage.database import Database
 from tracking.storage.tables import CALLBACKS, EVENTS, EXCHANGES, ORDERS
-from tracking.webhooks import silence_alarm as alarms
+from tracking.webhooks import silence_alarm
 
 ORDERS_READ = 2_000
 CALLBACKS_READ = 5 * ORDERS_READ
@@ -149,7 +149,7 @@ def read(database: Database, since: datetime) -> Recorded | None:
     with database.read() as connection:
         rows, cut = _orders(connection, since)
         told = _told(connection, rows)
-        alarm = alarms.known(connection)
+        alarm = silence_alarm.latest_alarm(connection)
         first_call = connection.execute(select(sa.func.min(EXCHANGES.c.at))).scalar()
         kept = [row for row in rows if row.state != State.CANCELLED and not _found(row)]
         courses = sorted((_course(row, told.get(row.id, _Told())) for row in kept), key=lambda one: one.arrived)
