@@ -64,9 +64,10 @@ if settings.embedded_sandbox:
 
 def late_together(incident: incidents.Incident) -> None:
     """One banner in place of a row for each of them."""
+    summary = shared.escape(incident.summary(shared.now()))
     with st.container(gap="xsmall"):
         st.warning(
-            f"{shared.escape(incident.told(shared.now()))} It is not one order, it is everyone: ask the provider once.",
+            f"{summary} It is not one order, it is everyone: ask the provider once.",
             title="Many orders are late together",
             icon=":material/groups:",
         )

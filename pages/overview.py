@@ -153,7 +153,7 @@ def how_long(took: trends.Completions) -> None:
         st.dataframe(newest_first, hide_index=True, column_config=config, alt="Seconds to completion by hour")
 
 
-def from_done_to_known(ledger: latency.Ledger, span: str) -> None:
+def from_done_to_known(ledger: latency.LatencyReport, span: str) -> None:
     """The detection-lag ledger: what passes between an order's end at the provider and our knowing it."""
     st.markdown("**From done to known, by the day it was known on**")
     st.caption(f"Last {span}: {ledger.text}")

@@ -162,13 +162,13 @@ def _overview(url: str) -> reports.Overview:
     return reports.overview(connect(url), now())
 
 
-def charts(span: str) -> tuple[pd.DataFrame, trends.Completions, latency.Ledger]:
+def charts(span: str) -> tuple[pd.DataFrame, trends.Completions, latency.LatencyReport]:
     """The lifecycle, the times to completion and the ledger over the span, at most SLOWLY seconds old."""
     return _charts(_url(), span)
 
 
 @st.cache_data(ttl=SLOWLY, max_entries=12, show_spinner=False)
-def _charts(url: str, span: str) -> tuple[pd.DataFrame, trends.Completions, latency.Ledger]:
+def _charts(url: str, span: str) -> tuple[pd.DataFrame, trends.Completions, latency.LatencyReport]:
     store, moment = connect(url), now()
     took = trends.completions(store, moment, span)
     return trends.lifecycle(store, moment, span), took, trends.ledger(store, moment, span)

@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from tracking.forecasting.survival import Forecast, Seen
+from tracking.forecasting.survival import Forecast, Interval
 from tracking.polling.backtest.curve_stack import CurveStack
 
-LEARNED = Forecast.learned("Links/1", [Seen(40.0 + step, 50.0 + step) for step in range(0, 400, 7)])
+LEARNED = Forecast.fit("Links/1", [Interval(40.0 + step, 50.0 + step) for step in range(0, 400, 7)])
 
 
 def test_a_stack_of_curves_says_of_each_class_what_its_own_rule_says() -> None:
-    forecasts = [LEARNED, Forecast.learned("PhysicalShipment/4", ()), Forecast.learned("Links/64", ())]
+    forecasts = [LEARNED, Forecast.fit("PhysicalShipment/4", ()), Forecast.fit("Links/64", ())]
     stack = CurveStack(3)
     for number, forecast in enumerate(forecasts):
-        stack.take(number, forecast.accrual)
+        stack.take(number, forecast.delay_cost)
     rng = np.random.default_rng(1)
     kinds, looked = rng.integers(0, 3, 200), rng.exponential(1000, 200)
     ages = looked + rng.exponential(1000, 200)
@@ -22,4 +22,6 @@ def test_a_stack_of_curves_says_of_each_class_what_its_own_rule_says() -> None:
     found = np.maximum(paid_now - paid - (held_now - held) / share, 0.0)
     for number, forecast in enumerate(forecasts):
         mine = kinds == number
-        assert found[mine] == pytest.approx(forecast.accrual.accrued(looked[mine], ages[mine]), rel=1e-6, abs=1e-6)
+        assert found[mine] == pytest.approx(
+            forecast.delay_cost.cost_between(looked[mine], ages[mine]), rel=1e-6, abs=1e-6
+        )

@@ -8,7 +8,7 @@ from histories import START, History
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracking.forecasting.incidents import FEWEST, Incident, _Placed, worst
+from tracking.forecasting.incidents import FEWEST, Incident, _Placed, worst_run
 from tracking.reports import explanations, order, overview
 from tracking.reports.order_list import search
 from tracking.reports.order_list.search import Filters
@@ -47,21 +47,25 @@ def counts(found: Incident | None) -> tuple[int, int, int] | None:
     ],
 )
 def test_a_run_of_late_orders_is_an_incident(marks: str, found: tuple[int, int, int] | None) -> None:
-    assert counts(worst(run(marks))) == found
+    assert counts(worst_run(run(marks))) == found
 
 
 def test_orders_placed_long_after_the_others_are_no_part_of_it() -> None:
-    found = worst([*run("L"), *run("LLLLLL", begin=START + timedelta(hours=2))])
+    found = worst_run([*run("L"), *run("LLLLLL", begin=START + timedelta(hours=2))])
     assert found is not None
     assert (found.late, found.first) == (6, START + timedelta(hours=2))
-    assert worst([*run("LLL"), *run("LLL", begin=START + timedelta(hours=2))]) is None
-    assert counts(worst([*run("LLL"), *run("LLL", begin=START + timedelta(hours=2))], timedelta(days=1))) == (6, 0, 6)
+    assert worst_run([*run("LLL"), *run("LLL", begin=START + timedelta(hours=2))]) is None
+    assert counts(worst_run([*run("LLL"), *run("LLL", begin=START + timedelta(hours=2))], timedelta(days=1))) == (
+        6,
+        0,
+        6,
+    )
 
 
 @given(st.text("Ld.", max_size=60))
 def test_an_incident_begins_and_ends_with_a_late_order_and_counts_what_lies_between(marks: str) -> None:
     placed = run(marks)
-    found = worst(placed)
+    found = worst_run(placed)
     if found is not None:
         within = [one for one in placed if found.first <= one.at <= found.last]
         assert within[0].late
@@ -91,8 +95,8 @@ def test_late_orders_are_told_as_one_and_listed_when_wanted(history: History, st
     stalled(history)
     [found] = overview.incidents(store, history.at)
     assert (found.classes, found.late, found.orders) == (("Links/1",), 8, 8)
-    assert found.told(history.at).startswith("8 of 8 orders placed from 10:2")
-    assert "(links, 1 card)" in found.told(history.at)
+    assert found.summary(history.at).startswith("8 of 8 orders placed from 10:2")
+    assert "(links, 1 card)" in found.summary(history.at)
     assert search.orders_count(store, Filters(view="late"), history.at) == 0
     assert search.orders_count(store, Filters(view="late", each=True), history.at) == 8
     assert overview.overview(store, history.at).late == 8
@@ -111,7 +115,7 @@ def test_an_order_says_whether_it_is_late_alone(history: History, store: Databas
     history.wait(hours=5)
     stalled(history)
     said = {
-        name: " ".join(explanations.why(store, history.numbers[name], history.at)["reasons"])
+        name: " ".join(explanations.explain_next_poll(store, history.numbers[name], history.at)["reasons"])
         for name in ("ALONE-1", "LATE-3", "OK-3")
     }
     assert "Of the 10 orders like it that were placed around it, none of them is late." in said["ALONE-1"]
@@ -152,7 +156,7 @@ def test_several_classes_late_together_are_one_incident(store: Database, history
     history.wait(hours=1)
     [found] = overview.incidents(store, history.at)
     assert (set(found.classes), found.late) == ({"Links/1", "Links/2"}, 18)
-    assert found.like == "orders of 2 kinds"
+    assert found.kind == "orders of 2 kinds"
     assert search.orders_count(store, Filters(view="late"), history.at) == 0
 
 

@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracking.orders.latency import PARTS, SECOND, TOLERANCE, Parts, Trace, Word, between, parts, split, window
+from tracking.orders.latency import (
+    PARTS,
+    SECOND,
+    TOLERANCE,
+    CompletionTimes,
+    Parts,
+    StatedTime,
+    between,
+    break_down,
+    completion_window,
+    parts,
+)
 
 AT = datetime(2026, 3, 4, 10, 0, tzinfo=UTC)
 LENGTHS = st.integers(0, 3_600_000_000).map(lambda number: timedelta(microseconds=number))
@@ -26,23 +37,23 @@ def seconds(values: Parts) -> list[float]:
     return [value.total_seconds() for value in astuple(values)]
 
 
-SEEN = Trace(AT, after(60), after(100), after(100.5))
+SEEN = CompletionTimes(AT, after(60), after(100), after(100.5))
 
 
-def traces(moments: st.SearchStrategy[datetime]) -> st.SearchStrategy[Trace]:
+def traces(moments: st.SearchStrategy[datetime]) -> st.SearchStrategy[CompletionTimes]:
     """Whatever might be stored, also what no clock that runs straight would give."""
     maybe = st.none() | moments
-    return st.builds(Trace, moments, moments, moments, moments, maybe, maybe, maybe)
+    return st.builds(CompletionTimes, moments, moments, moments, moments, maybe, maybe, maybe)
 
 
 @given(traces(ANY_TIME) | traces(CLOSE), st.floats(0, 1))
 def test_wherever_in_the_window_it_was_done_the_parts_add_up_and_lie_within_what_is_said(
-    trace: Trace, share: float
+    trace: CompletionTimes, share: float
 ) -> None:
-    low, high, _ = window(trace)
+    low, high, _ = completion_window(trace)
     assert low <= high
     done = low + (high - low) * share
-    told, found = split(trace), parts(trace, done)
+    told, found = break_down(trace), parts(trace, done)
     assert sum(astuple(found), ZERO) == max(trace.completed_by - trace.accepted_at, ZERO)
     assert min(astuple(found)) >= ZERO
     for part in (*PARTS, "lag"):
@@ -70,28 +81,28 @@ def test_what_really_was_lies_within_what_is_said(
     claim = claim if claim is not None and claim < by else None
     last_open = max(open_looks, default=AT)
     stated = done.replace(microsecond=0) if says and claim is not None else None
-    trace = Trace(AT, last_open, began, by, claim, stated, claim)
+    trace = CompletionTimes(AT, last_open, began, by, claim, stated, claim)
     if claim is not None and last_open < claim < done:
         return  # a notice that came too early and that no look contradicted is believed: nobody can know better
-    low, high, word = window(trace)
+    low, high, word = completion_window(trace)
     assert low <= done <= high
-    assert word != Word.UNFIT or (claim is not None and claim <= last_open)
-    told, really = split(trace), parts(trace, done)
+    assert word != StatedTime.UNFIT or (claim is not None and claim <= last_open)
+    told, really = break_down(trace), parts(trace, done)
     assert all(told.ends(part)[0] <= getattr(really, part) <= told.ends(part)[1] for part in PARTS)
 
 
 def test_without_a_notice_it_was_done_between_two_looks() -> None:
-    told = split(SEEN)
+    told = break_down(SEEN)
     assert (seconds(told.early), seconds(told.late)) == ([60, 0, 40, 0.5], [100.5, 0, 0, 0])
     assert told.text == (
         "Known 0 to 40.5 s after it was done: no notice, our wait 0 to 40 s, handling 0 to 0.5 s; "
         "the provider itself took 1 min to 1 min 41 s."
     )
-    assert told.word == Word.NONE
+    assert told.stated_time == StatedTime.NONE
 
 
 def test_a_notice_bounds_the_time_and_ends_the_providers_way_to_us() -> None:
-    told = split(replace(SEEN, claimed_at=after(99)))
+    told = break_down(replace(SEEN, claimed_at=after(99)))
     assert (seconds(told.early), seconds(told.late)) == ([60, 39, 1, 0.5], [99, 0, 1, 0.5])
     assert told.announced
     assert "notice 0 to 39 s, our wait 1 s, handling 0.5 s" in told.text
@@ -99,19 +110,19 @@ def test_a_notice_bounds_the_time_and_ends_the_providers_way_to_us() -> None:
 
 def test_a_notice_that_a_later_look_contradicts_bounds_nothing() -> None:
     for claimed in (59, 60):
-        assert split(replace(SEEN, claimed_at=after(claimed))) == split(SEEN)
+        assert break_down(replace(SEEN, claimed_at=after(claimed))) == break_down(SEEN)
 
 
 def test_a_notice_that_came_while_the_look_was_under_way_bounds_the_time_but_led_to_nothing() -> None:
-    told = split(replace(SEEN, claimed_at=after(100.2)))
+    told = break_down(replace(SEEN, claimed_at=after(100.2)))
     assert (seconds(told.early), seconds(told.late)) == ([60, 0, 40, 0.5], [100.2, 0, 0, pytest.approx(0.3)])
     assert not told.announced
 
 
 def test_a_stated_time_that_fits_narrows_the_time_to_its_second() -> None:
-    told = split(replace(SEEN, claimed_at=after(99), stated_at=after(98), stated_by=after(99)))
+    told = break_down(replace(SEEN, claimed_at=after(99), stated_at=after(98), stated_by=after(99)))
     assert (seconds(told.early), seconds(told.late)) == ([98, 1, 1, 0.5], [99, 0, 1, 0.5])
-    assert told.word == Word.BELIEVED
+    assert told.stated_time == StatedTime.BELIEVED
     assert told.text.endswith("took 1 min 38 s to 1 min 39 s. That rests on the time the provider stated.")
 
 
@@ -121,32 +132,34 @@ def test_a_stated_time_that_fits_narrows_the_time_to_its_second() -> None:
 )
 def test_a_stated_time_is_believed_as_far_as_clocks_may_differ(stated: float, low: float, high: float) -> None:
     trace = replace(SEEN, claimed_at=after(98), stated_at=after(stated), stated_by=after(98))
-    found = window(trace)
+    found = completion_window(trace)
     assert found[:2] == (after(low), after(high))
     believed = after(60) - TOLERANCE <= after(stated) <= after(98) + TOLERANCE
-    assert (found[2] == Word.BELIEVED) == believed
-    assert ("does not fit" in split(trace).text) != believed
+    assert (found[2] == StatedTime.BELIEVED) == believed
+    assert ("does not fit" in break_down(trace).text) != believed
 
 
 def test_the_time_that_came_with_a_premature_notice_is_not_believed() -> None:
     trace = replace(SEEN, claimed_at=after(59.5), stated_at=after(59), stated_by=after(59.5))
-    assert window(trace) == (after(60), after(100.5), Word.UNFIT)
+    assert completion_window(trace) == (after(60), after(100.5), StatedTime.UNFIT)
 
 
 def test_a_stated_time_counts_also_where_its_notice_came_after_the_look() -> None:
     trace = replace(SEEN, stated_at=after(80), stated_by=after(300))
-    assert window(trace) == (after(80), after(80) + SECOND, Word.BELIEVED)
-    assert not split(trace).announced
+    assert completion_window(trace) == (after(80), after(80) + SECOND, StatedTime.BELIEVED)
+    assert not break_down(trace).announced
 
 
 def test_an_order_that_was_complete_in_its_own_answer_took_the_provider_no_time_below_zero() -> None:
-    told = split(Trace(after(2), AT, after(3), after(3.5)))
+    told = break_down(CompletionTimes(after(2), AT, after(3), after(3.5)))
     assert seconds(told.early) == [0, 0, 1, 0.5]
     assert seconds(told.late) == [1.5, 0, 0, 0]
 
 
 def test_clocks_that_were_set_back_break_nothing() -> None:
-    told = split(Trace(after(500), after(400), after(300), after(200), after(600), after(100), after(600)))
+    told = break_down(
+        CompletionTimes(after(500), after(400), after(300), after(200), after(600), after(100), after(600))
+    )
     assert seconds(told.early) == seconds(told.late) == [0, 0, 0, 0]
 
 

@@ -8,9 +8,9 @@ import sqlalchemy as sa
 from histories import History
 
 from tracking.forecasting import lateness
-from tracking.forecasting.classes import late_after
-from tracking.forecasting.forecasts import Book
-from tracking.forecasting.survival import Forecast, Seen
+from tracking.forecasting.classes import first_late_after
+from tracking.forecasting.forecasts import Forecasts
+from tracking.forecasting.survival import Forecast, Interval
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
@@ -28,24 +28,24 @@ def late_at(store: Database, po_number: str) -> datetime:
     return found
 
 
-def renew(store: Database, book: Book, now: datetime) -> list[str]:
-    return store.write(lambda connection: lateness.renew(connection, book, now))
+def renew(store: Database, forecasts: Forecasts, now: datetime) -> list[str]:
+    return store.write(lambda connection: lateness.update_late_times(connection, forecasts, now))
 
 
-def book_of(name: str, seconds: float, orders: int = 60) -> Book:
-    book = Book()
-    book.replace([Forecast.learned(name, [Seen(seconds * 0.9, seconds)] * orders)])
-    return book
+def forecasts_of(name: str, seconds: float, orders: int = 60) -> Forecasts:
+    forecasts = Forecasts()
+    forecasts.replace([Forecast.fit(name, [Interval(seconds * 0.9, seconds)] * orders)])
+    return forecasts
 
 
 def test_open_orders_are_late_by_what_was_learned_after_they_came(history: History, store: Database) -> None:
     placed = history.at
     history.place("A-1")
     history.accept("A-1")
-    book = book_of("Links/1", 60.0)
-    learned = book.late_after_in("Links/1")
-    assert learned < late_after("Links", 1)
-    assert renew(store, book, placed) == ["Links/1"]
+    forecasts = forecasts_of("Links/1", 60.0)
+    learned = forecasts.late_after_for_class("Links/1")
+    assert learned < first_late_after("Links", 1)
+    assert renew(store, forecasts, placed) == ["Links/1"]
     assert late_at(store, "A-1") == pytest.approx(placed + learned, abs=timedelta(milliseconds=2))
 
 
@@ -54,22 +54,22 @@ def test_finished_orders_and_other_classes_stay_as_they_are(history: History, st
     history.complete("DONE-1")
     history.place("QUEUED-1")
     before = {name: late_at(store, name) for name in ("DONE-1", "QUEUED-1")}
-    renew(store, book_of("Links/1", 60.0), history.at)
-    renew(store, book_of("Codes/1", 60.0), history.at)
+    renew(store, forecasts_of("Links/1", 60.0), history.at)
+    renew(store, forecasts_of("Codes/1", 60.0), history.at)
     assert {name: late_at(store, name) for name in before} == before
 
 
 def test_only_a_change_that_matters_is_written(history: History, store: Database) -> None:
     history.place("A-1")
     history.accept("A-1")
-    assert renew(store, book_of("Links/1", 600.0), history.at) == ["Links/1"]
-    assert renew(store, book_of("Links/1", 600.0), history.at) == []
-    assert renew(store, book_of("Links/1", 900.0), history.at) == ["Links/1"]
+    assert renew(store, forecasts_of("Links/1", 600.0), history.at) == ["Links/1"]
+    assert renew(store, forecasts_of("Links/1", 600.0), history.at) == []
+    assert renew(store, forecasts_of("Links/1", 900.0), history.at) == ["Links/1"]
 
 
 def test_another_process_finds_what_was_applied(history: History, store: Database) -> None:
-    renew(store, book_of("Links/1", 600.0), history.at)
-    renew(store, book_of("Codes/8", 60.0), history.at)
+    renew(store, forecasts_of("Links/1", 600.0), history.at)
+    renew(store, forecasts_of("Codes/8", 60.0), history.at)
     kept = store.write(store_fact)
     assert set(kept) == {"Links/1", "Codes/8"}
 
@@ -81,17 +81,17 @@ def store_fact(connection: sa.Connection) -> dict[str, float]:
 
 
 def test_a_class_that_has_hardly_finished_an_order_is_late_by_a_generous_guess() -> None:
-    few = book_of("PhysicalShipment/4", 60.0, orders=5)
-    assert few.late_after_in("PhysicalShipment/4") >= late_after("PhysicalShipment", 4)
+    few = forecasts_of("PhysicalShipment/4", 60.0, orders=5)
+    assert few.late_after_for_class("PhysicalShipment/4") >= first_late_after("PhysicalShipment", 4)
 
 
 def test_a_class_of_which_many_never_finish_has_a_bound_all_the_same(history: History, store: Database) -> None:
     history.place("A-1")
     history.accept("A-1")
     placed = history.at
-    book = Book()
-    book.replace([Forecast.learned("Links/1", [Seen(7e6, math.inf)] * 50 + [Seen(0, 1)] * 40)])
-    renew(store, book, history.at)
+    forecasts = Forecasts()
+    forecasts.replace([Forecast.fit("Links/1", [Interval(7e6, math.inf)] * 50 + [Interval(0, 1)] * 40)])
+    renew(store, forecasts, history.at)
     assert late_at(store, "A-1") <= placed + timedelta(days=90, seconds=1)
 
 
@@ -103,10 +103,10 @@ def test_each_order_belongs_to_the_class_it_is_counted_in(name: str, units: int,
         connection.execute(sa.update(ORDERS).where(ORDERS.c.id == number).values(units=units))
         counted = sa.select(sa.func.count()).select_from(ORDERS)
         others = sum(
-            connection.execute(counted.where(lateness.of_class(other))).scalar_one()
+            connection.execute(counted.where(lateness.in_class(other))).scalar_one()
             for other in ("Links/1", "Links/2", "Links/4", "Links/8", "Links/32", "Links/64", "Links/128", "Codes/1")
         )
         assert others == 1
-        return int(connection.execute(counted.where(lateness.of_class(name))).scalar_one())
+        return int(connection.execute(counted.where(lateness.in_class(name))).scalar_one())
 
     assert history.database.write(job) == 1

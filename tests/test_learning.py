@@ -13,8 +13,8 @@ from histories import History
 
 from tracking.forecasting import forecasts as outlook
 from tracking.forecasting import learned as foresight
-from tracking.forecasting.forecasts import Book
-from tracking.forecasting.survival import Forecast, Seen
+from tracking.forecasting.forecasts import Forecasts
+from tracking.forecasting.survival import Forecast, Interval
 from tracking.forecasting.waits import FIRST_PRICE
 from tracking.polling.learner import AGAIN_AFTER, Learner
 from tracking.storage import facts
@@ -48,40 +48,40 @@ def test_what_orders_did_is_learned_and_known_again_after_a_restart(
     history: History, store: Database, clock: Clock
 ) -> None:
     finished(history, 12)
-    before, after = Book(), Book()
+    before, after = Forecasts(), Forecasts()
     turn(Learner(store, before, clock, learns=True))
-    learned = before.of("Links", 1)
+    learned = before.for_order("Links", 1)
     assert learned.curve.orders == 12
     assert learned.version == 1
-    assert learned.curve.quantile(0.5) > 2 * Book().of("Links", 1).curve.quantile(0.5)
+    assert learned.curve.quantile(0.5) > 2 * Forecasts().for_order("Links", 1).curve.quantile(0.5)
     turn(Learner(store, after, clock, learns=False))
-    assert after.of("Links", 1).curve.open == pytest.approx(learned.curve.open, abs=1e-6)
-    assert after.of("Links", 1).version == 1
+    assert after.for_order("Links", 1).curve.open == pytest.approx(learned.curve.open, abs=1e-6)
+    assert after.for_order("Links", 1).version == 1
 
 
 def test_a_class_is_learned_anew_when_orders_have_finished_and_now_and_then(
     history: History, store: Database, clock: Clock
 ) -> None:
-    book = Book()
-    learner = Learner(store, book, clock, learns=True)
+    forecasts = Forecasts()
+    learner = Learner(store, forecasts, clock, learns=True)
     finished(history, 2)
     versions: list[int] = []
     for news, wait in ((0, 1), (0, 60), (1, 60), (0, AGAIN_AFTER.total_seconds())):
         finished(history, news, prefix=f"B{len(versions)}")
         clock.pass_by(seconds=wait)
         turn(learner)
-        versions.append(book.of("Links", 1).version)
+        versions.append(forecasts.for_order("Links", 1).version)
     assert versions == [1, 1, 2, 3]
 
 
 def test_the_price_and_what_is_announced_outlive_a_restart(store: Database, clock: Clock) -> None:
-    book, again = Book(), Book()
-    learner = Learner(store, book, clock, learns=True)
+    forecasts, again = Forecasts(), Forecasts()
+    learner = Learner(store, forecasts, clock, learns=True)
     turn(learner)
-    book.price, book.unproven = 17.0, 0.5
+    forecasts.price, forecasts.unproven_share = 17.0, 0.5
     turn(learner)
     turn(Learner(store, again, clock, learns=False))
-    assert (again.price, again.unproven) == (17.0, 0.5)
+    assert (again.price, again.unproven_share) == (17.0, 0.5)
 
 
 @pytest.mark.parametrize("value", [{}, {"price": "much"}, {"price": -1, "heard": 7}, {"price": math.inf}])
@@ -89,12 +89,12 @@ def test_what_cannot_be_a_price_is_not_believed(store: Database, clock: Clock, v
     if value.get("price") == math.inf:
         value = {"price": 1e300}
     store.write(lambda connection: facts.set_fact(connection, outlook.PACING, value, clock.now))
-    book = Book()
-    turn(Learner(store, book, clock, learns=False))
-    assert 1.0 <= book.price <= 3600.0
-    assert 0.0 <= book.heard <= 1.0
+    forecasts = Forecasts()
+    turn(Learner(store, forecasts, clock, learns=False))
+    assert 1.0 <= forecasts.price <= 3600.0
+    assert 0.0 <= forecasts.webhook_share <= 1.0
     if not value:
-        assert book.price == FIRST_PRICE
+        assert forecasts.price == FIRST_PRICE
 
 
 @pytest.mark.parametrize(
@@ -107,19 +107,19 @@ def test_what_cannot_be_a_price_is_not_believed(store: Database, clock: Clock, v
 )
 def test_a_curve_in_another_form_is_learned_again(store: Database, clock: Clock, value: dict[str, Any]) -> None:
     store.write(lambda connection: facts.set_fact(connection, foresight.KEY + "Links/1", value, clock.now))
-    book = Book()
-    turn(Learner(store, book, clock, learns=False))
-    assert book.of("Links", 1).version == 0
+    forecasts = Forecasts()
+    turn(Learner(store, forecasts, clock, learns=False))
+    assert forecasts.for_order("Links", 1).version == 0
 
 
 def test_a_curve_that_rises_is_not_believed(store: Database, clock: Clock) -> None:
-    forecast = Forecast.learned("Links/1", [Seen(9, 11)], version=3)
-    store.write(lambda connection: foresight.keep(connection, [forecast], clock.now))
+    forecast = Forecast.fit("Links/1", [Interval(9, 11)], version=3)
+    store.write(lambda connection: foresight.store_forecasts(connection, [forecast], clock.now))
     kept = fact(store, foresight.KEY + "Links/1")
     kept["open"][5], kept["open"][60] = 0.2, 0.9
     store.write(lambda connection: facts.set_fact(connection, foresight.KEY + "Links/1", kept, clock.now))
     with store.read() as connection:
-        assert foresight.kept(connection) == []
+        assert foresight.load_forecasts(connection) == []
 
 
 def test_the_share_that_announces_itself_is_estimated_from_orders_placed_here(
@@ -129,9 +129,9 @@ def test_the_share_that_announces_itself_is_estimated_from_orders_placed_here(
     told = sa.update(ORDERS).where(ORDERS.c.id <= 8).values(claimed_at=ORDERS.c.completed_by, notice="confirmed")
     store.write(lambda connection: connection.execute(told))
     history.find_finished("E-1")
-    book = Book()
-    turn(Learner(store, book, clock, learns=True))
-    assert book.heard == pytest.approx(8 / 15)
+    forecasts = Forecasts()
+    turn(Learner(store, forecasts, clock, learns=True))
+    assert forecasts.webhook_share == pytest.approx(8 / 15)
     assert fact(store, outlook.PACING)["heard"] == pytest.approx(8 / 15)
 
 
@@ -144,17 +144,17 @@ def test_cancelled_orders_teach_nothing_and_open_ones_that_they_are_open() -> No
         state = "Pending"
 
     row: Any = Row()
-    assert foresight.interval(row) == Seen(40.0)
+    assert foresight.completion_interval(row) == Interval(40.0)
     row.state = "Cancelled"
-    assert foresight.interval(row) is None
+    assert foresight.completion_interval(row) is None
     row.state, row.completed_after, row.completed_by = (
         "Completed",
         row.last_open_at,
         row.accepted_at + timedelta(seconds=90),
     )
-    assert foresight.interval(row) == Seen(40.0, 90.0)
+    assert foresight.completion_interval(row) == Interval(40.0, 90.0)
     row.claimed_at = row.accepted_at + timedelta(seconds=70)
-    assert foresight.interval(row) == Seen(40.0, 70.0)
+    assert foresight.completion_interval(row) == Interval(40.0, 70.0)
 
 
 def test_orders_that_were_finished_when_first_seen_teach_nothing(
@@ -162,55 +162,55 @@ def test_orders_that_were_finished_when_first_seen_teach_nothing(
 ) -> None:
     for number in range(5):
         history.find_finished(f"E-{number}")
-    book = Book()
-    turn(Learner(store, book, clock, learns=True))
-    assert book.of("Links", 1).curve.orders == 0
+    forecasts = Forecasts()
+    turn(Learner(store, forecasts, clock, learns=True))
+    assert forecasts.for_order("Links", 1).curve.orders == 0
 
 
 def test_silence_is_suspected_looked_into_told_once_and_over_when_a_webhook_comes(
     history: History, store: Database, clock: Clock
 ) -> None:
-    book = Book()
-    learner = Learner(store, book, clock, learns=True)
+    forecasts = Forecasts()
+    learner = Learner(store, forecasts, clock, learns=True)
     turn(learner)
-    book.heard = 0.99
+    forecasts.webhook_share = 0.99
     heard_at = history.at
     hear(store, heard_at)
     history.wait(minutes=1)
     finished(history, 3)
     clock.now = history.at + timedelta(minutes=1)
     asyncio.run(learner.listen())
-    assert book.counted_on == 0.0
+    assert forecasts.expected_webhook_share == 0.0
     alarm = fact(store, silence_alarm.KEY)
     assert (alarm["missed"], alarm["ended_at"]) == (3, None)
-    other = Book()
+    other = Forecasts()
     listener = Learner(store, other, clock, learns=False)
     turn(listener)
     asyncio.run(listener.listen())
-    assert other.deaf
+    assert other.webhooks_silent
     clock.pass_by(seconds=30)
     hear(store, clock.now)
     clock.pass_by(seconds=5)
     asyncio.run(learner.listen())
-    assert book.counted_on == 0.99
+    assert forecasts.expected_webhook_share == 0.99
     assert fact(store, silence_alarm.KEY)["ended_at"] is not None
 
 
 def test_a_suspicion_asks_for_looks_twice_a_minute_at_the_most(history: History, store: Database, clock: Clock) -> None:
-    book = Book()
-    learner = Learner(store, book, clock, learns=True)
+    forecasts = Forecasts()
+    learner = Learner(store, forecasts, clock, learns=True)
     for number in range(8):
         history.place(f"A-{number}")
         history.accept(f"A-{number}")
     turn(learner)
-    book.heard = 0.99
+    forecasts.webhook_share = 0.99
     hear(store, history.at)
     asked = []
     clock.now = history.at + timedelta(hours=1)
     for _ in range(5):
         asyncio.run(learner.listen())
-        asked.append(book.verify)
-        book.verify = False
+        asked.append(forecasts.sweep_asked)
+        forecasts.sweep_asked = False
         clock.pass_by(seconds=10)
     assert asked == [True, False, False, True, False]
 
@@ -221,13 +221,13 @@ def hear(store: Database, at: datetime) -> None:
 
 
 def test_nothing_is_judged_before_what_was_learned_is_known_again(store: Database, clock: Clock) -> None:
-    asyncio.run(Learner(store, Book(), clock, learns=True).listen())
+    asyncio.run(Learner(store, Forecasts(), clock, learns=True).listen())
     with store.read() as connection:
         assert connection.execute(sa.select(sa.func.count()).select_from(FACTS)).scalar_one() == 0
 
 
 def test_the_arrays_of_a_learned_curve_are_finite(history: History, store: Database, clock: Clock) -> None:
     finished(history, 1, minutes=60 * 24 * 89)
-    book = Book()
-    turn(Learner(store, book, clock, learns=True))
-    assert np.isfinite(book.of("Links", 1).curve.open).all()
+    forecasts = Forecasts()
+    turn(Learner(store, forecasts, clock, learns=True))
+    assert np.isfinite(forecasts.for_order("Links", 1).curve.open).all()

@@ -13,7 +13,7 @@ from histories import PLANNER, START, History
 
 from tracking import ingest
 from tracking.app.demo_data import seed
-from tracking.orders.latency import Split
+from tracking.orders.latency import LatencyBreakdown
 from tracking.orders.model import Witness
 from tracking.orders.observations import Answered, Attempted, Observation, Polled
 from tracking.provider.responses import Callback
@@ -57,14 +57,14 @@ def followed(history: History, po_number: str, *, notice: float | None = 70, sta
     return number
 
 
-def of(store: Database, order_id: int) -> Split:
+def of(store: Database, order_id: int) -> LatencyBreakdown:
     with store.read() as connection:
-        found = latency.split_of(connection, order_id)
+        found = latency.breakdown_of(connection, order_id)
     assert found is not None
     return found
 
 
-def ends(told: Split) -> dict[str, tuple[float, float]]:
+def ends(told: LatencyBreakdown) -> dict[str, tuple[float, float]]:
     parts = ("provider", "notice", "wait", "handling", "lag")
     return {part: (told.ends(part)[0].total_seconds(), told.ends(part)[1].total_seconds()) for part in parts}
 
@@ -78,13 +78,13 @@ def test_an_orders_time_is_split_as_the_log_and_the_notice_tell_it(history: Hist
         "handling": (1, 1),
         "lag": (14, 15),
     }
-    assert (told.word.value, told.announced) == ("believed", True)
+    assert (told.stated_time.value, told.announced) == ("believed", True)
 
 
 def test_without_a_notice_the_time_is_as_wide_as_the_looks_lie_apart(history: History, store: Database) -> None:
     told = of(store, followed(history, "A-1", notice=None))
     assert ends(told)["lag"] == (0, 20)
-    assert (told.word.value, told.announced) == ("none", False)
+    assert (told.stated_time.value, told.announced) == ("none", False)
 
 
 def test_of_several_notices_the_one_after_the_last_open_look_is_believed(history: History, store: Database) -> None:
@@ -100,7 +100,7 @@ def test_of_several_notices_the_one_after_the_last_open_look_is_believed(history
     history.wait(seconds=30)
     look(history, "A-1", "Completed")
     told = of(store, number)
-    assert (ends(told)["provider"], told.word.value) == ((80.5, 81.5), "believed")
+    assert (ends(told)["provider"], told.stated_time.value) == ((80.5, 81.5), "believed")
     assert not told.announced
 
 
@@ -111,7 +111,7 @@ def test_a_notice_that_was_refused_states_no_time(history: History, store: Datab
     foreign = Callback("FulfillmentComplete", "BLK-99", "A-1", history.at, "foreign")
     store.write(lambda connection: ingest.receive_webhook(connection, foreign, 120, history.at, PLANNER))
     look(history, "A-1", "Completed")
-    assert of(store, number).word.value == "none"
+    assert of(store, number).stated_time.value == "none"
 
 
 def test_what_is_open_cancelled_or_was_finished_at_first_sight_is_not_in_the_ledger(
@@ -127,7 +127,7 @@ def test_what_is_open_cancelled_or_was_finished_at_first_sight_is_not_in_the_led
     history.look("ADOPTED-1", "Completed")
     history.find_finished("FOUND-1")
     with store.read() as connection:
-        assert [latency.split_of(connection, number) for number in history.numbers.values()] == [None] * 3
+        assert [latency.breakdown_of(connection, number) for number in history.numbers.values()] == [None] * 3
     told = trends.ledger(store, history.at, "24h")
     assert (told.orders, told.unknown, len(told.rows)) == (0, 2, 0)
     assert told.text.startswith("2 are not in it: finished when first seen")
@@ -200,7 +200,7 @@ def test_an_orders_page_and_why_tell_the_split(history: History, store: Database
         "the provider itself took 1 min 5 s to 1 min 6 s. That rests on the time the provider stated."
     )
     assert order.order_view(store, number, history.at).evidence[-1] == sentence
-    told = explanations.why(store, number, history.at)
+    told = explanations.explain_next_poll(store, number, history.at)
     assert told["reasons"][:2] == ["Completed.", sentence]
     assert json.loads(json.dumps(told["lag"])) == {
         "provider": [65, 66],
@@ -212,7 +212,7 @@ def test_an_orders_page_and_why_tell_the_split(history: History, store: Database
         "stated": "believed",
     }
     history.place("OPEN-1")
-    assert explanations.why(store, history.numbers["OPEN-1"], history.at)["lag"] is None
+    assert explanations.explain_next_poll(store, history.numbers["OPEN-1"], history.at)["lag"] is None
 
 
 def test_made_up_history_states_times_that_fit(store: Database) -> None:
@@ -232,7 +232,7 @@ def test_made_up_history_states_times_that_fit(store: Database) -> None:
     [
         (latency._newest(START), "ix_events_kind"),
         (latency._unknown(START), "ix_events_kind"),
-        (latency._one(), "sqlite_autoindex_events_1"),
+        (latency._one_order(), "sqlite_autoindex_events_1"),
     ],
 )
 def test_nothing_is_found_by_a_walk(tmp_path: Path, query: Any, index: str) -> None:

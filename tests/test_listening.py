@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from histories import History
 from sqlalchemy import Connection
 
-from tracking.forecasting.forecasts import Book
+from tracking.forecasting.forecasts import Forecasts
 from tracking.polling import webhook_silence as listening
 from tracking.polling.webhook_silence import Evidence
 from tracking.storage import facts
@@ -25,9 +25,9 @@ def history(store: Database) -> History:
 
 
 @pytest.fixture
-def book() -> Book:
-    known = Book()
-    known.heard = 0.99
+def forecasts() -> Forecasts:
+    known = Forecasts()
+    known.webhook_share = 0.99
     return known
 
 
@@ -43,39 +43,41 @@ def finish(history: History, *names: str) -> None:
         history.complete(name)
 
 
-def found(store: Database, book: Book, now: datetime) -> Evidence:
+def found(store: Database, forecasts: Forecasts, now: datetime) -> Evidence:
     with store.read() as connection:
-        return listening.evidence(connection, book, now)[0]
+        return listening.evidence(connection, forecasts, now)[0]
 
 
 def test_finished_orders_that_nobody_announced_are_counted_since_the_last_webhook(
-    history: History, store: Database, book: Book
+    history: History, store: Database, forecasts: Forecasts
 ) -> None:
     finish(history, "BEFORE-1")
     history.wait(minutes=5)
     hear(store, history.at)
     history.wait(minutes=1)
     finish(history, "A-1", "A-2")
-    assert found(store, book, history.at + MINUTE).missed == 2
+    assert found(store, forecasts, history.at + MINUTE).missed == 2
 
 
-def test_an_announcement_has_a_while_to_arrive(history: History, store: Database, book: Book) -> None:
+def test_an_announcement_has_a_while_to_arrive(history: History, store: Database, forecasts: Forecasts) -> None:
     hear(store, history.at)
     history.wait(minutes=1)
     finish(history, "A-1")
-    assert found(store, book, history.at + timedelta(seconds=5)).missed == 0
-    assert found(store, book, history.at + timedelta(seconds=20)).missed == 1
+    assert found(store, forecasts, history.at + timedelta(seconds=5)).missed == 0
+    assert found(store, forecasts, history.at + timedelta(seconds=20)).missed == 1
 
 
-def test_orders_placed_elsewhere_announce_themselves_elsewhere(history: History, store: Database, book: Book) -> None:
+def test_orders_placed_elsewhere_announce_themselves_elsewhere(
+    history: History, store: Database, forecasts: Forecasts
+) -> None:
     hear(store, history.at)
     history.wait(minutes=1)
     history.find_finished("E-1")
-    assert found(store, book, history.at + MINUTE).missed == 0
+    assert found(store, forecasts, history.at + MINUTE).missed == 0
 
 
 def test_an_announced_order_is_not_missed_and_a_refused_callback_is_no_webhook(
-    history: History, store: Database, book: Book
+    history: History, store: Database, forecasts: Forecasts
 ) -> None:
     hear(store, history.at)
     history.wait(minutes=1)
@@ -83,16 +85,18 @@ def test_an_announced_order_is_not_missed_and_a_refused_callback_is_no_webhook(
     told = sa.update(ORDERS).where(ORDERS.c.po_number == "A-1").values(notice="confirmed")
     store.write(lambda connection: connection.execute(told))
     hear(store, history.at + MINUTE, "refused")
-    assert found(store, book, history.at + 2 * MINUTE).missed == 1
+    assert found(store, forecasts, history.at + 2 * MINUTE).missed == 1
 
 
-def test_open_orders_that_should_have_finished_raise_a_suspicion(history: History, store: Database, book: Book) -> None:
+def test_open_orders_that_should_have_finished_raise_a_suspicion(
+    history: History, store: Database, forecasts: Forecasts
+) -> None:
     for number in range(8):
         history.place(f"A-{number}")
         history.accept(f"A-{number}")
     hear(store, history.at)
-    assert not found(store, book, history.at + timedelta(seconds=1)).suspicious
-    late = found(store, book, history.at + timedelta(hours=1))
+    assert not found(store, forecasts, history.at + timedelta(seconds=1)).suspicious
+    late = found(store, forecasts, history.at + timedelta(hours=1))
     assert late.suspicious
     assert late.expected <= 8
 
@@ -100,7 +104,7 @@ def test_open_orders_that_should_have_finished_raise_a_suspicion(history: Histor
 def test_where_webhooks_are_not_counted_on_nothing_is_missed(history: History, store: Database) -> None:
     hear(store, history.at)
     finish(history, "A-1")
-    assert found(store, Book(), history.at + MINUTE) == Evidence(0.0)
+    assert found(store, Forecasts(), history.at + MINUTE) == Evidence(0.0)
 
 
 def test_an_alarm_is_raised_once_lasts_and_ends_with_the_next_webhook(now: datetime) -> None:

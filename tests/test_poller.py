@@ -472,22 +472,22 @@ def test_what_a_survey_costs_is_counted_in_time_of_the_processor(watch: Watch) -
 
 
 def test_scarce_calls_become_dearer_and_idle_ones_cheaper_once_a_second(watch: Watch) -> None:
-    book = watch.planner.book
+    forecasts = watch.planner.forecasts
     watch.know(*several(120, apart=86400))
-    before = book.price
+    before = forecasts.price
     asyncio.run(watch.poller.claim(watch.clock.pass_by(seconds=5), 2))
     asyncio.run(watch.poller.claim(watch.clock.pass_by(seconds=0.2), 2))
-    assert book.price == pytest.approx(before * DEARER)
+    assert forecasts.price == pytest.approx(before * DEARER)
     watch.clock.pass_by(seconds=1)
     watch.store.write(lambda connection: connection.execute(sa.update(ORDERS).values(next_look_at=None)))
     watch.poll()
-    assert book.price == pytest.approx(before * DEARER * CHEAPER)
+    assert forecasts.price == pytest.approx(before * DEARER * CHEAPER)
 
 
 def test_nobody_counts_on_webhooks_in_the_sweep_nor_where_silence_is_suspected(watch: Watch) -> None:
-    watch.planner.book.heard = 0.99
+    watch.planner.forecasts.webhook_share = 0.99
     now = watch.clock.now
     counted = [watch.poller._counted_on(now + timedelta(seconds=seconds)) for seconds in (0, 1, 299, 300, 301)]
     assert counted == [0.0, 0.99, 0.99, 0.0, 0.99]
-    watch.planner.book.verify = True
+    watch.planner.forecasts.sweep_asked = True
     assert [watch.poller._counted_on(now + timedelta(seconds=second)) for second in (302, 303)] == [0.0, 0.99]

@@ -10,9 +10,9 @@ from fakes import Clock
 from histories import START, History
 
 from tracking.forecasting import predictions
-from tracking.forecasting.forecasts import Book
+from tracking.forecasting.forecasts import Forecasts
 from tracking.forecasting.predictions import Score, made, step_of
-from tracking.forecasting.survival import Forecast, Seen
+from tracking.forecasting.survival import Forecast, Interval
 from tracking.polling.learner import Learner
 from tracking.reports import explanations, trends
 from tracking.storage.database import Database
@@ -56,7 +56,7 @@ def test_an_order_that_the_provider_took_is_spoken_of_once(history: History, sto
     history.wait(seconds=10)
     history.look("A-1", "Pending")
     [row] = kept(store)
-    guess = Book().of("Links", 1)
+    guess = Forecasts().for_order("Links", 1)
     assert (row["step"], row["orders"], row["made_at"]) == (0, 0, START)
     assert START < row["half_by"] < row["nine_in_ten_by"]
     assert row["half_by"] - START == pytest.approx(
@@ -77,10 +77,10 @@ def test_an_order_is_spoken_of_again_whenever_its_age_has_doubled(minutes: float
 
 
 def test_what_is_kept_is_what_is_shown() -> None:
-    forecast = Forecast.learned("Links/1", [Seen(100.0, 300.0)] * 40)
+    forecast = Forecast.fit("Links/1", [Interval(100.0, 300.0)] * 40)
     age = timedelta(minutes=3)
     row = made(7, forecast, age, START, 2)
-    shown = explanations.prospect(forecast, age)
+    shown = explanations.expectation(forecast, age)
     assert (row["half_by"] - START, row["nine_in_ten_by"] - START) == (shown.half_within, shown.nine_in_ten_within)
     assert (row["order_id"], row["step"], row["orders"]) == (7, 2, 40)
 
@@ -90,7 +90,7 @@ def test_the_learner_speaks_again_of_what_grew_old_and_never_twice(history: Hist
     history.accept("A-1")
     clock = Clock(history.at)
     steps = []
-    for learner in (Learner(store, Book(), clock, learns=True), Learner(store, Book(), clock, learns=True)):
+    for learner in (Learner(store, Forecasts(), clock, learns=True), Learner(store, Forecasts(), clock, learns=True)):
         for seconds in (30, 40, 10, 60):
             clock.pass_by(seconds=seconds)
             asyncio.run(learner.refit())
@@ -179,11 +179,11 @@ def test_the_score_of_a_class_stands_beside_the_next_statement(history: History,
     history.wait(minutes=10)
     history.place("B-1")
     history.accept("B-1")
-    text = " ".join(explanations.why(store, history.numbers["B-1"], history.at)["reasons"])
+    text = " ".join(explanations.explain_next_poll(store, history.numbers["B-1"], history.at)["reasons"])
     assert "Of the last 10 nine-in-ten statements about orders like it 90 of 100 held." in text
     two = history.place("TWO-1", lines=2)
     history.accept("TWO-1")
-    assert "nine-in-ten" not in " ".join(explanations.why(store, two, history.at)["reasons"])
+    assert "nine-in-ten" not in " ".join(explanations.explain_next_poll(store, two, history.at)["reasons"])
 
 
 def test_the_overview_counts_what_came_within_its_span(history: History, store: Database) -> None:

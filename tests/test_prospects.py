@@ -10,18 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracking.errors import UnknownOrder
-from tracking.forecasting import forecasts as outlook
+from tracking.forecasting import forecasts
 from tracking.forecasting.classes import class_in_words
-from tracking.forecasting.learned import keep
-from tracking.forecasting.survival import Forecast, Seen
+from tracking.forecasting.learned import store_forecasts
+from tracking.forecasting.survival import Forecast, Interval
 from tracking.reports import explanations
-from tracking.reports.explanations import prospect
+from tracking.reports.explanations import expectation
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.webhooks import silence_alarm
 from tracking.webhooks.silence_alarm import SilenceAlarm
 
-LEARNED = Forecast.learned("Links/64", [Seen(280.0 + step, 320.0 + step) for step in range(0, 600, 10)])
+LEARNED = Forecast.fit("Links/64", [Interval(280.0 + step, 320.0 + step) for step in range(0, 600, 10)])
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_a_class_has_a_name_that_people_use(name: str, words: str) -> None:
 
 @given(st.floats(0, 3e6))
 def test_what_is_said_holds_for_the_curve_after_rounding(age: float) -> None:
-    said, curve = prospect(LEARNED, timedelta(seconds=age)), LEARNED.curve
+    said, curve = expectation(LEARNED, timedelta(seconds=age)), LEARNED.curve
     assert 0 <= said.slower_than <= 99
     assert said.slower_than / 100 <= 1 - float(curve.at(age)) + 1e-9
     open_now = float(curve.at(age))
@@ -56,7 +56,7 @@ def test_what_is_said_holds_for_the_curve_after_rounding(age: float) -> None:
 
 
 def test_an_order_is_placed_among_its_like() -> None:
-    said = prospect(LEARNED, timedelta(minutes=42))
+    said = expectation(LEARNED, timedelta(minutes=42))
     assert said.slower_than >= 97
     assert said.orders == 60
     assert said.text.startswith(f"Slower than {said.slower_than} of 100 like it; half of those as old as this finish")
@@ -64,19 +64,19 @@ def test_an_order_is_placed_among_its_like() -> None:
 
 
 def test_a_young_order_is_not_called_slow() -> None:
-    assert prospect(LEARNED, timedelta()).text.startswith("As fast as any like it so far; half of those")
+    assert expectation(LEARNED, timedelta()).text.startswith("As fast as any like it so far; half of those")
 
 
 def test_what_nobody_knows_is_said_so() -> None:
-    never = Forecast.learned("Links/1", [Seen(7.7e6, math.inf)] * 50 + [Seen(0, 1)])
-    said = prospect(never, timedelta(days=89))
+    never = Forecast.fit("Links/1", [Interval(7.7e6, math.inf)] * 50 + [Interval(0, 1)])
+    said = expectation(never, timedelta(days=89))
     assert said.half_within is None
     assert "nobody knows when one as old as this finishes" in said.text
 
 
 def remember(store: Database, forecast: Forecast, clock: Clock, **pacing: float) -> None:
-    store.write(lambda connection: keep(connection, [forecast], clock.now))
-    store.write(lambda connection: facts.set_fact(connection, outlook.PACING, pacing, clock.now))
+    store.write(lambda connection: store_forecasts(connection, [forecast], clock.now))
+    store.write(lambda connection: facts.set_fact(connection, forecasts.PACING, pacing, clock.now))
 
 
 def test_why_tells_what_is_expected_what_a_look_costs_and_when_it_comes(
@@ -85,9 +85,9 @@ def test_why_tells_what_is_expected_what_a_look_costs_and_when_it_comes(
     number = history.place("SLOW-1")
     history.accept("SLOW-1")
     history.wait(minutes=10)
-    one = Forecast.learned("Links/1", [Seen(9.0, 11.0)] * 40)
+    one = Forecast.fit("Links/1", [Interval(9.0, 11.0)] * 40)
     remember(store, one, clock, price=4.0, heard=0.5)
-    told = explanations.why(store, number, history.at)
+    told = explanations.explain_next_poll(store, number, history.at)
     assert told["expected"]["slower_than"] == 99
     assert (told["price"], told["heard"]) == (8.0, 0.5)
     text = " ".join(told["reasons"])
@@ -103,14 +103,14 @@ def test_why_counts_on_no_webhooks_while_they_are_silent(history: History, store
     remember(store, LEARNED, clock, price=4.0, heard=0.9)
     alarm = SilenceAlarm(clock.now, clock.now, 3)
     store.write(lambda connection: facts.set_fact(connection, silence_alarm.KEY, alarm.to_fact(), clock.now))
-    assert explanations.why(store, number, history.at)["price"] == 4.0
+    assert explanations.explain_next_poll(store, number, history.at)["price"] == 4.0
 
 
 def test_why_says_of_what_is_not_followed_that_it_is_not(history: History, store: Database) -> None:
     queued = history.place("Q-1")
     refused = history.place("R-1")
     history.refuse("R-1")
-    assert "nothing to look at" in explanations.why(store, queued, history.at)["reasons"][0]
-    assert explanations.why(store, refused, history.at)["reasons"] == ["Refused.", "No look is planned."]
+    assert "nothing to look at" in explanations.explain_next_poll(store, queued, history.at)["reasons"][0]
+    assert explanations.explain_next_poll(store, refused, history.at)["reasons"] == ["Refused.", "No look is planned."]
     with pytest.raises(UnknownOrder):
-        explanations.why(store, 4711, history.at)
+        explanations.explain_next_poll(store, 4711, history.at)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracking.forecasting.forecasts import Book
-from tracking.forecasting.survival import Forecast, Seen
+from tracking.forecasting.forecasts import Forecasts
+from tracking.forecasting.survival import Forecast, Interval
 from tracking.polling.backtest.engine import History, Outcome, Plan, _Run, replay
 
 
@@ -66,7 +66,7 @@ def test_curves_that_are_learned_on_the_way_serve_better_than_the_first_guess() 
 
 def test_what_is_known_before_serves_from_the_first_order_on() -> None:
     orders = history((0, 600.0))
-    known = Forecast.learned("Links/1", [Seen(580.0, 620.0)] * 400)
+    known = Forecast.fit("Links/1", [Interval(580.0, 620.0)] * 400)
     plan = Plan("accrual", price=20.0, page=1, ceiling=1e9)
     assert replay(orders, plan, [known]).calls < replay(orders, plan).calls
 
@@ -127,7 +127,7 @@ def test_a_call_and_its_commits_take_their_time() -> None:
 
 def test_a_page_tells_of_all_orders_on_it_also_of_those_nobody_would_have_asked_for() -> None:
     young = history((0, 1000), (100, 0.5), name="Links/1")
-    run = _Run(young, Plan(floor=1.0), Book(), np.random.default_rng(1), learns=False)
+    run = _Run(young, Plan(floor=1.0), Forecasts(), np.random.default_rng(1), learns=False)
     run.now = 101.0
     run._arrive()
     run._look_at_page(np.array([0, 1]))

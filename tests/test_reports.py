@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tracking import ingest
 from tracking.errors import UnknownOrder
-from tracking.forecasting.forecasts import Book
+from tracking.forecasting.forecasts import Forecasts
 from tracking.orders import wording
 from tracking.orders.wording import clock, collapse, duration, money, window
 from tracking.polling.learner import Learner
@@ -418,7 +418,7 @@ def test_slow_orders_are_compared_with_their_like(history: History, store: Datab
     number = history.place("SLOW-1")
     history.accept("SLOW-1")
     history.wait(hours=1)
-    asyncio.run(Learner(store, Book(), lambda: history.at, learns=True).refit())
+    asyncio.run(Learner(store, Forecasts(), lambda: history.at, learns=True).refit())
     told = order.order_view(store, number, history.at).evidence[0]
     assert re.match(r"Slower than 9\d of 100 like it; half of those as old as this finish within .*, nine in ten", told)
     assert told.endswith("That rests on 12 finished orders (links, 1 card).")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracking.forecasting.classes import late_after
+from tracking.forecasting.classes import first_late_after
 from tracking.forecasting.waits import (
     FAILURE_LONGEST,
     FOLLOW_FIRST,
@@ -13,9 +13,9 @@ from tracking.forecasting.waits import (
     JITTER,
     RESEND_LONGEST,
     Policy,
-    after_failure,
-    next_attempt,
-    next_follow,
+    follow_up_wait,
+    resend_wait,
+    retry_wait,
 )
 
 POLICY = Policy(timedelta(seconds=2), timedelta(seconds=600))
@@ -23,25 +23,25 @@ POLICY = Policy(timedelta(seconds=2), timedelta(seconds=600))
 
 @given(st.integers(0, 10**6), st.integers())
 def test_failures_back_off_up_to_five_minutes(failures: int, seed: int) -> None:
-    wait = after_failure(POLICY, failures, random.Random(seed))
+    wait = retry_wait(POLICY, failures, random.Random(seed))
     assert timedelta() < wait <= FAILURE_LONGEST
-    assert after_failure(POLICY, 1, random.Random(seed)) <= after_failure(POLICY, 4, random.Random(seed))
+    assert retry_wait(POLICY, 1, random.Random(seed)) <= retry_wait(POLICY, 4, random.Random(seed))
 
 
 @given(st.integers(0, 10**6), st.integers())
 def test_a_resend_waits_at_least_most_of_a_second_and_about_five_minutes_at_most(attempts: int, seed: int) -> None:
-    wait = next_attempt(attempts, random.Random(seed))
+    wait = resend_wait(attempts, random.Random(seed))
     assert timedelta(seconds=0.9) <= wait <= RESEND_LONGEST * (1 + JITTER)
 
 
 @pytest.mark.parametrize(("kind", "days"), [("Links", 14), ("DigitalDelivery", 14), ("PhysicalShipment", 30)])
 def test_the_lines_of_a_finished_order_are_followed_for_weeks_and_then_no_more(kind: str, days: int) -> None:
     rng = random.Random(1)
-    assert next_follow(kind, timedelta(days=days, seconds=1), rng) is None
-    wait = next_follow(kind, timedelta(days=days), rng)
+    assert follow_up_wait(kind, timedelta(days=days, seconds=1), rng) is None
+    wait = follow_up_wait(kind, timedelta(days=days), rng)
     assert wait is not None
     assert FOLLOW_FIRST < wait <= FOLLOW_LONGEST
 
 
 def test_a_large_order_and_a_parcel_count_as_late_later() -> None:
-    assert late_after("Links", 1) < late_after("Links", 500) < late_after("PhysicalShipment", 1)
+    assert first_late_after("Links", 1) < first_late_after("Links", 500) < first_late_after("PhysicalShipment", 1)

@@ -42,7 +42,9 @@ class Field:
 
     def seen(self, after: float = 0, price: float = PRICE, counted_on: float = 0.0) -> Survey:
         with self.store.read() as connection:
-            return survey(connection, self.planner.book, self.now + timedelta(seconds=after), 1.0, price, counted_on)
+            return survey(
+                connection, self.planner.forecasts, self.now + timedelta(seconds=after), 1.0, price, counted_on
+            )
 
 
 @pytest.fixture
@@ -66,8 +68,8 @@ def test_open_orders_are_listed_by_when_the_provider_made_them(field: Field) -> 
 def test_what_has_accrued_is_counted_from_the_last_look(field: Field, now: datetime) -> None:
     field.order(1, 100)
     field.order(2, 100, last_look_at=now - timedelta(seconds=20))
-    forecast = field.planner.book.of("Links", 1)
-    expected = forecast.accrual.accrued(np.array([0.0, 80.0]), np.array([100.0, 100.0]))
+    forecast = field.planner.forecasts.for_order("Links", 1)
+    expected = forecast.delay_cost.cost_between(np.array([0.0, 80.0]), np.array([100.0, 100.0]))
     seen = field.seen()
     assert sorted(seen.candidates.alone) == pytest.approx(sorted(expected), rel=1e-3)
     assert sorted(seen.looked) == pytest.approx([0, 80], abs=0.01)
@@ -160,7 +162,7 @@ def test_a_list_that_proves_nothing_costs_another_call_for_what_has_finished(fie
     field.order(1, 60)
     proving = field.seen(price=1.0)
     assert proving.candidates.listed == pytest.approx(proving.candidates.alone)
-    field.planner.book.unproven = 1.0
+    field.planner.forecasts.unproven_share = 1.0
     seen = field.seen(price=1.0)
     assert seen.candidates.listed == pytest.approx(seen.candidates.alone - (1 - seen.still_open))
 

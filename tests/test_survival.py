@@ -11,11 +11,11 @@ from tracking.forecasting.survival import (
     BINS,
     EDGES,
     WIDTHS,
-    Accrual,
     Curve,
+    DelayCost,
     Forecast,
-    Seen,
-    learn,
+    Interval,
+    fit_shares,
     prior,
     weights,
 )
@@ -39,8 +39,8 @@ def quadrature(curve: Curve, after: float, until: float, *, relative: bool) -> f
 @given(st.floats(0, 5e3), st.floats(1, 1e4), st.booleans())
 def test_the_accrued_wait_is_the_integral_it_stands_for(after: float, more: float, relative: bool) -> None:
     curve = exponential(600.0)
-    accrual = Accrual(curve, relative=relative)
-    found = accrual.accrued(np.array([after]), np.array([after + more]))[0]
+    accrual = DelayCost(curve, relative=relative)
+    found = accrual.cost_between(np.array([after]), np.array([after + more]))[0]
     assert found == pytest.approx(quadrature(curve, after, after + more, relative=relative), rel=1e-2, abs=1e-3)
 
 
@@ -49,15 +49,15 @@ def test_the_accrued_wait_is_the_integral_it_stands_for(after: float, more: floa
 def test_the_next_look_is_where_the_accrued_wait_is_worth_the_price(
     age: float, price: float, mean: float, relative: bool
 ) -> None:
-    accrual = Accrual(exponential(mean), relative=relative)
-    found = accrual.next_after(age, price)
+    accrual = DelayCost(exponential(mean), relative=relative)
+    found = accrual.next_poll(age, price)
     assert found >= age
     if math.isfinite(found) and accrual.curve.at(age) > 1e-6:
-        assert accrual.accrued(np.array([age]), np.array([found]))[0] == pytest.approx(price, rel=1e-6, abs=1e-6)
+        assert accrual.cost_between(np.array([age]), np.array([found]))[0] == pytest.approx(price, rel=1e-6, abs=1e-6)
 
 
 def test_an_order_without_a_memory_is_looked_at_in_equal_steps() -> None:
-    forecast = Forecast("x", exponential(600.0), Accrual(exponential(600.0), relative=False))
+    forecast = Forecast("x", exponential(600.0), DelayCost(exponential(600.0), relative=False))
     waits = [forecast.wait(age, 30.0, floor=1, ceiling=1e9) for age in (0.0, 100.0, 900.0)]
     assert max(waits) == pytest.approx(min(waits), rel=0.03)
     # (1 - e^-x) against x: for a short step A is about u^2 / (2 mean).
@@ -69,7 +69,7 @@ def test_an_order_without_a_memory_is_looked_at_in_equal_steps() -> None:
 def test_whatever_was_seen_the_shares_add_up_and_the_curve_falls(
     seen: list[tuple[float, float]], median: float
 ) -> None:
-    shares = learn(prior(median), [Seen(after, after + more) for after, more in seen])
+    shares = fit_shares(prior(median), [Interval(after, after + more) for after, more in seen])
     assert shares.min() >= 0
     assert shares.sum() == pytest.approx(1.0)
     assert (np.diff(Curve.of(shares).open) <= 1e-12).all()
@@ -78,49 +78,49 @@ def test_whatever_was_seen_the_shares_add_up_and_the_curve_falls(
 def test_a_hundred_orders_teach_their_median_and_their_tail() -> None:
     rng = np.random.default_rng(1)
     took = 600 * np.exp(rng.standard_normal(400))
-    forecast = Forecast.learned("Links/1", [Seen(time * 0.9, time * 1.1) for time in took], guess=60.0)
+    forecast = Forecast.fit("Links/1", [Interval(time * 0.9, time * 1.1) for time in took], guess=60.0)
     assert forecast.curve.quantile(0.5) == pytest.approx(float(np.median(took)), rel=0.15)
     assert forecast.late_after() == pytest.approx(float(np.quantile(took, 0.99)), rel=0.5)
     assert forecast.curve.orders == 400
 
 
 def test_open_orders_count_as_open_and_not_as_absent() -> None:
-    done = [Seen(9.0, 11.0)] * 10
-    without = Forecast.learned("Links/1", done)
-    beside = Forecast.learned("Links/1", done + [Seen(1000.0)] * 10)
+    done = [Interval(9.0, 11.0)] * 10
+    without = Forecast.fit("Links/1", done)
+    beside = Forecast.fit("Links/1", done + [Interval(1000.0)] * 10)
     assert without.curve.at(500.0) < 0.15
     assert beside.curve.at(500.0) > 0.4
 
 
 def test_the_guess_stands_until_something_was_seen_and_then_gives_way() -> None:
-    guessed = Forecast.learned("Links/1", ())
+    guessed = Forecast.fit("Links/1", ())
     assert guessed.curve.quantile(0.5) == pytest.approx(10.5, rel=0.1)
-    seen = Forecast.learned("Links/1", [Seen(95.0, 105.0)] * 30)
+    seen = Forecast.fit("Links/1", [Interval(95.0, 105.0)] * 30)
     assert 80 < seen.curve.quantile(0.5) < 120
 
 
 def test_what_is_said_of_an_open_order_follows_its_age() -> None:
-    forecast = Forecast("x", exponential(600.0), Accrual(exponential(600.0)))
-    standing = forecast.standing(600.0)
+    forecast = Forecast("x", exponential(600.0), DelayCost(exponential(600.0)))
+    standing = forecast.conditional(600.0)
     assert standing.slower_than == pytest.approx(1 - math.exp(-1), rel=0.01)
     assert standing.half_by == pytest.approx(600 + 600 * math.log(2), rel=0.05)
     assert standing.nine_in_ten_by == pytest.approx(600 + 600 * math.log(10), rel=0.05)
 
 
 def test_beyond_all_that_is_known_nothing_is_promised() -> None:
-    forecast = Forecast.learned("x", [Seen(8e6)] * 100, guess=10.0)
-    assert math.isinf(forecast.standing(8e6).nine_in_ten_by)
+    forecast = Forecast.fit("x", [Interval(8e6)] * 100, guess=10.0)
+    assert math.isinf(forecast.conditional(8e6).nine_in_ten_by)
 
 
 def test_few_orders_guard_the_next_look_by_half_the_age_and_many_do_not() -> None:
-    few = Forecast.learned("x", [Seen(590.0, 610.0)] * 20, guess=600.0)
-    many = Forecast.learned("x", [Seen(590.0, 610.0)] * 2000, guess=600.0)
+    few = Forecast.fit("x", [Interval(590.0, 610.0)] * 20, guess=600.0)
+    many = Forecast.fit("x", [Interval(590.0, 610.0)] * 2000, guess=600.0)
     assert few.wait(3000.0, 20.0, floor=1, ceiling=1e6) <= 1500.0
     assert many.wait(3000.0, 20.0, floor=1, ceiling=1e6) > 1500.0
 
 
 def test_the_first_look_waits_for_the_rule_and_not_for_half_of_no_age() -> None:
-    forecast = Forecast.learned("x", [Seen(590.0, 610.0)] * 20, guess=600.0)
+    forecast = Forecast.fit("x", [Interval(590.0, 610.0)] * 20, guess=600.0)
     first, soon = (forecast.wait(age, 10.0, floor=1, ceiling=900) for age in (0.0, 0.2))
     assert first > 30
     assert soon == pytest.approx(first, rel=0.05)
@@ -129,8 +129,8 @@ def test_the_first_look_waits_for_the_rule_and_not_for_half_of_no_age() -> None:
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 9e6), st.floats(0, 1e5) | st.just(math.inf)), min_size=1, max_size=40))
 def test_what_is_learned_is_the_fixed_point_that_bin_by_bin_arithmetic_finds(pairs: list[tuple[float, float]]) -> None:
-    seen = [Seen(after, after + more) for after, more in pairs]
-    found = learn(prior(60.0), seen)
+    seen = [Interval(after, after + more) for after, more in pairs]
+    found = fit_shares(prior(60.0), seen)
     after = np.clip([one.after for one in seen], 0.0, EDGES[-1])
     by = np.maximum([one.by for one in seen], after * (1 + 1e-6) + 1e-3)
     inside = np.clip((np.minimum(by[:, None], EDGES[1:]) - np.maximum(after[:, None], EDGES[:-1])) / WIDTHS, 0.0, 1.0)

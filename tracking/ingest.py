@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from tracking.errors import NotAllowed, UnknownOrder
-from tracking.forecasting.classes import late_after
+from tracking.forecasting.classes import first_late_after
 from tracking.forecasting.planner import Planner, plan_next_poll, record_prediction
 from tracking.orders.line_matching import line_annotations, pair_lines
 from tracking.orders.model import (
@@ -274,7 +274,7 @@ def _add_order(
 ) -> orders.StoredOrder:
     [first] = interpret(None, po_number, observation)
     order = replace(first_order(first), lines=lines)
-    late = {"late_at": order.created_at + late_after(order.type, order.units)}
+    late = {"late_at": order.created_at + first_late_after(order.type, order.units)}
     order_id = orders.add_order(connection, order, first, late | dict(extra_columns))
     stored = orders.find_order(connection, order_id=order_id)
     if stored is None:
@@ -316,7 +316,7 @@ def _observe(
         line_claims = claims.claims_by_line([one for one in pairs if one[0].number not in erased], parsed.claims)
         claims.store_claims(connection, stored.id, order.po_number, line_claims, planner.cipher, observation.learned_at)
     if order.provider_id is not None and stored.order.provider_id is None and order.accepted_at is not None:
-        extra_columns["late_at"] = order.accepted_at + planner.book.late_after(order.type, order.units)
+        extra_columns["late_at"] = order.accepted_at + planner.forecasts.late_after(order.type, order.units)
     orders.save_order(connection, stored, after, events, extra_columns)
     became_known = stored.order.provider_id is None or stored.columns["event_count"] == 1
     if order.provider_id is not None and became_known:

@@ -17,8 +17,8 @@ from polling import running
 from polling.optimum import Judge
 from polling.shapes import SHAPES, Shape, lognormal
 
-from tracking.forecasting.forecasts import Book
-from tracking.forecasting.survival import EDGES, Accrual, Curve, Forecast, Seen
+from tracking.forecasting.forecasts import Forecasts
+from tracking.forecasting.survival import EDGES, Curve, DelayCost, Forecast, Interval
 from tracking.polling.backtest.engine import History, Plan, replay
 from tracking.polling.due_orders import population, survey
 from tracking.polling.selection import choose
@@ -59,7 +59,7 @@ def known(shape: Shape, median: float, *, relative: bool = False) -> Forecast:
     """A forecast that knows the shape, and so needs no guard against what it has not seen."""
     done = shape.finished(EDGES, median)
     curve = Curve.of(np.append(np.diff(done), 1 - done[-1]), math.inf)
-    return Forecast(shape.name, curve, Accrual(curve, relative=relative))
+    return Forecast(shape.name, curve, DelayCost(curve, relative=relative))
 
 
 def looks(forecast: Forecast, price: float, last: float, floor: float) -> Array:
@@ -100,7 +100,7 @@ def cost_when_learned(seeds: int = 6, shapes: Sequence[Shape] = LIGHTER) -> list
         least, _ = judge.least(price)
         for seed in range(seeds):
             guess = MEDIAN * (2.0 if seed % 2 else 0.5)
-            seen: list[Seen] = []
+            seen: list[Interval] = []
             for number, took in enumerate(shape.times(MEDIAN, 100, np.random.default_rng(seed))):
                 if number < 10 or number % 10 == 0:  # curves are learned anew once a minute, not with every order
                     ages = _learned_looks(seen, guess, price, judge.last)
@@ -114,8 +114,8 @@ def cost_when_learned(seeds: int = 6, shapes: Sequence[Shape] = LIGHTER) -> list
     ]
 
 
-def _learned_looks(seen: Sequence[Seen], guess: float, price: float, last: float) -> Array:
-    forecast = Forecast.learned("Links/1", seen, guess=guess, relative=False)
+def _learned_looks(seen: Sequence[Interval], guess: float, price: float, last: float) -> Array:
+    forecast = Forecast.fit("Links/1", seen, guess=guess, relative=False)
     return looks(forecast, price, last, MEDIAN * 1e-3)
 
 
@@ -124,9 +124,9 @@ def _cost(judge: Judge, ages: Array, price: float) -> float:
     return price * calls + delay
 
 
-def _between(ages: Array, took: float) -> Seen:
+def _between(ages: Array, took: float) -> Interval:
     index = int(np.searchsorted(ages, took))
-    return Seen(float(ages[index - 1]) if index else 0.0, float(ages[min(index, len(ages) - 1)]))
+    return Interval(float(ages[index - 1]) if index else 0.0, float(ages[min(index, len(ages) - 1)]))
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -282,13 +282,13 @@ def planning(orders: int = 100_000) -> list[Row]:
         store = database.connect(f"sqlite:///{Path(folder) / 'planning.db'}")
         try:
             store.write(partial(_fill, orders=orders))
-            book = Book()
-            _pass(store, book)  # the first one also makes the first guesses and fills caches
+            forecasts = Forecasts()
+            _pass(store, forecasts)  # the first one also makes the first guesses and fills caches
             began = process_time()
-            found, calls = _pass(store, book)
+            found, calls = _pass(store, forecasts)
             took = process_time() - began
             tracemalloc.start()
-            _pass(store, book)
+            _pass(store, forecasts)
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
         finally:
@@ -301,10 +301,10 @@ def planning(orders: int = 100_000) -> list[Row]:
     ]
 
 
-def _pass(store: Database, book: Book) -> tuple[int, int]:
+def _pass(store: Database, forecasts: Forecasts) -> tuple[int, int]:
     with store.read() as connection:
-        seen = survey(connection, book, NOW, 1.0, book.price)
-        calls = choose(seen.candidates, book.price, 5, partial(population, connection))
+        seen = survey(connection, forecasts, NOW, 1.0, forecasts.price)
+        calls = choose(seen.candidates, forecasts.price, 5, partial(population, connection))
     return len(seen.ids), len(calls)
 
 

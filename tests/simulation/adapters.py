@@ -214,7 +214,11 @@ class Console:
         climate = world.climate
         policy = Policy(timedelta(seconds=climate.floor), timedelta(seconds=climate.ceiling))
         planner = Planner(policy, random.Random(world.chance.seed * 100 + number), ClaimCipher([CLAIMS_KEY]))
-        planner.book.price, planner.book.unproven, planner.book.heard = climate.price, climate.unproven, climate.heard
+        planner.forecasts.price, planner.forecasts.unproven_share, planner.forecasts.webhook_share = (
+            climate.price,
+            climate.unproven,
+            climate.heard,
+        )
         self.client = self._client()
         lease = timedelta(seconds=TIMEOUT)
         sender = Sender(

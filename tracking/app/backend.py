@@ -28,7 +28,7 @@ from tracking.app.loops import PATIENCE, PollLoop, Pulse, SendLoop, forever
 from tracking.app.reconciler import Reconciler
 from tracking.app.web.connection_limits import REPEAT_FILTER
 from tracking.errors import StoreError
-from tracking.forecasting.forecasts import Book
+from tracking.forecasting.forecasts import Forecasts
 from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import Policy
 from tracking.polling.discovery import Discovery
@@ -94,8 +94,8 @@ class Backend:
         self._secrets = settings.webhook_secrets()
         bounds = Policy(timedelta(seconds=settings.poll_floor), timedelta(seconds=settings.poll_ceiling))
         chance = random.Random()  # noqa: S311 - it spreads due times and guards nothing  # nosec B311
-        book = Book(relative=settings.poll_loss == "relative")
-        self._planner = Planner(bounds, chance, ClaimCipher(settings.claims_keys()), book)
+        forecasts = Forecasts(relative=settings.poll_loss == "relative")
+        self._planner = Planner(bounds, chance, ClaimCipher(settings.claims_keys()), forecasts)
         self._owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._pulse = Pulse(self.database, clock)
         self._started_at = clock()
@@ -162,7 +162,7 @@ class Backend:
             client.pause(wait.total_seconds())
         loops.append(forever("call log", call_log.flush, FLUSH_SECONDS))
         loops.append(Housekeeping(self.database, client, self.clock).run())
-        learner = Learner(self.database, self._planner.book, self.clock, learns=Role.POLLER in roles)
+        learner = Learner(self.database, self._planner.forecasts, self.clock, learns=Role.POLLER in roles)
         loops.append(forever("forecasts", learner.refit, REFIT_EVERY))
         loops.append(forever("webhook silence", learner.listen, LISTEN_EVERY))
         discovery = self._discovery(client)

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from tracking.errors import NotAllowed
-from tracking.forecasting.classes import late_after
+from tracking.forecasting.classes import first_late_after
 from tracking.orders import event_chain as chain
 from tracking.orders.model import (
     ORDER_FIELDS,
@@ -282,7 +282,7 @@ def _written(told: _Told, now: datetime) -> tuple[dict[str, Any], list[dict[str,
         # Finished orders are not followed: the provider has never heard of them, and asking would be in vain.
         "next_look_at": now + timedelta(minutes=5) if waits else None,
         "next_look_why": "the wait grows with its age" if waits else None,
-        "late_at": (order.accepted_at or order.created_at) + late_after(order.type, order.units),
+        "late_at": (order.accepted_at or order.created_at) + first_late_after(order.type, order.units),
     }
     return row, lines, log
 

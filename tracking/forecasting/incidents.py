@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Connection, select
 from sqlalchemy.engine import RowMapping
 
 from tracking.forecasting.classes import class_in_words, class_of
-from tracking.forecasting.lateness import OPEN, of_class
+from tracking.forecasting.lateness import OPEN, in_class
 from tracking.orders.model import State, is_open
 from tracking.orders.wording import clock, count
 from tracking.storage.tables import ORDERS
@@ -60,20 +60,20 @@ class Incident:
     orders: int
 
     @property
-    def like(self) -> str:
+    def kind(self) -> str:
         """Which orders, in words."""
         kinds = [class_in_words(name) for name in self.classes]
         return kinds[0] if len(kinds) == 1 else f"orders of {count(len(kinds), 'kind')}"
 
-    def told(self, now: datetime) -> str:
+    def summary(self, now: datetime) -> str:
         """The incident in a sentence."""
         placed = f"placed from {clock(self.first, now)} to {clock(self.last, now)}"
         done = f", {self.done_late} more were late and are done" if self.done_late else ""
-        return f"{self.late:,} of {self.orders:,} orders {placed} are late ({self.like}){done}."
+        return f"{self.late:,} of {self.orders:,} orders {placed} are late ({self.kind}){done}."
 
-    def holds(self, now: datetime) -> ColumnElement[bool]:
+    def matches(self, now: datetime) -> ColumnElement[bool]:
         """That an order is one of its late ones."""
-        of_these = sa.or_(*(of_class(name) for name in self.classes))
+        of_these = sa.or_(*(in_class(name) for name in self.classes))
         return sa.and_(OPEN, ORDERS.c.late_at < now, _placed_at.between(self.first, self.last), of_these)
 
 
@@ -87,16 +87,16 @@ class _Placed:
     open: bool
 
 
-def known(connection: Connection, now: datetime) -> list[Incident]:
+def current_incidents(connection: Connection, now: datetime) -> list[Incident]:
     """What is going on now, the worst first: one incident for all where several classes are late together."""
     late = _late(connection, now)
     if sum(len(rows) for rows in late.values()) < FEWEST:
         return []
     placed = {name: _of_age(connection, name, rows, now) for name, rows in late.items()}
     gaps = {name: max(rows[0].late_at - rows[0].placed, CLOSE) for name, rows in late.items()}
-    single = [found for name, orders in placed.items() if (found := worst(orders, gaps[name])) is not None]
+    single = [found for name, orders in placed.items() if (found := worst_run(orders, gaps[name])) is not None]
     everyone = sorted((one for orders in placed.values() for one in orders), key=lambda one: one.at)
-    together = worst(everyone, min(gaps.values()))
+    together = worst_run(everyone, min(gaps.values()))
     if together is not None and len(together.classes) > 1 and len(single) != 1:
         return [together]
     return sorted(single, key=lambda incident: -incident.late)
@@ -118,7 +118,7 @@ def _of_age(connection: Connection, name: str, late: Sequence[Any], now: datetim
     begin = min(row.placed for row in late)
     # The time an order was made here is just before the provider took it, and has an index.
     around = ORDERS.c.created_at.between(begin - timedelta(hours=1), now - patience)
-    wanted = select(*_READ, _placed_at.label("placed")).where(around, of_class(name), ORDERS.c.provider_id.is_not(None))
+    wanted = select(*_READ, _placed_at.label("placed")).where(around, in_class(name), ORDERS.c.provider_id.is_not(None))
     rows = connection.execute(wanted.order_by(ORDERS.c.created_at.desc()).limit(ORDERS_READ)).all()
     judged = (_judged(row, name, patience) for row in rows if begin <= row.placed <= now - patience)
     return sorted((one for one in judged if one is not None), key=lambda one: one.at)
@@ -133,7 +133,7 @@ def _judged(row: Any, name: str, patience: timedelta) -> _Placed | None:
     return _Placed(row.placed, name, late, opened)
 
 
-def worst(placed: Sequence[_Placed], gap: timedelta = CLOSE) -> Incident | None:
+def worst_run(placed: Sequence[_Placed], gap: timedelta = CLOSE) -> Incident | None:
     """The run of orders that speaks loudest for an incident, if it is one; longer gaps part one run from another."""
     best, loudest, begin, score = (0, 0), 0.0, 0, 0.0
     for index, one in enumerate(placed):
@@ -155,7 +155,7 @@ def worst(placed: Sequence[_Placed], gap: timedelta = CLOSE) -> Incident | None:
 # One order
 
 
-def alone_or_not(connection: Connection, row: RowMapping, now: datetime) -> str | None:
+def late_with_others(connection: Connection, row: RowMapping, now: datetime) -> str | None:
     """Of a late order, whether others are late as well, in a sentence; None of an order that is not late.
 
     Args:
@@ -167,9 +167,9 @@ def alone_or_not(connection: Connection, row: RowMapping, now: datetime) -> str 
     if placed is None or late_at is None or late_at >= now or not is_open(row["state"]):
         return None
     name = class_of(row["type"], row["units"])
-    for found in known(connection, now):
+    for found in current_incidents(connection, now):
         if name in found.classes and found.first <= placed <= found.last:
-            return f"Not this order alone: {found.told(now)}"
+            return f"Not this order alone: {found.summary(now)}"
     near = _near(connection, name, placed, late_at - placed, now)
     if not near:
         return "No order like it was placed around it that should be done by now."
@@ -183,7 +183,7 @@ def alone_or_not(connection: Connection, row: RowMapping, now: datetime) -> str 
 def _near(connection: Connection, name: str, placed: datetime, patience: timedelta, now: datetime) -> list[_Placed]:
     """The orders of the class that were placed just before and just after, and should be done by now."""
     created = ORDERS.c.created_at
-    wanted = select(*_READ, _placed_at.label("placed")).where(of_class(name), ORDERS.c.provider_id.is_not(None))
+    wanted = select(*_READ, _placed_at.label("placed")).where(in_class(name), ORDERS.c.provider_id.is_not(None))
     before = wanted.where(created.between(placed - AROUND, placed), _placed_at < placed).order_by(created.desc())
     after = wanted.where(created.between(placed - timedelta(hours=1), now - patience), _placed_at > placed)
     rows = [*connection.execute(before.limit(NEAR)), *connection.execute(after.order_by(created).limit(NEAR))]

@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from tracking.forecasting import predictions
-from tracking.forecasting.forecasts import Book
-from tracking.forecasting.waits import WEBHOOK_SPACING, Policy, next_follow, next_look
+from tracking.forecasting.forecasts import Forecasts
+from tracking.forecasting.waits import WEBHOOK_SPACING, Policy, follow_up_wait, poll_wait
 from tracking.orders.model import (
     Order,
     State,
@@ -31,18 +31,18 @@ from tracking.storage.claims import ClaimCipher
 
 @dataclass(frozen=True, slots=True)
 class Planner:
-    """What due times are made of, and what seals the claim data that a look brings."""
+    """What due times are planned from, and the cipher for the claim data that a poll brings."""
 
     policy: Policy
     rng: random.Random
     cipher: ClaimCipher = field(default_factory=ClaimCipher.none)
-    book: Book = field(default_factory=Book)
+    forecasts: Forecasts = field(default_factory=Forecasts)
 
 
 def record_prediction(connection: Connection, order_id: int, order: Order, now: datetime, planner: Planner) -> None:
-    """Keeps what is said of an order that the provider has just taken; of one that is said to be done, nothing is."""
+    """Store a prediction for an order that the provider has just taken, unless it is already done."""
     if order.accepted_at is not None and is_open(order.state) and order.state != State.ACCEPTED:
-        forecast = planner.book.of(order.type, order.units)
+        forecast = planner.forecasts.for_order(order.type, order.units)
         age = now - order.accepted_at
         predictions.keep(connection, [predictions.made(order_id, forecast, age, now, step=0)])
 
@@ -50,7 +50,7 @@ def record_prediction(connection: Connection, order_id: int, order: Order, now: 
 def plan_next_poll(
     stored: orders.StoredOrder, order: Order, observation: Observation, planner: Planner
 ) -> dict[str, Any]:
-    """When to look again, and why; empty where the observation says nothing about that."""
+    """Plan the next poll and its reason; empty where the observation changes neither."""
     now = observation.learned_at
     match observation.observed:
         case Polled(via="list") if order.provider_status == State.COMPLETED and is_open(order.state):
@@ -83,9 +83,9 @@ def _plan_poll(order: Order, now: datetime, planner: Planner) -> dict[str, Any]:
         return _plan_follow_up(order, now, planner)
     age = now - (order.accepted_at or order.created_at)
     since_notice = now - order.claimed_at if order.claimed_at and order.notice == WebhookStatus.CLAIMED else None
-    forecast = planner.book.of(order.type, order.units)
-    price = planner.book.price_of_look(announces=order.submission != Submission.ELSEWHERE)
-    wait = next_look(planner.policy, forecast, age, since_notice, price, planner.rng)
+    forecast = planner.forecasts.for_order(order.type, order.units)
+    price = planner.forecasts.price_of_look(announces=order.submission != Submission.ELSEWHERE)
+    wait = poll_wait(planner.policy, forecast, age, since_notice, price, planner.rng)
     if since_notice is not None:
         why = "announced as done, not confirmed yet"
     else:
@@ -102,12 +102,12 @@ def _plan_follow_up(order: Order, now: datetime, planner: Planner) -> dict[str, 
     if order.state != State.COMPLETED or (order.lines and not lines_may_change(order)):
         return ended
     # From the earliest time it can have been finished: one that was found finished may have been so for days.
-    wait = next_follow(order.type, now - (order.completed_after or now), planner.rng)
+    wait = follow_up_wait(order.type, now - (order.completed_after or now), planner.rng)
     return ended if wait is None else {"next_look_at": now + wait, "next_look_why": "its lines may still change"}
 
 
 def _plan_after_webhook(stored: orders.StoredOrder, now: datetime) -> dict[str, Any]:
-    """A notice makes the order due at once, but no more than one look in 30 seconds comes from notices."""
+    """Plan a poll at once after a webhook call, but at most one in 30 seconds for webhook calls."""
     last = stored.columns["webhook_look_at"]
     # A last time that lies ahead was taken from a clock that has been set back since.
     due = now if last is None or last > now + WEBHOOK_SPACING else max(now, last + WEBHOOK_SPACING)

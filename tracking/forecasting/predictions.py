@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, select
 
 from tracking.forecasting.forecasts import LONGEST_EXPECTED
-from tracking.forecasting.lateness import of_class
+from tracking.forecasting.lateness import in_class
 from tracking.orders.model import CLOSED, State
 from tracking.orders.wording import count
 from tracking.storage.tables import ORDERS, PREDICTIONS, insert_for
@@ -25,7 +25,7 @@ from tracking.storage.tables import ORDERS, PREDICTIONS, insert_for
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tracking.forecasting.survival import Forecast, Standing
+    from tracking.forecasting.survival import ConditionalForecast, Forecast
 
 SECOND_STEP = timedelta(minutes=1)  # the age at which a second statement is kept
 SCORED = 20_000
@@ -42,7 +42,7 @@ class Said:
     nine_in_ten: timedelta | None
 
     @classmethod
-    def of(cls, standing: Standing, age: float) -> Said:
+    def of(cls, standing: ConditionalForecast, age: float) -> Said:
         """What is said of an order of this age in seconds."""
         return cls(_left(standing.half_by, age), _left(standing.nine_in_ten_by, age))
 
@@ -70,7 +70,7 @@ def step_of(age: timedelta) -> int:
 def made(order_id: int, forecast: Forecast, age: timedelta, now: datetime, step: int) -> dict[str, Any]:
     """The row for what is said now of an open order of this age."""
     seconds = max(age.total_seconds(), 0.0)
-    said = Said.of(forecast.standing(seconds), seconds)
+    said = Said.of(forecast.conditional(seconds), seconds)
     return {
         "order_id": order_id,
         "step": step,
@@ -128,7 +128,7 @@ def scores(connection: Connection, since: datetime, now: datetime) -> list[Score
 
 def score_of_class(connection: Connection, name: str, now: datetime) -> Score | None:
     """How the newest statements fared that nine in ten orders of the class finish by then; None without any."""
-    of_these = select(ORDERS.c.id).where(of_class(name))
+    of_these = select(ORDERS.c.id).where(in_class(name))
     found = _scored(connection, "nine_in_ten_by", now - SCORED_FOR, now, SCORED_OF_A_CLASS, of_these)
     learned = [score for score in found if not score.guessed]
     if not learned:

@@ -2,10 +2,10 @@
 
 A look only tells that an order was open at one age and finished at a later one, so the curve is estimated from
 intervals (Turnbull's self-consistent estimator, by expectation and maximisation), with a lognormal prior that counts as
-a few orders and is smoothed in log time. The curve answers when to look again (`Accrual`) and what to expect of an
-order that is still open (`Forecast.standing`).
+a few orders and is smoothed in log time. The curve answers when to poll again (`DelayCost`) and what to expect
+of an order that is still open (`Forecast.conditional`).
 
-Imported at its first use only (see `outlook`): numpy takes as long as a tenth of a worker's start.
+Imported at its first use only (see `forecasts`): numpy takes as long as a tenth of a worker's start.
 
 Ages are in seconds. Arrays are float64 over the edges of the bins; the first bin begins at zero.
 """
@@ -21,7 +21,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from tracking.forecasting.classes import SPREAD, guess_of
+from tracking.forecasting.classes import SPREAD, first_guess
 
 Array = npt.NDArray[np.float64]
 
@@ -43,19 +43,19 @@ FAINT = 1e-9
 GUARD = 0.5  # of the age: a rare far mode that was not seen yet costs much without it
 GUARDED_ORDERS = 200.0  # what so many finished orders have not shown is rare enough
 LATE_SHARE = 0.99
-FIRSTS_KEPT = 1000
+FIRST_POLLS_CACHED = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What was seen of one order: open at `after`, finished at `by`; still open where `by` is infinite."""
+class Interval:
+    """The ages in seconds between which one order finished; still open where `by` is infinite."""
 
     after: float
     by: float = math.inf
 
 
 def weights(*, relative: bool) -> Array:
-    """What a second of waiting unseen costs at each age: one, or less for orders that took longer anyway."""
+    """Weigh a second of undetected waiting at each age: one, or less for orders that took longer anyway."""
     return np.minimum(1.0, PATIENT_FROM / MIDDLES) if relative else np.ones(BINS)
 
 
@@ -85,19 +85,19 @@ class Curve:
         now = float(self.at(age))
         if now <= FAINT:
             return math.inf  # older than all that is known
-        wanted = now * (1.0 - share)
-        index = int(np.searchsorted(-self.open, -wanted))
+        target = now * (1.0 - share)
+        index = int(np.searchsorted(-self.open, -target))
         if index > BINS:
             return math.inf
         if index == 0:
             return age
         fall = self.open[index - 1] - self.open[index]
-        part = (self.open[index - 1] - wanted) / fall if fall > 0 else 1.0
+        part = (self.open[index - 1] - target) / fall if fall > 0 else 1.0
         return max(age, float(EDGES[index - 1] + part * WIDTHS[index - 1]))
 
 
-class Accrual:
-    """The accrual rule on one curve.
+class DelayCost:
+    """The expected cost of delayed detection on one curve: the accrual rule.
 
     After a look at age s that said "still open", an order that has finished by age x has waited unseen since; the
     expected cost of that grows as A(u) = integral from s to u of (1 - S(x)/S(s)) w(x) dx. The next look is worth its
@@ -120,8 +120,8 @@ class Accrual:
         held = self.curve.open[index] * into - slope * into * into / 2
         return self.paid[index] + weight * into, self.open_paid[index] + weight * held
 
-    def accrued(self, ages: Array, until: Array) -> Array:
-        """A: the expected cost of waiting from a look at `ages` until `until`."""
+    def cost_between(self, ages: Array, until: Array) -> Array:
+        """Compute A, the expected cost in seconds of not polling from `ages` until `until`."""
         share = self.curve.at(ages)
         paid_then, open_then = self._integrals(ages)
         paid, held = self._integrals(until)
@@ -132,8 +132,8 @@ class Accrual:
         tables = (EDGES, self.paid, self.open_paid, self.curve.open, self.curve.slopes, self.weights)
         return tuple(table.tolist() for table in tables)
 
-    def next_after(self, age: float, price: float) -> float:
-        """The age of the next look after one at `age` that said "still open"; infinite where none is worth it.
+    def next_poll(self, age: float, price: float) -> float:
+        """Find the age of the next poll after one at `age` that said "still open"; infinite where none is worth it.
 
         In plain numbers: for one order arrays cost twenty times as much.
 
@@ -165,29 +165,29 @@ class Accrual:
         if rest == 0.0:
             return edges[low] if begun else age
         pace = done + math.sqrt(max(done * done + 2 * slopes[low] / share * rest, 0.0))
-        found = (edges[low] if begun else age) + (2 * rest / pace if pace else math.inf)
-        return min(found, edges[low + 1])
+        next_age = (edges[low] if begun else age) + (2 * rest / pace if pace else math.inf)
+        return min(next_age, edges[low + 1])
 
     @cached_property
-    def _firsts(self) -> dict[float, float]:
+    def _first_polls(self) -> dict[float, float]:
         return {}
 
-    def first_look(self, price: float) -> float:
-        """The age of the first look."""
-        if price not in self._firsts:
-            if len(self._firsts) > FIRSTS_KEPT:
-                self._firsts.clear()
-            self._firsts[price] = self.next_after(0.0, price)
-        return self._firsts[price]
+    def first_poll(self, price: float) -> float:
+        """Find the age in seconds of the first poll."""
+        if price not in self._first_polls:
+            if len(self._first_polls) > FIRST_POLLS_CACHED:
+                self._first_polls.clear()
+            self._first_polls[price] = self.next_poll(0.0, price)
+        return self._first_polls[price]
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """What can be said of an order of this age that is still open.
+class ConditionalForecast:
+    """The forecast for an order of one age that is still open.
 
-    `slower_than`: the share of its like that finished sooner. `half_by`, `nine_in_ten_by`: the ages in seconds by which
-    half and nine in ten of those as old as this one finish; infinite where nobody knows. `orders`: how many finished
-    orders of its class this rests on.
+    `slower_than`: the share of its class that finished sooner. `half_by`, `nine_in_ten_by`: the ages in seconds by
+    which half and nine in ten of those as old as this one finish; infinite where nobody knows. `orders`: how many
+    finished orders of its class this rests on.
     """
 
     slower_than: float
@@ -198,27 +198,33 @@ class Standing:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What is known of a class: its curve, from so many finished orders, and the rule on it."""
+    """The forecast of a class: its curve, and the cost of delayed detection on it."""
 
     name: str
     curve: Curve
-    accrual: Accrual = field(repr=False)
+    delay_cost: DelayCost = field(repr=False)
     version: int = 0
 
     @classmethod
-    def learned(
-        cls, name: str, seen: Sequence[Seen], *, guess: float | None = None, relative: bool = True, version: int = 0
+    def fit(
+        cls,
+        name: str,
+        intervals: Sequence[Interval],
+        *,
+        guess: float | None = None,
+        relative: bool = True,
+        version: int = 0,
     ) -> Self:
-        """From what was seen of the class; from the guess alone where that is nothing."""
-        shares = learn(prior(guess or guess_of(name)), seen)
-        curve = Curve.of(shares, float(sum(math.isfinite(one.by) for one in seen)))
-        return cls(name, curve, Accrual(curve, relative=relative), version)
+        """Fit a forecast to the intervals of a class; to the guess alone where there are none."""
+        shares = fit_shares(prior(guess or first_guess(name)), intervals)
+        curve = Curve.of(shares, float(sum(math.isfinite(one.by) for one in intervals)))
+        return cls(name, curve, DelayCost(curve, relative=relative), version)
 
     def wait(self, age: float, price: float, *, floor: float, ceiling: float) -> float:
-        """How long to wait after a look at this age that said "still open", in seconds.
+        """Choose the wait in seconds after a poll at this age that said "still open".
 
-        The rule, but never longer than the ceiling nor, until enough orders were seen, than half the age; never
-        shorter than the floor. Ages before the first look the rule would plan know no such guard.
+        The rule, but never longer than the ceiling nor, until enough orders have finished, than half the age; never
+        shorter than the floor. Ages before the first poll the rule would plan know no such guard.
 
         Args:
             age: in seconds.
@@ -226,19 +232,19 @@ class Forecast:
             floor: the shortest wait.
             ceiling: the longest.
         """
-        wait = self.accrual.next_after(age, price) - age
+        wait = self.delay_cost.next_poll(age, price) - age
         share = max(GUARD, self.curve.orders / GUARDED_ORDERS)
-        if age >= min(self.accrual.first_look(price), ceiling) and math.isfinite(share):
+        if age >= min(self.delay_cost.first_poll(price), ceiling) and math.isfinite(share):
             wait = min(wait, max(age * share, floor))
         return min(max(wait, floor), ceiling)
 
     def late_after(self) -> float:
-        """The age in seconds beyond which an open order of the class is late: the 99th percentile; may be infinite."""
+        """Find the age in seconds beyond which an open order is late: the 99th percentile; may be infinite."""
         return self.curve.quantile(LATE_SHARE)
 
-    def standing(self, age: float) -> Standing:
-        """What can be said of an order of this age that is still open."""
-        return Standing(
+    def conditional(self, age: float) -> ConditionalForecast:
+        """Forecast an order of this age in seconds that is still open."""
+        return ConditionalForecast(
             slower_than=1.0 - float(self.curve.at(age)),
             half_by=self.curve.quantile(0.5, age),
             nine_in_ten_by=self.curve.quantile(0.9, age),
@@ -248,30 +254,32 @@ class Forecast:
 
 @lru_cache(maxsize=1000)
 def prior(median: float, spread: float = SPREAD) -> Array:
-    """A lognormal first guess over the bins and beyond: BINS + 1 shares."""
+    """Compute a lognormal first guess over the bins and beyond: BINS + 1 shares."""
     normal = NormalDist(math.log(median), spread)
     below = np.array([0.0, *(normal.cdf(math.log(edge)) for edge in EDGES[1:]), 1.0])
     return np.diff(below)
 
 
-def learn(guess: Array, seen: Sequence[Seen], *, prior_orders: float = PRIOR_ORDERS, counts: Any = None) -> Array:
-    """The distribution over the bins and beyond that fits the intervals best, drawn towards the guess.
+def fit_shares(
+    guess: Array, intervals: Sequence[Interval], *, prior_orders: float = PRIOR_ORDERS, counts: Any = None
+) -> Array:
+    """Fit the distribution over the bins and beyond to the intervals, drawn towards the guess.
 
     Args:
         guess: BINS + 1 shares.
-        seen: what was seen, one for each order.
+        intervals: one for each order.
         prior_orders: how many orders the guess counts for.
-        counts: how often each entry of `seen` was seen; once where not given.
+        counts: how often each interval counts; once where not given.
     """
-    if not seen:
+    if not intervals:
         return guess
-    after = np.minimum(np.maximum([one.after for one in seen], 0.0), EDGES[-1])
-    by = np.array([one.by for one in seen])
-    times = np.ones(len(seen)) if counts is None else np.asarray(counts, dtype=np.float64)
-    intervals = _Intervals(after, np.maximum(by, after * (1 + 1e-6) + 1e-3), times)
+    after = np.minimum(np.maximum([one.after for one in intervals], 0.0), EDGES[-1])
+    by = np.array([one.by for one in intervals])
+    times = np.ones(len(intervals)) if counts is None else np.asarray(counts, dtype=np.float64)
+    fitted_intervals = _Intervals(after, np.maximum(by, after * (1 + 1e-6) + 1e-3), times)
     shares = np.maximum(guess, FAINT)  # what the guess rules out can be learned all the same
     for _ in range(ROUNDS):
-        grown = prior_orders * guess + intervals.expected(shares)
+        grown = prior_orders * guess + fitted_intervals.expected(shares)
         grown = _smoothed(grown / grown.sum())
         moved = float(np.abs(grown - shares).sum())
         shares = grown

@@ -29,74 +29,69 @@ WEBHOOK_SPACING = timedelta(seconds=30)
 
 FIRST_PRICE, LEAST_PRICE, GREATEST_PRICE = 2.0, 1.0, 3600.0
 DEARER, CHEAPER = 1.1, 0.95
-MOST_HEARD = 0.99
-HEARD_PRIOR = 5.0
-
-
+MOST_WEBHOOK_SHARE = 0.99
+WEBHOOK_SHARE_PRIOR = 5.0
 NOTICE_GROWTH = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The shortest and the longest wait between two looks at an open order."""
+    """The shortest and the longest wait between two polls of an open order."""
 
     floor: timedelta = timedelta(seconds=1)
     ceiling: timedelta = timedelta(seconds=900)
 
 
-# Classes
+# The price of a call, in seconds that a finished order waits undetected
 
 
-# The price of a call, in seconds that a finished order waits unseen
-
-
-def dearer(price: float) -> float:
-    """The price after looks that were worth it had to wait for the budget."""
+def raised_price(price: float) -> float:
+    """Raise the price after polls that were worth it had to wait for the rate limit."""
     return min(price * DEARER, GREATEST_PRICE)
 
 
-def cheaper(price: float) -> float:
-    """The price after the budget was idle."""
+def lowered_price(price: float) -> float:
+    """Lower the price after the rate limit had room."""
     return max(price * CHEAPER, LEAST_PRICE)
 
 
-def with_webhooks(price: float, heard: float) -> float:
-    """The price of a look that a webhook makes needless with the chance `heard`."""
-    return price / (1 - min(max(heard, 0.0), MOST_HEARD))
+def price_with_webhooks(price: float, webhook_share: float) -> float:
+    """Price a poll that a webhook call makes needless with this chance."""
+    return price / (1 - min(max(webhook_share, 0.0), MOST_WEBHOOK_SHARE))
 
 
-def share_heard(announced: float, finished: float) -> float:
-    """The estimated share of completions that announce themselves before a look; cautious while few have been seen."""
-    return announced / (finished + HEARD_PRIOR)
+def webhook_share(announced: float, finished: float) -> float:
+    """Estimate the share of completions that a webhook call announces before a poll; cautious while there are few."""
+    return announced / (finished + WEBHOOK_SHARE_PRIOR)
 
 
 # Waits
 
 
-def next_follow(order_type: str, since_done: timedelta, rng: random.Random) -> timedelta | None:
-    """How long to wait before the lines of a finished order are looked at again; None: never again."""
+def follow_up_wait(order_type: str, since_done: timedelta, rng: random.Random) -> timedelta | None:
+    """Choose the wait before the lines of a finished order are polled again; None: never again."""
     if since_done > FOLLOW_FOR.get(order_type, FOLLOW_FOR_OTHERS):
         return None
     wait = max(FOLLOW_FIRST, since_done * FOLLOW_GROWTH) * (1 + rng.uniform(-JITTER, JITTER))
     return min(wait, FOLLOW_LONGEST)
 
 
-def after_failure(policy: Policy, failures: int, rng: random.Random) -> timedelta:
-    """How long to wait after the `failures`-th look in a row that brought no answer."""
+def retry_wait(policy: Policy, failures: int, rng: random.Random) -> timedelta:
+    """Choose the wait after the `failures`-th poll in a row that brought no answer."""
     wait = policy.floor * 2.0 ** min(failures, 16) * (1 + rng.uniform(-JITTER, JITTER))
     return min(wait, FAILURE_LONGEST, policy.ceiling)
 
 
-def next_attempt(attempts: int, rng: random.Random) -> timedelta:
-    """How long to wait before the same PONumber is sent again after `attempts` without a known outcome."""
+def resend_wait(attempts: int, rng: random.Random) -> timedelta:
+    """Choose the wait before the same PONumber is sent again after `attempts` without a known outcome."""
     wait = RESEND_FIRST * 2.0 ** min(max(attempts - 1, 0), 16)
     return min(wait, RESEND_LONGEST) * (1 + rng.uniform(-JITTER, JITTER))
 
 
-def next_look(
+def poll_wait(
     policy: Policy, forecast: Forecast, age: timedelta, since_notice: timedelta | None, price: float, rng: random.Random
 ) -> timedelta:
-    """How long to wait after a look at `age` that said "still open".
+    """Choose the wait after a poll at `age` that said "still open".
 
     Args:
         policy: the bounds.

@@ -21,7 +21,7 @@ _LONG = timedelta(minutes=10)  # from here on seconds are not told
 _DAY = timedelta(days=1)
 
 
-class Word(StrEnum):
+class StatedTime(StrEnum):
     """What the provider's own word for when the order was done is worth."""
 
     NONE = "none"
@@ -30,7 +30,7 @@ class Word(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class CompletionTimes:
     """The times that are known of a completed order.
 
     Attributes:
@@ -75,7 +75,7 @@ class Parts:
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
+class LatencyBreakdown:
     """An order's parts, as far as they are known: they lie between those of the window's two ends.
 
     Attributes:
@@ -88,7 +88,7 @@ class Split:
     early: Parts
     late: Parts
     announced: bool
-    word: Word
+    stated_time: StatedTime
 
     def ends(self, part: str) -> tuple[timedelta, timedelta]:
         """The least and the most that this part, or the `lag`, can have been."""
@@ -103,10 +103,10 @@ class Split:
             f"Known {between(*self.ends('lag'))} after it was done: {notice}, our wait {between(*self.ends('wait'))}, "
             f"handling {between(*self.ends('handling'))}; the provider itself took {between(*self.ends('provider'))}."
         )
-        match self.word:
-            case Word.BELIEVED:
+        match self.stated_time:
+            case StatedTime.BELIEVED:
                 return f"{told} That rests on the time the provider stated."
-            case Word.UNFIT:
+            case StatedTime.UNFIT:
                 return f"{told} The time the provider stated does not fit what looks showed."
             case _:
                 return told
@@ -114,52 +114,52 @@ class Split:
     def record(self) -> dict[str, Any]:
         """The same for programs: seconds, the least and the most of each part."""
         seconds = {part: [end.total_seconds() for end in self.ends(part)] for part in (*PARTS, "lag")}
-        return seconds | {"announced": self.announced, "stated": self.word.value}
+        return seconds | {"announced": self.announced, "stated": self.stated_time.value}
 
 
-def split(trace: Trace) -> Split:
+def break_down(trace: CompletionTimes) -> LatencyBreakdown:
     """The parts of an order's time at both ends of the window in which it was done.
 
     What clocks that were set back make impossible counts as nothing, so that no part is below zero.
     """
-    heard = _heard(trace)
-    low, high, word = window(trace)
-    return Split(_parts(trace, heard, low), _parts(trace, heard, high), heard is not None, word)
+    heard = _webhook_before_poll(trace)
+    low, high, word = completion_window(trace)
+    return LatencyBreakdown(_parts(trace, heard, low), _parts(trace, heard, high), heard is not None, word)
 
 
-def window(trace: Trace) -> tuple[datetime, datetime, Word]:
+def completion_window(trace: CompletionTimes) -> tuple[datetime, datetime, StatedTime]:
     """Between which times the order was done, and what the provider's own word for it is worth."""
     low = min(trace.completed_after, trace.completed_by)
-    claim = _claim(trace)
+    claim = _webhook_at(trace)
     high = min(claim, trace.completed_by) if claim is not None else trace.completed_by
     stated = trace.stated_at
     if stated is None:
-        return low, high, Word.NONE
+        return low, high, StatedTime.NONE
     premature = trace.stated_by is not None and trace.stated_by <= low
     if premature or not low - TOLERANCE <= stated <= high + TOLERANCE:
-        return low, high, Word.UNFIT
+        return low, high, StatedTime.UNFIT
     # Clocks that differ move the stated second to the window's edge; that it was done there is known all the same.
     stated = low if stated + SECOND < low else high - SECOND if stated > high else stated
-    return max(low, stated), min(high, stated + SECOND), Word.BELIEVED
+    return max(low, stated), min(high, stated + SECOND), StatedTime.BELIEVED
 
 
-def _claim(trace: Trace) -> datetime | None:
+def _webhook_at(trace: CompletionTimes) -> datetime | None:
     """When the claim came; None of one that a later look which still said "open" showed to be premature."""
     return trace.claimed_at if trace.claimed_at is not None and trace.claimed_at > trace.completed_after else None
 
 
-def _heard(trace: Trace) -> datetime | None:
+def _webhook_before_poll(trace: CompletionTimes) -> datetime | None:
     """When the claim came that led to the look; one that came while the look was under way did not."""
-    claim = _claim(trace)
+    claim = _webhook_at(trace)
     return claim if claim is not None and claim <= min(trace.began_at, trace.completed_by) else None
 
 
-def parts(trace: Trace, done: datetime) -> Parts:
+def parts(trace: CompletionTimes, done: datetime) -> Parts:
     """The parts if the order was done at this moment; what is beyond the time that is split is moved to its edge."""
-    return _parts(trace, _heard(trace), done)
+    return _parts(trace, _webhook_before_poll(trace), done)
 
 
-def _parts(trace: Trace, heard: datetime | None, done: datetime) -> Parts:
+def _parts(trace: CompletionTimes, heard: datetime | None, done: datetime) -> Parts:
     by = trace.completed_by
     since = min(trace.accepted_at, by)
     done = min(max(done, since), by)

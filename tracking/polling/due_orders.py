@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, bindparam, select
 
 from tracking.forecasting.classes import class_of
-from tracking.forecasting.forecasts import Book
+from tracking.forecasting.forecasts import Forecasts
 from tracking.forecasting.survival import Array
 from tracking.orders.model import State, Submission, WebhookStatus
 from tracking.polling.selection import Candidates, Flags
@@ -126,19 +126,19 @@ _prepared = functools.cache(_statements)
 
 
 def survey(
-    connection: Connection, book: Book, now: datetime, floor: float, price: float, counted_on: float = 0.0
+    connection: Connection, forecasts: Forecasts, now: datetime, floor: float, price: float, counted_on: float = 0.0
 ) -> Survey:
     """What could be looked at now.
 
     Args:
         connection: of the store.
-        book: what is expected of open orders.
+        forecasts: what is expected of open orders.
         now: aware.
         floor: the shortest wait between two looks at an order, in seconds.
         price: of one call, in seconds of waiting.
         counted_on: the share of completions that are expected to announce themselves.
     """
-    return _surveyed(_read(connection, now), book, now.astimezone(UTC).timestamp(), floor, price, counted_on)
+    return _surveyed(_read(connection, now), forecasts, now.astimezone(UTC).timestamp(), floor, price, counted_on)
 
 
 def population(connection: Connection, first: float, last: float, limit: int) -> Array:
@@ -169,13 +169,15 @@ def _columns(rows: Sequence[Any], named: dict[tuple[str, int], str]) -> Columns:
     return np.array(ids, dtype=np.int64), classes, np.array(marks, dtype=np.int64), *map(_seconds, times)
 
 
-def _surveyed(columns: Columns, book: Book, now: float, floor: float, price: float, counted_on: float) -> Survey:
+def _surveyed(
+    columns: Columns, forecasts: Forecasts, now: float, floor: float, price: float, counted_on: float
+) -> Survey:
     order = np.argsort(columns[3], kind="stable")  # by creation; unknown times are the last
     ids, classes, marks, created, began, last, planned = (column[order] for column in columns)
     closed, announces, told, apart, failed, due = ((marks >> place) & 1 > 0 for place in range(6))
     ages = np.abs(now - began)
     looked = np.minimum(np.where(np.isnan(last), 0.0, np.abs(last - began)), ages)
-    accrued, still_open = _accrued(classes, looked, ages, book)
+    accrued, still_open = _accrued(classes, looked, ages, forecasts)
     accrued *= np.where(announces, 1.0 - counted_on, 1.0)
     # Nobody waits for a finished order: the look that follows it may wait for others to share a page with.
     patience = np.maximum((planned - last) * FOLLOW_PATIENCE, SHORTEST_PATIENCE)
@@ -185,7 +187,7 @@ def _surveyed(columns: Columns, book: Book, now: float, floor: float, price: flo
     waits = ~due & (closed | failed | (now - last < floor))
     accrued[closed | waits], still_open[closed] = 0.0, 1.0
     accrued[resting] = (price * (now - planned) / patience)[resting]
-    listed = np.maximum(accrued - price * book.unproven * (1.0 - still_open), 0.0)
+    listed = np.maximum(accrued - price * forecasts.unproven_share * (1.0 - still_open), 0.0)
     listed[apart | np.isnan(created)] = np.nan
     candidates = Candidates(created, accrued, listed, due, told & due)
     lag = float(np.max(now - planned[due], initial=0.0))
@@ -200,12 +202,12 @@ def _seconds(times: Sequence[Any]) -> Array:
     return np.where(np.isnat(moments), np.nan, moments.astype(np.int64) / 1e6)
 
 
-def _accrued(classes: npt.NDArray[np.object_], looked: Array, ages: Array, book: Book) -> tuple[Array, Array]:
+def _accrued(classes: npt.NDArray[np.object_], looked: Array, ages: Array, forecasts: Forecasts) -> tuple[Array, Array]:
     """The wait that each order has accrued since its last look, and the chance that it is still open."""
     accrued, still_open = np.zeros(len(ages)), np.ones(len(ages))
     for name, indexes in members(classes):
-        forecast = book.of_class(name)
-        accrued[indexes] = forecast.accrual.accrued(looked[indexes], ages[indexes])
+        forecast = forecasts.for_class(name)
+        accrued[indexes] = forecast.delay_cost.cost_between(looked[indexes], ages[indexes])
         still_open[indexes] = forecast.curve.at(ages[indexes]) / forecast.curve.at(looked[indexes])
     return accrued, still_open
 

@@ -1,7 +1,7 @@
 """The loop that learns: refits the curves, estimates how much is announced, hears when webhooks fall silent.
 
-What it finds goes into the store, for restarts and for the other processes on it, and into this process's `Book`. A
-process without a poller only reads.
+What it finds goes into the store, for restarts and for the other processes on it, and into this process's `Forecasts`.
+A process without a poller only reads.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
-from tracking.forecasting.forecasts import PACING, Book
+from tracking.forecasting.forecasts import PACING, Forecasts
 from tracking.forecasting.waits import FIRST_PRICE, GREATEST_PRICE, LEAST_PRICE
 from tracking.orders.model import is_open
 from tracking.storage import facts
@@ -23,7 +23,7 @@ from tracking.storage.database import Database
 from tracking.webhooks import silence_alarm
 
 if TYPE_CHECKING:
-    from tracking.forecasting.survival import Seen
+    from tracking.forecasting.survival import Interval
 
 log = logging.getLogger(__name__)
 
@@ -37,18 +37,20 @@ Mark = tuple[int, float]
 
 
 class Learner:
-    """Keeps a `Book` up to date.
+    """Keeps a `Forecasts` up to date.
 
     Args:
         database: the store.
-        book: what this process plans by.
+        forecasts: what this process plans by.
         clock: now, aware and in UTC.
         learns: whether this process looks at orders, and so is one that learns.
     """
 
-    def __init__(self, database: Database, book: Book, clock: Callable[[], datetime], *, learns: bool) -> None:
+    def __init__(
+        self, database: Database, forecasts: Forecasts, clock: Callable[[], datetime], *, learns: bool
+    ) -> None:
         self._database = database
-        self._book = book
+        self._forecasts = forecasts
         self._clock = clock
         self._learns = learns
         self._fitted: dict[str, tuple[Mark, datetime]] = {}
@@ -70,40 +72,39 @@ class Learner:
             await self._database.run(job)
 
     def _recall(self) -> None:
-        from tracking.forecasting import learned as foresight  # noqa: PLC0415 - numpy: at its first use, not a start
+        from tracking.forecasting import learned  # noqa: PLC0415 - numpy: at its first use, not a start
 
         with self._database.read() as connection:
-            self._book.replace(foresight.kept(connection, relative=self._book.relative))
+            self._forecasts.replace(learned.load_forecasts(connection, relative=self._forecasts.relative))
             kept = facts.fact(connection, PACING)
         pacing = kept[1] if kept else {}
-        self._book.price = min(max(_number(pacing.get("price"), FIRST_PRICE), LEAST_PRICE), GREATEST_PRICE)
-        self._book.heard = min(max(_number(pacing.get("heard"), 0.0), 0.0), 1.0)
-        self._book.unproven = min(max(_number(pacing.get("unproven"), 0.0), 0.0), 1.0)
+        self._forecasts.price = min(max(_number(pacing.get("price"), FIRST_PRICE), LEAST_PRICE), GREATEST_PRICE)
+        self._forecasts.webhook_share = min(max(_number(pacing.get("heard"), 0.0), 0.0), 1.0)
+        self._forecasts.unproven_share = min(max(_number(pacing.get("unproven"), 0.0), 0.0), 1.0)
 
     def _learned(self) -> Callable[[Connection], None]:
         """Learns; returns the job that stores it."""
-        from tracking.forecasting import lateness, predictions  # noqa: PLC0415 - as above
-        from tracking.forecasting import learned as foresight  # noqa: PLC0415 - as above
+        from tracking.forecasting import lateness, learned, predictions  # noqa: PLC0415 - as above
 
         now = self._clock()
         with self._database.read() as connection:
-            rows = foresight.newest(connection)
-        self._book.heard = foresight.estimated_share(rows)
-        seen = foresight.by_class(rows)
+            rows = learned.newest_orders(connection)
+        self._forecasts.webhook_share = learned.estimated_webhook_share(rows)
+        seen = learned.intervals_by_class(rows)
         news = {name: of_class for name, of_class in seen.items() if self._is_news(name, of_class, now)}
-        forecasts = foresight.learn(news, self._book.known(), relative=self._book.relative)
-        self._book.replace(forecasts)
+        forecasts = learned.fit_forecasts(news, self._forecasts.by_class(), relative=self._forecasts.relative)
+        self._forecasts.replace(forecasts)
         said = self._said(rows, now)
 
         def job(connection: Connection) -> None:
-            foresight.keep(connection, forecasts, now)
-            lateness.renew(connection, self._book, now)
+            learned.store_forecasts(connection, forecasts, now)
+            lateness.update_late_times(connection, self._forecasts, now)
             predictions.keep(connection, said)
             facts.set_fact(connection, PACING, self._pacing(), now)
 
         return job
 
-    def _is_news(self, name: str, seen: Sequence[Seen], now: datetime) -> bool:
+    def _is_news(self, name: str, seen: Sequence[Interval], now: datetime) -> bool:
         finished = [one.by for one in seen if math.isfinite(one.by)]
         mark = len(finished), math.fsum(finished)
         before = self._fitted.get(name)
@@ -124,13 +125,13 @@ class Learner:
             step = predictions.step_of(age)
             if step > self._spoken.get(row.id, 0) and len(found) < SAID_AT_ONCE:
                 self._spoken[row.id] = step
-                forecast = self._book.of(row.type, row.units)
+                forecast = self._forecasts.for_order(row.type, row.units)
                 found.append(predictions.made(row.id, forecast, age, now, step))
         return found
 
     def _pacing(self) -> dict[str, float]:
-        book = self._book
-        return {"price": book.price, "heard": book.heard, "unproven": book.unproven}
+        forecasts = self._forecasts
+        return {"price": forecasts.price, "heard": forecasts.webhook_share, "unproven": forecasts.unproven_share}
 
     async def listen(self) -> None:
         """Judges whether the webhooks are silent, and lets the poller find out where that is suspected."""
@@ -151,17 +152,17 @@ class Learner:
         with self._database.read() as connection:
             before = silence_alarm.latest_alarm(connection)
             if not self._learns:
-                self._book.deaf = before is not None and before.ended_at is None
+                self._forecasts.webhooks_silent = before is not None and before.ended_at is None
                 return None
-            found, heard_at = listening.evidence(connection, self._book, now)
+            found, heard_at = listening.evidence(connection, self._forecasts, now)
         after = listening.judged(before, found, heard_at, now)
-        self._book.deaf = after is not None and after.ended_at is None
+        self._forecasts.webhooks_silent = after is not None and after.ended_at is None
         due = self._verified_at is None or not timedelta() <= now - self._verified_at < VERIFY_EVERY
-        if found.suspicious and not self._book.deaf and due:
-            self._book.verify, self._verified_at = True, now
+        if found.suspicious and not self._forecasts.webhooks_silent and due:
+            self._forecasts.sweep_asked, self._verified_at = True, now
         if after == before:
             return None
-        log.warning("webhooks %s", "are silent" if self._book.deaf else "are heard again")
+        log.warning("webhooks %s", "are silent" if self._forecasts.webhooks_silent else "are heard again")
         return after
 
 

@@ -45,5 +45,5 @@ async def record_list_page(
         return settled, proven, unproven
 
     settled, proven, unproven = await database.run(job)
-    planner.book.list_proved(proven, unproven)
+    planner.forecasts.note_list_proof(proven, unproven)
     return settled

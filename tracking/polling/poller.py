@@ -27,7 +27,7 @@ from tracking.errors import (
     UnreadableAnswer,
 )
 from tracking.forecasting.planner import Planner
-from tracking.forecasting.waits import after_failure, cheaper, dearer
+from tracking.forecasting.waits import lowered_price, raised_price, retry_wait
 from tracking.orders.model import Witness
 from tracking.orders.observations import Missing, Observation, Polled
 from tracking.polling import list_pages
@@ -122,32 +122,32 @@ class Poller:
         from tracking.polling.selection import choose  # noqa: PLC0415 - numpy is imported when first needed, not at a start
 
         began = time.thread_time()
-        book, floor = self._planner.book, self._planner.policy.floor.total_seconds()
+        forecasts, floor = self._planner.forecasts, self._planner.policy.floor.total_seconds()
         with self._database.read() as connection:
-            seen = survey(connection, book, now, floor, book.price, self._counted_on(now))
-            calls = choose(seen.candidates, book.price, at_most, partial(population, connection))
+            seen = survey(connection, forecasts, now, floor, forecasts.price, self._counted_on(now))
+            calls = choose(seen.candidates, forecasts.price, at_most, partial(population, connection))
         self._reprice(now, scarce=len(calls) >= at_most and seen.lag > TICK, idle=not calls)
         self.surveyed_for = time.thread_time() - began
         return [[int(seen.ids[index]) for index in call.orders] for call in calls]
 
     def _counted_on(self, now: datetime) -> float:
         """The share of completions that will announce themselves; none in the sweep, nor where silence is suspected."""
-        book = self._planner.book
-        if book.verify or self._swept_at is None or not timedelta() <= now - self._swept_at < SWEEP_EVERY:
-            book.verify, self._swept_at = False, now
+        forecasts = self._planner.forecasts
+        if forecasts.sweep_asked or self._swept_at is None or not timedelta() <= now - self._swept_at < SWEEP_EVERY:
+            forecasts.sweep_asked, self._swept_at = False, now
             return 0.0
-        return book.counted_on
+        return forecasts.expected_webhook_share
 
     def _reprice(self, now: datetime, *, scarce: bool, idle: bool) -> None:
         """Once a second: a call costs more where looks wait for the budget, and less where the budget is idle."""
         if self._priced_at is not None and timedelta() <= now - self._priced_at < timedelta(seconds=1):
             return
         self._priced_at = now
-        book = self._planner.book
+        forecasts = self._planner.forecasts
         if scarce:
-            book.price = dearer(book.price)
+            forecasts.price = raised_price(forecasts.price)
         elif idle:
-            book.price = cheaper(book.price)
+            forecasts.price = lowered_price(forecasts.price)
 
     async def _give_back(self, rows: Sequence[RowMapping]) -> None:
         if rows:
@@ -232,7 +232,7 @@ class Poller:
 
     def _postpone(self, connection: Connection, row: RowMapping, error: ProviderError, now: datetime) -> None:
         failures = row["failures"] + 1
-        wait = after_failure(self._planner.policy, failures, self._planner.rng)
+        wait = retry_wait(self._planner.policy, failures, self._planner.rng)
         match error:
             case Throttled():
                 # A longer pause is the budget's to keep; due times stay within what is ever planned.

@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 import numpy as np
 from sqlalchemy import Connection, select
 
-from tracking.forecasting.forecasts import Book
+from tracking.forecasting.forecasts import Forecasts
 from tracking.forecasting.survival import FAINT, Array
-from tracking.forecasting.waits import MOST_HEARD
+from tracking.forecasting.waits import MOST_WEBHOOK_SHARE
 from tracking.orders.model import Submission, WebhookStatus
 from tracking.polling.due_orders import Survey, members, survey
 from tracking.storage.tables import CALLBACKS, EVENTS, ORDERS
@@ -51,7 +51,7 @@ class Evidence:
     @property
     def alarming(self) -> bool:
         """Whether the silence is no accident."""
-        return self.heard > 0 and -self.missed * math.log(1 - min(self.heard, MOST_HEARD)) >= ALARMING
+        return self.heard > 0 and -self.missed * math.log(1 - min(self.heard, MOST_WEBHOOK_SHARE)) >= ALARMING
 
 
 def last_heard(connection: Connection) -> datetime | None:
@@ -74,21 +74,21 @@ def missed_since(connection: Connection, since: datetime, now: datetime) -> int:
     return len(connection.execute(unannounced).all())
 
 
-def evidence(connection: Connection, book: Book, now: datetime) -> tuple[Evidence, datetime | None]:
+def evidence(connection: Connection, forecasts: Forecasts, now: datetime) -> tuple[Evidence, datetime | None]:
     """What speaks for silence since the last webhook, and when that came."""
     heard_at = last_heard(connection)
-    if book.heard <= 0 or heard_at is None or heard_at > now:
+    if forecasts.webhook_share <= 0 or heard_at is None or heard_at > now:
         return Evidence(0.0), heard_at
-    seen = survey(connection, book, now, floor=0.0, price=book.price)
-    overdue = expected(book.heard, *_shares(seen, book, (now - heard_at).total_seconds()))
-    return Evidence(book.heard, overdue, missed_since(connection, heard_at, now)), heard_at
+    seen = survey(connection, forecasts, now, floor=0.0, price=forecasts.price)
+    overdue = expected(forecasts.webhook_share, *_shares(seen, forecasts, (now - heard_at).total_seconds()))
+    return Evidence(forecasts.webhook_share, overdue, missed_since(connection, heard_at, now)), heard_at
 
 
-def _shares(seen: Survey, book: Book, quiet: float) -> tuple[Array, Array]:
+def _shares(seen: Survey, forecasts: Forecasts, quiet: float) -> tuple[Array, Array]:
     """The shares of their classes that were open when it fell quiet, and now, of the orders that should announce."""
     before, after = np.ones(len(seen.ages)), np.ones(len(seen.ages))
     for name, indexes in members(seen.classes):
-        curve, ages = book.of_class(name).curve, seen.ages[indexes]
+        curve, ages = forecasts.for_class(name).curve, seen.ages[indexes]
         before[indexes], after[indexes] = curve.at(np.maximum(ages - quiet, 0.0)), curve.at(ages)
     return before[seen.announces], after[seen.announces]
 

@@ -14,12 +14,12 @@ from sqlalchemy import Connection, select
 from tracking.errors import UnknownOrder
 from tracking.forecasting import incidents
 from tracking.forecasting.classes import class_in_words, class_of
-from tracking.forecasting.forecasts import PACING, Book
+from tracking.forecasting.forecasts import PACING, Forecasts
 from tracking.forecasting.predictions import Said, score_of_class, told
-from tracking.forecasting.waits import MOST_HEARD, with_webhooks
+from tracking.forecasting.waits import MOST_WEBHOOK_SHARE, price_with_webhooks
 from tracking.orders.model import State, Submission, WebhookStatus, is_open
 from tracking.orders.wording import clock, count, duration
-from tracking.reports.latency import split_of
+from tracking.reports.latency import breakdown_of
 from tracking.storage import facts
 from tracking.storage.tables import ORDERS
 from tracking.webhooks import silence_alarm
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import RowMapping
 
-    from tracking.forecasting.survival import Forecast, Standing
+    from tracking.forecasting.survival import ConditionalForecast, Forecast
     from tracking.storage.database import Database
 
 ONLY_A_GUESS = 0.5  # finished orders: with none all is a guess
 
 
 @dataclass(frozen=True, slots=True)
-class Prospect:
+class Expectation:
     """What is expected of one open order.
 
     Attributes:
@@ -58,18 +58,18 @@ class Prospect:
     text: str
 
 
-def prospect(forecast: Forecast, age: timedelta) -> Prospect:
+def expectation(forecast: Forecast, age: timedelta) -> Expectation:
     """What is expected of an order of this age that is still open."""
     seconds = max(age.total_seconds(), 0.0)
-    standing = forecast.standing(seconds)
+    standing = forecast.conditional(seconds)
     said = Said.of(standing, seconds)
     slower = min(int(standing.slower_than * 100), 99)
     like = class_in_words(forecast.name)
-    text = _told(standing, slower, said, like)
-    return Prospect(age, like, round(standing.orders), slower, said.half, said.nine_in_ten, text)
+    text = _expectation_text(standing, slower, said, like)
+    return Expectation(age, like, round(standing.orders), slower, said.half, said.nine_in_ten, text)
 
 
-def _told(standing: Standing, slower: int, said: Said, like: str) -> str:
+def _expectation_text(standing: ConditionalForecast, slower: int, said: Said, like: str) -> str:
     if said.half is None:
         finish = "nobody knows when one as old as this finishes"
     else:
@@ -85,36 +85,36 @@ def _told(standing: Standing, slower: int, said: Said, like: str) -> str:
 # From the store
 
 
-def recalled(connection: Connection, name: str, *, relative: bool = True) -> Book:
+def load_forecast(connection: Connection, name: str, *, relative: bool = True) -> Forecasts:
     """What was learned of one class, and how calls are priced now."""
-    from tracking.forecasting import learned as foresight  # noqa: PLC0415 - numpy is imported when first needed, not at a start
+    from tracking.forecasting import learned  # noqa: PLC0415 - numpy is imported when first needed, not at a start
 
-    book = Book(relative=relative)
-    book.replace(foresight.kept(connection, relative=relative, only=name))
+    forecasts = Forecasts(relative=relative)
+    forecasts.replace(learned.load_forecasts(connection, relative=relative, only=name))
     kept = facts.fact(connection, PACING)
     pacing: Mapping[str, Any] = kept[1] if kept else {}
-    book.price = float(pacing.get("price", book.price))
-    book.heard = min(float(pacing.get("heard", 0.0)), MOST_HEARD)
-    return book
+    forecasts.price = float(pacing.get("price", forecasts.price))
+    forecasts.webhook_share = min(float(pacing.get("heard", 0.0)), MOST_WEBHOOK_SHARE)
+    return forecasts
 
 
-def prospect_of(connection: Connection, row: RowMapping, now: datetime) -> Prospect | None:
+def order_expectation(connection: Connection, row: RowMapping, now: datetime) -> Expectation | None:
     """What is expected of the order in this row; None of one that is not open at the provider."""
     if row["accepted_at"] is None or not is_open(row["state"]):
         return None
     name = class_of(row["type"], row["units"])
-    found = prospect(recalled(connection, name).of_class(name), now - row["accepted_at"])
+    found = expectation(load_forecast(connection, name).for_class(name), now - row["accepted_at"])
     score = score_of_class(connection, name, now)
     return found if score is None else replace(found, text=f"{found.text} {told(score)}")
 
 
-_WHY = (
+_COLUMNS = (
     "po_number", "provider_id", "state", "type", "units", "submission", "notice", "accepted_at", "claimed_at",
     "looks", "failures", "last_look_at", "next_look_at", "next_look_why", "late_at",
 )  # fmt: skip
 
 
-def why(database: Database, order_id: int, now: datetime) -> dict[str, Any]:
+def explain_next_poll(database: Database, order_id: int, now: datetime) -> dict[str, Any]:
     """Why the next look at the order is when it is: what is known of it, of its like, and what a look costs.
 
     Of a completed order it tells where its time went.
@@ -123,34 +123,34 @@ def why(database: Database, order_id: int, now: datetime) -> dict[str, Any]:
         UnknownOrder: no order has this id.
     """
     with database.read() as connection:
-        found = connection.execute(select(*(ORDERS.c[name] for name in _WHY)).where(ORDERS.c.id == order_id))
+        found = connection.execute(select(*(ORDERS.c[name] for name in _COLUMNS)).where(ORDERS.c.id == order_id))
         row = found.mappings().one_or_none()
         if row is None:
             raise UnknownOrder(f"no order has the number {order_id}")
-        expected = prospect_of(connection, row, now)
-        book = recalled(connection, class_of(row["type"], row["units"]))
+        expected = order_expectation(connection, row, now)
+        forecasts = load_forecast(connection, class_of(row["type"], row["units"]))
         alarm = silence_alarm.latest_alarm(connection)
-        others = incidents.alone_or_not(connection, row, now)
-        took = split_of(connection, order_id)
+        others = incidents.late_with_others(connection, row, now)
+        took = breakdown_of(connection, order_id)
     announces = row["submission"] != Submission.ELSEWHERE
     silent = alarm is not None and alarm.ended_at is None
-    heard = book.heard if announces and not silent else 0.0
+    heard = forecasts.webhook_share if announces and not silent else 0.0
     return {
-        **{name: row[name] for name in _WHY if name not in {"submission", "notice"}},
+        **{name: row[name] for name in _COLUMNS if name not in {"submission", "notice"}},
         "expected": None if expected is None else asdict(expected),
         "lag": None if took is None else took.record(),
-        "price": round(with_webhooks(book.price, heard), 1),
+        "price": round(price_with_webhooks(forecasts.price, heard), 1),
         "heard": round(heard, 3),
         "reasons": [
-            *_standing(row, expected, now),
+            *_state_sentences(row, expected, now),
             *([took.text] if took else []),
             *([others] if others else []),
-            *_next(row, with_webhooks(book.price, heard) if expected else None, heard, now),
+            *_next_poll_sentences(row, price_with_webhooks(forecasts.price, heard) if expected else None, heard, now),
         ],
     }
 
 
-def _standing(row: RowMapping, expected: Prospect | None, now: datetime) -> list[str]:
+def _state_sentences(row: RowMapping, expected: Expectation | None, now: datetime) -> list[str]:
     """How the order stands, in sentences."""
     if expected is not None:
         told = [f"{row['state']} for {duration(expected.age)}. {expected.text}"]
@@ -163,7 +163,7 @@ def _standing(row: RowMapping, expected: Prospect | None, now: datetime) -> list
     return told
 
 
-def _next(row: RowMapping, price: float | None, heard: float, now: datetime) -> list[str]:
+def _next_poll_sentences(row: RowMapping, price: float | None, heard: float, now: datetime) -> list[str]:
     """Why the next look is when it is, in sentences; `price` is None where no look at an open order is planned."""
     told = []
     if row["last_look_at"] is not None:

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, select
 
-from tracking.orders.latency import PARTS, Split, Trace, Word, between, split
+from tracking.orders.latency import PARTS, CompletionTimes, LatencyBreakdown, StatedTime, between, break_down
 from tracking.orders.wording import count
 from tracking.startup import pd
 from tracking.storage.database import Database
@@ -28,7 +28,7 @@ COLUMNS = ("day", "orders", "stated", *_ENDS, "p95_least", "p95_most")
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
+class LatencyReport:
     """Where the time of completed orders went.
 
     Attributes:
@@ -50,20 +50,20 @@ class Ledger:
     text: str
 
 
-def split_of(connection: Connection, order_id: int) -> Split | None:
+def breakdown_of(connection: Connection, order_id: int) -> LatencyBreakdown | None:
     """Where the time of this order went; None unless it is complete and was known before it was."""
-    row = connection.execute(_one(), {"wanted": order_id}).first()
-    return None if row is None else split(Trace(*row))
+    row = connection.execute(_one_order(), {"wanted": order_id}).first()
+    return None if row is None else break_down(CompletionTimes(*row))
 
 
-def ledger(database: Database, since: datetime) -> Ledger:
+def latency_report(database: Database, since: datetime) -> LatencyReport:
     """Where the time of the orders went that were known complete from `since` on."""
     with database.read() as connection:
         rows = connection.execute(_newest(since)).all()
         unknown = int(connection.execute(_unknown(since)).scalar_one())
     capped = len(rows) > ORDERS_READ
-    traces = [Trace(*row) for row in rows[:ORDERS_READ]]
-    return _ledger([(trace.completed_by, split(trace)) for trace in traces], unknown, capped=capped)
+    traces = [CompletionTimes(*row) for row in rows[:ORDERS_READ]]
+    return _report([(trace.completed_by, break_down(trace)) for trace in traces], unknown, capped=capped)
 
 
 _KNOWN = sa.and_(ORDERS.c.last_open_at.is_not(None), ORDERS.c.accepted_at.is_not(None))
@@ -79,7 +79,7 @@ def _completed() -> Any:
     )
 
 
-def _traced(completed: Any) -> Any:
+def _with_stated_time(completed: Any) -> Any:
     """What makes a `Trace` of each of these, in its order: beside them stands the provider's own word for the time."""
     done, word, told = completed.subquery("done"), CALLBACKS.alias("word"), CALLBACKS.alias("told")
     # Of several the first that came after the last open look: what came before spoke too early.
@@ -95,15 +95,15 @@ def _traced(completed: Any) -> Any:
 
 
 @functools.cache
-def _one() -> Any:
+def _one_order() -> Any:
     """Made once: an open page asks every two seconds."""
     # A log counts from 1: to say so keeps SQLite from looking for the order among all completions.
-    return _traced(_completed().where(ORDERS.c.id == sa.bindparam("wanted"), EVENTS.c.seq >= 1))
+    return _with_stated_time(_completed().where(ORDERS.c.id == sa.bindparam("wanted"), EVENTS.c.seq >= 1))
 
 
 def _newest(since: datetime) -> Any:
     newest = _completed().where(EVENTS.c.learned_at >= since).order_by(EVENTS.c.learned_at.desc())
-    traced = _traced(newest.limit(ORDERS_READ + 1))
+    traced = _with_stated_time(newest.limit(ORDERS_READ + 1))
     return traced.order_by(traced.selected_columns.completed_by.desc())
 
 
@@ -117,24 +117,26 @@ def _unknown(since: datetime) -> Any:
     return select(sa.func.count()).select_from(found.subquery())
 
 
-def _ledger(splits: Sequence[tuple[datetime, Split]], unknown: int, *, capped: bool) -> Ledger:
-    unfit = sum(one.word is Word.UNFIT for _, one in splits)
+def _report(splits: Sequence[tuple[datetime, LatencyBreakdown]], unknown: int, *, capped: bool) -> LatencyReport:
+    unfit = sum(one.stated_time is StatedTime.UNFIT for _, one in splits)
     if not splits:
-        return Ledger(pd.DataFrame(columns=list(COLUMNS)), 0, unfit, unknown, capped, _told_unknown(unknown, 0))
+        return LatencyReport(pd.DataFrame(columns=list(COLUMNS)), 0, unfit, unknown, capped, _unknown_text(unknown, 0))
     frame = pd.DataFrame([_seconds(by, one) for by, one in splits], columns=["day", "stated", *_ENDS[:-2]])
     for end in ("least", "most"):
         frame[f"lag_{end}"] = sum(frame[f"{part}_{end}"] for part in PARTS[1:])
-    text = " ".join(filter(None, (_told(frame, capped), _told_words(frame, unfit), _told_unknown(unknown, len(frame)))))
-    return Ledger(_by_day(frame), len(frame), unfit, unknown, capped, text)
+    text = " ".join(
+        filter(None, (_summary(frame, capped), _stated_text(frame, unfit), _unknown_text(unknown, len(frame))))
+    )
+    return LatencyReport(_by_day(frame), len(frame), unfit, unknown, capped, text)
 
 
-def _seconds(by: datetime, one: Split) -> tuple[Any, ...]:
+def _seconds(by: datetime, one: LatencyBreakdown) -> tuple[Any, ...]:
     """The day, whether it rests on the provider's word, then the ends of each part: this is done for all orders."""
     early, late = one.early, one.late
     ends = (early.provider, late.provider, late.notice, early.notice, late.wait, early.wait, late.handling)
     seconds = [end.total_seconds() for end in (*ends, early.handling)]
     day = by.replace(hour=0, minute=0, second=0, microsecond=0)
-    return day, one.word is Word.BELIEVED, *seconds
+    return day, one.stated_time is StatedTime.BELIEVED, *seconds
 
 
 def _by_day(frame: pd.DataFrame) -> pd.DataFrame:
@@ -147,7 +149,7 @@ def _by_day(frame: pd.DataFrame) -> pd.DataFrame:
 # In words
 
 
-def _told(frame: pd.DataFrame, capped: bool) -> str:
+def _summary(frame: pd.DataFrame, capped: bool) -> str:
     ends = frame[list(_ENDS)]
     said = {name: _in_words(ends.mean(), name) for name in _MEASURES}
     slowest = _in_words(ends.quantile(0.95), "lag")
@@ -164,14 +166,14 @@ def _in_words(seconds: pd.Series, name: str) -> str:
     return between(*(timedelta(seconds=float(seconds[f"{name}_{end}"])) for end in ("least", "most")))
 
 
-def _told_words(frame: pd.DataFrame, unfit: int) -> str:
+def _stated_text(frame: pd.DataFrame, unfit: int) -> str:
     stated = int(frame["stated"].sum())
     rests = f"The time of {stated:,} rests on the provider's own word." if stated else ""
     wrong = f"Of {unfit:,} the provider stated a time that does not fit what looks showed." if unfit else ""
     return " ".join(filter(None, (rests, wrong)))
 
 
-def _told_unknown(unknown: int, orders: int) -> str:
+def _unknown_text(unknown: int, orders: int) -> str:
     if not unknown:
         return "" if orders else "No order completed."
     many = f"{'At least ' if unknown >= ORDERS_READ else ''}{unknown:,}{' more' if orders else ''}"

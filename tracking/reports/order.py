@@ -30,8 +30,8 @@ from tracking.orders.model import (
 from tracking.orders.wording import Told, amount, clock, collapse, count, duration, tell
 from tracking.provider.json_fields import storable
 from tracking.provider.masking import mask_recipient, masked
-from tracking.reports.explanations import prospect_of
-from tracking.reports.latency import split_of
+from tracking.reports.explanations import order_expectation
+from tracking.reports.latency import breakdown_of
 from tracking.startup import pd
 from tracking.storage.database import Database
 from tracking.storage.tables import EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
@@ -235,9 +235,9 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
     with database.read() as connection:
         row = _row(connection, order_id)
         order = _order(row)
-        expected = prospect_of(connection, row, now)
-        others = incidents.alone_or_not(connection, row, now)
-        took = split_of(connection, order_id) if order.state == State.COMPLETED else None
+        expected = order_expectation(connection, row, now)
+        others = incidents.late_with_others(connection, row, now)
+        took = breakdown_of(connection, order_id) if order.state == State.COMPLETED else None
     verdict, evidence = _verdict(order, row, now)
     evidence[:0] = [text for text in (expected and expected.text, others) if text]
     if took is not None:

@@ -88,7 +88,7 @@ def overview(database: Database, now: datetime) -> Overview:
 def incidents(database: Database, now: datetime) -> list[Incident]:
     """Orders that are late together, the worst first."""
     with database.read() as connection:
-        return _incidents.known(connection, now)
+        return _incidents.current_incidents(connection, now)
 
 
 def _number(connection: Connection, query: Any) -> int:

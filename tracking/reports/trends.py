@@ -10,7 +10,7 @@ from sqlalchemy import select
 from tracking.forecasting.predictions import Score, scores
 from tracking.orders.model import State
 from tracking.reports import latency
-from tracking.reports.latency import Ledger
+from tracking.reports.latency import LatencyReport
 from tracking.startup import pd
 from tracking.storage.database import Database
 from tracking.storage.tables import COUNTERS, EVENTS, ORDERS
@@ -113,6 +113,6 @@ def _start(moment: datetime, span: str) -> datetime:
     return day_start(moment) if span == "30d" else _hour(moment)
 
 
-def ledger(database: Database, now: datetime, span: str) -> Ledger:
+def ledger(database: Database, now: datetime, span: str) -> LatencyReport:
     """Where the time of the orders went that were known complete in the span: with the provider, and with us."""
-    return latency.ledger(database, _starts(now, span)[0])
+    return latency.latency_report(database, _starts(now, span)[0])

@@ -30,7 +30,7 @@ from tracking.errors import (
     UnreadableAnswer,
 )
 from tracking.forecasting.planner import Planner
-from tracking.forecasting.waits import next_attempt
+from tracking.forecasting.waits import resend_wait
 from tracking.orders.model import Witness
 from tracking.orders.observations import Answered, Attempted, Declined, Observation, Observed, Unclear, Unsent
 from tracking.orders.rules import can_send
@@ -250,7 +250,7 @@ class Sender:
         self._probing = True
 
     def _unclear(self, attempt: _Attempt, reason: str, started_at: datetime) -> _Result:
-        return _Result(Unclear(reason), started_at, next_attempt(attempt.number, self._planner.rng))
+        return _Result(Unclear(reason), started_at, resend_wait(attempt.number, self._planner.rng))
 
     async def _declined(
         self, attempt: _Attempt, error: RequestRejected | InsufficientFunds, started_at: datetime

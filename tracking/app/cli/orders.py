@@ -150,7 +150,7 @@ def why(
     order_id = order_reports.find_order(store, po_or_id)
     if order_id is None:
         raise UnknownOrder(f"no order, or more than one, is called {po_or_id[:100]!r}")
-    told = explanations.why(store, order_id, utc_now())
+    told = explanations.explain_next_poll(store, order_id, utc_now())
     if as_json:
         output.show_json(told)
     else:

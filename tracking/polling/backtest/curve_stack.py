@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from tracking.forecasting.survival import BINS, EDGES, FAINT, Accrual, Array
+from tracking.forecasting.survival import BINS, EDGES, FAINT, Array, DelayCost
 
 
 class CurveStack:
@@ -17,7 +17,7 @@ class CurveStack:
         self._open, self._slopes, self._open_paid = (np.zeros((classes, BINS)) for _ in range(3))
         self._paid, self._weights = np.zeros(BINS), np.ones(BINS)
 
-    def take(self, kind: int, accrual: Accrual) -> None:
+    def take(self, kind: int, accrual: DelayCost) -> None:
         """Takes a class's rule over; all of them weigh a second alike."""
         self._paid, self._weights = accrual.paid[:-1], accrual.weights
         self._open[kind], self._slopes[kind] = accrual.curve.open[:-1], accrual.curve.slopes

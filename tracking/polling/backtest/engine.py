@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tracking.forecasting.classes import guess_of
-from tracking.forecasting.forecasts import Book
-from tracking.forecasting.survival import Array, Forecast, Seen
-from tracking.forecasting.waits import CHEAPER, LEAST_PRICE, MOST_HEARD, cheaper, dearer
+from tracking.forecasting.classes import first_guess
+from tracking.forecasting.forecasts import Forecasts
+from tracking.forecasting.survival import Array, Forecast, Interval
+from tracking.forecasting.waits import CHEAPER, LEAST_PRICE, MOST_WEBHOOK_SHARE, lowered_price, raised_price
 from tracking.polling.backtest.curve_stack import CurveStack
 from tracking.polling.backtest.model import NEVER, ROUNDING, History, Listing, Outcome, Plan, Steps, Turns
 from tracking.polling.selection import PADDING, PAGE, Candidates, choose
@@ -63,9 +63,9 @@ def replay(
         step: how fine time is, in seconds; None: as fine as the history is short.
         leaps: whether steps in which nothing can happen are passed over, which changes nothing but how long it takes.
     """
-    book, rng = Book(relative=plan.relative), np.random.default_rng(seed)
-    run = _Run(history, plan, book, rng, learns=learns, leaps=leaps, step=step or 0.0)
-    run.book.replace(known)
+    forecasts, rng = Forecasts(relative=plan.relative), np.random.default_rng(seed)
+    run = _Run(history, plan, forecasts, rng, learns=learns, leaps=leaps, step=step or 0.0)
+    run.forecasts.replace(known)
     return run.outcome()
 
 
@@ -73,7 +73,7 @@ def replay(
 class _Run:
     history: History
     plan: Plan
-    book: Book
+    forecasts: Forecasts
     rng: np.random.Generator
     learns: bool
     leaps: bool = True
@@ -91,14 +91,14 @@ class _Run:
         self.listing = Listing(self.created)
         self.last, self.seen_at = np.zeros(size), np.full(size, NEVER)  # age at the last look; when seen finished
         self.due, self.waits = np.full(size, NEVER), np.zeros(size)
-        self.seen: dict[str, list[Seen]] = {}
+        self.seen: dict[str, list[Interval]] = {}
         self.unseen = int(np.isfinite(self.history.finished).sum())
         self.step = self.step or max(SHORTEST_STEP + plan.commit, self.history.span / STEPS_AT_MOST)
         self.refit_every = max(REFIT_EVERY, self.history.span / REFITS_AT_MOST)
         self.turns = Turns(plan.rate, self.step)
         self.refitted, self.priced, self.walked, self.newest = 0.0, -NEVER, -NEVER, -NEVER
         if plan.price is not None:
-            self.book.price = plan.price
+            self.forecasts.price = plan.price
         self._number_classes()
 
     def _number_classes(self) -> None:
@@ -106,7 +106,7 @@ class _Run:
         self.number = {name: number for number, name in enumerate(sorted(set(history.classes)))}
         self.kinds = np.array([self.number[name] for name in history.classes], dtype=np.intp)
         may = np.ones(size, dtype=np.bool_) if history.announces is None else history.announces
-        self.unheard = np.where(may, 1 - min(self.plan.heard, MOST_HEARD), 1.0)
+        self.unheard = np.where(may, 1 - min(self.plan.heard, MOST_WEBHOOK_SHARE), 1.0)
         self.stack = CurveStack(len(self.number))
         self.share, self.paid, self.held = np.ones(size), np.zeros(size), np.zeros(size)  # at the last look
         self.foreseen = NOTHING  # what will have accrued by a time to come
@@ -114,7 +114,7 @@ class _Run:
 
     def outcome(self) -> Outcome:
         for name, number in self.number.items():
-            self.stack.take(number, self.book.of_class(name).accrual)
+            self.stack.take(number, self.forecasts.for_class(name).delay_cost)
         if len(self.history):
             # Where the steps fall is chance too, and a few hundredths of a second can decide which page comes first.
             self.now = float(self.history.arrived[0] + self.rng.uniform(0, self.step))
@@ -178,9 +178,9 @@ class _Run:
             while at <= last:
                 self.priced = self.time.at(at)
                 at += a_second
-                if self.book.price <= LEAST_PRICE and at <= last:
+                if self.forecasts.price <= LEAST_PRICE and at <= last:
                     at += (last - at) // a_second * a_second
-                self.book.price = cheaper(self.book.price)
+                self.forecasts.price = lowered_price(self.forecasts.price)
         if self.learns and not self.news:
             at = self.time.taken + self.time.until(self.refitted + self.refit_every)
             while at <= last:
@@ -229,7 +229,7 @@ class _Run:
     def _worth_something(self, steps: Indexes) -> Any:
         """Whether a list page of open orders may be worth its call so many steps on. Once one is, it stays so."""
         mine, now = self.following, self.time.at(self.time.taken + steps)
-        price: Any = self.book.price
+        price: Any = self.forecasts.price
         if self.plan.price is None:
             price = np.maximum(price * CHEAPER ** np.maximum(now - self.priced, 0.0), LEAST_PRICE)
         worth = self._worth(mine[:, None], now[None, :])
@@ -260,11 +260,11 @@ class _Run:
         if plan.policy == "fixed":
             wait = plan.wait
         elif plan.policy == "doubling":
-            first = FIRST_DOUBLED * guess_of(name)
+            first = FIRST_DOUBLED * first_guess(name)
             wait = self.waits[index] = min(max(self.waits[index] * 2, first), plan.ceiling)
         else:
-            price = self.book.price / float(self.unheard[index])
-            wait = self.book.of_class(name).wait(age, price, floor=plan.floor, ceiling=plan.ceiling)
+            price = self.forecasts.price / float(self.unheard[index])
+            wait = self.forecasts.for_class(name).wait(age, price, floor=plan.floor, ceiling=plan.ceiling)
         wait = min(max(wait * (1 + self.rng.uniform(-JITTER, JITTER)), plan.floor), max(plan.ceiling, plan.floor))
         self.due[index] = self.history.arrived[index] + age + wait
 
@@ -281,7 +281,7 @@ class _Run:
             if history.finished[index] <= left:
                 self.seen_at[index], self.unseen = answered, self.unseen - 1
                 by = min(answered, float(history.announced[index])) - float(history.arrived[index])
-                self.seen.setdefault(name, []).append(Seen(min(float(self.last[index]), by), by))
+                self.seen.setdefault(name, []).append(Interval(min(float(self.last[index]), by), by))
                 self.news.add(name)
             else:
                 self.last[index] = age
@@ -327,9 +327,9 @@ class _Run:
             return
         lag = float(np.max(self.now - self.due[mine][due], initial=0.0))
         # Each call is worth its price at the least, so there are no more of them than all is worth together.
-        most = int(worth.sum() / (self.book.price * ALMOST)) + int(candidates.due.sum())
+        most = int(worth.sum() / (self.forecasts.price * ALMOST)) + int(candidates.due.sum())
         at_most = min(room, most)
-        calls = choose(candidates, self.book.price, at_most, self.listing.population, plan.page) if at_most else []
+        calls = choose(candidates, self.forecasts.price, at_most, self.listing.population, plan.page) if at_most else []
         for call in calls:
             if len(call.orders) > 1:
                 self._look_at_page(mine[list(call.orders)])
@@ -359,9 +359,9 @@ class _Run:
             return
         self.priced = self.now
         if scarce:
-            self.book.price = dearer(self.book.price)
+            self.forecasts.price = raised_price(self.forecasts.price)
         elif idle:
-            self.book.price = cheaper(self.book.price)
+            self.forecasts.price = lowered_price(self.forecasts.price)
 
     def _walk(self) -> None:
         """Looks at the list from a little before the newest order that it showed until a page is not full."""
@@ -375,13 +375,13 @@ class _Run:
 
     def _refit(self) -> None:
         self.refitted, self.quiet_until = self.now, -NEVER
-        opened: dict[str, list[Seen]] = {}
+        opened: dict[str, list[Interval]] = {}
         for index in self.following.tolist() if self.news else ():
-            opened.setdefault(self.history.classes[index], []).append(Seen(float(self.last[index])))
+            opened.setdefault(self.history.classes[index], []).append(Interval(float(self.last[index])))
         for name in self.news:
             newest = [*self.seen[name][-ORDERS_OF_A_CLASS:], *opened.get(name, [])]
-            learned = Forecast.learned(name, newest, relative=self.plan.relative)
-            self.book.replace([learned])
-            self.stack.take(self.number[name], learned.accrual)
+            learned = Forecast.fit(name, newest, relative=self.plan.relative)
+            self.forecasts.replace([learned])
+            self.stack.take(self.number[name], learned.delay_cost)
         self.news.clear()
         self._remember(self.following)

@@ -17,9 +17,9 @@ from sqlalchemy import Connection, select
 from sqlalchemy.engine import Row
 
 from tracking.forecasting.classes import class_of
-from tracking.forecasting.learned import estimated_share
+from tracking.forecasting.learned import estimated_webhook_share
 from tracking.forecasting.survival import Array
-from tracking.orders.latency import Trace, Word, window
+from tracking.orders.latency import CompletionTimes, StatedTime, completion_window
 from tracking.orders.model import State, Submission
 from tracking.polling.backtest.model import NEVER, History
 from tracking.storage.database import Database
@@ -163,7 +163,7 @@ def read(database: Database, since: datetime) -> Recorded | None:
     silent = alarm is not None and alarm.ended_at is None
     cancelled = sum(row.state == State.CANCELLED for row in rows)
     left_out = {"found": len(rows) - len(kept) - cancelled, "cancelled": cancelled, "earlier": len(courses) - len(used)}
-    return _recorded(used, asked, 0.0 if silent else estimated_share(rows), left_out, cut=cut)
+    return _recorded(used, asked, 0.0 if silent else estimated_webhook_share(rows), left_out, cut=cut)
 
 
 def _orders(connection: Connection, since: datetime) -> tuple[Sequence[Row[Any]], bool]:
@@ -223,11 +223,13 @@ def _course(row: Row[Any], told: _Told) -> _Course:
     # A claim from before a look that still said open was premature: it bounds nothing and tells nobody anything.
     claims = [moment for moment in (row.claimed_at, *told.received) if moment is not None and moment > low]
     announced = min(claims, default=None)
-    low, high, word = window(Trace(begun, low, high, high, announced, told.stated))
+    low, high, word = completion_window(CompletionTimes(begun, low, high, high, announced, told.stated))
     low, high = max(low, begun), max(high, begun)
     if announced is not None:
         announced = max(announced, high)
-    return _Course(name, announces, begun, low, high, max(row.completed_by, high), announced, word is Word.BELIEVED)
+    return _Course(
+        name, announces, begun, low, high, max(row.completed_by, high), announced, word is StatedTime.BELIEVED
+    )
 
 
 def _asked(connection: Connection, began: datetime, until: datetime) -> Asked:

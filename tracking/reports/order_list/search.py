@@ -184,7 +184,7 @@ def conditions(connection: Connection, filters: Filters, now: datetime) -> list[
     orders = ORDERS.c
     wanted: list[Any] = _view(filters.view, now)
     if filters.view == "late" and not filters.each:
-        wanted += [sa.not_(incident.holds(now)) for incident in incidents.known(connection, now)]
+        wanted += [sa.not_(incident.matches(now)) for incident in incidents.current_incidents(connection, now)]
     if text := filters.text.strip():
         exact = _exactly(connection, text)
         wanted.append(orders.id.in_(exact) if exact else _containing(text))
