@@ -12,12 +12,11 @@ from typing import Any
 
 import streamlit as st
 from starlette.middleware import Middleware
-from streamlit.components.v2 import manifest_scanner
 from streamlit.errors import StreamlitSecretNotFoundError
 
-from tracking import startup as starting
+from tracking.startup import garbage_collection_paused
 
-with starting.quickly():
+with garbage_collection_paused():
     from tracking.app.backend import Backend
     from tracking.app.web import page_access as exposure
     from tracking.app.web.page_middleware import ConfinedPages, OwnDownloads
@@ -60,15 +59,6 @@ def start() -> Backend:
         sys.exit(1)
 
 
-def no_components(max_workers: int | None = None) -> list[tuple[manifest_scanner.ComponentManifest, Path]]:  # noqa: ARG001 - Streamlit's words
-    """For Streamlit, which else reads about every installed package at each start in order to load foreign components.
-
-    That takes a tenth of the start, and the pages run no foreign script.
-    """
-    return []
-
-
-manifest_scanner.scan_component_manifests = no_components
 backend = start()
 # Written out like this, because `streamlit run` looks for these very words to tell a launcher from a page script.
 app = st.App(

@@ -1,4 +1,4 @@
-"""What makes a start quick: the garbage collector paused while importing, and pandas imported at its first use.
+"""Quicker start: pauses the garbage collector while importing, and imports pandas at its first use.
 
 Nothing of the console works before everything is imported, and somebody waits for that.
 """
@@ -6,11 +6,10 @@ Nothing of the console works before everything is imported, and somebody waits f
 import contextlib
 import gc
 import importlib
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["pd", "quickly"]
+__all__ = ["garbage_collection_paused", "pd"]
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,25 +26,17 @@ else:
 
 
 @contextlib.contextmanager
-def quickly() -> Iterator[None]:
-    """For importing the console.
+def garbage_collection_paused() -> Iterator[None]:
+    """Pauses the garbage collector while the console is imported: that is a sixth of its start.
 
-    - Nothing that is imported is ever garbage, so the collector need not look through all of it again and again: that
-      is a sixth of a worker's start, and afterwards it looks at none of it any more.
-    - httpx imports its own command line where it can, with all that draws tables; a name that is None in `sys.modules`
-      is Python's way to say that it cannot.
+    Nothing that is imported is ever garbage, so the collector need not look through all of it again and again, and
+    afterwards it looks at none of it any more.
     """
     collects = gc.isenabled()
     gc.disable()
-    hidden = "httpx._main"
-    hides = hidden not in sys.modules
-    if hides:
-        sys.modules[hidden] = None  # type: ignore[assignment]  # see above
     try:
         yield
     finally:
-        if hides:
-            del sys.modules[hidden]
         gc.freeze()
         if collects:
             gc.enable()
