@@ -1,7 +1,6 @@
 """The charts: DataFrames in, plotly figures out. Knows no Streamlit and no store."""
 
 import html
-import math
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -51,19 +50,6 @@ _SEEN = "#1f5f8b"
 _AHEAD = "#aab4be"
 _TROUBLE = "#b3261e"
 _TROUBLED = frozenset({"contradiction", "mismatch", "refused", "outcome unknown", "cancelled"})
-
-
-_INK = "#1b2530"
-_BESIDE = {"today": "middle right", "today, replayed": "bottom left", "tried": "top right"}
-_MARKED = frozenset({"today", "today, replayed", "tried"})
-_PLANS = {
-    "accrual": ("circle", "#1f5f8b", "solid", 9),
-    "doubling": ("square", "#d08c2c", "dash", 9),
-    "fixed": ("triangle-up", "#6d5f9c", "dot", 10),
-    "today": ("star", "#4f8a5b", "solid", 18),
-    "today, replayed": ("star-open", "#4f8a5b", "solid", 15),
-    "tried": ("diamond", "#b3261e", "solid", 14),
-}
 
 
 def _laid_out(figure: go.Figure, height: int, **more: Any) -> go.Figure:
@@ -207,52 +193,6 @@ def timeline(
     figure.update_yaxes(range=[-0.6, len(LANES) + 0.6])
     figure.update_xaxes(range=_range(rows, created_at, end))
     return _laid_out(figure, 260, showlegend=False)
-
-
-def frontier(points: pd.DataFrame, *, name: str) -> go.Figure:
-    """Plans by calls an hour and delay, on scales of tens. Columns plan, setting, calls_an_hour, delay, least, most.
-
-    A line for each policy; what really happened is a star with the range it must lie in, a tried plan a diamond.
-    """
-    figure = go.Figure()
-    for plan, rows in points.sort_values("calls_an_hour", kind="stable").groupby("plan", sort=False):
-        symbol, color, dash, size = _PLANS.get(str(plan), ("circle-open", _AHEAD, "solid", 9))
-        alone = plan in _MARKED
-        figure.add_scatter(
-            x=rows["calls_an_hour"],
-            y=rows["delay"],
-            name=str(plan),
-            mode="markers+text" if alone else "lines+markers",
-            text=[str(plan)] * len(rows) if alone else None,
-            textposition=_BESIDE.get(str(plan), "top center"),
-            textfont={"color": _INK, "size": 13},
-            cliponaxis=False,
-            marker={"symbol": symbol, "size": size, "color": color, "line": {"width": 1, "color": _INK}},
-            line={"color": color, "dash": dash},
-            error_y=_error(rows) if plan == "today" else None,
-            customdata=rows["setting"],
-            hovertemplate=f"{plan} %{{customdata}}<br>%{{x:,.0f}} calls an hour<br>%{{y:,.1f}} s<extra></extra>",
-        )
-    axis = {"type": "log", "tickmode": "array", "tickformat": ",", "fixedrange": True, "automargin": True}
-    figure.update_xaxes(title="calls an hour", tickvals=_tens(points["calls_an_hour"]), **axis)
-    figure.update_yaxes(title=f"{name}, seconds", tickvals=_tens(points["delay"]), **axis)
-    figure.update_layout(legend={"y": -0.3})
-    return _laid_out(figure, 400)
-
-
-def _tens(values: pd.Series) -> list[float]:
-    """1, 2, 5, 10, ... around the values."""
-    known = values[values > 0]
-    if known.empty:
-        return []
-    first, last = math.floor(math.log10(known.min())), math.ceil(math.log10(known.max()))
-    return [digit * 10.0**power for power in range(first, last + 1) for digit in (1, 2, 5)]
-
-
-def _error(rows: pd.DataFrame) -> dict[str, Any]:
-    least = rows["least"].clip(lower=rows["delay"] / 5)  # nothing of zero is on a scale of tens
-    up, down = rows["most"] - rows["delay"], rows["delay"] - least
-    return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "color": _INK, "thickness": 1}
 
 
 def _event(figure: go.Figure, row: Any) -> None:

@@ -2,10 +2,13 @@
 
 import streamlit as st
 
-import entrance
-import shared
+import cached
+import elements
+import session
+import sign_in
 from tracking.forecasting import incidents
 from tracking.orders import wording
+from tracking.orders.observations import utc_now
 
 st.set_page_config(page_title="Fulfillment Tracking", page_icon="📦", layout="wide")
 
@@ -48,23 +51,23 @@ page = st.navigation(
         ),
     ],
     # Streamlit has to know the pages to keep an address that somebody opened; who is not in sees no way to them.
-    position="top" if entrance.is_open() else "hidden",
+    position="top" if sign_in.is_open() else "hidden",
 )
 
-person = entrance.pass_through()
-with shared.told():
-    settings = shared.settings()
-    shared.database()
+person = sign_in.require_sign_in()
+with elements.error_box():
+    settings = session.settings()
+    session.database()
 
 if person:
-    entrance.show(person)
+    sign_in.show_person(person)
 if settings.embedded_sandbox:
     st.warning("Sandbox: simulated provider, no real orders.", icon=":material/science:")
 
 
 def late_together(incident: incidents.Incident) -> None:
     """One banner in place of a row for each of them."""
-    summary = shared.escape(incident.summary(shared.now()))
+    summary = elements.escape(incident.summary(utc_now()))
     with st.container(gap="xsmall"):
         st.warning(
             f"{summary} It is not one order, it is everyone: ask the provider once.",
@@ -80,19 +83,19 @@ def late_together(incident: incidents.Incident) -> None:
 @st.fragment(run_every="10s", key="troubles")
 def troubles() -> None:
     """Says what is wrong with the store, with the provider or with the loops of this console."""
-    if trouble := shared.database().trouble:
+    if trouble := session.database().trouble:
         st.error(
-            f"{shared.escape(trouble[0].upper() + trouble[1:])}. Until then nothing is taken in and nothing is sent.",
+            f"{elements.escape(trouble[0].upper() + trouble[1:])}. Until then nothing is taken in and nothing is sent.",
             title="The store cannot be written",
             icon=":material/save:",
         )
-    with shared.told():
-        health, together = shared.health(), shared.incidents()
+    with elements.error_box():
+        health, together = cached.health(), cached.incidents()
     for incident in together:
         late_together(incident)
     if (mark := health.restored) is not None:
-        at = wording.clock(mark.taken_at, shared.now())
-        waits = f" It waits for the provider: {shared.escape(mark.trouble)}." if mark.trouble else ""
+        at = wording.clock(mark.taken_at, utc_now())
+        waits = f" It waits for the provider: {elements.escape(mark.trouble)}." if mark.trouble else ""
         st.warning(
             f"It is as it was at {at} UTC. The provider is asked what was sent since; orders are sent again once that "
             f"is known. Looks and callbacks go on.{waits}",
@@ -113,17 +116,18 @@ def troubles() -> None:
             icon=":material/key_off:",
         )
     if health.unreachable_since:
-        at = wording.clock(health.unreachable_since, shared.now())
+        at = wording.clock(health.unreachable_since, utc_now())
         st.error(
-            f"No answer since {at} UTC, {shared.ago(health.unreachable_since)}. Orders wait and go out by themselves.",
+            f"No answer since {at} UTC, {elements.ago(health.unreachable_since)}. "
+            "Orders wait and go out by themselves.",
             title="The provider cannot be reached",
             icon=":material/cloud_off:",
         )
     if health.paused_until:
-        until = wording.clock(health.paused_until, shared.now())
+        until = wording.clock(health.paused_until, utc_now())
         st.info(f"The provider asked for a pause; calls go on at {until} UTC.", icon=":material/pause:")
     if (alarm := health.webhooks) is not None and alarm.ended_at is None:
-        since = wording.clock(alarm.since, shared.now())
+        since = wording.clock(alarm.since, utc_now())
         st.warning(
             f"The last one came at {since} UTC; since then {wording.count(alarm.missed, 'order')} of ours finished "
             "without one. Orders are looked at as if none would come. See whether the provider still reaches "
@@ -132,7 +136,7 @@ def troubles() -> None:
             icon=":material/notifications_off:",
         )
     elif alarm is not None and alarm.ended_at is not None:
-        since, ended = (wording.clock(moment, shared.now()) for moment in (alarm.since, alarm.ended_at))
+        since, ended = (wording.clock(moment, utc_now()) for moment in (alarm.since, alarm.ended_at))
         st.info(
             f"Webhooks are heard again: they were silent from {since} to {ended} UTC.", icon=":material/notifications:"
         )

@@ -8,9 +8,12 @@ from typing import Any
 
 import streamlit as st
 
-import shared
+import cached
+import elements
+import session
 from tracking.orders import wording
 from tracking.orders.model import OrderType
+from tracking.orders.observations import utc_now
 from tracking.reports.order_list import exports as reports_exports
 from tracking.reports.order_list import search
 
@@ -98,7 +101,7 @@ def controls() -> None:
 def more() -> None:
     """The filters that are needed less often."""
     with st.grid("auto", min_column_width=220):
-        states = shared.words()["states"]
+        states = cached.filter_options()["states"]
         st.multiselect(
             "State", states, key="state", bind="query-params", format_func=wording.plain, on_change=first_page
         )
@@ -153,7 +156,7 @@ def table(page: search.Page) -> None:
         on_select="rerun",
         selection_mode="single-cell",
         alt="Orders that match the filter",
-        column_config=shared.columns(shown)
+        column_config=elements.columns(shown)
         | {
             "units": "Cards",
             "units_fulfilled": "Fulfilled",
@@ -184,8 +187,8 @@ def marks(row: object) -> str:
 @st.fragment(run_every="5s", key="news")
 def news(filters: search.Filters, since_id: int) -> None:
     """Says how many have come since; the table itself keeps still."""
-    with shared.told():
-        number = search.count_new(shared.database(), filters, since_id, shared.now())
+    with elements.error_box():
+        number = search.count_new(session.database(), filters, since_id, utc_now())
     if number and st.button(f"{number:,} new: show", key="show_new", icon=":material/refresh:"):
         st.rerun()
 
@@ -193,12 +196,12 @@ def news(filters: search.Filters, since_id: int) -> None:
 def exports(filters: search.Filters) -> None:
     """All that match as a file. Made when asked for, so that nothing lies ready for others to fetch."""
     with st.popover("Export", icon=":material/download:", key="export"):
-        database = shared.database()
+        database = session.database()
         st.caption("All orders that match, without recipients and claim data. Times are UTC.")
         for form, mime in FORMS.items():
-            name = f"orders-{filters.view}-{shared.now():%Y%m%d-%H%M%S}.{form}"
+            name = f"orders-{filters.view}-{utc_now():%Y%m%d-%H%M%S}.{form}"
             st.download_button(
-                form.upper(), shared.only_while_admitted(functools.partial(exported, database, filters, form)),
+                form.upper(), session.only_while_admitted(functools.partial(exported, database, filters, form)),
                 file_name=name, mime=mime, key=f"export_{form}", on_click="ignore",
             )  # fmt: skip
 
@@ -206,7 +209,7 @@ def exports(filters: search.Filters) -> None:
 def exported(database: Any, filters: search.Filters, form: str) -> bytes:
     """The file itself. Made outside of the script, where nobody is known to be at the screen."""
     file = io.BytesIO()
-    reports_exports.write_export(database, filters, shared.now(), form=form, file=file)
+    reports_exports.write_export(database, filters, utc_now(), form=form, file=file)
     return file.getvalue()
 
 
@@ -231,19 +234,19 @@ if (
     st.switch_page("orders.py", query_params=st.session_state["orders_filter"])
 address = {name: st.query_params.get_all(name) for name in st.query_params}
 _, wrong = search.Filters.from_query(address)
-with shared.told():
+with elements.error_box():
     controls()
 filters, problems = chosen()
 for problem in dict.fromkeys([*(str(problem) for problem in wrong), *problems]):
-    st.warning(f"Left out of the filter: {shared.escape(problem)}", icon=":material/filter_alt_off:")
-with shared.told():
-    found = search.orders_count(shared.database(), filters, shared.now())
+    st.warning(f"Left out of the filter: {elements.escape(problem)}", icon=":material/filter_alt_off:")
+with elements.error_box():
+    found = search.orders_count(session.database(), filters, utc_now())
 above = st.container(horizontal=True, vertical_alignment="center")
 table_place = st.container()
 pages = max(1, -(-found // PAGE_SIZE))
 filters = replace(filters, page=st.pagination(pages, key="page", bind="query-params") if pages > 1 else 1)
-with shared.told():
-    page = search.orders_page(shared.database(), filters, shared.now(), total=found)
+with elements.error_box():
+    page = search.orders_page(session.database(), filters, utc_now(), total=found)
 st.session_state["orders_filter"] = filters.to_query()
 with above:
     total = f"more than {page.total - 1:,} orders" if page.more else wording.count(page.total, "order")
@@ -253,7 +256,7 @@ with above:
         st.button("Clear the filter", key="clear", icon=":material/filter_alt_off:", on_click=clear)
     news(filters, page.newest_id)
 with table_place:
-    if page.rows.empty and filters.view == "late" and not filters.each and shared.incidents():
+    if page.rows.empty and filters.view == "late" and not filters.each and cached.incidents():
         st.info("None is late but for those that the banner tells of.", icon=":material/groups:")
     elif page.rows.empty:
         st.info("No order matches. Take away a filter, or look for a part of the id.", icon=":material/search_off:")

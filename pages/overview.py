@@ -3,8 +3,9 @@
 import pandas as pd
 import streamlit as st
 
+import cached
 import charts
-import shared
+import elements
 from tracking.forecasting import predictions
 from tracking.orders import wording
 from tracking.reports import health, latency, overview, trends
@@ -31,8 +32,8 @@ st.title("Overview")
 @st.fragment(run_every="3s", key="figures")
 def figures() -> None:
     """The verdict, the five counts, the signs of life and the latest changes."""
-    with shared.told():
-        seen = shared.overview()
+    with elements.error_box():
+        seen = cached.overview()
     st.subheader(seen.verdict)
     # A container keeps what stands below at its place, so that a refresh builds nothing anew.
     with st.container():
@@ -43,15 +44,15 @@ def figures() -> None:
     with st.grid(len(COUNTS), min_column_width=150, gap="small"):
         for sign in seen.signs:
             mark = ":red[:material/warning:] " if sign.worrying else ""
-            st.markdown(f"**{sign.name}**  \n{mark}{shared.escape(sign.text)}", help=absolute(sign))
+            st.markdown(f"**{sign.name}**  \n{mark}{elements.escape(sign.text)}", help=absolute(sign))
     if seen.changes:
         st.markdown("**Latest changes**")
         with st.container(key="changes", gap="xsmall"):
             for po_number, told in seen.changes:
                 order, change = st.columns([2, 7], gap="xsmall", vertical_alignment="center")
                 with order:
-                    shared.order_link(po_number)
-                change.text(f"{shared.ago(told.learned_at)}: {told.text}")
+                    elements.order_link(po_number)
+                change.text(f"{elements.ago(told.learned_at)}: {told.text}")
 
 
 def absolute(sign: health.Sign) -> str | None:
@@ -86,9 +87,9 @@ def history() -> None:
     span = st.segmented_control(
         "Span", list(trends.SPANS), key="span", default="24h", required=True, bind="query-params"
     )
-    with shared.told():
-        stock, took, ledger = shared.charts(span or "24h")
-        seen = shared.overview()
+    with elements.error_box():
+        stock, took, ledger = cached.charts(span or "24h")
+        seen = cached.overview()
     by_state(stock, span or "24h")
     left, right = st.columns(2)
     with left:
@@ -96,19 +97,19 @@ def history() -> None:
     with right:
         how_long(took)
     from_done_to_known(ledger, span or "24h")
-    with shared.told():
-        what_held(shared.foretold(span or "24h"))
+    with elements.error_box():
+        what_held(cached.prediction_scores(span or "24h"))
 
 
 def by_state(stock: pd.DataFrame, span: str) -> None:
     """Orders by when they were made and the state they are in now."""
     st.markdown("**Orders by the hour they were placed and their state now**")
     sums = stock.groupby("state", sort=False)["orders"].sum()
-    said = ", ".join(f"{number:,} {shared.escape(state)}" for state, number in sums.items())
+    said = ", ".join(f"{number:,} {elements.escape(state)}" for state, number in sums.items())
     st.caption(f"Placed in the last {span}: {said or 'no orders'}. Times are UTC.")
     if sums.empty:
         return
-    shared.chart(charts.lifecycle(stock), "lifecycle", "Orders by hour, stacked by state")
+    elements.chart(charts.lifecycle(stock), "lifecycle", "Orders by hour, stacked by state")
     with st.expander("As a table", key="lifecycle_table"):
         wide = stock.pivot_table(index="hour", columns="state", values="orders", aggfunc="sum", sort=False)
         wide = wide.sort_index(ascending=False)
@@ -124,10 +125,10 @@ def at_risk(seen: overview.Overview) -> None:
     oldest = f", the oldest {wording.duration(seen.oldest)} old" if seen.oldest else ""
     st.caption(f"{total} in {seen.open:,} open orders{oldest}. Ages go by the hour an order was placed in.")
     if seen.open:
-        shared.chart(charts.bands(seen.bands), "bands", "Value of open orders by age")
+        elements.chart(charts.bands(seen.bands), "bands", "Value of open orders by age")
         table = seen.bands.assign(value=seen.bands["value_minor"] / 100).drop(columns="value_minor")
         with st.expander("As a table", key="bands_table"):
-            config = shared.columns(table) | {"value": st.column_config.NumberColumn("Value", format="%.2f")}
+            config = elements.columns(table) | {"value": st.column_config.NumberColumn("Value", format="%.2f")}
             st.dataframe(table, hide_index=True, column_config=config, alt="Value of open orders by age")
 
 
@@ -142,14 +143,14 @@ def how_long(took: trends.Completions) -> None:
         f"Half of {newest}{took.orders:,} orders took at the most {wording.duration(took.p50)}, 95 of 100 at the most "
         f"{wording.duration(took.p95)}. Counted are orders seen open before; those found finished are not."
     )
-    shared.chart(charts.completions(took.rows), "completions", "Time to completion by hour")
+    elements.chart(charts.completions(took.rows), "completions", "Time to completion by hour")
     with st.expander("As a table", key="completions_table"):
         newest_first = took.rows.iloc[::-1]
         seconds = {
             name: st.column_config.NumberColumn(f"{words}, s", format="%.1f")
             for name, words in (("p50", "Half within"), ("p95", "95 of 100 within"))
         }
-        config = shared.columns(newest_first) | seconds
+        config = elements.columns(newest_first) | seconds
         st.dataframe(newest_first, hide_index=True, column_config=config, alt="Seconds to completion by hour")
 
 
@@ -160,10 +161,12 @@ def from_done_to_known(ledger: latency.LatencyReport, span: str) -> None:
     if not ledger.orders:
         return
     st.caption(LAGS_MEAN)
-    shared.chart(charts.lags(ledger.rows), "lags", "From done to known by day: notice, our wait and handling, stacked")
+    elements.chart(
+        charts.lags(ledger.rows), "lags", "From done to known by day: notice, our wait and handling, stacked"
+    )
     with st.expander("As a table", key="lags_table"):
         newest_first = ledger.rows.iloc[::-1]
-        config = shared.columns(newest_first) | {
+        config = elements.columns(newest_first) | {
             "day": st.column_config.DatetimeColumn("Day", format="YYYY-MM-DD", timezone="UTC"),
             "stated": st.column_config.NumberColumn("By the provider's word"),
             **lag_columns(),
@@ -210,7 +213,7 @@ def what_held(scores: list[predictions.Score]) -> None:
     ]
     with st.expander("As a table", key="held_table"):
         table = pd.DataFrame(rows)
-        st.dataframe(table, hide_index=True, column_config=shared.columns(table), alt="How statements fared")
+        st.dataframe(table, hide_index=True, column_config=elements.columns(table), alt="How statements fared")
         st.caption("Not known: the order finished between two looks, one before that time and one after it.")
 
 

@@ -7,12 +7,15 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-import drafts
-import shared
+import cached
+import elements
+import order_form
+import session
 from tracking.access import Person
 from tracking.app import embedded_sandbox
 from tracking.orders import wording
 from tracking.orders.model import OrderType
+from tracking.orders.observations import utc_now
 from tracking.reports import health
 from tracking.submissions import catalog, files, results
 from tracking.submissions import submit as submissions
@@ -33,12 +36,12 @@ POSTAL = {
 
 def one_order() -> None:
     """The form: lines first, then the review, then the sending."""
-    catalogue = shared.catalogue()
+    catalogue = cached.catalogue()
     if catalogue is None or not catalogue.products:
         st.info("The provider's catalogue has not been read yet. Try again in a moment.", icon=":material/hourglass:")
         st.button("Try again", key="retry_catalogue")
         return
-    kept = drafts.draft()
+    kept = order_form.draft()
     with st.container(horizontal=True, vertical_alignment="center"):
         st.text("PONumber of this order")
         st.code(kept["po_number"], language=None, width="content")
@@ -95,7 +98,7 @@ def line_form(catalogue: catalog.Catalogue, kind: str, kept: dict[str, Any]) -> 
 def denomination(product: catalog.Product) -> float:
     """An amount that the product comes in."""
     known = product.denominations
-    label = f"Value, {shared.escape(product.currency)}" if product.currency else "Value"
+    label = f"Value, {elements.escape(product.currency)}" if product.currency else "Value"
     if product.denomination_type == "Fixed" and known:
         picked = st.selectbox(label, known, key=f"value_{product.id}", format_func=wording.amount)
         return picked / 100
@@ -165,15 +168,17 @@ def listed(kept: dict[str, Any]) -> None:
         for number, line in enumerate(kept["lines"], start=1)
     ]
     frame = pd.DataFrame(rows)
-    config = shared.columns(frame) | {"value": st.column_config.NumberColumn("Value", format="%.2f")}
+    config = elements.columns(frame) | {"value": st.column_config.NumberColumn("Value", format="%.2f")}
     st.dataframe(frame, key="draft_lines", hide_index=True, column_config=config, alt="Lines of this order")
-    st.button("Take the last line away", key="remove_line", icon=":material/delete:", on_click=drafts.shorten)
+    st.button(
+        "Take the last line away", key="remove_line", icon=":material/delete:", on_click=order_form.remove_last_line
+    )
 
 
 def rest_of_order() -> None:
     """The note, and in the sandbox how it shall behave."""
     st.text_input("Note", key="order_note", max_chars=220, persist_state="session")
-    if shared.settings().embedded_sandbox:
+    if session.settings().embedded_sandbox:
         st.selectbox(
             "Sandbox scenario",
             ("", *embedded_sandbox.note_words()),
@@ -193,7 +198,7 @@ def review(catalogue: catalog.Catalogue, kept: dict[str, Any]) -> None:
         kept["reviewing"] = True
     if not kept["reviewing"]:
         return
-    body = drafts.document(kept)
+    body = order_form.request_body(kept)
     checked = files.read_json(json.dumps(body).encode(), "form", catalogue=catalogue)
     with st.container(border=True, key="reviewed"):
         st.markdown("**Review**")
@@ -204,8 +209,8 @@ def review(catalogue: catalog.Catalogue, kept: dict[str, Any]) -> None:
         with st.expander("The request as JSON and as curl", key="request"):
             text = json.dumps(body, indent=2, ensure_ascii=False)
             st.code(text, language="json")
-            st.code(drafts.curl(text), language="bash")
-        by, why = shared.actor(), shared.may_not_act()
+            st.code(order_form.curl(text), language="bash")
+        by, why = session.actor(), session.may_not_act()
         if st.button(
             "Send order", key="send", type="primary", icon=":material/send:", disabled=why is not None, help=why
         ):
@@ -227,7 +232,7 @@ def totals(catalogue: catalog.Catalogue, checked: files.Checked) -> None:
 
 def balance(currency: str | None) -> str:
     """What the account holds, as last read."""
-    found = health.fact(shared.database(), "balance")
+    found = health.fact(session.database(), "balance")
     if found is None:
         return "not read yet"
     available = found[1].get("available_minor")
@@ -236,12 +241,12 @@ def balance(currency: str | None) -> str:
 
 def send(checked: files.Checked, kept: dict[str, Any], by: Person) -> None:
     """Commits the order; the sender does the rest."""
-    [receipt] = submissions.submit(shared.database(), checked.requests, source="form", by=by, now=shared.now())
+    [receipt] = submissions.submit(session.database(), checked.requests, source="form", by=by, now=utc_now())
     if receipt.outcome == "rejected":
-        st.error(shared.escape(receipt.message), title="Not sent")
+        st.error(elements.escape(receipt.message), title="Not sent")
         return
     st.session_state["sent"] = kept["po_number"]
-    drafts.put_away()
+    order_form.discard()
     st.rerun()
 
 
@@ -250,7 +255,7 @@ def problems(checked: files.Checked) -> None:
     rows = [{"where": problem.where or "the file", "what": problem.message} for problem in checked.problems]
     st.error(f"{wording.count(len(rows), 'problem')}. Nothing can be sent before they are mended.", title="Not ready")
     frame = pd.DataFrame(rows)
-    config = shared.columns(frame)
+    config = elements.columns(frame)
     st.dataframe(frame, key="problems", hide_index=True, column_config=config, alt="What is wrong, by place")
 
 
@@ -261,28 +266,33 @@ def file() -> None:
     """A CSV file: checked row by row before anything is sent."""
     st.caption(
         "One row is one line item. Rows with the same PONumber form one order; rows without one are put together into "
-        f"orders of at most {shared.settings().order_lines:,} lines. The same file twice never orders twice."
+        f"orders of at most {session.settings().order_lines:,} lines. The same file twice never orders twice."
     )
     st.download_button(
-        "Download a template", drafts.template, "orders-template.csv", "text/csv", key="template", on_click="ignore",
+        "Download a template",
+        order_form.template,
+        "orders-template.csv",
+        "text/csv",
+        key="template",
+        on_click="ignore",
         icon=":material/download:",
-    )  # fmt: skip
+    )
     given = st.file_uploader("CSV file", type=["csv"], key="csv", max_upload_size=20)
     if given is None:
         return
     checked = files.read_csv(
         given.getvalue(),
         given.name,
-        catalogue=shared.catalogue(),
-        chunk=shared.settings().order_lines,
-        now=shared.now(),
-        database=shared.database(),
+        catalogue=cached.catalogue(),
+        chunk=session.settings().order_lines,
+        now=utc_now(),
+        database=session.database(),
     )
     summary(checked)
     if checked.problems:
         problems(checked)
         return
-    by, why = shared.actor(), shared.may_not_act()
+    by, why = session.actor(), session.may_not_act()
     if checked.alike and not st.checkbox("Order these rows once more", key=f"once_more_{checked.digest}"):
         why = why or "Rows of this file were ordered before; say that they are meant once more."
     label = f"Queue {wording.count(len(checked.requests), 'order')}"
@@ -306,7 +316,7 @@ def summary(checked: files.Checked) -> None:
     elif checked.alike:
         at, same = wording.clock(checked.alike.at), wording.count(checked.alike.rows, "row")
         st.warning(
-            f"{same} of {checked.rows:,} were in {shared.escape(checked.alike.name)} too, handed in at {at} UTC. "
+            f"{same} of {checked.rows:,} were in {elements.escape(checked.alike.name)} too, handed in at {at} UTC. "
             "Without PONumbers they are ordered once more.",
             title="Much of this file came before",
             icon=":material/content_copy:",
@@ -320,7 +330,7 @@ def queue(checked: files.Checked, by: Person) -> None:
     def show(done: int, total: int) -> None:
         bar.progress(done / total if total else 1.0, text=f"{done:,} of {total:,} orders queued")
 
-    receipts = submissions.submit(shared.database(), checked, source="csv", by=by, now=shared.now(), progress=show)
+    receipts = submissions.submit(session.database(), checked, source="csv", by=by, now=utc_now(), progress=show)
     counts = pd.Series([receipt.outcome for receipt in receipts]).value_counts()
     said = ", ".join(f"{number:,} {word}" for word, number in counts.items())
     st.session_state["queued"] = {"digest": checked.digest, "said": said}
@@ -332,10 +342,10 @@ def outcome(checked: files.Checked) -> None:
     if not queued or queued["digest"] != checked.digest:
         return
     st.success(f"{queued['said']}.", title="The file is in", icon=":material/check:")
-    database = shared.database()
+    database = session.database()
     st.download_button(
         "Download the outcome, row by row",
-        shared.only_while_admitted(lambda: outcome_file(database, checked)),
+        session.only_while_admitted(lambda: outcome_file(database, checked)),
         "outcome.csv",
         "text/csv",
         key="outcome",
@@ -343,7 +353,7 @@ def outcome(checked: files.Checked) -> None:
         icon=":material/download:",
     )
     for request in checked.requests[:10]:
-        shared.order_link(request.po_number)
+        elements.order_link(request.po_number)
 
 
 def outcome_file(database: Any, checked: files.Checked) -> bytes:
@@ -354,16 +364,16 @@ def outcome_file(database: Any, checked: files.Checked) -> bytes:
 
 
 st.title("Submit")
-if why_not := shared.may_not_act():
+if why_not := session.may_not_act():
     st.info(f"{why_not} Orders can be put together and checked, not sent.", icon=":material/lock:")
 with st.container():
     if sent := st.session_state.get("sent"):
         st.success("It is committed and will be sent, whatever happens to this window.", title="The order is queued")
-        shared.order_link(sent, label="Watch its timeline", icon=":material/timeline:")
+        elements.order_link(sent, label="Watch its timeline", icon=":material/timeline:")
 how = st.segmented_control(
     "How", ["One order", "CSV file"], key="how", default="One order", required=True, persist_state="session"
 )
-with shared.told():
+with elements.error_box():
     if how == "CSV file":
         file()
     else:

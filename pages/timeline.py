@@ -6,10 +6,12 @@ import pandas as pd
 import streamlit as st
 
 import charts
-import shared
+import elements
+import session
 from tracking.access import Person
 from tracking.orders import wording
 from tracking.orders.model import State, is_terminal
+from tracking.orders.observations import utc_now
 from tracking.reports import order as reports_order
 from tracking.reports.order_list import search
 from tracking.storage import claims as storage_claims
@@ -24,7 +26,7 @@ def header(view: reports_order.OrderView) -> None:
     """State as word, shape and colour; the ids to copy; the verdict and its evidence."""
     order = view.order
     with st.container(horizontal=True, vertical_alignment="center"):
-        shared.badge(order.state)
+        elements.badge(order.state)
         value = wording.money(order.value_minor, order.currency)
         said = f"{order.type}, {wording.count(order.units, 'card')} worth {value}, source {order.source}"
         st.text(wording.plain(said))
@@ -33,11 +35,11 @@ def header(view: reports_order.OrderView) -> None:
         if order.provider_id:
             st.code(order.provider_id, language=None, width="content")
     with st.container(key="verdict"):
-        st.markdown(f"**{shared.escape(view.verdict)}**")
+        st.markdown(f"**{elements.escape(view.verdict)}**")
     # A container keeps what stands below at its place, so that a refresh builds nothing anew.
     with st.container(key="evidence", gap="xsmall"):
         for piece in view.evidence:
-            st.caption(shared.escape(piece))
+            st.caption(elements.escape(piece))
     with st.grid("auto", min_column_width=160, gap="small"):
         for name, text in view.statuses.items():
             with st.container(gap=None):
@@ -54,7 +56,7 @@ def chart(view: reports_order.OrderView, rows: list[wording.Told]) -> None:
     frame = pd.DataFrame([[getattr(row, name) for name in names] for row in rows], columns=names)
     order = view.order
     # Ten-second steps keep the picture still between refreshes.
-    now = shared.now()
+    now = utc_now()
     now = now.replace(second=now.second // 10 * 10, microsecond=0)
     figure = charts.timeline(
         frame,
@@ -63,27 +65,27 @@ def chart(view: reports_order.OrderView, rows: list[wording.Told]) -> None:
         completed_by=order.completed_by,
         now=max(now, order.created_at),
     )
-    shared.chart(figure, "timeline_chart", "The order's events in lanes by witness")
+    elements.chart(figure, "timeline_chart", "The order's events in lanes by witness")
 
 
 def told_row(row: wording.Told) -> str:
     """A row of the story as Markdown; what came later than it happened shows both times."""
     who = WITNESSES.get(row.witness, "we")
-    now = shared.now()
+    now = utc_now()
     at = wording.clock(row.learned_at, now)
     late = (row.learned_at - row.until).total_seconds() > 30 and row.count == 1
     happened = f"(happened {wording.clock(row.at, now)})" if late else ""
-    text = shared.escape(row.text)
+    text = elements.escape(row.text)
     if row.ahead:
-        return f"- :gray[{shared.escape(at)} · {who} · {text}]"
-    return f"- {shared.escape(at)} :gray-badge[{who}] {text} {shared.escape(happened)}"
+        return f"- :gray[{elements.escape(at)} · {who} · {text}]"
+    return f"- {elements.escape(at)} :gray-badge[{who}] {text} {elements.escape(happened)}"
 
 
 @st.fragment(run_every="2s", key="head")
 def head(order_id: int, drawn: tuple[int, str]) -> None:
     """What is known now. When the order has moved on, the whole page is drawn again."""
-    with shared.told():
-        view = reports_order.order_view(shared.database(), order_id, shared.now())
+    with elements.error_box():
+        view = reports_order.order_view(session.database(), order_id, utc_now())
     if (view.order.units_fulfilled, view.order.state) != drawn:
         st.rerun()
     with st.container(key="head"):
@@ -93,9 +95,9 @@ def head(order_id: int, drawn: tuple[int, str]) -> None:
 @st.fragment(run_every="2s", key="live")
 def live(order_id: int) -> None:
     """The chart and the story, which move by themselves."""
-    with shared.told():
-        view = reports_order.order_view(shared.database(), order_id, shared.now())
-        rows = reports_order.story(shared.database(), order_id, shared.now())
+    with elements.error_box():
+        view = reports_order.order_view(session.database(), order_id, utc_now())
+        rows = reports_order.story(session.database(), order_id, utc_now())
     chart(view, rows)
     if st.session_state["zoom"] == "Story":
         if len(rows) > STORY_ROWS:
@@ -109,19 +111,19 @@ def actions(view: reports_order.OrderView) -> Person:
     """What a person may do here, the safe one first; what is not possible says why. Returns who acts."""
     po_number = view.order.po_number
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        by, looks_only = shared.actor(), shared.may_not_act()
+        by, looks_only = session.actor(), session.may_not_act()
         finished = is_terminal(view.order.state)
         label = "Look again, although finished" if finished else "Check now"
         why = looks_only or view.allowed["check"]
         if st.button(label, key="check_now", icon=":material/refresh:", disabled=why is not None, help=why):
-            with shared.told():
-                submissions_actions.check_now(shared.database(), po_number, by=by, now=shared.now())
+            with elements.error_box():
+                submissions_actions.check_now(session.database(), po_number, by=by, now=utc_now())
             st.toast("The poller looks next at this order.")
         why = looks_only or view.allowed["resend"]
         label = "Send again, same PONumber"
         if st.button(label, key="resend", icon=":material/send:", disabled=why is not None, help=why):
-            with shared.told():
-                submissions_actions.resend(shared.database(), po_number, by=by, now=shared.now())
+            with elements.error_box():
+                submissions_actions.resend(session.database(), po_number, by=by, now=utc_now())
             st.rerun()
         written(po_number, by, acknowledges=True)
         written(po_number, by, acknowledges=False)
@@ -134,18 +136,18 @@ def written(po_number: str, by: Person, *, acknowledges: bool) -> None:
         ("Acknowledge", "acknowledge", "Why it is dealt with") if acknowledges else ("Note", "note", "Note")
     )
     icon = ":material/task:" if acknowledges else ":material/edit_note:"
-    why = shared.may_not_act()
+    why = session.may_not_act()
     with (
         st.popover(label, key=f"{key}_popover", icon=icon, disabled=why is not None, help=why),
         st.form(f"{key}_form", clear_on_submit=True, border=False),
     ):
         text = st.text_area(asks, key=f"{key}_text", max_chars=500)
         if st.form_submit_button("Write down", key=f"{key}_submit"):
-            with shared.told():
+            with elements.error_box():
                 if acknowledges:
-                    submissions_actions.acknowledge(shared.database(), po_number, by=by, now=shared.now(), why=text)
+                    submissions_actions.acknowledge(session.database(), po_number, by=by, now=utc_now(), why=text)
                 else:
-                    submissions_actions.add_note(shared.database(), po_number, by=by, now=shared.now(), text=text)
+                    submissions_actions.add_note(session.database(), po_number, by=by, now=utc_now(), text=text)
             st.toast("Written into the order's story.")
 
 
@@ -153,14 +155,14 @@ def all_events(view: reports_order.OrderView) -> None:
     """Each event, newest first."""
     pages = max(1, -(-view.event_count // EVENTS_PER_PAGE))
     page = st.pagination(pages, key="events_page") if pages > 1 else 1
-    rows, _ = reports_order.everything(shared.database(), view.id, page, EVENTS_PER_PAGE)
+    rows, _ = reports_order.everything(session.database(), view.id, page, EVENTS_PER_PAGE)
     names = ["seq", "learned_at", "at", "witness", "kind", "text"]
     frame = pd.DataFrame([[getattr(row, name) for name in names] for row in rows], columns=names)
     st.dataframe(
         frame,
         key="everything",
         hide_index=True,
-        column_config=shared.columns(frame),
+        column_config=elements.columns(frame),
         placeholder="",
         alt="Every event of the order",
     )
@@ -172,17 +174,17 @@ def lines(view: reports_order.OrderView) -> None:
     st.markdown(f"**Lines: {view.line_count:,}**")
     share = min(1.0, order.units_fulfilled / order.units) if order.units else 0.0
     st.progress(share, text=f"{order.units_fulfilled:,} of {wording.count(order.units, 'card')} fulfilled")
-    progress = reports_order.line_progress(shared.database(), view.id)
-    said = ", ".join(f"{row.lines:,} {shared.escape(row.status)}" for row in progress.itertuples())
+    progress = reports_order.line_progress(session.database(), view.id)
+    said = ", ".join(f"{row.lines:,} {elements.escape(row.status)}" for row in progress.itertuples())
     st.caption(f"Lines by state: {said}" if said else "The provider has shown no lines yet.")
     pages = max(1, -(-view.line_count // reports_order.LINES_PER_PAGE))
     page = st.pagination(pages, key="lines_page") if pages > 1 else 1
-    frame = reports_order.lines_page(shared.database(), view.id, page)
+    frame = reports_order.lines_page(session.database(), view.id, page)
     st.dataframe(
         frame,
         key="lines",
         hide_index=True,
-        column_config=shared.columns(frame),
+        column_config=elements.columns(frame),
         placeholder="",
         alt="Lines of the order; recipients are masked",
     )
@@ -190,7 +192,7 @@ def lines(view: reports_order.OrderView) -> None:
 
 def claims(view: reports_order.OrderView, by: Person) -> None:
     """The claim data of one unit, for this one run of the page: it is kept in no state, link or file."""
-    ends = storage_claims.claim_lines(shared.database(), view.id)
+    ends = storage_claims.claim_lines(session.database(), view.id)
     if ends is None:
         return
     box = st.expander("Claim data", key="claims", icon=":material/lock:", on_change="rerun")
@@ -200,11 +202,11 @@ def claims(view: reports_order.OrderView, by: Person) -> None:
         st.caption("Encrypted where it is kept. Who sees a unit's data is written into the order's story.")
         with st.container(horizontal=True, vertical_alignment="bottom"):
             line = st.number_input("Line", *ends, key=f"claims_line_{view.id}", width=120)
-            known = storage_claims.claim_versions(shared.database(), view.id, line)
+            known = storage_claims.claim_versions(session.database(), view.id, line)
             most = max((units for units, _ in known), default=1)
             unit = st.number_input("Unit", 1, most, key=f"claims_unit_{view.id}_{line}", width=120)
             version = picked_version(view, line, known)
-            why = shared.may_not_act()
+            why = session.may_not_act()
             asked = st.button(
                 "Reveal one", key="reveal", icon=":material/visibility:", disabled=why is not None, help=why
             )
@@ -227,13 +229,11 @@ def picked_version(view: reports_order.OrderView, line: int, known: list[tuple[i
 
 def reveal(view: reports_order.OrderView, by: Person, line: int, unit: int, version: int | None) -> None:
     """Shows the unit's data as plain text; the next run of the page does without."""
-    with shared.told():
-        store, vault, po_number = shared.database(), shared.vault(), view.order.po_number
-        found = submissions_actions.reveal(
-            store, vault, po_number, line, unit, by=by, now=shared.now(), version=version
-        )
+    with elements.error_box():
+        store, vault, po_number = session.database(), session.claim_cipher(), view.order.po_number
+        found = submissions_actions.reveal(store, vault, po_number, line, unit, by=by, now=utc_now(), version=version)
     for label, value in found.data:
-        st.caption(shared.escape(label))
+        st.caption(elements.escape(label))
         st.code(value, language=None, wrap_lines=True)
     earlier = found.versions - 1
     if earlier:
@@ -247,7 +247,7 @@ def calls(view: reports_order.OrderView) -> None:
     if not box.open:
         return
     with box:
-        found = reports_order.exchanges(shared.database(), view.id)
+        found = reports_order.exchanges(session.database(), view.id)
         if not found:
             st.caption("No call names this order alone. Looks at the list of orders are on the page Activity.")
             return
@@ -272,12 +272,12 @@ def around(view: reports_order.OrderView) -> None:
     if query is None:
         return
     filters, _ = search.Filters.from_query(query)
-    before, after = search.neighbours(shared.database(), filters, view.id, shared.now())
+    before, after = search.neighbours(session.database(), filters, view.id, utc_now())
     with st.container(horizontal=True):
         if before:
-            shared.order_link(before, label="Previous", icon=":material/arrow_back:")
+            elements.order_link(before, label="Previous", icon=":material/arrow_back:")
         if after:
-            shared.order_link(after, label="Next", icon=":material/arrow_forward:")
+            elements.order_link(after, label="Next", icon=":material/arrow_forward:")
         st.page_link("orders.py", label="Back to the list", icon=":material/list_alt:", query_params=query)
 
 
@@ -303,17 +303,17 @@ if not wanted or not wanted.strip():
     st.caption("Give an id of any kind, or open an order from the list.")
     st.page_link("orders.py", label="Go to the list of orders", icon=":material/list_alt:")
     st.stop()
-with shared.told():
-    order_id = reports_order.find_order(shared.database(), wanted)
+with elements.error_box():
+    order_id = reports_order.find_order(session.database(), wanted)
 if order_id is None:
     unknown(wanted)
     st.stop()
-with shared.told():
-    view = reports_order.order_view(shared.database(), order_id, shared.now())
+with elements.error_box():
+    view = reports_order.order_view(session.database(), order_id, utc_now())
     around(view)
     with st.container():
         if view.order.attention and not view.order.acknowledged_at:
-            st.error(shared.escape(view.order.attention), title="Needs a person", icon=":material/person_alert:")
+            st.error(elements.escape(view.order.attention), title="Needs a person", icon=":material/person_alert:")
         if view.order.state == State.UNKNOWN:
             st.info("The one safe action is to send it again under the same PONumber.", icon=":material/info:")
     head(order_id, (view.order.units_fulfilled, view.order.state))

@@ -189,7 +189,7 @@ def what_a_person_writes(watch: Watch, planted: list[str], payloads: hostile.Pay
 
 
 def activity(watch: Watch) -> None:
-    for what in ("callbacks", "calls", "events", "files", "schedule"):
+    for what in ("callbacks", "calls", "events", "files"):
         watch.open(f"/activity?what={what}")
         watch.inert(f"activity, {what}")
 

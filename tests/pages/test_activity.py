@@ -43,7 +43,7 @@ def test_a_length_of_time_that_is_none_is_told(visit: Visit, history: History) -
     assert "no length of time" in app.warning[-1].value
 
 
-@pytest.mark.parametrize("section", ["callbacks", "calls", "events", "files", "schedule"])
+@pytest.mark.parametrize("section", ["callbacks", "calls", "events", "files"])
 def test_each_section_opens_empty(visit: Visit, section: str) -> None:
     assert not visit("activity", what=section).exception
 
@@ -56,37 +56,3 @@ def test_calls_show_their_latency(visit: Visit, database: Database, history: His
     assert app.dataframe[0].value["milliseconds"].tolist() == [12]
     app.toggle(key="failed").set_value(True).run()
     assert not app.dataframe
-
-
-def test_a_replay_of_too_little_history_says_so(visit: Visit) -> None:
-    app = visit("activity", what="schedule")
-    assert any("in a process of its own" in caption.value for caption in app.caption)
-    app.button(key="replay").click().run(timeout=60)
-    assert not app.exception
-    assert "too little history to replay" in app.error[-1].value
-
-
-def test_a_replay_comes_as_sentences_a_chart_and_a_table(visit: Visit, history: History) -> None:
-    for number in range(20):
-        history.place(f"FT-{number}")
-        history.complete(f"FT-{number}", minutes=1)
-    app = visit("activity", what="schedule")
-    app.selectbox(key="replay_plan").set_value("waits that double").run()
-    app.number_input(key="replay_ceiling").set_value(30.0).run()
-    app.button(key="replay").click().run(timeout=120)
-    assert not app.exception
-    said = "\n".join(each.value for each in app.markdown).replace("\\", "")
-    assert "Today: calls not on record, known" in said
-    assert "Tried, doubling, up to 30 s" in said
-    assert len(app.get("plotly_chart")) == 1
-    table = app.dataframe[0].value
-    assert set(table["plan"]) == {"today", "today, replayed", "tried", "accrual", "doubling", "fixed"}
-    app.number_input(key="replay_ceiling").set_value(40.0).run()
-    assert any("has changed since" in caption.value for caption in app.caption)
-
-
-def test_a_tried_plan_names_no_more_than_what_is_chosen(visit: Visit) -> None:
-    app = visit("activity", what="schedule")
-    assert not app.number_input
-    app.selectbox(key="replay_plan").set_value("ours, the price follows the budget").run()
-    assert [number.label for number in app.number_input] == ["Calls a second, at most"]

@@ -1,10 +1,14 @@
 """What every page has in common."""
 
+import sys
 from collections.abc import Callable
 from datetime import timedelta
+from importlib.machinery import PathFinder
+from pathlib import Path
 
 import pytest
 from histories import History
+from pages.conftest import MAIN
 from sqlalchemy import Connection
 from streamlit.testing.v1 import AppTest
 
@@ -142,3 +146,12 @@ def test_silent_webhooks_are_told_everywhere_until_a_while_after_they_are_heard_
     told = [f"{element.proto.title} {element.value}" for element in (*app.warning, *app.info)]
     assert [said in text for text in told].count(True) == 1
     assert not app.exception
+
+
+def test_no_page_file_shadows_a_standard_or_an_installed_module() -> None:
+    # The folder of the pages is the first that Python looks for modules in.
+    names = {file.stem for file in MAIN.parent.glob("*.py")}
+    assert names >= {"overview", "elements", "session"}
+    elsewhere = [folder for folder in sys.path if Path(folder or ".").resolve() != MAIN.parent]
+    assert not names & sys.stdlib_module_names
+    assert [name for name in names if PathFinder.find_spec(name, elsewhere)] == []

@@ -4,7 +4,8 @@ from typing import NoReturn
 
 import streamlit as st
 
-import shared
+import elements
+import session
 from tracking.access import Person
 from tracking.errors import NotAdmitted, TrackingError
 
@@ -12,20 +13,20 @@ from tracking.errors import NotAdmitted, TrackingError
 def is_open() -> bool:
     """Whether whoever is at the screen may look."""
     try:
-        shared.guest()
+        session.current_person()
     except TrackingError:
         return False
     return True
 
 
-def pass_through() -> Person | None:
+def require_sign_in() -> Person | None:
     """Whoever is signed in, None while nobody has to be; the run ends here for all others."""
     person = None
-    with shared.told():
+    with elements.error_box():
         try:
-            person = shared.guest()
+            person = session.current_person()
         except NotAdmitted as exc:
-            if not shared.identity():
+            if not session.identity():
                 ask()
             turn_away(str(exc))
     return person
@@ -39,10 +40,12 @@ def ask() -> NoReturn:
     st.stop()
 
 
-def turn_away(why: str) -> NoReturn:
+def turn_away(reason: str) -> NoReturn:
     """Says why somebody who has signed in sees nothing, and lets them leave or try again."""
     st.title("Fulfillment Tracking")
-    st.warning(shared.escape(f"{why[:1].upper()}{why[1:]}."), title="You cannot come in", icon=":material/lock:")
+    st.warning(
+        elements.escape(f"{reason[:1].upper()}{reason[1:]}."), title="You cannot come in", icon=":material/lock:"
+    )
     st.caption("Whoever runs this console keeps the lists of operators and viewers.")
     with st.container(horizontal=True):
         st.button("Sign in again", key="sign_in", icon=":material/login:", on_click=st.login)
@@ -50,7 +53,7 @@ def turn_away(why: str) -> NoReturn:
     st.stop()
 
 
-def show(person: Person) -> None:
+def show_person(person: Person) -> None:
     """Says who is signed in, beside the way out."""
     with st.container(horizontal=True, vertical_alignment="center", key="signed_in"):
         st.text(f"{person.name}, {person.access}")

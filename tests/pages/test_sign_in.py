@@ -7,7 +7,8 @@ from histories import History
 from pages.conftest import Open, forget
 from streamlit.testing.v1 import AppTest
 
-import shared
+import cached
+import session
 from tracking.access import Access, Person
 from tracking.errors import NotAdmitted, NotPermitted
 from tracking.storage.database import Database
@@ -128,16 +129,16 @@ def test_a_sign_in_ends_after_its_hours(visit: Open, lists: Path) -> None:
 
 
 def test_nothing_is_read_for_nobody_whatever_asks(lists: Path) -> None:
-    reads = (shared.database, shared.overview, shared.health, shared.words, shared.catalogue, shared.actor)
-    for read in (*reads, lambda: shared.charts("24 h")):
+    reads = (session.database, cached.overview, cached.health, cached.filter_options, cached.catalogue, session.actor)
+    for read in (*reads, lambda: cached.charts("24 h")):
         with pytest.raises(NotAdmitted):
             read()
 
 
 def test_a_download_asks_again_at_the_click(lists: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared, "identity", lambda: claims("ann"))
-    made = shared.only_while_admitted(lambda: b"orders")
-    monkeypatch.setattr(shared, "identity", dict)
+    monkeypatch.setattr(session, "identity", lambda: claims("ann"))
+    made = session.only_while_admitted(lambda: b"orders")
+    monkeypatch.setattr(session, "identity", dict)
     assert made() == b"orders", "it is made where nobody is at the screen"
     lists.write_text("TRACKING_OPERATORS=bob@example.com\n")
     with pytest.raises(NotAdmitted):

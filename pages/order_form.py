@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-import shared
+import session
+from tracking.orders.observations import utc_now
 from tracking.submissions import csv_rows
 from tracking.submissions import submit as submissions
 from tracking.submissions.requests import order_document
@@ -24,40 +25,40 @@ TEMPLATES = {
 def draft() -> dict[str, Any]:
     """What has been entered so far."""
     if "draft" not in st.session_state:
-        number = submissions.new_po_number(shared.now(), random.SystemRandom())
+        number = submissions.new_po_number(utc_now(), random.SystemRandom())
         st.session_state["draft"] = {"po_number": number, "lines": [], "reviewing": False}
     kept: dict[str, Any] = st.session_state["draft"]
     return kept
 
 
-def shorten() -> None:
+def remove_last_line() -> None:
     """Takes the last line away."""
     kept = draft()
     kept["lines"] = kept["lines"][:-1]
     kept["reviewing"] = False
 
 
-def put_away() -> None:
+def discard() -> None:
     """Ends the draft; the next one gets a PONumber of its own."""
     del st.session_state["draft"]
 
 
-def document(kept: dict[str, Any]) -> dict[str, Any]:
+def request_body(order: dict[str, Any]) -> dict[str, Any]:
     """The draft in the provider's shape."""
     entered = st.session_state
     return order_document(
         order_type=entered.get("order_type"),
-        po_number=kept["po_number"],
-        lines=kept["lines"],
-        note=" ".join(filter(None, (entered.get("order_note"), scenario_mark()))),
+        po_number=order["po_number"],
+        lines=order["lines"],
+        note=" ".join(filter(None, (entered.get("order_note"), scenario_tag()))),
         photo_url=entered.get("photo_url"),
         greeting_url=entered.get("greeting_url"),
     )
 
 
-def scenario_mark() -> str:
+def scenario_tag() -> str:
     """The word by which the sandbox knows how to behave; only the sandbox reads it."""
-    picked = st.session_state.get("scenario") if shared.settings().embedded_sandbox else ""
+    picked = st.session_state.get("scenario") if session.settings().embedded_sandbox else ""
     return f"[{picked}]" if picked else ""
 
 

@@ -1,0 +1,94 @@
+"""Cached reads of the reports, so that many open pages cost the store one read every few seconds.
+
+The address of the store is an argument of each, so that no answer of one store is given for another. Times to live
+are in seconds.
+"""
+
+import pandas as pd
+import streamlit as st
+
+from session import database_url
+from tracking.forecasting import predictions
+from tracking.forecasting.incidents import Incident
+from tracking.orders.observations import utc_now
+from tracking.reports import activity, latency, trends
+from tracking.reports import health as health_reports
+from tracking.reports import overview as reports
+from tracking.storage.database import connect
+from tracking.submissions.catalog import Catalogue, load_catalogue
+
+FRESH = 2
+SOON = 10
+SLOWLY = 30
+
+
+def overview() -> reports.Overview:
+    """The overview's figures, at most FRESH seconds old."""
+    return _overview(database_url())
+
+
+@st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
+def _overview(url: str) -> reports.Overview:
+    return reports.overview(connect(url), utc_now())
+
+
+def charts(span: str) -> tuple[pd.DataFrame, trends.Completions, latency.LatencyReport]:
+    """The lifecycle, the times to completion and the ledger over the span, at most SLOWLY seconds old."""
+    return _charts(database_url(), span)
+
+
+@st.cache_data(ttl=SLOWLY, max_entries=12, show_spinner=False)
+def _charts(url: str, span: str) -> tuple[pd.DataFrame, trends.Completions, latency.LatencyReport]:
+    store, now = connect(url), utc_now()
+    completions = trends.completions(store, now, span)
+    return trends.lifecycle(store, now, span), completions, trends.ledger(store, now, span)
+
+
+def prediction_scores(span: str) -> list[predictions.Score]:
+    """How what was said of open orders fared over the span, at most SLOWLY seconds old."""
+    return _prediction_scores(database_url(), span)
+
+
+@st.cache_data(ttl=SLOWLY, max_entries=12, show_spinner=False)
+def _prediction_scores(url: str, span: str) -> list[predictions.Score]:
+    return trends.foretold(connect(url), utc_now(), span)
+
+
+def health() -> health_reports.Health:
+    """What deserves a banner, at most FRESH seconds old."""
+    return _health(database_url())
+
+
+@st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
+def _health(url: str) -> health_reports.Health:
+    return health_reports.health(connect(url), utc_now())
+
+
+def incidents() -> list[Incident]:
+    """Orders that are late together, at most SOON seconds old."""
+    return _incidents(database_url())
+
+
+@st.cache_data(ttl=SOON, max_entries=4, show_spinner=False)
+def _incidents(url: str) -> list[Incident]:
+    return reports.incidents(connect(url), utc_now())
+
+
+def filter_options() -> dict[str, list[str]]:
+    """What there is to filter by, at most SLOWLY seconds old."""
+    return _filter_options(database_url())
+
+
+@st.cache_data(ttl=SLOWLY, max_entries=4, show_spinner=False)
+def _filter_options(url: str) -> dict[str, list[str]]:
+    return activity.known_words(connect(url))
+
+
+def catalogue() -> Catalogue | None:
+    """The provider's catalogue, None until it has been read once."""
+    return _catalogue(database_url())
+
+
+@st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
+def _catalogue(url: str) -> Catalogue | None:
+    return load_catalogue(connect(url))

@@ -1,0 +1,105 @@
+"""Session: who is at the screen, what they may do, and the settings and the store that the pages work with.
+
+Who it is is asked on every run and for everything that is read, not only when somebody signs in.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from tracking import settings as configuration
+from tracking.access import Access, AllowList, Person
+from tracking.orders.observations import utc_now
+from tracking.storage.claims import ClaimCipher
+from tracking.storage.database import Database, connect
+
+
+def settings() -> configuration.Settings:
+    """The settings of this process."""
+    return configuration.of_this_process()
+
+
+def database() -> Database:
+    """The store of this process. Raises NotAdmitted for whoever may not look."""
+    return connect(database_url())
+
+
+def database_url() -> str:
+    """The address of the store. Raises NotAdmitted for whoever may not look."""
+    current_person()
+    return settings().database_url
+
+
+def current_person() -> Person | None:
+    """Whoever is signed in; None while nobody has to.
+
+    Raises:
+        NotAdmitted: they may not even look, or not any more.
+    """
+    if not settings().asks_to_sign_in:
+        return None
+    return allow_list().admit(identity(), utc_now())
+
+
+def identity() -> dict[str, Any]:
+    """What the provider says of whoever has signed in; empty when nobody has."""
+    claims: dict[str, Any] = st.user.to_dict()
+    return claims if claims.get("is_logged_in") is True else {}
+
+
+def allow_list() -> AllowList:
+    """Who may come in, as the environment and `.env` say now: a change of the file counts from the next run on."""
+    file = Path(".env")
+    status = file.stat() if file.exists() else None
+    return _allow_list((status.st_mtime_ns, status.st_size, status.st_ino) if status else None)
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _allow_list(state_of_file: tuple[int, int, int] | None) -> AllowList:  # noqa: ARG001 - what it is kept under
+    loaded = configuration.load()
+    return AllowList(
+        loaded.operators or frozenset(),
+        loaded.viewers or frozenset(),
+        timedelta(hours=loaded.sign_in_hours),
+        loaded.trust_unverified_email == "yes",
+    )
+
+
+def only_while_admitted(make: Callable[[], bytes]) -> Callable[[], bytes]:
+    """The same for a download: it is made outside of the script, later, and so asks once more by itself."""
+    if not settings().asks_to_sign_in:
+        return make
+    claims = identity()
+
+    def made_if_admitted() -> bytes:
+        allow_list().admit(claims, utc_now())
+        return make()
+
+    return made_if_admitted
+
+
+def may_not_act() -> str | None:
+    """Why whoever is signed in may only look; None for all others. The backend asks for itself."""
+    person = current_person()
+    if person is None or person.access is Access.OPERATOR:
+        return None
+    return "You are signed in as a viewer; only an operator may do this."
+
+
+@st.cache_resource(show_spinner=False)
+def claim_cipher() -> ClaimCipher:
+    """What opens the claim data that this installation keeps."""
+    return ClaimCipher(settings().claims_keys())
+
+
+def actor() -> Person:
+    """Who acts: whoever is signed in, else as they call themselves; written into the order's story."""
+    if person := current_person():
+        return person
+    name = st.text_input(
+        "Your name", key="actor", max_chars=60, persist_state="session", placeholder="goes into the order's story"
+    )
+    return Person((name or "").strip() or "Somebody at the screen")
