@@ -414,7 +414,7 @@ def test_a_notice_without_a_po_number_finds_its_order_by_the_providers_id(accept
 def test_a_person_may_have_a_known_order_looked_at_now(accepted: Console) -> None:
     accepted.at = 1
     accepted.ask("check")
-    assert (accepted.due_in(), accepted.row()["next_look_why"]) == (0, "asked for by a person")
+    assert (accepted.due_in(), accepted.row()["next_look_why"]) == (0, "requested by a person")
     assert accepted.kinds()[-1] == "asked"
 
 

@@ -242,7 +242,7 @@ def test_a_provider_that_asks_to_wait_or_shuts_us_out_is_left_alone_for_so_long(
     watch.provider.will("order", error)
     watch.poll()
     assert (watch.waits(), watch.row()["failures"], watch.states()) == (wait, failures, {"Pending"})
-    assert watch.row()["next_look_why"] == "the last look brought no answer"
+    assert watch.row()["next_look_why"] == "last poll without answer"
 
 
 @pytest.mark.parametrize("error", [LOST, UNREADABLE, NotFound("no", status=404)])

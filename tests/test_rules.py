@@ -38,6 +38,7 @@ from tracking.orders.observations import (
     WebhookReported,
 )
 from tracking.orders.rules import can_send, interpret, lines_may_change
+from tracking.orders.vocabulary import attention_reason_of
 from tracking.provider.responses import read_order
 
 PO = "demo-0001"
@@ -530,6 +531,8 @@ def test_whatever_is_seen_the_rules_that_guard_money_hold(
         events = interpret(order, PO, seen(what, at))
         for event in events:
             order = apply_event(order, event)
+            # Events written before there were codes are read by their words: both must come to the same.
+            assert order.attention_reason == attention_reason_of(order.attention)
         check_step(before, order, what, at)
         log += events
     again = replace(first_order(log[0]), lines=lines)

@@ -11,7 +11,8 @@ from fakes import order_json
 
 from tracking import ingest
 from tracking.forecasting.planner import Planner
-from tracking.polling.due_orders import ASKED, FOLLOW_PATIENCE, Survey, _statements, population, survey
+from tracking.orders.vocabulary import PollReason
+from tracking.polling.due_orders import FOLLOW_PATIENCE, Survey, _statements, population, survey
 from tracking.polling.selection import choose
 from tracking.provider.responses import read_order
 from tracking.storage.database import Database, connect
@@ -102,7 +103,7 @@ def test_finished_orders_wait_a_while_to_share_the_page_that_follows_them(field:
     assert calls == {9: [], 20: [10], 30: [10]}
 
 
-@pytest.mark.parametrize("columns", [{"next_look_why": ASKED}, {"failures": 1}])
+@pytest.mark.parametrize("columns", [{"next_look_why": PollReason.REQUESTED.value}, {"failures": 1}])
 def test_a_finished_order_that_was_asked_for_or_failed_does_not_wait(
     field: Field, now: datetime, columns: dict[str, Any]
 ) -> None:
@@ -126,7 +127,7 @@ def test_an_order_is_not_looked_at_again_within_the_floor_nor_after_a_failure(fi
     ("columns", "urgent"),
     [
         ({"notice": "claimed"}, True),
-        ({"next_look_why": ASKED}, True),
+        ({"next_look_why": PollReason.REQUESTED.value}, True),
         ({}, False),
     ],
 )

@@ -43,6 +43,7 @@ from tracking.orders.observations import (
     WebhookReported,
 )
 from tracking.orders.rules import interpret
+from tracking.orders.vocabulary import PollReason
 from tracking.provider import recipients
 from tracking.provider.responses import Callback, Shown
 from tracking.storage import claims, inbox, orders, outbox
@@ -194,7 +195,7 @@ def request_action(connection: Connection, order_id: int, *, what: str, actor: s
     extra_columns: dict[str, Any] = {}
     if what == "check":
         # Without the digest the look is a whole one: it keeps what was not kept before, such as claim data.
-        extra_columns = {"next_look_at": now, "next_look_why": "asked for by a person", "digest": None}
+        extra_columns = {"next_look_at": now, "next_look_why": PollReason.REQUESTED, "digest": None}
     elif not outbox.requeue(connection, order_id, now):
         raise NotAllowed("this order was not placed here; it cannot be sent again")
     _append(connection, stored, Observation(Witness.PERSON, now, now, Asked(what), actor), extra_columns)

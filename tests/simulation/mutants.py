@@ -173,8 +173,8 @@ MUTANTS = (
             rules,
             "_polled_after_end",
             (
-                "return [] if order.attention == what else [_contradiction(order, observation, what)]",
-                "return [_event('still open', observation, changes={'state': snapshot.status})]",
+                "return [_contradiction(order, observation, AttentionReason.CHANGED_AFTER_END, what)]",
+                "return [_event(EventKind.STILL_OPEN, observation, changes={'state': snapshot.status})]",
             ),
         ),
     ),

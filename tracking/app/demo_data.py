@@ -45,6 +45,7 @@ from tracking.orders.observations import (
     WebhookReported,
 )
 from tracking.orders.rules import interpret
+from tracking.orders.vocabulary import PollReason
 from tracking.storage import counters
 from tracking.storage import orders as store
 from tracking.storage.database import Database
@@ -281,7 +282,7 @@ def _written(told: _Told, now: datetime) -> tuple[dict[str, Any], list[dict[str,
         "last_look_at": told.looks[-1] if told.looks else None,
         # Finished orders are not followed: the provider has never heard of them, and asking would be in vain.
         "next_look_at": now + timedelta(minutes=5) if waits else None,
-        "next_look_why": "the wait grows with its age" if waits else None,
+        "next_look_why": PollReason.MAY_HAVE_FINISHED.value if waits else None,
         "late_at": (order.accepted_at or order.created_at) + first_late_after(order.type, order.units),
     }
     return row, lines, log

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.engine import RowMapping
 
 from tracking.errors import ProviderError, StoreError, Throttled
+from tracking.orders.vocabulary import EventKind
 from tracking.polling.discovery import Discovery
 from tracking.storage.database import Database
 from tracking.storage.maintenance import restore_mark
@@ -145,7 +146,8 @@ class Reconciler:
         if mark is None or not mark.walked or _not_done(connection, mark.looked_up, 1):
             return
         learned = select(func.count()).where(
-            EVENTS.c.id > mark.newest_event, EVENTS.c.kind.in_(("discovered", "found", "mismatch"))
+            EVENTS.c.id > mark.newest_event,
+            EVENTS.c.kind.in_((EventKind.DISCOVERED, EventKind.ADOPTED, EventKind.PO_NUMBER_MISMATCH)),
         )
         found = connection.execute(learned).scalar_one()
         told = {"taken_at": mark.taken_at.isoformat(), "found": found}

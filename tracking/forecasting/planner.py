@@ -25,6 +25,7 @@ from tracking.orders.observations import (
     WebhookReported,
 )
 from tracking.orders.rules import lines_may_change
+from tracking.orders.vocabulary import PollReason
 from tracking.storage import orders
 from tracking.storage.claims import ClaimCipher
 
@@ -56,7 +57,7 @@ def plan_next_poll(
         case Polled(via="list") if order.provider_status == State.COMPLETED and is_open(order.state):
             # The list may leave out what proves it. The look that does must come at once, and no list puts it off.
             is_new = stored.order.provider_status != order.provider_status
-            return {"next_look_at": now, "next_look_why": "listed as done; a look confirms it"} if is_new else {}
+            return {"next_look_at": now, "next_look_why": PollReason.LISTED_AS_COMPLETED} if is_new else {}
         case Polled():
             looked = {
                 "looks": stored.columns["looks"] + 1,
@@ -67,7 +68,7 @@ def plan_next_poll(
             }
             return looked | _plan_poll(order, now, planner)
         case Answered() if order.provider_id is not None and _awaits_confirmation(order):
-            return {"next_look_at": now, "next_look_why": "said to be done already; a look confirms it"}
+            return {"next_look_at": now, "next_look_why": PollReason.ANSWERED_AS_COMPLETED}
         case Answered():
             return _plan_poll(order, now, planner)
         case WebhookReported() if order.provider_id is not None and is_open(order.state):
@@ -86,10 +87,7 @@ def _plan_poll(order: Order, now: datetime, planner: Planner) -> dict[str, Any]:
     forecast = planner.forecasts.for_order(order.type, order.units)
     price = planner.forecasts.price_of_look(announces=order.submission != Submission.ELSEWHERE)
     wait = poll_wait(planner.policy, forecast, age, since_notice, price, planner.rng)
-    if since_notice is not None:
-        why = "announced as done, not confirmed yet"
-    else:
-        why = "it may have finished by then, judged by orders like it"
+    why = PollReason.MAY_HAVE_FINISHED if since_notice is None else PollReason.WEBHOOK_UNCONFIRMED
     return {"next_look_at": now + wait, "next_look_why": why}
 
 
@@ -103,7 +101,7 @@ def _plan_follow_up(order: Order, now: datetime, planner: Planner) -> dict[str, 
         return ended
     # From the earliest time it can have been finished: one that was found finished may have been so for days.
     wait = follow_up_wait(order.type, now - (order.completed_after or now), planner.rng)
-    return ended if wait is None else {"next_look_at": now + wait, "next_look_why": "its lines may still change"}
+    return ended if wait is None else {"next_look_at": now + wait, "next_look_why": PollReason.LINES_MAY_CHANGE}
 
 
 def _plan_after_webhook(stored: orders.StoredOrder, now: datetime) -> dict[str, Any]:
@@ -114,4 +112,4 @@ def _plan_after_webhook(stored: orders.StoredOrder, now: datetime) -> dict[str, 
     planned = stored.columns["next_look_at"]
     if planned is not None and planned <= due:
         return {}
-    return {"next_look_at": due, "next_look_why": "announced as done by the webhook", "webhook_look_at": due}
+    return {"next_look_at": due, "next_look_why": PollReason.WEBHOOK, "webhook_look_at": due}

@@ -10,6 +10,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from tracking.orders.vocabulary import attention_reason_of
+
 
 class State(StrEnum):
     """The states with rules of their own. Any other word of the provider's is kept verbatim and means "in work"."""
@@ -131,6 +133,7 @@ class Order:
     completed_by: datetime | None = None
     claimed_at: datetime | None = None
     attention: str | None = None
+    attention_reason: str | None = None
     acknowledged_at: datetime | None = None
     acknowledged_by: str | None = None
     acknowledged_why: str | None = None
@@ -222,14 +225,26 @@ def usual_case(word: str, words: Iterable[str] = PROVIDER_STATES) -> str:
 
 def apply_event(order: Order, event: Event) -> Order:
     """The order after the event."""
-    changed = {name: _decode(name, value) for name, value in event.changes.items() if name in ORDER_FIELDS}
+    changed = _decoded(event)
     lines = apply_lines(order.lines, event.line_changes) if event.line_changes and order.lines else order.lines
     return replace(order, lines=lines, **changed)
 
 
 def first_order(event: Event) -> Order:
     """The order that its first event describes, without lines."""
-    return Order(**{name: _decode(name, value) for name, value in event.changes.items() if name in ORDER_FIELDS})
+    return Order(**_decoded(event))
+
+
+def complete_changes(changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The changes of an event with what one written before there were codes for reasons leaves out."""
+    if "attention" not in changes or "attention_reason" in changes:
+        return changes
+    return {**changes, "attention_reason": attention_reason_of(changes["attention"])}
+
+
+def _decoded(event: Event) -> dict[str, Any]:
+    changes = complete_changes(event.changes)
+    return {name: _decode(name, value) for name, value in changes.items() if name in ORDER_FIELDS}
 
 
 def _decode(name: str, value: Any) -> Any:

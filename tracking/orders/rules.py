@@ -41,6 +41,7 @@ from tracking.orders.observations import (
     Unsent,
     WebhookReported,
 )
+from tracking.orders.vocabulary import AttentionReason, EventKind
 
 HISTORY_AFTER = timedelta(days=1)
 
@@ -70,7 +71,7 @@ def interpret(order: Order | None, po_number: str, observation: Observation) -> 
         case Polled():
             return _polled(order, observed, observation)
         case Missing():
-            return [_event("not found", observation, detail={"state": order.state})]
+            return [_event(EventKind.NOT_FOUND, observation, detail={"state": order.state})]
         case WebhookReported():
             return _webhook_reported(order, observed, observation)
         case Asked():
@@ -82,7 +83,7 @@ def interpret(order: Order | None, po_number: str, observation: Observation) -> 
 
 
 def _event(
-    kind: str,
+    kind: EventKind,
     observation: Observation,
     *,
     changes: Mapping[str, Any] | None = None,
@@ -93,7 +94,9 @@ def _event(
     encoded = {name: _encode(value) for name, value in (changes or {}).items()}
     filled_detail = {name: value for name, value in (detail or {}).items() if value is not None}
     happened = happened_at or observation.happened_at
-    return Event(kind, observation.witness, happened, observation.learned_at, encoded, filled_detail, line_changes)
+    return Event(
+        kind.value, observation.witness, happened, observation.learned_at, encoded, filled_detail, line_changes
+    )
 
 
 def _first(po_number: str, observation: Observation) -> Event:
@@ -103,7 +106,7 @@ def _first(po_number: str, observation: Observation) -> Event:
         names = ("type", "source", "units", "value_minor", "note", "currency")
         facts = {name: getattr(observed, name) for name in names}
         return _event(
-            "requested",
+            EventKind.REQUESTED,
             observation,
             changes=base | facts | {"actor": observation.actor, "state": State.QUEUED, "submission": Submission.QUEUED},
             detail={"lines": len(observed.lines)},
@@ -128,7 +131,11 @@ def _first(po_number: str, observation: Observation) -> Event:
     }
     happened = min(snapshot.created_at or observation.happened_at, observation.learned_at)
     return _event(
-        "discovered", observation, changes=base | facts, detail={"lines": len(snapshot.lines)}, happened_at=happened
+        EventKind.DISCOVERED,
+        observation,
+        changes=base | facts,
+        detail={"lines": len(snapshot.lines)},
+        happened_at=happened,
     )
 
 
@@ -141,7 +148,7 @@ def _attempted(order: Order, observed: Attempted, observation: Observation) -> E
         changes = {"state": State.UNKNOWN, "submission": Submission.UNKNOWN}
     elif order.submission != Submission.UNKNOWN:
         changes = {"state": State.SENDING, "submission": Submission.SENDING}
-    return _event("sending", observation, changes=changes, detail={"attempt": observed.attempt})
+    return _event(EventKind.SENDING, observation, changes=changes, detail={"attempt": observed.attempt})
 
 
 def can_send(order: Order) -> bool:
@@ -153,8 +160,9 @@ def _answered(order: Order, observed: Answered, observation: Observation) -> lis
     snapshot = observed.snapshot
     if order.provider_id is not None:
         if order.provider_id == snapshot.provider_id:
-            return [_event("answer repeated", observation, detail={"provider_id": snapshot.provider_id})]
-        return [_contradiction(order, observation, f"a second order {snapshot.provider_id} under the same PONumber")]
+            return [_event(EventKind.ANSWER_REPEATED, observation, detail={"provider_id": snapshot.provider_id})]
+        words = f"a second order {snapshot.provider_id} under the same PONumber"
+        return [_contradiction(order, observation, AttentionReason.SECOND_ORDER, words)]
     if difference := mismatch(order, snapshot):
         return [_po_number_mismatch(observation, snapshot.provider_id, difference)]
     accepted = {
@@ -168,30 +176,38 @@ def _answered(order: Order, observed: Answered, observation: Observation) -> lis
         # to may have been complete at any time since it was first sent.
         "last_open_at": None if observed.adopted and is_terminal(snapshot.status) else observation.happened_at,
         "currency": snapshot.currency or order.currency,
-        "attention": _attention_for(snapshot.status),
-        "acknowledged_at": None,
+        **_attention_for(snapshot.status),
     }
     detail = {"provider_id": snapshot.provider_id, "status": snapshot.status}
-    return [_event("found" if observed.adopted else "accepted", observation, changes=accepted, detail=detail)]
+    return [
+        _event(
+            EventKind.ADOPTED if observed.adopted else EventKind.ACCEPTED, observation, changes=accepted, detail=detail
+        )
+    ]
 
 
 def _po_number_mismatch(observation: Observation, provider_id: str, difference: str) -> Event:
     reason = f"the PONumber belongs to {provider_id}, which is another order ({difference})"
-    changes = {"state": State.REFUSED, "submission": Submission.REFUSED, "attention": reason, "acknowledged_at": None}
-    return _event("mismatch", observation, changes=changes, detail={"reason": reason})
+    attention = _attention(AttentionReason.PO_NUMBER_MISMATCH, reason)
+    changes = {"state": State.REFUSED, "submission": Submission.REFUSED, **attention}
+    return _event(EventKind.PO_NUMBER_MISMATCH, observation, changes=changes, detail={"reason": reason})
 
 
 def _declined(order: Order, observed: Declined, observation: Observation) -> list[Event]:
     if order.provider_id is not None:
-        return [_event("answer repeated", observation, detail={"reason": observed.reason})]
+        return [_event(EventKind.ANSWER_REPEATED, observation, detail={"reason": observed.reason})]
     changes = {
         "state": State.REFUSED,
         "submission": Submission.REFUSED,
-        "attention": f"refused: {observed.reason}",
-        "acknowledged_at": None,
+        **_attention(AttentionReason.REFUSED, f"refused: {observed.reason}"),
     }
     return [
-        _event("refused", observation, changes=changes, detail={"status": observed.status, "reason": observed.reason})
+        _event(
+            EventKind.REFUSED,
+            observation,
+            changes=changes,
+            detail={"status": observed.status, "reason": observed.reason},
+        )
     ]
 
 
@@ -201,48 +217,55 @@ def _not_answered(order: Order, observed: Unclear | Unsent, observation: Observa
     if isinstance(observed, Unsent):
         unknown = order.submission == Submission.UNKNOWN
         changes = {} if unknown else {"state": State.QUEUED, "submission": Submission.QUEUED}
-        return [_event("not sent", observation, changes=changes, detail={"reason": observed.reason})]
+        return [_event(EventKind.NOT_SENT, observation, changes=changes, detail={"reason": observed.reason})]
     changes = {"state": State.UNKNOWN, "submission": Submission.UNKNOWN}
-    return [_event("outcome unknown", observation, changes=changes, detail={"reason": observed.reason})]
+    return [_event(EventKind.OUTCOME_UNKNOWN, observation, changes=changes, detail={"reason": observed.reason})]
 
 
-def _contradiction(order: Order, observation: Observation, what: str) -> Event:
-    changes = {"attention": what, "acknowledged_at": None} if order.attention != what else {}
-    return _event("contradiction", observation, changes=changes, detail={"what": what, "state": order.state})
+def _contradiction(order: Order, observation: Observation, reason: AttentionReason, what: str) -> Event:
+    changes = _attention(reason, what) if order.attention != what else {}
+    return _event(EventKind.CONTRADICTION, observation, changes=changes, detail={"what": what, "state": order.state})
 
 
 def _webhook_reported(order: Order, observed: WebhookReported, observation: Observation) -> list[Event]:
     if observed.provider_id and order.provider_id and observed.provider_id != order.provider_id:
-        return [_contradiction(order, observation, f"a notice names {observed.provider_id} under this PONumber")]
+        words = f"a notice names {observed.provider_id} under this PONumber"
+        return [_contradiction(order, observation, AttentionReason.WEBHOOK_FOR_ANOTHER_ORDER, words)]
     if observed.repeats or order.notice != WebhookStatus.NONE:
-        return [_event("notice repeated", observation, detail={"repeats": observed.repeats})]
+        return [_event(EventKind.WEBHOOK_REPEATED, observation, detail={"repeats": observed.repeats})]
     if order.state == State.COMPLETED:
-        return [_event("notice confirmed", observation, changes={"notice": WebhookStatus.CONFIRMED})]
+        return [_event(EventKind.WEBHOOK_CONFIRMED, observation, changes={"notice": WebhookStatus.CONFIRMED})]
     if order.state == State.CANCELLED:
         what = "announced as fulfilled, but cancelled"
-        contradicted = {"notice": WebhookStatus.CONTRADICTED, "attention": what, "acknowledged_at": None}
-        return [_event("contradiction", observation, changes=contradicted, detail={"what": what})]
+        attention = _attention(AttentionReason.FULFILLED_BUT_CANCELLED, what)
+        contradicted = {"notice": WebhookStatus.CONTRADICTED, **attention}
+        return [_event(EventKind.CONTRADICTION, observation, changes=contradicted, detail={"what": what})]
     changes = {"notice": WebhookStatus.CLAIMED, "claimed_at": observation.learned_at}
-    return [_event("notice claimed", observation, changes=changes)]
+    return [_event(EventKind.WEBHOOK_CLAIMED, observation, changes=changes)]
 
 
 def _asked(order: Order, observed: Asked, observation: Observation) -> Event:
     changes: dict[str, Any] = {}
     if observed.what == "resend" and order.state == State.REFUSED:
-        changes = {"state": State.QUEUED, "submission": Submission.QUEUED, "attention": None, "acknowledged_at": None}
-    return _event("asked", observation, changes=changes, detail={"what": observed.what, "actor": observation.actor})
+        changes = {"state": State.QUEUED, "submission": Submission.QUEUED, **_attention(None)}
+    return _event(
+        EventKind.ACTION_REQUESTED,
+        observation,
+        changes=changes,
+        detail={"what": observed.what, "actor": observation.actor},
+    )
 
 
 def _noted(observed: Noted, observation: Observation) -> Event:
     detail = {"text": observed.text, "actor": observation.actor}
     if not observed.acknowledges:
-        return _event("noted", observation, detail=detail)
+        return _event(EventKind.NOTED, observation, detail=detail)
     changes = {
         "acknowledged_at": observation.learned_at,
         "acknowledged_by": observation.actor,
         "acknowledged_why": observed.text,
     }
-    return _event("acknowledged", observation, changes=changes, detail=detail)
+    return _event(EventKind.ACKNOWLEDGED, observation, changes=changes, detail=detail)
 
 
 def _by_person(order: Order, observed: Noted | ClaimRevealed | Erased, observation: Observation) -> Event:
@@ -256,17 +279,24 @@ def _by_person(order: Order, observed: Noted | ClaimRevealed | Erased, observati
                 "version": observed.version,
                 "actor": observation.actor,
             }
-            return _event("revealed", observation, detail=detail)
+            return _event(EventKind.CLAIMS_REVEALED, observation, detail=detail)
         case Erased():
             changes = {"erased": condense_numbers({*expand_numbers(order.erased), *observed.numbers})}
             detail = {"lines": condense_numbers(observed.numbers), "actor": observation.actor}
-            return _event("erased", observation, changes=changes, detail=detail)
+            return _event(EventKind.RECIPIENTS_ERASED, observation, changes=changes, detail=detail)
 
 
-def _attention_for(status: str) -> str | None:
+def _attention(reason: AttentionReason | None, words: str | None = None) -> dict[str, Any]:
+    """The changes that ask for a person, in words and as a code; or those that ask for nobody any more."""
+    return {"attention": words, "attention_reason": reason.value if reason else None, "acknowledged_at": None}
+
+
+def _attention_for(status: str) -> dict[str, Any]:
     if status == State.CANCELLED:
-        return "cancelled by the provider"
-    return None if status in PROVIDER_STATES else f"the provider's word {status!r} is not known"
+        return _attention(AttentionReason.CANCELLED, "cancelled by the provider")
+    if status in PROVIDER_STATES:
+        return _attention(None)
+    return _attention(AttentionReason.UNKNOWN_STATUS, f"the provider's word {status!r} is not known")
 
 
 def _polled(order: Order, observed: Polled, observation: Observation) -> list[Event]:
@@ -277,7 +307,9 @@ def _polled(order: Order, observed: Polled, observation: Observation) -> list[Ev
         return _adopted_by_poll(order, observed, observation)
     if snapshot.provider_id != order.provider_id or (snapshot.po_number or order.po_number) != order.po_number:
         what = f"{order.provider_id} was asked for, {snapshot.provider_id} was shown"
-        return [] if order.attention == what else [_contradiction(order, observation, what)]
+        if order.attention == what:
+            return []
+        return [_contradiction(order, observation, AttentionReason.ANOTHER_ORDER_SHOWN, what)]
     claim_events = _claims_changed(order, snapshot, observation)
     if is_terminal(order.state):
         return claim_events + _polled_after_end(order, snapshot, observation)
@@ -302,7 +334,9 @@ def _claims_changed(order: Order, snapshot: Snapshot, observation: Observation) 
         if line.claim_digest and now.claim_digest and now.claims <= line.claims
         if line.claim_digest != now.claim_digest
     ]
-    return [_event("claims changed", observation, detail={"lines": condense_numbers(numbers)})] if numbers else []
+    return (
+        [_event(EventKind.CLAIMS_CHANGED, observation, detail={"lines": condense_numbers(numbers)})] if numbers else []
+    )
 
 
 def _adopted_by_poll(order: Order, observed: Polled, observation: Observation) -> list[Event]:
@@ -335,15 +369,19 @@ def _still_open(
         changes |= {"provider_status": status, "state": state}
         if line_changes:
             changes["units_fulfilled"] = _units_fulfilled(order, line_changes)
-        if (attention := _attention_for(status)) and attention != order.attention:
-            changes |= {"attention": attention, "acknowledged_at": None}
+        attention = _attention_for(status)
+        if attention["attention"] not in {None, order.attention}:
+            changes |= attention
     changes = _only_changes(order, changes)
     detail = {"status": status, "via": observed.via, "incomplete": incomplete or None}
-    return _event("still open", observation, changes=changes, detail=detail, line_changes=line_changes)
+    return _event(EventKind.STILL_OPEN, observation, changes=changes, detail=detail, line_changes=line_changes)
 
 
 def _only_changes(order: Order, changes: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in changes.items() if getattr(order, name) != value}
+    changed = {name: value for name, value in changes.items() if getattr(order, name) != value}
+    if "attention" in changed and "attention_reason" in changes:
+        changed["attention_reason"] = changes["attention_reason"]  # words and code are written together
+    return changed
 
 
 def _units_fulfilled(order: Order, line_changes: Sequence[Mapping[str, Any]]) -> int:
@@ -367,12 +405,11 @@ def _finished(
         changes["notice"] = WebhookStatus.CONFIRMED if completed else WebhookStatus.CONTRADICTED
     # What was cancelled days before anybody here could watch it is history, not work for today.
     history = first_sight and observation.learned_at - order.created_at > HISTORY_AFTER
-    attention = None if completed or history else _attention_for(snapshot.status)
-    changes |= {"attention": attention, "acknowledged_at": None}
+    changes |= _attention(None) if completed or history else _attention_for(snapshot.status)
     if order.lines and (costs := [line.cost_minor for line in snapshot.lines]) and None not in costs:
         changes["cost_minor"] = sum(cost or 0 for cost in costs)
     return _event(
-        "completed" if completed else "cancelled",
+        EventKind.COMPLETED if completed else EventKind.CANCELLED,
         observation,
         changes=_only_changes(order, changes),
         detail={"status": snapshot.status, "first_sight": first_sight or None},
@@ -384,11 +421,13 @@ def _polled_after_end(order: Order, snapshot: Snapshot, observation: Observation
     line_changes = diff_lines(order.lines, snapshot.lines)
     if snapshot.status != order.state:
         what = f"finished as {order.state}, now shown as {snapshot.status}"
-        return [] if order.attention == what else [_contradiction(order, observation, what)]
+        if order.attention == what:
+            return []
+        return [_contradiction(order, observation, AttentionReason.CHANGED_AFTER_END, what)]
     if not line_changes:
         return []
     changes = _only_changes(order, {"units_fulfilled": _units_fulfilled(order, line_changes)})
-    return [_event("lines changed", observation, changes=changes, line_changes=line_changes)]
+    return [_event(EventKind.LINES_CHANGED, observation, changes=changes, line_changes=line_changes)]
 
 
 def lines_may_change(order: Order) -> bool:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tracking.orders.model import Witness
+from tracking.orders.vocabulary import EventKind, PollReason
 
 FIRST_LINES = 5
 CLOSE = timedelta(minutes=1)
@@ -122,29 +123,46 @@ def count(number: int, noun: str) -> str:
 # Events as sentences
 
 
-_SENTENCES = {
-    "discovered": "The poller found this order, placed elsewhere, lines: {lines}",
-    "sending": "We sent the order to the provider, attempt {attempt}",
-    "accepted": "The provider took the order as {provider_id}: {status}",
-    "found": "The provider already had the order as {provider_id}: {status}; it was not ordered again",
-    "refused": "The provider refused the order: {reason}",
-    "not sent": "The order did not leave and stays queued: {reason}",
-    "outcome unknown": "Nobody can say whether the provider has the order: {reason}",
-    "mismatch": "The provider has this PONumber already: {reason}",
-    "not found": "The poller asked: the provider does not know the order (404)",
-    "lines changed": "The poller asked: lines of the finished order have moved on",
-    "contradiction": "{who} contradicts what was known: {what}",
-    "notice claimed": "The provider's notice says complete; a look must confirm it",
-    "notice confirmed": "The provider's notice says complete, which a look had already shown",
-    "notice repeated": "The provider's notice came again, already applied, nothing changed",
-    "answer repeated": "The provider's answer came again, already applied, nothing changed",
-    "claims changed": "The provider shows other claim data than at first, lines: {lines}",
-    "revealed": "{who} revealed the claim data of unit {unit} of line {line}",
-    "noted": "{who} wrote: {text}",
-    "erased": "{who} had the recipient erased, lines: {lines}",
-    "acknowledged": "{who} acknowledged: {text}",
+_SENTENCES: dict[str, str] = {
+    EventKind.DISCOVERED: "The poller found this order, placed elsewhere, lines: {lines}",
+    EventKind.SENDING: "We sent the order to the provider, attempt {attempt}",
+    EventKind.ACCEPTED: "The provider took the order as {provider_id}: {status}",
+    EventKind.ADOPTED: "The provider already had the order as {provider_id}: {status}; it was not ordered again",
+    EventKind.REFUSED: "The provider refused the order: {reason}",
+    EventKind.NOT_SENT: "The order did not leave and stays queued: {reason}",
+    EventKind.OUTCOME_UNKNOWN: "Nobody can say whether the provider has the order: {reason}",
+    EventKind.PO_NUMBER_MISMATCH: "The provider has this PONumber already: {reason}",
+    EventKind.NOT_FOUND: "The poller asked: the provider does not know the order (404)",
+    EventKind.LINES_CHANGED: "The poller asked: lines of the finished order have moved on",
+    EventKind.CONTRADICTION: "{who} contradicts what was known: {what}",
+    EventKind.WEBHOOK_CLAIMED: "The provider's notice says complete; a look must confirm it",
+    EventKind.WEBHOOK_CONFIRMED: "The provider's notice says complete, which a look had already shown",
+    EventKind.WEBHOOK_REPEATED: "The provider's notice came again, already applied, nothing changed",
+    EventKind.ANSWER_REPEATED: "The provider's answer came again, already applied, nothing changed",
+    EventKind.CLAIMS_CHANGED: "The provider shows other claim data than at first, lines: {lines}",
+    EventKind.CLAIMS_REVEALED: "{who} revealed the claim data of unit {unit} of line {line}",
+    EventKind.NOTED: "{who} wrote: {text}",
+    EventKind.RECIPIENTS_ERASED: "{who} had the recipient erased, lines: {lines}",
+    EventKind.ACKNOWLEDGED: "{who} acknowledged: {text}",
 }
-KINDS = tuple(sorted({*_SENTENCES, "requested", "still open", "completed", "cancelled", "asked"}))
+_POLL_REASONS: dict[str, str] = {
+    PollReason.MAY_HAVE_FINISHED: "it may have finished by then, judged by orders like it",
+    PollReason.REQUESTED: "asked for by a person",
+    PollReason.WEBHOOK: "announced as done by the webhook",
+    PollReason.WEBHOOK_UNCONFIRMED: "announced as done, not confirmed yet",
+    PollReason.LISTED_AS_COMPLETED: "listed as done; a look confirms it",
+    PollReason.ANSWERED_AS_COMPLETED: "said to be done already; a look confirms it",
+    PollReason.LINES_MAY_CHANGE: "its lines may still change",
+    PollReason.NO_ANSWER: "the last look brought no answer",
+}
+
+
+def poll_reason(code: str | None) -> str | None:
+    """Why the next poll is due when it is, for people; None where nothing is due or nobody knows why."""
+    return _POLL_REASONS.get(code) if code is not None else None
+
+
+KINDS = tuple(sorted(kind.value for kind in EventKind))
 
 
 class _Said(dict[str, Any]):
@@ -158,13 +176,13 @@ def sentence(kind: str, witness: str, changes: Mapping[str, Any], detail: Mappin
     """Actor, verb, object, outcome."""
     who = detail.get("actor") or _WHO.get(witness, "Somebody")
     match kind:
-        case "requested":
+        case EventKind.REQUESTED:
             return _requested(changes)
-        case "still open":
+        case EventKind.STILL_OPEN:
             return _looked(changes, detail)
-        case "completed" | "cancelled":
+        case EventKind.COMPLETED | EventKind.CANCELLED:
             return _finished(kind, changes, detail)
-        case "asked":
+        case EventKind.ACTION_REQUESTED:
             return f"{who} asked to {'send the order again' if detail.get('what') == 'resend' else 'look now'}"
         case _:
             return _SENTENCES.get(kind, "{who}: {kind}").format_map(_Said({**detail, "who": who, "kind": kind}))
@@ -229,8 +247,8 @@ def tell(row: Mapping[Any, Any]) -> Told:
 
 
 def _quiet(told: Told) -> bool:
-    return told.kind in {"notice repeated", "not found"} or (
-        told.kind == "still open" and "state" not in told.changes and "attention" not in told.changes
+    return told.kind in {EventKind.WEBHOOK_REPEATED, EventKind.NOT_FOUND} or (
+        told.kind == EventKind.STILL_OPEN and "state" not in told.changes and "attention" not in told.changes
     )
 
 
@@ -249,11 +267,11 @@ def collapse(events: Iterable[Told]) -> list[Told]:
 def _run(row: Told) -> Told:
     when = f"{clock(row.at, row.until)} to {clock(row.until, row.at)}"
     match row.kind:
-        case "still open" if row.detail.get("incomplete"):
+        case EventKind.STILL_OPEN if row.detail.get("incomplete"):
             text = f"{row.count} looks, all {row.detail.get('status')} but not all of it there, {when}"
-        case "still open":
+        case EventKind.STILL_OPEN:
             text = f"{row.count} looks, all {row.detail.get('status')}, {when}"
-        case "not found":
+        case EventKind.NOT_FOUND:
             text = f"{row.count} looks, the provider did not know the order, {when}"
         case _:
             text = f"The provider's notice came {row.count} more times, {when}, nothing changed"

@@ -21,6 +21,7 @@ from tracking.forecasting.classes import class_of
 from tracking.forecasting.forecasts import Forecasts
 from tracking.forecasting.survival import Array
 from tracking.orders.model import State, Submission, WebhookStatus
+from tracking.orders.vocabulary import PollReason
 from tracking.polling.selection import Candidates, Flags
 from tracking.storage import orders
 from tracking.storage.tables import ORDERS
@@ -32,7 +33,6 @@ FINISHED_READ = 2_000
 LARGEST_LISTED = 100  # lines: a page of larger orders would be slower than asking for each
 FOLLOW_PATIENCE = 0.25  # of the wait before it
 SHORTEST_PATIENCE = 1e-3  # seconds
-ASKED = "asked for by a person"
 LAST = 4102444800.0  # 2100-01-01, for times without an end
 
 
@@ -75,7 +75,9 @@ def _statements(dialect: str, free: Any = FREE) -> tuple[Any, Any]:
 
     def told(finished: bool) -> Any:
         claimed = sa.false() if finished else ORDERS.c.notice == WebhookStatus.CLAIMED.value
-        return sa.or_(ORDERS.c.next_look_why == ASKED, claimed, ORDERS.c.state == State.ACCEPTED.value)
+        return sa.or_(
+            ORDERS.c.next_look_why == PollReason.REQUESTED.value, claimed, ORDERS.c.state == State.ACCEPTED.value
+        )
 
     def apart(finished: bool) -> Any:
         unproven = sa.false() if finished else ORDERS.c.provider_status == State.COMPLETED.value

@@ -30,6 +30,7 @@ from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import lowered_price, raised_price, retry_wait
 from tracking.orders.model import Witness
 from tracking.orders.observations import Missing, Observation, Polled
+from tracking.orders.vocabulary import PollReason
 from tracking.polling import list_pages
 from tracking.provider.client import Client
 from tracking.storage import leases, orders, outbox
@@ -248,4 +249,4 @@ class Poller:
                 missing = Observation(Witness.POLL, now, now, Missing())
                 ingest.observe(connection, row["id"], missing, self._planner)
         values = {"failures": failures, "next_look_at": now + wait, "lease_owner": None, "lease_until": None}
-        orders.update_order(connection, row["id"], values | {"next_look_why": "the last look brought no answer"})
+        orders.update_order(connection, row["id"], values | {"next_look_why": PollReason.NO_ANSWER})

@@ -16,6 +16,7 @@ from tracking.forecasting.forecasts import Forecasts
 from tracking.forecasting.survival import FAINT, Array
 from tracking.forecasting.waits import MOST_WEBHOOK_SHARE
 from tracking.orders.model import Submission, WebhookStatus
+from tracking.orders.vocabulary import EventKind
 from tracking.polling.due_orders import Survey, members, survey
 from tracking.storage.tables import CALLBACKS, EVENTS, ORDERS
 from tracking.webhooks.silence_alarm import SilenceAlarm
@@ -63,7 +64,7 @@ def last_heard(connection: Connection) -> datetime | None:
 def missed_since(connection: Connection, since: datetime, now: datetime) -> int:
     """How many orders of ours were found finished since then although nothing had announced them; up to a limit."""
     finished = select(EVENTS.c.order_id).where(
-        EVENTS.c.kind == "completed", EVENTS.c.learned_at > since, EVENTS.c.learned_at <= now - GRACE
+        EVENTS.c.kind == EventKind.COMPLETED, EVENTS.c.learned_at > since, EVENTS.c.learned_at <= now - GRACE
     )
     newest = finished.order_by(EVENTS.c.learned_at.desc()).limit(MISSED_READ).subquery()
     unannounced = select(ORDERS.c.id).where(

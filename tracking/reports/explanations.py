@@ -18,7 +18,7 @@ from tracking.forecasting.forecasts import PACING, Forecasts
 from tracking.forecasting.predictions import Said, score_of_class, told
 from tracking.forecasting.waits import MOST_WEBHOOK_SHARE, price_with_webhooks
 from tracking.orders.model import State, Submission, WebhookStatus, is_open
-from tracking.orders.wording import clock, count, duration
+from tracking.orders.wording import clock, count, duration, poll_reason
 from tracking.reports.latency import breakdown_of
 from tracking.storage import facts
 from tracking.storage.tables import ORDERS
@@ -174,7 +174,7 @@ def _next_poll_sentences(row: RowMapping, price: float | None, heard: float, now
     if row["next_look_at"] is None:
         told.append("No look is planned.")
         return told
-    because = f", because {row['next_look_why']}" if row["next_look_why"] else ""
+    because = f", because {reason}" if (reason := poll_reason(row["next_look_why"])) else ""
     told.append(f"Next look at {clock(max(row['next_look_at'], now), now)} at the latest{because}.")
     if price is not None:
         told.append(

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, select
 
 from tracking.orders.latency import PARTS, CompletionTimes, LatencyBreakdown, StatedTime, between, break_down
+from tracking.orders.vocabulary import EventKind
 from tracking.orders.wording import count
 from tracking.startup import pd
 from tracking.storage.database import Database
@@ -74,7 +75,7 @@ def _completed() -> Any:
     seen = ORDERS.c.accepted_at, ORDERS.c.completed_after, EVENTS.c.happened_at, ORDERS.c.completed_by
     return (
         select(ORDERS.c.id, *seen, ORDERS.c.claimed_at)
-        .join(EVENTS, sa.and_(EVENTS.c.order_id == ORDERS.c.id, EVENTS.c.kind == "completed"))
+        .join(EVENTS, sa.and_(EVENTS.c.order_id == ORDERS.c.id, EVENTS.c.kind == EventKind.COMPLETED))
         .where(_KNOWN, ORDERS.c.completed_after.is_not(None), ORDERS.c.completed_by.is_not(None))
     )
 
@@ -111,7 +112,7 @@ def _unknown(since: datetime) -> Any:
     found = (
         select(EVENTS.c.id)
         .join(ORDERS, ORDERS.c.id == EVENTS.c.order_id)
-        .where(EVENTS.c.kind == "completed", EVENTS.c.learned_at >= since, sa.not_(_KNOWN))
+        .where(EVENTS.c.kind == EventKind.COMPLETED, EVENTS.c.learned_at >= since, sa.not_(_KNOWN))
         .limit(ORDERS_READ)
     )
     return select(sa.func.count()).select_from(found.subquery())

@@ -27,7 +27,7 @@ from tracking.orders.model import (
     allowed_actions,
     is_open,
 )
-from tracking.orders.wording import Told, amount, clock, collapse, count, duration, tell
+from tracking.orders.wording import Told, amount, clock, collapse, count, duration, poll_reason, tell
 from tracking.provider.json_fields import storable
 from tracking.provider.masking import mask_recipient, masked
 from tracking.reports.explanations import order_expectation
@@ -208,7 +208,7 @@ def _next_step(row: RowMapping, send_at: datetime | None, now: datetime) -> Told
         again = " again under the same PONumber" if row["submission"] == Submission.UNKNOWN else ""
         return _ahead(Witness.US, max(send_at, now), f"We send the order{again}")
     if row["next_look_at"] is not None:
-        why = f", because {row['next_look_why']}" if row["next_look_why"] else ""
+        why = f", because {reason}" if (reason := poll_reason(row["next_look_why"])) else ""
         return _ahead(Witness.POLL, max(row["next_look_at"], now), f"The poller asks again{why}")
     return None
 
@@ -246,7 +246,7 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
         id=order_id,
         order=order,
         **{name: row[name] for name in ("line_count", "event_count", "looks", "last_look_at", "next_look_at")},
-        next_look_why=row["next_look_why"],
+        next_look_why=poll_reason(row["next_look_why"]),
         late_at=row["late_at"],
         verdict=verdict,
         evidence=tuple(evidence),
@@ -317,7 +317,7 @@ def _open_verdict(order: Order, row: RowMapping, now: datetime, evidence: list[s
         ago = duration(now - row["last_look_at"])
         evidence.append(f"The last of {count(row['looks'], 'look')}, {ago} ago, showed {order.provider_status}.")
     if row["next_look_at"]:
-        why = f", because {row['next_look_why']}" if row["next_look_why"] else ""
+        why = f", because {reason}" if (reason := poll_reason(row["next_look_why"])) else ""
         evidence.append(f"Next look at {clock(max(row['next_look_at'], now), now)}{why}.")
     return verdict + ".", evidence
 

@@ -18,6 +18,7 @@ from tracking.forecasting import incidents as _incidents
 from tracking.forecasting.incidents import Incident
 from tracking.orders import wording as _sentences
 from tracking.orders.model import CLOSED, State
+from tracking.orders.vocabulary import EventKind
 from tracking.orders.wording import Told
 from tracking.reports.health import Sign, signs_of_life
 from tracking.reports.order_list.search import FLAGGED, OPEN
@@ -31,7 +32,15 @@ OLDEST_BAND = "over 7 days"
 UNKNOWN_BAND = "outcome unknown"
 CHANGES_SHOWN = 10
 CHANGES_READ = 300
-_DULL = frozenset({"still open", "sending", "notice repeated", "answer repeated", "not found"})
+_ROUTINE = frozenset(
+    {
+        EventKind.STILL_OPEN,
+        EventKind.SENDING,
+        EventKind.WEBHOOK_REPEATED,
+        EventKind.ANSWER_REPEATED,
+        EventKind.NOT_FOUND,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +165,7 @@ def _changes(connection: Connection) -> tuple[tuple[str, Told], ...]:
     )
     told: dict[str, Told] = {}
     for row in connection.execute(latest).mappings():
-        dull = row["kind"] in _DULL and "state" not in row["changes"]
+        dull = row["kind"] in _ROUTINE and "state" not in row["changes"]
         if not dull and row["po_number"] not in told:
             told[row["po_number"]] = _sentences.tell(row)
         if len(told) == CHANGES_SHOWN:

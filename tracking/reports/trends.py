@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from tracking.forecasting.predictions import Score, scores
 from tracking.orders.model import State
+from tracking.orders.vocabulary import EventKind
 from tracking.reports import latency
 from tracking.reports.latency import LatencyReport
 from tracking.startup import pd
@@ -91,7 +92,7 @@ def completions(database: Database, now: datetime, span: str) -> Completions:
     done = (
         select(ORDERS.c.completed_by, ORDERS.c.created_at)
         .join(EVENTS, EVENTS.c.order_id == ORDERS.c.id)
-        .where(EVENTS.c.kind == "completed", EVENTS.c.learned_at >= starts[0])
+        .where(EVENTS.c.kind == EventKind.COMPLETED, EVENTS.c.learned_at >= starts[0])
         .where(ORDERS.c.last_open_at.is_not(None), ORDERS.c.completed_by.is_not(None))
         .order_by(EVENTS.c.learned_at.desc())
         .limit(COMPLETIONS_READ + 1)

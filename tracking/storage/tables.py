@@ -132,6 +132,7 @@ class OrderRow(_Row, table=True):
     completed_by: datetime | None = _time()
     claimed_at: datetime | None = _time()
     attention: str | None = None
+    attention_reason: str | None = None
     acknowledged_at: datetime | None = _time()
     acknowledged_by: str | None = None
     acknowledged_why: str | None = None

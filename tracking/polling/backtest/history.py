@@ -21,6 +21,7 @@ from tracking.forecasting.learned import estimated_webhook_share
 from tracking.forecasting.survival import Array
 from tracking.orders.latency import CompletionTimes, StatedTime, completion_window
 from tracking.orders.model import State, Submission
+from tracking.orders.vocabulary import EventKind
 from tracking.polling.backtest.model import NEVER, History
 from tracking.storage.database import Database
 from tracking.storage.tables import CALLBACKS, EVENTS, EXCHANGES, ORDERS
@@ -198,7 +199,7 @@ def _told(connection: Connection, rows: Sequence[Row[Any]]) -> Mapping[int, _Tol
         if row.stated_at is not None:
             stated[row.order_id] = row.stated_at
     answers = select(EVENTS.c.order_id, EVENTS.c.detail).where(
-        EVENTS.c.order_id.in_(wanted), EVENTS.c.kind == "accepted"
+        EVENTS.c.order_id.in_(wanted), EVENTS.c.kind == EventKind.ACCEPTED
     )
     at_once = {
         row.order_id

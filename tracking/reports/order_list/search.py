@@ -14,6 +14,7 @@ from sqlalchemy.engine import RowMapping
 from tracking.errors import Problem
 from tracking.forecasting import incidents
 from tracking.orders.model import State, Submission, WebhookStatus
+from tracking.orders.vocabulary import EventKind
 from tracking.orders.wording import amount, window
 from tracking.reports.order import order_record
 from tracking.reports.order_list.query_params import Reader
@@ -133,7 +134,7 @@ def _day(moment: datetime | None) -> str:
 
 def _finished_today(now: datetime, *, found: bool) -> ColumnElement[bool]:
     """Completed today; `found` picks those that were complete when first seen, which is not our doing."""
-    done = select(EVENTS.c.order_id).where(EVENTS.c.kind == "completed", EVENTS.c.learned_at >= day_start(now))
+    done = select(EVENTS.c.order_id).where(EVENTS.c.kind == EventKind.COMPLETED, EVENTS.c.learned_at >= day_start(now))
     first_sight = sa.and_(ORDERS.c.submission == Submission.ELSEWHERE, ORDERS.c.last_open_at.is_(None))
     return sa.and_(ORDERS.c.id.in_(done), first_sight if found else sa.not_(first_sight))
 

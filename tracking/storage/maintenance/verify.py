@@ -22,7 +22,16 @@ from sqlalchemy.engine import RowMapping
 
 from tracking.orders import event_chain as chain
 from tracking.orders.event_chain import Entry
-from tracking.orders.model import ORDER_FIELDS, Event, Order, State, Witness, expand_numbers, first_order
+from tracking.orders.model import (
+    ORDER_FIELDS,
+    Event,
+    Order,
+    State,
+    Witness,
+    complete_changes,
+    expand_numbers,
+    first_order,
+)
 from tracking.storage.counters import hour_of, state_movements
 from tracking.storage.database import Database
 from tracking.storage.tables import COUNTERS, EVENTS, LINES, ORDERS
@@ -239,7 +248,7 @@ class _Audit:
         facts: dict[str, Any] = {}
         for key, entry in events:
             before = facts.get("state")
-            facts |= _read(entry.changes)
+            facts |= complete_changes(_read(entry.changes))
             if facts["state"] != before and key <= self._cut:
                 self._add(before, facts, entry)
         _, last = events[-1]

@@ -11,9 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from tracking.orders import event_chain as chain
 from tracking.storage import migrations
-from tracking.storage.tables import UtcDateTime
+from tracking.storage.migrations import frozen
+from tracking.storage.migrations.frozen import UtcDateTime
 
 revision = "0002"
 down_revision = "0001"
@@ -70,9 +70,9 @@ def _chain_events(connection: sa.Connection) -> None:
         carried, heads = [], {}
         for row in page:
             if row.order_id != current:
-                current, head = row.order_id, chain.first_hash(row.po_number)
+                current, head = row.order_id, frozen.first_hash(row.po_number)
             carried.append({"key": row.id, "hash": head})
-            head = heads[row.order_id] = chain.chain_entry(row._asdict() | {"previous": head}).digest(row.po_number)
+            head = heads[row.order_id] = frozen.event_hash(row._asdict(), row.po_number, head)
         connection.execute(carry, carried)
         connection.execute(crown, [{"key": order_id, "hash": newest} for order_id, newest in heads.items()])
 
@@ -87,7 +87,7 @@ def _hash_recipients(connection: sa.Connection) -> None:
         connection.execute(
             keep,
             [
-                {"key": row.order_id, "at": row.number, "salt": salt, "hash": chain.keyed_hash(row.recipient, salt)}
+                {"key": row.order_id, "at": row.number, "salt": salt, "hash": frozen.keyed_hash(row.recipient, salt)}
                 for row, salt in salted
             ],
         )

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from tracking.storage.tables import UtcDateTime
+from tracking.storage.migrations.frozen import UtcDateTime
 
 revision = "0003"
 down_revision = "0002"

@@ -1,0 +1,71 @@
+"""A store as an earlier version left it (revision 0003: a worker against the sandbox's faults) is read as ever."""
+
+import gzip
+import sqlite3
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from test_migrations import config, on
+
+from tracking.storage import database, engines
+from tracking.storage.maintenance import verify
+from tracking.storage.tables import ORDERS
+
+DUMP = Path(__file__).parent / "data" / "store-0003.sql.gz"
+HEAD = "2585:b092d767e4fec35e57aa8ad1850973078575b8cf2ee2d49671af9a828a8b6ac0"
+
+
+@pytest.fixture
+def old_url(sqlite_url: str) -> str:
+    with sqlite3.connect(sqlite_url.removeprefix("sqlite:///")) as connection:
+        connection.executescript(gzip.decompress(DUMP.read_bytes()).decode())
+    connection.close()
+    return sqlite_url
+
+
+def column(url: str, name: str) -> Counter[str | None]:
+    rows = on(url, lambda connection: connection.execute(sa.text(f"SELECT {name} FROM orders")).scalars().all())
+    return Counter(rows)
+
+
+def test_the_log_of_an_old_store_holds_after_migrating(old_url: str) -> None:
+    assert engines.migrate(old_url) == "0003"
+    store = database.connect(old_url)
+    findings = verify.examine(store, expected=verify.Head.read(HEAD))
+    store.close()
+    assert findings.differences == []
+    assert str(findings.head) == HEAD
+
+
+def test_why_an_old_order_needs_a_person_is_known_as_a_code(old_url: str) -> None:
+    engines.migrate(old_url)
+    codes: dict[str | None, int] = {"another order shown": 13, "cancelled": 3, "changed after end": 1}
+    assert column(old_url, "attention_reason") == Counter({None: 21} | codes)
+
+
+def test_why_an_old_order_is_polled_again_is_known_as_a_code(old_url: str) -> None:
+    assert column(old_url, "next_look_why")["its lines may still change"] == 10
+    engines.migrate(old_url)
+    assert column(old_url, "next_look_why") == Counter({None: 10, "may have finished": 18, "lines may change": 10})
+
+
+def test_reasons_nobody_wrote_down_become_other_and_the_everyday_one(old_url: str) -> None:
+    strange = {"attention": "written by hand", "next_look_why": "the wait grows with its age"}
+    known = sa.table("orders", *map(sa.column, strange))
+    on(old_url, lambda connection: connection.execute(sa.update(known).values(strange)))
+    engines.migrate(old_url)
+    assert set(column(old_url, "attention_reason")) == {"other"}
+    assert set(column(old_url, "next_look_why")) == {"may have finished"}
+
+
+def test_going_back_gives_the_words_back(old_url: str) -> None:
+    before = column(old_url, "next_look_why")
+    engines.migrate(old_url)
+    on(old_url, lambda connection: command.downgrade(config(connection), "0003"))
+    assert column(old_url, "next_look_why") == before
+    assert ORDERS.c.attention_reason.name not in on(
+        old_url, lambda connection: {each["name"] for each in sa.inspect(connection).get_columns("orders")}
+    )

@@ -1,0 +1,41 @@
+import pytest
+
+from tracking.orders.vocabulary import AttentionReason, EventKind, attention_reason_of
+from tracking.orders.wording import KINDS, sentence
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("refused: the balance is 3.00\nand that is not enough", AttentionReason.REFUSED),
+        ("refused: cancelled by the provider", AttentionReason.REFUSED),
+        ("the PONumber belongs to BLK-7, which is another order (type Links)", AttentionReason.PO_NUMBER_MISMATCH),
+        ("a second order BLK-7 under the same PONumber", AttentionReason.SECOND_ORDER),
+        ("a notice names BLK-7 under this PONumber", AttentionReason.WEBHOOK_FOR_ANOTHER_ORDER),
+        ("announced as fulfilled, but cancelled", AttentionReason.FULFILLED_BUT_CANCELLED),
+        ("cancelled by the provider", AttentionReason.CANCELLED),
+        ("the provider's word 'On Hold\n' is not known", AttentionReason.UNKNOWN_STATUS),
+        ("BLK-7 was asked for, BLK-8 was shown", AttentionReason.ANOTHER_ORDER_SHOWN),
+        ("finished as Completed, now shown as Pending", AttentionReason.CHANGED_AFTER_END),
+        ("written by hand", AttentionReason.OTHER),
+        ("", AttentionReason.OTHER),
+        (None, None),
+    ],
+)
+def test_the_words_of_an_old_event_have_a_code(words: str | None, reason: AttentionReason | None) -> None:
+    assert attention_reason_of(words) == reason
+
+
+def test_the_stored_kinds_of_events_are_those_of_every_store_there_is() -> None:
+    """They are hashed: a kind that is renamed or dropped breaks the log of every store that holds it."""
+    assert list(KINDS) == [
+        "accepted", "acknowledged", "answer repeated", "asked", "cancelled", "claims changed", "completed",
+        "contradiction", "discovered", "erased", "found", "lines changed", "mismatch", "not found", "not sent",
+        "noted", "notice claimed", "notice confirmed", "notice repeated", "outcome unknown", "refused", "requested",
+        "revealed", "sending", "still open",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", EventKind)
+def test_each_kind_of_event_has_a_sentence(kind: EventKind) -> None:
+    assert not sentence(kind, "us", {}, {}).endswith(f": {kind}")

@@ -1,0 +1,89 @@
+"""The stored words: kinds of events, reasons why an order needs a person, reasons for the next poll. Pure.
+
+Values are stored, and those of events are hashed: a value once written is never renamed. What people read instead of
+them is in `wording`.
+"""
+
+import re
+from enum import StrEnum
+
+
+class EventKind(StrEnum):
+    """What an entry of an order's log is about."""
+
+    REQUESTED = "requested"
+    DISCOVERED = "discovered"
+    SENDING = "sending"
+    ACCEPTED = "accepted"
+    ADOPTED = "found"
+    """The provider had the order already: a 409 or a list led to it."""
+    REFUSED = "refused"
+    NOT_SENT = "not sent"
+    OUTCOME_UNKNOWN = "outcome unknown"
+    PO_NUMBER_MISMATCH = "mismatch"
+    NOT_FOUND = "not found"
+    STILL_OPEN = "still open"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    LINES_CHANGED = "lines changed"
+    CONTRADICTION = "contradiction"
+    WEBHOOK_CLAIMED = "notice claimed"
+    WEBHOOK_CONFIRMED = "notice confirmed"
+    WEBHOOK_REPEATED = "notice repeated"
+    ANSWER_REPEATED = "answer repeated"
+    CLAIMS_CHANGED = "claims changed"
+    CLAIMS_REVEALED = "revealed"
+    ACTION_REQUESTED = "asked"
+    NOTED = "noted"
+    ACKNOWLEDGED = "acknowledged"
+    RECIPIENTS_ERASED = "erased"
+
+
+class PollReason(StrEnum):
+    """Why an order's next poll is due when it is."""
+
+    MAY_HAVE_FINISHED = "may have finished"
+    REQUESTED = "requested by a person"
+    WEBHOOK = "webhook received"
+    WEBHOOK_UNCONFIRMED = "webhook not confirmed"
+    LISTED_AS_COMPLETED = "listed as completed"
+    ANSWERED_AS_COMPLETED = "answered as completed"
+    LINES_MAY_CHANGE = "lines may change"
+    NO_ANSWER = "last poll without answer"
+
+
+class AttentionReason(StrEnum):
+    """Why an order needs a person's decision, as a code beside the words in `attention`."""
+
+    REFUSED = "refused"
+    PO_NUMBER_MISMATCH = "ponumber mismatch"
+    SECOND_ORDER = "second order"
+    WEBHOOK_FOR_ANOTHER_ORDER = "webhook for another order"
+    FULFILLED_BUT_CANCELLED = "fulfilled but cancelled"
+    CANCELLED = "cancelled"
+    UNKNOWN_STATUS = "unknown status"
+    ANOTHER_ORDER_SHOWN = "another order shown"
+    CHANGED_AFTER_END = "changed after end"
+    OTHER = "other"
+
+
+# Events written before there were codes hold the words alone, and never change: they are hashed.
+_WORDS_OF_OLD_EVENTS = (
+    (r"refused: ", AttentionReason.REFUSED),
+    (r"the PONumber belongs to .*, which is another order \(", AttentionReason.PO_NUMBER_MISMATCH),
+    (r"a second order .* under the same PONumber$", AttentionReason.SECOND_ORDER),
+    (r"a notice names .* under this PONumber$", AttentionReason.WEBHOOK_FOR_ANOTHER_ORDER),
+    (r"announced as fulfilled, but cancelled$", AttentionReason.FULFILLED_BUT_CANCELLED),
+    (r"cancelled by the provider$", AttentionReason.CANCELLED),
+    (r"the provider's word .* is not known$", AttentionReason.UNKNOWN_STATUS),
+    (r".* was asked for, .* was shown$", AttentionReason.ANOTHER_ORDER_SHOWN),
+    (r"finished as .*, now shown as ", AttentionReason.CHANGED_AFTER_END),
+)
+_PATTERNS = tuple((re.compile(pattern, re.DOTALL), reason) for pattern, reason in _WORDS_OF_OLD_EVENTS)
+
+
+def attention_reason_of(words: str | None) -> AttentionReason | None:
+    """The code for the words of an old event; `OTHER` where none fits, None without words."""
+    if words is None:
+        return None
+    return next((reason for pattern, reason in _PATTERNS if pattern.match(words)), AttentionReason.OTHER)
