@@ -9,7 +9,7 @@ from typing import Any
 from tracking.errors import DuplicateOrder, NotFound
 from tracking.orders.model import OrderRequest
 from tracking.provider.client import Answer, Client, OrdersPage
-from tracking.provider.responses import Callback, Shown, read_callback, read_order
+from tracking.provider.responses import ParsedOrder, WebhookCall, read_order, read_webhook_call
 from tracking.submissions.requests import read_request
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -69,14 +69,14 @@ def order_json(
     return order
 
 
-def shown(*args: Any, **kwargs: Any) -> Shown:
+def shown(*args: Any, **kwargs: Any) -> ParsedOrder:
     """`order_json`, read."""
     return read_order(order_json(*args, **kwargs))
 
 
-def callback(po_number: str | None = "demo-0001", provider_id: str | None = "BLK-1", stamp: str = "03") -> Callback:
+def callback(po_number: str | None = "demo-0001", provider_id: str | None = "BLK-1", stamp: str = "03") -> WebhookCall:
     """A webhook's claim; the same for the same arguments."""
-    return read_callback(callback_body(po_number, provider_id, stamp))
+    return read_webhook_call(callback_body(po_number, provider_id, stamp))
 
 
 def callback_body(po_number: str | None = "demo-0001", provider_id: str | None = "BLK-1", stamp: str = "03") -> bytes:
@@ -107,7 +107,7 @@ class FakeProvider(Client):
         self.inserting: Callable[[int], None] = lambda _page: None
         self.balances: dict[str, Any] | None = {"available_minor": 100_00, "pending_minor": 0, "offered": True}
 
-    def room(self) -> int:
+    def available(self) -> int:
         """There is always room: tests of the budget are elsewhere."""
         return 100
 
@@ -130,9 +130,9 @@ class FakeProvider(Client):
         if outcomes and (outcome := outcomes.popleft()) is not None:
             raise outcome
 
-    def _answered(self, raw: Mapping[str, Any], status: int, known_digest: str | None = None) -> Answer:
+    def _answered(self, raw: Mapping[str, Any], status: int, last_digest: str | None = None) -> Answer:
         read = read_order(raw)
-        same = read.digest == known_digest
+        same = read.digest == last_digest
         return Answer(None if same else read, read.digest, self.clock(), self.clock(), status)
 
     async def place(self, document: Mapping[str, Any]) -> Answer:
@@ -151,11 +151,11 @@ class FakeProvider(Client):
             raise self.losing.popleft()
         return self._answered(self.kept[provider_id], 201)
 
-    async def order(self, provider_id: str, *, known_digest: str | None = None) -> Answer:
+    async def order(self, provider_id: str, *, last_digest: str | None = None) -> Answer:
         self._begin("order", provider_id)
         if provider_id not in self.kept:
             raise NotFound("the provider does not know it", status=404)
-        return self._answered(self.kept[provider_id], 200, known_digest)
+        return self._answered(self.kept[provider_id], 200, last_digest)
 
     async def orders(
         self,
@@ -176,7 +176,7 @@ class FakeProvider(Client):
         return OrdersPage(tuple(part), 0, page, len(found), last, self.clock(), self.clock())
 
     @staticmethod
-    def _matches(read: Shown, start: datetime | None, end: datetime | None, po_number: str | None) -> bool:
+    def _matches(read: ParsedOrder, start: datetime | None, end: datetime | None, po_number: str | None) -> bool:
         created, named = read.snapshot.created_at or NOW, read.snapshot.po_number or ""
         within = (start is None or start <= created) and (end is None or created <= end)
         return within and (po_number is None or po_number in named)

@@ -11,7 +11,7 @@ from tracking.forecasting import planner
 from tracking.forecasting.waits import Policy
 from tracking.orders.model import Line, OrderRequest, Snapshot, Witness
 from tracking.orders.observations import Answered, Attempted, Declined, Observation, Observed, Polled, Unclear
-from tracking.provider.responses import Callback, Shown
+from tracking.provider.responses import ParsedOrder, WebhookCall
 from tracking.storage import orders
 from tracking.storage.database import Database
 
@@ -41,7 +41,9 @@ class History:
         self.numbers[po_number] = order_id
         return order_id
 
-    def see(self, po_number: str, seen: Observed, witness: Witness = Witness.POLL, shown: Shown | None = None) -> None:
+    def see(
+        self, po_number: str, seen: Observed, witness: Witness = Witness.POLL, shown: ParsedOrder | None = None
+    ) -> None:
         """Hands an observation to ingest."""
         observation = Observation(witness, self.at, self.at, seen)
         number = self.numbers[po_number]
@@ -64,7 +66,7 @@ class History:
     def look(self, po_number: str, status: str) -> None:
         """A poll shows the order."""
         snapshot = self.snapshot(po_number, status)
-        self.see(po_number, Polled(snapshot), shown=Shown(snapshot, {"Status": status}, f"digest-{status}"))
+        self.see(po_number, Polled(snapshot), shown=ParsedOrder(snapshot, {"Status": status}, f"digest-{status}"))
 
     def lose(self, po_number: str) -> None:
         """The order is sent, and nobody knows what became of it."""
@@ -88,11 +90,11 @@ class History:
         """A list shows an order from elsewhere that is complete already."""
         line = Line(1, "CVS", 500, 1, "Completed", 1)
         snapshot = Snapshot(f"OUT-{po_number}", po_number, "Completed", "Links", self.at - timedelta(hours=1), (line,))
-        shown = Shown(snapshot, {}, "digest")
+        shown = ParsedOrder(snapshot, {}, "digest")
         self.database.write(lambda connection: ingest.discover(connection, shown, self.at, self.at, PLANNER))
 
     def announce(self, po_number: str, times: int = 1) -> None:
         """The provider's webhook claims that the order is complete."""
-        callback = Callback("FulfillmentComplete", None, po_number, self.at, f"digest-{po_number}")
+        callback = WebhookCall("FulfillmentComplete", None, po_number, self.at, f"digest-{po_number}")
         for _ in range(times):
             self.database.write(lambda connection: ingest.receive_webhook(connection, callback, 120, self.at, PLANNER))

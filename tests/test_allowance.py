@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tracking.errors import StoreBusy, Throttled
-from tracking.provider.rate_limit import Budget, Slot, window_of
-from tracking.provider.shared_rate_limit import Allowance
+from tracking.provider.rate_limit import RateLimiter, Slot, window_of
+from tracking.provider.shared_rate_limit import SharedRateLimit
 from tracking.storage.database import Database
 
 
@@ -31,11 +31,11 @@ class Process:
     """One process on the store: its budget, and when its calls left by everybody's clock."""
 
     def __init__(self, database: Database, rate: float, left: list[float]) -> None:
-        self.budget = Budget(rate, time.monotonic, asyncio.sleep, Allowance(database, rate))
+        self.budget = RateLimiter(rate, time.monotonic, asyncio.sleep, SharedRateLimit(database, rate))
         self._left = left
 
     async def call(self) -> None:
-        async with self.budget.turn():
+        async with self.budget.slot():
             self._left.append(time.monotonic())
 
 
@@ -71,7 +71,7 @@ class Virtual:
 
     def __init__(self, database: Database, rate: float, count: int) -> None:
         self.now = 1000.0
-        self.allowances = [Allowance(database, rate, lambda: self.now) for _ in range(count)]
+        self.allowances = [SharedRateLimit(database, rate, lambda: self.now) for _ in range(count)]
 
     def slots(self, which: int, count: int, slack: float) -> Sequence[Slot]:
         return asyncio.run(self.allowances[which].reserve(count, slack))
@@ -110,7 +110,7 @@ def _forget(connection: Any) -> None:
 
 
 def test_a_pause_is_everybodys(store: Database) -> None:
-    first, second = Allowance(store, 5), Allowance(store, 5)
+    first, second = SharedRateLimit(store, 5), SharedRateLimit(store, 5)
     first.pause(3.0)
     began = time.monotonic()
     slots = asyncio.run(second.reserve(2, 0.05))
@@ -118,9 +118,9 @@ def test_a_pause_is_everybodys(store: Database) -> None:
 
 
 def test_a_long_pause_refuses_at_once_and_says_for_how_long(store: Database) -> None:
-    Allowance(store, 5).pause(600.0)
+    SharedRateLimit(store, 5).pause(600.0)
     with pytest.raises(Throttled) as caught:
-        asyncio.run(Allowance(store, 5).reserve(1, 0.05))
+        asyncio.run(SharedRateLimit(store, 5).reserve(1, 0.05))
     assert caught.value.status == 429, "which says that the call has not left"
     assert caught.value.retry_after is not None
     assert 590 < caught.value.retry_after.total_seconds() <= 600
@@ -144,7 +144,7 @@ def test_no_call_leaves_while_the_store_cannot_count_it(
     def locked(*_: Any) -> Any:
         raise StoreBusy("the database is locked")
 
-    monkeypatch.setattr(Allowance, "_take", locked)
+    monkeypatch.setattr(SharedRateLimit, "_reserve", locked)
     left = list[float]()
     with pytest.raises(Throttled) as caught:
         asyncio.run(Process(sqlite_store, 5, left).call())
@@ -170,10 +170,10 @@ class Slow:
 
 def test_a_slow_store_is_asked_for_longer_slots_instead_of_for_ever() -> None:
     shared = Slow()
-    budget = Budget(5, time.monotonic, asyncio.sleep, shared)
+    budget = RateLimiter(5, time.monotonic, asyncio.sleep, shared)
 
     async def call() -> None:
-        async with budget.turn():
+        async with budget.slot():
             pass
 
     asyncio.run(call())
@@ -184,13 +184,13 @@ def test_calls_that_wait_together_are_counted_in_one_transaction(
     sqlite_store: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = itertools.count()
-    take = Allowance._take
+    take = SharedRateLimit._reserve
 
     def counted(*args: Any) -> Any:
         next(asked)
         return take(*args)
 
-    monkeypatch.setattr(Allowance, "_take", counted)
+    monkeypatch.setattr(SharedRateLimit, "_reserve", counted)
     left = list[float]()
     process = Process(sqlite_store, 100, left)
 

@@ -1,4 +1,5 @@
 import asyncio
+import gzip
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -27,7 +28,10 @@ from tracking.errors import (
 )
 from tracking.provider.call_log import ApiCallRecord
 from tracking.provider.client import Client
+from tracking.provider.http.session import ApiAccount, ApiLimits, TimeSource
+from tracking.provider.http.token_auth import TokenAuth, TokenTransport
 from tracking.provider.json_fields import digest_of
+from tracking.provider.responses import Token
 from tracking.settings import Settings
 
 T = TypeVar("T")
@@ -54,28 +58,32 @@ Handler = Callable[[httpx.Request], httpx.Response | Awaitable[httpx.Response]]
 class World:
     """A provider behind a stub transport, with a clock that only sleeping moves."""
 
-    def __init__(self, answer: Handler | httpx.Response | Exception, **options: Any) -> None:
+    def __init__(
+        self, answer: Handler | httpx.Response | Exception, *, rate: float = 1000, timeout: float = 30
+    ) -> None:
         self.seconds = 1000.0
+        self.real_wait = 0.0  # seconds that each sleep really takes
         self.answer = answer
         self.tokens: list[Any] = [httpx.Response(200, json={"Value": TOKEN, "ExpiresIn": 3600})]
         self.requests: list[httpx.Request] = []
         self.starts: list[float] = []
-        self.exchanges: list[ApiCallRecord] = []
-        self.client = Client(
-            "https://provider.example",
-            EMAIL,
-            SECRET,
-            transport=httpx.MockTransport(self._handle),
+        self.records: list[ApiCallRecord] = []
+        times = TimeSource(
             clock=lambda: START + timedelta(seconds=self.seconds - 1000),
             monotonic=lambda: self.seconds,
             sleep=self._sleep,
-            record=self.exchanges.append,
-            **{"rate": 1000} | options,
+        )
+        self.client = Client(
+            ApiAccount("https://provider.example", EMAIL, SECRET),
+            limits=ApiLimits(rate, timeout),
+            times=times,
+            transport=httpx.MockTransport(self._handle),
+            record=self.records.append,
         )
 
     async def _sleep(self, seconds: float) -> None:
         self.seconds += seconds
-        await asyncio.sleep(0)
+        await asyncio.sleep(self.real_wait)
 
     async def _handle(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
@@ -138,15 +146,15 @@ def test_an_order_is_placed_with_one_token_and_answered_with_what_it_became() ->
     assert token.content == b""
     assert post.headers["Authorization"] == f"Bearer {TOKEN}"
     assert json.loads(post.content) == REQUEST
-    assert (answer.status, answer.shown.snapshot.provider_id) == (201, "BLK-1")
+    assert (answer.status, answer.order.snapshot.provider_id) == (201, "BLK-1")
     assert answer.digest == digest_of(ORDER)
 
 
 def test_an_order_known_by_its_digest_is_not_read_again() -> None:
     world = World(httpx.Response(200, json=ORDER))
-    answer = world.run(lambda client: client.order("BLK-1", known_digest=digest_of(ORDER)))
-    assert answer.shown is None
-    assert world.exchanges[-1].answer == '"unchanged"'
+    answer = world.run(lambda client: client.order("BLK-1", last_digest=digest_of(ORDER)))
+    assert answer.order is None
+    assert world.records[-1].answer == '"unchanged"'
 
 
 def test_the_digest_of_a_single_answer_equals_that_of_a_list_item() -> None:
@@ -155,7 +163,7 @@ def test_the_digest_of_a_single_answer_equals_that_of_a_list_item() -> None:
 
     async def both(client: Client) -> tuple[str, str]:
         page = await client.orders(page=1)
-        return (await client.order("BLK-1")).digest, page.shown[0].digest
+        return (await client.order("BLK-1")).digest, page.orders[0].digest
 
     single, item = World(answer).run(both)
     assert single == item
@@ -203,10 +211,20 @@ def test_an_answer_above_the_limit_is_dropped_while_it_streams() -> None:
     assert pieces == 33
 
 
+def test_an_answer_that_comes_compressed_though_nobody_asked_is_read() -> None:
+    body = gzip.compress(json.dumps(ORDER).encode())
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        assert request.headers["Accept-Encoding"] == "identity"
+        return httpx.Response(200, headers={"Content-Encoding": "gzip"}, content=body)
+
+    assert World(answer).run(look).order.snapshot.provider_id == "BLK-1"
+
+
 def test_an_order_of_five_thousand_lines_fits() -> None:
     lines = [ORDER["LineItems"][0] | {"ExternalId": f"row-{number}"} for number in range(5000)]
     answer = World(httpx.Response(201, json=ORDER | {"LineItems": lines})).run(place)
-    assert len(answer.shown.snapshot.lines) == 5000
+    assert len(answer.order.snapshot.lines) == 5000
 
 
 # Errors
@@ -291,7 +309,7 @@ def test_a_rejection_repeats_no_name_of_a_recipient_in_whatever_words() -> None:
     error = failure(world, lambda client: client.place(document))
     assert isinstance(error, RequestRejected)
     assert [str(problem) for problem in error.problems] == ["A***: A*** of 1*** will not do, still less by STANDARD"]
-    assert "xample" not in str(world.exchanges)
+    assert "xample" not in str(world.records)
 
 
 # Tokens
@@ -344,7 +362,7 @@ def token(value: str) -> httpx.Response:
 def test_after_a_401_the_token_is_renewed_once_and_the_call_repeated(work: Callable[[Client], Awaitable[Any]]) -> None:
     world = World(refusing("second"))
     world.tokens = [token("first"), token("second")]
-    assert world.run(work).shown.snapshot.provider_id == "BLK-1"
+    assert world.run(work).order.snapshot.provider_id == "BLK-1"
     assert [path == "/v1/Tokens" for path in world.paths()] == [True, False, True, False]
 
 
@@ -398,10 +416,57 @@ def test_a_caller_that_leaves_does_not_take_the_renewal_along() -> None:
     assert World(httpx.Response(200, json=ORDER)).run(leave).status == 200
 
 
+def test_a_renewal_that_fails_fails_for_all_who_wait_for_it_and_is_tried_again_by_the_next() -> None:
+    world = World(httpx.Response(200, json=ORDER))
+    world.tokens = [httpx.Response(500), token("second")]
+
+    async def calls(client: Client) -> tuple[list[Any], Any]:
+        answers = await asyncio.gather(*(client.order("BLK-1") for _ in range(15)), return_exceptions=True)
+        return answers, await client.order("BLK-1")
+
+    failures, answer = world.run(calls)
+    assert [type(error) for error in failures] == [NotSent] * 15
+    assert answer.status == 200
+    assert world.paths() == ["/v1/Tokens", "/v1/Tokens", "/v1/Orders/BLK-1"]
+
+
+class Gate(httpx.AsyncBaseTransport):
+    """Lets requests through once it is open, as they wait for a slot."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+        self._transport = transport
+        self.reached, self.open = asyncio.Event(), asyncio.Event()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.reached.set()
+        await self.open.wait()
+        return await self._transport.handle_async_request(request)
+
+
+def test_a_request_that_waits_for_its_slot_leaves_with_the_token_renewed_meanwhile() -> None:
+    async def call() -> httpx.Response:
+        values = iter(["first", "second"])
+
+        async def fetch(asked_at: datetime) -> Token:
+            return Token(next(values), asked_at + timedelta(seconds=3600))
+
+        auth = TokenAuth(fetch, lambda: START, lambda: 0.0)
+        answer = httpx.MockTransport(lambda request: httpx.Response(200, text=request.headers["Authorization"]))
+        gate = Gate(TokenTransport(answer))
+        async with httpx.AsyncClient(transport=gate, auth=auth) as client:
+            waiting = asyncio.create_task(client.get("https://provider.example"))
+            await gate.reached.wait()
+            await auth._ensure_token(refused=auth.token)
+            gate.open.set()
+            return await waiting
+
+    assert asyncio.run(call()).text == "Bearer second"
+
+
 @pytest.mark.parametrize("bad", ["", "two words", "line\nbreak", "\u00e9@example.com"])
 def test_credentials_that_fit_no_header_are_refused_without_being_repeated(bad: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        Client("https://provider.example", bad, SECRET)
+        ApiAccount("https://provider.example", bad, SECRET)
     assert str(caught.value).startswith("TRACKING_API_EMAIL: cannot")
 
 
@@ -454,7 +519,33 @@ def test_a_call_with_more_than_half_a_minute_before_it_is_throttled_at_once() ->
     refused = [answer for answer in answers if isinstance(answer, Throttled)]
     assert 15 <= len(refused) <= 25
     assert all(error.status == 429 and error.retry_after > timedelta(seconds=30) for error in refused)
-    assert len(world.requests) == 2 + 50 - len(refused)
+    assert len(world.requests) == len(world.records) == 2 + 50 - len(refused)
+
+
+def test_waiting_for_a_slot_does_not_count_against_the_timeout() -> None:
+    world = World(httpx.Response(200, json=ORDER), rate=1, timeout=0.05)
+    world.real_wait = 0.1
+    answers = world.run(lambda client: asyncio.gather(*(client.order("BLK-1") for _ in range(3))))
+    assert [answer.status for answer in answers] == [200, 200, 200]
+    assert max(record.milliseconds for record in world.records) < 50
+
+
+def test_a_call_cancelled_while_it_waits_for_its_slot_is_not_recorded_and_frees_its_place() -> None:
+    world = World(httpx.Response(200, json=ORDER), rate=1)
+
+    async def calls(client: Client) -> int:
+        await client.order("BLK-1")
+        world.real_wait = 60
+        waiting = [asyncio.create_task(client.order("BLK-1")) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        world.seconds += 2
+        return client.available()
+
+    assert world.run(calls) == 1
+    assert [record.outcome for record in world.records] == ["ok", "ok"]
 
 
 @pytest.mark.parametrize(
@@ -580,9 +671,7 @@ def test_what_the_provider_does_not_offer_is_none_or_empty_quietly(caplog: pytes
 
     with caplog.at_level(logging.INFO, "tracking"):
         assert World(httpx.Response(404)).run(ask) == (None, [], [])
-    assert caplog.records == [] or all(
-        record.name not in {"tracking.provider.client", "tracking.provider.http"} for record in caplog.records
-    )
+    assert caplog.records == [] or all(not record.name.startswith("tracking.provider") for record in caplog.records)
 
 
 def test_the_balance_is_in_minor_units() -> None:
@@ -593,7 +682,7 @@ def test_the_balance_is_in_minor_units() -> None:
 def test_a_page_of_orders_drops_repeats_and_leaves_out_what_it_cannot_read() -> None:
     world = World(listed(ORDER, ORDER, {"Id": "broken"}, ORDER | {"Id": "BLK-2"}, TotalCount=4))
     page = world.run(lambda client: client.orders(page=1, start=START, end=START, po_number="demo 1&x=2"))
-    assert [shown.snapshot.provider_id for shown in page.shown] == ["BLK-1", "BLK-2"]
+    assert [shown.snapshot.provider_id for shown in page.orders] == ["BLK-1", "BLK-2"]
     assert (page.unreadable, page.total, page.last) == (1, 4, True)
     assert dict(world.requests[-1].url.params) == {
         "pageIndex": "1",
@@ -611,7 +700,7 @@ def test_a_page_is_last_when_it_is_shorter_than_the_provider_serves(told: dict[s
 
 def test_a_page_past_the_end_is_empty_whatever_the_provider_says() -> None:
     page = World(httpx.Response(404)).run(lambda client: client.orders(page=2))
-    assert (page.shown, page.last) == ((), True)
+    assert (page.orders, page.last) == ((), True)
     with pytest.raises(NotFound):
         World(httpx.Response(404)).run(lambda client: client.orders(page=1))
 
@@ -622,7 +711,7 @@ def test_a_page_past_the_end_is_empty_whatever_the_provider_says() -> None:
 def test_every_call_is_recorded_with_masked_bodies() -> None:
     world = World(created())
     world.run(place)
-    token_call, post = world.exchanges
+    token_call, post = world.records
     assert (token_call.path, token_call.outcome, token_call.request, token_call.answer) == (
         "/v1/Tokens",
         "ok",
@@ -637,11 +726,60 @@ def test_every_call_is_recorded_with_masked_bodies() -> None:
     assert "BLK-1" in post.answer
 
 
+def test_each_attempt_has_a_record_of_its_own() -> None:
+    world = World(refusing("second"))
+    world.tokens = [token("first"), token("second")]
+    world.run(place)
+    attempts = [(record.path, record.status, record.outcome) for record in world.records]
+    assert attempts == [
+        ("/v1/Tokens", 200, "ok"),
+        ("/v1/Orders", 401, "credentials refused"),
+        ("/v1/Tokens", 200, "ok"),
+        ("/v1/Orders", 201, "ok"),
+    ]
+
+
+def test_a_call_cancelled_in_flight_is_recorded_as_cancelled() -> None:
+    left = asyncio.Event()
+
+    async def answer(_: httpx.Request) -> httpx.Response:
+        left.set()
+        await asyncio.Event().wait()
+        raise AssertionError("nobody waits any more")
+
+    async def leave(client: Client) -> None:
+        call = asyncio.create_task(client.place(REQUEST))
+        await left.wait()
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+
+    world = World(answer)
+    world.run(leave)
+    cancelled = world.records[-1]
+    assert (cancelled.path, cancelled.status, cancelled.outcome) == ("/v1/Orders", None, "cancelled")
+    assert cancelled.order_po == "demo-1"
+    assert "c***@example.com" in (cancelled.request or "")
+
+
+def test_an_answer_that_breaks_off_is_recorded_with_its_status() -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"{"
+        raise httpx.ReadError("x")
+
+    async def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=broken())
+
+    world = World(answer)
+    error = failure(world, place)
+    assert (type(error), error.status) == (OutcomeUnknown, 200)
+    assert (world.records[-1].status, world.records[-1].outcome) == (200, "unknown")
+
+
 def test_the_record_of_a_large_order_is_cut() -> None:
     lines = [ORDER["LineItems"][0] | {"Theme": "x" * 400} for _ in range(100)]
     world = World(httpx.Response(201, json=ORDER | {"LineItems": lines}))
     world.run(place)
-    assert len(world.exchanges[-1].answer or "") == 4000
+    assert len(world.records[-1].answer or "") == 4000
 
 
 def test_the_status_tells_how_the_client_fares() -> None:
@@ -695,10 +833,10 @@ def test_no_canary_gets_into_errors_records_or_logs(
             world.run(work)
         except ProviderError as exc:
             told += [str(exc), repr(exc), *(str(problem) for problem in getattr(exc, "problems", ()))]
-    told += [json.dumps(asdict(exchange), default=str) for exchange in world.exchanges]
+    told += [json.dumps(asdict(record), default=str) for record in world.records]
     told += [caplog.text, repr(world.client.status()), repr(world.client)]
     assert [canary for canary in CANARIES if any(canary in text for text in told)] == []
-    assert len(world.exchanges) == len(world.requests)
+    assert len(world.records) == len(world.requests)
 
 
 def test_settings_name_the_provider_or_the_embedded_sandbox() -> None:

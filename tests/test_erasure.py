@@ -18,7 +18,7 @@ from tracking.orders.line_matching import diff_lines
 from tracking.orders.model import Line, Witness
 from tracking.orders.observations import Answered, Attempted, Declined, Observation, Polled
 from tracking.provider import recipients as traces
-from tracking.provider.responses import Shown
+from tracking.provider.responses import ParsedOrder
 from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
 from tracking.storage.maintenance import verify
@@ -51,7 +51,7 @@ class Office:
             lambda connection: ingest.place(connection, asked, source="form", actor="eve", now=self.now)
         )
 
-    def see(self, order_id: int, witness: Witness, seen: Any, told: Shown | None = None) -> None:
+    def see(self, order_id: int, witness: Witness, seen: Any, told: ParsedOrder | None = None) -> None:
         self.now += timedelta(minutes=1)
         observation = Observation(witness, self.now, self.now, seen)
         self.store.write(

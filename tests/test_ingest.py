@@ -14,7 +14,7 @@ from tracking.ingest import WebhookOutcome
 from tracking.orders.model import Order, OrderRequest, Witness
 from tracking.orders.observations import Answered, Attempted, Declined, Missing, Observation, Observed, Polled, Unclear
 from tracking.provider.recipients import DOCUMENT_LINES_KEPT
-from tracking.provider.responses import Callback, Shown, read_order
+from tracking.provider.responses import ParsedOrder, WebhookCall, read_order
 from tracking.storage import orders
 from tracking.storage import outbox as storage_outbox
 from tracking.storage.database import Database
@@ -42,22 +42,22 @@ class Console:
             lambda connection: ingest.place(connection, asked or request(PO), source="form", actor="ann", now=self.now)
         )
 
-    def observe(self, what: Observed, seen: Shown | None = None, order_id: int = 1) -> Order:
+    def observe(self, what: Observed, seen: ParsedOrder | None = None, order_id: int = 1) -> Order:
         observation = Observation(Witness.US, self.now, self.now, what)
         return self.store.write(
             lambda connection: ingest.observe(connection, order_id, observation, self.planner, parsed=seen)
         )
 
-    def look(self, seen: Shown) -> Order:
+    def look(self, seen: ParsedOrder) -> Order:
         return self.observe(Polled(seen.snapshot), seen)
 
-    def answer(self, seen: Shown) -> Order:
+    def answer(self, seen: ParsedOrder) -> Order:
         return self.observe(Answered(seen.snapshot), seen)
 
-    def discover(self, seen: Shown) -> tuple[Order, bool]:
+    def discover(self, seen: ParsedOrder) -> tuple[Order, bool]:
         return self.store.write(lambda connection: ingest.discover(connection, seen, self.now, self.now, self.planner))
 
-    def announce(self, said: Callback, times: int = 1) -> WebhookOutcome:
+    def announce(self, said: WebhookCall, times: int = 1) -> WebhookOutcome:
         return self.store.write(
             lambda connection: ingest.receive_webhook(connection, said, 99, self.now, self.planner, times=times)
         )

@@ -16,7 +16,7 @@ from tracking.app.demo_data import seed
 from tracking.orders.latency import LatencyBreakdown
 from tracking.orders.model import Witness
 from tracking.orders.observations import Answered, Attempted, Observation, Polled
-from tracking.provider.responses import Callback
+from tracking.provider.responses import WebhookCall
 from tracking.reports import explanations, latency, order, trends
 from tracking.storage.database import Database, connect
 from tracking.storage.maintenance.verify import verify
@@ -31,7 +31,7 @@ def history(store: Database) -> History:
 
 
 def announce(history: History, po_number: str, stated_at: datetime | None, *, stamp: str = "") -> None:
-    callback = Callback("FulfillmentComplete", None, po_number, stated_at, f"digest-{po_number}{stamp}")
+    callback = WebhookCall("FulfillmentComplete", None, po_number, stated_at, f"digest-{po_number}{stamp}")
     history.database.write(lambda connection: ingest.receive_webhook(connection, callback, 120, history.at, PLANNER))
 
 
@@ -108,7 +108,7 @@ def test_a_notice_that_was_refused_states_no_time(history: History, store: Datab
     number = history.place("A-1")
     history.accept("A-1")
     history.wait(seconds=30)
-    foreign = Callback("FulfillmentComplete", "BLK-99", "A-1", history.at, "foreign")
+    foreign = WebhookCall("FulfillmentComplete", "BLK-99", "A-1", history.at, "foreign")
     store.write(lambda connection: ingest.receive_webhook(connection, foreign, 120, history.at, PLANNER))
     look(history, "A-1", "Completed")
     assert of(store, number).stated_time.value == "none"

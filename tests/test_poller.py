@@ -294,9 +294,9 @@ def test_orders_that_a_page_did_not_settle_are_given_back_before_their_lease_end
     watch.provider.will("orders", UNREADABLE)
     answer = watch.provider.order
 
-    async def slow(provider_id: str, *, known_digest: str | None = None) -> Answer:
+    async def slow(provider_id: str, *, last_digest: str | None = None) -> Answer:
         watch.clock.pass_by(seconds=25)
-        return await answer(provider_id, known_digest=known_digest)
+        return await answer(provider_id, last_digest=last_digest)
 
     monkeypatch.setattr(watch.provider, "order", slow)
     watch.poll()
@@ -401,7 +401,7 @@ def test_a_page_of_nothing_new_or_nothing_readable_does_not_end_the_walk(
 
     async def orders(*, page: int, **asked: Any) -> OrdersPage:
         shown = await listed(page=1 if page == 2 and not unreadable else page, **asked)
-        return replace(shown, shown=(), unreadable=50) if page == 2 and unreadable else shown
+        return replace(shown, orders=(), unreadable=50) if page == 2 and unreadable else shown
 
     monkeypatch.setattr(watch.provider, "orders", orders)
     watch.discover()

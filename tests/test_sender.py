@@ -386,7 +386,7 @@ def test_an_order_found_at_the_provider_meanwhile_is_not_sent(desk: Desk, planne
     desk.provider.will("place", LOST)
     desk.send()
     desk.provider.show(order_json("BLK-1", PO))
-    [shown] = asyncio.run(desk.provider.orders(page=1)).shown
+    [shown] = asyncio.run(desk.provider.orders(page=1)).orders
     now = desk.clock.now
     desk.store.write(lambda connection: ingest.discover(connection, shown, now, now, planner))
     assert desk.send(minutes=1) == 1

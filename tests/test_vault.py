@@ -19,7 +19,7 @@ from tracking.forecasting.waits import Policy
 from tracking.orders.claim_data import ClaimData
 from tracking.orders.model import Witness
 from tracking.orders.observations import Answered, Attempted, Observation, Polled
-from tracking.provider.responses import Shown, read_order
+from tracking.provider.responses import ParsedOrder, read_order
 from tracking.reports import order
 from tracking.storage import claims
 from tracking.storage.claims import ClaimCipher
@@ -102,7 +102,7 @@ class Desk:
         pending = read_order(order_json("BLK-1", "FT-1", "Pending", *TWO))
         self.observe(Answered(pending.snapshot), pending)
 
-    def observe(self, seen: Any, shown: Shown | None = None) -> None:
+    def observe(self, seen: Any, shown: ParsedOrder | None = None) -> None:
         self.at += timedelta(seconds=10)
         observation = Observation(Witness.POLL, self.at, self.at, seen)
         self.store.write(

@@ -14,12 +14,11 @@ from tracking.errors import CallbackRefused, UnreadableAnswer
 from tracking.provider.json_fields import digest_of, parse, parse_time
 from tracking.provider.masking import mask_recipient, masked
 from tracking.provider.responses import (
-    Callback,
     Page,
-    Shown,
+    ParsedOrder,
+    WebhookCall,
     key_of,
     read_balance,
-    read_callback,
     read_carriers,
     read_conflict,
     read_funds,
@@ -29,6 +28,7 @@ from tracking.provider.responses import (
     read_problems,
     read_products,
     read_token,
+    read_webhook_call,
 )
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -101,7 +101,7 @@ def recased(raw: Any, change: Callable[[str], str]) -> Any:
     return [recased(value, change) for value in raw] if isinstance(raw, list) else raw
 
 
-def read_answer(body: bytes) -> Shown:
+def read_answer(body: bytes) -> ParsedOrder:
     return read_order(parse(body))
 
 
@@ -311,7 +311,7 @@ def test_arbitrary_bytes_never_raise_anything_undocumented(body: bytes) -> None:
     with contextlib.suppress(UnreadableAnswer):
         read_answer(body)
     with contextlib.suppress(CallbackRefused):
-        read_callback(body)
+        read_webhook_call(body)
 
 
 def test_an_order_too_deep_for_the_interpreter_is_unreadable() -> None:
@@ -453,8 +453,8 @@ CALL = {
 }
 
 
-def called(**changes: Any) -> Callback:
-    return read_callback(json.dumps(CALL | changes).encode())
+def called(**changes: Any) -> WebhookCall:
+    return read_webhook_call(json.dumps(CALL | changes).encode())
 
 
 def test_a_callback_tells_its_order_and_time() -> None:
@@ -466,7 +466,7 @@ def test_a_callback_tells_its_order_and_time() -> None:
         NOW,
     )
     assert called(Action="FULFILLMENTCOMPLETE").digest == call.digest
-    assert read_callback(json.dumps(recased(CALL, str.lower)).encode()) == call
+    assert read_webhook_call(json.dumps(recased(CALL, str.lower)).encode()) == call
 
 
 def test_the_callbacks_digest_tells_action_order_and_time_apart() -> None:
@@ -492,7 +492,7 @@ def test_a_callback_that_says_something_else_is_refused(changes: Any) -> None:
 @pytest.mark.parametrize("body", [*BOMBS, b" " * 100_000 + b"{}"])
 def test_a_hostile_callback_is_refused_and_nothing_else(body: bytes) -> None:
     with pytest.raises(CallbackRefused):
-        read_callback(body)
+        read_webhook_call(body)
 
 
 # Masks

@@ -45,7 +45,7 @@ from tracking.orders.observations import (
 from tracking.orders.rules import interpret
 from tracking.orders.vocabulary import PollReason
 from tracking.provider import recipients
-from tracking.provider.responses import Callback, Shown
+from tracking.provider.responses import ParsedOrder, WebhookCall
 from tracking.storage import claims, inbox, orders, outbox
 from tracking.storage.claims import ClaimCipher
 
@@ -87,7 +87,7 @@ def observe(
     observation: Observation,
     planner: Planner,
     *,
-    parsed: Shown | None = None,
+    parsed: ParsedOrder | None = None,
 ) -> Order:
     """What was seen of an order that is stored. Returns the order as it is now known.
 
@@ -102,7 +102,7 @@ def observe(
 
 
 def discover(
-    connection: Connection, parsed: Shown, started_at: datetime, now: datetime, planner: Planner
+    connection: Connection, parsed: ParsedOrder, started_at: datetime, now: datetime, planner: Planner
 ) -> tuple[Order, bool]:
     """An order that a list showed: a look at one we know, or one that somebody placed elsewhere.
 
@@ -134,7 +134,7 @@ def _is_due(stored: orders.StoredOrder, now: datetime) -> bool:
 
 
 def receive_webhook(
-    connection: Connection, webhook_call: Callback, size: int, now: datetime, planner: Planner, *, times: int = 1
+    connection: Connection, webhook_call: WebhookCall, size: int, now: datetime, planner: Planner, *, times: int = 1
 ) -> WebhookOutcome:
     """A callback whose address was proven: a claim that makes a known order due, kept for an unknown one.
 
@@ -157,7 +157,7 @@ def receive_webhook(
     return _apply_webhook(connection, stored, call_id, repeats, webhook_call.provider_id, now, planner)
 
 
-def _order_of_webhook(connection: Connection, webhook_call: Callback) -> orders.StoredOrder | None:
+def _order_of_webhook(connection: Connection, webhook_call: WebhookCall) -> orders.StoredOrder | None:
     if webhook_call.po_number is not None:
         return orders.find_order(connection, po_number=webhook_call.po_number, with_lines=False)
     return orders.find_order(connection, provider_id=webhook_call.provider_id, with_lines=False)
@@ -299,7 +299,11 @@ def _fold(order: Order, events: Iterable[Event]) -> Iterable[Order]:
 
 
 def _observe(
-    connection: Connection, stored: orders.StoredOrder, observation: Observation, planner: Planner, parsed: Shown | None
+    connection: Connection,
+    stored: orders.StoredOrder,
+    observation: Observation,
+    planner: Planner,
+    parsed: ParsedOrder | None,
 ) -> Order:
     events = interpret(stored.order, stored.order.po_number, observation)
     after = list(_fold(stored.order, events))

@@ -18,12 +18,12 @@ from tracking.orders.model import Witness
 from tracking.orders.observations import Missing, Polled, Unclear
 from tracking.provider import call_log
 from tracking.provider.responses import (
-    read_callback,
     read_carriers,
     read_methods,
     read_order,
     read_problems,
     read_products,
+    read_webhook_call,
 )
 from tracking.storage import facts, inbox, orders
 from tracking.storage.database import Database
@@ -206,7 +206,7 @@ def _from_here(history: History, payloads: Payloads) -> list[str]:
 def _callbacks(database: Database, payloads: Payloads, po_numbers: list[str], now: datetime) -> None:
     for number, text in enumerate(payloads.short):
         said = {"Action": "FulfillmentComplete", "OrderId": text, "PONumber": [*po_numbers, text][-1 - number % 2]}
-        callback = read_callback(json.dumps(said | {"Timestamp": text}).encode())
+        callback = read_webhook_call(json.dumps(said | {"Timestamp": text}).encode())
         database.write(
             lambda connection, callback=callback: ingest.receive_webhook(connection, callback, 120, now, PLANNER)  # type: ignore[misc]  # the default binds the loop's value
         )

@@ -25,7 +25,7 @@ from tracking.forecasting import planner  # noqa: E402 - the same
 from tracking.forecasting.waits import Policy  # noqa: E402 - the same
 from tracking.orders.model import Line, OrderRequest, Witness  # noqa: E402 - the same
 from tracking.orders.observations import Attempted, Observation  # noqa: E402 - the same
-from tracking.provider.responses import Callback  # noqa: E402 - the same
+from tracking.provider.responses import WebhookCall  # noqa: E402 - the same
 from tracking.storage import database, engines  # noqa: E402 - the same
 
 THREADS = 6
@@ -63,7 +63,7 @@ def _follow(store: database.Database, request: OrderRequest, noted: int) -> None
     sent = Observation(Witness.US, now, now, Attempted(1))
     store.write(lambda connection: ingest.observe(connection, order_id, sent, PLANNER))
     os.write(noted, f"attempt {po_number}\n".encode())
-    called = Callback("FulfillmentComplete", None, po_number, now, f"digest of {po_number}")
+    called = WebhookCall("FulfillmentComplete", None, po_number, now, f"digest of {po_number}")
     store.write(lambda connection: ingest.receive_webhook(connection, called, 100, now, PLANNER))
     os.write(noted, f"callback {called.digest}\n".encode())
 

@@ -9,7 +9,7 @@ from processes.children import nursery
 from tracking import ingest
 from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import Policy
-from tracking.provider.responses import read_callback
+from tracking.provider.responses import read_webhook_call
 from tracking.storage import database
 from tracking.storage.database import Database
 from tracking.submissions.requests import read_request
@@ -31,7 +31,7 @@ def provider_of(folder: Path, *taken: str) -> None:
 
 
 def call(store: Database, body: str) -> None:
-    called = read_callback(body.encode())
+    called = read_webhook_call(body.encode())
     store.write(lambda connection: ingest.receive_webhook(connection, called, 100, STATED, PLANNER))
 
 

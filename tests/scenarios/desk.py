@@ -21,8 +21,9 @@ from tracking.app.backend import Backend
 from tracking.app.embedded_sandbox import InProcessTransport
 from tracking.orders.model import OrderRequest
 from tracking.provider.call_log import CallLog
-from tracking.provider.client import Client
-from tracking.provider.shared_rate_limit import Allowance
+from tracking.provider.client import Client, account_of
+from tracking.provider.http.session import ApiLimits, TimeSource
+from tracking.provider.shared_rate_limit import SharedRateLimit
 from tracking.sandbox.server import Sandbox
 from tracking.settings import Settings
 from tracking.storage import engines
@@ -72,12 +73,6 @@ async def _paused(least: float, seconds: float, wake: asyncio.Event | None) -> N
     await _pause(max(seconds, least), wake)
 
 
-def _credentials(settings: Settings) -> tuple[str, str]:
-    assert settings.api_email is not None
-    assert settings.api_access_token is not None
-    return settings.api_email, settings.api_access_token.get_secret_value()
-
-
 @dataclass
 class Outcome:
     """What was found at the end; `problems` is empty when the console and the provider agree."""
@@ -99,19 +94,16 @@ class _VirtualBackend(Backend):
             self.calls += 1
             call_log.record(call)
 
+        rate, times = self.settings.api_max_rate, TimeSource(self._loop.clock, self._loop.time)
+        # PostgreSQL's own clock knows nothing of virtual time.
+        virtual = self.database.dialect == "sqlite"
+        shared = SharedRateLimit(self.database, rate, times.monotonic, times.clock) if virtual else None
         return Client(
-            "http://sandbox.internal",
-            *_credentials(self.settings),
-            rate=self.settings.api_max_rate,
-            timeout=self.settings.api_timeout,
+            account_of(self.settings),
+            limits=ApiLimits(rate, self.settings.api_timeout, shared),
+            times=times,
             transport=transport,
-            clock=self._loop.clock,
-            monotonic=self._loop.time,
             record=record,
-            # PostgreSQL's own clock knows nothing of virtual time.
-            shared=Allowance(self.database, self.settings.api_max_rate, self._loop.time, self._loop.clock)
-            if self.database.dialect == "sqlite"
-            else None,
         )
 
 
@@ -150,6 +142,7 @@ class Desk:
             self.store,
         )
         self.hooks = httpx.AsyncClient(transport=InProcessTransport(self.backend.asgi(lifespan=False)))
+        account = account_of(self.backend.settings)
         self.sandbox = Sandbox(
             folder / "sandbox.db",
             scenario=scenario,
@@ -157,8 +150,8 @@ class Desk:
             sleep=asyncio.sleep,
             webhook_client=self.hooks,
             seed=seed,
-            email=_credentials(self.backend.settings)[0],
-            access_token=_credentials(self.backend.settings)[1],
+            email=account.email,
+            access_token=account.access_token,
         )
         self.backend.transport = InProcessTransport(self.sandbox.app)
 

@@ -4,10 +4,8 @@ A console is what `server.Backend` builds, with the writer's thread and the slee
 simulator gives: the store's own transactions, the real client (below it a simulated network), sender, poller, receiver.
 """
 
-import asyncio
 import base64
 import contextlib
-import json
 import random
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
@@ -30,15 +28,16 @@ from stepping import SteppedLoop
 
 from tracking.access import Person
 from tracking.app.loops import PollLoop, SendLoop
-from tracking.errors import NotSent, OutcomeUnknown, StoreBusy, StoreError, TrackingError
+from tracking.errors import StoreBusy, StoreError, TrackingError
 from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import Policy
 from tracking.orders.model import OrderRequest
 from tracking.polling.discovery import Discovery
 from tracking.polling.poller import Poller
 from tracking.provider.client import Client
-from tracking.provider.responses import read_callback
-from tracking.provider.shared_rate_limit import Allowance
+from tracking.provider.http.session import ApiAccount, ApiLimits, TimeSource
+from tracking.provider.responses import read_webhook_call
+from tracking.provider.shared_rate_limit import SharedRateLimit
 from tracking.storage import engines as storage_engines
 from tracking.storage import inbox, leases, orders
 from tracking.storage.claims import ClaimCipher
@@ -303,45 +302,14 @@ class Console:
         return self.world.now
 
     def _client(self) -> Client:
-        through_httpx = self.world.climate.over_http
-        make = partial(
-            Client,
-            "https://provider.example.com",
-            "console@example.com",
-            "made-up-token",
-            rate=RATE,
-            timeout=TIMEOUT,
+        shared = self.world.climate.shares_budget
+        limiter = SharedRateLimit(self.database, RATE, self._monotonic, self.clock) if shared else None
+        return Client(
+            ApiAccount("https://provider.example.com", "console@example.com", "made-up-token"),
+            limits=ApiLimits(RATE, TIMEOUT, limiter),
+            times=TimeSource(self.clock, self._monotonic),
             transport=_Wire(self),
-            clock=self.clock,
-            monotonic=self._monotonic,
-            shared=Allowance(self.database, RATE, self._monotonic, self.clock)
-            if self.world.climate.shares_budget
-            else None,
         )
-        if through_httpx:
-            return make()
-        with patch.object(httpx, "AsyncClient", lambda **_: None):
-            client = make()
-        client._calls._sent = self._sent  # type: ignore[method-assign]  # the same without httpx's share of time
-        return client
-
-    async def _sent(self, call: Any, headers: Mapping[str, Any]) -> tuple[int, str | None, bytes]:
-        """What `Calls._sent` does, with the errors it documents; the seeds that go through httpx run the original."""
-        body = b"" if call.document is None else json.dumps(call.document).encode()
-        token = headers.get("Authorization", b"").decode().removeprefix("Bearer ")
-        try:
-            async with asyncio.timeout(TIMEOUT):
-                status, retry_after, answer = await self.world.network.exchange(
-                    self, call.method, call.path, call.params, body, token
-                )
-        except Refused as exc:
-            raise NotSent("no connection to the provider") from exc
-        except TimeoutError as exc:
-            raise OutcomeUnknown("no answer in time") from exc
-        except Broken as exc:
-            raise OutcomeUnknown("the connection broke") from exc
-        call.status = status
-        return status, retry_after, answer
 
     # What people do, and what the provider sends
 
@@ -441,4 +409,4 @@ def read_request(document: Mapping[str, Any]) -> OrderRequest:
 
 def digest_of_notice(body: bytes) -> str:
     """What tells repeats of a notice."""
-    return read_callback(body).digest
+    return read_webhook_call(body).digest

@@ -89,7 +89,6 @@ class Climate:
     discover_every: float = 0.0
     asks_webhooks: bool = True
     follows_leases: bool = True
-    over_http: bool = False
     through_engine: bool = False
     shares_budget: bool = False
 
@@ -145,7 +144,6 @@ def climate_of(rng: random.Random, seed: int) -> Climate:
         discover_every=rng.choice((0.0, 0.0, 0.0, 30.0, 30.0, 300.0)),
         asks_webhooks=rng.random() < 0.7,
         follows_leases=rng.random() < 0.8,
-        over_http=seed % 8 == 0,
         through_engine=seed % 16 == 0,
         shares_budget=seed % 3 == 0,  # it costs a transaction each call, which two thirds of the histories go without
     )

@@ -18,8 +18,8 @@ from tracking.orders import rules
 from tracking.polling import discovery, list_pages, poller
 from tracking.polling import due_orders as survey
 from tracking.provider import json_fields
-from tracking.provider.rate_limit import Budget
-from tracking.provider.shared_rate_limit import Allowance
+from tracking.provider.rate_limit import RateLimiter
+from tracking.provider.shared_rate_limit import SharedRateLimit
 from tracking.storage import inbox, leases, orders, outbox
 from tracking.storage.tables import CALLBACKS, ORDERS, OUTBOX
 from tracking.submissions import sender
@@ -300,16 +300,16 @@ MUTANTS = (
         "hurried",
         "Retry-After is read and not obeyed.",
         rewritten(
-            Budget,
+            RateLimiter,
             "pause",
             ("self.paused_until = max(self.paused_until, now + seconds)", "self.paused_until = now"),
         ),
     ),
-    Mutant("no-budget", "Calls leave as fast as they come.", replaced(Budget, "_wait", lambda _: 0.0)),
+    Mutant("no-budget", "Calls leave as fast as they come.", replaced(RateLimiter, "_wait", lambda _: 0.0)),
     Mutant(
         "each-alone",
         "Each process keeps to the budget, and all together do not.",
-        replaced(Allowance, "_keep", lambda *_: None),
+        replaced(SharedRateLimit, "_write", lambda *_: None),
     ),
     Mutant("refusals-kept", "Every refusal is kept.", replaced(inbox, "record_refusal", _kept_for_ever)),
     Mutant(
@@ -392,7 +392,7 @@ MUTANTS = (
             rewritten(
                 _Poller,
                 "_look_at_page",
-                ("page.shown, page.started_at, page.finished_at", "page.shown, page.finished_at, page.finished_at"),
+                ("page.orders, page.started_at, page.finished_at", "page.orders, page.finished_at, page.finished_at"),
             ),
         ),
     ),

@@ -46,6 +46,8 @@ class Pace:
             except (StoreError, ProviderError):
                 wait = 1.0
             except Exception as exc:  # noqa: BLE001 - what a loop stumbles over is a finding
+                if self._console.dead:  # what the killed process leaves behind is closed, not run
+                    return
                 world.auditor.stumbled(f"a loop stumbled over {exc!r}")
                 wait = 1.0
             self._idle = 0 if self._seen != world.commits else min(self._idle + 1, 7)

@@ -37,7 +37,7 @@ from tracking.polling.poller import Poller
 from tracking.provider.call_log import FLUSH_SECONDS, CallLog
 from tracking.provider.client import Client
 from tracking.provider.rate_limit import LONGEST_PAUSE
-from tracking.provider.shared_rate_limit import Allowance
+from tracking.provider.shared_rate_limit import SharedRateLimit
 from tracking.settings import WEBHOOK_PATH, Role, Settings
 from tracking.storage import database, facts, leases
 from tracking.storage.claims import ClaimCipher
@@ -204,7 +204,7 @@ class Backend:
 
     def client(self, transport: httpx.AsyncBaseTransport | None, call_log: CallLog) -> Client:
         """The way to the provider."""
-        shared = Allowance(self.database, self.settings.api_max_rate)
+        shared = SharedRateLimit(self.database, self.settings.api_max_rate)
         return Client.from_settings(self.settings, transport=transport, record=call_log.record, shared=shared)
 
     def _discovery(self, client: Client) -> Discovery:

@@ -101,12 +101,12 @@ class Discovery:
         listed: set[str] = set()
         for number in range(1, PAGES_AT_MOST + 1):
             page = await self._client.orders(page=number, size=size, start=start)
-            fresh = [order for order in page.shown if order.snapshot.provider_id not in listed]
+            fresh = [order for order in page.orders if order.snapshot.provider_id not in listed]
             await list_pages.record_list_page(self._database, self._planner, fresh, page.started_at, page.finished_at)
             listed |= {order.snapshot.provider_id for order in fresh}
             times = [order.snapshot.created_at for order in fresh if order.snapshot.created_at]
             newest = max([*times, *([newest] if newest else [])], default=None)
-            if page.last or not (page.shown or page.unreadable):
+            if page.last or not (page.orders or page.unreadable):
                 return newest
         log.warning("list cut pages=%d size=%d", PAGES_AT_MOST, size)
         return newest

@@ -8,14 +8,14 @@ from sqlalchemy import Connection
 from tracking import ingest
 from tracking.forecasting.planner import Planner
 from tracking.orders.model import State, is_open
-from tracking.provider.responses import Shown
+from tracking.provider.responses import ParsedOrder
 from tracking.storage.database import Database
 
 PAGE_SIZES = (50, 10, 1)  # orders a page; the smaller ones where a larger page cannot be read
 
 
 async def record_list_page(
-    database: Database, planner: Planner, listed: Sequence[Shown], started_at: datetime, finished_at: datetime
+    database: Database, planner: Planner, listed: Sequence[ParsedOrder], started_at: datetime, finished_at: datetime
 ) -> set[str]:
     """Records what a list page showed of each order.
 

@@ -100,7 +100,7 @@ class Poller:
 
     def room(self) -> int:
         """How many calls can leave soon; what is chosen beyond that may be the wrong call by then."""
-        return self._client.room()
+        return self._client.available()
 
     async def claim(self, now: datetime, works: int = CLAIMED_AT_ONCE) -> list[_Work]:
         """Takes the orders of the best calls under a lease; none while the provider refuses or is away."""
@@ -182,8 +182,8 @@ class Poller:
         return max(self._planner.policy.ceiling, outbox.FURTHEST_SEND)
 
     async def _look_at_one(self, row: RowMapping) -> None:
-        answer = await self._client.order(row["provider_id"], known_digest=row["digest"])
-        shown = answer.shown
+        answer = await self._client.order(row["provider_id"], last_digest=row["digest"])
+        shown = answer.order
         seen = Polled(shown.snapshot if shown else None)
         observation = Observation(Witness.POLL, answer.started_at, answer.finished_at, seen)
         await self._database.run(
@@ -205,9 +205,9 @@ class Poller:
             listed: set[str] = set()
         else:
             settled = await list_pages.record_list_page(
-                self._database, self._planner, page.shown, page.started_at, page.finished_at
+                self._database, self._planner, page.orders, page.started_at, page.finished_at
             )
-            listed = {shown.snapshot.provider_id for shown in page.shown}
+            listed = {shown.snapshot.provider_id for shown in page.orders}
         rest = [row for row in rows if row["provider_id"] not in settled]
         now = self._clock()
         early = [row for row in rest if row["next_look_at"] > now and row["provider_id"] not in listed]

@@ -4,12 +4,10 @@ Owns the addresses of the operations and the walk through their pages. How a cal
 in `calls`; this repeats nothing, and whoever calls decides what to try again.
 """
 
-import asyncio
 import logging
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -17,12 +15,13 @@ import httpx
 
 from tracking.errors import NotFound, UnreadableAnswer
 from tracking.provider.call_log import ApiCallRecord
-from tracking.provider.http import Call, Calls, stated
-from tracking.provider.json_fields import digest_of
-from tracking.provider.rate_limit import Shared
+from tracking.provider.http.call import ApiCall
+from tracking.provider.http.session import DEFAULT_LIMITS, SYSTEM_TIME, ApiAccount, ApiLimits, ApiSession, TimeSource
+from tracking.provider.json_fields import digest_of, format_time
+from tracking.provider.rate_limit import SharedLimiter
 from tracking.provider.responses import (
     Page,
-    Shown,
+    ParsedOrder,
     key_of,
     read_balance,
     read_carriers,
@@ -43,7 +42,7 @@ _logger = logging.getLogger(__name__)
 class Answer:
     """An order as answered. `shown` is None when the digest equals the one known; times frame the call."""
 
-    shown: Shown | None
+    order: ParsedOrder | None
     digest: str
     started_at: datetime
     finished_at: datetime
@@ -54,7 +53,7 @@ class Answer:
 class OrdersPage:
     """One page of the order list without repeats; `unreadable` items were left out, `last` means none follows."""
 
-    shown: tuple[Shown, ...]
+    orders: tuple[ParsedOrder, ...]
     unreadable: int
     page: int
     total: int | None
@@ -63,51 +62,32 @@ class OrdersPage:
     finished_at: datetime
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-def _forget(_: ApiCallRecord) -> None:
+def _discard(_: ApiCallRecord) -> None:
     pass
 
 
 class Client:
     """Speaks to the provider. Every call may raise any ProviderError; none of them holds what was sent or answered.
 
-    `record` gets every call that was tried, token calls included, and must not raise. `clock` is the wall clock,
-    `monotonic` measures the budget and the token's life; `shared` is the budget of all processes together, without it
-    this one keeps to the rate alone.
+    Args:
+        account: where the API is and who calls it.
+        limits: the rate limit, alone or shared with all processes, and the timeout of one call.
+        times: the clocks.
+        transport: what sends; None for httpx's own.
+        record: takes every attempt that left, token calls included, and must not raise.
     """
 
-    def __init__(  # noqa: PLR0913 - the last six are what tests and the simulation put in place of the world
+    def __init__(
         self,
-        base_url: str,
-        email: str,
-        access_token: str,
+        account: ApiAccount,
         *,
-        rate: float = 5,
-        timeout: float = 30,
+        limits: ApiLimits = DEFAULT_LIMITS,
+        times: TimeSource = SYSTEM_TIME,
         transport: httpx.AsyncBaseTransport | None = None,
-        clock: Callable[[], datetime] = _now,
-        monotonic: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-        record: Callable[[ApiCallRecord], None] = _forget,
-        shared: Shared | None = None,
+        record: Callable[[ApiCallRecord], None] = _discard,
     ) -> None:
-        self._clock = clock
-        self._calls = Calls(
-            base_url,
-            email,
-            access_token,
-            rate=rate,
-            timeout=timeout,
-            transport=transport,
-            clock=clock,
-            monotonic=monotonic,
-            sleep=sleep,
-            record=record,
-            shared=shared,
-        )
+        self._clock = times.clock
+        self._session = ApiSession(account, limits, times, transport, record)
 
     @classmethod
     def from_settings(
@@ -115,17 +95,12 @@ class Client:
         settings: Settings,
         *,
         transport: httpx.AsyncBaseTransport | None = None,
-        record: Callable[[ApiCallRecord], None] = _forget,
-        shared: Shared | None = None,
+        record: Callable[[ApiCallRecord], None] = _discard,
+        shared: SharedLimiter | None = None,
     ) -> Self:
         """The client for these settings; without a provider the one for the embedded sandbox behind `transport`."""
-        address, email, secret = settings.api_base_url, settings.api_email, settings.api_access_token
-        if address is None or email is None or secret is None:
-            address, email, token = SANDBOX_URL, "sandbox@example.com", "sandbox"
-        else:
-            token = secret.get_secret_value()
-        rate, timeout = settings.api_max_rate, settings.api_timeout
-        return cls(address, email, token, rate=rate, timeout=timeout, transport=transport, record=record, shared=shared)
+        limits = ApiLimits(settings.api_max_rate, settings.api_timeout, shared)
+        return cls(account_of(settings), limits=limits, transport=transport, record=record)
 
     async def place(self, document: Mapping[str, Any]) -> Answer:
         """Places the order. Throttled with 429, NotSent and CredentialsRefused mean that it was not carried out.
@@ -134,7 +109,7 @@ class Client:
             OutcomeUnknown: a timeout, a broken connection, a 5xx, or a 2xx that does not show this order.
         """
         po_number = str(document["PONumber"])
-        call = Call("POST", "/v1/Orders", document=document, order_po=po_number)
+        call = ApiCall("POST", "/v1/Orders", document=document, order_po=po_number)
 
         def read(raw: Any) -> Answer:
             shown = read_order(raw)
@@ -142,18 +117,18 @@ class Client:
                 raise UnreadableAnswer("the answer shows another order", status=call.status)
             return self._answer(call, shown, shown.digest)
 
-        return await self._calls.authorised(call, read)
+        return await self._session.send(call, read)
 
-    async def order(self, provider_id: str, *, known_digest: str | None = None) -> Answer:
+    async def order(self, provider_id: str, *, last_digest: str | None = None) -> Answer:
         """The order with this id."""
         if provider_id in {"", ".", ".."}:
             raise NotFound("no order has such an id")
-        call = Call("GET", f"/v1/Orders/{quote(provider_id, safe='')}", provider_id=provider_id)
+        call = ApiCall("GET", f"/v1/Orders/{quote(provider_id, safe='')}", provider_id=provider_id)
 
         def read(raw: Any) -> Answer:
             digest = digest_of(raw)
-            if digest == known_digest:
-                call.reply = '"unchanged"'
+            if digest == last_digest:
+                call.masked_answer = '"unchanged"'
                 return self._answer(call, None, digest)
             shown = read_order(raw)
             call.order_po = shown.snapshot.po_number
@@ -161,12 +136,12 @@ class Client:
                 raise UnreadableAnswer("the answer shows another order", status=call.status)
             return self._answer(call, shown, digest)
 
-        return await self._calls.authorised(call, read)
+        return await self._session.send(call, read)
 
-    def _answer(self, call: Call, shown: Shown | None, digest: str) -> Answer:
+    def _answer(self, call: ApiCall, shown: ParsedOrder | None, digest: str) -> Answer:
         if shown is not None:
             call.provider_id = shown.snapshot.provider_id
-        return Answer(shown, digest, call.started_at or self._clock(), self._clock(), call.status or 0)
+        return Answer(shown, digest, call.left_at or self._clock(), self._clock(), call.status or 0)
 
     async def orders(
         self,
@@ -178,9 +153,9 @@ class Client:
         po_number: str | None = None,
     ) -> OrdersPage:
         """One page of the order list. A page past the end is empty, also where the provider answers it with 404."""
-        asked = {"startDate": stated(start), "endDate": stated(end), "poNumber": po_number}
+        asked = {"startDate": format_time(start), "endDate": format_time(end), "poNumber": po_number}
         params = _paging(page, size) | {name: value for name, value in asked.items() if value}
-        call = Call("GET", "/v1/Orders", params=params, order_po=po_number)
+        call = ApiCall("GET", "/v1/Orders", params=params, order_po=po_number)
 
         def read(raw: Any) -> OrdersPage:
             listed = read_page(raw)
@@ -188,15 +163,15 @@ class Client:
             unique = {shown.snapshot.provider_id: shown for shown in found if shown is not None}
             unreadable = found.count(None)
             last = _is_last(listed, size)
-            started = call.started_at or self._clock()
+            started = call.left_at or self._clock()
             return OrdersPage(tuple(unique.values()), unreadable, page, listed.total, last, started, self._clock())
 
         try:
-            return await self._calls.authorised(call, read)
+            return await self._session.send(call, read)
         except NotFound:
             if page <= 1:
                 raise
-            return OrdersPage((), 0, page, None, True, call.started_at or self._clock(), self._clock())
+            return OrdersPage((), 0, page, None, True, call.left_at or self._clock(), self._clock())
 
     async def products(self) -> list[dict[str, Any]]:
         """The whole catalogue."""
@@ -213,7 +188,7 @@ class Client:
     async def balance(self) -> dict[str, Any] | None:
         """The account's balance, None where the provider does not offer it."""
         try:
-            return await self._calls.authorised(Call("GET", "/v1/AccountBalance"), read_balance)
+            return await self._session.send(ApiCall("GET", "/v1/AccountBalance"), read_balance)
         except NotFound:
             return None
 
@@ -221,9 +196,9 @@ class Client:
         """The items of all pages, each id once, until a page is short, empty or brings nothing new."""
         found: dict[str, Any] = {}
         for number in range(1, MAX_PAGES + 1):
-            call = Call("GET", path, params=_paging(number, size))
+            call = ApiCall("GET", path, params=_paging(number, size))
             try:
-                page = await self._calls.authorised(call, read_page)
+                page = await self._session.send(call, read_page)
             except NotFound:
                 if optional or number > 1:
                     break
@@ -239,22 +214,30 @@ class Client:
 
     def pause(self, seconds: float) -> None:
         """Lets no call leave for so long: what an earlier process was asked to wait, or has used up."""
-        self._calls.pause(seconds)
+        self._session.pause(seconds)
 
-    def room(self) -> int:
+    def available(self) -> int:
         """How many calls can leave within the next second, beside those that wait for their turn already."""
-        return self._calls.room()
+        return self._session.available()
 
     def status(self) -> dict[str, Any]:
         """How the client fares, JSON-able, without secrets."""
-        return self._calls.status()
+        return self._session.status()
 
     async def aclose(self) -> None:
         """Closes all connections; the client cannot be used any more."""
-        await self._calls.aclose()
+        await self._session.aclose()
 
 
-def _order_or_none(raw: Any) -> Shown | None:
+def account_of(settings: Settings) -> ApiAccount:
+    """The account of these settings; without a complete one, that of the embedded sandbox."""
+    address, email, secret = settings.api_base_url, settings.api_email, settings.api_access_token
+    if address is None or email is None or secret is None:
+        return ApiAccount(SANDBOX_URL, "sandbox@example.com", "sandbox")
+    return ApiAccount(address, email, secret.get_secret_value())
+
+
+def _order_or_none(raw: Any) -> ParsedOrder | None:
     try:
         return read_order(raw)
     except UnreadableAnswer:

@@ -194,6 +194,11 @@ def parse_time(text: Any) -> datetime:
     raise ValueError("is not a time")
 
 
+def format_time(at: datetime | None) -> str | None:
+    """The time as the provider writes it, in UTC to the second; None for None."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if at else None
+
+
 def time_or_none(text: Any) -> datetime | None:
     """The time as `parse_time` reads it; None where it cannot."""
     try:

@@ -5,7 +5,7 @@ Owns the names of what is secret or personal. Knows no order, reads no answer an
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +18,7 @@ _ADDRESSES = {"digitaldeliveryaddress", "physicaldeliveryaddress", "personalizat
 PEOPLE = _ADDRESSES | {"email", "sms", "fromemail", "name", "recipientname", "recipientemail", "recipientsms"}
 # What the catalogue's ids say of an address names nobody.
 _TOLD = {"shippingmethodid", "carrierid", "country", "deliverydate"}
+MAX_RECORDED_TEXT = 4000
 _EMAIL = re.compile(r"[^\s@\"'<>(),;:]{1,150}@[^\s@\"'<>(),;:]{1,150}")
 _ADDRESS = re.compile(r"(https?://)[^\s\"'<>]+", re.IGNORECASE)
 _TELEPHONE = re.compile(r"\+\d[\d ().-]{5,30}\d")
@@ -106,3 +107,26 @@ def _masked_field(folded: str, value: Any, depth: int, personal: bool) -> Any:
     if folded in _SECRETS or (folded == "value" and isinstance(value, str) and len(value) > 20):
         return None if value is None else "***"
     return _masked(value, depth=depth + 1, personal=(personal or folded in PEOPLE) and folded not in _TOLD)
+
+
+class SecretMasker:
+    """Masks what is recorded of a body, and in it our own secrets, should the provider repeat them.
+
+    Args:
+        secrets: gives what is secret at the moment, such as the token.
+    """
+
+    def __init__(self, secrets: Callable[[], Iterable[str]]) -> None:
+        self._secrets = secrets
+
+    def json(self, raw: Any) -> str:
+        """The JSON as people may see it, cut to MAX_RECORDED_TEXT characters."""
+        # Cut last: a secret that the cut goes through would not be found any more.
+        return self.text(masked(raw, 4 * MAX_RECORDED_TEXT))[:MAX_RECORDED_TEXT]
+
+    def text(self, text: str) -> str:
+        """The text without our own secrets."""
+        for secret in self._secrets():
+            for form in (secret, json.dumps(secret)[1:-1]):
+                text = text.replace(form, "***") if len(form) >= 8 else text
+        return text

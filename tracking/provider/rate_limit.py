@@ -1,7 +1,8 @@
-"""The budget of calls: how many may leave in a second, and how long none may leave while the provider asks to wait.
+"""Rate limiter for calls to the provider: how many may leave in a second, and none while it asks to wait.
 
 Owns the reading of Retry-After. Makes no call, reads no clock but the monotonic one it is given, and knows nothing of
-what is called. Where several processes share the budget, `Shared` says when a call may leave (see `allowance`).
+what is called. Where several processes share the rate limit, `SharedLimiter` says when a call may leave (see
+`shared_rate_limit`).
 """
 
 import asyncio
@@ -13,12 +14,14 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple, Protocol
 
+import httpx
+
 from tracking.errors import Throttled
 
 MAX_IN_FLIGHT = 20
 LONGEST_WAIT = 30.0
 LONGEST_PAUSE = 3600.0
-FIRST_PAUSE, LAST_PAUSE = 5.0, 300.0
+FIRST_BACKOFF, LONGEST_BACKOFF = 5.0, 300.0
 SHORTEST_SLACK, LONGEST_SLACK = 0.05, 5.0  # between when a call may leave and when it must have left
 
 
@@ -29,8 +32,8 @@ class Slot(NamedTuple):
     end: float
 
 
-class Shared(Protocol):
-    """The budget of all processes together."""
+class SharedLimiter(Protocol):
+    """The rate limit of all processes together."""
 
     async def reserve(self, count: int, slack: float) -> Sequence[Slot]:
         """Reserves 1 to `count` slots, each `slack` seconds long.
@@ -53,10 +56,10 @@ def window_of(rate: float) -> float:
     return max(1.0, 1 / rate)
 
 
-class Budget:
-    """At most `rate` calls in any one second, and none while the provider asked to wait. Monotonic seconds.
+class RateLimiter:
+    """Lets at most `rate` calls leave in any one second, and none while the provider asked to wait.
 
-    With `shared`, all processes together make no more than that.
+    With `shared`, all processes together make no more than that. Times are in seconds of `monotonic`.
     """
 
     def __init__(
@@ -64,7 +67,7 @@ class Budget:
         rate: float,
         monotonic: Callable[[], float],
         sleep: Callable[[float], Awaitable[object]],
-        shared: Shared | None = None,
+        shared: SharedLimiter | None = None,
     ) -> None:
         self.rate = rate
         self.paused_until = 0.0
@@ -74,61 +77,62 @@ class Budget:
         self._window = window_of(rate) * 1.01
         self._starts: deque[float] = deque(maxlen=max(self._calls_in_window, int(rate * 60) + 1))
         self._waiting = 0
-        self._turn, self._in_flight = asyncio.Lock(), asyncio.Semaphore(MAX_IN_FLIGHT)
-        self._pause_set_at = -1.0
-        self._next_pause = FIRST_PAUSE
+        self._order, self._in_flight = asyncio.Lock(), asyncio.Semaphore(MAX_IN_FLIGHT)
+        self._backoff_set_at = -1.0
+        self._next_backoff = FIRST_BACKOFF
         self._shared = shared
-        self._slots: deque[Slot] = deque()
+        self._reserved: deque[Slot] = deque()
         self._slack = SHORTEST_SLACK
 
     @contextlib.asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Waits for the call's turn and keeps one of the places in flight until the call is over.
+    async def slot(self) -> AsyncIterator[float]:
+        """Waits for the call's slot, yields when it leaves, and holds a place in flight until it is over.
 
         Raises:
-            Throttled: the turn is more than half a minute away. The call has not left; the status is 429 for that.
+            Throttled: the slot is more than half a minute away. The call has not left; the status is 429 for that.
         """
         self._refuse_long(self._wait() + self._waiting // self._calls_in_window * self._window)
         self._waiting += 1
-        waiting = True
+        is_waiting = True
         try:
             async with self._in_flight:
-                async with self._turn:
+                async with self._order:
                     if self._shared is None:
-                        await self._until(0.0)
+                        await self._wait_until(0.0)
                     else:
-                        await self._slot(self._shared)
-                    self._starts.append(self._monotonic())
+                        await self._reserved_slot(self._shared)
+                    left_at = self._monotonic()
+                    self._starts.append(left_at)
                 self._waiting -= 1
-                waiting = False
-                yield
+                is_waiting = False
+                yield left_at
         finally:
-            self._waiting -= waiting
+            self._waiting -= is_waiting
 
-    async def _until(self, begin: float) -> None:
+    async def _wait_until(self, begin: float) -> None:
         while (wait := max(self._wait(), begin - self._monotonic())) > 0:
             self._refuse_long(wait)
             await self._sleep(wait)
 
-    async def _slot(self, shared: Shared) -> None:
+    async def _reserved_slot(self, shared: SharedLimiter) -> None:
         """Waits for a slot that was reserved. One that was missed is lost: another takes its place."""
         while True:
             now = self._monotonic()
-            while self._slots and self._slots[0].end <= now:
-                self._slots.popleft()
-            if fresh := not self._slots:
+            while self._reserved and self._reserved[0].end <= now:
+                self._reserved.popleft()
+            if reserved_now := not self._reserved:
                 # One for each call that waits, so that they share a transaction.
-                self._slots.extend(await shared.reserve(min(self._waiting, self._calls_in_window), self._slack))
-            slot = self._slots.popleft()
-            await self._until(slot.begin)
+                self._reserved.extend(await shared.reserve(min(self._waiting, self._calls_in_window), self._slack))
+            slot = self._reserved.popleft()
+            await self._wait_until(slot.begin)
             if self._monotonic() <= slot.end:
                 self._slack = max(self._slack * 0.9, SHORTEST_SLACK)
                 return
-            if fresh:  # the store takes longer than that to commit, or this process is held up
+            if reserved_now:  # the store takes longer than that to commit, or this process is held up
                 self._slack = min(self._slack * 2, LONGEST_SLACK)
 
-    def room(self) -> int:
-        """How many calls can leave within the next second, beside those that wait for their turn already."""
+    def available(self) -> int:
+        """How many calls can leave within the next second, beside those that wait for their slot already."""
         now = self._monotonic()
         if self.paused_until > now + 1:
             return 0
@@ -149,39 +153,74 @@ class Budget:
     def pause(self, seconds: float | None, called_at: float) -> float:
         """Lets no call leave for so long; None: five seconds, twice as long each time up to five minutes."""
         now = self._monotonic()
-        if seconds is None and called_at <= self._pause_set_at:
+        if seconds is None and called_at <= self._backoff_set_at:
             # The call left before the pause that is in force: the same trouble, not worse trouble.
             seconds = max(self.paused_until - now, 0.0)
         elif seconds is None:
-            seconds, self._next_pause = self._next_pause, min(self._next_pause * 2, LAST_PAUSE)
-            self._pause_set_at = now
+            seconds, self._next_backoff = self._next_backoff, min(self._next_backoff * 2, LONGEST_BACKOFF)
+            self._backoff_set_at = now
         if self._shared is not None and now + seconds > self.paused_until:
             self._shared.pause(seconds)
         self.paused_until = max(self.paused_until, now + seconds)
         return self.paused_until - now
 
-    def went_well(self) -> None:
+    def reset_backoff(self) -> None:
         """The provider answers again: the next pause without a Retry-After is a short one."""
-        self._next_pause = FIRST_PAUSE
+        self._next_backoff = FIRST_BACKOFF
 
-    def last_minute(self) -> int:
+    def calls_in_last_minute(self) -> int:
         """How many calls left in the last minute."""
         since = self._monotonic() - 60
         return sum(1 for start in self._starts if start > since)
 
 
-def seconds_asked(retry_after: str | None, now: datetime) -> float | None:
+def parse_retry_after(retry_after: str | None, now: datetime) -> float | None:
     """The seconds a Retry-After asks for, a second at least; None where it is missing, unreadable or absurd.
 
     More than an hour is absurd: obeying it, even in part, would let one mistaken header stop all calls for long.
     """
     text = (retry_after or "").strip()
     if re.fullmatch(r"\d+", text, re.ASCII):
-        asked = float(text)  # Infinity for more digits than a float holds.
+        seconds = float(text)  # Infinity for more digits than a float holds.
     else:
         try:
             at = parsedate_to_datetime(text)
-            asked = ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds()
+            seconds = ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds()
         except (ValueError, TypeError, IndexError, OverflowError):
             return None
-    return max(asked, 1.0) if asked <= LONGEST_PAUSE else None
+    return max(seconds, 1.0) if seconds <= LONGEST_PAUSE else None
+
+
+class RateLimitedTransport(httpx.AsyncBaseTransport):
+    """Wraps the transport through which requests leave: each waits for its slot, and 429 and 503 pause all.
+
+    Args:
+        transport: what sends, and returns whole responses.
+        limiter: the rate limiter.
+        clock: the wall clock, by which a Retry-After may name a time.
+    """
+
+    def __init__(
+        self, transport: httpx.AsyncBaseTransport, limiter: RateLimiter, clock: Callable[[], datetime]
+    ) -> None:
+        self._transport, self._limiter, self._clock = transport, limiter, clock
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Sends the request in its slot.
+
+        Raises:
+            Throttled: the slot is too far away, and the request has not left; or the provider asks to wait.
+        """
+        async with self._limiter.slot() as left_at:
+            response = await self._transport.handle_async_request(request)
+            status = response.status_code
+            if status in {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}:
+                asked = parse_retry_after(response.headers.get("Retry-After"), self._clock())
+                wait = timedelta(seconds=self._limiter.pause(asked, left_at))
+                raise Throttled("the provider asks to wait", status=status, retry_after=wait)
+            self._limiter.reset_backoff()
+            return response
+
+    async def aclose(self) -> None:
+        """Closes all connections."""
+        await self._transport.aclose()

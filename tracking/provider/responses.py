@@ -31,14 +31,14 @@ from tracking.provider.json_fields import (
 from tracking.provider.masking import NEVER_KEPT, scrub
 
 LINE_WORDS = ("Pending", "Completed", "Cancelled", "Sent", "Claimed", "SentToFulfillment", "Shipped")
-MAX_CALLBACK = 64 * 1024
+MAX_WEBHOOK_BODY = 64 * 1024
 UNSURE_TOKEN_LIFE = timedelta(minutes=5)
 LONGEST_TOKEN_LIFE = timedelta(days=1)
 _PHONE = re.compile(r"\+\d[\d ().-]{5,30}\d|(?<![-\w])\d{7,}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ParsedOrder:
     """An order as shown: what it says, its raw JSON without claim data and webhook address, and its digest.
 
     `claims` holds the claim data apart, by the number of the line that showed it.
@@ -61,7 +61,7 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Callback:
+class WebhookCall:
     """What a webhook call claims. `digest` is the same for every repeat of it."""
 
     action: str
@@ -82,7 +82,7 @@ class Token:
         return f"Token(value='***', expires_at={self.expires_at!r})"
 
 
-def read_order(raw: Any) -> Shown:
+def read_order(raw: Any) -> ParsedOrder:
     """The order in a single answer or an item of a list.
 
     Raises:
@@ -106,7 +106,7 @@ def read_order(raw: Any) -> Shown:
         currency=order.text("currencycode", "currency", limit=10),
     )
     claims = {line.number: claims for line, claims in read if claims}
-    return Shown(snapshot, _kept(raw), digest, claims)
+    return ParsedOrder(snapshot, _kept(raw), digest, claims)
 
 
 def _line(number: int, raw: Any) -> tuple[Line, ClaimData]:
@@ -354,13 +354,13 @@ def read_balance(raw: Any) -> dict[str, Any]:
     return {"available_minor": available, "pending_minor": pending, "offered": True}
 
 
-def read_callback(body: bytes) -> Callback:
+def read_webhook_call(body: bytes) -> WebhookCall:
     """What a webhook call claims.
 
     Raises:
         CallbackRefused: too large, no JSON object, another action, or no order named. Nothing else is ever raised.
     """
-    if len(body) > MAX_CALLBACK:
+    if len(body) > MAX_WEBHOOK_BODY:
         raise CallbackRefused("the body is too large")
     try:
         fields = Fields(parse(body), "the body")
@@ -374,4 +374,4 @@ def read_callback(body: bytes) -> Callback:
         raise CallbackRefused("the body names no order")
     # The PONumber is what the address proves: without it, a call of one order could pass for the repeat of another's.
     identity = [action.casefold(), provider_id, stated, po_number]
-    return Callback("FulfillmentComplete", provider_id, po_number, time_or_none(stated), digest_of(identity))
+    return WebhookCall("FulfillmentComplete", provider_id, po_number, time_or_none(stated), digest_of(identity))

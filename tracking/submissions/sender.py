@@ -221,9 +221,9 @@ class Sender:
             return await self._declined(attempt, exc, started_at)
         except ProviderError as exc:
             return self._unanswered(attempt, exc, started_at)
-        if answer.shown is None:
+        if answer.order is None:
             return self._unclear(attempt, "the answer could not be read", started_at)
-        return _Result(Answered(answer.shown.snapshot), started_at, answer=answer)
+        return _Result(Answered(answer.order.snapshot), started_at, answer=answer)
 
     def _unanswered(self, attempt: _Attempt, error: ProviderError, started_at: datetime) -> _Result:
         """What a failure says about the order: surely not placed, or nobody knows."""
@@ -276,9 +276,9 @@ class Sender:
             answer = await self._client.order(ids[0])
         except ProviderError as exc:
             return self._unclear(attempt, f"409, but {ids[0]} could not be fetched: {exc}", started_at)
-        if answer.shown is None:
+        if answer.order is None:
             return self._unclear(attempt, f"409, but {ids[0]} could not be read", started_at)
-        return _Result(Answered(answer.shown.snapshot, adopted=True), started_at, answer=answer)
+        return _Result(Answered(answer.order.snapshot, adopted=True), started_at, answer=answer)
 
     async def _find(self, attempt: _Attempt, started_at: datetime) -> _Result | None:
         """The order by its PONumber through the list; None when the list has none, a retry when it cannot be asked."""
@@ -294,7 +294,9 @@ class Sender:
         for number in range(1, PAGES_AT_MOST + 1):
             page = await self._client.orders(page=number, po_number=attempt.po_number)
             unreadable += page.unreadable
-            ids |= {shown.snapshot.provider_id for shown in page.shown if shown.snapshot.po_number == attempt.po_number}
+            ids |= {
+                shown.snapshot.provider_id for shown in page.orders if shown.snapshot.po_number == attempt.po_number
+            }
             if page.last:
                 break
         if ids:
@@ -306,7 +308,7 @@ class Sender:
     def _settle(self, connection: Connection, attempt: _Attempt, result: _Result, now: datetime) -> None:
         witness = Witness.ANSWER if isinstance(result.seen, Answered | Declined) else Witness.US
         observation = Observation(witness, result.started_at, now, result.seen)
-        shown = result.answer.shown if result.answer else None
+        shown = result.answer.order if result.answer else None
         ingest.observe(connection, attempt.order_id, observation, self._planner, parsed=shown)
         again_at = None if result.again_after is None else now + result.again_after
         error = getattr(result.seen, "reason", None)

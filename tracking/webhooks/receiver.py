@@ -31,7 +31,7 @@ from tracking import ingest
 from tracking.errors import CallbackRefused, StoreError
 from tracking.forecasting.planner import Planner
 from tracking.ingest import WebhookOutcome
-from tracking.provider.responses import Callback, read_callback
+from tracking.provider.responses import WebhookCall, read_webhook_call
 from tracking.storage import inbox, orders
 from tracking.storage.database import Database
 from tracking.webhooks import addresses
@@ -116,13 +116,13 @@ class Receiver:
             return Response(status_code=503)
         return Response(status_code=204)
 
-    async def _authenticate(self, request: Request, body: bytes, lookups: Batcher[str, str | None]) -> Callback:
+    async def _authenticate(self, request: Request, body: bytes, lookups: Batcher[str, str | None]) -> WebhookCall:
         token = request.path_params.get("token", "")
         if request.method != "POST":
             raise CallbackRefused(f"method {request.method}")
         if len(token) != addresses.TOKEN_LENGTH:
             raise CallbackRefused("no such address")
-        call = read_callback(body)
+        call = read_webhook_call(body)
         po_number = call.po_number
         if po_number is None and call.provider_id is not None:
             po_number = await lookups.submit(call.provider_id)
@@ -144,7 +144,7 @@ class Receiver:
         with self._database.read() as connection:
             return orders.po_numbers_of(connection, provider_ids)
 
-    async def _commit(self, call: Callback, size: int) -> None:
+    async def _commit(self, call: WebhookCall, size: int) -> None:
         batcher = self._commits.get(call.digest)
         if batcher is None:
             batcher = self._commits[call.digest] = Batcher(lambda sizes: self._commit_batch(call, sizes))
@@ -158,7 +158,7 @@ class Receiver:
         self.accepted += 1
         self._wake()
 
-    async def _commit_batch(self, call: Callback, sizes: list[int]) -> list[WebhookOutcome]:
+    async def _commit_batch(self, call: WebhookCall, sizes: list[int]) -> list[WebhookOutcome]:
         """Commit a call with its repeats that have come so far; all of them are answered after that."""
         now, size, times = self._clock(), sizes[0], len(sizes)
 
