@@ -96,6 +96,7 @@ def test_all_contradictions_are_told_at_once() -> None:
         api_base_url="https://api.example", poll_floor=10, poll_ceiling=5, public_url=f"https://x.example/{'p' * 450}"
     )
     assert len(told) == 3
+    assert told[0].endswith("TRACKING_API_BASE_URL needs TRACKING_API_EMAIL and TRACKING_API_ACCESS_TOKEN beside it")
 
 
 def test_a_wrong_field_hides_no_contradiction() -> None:
@@ -152,6 +153,7 @@ def test_only_the_providers_address_loses_its_version(given: str) -> None:
     ("given", "said"),
     [
         ({"api_email": "us@example.com", "api_access_token": SECRET}, "TRACKING_API_BASE_URL is not"),
+        ({"api_access_token": f"{SECRET} \N{LATIN SMALL LETTER O WITH DIAERESIS}"}, "cannot be sent in a header"),
         ({"api_base_url": "api.example"}, "must be an absolute address"),
         ({"api_base_url": "ftp://api.example"}, "must be an absolute address"),
         ({"public_url": f"https://us:{SECRET}@console.example"}, "must hold no credentials"),

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTS)] if str(TESTS) not in sys.path else []
+sys.path[:0] = [path for path in (str(TESTS), str(TESTS / "scenarios")) if path not in sys.path]
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright  # noqa: E402 - as below
-from processes.children import ROOT, Child, nursery  # noqa: E402 - found through the line above
+from processes.children import ROOT, Child, nursery, until  # noqa: E402 - found through the line above
+from processes.over_http import fact, store_of  # noqa: E402 - as above
 
 FLAGS = (
     "--no-sandbox",
@@ -37,9 +38,15 @@ def chromium() -> str:
 
 @pytest.fixture(scope="module")
 def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
-    """A console on the embedded sandbox, as `make run` starts it."""
+    """A console on the embedded sandbox, as `make run` starts it, once it has read the catalogue.
+
+    It answers before that, and the form is there afterwards only: until then its page asks to try again.
+    """
     with nursery(tmp_path_factory.mktemp("console")) as children:
-        yield children.streamlit(settings={"SANDBOX_TRAFFIC": 6}).ready(within=60)
+        started = children.streamlit(settings={"SANDBOX_TRAFFIC": 6}).ready(within=60)
+        with store_of(children.database_url) as store:
+            until("the catalogue", lambda: fact(store, "catalogue").get("products"), within=60)
+        yield started
 
 
 @pytest.fixture(scope="module")

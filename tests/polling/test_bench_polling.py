@@ -14,6 +14,8 @@ from polling.measures import MEDIAN, Row, known, looks
 from polling.optimum import Judge
 from polling.shapes import SHAPES, Shape, lognormal, weibull
 
+from tracking.polling.backtest.engine import replay
+
 FEWER = 1.15  # fewer seeds and shapes say less exactly what the whole bench measures
 
 
@@ -74,5 +76,5 @@ def test_a_running_console_is_measured_from_its_store_and_the_providers_account(
     assert measured.others >= 8, "each order was sent"
     assert len(measured.history.finished) == len(measured.delays) == 8
     assert 0 < measured.delays.max() < running.LONGEST
-    replayed = measures.replay(measured.history, measured.plan, seed=1)
+    replayed = replay(measured.history, measured.plan, seed=1)
     assert replayed.calls > 0
