@@ -44,14 +44,14 @@ def _charts(url: str, span: str) -> tuple[pd.DataFrame, trends.Completions, late
     return trends.lifecycle(store, now, span), completions, trends.ledger(store, now, span)
 
 
-def prediction_scores(span: str) -> list[predictions.Score]:
-    """How what was said of open orders fared over the span, at most SLOWLY seconds old."""
-    return _prediction_scores(database_url(), span)
+def forecast_score(span: str) -> predictions.Score | None:
+    """How the predictions of open orders fared over the span, at most SLOWLY seconds old."""
+    return _forecast_score(database_url(), span)
 
 
 @st.cache_data(ttl=SLOWLY, max_entries=12, show_spinner=False)
-def _prediction_scores(url: str, span: str) -> list[predictions.Score]:
-    return trends.foretold(connect(url), utc_now(), span)
+def _forecast_score(url: str, span: str) -> predictions.Score | None:
+    return trends.forecast_score(connect(url), utc_now(), span)
 
 
 def health() -> health_reports.Health:

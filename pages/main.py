@@ -9,6 +9,7 @@ import sign_in
 from tracking.forecasting import incidents
 from tracking.orders import wording
 from tracking.orders.observations import utc_now
+from tracking.reports import explanations
 
 st.set_page_config(page_title="Fulfillment Tracking", page_icon="📦", layout="wide")
 
@@ -67,7 +68,7 @@ if settings.embedded_sandbox:
 
 def late_together(incident: incidents.Incident) -> None:
     """One banner in place of a row for each of them."""
-    summary = elements.escape(incident.summary(utc_now()))
+    summary = elements.escape(explanations.incident_text(incident, utc_now()))
     with st.container(gap="xsmall"):
         st.warning(
             f"{summary} It is not one order, it is everyone: ask the provider once.",

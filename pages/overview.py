@@ -8,7 +8,7 @@ import charts
 import elements
 from tracking.forecasting import predictions
 from tracking.orders import wording
-from tracking.reports import health, latency, overview, trends
+from tracking.reports import explanations, health, latency, overview, trends
 
 COUNTS = (
     ("attention", "Needs a person", "attention", "refused, cancelled, contradicted or a word nobody knows"),
@@ -98,7 +98,7 @@ def history() -> None:
         how_long(took)
     from_done_to_known(ledger, span or "24h")
     with elements.error_box():
-        what_held(cached.prediction_scores(span or "24h"))
+        forecast_accuracy(cached.forecast_score(span or "24h"))
 
 
 def by_state(stock: pd.DataFrame, span: str) -> None:
@@ -185,36 +185,12 @@ def lag_columns() -> dict[str, object]:
     }
 
 
-def what_held(scores: list[predictions.Score]) -> None:
-    """How what was said of open orders fared."""
-    st.markdown("**What was said of open orders, and what came**")
-    learned = [score for score in scores if score.share == 0.9 and not score.guessed]
-    if not scores:
+def forecast_accuracy(score: predictions.Score | None) -> None:
+    """How the predictions of open orders fared."""
+    if score is None:
         st.caption("Nothing was said of an order whose time to finish has come in this span.")
-        return
-    for score in learned:
-        when = "when orders were already waiting" if score.later else "when orders came"
-        st.caption(
-            f"{score.said:,} times {when} it was said by when nine in ten like them finish: "
-            f"{predictions.held_of_100(score)} of 100 had."
-        )
-    if not learned:
-        st.caption("So far all of it rested on first guesses.")
-    rows = [
-        {
-            "said": "half finish by then" if score.share == 0.5 else "nine in ten finish by then",
-            "when": "while it waited" if score.later else "when it came",
-            "rests_on": "a first guess" if score.guessed else "finished orders",
-            "statements": score.said,
-            "held": f"{predictions.held_of_100(score)} of 100",
-            "not_known": score.said - score.held - score.failed,
-        }
-        for score in scores
-    ]
-    with st.expander("As a table", key="held_table"):
-        table = pd.DataFrame(rows)
-        st.dataframe(table, hide_index=True, column_config=elements.columns(table), alt="How statements fared")
-        st.caption("Not known: the order finished between two looks, one before that time and one after it.")
+    else:
+        st.caption(explanations.score_text(score, "open orders"))
 
 
 figures()

@@ -95,8 +95,8 @@ def test_late_orders_are_told_as_one_and_listed_when_wanted(history: History, st
     stalled(history)
     [found] = overview.incidents(store, history.at)
     assert (found.classes, found.late, found.orders) == (("Links/1",), 8, 8)
-    assert found.summary(history.at).startswith("8 of 8 orders placed from 10:2")
-    assert "(links, 1 card)" in found.summary(history.at)
+    assert explanations.incident_text(found, history.at).startswith("8 of 8 orders placed from 10:2")
+    assert "(links, 1 card)" in explanations.incident_text(found, history.at)
     assert search.orders_count(store, Filters(view="late"), history.at) == 0
     assert search.orders_count(store, Filters(view="late", each=True), history.at) == 8
     assert overview.overview(store, history.at).late == 8
@@ -156,7 +156,7 @@ def test_several_classes_late_together_are_one_incident(store: Database, history
     history.wait(hours=1)
     [found] = overview.incidents(store, history.at)
     assert (set(found.classes), found.late) == ({"Links/1", "Links/2"}, 18)
-    assert found.kind == "orders of 2 kinds"
+    assert "(orders of 2 kinds)" in explanations.incident_text(found, history.at)
     assert search.orders_count(store, Filters(view="late"), history.at) == 0
 
 

@@ -155,6 +155,8 @@ def test_cancelled_orders_teach_nothing_and_open_ones_that_they_are_open() -> No
     assert foresight.completion_interval(row) == Interval(40.0, 90.0)
     row.claimed_at = row.accepted_at + timedelta(seconds=70)
     assert foresight.completion_interval(row) == Interval(40.0, 70.0)
+    row.claimed_at = row.accepted_at + timedelta(seconds=30)  # premature: a later poll still said "open"
+    assert foresight.completion_interval(row) == Interval(40.0, 90.0)
 
 
 def test_orders_that_were_finished_when_first_seen_teach_nothing(

@@ -1,23 +1,24 @@
-"""What is said of open orders is kept as it was said, and judged by what came."""
+"""Predictions of open orders are stored when they are made, and scored by what came."""
 
-import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
+import histories
 import pytest
 import sqlalchemy as sa
-from fakes import Clock
 from histories import START, History
 
 from tracking.forecasting import predictions
 from tracking.forecasting.forecasts import Forecasts
-from tracking.forecasting.predictions import Score, made, step_of
+from tracking.forecasting.predictions import Score
 from tracking.forecasting.survival import Forecast, Interval
-from tracking.polling.learner import Learner
 from tracking.reports import explanations, trends
 from tracking.storage.database import Database
 from tracking.storage.tables import PREDICTIONS
 
+LEARNED = Forecast.fit("Links/1", [Interval(100.0, 300.0)] * 40)
 DUE = START + timedelta(minutes=10)
 
 
@@ -26,76 +27,62 @@ def history(store: Database) -> History:
     return History(store)
 
 
-def kept(store: Database) -> Sequence[sa.RowMapping]:
-    wanted = sa.select(PREDICTIONS).order_by(PREDICTIONS.c.order_id, PREDICTIONS.c.step)
+@pytest.fixture
+def forecasts(monkeypatch: pytest.MonkeyPatch) -> Forecasts:
+    """The forecasts that orders are planned by."""
+    forecasts = Forecasts()
+    monkeypatch.setattr(histories, "PLANNER", replace(histories.PLANNER, forecasts=forecasts))
+    return forecasts
+
+
+def stored(store: Database) -> Sequence[sa.RowMapping]:
     with store.read() as connection:
-        return connection.execute(wanted).mappings().all()
+        return connection.execute(sa.select(PREDICTIONS)).mappings().all()
 
 
-def said(store: Database, order_id: int, due: datetime, *, step: int = 0, orders: int = 50) -> None:
-    """A statement that nine in ten finish by then, in place of what ingest kept."""
-    row = {"order_id": order_id, "step": step, "made_at": START, "orders": orders, "half_by": None}
-
-    def job(connection: sa.Connection) -> None:
-        connection.execute(sa.delete(PREDICTIONS).where(PREDICTIONS.c.order_id == order_id))
-        predictions.keep(connection, [row | {"nine_in_ten_by": due}])
-
-    store.write(job)
+def predict(store: Database, order_id: int, due: datetime, orders: int = 50) -> None:
+    """A prediction that nine in ten finish by then."""
+    row = {"order_id": order_id, "step": 0, "made_at": START, "orders": orders, "nine_in_ten_by": due}
+    store.write(lambda connection: connection.execute(sa.insert(PREDICTIONS), row))
 
 
 def score(store: Database, now: datetime) -> tuple[int, int, int]:
     with store.read() as connection:
-        [found] = predictions.scores(connection, START - timedelta(days=1), now)
-    return found.said, found.held, found.failed
+        result = predictions.score(connection, START - timedelta(days=1), now)
+    return (result.predictions, result.held, result.failed) if result else (0, 0, 0)
 
 
-def test_an_order_that_the_provider_took_is_spoken_of_once(history: History, store: Database) -> None:
+def test_one_prediction_is_stored_of_an_order_that_the_provider_took(
+    history: History, store: Database, forecasts: Forecasts
+) -> None:
+    forecasts.replace([LEARNED])
     history.place("A-1")
-    assert kept(store) == []
+    assert stored(store) == []
     history.accept("A-1")
     history.wait(seconds=10)
     history.look("A-1", "Pending")
-    [row] = kept(store)
-    guess = Forecasts().for_order("Links", 1)
-    assert (row["step"], row["orders"], row["made_at"]) == (0, 0, START)
-    assert START < row["half_by"] < row["nine_in_ten_by"]
-    assert row["half_by"] - START == pytest.approx(
-        timedelta(seconds=guess.curve.quantile(0.5)), abs=timedelta(seconds=1)
-    )
+    [row] = stored(store)
+    expected = explanations.expectation(LEARNED, timedelta())
+    assert (row["step"], row["orders"], row["made_at"], row["half_by"]) == (0, 40, START, None)
+    assert row["nine_in_ten_by"] - START == expected.nine_in_ten_within
 
 
-def test_of_an_order_that_was_found_finished_nothing_is_said(history: History, store: Database) -> None:
-    history.find_finished("X-1")
-    assert kept(store) == []
-
-
-@pytest.mark.parametrize(
-    ("minutes", "step"), [(-5, 0), (0, 0), (0.99, 0), (1, 1), (1.9, 1), (2, 2), (4, 3), (7.9, 3), (8, 4), (1e5, 17)]
-)
-def test_an_order_is_spoken_of_again_whenever_its_age_has_doubled(minutes: float, step: int) -> None:
-    assert step_of(timedelta(minutes=minutes)) == step
-
-
-def test_what_is_kept_is_what_is_shown() -> None:
-    forecast = Forecast.fit("Links/1", [Interval(100.0, 300.0)] * 40)
-    age = timedelta(minutes=3)
-    row = made(7, forecast, age, START, 2)
-    shown = explanations.expectation(forecast, age)
-    assert (row["half_by"] - START, row["nine_in_ten_by"] - START) == (shown.half_within, shown.nine_in_ten_within)
-    assert (row["order_id"], row["step"], row["orders"]) == (7, 2, 40)
-
-
-def test_the_learner_speaks_again_of_what_grew_old_and_never_twice(history: History, store: Database) -> None:
+def test_a_first_guess_and_an_order_found_finished_are_no_predictions(
+    history: History, store: Database, forecasts: Forecasts
+) -> None:
     history.place("A-1")
     history.accept("A-1")
-    clock = Clock(history.at)
-    steps = []
-    for learner in (Learner(store, Forecasts(), clock, learns=True), Learner(store, Forecasts(), clock, learns=True)):
-        for seconds in (30, 40, 10, 60):
-            clock.pass_by(seconds=seconds)
-            asyncio.run(learner.refit())
-            steps.append([row["step"] for row in kept(store)])
-    assert steps == [[0], [0, 1], [0, 1], [0, 1, 2], [0, 1, 2], [0, 1, 2], [0, 1, 2], [0, 1, 2, 3]]
+    forecasts.replace([LEARNED])
+    history.find_finished("X-1")
+    assert stored(store) == []
+
+
+def test_the_first_prediction_of_an_order_stands(history: History, store: Database) -> None:
+    number = history.place("A-1")
+    for age in (timedelta(minutes=1), timedelta(minutes=2)):
+        store.write(partial(predictions.store_prediction, order_id=number, forecast=LEARNED, age=age, now=START))
+    [row] = stored(store)
+    assert row["nine_in_ten_by"] - START == explanations.expectation(LEARNED, timedelta(minutes=1)).nine_in_ten_within
 
 
 @pytest.mark.parametrize(
@@ -113,7 +100,7 @@ def test_a_statement_is_judged_by_the_looks_around_its_time(
 ) -> None:
     number = history.place("A-1")
     history.accept("A-1")
-    said(store, number, DUE)
+    predict(store, number, DUE)
     history.at = START + timedelta(minutes=last_open)
     history.look("A-1", "Pending")
     if done is not None:
@@ -125,9 +112,9 @@ def test_a_statement_is_judged_by_the_looks_around_its_time(
 def test_a_statement_whose_time_has_not_come_is_not_judged(history: History, store: Database) -> None:
     number = history.place("A-1")
     history.complete("A-1", minutes=1)
-    said(store, number, DUE)
+    predict(store, number, DUE)
     with store.read() as connection:
-        assert predictions.scores(connection, START, DUE - timedelta(seconds=1)) == []
+        assert predictions.score(connection, START, DUE - timedelta(seconds=1)) is None
 
 
 def test_a_confirmed_notice_tells_more_exactly_and_a_premature_one_does_not(history: History, store: Database) -> None:
@@ -135,7 +122,7 @@ def test_a_confirmed_notice_tells_more_exactly_and_a_premature_one_does_not(hist
         history.at = START
         number = history.place(name)
         history.accept(name)
-        said(store, number, DUE)
+        predict(store, number, DUE)
         for minute in sorted((announced, 5)):
             history.at = START + timedelta(minutes=minute)
             history.announce(name) if minute == announced else history.look(name, "Pending")
@@ -147,31 +134,25 @@ def test_a_confirmed_notice_tells_more_exactly_and_a_premature_one_does_not(hist
 def test_a_cancelled_order_says_nothing(history: History, store: Database) -> None:
     number = history.place("A-1")
     history.accept("A-1")
-    said(store, number, DUE)
+    predict(store, number, DUE)
     history.look("A-1", "Cancelled")
     with store.read() as connection:
-        assert predictions.scores(connection, START, DUE) == []
+        assert predictions.score(connection, START, DUE) is None
 
 
-def test_guesses_and_what_was_learned_early_and_late_are_scored_apart(history: History, store: Database) -> None:
-    for step, orders in ((0, 0), (0, 9), (3, 9)):
-        number = history.place(f"A-{step}-{orders}")
-        history.accept(f"A-{step}-{orders}")
-        said(store, number, DUE, step=step, orders=orders)
-    with store.read() as connection:
-        found = predictions.scores(connection, START, DUE)
-    assert [(one.later, one.guessed, one.said) for one in found] == [
-        (False, False, 1),
-        (False, True, 1),
-        (True, False, 1),
-    ]
+def test_guesses_stored_by_earlier_versions_are_not_scored(history: History, store: Database) -> None:
+    for orders in (0, 9):
+        number = history.place(f"A-{orders}")
+        history.accept(f"A-{orders}")
+        predict(store, number, DUE, orders)
+    assert score(store, DUE) == (1, 0, 0)
 
 
 def test_the_score_of_a_class_stands_beside_the_next_statement(history: History, store: Database) -> None:
     for number in range(10):
         order_id = history.place(f"A-{number}")
         history.accept(f"A-{number}")
-        said(store, order_id, history.at + timedelta(minutes=8 if number else 1))
+        predict(store, order_id, history.at + timedelta(minutes=8 if number else 1))
         history.wait(minutes=3)
         history.look(f"A-{number}", "Pending")
         history.wait(seconds=1)
@@ -189,14 +170,12 @@ def test_the_score_of_a_class_stands_beside_the_next_statement(history: History,
 def test_the_overview_counts_what_came_within_its_span(history: History, store: Database) -> None:
     number = history.place("A-1")
     history.complete("A-1", minutes=1)
-    said(store, number, DUE)
-    assert [one.said for one in trends.foretold(store, DUE + timedelta(hours=23), "24h")] == [1]
-    assert trends.foretold(store, DUE + timedelta(hours=25), "24h") == []
+    predict(store, number, DUE)
+    assert trends.forecast_score(store, DUE + timedelta(hours=23), "24h") == Score(1, 1, 0)
+    assert trends.forecast_score(store, DUE + timedelta(hours=25), "24h") is None
 
 
-def test_a_score_is_a_range_where_not_all_is_known() -> None:
-    known = Score(0.9, later=False, guessed=False, said=200, held=180, failed=20)
-    partly = Score(0.9, later=False, guessed=False, said=200, held=176, failed=18)
-    assert predictions.held_of_100(known) == "90"
-    assert predictions.held_of_100(partly) == "88 to 91"
-    assert (partly.least, partly.most) == (0.88, 0.91)
+@pytest.mark.parametrize(("held", "failed", "text"), [(180, 20, "90"), (176, 18, "88 to 91"), (0, 0, "0 to 100")])
+def test_a_score_is_a_range_where_not_all_is_known(held: int, failed: int, text: str) -> None:
+    sentence = explanations.score_text(Score(200, held, failed))
+    assert sentence == f"Of the last 200 nine-in-ten statements about orders like it {text} of 100 held."

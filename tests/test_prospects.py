@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from tracking.errors import UnknownOrder
 from tracking.forecasting import forecasts
-from tracking.forecasting.classes import class_in_words
 from tracking.forecasting.learned import store_forecasts
 from tracking.forecasting.survival import Forecast, Interval
 from tracking.reports import explanations
@@ -40,7 +39,7 @@ def history(store: Database) -> History:
     ],
 )
 def test_a_class_has_a_name_that_people_use(name: str, words: str) -> None:
-    assert class_in_words(name) == words
+    assert explanations.class_text(name) == words
 
 
 @given(st.floats(0, 3e6))

@@ -22,10 +22,10 @@ from tracking.provider import call_log
 from tracking.reports import activity, order, overview, trends
 from tracking.reports import health as reports_health
 from tracking.reports.order_list import exports, search
-from tracking.reports.order_list.search import FLAGGED, OPEN, Filters
+from tracking.reports.order_list.search import FLAGGED, Filters
 from tracking.storage import facts, inbox
 from tracking.storage.database import Database
-from tracking.storage.tables import ORDERS
+from tracking.storage.tables import OPEN, ORDERS
 from tracking.webhooks import silence_alarm
 from tracking.webhooks.silence_alarm import SilenceAlarm
 

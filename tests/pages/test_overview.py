@@ -1,8 +1,11 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import sqlalchemy as sa
 from histories import History
 from streamlit.testing.v1 import AppTest
+
+from tracking.storage.tables import PREDICTIONS
 
 Visit = Callable[..., AppTest]
 
@@ -69,17 +72,17 @@ def test_found_orders_are_told_apart_from_done_ones(visit: Visit, history: Histo
     assert any("does not count 1 orders found already finished" in caption.value for caption in app.caption)
 
 
-def test_what_was_said_of_orders_is_held_against_what_came(visit: Visit, history: History) -> None:
+def test_without_a_prediction_whose_time_has_come_there_is_no_score(visit: Visit, history: History) -> None:
     history.at = datetime.now(UTC) - timedelta(hours=3)
     history.place("A-1")
-    history.accept("A-1")
-    history.wait(seconds=5)
-    history.look("A-1", "Pending")
-    history.wait(seconds=1)
-    history.look("A-1", "Completed")
-    app = visit("overview")
-    assert not app.exception
-    table = next(frame.value for frame in app.dataframe if "rests_on" in frame.value)
-    assert table["rests_on"].tolist() == ["a first guess", "a first guess"]
-    assert table["held"].tolist() == ["100 of 100", "100 of 100"]
-    assert any("rested on first guesses" in caption.value for caption in app.caption)
+    assert any("Nothing was said of an order whose time" in caption.value for caption in visit().caption)
+
+
+def test_one_line_says_how_many_predictions_held(visit: Visit, history: History) -> None:
+    history.at = datetime.now(UTC) - timedelta(hours=3)
+    number = history.place("A-1")
+    history.complete("A-1")
+    row = {"order_id": number, "step": 0, "made_at": history.at, "orders": 9, "nine_in_ten_by": history.at}
+    history.database.write(lambda connection: connection.execute(sa.insert(PREDICTIONS), row))
+    captions = [caption.value for caption in visit().caption]
+    assert "Of the last 1 nine-in-ten statement about open orders 100 of 100 held." in captions

@@ -5,16 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from tracking.orders.model import OrderType
-from tracking.orders.wording import count
 
 SPREAD = 1.5  # of the logarithm of the age at which an order finishes, before any of its class has
-
-TYPES = {
-    "DigitalDelivery": "digital delivery",
-    "Links": "links",
-    "Codes": "codes",
-    "PhysicalShipment": "shipments",
-}
 
 
 def class_of(order_type: str, units: int) -> str:
@@ -42,10 +34,3 @@ def first_late_after(order_type: str, units: int) -> timedelta:
     if order_type == OrderType.PHYSICAL:
         return timedelta(days=3)
     return timedelta(minutes=15) + timedelta(seconds=3) * units
-
-
-def class_in_words(name: str) -> str:
-    """The class as people call it: "links, 33 to 64 cards"."""
-    kind, least, most = class_bounds(name)
-    cards = count(most, "card") if least == most else f"{least} to {most:,} cards"
-    return f"{TYPES.get(kind, kind)}, {cards}"

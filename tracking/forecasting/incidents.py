@@ -1,4 +1,4 @@
-"""Whether it is one order that is late, or everyone: runs of orders placed one after the other of which most are late.
+"""Incidents: whether one order is late or everyone, by runs of orders placed one after another, most of them late.
 
 Of orders in the order they were placed, each late one speaks for an incident (half of its orders are late, say) and
 each that was done in time against it (one in a hundred is late anyway). The run that speaks loudest is an incident once
@@ -17,11 +17,10 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, select
 from sqlalchemy.engine import RowMapping
 
-from tracking.forecasting.classes import class_in_words, class_of
-from tracking.forecasting.lateness import OPEN, in_class
+from tracking.forecasting.classes import class_of
+from tracking.forecasting.lateness import in_class
 from tracking.orders.model import State, is_open
-from tracking.orders.wording import clock, count
-from tracking.storage.tables import ORDERS
+from tracking.storage.tables import OPEN, ORDERS
 
 USUALLY_LATE, LATE_TOGETHER = 0.01, 0.5
 SPEAKS_FOR = math.log(LATE_TOGETHER / USUALLY_LATE)
@@ -59,20 +58,8 @@ class Incident:
     done_late: int
     orders: int
 
-    @property
-    def kind(self) -> str:
-        """Which orders, in words."""
-        kinds = [class_in_words(name) for name in self.classes]
-        return kinds[0] if len(kinds) == 1 else f"orders of {count(len(kinds), 'kind')}"
-
-    def summary(self, now: datetime) -> str:
-        """The incident in a sentence."""
-        placed = f"placed from {clock(self.first, now)} to {clock(self.last, now)}"
-        done = f", {self.done_late} more were late and are done" if self.done_late else ""
-        return f"{self.late:,} of {self.orders:,} orders {placed} are late ({self.kind}){done}."
-
     def matches(self, now: datetime) -> ColumnElement[bool]:
-        """That an order is one of its late ones."""
+        """Match its late orders, in SQL."""
         of_these = sa.or_(*(in_class(name) for name in self.classes))
         return sa.and_(OPEN, ORDERS.c.late_at < now, _placed_at.between(self.first, self.last), of_these)
 
@@ -88,13 +75,14 @@ class _Placed:
 
 
 def current_incidents(connection: Connection, now: datetime) -> list[Incident]:
-    """What is going on now, the worst first: one incident for all where several classes are late together."""
+    """Find the incidents of now, the worst first: one for all where several classes are late together."""
     late = _late(connection, now)
     if sum(len(rows) for rows in late.values()) < FEWEST:
         return []
     placed = {name: _of_age(connection, name, rows, now) for name, rows in late.items()}
     gaps = {name: max(rows[0].late_at - rows[0].placed, CLOSE) for name, rows in late.items()}
-    single = [found for name, orders in placed.items() if (found := worst_run(orders, gaps[name])) is not None]
+    runs = [worst_run(orders, gaps[name]) for name, orders in placed.items()]
+    single = [incident for incident in runs if incident is not None]
     everyone = sorted((one for orders in placed.values() for one in orders), key=lambda one: one.at)
     together = worst_run(everyone, min(gaps.values()))
     if together is not None and len(together.classes) > 1 and len(single) != 1:
@@ -103,29 +91,29 @@ def current_incidents(connection: Connection, now: datetime) -> list[Incident]:
 
 
 def _late(connection: Connection, now: datetime) -> Mapping[str, list[Any]]:
-    """Late orders by class, those that became late last."""
-    wanted = select(*_READ, _placed_at.label("placed")).where(OPEN, ORDERS.c.late_at < now)
-    wanted = wanted.where(ORDERS.c.late_at > now - LONGEST_AGO, ORDERS.c.provider_id.is_not(None))
-    found: dict[str, list[Any]] = defaultdict(list)
-    for row in connection.execute(wanted.order_by(ORDERS.c.late_at.desc()).limit(LATE_READ)):
-        found[class_of(row.type, row.units)].append(row)
-    return found
+    """Read the late orders by class, those that became late last first."""
+    query = select(*_READ, _placed_at.label("placed")).where(OPEN, ORDERS.c.late_at < now)
+    query = query.where(ORDERS.c.late_at > now - LONGEST_AGO, ORDERS.c.provider_id.is_not(None))
+    rows: dict[str, list[Any]] = defaultdict(list)
+    for row in connection.execute(query.order_by(ORDERS.c.late_at.desc()).limit(LATE_READ)):
+        rows[class_of(row.type, row.units)].append(row)
+    return rows
 
 
 def _of_age(connection: Connection, name: str, late: Sequence[Any], now: datetime) -> list[_Placed]:
-    """The class's orders since the first late one that should be done by now, in the order they were placed."""
+    """Read the class's orders since the first late one that should be done by now, in the order they were placed."""
     patience = late[0].late_at - late[0].placed
     begin = min(row.placed for row in late)
     # The time an order was made here is just before the provider took it, and has an index.
     around = ORDERS.c.created_at.between(begin - timedelta(hours=1), now - patience)
-    wanted = select(*_READ, _placed_at.label("placed")).where(around, in_class(name), ORDERS.c.provider_id.is_not(None))
-    rows = connection.execute(wanted.order_by(ORDERS.c.created_at.desc()).limit(ORDERS_READ)).all()
+    query = select(*_READ, _placed_at.label("placed")).where(around, in_class(name), ORDERS.c.provider_id.is_not(None))
+    rows = connection.execute(query.order_by(ORDERS.c.created_at.desc()).limit(ORDERS_READ)).all()
     judged = (_judged(row, name, patience) for row in rows if begin <= row.placed <= now - patience)
     return sorted((one for one in judged if one is not None), key=lambda one: one.at)
 
 
 def _judged(row: Any, name: str, patience: timedelta) -> _Placed | None:
-    """Late is what took longer than that, or is open now; what was cancelled says nothing."""
+    """Judge whether an order is late: it took longer than that, or is open now; a cancelled one says nothing."""
     if row.state in {State.CANCELLED, State.REFUSED}:
         return None
     opened = is_open(row.state)
@@ -134,7 +122,7 @@ def _judged(row: Any, name: str, patience: timedelta) -> _Placed | None:
 
 
 def worst_run(placed: Sequence[_Placed], gap: timedelta = CLOSE) -> Incident | None:
-    """The run of orders that speaks loudest for an incident, if it is one; longer gaps part one run from another."""
+    """Find the run of orders that speaks loudest for an incident, if it is one; longer gaps part the runs."""
     best, loudest, begin, score = (0, 0), 0.0, 0, 0.0
     for index, one in enumerate(placed):
         if score <= 0 or one.at - placed[index - 1].at > gap:
@@ -155,8 +143,23 @@ def worst_run(placed: Sequence[_Placed], gap: timedelta = CLOSE) -> Incident | N
 # One order
 
 
-def late_with_others(connection: Connection, row: RowMapping, now: datetime) -> str | None:
-    """Of a late order, whether others are late as well, in a sentence; None of an order that is not late.
+@dataclass(frozen=True, slots=True)
+class LateWithOthers:
+    """What else is late with one late order.
+
+    Attributes:
+        incident: the one that it is part of.
+        near: where it is part of none, how many orders of its class that were placed around it should be done by now.
+        late: how many of these are late.
+    """
+
+    incident: Incident | None
+    near: int = 0
+    late: int = 0
+
+
+def late_with_others(connection: Connection, row: RowMapping, now: datetime) -> LateWithOthers | None:
+    """Find out whether other orders are late with this one; None of an order that is not late.
 
     Args:
         connection: to read by.
@@ -167,25 +170,19 @@ def late_with_others(connection: Connection, row: RowMapping, now: datetime) -> 
     if placed is None or late_at is None or late_at >= now or not is_open(row["state"]):
         return None
     name = class_of(row["type"], row["units"])
-    for found in current_incidents(connection, now):
-        if name in found.classes and found.first <= placed <= found.last:
-            return f"Not this order alone: {found.summary(now)}"
+    for incident in current_incidents(connection, now):
+        if name in incident.classes and incident.first <= placed <= incident.last:
+            return LateWithOthers(incident)
     near = _near(connection, name, placed, late_at - placed, now)
-    if not near:
-        return "No order like it was placed around it that should be done by now."
-    others = sum(one.late for one in near)
-    more = (
-        "none of them is late" if not others else "1 of them is late" if others == 1 else f"{others} of them are late"
-    )
-    return f"Of the {count(len(near), 'order')} like it that were placed around it, {more}."
+    return LateWithOthers(None, len(near), sum(order.late for order in near))
 
 
 def _near(connection: Connection, name: str, placed: datetime, patience: timedelta, now: datetime) -> list[_Placed]:
-    """The orders of the class that were placed just before and just after, and should be done by now."""
+    """Read the orders of the class that were placed just before and just after, and should be done by now."""
     created = ORDERS.c.created_at
-    wanted = select(*_READ, _placed_at.label("placed")).where(in_class(name), ORDERS.c.provider_id.is_not(None))
-    before = wanted.where(created.between(placed - AROUND, placed), _placed_at < placed).order_by(created.desc())
-    after = wanted.where(created.between(placed - timedelta(hours=1), now - patience), _placed_at > placed)
+    query = select(*_READ, _placed_at.label("placed")).where(in_class(name), ORDERS.c.provider_id.is_not(None))
+    before = query.where(created.between(placed - AROUND, placed), _placed_at < placed).order_by(created.desc())
+    after = query.where(created.between(placed - timedelta(hours=1), now - patience), _placed_at > placed)
     rows = [*connection.execute(before.limit(NEAR)), *connection.execute(after.order_by(created).limit(NEAR))]
     judged = (_judged(row, name, patience) for row in rows if row.placed <= now - patience)
     return [one for one in judged if one is not None]

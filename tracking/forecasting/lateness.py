@@ -14,11 +14,10 @@ from sqlalchemy import ColumnElement, Connection, bindparam
 from tracking.forecasting.classes import class_bounds
 from tracking.forecasting.forecasts import Forecasts
 from tracking.storage import facts
-from tracking.storage.tables import ORDERS
+from tracking.storage.tables import OPEN, ORDERS
 
 KEY = "lateness"
 MOVED = 0.02  # a smaller change is not worth writing all open orders of a class anew
-OPEN = sa.text("orders.state NOT IN ('Completed', 'Cancelled', 'Refused')")  # as the index of open orders has it
 
 
 def in_class(name: str) -> ColumnElement[bool]:

@@ -18,6 +18,7 @@ from sqlalchemy.engine import Row
 from tracking.forecasting.classes import class_of
 from tracking.forecasting.survival import BINS, Curve, DelayCost, Forecast, Interval
 from tracking.forecasting.waits import webhook_share
+from tracking.orders.latency import finished_between
 from tracking.orders.model import State, Submission
 from tracking.storage import facts
 from tracking.storage.tables import FACTS, ORDERS
@@ -63,9 +64,7 @@ def completion_interval(row: Row[Any]) -> Interval | None:
         return Interval(age(row.last_open_at)) if row.last_open_at else None
     if row.last_open_at is None and row.submission == Submission.ELSEWHERE:
         return None  # it was finished when it was first seen, perhaps for days
-    # A notice that a look confirmed says more exactly when it was done.
-    by = min(row.completed_by, row.claimed_at) if row.claimed_at else row.completed_by
-    after = min(row.completed_after or row.accepted_at, by)
+    after, by = finished_between(row.completed_after or row.accepted_at, row.completed_by, row.claimed_at)
     return Interval(age(after), age(by))
 
 

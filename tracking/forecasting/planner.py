@@ -44,8 +44,7 @@ def record_prediction(connection: Connection, order_id: int, order: Order, now: 
     """Store a prediction for an order that the provider has just taken, unless it is already done."""
     if order.accepted_at is not None and is_open(order.state) and order.state != State.ACCEPTED:
         forecast = planner.forecasts.for_order(order.type, order.units)
-        age = now - order.accepted_at
-        predictions.keep(connection, [predictions.made(order_id, forecast, age, now, step=0)])
+        predictions.store_prediction(connection, order_id, forecast, now - order.accepted_at, now)
 
 
 def plan_next_poll(

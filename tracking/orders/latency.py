@@ -127,11 +127,17 @@ def break_down(trace: CompletionTimes) -> LatencyBreakdown:
     return LatencyBreakdown(_parts(trace, heard, low), _parts(trace, heard, high), heard is not None, word)
 
 
+def finished_between(after: datetime, by: datetime, webhook_at: datetime | None) -> tuple[datetime, datetime]:
+    """Between which times an order finished, by polls that said "open" and "complete", and its webhook call.
+
+    A webhook call that came before the last poll that said "open" was premature, and tells nothing.
+    """
+    return min(after, by), by if webhook_at is None or webhook_at <= after else min(webhook_at, by)
+
+
 def completion_window(trace: CompletionTimes) -> tuple[datetime, datetime, StatedTime]:
     """Between which times the order was done, and what the provider's own word for it is worth."""
-    low = min(trace.completed_after, trace.completed_by)
-    claim = _webhook_at(trace)
-    high = min(claim, trace.completed_by) if claim is not None else trace.completed_by
+    low, high = finished_between(trace.completed_after, trace.completed_by, trace.claimed_at)
     stated = trace.stated_at
     if stated is None:
         return low, high, StatedTime.NONE
@@ -143,15 +149,10 @@ def completion_window(trace: CompletionTimes) -> tuple[datetime, datetime, State
     return max(low, stated), min(high, stated + SECOND), StatedTime.BELIEVED
 
 
-def _webhook_at(trace: CompletionTimes) -> datetime | None:
-    """When the claim came; None of one that a later look which still said "open" showed to be premature."""
-    return trace.claimed_at if trace.claimed_at is not None and trace.claimed_at > trace.completed_after else None
-
-
 def _webhook_before_poll(trace: CompletionTimes) -> datetime | None:
-    """When the claim came that led to the look; one that came while the look was under way did not."""
-    claim = _webhook_at(trace)
-    return claim if claim is not None and claim <= min(trace.began_at, trace.completed_by) else None
+    """When the webhook call came that led to the poll; one that was premature or came during the poll did not."""
+    at = trace.claimed_at
+    return at if at is not None and trace.completed_after < at <= min(trace.began_at, trace.completed_by) else None
 
 
 def parts(trace: CompletionTimes, done: datetime) -> Parts:

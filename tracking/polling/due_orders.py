@@ -24,7 +24,7 @@ from tracking.orders.model import State, Submission, WebhookStatus
 from tracking.orders.vocabulary import PollReason
 from tracking.polling.selection import Candidates, Flags
 from tracking.storage import orders
-from tracking.storage.tables import ORDERS
+from tracking.storage.tables import OPEN, ORDERS
 
 COLUMNS = 8
 OPEN_READ = 200_000
@@ -115,10 +115,8 @@ def _statements(dialect: str, free: Any = FREE) -> tuple[Any, Any]:
     closed = sa.text(f"{plus}orders.state IN ('Completed', 'Cancelled', 'Refused')")
     follow = select(*wanted(finished=True)).where(planned, closed, free, ORDERS.c.next_look_at <= bindparam("now"))
     newest = follow.order_by(ORDERS.c.next_look_at).limit(FINISHED_READ).subquery()
-    # In the words of the index of open orders: only then does the planner see that it fits.
-    is_open = sa.text("orders.state NOT IN ('Completed', 'Cancelled', 'Refused')")
     will_be = sa.text(f"{plus}orders.next_look_at IS NOT NULL")
-    following = select(*wanted(finished=False)).where(will_be, is_open, free).limit(OPEN_READ)
+    following = select(*wanted(finished=False)).where(will_be, OPEN, free).limit(OPEN_READ)
     # In the order in which the rows lie: in any other, to find them takes twice as long as all the rest.
     following = following.with_hint(ORDERS, "INDEXED BY ix_orders_following", "sqlite")
     return following, select(newest)

@@ -17,7 +17,6 @@ from sqlalchemy import Connection
 
 from tracking.forecasting.forecasts import PACING, Forecasts
 from tracking.forecasting.waits import FIRST_PRICE, GREATEST_PRICE, LEAST_PRICE
-from tracking.orders.model import is_open
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.webhooks import silence_alarm
@@ -31,7 +30,6 @@ REFIT_EVERY = 60.0
 LISTEN_EVERY = 10.0
 VERIFY_EVERY = timedelta(seconds=30)
 AGAIN_AFTER = timedelta(minutes=10)  # a class whose orders only grew older
-SAID_AT_ONCE = 1000
 
 Mark = tuple[int, float]
 
@@ -54,7 +52,6 @@ class Learner:
         self._clock = clock
         self._learns = learns
         self._fitted: dict[str, tuple[Mark, datetime]] = {}
-        self._spoken: dict[int, int] = {}
         self._verified_at: datetime | None = None
         self._recalled = asyncio.Event()
 
@@ -84,7 +81,7 @@ class Learner:
 
     def _learned(self) -> Callable[[Connection], None]:
         """Learns; returns the job that stores it."""
-        from tracking.forecasting import lateness, learned, predictions  # noqa: PLC0415 - as above
+        from tracking.forecasting import lateness, learned  # noqa: PLC0415 - as above
 
         now = self._clock()
         with self._database.read() as connection:
@@ -94,12 +91,10 @@ class Learner:
         news = {name: of_class for name, of_class in seen.items() if self._is_news(name, of_class, now)}
         forecasts = learned.fit_forecasts(news, self._forecasts.by_class(), relative=self._forecasts.relative)
         self._forecasts.replace(forecasts)
-        said = self._said(rows, now)
 
         def job(connection: Connection) -> None:
             learned.store_forecasts(connection, forecasts, now)
             lateness.update_late_times(connection, self._forecasts, now)
-            predictions.keep(connection, said)
             facts.set_fact(connection, PACING, self._pacing(), now)
 
         return job
@@ -112,22 +107,6 @@ class Learner:
             return False
         self._fitted[name] = mark, now
         return True
-
-    def _said(self, rows: Sequence[Any], now: datetime) -> list[dict[str, Any]]:
-        """What is to be kept of what is said of open orders, where their age has doubled; the newest orders first."""
-        from tracking.forecasting import predictions  # noqa: PLC0415 - as above
-
-        found: list[dict[str, Any]] = []
-        opened = {row.id: row for row in rows if is_open(row.state)}
-        self._spoken = {order_id: step for order_id, step in self._spoken.items() if order_id in opened}
-        for row in opened.values():
-            age = now - row.accepted_at
-            step = predictions.step_of(age)
-            if step > self._spoken.get(row.id, 0) and len(found) < SAID_AT_ONCE:
-                self._spoken[row.id] = step
-                forecast = self._forecasts.for_order(row.type, row.units)
-                found.append(predictions.made(row.id, forecast, age, now, step))
-        return found
 
     def _pacing(self) -> dict[str, float]:
         forecasts = self._forecasts

@@ -1,4 +1,4 @@
-"""What can be said of an open order from how orders like it behaved: when it will finish, and why it is looked at when.
+"""Explanations of an order from how orders like it behaved: when it will finish, what is late, why it is polled when.
 
 Reads only, all bounded. Says how many finished orders each statement rests on, and where it is a guess.
 """
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, select
 
 from tracking.errors import UnknownOrder
-from tracking.forecasting import incidents
-from tracking.forecasting.classes import class_in_words, class_of
+from tracking.forecasting.classes import class_bounds, class_of
 from tracking.forecasting.forecasts import PACING, Forecasts
-from tracking.forecasting.predictions import Said, score_of_class, told
+from tracking.forecasting.incidents import Incident, LateWithOthers, late_with_others
+from tracking.forecasting.predictions import Score, remaining, score_of_class
 from tracking.forecasting.waits import MOST_WEBHOOK_SHARE, price_with_webhooks
 from tracking.orders.model import State, Submission, WebhookStatus, is_open
 from tracking.orders.wording import clock, count, duration, poll_reason
@@ -29,15 +29,21 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import RowMapping
 
-    from tracking.forecasting.survival import ConditionalForecast, Forecast
+    from tracking.forecasting.survival import Forecast
     from tracking.storage.database import Database
 
 ONLY_A_GUESS = 0.5  # finished orders: with none all is a guess
+TYPES = {
+    "DigitalDelivery": "digital delivery",
+    "Links": "links",
+    "Codes": "codes",
+    "PhysicalShipment": "shipments",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What is expected of one open order.
+    """What is expected of one open order; its fields are keys of what `tracking why --json` writes.
 
     Attributes:
         age: since the provider took it.
@@ -59,27 +65,65 @@ class Expectation:
 
 
 def expectation(forecast: Forecast, age: timedelta) -> Expectation:
-    """What is expected of an order of this age that is still open."""
+    """Describe what is expected of an order of this age that is still open."""
     seconds = max(age.total_seconds(), 0.0)
-    standing = forecast.conditional(seconds)
-    said = Said.of(standing, seconds)
-    slower = min(int(standing.slower_than * 100), 99)
-    like = class_in_words(forecast.name)
-    text = _expectation_text(standing, slower, said, like)
-    return Expectation(age, like, round(standing.orders), slower, said.half, said.nine_in_ten, text)
+    conditional = forecast.conditional(seconds)
+    half, nine_in_ten = remaining(conditional.half_by, seconds), remaining(conditional.nine_in_ten_by, seconds)
+    slower = min(int(conditional.slower_than * 100), 99)
+    finish, like = _finish_text(half, nine_in_ten), class_text(forecast.name)
+    text = _expectation_text(conditional.orders, slower, finish, like)
+    return Expectation(age, like, round(conditional.orders), slower, half, nine_in_ten, text)
 
 
-def _expectation_text(standing: ConditionalForecast, slower: int, said: Said, like: str) -> str:
-    if said.half is None:
-        finish = "nobody knows when one as old as this finishes"
-    else:
-        most = said.nine_in_ten
-        ninth = f"nine in ten within {duration(most)}" if most is not None else "when nine in ten do, nobody knows"
-        finish = f"half of those as old as this finish within {duration(said.half)}, {ninth}"
-    if standing.orders < ONLY_A_GUESS:
+def _finish_text(half: timedelta | None, nine_in_ten: timedelta | None) -> str:
+    if half is None:
+        return "nobody knows when one as old as this finishes"
+    ninth = f"nine in ten within {duration(nine_in_ten)}" if nine_in_ten else "when nine in ten do, nobody knows"
+    return f"half of those as old as this finish within {duration(half)}, {ninth}"
+
+
+def _expectation_text(orders: float, slower: int, finish: str, like: str) -> str:
+    if orders < ONLY_A_GUESS:
         return f"None like it ({like}) has been followed to its end yet. By a first guess, {finish}."
     pace = f"Slower than {slower} of 100 like it" if slower else "As fast as any like it so far"
-    return f"{pace}; {finish}. That rests on {count(round(standing.orders), 'finished order')} ({like})."
+    return f"{pace}; {finish}. That rests on {count(round(orders), 'finished order')} ({like})."
+
+
+def class_text(name: str) -> str:
+    """Word the class as people call it: "links, 33 to 64 cards"."""
+    order_type, least, most = class_bounds(name)
+    cards = count(most, "card") if least == most else f"{least} to {most:,} cards"
+    return f"{TYPES.get(order_type, order_type)}, {cards}"
+
+
+def score_text(score: Score, orders: str = "orders like it") -> str:
+    """Word how the predictions of orders fared: how many of 100 held, as far as is known."""
+    least, most = score.held_of_100
+    held = str(least) if least == most else f"{least} to {most}"
+    return f"Of the last {count(score.predictions, 'nine-in-ten statement')} about {orders} {held} of 100 held."
+
+
+def incident_text(incident: Incident, now: datetime) -> str:
+    """Word an incident in a sentence."""
+    placed = f"placed from {clock(incident.first, now)} to {clock(incident.last, now)}"
+    done = f", {incident.done_late} more were late and are done" if incident.done_late else ""
+    classes = incident.classes
+    kind = class_text(classes[0]) if len(classes) == 1 else f"orders of {count(len(classes), 'kind')}"
+    return f"{incident.late:,} of {incident.orders:,} orders {placed} are late ({kind}){done}."
+
+
+def others_text(others: LateWithOthers | None, now: datetime) -> str | None:
+    """Word whether a late order is late alone; None of an order that is not late."""
+    if others is None:
+        return None
+    if others.incident is not None:
+        return f"Not this order alone: {incident_text(others.incident, now)}"
+    if not others.near:
+        return "No order like it was placed around it that should be done by now."
+    late = (
+        "none of them is" if not others.late else "1 of them is" if others.late == 1 else f"{others.late} of them are"
+    )
+    return f"Of the {count(others.near, 'order')} like it that were placed around it, {late} late."
 
 
 # From the store
@@ -105,7 +149,7 @@ def order_expectation(connection: Connection, row: RowMapping, now: datetime) ->
     name = class_of(row["type"], row["units"])
     found = expectation(load_forecast(connection, name).for_class(name), now - row["accepted_at"])
     score = score_of_class(connection, name, now)
-    return found if score is None else replace(found, text=f"{found.text} {told(score)}")
+    return found if score is None else replace(found, text=f"{found.text} {score_text(score)}")
 
 
 _COLUMNS = (
@@ -130,7 +174,7 @@ def explain_next_poll(database: Database, order_id: int, now: datetime) -> dict[
         expected = order_expectation(connection, row, now)
         forecasts = load_forecast(connection, class_of(row["type"], row["units"]))
         alarm = silence_alarm.latest_alarm(connection)
-        others = incidents.late_with_others(connection, row, now)
+        others = others_text(late_with_others(connection, row, now), now)
         took = breakdown_of(connection, order_id)
     announces = row["submission"] != Submission.ELSEWHERE
     silent = alarm is not None and alarm.ended_at is None

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, select
 from sqlalchemy.engine import RowMapping
 
 from tracking.errors import UnknownOrder
-from tracking.forecasting import incidents
+from tracking.forecasting.incidents import late_with_others
 from tracking.orders.model import (
     ORDER_FIELDS,
     Line,
@@ -30,7 +30,7 @@ from tracking.orders.model import (
 from tracking.orders.wording import Told, amount, clock, collapse, count, duration, poll_reason, tell
 from tracking.provider.json_fields import storable
 from tracking.provider.masking import mask_recipient, masked
-from tracking.reports.explanations import order_expectation
+from tracking.reports.explanations import order_expectation, others_text
 from tracking.reports.latency import breakdown_of
 from tracking.startup import pd
 from tracking.storage.database import Database
@@ -236,7 +236,7 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
         row = _row(connection, order_id)
         order = _order(row)
         expected = order_expectation(connection, row, now)
-        others = incidents.late_with_others(connection, row, now)
+        others = others_text(late_with_others(connection, row, now), now)
         took = breakdown_of(connection, order_id) if order.state == State.COMPLETED else None
     verdict, evidence = _verdict(order, row, now)
     evidence[:0] = [text for text in (expected and expected.text, others) if text]

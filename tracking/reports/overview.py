@@ -21,11 +21,12 @@ from tracking.orders.model import CLOSED, State
 from tracking.orders.vocabulary import EventKind
 from tracking.orders.wording import Told
 from tracking.reports.health import Sign, signs_of_life
-from tracking.reports.order_list.search import FLAGGED, OPEN
-from tracking.reports.trends import _hour, day_start
+from tracking.reports.order_list.search import FLAGGED
+from tracking.reports.trends import day_start
 from tracking.startup import pd
+from tracking.storage.counters import hour_of
 from tracking.storage.database import Database
-from tracking.storage.tables import COUNTERS, EVENTS, ORDERS
+from tracking.storage.tables import COUNTERS, EVENTS, OPEN, ORDERS
 
 BANDS = ((2, "up to 2 h"), (6, "2 to 6 h"), (24, "6 to 24 h"), (168, "1 to 7 days"))
 OLDEST_BAND = "over 7 days"
@@ -117,7 +118,7 @@ def _open_stock(connection: Connection, now: datetime) -> pd.DataFrame:
     )
     rows = connection.execute(wanted).all()
     frame = pd.DataFrame(rows, columns=["hour", "state", "orders", "value_minor"])
-    this_hour = _hour(now)
+    this_hour = hour_of(now)
     frame["age_hours"] = [max(0.0, (this_hour - row.hour) / timedelta(hours=1)) for row in rows]
     return frame
 

@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import select
 
-from tracking.forecasting.predictions import Score, scores
+from tracking.forecasting.predictions import Score, score
 from tracking.orders.model import State
 from tracking.orders.vocabulary import EventKind
 from tracking.reports import latency
 from tracking.reports.latency import LatencyReport
 from tracking.startup import pd
+from tracking.storage.counters import hour_of
 from tracking.storage.database import Database
 from tracking.storage.tables import COUNTERS, EVENTS, ORDERS
 
@@ -45,14 +46,10 @@ class Completions:
     capped: bool
 
 
-def foretold(database: Database, now: datetime, span: str) -> list[Score]:
-    """How what was said of open orders fared, of all whose time came within the span."""
+def forecast_score(database: Database, now: datetime, span: str) -> Score | None:
+    """Score the predictions whose time came within the span; None without any."""
     with database.read() as connection:
-        return scores(connection, now - SPANS[span], now)
-
-
-def _hour(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        return score(connection, now - SPANS[span], now)
 
 
 def _starts(now: datetime, span: str) -> list[datetime]:
@@ -60,7 +57,7 @@ def _starts(now: datetime, span: str) -> list[datetime]:
     if span not in SPANS:
         raise ValueError(f"{span!r} is no span: use one of {', '.join(SPANS)}")
     step = timedelta(days=1) if span == "30d" else timedelta(hours=1)
-    last = day_start(now) if span == "30d" else _hour(now)
+    last = day_start(now) if span == "30d" else hour_of(now)
     return [last - step * back for back in range(SPANS[span] // step - 1, -1, -1)]
 
 
@@ -111,7 +108,7 @@ def completions(database: Database, now: datetime, span: str) -> Completions:
 
 
 def _start(moment: datetime, span: str) -> datetime:
-    return day_start(moment) if span == "30d" else _hour(moment)
+    return day_start(moment) if span == "30d" else hour_of(moment)
 
 
 def ledger(database: Database, now: datetime, span: str) -> LatencyReport:

@@ -9,10 +9,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from sqlalchemy import Connection, func, select
 
-from tracking.forecasting.lateness import OPEN
 from tracking.orders.model import State
 from tracking.storage.database import Database
-from tracking.storage.tables import CALLBACKS, COUNTERS, FACTS, ORDERS, OUTBOX
+from tracking.storage.tables import CALLBACKS, COUNTERS, FACTS, OPEN, ORDERS, OUTBOX
 from tracking.webhooks import silence_alarm
 
 _KNOWN = frozenset(State) | {f"Found {state}" for state in State}

@@ -21,10 +21,9 @@ from tracking.reports.order_list.query_params import Reader
 from tracking.reports.trends import day_start
 from tracking.startup import pd
 from tracking.storage.database import Database
-from tracking.storage.tables import COUNTERS, EVENTS, LINES, ORDERS
+from tracking.storage.tables import COUNTERS, EVENTS, LINES, OPEN, ORDERS
 
 # These words must be those of the partial indexes in `tables`, or no engine will use them.
-OPEN = sa.text("state NOT IN ('Completed', 'Cancelled', 'Refused')")
 FLAGGED = sa.text("attention IS NOT NULL AND acknowledged_at IS NULL")
 
 VIEWS = ("all", "attention", "late", "unknown", "claimed", "open", "today", "found")
