@@ -19,7 +19,7 @@ from tracking.startup import garbage_collection_paused
 with garbage_collection_paused():
     from tracking.app.backend import Backend
     from tracking.app.web import page_access as exposure
-    from tracking.app.web.page_middleware import ConfinedPages, OwnDownloads
+    from tracking.app.web.page_middleware import PrivateDownloadsMiddleware, SecurityHeadersMiddleware
     from tracking.errors import SettingsError, TrackingError
     from tracking.settings import of_this_process
 
@@ -66,13 +66,15 @@ app = st.App(
     routes=backend.routes(),
     lifespan=backend.lifespan,
     middleware=[
-        Middleware(ConfinedPages, html=(Path(st.__file__).parent / "static" / "index.html").read_text("utf-8")),
         Middleware(
-            exposure.Doorkeeper,
+            SecurityHeadersMiddleware, html=(Path(st.__file__).parent / "static" / "index.html").read_text("utf-8")
+        ),
+        Middleware(
+            exposure.PageAccessMiddleware,
             settings=backend.settings,
             provider=provider(),
             hosts=st.get_option("server.allowedHosts"),
         ),
-        Middleware(OwnDownloads),
+        Middleware(PrivateDownloadsMiddleware),
     ],
 )

@@ -31,7 +31,7 @@ from tracking.orders.rules import can_send
 from tracking.provider.responses import read_order
 from tracking.storage.database import Database
 from tracking.storage.maintenance import verify
-from tracking.storage.maintenance.verify import Head
+from tracking.storage.maintenance.verify import LogHead
 from tracking.storage.orders import find_order
 from tracking.storage.tables import COUNTERS, EVENTS, LINES, ORDERS
 
@@ -275,7 +275,7 @@ def test_a_head_that_was_noted_down_holds_while_the_log_only_grows(
 ) -> None:
     noted = verify.examine(store).head
     assert noted is not None
-    assert Head.read(str(noted)) == noted
+    assert LogHead.parse(str(noted)) == noted
     store.write(history(1, planner, now))
     look(store, planner, five, now + timedelta(hours=1))
     later = verify.examine(store, expected=noted)
@@ -304,7 +304,7 @@ def test_a_log_that_was_written_anew_does_not_have_the_head_that_was_noted_down(
 @pytest.mark.parametrize("text", ["", "7", "7:abc", f"x:{'0' * 64}", f"7:{'g' * 64}"])
 def test_what_is_no_head_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no log head"):
-        Head.read(text)
+        LogHead.parse(text)
 
 
 @pytest.mark.postgres

@@ -125,7 +125,7 @@ def test_only_the_copy_is_marked(filled: Database, tmp_path: Path, now: datetime
     with filled.read() as connection:
         assert restore_mark.find_mark(connection) is None
     with opened(tmp_path / "copy.db") as copy, copy.read() as connection:
-        assert restore_mark.find_mark(connection) == restore_mark.Mark(now, 100)
+        assert restore_mark.find_mark(connection) == restore_mark.RestoreMark(now, 100)
 
 
 @pytest.mark.parametrize("end", ["", "-journal", "-wal"])

@@ -504,7 +504,7 @@ def test_two_consoles_on_one_store_send_each_order_once(
             owner=owner,
             lease=timedelta(seconds=30),
             clock=clock,
-            woken=lambda: None,
+            wake=lambda: None,
         )
         for each, owner in ((store, "here/1/a"), (other, "here/2/b"))
     ]

@@ -9,7 +9,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
 from tracking.app.web import page_access as exposure
-from tracking.app.web.page_access import Doorkeeper, is_local
+from tracking.app.web.page_access import PageAccessMiddleware, is_local
 from tracking.errors import SettingsError
 from tracking.settings import Settings
 
@@ -90,7 +90,7 @@ def test_an_address_in_another_dress_is_still_the_same() -> None:
 # Each request
 
 
-def console(given: Settings, hosts: tuple[str, ...] = ()) -> Doorkeeper:
+def console(given: Settings, hosts: tuple[str, ...] = ()) -> PageAccessMiddleware:
     def said(text: str) -> Callable[[Any], Awaitable[PlainTextResponse]]:
         async def answer(_request: Any) -> PlainTextResponse:
             return PlainTextResponse(text)
@@ -103,7 +103,7 @@ def console(given: Settings, hosts: tuple[str, ...] = ()) -> Doorkeeper:
         Route("/webhooks/fulfillment/{token}", said("beside"), methods=["POST"]),
         Mount("/", said_mount()),
     ]
-    return Doorkeeper(Starlette(routes=routes), settings=given, provider=PROVIDER, hosts=hosts)
+    return PageAccessMiddleware(Starlette(routes=routes), settings=given, provider=PROVIDER, hosts=hosts)
 
 
 def said_mount() -> Any:
@@ -114,7 +114,12 @@ def said_mount() -> Any:
 
 
 def ask(
-    application: Doorkeeper, url: str, *, client: str = "127.0.0.1", host: str | None = None, method: str = "GET"
+    application: PageAccessMiddleware,
+    url: str,
+    *,
+    client: str = "127.0.0.1",
+    host: str | None = None,
+    method: str = "GET",
 ) -> httpx.Response:
     async def asked() -> httpx.Response:
         transport = httpx.ASGITransport(application, client=(client, 50_000))
@@ -188,7 +193,7 @@ def passes(given: Settings, **scope: Any) -> list[str]:
 
     usual = {"type": "http", "path": "/_stcore/stream", "headers": [(b"host", b"localhost")], "method": "GET",
              "query_string": b"", "server": ("127.0.0.1", 8501), "client": ("127.0.0.1", 50_000)}  # fmt: skip
-    keeper = Doorkeeper(application, settings=given, provider={}, hosts=())
+    keeper = PageAccessMiddleware(application, settings=given, provider={}, hosts=())
     asyncio.run(keeper({**usual, **scope}, receive, send))
     return came
 

@@ -75,7 +75,7 @@ def test_another_process_finds_what_was_applied(history: History, store: Databas
 
 
 def store_fact(connection: sa.Connection) -> dict[str, float]:
-    kept = facts.fact(connection, lateness.KEY)
+    kept = facts.get_fact(connection, lateness.KEY)
     assert kept is not None
     return kept[1]
 

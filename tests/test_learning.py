@@ -33,7 +33,7 @@ def turn(learner: Learner) -> None:
 
 
 def fact(store: Database, key: str) -> dict[str, Any]:
-    found = store.write(lambda connection: facts.fact(connection, key))
+    found = store.write(lambda connection: facts.get_fact(connection, key))
     assert found is not None
     return found[1]
 

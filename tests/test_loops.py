@@ -11,7 +11,7 @@ from fakes import Clock, FakeProvider, order_json, request, shown
 from tracking import ingest
 from tracking.app import loops
 from tracking.app.housekeeping import Housekeeping
-from tracking.app.loops import PATIENCE, PollLoop, Pulse, SendLoop, forever
+from tracking.app.loops import WATCHDOG_TIMEOUT, Heartbeat, PollLoop, SendLoop, run_loop
 from tracking.errors import OutcomeUnknown, StoreBusy
 from tracking.forecasting.planner import Planner
 from tracking.polling.discovery import Discovery
@@ -59,11 +59,11 @@ def states(store: Database) -> list[str]:
 
 
 def beat_of(store: Database, name: str) -> Any:
-    return store.write(lambda connection: facts.fact(connection, f"beat:{name}"))
+    return store.write(lambda connection: facts.get_fact(connection, f"beat:{name}"))
 
 
 def poll_loop(
-    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, patience: timedelta = PATIENCE
+    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, patience: timedelta = WATCHDOG_TIMEOUT
 ) -> PollLoop:
     discovery = Discovery(store, provider, planner, every=timedelta(seconds=30))
     poller = Poller(
@@ -74,11 +74,11 @@ def poll_loop(
         lease=timedelta(seconds=30),
         clock=clock,
     )
-    return PollLoop(poller, discovery, Pulse(store, clock), clock, patience)
+    return PollLoop(poller, discovery, Heartbeat(store, clock), clock, patience)
 
 
 def send_loop(
-    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, patience: timedelta = PATIENCE
+    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, patience: timedelta = WATCHDOG_TIMEOUT
 ) -> SendLoop:
     sender = Sender(
         store,
@@ -88,9 +88,9 @@ def send_loop(
         owner="here/1/a",
         lease=timedelta(seconds=30),
         clock=clock,
-        woken=lambda: None,
+        wake=lambda: None,
     )
-    return SendLoop(sender, Pulse(store, clock), clock, patience)
+    return SendLoop(sender, Heartbeat(store, clock), clock, patience)
 
 
 # For ever
@@ -104,7 +104,7 @@ def test_a_loop_survives_whatever_goes_wrong_in_a_turn(pauses: list[float], capl
             raise outcome
 
     with pytest.raises(Enough):
-        asyncio.run(forever("worker", turn, 0.2))
+        asyncio.run(run_loop("worker", turn, 0.2))
     assert pauses == [0.2, 1.0, 1.0, 1.0, 0.2]
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING", "ERROR"]
     assert caplog.records[2].exc_info is not None
@@ -133,7 +133,7 @@ def test_a_pause_ends_by_itself() -> None:
 
 
 def test_a_beat_reaches_the_store_every_two_seconds_at_the_most(store: Database, clock: Clock) -> None:
-    pulse = Pulse(store, clock)
+    pulse = Heartbeat(store, clock)
     started = clock.now
     asyncio.run(pulse.beat("poller", {"in_flight": 1}))
     for _ in range(3):
@@ -148,7 +148,7 @@ def test_a_beat_reaches_the_store_every_two_seconds_at_the_most(store: Database,
 
 
 def test_a_clock_that_was_set_back_does_not_stop_the_beats(store: Database, clock: Clock) -> None:
-    pulse = Pulse(store, clock)
+    pulse = Heartbeat(store, clock)
     asyncio.run(pulse.beat("poller"))
     clock.pass_by(days=-1)
     asyncio.run(pulse.beat("poller"))
@@ -229,7 +229,7 @@ def test_a_post_that_takes_long_does_not_stop_the_senders_beats(
         running = asyncio.create_task(loop.run())
         await until(lambda: slow.begun == 1)
         later = clock.pass_by(seconds=20)
-        await until(lambda: loop._pulse.beats["sender"] == later)
+        await until(lambda: loop._heartbeat.beats["sender"] == later)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
@@ -249,7 +249,7 @@ def test_a_look_and_a_walk_that_take_long_do_not_stop_the_pollers_beats(
         clock.pass_by(seconds=60)
         await until(lambda: slow.begun + walk.begun >= 2)
         later = clock.pass_by(seconds=20)
-        await until(lambda: loop._pulse.beats["poller"] == later)
+        await until(lambda: loop._heartbeat.beats["poller"] == later)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
@@ -279,7 +279,7 @@ def test_a_loop_whose_work_lasts_longer_than_its_patience_falls_silent(
         await until(lambda: stuck.begun >= 1)
         later = clock.pass_by(seconds=20)
         await loop._beat()
-        assert loop._pulse.beats.get(name) != later
+        assert loop._heartbeat.beats.get(name) != later
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
@@ -351,7 +351,7 @@ def test_a_survey_is_followed_by_a_pause_as_it_kept_a_processor_busy_however_lon
 
 
 def fact(store: Database, key: str) -> dict[str, Any] | None:
-    found = store.write(lambda connection: facts.fact(connection, key))
+    found = store.write(lambda connection: facts.get_fact(connection, key))
     return found[1] if found else None
 
 

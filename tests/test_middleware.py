@@ -17,7 +17,13 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import Message
 from starlette.websockets import WebSocket
 
-from tracking.app.web.page_middleware import COOKIE, HEADERS, ConfinedPages, OwnDownloads, policy
+from tracking.app.web.page_middleware import (
+    COOKIE,
+    HEADERS,
+    PrivateDownloadsMiddleware,
+    SecurityHeadersMiddleware,
+    content_security_policy,
+)
 
 FILE = "0123456789abcdef" * 2
 PAGE = "<html><script>window.a = 1</script><script src='./b.js'></script></html>"
@@ -45,7 +51,7 @@ class Site:
     def __init__(self) -> None:
         self.application = Starlette(
             routes=[Route("/", _page), WebSocketRoute("/stream", _telling), Route("/{path:path}", _file)],
-            middleware=[Middleware(ConfinedPages, html=PAGE), Middleware(OwnDownloads)],
+            middleware=[Middleware(SecurityHeadersMiddleware, html=PAGE), Middleware(PrivateDownloadsMiddleware)],
         )
 
     def browser(self, scheme: str = "http") -> httpx.AsyncClient:
@@ -145,7 +151,7 @@ def test_every_answer_confines_the_page() -> None:
         for path in ("/", "/healthz", f"/media/{FILE}"):
             answer = await ours.get(path)
             assert {name: answer.headers[name] for name in HEADERS} == HEADERS
-            assert answer.headers["Content-Security-Policy"] == policy(PAGE)
+            assert answer.headers["Content-Security-Policy"] == content_security_policy(PAGE)
 
     visited(visit)
 
@@ -166,5 +172,5 @@ def test_the_cookie_is_given_to_pages_once_and_out_of_reach_of_scripts() -> None
 
 def test_the_page_s_own_inline_script_runs_and_no_other() -> None:
     digest = base64.b64encode(hashlib.sha256(b"window.a = 1").digest()).decode()
-    assert f"script-src 'self' 'sha256-{digest}';" in policy(PAGE)
-    assert "script-src 'self';" in policy("<html></html>")
+    assert f"script-src 'self' 'sha256-{digest}';" in content_security_policy(PAGE)
+    assert "script-src 'self';" in content_security_policy("<html></html>")

@@ -95,7 +95,7 @@ class Watch:
             return list(connection.execute(sa.select(EVENTS.c.kind).order_by(EVENTS.c.id)).scalars())
 
     def watermark(self) -> str | None:
-        fact = self.store.write(lambda connection: facts.fact(connection, "discover"))
+        fact = self.store.write(lambda connection: facts.get_fact(connection, "discover"))
         return fact[1]["watermark"] if fact else None
 
 

@@ -40,7 +40,7 @@ class Console:
     def __init__(self, store: Database, provider: FakeProvider, planner: Planner, clock: Clock) -> None:
         self.store, self.clock, self.provider = store, clock, provider
         named: dict[str, Any] = {"owner": "here/1/a", "lease": timedelta(seconds=30), "clock": clock}
-        self.sender = Sender(store, provider, planner, address=lambda _po: None, woken=lambda: None, **named)
+        self.sender = Sender(store, provider, planner, address=lambda _po: None, wake=lambda: None, **named)
         discovery = Discovery(store, provider, planner, every=timedelta(seconds=30))
         self.poller = Poller(store, provider, planner, **named)
         self.reconciler = Reconciler(store, discovery, self.sender, clock)
@@ -57,29 +57,29 @@ class Console:
         return asyncio.run(self.sender.send_due(self.clock.now))
 
     def turn(self) -> None:
-        asyncio.run(self.reconciler.turn())
+        asyncio.run(self.reconciler.reconcile())
 
     def starts(self, rounds: int = 3) -> None:
         """All that happens before and while it sends, until nothing is left to do."""
         asyncio.run(self._starts(rounds))
 
     async def _starts(self, rounds: int = 3) -> None:
-        await self.reconciler.noticed()
+        await self.reconciler.detect_restore()
         for _ in range(rounds):
             await self.sender.recover(self.clock.now)
-            await self.reconciler.turn()
+            await self.reconciler.reconcile()
             while await self.sender.send_due(self.clock.now):
                 pass
             await self.poller.poll_once(self.clock.now)
 
     @property
-    def mark(self) -> restore_mark.Mark | None:
+    def mark(self) -> restore_mark.RestoreMark | None:
         with self.store.read() as connection:
             return restore_mark.find_mark(connection)
 
     def fact(self, key: str) -> Any:
         with self.store.read() as connection:
-            kept = facts.fact(connection, key)
+            kept = facts.get_fact(connection, key)
         return kept and kept[1]
 
     def states(self) -> dict[str, tuple[str, bool | None]]:
@@ -351,7 +351,7 @@ def test_an_older_file_put_in_place_is_noticed_by_the_file_beside_it(
 ) -> None:
     shutil.copy(tmp_path / "tracking.db", tmp_path / "raw copy")
     an_hour_passes(first)
-    restore_mark.remember(first.store)
+    restore_mark.note_progress(first.store)
     first.store.close()
     shutil.copy(tmp_path / "raw copy", tmp_path / "tracking.db")
     store = Database(first.store.url)
@@ -362,18 +362,18 @@ def test_an_older_file_put_in_place_is_noticed_by_the_file_beside_it(
         assert len(ordered_once(provider)) == 10
         assert console.fact("restored")["found"] == 8
         assert verify.verify(store) == []
-        assert not restore_mark.notice(store, console.clock.now), "the same loss is noticed once"
+        assert not restore_mark.detect(store, console.clock.now), "the same loss is noticed once"
     finally:
         store.close()
 
 
 def test_a_store_that_came_further_is_not_taken_for_a_restored_one(first: Console) -> None:
-    asyncio.run(first.reconciler.noticed())
+    asyncio.run(first.reconciler.detect_restore())
     first.turn()
     file = Path(f"{engines.file_of(first.store.url)}.newest")
     assert int(file.read_text()) > 0
     first.place("one-more")
-    asyncio.run(first.reconciler.noticed())
+    asyncio.run(first.reconciler.detect_restore())
     assert first.mark is None
     first.turn()
     told = int(file.read_text())
@@ -386,8 +386,8 @@ def test_a_store_that_came_further_is_not_taken_for_a_restored_one(first: Consol
 def test_a_sign_that_cannot_be_read_says_nothing(first: Console, content: str) -> None:
     file = Path(f"{engines.file_of(first.store.url)}.newest")
     file.write_text(content)
-    assert not restore_mark.notice(first.store, first.clock.now)
-    restore_mark.remember(first.store)
+    assert not restore_mark.detect(first.store, first.clock.now)
+    restore_mark.note_progress(first.store)
     assert int(file.read_text()) > 0
 
 
@@ -406,7 +406,7 @@ def test_sending_does_not_begin_before_the_store_told_whether_it_was_restored(
 
     monkeypatch.setattr(restore_mark, "notice", notice)
     monkeypatch.setattr(asyncio, "sleep", sleep)
-    asyncio.run(first.reconciler.noticed())
+    asyncio.run(first.reconciler.detect_restore())
     assert (outcomes, waits) == ([], [1.0, 1.0])
 
 
@@ -418,7 +418,7 @@ def test_a_store_is_marked_by_hand_and_the_earlier_time_counts(store: Database, 
     for hours in (1, 3, 2):
         taken = clock.now - timedelta(hours=hours)
         store.write(partial(restore_mark.mark_restored, taken_at=taken, now=clock.now))
-    assert console.mark == restore_mark.Mark(clock.now - timedelta(hours=3), 0)
+    assert console.mark == restore_mark.RestoreMark(clock.now - timedelta(hours=3), 0)
     console.place("po-0")
     console.starts()
     assert console.states() == {"po-0": ("Pending", True)}

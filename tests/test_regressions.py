@@ -36,7 +36,7 @@ def sender(store: Database, provider: FakeProvider, planner: Planner, clock: Clo
         owner="here/1/a",
         lease=timedelta(seconds=30),
         clock=clock,
-        woken=lambda: None,
+        wake=lambda: None,
     )
 
 

@@ -54,7 +54,7 @@ class Desk:
             owner=owner,
             lease=timedelta(seconds=30),
             clock=self.clock,
-            woken=self._wake,
+            wake=self._wake,
         )
 
     def _wake(self) -> None:

@@ -99,7 +99,7 @@ def test_health_is_well_at_the_start_and_ill_when_the_loops_fall_silent(make: Ma
 def test_one_loop_that_falls_silent_is_named(make: Make, clock: Clock) -> None:
     backend = make(Role.POLLER, Role.SENDER)
     clock.now += timedelta(minutes=1)
-    asyncio.run(backend._pulse.beat("sender"))
+    asyncio.run(backend._heartbeat.beat("sender"))
     [answer] = get(backend, "/healthz")
     assert (answer.status_code, answer.json()["silent"]) == (503, ["poller"])
 
@@ -209,7 +209,7 @@ def test_a_start_frees_what_the_dead_of_this_host_held_and_nothing_else(
             connection.execute(sa.update(ORDERS).where(ORDERS.c.po_number == f"po-{number}").values(lease))
 
     store.write(job)
-    make(Role.PAGES)._take_over()
+    make(Role.PAGES)._release_dead_leases()
     assert store.write(leases.lease_owners) == [alive]
 
 
@@ -221,7 +221,9 @@ def test_the_loops_begin_and_end_with_the_application(make: Make, store: Databas
     backend.transport = httpx.MockTransport(lambda _request: httpx.Response(500))
 
     def beating() -> bool:
-        return all(store.write(partial(facts.fact, key=f"beat:{name}")) for name in ("poller", "sender", "webhooks"))
+        return all(
+            store.write(partial(facts.get_fact, key=f"beat:{name}")) for name in ("poller", "sender", "webhooks")
+        )
 
     async def run() -> int:
         async with backend.lifespan(None), asyncio.timeout(10):

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from tracking import ingest
 from tracking.app.housekeeping import Housekeeping
-from tracking.app.loops import PollLoop, Pulse
+from tracking.app.loops import Heartbeat, PollLoop
 from tracking.errors import OutcomeUnknown, Throttled
 from tracking.forecasting.planner import Planner
 from tracking.polling.poller import Poller
@@ -31,7 +31,7 @@ def poller(store: Database, provider: FakeProvider, planner: Planner, clock: Clo
 
 @pytest.fixture
 def sender(store: Database, provider: FakeProvider, planner: Planner, clock: Clock) -> Sender:
-    return Sender(store, provider, planner, address=lambda _po: None, woken=lambda: None, clock=clock, **NAMED)
+    return Sender(store, provider, planner, address=lambda _po: None, wake=lambda: None, clock=clock, **NAMED)
 
 
 def know(store: Database, provider: FakeProvider, planner: Planner, clock: Clock, number: int, status: str) -> None:
@@ -87,7 +87,7 @@ def test_the_poll_loop_recovers_at_its_start_and_when_the_clock_is_set_back(
 
     monkeypatch.setattr(poller, "recover", recover)
     discovery: Any = None  # its loop does not run
-    loop = PollLoop(poller, discovery, Pulse(store, clock), clock)
+    loop = PollLoop(poller, discovery, Heartbeat(store, clock), clock)
 
     async def turns() -> None:
         for seconds in (0, 1, -1, 3600, -3600, 1):

@@ -335,8 +335,8 @@ def test_a_fact_replaces_what_was_known(store: Database, now: datetime) -> None:
     later = now + timedelta(seconds=1)
     store.write(lambda connection: facts.set_fact(connection, "poll", {"looked": 1}, now))
     store.write(lambda connection: facts.set_fact(connection, "poll", {"due": 2}, later))
-    assert store.write(lambda connection: facts.fact(connection, "poll")) == (later, {"due": 2})
-    assert store.write(lambda connection: facts.fact(connection, "none")) is None
+    assert store.write(lambda connection: facts.get_fact(connection, "poll")) == (later, {"due": 2})
+    assert store.write(lambda connection: facts.get_fact(connection, "none")) is None
 
 
 def test_row_ids_are_told_for_po_numbers_and_provider_ids(store: Database, now: datetime, planner: Planner) -> None:

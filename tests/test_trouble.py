@@ -21,7 +21,7 @@ from fakes import Clock, FakeProvider, callback_body, request, shown
 
 from tracking import ingest
 from tracking.app.backend import Backend
-from tracking.app.loops import Pulse, SendLoop
+from tracking.app.loops import Heartbeat, SendLoop
 from tracking.errors import StoreBusy, StoreError
 from tracking.forecasting.planner import Planner
 from tracking.polling.discovery import Discovery
@@ -52,7 +52,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits long for a lock, for a probe or for the next try."""
     monkeypatch.setattr(engines, "BUSY_MILLISECONDS", 100)
     monkeypatch.setattr(database, "PROBE_SECONDS", 0.01)
-    monkeypatch.setattr(sender, "STORED_AGAIN_AFTER", 0.01)
+    monkeypatch.setattr(sender, "STORE_RETRY", 0.01)
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_the_store_says_what_ails_it_and_tries_again_by_itself(
         assert disk.trouble == said, "a probe does not make it well"
     until(lambda: disk.trouble is None)
     with disk.read() as connection:
-        assert facts.fact(connection, "a") is None, "what was refused is not written later"
+        assert facts.get_fact(connection, "a") is None, "what was refused is not written later"
     disk.write(remember(now))
 
 
@@ -242,7 +242,7 @@ def test_callbacks_are_not_taken_and_health_says_why_until_it_is_over(
 
 def sending(store: Database, provider: FakeProvider, planner: Planner, clock: Clock) -> Sender:
     named: dict[str, Any] = {"owner": "here/1/a", "lease": timedelta(seconds=30), "clock": clock}
-    return Sender(store, provider, planner, address=lambda _po: None, woken=lambda: None, **named)
+    return Sender(store, provider, planner, address=lambda _po: None, wake=lambda: None, **named)
 
 
 def place(store: Database, clock: Clock, *po_numbers: str) -> None:
@@ -282,12 +282,12 @@ def test_no_post_leaves_while_the_store_cannot_be_written_and_sending_goes_on_by
     disk: Database, provider: FakeProvider, planner: Planner, clock: Clock, trouble: Trouble, said: str
 ) -> None:
     place(disk, clock, "po-0", "po-1")
-    loop = SendLoop(sending(disk, provider, planner, clock), Pulse(disk, clock), clock)
+    loop = SendLoop(sending(disk, provider, planner, clock), Heartbeat(disk, clock), clock)
     with trouble(disk):
         asyncio.run(turned(lambda: disk.trouble == said, loop.run()))
         assert provider.called("place") == []
         assert states(disk) == ["Queued", "Queued"]
-    loop = SendLoop(sending(disk, provider, planner, clock), Pulse(disk, clock), clock)
+    loop = SendLoop(sending(disk, provider, planner, clock), Heartbeat(disk, clock), clock)
     asyncio.run(turned(lambda: states(disk) == ["Pending", "Pending"], loop.run()))
     assert len(provider.called("place")) == 2
 

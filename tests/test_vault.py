@@ -157,7 +157,7 @@ def test_claim_data_goes_to_the_line_it_was_shown_for_in_whatever_order_lines_ar
 
 
 def test_the_first_and_each_later_version_is_kept_up_to_a_bound(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claims, "VERSIONS_KEPT", 3)
+    monkeypatch.setattr(claims, "VERSIONS_STORED", 3)
     for turn in range(5):
         desk.look([link(f"a{turn}"), link("x")], [link("b1")])
     known = claims.claim_versions(desk.store, desk.order, 1)

@@ -226,7 +226,7 @@ def reveal(
         ClaimsUnavailable: it cannot be shown; nothing is written down, as nothing will be shown.
     """
     stored = _existing(connection, order_id)
-    versions = claims.versions(connection, order_id, request.line)
+    versions = claims.load_versions(connection, order_id, request.line)
     version = claims.select_version(versions, request, cipher, stored.order.po_number)
     revealed = replace(request, version=version.number if len(versions) > 1 else None)
     _append(connection, stored, Observation(Witness.PERSON, now, now, revealed, actor), {})

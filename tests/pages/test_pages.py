@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 from tracking.reports.order_list.search import Filters
 from tracking.storage import facts
 from tracking.storage.database import Database
-from tracking.storage.maintenance.restore_mark import Mark, set_mark
+from tracking.storage.maintenance.restore_mark import RestoreMark, set_mark
 from tracking.webhooks import silence_alarm
 from tracking.webhooks.silence_alarm import SilenceAlarm
 
@@ -89,7 +89,7 @@ def test_a_store_that_cannot_be_written_is_told_in_its_own_words(visit: Visit, d
 def test_a_restored_store_says_on_every_page_that_it_is_being_reconciled(
     visit: Visit, database: Database, history: History, trouble: str | None
 ) -> None:
-    mark = Mark(history.wait(hours=-1), 0, trouble=trouble)
+    mark = RestoreMark(history.wait(hours=-1), 0, trouble=trouble)
     database.write(lambda connection: set_mark(connection, mark, history.wait()))
     app = visit("orders")
     [told] = [element.value for element in app.warning if "restored from a backup" in element.proto.title]

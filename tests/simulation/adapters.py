@@ -228,7 +228,7 @@ class Console:
             owner=self.owner,
             lease=lease,
             clock=self.clock,
-            woken=self._woken,
+            wake=self._woken,
         )
         every = timedelta(seconds=climate.discover_every)
         discovery = Discovery(self.database, self.client, planner, every=every)

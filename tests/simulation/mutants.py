@@ -33,7 +33,7 @@ async def _hasty(self: Any, row: Any) -> None:
     attempt = sender._Attempt(kept.id, kept.order.po_number, row["attempts"] + 1, dict(row["request"]))
     result = await self._post(attempt)
     await self._database.run(lambda connection: self._record_attempt(connection, row))
-    await self._database.run(lambda connection: self._settle(connection, attempt, result, self._clock()))
+    await self._database.run(lambda connection: self._record_result(connection, attempt, result, self._clock()))
 
 
 async def _not_waited_for(self: Any, callback: Any, size: int) -> None:
@@ -92,7 +92,7 @@ MUTANTS = (
             _Sender,
             "_unclear",
             (
-                "_Result(Unclear(reason), started_at, next_attempt(attempt.number, self._planner.rng))",
+                "_Result(Unclear(reason), started_at, resend_wait(attempt.number, self._planner.rng))",
                 "_Result(Declined(504, reason), started_at)",
             ),
         ),
@@ -108,7 +108,10 @@ MUTANTS = (
         rewritten(
             _Sender,
             "_post",
-            ("return await self._adopt(attempt, exc.ids, started_at)", "return _Result(Declined(409, ''), started_at)"),
+            (
+                "return await self._adopt_duplicate(attempt, exc.ids, started_at)",
+                "return _Result(Declined(409, ''), started_at)",
+            ),
         ),
     ),
     Mutant(
@@ -122,7 +125,7 @@ MUTANTS = (
                 (
                     "from tracking.orders.model import Snapshot\n"
                     "    with self._database.read() as c:\n"
-                    "        lines = store.lines_of(c, attempt.order_id)\n"
+                    "        lines = orders.lines_of(c, attempt.order_id)\n"
                     "    shown = Snapshot('BLK-0', attempt.po_number, 'Pending', None, started_at, lines)\n"
                     "    return _Result(Answered(shown), started_at)"
                 ),
@@ -134,9 +137,9 @@ MUTANTS = (
         "A token that is refused fails the order.",
         rewritten(
             _Sender,
-            "_unanswered",
+            "_failed",
             (
-                "return _Result(Unsent(str(error)), started_at, STOPPED_FOR, holds=True)",
+                "return _Result(Unsent(str(error)), started_at, STOP_TIME, stops=True)",
                 "return _Result(Declined(error.status or 401, str(error)), started_at)",
             ),
         ),
@@ -206,10 +209,10 @@ MUTANTS = (
         "After three attempts nothing is sent any more.",
         rewritten(
             _Sender,
-            "_settle",
+            "_record_result",
             (
-                "None if result.again_after is None else",
-                "None if result.again_after is None or attempt.number > 2 else",
+                "None if result.retry_after is None else",
+                "None if result.retry_after is None or attempt.number > 2 else",
             ),
         ),
     ),

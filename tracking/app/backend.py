@@ -24,7 +24,7 @@ from starlette.routing import BaseRoute, Route
 
 from tracking.app.embedded_sandbox import PUBLIC_URL, EmbeddedSandbox
 from tracking.app.housekeeping import Housekeeping
-from tracking.app.loops import PATIENCE, PollLoop, Pulse, SendLoop, forever
+from tracking.app.loops import WATCHDOG_TIMEOUT, Heartbeat, PollLoop, SendLoop, run_loop
 from tracking.app.reconciler import Reconciler
 from tracking.app.web.connection_limits import REPEAT_FILTER
 from tracking.errors import StoreError
@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 
 SILENT_AFTER = timedelta(seconds=15)
 # A look or a POST may wait for its turn, renew the token, be refused, renew it again, be repeated and looked up.
-CALLS_IN_A_WORK = 8
+CALLS_PER_TASK = 8
 RECONCILE_EVERY = 2.0
 # The client's state is written every two seconds; a process that was killed may have called until a moment ago.
 
@@ -60,14 +60,14 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def _without_tokens(record: logging.LogRecord) -> bool:
+def _hide_tokens(record: logging.LogRecord) -> bool:
     """The address of a callback is a secret: neither the server's log of calls nor the sandbox's gets any of it."""
     if isinstance(record.args, tuple):
-        record.args = tuple(_shortened(part) for part in record.args)
+        record.args = tuple(_without_token(part) for part in record.args)
     return True
 
 
-def _shortened(part: object) -> object:
+def _without_token(part: object) -> object:
     text = str(part)
     return f"{text.partition('/webhooks/')[0]}{WEBHOOK_PATH}..." if "/webhooks/" in text else part
 
@@ -97,20 +97,20 @@ class Backend:
         forecasts = Forecasts(relative=settings.poll_loss == "relative")
         self._planner = Planner(bounds, chance, ClaimCipher(settings.claims_keys()), forecasts)
         self._owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
-        self._pulse = Pulse(self.database, clock)
+        self._heartbeat = Heartbeat(self.database, clock)
         self._started_at = clock()
         for name in ("uvicorn.access", "httpx"):
-            logging.getLogger(name).addFilter(_without_tokens)
+            logging.getLogger(name).addFilter(_hide_tokens)
         logging.getLogger("uvicorn.error").addFilter(REPEAT_FILTER)
         self._wakes: list[asyncio.Event] = []
-        self.receiver = Receiver(self.database, self._secrets, self._planner, clock=clock, wake=self._woken)
+        self.receiver = Receiver(self.database, self._secrets, self._planner, clock=clock, wake=self._wake)
         self.transport: httpx.AsyncBaseTransport | None = None
-        self._sandbox = EmbeddedSandbox(settings, self.asgi(lifespan=False)) if self._works_on_sandbox() else None
+        self._sandbox = EmbeddedSandbox(settings, self.asgi(lifespan=False)) if self._runs_sandbox() else None
 
-    def _works_on_sandbox(self) -> bool:
+    def _runs_sandbox(self) -> bool:
         return self.settings.embedded_sandbox and bool(self.settings.roles & {Role.POLLER, Role.SENDER})
 
-    def _woken(self) -> None:
+    def _wake(self) -> None:
         for wake in self._wakes:
             wake.set()
 
@@ -137,7 +137,7 @@ class Backend:
         """Runs the loops while the application lives."""
         async with contextlib.AsyncExitStack() as stack:
             transport = await stack.enter_async_context(self._sandbox.running()) if self._sandbox else self.transport
-            await asyncio.to_thread(self._take_over)
+            await asyncio.to_thread(self._release_dead_leases)
             loops = [asyncio.create_task(loop) for loop in await self._loops(stack, transport)]
             log.info("started roles=%s owner=%s", ",".join(sorted(self.settings.roles)), self._owner)
             try:
@@ -151,29 +151,29 @@ class Backend:
         roles = self.settings.roles
         loops: list[Any] = []
         if Role.WEBHOOKS in roles:
-            loops.append(forever("receiver", self._receiver_beat, 2.0))
+            loops.append(run_loop("receiver", self._receiver_beat, 2.0))
         if not roles & {Role.POLLER, Role.SENDER}:
             return loops
-        patience = max(PATIENCE, CALLS_IN_A_WORK * timedelta(seconds=self.settings.api_timeout))
+        timeout = max(WATCHDOG_TIMEOUT, CALLS_PER_TASK * timedelta(seconds=self.settings.api_timeout))
         call_log = CallLog(self.database)
         client = self.client(transport, call_log)
         stack.push_async_callback(client.aclose)
-        if (wait := await asyncio.to_thread(self._asked_to_wait)) > timedelta():
+        if (wait := await asyncio.to_thread(self._remaining_pause)) > timedelta():
             client.pause(wait.total_seconds())
-        loops.append(forever("call log", call_log.flush, FLUSH_SECONDS))
+        loops.append(run_loop("call log", call_log.flush, FLUSH_SECONDS))
         loops.append(Housekeeping(self.database, client, self.clock).run())
         learner = Learner(self.database, self._planner.forecasts, self.clock, learns=Role.POLLER in roles)
-        loops.append(forever("forecasts", learner.refit, REFIT_EVERY))
-        loops.append(forever("webhook silence", learner.listen, LISTEN_EVERY))
+        loops.append(run_loop("forecasts", learner.refit, REFIT_EVERY))
+        loops.append(run_loop("webhook silence", learner.listen, LISTEN_EVERY))
         discovery = self._discovery(client)
         if Role.POLLER in roles:
-            polling = PollLoop(self._poller(client), discovery, self._pulse, self.clock, patience)
+            polling = PollLoop(self._poller(client), discovery, self._heartbeat, self.clock, timeout)
             self._wakes.append(polling.wake)
             loops.append(self._poll(polling, learner))
         if Role.SENDER in roles:
             sender = self._sender(client)
             reconciler = Reconciler(self.database, discovery, sender, self.clock)
-            sending = SendLoop(sender, self._pulse, self.clock, patience)
+            sending = SendLoop(sender, self._heartbeat, self.clock, timeout)
             loops.append(self._send(sending, reconciler))
         return loops
 
@@ -184,22 +184,22 @@ class Backend:
 
     async def _send(self, sending: SendLoop, reconciler: Reconciler) -> None:
         """Sends, once it is known whether the store was restored from a backup."""
-        await reconciler.noticed()
+        await reconciler.detect_restore()
         async with asyncio.TaskGroup() as group:
             group.create_task(sending.run())
-            group.create_task(forever("reconciler", reconciler.turn, RECONCILE_EVERY))
+            group.create_task(run_loop("reconciler", reconciler.reconcile, RECONCILE_EVERY))
 
-    def _asked_to_wait(self) -> timedelta:
+    def _remaining_pause(self) -> timedelta:
         """How long calls must wait because of what the process before was asked by the provider."""
         now = self.clock()
         try:
             with self.database.read() as connection:
-                known = facts.fact(connection, "client")
+                stored = facts.get_fact(connection, "client")
         except StoreError:
             return timedelta()  # no call leaves anyway before the store can count it
-        if known is None or not known[1].get("paused_until"):
+        if stored is None or not stored[1].get("paused_until"):
             return timedelta()
-        asked = datetime.fromisoformat(known[1]["paused_until"]) - now
+        asked = datetime.fromisoformat(stored[1]["paused_until"]) - now
         return asked if asked <= timedelta(seconds=LONGEST_PAUSE) else timedelta()
 
     def client(self, transport: httpx.AsyncBaseTransport | None, call_log: CallLog) -> Client:
@@ -230,7 +230,7 @@ class Backend:
             owner=self._owner,
             lease=timedelta(seconds=self.settings.api_timeout),
             clock=self.clock,
-            woken=self._woken,
+            wake=self._wake,
         )
 
     def callback_address(self, po_number: str) -> str | None:
@@ -241,16 +241,16 @@ class Backend:
         return f"{base}{WEBHOOK_PATH}{addresses.make_token(po_number, self._secrets[0])}"
 
     async def _receiver_beat(self) -> None:
-        await self._pulse.beat("webhooks", {"accepted": self.receiver.accepted, "refused": self.receiver.refused})
+        await self._heartbeat.beat("webhooks", {"accepted": self.receiver.accepted, "refused": self.receiver.refused})
 
-    def _take_over(self) -> None:
+    def _release_dead_leases(self) -> None:
         """Frees what processes of this host held that are no more."""
         try:
-            self.database.write(self._free_the_dead)
+            self.database.write(self._release)
         except StoreError as exc:
             log.warning("leases of dead processes stay until they end: %s", exc)
 
-    def _free_the_dead(self, connection: Connection) -> None:
+    def _release(self, connection: Connection) -> None:
         dead = [owner for owner in leases.lease_owners(connection) if _is_gone(owner, self._owner)]
         if dead:
             leases.release_leases(connection, dead)
@@ -260,42 +260,42 @@ class Backend:
 
     async def _healthz(self, _request: Request) -> Response:
         now = self.clock()
-        loops = {name: _age(now, self._pulse.beats.get(name, self._started_at)) for name in self._expected()}
-        wrote = _age(now, self._pulse.store_wrote_at or self._started_at)
+        loops = {name: _age(now, self._heartbeat.beats.get(name, self._started_at)) for name in self._expected_loops()}
+        wrote = _age(now, self._heartbeat.store_wrote_at or self._started_at)
         limit = SILENT_AFTER.total_seconds()
         silent = [name for name, age in loops.items() if age > limit]
         trouble = self.database.trouble
-        well = wrote <= limit if self._expected() else await asyncio.to_thread(self._store_reads)
+        well = wrote <= limit if self._expected_loops() else await asyncio.to_thread(self._store_reads)
         if trouble or not well:
             silent.append("store")
         document = {
             "status": "silent" if silent else "ok",
             "silent": silent,
             "loops": {name: {"age_seconds": age} for name, age in loops.items()},
-            "store": {"last_write_age_seconds": wrote if self._expected() else None, "trouble": trouble},
+            "store": {"last_write_age_seconds": wrote if self._expected_loops() else None, "trouble": trouble},
             "roles": sorted(self.settings.roles),
             "sandbox": self.settings.embedded_sandbox,
         }
         return JSONResponse(document, status_code=503 if silent else 200)
 
-    def _expected(self) -> list[str]:
+    def _expected_loops(self) -> list[str]:
         return [role.value for role in (Role.WEBHOOKS, Role.POLLER, Role.SENDER) if role in self.settings.roles]
 
     def _store_reads(self) -> bool:
         try:
             with self.database.read() as connection:
-                facts.fact(connection, "client")
+                facts.get_fact(connection, "client")
         except StoreError:
             return False
         return True
 
     async def _metrics(self, _request: Request) -> Response:
         try:
-            return await asyncio.to_thread(self._measured)
+            return await asyncio.to_thread(self._exposition)
         except StoreError as exc:
             return Response(f"# {exc}\n", status_code=503, media_type="text/plain")
 
-    def _measured(self) -> Response:
+    def _exposition(self) -> Response:
         from tracking.app.web import metrics  # noqa: PLC0415 - brings its library, which no start has to wait for
 
         return Response(metrics.exposition(self.database, self.clock()), headers={"Content-Type": metrics.CONTENT_TYPE})

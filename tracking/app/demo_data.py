@@ -61,15 +61,15 @@ _COST_PERCENT = 97
 
 
 @dataclass(slots=True)
-class _Told:
+class _History:
     """One order with its log, ready to be stored."""
 
     order: Order
     events: list[Event] = field(default_factory=list)
     befores: list[Order | None] = field(default_factory=list)
-    looks: list[datetime] = field(default_factory=list)
-    notice: datetime | None = None
-    stated: datetime | None = None
+    polls: list[datetime] = field(default_factory=list)
+    webhook_at: datetime | None = None
+    stated_at: datetime | None = None
 
 
 def seed(
@@ -89,26 +89,26 @@ def seed(
     with database.read() as connection:
         if connection.execute(sa.select(ORDERS.c.id).limit(1)).first() is not None:
             raise NotAllowed("the store holds orders already; made-up history goes into an empty store only")
-    made = events = 0
-    told = _all(orders, days, rng, now)
-    while group := list(itertools.islice(told, GROUP)):
-        database.write(_Writing(group, now))
-        made += len(group)
+    written = events = 0
+    histories = _histories(orders, days, rng, now)
+    while group := list(itertools.islice(histories, GROUP)):
+        database.write(_WriteGroup(group, now))
+        written += len(group)
         events += sum(len(one.events) for one in group)
         if progress is not None:
-            progress(made, orders)
+            progress(written, orders)
     return events
 
 
-def _all(orders: int, days: int, rng: random.Random, now: datetime) -> Iterator[_Told]:
-    for number, at in enumerate(_moments(orders, days, rng, now), 1):
-        maker = _Maker(number, at, rng)
-        told = _tell(maker.observations(), f"SEED-{at:%y%m%d}-{number:07d}", now)
-        told.stated = maker.finished.replace(microsecond=0)
-        yield told
+def _histories(orders: int, days: int, rng: random.Random, now: datetime) -> Iterator[_History]:
+    for number, at in enumerate(_placing_times(orders, days, rng, now), 1):
+        maker = _OrderMaker(number, at, rng)
+        history = _fold(maker.observations(), f"SEED-{at:%y%m%d}-{number:07d}", now)
+        history.stated_at = maker.finished.replace(microsecond=0)
+        yield history
 
 
-def _moments(orders: int, days: int, rng: random.Random, now: datetime) -> list[datetime]:
+def _placing_times(orders: int, days: int, rng: random.Random, now: datetime) -> list[datetime]:
     """When the orders were placed, oldest first: busier by day than by night."""
     hours = range(24 * days)
     weights = [_BUSY_HOURS[(now - timedelta(hours=hour)).hour] for hour in hours]
@@ -116,7 +116,7 @@ def _moments(orders: int, days: int, rng: random.Random, now: datetime) -> list[
     return sorted(now - timedelta(seconds=hour * 3600 + rng.uniform(1, 3600)) for hour in chosen)
 
 
-class _Maker:
+class _OrderMaker:
     """Makes up what would have been seen of one order."""
 
     def __init__(self, number: int, at: datetime, rng: random.Random) -> None:
@@ -143,7 +143,7 @@ class _Maker:
             recipient=f"person{self._number}@example.com" if self._type == OrderType.DIGITAL else None,
         )
 
-    def _shown(self, status: str) -> Snapshot:
+    def _snapshot(self, status: str) -> Snapshot:
         done = status == State.COMPLETED
         lines = tuple(
             replace(
@@ -163,43 +163,45 @@ class _Maker:
         accepted = self._at
         if rng.random() < 0.25:
             first = self._at + timedelta(seconds=rng.uniform(1, 30))
-            yield Observation(Witness.POLL, first, first, Polled(self._shown("Pending"), via="list"))
+            yield Observation(Witness.POLL, first, first, Polled(self._snapshot("Pending"), via="list"))
         else:
-            yield self._seen(Witness.US, self._at, self._requested())
+            yield self._observation(Witness.US, self._at, self._requested())
             sent = self._at + timedelta(seconds=rng.uniform(0.05, 0.5))
-            yield self._seen(Witness.US, sent, Attempted(1))
+            yield self._observation(Witness.US, sent, Attempted(1))
             accepted = sent + timedelta(seconds=rng.uniform(0.1, 1))
             fate = rng.random()
             if fate < 0.01:
-                yield self._seen(Witness.ANSWER, accepted, Declined(422, "the balance does not cover the order"))
+                yield self._observation(Witness.ANSWER, accepted, Declined(422, "the balance does not cover the order"))
                 return
             if fate < 0.02:
-                yield self._seen(Witness.US, accepted, Unclear("no answer within 30 seconds"))
+                yield self._observation(Witness.US, accepted, Unclear("no answer within 30 seconds"))
                 accepted += timedelta(seconds=rng.uniform(1, 4))
-                yield self._seen(Witness.US, accepted, Attempted(2))
-            yield self._seen(Witness.ANSWER, accepted, Answered(self._shown("Pending"), adopted=0.01 <= fate < 0.02))
-        yield from self._followed(accepted)
+                yield self._observation(Witness.US, accepted, Attempted(2))
+            yield self._observation(
+                Witness.ANSWER, accepted, Answered(self._snapshot("Pending"), adopted=0.01 <= fate < 0.02)
+            )
+        yield from self._tracking(accepted)
 
-    def _followed(self, accepted: datetime) -> Iterator[Observation]:
+    def _tracking(self, accepted: datetime) -> Iterator[Observation]:
         """Looks with growing waits, a notice for most, and the look that shows the end; a few never end."""
         fate = self._rng.random()
         end = "Cancelled" if fate < 0.012 else "Completed"
-        took = self._took() if fate < 0.998 else timedelta(days=3650)
-        self.finished = finished = accepted + took
-        noticed = finished + timedelta(seconds=self._rng.uniform(0.2, 5))
-        sees_notice = end == "Completed" and self._rng.random() < 0.85
+        duration = self._duration() if fate < 0.998 else timedelta(days=3650)
+        self.finished = finished = accepted + duration
+        webhook_at = finished + timedelta(seconds=self._rng.uniform(0.2, 5))
+        webhook_comes = end == "Completed" and self._rng.random() < 0.85
         at, wait = accepted, timedelta(seconds=2)
         while True:
             at, wait = at + wait, wait * self._rng.uniform(1.8, 2.6)
-            if sees_notice and noticed < at:
-                yield self._seen(Witness.WEBHOOK, noticed, WebhookReported(self._provider_id))
-                at = noticed + timedelta(seconds=self._rng.uniform(0.05, 1))
+            if webhook_comes and webhook_at < at:
+                yield self._observation(Witness.WEBHOOK, webhook_at, WebhookReported(self._provider_id))
+                at = webhook_at + timedelta(seconds=self._rng.uniform(0.05, 1))
             if at >= finished:
-                yield self._seen(Witness.POLL, at, Polled(self._shown(end)))
+                yield self._observation(Witness.POLL, at, Polled(self._snapshot(end)))
                 return
-            yield self._seen(Witness.POLL, at, Polled(self._shown("Pending")))
+            yield self._observation(Witness.POLL, at, Polled(self._snapshot("Pending")))
 
-    def _took(self) -> timedelta:
+    def _duration(self) -> timedelta:
         if self._type == OrderType.PHYSICAL:
             return timedelta(hours=self._rng.lognormvariate(math.log(30), 0.5))
         return timedelta(seconds=(8 + 1.5 * self._units) * self._rng.lognormvariate(0, 0.8))
@@ -208,69 +210,69 @@ class _Maker:
         value = sum(line.quantity * line.value_minor for line in self._lines)
         return Requested(self._type, "seed", self._units, value, self._lines, "made up", "USD")
 
-    def _seen(self, witness: Witness, at: datetime, seen: Observed) -> Observation:
-        happened = at - timedelta(seconds=0.15) if isinstance(seen, Polled | Answered) else at
-        return Observation(witness, happened, at, seen, "seed" if isinstance(seen, Requested) else None)
+    def _observation(self, witness: Witness, at: datetime, observed: Observed) -> Observation:
+        happened = at - timedelta(seconds=0.15) if isinstance(observed, Polled | Answered) else at
+        return Observation(witness, happened, at, observed, "seed" if isinstance(observed, Requested) else None)
 
 
-def _tell(observations: Iterable[Observation], po_number: str, now: datetime) -> _Told:
+def _fold(observations: Iterable[Observation], po_number: str, now: datetime) -> _History:
     """Folds what was learned up to now by the rules that serve live."""
-    told: _Told | None = None
+    history: _History | None = None
     for observation in observations:
-        if told is not None and observation.learned_at > now:
+        if history is not None and observation.learned_at > now:
             break
-        seen = observation.observed
-        if told is None:
+        observed = observation.observed
+        if history is None:
             [first] = interpret(None, po_number, observation)
-            told = _Told(replace(first_order(first), lines=_first_lines(seen)), [first], [None])
-            if isinstance(seen, Requested):
+            history = _History(replace(first_order(first), lines=_first_lines(observed)), [first], [None])
+            if isinstance(observed, Requested):
                 continue
-        for event in interpret(told.order, po_number, observation):
-            told.befores.append(told.order)
-            told.events.append(event)
-            told.order = apply_event(told.order, event)
-        if isinstance(seen, Polled):
-            told.looks.append(observation.learned_at)
-        elif isinstance(seen, WebhookReported):
-            told.notice = observation.learned_at
-    if told is None:
+        for event in interpret(history.order, po_number, observation):
+            history.befores.append(history.order)
+            history.events.append(event)
+            history.order = apply_event(history.order, event)
+        if isinstance(observed, Polled):
+            history.polls.append(observation.learned_at)
+        elif isinstance(observed, WebhookReported):
+            history.webhook_at = observation.learned_at
+    if history is None:
         raise ValueError("an order needs an observation to begin with")
-    return told
+    return history
 
 
-def _first_lines(seen: Observed) -> tuple[Line, ...]:
-    if isinstance(seen, Requested):
-        return seen.lines
-    shown = seen.snapshot.lines if isinstance(seen, Polled) and seen.snapshot else ()
-    return tuple(replace(line, status=State.PENDING.value, claims=0, cost_minor=None) for line in shown)
+def _first_lines(observed: Observed) -> tuple[Line, ...]:
+    if isinstance(observed, Requested):
+        return observed.lines
+    lines = observed.snapshot.lines if isinstance(observed, Polled) and observed.snapshot else ()
+    return tuple(replace(line, status=State.PENDING.value, claims=0, cost_minor=None) for line in lines)
 
 
 @dataclass(frozen=True, slots=True)
-class _Writing:
+class _WriteGroup:
     """The job that stores one group."""
 
-    group: Sequence[_Told]
+    group: Sequence[_History]
     now: datetime
 
     def __call__(self, connection: Connection) -> None:
-        written = [_written(told, self.now) for told in self.group]
-        added = sa.insert(ORDERS).returning(ORDERS.c.id, sort_by_parameter_order=True)
-        ids = connection.execute(added, [row for row, _, _ in written]).scalars().all()
-        numbered = list(zip(ids, self.group, strict=True))
-        lines = [{"order_id": key} | line for key, (_, rows, _) in zip(ids, written, strict=True) for line in rows]
-        events = [{"order_id": key} | event for key, (_, _, rows) in zip(ids, written, strict=True) for event in rows]
+        stored = [_rows(history, self.now) for history in self.group]
+        adding = sa.insert(ORDERS).returning(ORDERS.c.id, sort_by_parameter_order=True)
+        ids = connection.execute(adding, [row for row, _, _ in stored]).scalars().all()
+        lines = [{"order_id": key} | line for key, (_, rows, _) in zip(ids, stored, strict=True) for line in rows]
+        events = [{"order_id": key} | event for key, (_, _, rows) in zip(ids, stored, strict=True) for event in rows]
         connection.execute(sa.insert(LINES), lines)
         connection.execute(sa.insert(EVENTS), events)
-        if notices := [_callback_row(number, told) for number, told in numbered if told.notice]:
-            connection.execute(sa.insert(CALLBACKS), notices)
-        connection.execute(*_counted(connection, self.group))
+        histories = zip(ids, self.group, strict=True)
+        if calls := [_webhook_row(key, history) for key, history in histories if history.webhook_at]:
+            connection.execute(sa.insert(CALLBACKS), calls)
+        connection.execute(*_counter_rows(connection, self.group))
 
 
-def _written(told: _Told, now: datetime) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
+def _rows(history: _History, now: datetime) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
     """The rows of the order, of its lines and of its log, the latter two without the order's id."""
-    order = told.order
+    order = history.order
     lines = chain.line_rows(order.lines, store.new_salt)
-    first, *others = told.events
+    first, *others = history.events
     events = [chain.with_contents(first, lines), *others]
     log, head = chain.event_rows(order.po_number, chain.first_hash(order.po_number), 0, events)
     waits = is_open(order.state) and order.provider_id is not None
@@ -278,8 +280,8 @@ def _written(told: _Told, now: datetime) -> tuple[dict[str, Any], list[dict[str,
         "line_count": len(lines),
         "event_count": len(log),
         "head": head,
-        "looks": len(told.looks),
-        "last_look_at": told.looks[-1] if told.looks else None,
+        "looks": len(history.polls),
+        "last_look_at": history.polls[-1] if history.polls else None,
         # Finished orders are not followed: the provider has never heard of them, and asking would be in vain.
         "next_look_at": now + timedelta(minutes=5) if waits else None,
         "next_look_why": PollReason.MAY_HAVE_FINISHED.value if waits else None,
@@ -288,16 +290,16 @@ def _written(told: _Told, now: datetime) -> tuple[dict[str, Any], list[dict[str,
     return row, lines, log
 
 
-def _callback_row(order_id: int, told: _Told) -> dict[str, Any]:
+def _webhook_row(order_id: int, history: _History) -> dict[str, Any]:
     return {
-        "digest": hashlib.sha256(f"{told.order.po_number} notice".encode()).hexdigest(),
-        "received_at": told.notice,
-        "last_at": told.notice,
+        "digest": hashlib.sha256(f"{history.order.po_number} notice".encode()).hexdigest(),
+        "received_at": history.webhook_at,
+        "last_at": history.webhook_at,
         "outcome": "accepted",
         "action": "FulfillmentComplete",
-        "po_number": told.order.po_number,
-        "provider_id": told.order.provider_id,
-        "stated_at": told.stated,
+        "po_number": history.order.po_number,
+        "provider_id": history.order.provider_id,
+        "stated_at": history.stated_at,
         "order_id": order_id,
         "repeats": 0,
         "method": "POST",
@@ -305,12 +307,12 @@ def _callback_row(order_id: int, told: _Told) -> dict[str, Any]:
     }
 
 
-def _counted(connection: Connection, group: Sequence[_Told]) -> tuple[Any, list[dict[str, Any]]]:
+def _counter_rows(connection: Connection, group: Sequence[_History]) -> tuple[Any, list[dict[str, Any]]]:
     """The statement that adds what the group means for the counters, and its rows."""
     sums: dict[tuple[str, datetime, str], Counter[str]] = {}
-    for told in group:
-        order = told.order
-        for before, event in zip(told.befores, told.events, strict=True):
+    for history in group:
+        order = history.order
+        for before, event in zip(history.befores, history.events, strict=True):
             after = first_order(event) if before is None else apply_event(before, event)
             for name, hour, state, sign in counters.event_movements(before, after, event):
                 adding = {"orders": sign, "units": sign * order.units, "value_minor": sign * order.value_minor}

@@ -18,8 +18,6 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection
-
 from tracking.errors import ProviderError, StoreError
 from tracking.polling.discovery import Discovery
 from tracking.polling.poller import Poller
@@ -31,42 +29,38 @@ log = logging.getLogger(__name__)
 
 TICK = 0.2
 BEAT_EVERY = timedelta(seconds=2)
-PATIENCE = timedelta(minutes=5)
+WATCHDOG_TIMEOUT = timedelta(minutes=5)
 IN_FLIGHT = 16
 RECOVER_EVERY = timedelta(seconds=30)
-SET_BACK = timedelta(seconds=10)
+CLOCK_STEP = timedelta(seconds=10)
 SURVEY_SHARE = 10  # times as long as it kept a processor busy, between two surveys of the open orders
 LONGEST_SURVEY_PAUSE = 15.0
 
 
-async def _write(database: Database, job: Callable[[Connection], Any]) -> Any:
-    return await asyncio.wrap_future(database.submit(job))
-
-
-class Pulse:
+class Heartbeat:
     """The beats of this process's loops: in memory for /healthz, in the store for whoever else looks."""
 
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._clock = clock
-        self._written: dict[str, datetime] = {}
+        self._stored: dict[str, datetime] = {}
         self.beats: dict[str, datetime] = {}
         self.store_wrote_at: datetime | None = None
 
-    async def beat(self, name: str, told: dict[str, Any] | None = None) -> None:
+    async def beat(self, name: str, details: dict[str, Any] | None = None) -> None:
         """Says that the loop lives; reaches the store every two seconds at the most."""
         now = self._clock()
         self.beats[name] = now
-        last = self._written.get(name)
+        last = self._stored.get(name)
         if last is not None and timedelta() <= now - last < BEAT_EVERY:
             return
-        self._written[name] = now
-        value = {"pid": os.getpid(), "host": socket.gethostname()} | (told or {})
-        await _write(self._database, lambda connection: facts.set_fact(connection, f"beat:{name}", value, now))
+        self._stored[name] = now
+        value = {"pid": os.getpid(), "host": socket.gethostname()} | (details or {})
+        await self._database.run(lambda connection: facts.set_fact(connection, f"beat:{name}", value, now))
         self.store_wrote_at = self._clock()
 
 
-async def forever(
+async def run_loop(
     name: str, turn: Callable[[], Awaitable[Any]], pause: float, wake: asyncio.Event | None = None
 ) -> None:
     """Runs the turn again and again, `pause` seconds apart or when woken; an error costs a second and a line."""
@@ -96,25 +90,25 @@ async def _pause(seconds: float, wake: asyncio.Event | None) -> None:
     wake.clear()
 
 
-class _Lasting:
+class Watchdog:
     """The pieces of work a loop is at, and since when: what tells a slow loop from one that hangs."""
 
-    def __init__(self, patience: timedelta) -> None:
-        self._patience = patience.total_seconds()
-        self._since: dict[object, float] = {}
+    def __init__(self, timeout: timedelta) -> None:
+        self._timeout = timeout.total_seconds()
+        self._started: dict[object, float] = {}
 
-    def begins(self, piece: object) -> None:
+    def start(self, task: object) -> None:
         """From now on; a piece that begins anew has made progress."""
-        self._since[piece] = asyncio.get_running_loop().time()
+        self._started[task] = asyncio.get_running_loop().time()
 
-    def ends(self, piece: object) -> None:
+    def stop(self, task: object) -> None:
         """It is no more waited for."""
-        self._since.pop(piece, None)
+        self._started.pop(task, None)
 
-    def hangs(self) -> bool:
+    def expired(self) -> bool:
         """Whether a piece has lasted longer than the patience."""
         now = asyncio.get_running_loop().time()
-        return any(now - since > self._patience for since in self._since.values())
+        return any(now - since > self._timeout for since in self._started.values())
 
 
 class PollLoop:
@@ -124,16 +118,16 @@ class PollLoop:
         self,
         poller: Poller,
         discovery: Discovery,
-        pulse: Pulse,
+        heartbeat: Heartbeat,
         clock: Callable[[], datetime],
-        patience: timedelta = PATIENCE,
+        timeout: timedelta = WATCHDOG_TIMEOUT,
     ) -> None:
         self._poller = poller
         self._discovery = discovery
-        self._pulse = pulse
+        self._heartbeat = heartbeat
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
-        self._lasting = _Lasting(patience)
+        self._watchdog = Watchdog(timeout)
         self._latest: datetime | None = None
         self._next_survey = 0.0
         self.wake = asyncio.Event()
@@ -141,19 +135,19 @@ class PollLoop:
     async def run(self) -> None:
         """Polls until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(forever("poller", lambda: self._turn(group), TICK, self.wake))
-            group.create_task(forever("poller's beat", self._beat, TICK))
-            group.create_task(forever("discovery", self._discover, 1.0))
+            group.create_task(run_loop("poller", lambda: self._turn(group), TICK, self.wake))
+            group.create_task(run_loop("poller's beat", self._beat, TICK))
+            group.create_task(run_loop("discovery", self._discover, 1.0))
 
     async def _beat(self) -> None:
-        if not self._lasting.hangs():
-            await self._pulse.beat("poller", {"in_flight": len(self._tasks)})
+        if not self._watchdog.expired():
+            await self._heartbeat.beat("poller", {"in_flight": len(self._tasks)})
 
     async def _turn(self, group: asyncio.TaskGroup) -> None:
         """Takes no more than can start at once: what waited here would outlive its lease and be asked for twice."""
-        self._lasting.begins("turn")
+        self._watchdog.start("turn")
         now = self._clock()
-        if self._latest is None or now < self._latest - SET_BACK:
+        if self._latest is None or now < self._latest - CLOCK_STEP:
             await self._poller.recover(now)
         self._latest = now
         free = min(IN_FLIGHT - len(self._tasks), self._poller.room())
@@ -162,22 +156,22 @@ class PollLoop:
         loop = asyncio.get_running_loop()
         if loop.time() < self._next_survey:
             return
-        works = await self._poller.claim(now, free)
+        leased = await self._poller.claim(now, free)
         pause = min(self._poller.surveyed_for * SURVEY_SHARE, LONGEST_SURVEY_PAUSE)
         self._next_survey = loop.time() + pause
-        for work in works:
-            task = group.create_task(self._look(work))
-            self._lasting.begins(task)
+        for work in leased:
+            task = group.create_task(self._poll(work))
+            self._watchdog.start(task)
             self._tasks.add(task)
-            task.add_done_callback(self._looked)
+            task.add_done_callback(self._polled)
 
-    def _looked(self, task: asyncio.Task[None]) -> None:
+    def _polled(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._lasting.ends(task)
+        self._watchdog.stop(task)
         if len(self._tasks) == IN_FLIGHT - 1:  # just now there is room again
             self.wake.set()
 
-    async def _look(self, work: Any) -> None:
+    async def _poll(self, work: Any) -> None:
         try:
             await self._poller.look(work)
         except StoreError as exc:
@@ -193,27 +187,27 @@ class SendLoop:
     """Sends what is due, and settles what a worker that died left behind."""
 
     def __init__(
-        self, sender: Sender, pulse: Pulse, clock: Callable[[], datetime], patience: timedelta = PATIENCE
+        self, sender: Sender, heartbeat: Heartbeat, clock: Callable[[], datetime], timeout: timedelta = WATCHDOG_TIMEOUT
     ) -> None:
         self._sender = sender
-        self._pulse = pulse
+        self._heartbeat = heartbeat
         self._clock = clock
         self._recovered_at: datetime | None = None
-        self._lasting = _Lasting(patience)
+        self._watchdog = Watchdog(timeout)
         self.wake = asyncio.Event()
 
     async def run(self) -> None:
         """Sends until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(forever("sender", self._turn, TICK, self.wake))
-            group.create_task(forever("sender's beat", self._beat, TICK))
+            group.create_task(run_loop("sender", self._turn, TICK, self.wake))
+            group.create_task(run_loop("sender's beat", self._beat, TICK))
 
     async def _beat(self) -> None:
-        if not self._lasting.hangs():
-            await self._pulse.beat("sender")
+        if not self._watchdog.expired():
+            await self._heartbeat.beat("sender")
 
     async def _turn(self) -> None:
-        self._lasting.begins("turn")
+        self._watchdog.start("turn")
         now = self._clock()
         if self._recovered_at is None or not timedelta() <= now - self._recovered_at < RECOVER_EVERY:
             await self._sender.recover(now)

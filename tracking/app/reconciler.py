@@ -21,7 +21,7 @@ from tracking.orders.vocabulary import EventKind
 from tracking.polling.discovery import Discovery
 from tracking.storage.database import Database
 from tracking.storage.maintenance import restore_mark
-from tracking.storage.maintenance.restore_mark import Mark
+from tracking.storage.maintenance.restore_mark import RestoreMark
 from tracking.storage.tables import EVENTS, ORDERS, OUTBOX
 from tracking.submissions.sender import Sender
 
@@ -32,8 +32,8 @@ T = TypeVar("T")
 OVERLAP = timedelta(hours=1)
 AT_ONCE = 8
 FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=5), timedelta(minutes=5)
-NOTICED_AGAIN_AFTER = 1.0
-REMEMBER_EVERY = timedelta(seconds=10)
+DETECT_RETRY = 1.0
+NOTE_EVERY = timedelta(seconds=10)
 
 
 class Reconciler:
@@ -53,20 +53,20 @@ class Reconciler:
         self._clock = clock
         self._failures = 0
         self._again_at: datetime | None = None
-        self._remembered_at: datetime | None = None
+        self._noted_at: datetime | None = None
 
-    async def noticed(self) -> None:
+    async def detect_restore(self) -> None:
         """Returns once it is known whether the store was restored: nothing may be sent before."""
         while True:
             try:
-                await asyncio.to_thread(restore_mark.notice, self._database, self._clock())
+                await asyncio.to_thread(restore_mark.detect, self._database, self._clock())
             except StoreError as exc:
                 log.warning("sending waits for the store: %s", exc)
-                await asyncio.sleep(NOTICED_AGAIN_AFTER)
+                await asyncio.sleep(DETECT_RETRY)
             else:
                 return
 
-    async def turn(self) -> None:
+    async def reconcile(self) -> None:
         """Reconciles a store that is marked, as far as the provider answers; else keeps the sign fresh.
 
         Raises:
@@ -77,10 +77,10 @@ class Reconciler:
             return
         mark = await asyncio.to_thread(self._mark)
         if mark is None:
-            await self._remember(now)
+            await self._note_progress(now)
             return
         try:
-            mark = await self._walk(mark)
+            mark = await self._read_list(mark)
             await self._look_up(mark)
         except ProviderError as exc:
             await self._wait(mark, exc)
@@ -88,74 +88,74 @@ class Reconciler:
         self._failures, self._again_at = 0, None
         await self._database.run(self._finish)
 
-    def _mark(self) -> Mark | None:
+    def _mark(self) -> RestoreMark | None:
         with self._database.read() as connection:
             return restore_mark.find_mark(connection)
 
-    async def _change(self, mark: Mark, **values: Any) -> None:
+    async def _update_mark(self, mark: RestoreMark, **values: Any) -> None:
         """Changes the mark in the store, unless it is gone or another one by now."""
 
         def job(connection: Connection) -> None:
-            kept = restore_mark.find_mark(connection)
-            if kept is not None and kept.taken_at == mark.taken_at:
-                restore_mark.set_mark(connection, replace(kept, **values), self._clock())
+            stored = restore_mark.find_mark(connection)
+            if stored is not None and stored.taken_at == mark.taken_at:
+                restore_mark.set_mark(connection, replace(stored, **values), self._clock())
 
         await self._database.run(job)
 
-    async def _remember(self, now: datetime) -> None:
-        last = self._remembered_at
-        if last is None or not timedelta() <= now - last < REMEMBER_EVERY:
-            await asyncio.to_thread(restore_mark.remember, self._database)
-            self._remembered_at = now
+    async def _note_progress(self, now: datetime) -> None:
+        last = self._noted_at
+        if last is None or not timedelta() <= now - last < NOTE_EVERY:
+            await asyncio.to_thread(restore_mark.note_progress, self._database)
+            self._noted_at = now
 
-    async def _wait(self, mark: Mark, error: ProviderError) -> None:
+    async def _wait(self, mark: RestoreMark, error: ProviderError) -> None:
         self._failures += 1
         wait = min(FIRST_WAIT * 2 ** min(self._failures - 1, 10), LONGEST_WAIT)
         if isinstance(error, Throttled):
             wait = min(error.retry_after, LONGEST_WAIT)
         self._again_at = self._clock() + wait
         log.warning("reconciling waits for the provider error=%s status=%s", type(error).__name__, error.status)
-        await self._change(mark, trouble=str(error))
+        await self._update_mark(mark, trouble=str(error))
 
-    async def _walk(self, mark: Mark) -> Mark:
+    async def _read_list(self, mark: RestoreMark) -> RestoreMark:
         if mark.walked:
             return mark
         log.warning("the store was restored from a copy of %s: asking for what happened since", mark.taken_at)
         await self._discovery.walk(mark.taken_at - OVERLAP, self._clock())
-        await self._change(mark, walked=True, trouble=None)
+        await self._update_mark(mark, walked=True, trouble=None)
         return replace(mark, walked=True)
 
-    async def _look_up(self, mark: Mark) -> None:
+    async def _look_up(self, mark: RestoreMark) -> None:
         """Every order that waits to be sent, those that are handed in meanwhile as well."""
         done = mark.looked_up
-        while rows := await asyncio.to_thread(self._waiting, done):
+        while rows := await asyncio.to_thread(self._unsent, done):
             # All of them are heard out, so that what was found is kept although another failed.
             for outcome in await asyncio.gather(*map(self._sender.find_sent, rows), return_exceptions=True):
                 if isinstance(outcome, BaseException):
                     raise outcome
             done = rows[-1]["order_id"]
-            await self._change(mark, looked_up=done, trouble=None)
+            await self._update_mark(mark, looked_up=done, trouble=None)
 
-    def _waiting(self, after: int) -> list[RowMapping]:
+    def _unsent(self, after: int) -> list[RowMapping]:
         with self._database.read() as connection:
-            return _not_done(connection, after, AT_ONCE)
+            return _unsent_rows(connection, after, AT_ONCE)
 
     def _finish(self, connection: Connection) -> None:
         """Removes the mark, unless an order was handed in since the last was looked up, or it was restored anew."""
         mark = restore_mark.find_mark(connection)
-        if mark is None or not mark.walked or _not_done(connection, mark.looked_up, 1):
+        if mark is None or not mark.walked or _unsent_rows(connection, mark.looked_up, 1):
             return
-        learned = select(func.count()).where(
+        discoveries = select(func.count()).where(
             EVENTS.c.id > mark.newest_event,
             EVENTS.c.kind.in_((EventKind.DISCOVERED, EventKind.ADOPTED, EventKind.PO_NUMBER_MISMATCH)),
         )
-        found = connection.execute(learned).scalar_one()
-        told = {"taken_at": mark.taken_at.isoformat(), "found": found}
-        restore_mark.remove_mark(connection, told, self._clock())
-        log.warning("the restored store is reconciled: %d orders were found at the provider", found)
+        count = connection.execute(discoveries).scalar_one()
+        result = {"taken_at": mark.taken_at.isoformat(), "found": count}
+        restore_mark.remove_mark(connection, result, self._clock())
+        log.warning("the restored store is reconciled: %d orders were found at the provider", count)
 
 
-def _not_done(connection: Connection, after: int, limit: int) -> list[RowMapping]:
+def _unsent_rows(connection: Connection, after: int, limit: int) -> list[RowMapping]:
     columns = (OUTBOX.c.order_id, OUTBOX.c.request, OUTBOX.c.attempts, ORDERS.c.po_number, ORDERS.c.provider_id)
     waiting = select(*columns).join(ORDERS, ORDERS.c.id == OUTBOX.c.order_id)
     due = waiting.where(OUTBOX.c.done.is_(False), OUTBOX.c.order_id > after).order_by(OUTBOX.c.order_id)

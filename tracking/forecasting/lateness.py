@@ -29,7 +29,7 @@ def in_class(name: str) -> ColumnElement[bool]:
 
 def update_late_times(connection: Connection, forecasts: Forecasts, now: datetime) -> list[str]:
     """Recompute when the open orders of each class are late; returns the classes whose late age had changed."""
-    stored = facts.fact(connection, KEY)
+    stored = facts.get_fact(connection, KEY)
     before = stored[1] if stored else {}
     ages = {name: forecasts.late_after_for_class(name).total_seconds() for name in forecasts.by_class()}
     changed = {name: after for name, after in ages.items() if _has_moved(before.get(name), after)}

@@ -80,7 +80,7 @@ class Discovery:
 
     def _progress(self) -> dict[str, str] | None:
         with self._database.read() as connection:
-            fact = facts.fact(connection, "discover")
+            fact = facts.get_fact(connection, "discover")
         return fact[1] if fact else None
 
     def _store_progress(self, connection: Connection, watermark: datetime | None, now: datetime) -> None:

@@ -73,7 +73,7 @@ class Learner:
 
         with self._database.read() as connection:
             self._forecasts.replace(learned.load_forecasts(connection, relative=self._forecasts.relative))
-            kept = facts.fact(connection, PACING)
+            kept = facts.get_fact(connection, PACING)
         pacing = kept[1] if kept else {}
         self._forecasts.price = min(max(_number(pacing.get("price"), FIRST_PRICE), LEAST_PRICE), GREATEST_PRICE)
         self._forecasts.webhook_share = min(max(_number(pacing.get("heard"), 0.0), 0.0), 1.0)

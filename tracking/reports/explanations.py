@@ -135,7 +135,7 @@ def load_forecast(connection: Connection, name: str, *, relative: bool = True) -
 
     forecasts = Forecasts(relative=relative)
     forecasts.replace(learned.load_forecasts(connection, relative=relative, only=name))
-    kept = facts.fact(connection, PACING)
+    kept = facts.get_fact(connection, PACING)
     pacing: Mapping[str, Any] = kept[1] if kept else {}
     forecasts.price = float(pacing.get("price", forecasts.price))
     forecasts.webhook_share = min(float(pacing.get("heard", 0.0)), MOST_WEBHOOK_SHARE)

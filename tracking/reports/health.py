@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 
 from tracking.orders import wording as sentences
 from tracking.storage.database import Database
-from tracking.storage.maintenance.restore_mark import MARK, Mark, mark_from
+from tracking.storage.maintenance.restore_mark import MARK_FACT, RestoreMark, mark_from
 from tracking.storage.tables import CALLBACKS, EXCHANGES, FACTS, ORDERS
 from tracking.webhooks import silence_alarm
 from tracking.webhooks.silence_alarm import SilenceAlarm
@@ -43,7 +43,7 @@ class Health:
     refused: str | None
     paused_until: datetime | None
     silent: tuple[str, ...]
-    restored: Mark | None = None
+    restored: RestoreMark | None = None
     wal_bytes: int = 0
     webhooks: SilenceAlarm | None = None
 
@@ -120,7 +120,7 @@ def health(database: Database, now: datetime) -> Health:
     refused = said if since and said.startswith(("CredentialsRefused", "AccessDisabled")) else None
     paused = _time(client.get("paused_until"))
     roles = ("poller", "sender")
-    mark = facts.get(MARK)
+    mark = facts.get(MARK_FACT)
     log_size = database.wal_bytes()
     return Health(
         unreachable_since=None if refused else since,

@@ -1,8 +1,8 @@
-"""Claim data in the store: encrypted when it is first read, each later version beside the first. Steps of a job.
+"""Claim data in the store: encrypt what a poll first reads, and each later version of it. Steps of a job.
 
-Owns the rows of CLAIMS. What is in them is decrypted by `submissions.actions.reveal` alone, one unit at a time.
-Encrypted with Fernet (AES-128 in CBC mode and HMAC-SHA256) under keys that are not in the database. Each ciphertext
-names the order and the line it was made for, so that a row that was moved to another line is noticed when it is opened.
+Owns the rows of CLAIMS. They are decrypted by `submissions.actions.reveal` alone, one unit at a time. Encrypted with
+Fernet (AES-128 in CBC mode and HMAC-SHA256) under keys that are not in the database. Each ciphertext names the order
+and the line it was made for, so that decrypting detects a row that was moved to another line.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
 
 # A provider that shows other links at each look would otherwise fill the disk; the log still says that they changed.
-VERSIONS_KEPT = 20
+VERSIONS_STORED = 20
 _STORED = select(CLAIMS.c.number, CLAIMS.c.digest).where(CLAIMS.c.order_id == bindparam("wanted"))
 # What is left of an erased recipient is a hash without its salt.
 _ERASED = select(LINES.c.number).where(
@@ -38,7 +38,7 @@ _ADD = insert(CLAIMS)
 
 @dataclass(frozen=True, slots=True)
 class LineClaims:
-    """A line's claim data as a look showed it."""
+    """A line's claim data as the provider answered a poll."""
 
     number: int
     digest: str
@@ -47,7 +47,7 @@ class LineClaims:
 
 @dataclass(frozen=True, slots=True)
 class ClaimVersion:
-    """One version of a line's claim data, sealed; `number` counts from 1, the oldest."""
+    """One version of a line's claim data, encrypted; `number` counts from 1, the oldest."""
 
     number: int
     units: int
@@ -55,12 +55,12 @@ class ClaimVersion:
     sealed: str
 
 
-def claims_by_line(pairs: Iterable[tuple[Line, Line]], shown: Mapping[int, ClaimData]) -> list[LineClaims]:
-    """The claim data that was shown by the provider's numbers of the lines, by our own."""
+def claims_by_line(pairs: Iterable[tuple[Line, Line]], claims: Mapping[int, ClaimData]) -> list[LineClaims]:
+    """Match claim data under the provider's line numbers to our own lines; `pairs` are (ours, the provider's)."""
     return [
-        LineClaims(line.number, now.claim_digest, shown[now.number])
+        LineClaims(line.number, now.claim_digest, claims[now.number])
         for line, now in pairs
-        if now.claim_digest is not None and now.number in shown
+        if now.claim_digest is not None and now.number in claims
     ]
 
 
@@ -68,16 +68,16 @@ def store_claims(
     connection: Connection,
     order_id: int,
     po_number: str,
-    shown: Sequence[LineClaims],
-    vault: ClaimCipher,
+    lines: Sequence[LineClaims],
+    cipher: ClaimCipher,
     now: datetime,
 ) -> None:
-    """Seals what is new of it. A line whose recipient was erased gets nothing again: erased stays erased."""
-    if not shown or not vault.has_key:
+    """Encrypt and insert what is new of it. A line whose recipient was erased gets none again: erased stays erased."""
+    if not lines or not cipher.has_key:
         return
-    known = {(number, digest) for number, digest in connection.execute(_STORED, {"wanted": order_id})}
-    versions = Counter(number for number, _ in known)
-    new = [one for one in shown if (one.number, one.digest) not in known and versions[one.number] < VERSIONS_KEPT]
+    stored = {(number, digest) for number, digest in connection.execute(_STORED, {"wanted": order_id})}
+    versions = Counter(number for number, _ in stored)
+    new = [one for one in lines if (one.number, one.digest) not in stored and versions[one.number] < VERSIONS_STORED]
     if not new:
         return
     erased = set(connection.execute(_ERASED, {"wanted": order_id}).scalars())
@@ -87,7 +87,7 @@ def store_claims(
             "number": one.number,
             "digest": one.digest,
             "units": len(one.claims),
-            "sealed": vault.encrypt(one.claims, po_number, one.number),
+            "sealed": cipher.encrypt(one.claims, po_number, one.number),
             "learned_at": now,
         }
         for one in new
@@ -98,7 +98,7 @@ def store_claims(
 
 
 def claim_lines(database: Database, order_id: int) -> tuple[int, int] | None:
-    """The first and the last line that showed claim data, None where none did."""
+    """Find the first and the last line with claim data; None where no line has any."""
     ends = select(func.min(LINES.c.number), func.max(LINES.c.number))
     with database.read() as connection:
         first, last = connection.execute(ends.where(LINES.c.order_id == order_id, LINES.c.claims > 0)).one()
@@ -106,51 +106,52 @@ def claim_lines(database: Database, order_id: int) -> tuple[int, int] | None:
 
 
 def claim_versions(database: Database, order_id: int, line: int) -> list[tuple[int, datetime]]:
-    """The versions of the line's claim data, oldest first: how many units, and since when. Opens none of them."""
+    """List the versions of the line's claim data, oldest first: (units, since when). Decrypts none of them."""
     with database.read() as connection:
-        return [(version.units, version.learned_at) for version in versions(connection, order_id, line)]
+        return [(version.units, version.learned_at) for version in load_versions(connection, order_id, line)]
 
 
-def versions(connection: Connection, order_id: int, line: int) -> list[ClaimVersion]:
-    """All versions of the line's claim data, the oldest first."""
-    wanted = select(CLAIMS.c.units, CLAIMS.c.learned_at, CLAIMS.c.sealed).where(
+def load_versions(connection: Connection, order_id: int, line: int) -> list[ClaimVersion]:
+    """Read all versions of the line's claim data, the oldest first."""
+    columns = select(CLAIMS.c.units, CLAIMS.c.learned_at, CLAIMS.c.sealed).where(
         CLAIMS.c.order_id == order_id, CLAIMS.c.number == line
     )
-    rows = connection.execute(wanted.order_by(CLAIMS.c.learned_at, CLAIMS.c.digest))
+    rows = connection.execute(columns.order_by(CLAIMS.c.learned_at, CLAIMS.c.digest))
     return [ClaimVersion(number, *row) for number, row in enumerate(rows, 1)]
 
 
 def select_version(
-    known: Sequence[ClaimVersion], wanted: ClaimRevealed, vault: ClaimCipher, po_number: str
+    stored: Sequence[ClaimVersion], request: ClaimRevealed, cipher: ClaimCipher, po_number: str
 ) -> ClaimVersion:
-    """The version asked for, or the newest, which the vault is sure to open.
+    """Select the version asked for, or the newest, and check that the cipher decrypts it.
 
     Raises:
-        ClaimsUnavailable: nothing is kept, there is no such version or unit, or it cannot be opened.
+        ClaimsUnavailable: nothing is stored, there is no such version or unit, or it cannot be decrypted.
     """
-    line, version = wanted.line, wanted.version
-    if not vault.has_key:
+    line, version = request.line, request.version
+    if not cipher.has_key:
         raise ClaimsUnavailable(NO_KEY)
-    if not known:
+    if not stored:
         raise ClaimsUnavailable(f"no claim data of line {line} is kept; another look at the order keeps what it shows")
-    if version is not None and not 1 <= version <= len(known):
-        raise ClaimsUnavailable(f"line {line} has no version {version} of its claim data, only 1 to {len(known)}")
-    found = known[(version or len(known)) - 1]
-    if not 1 <= wanted.unit <= found.units:
-        raise ClaimsUnavailable(f"line {line} has no unit {wanted.unit} with claim data, only 1 to {found.units}")
-    if len(vault.decrypt(found.sealed, po_number, line)) != found.units:
+    if version is not None and not 1 <= version <= len(stored):
+        raise ClaimsUnavailable(f"line {line} has no version {version} of its claim data, only 1 to {len(stored)}")
+    selected = stored[(version or len(stored)) - 1]
+    if not 1 <= request.unit <= selected.units:
+        raise ClaimsUnavailable(f"line {line} has no unit {request.unit} with claim data, only 1 to {selected.units}")
+    if len(cipher.decrypt(selected.sealed, po_number, line)) != selected.units:
         raise ClaimsUnavailable("the row says another number of units than it holds: it was changed by hand")
-    return found
+    return selected
 
 
 NO_KEY = "claim data is only counted here, not kept: set TRACKING_CLAIMS_KEY, the same for every process"
 
 
 class ClaimCipher:
-    """Seals and opens claim data.
+    """Encrypts and decrypts claim data.
 
     Args:
-        keys: Fernet keys, checked by whoever read them. The first seals, all of them open; with none nothing is kept.
+        keys: Fernet keys, checked by whoever read them. The first encrypts, all of them decrypt; with none, no claim
+            data is stored.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
@@ -159,16 +160,16 @@ class ClaimCipher:
 
     @classmethod
     def none(cls) -> Self:
-        """For a process without a key: claim data is counted and not kept."""
+        """Make the cipher of a process without a key: claim data is counted and not stored."""
         return cls(())
 
     @property
     def has_key(self) -> bool:
-        """Whether there is a key to seal with."""
+        """Whether there is a key to encrypt with."""
         return bool(self._keys)
 
     def encrypt(self, claims: ClaimData, po_number: str, line: int) -> str:
-        """The claim data of this line of this order, encrypted.
+        """Encrypt the claim data of this line of this order.
 
         Raises:
             ClaimsUnavailable: there is no key.
@@ -177,10 +178,10 @@ class ClaimCipher:
         return self._cipher().encrypt(content.encode()).decode()
 
     def decrypt(self, ciphertext: str, po_number: str, line: int) -> ClaimData:
-        """What was sealed for this line of this order.
+        """Decrypt what was encrypted for this line of this order.
 
         Raises:
-            ClaimsUnavailable: there is no key, none of the keys opens it, or it was sealed for another line.
+            ClaimsUnavailable: there is no key, none of the keys fits, or it was encrypted for another line.
         """
         from cryptography.fernet import InvalidToken  # noqa: PLC0415 - as below
 

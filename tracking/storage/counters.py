@@ -11,12 +11,12 @@ from tracking.storage.tables import COUNTERS, insert_for
 
 
 def hour_of(at: datetime) -> datetime:
-    """The full hour in UTC that the moment lies in."""
+    """Truncate a time to its full hour in UTC."""
     return at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 def event_movements(before: Order | None, after: Order, event: Event) -> list[tuple[str, datetime, str, int]]:
-    """What the event means for the counters: (name, hour, state, +1 or -1)."""
+    """List what the event adds to the counters: (name, hour, state, +1 or -1)."""
     first_sight = bool(event.detail.get("first_sight"))
     born, learned = hour_of(after.created_at), hour_of(event.learned_at)
     return state_movements(before.state if before else None, after.state, born, learned, first_sight=first_sight)
@@ -25,7 +25,7 @@ def event_movements(before: Order | None, after: Order, event: Event) -> list[tu
 def state_movements(
     before: str | None, after: str, born: datetime, learned: datetime, *, first_sight: bool
 ) -> list[tuple[str, datetime, str, int]]:
-    """The same of the states alone: `born` and `learned` are full hours, `found` marks what was so at first sight."""
+    """List the same from the states alone; `born` and `learned` are full hours."""
     if before == after:
         return []
     changed = [("stock", born, after, 1), ("flow", learned, f"{'Found ' if first_sight else ''}{after}", 1)]
@@ -33,7 +33,7 @@ def state_movements(
 
 
 def count_event(connection: Connection, before: Order | None, after: Order, event: Event) -> None:
-    """Counts what the event changed."""
+    """Add what the event changed to the counters."""
     rows = [
         {
             "name": name,
@@ -51,7 +51,7 @@ def count_event(connection: Connection, before: Order | None, after: Order, even
 
 @functools.cache
 def upsert_counts(dialect: str) -> Any:
-    """Adds to running counts, or begins them."""
+    """Build the statement that adds to running counts, or begins them."""
     adding = insert_for(dialect, COUNTERS)
     grown = {column: COUNTERS.c[column] + adding.excluded[column] for column in ("orders", "units", "value_minor")}
     return adding.on_conflict_do_update(index_elements=["name", "hour", "state"], set_=grown)

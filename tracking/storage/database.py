@@ -40,7 +40,7 @@ RETRY_STATES = frozenset({"40001", "40P01"})
 
 @dataclass(slots=True)
 class Job:
-    """What a caller wants done, and where it hears what came of it."""
+    """Work to be done in a transaction of the writer, and the future that gets its result."""
 
     work: Callable[[Connection], Any]
     future: Future[Any]
@@ -85,7 +85,7 @@ class Database:
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
-        """A short transaction that cannot write.
+        """Open a short transaction that cannot write.
 
         Raises:
             StoreBusy, StoreUnusable: translated from the driver's errors.
@@ -94,7 +94,7 @@ class Database:
             yield connection
 
     def submit(self, job: Callable[[Connection], T]) -> Future[T]:
-        """Hands a job to the writer. The future is done after the commit; a failed job has written nothing.
+        """Hand a job to the writer. The future is done after the commit; a failed job has written nothing.
 
         The job may run more than once and must have no effect outside its connection.
         """
@@ -115,7 +115,7 @@ class Database:
         return await asyncio.wrap_future(self.submit(job))
 
     def rewrite(self) -> None:
-        """Writes the store anew without what was deleted: on SQLite whole, so that no file holds any of it.
+        """Rewrite the store without deleted data (VACUUM): on SQLite whole, so that no file holds any of it.
 
         Holds up all writes meanwhile. PostgreSQL clears its tables; its own logs of changes are the server's.
 
@@ -133,7 +133,7 @@ class Database:
             raise StoreBusy("the database is read by another process, and its write-ahead log cannot be cleared")
 
     def wal_bytes(self) -> int:
-        """How large the write-ahead log is; 0 where there is none."""
+        """Measure the write-ahead log in bytes; 0 where there is none."""
         file = file_of(self.url)
         try:
             return file.with_name(f"{file.name}-wal").stat().st_size if file else 0
@@ -146,7 +146,7 @@ class Database:
         return self._closed
 
     def close(self) -> None:
-        """Finishes what was submitted and lets go of all connections."""
+        """Finish what was submitted and close all connections."""
         with self._lock:
             if self._closed:
                 return
@@ -164,7 +164,7 @@ class Database:
             connection.close()
 
     def _gather(self) -> list[Job] | None:
-        """The jobs that wait; at least one, but where there is trouble none for a second; None at the end."""
+        """Take the jobs that wait; at least one, but where there is trouble none for a second; None at the end."""
         try:
             first = self._queue.get(timeout=PROBE_SECONDS if self.trouble else None)
         except queue.Empty:
@@ -182,10 +182,10 @@ class Database:
         return jobs
 
     def _commit(self, connection: Connection | None, jobs: list[Job]) -> Connection | None:
-        """Commits the jobs together; where a statement of theirs fails, one by one, so that a bad one harms no other.
+        """Commit the jobs together; where a statement of theirs fails, one by one, so that a bad one harms no other.
 
-        A store that cannot be reached, does not begin or does not commit concerns them all: each of them hears of it at
-        once, where one by one each would wait for a locked database anew.
+        A store that cannot be reached, does not begin or does not commit concerns them all: each of them fails at once,
+        where one by one each would wait for a locked database anew.
         """
         groups = deque([[job for job in jobs if job.future.set_running_or_notify_cancel()]])
         while groups:
@@ -210,13 +210,13 @@ class Database:
         return connection
 
     def _note(self, trouble: str | None) -> None:
-        """Before the callers hear: who is told of an error finds its reason here."""
+        """Set the trouble before any future is settled: a caller that gets an error finds its reason here."""
         if trouble != self.trouble:
             log.warning("the store %s", f"cannot be written: {trouble}" if trouble else "can be written again")
         self.trouble = trouble
 
     def _attempt(self, connection: Connection | None, jobs: list[Job]) -> _Attempt:
-        """One transaction with all the jobs, again where that may help; without a connection where it failed."""
+        """Run one transaction with all the jobs, again where that may help; without a connection where it failed."""
         for tries_left in reversed(range(TRIES)):
             try:
                 connection = connection or self._engine.connect()
@@ -236,7 +236,7 @@ _opening = threading.Lock()
 
 
 def connect(url: str) -> Database:
-    """The process's one Database for this address; on SQLite made and migrated where that is needed.
+    """Return the process's one Database for this address; on SQLite made and migrated where that is needed.
 
     Threads that come together get the same one, as there must be one writer; a closed one is replaced.
 
@@ -271,9 +271,10 @@ def _prepare(url: str) -> None:
 
 
 def run_transaction(connection: Connection, jobs: list[Job], *, with_probe: bool) -> list[Outcome]:
-    """What came of each job once all are committed.
+    """Run the jobs in one transaction; returns the outcome of each once all are committed.
 
-    With a probe the transaction writes in any case: jobs that find nothing to do would not show that the store is well.
+    With a probe the transaction writes in any case: jobs without anything to write would not show that the store is
+    well.
 
     Raises:
         StatementFailed: a statement of a job. Any other error is the transaction's own.
@@ -299,7 +300,7 @@ def run_transaction(connection: Connection, jobs: list[Job], *, with_probe: bool
 
 
 def probe(connection: Connection) -> None:
-    """The smallest write there is: it needs all that a commit needs, and changes nothing."""
+    """Make the smallest write there is: it needs all that a commit needs, and changes nothing."""
     if connection.dialect.name == "sqlite":
         version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
         connection.exec_driver_sql(f"PRAGMA user_version={version}")
@@ -308,12 +309,12 @@ def probe(connection: Connection) -> None:
 
 
 def as_store_error(error: Exception) -> Exception:
-    """Ours for the driver's, any other as it is."""
+    """Translate the driver's error into ours; returns any other as it is."""
     return translate(error) if isinstance(error, SQLAlchemyError | sqlite3.Error) else error
 
 
 def settle(job: Job, result: Any, error: Exception | None) -> None:
-    """Lets the caller hear."""
+    """Set the result or the error of the job's future."""
     if error is not None:
         job.future.set_exception(error)
     else:
@@ -321,7 +322,7 @@ def settle(job: Job, result: Any, error: Exception | None) -> None:
 
 
 def discard(connection: Connection | None) -> None:
-    """Lets go of a connection that may be broken."""
+    """Close a connection that may be broken."""
     if connection is not None:
         with contextlib.suppress(SQLAlchemyError, sqlite3.Error):
             connection.invalidate()
@@ -330,7 +331,7 @@ def discard(connection: Connection | None) -> None:
 
 
 def may_retry(error: Exception) -> bool:
-    """A deadlock's victim and a connection that died are tried again; a locked or full store has been waited for."""
+    """Tell whether to try again: a deadlock's victim or a dead connection; a locked store has been waited for."""
     if isinstance(error, StatementFailed):
         error = error.cause
     if not isinstance(error, DBAPIError):

@@ -1,6 +1,6 @@
 """SQLAlchemy engines for SQLite and PostgreSQL: pragmas, migrations, and the driver's errors translated into ours.
 
-Holds no query of ours. `translated` turns what a driver complains of into words that say what to do.
+Holds no query of ours. `translated` turns a driver's errors into texts that say what to do.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ MIGRATION_LOCK = 0x7472_6163_6B69_6E67  # any number, but the same in every vers
 
 
 def wal_is_safe(version: tuple[int, int, int]) -> bool:
-    """Whether this SQLite is free of the race at the WAL's reset that can lose committed rows.
+    """Tell whether this SQLite is free of the race at the WAL's reset that can lose committed rows.
 
     Affected are 3.7.0 to 3.51.2 but for the fixed 3.50.7 and 3.44.6 and their successors; 3.52.0 was withdrawn.
     """
@@ -38,12 +38,12 @@ def wal_is_safe(version: tuple[int, int, int]) -> bool:
 
 
 def _without_row_values(record: logging.LogRecord) -> bool:
-    """At DEBUG the engine logs each row it reads, recipients included, whatever `hide_parameters` says."""
+    """Filter out the rows that the engine logs at DEBUG, recipients included, whatever `hide_parameters` says."""
     return not str(record.msg).startswith("Row ")
 
 
 def make_engine(url: str, *, writes: bool) -> Engine:
-    """An engine for this store: one that writes, or one whose connections cannot write."""
+    """Make an engine for this store: one that writes, or one whose connections cannot write."""
     logging.getLogger("sqlalchemy.engine.Engine").addFilter(_without_row_values)
     if not url.startswith("sqlite"):
         options = {} if writes else {"postgresql_readonly": True}
@@ -84,12 +84,12 @@ def _begin(connection: Connection) -> None:
 
 
 def file_of(url: str) -> Path | None:
-    """The database file of a SQLite address; None on PostgreSQL."""
+    """Return the database file of a SQLite address; None on PostgreSQL."""
     return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
 
 
 def revision(url: str) -> str | None:
-    """The revision the store is at, None for an empty one."""
+    """Read the revision the store is at, None for an empty one."""
     engine = make_engine(url, writes=False)
     try:
         with translated(), engine.connect() as connection:
@@ -106,7 +106,7 @@ def _revision(connection: Connection) -> str | None:
 
 
 def migrate(url: str) -> str | None:
-    """Brings the store to this version's schema; returns the revision it was at. Of two at once, one waits.
+    """Migrate the store to this version's schema; returns the revision it was at. Of two at once, one waits.
 
     Raises:
         StoreUnusable: the store is from a newer version, not ours or not a database. It is left as it is.
@@ -147,7 +147,7 @@ def _upgrade(connection: Connection) -> None:
 
 @contextlib.contextmanager
 def translated() -> Generator[None]:
-    """Turns the driver's errors into ours."""
+    """Translate the driver's errors into ours while the block lasts."""
     try:
         yield
     except (SQLAlchemyError, sqlite3.Error) as exc:
@@ -155,7 +155,7 @@ def translated() -> Generator[None]:
 
 
 def translate(exc: BaseException) -> StoreError:
-    """The driver's error in words that say what to do; never with the statement's values.
+    """Translate the driver's error into one that says what to do; never with the statement's values.
 
     What the error hides is looked through as well: SQLite ends the transaction itself when the disk is full, and then
     the rollback to a savepoint fails in a way that says nothing of the disk.
@@ -171,7 +171,7 @@ def translate(exc: BaseException) -> StoreError:
 
 
 def causes_of(exc: BaseException | None) -> Iterator[BaseException]:
-    """The error, then those that led to it, nearest first."""
+    """Walk from the error to those that led to it, nearest first."""
     visited: set[int] = set()
     while exc is not None and id(exc) not in visited:
         visited.add(id(exc))

@@ -28,9 +28,9 @@ DELETE_OLD_REFUSALS = delete(CALLBACKS).where(CALLBACKS.c.outcome == "refused", 
 def record_webhook_call(
     connection: Connection, values: Mapping[str, Any], now: datetime, *, times: int = 1
 ) -> tuple[int, int]:
-    """Stores a callback that has come `times` times, or counts it as repeated so often.
+    """Store a webhook call that has come `times` times, or count it as repeated so often.
 
-    Returns (id, how often it has been repeated by now), where 0 repeats are told for one that had not come before.
+    Returns (id, how often it has been repeated by now), with 0 repeats for one that had not come before.
     """
     statement = upsert_webhook_call(connection.dialect.name)
     columns = {"repeats": times - 1, "received_at": now, "last_at": now}
@@ -41,18 +41,18 @@ def record_webhook_call(
 def settle_webhook_call(
     connection: Connection, call_id: int, *, outcome: str, order_id: int | None, reason: str | None = None
 ) -> None:
-    """Says what became of a callback."""
+    """Record the outcome of a webhook call."""
     settled = {"changed_id": call_id, "outcome": outcome, "order_id": order_id, "reason": reason}
     connection.execute(UPDATE_WEBHOOK_CALL, settled)
 
 
 def waiting_webhook_calls(connection: Connection, po_number: str) -> list[RowMapping]:
-    """Callbacks that came before their order."""
+    """Read the webhook calls that came before their order."""
     return list(connection.execute(WAITING_WEBHOOK_CALLS, {"wanted": po_number}).mappings())
 
 
 def record_refusal(connection: Connection, values: Mapping[str, Any], now: datetime) -> None:
-    """Keeps a refused call, the newest REFUSALS_KEPT of them, counted each time along an index of their own."""
+    """Store a refused call and delete all but the newest REFUSALS_STORED, found along an index of their own."""
     columns = {"outcome": "refused", "received_at": now, "last_at": now}
     connection.execute(INSERT_WEBHOOK_CALL, {**values, **columns})
     connection.execute(DELETE_OLD_REFUSALS, {"kept": REFUSALS_STORED})
@@ -60,7 +60,7 @@ def record_refusal(connection: Connection, values: Mapping[str, Any], now: datet
 
 @functools.cache
 def upsert_webhook_call(dialect: str) -> Any:
-    """Stores a callback with its repeats so far, or counts it and them as repeats."""
+    """Build the statement that stores a call with its repeats so far, or counts it and them as repeats."""
     adding = insert_for(dialect, CALLBACKS)
     again = {"repeats": CALLBACKS.c.repeats + adding.excluded.repeats + 1, "last_at": adding.excluded.last_at}
     counted = adding.on_conflict_do_update(index_elements=["digest"], set_=again)

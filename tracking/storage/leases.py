@@ -1,4 +1,4 @@
-"""Leases: take due rows for one worker, give them back, and shorten what a clock that was set back left in the future.
+"""Leases: take due rows for one worker, release them, and shorten those that a clock that was set back left behind.
 
 Rows that another worker holds are passed over (SKIP LOCKED). Due times further ahead than any that is ever planned come
 from a clock that has been set back since: they are brought near again, spread over a minute, each by its own table's
@@ -30,13 +30,13 @@ RELEASE = [
 
 
 def release_leases(connection: Connection, owners: Sequence[str]) -> None:
-    """Gives back what these owners held: they are known to be gone."""
+    """Release the leases of these owners, whose processes are gone."""
     for statement in RELEASE:
         connection.execute(statement, {"gone": list(owners)})
 
 
 def lease_owners(connection: Connection) -> list[str]:
-    """Everyone who holds a lease."""
+    """List the owners of leases."""
     owners = {owner for table in (ORDERS, OUTBOX) for owner in connection.execute(_owners_in(table)).scalars()}
     return sorted(owners)
 
@@ -46,14 +46,14 @@ def _owners_in(table: Any) -> Any:
 
 
 def unleased(table: Any) -> Any:
-    """The condition that nobody holds the row at `now`."""
+    """Make the condition that nobody holds a lease on the row at `now`."""
     return or_(table.c.lease_until.is_(None), table.c.lease_until <= bindparam("now"))
 
 
-def lease_rows(key: Any, due: Any, by: Sequence[Any], wanted: Sequence[Any]) -> Any:
-    """Takes due rows under a lease; rows that another worker holds are passed over."""
+def lease_rows(key: Any, due: Any, by: Sequence[Any], columns: Sequence[Any]) -> Any:
+    """Build the statement that leases due rows; rows that another worker holds are passed over."""
     first = select(key).where(due).order_by(*by).limit(bindparam("at_most"))
     # A common table expression is run once; as a plain subquery PostgreSQL may run it for each row, past its limit.
     chosen = first.with_for_update(skip_locked=True).cte("due")
     leased: dict[str, Any] = {"lease_owner": bindparam("owner"), "lease_until": bindparam("until")}
-    return update(key.table).where(key.in_(select(chosen.c[key.name]))).values(leased).returning(*wanted)
+    return update(key.table).where(key.in_(select(chosen.c[key.name]))).values(leased).returning(*columns)

@@ -35,12 +35,12 @@ _SHORTEN_LEASES = update(OUTBOX).where(OUTBOX.c.done.is_(False), OUTBOX.c.lease_
 
 
 def queue(connection: Connection, order_id: int, request: Mapping[str, Any], now: datetime) -> None:
-    """Commits the intent to send; `sender` does the rest."""
+    """Queue an order: commit the intent to send; `sender` does the rest."""
     connection.execute(INSERT_OUTBOX, {"order_id": order_id, "request": dict(request), "next_attempt_at": now})
 
 
 def requeue(connection: Connection, order_id: int, now: datetime) -> bool:
-    """Makes the order's outbox row due now; False where there is none."""
+    """Make the order's outbox row due now; False where there is none."""
     due = {"changed_id": order_id, "done": False, "next_attempt_at": now}
     return connection.execute(UPDATE_OUTBOX, due).rowcount > 0
 
@@ -48,14 +48,14 @@ def requeue(connection: Connection, order_id: int, now: datetime) -> bool:
 def lease_outbox(
     connection: Connection, now: datetime, *, owner: str, lease: timedelta, limit: int
 ) -> list[RowMapping]:
-    """Takes due outbox rows under a lease, oldest first; rows that another worker holds are passed over."""
+    """Lease due outbox rows, oldest first; rows that another worker holds are passed over."""
     values = {"now": now, "owner": owner, "until": now + lease, "at_most": limit}
     rows = connection.execute(LEASE_SENDS, values).mappings()
     return sorted(rows, key=lambda row: row["order_id"])
 
 
 def record_attempt(connection: Connection, order_id: int) -> int:
-    """Counts the attempt that is about to leave; returns its number."""
+    """Count the attempt that is about to leave; returns its number, from 1."""
     number: int = connection.execute(COUNT_ATTEMPT, {"changed_id": order_id}).scalar_one()
     return number
 
@@ -63,24 +63,24 @@ def record_attempt(connection: Connection, order_id: int) -> int:
 def finish_outbox(
     connection: Connection, order_id: int, *, again_at: datetime | None, error: str | None = None
 ) -> None:
-    """Ends the lease: done, or due again at `again_at`."""
+    """End the lease: done, or due again at `again_at`."""
     values: dict[str, Any] = {"lease_owner": None, "lease_until": None, "last_error": error}
     values |= {"done": True} if again_at is None else {"next_attempt_at": again_at}
     connection.execute(UPDATE_OUTBOX, {"changed_id": order_id, **values})
 
 
 def interrupted_sends(connection: Connection, now: datetime) -> list[int]:
-    """Orders whose attempt was recorded and whose worker is gone: nobody knows whether the POST was carried out."""
+    """Find orders whose attempt was recorded and whose worker is gone: the POST may have been carried out."""
     return list(connection.execute(INTERRUPTED, {"now": now}).scalars())
 
 
 def any_send_due(connection: Connection, now: datetime) -> bool:
-    """Whether an outbox row that nobody holds is due."""
+    """Tell whether an outbox row that nobody holds is due."""
     return connection.execute(ANY_SEND_DUE, {"now": now}).first() is not None
 
 
 def reschedule_sends(connection: Connection, now: datetime, rng: random.Random) -> int:
-    """Makes what waits to be sent due within a minute; returns how many.
+    """Make orders due within a minute whose due time lies further ahead than any that is planned; returns how many.
 
     A POST may be under way, so leases are not ended; but none lasts longer than any ever does, lest that of a worker
     that died before the clock was set back hold its order until the clock comes there again.

@@ -1,4 +1,7 @@
-"""tracking.submissions.actions."""
+"""Actions of people on one order: check now, resend, acknowledge, note, reveal claim data.
+
+Each asks first whether the person may, whatever their page showed, and is one transaction of `ingest`.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ MAX_TEXT = 500
 
 
 def check_now(database: Database, order: str, *, by: Person, now: datetime) -> None:
-    """Asks the poller to look at the order next.
+    """Make the order due for a poll now.
 
     Args:
         database: the store.
@@ -43,7 +46,7 @@ def check_now(database: Database, order: str, *, by: Person, now: datetime) -> N
 
 
 def resend(database: Database, order: str, *, by: Person, now: datetime) -> None:
-    """Queues an order whose outcome is unknown, or that was refused, under the same PONumber. Raises as `check_now`."""
+    """Queue an order whose outcome is unknown, or that was refused, under the same PONumber. Raises as `check_now`."""
     by.must_operate()
     database.write(
         lambda connection: ingest.request_action(
@@ -53,18 +56,18 @@ def resend(database: Database, order: str, *, by: Person, now: datetime) -> None
 
 
 def acknowledge(database: Database, order: str, *, by: Person, now: datetime, why: str) -> None:
-    """Records that a person has dealt with the order, and why. Raises as `check_now`, or InvalidSubmission."""
-    _write_down(database, order, why, by=by, now=now, acknowledges=True)
+    """Record that a person has dealt with the order, and why. Raises as `check_now`, or InvalidSubmission."""
+    _store_note(database, order, why, by=by, now=now, acknowledges=True)
 
 
 def add_note(database: Database, order: str, *, by: Person, now: datetime, text: str) -> None:
-    """Adds what a person wrote to the order's story. Raises as `check_now`, or InvalidSubmission."""
-    _write_down(database, order, text, by=by, now=now, acknowledges=False)
+    """Add a person's note to the order's log. Raises as `check_now`, or InvalidSubmission."""
+    _store_note(database, order, text, by=by, now=now, acknowledges=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Revealed:
-    """One unit's claim data, opened: show it once and keep it nowhere. `version` of `versions`, the oldest is 1."""
+    """One unit's claim data, decrypted: show it once and store it nowhere. `version` of `versions`, the oldest is 1."""
 
     line: int
     unit: int
@@ -75,7 +78,7 @@ class Revealed:
 
 def reveal(
     database: Database,
-    vault: ClaimCipher,
+    cipher: ClaimCipher,
     order: str,
     line: int,
     unit: int,
@@ -84,11 +87,11 @@ def reveal(
     now: datetime,
     version: int | None = None,
 ) -> Revealed:
-    """One unit's claim data, once the log says who sees it.
+    """Decrypt one unit's claim data, once the log says who sees it.
 
     Args:
         database: the store.
-        vault: what opens it.
+        cipher: decrypts it.
         order: the order's PONumber or the provider's id.
         line: our number of the line.
         unit: which of its units, from 1.
@@ -99,21 +102,23 @@ def reveal(
     Raises:
         NotPermitted: only operators may.
         UnknownOrder: nothing has this id.
-        ClaimsUnavailable: it is not kept or cannot be opened; nothing was written into the log.
+        ClaimsUnavailable: it is not stored or cannot be decrypted; nothing was written into the log.
     """
     by.must_operate()
-    wanted = ClaimRevealed(line, unit, version)
-    found, of, po_number = database.write(
+    request = ClaimRevealed(line, unit, version)
+    version_row, count, po_number = database.write(
         lambda connection: ingest.reveal(
-            connection, _find(connection, order), wanted, cipher=vault, actor=by.name, now=now
+            connection, _find(connection, order), request, cipher=cipher, actor=by.name, now=now
         )
     )
-    return Revealed(line, unit, found.number, of, vault.decrypt(found.sealed, po_number, line).units[unit - 1])
+    return Revealed(
+        line, unit, version_row.number, count, cipher.decrypt(version_row.sealed, po_number, line).units[unit - 1]
+    )
 
 
-def _write_down(database: Database, order: str, text: str, *, by: Person, now: datetime, acknowledges: bool) -> None:
+def _store_note(database: Database, order: str, text: str, *, by: Person, now: datetime, acknowledges: bool) -> None:
     by.must_operate()
-    written = _persons_text(text)
+    written = _note_text(text)
     database.write(
         lambda connection: ingest.add_note(
             connection, _find(connection, order), text=written, actor=by.name, now=now, acknowledges=acknowledges
@@ -121,19 +126,19 @@ def _write_down(database: Database, order: str, text: str, *, by: Person, now: d
     )
 
 
-def _persons_text(text: str) -> str:
-    kept = "".join(letter for letter in text if letter.isprintable() or letter == "\n").strip()
-    if not kept:
+def _note_text(text: str) -> str:
+    cleaned = "".join(letter for letter in text if letter.isprintable() or letter == "\n").strip()
+    if not cleaned:
         raise InvalidSubmission([Problem("Text", "is empty; write a few words")])
-    if len(kept) > MAX_TEXT:
-        raise InvalidSubmission([Problem("Text", f"has {len(kept)} characters; {MAX_TEXT} are allowed")])
-    return kept
+    if len(cleaned) > MAX_TEXT:
+        raise InvalidSubmission([Problem("Text", f"has {len(cleaned)} characters; {MAX_TEXT} are allowed")])
+    return cleaned
 
 
 def _find(connection: Connection, order: str) -> int:
-    wanted = storable(order.strip())
+    identifier = storable(order.strip())
     for query in ID_BY.values():
-        found = connection.execute(query, {"wanted": wanted}).scalar()
-        if found is not None:
-            return int(found)
-    raise UnknownOrder(f"no order has the PONumber or id {wanted[:100]!r}")
+        order_id = connection.execute(query, {"wanted": identifier}).scalar()
+        if order_id is not None:
+            return int(order_id)
+    raise UnknownOrder(f"no order has the PONumber or id {identifier[:100]!r}")

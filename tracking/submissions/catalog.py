@@ -77,7 +77,7 @@ def _either(words: Sequence[str]) -> str:
 def load_catalogue(database: Database) -> Catalogue | None:
     """The catalogue as last read from the provider; None before the first time."""
     with database.read() as connection:
-        known = facts.fact(connection, "catalogue")
+        known = facts.get_fact(connection, "catalogue")
     return None if known is None else read_catalogue(known[1])
 
 

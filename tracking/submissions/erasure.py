@@ -1,4 +1,4 @@
-"""Takes a recipient out of everything that is kept, on a person's word: lines, requests, documents, calls, claim data.
+"""Erasure: remove a recipient from all stored data: lines, requests, documents, recorded calls, claim data.
 
 What remains is that there was somebody, whose hash the log vouches for and nobody can trace. An order still on its way
 needs its recipient and is refused. Nothing here can reach the provider's own records, a backup, or the words that
@@ -28,18 +28,18 @@ log = logging.getLogger(__name__)
 CHUNK = 500
 GROUP = 20
 DOCUMENTS_AT_ONCE = 20
-REWRITTEN = "erasure"
-_ON_THEIR_WAY = frozenset({Submission.QUEUED, Submission.SENDING, Submission.UNKNOWN})
-_IN_WORDS = ("note", "attention", "acknowledged_why")
+REWRITE_FACT = "erasure"
+_BEING_SENT = frozenset({Submission.QUEUED, Submission.SENDING, Submission.UNKNOWN})
+_TEXT_COLUMNS = ("note", "attention", "acknowledged_why")
 
 
 @dataclass(frozen=True, slots=True)
-class _Trace:
-    """What one order holds of a person."""
+class OrderTrace:
+    """The data of one order that names a person."""
 
     order_id: int
     po_number: str
-    on_its_way: bool
+    is_being_sent: bool
     numbers: tuple[int, ...]
     request: Mapping[str, Any] | None
     document: Mapping[str, Any] | None
@@ -50,10 +50,10 @@ class _Trace:
 
 @dataclass(slots=True)
 class Erasure:
-    """What was erased, or would be. The orders are PONumbers.
+    """The result of an erasure, or of a dry run. The orders are PONumbers.
 
     `refused` are on their way to the provider. `mentioned` hold the recipient in words that stay, as the log vouches
-    for them: a note, a reference. `unfinished` says why what was deleted may still be read in the store's files.
+    for them: a note, a reference. `unfinished` says why deleted data may still be read in the store's files.
     """
 
     orders: list[str] = field(default_factory=list)
@@ -66,12 +66,12 @@ class Erasure:
 
     @property
     def complete(self) -> bool:
-        """Whether somebody was found, and nothing had to stay."""
+        """Whether any data named the recipient, and none of it had to stay."""
         return bool(self.orders or self.calls) and not (self.refused or self.mentioned or self.unfinished)
 
-    def add(self, trace: _Trace) -> None:
-        """Counts what became of one order."""
-        if trace.on_its_way:
+    def add(self, trace: OrderTrace) -> None:
+        """Count one order."""
+        if trace.is_being_sent:
             self.refused.append(trace.po_number)
             return
         self.orders.append(trace.po_number)
@@ -90,7 +90,7 @@ def erase(
     dry_run: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Erasure:
-    """Erases the recipient from every order that is not on its way to the provider.
+    """Erase the recipient from every order that is not on its way to the provider.
 
     Calling it again after a crash goes on where it stopped.
 
@@ -114,24 +114,24 @@ def erase(
             [Problem("RECIPIENT", "is empty: name an e-mail address, a telephone number or a name")]
         )
     done = Erasure()
-    found = list(_concerned(database, person, progress))
-    for at in range(0, len(found), GROUP):
-        group = found[at : at + GROUP]
+    order_ids = list(_find_orders(database, person, progress))
+    for at in range(0, len(order_ids), GROUP):
+        group = order_ids[at : at + GROUP]
         for trace in (
-            _foreseen(database, group, person) if dry_run else database.write(_Erasing(group, person, by, now))
+            _find_traces(database, group, person) if dry_run else database.write(_EraseGroup(group, person, by, now))
         ):
             done.add(trace)
     if dry_run:
-        done.calls += _more_calls(database, person, frozenset(found))
+        done.calls += _count_other_calls(database, person, frozenset(order_ids))
     else:
-        done.calls += database.write(lambda connection: _forget_calls(connection, _tells_of(person)))
-        done.unfinished = _rewrite(database, now, needed=bool(done.orders or done.calls))
+        done.calls += database.write(lambda connection: _clear_bodies(connection, _calls_naming(person)))
+        done.unfinished = _rewrite_store(database, now, needed=bool(done.orders or done.calls))
         log.info("erased orders=%d lines=%d refused=%d", len(done.orders), done.lines, len(done.refused))
     return done
 
 
-def _concerned(database: Database, person: str, progress: Callable[[int, int], None] | None) -> Iterator[int]:
-    """The row ids of the orders that name the person, by lines, requests and documents; a chunk of orders a read."""
+def _find_orders(database: Database, person: str, progress: Callable[[int, int], None] | None) -> Iterator[int]:
+    """Find the row ids of orders that name the person in lines, requests or documents; a chunk of orders a read."""
     with database.read() as connection:
         total = connection.execute(select(func.count()).select_from(ORDERS)).scalar_one()
     last = done = 0
@@ -141,13 +141,13 @@ def _concerned(database: Database, person: str, progress: Callable[[int, int], N
             ids = connection.execute(next_ids).scalars().all()
             if not ids:
                 return
-            yield from sorted(set(_naming(connection, ids[0], ids[-1], person)))
+            yield from sorted(set(_orders_naming(connection, ids[0], ids[-1], person)))
         last, done = ids[-1], done + len(ids)
         if progress is not None:
             progress(done, max(done, total))
 
 
-def _naming(connection: Connection, first: int, last: int, person: str) -> Iterator[int]:
+def _orders_naming(connection: Connection, first: int, last: int, person: str) -> Iterator[int]:
     lines = select(LINES.c.order_id, LINES.c.recipient).where(LINES.c.recipient.is_not(None))
     for order_id, recipient in connection.execute(lines.where(LINES.c.order_id.between(first, last))):
         if folded(recipient) == person:
@@ -160,111 +160,111 @@ def _naming(connection: Connection, first: int, last: int, person: str) -> Itera
                 yield order_id
 
 
-def _foreseen(database: Database, order_ids: Sequence[int], person: str) -> Iterator[_Trace]:
+def _find_traces(database: Database, order_ids: Sequence[int], person: str) -> Iterator[OrderTrace]:
     with database.read() as connection:
-        yield from filter(None, (_traced(connection, order_id, person) for order_id in order_ids))
+        yield from filter(None, (_find_trace(connection, order_id, person) for order_id in order_ids))
 
 
-def _traced(connection: Connection, order_id: int, person: str) -> _Trace | None:
-    """What the order holds of the person, with its request and document as they are without; None where nothing."""
-    columns = (ORDERS.c.po_number, ORDERS.c.submission, ORDERS.c.document, *(ORDERS.c[name] for name in _IN_WORDS))
+def _find_trace(connection: Connection, order_id: int, person: str) -> OrderTrace | None:
+    """Find the person in the order's data, with request and document as they are without; None where nowhere."""
+    columns = (ORDERS.c.po_number, ORDERS.c.submission, ORDERS.c.document, *(ORDERS.c[name] for name in _TEXT_COLUMNS))
     order = connection.execute(select(*columns).where(ORDERS.c.id == order_id)).mappings().one_or_none()
     if order is None:
         return None
-    kept = select(LINES.c.number, LINES.c.recipient, LINES.c.provider_line_id, LINES.c.external_id)
-    lines = connection.execute(kept.where(LINES.c.order_id == order_id)).all()
+    columns_of_lines = select(LINES.c.number, LINES.c.recipient, LINES.c.provider_line_id, LINES.c.external_id)
+    lines = connection.execute(columns_of_lines.where(LINES.c.order_id == order_id)).all()
     request = connection.execute(select(OUTBOX.c.request).where(OUTBOX.c.order_id == order_id)).scalar()
     by_id = {line.provider_line_id: line.number for line in lines if line.provider_line_id}
-    asked = list(enumerate(lines_of(request), start=1))
-    shown = [(by_id.get(id_of(line), at), line) for at, line in enumerate(lines_of(order["document"]), 1)]
+    request_lines = list(enumerate(lines_of(request), start=1))
+    provider_lines = [(by_id.get(id_of(line), at), line) for at, line in enumerate(lines_of(order["document"]), 1)]
     numbers = {line.number for line in lines if line.recipient and folded(line.recipient) == person}
-    numbers |= {number for number, line in (*asked, *shown) if person in recipients(line)}
+    numbers |= {number for number, line in (*request_lines, *provider_lines) if person in recipients(line)}
     if not numbers:
         return None
-    places = {at for at, (number, _) in enumerate(shown, start=1) if number in numbers}
+    places = {at for at, (number, _) in enumerate(provider_lines, start=1) if number in numbers}
     claims = select(CLAIMS.c.number)
-    words = [order[name] for name in _IN_WORDS] + [line.external_id for line in lines]
-    return _Trace(
+    words = [order[name] for name in _TEXT_COLUMNS] + [line.external_id for line in lines]
+    return OrderTrace(
         order_id,
         order["po_number"],
-        order["submission"] in _ON_THEIR_WAY,
+        order["submission"] in _BEING_SENT,
         tuple(sorted(numbers & {line.number for line in lines})),
         without(request, person, numbers) if request else None,
         without(order["document"], person, places) if order["document"] else None,
         sum(number in numbers for number in connection.execute(claims.where(CLAIMS.c.order_id == order_id)).scalars()),
-        connection.execute(select(func.count()).select_from(EXCHANGES).where(_told_by(order_id))).scalar_one(),
-        mentions([*words, _told(connection, order_id)], person),
+        connection.execute(select(func.count()).select_from(EXCHANGES).where(_calls_about(order_id))).scalar_one(),
+        mentions([*words, _event_texts(connection, order_id)], person),
     )
 
 
-def _told(connection: Connection, order_id: int) -> list[Any]:
+def _event_texts(connection: Connection, order_id: int) -> list[Any]:
     log = select(EVENTS.c.changes, EVENTS.c.detail).where(EVENTS.c.order_id == order_id)
     return [part for row in connection.execute(log) for part in row]
 
 
-def _told_by(order_id: int) -> ColumnElement[bool]:
-    """Calls about the order whose masked bodies are kept."""
+def _calls_about(order_id: int) -> ColumnElement[bool]:
+    """The condition for recorded calls about the order whose masked bodies are stored."""
     return and_(
         EXCHANGES.c.order_id == order_id, or_(EXCHANGES.c.request.is_not(None), EXCHANGES.c.answer.is_not(None))
     )
 
 
-def _tells_of(person: str) -> ColumnElement[bool]:
-    """Calls, such as lists, whose masked bodies hold the person all the same."""
+def _calls_naming(person: str) -> ColumnElement[bool]:
+    """The condition for recorded calls, such as lists, whose masked bodies hold the person all the same."""
     return or_(*(column.icontains(person, autoescape=True) for column in (EXCHANGES.c.request, EXCHANGES.c.answer)))
 
 
-def _more_calls(database: Database, person: str, counted: frozenset[int]) -> int:
-    """How many calls tell of the person besides those of the orders that are counted already."""
+def _count_other_calls(database: Database, person: str, counted: frozenset[int]) -> int:
+    """Count the recorded calls that name the person, without those of orders counted already."""
     with database.read() as connection:
-        concerned = connection.execute(select(EXCHANGES.c.order_id).where(_tells_of(person))).scalars()
+        concerned = connection.execute(select(EXCHANGES.c.order_id).where(_calls_naming(person))).scalars()
         return sum(order_id not in counted for order_id in concerned)
 
 
-def _forget_calls(connection: Connection, which: ColumnElement[bool]) -> int:
+def _clear_bodies(connection: Connection, which: ColumnElement[bool]) -> int:
     return connection.execute(update(EXCHANGES).where(which).values(request=None, answer=None)).rowcount
 
 
 @dataclass(frozen=True, slots=True)
-class _Erasing:
-    """The job that erases the person from a few orders; what it finds is looked up anew, with the orders locked."""
+class _EraseGroup:
+    """The job that erases the person from a few orders; their data is read anew, with the orders locked."""
 
     order_ids: Sequence[int]
     person: str
     by: Person
     now: datetime
 
-    def __call__(self, connection: Connection) -> list[_Trace]:
+    def __call__(self, connection: Connection) -> list[OrderTrace]:
         if connection.dialect.name == "sqlite":
             connection.exec_driver_sql("PRAGMA secure_delete = ON")
-        traced = [trace for order_id in self.order_ids if (trace := self._erase(connection, order_id))]
-        if traced:
-            facts.set_fact(connection, REWRITTEN, {"done": False}, self.now)
-        return traced
+        traces = [trace for order_id in self.order_ids if (trace := self._erase(connection, order_id))]
+        if traces:
+            facts.set_fact(connection, REWRITE_FACT, {"done": False}, self.now)
+        return traces
 
-    def _erase(self, connection: Connection, order_id: int) -> _Trace | None:
-        kept = store.find_order(connection, order_id=order_id, with_lines=False)
-        trace = _traced(connection, order_id, self.person)
-        if kept is None or trace is None or trace.on_its_way:
+    def _erase(self, connection: Connection, order_id: int) -> OrderTrace | None:
+        stored = store.find_order(connection, order_id=order_id, with_lines=False)
+        trace = _find_trace(connection, order_id, self.person)
+        if stored is None or trace is None or trace.is_being_sent:
             return trace
-        ingest.erase_recipients(connection, kept, trace.numbers, trace.document, actor=self.by.name, now=self.now)
+        ingest.erase_recipients(connection, stored, trace.numbers, trace.document, actor=self.by.name, now=self.now)
         if trace.request is not None:
             connection.execute(update(OUTBOX).where(OUTBOX.c.order_id == order_id).values(request=dict(trace.request)))
         these = and_(CLAIMS.c.order_id == order_id, CLAIMS.c.number == bindparam("line"))
         connection.execute(delete(CLAIMS).where(these), [{"line": number} for number in trace.numbers])
-        _forget_calls(connection, _told_by(order_id))
+        _clear_bodies(connection, _calls_about(order_id))
         return trace
 
 
-def _rewrite(database: Database, now: datetime, *, needed: bool) -> str | None:
-    """Clears the store's files of what was deleted, also where an erasure before this one could not; or why not."""
+def _rewrite_store(database: Database, now: datetime, *, needed: bool) -> str | None:
+    """Clear the store's files of deleted data, also where an earlier erasure could not; returns why it failed."""
     with database.read() as connection:
-        last = facts.fact(connection, REWRITTEN)
+        last = facts.get_fact(connection, REWRITE_FACT)
     if not needed and (last is None or last[1]["done"]):
         return None
     try:
         database.rewrite()
     except StoreError as exc:
         return str(exc)
-    database.write(lambda connection: facts.set_fact(connection, REWRITTEN, {"done": True}, now))
+    database.write(lambda connection: facts.set_fact(connection, REWRITE_FACT, {"done": True}, now))
     return None

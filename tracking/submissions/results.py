@@ -1,4 +1,4 @@
-"""tracking.submissions.results."""
+"""Results of submissions: the status of submitted orders, and a file's rows with what came of each."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tracking.submissions.files import (
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Where an order stands, in short."""
+class OrderStatus:
+    """An order's state, id and reason in short."""
 
     po_number: str
     state: str
@@ -31,39 +31,39 @@ class Standing:
     completed_by: datetime | None
 
 
-def standing(database: Database, po_numbers: Iterable[str]) -> dict[str, Standing]:
-    """Where these orders stand, by PONumber; those nobody handed in are left out."""
-    columns = [ORDERS.c[entry.name] for entry in fields(Standing)]
-    known: dict[str, Standing] = {}
+def order_statuses(database: Database, po_numbers: Iterable[str]) -> dict[str, OrderStatus]:
+    """Read the status of these orders, by PONumber; those that are not in the store are left out."""
+    columns = [ORDERS.c[entry.name] for entry in fields(OrderStatus)]
+    statuses: dict[str, OrderStatus] = {}
     remaining = iter(po_numbers)
     with database.read() as connection:
         while part := list(itertools.islice(remaining, 500)):
             for row in connection.execute(sa.select(*columns).where(ORDERS.c.po_number.in_(part))):
-                known[row.po_number] = Standing(*row)
-    return known
+                statuses[row.po_number] = OrderStatus(*row)
+    return statuses
 
 
 def outcome_rows(database: Database, checked: Checked) -> pd.DataFrame:
-    """What became of each row of the file, in its order: for people to download.
+    """Make a frame with the result of each row of the file, in the file's order, for people to download.
 
     Text that a spreadsheet would run as a formula begins with an apostrophe.
     """
-    known = standing(database, [request.po_number for request in checked.requests])
+    statuses = order_statuses(database, [request.po_number for request in checked.requests])
     rows = [
         (number, *cells)
         for request in checked.requests
-        for number, cells in zip(_numbers(checked, request), _outcomes(request, known), strict=True)
+        for number, cells in zip(_row_numbers(checked, request), _outcomes(request, statuses), strict=True)
     ]
     columns = ["row", "po_number", "product_id", "value", "quantity", "external_id", "state", "provider_id", "message"]
     return pd.DataFrame(sorted(rows), columns=columns)
 
 
-def _numbers(checked: Checked, request: OrderRequest) -> Iterable[int]:
+def _row_numbers(checked: Checked, request: OrderRequest) -> Iterable[int]:
     return checked.rows_of.get(request.po_number) or range(1, len(request.lines) + 1)
 
 
-def _outcomes(request: OrderRequest, known: Mapping[str, Standing]) -> Iterator[tuple[Any, ...]]:
-    order = known.get(request.po_number)
+def _outcomes(request: OrderRequest, statuses: Mapping[str, OrderStatus]) -> Iterator[tuple[Any, ...]]:
+    order = statuses.get(request.po_number)
     state, provider_id, message = (order.state, order.provider_id, order.attention) if order else ("not sent", "", "")
     for line in request.lines:
         yield (

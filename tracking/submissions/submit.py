@@ -1,9 +1,7 @@
-"""What people hand in, committed for the sender; and what people do with an order, and what became of it.
+"""Submit orders: check requests once more and commit them in groups to the outbox, for the sender.
 
-`submit` commits the requests in groups; a PONumber that is taken is reported and left alone, so the same call after a
-crash goes on where it stopped. Sends nothing itself: the sender does, from what was committed. Every act asks first
-whether the person may, whatever they were shown. How files are read is in `uploads`, what is sold in `catalogue`; what
-the pages and the command line need of both is reached here.
+A PONumber that is taken is reported and left alone, so the same call after a crash goes on where it stopped. Asks first
+whether the person may, whatever their page showed. Sends nothing itself, and reads no file: that is `files`.
 """
 
 from __future__ import annotations
@@ -42,7 +40,7 @@ _ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of one request: queued, exists (left as it is) or rejected (the message says why)."""
+    """The result for one request: queued, exists (left as it is) or rejected (the message says why)."""
 
     po_number: str
     order_id: int | None
@@ -51,7 +49,7 @@ class Receipt:
 
 
 def new_po_number(now: datetime, rng: random.Random) -> str:
-    """A PONumber nobody has used: the day and six characters that cannot be mistaken for each other."""
+    """Make a new PONumber: the day and six random characters that cannot be mistaken for each other."""
     return f"FT-{now:%Y%m%d}-{''.join(rng.choices(_ALPHABET, k=6))}"
 
 
@@ -64,7 +62,7 @@ def submit(
     now: datetime,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Receipt]:
-    """Commits the requests, which queues them for the sender. Calling it again after a crash continues.
+    """Commit the requests, which queues them for the sender. Calling it again after a crash continues.
 
     Raises:
         NotPermitted: the person may not; nothing was read or written.
@@ -73,49 +71,49 @@ def submit(
     """
     by.must_operate()
     batch = requests if isinstance(requests, Checked) else None
-    wanted = batch.requests if batch else tuple(requests) if not isinstance(requests, Checked) else ()
-    _check_again(database, wanted, batch)
+    orders = batch.requests if batch else tuple(requests) if not isinstance(requests, Checked) else ()
+    _check_requests(database, orders, batch)
     receipts: list[Receipt] = []
-    for group in _groups(wanted):
-        job = _Placing(group, batch, source, by.name, now)
+    for group in _groups(orders):
+        job = _PlaceGroup(group, batch, source, by.name, now)
         receipts += database.write(job)
         if progress is not None:
-            progress(len(receipts), len(wanted))
+            progress(len(receipts), len(orders))
     return receipts
 
 
-def _check_again(database: Database, wanted: Sequence[OrderRequest], batch: Checked | None) -> None:
+def _check_requests(database: Database, requests: Sequence[OrderRequest], batch: Checked | None) -> None:
     problems = list(batch.problems) if batch else []
-    if not wanted and not problems:
+    if not requests and not problems:
         problems.append(Problem("", "nothing to order"))
     catalogue = load_catalogue(database)
-    seen: set[str] = set()
-    for request in wanted:
-        place = request.po_number if len(wanted) > 1 else ""
+    po_numbers: set[str] = set()
+    for request in requests:
+        place = request.po_number if len(requests) > 1 else ""
         try:
-            found = check(read_request(dict(request.document)), catalogue)
+            request_problems = check(read_request(dict(request.document)), catalogue)
         except InvalidSubmission as exc:
-            found = list(exc.problems)
+            request_problems = list(exc.problems)
         if not request.po_number:
-            found.append(Problem("PONumber", "is missing: give the order one before it is handed in"))
-        elif request.po_number in seen:
-            found.append(Problem("PONumber", "is there twice"))
-        seen.add(request.po_number)
-        problems += [within(place, problem) for problem in found]
+            request_problems.append(Problem("PONumber", "is missing: give the order one before it is handed in"))
+        elif request.po_number in po_numbers:
+            request_problems.append(Problem("PONumber", "is there twice"))
+        po_numbers.add(request.po_number)
+        problems += [within(place, problem) for problem in request_problems]
     if batch:
         with database.read() as connection:
-            taken = taken_among(connection, (request.po_number for request in wanted))
+            taken = taken_among(connection, (request.po_number for request in requests))
         problems += [
-            Problem(request.po_number, why_taken(request, known))
-            for request in wanted
-            if (known := taken.get(request.po_number)) and known.contents != contents_of(request)
+            Problem(request.po_number, why_taken(request, existing))
+            for request in requests
+            if (existing := taken.get(request.po_number)) and existing.contents != contents_of(request)
         ]
     if problems:
         raise InvalidSubmission(problems[: MAX_PROBLEMS + 1])
 
 
 def _groups(requests: Iterable[OrderRequest]) -> Iterator[list[OrderRequest]]:
-    """Groups that commit together: few enough orders and lines that the writer is never held up for long."""
+    """Group what commits together: few enough orders and lines that the writer is never held up for long."""
     group: list[OrderRequest] = []
     lines = 0
     for request in requests:
@@ -129,7 +127,7 @@ def _groups(requests: Iterable[OrderRequest]) -> Iterator[list[OrderRequest]]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Placing:
+class _PlaceGroup:
     """The job that commits one group."""
 
     group: Sequence[OrderRequest]
@@ -144,12 +142,12 @@ class _Placing:
         return [self._place(connection, request, taken.get(request.po_number), batch_id) for request in self.group]
 
     def _place(
-        self, connection: Connection, request: OrderRequest, known: Taken | None, batch_id: int | None
+        self, connection: Connection, request: OrderRequest, existing: Taken | None, batch_id: int | None
     ) -> Receipt:
-        if known is not None:
-            same = known.contents == contents_of(request)
-            message = f"already here ({known.state})" if same else why_taken(request, known)
-            return Receipt(request.po_number, known.order_id, "exists" if same else "rejected", message)
+        if existing is not None:
+            same = existing.contents == contents_of(request)
+            message = f"already here ({existing.state})" if same else why_taken(request, existing)
+            return Receipt(request.po_number, existing.order_id, "exists" if same else "rejected", message)
         try:
             order_id = ingest.place(
                 connection, request, source=self.source, actor=self.actor, now=self.now, batch_id=batch_id
@@ -162,9 +160,9 @@ class _Placing:
         if self.batch is None:
             return None
         query = sa.select(BATCHES.c.id).where(BATCHES.c.digest == self.batch.digest).order_by(BATCHES.c.id)
-        known = connection.execute(query).scalar()
-        if known is not None:
-            return int(known)
+        existing = connection.execute(query).scalar()
+        if existing is not None:
+            return int(existing)
         values = {
             "digest": self.batch.digest,
             "name": self.batch.name[:200],
@@ -177,6 +175,6 @@ class _Placing:
 
 
 def add_batch(connection: Connection, values: Mapping[str, Any]) -> int:
-    """Remembers a file that was handed in."""
+    """Insert a file that was handed in; returns its row's id."""
     batch_id: int = connection.execute(insert(BATCHES).values(dict(values)).returning(BATCHES.c.id)).scalar_one()
     return batch_id

@@ -43,5 +43,5 @@ class SilenceAlarm:
 
 def latest_alarm(connection: Connection) -> SilenceAlarm | None:
     """Read the latest alarm, whether it lasts or has ended; None where there never was one."""
-    stored = facts.fact(connection, KEY)
+    stored = facts.get_fact(connection, KEY)
     return SilenceAlarm.from_fact(stored[1]) if stored else None

@@ -19,7 +19,7 @@ from tracking.provider.json_fields import storable
 from tracking.storage import database, engines
 from tracking.storage.maintenance import backup, restore_mark
 from tracking.storage.maintenance import verify as audit
-from tracking.storage.maintenance.verify import Head
+from tracking.storage.maintenance.verify import LogHead
 from tracking.storage.migrations import HEAD
 from tracking.submissions import erasure
 
@@ -97,7 +97,7 @@ def seed(
 def verify(
     *,
     expected: Annotated[
-        Head | None,
+        LogHead | None,
         typer.Option("--expect-head", parser=log_head, metavar="HEAD", help="A log head that was noted down before."),
     ] = None,
     as_json: JsonFlag = False,

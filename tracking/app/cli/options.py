@@ -18,7 +18,7 @@ from tracking.provider.json_fields import storable
 from tracking.reports.order_list import query_params
 from tracking.storage import database
 from tracking.storage.database import Database
-from tracking.storage.maintenance.verify import Head
+from tracking.storage.maintenance.verify import LogHead
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 FileToRead = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, metavar="FILE")]
@@ -76,10 +76,10 @@ def acting_person(name: str | None = None) -> Person:
     raise NotPermitted("the system does not say who runs this; give a name with --actor")
 
 
-def log_head(text: str) -> Head:
+def log_head(text: str) -> LogHead:
     """A log head as `verify` prints it."""
     try:
-        return Head.read(text)
+        return LogHead.parse(text)
     except ValueError as exc:
         raise typer.BadParameter(str(exc)) from exc
 

@@ -37,7 +37,7 @@ from tracking.storage.database import Database
 from tracking.submissions import catalog, csv_rows, files, results
 from tracking.submissions import submit as submissions
 from tracking.submissions.files import Checked
-from tracking.submissions.results import Standing
+from tracking.submissions.results import OrderStatus
 from tracking.submissions.submit import Receipt
 
 SENDER_SILENT_AFTER = timedelta(seconds=15)
@@ -105,10 +105,10 @@ def _sender_is_running(store: Database) -> bool:
     return beat is not None and utc_now() - beat[0] <= SENDER_SILENT_AFTER
 
 
-def _wait_until_done(store: Database, receipts: Sequence[Receipt], seconds: float | None) -> Mapping[str, Standing]:
+def _wait_until_done(store: Database, receipts: Sequence[Receipt], seconds: float | None) -> Mapping[str, OrderStatus]:
     """Where the orders stand, once all are done or the time is over; at once where there is nothing to wait for."""
     po_numbers = [receipt.po_number for receipt in receipts if receipt.outcome != "rejected"]
-    standing = results.standing(store, po_numbers)
+    standing = results.order_statuses(store, po_numbers)
     end = time.monotonic() + (seconds or 0)
     with output.progress("waiting") as progress:
         while waiting := [name for name, each in standing.items() if is_open(each.state)]:
@@ -117,7 +117,7 @@ def _wait_until_done(store: Database, receipts: Sequence[Receipt], seconds: floa
             if left <= 0:
                 break
             time.sleep(min(left, 0.2 + len(waiting) / 5000))
-            standing |= results.standing(store, waiting)
+            standing |= results.order_statuses(store, waiting)
     return standing
 
 

@@ -22,7 +22,7 @@ from tracking.reports import order
 from tracking.startup import pd
 from tracking.submissions.erasure import Erasure
 from tracking.submissions.files import Checked
-from tracking.submissions.results import Standing
+from tracking.submissions.results import OrderStatus
 from tracking.submissions.submit import Receipt
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def alike(checked: Checked) -> str:
     return f"{same} without a PONumber found in {checked.alike.name} too, handed in on {when} UTC"
 
 
-def show_receipts(receipts: Sequence[Receipt], standing: Mapping[str, Standing], *, as_json: bool) -> None:
+def show_receipts(receipts: Sequence[Receipt], standing: Mapping[str, OrderStatus], *, as_json: bool) -> None:
     """What became of each request, and where its order stands now."""
     if as_json:
         show_json([_receipt_record(receipt, standing.get(receipt.po_number)) for receipt in receipts])
@@ -160,7 +160,7 @@ def show_receipts(receipts: Sequence[Receipt], standing: Mapping[str, Standing],
     open_console().print(table)
 
 
-def _receipt_record(receipt: Receipt, now: Standing | None) -> dict[str, Any]:
+def _receipt_record(receipt: Receipt, now: OrderStatus | None) -> dict[str, Any]:
     return {
         "po_number": receipt.po_number,
         "outcome": receipt.outcome,

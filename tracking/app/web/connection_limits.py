@@ -47,7 +47,7 @@ class LimitedHttpProtocol(H11Protocol):
         """Takes a place, that of the longest waiting connection where there is none."""
         super().connection_made(transport)
         if len(self.open) >= MAX_CONNECTIONS:
-            next((other for other in self.open if not other.is_answering), next(iter(self.open))).give_way()
+            next((other for other in self.open if not other.is_answering), next(iter(self.open))).abort()
         self._await_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -68,7 +68,7 @@ class LimitedHttpProtocol(H11Protocol):
             if self in self.open and not self.is_answering:
                 self._await_request()
 
-    def give_way(self) -> None:
+    def abort(self) -> None:
         """Closes the connection, whatever it waits for."""
         self._leave()
         self.transport.abort()
@@ -76,7 +76,7 @@ class LimitedHttpProtocol(H11Protocol):
     def _await_request(self) -> None:
         self._leave()
         self.open[self] = None
-        self._deadline = asyncio.get_running_loop().call_later(HEAD_SECONDS, self.give_way)
+        self._deadline = asyncio.get_running_loop().call_later(HEAD_SECONDS, self.abort)
 
     def _leave(self) -> None:
         self.open.pop(self, None)
@@ -123,10 +123,10 @@ class RepeatFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the line is worth writing."""
-        now, line = time.monotonic(), (str(record.msg), record.exc_info and record.exc_info[0])
+        now, kind = time.monotonic(), (str(record.msg), record.exc_info and record.exc_info[0])
         recent = {other: at for other, at in self._logged.items() if now - at < REPEAT_SECONDS}
-        self._logged = recent if line in recent else recent | {line: now}
-        return line not in recent
+        self._logged = recent if kind in recent else recent | {kind: now}
+        return kind not in recent
 
 
 REPEAT_FILTER = RepeatFilter()

@@ -14,7 +14,7 @@ from tracking.storage.database import Database
 from tracking.storage.tables import CALLBACKS, COUNTERS, FACTS, OPEN, ORDERS, OUTBOX
 from tracking.webhooks import silence_alarm
 
-_KNOWN = frozenset(State) | {f"Found {state}" for state in State}
+_STATE_LABELS = frozenset(State) | {f"Found {state}" for state in State}
 OTHER = "other"
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -27,12 +27,12 @@ def exposition(database: Database, now: datetime) -> bytes:
     """
     registry = CollectorRegistry(auto_describe=False)
     with database.read() as connection:
-        registry.register(_Gathered([*_families(connection, now), *_store_families(database)]))
+        registry.register(_FixedCollector([*_families(connection, now), *_store_families(database)]))
     text: bytes = generate_latest(registry)
     return text
 
 
-class _Gathered(Collector):
+class _FixedCollector(Collector):
     def __init__(self, families: list[Metric]) -> None:
         self._families = families
 
@@ -51,8 +51,8 @@ def _families(connection: Connection, now: datetime) -> Iterable[Metric]:
     for name, counted, _ in _totals(connection, "flow"):
         entered.add_metric([name], counted)
     callbacks = GaugeMetricFamily("tracking_callbacks", "Callbacks kept, by what became of them", labels=["outcome"])
-    kept = select(CALLBACKS.c.outcome, func.count()).group_by(CALLBACKS.c.outcome)
-    for outcome, counted in connection.execute(kept):
+    by_outcome = select(CALLBACKS.c.outcome, func.count()).group_by(CALLBACKS.c.outcome)
+    for outcome, counted in connection.execute(by_outcome):
         callbacks.add_metric([outcome], counted)
     due = select(func.count()).where(ORDERS.c.next_look_at.is_not(None), ORDERS.c.next_look_at <= now)
     waiting = select(func.count()).select_from(OUTBOX).where(OUTBOX.c.done.is_(False))
@@ -83,10 +83,10 @@ def _gauge(name: str, documentation: str, value: float) -> Metric:
 
 def _totals(connection: Connection, name: str) -> Iterable[tuple[str, int, int]]:
     totals = select(COUNTERS.c.state, func.sum(COUNTERS.c.orders), func.sum(COUNTERS.c.units))
-    found: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    sums_by_state: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for row in connection.execute(totals.where(COUNTERS.c.name == name).group_by(COUNTERS.c.state)):
         # The provider may make up words without end, and each label is a series of its own.
-        sums = found[row[0] if row[0] in _KNOWN else OTHER]
+        sums = sums_by_state[row[0] if row[0] in _STATE_LABELS else OTHER]
         sums[0] += int(row[1])
         sums[1] += int(row[2])
-    return [(state, orders, units) for state, (orders, units) in found.items()]
+    return [(state, orders, units) for state, (orders, units) in sums_by_state.items()]

@@ -21,9 +21,9 @@ CALLBACK_PATH = "/oauth2callback"
 # Whoever can guess it signs in as anybody.
 MIN_COOKIE_SECRET = 32
 # Beside the pages: they show no order, and other machines have to reach them.
-_BESIDE = ("/healthz", "/metrics")
+_OPEN_PATHS = ("/healthz", "/metrics")
 
-_WAYS = (
+_REMEDIES = (
     "bind to 127.0.0.1; or let people sign in: set TRACKING_OPERATORS, and TRACKING_VIEWERS if you like;"
     " or set TRACKING_ALLOW_ANYONE=yes, and whoever reaches this address sees all and does all"
 )
@@ -45,18 +45,18 @@ def check(
     """
     problems = []
     if settings.asks_to_sign_in:
-        problems += _of_provider(provider)
+        problems += _provider_problems(provider)
         if trusted_headers:
             message = "must be unset while people sign in: a header that anyone can send would say who they are"
             problems.append(Problem("server.trustedUserHeaders", message))
     elif settings.allow_anyone == "no" and address is not None and not is_local(address):
-        message = f"{address} can be reached from other machines, and nobody would be asked to sign in: {_WAYS}"
+        message = f"{address} can be reached from other machines, and nobody would be asked to sign in: {_REMEDIES}"
         problems.append(Problem("server.address", message))
     if problems:
         raise SettingsError(problems)
 
 
-def _of_provider(provider: Mapping[str, Any]) -> list[Problem]:
+def _provider_problems(provider: Mapping[str, Any]) -> list[Problem]:
     where = ".streamlit/secrets.toml"
     if missing := [name for name in PROVIDER_KEYS if not str(provider.get(name) or "").strip()]:
         asked = "TRACKING_OPERATORS or TRACKING_VIEWERS is set, so people sign in"
@@ -89,7 +89,7 @@ def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     return getattr(address, "ipv4_mapped", None) or address
 
 
-class Doorkeeper:
+class PageAccessMiddleware:
     """ASGI middleware that keeps the pages from whoever should not reach them, whatever the server binds to.
 
     While nobody signs in, a request must have come from this machine, to it, and by one of its own names: a page of
@@ -107,9 +107,9 @@ class Doorkeeper:
         self, app: ASGIApp, *, settings: Settings, provider: Mapping[str, Any], hosts: Collection[str]
     ) -> None:
         self._app = app
-        self._for_all = settings.asks_to_sign_in or settings.allow_anyone == "yes"
+        self._open_to_all = settings.asks_to_sign_in or settings.allow_anyone == "yes"
         self._own_name = urlsplit(str(provider.get("redirect_uri") or "")).hostname
-        self._looks_at_names = not hosts
+        self._checks_host = not hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves the request, or says why not."""
@@ -122,20 +122,20 @@ class Doorkeeper:
             await PlainTextResponse(f"{why}\n", status_code=403)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> str | None:
-        if scope["type"] not in {"http", "websocket"} or _is_beside(scope):
+        if scope["type"] not in {"http", "websocket"} or _is_open_path(scope):
             return None
-        name = _name_in(Headers(scope=scope).get("host", ""))
-        if self._for_all:
-            if self._looks_at_names and not (name in {"localhost", self._own_name} or _ip(name)):
+        name = _host_name(Headers(scope=scope).get("host", ""))
+        if self._open_to_all:
+            if self._checks_host and not (name in {"localhost", self._own_name} or _ip(name)):
                 return "This console does not go by that name: add it to Streamlit's server.allowedHosts."
             return None
         server, client = scope.get("server"), scope.get("client")
         if is_local(name) and server is not None and _is_here(server) and (client is None or _is_here(client)):
             return None
-        return f"Nobody is asked to sign in here, so the pages are for this machine alone. The ways out: {_WAYS}."
+        return f"Nobody is asked to sign in here, so the pages are for this machine alone. The ways out: {_REMEDIES}."
 
 
-def _name_in(host: str) -> str:
+def _host_name(host: str) -> str:
     """The name in a Host header, empty where there is none or none that can be read: nobody goes by that.
 
     Not from Starlette's `request.url`, which takes the server's own address for a header that it cannot read.
@@ -146,9 +146,9 @@ def _name_in(host: str) -> str:
         return ""
 
 
-def _is_beside(scope: Scope) -> bool:
+def _is_open_path(scope: Scope) -> bool:
     path = str(scope["path"])
-    return scope["type"] == "http" and (path in _BESIDE or path.startswith("/webhooks/"))
+    return scope["type"] == "http" and (path in _OPEN_PATHS or path.startswith("/webhooks/"))
 
 
 def _is_here(end: tuple[str, int | None]) -> bool:

@@ -17,11 +17,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 COOKIE = "tracking_browser"
 _INLINE = re.compile(r"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL)
 HEADERS = {"Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
-_FILE = re.compile(r"(?<!/static)/media/(?P<id>[^.]*)")
-_TOLD = re.compile(rb"/media/([0-9a-f]{32})")
+_MEDIA_PATH = re.compile(r"(?<!/static)/media/(?P<id>[^.]*)")
+_MEDIA_ADDRESS = re.compile(rb"/media/([0-9a-f]{32})")
 
 
-def policy(html: str) -> str:
+def content_security_policy(html: str) -> str:
     """The Content-Security-Policy of a page: its own inline scripts run, by their digests, and no other."""
     digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in _INLINE.findall(html))
     return "; ".join(
@@ -40,7 +40,7 @@ def policy(html: str) -> str:
     )
 
 
-class ConfinedPages:
+class SecurityHeadersMiddleware:
     """Tells browsers to run no foreign script, fetch nothing from elsewhere, and show the pages in no frame.
 
     Args:
@@ -50,20 +50,20 @@ class ConfinedPages:
 
     def __init__(self, app: ASGIApp, *, html: str) -> None:
         self._app = app
-        self._headers = {"Content-Security-Policy": policy(html), **HEADERS}
+        self._headers = {"Content-Security-Policy": content_security_policy(html), **HEADERS}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers with the headers."""
 
-        async def confined(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(self._headers)
             await send(message)
 
-        await self._app(scope, receive, confined if scope["type"] == "http" else send)
+        await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
 
-class OwnDownloads:
+class PrivateDownloadsMiddleware:
     """Serves a file that was made for a page to the browser of that page, and only while the page is open.
 
     Streamlit serves what a download button makes at /media/ to whoever knows the address. Here a cookie tells browsers
@@ -72,7 +72,7 @@ class OwnDownloads:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._told: Counter[tuple[str, str]] = Counter()
+        self._allowed: Counter[tuple[str, str]] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers what a browser may have; anything else is as if it were not there."""
@@ -84,30 +84,30 @@ class OwnDownloads:
             await self._app(scope, receive, send)
 
     async def _page(self, scope: Scope, receive: Receive, send: Send) -> None:
-        browser, told = _browser(scope), set[str]()
+        browser, names = _browser(scope), set[str]()
 
-        async def listening(message: Message) -> None:
-            for found in _TOLD.findall(message.get("bytes") or b""):
-                if (name := found.decode()) not in told:
-                    told.add(name)
-                    self._told[browser, name] += 1
+        async def recording_send(message: Message) -> None:
+            for match in _MEDIA_ADDRESS.findall(message.get("bytes") or b""):
+                if (name := match.decode()) not in names:
+                    names.add(name)
+                    self._allowed[browser, name] += 1
             await send(message)
 
         try:
-            await self._app(scope, receive, listening)
+            await self._app(scope, receive, recording_send)
         finally:
-            for name in told:
-                self._told[browser, name] -= 1
-            self._told += Counter()  # lets go of those nobody was told of any more
+            for name in names:
+                self._allowed[browser, name] -= 1
+            self._allowed += Counter()  # lets go of those nobody was told of any more
 
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
         browser = _browser(scope)
-        file = _FILE.search(scope["path"])
-        if file and not (browser and self._told[browser, file["id"]]):
+        file = _MEDIA_PATH.search(scope["path"])
+        if file and not (browser and self._allowed[browser, file["id"]]):
             await Response("File not found", status_code=404)(scope, receive, send)
             return
 
-        async def known(message: Message) -> None:
+        async def cookie_send(message: Message) -> None:
             if message["type"] == "http.response.start" and not browser:
                 headers = MutableHeaders(scope=message)
                 if headers.get("Content-Type", "").startswith("text/html"):
@@ -116,7 +116,7 @@ class OwnDownloads:
                     headers.append("Set-Cookie", f"{COOKIE}={value}; Path=/; HttpOnly; SameSite=Lax{secure}")
             await send(message)
 
-        await self._app(scope, receive, known)
+        await self._app(scope, receive, cookie_send)
 
 
 def _browser(scope: Scope) -> str:

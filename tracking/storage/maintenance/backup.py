@@ -1,7 +1,7 @@
-"""A copy of the store while consoles work on it. SQLite only: PostgreSQL has pg_dump.
+"""Backup: copy the store into a file while consoles work on it. SQLite only: PostgreSQL has pg_dump.
 
-Made in a file of its own beside the target, checked, marked as a copy, and put in its place whole. The database file is
-opened by SQLite alone: to open and close it beside SQLite would drop the locks of this process.
+Made in a temporary file next to the target, checked, marked as a copy, and put in its place whole. The database file is
+opened by SQLite alone: to open and close it otherwise would drop the locks of this process.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """What the copy holds."""
+    """The content of the copy."""
 
     revision: str
     orders: int
@@ -42,12 +42,12 @@ class Backup:
     taken_at: datetime
 
 
-class _Overtaken(Exception):
+class _TooManyRestarts(Exception):
     """The store was written between two steps so often that steps do not come to an end."""
 
 
 def backup(url: str, target: Path, now: datetime, progress: Progress | None = None) -> Backup:
-    """Copies the store into a new file that only its owner may read.
+    """Copy the store into a new file that only its owner may read.
 
     Args:
         url: the address of the store.
@@ -73,8 +73,8 @@ def backup(url: str, target: Path, now: datetime, progress: Progress | None = No
     try:
         with translated():
             _copy(source, copy, progress)
-            made = _marked(copy, now)
-        _synchronise(copy)
+            made = _mark_copy(copy, now)
+        _fsync(copy)
         _refuse_existing(target)
         copy.replace(target)
     except BaseException:
@@ -92,7 +92,7 @@ def _refuse_existing(target: Path) -> None:
 
 
 def _copy(source: Path, copy: Path, progress: Progress | None) -> None:
-    """In steps, between which others write; where they write all the time, at once while they wait."""
+    """Copy in steps, between which others write; where they write all the time, at once while they wait."""
     address = f"{source.resolve().as_uri()}?mode=rw"
     with (
         contextlib.closing(sqlite3.connect(address, uri=True, timeout=engines.BUSY_MILLISECONDS / 1000)) as store,
@@ -105,17 +105,17 @@ def _copy(source: Path, copy: Path, progress: Progress | None) -> None:
             store.execute("BEGIN")
             store.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         try:
-            store.backup(made, pages=PAGES, progress=_Watch(progress, RESTARTS), sleep=BUSY_SECONDS)
-        except _Overtaken:
-            store.backup(made, pages=-1, progress=_Watch(progress, None), sleep=BUSY_SECONDS)
+            store.backup(made, pages=PAGES, progress=_ProgressGuard(progress, RESTARTS), sleep=BUSY_SECONDS)
+        except _TooManyRestarts:
+            store.backup(made, pages=-1, progress=_ProgressGuard(progress, None), sleep=BUSY_SECONDS)
         made.execute("PRAGMA journal_mode=DELETE")
 
 
-class _Watch:
-    """Follows the steps: ends them where they begin anew too often, or get nowhere for a minute."""
+class _ProgressGuard:
+    """Reports progress; stops a copy that begins anew too often, or gets nowhere for a minute."""
 
-    def __init__(self, told: Progress | None, restarts: int | None) -> None:
-        self._told = told
+    def __init__(self, progress: Progress | None, restarts: int | None) -> None:
+        self._progress = progress
         self._restarts = restarts
         self._left: int | None = None
         self._moved_at = time.monotonic()
@@ -129,22 +129,22 @@ class _Watch:
         if self._left is not None and left >= self._left and self._restarts is not None:
             self._restarts -= 1
             if self._restarts < 0:
-                raise _Overtaken
+                raise _TooManyRestarts
         self._left, self._moved_at = left, time.monotonic()
-        if self._told is not None:
-            self._told(total - left, total)
+        if self._progress is not None:
+            self._progress(total - left, total)
 
 
-def _marked(copy: Path, now: datetime) -> Backup:
-    """Marks the copy, so that a console that opens it reconciles first, and says what it holds."""
+def _mark_copy(copy: Path, now: datetime) -> Backup:
+    """Mark the copy, so that a console that opens it reconciles first; check and count it."""
     engine = sa.create_engine(f"sqlite:///{copy}", poolclass=NullPool, hide_parameters=True)
     try:
         with engine.begin() as connection:
             mark_restored(connection, now, now)
         with engine.connect() as connection:
-            said = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
-            if said != "ok":
-                raise StoreUnusable(f"the copy is damaged, and so the store may be: {said}")
+            result = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
+            if result != "ok":
+                raise StoreUnusable(f"the copy is damaged, and so the store may be: {result}")
             return Backup(
                 revision=connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one(),
                 orders=connection.execute(sa.select(sa.func.count()).select_from(ORDERS)).scalar_one(),
@@ -156,8 +156,8 @@ def _marked(copy: Path, now: datetime) -> Backup:
         engine.dispose()
 
 
-def _synchronise(path: Path) -> None:
-    """Until the disk has it. Of the copy no SQLite connection is open any more."""
+def _fsync(path: Path) -> None:
+    """Wait until the disk has it. No SQLite connection to the copy is open any more."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

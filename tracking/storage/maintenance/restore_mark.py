@@ -1,8 +1,8 @@
-"""What tells that a store was restored from a backup: what was done after the backup is not known in it.
+"""Restore mark: detect and mark a store that was restored from a backup, and so lacks what was done after it.
 
 Two signs lead to the same mark. A copy made by `backup` carries it. A copy made in any other way does not, so a small
-file beside the database keeps the number of the newest event: a store that has not come so far is an older one. While
-the mark is there nothing is sent; `reconcile` finds out from the provider what is missing, and removes it.
+file next to the database holds the number of the newest event: a store that has not come so far is an older one. While
+the mark is there nothing is sent; `app.reconciler` asks the provider for what is missing, and removes it.
 """
 
 import logging
@@ -23,17 +23,17 @@ from tracking.storage.tables import FACTS as FACT_ROWS
 
 log = logging.getLogger(__name__)
 
-MARK = "copied"
-DONE = "restored"
+MARK_FACT = "copied"
+RESULT_FACT = "restored"
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class RestoreMark:
     """How far the reconciliation of a restored store has come, all of it in the store.
 
     Args:
         taken_at: when the copy was made, or earlier.
-        newest_event: the newest event when it began; later ones tell what was found.
+        newest_event: the newest event when it began; later ones come of the reconciliation.
         walked: whether the provider's list was read from before `taken_at` on.
         looked_up: outbox rows up to this order were looked up.
         trouble: why it does not get on, None while it does.
@@ -46,50 +46,50 @@ class Mark:
     trouble: str | None = None
 
 
-def set_mark(connection: Connection, mark: Mark, now: datetime) -> None:
-    """Keeps the mark in place of the one before."""
-    facts.set_fact(connection, MARK, asdict(mark) | {"taken_at": mark.taken_at.isoformat()}, now)
+def set_mark(connection: Connection, mark: RestoreMark, now: datetime) -> None:
+    """Store the mark in place of the one before."""
+    facts.set_fact(connection, MARK_FACT, asdict(mark) | {"taken_at": mark.taken_at.isoformat()}, now)
 
 
 def mark_restored(connection: Connection, taken_at: datetime, now: datetime) -> None:
-    """Marks the store as one that was restored; begins anew where a reconciliation was under way."""
-    known = find_mark(connection)
-    earliest = min(taken_at, known.taken_at) if known else taken_at
-    set_mark(connection, Mark(earliest, newest_event(connection)), now)
+    """Mark the store as restored; begins anew where a reconciliation was under way."""
+    existing = find_mark(connection)
+    earliest = min(taken_at, existing.taken_at) if existing else taken_at
+    set_mark(connection, RestoreMark(earliest, newest_event(connection)), now)
 
 
-def find_mark(connection: Connection) -> Mark | None:
-    """The mark, None where the store was not restored or is reconciled."""
-    kept = facts.fact(connection, MARK)
-    return mark_from(kept[1]) if kept else None
+def find_mark(connection: Connection) -> RestoreMark | None:
+    """Read the mark; None where the store was not restored or is reconciled."""
+    stored = facts.get_fact(connection, MARK_FACT)
+    return mark_from(stored[1]) if stored else None
 
 
-def mark_from(value: dict[str, Any]) -> Mark:
-    """The mark from what is stored of it."""
-    return Mark(**value | {"taken_at": datetime.fromisoformat(value["taken_at"])})
+def mark_from(value: dict[str, Any]) -> RestoreMark:
+    """Parse the value of the mark's fact."""
+    return RestoreMark(**value | {"taken_at": datetime.fromisoformat(value["taken_at"])})
 
 
-def remove_mark(connection: Connection, told: dict[str, Any], now: datetime) -> None:
-    """The store is reconciled; what was found is remembered in place of the mark."""
-    connection.execute(delete(FACT_ROWS).where(FACT_ROWS.c.key == MARK))
-    facts.set_fact(connection, DONE, told, now)
+def remove_mark(connection: Connection, result: dict[str, Any], now: datetime) -> None:
+    """Replace the mark by the result of the reconciliation."""
+    connection.execute(delete(FACT_ROWS).where(FACT_ROWS.c.key == MARK_FACT))
+    facts.set_fact(connection, RESULT_FACT, result, now)
 
 
 def newest_event(connection: Connection) -> int:
-    """The number of the newest event, 0 where there is none."""
-    found: int | None = connection.execute(select(func.max(EVENTS.c.id))).scalar()
-    return found or 0
+    """Read the number of the newest event, 0 where there is none."""
+    newest: int | None = connection.execute(select(func.max(EVENTS.c.id))).scalar()
+    return newest or 0
 
 
-def notice(database: Database, now: datetime) -> bool:
-    """Marks a store that is older than the file beside it says; whether it did. Blocks.
+def detect(database: Database, now: datetime) -> bool:
+    """Detect a store that is older than the file next to it says, and mark it; returns whether. Blocks.
 
     Raises:
         StoreError: the store cannot be read or written; nothing may be sent before this was done.
     """
-    reached = _reached(database)
+    noted = _noted_event(database)
     with database.read() as connection:
-        behind = reached is not None and newest_event(connection) < reached
+        behind = noted is not None and newest_event(connection) < noted
     if not behind:
         return False
 
@@ -99,23 +99,23 @@ def notice(database: Database, now: datetime) -> bool:
         return newest_event(connection)
 
     newest = database.write(job)
-    log.warning("the store is older than it was: newest event %d, once %d; it is reconciled first", newest, reached)
+    log.warning("the store is older than it was: newest event %d, once %d; it is reconciled first", newest, noted)
     # Only now: where this is cut, the mark is set once more.
-    _write(database, newest)
+    _write_file(database, newest)
     return True
 
 
-def remember(database: Database) -> None:
-    """Writes down beside the database how far it has come. Blocks; a file that cannot be written is only told."""
+def note_progress(database: Database) -> None:
+    """Note the newest event in the file next to the database. Blocks; a file that cannot be written is only logged."""
     if file_of(database.url) is None:
         return
     with database.read() as connection:
         newest = newest_event(connection)
-    if newest != _reached(database):
-        _write(database, newest)
+    if newest != _noted_event(database):
+        _write_file(database, newest)
 
 
-def _reached(database: Database) -> int | None:
+def _noted_event(database: Database) -> int | None:
     file = _file(database)
     try:
         return int(file.read_text()) if file else None
@@ -123,8 +123,8 @@ def _reached(database: Database) -> int | None:
         return None
 
 
-def _write(database: Database, newest: int) -> None:
-    """Whole or not at all; what a loss of power takes is the sign, never the store."""
+def _write_file(database: Database, newest: int) -> None:
+    """Write the file whole or not at all; a loss of power may take it, never the store."""
     if (file := _file(database)) is None:
         return
     try:

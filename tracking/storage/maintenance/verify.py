@@ -1,8 +1,8 @@
-"""Recomputes every order, line, counter and hash from the log, and says where the stored ones differ. Writes nothing.
+"""Verify the store: recompute every order, line, counter and hash from the log, and compare. Writes nothing.
 
 The log is cut at its newest event when the audit begins, so that a console may go on working meanwhile: rows are
 compared with all their events, counters with the events before the cut. Texts are hashed as the store holds them, and
-only what the states follow from is read: an event costs a few microseconds.
+only what the states follow from is parsed: an event costs a few microseconds.
 """
 
 import contextlib
@@ -42,11 +42,11 @@ Counts = dict[tuple[str, datetime, str], tuple[int, int, int]]
 Progress = Callable[[int, int], None]
 _read = json.JSONDecoder().decode
 _parsed = lru_cache(maxsize=4096)(_read)
-_UNTOUCHED = {"status": State.PENDING.value, "claims": 0, "cost_minor": None}
+_INITIAL_LINE = {"status": State.PENDING.value, "claims": 0, "cost_minor": None}
 
 
 class _Line(NamedTuple):
-    """A line as stored. The first six are those of `chain.CONTENTS`."""
+    """A line as stored. The first fields are those of `event_chain.CONTENT_FIELDS`."""
 
     number: int
     product_id: str
@@ -79,7 +79,7 @@ _LINES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class LogHead:
     """The hash over the newest event of each order, among the events up to the one with the id `at`.
 
     It stays the same however many events follow, unless one of those was changed, left out or put in. Written down
@@ -93,32 +93,32 @@ class Head:
         return f"{self.at}:{self.digest}"
 
     @classmethod
-    def read(cls, text: str) -> "Head":
-        """The head in the form in which `str` writes it. Raises ValueError for anything else."""
-        found = re.fullmatch(r"(\d{1,18}):([0-9a-f]{64})", text.strip().casefold(), re.ASCII)
-        if found is None:
+    def parse(cls, text: str) -> "LogHead":
+        """Parse a head in the form in which `str` writes it. Raises ValueError for anything else."""
+        match = re.fullmatch(r"(\d{1,18}):([0-9a-f]{64})", text.strip().casefold(), re.ASCII)
+        if match is None:
             raise ValueError("is no log head: it is a number, a colon and 64 hexadecimal digits")
-        return cls(int(found[1]), found[2])
+        return cls(int(match[1]), match[2])
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What an audit found: the differences in words, none when all agrees; at most DIFFERENCES_AT_MOST of them.
+    """The result of an audit: the differences in words, none when all agrees; at most DIFFERENCES_AT_MOST of them.
 
     `head` is that of the whole log; None where there were so many differences that the end was not reached.
     """
 
     differences: list[str]
-    head: Head | None
+    head: LogHead | None
 
 
 def verify(database: Database, progress: Progress | None = None) -> list[str]:
-    """Every difference between what is stored and what the log says, as `examine` finds them."""
+    """List every difference between what is stored and what the log says, as `examine` does."""
     return examine(database, progress).differences
 
 
-def examine(database: Database, progress: Progress | None = None, *, expected: Head | None = None) -> Findings:
-    """Compares all that is stored with the log, and the log with its hashes.
+def examine(database: Database, progress: Progress | None = None, *, expected: LogHead | None = None) -> Findings:
+    """Compare all that is stored with the log, and the log with its hashes.
 
     Args:
         database: the store.
@@ -156,7 +156,7 @@ def examine(database: Database, progress: Progress | None = None, *, expected: H
 
 @contextlib.contextmanager
 def _snapshot(database: Database) -> Iterator[Connection]:
-    """A read in which all statements see the same moment; SQLite gives that in any case."""
+    """Open a read whose statements all see the same snapshot; SQLite gives that in any case."""
     with database.read() as connection:
         if database.dialect == "postgresql":
             connection.execution_options(isolation_level="REPEATABLE READ")
@@ -188,12 +188,12 @@ def _chunk(connection: Connection, after: int) -> _Chunk:
 
 @cache
 def _entries(dialect: str) -> Any:
-    entries = select(EVENTS.c.order_id, EVENTS.c.id, *_texts(dialect))
+    entries = select(EVENTS.c.order_id, EVENTS.c.id, *_entry_columns(dialect))
     return entries.where(EVENTS.c.order_id.between(*_ENDS)).order_by(EVENTS.c.order_id, EVENTS.c.seq)
 
 
-def _texts(dialect: str) -> Iterator[Any]:
-    """The columns of an `Entry` as the texts that are stored."""
+def _entry_columns(dialect: str) -> Iterator[Any]:
+    """Select the columns of an `Entry` as the texts that are stored."""
     for name in Entry._fields:
         column: Column[Any] = EVENTS.c[name]
         if name in {"changes", "line_changes", "detail"}:
@@ -213,7 +213,7 @@ def _hour(text: str) -> datetime:
 
 
 class _Audit:
-    """Goes through the orders by their row's id, and keeps what all of them come to."""
+    """Checks order after order by their row's id, and adds up their counters and hashes."""
 
     def __init__(self, cut: int, heads: Iterable[int]) -> None:
         self.differences: list[str] = []
@@ -221,8 +221,8 @@ class _Audit:
         self._heads = {at: hashlib.sha256() for at in heads}
         self._cut = cut
 
-    def head(self, at: int) -> Head:
-        return Head(at, self._heads[at].hexdigest())
+    def head(self, at: int) -> LogHead:
+        return LogHead(at, self._heads[at].hexdigest())
 
     def check(self, row: RowMapping, events: Sequence[tuple[int, Entry]], lines: Sequence[_Line]) -> Iterable[str]:
         name, entries = row["po_number"], [entry for _, entry in events]
@@ -230,43 +230,43 @@ class _Audit:
         for at, heads in self._heads.items():
             if until := [digest for (key, _), digest in zip(events, digests, strict=True) if key <= at]:
                 heads.update(until[-1].encode())
-        if missing := _missing(name, row["event_count"], [entry.seq for entry in entries]):
+        if missing := _numbering_fault(name, row["event_count"], [entry.seq for entry in entries]):
             return [missing]
-        broken = list(_misfit(name, row["head"], entries, digests))
+        broken = list(_broken_link(name, row["head"], entries, digests))
         if len(lines) != row["line_count"]:
             return [*broken, f"{name}: {len(lines)} of its {row['line_count']} lines are there"]
         try:
-            order = self._folded(events)
+            order = self._fold(events)
             contents = _parsed(entries[0].detail).get("contents")
-            told = _folded_lines(lines, entries)
-            return [*broken, *_compare_facts(name, row, order), *_compare_lines(lines, told, order, contents)]
+            folded = _folded_lines(lines, entries)
+            return [*broken, *_compare_facts(name, row, order), *_compare_lines(lines, folded, order, contents)]
         except (AttributeError, KeyError, TypeError, ValueError) as exc:
             return [*broken, f"{name}: its log cannot be read ({type(exc).__name__}): an event was changed"]
 
-    def _folded(self, events: Sequence[tuple[int, Entry]]) -> Order:
-        """The order after its events: to begin with all they set, the later above the earlier, is to apply each."""
+    def _fold(self, events: Sequence[tuple[int, Entry]]) -> Order:
+        """Fold the events into the order: to merge all they set, the later above the earlier, is to apply each."""
         facts: dict[str, Any] = {}
         for key, entry in events:
             before = facts.get("state")
             facts |= complete_changes(_read(entry.changes))
             if facts["state"] != before and key <= self._cut:
-                self._add(before, facts, entry)
+                self._count(before, facts, entry)
         _, last = events[-1]
         moment = datetime.fromisoformat(last.learned_at)
         return first_order(Event(last.kind, Witness(last.witness), moment, moment, facts))
 
-    def _add(self, before: str | None, facts: Mapping[str, Any], entry: Entry) -> None:
-        found = bool(_parsed(entry.detail).get("first_sight"))
+    def _count(self, before: str | None, facts: Mapping[str, Any], entry: Entry) -> None:
+        first_sight = bool(_parsed(entry.detail).get("first_sight"))
         born, learned = _hour(facts["created_at"]), _hour(entry.learned_at[:13])
-        for name, hour, state, sign in state_movements(before, facts["state"], born, learned, first_sight=found):
+        for name, hour, state, sign in state_movements(before, facts["state"], born, learned, first_sight=first_sight):
             counts = self.recomputed[name, hour, state]
             counts[0] += sign
             counts[1] += sign * facts["units"]
             counts[2] += sign * facts["value_minor"]
 
 
-def _missing(name: str, count: int, seqs: Sequence[int]) -> str | None:
-    """What is wrong with the numbers of an order's events, None when they go from 1 to `count`."""
+def _numbering_fault(name: str, count: int, seqs: Sequence[int]) -> str | None:
+    """Describe a fault in the numbers of an order's events, None when they go from 1 to `count`."""
     if not seqs and not count:
         return f"{name}: no event tells where it comes from"
     if list(seqs) == list(range(1, count + 1)):
@@ -278,21 +278,21 @@ def _missing(name: str, count: int, seqs: Sequence[int]) -> str | None:
     return f"{name}: event {first} does not fit: the log has {what} ({len(seqs)} of {count} events)"
 
 
-def _carried(head: str | None, entries: Sequence[Entry]) -> list[str | None]:
-    """For each event the hash of it that is kept: by the next one, of the newest by the order."""
+def _stored_hashes(head: str | None, entries: Sequence[Entry]) -> list[str | None]:
+    """List each event's hash as stored: by the next event, that of the newest by the order."""
     return [*(entry.previous for entry in entries[1:]), head]
 
 
 def _digests(name: str, head: str | None, entries: Sequence[Entry]) -> list[str]:
-    """The events' hashes: over the texts as stored or, where that does not fit, over what they say."""
+    """Compute the events' hashes: over the texts as stored or, where that does not fit, over their canonical form."""
     return [
-        digest if (digest := entry.digest(name)) == kept else _rewritten(entry).digest(name)
-        for entry, kept in zip(entries, _carried(head, entries), strict=True)
+        digest if (digest := entry.digest(name)) == stored else _canonical(entry).digest(name)
+        for entry, stored in zip(entries, _stored_hashes(head, entries), strict=True)
     ]
 
 
-def _rewritten(entry: Entry) -> Entry:
-    """The same with its JSON in the form that is hashed: what was stored before there were hashes is not sorted."""
+def _canonical(entry: Entry) -> Entry:
+    """Rewrite its JSON in the form that is hashed: what was stored before there were hashes is not sorted."""
     with contextlib.suppress(ValueError):
         return entry._replace(
             changes=chain.canonical(json.loads(entry.changes)),
@@ -302,9 +302,9 @@ def _rewritten(entry: Entry) -> Entry:
     return entry
 
 
-def _misfit(name: str, head: str | None, entries: Sequence[Entry], digests: Sequence[str]) -> Iterator[str]:
-    """The first event that does not fit between those beside it."""
-    carried = _carried(head, entries)
+def _broken_link(name: str, head: str | None, entries: Sequence[Entry], digests: Sequence[str]) -> Iterator[str]:
+    """Find the first event whose hash does not fit between its neighbours'."""
+    carried = _stored_hashes(head, entries)
     wrong = next((at for at, digest in enumerate(digests) if digest != carried[at]), None)
     if entries[0].previous != chain.first_hash(name):
         wrong = 0
@@ -317,14 +317,14 @@ def _misfit(name: str, head: str | None, entries: Sequence[Entry], digests: Sequ
 
 
 def _folded_lines(lines: Iterable[_Line], entries: Iterable[Entry]) -> dict[int, dict[str, Any]]:
-    """What the log says of each line: as in `orders.apply_lines`, the later change above the earlier."""
-    told = {line.number: dict(_UNTOUCHED) for line in lines}
+    """Fold the log's changes of each line, the later above the earlier, as `orders.model` does."""
+    folded = {line.number: dict(_INITIAL_LINE) for line in lines}
     for entry in entries:
         if entry.line_changes != "[]":
             for change in _parsed(entry.line_changes):
                 for number in expand_numbers(change["numbers"]):
-                    told[number].update(change)
-    return told
+                    folded[number].update(change)
+    return folded
 
 
 def _compare_facts(name: str, row: RowMapping, order: Order) -> Iterator[str]:
@@ -334,12 +334,12 @@ def _compare_facts(name: str, row: RowMapping, order: Order) -> Iterator[str]:
 
 
 def _compare_lines(
-    lines: Sequence[_Line], told: Mapping[int, Mapping[str, Any]], order: Order, contents: str | None
+    lines: Sequence[_Line], folded: Mapping[int, Mapping[str, Any]], order: Order, contents: str | None
 ) -> Iterator[str]:
     name, erased = order.po_number, frozenset(expand_numbers(order.erased))
     for line in lines:
-        said = told[line.number]
-        wrong = [part for part in _UNTOUCHED if getattr(line, part) != said[part]]
+        expected = folded[line.number]
+        wrong = [part for part in _INITIAL_LINE if getattr(line, part) != expected[part]]
         if wrong:
             yield f"{name}: line {line.number} differs from the log in {', '.join(wrong)}"
         if not _recipient_fits(line, erased=line.number in erased):
@@ -353,7 +353,7 @@ def _compare_lines(
 
 
 def _recipient_fits(line: _Line, *, erased: bool) -> bool:
-    """Whether the hash is that of the recipient; one that was erased leaves its hash alone."""
+    """Tell whether the hash is that of the recipient; an erased recipient leaves its hash alone."""
     if erased or line.recipient_hash is None:
         return line.recipient is None and line.recipient_salt is None
     if line.recipient is None or line.recipient_salt is None:
@@ -364,8 +364,8 @@ def _recipient_fits(line: _Line, *, erased: bool) -> bool:
 def _compare_counts(stored: Counts, recomputed: Mapping[tuple[str, datetime, str], list[int]]) -> list[str]:
     differences = []
     for key in sorted(stored.keys() | recomputed.keys()):
-        kept, told = stored.get(key, (0, 0, 0)), tuple(recomputed.get(key, (0, 0, 0)))
-        if kept != told:
+        actual, expected = stored.get(key, (0, 0, 0)), tuple(recomputed.get(key, (0, 0, 0)))
+        if actual != expected:
             name, hour, state = key
-            differences.append(f"counter {name} {hour:%Y-%m-%d %H}h {state}: stored {kept}, the log says {told}")
+            differences.append(f"counter {name} {hour:%Y-%m-%d %H}h {state}: stored {actual}, the log says {expected}")
     return differences
