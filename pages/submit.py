@@ -17,6 +17,7 @@ from tracking.orders import wording
 from tracking.orders.model import OrderType
 from tracking.orders.observations import utc_now
 from tracking.reports import health
+from tracking.storage.facts import FactKey
 from tracking.submissions import catalog, files, results
 from tracking.submissions import submit as submissions
 
@@ -232,7 +233,7 @@ def totals(catalogue: catalog.Catalogue, checked: files.Checked) -> None:
 
 def balance(currency: str | None) -> str:
     """What the account holds, as last read."""
-    found = health.fact(session.database(), "balance")
+    found = health.fact(session.database(), FactKey.BALANCE)
     if found is None:
         return "not read yet"
     available = found[1].get("available_minor")

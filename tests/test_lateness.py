@@ -13,6 +13,7 @@ from tracking.forecasting.forecasts import Forecasts
 from tracking.forecasting.survival import Forecast, Interval
 from tracking.storage import facts
 from tracking.storage.database import Database
+from tracking.storage.facts import FactKey
 from tracking.storage.tables import ORDERS
 
 
@@ -75,7 +76,7 @@ def test_another_process_finds_what_was_applied(history: History, store: Databas
 
 
 def store_fact(connection: sa.Connection) -> dict[str, float]:
-    kept = facts.get_fact(connection, lateness.KEY)
+    kept = facts.get_fact(connection, FactKey.LATENESS)
     assert kept is not None
     return kept[1]
 

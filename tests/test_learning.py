@@ -11,7 +11,6 @@ import sqlalchemy as sa
 from fakes import Clock
 from histories import History
 
-from tracking.forecasting import forecasts as outlook
 from tracking.forecasting import learned as foresight
 from tracking.forecasting.forecasts import Forecasts
 from tracking.forecasting.survival import Forecast, Interval
@@ -19,8 +18,8 @@ from tracking.forecasting.waits import FIRST_PRICE
 from tracking.polling.learner import AGAIN_AFTER, Learner
 from tracking.storage import facts
 from tracking.storage.database import Database
+from tracking.storage.facts import FactKey
 from tracking.storage.tables import CALLBACKS, FACTS, ORDERS
-from tracking.webhooks import silence_alarm
 
 
 @pytest.fixture
@@ -88,7 +87,7 @@ def test_the_price_and_what_is_announced_outlive_a_restart(store: Database, cloc
 def test_what_cannot_be_a_price_is_not_believed(store: Database, clock: Clock, value: dict[str, Any]) -> None:
     if value.get("price") == math.inf:
         value = {"price": 1e300}
-    store.write(lambda connection: facts.set_fact(connection, outlook.PACING, value, clock.now))
+    store.write(lambda connection: facts.set_fact(connection, FactKey.PACING, value, clock.now))
     forecasts = Forecasts()
     turn(Learner(store, forecasts, clock, learns=False))
     assert 1.0 <= forecasts.price <= 3600.0
@@ -106,7 +105,7 @@ def test_what_cannot_be_a_price_is_not_believed(store: Database, clock: Clock, v
     ],
 )
 def test_a_curve_in_another_form_is_learned_again(store: Database, clock: Clock, value: dict[str, Any]) -> None:
-    store.write(lambda connection: facts.set_fact(connection, foresight.KEY + "Links/1", value, clock.now))
+    store.write(lambda connection: facts.set_fact(connection, facts.FORECAST + "Links/1", value, clock.now))
     forecasts = Forecasts()
     turn(Learner(store, forecasts, clock, learns=False))
     assert forecasts.for_order("Links", 1).version == 0
@@ -115,9 +114,9 @@ def test_a_curve_in_another_form_is_learned_again(store: Database, clock: Clock,
 def test_a_curve_that_rises_is_not_believed(store: Database, clock: Clock) -> None:
     forecast = Forecast.fit("Links/1", [Interval(9, 11)], version=3)
     store.write(lambda connection: foresight.store_forecasts(connection, [forecast], clock.now))
-    kept = fact(store, foresight.KEY + "Links/1")
+    kept = fact(store, facts.FORECAST + "Links/1")
     kept["open"][5], kept["open"][60] = 0.2, 0.9
-    store.write(lambda connection: facts.set_fact(connection, foresight.KEY + "Links/1", kept, clock.now))
+    store.write(lambda connection: facts.set_fact(connection, facts.FORECAST + "Links/1", kept, clock.now))
     with store.read() as connection:
         assert foresight.load_forecasts(connection) == []
 
@@ -132,7 +131,7 @@ def test_the_share_that_announces_itself_is_estimated_from_orders_placed_here(
     forecasts = Forecasts()
     turn(Learner(store, forecasts, clock, learns=True))
     assert forecasts.webhook_share == pytest.approx(8 / 15)
-    assert fact(store, outlook.PACING)["heard"] == pytest.approx(8 / 15)
+    assert fact(store, FactKey.PACING)["heard"] == pytest.approx(8 / 15)
 
 
 def test_cancelled_orders_teach_nothing_and_open_ones_that_they_are_open() -> None:
@@ -183,7 +182,7 @@ def test_silence_is_suspected_looked_into_told_once_and_over_when_a_webhook_come
     clock.now = history.at + timedelta(minutes=1)
     asyncio.run(learner.listen())
     assert forecasts.expected_webhook_share == 0.0
-    alarm = fact(store, silence_alarm.KEY)
+    alarm = fact(store, FactKey.WEBHOOK_SILENCE)
     assert (alarm["missed"], alarm["ended_at"]) == (3, None)
     other = Forecasts()
     listener = Learner(store, other, clock, learns=False)
@@ -195,7 +194,7 @@ def test_silence_is_suspected_looked_into_told_once_and_over_when_a_webhook_come
     clock.pass_by(seconds=5)
     asyncio.run(learner.listen())
     assert forecasts.expected_webhook_share == 0.99
-    assert fact(store, silence_alarm.KEY)["ended_at"] is not None
+    assert fact(store, FactKey.WEBHOOK_SILENCE)["ended_at"] is not None
 
 
 def test_a_suspicion_asks_for_looks_twice_a_minute_at_the_most(history: History, store: Database, clock: Clock) -> None:

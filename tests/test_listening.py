@@ -12,6 +12,7 @@ from tracking.polling import webhook_silence as listening
 from tracking.polling.webhook_silence import Evidence
 from tracking.storage import facts
 from tracking.storage.database import Database
+from tracking.storage.facts import FactKey
 from tracking.storage.tables import CALLBACKS, ORDERS
 from tracking.webhooks import silence_alarm
 from tracking.webhooks.silence_alarm import SilenceAlarm
@@ -122,7 +123,7 @@ def test_the_alarm_is_kept_for_whoever_asks(store: Database, now: datetime) -> N
     alarm = SilenceAlarm(now - MINUTE, now, 4, ended_at=now + MINUTE)
 
     def keep(connection: Connection) -> None:
-        facts.set_fact(connection, silence_alarm.KEY, alarm.to_fact(), now)
+        facts.set_fact(connection, FactKey.WEBHOOK_SILENCE, alarm.to_fact(), now)
 
     with store.read() as connection:
         assert silence_alarm.latest_alarm(connection) is None

@@ -9,6 +9,7 @@ from tracking.app.web.metrics import exposition
 from tracking.forecasting.planner import Planner
 from tracking.storage import facts, inbox
 from tracking.storage.database import Database
+from tracking.storage.facts import FactKey
 from tracking.webhooks import silence_alarm
 
 
@@ -79,7 +80,7 @@ def test_late_orders_and_silent_webhooks_can_be_alarmed_on(store: Database, plan
 
     def job(connection: Connection) -> None:
         ingest.discover(connection, shown("BLK-1", "po-1", "Pending"), now, now, planner)
-        facts.set_fact(connection, silence_alarm.KEY, silence.to_fact(), now)
+        facts.set_fact(connection, FactKey.WEBHOOK_SILENCE, silence.to_fact(), now)
         facts.set_fact(connection, 'forecast:Any "word"/1', {}, now)
 
     store.write(job)
@@ -88,5 +89,5 @@ def test_late_orders_and_silent_webhooks_can_be_alarmed_on(store: Database, plan
     assert not [name for name in told if "forecast" in name]
     assert values(store, now)["tracking_orders_late"] == 0
     ended = silence_alarm.SilenceAlarm(now, now, 3, now)
-    store.write(lambda connection: facts.set_fact(connection, silence_alarm.KEY, ended.to_fact(), now))
+    store.write(lambda connection: facts.set_fact(connection, FactKey.WEBHOOK_SILENCE, ended.to_fact(), now))
     assert values(store, now)["tracking_webhooks_silent"] == 0

@@ -10,14 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracking.errors import UnknownOrder
-from tracking.forecasting import forecasts
 from tracking.forecasting.learned import store_forecasts
 from tracking.forecasting.survival import Forecast, Interval
 from tracking.reports import explanations
 from tracking.reports.explanations import expectation
 from tracking.storage import facts
 from tracking.storage.database import Database
-from tracking.webhooks import silence_alarm
+from tracking.storage.facts import FactKey
 from tracking.webhooks.silence_alarm import SilenceAlarm
 
 LEARNED = Forecast.fit("Links/64", [Interval(280.0 + step, 320.0 + step) for step in range(0, 600, 10)])
@@ -75,7 +74,7 @@ def test_what_nobody_knows_is_said_so() -> None:
 
 def remember(store: Database, forecast: Forecast, clock: Clock, **pacing: float) -> None:
     store.write(lambda connection: store_forecasts(connection, [forecast], clock.now))
-    store.write(lambda connection: facts.set_fact(connection, forecasts.PACING, pacing, clock.now))
+    store.write(lambda connection: facts.set_fact(connection, FactKey.PACING, pacing, clock.now))
 
 
 def test_why_tells_what_is_expected_what_a_look_costs_and_when_it_comes(
@@ -101,7 +100,7 @@ def test_why_counts_on_no_webhooks_while_they_are_silent(history: History, store
     history.accept("A-1")
     remember(store, LEARNED, clock, price=4.0, heard=0.9)
     alarm = SilenceAlarm(clock.now, clock.now, 3)
-    store.write(lambda connection: facts.set_fact(connection, silence_alarm.KEY, alarm.to_fact(), clock.now))
+    store.write(lambda connection: facts.set_fact(connection, FactKey.WEBHOOK_SILENCE, alarm.to_fact(), clock.now))
     assert explanations.explain_next_poll(store, number, history.at)["price"] == 4.0
 
 

@@ -15,8 +15,8 @@ from tracking.polling.backtest import history as recorded
 from tracking.polling.backtest.history import ENOUGH, Recorded, read
 from tracking.storage import facts
 from tracking.storage.database import Database
+from tracking.storage.facts import FactKey
 from tracking.storage.tables import CALLBACKS, EXCHANGES, ORDERS
-from tracking.webhooks import silence_alarm
 from tracking.webhooks.silence_alarm import SilenceAlarm
 
 SINCE = START - timedelta(days=1)
@@ -252,7 +252,7 @@ def test_nobody_counts_on_webhooks_that_are_silent(history: History, store: Data
     assert known(store).heard == pytest.approx(3 / 8)
 
     def fall_silent(connection: Connection) -> None:
-        facts.set_fact(connection, silence_alarm.KEY, SilenceAlarm(START, START, 3).to_fact(), START)
+        facts.set_fact(connection, FactKey.WEBHOOK_SILENCE, SilenceAlarm(START, START, 3).to_fact(), START)
 
     store.write(fall_silent)
     assert known(store).heard == 0.0

@@ -25,8 +25,8 @@ from tracking.reports.order_list import exports, search
 from tracking.reports.order_list.search import FLAGGED, Filters
 from tracking.storage import facts, inbox
 from tracking.storage.database import Database
+from tracking.storage.facts import FactKey
 from tracking.storage.tables import OPEN, ORDERS
-from tracking.webhooks import silence_alarm
 from tracking.webhooks.silence_alarm import SilenceAlarm
 
 
@@ -152,7 +152,7 @@ def test_silent_webhooks_are_told_while_they_last_and_an_hour_after(store: Datab
     later = START + timedelta(minutes=30)
 
     def told(alarm: SilenceAlarm, at: datetime) -> SilenceAlarm | None:
-        store.write(lambda connection: facts.set_fact(connection, silence_alarm.KEY, alarm.to_fact(), START))
+        store.write(lambda connection: facts.set_fact(connection, FactKey.WEBHOOK_SILENCE, alarm.to_fact(), START))
         return reports_health.health(store, at).webhooks
 
     assert reports_health.health(store, START).webhooks is None

@@ -15,8 +15,8 @@ from streamlit.testing.v1 import AppTest
 from tracking.reports.order_list.search import Filters
 from tracking.storage import facts
 from tracking.storage.database import Database
+from tracking.storage.facts import FactKey
 from tracking.storage.maintenance.restore_mark import RestoreMark, set_mark
-from tracking.webhooks import silence_alarm
 from tracking.webhooks.silence_alarm import SilenceAlarm
 
 Visit = Callable[..., AppTest]
@@ -141,7 +141,7 @@ def test_silent_webhooks_are_told_everywhere_until_a_while_after_they_are_heard_
 ) -> None:
     since = history.wait(minutes=-30)
     alarm = SilenceAlarm(since, since, 4, since + timedelta(minutes=lasted) if lasted else None)
-    database.write(lambda connection: facts.set_fact(connection, silence_alarm.KEY, alarm.to_fact(), since))
+    database.write(lambda connection: facts.set_fact(connection, FactKey.WEBHOOK_SILENCE, alarm.to_fact(), since))
     app = visit(page)
     told = [f"{element.proto.title} {element.value}" for element in (*app.warning, *app.info)]
     assert [said in text for text in told].count(True) == 1

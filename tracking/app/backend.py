@@ -42,6 +42,7 @@ from tracking.settings import WEBHOOK_PATH, Role, Settings
 from tracking.storage import database, facts, leases
 from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
+from tracking.storage.facts import FactKey
 from tracking.submissions.sender import Sender
 from tracking.webhooks import addresses
 from tracking.webhooks.receiver import Receiver
@@ -194,7 +195,7 @@ class Backend:
         now = self.clock()
         try:
             with self.database.read() as connection:
-                stored = facts.get_fact(connection, "client")
+                stored = facts.get_fact(connection, FactKey.API_CLIENT)
         except StoreError:
             return timedelta()  # no call leaves anyway before the store can count it
         if stored is None or not stored[1].get("paused_until"):
@@ -284,7 +285,7 @@ class Backend:
     def _store_reads(self) -> bool:
         try:
             with self.database.read() as connection:
-                facts.get_fact(connection, "client")
+                facts.get_fact(connection, FactKey.API_CLIENT)
         except StoreError:
             return False
         return True

@@ -9,6 +9,7 @@ from tracking.app.loops import run_loop
 from tracking.provider.client import Client
 from tracking.storage import facts
 from tracking.storage.database import Database
+from tracking.storage.facts import FactKey
 
 STARTUP_DELAY = 1.0  # second of a process: what a restart left undone needs the budget more than what a form shows
 CATALOGUE_EVERY = timedelta(days=1)
@@ -46,10 +47,10 @@ class Housekeeping:
         return stored[0] if stored else None
 
     async def _client_state(self) -> None:
-        await self._store("client", self._client.status())
+        await self._store(FactKey.API_CLIENT, self._client.status())
 
     async def _catalogue(self) -> None:
-        if self._catalogue_due is None and (at := await asyncio.to_thread(self._stored_at, "catalogue")):
+        if self._catalogue_due is None and (at := await asyncio.to_thread(self._stored_at, FactKey.CATALOG)):
             self._catalogue_due = at + CATALOGUE_RETRY
         if _is_waiting(self._clock(), self._catalogue_due, CATALOGUE_EVERY):
             return
@@ -59,18 +60,18 @@ class Housekeeping:
             "shipping_methods": await self._client.shipping_methods(),
             "carriers": await self._client.carriers(),
         }
-        await self._store("catalogue", value)
+        await self._store(FactKey.CATALOG, value)
         self._catalogue_due = self._clock() + CATALOGUE_EVERY
 
     async def _balance(self) -> None:
-        if self._balance_due is None and (at := await asyncio.to_thread(self._stored_at, "balance")):
+        if self._balance_due is None and (at := await asyncio.to_thread(self._stored_at, FactKey.BALANCE)):
             self._balance_due = at + BALANCE_EVERY
         if not self._offers_balance or _is_waiting(self._clock(), self._balance_due, BALANCE_EVERY):
             return
         self._balance_due = self._clock() + BALANCE_EVERY
         balance = await self._client.balance()
         self._offers_balance = balance is not None
-        await self._store("balance", {"offered": self._offers_balance} | (balance or {}))
+        await self._store(FactKey.BALANCE, {"offered": self._offers_balance} | (balance or {}))
 
 
 def _is_waiting(now: datetime, due: datetime | None, longest: timedelta) -> bool:

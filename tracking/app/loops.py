@@ -56,7 +56,7 @@ class Heartbeat:
             return
         self._stored[name] = now
         value = {"pid": os.getpid(), "host": socket.gethostname()} | (details or {})
-        await self._database.run(lambda connection: facts.set_fact(connection, f"beat:{name}", value, now))
+        await self._database.run(lambda connection: facts.set_fact(connection, facts.heartbeat_key(name), value, now))
         self.store_wrote_at = self._clock()
 
 

@@ -15,7 +15,6 @@ from tracking.forecasting.waits import FIRST_PRICE, MOST_WEBHOOK_SHARE, price_wi
 if TYPE_CHECKING:
     from tracking.forecasting.survival import Forecast
 
-PACING = "pacing"  # the fact that keeps the price and what is announced
 RELIABLE_ORDERS = 30  # finished orders: with fewer, the slowest of a hundred is a guess
 LIST_MEMORY = 20  # finished orders on list pages
 LONGEST_EXPECTED = timedelta(days=90)

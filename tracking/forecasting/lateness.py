@@ -14,9 +14,9 @@ from sqlalchemy import ColumnElement, Connection, bindparam
 from tracking.forecasting.classes import class_bounds
 from tracking.forecasting.forecasts import Forecasts
 from tracking.storage import facts
+from tracking.storage.facts import FactKey
 from tracking.storage.tables import OPEN, ORDERS
 
-KEY = "lateness"
 MOVED = 0.02  # a smaller change is not worth writing all open orders of a class anew
 
 
@@ -29,14 +29,14 @@ def in_class(name: str) -> ColumnElement[bool]:
 
 def update_late_times(connection: Connection, forecasts: Forecasts, now: datetime) -> list[str]:
     """Recompute when the open orders of each class are late; returns the classes whose late age had changed."""
-    stored = facts.get_fact(connection, KEY)
+    stored = facts.get_fact(connection, FactKey.LATENESS)
     before = stored[1] if stored else {}
     ages = {name: forecasts.late_after_for_class(name).total_seconds() for name in forecasts.by_class()}
     changed = {name: after for name, after in ages.items() if _has_moved(before.get(name), after)}
     for name, after in changed.items():
         connection.execute(_update(connection.dialect.name).where(in_class(name)), _parameters(connection, after))
     if changed:
-        facts.set_fact(connection, KEY, {**before, **changed}, now)
+        facts.set_fact(connection, FactKey.LATENESS, {**before, **changed}, now)
     return sorted(changed)
 
 

@@ -26,7 +26,6 @@ from tracking.storage.tables import FACTS, ORDERS
 log = logging.getLogger(__name__)
 
 FORM = 1
-KEY = "forecast:"
 ORDERS_READ = 20_000
 ORDERS_OF_A_CLASS = 400
 DIGITS = 7
@@ -103,15 +102,19 @@ def store_forecasts(connection: Connection, forecasts: Iterable[Forecast], now: 
     for forecast in forecasts:
         shares = [round(float(share), DIGITS) for share in forecast.curve.open]
         value = {"form": FORM, "version": forecast.version, "open": shares, "orders": forecast.curve.orders}
-        facts.set_fact(connection, KEY + forecast.name, value, now)
+        facts.set_fact(connection, facts.forecast_key(forecast.name), value, now)
 
 
 def load_forecasts(connection: Connection, *, relative: bool = True, only: str | None = None) -> list[Forecast]:
     """Load the forecasts that were stored in this form, or the one of this class; others are fitted again."""
     forecasts = []
-    selected = FACTS.c.key.startswith(KEY, autoescape=True) if only is None else FACTS.c.key == KEY + only
+    selected = (
+        FACTS.c.key.startswith(facts.FORECAST, autoescape=True)
+        if only is None
+        else FACTS.c.key == facts.forecast_key(only)
+    )
     for row in connection.execute(select(FACTS.c.key, FACTS.c.value).where(selected)):
-        name = row.key.removeprefix(KEY)
+        name = row.key.removeprefix(facts.FORECAST)
         curve = _curve(row.value)
         if curve is None:
             log.warning("forecast unreadable class=%s", name)

@@ -16,6 +16,7 @@ from tracking.polling.list_pages import PAGE_SIZES
 from tracking.provider.client import Client
 from tracking.storage import facts
 from tracking.storage.database import Database
+from tracking.storage.facts import FactKey
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class Discovery:
 
     def _progress(self) -> dict[str, str] | None:
         with self._database.read() as connection:
-            fact = facts.get_fact(connection, "discover")
+            fact = facts.get_fact(connection, FactKey.DISCOVERY)
         return fact[1] if fact else None
 
     def _store_progress(self, connection: Connection, watermark: datetime | None, now: datetime) -> None:
@@ -88,7 +89,7 @@ class Discovery:
             "watermark": watermark.isoformat() if watermark else None,
             "next_at": (now + self._every).isoformat(),
         }
-        facts.set_fact(connection, "discover", value, now)
+        facts.set_fact(connection, FactKey.DISCOVERY, value, now)
 
     async def _advance(self, watermark: datetime | None, newest: datetime | None, now: datetime) -> None:
         """A creation time that lies ahead of our clock would hide what is placed until then, so now is the limit."""

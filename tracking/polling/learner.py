@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
-from tracking.forecasting.forecasts import PACING, Forecasts
+from tracking.forecasting.forecasts import Forecasts
 from tracking.forecasting.waits import FIRST_PRICE, GREATEST_PRICE, LEAST_PRICE
 from tracking.storage import facts
 from tracking.storage.database import Database
+from tracking.storage.facts import FactKey
 from tracking.webhooks import silence_alarm
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Learner:
 
         with self._database.read() as connection:
             self._forecasts.replace(learned.load_forecasts(connection, relative=self._forecasts.relative))
-            kept = facts.get_fact(connection, PACING)
+            kept = facts.get_fact(connection, FactKey.PACING)
         pacing = kept[1] if kept else {}
         self._forecasts.price = min(max(_number(pacing.get("price"), FIRST_PRICE), LEAST_PRICE), GREATEST_PRICE)
         self._forecasts.webhook_share = min(max(_number(pacing.get("heard"), 0.0), 0.0), 1.0)
@@ -95,7 +96,7 @@ class Learner:
         def job(connection: Connection) -> None:
             learned.store_forecasts(connection, forecasts, now)
             lateness.update_late_times(connection, self._forecasts, now)
-            facts.set_fact(connection, PACING, self._pacing(), now)
+            facts.set_fact(connection, FactKey.PACING, self._pacing(), now)
 
         return job
 
@@ -120,7 +121,7 @@ class Learner:
         if found is not None:
             now = self._clock()
             await self._database.run(
-                lambda connection: facts.set_fact(connection, silence_alarm.KEY, found.to_fact(), now)
+                lambda connection: facts.set_fact(connection, FactKey.WEBHOOK_SILENCE, found.to_fact(), now)
             )
 
     def _heard(self) -> silence_alarm.SilenceAlarm | None:

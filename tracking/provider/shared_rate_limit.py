@@ -19,10 +19,10 @@ from tracking.orders.observations import utc_now
 from tracking.provider.rate_limit import LONGEST_PAUSE, LONGEST_WAIT, Slot, calls_in_window, window_of
 from tracking.storage import facts
 from tracking.storage.database import Database
+from tracking.storage.facts import FactKey
 
 log = logging.getLogger(__name__)
 
-KEY = "budget"
 FURTHEST = LONGEST_WAIT * 2  # a slot further ahead is of a time before the clock was set back
 SOON = timedelta(seconds=1)
 
@@ -101,20 +101,20 @@ class SharedRateLimit:
         The row is locked: it is for this transaction alone to change.
         """
         if connection.dialect.name == "sqlite":
-            row = connection.execute(facts.SELECT_FACT, {"wanted": KEY}).one_or_none()
+            row = connection.execute(facts.SELECT_FACT, {"key": FactKey.RATE_LIMIT}).one_or_none()
             now = self._monotonic()
             return now, now, now, row[1] if row else {}
         # A row that is not there cannot be locked.
-        blank = {"key": KEY, "value": {}, "at": self._clock()}
+        blank = {"key": FactKey.RATE_LIMIT, "value": {}, "at": self._clock()}
         connection.execute(facts.insert_fact(connection.dialect.name), blank)
-        stored = connection.execute(facts.SELECT_FACT_FOR_UPDATE, {"wanted": KEY}).scalar_one()
+        stored = connection.execute(facts.SELECT_FACT_FOR_UPDATE, {"key": FactKey.RATE_LIMIT}).scalar_one()
         earliest = self._monotonic()
         now = float(connection.execute(_SERVER_CLOCK).scalar_one())
         return now, earliest, self._monotonic(), stored
 
     def _write(self, connection: Connection, value: dict[str, Any]) -> None:
         statement = facts.upsert_fact(connection.dialect.name)
-        connection.execute(statement, {"key": KEY, "value": value, "at": self._clock()})
+        connection.execute(statement, {"key": FactKey.RATE_LIMIT, "value": value, "at": self._clock()})
 
 
 def _paused_until(stored: dict[str, Any], now: float) -> float:

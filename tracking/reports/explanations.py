@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select
 
 from tracking.errors import UnknownOrder
 from tracking.forecasting.classes import class_bounds, class_of
-from tracking.forecasting.forecasts import PACING, Forecasts
+from tracking.forecasting.forecasts import Forecasts
 from tracking.forecasting.incidents import Incident, LateWithOthers, late_with_others
 from tracking.forecasting.predictions import Score, remaining, score_of_class
 from tracking.forecasting.waits import MOST_WEBHOOK_SHARE, price_with_webhooks
@@ -21,6 +21,7 @@ from tracking.orders.model import State, Submission, WebhookStatus, is_open
 from tracking.orders.wording import clock, count, duration, poll_reason
 from tracking.reports.latency import breakdown_of
 from tracking.storage import facts
+from tracking.storage.facts import FactKey
 from tracking.storage.tables import ORDERS
 from tracking.webhooks import silence_alarm
 
@@ -135,7 +136,7 @@ def load_forecast(connection: Connection, name: str, *, relative: bool = True) -
 
     forecasts = Forecasts(relative=relative)
     forecasts.replace(learned.load_forecasts(connection, relative=relative, only=name))
-    kept = facts.get_fact(connection, PACING)
+    kept = facts.get_fact(connection, FactKey.PACING)
     pacing: Mapping[str, Any] = kept[1] if kept else {}
     forecasts.price = float(pacing.get("price", forecasts.price))
     forecasts.webhook_share = min(float(pacing.get("heard", 0.0)), MOST_WEBHOOK_SHARE)

@@ -10,9 +10,9 @@ from sqlalchemy import Connection, select
 
 from tracking.orders import wording as sentences
 from tracking.storage.database import Database
-from tracking.storage.maintenance.restore_mark import MARK_FACT, RestoreMark, mark_from
+from tracking.storage.facts import FORECAST, FactKey, heartbeat_key
+from tracking.storage.maintenance.restore_mark import RestoreMark, mark_from
 from tracking.storage.tables import CALLBACKS, EXCHANGES, FACTS, ORDERS
-from tracking.webhooks import silence_alarm
 from tracking.webhooks.silence_alarm import SilenceAlarm
 
 SILENT_AFTER = timedelta(seconds=60)
@@ -55,7 +55,7 @@ def fact(database: Database, key: str) -> tuple[datetime, dict[str, Any]] | None
 
 
 def _facts(connection: Connection) -> dict[str, tuple[datetime, dict[str, Any]]]:
-    small = select(FACTS.c.key, FACTS.c.at, FACTS.c.value).where(FACTS.c.key.not_like("forecast:%"))
+    small = select(FACTS.c.key, FACTS.c.at, FACTS.c.value).where(FACTS.c.key.not_like(f"{FORECAST}%"))
     return {row.key: (row.at, row.value) for row in connection.execute(small)}
 
 
@@ -68,7 +68,7 @@ def signs_of_life(connection: Connection, now: datetime) -> tuple[Sign, ...]:
     facts = _facts(connection)
     waiting = select(sa.func.count()).select_from(ORDERS).where(ORDERS.c.next_look_at <= now)
     due = connection.execute(waiting).scalar_one()
-    client_at, client = facts.get("client", (None, {}))
+    client_at, client = facts.get(FactKey.API_CLIENT, (None, {}))
     asked = select(EXCHANGES.c.at).where(EXCHANGES.c.method == "GET").order_by(EXCHANGES.c.at.desc()).limit(1)
     polled = connection.execute(asked).scalar()
     notice = select(CALLBACKS.c.received_at).where(CALLBACKS.c.outcome != "refused")
@@ -96,7 +96,7 @@ def signs_of_life(connection: Connection, now: datetime) -> tuple[Sign, ...]:
 
 
 def _beat(role: str, facts: Mapping[str, tuple[datetime, dict[str, Any]]], now: datetime) -> Sign:
-    at = facts.get(f"beat:{role}", (None,))[0]
+    at = facts.get(heartbeat_key(role), (None,))[0]
     silent = at is not None and now - at > SILENT_AFTER
     return Sign(
         role.capitalize(), at, "never seen" if at is None else f"beat {sentences.duration(now - at)} ago", silent
@@ -104,7 +104,7 @@ def _beat(role: str, facts: Mapping[str, tuple[datetime, dict[str, Any]]], now: 
 
 
 def _silence(facts: Mapping[str, tuple[datetime, dict[str, Any]]], now: datetime) -> SilenceAlarm | None:
-    kept = facts.get(silence_alarm.KEY)
+    kept = facts.get(FactKey.WEBHOOK_SILENCE)
     alarm = SilenceAlarm.from_fact(kept[1]) if kept else None
     over = alarm is not None and alarm.ended_at is not None and now - alarm.ended_at > TOLD_FOR
     return None if over else alarm
@@ -114,13 +114,13 @@ def health(database: Database, now: datetime) -> Health:
     """What deserves a banner: an unreachable provider, refused credentials, loops that have fallen silent."""
     with database.read() as connection:
         facts = _facts(connection)
-    client = facts.get("client", (None, {}))[1]
+    client = facts.get(FactKey.API_CLIENT, (None, {}))[1]
     said = client.get("last_error") or ""
     since = _time(client.get("failing_since"))
     refused = said if since and said.startswith(("CredentialsRefused", "AccessDisabled")) else None
     paused = _time(client.get("paused_until"))
     roles = ("poller", "sender")
-    mark = facts.get(MARK_FACT)
+    mark = facts.get(FactKey.RESTORED_COPY)
     log_size = database.wal_bytes()
     return Health(
         unreachable_since=None if refused else since,

@@ -3,14 +3,53 @@
 import functools
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from enum import StrEnum
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, select
 
 from tracking.storage.tables import FACTS, insert_for
 
-SELECT_FACT = select(FACTS.c.at, FACTS.c.value).where(FACTS.c.key == bindparam("wanted"))
-SELECT_FACT_FOR_UPDATE = select(FACTS.c.value).where(FACTS.c.key == bindparam("wanted")).with_for_update()
+HEARTBEAT = "beat:"
+FORECAST = "forecast:"
+
+
+class FactKey(StrEnum):
+    """The keys of all facts but heartbeats and forecasts, which have one for each loop and each class of orders."""
+
+    API_CLIENT = "client"
+    BALANCE = "balance"
+    CATALOG = "catalogue"
+    DISCOVERY = "discover"
+    ERASURE = "erasure"
+    LATENESS = "lateness"
+    PACING = "pacing"
+    RATE_LIMIT = "budget"
+    RECONCILED = "restored"
+    REFUSALS = "refusals"
+    RESTORED_COPY = "copied"
+    WEBHOOK_SILENCE = "silence"
+
+
+class Fact(NamedTuple):
+    """What is stored under a key, and since when; `value` is JSON-able."""
+
+    at: datetime
+    value: dict[str, Any]
+
+
+def heartbeat_key(loop: str) -> str:
+    """Name the key of a loop's heartbeat: of "poller", "sender" or "webhooks"."""
+    return HEARTBEAT + loop
+
+
+def forecast_key(order_class: str) -> str:
+    """Name the key of the forecast of a class of orders."""
+    return FORECAST + order_class
+
+
+SELECT_FACT = select(FACTS.c.at, FACTS.c.value).where(FACTS.c.key == bindparam("key"))
+SELECT_FACT_FOR_UPDATE = select(FACTS.c.value).where(FACTS.c.key == bindparam("key")).with_for_update()
 
 
 def set_fact(connection: Connection, key: str, value: Mapping[str, Any], now: datetime) -> None:
@@ -19,10 +58,10 @@ def set_fact(connection: Connection, key: str, value: Mapping[str, Any], now: da
     connection.execute(statement, {"key": key, "value": dict(value), "at": now})
 
 
-def get_fact(connection: Connection, key: str) -> tuple[datetime, dict[str, Any]] | None:
+def get_fact(connection: Connection, key: str) -> Fact | None:
     """Read the time and the value stored under the key; None where there is none."""
-    row = connection.execute(SELECT_FACT, {"wanted": key}).one_or_none()
-    return (row[0], row[1]) if row else None
+    row = connection.execute(SELECT_FACT, {"key": key}).one_or_none()
+    return Fact(*row) if row else None
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from tracking.errors import Problem
 from tracking.orders.model import OrderRequest
 from tracking.storage import facts
 from tracking.storage.database import Database
+from tracking.storage.facts import FactKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def _either(words: Sequence[str]) -> str:
 def load_catalogue(database: Database) -> Catalogue | None:
     """The catalogue as last read from the provider; None before the first time."""
     with database.read() as connection:
-        known = facts.get_fact(connection, "catalogue")
+        known = facts.get_fact(connection, FactKey.CATALOG)
     return None if known is None else read_catalogue(known[1])
 
 

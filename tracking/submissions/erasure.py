@@ -21,6 +21,7 @@ from tracking.provider.recipients import folded, id_of, lines_of, mentions, reci
 from tracking.storage import facts
 from tracking.storage import orders as store
 from tracking.storage.database import Database
+from tracking.storage.facts import FactKey
 from tracking.storage.tables import CLAIMS, EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,6 @@ log = logging.getLogger(__name__)
 CHUNK = 500
 GROUP = 20
 DOCUMENTS_AT_ONCE = 20
-REWRITE_FACT = "erasure"
 _BEING_SENT = frozenset({Submission.QUEUED, Submission.SENDING, Submission.UNKNOWN})
 _TEXT_COLUMNS = ("note", "attention", "acknowledged_why")
 
@@ -239,7 +239,7 @@ class _EraseGroup:
             connection.exec_driver_sql("PRAGMA secure_delete = ON")
         traces = [trace for order_id in self.order_ids if (trace := self._erase(connection, order_id))]
         if traces:
-            facts.set_fact(connection, REWRITE_FACT, {"done": False}, self.now)
+            facts.set_fact(connection, FactKey.ERASURE, {"done": False}, self.now)
         return traces
 
     def _erase(self, connection: Connection, order_id: int) -> OrderTrace | None:
@@ -259,12 +259,12 @@ class _EraseGroup:
 def _rewrite_store(database: Database, now: datetime, *, needed: bool) -> str | None:
     """Clear the store's files of deleted data, also where an earlier erasure could not; returns why it failed."""
     with database.read() as connection:
-        last = facts.get_fact(connection, REWRITE_FACT)
+        last = facts.get_fact(connection, FactKey.ERASURE)
     if not needed and (last is None or last[1]["done"]):
         return None
     try:
         database.rewrite()
     except StoreError as exc:
         return str(exc)
-    database.write(lambda connection: facts.set_fact(connection, REWRITE_FACT, {"done": True}, now))
+    database.write(lambda connection: facts.set_fact(connection, FactKey.ERASURE, {"done": True}, now))
     return None

@@ -7,8 +7,7 @@ from typing import Any, Self
 from sqlalchemy import Connection
 
 from tracking.storage import facts
-
-KEY = "silence"
+from tracking.storage.facts import FactKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,5 +42,5 @@ class SilenceAlarm:
 
 def latest_alarm(connection: Connection) -> SilenceAlarm | None:
     """Read the latest alarm, whether it lasts or has ended; None where there never was one."""
-    stored = facts.get_fact(connection, KEY)
+    stored = facts.get_fact(connection, FactKey.WEBHOOK_SILENCE)
     return SilenceAlarm.from_fact(stored[1]) if stored else None

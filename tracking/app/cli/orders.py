@@ -34,6 +34,7 @@ from tracking.reports.order_list import exports, search
 from tracking.reports.order_list.search import Filters
 from tracking.storage import database
 from tracking.storage.database import Database
+from tracking.storage.facts import heartbeat_key
 from tracking.submissions import catalog, csv_rows, files, results
 from tracking.submissions import submit as submissions
 from tracking.submissions.files import Checked
@@ -101,7 +102,7 @@ def _read(file: Path, form: str, store: Database, chunk: int) -> Checked:
 
 
 def _sender_is_running(store: Database) -> bool:
-    beat = health.fact(store, "beat:sender")
+    beat = health.fact(store, heartbeat_key("sender"))
     return beat is not None and utc_now() - beat[0] <= SENDER_SILENT_AFTER
 
 

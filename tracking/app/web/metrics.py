@@ -11,6 +11,7 @@ from sqlalchemy import Connection, func, select
 
 from tracking.orders.model import State
 from tracking.storage.database import Database
+from tracking.storage.facts import FORECAST
 from tracking.storage.tables import CALLBACKS, COUNTERS, FACTS, OPEN, ORDERS, OUTBOX
 from tracking.webhooks import silence_alarm
 
@@ -58,7 +59,7 @@ def _families(connection: Connection, now: datetime) -> Iterable[Metric]:
     waiting = select(func.count()).select_from(OUTBOX).where(OUTBOX.c.done.is_(False))
     ages = GaugeMetricFamily("tracking_fact_age_seconds", "Seconds since a thing was last known", labels=["fact"])
     # A curve has a class in its name, and a class the provider's word for a delivery type: any number of series.
-    small = select(FACTS.c.key, FACTS.c.at).where(FACTS.c.key.not_like("forecast:%"))
+    small = select(FACTS.c.key, FACTS.c.at).where(FACTS.c.key.not_like(f"{FORECAST}%"))
     for key, at in connection.execute(small):
         ages.add_metric([key], max((now - at).total_seconds(), 0.0))
     yield from (orders, units, entered, callbacks, ages)

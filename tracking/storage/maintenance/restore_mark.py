@@ -18,13 +18,11 @@ from sqlalchemy import Connection, delete, func, select
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.engines import file_of
+from tracking.storage.facts import FactKey
 from tracking.storage.tables import EVENTS
 from tracking.storage.tables import FACTS as FACT_ROWS
 
 log = logging.getLogger(__name__)
-
-MARK_FACT = "copied"
-RESULT_FACT = "restored"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ class RestoreMark:
 
 def set_mark(connection: Connection, mark: RestoreMark, now: datetime) -> None:
     """Store the mark in place of the one before."""
-    facts.set_fact(connection, MARK_FACT, asdict(mark) | {"taken_at": mark.taken_at.isoformat()}, now)
+    facts.set_fact(connection, FactKey.RESTORED_COPY, asdict(mark) | {"taken_at": mark.taken_at.isoformat()}, now)
 
 
 def mark_restored(connection: Connection, taken_at: datetime, now: datetime) -> None:
@@ -60,7 +58,7 @@ def mark_restored(connection: Connection, taken_at: datetime, now: datetime) -> 
 
 def find_mark(connection: Connection) -> RestoreMark | None:
     """Read the mark; None where the store was not restored or is reconciled."""
-    stored = facts.get_fact(connection, MARK_FACT)
+    stored = facts.get_fact(connection, FactKey.RESTORED_COPY)
     return mark_from(stored[1]) if stored else None
 
 
@@ -71,8 +69,8 @@ def mark_from(value: dict[str, Any]) -> RestoreMark:
 
 def remove_mark(connection: Connection, result: dict[str, Any], now: datetime) -> None:
     """Replace the mark by the result of the reconciliation."""
-    connection.execute(delete(FACT_ROWS).where(FACT_ROWS.c.key == MARK_FACT))
-    facts.set_fact(connection, RESULT_FACT, result, now)
+    connection.execute(delete(FACT_ROWS).where(FACT_ROWS.c.key == FactKey.RESTORED_COPY))
+    facts.set_fact(connection, FactKey.RECONCILED, result, now)
 
 
 def newest_event(connection: Connection) -> int:
