@@ -312,6 +312,20 @@ def test_a_rejection_repeats_no_name_of_a_recipient_in_whatever_words() -> None:
     assert "xample" not in str(world.records)
 
 
+@pytest.mark.parametrize("secret", ["Ada Example", TOKEN])
+@pytest.mark.parametrize("cut", [300, 500, 4000])
+def test_nothing_that_is_to_be_masked_is_cut_in_two_before_it_is(secret: str, cut: int) -> None:
+    line = {"ProductId": "CVS", "PhysicalDeliveryAddress": {"Name": "Ada Example"}}
+    for before in range(cut - len(secret) - 1, cut + 1, 3):
+        said = f"{'x' * before} {secret} and more"
+        body = {"Message": said, "Errors": [{"Property": said, "Errors": [said]}], said: 1}
+        world = World(httpx.Response(400, json=body))
+        error = failure(world, lambda client: client.place(REQUEST | {"LineItems": [line]}))
+        assert isinstance(error, RequestRejected)
+        told = [*(record.answer or "" for record in world.records), *map(str, error.problems)]
+        assert not any(secret[:3] in text for text in told), before
+
+
 # Tokens
 
 

@@ -19,6 +19,7 @@ PEOPLE = _ADDRESSES | {"email", "sms", "fromemail", "name", "recipientname", "re
 # What the catalogue's ids say of an address names nobody.
 _TOLD = {"shippingmethodid", "carrierid", "country", "deliverydate"}
 MAX_RECORDED_TEXT = 4000
+READ, SCRUBBED = 4000, 500  # characters of a free text that are read, and that are left of it
 _EMAIL = re.compile(r"[^\s@\"'<>(),;:]{1,150}@[^\s@\"'<>(),;:]{1,150}")
 _ADDRESS = re.compile(r"(https?://)[^\s\"'<>]+", re.IGNORECASE)
 _TELEPHONE = re.compile(r"\+\d[\d ().-]{5,30}\d")
@@ -36,9 +37,12 @@ def mask_recipient(text: str) -> str:
     return f"{text[:1]}***"
 
 
-def scrub(text: str) -> str:
-    """Free text with e-mail addresses, telephone numbers with a +, links and tokens masked; cut to 500 characters."""
-    text = storable(text[:4000])
+def scrub(text: str, hide: Callable[[str], str] = str) -> str:
+    """Free text with e-mail addresses, telephone numbers with a +, links and tokens masked; cut to 500 characters.
+
+    `hide` masks what else it may hold; before the cut, as it would not find what the cut went through.
+    """
+    text = storable(text[:READ])
     # Each is looked for only where its sign is: most texts have none.
     if "://" in text:
         text = _ADDRESS.sub(r"\1***", text)
@@ -48,7 +52,7 @@ def scrub(text: str) -> str:
         text = _EMAIL.sub(lambda found: mask_recipient(found.group()), text)
     if "+" in text:
         text = _TELEPHONE.sub(lambda found: mask_recipient(found.group()), text)
-    return text[:500]
+    return hide(text)[:SCRUBBED]
 
 
 def people_in(request: Any, *, within: bool = False) -> set[str]:
@@ -71,31 +75,35 @@ def without(text: str, people: Iterable[str]) -> str:
     return text
 
 
-def masked(raw: Any, limit: int) -> str:
-    """The JSON as people may see it: recipients, claim data, tokens and webhook addresses masked; cut to `limit`."""
-    text = json.dumps(_masked(raw, depth=0), ensure_ascii=False)
+def masked(raw: Any, limit: int, hide: Callable[[str], str] = str) -> str:
+    """The JSON as people may see it: recipients, claim data, tokens and webhook addresses masked; cut to `limit`.
+
+    `hide` masks what else a text may hold. Here it is done to the texts that are cut alone, to
+    the result by the caller.
+    """
+    text = json.dumps(_masked(raw, hide, depth=0), ensure_ascii=False)
     return text if len(text) <= limit else f"{text[: max(limit - 1, 0)]}…"
 
 
-def _masked(value: Any, *, depth: int, personal: bool = False) -> Any:
+def _masked(value: Any, hide: Callable[[str], str], *, depth: int, personal: bool = False) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if depth > 12:
         return "…"
     if isinstance(value, str):
-        return mask_recipient(value) if personal else scrub(value)
+        return mask_recipient(value) if personal else scrub(value, hide if len(value) > SCRUBBED else str)
     if isinstance(value, Mapping):
-        named = ((*_name(str(name)), entry) for name, entry in value.items())
-        return {shown: _masked_field(folded, entry, depth, personal) for shown, folded, entry in named}
+        named = ((*_name(str(name), hide), entry) for name, entry in value.items())
+        return {shown: _masked_field(folded, entry, hide, depth, personal) for shown, folded, entry in named}
     if isinstance(value, list | tuple):
-        shown = [_masked(entry, depth=depth + 1, personal=personal) for entry in value[:20]]
+        shown = [_masked(entry, hide, depth=depth + 1, personal=personal) for entry in value[:20]]
         return shown if len(value) <= 20 else [*shown, f"… and {len(value) - 20} more"]
     return "***" if personal or abs(value) >= 10**30 else value
 
 
-def _name(name: str) -> tuple[str, str]:
+def _name(name: str, hide: Callable[[str], str]) -> tuple[str, str]:
     """A field's name as it is shown, and as it compares."""
-    return _usual_name(name) if len(name) <= 100 else (scrub(name)[:100], name.casefold())
+    return _usual_name(name) if len(name) <= 100 else (scrub(name, hide)[:100], name.casefold())
 
 
 @lru_cache(maxsize=1024)
@@ -103,10 +111,10 @@ def _usual_name(name: str) -> tuple[str, str]:
     return scrub(name)[:100], name.casefold()
 
 
-def _masked_field(folded: str, value: Any, depth: int, personal: bool) -> Any:
+def _masked_field(folded: str, value: Any, hide: Callable[[str], str], depth: int, personal: bool) -> Any:
     if folded in _SECRETS or (folded == "value" and isinstance(value, str) and len(value) > 20):
         return None if value is None else "***"
-    return _masked(value, depth=depth + 1, personal=(personal or folded in PEOPLE) and folded not in _TOLD)
+    return _masked(value, hide, depth=depth + 1, personal=(personal or folded in PEOPLE) and folded not in _TOLD)
 
 
 class SecretMasker:
@@ -119,14 +127,16 @@ class SecretMasker:
     def __init__(self, secrets: Callable[[], Iterable[str]]) -> None:
         self._secrets = secrets
 
-    def json(self, raw: Any) -> str:
-        """The JSON as people may see it, cut to MAX_RECORDED_TEXT characters."""
-        # Cut last: a secret that the cut goes through would not be found any more.
-        return self.text(masked(raw, 4 * MAX_RECORDED_TEXT))[:MAX_RECORDED_TEXT]
+    def json(self, raw: Any, people: Iterable[str] = ()) -> str:
+        """The JSON as people may see it, without these people, cut to MAX_RECORDED_TEXT characters."""
+        # Cut last: a secret or a name that the cut goes through would not be found any more.
+        most = 4 * MAX_RECORDED_TEXT
+        text = masked(raw, most, lambda text: self.text(text, people))
+        return self.text(text if len(text) < most else text[: text.rfind('"')], people)[:MAX_RECORDED_TEXT]
 
-    def text(self, text: str) -> str:
-        """The text without our own secrets."""
+    def text(self, text: str, people: Iterable[str] = ()) -> str:
+        """The text without our own secrets and these people."""
         for secret in self._secrets():
             for form in (secret, json.dumps(secret)[1:-1]):
                 text = text.replace(form, "***") if len(form) >= 8 else text
-        return text
+        return without(text, people)

@@ -9,7 +9,7 @@ import binascii
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -254,33 +254,36 @@ def read_funds(raw: Any) -> tuple[int | None, int | None]:
         return None, None
 
 
-def read_problems(raw: Any) -> list[Problem]:
-    """What a 400 or 413 says is wrong, with everything that looks like a recipient masked. Raises nothing."""
+def read_problems(raw: Any, hide: Callable[[str], str] = str) -> list[Problem]:
+    """What a 400 or 413 says is wrong, with everything that looks like a recipient masked, and what `hide` masks.
+
+    Raises nothing.
+    """
     try:
         fields = Fields(raw)
         errors = fields.get("errors")
         if isinstance(errors, Mapping):
             errors = [{"Property": name, "Errors": told} for name, told in errors.items()]
-        found = [problem for entry in _listed(errors)[:50] for problem in _problem(entry)]
-        return found or [Problem("", _said(text)) for text in _listed(fields.get("message", "title"))]
+        found = [problem for entry in _listed(errors)[:50] for problem in _problem(entry, hide)]
+        return found or [Problem("", _said(text, hide)) for text in _listed(fields.get("message", "title"))]
     except UnreadableAnswer:
         return []
 
 
-def _problem(entry: Any) -> list[Problem]:
+def _problem(entry: Any, hide: Callable[[str], str]) -> list[Problem]:
     if not isinstance(entry, Mapping):
-        return [Problem("", _said(entry))] if isinstance(entry, str) else []
+        return [Problem("", _said(entry, hide))] if isinstance(entry, str) else []
     fields = Fields(entry, "Errors")
     told = [text for text in _listed(fields.get("errors", "message")) if isinstance(text, str)]
-    return [Problem(_said(fields.get("property") or ""), _said(text)) for text in told[:10]]
+    return [Problem(_said(fields.get("property") or "", hide), _said(text, hide)) for text in told[:10]]
 
 
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
-def _said(text: Any) -> str:
-    return _PHONE.sub("***", scrub(str(text) if isinstance(text, str | int | float) else ""))[:300]
+def _said(text: Any, hide: Callable[[str], str]) -> str:
+    return _PHONE.sub("***", scrub(str(text) if isinstance(text, str | int | float) else "", hide))[:300]
 
 
 def read_products(items: Iterable[Any]) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from tracking.errors import (
 )
 from tracking.provider.http.call import ApiCall, call_of
 from tracking.provider.json_fields import parse
-from tracking.provider.masking import SecretMasker, people_in, without
+from tracking.provider.masking import SecretMasker, people_in
 from tracking.provider.responses import read_conflict, read_funds, read_problems
 
 PARSED_IN_A_THREAD = 256 * 1024
@@ -47,7 +47,7 @@ class ReadingTransport(httpx.AsyncBaseTransport):
             return response
         raw = _json_or_none(response.content)
         if raw is not None and not call.confidential:
-            call.masked_answer = without(self._masker.json(raw), people_in(call.document))
+            call.masked_answer = self._masker.json(raw, people_in(call.document))
         if response.status_code != httpx.codes.UNAUTHORIZED:
             raise self._error(call, response.status_code, raw)
         return response
@@ -77,10 +77,7 @@ class ReadingTransport(httpx.AsyncBaseTransport):
     def _problems(self, call: ApiCall, raw: Any) -> list[Problem]:
         """The provider's own words, without our secrets and the people of the request."""
         people = people_in(call.document)
-        return [
-            Problem(*(without(self._masker.text(text), people) for text in (problem.where, problem.message)))
-            for problem in read_problems(raw)
-        ]
+        return read_problems(raw, lambda text: self._masker.text(text, people))
 
 
 async def _result(request: httpx.Request, response: httpx.Response) -> tuple[Any, Any]:
