@@ -360,7 +360,7 @@ MUTANTS = (
     Mutant(
         "at-once-again",
         "An order that was open is due again at once.",
-        replaced(planner, "next_look", lambda *_: timedelta()),
+        replaced(planner, "poll_wait", lambda *_: timedelta()),
     ),
     Mutant(
         "float-money",
