@@ -7,9 +7,8 @@ import cached
 import elements
 import session
 from tracking.orders.observations import utc_now
-from tracking.reports import activity, health
+from tracking.reports import activity
 from tracking.reports.order_list import query_params
-from tracking.storage.facts import FactKey
 
 SIZE = 100
 # The words are also those of the address, which takes what a widget shows.
@@ -81,9 +80,9 @@ def callbacks() -> None:
     )
     known = ["received_at", "outcome", "po_number", "repeats", "reason", "provider_id", "action", "stated_at", "size"]
     shown(frame[known], "callbacks", "Callbacks, newest first")
-    counted = health.fact(session.database(), FactKey.REFUSALS)
-    if counted:
-        st.caption(f"{counted[1].get('counted', 0):,} refused calls in all; the newest are kept.")
+    refused = activity.refusal_count(session.database())
+    if refused is not None:
+        st.caption(f"{refused:,} refused calls in all; the newest are kept.")
     pages("callbacks_page", len(frame))
 
 

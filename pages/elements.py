@@ -9,19 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from tracking.errors import (
-    ClaimsUnavailable,
-    InvalidSubmission,
-    NotAdmitted,
-    NotAllowed,
-    NotPermitted,
-    Problem,
-    SettingsError,
-    StoreBusy,
-    StoreUnusable,
-    TrackingError,
-    UnknownOrder,
-)
+from tracking.errors import NotAdmitted, NotPermitted, TrackingError, explain
 from tracking.orders import wording
 from tracking.orders.model import State
 from tracking.orders.observations import utc_now
@@ -111,32 +99,13 @@ def error_box() -> Iterator[None]:
         yield
     except NotAdmitted:
         st.rerun()  # the whole page, which begins with the question who it is, also where only a part of it ran
-    except NotPermitted as exc:
-        st.warning(escape(str(exc)), title="Not yours to do", icon=":material/lock:")
-        st.stop()
     except TrackingError as exc:
-        title, problems, advice = _explain(exc)
-        st.error("\n".join(f"- {escape(problem)}" for problem in problems), title=title, icon=":material/error:")
-        if advice:
-            st.caption(advice)
+        explanation = explain(exc)
+        if isinstance(exc, NotPermitted):
+            st.warning(escape(explanation.problems[0]), title=explanation.title, icon=":material/lock:")
+            st.stop()
+        problems = "\n".join(f"- {escape(problem)}" for problem in explanation.problems)
+        st.error(problems, title=explanation.title, icon=":material/error:")
+        if explanation.advice:
+            st.caption(explanation.advice)
         st.stop()
-
-
-def _explain(error: TrackingError) -> tuple[str, list[Problem] | list[str], str]:
-    match error:
-        case SettingsError():
-            return "The settings cannot be used", list(error.problems), "Mend them and start again."
-        case InvalidSubmission():
-            return "Nothing was sent", list(error.problems), "Mend what is listed, then send it again."
-        case NotAllowed():
-            return "Not possible now", [str(error)], "The order may have changed since this page was drawn."
-        case ClaimsUnavailable():
-            return "The claim data cannot be shown", [str(error)], "Nothing was written into the order's story."
-        case UnknownOrder():
-            return "No such order", [str(error)], "Look for it on the page Orders."
-        case StoreBusy():
-            return "The store is busy", [str(error)], "Nothing was written. Try again in a moment."
-        case StoreUnusable():
-            return "The store cannot be used", [str(error)], "A person must act before anything can be shown."
-        case _:
-            return "That did not work", [str(error)], "Details are in the log."

@@ -1,15 +1,16 @@
 """Navigation, and what every page shows: who is signed in, the sandbox banner and what is wrong right now."""
 
+from collections.abc import Iterable
+
 import streamlit as st
 
 import cached
 import elements
 import session
 import sign_in
-from tracking.forecasting import incidents
-from tracking.orders import wording
 from tracking.orders.observations import utc_now
-from tracking.reports import explanations
+from tracking.reports import banners
+from tracking.reports.banners import Banner, Level
 
 st.set_page_config(page_title="Fulfillment Tracking", page_icon="📦", layout="wide")
 
@@ -66,87 +67,25 @@ if settings.embedded_sandbox:
     st.warning("Sandbox: simulated provider, no real orders.", icon=":material/science:")
 
 
-def late_together(incident: incidents.Incident) -> None:
-    """One banner in place of a row for each of them."""
-    summary = elements.escape(explanations.incident_text(incident, utc_now()))
-    with st.container(gap="xsmall"):
-        st.warning(
-            f"{summary} It is not one order, it is everyone: ask the provider once.",
-            title="Many orders are late together",
-            icon=":material/groups:",
-        )
-        st.page_link(
-            "orders.py", label="Show them", icon=":material/arrow_forward:",
-            query_params={"view": "late", "each": "true", "from": incident.first.isoformat()},
-        )  # fmt: skip
+DRAW = {Level.ERROR: st.error, Level.WARNING: st.warning, Level.INFO: st.info}
+
+
+def show_banners(current: Iterable[Banner]) -> None:
+    """Draw each banner, with the way to the orders that it is about."""
+    for banner in current:
+        with st.container(gap="xsmall"):
+            DRAW[banner.level](elements.escape(banner.text), title=banner.title, icon=f":material/{banner.icon}:")
+            if banner.orders is not None:
+                icon = ":material/arrow_forward:"
+                st.page_link("orders.py", label="Show them", icon=icon, query_params=dict(banner.orders))
 
 
 @st.fragment(run_every="10s", key="troubles")
 def troubles() -> None:
     """Says what is wrong with the store, with the provider or with the loops of this console."""
-    if trouble := session.database().trouble:
-        st.error(
-            f"{elements.escape(trouble[0].upper() + trouble[1:])}. Until then nothing is taken in and nothing is sent.",
-            title="The store cannot be written",
-            icon=":material/save:",
-        )
+    show_banners(banners.store_banners(session.database().trouble))
     with elements.error_box():
-        health, together = cached.health(), cached.incidents()
-    for incident in together:
-        late_together(incident)
-    if (mark := health.restored) is not None:
-        at = wording.clock(mark.taken_at, utc_now())
-        waits = f" It waits for the provider: {elements.escape(mark.trouble)}." if mark.trouble else ""
-        st.warning(
-            f"It is as it was at {at} UTC. The provider is asked what was sent since; orders are sent again once that "
-            f"is known. Looks and callbacks go on.{waits}",
-            title="This store was restored from a backup and is being reconciled",
-            icon=":material/settings_backup_restore:",
-        )
-    if health.wal_bytes:
-        st.warning(
-            f"Its write-ahead log has grown to {health.wal_bytes // 2**20} MB. End the program that reads it for so "
-            "long: a copy, a backup, a SQL shell.",
-            title="Something holds the store",
-            icon=":material/hourglass_top:",
-        )
-    if health.refused:
-        st.error(
-            "Check TRACKING_API_EMAIL and TRACKING_API_ACCESS_TOKEN, or ask the provider; then start again.",
-            title="The provider refuses the credentials",
-            icon=":material/key_off:",
-        )
-    if health.unreachable_since:
-        at = wording.clock(health.unreachable_since, utc_now())
-        st.error(
-            f"No answer since {at} UTC, {elements.ago(health.unreachable_since)}. "
-            "Orders wait and go out by themselves.",
-            title="The provider cannot be reached",
-            icon=":material/cloud_off:",
-        )
-    if health.paused_until:
-        until = wording.clock(health.paused_until, utc_now())
-        st.info(f"The provider asked for a pause; calls go on at {until} UTC.", icon=":material/pause:")
-    if (alarm := health.webhooks) is not None and alarm.ended_at is None:
-        since = wording.clock(alarm.since, utc_now())
-        st.warning(
-            f"The last one came at {since} UTC; since then {wording.count(alarm.missed, 'order')} of ours finished "
-            "without one. Orders are looked at as if none would come. See whether the provider still reaches "
-            "TRACKING_PUBLIC_URL.",
-            title="The webhooks are silent",
-            icon=":material/notifications_off:",
-        )
-    elif alarm is not None and alarm.ended_at is not None:
-        since, ended = (wording.clock(moment, utc_now()) for moment in (alarm.since, alarm.ended_at))
-        st.info(
-            f"Webhooks are heard again: they were silent from {since} to {ended} UTC.", icon=":material/notifications:"
-        )
-    if health.silent:
-        st.error(
-            f"No sign of life for over a minute from: {', '.join(health.silent)}. See the log of that process.",
-            title="A loop is silent",
-            icon=":material/heart_broken:",
-        )
+        show_banners(banners.health_banners(cached.health(), cached.incidents(), utc_now()))
 
 
 troubles()

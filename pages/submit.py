@@ -17,7 +17,6 @@ from tracking.orders import wording
 from tracking.orders.model import OrderType
 from tracking.orders.observations import utc_now
 from tracking.reports import health
-from tracking.storage.facts import FactKey
 from tracking.submissions import catalog, files, results
 from tracking.submissions import submit as submissions
 
@@ -220,24 +219,21 @@ def review(catalogue: catalog.Catalogue, kept: dict[str, Any]) -> None:
 
 def totals(catalogue: catalog.Catalogue, checked: files.Checked) -> None:
     """What it comes to, beside what the account holds."""
-    lines = [line for request in checked.requests for line in request.lines]
-    known = [(catalogue.products[line.product_id], line) for line in lines if line.product_id in catalogue.products]
-    currency = next((product.currency for product, _ in known if product.currency), None)
-    cost = sum(product.cost_minor(line.value_minor) * line.quantity for product, line in known)
+    quote = catalogue.quote(checked.requests)
     with st.grid(4, min_column_width=230):
         st.metric("Cards", f"{checked.units:,}", border=True)
-        st.metric("Face value", wording.money(checked.value_minor, currency), border=True)
-        st.metric("Probable cost", wording.money(cost, currency), border=True, help="The provider's figure decides.")
-        st.metric("Balance", balance(currency), border=True)
+        st.metric("Face value", wording.money(checked.value_minor, quote.currency), border=True)
+        cost = wording.money(quote.cost_minor, quote.currency)
+        st.metric("Probable cost", cost, border=True, help="The provider's figure decides.")
+        st.metric("Balance", balance(quote.currency), border=True)
 
 
 def balance(currency: str | None) -> str:
     """What the account holds, as last read."""
-    found = health.fact(session.database(), FactKey.BALANCE)
-    if found is None:
+    current = health.balance(session.database())
+    if current is None:
         return "not read yet"
-    available = found[1].get("available_minor")
-    return "not offered" if available is None else wording.money(available, currency)
+    return "not offered" if current.available_minor is None else wording.money(current.available_minor, currency)
 
 
 def send(checked: files.Checked, kept: dict[str, Any], by: Person) -> None:

@@ -571,3 +571,10 @@ def test_new_po_numbers_carry_the_day_and_differ() -> None:
 def test_the_cost_is_the_value_less_discount_plus_fee() -> None:
     assert CATALOGUE.products["CVS"].cost_minor(1000) == 975
     assert CATALOGUE.products["TARGET"].cost_minor(1000) == 1025
+
+
+def test_a_quote_adds_up_all_lines_whose_products_are_offered() -> None:
+    rows = "A,Links,CVS,10,2,\nB,Links,TARGET,10,1,\n"
+    requests = read(HEADER + rows).requests
+    assert CATALOGUE.quote(requests) == catalog.Quote(2 * 975 + 1025, "USD")
+    assert Catalogue({}).quote(requests) == catalog.Quote(0, None)

@@ -168,3 +168,32 @@ class DuplicateOrder(ProviderError):
 
 class UnreadableAnswer(ProviderError):
     """A 2xx whose body is not what was asked for: not JSON, too large, another order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """An error for people: what failed, each thing that is wrong, and what to do; `advice` may be empty."""
+
+    title: str
+    problems: tuple[str, ...]
+    advice: str
+
+
+_TITLES: tuple[tuple[type[TrackingError], str, str], ...] = (
+    (SettingsError, "The settings cannot be used", "Mend them and start again."),
+    (InvalidSubmission, "Nothing was sent", "Mend what is listed, then send it again."),
+    (NotAllowed, "Not possible now", "The order may have changed since this page was drawn."),
+    (NotPermitted, "Not yours to do", ""),
+    (ClaimsUnavailable, "The claim data cannot be shown", "Nothing was written into the order's story."),
+    (UnknownOrder, "No such order", "Look for it on the page Orders."),
+    (StoreBusy, "The store is busy", "Nothing was written. Try again in a moment."),
+    (StoreUnusable, "The store cannot be used", "A person must act before anything can be shown."),
+    (TrackingError, "That did not work", "Details are in the log."),
+)
+
+
+def explain(error: TrackingError) -> Explanation:
+    """Put an error into words for people, on the pages and in the command line alike."""
+    title, advice = next((title, advice) for kind, title, advice in _TITLES if isinstance(error, kind))
+    problems = error.problems if isinstance(error, (SettingsError, InvalidSubmission)) else (error,)
+    return Explanation(title, tuple(map(str, problems)), advice)

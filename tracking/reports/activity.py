@@ -14,6 +14,7 @@ from tracking.orders.wording import Told, tell
 from tracking.reports.trends import STATES
 from tracking.startup import pd
 from tracking.storage.database import Database
+from tracking.storage.facts import FactKey, get_fact
 from tracking.storage.tables import BATCHES, CALLBACKS, COUNTERS, EVENTS, EXCHANGES, ORDERS
 
 
@@ -31,6 +32,13 @@ def callbacks(database: Database, *, outcome: str = "", limit: int = 100, offset
     newest = wanted.order_by(CALLBACKS.c.received_at.desc(), CALLBACKS.c.id.desc()).limit(limit).offset(offset)
     with database.read() as connection:
         return pd.DataFrame(connection.execute(newest).all(), columns=[*shown, "po_number"])
+
+
+def refusal_count(database: Database) -> int | None:
+    """Count all refused webhook calls, also those no longer stored; None before the first one."""
+    with database.read() as connection:
+        stored = get_fact(connection, FactKey.REFUSALS)
+    return int(stored.value.get("counted", 0)) if stored else None
 
 
 def batches(database: Database, limit: int = 50) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 
 from tracking.orders import wording as sentences
 from tracking.storage.database import Database
-from tracking.storage.facts import FORECAST, FactKey, heartbeat_key
+from tracking.storage.facts import FORECAST, FactKey, get_fact, heartbeat_key
 from tracking.storage.maintenance.restore_mark import RestoreMark, mark_from
 from tracking.storage.tables import CALLBACKS, EXCHANGES, FACTS, ORDERS
 from tracking.webhooks.silence_alarm import SilenceAlarm
@@ -48,10 +48,26 @@ class Health:
     webhooks: SilenceAlarm | None = None
 
 
-def fact(database: Database, key: str) -> tuple[datetime, dict[str, Any]] | None:
-    """A small thing remembered under the key (catalogue, balance, ...), and when."""
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What the account held when it was last read: minor units, None where the provider does not offer it."""
+
+    read_at: datetime
+    available_minor: int | None
+
+
+def balance(database: Database) -> Balance | None:
+    """Read the account's balance as last learned from the provider; None before the first time."""
     with database.read() as connection:
-        return _facts(connection).get(key)
+        stored = get_fact(connection, FactKey.BALANCE)
+    return Balance(stored.at, stored.value.get("available_minor")) if stored else None
+
+
+def last_heartbeat(database: Database, role: str) -> datetime | None:
+    """Read when the loop (poller, sender, webhooks) last gave a sign of life; None if it never did."""
+    with database.read() as connection:
+        stored = get_fact(connection, heartbeat_key(role))
+    return stored.at if stored else None
 
 
 def _facts(connection: Connection) -> dict[str, tuple[datetime, dict[str, Any]]]:

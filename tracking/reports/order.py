@@ -39,7 +39,22 @@ from tracking.storage.tables import EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
 EVENTS_READ = 5000
 LINES_PER_PAGE = 100
 RAW_SHOWN = 20_000
+STATUS_LABELS = {"submission": "Submission", "provider": "Provider says", "webhook": "Notice", "console": "Here"}
 _TO_SEND = frozenset({Submission.QUEUED, Submission.SENDING, Submission.UNKNOWN})
+
+
+@dataclass(frozen=True, slots=True)
+class OrderStatuses:
+    """The four things that are often mixed up, apart, each in words."""
+
+    submission: str
+    provider: str
+    webhook: str
+    console: str
+
+    def labelled(self) -> Mapping[str, str]:
+        """Each of them under its label, in the order in which people read them."""
+        return {label: getattr(self, name) for name, label in STATUS_LABELS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +72,7 @@ class OrderView:
     late_at: datetime | None
     verdict: str
     evidence: tuple[str, ...]
-    statuses: Mapping[str, str]
+    statuses: OrderStatuses
     allowed: Mapping[str, str | None]
     raw: str | None
 
@@ -256,8 +271,7 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
     )
 
 
-def _statuses(order: Order) -> dict[str, str]:
-    """The four things that are often mixed up, apart: sending, the provider's word, its notice, our own mark."""
+def _statuses(order: Order) -> OrderStatuses:
     ours = "open" if is_open(order.state) else "closed"
     if order.attention:
         ours = f"needs a person: {order.attention}"
@@ -269,12 +283,12 @@ def _statuses(order: Order) -> dict[str, str]:
         WebhookStatus.CONFIRMED: "claimed complete, confirmed by a look",
         WebhookStatus.CONTRADICTED: "claimed complete, contradicted by a look",
     }
-    return {
-        "Submission": order.submission,
-        "Provider says": order.provider_status or "nothing yet",
-        "Notice": notices.get(WebhookStatus(order.notice), order.notice),
-        "Here": ours,
-    }
+    return OrderStatuses(
+        submission=order.submission,
+        provider=order.provider_status or "nothing yet",
+        webhook=notices.get(WebhookStatus(order.notice), order.notice),
+        console=ours,
+    )
 
 
 def _verdict(order: Order, row: RowMapping, now: datetime) -> tuple[str, list[str]]:

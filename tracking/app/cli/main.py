@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from tracking.app.cli import maintenance, orders, output, servers
-from tracking.errors import InvalidSubmission, SettingsError, TrackingError
+from tracking.errors import SettingsError, TrackingError, explain
 
 
 class _Commands(TyperGroup):
@@ -22,15 +22,9 @@ class _Commands(TyperGroup):
         """Runs the command."""
         try:
             return super().invoke(ctx)
-        except SettingsError as exc:
-            output.say(*(str(problem) for problem in exc.problems))
-            raise typer.Exit(2) from exc
-        except InvalidSubmission as exc:
-            output.say(*(str(problem) for problem in exc.problems))
-            raise typer.Exit(1) from exc
         except TrackingError as exc:
-            output.say(str(exc))
-            raise typer.Exit(1) from exc
+            output.say(*explain(exc).problems)
+            raise typer.Exit(2 if isinstance(exc, SettingsError) else 1) from exc
 
 
 app = typer.Typer(

@@ -34,7 +34,6 @@ from tracking.reports.order_list import exports, search
 from tracking.reports.order_list.search import Filters
 from tracking.storage import database
 from tracking.storage.database import Database
-from tracking.storage.facts import heartbeat_key
 from tracking.submissions import catalog, csv_rows, files, results
 from tracking.submissions import submit as submissions
 from tracking.submissions.files import Checked
@@ -102,8 +101,8 @@ def _read(file: Path, form: str, store: Database, chunk: int) -> Checked:
 
 
 def _sender_is_running(store: Database) -> bool:
-    beat = health.fact(store, heartbeat_key("sender"))
-    return beat is not None and utc_now() - beat[0] <= SENDER_SILENT_AFTER
+    beat_at = health.last_heartbeat(store, "sender")
+    return beat_at is not None and utc_now() - beat_at <= SENDER_SILENT_AFTER
 
 
 def _wait_until_done(store: Database, receipts: Sequence[Receipt], seconds: float | None) -> Mapping[str, OrderStatus]:

@@ -223,7 +223,7 @@ def show_order(view: order.OrderView, rows: pd.DataFrame, story: Iterable[Told])
     value = wording.money(known.value_minor, known.currency)
     called = known.provider_id or "no provider's id yet"
     show(f"{known.po_number} · {called} · {known.type} · {known.units} cards · {value}")
-    show(view.verdict, *view.evidence, *(f"{name}: {text}" for name, text in view.statuses.items()), "")
+    show(view.verdict, *view.evidence, *(f"{name}: {text}" for name, text in view.statuses.labelled().items()), "")
     lines = new_table(
         "line", "product", "value", "quantity", "status", "recipient", right=("line", "value", "quantity")
     )

@@ -1,0 +1,66 @@
+from datetime import timedelta
+
+import pytest
+from histories import START
+
+from tracking.errors import (
+    InvalidSubmission,
+    NotAdmitted,
+    Problem,
+    StoreBusy,
+    TrackingError,
+    UnreadableAnswer,
+    explain,
+)
+from tracking.reports.banners import Level, health_banners, store_banners
+from tracking.reports.health import Health
+from tracking.storage.maintenance.restore_mark import RestoreMark
+from tracking.webhooks.silence_alarm import SilenceAlarm
+
+LATER = START + timedelta(minutes=5)
+HEALTHY = Health(unreachable_since=None, refused=None, paused_until=None, silent=())
+TROUBLED = Health(
+    unreachable_since=START,
+    refused="CredentialsRefused: no token (401)",
+    paused_until=LATER,
+    silent=("poller", "sender"),
+    restored=RestoreMark(START, 0, trouble="no answer"),
+    wal_bytes=300 * 2**20,
+    webhooks=SilenceAlarm(START, START, 1),
+)
+
+
+def test_a_healthy_console_has_no_banner() -> None:
+    assert store_banners(None) == []
+    assert health_banners(HEALTHY, [], LATER) == []
+
+
+def test_a_store_that_cannot_be_written_is_an_error() -> None:
+    [banner] = store_banners("the disk is full")
+    assert banner.level is Level.ERROR
+    assert banner.text.startswith("The disk is full. Until then")
+
+
+def test_all_that_is_wrong_comes_in_one_order_the_store_first() -> None:
+    banners = health_banners(TROUBLED, [], LATER)
+    assert [banner.icon for banner in banners] == [
+        "settings_backup_restore", "hourglass_top", "key_off", "cloud_off", "pause", "notifications_off",
+        "heart_broken",
+    ]  # fmt: skip
+    assert [banner.level for banner in banners].count(Level.ERROR) == 3
+    assert "5 min ago" in banners[3].text
+    assert "1 order of ours" in banners[5].text
+
+
+@pytest.mark.parametrize(
+    ("error", "title", "problems"),
+    [
+        (InvalidSubmission([Problem("row 2", "no product"), Problem("", "empty")]), "Nothing was sent", 2),
+        (StoreBusy("locked"), "The store is busy", 1),
+        (NotAdmitted("nobody we know"), "Not yours to do", 1),
+        (UnreadableAnswer("no JSON"), "That did not work", 1),
+    ],
+)
+def test_an_error_is_explained_by_its_nearest_kind(error: TrackingError, title: str, problems: int) -> None:
+    explanation = explain(error)
+    assert (explanation.title, len(explanation.problems)) == (title, problems)
