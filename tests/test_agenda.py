@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracking.forecasting.survival import Array
-from tracking.polling.selection import PADDING, WIDEST, Call, Candidates, Population, choose
+from tracking.polling.selection import PADDING, WIDEST, Candidates, CreationTimes, PlannedCall, select_calls
 
 PRICE = 10.0
 
@@ -20,7 +20,7 @@ def candidates(*orders: tuple[float, float], due: Collection[int] = (), urgent: 
     return Candidates(created, accrued, accrued.copy(), *marks)
 
 
-def nobody_else(known: Candidates, *others: float) -> Population:
+def nobody_else(known: Candidates, *others: float) -> CreationTimes:
     every = np.sort(np.concatenate((known.created[~np.isnan(known.created)], np.array(others, dtype=np.float64))))
 
     def population(first: float, last: float, limit: int) -> Array:
@@ -32,8 +32,8 @@ def nobody_else(known: Candidates, *others: float) -> Population:
 WALL = tuple(5e5 + step for step in range(9)) + tuple(1.5e6 + step for step in range(9))  # more than a page holds
 
 
-def chosen(known: Candidates, *others: float, at_most: int = 10, page: int = 5) -> list[Call]:
-    return choose(known, PRICE, at_most, nobody_else(known, *others), page)
+def chosen(known: Candidates, *others: float, at_most: int = 10, page: int = 5) -> list[PlannedCall]:
+    return select_calls(known, PRICE, at_most, nobody_else(known, *others), page)
 
 
 def test_what_has_not_accrued_its_price_is_left_alone() -> None:
@@ -42,15 +42,15 @@ def test_what_has_not_accrued_its_price_is_left_alone() -> None:
 
 
 def test_several_orders_together_are_worth_the_page_that_none_is_worth_alone() -> None:
-    assert chosen(candidates((0, 4.0), (10, 4.0), (20, 4.0))) == [Call((0, 1, 2), 12.0)]
+    assert chosen(candidates((0, 4.0), (10, 4.0), (20, 4.0))) == [PlannedCall((0, 1, 2), 12.0)]
 
 
 def test_what_is_due_is_looked_at_whatever_it_has_accrued() -> None:
-    assert chosen(candidates((0, 0.0), (1e6, 1.0), due={0}), *WALL) == [Call((0,), PRICE)]
+    assert chosen(candidates((0, 0.0), (1e6, 1.0), due={0}), *WALL) == [PlannedCall((0,), PRICE)]
 
 
 def test_an_order_alone_on_its_page_is_asked_for_by_its_id() -> None:
-    assert chosen(candidates((0, 50.0), (10, 0.0))) == [Call((0,), 50.0)]
+    assert chosen(candidates((0, 50.0), (10, 0.0))) == [PlannedCall((0,), 50.0)]
 
 
 def test_the_most_accrued_goes_first_and_no_more_calls_are_made_than_there_are() -> None:
@@ -92,13 +92,13 @@ def test_a_time_in_which_thousands_were_created_is_asked_for_order_by_order() ->
 
 def test_orders_that_no_list_answers_for_are_asked_for_alone() -> None:
     known = candidates((0, 11.0), (1, 11.0), (math.nan, 11.0))
-    known.listed[1] = math.nan
+    known.list_worth[1] = math.nan
     assert sorted(call.orders for call in chosen(known)) == [(0,), (1,), (2,)]
 
 
 def test_the_cost_of_asking_again_for_what_the_list_cannot_prove_speaks_against_the_page() -> None:
     known = candidates((0, 30.0), (1, 12.0))
-    known.listed[:] = (4.0, 3.0)
+    known.list_worth[:] = (4.0, 3.0)
     assert [call.orders for call in chosen(known)] == [(0,), (1,)]
 
 
@@ -111,7 +111,7 @@ def test_no_order_is_asked_for_twice_and_every_call_fits_and_is_worth_its_price(
 ) -> None:
     known = candidates(*orders)
     population = nobody_else(known, *others)
-    calls = choose(known, PRICE, at_most, population, page)
+    calls = select_calls(known, PRICE, at_most, population, page)
     asked = [index for call in calls for index in call.orders]
     assert len(asked) == len(set(asked))
     assert len(calls) <= at_most

@@ -8,10 +8,19 @@ import pytest
 from histories import START, History
 
 from tracking.errors import NotComputed
-from tracking.polling.backtest import comparison as laboratory
-from tracking.polling.backtest.comparison import Point, at_calls, compared, compute, ladder, problem, today, tried
-from tracking.polling.backtest.engine import Plan
-from tracking.polling.backtest.history import ENOUGH, Recorded, read
+from tracking.polling.backtest import comparison
+from tracking.polling.backtest.comparison import (
+    FrontierPoint,
+    alternative,
+    compare_plans,
+    current_plan,
+    delay_at_calls,
+    describe_comparison,
+    frontier_plans,
+    plan_error,
+)
+from tracking.polling.backtest.history import ENOUGH, RecordedHistory, read_history
+from tracking.polling.backtest.model import PollingPlan
 from tracking.settings import Settings, load
 from tracking.storage.database import Database
 
@@ -27,19 +36,19 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 @pytest.fixture
-def known(store: Database) -> Recorded:
+def known(store: Database) -> RecordedHistory:
     history = History(store)
     for number in range(ENOUGH):
         history.place(f"A-{number}")
         history.complete(f"A-{number}", minutes=1)
-    found = read(store, SINCE)
+    found = read_history(store, SINCE)
     assert found is not None
     return found
 
 
 def computed(store: Database, configured: Settings, *, frontier: bool = False, **chosen: Any) -> dict[str, Any]:
     told: list[tuple[int, int]] = []
-    answer = compute(
+    answer = compare_plans(
         store, configured, SINCE, chosen, frontier=frontier, progress=lambda done, all_: told.append((done, all_))
     )
     assert told
@@ -47,16 +56,16 @@ def computed(store: Database, configured: Settings, *, frontier: bool = False, *
     return answer
 
 
-def test_today_is_what_the_settings_say(known: Recorded, configured: Settings) -> None:
-    plan = today(configured, known)
+def test_today_is_what_the_settings_say(known: RecordedHistory, configured: Settings) -> None:
+    plan = current_plan(configured, known)
     assert (plan.policy, plan.price, plan.rate, plan.floor, plan.ceiling) == ("accrual", None, 3.0, 2.0, 900.0)
-    assert (plan.discover_every, plan.relative, plan.heard) == (30.0, False, known.heard)
+    assert (plan.discover_every, plan.relative, plan.webhook_share) == (30.0, False, known.webhook_share)
 
 
 def test_what_is_tried_is_todays_plan_but_for_what_was_chosen() -> None:
-    plan = Plan(rate=3.0, ceiling=900.0)
-    assert tried(plan, {"rate": 1.0}) == replace(plan, rate=1.0)
-    fixed = tried(plan, {"policy": "fixed", "wait": 3600.0})
+    plan = PollingPlan(rate=3.0, ceiling=900.0)
+    assert alternative(plan, {"rate": 1.0}) == replace(plan, rate=1.0)
+    fixed = alternative(plan, {"policy": "fixed", "wait": 3600.0})
     assert (fixed.wait, fixed.ceiling) == (3600.0, 3600.0), "no ceiling cuts a wait that was asked for"
 
 
@@ -73,28 +82,28 @@ def test_what_is_tried_is_todays_plan_but_for_what_was_chosen() -> None:
     ],
 )
 def test_what_cannot_be_replayed_is_told(chosen: dict[str, Any], word: str | None, configured: Settings) -> None:
-    told = problem(configured, chosen)
+    told = plan_error(configured, chosen)
     assert told is None if word is None else word in (told or "")
 
 
 def test_no_plan_to_compare_with_makes_more_looks_than_a_replay_can_take(
-    known: Recorded, monkeypatch: pytest.MonkeyPatch
+    known: RecordedHistory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = Plan()
-    few = [each for each in ladder(plan, known) if each.policy == "fixed"]
-    assert {each.wait for each in few} == set(laboratory.WAITS)
-    monkeypatch.setattr(laboratory, "LOOKS_AT_MOST", 100)
-    fewer = {each.wait for each in ladder(plan, known) if each.policy == "fixed"}
-    assert fewer == {wait for wait in laboratory.WAITS if wait > 5}
-    assert all(each.rate == plan.rate for each in ladder(plan, known))
+    plan = PollingPlan()
+    few = [each for each in frontier_plans(plan, known) if each.policy == "fixed"]
+    assert {each.wait for each in few} == set(comparison.WAITS)
+    monkeypatch.setattr(comparison, "POLLS_AT_MOST", 100)
+    fewer = {each.wait for each in frontier_plans(plan, known) if each.policy == "fixed"}
+    assert fewer == {wait for wait in comparison.WAITS if wait > 5}
+    assert all(each.rate == plan.rate for each in frontier_plans(plan, known))
 
 
 def test_the_frontier_holds_each_policy_once_for_each_outcome_and_denser_plans_know_sooner(
-    known: Recorded, store: Database, configured: Settings
+    known: RecordedHistory, store: Database, configured: Settings
 ) -> None:
     answer = computed(store, configured, frontier=True)
     points = answer["frontier"]
-    assert {point["policy"] for point in points} == set(laboratory.POLICIES)
+    assert {point["policy"] for point in points} == set(comparison.POLICIES)
     assert len({(point["policy"], point["calls_an_hour"], point["mean"]) for point in points}) == len(points)
     fixed = [point for point in points if point["policy"] == "fixed"]
     assert [point["calls_an_hour"] for point in fixed] == sorted(
@@ -105,7 +114,9 @@ def test_the_frontier_holds_each_policy_once_for_each_outcome_and_denser_plans_k
     assert answer["tried"] is None
 
 
-def test_a_plan_that_is_tried_stands_beside_today(known: Recorded, store: Database, configured: Settings) -> None:
+def test_a_plan_that_is_tried_stands_beside_today(
+    known: RecordedHistory, store: Database, configured: Settings
+) -> None:
     answer = computed(store, configured, policy="fixed", wait=300.0)
     assert answer["frontier"] == []
     assert (answer["tried"]["policy"], answer["tried"]["setting"]) == ("fixed", "every 300 s")
@@ -114,7 +125,7 @@ def test_a_plan_that_is_tried_stands_beside_today(known: Recorded, store: Databa
     assert any(line.startswith("Tried, fixed, every 300 s: ") for line in answer["said"])
 
 
-def test_what_it_rests_on_is_said(known: Recorded, store: Database, configured: Settings) -> None:
+def test_what_it_rests_on_is_said(known: RecordedHistory, store: Database, configured: Settings) -> None:
     answer = computed(store, configured)
     text = " ".join(answer["basis"])
     assert f"of which {ENOUGH} finished" in text
@@ -130,24 +141,24 @@ def test_too_little_history_is_told(store: Database, configured: Settings) -> No
         computed(store, configured)
 
 
-def point(policy: str, calls: float, mean: float) -> Point:
-    return Point(policy, "", calls, mean, 2 * mean, 3 * mean)
+def point(policy: str, calls: float, mean: float) -> FrontierPoint:
+    return FrontierPoint(policy, "", calls, mean, 2 * mean, 3 * mean)
 
 
 def test_between_two_points_the_delay_at_as_many_calls_is_on_the_line_of_the_logarithms() -> None:
     line = [point("fixed", 1000, 1), point("fixed", 10, 100)]
-    assert at_calls(line, 100) == pytest.approx(10)
-    assert at_calls(line, 1000) == pytest.approx(1)
-    assert at_calls(line, 1001) is None
-    assert at_calls(line, 9) is None
-    assert at_calls(line[:1], 1000) is None
+    assert delay_at_calls(line, 100) == pytest.approx(10)
+    assert delay_at_calls(line, 1000) == pytest.approx(1)
+    assert delay_at_calls(line, 1001) is None
+    assert delay_at_calls(line, 9) is None
+    assert delay_at_calls(line[:1], 1000) is None
 
 
-def test_a_policy_that_cannot_make_as_many_calls_is_told_with_its_nearest_point(known: Recorded) -> None:
+def test_a_policy_that_cannot_make_as_many_calls_is_told_with_its_nearest_point(known: RecordedHistory) -> None:
     ours = point("accrual", 400, 4)
     found = [point("doubling", 900, 9), point("doubling", 2000, 5), point("fixed", 300, 30), point("fixed", 500, 20)]
-    told = compared(known, ours, None, found)
+    told = describe_comparison(known, ours, None, found)
     assert "Doubling made 900 calls an hour at the least, and knew 9.0 s after done on average." in told
     assert any(line.startswith("Fixed at as many calls: 2") for line in told)
-    slow = compared(known, point("accrual", 4000, 1), None, found)
+    slow = describe_comparison(known, point("accrual", 4000, 1), None, found)
     assert "Doubling made 2,000 calls an hour at the most, and knew 5.0 s after done on average." in slow

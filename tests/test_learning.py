@@ -180,19 +180,19 @@ def test_silence_is_suspected_looked_into_told_once_and_over_when_a_webhook_come
     history.wait(minutes=1)
     finished(history, 3)
     clock.now = history.at + timedelta(minutes=1)
-    asyncio.run(learner.listen())
+    asyncio.run(learner.check_silence())
     assert forecasts.expected_webhook_share == 0.0
     alarm = fact(store, FactKey.WEBHOOK_SILENCE)
     assert (alarm["missed"], alarm["ended_at"]) == (3, None)
     other = Forecasts()
     listener = Learner(store, other, clock, learns=False)
     turn(listener)
-    asyncio.run(listener.listen())
+    asyncio.run(listener.check_silence())
     assert other.webhooks_silent
     clock.pass_by(seconds=30)
     hear(store, clock.now)
     clock.pass_by(seconds=5)
-    asyncio.run(learner.listen())
+    asyncio.run(learner.check_silence())
     assert forecasts.expected_webhook_share == 0.99
     assert fact(store, FactKey.WEBHOOK_SILENCE)["ended_at"] is not None
 
@@ -209,7 +209,7 @@ def test_a_suspicion_asks_for_looks_twice_a_minute_at_the_most(history: History,
     asked = []
     clock.now = history.at + timedelta(hours=1)
     for _ in range(5):
-        asyncio.run(learner.listen())
+        asyncio.run(learner.check_silence())
         asked.append(forecasts.sweep_asked)
         forecasts.sweep_asked = False
         clock.pass_by(seconds=10)
@@ -222,7 +222,7 @@ def hear(store: Database, at: datetime) -> None:
 
 
 def test_nothing_is_judged_before_what_was_learned_is_known_again(store: Database, clock: Clock) -> None:
-    asyncio.run(Learner(store, Forecasts(), clock, learns=True).listen())
+    asyncio.run(Learner(store, Forecasts(), clock, learns=True).check_silence())
     with store.read() as connection:
         assert connection.execute(sa.select(sa.func.count()).select_from(FACTS)).scalar_one() == 0
 

@@ -8,7 +8,7 @@ from histories import History
 from sqlalchemy import Connection
 
 from tracking.forecasting.forecasts import Forecasts
-from tracking.polling import webhook_silence as listening
+from tracking.polling import webhook_silence
 from tracking.polling.webhook_silence import Evidence
 from tracking.storage import facts
 from tracking.storage.database import Database
@@ -46,7 +46,7 @@ def finish(history: History, *names: str) -> None:
 
 def found(store: Database, forecasts: Forecasts, now: datetime) -> Evidence:
     with store.read() as connection:
-        return listening.evidence(connection, forecasts, now)[0]
+        return webhook_silence.gather_evidence(connection, forecasts, now)[0]
 
 
 def test_finished_orders_that_nobody_announced_are_counted_since_the_last_webhook(
@@ -57,15 +57,15 @@ def test_finished_orders_that_nobody_announced_are_counted_since_the_last_webhoo
     hear(store, history.at)
     history.wait(minutes=1)
     finish(history, "A-1", "A-2")
-    assert found(store, forecasts, history.at + MINUTE).missed == 2
+    assert found(store, forecasts, history.at + MINUTE).unannounced == 2
 
 
 def test_an_announcement_has_a_while_to_arrive(history: History, store: Database, forecasts: Forecasts) -> None:
     hear(store, history.at)
     history.wait(minutes=1)
     finish(history, "A-1")
-    assert found(store, forecasts, history.at + timedelta(seconds=5)).missed == 0
-    assert found(store, forecasts, history.at + timedelta(seconds=20)).missed == 1
+    assert found(store, forecasts, history.at + timedelta(seconds=5)).unannounced == 0
+    assert found(store, forecasts, history.at + timedelta(seconds=20)).unannounced == 1
 
 
 def test_orders_placed_elsewhere_announce_themselves_elsewhere(
@@ -74,7 +74,7 @@ def test_orders_placed_elsewhere_announce_themselves_elsewhere(
     hear(store, history.at)
     history.wait(minutes=1)
     history.find_finished("E-1")
-    assert found(store, forecasts, history.at + MINUTE).missed == 0
+    assert found(store, forecasts, history.at + MINUTE).unannounced == 0
 
 
 def test_an_announced_order_is_not_missed_and_a_refused_callback_is_no_webhook(
@@ -86,7 +86,7 @@ def test_an_announced_order_is_not_missed_and_a_refused_callback_is_no_webhook(
     told = sa.update(ORDERS).where(ORDERS.c.po_number == "A-1").values(notice="confirmed")
     store.write(lambda connection: connection.execute(told))
     hear(store, history.at + MINUTE, "refused")
-    assert found(store, forecasts, history.at + 2 * MINUTE).missed == 1
+    assert found(store, forecasts, history.at + 2 * MINUTE).unannounced == 1
 
 
 def test_open_orders_that_should_have_finished_raise_a_suspicion(
@@ -99,7 +99,7 @@ def test_open_orders_that_should_have_finished_raise_a_suspicion(
     assert not found(store, forecasts, history.at + timedelta(seconds=1)).suspicious
     late = found(store, forecasts, history.at + timedelta(hours=1))
     assert late.suspicious
-    assert late.expected <= 8
+    assert late.expected_webhooks <= 8
 
 
 def test_where_webhooks_are_not_counted_on_nothing_is_missed(history: History, store: Database) -> None:
@@ -110,12 +110,12 @@ def test_where_webhooks_are_not_counted_on_nothing_is_missed(history: History, s
 
 def test_an_alarm_is_raised_once_lasts_and_ends_with_the_next_webhook(now: datetime) -> None:
     heard = now - 5 * MINUTE
-    raised = listening.judged(None, Evidence(0.99, 0.0, 3), heard, now)
+    raised = webhook_silence.update_alarm(None, Evidence(0.99, 0.0, 3), heard, now)
     assert raised == SilenceAlarm(heard, now, 3)
-    assert listening.judged(raised, Evidence(0.99, 0.0, 9), heard, now + MINUTE) is raised
-    ended = listening.judged(raised, Evidence(0.99), now + 2 * MINUTE, now + 3 * MINUTE)
+    assert webhook_silence.update_alarm(raised, Evidence(0.99, 0.0, 9), heard, now + MINUTE) is raised
+    ended = webhook_silence.update_alarm(raised, Evidence(0.99), now + 2 * MINUTE, now + 3 * MINUTE)
     assert ended == SilenceAlarm(heard, now, 3, ended_at=now + 2 * MINUTE)
-    again = listening.judged(ended, Evidence(0.99, 0.0, 3), now + 4 * MINUTE, now + 9 * MINUTE)
+    again = webhook_silence.update_alarm(ended, Evidence(0.99, 0.0, 3), now + 4 * MINUTE, now + 9 * MINUTE)
     assert again == SilenceAlarm(now + 4 * MINUTE, now + 9 * MINUTE, 3)
 
 

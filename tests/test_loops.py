@@ -298,7 +298,7 @@ def test_the_poll_loop_claims_only_what_can_start(
 
     store.write(know)
     loop, stuck = poll_loop(store, provider, planner, clock), Stuck()
-    monkeypatch.setattr(loop._poller, "look", stuck)
+    monkeypatch.setattr(loop._poller, "poll", stuck)
 
     def held() -> int:
         with store.read() as connection:
@@ -330,13 +330,13 @@ def test_a_survey_is_followed_by_a_pause_as_it_kept_a_processor_busy_however_lon
 ) -> None:
     loop, made = poll_loop(store, provider, planner, clock), []
 
-    async def claim(_: Any, works: int) -> list[Any]:
-        made.append(works)
-        loop._poller.surveyed_for = busy
+    async def lease(_: Any, at_most: int) -> list[Any]:
+        made.append(at_most)
+        loop._poller.planning_seconds = busy
         await asyncio.to_thread(lambda: store.write(lambda connection: connection.execute(sa.text("SELECT 1"))))
         return []
 
-    monkeypatch.setattr(loop._poller, "claim", claim)
+    monkeypatch.setattr(loop._poller, "lease", lease)
 
     async def run() -> None:
         async with asyncio.TaskGroup() as group:

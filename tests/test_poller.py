@@ -262,7 +262,7 @@ def test_two_pollers_never_ask_for_the_same_order(watch: Watch, now: datetime) -
     other = watch.worker("there/9/b")
 
     async def both() -> list[int]:
-        works = [await worker.claim(now) for worker in (watch.poller, other)]
+        works = [await worker.lease(now) for worker in (watch.poller, other)]
         return [sum(len(work.rows) for work in part) for part in works]
 
     assert sum(asyncio.run(both())) == 4
@@ -270,7 +270,7 @@ def test_two_pollers_never_ask_for_the_same_order(watch: Watch, now: datetime) -
 
 def test_what_a_dead_poller_claimed_is_looked_at_when_its_lease_ends(watch: Watch) -> None:
     watch.know(order_json())
-    asyncio.run(watch.worker("dead/9/b").claim(watch.clock.now))
+    asyncio.run(watch.worker("dead/9/b").lease(watch.clock.now))
     assert watch.poll(seconds=89) == 0
     assert watch.poll(seconds=1) == 1
 
@@ -280,10 +280,10 @@ def test_what_does_not_fit_into_the_works_asked_for_is_given_back(watch: Watch) 
     for order in timeless:
         del order["Timestamp"]
     watch.know(*timeless, *several(4))
-    taken = asyncio.run(watch.poller.claim(watch.clock.now, 2))
+    taken = asyncio.run(watch.poller.lease(watch.clock.now, 2))
     assert sorted(len(work.rows) for work in taken) == [1, 4]
     assert sum(row["lease_owner"] is not None for row in watch.rows()) == 5
-    rest = asyncio.run(watch.worker("there/9/b").claim(watch.clock.now))
+    rest = asyncio.run(watch.worker("there/9/b").lease(watch.clock.now))
     assert sum(len(work.rows) for work in rest) == 2
 
 
@@ -466,17 +466,17 @@ def test_open_orders_that_together_are_worth_it_share_a_page_before_any_is_due(w
 
 def test_what_a_survey_costs_is_counted_in_time_of_the_processor(watch: Watch) -> None:
     watch.know(*several(30, apart=1))
-    assert watch.poller.surveyed_for == 0.0
+    assert watch.poller.planning_seconds == 0.0
     watch.poll()
-    assert 0.0 < watch.poller.surveyed_for < 5.0
+    assert 0.0 < watch.poller.planning_seconds < 5.0
 
 
 def test_scarce_calls_become_dearer_and_idle_ones_cheaper_once_a_second(watch: Watch) -> None:
     forecasts = watch.planner.forecasts
     watch.know(*several(120, apart=86400))
     before = forecasts.price
-    asyncio.run(watch.poller.claim(watch.clock.pass_by(seconds=5), 2))
-    asyncio.run(watch.poller.claim(watch.clock.pass_by(seconds=0.2), 2))
+    asyncio.run(watch.poller.lease(watch.clock.pass_by(seconds=5), 2))
+    asyncio.run(watch.poller.lease(watch.clock.pass_by(seconds=0.2), 2))
     assert forecasts.price == pytest.approx(before * DEARER)
     watch.clock.pass_by(seconds=1)
     watch.store.write(lambda connection: connection.execute(sa.update(ORDERS).values(next_look_at=None)))
@@ -487,7 +487,12 @@ def test_scarce_calls_become_dearer_and_idle_ones_cheaper_once_a_second(watch: W
 def test_nobody_counts_on_webhooks_in_the_sweep_nor_where_silence_is_suspected(watch: Watch) -> None:
     watch.planner.forecasts.webhook_share = 0.99
     now = watch.clock.now
-    counted = [watch.poller._counted_on(now + timedelta(seconds=seconds)) for seconds in (0, 1, 299, 300, 301)]
+    counted = [
+        watch.poller._expected_webhook_share(now + timedelta(seconds=seconds)) for seconds in (0, 1, 299, 300, 301)
+    ]
     assert counted == [0.0, 0.99, 0.99, 0.0, 0.99]
     watch.planner.forecasts.sweep_asked = True
-    assert [watch.poller._counted_on(now + timedelta(seconds=second)) for second in (302, 303)] == [0.0, 0.99]
+    assert [watch.poller._expected_webhook_share(now + timedelta(seconds=second)) for second in (302, 303)] == [
+        0.0,
+        0.99,
+    ]

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from tracking.orders.model import Witness
 from tracking.orders.observations import Answered, Attempted
 from tracking.polling.backtest import history as recorded
-from tracking.polling.backtest.history import ENOUGH, Recorded, read
+from tracking.polling.backtest.history import ENOUGH, RecordedHistory, read_history
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
@@ -33,13 +33,13 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorded, "ENOUGH", 1)
 
 
-def known(store: Database) -> Recorded:
-    found = read(store, SINCE)
+def known(store: Database) -> RecordedHistory:
+    found = read_history(store, SINCE)
     assert found is not None
     return found
 
 
-def finished(found: Recorded) -> datetime:
+def finished(found: RecordedHistory) -> datetime:
     """When the only order that finished did."""
     [at] = found.history.finished[np.isfinite(found.history.finished)]
     return datetime.fromtimestamp(at, START.tzinfo)
@@ -64,14 +64,14 @@ def test_a_finish_lies_between_the_last_look_that_said_open_and_the_first_that_s
     history.complete("A-1", minutes=10)
     found = known(store)
     assert history.at - timedelta(minutes=10) <= finished(found) <= history.at
-    assert found.known_to == pytest.approx(600)
-    assert found.history.announced.tolist() == [math.inf]
+    assert found.finish_uncertainty == pytest.approx(600)
+    assert found.history.webhook_at.tolist() == [math.inf]
     assert found.history.classes == ["Links/1"]
-    really = found.really
+    really = found.actuals
     assert really.mean.least == pytest.approx(0)
     assert really.mean.most == pytest.approx(600)
     assert really.mean.least <= really.mean.value <= really.mean.most
-    assert really.asked is None
+    assert really.calls is None
     assert really.calls_an_hour is None
 
 
@@ -93,8 +93,8 @@ def test_a_claim_after_the_last_open_look_bounds_the_finish(history: History, st
     history.look("A-1", "Completed")
     found = known(store)
     assert open_at <= finished(found) <= claimed
-    assert found.history.announced.tolist() == [claimed.timestamp()]
-    assert found.really.mean.least == pytest.approx(300)
+    assert found.history.webhook_at.tolist() == [claimed.timestamp()]
+    assert found.actuals.mean.least == pytest.approx(300)
 
 
 def test_a_claim_before_a_look_that_said_open_tells_nothing(history: History, store: Database, few: None) -> None:
@@ -108,7 +108,7 @@ def test_a_claim_before_a_look_that_said_open_tells_nothing(history: History, st
     history.look("A-1", "Completed")
     found = known(store)
     assert open_at <= finished(found) <= history.at
-    assert found.history.announced.tolist() == [math.inf]
+    assert found.history.webhook_at.tolist() == [math.inf]
 
 
 def test_a_callback_that_states_the_time_tells_it_to_the_second_where_that_can_be(
@@ -122,8 +122,8 @@ def test_a_callback_that_states_the_time_tells_it_to_the_second_where_that_can_b
     found = known(store)
     assert stated <= finished(found) <= stated + timedelta(seconds=1)
     assert found.stated == 1
-    assert found.known_to == pytest.approx(1.0)
-    assert found.history.announced.tolist() == [(seen + timedelta(seconds=5)).timestamp()]
+    assert found.finish_uncertainty == pytest.approx(1.0)
+    assert found.history.webhook_at.tolist() == [(seen + timedelta(seconds=5)).timestamp()]
 
 
 def test_a_stated_time_that_looks_contradict_is_not_believed(history: History, store: Database, few: None) -> None:
@@ -146,7 +146,7 @@ def test_what_was_done_in_the_answer_to_the_order_finished_and_announced_itself_
     history.look("A-1", "Completed")
     found = known(store)
     assert finished(found) == answered
-    assert found.history.announced.tolist() == [answered.timestamp()]
+    assert found.history.webhook_at.tolist() == [answered.timestamp()]
 
 
 def test_open_orders_go_on_and_those_nobody_could_watch_are_left_out_and_counted(
@@ -161,7 +161,7 @@ def test_open_orders_go_on_and_those_nobody_could_watch_are_left_out_and_counted
     history.find_finished("FOUND-1")
     found = known(store)
     assert sorted(found.history.finished.tolist())[1:] == [math.inf]
-    assert (found.finished, len(found.history), found.found, found.cancelled) == (1, 2, 1, 1)
+    assert (found.finished, len(found.history), found.finished_before, found.cancelled) == (1, 2, 1, 1)
 
 
 def test_orders_of_other_systems_do_not_announce_themselves(history: History, store: Database, few: None) -> None:
@@ -172,17 +172,17 @@ def test_orders_of_other_systems_do_not_announce_themselves(history: History, st
     other = sa.update(ORDERS).where(ORDERS.c.po_number == "B-1").values(submission="elsewhere")
     store.write(lambda connection: connection.execute(other))
     found = known(store).history
-    assert found.announces is not None
-    assert found.announces.tolist() == [True, False]
+    assert found.webhook_expected is not None
+    assert found.webhook_expected.tolist() == [True, False]
 
 
 def test_fewer_orders_than_enough_are_no_history(history: History, store: Database) -> None:
     for number in range(ENOUGH):
-        assert read(store, SINCE) is None
+        assert read_history(store, SINCE) is None
         history.place(f"A-{number}")
         history.complete(f"A-{number}", minutes=1)
     assert known(store).finished == ENOUGH
-    assert read(store, history.at) is None
+    assert read_history(store, history.at) is None
 
 
 def test_only_the_newest_are_read_and_that_is_said(
@@ -192,11 +192,11 @@ def test_only_the_newest_are_read_and_that_is_said(
     for number in range(2):
         history.place(f"A-{number}")
         history.complete(f"A-{number}", minutes=1)
-    assert not known(store).cut
+    assert not known(store).newest_only
     history.place("A-2")
     history.complete("A-2", minutes=1)
     found = known(store)
-    assert (found.cut, len(found.history)) == (True, 2)
+    assert (found.newest_only, len(found.history)) == (True, 2)
     assert found.since > START
 
 
@@ -219,12 +219,12 @@ def test_calls_are_counted_by_what_they_were_for_within_the_history(
     call(store, at, "/v1/AccountBalance")
     call(store, at, "/v1/Orders", later, "POST")
     call(store, history.at + timedelta(seconds=1), f"/v1/Orders/BLK-{later}", later)  # after
-    asked = known(store).really.asked
+    asked = known(store).actuals.calls
     assert asked is not None
-    assert (asked.singles, asked.pages, asked.discoveries, asked.aside, asked.calls) == (1, 1, 2, 1, 4)
+    assert (asked.singles, asked.pages, asked.discoveries, asked.aside, asked.total) == (1, 1, 2, 1, 4)
     assert asked.takes == pytest.approx(0.2)
-    hours = known(store).really.hours
-    assert known(store).really.calls_an_hour == pytest.approx(4 / hours)
+    hours = known(store).actuals.hours
+    assert known(store).actuals.calls_an_hour == pytest.approx(4 / hours)
 
 
 def test_the_history_is_that_of_the_time_from_which_calls_are_on_record(
@@ -233,13 +233,13 @@ def test_the_history_is_that_of_the_time_from_which_calls_are_on_record(
     history.place("A-1")
     history.complete("A-1")
     call(store, history.wait(seconds=1), "/v1/AccountBalance")
-    assert known(store).really.asked is None, "no order finished since then"
+    assert known(store).actuals.calls is None, "no order finished since then"
     history.place("A-2")
     history.complete("A-2")
     found = known(store)
     assert (found.finished, found.earlier) == (1, 1)
     assert found.since > START
-    assert found.really.asked is not None
+    assert found.actuals.calls is not None
 
 
 def test_nobody_counts_on_webhooks_that_are_silent(history: History, store: Database, few: None) -> None:
@@ -249,10 +249,10 @@ def test_nobody_counts_on_webhooks_that_are_silent(history: History, store: Data
         history.wait(minutes=1)
         history.announce(f"A-{number}")
         history.look(f"A-{number}", "Completed")
-    assert known(store).heard == pytest.approx(3 / 8)
+    assert known(store).webhook_share == pytest.approx(3 / 8)
 
     def fall_silent(connection: Connection) -> None:
         facts.set_fact(connection, FactKey.WEBHOOK_SILENCE, SilenceAlarm(START, START, 3).to_fact(), START)
 
     store.write(fall_silent)
-    assert known(store).heard == 0.0
+    assert known(store).webhook_share == 0.0

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracking.polling.webhook_silence import Evidence, expected
+from tracking.polling.webhook_silence import Evidence, expected_webhooks
 
 SHARES = st.lists(st.floats(1e-6, 1), min_size=1, max_size=30)
 
@@ -32,9 +32,9 @@ def test_what_is_expected_grows_with_time_and_never_by_more_than_one_an_order(
     before: list[float], heard: float
 ) -> None:
     first = np.array(before)
-    sooner, later = expected(heard, first, first * 0.9), expected(heard, first, first * 0.5)
+    sooner, later = expected_webhooks(heard, first, first * 0.9), expected_webhooks(heard, first, first * 0.5)
     assert 0 <= sooner <= later + 1e-12 <= heard * len(before) + 1e-9
 
 
 def test_time_that_has_not_passed_brings_no_announcement() -> None:
-    assert expected(0.9, np.array([0.5]), np.array([0.5])) == pytest.approx(0.0)
+    assert expected_webhooks(0.9, np.array([0.5]), np.array([0.5])) == pytest.approx(0.0)

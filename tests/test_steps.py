@@ -51,7 +51,7 @@ def test_looks_are_due_within_a_minute_and_not_all_at_once(
 ) -> None:
     for number in range(60):
         know(store, provider, planner, clock, number, "Pending")
-    asyncio.run(poller.claim(clock.pass_by(minutes=5), works=1))
+    asyncio.run(poller.lease(clock.pass_by(minutes=5), at_most=1))
     now = clock.pass_by(hours=-hours)
     assert asyncio.run(poller.poll_once(now)) == 0
     assert asyncio.run(poller.recover(now)) == 60

@@ -12,8 +12,14 @@ from fakes import order_json
 from tracking import ingest
 from tracking.forecasting.planner import Planner
 from tracking.orders.vocabulary import PollReason
-from tracking.polling.due_orders import FOLLOW_PATIENCE, Survey, _statements, population, survey
-from tracking.polling.selection import choose
+from tracking.polling.due_orders import (
+    FOLLOW_PATIENCE,
+    DueOrders,
+    _statements,
+    creation_times,
+    find_due_orders,
+)
+from tracking.polling.selection import select_calls
 from tracking.provider.responses import read_order
 from tracking.storage.database import Database, connect
 from tracking.storage.tables import ORDERS
@@ -41,9 +47,9 @@ class Field:
 
         return self.store.write(job)
 
-    def seen(self, after: float = 0, price: float = PRICE, counted_on: float = 0.0) -> Survey:
+    def seen(self, after: float = 0, price: float = PRICE, counted_on: float = 0.0) -> DueOrders:
         with self.store.read() as connection:
-            return survey(
+            return find_due_orders(
                 connection, self.planner.forecasts, self.now + timedelta(seconds=after), 1.0, price, counted_on
             )
 
@@ -72,8 +78,8 @@ def test_what_has_accrued_is_counted_from_the_last_look(field: Field, now: datet
     forecast = field.planner.forecasts.for_order("Links", 1)
     expected = forecast.delay_cost.cost_between(np.array([0.0, 80.0]), np.array([100.0, 100.0]))
     seen = field.seen()
-    assert sorted(seen.candidates.alone) == pytest.approx(sorted(expected), rel=1e-3)
-    assert sorted(seen.looked) == pytest.approx([0, 80], abs=0.01)
+    assert sorted(seen.candidates.single_worth) == pytest.approx(sorted(expected), rel=1e-3)
+    assert sorted(seen.polled_at_age) == pytest.approx([0, 80], abs=0.01)
 
 
 def test_orders_that_somebody_holds_are_left_out_until_the_lease_ends(field: Field, now: datetime) -> None:
@@ -89,10 +95,13 @@ def test_finished_orders_are_followed_when_that_is_due_and_not_before(field: Fie
     patience = 610 * FOLLOW_PATIENCE
     seen = field.seen(after=15)
     assert list(seen.ids) == [followed]
-    assert (seen.candidates.alone[0], seen.candidates.due[0]) == (pytest.approx(PRICE * 5 / patience, rel=1e-3), False)
+    assert (seen.candidates.single_worth[0], seen.candidates.due[0]) == (
+        pytest.approx(PRICE * 5 / patience, rel=1e-3),
+        False,
+    )
     assert seen.lag == 0
     seen = field.seen(after=10 + patience + 5)
-    assert (seen.candidates.alone[0], seen.candidates.due[0]) == (0.0, True)
+    assert (seen.candidates.single_worth[0], seen.candidates.due[0]) == (0.0, True)
     assert seen.lag == pytest.approx(patience + 5, abs=0.01)
 
 
@@ -111,16 +120,16 @@ def test_a_finished_order_that_was_asked_for_or_failed_does_not_wait(
     assert list(field.seen(after=1).candidates.due) == [True]
 
 
-def chosen(seen: Survey) -> list[int]:
+def chosen(seen: DueOrders) -> list[int]:
     """How many orders each call is for that is worth making."""
-    calls = choose(seen.candidates, PRICE, 5, lambda first, last, limit: seen.candidates.created[:limit])
+    calls = select_calls(seen.candidates, PRICE, 5, lambda first, last, limit: seen.candidates.created[:limit])
     return [len(call.orders) for call in calls]
 
 
 def test_an_order_is_not_looked_at_again_within_the_floor_nor_after_a_failure(field: Field, now: datetime) -> None:
     field.order(1, 60, last_look_at=now - timedelta(seconds=0.5))
     field.order(2, 60, failures=2)
-    assert list(field.seen().candidates.alone) == [0.0, 0.0]
+    assert list(field.seen().candidates.single_worth) == [0.0, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -144,35 +153,35 @@ def test_what_is_announced_or_asked_for_goes_first(
 def test_orders_that_a_page_cannot_settle_are_not_listed(field: Field, columns: dict[str, Any]) -> None:
     field.order(1, 60, **columns)
     seen = field.seen()
-    assert np.isnan(seen.candidates.listed).all()
-    assert seen.candidates.alone[0] > 0
+    assert np.isnan(seen.candidates.list_worth).all()
+    assert seen.candidates.single_worth[0] > 0
 
 
 def test_a_webhook_that_may_come_makes_a_look_less_worth_it_for_orders_of_ours_alone(field: Field) -> None:
     field.order(1, 60)
     field.order(2, 60, submission="accepted")
-    plain = field.seen().candidates.alone.copy()
+    plain = field.seen().candidates.single_worth.copy()
     seen = field.seen(counted_on=0.9)
-    ours = seen.announces
+    ours = seen.webhook_expected
     assert ours.sum() == 1
-    assert seen.candidates.alone[ours] == pytest.approx(plain[ours] * 0.1)
-    assert seen.candidates.alone[~ours] == pytest.approx(plain[~ours])
+    assert seen.candidates.single_worth[ours] == pytest.approx(plain[ours] * 0.1)
+    assert seen.candidates.single_worth[~ours] == pytest.approx(plain[~ours])
 
 
 def test_a_list_that_proves_nothing_costs_another_call_for_what_has_finished(field: Field) -> None:
     field.order(1, 60)
     proving = field.seen(price=1.0)
-    assert proving.candidates.listed == pytest.approx(proving.candidates.alone)
+    assert proving.candidates.list_worth == pytest.approx(proving.candidates.single_worth)
     field.planner.forecasts.unproven_share = 1.0
     seen = field.seen(price=1.0)
-    assert seen.candidates.listed == pytest.approx(seen.candidates.alone - (1 - seen.still_open))
+    assert seen.candidates.list_worth == pytest.approx(seen.candidates.single_worth - (1 - seen.still_open))
 
 
 def test_a_clock_that_was_set_back_makes_no_order_worth_a_look_each_second(field: Field) -> None:
     field.order(1, -3600, last_look_at=field.now + timedelta(hours=1))
     seen = field.seen()
     assert seen.ages[0] == pytest.approx(3600, abs=0.01)
-    assert seen.looked[0] <= seen.ages[0]
+    assert seen.polled_at_age[0] <= seen.ages[0]
 
 
 def test_finished_orders_count_among_those_created_in_a_time(field: Field, now: datetime) -> None:
@@ -180,8 +189,8 @@ def test_finished_orders_count_among_those_created_in_a_time(field: Field, now: 
         field.order(number, 60 + number, "Completed" if number else "Pending")
     at = now.timestamp()
     with field.store.read() as connection:
-        assert list(population(connection, at - 61.5, at, 10)) == pytest.approx([at - 61, at - 60], abs=0.01)
-        assert len(population(connection, 0.0, at, 2)) == 2
+        assert list(creation_times(connection, at - 61.5, at, 10)) == pytest.approx([at - 61, at - 60], abs=0.01)
+        assert len(creation_times(connection, 0.0, at, 2)) == 2
 
 
 def test_open_orders_are_read_through_an_index_and_not_among_all(tmp_path: Path) -> None:

@@ -324,7 +324,7 @@ def test_nothing_is_asked_of_the_provider_while_looks_cannot_be_stored(
     poller = Poller(disk, provider, planner, **named)
     clock.pass_by(hours=1)
     with trouble(disk):
-        for turn in (partial(poller.claim, clock.now), partial(discovery.walk_if_due, clock.now)):
+        for turn in (partial(poller.lease, clock.now), partial(discovery.walk_if_due, clock.now)):
             with pytest.raises(StoreBusy):
                 asyncio.run(turn())
         assert (provider.calls, disk.trouble) == ([], said)

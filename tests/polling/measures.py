@@ -19,10 +19,11 @@ from polling.shapes import SHAPES, Shape, lognormal
 
 from tracking.forecasting.forecasts import Forecasts
 from tracking.forecasting.survival import EDGES, Curve, DelayCost, Forecast, Interval
-from tracking.polling.backtest.engine import History, Plan, replay
-from tracking.polling.due_orders import population, survey
-from tracking.polling.selection import choose
-from tracking.polling.webhook_silence import Evidence, expected
+from tracking.polling.backtest.engine import replay
+from tracking.polling.backtest.model import History, PollingPlan
+from tracking.polling.due_orders import creation_times, find_due_orders
+from tracking.polling.selection import select_calls
+from tracking.polling.webhook_silence import Evidence, expected_webhooks
 from tracking.storage import database
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
@@ -187,9 +188,9 @@ def delay_at_capacity(orders: int = 3000) -> list[Row]:
     """A budget of two calls an order: the greatest accrued wait first, against doubling up to a minute."""
     history, forecasts = mixed(orders)
     rate = CALLS_AN_ORDER / ORDER_EVERY
-    plan = Plan("accrual", rate=rate, price=1.0, page=1, ceiling=UNBOUNDED, relative=False)
+    plan = PollingPlan("accrual", rate=rate, price=1.0, page=1, ceiling=UNBOUNDED, relative=False)
     ours = replay(history, plan, forecasts, learns=False)
-    theirs = replay(history, Plan("doubling", rate=rate, ceiling=CAPPED_AT, page=1), learns=False)
+    theirs = replay(history, PollingPlan("doubling", rate=rate, ceiling=CAPPED_AT, page=1), learns=False)
     slowest = np.array([name == forecasts[-1].name for name in ours.classes])
     return [
         Row("mean delay at two calls an order against capped doubling", ours.mean / theirs.mean, 0.25, "at capacity"),
@@ -214,7 +215,7 @@ def list_pages(orders: int = 1200) -> list[Row]:
         arrived = np.cumsum(rng.exponential(float(took.mean()) / pending, orders))
         history = History(arrived, arrived + took, ["Links/1"] * orders, np.full(orders, math.inf))
         forecast = replace(known(lognormal(1.0), MEDIAN), name="Links/1")
-        plan = Plan("accrual", rate=100.0, price=LIST_PRICE, ceiling=UNBOUNDED, relative=False)
+        plan = PollingPlan("accrual", rate=100.0, price=LIST_PRICE, ceiling=UNBOUNDED, relative=False)
         pages = replay(history, plan, [forecast], learns=False)
         singles = replay(history, replace(plan, page=1), [forecast], learns=False)
         rows += [
@@ -247,7 +248,7 @@ def _listen(minutes: int, seed: int, silent_from: float = math.inf) -> tuple[flo
     done = np.sort(np.cumsum(rng.exponential(60.0, minutes)) + rng.exponential(300.0, minutes))
     heard = (rng.random(minutes) < HEARD) & (done < silent_from)
     open_then, open_now = np.ones(5), np.full(5, math.exp(-LISTENED / 300.0))
-    step = expected(HEARD, open_then, open_now)
+    step = expected_webhooks(HEARD, open_then, open_now)
     waited, missed, alarms, index, looked = 0.0, 0, 0, 0, 0.0
     unheard: list[float] = []
     for now in np.arange(LISTENED, minutes * 60.0, LISTENED):
@@ -303,8 +304,8 @@ def planning(orders: int = 100_000) -> list[Row]:
 
 def _pass(store: Database, forecasts: Forecasts) -> tuple[int, int]:
     with store.read() as connection:
-        seen = survey(connection, forecasts, NOW, 1.0, forecasts.price)
-        calls = choose(seen.candidates, forecasts.price, 5, partial(population, connection))
+        seen = find_due_orders(connection, forecasts, NOW, 1.0, forecasts.price)
+        calls = select_calls(seen.candidates, forecasts.price, 5, partial(creation_times, connection))
     return len(seen.ids), len(calls)
 
 

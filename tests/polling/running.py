@@ -23,7 +23,7 @@ from processes.over_http import fact, rows, store_of, submit
 
 from tracking.forecasting.classes import class_of
 from tracking.orders.model import OrderRequest
-from tracking.polling.backtest.engine import History, Plan
+from tracking.polling.backtest.model import History, PollingPlan
 from tracking.storage.database import Database
 from tracking.storage.tables import EXCHANGES, ORDERS
 from tracking.submissions.requests import read_request
@@ -68,16 +68,16 @@ class Measured:
         return self.singles + self.pages + self.discoveries
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> PollingPlan:
         """The settings of the worker and how fast the provider answered, as the replay has them."""
-        return Plan(
+        return PollingPlan(
             rate=RATE,
             floor=FLOOR,
             ceiling=CEILING,
             discover_every=DISCOVER_EVERY,
             sends=True,
-            takes=self.takes,
-            commit=self.commit,
+            call_seconds=self.takes,
+            commit_seconds=self.commit,
         )
 
 

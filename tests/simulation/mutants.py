@@ -15,8 +15,7 @@ from tracking import ingest
 from tracking.forecasting import planner
 from tracking.orders import event_chain as chain
 from tracking.orders import rules
-from tracking.polling import discovery, list_pages, poller
-from tracking.polling import due_orders as survey
+from tracking.polling import discovery, due_orders, list_pages, poller
 from tracking.provider import json_fields
 from tracking.provider.rate_limit import RateLimiter
 from tracking.provider.shared_rate_limit import SharedRateLimit
@@ -57,7 +56,9 @@ def _taken(leased_for_ever: bool) -> Plant:
     by = (OUTBOX.c.next_attempt_at, OUTBOX.c.order_id)
     return both(
         replaced(orders, "LEASE_POLLS", leases.lease_rows(ORDERS.c.id, look, (ORDERS.c.id,), wanted)),
-        replaced(survey, "_prepared", functools.cache(lambda dialect: survey._statements(dialect, free))),
+        replaced(
+            due_orders, "_cached_statements", functools.cache(lambda dialect: due_orders._statements(dialect, free))
+        ),
         replaced(outbox, "LEASE_SENDS", leases.lease_rows(OUTBOX.c.order_id, attempt, by, sent)),
         replaced(outbox, "ANY_SEND_DUE", select(OUTBOX.c.order_id).where(attempt).limit(1)),
     )
@@ -389,12 +390,12 @@ MUTANTS = (
         both(
             rewritten(
                 _Poller,
-                "_look_at_one",
+                "_poll_one",
                 ("Observation(Witness.POLL, answer.started_at,", "Observation(Witness.POLL, answer.finished_at,"),
             ),
             rewritten(
                 _Poller,
-                "_look_at_page",
+                "_poll_page",
                 ("page.orders, page.started_at, page.finished_at", "page.orders, page.finished_at, page.finished_at"),
             ),
         ),

@@ -32,7 +32,7 @@ from tracking.forecasting.forecasts import Forecasts
 from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import Policy
 from tracking.polling.discovery import Discovery
-from tracking.polling.learner import LISTEN_EVERY, REFIT_EVERY, Learner
+from tracking.polling.learner import REFIT_EVERY, SILENCE_CHECK_EVERY, Learner
 from tracking.polling.poller import Poller
 from tracking.provider.call_log import FLUSH_SECONDS, CallLog
 from tracking.provider.client import Client
@@ -165,7 +165,7 @@ class Backend:
         loops.append(Housekeeping(self.database, client, self.clock).run())
         learner = Learner(self.database, self._planner.forecasts, self.clock, learns=Role.POLLER in roles)
         loops.append(run_loop("forecasts", learner.refit, REFIT_EVERY))
-        loops.append(run_loop("webhook silence", learner.listen, LISTEN_EVERY))
+        loops.append(run_loop("webhook silence", learner.check_silence, SILENCE_CHECK_EVERY))
         discovery = self._discovery(client)
         if Role.POLLER in roles:
             polling = PollLoop(self._poller(client), discovery, self._heartbeat, self.clock, timeout)
@@ -180,7 +180,7 @@ class Backend:
 
     async def _poll(self, polling: PollLoop, learner: Learner) -> None:
         """Looks at orders, once it is known again what was learned about them."""
-        await learner.recalled()
+        await learner.wait_loaded()
         await polling.run()
 
     async def _send(self, sending: SendLoop, reconciler: Reconciler) -> None:

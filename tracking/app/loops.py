@@ -150,14 +150,14 @@ class PollLoop:
         if self._latest is None or now < self._latest - CLOCK_STEP:
             await self._poller.recover(now)
         self._latest = now
-        free = min(IN_FLIGHT - len(self._tasks), self._poller.room())
+        free = min(IN_FLIGHT - len(self._tasks), self._poller.available_calls())
         if free < 1:
             return
         loop = asyncio.get_running_loop()
         if loop.time() < self._next_survey:
             return
-        leased = await self._poller.claim(now, free)
-        pause = min(self._poller.surveyed_for * SURVEY_SHARE, LONGEST_SURVEY_PAUSE)
+        leased = await self._poller.lease(now, free)
+        pause = min(self._poller.planning_seconds * SURVEY_SHARE, LONGEST_SURVEY_PAUSE)
         self._next_survey = loop.time() + pause
         for work in leased:
             task = group.create_task(self._poll(work))
@@ -173,7 +173,7 @@ class PollLoop:
 
     async def _poll(self, work: Any) -> None:
         try:
-            await self._poller.look(work)
+            await self._poller.poll(work)
         except StoreError as exc:
             log.warning("a look was not stored: %s", exc)
         except Exception:  # one order's trouble must not end the loop; its lease brings it back

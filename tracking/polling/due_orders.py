@@ -1,7 +1,7 @@
-"""What could be looked at now, read from the store in one go: the open orders, and the finished ones that are due.
+"""Find the orders that could be polled now, in one read: open orders, and finished ones that are due to be followed.
 
-One bounded read and arithmetic over arrays, so that a hundred thousand open orders are surveyed within a second.
-Nothing is claimed here.
+One bounded read and arithmetic over arrays, so that a hundred thousand open orders are assessed within a second.
+Nothing is leased here.
 """
 
 import functools
@@ -26,7 +26,7 @@ from tracking.polling.selection import Candidates, Flags
 from tracking.storage import orders
 from tracking.storage.tables import OPEN, ORDERS
 
-COLUMNS = 8
+COLUMN_COUNT = 8
 OPEN_READ = 200_000
 READ_AT_ONCE = 5_000
 FINISHED_READ = 2_000
@@ -37,161 +37,154 @@ LAST = 4102444800.0  # 2100-01-01, for times without an end
 
 
 @dataclass(frozen=True)
-class Survey:
-    """The orders that could be looked at now, ascending by creation at the provider. Arrays of shape (n,).
+class DueOrders:
+    """The orders that could be polled now, ascending by creation at the provider. Arrays of shape (n,).
 
     Attributes:
         ids: the orders' row ids.
-        candidates: what `agenda.choose` needs of them.
+        candidates: what `select_calls` needs of them.
         classes: the name of its class; an array of objects.
-        announces: whether the order's completion should announce itself.
-        looked: the age at the last look, in seconds; 0 without one.
+        webhook_expected: whether a webhook should announce the order's completion.
+        polled_at_age: the age at the last poll, in seconds; 0 without one.
         ages: the age now, in seconds.
-        still_open: the share of its class that is open at `ages`, given that the order was open at `looked`.
-        lag: for how long the longest due order has been waiting for its look, in seconds.
+        still_open: the share of its class that is open at `ages`, given that the order was open at `polled_at_age`.
+        lag: for how long the longest due order has been waiting for its poll, in seconds.
     """
 
     ids: npt.NDArray[np.int64]
     candidates: Candidates
     classes: npt.NDArray[np.object_]
-    announces: Flags
-    looked: Array
+    webhook_expected: Flags
+    polled_at_age: Array
     ages: Array
     still_open: Array
     lag: float
 
 
-FREE = sa.or_(ORDERS.c.lease_until.is_(None), ORDERS.c.lease_until <= bindparam("now"))
+NOT_LEASED = sa.or_(ORDERS.c.lease_until.is_(None), ORDERS.c.lease_until <= bindparam("now"))
 
 
-def _statements(dialect: str, free: Any = FREE) -> tuple[Any, Any]:
+def _statements(dialect: str, free: Any = NOT_LEASED) -> tuple[Any, Any]:
     """Open orders with a due time, then finished ones that are due; times as `_seconds` reads them."""
-
-    def time(column: Any) -> Any:
-        """As it is kept where that is a text: numpy reads a hundred thousand in a tenth of the time SQLite takes."""
-        if dialect == "sqlite":
-            return sa.type_coerce(column, sa.String)
-        return sa.cast(sa.extract("epoch", column), sa.Float)
-
-    def told(finished: bool) -> Any:
-        claimed = sa.false() if finished else ORDERS.c.notice == WebhookStatus.CLAIMED.value
-        return sa.or_(
-            ORDERS.c.next_look_why == PollReason.REQUESTED.value, claimed, ORDERS.c.state == State.ACCEPTED.value
-        )
-
-    def apart(finished: bool) -> Any:
-        unproven = sa.false() if finished else ORDERS.c.provider_status == State.COMPLETED.value
-        return sa.or_(ORDERS.c.line_count > LARGEST_LISTED, sa.func.coalesce(unproven, sa.false()))
-
-    def marks(finished: bool) -> Any:
-        """What is yes or no, as bits of one number: it is told by the store, which spares reading the words."""
-        conditions = (
-            sa.true() if finished else sa.false(),
-            sa.false() if finished else ORDERS.c.submission != Submission.ELSEWHERE.value,
-            sa.func.coalesce(told(finished), sa.false()),
-            apart(finished),
-            ORDERS.c.failures > 0,
-            ORDERS.c.next_look_at <= bindparam("now"),
-        )
-        bits = [sa.case((condition, 1 << place), else_=0) for place, condition in enumerate(conditions)]
-        return functools.reduce(operator.add, bits)
-
-    def wanted(*, finished: bool) -> tuple[Any, ...]:
-        began = sa.func.coalesce(ORDERS.c.accepted_at, ORDERS.c.created_at)
-        return (
-            ORDERS.c.id,
-            ORDERS.c.type,
-            ORDERS.c.units,
-            marks(finished),
-            time(ORDERS.c.provider_created_at),
-            time(began),
-            time(ORDERS.c.last_look_at),
-            time(ORDERS.c.next_look_at),
-        )
-
     planned = ORDERS.c.next_look_at.is_not(None)
     # A plus keeps SQLite from an index that does not help here: of all finished orders, or of all with a due time.
     plus = "+" if dialect == "sqlite" else ""
     closed = sa.text(f"{plus}orders.state IN ('Completed', 'Cancelled', 'Refused')")
-    follow = select(*wanted(finished=True)).where(planned, closed, free, ORDERS.c.next_look_at <= bindparam("now"))
-    newest = follow.order_by(ORDERS.c.next_look_at).limit(FINISHED_READ).subquery()
+    finished = select(*_columns_to_read(dialect, finished=True))
+    finished = finished.where(planned, closed, free, ORDERS.c.next_look_at <= bindparam("now"))
+    newest = finished.order_by(ORDERS.c.next_look_at).limit(FINISHED_READ).subquery()
     will_be = sa.text(f"{plus}orders.next_look_at IS NOT NULL")
-    following = select(*wanted(finished=False)).where(will_be, OPEN, free).limit(OPEN_READ)
+    open_orders = select(*_columns_to_read(dialect, finished=False)).where(will_be, OPEN, free).limit(OPEN_READ)
     # In the order in which the rows lie: in any other, to find them takes twice as long as all the rest.
-    following = following.with_hint(ORDERS, "INDEXED BY ix_orders_following", "sqlite")
-    return following, select(newest)
+    open_orders = open_orders.with_hint(ORDERS, "INDEXED BY ix_orders_following", "sqlite")
+    return open_orders, select(newest)
 
 
-_prepared = functools.cache(_statements)
+def _columns_to_read(dialect: str, *, finished: bool) -> tuple[Any, ...]:
+    began = sa.func.coalesce(ORDERS.c.accepted_at, ORDERS.c.created_at)
+    times = (ORDERS.c.provider_created_at, began, ORDERS.c.last_look_at, ORDERS.c.next_look_at)
+    return ORDERS.c.id, ORDERS.c.type, ORDERS.c.units, _flags(finished), *(_time(dialect, each) for each in times)
 
 
-def survey(
-    connection: Connection, forecasts: Forecasts, now: datetime, floor: float, price: float, counted_on: float = 0.0
-) -> Survey:
-    """What could be looked at now.
+def _time(dialect: str, column: Any) -> Any:
+    """As it is stored where that is a text: numpy reads a hundred thousand in a tenth of the time SQLite takes."""
+    if dialect == "sqlite":
+        return sa.type_coerce(column, sa.String)
+    return sa.cast(sa.extract("epoch", column), sa.Float)
+
+
+def _flags(finished: bool) -> Any:
+    """What is yes or no, as bits of one number: the store works it out, which spares reading the words."""
+    no = sa.false()
+    claimed = no if finished else ORDERS.c.notice == WebhookStatus.CLAIMED.value
+    urgent = sa.or_(
+        ORDERS.c.next_look_why == PollReason.REQUESTED.value, claimed, ORDERS.c.state == State.ACCEPTED.value
+    )
+    unproven = no if finished else ORDERS.c.provider_status == State.COMPLETED.value
+    conditions = (
+        sa.true() if finished else no,
+        no if finished else ORDERS.c.submission != Submission.ELSEWHERE.value,
+        sa.func.coalesce(urgent, no),
+        sa.or_(ORDERS.c.line_count > LARGEST_LISTED, sa.func.coalesce(unproven, no)),
+        ORDERS.c.failures > 0,
+        ORDERS.c.next_look_at <= bindparam("now"),
+    )
+    bits = [sa.case((condition, 1 << place), else_=0) for place, condition in enumerate(conditions)]
+    return functools.reduce(operator.add, bits)
+
+
+_cached_statements = functools.cache(_statements)
+
+
+def find_due_orders(
+    connection: Connection, forecasts: Forecasts, now: datetime, floor: float, price: float, webhook_share: float = 0.0
+) -> DueOrders:
+    """Finds the orders that could be polled now.
 
     Args:
         connection: of the store.
-        forecasts: what is expected of open orders.
+        forecasts: the forecasts.
         now: aware.
-        floor: the shortest wait between two looks at an order, in seconds.
+        floor: the shortest wait between two polls of an order, in seconds.
         price: of one call, in seconds of waiting.
-        counted_on: the share of completions that are expected to announce themselves.
+        webhook_share: the share of completions that webhooks are expected to announce.
     """
-    return _surveyed(_read(connection, now), forecasts, now.astimezone(UTC).timestamp(), floor, price, counted_on)
+    return _assess(
+        _read_columns(connection, now), forecasts, now.astimezone(UTC).timestamp(), floor, price, webhook_share
+    )
 
 
-def population(connection: Connection, first: float, last: float, limit: int) -> Array:
+def creation_times(connection: Connection, first: float, last: float, limit: int) -> Array:
     """When the orders between these two times were created at the provider, ascending, at most `limit`."""
     start, end = (datetime.fromtimestamp(min(moment, LAST), UTC) for moment in (first, last))
-    known = orders.created_between(connection, start, end, limit)
-    return np.array([moment.timestamp() for moment in known], dtype=np.float64)
+    created = orders.created_between(connection, start, end, limit)
+    return np.array([moment.timestamp() for moment in created], dtype=np.float64)
 
 
 Columns = tuple[npt.NDArray[Any], ...]
 
 
-def _read(connection: Connection, now: datetime) -> Columns:
+def _read_columns(connection: Connection, now: datetime) -> Columns:
     """The orders as arrays: ids, classes, marks, and four times in seconds. Rows become numbers a part at a time."""
     named: dict[tuple[str, int], str] = {}
     parts = [
         _columns(rows, named)
-        for each in _prepared(connection.dialect.name)
+        for each in _cached_statements(connection.dialect.name)
         for rows in connection.execute(each, {"now": now}).partitions(READ_AT_ONCE)
     ]
     return tuple(map(np.concatenate, zip(*parts, strict=True))) if parts else _columns((), named)
 
 
 def _columns(rows: Sequence[Any], named: dict[tuple[str, int], str]) -> Columns:
-    ids, types, units, marks, *times = zip(*rows, strict=True) if rows else ((),) * COLUMNS
+    ids, types, units, marks, *times = zip(*rows, strict=True) if rows else ((),) * COLUMN_COUNT
     kinds = zip(types, units, strict=True)
     classes = np.array([named.get(kind) or named.setdefault(kind, class_of(*kind)) for kind in kinds], dtype=object)
     return np.array(ids, dtype=np.int64), classes, np.array(marks, dtype=np.int64), *map(_seconds, times)
 
 
-def _surveyed(
-    columns: Columns, forecasts: Forecasts, now: float, floor: float, price: float, counted_on: float
-) -> Survey:
+def _assess(
+    columns: Columns, forecasts: Forecasts, now: float, floor: float, price: float, webhook_share: float
+) -> DueOrders:
     order = np.argsort(columns[3], kind="stable")  # by creation; unknown times are the last
-    ids, classes, marks, created, began, last, planned = (column[order] for column in columns)
-    closed, announces, told, apart, failed, due = ((marks >> place) & 1 > 0 for place in range(6))
+    ids, classes, flags, created, began, last, planned = (column[order] for column in columns)
+    closed, webhook_expected, urgent, polled_alone, failed, due = ((flags >> place) & 1 > 0 for place in range(6))
     ages = np.abs(now - began)
-    looked = np.minimum(np.where(np.isnan(last), 0.0, np.abs(last - began)), ages)
-    accrued, still_open = _accrued(classes, looked, ages, forecasts)
-    accrued *= np.where(announces, 1.0 - counted_on, 1.0)
-    # Nobody waits for a finished order: the look that follows it may wait for others to share a page with.
+    polled_at_age = np.minimum(np.where(np.isnan(last), 0.0, np.abs(last - began)), ages)
+    accrued, still_open = _accrued(classes, polled_at_age, ages, forecasts)
+    accrued *= np.where(webhook_expected, 1.0 - webhook_share, 1.0)
+    # Nobody waits for a finished order: the poll that follows it may wait for others to share a page with.
     patience = np.maximum((planned - last) * FOLLOW_PATIENCE, SHORTEST_PATIENCE)
-    resting = closed & due & ~failed & ~told & (now - planned < patience)
+    resting = closed & due & ~failed & ~urgent & (now - planned < patience)
     due &= ~resting
-    # Finished orders are followed when that is due, and so are those whose last look failed; nobody looks in between.
+    # Finished orders are followed when that is due, and so are those whose last poll failed; nobody polls in between.
     waits = ~due & (closed | failed | (now - last < floor))
     accrued[closed | waits], still_open[closed] = 0.0, 1.0
     accrued[resting] = (price * (now - planned) / patience)[resting]
     listed = np.maximum(accrued - price * forecasts.unproven_share * (1.0 - still_open), 0.0)
-    listed[apart | np.isnan(created)] = np.nan
-    candidates = Candidates(created, accrued, listed, due, told & due)
+    listed[polled_alone | np.isnan(created)] = np.nan
+    candidates = Candidates(created, accrued, listed, due, urgent & due)
     lag = float(np.max(now - planned[due], initial=0.0))
-    return Survey(ids, candidates, classes, announces, looked, ages, still_open, lag)
+    return DueOrders(ids, candidates, classes, webhook_expected, polled_at_age, ages, still_open, lag)
 
 
 def _seconds(times: Sequence[Any]) -> Array:
@@ -202,19 +195,21 @@ def _seconds(times: Sequence[Any]) -> Array:
     return np.where(np.isnat(moments), np.nan, moments.astype(np.int64) / 1e6)
 
 
-def _accrued(classes: npt.NDArray[np.object_], looked: Array, ages: Array, forecasts: Forecasts) -> tuple[Array, Array]:
-    """The wait that each order has accrued since its last look, and the chance that it is still open."""
+def _accrued(
+    classes: npt.NDArray[np.object_], polled_at_age: Array, ages: Array, forecasts: Forecasts
+) -> tuple[Array, Array]:
+    """The wait that each order has accrued since its last poll, and the chance that it is still open."""
     accrued, still_open = np.zeros(len(ages)), np.ones(len(ages))
-    for name, indexes in members(classes):
+    for name, indexes in indexes_by_class(classes):
         forecast = forecasts.for_class(name)
-        accrued[indexes] = forecast.delay_cost.cost_between(looked[indexes], ages[indexes])
-        still_open[indexes] = forecast.curve.at(ages[indexes]) / forecast.curve.at(looked[indexes])
+        accrued[indexes] = forecast.delay_cost.cost_between(polled_at_age[indexes], ages[indexes])
+        still_open[indexes] = forecast.curve.at(ages[indexes]) / forecast.curve.at(polled_at_age[indexes])
     return accrued, still_open
 
 
-def members(classes: npt.NDArray[np.object_]) -> list[tuple[str, npt.NDArray[np.intp]]]:
+def indexes_by_class(classes: npt.NDArray[np.object_]) -> list[tuple[str, npt.NDArray[np.intp]]]:
     """The orders of each class, by index."""
-    found: dict[str, list[int]] = defaultdict(list)
+    indexes: dict[str, list[int]] = defaultdict(list)
     for index, name in enumerate(classes):
-        found[name].append(index)
-    return [(name, np.array(indexes, dtype=np.intp)) for name, indexes in found.items()]
+        indexes[name].append(index)
+    return [(name, np.array(indexes, dtype=np.intp)) for name, indexes in indexes.items()]

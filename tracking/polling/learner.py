@@ -1,7 +1,7 @@
-"""The loop that learns: refits the curves, estimates how much is announced, hears when webhooks fall silent.
+"""Learn from what polls and webhooks showed: refits survival curves, estimates the webhook share, detects silence.
 
-What it finds goes into the store, for restarts and for the other processes on it, and into this process's `Forecasts`.
-A process without a poller only reads.
+The results go into the store, for restarts and for the other processes on it, and into this process's forecasts. A
+process without a poller only reads.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REFIT_EVERY = 60.0
-LISTEN_EVERY = 10.0
-VERIFY_EVERY = timedelta(seconds=30)
+SILENCE_CHECK_EVERY = 10.0
+SWEEP_REQUEST_EVERY = timedelta(seconds=30)
 AGAIN_AFTER = timedelta(minutes=10)  # a class whose orders only grew older
 
-Mark = tuple[int, float]
+Fingerprint = tuple[int, float]
 
 
 class Learner:
-    """Keeps a `Forecasts` up to date.
+    """Keeps this process's forecasts up to date.
 
     Args:
         database: the store.
         forecasts: what this process plans by.
         clock: now, aware and in UTC.
-        learns: whether this process looks at orders, and so is one that learns.
+        learns: whether this process polls orders, and so is one that learns.
     """
 
     def __init__(
@@ -52,35 +52,35 @@ class Learner:
         self._forecasts = forecasts
         self._clock = clock
         self._learns = learns
-        self._fitted: dict[str, tuple[Mark, datetime]] = {}
-        self._verified_at: datetime | None = None
-        self._recalled = asyncio.Event()
+        self._fitted: dict[str, tuple[Fingerprint, datetime]] = {}
+        self._requested_at: datetime | None = None
+        self._loaded = asyncio.Event()
 
-    async def recalled(self) -> None:
-        """Waits until what was learned before is known again: whoever plans sooner plans by guesses."""
-        await self._recalled.wait()
+    async def wait_loaded(self) -> None:
+        """Waits until what was learned before is loaded: whoever plans sooner plans by guesses."""
+        await self._loaded.wait()
 
     async def refit(self) -> None:
         """Takes over what others learned, and learns from what has finished since."""
-        if not self._recalled.is_set() or not self._learns:
-            await asyncio.to_thread(self._recall)
-            self._recalled.set()
+        if not self._loaded.is_set() or not self._learns:
+            await asyncio.to_thread(self._load)
+            self._loaded.set()
         if self._learns:
-            job = await asyncio.to_thread(self._learned)
+            job = await asyncio.to_thread(self._learn)
             await self._database.run(job)
 
-    def _recall(self) -> None:
+    def _load(self) -> None:
         from tracking.forecasting import learned  # noqa: PLC0415 - numpy: at its first use, not a start
 
         with self._database.read() as connection:
             self._forecasts.replace(learned.load_forecasts(connection, relative=self._forecasts.relative))
-            kept = facts.get_fact(connection, FactKey.PACING)
-        pacing = kept[1] if kept else {}
+            fact = facts.get_fact(connection, FactKey.PACING)
+        pacing = fact[1] if fact else {}
         self._forecasts.price = min(max(_number(pacing.get("price"), FIRST_PRICE), LEAST_PRICE), GREATEST_PRICE)
         self._forecasts.webhook_share = min(max(_number(pacing.get("heard"), 0.0), 0.0), 1.0)
         self._forecasts.unproven_share = min(max(_number(pacing.get("unproven"), 0.0), 0.0), 1.0)
 
-    def _learned(self) -> Callable[[Connection], None]:
+    def _learn(self) -> Callable[[Connection], None]:
         """Learns; returns the job that stores it."""
         from tracking.forecasting import lateness, learned  # noqa: PLC0415 - as above
 
@@ -88,8 +88,8 @@ class Learner:
         with self._database.read() as connection:
             rows = learned.newest_orders(connection)
         self._forecasts.webhook_share = learned.estimated_webhook_share(rows)
-        seen = learned.intervals_by_class(rows)
-        news = {name: of_class for name, of_class in seen.items() if self._is_news(name, of_class, now)}
+        intervals = learned.intervals_by_class(rows)
+        news = {name: of_class for name, of_class in intervals.items() if self._has_changed(name, of_class, now)}
         forecasts = learned.fit_forecasts(news, self._forecasts.by_class(), relative=self._forecasts.relative)
         self._forecasts.replace(forecasts)
 
@@ -100,33 +100,33 @@ class Learner:
 
         return job
 
-    def _is_news(self, name: str, seen: Sequence[Interval], now: datetime) -> bool:
-        finished = [one.by for one in seen if math.isfinite(one.by)]
-        mark = len(finished), math.fsum(finished)
+    def _has_changed(self, name: str, intervals: Sequence[Interval], now: datetime) -> bool:
+        finished = [one.by for one in intervals if math.isfinite(one.by)]
+        fingerprint = len(finished), math.fsum(finished)
         before = self._fitted.get(name)
-        if before is not None and before[0] == mark and timedelta() <= now - before[1] < AGAIN_AFTER:
+        if before is not None and before[0] == fingerprint and timedelta() <= now - before[1] < AGAIN_AFTER:
             return False
-        self._fitted[name] = mark, now
+        self._fitted[name] = fingerprint, now
         return True
 
     def _pacing(self) -> dict[str, float]:
         forecasts = self._forecasts
         return {"price": forecasts.price, "heard": forecasts.webhook_share, "unproven": forecasts.unproven_share}
 
-    async def listen(self) -> None:
+    async def check_silence(self) -> None:
         """Judges whether the webhooks are silent, and lets the poller find out where that is suspected."""
-        if not self._recalled.is_set():
+        if not self._loaded.is_set():
             return
-        found = await asyncio.to_thread(self._heard)
-        if found is not None:
+        alarm = await asyncio.to_thread(self._judge_silence)
+        if alarm is not None:
             now = self._clock()
             await self._database.run(
-                lambda connection: facts.set_fact(connection, FactKey.WEBHOOK_SILENCE, found.to_fact(), now)
+                lambda connection: facts.set_fact(connection, FactKey.WEBHOOK_SILENCE, alarm.to_fact(), now)
             )
 
-    def _heard(self) -> silence_alarm.SilenceAlarm | None:
+    def _judge_silence(self) -> silence_alarm.SilenceAlarm | None:
         """The alarm to be stored, if it is another than before."""
-        from tracking.polling import webhook_silence as listening  # noqa: PLC0415 - as above
+        from tracking.polling import webhook_silence  # noqa: PLC0415 - as above
 
         now = self._clock()
         with self._database.read() as connection:
@@ -134,12 +134,12 @@ class Learner:
             if not self._learns:
                 self._forecasts.webhooks_silent = before is not None and before.ended_at is None
                 return None
-            found, heard_at = listening.evidence(connection, self._forecasts, now)
-        after = listening.judged(before, found, heard_at, now)
+            evidence, last_at = webhook_silence.gather_evidence(connection, self._forecasts, now)
+        after = webhook_silence.update_alarm(before, evidence, last_at, now)
         self._forecasts.webhooks_silent = after is not None and after.ended_at is None
-        due = self._verified_at is None or not timedelta() <= now - self._verified_at < VERIFY_EVERY
-        if found.suspicious and not self._forecasts.webhooks_silent and due:
-            self._forecasts.sweep_asked, self._verified_at = True, now
+        due = self._requested_at is None or not timedelta() <= now - self._requested_at < SWEEP_REQUEST_EVERY
+        if evidence.suspicious and not self._forecasts.webhooks_silent and due:
+            self._forecasts.sweep_asked, self._requested_at = True, now
         if after == before:
             return None
         log.warning("webhooks %s", "are silent" if self._forecasts.webhooks_silent else "are heard again")

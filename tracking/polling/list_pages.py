@@ -33,15 +33,15 @@ async def record_list_page(
 
     def job(connection: Connection) -> tuple[set[str], int, int]:
         settled, proven, unproven = set(), 0, 0
-        for shown in listed:
-            order, _ = ingest.discover(connection, shown, started_at, finished_at, planner)
-            finished = shown.snapshot.status == State.COMPLETED
+        for parsed in listed:
+            order, _ = ingest.discover(connection, parsed, started_at, finished_at, planner)
+            finished = parsed.snapshot.status == State.COMPLETED
             if finished and is_open(order.state):
                 unproven += 1
                 continue
             proven += finished and order.completed_by == finished_at
-            if order.provider_id == shown.snapshot.provider_id:
-                settled.add(shown.snapshot.provider_id)
+            if order.provider_id == parsed.snapshot.provider_id:
+                settled.add(parsed.snapshot.provider_id)
         return settled, proven, unproven
 
     settled, proven, unproven = await database.run(job)

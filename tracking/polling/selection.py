@@ -1,4 +1,4 @@
-"""Which calls are worth making now. Pure: arrays in, groups of orders out; the poller and the replay both ask it.
+"""Select the calls that are worth making now. Pure: arrays in, groups of orders out, for poller and backtest alike.
 
 An open order is worth a call of its own once the wait it has accrued reaches the price of a call. A list page answers
 for all orders created within a range of time and is worth the sum of theirs, less what it costs to ask again for those
@@ -16,30 +16,30 @@ from tracking.forecasting.survival import Array
 
 PAGE = 50
 URGENT = 1e9  # ahead of whatever has accrued in a lifetime
-TRIES = 4  # windows looked into for each call wanted: some turn out to hold too many orders
+TRIES = 4  # windows examined for each call to make: some turn out to hold too many orders
 WIDEST = 5000  # orders created within one window; beyond that a page of it would be chance
 PADDING = 1.0  # seconds at both ends of a page's range, as providers cut times differently
 
 Indexes = npt.NDArray[np.intp]
 Flags = npt.NDArray[np.bool_]
-Population = Callable[[float, float, int], Array]
+CreationTimes = Callable[[float, float, int], Array]
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Orders that may be looked at now. Arrays of shape (n,), ascending by `created`, unknown times (NaN) last.
+    """Orders that may be polled now. Arrays of shape (n,), ascending by `created`, unknown times (NaN) last.
 
     Attributes:
         created: when the provider made it, in seconds; NaN where that is not known.
-        alone: the wait it has accrued, in seconds, as a call for it alone counts it.
-        listed: the same as a list page counts it; NaN where no list page can answer for it.
-        due: whether it is to be looked at in any case, whatever it has accrued.
-        urgent: whether somebody said that it is done, or asked for it: ahead of all others.
+        single_worth: the wait it has accrued, in seconds, as a call for it alone counts it.
+        list_worth: the same as a list page counts it; NaN where no list page can answer for it.
+        due: whether it is to be polled in any case, whatever it has accrued.
+        urgent: whether a webhook announced it, or a person asked for it: ahead of all others.
     """
 
     created: Array
-    alone: Array
-    listed: Array
+    single_worth: Array
+    list_worth: Array
     due: Flags
     urgent: Flags
 
@@ -48,47 +48,49 @@ class Candidates:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One call: for one order, or a list page for several. `worth` is in seconds of waiting that it ends."""
+class PlannedCall:
+    """A call to be made: for one order, or a list page for several. `worth` is in seconds of waiting that it ends."""
 
     orders: tuple[int, ...]
     worth: float
 
 
-def choose(candidates: Candidates, price: float, at_most: int, population: Population, page: int = PAGE) -> list[Call]:
+def select_calls(
+    candidates: Candidates, price: float, at_most: int, creation_times: CreationTimes, page: int = PAGE
+) -> list[PlannedCall]:
     """The calls that are worth their price now, the best first.
 
     Args:
         candidates: the orders, by index.
         price: of one call, in seconds of waiting.
         at_most: calls.
-        population: tells when the orders between two times were created, ascending and up to a limit, finished ones
+        creation_times: tells when the orders between two times were created, ascending and up to a limit, finished ones
             included: they take up room on a page.
         page: orders a list page holds.
     """
-    single = _worth(candidates.alone, candidates, price)
-    joint = np.where(np.isnan(candidates.listed), 0.0, _worth(candidates.listed, candidates, price))
+    single = _worth(candidates.single_worth, candidates, price)
+    joint = np.where(np.isnan(candidates.list_worth), 0.0, _worth(candidates.list_worth, candidates, price))
     joint[np.isnan(candidates.created)] = 0.0
-    chosen: list[Call] = []
+    calls: list[PlannedCall] = []
     for _ in range(TRIES * at_most):
-        if len(chosen) >= at_most or not len(candidates):
+        if len(calls) >= at_most or not len(candidates):
             break
         alone = int(np.argmax(single))
-        group, crowd = _best_window(candidates.created, joint, page, population)
+        group, crowd = _best_window(candidates.created, joint, page, creation_times)
         together = float(joint[group].sum())
         if len(group) > 1 and together >= max(price, single[alone]):
-            call = Call(tuple(int(index) for index in group), together)
+            call = PlannedCall(tuple(int(index) for index in group), together)
         elif single[alone] >= price:
-            call = Call((alone,), float(single[alone]))
+            call = PlannedCall((alone,), float(single[alone]))
         elif len(crowd) > len(group):
             joint[crowd] = 0.0  # no page among them is worth it, but one elsewhere may be
             continue
         else:
             break
-        chosen.append(call)
+        calls.append(call)
         taken = list(call.orders)
         single[taken], joint[taken] = 0.0, 0.0
-    return chosen
+    return calls
 
 
 def _worth(accrued: Array, candidates: Candidates, price: float) -> Array:
@@ -97,14 +99,14 @@ def _worth(accrued: Array, candidates: Candidates, price: float) -> Array:
     return np.asarray(np.where(candidates.urgent, worth + URGENT, worth))
 
 
-def _best_window(created: Array, worth: Array, page: int, population: Population) -> tuple[Indexes, Indexes]:
+def _best_window(created: Array, worth: Array, page: int, creation_times: CreationTimes) -> tuple[Indexes, Indexes]:
     """The orders of the list page that is worth most, and all those of the time it was chosen from."""
     live = np.flatnonzero(worth > 0)
     if len(live) < 2:
         return live, live
-    first, last = _widest(worth[live], page)
+    first, last = _best_run(worth[live], page)
     inside = live[first:last]
-    others = population(created[inside[0]] - PADDING, created[inside[-1]] + PADDING, WIDEST + 1)
+    others = creation_times(created[inside[0]] - PADDING, created[inside[-1]] + PADDING, WIDEST + 1)
     if len(others) <= page:
         return inside, inside
     if len(others) > WIDEST:
@@ -118,7 +120,7 @@ def _best_window(created: Array, worth: Array, page: int, population: Population
     return inside[best : ends[best]], inside
 
 
-def _widest(worth: Array, page: int) -> tuple[int, int]:
+def _best_run(worth: Array, page: int) -> tuple[int, int]:
     sums = np.concatenate(([0.0], np.cumsum(worth)))
     ends = np.minimum(np.arange(len(worth)) + page, len(worth))
     best = int(np.argmax(sums[ends] - sums[:-1]))

@@ -46,7 +46,7 @@ def replan(  # noqa: PLR0913 - each is an option of its own, and typer reads the
     as_json: JsonFlag = False,
 ) -> None:
     """Replay the recorded history under another schedule or budget: calls against delay."""
-    from tracking.polling.backtest import comparison as laboratory  # noqa: PLC0415 - numpy is imported when first needed, not at a start
+    from tracking.polling.backtest import comparison  # noqa: PLC0415 - numpy is imported when first needed, not at a start
 
     now = utc_now()
     if since is not None and since >= now:
@@ -54,13 +54,13 @@ def replan(  # noqa: PLR0913 - each is an option of its own, and typer reads the
     chosen = {"policy": policy, "rate": rate, "price": price, "wait": wait, "floor": floor, "ceiling": ceiling}
     chosen = {name: value for name, value in chosen.items() if value is not None}
     loaded = settings.load()
-    if problem := laboratory.problem(loaded, chosen):
+    if problem := comparison.plan_error(loaded, chosen):
         raise typer.BadParameter(problem)
     with output.progress("replaying") as progress:
-        told = laboratory.compute(
+        told = comparison.compare_plans(
             database.connect(loaded.database_url),
             loaded,
-            since or now - laboratory.SPAN,
+            since or now - comparison.SPAN,
             chosen,
             frontier=not chosen if frontier is None else frontier,
             progress=progress,

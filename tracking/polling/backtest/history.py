@@ -1,6 +1,6 @@
-"""What happened to the orders, read back from the store so that it can be replayed. Bounded reads; writes nothing.
+"""Read the recorded history of orders from the store, for a backtest to replay. Bounded reads; writes nothing.
 
-A look only tells that an order was open at one time and finished at a later one. So each finish is drawn from the time
+A poll only tells that an order was open at one time and finished at a later one. So each finish is drawn from the time
 it must lie in, by a seeded draw, and it is said how wide those times are: what was measured live is a range.
 """
 
@@ -47,14 +47,14 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class CallCounts:
     """The calls that were really made for open orders.
 
     Attributes:
-        singles: looks at one order.
+        singles: polls of one order.
         pages: list pages for several.
         discoveries: list pages that looked for orders placed elsewhere.
-        aside: looks at orders that had finished, or that are older than the history: no plan replays them.
+        aside: polls of orders that had finished, or that are older than the history: no plan replays them.
         takes: the seconds that a call took (mean).
     """
 
@@ -65,16 +65,16 @@ class Asked:
     takes: float
 
     @property
-    def calls(self) -> int:
+    def total(self) -> int:
         """All that a plan would make too."""
         return self.singles + self.pages + self.discoveries
 
 
 @dataclass(frozen=True, slots=True)
-class Really:
-    """What happened in the time of the history. Delays in seconds; `asked` is None where no calls are on record."""
+class Actuals:
+    """What happened in the time of the history. Delays in seconds; `calls` is None where none are on record."""
 
-    asked: Asked | None
+    calls: CallCounts | None
     hours: float
     mean: Range
     p95: Range
@@ -83,88 +83,95 @@ class Really:
     @property
     def calls_an_hour(self) -> float | None:
         """The calls, an hour; None where nobody knows."""
-        return self.asked.calls / max(self.hours, 1 / 3600) if self.asked else None
+        return self.calls.total / max(self.hours, 1 / 3600) if self.calls else None
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedHistory:
     """A history that can be replayed, and how well it is known.
 
     Attributes:
         history: what happened.
-        really: how it was noticed.
+        actuals: how it was detected, and by how many calls.
         since: from when on orders are in it.
-        until: when the last one was seen finished.
+        until: when the last finish was detected.
         finished: how many finished; the others are still open.
-        found: left out, as they were finished when they were first seen.
+        finished_before: left out, as they were finished when they were discovered.
         cancelled: left out, as they did not finish.
         earlier: left out, as no calls are on record from before `since`.
-        cut: whether only the newest were read.
-        known_to: half of the finishes are known to so many seconds.
-        stated: how many finishes a callback states, or the answer to the order.
-        heard: the share of completions that are expected to announce themselves.
+        newest_only: whether only the newest were read.
+        finish_uncertainty: half of the finishes are known to so many seconds.
+        stated: how many finishes a webhook states, or the answer to the order.
+        webhook_share: the share of completions that webhooks are expected to announce.
     """
 
     history: History
-    really: Really
+    actuals: Actuals
     since: datetime
     until: datetime
     finished: int
-    found: int
+    finished_before: int
     cancelled: int
     earlier: int
-    cut: bool
-    known_to: float
+    newest_only: bool
+    finish_uncertainty: float
     stated: int
-    heard: float
+    webhook_share: float
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
-    """What callbacks and the answer to the order say of its finish."""
+class _FinishEvidence:
+    """What webhooks and the answer to the order say of its finish."""
 
-    received: tuple[datetime, ...] = ()
+    webhooks_at: tuple[datetime, ...] = ()
     stated: datetime | None = None
     at_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class _Course:
-    """One order: it finished between `low` and `high`, None where it is open still; seen at `seen`."""
+class _RecordedOrder:
+    """One order: it finished between `low` and `high`, None where it is open still; `detected` by a poll or a page."""
 
     name: str
-    announces: bool
+    webhook_expected: bool
     arrived: datetime
     low: datetime | None = None
     high: datetime | None = None
-    seen: datetime | None = None
-    announced: datetime | None = None
+    detected: datetime | None = None
+    webhook_at: datetime | None = None
     stated: bool = False
 
 
-def read(database: Database, since: datetime) -> Recorded | None:
-    """The history since then; None where too few orders finished in it.
+def read_history(database: Database, since: datetime) -> RecordedHistory | None:
+    """Reads the history since then; None where too few orders finished in it.
 
     Where calls are on record for a part of that time that is long enough, it is the history of that part.
     """
     with database.read() as connection:
         rows, cut = _orders(connection, since)
-        told = _told(connection, rows)
+        evidence = _finish_evidence(connection, rows)
         alarm = silence_alarm.latest_alarm(connection)
         first_call = connection.execute(select(sa.func.min(EXCHANGES.c.at))).scalar()
-        kept = [row for row in rows if row.state != State.CANCELLED and not _found(row)]
-        courses = sorted((_course(row, told.get(row.id, _Told())) for row in kept), key=lambda one: one.arrived)
-        common = [one for one in courses if first_call is not None and one.arrived >= first_call]
-        covered = _finished(common) >= ENOUGH
-        used = common if covered else courses
-        if _finished(used) < ENOUGH:
+        rows_used = [row for row in rows if row.state != State.CANCELLED and not _finished_before(row)]
+        all_orders = sorted(
+            (_recorded_order(row, evidence.get(row.id, _FinishEvidence())) for row in rows_used),
+            key=lambda one: one.arrived,
+        )
+        orders_with_calls = [one for one in all_orders if first_call is not None and one.arrived >= first_call]
+        covered = _finished(orders_with_calls) >= ENOUGH
+        orders = orders_with_calls if covered else all_orders
+        if _finished(orders) < ENOUGH:
             return None
-        began, until = used[0].arrived, max(one.seen for one in used if one.seen is not None)
-        asked = _asked(connection, began, until) if covered else None
+        began, until = orders[0].arrived, max(one.detected for one in orders if one.detected is not None)
+        calls = _count_calls(connection, began, until) if covered else None
     silent = alarm is not None and alarm.ended_at is None
     cancelled = sum(row.state == State.CANCELLED for row in rows)
-    left_out = {"found": len(rows) - len(kept) - cancelled, "cancelled": cancelled, "earlier": len(courses) - len(used)}
-    return _recorded(used, asked, 0.0 if silent else estimated_webhook_share(rows), left_out, cut=cut)
+    left_out = {
+        "finished_before": len(rows) - len(rows_used) - cancelled,
+        "cancelled": cancelled,
+        "earlier": len(all_orders) - len(orders),
+    }
+    return _build(orders, calls, 0.0 if silent else estimated_webhook_share(rows), left_out, newest_only=cut)
 
 
 def _orders(connection: Connection, since: datetime) -> tuple[Sequence[Row[Any]], bool]:
@@ -177,21 +184,21 @@ def _orders(connection: Connection, since: datetime) -> tuple[Sequence[Row[Any]]
     return rows[:ORDERS_READ], len(rows) > ORDERS_READ
 
 
-def _found(row: Row[Any]) -> bool:
-    """Whether it was finished when it was first seen, perhaps for days."""
-    seen_open = row.last_open_at is not None or row.submission != Submission.ELSEWHERE
-    return row.completed_by is not None and not seen_open
+def _finished_before(row: Row[Any]) -> bool:
+    """Whether it was finished when it was discovered, perhaps for days."""
+    was_open = row.last_open_at is not None or row.submission != Submission.ELSEWHERE
+    return row.completed_by is not None and not was_open
 
 
-def _finished(courses: Sequence[_Course]) -> int:
-    return sum(one.seen is not None for one in courses)
+def _finished(orders: Sequence[_RecordedOrder]) -> int:
+    return sum(one.detected is not None for one in orders)
 
 
-def _told(connection: Connection, rows: Sequence[Row[Any]]) -> Mapping[int, _Told]:
-    """What is on record of each order's finish beside the looks."""
-    wanted = [row.id for row in rows if row.completed_by is not None]
+def _finish_evidence(connection: Connection, rows: Sequence[Row[Any]]) -> Mapping[int, _FinishEvidence]:
+    """What is on record of each order's finish apart from polls."""
+    finished_ids = [row.id for row in rows if row.completed_by is not None]
     genuine = select(CALLBACKS.c.order_id, CALLBACKS.c.received_at, CALLBACKS.c.stated_at).where(
-        CALLBACKS.c.order_id.in_(wanted), CALLBACKS.c.outcome == "accepted"
+        CALLBACKS.c.order_id.in_(finished_ids), CALLBACKS.c.outcome == "accepted"
     )
     received, stated = defaultdict(list), {}
     for row in connection.execute(genuine.order_by(CALLBACKS.c.received_at).limit(CALLBACKS_READ)):
@@ -199,7 +206,7 @@ def _told(connection: Connection, rows: Sequence[Row[Any]]) -> Mapping[int, _Tol
         if row.stated_at is not None:
             stated[row.order_id] = row.stated_at
     answers = select(EVENTS.c.order_id, EVENTS.c.detail).where(
-        EVENTS.c.order_id.in_(wanted), EVENTS.c.kind == EventKind.ACCEPTED
+        EVENTS.c.order_id.in_(finished_ids), EVENTS.c.kind == EventKind.ACCEPTED
     )
     at_once = {
         row.order_id
@@ -207,33 +214,33 @@ def _told(connection: Connection, rows: Sequence[Row[Any]]) -> Mapping[int, _Tol
         if row.detail.get("status") == State.COMPLETED
     }
     return {
-        number: _Told(tuple(received.get(number, ())), stated.get(number), number in at_once)
+        number: _FinishEvidence(tuple(received.get(number, ())), stated.get(number), number in at_once)
         for number in {*received, *at_once}
     }
 
 
-def _course(row: Row[Any], told: _Told) -> _Course:
+def _recorded_order(row: Row[Any], evidence: _FinishEvidence) -> _RecordedOrder:
     """Between which times the order finished, and when it was announced."""
-    name, announces = class_of(row.type, row.units), row.submission != Submission.ELSEWHERE
+    name, webhook_expected = class_of(row.type, row.units), row.submission != Submission.ELSEWHERE
     begun: datetime = row.accepted_at
     if row.completed_by is None:
-        return _Course(name, announces, begun)
+        return _RecordedOrder(name, webhook_expected, begun)
     low, high = min(row.completed_after or begun, row.completed_by), row.completed_by
-    if told.at_once and low <= begun:  # the answer said so, and no look has contradicted it
-        return _Course(name, announces, begun, begun, begun, row.completed_by, begun, stated=True)
-    # A claim from before a look that still said open was premature: it bounds nothing and tells nobody anything.
-    claims = [moment for moment in (row.claimed_at, *told.received) if moment is not None and moment > low]
-    announced = min(claims, default=None)
-    low, high, word = completion_window(CompletionTimes(begun, low, high, high, announced, told.stated))
+    if evidence.at_once and low <= begun:  # the answer said so, and no poll has contradicted it
+        return _RecordedOrder(name, webhook_expected, begun, begun, begun, row.completed_by, begun, stated=True)
+    # A claim from before a poll that still said open was premature: it bounds nothing and tells nobody anything.
+    claims = [moment for moment in (row.claimed_at, *evidence.webhooks_at) if moment is not None and moment > low]
+    webhook_at = min(claims, default=None)
+    low, high, word = completion_window(CompletionTimes(begun, low, high, high, webhook_at, evidence.stated))
     low, high = max(low, begun), max(high, begun)
-    if announced is not None:
-        announced = max(announced, high)
-    return _Course(
-        name, announces, begun, low, high, max(row.completed_by, high), announced, word is StatedTime.BELIEVED
+    if webhook_at is not None:
+        webhook_at = max(webhook_at, high)
+    return _RecordedOrder(
+        name, webhook_expected, begun, low, high, max(row.completed_by, high), webhook_at, word is StatedTime.BELIEVED
     )
 
 
-def _asked(connection: Connection, began: datetime, until: datetime) -> Asked:
+def _count_calls(connection: Connection, began: datetime, until: datetime) -> CallCounts:
     """The calls for orders within that time, as far as a plan would make them too."""
     path, at = EXCHANGES.c.path, EXCHANGES.c.at
     after = sa.or_(at > ORDERS.c.completed_by, ORDERS.c.accepted_at < began)
@@ -252,48 +259,53 @@ def _asked(connection: Connection, began: datetime, until: datetime) -> Asked:
     counted = {row.kind: int(row.calls) for row in rows}
     takes = sum(float(row.spent) for row in rows) / 1000 / max(sum(counted.values()), 1)
     singles, pages, discoveries, aside = (counted.get(name, 0) for name in _KINDS)
-    return Asked(singles, pages, discoveries, aside, takes)
+    return CallCounts(singles, pages, discoveries, aside, takes)
 
 
-def _recorded(
-    courses: Sequence[_Course], asked: Asked | None, heard: float, left_out: Mapping[str, int], *, cut: bool
-) -> Recorded:
-    began, done = courses[0].arrived, [one for one in courses if one.seen is not None]
-    until = max(one.seen for one in done if one.seen is not None)
-    low, high, seen = (_seconds(done, name) for name in ("low", "high", "seen"))
+def _build(
+    orders: Sequence[_RecordedOrder],
+    calls: CallCounts | None,
+    webhook_share: float,
+    left_out: Mapping[str, int],
+    *,
+    newest_only: bool,
+) -> RecordedHistory:
+    began, done = orders[0].arrived, [one for one in orders if one.detected is not None]
+    until = max(one.detected for one in done if one.detected is not None)
+    low, high, detected = (_seconds(done, name) for name in ("low", "high", "detected"))
     rng = random.Random(SEED)  # noqa: S311 - a draw that must be repeatable guards nothing  # nosec B311
     drawn = low + np.array([rng.random() for _ in done]) * (high - low)
-    finished = np.full(len(courses), NEVER)
-    finished[[one.seen is not None for one in courses]] = drawn
-    announced = np.maximum(_seconds(courses, "announced"), finished)
-    announced[np.isinf(finished)] = NEVER
-    announces = np.array([one.announces for one in courses], dtype=np.bool_)
-    history = History(_seconds(courses, "arrived"), finished, [one.name for one in courses], announced, announces)
+    finished = np.full(len(orders), NEVER)
+    finished[[one.detected is not None for one in orders]] = drawn
+    webhook_at = np.maximum(_seconds(orders, "webhook_at"), finished)
+    webhook_at[np.isinf(finished)] = NEVER
+    webhook_expected = np.array([one.webhook_expected for one in orders], dtype=np.bool_)
+    history = History(_seconds(orders, "arrived"), finished, [one.name for one in orders], webhook_at, webhook_expected)
     hours = (until - began) / timedelta(hours=1)
-    return Recorded(
+    return RecordedHistory(
         history=history,
-        really=_really(asked, hours, seen - drawn, seen - high, seen - low),
+        actuals=_actuals(calls, hours, detected - drawn, detected - high, detected - low),
         since=began,
         until=until,
         finished=len(done),
-        cut=cut,
-        known_to=float(np.median(high - low)),
+        newest_only=newest_only,
+        finish_uncertainty=float(np.median(high - low)),
         stated=sum(one.stated for one in done),
-        heard=heard,
+        webhook_share=webhook_share,
         **left_out,
     )
 
 
-def _seconds(courses: Sequence[_Course], name: str) -> Array:
+def _seconds(orders: Sequence[_RecordedOrder], name: str) -> Array:
     """These times in seconds since 1970, as whole ones of them are what the provider tells."""
-    moments = (getattr(one, name) for one in courses)
+    moments = (getattr(one, name) for one in orders)
     return np.array([NEVER if at is None else at.timestamp() for at in moments], dtype=np.float64)
 
 
-def _really(asked: Asked | None, hours: float, drawn: Array, least: Array, most: Array) -> Really:
+def _actuals(calls: CallCounts | None, hours: float, drawn: Array, least: Array, most: Array) -> Actuals:
     """A quantile rises with every delay, so those of the shortest and of the longest bound it."""
 
     def ranged(figure: Any) -> Range:
         return Range(*(float(figure(np.maximum(delays, 0.0))) for delays in (drawn, least, most)))
 
-    return Really(asked, hours, ranged(np.mean), ranged(lambda delays: np.quantile(delays, 0.95)), ranged(np.max))
+    return Actuals(calls, hours, ranged(np.mean), ranged(lambda delays: np.quantile(delays, 0.95)), ranged(np.max))

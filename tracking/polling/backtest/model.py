@@ -1,4 +1,4 @@
-"""What is replayed, how, and what it came to: a history of orders, a plan of looks, the outcome. Pure."""
+"""Values of a backtest: the history that is replayed, the plan, the result; simulated limiter and list. Pure."""
 
 import math
 from collections import deque
@@ -18,21 +18,21 @@ FURTHEST = 10**9  # steps
 
 @dataclass(frozen=True)
 class History:
-    """What happened, whoever looked. Arrays of shape (n,), ascending by `arrived`; times in seconds.
+    """What happened, whoever polled. Arrays of shape (n,), ascending by `arrived`; times in seconds.
 
     Attributes:
         arrived: when the provider took the order.
         finished: when it was done there; infinite where it never was.
         classes: the name of its class.
-        announced: when a webhook said so; infinite where none did.
-        announces: whether its completion may announce itself, as none does that was placed elsewhere; None: all may.
+        webhook_at: when a webhook announced that; infinite where none did.
+        webhook_expected: whether a webhook may announce it, as none does for orders placed elsewhere; None: for all.
     """
 
     arrived: Array
     finished: Array
     classes: Sequence[str]
-    announced: Array
-    announces: Flags | None = None
+    webhook_at: Array
+    webhook_expected: Flags | None = None
 
     def __len__(self) -> int:
         return len(self.arrived)
@@ -47,23 +47,23 @@ class History:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """How to look.
+class PollingPlan:
+    """How orders are polled.
 
     Attributes:
         policy: "accrual", "doubling" or "fixed".
         rate: calls a second at the most.
-        price: of a call in seconds; None: it follows the budget.
+        price: of a call in seconds; None: it follows the rate limit.
         wait: of the fixed policy, in seconds; the cap of the doubling one.
-        floor: the shortest wait between two looks at an order.
+        floor: the shortest wait between two polls of an order.
         ceiling: the longest.
         page: orders a list page holds; 1: no pages.
-        discover_every: seconds between looks at the list for orders placed elsewhere; 0: never.
-        heard: the share of completions that are expected to announce themselves.
+        discover_every: seconds between walks of the list for orders placed elsewhere; 0: never.
+        webhook_share: the share of completions that webhooks are expected to announce.
         relative: whether a second weighs less for orders that took longer anyway.
-        sends: whether the POST of each order is a call of the same budget.
-        takes: seconds that a call takes; what it shows is of when it left.
-        commit: seconds that a commit takes: one claims the orders of a call, one writes down its turn in the budget.
+        sends: whether the POST of each order counts against the same limit.
+        call_seconds: that a call takes; what it shows is of when it left.
+        commit_seconds: that a commit takes: one leases the orders of a call, one records the call for the rate limit.
     """
 
     policy: str = "accrual"
@@ -74,22 +74,22 @@ class Plan:
     ceiling: float = 900.0
     page: int = PAGE
     discover_every: float = 0.0
-    heard: float = 0.0
+    webhook_share: float = 0.0
     relative: bool = True
     sends: bool = False
-    takes: float = 0.0
-    commit: float = 0.0
+    call_seconds: float = 0.0
+    commit_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
-class Outcome:
+class BacktestResult:
     """What a plan came to.
 
     Attributes:
         singles: calls for one order.
         pages: list pages, those of discovery not among them.
         discoveries: list pages of discovery.
-        delays: from when each order was finished until that was seen, in seconds; shape (orders that finished,).
+        delays: from when each order was finished until that was detected, in seconds; shape (orders that finished,).
         classes: the class of each of them.
         span: the length of the history, in seconds.
     """
@@ -103,7 +103,7 @@ class Outcome:
 
     @property
     def calls(self) -> int:
-        """All calls that look; what orders cost to be sent is not among them."""
+        """All calls that ask; what orders cost to be sent is not among them."""
         return self.singles + self.pages + self.discoveries
 
     @property
@@ -121,19 +121,19 @@ class Outcome:
         return float(np.quantile(self.delays, share)) if len(self.delays) else 0.0
 
 
-class Turns:
-    """The budget: no more calls in any window than the console's own budget lets leave (see `budget`)."""
+class SimulatedLimiter:
+    """The rate limit in a backtest: no more calls in any window than the console's own limiter lets leave."""
 
     def __init__(self, rate: float, step: float) -> None:
         self._window = max(1.0, 1 / rate)
         self._most = max(1, int(rate * max(1.0, step)))
         self._left: deque[float] = deque(maxlen=self._most)
 
-    def free(self, now: float) -> int:
+    def available(self, now: float) -> int:
         """How many calls may leave now."""
         return self._most - sum(1 for at in self._left if at > now - self._window + ROUNDING)
 
-    def free_at(self) -> float:
+    def available_at(self) -> float:
         """When one may leave again, while none may now."""
         return self._left[0] + self._window - ROUNDING
 
@@ -142,7 +142,7 @@ class Turns:
         """How many may leave in one window."""
         return self._most
 
-    def take(self, calls: int, now: float) -> None:
+    def use(self, calls: int, now: float) -> None:
         """So many leave as soon as they may."""
         for _ in range(calls):
             full = len(self._left) == self._most
@@ -150,7 +150,7 @@ class Turns:
 
 
 @dataclass
-class Steps:
+class TimeSteps:
     """Time that goes in equal steps from `begun` on, of which so many were taken."""
 
     begun: float
@@ -174,23 +174,23 @@ class Steps:
 
 
 @dataclass
-class Listing:
-    """The provider's list, ascending by when orders were created; `known` of them have arrived so far."""
+class SimulatedOrderList:
+    """The provider's list, ascending by when orders were created; the first `arrived_count` have arrived so far."""
 
     created: Array
-    known: int = 0
+    arrived_count: int = 0
 
-    def population(self, first: float, last: float, limit: int) -> Array:
+    def creation_times(self, first: float, last: float, limit: int) -> Array:
         """When the orders between these two times were created, at most `limit`."""
         start = self.since(first)
-        end = int(np.searchsorted(self.created[: self.known], last, side="right"))
+        end = int(np.searchsorted(self.created[: self.arrived_count], last, side="right"))
         return self.created[start : min(end, start + limit)]
 
     def since(self, moment: float) -> int:
         """The first order that was created then or later."""
-        return int(np.searchsorted(self.created[: self.known], moment))
+        return int(np.searchsorted(self.created[: self.arrived_count], moment))
 
     def page(self, first: float, last: float, size: int) -> tuple[int, int]:
         """From which order to before which one the page of these creation times goes; the newest come first."""
-        end = int(np.searchsorted(self.created[: self.known], last + PADDING, side="right"))
+        end = int(np.searchsorted(self.created[: self.arrived_count], last + PADDING, side="right"))
         return max(self.since(first - PADDING), end - size), end
