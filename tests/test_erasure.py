@@ -285,7 +285,7 @@ def test_no_byte_of_the_files_tells_who_was_erased(office: Office, sqlite_url: s
 def test_what_holds_no_lines_is_left_as_it_is() -> None:
     assert traces.lines_of(None) == []
     assert traces.lines_of({"lineItems": None}) == []
-    assert traces.without({"Id": "BLK-1"}, ANN, {1}) == {"Id": "BLK-1"}
+    assert traces.remove_person({"Id": "BLK-1"}, ANN, {1}) == {"Id": "BLK-1"}
 
 
 def test_a_line_whose_recipient_was_erased_takes_no_others_fate() -> None:
@@ -297,6 +297,6 @@ def test_a_line_whose_recipient_was_erased_takes_no_others_fate() -> None:
 def test_names_are_read_in_any_case() -> None:
     document = {"lineItems": [{"id": 1, "digitalDeliveryAddress": {"email": f" {ANN} "}}, "nonsense"]}
     [first, second] = traces.lines_of(document)
-    assert (traces.id_of(first), traces.id_of(second)) == ("1", None)
-    assert [sorted(traces.recipients(each)) for each in (first, second)] == [[ANN.casefold()], []]
-    assert traces.without(document, ANN, {1}) == {"lineItems": [{"id": 1}, {}]}
+    assert (traces.line_id(first), traces.line_id(second)) == ("1", None)
+    assert [sorted(traces.recipients_of(each)) for each in (first, second)] == [[ANN.casefold()], []]
+    assert traces.remove_person(document, ANN, {1}) == {"lineItems": [{"id": 1}, {}]}

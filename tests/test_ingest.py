@@ -13,7 +13,7 @@ from tracking.forecasting.planner import Planner
 from tracking.ingest import WebhookOutcome
 from tracking.orders.model import Order, OrderRequest, Witness
 from tracking.orders.observations import Answered, Attempted, Declined, Missing, Observation, Observed, Polled, Unclear
-from tracking.provider.recipients import DOCUMENT_LINES_KEPT
+from tracking.provider.recipients import MAX_LIST_STORED
 from tracking.provider.responses import ParsedOrder, WebhookCall, read_order
 from tracking.storage import orders
 from tracking.storage import outbox as storage_outbox
@@ -247,7 +247,7 @@ def test_an_unknown_word_is_shown_and_the_order_stays_open_and_due(accepted: Con
 
 
 def test_the_document_is_kept_without_claim_data_and_without_its_many_lines(console: Console) -> None:
-    many = [line(value=5, ExternalId=f"row-{number}") for number in range(DOCUMENT_LINES_KEPT + 1)]
+    many = [line(value=5, ExternalId=f"row-{number}") for number in range(MAX_LIST_STORED + 1)]
     console.discover(shown("BLK-1", PO, "Completed", *many))
     assert "LineItems" not in console.row()["document"]
     assert "claim.example" not in str([dict(row) for row in (*console.rows(LINES), *console.rows(EVENTS))])

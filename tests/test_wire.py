@@ -12,21 +12,21 @@ from hypothesis import strategies as st
 
 from tracking.errors import CallbackRefused, UnreadableAnswer
 from tracking.provider.json_fields import digest_of, parse, parse_time
-from tracking.provider.masking import mask_recipient, masked
+from tracking.provider.masking import mask_json, mask_recipient
 from tracking.provider.responses import (
-    Page,
+    ListPage,
     ParsedOrder,
     WebhookCall,
-    key_of,
+    item_key,
     read_balance,
     read_carriers,
-    read_conflict,
+    read_duplicate_ids,
     read_funds,
-    read_methods,
+    read_list_page,
     read_order,
-    read_page,
     read_problems,
     read_products,
+    read_shipping_methods,
     read_token,
     read_webhook_call,
 )
@@ -285,10 +285,10 @@ def test_a_hostile_answer_is_unreadable_and_nothing_else(body: bytes) -> None:
 def test_arbitrary_json_never_raises_anything_undocumented(raw: Any) -> None:
     for read in (
         read_order,
-        read_page,
+        read_list_page,
         read_balance,
         digest_of,
-        key_of,
+        item_key,
         lambda raw: read_token(raw, NOW),
     ):
         try:
@@ -296,12 +296,12 @@ def test_arbitrary_json_never_raises_anything_undocumented(raw: Any) -> None:
         except UnreadableAnswer:
             continue
     items = raw if isinstance(raw, list) else [raw]
-    for catalogue in (read_products, read_methods, read_carriers):
+    for catalogue in (read_products, read_shipping_methods, read_carriers):
         catalogue(items)
-    read_conflict(raw)
+    read_duplicate_ids(raw)
     read_funds(raw)
     read_problems(raw)
-    assert len(masked(raw, 50)) <= 50
+    assert len(mask_json(raw, 50)) <= 50
 
 
 @given(st.binary(max_size=300) | JSON_VALUES.map(lambda raw: json.dumps(raw).encode()))
@@ -326,13 +326,13 @@ def test_an_order_too_deep_for_the_interpreter_is_unreadable() -> None:
 @pytest.mark.parametrize("raw", [{}, [], None, {"Data": {}}, {"Data": "x"}, {"Items": []}])
 def test_a_list_without_its_envelope_is_unreadable(raw: Any) -> None:
     with pytest.raises(UnreadableAnswer):
-        read_page(raw)
+        read_list_page(raw)
 
 
 def test_a_page_needs_neither_its_number_nor_a_total() -> None:
-    assert read_page({"data": [1]}) == Page([1], None, None, None)
-    full = read_page({"Data": None, "Page": "2", "PageSize": 50, "TotalCount": 70})
-    assert full == Page((), 2, 50, 70)
+    assert read_list_page({"data": [1]}) == ListPage([1], None, None, None)
+    full = read_list_page({"Data": None, "Page": "2", "PageSize": 50, "TotalCount": 70})
+    assert full == ListPage((), 2, 50, 70)
 
 
 def jwt(**claims: Any) -> str:
@@ -382,7 +382,7 @@ def test_a_token_does_not_show_itself() -> None:
     ],
 )
 def test_a_conflict_names_its_orders_under_any_of_its_keys(raw: Any, ids: list[str]) -> None:
-    assert read_conflict(raw) == ids
+    assert read_duplicate_ids(raw) == ids
 
 
 def test_the_funds_are_minor_units_or_none() -> None:
@@ -437,7 +437,7 @@ def test_the_catalogue_reads_products_and_leaves_out_what_is_none() -> None:
 
 def test_shipping_methods_carriers_and_the_balance_are_plain_dicts() -> None:
     method = {"id": "STANDARD", "carrier": None, "description": "Mail", "cost_minor": 150}
-    assert read_methods([{"Id": "STANDARD", "Description": "Mail", "Cost": "1.5"}]) == [method]
+    assert read_shipping_methods([{"Id": "STANDARD", "Description": "Mail", "Cost": "1.5"}]) == [method]
     assert read_carriers([{"id": "DEFAULT"}]) == [{"id": "DEFAULT", "name": "DEFAULT"}]
     balance = {"available_minor": 1250, "pending_minor": None, "offered": True}
     assert read_balance({"available": 12.5}) == balance
@@ -525,7 +525,7 @@ def test_masked_json_shows_the_order_and_hides_people_money_and_secrets() -> Non
         "Zip": 62701,
     }
     raw["LineItems"][0]["Personalization"] = {"To": "John", "Message": "Happy birthday"}
-    text = masked(recased(raw, str.lower), 10_000)
+    text = mask_json(recased(raw, str.lower), 10_000)
     for hidden in (
         "john@",
         "Smith",
@@ -545,6 +545,6 @@ def test_masked_json_shows_the_order_and_hides_people_money_and_secrets() -> Non
 
 
 def test_masked_json_is_cut_and_shows_long_lists_in_part() -> None:
-    assert len(masked([{"a": "x" * 100}] * 50, 4000)) <= 4000
-    assert "30 more" in masked(list(range(50)), 4000)
-    assert masked({"a": 1}, 5) == '{"a"…'
+    assert len(mask_json([{"a": "x" * 100}] * 50, 4000)) <= 4000
+    assert "30 more" in mask_json(list(range(50)), 4000)
+    assert mask_json({"a": 1}, 5) == '{"a"…'

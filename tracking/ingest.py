@@ -311,7 +311,7 @@ def _observe(
     extra_columns = plan_next_poll(stored, order, observation, planner)
     if parsed is not None and _is_same_order(parsed.snapshot, order):
         people = [line.recipient for line in stored.order.lines if line.recipient] if stored.order.erased else None
-        extra_columns["document"] = recipients.kept(parsed.document, people)
+        extra_columns["document"] = recipients.document_to_store(parsed.document, people)
         # Equal bytes may be passed over only after a look: an answer to a POST is not believed as a look is.
         if isinstance(observation.observed, Polled):
             extra_columns["digest"] = parsed.digest

@@ -19,10 +19,10 @@ from tracking.orders.observations import Missing, Polled, Unclear
 from tracking.provider import call_log
 from tracking.provider.responses import (
     read_carriers,
-    read_methods,
     read_order,
     read_problems,
     read_products,
+    read_shipping_methods,
     read_webhook_call,
 )
 from tracking.storage import facts, inbox, orders
@@ -255,7 +255,7 @@ def _facts(database: Database, payloads: Payloads, now: datetime) -> None:
     carriers = [{"Id": text, "Name": text} for text in payloads.short]
     catalogue = {
         "products": read_products(raw),
-        "shipping_methods": read_methods(methods),
+        "shipping_methods": read_shipping_methods(methods),
         "carriers": read_carriers(carriers),
     }
     client = {"failing_since": now.isoformat(), "last_error": f"CredentialsRefused: {payloads.prose}"}

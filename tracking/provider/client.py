@@ -1,7 +1,7 @@
-"""The provider's API: its operations, each read into what it answers. One client for a process and its event loop.
+"""Client of the provider's API: places and reads orders, lists, catalog and balance.
 
-Owns the addresses of the operations and the walk through their pages. How a call is made, and what its errors mean, is
-in `calls`; this repeats nothing, and whoever calls decides what to try again.
+One for a process and its event loop. Owns the addresses of the operations and the walk through their pages. How a call
+is made, and what its errors mean, is in `http`; this retries nothing: whoever calls decides what to try again.
 """
 
 import logging
@@ -20,15 +20,15 @@ from tracking.provider.http.session import DEFAULT_LIMITS, SYSTEM_TIME, ApiAccou
 from tracking.provider.json_fields import digest_of, format_time
 from tracking.provider.rate_limit import SharedLimiter
 from tracking.provider.responses import (
-    Page,
+    ListPage,
     ParsedOrder,
-    key_of,
+    item_key,
     read_balance,
     read_carriers,
-    read_methods,
+    read_list_page,
     read_order,
-    read_page,
     read_products,
+    read_shipping_methods,
 )
 from tracking.settings import Settings
 
@@ -40,7 +40,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An order as answered. `shown` is None when the digest equals the one known; times frame the call."""
+    """The answer about one order. `order` is None where the digest is `last_digest`; the times frame the call."""
 
     order: ParsedOrder | None
     digest: str
@@ -112,15 +112,15 @@ class Client:
         call = ApiCall("POST", "/v1/Orders", document=document, order_po=po_number)
 
         def read(raw: Any) -> Answer:
-            shown = read_order(raw)
-            if (shown.snapshot.po_number or po_number) != po_number or not shown.snapshot.lines:
+            parsed = read_order(raw)
+            if (parsed.snapshot.po_number or po_number) != po_number or not parsed.snapshot.lines:
                 raise UnreadableAnswer("the answer shows another order", status=call.status)
-            return self._answer(call, shown, shown.digest)
+            return self._answer(call, parsed, parsed.digest)
 
         return await self._session.send(call, read)
 
     async def order(self, provider_id: str, *, last_digest: str | None = None) -> Answer:
-        """The order with this id."""
+        """The order with this id; not parsed again where its digest is `last_digest`."""
         if provider_id in {"", ".", ".."}:
             raise NotFound("no order has such an id")
         call = ApiCall("GET", f"/v1/Orders/{quote(provider_id, safe='')}", provider_id=provider_id)
@@ -130,18 +130,18 @@ class Client:
             if digest == last_digest:
                 call.masked_answer = '"unchanged"'
                 return self._answer(call, None, digest)
-            shown = read_order(raw)
-            call.order_po = shown.snapshot.po_number
-            if shown.snapshot.provider_id != provider_id:
+            parsed = read_order(raw)
+            call.order_po = parsed.snapshot.po_number
+            if parsed.snapshot.provider_id != provider_id:
                 raise UnreadableAnswer("the answer shows another order", status=call.status)
-            return self._answer(call, shown, digest)
+            return self._answer(call, parsed, digest)
 
         return await self._session.send(call, read)
 
-    def _answer(self, call: ApiCall, shown: ParsedOrder | None, digest: str) -> Answer:
-        if shown is not None:
-            call.provider_id = shown.snapshot.provider_id
-        return Answer(shown, digest, call.left_at or self._clock(), self._clock(), call.status or 0)
+    def _answer(self, call: ApiCall, parsed: ParsedOrder | None, digest: str) -> Answer:
+        if parsed is not None:
+            call.provider_id = parsed.snapshot.provider_id
+        return Answer(parsed, digest, call.left_at or self._clock(), self._clock(), call.status or 0)
 
     async def orders(
         self,
@@ -152,19 +152,19 @@ class Client:
         end: datetime | None = None,
         po_number: str | None = None,
     ) -> OrdersPage:
-        """One page of the order list. A page past the end is empty, also where the provider answers it with 404."""
-        asked = {"startDate": format_time(start), "endDate": format_time(end), "poNumber": po_number}
-        params = _paging(page, size) | {name: value for name, value in asked.items() if value}
+        """Lists one page of the orders. A page past the end is empty, also where the provider answers it with 404."""
+        filters = {"startDate": format_time(start), "endDate": format_time(end), "poNumber": po_number}
+        params = _page_params(page, size) | {name: value for name, value in filters.items() if value}
         call = ApiCall("GET", "/v1/Orders", params=params, order_po=po_number)
 
         def read(raw: Any) -> OrdersPage:
-            listed = read_page(raw)
-            found = [_order_or_none(item) for item in listed.items]
-            unique = {shown.snapshot.provider_id: shown for shown in found if shown is not None}
-            unreadable = found.count(None)
-            last = _is_last(listed, size)
+            listing = read_list_page(raw)
+            parsed = [_order_or_none(item) for item in listing.items]
+            unique = {order.snapshot.provider_id: order for order in parsed if order is not None}
+            unreadable = parsed.count(None)
+            last = _is_last(listing, size)
             started = call.left_at or self._clock()
-            return OrdersPage(tuple(unique.values()), unreadable, page, listed.total, last, started, self._clock())
+            return OrdersPage(tuple(unique.values()), unreadable, page, listing.total, last, started, self._clock())
 
         try:
             return await self._session.send(call, read)
@@ -174,50 +174,50 @@ class Client:
             return OrdersPage((), 0, page, None, True, call.left_at or self._clock(), self._clock())
 
     async def products(self) -> list[dict[str, Any]]:
-        """The whole catalogue."""
+        """Lists the whole catalog."""
         return read_products(await self._all("/v1/Products", 500))
 
     async def shipping_methods(self) -> list[dict[str, Any]]:
-        """All shipping methods, none where the provider does not offer the list."""
-        return read_methods(await self._all("/v1/ShippingMethods", 50, optional=True))
+        """Lists all shipping methods, none where the provider does not offer the list."""
+        return read_shipping_methods(await self._all("/v1/ShippingMethods", 50, optional=True))
 
     async def carriers(self) -> list[dict[str, Any]]:
-        """All card carriers, none where the provider does not offer the list."""
+        """Lists all card carriers, none where the provider does not offer the list."""
         return read_carriers(await self._all("/v1/Carriers", 50, optional=True))
 
     async def balance(self) -> dict[str, Any] | None:
-        """The account's balance, None where the provider does not offer it."""
+        """Reads the account's balance, None where the provider does not offer it."""
         try:
             return await self._session.send(ApiCall("GET", "/v1/AccountBalance"), read_balance)
         except NotFound:
             return None
 
     async def _all(self, path: str, size: int, *, optional: bool = False) -> list[Any]:
-        """The items of all pages, each id once, until a page is short, empty or brings nothing new."""
-        found: dict[str, Any] = {}
+        """Reads the items of all pages, each id once, until a page is short, empty or brings nothing new."""
+        items: dict[str, Any] = {}
         for number in range(1, MAX_PAGES + 1):
-            call = ApiCall("GET", path, params=_paging(number, size))
+            call = ApiCall("GET", path, params=_page_params(number, size))
             try:
-                page = await self._session.send(call, read_page)
+                page = await self._session.send(call, read_list_page)
             except NotFound:
                 if optional or number > 1:
                     break
                 raise
-            known = len(found)
+            before = len(items)
             for item in page.items:
-                found.setdefault(key_of(item), item)
-            if len(found) == known or _is_last(page, size):
+                items.setdefault(item_key(item), item)
+            if len(items) == before or _is_last(page, size):
                 break
         else:
             _logger.warning("list-cut path=%s pages=%d", path, MAX_PAGES)
-        return list(found.values())
+        return list(items.values())
 
     def pause(self, seconds: float) -> None:
-        """Lets no call leave for so long: what an earlier process was asked to wait, or has used up."""
+        """Lets no call leave for so many seconds, as an earlier process was asked to wait."""
         self._session.pause(seconds)
 
     def available(self) -> int:
-        """How many calls can leave within the next second, beside those that wait for their turn already."""
+        """How many calls can leave within the next second, beside those that wait for their slot already."""
         return self._session.available()
 
     def status(self) -> dict[str, Any]:
@@ -244,11 +244,11 @@ def _order_or_none(raw: Any) -> ParsedOrder | None:
         return None
 
 
-def _paging(page: int, size: int) -> dict[str, str]:
+def _page_params(page: int, size: int) -> dict[str, str]:
     return {"pageIndex": str(page), "pageSize": str(size)}
 
 
-def _is_last(page: Page, asked: int) -> bool:
+def _is_last(page: ListPage, requested_size: int) -> bool:
     """Whether the page is short. A provider that serves smaller pages than asked for says so in PageSize."""
-    size = page.page_size if page.page_size and page.page_size < asked else asked
+    size = page.page_size if page.page_size and page.page_size < requested_size else requested_size
     return len(page.items) < size

@@ -1,7 +1,7 @@
-"""Foreign JSON as bytes and as values: parsing, digests, and one object's fields as texts, numbers, money and times.
+"""Tolerant parser of foreign JSON: bytes, digests, and an object's fields as texts, numbers, money and times.
 
-The ground under `wire` and `requisitions`, which know what the fields mean; this knows no order and no request. Refuses
-with UnreadableAnswer, or with ValueError for a single value, and neither holds what came in.
+Knows no order and no request: what the fields mean is read above it. Refuses with UnreadableAnswer, or with ValueError
+for a single value, and neither holds what came in.
 """
 
 import hashlib
@@ -20,21 +20,21 @@ MAX_DEPTH = 64
 _NUMBER = re.compile(r"[+-]?\d{1,18}(\.\d{1,40})?(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
 _LARGEST = Decimal(10) ** 13
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-_US_FORMS = ("%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %I:%M %p", "%m/%d/%Y %H:%M:%S")
+_US_FORMATS = ("%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %I:%M %p", "%m/%d/%Y %H:%M:%S")
 
 
 def parse(body: bytes) -> Any:
-    """The JSON in the bytes.
+    """Parses the bytes as JSON.
 
     Raises:
         UnreadableAnswer: no UTF-8, no JSON, a name twice in one object, NaN or Infinity, or nested deeper than 64.
     """
     try:
         text = body.decode("utf-8-sig")
-        raw = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+        raw = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_without_repeats)
     except (ValueError, RecursionError) as exc:
         raise UnreadableAnswer("the body is not JSON") from exc
-    if text.count("[") + text.count("{") > MAX_DEPTH and _deeper(raw, MAX_DEPTH):
+    if text.count("[") + text.count("{") > MAX_DEPTH and _is_deeper(raw, MAX_DEPTH):
         raise UnreadableAnswer("the body is nested too deeply")
     return raw
 
@@ -43,18 +43,18 @@ def _refuse_constant(_: str) -> Never:
     raise ValueError("NaN and Infinity are not JSON")
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
         raise ValueError("a name stands twice in one object")
-    return found
+    return members
 
 
-def _deeper(raw: Any, limit: int) -> bool:
-    level = [raw]
+def _is_deeper(raw: Any, limit: int) -> bool:
+    values = [raw]
     for _ in range(limit + 1):
-        level = [child for item in level for child in _children(item)]
-        if not level:
+        values = [child for item in values for child in _children(item)]
+        if not values:
             return False
     return True
 
@@ -66,7 +66,7 @@ def _children(item: Any) -> Iterable[Any]:
 
 
 def digest_of(raw: Any) -> str:
-    """The SHA-256 in hex of the canonical JSON, claim data included: the same for list items and single answers.
+    """SHA-256 in hex of the canonical JSON, claim data included: the same for list items and single answers.
 
     Raises:
         UnreadableAnswer: a number in it is not finite, or it is nested too deeply.
@@ -79,7 +79,7 @@ def digest_of(raw: Any) -> str:
 
 
 class Fields:
-    """One object of an answer, read without regard to the case of its names.
+    """Fields of one JSON object, read without regard to the case of their names.
 
     Its readers take the first of the named fields that is not null, and raise UnreadableAnswer naming the field.
     """
@@ -94,8 +94,8 @@ class Fields:
 
     def get(self, *names: str) -> Any:
         """The first of the named values that is not null."""
-        found = (self._values.get(name) for name in names)
-        return next((value for value in found if value is not None), None)
+        values = (self._values.get(name) for name in names)
+        return next((value for value in values if value is not None), None)
 
     def text(self, *names: str, limit: int = 200) -> str | None:
         """The text, cut to `limit`; None where there is none."""
@@ -120,7 +120,7 @@ class Fields:
         except ValueError as exc:
             raise self._unreadable(names[0], exc) from exc
 
-    def needed(self, value: _T | None, name: str) -> _T:
+    def required(self, value: _T | None, name: str) -> _T:
         """The value, which must be there."""
         if value is None:
             raise self._unreadable(name, ValueError("is missing"))
@@ -130,7 +130,7 @@ class Fields:
         return UnreadableAnswer(f"{f'{self._where}.' if self._where else ''}{name} {exc}")
 
 
-def written(value: str | int) -> str:
+def stripped_text(value: str | int) -> str:
     """A text without the space around it, or a number as a text."""
     return value.strip() if isinstance(value, str) else f"{value:#x}" if abs(value) >= 10**30 else str(value)
 
@@ -141,7 +141,7 @@ def text_of(value: Any, limit: int) -> str | None:
         return None
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError("is not a text")  # noqa: TRY004 - a wrong type in foreign JSON is a wrong value
-    return storable(written(value)[:limit]) or None
+    return storable(stripped_text(value)[:limit]) or None
 
 
 def storable(text: str) -> str:
@@ -185,10 +185,10 @@ def parse_time(text: Any) -> datetime:
     """
     if not isinstance(text, str) or len(text) > 64:
         raise ValueError("is not a time")
-    for form in (None, *_US_FORMS):
+    for time_format in (None, *_US_FORMATS):
         try:
-            stated = datetime.strptime(text.strip(), form) if form else datetime.fromisoformat(text.strip())  # noqa: DTZ007 - the next line gives the zone
-            return stated.replace(tzinfo=UTC) if stated.tzinfo is None else stated.astimezone(UTC)
+            at = datetime.strptime(text.strip(), time_format) if time_format else datetime.fromisoformat(text.strip())  # noqa: DTZ007 - the next line gives the zone
+            return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
         except (ValueError, OverflowError):
             continue
     raise ValueError("is not a time")

@@ -215,8 +215,8 @@ class RateLimitedTransport(httpx.AsyncBaseTransport):
             response = await self._transport.handle_async_request(request)
             status = response.status_code
             if status in {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}:
-                asked = parse_retry_after(response.headers.get("Retry-After"), self._clock())
-                wait = timedelta(seconds=self._limiter.pause(asked, left_at))
+                retry_after = parse_retry_after(response.headers.get("Retry-After"), self._clock())
+                wait = timedelta(seconds=self._limiter.pause(retry_after, left_at))
                 raise Throttled("the provider asks to wait", status=status, retry_after=wait)
             self._limiter.reset_backoff()
             return response

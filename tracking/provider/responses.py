@@ -28,20 +28,20 @@ from tracking.provider.json_fields import (
     text_of,
     time_or_none,
 )
-from tracking.provider.masking import NEVER_KEPT, scrub
+from tracking.provider.masking import NEVER_STORED, scrub
 
-LINE_WORDS = ("Pending", "Completed", "Cancelled", "Sent", "Claimed", "SentToFulfillment", "Shipped")
+LINE_STATUSES = ("Pending", "Completed", "Cancelled", "Sent", "Claimed", "SentToFulfillment", "Shipped")
 MAX_WEBHOOK_BODY = 64 * 1024
-UNSURE_TOKEN_LIFE = timedelta(minutes=5)
+DEFAULT_TOKEN_LIFE = timedelta(minutes=5)
 LONGEST_TOKEN_LIFE = timedelta(days=1)
 _PHONE = re.compile(r"\+\d[\d ().-]{5,30}\d|(?<![-\w])\d{7,}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedOrder:
-    """An order as shown: what it says, its raw JSON without claim data and webhook address, and its digest.
+    """An order of the provider's: its snapshot, its raw JSON without claim data and webhook address, and its digest.
 
-    `claims` holds the claim data apart, by the number of the line that showed it.
+    `claims` holds the claim data apart, by the number of its line.
     """
 
     snapshot: Snapshot
@@ -51,8 +51,8 @@ class ParsedOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """One page of a list; the items are raw, the figures None where not told."""
+class ListPage:
+    """One page of a list; the items are raw, the figures None where they are missing."""
 
     items: Sequence[Any]
     page: int | None
@@ -62,7 +62,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class WebhookCall:
-    """What a webhook call claims. `digest` is the same for every repeat of it."""
+    """What the body of a webhook call says. `digest` is the same for every repeat of it."""
 
     action: str
     provider_id: str | None
@@ -83,7 +83,7 @@ class Token:
 
 
 def read_order(raw: Any) -> ParsedOrder:
-    """The order in a single answer or an item of a list.
+    """Parses the order in a single answer or an item of a list.
 
     Raises:
         UnreadableAnswer: it is no order.
@@ -96,9 +96,9 @@ def read_order(raw: Any) -> ParsedOrder:
         raise UnreadableAnswer("LineItems is not a list")
     read = [_line(number, line) for number, line in enumerate(lines or (), start=1)]
     snapshot = Snapshot(
-        provider_id=order.needed(order.text("id"), "Id"),
+        provider_id=order.required(order.text("id"), "Id"),
         po_number=order.text("ponumber"),
-        status=usual_case(order.needed(order.text("status", limit=60), "Status"), PROVIDER_STATES),
+        status=usual_case(order.required(order.text("status", limit=60), "Status"), PROVIDER_STATES),
         type=usual_case(kind, OrderType) if kind else None,
         created_at=time_or_none(order.get("timestamp")),
         lines=tuple(line for line, _ in read),
@@ -106,52 +106,52 @@ def read_order(raw: Any) -> ParsedOrder:
         currency=order.text("currencycode", "currency", limit=10),
     )
     claims = {line.number: claims for line, claims in read if claims}
-    return ParsedOrder(snapshot, _kept(raw), digest, claims)
+    return ParsedOrder(snapshot, _without_secrets(raw), digest, claims)
 
 
 def _line(number: int, raw: Any) -> tuple[Line, ClaimData]:
     line = Fields(raw, f"LineItems[{number - 1}]")
-    claims = _claims(line.get("claimdata"))
+    claims = _claim_entries(line.get("claimdata"))
     # What the entries hold, sorted: their order means nothing.
-    held = json.dumps(sorted(text for text, _ in claims))
-    known = Line(
+    contents = json.dumps(sorted(text for text, _ in claims))
+    parsed = Line(
         number=number,
-        product_id=line.needed(line.text("productid"), "ProductId"),
-        value_minor=line.needed(line.minor("value"), "Value"),
-        quantity=line.needed(line.whole("quantity"), "Quantity"),
-        status=usual_case(line.text("status", limit=60) or "Pending", LINE_WORDS),
+        product_id=line.required(line.text("productid"), "ProductId"),
+        value_minor=line.required(line.minor("value"), "Value"),
+        quantity=line.required(line.whole("quantity"), "Quantity"),
+        status=usual_case(line.text("status", limit=60) or "Pending", LINE_STATUSES),
         claims=len(claims),
         provider_line_id=line.text("id"),
         external_id=line.text("externalid"),
         recipient=_recipient(line),
         cost_minor=line.minor("cost"),
-        claim_digest=hashlib.sha256(held.encode()).hexdigest()[:16] if claims else None,
+        claim_digest=hashlib.sha256(contents.encode()).hexdigest()[:16] if claims else None,
     )
-    return known, ClaimData(tuple(unit for _, unit in claims))
+    return parsed, ClaimData(tuple(unit for _, unit in claims))
 
 
-def _claims(raw: Any) -> list[tuple[str, Unit]]:
+def _claim_entries(raw: Any) -> list[tuple[str, Unit]]:
     """What each claim entry holds, as a text to compare and as labels with values; empty entries are left out."""
     entries = raw if isinstance(raw, list) else [raw]
-    return [claim for entry in entries if (claim := _claim(entry)) is not None]
+    return [claim for entry in entries if (claim := _claim_entry(entry)) is not None]
 
 
-def _claim(raw: Any) -> tuple[str, Unit] | None:
+def _claim_entry(raw: Any) -> tuple[str, Unit] | None:
     if not isinstance(raw, Mapping):
         return None
     entry = Fields(raw, "ClaimData")
     codes = entry.get("codes")
-    held = [code for code in codes if _code(code)[1]] if isinstance(codes, list) else []
+    filled_codes = [code for code in codes if _code(code)[1]] if isinstance(codes, list) else []
     link, characters = entry.get("claimlink"), entry.get("barcodechars")
-    if not (link or characters or held):
+    if not (link or characters or filled_codes):
         return None
     answer, picture = entry.get("claimlinkchallengeanswer"), entry.get("barcodepath")
-    text = json.dumps([link, answer, characters, held], sort_keys=True)
-    shown = [("Claim link", link), ("Challenge answer", answer), ("Barcode characters", characters)]
+    text = json.dumps([link, answer, characters, filled_codes], sort_keys=True)
+    labelled = [("Claim link", link), ("Challenge answer", answer), ("Barcode characters", characters)]
     if characters or picture:
-        shown += [("Barcode type", entry.get("barcodetype")), ("Barcode picture", picture)]
-    shown += [(_told(label), value) for label, value in map(_code, held)]
-    return text, tuple([(label, _told(value)) for label, value in shown if value])
+        labelled += [("Barcode type", entry.get("barcodetype")), ("Barcode picture", picture)]
+    labelled += [(_storable_text(label), value) for label, value in map(_code, filled_codes)]
+    return text, tuple([(label, _storable_text(value)) for label, value in labelled if value])
 
 
 def _code(code: Any) -> tuple[Any, Any]:
@@ -161,27 +161,31 @@ def _code(code: Any) -> tuple[Any, Any]:
     return fields.get("label") or "Code", fields.get("value")
 
 
-def _told(value: Any) -> str:
+def _storable_text(value: Any) -> str:
     return storable(value if isinstance(value, str) else json.dumps(value))
 
 
 def _recipient(line: Fields) -> str | None:
     digital, physical = line.get("digitaldeliveryaddress"), line.get("physicaldeliveryaddress")
-    if isinstance(digital, Mapping) and (found := Fields(digital).text("email", "sms")):
-        return found
+    if isinstance(digital, Mapping) and (contact := Fields(digital).text("email", "sms")):
+        return contact
     return Fields(physical).text("name") if isinstance(physical, Mapping) else None
 
 
-def _kept(raw: Any) -> Any:
+def _without_secrets(raw: Any) -> Any:
     if isinstance(raw, Mapping):
-        return {storable(name): _kept(value) for name, value in raw.items() if name.casefold() not in NEVER_KEPT}
+        return {
+            storable(name): _without_secrets(value)
+            for name, value in raw.items()
+            if name.casefold() not in NEVER_STORED
+        }
     if isinstance(raw, list):
-        return [_kept(value) for value in raw]
+        return [_without_secrets(value) for value in raw]
     return storable(raw) if isinstance(raw, str) else raw
 
 
-def read_page(raw: Any) -> Page:
-    """The envelope of a list.
+def read_list_page(raw: Any) -> ListPage:
+    """Parses the envelope of a list.
 
     Raises:
         UnreadableAnswer: it is no list in its envelope.
@@ -193,11 +197,11 @@ def read_page(raw: Any) -> Page:
     if items is not None and not isinstance(items, list):
         raise UnreadableAnswer("Data is not a list")
     page, size, total = envelope.whole("page"), envelope.whole("pagesize"), envelope.whole("totalcount")
-    return Page(items or (), page, size, total)
+    return ListPage(items or (), page, size, total)
 
 
-def key_of(raw: Any) -> str:
-    """What tells an item of a list from the others: its Id, else its digest."""
+def item_key(raw: Any) -> str:
+    """The key of a list's item among the others: its Id, else its digest."""
     try:
         return _id(Fields(raw))
     except UnreadableAnswer:
@@ -205,7 +209,7 @@ def key_of(raw: Any) -> str:
 
 
 def read_token(raw: Any, now: datetime) -> Token:
-    """The token, good until its own `exp`, else for ExpiresIn seconds, else for five minutes.
+    """Parses the token, good until its own `exp`, else for ExpiresIn seconds, else for five minutes.
 
     Raises:
         UnreadableAnswer: there is no token that could be put into a header.
@@ -220,7 +224,7 @@ def read_token(raw: Any, now: datetime) -> Token:
     except ValueError:
         seconds = 0
     longest = int(LONGEST_TOKEN_LIFE.total_seconds())
-    life = timedelta(seconds=min(seconds, longest)) if seconds > 0 else UNSURE_TOKEN_LIFE
+    life = timedelta(seconds=min(seconds, longest)) if seconds > 0 else DEFAULT_TOKEN_LIFE
     return Token(value.strip(), now + life)
 
 
@@ -233,20 +237,20 @@ def _jwt_seconds(value: str, now: datetime) -> int:
         return 0
 
 
-def read_conflict(raw: Any) -> list[str]:
-    """The ids that a 409 names, perhaps none. Raises nothing."""
+def read_duplicate_ids(raw: Any) -> list[str]:
+    """Reads the ids that a 409 names, perhaps none. Raises nothing."""
     try:
         fields = Fields(raw)
-        named = fields.get("previousorderids", "previousorderid", "orderid", "id")
-        entries = named if isinstance(named, list) else [named]
-        found = (text_of(entry, 200) for entry in entries[:50])
-        return list(dict.fromkeys(entry for entry in found if entry))
+        value = fields.get("previousorderids", "previousorderid", "orderid", "id")
+        entries = value if isinstance(value, list) else [value]
+        ids = (text_of(entry, 200) for entry in entries[:50])
+        return list(dict.fromkeys(entry for entry in ids if entry))
     except (UnreadableAnswer, ValueError):
         return []
 
 
 def read_funds(raw: Any) -> tuple[int | None, int | None]:
-    """What a 422 says is available and what the order would cost, in minor units. Raises nothing."""
+    """Reads from a 422 what is available and what the order would cost, in minor units. Raises nothing."""
     try:
         fields = Fields(raw)
         return fields.minor("availablebalance"), fields.minor("ordercost")
@@ -255,7 +259,7 @@ def read_funds(raw: Any) -> tuple[int | None, int | None]:
 
 
 def read_problems(raw: Any, hide: Callable[[str], str] = str) -> list[Problem]:
-    """What a 400 or 413 says is wrong, with everything that looks like a recipient masked, and what `hide` masks.
+    """Reads from a 400 or 413 what is wrong, with everything that looks like a recipient masked, and what `hide` masks.
 
     Raises nothing.
     """
@@ -263,71 +267,73 @@ def read_problems(raw: Any, hide: Callable[[str], str] = str) -> list[Problem]:
         fields = Fields(raw)
         errors = fields.get("errors")
         if isinstance(errors, Mapping):
-            errors = [{"Property": name, "Errors": told} for name, told in errors.items()]
-        found = [problem for entry in _listed(errors)[:50] for problem in _problem(entry, hide)]
-        return found or [Problem("", _said(text, hide)) for text in _listed(fields.get("message", "title"))]
+            errors = [{"Property": name, "Errors": messages} for name, messages in errors.items()]
+        problems = [problem for entry in _as_list(errors)[:50] for problem in _problem(entry, hide)]
+        return problems or [Problem("", _masked_text(text, hide)) for text in _as_list(fields.get("message", "title"))]
     except UnreadableAnswer:
         return []
 
 
 def _problem(entry: Any, hide: Callable[[str], str]) -> list[Problem]:
     if not isinstance(entry, Mapping):
-        return [Problem("", _said(entry, hide))] if isinstance(entry, str) else []
+        return [Problem("", _masked_text(entry, hide))] if isinstance(entry, str) else []
     fields = Fields(entry, "Errors")
-    told = [text for text in _listed(fields.get("errors", "message")) if isinstance(text, str)]
-    return [Problem(_said(fields.get("property") or "", hide), _said(text, hide)) for text in told[:10]]
+    messages = [text for text in _as_list(fields.get("errors", "message")) if isinstance(text, str)]
+    return [
+        Problem(_masked_text(fields.get("property") or "", hide), _masked_text(text, hide)) for text in messages[:10]
+    ]
 
 
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
-def _said(text: Any, hide: Callable[[str], str]) -> str:
+def _masked_text(text: Any, hide: Callable[[str], str]) -> str:
     return _PHONE.sub("***", scrub(str(text) if isinstance(text, str | int | float) else "", hide))[:300]
 
 
 def read_products(items: Iterable[Any]) -> list[dict[str, Any]]:
-    """The catalogue's entries; items that cannot be read are left out."""
-    return _each(items, _product)
+    """Parses the products of the catalog; items that cannot be read are left out."""
+    return _read_each(items, _product)
 
 
-def read_methods(items: Iterable[Any]) -> list[dict[str, Any]]:
-    """The shipping methods; items that cannot be read are left out."""
-    return _each(items, _method)
+def read_shipping_methods(items: Iterable[Any]) -> list[dict[str, Any]]:
+    """Parses the shipping methods; items that cannot be read are left out."""
+    return _read_each(items, _method)
 
 
 def read_carriers(items: Iterable[Any]) -> list[dict[str, Any]]:
-    """The card carriers; items that cannot be read are left out."""
-    return _each(items, lambda item: {"id": _id(item), "name": item.text("name") or _id(item)})
+    """Parses the card carriers; items that cannot be read are left out."""
+    return _read_each(items, lambda item: {"id": _id(item), "name": item.text("name") or _id(item)})
 
 
-def _each(items: Iterable[Any], read: Any) -> list[dict[str, Any]]:
-    found = []
+def _read_each(items: Iterable[Any], read: Any) -> list[dict[str, Any]]:
+    values = []
     for item in items:
         try:
-            found.append(read(Fields(item)))
+            values.append(read(Fields(item)))
         except (UnreadableAnswer, ValueError):
             continue
-    return found
+    return values
 
 
 def _id(item: Fields) -> str:
-    return item.needed(item.text("id"), "Id")
+    return item.required(item.text("id"), "Id")
 
 
 def _product(item: Fields) -> dict[str, Any]:
-    cost = _optional(item.get("cost"))
-    shipping = _optional(_optional(item.get("meta")).get("shippingconfiguration"))
-    delivery = [word for word in _listed(item.get("availabledeliverytypes")) if isinstance(word, str)]
+    cost = _object_or_empty(item.get("cost"))
+    shipping = _object_or_empty(_object_or_empty(item.get("meta")).get("shippingconfiguration"))
+    delivery_types = [word for word in _as_list(item.get("availabledeliverytypes")) if isinstance(word, str)]
     return {
         "id": _id(item),
         "name": item.text("name") or _id(item),
         "type": usual_case(item.text("type") or "Digital", ("Digital", "Physical")),
-        "denominations": [minor_of(value) for value in _listed(item.get("denominations"))],
+        "denominations": [minor_of(value) for value in _as_list(item.get("denominations"))],
         "denomination_type": usual_case(
             item.text("denominationtype") or "Fixed", ("Fixed", "Variable", "VariableNoCents")
         ),
-        "delivery_types": [usual_case(word, OrderType) for word in delivery],
+        "delivery_types": [usual_case(word, OrderType) for word in delivery_types],
         "fee_minor": cost.minor("fee") or 0,
         "discount_percent": f"{decimal_of(cost.get('discountpercentage') or 0):f}",
         "currency": item.text("currencycode", limit=10),
@@ -335,7 +341,7 @@ def _product(item: Fields) -> dict[str, Any]:
     }
 
 
-def _optional(raw: Any) -> Fields:
+def _object_or_empty(raw: Any) -> Fields:
     return Fields(raw if isinstance(raw, Mapping) else {})
 
 
@@ -345,7 +351,7 @@ def _method(item: Fields) -> dict[str, Any]:
 
 
 def read_balance(raw: Any) -> dict[str, Any]:
-    """The account's balance in minor units.
+    """Parses the account's balance in minor units.
 
     Raises:
         UnreadableAnswer: it says neither what is available nor what is pending.
@@ -358,7 +364,7 @@ def read_balance(raw: Any) -> dict[str, Any]:
 
 
 def read_webhook_call(body: bytes) -> WebhookCall:
-    """What a webhook call claims.
+    """Parses the body of a webhook call.
 
     Raises:
         CallbackRefused: too large, no JSON object, another action, or no order named. Nothing else is ever raised.
@@ -367,7 +373,7 @@ def read_webhook_call(body: bytes) -> WebhookCall:
         raise CallbackRefused("the body is too large")
     try:
         fields = Fields(parse(body), "the body")
-        action, stated = fields.text("action"), fields.text("timestamp")
+        action, stamp = fields.text("action"), fields.text("timestamp")
         provider_id, po_number = fields.text("orderid"), fields.text("ponumber")
     except UnreadableAnswer as exc:
         raise CallbackRefused(str(exc)) from exc
@@ -376,5 +382,5 @@ def read_webhook_call(body: bytes) -> WebhookCall:
     if provider_id is None and po_number is None:
         raise CallbackRefused("the body names no order")
     # The PONumber is what the address proves: without it, a call of one order could pass for the repeat of another's.
-    identity = [action.casefold(), provider_id, stated, po_number]
-    return WebhookCall("FulfillmentComplete", provider_id, po_number, time_or_none(stated), digest_of(identity))
+    identity = [action.casefold(), provider_id, stamp, po_number]
+    return WebhookCall("FulfillmentComplete", provider_id, po_number, time_or_none(stamp), digest_of(identity))

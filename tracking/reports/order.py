@@ -29,7 +29,7 @@ from tracking.orders.model import (
 )
 from tracking.orders.wording import Told, amount, clock, collapse, count, duration, poll_reason, tell
 from tracking.provider.json_fields import storable
-from tracking.provider.masking import mask_recipient, masked
+from tracking.provider.masking import mask_json, mask_recipient
 from tracking.reports.explanations import order_expectation, others_text
 from tracking.reports.latency import breakdown_of
 from tracking.startup import pd
@@ -267,7 +267,7 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
         evidence=tuple(evidence),
         statuses=_statuses(order),
         allowed=allowed_actions(order.state, order.provider_id, order.erased),
-        raw=masked(row["document"], RAW_SHOWN) if row["document"] else None,
+        raw=mask_json(row["document"], RAW_SHOWN) if row["document"] else None,
     )
 
 

@@ -17,7 +17,7 @@ from tracking import ingest
 from tracking.access import Person
 from tracking.errors import InvalidSubmission, Problem, StoreError
 from tracking.orders.model import Submission
-from tracking.provider.recipients import folded, id_of, lines_of, mentions, recipients, without
+from tracking.provider.recipients import fold, line_id, lines_of, mentions, recipients_of, remove_person
 from tracking.storage import facts
 from tracking.storage import orders as store
 from tracking.storage.database import Database
@@ -108,7 +108,7 @@ def erase(
         StoreError: groups committed before stay; call again.
     """
     by.must_operate()
-    person = folded(recipient)
+    person = fold(recipient)
     if not person:
         raise InvalidSubmission(
             [Problem("RECIPIENT", "is empty: name an e-mail address, a telephone number or a name")]
@@ -150,13 +150,13 @@ def _find_orders(database: Database, person: str, progress: Callable[[int, int],
 def _orders_naming(connection: Connection, first: int, last: int, person: str) -> Iterator[int]:
     lines = select(LINES.c.order_id, LINES.c.recipient).where(LINES.c.recipient.is_not(None))
     for order_id, recipient in connection.execute(lines.where(LINES.c.order_id.between(first, last))):
-        if folded(recipient) == person:
+        if fold(recipient) == person:
             yield order_id
     few = {"yield_per": DOCUMENTS_AT_ONCE}
     for key, column in ((OUTBOX.c.order_id, OUTBOX.c.request), (ORDERS.c.id, ORDERS.c.document)):
         documents = select(key, column).where(key.between(first, last))
         for order_id, document in connection.execute(documents, execution_options=few):
-            if any(person in recipients(line) for line in lines_of(document)):
+            if any(person in recipients_of(line) for line in lines_of(document)):
                 yield order_id
 
 
@@ -176,9 +176,9 @@ def _find_trace(connection: Connection, order_id: int, person: str) -> OrderTrac
     request = connection.execute(select(OUTBOX.c.request).where(OUTBOX.c.order_id == order_id)).scalar()
     by_id = {line.provider_line_id: line.number for line in lines if line.provider_line_id}
     request_lines = list(enumerate(lines_of(request), start=1))
-    provider_lines = [(by_id.get(id_of(line), at), line) for at, line in enumerate(lines_of(order["document"]), 1)]
-    numbers = {line.number for line in lines if line.recipient and folded(line.recipient) == person}
-    numbers |= {number for number, line in (*request_lines, *provider_lines) if person in recipients(line)}
+    provider_lines = [(by_id.get(line_id(line), at), line) for at, line in enumerate(lines_of(order["document"]), 1)]
+    numbers = {line.number for line in lines if line.recipient and fold(line.recipient) == person}
+    numbers |= {number for number, line in (*request_lines, *provider_lines) if person in recipients_of(line)}
     if not numbers:
         return None
     places = {at for at, (number, _) in enumerate(provider_lines, start=1) if number in numbers}
@@ -189,8 +189,8 @@ def _find_trace(connection: Connection, order_id: int, person: str) -> OrderTrac
         order["po_number"],
         order["submission"] in _BEING_SENT,
         tuple(sorted(numbers & {line.number for line in lines})),
-        without(request, person, numbers) if request else None,
-        without(order["document"], person, places) if order["document"] else None,
+        remove_person(request, person, numbers) if request else None,
+        remove_person(order["document"], person, places) if order["document"] else None,
         sum(number in numbers for number in connection.execute(claims.where(CLAIMS.c.order_id == order_id)).scalars()),
         connection.execute(select(func.count()).select_from(EXCHANGES).where(_calls_about(order_id))).scalar_one(),
         mentions([*words, _event_texts(connection, order_id)], person),

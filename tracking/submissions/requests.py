@@ -32,7 +32,7 @@ from pydantic_core import ErrorDetails
 
 from tracking.errors import InvalidSubmission, Problem
 from tracking.orders.model import Line, OrderRequest, OrderType
-from tracking.provider.json_fields import decimal_of, parse_time, whole_of, written
+from tracking.provider.json_fields import decimal_of, parse_time, stripped_text, whole_of
 from tracking.provider.masking import scrub
 
 # What is wrong, by the type of pydantic's error; a value that breaks its field's own rule, by the field.
@@ -144,7 +144,7 @@ class _Part(BaseModel):
 
 def _stripped(value: Any) -> Any:
     """A text, None for an empty one; a whole number is a text too, and anything else stays as it is."""
-    return written(value) or None if isinstance(value, str | int) and not isinstance(value, bool) else value
+    return stripped_text(value) or None if isinstance(value, str | int) and not isinstance(value, bool) else value
 
 
 @cache

@@ -20,7 +20,7 @@ from tracking.errors import (
 from tracking.provider.http.call import ApiCall, call_of
 from tracking.provider.json_fields import parse
 from tracking.provider.masking import SecretMasker, people_in
-from tracking.provider.responses import read_conflict, read_funds, read_problems
+from tracking.provider.responses import read_duplicate_ids, read_funds, read_problems
 
 PARSED_IN_A_THREAD = 256 * 1024
 
@@ -64,7 +64,7 @@ class ReadingTransport(httpx.AsyncBaseTransport):
             case 404:
                 return NotFound("the provider does not know it", status=status)
             case 409 if placing:
-                return DuplicateOrder(read_conflict(raw))
+                return DuplicateOrder(read_duplicate_ids(raw))
             case 422 if placing:
                 available, cost = read_funds(raw)
                 return InsufficientFunds(available=available, cost=cost)
