@@ -41,7 +41,7 @@ def charts(span: str) -> tuple[pd.DataFrame, trends.Completions, latency.Latency
 def _charts(url: str, span: str) -> tuple[pd.DataFrame, trends.Completions, latency.LatencyReport]:
     store, now = connect(url), utc_now()
     completions = trends.completions(store, now, span)
-    return trends.lifecycle(store, now, span), completions, trends.ledger(store, now, span)
+    return trends.lifecycle(store, now, span), completions, latency.latency_report(store, trends.span_start(now, span))
 
 
 def forecast_score(span: str) -> predictions.Score | None:

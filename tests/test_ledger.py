@@ -25,6 +25,11 @@ from tracking.storage.tables import EVENTS
 DAY = timedelta(days=1)
 
 
+def report(store: Database, now: datetime, span: str) -> latency.LatencyReport:
+    """The latency of the orders that were known complete in the span."""
+    return latency.latency_report(store, trends.span_start(now, span))
+
+
 @pytest.fixture
 def history(store: Database) -> History:
     return History(store)
@@ -128,14 +133,14 @@ def test_what_is_open_cancelled_or_was_finished_at_first_sight_is_not_in_the_led
     history.find_finished("FOUND-1")
     with store.read() as connection:
         assert [latency.breakdown_of(connection, number) for number in history.numbers.values()] == [None] * 3
-    told = trends.ledger(store, history.at, "24h")
+    told = report(store, history.at, "24h")
     assert (told.orders, told.unknown, len(told.rows)) == (0, 2, 0)
     assert told.text.startswith("2 are not in it: finished when first seen")
     assert list(told.rows.columns) == list(latency.COLUMNS)
 
 
 def test_an_empty_ledger_says_so(store: Database) -> None:
-    assert trends.ledger(store, START, "7d").text == "No order completed."
+    assert report(store, START, "7d").text == "No order completed."
 
 
 def test_days_add_up_what_their_orders_show(history: History, store: Database) -> None:
@@ -143,7 +148,7 @@ def test_days_add_up_what_their_orders_show(history: History, store: Database) -
     followed(history, "A-2", notice=None)
     history.at = START + DAY
     followed(history, "B-1", stated=400)
-    told = trends.ledger(store, history.at, "7d")
+    told = report(store, history.at, "7d")
     rows = told.rows.set_index("day")
     first, second = rows.iloc[0], rows.iloc[1]
     assert [day.isoformat() for day in rows.index] == ["2026-03-04T00:00:00+00:00", "2026-03-05T00:00:00+00:00"]
@@ -163,7 +168,7 @@ def test_the_sentence_tells_means_and_what_they_rest_on(history: History, store:
     history.wait(seconds=1)
     followed(history, "A-2", notice=None)
     history.find_finished("FOUND-1")
-    assert trends.ledger(store, history.at, "24h").text == (
+    assert report(store, history.at, "24h").text == (
         "2 orders were known 7 to 17.5 s after they were done, on average: notice 2 to 2.5 s, our wait 4.5 to 14 s, "
         "handling 0.5 to 1 s; the provider itself took 1 min 2 s to 1 min 13 s. "
         "95 of 100 were known within 13.3 to 19.8 s. "
@@ -176,10 +181,10 @@ def test_the_span_bounds_what_is_counted(history: History, store: Database) -> N
     followed(history, "OLD-1")
     history.at = START + 3 * DAY
     followed(history, "NEW-1")
-    assert trends.ledger(store, history.at, "24h").orders == 1
-    assert trends.ledger(store, history.at, "7d").orders == 2
+    assert report(store, history.at, "24h").orders == 1
+    assert report(store, history.at, "7d").orders == 2
     with pytest.raises(ValueError, match="no span"):
-        trends.ledger(store, history.at, "1y")
+        report(store, history.at, "1y")
 
 
 def test_only_the_newest_are_read_and_that_is_told(
@@ -188,7 +193,7 @@ def test_only_the_newest_are_read_and_that_is_told(
     followed(history, "A-1")
     followed(history, "A-2", notice=None)
     monkeypatch.setattr(latency, "ORDERS_READ", 1)
-    told = trends.ledger(store, history.at, "24h")
+    told = report(store, history.at, "24h")
     assert (told.orders, told.capped, told.rows["lag_most"].tolist()) == (1, True, [20])
     assert told.text.startswith("the newest 1 order was known 0 to 20 s after it was done, on average: notice 0 s, ")
 
@@ -217,7 +222,7 @@ def test_an_orders_page_and_why_tell_the_split(history: History, store: Database
 
 def test_made_up_history_states_times_that_fit(store: Database) -> None:
     seed(store, 60, days=2, rng=random.Random(5), now=START)
-    told = trends.ledger(store, START, "7d")
+    told = report(store, START, "7d")
     assert told.orders > 20
     assert told.rows["stated"].sum() > told.orders / 2
     assert told.rows["notice_most"].max() > 1

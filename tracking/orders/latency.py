@@ -1,4 +1,4 @@
-"""Where a completed order's time went: with the provider, on the way to us, waiting for our look, in that look. Pure.
+"""Latency of a completed order: with the provider, on the way to us, waiting for our poll, in that poll. Pure.
 
 Nobody saw when the order was done, only a window in which it must have been. So each part is a range; wherever in the
 window it was done, the four parts add up to the whole time from when the provider took it until it was known complete.
@@ -22,7 +22,7 @@ _DAY = timedelta(days=1)
 
 
 class StatedTime(StrEnum):
-    """What the provider's own word for when the order was done is worth."""
+    """Whether the completion time that the provider stated is believed."""
 
     NONE = "none"
     BELIEVED = "believed"
@@ -99,17 +99,17 @@ class LatencyBreakdown:
     def text(self) -> str:
         """All that in a sentence or two."""
         notice = f"notice {between(*self.ends('notice'))}" if self.announced else "no notice"
-        told = (
+        text = (
             f"Known {between(*self.ends('lag'))} after it was done: {notice}, our wait {between(*self.ends('wait'))}, "
             f"handling {between(*self.ends('handling'))}; the provider itself took {between(*self.ends('provider'))}."
         )
         match self.stated_time:
             case StatedTime.BELIEVED:
-                return f"{told} That rests on the time the provider stated."
+                return f"{text} That rests on the time the provider stated."
             case StatedTime.UNFIT:
-                return f"{told} The time the provider stated does not fit what looks showed."
+                return f"{text} The time the provider stated does not fit what looks showed."
             case _:
-                return told
+                return text
 
     def record(self) -> dict[str, Any]:
         """The same for programs: seconds, the least and the most of each part."""
@@ -117,14 +117,16 @@ class LatencyBreakdown:
         return seconds | {"announced": self.announced, "stated": self.stated_time.value}
 
 
-def break_down(trace: CompletionTimes) -> LatencyBreakdown:
-    """The parts of an order's time at both ends of the window in which it was done.
+def break_down(times: CompletionTimes) -> LatencyBreakdown:
+    """Break down an order's time at both ends of the window in which it was done.
 
     What clocks that were set back make impossible counts as nothing, so that no part is below zero.
     """
-    heard = _webhook_before_poll(trace)
-    low, high, word = completion_window(trace)
-    return LatencyBreakdown(_parts(trace, heard, low), _parts(trace, heard, high), heard is not None, word)
+    webhook_at = _webhook_before_poll(times)
+    low, high, word = completion_window(times)
+    return LatencyBreakdown(
+        _parts(times, webhook_at, low), _parts(times, webhook_at, high), webhook_at is not None, word
+    )
 
 
 def finished_between(after: datetime, by: datetime, webhook_at: datetime | None) -> tuple[datetime, datetime]:
@@ -135,13 +137,13 @@ def finished_between(after: datetime, by: datetime, webhook_at: datetime | None)
     return min(after, by), by if webhook_at is None or webhook_at <= after else min(webhook_at, by)
 
 
-def completion_window(trace: CompletionTimes) -> tuple[datetime, datetime, StatedTime]:
+def completion_window(times: CompletionTimes) -> tuple[datetime, datetime, StatedTime]:
     """Between which times the order was done, and what the provider's own word for it is worth."""
-    low, high = finished_between(trace.completed_after, trace.completed_by, trace.claimed_at)
-    stated = trace.stated_at
+    low, high = finished_between(times.completed_after, times.completed_by, times.claimed_at)
+    stated = times.stated_at
     if stated is None:
         return low, high, StatedTime.NONE
-    premature = trace.stated_by is not None and trace.stated_by <= low
+    premature = times.stated_by is not None and times.stated_by <= low
     if premature or not low - TOLERANCE <= stated <= high + TOLERANCE:
         return low, high, StatedTime.UNFIT
     # Clocks that differ move the stated second to the window's edge; that it was done there is known all the same.
@@ -149,24 +151,24 @@ def completion_window(trace: CompletionTimes) -> tuple[datetime, datetime, State
     return max(low, stated), min(high, stated + SECOND), StatedTime.BELIEVED
 
 
-def _webhook_before_poll(trace: CompletionTimes) -> datetime | None:
+def _webhook_before_poll(times: CompletionTimes) -> datetime | None:
     """When the webhook call came that led to the poll; one that was premature or came during the poll did not."""
-    at = trace.claimed_at
-    return at if at is not None and trace.completed_after < at <= min(trace.began_at, trace.completed_by) else None
+    at = times.claimed_at
+    return at if at is not None and times.completed_after < at <= min(times.began_at, times.completed_by) else None
 
 
-def parts(trace: CompletionTimes, done: datetime) -> Parts:
+def parts(times: CompletionTimes, done: datetime) -> Parts:
     """The parts if the order was done at this moment; what is beyond the time that is split is moved to its edge."""
-    return _parts(trace, _webhook_before_poll(trace), done)
+    return _parts(times, _webhook_before_poll(times), done)
 
 
-def _parts(trace: CompletionTimes, heard: datetime | None, done: datetime) -> Parts:
-    by = trace.completed_by
-    since = min(trace.accepted_at, by)
+def _parts(times: CompletionTimes, webhook_at: datetime | None, done: datetime) -> Parts:
+    by = times.completed_by
+    since = min(times.accepted_at, by)
     done = min(max(done, since), by)
     left = by - done
-    notice = heard - done if heard is not None and heard > done else _NOTHING
-    wait = max(min(trace.began_at, by) - done - notice, _NOTHING)
+    notice = webhook_at - done if webhook_at is not None and webhook_at > done else _NOTHING
+    wait = max(min(times.began_at, by) - done - notice, _NOTHING)
     return Parts(done - since, notice, wait, left - notice - wait)
 
 

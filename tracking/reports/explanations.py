@@ -47,7 +47,7 @@ class Expectation:
     """What is expected of one open order; its fields are keys of what `tracking why --json` writes.
 
     Attributes:
-        age: since the provider took it.
+        age: since the provider breakdown it.
         like: the class it is compared with, in words.
         orders: how many finished orders of that class this rests on.
         slower_than: of 100 like it, how many finished sooner; 0 to 99.
@@ -131,26 +131,26 @@ def others_text(others: LateWithOthers | None, now: datetime) -> str | None:
 
 
 def load_forecast(connection: Connection, name: str, *, relative: bool = True) -> Forecasts:
-    """What was learned of one class, and how calls are priced now."""
+    """Load the learned forecast of one class, and the present price of a call."""
     from tracking.forecasting import learned  # noqa: PLC0415 - numpy is imported when first needed, not at a start
 
     forecasts = Forecasts(relative=relative)
     forecasts.replace(learned.load_forecasts(connection, relative=relative, only=name))
-    kept = facts.get_fact(connection, FactKey.PACING)
-    pacing: Mapping[str, Any] = kept[1] if kept else {}
+    stored = facts.get_fact(connection, FactKey.PACING)
+    pacing: Mapping[str, Any] = stored[1] if stored else {}
     forecasts.price = float(pacing.get("price", forecasts.price))
     forecasts.webhook_share = min(float(pacing.get("heard", 0.0)), MOST_WEBHOOK_SHARE)
     return forecasts
 
 
 def order_expectation(connection: Connection, row: RowMapping, now: datetime) -> Expectation | None:
-    """What is expected of the order in this row; None of one that is not open at the provider."""
+    """Describe what is expected of the order in this row; None of one that is not open at the provider."""
     if row["accepted_at"] is None or not is_open(row["state"]):
         return None
     name = class_of(row["type"], row["units"])
-    found = expectation(load_forecast(connection, name).for_class(name), now - row["accepted_at"])
+    expected = expectation(load_forecast(connection, name).for_class(name), now - row["accepted_at"])
     score = score_of_class(connection, name, now)
-    return found if score is None else replace(found, text=f"{found.text} {score_text(score)}")
+    return expected if score is None else replace(expected, text=f"{expected.text} {score_text(score)}")
 
 
 _COLUMNS = (
@@ -160,35 +160,35 @@ _COLUMNS = (
 
 
 def explain_next_poll(database: Database, order_id: int, now: datetime) -> dict[str, Any]:
-    """Why the next look at the order is when it is: what is known of it, of its like, and what a look costs.
+    """Explain when the order is polled next, and why: what is expected of it, of its class, and what a poll costs.
 
-    Of a completed order it tells where its time went.
+    Of a completed order it says where its time went.
 
     Raises:
         UnknownOrder: no order has this id.
     """
     with database.read() as connection:
-        found = connection.execute(select(*(ORDERS.c[name] for name in _COLUMNS)).where(ORDERS.c.id == order_id))
-        row = found.mappings().one_or_none()
+        query = select(*(ORDERS.c[name] for name in _COLUMNS)).where(ORDERS.c.id == order_id)
+        row = connection.execute(query).mappings().one_or_none()
         if row is None:
             raise UnknownOrder(f"no order has the number {order_id}")
         expected = order_expectation(connection, row, now)
         forecasts = load_forecast(connection, class_of(row["type"], row["units"]))
         alarm = silence_alarm.latest_alarm(connection)
         others = others_text(late_with_others(connection, row, now), now)
-        took = breakdown_of(connection, order_id)
+        breakdown = breakdown_of(connection, order_id)
     announces = row["submission"] != Submission.ELSEWHERE
     silent = alarm is not None and alarm.ended_at is None
     heard = forecasts.webhook_share if announces and not silent else 0.0
     return {
         **{name: row[name] for name in _COLUMNS if name not in {"submission", "notice"}},
         "expected": None if expected is None else asdict(expected),
-        "lag": None if took is None else took.record(),
+        "lag": None if breakdown is None else breakdown.record(),
         "price": round(price_with_webhooks(forecasts.price, heard), 1),
         "heard": round(heard, 3),
         "reasons": [
             *_state_sentences(row, expected, now),
-            *([took.text] if took else []),
+            *([breakdown.text] if breakdown else []),
             *([others] if others else []),
             *_next_poll_sentences(row, price_with_webhooks(forecasts.price, heard) if expected else None, heard, now),
         ],
@@ -196,36 +196,36 @@ def explain_next_poll(database: Database, order_id: int, now: datetime) -> dict[
 
 
 def _state_sentences(row: RowMapping, expected: Expectation | None, now: datetime) -> list[str]:
-    """How the order stands, in sentences."""
+    """Word the order's state in sentences."""
     if expected is not None:
-        told = [f"{row['state']} for {duration(expected.age)}. {expected.text}"]
+        sentences = [f"{row['state']} for {duration(expected.age)}. {expected.text}"]
     elif row["state"] in {State.QUEUED, State.SENDING, State.UNKNOWN}:
-        told = [f"{row['state']}: the provider has not taken it yet, so there is nothing to look at."]
+        sentences = [f"{row['state']}: the provider has not taken it yet, so there is nothing to look at."]
     else:
-        told = [f"{row['state']}."]
+        sentences = [f"{row['state']}."]
     if row["notice"] == WebhookStatus.CLAIMED and row["claimed_at"] is not None:
-        told.append(f"Its completion was announced at {clock(row['claimed_at'], now)}; only a look confirms it.")
-    return told
+        sentences.append(f"Its completion was announced at {clock(row['claimed_at'], now)}; only a look confirms it.")
+    return sentences
 
 
 def _next_poll_sentences(row: RowMapping, price: float | None, heard: float, now: datetime) -> list[str]:
-    """Why the next look is when it is, in sentences; `price` is None where no look at an open order is planned."""
-    told = []
+    """Word why the next poll is when it is; `price` is None where no poll of an open order is planned."""
+    sentences = []
     if row["last_look_at"] is not None:
         ago = duration(now - row["last_look_at"])
-        told.append(f"The last of {count(row['looks'], 'look')} was {ago} ago.")
+        sentences.append(f"The last of {count(row['looks'], 'look')} was {ago} ago.")
     if row["failures"]:
-        told.append(f"{count(row['failures'], 'look')} in a row brought no answer, so that the waits grow.")
+        sentences.append(f"{count(row['failures'], 'look')} in a row brought no answer, so that the waits grow.")
     if row["next_look_at"] is None:
-        told.append("No look is planned.")
-        return told
+        sentences.append("No look is planned.")
+        return sentences
     because = f", because {reason}" if (reason := poll_reason(row["next_look_why"])) else ""
-    told.append(f"Next look at {clock(max(row['next_look_at'], now), now)} at the latest{because}.")
+    sentences.append(f"Next look at {clock(max(row['next_look_at'], now), now)} at the latest{because}.")
     if price is not None:
-        told.append(
+        sentences.append(
             f"A look costs {price:.1f} s of expected waiting now; a list page that shows it may come sooner, "
             "as it is paid for by all orders it shows."
         )
         if heard:
-            told.append(f"{int(heard * 100)} of 100 completions announce themselves, which makes looks dearer.")
-    return told
+            sentences.append(f"{int(heard * 100)} of 100 completions announce themselves, which makes looks dearer.")
+    return sentences

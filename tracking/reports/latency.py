@@ -1,4 +1,4 @@
-"""The detection-lag ledger: where the time of completed orders went, of one order and of all, day by day.
+"""Detection latency: where the time of completed orders went, of one order and of all, day by day.
 
 Reads only, all bounded. Orders that were finished when they were first seen are not in it: nobody knows when they were
 done. They are counted apart.
@@ -52,13 +52,13 @@ class LatencyReport:
 
 
 def breakdown_of(connection: Connection, order_id: int) -> LatencyBreakdown | None:
-    """Where the time of this order went; None unless it is complete and was known before it was."""
+    """Break down where the time of this order went; None unless it is complete and was polled while open."""
     row = connection.execute(_one_order(), {"wanted": order_id}).first()
     return None if row is None else break_down(CompletionTimes(*row))
 
 
 def latency_report(database: Database, since: datetime) -> LatencyReport:
-    """Where the time of the orders went that were known complete from `since` on."""
+    """Report where the time of the orders went that were known complete from `since` on."""
     with database.read() as connection:
         rows = connection.execute(_newest(since)).all()
         unknown = int(connection.execute(_unknown(since)).scalar_one())
@@ -67,27 +67,27 @@ def latency_report(database: Database, since: datetime) -> LatencyReport:
     return _report([(trace.completed_by, break_down(trace)) for trace in traces], unknown, capped=capped)
 
 
-_KNOWN = sa.and_(ORDERS.c.last_open_at.is_not(None), ORDERS.c.accepted_at.is_not(None))
+_MEASURABLE = sa.and_(ORDERS.c.last_open_at.is_not(None), ORDERS.c.accepted_at.is_not(None))
 
 
 def _completed() -> Any:
-    """The completed orders of the ledger and the looks that showed it."""
-    seen = ORDERS.c.accepted_at, ORDERS.c.completed_after, EVENTS.c.happened_at, ORDERS.c.completed_by
+    """Select the completed orders of the report and the polls that showed it."""
+    times = ORDERS.c.accepted_at, ORDERS.c.completed_after, EVENTS.c.happened_at, ORDERS.c.completed_by
     return (
-        select(ORDERS.c.id, *seen, ORDERS.c.claimed_at)
+        select(ORDERS.c.id, *times, ORDERS.c.claimed_at)
         .join(EVENTS, sa.and_(EVENTS.c.order_id == ORDERS.c.id, EVENTS.c.kind == EventKind.COMPLETED))
-        .where(_KNOWN, ORDERS.c.completed_after.is_not(None), ORDERS.c.completed_by.is_not(None))
+        .where(_MEASURABLE, ORDERS.c.completed_after.is_not(None), ORDERS.c.completed_by.is_not(None))
     )
 
 
 def _with_stated_time(completed: Any) -> Any:
-    """What makes a `Trace` of each of these, in its order: beside them stands the provider's own word for the time."""
-    done, word, told = completed.subquery("done"), CALLBACKS.alias("word"), CALLBACKS.alias("told")
+    """Select the fields of `CompletionTimes` for each of these, with the time that the provider stated."""
+    done, word, stated = completed.subquery("done"), CALLBACKS.alias("word"), CALLBACKS.alias("stated")
     # Of several the first that came after the last open look: what came before spoke too early.
-    in_time = sa.func.min(sa.case((told.c.received_at > done.c.completed_after, told.c.id)))
+    in_time = sa.func.min(sa.case((stated.c.received_at > done.c.completed_after, stated.c.id)))
     chosen = (
-        select(sa.func.coalesce(in_time, sa.func.min(told.c.id)))
-        .where(told.c.order_id == done.c.id, told.c.outcome != "refused", told.c.stated_at.is_not(None))
+        select(sa.func.coalesce(in_time, sa.func.min(stated.c.id)))
+        .where(stated.c.order_id == done.c.id, stated.c.outcome != "refused", stated.c.stated_at.is_not(None))
         .correlate(done)
         .scalar_subquery()
     )
@@ -109,13 +109,13 @@ def _newest(since: datetime) -> Any:
 
 
 def _unknown(since: datetime) -> Any:
-    found = (
+    matches = (
         select(EVENTS.c.id)
         .join(ORDERS, ORDERS.c.id == EVENTS.c.order_id)
-        .where(EVENTS.c.kind == EventKind.COMPLETED, EVENTS.c.learned_at >= since, sa.not_(_KNOWN))
+        .where(EVENTS.c.kind == EventKind.COMPLETED, EVENTS.c.learned_at >= since, sa.not_(_MEASURABLE))
         .limit(ORDERS_READ)
     )
-    return select(sa.func.count()).select_from(found.subquery())
+    return select(sa.func.count()).select_from(matches.subquery())
 
 
 def _report(splits: Sequence[tuple[datetime, LatencyBreakdown]], unknown: int, *, capped: bool) -> LatencyReport:
@@ -152,14 +152,14 @@ def _by_day(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _summary(frame: pd.DataFrame, capped: bool) -> str:
     ends = frame[list(_ENDS)]
-    said = {name: _in_words(ends.mean(), name) for name in _MEASURES}
+    texts = {name: _in_words(ends.mean(), name) for name in _MEASURES}
     slowest = _in_words(ends.quantile(0.95), "lag")
     number, newest = len(frame), "the newest " if capped else ""
     were, they = ("was", "it was") if number == 1 else ("were", "they were")
     return (
-        f"{newest}{count(number, 'order')} {were} known {said['lag']} after {they} done, on average: "
-        f"notice {said['notice']}, our wait {said['wait']}, handling {said['handling']}; "
-        f"the provider itself took {said['provider']}. 95 of 100 were known within {slowest}."
+        f"{newest}{count(number, 'order')} {were} known {texts['lag']} after {they} done, on average: "
+        f"notice {texts['notice']}, our wait {texts['wait']}, handling {texts['handling']}; "
+        f"the provider itself took {texts['provider']}. 95 of 100 were known within {slowest}."
     )
 
 

@@ -1,4 +1,4 @@
-"""tracking.reports.trends."""
+"""Trends by hour or day: orders by state, times to completion, and how forecasts fared. Bounded reads."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from sqlalchemy import select
 from tracking.forecasting.predictions import Score, score
 from tracking.orders.model import State
 from tracking.orders.vocabulary import EventKind
-from tracking.reports import latency
-from tracking.reports.latency import LatencyReport
 from tracking.startup import pd
 from tracking.storage.counters import hour_of
 from tracking.storage.database import Database
@@ -61,20 +59,25 @@ def _starts(now: datetime, span: str) -> list[datetime]:
     return [last - step * back for back in range(SPANS[span] // step - 1, -1, -1)]
 
 
+def span_start(now: datetime, span: str) -> datetime:
+    """Compute the full hour (day for 30d) in which the span begins."""
+    return _starts(now, span)[0]
+
+
 def lifecycle(database: Database, now: datetime, span: str) -> pd.DataFrame:
     """Orders by when they were made and the state they are in now: columns hour, state, orders; gaps are zeros."""
     starts = _starts(now, span)
-    wanted = select(COUNTERS.c.hour, COUNTERS.c.state, COUNTERS.c.orders).where(
+    query = select(COUNTERS.c.hour, COUNTERS.c.state, COUNTERS.c.orders).where(
         COUNTERS.c.name == "stock", COUNTERS.c.hour >= starts[0]
     )
     with database.read() as connection:
-        rows = connection.execute(wanted).all()
+        rows = connection.execute(query).all()
     counted: dict[tuple[datetime, str], int] = {}
     for hour, state, orders in rows:
         start = day_start(hour) if span == "30d" else hour
         counted[start, state] = counted.get((start, state), 0) + orders
-    seen = {state for (_, state), orders in counted.items() if orders}
-    states = [state.value for state in STATES if state in seen] + sorted(seen - set(STATES))
+    present = {state for (_, state), orders in counted.items() if orders}
+    states = [state.value for state in STATES if state in present] + sorted(present - set(STATES))
     cells = [(start, state, counted.get((start, state), 0)) for state in states for start in starts]
     return pd.DataFrame(cells, columns=["hour", "state", "orders"])
 
@@ -109,8 +112,3 @@ def completions(database: Database, now: datetime, span: str) -> Completions:
 
 def _start(moment: datetime, span: str) -> datetime:
     return day_start(moment) if span == "30d" else hour_of(moment)
-
-
-def ledger(database: Database, now: datetime, span: str) -> LatencyReport:
-    """Where the time of the orders went that were known complete in the span: with the provider, and with us."""
-    return latency.latency_report(database, _starts(now, span)[0])
