@@ -1,4 +1,4 @@
-"""Starts the console: the pages, and beside them the receiver, the poller and the sender, in one process.
+"""Launcher of the console: the pages, and beside them the receiver, the poller and the sender, in one process.
 
 This is the launcher, not the page script. With a script beside the folder `pages/`, Streamlit's old page discovery
 would list every file there as a page of its own and run modules twice; with the script inside `pages/` none of that
@@ -18,37 +18,39 @@ from tracking.startup import garbage_collection_paused
 
 with garbage_collection_paused():
     from tracking.app.backend import Backend
-    from tracking.app.web import page_access as exposure
+    from tracking.app.web import page_access
     from tracking.app.web.page_middleware import PrivateDownloadsMiddleware, SecurityHeadersMiddleware
     from tracking.errors import SettingsError, TrackingError
-    from tracking.settings import of_this_process
+    from tracking.settings import process_settings
 
 HERE = Path(__file__).resolve().parent
 
 
-def bound_to() -> str | None:
-    """What `streamlit run` binds to, all interfaces when not told; None under another server, which tells nobody."""
+def bind_address() -> str | None:
+    """The address `streamlit run` binds to, all interfaces where none is set; None under another server."""
     if Path(sys.argv[0]).resolve() != Path(__file__).resolve():  # Streamlit sets it to the script that it runs
         return None
     address: str | None = st.get_option("server.address")
     return address or "0.0.0.0"  # noqa: S104 - named in order to be refused  # nosec B104
 
 
-def provider() -> dict[str, Any]:
-    """The section [auth] of Streamlit's secrets, empty where there is none."""
+def sign_in_provider() -> dict[str, Any]:
+    """Reads the section [auth] of Streamlit's secrets, empty where there is none."""
     try:
         return dict(st.secrets.get("auth") or {})
     except StreamlitSecretNotFoundError:
         return {}
 
 
-def start() -> Backend:
-    """The backend; ends the process with a clear message when it cannot work (2: settings, 1: anything else)."""
+def start_backend() -> Backend:
+    """Starts the backend, or ends the process with a clear message (2: settings, 1: anything else)."""
     os.chdir(HERE)  # `.env` and `data/` belong to the project, from whatever folder it is started
     try:
-        settings = of_this_process()
+        settings = process_settings()
         headers = st.get_option("server.trustedUserHeaders") or {}
-        exposure.check(settings, address=bound_to(), provider=provider(), trusted_headers=headers)
+        page_access.check_page_access(
+            settings, address=bind_address(), provider=sign_in_provider(), trusted_headers=headers
+        )
         return Backend(settings)
     except SettingsError as exc:
         for problem in exc.problems:
@@ -59,7 +61,7 @@ def start() -> Backend:
         sys.exit(1)
 
 
-backend = start()
+backend = start_backend()
 # Written out like this, because `streamlit run` looks for these very words to tell a launcher from a page script.
 app = st.App(
     str(HERE / "pages" / "main.py"),
@@ -70,9 +72,9 @@ app = st.App(
             SecurityHeadersMiddleware, html=(Path(st.__file__).parent / "static" / "index.html").read_text("utf-8")
         ),
         Middleware(
-            exposure.PageAccessMiddleware,
+            page_access.PageAccessMiddleware,
             settings=backend.settings,
-            provider=provider(),
+            provider=sign_in_provider(),
             hosts=st.get_option("server.allowedHosts"),
         ),
         Middleware(PrivateDownloadsMiddleware),

@@ -15,7 +15,7 @@ from tracking.reports import activity, latency, trends
 from tracking.reports import health as health_reports
 from tracking.reports import overview as reports
 from tracking.storage.database import connect
-from tracking.submissions.catalog import Catalogue, load_catalogue
+from tracking.submissions.catalog import Catalog, load_catalog
 
 FRESH = 2
 SOON = 10
@@ -84,11 +84,11 @@ def _filter_options(url: str) -> dict[str, list[str]]:
     return activity.known_words(connect(url))
 
 
-def catalogue() -> Catalogue | None:
+def catalogue() -> Catalog | None:
     """The provider's catalogue, None until it has been read once."""
     return _catalogue(database_url())
 
 
 @st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
-def _catalogue(url: str) -> Catalogue | None:
-    return load_catalogue(connect(url))
+def _catalogue(url: str) -> Catalog | None:
+    return load_catalog(connect(url))

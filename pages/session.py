@@ -19,7 +19,7 @@ from tracking.storage.database import Database, connect
 
 def settings() -> configuration.Settings:
     """The settings of this process."""
-    return configuration.of_this_process()
+    return configuration.process_settings()
 
 
 def database() -> Database:

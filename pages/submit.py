@@ -66,7 +66,7 @@ def one_order() -> None:
         review(catalogue, kept)
 
 
-def line_form(catalogue: catalog.Catalogue, kind: str, kept: dict[str, Any]) -> None:
+def line_form(catalogue: catalog.Catalog, kind: str, kept: dict[str, Any]) -> None:
     """One more line: product, amount, quantity, and where it goes."""
     products = [
         product
@@ -107,7 +107,7 @@ def denomination(product: catalog.Product) -> float:
     return round(float(st.number_input(label, low, high, low, step, format=form, key=f"value_{product.id}")), 2)
 
 
-def addressed(catalogue: catalog.Catalogue, kind: str) -> dict[str, Any]:
+def addressed(catalogue: catalog.Catalog, kind: str) -> dict[str, Any]:
     """Where the line goes."""
     if kind == OrderType.DIGITAL:
         left, right = st.columns(2)
@@ -192,14 +192,14 @@ def rest_of_order() -> None:
         st.text_input("Address of a greeting", key="greeting_url", max_chars=150, persist_state="session")
 
 
-def review(catalogue: catalog.Catalogue, kept: dict[str, Any]) -> None:
+def review(catalogue: catalog.Catalog, kept: dict[str, Any]) -> None:
     """The last look before the order leaves."""
     if st.button("Review", key="review", type="primary", icon=":material/fact_check:"):
         kept["reviewing"] = True
     if not kept["reviewing"]:
         return
     body = order_form.request_body(kept)
-    checked = files.read_json(json.dumps(body).encode(), "form", catalogue=catalogue)
+    checked = files.read_json(json.dumps(body).encode(), "form", catalog=catalogue)
     with st.container(border=True, key="reviewed"):
         st.markdown("**Review**")
         if checked.problems:
@@ -217,7 +217,7 @@ def review(catalogue: catalog.Catalogue, kept: dict[str, Any]) -> None:
             send(checked, kept, by)
 
 
-def totals(catalogue: catalog.Catalogue, checked: files.Checked) -> None:
+def totals(catalogue: catalog.Catalog, checked: files.CheckedFile) -> None:
     """What it comes to, beside what the account holds."""
     quote = catalogue.quote(checked.requests)
     with st.grid(4, min_column_width=230):
@@ -236,7 +236,7 @@ def balance(currency: str | None) -> str:
     return "not offered" if current.available_minor is None else wording.money(current.available_minor, currency)
 
 
-def send(checked: files.Checked, kept: dict[str, Any], by: Person) -> None:
+def send(checked: files.CheckedFile, kept: dict[str, Any], by: Person) -> None:
     """Commits the order; the sender does the rest."""
     [receipt] = submissions.submit(session.database(), checked.requests, source="form", by=by, now=utc_now())
     if receipt.outcome == "rejected":
@@ -247,7 +247,7 @@ def send(checked: files.Checked, kept: dict[str, Any], by: Person) -> None:
     st.rerun()
 
 
-def problems(checked: files.Checked) -> None:
+def problems(checked: files.CheckedFile) -> None:
     """What is wrong, row by row."""
     rows = [{"where": problem.where or "the file", "what": problem.message} for problem in checked.problems]
     st.error(f"{wording.count(len(rows), 'problem')}. Nothing can be sent before they are mended.", title="Not ready")
@@ -280,7 +280,7 @@ def file() -> None:
     checked = files.read_csv(
         given.getvalue(),
         given.name,
-        catalogue=cached.catalogue(),
+        catalog=cached.catalogue(),
         chunk=session.settings().order_lines,
         now=utc_now(),
         database=session.database(),
@@ -290,7 +290,7 @@ def file() -> None:
         problems(checked)
         return
     by, why = session.actor(), session.may_not_act()
-    if checked.alike and not st.checkbox("Order these rows once more", key=f"once_more_{checked.digest}"):
+    if checked.similar_file and not st.checkbox("Order these rows once more", key=f"once_more_{checked.digest}"):
         why = why or "Rows of this file were ordered before; say that they are meant once more."
     label = f"Queue {wording.count(len(checked.requests), 'order')}"
     if st.button(label, key="queue", type="primary", icon=":material/send:", disabled=why is not None, help=why):
@@ -298,29 +298,30 @@ def file() -> None:
     outcome(checked)
 
 
-def summary(checked: files.Checked) -> None:
+def summary(checked: files.CheckedFile) -> None:
     """What the file holds."""
     rows, orders = wording.count(checked.rows, "row"), wording.count(len(checked.requests), "order")
     value = wording.money(checked.value_minor, None)
     st.markdown(f"**{rows}, {orders}, {wording.count(checked.units, 'card')} worth {value}**")
-    if checked.seen_before:
-        at = wording.clock(checked.seen_before)
+    if checked.first_submitted_at:
+        at = wording.clock(checked.first_submitted_at)
         st.warning(
             f"Handed in at {at} UTC. Orders that exist are left as they are; only missing ones are placed.",
             title="The same file came before",
             icon=":material/content_copy:",
         )
-    elif checked.alike:
-        at, same = wording.clock(checked.alike.at), wording.count(checked.alike.rows, "row")
+    elif checked.similar_file:
+        at, same = wording.clock(checked.similar_file.at), wording.count(checked.similar_file.rows, "row")
         st.warning(
-            f"{same} of {checked.rows:,} were in {elements.escape(checked.alike.name)} too, handed in at {at} UTC. "
+            f"{same} of {checked.rows:,} were in {elements.escape(checked.similar_file.name)} too, "
+            f"handed in at {at} UTC. "
             "Without PONumbers they are ordered once more.",
             title="Much of this file came before",
             icon=":material/content_copy:",
         )
 
 
-def queue(checked: files.Checked, by: Person) -> None:
+def queue(checked: files.CheckedFile, by: Person) -> None:
     """Commits the orders in groups; after an interruption the same button goes on."""
     bar = st.progress(0.0, text="Queueing")
 
@@ -333,7 +334,7 @@ def queue(checked: files.Checked, by: Person) -> None:
     st.session_state["queued"] = {"digest": checked.digest, "said": said}
 
 
-def outcome(checked: files.Checked) -> None:
+def outcome(checked: files.CheckedFile) -> None:
     """What became of each row, to look at and to take along."""
     queued = st.session_state.get("queued")
     if not queued or queued["digest"] != checked.digest:
@@ -353,7 +354,7 @@ def outcome(checked: files.Checked) -> None:
         elements.order_link(request.po_number)
 
 
-def outcome_file(database: Any, checked: files.Checked) -> bytes:
+def outcome_file(database: Any, checked: files.CheckedFile) -> bytes:
     """The file of outcomes."""
     text = io.StringIO()
     results.outcome_rows(database, checked).to_csv(text, index=False)

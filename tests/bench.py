@@ -151,7 +151,7 @@ def _rows() -> float:
 
     def check(rows: int) -> object:
         text = header + "".join(f",Links,CVS,10,1,row-{number}\n" for number in range(rows))
-        return read_csv(text.encode(), "orders.csv", catalogue=None, chunk=1000, now=datetime.now(UTC))
+        return read_csv(text.encode(), "orders.csv", catalog=None, chunk=1000, now=datetime.now(UTC))
 
     few, many = _seconds(lambda: check(500)), _seconds(lambda: check(5000), 3)
     print(f"a CSV: 500 rows checked in {few * 1000:,.0f} ms, 5,000 in {many * 1000:,.0f} ms")

@@ -18,7 +18,7 @@ from tracking.reports.order_list.search import Filters
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
 from tracking.submissions import results
-from tracking.submissions.files import Checked
+from tracking.submissions.files import CheckedFile
 
 SIGNS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 SPACES = ("", " ", "\t", "\r", "\n", "\u00a0", "\u3000", "\ufeff", "\u200b")
@@ -72,7 +72,7 @@ def test_no_text_is_a_formula_in_the_outcome_of_a_file(store: Database, po_numbe
         OrderRequest(name, "Links", (Line(1, name, 1000, 1, external_id=name),), {"LineItems": [{}]})
         for name in po_numbers
     ]
-    outcome = results.outcome_rows(store, Checked(tuple(requests), (), len(requests), "digest", "file.csv"))
+    outcome = results.outcome_rows(store, CheckedFile(tuple(requests), (), len(requests), "digest", "file.csv"))
     assert len(outcome) == len(po_numbers)
     assert [formulas(outcome.to_csv(index=False), separator) for separator in SEPARATORS] == [[], [], []]
 

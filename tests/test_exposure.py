@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
-from tracking.app.web import page_access as exposure
+from tracking.app.web import page_access
 from tracking.app.web.page_access import PageAccessMiddleware, is_local
 from tracking.errors import SettingsError
 from tracking.settings import Settings
@@ -34,7 +34,7 @@ SIGNED = settings(operators=frozenset({"ann@example.com"}))
 def refused(given: Settings, **started: Any) -> list[str]:
     usual: dict[str, Any] = {"address": "127.0.0.1", "provider": {}, "trusted_headers": ()}
     with pytest.raises(SettingsError) as caught:
-        exposure.check(given, **(usual | started))
+        page_access.check_page_access(given, **(usual | started))
     return [str(problem) for problem in caught.value.problems]
 
 
@@ -50,12 +50,12 @@ def test_an_address_that_others_reach_is_refused_and_the_three_ways_are_named(ad
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.2", "::1", "localhost", "unix:///run/console.sock", None])
 def test_an_address_of_this_machine_needs_nothing_else(address: str | None) -> None:
-    exposure.check(settings(), address=address, provider={}, trusted_headers=())
+    page_access.check_page_access(settings(), address=address, provider={}, trusted_headers=())
 
 
 @pytest.mark.parametrize("given", [OPEN, SIGNED])
 def test_whoever_lets_people_sign_in_or_wants_no_sign_in_may_bind_anywhere(given: Settings) -> None:
-    exposure.check(given, address="0.0.0.0", provider=PROVIDER, trusted_headers=())
+    page_access.check_page_access(given, address="0.0.0.0", provider=PROVIDER, trusted_headers=())
 
 
 @pytest.mark.parametrize("missing", [*PROVIDER, *({"": None})])

@@ -217,9 +217,9 @@ def test_what_is_accepted_of_a_file_can_be_stored_and_reads_the_same_again(
 ) -> None:
     form, data = file
     checked = (
-        files.read_json(data, "wave.json", catalogue=None, database=store)
+        files.read_json(data, "wave.json", catalog=None, database=store)
         if form == "json"
-        else files.read_csv(data, "wave.csv", catalogue=None, chunk=10, now=NOW, database=store)
+        else files.read_csv(data, "wave.csv", catalog=None, chunk=10, now=NOW, database=store)
     )
     if checked.problems:
         return

@@ -18,8 +18,8 @@ from starlette.types import Message
 from starlette.websockets import WebSocket
 
 from tracking.app.web.page_middleware import (
-    COOKIE,
-    HEADERS,
+    BROWSER_COOKIE,
+    SECURITY_HEADERS,
     PrivateDownloadsMiddleware,
     SecurityHeadersMiddleware,
     content_security_policy,
@@ -150,7 +150,7 @@ def test_every_answer_confines_the_page() -> None:
     async def visit(_: Site, ours: httpx.AsyncClient) -> None:
         for path in ("/", "/healthz", f"/media/{FILE}"):
             answer = await ours.get(path)
-            assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+            assert {name: answer.headers[name] for name in SECURITY_HEADERS} == SECURITY_HEADERS
             assert answer.headers["Content-Security-Policy"] == content_security_policy(PAGE)
 
     visited(visit)
@@ -164,7 +164,7 @@ def test_the_cookie_is_given_to_pages_once_and_out_of_reach_of_scripts() -> None
             given = (await first.get("/")).headers["Set-Cookie"]
         async with site.browser() as unencrypted:
             assert "Secure" not in (await unencrypted.get("/")).headers["Set-Cookie"]
-        assert given.startswith(f"{COOKIE}=")
+        assert given.startswith(f"{BROWSER_COOKIE}=")
         assert {"HttpOnly", "SameSite=Lax", "Path=/", "Secure"} <= set(given.split("; "))
 
     visited(visit)

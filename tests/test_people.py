@@ -116,7 +116,7 @@ def test_whoever_has_no_address_or_one_that_looks_like_anothers_is_not_admitted(
 @pytest.mark.parametrize("verified", [False, "false", "False", None, 0, "no"])
 @pytest.mark.parametrize("trusts", [False, True])
 def test_an_address_that_was_not_verified_counts_never(verified: object, trusts: bool) -> None:
-    lists = AllowList(LISTS.operators, trusts_unverified=trusts)
+    lists = AllowList(LISTS.operators, trust_unverified=trusts)
     with pytest.raises(NotAdmitted, match="was not verified"):
         lists.admit(claims(email_verified=verified), NOW)
 
@@ -126,7 +126,7 @@ def test_an_address_of_which_nothing_is_said_counts_only_where_that_was_asked_fo
     del silent["email_verified"]
     with pytest.raises(NotAdmitted, match="does not say whether ann"):
         LISTS.admit(silent, NOW)
-    assert AllowList(LISTS.operators, trusts_unverified=True).admit(silent, NOW).access is Access.OPERATOR
+    assert AllowList(LISTS.operators, trust_unverified=True).admit(silent, NOW).access is Access.OPERATOR
     assert LISTS.admit(claims(email_verified="true"), NOW).access is Access.OPERATOR
 
 
@@ -137,7 +137,7 @@ def test_a_sign_in_of_unknown_age_does_not_count(issued_at: object) -> None:
 
 
 def test_a_sign_in_counts_for_so_long_and_no_longer() -> None:
-    lists = AllowList(LISTS.operators, stays=timedelta(minutes=30))
+    lists = AllowList(LISTS.operators, sign_in_lifetime=timedelta(minutes=30))
     begun = (NOW - timedelta(minutes=30)).timestamp()
     assert lists.admit(claims(iat=begun + 1), NOW).name == "ann@example.com"
     with pytest.raises(NotAdmitted, match=r"more than 0\.5 hours ago"):

@@ -10,7 +10,7 @@ from cryptography.fernet import Fernet
 from pydantic import ValidationError
 
 from tracking.errors import SettingsError
-from tracking.settings import Role, Settings, _is_key, _new_key, load, of_this_process
+from tracking.settings import Role, Settings, _is_key, _new_key, load, process_settings
 
 SECRET = "hush-hush-hush-hush"
 
@@ -310,12 +310,12 @@ def test_letting_anyone_in_is_said_in_plain_words_and_not_beside_the_lists() -> 
 
 
 def test_the_settings_of_a_process_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    of_this_process.cache_clear()
+    process_settings.cache_clear()
     monkeypatch.setenv("TRACKING_API_MAX_RATE", "7")
-    assert of_this_process().api_max_rate == 7
+    assert process_settings().api_max_rate == 7
     monkeypatch.setenv("TRACKING_API_MAX_RATE", "8")
-    assert of_this_process().api_max_rate == 7
-    of_this_process.cache_clear()
+    assert process_settings().api_max_rate == 7
+    process_settings.cache_clear()
 
 
 @pytest.mark.parametrize(

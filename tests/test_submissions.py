@@ -19,8 +19,8 @@ from tracking.storage.tables import BATCHES, EVENTS, LINES, ORDERS, OUTBOX
 from tracking.submissions import actions, catalog, results
 from tracking.submissions import files as uploads
 from tracking.submissions import submit as submissions
-from tracking.submissions.catalog import Catalogue, read_catalogue
-from tracking.submissions.files import Checked
+from tracking.submissions.catalog import Catalog, parse_catalog
+from tracking.submissions.files import CheckedFile
 from tracking.submissions.requests import read_request
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -58,7 +58,7 @@ STORED = {
     "shipping_methods": [{"id": "STANDARD", "carrier": "USPS", "description": "slow", "cost_minor": 595}],
     "carriers": [{"id": "DEFAULT", "name": "Plain"}],
 }
-CATALOGUE = read_catalogue(STORED)
+CATALOGUE = parse_catalog(STORED)
 HEADER = "PONumber,Type,ProductId,Value,Quantity,ExternalId\n"
 
 
@@ -70,13 +70,13 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 def read(
-    text: str | bytes, *, chunk: int = 1000, catalogue: Catalogue | None = CATALOGUE, database: Database | None = None
-) -> Checked:
+    text: str | bytes, *, chunk: int = 1000, catalogue: Catalog | None = CATALOGUE, database: Database | None = None
+) -> CheckedFile:
     data = text.encode() if isinstance(text, str) else text
-    return uploads.read_csv(data, "wave.csv", catalogue=catalogue, chunk=chunk, now=NOW, database=database)
+    return uploads.read_csv(data, "wave.csv", catalog=catalogue, chunk=chunk, now=NOW, database=database)
 
 
-def problems(checked: Checked) -> list[str]:
+def problems(checked: CheckedFile) -> list[str]:
     return [str(problem) for problem in checked.problems]
 
 
@@ -310,9 +310,9 @@ def request(po_number: str | None = "j-1", **line: object) -> dict[str, object]:
     return {**named, "Type": "Links", "LineItems": [{"ProductId": "CVS", "Value": 10, "Quantity": 1, **line}]}
 
 
-def read_json(raw: object, database: Database | None = None) -> Checked:
+def read_json(raw: object, database: Database | None = None) -> CheckedFile:
     data = raw if isinstance(raw, bytes) else json.dumps(raw).encode()
-    return uploads.read_json(data, "wave.json", catalogue=CATALOGUE, database=database)
+    return uploads.read_json(data, "wave.json", catalog=CATALOGUE, database=database)
 
 
 def test_json_holds_one_request_or_a_list_of_them() -> None:
@@ -373,7 +373,7 @@ def test_the_same_file_twice_is_noticed_and_orders_nothing_again(database: Datab
     text = HEADER + "".join(f",Links,CVS,10,1,{number}\n" for number in range(30)) + "own,Links,CVS,10,1,x\n"
     submitted(database, text, chunk=10)
     again = read(text, chunk=10, database=database)
-    assert again.seen_before == NOW
+    assert again.first_submitted_at == NOW
     assert not again.problems
     receipts = submissions.submit(database, again, source="csv", by=ME, now=NOW + timedelta(hours=1))
     assert {receipt.outcome for receipt in receipts} == {"exists"}
@@ -397,7 +397,7 @@ def test_a_file_that_came_before_but_for_a_row_is_noticed(database: Database) ->
     submissions.submit(database, first, source="csv", by=ANN, now=NOW)
     changed = read(HEADER + "\n".join([*rows[:3], ",Links,CVS,10,1,other"]) + "\n", database=database)
     assert changed.problems == ()
-    assert (changed.seen_before, changed.alike) == (None, uploads.Alike(first.name, NOW, 3))
+    assert (changed.first_submitted_at, changed.similar_file) == (None, uploads.SimilarFile(first.name, NOW, 3))
 
 
 @pytest.mark.parametrize(
@@ -411,7 +411,7 @@ def test_a_file_that_came_before_but_for_a_row_is_noticed(database: Database) ->
 def test_a_file_with_other_rows_or_with_po_numbers_is_like_no_other(database: Database, rows: list[str]) -> None:
     first = read(HEADER + "".join(f",Links,CVS,10,1,x{number}\n" for number in range(4)), database=database)
     submissions.submit(database, first, source="csv", by=ANN, now=NOW)
-    assert read(HEADER + "\n".join(rows) + "\n", database=database).alike is None
+    assert read(HEADER + "\n".join(rows) + "\n", database=database).similar_file is None
 
 
 def test_a_po_number_that_is_taken_is_a_problem_of_another_file(database: Database) -> None:
@@ -443,7 +443,7 @@ def test_nothing_is_written_while_there_is_a_problem(database: Database) -> None
 def test_what_the_catalogue_learned_since_is_checked_again(database: Database) -> None:
     checked = read(HEADER + "a,Links,CVS,9,1,x\n", catalogue=None)
     database.write(lambda connection: facts.set_fact(connection, "catalogue", STORED, NOW))
-    assert catalog.load_catalogue(database) == CATALOGUE
+    assert catalog.load_catalog(database) == CATALOGUE
     with pytest.raises(InvalidSubmission, match="9 is not a denomination"):
         submissions.submit(database, checked, source="csv", by=ME, now=NOW)
 
@@ -577,4 +577,4 @@ def test_a_quote_adds_up_all_lines_whose_products_are_offered() -> None:
     rows = "A,Links,CVS,10,2,\nB,Links,TARGET,10,1,\n"
     requests = read(HEADER + rows).requests
     assert CATALOGUE.quote(requests) == catalog.Quote(2 * 975 + 1025, "USD")
-    assert Catalogue({}).quote(requests) == catalog.Quote(0, None)
+    assert Catalog({}).quote(requests) == catalog.Quote(0, None)

@@ -20,7 +20,7 @@ FILE = "Type,ProductId,Value,Quantity,PONumber\n" + "\n".join(f"Links,CVS,10,1,{
 
 def test_the_same_file_from_two_windows_at_once_is_ordered_once(store: Database, now: datetime) -> None:
     windows = [
-        files.read_csv(FILE.encode(), "f.csv", catalogue=None, chunk=1000, now=now, database=store) for _ in range(2)
+        files.read_csv(FILE.encode(), "f.csv", catalog=None, chunk=1000, now=now, database=store) for _ in range(2)
     ]
 
     def hand_in(window: int) -> list[submissions.Receipt]:

@@ -1,4 +1,4 @@
-"""Who acts, and whether they may. Pure; how somebody proves who they are is for the pages and the command line."""
+"""Access control: who acts, and whether they may. Pure; pages and the command line find out who it is."""
 
 import re
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ _ADDRESS = re.compile(r"[!-?A-~]+@[A-Za-z0-9.-]+")
 
 
 class Access(StrEnum):
-    """What a person may do: viewers look, operators also act."""
+    """The role of a person: viewers look, operators also act."""
 
     VIEWER = "viewer"
     OPERATOR = "operator"
@@ -41,7 +41,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class AllowList:
-    """Who may come in, and as what.
+    """The allow list of sign-ins: who is admitted, and as what.
 
     Args:
         operators: e-mail addresses in lower case, or `*@example.com` for all of a domain.
@@ -52,11 +52,11 @@ class AllowList:
 
     operators: frozenset[str] = frozenset()
     viewers: frozenset[str] = frozenset()
-    stays: timedelta = timedelta(hours=12)
-    trusts_unverified: bool = False
+    sign_in_lifetime: timedelta = timedelta(hours=12)
+    trust_unverified: bool = False
 
     def admit(self, claims: Mapping[str, Any], now: datetime) -> Person:
-        """Whoever the provider's ID token tells of.
+        """Admits the person whom the provider's ID token names.
 
         Args:
             claims: those of OpenID Connect Core 1.0: `email`, `email_verified`, and `iat` in seconds since 1970.
@@ -69,8 +69,8 @@ class AllowList:
         issued_at = claims.get("iat")
         if isinstance(issued_at, bool) or not isinstance(issued_at, int | float):
             raise NotAdmitted("the provider does not say when you signed in; sign in again")
-        if now - datetime.fromtimestamp(issued_at, UTC) >= self.stays:
-            hours = self.stays.total_seconds() / 3600
+        if now - datetime.fromtimestamp(issued_at, UTC) >= self.sign_in_lifetime:
+            hours = self.sign_in_lifetime.total_seconds() / 3600
             raise NotAdmitted(f"you signed in more than {hours:g} hours ago; sign in again")
         return Person(address, self._access(address))
 
@@ -80,19 +80,19 @@ class AllowList:
             raise NotAdmitted("the provider tells no e-mail address of you that can be used")
         address = address.lower()
         # Some providers send the word instead of the JSON value.
-        match str(claims.get("email_verified", "untold")).lower():
+        match str(claims.get("email_verified", "unstated")).lower():
             case "true":
                 return address
-            case "untold" if self.trusts_unverified:
+            case "unstated" if self.trust_unverified:
                 return address
-            case "untold":
+            case "unstated":
                 raise NotAdmitted(f"the provider does not say whether {address} was verified")
             case _:
                 raise NotAdmitted(f"the provider says that {address} was not verified")
 
     def _access(self, address: str) -> Access:
-        anybody_there = f"*@{address.partition('@')[2]}"
+        domain_wildcard = f"*@{address.partition('@')[2]}"
         for access, names in ((Access.OPERATOR, self.operators), (Access.VIEWER, self.viewers)):
-            if address in names or anybody_there in names:
+            if address in names or domain_wildcard in names:
                 return access
         raise NotAdmitted(f"your address {address} is on neither list of those who may come in")

@@ -1,11 +1,11 @@
-"""Folders and names that outlive a power loss: a name is on the disk for sure only once its folder was flushed."""
+"""Durable folders and file names: a name outlives a power loss for sure only once its folder was flushed (fsync)."""
 
 import contextlib
 import os
 from pathlib import Path
 
 
-def make(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
     """Makes the folder and those above it where they are missing, all of them there to stay.
 
     Raises:
@@ -15,10 +15,10 @@ def make(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     # The folder itself also where it exists: who made it may have died before the flush.
     for each in missing or [folder]:
-        flush(each.parent)
+        flush_folder(each.parent)
 
 
-def flush(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """Brings the names in the folder to the disk, where the file system can do that for a folder."""
     with contextlib.suppress(OSError):  # some refuse it, and then SQLite goes on without it as well
         descriptor = os.open(folder, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""TRACKING_* from the environment or `.env`. Reads, checks and masks; opens nothing."""
+"""Settings: reads and validates TRACKING_* from the environment or `.env`. Opens nothing; secrets stay masked."""
 
 import base64
 import contextlib
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from tracking import files as folders
+from tracking import files
 from tracking.errors import Problem, SettingsError
 
 WEBHOOK_PATH = "/webhooks/fulfillment/"
@@ -93,11 +93,11 @@ class Settings(BaseSettings):
         if not isinstance(value, str):
             return value
         names = [name.strip().lower() for name in value.split(",") if name.strip()]
-        known = [role.value for role in Role]
-        if wrong := [name for name in names if name not in known]:
-            raise ValueError(f"does not know {', '.join(wrong)}; use some of {', '.join(known)}")
+        valid = [role.value for role in Role]
+        if wrong := [name for name in names if name not in valid]:
+            raise ValueError(f"does not know {', '.join(wrong)}; use some of {', '.join(valid)}")
         if not names:
-            raise ValueError(f"names no role; use some of {', '.join(known)}")
+            raise ValueError(f"names no role; use some of {', '.join(valid)}")
         return names
 
     @field_validator("operators", "viewers", mode="before")
@@ -153,7 +153,7 @@ class Settings(BaseSettings):
 
     @field_validator("database_url")
     @classmethod
-    def _known_engine(cls, value: str) -> str:
+    def _supported_database(cls, value: str) -> str:
         if not value.startswith(("sqlite:///", "postgresql+psycopg://")):
             raise ValueError("must begin with sqlite:/// or postgresql+psycopg://")
         return value
@@ -163,7 +163,7 @@ class Settings(BaseSettings):
     def _strong_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None:
             return None
-        parts = _parts(value)
+        parts = _split_secrets(value)
         if not 1 <= len(parts) <= 2 or any(len(part) < 16 for part in parts):
             raise ValueError("must be one or two secrets of 16 characters or more, comma separated")
         return value
@@ -171,7 +171,7 @@ class Settings(BaseSettings):
     @field_validator("claims_key")
     @classmethod
     def _all_keys(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not all(_is_key(part) for part in _parts(value)):
+        if value is not None and not all(_is_key(part) for part in _split_secrets(value)):
             raise ValueError(f"must be one or several Fernet keys, comma separated; {MAKE_A_KEY} makes one")
         return value
 
@@ -230,16 +230,16 @@ class Settings(BaseSettings):
         Makes and keeps one (mode 600) where none is set, so that addresses survive a restart.
 
         Raises:
-            SettingsError: the kept secret cannot be read or written.
+            SettingsError: the stored secret cannot be read or written.
         """
         if self.webhook_secret is not None:
-            return _parts(self.webhook_secret)
+            return _split_secrets(self.webhook_secret)
         path = self.data_folder / "webhook.secret"
-        kept = _kept_secret(path, "TRACKING_WEBHOOK_SECRET", secrets.token_urlsafe(32))
-        if len(kept) < 16:
+        stored = _stored_secret(path, "TRACKING_WEBHOOK_SECRET", secrets.token_urlsafe(32))
+        if len(stored) < 16:
             message = f"{path} holds no secret: delete it for a new one"
             raise SettingsError([Problem("TRACKING_WEBHOOK_SECRET", message)])
-        return (kept,)
+        return (stored,)
 
     def claims_keys(self) -> tuple[str, ...]:
         """The keys that claim data is encrypted with: the first seals, all of them open.
@@ -248,21 +248,21 @@ class Settings(BaseSettings):
         would be another one on each machine.
 
         Raises:
-            SettingsError: the kept key cannot be read or written.
+            SettingsError: the stored key cannot be read or written.
         """
         if self.claims_key is not None:
-            return _parts(self.claims_key)
+            return _split_secrets(self.claims_key)
         if not self.database_url.startswith("sqlite:///"):
             return ()
         path = self.data_folder / "claims.key"
-        kept = _kept_secret(path, "TRACKING_CLAIMS_KEY", _new_key())
-        if not _is_key(kept):
+        stored = _stored_secret(path, "TRACKING_CLAIMS_KEY", _new_key())
+        if not _is_key(stored):
             message = f"{path} holds no key: restore it from a backup; a new one opens nothing that was kept before"
             raise SettingsError([Problem("TRACKING_CLAIMS_KEY", message)])
-        return (kept,)
+        return (stored,)
 
 
-def _parts(secret: SecretStr) -> tuple[str, ...]:
+def _split_secrets(secret: SecretStr) -> tuple[str, ...]:
     return tuple(part.strip() for part in secret.get_secret_value().split(","))
 
 
@@ -280,20 +280,21 @@ def _is_key(text: str) -> bool:
         return False
 
 
-def _kept_secret(path: Path, variable: str, new: str) -> str:
-    """What the file holds; where there is none yet it is made to hold `new`."""
+def _stored_secret(path: Path, variable: str, new: str) -> str:
+    """Reads the secret from its file; where there is none yet, `new` is written there."""
     try:
-        folders.make(path.parent)
+        files.make_folder(path.parent)
         if not path.exists():
-            _create(path, new)
-        folders.flush(path.parent)  # what was made with it is given away or kept; it must not be another one tomorrow
+            _write_once(path, new)
+        # What was made with it is stored, or given away: it must not be another one tomorrow.
+        files.flush_folder(path.parent)
         return path.read_text().strip()
     except OSError as exc:
         message = f"cannot be kept in {path} ({exc.strerror}): set it, or make the folder writable"
         raise SettingsError([Problem(variable, message)]) from exc
 
 
-def _create(path: Path, text: str) -> None:
+def _write_once(path: Path, text: str) -> None:
     """Writes the file whole or not at all; of two processes that start together one wins and both read the same."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     try:
@@ -308,7 +309,7 @@ def _create(path: Path, text: str) -> None:
 
 
 def load(**overrides: Any) -> Settings:
-    """The settings of this process.
+    """Loads and validates the settings.
 
     Raises:
         SettingsError: with every problem, each naming the variable and what to do. Values are never repeated.
@@ -320,7 +321,7 @@ def load(**overrides: Any) -> Settings:
 
 
 @functools.cache
-def of_this_process() -> Settings:
+def process_settings() -> Settings:
     """The settings this process was started with, read once: what the launcher checked is what the pages go by.
 
     Raises:
@@ -330,9 +331,9 @@ def of_this_process() -> Settings:
 
 
 def _contradictions(error: ValidationError, overrides: dict[str, Any]) -> list[Problem]:
-    """What contradicts itself beside the wrong fields: pydantic looks for that only where every field is right.
+    """The contradictions among the right fields: pydantic looks for those only where every field is right.
 
-    So the wrong ones are taken as unset, and what would be said of them then is left out.
+    So the wrong ones are taken as unset, and problems that name them are left out.
     """
     wrong = {str(detail["loc"][0]) for detail in error.errors(include_input=False) if detail["loc"]}
     if not wrong:

@@ -10,7 +10,7 @@ from histories import History
 from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
-from tracking.settings import of_this_process
+from tracking.settings import process_settings
 from tracking.storage import facts
 from tracking.storage.database import Database, connect
 
@@ -70,7 +70,7 @@ def forget() -> None:
     """What a process keeps for as long as it lives."""
     st.cache_resource.clear()
     st.cache_data.clear()
-    of_this_process.cache_clear()
+    process_settings.cache_clear()
 
 
 @pytest.fixture

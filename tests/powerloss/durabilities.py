@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tracking import files as folders
+from tracking import files
 from tracking.storage import engines
 
 
@@ -36,7 +36,7 @@ class Durability:
         if self.pragmas:
             engines._set_up_writer = self._set_up
         if not self.flushes:
-            folders.flush = lambda folder: None
+            files.flush_folder = lambda folder: None
 
     @contextlib.contextmanager
     def mended(self) -> Iterator[None]:

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Transaction
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from tracking import files as folders
+from tracking import files
 from tracking.errors import StoreBusy, StoreUnusable
 from tracking.storage.engines import file_of, make_engine, migrate, revision, translate, translated
 from tracking.storage.migrations import HEAD
@@ -259,7 +259,7 @@ def _prepare(url: str) -> None:
     if file := file_of(url):
         folder = file.parent
         try:
-            folders.make(folder)
+            files.make_folder(folder)
         except OSError as exc:
             raise StoreUnusable(f"the folder {folder} cannot be made ({exc.strerror})") from exc
         # Only a store that must change needs the write lock, which a busy console may hold for a while.

@@ -1,7 +1,7 @@
-"""What the provider sells and how it ships, as last read, and what that says against a request.
+"""Catalog: what the provider sells and how it ships, as stored, and the validation of a request against it.
 
-Owns the rules of denominations, delivery types and shipping, and the words that tell what to use instead. Asks the
-provider nothing: whoever keeps the catalogue in the store does. Without a catalogue nothing is refused.
+Owns the rules of denominations, delivery types and shipping, and the words that say what to use instead. Asks the
+provider nothing: housekeeping stores the catalog. Without one nothing is refused.
 """
 
 import difflib
@@ -19,7 +19,7 @@ from tracking.storage.facts import FactKey
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A product of the provider's catalogue. Money in minor units; two denominations are the ends of a range."""
+    """A product of the provider's catalog. Money in minor units; two denominations are the ends of a range."""
 
     id: str
     name: str
@@ -34,11 +34,11 @@ class Product:
 
     def refusal(self, value_minor: int) -> str | None:
         """Why the product does not come in this amount, and in which it does; None when it does."""
-        amount = money(value_minor)
+        amount = _amount_text(value_minor)
         if not self.denominations:
             return None
         if self.denomination_type == "Fixed":
-            choices = _either([money(value) for value in self.denominations])
+            choices = _alternatives([_amount_text(value) for value in self.denominations])
             return (
                 None
                 if value_minor in self.denominations
@@ -46,7 +46,7 @@ class Product:
             )
         low, high = self.denominations[0], self.denominations[-1]
         if not low <= value_minor <= high:
-            return f"{amount} is outside what {self.id} comes in; use {money(low)} to {money(high)}"
+            return f"{amount} is outside what {self.id} comes in; use {_amount_text(low)} to {_amount_text(high)}"
         if self.denomination_type == "VariableNoCents" and value_minor % 100:
             return f"{self.id} comes in whole amounts only; use {value_minor // 100} or {value_minor // 100 + 1}"
         return None
@@ -58,7 +58,7 @@ class Product:
 
 
 @dataclass(frozen=True, slots=True)
-class Catalogue:
+class Catalog:
     """What the provider sells and how it ships, as last read. Lists may be empty where the provider offers none."""
 
     products: Mapping[str, Product]
@@ -83,33 +83,33 @@ class Quote:
     currency: str | None
 
 
-def money(minor: int) -> str:
+def _amount_text(minor: int) -> str:
     """Minor units as people write them: 10, 12.50."""
     return f"{minor // 100}" if minor % 100 == 0 else f"{minor / 100:.2f}"
 
 
-def _either(words: Sequence[str]) -> str:
+def _alternatives(words: Sequence[str]) -> str:
     return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]
 
 
-def load_catalogue(database: Database) -> Catalogue | None:
-    """The catalogue as last read from the provider; None before the first time."""
+def load_catalog(database: Database) -> Catalog | None:
+    """Loads the catalog as last read from the provider; None before the first time."""
     with database.read() as connection:
-        known = facts.get_fact(connection, FactKey.CATALOG)
-    return None if known is None else read_catalogue(known[1])
+        stored = facts.get_fact(connection, FactKey.CATALOG)
+    return None if stored is None else parse_catalog(stored[1])
 
 
-def read_catalogue(value: Mapping[str, Any]) -> Catalogue:
-    """The catalogue from the form it is stored in."""
-    products = [_product(raw) for raw in value.get("products", ())]
-    return Catalogue(
+def parse_catalog(value: Mapping[str, Any]) -> Catalog:
+    """Parses the catalog from the JSON it is stored as."""
+    products = [_parse_product(raw) for raw in value.get("products", ())]
+    return Catalog(
         {product.id: product for product in products},
         tuple(value.get("shipping_methods", ())),
         tuple(value.get("carriers", ())),
     )
 
 
-def _product(raw: Mapping[str, Any]) -> Product:
+def _parse_product(raw: Mapping[str, Any]) -> Product:
     return Product(
         id=raw["id"],
         name=raw.get("name") or raw["id"],
@@ -124,47 +124,45 @@ def _product(raw: Mapping[str, Any]) -> Product:
     )
 
 
-def check(request: OrderRequest, catalogue: Catalogue | None) -> list[Problem]:
-    """What the catalogue says against the request; nothing while there is no catalogue."""
-    if catalogue is None:
+def check_request(request: OrderRequest, catalog: Catalog | None) -> list[Problem]:
+    """Validates the request against the catalog; no problems while there is none."""
+    if catalog is None:
         return []
     documents = request.document.get("LineItems") or ()
     problems: list[Problem] = []
     for index, (line, document) in enumerate(zip(request.lines, documents, strict=True)):
         where = f"LineItems[{index}]"
-        product = catalogue.products.get(line.product_id)
+        product = catalog.products.get(line.product_id)
         if product is None:
-            message = f"the provider sells no {line.product_id!r}{nearest(line.product_id, catalogue.products)}"
+            message = f"the provider sells no {line.product_id!r}{did_you_mean(line.product_id, catalog.products)}"
             problems.append(Problem(f"{where}.ProductId", message))
             continue
         if refusal := product.refusal(line.value_minor):
             problems.append(Problem(f"{where}.Value", refusal))
         if product.delivery_types and request.type not in product.delivery_types:
-            offered = _either(product.delivery_types)
+            offered = _alternatives(product.delivery_types)
             problems.append(
                 Problem(f"{where}.ProductId", f"{product.id} is not offered as {request.type}; use {offered}")
             )
-        problems += _check_shipping(document.get("PhysicalDeliveryAddress") or {}, product, catalogue, where)
+        problems += _check_shipping(document.get("PhysicalDeliveryAddress") or {}, product, catalog, where)
     return problems
 
 
-def _check_shipping(
-    address: Mapping[str, Any], product: Product, catalogue: Catalogue, where: str
-) -> Iterator[Problem]:
-    choices = {"ShippingMethodId": catalogue.shipping_methods, "CarrierId": catalogue.carriers}
+def _check_shipping(address: Mapping[str, Any], product: Product, catalog: Catalog, where: str) -> Iterator[Problem]:
+    choices = {"ShippingMethodId": catalog.shipping_methods, "CarrierId": catalog.carriers}
     for name, offered in choices.items():
         ids = [str(choice["id"]) for choice in offered]
         chosen = address.get(name)
         if chosen and ids and chosen not in ids:
-            message = f"the provider does not offer {chosen!r}; use {_either(ids)}"
+            message = f"the provider does not offer {chosen!r}; use {_alternatives(ids)}"
             yield Problem(f"{where}.PhysicalDeliveryAddress.{name}", message)
         elif address and not chosen and name == "CarrierId" and product.has_required_carriers:
-            message = f"{product.id} needs one; use {_either(ids)}" if ids else f"{product.id} needs one"
+            message = f"{product.id} needs one; use {_alternatives(ids)}" if ids else f"{product.id} needs one"
             yield Problem(f"{where}.PhysicalDeliveryAddress.{name}", message)
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A question whether the most similar known word was meant; empty where none is similar."""
-    folded = {choice.casefold(): choice for choice in known}
-    found = difflib.get_close_matches(word.casefold(), folded, n=1)
-    return f"; did you mean {folded[found[0]]}?" if found else ""
+def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """Asks whether the most similar of the names was meant; empty where none is similar."""
+    folded = {choice.casefold(): choice for choice in names}
+    matches = difflib.get_close_matches(word.casefold(), folded, n=1)
+    return f"; did you mean {folded[matches[0]]}?" if matches else ""

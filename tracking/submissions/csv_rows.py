@@ -1,7 +1,7 @@
-"""A CSV file as rows of named cells: its encoding, its separator, its header, its limits.
+"""CSV parsing: a file becomes rows of named cells, by its encoding, delimiter, header and limits.
 
-Owns the columns a file may have and the problems of a file as such, told by row. Knows no order and no product: what
-the cells mean is for `uploads`.
+Owns the columns a file may have and the problems of a file as such, each with its row. Knows no order and no product:
+what the cells mean is for `files`.
 """
 
 import csv
@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from tracking.errors import Problem
-from tracking.submissions.catalog import nearest
+from tracking.submissions.catalog import did_you_mean
 
 MAX_BYTES = 20_000_000
 MAX_ROWS = 50_000
@@ -35,11 +35,11 @@ COLUMNS = (
     *LOOK_COLUMNS,
 )
 REQUIRED_COLUMNS = ("Type", "ProductId", "Value", "Quantity")
-_KNOWN = {column.casefold(): column for column in COLUMNS}
-_AS_UTF8 = "save it again as UTF-8 (in Excel: Save As, 'CSV UTF-8 (Comma delimited)')"
+_COLUMN_NAMES = {column.casefold(): column for column in COLUMNS}
+_SAVE_AS_UTF8 = "save it again as UTF-8 (in Excel: Save As, 'CSV UTF-8 (Comma delimited)')"
 _EXAMPLE = ", ".join((*REQUIRED_COLUMNS, "Email"))
-_EMPTY = Problem("", f"the file is empty; its first row must name the columns, such as {_EXAMPLE}")
-_FOREIGN = {
+_EMPTY_FILE = Problem("", f"the file is empty; its first row must name the columns, such as {_EXAMPLE}")
+_OTHER_FORMATS = {
     b"PK\x03\x04": "this is an Excel workbook or a ZIP file",
     b"\xd0\xcf\x11\xe0": "this is an old Excel workbook",
     b"%PDF": "this is a PDF",
@@ -49,7 +49,7 @@ _FOREIGN = {
 }
 
 
-class Unreadable(Exception):
+class UnreadableFile(Exception):
     """A file in which no row can be trusted; holds its problems."""
 
     def __init__(self, *problems: Problem) -> None:
@@ -57,63 +57,67 @@ class Unreadable(Exception):
         super().__init__()
 
 
-def decoded(data: bytes) -> str:
-    """The file's text. Raises Unreadable for anything but UTF-8 text with something in it, or too much of it."""
+def decode_text(data: bytes) -> str:
+    """Decodes the file, which must be UTF-8 with something in it, and not too much.
+
+    Raises:
+        UnreadableFile: it is not.
+    """
     if len(data) > MAX_BYTES:
         message = f"the file has {len(data) / 1e6:.1f} MB; {MAX_BYTES // 1_000_000} MB are allowed: split it"
-        raise Unreadable(Problem("", message))
-    for sign, what in _FOREIGN.items():
+        raise UnreadableFile(Problem("", message))
+    for sign, what in _OTHER_FORMATS.items():
         if data.startswith(sign):
-            raise Unreadable(Problem("", f"{what}, not a CSV file: {_AS_UTF8}"))
+            raise UnreadableFile(Problem("", f"{what}, not a CSV file: {_SAVE_AS_UTF8}"))
     if b"\0" in data:
-        raise Unreadable(Problem("", f"this is not text and so no CSV file: {_AS_UTF8}"))
+        raise UnreadableFile(Problem("", f"this is not text and so no CSV file: {_SAVE_AS_UTF8}"))
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         # The row as a spreadsheet counts it: a quoted cell may hold line ends.
-        row = max(1, sum(1 for _ in csv.reader(io.StringIO(_before(exc), newline=""))))
-        raise Unreadable(Problem(f"row {row}", f"holds a character that is not UTF-8: {_AS_UTF8}")) from None
+        row = max(1, sum(1 for _ in csv.reader(io.StringIO(_text_before(exc), newline=""))))
+        raise UnreadableFile(Problem(f"row {row}", f"holds a character that is not UTF-8: {_SAVE_AS_UTF8}")) from None
     if not text.strip(" \t\r\n,;\ufeff"):
-        raise Unreadable(_EMPTY)
+        raise UnreadableFile(_EMPTY_FILE)
     return text
 
 
-def _before(error: UnicodeDecodeError) -> str:
-    """What stands before the undecodable byte; a mark in its place keeps a row that begins with it."""
+def _text_before(error: UnicodeDecodeError) -> str:
+    """The text before the undecodable byte; a mark in its place keeps a row that begins with it."""
     return error.object[: error.start].decode("utf-8-sig", "replace") + "?"
 
 
-def delimiter_of(text: str) -> str:
-    """The separator under which the header names the most known columns."""
+def detect_delimiter(text: str) -> str:
+    """Detects the delimiter under which the header names the most columns: a comma, a semicolon or a tab."""
     first = re.search(r"[^\r\n]+", text)
     header = first[0] if first else ""
-    known = {mark: sum(_folded(cell) in _KNOWN for cell in header.split(mark)) for mark in ",;\t"}
-    return max(known, key=lambda mark: (known[mark], header.count(mark)))
+    matches = {mark: sum(_fold(cell) in _COLUMN_NAMES for cell in header.split(mark)) for mark in ",;\t"}
+    return max(matches, key=lambda mark: (matches[mark], header.count(mark)))
 
 
-def _folded(cell: str) -> str:
+def _fold(cell: str) -> str:
     return re.sub(r"[\W_]", "", cell).casefold()
 
 
 def _records(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Row numbers as a spreadsheet counts them, with their cells."""
+    """Numbers the rows as a spreadsheet does, and gives their cells."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
     number = 0
     try:
         for number, cells in enumerate(reader, 1):
             yield number, cells
     except csv.Error as exc:
-        said = "a quoted cell never ends" if "unexpected end" in str(exc) else f"not readable as CSV ({exc})"
-        raise Unreadable(Problem(f"row {number + 1}", f"{said}: look for a quotation mark too many")) from exc
+        reason = "a quoted cell never ends" if "unexpected end" in str(exc) else f"not readable as CSV ({exc})"
+        raise UnreadableFile(Problem(f"row {number + 1}", f"{reason}: look for a quotation mark too many")) from exc
 
 
 def read_rows(text: str, delimiter: str) -> tuple[list[tuple[int, dict[str, str]]], list[Problem]]:
-    """The cells of every row by column name, empty ones left out; and what is wrong with single rows."""
+    """Parses the rows: number and cells by column name, empty ones left out; and the problems of single rows."""
     records = _records(text, delimiter)
     header = next((cells for _, cells in records if any(cell.strip() for cell in cells)), None)
     if header is None:
-        raise Unreadable(_EMPTY)
-    columns = _header(header)
+        raise UnreadableFile(_EMPTY_FILE)
+    columns = _parse_header(header)
     rows: list[tuple[int, dict[str, str]]] = []
     problems: list[Problem] = []
     for number, raw in records:
@@ -121,32 +125,34 @@ def read_rows(text: str, delimiter: str) -> tuple[list[tuple[int, dict[str, str]
         if not any(stripped):
             continue
         if any(cell for cell, column in itertools.zip_longest(stripped, columns, fillvalue=None) if column is None):
-            named = sum(column is not None for column in columns)
-            message = f"has {len(stripped)} cells, the header {named}: put text that holds {delimiter!r} in quotes"
+            header_cells = sum(column is not None for column in columns)
+            message = (
+                f"has {len(stripped)} cells, the header {header_cells}: put text that holds {delimiter!r} in quotes"
+            )
             problems.append(Problem(f"row {number}", message))
         rows.append((number, {name: cell for name, cell in zip(columns, stripped, strict=False) if name and cell}))
         if len(rows) > MAX_ROWS:
-            raise Unreadable(Problem("", f"the file has more than {MAX_ROWS:,} rows: split it"))
+            raise UnreadableFile(Problem("", f"the file has more than {MAX_ROWS:,} rows: split it"))
     if not rows:
-        raise Unreadable(Problem("", "the file has a header and no rows: nothing to order"))
+        raise UnreadableFile(Problem("", "the file has a header and no rows: nothing to order"))
     return rows, problems
 
 
-def _header(cells: Sequence[str]) -> list[str | None]:
-    """The column each cell names, None for an empty one.
+def _parse_header(cells: Sequence[str]) -> list[str | None]:
+    """Parses the header: the column each cell names, None for an empty one.
 
     Raises:
         Unreadable: unknown, repeated or missing columns, all at once.
     """
     if len(cells) > MAX_COLUMNS:
         message = f"has {len(cells):,} columns, {len(COLUMNS)} are known: is this the right file?"
-        raise Unreadable(Problem("row 1", message))
+        raise UnreadableFile(Problem("row 1", message))
     problems: list[Problem] = []
     columns: list[str | None] = []
     for cell in cells:
-        column = _KNOWN.get(_folded(cell))
+        column = _COLUMN_NAMES.get(_fold(cell))
         if column is None and cell.strip():
-            hint = nearest(_folded(cell), COLUMNS) or f"; known are {', '.join(COLUMNS)}"
+            hint = did_you_mean(_fold(cell), COLUMNS) or f"; known are {', '.join(COLUMNS)}"
             problems.append(Problem("row 1", f"there is no column {cell.strip()[:60]!r}{hint}"))
         elif column is not None and column in columns:
             problems.append(Problem("row 1", f"the column {column} is there twice"))
@@ -155,5 +161,5 @@ def _header(cells: Sequence[str]) -> list[str | None]:
         plural = "columns" if len(missing) > 1 else "column"
         problems.append(Problem("row 1", f"the {plural} {', '.join(missing)} must be there"))
     if problems:
-        raise Unreadable(*problems)
+        raise UnreadableFile(*problems)
     return columns

@@ -1,8 +1,8 @@
-"""The files people hand in, CSV or JSON, checked from end to end: a file becomes a `Checked`.
+"""Uploaded files, CSV or JSON: parse and validate them from end to end into a `CheckedFile`.
 
-Holds the requests and every problem found, each with its row and column, asking the catalogue and, where there is one,
-the store: which PONumbers are taken, whether the file came before. Reads the store only, and never raises for what is
-in a file.
+It holds the requests and every problem, each with its row and column, by the rules of requests, the catalog and, where
+there is a store, its duplicates: PONumbers that are taken, the same file or a similar one before. Reads the store only,
+and never raises for what is in a file.
 """
 
 import hashlib
@@ -16,15 +16,14 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from tracking.errors import InvalidSubmission, Problem, UnreadableAnswer
 from tracking.orders.model import OrderRequest
 from tracking.provider.json_fields import parse
 from tracking.storage.database import Database
-from tracking.storage.orders import _VALUES
 from tracking.storage.tables import BATCHES, LINES, ORDERS
-from tracking.submissions.catalog import Catalogue, check
+from tracking.submissions.catalog import Catalog, check_request
 from tracking.submissions.csv_rows import (
     DIGITAL_COLUMNS,
     LINE_COLUMNS,
@@ -33,15 +32,18 @@ from tracking.submissions.csv_rows import (
     MAX_ROWS,
     PERSONAL_COLUMNS,
     PHYSICAL_COLUMNS,
-    Unreadable,
-    decoded,
-    delimiter_of,
+    UnreadableFile,
+    decode_text,
+    detect_delimiter,
     read_rows,
 )
 from tracking.submissions.requests import read_request, with_po_number
 
 MAX_PROBLEMS = 200
 FILES_COMPARED = 10
+_TAKEN = sa.select(
+    *(ORDERS.c[name] for name in ("po_number", "id", "state", "line_count", "units", "value_minor"))
+).where(ORDERS.c.po_number.in_(sa.bindparam("po_numbers", expanding=True)))
 _GROUPS = {
     "DigitalDeliveryAddress": DIGITAL_COLUMNS,
     "PhysicalDeliveryAddress": PHYSICAL_COLUMNS,
@@ -54,10 +56,18 @@ _ADDRESSES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """A file after checking. `requests` are those that could be read; none may be sent while there is a problem.
+class CheckedFile:
+    """An uploaded file after validation. None of its requests may be sent while there is a problem.
 
-    `rows_of` gives the rows of the file that form an order, counted as a spreadsheet does: the header is row 1.
+    Attributes:
+        requests: the orders that could be read.
+        problems: at most 200, the last one then saying how many more there are.
+        rows: rows of a CSV file, orders of a JSON file.
+        digest: SHA-256 of the file, in hex.
+        name: what people call it.
+        first_submitted_at: when the same file was submitted before.
+        similar_file: another file with half of these rows.
+        rows_of: the rows of each order by its PONumber, counted as a spreadsheet does: the header is row 1.
     """
 
     requests: tuple[OrderRequest, ...]
@@ -65,8 +75,8 @@ class Checked:
     rows: int
     digest: str
     name: str
-    seen_before: datetime | None = None
-    alike: "Alike | None" = None
+    first_submitted_at: datetime | None = None
+    similar_file: "SimilarFile | None" = None
     rows_of: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
@@ -81,8 +91,8 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True)
-class Alike:
-    """Another file that held at least half of the same rows: its name, when it came, how many rows are the same."""
+class SimilarFile:
+    """An earlier file with at least half of the same rows: its name, when it was submitted, how many are the same."""
 
     name: str
     at: datetime
@@ -90,8 +100,8 @@ class Alike:
 
 
 @dataclass(slots=True)
-class _Rows:
-    """The rows that form one order."""
+class _OrderRows:
+    """The rows of a CSV file that form one order."""
 
     po_number: str
     numbers: list[int] = field(default_factory=list)
@@ -102,12 +112,12 @@ def read_csv(
     data: bytes,
     name: str,
     *,
-    catalogue: Catalogue | None,
+    catalog: Catalog | None,
     chunk: int,
     now: datetime,
     database: Database | None = None,
-) -> Checked:
-    """A CSV file, one line item a row, checked from end to end. Never raises for what is in the file.
+) -> CheckedFile:
+    """Parses and validates a CSV file, one line item a row. Never raises for what is in the file.
 
     Rows with the same PONumber form one order; rows without one form orders of `chunk` lines at the most, whose
     PONumbers follow from the file's bytes, so that the same file twice can never order twice.
@@ -115,91 +125,93 @@ def read_csv(
     Args:
         data: the file as it came.
         name: what people call it.
-        catalogue: what is sold, None when not known yet.
+        catalog: what is sold, None when not known yet.
         chunk: lines in an order made of rows without a PONumber.
         now: the time delivery dates are compared with.
         database: to find PONumbers that are taken and the same file handed in before.
     """
-    checked = Checked((), (), 0, hashlib.sha256(data).hexdigest(), name)
+    checked = CheckedFile((), (), 0, hashlib.sha256(data).hexdigest(), name)
     try:
-        text = decoded(data)
-        delimiter = delimiter_of(text)
+        text = decode_text(data)
+        delimiter = detect_delimiter(text)
         rows, problems = read_rows(text, delimiter)
-    except Unreadable as exc:
+    except UnreadableFile as exc:
         return replace(checked, problems=exc.problems)
     requests: list[OrderRequest] = []
     rows_of: dict[str, tuple[int, ...]] = {}
-    for order in _orders(rows, checked.digest, chunk):
+    for order in _group_rows(rows, checked.digest, chunk):
         rows_of[order.po_number] = tuple(order.numbers)
-        request, found = _request(order, delimiter, catalogue, now)
-        problems += found
+        request, order_problems = _read_order(order, delimiter, catalog, now)
+        problems += order_problems
         if request is not None:
             requests.append(request)
-    problems.sort(key=_row_of)
+    problems.sort(key=_row_number)
     checked = replace(checked, requests=tuple(requests), problems=tuple(problems), rows=len(rows), rows_of=rows_of)
-    return _bounded(checked if database is None else compared(database, checked))
+    return _limit_problems(checked if database is None else check_duplicates(database, checked))
 
 
-def _row_of(problem: Problem) -> int:
-    found = re.match(r"row (\d+)", problem.where)
-    return int(found[1]) if found else 0
+def _row_number(problem: Problem) -> int:
+    match = re.match(r"row (\d+)", problem.where)
+    return int(match[1]) if match else 0
 
 
-def _bounded(checked: Checked) -> Checked:
+def _limit_problems(checked: CheckedFile) -> CheckedFile:
     if len(checked.problems) <= MAX_PROBLEMS:
         return checked
     more = Problem("", f"and {len(checked.problems) - MAX_PROBLEMS:,} more problems")
     return replace(checked, problems=(*checked.problems[:MAX_PROBLEMS], more))
 
 
-def _orders(rows: Iterable[tuple[int, dict[str, str]]], digest: str, chunk: int) -> list[_Rows]:
-    named: dict[str, _Rows] = {}
-    unnamed: dict[tuple[str, str], list[tuple[int, dict[str, str]]]] = {}
+def _group_rows(rows: Iterable[tuple[int, dict[str, str]]], digest: str, chunk: int) -> list[_OrderRows]:
+    by_po_number: dict[str, _OrderRows] = {}
+    without_po_number: dict[tuple[str, str], list[tuple[int, dict[str, str]]]] = {}
     for number, cells in rows:
         if po_number := cells.get("PONumber"):
-            order = named.setdefault(po_number, _Rows(po_number))
+            order = by_po_number.setdefault(po_number, _OrderRows(po_number))
             order.numbers.append(number)
             order.cells.append(cells)
         else:
             kind = (cells.get("Type", "").casefold(), cells.get("Note", ""))
-            unnamed.setdefault(kind, []).append((number, cells))
-    chunks = [of_kind[at : at + chunk] for of_kind in unnamed.values() for at in range(0, len(of_kind), chunk)]
-    made = [
-        _Rows(f"CSV-{digest[:10]}-{index:04d}", [number for number, _ in part], [cells for _, cells in part])
+            without_po_number.setdefault(kind, []).append((number, cells))
+    chunks = [
+        of_kind[at : at + chunk] for of_kind in without_po_number.values() for at in range(0, len(of_kind), chunk)
+    ]
+    in_chunks = [
+        _OrderRows(f"CSV-{digest[:10]}-{index:04d}", [number for number, _ in part], [cells for _, cells in part])
         for index, part in enumerate(chunks, 1)
     ]
-    return [*named.values(), *made]
+    return [*by_po_number.values(), *in_chunks]
 
 
-def _request(
-    order: _Rows, delimiter: str, catalogue: Catalogue | None, now: datetime
+def _read_order(
+    order: _OrderRows, delimiter: str, catalog: Catalog | None, now: datetime
 ) -> tuple[OrderRequest | None, list[Problem]]:
-    problems = list(_contradictions(order))
+    problems = list(_row_contradictions(order))
     request = None
     try:
-        request = read_request(_document(order, delimiter))
+        request = read_request(_order_json(order, delimiter))
     except InvalidSubmission as exc:
-        found = list(exc.problems)
+        request_problems = list(exc.problems)
     else:
-        found = [*check(request, catalogue), *_late_dates(request, now)]
-    problems += [_located(problem, order.numbers) for problem in found]
+        request_problems = [*check_request(request, catalog), *_past_delivery_dates(request, now)]
+    problems += [_locate_in_rows(problem, order.numbers) for problem in request_problems]
     return request, problems
 
 
-def _contradictions(order: _Rows) -> Iterator[Problem]:
+def _row_contradictions(order: _OrderRows) -> Iterator[Problem]:
     for column in ("Type", "Note"):
-        told: tuple[int, str] | None = None
+        first: tuple[int, str] | None = None
         for number, cells in zip(order.numbers, order.cells, strict=True):
             cell = cells.get(column)
             if cell is None:
                 continue
-            told = told or (number, cell)
-            if cell.casefold() != told[1].casefold():
-                message = f"{cell!r}, but row {told[0]} says {told[1]!r} for the same PONumber"
+            first = first or (number, cell)
+            if cell.casefold() != first[1].casefold():
+                message = f"{cell!r}, but row {first[0]} says {first[1]!r} for the same PONumber"
                 yield Problem(f"row {number}, {column}", message)
 
 
-def _late_dates(request: OrderRequest, now: datetime) -> Iterator[Problem]:
+def _past_delivery_dates(request: OrderRequest, now: datetime) -> Iterator[Problem]:
     for index, line in enumerate(request.document["LineItems"]):
         date = line.get("Personalization", {}).get("DeliveryDate")
         if date is not None and date < f"{now:%Y-%m-%d}":
@@ -207,17 +219,17 @@ def _late_dates(request: OrderRequest, now: datetime) -> Iterator[Problem]:
             yield Problem(f"LineItems[{index}].Personalization.DeliveryDate", message)
 
 
-def _document(order: _Rows, delimiter: str) -> dict[str, Any]:
+def _order_json(order: _OrderRows, delimiter: str) -> dict[str, Any]:
     """The rows as one order in the provider's shape."""
     document: dict[str, Any] = {"PONumber": order.po_number}
     for column in ("Type", "Note"):
-        if told := next((cells[column] for cells in order.cells if column in cells), None):
-            document[column] = told
-    document["LineItems"] = [_line(cells, delimiter) for cells in order.cells]
+        if cell := next((cells[column] for cells in order.cells if column in cells), None):
+            document[column] = cell
+    document["LineItems"] = [_line_json(cells, delimiter) for cells in order.cells]
     return document
 
 
-def _line(cells: Mapping[str, str], delimiter: str) -> dict[str, Any]:
+def _line_json(cells: Mapping[str, str], delimiter: str) -> dict[str, Any]:
     line: dict[str, Any] = {}
     for column in (*LINE_COLUMNS, *LOOK_COLUMNS):
         if column in cells:
@@ -231,24 +243,26 @@ def _line(cells: Mapping[str, str], delimiter: str) -> dict[str, Any]:
     return line
 
 
-def _located(problem: Problem, numbers: Sequence[int]) -> Problem:
-    """The same problem by row and column instead of by its place in the document."""
-    found = re.match(r"LineItems\[(\d+)\]\.?(.*)", problem.where)
-    number = numbers[int(found[1])] if found else numbers[0]
-    column = (found[2] if found else problem.where).rpartition(".")[2]
+def _locate_in_rows(problem: Problem, numbers: Sequence[int]) -> Problem:
+    """Says where a problem is by row and column instead of by its place in the document."""
+    match = re.match(r"LineItems\[(\d+)\]\.?(.*)", problem.where)
+    number = numbers[int(match[1])] if match else numbers[0]
+    column = (match[2] if match else problem.where).rpartition(".")[2]
     column = _ADDRESSES.get(column, column)
     return Problem(f"row {number}, {column}" if column else f"row {number}", problem.message)
 
 
-def read_json(data: bytes, name: str, *, catalogue: Catalogue | None, database: Database | None = None) -> Checked:
-    """A JSON file: one order request or a list of them, in the provider's shape. Never raises for its contents.
+def read_json(data: bytes, name: str, *, catalog: Catalog | None, database: Database | None = None) -> CheckedFile:
+    """Parses and validates a JSON file: one order request or a list of them, in the provider's shape.
+
+    Never raises for what is in the file.
 
     Requests without a PONumber get one that follows from the file's bytes.
     """
-    checked = Checked((), (), 0, hashlib.sha256(data).hexdigest(), name)
+    checked = CheckedFile((), (), 0, hashlib.sha256(data).hexdigest(), name)
     try:
-        raws = _documents(data)
-    except Unreadable as exc:
+        raws = _parse_orders(data)
+    except UnreadableFile as exc:
         return replace(checked, problems=exc.problems)
     requests: dict[str, OrderRequest] = {}
     problems: list[Problem] = []
@@ -261,35 +275,35 @@ def read_json(data: bytes, name: str, *, catalogue: Catalogue | None, database: 
         except InvalidSubmission as exc:
             problems += [within(place, problem) for problem in exc.problems]
             continue
-        problems += [within(place, problem) for problem in check(request, catalogue)]
+        problems += [within(place, problem) for problem in check_request(request, catalog)]
         if request.po_number in requests:
             problems.append(within(place, Problem("PONumber", f"{request.po_number} is in this file twice")))
         requests[request.po_number] = request
     checked = replace(checked, requests=tuple(requests.values()), problems=tuple(problems), rows=len(raws))
-    return _bounded(checked if database is None else compared(database, checked))
+    return _limit_problems(checked if database is None else check_duplicates(database, checked))
 
 
 def within(place: str, problem: Problem) -> Problem:
-    """The same problem with its place inside this one."""
+    """Puts a problem's place inside another one."""
     return Problem(", ".join(filter(None, (place, problem.where))), problem.message)
 
 
-def _documents(data: bytes) -> list[Any]:
+def _parse_orders(data: bytes) -> list[Any]:
     if len(data) > MAX_BYTES:
-        raise Unreadable(Problem("", f"the file has {len(data) / 1e6:.1f} MB; 20 MB are allowed: split it"))
+        raise UnreadableFile(Problem("", f"the file has {len(data) / 1e6:.1f} MB; 20 MB are allowed: split it"))
     try:
         raw = parse(data)
     except UnreadableAnswer as exc:
-        raise Unreadable(_why_no_json(exc)) from exc
+        raise UnreadableFile(_json_problem(exc)) from exc
     raws = raw if isinstance(raw, list) else [raw]
     if not raws:
-        raise Unreadable(Problem("", "the list is empty: nothing to order"))
+        raise UnreadableFile(Problem("", "the list is empty: nothing to order"))
     if len(raws) > MAX_ROWS:
-        raise Unreadable(Problem("", f"the file has more than {MAX_ROWS:,} orders: split it"))
+        raise UnreadableFile(Problem("", f"the file has more than {MAX_ROWS:,} orders: split it"))
     return raws
 
 
-def _why_no_json(error: UnreadableAnswer) -> Problem:
+def _json_problem(error: UnreadableAnswer) -> Problem:
     match error.__cause__:
         case json.JSONDecodeError() as cause:
             return Problem(f"line {cause.lineno}, column {cause.colno}", f"this is not JSON: {cause.msg}")
@@ -302,8 +316,8 @@ def _why_no_json(error: UnreadableAnswer) -> Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """An order that already has a PONumber."""
+class TakenPONumber:
+    """A stored order that has the PONumber of a request."""
 
     order_id: int
     state: str
@@ -311,72 +325,69 @@ class Taken:
 
 
 def contents_of(request: OrderRequest) -> tuple[int, int, int]:
-    """What tells a request from another with its PONumber: lines, units and value."""
+    """The lines, units and value of a request: what tells it from another with its PONumber."""
     return len(request.lines), request.units, request.value_minor
 
 
-def taken_among(connection: Connection, po_numbers: Iterable[str]) -> dict[str, Taken]:
-    """The orders that have one of these PONumbers already, by PONumber."""
-    found: dict[str, Taken] = {}
+def find_taken(connection: Connection, po_numbers: Iterable[str]) -> dict[str, TakenPONumber]:
+    """Finds the stored orders that have one of these PONumbers, by PONumber."""
+    taken: dict[str, TakenPONumber] = {}
     remaining = iter(po_numbers)
     while part := list(itertools.islice(remaining, 500)):
-        for row in connection.execute(STORED_AMONG, {"wanted": part}):
-            found[row.po_number] = Taken(row.id, row.state, (row.line_count, row.units, row.value_minor))
-    return found
+        for row in connection.execute(_TAKEN, {"po_numbers": part}):
+            taken[row.po_number] = TakenPONumber(row.id, row.state, (row.line_count, row.units, row.value_minor))
+    return taken
 
 
-def compared(database: Database, checked: Checked) -> Checked:
-    """The same with what the store says: whether this file came before, and which PONumbers are taken.
+def check_duplicates(database: Database, checked: CheckedFile) -> CheckedFile:
+    """Looks for duplicates in the store: the same file, a similar one, PONumbers that are taken.
 
     In a file handed in before, PONumbers are taken by itself, so only other contents are a problem: its rows would
     be split differently than the first time, and some would be ordered twice.
     """
     with database.read() as connection:
         first = sa.select(sa.func.min(BATCHES.c.created_at)).where(BATCHES.c.digest == checked.digest)
-        seen = connection.execute(first).scalar()
-        taken = taken_among(connection, (request.po_number for request in checked.requests))
-        alike = _alike(connection, checked) if seen is None else None
+        first_submitted_at = connection.execute(first).scalar()
+        taken = find_taken(connection, (request.po_number for request in checked.requests))
+        similar_file = _find_similar_file(connection, checked) if first_submitted_at is None else None
     problems = list(checked.problems)
     for request in checked.requests:
-        known = taken.get(request.po_number)
-        if known is None or (seen is not None and known.contents == contents_of(request)):
+        existing = taken.get(request.po_number)
+        if existing is None or (first_submitted_at is not None and existing.contents == contents_of(request)):
             continue
         rows = checked.rows_of.get(request.po_number)
         where = f"row {rows[0]}, PONumber" if rows else "PONumber"
-        problems.append(Problem(where, why_taken(request, known)))
-    return replace(checked, problems=tuple(problems), seen_before=seen, alike=alike)
+        problems.append(Problem(where, taken_message(request, existing)))
+    return replace(checked, problems=tuple(problems), first_submitted_at=first_submitted_at, similar_file=similar_file)
 
 
-def _alike(connection: Connection, checked: Checked) -> Alike | None:
-    """The newest file that held half of the rows to which nobody gave a PONumber.
+def _find_similar_file(connection: Connection, checked: CheckedFile) -> SimilarFile | None:
+    """Finds the newest file with half of the rows to which nobody gave a PONumber.
 
     With a row changed, a file's bytes and so its PONumbers are others: all of it would be ordered once more.
     """
-    unnamed = [request for request in checked.requests if checked.digest[:10] in request.po_number]
+    without_po_number = [request for request in checked.requests if checked.digest[:10] in request.po_number]
     rows = Counter(
         (line.product_id, line.value_minor, line.quantity, line.external_id, line.recipient)
-        for request in unnamed
+        for request in without_po_number
         for line in request.lines
     )
     columns = [LINES.c[name] for name in ("product_id", "value_minor", "quantity", "external_id", "recipient")]
     recent = sa.select(BATCHES.c.id, BATCHES.c.name, BATCHES.c.created_at).where(BATCHES.c.rows * 2 >= rows.total())
     newest = recent.order_by(BATCHES.c.id.desc()).limit(FILES_COMPARED)
     for batch in connection.execute(newest).all() if rows else ():
-        held = sa.select(*columns, sa.func.count()).join(ORDERS, ORDERS.c.id == LINES.c.order_id)
-        found = connection.execute(held.where(ORDERS.c.batch_id == batch.id).group_by(*columns))
-        same = (Counter({tuple(row[:-1]): row[-1] for row in found}) & rows).total()
+        lines = sa.select(*columns, sa.func.count()).join(ORDERS, ORDERS.c.id == LINES.c.order_id)
+        stored_rows = connection.execute(lines.where(ORDERS.c.batch_id == batch.id).group_by(*columns))
+        same = (Counter({tuple(row[:-1]): row[-1] for row in stored_rows}) & rows).total()
         if same * 2 >= rows.total():
-            return Alike(batch.name, batch.created_at, same)
+            return SimilarFile(batch.name, batch.created_at, same)
     return None
 
 
-def why_taken(request: OrderRequest, known: Taken) -> str:
-    """For people: which order has the PONumber, and what to do."""
-    if known.contents == contents_of(request):
-        return f"{request.po_number} is already an order ({known.state}); take it out, or give it another PONumber"
-    return f"{request.po_number} is already an order with other lines ({known.state}); give this one another PONumber"
-
-
-STORED_AMONG = select(
-    *(ORDERS.c[name] for name in ("po_number", "id", "state", "line_count", "units", "value_minor"))
-).where(ORDERS.c.po_number.in_(_VALUES))
+def taken_message(request: OrderRequest, existing: TakenPONumber) -> str:
+    """Says which order has the PONumber, and what to do."""
+    if existing.contents == contents_of(request):
+        return f"{request.po_number} is already an order ({existing.state}); take it out, or give it another PONumber"
+    return (
+        f"{request.po_number} is already an order with other lines ({existing.state}); give this one another PONumber"
+    )

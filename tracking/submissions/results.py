@@ -16,7 +16,7 @@ from tracking.startup import pd
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
 from tracking.submissions.files import (
-    Checked,
+    CheckedFile,
 )
 
 
@@ -43,7 +43,7 @@ def order_statuses(database: Database, po_numbers: Iterable[str]) -> dict[str, O
     return statuses
 
 
-def outcome_rows(database: Database, checked: Checked) -> pd.DataFrame:
+def outcome_rows(database: Database, checked: CheckedFile) -> pd.DataFrame:
     """Make a frame with the result of each row of the file, in the file's order, for people to download.
 
     Text that a spreadsheet would run as a formula begins with an apostrophe.
@@ -58,7 +58,7 @@ def outcome_rows(database: Database, checked: Checked) -> pd.DataFrame:
     return pd.DataFrame(sorted(rows), columns=columns)
 
 
-def _row_numbers(checked: Checked, request: OrderRequest) -> Iterable[int]:
+def _row_numbers(checked: CheckedFile, request: OrderRequest) -> Iterable[int]:
     return checked.rows_of.get(request.po_number) or range(1, len(request.lines) + 1)
 
 

@@ -21,14 +21,14 @@ from tracking.errors import InvalidSubmission, NotAllowed, Problem
 from tracking.orders.model import OrderRequest
 from tracking.storage.database import Database
 from tracking.storage.tables import BATCHES
-from tracking.submissions.catalog import check, load_catalogue
+from tracking.submissions.catalog import check_request, load_catalog
 from tracking.submissions.files import (
     MAX_PROBLEMS,
-    Checked,
-    Taken,
+    CheckedFile,
+    TakenPONumber,
     contents_of,
-    taken_among,
-    why_taken,
+    find_taken,
+    taken_message,
     within,
 )
 from tracking.submissions.requests import read_request
@@ -55,7 +55,7 @@ def new_po_number(now: datetime, rng: random.Random) -> str:
 
 def submit(
     database: Database,
-    requests: Checked | Sequence[OrderRequest],
+    requests: CheckedFile | Sequence[OrderRequest],
     *,
     source: str,
     by: Person,
@@ -70,8 +70,8 @@ def submit(
         StoreError: groups committed before stay; call again.
     """
     by.must_operate()
-    batch = requests if isinstance(requests, Checked) else None
-    orders = batch.requests if batch else tuple(requests) if not isinstance(requests, Checked) else ()
+    batch = requests if isinstance(requests, CheckedFile) else None
+    orders = batch.requests if batch else tuple(requests) if not isinstance(requests, CheckedFile) else ()
     _check_requests(database, orders, batch)
     receipts: list[Receipt] = []
     for group in _groups(orders):
@@ -82,16 +82,16 @@ def submit(
     return receipts
 
 
-def _check_requests(database: Database, requests: Sequence[OrderRequest], batch: Checked | None) -> None:
+def _check_requests(database: Database, requests: Sequence[OrderRequest], batch: CheckedFile | None) -> None:
     problems = list(batch.problems) if batch else []
     if not requests and not problems:
         problems.append(Problem("", "nothing to order"))
-    catalogue = load_catalogue(database)
+    catalogue = load_catalog(database)
     po_numbers: set[str] = set()
     for request in requests:
         place = request.po_number if len(requests) > 1 else ""
         try:
-            request_problems = check(read_request(dict(request.document)), catalogue)
+            request_problems = check_request(read_request(dict(request.document)), catalogue)
         except InvalidSubmission as exc:
             request_problems = list(exc.problems)
         if not request.po_number:
@@ -102,9 +102,9 @@ def _check_requests(database: Database, requests: Sequence[OrderRequest], batch:
         problems += [within(place, problem) for problem in request_problems]
     if batch:
         with database.read() as connection:
-            taken = taken_among(connection, (request.po_number for request in requests))
+            taken = find_taken(connection, (request.po_number for request in requests))
         problems += [
-            Problem(request.po_number, why_taken(request, existing))
+            Problem(request.po_number, taken_message(request, existing))
             for request in requests
             if (existing := taken.get(request.po_number)) and existing.contents != contents_of(request)
         ]
@@ -131,22 +131,22 @@ class _PlaceGroup:
     """The job that commits one group."""
 
     group: Sequence[OrderRequest]
-    batch: Checked | None
+    batch: CheckedFile | None
     source: str
     actor: str
     now: datetime
 
     def __call__(self, connection: Connection) -> list[Receipt]:
         batch_id = self._batch_id(connection)
-        taken = taken_among(connection, (request.po_number for request in self.group))
+        taken = find_taken(connection, (request.po_number for request in self.group))
         return [self._place(connection, request, taken.get(request.po_number), batch_id) for request in self.group]
 
     def _place(
-        self, connection: Connection, request: OrderRequest, existing: Taken | None, batch_id: int | None
+        self, connection: Connection, request: OrderRequest, existing: TakenPONumber | None, batch_id: int | None
     ) -> Receipt:
         if existing is not None:
             same = existing.contents == contents_of(request)
-            message = f"already here ({existing.state})" if same else why_taken(request, existing)
+            message = f"already here ({existing.state})" if same else taken_message(request, existing)
             return Receipt(request.po_number, existing.order_id, "exists" if same else "rejected", message)
         try:
             order_id = ingest.place(

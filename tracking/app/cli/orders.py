@@ -36,7 +36,7 @@ from tracking.storage import database
 from tracking.storage.database import Database
 from tracking.submissions import catalog, csv_rows, files, results
 from tracking.submissions import submit as submissions
-from tracking.submissions.files import Checked
+from tracking.submissions.files import CheckedFile
 from tracking.submissions.results import OrderStatus
 from tracking.submissions.submit import Receipt
 
@@ -70,7 +70,7 @@ def submit(
     if checked.problems or dry_run:
         output.show_checked(checked, as_json=as_json)
         raise typer.Exit(1 if checked.problems else 0)
-    if checked.alike and not again:
+    if checked.similar_file and not again:
         output.say(
             output.alike(checked), "nothing was sent: give them PONumbers, or say --again to order them once more"
         )
@@ -89,15 +89,15 @@ def submit(
     raise typer.Exit(1 if unfinished or any(receipt.outcome == "rejected" for receipt in receipts) else 0)
 
 
-def _read(file: Path, form: str, store: Database, chunk: int) -> Checked:
+def _read(file: Path, form: str, store: Database, chunk: int) -> CheckedFile:
     try:
         data = file.read_bytes() if file.stat().st_size <= csv_rows.MAX_BYTES else b" " * (csv_rows.MAX_BYTES + 1)
     except OSError as exc:
         raise typer.BadParameter(f"{file} cannot be read ({exc.strerror})") from exc
-    catalogue = catalog.load_catalogue(store)
+    catalogue = catalog.load_catalog(store)
     if form == "json":
-        return files.read_json(data, storable(file.name), catalogue=catalogue, database=store)
-    return files.read_csv(data, storable(file.name), catalogue=catalogue, chunk=chunk, now=utc_now(), database=store)
+        return files.read_json(data, storable(file.name), catalog=catalogue, database=store)
+    return files.read_csv(data, storable(file.name), catalog=catalogue, chunk=chunk, now=utc_now(), database=store)
 
 
 def _sender_is_running(store: Database) -> bool:

@@ -21,7 +21,7 @@ from tracking.orders.wording import Told, amount, count
 from tracking.reports import order
 from tracking.startup import pd
 from tracking.submissions.erasure import Erasure
-from tracking.submissions.files import Checked
+from tracking.submissions.files import CheckedFile
 from tracking.submissions.results import OrderStatus
 from tracking.submissions.submit import Receipt
 
@@ -115,7 +115,7 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def show_checked(checked: Checked, *, as_json: bool) -> None:
+def show_checked(checked: CheckedFile, *, as_json: bool) -> None:
     """What a file holds, or what is wrong with it, when nothing is sent."""
     if as_json:
         show_json(
@@ -124,7 +124,7 @@ def show_checked(checked: Checked, *, as_json: bool) -> None:
                 "rows": checked.rows,
                 "units": checked.units,
                 "value": amount(checked.value_minor),
-                "seen_before": checked.seen_before,
+                "seen_before": checked.first_submitted_at,
                 "problems": [{"where": problem.where, "message": problem.message} for problem in checked.problems],
             }
         )
@@ -133,18 +133,22 @@ def show_checked(checked: Checked, *, as_json: bool) -> None:
         say(*(str(problem) for problem in checked.problems), "nothing was sent")
         return
     size = f"{len(checked.requests)} orders, {checked.units} cards, {amount(checked.value_minor)} in all"
-    seen = f"; this file was handed in before, on {stamp(checked.seen_before)} UTC" if checked.seen_before else ""
-    if checked.alike:
+    seen = (
+        f"; this file was handed in before, on {stamp(checked.first_submitted_at)} UTC"
+        if checked.first_submitted_at
+        else ""
+    )
+    if checked.similar_file:
         say(alike(checked))
     show(f"{checked.name}: {size}{seen}", "nothing was sent: this was a dry run")
 
 
-def alike(checked: Checked) -> str:
+def alike(checked: CheckedFile) -> str:
     """Which rows without a PONumber were in another file too; empty where none were."""
-    if checked.alike is None:
+    if checked.similar_file is None:
         return ""
-    when, same = stamp(checked.alike.at), wording.count(checked.alike.rows, "row")
-    return f"{same} without a PONumber found in {checked.alike.name} too, handed in on {when} UTC"
+    when, same = stamp(checked.similar_file.at), wording.count(checked.similar_file.rows, "row")
+    return f"{same} without a PONumber found in {checked.similar_file.name} too, handed in on {when} UTC"
 
 
 def show_receipts(receipts: Sequence[Receipt], standing: Mapping[str, OrderStatus], *, as_json: bool) -> None:

@@ -1,6 +1,6 @@
-"""Who can reach the pages: refused at the start where it can be seen, and with each request where it cannot.
+"""Access to the pages over the network: refuses unsafe addresses at the start, and requests from elsewhere.
 
-While nobody signs in, the pages are for this machine alone. Holds no rule of who may do what: that is `people`.
+While nobody signs in, the pages are for this machine alone. Holds no rule of who may do what: that is `access`.
 """
 
 import ipaddress
@@ -20,7 +20,7 @@ PROVIDER_KEYS = ("redirect_uri", "cookie_secret", "client_id", "client_secret", 
 CALLBACK_PATH = "/oauth2callback"
 # Whoever can guess it signs in as anybody.
 MIN_COOKIE_SECRET = 32
-# Beside the pages: they show no order, and other machines have to reach them.
+# They show no order, and other machines have to reach them.
 _OPEN_PATHS = ("/healthz", "/metrics")
 
 _REMEDIES = (
@@ -29,14 +29,14 @@ _REMEDIES = (
 )
 
 
-def check(
+def check_page_access(
     settings: Settings, *, address: str | None, provider: Mapping[str, Any], trusted_headers: Collection[str]
 ) -> None:
-    """Refuses a start that would show the pages to anyone.
+    """Validates the address and the sign-in: refuses a start that would show the pages to anyone.
 
     Args:
         settings: those of this process.
-        address: what the server binds to; None where that cannot be known, so that `Doorkeeper` alone decides.
+        address: what the server binds to; None where that cannot be known, so that the middleware alone decides.
         provider: the section [auth] of Streamlit's secrets.
         trusted_headers: names of headers that Streamlit takes an identity from.
 
@@ -77,11 +77,11 @@ def is_local(host: str) -> bool:
     """Whether this is an address or a name of this machine that no other machine can reach."""
     if host == "localhost" or host.startswith(("unix:", "/")):
         return True
-    address = _ip(host)
+    address = _parse_ip(host)
     return address is not None and address.is_loopback
 
 
-def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _parse_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -107,9 +107,9 @@ class PageAccessMiddleware:
         self, app: ASGIApp, *, settings: Settings, provider: Mapping[str, Any], hosts: Collection[str]
     ) -> None:
         self._app = app
-        self._open_to_all = settings.asks_to_sign_in or settings.allow_anyone == "yes"
+        self._open_to_others = settings.asks_to_sign_in or settings.allow_anyone == "yes"
         self._own_name = urlsplit(str(provider.get("redirect_uri") or "")).hostname
-        self._checks_host = not hosts
+        self._checks_host_names = not hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves the request, or says why not."""
@@ -125,18 +125,23 @@ class PageAccessMiddleware:
         if scope["type"] not in {"http", "websocket"} or _is_open_path(scope):
             return None
         name = _host_name(Headers(scope=scope).get("host", ""))
-        if self._open_to_all:
-            if self._checks_host and not (name in {"localhost", self._own_name} or _ip(name)):
+        if self._open_to_others:
+            if self._checks_host_names and not (name in {"localhost", self._own_name} or _parse_ip(name)):
                 return "This console does not go by that name: add it to Streamlit's server.allowedHosts."
             return None
         server, client = scope.get("server"), scope.get("client")
-        if is_local(name) and server is not None and _is_here(server) and (client is None or _is_here(client)):
+        if (
+            is_local(name)
+            and server is not None
+            and _is_on_this_machine(server)
+            and (client is None or _is_on_this_machine(client))
+        ):
             return None
         return f"Nobody is asked to sign in here, so the pages are for this machine alone. The ways out: {_REMEDIES}."
 
 
 def _host_name(host: str) -> str:
-    """The name in a Host header, empty where there is none or none that can be read: nobody goes by that.
+    """The name in a Host header, empty where there is none or none that can be parsed: nobody goes by that.
 
     Not from Starlette's `request.url`, which takes the server's own address for a header that it cannot read.
     """
@@ -151,7 +156,7 @@ def _is_open_path(scope: Scope) -> bool:
     return scope["type"] == "http" and (path in _OPEN_PATHS or path.startswith("/webhooks/"))
 
 
-def _is_here(end: tuple[str, int | None]) -> bool:
+def _is_on_this_machine(end: tuple[str, int | None]) -> bool:
     """Whether this end of the connection is on this machine; a socket in the file system has no port."""
     host, port = end
     return port is None or is_local(host)

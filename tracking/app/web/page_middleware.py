@@ -1,4 +1,4 @@
-"""What stands between browsers and the pages: headers that confine a page, and files that belong to one browser.
+"""ASGI middleware of the pages: security headers (Content-Security-Policy), and downloads private to one browser.
 
 Pure ASGI, around the whole application. Knows no page and no store.
 """
@@ -14,16 +14,18 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-COOKIE = "tracking_browser"
-_INLINE = re.compile(r"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL)
-HEADERS = {"Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
+BROWSER_COOKIE = "tracking_browser"
+_INLINE_SCRIPT = re.compile(r"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL)
+SECURITY_HEADERS = {"Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
 _MEDIA_PATH = re.compile(r"(?<!/static)/media/(?P<id>[^.]*)")
 _MEDIA_ADDRESS = re.compile(rb"/media/([0-9a-f]{32})")
 
 
 def content_security_policy(html: str) -> str:
-    """The Content-Security-Policy of a page: its own inline scripts run, by their digests, and no other."""
-    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in _INLINE.findall(html))
+    """Builds the Content-Security-Policy of a page: its own inline scripts run, by their digests, and no other."""
+    digests = (
+        base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in _INLINE_SCRIPT.findall(html)
+    )
     return "; ".join(
         (
             "default-src 'self'",
@@ -41,7 +43,7 @@ def content_security_policy(html: str) -> str:
 
 
 class SecurityHeadersMiddleware:
-    """Tells browsers to run no foreign script, fetch nothing from elsewhere, and show the pages in no frame.
+    """ASGI middleware that adds security headers: no foreign script, nothing fetched from elsewhere, in no frame.
 
     Args:
         app: what it stands in front of.
@@ -50,7 +52,7 @@ class SecurityHeadersMiddleware:
 
     def __init__(self, app: ASGIApp, *, html: str) -> None:
         self._app = app
-        self._headers = {"Content-Security-Policy": content_security_policy(html), **HEADERS}
+        self._headers = {"Content-Security-Policy": content_security_policy(html), **SECURITY_HEADERS}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers with the headers."""
@@ -64,7 +66,7 @@ class SecurityHeadersMiddleware:
 
 
 class PrivateDownloadsMiddleware:
-    """Serves a file that was made for a page to the browser of that page, and only while the page is open.
+    """ASGI middleware that serves a download to the browser of its page alone, and only while the page is open.
 
     Streamlit serves what a download button makes at /media/ to whoever knows the address. Here a cookie tells browsers
     apart, and the addresses are learned from what is sent to each page.
@@ -72,53 +74,53 @@ class PrivateDownloadsMiddleware:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._allowed: Counter[tuple[str, str]] = Counter()
+        self._downloads: Counter[tuple[str, str]] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers what a browser may have; anything else is as if it were not there."""
         if scope["type"] == "websocket":
-            await self._page(scope, receive, send)
+            await self._serve_page(scope, receive, send)
         elif scope["type"] == "http":
-            await self._request(scope, receive, send)
+            await self._serve_request(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-    async def _page(self, scope: Scope, receive: Receive, send: Send) -> None:
-        browser, names = _browser(scope), set[str]()
+    async def _serve_page(self, scope: Scope, receive: Receive, send: Send) -> None:
+        browser, names = _browser_id(scope), set[str]()
 
-        async def recording_send(message: Message) -> None:
+        async def send_and_learn(message: Message) -> None:
             for match in _MEDIA_ADDRESS.findall(message.get("bytes") or b""):
                 if (name := match.decode()) not in names:
                     names.add(name)
-                    self._allowed[browser, name] += 1
+                    self._downloads[browser, name] += 1
             await send(message)
 
         try:
-            await self._app(scope, receive, recording_send)
+            await self._app(scope, receive, send_and_learn)
         finally:
             for name in names:
-                self._allowed[browser, name] -= 1
-            self._allowed += Counter()  # lets go of those nobody was told of any more
+                self._downloads[browser, name] -= 1
+            self._downloads += Counter()  # drops those that no open page has any more
 
-    async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
-        browser = _browser(scope)
+    async def _serve_request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        browser = _browser_id(scope)
         file = _MEDIA_PATH.search(scope["path"])
-        if file and not (browser and self._allowed[browser, file["id"]]):
+        if file and not (browser and self._downloads[browser, file["id"]]):
             await Response("File not found", status_code=404)(scope, receive, send)
             return
 
-        async def cookie_send(message: Message) -> None:
+        async def send_with_cookie(message: Message) -> None:
             if message["type"] == "http.response.start" and not browser:
                 headers = MutableHeaders(scope=message)
                 if headers.get("Content-Type", "").startswith("text/html"):
                     secure = "; Secure" if scope["scheme"] == "https" else ""
                     value = secrets.token_urlsafe(24)
-                    headers.append("Set-Cookie", f"{COOKIE}={value}; Path=/; HttpOnly; SameSite=Lax{secure}")
+                    headers.append("Set-Cookie", f"{BROWSER_COOKIE}={value}; Path=/; HttpOnly; SameSite=Lax{secure}")
             await send(message)
 
-        await self._app(scope, receive, cookie_send)
+        await self._app(scope, receive, send_with_cookie)
 
 
-def _browser(scope: Scope) -> str:
-    """The cookie by which a browser is known, "" where there is none."""
-    return HTTPConnection(scope).cookies.get(COOKIE, "")
+def _browser_id(scope: Scope) -> str:
+    """The cookie that identifies a browser, "" where there is none."""
+    return HTTPConnection(scope).cookies.get(BROWSER_COOKIE, "")

@@ -17,7 +17,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
-from tracking import files as folders
+from tracking import files
 from tracking.errors import NotAllowed, StoreBusy, StoreUnusable
 from tracking.storage import engines
 from tracking.storage.engines import translated
@@ -80,7 +80,7 @@ def backup(url: str, target: Path, now: datetime, progress: Progress | None = No
     except BaseException:
         copy.unlink()
         raise
-    folders.flush(target.parent)
+    files.flush_folder(target.parent)
     return made
 
 
