@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tracking.forecasting.classes import first_guess
 from tracking.forecasting.forecasts import Forecasts
 from tracking.forecasting.survival import Array, Forecast, Interval
 from tracking.forecasting.waits import CHEAPER, LEAST_PRICE, MOST_WEBHOOK_SHARE, lowered_price, raised_price
-from tracking.polling.backtest.curve_stack import CurveStack
+from tracking.polling.backtest.curve_stack import AccruedDelay, Indexes
 from tracking.polling.backtest.model import (
     NEVER,
     ROUNDING,
@@ -45,8 +44,6 @@ SHARES: Array = np.linspace(0.0, 1.0, 17)[:-1]  # of a time that is searched for
 FAR_AHEAD = 8
 ALMOST = 1 - 1e-9  # sums of the same numbers differ by how they are added up
 NOTHING: tuple[float, Array] = math.nan, np.zeros(0)
-
-Indexes = npt.NDArray[np.intp]
 
 
 def replay(
@@ -112,17 +109,16 @@ class _Run:
     def _number_classes(self) -> None:
         history, size = self.history, len(self.history)
         self.number = {name: number for number, name in enumerate(sorted(set(history.classes)))}
-        self.class_numbers = np.array([self.number[name] for name in history.classes], dtype=np.intp)
+        numbers = np.array([self.number[name] for name in history.classes], dtype=np.intp)
+        self.accrued = AccruedDelay(numbers, len(self.number))
         may = np.ones(size, dtype=np.bool_) if history.webhook_expected is None else history.webhook_expected
         self.webhook_discount = np.where(may, 1 - min(self.plan.webhook_share, MOST_WEBHOOK_SHARE), 1.0)
-        self.stack = CurveStack(len(self.number))
-        self.share, self.paid, self.open_paid = np.ones(size), np.zeros(size), np.zeros(size)  # at the last poll
         self.next_worth = NOTHING  # what will have accrued by a time to come
         self.quiet_until = -NEVER  # no call is worth it before, but for what is due or comes new
 
     def outcome(self) -> BacktestResult:
         for name, number in self.number.items():
-            self.stack.take(number, self.forecasts.for_class(name).delay_cost)
+            self.accrued.take(number, self.forecasts.for_class(name).delay_cost)
         if len(self.history):
             # Where the steps fall is chance too, and a few hundredths of a second can decide which page comes first.
             self.now = float(self.history.arrived[0] + self.rng.uniform(0, self.step))
@@ -153,12 +149,13 @@ class _Run:
 
     def _next_event(self) -> float:
         """When the next order comes or discovery is due, while no order is open."""
-        arrives = (
-            float(self.history.arrived[self.order_list.arrived_count])
-            if self.order_list.arrived_count < len(self.history)
-            else NEVER
-        )
-        return min(arrives, self.walked + self.plan.discover_every) if self.plan.discover_every else arrives
+        every = self.plan.discover_every
+        return min(self._next_arrival(), self.walked + every) if every else self._next_arrival()
+
+    def _next_arrival(self) -> float:
+        """When the next order comes; never where none does."""
+        arrived = self.order_list.arrived_count
+        return float(self.history.arrived[arrived]) if arrived < len(self.history) else NEVER
 
     # Time
 
@@ -202,17 +199,13 @@ class _Run:
     def _idle_steps(self) -> int:
         """How many steps on something may happen again."""
         plan, mine = self.plan, self.open_orders
-        soonest = (
-            [float(self.history.arrived[self.order_list.arrived_count])]
-            if self.order_list.arrived_count < len(self.history)
-            else []
-        )
+        soonest = [self._next_arrival()]
         if self.learns and self.news and plan.policy == "accrual":
             soonest.append(self.refitted + self.refit_every)
         first_listed = int(self.history.arrived.searchsorted(self.newest - OVERLAP - PADDING))
         if plan.discover_every and (mine[-1] >= first_listed or self.limiter.most < WALKS_ASIDE):
             soonest.append(self.walked + plan.discover_every)
-        limit = self.time.until(min(soonest, default=NEVER))
+        limit = self.time.until(min(soonest))
         asked = np.minimum(self.due[mine], self.history.webhook_at[mine])
         room = 1 if self.limiter.available(self.now + self.step) else self.time.until(self.limiter.available_at())
         if plan.policy != "accrual":
@@ -303,14 +296,9 @@ class _Run:
                 self.last[index] = age
                 self._plan_next(index, age)
         if self.plan.policy == "accrual":
-            self._store_states(orders)
+            self.accrued.note_poll(orders, self.last[orders])
         if self.undetected < open_before:
             self.open_orders = self.open_orders[np.isinf(self.detected_at[self.open_orders])]
-
-    def _store_states(self, orders: Indexes) -> None:
-        """What their curves said at the last poll, from which all that has accrued since is reckoned."""
-        states = self.stack.states(self.class_numbers[orders], self.last[orders])
-        self.share[orders], self.paid[orders], self.open_paid[orders] = states
 
     def _poll_due(self) -> None:
         mine = self.open_orders
@@ -323,9 +311,7 @@ class _Run:
     def _worth(self, orders: Indexes, now: Any) -> Array:
         """What has accrued of each by then, in seconds of waiting. Nobody polls again before the floor is over."""
         ages = now - self.history.arrived[orders]
-        _, paid, held = self.stack.states(self.class_numbers[orders], ages)
-        worth = np.maximum(paid - self.paid[orders] - (held - self.open_paid[orders]) / self.share[orders], 0.0)
-        worth *= self.webhook_discount[orders]
+        worth = self.accrued.until(orders, ages) * self.webhook_discount[orders]
         worth[(ages - self.last[orders] < self.plan.floor) & (self.due[orders] > now)] = 0.0
         return np.asarray(worth)
 
@@ -345,11 +331,8 @@ class _Run:
         # Each call is worth its price at the least, so there are no more of them than all is worth together.
         most = int(worth.sum() / (self.forecasts.price * ALMOST)) + int(candidates.due.sum())
         at_most = min(room, most)
-        calls = (
-            select_calls(candidates, self.forecasts.price, at_most, self.order_list.creation_times, plan.page)
-            if at_most
-            else []
-        )
+        creation_times = self.order_list.creation_times
+        calls = select_calls(candidates, self.forecasts.price, at_most, creation_times, plan.page) if at_most else []
         for call in calls:
             if len(call.orders) > 1:
                 self._poll_page(mine[list(call.orders)])
@@ -402,6 +385,6 @@ class _Run:
             newest = [*self.intervals[name][-ORDERS_OF_A_CLASS:], *opened.get(name, [])]
             forecast = Forecast.fit(name, newest, relative=self.plan.relative)
             self.forecasts.replace([forecast])
-            self.stack.take(self.number[name], forecast.delay_cost)
+            self.accrued.take(self.number[name], forecast.delay_cost)
         self.news.clear()
-        self._store_states(self.open_orders)
+        self.accrued.note_poll(self.open_orders, self.last[self.open_orders])
