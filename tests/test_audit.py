@@ -15,7 +15,7 @@ from tracking import ingest
 from tracking.errors import NotAllowed
 from tracking.forecasting.planner import Planner
 from tracking.orders import event_chain as chain
-from tracking.orders.model import Event, Witness
+from tracking.orders.model import Event, Witness, can_send
 from tracking.orders.observations import (
     Answered,
     Attempted,
@@ -27,7 +27,6 @@ from tracking.orders.observations import (
     Unclear,
     Unsent,
 )
-from tracking.orders.rules import can_send
 from tracking.provider.responses import read_order
 from tracking.storage.database import Database
 from tracking.storage.maintenance import verify

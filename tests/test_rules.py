@@ -19,8 +19,10 @@ from tracking.orders.model import (
     Submission,
     Witness,
     apply_event,
+    can_send,
     first_order,
     is_terminal,
+    lines_may_change,
 )
 from tracking.orders.observations import (
     Answered,
@@ -37,7 +39,7 @@ from tracking.orders.observations import (
     Unsent,
     WebhookReported,
 )
-from tracking.orders.rules import can_send, interpret, lines_may_change
+from tracking.orders.rules import interpret
 from tracking.orders.vocabulary import attention_reason_of
 from tracking.provider.responses import read_order
 

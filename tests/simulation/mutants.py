@@ -177,8 +177,8 @@ MUTANTS = (
             rules,
             "_polled_after_end",
             (
-                "return [_contradiction(order, observation, AttentionReason.CHANGED_AFTER_END, what)]",
-                "return [_event(EventKind.STILL_OPEN, observation, changes={'state': snapshot.status})]",
+                "return [contradiction_event(order, observation, AttentionReason.CHANGED_AFTER_END, what)]",
+                "return [new_event(EventKind.STILL_OPEN, observation, changes={'state': snapshot.status})]",
             ),
         ),
     ),

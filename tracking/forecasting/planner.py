@@ -17,6 +17,7 @@ from tracking.orders.model import (
     WebhookStatus,
     is_open,
     is_terminal,
+    lines_may_change,
 )
 from tracking.orders.observations import (
     Answered,
@@ -24,7 +25,6 @@ from tracking.orders.observations import (
     Polled,
     WebhookReported,
 )
-from tracking.orders.rules import lines_may_change
 from tracking.orders.vocabulary import PollReason
 from tracking.storage import orders
 from tracking.storage.claims import ClaimCipher

@@ -162,8 +162,25 @@ class Event:
     line_changes: Sequence[Mapping[str, Any]] = ()
 
 
+class _LineTotals:
+    """Sums over the lines of what has them."""
+
+    __slots__ = ()
+    lines: tuple[Line, ...]
+
+    @property
+    def units(self) -> int:
+        """Cards over all lines."""
+        return sum(line.quantity for line in self.lines)
+
+    @property
+    def value_minor(self) -> int:
+        """Face value over all lines."""
+        return sum(line.quantity * line.value_minor for line in self.lines)
+
+
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(_LineTotals):
     """An order as the provider showed it. `status` is the raw word with known words in their usual case."""
 
     provider_id: str
@@ -175,19 +192,9 @@ class Snapshot:
     note: str | None = None
     currency: str | None = None
 
-    @property
-    def units(self) -> int:
-        """Cards over all lines."""
-        return sum(line.quantity for line in self.lines)
-
-    @property
-    def value_minor(self) -> int:
-        """Face value over all lines."""
-        return sum(line.quantity * line.value_minor for line in self.lines)
-
 
 @dataclass(frozen=True, slots=True)
-class OrderRequest:
+class OrderRequest(_LineTotals):
     """An order to place. `document` is the JSON body in the provider's shape, without WebhookSettings."""
 
     po_number: str
@@ -195,16 +202,6 @@ class OrderRequest:
     lines: tuple[Line, ...]
     document: Mapping[str, Any]
     note: str | None = None
-
-    @property
-    def units(self) -> int:
-        """Cards over all lines."""
-        return sum(line.quantity for line in self.lines)
-
-    @property
-    def value_minor(self) -> int:
-        """Face value over all lines."""
-        return sum(line.quantity * line.value_minor for line in self.lines)
 
 
 def is_terminal(state: str) -> bool:
@@ -292,3 +289,13 @@ def allowed_actions(order_state: str, provider_id: str | None, erased: str | Non
         "note": None,
         "acknowledge": None,
     }
+
+
+def can_send(order: Order) -> bool:
+    """Whether a POST may leave: never for an order the provider is known to have."""
+    return order.provider_id is None and order.submission != Submission.ELSEWHERE
+
+
+def lines_may_change(order: Order) -> bool:
+    """Whether lines of a finished order may still change: sent but not claimed, handed over but not shipped."""
+    return order.state == State.COMPLETED and any(line.status not in FINAL_LINE for line in order.lines)

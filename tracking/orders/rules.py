@@ -5,14 +5,13 @@ to append, none where there is nothing to say. Only a GET makes an order Complet
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, assert_never
 
+from tracking.orders.events import attention_changes, attention_for_status, contradiction_event, new_event
 from tracking.orders.line_matching import TYPE_UNKNOWN, diff_lines, fully_fulfilled, mismatch, pair_lines
 from tracking.orders.model import (
-    FINAL_LINE,
     OUR_STATES,
-    PROVIDER_STATES,
     Event,
     Order,
     Snapshot,
@@ -21,6 +20,7 @@ from tracking.orders.model import (
     WebhookStatus,
     apply_event,
     apply_lines,
+    can_send,
     condense_numbers,
     expand_numbers,
     is_terminal,
@@ -71,7 +71,7 @@ def interpret(order: Order | None, po_number: str, observation: Observation) -> 
         case Polled():
             return _polled(order, observed, observation)
         case Missing():
-            return [_event(EventKind.NOT_FOUND, observation, detail={"state": order.state})]
+            return [new_event(EventKind.NOT_FOUND, observation, detail={"state": order.state})]
         case WebhookReported():
             return _webhook_reported(order, observed, observation)
         case Asked():
@@ -82,30 +82,13 @@ def interpret(order: Order | None, po_number: str, observation: Observation) -> 
             assert_never(observed)
 
 
-def _event(
-    kind: EventKind,
-    observation: Observation,
-    *,
-    changes: Mapping[str, Any] | None = None,
-    detail: Mapping[str, Any] | None = None,
-    line_changes: Sequence[Mapping[str, Any]] = (),
-    happened_at: datetime | None = None,
-) -> Event:
-    encoded = {name: _encode(value) for name, value in (changes or {}).items()}
-    filled_detail = {name: value for name, value in (detail or {}).items() if value is not None}
-    happened = happened_at or observation.happened_at
-    return Event(
-        kind.value, observation.witness, happened, observation.learned_at, encoded, filled_detail, line_changes
-    )
-
-
 def _first(po_number: str, observation: Observation) -> Event:
     observed = observation.observed
     base = {"po_number": po_number, "created_at": observation.learned_at}
     if isinstance(observed, Requested):
         names = ("type", "source", "units", "value_minor", "note", "currency")
         facts = {name: getattr(observed, name) for name in names}
-        return _event(
+        return new_event(
             EventKind.REQUESTED,
             observation,
             changes=base | facts | {"actor": observation.actor, "state": State.QUEUED, "submission": Submission.QUEUED},
@@ -130,7 +113,7 @@ def _first(po_number: str, observation: Observation) -> Event:
         "last_open_at": None,
     }
     happened = min(snapshot.created_at or observation.happened_at, observation.learned_at)
-    return _event(
+    return new_event(
         EventKind.DISCOVERED,
         observation,
         changes=base | facts,
@@ -148,21 +131,16 @@ def _attempted(order: Order, observed: Attempted, observation: Observation) -> E
         changes = {"state": State.UNKNOWN, "submission": Submission.UNKNOWN}
     elif order.submission != Submission.UNKNOWN:
         changes = {"state": State.SENDING, "submission": Submission.SENDING}
-    return _event(EventKind.SENDING, observation, changes=changes, detail={"attempt": observed.attempt})
-
-
-def can_send(order: Order) -> bool:
-    """Whether a POST may leave: never for an order the provider is known to have."""
-    return order.provider_id is None and order.submission != Submission.ELSEWHERE
+    return new_event(EventKind.SENDING, observation, changes=changes, detail={"attempt": observed.attempt})
 
 
 def _answered(order: Order, observed: Answered, observation: Observation) -> list[Event]:
     snapshot = observed.snapshot
     if order.provider_id is not None:
         if order.provider_id == snapshot.provider_id:
-            return [_event(EventKind.ANSWER_REPEATED, observation, detail={"provider_id": snapshot.provider_id})]
+            return [new_event(EventKind.ANSWER_REPEATED, observation, detail={"provider_id": snapshot.provider_id})]
         words = f"a second order {snapshot.provider_id} under the same PONumber"
-        return [_contradiction(order, observation, AttentionReason.SECOND_ORDER, words)]
+        return [contradiction_event(order, observation, AttentionReason.SECOND_ORDER, words)]
     if difference := mismatch(order, snapshot):
         return [_po_number_mismatch(observation, snapshot.provider_id, difference)]
     accepted = {
@@ -176,11 +154,11 @@ def _answered(order: Order, observed: Answered, observation: Observation) -> lis
         # to may have been complete at any time since it was first sent.
         "last_open_at": None if observed.adopted and is_terminal(snapshot.status) else observation.happened_at,
         "currency": snapshot.currency or order.currency,
-        **_attention_for(snapshot.status),
+        **attention_for_status(snapshot.status),
     }
     detail = {"provider_id": snapshot.provider_id, "status": snapshot.status}
     return [
-        _event(
+        new_event(
             EventKind.ADOPTED if observed.adopted else EventKind.ACCEPTED, observation, changes=accepted, detail=detail
         )
     ]
@@ -188,21 +166,21 @@ def _answered(order: Order, observed: Answered, observation: Observation) -> lis
 
 def _po_number_mismatch(observation: Observation, provider_id: str, difference: str) -> Event:
     reason = f"the PONumber belongs to {provider_id}, which is another order ({difference})"
-    attention = _attention(AttentionReason.PO_NUMBER_MISMATCH, reason)
+    attention = attention_changes(AttentionReason.PO_NUMBER_MISMATCH, reason)
     changes = {"state": State.REFUSED, "submission": Submission.REFUSED, **attention}
-    return _event(EventKind.PO_NUMBER_MISMATCH, observation, changes=changes, detail={"reason": reason})
+    return new_event(EventKind.PO_NUMBER_MISMATCH, observation, changes=changes, detail={"reason": reason})
 
 
 def _declined(order: Order, observed: Declined, observation: Observation) -> list[Event]:
     if order.provider_id is not None:
-        return [_event(EventKind.ANSWER_REPEATED, observation, detail={"reason": observed.reason})]
+        return [new_event(EventKind.ANSWER_REPEATED, observation, detail={"reason": observed.reason})]
     changes = {
         "state": State.REFUSED,
         "submission": Submission.REFUSED,
-        **_attention(AttentionReason.REFUSED, f"refused: {observed.reason}"),
+        **attention_changes(AttentionReason.REFUSED, f"refused: {observed.reason}"),
     }
     return [
-        _event(
+        new_event(
             EventKind.REFUSED,
             observation,
             changes=changes,
@@ -217,38 +195,33 @@ def _not_answered(order: Order, observed: Unclear | Unsent, observation: Observa
     if isinstance(observed, Unsent):
         unknown = order.submission == Submission.UNKNOWN
         changes = {} if unknown else {"state": State.QUEUED, "submission": Submission.QUEUED}
-        return [_event(EventKind.NOT_SENT, observation, changes=changes, detail={"reason": observed.reason})]
+        return [new_event(EventKind.NOT_SENT, observation, changes=changes, detail={"reason": observed.reason})]
     changes = {"state": State.UNKNOWN, "submission": Submission.UNKNOWN}
-    return [_event(EventKind.OUTCOME_UNKNOWN, observation, changes=changes, detail={"reason": observed.reason})]
-
-
-def _contradiction(order: Order, observation: Observation, reason: AttentionReason, what: str) -> Event:
-    changes = _attention(reason, what) if order.attention != what else {}
-    return _event(EventKind.CONTRADICTION, observation, changes=changes, detail={"what": what, "state": order.state})
+    return [new_event(EventKind.OUTCOME_UNKNOWN, observation, changes=changes, detail={"reason": observed.reason})]
 
 
 def _webhook_reported(order: Order, observed: WebhookReported, observation: Observation) -> list[Event]:
     if observed.provider_id and order.provider_id and observed.provider_id != order.provider_id:
         words = f"a notice names {observed.provider_id} under this PONumber"
-        return [_contradiction(order, observation, AttentionReason.WEBHOOK_FOR_ANOTHER_ORDER, words)]
+        return [contradiction_event(order, observation, AttentionReason.WEBHOOK_FOR_ANOTHER_ORDER, words)]
     if observed.repeats or order.notice != WebhookStatus.NONE:
-        return [_event(EventKind.WEBHOOK_REPEATED, observation, detail={"repeats": observed.repeats})]
+        return [new_event(EventKind.WEBHOOK_REPEATED, observation, detail={"repeats": observed.repeats})]
     if order.state == State.COMPLETED:
-        return [_event(EventKind.WEBHOOK_CONFIRMED, observation, changes={"notice": WebhookStatus.CONFIRMED})]
+        return [new_event(EventKind.WEBHOOK_CONFIRMED, observation, changes={"notice": WebhookStatus.CONFIRMED})]
     if order.state == State.CANCELLED:
         what = "announced as fulfilled, but cancelled"
-        attention = _attention(AttentionReason.FULFILLED_BUT_CANCELLED, what)
+        attention = attention_changes(AttentionReason.FULFILLED_BUT_CANCELLED, what)
         contradicted = {"notice": WebhookStatus.CONTRADICTED, **attention}
-        return [_event(EventKind.CONTRADICTION, observation, changes=contradicted, detail={"what": what})]
+        return [new_event(EventKind.CONTRADICTION, observation, changes=contradicted, detail={"what": what})]
     changes = {"notice": WebhookStatus.CLAIMED, "claimed_at": observation.learned_at}
-    return [_event(EventKind.WEBHOOK_CLAIMED, observation, changes=changes)]
+    return [new_event(EventKind.WEBHOOK_CLAIMED, observation, changes=changes)]
 
 
 def _asked(order: Order, observed: Asked, observation: Observation) -> Event:
     changes: dict[str, Any] = {}
     if observed.what == "resend" and order.state == State.REFUSED:
-        changes = {"state": State.QUEUED, "submission": Submission.QUEUED, **_attention(None)}
-    return _event(
+        changes = {"state": State.QUEUED, "submission": Submission.QUEUED, **attention_changes(None)}
+    return new_event(
         EventKind.ACTION_REQUESTED,
         observation,
         changes=changes,
@@ -259,13 +232,13 @@ def _asked(order: Order, observed: Asked, observation: Observation) -> Event:
 def _noted(observed: Noted, observation: Observation) -> Event:
     detail = {"text": observed.text, "actor": observation.actor}
     if not observed.acknowledges:
-        return _event(EventKind.NOTED, observation, detail=detail)
+        return new_event(EventKind.NOTED, observation, detail=detail)
     changes = {
         "acknowledged_at": observation.learned_at,
         "acknowledged_by": observation.actor,
         "acknowledged_why": observed.text,
     }
-    return _event(EventKind.ACKNOWLEDGED, observation, changes=changes, detail=detail)
+    return new_event(EventKind.ACKNOWLEDGED, observation, changes=changes, detail=detail)
 
 
 def _by_person(order: Order, observed: Noted | ClaimRevealed | Erased, observation: Observation) -> Event:
@@ -279,24 +252,11 @@ def _by_person(order: Order, observed: Noted | ClaimRevealed | Erased, observati
                 "version": observed.version,
                 "actor": observation.actor,
             }
-            return _event(EventKind.CLAIMS_REVEALED, observation, detail=detail)
+            return new_event(EventKind.CLAIMS_REVEALED, observation, detail=detail)
         case Erased():
             changes = {"erased": condense_numbers({*expand_numbers(order.erased), *observed.numbers})}
             detail = {"lines": condense_numbers(observed.numbers), "actor": observation.actor}
-            return _event(EventKind.RECIPIENTS_ERASED, observation, changes=changes, detail=detail)
-
-
-def _attention(reason: AttentionReason | None, words: str | None = None) -> dict[str, Any]:
-    """The changes that ask for a person, in words and as a code; or those that ask for nobody any more."""
-    return {"attention": words, "attention_reason": reason.value if reason else None, "acknowledged_at": None}
-
-
-def _attention_for(status: str) -> dict[str, Any]:
-    if status == State.CANCELLED:
-        return _attention(AttentionReason.CANCELLED, "cancelled by the provider")
-    if status in PROVIDER_STATES:
-        return _attention(None)
-    return _attention(AttentionReason.UNKNOWN_STATUS, f"the provider's word {status!r} is not known")
+            return new_event(EventKind.RECIPIENTS_ERASED, observation, changes=changes, detail=detail)
 
 
 def _polled(order: Order, observed: Polled, observation: Observation) -> list[Event]:
@@ -309,7 +269,7 @@ def _polled(order: Order, observed: Polled, observation: Observation) -> list[Ev
         what = f"{order.provider_id} was asked for, {snapshot.provider_id} was shown"
         if order.attention == what:
             return []
-        return [_contradiction(order, observation, AttentionReason.ANOTHER_ORDER_SHOWN, what)]
+        return [contradiction_event(order, observation, AttentionReason.ANOTHER_ORDER_SHOWN, what)]
     claim_events = _claims_changed(order, snapshot, observation)
     if is_terminal(order.state):
         return claim_events + _polled_after_end(order, snapshot, observation)
@@ -335,7 +295,9 @@ def _claims_changed(order: Order, snapshot: Snapshot, observation: Observation) 
         if line.claim_digest != now.claim_digest
     ]
     return (
-        [_event(EventKind.CLAIMS_CHANGED, observation, detail={"lines": condense_numbers(numbers)})] if numbers else []
+        [new_event(EventKind.CLAIMS_CHANGED, observation, detail={"lines": condense_numbers(numbers)})]
+        if numbers
+        else []
     )
 
 
@@ -369,12 +331,12 @@ def _still_open(
         changes |= {"provider_status": status, "state": state}
         if line_changes:
             changes["units_fulfilled"] = _units_fulfilled(order, line_changes)
-        attention = _attention_for(status)
+        attention = attention_for_status(status)
         if attention["attention"] not in {None, order.attention}:
             changes |= attention
     changes = _only_changes(order, changes)
     detail = {"status": status, "via": observed.via, "incomplete": incomplete or None}
-    return _event(EventKind.STILL_OPEN, observation, changes=changes, detail=detail, line_changes=line_changes)
+    return new_event(EventKind.STILL_OPEN, observation, changes=changes, detail=detail, line_changes=line_changes)
 
 
 def _only_changes(order: Order, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -405,10 +367,10 @@ def _finished(
         changes["notice"] = WebhookStatus.CONFIRMED if completed else WebhookStatus.CONTRADICTED
     # What was cancelled days before anybody here could watch it is history, not work for today.
     history = first_sight and observation.learned_at - order.created_at > HISTORY_AFTER
-    changes |= _attention(None) if completed or history else _attention_for(snapshot.status)
+    changes |= attention_changes(None) if completed or history else attention_for_status(snapshot.status)
     if order.lines and (costs := [line.cost_minor for line in snapshot.lines]) and None not in costs:
         changes["cost_minor"] = sum(cost or 0 for cost in costs)
-    return _event(
+    return new_event(
         EventKind.COMPLETED if completed else EventKind.CANCELLED,
         observation,
         changes=_only_changes(order, changes),
@@ -423,17 +385,8 @@ def _polled_after_end(order: Order, snapshot: Snapshot, observation: Observation
         what = f"finished as {order.state}, now shown as {snapshot.status}"
         if order.attention == what:
             return []
-        return [_contradiction(order, observation, AttentionReason.CHANGED_AFTER_END, what)]
+        return [contradiction_event(order, observation, AttentionReason.CHANGED_AFTER_END, what)]
     if not line_changes:
         return []
     changes = _only_changes(order, {"units_fulfilled": _units_fulfilled(order, line_changes)})
-    return [_event(EventKind.LINES_CHANGED, observation, changes=changes, line_changes=line_changes)]
-
-
-def lines_may_change(order: Order) -> bool:
-    """Whether lines of a finished order may still change: sent but not claimed, handed over but not shipped."""
-    return order.state == State.COMPLETED and any(line.status not in FINAL_LINE for line in order.lines)
-
-
-def _encode(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else value
+    return [new_event(EventKind.LINES_CHANGED, observation, changes=changes, line_changes=line_changes)]

@@ -31,9 +31,8 @@ from tracking.errors import (
 )
 from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import LEASE_MARGIN, STOP_TIME, resend_wait
-from tracking.orders.model import Witness
+from tracking.orders.model import Witness, can_send
 from tracking.orders.observations import Answered, Attempted, Declined, Observation, Observed, Unclear, Unsent
-from tracking.orders.rules import can_send
 from tracking.provider.client import Answer, Client
 from tracking.storage import orders, outbox
 from tracking.storage.database import Database
