@@ -12,7 +12,7 @@ from fakes import NOW, line, request, shown
 from test_audit import history
 
 from tracking import ingest
-from tracking.app import demo_data as seeding
+from tracking.app import demo_data
 from tracking.forecasting.planner import Planner
 from tracking.orders import event_chain as chain
 from tracking.orders.model import Event, Line, Witness
@@ -100,7 +100,7 @@ def stored(store: Database) -> list[tuple[str, list[Any], str]]:
 
 
 def seeded(store: Database, planner: Planner, now: datetime) -> None:
-    seeding.seed(store, 20, days=2, rng=random.Random(3), now=now)
+    demo_data.seed(store, 20, days=2, rng=random.Random(3), now=now)
 
 
 def lived(store: Database, planner: Planner, now: datetime) -> None:

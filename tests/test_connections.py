@@ -9,7 +9,7 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from tracking.app.web import connection_limits as connections
+from tracking.app.web import connection_limits
 from tracking.app.web.connection_limits import MAX_HEAD_BYTES, RepeatFilter, limited
 
 SECONDS = 10  # nothing here takes as long
@@ -122,13 +122,13 @@ def test_many_requests_on_one_connection_are_no_large_head(port: int) -> None:
 def test_a_head_that_does_not_arrive_whole_in_time_ends_its_connection(
     monkeypatch: pytest.MonkeyPatch, part: bytes
 ) -> None:
-    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.05)
+    monkeypatch.setattr(connection_limits, "HEAD_SECONDS", 0.05)
     with serving() as port:
         assert answer(connect(port, part)).count(b"HTTP/1.1") == part.count(GET)
 
 
 def test_an_answer_may_take_longer_than_a_head(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.05)
+    monkeypatch.setattr(connection_limits, "HEAD_SECONDS", 0.05)
     with serving() as port, connect(port, GET.replace(b"/", b"/slow", 1)) as connection:
         assert status(connection) == b"HTTP/1.1 200 OK"
 
@@ -136,7 +136,7 @@ def test_an_answer_may_take_longer_than_a_head(monkeypatch: pytest.MonkeyPatch) 
 def test_where_there_is_no_place_one_that_is_answered_does_not_give_way(
     monkeypatch: pytest.MonkeyPatch, port: int
 ) -> None:
-    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(connection_limits, "MAX_CONNECTIONS", 2)
     answered, waiting = connect(port, POST + b"Content-Length: 2\r\n\r\n1"), connect(port, GET)
     assert status(waiting) == b"HTTP/1.1 200 OK"
     with connect(port, GET) as newcomer:
@@ -150,7 +150,7 @@ def test_where_there_is_no_place_one_that_is_answered_does_not_give_way(
 def test_where_there_is_no_place_the_one_waited_for_longest_gives_way(
     monkeypatch: pytest.MonkeyPatch, port: int
 ) -> None:
-    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 3)
+    monkeypatch.setattr(connection_limits, "MAX_CONNECTIONS", 3)
     first, second, third = (connect(port, b"GET / HT") for _ in range(3))
     newcomer = connect(port, GET)
     assert status(newcomer) == b"HTTP/1.1 200 OK"

@@ -19,8 +19,7 @@ from tracking.reports.order_list import search
 from tracking.reports.order_list.query_params import parse_length
 from tracking.reports.order_list.search import SORTS, VIEWS, Filters
 from tracking.storage.database import Database, connect
-from tracking.submissions import files
-from tracking.submissions import submit as submissions
+from tracking.submissions import files, submit
 from tracking.submissions.requests import read_request
 
 # What a command line holds where its bytes are no UTF-8.
@@ -225,5 +224,5 @@ def test_what_is_accepted_of_a_file_can_be_stored_and_reads_the_same_again(
         return
     for request in checked.requests:
         assert read_request(json.loads(json.dumps(request.document))) == request
-    receipts = submissions.submit(store, checked, source=form, by=Person("ann"), now=datetime.now(UTC))
+    receipts = submit.submit(store, checked, source=form, by=Person("ann"), now=datetime.now(UTC))
     assert {receipt.outcome for receipt in receipts} <= {"queued", "exists", "rejected"}

@@ -14,12 +14,13 @@ from fakes import Clock, callback_body, request, shown
 from prometheus_client.parser import text_string_to_metric_families
 
 from tracking import ingest
-from tracking.app.backend import SILENT_AFTER, Backend, _is_gone
+from tracking.app.backend import Backend, _is_gone
 from tracking.errors import StoreBusy
 from tracking.forecasting.planner import Planner
 from tracking.settings import WEBHOOK_PATH, Role, Settings, load
 from tracking.storage import facts, leases
 from tracking.storage.database import Database
+from tracking.storage.facts import LOOP_SILENT_AFTER
 from tracking.storage.tables import ORDERS
 from tracking.webhooks import addresses
 
@@ -89,7 +90,7 @@ def test_health_is_well_at_the_start_and_ill_when_the_loops_fall_silent(make: Ma
     [well] = get(backend, "/healthz")
     assert (well.status_code, well.json()["status"]) == (200, "ok")
     assert set(well.json()["loops"]) == {"webhooks", "poller", "sender"}
-    clock.now += SILENT_AFTER + timedelta(seconds=1)
+    clock.now += LOOP_SILENT_AFTER + timedelta(seconds=1)
     [ill] = get(backend, "/healthz")
     assert (ill.status_code, ill.json()["status"]) == (503, "silent")
     assert sorted(ill.json()["silent"]) == ["poller", "sender", "store", "webhooks"]

@@ -11,8 +11,7 @@ from tracking.access import Person
 from tracking.errors import NotAllowed
 from tracking.storage.database import Database
 from tracking.storage.maintenance.verify import verify
-from tracking.submissions import actions, files
-from tracking.submissions import submit as submissions
+from tracking.submissions import actions, files, submit
 
 ANN, BOB = Person("Ann"), Person("Bob")
 FILE = "Type,ProductId,Value,Quantity,PONumber\n" + "\n".join(f"Links,CVS,10,1,{number:03d}" for number in range(120))
@@ -23,9 +22,9 @@ def test_the_same_file_from_two_windows_at_once_is_ordered_once(store: Database,
         files.read_csv(FILE.encode(), "f.csv", catalog=None, chunk=1000, now=now, database=store) for _ in range(2)
     ]
 
-    def hand_in(window: int) -> list[submissions.Receipt]:
+    def hand_in(window: int) -> list[submit.Receipt]:
         by = (ANN, BOB)[window]
-        return submissions.submit(store, windows[window], source="csv", by=by, now=now)
+        return submit.submit(store, windows[window], source="csv", by=by, now=now)
 
     with ThreadPoolExecutor(2) as pool:
         receipts = [receipt for found in pool.map(hand_in, range(2)) for receipt in found]

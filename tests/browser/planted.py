@@ -28,8 +28,7 @@ from tracking.provider.responses import (
 from tracking.storage import facts, inbox, orders
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
-from tracking.submissions import actions
-from tracking.submissions import submit as submissions
+from tracking.submissions import actions, submit
 
 # A word, and what must still stand before it, letter for letter, wherever it is shown: else somebody interpreted it.
 LITERALS = {
@@ -270,7 +269,7 @@ def _facts(database: Database, payloads: Payloads, now: datetime) -> None:
 def _batch(database: Database, payloads: Payloads, now: datetime) -> None:
     name = payloads.line
     values = {"digest": "d", "name": name, "rows": 1, "orders": 1, "created_at": now, "actor": payloads.short[0]}
-    database.write(lambda connection: submissions.add_batch(connection, values))
+    database.write(lambda connection: submit.add_batch(connection, values))
 
 
 def csv_file(payloads: Payloads) -> bytes:

@@ -19,7 +19,7 @@ from tracking.access import Person
 from tracking.errors import StoreBusy
 from tracking.orders.model import OrderRequest
 from tracking.storage import database
-from tracking.submissions import submit as submissions
+from tracking.submissions import submit
 from tracking.submissions.requests import read_request
 
 PEOPLE = 3
@@ -37,9 +37,7 @@ def _submit(store: database.Database, name: str, rate: float, stopped: threading
         number += not waiting
         po_number = waiting or f"{name}-{number:04d}"
         try:
-            submissions.submit(
-                store, [_request(po_number, rng)], source="form", by=Person("tester"), now=datetime.now(UTC)
-            )
+            submit.submit(store, [_request(po_number, rng)], source="form", by=Person("tester"), now=datetime.now(UTC))
         except StoreBusy:
             waiting = po_number
             continue

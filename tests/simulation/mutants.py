@@ -140,7 +140,7 @@ MUTANTS = (
             _Sender,
             "_failed",
             (
-                "return _Result(Unsent(str(error)), started_at, STOP_TIME, stops=True)",
+                "return _Result(Unsent(str(error)), started_at, REFUSED_PAUSE, stops=True)",
                 "return _Result(Declined(error.status or 401, str(error)), started_at)",
             ),
         ),

@@ -1,7 +1,7 @@
-"""The composition root: settings in, a running backend out. The one place where the real parts are chosen.
+"""Backend: the composition root. Settings in, a running process out; the one place where the real parts are chosen.
 
-A `Backend` owns the receiver, the loops and the routes /webhooks, /healthz and /metrics of one process. What it plays
-(pages aside) is said by the roles.
+A `Backend` owns the receiver, the loops and the routes /webhooks, /healthz and /metrics of one process. The settings'
+roles say which of them run.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import random
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -31,6 +31,7 @@ from tracking.errors import StoreError
 from tracking.forecasting.forecasts import Forecasts
 from tracking.forecasting.planner import Planner
 from tracking.forecasting.waits import Policy
+from tracking.orders.observations import utc_now
 from tracking.polling.discovery import Discovery
 from tracking.polling.learner import REFIT_EVERY, SILENCE_CHECK_EVERY, Learner
 from tracking.polling.poller import Poller
@@ -49,20 +50,13 @@ from tracking.webhooks.receiver import Receiver
 
 log = logging.getLogger(__name__)
 
-SILENT_AFTER = timedelta(seconds=15)
-# A look or a POST may wait for its turn, renew the token, be refused, renew it again, be repeated and looked up.
+# A poll or a POST may wait for a slot, renew the token, be refused, renew it again, be repeated and looked up.
 CALLS_PER_TASK = 8
 RECONCILE_EVERY = 2.0
-# The client's state is written every two seconds; a process that was killed may have called until a moment ago.
-
-
-def utc_now() -> datetime:
-    """Now, aware and in UTC."""
-    return datetime.now(UTC)
 
 
 def _hide_tokens(record: logging.LogRecord) -> bool:
-    """The address of a callback is a secret: neither the server's log of calls nor the sandbox's gets any of it."""
+    """Hide webhook addresses, which are secrets, in the server's log of requests and in the sandbox's calls."""
     if isinstance(record.args, tuple):
         record.args = tuple(_without_token(part) for part in record.args)
     return True
@@ -74,10 +68,10 @@ def _without_token(part: object) -> object:
 
 
 class Backend:
-    """What runs beside the pages, or without them. Build it, put `routes()` and `lifespan` into an ASGI application.
+    """A process with its pages or without them. Build it, put `routes()` and `lifespan` into an ASGI application.
 
     Args:
-        settings: what this process plays, and against which provider.
+        settings: the roles of this process, its provider and its store.
         clock: now, aware and in UTC.
         store: the store, where it is not the one of the settings.
 
@@ -118,7 +112,7 @@ class Backend:
     # The application
 
     def routes(self) -> list[BaseRoute]:
-        """The routes beside the pages."""
+        """List the routes that are not pages."""
         routes: list[BaseRoute] = [Route("/healthz", self._healthz), Route("/metrics", self._metrics)]
         if Role.WEBHOOKS in self.settings.roles:
             # An instance, not a function: Starlette hands it every method, and it refuses all but POST alike.
@@ -127,7 +121,7 @@ class Backend:
         return routes
 
     def asgi(self, *, lifespan: bool = True) -> Starlette:
-        """An application of its own, for a worker without pages."""
+        """Make an ASGI application of its own, for a worker without pages."""
         application = Starlette(routes=self.routes(), lifespan=self.lifespan if lifespan else None)
         # A redirect would repeat the caller's Host, and tell some addresses below /webhooks from others.
         application.router.redirect_slashes = False
@@ -135,7 +129,7 @@ class Backend:
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _app: Any) -> AsyncIterator[None]:
-        """Runs the loops while the application lives."""
+        """Run the loops while the application lives."""
         async with contextlib.AsyncExitStack() as stack:
             transport = await stack.enter_async_context(self._sandbox.running()) if self._sandbox else self.transport
             await asyncio.to_thread(self._release_dead_leases)
@@ -179,19 +173,19 @@ class Backend:
         return loops
 
     async def _poll(self, polling: PollLoop, learner: Learner) -> None:
-        """Looks at orders, once it is known again what was learned about them."""
+        """Poll, once the forecasts are loaded again."""
         await learner.wait_loaded()
         await polling.run()
 
     async def _send(self, sending: SendLoop, reconciler: Reconciler) -> None:
-        """Sends, once it is known whether the store was restored from a backup."""
+        """Send, once the reconciler has found out whether the store was restored from a backup."""
         await reconciler.detect_restore()
         async with asyncio.TaskGroup() as group:
             group.create_task(sending.run())
             group.create_task(run_loop("reconciler", reconciler.reconcile, RECONCILE_EVERY))
 
     def _remaining_pause(self) -> timedelta:
-        """How long calls must wait because of what the process before was asked by the provider."""
+        """Read how long calls must still wait because the provider asked the process before to pause."""
         now = self.clock()
         try:
             with self.database.read() as connection:
@@ -204,7 +198,7 @@ class Backend:
         return asked if asked <= timedelta(seconds=LONGEST_PAUSE) else timedelta()
 
     def client(self, transport: httpx.AsyncBaseTransport | None, call_log: CallLog) -> Client:
-        """The way to the provider."""
+        """Build the client of the provider."""
         shared = SharedRateLimit(self.database, self.settings.api_max_rate)
         return Client.from_settings(self.settings, transport=transport, record=call_log.record, shared=shared)
 
@@ -235,7 +229,7 @@ class Backend:
         )
 
     def callback_address(self, po_number: str) -> str | None:
-        """Where the provider announces that this order is done; None when nobody told where we can be reached."""
+        """Make the order's webhook address; None when no setting says where we can be reached."""
         base = PUBLIC_URL if self._sandbox and not self.settings.public_url else self.settings.public_url
         if base is None:
             return None
@@ -245,7 +239,7 @@ class Backend:
         await self._heartbeat.beat("webhooks", {"accepted": self.receiver.accepted, "refused": self.receiver.refused})
 
     def _release_dead_leases(self) -> None:
-        """Frees what processes of this host held that are no more."""
+        """Release the leases of processes of this host that are gone."""
         try:
             self.database.write(self._release)
         except StoreError as exc:
@@ -263,7 +257,7 @@ class Backend:
         now = self.clock()
         loops = {name: _age(now, self._heartbeat.beats.get(name, self._started_at)) for name in self._expected_loops()}
         wrote = _age(now, self._heartbeat.store_wrote_at or self._started_at)
-        limit = SILENT_AFTER.total_seconds()
+        limit = facts.LOOP_SILENT_AFTER.total_seconds()
         silent = [name for name, age in loops.items() if age > limit]
         trouble = self.database.trouble
         well = wrote <= limit if self._expected_loops() else await asyncio.to_thread(self._store_reads)
@@ -303,12 +297,12 @@ class Backend:
 
 
 def _age(now: datetime, then: datetime) -> float:
-    """Seconds, also from a time that lies ahead: the clock stepped back, and nothing was heard since."""
+    """Count the seconds since a time, or until it: the clock stepped back, and no heartbeat came since."""
     return round(abs((now - then).total_seconds()), 1)
 
 
 def _is_gone(owner: str, us: str) -> bool:
-    """Whether the holder of a lease ran on this host and does not run any more."""
+    """Tell whether the owner of a lease ran on this host and does not run any more."""
     host, pid, _ = owner.split("/")
     our_host, our_pid, _ = us.split("/")
     if host != our_host or owner == us:

@@ -1,4 +1,4 @@
-"""Made-up history for a demonstration or a measurement: orders that never were, told through the real rules.
+"""Demo data: fill a store with made-up orders for a demonstration or a measurement, through the real rules.
 
 Every order is a list of observations that `rules` turns into events and folds into its row, so that recomputing the
 store agrees with it. Only the writing is in bulk. Nothing of it can be sent: there is no outbox row for any of them.
@@ -47,8 +47,8 @@ from tracking.orders.observations import (
 from tracking.orders.rules import interpret
 from tracking.orders.vocabulary import PollReason
 from tracking.storage import counters
-from tracking.storage import orders as store
 from tracking.storage.database import Database
+from tracking.storage.orders import new_salt
 from tracking.storage.tables import CALLBACKS, COUNTERS, EVENTS, LINES, ORDERS, upsert
 
 GROUP = 500
@@ -81,7 +81,7 @@ def seed(
     now: datetime,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Fills an empty store with `orders` orders of the last `days`; returns how many events that made.
+    """Fill an empty store with `orders` orders of the last `days`; returns how many events that made.
 
     Raises:
         NotAllowed: the store holds orders already.
@@ -109,7 +109,7 @@ def _histories(orders: int, days: int, rng: random.Random, now: datetime) -> Ite
 
 
 def _placing_times(orders: int, days: int, rng: random.Random, now: datetime) -> list[datetime]:
-    """When the orders were placed, oldest first: busier by day than by night."""
+    """Draw when the orders were placed, oldest first: busier by day than by night."""
     hours = range(24 * days)
     weights = [_BUSY_HOURS[(now - timedelta(hours=hour)).hour] for hour in hours]
     chosen = rng.choices(hours, weights, k=orders)
@@ -117,7 +117,7 @@ def _placing_times(orders: int, days: int, rng: random.Random, now: datetime) ->
 
 
 class _OrderMaker:
-    """Makes up what would have been seen of one order."""
+    """Makes up the observations of one order."""
 
     def __init__(self, number: int, at: datetime, rng: random.Random) -> None:
         self.finished = self._at = at
@@ -158,7 +158,7 @@ class _OrderMaker:
         return Snapshot(self._provider_id, None, status, self._type, self._at, lines, currency="USD")
 
     def observations(self) -> Iterator[Observation]:
-        """What was seen, in the order in which it was learned; it goes on beyond the present."""
+        """Make the observations in the order in which they were learned; they go on beyond the present."""
         rng = self._rng
         accepted = self._at
         if rng.random() < 0.25:
@@ -183,7 +183,7 @@ class _OrderMaker:
         yield from self._tracking(accepted)
 
     def _tracking(self, accepted: datetime) -> Iterator[Observation]:
-        """Looks with growing waits, a notice for most, and the look that shows the end; a few never end."""
+        """Make polls with growing waits, a webhook call for most, and the poll that finds the end; a few never end."""
         fate = self._rng.random()
         end = "Cancelled" if fate < 0.012 else "Completed"
         duration = self._duration() if fate < 0.998 else timedelta(days=3650)
@@ -216,7 +216,7 @@ class _OrderMaker:
 
 
 def _fold(observations: Iterable[Observation], po_number: str, now: datetime) -> _History:
-    """Folds what was learned up to now by the rules that serve live."""
+    """Fold the observations up to now by the rules that serve live."""
     history: _History | None = None
     for observation in observations:
         if history is not None and observation.learned_at > now:
@@ -269,9 +269,9 @@ class _WriteGroup:
 
 
 def _rows(history: _History, now: datetime) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
-    """The rows of the order, of its lines and of its log, the latter two without the order's id."""
+    """Make the rows of the order, of its lines and of its log, the latter two without the order's id."""
     order = history.order
-    lines = chain.line_rows(order.lines, store.new_salt)
+    lines = chain.line_rows(order.lines, new_salt)
     first, *others = history.events
     events = [chain.with_contents(first, lines), *others]
     log, head = chain.event_rows(order.po_number, chain.first_hash(order.po_number), 0, events)
@@ -308,7 +308,7 @@ def _webhook_row(order_id: int, history: _History) -> dict[str, Any]:
 
 
 def _counter_rows(connection: Connection, group: Sequence[_History]) -> tuple[Any, list[dict[str, Any]]]:
-    """The statement that adds what the group means for the counters, and its rows."""
+    """Build the statement that adds the group to the counters, and its rows."""
     sums: dict[tuple[str, datetime, str], Counter[str]] = {}
     for history in group:
         order = history.order

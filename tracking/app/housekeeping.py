@@ -1,4 +1,4 @@
-"""Housekeeping: keep the catalog, the balance and the client's state in the store, where the pages read them."""
+"""Housekeeping: store the catalog, the balance and the client's state, where the pages read them."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,7 +18,7 @@ BALANCE_EVERY = timedelta(seconds=60)
 
 
 class Housekeeping:
-    """Keeps the catalogue, the balance and the client's state in the store, where the pages read them."""
+    """Fetches the catalogue daily and the balance every minute, and stores both with the client's state."""
 
     def __init__(self, database: Database, client: Client, clock: Callable[[], datetime]) -> None:
         self._database = database
@@ -29,7 +29,7 @@ class Housekeeping:
         self._offers_balance = True
 
     async def run(self) -> None:
-        """Keeps house until cancelled."""
+        """Run the three loops until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(run_loop("client state", self._client_state, 2.0))
             await asyncio.sleep(STARTUP_DELAY)
@@ -41,7 +41,7 @@ class Housekeeping:
         await self._database.run(lambda connection: facts.set_fact(connection, key, value, now))
 
     def _stored_at(self, key: str) -> datetime | None:
-        """When it was last remembered: a process that is started again and again does not ask anew each time."""
+        """Read when it was last stored: a process that is started again and again does not fetch anew each time."""
         with self._database.read() as connection:
             stored = facts.get_fact(connection, key)
         return stored[0] if stored else None
@@ -75,5 +75,5 @@ class Housekeeping:
 
 
 def _is_waiting(now: datetime, due: datetime | None, longest: timedelta) -> bool:
-    """Whether it is not due yet. What lies further ahead than it was ever put off is due: the clock was set back."""
+    """Tell whether it is not due yet. A time further ahead than `longest` is due: the clock was set back."""
     return due is not None and now < due <= now + longest

@@ -1,11 +1,11 @@
-"""The loops of a worker: poller, sender, and their heartbeats. Only `run` reads the clock.
+"""Loops of a worker: run poller and sender for ever, with heartbeats and a watchdog. Only `run` reads the clock.
 
-Each loop survives whatever goes wrong in one turn: it says so in the log and goes on. The beats tell that it lives.
+Each loop survives whatever goes wrong in one turn: it logs it and goes on. Heartbeats prove that it lives.
 
-Beats come from a task of their own, so that one slow call makes no loop look dead: a POST that is waited for is work.
-They stop when a piece of work (a turn, a look) has lasted longer than the loop's patience, which is more than the
-client lets its calls take: then the loop hangs, and /healthz says so a little later. Beats go through the store, so a
-store that never answers stops them too, and they end with their loop. The walk of discovery may honestly take many
+They come from a task of their own, so that one slow call makes no loop look dead: a POST that is waited for is work.
+They stop when a task (a turn, a poll) has lasted longer than the watchdog allows, which is more than the client lets
+its calls take: then the loop hangs, and /healthz says so a little later. Heartbeats go through the store, so a store
+that never answers stops them too, and they end with their loop. To read the whole list for discovery may take many
 minutes and holds nothing else up; it is left to the client's limits for each of its calls.
 """
 
@@ -38,7 +38,7 @@ LONGEST_SURVEY_PAUSE = 15.0
 
 
 class Heartbeat:
-    """The beats of this process's loops: in memory for /healthz, in the store for whoever else looks."""
+    """Heartbeats of this process's loops: in memory for /healthz, in the store for other processes."""
 
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database = database
@@ -48,7 +48,7 @@ class Heartbeat:
         self.store_wrote_at: datetime | None = None
 
     async def beat(self, name: str, details: dict[str, Any] | None = None) -> None:
-        """Says that the loop lives; reaches the store every two seconds at the most."""
+        """Record that the loop lives; written to the store every two seconds at the most."""
         now = self._clock()
         self.beats[name] = now
         last = self._stored.get(name)
@@ -63,7 +63,7 @@ class Heartbeat:
 async def run_loop(
     name: str, turn: Callable[[], Awaitable[Any]], pause: float, wake: asyncio.Event | None = None
 ) -> None:
-    """Runs the turn again and again, `pause` seconds apart or when woken; an error costs a second and a line."""
+    """Run the turn for ever, `pause` seconds apart or when woken; an error costs a second and a line of the log."""
     while True:
         wait = pause
         try:
@@ -91,22 +91,22 @@ async def _pause(seconds: float, wake: asyncio.Event | None) -> None:
 
 
 class Watchdog:
-    """The pieces of work a loop is at, and since when: what tells a slow loop from one that hangs."""
+    """Detects a loop that hangs: one of its tasks lasts longer than the timeout."""
 
     def __init__(self, timeout: timedelta) -> None:
         self._timeout = timeout.total_seconds()
         self._started: dict[object, float] = {}
 
     def start(self, task: object) -> None:
-        """From now on; a piece that begins anew has made progress."""
+        """Start the task's time; a task that starts anew has made progress."""
         self._started[task] = asyncio.get_running_loop().time()
 
     def stop(self, task: object) -> None:
-        """It is no more waited for."""
+        """Stop watching the task."""
         self._started.pop(task, None)
 
     def expired(self) -> bool:
-        """Whether a piece has lasted longer than the patience."""
+        """Tell whether a task has lasted longer than the timeout."""
         now = asyncio.get_running_loop().time()
         return any(now - since > self._timeout for since in self._started.values())
 
@@ -133,7 +133,7 @@ class PollLoop:
         self.wake = asyncio.Event()
 
     async def run(self) -> None:
-        """Polls until cancelled."""
+        """Poll until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(run_loop("poller", lambda: self._turn(group), TICK, self.wake))
             group.create_task(run_loop("poller's beat", self._beat, TICK))
@@ -144,7 +144,7 @@ class PollLoop:
             await self._heartbeat.beat("poller", {"in_flight": len(self._tasks)})
 
     async def _turn(self, group: asyncio.TaskGroup) -> None:
-        """Takes no more than can start at once: what waited here would outlive its lease and be asked for twice."""
+        """Lease no more than can start at once: what waited here would outlive its lease and be polled twice."""
         self._watchdog.start("turn")
         now = self._clock()
         if self._latest is None or now < self._latest - CLOCK_STEP:
@@ -184,7 +184,7 @@ class PollLoop:
 
 
 class SendLoop:
-    """Sends what is due, and settles what a worker that died left behind."""
+    """Sends what is due, and recovers sends that a worker which died left open."""
 
     def __init__(
         self, sender: Sender, heartbeat: Heartbeat, clock: Callable[[], datetime], timeout: timedelta = WATCHDOG_TIMEOUT
@@ -197,7 +197,7 @@ class SendLoop:
         self.wake = asyncio.Event()
 
     async def run(self) -> None:
-        """Sends until cancelled."""
+        """Send until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(run_loop("sender", self._turn, TICK, self.wake))
             group.create_task(run_loop("sender's beat", self._beat, TICK))

@@ -1,9 +1,9 @@
-"""Brings a store that was restored from a backup up to date before anything is sent from it.
+"""Reconciler: bring a store that was restored from a backup up to date before anything is sent from it.
 
-The provider knows what was sent after the backup. First its list is read from before the backup on, so that orders the
-store has never heard of, or holds for unsent, are known again; then every order that waits to be sent is looked up by
-its PONumber. Then the mark is removed, and sending begins. How far it came is in the store: cut at any step it goes on,
-or does the step again, which changes nothing.
+The provider has what was sent after the backup. First its list is read from before the backup on, which discovers the
+orders that the store lacks or holds for unsent; then every order that waits to be sent is looked up by its PONumber.
+Then the mark is removed, and sending begins. Its progress is in the store: cut at any step it goes on, or does the step
+again, which changes nothing.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ NOTE_EVERY = timedelta(seconds=10)
 
 
 class Reconciler:
-    """Notices a restored store, reconciles it, and keeps the sign by which the next one is noticed.
+    """Detects a restored store, reconciles it, and notes the progress by which the next one is detected.
 
     Args:
         database: the store.
@@ -56,7 +56,7 @@ class Reconciler:
         self._noted_at: datetime | None = None
 
     async def detect_restore(self) -> None:
-        """Returns once it is known whether the store was restored: nothing may be sent before."""
+        """Detect whether the store was restored, however long that takes: nothing may be sent before."""
         while True:
             try:
                 await asyncio.to_thread(restore_mark.detect, self._database, self._clock())
@@ -67,7 +67,7 @@ class Reconciler:
                 return
 
     async def reconcile(self) -> None:
-        """Reconciles a store that is marked, as far as the provider answers; else keeps the sign fresh.
+        """Reconcile a store that is marked, as far as the provider answers; else note its progress.
 
         Raises:
             StoreError: the store cannot be read or written; the next turn goes on.
@@ -93,7 +93,7 @@ class Reconciler:
             return restore_mark.find_mark(connection)
 
     async def _update_mark(self, mark: RestoreMark, **values: Any) -> None:
-        """Changes the mark in the store, unless it is gone or another one by now."""
+        """Update the mark in the store, unless it is gone or another one by now."""
 
         def job(connection: Connection) -> None:
             stored = restore_mark.find_mark(connection)
@@ -126,7 +126,7 @@ class Reconciler:
         return replace(mark, walked=True)
 
     async def _look_up(self, mark: RestoreMark) -> None:
-        """Every order that waits to be sent, those that are handed in meanwhile as well."""
+        """Look up every order that waits to be sent, those that are handed in meanwhile as well."""
         done = mark.looked_up
         while rows := await asyncio.to_thread(self._unsent, done):
             # All of them are heard out, so that what was found is kept although another failed.
@@ -141,7 +141,7 @@ class Reconciler:
             return _unsent_rows(connection, after, AT_ONCE)
 
     def _finish(self, connection: Connection) -> None:
-        """Removes the mark, unless an order was handed in since the last was looked up, or it was restored anew."""
+        """Remove the mark, unless an order was handed in since the last was looked up, or it was restored anew."""
         mark = restore_mark.find_mark(connection)
         if mark is None or not mark.walked or _unsent_rows(connection, mark.looked_up, 1):
             return

@@ -27,7 +27,7 @@ RESEND_FIRST = timedelta(seconds=1)
 RESEND_LONGEST = timedelta(minutes=5)
 WEBHOOK_SPACING = timedelta(seconds=30)
 LEASE_MARGIN = timedelta(seconds=60)  # of a lease, beyond the time a call may take
-STOP_TIME = timedelta(seconds=60)  # without calls while the provider refuses the account
+REFUSED_PAUSE = timedelta(seconds=60)  # without calls while the provider refuses the account
 
 FIRST_PRICE, LEAST_PRICE, GREATEST_PRICE = 2.0, 1.0, 3600.0
 DEARER, CHEAPER = 1.1, 0.95

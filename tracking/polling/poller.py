@@ -27,7 +27,7 @@ from tracking.errors import (
     UnreadableAnswer,
 )
 from tracking.forecasting.planner import Planner
-from tracking.forecasting.waits import lowered_price, raised_price, retry_wait
+from tracking.forecasting.waits import LEASE_MARGIN, REFUSED_PAUSE, lowered_price, raised_price, retry_wait
 from tracking.orders.model import Witness
 from tracking.orders.observations import Missing, Observation, Polled
 from tracking.orders.vocabulary import PollReason
@@ -41,8 +41,6 @@ log = logging.getLogger(__name__)
 CALLS_AT_ONCE = 100  # leased in one go
 SWEEP_EVERY = timedelta(minutes=5)  # bounds what a webhook that never comes can cost
 SCARCE_AFTER = 1.0  # seconds a due poll may wait for its turn before calls count as scarce
-LEASE_BEYOND_TIMEOUT = timedelta(seconds=60)
-REFUSED_PAUSE = timedelta(seconds=60)
 UNREACHABLE_PAUSE = timedelta(seconds=10)
 BOUNDS_PADDING = timedelta(seconds=1)
 
@@ -66,7 +64,7 @@ class Poller:
         client: the provider.
         planner: makes due times.
         owner: names this process in leases.
-        lease: how long a call may take; a leased order is ours for that and LEASE_BEYOND_TIMEOUT.
+        lease: how long a call may take; a leased order is ours for that and LEASE_MARGIN.
         clock: now, aware and in UTC.
     """
 
@@ -84,8 +82,8 @@ class Poller:
         self._client = client
         self._planner = planner
         self._owner = owner
-        self._longest_call = lease + LEASE_BEYOND_TIMEOUT / 2
-        self._lease = lease + LEASE_BEYOND_TIMEOUT
+        self._longest_call = lease + LEASE_MARGIN / 2
+        self._lease = lease + LEASE_MARGIN
         self._clock = clock
         self._paused_until: datetime | None = None
         self._priced_at: datetime | None = None

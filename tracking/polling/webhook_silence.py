@@ -18,7 +18,8 @@ from tracking.forecasting.waits import MOST_WEBHOOK_SHARE
 from tracking.orders.model import Submission, WebhookStatus
 from tracking.orders.vocabulary import EventKind
 from tracking.polling.due_orders import DueOrders, find_due_orders, indexes_by_class
-from tracking.storage.tables import CALLBACKS, EVENTS, ORDERS
+from tracking.storage.inbox import last_webhook_at
+from tracking.storage.tables import EVENTS, ORDERS
 from tracking.webhooks.silence_alarm import SilenceAlarm
 
 GRACE = timedelta(seconds=15)  # what a webhook may take on its way
@@ -56,12 +57,6 @@ class Evidence:
             self.webhook_share > 0
             and -self.unannounced * math.log(1 - min(self.webhook_share, MOST_WEBHOOK_SHARE)) >= ALARMING
         )
-
-
-def last_webhook_at(connection: Connection) -> datetime | None:
-    """When the last genuine webhook call came."""
-    genuine = select(CALLBACKS.c.received_at).where(CALLBACKS.c.outcome != "refused")
-    return connection.execute(genuine.order_by(CALLBACKS.c.received_at.desc()).limit(1)).scalar()
 
 
 def count_unannounced(connection: Connection, since: datetime, now: datetime) -> int:

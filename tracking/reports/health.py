@@ -10,12 +10,12 @@ from sqlalchemy import Connection, select
 
 from tracking.orders import wording as sentences
 from tracking.storage.database import Database
-from tracking.storage.facts import FORECAST, FactKey, get_fact, heartbeat_key
+from tracking.storage.facts import FORECAST, LOOP_ALARM_AFTER, FactKey, get_fact, heartbeat_key
+from tracking.storage.inbox import last_webhook_at
 from tracking.storage.maintenance.restore_mark import RestoreMark, mark_from
-from tracking.storage.tables import CALLBACKS, EXCHANGES, FACTS, ORDERS
+from tracking.storage.tables import EXCHANGES, FACTS, ORDERS
 from tracking.webhooks.silence_alarm import SilenceAlarm
 
-SILENT_AFTER = timedelta(seconds=60)
 TOLD_FOR = timedelta(hours=1)
 WAL_LARGE = 256 * 1024 * 1024
 
@@ -87,8 +87,7 @@ def signs_of_life(connection: Connection, now: datetime) -> tuple[Sign, ...]:
     client_at, client = facts.get(FactKey.API_CLIENT, (None, {}))
     asked = select(EXCHANGES.c.at).where(EXCHANGES.c.method == "GET").order_by(EXCHANGES.c.at.desc()).limit(1)
     polled = connection.execute(asked).scalar()
-    notice = select(CALLBACKS.c.received_at).where(CALLBACKS.c.outcome != "refused")
-    heard = connection.execute(notice.order_by(CALLBACKS.c.received_at.desc()).limit(1)).scalar()
+    heard = last_webhook_at(connection)
     token = _time(client.get("token_valid_until"))
     rate = client.get("rate")
     used = (
@@ -113,7 +112,7 @@ def signs_of_life(connection: Connection, now: datetime) -> tuple[Sign, ...]:
 
 def _beat(role: str, facts: Mapping[str, tuple[datetime, dict[str, Any]]], now: datetime) -> Sign:
     at = facts.get(heartbeat_key(role), (None,))[0]
-    silent = at is not None and now - at > SILENT_AFTER
+    silent = at is not None and now - at > LOOP_ALARM_AFTER
     return Sign(
         role.capitalize(), at, "never seen" if at is None else f"beat {sentences.duration(now - at)} ago", silent
     )

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -48,6 +48,8 @@ def forecast_key(order_class: str) -> str:
     return FORECAST + order_class
 
 
+LOOP_SILENT_AFTER = timedelta(seconds=15)  # without a heartbeat: for /healthz and the command line
+LOOP_ALARM_AFTER = timedelta(seconds=60)  # the same on the pages, where a store that is busy for a while alarms nobody
 SELECT_FACT = select(FACTS.c.at, FACTS.c.value).where(FACTS.c.key == bindparam("key"))
 SELECT_FACT_FOR_UPDATE = select(FACTS.c.value).where(FACTS.c.key == bindparam("key")).with_for_update()
 

@@ -11,8 +11,6 @@ from sqlalchemy.engine import RowMapping
 from tracking.storage.tables import CALLBACKS, insert_for
 
 REFUSALS_STORED = 1000
-
-
 UPDATE_WEBHOOK_CALL = update(CALLBACKS).where(CALLBACKS.c.id == bindparam("changed_id"))
 WAITING_WEBHOOK_CALLS = (
     select(CALLBACKS)
@@ -23,6 +21,12 @@ INSERT_WEBHOOK_CALL = insert(CALLBACKS)
 _REFUSALS = select(CALLBACKS.c.id).where(CALLBACKS.c.outcome == "refused")
 _FIRST_BEYOND_LIMIT = _REFUSALS.order_by(CALLBACKS.c.id.desc()).offset(bindparam("kept")).limit(1).scalar_subquery()
 DELETE_OLD_REFUSALS = delete(CALLBACKS).where(CALLBACKS.c.outcome == "refused", CALLBACKS.c.id <= _FIRST_BEYOND_LIMIT)
+
+
+def last_webhook_at(connection: Connection) -> datetime | None:
+    """Read when the last genuine webhook call came; None where none ever did."""
+    genuine = select(CALLBACKS.c.received_at).where(CALLBACKS.c.outcome != "refused")
+    return connection.execute(genuine.order_by(CALLBACKS.c.received_at.desc()).limit(1)).scalar()
 
 
 def record_webhook_call(

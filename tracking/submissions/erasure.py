@@ -19,9 +19,9 @@ from tracking.errors import InvalidSubmission, Problem, StoreError
 from tracking.orders.model import Submission
 from tracking.provider.recipients import fold, line_id, lines_of, mentions, recipients_of, remove_person
 from tracking.storage import facts
-from tracking.storage import orders as store
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
+from tracking.storage.orders import find_order
 from tracking.storage.tables import CLAIMS, EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
 
 log = logging.getLogger(__name__)
@@ -243,7 +243,7 @@ class _EraseGroup:
         return traces
 
     def _erase(self, connection: Connection, order_id: int) -> OrderTrace | None:
-        stored = store.find_order(connection, order_id=order_id, with_lines=False)
+        stored = find_order(connection, order_id=order_id, with_lines=False)
         trace = _find_trace(connection, order_id, self.person)
         if stored is None or trace is None or trace.is_being_sent:
             return trace

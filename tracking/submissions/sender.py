@@ -30,7 +30,7 @@ from tracking.errors import (
     UnreadableAnswer,
 )
 from tracking.forecasting.planner import Planner
-from tracking.forecasting.waits import LEASE_MARGIN, STOP_TIME, resend_wait
+from tracking.forecasting.waits import LEASE_MARGIN, REFUSED_PAUSE, resend_wait
 from tracking.orders.model import Witness, can_send
 from tracking.orders.observations import Answered, Attempted, Declined, Observation, Observed, Unclear, Unsent
 from tracking.provider.client import Answer, Client
@@ -112,7 +112,7 @@ class Sender:
         None at all while the provider refuses the account or cannot be reached: what stops one order stops all. And
         none from a store that was restored from a backup, until it is known what was sent after the backup.
         """
-        if self._stopped_until is not None and now < self._stopped_until <= now + STOP_TIME:
+        if self._stopped_until is not None and now < self._stopped_until <= now + REFUSED_PAUSE:
             return 0
         if not await asyncio.to_thread(self._any_due, now):
             return 0
@@ -236,8 +236,8 @@ class Sender:
                 return _Result(Unsent(str(error)), started_at, min(error.retry_after, outbox.FURTHEST_SEND))
             case CredentialsRefused() | AccessDisabled() | NotFound():
                 log.error("sending stopped status=%s", error.status)
-                self._stop(STOP_TIME)
-                return _Result(Unsent(str(error)), started_at, STOP_TIME, stops=True)
+                self._stop(REFUSED_PAUSE)
+                return _Result(Unsent(str(error)), started_at, REFUSED_PAUSE, stops=True)
             case Throttled():
                 return _Result(Unclear(str(error)), started_at, min(error.retry_after, outbox.FURTHEST_SEND))
             case OutcomeUnknown() | UnreadableAnswer() | ProviderError():

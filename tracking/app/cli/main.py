@@ -16,14 +16,14 @@ from tracking.errors import SettingsError, TrackingError, explain
 
 
 class _Commands(TyperGroup):
-    """Turns what is expected to go wrong into a sentence and an exit code; anything else is a fault of ours."""
+    """Turns expected errors into a sentence and an exit code; any other is a fault of ours."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Runs the command."""
+        """Run the command."""
         try:
             return super().invoke(ctx)
         except TrackingError as exc:
-            output.say(*explain(exc).problems)
+            output.print_stderr(*explain(exc).problems)
             raise typer.Exit(2 if isinstance(exc, SettingsError) else 1) from exc
 
 

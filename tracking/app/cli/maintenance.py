@@ -11,15 +11,14 @@ from typing import Annotated
 import typer
 
 from tracking import settings
-from tracking.app import demo_data as seeding
+from tracking.app import demo_data
 from tracking.app.cli import output
 from tracking.app.cli.options import JsonFlag, acting_person, log_head, open_store, parse_time
 from tracking.orders.observations import utc_now
 from tracking.provider.json_fields import storable
 from tracking.storage import database, engines
 from tracking.storage.maintenance import backup, restore_mark
-from tracking.storage.maintenance import verify as audit
-from tracking.storage.maintenance.verify import LogHead
+from tracking.storage.maintenance.verify import LogHead, examine
 from tracking.storage.migrations import HEAD
 from tracking.submissions import erasure
 
@@ -51,21 +50,21 @@ def replan(  # noqa: PLR0913 - each is an option of its own, and typer reads the
     now = utc_now()
     if since is not None and since >= now:
         raise typer.BadParameter("that time is yet to come", param_hint="--since")
-    chosen = {"policy": policy, "rate": rate, "price": price, "wait": wait, "floor": floor, "ceiling": ceiling}
-    chosen = {name: value for name, value in chosen.items() if value is not None}
+    options = {"policy": policy, "rate": rate, "price": price, "wait": wait, "floor": floor, "ceiling": ceiling}
+    options = {name: value for name, value in options.items() if value is not None}
     loaded = settings.load()
-    if problem := comparison.plan_error(loaded, chosen):
+    if problem := comparison.plan_error(loaded, options):
         raise typer.BadParameter(problem)
     with output.progress("replaying") as progress:
-        told = comparison.compare_plans(
+        result = comparison.compare_plans(
             database.connect(loaded.database_url),
             loaded,
             since or now - comparison.SPAN,
-            chosen,
-            frontier=not chosen if frontier is None else frontier,
+            options,
+            frontier=not options if frontier is None else frontier,
             progress=progress,
         )
-    output.show_replay(told, as_json=as_json)
+    output.print_backtest(result, as_json=as_json)
 
 
 def seed(
@@ -79,7 +78,7 @@ def seed(
     store = open_store()
     began = time.monotonic()
     with output.progress("making up") as progress:
-        made = seeding.seed(
+        events = demo_data.seed(
             store,
             orders,
             days=days,
@@ -89,9 +88,9 @@ def seed(
         )
     seconds = round(time.monotonic() - began, 1)
     if as_json:
-        output.show_json({"orders": orders, "events": made, "seconds": seconds})
+        output.print_json({"orders": orders, "events": events, "seconds": seconds})
     else:
-        output.show(f"{orders} orders with {made} events made up in {seconds} s")
+        output.print_stdout(f"{orders} orders with {events} events made up in {seconds} s")
 
 
 def verify(
@@ -105,20 +104,20 @@ def verify(
     """Recompute every state, every counter and the chain of the log; exit 1 with the differences."""
     store = open_store()
     with output.progress("recomputing") as progress:
-        findings = audit.examine(store, progress, expected=expected)
+        findings = examine(store, progress, expected=expected)
     differences = findings.differences
     if as_json:
-        output.show_json(
+        output.print_json(
             {"agrees": not differences, "differences": differences, "head": findings.head and str(findings.head)}
         )
         raise typer.Exit(1 if differences else 0)
     if differences:
-        output.show(*differences)
-        output.say(f"{len(differences)} differences")
+        output.print_stdout(*differences)
+        output.print_stderr(f"{len(differences)} differences")
     else:
-        output.show("every state, every counter and every event agrees with the log")
+        output.print_stdout("every state, every counter and every event agrees with the log")
     if findings.head:
-        output.show(f"log head: {findings.head}")
+        output.print_stdout(f"log head: {findings.head}")
     raise typer.Exit(1 if differences else 0)
 
 
@@ -130,15 +129,15 @@ def backup_command(
     """Copy the store into a new file while consoles work on it (SQLite)."""
     try:
         with output.progress("copying") as progress:
-            made = backup.backup(settings.load().database_url, file, utc_now(), progress)
+            copy = backup.backup(settings.load().database_url, file, utc_now(), progress)
     except OSError as exc:
-        output.say(f"{file} cannot be written ({exc.strerror})")
+        output.print_stderr(f"{file} cannot be written ({exc.strerror})")
         raise typer.Exit(1) from exc
     if as_json:
-        output.show_json({"file": str(file)} | asdict(made))
+        output.print_json({"file": str(file)} | asdict(copy))
     else:
-        size = f"{made.bytes / 2**20:.1f} MB"
-        output.show(f"{file}: revision {made.revision}, {made.events} events of {made.orders} orders, {size}")
+        size = f"{copy.bytes / 2**20:.1f} MB"
+        output.print_stdout(f"{file}: revision {copy.revision}, {copy.events} events of {copy.orders} orders, {size}")
 
 
 def mark_restored(
@@ -155,9 +154,9 @@ def mark_restored(
         raise typer.BadParameter("that time is yet to come", param_hint="--since")
     store.write(lambda connection: restore_mark.mark_restored(connection, since, now))
     if as_json:
-        output.show_json({"restored_from": since})
+        output.print_json({"restored_from": since})
     else:
-        output.show(f"marked: nothing is sent until it is known what was sent since {since:%Y-%m-%d %H:%M} UTC")
+        output.print_stdout(f"marked: nothing is sent until it is known what was sent since {since:%Y-%m-%d %H:%M} UTC")
 
 
 def erase(
@@ -173,23 +172,23 @@ def erase(
         recipient = typer.get_text_stream("stdin", errors="replace").readline()
     erasing = partial(erasure.erase, store, storable(recipient), by=acting_person(), now=now)
     if not dry_run and not yes:
-        if not output.is_watched():
+        if not output.is_interactive():
             raise typer.BadParameter("what is erased cannot be brought back: say --yes, or --dry-run to look first")
-        foreseen = erasing(dry_run=True)
-        if foreseen.orders and not typer.confirm(f"{output.erasure_text(foreseen)}: erase for ever?", err=True):
+        preview = erasing(dry_run=True)
+        if preview.orders and not typer.confirm(f"{output.erasure_text(preview)}: erase for ever?", err=True):
             raise typer.Exit(1)
     with output.progress("looking through") as progress:
-        done = erasing(dry_run=dry_run, progress=progress)
-    output.show_erasure(done, dry_run=dry_run, as_json=as_json)
-    raise typer.Exit(0 if done.complete else 1)
+        erasure_result = erasing(dry_run=dry_run, progress=progress)
+    output.print_erasure(erasure_result, dry_run=dry_run, as_json=as_json)
+    raise typer.Exit(0 if erasure_result.complete else 1)
 
 
 def migrate(*, as_json: JsonFlag = False) -> None:
     """Bring the store to this version's schema."""
     before = engines.migrate(settings.load().database_url)
     if as_json:
-        output.show_json({"before": before, "now": HEAD})
+        output.print_json({"before": before, "now": HEAD})
     elif before == HEAD:
-        output.show(f"the store is at revision {before} already")
+        output.print_stdout(f"the store is at revision {before} already")
     else:
-        output.show(f"the store went from {before or 'nothing'} to revision {HEAD}")
+        output.print_stdout(f"the store went from {before or 'nothing'} to revision {HEAD}")

@@ -1,4 +1,4 @@
-"""Options and arguments that several commands share, and how their text is read: durations, times, file formats."""
+"""Options that several commands share, and parsers of their text: durations, times, file formats."""
 
 import contextlib
 import getpass
@@ -34,7 +34,7 @@ SeedOption = Annotated[int, typer.Option(help="Makes chance repeatable.")]
 
 
 def parse_duration(text: str) -> timedelta:
-    """A length of time such as 90s, 15m, 1h or 2d."""
+    """Parse a length of time such as 90s, 15m, 1h or 2d."""
     try:
         return query_params.parse_length(text)
     except ValueError as exc:
@@ -42,7 +42,7 @@ def parse_duration(text: str) -> timedelta:
 
 
 def parse_time(text: str) -> datetime:
-    """An ISO time, UTC where no zone is named, or a length before now such as 2h."""
+    """Parse an ISO time, UTC where no zone is named, or a length before now such as 2h."""
     with contextlib.suppress(ValueError, OverflowError):
         at = datetime.fromisoformat(text.strip())
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
@@ -52,16 +52,16 @@ def parse_time(text: str) -> datetime:
         raise typer.BadParameter(f"{text[:40]!r} is no time: write 2026-01-31T09:00, or 2h for two hours ago") from exc
 
 
-def file_format(path: Path, known: Sequence[str]) -> str:
-    """The format that the name of the file ends in; one of those given."""
-    form = path.suffix.lower().removeprefix(".")
-    if form not in known:
-        raise typer.BadParameter(f"{path.name}: the name must end in {' or '.join(f'.{each}' for each in known)}")
-    return form
+def file_format(path: Path, allowed: Sequence[str]) -> str:
+    """Read the file format off the end of the file's name; one of those allowed."""
+    suffix = path.suffix.lower().removeprefix(".")
+    if suffix not in allowed:
+        raise typer.BadParameter(f"{path.name}: the name must end in {' or '.join(f'.{each}' for each in allowed)}")
+    return suffix
 
 
 def acting_person(name: str | None = None) -> Person:
-    """Whoever runs this command, or whom they name: an operator, for who reads the settings can write the store too.
+    """Make the person who acts: who runs this command, or whom they name. An operator: they can write the store anyway.
 
     Raises:
         NotPermitted: the system knows neither a name nor a number.
@@ -77,7 +77,7 @@ def acting_person(name: str | None = None) -> Person:
 
 
 def log_head(text: str) -> LogHead:
-    """A log head as `verify` prints it."""
+    """Parse a log head as `verify` prints it."""
     try:
         return LogHead.parse(text)
     except ValueError as exc:
@@ -93,5 +93,5 @@ OlderOption = Annotated[
 
 
 def open_store() -> Database:
-    """The store that the settings name."""
+    """Open the store that the settings name."""
     return database.connect(settings.load().database_url)

@@ -34,19 +34,15 @@ from tracking.reports.order_list import exports, search
 from tracking.reports.order_list.search import Filters
 from tracking.storage import database
 from tracking.storage.database import Database
+from tracking.storage.facts import LOOP_SILENT_AFTER
 from tracking.submissions import catalog, csv_rows, files, results
-from tracking.submissions import submit as submissions
 from tracking.submissions.files import CheckedFile
 from tracking.submissions.results import OrderStatus
 from tracking.submissions.submit import Receipt
-
-SENDER_SILENT_AFTER = timedelta(seconds=15)
-
+from tracking.submissions.submit import submit as submit_requests
 
 EXPORT_FORMS = ("csv", "parquet", "jsonl")
-
-
-LINES_SHOWN = 20
+LINES_LISTED = 20
 
 
 def submit(
@@ -68,24 +64,25 @@ def submit(
     store = database.connect(loaded.database_url)
     checked = _read(file, form, store, loaded.order_lines)
     if checked.problems or dry_run:
-        output.show_checked(checked, as_json=as_json)
+        output.print_check(checked, as_json=as_json)
         raise typer.Exit(1 if checked.problems else 0)
     if checked.similar_file and not again:
-        output.say(
-            output.alike(checked), "nothing was sent: give them PONumbers, or say --again to order them once more"
+        output.print_stderr(
+            output.repeats_text(checked),
+            "nothing was sent: give them PONumbers, or say --again to order them once more",
         )
         raise typer.Exit(1)
     with output.progress("queueing") as progress:
-        receipts = submissions.submit(
+        receipts = submit_requests(
             store, checked, source=form, by=acting_person(actor), now=utc_now(), progress=progress
         )
     if not _sender_is_running(store):
-        output.say(
+        output.print_stderr(
             "queued; no sender is running: start `tracking worker` or the console (`streamlit run dashboard.py`)"
         )
-    standing = _wait_until_done(store, receipts, wait)
-    output.show_receipts(receipts, standing, as_json=as_json)
-    unfinished = wait is not None and any(is_open(each.state) for each in standing.values())
+    statuses = _wait_until_done(store, receipts, wait)
+    output.print_receipts(receipts, statuses, as_json=as_json)
+    unfinished = wait is not None and any(is_open(each.state) for each in statuses.values())
     raise typer.Exit(1 if unfinished or any(receipt.outcome == "rejected" for receipt in receipts) else 0)
 
 
@@ -102,23 +99,23 @@ def _read(file: Path, form: str, store: Database, chunk: int) -> CheckedFile:
 
 def _sender_is_running(store: Database) -> bool:
     beat_at = health.last_heartbeat(store, "sender")
-    return beat_at is not None and utc_now() - beat_at <= SENDER_SILENT_AFTER
+    return beat_at is not None and utc_now() - beat_at <= LOOP_SILENT_AFTER
 
 
 def _wait_until_done(store: Database, receipts: Sequence[Receipt], seconds: float | None) -> Mapping[str, OrderStatus]:
-    """Where the orders stand, once all are done or the time is over; at once where there is nothing to wait for."""
+    """Read the orders' status, once all are done or the time is over; at once where there is nothing to wait for."""
     po_numbers = [receipt.po_number for receipt in receipts if receipt.outcome != "rejected"]
-    standing = results.order_statuses(store, po_numbers)
+    statuses = results.order_statuses(store, po_numbers)
     end = time.monotonic() + (seconds or 0)
     with output.progress("waiting") as progress:
-        while waiting := [name for name, each in standing.items() if is_open(each.state)]:
-            progress(len(standing) - len(waiting), len(standing))
+        while waiting := [name for name, each in statuses.items() if is_open(each.state)]:
+            progress(len(statuses) - len(waiting), len(statuses))
             left = end - time.monotonic()
             if left <= 0:
                 break
             time.sleep(min(left, 0.2 + len(waiting) / 5000))
-            standing |= results.order_statuses(store, waiting)
-    return standing
+            statuses |= results.order_statuses(store, waiting)
+    return statuses
 
 
 def order(
@@ -132,12 +129,12 @@ def order(
     if order_id is None:
         raise UnknownOrder(f"no order, or more than one, is called {po_or_id[:100]!r}")
     if as_json:
-        output.show_json(order_reports.order_story(store, order_id))
+        output.print_json(order_reports.order_story(store, order_id))
         return
     now = utc_now()
     view = order_reports.order_view(store, order_id, now)
-    lines = order_reports.lines_page(store, order_id, size=LINES_SHOWN)
-    output.show_order(view, lines, order_reports.story(store, order_id, now))
+    lines = order_reports.lines_page(store, order_id, size=LINES_LISTED)
+    output.print_order(view, lines, order_reports.story(store, order_id, now))
 
 
 def why(
@@ -150,15 +147,18 @@ def why(
     order_id = order_reports.find_order(store, po_or_id)
     if order_id is None:
         raise UnknownOrder(f"no order, or more than one, is called {po_or_id[:100]!r}")
-    told = explanations.explain_next_poll(store, order_id, utc_now())
+    explanation = explanations.explain_next_poll(store, order_id, utc_now())
     if as_json:
-        output.show_json(told)
+        output.print_json(explanation)
     else:
-        output.show(f"{told['po_number']} ({told['provider_id'] or 'no id at the provider yet'})", *told["reasons"])
+        output.print_stdout(
+            f"{explanation['po_number']} ({explanation['provider_id'] or 'no id at the provider yet'})",
+            *explanation["reasons"],
+        )
 
 
 def _list_filters(state: list[str] | None, older_than: timedelta | None, po_prefix: str, limit: int = 50) -> Filters:
-    """The filters behind the options of `orders` and `export`."""
+    """Make the filters of the options of `orders` and `export`."""
     states = tuple(usual_case(word, State) for word in state or ())
     return Filters(states=states, older_than=older_than, po_prefix=po_prefix, page_size=limit)
 
@@ -174,7 +174,7 @@ def orders(
     """List orders, newest first."""
     store, filters, now = open_store(), _list_filters(state, older_than, po_prefix, limit), utc_now()
     if as_json:
-        output.show_json(search.order_records(store, filters, now))
+        output.print_json(search.order_records(store, filters, now))
         return
     page = search.orders_page(store, filters, now)
     right = ("cards", "value")
@@ -186,7 +186,7 @@ def orders(
         marks = [word for word, so in (("late", row["late"]), ("needs a person", row["attention"])) if so]
         output.add_row(table, *cells, amount(row["value_minor"]), row["created_at"], ", ".join(marks))
     output.open_console().print(table)
-    output.show(f"{len(page.rows)} of {page.total}{' or more' if page.more else ''}")
+    output.print_stdout(f"{len(page.rows)} of {page.total}{' or more' if page.more else ''}")
 
 
 def events(
@@ -201,12 +201,12 @@ def events(
     as_json: JsonFlag = False,
 ) -> None:
     """List what happened, newest first."""
-    found = activity.events(open_store(), since, limit)
+    rows = activity.events(open_store(), since, limit)
     if as_json:
-        output.show_json(found)
+        output.print_json(rows)
         return
     table = output.new_table("learned (UTC)", "PONumber", "witness", "what")
-    for event in found:
+    for event in rows:
         output.add_row(table, event["learned_at"], event["po_number"], event["witness"], event["text"])
     output.open_console().print(table)
 
@@ -223,18 +223,18 @@ def export(
     form = file_format(file, EXPORT_FORMS)
     store = open_store()
     try:
-        written = _write_file(file, store, _list_filters(state, older_than, po_prefix), form)
+        count = _write_file(file, store, _list_filters(state, older_than, po_prefix), form)
     except OSError as exc:
-        output.say(f"{file} cannot be written ({exc.strerror})")
+        output.print_stderr(f"{file} cannot be written ({exc.strerror})")
         raise typer.Exit(1) from exc
     if as_json:
-        output.show_json({"file": str(file), "orders": written})
+        output.print_json({"file": str(file), "orders": count})
     else:
-        output.show(f"{written} orders written to {file}")
+        output.print_stdout(f"{count} orders written to {file}")
 
 
 def _write_file(file: Path, store: Database, filters: Filters, form: str) -> int:
-    """Writes the file whole or not at all, beside its place first."""
+    """Write the file whole or not at all, under a temporary name first."""
     descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     try:
         with os.fdopen(descriptor, "wb") as handle:

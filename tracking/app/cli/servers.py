@@ -29,7 +29,7 @@ from tracking.settings import Role
 
 
 def serve_worker(host: str, port: int) -> None:
-    """Receiver, poller and sender as the settings name them, until a signal ends it.
+    """Serve receiver, poller and sender as the settings name them, until a signal ends it.
 
     Raises:
         SettingsError: they name none of the three.
@@ -57,14 +57,14 @@ def serve_sandbox(
     speed: float,
     seed: int,
 ) -> None:
-    """The simulated provider remembering in this file, until a signal ends it."""
+    """Serve the simulated provider with its database in this file, until a signal ends it."""
     from tracking.sandbox.server import Sandbox  # noqa: PLC0415 - a worker, which starts through here too, does not need it
 
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         simulated = Sandbox(file, scenario=scenario, traffic=traffic, history_days=history_days, speed=speed, seed=seed)
     except (OSError, sqlite3.Error) as exc:
-        output.say(f"{file} cannot be used ({exc}): choose another --database")
+        output.print_stderr(f"{file} cannot be used ({exc}): choose another --database")
         raise typer.Exit(1) from exc
     what = f"simulated provider ({scenario}; Email sandbox@example.com, AccessToken sandbox)"
     try:
@@ -79,20 +79,22 @@ def _serve(application: ASGIApp, host: str, port: int, around: AbstractAsyncCont
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as exc:
         why = str(exc.strerror).partition(" (")[0]
-        output.say(f"{host}:{port} cannot be listened on ({why}): choose another --host or --port")
+        output.print_stderr(f"{host}:{port} cannot be listened on ({why}): choose another --host or --port")
         raise typer.Exit(1) from exc
     server = uvicorn.Server(limited(application, lifespan="on"))
     try:
         with listening:
-            output.say(f"{what}: http://{host}:{listening.getsockname()[1]}")
-            asyncio.run(_served(server, listening, around))
+            output.print_stderr(f"{what}: http://{host}:{listening.getsockname()[1]}")
+            asyncio.run(_serve_within(server, listening, around))
     except KeyboardInterrupt:
         return
     if not server.started:
         raise typer.Exit(1)
 
 
-async def _served(server: uvicorn.Server, listening: socket.socket, around: AbstractAsyncContextManager[None]) -> None:
+async def _serve_within(
+    server: uvicorn.Server, listening: socket.socket, around: AbstractAsyncContextManager[None]
+) -> None:
     async with around:
         await server.serve(sockets=[listening])
 
@@ -136,7 +138,7 @@ def _list_scenarios(*, as_json: bool) -> None:
     from tracking.sandbox.scenarios import SCENARIOS  # noqa: PLC0415 - as above
 
     if as_json:
-        output.show_json([{"name": each.name, "summary": each.summary} for each in SCENARIOS.values()])
+        output.print_json([{"name": each.name, "summary": each.summary} for each in SCENARIOS.values()])
         return
     table = output.new_table("scenario", "what it does")
     for each in SCENARIOS.values():
