@@ -30,7 +30,7 @@ def open_order(key: str, po_numbers: pd.Series) -> None:
             st.switch_page("timeline.py", query_params={"order": po_number})
 
 
-def shown(frame: pd.DataFrame, key: str, alt: str) -> None:
+def linked_table(frame: pd.DataFrame, key: str, alt: str) -> None:
     """A table whose rows open their order, with its pages."""
     if frame.empty:
         st.caption("Nothing here.")
@@ -61,7 +61,7 @@ def pages(key: str, rows: int) -> None:
         st.pagination(page + (rows == SIZE), key=key)
 
 
-def callbacks() -> None:
+def webhook_calls() -> None:
     """The inbox of callbacks."""
     outcome = st.pills(
         "Outcome",
@@ -72,14 +72,14 @@ def callbacks() -> None:
         required=True,
     )
     st.caption(f"{outcome}: {OUTCOMES[outcome or 'all']}")
-    frame = activity.callbacks(
+    frame = activity.webhook_calls(
         session.database(),
         outcome="" if outcome == "all" else outcome or "",
         limit=SIZE,
         offset=offset("callbacks_page"),
     )
-    known = ["received_at", "outcome", "po_number", "repeats", "reason", "provider_id", "action", "stated_at", "size"]
-    shown(frame[known], "callbacks", "Callbacks, newest first")
+    columns = ["received_at", "outcome", "po_number", "repeats", "reason", "provider_id", "action", "stated_at", "size"]
+    linked_table(frame[columns], "callbacks", "Callbacks, newest first")
     refused = activity.refusal_count(session.database())
     if refused is not None:
         st.caption(f"{refused:,} refused calls in all; the newest are kept.")
@@ -98,7 +98,7 @@ def calls() -> None:
     if len(frame):
         middle = frame["milliseconds"].median()
         st.caption(f"Half of these {len(frame)} calls took at the most {middle:.0f} ms.")
-    shown(frame, "calls", "Calls of the provider's API, newest first")
+    linked_table(frame, "calls", "Calls of the provider's API, newest first")
     pages("calls_page", len(frame))
 
 
@@ -113,9 +113,9 @@ def log() -> None:
         st.warning(elements.escape(exc))
         after = None
     begin = offset("log_page")
-    found = activity.events(session.database(), after, SIZE, kinds=kinds, offset=begin)
-    frame = pd.DataFrame(found, columns=["learned_at", "po_number", "text", "witness", "kind", "actor", "at"])
-    shown(frame, "log", "Events, newest first")
+    events = activity.events(session.database(), after, SIZE, kinds=kinds, offset=begin)
+    frame = pd.DataFrame(events, columns=["learned_at", "po_number", "text", "witness", "kind", "actor", "at"])
+    linked_table(frame, "log", "Events, newest first")
     pages("log_page", len(frame))
 
 
@@ -136,7 +136,7 @@ def files() -> None:
     )
 
 
-SECTIONS = {"callbacks": callbacks, "calls": calls, "events": log, "files": files}
+SECTIONS = {"callbacks": webhook_calls, "calls": calls, "events": log, "files": files}
 
 st.title("Activity")
 section = st.segmented_control(

@@ -81,7 +81,7 @@ def filter_options() -> dict[str, list[str]]:
 
 @st.cache_data(ttl=SLOWLY, max_entries=4, show_spinner=False)
 def _filter_options(url: str) -> dict[str, list[str]]:
-    return activity.known_words(connect(url))
+    return activity.filter_options(connect(url))
 
 
 def catalogue() -> Catalog | None:

@@ -46,7 +46,7 @@ LAG_LOOKS = {
 MINUTES_FROM = 300  # seconds
 DAY_MS = 86_400_000
 _WHOLE = "#3a3f45"
-_SEEN = "#1f5f8b"
+_OBSERVED = "#1f5f8b"
 _AHEAD = "#aab4be"
 _TROUBLE = "#b3261e"
 _TROUBLED = frozenset({"contradiction", "mismatch", "refused", "outcome unknown", "cancelled"})
@@ -77,7 +77,7 @@ def lifecycle(frame: pd.DataFrame) -> go.Figure:
 
 def bands(frame: pd.DataFrame) -> go.Figure:
     """The value of open orders by age. Columns band, orders, value_minor."""
-    colors = [COLORS["Outcome unknown"] if band == "outcome unknown" else _SEEN for band in frame["band"]]
+    colors = [COLORS["Outcome unknown"] if band == "outcome unknown" else _OBSERVED for band in frame["band"]]
     figure = go.Figure(
         go.Bar(
             y=frame["band"],
@@ -96,7 +96,7 @@ def bands(frame: pd.DataFrame) -> go.Figure:
 def completions(frame: pd.DataFrame) -> go.Figure:
     """Time to completion by hour. Columns hour, p50, p95 (seconds), orders."""
     figure = go.Figure()
-    for name, color, dash in (("p50", _SEEN, "solid"), ("p95", "#d08c2c", "dot")):
+    for name, color, dash in (("p50", _OBSERVED, "solid"), ("p95", "#d08c2c", "dot")):
         figure.add_scatter(
             x=frame["hour"],
             y=frame[name] / 60,
@@ -165,13 +165,13 @@ def timeline(
     Columns at, until, witness, kind, text, count, ahead. While the order is open its line is dashed up to now.
     """
     figure = go.Figure()
-    known = rows.loc[~rows["ahead"].astype(bool), "until"].tolist()
-    end = completed_by or max([now, *known])
+    times = rows.loc[~rows["ahead"].astype(bool), "until"].tolist()
+    end = completed_by or max([now, *times])
     figure.add_scatter(
         x=[created_at, end],
         y=["order", "order"],
         mode="lines",
-        line={"color": _SEEN, "width": 6 if completed_by else 3, "dash": "solid" if completed_by else "dash"},
+        line={"color": _OBSERVED, "width": 6 if completed_by else 3, "dash": "solid" if completed_by else "dash"},
         hovertext="from asked for to finished" if completed_by else "still open",
         hoverinfo="text",
         name="order",
@@ -197,7 +197,7 @@ def timeline(
 
 def _event(figure: go.Figure, row: Any) -> None:
     lane = _LANE_OF.get(row.witness, "us")
-    color = _AHEAD if row.ahead else _TROUBLE if row.kind in _TROUBLED else _SEEN
+    color = _AHEAD if row.ahead else _TROUBLE if row.kind in _TROUBLED else _OBSERVED
     figure.add_scatter(
         x=[row.at] if row.count == 1 else [row.at, row.until],
         y=[lane] if row.count == 1 else [lane, lane],
@@ -211,9 +211,9 @@ def _event(figure: go.Figure, row: Any) -> None:
 
 
 def _range(rows: pd.DataFrame, start: datetime, end: datetime) -> list[datetime]:
-    known = rows.loc[~rows["ahead"].astype(bool)]
-    ends = [end, *known["until"].tolist()]
-    starts = [start, *known["at"].tolist()]
+    past = rows.loc[~rows["ahead"].astype(bool)]
+    ends = [end, *past["until"].tolist()]
+    starts = [start, *past["at"].tolist()]
     first, last = min(starts), max(ends)
     ahead = rows.loc[rows["ahead"].astype(bool), "at"].tolist()
     # The next step is shown where it is near; a look tomorrow would squeeze all that happened into one spot.

@@ -42,7 +42,7 @@ _JOINER = "\u2060"
 
 def escape(text: object) -> str:
     """Text from outside for Markdown: shown as it is, nothing in it is interpreted."""
-    flat = _STREAMLIT_SHORTCUTS.sub(lambda found: found[0] + _JOINER, " ".join(wording.plain(text).split()))
+    flat = _STREAMLIT_SHORTCUTS.sub(lambda match: match[0] + _JOINER, " ".join(wording.plain(text).split()))
     flat = re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~:$&@^=])", r"\\\1", flat)
     # Backslashes do not keep bare addresses from becoming links; an invisible joiner within them does.
     flat = re.sub(r"(?i)(http|https|ftp|mailto|www)(?=\\[:.])", rf"\1{_JOINER}", flat)

@@ -27,15 +27,15 @@ def draft() -> dict[str, Any]:
     if "draft" not in st.session_state:
         number = submissions.new_po_number(utc_now(), random.SystemRandom())
         st.session_state["draft"] = {"po_number": number, "lines": [], "reviewing": False}
-    kept: dict[str, Any] = st.session_state["draft"]
-    return kept
+    stored: dict[str, Any] = st.session_state["draft"]
+    return stored
 
 
 def remove_last_line() -> None:
     """Takes the last line away."""
-    kept = draft()
-    kept["lines"] = kept["lines"][:-1]
-    kept["reviewing"] = False
+    order = draft()
+    order["lines"] = order["lines"][:-1]
+    order["reviewing"] = False
 
 
 def discard() -> None:

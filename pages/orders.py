@@ -130,25 +130,25 @@ def more() -> None:
 def chosen() -> tuple[search.Filters, list[str]]:
     """The filter that the widgets show, and what of the address or of them could not be used."""
     query = {name: st.session_state.get(name) for name in BOUND}
-    told = {name: value if isinstance(value, list) else str(value or "") for name, value in query.items()}
-    told |= {name: "true" if query[name] else "" for name in SWITCHES}
-    filters, problems = search.Filters.from_query(told)
+    query = {name: value if isinstance(value, list) else str(value or "") for name, value in query.items()}
+    query |= {name: "true" if query[name] else "" for name in SWITCHES}
+    filters, problems = search.Filters.from_query(query)
     return filters, [str(problem) for problem in problems]
 
 
 def table(page: search.Page) -> None:
     """One page of orders; a click on any cell opens the order."""
     rows = page.rows
-    shown = rows[["po_number", "state", "type", "units", "units_fulfilled"]].copy()
-    shown.insert(5, "value", rows["value_minor"] / 100)
-    shown["currency"] = rows["currency"]
-    shown["placed"] = rows["created_at"]
-    shown["mark"] = [marks(row) for row in rows.itertuples()]
-    shown["completed_by"] = rows["completion"]
-    shown["provider_id"] = rows["provider_id"]
-    shown["source"] = rows["source"]
+    frame = rows[["po_number", "state", "type", "units", "units_fulfilled"]].copy()
+    frame.insert(5, "value", rows["value_minor"] / 100)
+    frame["currency"] = rows["currency"]
+    frame["placed"] = rows["created_at"]
+    frame["mark"] = [marks(row) for row in rows.itertuples()]
+    frame["completed_by"] = rows["completion"]
+    frame["provider_id"] = rows["provider_id"]
+    frame["source"] = rows["source"]
     event = st.dataframe(
-        shown,
+        frame,
         key="orders_table",
         height=560,
         placeholder="",
@@ -156,7 +156,7 @@ def table(page: search.Page) -> None:
         on_select="rerun",
         selection_mode="single-cell",
         alt="Orders that match the filter",
-        column_config=elements.columns(shown)
+        column_config=elements.columns(frame)
         | {
             "units": "Cards",
             "units_fulfilled": "Fulfilled",
@@ -174,14 +174,14 @@ def table(page: search.Page) -> None:
 
 def marks(row: object) -> str:
     """What is remarkable about the order, in words."""
-    found = ["late"] if getattr(row, "late", False) else []
+    words = ["late"] if getattr(row, "late", False) else []
     if getattr(row, "notice", "") == "claimed":
-        found.append("claimed, not confirmed")
+        words.append("claimed, not confirmed")
     attention = getattr(row, "attention", None)
     if isinstance(attention, str):
         acknowledged = getattr(row, "acknowledged_at", None)
-        found.append(f"acknowledged: {attention}" if isinstance(acknowledged, datetime) else attention)
-    return ", ".join(found)
+        words.append(f"acknowledged: {attention}" if isinstance(acknowledged, datetime) else attention)
+    return ", ".join(words)
 
 
 @st.fragment(run_every="5s", key="news")
@@ -240,13 +240,13 @@ filters, problems = chosen()
 for problem in dict.fromkeys([*(str(problem) for problem in wrong), *problems]):
     st.warning(f"Left out of the filter: {elements.escape(problem)}", icon=":material/filter_alt_off:")
 with elements.error_box():
-    found = search.orders_count(session.database(), filters, utc_now())
+    matches = search.orders_count(session.database(), filters, utc_now())
 above = st.container(horizontal=True, vertical_alignment="center")
 table_place = st.container()
-pages = max(1, -(-found // PAGE_SIZE))
+pages = max(1, -(-matches // PAGE_SIZE))
 filters = replace(filters, page=st.pagination(pages, key="page", bind="query-params") if pages > 1 else 1)
 with elements.error_box():
-    page = search.orders_page(session.database(), filters, utc_now(), total=found)
+    page = search.orders_page(session.database(), filters, utc_now(), total=matches)
 st.session_state["orders_filter"] = filters.to_query()
 with above:
     total = f"more than {page.total - 1:,} orders" if page.more else wording.count(page.total, "order")

@@ -17,11 +17,11 @@ COUNTS = (
     ("open", "Open", "open", "not completed, cancelled or refused"),
     ("done_today", "Done today", "today", "seen complete since midnight UTC"),
 )
-LAGS = (
+LATENCY_COLUMNS = (
     ("provider", "Provider"), ("notice", "Notice"), ("wait", "Our wait"), ("handling", "Handling"),
     ("lag", "Done to known"), ("p95", "95 of 100 within"),
 )  # fmt: skip
-LAGS_MEAN = (
+LATENCY_LEGEND = (
     "Notice: until the webhook was here. Our wait: until the look began that showed it. Handling: until that look's "
     "answer was here. Bars show the middle of each range, the line the least and the most of the whole."
 )
@@ -33,29 +33,29 @@ st.title("Overview")
 def figures() -> None:
     """The verdict, the five counts, the signs of life and the latest changes."""
     with elements.error_box():
-        seen = cached.overview()
-    st.subheader(seen.verdict)
+        current = cached.overview()
+    st.subheader(current.verdict)
     # A container keeps what stands below at its place, so that a refresh builds nothing anew.
     with st.container():
-        if seen.empty:
+        if current.empty:
             empty()
-        counts(seen)
+        counts(current)
     st.caption("Signs of life: how old each one is")
     with st.grid(len(COUNTS), min_column_width=150, gap="small"):
-        for sign in seen.signs:
+        for sign in current.components:
             mark = ":red[:material/warning:] " if sign.worrying else ""
             st.markdown(f"**{sign.name}**  \n{mark}{elements.escape(sign.text)}", help=absolute(sign))
-    if seen.changes:
+    if current.changes:
         st.markdown("**Latest changes**")
         with st.container(key="changes", gap="xsmall"):
-            for po_number, told in seen.changes:
+            for po_number, entry in current.changes:
                 order, change = st.columns([2, 7], gap="xsmall", vertical_alignment="center")
                 with order:
                     elements.order_link(po_number)
-                change.text(f"{elements.ago(told.learned_at)}: {told.text}")
+                change.text(f"{elements.ago(entry.learned_at)}: {entry.text}")
 
 
-def absolute(sign: health.Sign) -> str | None:
+def absolute(sign: health.ComponentStatus) -> str | None:
     """The sign's time as such, for those who want it."""
     return f"{wording.clock(sign.at)} UTC" if sign.at else None
 
@@ -70,15 +70,15 @@ def empty() -> None:
         st.page_link("submit.py", label="Place the first order", icon=":material/add_shopping_cart:")
 
 
-def counts(seen: overview.Overview) -> None:
+def counts(current: overview.Overview) -> None:
     """The five counts, each with a link to the orders it counts."""
     with st.grid(len(COUNTS), min_column_width=150, gap="small"):
         for name, label, view, meaning in COUNTS:
             with st.container(border=True, key=f"count_{name}", gap="xsmall"):
-                st.metric(label, f"{getattr(seen, name):,}", help=meaning)
+                st.metric(label, f"{getattr(current, name):,}", help=meaning)
                 st.page_link("orders.py", label="Show", icon=":material/arrow_forward:", query_params={"view": view})
-    if seen.found_today:
-        st.caption(f"Done today does not count {seen.found_today:,} orders found already finished.")
+    if current.discovered_today:
+        st.caption(f"Done today does not count {current.discovered_today:,} orders found already finished.")
 
 
 @st.fragment(run_every="30s", key="history")
@@ -88,15 +88,15 @@ def history() -> None:
         "Span", list(trends.SPANS), key="span", default="24h", required=True, bind="query-params"
     )
     with elements.error_box():
-        stock, took, ledger = cached.charts(span or "24h")
-        seen = cached.overview()
+        stock, completions, latency_report = cached.charts(span or "24h")
+        current = cached.overview()
     by_state(stock, span or "24h")
     left, right = st.columns(2)
     with left:
-        at_risk(seen)
+        at_risk(current)
     with right:
-        how_long(took)
-    from_done_to_known(ledger, span or "24h")
+        how_long(completions)
+    detection_latency(latency_report, span or "24h")
     with elements.error_box():
         forecast_accuracy(cached.forecast_score(span or "24h"))
 
@@ -105,8 +105,8 @@ def by_state(stock: pd.DataFrame, span: str) -> None:
     """Orders by when they were made and the state they are in now."""
     st.markdown("**Orders by the hour they were placed and their state now**")
     sums = stock.groupby("state", sort=False)["orders"].sum()
-    said = ", ".join(f"{number:,} {elements.escape(state)}" for state, number in sums.items())
-    st.caption(f"Placed in the last {span}: {said or 'no orders'}. Times are UTC.")
+    text = ", ".join(f"{number:,} {elements.escape(state)}" for state, number in sums.items())
+    st.caption(f"Placed in the last {span}: {text or 'no orders'}. Times are UTC.")
     if sums.empty:
         return
     elements.chart(charts.lifecycle(stock), "lifecycle", "Orders by hour, stacked by state")
@@ -118,34 +118,35 @@ def by_state(stock: pd.DataFrame, span: str) -> None:
         st.dataframe(wide, column_config={"_index": hours}, alt="Orders by hour and state")
 
 
-def at_risk(seen: overview.Overview) -> None:
+def at_risk(current: overview.Overview) -> None:
     """The value of open orders by age."""
     st.markdown("**Value of open orders by age**")
-    total = wording.money(int(seen.bands["value_minor"].sum()), seen.currency)
-    oldest = f", the oldest {wording.duration(seen.oldest)} old" if seen.oldest else ""
-    st.caption(f"{total} in {seen.open:,} open orders{oldest}. Ages go by the hour an order was placed in.")
-    if seen.open:
-        elements.chart(charts.bands(seen.bands), "bands", "Value of open orders by age")
-        table = seen.bands.assign(value=seen.bands["value_minor"] / 100).drop(columns="value_minor")
+    total = wording.money(int(current.bands["value_minor"].sum()), current.currency)
+    oldest = f", the oldest {wording.duration(current.oldest)} old" if current.oldest else ""
+    st.caption(f"{total} in {current.open:,} open orders{oldest}. Ages go by the hour an order was placed in.")
+    if current.open:
+        elements.chart(charts.bands(current.bands), "bands", "Value of open orders by age")
+        table = current.bands.assign(value=current.bands["value_minor"] / 100).drop(columns="value_minor")
         with st.expander("As a table", key="bands_table"):
             config = elements.columns(table) | {"value": st.column_config.NumberColumn("Value", format="%.2f")}
             st.dataframe(table, hide_index=True, column_config=config, alt="Value of open orders by age")
 
 
-def how_long(took: trends.Completions) -> None:
+def how_long(completions: trends.Completions) -> None:
     """Times to completion."""
     st.markdown("**Time to completion, by the hour of completion**")
-    if took.p50 is None or took.p95 is None:
+    if completions.p50 is None or completions.p95 is None:
         st.caption("No order that was followed to its end completed in this span.")
         return
-    newest = "the newest " if took.capped else ""
+    newest = "the newest " if completions.capped else ""
     st.caption(
-        f"Half of {newest}{took.orders:,} orders took at the most {wording.duration(took.p50)}, 95 of 100 at the most "
-        f"{wording.duration(took.p95)}. Counted are orders seen open before; those found finished are not."
+        f"Half of {newest}{completions.orders:,} orders took at the most {wording.duration(completions.p50)}, "
+        f"95 of 100 at the most {wording.duration(completions.p95)}. Counted are orders seen open before; "
+        "those found finished are not."
     )
-    elements.chart(charts.completions(took.rows), "completions", "Time to completion by hour")
+    elements.chart(charts.completions(completions.rows), "completions", "Time to completion by hour")
     with st.expander("As a table", key="completions_table"):
-        newest_first = took.rows.iloc[::-1]
+        newest_first = completions.rows.iloc[::-1]
         seconds = {
             name: st.column_config.NumberColumn(f"{words}, s", format="%.1f")
             for name, words in (("p50", "Half within"), ("p95", "95 of 100 within"))
@@ -154,33 +155,33 @@ def how_long(took: trends.Completions) -> None:
         st.dataframe(newest_first, hide_index=True, column_config=config, alt="Seconds to completion by hour")
 
 
-def from_done_to_known(ledger: latency.LatencyReport, span: str) -> None:
-    """The detection-lag ledger: what passes between an order's end at the provider and our knowing it."""
+def detection_latency(report: latency.LatencyReport, span: str) -> None:
+    """Detection latency: what passes between an order's end at the provider and our knowing it."""
     st.markdown("**From done to known, by the day it was known on**")
-    st.caption(f"Last {span}: {ledger.text}")
-    if not ledger.orders:
+    st.caption(f"Last {span}: {report.text}")
+    if not report.orders:
         return
-    st.caption(LAGS_MEAN)
+    st.caption(LATENCY_LEGEND)
     elements.chart(
-        charts.lags(ledger.rows), "lags", "From done to known by day: notice, our wait and handling, stacked"
+        charts.lags(report.rows), "lags", "From done to known by day: notice, our wait and handling, stacked"
     )
     with st.expander("As a table", key="lags_table"):
-        newest_first = ledger.rows.iloc[::-1]
+        newest_first = report.rows.iloc[::-1]
         config = elements.columns(newest_first) | {
             "day": st.column_config.DatetimeColumn("Day", format="YYYY-MM-DD", timezone="UTC"),
             "stated": st.column_config.NumberColumn("By the provider's word"),
-            **lag_columns(),
+            **latency_columns(),
         }
         st.dataframe(
             newest_first, hide_index=True, column_config=config, alt="Seconds from done to known by day, least and most"
         )
 
 
-def lag_columns() -> dict[str, object]:
+def latency_columns() -> dict[str, object]:
     """The columns of seconds, two for each measure."""
     return {
         f"{name}_{end}": st.column_config.NumberColumn(f"{label}, {end} s", format="%.1f")
-        for name, label in LAGS
+        for name, label in LATENCY_COLUMNS
         for end in ("least", "most")
     }
 

@@ -41,10 +41,10 @@ def one_order() -> None:
         st.info("The provider's catalogue has not been read yet. Try again in a moment.", icon=":material/hourglass:")
         st.button("Try again", key="retry_catalogue")
         return
-    kept = order_form.draft()
+    order = order_form.draft()
     with st.container(horizontal=True, vertical_alignment="center"):
         st.text("PONumber of this order")
-        st.code(kept["po_number"], language=None, width="content")
+        st.code(order["po_number"], language=None, width="content")
     offered = {kind for product in catalogue.products.values() for kind in product.delivery_types}
     kinds = [str(kind) for kind in OrderType if kind != OrderType.CODES or kind in offered]
     kind = st.segmented_control(
@@ -55,18 +55,18 @@ def one_order() -> None:
         required=True,
         format_func=lambda word: TYPE_NAMES[word],
         # The button of the first line is drawn further down; what it does counts from here on.
-        disabled=bool(kept["lines"] or st.session_state.get("add_line")),
+        disabled=bool(order["lines"] or st.session_state.get("add_line")),
         persist_state="session",
         help="All lines of an order are of one type.",
     )
-    line_form(catalogue, kind or kinds[0], kept)
-    if kept["lines"]:
-        listed(kept)
+    line_form(catalogue, kind or kinds[0], order)
+    if order["lines"]:
+        lines_table(order)
         rest_of_order()
-        review(catalogue, kept)
+        review(catalogue, order)
 
 
-def line_form(catalogue: catalog.Catalog, kind: str, kept: dict[str, Any]) -> None:
+def line_form(catalogue: catalog.Catalog, kind: str, order: dict[str, Any]) -> None:
     """One more line: product, amount, quantity, and where it goes."""
     products = [
         product
@@ -87,27 +87,27 @@ def line_form(catalogue: catalog.Catalog, kind: str, kept: dict[str, Any]) -> No
         with third:
             quantity = int(st.number_input("Quantity", 1, 10_000, 1, key="quantity"))
         line: dict[str, Any] = {"ProductId": picked, "Value": value, "Quantity": quantity}
-        line |= addressed(catalogue, kind)
+        line |= delivery_fields(catalogue, kind)
         with st.expander("Reference and personalization", key="more_of_line"):
-            line |= personal(kind)
+            line |= personalization(kind)
         if st.button("Add line", key="add_line", icon=":material/add:"):
-            kept["lines"].append(line)
-            kept["reviewing"] = False
+            order["lines"].append(line)
+            order["reviewing"] = False
 
 
 def denomination(product: catalog.Product) -> float:
     """An amount that the product comes in."""
-    known = product.denominations
+    denominations = product.denominations
     label = f"Value, {elements.escape(product.currency)}" if product.currency else "Value"
-    if product.denomination_type == "Fixed" and known:
-        picked = st.selectbox(label, known, key=f"value_{product.id}", format_func=wording.amount)
+    if product.denomination_type == "Fixed" and denominations:
+        picked = st.selectbox(label, denominations, key=f"value_{product.id}", format_func=wording.amount)
         return picked / 100
-    low, high = (known[0] / 100, known[-1] / 100) if known else (0.01, 10_000.0)
+    low, high = (denominations[0] / 100, denominations[-1] / 100) if denominations else (0.01, 10_000.0)
     step, form = (1.0, "%.0f") if product.denomination_type == "VariableNoCents" else (0.01, "%.2f")
     return round(float(st.number_input(label, low, high, low, step, format=form, key=f"value_{product.id}")), 2)
 
 
-def addressed(catalogue: catalog.Catalog, kind: str) -> dict[str, Any]:
+def delivery_fields(catalogue: catalog.Catalog, kind: str) -> dict[str, Any]:
     """Where the line goes."""
     if kind == OrderType.DIGITAL:
         left, right = st.columns(2)
@@ -140,11 +140,11 @@ def addressed(catalogue: catalog.Catalog, kind: str) -> dict[str, Any]:
 def describe(method: Any) -> str:
     """A shipping method with its cost."""
     cost = method.get("cost_minor")
-    said = str(method.get("description") or method["id"])
-    return f"{said}, {wording.amount(cost)}" if cost is not None else said
+    text = str(method.get("description") or method["id"])
+    return f"{text}, {wording.amount(cost)}" if cost is not None else text
 
 
-def personal(kind: str) -> dict[str, Any]:
+def personalization(kind: str) -> dict[str, Any]:
     """The line's reference, and what its recipient reads."""
     with st.grid("auto", min_column_width=220):
         reference = st.text_input("Your reference (ExternalId)", key="external_id", max_chars=100)
@@ -161,11 +161,11 @@ def personal(kind: str) -> dict[str, Any]:
     return {"ExternalId": reference, "Personalization": text}
 
 
-def listed(kept: dict[str, Any]) -> None:
+def lines_table(order: dict[str, Any]) -> None:
     """The lines so far."""
     rows = [
         {"line": number, "product": line["ProductId"], "value": line["Value"], "quantity": line["Quantity"]}
-        for number, line in enumerate(kept["lines"], start=1)
+        for number, line in enumerate(order["lines"], start=1)
     ]
     frame = pd.DataFrame(rows)
     config = elements.columns(frame) | {"value": st.column_config.NumberColumn("Value", format="%.2f")}
@@ -192,13 +192,13 @@ def rest_of_order() -> None:
         st.text_input("Address of a greeting", key="greeting_url", max_chars=150, persist_state="session")
 
 
-def review(catalogue: catalog.Catalog, kept: dict[str, Any]) -> None:
+def review(catalogue: catalog.Catalog, order: dict[str, Any]) -> None:
     """The last look before the order leaves."""
     if st.button("Review", key="review", type="primary", icon=":material/fact_check:"):
-        kept["reviewing"] = True
-    if not kept["reviewing"]:
+        order["reviewing"] = True
+    if not order["reviewing"]:
         return
-    body = order_form.request_body(kept)
+    body = order_form.request_body(order)
     checked = files.read_json(json.dumps(body).encode(), "form", catalog=catalogue)
     with st.container(border=True, key="reviewed"):
         st.markdown("**Review**")
@@ -214,7 +214,7 @@ def review(catalogue: catalog.Catalog, kept: dict[str, Any]) -> None:
         if st.button(
             "Send order", key="send", type="primary", icon=":material/send:", disabled=why is not None, help=why
         ):
-            send(checked, kept, by)
+            send(checked, order, by)
 
 
 def totals(catalogue: catalog.Catalog, checked: files.CheckedFile) -> None:
@@ -236,13 +236,13 @@ def balance(currency: str | None) -> str:
     return "not offered" if current.available_minor is None else wording.money(current.available_minor, currency)
 
 
-def send(checked: files.CheckedFile, kept: dict[str, Any], by: Person) -> None:
+def send(checked: files.CheckedFile, order: dict[str, Any], by: Person) -> None:
     """Commits the order; the sender does the rest."""
     [receipt] = submissions.submit(session.database(), checked.requests, source="form", by=by, now=utc_now())
     if receipt.outcome == "rejected":
         st.error(elements.escape(receipt.message), title="Not sent")
         return
-    st.session_state["sent"] = kept["po_number"]
+    st.session_state["sent"] = order["po_number"]
     order_form.discard()
     st.rerun()
 
@@ -330,8 +330,8 @@ def queue(checked: files.CheckedFile, by: Person) -> None:
 
     receipts = submissions.submit(session.database(), checked, source="csv", by=by, now=utc_now(), progress=show)
     counts = pd.Series([receipt.outcome for receipt in receipts]).value_counts()
-    said = ", ".join(f"{number:,} {word}" for word, number in counts.items())
-    st.session_state["queued"] = {"digest": checked.digest, "said": said}
+    text = ", ".join(f"{number:,} {word}" for word, number in counts.items())
+    st.session_state["queued"] = {"digest": checked.digest, "said": text}
 
 
 def outcome(checked: files.CheckedFile) -> None:

@@ -28,8 +28,8 @@ def header(view: reports_order.OrderView) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         elements.badge(order.state)
         value = wording.money(order.value_minor, order.currency)
-        said = f"{order.type}, {wording.count(order.units, 'card')} worth {value}, source {order.source}"
-        st.text(wording.plain(said))
+        text = f"{order.type}, {wording.count(order.units, 'card')} worth {value}, source {order.source}"
+        st.text(wording.plain(text))
     with st.container(horizontal=True):
         st.code(order.po_number, language=None, width="content")
         if order.provider_id:
@@ -50,7 +50,7 @@ def header(view: reports_order.OrderView) -> None:
         st.text(wording.plain(order.note))
 
 
-def chart(view: reports_order.OrderView, rows: list[wording.Told]) -> None:
+def chart(view: reports_order.OrderView, rows: list[wording.TimelineEntry]) -> None:
     """The story in lanes by witness."""
     names = ["at", "until", "witness", "kind", "text", "count", "ahead"]
     frame = pd.DataFrame([[getattr(row, name) for name in names] for row in rows], columns=names)
@@ -68,7 +68,7 @@ def chart(view: reports_order.OrderView, rows: list[wording.Told]) -> None:
     elements.chart(figure, "timeline_chart", "The order's events in lanes by witness")
 
 
-def told_row(row: wording.Told) -> str:
+def timeline_row(row: wording.TimelineEntry) -> str:
     """A row of the story as Markdown; what came later than it happened shows both times."""
     who = WITNESSES.get(row.witness, "we")
     now = utc_now()
@@ -97,13 +97,13 @@ def live(order_id: int) -> None:
     """The chart and the story, which move by themselves."""
     with elements.error_box():
         view = reports_order.order_view(session.database(), order_id, utc_now())
-        rows = reports_order.story(session.database(), order_id, utc_now())
+        rows = reports_order.timeline(session.database(), order_id, utc_now())
     chart(view, rows)
     if st.session_state["zoom"] == "Story":
         if len(rows) > STORY_ROWS:
             st.caption(f"{len(rows) - STORY_ROWS} earlier rows are under Everything.")
         with st.container(key="story"):
-            st.markdown("\n".join(told_row(row) for row in rows[-STORY_ROWS:]))
+            st.markdown("\n".join(timeline_row(row) for row in rows[-STORY_ROWS:]))
             st.caption("Times are UTC. What is still to come is greyed.")
 
 
@@ -125,12 +125,12 @@ def actions(view: reports_order.OrderView) -> Person:
             with elements.error_box():
                 submissions_actions.resend(session.database(), po_number, by=by, now=utc_now())
             st.rerun()
-        written(po_number, by, acknowledges=True)
-        written(po_number, by, acknowledges=False)
+        text_popover(po_number, by, acknowledges=True)
+        text_popover(po_number, by, acknowledges=False)
     return by
 
 
-def written(po_number: str, by: Person, *, acknowledges: bool) -> None:
+def text_popover(po_number: str, by: Person, *, acknowledges: bool) -> None:
     """A popover to acknowledge with a reason, or to write a note."""
     label, key, asks = (
         ("Acknowledge", "acknowledge", "Why it is dealt with") if acknowledges else ("Note", "note", "Note")
@@ -155,7 +155,7 @@ def all_events(view: reports_order.OrderView) -> None:
     """Each event, newest first."""
     pages = max(1, -(-view.event_count // EVENTS_PER_PAGE))
     page = st.pagination(pages, key="events_page") if pages > 1 else 1
-    rows, _ = reports_order.everything(session.database(), view.id, page, EVENTS_PER_PAGE)
+    rows, _ = reports_order.all_events(session.database(), view.id, page, EVENTS_PER_PAGE)
     names = ["seq", "learned_at", "at", "witness", "kind", "text"]
     frame = pd.DataFrame([[getattr(row, name) for name in names] for row in rows], columns=names)
     st.dataframe(
@@ -175,8 +175,8 @@ def lines(view: reports_order.OrderView) -> None:
     share = min(1.0, order.units_fulfilled / order.units) if order.units else 0.0
     st.progress(share, text=f"{order.units_fulfilled:,} of {wording.count(order.units, 'card')} fulfilled")
     progress = reports_order.line_progress(session.database(), view.id)
-    said = ", ".join(f"{row.lines:,} {elements.escape(row.status)}" for row in progress.itertuples())
-    st.caption(f"Lines by state: {said}" if said else "The provider has shown no lines yet.")
+    text = ", ".join(f"{row.lines:,} {elements.escape(row.status)}" for row in progress.itertuples())
+    st.caption(f"Lines by state: {text}" if text else "The provider has shown no lines yet.")
     pages = max(1, -(-view.line_count // reports_order.LINES_PER_PAGE))
     page = st.pagination(pages, key="lines_page") if pages > 1 else 1
     frame = reports_order.lines_page(session.database(), view.id, page)
@@ -202,10 +202,10 @@ def claims(view: reports_order.OrderView, by: Person) -> None:
         st.caption("Encrypted where it is kept. Who sees a unit's data is written into the order's story.")
         with st.container(horizontal=True, vertical_alignment="bottom"):
             line = st.number_input("Line", *ends, key=f"claims_line_{view.id}", width=120)
-            known = storage_claims.claim_versions(session.database(), view.id, line)
-            most = max((units for units, _ in known), default=1)
+            versions = storage_claims.claim_versions(session.database(), view.id, line)
+            most = max((units for units, _ in versions), default=1)
             unit = st.number_input("Unit", 1, most, key=f"claims_unit_{view.id}_{line}", width=120)
-            version = picked_version(view, line, known)
+            version = picked_version(view, line, versions)
             why = session.may_not_act()
             asked = st.button(
                 "Reveal one", key="reveal", icon=":material/visibility:", disabled=why is not None, help=why
@@ -214,28 +214,30 @@ def claims(view: reports_order.OrderView, by: Person) -> None:
             reveal(view, by, line, unit, version)
 
 
-def picked_version(view: reports_order.OrderView, line: int, known: list[tuple[int, datetime]]) -> int | None:
+def picked_version(view: reports_order.OrderView, line: int, versions: list[tuple[int, datetime]]) -> int | None:
     """Which version of the line's claim data, where the provider has shown several; the newest at first."""
-    if len(known) < 2:
+    if len(versions) < 2:
         return None
 
-    def said(number: int) -> str:
-        units, since = known[number - 1]
-        return f"{number} of {len(known)}, {wording.count(units, 'unit')}, {wording.clock(since)}"
+    def label(number: int) -> str:
+        units, since = versions[number - 1]
+        return f"{number} of {len(versions)}, {wording.count(units, 'unit')}, {wording.clock(since)}"
 
-    numbers = range(len(known), 0, -1)
-    return st.selectbox("Version", numbers, key=f"claims_version_{view.id}_{line}", format_func=said, width=320)
+    numbers = range(len(versions), 0, -1)
+    return st.selectbox("Version", numbers, key=f"claims_version_{view.id}_{line}", format_func=label, width=320)
 
 
 def reveal(view: reports_order.OrderView, by: Person, line: int, unit: int, version: int | None) -> None:
     """Shows the unit's data as plain text; the next run of the page does without."""
     with elements.error_box():
         store, vault, po_number = session.database(), session.claim_cipher(), view.order.po_number
-        found = submissions_actions.reveal(store, vault, po_number, line, unit, by=by, now=utc_now(), version=version)
-    for label, value in found.data:
+        revealed = submissions_actions.reveal(
+            store, vault, po_number, line, unit, by=by, now=utc_now(), version=version
+        )
+    for label, value in revealed.data:
         st.caption(elements.escape(label))
         st.code(value, language=None, wrap_lines=True)
-    earlier = found.versions - 1
+    earlier = revealed.versions - 1
     if earlier:
         st.caption(f"The provider has shown {wording.count(earlier, 'other version')} of this line's claim data too.")
     st.caption("This was written into the order's story. It is gone as soon as anything else is done on this page.")
@@ -247,17 +249,17 @@ def calls(view: reports_order.OrderView) -> None:
     if not box.open:
         return
     with box:
-        found = reports_order.exchanges(session.database(), view.id)
-        if not found:
+        records = reports_order.api_calls(session.database(), view.id)
+        if not records:
             st.caption("No call names this order alone. Looks at the list of orders are on the page Activity.")
             return
-        said = [f"{wording.clock(call['at'])}  {call['method']} {call['path']}  {outcome(call)}" for call in found]
-        picked = st.selectbox("Call", range(len(found)), key="exchange", format_func=lambda number: said[number])
+        labels = [f"{wording.clock(call['at'])}  {call['method']} {call['path']}  {outcome(call)}" for call in records]
+        picked = st.selectbox("Call", range(len(records)), key="exchange", format_func=lambda number: labels[number])
         asked, answered = st.columns(2)
         asked.caption("Request")
-        asked.code(found[picked]["request"] or "no body", language="json", wrap_lines=True)
-        answered.caption(f"Answer: {outcome(found[picked])}")
-        answered.code(found[picked]["answer"] or "no body", language="json", wrap_lines=True)
+        asked.code(records[picked]["request"] or "no body", language="json", wrap_lines=True)
+        answered.caption(f"Answer: {outcome(records[picked])}")
+        answered.code(records[picked]["answer"] or "no body", language="json", wrap_lines=True)
 
 
 def outcome(call: dict[str, object]) -> str:
@@ -266,7 +268,7 @@ def outcome(call: dict[str, object]) -> str:
     return f"{status}{call['outcome']}, {call['milliseconds']} ms"
 
 
-def around(view: reports_order.OrderView) -> None:
+def neighbours(view: reports_order.OrderView) -> None:
     """The orders before and after this one in the filter it was opened from."""
     query = st.session_state.get("orders_filter")
     if query is None:
@@ -281,17 +283,17 @@ def around(view: reports_order.OrderView) -> None:
         st.page_link("orders.py", label="Back to the list", icon=":material/list_alt:", query_params=query)
 
 
-def unknown(wanted: str) -> None:
+def no_such_order(any_id: str) -> None:
     """Says that nothing has this id, and offers the search."""
     st.warning("No order has the id", icon=":material/search_off:")
-    st.text(wording.plain(wanted))
+    st.text(wording.plain(any_id))
     st.page_link(
-        "orders.py", label="Search for it as a part of an id", icon=":material/search:", query_params={"q": wanted}
+        "orders.py", label="Search for it as a part of an id", icon=":material/search:", query_params={"q": any_id}
     )
 
 
 st.title("Timeline")
-wanted = st.text_input(
+any_id = st.text_input(
     "Order",
     key="order",
     bind="query-params",
@@ -299,18 +301,18 @@ wanted = st.text_input(
     max_chars=200,
     placeholder="PONumber, provider id, external id or recipient",
 )
-if not wanted or not wanted.strip():
+if not any_id or not any_id.strip():
     st.caption("Give an id of any kind, or open an order from the list.")
     st.page_link("orders.py", label="Go to the list of orders", icon=":material/list_alt:")
     st.stop()
 with elements.error_box():
-    order_id = reports_order.find_order(session.database(), wanted)
+    order_id = reports_order.find_order(session.database(), any_id)
 if order_id is None:
-    unknown(wanted)
+    no_such_order(any_id)
     st.stop()
 with elements.error_box():
     view = reports_order.order_view(session.database(), order_id, utc_now())
-    around(view)
+    neighbours(view)
     with st.container():
         if view.order.attention and not view.order.acknowledged_at:
             st.error(elements.escape(view.order.attention), title="Needs a person", icon=":material/person_alert:")

@@ -16,7 +16,7 @@ from tracking import ingest
 from tracking.errors import UnknownOrder
 from tracking.forecasting.forecasts import Forecasts
 from tracking.orders import wording
-from tracking.orders.wording import clock, collapse, duration, money, window
+from tracking.orders.wording import clock, duration, merge_repeats, money, window
 from tracking.polling.learner import Learner
 from tracking.provider import call_log
 from tracking.reports import activity, order, overview, trends
@@ -55,7 +55,7 @@ def test_overview_of_an_empty_store_says_so(store: Database) -> None:
 def test_overview_counts_each_kind_once(history: History, store: Database) -> None:
     busy(history)
     seen = overview.overview(store, history.at)
-    assert (seen.attention, seen.unknown, seen.open, seen.done_today, seen.found_today) == (1, 1, 2, 1, 1)
+    assert (seen.attention, seen.unknown, seen.open, seen.done_today, seen.discovered_today) == (1, 1, 2, 1, 1)
     assert seen.oldest == history.at - START
     assert seen.verdict == "2 open, 0 late, oldest 10 min, 1 needs a person"
 
@@ -70,7 +70,7 @@ def test_late_orders_are_counted_and_shown_by_the_same_rule(history: History, st
 def test_each_count_leads_to_as_many_orders(history: History, store: Database) -> None:
     busy(history)
     seen = overview.overview(store, history.at)
-    counts = {"unknown": seen.unknown, "open": seen.open, "today": seen.done_today, "found": seen.found_today}
+    counts = {"unknown": seen.unknown, "open": seen.open, "today": seen.done_today, "found": seen.discovered_today}
     for view, count in (counts | {"attention": seen.attention}).items():
         assert (view, search.orders_page(store, Filters(view=view), history.at).total) == (view, count)
 
@@ -321,7 +321,7 @@ def test_an_id_of_several_orders_or_of_none_finds_none(history: History, store: 
 def test_the_story_in_json_has_the_promised_keys(history: History, store: Database) -> None:
     number = history.place("FT-1", value=12_500, recipient="ann@example.com")
     history.complete("FT-1")
-    told = json.loads(json.dumps(order.order_story(store, number)))
+    told = json.loads(json.dumps(order.order_record(store, number)))
     assert list(told) == [
         "po_number", "provider_id", "state", "type", "units", "value", "source", "claimed", "created_at", "accepted_at",
         "completed_after", "completed_by", "next_look_at", "lines", "timeline",
@@ -335,7 +335,7 @@ def test_the_story_in_json_has_the_promised_keys(history: History, store: Databa
 
 def test_an_unknown_order_has_no_story(store: Database) -> None:
     with pytest.raises(UnknownOrder):
-        order.order_story(store, 99)
+        order.order_record(store, 99)
     with pytest.raises(UnknownOrder):
         order.order_view(store, 99, START)
 
@@ -346,7 +346,7 @@ def test_equal_looks_collapse_and_the_next_step_comes_last(history: History, sto
     for _ in range(12):
         history.wait(minutes=3)
         history.look("FT-1", "Pending")
-    rows = order.story(store, number, history.at)
+    rows = order.timeline(store, number, history.at)
     assert [row.kind for row in rows] == ["requested", "sending", "accepted", "still open", "ahead"]
     assert rows[3].text == "12 looks, all Pending, 10:03:00 to 10:36:00"
     assert rows[4].ahead
@@ -358,7 +358,7 @@ def test_a_repeated_notice_is_told_as_such(history: History, store: Database) ->
     number = history.place("FT-1")
     history.accept("FT-1")
     history.announce("FT-1", times=3)
-    texts = [row.text for row in order.story(store, number, history.at)]
+    texts = [row.text for row in order.timeline(store, number, history.at)]
     assert "The provider's notice says complete; a look must confirm it" in texts
     assert any("2 more times" in text for text in texts)
     assert order.order_view(store, number, history.at).statuses.webhook == "claims complete, not confirmed"
@@ -386,7 +386,7 @@ def test_an_unknown_outcome_names_its_one_safe_action(history: History, store: D
     assert view.verdict == "Nobody can say whether the provider has this order."
     assert view.allowed["resend"] is None
     assert view.allowed["check"] is not None
-    assert order.story(store, number, history.at)[-1].text == "We send the order again under the same PONumber"
+    assert order.timeline(store, number, history.at)[-1].text == "We send the order again under the same PONumber"
 
 
 def test_what_people_write_is_part_of_the_story(history: History, store: Database) -> None:
@@ -399,7 +399,7 @@ def test_what_people_write_is_part_of_the_story(history: History, store: Databas
     )
     view = order.order_view(store, number, history.at)
     assert view.statuses.console == "acknowledged by Bea: called them"
-    assert order.story(store, number, history.at)[-1].text == "Bea acknowledged: called them"
+    assert order.timeline(store, number, history.at)[-1].text == "Bea acknowledged: called them"
 
 
 def test_lines_come_in_pages_with_their_progress(history: History, store: Database) -> None:
@@ -435,8 +435,8 @@ def test_where_nothing_like_it_has_finished_a_guess_is_called_a_guess(history: H
 def test_every_event_can_be_paged(history: History, store: Database) -> None:
     number = history.place("FT-1")
     history.complete("FT-1")
-    newest, total = order.everything(store, number, 1, 2)
-    older, _ = order.everything(store, number, 2, 2)
+    newest, total = order.all_events(store, number, 1, 2)
+    older, _ = order.all_events(store, number, 2, 2)
     assert total == 5
     assert [row.seq for row in newest + older] == [5, 4, 3, 2]
 
@@ -451,14 +451,14 @@ def test_callbacks_are_told_apart(history: History, store: Database) -> None:
     history.announce("NOT-YET")
     store.write(lambda connection: inbox.record_refusal(connection, {"reason": "wrong secret", "size": 3}, history.at))
     found = {
-        outcome: activity.callbacks(store, outcome=outcome)
+        outcome: activity.webhook_calls(store, outcome=outcome)
         for outcome in ("accepted", "repeated", "waiting", "refused")
     }
     assert found["accepted"]["po_number"].tolist() == ["FT-1"]
     assert found["repeated"]["repeats"].tolist() == [1]
     assert found["waiting"]["po_number"].tolist() == ["NOT-YET"]
     assert found["refused"]["reason"].tolist() == ["wrong secret"]
-    assert len(activity.callbacks(store)) == 3
+    assert len(activity.webhook_calls(store)) == 3
 
 
 def test_calls_can_be_narrowed_to_failures(history: History, store: Database) -> None:
@@ -471,7 +471,7 @@ def test_calls_can_be_narrowed_to_failures(history: History, store: Database) ->
     store.write(lambda connection: call_log.store_api_calls(connection, rows))
     assert len(activity.provider_calls(store)) == 2
     assert activity.provider_calls(store, failed=True)["outcome"].tolist() == ["timeout"]
-    assert [call["outcome"] for call in order.exchanges(store, number)] == ["ok"]
+    assert [call["outcome"] for call in order.api_calls(store, number)] == ["ok"]
 
 
 def test_events_since_a_time_come_newest_first(history: History, store: Database) -> None:
@@ -508,7 +508,7 @@ def test_amounts_and_times_in_words() -> None:
 
 
 def test_nothing_collapses_to_nothing() -> None:
-    assert collapse([]) == []
+    assert merge_repeats([]) == []
 
 
 def test_a_line_knows_what_is_masked(history: History, store: Database) -> None:

@@ -300,7 +300,7 @@ def test_the_story_tells_who_saw_what_and_the_json_only_counts(desk: Desk, vault
     desk.look(*FIRST)
     desk.look(*LATER)
     desk.reveal(vault, 1, 2)
-    told = order.order_story(desk.store, desk.order)
+    told = order.order_record(desk.store, desk.order)
     texts = [row["text"] for row in told["timeline"]]
     assert texts[-1] == "Ann revealed the claim data of unit 2 of line 1"
     assert "The provider shows other claim data than at first, lines: 1" in texts

@@ -25,8 +25,8 @@ _WHO: dict[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """One row of a story: an event in a sentence, or a run of equal ones. `ahead` marks what is still to come."""
+class TimelineEntry:
+    """One row of a timeline: an event in a sentence, or a run of equal ones. `ahead` marks what is still to come."""
 
     at: datetime
     learned_at: datetime
@@ -71,11 +71,11 @@ def duration(length: timedelta) -> str:
     return f"{seconds // 86_400} d {seconds % 86_400 // 3600} h"
 
 
-def clock(moment: datetime, day: datetime | None = None) -> str:
+def clock(at: datetime, day: datetime | None = None) -> str:
     """The time of day in UTC, with the date in front unless it is the same as `day`'s."""
-    moment = moment.astimezone(UTC)
-    same = day is not None and day.astimezone(UTC).date() == moment.date()
-    return moment.strftime("%H:%M:%S" if same else "%Y-%m-%d %H:%M:%S")
+    at = at.astimezone(UTC)
+    same = day is not None and day.astimezone(UTC).date() == at.date()
+    return at.strftime("%H:%M:%S" if same else "%Y-%m-%d %H:%M:%S")
 
 
 def window(after: datetime | None, by: datetime, day: datetime) -> str:
@@ -165,7 +165,7 @@ def poll_reason(code: str | None) -> str | None:
 KINDS = tuple(sorted(kind.value for kind in EventKind))
 
 
-class _Said(dict[str, Any]):
+class _EventFacts(dict[str, Any]):
     """What an event says, for a sentence; what it does not say is "unknown"."""
 
     def __missing__(self, key: str) -> str:
@@ -177,18 +177,18 @@ def sentence(kind: str, witness: str, changes: Mapping[str, Any], detail: Mappin
     who = detail.get("actor") or _WHO.get(witness, "Somebody")
     match kind:
         case EventKind.REQUESTED:
-            return _requested(changes)
+            return _describe_request(changes)
         case EventKind.STILL_OPEN:
-            return _looked(changes, detail)
+            return _describe_poll(changes, detail)
         case EventKind.COMPLETED | EventKind.CANCELLED:
-            return _finished(kind, changes, detail)
+            return _describe_completion(kind, changes, detail)
         case EventKind.ACTION_REQUESTED:
             return f"{who} asked to {'send the order again' if detail.get('what') == 'resend' else 'look now'}"
         case _:
-            return _SENTENCES.get(kind, "{who}: {kind}").format_map(_Said({**detail, "who": who, "kind": kind}))
+            return _SENTENCES.get(kind, "{who}: {kind}").format_map(_EventFacts({**detail, "who": who, "kind": kind}))
 
 
-def _requested(changes: Mapping[str, Any]) -> str:
+def _describe_request(changes: Mapping[str, Any]) -> str:
     source = changes.get("source")
     who = changes.get("actor") or "Somebody"
     value = money(changes.get("value_minor") or 0, changes.get("currency"))
@@ -196,14 +196,14 @@ def _requested(changes: Mapping[str, Any]) -> str:
     return f"{who} asked{through} for {count(changes.get('units') or 0, 'card')} worth {value}"
 
 
-def _looked(changes: Mapping[str, Any], detail: Mapping[str, Any]) -> str:
+def _describe_poll(changes: Mapping[str, Any], detail: Mapping[str, Any]) -> str:
     status = detail.get("status")
     if detail.get("incomplete"):
         return f"The poller asked: the provider says {status}, but not all of it is there yet"
     return f"The poller asked: {'now' if 'state' in changes else 'still'} {status}"
 
 
-def _finished(kind: str, changes: Mapping[str, Any], detail: Mapping[str, Any]) -> str:
+def _describe_completion(kind: str, changes: Mapping[str, Any], detail: Mapping[str, Any]) -> str:
     word = kind.capitalize()
     if detail.get("first_sight"):
         return f"The poller asked: {word}, already so when the order was first seen"
@@ -215,24 +215,24 @@ def _finished(kind: str, changes: Mapping[str, Any], detail: Mapping[str, Any]) 
 
 
 def _line_text(line_changes: Sequence[Mapping[str, Any]]) -> str:
-    said = []
+    texts = []
     for change in line_changes[:FIRST_LINES]:
         what = [str(change["status"])] if "status" in change else []
         what += [f"{change['claims']} claimable"] if "claims" in change else []
         if what:
             numbers = str(change["numbers"])
-            said.append(f"{'line' if numbers.isdigit() else 'lines'} {numbers}: {', '.join(what)}")
+            texts.append(f"{'line' if numbers.isdigit() else 'lines'} {numbers}: {', '.join(what)}")
     rest = len(line_changes) - FIRST_LINES
     if rest > 0:
-        said.append(f"and {count(rest, 'more group')} of lines")
-    return "; ".join(said)
+        texts.append(f"and {count(rest, 'more group')} of lines")
+    return "; ".join(texts)
 
 
-def tell(row: Mapping[Any, Any]) -> Told:
-    """The event of a row of EVENTS, in words."""
+def describe_event(row: Mapping[Any, Any]) -> TimelineEntry:
+    """Describe the event of a row of EVENTS in a sentence."""
     text = sentence(row["kind"], row["witness"], row["changes"], row["detail"])
     lines = _line_text(row["line_changes"])
-    return Told(
+    return TimelineEntry(
         at=row["happened_at"],
         until=row["happened_at"],
         learned_at=row["learned_at"],
@@ -246,25 +246,30 @@ def tell(row: Mapping[Any, Any]) -> Told:
     )
 
 
-def _quiet(told: Told) -> bool:
-    return told.kind in {EventKind.WEBHOOK_REPEATED, EventKind.NOT_FOUND} or (
-        told.kind == EventKind.STILL_OPEN and "state" not in told.changes and "attention" not in told.changes
+def _is_repeatable(entry: TimelineEntry) -> bool:
+    return entry.kind in {EventKind.WEBHOOK_REPEATED, EventKind.NOT_FOUND} or (
+        entry.kind == EventKind.STILL_OPEN and "state" not in entry.changes and "attention" not in entry.changes
     )
 
 
-def collapse(events: Iterable[Told]) -> list[Told]:
-    """The events with each run of equal looks as one row."""
-    rows: list[Told] = []
-    for told in events:
+def merge_repeats(events: Iterable[TimelineEntry]) -> list[TimelineEntry]:
+    """Merge each run of equal polls or repeated webhook calls into one entry."""
+    rows: list[TimelineEntry] = []
+    for entry in events:
         last = rows[-1] if rows else None
-        if last is not None and _quiet(last) and _quiet(told) and (last.kind, last.text) == (told.kind, told.text):
-            rows[-1] = replace(last, until=told.at, learned_at=told.learned_at, count=last.count + 1)
+        if (
+            last is not None
+            and _is_repeatable(last)
+            and _is_repeatable(entry)
+            and (last.kind, last.text) == (entry.kind, entry.text)
+        ):
+            rows[-1] = replace(last, until=entry.at, learned_at=entry.learned_at, count=last.count + 1)
         else:
-            rows.append(told)
-    return [_run(row) if row.count > 1 else row for row in rows]
+            rows.append(entry)
+    return [_describe_run(row) if row.count > 1 else row for row in rows]
 
 
-def _run(row: Told) -> Told:
+def _describe_run(row: TimelineEntry) -> TimelineEntry:
     when = f"{clock(row.at, row.until)} to {clock(row.until, row.at)}"
     match row.kind:
         case EventKind.STILL_OPEN if row.detail.get("incomplete"):

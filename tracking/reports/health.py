@@ -1,4 +1,4 @@
-"""Signs of life: when loops beat, when somebody called, what deserves a banner. Bounded reads; writes nothing."""
+"""Health: read each component's status, and what deserves a banner. Bounded reads; writes nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from tracking.storage.maintenance.restore_mark import RestoreMark, mark_from
 from tracking.storage.tables import EXCHANGES, FACTS, ORDERS
 from tracking.webhooks.silence_alarm import SilenceAlarm
 
-TOLD_FOR = timedelta(hours=1)
+ENDED_ALARM_LASTS = timedelta(hours=1)
 WAL_LARGE = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
-    """One sign of life: what it is, since when, in words; `worrying` when a person should know."""
+class ComponentStatus:
+    """The status of one part of the console: its name, since when, in words; `worrying` when a person should know."""
 
     name: str
     at: datetime | None
@@ -79,49 +79,49 @@ def _time(value: Any) -> datetime | None:
     return datetime.fromisoformat(value) if isinstance(value, str) else None
 
 
-def signs_of_life(connection: Connection, now: datetime) -> tuple[Sign, ...]:
-    """When each part of the console was last seen at work, and how the provider fares."""
+def component_status(connection: Connection, now: datetime) -> tuple[ComponentStatus, ...]:
+    """Read when each part of the console was last at work, and whether the provider answers."""
     facts = _facts(connection)
     waiting = select(sa.func.count()).select_from(ORDERS).where(ORDERS.c.next_look_at <= now)
     due = connection.execute(waiting).scalar_one()
     client_at, client = facts.get(FactKey.API_CLIENT, (None, {}))
-    asked = select(EXCHANGES.c.at).where(EXCHANGES.c.method == "GET").order_by(EXCHANGES.c.at.desc()).limit(1)
-    polled = connection.execute(asked).scalar()
-    heard = last_webhook_at(connection)
+    newest_poll = select(EXCHANGES.c.at).where(EXCHANGES.c.method == "GET").order_by(EXCHANGES.c.at.desc()).limit(1)
+    polled_at = connection.execute(newest_poll).scalar()
+    called_at = last_webhook_at(connection)
     token = _time(client.get("token_valid_until"))
     rate = client.get("rate")
-    used = (
+    usage = (
         f"{client.get('calls_in_the_last_minute', 0)} of {rate * 60:.0f} calls in a minute" if rate else "no calls yet"
     )
-    failing = _time(client.get("failing_since"))
+    failing_since = _time(client.get("failing_since"))
     return (
-        Sign("Last poll", polled, sentences.ago(polled, now)),
-        Sign("Last webhook", heard, sentences.ago(heard, now)),
-        Sign("Token", token, sentences.validity(token, now), worrying=token is not None and token < now),
-        Sign("Calls", client_at, used),
-        Sign("Due now", None, sentences.count(due, "order"), worrying=due > 1000),
-        *(_beat(role, facts, now) for role in ("poller", "sender", "webhooks")),
-        Sign(
+        ComponentStatus("Last poll", polled_at, sentences.ago(polled_at, now)),
+        ComponentStatus("Last webhook", called_at, sentences.ago(called_at, now)),
+        ComponentStatus("Token", token, sentences.validity(token, now), worrying=token is not None and token < now),
+        ComponentStatus("Calls", client_at, usage),
+        ComponentStatus("Due now", None, sentences.count(due, "order"), worrying=due > 1000),
+        *(_loop_status(role, facts, now) for role in ("poller", "sender", "webhooks")),
+        ComponentStatus(
             "Provider",
-            failing,
-            f"no answer for {sentences.duration(now - failing)}" if failing else "answers",
-            bool(failing),
+            failing_since,
+            f"no answer for {sentences.duration(now - failing_since)}" if failing_since else "answers",
+            bool(failing_since),
         ),
     )
 
 
-def _beat(role: str, facts: Mapping[str, tuple[datetime, dict[str, Any]]], now: datetime) -> Sign:
+def _loop_status(role: str, facts: Mapping[str, tuple[datetime, dict[str, Any]]], now: datetime) -> ComponentStatus:
     at = facts.get(heartbeat_key(role), (None,))[0]
     silent = at is not None and now - at > LOOP_ALARM_AFTER
-    return Sign(
+    return ComponentStatus(
         role.capitalize(), at, "never seen" if at is None else f"beat {sentences.duration(now - at)} ago", silent
     )
 
 
-def _silence(facts: Mapping[str, tuple[datetime, dict[str, Any]]], now: datetime) -> SilenceAlarm | None:
-    kept = facts.get(FactKey.WEBHOOK_SILENCE)
-    alarm = SilenceAlarm.from_fact(kept[1]) if kept else None
-    over = alarm is not None and alarm.ended_at is not None and now - alarm.ended_at > TOLD_FOR
+def _webhook_alarm(facts: Mapping[str, tuple[datetime, dict[str, Any]]], now: datetime) -> SilenceAlarm | None:
+    stored = facts.get(FactKey.WEBHOOK_SILENCE)
+    alarm = SilenceAlarm.from_fact(stored[1]) if stored else None
+    over = alarm is not None and alarm.ended_at is not None and now - alarm.ended_at > ENDED_ALARM_LASTS
     return None if over else alarm
 
 
@@ -130,9 +130,9 @@ def health(database: Database, now: datetime) -> Health:
     with database.read() as connection:
         facts = _facts(connection)
     client = facts.get(FactKey.API_CLIENT, (None, {}))[1]
-    said = client.get("last_error") or ""
+    last_error = client.get("last_error") or ""
     since = _time(client.get("failing_since"))
-    refused = said if since and said.startswith(("CredentialsRefused", "AccessDisabled")) else None
+    refused = last_error if since and last_error.startswith(("CredentialsRefused", "AccessDisabled")) else None
     paused = _time(client.get("paused_until"))
     roles = ("poller", "sender")
     mark = facts.get(FactKey.RESTORED_COPY)
@@ -141,8 +141,8 @@ def health(database: Database, now: datetime) -> Health:
         unreachable_since=None if refused else since,
         refused=refused,
         paused_until=paused if paused and paused > now else None,
-        silent=tuple(role for role in roles if _beat(role, facts, now).worrying),
+        silent=tuple(role for role in roles if _loop_status(role, facts, now).worrying),
         restored=mark_from(mark[1]) if mark else None,
         wal_bytes=log_size if log_size > WAL_LARGE else 0,
-        webhooks=_silence(facts, now),
+        webhooks=_webhook_alarm(facts, now),
     )

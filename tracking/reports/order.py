@@ -1,4 +1,4 @@
-"""One order as people read it: its story, its verdict, its lines, its calls; the events and calls of all orders.
+"""One order as people read it: make its verdict, its timeline, its lines and its API calls.
 
 Reads only, all bounded.
 """
@@ -27,7 +27,16 @@ from tracking.orders.model import (
     allowed_actions,
     is_open,
 )
-from tracking.orders.wording import Told, amount, clock, collapse, count, duration, poll_reason, tell
+from tracking.orders.wording import (
+    TimelineEntry,
+    amount,
+    clock,
+    count,
+    describe_event,
+    duration,
+    merge_repeats,
+    poll_reason,
+)
 from tracking.provider.json_fields import storable
 from tracking.provider.masking import mask_json, mask_recipient
 from tracking.reports.explanations import order_expectation, others_text
@@ -38,7 +47,7 @@ from tracking.storage.tables import EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
 
 EVENTS_READ = 5000
 LINES_PER_PAGE = 100
-RAW_SHOWN = 20_000
+RAW_LENGTH = 20_000
 STATUS_LABELS = {"submission": "Submission", "provider": "Provider says", "webhook": "Notice", "console": "Here"}
 _TO_SEND = frozenset({Submission.QUEUED, Submission.SENDING, Submission.UNKNOWN})
 
@@ -92,9 +101,9 @@ def find_order(database: Database, any_id: str) -> int | None:
         return None
     with database.read() as connection:
         for column in (ORDERS.c.po_number, ORDERS.c.provider_id):
-            found = connection.execute(select(ORDERS.c.id).where(column == text)).scalar()
-            if found is not None:
-                return int(found)
+            row_id = connection.execute(select(ORDERS.c.id).where(column == text)).scalar()
+            if row_id is not None:
+                return int(row_id)
         matches = list(connection.execute(_by_any_case(text)).scalars())
         if not matches:
             matches = list(connection.execute(_by_line(text)).scalars())
@@ -126,7 +135,7 @@ def _order(row: RowMapping) -> Order:
 # One order
 
 
-def order_story(database: Database, order_id: int) -> dict[str, Any]:
+def order_record(database: Database, order_id: int) -> dict[str, Any]:
     """The order as `order --json` prints it; recipients are masked.
 
     Raises:
@@ -135,13 +144,13 @@ def order_story(database: Database, order_id: int) -> dict[str, Any]:
     with database.read() as connection:
         row = _row(connection, order_id)
         lines = connection.execute(select(LINES).where(LINES.c.order_id == order_id).order_by(LINES.c.number))
-        shown = [_line_record(line, row["type"]) for line in lines.mappings()]
+        line_records = [_line_record(line, row["type"]) for line in lines.mappings()]
         events = _events(connection, order_id)
     timeline = [_event_record(told) for told in events]
-    return order_record(row) | {"lines": shown, "timeline": timeline}
+    return order_summary(row) | {"lines": line_records, "timeline": timeline}
 
 
-def order_record(row: RowMapping) -> dict[str, Any]:
+def order_summary(row: RowMapping) -> dict[str, Any]:
     """What the command line prints of an order in a list."""
     times = ("created_at", "accepted_at", "completed_after", "completed_by", "next_look_at")
     return {
@@ -157,24 +166,24 @@ def order_record(row: RowMapping) -> dict[str, Any]:
     }
 
 
-def _iso(moment: datetime | None) -> str | None:
-    return moment.astimezone(UTC).isoformat() if moment else None
+def _iso(at: datetime | None) -> str | None:
+    return at.astimezone(UTC).isoformat() if at else None
 
 
-def _event_record(told: Told) -> dict[str, Any]:
+def _event_record(entry: TimelineEntry) -> dict[str, Any]:
     return {
-        "at": _iso(told.at),
-        "learned_at": _iso(told.learned_at),
-        "witness": told.witness,
-        "kind": told.kind,
-        "text": told.text,
-        "seq": told.seq,
-        "state": told.changes.get("state"),
+        "at": _iso(entry.at),
+        "learned_at": _iso(entry.learned_at),
+        "witness": entry.witness,
+        "kind": entry.kind,
+        "text": entry.text,
+        "seq": entry.seq,
+        "state": entry.changes.get("state"),
     }
 
 
 def _line_record(line: RowMapping, order_type: str) -> dict[str, Any]:
-    known = Line(
+    counted = Line(
         **{name: line[name] for name in ("number", "product_id", "value_minor", "quantity", "status", "claims")}
     )
     return {
@@ -183,7 +192,7 @@ def _line_record(line: RowMapping, order_type: str) -> dict[str, Any]:
         "value": amount(line["value_minor"]),
         "quantity": line["quantity"],
         "status": line["status"],
-        "fulfilled": known.fulfilled(order_type),
+        "fulfilled": counted.fulfilled(order_type),
         "claims": line["claims"],
         "provider_line_id": line["provider_line_id"],
         "external_id": line["external_id"],
@@ -198,16 +207,16 @@ def _recipient(line: RowMapping) -> str | None:
     return "erased" if line["recipient_hash"] else None
 
 
-def _events(connection: Connection, order_id: int, limit: int = EVENTS_READ) -> list[Told]:
+def _events(connection: Connection, order_id: int, limit: int = EVENTS_READ) -> list[TimelineEntry]:
     newest = select(EVENTS).where(EVENTS.c.order_id == order_id).order_by(EVENTS.c.seq.desc()).limit(limit)
-    return [tell(row) for row in reversed(connection.execute(newest).mappings().all())]
+    return [describe_event(row) for row in reversed(connection.execute(newest).mappings().all())]
 
 
-def story(database: Database, order_id: int, now: datetime) -> list[Told]:
+def timeline(database: Database, order_id: int, now: datetime) -> list[TimelineEntry]:
     """The order's events, runs of equal looks as one row, the next scheduled step last."""
     with database.read() as connection:
         row = _row(connection, order_id)
-        rows = collapse(_events(connection, order_id))
+        rows = merge_repeats(_events(connection, order_id))
         send_at = connection.execute(_next_send(order_id)).scalar()
     if (ahead := _next_step(row, send_at, now)) is not None:
         rows.append(ahead)
@@ -218,27 +227,27 @@ def _next_send(order_id: int) -> Any:
     return select(OUTBOX.c.next_attempt_at).where(OUTBOX.c.order_id == order_id, OUTBOX.c.done.is_(False))
 
 
-def _next_step(row: RowMapping, send_at: datetime | None, now: datetime) -> Told | None:
+def _next_step(row: RowMapping, send_at: datetime | None, now: datetime) -> TimelineEntry | None:
     if send_at is not None and row["submission"] in _TO_SEND:
         again = " again under the same PONumber" if row["submission"] == Submission.UNKNOWN else ""
-        return _ahead(Witness.US, max(send_at, now), f"We send the order{again}")
+        return _planned_entry(Witness.US, max(send_at, now), f"We send the order{again}")
     if row["next_look_at"] is not None:
         why = f", because {reason}" if (reason := poll_reason(row["next_look_why"])) else ""
-        return _ahead(Witness.POLL, max(row["next_look_at"], now), f"The poller asks again{why}")
+        return _planned_entry(Witness.POLL, max(row["next_look_at"], now), f"The poller asks again{why}")
     return None
 
 
-def _ahead(witness: Witness, at: datetime, text: str) -> Told:
-    return Told(at=at, until=at, learned_at=at, witness=witness.value, kind="ahead", text=text, ahead=True)
+def _planned_entry(witness: Witness, at: datetime, text: str) -> TimelineEntry:
+    return TimelineEntry(at=at, until=at, learned_at=at, witness=witness.value, kind="ahead", text=text, ahead=True)
 
 
-def everything(database: Database, order_id: int, page: int = 1, size: int = 100) -> tuple[list[Told], int]:
+def all_events(database: Database, order_id: int, page: int = 1, size: int = 100) -> tuple[list[TimelineEntry], int]:
     """One page of the order's events, newest first, and how many there are."""
     with database.read() as connection:
         total = int(_row(connection, order_id)["event_count"])
-        wanted = select(EVENTS).where(EVENTS.c.order_id == order_id).order_by(EVENTS.c.seq.desc())
-        rows = connection.execute(wanted.limit(size).offset((page - 1) * size)).mappings().all()
-    return [tell(row) for row in rows], total
+        query = select(EVENTS).where(EVENTS.c.order_id == order_id).order_by(EVENTS.c.seq.desc())
+        rows = connection.execute(query.limit(size).offset((page - 1) * size)).mappings().all()
+    return [describe_event(row) for row in rows], total
 
 
 def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
@@ -267,7 +276,7 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
         evidence=tuple(evidence),
         statuses=_statuses(order),
         allowed=allowed_actions(order.state, order.provider_id, order.erased),
-        raw=mask_json(row["document"], RAW_SHOWN) if row["document"] else None,
+        raw=mask_json(row["document"], RAW_LENGTH) if row["document"] else None,
     )
 
 
@@ -313,8 +322,8 @@ def _closed_verdict(order: Order, row: RowMapping, evidence: list[str]) -> tuple
     if order.completed_by is None:
         return f"{order.state}.", evidence
     by = clock(order.completed_by, order.created_at)
-    shown = f"{order.units_fulfilled} of {count(order.units, 'card')}"
-    evidence.append(f"A look at {by} showed {shown} fulfilled ({count(row['looks'], 'look')} in all).")
+    fulfilled = f"{order.units_fulfilled} of {count(order.units, 'card')}"
+    evidence.append(f"A look at {by} showed {fulfilled} fulfilled ({count(row['looks'], 'look')} in all).")
     if order.last_open_at is None or order.completed_after is None:
         return f"{order.state} before it was first seen, at the latest at {by}.", evidence
     evidence.append(f"The look before, at {clock(order.completed_after, order.created_at)}, still said open.")
@@ -340,8 +349,8 @@ def lines_page(database: Database, order_id: int, page: int = 1, size: int = LIN
     """One page of the order's lines; recipients are masked."""
     with database.read() as connection:
         order_type = _row(connection, order_id)["type"]
-        wanted = select(LINES).where(LINES.c.order_id == order_id).order_by(LINES.c.number)
-        rows = connection.execute(wanted.limit(size).offset((page - 1) * size)).mappings().all()
+        query = select(LINES).where(LINES.c.order_id == order_id).order_by(LINES.c.number)
+        rows = connection.execute(query.limit(size).offset((page - 1) * size)).mappings().all()
     names = ["number", "product_id", "value", "quantity", "status", "fulfilled", "external_id", "recipient"]
     return pd.DataFrame([_line_record(row, order_type) for row in rows], columns=names)
 
@@ -358,11 +367,11 @@ def line_progress(database: Database, order_id: int) -> pd.DataFrame:
         return pd.DataFrame(connection.execute(by_status).all(), columns=["status", "lines", "cards"])
 
 
-def exchanges(database: Database, order_id: int, limit: int = 50) -> list[dict[str, Any]]:
+def api_calls(database: Database, order_id: int, limit: int = 50) -> list[dict[str, Any]]:
     """The newest calls that concern the order; bodies are masked as they were kept."""
-    wanted = select(EXCHANGES).where(EXCHANGES.c.order_id == order_id).order_by(EXCHANGES.c.at.desc()).limit(limit)
+    query = select(EXCHANGES).where(EXCHANGES.c.order_id == order_id).order_by(EXCHANGES.c.at.desc()).limit(limit)
     with database.read() as connection:
-        return [dict(row) for row in connection.execute(wanted).mappings()]
+        return [dict(row) for row in connection.execute(query).mappings()]
 
 
 # All orders

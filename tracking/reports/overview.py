@@ -1,8 +1,6 @@
-"""What people read across all orders: the overview, charts, activity, health. Bounded reads; writes nothing.
+"""Overview: count what is open, late or needs a person, and list the latest changes. Bounded reads; writes nothing.
 
-Counts of the overview come from the counters and from partial indexes, never from a walk over all orders. What belongs
-to one order, its events and calls is in `stories`, to a filter in `filters` and `exports`; they are offered here too,
-so that a page needs one door only.
+Counts come from the counters and from partial indexes, never from a walk over all orders.
 """
 
 from __future__ import annotations
@@ -19,8 +17,8 @@ from tracking.forecasting.incidents import Incident
 from tracking.orders import wording as _sentences
 from tracking.orders.model import CLOSED, State
 from tracking.orders.vocabulary import EventKind
-from tracking.orders.wording import Told
-from tracking.reports.health import Sign, signs_of_life
+from tracking.orders.wording import TimelineEntry
+from tracking.reports.health import ComponentStatus, component_status
 from tracking.reports.order_list.search import FLAGGED
 from tracking.reports.trends import day_start
 from tracking.startup import pd
@@ -31,7 +29,7 @@ from tracking.storage.tables import COUNTERS, EVENTS, OPEN, ORDERS
 BANDS = ((2, "up to 2 h"), (6, "2 to 6 h"), (24, "6 to 24 h"), (168, "1 to 7 days"))
 OLDEST_BAND = "over 7 days"
 UNKNOWN_BAND = "outcome unknown"
-CHANGES_SHOWN = 10
+CHANGES_LISTED = 10
 CHANGES_READ = 300
 _ROUTINE = frozenset(
     {
@@ -54,12 +52,12 @@ class Overview:
     unknown: int
     open: int
     done_today: int
-    found_today: int
+    discovered_today: int
     cancelled_today: int
     oldest: timedelta | None
     bands: pd.DataFrame
-    signs: tuple[Sign, ...]
-    changes: tuple[tuple[str, Told], ...]
+    components: tuple[ComponentStatus, ...]
+    changes: tuple[tuple[str, TimelineEntry], ...]
     empty: bool
     currency: str | None
 
@@ -75,7 +73,7 @@ def overview(database: Database, now: datetime) -> Overview:
         oldest = _oldest(connection, stock, now)
         changes = _changes(connection)
         currency = connection.execute(select(ORDERS.c.currency).order_by(ORDERS.c.id.desc()).limit(1)).scalar()
-        signs = signs_of_life(connection, now)
+        signs = component_status(connection, now)
     number = int(stock["orders"].sum())
     return Overview(
         verdict=_sentences.verdict(total, number, late, oldest, attention),
@@ -84,11 +82,11 @@ def overview(database: Database, now: datetime) -> Overview:
         unknown=int(stock.loc[stock["state"] == State.UNKNOWN, "orders"].sum()),
         open=number,
         done_today=flow.get("Completed", 0),
-        found_today=flow.get("Found Completed", 0),
+        discovered_today=flow.get("Found Completed", 0),
         cancelled_today=flow.get("Cancelled", 0),
         oldest=oldest,
         bands=_bands(stock),
-        signs=signs,
+        components=signs,
         changes=changes,
         empty=total == 0,
         currency=currency,
@@ -111,12 +109,12 @@ def _total(connection: Connection) -> int:
 
 def _open_stock(connection: Connection, now: datetime) -> pd.DataFrame:
     """Open orders by the hour they were made in: columns hour, state, orders, value_minor, age_hours."""
-    wanted = (
+    query = (
         select(COUNTERS.c.hour, COUNTERS.c.state, COUNTERS.c.orders, COUNTERS.c.value_minor)
         .where(COUNTERS.c.name == "stock", COUNTERS.c.state.not_in(sorted(CLOSED)), COUNTERS.c.orders > 0)
         .order_by(COUNTERS.c.hour)
     )
-    rows = connection.execute(wanted).all()
+    rows = connection.execute(query).all()
     frame = pd.DataFrame(rows, columns=["hour", "state", "orders", "value_minor"])
     this_hour = hour_of(now)
     frame["age_hours"] = [max(0.0, (this_hour - row.hour) / timedelta(hours=1)) for row in rows]
@@ -156,7 +154,7 @@ def _flow(connection: Connection, since: datetime) -> dict[str, int]:
     return {state: int(number) for state, number in connection.execute(entered)}
 
 
-def _changes(connection: Connection) -> tuple[tuple[str, Told], ...]:
+def _changes(connection: Connection) -> tuple[tuple[str, TimelineEntry], ...]:
     """The latest events that changed something, one for each order, newest first."""
     latest = (
         select(EVENTS, ORDERS.c.po_number)
@@ -164,17 +162,11 @@ def _changes(connection: Connection) -> tuple[tuple[str, Told], ...]:
         .order_by(EVENTS.c.id.desc())
         .limit(CHANGES_READ)
     )
-    told: dict[str, Told] = {}
+    entries: dict[str, TimelineEntry] = {}
     for row in connection.execute(latest).mappings():
         dull = row["kind"] in _ROUTINE and "state" not in row["changes"]
-        if not dull and row["po_number"] not in told:
-            told[row["po_number"]] = _sentences.tell(row)
-        if len(told) == CHANGES_SHOWN:
+        if not dull and row["po_number"] not in entries:
+            entries[row["po_number"]] = _sentences.describe_event(row)
+        if len(entries) == CHANGES_LISTED:
             break
-    return tuple(told.items())
-
-
-# Charts
-
-
-# Activity
+    return tuple(entries.items())

@@ -129,12 +129,12 @@ def order(
     if order_id is None:
         raise UnknownOrder(f"no order, or more than one, is called {po_or_id[:100]!r}")
     if as_json:
-        output.print_json(order_reports.order_story(store, order_id))
+        output.print_json(order_reports.order_record(store, order_id))
         return
     now = utc_now()
     view = order_reports.order_view(store, order_id, now)
     lines = order_reports.lines_page(store, order_id, size=LINES_LISTED)
-    output.print_order(view, lines, order_reports.story(store, order_id, now))
+    output.print_order(view, lines, order_reports.timeline(store, order_id, now))
 
 
 def why(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from tracking.orders import wording
-from tracking.orders.wording import Told, amount, count
+from tracking.orders.wording import TimelineEntry, amount, count
 from tracking.reports import order
 from tracking.startup import pd
 from tracking.submissions.erasure import Erasure
@@ -224,7 +224,7 @@ def _with_range(figure: Mapping[str, float]) -> str:
     return f"{figure['value']:,.1f} ({figure['least']:,.1f} to {figure['most']:,.1f})"
 
 
-def print_order(view: order.OrderView, rows: pd.DataFrame, entries: Iterable[Told]) -> None:
+def print_order(view: order.OrderView, rows: pd.DataFrame, entries: Iterable[TimelineEntry]) -> None:
     """Print one order: its verdict, as many of its lines as there are in `rows`, its timeline."""
     record = view.order
     value = wording.money(record.value_minor, record.currency)
@@ -248,7 +248,7 @@ def print_order(view: order.OrderView, rows: pd.DataFrame, entries: Iterable[Tol
     open_console().print(timeline)
 
 
-def _time_span(entry: Told) -> str:
+def _time_span(entry: TimelineEntry) -> str:
     if entry.ahead:
         return f"next: {format_time(entry.at)}"
     return (

@@ -27,8 +27,8 @@ EXPORT_COLUMNS = (*(name for name in _EXPORTED if name != "value_minor"), "value
 def orders_export(database: Database, filters: Filters, now: datetime) -> Iterator[list[dict[str, Any]]]:
     """All orders that match, in chunks: no recipients, no claim data, no notes. `value` is a decimal text."""
     with database.read() as connection:
-        wanted = conditions(connection, filters, now)
-        ids = list(connection.execute(select(ORDERS.c.id).where(*wanted).order_by(*ordering(filters))).scalars())
+        clauses = conditions(connection, filters, now)
+        ids = list(connection.execute(select(ORDERS.c.id).where(*clauses).order_by(*ordering(filters))).scalars())
     columns = [ORDERS.c.id.label("order_id"), *(ORDERS.c[name] for name in _EXPORTED)]
     for start in range(0, len(ids), CHUNK):
         part = ids[start : start + CHUNK]

@@ -19,10 +19,10 @@ def parse_length(text: str) -> timedelta:
     Raises:
         ValueError: it is none.
     """
-    found = re.fullmatch(r"(\d{1,10})\s*([smhd])", text.strip().lower(), re.ASCII)
-    if found is None or int(found[1]) * _SECONDS[found[2]] > LONGEST.total_seconds():
+    match = re.fullmatch(r"(\d{1,10})\s*([smhd])", text.strip().lower(), re.ASCII)
+    if match is None or int(match[1]) * _SECONDS[match[2]] > LONGEST.total_seconds():
         raise ValueError(f"{text[:40]!r} is no length of time below a hundred years: write 30m, 1h or 2d")
-    return timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+    return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
 
 
 class Reader:
@@ -43,18 +43,18 @@ class Reader:
 
     def text(self, name: str) -> str:
         """The last value; empty without one."""
-        found = self.many(name) if not isinstance(self.query.get(name), str) else (self.query[name],)
-        return storable(found[-1].strip()) if found else ""
+        values = self.many(name) if not isinstance(self.query.get(name), str) else (self.query[name],)
+        return storable(values[-1].strip()) if values else ""
 
     def _wrong(self, name: str, why: str) -> None:
         self.problems.append(Problem(name, why))
 
-    def one_of(self, name: str, known: tuple[str, ...], usual: str) -> str:
+    def one_of(self, name: str, allowed: tuple[str, ...], usual: str) -> str:
         """One of the known words, else the usual one."""
         text = self.text(name)
-        if text and text not in known:
-            self._wrong(name, f"{text[:40]!r} is not known; use one of {', '.join(known)}")
-        return text if text in known else usual
+        if text and text not in allowed:
+            self._wrong(name, f"{text[:40]!r} is not known; use one of {', '.join(allowed)}")
+        return text if text in allowed else usual
 
     def time(self, name: str) -> datetime | None:
         """A day or a time, UTC where no zone is named."""

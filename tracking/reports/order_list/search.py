@@ -16,7 +16,7 @@ from tracking.forecasting import incidents
 from tracking.orders.model import State, Submission, WebhookStatus
 from tracking.orders.vocabulary import EventKind
 from tracking.orders.wording import amount, window
-from tracking.reports.order import order_record
+from tracking.reports.order import order_summary
 from tracking.reports.order_list.query_params import Reader
 from tracking.reports.trends import day_start
 from tracking.startup import pd
@@ -40,7 +40,7 @@ SORTS = {
 COUNTED = 10_000
 EXACT = 200
 
-_SHOWN = (
+_LISTED_COLUMNS = (
     "id", "po_number", "provider_id", "state", "type", "units", "units_fulfilled", "value_minor", "currency", "source",
     "submission", "notice", "created_at", "last_open_at", "completed_after", "completed_by", "late_at", "attention",
     "acknowledged_at", "next_look_at", "line_count",
@@ -131,11 +131,11 @@ def _day(moment: datetime | None) -> str:
 # Conditions
 
 
-def _finished_today(now: datetime, *, found: bool) -> ColumnElement[bool]:
+def _finished_today(now: datetime, *, discovered: bool) -> ColumnElement[bool]:
     """Completed today; `found` picks those that were complete when first seen, which is not our doing."""
     done = select(EVENTS.c.order_id).where(EVENTS.c.kind == EventKind.COMPLETED, EVENTS.c.learned_at >= day_start(now))
     first_sight = sa.and_(ORDERS.c.submission == Submission.ELSEWHERE, ORDERS.c.last_open_at.is_(None))
-    return sa.and_(ORDERS.c.id.in_(done), first_sight if found else sa.not_(first_sight))
+    return sa.and_(ORDERS.c.id.in_(done), first_sight if discovered else sa.not_(first_sight))
 
 
 def _view(view: str, now: datetime) -> list[ColumnElement[bool] | sa.TextClause]:
@@ -151,17 +151,17 @@ def _view(view: str, now: datetime) -> list[ColumnElement[bool] | sa.TextClause]
         case "open":
             return [OPEN]
         case "today" | "found":
-            return [_finished_today(now, found=view == "found")]
+            return [_finished_today(now, discovered=view == "found")]
         case _:
             return []
 
 
-def _exactly(connection: Connection, text: str) -> list[int]:
+def _ids_of(connection: Connection, text: str) -> list[int]:
     """The orders that have this very id, through the indexes."""
     own = select(ORDERS.c.id).where(sa.or_(ORDERS.c.po_number == text, ORDERS.c.provider_id == text))
     lines = select(LINES.c.order_id).where(sa.or_(LINES.c.external_id == text, LINES.c.recipient == text))
-    found = set(connection.execute(own).scalars()) | set(connection.execute(lines.distinct().limit(EXACT)).scalars())
-    return sorted(found)
+    ids = set(connection.execute(own).scalars()) | set(connection.execute(lines.distinct().limit(EXACT)).scalars())
+    return sorted(ids)
 
 
 def _containing(text: str) -> ColumnElement[bool]:
@@ -182,39 +182,39 @@ def _containing(text: str) -> ColumnElement[bool]:
 def conditions(connection: Connection, filters: Filters, now: datetime) -> list[Any]:
     """What an order must be to match, for a WHERE."""
     orders = ORDERS.c
-    wanted: list[Any] = _view(filters.view, now)
+    clauses: list[Any] = _view(filters.view, now)
     if filters.view == "late" and not filters.each:
-        wanted += [sa.not_(incident.matches(now)) for incident in incidents.current_incidents(connection, now)]
+        clauses += [sa.not_(incident.matches(now)) for incident in incidents.current_incidents(connection, now)]
     if text := filters.text.strip():
-        exact = _exactly(connection, text)
-        wanted.append(orders.id.in_(exact) if exact else _containing(text))
+        exact = _ids_of(connection, text)
+        clauses.append(orders.id.in_(exact) if exact else _containing(text))
     if filters.product:
-        wanted.append(orders.id.in_(select(LINES.c.order_id).where(LINES.c.product_id == filters.product)))
+        clauses.append(orders.id.in_(select(LINES.c.order_id).where(LINES.c.product_id == filters.product)))
     if filters.po_prefix:
-        wanted.append(orders.po_number.startswith(filters.po_prefix, autoescape=True))
+        clauses.append(orders.po_number.startswith(filters.po_prefix, autoescape=True))
     if filters.states:
-        wanted.append(orders.state.in_(filters.states))
+        clauses.append(orders.state.in_(filters.states))
     if filters.types:
-        wanted.append(orders.type.in_(filters.types))
+        clauses.append(orders.type.in_(filters.types))
     if filters.source:
-        wanted.append(orders.source == filters.source)
-    return wanted + _bounds(filters, now)
+        clauses.append(orders.source == filters.source)
+    return clauses + _bounds(filters, now)
 
 
 def _bounds(filters: Filters, now: datetime) -> list[ColumnElement[bool]]:
     orders = ORDERS.c
-    wanted: list[ColumnElement[bool]] = []
+    clauses: list[ColumnElement[bool]] = []
     if filters.created_from is not None:
-        wanted.append(orders.created_at >= filters.created_from)
+        clauses.append(orders.created_at >= filters.created_from)
     if filters.created_to is not None:
-        wanted.append(orders.created_at < filters.created_to)
+        clauses.append(orders.created_at < filters.created_to)
     if filters.min_minor is not None:
-        wanted.append(orders.value_minor >= filters.min_minor)
+        clauses.append(orders.value_minor >= filters.min_minor)
     if filters.max_minor is not None:
-        wanted.append(orders.value_minor <= filters.max_minor)
+        clauses.append(orders.value_minor <= filters.max_minor)
     if filters.older_than is not None:
-        wanted.append(orders.created_at < now - filters.older_than)
-    return wanted
+        clauses.append(orders.created_at < now - filters.older_than)
+    return clauses
 
 
 def ordering(filters: Filters) -> list[Any]:
@@ -252,16 +252,16 @@ def orders_count(database: Database, filters: Filters, now: datetime) -> int:
 def orders_page(database: Database, filters: Filters, now: datetime, *, total: int | None = None) -> Page:
     """The orders that match, filtered, sorted and cut in the database. `total`: where they were counted before."""
     with database.read() as connection:
-        wanted = conditions(connection, filters, now)
-        columns = [ORDERS.c[name] for name in _SHOWN]
-        cut = select(*columns).where(*wanted).order_by(*ordering(filters)).limit(filters.page_size)
+        clauses = conditions(connection, filters, now)
+        columns = [ORDERS.c[name] for name in _LISTED_COLUMNS]
+        cut = select(*columns).where(*clauses).order_by(*ordering(filters)).limit(filters.page_size)
         rows = connection.execute(cut.offset((filters.page - 1) * filters.page_size)).mappings().all()
-        total = _count(connection, wanted) if total is None else total
+        total = _count(connection, clauses) if total is None else total
         newest = connection.execute(select(sa.func.max(ORDERS.c.id))).scalar() or 0
-    frame = pd.DataFrame([dict(row) for row in rows], columns=list(_SHOWN))
+    frame = pd.DataFrame([dict(row) for row in rows], columns=list(_LISTED_COLUMNS))
     frame["late"] = [_late(row, now) for row in rows]
     frame["completion"] = [_completion(row, now) for row in rows]
-    return Page(frame, total, more=total > COUNTED and bool(wanted), newest_id=newest)
+    return Page(frame, total, more=total > COUNTED and bool(clauses), newest_id=newest)
 
 
 def _late(row: RowMapping, now: datetime) -> bool:
@@ -276,16 +276,16 @@ def _completion(row: RowMapping, now: datetime) -> str:
     """When the order was completed, as far as anybody knows; what was complete when first seen has no look before."""
     if row["state"] != State.COMPLETED or row["completed_by"] is None:
         return ""
-    found = row["submission"] == Submission.ELSEWHERE and row["last_open_at"] is None
-    return window(None if found else row["completed_after"], row["completed_by"], now)
+    discovered = row["submission"] == Submission.ELSEWHERE and row["last_open_at"] is None
+    return window(None if discovered else row["completed_after"], row["completed_by"], now)
 
 
-def _count(connection: Connection, wanted: list[Any]) -> int:
+def _count(connection: Connection, clauses: list[Any]) -> int:
     """How many match: all from the counters, a part by counting at the most COUNTED + 1."""
-    if not wanted:
+    if not clauses:
         counted = select(sa.func.coalesce(sa.func.sum(COUNTERS.c.orders), 0)).where(COUNTERS.c.name == "stock")
         return int(connection.execute(counted).scalar_one())
-    some = select(ORDERS.c.id).where(*wanted).limit(COUNTED + 1).subquery()
+    some = select(ORDERS.c.id).where(*clauses).limit(COUNTED + 1).subquery()
     return int(connection.execute(select(sa.func.count()).select_from(some)).scalar_one())
 
 
@@ -300,8 +300,8 @@ def neighbours(database: Database, filters: Filters, order_id: int, now: datetim
     """The PONumbers before and after the order within the page of the filter it was opened from."""
     first = max(0, (filters.page - 1) * filters.page_size - 1)
     with database.read() as connection:
-        wanted = conditions(connection, filters, now)
-        around = select(ORDERS.c.id, ORDERS.c.po_number).where(*wanted).order_by(*ordering(filters))
+        clauses = conditions(connection, filters, now)
+        around = select(ORDERS.c.id, ORDERS.c.po_number).where(*clauses).order_by(*ordering(filters))
         rows = connection.execute(around.offset(first).limit(filters.page_size + 2)).all()
     places = [place for place, row in enumerate(rows) if row.id == order_id]
     if not places:
@@ -314,7 +314,7 @@ def neighbours(database: Database, filters: Filters, order_id: int, now: datetim
 def order_records(database: Database, filters: Filters, now: datetime) -> list[dict[str, Any]]:
     """One page of orders as `orders --json` prints it."""
     with database.read() as connection:
-        wanted = conditions(connection, filters, now)
-        cut = select(ORDERS).where(*wanted).order_by(*ordering(filters)).limit(filters.page_size)
+        clauses = conditions(connection, filters, now)
+        cut = select(ORDERS).where(*clauses).order_by(*ordering(filters)).limit(filters.page_size)
         rows = connection.execute(cut.offset((filters.page - 1) * filters.page_size)).mappings()
-        return [order_record(row) for row in rows]
+        return [order_summary(row) for row in rows]
