@@ -21,7 +21,6 @@ def own_address() -> str | None:
     ("options", "settings", "told"),
     [
         (["--server.address", "0.0.0.0"], {}, "server.address: 0.0.0.0 can be reached from other machines"),
-        (["--server.address", "::"], {"ALLOW_ANYONE": "perhaps"}, "TRACKING_ALLOW_ANYONE: "),
         ([], {"VIEWERS": "*@example.com"}, ".streamlit/secrets.toml: TRACKING_OPERATORS or TRACKING_VIEWERS is set"),
     ],
 )
