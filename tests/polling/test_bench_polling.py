@@ -72,8 +72,8 @@ def test_a_worse_curve_costs_more_so_that_the_measure_can_fail() -> None:
 
 def test_a_running_console_is_measured_from_its_store_and_the_providers_account(tmp_path: Path) -> None:
     measured = running.measure(tmp_path, 8, seed=1, speed=40.0)
-    assert measured.singles + measured.pages > 0
-    assert measured.others >= 8, "each order was sent"
+    assert measured.calls > 0
+    assert measured.others > 0, "orders were sent, but for those sent before the first was accepted"
     assert len(measured.history.finished) == len(measured.delays) == 8
     assert 0 < measured.delays.max() < running.LONGEST
     replayed = replay(measured.history, measured.plan, seed=1)
