@@ -3,10 +3,12 @@
 import asyncio
 import importlib
 import json
+import math
 import os
 import re
 import shutil
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -194,6 +196,38 @@ def test_a_name_that_does_not_exist_is_noticed() -> None:
     assert resolved("webhooks.receiver.Receiver")
     assert not resolved("webhooks.receiver.Doorbell")
     assert not resolved("webhooks.nowhere")
+
+
+# Of what a page says, the place in the code that says the same.
+FIGURES = [
+    ("docs/operating.md", "32 kB of a head", "app.web.connection_limits.MAX_HEAD_BYTES", 32 * 1024),
+    ("docs/operating.md", "10 seconds for it", "app.web.connection_limits.HEAD_SECONDS", 10),
+    ("docs/operating.md", "400 connections", "app.web.connection_limits.MAX_CONNECTIONS", 400),
+    ("docs/operating.md", "5 seconds for a webhook's body", "webhooks.receiver.SECONDS_TO_READ", 5),
+    ("docs/operating.md", "have not beaten for 15 seconds", "storage.facts.LOOP_SILENT_AFTER", timedelta(seconds=15)),
+    ("docs/operating.md", "20 at the most for a line", "storage.claims.VERSIONS_STORED", 20),
+    ("docs/operating.md", "more than a quarter of an hour", "storage.outbox.FURTHEST_SEND", timedelta(minutes=15)),
+    ("docs/operating.md", "at 256 MB the pages say so", "reports.health.WAL_LARGE", 256 * 1024 * 1024),
+    ("docs/operating.md", "five seconds at the most", "storage.engines.BUSY_MILLISECONDS", 5000),
+    ("docs/schedule.md", "refitted every minute", "polling.learner.REFIT_EVERY", 60),
+    ("docs/schedule.md", "every five minutes", "polling.poller.SWEEP_EVERY", timedelta(minutes=5)),
+    ("docs/schedule.md", "later by a quarter of the wait", "polling.due_orders.FOLLOW_PATIENCE", 0.25),
+    ("docs/schedule.md", "than half the order's age", "forecasting.survival.GUARD", 0.5),
+    ("docs/schedule.md", "99 of 100 of its class", "forecasting.survival.LATE_SHARE", 0.99),
+    ("docs/schedule.md", "before 30 have finished", "forecasting.forecasts.RELIABLE_ORDERS", 30),
+    ("docs/schedule.md", "once in ten thousand orders", "forecasting.incidents.NO_CHANCE", math.log(10_000)),
+    ("docs/schedule.md", "newest 2,000 orders", "polling.backtest.history.ORDERS_READ", 2000),
+    ("docs/schedule.md", "orders of a week", "polling.backtest.comparison.SPAN", timedelta(days=7)),
+    ("docs/schedule.md", "give or take two seconds", "orders.latency.TOLERANCE", timedelta(seconds=2)),
+    ("docs/schedule.md", "the newest 10,000 orders", "reports.latency.ORDERS_READ", 10_000),
+]
+
+
+@pytest.mark.parametrize(("page", "text", "name", "value"), FIGURES, ids=[name for _, _, name, _ in FIGURES])
+def test_every_figure_in_a_sentence_is_the_codes(page: str, text: str, name: str, value: object) -> None:
+    assert text in " ".join(PAGES[page].split())
+    module, _, constant = name.rpartition(".")
+    assert getattr(importlib.import_module(f"tracking.{module}"), constant) == value
 
 
 @pytest.mark.parametrize("page", PAGES)
