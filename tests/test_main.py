@@ -456,7 +456,7 @@ def test_erase_ends_with_0_where_nothing_stays_and_reads_the_recipient_from_stdi
 
 def test_erase_asks_a_person_and_refuses_to_guess(mailed: Database, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("erase", ANN).exit_code == 2
-    monkeypatch.setattr(output, "is_watched", lambda: True)
+    monkeypatch.setattr(output, "is_interactive", lambda: True)
     declined = CliRunner().invoke(app, ["erase", ANN], input="n\n")
     assert (declined.exit_code, "1 line of 1 order: erase for ever?" in declined.stderr) == (1, True)
     assert answer(run("erase", ANN, "--dry-run", "--json"), code=1)["lines"] == 1
