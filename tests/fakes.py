@@ -108,7 +108,7 @@ class FakeProvider(Client):
         self.balances: dict[str, Any] | None = {"available_minor": 100_00, "pending_minor": 0, "offered": True}
 
     def available(self) -> int:
-        """There is always room: tests of the budget are elsewhere."""
+        """There is always a slot: tests of the rate limit are elsewhere."""
         return 100
 
     def will(self, method: str, *outcomes: Exception | None) -> None:

@@ -28,14 +28,14 @@ def sqlite_store(migrated_file: Path, sqlite_url: str) -> Iterator[Database]:
 
 
 class Process:
-    """One process on the store: its budget, and when its calls left by everybody's clock."""
+    """One process on the store: its rate limiter, and when its calls left by everybody's clock."""
 
     def __init__(self, database: Database, rate: float, left: list[float]) -> None:
-        self.budget = RateLimiter(rate, time.monotonic, asyncio.sleep, SharedRateLimit(database, rate))
+        self.limiter = RateLimiter(rate, time.monotonic, asyncio.sleep, SharedRateLimit(database, rate))
         self._left = left
 
     async def call(self) -> None:
-        async with self.budget.slot():
+        async with self.limiter.slot():
             self._left.append(time.monotonic())
 
 
@@ -63,7 +63,7 @@ def test_three_processes_at_once_leave_no_more_than_one_budget(store: Database) 
         own.close()
     assert len(left) == 60
     assert crowded(left, rate, 1.0) == []
-    assert max(left) - min(left) < 10, "the budget is used, not only kept"
+    assert max(left) - min(left) < 10, "the rate is used, not only kept to"
 
 
 class Virtual:
@@ -153,7 +153,7 @@ def test_no_call_leaves_while_the_store_cannot_count_it(
 
 
 class Slow:
-    """A shared budget whose slots are over when they are told of, until asked for long ones."""
+    """A shared limiter whose slots are over when they are handed out, until asked for long ones."""
 
     def __init__(self) -> None:
         self.asked: list[float] = []
@@ -170,10 +170,10 @@ class Slow:
 
 def test_a_slow_store_is_asked_for_longer_slots_instead_of_for_ever() -> None:
     shared = Slow()
-    budget = RateLimiter(5, time.monotonic, asyncio.sleep, shared)
+    limiter = RateLimiter(5, time.monotonic, asyncio.sleep, shared)
 
     async def call() -> None:
-        async with budget.slot():
+        async with limiter.slot():
             pass
 
     asyncio.run(call())

@@ -484,7 +484,7 @@ def test_credentials_that_fit_no_header_are_refused_without_being_repeated(bad: 
     assert str(caught.value).startswith("TRACKING_API_EMAIL: cannot")
 
 
-# The budget
+# The rate limit
 
 
 def most_in_a_second(starts: list[float]) -> int:
@@ -719,7 +719,7 @@ def test_a_page_past_the_end_is_empty_whatever_the_provider_says() -> None:
         World(httpx.Response(404)).run(lambda client: client.orders(page=1))
 
 
-# What is told about the calls
+# Records and status
 
 
 def test_every_call_is_recorded_with_masked_bodies() -> None:

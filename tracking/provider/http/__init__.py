@@ -1,1 +1,1 @@
-"""One call over HTTP: httpx's own seams for the token, the record, the rate limit, the time and size of an answer."""
+"""How one call is made over HTTP, on httpx's own seams: an Auth for the token, transports for the rest."""
