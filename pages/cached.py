@@ -9,7 +9,7 @@ import streamlit as st
 
 from session import database_url
 from tracking.forecasting import predictions
-from tracking.forecasting.incidents import Incident
+from tracking.forecasting.incidents import Incident, current_incidents
 from tracking.orders.observations import utc_now
 from tracking.reports import activity, latency, trends
 from tracking.reports import health as health_reports
@@ -71,7 +71,8 @@ def incidents() -> list[Incident]:
 
 @st.cache_data(ttl=SOON, max_entries=4, show_spinner=False)
 def _incidents(url: str) -> list[Incident]:
-    return reports.incidents(connect(url), utc_now())
+    with connect(url).read() as connection:
+        return current_incidents(connection, utc_now())
 
 
 def filter_options() -> dict[str, list[str]]:

@@ -8,11 +8,16 @@ from histories import START, History
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracking.forecasting.incidents import FEWEST, Incident, _Placed, worst_run
+from tracking.forecasting.incidents import FEWEST, Incident, _Placed, current_incidents, worst_run
 from tracking.reports import explanations, order, overview
 from tracking.reports.order_list import search
 from tracking.reports.order_list.search import Filters
 from tracking.storage.database import Database
+
+
+def incidents_of(store: Database, now: datetime) -> list[Incident]:
+    with store.read() as connection:
+        return current_incidents(connection, now)
 
 
 @pytest.fixture
@@ -93,7 +98,7 @@ def stalled(history: History, late: int = 8) -> None:
 
 def test_late_orders_are_told_as_one_and_listed_when_wanted(history: History, store: Database) -> None:
     stalled(history)
-    [found] = overview.incidents(store, history.at)
+    [found] = incidents_of(store, history.at)
     assert (found.classes, found.late, found.orders) == (("Links/1",), 8, 8)
     assert explanations.incident_text(found, history.at).startswith("8 of 8 orders placed from 10:2")
     assert "(links, 1 card)" in explanations.incident_text(found, history.at)
@@ -129,7 +134,7 @@ def test_an_order_says_whether_it_is_late_alone(history: History, store: Databas
 
 def test_few_late_orders_are_no_incident(history: History, store: Database) -> None:
     stalled(history, late=4)
-    assert overview.incidents(store, history.at) == []
+    assert incidents_of(store, history.at) == []
     assert search.orders_count(store, Filters(view="late"), history.at) == 4
 
 
@@ -137,13 +142,13 @@ def test_it_is_over_when_they_are_done(history: History, store: Database) -> Non
     stalled(history)
     for number in range(8):
         history.look(f"LATE-{number}", "Completed")
-    assert overview.incidents(store, history.at) == []
+    assert incidents_of(store, history.at) == []
 
 
 def test_orders_that_are_not_to_be_done_yet_speak_neither_way(history: History, store: Database) -> None:
     stalled(history)
     placed(history, [f"YOUNG-{number}" for number in range(20)])
-    [found] = overview.incidents(store, history.at)
+    [found] = incidents_of(store, history.at)
     assert (found.late, found.orders) == (8, 8)
 
 
@@ -154,7 +159,7 @@ def test_several_classes_late_together_are_one_incident(store: Database, history
         history.accept(f"TWO-{number}")
         history.wait(seconds=30)
     history.wait(hours=1)
-    [found] = overview.incidents(store, history.at)
+    [found] = incidents_of(store, history.at)
     assert (set(found.classes), found.late) == ({"Links/1", "Links/2"}, 18)
     assert "(orders of 2 kinds)" in explanations.incident_text(found, history.at)
     assert search.orders_count(store, Filters(view="late"), history.at) == 0

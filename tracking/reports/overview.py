@@ -12,8 +12,6 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, select
 
-from tracking.forecasting import incidents as _incidents
-from tracking.forecasting.incidents import Incident
 from tracking.orders import wording as _sentences
 from tracking.orders.model import CLOSED, State
 from tracking.orders.vocabulary import EventKind
@@ -91,12 +89,6 @@ def overview(database: Database, now: datetime) -> Overview:
         empty=total == 0,
         currency=currency,
     )
-
-
-def incidents(database: Database, now: datetime) -> list[Incident]:
-    """Orders that are late together, the worst first."""
-    with database.read() as connection:
-        return _incidents.current_incidents(connection, now)
 
 
 def _number(connection: Connection, query: Any) -> int:
