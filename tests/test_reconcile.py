@@ -397,14 +397,14 @@ def test_sending_does_not_begin_before_the_store_told_whether_it_was_restored(
     outcomes: list[StoreBusy | None] = [StoreBusy("locked"), StoreBusy("locked"), None]
     waits: list[float] = []
 
-    def notice(*_: Any) -> None:
+    def detect(*_: Any) -> None:
         if (outcome := outcomes.pop(0)) is not None:
             raise outcome
 
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
-    monkeypatch.setattr(restore_mark, "notice", notice)
+    monkeypatch.setattr(restore_mark, "detect", detect)
     monkeypatch.setattr(asyncio, "sleep", sleep)
     asyncio.run(first.reconciler.detect_restore())
     assert (outcomes, waits) == ([], [1.0, 1.0])
