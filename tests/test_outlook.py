@@ -72,10 +72,10 @@ def test_nothing_is_late_before_it_can_be_known_but_all_is_at_some_time() -> Non
 def test_a_look_at_an_order_that_will_announce_itself_costs_more() -> None:
     forecasts = Forecasts()
     forecasts.price, forecasts.webhook_share = 3.0, 0.9
-    assert forecasts.price_of_look(announces=False) == 3.0
-    assert forecasts.price_of_look(announces=True) == pytest.approx(30.0)
+    assert forecasts.price_of_poll(announces=False) == 3.0
+    assert forecasts.price_of_poll(announces=True) == pytest.approx(30.0)
     forecasts.webhook_share = 1.0
-    assert forecasts.price_of_look(announces=True) == pytest.approx(300.0)
+    assert forecasts.price_of_poll(announces=True) == pytest.approx(300.0)
 
 
 def test_what_was_learned_takes_the_place_of_the_guess_and_leaves_other_classes_alone() -> None:

@@ -57,7 +57,7 @@ class Forecasts:
         """The share of completions that are expected to announce themselves now."""
         return 0.0 if self.webhooks_silent else min(self.webhook_share, MOST_WEBHOOK_SHARE)
 
-    def price_of_look(self, *, announces: bool) -> float:
+    def price_of_poll(self, *, announces: bool) -> float:
         """Price a poll of one order, in seconds of waiting; dearer where a webhook may make it needless."""
         return price_with_webhooks(self.price, self.expected_webhook_share) if announces else self.price
 

@@ -79,7 +79,7 @@ def current_incidents(connection: Connection, now: datetime) -> list[Incident]:
     late = _late(connection, now)
     if sum(len(rows) for rows in late.values()) < FEWEST:
         return []
-    placed = {name: _of_age(connection, name, rows, now) for name, rows in late.items()}
+    placed = {name: _due_orders(connection, name, rows, now) for name, rows in late.items()}
     gaps = {name: max(rows[0].late_at - rows[0].placed, CLOSE) for name, rows in late.items()}
     runs = [worst_run(orders, gaps[name]) for name, orders in placed.items()]
     single = [incident for incident in runs if incident is not None]
@@ -100,7 +100,7 @@ def _late(connection: Connection, now: datetime) -> Mapping[str, list[Any]]:
     return rows
 
 
-def _of_age(connection: Connection, name: str, late: Sequence[Any], now: datetime) -> list[_Placed]:
+def _due_orders(connection: Connection, name: str, late: Sequence[Any], now: datetime) -> list[_Placed]:
     """Read the class's orders since the first late one that should be done by now, in the order they were placed."""
     patience = late[0].late_at - late[0].placed
     begin = min(row.placed for row in late)
@@ -108,11 +108,11 @@ def _of_age(connection: Connection, name: str, late: Sequence[Any], now: datetim
     around = ORDERS.c.created_at.between(begin - timedelta(hours=1), now - patience)
     query = select(*_READ, _placed_at.label("placed")).where(around, in_class(name), ORDERS.c.provider_id.is_not(None))
     rows = connection.execute(query.order_by(ORDERS.c.created_at.desc()).limit(ORDERS_READ)).all()
-    judged = (_judged(row, name, patience) for row in rows if begin <= row.placed <= now - patience)
+    judged = (_placed(row, name, patience) for row in rows if begin <= row.placed <= now - patience)
     return sorted((one for one in judged if one is not None), key=lambda one: one.at)
 
 
-def _judged(row: Any, name: str, patience: timedelta) -> _Placed | None:
+def _placed(row: Any, name: str, patience: timedelta) -> _Placed | None:
     """Judge whether an order is late: it took longer than that, or is open now; a cancelled one says nothing."""
     if row.state in {State.CANCELLED, State.REFUSED}:
         return None
@@ -184,5 +184,5 @@ def _near(connection: Connection, name: str, placed: datetime, patience: timedel
     before = query.where(created.between(placed - AROUND, placed), _placed_at < placed).order_by(created.desc())
     after = query.where(created.between(placed - timedelta(hours=1), now - patience), _placed_at > placed)
     rows = [*connection.execute(before.limit(NEAR)), *connection.execute(after.order_by(created).limit(NEAR))]
-    judged = (_judged(row, name, patience) for row in rows if row.placed <= now - patience)
+    judged = (_placed(row, name, patience) for row in rows if row.placed <= now - patience)
     return [one for one in judged if one is not None]

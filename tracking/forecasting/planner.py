@@ -58,14 +58,14 @@ def plan_next_poll(
             is_new = stored.order.provider_status != order.provider_status
             return {"next_look_at": now, "next_look_why": PollReason.LISTED_AS_COMPLETED} if is_new else {}
         case Polled():
-            looked = {
+            polled = {
                 "looks": stored.columns["looks"] + 1,
                 "failures": 0,
                 "last_look_at": now,
                 "lease_owner": None,
                 "lease_until": None,
             }
-            return looked | _plan_poll(order, now, planner)
+            return polled | _plan_poll(order, now, planner)
         case Answered() if order.provider_id is not None and _awaits_confirmation(order):
             return {"next_look_at": now, "next_look_why": PollReason.ANSWERED_AS_COMPLETED}
         case Answered():
@@ -82,11 +82,11 @@ def _plan_poll(order: Order, now: datetime, planner: Planner) -> dict[str, Any]:
     if is_terminal(order.state):
         return _plan_follow_up(order, now, planner)
     age = now - (order.accepted_at or order.created_at)
-    since_notice = now - order.claimed_at if order.claimed_at and order.notice == WebhookStatus.CLAIMED else None
+    since_webhook = now - order.claimed_at if order.claimed_at and order.notice == WebhookStatus.CLAIMED else None
     forecast = planner.forecasts.for_order(order.type, order.units)
-    price = planner.forecasts.price_of_look(announces=order.submission != Submission.ELSEWHERE)
-    wait = poll_wait(planner.policy, forecast, age, since_notice, price, planner.rng)
-    why = PollReason.MAY_HAVE_FINISHED if since_notice is None else PollReason.WEBHOOK_UNCONFIRMED
+    price = planner.forecasts.price_of_poll(announces=order.submission != Submission.ELSEWHERE)
+    wait = poll_wait(planner.policy, forecast, age, since_webhook, price, planner.rng)
+    why = PollReason.MAY_HAVE_FINISHED if since_webhook is None else PollReason.WEBHOOK_UNCONFIRMED
     return {"next_look_at": now + wait, "next_look_why": why}
 
 

@@ -33,7 +33,7 @@ FIRST_PRICE, LEAST_PRICE, GREATEST_PRICE = 2.0, 1.0, 3600.0
 DEARER, CHEAPER = 1.1, 0.95
 MOST_WEBHOOK_SHARE = 0.99
 WEBHOOK_SHARE_PRIOR = 5.0
-NOTICE_GROWTH = 0.25
+WEBHOOK_GROWTH = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,12 @@ def resend_wait(attempts: int, rng: random.Random) -> timedelta:
 
 
 def poll_wait(
-    policy: Policy, forecast: Forecast, age: timedelta, since_notice: timedelta | None, price: float, rng: random.Random
+    policy: Policy,
+    forecast: Forecast,
+    age: timedelta,
+    since_webhook: timedelta | None,
+    price: float,
+    rng: random.Random,
 ) -> timedelta:
     """Choose the wait after a poll at `age` that said "still open".
 
@@ -100,13 +105,13 @@ def poll_wait(
         forecast: what is expected of the order's class.
         age: since the provider took the order. A clock that was stepped back makes it negative; what it truly is
             is not known then, and its size stands for it: neither a look each second nor none at all.
-        since_notice: since a webhook announced the order as done, None without one: then the answer is near.
+        since_webhook: since a webhook announced the order as done, None without one: then the answer is near.
         price: of a look at this order, in seconds.
         rng: spreads orders that were placed together.
     """
     floor, ceiling = policy.floor.total_seconds(), policy.ceiling.total_seconds()
     wait = forecast.wait(abs(age.total_seconds()), price, floor=floor, ceiling=ceiling)
-    if since_notice is not None:
-        wait = min(wait, abs(since_notice.total_seconds()) * NOTICE_GROWTH)
+    if since_webhook is not None:
+        wait = min(wait, abs(since_webhook.total_seconds()) * WEBHOOK_GROWTH)
     wait *= 1 + rng.uniform(-JITTER, JITTER)
     return min(max(timedelta(seconds=wait), policy.floor), policy.ceiling)

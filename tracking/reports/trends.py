@@ -100,7 +100,7 @@ def completions(database: Database, now: datetime, span: str) -> Completions:
     with database.read() as connection:
         rows = connection.execute(done).all()
     capped = len(rows) > COMPLETIONS_READ
-    took = [(_start(by, span), max(0.0, (by - made).total_seconds())) for by, made in rows[:COMPLETIONS_READ]]
+    took = [(_bin_of(by, span), max(0.0, (by - made).total_seconds())) for by, made in rows[:COMPLETIONS_READ]]
     if not took:
         return Completions(pd.DataFrame(columns=["hour", "p50", "p95", "orders"]), 0, None, None, capped=False)
     frame = pd.DataFrame(took, columns=["hour", "seconds"])
@@ -110,5 +110,5 @@ def completions(database: Database, now: datetime, span: str) -> Completions:
     return Completions(pd.DataFrame(columns).reset_index(), len(frame), p50, p95, capped)
 
 
-def _start(moment: datetime, span: str) -> datetime:
+def _bin_of(moment: datetime, span: str) -> datetime:
     return day_start(moment) if span == "30d" else hour_of(moment)

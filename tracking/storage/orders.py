@@ -17,17 +17,18 @@ from sqlalchemy import Connection, and_, bindparam, insert, or_, select, update
 from sqlalchemy.engine import RowMapping
 
 from tracking.orders import event_chain as chain
-from tracking.orders.model import CLOSED, ORDER_FIELDS, Event, Line, Order
+from tracking.orders.model import ORDER_FIELDS, Event, Line, Order
 from tracking.storage.counters import count_event
 from tracking.storage.leases import LIMIT, RESCHEDULE_SPREAD, lease_rows, unleased
 from tracking.storage.tables import (
     EVENTS,
     LINES,
+    OPEN,
     ORDERS,
 )
 
 _POLLS_TOO_FAR = select(ORDERS.c.id).where(
-    ORDERS.c.state.not_in(sorted(CLOSED)),
+    OPEN,
     ORDERS.c.next_look_at.is_not(None),
     or_(ORDERS.c.next_look_at > LIMIT, ORDERS.c.lease_until > LIMIT),
 )
