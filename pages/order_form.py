@@ -78,4 +78,4 @@ def template() -> str:
     rows = [
         {"Type": kind, "ProductId": "AMAZON", "Value": 10, "Quantity": 1, **more} for kind, more in TEMPLATES.items()
     ]
-    return pd.DataFrame(rows, columns=list(csv_rows.COLUMNS)).to_csv(index=False)
+    return pd.DataFrame(rows, columns=list(csv_rows.CSV_COLUMNS)).to_csv(index=False)

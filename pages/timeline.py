@@ -306,7 +306,7 @@ if not any_id or not any_id.strip():
     st.page_link("orders.py", label="Go to the list of orders", icon=":material/list_alt:")
     st.stop()
 with elements.error_box():
-    order_id = reports_order.find_order(session.database(), any_id)
+    order_id = reports_order.find_order_id(session.database(), any_id)
 if order_id is None:
     no_such_order(any_id)
     st.stop()

@@ -65,7 +65,7 @@ def happen(connection: Connection, rng: random.Random, planner: Planner, now: da
         said = callback(po_number, rng.choice([provider_id, "BLK-99", None]), f"{rng.randrange(9)}")
         ingest.receive_webhook(connection, said, 9, now, planner)
     elif rng.random() < 0.2:
-        ingest.add_note(connection, kept.id, text="x", actor="ann", now=now, acknowledges=rng.random() < 0.5)
+        ingest.record_note(connection, kept.id, text="x", actor="ann", now=now, acknowledges=rng.random() < 0.5)
     elif rng.random() < 0.2:
         ask(connection, kept.id, rng.choice(["check", "resend"]), now)
     else:
@@ -344,7 +344,7 @@ def test_the_differences_name_orders_but_no_people(store: Database, planner: Pla
 def test_progress_is_told_and_chunks_leave_nothing_out(
     store: Database, planner: Planner, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verify, "CHUNK", 3)
+    monkeypatch.setattr(verify, "ORDERS_AT_ONCE", 3)
     store.write(history(2, planner, now))
     told: list[tuple[int, int]] = []
     assert verify.verify(store, lambda done, total: told.append((done, total))) == []
@@ -366,7 +366,7 @@ def test_an_audit_writes_nothing_and_bounds_what_it_tells(lived: Database, monke
 def test_what_is_written_while_the_audit_reads_is_no_difference(
     store: Database, planner: Planner, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verify, "CHUNK", 2)
+    monkeypatch.setattr(verify, "ORDERS_AT_ONCE", 2)
     store.write(history(3, planner, now))
     later = now + timedelta(days=2)
     told = []

@@ -432,7 +432,7 @@ def large(sqlite_url: str, migrated_file: Path, monkeypatch: pytest.MonkeyPatch,
 def test_an_export_lets_the_writer_in_between_its_chunks(
     large: Database, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exports, "CHUNK", 10)
+    monkeypatch.setattr(exports, "EXPORT_CHUNK", 10)
     chunks = 0
     for chunk in exports.orders_export(large, Filters(), now):
         assert len(chunk) == 10
@@ -444,7 +444,7 @@ def test_an_export_lets_the_writer_in_between_its_chunks(
 def test_verify_lets_the_writer_in_between_its_chunks(
     large: Database, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verify, "CHUNK", 10)
+    monkeypatch.setattr(verify, "ORDERS_AT_ONCE", 10)
     chunks: list[int] = []
 
     def write(done: int, _total: int) -> None:

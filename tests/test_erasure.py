@@ -229,7 +229,7 @@ def test_words_that_the_log_vouches_for_are_named(office: Office) -> None:
     order_id = office.ordered("a", mail(ANN))
     office.ordered("b", mail(ANN))
     office.store.write(
-        lambda connection: ingest.add_note(
+        lambda connection: ingest.record_note(
             connection, order_id, text=f"told {ANN} by phone", actor="eve", now=office.now, acknowledges=False
         )
     )
@@ -283,8 +283,8 @@ def test_no_byte_of_the_files_tells_who_was_erased(office: Office, sqlite_url: s
 
 
 def test_what_holds_no_lines_is_left_as_it_is() -> None:
-    assert traces.lines_of(None) == []
-    assert traces.lines_of({"lineItems": None}) == []
+    assert traces.line_documents(None) == []
+    assert traces.line_documents({"lineItems": None}) == []
     assert traces.remove_person({"Id": "BLK-1"}, ANN, {1}) == {"Id": "BLK-1"}
 
 
@@ -296,7 +296,7 @@ def test_a_line_whose_recipient_was_erased_takes_no_others_fate() -> None:
 
 def test_names_are_read_in_any_case() -> None:
     document = {"lineItems": [{"id": 1, "digitalDeliveryAddress": {"email": f" {ANN} "}}, "nonsense"]}
-    [first, second] = traces.lines_of(document)
+    [first, second] = traces.line_documents(document)
     assert (traces.line_id(first), traces.line_id(second)) == ("1", None)
     assert [sorted(traces.recipients_of(each)) for each in (first, second)] == [[ANN.casefold()], []]
     assert traces.remove_person(document, ANN, {1}) == {"lineItems": [{"id": 1}, {}]}

@@ -450,7 +450,7 @@ def test_an_unknown_order_cannot_be_asked_for(console: Console) -> None:
 
 def test_an_acknowledgement_needs_a_reason_and_keeps_it(accepted: Console) -> None:
     def note(text: str) -> Any:
-        return lambda connection: ingest.add_note(connection, 1, text=text, actor="ann", now=NOW, acknowledges=True)
+        return lambda connection: ingest.record_note(connection, 1, text=text, actor="ann", now=NOW, acknowledges=True)
 
     accepted.look(shown(status="Cancelled"))
     with pytest.raises(NotAllowed, match="reason"):

@@ -136,7 +136,7 @@ def test_what_is_open_cancelled_or_was_finished_at_first_sight_is_not_in_the_led
     told = report(store, history.at, "24h")
     assert (told.orders, told.unknown, len(told.rows)) == (0, 2, 0)
     assert told.text.startswith("2 are not in it: finished when first seen")
-    assert list(told.rows.columns) == list(latency.COLUMNS)
+    assert list(told.rows.columns) == list(latency.LATENCY_COLUMNS)
 
 
 def test_an_empty_ledger_says_so(store: Database) -> None:
@@ -192,7 +192,7 @@ def test_only_the_newest_are_read_and_that_is_told(
 ) -> None:
     followed(history, "A-1")
     followed(history, "A-2", notice=None)
-    monkeypatch.setattr(latency, "ORDERS_READ", 1)
+    monkeypatch.setattr(latency, "ORDERS_MEASURED", 1)
     told = report(store, history.at, "24h")
     assert (told.orders, told.capped, told.rows["lag_most"].tolist()) == (1, True, [20])
     assert told.text.startswith("the newest 1 order was known 0 to 20 s after it was done, on average: notice 0 s, ")

@@ -188,7 +188,7 @@ def test_fewer_orders_than_enough_are_no_history(history: History, store: Databa
 def test_only_the_newest_are_read_and_that_is_said(
     history: History, store: Database, few: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorded, "ORDERS_READ", 2)
+    monkeypatch.setattr(recorded, "ORDERS_REPLAYED", 2)
     for number in range(2):
         history.place(f"A-{number}")
         history.complete(f"A-{number}", minutes=1)

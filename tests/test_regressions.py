@@ -137,7 +137,9 @@ def test_a_new_contradiction_is_shown_although_an_older_one_was_acknowledged(
     store: Database, planner: Planner, now: datetime
 ) -> None:
     store.write(lambda connection: ingest.discover(connection, shown(status="Cancelled"), now, now, planner))
-    store.write(lambda connection: ingest.add_note(connection, 1, text="seen", actor="ada", now=now, acknowledges=True))
+    store.write(
+        lambda connection: ingest.record_note(connection, 1, text="seen", actor="ada", now=now, acknowledges=True)
+    )
     store.write(lambda connection: ingest.receive_webhook(connection, callback(), 1, now, planner))
     assert (order(store).attention or "").startswith("announced")
     assert order(store).acknowledged_at is None

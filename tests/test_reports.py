@@ -307,15 +307,15 @@ def test_an_order_is_found_by_any_of_its_ids(history: History, store: Database) 
     number = history.place("FT-1", external_id="row-9", recipient="ann@example.com")
     history.accept("FT-1")
     for text in ("FT-1", " FT-1 ", "ft-1", "BLK-1", "blk-1", "row-9", "ann@example.com"):
-        assert (text, order.find_order(store, text)) == (text, number)
+        assert (text, order.find_order_id(store, text)) == (text, number)
 
 
 def test_an_id_of_several_orders_or_of_none_finds_none(history: History, store: Database) -> None:
     history.place("FT-1", recipient="ann@example.com")
     history.place("FT-2", recipient="ann@example.com")
-    assert order.find_order(store, "ann@example.com") is None
-    assert order.find_order(store, "nobody") is None
-    assert order.find_order(store, "  ") is None
+    assert order.find_order_id(store, "ann@example.com") is None
+    assert order.find_order_id(store, "nobody") is None
+    assert order.find_order_id(store, "  ") is None
 
 
 def test_the_story_in_json_has_the_promised_keys(history: History, store: Database) -> None:
@@ -374,7 +374,7 @@ def test_a_completion_is_told_as_the_window_it_lies_in(history: History, store: 
 
 def test_an_order_found_finished_is_not_given_a_time_it_took(history: History, store: Database) -> None:
     history.find_finished("FOUND-1")
-    number = order.find_order(store, "FOUND-1")
+    number = order.find_order_id(store, "FOUND-1")
     assert number is not None
     assert order.order_view(store, number, history.at).verdict.startswith("Completed before it was first seen")
 
@@ -393,7 +393,7 @@ def test_what_people_write_is_part_of_the_story(history: History, store: Databas
     number = history.place("FT-1")
     history.refuse("FT-1")
     store.write(
-        lambda connection: ingest.add_note(
+        lambda connection: ingest.record_note(
             connection, number, text="called them", actor="Bea", now=history.at, acknowledges=True
         )
     )

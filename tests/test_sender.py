@@ -408,4 +408,4 @@ def test_whatever_happened_the_log_agrees_with_the_rows(desk: Desk) -> None:
     for _ in range(3):
         desk.send(minutes=6)
     assert verify.verify(desk.store) == []
-    assert sender.AT_ONCE == 8
+    assert sender.SENDS_AT_ONCE == 8

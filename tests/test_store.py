@@ -85,7 +85,7 @@ def test_the_log_counts_from_one_without_a_gap(store: Database, now: datetime) -
     [order_id] = place(store, 1, now)
     for number in range(5):
         text = f"note {number}"
-        store.write(partial(ingest.add_note, order_id=order_id, text=text, actor=None, now=now, acknowledges=False))
+        store.write(partial(ingest.record_note, order_id=order_id, text=text, actor=None, now=now, acknowledges=False))
     with store.read() as connection:
         seqs = list(connection.execute(sa.select(EVENTS.c.seq).order_by(EVENTS.c.id)).scalars())
         assert connection.execute(sa.select(ORDERS.c.event_count)).scalar_one() == 6

@@ -201,7 +201,7 @@ def request_action(connection: Connection, order_id: int, *, what: str, actor: s
     _append(connection, stored, Observation(Witness.PERSON, now, now, Asked(what), actor), extra_columns)
 
 
-def add_note(
+def record_note(
     connection: Connection, order_id: int, *, text: str, actor: str | None, now: datetime, acknowledges: bool
 ) -> None:
     """A person writes something down; with `acknowledges` the order no longer asks for a person.
@@ -216,7 +216,7 @@ def add_note(
     _append(connection, _existing(connection, order_id), Observation(Witness.PERSON, now, now, noted, actor), {})
 
 
-def reveal(
+def record_reveal(
     connection: Connection, order_id: int, request: ClaimRevealed, *, cipher: ClaimCipher, actor: str, now: datetime
 ) -> tuple[claims.ClaimVersion, int, str]:
     """Writes down that a person sees one unit's claim data; returns it sealed, the count of versions, the PONumber.

@@ -40,7 +40,7 @@ class House:
         """What people did with the order."""
         store = connect(self.children.database_url)
         try:
-            story = order.order_record(store, order.find_order(store, PO_NUMBER) or 0)
+            story = order.order_record(store, order.find_order_id(store, PO_NUMBER) or 0)
         finally:
             store.close()
         return [event["text"] for event in story["timeline"] if event["witness"] == "person"]

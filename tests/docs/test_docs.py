@@ -216,10 +216,10 @@ FIGURES = [
     ("docs/schedule.md", "99 of 100 of its class", "forecasting.survival.LATE_SHARE", 0.99),
     ("docs/schedule.md", "before 30 have finished", "forecasting.forecasts.RELIABLE_ORDERS", 30),
     ("docs/schedule.md", "once in ten thousand orders", "forecasting.incidents.NO_CHANCE", math.log(10_000)),
-    ("docs/schedule.md", "newest 2,000 orders", "polling.backtest.history.ORDERS_READ", 2000),
+    ("docs/schedule.md", "newest 2,000 orders", "polling.backtest.history.ORDERS_REPLAYED", 2000),
     ("docs/schedule.md", "orders of a week", "polling.backtest.comparison.SPAN", timedelta(days=7)),
     ("docs/schedule.md", "give or take two seconds", "orders.latency.TOLERANCE", timedelta(seconds=2)),
-    ("docs/schedule.md", "the newest 10,000 orders", "reports.latency.ORDERS_READ", 10_000),
+    ("docs/schedule.md", "the newest 10,000 orders", "reports.latency.ORDERS_MEASURED", 10_000),
 ]
 
 

@@ -51,7 +51,7 @@ from tracking.storage.database import Database
 from tracking.storage.orders import new_salt
 from tracking.storage.tables import CALLBACKS, COUNTERS, EVENTS, LINES, ORDERS, upsert
 
-GROUP = 500
+ORDERS_PER_TRANSACTION = 500
 _TYPES = {OrderType.LINKS: 45, OrderType.DIGITAL: 38, OrderType.PHYSICAL: 10, OrderType.CODES: 7}
 _AMOUNTS = {"CVS": (1000, 2500, 5000), "AMAZON": (1500, 2500, 10000), "TARGET": (2000, 5000), "STARBUCKS": (500, 1000)}
 _PLASTIC = {"CVSCARD": (2500, 5000), "GIFTBOX": (5000, 10000)}
@@ -91,7 +91,7 @@ def seed(
             raise NotAllowed("the store holds orders already; made-up history goes into an empty store only")
     written = events = 0
     histories = _histories(orders, days, rng, now)
-    while group := list(itertools.islice(histories, GROUP)):
+    while group := list(itertools.islice(histories, ORDERS_PER_TRANSACTION)):
         database.write(_WriteGroup(group, now))
         written += len(group)
         events += sum(len(one.events) for one in group)

@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # Clocks differ, and an order that was on its way when the copy was made is listed a little later.
-OVERLAP = timedelta(hours=1)
-AT_ONCE = 8
+RESTORE_OVERLAP = timedelta(hours=1)
+LOOKUPS_AT_ONCE = 8
 FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=5), timedelta(minutes=5)
 DETECT_RETRY = 1.0
 NOTE_EVERY = timedelta(seconds=10)
@@ -121,7 +121,7 @@ class Reconciler:
         if mark.walked:
             return mark
         log.warning("the store was restored from a copy of %s: asking for what happened since", mark.taken_at)
-        await self._discovery.walk(mark.taken_at - OVERLAP, self._clock())
+        await self._discovery.walk(mark.taken_at - RESTORE_OVERLAP, self._clock())
         await self._update_mark(mark, walked=True, trouble=None)
         return replace(mark, walked=True)
 
@@ -138,7 +138,7 @@ class Reconciler:
 
     def _unsent(self, after: int) -> list[RowMapping]:
         with self._database.read() as connection:
-            return _unsent_rows(connection, after, AT_ONCE)
+            return _unsent_rows(connection, after, LOOKUPS_AT_ONCE)
 
     def _finish(self, connection: Connection) -> None:
         """Remove the mark, unless an order was handed in since the last was looked up, or it was restored anew."""

@@ -26,10 +26,10 @@ USUALLY_LATE, LATE_TOGETHER = 0.01, 0.5
 SPEAKS_FOR = math.log(LATE_TOGETHER / USUALLY_LATE)
 SPEAKS_AGAINST = math.log((1 - LATE_TOGETHER) / (1 - USUALLY_LATE))
 NO_CHANCE = math.log(10_000)
-CLOSE = timedelta(hours=1)  # orders placed further apart, and beyond a class's patience, are not late together
+SEPARATE_AFTER = timedelta(hours=1)  # orders placed further apart, and beyond a class's patience, are not late together
 FEWEST = 5  # fewer rows need no banner in their place
 LATE_READ = 5_000
-ORDERS_READ = 10_000
+ORDERS_TESTED = 10_000
 LONGEST_AGO = timedelta(days=30)
 AROUND = timedelta(days=7)
 NEAR = 10  # orders on each side
@@ -80,7 +80,7 @@ def current_incidents(connection: Connection, now: datetime) -> list[Incident]:
     if sum(len(rows) for rows in late.values()) < FEWEST:
         return []
     placed = {name: _due_orders(connection, name, rows, now) for name, rows in late.items()}
-    gaps = {name: max(rows[0].late_at - rows[0].placed, CLOSE) for name, rows in late.items()}
+    gaps = {name: max(rows[0].late_at - rows[0].placed, SEPARATE_AFTER) for name, rows in late.items()}
     runs = [worst_run(orders, gaps[name]) for name, orders in placed.items()]
     single = [incident for incident in runs if incident is not None]
     everyone = sorted((one for orders in placed.values() for one in orders), key=lambda one: one.at)
@@ -107,7 +107,7 @@ def _due_orders(connection: Connection, name: str, late: Sequence[Any], now: dat
     # The time an order was made here is just before the provider took it, and has an index.
     around = ORDERS.c.created_at.between(begin - timedelta(hours=1), now - patience)
     query = select(*_READ, _placed_at.label("placed")).where(around, in_class(name), ORDERS.c.provider_id.is_not(None))
-    rows = connection.execute(query.order_by(ORDERS.c.created_at.desc()).limit(ORDERS_READ)).all()
+    rows = connection.execute(query.order_by(ORDERS.c.created_at.desc()).limit(ORDERS_TESTED)).all()
     judged = (_placed(row, name, patience) for row in rows if begin <= row.placed <= now - patience)
     return sorted((one for one in judged if one is not None), key=lambda one: one.at)
 
@@ -121,7 +121,7 @@ def _placed(row: Any, name: str, patience: timedelta) -> _Placed | None:
     return _Placed(row.placed, name, late, opened)
 
 
-def worst_run(placed: Sequence[_Placed], gap: timedelta = CLOSE) -> Incident | None:
+def worst_run(placed: Sequence[_Placed], gap: timedelta = SEPARATE_AFTER) -> Incident | None:
     """Find the run of orders that speaks loudest for an incident, if it is one; longer gaps part the runs."""
     best, loudest, begin, score = (0, 0), 0.0, 0, 0.0
     for index, one in enumerate(placed):

@@ -11,7 +11,7 @@ from tracking.orders.model import Witness
 from tracking.orders.vocabulary import EventKind, PollReason
 
 FIRST_LINES = 5
-CLOSE = timedelta(minutes=1)
+SAME_MOMENT = timedelta(minutes=1)
 # Marks that turn the order of the letters around, also of those that follow.
 _TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -85,7 +85,7 @@ def window(after: datetime | None, by: datetime, day: datetime) -> str:
     """
     if after is None:
         return f"before {clock(by, day)}"
-    if by - after <= CLOSE:
+    if by - after <= SAME_MOMENT:
         return clock(by, day)
     return f"{clock(after, day)[:-3]} to {clock(by, after)[:-3]}"
 
@@ -123,7 +123,7 @@ def count(number: int, noun: str) -> str:
 # Events as sentences
 
 
-_SENTENCES: dict[str, str] = {
+_EVENT_SENTENCES: dict[str, str] = {
     EventKind.DISCOVERED: "The poller found this order, placed elsewhere, lines: {lines}",
     EventKind.SENDING: "We sent the order to the provider, attempt {attempt}",
     EventKind.ACCEPTED: "The provider took the order as {provider_id}: {status}",
@@ -185,7 +185,9 @@ def sentence(kind: str, witness: str, changes: Mapping[str, Any], detail: Mappin
         case EventKind.ACTION_REQUESTED:
             return f"{who} asked to {'send the order again' if detail.get('what') == 'resend' else 'look now'}"
         case _:
-            return _SENTENCES.get(kind, "{who}: {kind}").format_map(_EventFacts({**detail, "who": who, "kind": kind}))
+            return _EVENT_SENTENCES.get(kind, "{who}: {kind}").format_map(
+                _EventFacts({**detail, "who": who, "kind": kind})
+            )
 
 
 def _describe_request(changes: Mapping[str, Any]) -> str:

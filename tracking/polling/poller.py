@@ -166,8 +166,8 @@ class Poller:
     async def recover(self, now: datetime) -> int:
         """Brings near what a clock that was set back left lying in the future; returns how many orders."""
         order_ids = await asyncio.to_thread(self._polls_too_far, now)
-        for start in range(0, len(order_ids), leases.AT_ONCE):
-            part = order_ids[start : start + leases.AT_ONCE]
+        for start in range(0, len(order_ids), leases.RESCHEDULED_AT_ONCE):
+            part = order_ids[start : start + leases.RESCHEDULED_AT_ONCE]
             await self._database.run(partial(orders.reschedule_polls, order_ids=part, now=now, rng=self._planner.rng))
         return len(order_ids)
 

@@ -16,7 +16,7 @@ from tracking.forecasting.survival import Array
 
 PAGE = 50
 URGENT = 1e9  # ahead of whatever has accrued in a lifetime
-TRIES = 4  # windows examined for each call to make: some turn out to hold too many orders
+WINDOWS_TRIED = 4  # windows examined for each call to make: some turn out to hold too many orders
 WIDEST = 5000  # orders created within one window; beyond that a page of it would be chance
 PADDING = 1.0  # seconds at both ends of a page's range, as providers cut times differently
 
@@ -72,7 +72,7 @@ def select_calls(
     joint = np.where(np.isnan(candidates.list_worth), 0.0, _worth(candidates.list_worth, candidates, price))
     joint[np.isnan(candidates.created)] = 0.0
     calls: list[PlannedCall] = []
-    for _ in range(TRIES * at_most):
+    for _ in range(WINDOWS_TRIED * at_most):
         if len(calls) >= at_most or not len(candidates):
             break
         alone = int(np.argmax(single))

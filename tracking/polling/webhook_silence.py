@@ -23,7 +23,7 @@ from tracking.storage.tables import EVENTS, ORDERS
 from tracking.webhooks.silence_alarm import SilenceAlarm
 
 GRACE = timedelta(seconds=15)  # what a webhook may take on its way
-COMPLETIONS_READ = 100
+COMPLETIONS_JUDGED = 100
 
 
 SUSPICIOUS = 3.0  # nats: e^-3, five in a hundred silences are as long by chance
@@ -64,7 +64,7 @@ def count_unannounced(connection: Connection, since: datetime, now: datetime) ->
     finished = select(EVENTS.c.order_id).where(
         EVENTS.c.kind == EventKind.COMPLETED, EVENTS.c.learned_at > since, EVENTS.c.learned_at <= now - GRACE
     )
-    newest = finished.order_by(EVENTS.c.learned_at.desc()).limit(COMPLETIONS_READ).subquery()
+    newest = finished.order_by(EVENTS.c.learned_at.desc()).limit(COMPLETIONS_JUDGED).subquery()
     unannounced = select(ORDERS.c.id).where(
         ORDERS.c.id.in_(select(newest.c.order_id)),
         ORDERS.c.notice == WebhookStatus.NONE.value,

@@ -14,8 +14,16 @@ from tracking.provider.json_fields import storable
 _CLAIMS = frozenset({"claimdata", "claimlink", "claimlinkchallengeanswer", "barcodepath", "barcodechars", "codes"})
 NEVER_STORED = _CLAIMS | {"webhooksettings", "fulfillmentcomplete"}
 _SECRETS = NEVER_STORED | {"token", "accesstoken", "authorization", "password", "secret", "key"}
-_ADDRESSES = {"digitaldeliveryaddress", "physicaldeliveryaddress", "personalization"}
-PERSONAL_FIELDS = _ADDRESSES | {"email", "sms", "fromemail", "name", "recipientname", "recipientemail", "recipientsms"}
+_ADDRESSES_IN_TEXT = {"digitaldeliveryaddress", "physicaldeliveryaddress", "personalization"}
+PERSONAL_FIELDS = _ADDRESSES_IN_TEXT | {
+    "email",
+    "sms",
+    "fromemail",
+    "name",
+    "recipientname",
+    "recipientemail",
+    "recipientsms",
+}
 # What the catalogue's ids say of an address names nobody.
 _IMPERSONAL_FIELDS = {"shippingmethodid", "carrierid", "country", "deliverydate"}
 MAX_RECORDED_TEXT = 4000

@@ -12,7 +12,7 @@ from tracking.provider.masking import PERSONAL_FIELDS
 
 MAX_LIST_STORED = 100
 _RECIPIENTS = frozenset({"email", "sms", "name", "to", "recipientname", "recipientemail", "recipientsms"})
-Line = Mapping[str, Any]
+LineDocument = Mapping[str, Any]
 
 
 def fold(text: str) -> str:
@@ -20,7 +20,7 @@ def fold(text: str) -> str:
     return text.strip().casefold()
 
 
-def lines_of(document: Any) -> list[Line]:
+def line_documents(document: Any) -> list[LineDocument]:
     """The line items of a request or a document; none where it does not hold them."""
     if not isinstance(document, Mapping):
         return []
@@ -28,7 +28,7 @@ def lines_of(document: Any) -> list[Line]:
     return [item if isinstance(item, Mapping) else {} for item in items] if isinstance(items, list) else []
 
 
-def recipients_of(line: Line) -> frozenset[str]:
+def recipients_of(line: LineDocument) -> frozenset[str]:
     """Everything that names who receives the line, as `fold` compares it."""
     return frozenset(map(fold, _recipient_names(line, depth=0)))
 
@@ -44,7 +44,7 @@ def _recipient_names(value: Any, *, depth: int) -> Iterator[str]:
                 yield from _recipient_names(entry, depth=depth + 1)
 
 
-def line_id(line: Line) -> str | None:
+def line_id(line: LineDocument) -> str | None:
     """The provider's id of the line."""
     return next((str(value) for name, value in line.items() if name.casefold() == "id" and value is not None), None)
 
@@ -88,13 +88,13 @@ def keep_recipients(document: Mapping[str, Any], recipients: Iterable[str]) -> d
     return _remove_people(document, lambda _, line: not recipients_of(line) & names)
 
 
-def _remove_people(document: Mapping[str, Any], is_removed: Callable[[int, Line], bool]) -> dict[str, Any]:
+def _remove_people(document: Mapping[str, Any], is_removed: Callable[[int, LineDocument], bool]) -> dict[str, Any]:
     """Removes all that is personal from the document but for the lines that stay."""
     lines = [
         {name: value for name, value in line.items() if name.casefold() not in PERSONAL_FIELDS}
         if is_removed(at, line)
         else line
-        for at, line in enumerate(lines_of(document), start=1)
+        for at, line in enumerate(line_documents(document), start=1)
     ]
     return {
         name: lines if name.casefold() == "lineitems" and lines else value

@@ -23,7 +23,7 @@ from tracking.storage.facts import FactKey
 
 log = logging.getLogger(__name__)
 
-FURTHEST = LONGEST_WAIT * 2  # a slot further ahead is of a time before the clock was set back
+FURTHEST_SLOT = LONGEST_WAIT * 2  # a slot further ahead is of a time before the clock was set back
 SOON = timedelta(seconds=1)
 
 _SERVER_CLOCK = select(func.extract("epoch", func.clock_timestamp()))
@@ -73,7 +73,7 @@ class SharedRateLimit:
     def _reserve(self, connection: Connection, count: int, slack: float) -> list[Slot] | float:
         """The slots in monotonic seconds, or how long the next one is away where that is too long."""
         now, earliest, latest, stored = self._read(connection)
-        ends = [end for end in stored.get("ends", ()) if now - self._window < end <= now + FURTHEST]
+        ends = [end for end in stored.get("ends", ()) if now - self._window < end <= now + FURTHEST_SLOT]
         paused_until = _paused_until(stored, now)
         slots: list[Slot] = []
         for _ in range(count):

@@ -22,10 +22,10 @@ from tracking.startup import pd
 from tracking.storage.database import Database
 from tracking.storage.tables import CALLBACKS, EVENTS, ORDERS
 
-ORDERS_READ = 10_000  # half a second's work, in the process that also asks and listens
+ORDERS_MEASURED = 10_000  # half a second's work, in the process that also asks and listens
 _MEASURES = (*PARTS, "lag")
 _ENDS = tuple(f"{name}_{end}" for name in _MEASURES for end in ("least", "most"))
-COLUMNS = ("day", "orders", "stated", *_ENDS, "p95_least", "p95_most")
+LATENCY_COLUMNS = ("day", "orders", "stated", *_ENDS, "p95_least", "p95_most")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,8 @@ def latency_report(database: Database, since: datetime) -> LatencyReport:
     with database.read() as connection:
         rows = connection.execute(_newest(since)).all()
         unknown = int(connection.execute(_unknown(since)).scalar_one())
-    capped = len(rows) > ORDERS_READ
-    traces = [CompletionTimes(*row) for row in rows[:ORDERS_READ]]
+    capped = len(rows) > ORDERS_MEASURED
+    traces = [CompletionTimes(*row) for row in rows[:ORDERS_MEASURED]]
     return _report([(trace.completed_by, break_down(trace)) for trace in traces], unknown, capped=capped)
 
 
@@ -104,7 +104,7 @@ def _one_order() -> Any:
 
 def _newest(since: datetime) -> Any:
     newest = _completed().where(EVENTS.c.learned_at >= since).order_by(EVENTS.c.learned_at.desc())
-    traced = _with_stated_time(newest.limit(ORDERS_READ + 1))
+    traced = _with_stated_time(newest.limit(ORDERS_MEASURED + 1))
     return traced.order_by(traced.selected_columns.completed_by.desc())
 
 
@@ -113,7 +113,7 @@ def _unknown(since: datetime) -> Any:
         select(EVENTS.c.id)
         .join(ORDERS, ORDERS.c.id == EVENTS.c.order_id)
         .where(EVENTS.c.kind == EventKind.COMPLETED, EVENTS.c.learned_at >= since, sa.not_(_MEASURABLE))
-        .limit(ORDERS_READ)
+        .limit(ORDERS_MEASURED)
     )
     return select(sa.func.count()).select_from(matches.subquery())
 
@@ -121,7 +121,9 @@ def _unknown(since: datetime) -> Any:
 def _report(splits: Sequence[tuple[datetime, LatencyBreakdown]], unknown: int, *, capped: bool) -> LatencyReport:
     unfit = sum(one.stated_time is StatedTime.UNFIT for _, one in splits)
     if not splits:
-        return LatencyReport(pd.DataFrame(columns=list(COLUMNS)), 0, unfit, unknown, capped, _unknown_text(unknown, 0))
+        return LatencyReport(
+            pd.DataFrame(columns=list(LATENCY_COLUMNS)), 0, unfit, unknown, capped, _unknown_text(unknown, 0)
+        )
     frame = pd.DataFrame([_seconds(by, one) for by, one in splits], columns=["day", "stated", *_ENDS[:-2]])
     for end in ("least", "most"):
         frame[f"lag_{end}"] = sum(frame[f"{part}_{end}"] for part in PARTS[1:])
@@ -177,6 +179,6 @@ def _stated_text(frame: pd.DataFrame, unfit: int) -> str:
 def _unknown_text(unknown: int, orders: int) -> str:
     if not unknown:
         return "" if orders else "No order completed."
-    many = f"{'At least ' if unknown >= ORDERS_READ else ''}{unknown:,}{' more' if orders else ''}"
+    many = f"{'At least ' if unknown >= ORDERS_MEASURED else ''}{unknown:,}{' more' if orders else ''}"
     apart = f"{many} {'is' if unknown == 1 else 'are'} not in it: finished when first seen"
     return f"{apart}, or nobody said when the provider took {'it' if unknown == 1 else 'them'}."

@@ -94,7 +94,7 @@ class OrderView:
 # Finding an order
 
 
-def find_order(database: Database, any_id: str) -> int | None:
+def find_order_id(database: Database, any_id: str) -> int | None:
     """The order with this PONumber or provider id; failing that, the only one with this external id or recipient."""
     text = storable(any_id.strip())
     if not text:

@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PROBE_SECONDS = 1.0
-GROUP = 256
-TRIES = 3
+JOBS_PER_COMMIT = 256
+TRANSACTION_TRIES = 3
 
 
 RETRY_STATES = frozenset({"40001", "40P01"})
@@ -57,7 +57,7 @@ class StatementFailed(Exception):
         super().__init__(str(cause))
 
 
-class _Attempt(NamedTuple):
+class _TransactionAttempt(NamedTuple):
     connection: Connection | None
     outcomes: list[Outcome]
     error: Exception | None
@@ -173,7 +173,7 @@ class Database:
             return None
         jobs = [first]
         with contextlib.suppress(queue.Empty):
-            while len(jobs) < GROUP:
+            while len(jobs) < JOBS_PER_COMMIT:
                 job = self._queue.get_nowait()
                 if job is None:
                     self._queue.put(None)
@@ -215,19 +215,19 @@ class Database:
             log.warning("the store %s", f"cannot be written: {trouble}" if trouble else "can be written again")
         self.trouble = trouble
 
-    def _attempt(self, connection: Connection | None, jobs: list[Job]) -> _Attempt:
+    def _attempt(self, connection: Connection | None, jobs: list[Job]) -> _TransactionAttempt:
         """Run one transaction with all the jobs, again where that may help; without a connection where it failed."""
-        for tries_left in reversed(range(TRIES)):
+        for tries_left in reversed(range(TRANSACTION_TRIES)):
             try:
                 connection = connection or self._engine.connect()
-                return _Attempt(
+                return _TransactionAttempt(
                     connection, run_transaction(connection, jobs, with_probe=self.trouble is not None), None
                 )
             except Exception as exc:  # noqa: BLE001 - the top of the writer's loop: each caller gets its error
                 discard(connection)
                 connection = None
                 if not tries_left or not may_retry(exc):
-                    return _Attempt(None, [], exc)
+                    return _TransactionAttempt(None, [], exc)
         raise AssertionError("the last try returns")
 
 

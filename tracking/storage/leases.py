@@ -17,7 +17,7 @@ from tracking.storage.tables import (
 )
 
 RESCHEDULE_SPREAD = timedelta(minutes=1)
-AT_ONCE = 500
+RESCHEDULED_AT_ONCE = 500
 LIMIT: Any = bindparam("limit")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, insert, select, update
 from sqlalchemy.engine import RowMapping
 
-from tracking.storage.leases import AT_ONCE, LIMIT, RESCHEDULE_SPREAD, lease_rows, unleased
+from tracking.storage.leases import LIMIT, RESCHEDULE_SPREAD, RESCHEDULED_AT_ONCE, lease_rows, unleased
 from tracking.storage.tables import ORDERS, OUTBOX
 
 _SEND_DUE = and_(OUTBOX.c.done.is_(False), OUTBOX.c.next_attempt_at <= bindparam("now"), unleased(OUTBOX))
@@ -29,7 +29,9 @@ INTERRUPTED = (
 )
 FURTHEST_SEND = timedelta(minutes=15)
 _SENDS_TOO_FAR = (
-    select(OUTBOX.c.order_id).where(OUTBOX.c.done.is_(False), OUTBOX.c.next_attempt_at > LIMIT).limit(AT_ONCE)
+    select(OUTBOX.c.order_id)
+    .where(OUTBOX.c.done.is_(False), OUTBOX.c.next_attempt_at > LIMIT)
+    .limit(RESCHEDULED_AT_ONCE)
 )
 _SHORTEN_LEASES = update(OUTBOX).where(OUTBOX.c.done.is_(False), OUTBOX.c.lease_until > LIMIT).values(lease_until=LIMIT)
 

@@ -107,7 +107,7 @@ def reveal(
     by.must_operate()
     request = ClaimRevealed(line, unit, version)
     version_row, count, po_number = database.write(
-        lambda connection: ingest.reveal(
+        lambda connection: ingest.record_reveal(
             connection, _find(connection, order), request, cipher=cipher, actor=by.name, now=now
         )
     )
@@ -120,7 +120,7 @@ def _store_note(database: Database, order: str, text: str, *, by: Person, now: d
     by.must_operate()
     written = _note_text(text)
     database.write(
-        lambda connection: ingest.add_note(
+        lambda connection: ingest.record_note(
             connection, _find(connection, order), text=written, actor=by.name, now=now, acknowledges=acknowledges
         )
     )

@@ -26,7 +26,7 @@ PHYSICAL_COLUMNS = (
 )
 PERSONAL_COLUMNS = ("To", "FromName", "FromEmail", "Message", "DeliveryDate")
 LOOK_COLUMNS = ("Culture", "Theme", "BrandingId")
-COLUMNS = (
+CSV_COLUMNS = (
     *ORDER_COLUMNS,
     *LINE_COLUMNS,
     *DIGITAL_COLUMNS,
@@ -35,7 +35,7 @@ COLUMNS = (
     *LOOK_COLUMNS,
 )
 REQUIRED_COLUMNS = ("Type", "ProductId", "Value", "Quantity")
-_COLUMN_NAMES = {column.casefold(): column for column in COLUMNS}
+_COLUMN_NAMES = {column.casefold(): column for column in CSV_COLUMNS}
 _SAVE_AS_UTF8 = "save it again as UTF-8 (in Excel: Save As, 'CSV UTF-8 (Comma delimited)')"
 _EXAMPLE = ", ".join((*REQUIRED_COLUMNS, "Email"))
 _EMPTY_FILE = Problem("", f"the file is empty; its first row must name the columns, such as {_EXAMPLE}")
@@ -145,14 +145,14 @@ def _parse_header(cells: Sequence[str]) -> list[str | None]:
         Unreadable: unknown, repeated or missing columns, all at once.
     """
     if len(cells) > MAX_COLUMNS:
-        message = f"has {len(cells):,} columns, {len(COLUMNS)} are known: is this the right file?"
+        message = f"has {len(cells):,} columns, {len(CSV_COLUMNS)} are known: is this the right file?"
         raise UnreadableFile(Problem("row 1", message))
     problems: list[Problem] = []
     columns: list[str | None] = []
     for cell in cells:
         column = _COLUMN_NAMES.get(_fold(cell))
         if column is None and cell.strip():
-            hint = did_you_mean(_fold(cell), COLUMNS) or f"; known are {', '.join(COLUMNS)}"
+            hint = did_you_mean(_fold(cell), CSV_COLUMNS) or f"; known are {', '.join(CSV_COLUMNS)}"
             problems.append(Problem("row 1", f"there is no column {cell.strip()[:60]!r}{hint}"))
         elif column is not None and column in columns:
             problems.append(Problem("row 1", f"the column {column} is there twice"))

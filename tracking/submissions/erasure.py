@@ -17,7 +17,7 @@ from tracking import ingest
 from tracking.access import Person
 from tracking.errors import InvalidSubmission, Problem, StoreError
 from tracking.orders.model import Submission
-from tracking.provider.recipients import fold, line_id, lines_of, mentions, recipients_of, remove_person
+from tracking.provider.recipients import fold, line_documents, line_id, mentions, recipients_of, remove_person
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
@@ -26,8 +26,8 @@ from tracking.storage.tables import CLAIMS, EVENTS, EXCHANGES, LINES, ORDERS, OU
 
 log = logging.getLogger(__name__)
 
-CHUNK = 500
-GROUP = 20
+ROWS_AT_ONCE = 500
+LINES_AT_ONCE = 20
 DOCUMENTS_AT_ONCE = 20
 _BEING_SENT = frozenset({Submission.QUEUED, Submission.SENDING, Submission.UNKNOWN})
 _TEXT_COLUMNS = ("note", "attention", "acknowledged_why")
@@ -115,8 +115,8 @@ def erase(
         )
     done = Erasure()
     order_ids = list(_find_orders(database, person, progress))
-    for at in range(0, len(order_ids), GROUP):
-        group = order_ids[at : at + GROUP]
+    for at in range(0, len(order_ids), LINES_AT_ONCE):
+        group = order_ids[at : at + LINES_AT_ONCE]
         for trace in (
             _find_traces(database, group, person) if dry_run else database.write(_EraseGroup(group, person, by, now))
         ):
@@ -137,7 +137,7 @@ def _find_orders(database: Database, person: str, progress: Callable[[int, int],
     last = done = 0
     while True:
         with database.read() as connection:
-            next_ids = select(ORDERS.c.id).where(ORDERS.c.id > last).order_by(ORDERS.c.id).limit(CHUNK)
+            next_ids = select(ORDERS.c.id).where(ORDERS.c.id > last).order_by(ORDERS.c.id).limit(ROWS_AT_ONCE)
             ids = connection.execute(next_ids).scalars().all()
             if not ids:
                 return
@@ -156,7 +156,7 @@ def _orders_naming(connection: Connection, first: int, last: int, person: str) -
     for key, column in ((OUTBOX.c.order_id, OUTBOX.c.request), (ORDERS.c.id, ORDERS.c.document)):
         documents = select(key, column).where(key.between(first, last))
         for order_id, document in connection.execute(documents, execution_options=few):
-            if any(person in recipients_of(line) for line in lines_of(document)):
+            if any(person in recipients_of(line) for line in line_documents(document)):
                 yield order_id
 
 
@@ -175,8 +175,10 @@ def _find_trace(connection: Connection, order_id: int, person: str) -> OrderTrac
     lines = connection.execute(columns_of_lines.where(LINES.c.order_id == order_id)).all()
     request = connection.execute(select(OUTBOX.c.request).where(OUTBOX.c.order_id == order_id)).scalar()
     by_id = {line.provider_line_id: line.number for line in lines if line.provider_line_id}
-    request_lines = list(enumerate(lines_of(request), start=1))
-    provider_lines = [(by_id.get(line_id(line), at), line) for at, line in enumerate(lines_of(order["document"]), 1)]
+    request_lines = list(enumerate(line_documents(request), start=1))
+    provider_lines = [
+        (by_id.get(line_id(line), at), line) for at, line in enumerate(line_documents(order["document"]), 1)
+    ]
     numbers = {line.number for line in lines if line.recipient and fold(line.recipient) == person}
     numbers |= {number for number, line in (*request_lines, *provider_lines) if person in recipients_of(line)}
     if not numbers:

@@ -41,9 +41,9 @@ from tracking.storage.maintenance import restore_mark
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-AT_ONCE = 8
+SENDS_AT_ONCE = 8
 
-PAGES_AT_MOST = 200
+LOOKUP_PAGES = 200
 FIRST_UNSENT_WAIT = timedelta(seconds=1)
 LONGEST_UNSENT_WAIT = timedelta(seconds=15)
 STORE_RETRY = 1.0
@@ -116,7 +116,7 @@ class Sender:
             return 0
         if not await asyncio.to_thread(self._any_due, now):
             return 0
-        limit = 1 if self._probing else AT_ONCE
+        limit = 1 if self._probing else SENDS_AT_ONCE
         rows = await self._database.run(lambda connection: self._lease_due(connection, now, limit))
         await asyncio.gather(*(self._send(row) for row in rows))
         return len(rows)
@@ -290,7 +290,7 @@ class Sender:
         """Read all pages of the list: where the provider matches parts, longer PONumbers stand in between."""
         ids: set[str] = set()
         unreadable = 0
-        for number in range(1, PAGES_AT_MOST + 1):
+        for number in range(1, LOOKUP_PAGES + 1):
             page = await self._client.orders(page=number, po_number=attempt.po_number)
             unreadable += page.unreadable
             ids |= {

@@ -38,21 +38,21 @@ app = typer.Typer(
 
 
 _COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
-    ("worker", servers.worker),
-    ("sandbox", servers.sandbox),
-    ("submit", orders.submit),
-    ("order", orders.order),
-    ("why", orders.why),
-    ("replan", maintenance.replan),
-    ("orders", orders.orders),
-    ("events", orders.events),
-    ("export", orders.export),
-    ("seed", maintenance.seed),
-    ("verify", maintenance.verify),
+    ("worker", servers.worker_command),
+    ("sandbox", servers.sandbox_command),
+    ("submit", orders.submit_command),
+    ("order", orders.order_command),
+    ("why", orders.why_command),
+    ("replan", maintenance.replan_command),
+    ("orders", orders.orders_command),
+    ("events", orders.events_command),
+    ("export", orders.export_command),
+    ("seed", maintenance.seed_command),
+    ("verify", maintenance.verify_command),
     ("backup", maintenance.backup_command),
-    ("restored", maintenance.mark_restored),
-    ("erase", maintenance.erase),
-    ("migrate", maintenance.migrate),
+    ("restored", maintenance.restored_command),
+    ("erase", maintenance.erase_command),
+    ("migrate", maintenance.migrate_command),
 )
 for _name, _command in _COMMANDS:
     app.command(_name)(_command)

@@ -13,7 +13,7 @@ import typer
 from tracking import settings
 from tracking.app import demo_data
 from tracking.app.cli import output
-from tracking.app.cli.options import JsonFlag, acting_person, log_head, open_store, parse_time
+from tracking.app.cli.options import JsonFlag, acting_person, log_head, open_store, time_option
 from tracking.orders.observations import utc_now
 from tracking.provider.json_fields import storable
 from tracking.storage import database, engines
@@ -23,12 +23,12 @@ from tracking.storage.migrations import HEAD
 from tracking.submissions import erasure
 
 
-def replan(  # noqa: PLR0913 - each is an option of its own, and typer reads them from here
+def replan_command(  # noqa: PLR0913 - each is an option of its own, and typer reads them from here
     *,
     since: Annotated[
         datetime | None,
         typer.Option(
-            parser=parse_time, metavar="T", help="From when on: 2026-01-31T09:00 (UTC), or 2h; a week if not said."
+            parser=time_option, metavar="T", help="From when on: 2026-01-31T09:00 (UTC), or 2h; a week if not said."
         ),
     ] = None,
     policy: Annotated[
@@ -67,7 +67,7 @@ def replan(  # noqa: PLR0913 - each is an option of its own, and typer reads the
     output.print_backtest(result, as_json=as_json)
 
 
-def seed(
+def seed_command(
     *,
     orders: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many orders to make up.")],
     days: Annotated[int, typer.Option(min=1, max=3650, help="Over how many days.")] = 30,
@@ -93,7 +93,7 @@ def seed(
         output.print_stdout(f"{orders} orders with {events} events made up in {seconds} s")
 
 
-def verify(
+def verify_command(
     *,
     expected: Annotated[
         LogHead | None,
@@ -140,11 +140,11 @@ def backup_command(
         output.print_stdout(f"{file}: revision {copy.revision}, {copy.events} events of {copy.orders} orders, {size}")
 
 
-def mark_restored(
+def restored_command(
     *,
     since: Annotated[
         datetime,
-        typer.Option(parser=parse_time, metavar="T", help="When the backup was taken: 2026-01-31T09:00 (UTC), or 2h."),
+        typer.Option(parser=time_option, metavar="T", help="When the backup was taken: 2026-01-31T09:00 (UTC), or 2h."),
     ],
     as_json: JsonFlag = False,
 ) -> None:
@@ -159,7 +159,7 @@ def mark_restored(
         output.print_stdout(f"marked: nothing is sent until it is known what was sent since {since:%Y-%m-%d %H:%M} UTC")
 
 
-def erase(
+def erase_command(
     recipient: Annotated[str, typer.Argument(help="E-mail address, telephone number or name; - reads it from stdin.")],
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be erased and erase nothing.")] = False,
@@ -183,7 +183,7 @@ def erase(
     raise typer.Exit(0 if erasure_result.complete else 1)
 
 
-def migrate(*, as_json: JsonFlag = False) -> None:
+def migrate_command(*, as_json: JsonFlag = False) -> None:
     """Bring the store to this version's schema."""
     before = engines.migrate(settings.load().database_url)
     if as_json:

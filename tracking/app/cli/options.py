@@ -33,7 +33,7 @@ HostOption = Annotated[str, typer.Option(help="The address to listen on.")]
 SeedOption = Annotated[int, typer.Option(help="Makes chance repeatable.")]
 
 
-def parse_duration(text: str) -> timedelta:
+def duration_option(text: str) -> timedelta:
     """Parse a length of time such as 90s, 15m, 1h or 2d."""
     try:
         return query_params.parse_length(text)
@@ -41,7 +41,7 @@ def parse_duration(text: str) -> timedelta:
         raise typer.BadParameter(str(exc)) from exc
 
 
-def parse_time(text: str) -> datetime:
+def time_option(text: str) -> datetime:
     """Parse an ISO time, UTC where no zone is named, or a length before now such as 2h."""
     with contextlib.suppress(ValueError, OverflowError):
         at = datetime.fromisoformat(text.strip())
@@ -87,7 +87,7 @@ def log_head(text: str) -> LogHead:
 OlderOption = Annotated[
     timedelta | None,
     typer.Option(
-        "--older-than", parser=parse_duration, metavar="LENGTH", help="Only orders created before: 90s, 15m, 1h, 2d."
+        "--older-than", parser=duration_option, metavar="LENGTH", help="Only orders created before: 90s, 15m, 1h, 2d."
     ),
 ]
 

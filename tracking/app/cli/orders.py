@@ -21,7 +21,7 @@ from tracking.app.cli.options import (
     acting_person,
     file_format,
     open_store,
-    parse_time,
+    time_option,
 )
 from tracking.errors import UnknownOrder
 from tracking.orders.model import State, is_open, usual_case
@@ -45,7 +45,7 @@ EXPORT_FORMS = ("csv", "parquet", "jsonl")
 LINES_LISTED = 20
 
 
-def submit(
+def submit_command(
     file: FileToRead,
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file and send nothing.")] = False,
@@ -118,14 +118,14 @@ def _wait_until_done(store: Database, receipts: Sequence[Receipt], seconds: floa
     return statuses
 
 
-def order(
+def order_command(
     po_or_id: Annotated[str, typer.Argument(metavar="PO_OR_ID", help="PONumber, provider's id or external id.")],
     *,
     as_json: JsonFlag = False,
 ) -> None:
     """Show one order: state, witnesses, lines, timeline."""
     store = open_store()
-    order_id = order_reports.find_order(store, po_or_id)
+    order_id = order_reports.find_order_id(store, po_or_id)
     if order_id is None:
         raise UnknownOrder(f"no order, or more than one, is called {po_or_id[:100]!r}")
     if as_json:
@@ -137,14 +137,14 @@ def order(
     output.print_order(view, lines, order_reports.timeline(store, order_id, now))
 
 
-def why(
+def why_command(
     po_or_id: Annotated[str, typer.Argument(metavar="PO_OR_ID", help="PONumber, provider's id or external id.")],
     *,
     as_json: JsonFlag = False,
 ) -> None:
     """Say what is expected of an order, and why it is looked at when it is."""
     store = open_store()
-    order_id = order_reports.find_order(store, po_or_id)
+    order_id = order_reports.find_order_id(store, po_or_id)
     if order_id is None:
         raise UnknownOrder(f"no order, or more than one, is called {po_or_id[:100]!r}")
     explanation = explanations.explain_next_poll(store, order_id, utc_now())
@@ -163,7 +163,7 @@ def _list_filters(state: list[str] | None, older_than: timedelta | None, po_pref
     return Filters(states=states, older_than=older_than, po_prefix=po_prefix, page_size=limit)
 
 
-def orders(
+def orders_command(
     *,
     state: StateOption = None,
     older_than: OlderOption = None,
@@ -189,12 +189,12 @@ def orders(
     output.print_stdout(f"{len(page.rows)} of {page.total}{' or more' if page.more else ''}")
 
 
-def events(
+def events_command(
     *,
     since: Annotated[
         datetime | None,
         typer.Option(
-            parser=parse_time, metavar="T", help="From when on: 2026-01-31T09:00 (UTC), or 2h for two hours ago."
+            parser=time_option, metavar="T", help="From when on: 2026-01-31T09:00 (UTC), or 2h for two hours ago."
         ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many, newest first.")] = 100,
@@ -211,7 +211,7 @@ def events(
     output.open_console().print(table)
 
 
-def export(
+def export_command(
     file: Annotated[Path, typer.Argument(dir_okay=False, help="Ends in .csv, .parquet or .jsonl.", metavar="FILE")],
     *,
     state: StateOption = None,

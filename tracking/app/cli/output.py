@@ -89,13 +89,13 @@ def add_row(table: Table, *cells: Any) -> None:
     """Add a row of anything that has a text; an empty cell for None."""
     table.add_row(
         *(
-            "" if cell is None else _printable(format_time(cell) if isinstance(cell, datetime) else str(cell))
+            "" if cell is None else _printable(time_text(cell) if isinstance(cell, datetime) else str(cell))
             for cell in cells
         )
     )
 
 
-def format_time(at: datetime) -> str:
+def time_text(at: datetime) -> str:
     """Format a time in UTC, to the second."""
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
@@ -137,7 +137,7 @@ def print_check(checked: CheckedFile, *, as_json: bool) -> None:
         return
     size = f"{len(checked.requests)} orders, {checked.units} cards, {amount(checked.value_minor)} in all"
     submitted_before = (
-        f"; this file was handed in before, on {format_time(checked.first_submitted_at)} UTC"
+        f"; this file was handed in before, on {time_text(checked.first_submitted_at)} UTC"
         if checked.first_submitted_at
         else ""
     )
@@ -150,7 +150,7 @@ def repeats_text(checked: CheckedFile) -> str:
     """Say which rows without a PONumber were in another file too; empty where none were."""
     if checked.similar_file is None:
         return ""
-    when, same = format_time(checked.similar_file.at), wording.count(checked.similar_file.rows, "row")
+    when, same = time_text(checked.similar_file.at), wording.count(checked.similar_file.rows, "row")
     return f"{same} without a PONumber found in {checked.similar_file.name} too, handed in on {when} UTC"
 
 
@@ -250,9 +250,7 @@ def print_order(view: order.OrderView, rows: pd.DataFrame, entries: Iterable[Tim
 
 def _time_span(entry: TimelineEntry) -> str:
     if entry.ahead:
-        return f"next: {format_time(entry.at)}"
+        return f"next: {time_text(entry.at)}"
     return (
-        format_time(entry.at)
-        if entry.count == 1
-        else f"{format_time(entry.at)} to {entry.until.astimezone(UTC):%H:%M:%S}"
+        time_text(entry.at) if entry.count == 1 else f"{time_text(entry.at)} to {entry.until.astimezone(UTC):%H:%M:%S}"
     )

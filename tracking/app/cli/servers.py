@@ -99,7 +99,7 @@ async def _serve_within(
         await server.serve(sockets=[listening])
 
 
-def worker(
+def worker_command(
     *,
     host: HostOption = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="For webhooks, /healthz and /metrics.")] = 8600,
@@ -108,7 +108,7 @@ def worker(
     serve_worker(host, port)
 
 
-def sandbox(  # noqa: PLR0913 - each is an option of its own, and typer reads them from here
+def sandbox_command(  # noqa: PLR0913 - each is an option of its own, and typer reads them from here
     *,
     host: HostOption = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8700,

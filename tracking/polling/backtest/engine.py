@@ -33,11 +33,11 @@ from tracking.polling.selection import PADDING, PAGE, Candidates, select_calls
 STEPS_AT_MOST = 40_000
 SHORTEST_STEP = 0.2
 REFITS_AT_MOST = 200
-REFIT_EVERY = 60.0
-ORDERS_OF_A_CLASS = 400
-OVERLAP = 300.0
+SIMULATED_REFIT = 60.0
+SIMULATED_CLASS_ORDERS = 400
+SIMULATED_OVERLAP = 300.0
 FIRST_DOUBLED = 0.1  # of the median that is guessed for an order of the size
-JITTER = 0.1
+SIMULATED_JITTER = 0.1
 WALKS_ASIDE = 4  # calls at once that leave room for a walk beside them
 COMMITS = 2  # before a call leaves
 SHARES: Array = np.linspace(0.0, 1.0, 17)[:-1]  # of a time that is searched for when something may happen again
@@ -99,7 +99,7 @@ class _Run:
         self.intervals: dict[str, list[Interval]] = {}
         self.undetected = int(np.isfinite(self.history.finished).sum())
         self.step = self.step or max(SHORTEST_STEP + plan.commit_seconds, self.history.span / STEPS_AT_MOST)
-        self.refit_every = max(REFIT_EVERY, self.history.span / REFITS_AT_MOST)
+        self.refit_every = max(SIMULATED_REFIT, self.history.span / REFITS_AT_MOST)
         self.limiter = SimulatedLimiter(plan.rate, self.step)
         self.refitted, self.priced, self.walked, self.newest = 0.0, -NEVER, -NEVER, -NEVER
         if plan.price is not None:
@@ -202,7 +202,7 @@ class _Run:
         soonest = [self._next_arrival()]
         if self.learns and self.news and plan.policy == "accrual":
             soonest.append(self.refitted + self.refit_every)
-        first_listed = int(self.history.arrived.searchsorted(self.newest - OVERLAP - PADDING))
+        first_listed = int(self.history.arrived.searchsorted(self.newest - SIMULATED_OVERLAP - PADDING))
         if plan.discover_every and (mine[-1] >= first_listed or self.limiter.most < WALKS_ASIDE):
             soonest.append(self.walked + plan.discover_every)
         limit = self.time.until(min(soonest))
@@ -274,7 +274,10 @@ class _Run:
         else:
             price = self.forecasts.price / float(self.webhook_discount[index])
             wait = self.forecasts.for_class(name).wait(age, price, floor=plan.floor, ceiling=plan.ceiling)
-        wait = min(max(wait * (1 + self.rng.uniform(-JITTER, JITTER)), plan.floor), max(plan.ceiling, plan.floor))
+        wait = min(
+            max(wait * (1 + self.rng.uniform(-SIMULATED_JITTER, SIMULATED_JITTER)), plan.floor),
+            max(plan.ceiling, plan.floor),
+        )
         self.due[index] = self.history.arrived[index] + age + wait
 
     def _observe(self, orders: Indexes) -> None:
@@ -368,7 +371,7 @@ class _Run:
 
     def _walk(self) -> None:
         """Walks the list from a little before the newest order that it showed until a page is not full."""
-        first, arrived = self.order_list.since(self.newest - OVERLAP), self.order_list.arrived_count
+        first, arrived = self.order_list.since(self.newest - SIMULATED_OVERLAP), self.order_list.arrived_count
         pages = (arrived - first) // PAGE + 1
         self.discoveries += pages
         self.limiter.use(pages, self.now)
@@ -382,7 +385,7 @@ class _Run:
         for index in self.open_orders.tolist() if self.news else ():
             opened.setdefault(self.history.classes[index], []).append(Interval(float(self.last[index])))
         for name in self.news:
-            newest = [*self.intervals[name][-ORDERS_OF_A_CLASS:], *opened.get(name, [])]
+            newest = [*self.intervals[name][-SIMULATED_CLASS_ORDERS:], *opened.get(name, [])]
             forecast = Forecast.fit(name, newest, relative=self.plan.relative)
             self.forecasts.replace([forecast])
             self.accrued.take(self.number[name], forecast.delay_cost)

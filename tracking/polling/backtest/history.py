@@ -27,8 +27,8 @@ from tracking.storage.database import Database
 from tracking.storage.tables import CALLBACKS, EVENTS, EXCHANGES, ORDERS
 from tracking.webhooks import silence_alarm
 
-ORDERS_READ = 2_000
-CALLBACKS_READ = 5 * ORDERS_READ
+ORDERS_REPLAYED = 2_000
+CALLBACKS_READ = 5 * ORDERS_REPLAYED
 ENOUGH = 20  # finished orders: with fewer, what a plan comes to is chance
 SEED = 1
 
@@ -179,9 +179,9 @@ def _orders(connection: Connection, since: datetime) -> tuple[Sequence[Row[Any]]
     taken = select(*(ORDERS.c[name] for name in _READ)).where(
         ORDERS.c.created_at >= since, ORDERS.c.accepted_at.is_not(None)
     )
-    newest = taken.order_by(ORDERS.c.created_at.desc(), ORDERS.c.id.desc()).limit(ORDERS_READ + 1)
+    newest = taken.order_by(ORDERS.c.created_at.desc(), ORDERS.c.id.desc()).limit(ORDERS_REPLAYED + 1)
     rows = connection.execute(newest).all()
-    return rows[:ORDERS_READ], len(rows) > ORDERS_READ
+    return rows[:ORDERS_REPLAYED], len(rows) > ORDERS_REPLAYED
 
 
 def _finished_before(row: Row[Any]) -> bool:
@@ -210,7 +210,7 @@ def _finish_evidence(connection: Connection, rows: Sequence[Row[Any]]) -> Mappin
     )
     at_once = {
         row.order_id
-        for row in connection.execute(answers.limit(ORDERS_READ))
+        for row in connection.execute(answers.limit(ORDERS_REPLAYED))
         if row.detail.get("status") == State.COMPLETED
     }
     return {

@@ -13,7 +13,7 @@ from tracking.polling.selection import PADDING, PAGE, Flags
 
 NEVER = math.inf
 ROUNDING = 1e-6
-FURTHEST = 10**9  # steps
+LONGEST_WAIT = 10**9  # steps
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class TimeSteps:
     def until(self, moment: float) -> int:
         """How many steps on it is then or later; one at the least."""
         if math.isinf(moment):
-            return FURTHEST if moment > 0 else 1
+            return LONGEST_WAIT if moment > 0 else 1
         ahead = max(math.ceil((moment - self.begun) / self.size) - self.taken, 1)
         while ahead > 1 and self.at(self.taken + ahead - 1) >= moment:
             ahead -= 1

@@ -15,7 +15,7 @@ from tracking.reports.order_list.search import Filters, conditions, ordering
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
 
-CHUNK = 1000
+EXPORT_CHUNK = 1000
 _EXPORTED = (
     "po_number", "provider_id", "state", "type", "units", "units_fulfilled", "value_minor", "currency", "source",
     "submission", "notice", "created_at", "accepted_at", "completed_after", "completed_by", "claimed_at", "attention",
@@ -30,8 +30,8 @@ def orders_export(database: Database, filters: Filters, now: datetime) -> Iterat
         clauses = conditions(connection, filters, now)
         ids = list(connection.execute(select(ORDERS.c.id).where(*clauses).order_by(*ordering(filters))).scalars())
     columns = [ORDERS.c.id.label("order_id"), *(ORDERS.c[name] for name in _EXPORTED)]
-    for start in range(0, len(ids), CHUNK):
-        part = ids[start : start + CHUNK]
+    for start in range(0, len(ids), EXPORT_CHUNK):
+        part = ids[start : start + EXPORT_CHUNK]
         with database.read() as connection:
             rows = connection.execute(select(*columns).where(ORDERS.c.id.in_(part))).mappings()
             by_id = {row["order_id"]: _exported(row) for row in rows}

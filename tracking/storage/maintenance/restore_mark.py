@@ -99,7 +99,7 @@ def detect(database: Database, now: datetime) -> bool:
     newest = database.write(job)
     log.warning("the store is older than it was: newest event %d, once %d; it is reconciled first", newest, noted)
     # Only now: where this is cut, the mark is set once more.
-    _write_file(database, newest)
+    _write_mark_file(database, newest)
     return True
 
 
@@ -110,7 +110,7 @@ def note_progress(database: Database) -> None:
     with database.read() as connection:
         newest = newest_event(connection)
     if newest != _noted_event(database):
-        _write_file(database, newest)
+        _write_mark_file(database, newest)
 
 
 def _noted_event(database: Database) -> int | None:
@@ -121,7 +121,7 @@ def _noted_event(database: Database) -> int | None:
         return None
 
 
-def _write_file(database: Database, newest: int) -> None:
+def _write_mark_file(database: Database, newest: int) -> None:
     """Write the file whole or not at all; a loss of power may take it, never the store."""
     if (file := _file(database)) is None:
         return

@@ -36,7 +36,7 @@ from tracking.storage.counters import hour_of, state_movements
 from tracking.storage.database import Database
 from tracking.storage.tables import COUNTERS, EVENTS, LINES, ORDERS
 
-CHUNK = 500
+ORDERS_AT_ONCE = 500
 DIFFERENCES_AT_MOST = 1000
 Counts = dict[tuple[str, datetime, str], tuple[int, int, int]]
 Progress = Callable[[int, int], None]
@@ -173,7 +173,7 @@ _Chunk = tuple[Sequence[RowMapping], Mapping[int, list[tuple[int, Entry]]], Mapp
 
 
 def _chunk(connection: Connection, after: int) -> _Chunk:
-    orders = connection.execute(_ORDERS_AFTER, {"after": after, "at_most": CHUNK}).mappings().all()
+    orders = connection.execute(_ORDERS_AFTER, {"after": after, "at_most": ORDERS_AT_ONCE}).mappings().all()
     if not orders:
         return [], {}, {}
     ends = {"first": orders[0]["id"], "last": orders[-1]["id"]}
