@@ -46,7 +46,7 @@ static: $(VENV)/.test ## format, lint, types, import contracts and security lint
 	@$(BIN)/bandit --quiet --recursive tracking pages dashboard.py
 
 audit: $(VENV)/.test ## known vulnerabilities of the pinned packages (asks a service on the network)
-	@$(BIN)/python tests/vulnerabilities.py $(ARGS)
+	@$(BIN)/python tests/support/vulnerabilities.py $(ARGS)
 
 check: static test ## everything CI runs
 
@@ -60,7 +60,7 @@ kill9: $(VENV)/.test ## kill consoles N times under load and ask what was lost (
 	@$(BIN)/python tests/processes/kill9.py --kills $(or $(N),200) $(ARGS)
 
 bench-verify: $(VENV)/.test ## measure how long verifying a million events takes (ARGS="100000" for fewer)
-	@$(BIN)/python tests/bench_verify.py $(ARGS)
+	@$(BIN)/python tests/bench/bench_verify.py $(ARGS)
 
 sim: $(VENV)/.test ## histories full of mishaps, one for each seed (SEEDS=10000; ARGS="--first 17" to begin there)
 	@$(BIN)/python tests/simulation/simulate.py seeds --seeds $(SEEDS) $(ARGS)
@@ -69,16 +69,16 @@ mutants: $(VENV)/.test ## plant faults of design and see that the simulation fin
 	@$(BIN)/python tests/simulation/simulate.py mutants --seeds $(SEEDS) $(ARGS)
 
 bench: $(VENV)/.test ## measure speed and memory, as ratios within one run
-	@$(BIN)/python tests/bench.py $(ARGS)
+	@$(BIN)/python tests/bench/bench.py $(ARGS)
 
 bench-polling: $(VENV)/.test ## judge the schedule against the optimum, doubling waits, the budget and a running console (8 minutes)
-	@$(BIN)/python tests/bench_polling.py $(ARGS)
+	@$(BIN)/python tests/bench/bench_polling.py $(ARGS)
 
 bench-flood: $(VENV)/.test ## measure a worker under 1,000 hostile calls a second (ARGS="--seconds 5" for less)
-	@$(BIN)/python tests/bench_flood.py $(ARGS)
+	@$(BIN)/python tests/bench/bench_flood.py $(ARGS)
 
 hostile: $(VENV)/.test ## send N generated hostile requests to the receiver (ARGS="--seed 1" to repeat a run)
-	@$(BIN)/python tests/hostile.py --calls $(or $(N),100000) $(ARGS)
+	@$(BIN)/python tests/support/hostile.py --calls $(or $(N),100000) $(ARGS)
 
 docs: $(VENV)/.run ## write the tree of the modules into docs/architecture.md, from their docstrings
 	@$(BIN)/python tests/docs/architecture_tree.py

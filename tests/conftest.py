@@ -20,7 +20,7 @@ from tracking.storage import database, engines
 from tracking.storage.database import Database
 
 # The folders whose tests take longest, each longer than the next.
-SLOW = ("browser", "processes", "powerloss", "scenarios", "polling")
+SLOW = ("browser", "processes", "powerloss", "scenarios", "bench")
 ENGINES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 
 

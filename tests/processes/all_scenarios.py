@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parent / "scenarios"), str(HERE.parents[1])]
+sys.path[:0] = [*(str(HERE.parent / name) for name in ("", "support", "scenarios")), str(HERE.parents[1])]
 
 from processes.over_http import SPEED, Figures, drive  # noqa: E402 - found through the lines above
 

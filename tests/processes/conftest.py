@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [path for path in (str(TESTS), str(TESTS / "scenarios")) if path not in sys.path]
+sys.path[:0] = [path for path in (str(TESTS), str(TESTS / "support"), str(TESTS / "scenarios")) if path not in sys.path]
 
 from processes.children import Child, Nursery, nursery  # noqa: E402 - found through the line above
 

@@ -32,7 +32,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parent / "scenarios"), str(HERE.parents[1])]
+sys.path[:0] = [*(str(HERE.parent / name) for name in ("", "support", "scenarios")), str(HERE.parents[1])]
 
 from processes.children import TRACKING, Child, Nursery, free_port, nursery, provider_settings, truth, until  # noqa: E402 - found through the lines above
 from processes.over_http import FINAL, disagreements, rows, store_of, twice  # noqa: E402 - the same

@@ -9,7 +9,7 @@ import pytest
 
 from tracking.sandbox.scenarios import SCENARIOS
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 TEXT = (TESTS / "README.md").read_text()
 INVARIANTS = {f"I{number}" for number in range(13)}
 FAULTS = [

@@ -90,7 +90,7 @@ def test_a_server_that_was_not_migrated_is_told_to_a_person(new_postgres_url: Ca
 
 def exits_of_three_at_once(statement: str, url: str) -> list[int]:
     code = f"import sys; from tracking.storage.database import connect, migrate; {statement}"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     started = [subprocess.Popen([sys.executable, "-c", code, url], env=environment) for _ in range(3)]
     return [process.wait() for process in started]
 

@@ -12,10 +12,10 @@ from time import process_time
 
 import numpy as np
 import numpy.typing as npt
+import running
 import sqlalchemy as sa
-from polling import running
-from polling.optimum import Judge
-from polling.shapes import SHAPES, Shape, lognormal
+from optimum import Judge
+from shapes import SHAPES, Shape, lognormal
 
 from tracking.forecasting.forecasts import Forecasts
 from tracking.forecasting.survival import EDGES, Curve, DelayCost, Forecast, Interval

@@ -12,9 +12,9 @@ from pathlib import Path
 from time import process_time
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE / "scenarios"), str(HERE.parent)]
+sys.path[:0] = [*(str(HERE.parent / name) for name in ("", "support", "scenarios")), str(HERE.parents[1])]
 
-from polling.measures import MEASURES  # noqa: E402 - found through the line above
+from measures import MEASURES  # noqa: E402 - found through the line above
 
 
 def main() -> int:

@@ -253,7 +253,7 @@ def test_waiting_ends_with_0_once_all_are_done(run: Run, folder: Path, database:
 
 
 @pytest.mark.parametrize(
-    "sample", sorted((Path(__file__).parents[1] / "data").glob("sample-*.csv")), ids=lambda p: p.name
+    "sample", sorted((Path(__file__).parents[2] / "data").glob("sample-*.csv")), ids=lambda p: p.name
 )
 def test_the_samples_fit_the_sandboxs_catalogue(run: Run, database: Database, sample: Path) -> None:
     products = [

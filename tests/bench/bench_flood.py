@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE / "scenarios")]
+sys.path[:0] = [str(HERE.parent / name) for name in ("", "support", "scenarios")]
 
 from processes.children import Child, free_port, nursery, provider_settings, until  # noqa: E402 - found through the lines above
 from processes.over_http import made_up, store_of, submit  # noqa: E402 - the same

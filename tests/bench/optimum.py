@@ -6,7 +6,7 @@ Its mean over T is the sum over the looks of c (1 - F(x_i-1)) + integral from x_
 
 import numpy as np
 import numpy.typing as npt
-from polling.shapes import Shape
+from shapes import Shape
 
 Array = npt.NDArray[np.float64]
 FINE = 60_000

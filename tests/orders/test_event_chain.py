@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fakes import NOW, line, request, shown
-from test_audit import history
+from test_verify import history
 
 from tracking import ingest
 from tracking.app import demo_data

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from alembic import command
 from fakes import line, shown
 from sqlalchemy import Connection, Engine, event
-from test_audit import history
 from test_migrations import config, on
+from test_verify import history
 
 from tracking import ingest
 from tracking.forecasting.planner import Planner

@@ -1,0 +1,89 @@
+"""The plan of the code holds: few rooms, few files in each, short files and functions, words of the field.
+
+Import directions are held by import-linter's contracts in `pyproject.toml`.
+"""
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "tracking"
+MIGRATIONS = PACKAGE / "storage" / "migrations"
+SOURCES = [
+    path for folder in (PACKAGE, ROOT / "pages") for path in folder.rglob("*.py") if MIGRATIONS not in path.parents
+]
+TREES = {path: ast.parse(path.read_text()) for path in SOURCES}
+# Bare participles that stood for a thing's name; where the language has a noun, the noun is the name.
+PARTICIPLES = frozenset({"told", "kept", "shown", "seen", "known", "found", "wanted", "beside", "said"})
+PARTICIPLES_AT_MOST = 60
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*.py") if path.name != "__init__.py")
+
+
+def functions() -> Iterator[tuple[str, int]]:
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield f"{path.relative_to(ROOT)}:{node.name}", (node.end_lineno or 0) - node.lineno + 1
+
+
+def identifiers(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name):
+                yield name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case ast.keyword(arg=str(name)) | ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)):
+                yield name
+            case ast.alias(name=name, asname=asname):
+                yield from (*name.split("."), asname or "")
+            case ast.ImportFrom(module=str(module)):
+                yield from module.split(".")
+
+
+def parts(identifier: str) -> list[str]:
+    return [part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", identifier)]
+
+
+def test_there_are_nine_rooms_and_the_sandbox() -> None:
+    rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    nine = "app forecasting orders polling provider reports storage submissions webhooks"
+    assert rooms == {*nine.split(), "sandbox"}
+    assert len(files_in(PACKAGE)) <= 7
+
+
+def test_no_room_holds_more_than_can_be_taken_in_at_once() -> None:
+    folders = {path.parent for path in SOURCES if PACKAGE in path.parents} - {PACKAGE}
+    counts = {str(folder.relative_to(PACKAGE)): len(files_in(folder)) for folder in folders}
+    assert {name: count for name, count in counts.items() if count > (14 if name == "sandbox" else 10)} == {}
+
+
+def test_each_room_says_its_duty_and_nothing_else() -> None:
+    inits = [path for path in PACKAGE.rglob("__init__.py") if MIGRATIONS not in path.parents]
+    for path in inits:
+        body = ast.parse(path.read_text()).body
+        assert len(body) == 1, f"{path} holds more than a docstring"
+        assert isinstance(body[0], ast.Expr)
+
+
+def test_no_file_is_longer_than_four_hundred_lines() -> None:
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in SOURCES}
+    assert {name: length for name, length in lengths.items() if length > 400} == {}
+
+
+def test_functions_are_short() -> None:
+    lengths = list(functions())
+    assert [name for name, length in lengths if length > 60] == []
+    assert sum(length <= 10 for _, length in lengths) / len(lengths) >= 0.69
+
+
+def test_names_are_nouns_where_there_is_one() -> None:
+    words = Counter(part for tree in TREES.values() for name in identifiers(tree) for part in parts(name))
+    count = sum(words[word] for word in PARTICIPLES)
+    assert count <= PARTICIPLES_AT_MOST, {word: words[word] for word in PARTICIPLES}
