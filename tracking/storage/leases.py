@@ -11,10 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, or_, select, update
 
-from tracking.storage.tables import (
-    ORDERS,
-    OUTBOX,
-)
+from tracking.storage.tables import ORDERS, OUTBOX
 
 RESCHEDULE_SPREAD = timedelta(minutes=1)
 RESCHEDULED_AT_ONCE = 500

@@ -20,12 +20,7 @@ from tracking.orders import event_chain as chain
 from tracking.orders.model import ORDER_FIELDS, Event, Line, Order
 from tracking.storage.counters import count_event
 from tracking.storage.leases import LIMIT, RESCHEDULE_SPREAD, lease_rows, unleased
-from tracking.storage.tables import (
-    EVENTS,
-    LINES,
-    OPEN,
-    ORDERS,
-)
+from tracking.storage.tables import EVENTS, LINES, OPEN, ORDERS
 
 _POLLS_TOO_FAR = select(ORDERS.c.id).where(
     OPEN,
@@ -76,7 +71,7 @@ CREATED_BETWEEN = (
 
 @dataclass(frozen=True, slots=True)
 class StoredOrder:
-    """An order as stored: its row's id, its facts, and what the console keeps beside them but for the document."""
+    """An order as stored: its row's id, its facts, and its other columns but for the document."""
 
     id: int
     order: Order
@@ -91,7 +86,7 @@ def find_order(
     provider_id: str | None = None,
     with_lines: bool = True,
 ) -> StoredOrder | None:
-    """The order with this id of whatever kind, its row locked for the rest of the transaction."""
+    """Find the order with this id of whatever kind; its row is locked for the rest of the transaction."""
     ids = {"po_number": po_number, "provider_id": provider_id, "id": order_id}
     name = next((name for name, value in ids.items() if value is not None), "id")
     row = connection.execute(SELECT_ORDER_BY[name], {"wanted": ids[name]}).one_or_none()
@@ -103,12 +98,12 @@ def find_order(
 
 
 def lines_of(connection: Connection, order_id: int) -> tuple[Line, ...]:
-    """The order's lines by number."""
+    """Read the order's lines, by number."""
     return tuple(Line(*row) for row in connection.execute(LINES_OF, {"wanted": order_id}))
 
 
 def add_order(connection: Connection, order: Order, first: Event, extra_columns: Mapping[str, Any]) -> int:
-    """Stores a new order with its lines and its first event; returns the row's id."""
+    """Insert a new order with its lines and its first event; returns the row's id."""
     lines = chain.line_rows(order.lines, new_salt)
     first = chain.with_contents(first, lines)
     log, head = chain.event_rows(order.po_number, chain.first_hash(order.po_number), 0, [first])
@@ -123,7 +118,7 @@ def add_order(connection: Connection, order: Order, first: Event, extra_columns:
 
 
 def new_salt() -> str:
-    """What a recipient's hash is keyed with: 128 bits that nobody can guess."""
+    """Make the key of a recipient's hash: 128 random bits."""
     return secrets.token_hex(16)
 
 
@@ -134,7 +129,7 @@ def save_order(
     events: Sequence[Event],
     extra_columns: Mapping[str, Any] | None = None,
 ) -> None:
-    """Appends the events and brings row, lines and counters to what they say.
+    """Append the events, and update row, lines and counters by them.
 
     Args:
         connection: of the writer.
@@ -163,7 +158,7 @@ def save_order(
 
 
 def annotate_lines(connection: Connection, order_id: int, notes: Sequence[Mapping[str, Any]]) -> None:
-    """Sets what events do not carry line by line (the provider's line ids, digests): [{"number": 1, ...}]."""
+    """Update what events do not carry line by line (the provider's line ids, digests): [{"number": 1, ...}]."""
     for names in {tuple(note) for note in notes}:
         rows = [
             {"changed_id": order_id, "first": note["number"], "last": note["number"]}
@@ -183,67 +178,55 @@ def _save_lines(connection: Connection, order_id: int, changes: Sequence[Mapping
             connection.execute(UPDATE_LINES, within | values)
 
 
-# The outbox
-
-
-# Due looks
-
-
 def lease_polls(
     connection: Connection, order_ids: Sequence[int], now: datetime, *, owner: str, lease: timedelta
 ) -> list[RowMapping]:
-    """Takes these orders under a lease, as far as nobody holds them and they are to be looked at at all."""
+    """Lease these orders, as far as nobody holds them and they are to be polled at all."""
     values = {"wanted": list(order_ids), "now": now, "owner": owner, "until": now + lease, "at_most": len(order_ids)}
     return list(connection.execute(LEASE_POLLS, values).mappings())
 
 
 def created_between(connection: Connection, first: datetime, last: datetime, limit: int) -> list[datetime]:
-    """When the orders between these two times were created at the provider, ascending, at most `limit`."""
+    """List when the orders between these two times were created at the provider, ascending, at most `limit`."""
     values = {"first": first, "last": last, "at_most": limit}
     return list(connection.execute(CREATED_BETWEEN, values).scalars())
 
 
 def update_order(connection: Connection, order_id: int, values: Mapping[str, Any]) -> None:
-    """Sets columns that are no facts: due times, leases, failures."""
+    """Update columns that are no facts: due times, leases, failures."""
     connection.execute(UPDATE_ORDER, {"changed_id": order_id, **values})
 
 
 def release_polls(connection: Connection, order_ids: Sequence[int], *, due_at: datetime | None = None) -> None:
-    """Gives the orders back unlooked-at, due at `due_at` or still at once."""
+    """Release the orders without a poll, due at `due_at` or still at once."""
     values: dict[str, Any] = {"lease_owner": None, "lease_until": None}
     if due_at is not None:
         values["next_look_at"] = due_at
     connection.execute(update(ORDERS).where(ORDERS.c.id.in_(order_ids)).values(values))
 
 
-# Callbacks
-
-
-# Exchanges, batches, facts
-
-
 def order_ids(
     connection: Connection, *, po_numbers: Sequence[str] = (), provider_ids: Sequence[str] = ()
 ) -> dict[str, int]:
-    """The row ids behind PONumbers and provider ids."""
+    """Look up the row ids of PONumbers and provider ids."""
     values_by_column = {"po_number": list(po_numbers), "provider_id": list(provider_ids)}
     results = (connection.execute(IDS_BY[name], {"wanted": values}) for name, values in values_by_column.items())
     return {name: order_id for rows in results for name, order_id in rows}
 
 
 def po_numbers_of(connection: Connection, provider_ids: Sequence[str]) -> dict[str, str]:
-    """The PONumbers of the orders the provider calls so, by its ids."""
+    """Look up the PONumbers of orders by the provider's ids."""
     rows = connection.execute(PO_NUMBERS, {"wanted": list(provider_ids)})
     return {row.provider_id: row.po_number for row in rows}
 
 
 def polls_too_far(connection: Connection, now: datetime, furthest: timedelta) -> list[int]:
-    """Open orders whose look, or the lease on it, lies further ahead than it can have been planned."""
+    """Find open orders whose poll, or the lease on it, lies further ahead than it can have been planned."""
     return list(connection.execute(_POLLS_TOO_FAR, {"limit": now + furthest}).scalars())
 
 
 def reschedule_polls(connection: Connection, order_ids: Sequence[int], now: datetime, rng: random.Random) -> None:
-    """Makes the orders due within a minute, held by nobody: a look too many does no harm."""
+    """Make the orders due within a minute, held by nobody: a poll too many does no harm."""
     due = [{"order": order_id, "due": now + rng.random() * RESCHEDULE_SPREAD} for order_id in order_ids]
     values: dict[str, Any] = {"next_look_at": bindparam("due"), "lease_owner": None, "lease_until": None}
     connection.execute(update(ORDERS).where(ORDERS.c.id == bindparam("order")).values(values), due)

@@ -37,20 +37,19 @@ def check_now(database: Database, order: str, *, by: Person, now: datetime) -> N
         UnknownOrder: nothing has this id.
         NotAllowed: its state forbids it; the message says why.
     """
-    by.must_operate()
-    database.write(
-        lambda connection: ingest.request_action(
-            connection, _find(connection, order), what="check", actor=by.name, now=now
-        )
-    )
+    _request(database, order, "check", by=by, now=now)
 
 
 def resend(database: Database, order: str, *, by: Person, now: datetime) -> None:
     """Queue an order whose outcome is unknown, or that was refused, under the same PONumber. Raises as `check_now`."""
+    _request(database, order, "resend", by=by, now=now)
+
+
+def _request(database: Database, order: str, what: str, *, by: Person, now: datetime) -> None:
     by.must_operate()
     database.write(
         lambda connection: ingest.request_action(
-            connection, _find(connection, order), what="resend", actor=by.name, now=now
+            connection, _find(connection, order), what=what, actor=by.name, now=now
         )
     )
 

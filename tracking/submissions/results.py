@@ -15,9 +15,7 @@ from tracking.orders.wording import guarded
 from tracking.startup import pd
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
-from tracking.submissions.files import (
-    CheckedFile,
-)
+from tracking.submissions.files import CheckedFile
 
 
 @dataclass(frozen=True, slots=True)

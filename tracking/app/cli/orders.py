@@ -118,6 +118,13 @@ def _wait_until_done(store: Database, receipts: Sequence[Receipt], seconds: floa
     return statuses
 
 
+def _find_order(store: Database, po_or_id: str) -> int:
+    order_id = order_reports.find_order_id(store, po_or_id)
+    if order_id is None:
+        raise UnknownOrder(f"no order, or more than one, is called {po_or_id[:100]!r}")
+    return order_id
+
+
 def order_command(
     po_or_id: Annotated[str, typer.Argument(metavar="PO_OR_ID", help="PONumber, provider's id or external id.")],
     *,
@@ -125,9 +132,7 @@ def order_command(
 ) -> None:
     """Show one order: state, witnesses, lines, timeline."""
     store = open_store()
-    order_id = order_reports.find_order_id(store, po_or_id)
-    if order_id is None:
-        raise UnknownOrder(f"no order, or more than one, is called {po_or_id[:100]!r}")
+    order_id = _find_order(store, po_or_id)
     if as_json:
         output.print_json(order_reports.order_record(store, order_id))
         return
@@ -144,9 +149,7 @@ def why_command(
 ) -> None:
     """Say what is expected of an order, and why it is looked at when it is."""
     store = open_store()
-    order_id = order_reports.find_order_id(store, po_or_id)
-    if order_id is None:
-        raise UnknownOrder(f"no order, or more than one, is called {po_or_id[:100]!r}")
+    order_id = _find_order(store, po_or_id)
     explanation = explanations.explain_next_poll(store, order_id, utc_now())
     if as_json:
         output.print_json(explanation)

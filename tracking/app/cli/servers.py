@@ -18,11 +18,7 @@ from starlette.types import ASGIApp
 from tracking import settings
 from tracking.app.backend import Backend
 from tracking.app.cli import output
-from tracking.app.cli.options import (
-    HostOption,
-    JsonFlag,
-    SeedOption,
-)
+from tracking.app.cli.options import HostOption, JsonFlag, SeedOption
 from tracking.app.web.connection_limits import limited
 from tracking.errors import Problem, SettingsError
 from tracking.settings import Role
@@ -47,15 +43,7 @@ def serve_worker(host: str, port: int) -> None:
 
 
 def serve_sandbox(
-    file: Path,
-    host: str,
-    port: int,
-    *,
-    scenario: str,
-    traffic: float,
-    history_days: int,
-    speed: float,
-    seed: int,
+    file: Path, host: str, port: int, *, scenario: str, traffic: float, history_days: int, speed: float, seed: int
 ) -> None:
     """Serve the simulated provider with its database in this file, until a signal ends it."""
     from tracking.sandbox.server import Sandbox  # noqa: PLC0415 - a worker, which starts through here too, does not need it

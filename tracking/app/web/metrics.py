@@ -1,4 +1,4 @@
-"""What /metrics says, in Prometheus' text form: the running counts of the store. No name of any order or person."""
+"""Metrics: render the running counts of the store in Prometheus' text form. No name of any order or person."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
 def exposition(database: Database, now: datetime) -> bytes:
-    """The metrics of the store as they are now.
+    """Render the metrics of the store as they are now.
 
     Raises:
         StoreError: the store cannot be read.
@@ -38,7 +38,7 @@ class _FixedCollector(Collector):
         self._families = families
 
     def collect(self) -> Iterable[Metric]:
-        """What was gathered."""
+        """Return the families."""
         return self._families
 
 
