@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from emptying import emptied
 from fakes import NOW, Clock, FakeProvider
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 from tracking.forecasting.planner import Planner
@@ -21,6 +22,9 @@ from tracking.storage.database import Database
 
 # The folders whose tests take longest, each longer than the next.
 SLOW = ("browser", "processes", "powerloss", "scenarios", "bench")
+# How fast a machine is says nothing of what is tested: no example is too slow, and none is missed.
+settings.register_profile("whatever-the-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("whatever-the-machine")
 ENGINES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 
 

@@ -44,7 +44,9 @@ QUERIES = st.fixed_dictionaries(
         "older": LENGTHS,
     },
 )
-QUICK = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 Run = Callable[..., Result]
 
 

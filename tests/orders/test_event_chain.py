@@ -91,7 +91,9 @@ def test_every_part_of_a_line_as_ordered_is_in_the_contents(name: str) -> None:
 def stored(store: Database) -> list[tuple[str, list[Any], str]]:
     """The PONumber, the events as read back, and the head of each order."""
     with store.read() as connection:
-        orders = connection.execute(sa.select(ORDERS.c.id, ORDERS.c.po_number, ORDERS.c.head)).all()
+        orders = connection.execute(
+            sa.select(ORDERS.c.id, ORDERS.c.po_number, ORDERS.c.head).order_by(ORDERS.c.id)
+        ).all()
         log = sa.select(EVENTS).order_by(EVENTS.c.seq)
         return [
             (row.po_number, list(connection.execute(log.where(EVENTS.c.order_id == row.id)).mappings()), row.head)

@@ -84,7 +84,9 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 @given(steps=STEPS, rate=st.sampled_from([0.2, 1.0, 2.5, 5.0]), seed=st.integers(0, 1000))
 def test_wherever_in_its_slot_each_call_leaves_no_window_holds_too_many(
     sqlite_store: Database, steps: list[tuple[int, int, float, float]], rate: float, seed: int
