@@ -15,7 +15,7 @@ from fakes import NOW, Clock, FakeProvider
 from hypothesis import HealthCheck, settings
 from psycopg import sql
 
-from tracking.forecasting.planner import Planner
+from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import Policy
 from tracking.storage import database, engines
 from tracking.storage.database import Database
@@ -154,5 +154,5 @@ def provider(clock: Clock) -> FakeProvider:
 
 
 @pytest.fixture
-def planner() -> Planner:
-    return Planner(Policy(timedelta(seconds=1), timedelta(seconds=900)), random.Random(1))
+def planner() -> PlanningContext:
+    return PlanningContext(Policy(timedelta(seconds=1), timedelta(seconds=900)), random.Random(1))

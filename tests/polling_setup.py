@@ -10,7 +10,7 @@ from fakes import NOW, Clock, FakeProvider, order_json
 from sqlalchemy.engine import RowMapping
 
 from tracking import ingest
-from tracking.forecasting.planner import Planner
+from tracking.forecasting.planner import PlanningContext
 from tracking.polling.discovery import Discovery
 from tracking.polling.poller import Poller
 from tracking.provider.responses import read_order
@@ -22,7 +22,7 @@ from tracking.storage.tables import EVENTS, ORDERS
 class PollingSetup:
     """A poller with its store and its provider."""
 
-    def __init__(self, store: Database, provider: FakeProvider, planner: Planner, clock: Clock) -> None:
+    def __init__(self, store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock) -> None:
         self.store, self.provider, self.planner, self.clock = store, provider, planner, clock
         self.discovery = self.walker()
         self.poller = self.worker("here/1/a")

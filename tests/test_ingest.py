@@ -9,7 +9,7 @@ from sqlalchemy.engine import RowMapping
 
 from tracking import ingest
 from tracking.errors import NotAllowed, UnknownOrder
-from tracking.forecasting.planner import Planner
+from tracking.forecasting.planner import PlanningContext
 from tracking.ingest import WebhookOutcome
 from tracking.orders.model import Order, OrderRequest, Witness
 from tracking.orders.observations import Answered, Attempted, Declined, Missing, Observation, Observed, Polled, Unclear
@@ -28,7 +28,7 @@ TWO = (line("CVS", 10, 2, ExternalId="a"), line("AMAZON", 25, 1, ExternalId="b")
 class Console:
     """The store with what is done to it, a moment at a time; `at` is counted in seconds."""
 
-    def __init__(self, store: Database, planner: Planner) -> None:
+    def __init__(self, store: Database, planner: PlanningContext) -> None:
         self.store = store
         self.planner = planner
         self.at = 0.0
@@ -91,7 +91,7 @@ class Console:
 
 
 @pytest.fixture
-def console(store: Database, planner: Planner) -> Console:
+def console(store: Database, planner: PlanningContext) -> Console:
     return Console(store, planner)
 
 

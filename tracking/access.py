@@ -46,8 +46,8 @@ class AllowList:
     Args:
         operators: e-mail addresses in lower case, or `*@example.com` for all of a domain.
         viewers: the same; whoever is also an operator is an operator.
-        stays: for how long a sign-in counts.
-        trusts_unverified: whether an address counts of which the provider does not say that it was verified.
+        sign_in_lifetime: for how long a sign-in counts.
+        trust_unverified: whether an address counts of which the provider does not say that it was verified.
     """
 
     operators: frozenset[str] = frozenset()

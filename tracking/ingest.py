@@ -1,7 +1,7 @@
-"""The one way an order changes.
+"""Records what was observed of an order: its events, row, counters and next poll, in one transaction.
 
-An observation goes in, and in one transaction the log, the row, the counters and the due time say what it means.
-Repeats change nothing. Every function is a step of a job that `Database` commits.
+The one way an order changes, whoever saw something of it. Repeats change nothing.
+Every function is a step of a job that `Database` commits.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from tracking.errors import NotAllowed, UnknownOrder
 from tracking.forecasting.classes import first_late_after
-from tracking.forecasting.planner import Planner, plan_next_poll, record_prediction
+from tracking.forecasting.planner import PlanningContext, plan_next_poll, record_prediction
 from tracking.orders.line_matching import line_annotations, pair_lines
 from tracking.orders.model import (
     Event,
@@ -77,7 +77,7 @@ def place(
     requested = Requested(request.type, source, request.units, request.value_minor, request.lines, request.note)
     observation = Observation(Witness.US, now, now, requested, actor)
     order_id = _add_order(connection, request.po_number, observation, request.lines, now, {"batch_id": batch_id}).id
-    outbox.queue(connection, order_id, request.document, now)
+    outbox.enqueue(connection, order_id, request.document, now)
     return order_id
 
 
@@ -85,7 +85,7 @@ def observe(
     connection: Connection,
     order_id: int,
     observation: Observation,
-    planner: Planner,
+    planner: PlanningContext,
     *,
     parsed: ParsedOrder | None = None,
 ) -> Order:
@@ -102,7 +102,7 @@ def observe(
 
 
 def discover(
-    connection: Connection, parsed: ParsedOrder, started_at: datetime, now: datetime, planner: Planner
+    connection: Connection, parsed: ParsedOrder, started_at: datetime, now: datetime, planner: PlanningContext
 ) -> tuple[Order, bool]:
     """An order that a list showed: a look at one we know, or one that somebody placed elsewhere.
 
@@ -134,7 +134,13 @@ def _is_due(stored: orders.StoredOrder, now: datetime) -> bool:
 
 
 def receive_webhook(
-    connection: Connection, webhook_call: WebhookCall, size: int, now: datetime, planner: Planner, *, times: int = 1
+    connection: Connection,
+    webhook_call: WebhookCall,
+    size: int,
+    now: datetime,
+    planner: PlanningContext,
+    *,
+    times: int = 1,
 ) -> WebhookOutcome:
     """A callback whose address was proven: a claim that makes a known order due, kept for an unknown one.
 
@@ -170,7 +176,7 @@ def _apply_webhook(
     repeats: int,
     provider_id: str | None,
     now: datetime,
-    planner: Planner,
+    planner: PlanningContext,
 ) -> WebhookOutcome:
     foreign = bool(provider_id and stored.order.provider_id and provider_id != stored.order.provider_id)
     reason = "it names another order than its address" if foreign else None
@@ -302,7 +308,7 @@ def _observe(
     connection: Connection,
     stored: orders.StoredOrder,
     observation: Observation,
-    planner: Planner,
+    planner: PlanningContext,
     parsed: ParsedOrder | None,
 ) -> Order:
     events = interpret(stored.order, stored.order.po_number, observation)
@@ -330,7 +336,9 @@ def _observe(
     return order
 
 
-def _adopt_waiting(connection: Connection, order_id: int, order: Order, now: datetime, planner: Planner) -> Order:
+def _adopt_waiting(
+    connection: Connection, order_id: int, order: Order, now: datetime, planner: PlanningContext
+) -> Order:
     """Callbacks that came before their order find it now."""
     for waiting in inbox.waiting_webhook_calls(connection, order.po_number):
         stored = orders.find_order(connection, order_id=order_id, with_lines=False)

@@ -1,4 +1,4 @@
-"""Settings: reads and validates TRACKING_* from the environment or `.env`. Opens nothing; secrets stay masked."""
+"""Settings: read and validate TRACKING_*, from the environment or `.env`; make and keep a secret where none is set."""
 
 import base64
 import contextlib

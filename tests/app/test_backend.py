@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tracking import ingest
 from tracking.app.backend import Backend, _is_gone
 from tracking.errors import StoreBusy
-from tracking.forecasting.planner import Planner
+from tracking.forecasting.planner import PlanningContext
 from tracking.settings import WEBHOOK_PATH, Role, Settings, load
 from tracking.storage import facts, leases
 from tracking.storage.database import Database
@@ -65,7 +65,9 @@ def test_each_role_brings_its_routes(make: Make, roles: set[Role]) -> None:
     assert (WEBHOOK_PATH + "{token}" in paths) == (Role.WEBHOOKS in roles)
 
 
-def test_the_receiver_answers_below_webhooks(make: Make, store: Database, planner: Planner, clock: Clock) -> None:
+def test_the_receiver_answers_below_webhooks(
+    make: Make, store: Database, planner: PlanningContext, clock: Clock
+) -> None:
     backend = make(Role.WEBHOOKS)
     store.write(lambda connection: ingest.discover(connection, shown(), clock.now, clock.now, planner))
     proven = WEBHOOK_PATH + addresses.make_token("demo-0001", SECRET)
@@ -199,7 +201,7 @@ def test_who_ran_on_this_host_and_runs_no_more_is_gone(owner: str, gone: bool) -
 
 
 def test_a_start_frees_what_the_dead_of_this_host_held_and_nothing_else(
-    make: Make, store: Database, planner: Planner, clock: Clock
+    make: Make, store: Database, planner: PlanningContext, clock: Clock
 ) -> None:
     dead, alive = f"{HOST}/4194305/x", "elsewhere/1/x"
 

@@ -22,7 +22,7 @@ from typer.testing import CliRunner, Result
 from tracking import ingest
 from tracking.app.cli import output
 from tracking.app.cli.main import app
-from tracking.forecasting.planner import Planner
+from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import Policy
 from tracking.orders.model import Line, Snapshot, Witness
 from tracking.orders.observations import Answered, Attempted, Observation
@@ -423,7 +423,7 @@ def mailed(folder: Path, run: Run, database: Database) -> Database:
     assert run("submit", file).exit_code == 0
     now = datetime.now(UTC)
     shown = Snapshot("BLK-1", "sent", "Pending", "DigitalDelivery", now, (Line(1, "CVS", 1000, 1, recipient=ANN),))
-    planner = Planner(Policy(), random.Random(1))
+    planner = PlanningContext(Policy(), random.Random(1))
 
     def take(connection: sa.Connection) -> None:
         order_id = connection.execute(sa.select(ORDERS.c.id).where(ORDERS.c.po_number == "sent")).scalar_one()

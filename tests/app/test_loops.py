@@ -13,7 +13,7 @@ from tracking.app import loops
 from tracking.app.housekeeping import Housekeeping
 from tracking.app.loops import WATCHDOG_TIMEOUT, Heartbeat, PollLoop, SendLoop, run_loop
 from tracking.errors import OutcomeUnknown, StoreBusy
-from tracking.forecasting.planner import Planner
+from tracking.forecasting.planner import PlanningContext
 from tracking.polling.discovery import Discovery
 from tracking.polling.poller import Poller
 from tracking.storage import facts
@@ -63,7 +63,11 @@ def beat_of(store: Database, name: str) -> Any:
 
 
 def poll_loop(
-    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, patience: timedelta = WATCHDOG_TIMEOUT
+    store: Database,
+    provider: FakeProvider,
+    planner: PlanningContext,
+    clock: Clock,
+    patience: timedelta = WATCHDOG_TIMEOUT,
 ) -> PollLoop:
     discovery = Discovery(store, provider, planner, every=timedelta(seconds=30))
     poller = Poller(
@@ -78,7 +82,11 @@ def poll_loop(
 
 
 def send_loop(
-    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, patience: timedelta = WATCHDOG_TIMEOUT
+    store: Database,
+    provider: FakeProvider,
+    planner: PlanningContext,
+    clock: Clock,
+    patience: timedelta = WATCHDOG_TIMEOUT,
 ) -> SendLoop:
     sender = Sender(
         store,
@@ -159,7 +167,7 @@ def test_a_clock_that_was_set_back_does_not_stop_the_beats(store: Database, cloc
 
 
 def test_the_poll_loop_looks_at_what_is_due_and_discovers(
-    store: Database, provider: FakeProvider, planner: Planner, clock: Clock
+    store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock
 ) -> None:
     store.write(lambda connection: ingest.discover(connection, shown(), clock.now, clock.now, planner))
     clock.pass_by(seconds=60)
@@ -170,7 +178,7 @@ def test_the_poll_loop_looks_at_what_is_due_and_discovers(
 
 
 def test_one_look_that_stumbles_does_not_end_the_poll_loop(
-    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, caplog: pytest.LogCaptureFixture
+    store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.write(lambda connection: ingest.discover(connection, shown(), clock.now, clock.now, planner))
     provider.show(order_json(status="Completed"))
@@ -188,7 +196,7 @@ def test_one_look_that_stumbles_does_not_end_the_poll_loop(
 
 
 def test_the_send_loop_settles_what_was_left_behind_before_it_sends(
-    store: Database, provider: FakeProvider, planner: Planner, clock: Clock
+    store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock
 ) -> None:
     for number in range(2):
         asked = request(f"po-{number}")
@@ -219,7 +227,7 @@ class Stuck:
 
 
 def test_a_post_that_takes_long_does_not_stop_the_senders_beats(
-    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.write(lambda connection: ingest.place(connection, request(), source="form", actor=None, now=clock.now))
     loop, slow = send_loop(store, provider, planner, clock), Stuck()
@@ -237,7 +245,7 @@ def test_a_post_that_takes_long_does_not_stop_the_senders_beats(
 
 
 def test_a_look_and_a_walk_that_take_long_do_not_stop_the_pollers_beats(
-    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.write(lambda connection: ingest.discover(connection, shown(), clock.now, clock.now, planner))
     loop, slow, walk = poll_loop(store, provider, planner, clock), Stuck(), Stuck()
@@ -260,7 +268,7 @@ def test_a_look_and_a_walk_that_take_long_do_not_stop_the_pollers_beats(
 def test_a_loop_whose_work_lasts_longer_than_its_patience_falls_silent(
     store: Database,
     provider: FakeProvider,
-    planner: Planner,
+    planner: PlanningContext,
     clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
@@ -287,7 +295,7 @@ def test_a_loop_whose_work_lasts_longer_than_its_patience_falls_silent(
 
 
 def test_the_poll_loop_claims_only_what_can_start(
-    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def know(connection: sa.Connection) -> None:
         for number in range(40):
@@ -324,7 +332,7 @@ def test_a_survey_is_followed_by_a_pause_as_it_kept_a_processor_busy_however_lon
     surveys: int,
     store: Database,
     provider: FakeProvider,
-    planner: Planner,
+    planner: PlanningContext,
     clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

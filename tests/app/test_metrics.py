@@ -5,8 +5,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Connection
 
 from tracking import ingest
-from tracking.app.web.metrics import exposition
-from tracking.forecasting.planner import Planner
+from tracking.app.web.metrics import metrics_text
+from tracking.forecasting.planner import PlanningContext
 from tracking.storage import facts, inbox
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
@@ -14,7 +14,7 @@ from tracking.webhooks import silence_alarm
 
 
 def values(store: Database, now: datetime) -> dict[str, float]:
-    text = exposition(store, now).decode()
+    text = metrics_text(store, now).decode()
     return {
         sample.name + "".join(f"/{value}" for value in sample.labels.values()): sample.value
         for family in text_string_to_metric_families(text)
@@ -34,7 +34,7 @@ def test_an_empty_store_has_metrics_too(store: Database, now: datetime) -> None:
     assert values(store, now) == dict.fromkeys(nothing, 0)
 
 
-def test_the_metrics_say_what_the_store_holds(store: Database, planner: Planner, now: datetime) -> None:
+def test_the_metrics_say_what_the_store_holds(store: Database, planner: PlanningContext, now: datetime) -> None:
     def job(connection: Connection) -> None:
         ingest.place(connection, request("queued"), source="form", actor=None, now=now)
         for number, status in enumerate(["Pending", "Completed", "Completed"]):
@@ -62,7 +62,9 @@ def test_the_metrics_say_what_the_store_holds(store: Database, planner: Planner,
     assert {name: told[name] for name in wanted} == wanted
 
 
-def test_words_nobody_knows_make_no_series_of_their_own(store: Database, planner: Planner, now: datetime) -> None:
+def test_words_nobody_knows_make_no_series_of_their_own(
+    store: Database, planner: PlanningContext, now: datetime
+) -> None:
     def job(connection: Connection) -> None:
         for number, status in enumerate(["InReview", 'Shr"edded\\ }\n{', "Pending"]):
             ingest.discover(connection, shown(f"BLK-{number}", f"po-{number}", status), now, now, planner)
@@ -72,10 +74,12 @@ def test_words_nobody_knows_make_no_series_of_their_own(store: Database, planner
     assert told["tracking_orders/other"] == 2
     assert told["tracking_units/other"] == 2
     assert told["tracking_orders/Pending"] == 1
-    assert not [name for name in ("BLK", "po-", "InReview", "Shr") if name in exposition(store, now).decode()]
+    assert not [name for name in ("BLK", "po-", "InReview", "Shr") if name in metrics_text(store, now).decode()]
 
 
-def test_late_orders_and_silent_webhooks_can_be_alarmed_on(store: Database, planner: Planner, now: datetime) -> None:
+def test_late_orders_and_silent_webhooks_can_be_alarmed_on(
+    store: Database, planner: PlanningContext, now: datetime
+) -> None:
     silence = silence_alarm.SilenceAlarm(now, now, 3)
 
     def job(connection: Connection) -> None:

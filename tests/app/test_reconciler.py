@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from tracking import ingest
 from tracking.app.reconciler import Reconciler
 from tracking.errors import NotAllowed, NotSent, ProviderError, StoreBusy, Throttled
-from tracking.forecasting.planner import Planner
+from tracking.forecasting.planner import PlanningContext
 from tracking.polling.discovery import Discovery
 from tracking.polling.poller import Poller
 from tracking.storage import database, engines, facts
@@ -37,7 +37,7 @@ class Killed(BaseException):
 class Console:
     """What of a console sends, looks and reconciles, over one store."""
 
-    def __init__(self, store: Database, provider: FakeProvider, planner: Planner, clock: Clock) -> None:
+    def __init__(self, store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock) -> None:
         self.store, self.clock, self.provider = store, clock, provider
         named: dict[str, Any] = {"owner": "here/1/a", "lease": timedelta(seconds=30), "clock": clock}
         self.sender = Sender(store, provider, planner, address=lambda _po: None, wake=lambda: None, **named)
@@ -94,7 +94,7 @@ Make = Callable[[Database], Console]
 
 
 @pytest.fixture
-def make(provider: FakeProvider, planner: Planner, clock: Clock) -> Make:
+def make(provider: FakeProvider, planner: PlanningContext, clock: Clock) -> Make:
     provider.knows_duplicates = False
     return lambda store: Console(store, provider, planner, clock)
 
@@ -314,7 +314,7 @@ class Perishable(Database):
 def test_it_may_be_killed_at_every_step(
     copy: Path,
     provider: FakeProvider,
-    planner: Planner,
+    planner: PlanningContext,
     clock: Clock,
     tmp_path: Path,
 ) -> None:

@@ -24,7 +24,7 @@ from starlette.routing import Route
 
 from tracking import ingest
 from tracking.app.demo_data import seed
-from tracking.forecasting.planner import Planner
+from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import Policy
 from tracking.orders.model import Witness
 from tracking.orders.observations import Observation, Polled
@@ -82,7 +82,7 @@ def _open_orders(store: Database, count: int) -> list[tuple[int, str]]:
         return [(row[0], row[1]) for row in rows]
 
 
-def _looks(store: Database, planner: Planner, now: datetime) -> float:
+def _looks(store: Database, planner: PlanningContext, now: datetime) -> float:
     """Looks recorded in groups against looks committed one by one."""
     orders = _open_orders(store, LOOKS)
 
@@ -113,7 +113,7 @@ async def _post_all(app: Starlette, calls: list[tuple[str, bytes]]) -> float:
     return taken
 
 
-def _webhooks(store: Database, planner: Planner) -> float:
+def _webhooks(store: Database, planner: PlanningContext) -> float:
     """Callbacks committed and answered, against an endpoint that does nothing at all."""
     receiver = Receiver(store, [SECRET], planner, clock=lambda: datetime.now(UTC), wake=lambda: None)
 
@@ -161,7 +161,7 @@ def _rows() -> float:
 def main() -> int:
     """Measures everything; the exit code."""
     now = datetime.now(UTC)
-    planner = Planner(Policy(timedelta(seconds=1), timedelta(minutes=15)), random.Random(1))
+    planner = PlanningContext(Policy(timedelta(seconds=1), timedelta(minutes=15)), random.Random(1))
     with tempfile.TemporaryDirectory() as name:
         small, large = _store(Path(name), SMALL), _store(Path(name), LARGE)
         ratios = _pages(small, large, now)

@@ -117,7 +117,7 @@ class Watch:
 def watch(browser: Browser, console: Child, canary: hostile.Canary) -> Iterator[Watch]:
     context = browser.new_context(viewport={"width": 1280, "height": 2400}, base_url=console.url)
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(60_000)
     yield Watch(page, console, canary)
     context.close()
 

@@ -103,7 +103,7 @@ def visitor(browser: Browser, house: House) -> Iterator[Callable[[], Visitor]]:
             context = browser.new_context(base_url=house.console.url)
             stack.callback(context.close)
             page = context.new_page()
-            page.set_default_timeout(20_000)
+            page.set_default_timeout(60_000)
             return Visitor(page)
 
         yield comes

@@ -12,7 +12,7 @@ from fakes import Clock, FakeProvider, callback, line, order_json, request, show
 
 from tracking import ingest
 from tracking.errors import AccessDisabled, InsufficientFunds, OutcomeUnknown
-from tracking.forecasting.planner import Planner
+from tracking.forecasting.planner import PlanningContext
 from tracking.orders.model import Order, Witness
 from tracking.orders.observations import Answered, Observation, Polled
 from tracking.polling.poller import Poller
@@ -27,7 +27,7 @@ PO = "demo-0001"
 POOR = InsufficientFunds(available=1, cost=2)
 
 
-def sender(store: Database, provider: FakeProvider, planner: Planner, clock: Clock) -> Sender:
+def sender(store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock) -> Sender:
     return Sender(
         store,
         provider,
@@ -40,7 +40,7 @@ def sender(store: Database, provider: FakeProvider, planner: Planner, clock: Clo
     )
 
 
-def poller(store: Database, provider: FakeProvider, planner: Planner, clock: Clock) -> Poller:
+def poller(store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock) -> Poller:
     lease = timedelta(seconds=30)
     return Poller(store, provider, planner, owner="here/1/a", lease=lease, clock=clock)
 
@@ -62,7 +62,7 @@ def place(store: Database, now: datetime, po_number: str = PO, quantity: int = 1
 
 
 def test_an_order_complete_in_its_own_answer_is_confirmed_by_a_look_of_the_same_bytes(
-    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, now: datetime
+    store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, now: datetime
 ) -> None:
     provider.status_after_placing = "Completed"
     place(store, now)
@@ -73,7 +73,7 @@ def test_an_order_complete_in_its_own_answer_is_confirmed_by_a_look_of_the_same_
 
 
 def test_a_refusal_after_an_attempt_that_was_cut_off_is_looked_up_before_it_is_believed(
-    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, now: datetime
+    store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, now: datetime
 ) -> None:
     place(store, now)
     provider.losing.append(RuntimeError("killed after placing"))
@@ -87,7 +87,7 @@ def test_a_refusal_after_an_attempt_that_was_cut_off_is_looked_up_before_it_is_b
 
 
 def test_an_order_is_looked_up_on_every_page_of_what_the_provider_finds(
-    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, now: datetime
+    store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, now: datetime
 ) -> None:
     place(store, now, "w-1")
     yesterday = now - timedelta(days=1)
@@ -102,7 +102,7 @@ def test_an_order_is_looked_up_on_every_page_of_what_the_provider_finds(
 
 
 def test_a_word_of_ours_in_the_providers_answer_does_not_become_our_state(
-    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, now: datetime
+    store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, now: datetime
 ) -> None:
     provider.status_after_placing = "Refused"
     place(store, now)
@@ -111,7 +111,7 @@ def test_a_word_of_ours_in_the_providers_answer_does_not_become_our_state(
 
 
 def test_claim_data_that_comes_in_parts_is_no_claim_data_that_changed(
-    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, now: datetime
+    store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, now: datetime
 ) -> None:
     place(store, now, quantity=2)
     asyncio.run(sender(store, provider, planner, clock).send_due(now))
@@ -124,7 +124,9 @@ def test_claim_data_that_comes_in_parts_is_no_claim_data_that_changed(
     assert "claims changed" not in kinds(store)
 
 
-def test_lines_shown_in_another_order_keep_their_own_fate(store: Database, planner: Planner, now: datetime) -> None:
+def test_lines_shown_in_another_order_keep_their_own_fate(
+    store: Database, planner: PlanningContext, now: datetime
+) -> None:
     wanted = request(PO, line(ExternalId="a"), line(ExternalId="b"))
     store.write(lambda connection: ingest.place(connection, wanted, source="form", actor=None, now=now))
     raw = order_json("BLK-1", PO, "Pending", line(ExternalId="b"), line(ExternalId="a"))
@@ -134,7 +136,7 @@ def test_lines_shown_in_another_order_keep_their_own_fate(store: Database, plann
 
 
 def test_a_new_contradiction_is_shown_although_an_older_one_was_acknowledged(
-    store: Database, planner: Planner, now: datetime
+    store: Database, planner: PlanningContext, now: datetime
 ) -> None:
     store.write(lambda connection: ingest.discover(connection, shown(status="Cancelled"), now, now, planner))
     store.write(
@@ -145,14 +147,16 @@ def test_a_new_contradiction_is_shown_although_an_older_one_was_acknowledged(
     assert order(store).acknowledged_at is None
 
 
-def test_an_order_first_shown_without_a_type_still_completes(store: Database, planner: Planner, now: datetime) -> None:
+def test_an_order_first_shown_without_a_type_still_completes(
+    store: Database, planner: PlanningContext, now: datetime
+) -> None:
     for seen in (shown(kind=None), shown(status="Completed")):
         store.write(lambda connection, seen=seen: ingest.discover(connection, seen, now, now, planner))  # type: ignore[misc]  # bound early
     assert order(store).state == "Completed"
 
 
 def test_another_order_under_our_po_number_is_written_down_once_when_looks_show_it(
-    store: Database, planner: Planner, now: datetime
+    store: Database, planner: PlanningContext, now: datetime
 ) -> None:
     place(store, now)
     other = read_order(order_json("BLK-9", PO, "Pending", line("AMAZON", 99)))
@@ -162,7 +166,7 @@ def test_another_order_under_our_po_number_is_written_down_once_when_looks_show_
 
 
 def test_a_value_a_line_and_an_event_changed_by_hand_are_all_told(
-    store: Database, planner: Planner, now: datetime
+    store: Database, planner: PlanningContext, now: datetime
 ) -> None:
     store.write(lambda connection: ingest.discover(connection, shown(status="Completed"), now, now, planner))
     assert verify.verify(store) == []
@@ -190,7 +194,7 @@ def test_a_claim_on_postgresql_never_takes_more_than_it_asks_for(store: Database
 
 
 def test_after_a_refusal_of_the_account_one_order_alone_tries_whether_it_is_over(
-    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, now: datetime
+    store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, now: datetime
 ) -> None:
     for number in range(12):
         place(store, now, f"po-{number:02d}")
@@ -203,7 +207,7 @@ def test_after_a_refusal_of_the_account_one_order_alone_tries_whether_it_is_over
 
 
 def test_a_list_without_claim_data_does_not_prove_that_an_order_was_still_open(
-    store: Database, planner: Planner, now: datetime
+    store: Database, planner: PlanningContext, now: datetime
 ) -> None:
     place(store, now)
     accepted = shown("BLK-1", PO, created_at=now)
@@ -219,7 +223,7 @@ def test_a_list_without_claim_data_does_not_prove_that_an_order_was_still_open(
 
 
 def test_lists_without_claim_data_do_not_put_off_the_look_that_proves_a_completion(
-    store: Database, planner: Planner, now: datetime
+    store: Database, planner: PlanningContext, now: datetime
 ) -> None:
     placed = shown("BLK-1", "E-1", created_at=now)
     store.write(lambda connection: ingest.discover(connection, placed, now, now, planner))
@@ -234,7 +238,7 @@ def test_lists_without_claim_data_do_not_put_off_the_look_that_proves_a_completi
 
 
 def test_the_repeat_of_a_foreign_answer_does_not_count_as_a_look_that_found_nothing_new(
-    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, now: datetime
+    store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, now: datetime
 ) -> None:
     place(store, now)
     asyncio.run(sender(store, provider, planner, clock).send_due(now))
@@ -248,7 +252,7 @@ def test_the_repeat_of_a_foreign_answer_does_not_count_as_a_look_that_found_noth
 
 
 def test_a_clock_that_was_stepped_back_makes_no_order_asked_for_each_second(
-    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, now: datetime
+    store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, now: datetime
 ) -> None:
     place(store, now)
     asyncio.run(sender(store, provider, planner, clock).send_due(now))
@@ -261,7 +265,7 @@ def test_a_clock_that_was_stepped_back_makes_no_order_asked_for_each_second(
 
 
 def test_a_resend_that_is_refused_is_looked_up_as_the_refusal_before_may_have_overtaken_an_attempt(
-    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, now: datetime
+    store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, now: datetime
 ) -> None:
     place(store, now)
     sending = sender(store, provider, planner, clock)
@@ -277,7 +281,7 @@ def test_a_resend_that_is_refused_is_looked_up_as_the_refusal_before_may_have_ov
 
 
 def test_the_lease_of_a_worker_that_died_before_the_clock_was_set_back_ends_within_minutes(
-    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, now: datetime
+    store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, now: datetime
 ) -> None:
     place(store, now)
     store.write(

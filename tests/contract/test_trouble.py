@@ -23,7 +23,7 @@ from tracking import ingest
 from tracking.app.backend import Backend
 from tracking.app.loops import Heartbeat, SendLoop
 from tracking.errors import StoreBusy, StoreError
-from tracking.forecasting.planner import Planner
+from tracking.forecasting.planner import PlanningContext
 from tracking.polling.discovery import Discovery
 from tracking.polling.poller import Poller
 from tracking.settings import WEBHOOK_PATH, Role, load
@@ -219,7 +219,7 @@ def asked(backend: Backend, method: str, path: str, body: bytes = b"") -> httpx.
 
 @pytest.mark.parametrize(("trouble", "said"), KINDS)
 def test_callbacks_are_not_taken_and_health_says_why_until_it_is_over(
-    backend: Backend, planner: Planner, clock: Clock, trouble: Trouble, said: str
+    backend: Backend, planner: PlanningContext, clock: Clock, trouble: Trouble, said: str
 ) -> None:
     store = backend.database
     store.write(lambda connection: ingest.discover(connection, shown(), clock.now, clock.now, planner))
@@ -240,7 +240,7 @@ def test_callbacks_are_not_taken_and_health_says_why_until_it_is_over(
 # Sending
 
 
-def sending(store: Database, provider: FakeProvider, planner: Planner, clock: Clock) -> Sender:
+def sending(store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock) -> Sender:
     named: dict[str, Any] = {"owner": "here/1/a", "lease": timedelta(seconds=30), "clock": clock}
     return Sender(store, provider, planner, address=lambda _po: None, wake=lambda: None, **named)
 
@@ -279,7 +279,7 @@ async def turned(reached: Callable[[], bool], *running: Any) -> None:
 
 @pytest.mark.parametrize(("trouble", "said"), KINDS)
 def test_no_post_leaves_while_the_store_cannot_be_written_and_sending_goes_on_by_itself(
-    disk: Database, provider: FakeProvider, planner: Planner, clock: Clock, trouble: Trouble, said: str
+    disk: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, trouble: Trouble, said: str
 ) -> None:
     place(disk, clock, "po-0", "po-1")
     loop = SendLoop(sending(disk, provider, planner, clock), Heartbeat(disk, clock), clock)
@@ -294,7 +294,7 @@ def test_no_post_leaves_while_the_store_cannot_be_written_and_sending_goes_on_by
 
 @pytest.mark.parametrize(("trouble", "said"), KINDS)
 def test_an_answer_that_comes_while_the_store_cannot_be_written_is_kept(
-    disk: Database, provider: FakeProvider, planner: Planner, clock: Clock, trouble: Trouble, said: str
+    disk: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, trouble: Trouble, said: str
 ) -> None:
     provider.knows_duplicates = False
     place(disk, clock, "po-0")
@@ -316,7 +316,7 @@ def test_an_answer_that_comes_while_the_store_cannot_be_written_is_kept(
 
 @pytest.mark.parametrize(("trouble", "said"), KINDS)
 def test_nothing_is_asked_of_the_provider_while_looks_cannot_be_stored(
-    disk: Database, provider: FakeProvider, planner: Planner, clock: Clock, trouble: Trouble, said: str
+    disk: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, trouble: Trouble, said: str
 ) -> None:
     disk.write(lambda connection: ingest.discover(connection, shown(), clock.now, clock.now, planner))
     named: dict[str, Any] = {"owner": "here/1/a", "lease": timedelta(seconds=30), "clock": clock}

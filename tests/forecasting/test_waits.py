@@ -14,8 +14,8 @@ from tracking.forecasting.waits import (
     RESEND_LONGEST,
     Policy,
     follow_up_wait,
-    resend_wait,
-    retry_wait,
+    wait_after_failed_poll,
+    wait_before_resend,
 )
 
 POLICY = Policy(timedelta(seconds=2), timedelta(seconds=600))
@@ -23,14 +23,16 @@ POLICY = Policy(timedelta(seconds=2), timedelta(seconds=600))
 
 @given(st.integers(0, 10**6), st.integers())
 def test_failures_back_off_up_to_five_minutes(failures: int, seed: int) -> None:
-    wait = retry_wait(POLICY, failures, random.Random(seed))
+    wait = wait_after_failed_poll(POLICY, failures, random.Random(seed))
     assert timedelta() < wait <= FAILURE_LONGEST
-    assert retry_wait(POLICY, 1, random.Random(seed)) <= retry_wait(POLICY, 4, random.Random(seed))
+    assert wait_after_failed_poll(POLICY, 1, random.Random(seed)) <= wait_after_failed_poll(
+        POLICY, 4, random.Random(seed)
+    )
 
 
 @given(st.integers(0, 10**6), st.integers())
 def test_a_resend_waits_at_least_most_of_a_second_and_about_five_minutes_at_most(attempts: int, seed: int) -> None:
-    wait = resend_wait(attempts, random.Random(seed))
+    wait = wait_before_resend(attempts, random.Random(seed))
     assert timedelta(seconds=0.9) <= wait <= RESEND_LONGEST * (1 + JITTER)
 
 

@@ -13,7 +13,7 @@ from test_verify import history
 
 from tracking import ingest
 from tracking.app import demo_data
-from tracking.forecasting.planner import Planner
+from tracking.forecasting.planner import PlanningContext
 from tracking.orders import event_chain as chain
 from tracking.orders.model import Event, Line, Witness
 from tracking.storage.database import Database
@@ -62,7 +62,7 @@ def test_neither_zone_nor_order_of_names_is_in_the_hash() -> None:
 def test_each_event_carries_the_hash_of_the_one_before() -> None:
     rows, head = chain.event_rows("po", chain.first_hash("po"), 0, [EVENT, EVENT, EVENT])
     assert [row["seq"] for row in rows] == [1, 2, 3]
-    digests = [chain.chain_entry(row).digest("po") for row in rows]
+    digests = [chain.chain_entry(row).event_hash("po") for row in rows]
     assert [row["previous"] for row in rows] == [chain.first_hash("po"), *digests[:2]]
     assert head == digests[2]
     assert chain.event_rows("po", head, 3, []) == ([], head)
@@ -101,17 +101,20 @@ def stored(store: Database) -> list[tuple[str, list[Any], str]]:
         ]
 
 
-def seeded(store: Database, planner: Planner, now: datetime) -> None:
+def seeded(store: Database, planner: PlanningContext, now: datetime) -> None:
     demo_data.seed(store, 20, days=2, rng=random.Random(3), now=now)
 
 
-def lived(store: Database, planner: Planner, now: datetime) -> None:
+def lived(store: Database, planner: PlanningContext, now: datetime) -> None:
     store.write(history(5, planner, now))
 
 
 @pytest.mark.parametrize("made", [seeded, lived])
 def test_what_is_read_back_has_the_hashes_it_was_stored_with(
-    store: Database, planner: Planner, now: datetime, made: Callable[[Database, Planner, datetime], None]
+    store: Database,
+    planner: PlanningContext,
+    now: datetime,
+    made: Callable[[Database, PlanningContext, datetime], None],
 ) -> None:
     made(store, planner, now)
     orders = stored(store)
@@ -120,11 +123,13 @@ def test_what_is_read_back_has_the_hashes_it_was_stored_with(
         expected = chain.first_hash(po_number)
         for event in events:
             assert event["previous"] == expected
-            expected = chain.chain_entry(event).digest(po_number)
+            expected = chain.chain_entry(event).event_hash(po_number)
         assert head == expected
 
 
-def test_the_texts_in_the_store_are_those_that_are_hashed(store: Database, planner: Planner, now: datetime) -> None:
+def test_the_texts_in_the_store_are_those_that_are_hashed(
+    store: Database, planner: PlanningContext, now: datetime
+) -> None:
     store.write(history(6, planner, now.astimezone(UTC) + timedelta(microseconds=123)))
     parts = (EVENTS.c.changes, EVENTS.c.line_changes, EVENTS.c.detail)
     with store.read() as connection:
@@ -134,7 +139,7 @@ def test_the_texts_in_the_store_are_those_that_are_hashed(store: Database, plann
 
 
 def test_discovered_and_placed_lines_are_told_by_the_first_event(
-    store: Database, planner: Planner, now: datetime
+    store: Database, planner: PlanningContext, now: datetime
 ) -> None:
     mail = line("CVS", 10, 1, DigitalDeliveryAddress={"Email": "ann@example.com"})
     asked = request("placed", mail, kind="DigitalDelivery")

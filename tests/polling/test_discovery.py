@@ -8,7 +8,7 @@ from fakes import NOW, Clock, FakeProvider, order_json
 from polling_setup import PollingSetup, several
 
 from tracking.errors import OutcomeUnknown, UnreadableAnswer
-from tracking.forecasting.planner import Planner
+from tracking.forecasting.planner import PlanningContext
 from tracking.polling import discovery
 from tracking.polling.discovery import OVERLAP
 from tracking.provider.client import OrdersPage
@@ -19,7 +19,7 @@ UNREADABLE = UnreadableAnswer("cut", status=200)
 
 
 @pytest.fixture
-def watch(store: Database, provider: FakeProvider, planner: Planner, clock: Clock) -> PollingSetup:
+def watch(store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock) -> PollingSetup:
     return PollingSetup(store, provider, planner, clock)
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from fakes import order_json
 
 from tracking import ingest
-from tracking.forecasting.planner import Planner
+from tracking.forecasting.planner import PlanningContext
 from tracking.orders.vocabulary import PollReason
 from tracking.polling.due_orders import (
     FOLLOW_PATIENCE,
@@ -31,7 +31,7 @@ FAR = timedelta(hours=1)
 class Field:
     """Orders placed elsewhere, none of them due for an hour, and the survey of them."""
 
-    def __init__(self, store: Database, planner: Planner, now: datetime) -> None:
+    def __init__(self, store: Database, planner: PlanningContext, now: datetime) -> None:
         self.store, self.planner, self.now = store, planner, now
 
     def order(self, number: int, age: float, status: str = "Pending", **columns: Any) -> int:
@@ -55,7 +55,7 @@ class Field:
 
 
 @pytest.fixture
-def field(store: Database, planner: Planner, now: datetime) -> Field:
+def field(store: Database, planner: PlanningContext, now: datetime) -> Field:
     return Field(store, planner, now)
 
 

@@ -16,7 +16,7 @@ from tracking.errors import (
     Throttled,
     UnreadableAnswer,
 )
-from tracking.forecasting.planner import Planner
+from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import CHEAPER, DEARER
 from tracking.provider.client import Answer
 from tracking.storage.database import Database
@@ -28,7 +28,7 @@ UNREADABLE = UnreadableAnswer("cut", status=200)
 
 
 @pytest.fixture
-def watch(store: Database, provider: FakeProvider, planner: Planner, clock: Clock) -> PollingSetup:
+def watch(store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock) -> PollingSetup:
     return PollingSetup(store, provider, planner, clock)
 
 

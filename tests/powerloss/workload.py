@@ -32,7 +32,7 @@ THREADS = 6
 ACKNOWLEDGED = "acknowledged"
 # So small that a transaction of a few orders is written to the file before its commit, as a large one always is.
 PAGES_IN_MEMORY = 24
-PLANNER = planner.Planner(Policy(), random.Random(1))
+PLANNER = planner.PlanningContext(Policy(), random.Random(1))
 
 
 def settings_at(folder: Path) -> settings.Settings:

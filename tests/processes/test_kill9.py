@@ -7,7 +7,7 @@ from processes import kill9, victims
 from processes.children import nursery
 
 from tracking import ingest
-from tracking.forecasting.planner import Planner
+from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import Policy
 from tracking.provider.responses import read_webhook_call
 from tracking.storage import database
@@ -15,7 +15,7 @@ from tracking.storage.database import Database
 from tracking.submissions.requests import read_request
 
 STATED = datetime(2020, 1, 1, 0, 0, 1, tzinfo=UTC)
-PLANNER = Planner(Policy(), random.Random(1))
+PLANNER = PlanningContext(Policy(), random.Random(1))
 
 
 def announced(provider_id: str | None) -> str:

@@ -7,7 +7,7 @@ from fakes import Clock, shown
 
 from tracking import ingest
 from tracking.errors import StoreBusy, StoreError
-from tracking.forecasting.planner import Planner
+from tracking.forecasting.planner import PlanningContext
 from tracking.provider import call_log
 from tracking.provider.call_log import ApiCallRecord, CallLog, store_api_calls
 from tracking.storage.database import Database
@@ -18,7 +18,7 @@ def call_of(path: str, clock: Clock, **more: Any) -> ApiCallRecord:
     return ApiCallRecord(clock.now, "GET", path, 200, 12, "ok", **more)
 
 
-def test_calls_are_written_beside_their_orders(store: Database, planner: Planner, clock: Clock) -> None:
+def test_calls_are_written_beside_their_orders(store: Database, planner: PlanningContext, clock: Clock) -> None:
     store.write(lambda connection: ingest.discover(connection, shown(), clock.now, clock.now, planner))
     log = CallLog(store)
     log.record(call_of("/by-number", clock, order_po="demo-0001", request="{}"))

@@ -265,12 +265,12 @@ def test_neighbours_follow_the_filter(history: History, store: Database) -> None
     "text", ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "\nx", "  =1", "\uff1d1", "\uff0b1", "\u00a0=1", "\u2003@a"]
 )
 def test_a_formula_gets_a_quote(text: str) -> None:
-    assert wording.guarded(text) == f"'{text}"
+    assert wording.spreadsheet_safe(text) == f"'{text}"
 
 
 @pytest.mark.parametrize("value", ["FT-1", "a=b", 5, None, ""])
 def test_anything_else_stays_as_it_is(value: object) -> None:
-    assert wording.guarded(value) == value
+    assert wording.spreadsheet_safe(value) == value
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])

@@ -29,7 +29,7 @@ from stepping import SteppedLoop
 from tracking.access import Person
 from tracking.app.loops import PollLoop, SendLoop
 from tracking.errors import StoreBusy, StoreError, TrackingError
-from tracking.forecasting.planner import Planner
+from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import Policy
 from tracking.orders.model import OrderRequest
 from tracking.polling.discovery import Discovery
@@ -212,7 +212,7 @@ class Console:
         self.database = SimulatedDatabase(world.file, self)
         climate = world.climate
         policy = Policy(timedelta(seconds=climate.floor), timedelta(seconds=climate.ceiling))
-        planner = Planner(policy, random.Random(world.chance.seed * 100 + number), ClaimCipher([CLAIMS_KEY]))
+        planner = PlanningContext(policy, random.Random(world.chance.seed * 100 + number), ClaimCipher([CLAIMS_KEY]))
         planner.forecasts.price, planner.forecasts.unproven_share, planner.forecasts.webhook_share = (
             climate.price,
             climate.unproven,

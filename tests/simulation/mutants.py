@@ -93,7 +93,7 @@ MUTANTS = (
             _Sender,
             "_unclear",
             (
-                "_Result(Unclear(reason), started_at, resend_wait(attempt.number, self._planner.rng))",
+                "_Result(Unclear(reason), started_at, wait_before_resend(attempt.number, self._planner.rng))",
                 "_Result(Declined(504, reason), started_at)",
             ),
         ),

@@ -14,7 +14,7 @@ from fakes import NOW, line, order_json, request
 from tracking import ingest
 from tracking.access import Access, Person
 from tracking.errors import ClaimsUnavailable, NotPermitted, StoreBusy, UnknownOrder
-from tracking.forecasting.planner import Planner
+from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import Policy
 from tracking.orders.claim_data import ClaimData
 from tracking.orders.model import Witness
@@ -94,7 +94,7 @@ class Desk:
 
     def __init__(self, store: Database, vault: ClaimCipher) -> None:
         self.store, self.at = store, NOW
-        self.planner = Planner(Policy(), random.Random(1), vault)
+        self.planner = PlanningContext(Policy(), random.Random(1), vault)
         self.order = store.write(
             lambda connection: ingest.place(connection, request("FT-1", *TWO), source="form", actor="Ann", now=NOW)
         )

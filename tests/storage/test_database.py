@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 
 from tracking import ingest
 from tracking.errors import NotAllowed, StoreBusy, StoreError, StoreUnusable
-from tracking.forecasting.planner import Planner
+from tracking.forecasting.planner import PlanningContext
 from tracking.reports import health as signs
 from tracking.reports.health import health
 from tracking.reports.order_list import exports
@@ -491,7 +491,7 @@ def test_the_log_grows_while_a_reader_holds_it_and_not_beyond_that(
 
 @pytest.mark.parametrize("engine", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def test_two_consoles_on_one_store_send_each_order_once(
-    store: Database, provider: FakeProvider, planner: Planner, clock: Clock
+    store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock
 ) -> None:
     other = Database(store.url)
     provider.knows_duplicates = False

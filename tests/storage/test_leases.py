@@ -14,7 +14,7 @@ from tracking import ingest
 from tracking.app.housekeeping import Housekeeping
 from tracking.app.loops import Heartbeat, PollLoop
 from tracking.errors import OutcomeUnknown, Throttled
-from tracking.forecasting.planner import Planner
+from tracking.forecasting.planner import PlanningContext
 from tracking.polling.poller import Poller
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS, OUTBOX
@@ -25,16 +25,18 @@ NAMED: dict[str, Any] = {"owner": "here/1/a", "lease": timedelta(seconds=30)}
 
 
 @pytest.fixture
-def poller(store: Database, provider: FakeProvider, planner: Planner, clock: Clock) -> Poller:
+def poller(store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock) -> Poller:
     return Poller(store, provider, planner, clock=clock, **NAMED)
 
 
 @pytest.fixture
-def sender(store: Database, provider: FakeProvider, planner: Planner, clock: Clock) -> Sender:
+def sender(store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock) -> Sender:
     return Sender(store, provider, planner, address=lambda _po: None, wake=lambda: None, clock=clock, **NAMED)
 
 
-def know(store: Database, provider: FakeProvider, planner: Planner, clock: Clock, number: int, status: str) -> None:
+def know(
+    store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, number: int, status: str
+) -> None:
     named = (f"BLK-{number}", f"po-{number}", status)
     provider.show(order_json(*named))
     store.write(lambda connection: ingest.discover(connection, shown(*named), clock.now, clock.now, planner))
@@ -47,7 +49,7 @@ def column(store: Database, wanted: Any) -> list[Any]:
 
 @pytest.mark.parametrize("hours", [1, 24 * 365])
 def test_looks_are_due_within_a_minute_and_not_all_at_once(
-    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, poller: Poller, hours: int
+    store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, poller: Poller, hours: int
 ) -> None:
     for number in range(60):
         know(store, provider, planner, clock, number, "Pending")
@@ -64,7 +66,7 @@ def test_looks_are_due_within_a_minute_and_not_all_at_once(
 
 
 def test_what_is_planned_within_the_bound_and_what_is_done_stays_as_it_is(
-    store: Database, provider: FakeProvider, planner: Planner, clock: Clock, poller: Poller
+    store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, poller: Poller
 ) -> None:
     know(store, provider, planner, clock, 1, "Pending")
     know(store, provider, planner, clock, 2, "Completed")
@@ -123,7 +125,7 @@ def test_what_waits_to_be_sent_again_is_sent_within_a_minute(
 
 
 def test_a_callback_makes_its_order_due_though_the_last_one_lies_ahead(
-    store: Database, provider: FakeProvider, planner: Planner, clock: Clock
+    store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock
 ) -> None:
     know(store, provider, planner, clock, 1, "Pending")
     for stamp, hours in (("03", 0), ("04", -1)):

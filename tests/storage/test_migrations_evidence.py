@@ -16,7 +16,7 @@ from test_migrations import config, on
 from test_verify import history
 
 from tracking import ingest
-from tracking.forecasting.planner import Planner
+from tracking.forecasting.planner import PlanningContext
 from tracking.orders import event_chain as chain
 from tracking.storage import database, engines, migrations
 from tracking.storage.maintenance import verify
@@ -31,7 +31,7 @@ class Cut(Exception):
 
 
 @pytest.fixture
-def past(migrated_file: Path, tmp_path: Path, planner: Planner, now: datetime) -> Rows:
+def past(migrated_file: Path, tmp_path: Path, planner: PlanningContext, now: datetime) -> Rows:
     """What a store of revision 0001 held: some history, and an order with recipients."""
     file = tmp_path / "past.db"
     shutil.copy(migrated_file, file)

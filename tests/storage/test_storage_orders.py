@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from tracking import ingest
 from tracking.errors import StoreError
-from tracking.forecasting.planner import Planner
+from tracking.forecasting.planner import PlanningContext
 from tracking.storage import facts, inbox, leases, outbox
 from tracking.storage import orders as writes
 from tracking.storage.database import Database
@@ -40,7 +40,7 @@ def claim_looks(store: Database, owner: str, now: datetime, limit: int = 100) ->
     return sorted(row["id"] for row in rows)
 
 
-def discovered(store: Database, count: int, now: datetime, planner: Planner) -> list[int]:
+def discovered(store: Database, count: int, now: datetime, planner: PlanningContext) -> list[int]:
     """Orders placed elsewhere, all due for a look."""
 
     def job(connection: Connection) -> list[int]:
@@ -61,7 +61,7 @@ def count(store: Database, table: sa.Table, *where: Any) -> int:
 # Orders
 
 
-def test_an_order_is_found_by_each_of_its_ids(store: Database, now: datetime, planner: Planner) -> None:
+def test_an_order_is_found_by_each_of_its_ids(store: Database, now: datetime, planner: PlanningContext) -> None:
     [order_id] = discovered(store, 1, now, planner)
     every: list[dict[str, Any]] = [{"order_id": order_id}, {"po_number": "po-00000"}, {"provider_id": "BLK-0"}]
     for ids in every:
@@ -112,7 +112,7 @@ def test_a_po_number_is_taken_once_whoever_comes_first(store: Database, now: dat
     assert count(store, ORDERS) == 1
 
 
-def test_times_come_back_aware_and_in_utc(store: Database, now: datetime, planner: Planner) -> None:
+def test_times_come_back_aware_and_in_utc(store: Database, now: datetime, planner: PlanningContext) -> None:
     discovered(store, 1, now, planner)
     with store.read() as connection:
         at = connection.execute(sa.select(ORDERS.c.created_at)).scalar_one()
@@ -127,7 +127,7 @@ def test_a_time_without_a_zone_is_not_stored(store: Database, now: datetime) -> 
 # Counters
 
 
-def test_counters_move_with_the_order(store: Database, now: datetime, planner: Planner) -> None:
+def test_counters_move_with_the_order(store: Database, now: datetime, planner: PlanningContext) -> None:
     place(store, 2, now)
     later = now + timedelta(hours=3)
     done = shown("BLK-1", "po-00001", "Completed")
@@ -146,7 +146,7 @@ def test_counters_move_with_the_order(store: Database, now: datetime, planner: P
     }
 
 
-def test_stock_adds_up_to_the_orders_whatever_happens(store: Database, now: datetime, planner: Planner) -> None:
+def test_stock_adds_up_to_the_orders_whatever_happens(store: Database, now: datetime, planner: PlanningContext) -> None:
     rng = random.Random(5)
     place(store, 20, now)
     for step in range(60):
@@ -176,7 +176,7 @@ def test_two_workers_never_claim_the_same_row(store: Database, now: datetime) ->
 @pytest.mark.postgres
 @pytest.mark.parametrize("engine", ["postgres"])
 def test_a_worker_passes_over_rows_that_another_one_is_claiming(
-    store: Database, now: datetime, planner: Planner
+    store: Database, now: datetime, planner: PlanningContext
 ) -> None:
     orders = discovered(store, 6, now, planner)
     place_ids = store.write(
@@ -204,7 +204,7 @@ def test_an_expired_lease_is_claimed_again_and_a_live_one_is_not(store: Database
     assert claim(store, "b", now + LEASE) == orders
 
 
-def test_what_the_dead_held_is_free_again(store: Database, now: datetime, planner: Planner) -> None:
+def test_what_the_dead_held_is_free_again(store: Database, now: datetime, planner: PlanningContext) -> None:
     looks = discovered(store, 2, now, planner)
     sends = store.write(
         lambda connection: [ingest.place(connection, request("mine"), source="form", actor=None, now=now)]
@@ -251,14 +251,16 @@ def test_attempts_are_counted_and_errors_kept(store: Database, now: datetime) ->
 
 
 def test_orders_that_are_never_to_be_looked_at_again_are_not_claimed(
-    store: Database, now: datetime, planner: Planner
+    store: Database, now: datetime, planner: PlanningContext
 ) -> None:
     first, second = discovered(store, 2, now, planner)
     store.write(lambda connection: writes.update_order(connection, first, {"next_look_at": None}))
     assert claim_looks(store, "a", now) == [second]
 
 
-def test_looks_given_back_are_due_at_once_or_when_told(store: Database, now: datetime, planner: Planner) -> None:
+def test_looks_given_back_are_due_at_once_or_when_told(
+    store: Database, now: datetime, planner: PlanningContext
+) -> None:
     first, second = discovered(store, 2, now, planner)
     claim_looks(store, "a", now)
     later = now + timedelta(seconds=30)
@@ -339,7 +341,9 @@ def test_a_fact_replaces_what_was_known(store: Database, now: datetime) -> None:
     assert store.write(lambda connection: facts.get_fact(connection, "none")) is None
 
 
-def test_row_ids_are_told_for_po_numbers_and_provider_ids(store: Database, now: datetime, planner: Planner) -> None:
+def test_row_ids_are_told_for_po_numbers_and_provider_ids(
+    store: Database, now: datetime, planner: PlanningContext
+) -> None:
     first, second = discovered(store, 2, now, planner)
     told = store.write(
         lambda connection: writes.order_ids(connection, po_numbers=["po-00000", "no"], provider_ids=["BLK-1"])
@@ -350,7 +354,7 @@ def test_row_ids_are_told_for_po_numbers_and_provider_ids(store: Database, now: 
 
 
 def test_creation_times_between_two_moments_come_in_order_up_to_the_limit(
-    store: Database, now: datetime, planner: Planner
+    store: Database, now: datetime, planner: PlanningContext
 ) -> None:
     def job(connection: Connection) -> None:
         for number in (3, 1, 2, 9):
@@ -366,7 +370,7 @@ def test_creation_times_between_two_moments_come_in_order_up_to_the_limit(
 # Many lines
 
 
-def test_five_thousand_lines_are_kept_and_changed(store: Database, now: datetime, planner: Planner) -> None:
+def test_five_thousand_lines_are_kept_and_changed(store: Database, now: datetime, planner: PlanningContext) -> None:
     asked = [line(value=5, ExternalId=f"row-{number}") for number in range(5000)]
     store.write(lambda connection: ingest.place(connection, request("big", *asked), source="csv", actor=None, now=now))
     for status in ("Pending", "Completed"):

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from tracking import ingest
 from tracking.errors import NotAllowed
-from tracking.forecasting.planner import Planner
+from tracking.forecasting.planner import PlanningContext
 from tracking.orders import event_chain as chain
 from tracking.orders.model import Event, Witness, can_send
 from tracking.orders.observations import (
@@ -39,7 +39,7 @@ TWO = (line("CVS", 10, 2, ExternalId="a"), line("AMAZON", 25, 1, ExternalId="b")
 WORDS = ["Pending", "Processing", "Completed", "Completed", "Cancelled", "Shredded"]
 
 
-def history(seed: int, planner: Planner, start: datetime) -> Job:
+def history(seed: int, planner: PlanningContext, start: datetime) -> Job:
     """Forty things that happen to eight orders, drawn by lot."""
 
     def job(connection: Connection) -> None:
@@ -50,7 +50,7 @@ def history(seed: int, planner: Planner, start: datetime) -> Job:
     return job
 
 
-def happen(connection: Connection, rng: random.Random, planner: Planner, now: datetime) -> None:
+def happen(connection: Connection, rng: random.Random, planner: PlanningContext, now: datetime) -> None:
     number = rng.randrange(8)
     po_number, provider_id = f"po-{number}", f"BLK-{number}"
     raw = order_json(provider_id, po_number, rng.choice(WORDS), *TWO, claims=rng.randrange(3))
@@ -85,7 +85,7 @@ def ask(connection: Connection, order_id: int, what: str, now: datetime) -> None
 
 
 @pytest.fixture
-def lived(store: Database, planner: Planner, now: datetime) -> Database:
+def lived(store: Database, planner: PlanningContext, now: datetime) -> Database:
     """A store in which something has happened."""
     store.write(history(1, planner, now))
     assert verify.verify(store) == []
@@ -98,7 +98,7 @@ def test_an_empty_store_agrees_with_itself(store: Database) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_after_any_history_the_log_agrees_with_rows_lines_and_counters(
-    store: Database, planner: Planner, now: datetime, seed: int
+    store: Database, planner: PlanningContext, now: datetime, seed: int
 ) -> None:
     store.write(history(seed, planner, now))
     assert verify.verify(store) == []
@@ -148,7 +148,7 @@ OTHER = {
 
 
 @pytest.fixture
-def five(store: Database, planner: Planner, now: datetime) -> int:
+def five(store: Database, planner: PlanningContext, now: datetime) -> int:
     """The row id of an order with five events in a store where all is well: discovered, then four looks."""
     told = shown("BLK-40", "po", "Pending", *ADDRESSED, kind="DigitalDelivery")
     store.write(lambda connection: ingest.discover(connection, told, now, now, planner))
@@ -163,7 +163,7 @@ def five(store: Database, planner: Planner, now: datetime) -> int:
 ADDRESSED = [line("CVS", 10, 1, DigitalDeliveryAddress={"Email": f"{name}@example.com"}) for name in ("ann", "bob")]
 
 
-def look(store: Database, planner: Planner, order_id: int, now: datetime) -> None:
+def look(store: Database, planner: PlanningContext, order_id: int, now: datetime) -> None:
     seen = Observation(Witness.POLL, now, now, Polled(None))
     store.write(lambda connection: ingest.observe(connection, order_id, seen, planner))
 
@@ -210,7 +210,7 @@ def test_a_log_that_was_cut_or_reordered_is_named(store: Database, five: int, ta
 
 
 def test_what_is_appended_later_does_not_hide_a_change(
-    store: Database, five: int, planner: Planner, now: datetime
+    store: Database, five: int, planner: PlanningContext, now: datetime
 ) -> None:
     store.write(lambda connection: connection.execute(at(5).values(detail={})))
     look(store, planner, five, now + timedelta(hours=1))
@@ -270,7 +270,7 @@ def audit_event(row: Any) -> Event:
 
 
 def test_a_head_that_was_noted_down_holds_while_the_log_only_grows(
-    store: Database, five: int, planner: Planner, now: datetime
+    store: Database, five: int, planner: PlanningContext, now: datetime
 ) -> None:
     noted = verify.examine(store).head
     assert noted is not None
@@ -282,7 +282,7 @@ def test_a_head_that_was_noted_down_holds_while_the_log_only_grows(
 
 
 def test_a_log_that_was_written_anew_does_not_have_the_head_that_was_noted_down(
-    store: Database, five: int, planner: Planner, now: datetime
+    store: Database, five: int, planner: PlanningContext, now: datetime
 ) -> None:
     noted = verify.examine(store).head
     assert noted is not None
@@ -308,7 +308,7 @@ def test_what_is_no_head_is_refused(text: str) -> None:
 
 @pytest.mark.postgres
 def test_an_event_whose_id_is_drawn_but_not_committed_is_waited_for(
-    postgres_store: Database, planner: Planner, now: datetime
+    postgres_store: Database, planner: PlanningContext, now: datetime
 ) -> None:
     slow = sa.create_engine(postgres_store.url)
     waiting = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")
@@ -327,13 +327,13 @@ def test_an_event_whose_id_is_drawn_but_not_committed_is_waited_for(
         postgres_store.write(emptied)
 
 
-def add_order(connection: Connection, planner: Planner, now: datetime) -> None:
+def add_order(connection: Connection, planner: PlanningContext, now: datetime) -> None:
     told = shown("BLK-50", "po-50", "Pending", *ADDRESSED, created_at=now - timedelta(days=9), kind="DigitalDelivery")
     later = now - timedelta(days=8)
     ingest.discover(connection, told, later, later, planner)
 
 
-def test_the_differences_name_orders_but_no_people(store: Database, planner: Planner, now: datetime) -> None:
+def test_the_differences_name_orders_but_no_people(store: Database, planner: PlanningContext, now: datetime) -> None:
     addressed = line("CVS", 10, 1, DigitalDeliveryAddress={"Email": "ann@example.com"})
     seen = shown("BLK-1", "po", "Pending", addressed, kind="DigitalDelivery")
     store.write(lambda connection: ingest.discover(connection, seen, now, now, planner))
@@ -342,7 +342,7 @@ def test_the_differences_name_orders_but_no_people(store: Database, planner: Pla
 
 
 def test_progress_is_told_and_chunks_leave_nothing_out(
-    store: Database, planner: Planner, now: datetime, monkeypatch: pytest.MonkeyPatch
+    store: Database, planner: PlanningContext, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verify, "ORDERS_AT_ONCE", 3)
     store.write(history(2, planner, now))
@@ -364,7 +364,7 @@ def test_an_audit_writes_nothing_and_bounds_what_it_tells(lived: Database, monke
 
 
 def test_what_is_written_while_the_audit_reads_is_no_difference(
-    store: Database, planner: Planner, now: datetime, monkeypatch: pytest.MonkeyPatch
+    store: Database, planner: PlanningContext, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verify, "ORDERS_AT_ONCE", 2)
     store.write(history(3, planner, now))

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from tracking import ingest
 from tracking.access import Access, Person
 from tracking.errors import InvalidSubmission, NotAllowed, NotPermitted, StoreBusy
-from tracking.forecasting.planner import Planner
+from tracking.forecasting.planner import PlanningContext
 from tracking.orders.line_matching import diff_lines
 from tracking.orders.model import Line, Witness
 from tracking.orders.observations import Answered, Attempted, Declined, Observation, Polled
@@ -42,7 +42,7 @@ def parcel(name: str) -> dict[str, Any]:
 class Office:
     """Makes orders and lets the provider show them."""
 
-    def __init__(self, store: Database, planner: Planner, now: datetime) -> None:
+    def __init__(self, store: Database, planner: PlanningContext, now: datetime) -> None:
         self.store, self.planner, self.now = store, planner, now
 
     def place(self, po_number: str, *lines: dict[str, Any], kind: str = "DigitalDelivery") -> int:
@@ -89,7 +89,7 @@ class Office:
 
 
 @pytest.fixture
-def office(store: Database, planner: Planner, now: datetime) -> Office:
+def office(store: Database, planner: PlanningContext, now: datetime) -> Office:
     return Office(store, planner, now)
 
 

@@ -23,7 +23,7 @@ from tracking.errors import (
     Throttled,
     UnreadableAnswer,
 )
-from tracking.forecasting.planner import Planner
+from tracking.forecasting.planner import PlanningContext
 from tracking.storage import leases, outbox
 from tracking.storage.database import Database
 from tracking.storage.maintenance import verify
@@ -40,7 +40,7 @@ LOST = OutcomeUnknown("no answer in time")
 class Desk:
     """A sender with its store and its provider."""
 
-    def __init__(self, store: Database, provider: FakeProvider, planner: Planner, clock: Clock) -> None:
+    def __init__(self, store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock) -> None:
         self.store, self.provider, self.planner, self.clock = store, provider, planner, clock
         self.woken = 0
         self.sender = self.worker("here/1/a")
@@ -91,7 +91,7 @@ class Desk:
 
 
 @pytest.fixture
-def desk(store: Database, provider: FakeProvider, planner: Planner, clock: Clock) -> Desk:
+def desk(store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock) -> Desk:
     return Desk(store, provider, planner, clock)
 
 
@@ -381,7 +381,7 @@ def test_two_workers_send_each_order_once(desk: Desk, now: datetime) -> None:
     assert sorted(sent) == [f"po-{number:05}" for number in range(20)]
 
 
-def test_an_order_found_at_the_provider_meanwhile_is_not_sent(desk: Desk, planner: Planner) -> None:
+def test_an_order_found_at_the_provider_meanwhile_is_not_sent(desk: Desk, planner: PlanningContext) -> None:
     desk.place()
     desk.provider.will("place", LOST)
     desk.send()

@@ -16,7 +16,7 @@ from tracking.storage import orders
 from tracking.storage.database import Database
 
 START = datetime(2026, 3, 4, 10, 0, tzinfo=UTC)
-PLANNER = planner.Planner(Policy(), random.Random(1))
+PLANNER = planner.PlanningContext(Policy(), random.Random(1))
 
 
 @dataclass

@@ -38,7 +38,7 @@ from fakes import Clock, callback_body, request, shown  # noqa: E402 - found thr
 from tracking import ingest  # noqa: E402 - the same
 from tracking.app.backend import Backend  # noqa: E402 - the same
 from tracking.app.web.connection_limits import limited  # noqa: E402 - the same
-from tracking.forecasting.planner import Planner  # noqa: E402 - the same
+from tracking.forecasting.planner import PlanningContext  # noqa: E402 - the same
 from tracking.forecasting.waits import Policy  # noqa: E402 - the same
 from tracking.settings import WEBHOOK_PATH, Role, load  # noqa: E402 - the same
 from tracking.storage import database  # noqa: E402 - the same
@@ -209,7 +209,7 @@ class Fortress:
     def __init__(self, folder: Path) -> None:
         self.clock = Clock()
         self.store: Database = database.connect(f"sqlite:///{folder / 'tracking.db'}")
-        self.planner = Planner(Policy(), random.Random(1))
+        self.planner = PlanningContext(Policy(), random.Random(1))
         self.store.write(self._fill)
         known = {"webhook_secret": ",".join(SECRETS), "roles": frozenset({Role.WEBHOOKS})}
         provider = {"api_base_url": "https://api.example", "api_email": "us@example.com", "api_access_token": "x" * 20}

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from tracking import ingest
 from tracking.errors import StoreBusy
-from tracking.forecasting.planner import Planner
+from tracking.forecasting.planner import PlanningContext
 from tracking.settings import WEBHOOK_PATH
 from tracking.storage import orders
 from tracking.storage.database import Database
@@ -30,7 +30,7 @@ SECRETS = ("the-new-secret-of-ours", "an-old-secret-of-ours")
 class Door:
     """The receiver in an application, and what it left in the store."""
 
-    def __init__(self, store: Database, planner: Planner, clock: Clock) -> None:
+    def __init__(self, store: Database, planner: PlanningContext, clock: Clock) -> None:
         self.store, self.planner, self.clock = store, planner, clock
         self.woken = 0
         self.receiver = Receiver(store, SECRETS, planner, clock=clock, wake=self._wake)
@@ -75,7 +75,7 @@ def address(po_number: str = PO, secret: str = SECRETS[0]) -> str:
 
 
 @pytest.fixture
-def door(store: Database, planner: Planner, clock: Clock) -> Door:
+def door(store: Database, planner: PlanningContext, clock: Clock) -> Door:
     store.write(lambda connection: ingest.discover(connection, shown(), clock.now, clock.now, planner))
     return Door(store, planner, clock)
 
@@ -370,7 +370,7 @@ def test_both_secrets_are_compared_whatever_is_presented(door: Door, monkeypatch
     assert work == [[(43, 43), (43, 43)]] * 5
 
 
-def test_calls_make_the_provider_be_asked_once_in_thirty_seconds(door: Door, planner: Planner) -> None:
+def test_calls_make_the_provider_be_asked_once_in_thirty_seconds(door: Door, planner: PlanningContext) -> None:
     looked_at = []
     for second in range(0, 90, 3):
         door.clock.now = NOW + timedelta(seconds=second)

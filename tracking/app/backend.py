@@ -29,7 +29,7 @@ from tracking.app.reconciler import Reconciler
 from tracking.app.web.connection_limits import REPEAT_FILTER
 from tracking.errors import StoreError
 from tracking.forecasting.forecasts import Forecasts
-from tracking.forecasting.planner import Planner
+from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import Policy
 from tracking.orders.observations import utc_now
 from tracking.polling.discovery import Discovery
@@ -90,7 +90,7 @@ class Backend:
         bounds = Policy(timedelta(seconds=settings.poll_floor), timedelta(seconds=settings.poll_ceiling))
         chance = random.Random()  # noqa: S311 - it spreads due times and guards nothing  # nosec B311
         forecasts = Forecasts(relative=settings.poll_loss == "relative")
-        self._planner = Planner(bounds, chance, ClaimCipher(settings.claims_keys()), forecasts)
+        self._planner = PlanningContext(bounds, chance, ClaimCipher(settings.claims_keys()), forecasts)
         self._owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._heartbeat = Heartbeat(self.database, clock)
         self._started_at = clock()
@@ -293,7 +293,9 @@ class Backend:
     def _exposition(self) -> Response:
         from tracking.app.web import metrics  # noqa: PLC0415 - brings its library, which no start has to wait for
 
-        return Response(metrics.exposition(self.database, self.clock()), headers={"Content-Type": metrics.CONTENT_TYPE})
+        return Response(
+            metrics.metrics_text(self.database, self.clock()), headers={"Content-Type": metrics.CONTENT_TYPE}
+        )
 
 
 def _age(now: datetime, then: datetime) -> float:

@@ -1,4 +1,4 @@
-"""Loops of a worker: run poller and sender for ever, with heartbeats and a watchdog. Only `run` reads the clock.
+"""Loops of a worker: run poller and sender for ever, with heartbeats and a watchdog.
 
 Each loop survives whatever goes wrong in one turn: it logs it and goes on. Heartbeats prove that it lives.
 

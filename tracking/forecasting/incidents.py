@@ -1,4 +1,4 @@
-"""Incidents: whether one order is late or everyone, by runs of orders placed one after another, most of them late.
+"""Incidents: detects that many orders placed one after another are late, so that it is everyone, not one order.
 
 Of orders in the order they were placed, each late one speaks for an incident (half of its orders are late, say) and
 each that was done in time against it (one in a hundred is late anyway). The run that speaks loudest is an incident once

@@ -1,7 +1,8 @@
-"""Late orders: an open order is late once 99 of 100 of its class have finished sooner, by the present forecast.
+"""Lateness: stores from when on each open order is late (`late_at`), by the rule of `forecasts.Forecasts.late_after`.
 
-The time is kept beside the order, so that lists and counts find what is late through an index. It is set when the
-provider takes the order; what is learned of the class later moves it, for all orders of it that are still open.
+An order is late once 99 of 100 of its class have finished sooner. The time is kept with the order, so that lists and
+counts find what is late through an index. It is set when the provider takes the order; what is learned of the class
+later moves it, for all orders of it that are still open.
 """
 
 import functools

@@ -31,7 +31,7 @@ from tracking.storage.claims import ClaimCipher
 
 
 @dataclass(frozen=True, slots=True)
-class Planner:
+class PlanningContext:
     """What due times are planned from, and the cipher for the claim data that a poll brings."""
 
     policy: Policy
@@ -40,7 +40,9 @@ class Planner:
     forecasts: Forecasts = field(default_factory=Forecasts)
 
 
-def record_prediction(connection: Connection, order_id: int, order: Order, now: datetime, planner: Planner) -> None:
+def record_prediction(
+    connection: Connection, order_id: int, order: Order, now: datetime, planner: PlanningContext
+) -> None:
     """Store a prediction for an order that the provider has just taken, unless it is already done."""
     if order.accepted_at is not None and is_open(order.state) and order.state != State.ACCEPTED:
         forecast = planner.forecasts.for_order(order.type, order.units)
@@ -48,7 +50,7 @@ def record_prediction(connection: Connection, order_id: int, order: Order, now: 
 
 
 def plan_next_poll(
-    stored: orders.StoredOrder, order: Order, observation: Observation, planner: Planner
+    stored: orders.StoredOrder, order: Order, observation: Observation, planner: PlanningContext
 ) -> dict[str, Any]:
     """Plan the next poll and its reason; empty where the observation changes neither."""
     now = observation.learned_at
@@ -76,7 +78,7 @@ def plan_next_poll(
             return {}
 
 
-def _plan_poll(order: Order, now: datetime, planner: Planner) -> dict[str, Any]:
+def _plan_poll(order: Order, now: datetime, planner: PlanningContext) -> dict[str, Any]:
     if order.provider_id is None:
         return {"next_look_at": None, "next_look_why": None}
     if is_terminal(order.state):
@@ -94,7 +96,7 @@ def _awaits_confirmation(order: Order) -> bool:
     return order.state == State.ACCEPTED or order.notice == WebhookStatus.CLAIMED
 
 
-def _plan_follow_up(order: Order, now: datetime, planner: Planner) -> dict[str, Any]:
+def _plan_follow_up(order: Order, now: datetime, planner: PlanningContext) -> dict[str, Any]:
     ended = {"next_look_at": None, "next_look_why": None}
     if order.state != State.COMPLETED or (order.lines and not lines_may_change(order)):
         return ended

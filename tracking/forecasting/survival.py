@@ -1,4 +1,4 @@
-"""How long orders of a class stay open: a survival curve over bins of log time, learned, and what it says. Pure.
+"""Survival curves: what share of a class is still open at each age, fitted to what polls and webhooks showed. Pure.
 
 A look only tells that an order was open at one age and finished at a later one, so the curve is estimated from
 intervals (Turnbull's self-consistent estimator, by expectation and maximisation), with a lognormal prior that counts as

@@ -1,4 +1,4 @@
-"""Waits: how long until the next poll, follow-up, retry or resend, and the price of a call. Pure: no clock, no store.
+"""All waits: until the next poll, follow-up, retry of a poll, resend of an order; and the price of a call. Pure.
 
 The accrual rule decides (`survival`): an order that has finished waits undetected from then on, and once the expected
 wait since the last poll is worth the price of a call, the order is polled.
@@ -78,13 +78,13 @@ def follow_up_wait(order_type: str, since_done: timedelta, rng: random.Random) -
     return min(wait, FOLLOW_LONGEST)
 
 
-def retry_wait(policy: Policy, failures: int, rng: random.Random) -> timedelta:
+def wait_after_failed_poll(policy: Policy, failures: int, rng: random.Random) -> timedelta:
     """Choose the wait after the `failures`-th poll in a row that brought no answer."""
     wait = policy.floor * 2.0 ** min(failures, 16) * (1 + rng.uniform(-JITTER, JITTER))
     return min(wait, FAILURE_LONGEST, policy.ceiling)
 
 
-def resend_wait(attempts: int, rng: random.Random) -> timedelta:
+def wait_before_resend(attempts: int, rng: random.Random) -> timedelta:
     """Choose the wait before the same PONumber is sent again after `attempts` without a known outcome."""
     wait = RESEND_FIRST * 2.0 ** min(max(attempts - 1, 0), 16)
     return min(wait, RESEND_LONGEST) * (1 + rng.uniform(-JITTER, JITTER))

@@ -1,4 +1,4 @@
-"""Claim data in memory: who holds a claim link, a code or its answer holds money, so no text of it ever shows them."""
+"""Claim data in memory: no text of it ever shows a code or a link. `storage.claims` encrypts it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class ClaimData:
     units: tuple[Unit, ...] = field(repr=False)
 
     def __repr__(self) -> str:
-        return f"Claims({len(self)} units, not shown)"
+        return f"ClaimData({len(self)} units, not shown)"
 
     def __len__(self) -> int:
         return len(self.units)

@@ -38,7 +38,7 @@ class Entry(NamedTuple):
     detail: str
     previous: str | None
 
-    def digest(self, po_number: str) -> str:
+    def event_hash(self, po_number: str) -> str:
         """The hash in hex that the next event, or the order, carries."""
         seq, kind, witness, happened_at, learned_at, changes, line_changes, detail, previous = self
         text = (
@@ -81,7 +81,7 @@ def event_rows(po_number: str, head: str, count: int, events: Iterable[Event]) -
             "previous": head,
         }
         chained.append(row)
-        head = chain_entry(row).digest(po_number)
+        head = chain_entry(row).event_hash(po_number)
     return chained, head
 
 
@@ -122,7 +122,7 @@ def line_rows(lines: Sequence[Line], new_salt: Callable[[], str]) -> list[dict[s
 
 
 def contents_hash(lines: Iterable[Sequence[Any]]) -> str:
-    """The hash over all lines as ordered, each given as the values of CONTENTS."""
+    """The hash over all lines as ordered, each given as the values of CONTENT_FIELDS."""
     return hashlib.sha256(canonical([tuple(line) for line in lines]).encode()).hexdigest()
 
 

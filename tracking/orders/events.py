@@ -1,4 +1,4 @@
-"""Events as the rules append them: build one, ask for a person, contradict what was stored. Pure."""
+"""Builds events: ordinary ones, requests for a person, contradictions. Pure."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

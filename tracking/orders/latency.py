@@ -82,7 +82,7 @@ class LatencyBreakdown:
         early: the parts if it was done at the window's beginning.
         late: the same for its end. The provider's part is greater then, and no other part is.
         announced: whether a webhook's claim came before the look that showed it.
-        word: what the provider's own word for the time is worth.
+        stated_time: what the provider's own word for the time is worth.
     """
 
     early: Parts

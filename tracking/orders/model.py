@@ -1,7 +1,7 @@
 """What an order is: its states, its lines, its log. Pure; knows no clock and no store.
 
-An order is the sum of its events: `rules.interpret` turns what was seen into events, `apply` folds an event into the
-order. The same fold serves live and when the store is verified, so a row can always be recomputed from the log.
+An order is the sum of its events: `rules.interpret` turns what was seen into events, `apply_event` folds an event into
+the order. The same fold serves live and when the store is verified, so a row can always be recomputed from the log.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -107,7 +107,7 @@ class Line:
 class Order:
     """What is known of one order: the fold of its events. Money in minor units, times aware and in UTC.
 
-    `erased` names the lines whose recipient a person has had erased, in the form of `condense`.
+    `erased` names the lines whose recipient a person has had erased, in the form of `condense_numbers`.
     """
 
     po_number: str
@@ -266,7 +266,7 @@ def expand_numbers(numbers: str | None) -> Iterable[int]:
 
 
 def condense_numbers(numbers: Iterable[int]) -> str:
-    """The shortest text that `expand` reads back: 1, 2, 3, 7 becomes "1-3,7"."""
+    """The shortest text that `expand_numbers` reads back: 1, 2, 3, 7 becomes "1-3,7"."""
     runs: list[list[int]] = []
     for number in sorted(numbers):
         if runs and runs[-1][1] == number - 1:

@@ -1,4 +1,4 @@
-"""Events in the words of people: amounts, lengths of time, sentences, runs of equal looks. Asks no store."""
+"""Events in the words of people: amounts, lengths of time, sentences, runs of equal polls. Asks no store."""
 
 import re
 import unicodedata
@@ -289,7 +289,7 @@ def _describe_run(row: TimelineEntry) -> TimelineEntry:
 _INNER_CELL = re.compile(r"(?<=[;\t\r\n])(?=[\s\"']*[=+@\-\uff1d\uff0b\uff20\uff0d])")
 
 
-def guarded(value: Any) -> Any:
+def spreadsheet_safe(value: Any) -> Any:
     """A text that no spreadsheet takes for a formula; anything else as it is."""
     if not isinstance(value, str):
         return value

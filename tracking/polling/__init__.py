@@ -1,1 +1,1 @@
-"""What we ask the provider: which orders are due, which calls are worth making, and their answers."""
+"""What we ask the provider: which orders to poll and when, orders placed elsewhere, what answers teach."""

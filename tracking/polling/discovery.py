@@ -1,4 +1,4 @@
-"""Discover orders that were placed elsewhere: walks the provider's order list again and again.
+"""Discovers orders placed elsewhere: walks the provider's order list, and records its pages through `list_pages`.
 
 How far the list was read is a fact of the store (the watermark), so a restart forgets nothing.
 """
@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from tracking.errors import ProviderError, UnreadableAnswer
-from tracking.forecasting.planner import Planner
+from tracking.forecasting.planner import PlanningContext
 from tracking.polling import list_pages
 from tracking.polling.list_pages import PAGE_SIZES
 from tracking.provider.client import Client
@@ -35,7 +35,7 @@ class Discovery:
         every: between walks; zero: never, unless somebody calls `walk`.
     """
 
-    def __init__(self, database: Database, client: Client, planner: Planner, *, every: timedelta) -> None:
+    def __init__(self, database: Database, client: Client, planner: PlanningContext, *, every: timedelta) -> None:
         self._database = database
         self._client = client
         self._planner = planner

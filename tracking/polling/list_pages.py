@@ -1,4 +1,4 @@
-"""Record a page of the provider's order list: each order that it shows is taken in, in one transaction."""
+"""Records every order on one page of the provider's list, in one transaction."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from tracking import ingest
-from tracking.forecasting.planner import Planner
+from tracking.forecasting.planner import PlanningContext
 from tracking.orders.model import State, is_open
 from tracking.provider.responses import ParsedOrder
 from tracking.storage.database import Database
@@ -15,7 +15,11 @@ PAGE_SIZES = (50, 10, 1)  # orders a page; the smaller ones where a larger page 
 
 
 async def record_list_page(
-    database: Database, planner: Planner, listed: Sequence[ParsedOrder], started_at: datetime, finished_at: datetime
+    database: Database,
+    planner: PlanningContext,
+    listed: Sequence[ParsedOrder],
+    started_at: datetime,
+    finished_at: datetime,
 ) -> set[str]:
     """Records what a list page showed of each order.
 

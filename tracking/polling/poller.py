@@ -26,8 +26,8 @@ from tracking.errors import (
     Throttled,
     UnreadableAnswer,
 )
-from tracking.forecasting.planner import Planner
-from tracking.forecasting.waits import LEASE_MARGIN, REFUSED_PAUSE, lowered_price, raised_price, retry_wait
+from tracking.forecasting.planner import PlanningContext
+from tracking.forecasting.waits import LEASE_MARGIN, REFUSED_PAUSE, lowered_price, raised_price, wait_after_failed_poll
 from tracking.orders.model import Witness
 from tracking.orders.observations import Missing, Observation, Polled
 from tracking.orders.vocabulary import PollReason
@@ -72,7 +72,7 @@ class Poller:
         self,
         database: Database,
         client: Client,
-        planner: Planner,
+        planner: PlanningContext,
         *,
         owner: str,
         lease: timedelta,
@@ -231,7 +231,7 @@ class Poller:
 
     def _postpone(self, connection: Connection, row: RowMapping, error: ProviderError, now: datetime) -> None:
         failures = row["failures"] + 1
-        wait = retry_wait(self._planner.policy, failures, self._planner.rng)
+        wait = wait_after_failed_poll(self._planner.policy, failures, self._planner.rng)
         match error:
             case Throttled():
                 # A longer pause is the rate limiter's to keep; due times stay within what is ever planned.

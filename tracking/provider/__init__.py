@@ -1,1 +1,1 @@
-"""How the provider's API is spoken to and read: the only room that uses httpx."""
+"""How the provider's API is called and its answers are read. Nothing else calls it."""

@@ -18,7 +18,7 @@ from tracking.provider.call_log import ApiCallRecord
 from tracking.provider.http.call import ApiCall
 from tracking.provider.http.session import DEFAULT_LIMITS, SYSTEM_TIME, ApiAccount, ApiLimits, ApiSession, TimeSource
 from tracking.provider.json_fields import digest_of, format_time
-from tracking.provider.rate_limit import SharedLimiter
+from tracking.provider.rate_limit import SlotReserver
 from tracking.provider.responses import (
     ListPage,
     ParsedOrder,
@@ -96,7 +96,7 @@ class Client:
         *,
         transport: httpx.AsyncBaseTransport | None = None,
         record: Callable[[ApiCallRecord], None] = _discard,
-        shared: SharedLimiter | None = None,
+        shared: SlotReserver | None = None,
     ) -> Self:
         """The client for these settings; without a provider the one for the embedded sandbox behind `transport`."""
         limits = ApiLimits(settings.api_max_rate, settings.api_timeout, shared)

@@ -32,7 +32,7 @@ class Slot(NamedTuple):
     end: float
 
 
-class SharedLimiter(Protocol):
+class SlotReserver(Protocol):
     """The rate limit of all processes together."""
 
     async def reserve(self, count: int, slack: float) -> Sequence[Slot]:
@@ -67,7 +67,7 @@ class RateLimiter:
         rate: float,
         monotonic: Callable[[], float],
         sleep: Callable[[float], Awaitable[object]],
-        shared: SharedLimiter | None = None,
+        shared: SlotReserver | None = None,
     ) -> None:
         self.rate = rate
         self.paused_until = 0.0
@@ -114,7 +114,7 @@ class RateLimiter:
             self._refuse_long(wait)
             await self._sleep(wait)
 
-    async def _reserved_slot(self, shared: SharedLimiter) -> None:
+    async def _reserved_slot(self, shared: SlotReserver) -> None:
         """Waits for a slot that was reserved. One that was missed is lost: another takes its place."""
         while True:
             now = self._monotonic()

@@ -1,7 +1,7 @@
 """Parser of the provider's responses and webhook bodies: orders, lists, tokens, problems, catalog, balance.
 
 Reads names in any case and numbers as numbers or strings. Whatever comes in, nothing but the documented error goes out,
-and no error holds a value that came in. Claim data is counted and digested, and leaves this module only as `Claims`.
+and no error holds a value that came in. Claim data is counted and digested, and leaves this module only as `ClaimData`.
 """
 
 import base64

@@ -1,8 +1,7 @@
-"""Leases: take due rows for one worker, release them, and shorten those that a clock that was set back left behind.
+"""Leases: take due rows for one worker, list the owners, and release what owners that are gone held.
 
-Rows that another worker holds are passed over (SKIP LOCKED). Due times further ahead than any that is ever planned come
-from a clock that has been set back since: they are brought near again, spread over a minute, each by its own table's
-module.
+Rows that another worker holds are passed over (SKIP LOCKED). What a clock that was set back left too far ahead is
+rescheduled by `orders` (polls) and `outbox` (sends), with the constants here.
 """
 
 from collections.abc import Sequence

@@ -36,7 +36,7 @@ _SENDS_TOO_FAR = (
 _SHORTEN_LEASES = update(OUTBOX).where(OUTBOX.c.done.is_(False), OUTBOX.c.lease_until > LIMIT).values(lease_until=LIMIT)
 
 
-def queue(connection: Connection, order_id: int, request: Mapping[str, Any], now: datetime) -> None:
+def enqueue(connection: Connection, order_id: int, request: Mapping[str, Any], now: datetime) -> None:
     """Queue an order: commit the intent to send; `sender` does the rest."""
     connection.execute(INSERT_OUTBOX, {"order_id": order_id, "request": dict(request), "next_attempt_at": now})
 

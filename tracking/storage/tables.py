@@ -95,7 +95,7 @@ _FLAGGED = text("attention IS NOT NULL AND acknowledged_at IS NULL")
 
 
 class OrderRow(_Row, table=True):
-    """One order. The facts of `orders.Order`, then what the console needs to follow it."""
+    """One order. The facts of `orders.model.Order`, then what the console needs to follow it."""
 
     __tablename__ = "orders"
     # On PostgreSQL the revisions make four partial as well; to name its dialect here would import it at each start.
@@ -235,7 +235,7 @@ class OutboxRow(_Row, table=True):
     last_error: str | None = None
 
 
-class CallbackRow(_Row, table=True):
+class WebhookCallRow(_Row, table=True):
     """One callback as received: accepted, waiting for its order, or refused. Repeats only count up."""
 
     __tablename__ = "callbacks"
@@ -261,7 +261,7 @@ class CallbackRow(_Row, table=True):
     size: int = 0
 
 
-class ExchangeRow(_Row, table=True):
+class ApiCallRow(_Row, table=True):
     """One call of the provider's API: what was asked, what came, how long it took. Bodies are masked and cut."""
 
     __tablename__ = "exchanges"
@@ -331,7 +331,7 @@ class CounterRow(_Row, table=True):
 
 
 class FactRow(_Row, table=True):
-    """A small thing to remember: heartbeats, the catalogue, the balance, how far discovery came."""
+    """A small thing to remember: heartbeats, the catalog, the balance, how far discovery came."""
 
     __tablename__ = "facts"
 
@@ -350,8 +350,8 @@ LINES = table(LineRow)
 EVENTS = table(EventRow)
 CLAIMS = table(ClaimRow)
 OUTBOX = table(OutboxRow)
-CALLBACKS = table(CallbackRow)
-EXCHANGES = table(ExchangeRow)
+CALLBACKS = table(WebhookCallRow)
+EXCHANGES = table(ApiCallRow)
 PREDICTIONS = table(PredictionRow)
 BATCHES = table(BatchRow)
 COUNTERS = table(CounterRow)

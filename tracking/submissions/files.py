@@ -1,4 +1,4 @@
-"""Uploaded files, CSV or JSON: parse and validate them from end to end into a `CheckedFile`.
+"""Uploaded files, CSV or JSON: judges each row by shape, catalog and duplicates, into a `CheckedFile`.
 
 It holds the requests and every problem, each with its row and column, by the rules of requests, the catalog and, where
 there is a store, its duplicates: PONumbers that are taken, the same file or a similar one before. Reads the store only,

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tracking.orders.model import OrderRequest
-from tracking.orders.wording import guarded
+from tracking.orders.wording import spreadsheet_safe
 from tracking.startup import pd
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
@@ -65,12 +65,12 @@ def _outcomes(request: OrderRequest, statuses: Mapping[str, OrderStatus]) -> Ite
     state, provider_id, message = (order.state, order.provider_id, order.attention) if order else ("not sent", "", "")
     for line in request.lines:
         yield (
-            guarded(request.po_number),
-            guarded(line.product_id),
+            spreadsheet_safe(request.po_number),
+            spreadsheet_safe(line.product_id),
             line.value_minor / 100,
             line.quantity,
-            guarded(line.external_id or ""),
-            guarded(state),
-            guarded(provider_id or ""),
-            guarded(message or ""),
+            spreadsheet_safe(line.external_id or ""),
+            spreadsheet_safe(state),
+            spreadsheet_safe(provider_id or ""),
+            spreadsheet_safe(message or ""),
         )

@@ -2,6 +2,7 @@
 
 A crash at any point leaves rows that continue: an attempt that was recorded and never answered has an unknown outcome,
 and is settled by sending the same PONumber again (the provider answers 409 when it had been placed).
+How long a resend waits is in `forecasting.waits`.
 """
 
 import asyncio
@@ -29,8 +30,8 @@ from tracking.errors import (
     Throttled,
     UnreadableAnswer,
 )
-from tracking.forecasting.planner import Planner
-from tracking.forecasting.waits import LEASE_MARGIN, REFUSED_PAUSE, resend_wait
+from tracking.forecasting.planner import PlanningContext
+from tracking.forecasting.waits import LEASE_MARGIN, REFUSED_PAUSE, wait_before_resend
 from tracking.orders.model import Witness, can_send
 from tracking.orders.observations import Answered, Attempted, Declined, Observation, Observed, Unclear, Unsent
 from tracking.provider.client import Answer, Client
@@ -86,7 +87,7 @@ class Sender:
         self,
         database: Database,
         client: Client,
-        planner: Planner,
+        planner: PlanningContext,
         *,
         address: Callable[[str], str | None],
         owner: str,
@@ -249,7 +250,7 @@ class Sender:
         self._probing = True
 
     def _unclear(self, attempt: _Attempt, reason: str, started_at: datetime) -> _Result:
-        return _Result(Unclear(reason), started_at, resend_wait(attempt.number, self._planner.rng))
+        return _Result(Unclear(reason), started_at, wait_before_resend(attempt.number, self._planner.rng))
 
     async def _declined(
         self, attempt: _Attempt, error: RequestRejected | InsufficientFunds, started_at: datetime

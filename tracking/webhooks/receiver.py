@@ -29,7 +29,7 @@ from starlette.types import Receive, Scope, Send
 
 from tracking import ingest
 from tracking.errors import CallbackRefused, StoreError
-from tracking.forecasting.planner import Planner
+from tracking.forecasting.planner import PlanningContext
 from tracking.ingest import WebhookOutcome
 from tracking.provider.responses import WebhookCall, read_webhook_call
 from tracking.storage import inbox, orders
@@ -64,7 +64,7 @@ class Receiver:
         self,
         database: Database,
         secrets: Sequence[str],
-        planner: Planner,
+        planner: PlanningContext,
         *,
         clock: Callable[[], datetime],
         wake: Callable[[], None],

@@ -1,4 +1,4 @@
-"""Webhook silence alarm: store since when no webhook came, and when that ended. While it lasts none is counted on."""
+"""The alarm that webhooks have fallen silent: its value, and reading the latest one. The learner raises it."""
 
 from dataclasses import dataclass
 from datetime import datetime

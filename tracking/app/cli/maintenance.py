@@ -1,4 +1,4 @@
-"""Commands that care for the store: seed, verify, backup, restored, erase, migrate; and replan, a backtest."""
+"""Commands for the store: seed, verify, backup, restored, erase, migrate; and replan, which compares polling plans."""
 
 import random
 import time

@@ -20,7 +20,7 @@ OTHER = "other"
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
-def exposition(database: Database, now: datetime) -> bytes:
+def metrics_text(database: Database, now: datetime) -> bytes:
     """Render the metrics of the store as they are now.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Access to the pages over the network: refuses unsafe addresses at the start, and requests from elsewhere.
+"""Access to the pages over the network: refuses unsafe addresses at the start, and requests from other machines.
 
 While nobody signs in, the pages are for this machine alone. Holds no rule of who may do what: that is `access`.
 """

@@ -1,1 +1,1 @@
-"""How one call is made over HTTP, on httpx's own seams: an Auth for the token, transports for the rest."""
+"""One call over HTTP: an httpx Auth for the token, and httpx transports for time, rate, record and errors."""

@@ -1,4 +1,4 @@
-"""One API call: what is asked, and what its latest attempt came to. Travels with httpx's requests as an extension."""
+"""One API call, and the result of its latest attempt. Carried by httpx in the extensions of a request."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

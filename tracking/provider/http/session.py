@@ -24,7 +24,7 @@ from tracking.provider.http.recording import ProviderHealth, RecordingTransport,
 from tracking.provider.http.token_auth import TokenAuth, TokenTransport
 from tracking.provider.json_fields import format_time
 from tracking.provider.masking import SecretMasker
-from tracking.provider.rate_limit import MAX_IN_FLIGHT, RateLimitedTransport, RateLimiter, SharedLimiter
+from tracking.provider.rate_limit import MAX_IN_FLIGHT, RateLimitedTransport, RateLimiter, SlotReserver
 from tracking.provider.responses import Token, read_token
 
 _T = TypeVar("_T")
@@ -60,7 +60,7 @@ class ApiLimits:
 
     rate: float = 5
     timeout: float = 30
-    shared: SharedLimiter | None = None
+    shared: SlotReserver | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import IO, Any
 from sqlalchemy import select
 from sqlalchemy.engine import RowMapping
 
-from tracking.orders.wording import amount, guarded
+from tracking.orders.wording import amount, spreadsheet_safe
 from tracking.reports.order_list.search import Filters, conditions, ordering
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
@@ -66,7 +66,7 @@ def _write_csv(chunks: Iterator[list[dict[str, Any]]], file: IO[bytes]) -> int:
     writer.writeheader()
     written = 0
     for chunk in chunks:
-        writer.writerows({name: guarded(value) for name, value in _plain(record).items()} for record in chunk)
+        writer.writerows({name: spreadsheet_safe(value) for name, value in _plain(record).items()} for record in chunk)
         written += len(chunk)
     text.detach()
     return written

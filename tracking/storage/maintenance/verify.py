@@ -286,7 +286,7 @@ def _stored_hashes(head: str | None, entries: Sequence[Entry]) -> list[str | Non
 def _digests(name: str, head: str | None, entries: Sequence[Entry]) -> list[str]:
     """Compute the events' hashes: over the texts as stored or, where that does not fit, over their canonical form."""
     return [
-        digest if (digest := entry.digest(name)) == stored else _canonical(entry).digest(name)
+        digest if (digest := entry.event_hash(name)) == stored else _canonical(entry).event_hash(name)
         for entry, stored in zip(entries, _stored_hashes(head, entries), strict=True)
     ]
 
@@ -311,7 +311,7 @@ def _broken_link(name: str, head: str | None, entries: Sequence[Entry], digests:
     elif wrong is not None and wrong + 1 < len(entries):
         after = entries[wrong + 1]._replace(previous=digests[wrong])
         # Where the next event would fit with the hash it should carry, only what it carries was changed.
-        wrong += after.digest(name) == carried[wrong + 1]
+        wrong += after.event_hash(name) == carried[wrong + 1]
     if wrong is not None:
         yield f"{name}: event {entries[wrong].seq} ({entries[wrong].kind}) does not fit: it or what follows was changed"
 

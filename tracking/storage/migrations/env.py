@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the revisions on the connection that `tracking.storage.database` hands over."""
+"""Alembic's entry: runs the revisions on the connection that `tracking.storage.engines` hands over."""
 
 from alembic import context
 from sqlmodel import SQLModel
