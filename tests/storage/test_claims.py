@@ -83,7 +83,7 @@ def test_no_text_of_claim_data_shows_it(vault: ClaimCipher) -> None:
     found = claims.LineClaims(1, "digest", UNITS)
     for value in (UNITS, shown, revealed, found, vault, [UNITS]):
         assert "claim.example" not in f"{value!r} {value} {value!s:>5}"
-    assert repr(UNITS) == "Claims(2 units, not shown)"
+    assert repr(UNITS) == "ClaimData(2 units, not shown)"
 
 
 # Keeping
