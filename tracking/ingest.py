@@ -76,7 +76,7 @@ def place(
         raise NotAllowed(f"an order with PONumber {request.po_number} exists; it is left as it is")
     requested = Requested(request.type, source, request.units, request.value_minor, request.lines, request.note)
     observation = Observation(Witness.US, now, now, requested, actor)
-    order_id = _add_order(connection, request.po_number, observation, request.lines, now, {"batch_id": batch_id}).id
+    order_id = _add_order(connection, request.po_number, observation, request.lines, {"batch_id": batch_id}).id
     outbox.enqueue(connection, order_id, request.document, now)
     return order_id
 
@@ -124,7 +124,7 @@ def discover(
             return stored.order, False
         return _observe(connection, stored, observation, planner, parsed), False
     blank = tuple(_as_ordered(line) for line in snapshot.lines)
-    stored = _add_order(connection, po_number, observation, blank, now, {})
+    stored = _add_order(connection, po_number, observation, blank, {})
     return _observe(connection, stored, observation, planner, parsed), True
 
 
@@ -276,17 +276,12 @@ def _add_order(
     po_number: str,
     observation: Observation,
     lines: tuple[Line, ...],
-    now: datetime,
     extra_columns: Mapping[str, Any],
 ) -> orders.StoredOrder:
     [first] = interpret(None, po_number, observation)
     order = replace(first_order(first), lines=lines)
     late = {"late_at": order.created_at + first_late_after(order.type, order.units)}
-    order_id = orders.add_order(connection, order, first, late | dict(extra_columns))
-    stored = orders.find_order(connection, order_id=order_id)
-    if stored is None:
-        raise UnknownOrder(f"{po_number} vanished while it was stored at {now}")
-    return stored
+    return orders.add_order(connection, order, first, late | dict(extra_columns))
 
 
 def _append(

@@ -1,27 +1,24 @@
 """Demo data: fill a store with made-up orders for a demonstration or a measurement, through the real rules.
 
-Every order is a list of observations that `rules` turns into events and folds into its row, so that recomputing the
-store agrees with it. Only the writing is in bulk. Nothing of it can be sent: there is no outbox row for any of them.
+Every order is a list of observations that `rules` turns into events, stored as live ones are, so that recomputing the
+store agrees with it. Nothing of it can be sent: there is no outbox row for any of them.
 """
 
+import functools
 import hashlib
 import itertools
 import math
 import random
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from tracking.errors import NotAllowed
 from tracking.forecasting.classes import first_late_after
-from tracking.orders import event_chain as chain
 from tracking.orders.model import (
-    ORDER_FIELDS,
     Event,
     Line,
     Order,
@@ -46,10 +43,9 @@ from tracking.orders.observations import (
 )
 from tracking.orders.rules import interpret
 from tracking.orders.vocabulary import PollReason
-from tracking.storage import counters
+from tracking.storage import orders as order_store
 from tracking.storage.database import Database
-from tracking.storage.orders import new_salt
-from tracking.storage.tables import CALLBACKS, COUNTERS, EVENTS, LINES, ORDERS, upsert
+from tracking.storage.tables import CALLBACKS, ORDERS
 
 ORDERS_PER_TRANSACTION = 500
 _TYPES = {OrderType.LINKS: 45, OrderType.DIGITAL: 38, OrderType.PHYSICAL: 10, OrderType.CODES: 7}
@@ -60,16 +56,15 @@ _BUSY_HOURS = (1, 1, 1, 1, 1, 1, 2, 4, 8, 12, 14, 14, 12, 13, 14, 13, 11, 9, 7, 
 _COST_PERCENT = 97
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _History:
     """One order with its log, ready to be stored."""
 
-    order: Order
-    events: list[Event] = field(default_factory=list)
-    befores: list[Order | None] = field(default_factory=list)
-    polls: list[datetime] = field(default_factory=list)
-    webhook_at: datetime | None = None
-    stated_at: datetime | None = None
+    events: list[Event]
+    after: list[Order]  # the order after each of the events
+    polls: list[datetime]
+    webhook_at: datetime | None
+    stated_at: datetime  # when it was finished, to the second, as the webhook call says
 
 
 def seed(
@@ -90,22 +85,14 @@ def seed(
         if connection.execute(sa.select(ORDERS.c.id).limit(1)).first() is not None:
             raise NotAllowed("the store holds orders already; made-up history goes into an empty store only")
     written = events = 0
-    histories = _histories(orders, days, rng, now)
-    while group := list(itertools.islice(histories, ORDERS_PER_TRANSACTION)):
-        database.write(_WriteGroup(group, now))
+    makers = (_OrderMaker(*numbered, rng) for numbered in enumerate(_placing_times(orders, days, rng, now), 1))
+    while group := [_fold(maker, now) for maker in itertools.islice(makers, ORDERS_PER_TRANSACTION)]:
+        database.write(functools.partial(_store, group=group, now=now))
         written += len(group)
-        events += sum(len(one.events) for one in group)
+        events += sum(len(history.events) for history in group)
         if progress is not None:
             progress(written, orders)
     return events
-
-
-def _histories(orders: int, days: int, rng: random.Random, now: datetime) -> Iterator[_History]:
-    for number, at in enumerate(_placing_times(orders, days, rng, now), 1):
-        maker = _OrderMaker(number, at, rng)
-        history = _fold(maker.observations(), f"SEED-{at:%y%m%d}-{number:07d}", now)
-        history.stated_at = maker.finished.replace(microsecond=0)
-        yield history
 
 
 def _placing_times(orders: int, days: int, rng: random.Random, now: datetime) -> list[datetime]:
@@ -120,16 +107,15 @@ class _OrderMaker:
     """Makes up the observations of one order."""
 
     def __init__(self, number: int, at: datetime, rng: random.Random) -> None:
+        self.po_number = f"SEED-{at:%y%m%d}-{number:07d}"
         self.finished = self._at = at
         self._rng = rng
         self._type = rng.choices(list(_TYPES), list(_TYPES.values()))[0]
         self._provider_id = f"SEED-BLK-{number:09d}"
         self._number = number
-        self._lines = tuple(self._line(position) for position in range(1, self._size() + 1))
+        size = rng.choices((1, rng.randint(2, 5), rng.randint(6, 30), 100), (76, 18, 5, 1))[0]
+        self._lines = tuple(self._line(position) for position in range(1, size + 1))
         self._units = sum(line.quantity for line in self._lines)
-
-    def _size(self) -> int:
-        return self._rng.choices((1, self._rng.randint(2, 5), self._rng.randint(6, 30), 100), (76, 18, 5, 1))[0]
 
     def _line(self, position: int) -> Line:
         assortment = _PLASTIC if self._type == OrderType.PHYSICAL else _AMOUNTS
@@ -165,7 +151,9 @@ class _OrderMaker:
             first = self._at + timedelta(seconds=rng.uniform(1, 30))
             yield Observation(Witness.POLL, first, first, Polled(self._snapshot("Pending"), via="list"))
         else:
-            yield self._observation(Witness.US, self._at, self._requested())
+            value = sum(line.quantity * line.value_minor for line in self._lines)
+            requested = Requested(self._type, "seed", self._units, value, self._lines, "made up", "USD")
+            yield self._observation(Witness.US, self._at, requested)
             sent = self._at + timedelta(seconds=rng.uniform(0.05, 0.5))
             yield self._observation(Witness.US, sent, Attempted(1))
             accepted = sent + timedelta(seconds=rng.uniform(0.1, 1))
@@ -177,9 +165,8 @@ class _OrderMaker:
                 yield self._observation(Witness.US, accepted, Unclear("no answer within 30 seconds"))
                 accepted += timedelta(seconds=rng.uniform(1, 4))
                 yield self._observation(Witness.US, accepted, Attempted(2))
-            yield self._observation(
-                Witness.ANSWER, accepted, Answered(self._snapshot("Pending"), adopted=0.01 <= fate < 0.02)
-            )
+            answered = Answered(self._snapshot("Pending"), adopted=0.01 <= fate < 0.02)
+            yield self._observation(Witness.ANSWER, accepted, answered)
         yield from self._tracking(accepted)
 
     def _tracking(self, accepted: datetime) -> Iterator[Observation]:
@@ -206,38 +193,29 @@ class _OrderMaker:
             return timedelta(hours=self._rng.lognormvariate(math.log(30), 0.5))
         return timedelta(seconds=(8 + 1.5 * self._units) * self._rng.lognormvariate(0, 0.8))
 
-    def _requested(self) -> Requested:
-        value = sum(line.quantity * line.value_minor for line in self._lines)
-        return Requested(self._type, "seed", self._units, value, self._lines, "made up", "USD")
-
     def _observation(self, witness: Witness, at: datetime, observed: Observed) -> Observation:
         happened = at - timedelta(seconds=0.15) if isinstance(observed, Polled | Answered) else at
         return Observation(witness, happened, at, observed, "seed" if isinstance(observed, Requested) else None)
 
 
-def _fold(observations: Iterable[Observation], po_number: str, now: datetime) -> _History:
-    """Fold the observations up to now by the rules that serve live."""
-    history: _History | None = None
-    for observation in observations:
-        if history is not None and observation.learned_at > now:
-            break
-        observed = observation.observed
-        if history is None:
-            [first] = interpret(None, po_number, observation)
-            history = _History(replace(first_order(first), lines=_first_lines(observed)), [first], [None])
-            if isinstance(observed, Requested):
-                continue
-        for event in interpret(history.order, po_number, observation):
-            history.befores.append(history.order)
-            history.events.append(event)
-            history.order = apply_event(history.order, event)
-        if isinstance(observed, Polled):
-            history.polls.append(observation.learned_at)
-        elif isinstance(observed, WebhookReported):
-            history.webhook_at = observation.learned_at
-    if history is None:
-        raise ValueError("an order needs an observation to begin with")
-    return history
+def _fold(maker: _OrderMaker, now: datetime) -> _History:
+    """Fold the observations up to now, the first of them in any case, by the rules that serve live."""
+    observations = maker.observations()
+    first = next(observations)
+    events = interpret(None, maker.po_number, first)
+    after = [replace(first_order(events[0]), lines=_first_lines(first.observed))]
+    again = () if isinstance(first.observed, Requested) else (first,)
+    later = itertools.takewhile(lambda observation: observation.learned_at <= now, observations)
+    polls, webhook_at = list[datetime](), None
+    for observation in itertools.chain(again, later):
+        for event in interpret(after[-1], maker.po_number, observation):
+            events.append(event)
+            after.append(apply_event(after[-1], event))
+        if isinstance(observation.observed, Polled):
+            polls.append(observation.learned_at)
+        elif isinstance(observation.observed, WebhookReported):
+            webhook_at = observation.learned_at
+    return _History(events, after, polls, webhook_at, maker.finished.replace(microsecond=0))
 
 
 def _first_lines(observed: Observed) -> tuple[Line, ...]:
@@ -247,81 +225,36 @@ def _first_lines(observed: Observed) -> tuple[Line, ...]:
     return tuple(replace(line, status=State.PENDING.value, claims=0, cost_minor=None) for line in lines)
 
 
-@dataclass(frozen=True, slots=True)
-class _WriteGroup:
-    """The job that stores one group."""
-
-    group: Sequence[_History]
-    now: datetime
-
-    def __call__(self, connection: Connection) -> None:
-        stored = [_rows(history, self.now) for history in self.group]
-        adding = sa.insert(ORDERS).returning(ORDERS.c.id, sort_by_parameter_order=True)
-        ids = connection.execute(adding, [row for row, _, _ in stored]).scalars().all()
-        lines = [{"order_id": key} | line for key, (_, rows, _) in zip(ids, stored, strict=True) for line in rows]
-        events = [{"order_id": key} | event for key, (_, _, rows) in zip(ids, stored, strict=True) for event in rows]
-        connection.execute(sa.insert(LINES), lines)
-        connection.execute(sa.insert(EVENTS), events)
-        histories = zip(ids, self.group, strict=True)
-        if calls := [_webhook_row(key, history) for key, history in histories if history.webhook_at]:
-            connection.execute(sa.insert(CALLBACKS), calls)
-        connection.execute(*_counter_rows(connection, self.group))
-
-
-def _rows(history: _History, now: datetime) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
-    """Make the rows of the order, of its lines and of its log, the latter two without the order's id."""
-    order = history.order
-    lines = chain.line_rows(order.lines, new_salt)
-    first, *others = history.events
-    events = [chain.with_contents(first, lines), *others]
-    log, head = chain.event_rows(order.po_number, chain.first_hash(order.po_number), 0, events)
-    waits = is_open(order.state) and order.provider_id is not None
-    row = {name: getattr(order, name) for name in ORDER_FIELDS} | {
-        "line_count": len(lines),
-        "event_count": len(log),
-        "head": head,
-        "looks": len(history.polls),
-        "last_look_at": history.polls[-1] if history.polls else None,
-        # Finished orders are not followed: the provider has never heard of them, and asking would be in vain.
-        "next_look_at": now + timedelta(minutes=5) if waits else None,
-        "next_look_why": PollReason.MAY_HAVE_FINISHED.value if waits else None,
-        "late_at": (order.accepted_at or order.created_at) + first_late_after(order.type, order.units),
-    }
-    return row, lines, log
-
-
-def _webhook_row(order_id: int, history: _History) -> dict[str, Any]:
-    return {
-        "digest": hashlib.sha256(f"{history.order.po_number} notice".encode()).hexdigest(),
-        "received_at": history.webhook_at,
-        "last_at": history.webhook_at,
-        "outcome": "accepted",
-        "action": "FulfillmentComplete",
-        "po_number": history.order.po_number,
-        "provider_id": history.order.provider_id,
-        "stated_at": history.stated_at,
-        "order_id": order_id,
-        "repeats": 0,
-        "method": "POST",
-        "size": 150,
-    }
-
-
-def _counter_rows(connection: Connection, group: Sequence[_History]) -> tuple[Any, list[dict[str, Any]]]:
-    """Build the statement that adds the group to the counters, and its rows."""
-    sums: dict[tuple[str, datetime, str], Counter[str]] = {}
+def _store(connection: Connection, group: Sequence[_History], now: datetime) -> None:
+    """Store the histories as `ingest` stores live ones, and the webhook calls that they tell of."""
+    calls = []
     for history in group:
-        order = history.order
-        for before, event in zip(history.befores, history.events, strict=True):
-            after = first_order(event) if before is None else apply_event(before, event)
-            for name, hour, state, sign in counters.event_movements(before, after, event):
-                adding = {"orders": sign, "units": sign * order.units, "value_minor": sign * order.value_minor}
-                sums.setdefault((name, hour, state), Counter()).update(adding)
-    statement: Any = upsert(connection, COUNTERS)
-    columns = ("orders", "units", "value_minor")
-    grown = {column: COUNTERS.c[column] + statement.excluded[column] for column in columns}
-    rows = [
-        {"name": name, "hour": hour, "state": state, **{column: counts[column] for column in columns}}
-        for (name, hour, state), counts in sums.items()
-    ]
-    return statement.on_conflict_do_update(index_elements=["name", "hour", "state"], set_=grown), rows
+        order, polls = history.after[-1], history.polls
+        waits = is_open(order.state) and order.provider_id is not None
+        columns = {
+            "looks": len(polls),
+            "last_look_at": polls[-1] if polls else None,
+            # Finished orders are not followed: the provider has never heard of them, and asking would be in vain.
+            "next_look_at": now + timedelta(minutes=5) if waits else None,
+            "next_look_why": PollReason.MAY_HAVE_FINISHED.value if waits else None,
+            "late_at": (order.accepted_at or order.created_at) + first_late_after(order.type, order.units),
+        }
+        stored = order_store.add_order(connection, history.after[0], history.events[0], columns)
+        order_store.save_order(connection, stored, history.after[1:], history.events[1:])
+        if history.webhook_at is not None:
+            calls.append(
+                {
+                    "digest": hashlib.sha256(f"{order.po_number} notice".encode()).hexdigest(),
+                    "received_at": history.webhook_at,
+                    "last_at": history.webhook_at,
+                    "outcome": "accepted",
+                    "action": "FulfillmentComplete",
+                    "po_number": order.po_number,
+                    "provider_id": order.provider_id,
+                    "stated_at": history.stated_at,
+                    "order_id": stored.id,
+                    "size": 150,
+                }
+            )
+    if calls:
+        connection.execute(sa.insert(CALLBACKS), calls)

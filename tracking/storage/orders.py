@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, insert, or_, select, update
 from sqlalchemy.engine import RowMapping
 
 from tracking.orders import event_chain as chain
@@ -28,11 +28,10 @@ _POLLS_TOO_FAR = select(ORDERS.c.id).where(
     or_(ORDERS.c.next_look_at > LIMIT, ORDERS.c.lease_until > LIMIT),
 )
 # An order's facts first, in their order; the document, which may be large, is not read to change one.
-_OTHER_COLUMNS = [column for column in ORDERS.c if column.name not in {*ORDER_FIELDS, "document"}]
+_COLUMNS = [ORDERS.c[fact] for fact in ORDER_FIELDS]
+_COLUMNS += [column for column in ORDERS.c if column.name not in {*ORDER_FIELDS, "document"}]
 SELECT_ORDER_BY = {
-    name: select(*(ORDERS.c[fact] for fact in ORDER_FIELDS), *_OTHER_COLUMNS)
-    .where(ORDERS.c[name] == bindparam("wanted"))
-    .with_for_update()
+    name: select(*_COLUMNS).where(ORDERS.c[name] == bindparam("wanted")).with_for_update()
     for name in ("id", "po_number", "provider_id")
 }
 LINES_OF = (
@@ -49,7 +48,7 @@ IDS_BY = {
     for name in ("po_number", "provider_id")
 }
 PO_NUMBERS = select(ORDERS.c.provider_id, ORDERS.c.po_number).where(ORDERS.c.provider_id.in_(_VALUES))
-INSERT_ORDER = insert(ORDERS).returning(ORDERS.c.id)
+INSERT_ORDER = insert(ORDERS).returning(*_COLUMNS)
 INSERT_LINES = insert(LINES)
 INSERT_EVENTS = insert(EVENTS)
 UPDATE_ORDER = update(ORDERS).where(ORDERS.c.id == bindparam("changed_id"))
@@ -90,10 +89,11 @@ def find_order(
     ids = {"po_number": po_number, "provider_id": provider_id, "id": order_id}
     name = next((name for name, value in ids.items() if value is not None), "id")
     row = connection.execute(SELECT_ORDER_BY[name], {"wanted": ids[name]}).one_or_none()
-    if row is None:
-        return None
-    facts = dict(zip(ORDER_FIELDS, row, strict=False))
-    order = Order(**facts, lines=lines_of(connection, row.id) if with_lines else ())
+    return None if row is None else _stored_order(row, lines_of(connection, row.id) if with_lines else ())
+
+
+def _stored_order(row: Row[Any], lines: tuple[Line, ...]) -> StoredOrder:
+    order = Order(**dict(zip(ORDER_FIELDS, row, strict=False)), lines=lines)
     return StoredOrder(row.id, order, row._mapping)  # noqa: SLF001 - public; so named to differ from every column
 
 
@@ -102,19 +102,19 @@ def lines_of(connection: Connection, order_id: int) -> tuple[Line, ...]:
     return tuple(Line(*row) for row in connection.execute(LINES_OF, {"wanted": order_id}))
 
 
-def add_order(connection: Connection, order: Order, first: Event, extra_columns: Mapping[str, Any]) -> int:
-    """Insert a new order with its lines and its first event; returns the row's id."""
+def add_order(connection: Connection, order: Order, first: Event, extra_columns: Mapping[str, Any]) -> StoredOrder:
+    """Insert a new order with its lines and its first event."""
     lines = chain.line_rows(order.lines, new_salt)
     first = chain.with_contents(first, lines)
     log, head = chain.event_rows(order.po_number, chain.first_hash(order.po_number), 0, [first])
     columns = {"line_count": len(lines), "event_count": 1, "head": head} | dict(extra_columns)
-    row = {name: getattr(order, name) for name in ORDER_FIELDS} | columns
-    order_id: int = connection.execute(INSERT_ORDER, row).scalar_one()
+    values = {name: getattr(order, name) for name in ORDER_FIELDS} | columns
+    stored = _stored_order(connection.execute(INSERT_ORDER, values).one(), order.lines)
     if lines:
-        connection.execute(INSERT_LINES, [{"order_id": order_id, **line} for line in lines])
-    connection.execute(INSERT_EVENTS, [{"order_id": order_id, **entry} for entry in log])
+        connection.execute(INSERT_LINES, [{"order_id": stored.id, **line} for line in lines])
+    connection.execute(INSERT_EVENTS, [{"order_id": stored.id, **entry} for entry in log])
     count_event(connection, None, order, first)
-    return order_id
+    return stored
 
 
 def new_salt() -> str:
