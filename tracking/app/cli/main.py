@@ -5,7 +5,6 @@ reads its arguments, asks the other rooms, and prints through `output`: tables f
 """
 
 import logging
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -35,27 +34,14 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-_COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
-    ("worker", servers.worker_command),
-    ("sandbox", servers.sandbox_command),
-    ("submit", orders.submit_command),
-    ("order", orders.order_command),
-    ("why", orders.why_command),
-    ("replan", maintenance.replan_command),
-    ("orders", orders.orders_command),
-    ("events", orders.events_command),
-    ("export", orders.export_command),
-    ("seed", maintenance.seed_command),
-    ("verify", maintenance.verify_command),
-    ("backup", maintenance.backup_command),
-    ("restored", maintenance.restored_command),
-    ("erase", maintenance.erase_command),
-    ("migrate", maintenance.migrate_command),
-)
-for _name, _command in _COMMANDS:
-    app.command(_name)(_command)
+for _command in (
+    *(servers.worker_command, servers.sandbox_command),
+    *(orders.submit_command, orders.order_command, orders.why_command, maintenance.replan_command),
+    *(orders.orders_command, orders.events_command, orders.export_command),
+    *(maintenance.seed_command, maintenance.verify_command, maintenance.backup_command),
+    *(maintenance.restored_command, maintenance.erase_command, maintenance.migrate_command),
+):
+    app.command(_command.__name__.removesuffix("_command"))(_command)
 
 
 def main() -> None:

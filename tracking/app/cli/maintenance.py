@@ -13,12 +13,12 @@ import typer
 from tracking import settings
 from tracking.app import demo_data
 from tracking.app.cli import output
-from tracking.app.cli.options import JsonFlag, acting_person, log_head, open_store, time_option
+from tracking.app.cli.options import JsonFlag, LogHeadOption, SeedOption, acting_person, open_store, time_option
 from tracking.orders.observations import utc_now
 from tracking.provider.json_fields import storable
 from tracking.storage import database, engines
 from tracking.storage.maintenance import backup, restore_mark
-from tracking.storage.maintenance.verify import LogHead, examine
+from tracking.storage.maintenance.verify import examine
 from tracking.storage.migrations import HEAD
 from tracking.submissions import erasure
 
@@ -26,10 +26,7 @@ from tracking.submissions import erasure
 def replan_command(  # noqa: PLR0913 - each is an option of its own, and typer reads them from here
     *,
     since: Annotated[
-        datetime | None,
-        typer.Option(
-            parser=time_option, metavar="T", help="From when on: 2026-01-31T09:00 (UTC), or 2h; a week if not said."
-        ),
+        datetime | None, time_option("From when on: 2026-01-31T09:00 (UTC), or 2h; a week if not said.")
     ] = None,
     policy: Annotated[
         str | None, typer.Option(metavar="NAME", help="accrual (ours), doubling or fixed: what to try.")
@@ -71,54 +68,34 @@ def seed_command(
     *,
     orders: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many orders to make up.")],
     days: Annotated[int, typer.Option(min=1, max=3650, help="Over how many days.")] = 30,
-    chance: Annotated[int, typer.Option("--seed", help="Makes chance repeatable.")] = 0,
+    chance: SeedOption = 0,
     as_json: JsonFlag = False,
 ) -> None:
     """Fill an empty store with made-up history, for a demonstration or a measurement."""
     store = open_store()
     began = time.monotonic()
     with output.progress("making up") as progress:
-        events = demo_data.seed(
-            store,
-            orders,
-            days=days,
-            rng=random.Random(chance),  # noqa: S311 - made-up orders guard nothing  # nosec B311
-            now=utc_now(),
-            progress=progress,
-        )
+        rng = random.Random(chance)  # noqa: S311 - made-up orders guard nothing  # nosec B311
+        events = demo_data.seed(store, orders, days=days, rng=rng, now=utc_now(), progress=progress)
     seconds = round(time.monotonic() - began, 1)
-    if as_json:
-        output.print_json({"orders": orders, "events": events, "seconds": seconds})
-    else:
-        output.print_stdout(f"{orders} orders with {events} events made up in {seconds} s")
+    record = {"orders": orders, "events": events, "seconds": seconds}
+    output.print_answer(record, f"{orders} orders with {events} events made up in {seconds} s", as_json=as_json)
 
 
-def verify_command(
-    *,
-    expected: Annotated[
-        LogHead | None,
-        typer.Option("--expect-head", parser=log_head, metavar="HEAD", help="A log head that was noted down before."),
-    ] = None,
-    as_json: JsonFlag = False,
-) -> None:
+def verify_command(*, expected: LogHeadOption = None, as_json: JsonFlag = False) -> None:
     """Recompute every state, every counter and the chain of the log; exit 1 with the differences."""
     store = open_store()
     with output.progress("recomputing") as progress:
         findings = examine(store, progress, expected=expected)
     differences = findings.differences
-    if as_json:
-        output.print_json(
-            {"agrees": not differences, "differences": differences, "head": findings.head and str(findings.head)}
-        )
-        raise typer.Exit(1 if differences else 0)
+    head = findings.head and str(findings.head)
+    lines = differences or ["every state, every counter and every event agrees with the log"]
+    record = {"agrees": not differences, "differences": differences, "head": head}
+    output.print_answer(record, *lines, *([f"log head: {head}"] if head else ()), as_json=as_json)
     if differences:
-        output.print_stdout(*differences)
-        output.print_stderr(f"{len(differences)} differences")
-    else:
-        output.print_stdout("every state, every counter and every event agrees with the log")
-    if findings.head:
-        output.print_stdout(f"log head: {findings.head}")
-    raise typer.Exit(1 if differences else 0)
+        if not as_json:
+            output.print_stderr(f"{len(differences)} differences")
+        raise typer.Exit(1)
 
 
 def backup_command(
@@ -133,19 +110,14 @@ def backup_command(
     except OSError as exc:
         output.print_stderr(f"{file} cannot be written ({exc.strerror})")
         raise typer.Exit(1) from exc
-    if as_json:
-        output.print_json({"file": str(file)} | asdict(copy))
-    else:
-        size = f"{copy.bytes / 2**20:.1f} MB"
-        output.print_stdout(f"{file}: revision {copy.revision}, {copy.events} events of {copy.orders} orders, {size}")
+    size = f"{copy.bytes / 2**20:.1f} MB"
+    text = f"{file}: revision {copy.revision}, {copy.events} events of {copy.orders} orders, {size}"
+    output.print_answer({"file": str(file)} | asdict(copy), text, as_json=as_json)
 
 
 def restored_command(
     *,
-    since: Annotated[
-        datetime,
-        typer.Option(parser=time_option, metavar="T", help="When the backup was taken: 2026-01-31T09:00 (UTC), or 2h."),
-    ],
+    since: Annotated[datetime, time_option("When the backup was taken: 2026-01-31T09:00 (UTC), or 2h.")],
     as_json: JsonFlag = False,
 ) -> None:
     """Say that the store was restored, so that it is reconciled with the provider before anything is sent."""
@@ -153,10 +125,8 @@ def restored_command(
     if since > now:
         raise typer.BadParameter("that time is yet to come", param_hint="--since")
     store.write(lambda connection: restore_mark.mark_restored(connection, since, now))
-    if as_json:
-        output.print_json({"restored_from": since})
-    else:
-        output.print_stdout(f"marked: nothing is sent until it is known what was sent since {since:%Y-%m-%d %H:%M} UTC")
+    text = f"marked: nothing is sent until it is known what was sent since {since:%Y-%m-%d %H:%M} UTC"
+    output.print_answer({"restored_from": since}, text, as_json=as_json)
 
 
 def erase_command(
@@ -186,9 +156,6 @@ def erase_command(
 def migrate_command(*, as_json: JsonFlag = False) -> None:
     """Bring the store to this version's schema."""
     before = engines.migrate(settings.load().database_url)
-    if as_json:
-        output.print_json({"before": before, "now": HEAD})
-    elif before == HEAD:
-        output.print_stdout(f"the store is at revision {before} already")
-    else:
-        output.print_stdout(f"the store went from {before or 'nothing'} to revision {HEAD}")
+    moved = f"the store went from {before or 'nothing'} to revision {HEAD}"
+    text = f"the store is at revision {before} already" if before == HEAD else moved
+    output.print_answer({"before": before, "now": HEAD}, text, as_json=as_json)

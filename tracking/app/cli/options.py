@@ -1,12 +1,13 @@
 """Options that several commands share, and parsers of their text: durations, times, file formats."""
 
 import contextlib
+import functools
 import getpass
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -30,18 +31,25 @@ PrefixOption = Annotated[
     str, typer.Option("--po-prefix", parser=storable, metavar="TEXT", help="Only orders whose PONumber begins so.")
 ]
 HostOption = Annotated[str, typer.Option(help="The address to listen on.")]
-SeedOption = Annotated[int, typer.Option(help="Makes chance repeatable.")]
+SeedOption = Annotated[int, typer.Option("--seed", help="Makes chance repeatable.")]
+PoOrId = Annotated[str, typer.Argument(metavar="PO_OR_ID", help="PONumber, provider's id or external id.")]
+T = TypeVar("T")
 
 
-def duration_option(text: str) -> timedelta:
-    """Parse a length of time such as 90s, 15m, 1h or 2d."""
-    try:
-        return query_params.parse_length(text)
-    except ValueError as exc:
-        raise typer.BadParameter(str(exc)) from exc
+def _option_parser(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """Make a parser of an option whose ValueError says what is wrong with the text."""
+
+    @functools.wraps(parse)
+    def parse_option(text: str) -> T:
+        try:
+            return parse(text)
+        except ValueError as exc:
+            raise typer.BadParameter(str(exc)) from exc
+
+    return parse_option
 
 
-def time_option(text: str) -> datetime:
+def _parse_time(text: str) -> datetime:
     """Parse an ISO time, UTC where no zone is named, or a length before now such as 2h."""
     with contextlib.suppress(ValueError, OverflowError):
         at = datetime.fromisoformat(text.strip())
@@ -50,6 +58,24 @@ def time_option(text: str) -> datetime:
         return utc_now() - query_params.parse_length(text)
     except (ValueError, OverflowError) as exc:
         raise typer.BadParameter(f"{text[:40]!r} is no time: write 2026-01-31T09:00, or 2h for two hours ago") from exc
+
+
+def time_option(help_text: str) -> Any:
+    """Make an option that takes a time, or a length before now."""
+    return typer.Option(parser=_parse_time, metavar="T", help=help_text)
+
+
+_log_head, _length = _option_parser(LogHead.parse), _option_parser(query_params.parse_length)
+LogHeadOption = Annotated[
+    LogHead | None,
+    typer.Option("--expect-head", parser=_log_head, metavar="HEAD", help="A log head that was noted down before."),
+]
+OlderOption = Annotated[
+    timedelta | None,
+    typer.Option(
+        "--older-than", parser=_length, metavar="LENGTH", help="Only orders created before: 90s, 15m, 1h, 2d."
+    ),
+]
 
 
 def file_format(path: Path, allowed: Sequence[str]) -> str:
@@ -74,22 +100,6 @@ def acting_person(name: str | None = None) -> Person:
         if hasattr(os, "getuid"):
             return Person(f"cli:uid {os.getuid()}")
     raise NotPermitted("the system does not say who runs this; give a name with --actor")
-
-
-def log_head(text: str) -> LogHead:
-    """Parse a log head as `verify` prints it."""
-    try:
-        return LogHead.parse(text)
-    except ValueError as exc:
-        raise typer.BadParameter(str(exc)) from exc
-
-
-OlderOption = Annotated[
-    timedelta | None,
-    typer.Option(
-        "--older-than", parser=duration_option, metavar="LENGTH", help="Only orders created before: 90s, 15m, 1h, 2d."
-    ),
-]
 
 
 def open_store() -> Database:

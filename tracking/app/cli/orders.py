@@ -1,7 +1,5 @@
 """Commands about orders: submit, order, why, orders, events, export."""
 
-import os
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -10,12 +8,13 @@ from typing import Annotated
 
 import typer
 
-from tracking import settings
+from tracking import files, settings
 from tracking.app.cli import output
 from tracking.app.cli.options import (
     FileToRead,
     JsonFlag,
     OlderOption,
+    PoOrId,
     PrefixOption,
     StateOption,
     acting_person,
@@ -35,8 +34,8 @@ from tracking.reports.order_list.search import Filters
 from tracking.storage import database
 from tracking.storage.database import Database
 from tracking.storage.facts import LOOP_SILENT_AFTER
-from tracking.submissions import catalog, csv_rows, files, results
-from tracking.submissions.files import CheckedFile
+from tracking.submissions import catalog, csv_rows, results
+from tracking.submissions.files import CheckedFile, read_csv, read_json
 from tracking.submissions.results import OrderStatus
 from tracking.submissions.submit import Receipt
 from tracking.submissions.submit import submit as submit_requests
@@ -67,15 +66,12 @@ def submit_command(
         output.print_check(checked, as_json=as_json)
         raise typer.Exit(1 if checked.problems else 0)
     if checked.similar_file and not again:
-        output.print_stderr(
-            output.repeats_text(checked),
-            "nothing was sent: give them PONumbers, or say --again to order them once more",
-        )
+        again_text = "nothing was sent: give them PONumbers, or say --again to order them once more"
+        output.print_stderr(output.repeats_text(checked), again_text)
         raise typer.Exit(1)
+    by = acting_person(actor)
     with output.progress("queueing") as progress:
-        receipts = submit_requests(
-            store, checked, source=form, by=acting_person(actor), now=utc_now(), progress=progress
-        )
+        receipts = submit_requests(store, checked, source=form, by=by, now=utc_now(), progress=progress)
     if not _sender_is_running(store):
         output.print_stderr(
             "queued; no sender is running: start `tracking worker` or the console (`streamlit run dashboard.py`)"
@@ -93,8 +89,8 @@ def _read(file: Path, form: str, store: Database, chunk: int) -> CheckedFile:
         raise typer.BadParameter(f"{file} cannot be read ({exc.strerror})") from exc
     catalogue = catalog.load_catalog(store)
     if form == "json":
-        return files.read_json(data, storable(file.name), catalog=catalogue, database=store)
-    return files.read_csv(data, storable(file.name), catalog=catalogue, chunk=chunk, now=utc_now(), database=store)
+        return read_json(data, storable(file.name), catalog=catalogue, database=store)
+    return read_csv(data, storable(file.name), catalog=catalogue, chunk=chunk, now=utc_now(), database=store)
 
 
 def _sender_is_running(store: Database) -> bool:
@@ -125,11 +121,7 @@ def _find_order(store: Database, po_or_id: str) -> int:
     return order_id
 
 
-def order_command(
-    po_or_id: Annotated[str, typer.Argument(metavar="PO_OR_ID", help="PONumber, provider's id or external id.")],
-    *,
-    as_json: JsonFlag = False,
-) -> None:
+def order_command(po_or_id: PoOrId, *, as_json: JsonFlag = False) -> None:
     """Show one order: state, witnesses, lines, timeline."""
     store = open_store()
     order_id = _find_order(store, po_or_id)
@@ -142,22 +134,13 @@ def order_command(
     output.print_order(view, lines, order_reports.timeline(store, order_id, now))
 
 
-def why_command(
-    po_or_id: Annotated[str, typer.Argument(metavar="PO_OR_ID", help="PONumber, provider's id or external id.")],
-    *,
-    as_json: JsonFlag = False,
-) -> None:
+def why_command(po_or_id: PoOrId, *, as_json: JsonFlag = False) -> None:
     """Say what is expected of an order, and why it is looked at when it is."""
     store = open_store()
     order_id = _find_order(store, po_or_id)
     explanation = explanations.explain_next_poll(store, order_id, utc_now())
-    if as_json:
-        output.print_json(explanation)
-    else:
-        output.print_stdout(
-            f"{explanation['po_number']} ({explanation['provider_id'] or 'no id at the provider yet'})",
-            *explanation["reasons"],
-        )
+    title = f"{explanation['po_number']} ({explanation['provider_id'] or 'no id at the provider yet'})"
+    output.print_answer(explanation, title, *explanation["reasons"], as_json=as_json)
 
 
 def _list_filters(state: list[str] | None, older_than: timedelta | None, po_prefix: str, limit: int = 50) -> Filters:
@@ -180,25 +163,20 @@ def orders_command(
         output.print_json(search.order_records(store, filters, now))
         return
     page = search.orders_page(store, filters, now)
-    right = ("cards", "value")
-    table = output.new_table(
-        "PONumber", "provider's id", "state", "type", "cards", "value", "created (UTC)", "", right=right
-    )
+    rows = []
     for row in page.rows.astype(object).to_dict("records"):
         cells = (row[name] for name in ("po_number", "provider_id", "state", "type", "units"))
         marks = [word for word, so in (("late", row["late"]), ("needs a person", row["attention"])) if so]
-        output.add_row(table, *cells, amount(row["value_minor"]), row["created_at"], ", ".join(marks))
-    output.open_console().print(table)
+        rows.append([*cells, amount(row["value_minor"]), row["created_at"], ", ".join(marks)])
+    columns = ("PONumber", "provider's id", "state", "type", "cards", "value", "created (UTC)", "")
+    output.print_table(columns, rows, right=("cards", "value"))
     output.print_stdout(f"{len(page.rows)} of {page.total}{' or more' if page.more else ''}")
 
 
 def events_command(
     *,
     since: Annotated[
-        datetime | None,
-        typer.Option(
-            parser=time_option, metavar="T", help="From when on: 2026-01-31T09:00 (UTC), or 2h for two hours ago."
-        ),
+        datetime | None, time_option("From when on: 2026-01-31T09:00 (UTC), or 2h for two hours ago.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many, newest first.")] = 100,
     as_json: JsonFlag = False,
@@ -208,10 +186,10 @@ def events_command(
     if as_json:
         output.print_json(rows)
         return
-    table = output.new_table("learned (UTC)", "PONumber", "witness", "what")
-    for event in rows:
-        output.add_row(table, event["learned_at"], event["po_number"], event["witness"], event["text"])
-    output.open_console().print(table)
+    names = ("learned_at", "po_number", "witness", "text")
+    output.print_table(
+        ("learned (UTC)", "PONumber", "witness", "what"), ([row[name] for name in names] for row in rows)
+    )
 
 
 def export_command(
@@ -226,24 +204,10 @@ def export_command(
     form = file_format(file, EXPORT_FORMS)
     store = open_store()
     try:
-        count = _write_file(file, store, _list_filters(state, older_than, po_prefix), form)
+        with files.replacing(file) as handle:
+            filters = _list_filters(state, older_than, po_prefix)
+            count = exports.write_export(store, filters, utc_now(), form=form, file=handle)
     except OSError as exc:
         output.print_stderr(f"{file} cannot be written ({exc.strerror})")
         raise typer.Exit(1) from exc
-    if as_json:
-        output.print_json({"file": str(file), "orders": count})
-    else:
-        output.print_stdout(f"{count} orders written to {file}")
-
-
-def _write_file(file: Path, store: Database, filters: Filters, form: str) -> int:
-    """Write the file whole or not at all, under a temporary name first."""
-    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as handle:
-            written = exports.write_export(store, filters, utc_now(), form=form, file=handle)
-        Path(name).replace(file)
-    except BaseException:
-        Path(name).unlink()
-        raise
-    return written
+    output.print_answer({"file": str(file), "orders": count}, f"{count} orders written to {file}", as_json=as_json)

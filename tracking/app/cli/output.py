@@ -27,7 +27,6 @@ from tracking.submissions.submit import Receipt
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
 WIDTH_OF_A_PIPE = 160
 
@@ -37,9 +36,9 @@ def open_console(*, stderr: bool = False) -> Console:
     from rich.console import Console  # noqa: PLC0415 - only what shows a table waits for it; a worker shows none
 
     console = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
-    return console if console.is_terminal else Console(
-        stderr=stderr, markup=False, highlight=False, emoji=False, width=WIDTH_OF_A_PIPE
-    )  # fmt: skip
+    if not console.is_terminal:
+        console.width = WIDTH_OF_A_PIPE
+    return console
 
 
 def is_interactive() -> bool:
@@ -61,13 +60,15 @@ def print_stdout(*lines: str) -> None:
 
 def print_json(value: Any) -> None:
     """Print JSON on stdout, for machines; times in UTC."""
-    typer.echo(json.dumps(value, indent=2, default=_json_default))
+    typer.echo(json.dumps(value, indent=2, default=lambda at: at.astimezone(UTC).isoformat()))
 
 
-def _json_default(value: Any) -> str:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
-    raise TypeError(f"{type(value).__name__} has no JSON form")
+def print_answer(record: Any, *lines: str, as_json: bool) -> None:
+    """Print the record for machines, or the lines for people."""
+    if as_json:
+        print_json(record)
+    else:
+        print_stdout(*lines)
 
 
 def _printable(text: str) -> str:
@@ -75,24 +76,17 @@ def _printable(text: str) -> str:
     return text if text.isprintable() else "".join(letter if letter.isprintable() else " " for letter in text)
 
 
-def new_table(*columns: str, right: Sequence[str] = ()) -> Table:
-    """Make an empty table with these columns, those named in `right` set to the right."""
+def print_table(columns: Sequence[str], rows: Iterable[Iterable[Any]], *, right: Sequence[str] = ()) -> None:
+    """Print a table of anything that has a text, an empty cell for None; columns in `right` are set to the right."""
     from rich.table import Table  # noqa: PLC0415 - as above
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    return table
-
-
-def add_row(table: Table, *cells: Any) -> None:
-    """Add a row of anything that has a text; an empty cell for None."""
-    table.add_row(
-        *(
-            "" if cell is None else _printable(time_text(cell) if isinstance(cell, datetime) else str(cell))
-            for cell in cells
-        )
-    )
+    for row in rows:
+        texts = (time_text(cell) if isinstance(cell, datetime) else str("" if cell is None else cell) for cell in row)
+        table.add_row(*map(_printable, texts))
+    open_console().print(table)
 
 
 def time_text(at: datetime) -> str:
@@ -115,29 +109,19 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 def print_check(checked: CheckedFile, *, as_json: bool) -> None:
     """Print the content of a file, or its problems, when nothing is sent."""
     if as_json:
-        print_json(
-            {
-                "orders": len(checked.requests),
-                "rows": checked.rows,
-                "units": checked.units,
-                "value": amount(checked.value_minor),
-                "seen_before": checked.first_submitted_at,
-                "problems": [{"where": problem.where, "message": problem.message} for problem in checked.problems],
-            }
-        )
+        counts = {"orders": len(checked.requests), "rows": checked.rows, "units": checked.units}
+        value = {"value": amount(checked.value_minor), "seen_before": checked.first_submitted_at}
+        print_json({**counts, **value, "problems": [asdict(problem) for problem in checked.problems]})
         return
     if checked.problems:
         print_stderr(*(str(problem) for problem in checked.problems), "nothing was sent")
         return
     size = f"{len(checked.requests)} orders, {checked.units} cards, {amount(checked.value_minor)} in all"
-    submitted_before = (
-        f"; this file was handed in before, on {time_text(checked.first_submitted_at)} UTC"
-        if checked.first_submitted_at
-        else ""
-    )
+    if at := checked.first_submitted_at:
+        size += f"; this file was handed in before, on {time_text(at)} UTC"
     if checked.similar_file:
         print_stderr(repeats_text(checked))
-    print_stdout(f"{checked.name}: {size}{submitted_before}", "nothing was sent: this was a dry run")
+    print_stdout(f"{checked.name}: {size}", "nothing was sent: this was a dry run")
 
 
 def repeats_text(checked: CheckedFile) -> str:
@@ -150,26 +134,20 @@ def repeats_text(checked: CheckedFile) -> str:
 
 def print_receipts(receipts: Sequence[Receipt], statuses: Mapping[str, OrderStatus], *, as_json: bool) -> None:
     """Print the result for each request, and the status of its order now."""
+    records = [_receipt_record(receipt, statuses.get(receipt.po_number)) for receipt in receipts]
     if as_json:
-        print_json([_receipt_record(receipt, statuses.get(receipt.po_number)) for receipt in receipts])
+        print_json(records)
         return
-    table = new_table("PONumber", "outcome", "state", "provider's id", "completed by", "message")
-    for receipt in receipts:
-        now = statuses.get(receipt.po_number)
-        cells = (now.state, now.provider_id, now.completed_by, receipt.message or now.attention) if now else ("",) * 4
-        add_row(table, receipt.po_number, receipt.outcome, *(cells if now else ("", "", "", receipt.message)))
-    open_console().print(table)
+    columns = {"po_number": "PONumber", "outcome": "outcome", "state": "state", "provider_id": "provider's id"}
+    columns |= {"completed_by": "completed by", "message": "message"}
+    for record, receipt in zip(records, receipts, strict=True):
+        record["message"] = receipt.message or getattr(statuses.get(receipt.po_number), "attention", None)
+    print_table(tuple(columns.values()), ([record[name] for name in columns] for record in records))
 
 
 def _receipt_record(receipt: Receipt, status: OrderStatus | None) -> dict[str, Any]:
-    return {
-        "po_number": receipt.po_number,
-        "outcome": receipt.outcome,
-        "message": receipt.message,
-        "state": status.state if status else None,
-        "provider_id": status.provider_id if status else None,
-        "completed_by": status.completed_by if status else None,
-    }
+    record = {"po_number": receipt.po_number, "outcome": receipt.outcome, "message": receipt.message}
+    return record | {name: getattr(status, name, None) for name in ("state", "provider_id", "completed_by")}
 
 
 def erasure_text(erasure: Erasure) -> str:
@@ -202,15 +180,14 @@ def print_backtest(backtest: Mapping[str, Any], *, as_json: bool) -> None:
         print_json(backtest)
         return
     columns = ("calls an hour", "mean, s", "95 of 100 within, s", "longest, s")
-    table = new_table("plan", "setting", *columns, right=columns)
     actual, names = backtest["really"], ("mean", "p95", "longest")
     calls_an_hour = "not on record" if actual["calls_an_hour"] is None else f"{actual['calls_an_hour']:,.1f}"
-    add_row(table, "what really happened", "", calls_an_hour, *(_with_range(actual[name]) for name in names))
+    rows = [["what really happened", "", calls_an_hour, *(_with_range(actual[name]) for name in names)]]
     alternative = [backtest["tried"] | {"policy": f"tried: {backtest['tried']['policy']}"}] if backtest["tried"] else []
     for point in [backtest["today"] | {"policy": "today, replayed"}, *alternative, *backtest["frontier"]]:
         figures = (f"{point[name]:,.1f}" for name in ("calls_an_hour", *names))
-        add_row(table, point["policy"], point["setting"], *figures)
-    open_console().print(table)
+        rows.append([point["policy"], point["setting"], *figures])
+    print_table(("plan", "setting", *columns), rows, right=columns)
     print_stdout("", *backtest["said"], "", *backtest["basis"])
 
 
@@ -224,27 +201,19 @@ def print_order(view: order.OrderView, rows: pd.DataFrame, entries: Iterable[Tim
     value = wording.money(record.value_minor, record.currency)
     provider_id = record.provider_id or "no provider's id yet"
     print_stdout(f"{record.po_number} · {provider_id} · {record.type} · {record.units} cards · {value}")
-    print_stdout(
-        view.verdict, *view.evidence, *(f"{name}: {text}" for name, text in view.statuses.labelled().items()), ""
-    )
-    lines = new_table(
-        "line", "product", "value", "quantity", "status", "recipient", right=("line", "value", "quantity")
-    )
-    for row in rows.to_dict("records"):
-        add_row(lines, *(row[name] for name in ("number", "product_id", "value", "quantity", "status", "recipient")))
-    open_console().print(lines)
+    statuses = (f"{name}: {text}" for name, text in view.statuses.labelled().items())
+    print_stdout(view.verdict, *view.evidence, *statuses, "")
+    columns = ["line", "product", "value", "quantity", "status", "recipient"]
+    names = ["number", "product_id", *columns[2:]]
+    print_table(columns, rows[names].astype(object).values, right=("line", "value", "quantity"))
     if view.line_count > len(rows):
         print_stdout(f"and {view.line_count - len(rows)} more lines")
     print_stdout("")
-    timeline = new_table("when (UTC)", "witness", "what")
-    for entry in entries:
-        add_row(timeline, _time_span(entry), entry.witness, entry.text)
-    open_console().print(timeline)
+    timeline = ((_time_span(entry), entry.witness, entry.text) for entry in entries)
+    print_table(("when (UTC)", "witness", "what"), timeline)
 
 
 def _time_span(entry: TimelineEntry) -> str:
     if entry.ahead:
         return f"next: {time_text(entry.at)}"
-    return (
-        time_text(entry.at) if entry.count == 1 else f"{time_text(entry.at)} to {entry.until.astimezone(UTC):%H:%M:%S}"
-    )
+    return time_text(entry.at) + (f" to {entry.until.astimezone(UTC):%H:%M:%S}" if entry.count != 1 else "")

@@ -1,7 +1,4 @@
-"""Commands that run until a signal ends them: worker (no pages) and sandbox (the simulated provider over HTTP).
-
-Owns the listening socket and the server from its start to its end. Holds no rule of what is served.
-"""
+"""Commands that run until a signal ends them: worker (no pages) and sandbox (the simulated provider over HTTP)."""
 
 import asyncio
 import contextlib
@@ -24,76 +21,20 @@ from tracking.errors import Problem, SettingsError
 from tracking.settings import Role
 
 
-def serve_worker(host: str, port: int) -> None:
-    """Serve receiver, poller and sender as the settings name them, until a signal ends it.
-
-    Raises:
-        SettingsError: they name none of the three.
-    """
-    loaded = settings.load()
-    roles = loaded.roles - {Role.PAGES}
-    if not roles:
-        raise SettingsError([Problem("TRACKING_ROLES", "names pages only; a worker needs webhooks, poller or sender")])
-    backend = Backend(loaded.model_copy(update={"roles": roles}))
-    what = ", ".join(sorted(roles)) + (" with the embedded sandbox" if loaded.embedded_sandbox else "")
-    try:
-        _serve(backend.asgi(), host, port, contextlib.nullcontext(), what)
-    finally:
-        backend.database.close()
-
-
-def serve_sandbox(
-    file: Path, host: str, port: int, *, scenario: str, traffic: float, history_days: int, speed: float, seed: int
-) -> None:
-    """Serve the simulated provider with its database in this file, until a signal ends it."""
-    from tracking.sandbox.server import Sandbox  # noqa: PLC0415 - a worker, which starts through here too, does not need it
-
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        simulated = Sandbox(file, scenario=scenario, traffic=traffic, history_days=history_days, speed=speed, seed=seed)
-    except (OSError, sqlite3.Error) as exc:
-        output.print_stderr(f"{file} cannot be used ({exc}): choose another --database")
-        raise typer.Exit(1) from exc
-    what = f"simulated provider ({scenario}; Email sandbox@example.com, AccessToken sandbox)"
-    try:
-        _serve(simulated.app, host, port, simulated.running(), what)
-    finally:
-        simulated.close()
-
-
-def _serve(application: ASGIApp, host: str, port: int, around: AbstractAsyncContextManager[None], what: str) -> None:
-    """Serves until a signal ends it."""
-    try:
-        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as exc:
-        why = str(exc.strerror).partition(" (")[0]
-        output.print_stderr(f"{host}:{port} cannot be listened on ({why}): choose another --host or --port")
-        raise typer.Exit(1) from exc
-    server = uvicorn.Server(limited(application, lifespan="on"))
-    try:
-        with listening:
-            output.print_stderr(f"{what}: http://{host}:{listening.getsockname()[1]}")
-            asyncio.run(_serve_within(server, listening, around))
-    except KeyboardInterrupt:
-        return
-    if not server.started:
-        raise typer.Exit(1)
-
-
-async def _serve_within(
-    server: uvicorn.Server, listening: socket.socket, around: AbstractAsyncContextManager[None]
-) -> None:
-    async with around:
-        await server.serve(sockets=[listening])
-
-
 def worker_command(
     *,
     host: HostOption = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="For webhooks, /healthz and /metrics.")] = 8600,
 ) -> None:
     """Run receiver, poller and sender, without pages."""
-    serve_worker(host, port)
+    loaded = settings.load()
+    roles = loaded.roles - {Role.PAGES}
+    if not roles:
+        raise SettingsError([Problem("TRACKING_ROLES", "names pages only; a worker needs webhooks, poller or sender")])
+    backend = Backend(loaded.model_copy(update={"roles": roles}))
+    what = ", ".join(sorted(roles)) + (" with the embedded sandbox" if loaded.embedded_sandbox else "")
+    with contextlib.closing(backend.database):
+        _serve(backend.asgi(), host, port, contextlib.nullcontext(), what)
 
 
 def sandbox_command(  # noqa: PLR0913 - each is an option of its own, and typer reads them from here
@@ -111,24 +52,47 @@ def sandbox_command(  # noqa: PLR0913 - each is an option of its own, and typer 
 ) -> None:
     """Run the simulated provider over HTTP."""
     from tracking.sandbox.scenarios import SCENARIOS  # noqa: PLC0415 - the other commands need not wait for it
+    from tracking.sandbox.server import Sandbox  # noqa: PLC0415 - as above
 
+    if listed and as_json:
+        output.print_json([{"name": each.name, "summary": each.summary} for each in SCENARIOS.values()])
+    elif listed:
+        rows = ((each.name, each.summary) for each in SCENARIOS.values())
+        output.print_table(("scenario", "what it does"), rows)
     if listed:
-        _list_scenarios(as_json=as_json)
         return
     if scenario not in SCENARIOS:
         raise typer.BadParameter(f"{scenario!r} is no scenario; see --list", param_hint="--scenario")
-    serve_sandbox(
-        file, host, port, scenario=scenario, traffic=traffic, history_days=history_days, speed=speed, seed=seed
-    )
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        simulated = Sandbox(file, scenario=scenario, traffic=traffic, history_days=history_days, speed=speed, seed=seed)
+    except (OSError, sqlite3.Error) as exc:
+        output.print_stderr(f"{file} cannot be used ({exc}): choose another --database")
+        raise typer.Exit(1) from exc
+    what = f"simulated provider ({scenario}; Email sandbox@example.com, AccessToken sandbox)"
+    with contextlib.closing(simulated):
+        _serve(simulated.app, host, port, simulated.running(), what)
 
 
-def _list_scenarios(*, as_json: bool) -> None:
-    from tracking.sandbox.scenarios import SCENARIOS  # noqa: PLC0415 - as above
+def _serve(application: ASGIApp, host: str, port: int, around: AbstractAsyncContextManager[None], what: str) -> None:
+    """Serve on a socket of its own, within the context `around`, until a signal ends it."""
+    try:
+        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as exc:
+        why = str(exc.strerror).partition(" (")[0]
+        output.print_stderr(f"{host}:{port} cannot be listened on ({why}): choose another --host or --port")
+        raise typer.Exit(1) from exc
+    server = uvicorn.Server(limited(application, lifespan="on"))
 
-    if as_json:
-        output.print_json([{"name": each.name, "summary": each.summary} for each in SCENARIOS.values()])
+    async def serve() -> None:
+        async with around:
+            await server.serve(sockets=[listening])
+
+    try:
+        with listening:
+            output.print_stderr(f"{what}: http://{host}:{listening.getsockname()[1]}")
+            asyncio.run(serve())
+    except KeyboardInterrupt:
         return
-    table = output.new_table("scenario", "what it does")
-    for each in SCENARIOS.values():
-        output.add_row(table, each.name, each.summary)
-    output.open_console().print(table)
+    if not server.started:
+        raise typer.Exit(1)

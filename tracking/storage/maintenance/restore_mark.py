@@ -6,8 +6,6 @@ the mark is there nothing is sent; `app.reconciler` asks the provider for what i
 """
 
 import logging
-import os
-import tempfile
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, select
 
+from tracking import files
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.engines import file_of
@@ -126,10 +125,8 @@ def _write_mark_file(database: Database, newest: int) -> None:
     if (file := _file(database)) is None:
         return
     try:
-        descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-        with os.fdopen(descriptor, "w") as handle:
-            handle.write(f"{newest}\n")
-        Path(name).replace(file)
+        with files.replacing(file) as handle:
+            handle.write(f"{newest}\n".encode())
     except OSError as exc:
         log.warning("%s cannot be written (%s): an older copy put in its place would not be noticed", file, exc)
 
