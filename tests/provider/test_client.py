@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import gzip
 import json
 import logging
@@ -29,7 +30,6 @@ from tracking.errors import (
 from tracking.provider.call_log import ApiCallRecord
 from tracking.provider.client import Client
 from tracking.provider.http.session import ApiAccount, ApiLimits, TimeSource
-from tracking.provider.http.token_auth import TokenAuth, TokenTransport
 from tracking.provider.json_fields import digest_of
 from tracking.provider.responses import Token
 from tracking.settings import Settings
@@ -444,37 +444,28 @@ def test_a_renewal_that_fails_fails_for_all_who_wait_for_it_and_is_tried_again_b
     assert world.paths() == ["/v1/Tokens", "/v1/Tokens", "/v1/Orders/BLK-1"]
 
 
-class Gate(httpx.AsyncBaseTransport):
-    """Lets requests through once it is open, as they wait for a slot."""
-
-    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
-        self._transport = transport
-        self.reached, self.open = asyncio.Event(), asyncio.Event()
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self.reached.set()
-        await self.open.wait()
-        return await self._transport.handle_async_request(request)
-
-
 def test_a_request_that_waits_for_its_slot_leaves_with_the_token_renewed_meanwhile() -> None:
-    async def call() -> httpx.Response:
-        values = iter(["first", "second"])
+    world = World(httpx.Response(200, json=ORDER))
 
-        async def fetch(asked_at: datetime) -> Token:
-            return Token(next(values), asked_at + timedelta(seconds=3600))
+    async def leave(client: Client) -> None:
+        await client.order("BLK-1")
+        reached, is_open = asyncio.Event(), asyncio.Event()
 
-        auth = TokenAuth(fetch, lambda: START, lambda: 0.0)
-        answer = httpx.MockTransport(lambda request: httpx.Response(200, text=request.headers["Authorization"]))
-        gate = Gate(TokenTransport(answer))
-        async with httpx.AsyncClient(transport=gate, auth=auth) as client:
-            waiting = asyncio.create_task(client.get("https://provider.example"))
-            await gate.reached.wait()
-            await auth._ensure_token(refused=auth.token)
-            gate.open.set()
-            return await waiting
+        @contextlib.asynccontextmanager
+        async def gate() -> AsyncIterator[float]:
+            reached.set()
+            await is_open.wait()
+            yield world.seconds
 
-    assert asyncio.run(call()).text == "Bearer second"
+        client._session._limiter.slot = gate  # type: ignore[method-assign]
+        waiting = asyncio.create_task(client.order("BLK-1"))
+        await reached.wait()
+        client._session._tokens.token = Token("renewed", START + timedelta(hours=1))
+        is_open.set()
+        await waiting
+
+    world.run(leave)
+    assert world.requests[-1].headers["Authorization"] == "Bearer renewed"
 
 
 @pytest.mark.parametrize("bad", ["", "two words", "line\nbreak", "\u00e9@example.com"])

@@ -14,8 +14,6 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple, Protocol
 
-import httpx
-
 from tracking.errors import Throttled
 
 MAX_IN_FLIGHT = 20
@@ -189,38 +187,3 @@ def parse_retry_after(retry_after: str | None, now: datetime) -> float | None:
         except (ValueError, TypeError, IndexError, OverflowError):
             return None
     return max(seconds, 1.0) if seconds <= LONGEST_PAUSE else None
-
-
-class RateLimitedTransport(httpx.AsyncBaseTransport):
-    """Wraps the transport through which requests leave: each waits for its slot, and 429 and 503 pause all.
-
-    Args:
-        transport: what sends, and returns whole responses.
-        limiter: the rate limiter.
-        clock: the wall clock, by which a Retry-After may name a time.
-    """
-
-    def __init__(
-        self, transport: httpx.AsyncBaseTransport, limiter: RateLimiter, clock: Callable[[], datetime]
-    ) -> None:
-        self._transport, self._limiter, self._clock = transport, limiter, clock
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Sends the request in its slot.
-
-        Raises:
-            Throttled: the slot is too far away, and the request has not left; or the provider asks to wait.
-        """
-        async with self._limiter.slot() as left_at:
-            response = await self._transport.handle_async_request(request)
-            status = response.status_code
-            if status in {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}:
-                retry_after = parse_retry_after(response.headers.get("Retry-After"), self._clock())
-                wait = timedelta(seconds=self._limiter.pause(retry_after, left_at))
-                raise Throttled("the provider asks to wait", status=status, retry_after=wait)
-            self._limiter.reset_backoff()
-            return response
-
-    async def aclose(self) -> None:
-        """Closes all connections."""
-        await self._transport.aclose()

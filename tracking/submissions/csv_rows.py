@@ -26,14 +26,7 @@ PHYSICAL_COLUMNS = (
 )
 PERSONAL_COLUMNS = ("To", "FromName", "FromEmail", "Message", "DeliveryDate")
 LOOK_COLUMNS = ("Culture", "Theme", "BrandingId")
-CSV_COLUMNS = (
-    *ORDER_COLUMNS,
-    *LINE_COLUMNS,
-    *DIGITAL_COLUMNS,
-    *PHYSICAL_COLUMNS,
-    *PERSONAL_COLUMNS,
-    *LOOK_COLUMNS,
-)
+CSV_COLUMNS = (*ORDER_COLUMNS, *LINE_COLUMNS, *DIGITAL_COLUMNS, *PHYSICAL_COLUMNS, *PERSONAL_COLUMNS, *LOOK_COLUMNS)
 REQUIRED_COLUMNS = ("Type", "ProductId", "Value", "Quantity")
 _COLUMN_NAMES = {column.casefold(): column for column in CSV_COLUMNS}
 _SAVE_AS_UTF8 = "save it again as UTF-8 (in Excel: Save As, 'CSV UTF-8 (Comma delimited)')"

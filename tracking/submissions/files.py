@@ -109,13 +109,7 @@ class _OrderRows:
 
 
 def read_csv(
-    data: bytes,
-    name: str,
-    *,
-    catalog: Catalog | None,
-    chunk: int,
-    now: datetime,
-    database: Database | None = None,
+    data: bytes, name: str, *, catalog: Catalog | None, chunk: int, now: datetime, database: Database | None = None
 ) -> CheckedFile:
     """Parses and validates a CSV file, one line item a row. Never raises for what is in the file.
 

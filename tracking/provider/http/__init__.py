@@ -1,1 +1,1 @@
-"""One call over HTTP: an httpx Auth for the token, and httpx transports for time, rate, record and errors."""
+"""One call over HTTP: its token, its slot within the rate limit, its bounds, its record, and its answer or error."""

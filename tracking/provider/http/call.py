@@ -1,12 +1,12 @@
-"""One API call, and the result of its latest attempt. Carried by httpx in the extensions of a request."""
+"""One API call, and the result of its latest attempt."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-import httpx
+from tracking.provider.responses import Token
 
 
 @dataclass(slots=True)
@@ -14,7 +14,8 @@ class ApiCall:
     """Call to make; after an attempt, what is recorded of it.
 
     `document` is sent as JSON; what sends one places an order. `left_at` and `left_monotonic` tell when the latest
-    attempt left, None and 0 before it does. Nothing of the bodies is recorded where the call is `confidential`.
+    attempt left, None and 0 before it does, `token` with which. A `confidential` call, the one for a token, leaves
+    without one, and nothing of its bodies is recorded.
     """
 
     method: str
@@ -28,6 +29,7 @@ class ApiCall:
     left_at: datetime | None = None
     left_monotonic: float = 0.0
     status: int | None = None
+    token: Token | None = None
     masked_answer: str | None = None
 
     @property
@@ -35,17 +37,3 @@ class ApiCall:
         """The path for the record, without the PONumber."""
         params = {name: value for name, value in self.params.items() if name != "poNumber"}
         return f"{self.path}?{urlencode(params)}" if params else self.path
-
-    def begin_attempt(self) -> None:
-        """Forgets the attempt before."""
-        self.left_at, self.status, self.masked_answer = None, None, None
-
-    def extensions(self, read: Callable[[Any], Any]) -> dict[str, Any]:
-        """What the request carries for the transports: the call, and what reads the JSON of its answer."""
-        return {"api_call": self, "read": read}
-
-
-def call_of(request: httpx.Request) -> ApiCall:
-    """The call that the request makes."""
-    call: ApiCall = request.extensions["api_call"]
-    return call

@@ -1,7 +1,7 @@
 """Session with the provider's API: single calls with a token, within the rate limit, each attempt recorded.
 
-Puts the transports together; knows no order: what is asked, and how an answer is read, comes with the call. Repeats
-nothing but the one call whose token was refused; whoever calls decides what to try again.
+Knows no order: what is asked, and how an answer is read, comes with the call. Repeats nothing but the one call whose
+token was refused; whoever calls decides what to try again.
 """
 
 import asyncio
@@ -14,17 +14,24 @@ from typing import Any, TypeVar
 
 import httpx
 
-from tracking.errors import NotSent, OutcomeUnknown, Problem, SettingsError, UnreadableAnswer
+from tracking.errors import (
+    CredentialsRefused,
+    NotSent,
+    OutcomeUnknown,
+    Problem,
+    SettingsError,
+    Throttled,
+    UnreadableAnswer,
+)
 from tracking.orders.observations import utc_now
 from tracking.provider.call_log import ApiCallRecord
-from tracking.provider.http.answers import ReadingTransport
-from tracking.provider.http.bounded import BoundedTransport
+from tracking.provider.http.answers import body_of, read_answer
 from tracking.provider.http.call import ApiCall
-from tracking.provider.http.recording import ProviderHealth, RecordingTransport, refused_token
-from tracking.provider.http.token_auth import TokenAuth, TokenTransport
+from tracking.provider.http.recording import Recorder
+from tracking.provider.http.token import TokenRenewal
 from tracking.provider.json_fields import format_time
 from tracking.provider.masking import SecretMasker
-from tracking.provider.rate_limit import MAX_IN_FLIGHT, RateLimitedTransport, RateLimiter, SlotReserver
+from tracking.provider.rate_limit import MAX_IN_FLIGHT, RateLimiter, SlotReserver, parse_retry_after
 from tracking.provider.responses import Token, read_token
 
 _T = TypeVar("_T")
@@ -77,15 +84,7 @@ SYSTEM_TIME = TimeSource()
 
 
 class ApiSession:
-    """Makes the calls of one process and its event loop. Any may raise any ProviderError.
-
-    Args:
-        account: where the API is and who calls it.
-        limits: the rate limit and the timeout.
-        times: the clocks.
-        transport: what sends; None for httpx's own.
-        record: takes every attempt that left, token calls included, and must not raise.
-    """
+    """Makes the calls of one process and its event loop; the arguments are those of `Client`."""
 
     def __init__(
         self,
@@ -95,65 +94,107 @@ class ApiSession:
         transport: httpx.AsyncBaseTransport | None,
         record: Callable[[ApiCallRecord], None],
     ) -> None:
-        self._account, self._times = account, times
+        self._account, self._times, self._timeout = account, times, limits.timeout
         self._limiter = RateLimiter(limits.rate, times.monotonic, times.sleep, limits.shared)
-        self._auth = TokenAuth(self._fetch_token, times.clock, times.monotonic)
-        self._health = ProviderHealth()
+        self._tokens = TokenRenewal(self._fetch_token, times.clock, times.monotonic)
+        self._masker = SecretMasker(self._secrets)
+        self._recorder = Recorder(record, self._masker)
+        pool = httpx.Limits(max_connections=MAX_IN_FLIGHT, max_keepalive_connections=MAX_IN_FLIGHT)
         self._http = httpx.AsyncClient(
             base_url=account.base_url,
             # Compressed answers could grow beyond any limit while one piece of them is unpacked.
             headers={"Accept": "application/json", "Accept-Encoding": "identity"},
             timeout=httpx.Timeout(limits.timeout, connect=min(10.0, limits.timeout / 2), pool=limits.timeout / 2),
-            transport=self._transports(transport, limits.timeout, record),
+            limits=pool,
+            transport=transport,
             follow_redirects=False,
             trust_env=False,
         )
 
-    def _transports(
-        self, transport: httpx.AsyncBaseTransport | None, timeout: float, record: Callable[[ApiCallRecord], None]
-    ) -> httpx.AsyncBaseTransport:
-        """What a request goes through, from the last to the first."""
-        times, masker = self._times, SecretMasker(self._secrets)
-        sending = _sending_transport() if transport is None else transport
-        bounded = BoundedTransport(sending, timeout, times.clock, times.monotonic)
-        limited = RateLimitedTransport(TokenTransport(bounded), self._limiter, times.clock)
-        reading = ReadingTransport(limited, masker)
-        return RecordingTransport(reading, record, self._health, masker, times.monotonic)
-
     def _secrets(self) -> Iterator[str]:
         yield from self._account.headers.values()
-        if self._auth.token is not None:
-            yield self._auth.token.value
+        if self._tokens.token is not None:
+            yield self._tokens.token.value
 
     async def send(self, call: ApiCall, read: Callable[[Any], _T]) -> _T:
-        """What `read` makes of the answer to the call; a token that is refused is renewed once."""
-        return await self._send(call, read, self._auth)
+        """What `read` makes of the answer to the call; a token that is refused is renewed once.
 
-    async def _fetch_token(self, asked_at: datetime) -> Token:
-        call = ApiCall("POST", "/v1/Tokens", headers=self._account.headers, confidential=True)
-        return await self._send(call, lambda raw: read_token(raw, asked_at), None)
-
-    async def _send(self, call: ApiCall, read: Callable[[Any], _T], auth: TokenAuth | None) -> _T:
+        Raises:
+            ProviderError: any. CredentialsRefused, AccessDisabled, Throttled and NotSent also where there is no token.
+        """
+        await self._tokens.ensure()
         try:
-            request = self._http.build_request(
-                call.method,
-                call.path,
-                params=call.params or None,
-                json=call.document,
-                headers=call.headers,
-                extensions=call.extensions(read),
-            )
-            response = await self._http.send(request, auth=auth)
-        except httpx.InvalidURL as exc:
-            raise NotSent("the provider's address cannot be used") from exc
+            try:
+                return await self._attempt(call, read)
+            except CredentialsRefused:
+                await self._tokens.ensure(refused=call.token)
+            return await self._attempt(call, read)
         except UnreadableAnswer as exc:
             if call.document is None:
                 raise
             raise OutcomeUnknown("the answer to the order cannot be read", status=call.status) from exc
-        if error := refused_token(response):
-            raise error
-        result: _T = response.extensions["result"]
-        return result
+
+    async def _fetch_token(self, asked_at: datetime) -> Token:
+        call = ApiCall("POST", "/v1/Tokens", headers=self._account.headers, confidential=True)
+        return await self._attempt(call, lambda raw: read_token(raw, asked_at))
+
+    async def _attempt(self, call: ApiCall, read: Callable[[Any], _T]) -> _T:
+        """Makes the call and records it, whatever comes of it."""
+        call.left_at, call.status, call.masked_answer = None, None, None
+        error: BaseException | None = None
+        try:
+            return await read_answer(call, await self._exchange(call), read, self._masker)
+        except BaseException as exc:  # also where the caller is cancelled: the call has left all the same
+            error = exc
+            raise
+        finally:
+            self._recorder.note(call, error, self._times.monotonic() - call.left_monotonic)
+
+    async def _exchange(self, call: ApiCall) -> bytes:
+        """Sends the call in its slot; 429 and 503 let no other leave for a while."""
+        async with self._limiter.slot() as left_at:
+            response, body = await self._transfer(call, self._request(call))
+            if response.status_code in {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}:
+                retry_after = parse_retry_after(response.headers.get("Retry-After"), self._times.clock())
+                wait = timedelta(seconds=self._limiter.pause(retry_after, left_at))
+                raise Throttled("the provider asks to wait", status=response.status_code, retry_after=wait)
+            self._limiter.reset_backoff()
+            return body
+
+    def _request(self, call: ApiCall) -> httpx.Request:
+        """The request with the newest token: the one there was may have been renewed while the call waited."""
+        headers = dict(call.headers)
+        if not call.confidential and (token := self._tokens.token) is not None:
+            call.token, headers["Authorization"] = token, f"Bearer {token.value}"
+        params = call.params or None
+        try:
+            return self._http.build_request(call.method, call.path, params=params, json=call.document, headers=headers)
+        except httpx.InvalidURL as exc:
+            raise NotSent("the provider's address cannot be used") from exc
+
+    async def _transfer(self, call: ApiCall, request: httpx.Request) -> tuple[httpx.Response, bytes]:
+        """Sends the request and reads the whole answer within the timeout. Waiting for a slot is over by then.
+
+        Raises:
+            NotSent: there was no connection.
+            OutcomeUnknown: it took too long, or the connection broke.
+            UnreadableAnswer: the answer is too large.
+        """
+        call.left_at, call.left_monotonic = self._times.clock(), self._times.monotonic()
+        try:
+            async with asyncio.timeout(self._timeout):
+                response = await self._http.send(request, auth=httpx.Auth(), stream=True)
+                call.status = response.status_code
+                try:
+                    return response, await body_of(response)
+                finally:
+                    await response.aclose()
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as exc:
+            raise NotSent("no connection to the provider") from exc
+        except (TimeoutError, httpx.TimeoutException) as exc:
+            raise OutcomeUnknown("no answer in time", status=call.status) from exc
+        except (httpx.HTTPError, OSError) as exc:
+            raise OutcomeUnknown("the connection broke", status=call.status) from exc
 
     def pause(self, seconds: float) -> None:
         """Lets no call leave for so long."""
@@ -166,22 +207,17 @@ class ApiSession:
     def status(self) -> dict[str, Any]:
         """How the session fares, JSON-able, without secrets."""
         pause = self._limiter.paused_until - self._times.monotonic()
-        token = self._auth.token
+        token = self._tokens.token
         return {
             "token_valid_until": format_time(token.expires_at) if token else None,
             "calls_in_the_last_minute": self._limiter.calls_in_last_minute(),
             "rate": self._limiter.rate,
             "paused_until": format_time(self._times.clock() + timedelta(seconds=pause)) if pause > 0 else None,
-            "failing_since": format_time(self._health.failing_since),
-            "last_error": self._health.last_error,
+            "failing_since": format_time(self._recorder.failing_since),
+            "last_error": self._recorder.last_error,
         }
 
     async def aclose(self) -> None:
         """Closes all connections; the session cannot be used any more."""
-        await self._auth.aclose()
+        await self._tokens.aclose()
         await self._http.aclose()
-
-
-def _sending_transport() -> httpx.AsyncHTTPTransport:
-    limits = httpx.Limits(max_connections=MAX_IN_FLIGHT, max_keepalive_connections=MAX_IN_FLIGHT)
-    return httpx.AsyncHTTPTransport(limits=limits, trust_env=False)

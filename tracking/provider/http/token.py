@@ -1,0 +1,74 @@
+"""Bearer token: one renewal for all callers, before the token is over or when it was refused."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+from tracking.errors import AccessDisabled, CredentialsRefused, NotSent, ProviderError, RequestRejected, Throttled
+from tracking.provider.responses import Token
+
+
+class TokenRenewal:
+    """Sees to the token of all calls.
+
+    Args:
+        fetch: asks the provider for a token; is given the time of asking, from which the token's life counts.
+        clock: the wall clock.
+        monotonic: measures the token's life, in seconds.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[datetime], Awaitable[Token]],
+        clock: Callable[[], datetime],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._fetch, self._clock, self._monotonic = fetch, clock, monotonic
+        self._renew_at = 0.0
+        self._renewal: asyncio.Task[None] | None = None
+        self.token: Token | None = None
+
+    async def ensure(self, refused: Token | None = None) -> None:
+        """Renews a token that is missing, old or the one refused. Many callers cause one renewal and share its end.
+
+        Raises:
+            CredentialsRefused, AccessDisabled, Throttled, NotSent: there is no token.
+        """
+        fresh = self.token is not None and self._monotonic() < self._renew_at
+        if not fresh or refused is self.token:
+            if self._renewal is None:
+                self._renewal = asyncio.create_task(self._renew())
+                self._renewal.add_done_callback(self._renewal_done)
+            await asyncio.shield(self._renewal)
+
+    async def aclose(self) -> None:
+        """Ends a renewal that is under way."""
+        if self._renewal is not None:
+            self._renewal.cancel()
+            with contextlib.suppress(asyncio.CancelledError, ProviderError):
+                await self._renewal
+
+    def _renewal_done(self, task: asyncio.Task[None]) -> None:
+        self._renewal = None
+        if not task.cancelled():
+            task.exception()  # Somebody has looked, even where every caller was cancelled.
+
+    async def _renew(self) -> None:
+        asked_at = self._clock()
+        try:
+            token = await self._fetch(asked_at)
+        except (CredentialsRefused, AccessDisabled, NotSent):
+            raise
+        except Throttled as exc:
+            # Whatever waits for the token has not left, which is what 429 says.
+            raise Throttled("no token for now", status=429, retry_after=exc.retry_after) from exc
+        except RequestRejected as exc:
+            if exc.status in {400, 422}:
+                raise CredentialsRefused("no token for these credentials", status=exc.status) from exc
+            raise NotSent("no token: the address may be wrong", status=exc.status) from exc
+        except ProviderError as exc:
+            raise NotSent("no token", status=exc.status) from exc
+        life = (token.expires_at - asked_at).total_seconds()
+        self.token = token
+        self._renew_at = self._monotonic() + life - min(60.0, life / 10)
