@@ -18,11 +18,12 @@ from tracking.orders.model import Witness
 from tracking.orders.observations import Missing, Polled, Unclear
 from tracking.provider import call_log
 from tracking.provider.responses import (
-    read_carriers,
+    read_carrier,
+    read_each,
     read_order,
     read_problems,
-    read_products,
-    read_shipping_methods,
+    read_product,
+    read_shipping_method,
     read_webhook_call,
 )
 from tracking.storage import facts, inbox, orders
@@ -253,9 +254,9 @@ def _facts(database: Database, payloads: Payloads, now: datetime) -> None:
     methods = [{"Id": text, "Description": text, "Cost": 1} for text in payloads.short]
     carriers = [{"Id": text, "Name": text} for text in payloads.short]
     catalogue = {
-        "products": read_products(raw),
-        "shipping_methods": read_shipping_methods(methods),
-        "carriers": read_carriers(carriers),
+        "products": read_each(raw, read_product),
+        "shipping_methods": read_each(methods, read_shipping_method),
+        "carriers": read_each(carriers, read_carrier),
     }
     client = {"failing_since": now.isoformat(), "last_error": f"CredentialsRefused: {payloads.prose}"}
 

@@ -457,10 +457,10 @@ def test_a_request_that_waits_for_its_slot_leaves_with_the_token_renewed_meanwhi
             await is_open.wait()
             yield world.seconds
 
-        client._session._limiter.slot = gate  # type: ignore[method-assign]
+        client._limiter.slot = gate  # type: ignore[method-assign]
         waiting = asyncio.create_task(client.order("BLK-1"))
         await reached.wait()
-        client._session._tokens.token = Token("renewed", START + timedelta(hours=1))
+        client._tokens.token = Token("renewed", START + timedelta(hours=1))
         is_open.set()
         await waiting
 
@@ -860,7 +860,7 @@ def test_settings_name_the_provider_or_the_embedded_sandbox() -> None:
     )
 
     async def ask(chosen: Settings) -> None:
-        client = Client.from_settings(chosen, transport=httpx.MockTransport(answer))
+        client = Client.from_settings(chosen, transport=httpx.MockTransport(answer), record=lambda _: None)
         await client.balance()
         await client.aclose()
 

@@ -19,14 +19,15 @@ from tracking.provider.responses import (
     WebhookCall,
     item_key,
     read_balance,
-    read_carriers,
+    read_carrier,
     read_duplicate_ids,
+    read_each,
     read_funds,
     read_list_page,
     read_order,
     read_problems,
-    read_products,
-    read_shipping_methods,
+    read_product,
+    read_shipping_method,
     read_token,
     read_webhook_call,
 )
@@ -296,8 +297,8 @@ def test_arbitrary_json_never_raises_anything_undocumented(raw: Any) -> None:
         except UnreadableAnswer:
             continue
     items = raw if isinstance(raw, list) else [raw]
-    for catalogue in (read_products, read_shipping_methods, read_carriers):
-        catalogue(items)
+    for read_item in (read_product, read_shipping_method, read_carrier):
+        read_each(items, read_item)
     read_duplicate_ids(raw)
     read_funds(raw)
     read_problems(raw)
@@ -419,7 +420,7 @@ def test_the_catalogue_reads_products_and_leaves_out_what_is_none() -> None:
         "CurrencyCode": "USD",
         "Meta": {"ShippingConfiguration": {"HasRequiredCardCarriers": True}},
     }
-    (product,) = read_products([raw, None, {"Name": "no id"}, raw | {"Denominations": ["?"]}])
+    (product,) = read_each([raw, None, {"Name": "no id"}, raw | {"Denominations": ["?"]}], read_product)
     assert product == {
         "id": "CVS",
         "name": "CVS",
@@ -432,13 +433,13 @@ def test_the_catalogue_reads_products_and_leaves_out_what_is_none() -> None:
         "currency": "USD",
         "has_required_carriers": True,
     }
-    assert read_products([{"Id": "BARE"}])[0]["denominations"] == []
+    assert read_each([{"Id": "BARE"}], read_product)[0]["denominations"] == []
 
 
 def test_shipping_methods_carriers_and_the_balance_are_plain_dicts() -> None:
     method = {"id": "STANDARD", "carrier": None, "description": "Mail", "cost_minor": 150}
-    assert read_shipping_methods([{"Id": "STANDARD", "Description": "Mail", "Cost": "1.5"}]) == [method]
-    assert read_carriers([{"id": "DEFAULT"}]) == [{"id": "DEFAULT", "name": "DEFAULT"}]
+    assert read_each([{"Id": "STANDARD", "Description": "Mail", "Cost": "1.5"}], read_shipping_method) == [method]
+    assert read_each([{"id": "DEFAULT"}], read_carrier) == [{"id": "DEFAULT", "name": "DEFAULT"}]
     balance = {"available_minor": 1250, "pending_minor": None, "offered": True}
     assert read_balance({"available": 12.5}) == balance
 

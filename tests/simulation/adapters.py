@@ -308,6 +308,7 @@ class Console:
             ApiAccount("https://provider.example.com", "console@example.com", "made-up-token"),
             limits=ApiLimits(RATE, TIMEOUT, limiter),
             times=TimeSource(self.clock, self._monotonic),
+            record=lambda _: None,
             transport=_Wire(self),
         )
 

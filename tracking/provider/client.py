@@ -16,7 +16,7 @@ import httpx
 from tracking.errors import NotFound, UnreadableAnswer
 from tracking.provider.call_log import ApiCallRecord
 from tracking.provider.http.call import ApiCall
-from tracking.provider.http.session import DEFAULT_LIMITS, SYSTEM_TIME, ApiAccount, ApiLimits, ApiSession, TimeSource
+from tracking.provider.http.session import ApiAccount, ApiLimits, ApiSession
 from tracking.provider.json_fields import digest_of, format_time
 from tracking.provider.rate_limit import SlotReserver
 from tracking.provider.responses import (
@@ -24,11 +24,12 @@ from tracking.provider.responses import (
     ParsedOrder,
     item_key,
     read_balance,
-    read_carriers,
+    read_carrier,
+    read_each,
     read_list_page,
     read_order,
-    read_products,
-    read_shipping_methods,
+    read_product,
+    read_shipping_method,
 )
 from tracking.settings import Settings
 
@@ -62,32 +63,8 @@ class OrdersPage:
     finished_at: datetime
 
 
-def _discard(_: ApiCallRecord) -> None:
-    pass
-
-
-class Client:
-    """Speaks to the provider. Every call may raise any ProviderError; none of them holds what was sent or answered.
-
-    Args:
-        account: where the API is and who calls it.
-        limits: the rate limit, alone or shared with all processes, and the timeout of one call.
-        times: the clocks.
-        transport: what sends; None for httpx's own.
-        record: takes every attempt that left, token calls included, and must not raise.
-    """
-
-    def __init__(
-        self,
-        account: ApiAccount,
-        *,
-        limits: ApiLimits = DEFAULT_LIMITS,
-        times: TimeSource = SYSTEM_TIME,
-        transport: httpx.AsyncBaseTransport | None = None,
-        record: Callable[[ApiCallRecord], None] = _discard,
-    ) -> None:
-        self._clock = times.clock
-        self._session = ApiSession(account, limits, times, transport, record)
+class Client(ApiSession):
+    """Speaks to the provider. Every call may raise any ProviderError; none of them holds what was sent or answered."""
 
     @classmethod
     def from_settings(
@@ -95,7 +72,7 @@ class Client:
         settings: Settings,
         *,
         transport: httpx.AsyncBaseTransport | None = None,
-        record: Callable[[ApiCallRecord], None] = _discard,
+        record: Callable[[ApiCallRecord], None],
         shared: SlotReserver | None = None,
     ) -> Self:
         """The client for these settings; without a provider the one for the embedded sandbox behind `transport`."""
@@ -117,7 +94,7 @@ class Client:
                 raise UnreadableAnswer("the answer shows another order", status=call.status)
             return self._answer(call, parsed, parsed.digest)
 
-        return await self._session.send(call, read)
+        return await self.send(call, read)
 
     async def order(self, provider_id: str, *, last_digest: str | None = None) -> Answer:
         """The order with this id; not parsed again where its digest is `last_digest`."""
@@ -136,12 +113,12 @@ class Client:
                 raise UnreadableAnswer("the answer shows another order", status=call.status)
             return self._answer(call, parsed, digest)
 
-        return await self._session.send(call, read)
+        return await self.send(call, read)
 
     def _answer(self, call: ApiCall, parsed: ParsedOrder | None, digest: str) -> Answer:
         if parsed is not None:
             call.provider_id = parsed.snapshot.provider_id
-        return Answer(parsed, digest, call.left_at or self._clock(), self._clock(), call.status or 0)
+        return Answer(parsed, digest, call.left_at or self._times.clock(), self._times.clock(), call.status or 0)
 
     async def orders(
         self,
@@ -163,32 +140,34 @@ class Client:
             unique = {order.snapshot.provider_id: order for order in parsed if order is not None}
             unreadable = parsed.count(None)
             last = _is_last(listing, size)
-            started = call.left_at or self._clock()
-            return OrdersPage(tuple(unique.values()), unreadable, page, listing.total, last, started, self._clock())
+            started = call.left_at or self._times.clock()
+            return OrdersPage(
+                tuple(unique.values()), unreadable, page, listing.total, last, started, self._times.clock()
+            )
 
         try:
-            return await self._session.send(call, read)
+            return await self.send(call, read)
         except NotFound:
             if page <= 1:
                 raise
-            return OrdersPage((), 0, page, None, True, call.left_at or self._clock(), self._clock())
+            return OrdersPage((), 0, page, None, True, call.left_at or self._times.clock(), self._times.clock())
 
     async def products(self) -> list[dict[str, Any]]:
         """Lists the whole catalog."""
-        return read_products(await self._all("/v1/Products", 500))
+        return read_each(await self._all("/v1/Products", 500), read_product)
 
     async def shipping_methods(self) -> list[dict[str, Any]]:
         """Lists all shipping methods, none where the provider does not offer the list."""
-        return read_shipping_methods(await self._all("/v1/ShippingMethods", 50, optional=True))
+        return read_each(await self._all("/v1/ShippingMethods", 50, optional=True), read_shipping_method)
 
     async def carriers(self) -> list[dict[str, Any]]:
         """Lists all card carriers, none where the provider does not offer the list."""
-        return read_carriers(await self._all("/v1/Carriers", 50, optional=True))
+        return read_each(await self._all("/v1/Carriers", 50, optional=True), read_carrier)
 
     async def balance(self) -> dict[str, Any] | None:
         """Reads the account's balance, None where the provider does not offer it."""
         try:
-            return await self._session.send(ApiCall("GET", "/v1/AccountBalance"), read_balance)
+            return await self.send(ApiCall("GET", "/v1/AccountBalance"), read_balance)
         except NotFound:
             return None
 
@@ -198,7 +177,7 @@ class Client:
         for number in range(1, MAX_PAGES + 1):
             call = ApiCall("GET", path, params=_page_params(number, size))
             try:
-                page = await self._session.send(call, read_list_page)
+                page = await self.send(call, read_list_page)
             except NotFound:
                 if optional or number > 1:
                     break
@@ -211,22 +190,6 @@ class Client:
         else:
             _logger.warning("list-cut path=%s pages=%d", path, MAX_PAGES)
         return list(items.values())
-
-    def pause(self, seconds: float) -> None:
-        """Lets no call leave for so many seconds, as an earlier process was asked to wait."""
-        self._session.pause(seconds)
-
-    def available(self) -> int:
-        """How many calls can leave within the next second, beside those that wait for their slot already."""
-        return self._session.available()
-
-    def status(self) -> dict[str, Any]:
-        """How the client fares, JSON-able, without secrets."""
-        return self._session.status()
-
-    async def aclose(self) -> None:
-        """Closes all connections; the client cannot be used any more."""
-        await self._session.aclose()
 
 
 def account_of(settings: Settings) -> ApiAccount:

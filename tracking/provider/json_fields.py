@@ -7,7 +7,7 @@ for a single value, and neither holds what came in.
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Never, TypeVar
@@ -32,9 +32,10 @@ def parse(body: bytes) -> Any:
     try:
         text = body.decode("utf-8-sig")
         raw = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_without_repeats)
+        is_deeper = text.count("[") + text.count("{") > MAX_DEPTH and _levels(raw) > MAX_DEPTH + 1
     except (ValueError, RecursionError) as exc:
         raise UnreadableAnswer("the body is not JSON") from exc
-    if text.count("[") + text.count("{") > MAX_DEPTH and _is_deeper(raw, MAX_DEPTH):
+    if is_deeper:
         raise UnreadableAnswer("the body is nested too deeply")
     return raw
 
@@ -50,19 +51,9 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _is_deeper(raw: Any, limit: int) -> bool:
-    values = [raw]
-    for _ in range(limit + 1):
-        values = [child for item in values for child in _children(item)]
-        if not values:
-            return False
-    return True
-
-
-def _children(item: Any) -> Iterable[Any]:
-    if isinstance(item, Mapping):
-        return item.values()
-    return item if isinstance(item, list) else ()
+def _levels(raw: Any) -> int:
+    children = raw.values() if isinstance(raw, dict) else raw if isinstance(raw, list) else ()
+    return 1 + max(map(_levels, children), default=0)
 
 
 def digest_of(raw: Any) -> str:
@@ -99,32 +90,28 @@ class Fields:
 
     def text(self, *names: str, limit: int = 200) -> str | None:
         """The text, cut to `limit`; None where there is none."""
-        try:
-            return text_of(self.get(*names), limit)
-        except ValueError as exc:
-            raise self._unreadable(names[0], exc) from exc
+        return self._read(names, lambda value: text_of(value, limit))
 
     def whole(self, *names: str) -> int | None:
         """The whole number from 0 on; None where there is none."""
-        value = self.get(*names)
-        try:
-            return None if value is None else whole_of(value)
-        except ValueError as exc:
-            raise self._unreadable(names[0], exc) from exc
+        return self._read(names, whole_of)
 
     def minor(self, *names: str) -> int | None:
         """The amount of money in minor units; None where there is none."""
-        value = self.get(*names)
-        try:
-            return None if value is None else minor_of(value)
-        except ValueError as exc:
-            raise self._unreadable(names[0], exc) from exc
+        return self._read(names, minor_of)
 
     def required(self, value: _T | None, name: str) -> _T:
         """The value, which must be there."""
         if value is None:
             raise self._unreadable(name, ValueError("is missing"))
         return value
+
+    def _read(self, names: tuple[str, ...], convert: Callable[[Any], _T]) -> _T | None:
+        value = self.get(*names)
+        try:
+            return None if value is None else convert(value)
+        except ValueError as exc:
+            raise self._unreadable(names[0], exc) from exc
 
     def _unreadable(self, name: str, exc: ValueError) -> UnreadableAnswer:
         return UnreadableAnswer(f"{f'{self._where}.' if self._where else ''}{name} {exc}")

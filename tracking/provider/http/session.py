@@ -84,15 +84,24 @@ SYSTEM_TIME = TimeSource()
 
 
 class ApiSession:
-    """Makes the calls of one process and its event loop; the arguments are those of `Client`."""
+    """Makes the calls of one process and its event loop.
+
+    Args:
+        account: where the API is and who calls it.
+        limits: the rate limit, alone or shared with all processes, and the timeout of one call.
+        times: the clocks.
+        transport: what sends; None for httpx's own.
+        record: takes every attempt that left, token calls included, and must not raise.
+    """
 
     def __init__(
         self,
         account: ApiAccount,
-        limits: ApiLimits,
-        times: TimeSource,
-        transport: httpx.AsyncBaseTransport | None,
+        *,
         record: Callable[[ApiCallRecord], None],
+        limits: ApiLimits = DEFAULT_LIMITS,
+        times: TimeSource = SYSTEM_TIME,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._account, self._times, self._timeout = account, times, limits.timeout
         self._limiter = RateLimiter(limits.rate, times.monotonic, times.sleep, limits.shared)
@@ -197,7 +206,7 @@ class ApiSession:
             raise OutcomeUnknown("the connection broke", status=call.status) from exc
 
     def pause(self, seconds: float) -> None:
-        """Lets no call leave for so long."""
+        """Lets no call leave for so many seconds, as an earlier process was asked to wait."""
         self._limiter.pause(seconds, self._times.monotonic())
 
     def available(self) -> int:
