@@ -28,6 +28,7 @@ PERSONAL_COLUMNS = ("To", "FromName", "FromEmail", "Message", "DeliveryDate")
 LOOK_COLUMNS = ("Culture", "Theme", "BrandingId")
 CSV_COLUMNS = (*ORDER_COLUMNS, *LINE_COLUMNS, *DIGITAL_COLUMNS, *PHYSICAL_COLUMNS, *PERSONAL_COLUMNS, *LOOK_COLUMNS)
 REQUIRED_COLUMNS = ("Type", "ProductId", "Value", "Quantity")
+Row = tuple[int, dict[str, str]]  # its number, and its filled cells by their columns
 _COLUMN_NAMES = {column.casefold(): column for column in CSV_COLUMNS}
 _SAVE_AS_UTF8 = "save it again as UTF-8 (in Excel: Save As, 'CSV UTF-8 (Comma delimited)')"
 _EXAMPLE = ", ".join((*REQUIRED_COLUMNS, "Email"))
@@ -50,15 +51,20 @@ class UnreadableFile(Exception):
         super().__init__()
 
 
+def check_size(data: bytes) -> None:
+    """Raises UnreadableFile for a file that is too large."""
+    if len(data) > MAX_BYTES:
+        message = f"the file has {len(data) / 1e6:.1f} MB; {MAX_BYTES // 1_000_000} MB are allowed: split it"
+        raise UnreadableFile(Problem("", message))
+
+
 def decode_text(data: bytes) -> str:
     """Decodes the file, which must be UTF-8 with something in it, and not too much.
 
     Raises:
         UnreadableFile: it is not.
     """
-    if len(data) > MAX_BYTES:
-        message = f"the file has {len(data) / 1e6:.1f} MB; {MAX_BYTES // 1_000_000} MB are allowed: split it"
-        raise UnreadableFile(Problem("", message))
+    check_size(data)
     for sign, what in _OTHER_FORMATS.items():
         if data.startswith(sign):
             raise UnreadableFile(Problem("", f"{what}, not a CSV file: {_SAVE_AS_UTF8}"))
@@ -104,25 +110,22 @@ def _records(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         raise UnreadableFile(Problem(f"row {number + 1}", f"{reason}: look for a quotation mark too many")) from exc
 
 
-def read_rows(text: str, delimiter: str) -> tuple[list[tuple[int, dict[str, str]]], list[Problem]]:
-    """Parses the rows: number and cells by column name, empty ones left out; and the problems of single rows."""
+def read_rows(text: str, delimiter: str) -> tuple[list[Row], list[Problem]]:
+    """Parses the rows, empty ones left out; and the problems of single rows."""
     records = _records(text, delimiter)
     header = next((cells for _, cells in records if any(cell.strip() for cell in cells)), None)
     if header is None:
         raise UnreadableFile(_EMPTY_FILE)
     columns = _parse_header(header)
-    rows: list[tuple[int, dict[str, str]]] = []
+    rows: list[Row] = []
     problems: list[Problem] = []
     for number, raw in records:
         stripped = [cell.strip() for cell in raw]
         if not any(stripped):
             continue
         if any(cell for cell, column in itertools.zip_longest(stripped, columns, fillvalue=None) if column is None):
-            header_cells = sum(column is not None for column in columns)
-            message = (
-                f"has {len(stripped)} cells, the header {header_cells}: put text that holds {delimiter!r} in quotes"
-            )
-            problems.append(Problem(f"row {number}", message))
+            has = f"has {len(stripped)} cells, the header {sum(column is not None for column in columns)}"
+            problems.append(Problem(f"row {number}", f"{has}: put text that holds {delimiter!r} in quotes"))
         rows.append((number, {name: cell for name, cell in zip(columns, stripped, strict=False) if name and cell}))
         if len(rows) > MAX_ROWS:
             raise UnreadableFile(Problem("", f"the file has more than {MAX_ROWS:,} rows: split it"))

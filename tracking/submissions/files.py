@@ -28,11 +28,12 @@ from tracking.submissions.csv_rows import (
     DIGITAL_COLUMNS,
     LINE_COLUMNS,
     LOOK_COLUMNS,
-    MAX_BYTES,
     MAX_ROWS,
     PERSONAL_COLUMNS,
     PHYSICAL_COLUMNS,
+    Row,
     UnreadableFile,
+    check_size,
     decode_text,
     detect_delimiter,
     read_rows,
@@ -41,9 +42,6 @@ from tracking.submissions.requests import read_request, with_po_number
 
 MAX_PROBLEMS = 200
 FILES_COMPARED = 10
-_TAKEN = sa.select(
-    *(ORDERS.c[name] for name in ("po_number", "id", "state", "line_count", "units", "value_minor"))
-).where(ORDERS.c.po_number.in_(sa.bindparam("po_numbers", expanding=True)))
 _GROUPS = {
     "DigitalDeliveryAddress": DIGITAL_COLUMNS,
     "PhysicalDeliveryAddress": PHYSICAL_COLUMNS,
@@ -99,30 +97,14 @@ class SimilarFile:
     rows: int
 
 
-@dataclass(slots=True)
-class _OrderRows:
-    """The rows of a CSV file that form one order."""
-
-    po_number: str
-    numbers: list[int] = field(default_factory=list)
-    cells: list[dict[str, str]] = field(default_factory=list)
-
-
 def read_csv(
     data: bytes, name: str, *, catalog: Catalog | None, chunk: int, now: datetime, database: Database | None = None
 ) -> CheckedFile:
     """Parses and validates a CSV file, one line item a row. Never raises for what is in the file.
 
     Rows with the same PONumber form one order; rows without one form orders of `chunk` lines at the most, whose
-    PONumbers follow from the file's bytes, so that the same file twice can never order twice.
-
-    Args:
-        data: the file as it came.
-        name: what people call it.
-        catalog: what is sold, None when not known yet.
-        chunk: lines in an order made of rows without a PONumber.
-        now: the time delivery dates are compared with.
-        database: to find PONumbers that are taken and the same file handed in before.
+    PONumbers follow from the file's bytes, so that the same file twice can never order twice. Delivery dates are
+    compared with `now`; `database` is asked for PONumbers that are taken and the same file handed in before.
     """
     checked = CheckedFile((), (), 0, hashlib.sha256(data).hexdigest(), name)
     try:
@@ -132,76 +114,66 @@ def read_csv(
     except UnreadableFile as exc:
         return replace(checked, problems=exc.problems)
     requests: list[OrderRequest] = []
-    rows_of: dict[str, tuple[int, ...]] = {}
-    for order in _group_rows(rows, checked.digest, chunk):
-        rows_of[order.po_number] = tuple(order.numbers)
-        request, order_problems = _read_order(order, delimiter, catalog, now)
+    orders = _group_rows(rows, checked.digest, chunk)
+    for po_number, order in orders.items():
+        request, order_problems = _read_order(po_number, order, delimiter, catalog, now)
         problems += order_problems
-        if request is not None:
-            requests.append(request)
-    problems.sort(key=_row_number)
+        requests += [request] if request else []
+    problems.sort(key=lambda problem: int(match[1]) if (match := re.match(r"row (\d+)", problem.where)) else 0)
+    rows_of = {po_number: tuple(number for number, _ in order) for po_number, order in orders.items()}
     checked = replace(checked, requests=tuple(requests), problems=tuple(problems), rows=len(rows), rows_of=rows_of)
-    return _limit_problems(checked if database is None else check_duplicates(database, checked))
+    return _with_duplicates(checked, database)
 
 
-def _row_number(problem: Problem) -> int:
-    match = re.match(r"row (\d+)", problem.where)
-    return int(match[1]) if match else 0
-
-
-def _limit_problems(checked: CheckedFile) -> CheckedFile:
+def _with_duplicates(checked: CheckedFile, database: Database | None) -> CheckedFile:
+    """The file with what the store says of it, and no more than MAX_PROBLEMS."""
+    if database is not None:
+        checked = check_duplicates(database, checked)
     if len(checked.problems) <= MAX_PROBLEMS:
         return checked
     more = Problem("", f"and {len(checked.problems) - MAX_PROBLEMS:,} more problems")
     return replace(checked, problems=(*checked.problems[:MAX_PROBLEMS], more))
 
 
-def _group_rows(rows: Iterable[tuple[int, dict[str, str]]], digest: str, chunk: int) -> list[_OrderRows]:
-    by_po_number: dict[str, _OrderRows] = {}
-    without_po_number: dict[tuple[str, str], list[tuple[int, dict[str, str]]]] = {}
+def _group_rows(rows: Iterable[Row], digest: str, chunk: int) -> dict[str, list[Row]]:
+    """The rows of each order, by its PONumber."""
+    orders: dict[str, list[Row]] = {}
+    without_po_number: dict[tuple[str, str], list[Row]] = {}
     for number, cells in rows:
         if po_number := cells.get("PONumber"):
-            order = by_po_number.setdefault(po_number, _OrderRows(po_number))
-            order.numbers.append(number)
-            order.cells.append(cells)
+            orders.setdefault(po_number, []).append((number, cells))
         else:
             kind = (cells.get("Type", "").casefold(), cells.get("Note", ""))
             without_po_number.setdefault(kind, []).append((number, cells))
-    chunks = [
+    chunks = (
         of_kind[at : at + chunk] for of_kind in without_po_number.values() for at in range(0, len(of_kind), chunk)
-    ]
-    in_chunks = [
-        _OrderRows(f"CSV-{digest[:10]}-{index:04d}", [number for number, _ in part], [cells for _, cells in part])
-        for index, part in enumerate(chunks, 1)
-    ]
-    return [*by_po_number.values(), *in_chunks]
+    )
+    for index, part in enumerate(chunks, 1):
+        orders.setdefault(f"CSV-{digest[:10]}-{index:04d}", []).extend(part)
+    return orders
 
 
 def _read_order(
-    order: _OrderRows, delimiter: str, catalog: Catalog | None, now: datetime
+    po_number: str, rows: Sequence[Row], delimiter: str, catalog: Catalog | None, now: datetime
 ) -> tuple[OrderRequest | None, list[Problem]]:
-    problems = list(_row_contradictions(order))
+    problems = list(_row_contradictions(rows))
     request = None
     try:
-        request = read_request(_order_json(order, delimiter))
+        request = read_request(_order_json(po_number, [cells for _, cells in rows], delimiter))
     except InvalidSubmission as exc:
         request_problems = list(exc.problems)
     else:
         request_problems = [*check_request(request, catalog), *_past_delivery_dates(request, now)]
-    problems += [_locate_in_rows(problem, order.numbers) for problem in request_problems]
+    problems += [_locate_in_rows(problem, [number for number, _ in rows]) for problem in request_problems]
     return request, problems
 
 
-def _row_contradictions(order: _OrderRows) -> Iterator[Problem]:
+def _row_contradictions(rows: Sequence[Row]) -> Iterator[Problem]:
     for column in ("Type", "Note"):
-        first: tuple[int, str] | None = None
-        for number, cells in zip(order.numbers, order.cells, strict=True):
-            cell = cells.get(column)
-            if cell is None:
-                continue
-            first = first or (number, cell)
-            if cell.casefold() != first[1].casefold():
-                message = f"{cell!r}, but row {first[0]} says {first[1]!r} for the same PONumber"
+        filled = [(number, cells[column]) for number, cells in rows if column in cells]
+        for number, cell in filled[1:]:
+            if cell.casefold() != filled[0][1].casefold():
+                message = f"{cell!r}, but row {filled[0][0]} says {filled[0][1]!r} for the same PONumber"
                 yield Problem(f"row {number}, {column}", message)
 
 
@@ -213,14 +185,12 @@ def _past_delivery_dates(request: OrderRequest, now: datetime) -> Iterator[Probl
             yield Problem(f"LineItems[{index}].Personalization.DeliveryDate", message)
 
 
-def _order_json(order: _OrderRows, delimiter: str) -> dict[str, Any]:
-    """The rows as one order in the provider's shape."""
-    document: dict[str, Any] = {"PONumber": order.po_number}
-    for column in ("Type", "Note"):
-        if cell := next((cells[column] for cells in order.cells if column in cells), None):
-            document[column] = cell
-    document["LineItems"] = [_line_json(cells, delimiter) for cells in order.cells]
-    return document
+def _order_json(po_number: str, rows: Sequence[dict[str, str]], delimiter: str) -> dict[str, Any]:
+    """The rows' cells as one order in the provider's shape; its Type and Note are the first there are."""
+    common: dict[str, Any] = {
+        name: cells[name] for cells in reversed(rows) for name in ("Type", "Note") if name in cells
+    }
+    return {"PONumber": po_number, **common, "LineItems": [_line_json(cells, delimiter) for cells in rows]}
 
 
 def _line_json(cells: Mapping[str, str], delimiter: str) -> dict[str, Any]:
@@ -249,9 +219,7 @@ def _locate_in_rows(problem: Problem, numbers: Sequence[int]) -> Problem:
 def read_json(data: bytes, name: str, *, catalog: Catalog | None, database: Database | None = None) -> CheckedFile:
     """Parses and validates a JSON file: one order request or a list of them, in the provider's shape.
 
-    Never raises for what is in the file.
-
-    Requests without a PONumber get one that follows from the file's bytes.
+    Never raises for what is in the file. Requests without a PONumber get one that follows from its bytes.
     """
     checked = CheckedFile((), (), 0, hashlib.sha256(data).hexdigest(), name)
     try:
@@ -274,7 +242,7 @@ def read_json(data: bytes, name: str, *, catalog: Catalog | None, database: Data
             problems.append(within(place, Problem("PONumber", f"{request.po_number} is in this file twice")))
         requests[request.po_number] = request
     checked = replace(checked, requests=tuple(requests.values()), problems=tuple(problems), rows=len(raws))
-    return _limit_problems(checked if database is None else check_duplicates(database, checked))
+    return _with_duplicates(checked, database)
 
 
 def within(place: str, problem: Problem) -> Problem:
@@ -283,8 +251,7 @@ def within(place: str, problem: Problem) -> Problem:
 
 
 def _parse_orders(data: bytes) -> list[Any]:
-    if len(data) > MAX_BYTES:
-        raise UnreadableFile(Problem("", f"the file has {len(data) / 1e6:.1f} MB; 20 MB are allowed: split it"))
+    check_size(data)
     try:
         raw = parse(data)
     except UnreadableAnswer as exc:
@@ -325,12 +292,18 @@ def contents_of(request: OrderRequest) -> tuple[int, int, int]:
 
 def find_taken(connection: Connection, po_numbers: Iterable[str]) -> dict[str, TakenPONumber]:
     """Finds the stored orders that have one of these PONumbers, by PONumber."""
-    taken: dict[str, TakenPONumber] = {}
-    remaining = iter(po_numbers)
+    columns = ("po_number", "id", "state", "line_count", "units", "value_minor")
+    rows = orders_with(connection, po_numbers, columns)
+    return {
+        row.po_number: TakenPONumber(row.id, row.state, (row.line_count, row.units, row.value_minor)) for row in rows
+    }
+
+
+def orders_with(connection: Connection, po_numbers: Iterable[str], columns: Iterable[str]) -> Iterator[sa.Row[Any]]:
+    """Reads these columns of the stored orders that have one of these PONumbers."""
+    query, remaining = sa.select(*(ORDERS.c[name] for name in columns)), iter(po_numbers)
     while part := list(itertools.islice(remaining, 500)):
-        for row in connection.execute(_TAKEN, {"po_numbers": part}):
-            taken[row.po_number] = TakenPONumber(row.id, row.state, (row.line_count, row.units, row.value_minor))
-    return taken
+        yield from connection.execute(query.where(ORDERS.c.po_number.in_(part)))
 
 
 def check_duplicates(database: Database, checked: CheckedFile) -> CheckedFile:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-import sqlalchemy as sa
-
 from tracking.orders.model import OrderRequest
 from tracking.orders.wording import spreadsheet_safe
 from tracking.startup import pd
 from tracking.storage.database import Database
-from tracking.storage.tables import ORDERS
-from tracking.submissions.files import CheckedFile
+from tracking.submissions.files import CheckedFile, orders_with
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +27,9 @@ class OrderStatus:
 
 def order_statuses(database: Database, po_numbers: Iterable[str]) -> dict[str, OrderStatus]:
     """Read the status of these orders, by PONumber; those that are not in the store are left out."""
-    columns = [ORDERS.c[entry.name] for entry in fields(OrderStatus)]
-    statuses: dict[str, OrderStatus] = {}
-    remaining = iter(po_numbers)
+    columns = [entry.name for entry in fields(OrderStatus)]
     with database.read() as connection:
-        while part := list(itertools.islice(remaining, 500)):
-            for row in connection.execute(sa.select(*columns).where(ORDERS.c.po_number.in_(part))):
-                statuses[row.po_number] = OrderStatus(*row)
-    return statuses
+        return {row.po_number: OrderStatus(*tuple(row)) for row in orders_with(connection, po_numbers, columns)}
 
 
 def outcome_rows(database: Database, checked: CheckedFile) -> pd.DataFrame:
@@ -63,14 +54,7 @@ def _row_numbers(checked: CheckedFile, request: OrderRequest) -> Iterable[int]:
 def _outcomes(request: OrderRequest, statuses: Mapping[str, OrderStatus]) -> Iterator[tuple[Any, ...]]:
     order = statuses.get(request.po_number)
     state, provider_id, message = (order.state, order.provider_id, order.attention) if order else ("not sent", "", "")
+    after = [spreadsheet_safe(text or "") for text in (state, provider_id, message)]
     for line in request.lines:
-        yield (
-            spreadsheet_safe(request.po_number),
-            spreadsheet_safe(line.product_id),
-            line.value_minor / 100,
-            line.quantity,
-            spreadsheet_safe(line.external_id or ""),
-            spreadsheet_safe(state),
-            spreadsheet_safe(provider_id or ""),
-            spreadsheet_safe(message or ""),
-        )
+        before = spreadsheet_safe(request.po_number), spreadsheet_safe(line.product_id)
+        yield *before, line.value_minor / 100, line.quantity, spreadsheet_safe(line.external_id or ""), *after

@@ -19,6 +19,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -69,20 +70,14 @@ class Receiver:
         clock: Callable[[], datetime],
         wake: Callable[[], None],
     ) -> None:
-        self._database = database
+        self._database, self._planner, self._clock, self._wake = database, planner, clock, wake
         self._secrets = tuple(secrets)
-        self._planner = planner
-        self._clock = clock
-        self._wake = wake
-        self._refusal_limits = RefusalLimits()
-        self._read_slots = ReadSlots()
+        self._refusal_limits, self._read_slots = RefusalLimits(), ReadSlots()
         self._refusals_stored: deque[datetime] = deque(maxlen=REFUSALS_STORED_PER_SECOND)
         self._commits: dict[str, Batcher[int, WebhookOutcome]] = {}
         self._lookups = Batcher(self._po_numbers, most=LOOKUPS_PER_BATCH)
         self._slow_lookups = Batcher(self._po_numbers, most=LOOKUPS_PER_BATCH, pause=SLOW_LOOKUP_PAUSE)
-        self.accepted = 0
-        self.refused = 0
-        self.unlogged = 0
+        self.accepted = self.refused = self.unlogged = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -95,11 +90,11 @@ class Receiver:
     async def _answer(self, request: Request) -> Response:
         source = source_of(request.client.host if request.client else None)
         exhausted = self._refusal_limits.exhausted(source, self._clock())
-        body = _Body(LARGEST_BODY_OVER_LIMIT if exhausted else LARGEST_BODY, drained=not exhausted)
+        body = _Body(LARGEST_BODY_OVER_LIMIT if exhausted else LARGEST_BODY)
         try:
             async with self._read_slots.slot(source, SECONDS_TO_READ):
-                await body.read(request)
-            call = await self._authenticate(request, body.content(), self._slow_lookups if exhausted else self._lookups)
+                content = await body.read(request, body.largest if exhausted else LARGEST_DRAINED)
+            call = await self._authenticate(request, content, self._slow_lookups if exhausted else self._lookups)
             await self._commit(call, body.size)
         except _AlreadyRecorded:
             self.refused += 1
@@ -137,12 +132,13 @@ class Receiver:
 
         One thread does a whole batch, however many wait: the poller needs threads too.
         """
-        po_numbers = await asyncio.to_thread(self._read_po_numbers, list(dict.fromkeys(provider_ids)))
-        return [po_numbers.get(provider_id) for provider_id in provider_ids]
 
-    def _read_po_numbers(self, provider_ids: Sequence[str]) -> dict[str, str]:
-        with self._database.read() as connection:
-            return orders.po_numbers_of(connection, provider_ids)
+        def read() -> dict[str, str]:
+            with self._database.read() as connection:
+                return orders.po_numbers_of(connection, list(dict.fromkeys(provider_ids)))
+
+        po_numbers = await asyncio.to_thread(read)
+        return [po_numbers.get(provider_id) for provider_id in provider_ids]
 
     async def _commit(self, call: WebhookCall, size: int) -> None:
         batcher = self._commits.get(call.digest)
@@ -198,35 +194,26 @@ class _AlreadyRecorded(CallbackRefused):
     """Refused, and already recorded with its order."""
 
 
+@dataclass(slots=True)
 class _Body:
-    """Reads a bounded request body, and its size also where it is too large or breaks off.
+    """Reads a request body of `largest` bytes at the most, and its size also where it is larger or breaks off."""
 
-    Args:
-        largest: bytes that are stored.
-        drained: whether a larger one is read to its end without being stored, so that the answer arrives.
-    """
+    largest: int
+    size: int = 0
 
-    def __init__(self, largest: int, *, drained: bool) -> None:
-        self.size = 0
-        self._largest = largest
-        self._stop = LARGEST_DRAINED if drained else largest
-        self._chunks: list[bytes] = []
-
-    async def read(self, request: Request) -> None:
-        """Read the body, up to where reading on is not worth it."""
-        async for chunk in request.stream():
-            self.size += len(chunk)
-            if self.size <= self._largest:
-                self._chunks.append(chunk)
-            elif self.size > self._stop:
-                break
-
-    def content(self) -> bytes:
-        """Return the whole body.
+    async def read(self, request: Request, last: int) -> bytes:
+        """Read the body, a larger one up to the byte `last` without storing it, so that the answer arrives.
 
         Raises:
             CallbackRefused: it was too large.
         """
-        if self.size > self._largest:
-            raise CallbackRefused(f"the body is larger than {self._largest // 1024} kB ({self.size} bytes read)")
-        return b"".join(self._chunks)
+        content = bytearray()
+        async for chunk in request.stream():
+            self.size += len(chunk)
+            if self.size <= self.largest:
+                content += chunk
+            elif self.size > last:
+                break
+        if self.size > self.largest:
+            raise CallbackRefused(f"the body is larger than {self.largest // 1024} kB ({self.size} bytes read)")
+        return bytes(content)

@@ -1,6 +1,6 @@
 """The alarm that webhooks have fallen silent: its value, and reading the latest one. The learner raises it."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Self
 
@@ -22,22 +22,13 @@ class SilenceAlarm:
     @classmethod
     def from_fact(cls, value: dict[str, Any]) -> Self:
         """Parse the value of the fact."""
-        ended = value.get("ended_at")
-        return cls(
-            datetime.fromisoformat(value["since"]),
-            datetime.fromisoformat(value["alarmed_at"]),
-            int(value["missed"]),
-            datetime.fromisoformat(ended) if ended else None,
-        )
+        times = {name: datetime.fromisoformat(at) for name, at in value.items() if name != "missed" and at}
+        return cls(missed=int(value["missed"]), **times)
 
     def to_fact(self) -> dict[str, Any]:
         """Make the value of the fact: JSON, times in ISO format."""
-        return {
-            "since": self.since.isoformat(),
-            "alarmed_at": self.alarmed_at.isoformat(),
-            "missed": self.missed,
-            "ended_at": self.ended_at.isoformat() if self.ended_at else None,
-        }
+        values = asdict(self)
+        return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}
 
 
 def latest_alarm(connection: Connection) -> SilenceAlarm | None:

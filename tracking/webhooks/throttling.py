@@ -11,16 +11,9 @@ Memory is bounded whatever comes: the sources that were refused longest ago are 
 import asyncio
 import contextlib
 import ipaddress
-from collections import OrderedDict
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-
-SOURCES_REMEMBERED = 10_000
-BURST = 20.0
-REFILL = 1.0
-READ_SLOTS = 256
-READ_SLOTS_PER_SOURCE = 64
 
 
 def source_of(host: str | None) -> str:
@@ -37,70 +30,45 @@ def source_of(host: str | None) -> str:
 
 
 @dataclass(slots=True)
-class TokenBucket:
-    """A source's tokens, one for each refusal it may still cause, as they were at a time."""
-
-    tokens: float
-    at: datetime
-
-
 class RefusalLimits:
-    """Limits refused calls by a token bucket for each source: BURST at once, then REFILL a second.
+    """Limits refused calls by a token bucket for each source: `burst` at once, then `refill` a second.
 
-    Args:
-        sources: how many are remembered.
-        burst: refusals a source may cause at once.
-        refill: refusals a second it may go on with.
+    `buckets` holds the tokens of each source, one for each refusal it may still cause, and as of when; of so many
+    `sources` at the most, the one that was refused longest ago first.
     """
 
-    def __init__(self, sources: int = SOURCES_REMEMBERED, burst: float = BURST, refill: float = REFILL) -> None:
-        self._most = sources
-        self._burst = burst
-        self._refill = refill
-        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
-
-    def __len__(self) -> int:
-        """The number of sources remembered."""
-        return len(self._buckets)
+    sources: int = 10_000
+    burst: float = 20.0
+    refill: float = 1.0
+    buckets: dict[str, tuple[float, datetime]] = field(default_factory=dict)
 
     def exhausted(self, source: str, now: datetime) -> bool:
         """Tell whether the source has no token left for now."""
-        bucket = self._buckets.get(source)
-        return bucket is not None and self._tokens(bucket, now) < 1
+        return self._tokens(source, now) < 1
 
     def take(self, source: str, now: datetime) -> bool:
         """Take a token for a refusal of the source; returns whether there was one."""
-        bucket = self._buckets.pop(source, None) or TokenBucket(self._burst, now)
-        tokens = self._tokens(bucket, now)
+        tokens = self._tokens(source, now)
         within = tokens >= 1
-        self._buckets[source] = TokenBucket(tokens - 1 if within else tokens, now)
-        if len(self._buckets) > self._most:
-            self._buckets.popitem(last=False)
+        self.buckets.pop(source, None)
+        self.buckets[source] = (tokens - 1 if within else tokens, now)
+        if len(self.buckets) > self.sources:
+            del self.buckets[next(iter(self.buckets))]
         return within
 
-    def _tokens(self, bucket: TokenBucket, now: datetime) -> float:
+    def _tokens(self, source: str, now: datetime) -> float:
         """Refill: a clock that was set back gives nothing and takes nothing."""
-        passed = max((now - bucket.at).total_seconds(), 0.0)
-        return min(self._burst, bucket.tokens + passed * self._refill)
+        tokens, at = self.buckets.get(source, (self.burst, now))
+        return min(self.burst, tokens + max((now - at).total_seconds(), 0.0) * self.refill)
 
 
+@dataclass(slots=True)
 class ReadSlots:
-    """Bounds the bodies that are read at once, over all and from each source.
+    """Bounds the bodies that are read at once: `most` over all, `most_of_a_source` from each. The oldest are first."""
 
-    Args:
-        most: how many may be read at once.
-        most_of_a_source: how many of these may come from one source.
-    """
-
-    def __init__(self, most: int = READ_SLOTS, most_of_a_source: int = READ_SLOTS_PER_SOURCE) -> None:
-        self._most = most
-        self._most_of_a_source = most_of_a_source
-        self._all: dict[asyncio.Timeout, str] = {}
-        self._by_source: dict[str, dict[asyncio.Timeout, None]] = {}
-
-    def __len__(self) -> int:
-        """The number of bodies being read."""
-        return len(self._all)
+    most: int = 256
+    most_of_a_source: int = 64
+    sources: dict[asyncio.Timeout, str] = field(default_factory=dict)
 
     @contextlib.asynccontextmanager
     async def slot(self, source: str, seconds: float) -> AsyncIterator[None]:
@@ -110,30 +78,17 @@ class ReadSlots:
             TimeoutError: the time is over, or others needed the slot and this one had been held longest.
         """
         async with asyncio.timeout(seconds) as limit:
-            self._add(source, limit)
+            of_source = [other for other, holder in self.sources.items() if holder == source]
+            if len(of_source) >= self.most_of_a_source:
+                self._evict(of_source[0])
+            elif len(self.sources) >= self.most:
+                self._evict(next(iter(self.sources)))
+            self.sources[limit] = source
             try:
                 yield
             finally:
-                self._remove(limit)
-
-    def _add(self, source: str, limit: asyncio.Timeout) -> None:
-        of_source = self._by_source.get(source, {})
-        if len(of_source) >= self._most_of_a_source:
-            self._evict(next(iter(of_source)))
-        elif len(self._all) >= self._most:
-            self._evict(next(iter(self._all)))
-        self._all[limit] = source
-        self._by_source.setdefault(source, {})[limit] = None
+                self.sources.pop(limit, None)
 
     def _evict(self, oldest: asyncio.Timeout) -> None:
-        self._remove(oldest)
+        del self.sources[oldest]
         oldest.reschedule(0)  # long past on the loop's clock: its reader wakes with TimeoutError
-
-    def _remove(self, limit: asyncio.Timeout) -> None:
-        source = self._all.pop(limit, None)
-        if source is None:
-            return
-        of_source = self._by_source[source]
-        del of_source[limit]
-        if not of_source:
-            del self._by_source[source]
