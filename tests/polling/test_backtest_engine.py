@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracking.forecasting.forecasts import Forecasts
 from tracking.forecasting.survival import Forecast, Interval
-from tracking.polling.backtest.engine import _Run, replay
+from tracking.polling.backtest.engine import _Curves, _Run, replay
 from tracking.polling.backtest.model import BacktestResult, History, PollingPlan
 
 
@@ -128,7 +127,7 @@ def test_a_call_and_its_commits_take_their_time() -> None:
 
 def test_a_page_tells_of_all_orders_on_it_also_of_those_nobody_would_have_asked_for() -> None:
     young = history((0, 1000), (100, 0.5), name="Links/1")
-    run = _Run(young, PollingPlan(floor=1.0), Forecasts(), np.random.default_rng(1), learns=False)
+    run = _Run(young, PollingPlan(floor=1.0), (), np.random.default_rng(1), learns=False)
     run.now = 101.0
     run._arrive()
     run._poll_page(np.array([0, 1]))
@@ -137,7 +136,23 @@ def test_a_page_tells_of_all_orders_on_it_also_of_those_nobody_would_have_asked_
     assert run.last[0] == 101.0
 
 
-def test_long_histories_go_in_long_steps_and_have_their_budget_all_the_same() -> None:
+def test_curves_of_all_classes_at_once_say_what_the_rule_says_of_each() -> None:
+    learned = Forecast.fit("Links/1", [Interval(40.0 + step, 50.0 + step) for step in range(0, 400, 7)])
+    forecasts = [learned, Forecast.fit("PhysicalShipment/4", ()), Forecast.fit("Links/64", ())]
+    curves = _Curves(3, relative=True)
+    for number, forecast in enumerate(forecasts):
+        curves.take(number, forecast)
+    rng = np.random.default_rng(1)
+    kinds, polled = rng.integers(0, 3, 200), rng.exponential(1000, 200)
+    ages = polled + rng.exponential(1000, 200)
+    found = curves.cost_between(kinds, polled, ages)
+    for number, forecast in enumerate(forecasts):
+        mine = kinds == number
+        expected = forecast.delay_cost.cost_between(polled[mine], ages[mine])
+        assert found[mine] == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+def test_long_histories_are_replayed_to_their_end() -> None:
     orders = steady(400, took=3000.0, every=3000.0)
     outcome = replay(orders, PollingPlan("fixed", rate=5.0, page=1, wait=1000.0, ceiling=1e9))
     assert outcome.mean < 1100
@@ -197,7 +212,7 @@ def test_every_finished_order_is_seen_once_and_never_before_it_is_finished(
     ],
     ids=["accrual", "live price", "scarce", "scarce, discovery", "singles", "doubling", "fixed"],
 )
-def test_what_is_passed_over_changes_nothing(plan: PollingPlan) -> None:
+def test_what_is_passed_over_changes_nothing(plan: PollingPlan, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(7)
     arrived = np.cumsum(rng.exponential(60.0, 40))
     arrived[20:] += 4000.0  # a time in which nothing is open but what takes long
@@ -205,7 +220,9 @@ def test_what_is_passed_over_changes_nothing(plan: PollingPlan) -> None:
     names = ["PhysicalShipment/1" if long > 500 else "Links/16" for long in took]
     announced = np.where(rng.random(40) < 0.3, arrived + took + 3.0, math.inf)
     orders = History(arrived, arrived + took, names, announced, rng.random(40) < 0.7)
-    leaping, stepping = (replay(orders, plan, leaps=leaps, step=0.5) for leaps in (True, False))
+    leaping = replay(orders, plan)
+    monkeypatch.setattr(_Run, "_next_event", lambda run: run.now)
+    stepping = replay(orders, plan)
     assert (leaping.singles, leaping.pages, leaping.discoveries) == (
         stepping.singles,
         stepping.pages,

@@ -24,7 +24,6 @@ from tracking.storage.database import Database
 PRICES = (2.0, 8.0, 30.0, 120.0)  # of a call, in seconds of waiting
 WAITS = (5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)  # caps of the doubling policy, and waits of the fixed one
 POLLS_AT_MOST = 60_000  # of a plan that is only there to be compared with
-STEP = 0.2  # seconds: as often as the console chooses its calls
 POLICIES = ("accrual", "doubling", "fixed")
 SPAN = timedelta(days=7)
 Progress = Callable[[int, int], None]
@@ -100,7 +99,7 @@ def frontier_plans(plan: PollingPlan, recorded: RecordedHistory) -> Iterator[Pol
 
 
 def _point(recorded: RecordedHistory, plan: PollingPlan) -> FrontierPoint:
-    outcome: BacktestResult = replay(recorded.history, plan, step=STEP)
+    outcome: BacktestResult = replay(recorded.history, plan)
     longest = float(outcome.delays.max(initial=0.0))
     made = (round(figure, 3) for figure in (outcome.calls_an_hour, outcome.mean, outcome.quantile(0.95), longest))
     return FrontierPoint(plan.policy, describe_setting(plan), *made)
