@@ -1,30 +1,4 @@
-"""What can go wrong, as one tree. Every boundary translates foreign errors into these, `from exc`.
-
-TrackingError
- ├── SettingsError              the environment is incomplete or contradicts itself; all problems at once
- ├── StoreError                 the database
- │    ├── StoreUnusable         not a database, from a newer version, no permission: a person must act
- │    └── StoreBusy             locked, full or read-only for now: the same call may work later
- ├── InvalidSubmission          an order request or file that must not be sent; all problems at once
- ├── UnknownOrder               no order has this id
- ├── NotAllowed                 the order's state forbids what was asked
- ├── NotPermitted               the person's role forbids what was asked
- │    └── NotAdmitted           nobody we know, or not any more: neither looking nor acting
- ├── ClaimsUnavailable          claim data that is not kept, or that no key opens
- ├── NotComputed                figures that cannot be had: too little to go on, or it took too long
- ├── CallbackRefused            a webhook call that proves nothing
- └── ProviderError              the provider's API
-      ├── NotSent               the request surely never reached the provider
-      ├── OutcomeUnknown        it may or may not have been carried out
-      ├── Throttled             429 or 503: wait, then ask again
-      ├── CredentialsRefused    401 after a renewed token, or no token for these credentials
-      ├── AccessDisabled        403: the account may not use the API
-      ├── NotFound              404
-      ├── RequestRejected       400 or 413: the provider names what is wrong
-      ├── InsufficientFunds     422
-      ├── DuplicateOrder        409: the PONumber is taken
-      └── UnreadableAnswer      a 2xx that is not what was asked for
-"""
+"""What can go wrong, as one tree. Every boundary translates foreign errors into these, `from exc`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

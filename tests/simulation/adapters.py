@@ -246,7 +246,7 @@ class Console:
         polling = PollLoop(poller, discovery, pulse, self.clock)
         group: Any = Group(self.loop)
         self.paces = [
-            Pace(self, sending._turn, world.auditor.attempt_due),
+            Pace(self, lambda: sending._turn(group), world.auditor.attempt_due),
             Pace(self, lambda: polling._turn(group), world.auditor.look_due),
         ]
         if climate.discover_every:

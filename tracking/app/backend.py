@@ -1,8 +1,4 @@
-"""Backend: the composition root. Settings in, a running process out; the one place where the real parts are chosen.
-
-A `Backend` owns the receiver, the loops and the routes /webhooks, /healthz and /metrics of one process. The settings'
-roles say which of them run.
-"""
+"""Backend: the composition root. Settings in, a running process out; the one place where the real parts are chosen."""
 
 import asyncio
 import contextlib
@@ -53,22 +49,21 @@ log = logging.getLogger(__name__)
 # A poll or a POST may wait for a slot, renew the token, be refused, renew it again, be repeated and looked up.
 CALLS_PER_TASK = 8
 RECONCILE_EVERY = 2.0
+_Parts = tuple[Database, Client, PlanningContext]
 
 
 def _hide_tokens(record: logging.LogRecord) -> bool:
     """Hide webhook addresses, which are secrets, in the server's log of requests and in the sandbox's calls."""
     if isinstance(record.args, tuple):
-        record.args = tuple(_without_token(part) for part in record.args)
+        parts = ((part, *str(part).partition("/webhooks/")) for part in record.args)
+        record.args = tuple(f"{before}{WEBHOOK_PATH}..." if found else part for part, before, found, _ in parts)
     return True
 
 
-def _without_token(part: object) -> object:
-    text = str(part)
-    return f"{text.partition('/webhooks/')[0]}{WEBHOOK_PATH}..." if "/webhooks/" in text else part
-
-
 class Backend:
-    """A process with its pages or without them. Build it, put `routes()` and `lifespan` into an ASGI application.
+    """The receiver, the loops and the routes of one process, as far as the settings' roles name them.
+
+    Build it, put `routes()` and `lifespan` into an ASGI application.
 
     Args:
         settings: the roles of this process, its provider and its store.
@@ -91,6 +86,7 @@ class Backend:
         chance = random.Random()  # noqa: S311 - it spreads due times and guards nothing  # nosec B311
         forecasts = Forecasts(relative=settings.poll_loss == "relative")
         self._planner = PlanningContext(bounds, chance, ClaimCipher(settings.claims_keys()), forecasts)
+        self._lease = timedelta(seconds=settings.api_timeout)
         self._owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._heartbeat = Heartbeat(self.database, clock)
         self._started_at = clock()
@@ -144,32 +140,32 @@ class Backend:
 
     async def _loops(self, stack: contextlib.AsyncExitStack, transport: httpx.AsyncBaseTransport | None) -> list[Any]:
         roles = self.settings.roles
-        loops: list[Any] = []
-        if Role.WEBHOOKS in roles:
-            loops.append(run_loop("receiver", self._receiver_beat, 2.0))
+        loops: list[Any] = [run_loop("receiver", self._receiver_beat, 2.0)] if Role.WEBHOOKS in roles else []
         if not roles & {Role.POLLER, Role.SENDER}:
             return loops
-        timeout = max(WATCHDOG_TIMEOUT, CALLS_PER_TASK * timedelta(seconds=self.settings.api_timeout))
+        timeout = max(WATCHDOG_TIMEOUT, CALLS_PER_TASK * self._lease)
         call_log = CallLog(self.database)
         client = self.client(transport, call_log)
         stack.push_async_callback(client.aclose)
         if (wait := await asyncio.to_thread(self._remaining_pause)) > timedelta():
             client.pause(wait.total_seconds())
-        loops.append(run_loop("call log", call_log.flush, FLUSH_SECONDS))
-        loops.append(Housekeeping(self.database, client, self.clock).run())
         learner = Learner(self.database, self._planner.forecasts, self.clock, learns=Role.POLLER in roles)
-        loops.append(run_loop("forecasts", learner.refit, REFIT_EVERY))
-        loops.append(run_loop("webhook silence", learner.check_silence, SILENCE_CHECK_EVERY))
-        discovery = self._discovery(client)
+        loops += [
+            run_loop("call log", call_log.flush, FLUSH_SECONDS),
+            Housekeeping(self.database, client, self.clock).run(),
+            run_loop("forecasts", learner.refit, REFIT_EVERY),
+            run_loop("webhook silence", learner.check_silence, SILENCE_CHECK_EVERY),
+        ]
+        parts: _Parts = self.database, client, self._planner
+        discovery = Discovery(*parts, every=timedelta(seconds=self.settings.discover_every))
         if Role.POLLER in roles:
-            polling = PollLoop(self._poller(client), discovery, self._heartbeat, self.clock, timeout)
+            polling = self._polling(parts, discovery, timeout)
             self._wakes.append(polling.wake)
             loops.append(self._poll(polling, learner))
         if Role.SENDER in roles:
-            sender = self._sender(client)
-            reconciler = Reconciler(self.database, discovery, sender, self.clock)
+            sender = self._sender(parts)
             sending = SendLoop(sender, self._heartbeat, self.clock, timeout)
-            loops.append(self._send(sending, reconciler))
+            loops.append(self._send(sending, Reconciler(self.database, discovery, sender, self.clock)))
         return loops
 
     async def _poll(self, polling: PollLoop, learner: Learner) -> None:
@@ -202,31 +198,13 @@ class Backend:
         shared = SharedRateLimit(self.database, self.settings.api_max_rate)
         return Client.from_settings(self.settings, transport=transport, record=call_log.record, shared=shared)
 
-    def _discovery(self, client: Client) -> Discovery:
-        every = timedelta(seconds=self.settings.discover_every)
-        return Discovery(self.database, client, self._planner, every=every)
+    def _polling(self, parts: _Parts, discovery: Discovery, timeout: timedelta) -> PollLoop:
+        poller = Poller(*parts, owner=self._owner, lease=self._lease, clock=self.clock)
+        return PollLoop(poller, discovery, self._heartbeat, self.clock, timeout)
 
-    def _poller(self, client: Client) -> Poller:
-        return Poller(
-            self.database,
-            client,
-            self._planner,
-            owner=self._owner,
-            lease=timedelta(seconds=self.settings.api_timeout),
-            clock=self.clock,
-        )
-
-    def _sender(self, client: Client) -> Sender:
-        return Sender(
-            self.database,
-            client,
-            self._planner,
-            address=self.callback_address,
-            owner=self._owner,
-            lease=timedelta(seconds=self.settings.api_timeout),
-            clock=self.clock,
-            wake=self._wake,
-        )
+    def _sender(self, parts: _Parts) -> Sender:
+        address, wake = self.callback_address, self._wake
+        return Sender(*parts, address=address, owner=self._owner, lease=self._lease, clock=self.clock, wake=wake)
 
     def callback_address(self, po_number: str) -> str | None:
         """Make the order's webhook address; None when no setting says where we can be reached."""
@@ -293,9 +271,8 @@ class Backend:
     def _exposition(self) -> Response:
         from tracking.app.web import metrics  # noqa: PLC0415 - brings its library, which no start has to wait for
 
-        return Response(
-            metrics.metrics_text(self.database, self.clock()), headers={"Content-Type": metrics.CONTENT_TYPE}
-        )
+        text = metrics.metrics_text(self.database, self.clock())
+        return Response(text, headers={"Content-Type": metrics.CONTENT_TYPE})
 
 
 def _age(now: datetime, then: datetime) -> float:
@@ -313,8 +290,6 @@ def _is_gone(owner: str, us: str) -> bool:
         return True
     try:
         os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
+    except OSError as exc:  # a process of another user may not be asked, and so it lives
+        return isinstance(exc, ProcessLookupError)
     return False

@@ -1,7 +1,7 @@
 """Housekeeping: store the catalog, the balance and the client's state, where the pages read them."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,8 +13,8 @@ from tracking.storage.facts import FactKey
 
 STARTUP_DELAY = 1.0  # second of a process: what a restart left undone needs the budget more than what a form shows
 CATALOGUE_EVERY = timedelta(days=1)
-CATALOGUE_RETRY = timedelta(minutes=1)
 BALANCE_EVERY = timedelta(seconds=60)
+RETRY = timedelta(minutes=1)
 
 
 class Housekeeping:
@@ -24,8 +24,7 @@ class Housekeeping:
         self._database = database
         self._client = client
         self._clock = clock
-        self._catalogue_due: datetime | None = None
-        self._balance_due: datetime | None = None
+        self._due: dict[str, datetime] = {}
         self._offers_balance = True
 
     async def run(self) -> None:
@@ -46,34 +45,35 @@ class Housekeeping:
             stored = facts.get_fact(connection, key)
         return stored[0] if stored else None
 
+    async def _refresh(self, key: str, every: timedelta, fetch: Callable[[], Awaitable[dict[str, Any]]]) -> None:
+        """Fetch and store what is due. A time further ahead than `every` is due: the clock was set back."""
+        if key not in self._due and (at := await asyncio.to_thread(self._stored_at, key)):
+            self._due[key] = at + RETRY
+        now = self._clock()
+        if key in self._due and now < self._due[key] <= now + every:
+            return
+        self._due[key] = now + RETRY
+        await self._store(key, await fetch())
+        self._due[key] = now + every
+
     async def _client_state(self) -> None:
         await self._store(FactKey.API_CLIENT, self._client.status())
 
     async def _catalogue(self) -> None:
-        if self._catalogue_due is None and (at := await asyncio.to_thread(self._stored_at, FactKey.CATALOG)):
-            self._catalogue_due = at + CATALOGUE_RETRY
-        if _is_waiting(self._clock(), self._catalogue_due, CATALOGUE_EVERY):
-            return
-        self._catalogue_due = self._clock() + CATALOGUE_RETRY
-        value = {
+        await self._refresh(FactKey.CATALOG, CATALOGUE_EVERY, self._fetch_catalogue)
+
+    async def _fetch_catalogue(self) -> dict[str, Any]:
+        return {
             "products": await self._client.products(),
             "shipping_methods": await self._client.shipping_methods(),
             "carriers": await self._client.carriers(),
         }
-        await self._store(FactKey.CATALOG, value)
-        self._catalogue_due = self._clock() + CATALOGUE_EVERY
 
     async def _balance(self) -> None:
-        if self._balance_due is None and (at := await asyncio.to_thread(self._stored_at, FactKey.BALANCE)):
-            self._balance_due = at + BALANCE_EVERY
-        if not self._offers_balance or _is_waiting(self._clock(), self._balance_due, BALANCE_EVERY):
-            return
-        self._balance_due = self._clock() + BALANCE_EVERY
+        if self._offers_balance:
+            await self._refresh(FactKey.BALANCE, BALANCE_EVERY, self._fetch_balance)
+
+    async def _fetch_balance(self) -> dict[str, Any]:
         balance = await self._client.balance()
         self._offers_balance = balance is not None
-        await self._store(FactKey.BALANCE, {"offered": self._offers_balance} | (balance or {}))
-
-
-def _is_waiting(now: datetime, due: datetime | None, longest: timedelta) -> bool:
-    """Tell whether it is not due yet. A time further ahead than `longest` is due: the clock was set back."""
-    return due is not None and now < due <= now + longest
+        return {"offered": self._offers_balance} | (balance or {})

@@ -16,7 +16,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from tracking.errors import ProviderError, StoreError
 from tracking.polling.discovery import Discovery
@@ -65,18 +65,16 @@ async def run_loop(
 ) -> None:
     """Run the turn for ever, `pause` seconds apart or when woken; an error costs a second and a line of the log."""
     while True:
-        wait = pause
+        wait = max(pause, 1.0)
         try:
             await turn()
+            wait = pause
         except StoreError as exc:
             log.warning("%s waits for the store: %s", name, exc)
-            wait = max(pause, 1.0)
         except ProviderError as exc:
             log.warning("%s waits for the provider error=%s status=%s", name, type(exc).__name__, exc.status)
-            wait = max(pause, 1.0)
         except Exception:  # the top of the loop: one bad turn must not end the work
             log.exception("%s stumbled", name)
-            wait = max(pause, 1.0)
         await _pause(wait, wake)
 
 
@@ -90,29 +88,44 @@ async def _pause(seconds: float, wake: asyncio.Event | None) -> None:
     wake.clear()
 
 
-class Watchdog:
-    """Detects a loop that hangs: one of its tasks lasts longer than the timeout."""
+class _WatchedLoop:
+    """A loop that stops its heartbeats when it hangs: one of its tasks lasts longer than the timeout."""
 
-    def __init__(self, timeout: timedelta) -> None:
+    name: ClassVar[str]
+
+    def __init__(self, heartbeat: Heartbeat, clock: Callable[[], datetime], timeout: timedelta) -> None:
+        self._heartbeat = heartbeat
+        self._clock = clock
         self._timeout = timeout.total_seconds()
         self._started: dict[object, float] = {}
+        self.wake = asyncio.Event()
 
-    def start(self, task: object) -> None:
+    async def run(self) -> None:
+        """Run until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(run_loop(self.name, lambda: self._turn(group), TICK, self.wake))
+            group.create_task(run_loop(f"{self.name}'s beat", self._beat, TICK))
+
+    async def _turn(self, group: asyncio.TaskGroup) -> None:
+        raise NotImplementedError
+
+    def _watch(self, task: object) -> None:
         """Start the task's time; a task that starts anew has made progress."""
         self._started[task] = asyncio.get_running_loop().time()
 
-    def stop(self, task: object) -> None:
-        """Stop watching the task."""
-        self._started.pop(task, None)
-
-    def expired(self) -> bool:
-        """Tell whether a task has lasted longer than the timeout."""
+    async def _beat(self) -> None:
         now = asyncio.get_running_loop().time()
-        return any(now - since > self._timeout for since in self._started.values())
+        if all(now - since <= self._timeout for since in self._started.values()):
+            await self._heartbeat.beat(self.name, self._details())
+
+    def _details(self) -> dict[str, Any]:
+        return {}
 
 
-class PollLoop:
+class PollLoop(_WatchedLoop):
     """Looks at due orders all the time, IN_FLIGHT works at once, and at the list when that is due."""
+
+    name = "poller"
 
     def __init__(
         self,
@@ -122,30 +135,25 @@ class PollLoop:
         clock: Callable[[], datetime],
         timeout: timedelta = WATCHDOG_TIMEOUT,
     ) -> None:
+        super().__init__(heartbeat, clock, timeout)
         self._poller = poller
         self._discovery = discovery
-        self._heartbeat = heartbeat
-        self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
-        self._watchdog = Watchdog(timeout)
         self._latest: datetime | None = None
         self._next_survey = 0.0
-        self.wake = asyncio.Event()
 
     async def run(self) -> None:
-        """Poll until cancelled."""
+        """Poll and discover until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(run_loop("poller", lambda: self._turn(group), TICK, self.wake))
-            group.create_task(run_loop("poller's beat", self._beat, TICK))
+            group.create_task(super().run())
             group.create_task(run_loop("discovery", self._discover, 1.0))
 
-    async def _beat(self) -> None:
-        if not self._watchdog.expired():
-            await self._heartbeat.beat("poller", {"in_flight": len(self._tasks)})
+    def _details(self) -> dict[str, Any]:
+        return {"in_flight": len(self._tasks)}
 
     async def _turn(self, group: asyncio.TaskGroup) -> None:
         """Lease no more than can start at once: what waited here would outlive its lease and be polled twice."""
-        self._watchdog.start("turn")
+        self._watch("turn")
         now = self._clock()
         if self._latest is None or now < self._latest - CLOCK_STEP:
             await self._poller.recover(now)
@@ -161,13 +169,13 @@ class PollLoop:
         self._next_survey = loop.time() + pause
         for work in leased:
             task = group.create_task(self._poll(work))
-            self._watchdog.start(task)
+            self._watch(task)
             self._tasks.add(task)
             task.add_done_callback(self._polled)
 
     def _polled(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._watchdog.stop(task)
+        self._started.pop(task, None)
         if len(self._tasks) == IN_FLIGHT - 1:  # just now there is room again
             self.wake.set()
 
@@ -183,31 +191,20 @@ class PollLoop:
         await self._discovery.walk_if_due(self._clock())
 
 
-class SendLoop:
+class SendLoop(_WatchedLoop):
     """Sends what is due, and recovers sends that a worker which died left open."""
+
+    name = "sender"
 
     def __init__(
         self, sender: Sender, heartbeat: Heartbeat, clock: Callable[[], datetime], timeout: timedelta = WATCHDOG_TIMEOUT
     ) -> None:
+        super().__init__(heartbeat, clock, timeout)
         self._sender = sender
-        self._heartbeat = heartbeat
-        self._clock = clock
         self._recovered_at: datetime | None = None
-        self._watchdog = Watchdog(timeout)
-        self.wake = asyncio.Event()
 
-    async def run(self) -> None:
-        """Send until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(run_loop("sender", self._turn, TICK, self.wake))
-            group.create_task(run_loop("sender's beat", self._beat, TICK))
-
-    async def _beat(self) -> None:
-        if not self._watchdog.expired():
-            await self._heartbeat.beat("sender")
-
-    async def _turn(self) -> None:
-        self._watchdog.start("turn")
+    async def _turn(self, _group: asyncio.TaskGroup) -> None:
+        self._watch("turn")
         now = self._clock()
         if self._recovered_at is None or not timedelta() <= now - self._recovered_at < RECOVER_EVERY:
             await self._sender.recover(now)

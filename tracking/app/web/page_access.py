@@ -32,7 +32,7 @@ _REMEDIES = (
 def check_page_access(
     settings: Settings, *, address: str | None, provider: Mapping[str, Any], trusted_headers: Collection[str]
 ) -> None:
-    """Validates the address and the sign-in: refuses a start that would show the pages to anyone.
+    """Refuse a start that would show the pages to anyone.
 
     Args:
         settings: those of this process.
@@ -64,9 +64,8 @@ def _provider_problems(provider: Mapping[str, Any]) -> list[Problem]:
         return [Problem(where, message)]
     problems = []
     if not str(provider["redirect_uri"]).endswith(CALLBACK_PATH):
-        problems.append(
-            Problem(where, f"redirect_uri must be the console's own address with {CALLBACK_PATH} behind it")
-        )
+        message = f"redirect_uri must be the console's own address with {CALLBACK_PATH} behind it"
+        problems.append(Problem(where, message))
     if len(str(provider["cookie_secret"])) < MIN_COOKIE_SECRET:
         message = f"cookie_secret must have {MIN_COOKIE_SECRET} random characters or more: who guesses it is anybody"
         problems.append(Problem(where, message))
@@ -130,12 +129,7 @@ class PageAccessMiddleware:
                 return "This console does not go by that name: add it to Streamlit's server.allowedHosts."
             return None
         server, client = scope.get("server"), scope.get("client")
-        if (
-            is_local(name)
-            and server is not None
-            and _is_on_this_machine(server)
-            and (client is None or _is_on_this_machine(client))
-        ):
+        if is_local(name) and _is_on_this_machine(server) and (client is None or _is_on_this_machine(client)):
             return None
         return f"Nobody is asked to sign in here, so the pages are for this machine alone. The ways out: {_REMEDIES}."
 
@@ -156,7 +150,6 @@ def _is_open_path(scope: Scope) -> bool:
     return scope["type"] == "http" and (path in _OPEN_PATHS or path.startswith("/webhooks/"))
 
 
-def _is_on_this_machine(end: tuple[str, int | None]) -> bool:
+def _is_on_this_machine(end: tuple[str, int | None] | None) -> bool:
     """Whether this end of the connection is on this machine; a socket in the file system has no port."""
-    host, port = end
-    return port is None or is_local(host)
+    return end is not None and (end[1] is None or is_local(end[0]))
