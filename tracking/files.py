@@ -24,11 +24,16 @@ def make_folder(folder: Path) -> None:
 def flush_folder(folder: Path) -> None:
     """Brings the names in the folder to the disk, where the file system can do that for a folder."""
     with contextlib.suppress(OSError):  # some refuse it, and then SQLite goes on without it as well
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        flush(folder)
+
+
+def flush(path: Path) -> None:
+    """Brings a file or folder to the disk. Not for a database file: closing it drops the locks of this process."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

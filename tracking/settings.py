@@ -133,7 +133,7 @@ class Settings(BaseSettings):
     def _without_version(cls, value: str | None) -> str | None:
         return value and value.removesuffix("/v1").rstrip("/")
 
-    @field_validator("api_email", mode="before")
+    @field_validator("api_email", "api_access_token", "webhook_secret", "claims_key", mode="before")
     @classmethod
     def _blank_is_unset(cls, value: Any) -> Any:
         return None if isinstance(value, str) and not value.strip() else value
@@ -145,11 +145,6 @@ class Settings(BaseSettings):
         if not all("!" <= letter <= "~" for letter in text.strip()):
             raise ValueError("cannot be sent in a header: it holds a space or a letter outside of ASCII; copy it again")
         return value
-
-    @field_validator("api_access_token", "webhook_secret", "claims_key", mode="before")
-    @classmethod
-    def _blank_secret_is_unset(cls, value: Any) -> Any:
-        return None if isinstance(value, str) and not value.strip() else value
 
     @field_validator("database_url")
     @classmethod

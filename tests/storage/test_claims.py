@@ -80,7 +80,7 @@ def test_without_a_key_nothing_is_sealed_and_the_setting_is_named() -> None:
 def test_no_text_of_claim_data_shows_it(vault: ClaimCipher) -> None:
     shown = read_order(order_json(status="Completed"))
     revealed = Revealed(1, 1, 1, 1, UNITS.units[0])
-    found = claims.LineClaims(1, "digest", UNITS)
+    found = (1, "digest", UNITS)
     for value in (UNITS, shown, revealed, found, vault, [UNITS]):
         assert "claim.example" not in f"{value!r} {value} {value!s:>5}"
     assert repr(UNITS) == "ClaimData(2 units, not shown)"

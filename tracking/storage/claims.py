@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 from sqlalchemy import Connection, bindparam, func, insert, select
@@ -36,13 +37,7 @@ _ERASED = select(LINES.c.number).where(
 _ADD = insert(CLAIMS)
 
 
-@dataclass(frozen=True, slots=True)
-class LineClaims:
-    """A line's claim data as the provider answered a poll."""
-
-    number: int
-    digest: str
-    claims: ClaimData
+LineClaims = tuple[int, str, ClaimData]  # a line's number, the digest of its claim data, and that as a poll showed it
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +53,7 @@ class ClaimVersion:
 def claims_by_line(pairs: Iterable[tuple[Line, Line]], claims: Mapping[int, ClaimData]) -> list[LineClaims]:
     """Match claim data under the provider's line numbers to our own lines; `pairs` are (ours, the provider's)."""
     return [
-        LineClaims(line.number, now.claim_digest, claims[now.number])
+        (line.number, now.claim_digest, claims[now.number])
         for line, now in pairs
         if now.claim_digest is not None and now.number in claims
     ]
@@ -77,21 +72,15 @@ def store_claims(
         return
     stored = {(number, digest) for number, digest in connection.execute(_STORED, {"wanted": order_id})}
     versions = Counter(number for number, _ in stored)
-    new = [one for one in lines if (one.number, one.digest) not in stored and versions[one.number] < VERSIONS_STORED]
+    new = [one for one in lines if one[:2] not in stored and versions[one[0]] < VERSIONS_STORED]
     if not new:
         return
     erased = set(connection.execute(_ERASED, {"wanted": order_id}).scalars())
     rows = [
-        {
-            "order_id": order_id,
-            "number": one.number,
-            "digest": one.digest,
-            "units": len(one.claims),
-            "sealed": cipher.encrypt(one.claims, po_number, one.number),
-            "learned_at": now,
-        }
-        for one in new
-        if one.number not in erased
+        {"order_id": order_id, "number": number, "digest": digest, "units": len(claims), "learned_at": now}
+        | {"sealed": cipher.encrypt(claims, po_number, number)}
+        for number, digest, claims in new
+        if number not in erased
     ]
     if rows:
         connection.execute(_ADD, rows)
@@ -156,7 +145,6 @@ class ClaimCipher:
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._keys = tuple(keys)
-        self._fernet: MultiFernet | None = None
 
     @classmethod
     def none(cls) -> Self:
@@ -175,7 +163,7 @@ class ClaimCipher:
             ClaimsUnavailable: there is no key.
         """
         content = json.dumps({"order": po_number, "line": line, "units": claims.units}, separators=(",", ":"))
-        return self._cipher().encrypt(content.encode()).decode()
+        return self._fernet.encrypt(content.encode()).decode()
 
     def decrypt(self, ciphertext: str, po_number: str, line: int) -> ClaimData:
         """Decrypt what was encrypted for this line of this order.
@@ -185,7 +173,7 @@ class ClaimCipher:
         """
         from cryptography.fernet import InvalidToken  # noqa: PLC0415 - as below
 
-        fernet = self._cipher()
+        fernet = self._fernet
         try:
             content = json.loads(fernet.decrypt(ciphertext.encode()))
         except InvalidToken as exc:
@@ -197,12 +185,11 @@ class ClaimCipher:
             raise ClaimsUnavailable("this claim data was sealed for another line: the row was moved by hand")
         return ClaimData(tuple(tuple((label, value) for label, value in unit) for unit in content["units"]))
 
-    def _cipher(self) -> MultiFernet:
+    @cached_property
+    def _fernet(self) -> MultiFernet:
         if not self._keys:
             raise ClaimsUnavailable(NO_KEY)
-        if self._fernet is None:
-            # Imported at the first use: it takes a part of a start that somebody waits for.
-            from cryptography.fernet import Fernet, MultiFernet  # noqa: PLC0415 - see above
+        # Imported at the first use: it takes a part of a start that somebody waits for.
+        from cryptography.fernet import Fernet, MultiFernet  # noqa: PLC0415 - see above
 
-            self._fernet = MultiFernet([Fernet(key) for key in self._keys])
-        return self._fernet
+        return MultiFernet([Fernet(key) for key in self._keys])

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Transaction
@@ -33,8 +33,6 @@ T = TypeVar("T")
 PROBE_SECONDS = 1.0
 JOBS_PER_COMMIT = 256
 TRANSACTION_TRIES = 3
-
-
 RETRY_STATES = frozenset({"40001", "40P01"})
 
 
@@ -55,12 +53,6 @@ class StatementFailed(Exception):
     def __init__(self, cause: SQLAlchemyError) -> None:
         self.cause = cause
         super().__init__(str(cause))
-
-
-class _TransactionAttempt(NamedTuple):
-    connection: Connection | None
-    outcomes: list[Outcome]
-    error: Exception | None
 
 
 class Database:
@@ -190,23 +182,29 @@ class Database:
         groups = deque([[job for job in jobs if job.future.set_running_or_notify_cancel()]])
         while groups:
             group = groups.popleft()
-            connection, outcomes, error = self._attempt(connection, group)
-            if error is None:
+            try:
+                connection, outcomes = self._transact(connection, group)
                 self._note(None)
-                for job, (result, failed) in zip(group, outcomes, strict=True):
-                    settle(job, result, failed)
-            elif isinstance(error, StatementFailed) and len(group) > 1:
-                groups.extend([job] for job in group)
-            elif isinstance(error, StatementFailed):
-                error_text = translate(error.cause)
-                if isinstance(error_text, StoreBusy | StoreUnusable):
-                    self._note(str(error_text))
-                settle(group[0], None, error_text)
-            else:
-                self._note(str(as_store_error(error)))
-                for job in [*group, *itertools.chain(*groups)]:
-                    settle(job, None, as_store_error(error))
+            except StatementFailed as exc:
+                connection = None
+                if len(group) > 1:
+                    groups.extend([job] for job in group)
+                    continue
+                error = translate(exc.cause)
+                if isinstance(error, StoreBusy | StoreUnusable):
+                    self._note(str(error))
+                outcomes = [(None, error)]
+            except Exception as exc:  # noqa: BLE001 - the top of the writer's loop: each caller gets its error
+                connection, group = None, [*group, *itertools.chain(*groups)]
                 groups.clear()
+                failure = translate(exc) if isinstance(exc, SQLAlchemyError | sqlite3.Error) else exc
+                self._note(str(failure))
+                outcomes = [(None, failure)] * len(group)
+            for job, (result, failed) in zip(group, outcomes, strict=True):
+                if failed is None:
+                    job.future.set_result(result)
+                else:
+                    job.future.set_exception(failed)
         return connection
 
     def _note(self, trouble: str | None) -> None:
@@ -215,20 +213,18 @@ class Database:
             log.warning("the store %s", f"cannot be written: {trouble}" if trouble else "can be written again")
         self.trouble = trouble
 
-    def _attempt(self, connection: Connection | None, jobs: list[Job]) -> _TransactionAttempt:
-        """Run one transaction with all the jobs, again where that may help; without a connection where it failed."""
+    def _transact(self, connection: Connection | None, jobs: list[Job]) -> tuple[Connection, list[Outcome]]:
+        """Run one transaction with all the jobs, again where that may help; an error leaves no connection."""
         for tries_left in reversed(range(TRANSACTION_TRIES)):
             try:
                 connection = connection or self._engine.connect()
-                return _TransactionAttempt(
-                    connection, run_transaction(connection, jobs, with_probe=self.trouble is not None), None
-                )
-            except Exception as exc:  # noqa: BLE001 - the top of the writer's loop: each caller gets its error
+                return connection, run_transaction(connection, jobs, with_probe=self.trouble is not None)
+            except Exception as exc:
                 discard(connection)
                 connection = None
                 if not tries_left or not may_retry(exc):
-                    return _TransactionAttempt(None, [], exc)
-        raise AssertionError("the last try returns")
+                    raise
+        raise AssertionError("the last try returns or raises")
 
 
 _opened: dict[str, Database] = {}
@@ -308,26 +304,11 @@ def probe(connection: Connection) -> None:
         connection.execute(sa.select(sa.func.txid_current()))
 
 
-def as_store_error(error: Exception) -> Exception:
-    """Translate the driver's error into ours; returns any other as it is."""
-    return translate(error) if isinstance(error, SQLAlchemyError | sqlite3.Error) else error
-
-
-def settle(job: Job, result: Any, error: Exception | None) -> None:
-    """Set the result or the error of the job's future."""
-    if error is not None:
-        job.future.set_exception(error)
-    else:
-        job.future.set_result(result)
-
-
 def discard(connection: Connection | None) -> None:
     """Close a connection that may be broken."""
-    if connection is not None:
+    for step in (connection.invalidate, connection.close) if connection is not None else ():
         with contextlib.suppress(SQLAlchemyError, sqlite3.Error):
-            connection.invalidate()
-        with contextlib.suppress(SQLAlchemyError, sqlite3.Error):
-            connection.close()
+            step()
 
 
 def may_retry(error: Exception) -> bool:

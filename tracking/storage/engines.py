@@ -20,8 +20,6 @@ from tracking.storage.migrations import HEAD
 log = logging.getLogger(__name__)
 
 BUSY_MILLISECONDS = 5000
-
-
 MIGRATION_LOCK = 0x7472_6163_6B69_6E67  # any number, but the same in every version
 
 
@@ -30,11 +28,8 @@ def wal_is_safe(version: tuple[int, int, int]) -> bool:
 
     Affected are 3.7.0 to 3.51.2 but for the fixed 3.50.7 and 3.44.6 and their successors; 3.52.0 was withdrawn.
     """
-    if version == (3, 52, 0):
-        return False
-    fixed_branches = {(3, 50): 7, (3, 44): 6}
-    least = fixed_branches.get((version[0], version[1]))
-    return version >= (3, 51, 3) or (least is not None and version[2] >= least)
+    fixed = (3, 44, 6) <= version < (3, 45) or (3, 50, 7) <= version < (3, 51) or version >= (3, 51, 3)
+    return fixed and version != (3, 52, 0)
 
 
 def _without_row_values(record: logging.LogRecord) -> bool:

@@ -5,18 +5,16 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     Column,
-    Connection,
     DateTime,
     Dialect,
     Index,
     Integer,
-    Table,
     UniqueConstraint,
     text,
 )
@@ -31,18 +29,13 @@ class UtcDateTime(TypeDecorator[datetime]):
     impl = DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuses a naive time: it could mean any zone."""
-        if value is None:
-            return None
-        value = _in_utc(value)
-        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+    def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        """On PostgreSQL. Refuses a naive time: it could mean any zone."""
+        return None if value is None else _in_utc(value)
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+    def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
         """Gives the zone back."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+        return None if value is None else value.astimezone(UTC)
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any] | None:
         """On SQLite the text in one step: each order has a dozen times."""
@@ -83,7 +76,10 @@ def _big(default: int | None = 0) -> Any:
 
 
 class _Row(SQLModel):
-    """A row of any table; what would validate one is not made at each start, as nothing here is ever validated."""
+    """A row of any table, named as its class is in lower case.
+
+    What would validate one is not made at each start, as nothing here is ever validated.
+    """
 
     model_config = {"defer_build": True}
 
@@ -94,10 +90,9 @@ OPEN = text(f"orders.{_OPEN_STATES}")  # in the words of its partial indexes: on
 _FLAGGED = text("attention IS NOT NULL AND acknowledged_at IS NULL")
 
 
-class OrderRow(_Row, table=True):
+class Orders(_Row, table=True):
     """One order. The facts of `orders.model.Order`, then what the console needs to follow it."""
 
-    __tablename__ = "orders"
     # On PostgreSQL the revisions make four partial as well; to name its dialect here would import it at each start.
     __table_args__ = (
         Index("ix_orders_due", "next_look_at", sqlite_where=_UNFINISHED),
@@ -156,13 +151,11 @@ class OrderRow(_Row, table=True):
     document: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
 
 
-class LineRow(_Row, table=True):
+class Lines(_Row, table=True):
     """One line item of an order. Claim data is kept apart and encrypted; here is how many units showed it.
 
     `recipient_hash` is keyed with `recipient_salt`; without the salt, which erasing a person deletes, it tells nothing.
     """
-
-    __tablename__ = "lines"
 
     order_id: int = Field(sa_column=Column(BigKey, primary_key=True, autoincrement=False))
     number: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
@@ -180,13 +173,12 @@ class LineRow(_Row, table=True):
     claim_digest: str | None = None
 
 
-class EventRow(_Row, table=True):
+class Events(_Row, table=True):
     """One entry of an order's log: append-only, `seq` counts from 1 without a gap in each order.
 
     `previous` is the hash of the entry before; that of the newest entry is the order's `head`.
     """
 
-    __tablename__ = "events"
     __table_args__ = (
         UniqueConstraint("order_id", "seq"),
         Index("ix_events_learned", "learned_at"),
@@ -206,10 +198,8 @@ class EventRow(_Row, table=True):
     previous: str | None = None
 
 
-class ClaimRow(_Row, table=True):
+class Claims(_Row, table=True):
     """A line's claim data, encrypted: what it showed first and, where that changed, each later version."""
-
-    __tablename__ = "claims"
 
     order_id: int = Field(sa_column=Column(BigKey, primary_key=True, autoincrement=False))
     number: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
@@ -219,10 +209,9 @@ class ClaimRow(_Row, table=True):
     learned_at: datetime = _time(nullable=False)
 
 
-class OutboxRow(_Row, table=True):
+class Outbox(_Row, table=True):
     """What is to be sent: one row for each order, committed before the first byte leaves."""
 
-    __tablename__ = "outbox"
     __table_args__ = (Index("ix_outbox_due", "done", "next_attempt_at"),)
 
     order_id: int = Field(sa_column=Column(BigKey, primary_key=True, autoincrement=False))
@@ -235,10 +224,9 @@ class OutboxRow(_Row, table=True):
     last_error: str | None = None
 
 
-class WebhookCallRow(_Row, table=True):
+class Callbacks(_Row, table=True):
     """One callback as received: accepted, waiting for its order, or refused. Repeats only count up."""
 
-    __tablename__ = "callbacks"
     __table_args__ = (
         Index("ix_callbacks_outcome", "outcome", "id"),
         Index("ix_callbacks_received", "received_at"),
@@ -261,10 +249,9 @@ class WebhookCallRow(_Row, table=True):
     size: int = 0
 
 
-class ApiCallRow(_Row, table=True):
+class Exchanges(_Row, table=True):
     """One call of the provider's API: what was asked, what came, how long it took. Bodies are masked and cut."""
 
-    __tablename__ = "exchanges"
     __table_args__ = (Index("ix_exchanges_at", "at"), Index("ix_exchanges_order", "order_id", "at"))
 
     id: int | None = _key()
@@ -279,14 +266,13 @@ class ApiCallRow(_Row, table=True):
     answer: str | None = None
 
 
-class PredictionRow(_Row, table=True):
+class Predictions(_Row, table=True):
     """By when nine in ten orders like one finish, predicted when it came.
 
     `orders`: how many finished orders of its class that rested on. Earlier versions also filled `half_by`, and a later
     `step` each time the order's age had doubled.
     """
 
-    __tablename__ = "predictions"
     __table_args__ = (
         Index("ix_predictions_half_by", "half_by"),
         Index("ix_predictions_nine_in_ten_by", "nine_in_ten_by"),
@@ -300,10 +286,8 @@ class PredictionRow(_Row, table=True):
     nine_in_ten_by: datetime | None = _time()
 
 
-class BatchRow(_Row, table=True):
+class Batches(_Row, table=True):
     """One file handed in; its digest tells when the same file comes again."""
-
-    __tablename__ = "batches"
 
     id: int | None = _key()
     digest: str = Field(index=True)
@@ -314,13 +298,11 @@ class BatchRow(_Row, table=True):
     actor: str | None = None
 
 
-class CounterRow(_Row, table=True):
+class Counters(_Row, table=True):
     """A running count, changed in the transaction of what it counts.
 
     `stock`: orders created in `hour` that are in `state` now. `flow`: orders that entered `state` in `hour`.
     """
-
-    __tablename__ = "counters"
 
     name: str = Field(primary_key=True)
     hour: datetime = Field(sa_column=Column(UtcDateTime, primary_key=True))
@@ -330,37 +312,19 @@ class CounterRow(_Row, table=True):
     value_minor: int = _big()
 
 
-class FactRow(_Row, table=True):
+class Facts(_Row, table=True):
     """A small thing to remember: heartbeats, the catalog, the balance, how far discovery came."""
-
-    __tablename__ = "facts"
 
     key: str = Field(primary_key=True)
     at: datetime = _time(nullable=False)
     value: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
 
 
-def table(model: type[SQLModel]) -> Table:
-    """The Core table behind a model, for statements on hot paths."""
-    return cast("Table", model.__table__)  # type: ignore[attr-defined]  # SQLModel makes it in its metaclass
-
-
-ORDERS = table(OrderRow)
-LINES = table(LineRow)
-EVENTS = table(EventRow)
-CLAIMS = table(ClaimRow)
-OUTBOX = table(OutboxRow)
-CALLBACKS = table(WebhookCallRow)
-EXCHANGES = table(ApiCallRow)
-PREDICTIONS = table(PredictionRow)
-BATCHES = table(BatchRow)
-COUNTERS = table(CounterRow)
-FACTS = table(FactRow)
-
-
-def upsert(connection: Connection, model: Any) -> Any:
-    """An INSERT of the engine's own dialect, which knows ON CONFLICT and RETURNING."""
-    return insert_for(connection.dialect.name, model)
+# The Core tables behind the models, for statements on hot paths.
+_tables = SQLModel.metadata.tables.__getitem__
+ORDERS, LINES, EVENTS, CLAIMS, OUTBOX = map(_tables, ("orders", "lines", "events", "claims", "outbox"))
+CALLBACKS, EXCHANGES, PREDICTIONS = map(_tables, ("callbacks", "exchanges", "predictions"))
+BATCHES, COUNTERS, FACTS = map(_tables, ("batches", "counters", "facts"))
 
 
 def insert_for(dialect: str, model: Any) -> Any:

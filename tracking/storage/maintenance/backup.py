@@ -74,7 +74,7 @@ def backup(url: str, target: Path, now: datetime, progress: Progress | None = No
         with translated():
             _copy(source, copy, progress)
             made = _mark_copy(copy, now)
-        _fsync(copy)
+        files.flush(copy)  # no SQLite connection to it is open any more
         _refuse_existing(target)
         copy.replace(target)
     except BaseException:
@@ -154,12 +154,3 @@ def _mark_copy(copy: Path, now: datetime) -> Backup:
             )
     finally:
         engine.dispose()
-
-
-def _fsync(path: Path) -> None:
-    """Wait until the disk has it. No SQLite connection to the copy is open any more."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
