@@ -4,15 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from tracking.orders.model import (
-    PROVIDER_STATES,
-    Event,
-    Order,
-    State,
-)
-from tracking.orders.observations import (
-    Observation,
-)
+from tracking.orders.model import PROVIDER_STATES, Event, Order, State
+from tracking.orders.observations import Observation
 from tracking.orders.vocabulary import AttentionReason, EventKind
 
 

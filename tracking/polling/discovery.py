@@ -85,10 +85,7 @@ class Discovery:
         return fact[1] if fact else None
 
     def _store_progress(self, connection: Connection, watermark: datetime | None, now: datetime) -> None:
-        value = {
-            "watermark": watermark.isoformat() if watermark else None,
-            "next_at": (now + self._every).isoformat(),
-        }
+        value = {"watermark": watermark.isoformat() if watermark else None, "next_at": (now + self._every).isoformat()}
         facts.set_fact(connection, FactKey.DISCOVERY, value, now)
 
     async def _advance(self, watermark: datetime | None, newest: datetime | None, now: datetime) -> None:

@@ -156,11 +156,7 @@ def _as_json(
         "until": recorded.until,
         "orders": len(recorded.history),
         "finished": recorded.finished,
-        "left_out": {
-            "found": recorded.finished_before,
-            "cancelled": recorded.cancelled,
-            "earlier": recorded.earlier,
-        },
+        "left_out": {"found": recorded.finished_before, "cancelled": recorded.cancelled, "earlier": recorded.earlier},
         "newest_only": recorded.newest_only,
         "known_to": round(recorded.finish_uncertainty, 3),
         "stated": recorded.stated,
