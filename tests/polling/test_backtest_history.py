@@ -67,12 +67,11 @@ def test_a_finish_lies_between_the_last_look_that_said_open_and_the_first_that_s
     assert found.finish_uncertainty == pytest.approx(600)
     assert found.history.webhook_at.tolist() == [math.inf]
     assert found.history.classes == ["Links/1"]
-    really = found.actuals
-    assert really.mean.least == pytest.approx(0)
-    assert really.mean.most == pytest.approx(600)
-    assert really.mean.least <= really.mean.value <= really.mean.most
-    assert really.calls is None
-    assert really.calls_an_hour is None
+    assert found.mean.least == pytest.approx(0)
+    assert found.mean.most == pytest.approx(600)
+    assert found.mean.least <= found.mean.value <= found.mean.most
+    assert found.calls is None
+    assert found.calls_an_hour is None
 
 
 def test_the_same_store_tells_the_same(history: History, store: Database, few: None) -> None:
@@ -94,7 +93,7 @@ def test_a_claim_after_the_last_open_look_bounds_the_finish(history: History, st
     found = known(store)
     assert open_at <= finished(found) <= claimed
     assert found.history.webhook_at.tolist() == [claimed.timestamp()]
-    assert found.actuals.mean.least == pytest.approx(300)
+    assert found.mean.least == pytest.approx(300)
 
 
 def test_a_claim_before_a_look_that_said_open_tells_nothing(history: History, store: Database, few: None) -> None:
@@ -219,12 +218,12 @@ def test_calls_are_counted_by_what_they_were_for_within_the_history(
     call(store, at, "/v1/AccountBalance")
     call(store, at, "/v1/Orders", later, "POST")
     call(store, history.at + timedelta(seconds=1), f"/v1/Orders/BLK-{later}", later)  # after
-    asked = known(store).actuals.calls
+    asked = known(store).calls
     assert asked is not None
     assert (asked.singles, asked.pages, asked.discoveries, asked.aside, asked.total) == (1, 1, 2, 1, 4)
     assert asked.takes == pytest.approx(0.2)
-    hours = known(store).actuals.hours
-    assert known(store).actuals.calls_an_hour == pytest.approx(4 / hours)
+    hours = (known(store).until - known(store).since) / timedelta(hours=1)
+    assert known(store).calls_an_hour == pytest.approx(4 / hours)
 
 
 def test_the_history_is_that_of_the_time_from_which_calls_are_on_record(
@@ -233,13 +232,13 @@ def test_the_history_is_that_of_the_time_from_which_calls_are_on_record(
     history.place("A-1")
     history.complete("A-1")
     call(store, history.wait(seconds=1), "/v1/AccountBalance")
-    assert known(store).actuals.calls is None, "no order finished since then"
+    assert known(store).calls is None, "no order finished since then"
     history.place("A-2")
     history.complete("A-2")
     found = known(store)
     assert (found.finished, found.earlier) == (1, 1)
     assert found.since > START
-    assert found.actuals.calls is not None
+    assert found.calls is not None
 
 
 def test_nobody_counts_on_webhooks_that_are_silent(history: History, store: Database, few: None) -> None:

@@ -17,7 +17,7 @@ from tracking.errors import NotComputed
 from tracking.orders.wording import clock, count
 from tracking.polling.backtest.engine import replay
 from tracking.polling.backtest.history import ENOUGH, Range, RecordedHistory, read_history
-from tracking.polling.backtest.model import BacktestResult, PollingPlan
+from tracking.polling.backtest.model import PollingPlan
 from tracking.settings import Settings
 from tracking.storage.database import Database
 
@@ -50,7 +50,7 @@ def current_plan(settings: Settings, recorded: RecordedHistory) -> PollingPlan:
         discover_every=settings.discover_every,
         webhook_share=recorded.webhook_share,
         relative=settings.poll_loss == "relative",
-        call_seconds=recorded.actuals.calls.takes if recorded.actuals.calls else 0.0,
+        call_seconds=recorded.calls.takes if recorded.calls else 0.0,
     )
 
 
@@ -88,21 +88,17 @@ def frontier_plans(plan: PollingPlan, recorded: RecordedHistory) -> Iterator[Pol
     """The plans of the frontier, all under today's budget: accrual at several prices, and what people know."""
     yield from (replace(plan, price=price) for price in PRICES)
     open_for = np.minimum(recorded.history.finished, recorded.history.arrived[0] + recorded.history.span)
-    seconds = float((open_for - recorded.history.arrived).clip(0.0).sum())
-    for wait in WAITS:
-        # A plan that would make many more calls is nobody's choice, and takes long to replay.
-        if seconds / wait <= POLLS_AT_MOST:
-            yield replace(plan, policy="doubling", ceiling=max(wait, plan.floor))
-    for wait in WAITS:
-        if seconds / wait <= POLLS_AT_MOST:
-            yield replace(plan, policy="fixed", wait=wait, ceiling=max(wait, plan.ceiling))
+    seconds_open = float((open_for - recorded.history.arrived).clip(0.0).sum())
+    # A plan that would make many more calls is nobody's choice, and takes long to replay.
+    waits = [wait for wait in WAITS if seconds_open / wait <= POLLS_AT_MOST]
+    yield from (replace(plan, policy="doubling", ceiling=max(wait, plan.floor)) for wait in waits)
+    yield from (replace(plan, policy="fixed", wait=wait, ceiling=max(wait, plan.ceiling)) for wait in waits)
 
 
 def _point(recorded: RecordedHistory, plan: PollingPlan) -> FrontierPoint:
-    outcome: BacktestResult = replay(recorded.history, plan)
-    longest = float(outcome.delays.max(initial=0.0))
-    made = (round(figure, 3) for figure in (outcome.calls_an_hour, outcome.mean, outcome.quantile(0.95), longest))
-    return FrontierPoint(plan.policy, describe_setting(plan), *made)
+    outcome = replay(recorded.history, plan)
+    figures = outcome.calls_an_hour, outcome.mean, outcome.quantile(0.95), outcome.quantile(1.0)
+    return FrontierPoint(plan.policy, describe_setting(plan), *(round(figure, 3) for figure in figures))
 
 
 def compare_plans(
@@ -131,26 +127,21 @@ def compare_plans(
     if recorded is None:
         raise NotComputed(f"there is too little history to replay: fewer than {ENOUGH} orders finished in that time")
     plan = current_plan(settings, recorded)
-    plans = [
-        plan,
-        *([alternative(plan, chosen)] if chosen else []),
-        *(frontier_plans(plan, recorded) if frontier else []),
-    ]
+    plans = [plan, *([alternative(plan, chosen)] if chosen else [])]
+    plans += frontier_plans(plan, recorded) if frontier else []
     points = []
     for number, each in enumerate(plans, start=1):
         points.append(_point(recorded, each))
         progress(number, len(plans))
     ours, other = points[0], points[1] if chosen else None
-    frontier_points = list(
-        {(point.policy, point.calls_an_hour, point.mean): point for point in points[2 if chosen else 1 :]}.values()
-    )
-    return _as_json(recorded, ours, other, frontier_points)
+    ladder = {(point.policy, point.calls_an_hour, point.mean): point for point in points[2 if chosen else 1 :]}
+    return _as_json(recorded, ours, other, list(ladder.values()))
 
 
 def _as_json(
     recorded: RecordedHistory, ours: FrontierPoint, other: FrontierPoint | None, frontier: Sequence[FrontierPoint]
 ) -> dict[str, Any]:
-    actuals = recorded.actuals
+    calls_an_hour = recorded.calls_an_hour
     return {
         "since": recorded.since,
         "until": recorded.until,
@@ -162,9 +153,11 @@ def _as_json(
         "stated": recorded.stated,
         "heard": round(recorded.webhook_share, 3),
         "really": {
-            "calls_an_hour": None if actuals.calls_an_hour is None else round(actuals.calls_an_hour, 3),
-            "asked": asdict(actuals.calls) if actuals.calls else None,
-            **{name: _rounded(getattr(actuals, name)) for name in ("mean", "p95", "longest")},
+            "calls_an_hour": None if calls_an_hour is None else round(calls_an_hour, 3),
+            "asked": asdict(recorded.calls) if recorded.calls else None,
+            "mean": _rounded(recorded.mean),
+            "p95": _rounded(recorded.p95),
+            "longest": _rounded(recorded.longest),
         },
         "today": asdict(ours),
         "tried": asdict(other) if other else None,
@@ -183,14 +176,14 @@ def _rounded(figure: Range) -> dict[str, float]:
 
 def describe_basis(recorded: RecordedHistory) -> list[str]:
     """What was replayed and how well it is known, in sentences."""
-    began, ended = clock(recorded.since), clock(recorded.until)
     newest = "the newest " if recorded.newest_only else ""
-    replayed = f"{newest}{count(len(recorded.history), 'order')} from {began} to {ended} UTC"
-    to = seconds(recorded.finish_uncertainty)
+    replayed = (
+        f"{newest}{count(len(recorded.history), 'order')} from {clock(recorded.since)} to {clock(recorded.until)}"
+    )
     drawn = "where one is not known, it is drawn from the time it must lie in"
     sentences = [
-        f"Replayed: {replayed}, of which {recorded.finished:,} finished.",
-        f"Half of the finishing times are known to {to}; {drawn}.",
+        f"Replayed: {replayed} UTC, of which {recorded.finished:,} finished.",
+        f"Half of the finishing times are known to {seconds(recorded.finish_uncertainty)}; {drawn}.",
         "Each plan learns its curves on the way from first guesses, so all do a little worse than they would now.",
     ]
     reasons = (
@@ -198,17 +191,14 @@ def describe_basis(recorded: RecordedHistory) -> list[str]:
         (recorded.cancelled, "cancelled"),
         (recorded.earlier, "from before calls were recorded"),
     )
-    left_out = ", ".join(f"{number:,} {why}" for number, why in reasons if number)
-    if left_out:
+    if left_out := ", ".join(f"{number:,} {why}" for number, why in reasons if number):
         sentences.append(f"Left out: {left_out}.")
-    calls = recorded.actuals.calls
-    if calls is None:
-        sentences.append("The calls that were really made are not on record for that time.")
-    elif calls.aside:
-        sentences.append(
-            f"Not counted: {count(calls.aside, 'look')} at finished or older orders, which no plan replays."
-        )
-    if calls is not None and calls.pages + calls.discoveries:
+    if (calls := recorded.calls) is None:
+        return [*sentences, "The calls that were really made are not on record for that time."]
+    if calls.aside:
+        aside = f"{count(calls.aside, 'look')} at finished or older orders, which no plan replays"
+        sentences.append(f"Not counted: {aside}.")
+    if calls.pages + calls.discoveries:
         sentences.append("List pages that were asked for to follow such orders count among today's calls all the same.")
     return sentences
 
@@ -217,8 +207,8 @@ def describe_comparison(
     recorded: RecordedHistory, ours: FrontierPoint, other: FrontierPoint | None, frontier: Sequence[FrontierPoint]
 ) -> list[str]:
     """Today beside the replay and the other plans, in sentences."""
-    actuals, calls = recorded.actuals, recorded.actuals.calls_an_hour
-    span = f"{seconds(actuals.mean.value)} ({figure(actuals.mean.least)} to {figure(actuals.mean.most)} s)"
+    mean, calls = recorded.mean, recorded.calls_an_hour
+    span = f"{seconds(mean.value)} ({figure(mean.least)} to {figure(mean.most)} s)"
     made = f"{figure(calls)} calls an hour" if calls is not None else "calls not on record"
     sentences = [f"Today: {made}, known {span} after done on average."]
     sentences.append(f"Replayed under today's settings: {_describe_point(ours)}.")
@@ -226,8 +216,8 @@ def describe_comparison(
         sentences.append(f"Tried, {other.policy}, {other.setting}: {_describe_point(other)}.")
     calls_to_match = ours.calls_an_hour if calls is None else calls
     for policy in POLICIES if frontier else ():
-        line = [ours, *frontier] if policy == "accrual" else frontier
-        sentences += _at_as_many(policy, [point for point in line if point.policy == policy], calls_to_match)
+        points = [point for point in [ours, *frontier] if point.policy == policy]  # ours is always "accrual"
+        sentences += _at_as_many(policy, points, calls_to_match)
     return sentences
 
 
@@ -236,11 +226,10 @@ def _at_as_many(policy: str, points: Sequence[FrontierPoint], calls: float) -> l
     if (delay := delay_at_calls(points, calls)) is not None:
         return [f"{policy.capitalize()} at as many calls: {seconds(delay)}."]
     by_calls = sorted(points, key=lambda point: point.calls_an_hour)
-    for end, word in ((by_calls[:1], "least"), (by_calls[-1:], "most")):
-        for point in end:
-            if (calls < point.calls_an_hour) == (word == "least"):
-                made = f"{figure(point.calls_an_hour)} calls an hour at the {word}"
-                return [f"{policy.capitalize()} made {made}, and knew {seconds(point.mean)} after done on average."]
+    for point, word in zip(by_calls[:1] + by_calls[-1:], ("least", "most"), strict=False):
+        if (calls < point.calls_an_hour) == (word == "least"):
+            made = f"{figure(point.calls_an_hour)} calls an hour at the {word}"
+            return [f"{policy.capitalize()} made {made}, and knew {seconds(point.mean)} after done on average."]
     return []
 
 

@@ -6,9 +6,10 @@ it must lie in, by a seeded draw, and it is said how wide those times are: what 
 
 import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ CALLBACKS_READ = 5 * ORDERS_REPLAYED
 ENOUGH = 20  # finished orders: with fewer, what a plan comes to is chance
 SEED = 1
 
-_KINDS = ("singles", "pages", "discoveries", "aside")
+_CALLS = ("singles", "pages", "discoveries", "aside")
 _READ: tuple[str, ...] = ("id", "type", "units", "state", "submission", "accepted_at", "last_open_at")
 _READ += ("completed_after", "completed_by", "claimed_at")
 
@@ -50,12 +51,9 @@ class Range:
 class CallCounts:
     """The calls that were really made for open orders.
 
-    Attributes:
-        singles: polls of one order.
-        pages: list pages for several.
-        discoveries: list pages that looked for orders placed elsewhere.
-        aside: polls of orders that had finished, or that are older than the history: no plan replays them.
-        takes: the seconds that a call took (mean).
+    `singles`: polls of one order. `pages`: list pages for several. `discoveries`: list pages that looked for orders
+    placed elsewhere. `aside`: polls of orders that had finished, or that are older than the history: no plan replays
+    them. `takes`: the seconds that a call took (mean).
     """
 
     singles: int
@@ -70,29 +68,12 @@ class CallCounts:
         return self.singles + self.pages + self.discoveries
 
 
-@dataclass(frozen=True, slots=True)
-class Actuals:
-    """What happened in the time of the history. Delays in seconds; `calls` is None where none are on record."""
-
-    calls: CallCounts | None
-    hours: float
-    mean: Range
-    p95: Range
-    longest: Range
-
-    @property
-    def calls_an_hour(self) -> float | None:
-        """The calls, an hour; None where nobody knows."""
-        return self.calls.total / max(self.hours, 1 / 3600) if self.calls else None
-
-
 @dataclass(frozen=True)
 class RecordedHistory:
-    """A history that can be replayed, and how well it is known.
+    """A history that can be replayed, how well it is known, and how its finishes were really detected.
 
     Attributes:
         history: what happened.
-        actuals: how it was detected, and by how many calls.
         since: from when on orders are in it.
         until: when the last finish was detected.
         finished: how many finished; the others are still open.
@@ -103,10 +84,13 @@ class RecordedHistory:
         finish_uncertainty: half of the finishes are known to so many seconds.
         stated: how many finishes a webhook states, or the answer to the order.
         webhook_share: the share of completions that webhooks are expected to announce.
+        calls: what was really asked; None where no calls are on record.
+        mean: of the real delays, in seconds.
+        p95: what 95 of 100 of them did not exceed.
+        longest: of them.
     """
 
     history: History
-    actuals: Actuals
     since: datetime
     until: datetime
     finished: int
@@ -117,15 +101,16 @@ class RecordedHistory:
     finish_uncertainty: float
     stated: int
     webhook_share: float
+    calls: CallCounts | None
+    mean: Range
+    p95: Range
+    longest: Range
 
-
-@dataclass(frozen=True, slots=True)
-class _FinishEvidence:
-    """What webhooks and the answer to the order say of its finish."""
-
-    webhooks_at: tuple[datetime, ...] = ()
-    stated: datetime | None = None
-    at_once: bool = False
+    @property
+    def calls_an_hour(self) -> float | None:
+        """The calls that were really made, an hour; None where nobody knows."""
+        hours = max((self.until - self.since) / timedelta(hours=1), 1 / 3600)
+        return self.calls.total / hours if self.calls else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,30 +133,44 @@ def read_history(database: Database, since: datetime) -> RecordedHistory | None:
     Where calls are on record for a part of that time that is long enough, it is the history of that part.
     """
     with database.read() as connection:
-        rows, cut = _orders(connection, since)
-        evidence = _finish_evidence(connection, rows)
+        rows, newest_only = _orders(connection, since)
+        used = [row for row in rows if row.state != State.CANCELLED and not _finished_before(row)]
+        all_orders = sorted(_recorded_orders(connection, used), key=lambda one: one.arrived)
         alarm = silence_alarm.latest_alarm(connection)
         first_call = connection.execute(select(sa.func.min(EXCHANGES.c.at))).scalar()
-        rows_used = [row for row in rows if row.state != State.CANCELLED and not _finished_before(row)]
-        all_orders = sorted(
-            (_recorded_order(row, evidence.get(row.id, _FinishEvidence())) for row in rows_used),
-            key=lambda one: one.arrived,
-        )
-        orders_with_calls = [one for one in all_orders if first_call is not None and one.arrived >= first_call]
-        covered = _finished(orders_with_calls) >= ENOUGH
-        orders = orders_with_calls if covered else all_orders
-        if _finished(orders) < ENOUGH:
+        with_calls = [one for one in all_orders if first_call is not None and one.arrived >= first_call]
+        covered = len(_finished(with_calls)) >= ENOUGH
+        orders = with_calls if covered else all_orders
+        if len(done := _finished(orders)) < ENOUGH:
             return None
-        began, until = orders[0].arrived, max(one.detected for one in orders if one.detected is not None)
+        began, until = orders[0].arrived, max(one.detected for one in done if one.detected is not None)
         calls = _count_calls(connection, began, until) if covered else None
-    silent = alarm is not None and alarm.ended_at is None
+    low, high, detected = (_seconds(done, name) for name in ("low", "high", "detected"))
+    rng = random.Random(SEED)  # noqa: S311 - a draw that must be repeatable guards nothing  # nosec B311
+    drawn = low + np.array([rng.random() for _ in done]) * (high - low)
     cancelled = sum(row.state == State.CANCELLED for row in rows)
-    left_out = {
-        "finished_before": len(rows) - len(rows_used) - cancelled,
-        "cancelled": cancelled,
-        "earlier": len(all_orders) - len(orders),
-    }
-    return _build(orders, calls, 0.0 if silent else estimated_webhook_share(rows), left_out, newest_only=cut)
+
+    def ranged(figure: Callable[[Array], Any]) -> Range:
+        """A quantile rises with every delay, so those of the shortest and of the longest bound it."""
+        return Range(*(float(figure(np.maximum(detected - at, 0.0))) for at in (drawn, high, low)))
+
+    return RecordedHistory(
+        history=_history(orders, drawn),
+        since=began,
+        until=until,
+        finished=len(done),
+        finished_before=len(rows) - len(used) - cancelled,
+        cancelled=cancelled,
+        earlier=len(all_orders) - len(orders),
+        newest_only=newest_only,
+        finish_uncertainty=float(np.median(high - low)),
+        stated=sum(one.stated for one in done),
+        webhook_share=0.0 if alarm is not None and alarm.ended_at is None else estimated_webhook_share(rows),
+        calls=calls,
+        mean=ranged(np.mean),
+        p95=ranged(lambda delays: np.quantile(delays, 0.95)),
+        longest=ranged(np.max),
+    )
 
 
 def _orders(connection: Connection, since: datetime) -> tuple[Sequence[Row[Any]], bool]:
@@ -190,12 +189,12 @@ def _finished_before(row: Row[Any]) -> bool:
     return row.completed_by is not None and not was_open
 
 
-def _finished(orders: Sequence[_RecordedOrder]) -> int:
-    return sum(one.detected is not None for one in orders)
+def _finished(orders: Sequence[_RecordedOrder]) -> list[_RecordedOrder]:
+    return [one for one in orders if one.detected is not None]
 
 
-def _finish_evidence(connection: Connection, rows: Sequence[Row[Any]]) -> Mapping[int, _FinishEvidence]:
-    """What is on record of each order's finish apart from polls."""
+def _recorded_orders(connection: Connection, rows: Sequence[Row[Any]]) -> list[_RecordedOrder]:
+    """Each order with what is on record of its finish: polls, genuine webhook calls and the answer to the order."""
     finished_ids = [row.id for row in rows if row.completed_by is not None]
     genuine = select(CALLBACKS.c.order_id, CALLBACKS.c.received_at, CALLBACKS.c.stated_at).where(
         CALLBACKS.c.order_id.in_(finished_ids), CALLBACKS.c.outcome == "accepted"
@@ -208,36 +207,29 @@ def _finish_evidence(connection: Connection, rows: Sequence[Row[Any]]) -> Mappin
     answers = select(EVENTS.c.order_id, EVENTS.c.detail).where(
         EVENTS.c.order_id.in_(finished_ids), EVENTS.c.kind == EventKind.ACCEPTED
     )
-    at_once = {
-        row.order_id
-        for row in connection.execute(answers.limit(ORDERS_REPLAYED))
-        if row.detail.get("status") == State.COMPLETED
-    }
-    return {
-        number: _FinishEvidence(tuple(received.get(number, ())), stated.get(number), number in at_once)
-        for number in {*received, *at_once}
-    }
+    answered = connection.execute(answers.limit(ORDERS_REPLAYED))
+    at_once = {row.order_id for row in answered if row.detail.get("status") == State.COMPLETED}
+    return [_recorded_order(row, received[row.id], stated.get(row.id), at_once=row.id in at_once) for row in rows]
 
 
-def _recorded_order(row: Row[Any], evidence: _FinishEvidence) -> _RecordedOrder:
+def _recorded_order(
+    row: Row[Any], webhooks_at: Sequence[datetime], stated: datetime | None, *, at_once: bool
+) -> _RecordedOrder:
     """Between which times the order finished, and when it was announced."""
-    name, webhook_expected = class_of(row.type, row.units), row.submission != Submission.ELSEWHERE
     begun: datetime = row.accepted_at
+    recorded = partial(_RecordedOrder, class_of(row.type, row.units), row.submission != Submission.ELSEWHERE, begun)
     if row.completed_by is None:
-        return _RecordedOrder(name, webhook_expected, begun)
+        return recorded()
     low, high = min(row.completed_after or begun, row.completed_by), row.completed_by
-    if evidence.at_once and low <= begun:  # the answer said so, and no poll has contradicted it
-        return _RecordedOrder(name, webhook_expected, begun, begun, begun, row.completed_by, begun, stated=True)
+    if at_once and low <= begun:  # the answer said so, and no poll has contradicted it
+        return recorded(begun, begun, row.completed_by, begun, stated=True)
     # A claim from before a poll that still said open was premature: it bounds nothing and tells nobody anything.
-    claims = [moment for moment in (row.claimed_at, *evidence.webhooks_at) if moment is not None and moment > low]
+    claims = [moment for moment in (row.claimed_at, *webhooks_at) if moment is not None and moment > low]
     webhook_at = min(claims, default=None)
-    low, high, word = completion_window(CompletionTimes(begun, low, high, high, webhook_at, evidence.stated))
+    low, high, word = completion_window(CompletionTimes(begun, low, high, high, webhook_at, stated))
     low, high = max(low, begun), max(high, begun)
-    if webhook_at is not None:
-        webhook_at = max(webhook_at, high)
-    return _RecordedOrder(
-        name, webhook_expected, begun, low, high, max(row.completed_by, high), webhook_at, word is StatedTime.BELIEVED
-    )
+    announced = None if webhook_at is None else max(webhook_at, high)
+    return recorded(low, high, max(row.completed_by, high), announced, stated=word is StatedTime.BELIEVED)
 
 
 def _count_calls(connection: Connection, began: datetime, until: datetime) -> CallCounts:
@@ -255,57 +247,22 @@ def _count_calls(connection: Connection, began: datetime, until: datetime) -> Ca
         EXCHANGES.outerjoin(ORDERS, ORDERS.c.id == EXCHANGES.c.order_id)
     )
     within = made.where(EXCHANGES.c.method == "GET", at >= began, at <= until).group_by(kind)
-    rows = [row for row in connection.execute(within) if row.kind is not None]
-    counted = {row.kind: int(row.calls) for row in rows}
-    takes = sum(float(row.spent) for row in rows) / 1000 / max(sum(counted.values()), 1)
-    singles, pages, discoveries, aside = (counted.get(name, 0) for name in _KINDS)
-    return CallCounts(singles, pages, discoveries, aside, takes)
+    rows = {row.kind: row for row in connection.execute(within) if row.kind is not None}
+    counts = [int(rows[name].calls) if name in rows else 0 for name in _CALLS]
+    spent_in_all = sum(float(row.spent) for row in rows.values()) / 1000
+    return CallCounts(*counts, takes=spent_in_all / max(sum(counts), 1))
 
 
-def _build(
-    orders: Sequence[_RecordedOrder],
-    calls: CallCounts | None,
-    webhook_share: float,
-    left_out: Mapping[str, int],
-    *,
-    newest_only: bool,
-) -> RecordedHistory:
-    began, done = orders[0].arrived, [one for one in orders if one.detected is not None]
-    until = max(one.detected for one in done if one.detected is not None)
-    low, high, detected = (_seconds(done, name) for name in ("low", "high", "detected"))
-    rng = random.Random(SEED)  # noqa: S311 - a draw that must be repeatable guards nothing  # nosec B311
-    drawn = low + np.array([rng.random() for _ in done]) * (high - low)
+def _history(orders: Sequence[_RecordedOrder], drawn: Array) -> History:
     finished = np.full(len(orders), NEVER)
     finished[[one.detected is not None for one in orders]] = drawn
     webhook_at = np.maximum(_seconds(orders, "webhook_at"), finished)
     webhook_at[np.isinf(finished)] = NEVER
     webhook_expected = np.array([one.webhook_expected for one in orders], dtype=np.bool_)
-    history = History(_seconds(orders, "arrived"), finished, [one.name for one in orders], webhook_at, webhook_expected)
-    hours = (until - began) / timedelta(hours=1)
-    return RecordedHistory(
-        history=history,
-        actuals=_actuals(calls, hours, detected - drawn, detected - high, detected - low),
-        since=began,
-        until=until,
-        finished=len(done),
-        newest_only=newest_only,
-        finish_uncertainty=float(np.median(high - low)),
-        stated=sum(one.stated for one in done),
-        webhook_share=webhook_share,
-        **left_out,
-    )
+    return History(_seconds(orders, "arrived"), finished, [one.name for one in orders], webhook_at, webhook_expected)
 
 
 def _seconds(orders: Sequence[_RecordedOrder], name: str) -> Array:
     """These times in seconds since 1970, as whole ones of them are what the provider tells."""
     moments = (getattr(one, name) for one in orders)
     return np.array([NEVER if at is None else at.timestamp() for at in moments], dtype=np.float64)
-
-
-def _actuals(calls: CallCounts | None, hours: float, drawn: Array, least: Array, most: Array) -> Actuals:
-    """A quantile rises with every delay, so those of the shortest and of the longest bound it."""
-
-    def ranged(figure: Any) -> Range:
-        return Range(*(float(figure(np.maximum(delays, 0.0))) for delays in (drawn, least, most)))
-
-    return Actuals(calls, hours, ranged(np.mean), ranged(lambda delays: np.quantile(delays, 0.95)), ranged(np.max))
