@@ -248,9 +248,9 @@ def _count_calls(connection: Connection, began: datetime, until: datetime) -> Ca
     )
     within = made.where(EXCHANGES.c.method == "GET", at >= began, at <= until).group_by(kind)
     rows = {row.kind: row for row in connection.execute(within) if row.kind is not None}
-    counts = [int(rows[name].calls) if name in rows else 0 for name in _CALLS]
-    spent_in_all = sum(float(row.spent) for row in rows.values()) / 1000
-    return CallCounts(*counts, takes=spent_in_all / max(sum(counts), 1))
+    singles, pages, discoveries, aside = (int(rows[name].calls) if name in rows else 0 for name in _CALLS)
+    takes = sum(float(row.spent) for row in rows.values()) / 1000 / max(singles + pages + discoveries + aside, 1)
+    return CallCounts(singles, pages, discoveries, aside, takes)
 
 
 def _history(orders: Sequence[_RecordedOrder], drawn: Array) -> History:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime, time, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,7 +13,7 @@ from sqlalchemy.engine import RowMapping
 
 from tracking.errors import Problem
 from tracking.forecasting import incidents
-from tracking.orders.model import State, Submission, WebhookStatus
+from tracking.orders.model import State, Submission, WebhookStatus, is_open
 from tracking.orders.vocabulary import EventKind
 from tracking.orders.wording import amount, window
 from tracking.reports.order import order_summary
@@ -47,6 +47,11 @@ _LISTED_COLUMNS = (
 )  # fmt: skip
 
 
+def _set_by(name: str, read: Callable[[Reader, str], Any]) -> dict[str, Any]:
+    """The query parameter that sets a field of the filter."""
+    return {"name": name, "read": read}
+
+
 @dataclass(frozen=True, slots=True)
 class Filters:
     """What to show, in which order, which page. Values in minor units; `created_to` is not included.
@@ -54,78 +59,52 @@ class Filters:
     `each`: late orders that are late together are listed too, where one sentence would tell them all.
     """
 
-    text: str = ""
-    view: str = "all"
-    states: tuple[str, ...] = ()
-    types: tuple[str, ...] = ()
-    source: str = ""
-    product: str = ""
-    created_from: datetime | None = None
-    created_to: datetime | None = None
-    min_minor: int | None = None
-    max_minor: int | None = None
-    older_than: timedelta | None = None
-    po_prefix: str = ""
-    each: bool = False
-    sort: str = "placed"
-    descending: bool = True
-    page: int = 1
-    page_size: int = 50
+    text: str = field(default="", metadata=_set_by("q", Reader.text))
+    view: str = field(default="all", metadata=_set_by("view", lambda reader, name: reader.one_of(name, VIEWS, "all")))
+    states: tuple[str, ...] = field(default=(), metadata=_set_by("state", Reader.many))
+    types: tuple[str, ...] = field(default=(), metadata=_set_by("type", Reader.many))
+    source: str = field(default="", metadata=_set_by("source", Reader.text))
+    product: str = field(default="", metadata=_set_by("product", Reader.text))
+    created_from: datetime | None = field(default=None, metadata=_set_by("from", Reader.time))
+    created_to: datetime | None = field(default=None, metadata=_set_by("to", Reader.time))
+    min_minor: int | None = field(default=None, metadata=_set_by("min", Reader.money))
+    max_minor: int | None = field(default=None, metadata=_set_by("max", Reader.money))
+    older_than: timedelta | None = field(default=None, metadata=_set_by("older", Reader.length))
+    po_prefix: str = field(default="", metadata=_set_by("prefix", Reader.text))
+    each: bool = field(default=False, metadata=_set_by("each", Reader.yes))
+    sort: str = field(
+        default="placed", metadata=_set_by("sort", lambda reader, name: reader.one_of(name, tuple(SORTS), "placed"))
+    )
+    descending: bool = field(default=True, metadata=_set_by("asc", lambda reader, name: not reader.yes(name)))
+    page: int = field(default=1, metadata=_set_by("page", lambda reader, name: reader.number(name, 1, 1, 1_000_000)))
+    page_size: int = field(default=50, metadata=_set_by("size", lambda reader, name: reader.number(name, 50, 1, 500)))
 
     def to_query(self) -> dict[str, Any]:
         """The filter as query parameters, without what is as usual."""
-        query = {
-            "q": self.text,
-            "view": "" if self.view == "all" else self.view,
-            "state": list(self.states),
-            "type": list(self.types),
-            "source": self.source,
-            "product": self.product,
-            "from": _day(self.created_from),
-            "to": _day(self.created_to),
-            "min": "" if self.min_minor is None else amount(self.min_minor),
-            "max": "" if self.max_minor is None else amount(self.max_minor),
-            "older": "" if self.older_than is None else f"{int(self.older_than.total_seconds())}s",
-            "prefix": self.po_prefix,
-            "each": "true" if self.each else "",
-            "sort": "" if self.sort == "placed" else self.sort,
-            "asc": "" if self.descending else "true",
-            "page": "" if self.page == 1 else str(self.page),
-            "size": "" if self.page_size == 50 else str(self.page_size),
-        }
-        return {name: value for name, value in query.items() if value}
+        changed = [each for each in fields(self) if getattr(self, each.name) != each.default]
+        return {each.metadata["name"]: _as_parameter(each.name, getattr(self, each.name)) for each in changed}
 
     @classmethod
     def from_query(cls, query: Mapping[str, Any]) -> tuple[Filters, list[Problem]]:
         """The filter in an address, and what of the address could not be used."""
         reader = Reader(query)
-        filters = cls(
-            text=reader.text("q"),
-            view=reader.one_of("view", VIEWS, "all"),
-            states=reader.many("state"),
-            types=reader.many("type"),
-            source=reader.text("source"),
-            product=reader.text("product"),
-            created_from=reader.time("from"),
-            created_to=reader.time("to"),
-            min_minor=reader.money("min"),
-            max_minor=reader.money("max"),
-            older_than=reader.length("older"),
-            po_prefix=reader.text("prefix"),
-            each=reader.yes("each"),
-            sort=reader.one_of("sort", tuple(SORTS), "placed"),
-            descending=not reader.yes("asc"),
-            page=reader.number("page", 1, 1, 1_000_000),
-            page_size=reader.number("size", 50, 1, 500),
-        )
+        filters = cls(**{each.name: each.metadata["read"](reader, each.metadata["name"]) for each in fields(cls)})
         return filters, reader.problems
 
 
-def _day(moment: datetime | None) -> str:
-    if moment is None:
-        return ""
-    midnight = moment == moment.replace(hour=0, minute=0, second=0, microsecond=0)
-    return moment.date().isoformat() if midnight else moment.isoformat()
+def _as_parameter(name: str, value: Any) -> str | list[str]:
+    """A value that is not the usual one, as the query parameter that `Reader` reads back."""
+    match value:
+        case bool():
+            return "true"
+        case tuple():
+            return list(value)
+        case datetime():
+            return value.date().isoformat() if value.time() == time() else value.isoformat()
+        case timedelta():
+            return f"{int(value.total_seconds())}s"
+        case _:
+            return amount(value) if name.endswith("_minor") else str(value)
 
 
 # Conditions
@@ -138,22 +117,17 @@ def _finished_today(now: datetime, *, discovered: bool) -> ColumnElement[bool]:
     return sa.and_(ORDERS.c.id.in_(done), first_sight if discovered else sa.not_(first_sight))
 
 
-def _view(view: str, now: datetime) -> list[ColumnElement[bool] | sa.TextClause]:
-    match view:
-        case "attention":
-            return [FLAGGED]
-        case "late":
-            return [OPEN, ORDERS.c.late_at < now]
-        case "unknown":
-            return [ORDERS.c.state == State.UNKNOWN]
-        case "claimed":
-            return [OPEN, ORDERS.c.notice == WebhookStatus.CLAIMED]
-        case "open":
-            return [OPEN]
-        case "today" | "found":
-            return [_finished_today(now, discovered=view == "found")]
-        case _:
-            return []
+def _view(view: str, now: datetime) -> list[Any]:
+    if view in {"today", "found"}:
+        return [_finished_today(now, discovered=view == "found")]
+    conditions: dict[str, list[Any]] = {
+        "attention": [FLAGGED],
+        "late": [OPEN, ORDERS.c.late_at < now],
+        "unknown": [ORDERS.c.state == State.UNKNOWN],
+        "claimed": [OPEN, ORDERS.c.notice == WebhookStatus.CLAIMED],
+        "open": [OPEN],
+    }
+    return conditions.get(view, [])
 
 
 def _ids_of(connection: Connection, text: str) -> list[int]:
@@ -165,17 +139,13 @@ def _ids_of(connection: Connection, text: str) -> list[int]:
 
 
 def _containing(text: str) -> ColumnElement[bool]:
-    parts = {" ".join(text.split()), "".join(text.split())}
     tests = []
-    for part in sorted(parts):
-        named = sa.or_(
-            LINES.c.external_id.icontains(part, autoescape=True), LINES.c.recipient.icontains(part, autoescape=True)
+    for part in sorted({" ".join(text.split()), "".join(text.split())}):
+        own, lines = (
+            sa.or_(*(column.icontains(part, autoescape=True) for column in columns))
+            for columns in ((ORDERS.c.po_number, ORDERS.c.provider_id), (LINES.c.external_id, LINES.c.recipient))
         )
-        tests += [
-            ORDERS.c.po_number.icontains(part, autoescape=True),
-            ORDERS.c.provider_id.icontains(part, autoescape=True),
-            ORDERS.c.id.in_(select(LINES.c.order_id).where(named)),
-        ]
+        tests += [own, ORDERS.c.id.in_(select(LINES.c.order_id).where(lines))]
     return sa.or_(*tests)
 
 
@@ -220,11 +190,8 @@ def _bounds(filters: Filters, now: datetime) -> list[ColumnElement[bool]]:
 def ordering(filters: Filters) -> list[Any]:
     """What to sort by; the id decides between equals."""
     column = ORDERS.c[SORTS.get(filters.sort, "created_at")]
-    if filters.descending:
-        return (
-            [column.desc().nulls_last(), ORDERS.c.id.desc()] if column.nullable else [column.desc(), ORDERS.c.id.desc()]
-        )
-    return [column.asc().nulls_last(), ORDERS.c.id.asc()] if column.nullable else [column.asc(), ORDERS.c.id.asc()]
+    first, then = (each.desc() if filters.descending else each.asc() for each in (column, ORDERS.c.id))
+    return [first.nulls_last() if column.nullable else first, then]
 
 
 # Pages
@@ -253,23 +220,21 @@ def orders_page(database: Database, filters: Filters, now: datetime, *, total: i
     """The orders that match, filtered, sorted and cut in the database. `total`: where they were counted before."""
     with database.read() as connection:
         clauses = conditions(connection, filters, now)
-        columns = [ORDERS.c[name] for name in _LISTED_COLUMNS]
-        cut = select(*columns).where(*clauses).order_by(*ordering(filters)).limit(filters.page_size)
-        rows = connection.execute(cut.offset((filters.page - 1) * filters.page_size)).mappings().all()
+        rows = (
+            connection.execute(_cut(filters, clauses, *(ORDERS.c[name] for name in _LISTED_COLUMNS))).mappings().all()
+        )
         total = _count(connection, clauses) if total is None else total
         newest = connection.execute(select(sa.func.max(ORDERS.c.id))).scalar() or 0
     frame = pd.DataFrame([dict(row) for row in rows], columns=list(_LISTED_COLUMNS))
-    frame["late"] = [_late(row, now) for row in rows]
+    frame["late"] = [row["late_at"] is not None and row["late_at"] < now and is_open(row["state"]) for row in rows]
     frame["completion"] = [_completion(row, now) for row in rows]
     return Page(frame, total, more=total > COUNTED and bool(clauses), newest_id=newest)
 
 
-def _late(row: RowMapping, now: datetime) -> bool:
-    return (
-        row["late_at"] is not None
-        and row["late_at"] < now
-        and row["state"] not in {"Completed", "Cancelled", "Refused"}
-    )
+def _cut(filters: Filters, clauses: list[Any], *columns: Any) -> Any:
+    """Select the filter's page of the orders that match."""
+    matching = select(*columns).where(*clauses).order_by(*ordering(filters))
+    return matching.limit(filters.page_size).offset((filters.page - 1) * filters.page_size)
 
 
 def _completion(row: RowMapping, now: datetime) -> str:
@@ -303,10 +268,9 @@ def neighbours(database: Database, filters: Filters, order_id: int, now: datetim
         clauses = conditions(connection, filters, now)
         around = select(ORDERS.c.id, ORDERS.c.po_number).where(*clauses).order_by(*ordering(filters))
         rows = connection.execute(around.offset(first).limit(filters.page_size + 2)).all()
-    places = [place for place, row in enumerate(rows) if row.id == order_id]
-    if not places:
+    place = next((place for place, row in enumerate(rows) if row.id == order_id), None)
+    if place is None:
         return None, None
-    place = places[0]
     before = rows[place - 1].po_number if place > 0 else None
     return before, rows[place + 1].po_number if place + 1 < len(rows) else None
 
@@ -314,7 +278,5 @@ def neighbours(database: Database, filters: Filters, order_id: int, now: datetim
 def order_records(database: Database, filters: Filters, now: datetime) -> list[dict[str, Any]]:
     """One page of orders as `orders --json` prints it."""
     with database.read() as connection:
-        clauses = conditions(connection, filters, now)
-        cut = select(ORDERS).where(*clauses).order_by(*ordering(filters)).limit(filters.page_size)
-        rows = connection.execute(cut.offset((filters.page - 1) * filters.page_size)).mappings()
+        rows = connection.execute(_cut(filters, conditions(connection, filters, now), ORDERS)).mappings()
         return [order_summary(row) for row in rows]
