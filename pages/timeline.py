@@ -41,7 +41,7 @@ def header(view: reports_order.OrderView) -> None:
         for piece in view.evidence:
             st.caption(elements.escape(piece))
     with st.grid("auto", min_column_width=160, gap="small"):
-        for name, text in view.statuses.labelled().items():
+        for name, text in view.statuses.items():
             with st.container(gap=None):
                 st.caption(name)
                 st.text(wording.plain(text))

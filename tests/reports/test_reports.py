@@ -361,7 +361,7 @@ def test_a_repeated_notice_is_told_as_such(history: History, store: Database) ->
     texts = [row.text for row in order.timeline(store, number, history.at)]
     assert "The provider's notice says complete; a look must confirm it" in texts
     assert any("2 more times" in text for text in texts)
-    assert order.order_view(store, number, history.at).statuses.webhook == "claims complete, not confirmed"
+    assert order.order_view(store, number, history.at).statuses["Notice"] == "claims complete, not confirmed"
 
 
 def test_a_completion_is_told_as_the_window_it_lies_in(history: History, store: Database) -> None:
@@ -398,7 +398,7 @@ def test_what_people_write_is_part_of_the_story(history: History, store: Databas
         )
     )
     view = order.order_view(store, number, history.at)
-    assert view.statuses.console == "acknowledged by Bea: called them"
+    assert view.statuses["Here"] == "acknowledged by Bea: called them"
     assert order.timeline(store, number, history.at)[-1].text == "Bea acknowledged: called them"
 
 

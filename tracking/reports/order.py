@@ -16,6 +16,7 @@ from sqlalchemy.engine import RowMapping
 
 from tracking.errors import UnknownOrder
 from tracking.forecasting.incidents import late_with_others
+from tracking.orders import wording
 from tracking.orders.model import (
     ORDER_FIELDS,
     Line,
@@ -27,16 +28,7 @@ from tracking.orders.model import (
     allowed_actions,
     is_open,
 )
-from tracking.orders.wording import (
-    TimelineEntry,
-    amount,
-    clock,
-    count,
-    describe_event,
-    duration,
-    merge_repeats,
-    poll_reason,
-)
+from tracking.orders.wording import TimelineEntry, clock, count, duration
 from tracking.provider.json_fields import storable
 from tracking.provider.masking import mask_json, mask_recipient
 from tracking.reports.explanations import order_expectation, others_text
@@ -48,47 +40,34 @@ from tracking.storage.tables import EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
 EVENTS_READ = 5000
 LINES_PER_PAGE = 100
 RAW_LENGTH = 20_000
-STATUS_LABELS = {"submission": "Submission", "provider": "Provider says", "webhook": "Notice", "console": "Here"}
 _TO_SEND = frozenset({Submission.QUEUED, Submission.SENDING, Submission.UNKNOWN})
 
 
-@dataclass(frozen=True, slots=True)
-class OrderStatuses:
-    """The four things that are often mixed up, apart, each in words."""
-
-    submission: str
-    provider: str
-    webhook: str
-    console: str
-
-    def labelled(self) -> Mapping[str, str]:
-        """Each of them under its label, in the order in which people read them."""
-        return {label: getattr(self, name) for name, label in STATUS_LABELS.items()}
+_NOTICES = {
+    WebhookStatus.NONE: "none came",
+    WebhookStatus.CLAIMED: "claims complete, not confirmed",
+    WebhookStatus.CONFIRMED: "claimed complete, confirmed by a look",
+    WebhookStatus.CONTRADICTED: "claimed complete, contradicted by a look",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class OrderView:
-    """All that one order's page shows above its timeline. `allowed` maps an action to None or to why not."""
+    """All that one order's page shows above its timeline.
+
+    `statuses`: the four things that are often mixed up, apart, each in words under its label, in the order in which
+    people read them. `allowed` maps an action to None or to why not.
+    """
 
     id: int
     order: Order
     line_count: int
     event_count: int
-    looks: int
-    last_look_at: datetime | None
-    next_look_at: datetime | None
-    next_look_why: str | None
-    late_at: datetime | None
     verdict: str
     evidence: tuple[str, ...]
-    statuses: OrderStatuses
+    statuses: Mapping[str, str]
     allowed: Mapping[str, str | None]
     raw: str | None
-
-    @property
-    def version(self) -> tuple[int, int, datetime | None]:
-        """Changes whenever the page has something new to show."""
-        return self.event_count, self.looks, self.next_look_at
 
 
 # Finding an order
@@ -104,9 +83,8 @@ def find_order_id(database: Database, any_id: str) -> int | None:
             row_id = connection.execute(select(ORDERS.c.id).where(column == text)).scalar()
             if row_id is not None:
                 return int(row_id)
-        matches = list(connection.execute(_by_any_case(text)).scalars())
-        if not matches:
-            matches = list(connection.execute(_by_line(text)).scalars())
+        matches = connection.execute(_by_any_case(text)).scalars().all()
+        matches = matches or connection.execute(_by_line(text)).scalars().all()
     return int(matches[0]) if len(matches) == 1 else None
 
 
@@ -128,10 +106,6 @@ def _row(connection: Connection, order_id: int) -> RowMapping:
     return row
 
 
-def _order(row: RowMapping) -> Order:
-    return Order(**{name: row[name] for name in ORDER_FIELDS})
-
-
 # One order
 
 
@@ -146,20 +120,15 @@ def order_record(database: Database, order_id: int) -> dict[str, Any]:
         lines = connection.execute(select(LINES).where(LINES.c.order_id == order_id).order_by(LINES.c.number))
         line_records = [_line_record(line, row["type"]) for line in lines.mappings()]
         events = _events(connection, order_id)
-    timeline = [_event_record(told) for told in events]
-    return order_summary(row) | {"lines": line_records, "timeline": timeline}
+    return order_summary(row) | {"lines": line_records, "timeline": [_event_record(entry) for entry in events]}
 
 
 def order_summary(row: RowMapping) -> dict[str, Any]:
     """What the command line prints of an order in a list."""
     times = ("created_at", "accepted_at", "completed_after", "completed_by", "next_look_at")
     return {
-        "po_number": row["po_number"],
-        "provider_id": row["provider_id"],
-        "state": row["state"],
-        "type": row["type"],
-        "units": row["units"],
-        "value": amount(row["value_minor"]),
+        **{name: row[name] for name in ("po_number", "provider_id", "state", "type", "units")},
+        "value": wording.amount(row["value_minor"]),
         "source": row["source"],
         "claimed": row["notice"] != WebhookStatus.NONE,
         **{name: _iso(row[name]) for name in times},
@@ -171,31 +140,22 @@ def _iso(at: datetime | None) -> str | None:
 
 
 def _event_record(entry: TimelineEntry) -> dict[str, Any]:
-    return {
-        "at": _iso(entry.at),
-        "learned_at": _iso(entry.learned_at),
-        "witness": entry.witness,
-        "kind": entry.kind,
-        "text": entry.text,
-        "seq": entry.seq,
-        "state": entry.changes.get("state"),
-    }
+    times = {"at": _iso(entry.at), "learned_at": _iso(entry.learned_at)}
+    told = {name: getattr(entry, name) for name in ("witness", "kind", "text", "seq")}
+    return times | told | {"state": entry.changes.get("state")}
 
 
 def _line_record(line: RowMapping, order_type: str) -> dict[str, Any]:
-    counted = Line(
-        **{name: line[name] for name in ("number", "product_id", "value_minor", "quantity", "status", "claims")}
-    )
+    names = ("number", "product_id", "value_minor", "quantity", "status", "claims")
+    counted = Line(**{name: line[name] for name in names})
     return {
         "number": line["number"],
         "product_id": line["product_id"],
-        "value": amount(line["value_minor"]),
+        "value": wording.amount(line["value_minor"]),
         "quantity": line["quantity"],
         "status": line["status"],
         "fulfilled": counted.fulfilled(order_type),
-        "claims": line["claims"],
-        "provider_line_id": line["provider_line_id"],
-        "external_id": line["external_id"],
+        **{name: line[name] for name in ("claims", "provider_line_id", "external_id")},
         "recipient": _recipient(line),
     }
 
@@ -209,22 +169,20 @@ def _recipient(line: RowMapping) -> str | None:
 
 def _events(connection: Connection, order_id: int, limit: int = EVENTS_READ) -> list[TimelineEntry]:
     newest = select(EVENTS).where(EVENTS.c.order_id == order_id).order_by(EVENTS.c.seq.desc()).limit(limit)
-    return [describe_event(row) for row in reversed(connection.execute(newest).mappings().all())]
+    return [wording.describe_event(row) for row in reversed(connection.execute(newest).mappings().all())]
 
 
 def timeline(database: Database, order_id: int, now: datetime) -> list[TimelineEntry]:
     """The order's events, runs of equal looks as one row, the next scheduled step last."""
     with database.read() as connection:
         row = _row(connection, order_id)
-        rows = merge_repeats(_events(connection, order_id))
-        send_at = connection.execute(_next_send(order_id)).scalar()
+        rows = wording.merge_repeats(_events(connection, order_id))
+        send_at = connection.execute(
+            select(OUTBOX.c.next_attempt_at).where(OUTBOX.c.order_id == order_id, OUTBOX.c.done.is_(False))
+        ).scalar()
     if (ahead := _next_step(row, send_at, now)) is not None:
         rows.append(ahead)
     return rows
-
-
-def _next_send(order_id: int) -> Any:
-    return select(OUTBOX.c.next_attempt_at).where(OUTBOX.c.order_id == order_id, OUTBOX.c.done.is_(False))
 
 
 def _next_step(row: RowMapping, send_at: datetime | None, now: datetime) -> TimelineEntry | None:
@@ -232,9 +190,12 @@ def _next_step(row: RowMapping, send_at: datetime | None, now: datetime) -> Time
         again = " again under the same PONumber" if row["submission"] == Submission.UNKNOWN else ""
         return _planned_entry(Witness.US, max(send_at, now), f"We send the order{again}")
     if row["next_look_at"] is not None:
-        why = f", because {reason}" if (reason := poll_reason(row["next_look_why"])) else ""
-        return _planned_entry(Witness.POLL, max(row["next_look_at"], now), f"The poller asks again{why}")
+        return _planned_entry(Witness.POLL, max(row["next_look_at"], now), f"The poller asks again{_because(row)}")
     return None
+
+
+def _because(row: RowMapping) -> str:
+    return f", because {reason}" if (reason := wording.poll_reason(row["next_look_why"])) else ""
 
 
 def _planned_entry(witness: Witness, at: datetime, text: str) -> TimelineEntry:
@@ -247,7 +208,7 @@ def all_events(database: Database, order_id: int, page: int = 1, size: int = 100
         total = int(_row(connection, order_id)["event_count"])
         query = select(EVENTS).where(EVENTS.c.order_id == order_id).order_by(EVENTS.c.seq.desc())
         rows = connection.execute(query.limit(size).offset((page - 1) * size)).mappings().all()
-    return [describe_event(row) for row in rows], total
+    return [wording.describe_event(row) for row in rows], total
 
 
 def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
@@ -258,46 +219,37 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
     """
     with database.read() as connection:
         row = _row(connection, order_id)
-        order = _order(row)
+        order = Order(**{name: row[name] for name in ORDER_FIELDS})
         expected = order_expectation(connection, row, now)
         others = others_text(late_with_others(connection, row, now), now)
         took = breakdown_of(connection, order_id) if order.state == State.COMPLETED else None
     verdict, evidence = _verdict(order, row, now)
-    evidence[:0] = [text for text in (expected and expected.text, others) if text]
-    if took is not None:
-        evidence.append(took.text)
+    before = (text for text in (expected and expected.text, others) if text)
     return OrderView(
         id=order_id,
         order=order,
-        **{name: row[name] for name in ("line_count", "event_count", "looks", "last_look_at", "next_look_at")},
-        next_look_why=poll_reason(row["next_look_why"]),
-        late_at=row["late_at"],
+        line_count=row["line_count"],
+        event_count=row["event_count"],
         verdict=verdict,
-        evidence=tuple(evidence),
+        evidence=(*before, *evidence, *([took.text] if took is not None else [])),
         statuses=_statuses(order),
         allowed=allowed_actions(order.state, order.provider_id, order.erased),
         raw=mask_json(row["document"], RAW_LENGTH) if row["document"] else None,
     )
 
 
-def _statuses(order: Order) -> OrderStatuses:
+def _statuses(order: Order) -> dict[str, str]:
     ours = "open" if is_open(order.state) else "closed"
     if order.attention:
         ours = f"needs a person: {order.attention}"
         if order.acknowledged_at:
             ours = f"acknowledged by {order.acknowledged_by or 'somebody'}: {order.acknowledged_why}"
-    notices = {
-        WebhookStatus.NONE: "none came",
-        WebhookStatus.CLAIMED: "claims complete, not confirmed",
-        WebhookStatus.CONFIRMED: "claimed complete, confirmed by a look",
-        WebhookStatus.CONTRADICTED: "claimed complete, contradicted by a look",
+    return {
+        "Submission": order.submission,
+        "Provider says": order.provider_status or "nothing yet",
+        "Notice": _NOTICES.get(WebhookStatus(order.notice), order.notice),
+        "Here": ours,
     }
-    return OrderStatuses(
-        submission=order.submission,
-        provider=order.provider_status or "nothing yet",
-        webhook=notices.get(WebhookStatus(order.notice), order.notice),
-        console=ours,
-    )
 
 
 def _verdict(order: Order, row: RowMapping, now: datetime) -> tuple[str, list[str]]:
@@ -340,8 +292,7 @@ def _open_verdict(order: Order, row: RowMapping, now: datetime, evidence: list[s
         ago = duration(now - row["last_look_at"])
         evidence.append(f"The last of {count(row['looks'], 'look')}, {ago} ago, showed {order.provider_status}.")
     if row["next_look_at"]:
-        why = f", because {reason}" if (reason := poll_reason(row["next_look_why"])) else ""
-        evidence.append(f"Next look at {clock(max(row['next_look_at'], now), now)}{why}.")
+        evidence.append(f"Next look at {clock(max(row['next_look_at'], now), now)}{_because(row)}.")
     return verdict + ".", evidence
 
 
@@ -372,6 +323,3 @@ def api_calls(database: Database, order_id: int, limit: int = 50) -> list[dict[s
     query = select(EXCHANGES).where(EXCHANGES.c.order_id == order_id).order_by(EXCHANGES.c.at.desc()).limit(limit)
     with database.read() as connection:
         return [dict(row) for row in connection.execute(query).mappings()]
-
-
-# All orders

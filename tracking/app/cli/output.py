@@ -201,7 +201,7 @@ def print_order(view: order.OrderView, rows: pd.DataFrame, entries: Iterable[Tim
     value = wording.money(record.value_minor, record.currency)
     provider_id = record.provider_id or "no provider's id yet"
     print_stdout(f"{record.po_number} · {provider_id} · {record.type} · {record.units} cards · {value}")
-    statuses = (f"{name}: {text}" for name, text in view.statuses.labelled().items())
+    statuses = (f"{name}: {text}" for name, text in view.statuses.items())
     print_stdout(view.verdict, *view.evidence, *statuses, "")
     columns = ["line", "product", "value", "quantity", "status", "recipient"]
     names = ["number", "product_id", *columns[2:]]
