@@ -4,9 +4,10 @@ The one way an order changes, whoever saw something of it. Repeats change nothin
 Every function is a step of a job that `Database` commits.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from itertools import accumulate
 from typing import Any
 
 from sqlalchemy import Connection
@@ -95,10 +96,7 @@ def observe(
         UnknownOrder: there is no such order.
     """
     needs_lines = isinstance(observation.observed, Answered) or parsed is not None
-    stored = orders.find_order(connection, order_id=order_id, with_lines=needs_lines)
-    if stored is None:
-        raise UnknownOrder(f"no order has the row id {order_id}")
-    return _observe(connection, stored, observation, planner, parsed)
+    return _observe(connection, _existing(connection, order_id, with_lines=needs_lines), observation, planner, parsed)
 
 
 def discover(
@@ -146,27 +144,14 @@ def receive_webhook(
 
     `times` is how often it has come since the last time it was told of.
     """
-    values = {
-        "digest": webhook_call.digest,
-        "outcome": "accepted",
-        "action": webhook_call.action,
-        "po_number": webhook_call.po_number,
-        "provider_id": webhook_call.provider_id,
-        "stated_at": webhook_call.stated_at,
-        "size": size,
-    }
+    values = asdict(webhook_call) | {"outcome": "accepted", "size": size}
     call_id, repeats = inbox.record_webhook_call(connection, values, now, times=times)
-    stored = _order_of_webhook(connection, webhook_call)
+    po_number, provider_id = webhook_call.po_number, webhook_call.provider_id
+    stored = orders.find_order(connection, po_number=po_number, provider_id=provider_id, with_lines=False)
     if stored is None:
         inbox.settle_webhook_call(connection, call_id, outcome="waiting", order_id=None)
         return WebhookOutcome("waiting" if not repeats else "repeated")
-    return _apply_webhook(connection, stored, call_id, repeats, webhook_call.provider_id, now, planner)
-
-
-def _order_of_webhook(connection: Connection, webhook_call: WebhookCall) -> orders.StoredOrder | None:
-    if webhook_call.po_number is not None:
-        return orders.find_order(connection, po_number=webhook_call.po_number, with_lines=False)
-    return orders.find_order(connection, provider_id=webhook_call.provider_id, with_lines=False)
+    return _apply_webhook(connection, stored, call_id, repeats, provider_id, now, planner)
 
 
 def _apply_webhook(
@@ -259,10 +244,10 @@ def erase_recipients(
     _append(connection, stored, observation, {"document": document})
 
 
-def _existing(connection: Connection, order_id: int) -> orders.StoredOrder:
-    stored = orders.find_order(connection, order_id=order_id, with_lines=False)
+def _existing(connection: Connection, order_id: int, *, with_lines: bool = False) -> orders.StoredOrder:
+    stored = orders.find_order(connection, order_id=order_id, with_lines=with_lines)
     if stored is None:
-        raise UnknownOrder("no such order")
+        raise UnknownOrder(f"no order has the row id {order_id}")
     return stored
 
 
@@ -286,17 +271,15 @@ def _add_order(
 
 def _append(
     connection: Connection, stored: orders.StoredOrder, observation: Observation, extra_columns: Mapping[str, Any]
-) -> tuple[Order, list[Event]]:
+) -> None:
+    events, after = _interpreted(stored, observation)
+    orders.save_order(connection, stored, after[1:], events, extra_columns)
+
+
+def _interpreted(stored: orders.StoredOrder, observation: Observation) -> tuple[list[Event], list[Order]]:
+    """The observation's events, and the order before them and after each."""
     events = interpret(stored.order, stored.order.po_number, observation)
-    after = list(_fold(stored.order, events))
-    orders.save_order(connection, stored, after, events, extra_columns)
-    return (after[-1] if after else stored.order), events
-
-
-def _fold(order: Order, events: Iterable[Event]) -> Iterable[Order]:
-    for event in events:
-        order = apply_event(order, event)
-        yield order
+    return events, list(accumulate(events, apply_event, initial=stored.order))
 
 
 def _observe(
@@ -306,9 +289,8 @@ def _observe(
     planner: PlanningContext,
     parsed: ParsedOrder | None,
 ) -> Order:
-    events = interpret(stored.order, stored.order.po_number, observation)
-    after = list(_fold(stored.order, events))
-    order = after[-1] if after else stored.order
+    events, after = _interpreted(stored, observation)
+    order = after[-1]
     extra_columns = plan_next_poll(stored, order, observation, planner)
     if parsed is not None and _is_same_order(parsed.snapshot, order):
         people = [line.recipient for line in stored.order.lines if line.recipient] if stored.order.erased else None
@@ -323,7 +305,7 @@ def _observe(
         claims.store_claims(connection, stored.id, order.po_number, line_claims, planner.cipher, observation.learned_at)
     if order.provider_id is not None and stored.order.provider_id is None and order.accepted_at is not None:
         extra_columns["late_at"] = order.accepted_at + planner.forecasts.late_after(order.type, order.units)
-    orders.save_order(connection, stored, after, events, extra_columns)
+    orders.save_order(connection, stored, after[1:], events, extra_columns)
     became_known = stored.order.provider_id is None or stored.columns["event_count"] == 1
     if order.provider_id is not None and became_known:
         record_prediction(connection, stored.id, order, observation.learned_at, planner)

@@ -260,7 +260,7 @@ MUTANTS = (
         rewritten(
             ingest,
             "receive_webhook",
-            ('"digest": webhook_call.digest,', '"digest": f"{webhook_call.digest}-{now.isoformat()}",'),
+            ('{"outcome": ', '{"digest": f"{webhook_call.digest}-{now.isoformat()}", "outcome": '),
         ),
     ),
     Mutant("lease-for-ever", "A lease never ends.", _taken(leased_for_ever=True)),

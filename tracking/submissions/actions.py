@@ -24,13 +24,7 @@ MAX_TEXT = 500
 
 
 def check_now(database: Database, order: str, *, by: Person, now: datetime) -> None:
-    """Make the order due for a poll now.
-
-    Args:
-        database: the store.
-        order: its PONumber or the provider's id.
-        by: who asks.
-        now: when.
+    """Make the order, of this PONumber or provider's id, due for a poll now.
 
     Raises:
         NotPermitted: the person may not.
@@ -47,11 +41,11 @@ def resend(database: Database, order: str, *, by: Person, now: datetime) -> None
 
 def _request(database: Database, order: str, what: str, *, by: Person, now: datetime) -> None:
     by.must_operate()
-    database.write(
-        lambda connection: ingest.request_action(
-            connection, _find(connection, order), what=what, actor=by.name, now=now
-        )
-    )
+
+    def job(connection: Connection) -> None:
+        ingest.request_action(connection, _find(connection, order), what=what, actor=by.name, now=now)
+
+    database.write(job)
 
 
 def acknowledge(database: Database, order: str, *, by: Person, now: datetime, why: str) -> None:
@@ -88,15 +82,8 @@ def reveal(
 ) -> Revealed:
     """Decrypt one unit's claim data, once the log says who sees it.
 
-    Args:
-        database: the store.
-        cipher: decrypts it.
-        order: the order's PONumber or the provider's id.
-        line: our number of the line.
-        unit: which of its units, from 1.
-        by: who sees it.
-        now: when.
-        version: an earlier version where the provider showed other data later; None for the newest.
+    `line` is our number of the line, `unit` which of its units, from 1; `version` an earlier one where the provider
+    showed other data later, None for the newest.
 
     Raises:
         NotPermitted: only operators may.
@@ -110,9 +97,8 @@ def reveal(
             connection, _find(connection, order), request, cipher=cipher, actor=by.name, now=now
         )
     )
-    return Revealed(
-        line, unit, version_row.number, count, cipher.decrypt(version_row.sealed, po_number, line).units[unit - 1]
-    )
+    units = cipher.decrypt(version_row.sealed, po_number, line).units
+    return Revealed(line, unit, version_row.number, count, units[unit - 1])
 
 
 def _store_note(database: Database, order: str, text: str, *, by: Person, now: datetime, acknowledges: bool) -> None:

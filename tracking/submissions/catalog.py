@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from tracking.errors import Problem
 from tracking.orders.model import OrderRequest
 from tracking.storage import facts
@@ -23,14 +25,14 @@ class Product:
 
     id: str
     name: str
-    type: str
-    denominations: tuple[int, ...]
-    denomination_type: str
-    delivery_types: tuple[str, ...]
-    fee_minor: int
-    discount_percent: str
-    currency: str | None
-    has_required_carriers: bool
+    type: str = ""
+    denominations: tuple[int, ...] = ()
+    denomination_type: str = "Fixed"
+    delivery_types: tuple[str, ...] = ()
+    fee_minor: int = 0
+    discount_percent: str = "0"
+    currency: str | None = None
+    has_required_carriers: bool = False
 
     def refusal(self, value_minor: int) -> str | None:
         """Why the product does not come in this amount, and in which it does; None when it does."""
@@ -38,12 +40,10 @@ class Product:
         if not self.denominations:
             return None
         if self.denomination_type == "Fixed":
+            if value_minor in self.denominations:
+                return None
             choices = _alternatives([_amount_text(value) for value in self.denominations])
-            return (
-                None
-                if value_minor in self.denominations
-                else f"{amount} is not a denomination of {self.id}; use {choices}"
-            )
+            return f"{amount} is not a denomination of {self.id}; use {choices}"
         low, high = self.denominations[0], self.denominations[-1]
         if not low <= value_minor <= high:
             return f"{amount} is outside what {self.id} comes in; use {_amount_text(low)} to {_amount_text(high)}"
@@ -55,6 +55,9 @@ class Product:
         """What one unit probably costs: value less discount plus fee. The provider's own figure is the truth."""
         cost = value_minor * (1 - Decimal(self.discount_percent) / 100) + self.fee_minor
         return int(cost.quantize(Decimal(1), ROUND_HALF_UP))
+
+
+_PRODUCT = TypeAdapter(Product)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,26 +104,16 @@ def load_catalog(database: Database) -> Catalog | None:
 
 def parse_catalog(value: Mapping[str, Any]) -> Catalog:
     """Parses the catalog from the JSON it is stored as."""
-    products = [_parse_product(raw) for raw in value.get("products", ())]
+    products = [
+        _PRODUCT.validate_python(
+            {"name": raw["id"]} | {name: entry for name, entry in raw.items() if entry is not None}
+        )
+        for raw in value.get("products", ())
+    ]
     return Catalog(
         {product.id: product for product in products},
         tuple(value.get("shipping_methods", ())),
         tuple(value.get("carriers", ())),
-    )
-
-
-def _parse_product(raw: Mapping[str, Any]) -> Product:
-    return Product(
-        id=raw["id"],
-        name=raw.get("name") or raw["id"],
-        type=raw.get("type") or "",
-        denominations=tuple(raw.get("denominations") or ()),
-        denomination_type=raw.get("denomination_type") or "Fixed",
-        delivery_types=tuple(raw.get("delivery_types") or ()),
-        fee_minor=raw.get("fee_minor") or 0,
-        discount_percent=str(raw.get("discount_percent") or "0"),
-        currency=raw.get("currency"),
-        has_required_carriers=bool(raw.get("has_required_carriers")),
     )
 
 

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, or_, select, update
@@ -110,16 +111,19 @@ def erase(
     by.must_operate()
     person = fold(recipient)
     if not person:
-        raise InvalidSubmission(
-            [Problem("RECIPIENT", "is empty: name an e-mail address, a telephone number or a name")]
-        )
+        what = "an e-mail address, a telephone number or a name"
+        raise InvalidSubmission([Problem("RECIPIENT", f"is empty: name {what}")])
     done = Erasure()
     order_ids = list(_find_orders(database, person, progress))
     for at in range(0, len(order_ids), LINES_AT_ONCE):
         group = order_ids[at : at + LINES_AT_ONCE]
-        for trace in (
-            _find_traces(database, group, person) if dry_run else database.write(_EraseGroup(group, person, by, now))
-        ):
+        if dry_run:
+            with database.read() as connection:
+                traces = [trace for order_id in group if (trace := _find_trace(connection, order_id, person))]
+        else:
+            job = partial(_erase_group, order_ids=group, person=person, actor=by.name, now=now)
+            traces = database.write(job)
+        for trace in traces:
             done.add(trace)
     if dry_run:
         done.calls += _count_other_calls(database, person, frozenset(order_ids))
@@ -160,11 +164,6 @@ def _orders_naming(connection: Connection, first: int, last: int, person: str) -
                 yield order_id
 
 
-def _find_traces(database: Database, order_ids: Sequence[int], person: str) -> Iterator[OrderTrace]:
-    with database.read() as connection:
-        yield from filter(None, (_find_trace(connection, order_id, person) for order_id in order_ids))
-
-
 def _find_trace(connection: Connection, order_id: int, person: str) -> OrderTrace | None:
     """Find the person in the order's data, with request and document as they are without; None where nowhere."""
     columns = (ORDERS.c.po_number, ORDERS.c.submission, ORDERS.c.document, *(ORDERS.c[name] for name in _TEXT_COLUMNS))
@@ -185,6 +184,7 @@ def _find_trace(connection: Connection, order_id: int, person: str) -> OrderTrac
         return None
     places = {at for at, (number, _) in enumerate(provider_lines, start=1) if number in numbers}
     claims = select(CLAIMS.c.number)
+    log = select(EVENTS.c.changes, EVENTS.c.detail).where(EVENTS.c.order_id == order_id)
     words = [order[name] for name in _TEXT_COLUMNS] + [line.external_id for line in lines]
     return OrderTrace(
         order_id,
@@ -195,13 +195,8 @@ def _find_trace(connection: Connection, order_id: int, person: str) -> OrderTrac
         remove_person(order["document"], person, places) if order["document"] else None,
         sum(number in numbers for number in connection.execute(claims.where(CLAIMS.c.order_id == order_id)).scalars()),
         connection.execute(select(func.count()).select_from(EXCHANGES).where(_calls_about(order_id))).scalar_one(),
-        mentions([*words, _event_texts(connection, order_id)], person),
+        mentions([*words, *map(list, connection.execute(log))], person),
     )
-
-
-def _event_texts(connection: Connection, order_id: int) -> list[Any]:
-    log = select(EVENTS.c.changes, EVENTS.c.detail).where(EVENTS.c.order_id == order_id)
-    return [part for row in connection.execute(log) for part in row]
 
 
 def _calls_about(order_id: int) -> ColumnElement[bool]:
@@ -227,35 +222,30 @@ def _clear_bodies(connection: Connection, which: ColumnElement[bool]) -> int:
     return connection.execute(update(EXCHANGES).where(which).values(request=None, answer=None)).rowcount
 
 
-@dataclass(frozen=True, slots=True)
-class _EraseGroup:
-    """The job that erases the person from a few orders; their data is read anew, with the orders locked."""
+def _erase_group(
+    connection: Connection, order_ids: Sequence[int], person: str, actor: str, now: datetime
+) -> list[OrderTrace]:
+    """Erase the person from a few orders; their data is read anew, with the orders locked."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA secure_delete = ON")
+    traces = [trace for order_id in order_ids if (trace := _erase_order(connection, order_id, person, actor, now))]
+    if traces:
+        facts.set_fact(connection, FactKey.ERASURE, {"done": False}, now)
+    return traces
 
-    order_ids: Sequence[int]
-    person: str
-    by: Person
-    now: datetime
 
-    def __call__(self, connection: Connection) -> list[OrderTrace]:
-        if connection.dialect.name == "sqlite":
-            connection.exec_driver_sql("PRAGMA secure_delete = ON")
-        traces = [trace for order_id in self.order_ids if (trace := self._erase(connection, order_id))]
-        if traces:
-            facts.set_fact(connection, FactKey.ERASURE, {"done": False}, self.now)
-        return traces
-
-    def _erase(self, connection: Connection, order_id: int) -> OrderTrace | None:
-        stored = find_order(connection, order_id=order_id, with_lines=False)
-        trace = _find_trace(connection, order_id, self.person)
-        if stored is None or trace is None or trace.is_being_sent:
-            return trace
-        ingest.erase_recipients(connection, stored, trace.numbers, trace.document, actor=self.by.name, now=self.now)
-        if trace.request is not None:
-            connection.execute(update(OUTBOX).where(OUTBOX.c.order_id == order_id).values(request=dict(trace.request)))
-        these = and_(CLAIMS.c.order_id == order_id, CLAIMS.c.number == bindparam("line"))
-        connection.execute(delete(CLAIMS).where(these), [{"line": number} for number in trace.numbers])
-        _clear_bodies(connection, _calls_about(order_id))
+def _erase_order(connection: Connection, order_id: int, person: str, actor: str, now: datetime) -> OrderTrace | None:
+    stored = find_order(connection, order_id=order_id, with_lines=False)
+    trace = _find_trace(connection, order_id, person)
+    if stored is None or trace is None or trace.is_being_sent:
         return trace
+    ingest.erase_recipients(connection, stored, trace.numbers, trace.document, actor=actor, now=now)
+    if trace.request is not None:
+        connection.execute(update(OUTBOX).where(OUTBOX.c.order_id == order_id).values(request=dict(trace.request)))
+    these = and_(CLAIMS.c.order_id == order_id, CLAIMS.c.number == bindparam("line"))
+    connection.execute(delete(CLAIMS).where(these), [{"line": number} for number in trace.numbers])
+    _clear_bodies(connection, _calls_about(order_id))
+    return trace
 
 
 def _rewrite_store(database: Database, now: datetime, *, needed: bool) -> str | None:

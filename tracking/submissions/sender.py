@@ -10,7 +10,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 from sqlalchemy import Connection
 from sqlalchemy.engine import RowMapping
@@ -23,7 +24,6 @@ from tracking.errors import (
     InsufficientFunds,
     NotFound,
     NotSent,
-    OutcomeUnknown,
     ProviderError,
     RequestRejected,
     StoreBusy,
@@ -40,10 +40,8 @@ from tracking.storage.database import Database
 from tracking.storage.maintenance import restore_mark
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 SENDS_AT_ONCE = 8
-
 LOOKUP_PAGES = 200
 FIRST_UNSENT_WAIT = timedelta(seconds=1)
 LONGEST_UNSENT_WAIT = timedelta(seconds=15)
@@ -95,14 +93,9 @@ class Sender:
         clock: Callable[[], datetime],
         wake: Callable[[], None],
     ) -> None:
-        self._database = database
-        self._client = client
-        self._planner = planner
-        self._address = address
-        self._owner = owner
-        self._lease = lease + LEASE_MARGIN
-        self._clock = clock
-        self._wake = wake
+        self._database, self._client, self._planner = database, client, planner
+        self._owner, self._lease = owner, lease + LEASE_MARGIN
+        self._address, self._clock, self._wake = address, clock, wake
         self._stopped_until: datetime | None = None
         self._unsent_in_a_row = 0
         self._probing = False
@@ -182,19 +175,15 @@ class Sender:
 
         Without it the order would have to be sent again to learn the same.
         """
-        finished_at = self._clock()
+        job = partial(self._record_result, attempt=attempt, result=result, now=self._clock())
         while True:
             try:
-                await self._database.run(
-                    lambda connection: self._record_result(connection, attempt, result, finished_at)
-                )
+                return await self._database.run(job)
             except StoreBusy as exc:
                 if self._database.closed:
                     raise
                 log.warning("an answer waits for the store: %s", exc)
                 await asyncio.sleep(STORE_RETRY)
-            else:
-                return
 
     def _record_attempt(self, connection: Connection, row: RowMapping) -> _Attempt | None:
         """Commit that a POST is about to leave; None when the order turned out to be at the provider already."""
@@ -241,7 +230,7 @@ class Sender:
                 return _Result(Unsent(str(error)), started_at, REFUSED_PAUSE, stops=True)
             case Throttled():
                 return _Result(Unclear(str(error)), started_at, min(error.retry_after, outbox.FURTHEST_SEND))
-            case OutcomeUnknown() | UnreadableAnswer() | ProviderError():
+            case _:
                 return self._unclear(attempt, str(error), started_at)
 
     def _stop(self, wait: timedelta) -> None:

@@ -7,13 +7,13 @@ whether the person may, whatever their page showed. Sends nothing itself, and re
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import partial
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
 from tracking import ingest
 from tracking.access import Person
@@ -25,7 +25,6 @@ from tracking.submissions.catalog import check_request, load_catalog
 from tracking.submissions.files import (
     MAX_PROBLEMS,
     CheckedFile,
-    TakenPONumber,
     contents_of,
     find_taken,
     taken_message,
@@ -71,12 +70,11 @@ def submit(
     """
     by.must_operate()
     batch = requests if isinstance(requests, CheckedFile) else None
-    orders = batch.requests if batch else tuple(requests) if not isinstance(requests, CheckedFile) else ()
+    orders = tuple(requests.requests if isinstance(requests, CheckedFile) else requests)
     _check_requests(database, orders, batch)
     receipts: list[Receipt] = []
     for group in _groups(orders):
-        job = _PlaceGroup(group, batch, source, by.name, now)
-        receipts += database.write(job)
+        receipts += database.write(partial(_place_group, group=group, batch=batch, source=source, by=by, now=now))
         if progress is not None:
             progress(len(receipts), len(orders))
     return receipts
@@ -126,55 +124,45 @@ def _groups(requests: Iterable[OrderRequest]) -> Iterator[list[OrderRequest]]:
         yield group
 
 
-@dataclass(frozen=True, slots=True)
-class _PlaceGroup:
+def _place_group(
+    connection: Connection,
+    *,
+    group: Sequence[OrderRequest],
+    batch: CheckedFile | None,
+    source: str,
+    by: Person,
+    now: datetime,
+) -> list[Receipt]:
     """The job that commits one group."""
-
-    group: Sequence[OrderRequest]
-    batch: CheckedFile | None
-    source: str
-    actor: str
-    now: datetime
-
-    def __call__(self, connection: Connection) -> list[Receipt]:
-        batch_id = self._batch_id(connection)
-        taken = find_taken(connection, (request.po_number for request in self.group))
-        return [self._place(connection, request, taken.get(request.po_number), batch_id) for request in self.group]
-
-    def _place(
-        self, connection: Connection, request: OrderRequest, existing: TakenPONumber | None, batch_id: int | None
-    ) -> Receipt:
-        if existing is not None:
+    batch_id = None if batch is None else _batch_id(connection, batch, by, now)
+    taken = find_taken(connection, (request.po_number for request in group))
+    receipts = []
+    for request in group:
+        if existing := taken.get(request.po_number):
             same = existing.contents == contents_of(request)
             message = f"already here ({existing.state})" if same else taken_message(request, existing)
-            return Receipt(request.po_number, existing.order_id, "exists" if same else "rejected", message)
-        try:
-            order_id = ingest.place(
-                connection, request, source=self.source, actor=self.actor, now=self.now, batch_id=batch_id
-            )
-        except NotAllowed as exc:
-            return Receipt(request.po_number, None, "exists", str(exc))
-        return Receipt(request.po_number, order_id, "queued")
-
-    def _batch_id(self, connection: Connection) -> int | None:
-        if self.batch is None:
-            return None
-        query = sa.select(BATCHES.c.id).where(BATCHES.c.digest == self.batch.digest).order_by(BATCHES.c.id)
-        existing = connection.execute(query).scalar()
-        if existing is not None:
-            return int(existing)
-        values = {
-            "digest": self.batch.digest,
-            "name": self.batch.name[:200],
-            "rows": self.batch.rows,
-            "orders": len(self.batch.requests),
-            "created_at": self.now,
-            "actor": self.actor,
-        }
-        return add_batch(connection, values)
+            receipt = Receipt(request.po_number, existing.order_id, "exists" if same else "rejected", message)
+        else:
+            receipt = _place(connection, request, source, by, now, batch_id)
+        receipts.append(receipt)
+    return receipts
 
 
-def add_batch(connection: Connection, values: Mapping[str, Any]) -> int:
-    """Insert a file that was handed in; returns its row's id."""
-    batch_id: int = connection.execute(insert(BATCHES).values(dict(values)).returning(BATCHES.c.id)).scalar_one()
-    return batch_id
+def _place(
+    connection: Connection, request: OrderRequest, source: str, by: Person, now: datetime, batch_id: int | None
+) -> Receipt:
+    try:
+        order_id = ingest.place(connection, request, source=source, actor=by.name, now=now, batch_id=batch_id)
+    except NotAllowed as exc:
+        return Receipt(request.po_number, None, "exists", str(exc))
+    return Receipt(request.po_number, order_id, "queued")
+
+
+def _batch_id(connection: Connection, batch: CheckedFile, by: Person, now: datetime) -> int:
+    """The row id of the file, which is stored once."""
+    query = sa.select(BATCHES.c.id).where(BATCHES.c.digest == batch.digest).order_by(BATCHES.c.id)
+    if (existing := connection.execute(query).scalar()) is not None:
+        return int(existing)
+    values = {"digest": batch.digest, "name": batch.name[:200], "rows": batch.rows, "orders": len(batch.requests)}
+    add = sa.insert(BATCHES).values(created_at=now, actor=by.name, **values).returning(BATCHES.c.id)
+    return int(connection.execute(add).scalar_one())
