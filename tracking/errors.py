@@ -79,8 +79,11 @@ class CallbackRefused(TrackingError):
 class ProviderError(TrackingError):
     """The provider's API did not do what was asked.
 
-    `status` is the HTTP status where there was one. The message never holds a header, a body or an address.
+    `status` is the HTTP status where there was one, `outcome` the word for it in the record of calls. The message never
+    holds a header, a body or an address.
     """
+
+    outcome = "unreadable"
 
     def __init__(self, message: str, *, status: int | None = None) -> None:
         self.status = status
@@ -90,13 +93,19 @@ class ProviderError(TrackingError):
 class NotSent(ProviderError):
     """The request surely never reached the provider: no connection, or no token to send it with."""
 
+    outcome = "not sent"
+
 
 class OutcomeUnknown(ProviderError):
     """It may or may not have been carried out: a timeout, a broken connection, a 5xx."""
 
+    outcome = "unknown"
+
 
 class Throttled(ProviderError):
     """The provider asks to wait `retry_after` before the next call."""
+
+    outcome = "throttled"
 
     def __init__(self, message: str, *, status: int, retry_after: timedelta) -> None:
         self.retry_after = retry_after
@@ -106,17 +115,25 @@ class Throttled(ProviderError):
 class CredentialsRefused(ProviderError):
     """No token for these credentials, or a fresh token was refused."""
 
+    outcome = "credentials refused"
+
 
 class AccessDisabled(ProviderError):
     """403: API access is disabled for the account."""
+
+    outcome = "access disabled"
 
 
 class NotFound(ProviderError):
     """404: the provider does not know it, or does not offer it."""
 
+    outcome = "not found"
+
 
 class RequestRejected(ProviderError):
     """400 or 413: the provider will not take the request as it is; `problems` are its own words."""
+
+    outcome = "rejected"
 
     def __init__(self, message: str, *, status: int, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
@@ -126,6 +143,8 @@ class RequestRejected(ProviderError):
 class InsufficientFunds(ProviderError):
     """422: the balance does not cover the order. Amounts are in minor units, None where not told."""
 
+    outcome = "insufficient funds"
+
     def __init__(self, *, available: int | None, cost: int | None) -> None:
         self.available = available
         self.cost = cost
@@ -134,6 +153,8 @@ class InsufficientFunds(ProviderError):
 
 class DuplicateOrder(ProviderError):
     """409: the PONumber is taken; `ids` are the orders the provider names, perhaps none."""
+
+    outcome = "duplicate"
 
     def __init__(self, ids: Sequence[str]) -> None:
         self.ids = tuple(ids)

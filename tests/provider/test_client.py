@@ -146,7 +146,7 @@ def test_an_order_is_placed_with_one_token_and_answered_with_what_it_became() ->
     assert token.content == b""
     assert post.headers["Authorization"] == f"Bearer {TOKEN}"
     assert json.loads(post.content) == REQUEST
-    assert (answer.status, answer.order.snapshot.provider_id) == (201, "BLK-1")
+    assert answer.order.snapshot.provider_id == "BLK-1"
     assert answer.digest == digest_of(ORDER)
 
 
@@ -427,7 +427,7 @@ def test_a_caller_that_leaves_does_not_take_the_renewal_along() -> None:
         first.cancel()
         return (await asyncio.gather(first, second, return_exceptions=True))[1]
 
-    assert World(httpx.Response(200, json=ORDER)).run(leave).status == 200
+    assert World(httpx.Response(200, json=ORDER)).run(leave).order is not None
 
 
 def test_a_renewal_that_fails_fails_for_all_who_wait_for_it_and_is_tried_again_by_the_next() -> None:
@@ -440,7 +440,7 @@ def test_a_renewal_that_fails_fails_for_all_who_wait_for_it_and_is_tried_again_b
 
     failures, answer = world.run(calls)
     assert [type(error) for error in failures] == [NotSent] * 15
-    assert answer.status == 200
+    assert answer.order is not None
     assert world.paths() == ["/v1/Tokens", "/v1/Tokens", "/v1/Orders/BLK-1"]
 
 
@@ -531,7 +531,7 @@ def test_waiting_for_a_slot_does_not_count_against_the_timeout() -> None:
     world = World(httpx.Response(200, json=ORDER), rate=1, timeout=0.05)
     world.real_wait = 0.1
     answers = world.run(lambda client: asyncio.gather(*(client.order("BLK-1") for _ in range(3))))
-    assert [answer.status for answer in answers] == [200, 200, 200]
+    assert [answer.order is not None for answer in answers] == [True] * 3
     assert max(record.milliseconds for record in world.records) < 50
 
 
@@ -685,10 +685,10 @@ def test_the_balance_is_in_minor_units() -> None:
 
 
 def test_a_page_of_orders_drops_repeats_and_leaves_out_what_it_cannot_read() -> None:
-    world = World(listed(ORDER, ORDER, {"Id": "broken"}, ORDER | {"Id": "BLK-2"}, TotalCount=4))
+    world = World(listed(ORDER, ORDER, {"Id": "broken"}, ORDER | {"Id": "BLK-2"}))
     page = world.run(lambda client: client.orders(page=1, start=START, end=START, po_number="demo 1&x=2"))
     assert [shown.snapshot.provider_id for shown in page.orders] == ["BLK-1", "BLK-2"]
-    assert (page.unreadable, page.total, page.last) == (1, 4, True)
+    assert (page.unreadable, page.last) == (1, True)
     assert dict(world.requests[-1].url.params) == {
         "pageIndex": "1",
         "pageSize": "50",

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tracking.errors import StoreBusy, Throttled
-from tracking.provider.rate_limit import RateLimiter, Slot, window_of
-from tracking.provider.shared_rate_limit import SharedRateLimit
+from tracking.provider.rate_limit import RateLimiter
+from tracking.provider.shared_rate_limit import SharedRateLimit, Slot, window_of
 from tracking.storage.database import Database
 
 
@@ -154,7 +154,7 @@ def test_no_call_leaves_while_the_store_cannot_count_it(
     assert left == []
 
 
-class Slow:
+class Slow(SharedRateLimit):
     """A shared limiter whose slots are over when they are handed out, until asked for long ones."""
 
     def __init__(self) -> None:

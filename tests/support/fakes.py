@@ -130,10 +130,10 @@ class FakeProvider(Client):
         if outcomes and (outcome := outcomes.popleft()) is not None:
             raise outcome
 
-    def _answered(self, raw: Mapping[str, Any], status: int, last_digest: str | None = None) -> Answer:
+    def _answered(self, raw: Mapping[str, Any], last_digest: str | None = None) -> Answer:
         read = read_order(raw)
         same = read.digest == last_digest
-        return Answer(None if same else read, read.digest, self.clock(), self.clock(), status)
+        return Answer(None if same else read, read.digest, self.clock(), self.clock())
 
     async def place(self, document: Mapping[str, Any]) -> Answer:
         self.placing(document)
@@ -149,13 +149,13 @@ class FakeProvider(Client):
         self.show(order_json(provider_id, po_number, said, *lines, kind=kind, created_at=self.clock()))
         if self.losing:
             raise self.losing.popleft()
-        return self._answered(self.kept[provider_id], 201)
+        return self._answered(self.kept[provider_id])
 
     async def order(self, provider_id: str, *, last_digest: str | None = None) -> Answer:
         self._begin("order", provider_id)
         if provider_id not in self.kept:
             raise NotFound("the provider does not know it", status=404)
-        return self._answered(self.kept[provider_id], 200, last_digest)
+        return self._answered(self.kept[provider_id], last_digest)
 
     async def orders(
         self,
@@ -173,7 +173,7 @@ class FakeProvider(Client):
         found.sort(key=lambda read: read.snapshot.created_at or NOW, reverse=self.newest_first)
         part = found[(page - 1) * size : page * size]
         last = len(part) < size
-        return OrdersPage(tuple(part), 0, page, len(found), last, self.clock(), self.clock())
+        return OrdersPage(tuple(part), 0, last, self.clock(), self.clock())
 
     @staticmethod
     def _matches(read: ParsedOrder, start: datetime | None, end: datetime | None, po_number: str | None) -> bool:

@@ -33,8 +33,7 @@ from tracking.polling.learner import REFIT_EVERY, SILENCE_CHECK_EVERY, Learner
 from tracking.polling.poller import Poller
 from tracking.provider.call_log import FLUSH_SECONDS, CallLog
 from tracking.provider.client import Client
-from tracking.provider.rate_limit import LONGEST_PAUSE
-from tracking.provider.shared_rate_limit import SharedRateLimit
+from tracking.provider.shared_rate_limit import LONGEST_PAUSE, SharedRateLimit
 from tracking.settings import WEBHOOK_PATH, Role, Settings
 from tracking.storage import database, facts, leases
 from tracking.storage.claims import ClaimCipher

@@ -18,7 +18,6 @@ from tracking.provider.call_log import ApiCallRecord
 from tracking.provider.http.call import ApiCall
 from tracking.provider.http.session import ApiAccount, ApiLimits, ApiSession
 from tracking.provider.json_fields import digest_of, format_time
-from tracking.provider.rate_limit import SlotReserver
 from tracking.provider.responses import (
     ListPage,
     ParsedOrder,
@@ -31,6 +30,7 @@ from tracking.provider.responses import (
     read_product,
     read_shipping_method,
 )
+from tracking.provider.shared_rate_limit import SharedRateLimit
 from tracking.settings import Settings
 
 MAX_PAGES = 1000
@@ -47,7 +47,6 @@ class Answer:
     digest: str
     started_at: datetime
     finished_at: datetime
-    status: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +55,6 @@ class OrdersPage:
 
     orders: tuple[ParsedOrder, ...]
     unreadable: int
-    page: int
-    total: int | None
     last: bool
     started_at: datetime
     finished_at: datetime
@@ -73,7 +70,7 @@ class Client(ApiSession):
         *,
         transport: httpx.AsyncBaseTransport | None = None,
         record: Callable[[ApiCallRecord], None],
-        shared: SlotReserver | None = None,
+        shared: SharedRateLimit | None = None,
     ) -> Self:
         """The client for these settings; without a provider the one for the embedded sandbox behind `transport`."""
         limits = ApiLimits(settings.api_max_rate, settings.api_timeout, shared)
@@ -118,7 +115,7 @@ class Client(ApiSession):
     def _answer(self, call: ApiCall, parsed: ParsedOrder | None, digest: str) -> Answer:
         if parsed is not None:
             call.provider_id = parsed.snapshot.provider_id
-        return Answer(parsed, digest, call.left_at or self._times.clock(), self._times.clock(), call.status or 0)
+        return Answer(parsed, digest, call.left_at or self._times.clock(), self._times.clock())
 
     async def orders(
         self,
@@ -141,16 +138,14 @@ class Client(ApiSession):
             unreadable = parsed.count(None)
             last = _is_last(listing, size)
             started = call.left_at or self._times.clock()
-            return OrdersPage(
-                tuple(unique.values()), unreadable, page, listing.total, last, started, self._times.clock()
-            )
+            return OrdersPage(tuple(unique.values()), unreadable, last, started, self._times.clock())
 
         try:
             return await self.send(call, read)
         except NotFound:
             if page <= 1:
                 raise
-            return OrdersPage((), 0, page, None, True, call.left_at or self._times.clock(), self._times.clock())
+            return OrdersPage((), 0, True, call.left_at or self._times.clock(), self._times.clock())
 
     async def products(self) -> list[dict[str, Any]]:
         """Lists the whole catalog."""

@@ -1,57 +1,30 @@
 """Rate limiter for calls to the provider: how many may leave in a second, and none while it asks to wait.
 
 Owns the reading of Retry-After. Makes no call, reads no clock but the monotonic one it is given, and knows nothing of
-what is called. Where several processes share the rate limit, `SharedLimiter` says when a call may leave (see
-`shared_rate_limit`).
+what is called. Where several processes share the rate limit, `SharedRateLimit` says when a call may leave.
 """
 
 import asyncio
 import contextlib
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import NamedTuple, Protocol
 
 from tracking.errors import Throttled
+from tracking.provider.shared_rate_limit import (
+    LONGEST_PAUSE,
+    LONGEST_WAIT,
+    SharedRateLimit,
+    Slot,
+    calls_in_window,
+    window_of,
+)
 
 MAX_IN_FLIGHT = 20
-LONGEST_WAIT = 30.0
-LONGEST_PAUSE = 3600.0
 FIRST_BACKOFF, LONGEST_BACKOFF = 5.0, 300.0
 SHORTEST_SLACK, LONGEST_SLACK = 0.05, 5.0  # between when a call may leave and when it must have left
-
-
-class Slot(NamedTuple):
-    """When one call may leave, in monotonic seconds: not before `begin`, not after `end`."""
-
-    begin: float
-    end: float
-
-
-class SlotReserver(Protocol):
-    """The rate limit of all processes together."""
-
-    async def reserve(self, count: int, slack: float) -> Sequence[Slot]:
-        """Reserves 1 to `count` slots, each `slack` seconds long.
-
-        Raises:
-            Throttled: no call may leave.
-        """
-
-    def pause(self, seconds: float) -> None:
-        """Tells all that the provider asked to wait for so long. Does not wait."""
-
-
-def calls_in_window(rate: float) -> int:
-    """How many calls may leave in one `window_of` the rate."""
-    return max(1, int(rate))
-
-
-def window_of(rate: float) -> float:
-    """The seconds in which `calls_in_window` may leave: one, or more where less than one call a second may."""
-    return max(1.0, 1 / rate)
 
 
 class RateLimiter:
@@ -65,7 +38,7 @@ class RateLimiter:
         rate: float,
         monotonic: Callable[[], float],
         sleep: Callable[[float], Awaitable[object]],
-        shared: SlotReserver | None = None,
+        shared: SharedRateLimit | None = None,
     ) -> None:
         self.rate = rate
         self.paused_until = 0.0
@@ -112,7 +85,7 @@ class RateLimiter:
             self._refuse_long(wait)
             await self._sleep(wait)
 
-    async def _reserved_slot(self, shared: SlotReserver) -> None:
+    async def _reserved_slot(self, shared: SharedRateLimit) -> None:
         """Waits for a slot that was reserved. One that was missed is lost: another takes its place."""
         while True:
             now = self._monotonic()

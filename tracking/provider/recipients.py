@@ -5,7 +5,7 @@ telephone number or name, without regard to case and to space around it.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from tracking.provider.masking import PERSONAL_FIELDS
@@ -55,13 +55,7 @@ def mentions(value: Any, person: str) -> bool:
 
 
 def remove_person(document: Mapping[str, Any], person: str, numbers: Collection[int]) -> dict[str, Any]:
-    """Removes the people of these lines, counted from 1, and the person anywhere else in the document.
-
-    Args:
-        document: a request, or the provider's document of an order.
-        person: who is erased.
-        numbers: the lines that are this person's.
-    """
+    """Removes the people of these lines, counted from 1, and the person anywhere else in a request or a document."""
     cleared = _remove_people(document, lambda number, _: number in numbers)
     result: dict[str, Any] = _replace(cleared, _pattern(person))
     return result
@@ -70,22 +64,14 @@ def remove_person(document: Mapping[str, Any], person: str, numbers: Collection[
 def document_to_store(document: Mapping[str, Any], recipients: Collection[str] | None = None) -> dict[str, Any]:
     """What is stored of the provider's document: no long list of lines, as each is stored in a row of its own.
 
-    Args:
-        document: the provider's document of an order.
-        recipients: those who were not erased; None where nobody was, so that all stay.
+    `recipients` are those who were not erased, and people of no other line stay; None where nobody was.
     """
-    short = {
-        name: value
-        for name, value in document.items()
-        if not (isinstance(value, list) and len(value) > MAX_LIST_STORED)
-    }
-    return short if recipients is None else keep_recipients(short, recipients)
-
-
-def keep_recipients(document: Mapping[str, Any], recipients: Iterable[str]) -> dict[str, Any]:
-    """Removes the people of all lines but those that name one of the recipients."""
+    too_long = {name for name, value in document.items() if isinstance(value, list) and len(value) > MAX_LIST_STORED}
+    short = {name: value for name, value in document.items() if name not in too_long}
+    if recipients is None:
+        return short
     names = frozenset(map(fold, recipients))
-    return _remove_people(document, lambda _, line: not recipients_of(line) & names)
+    return _remove_people(short, lambda _, line: not recipients_of(line) & names)
 
 
 def _remove_people(document: Mapping[str, Any], is_removed: Callable[[int, LineDocument], bool]) -> dict[str, Any]:

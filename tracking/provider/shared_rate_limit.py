@@ -10,27 +10,45 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
 from tracking.errors import StoreError, Throttled
 from tracking.orders.observations import utc_now
-from tracking.provider.rate_limit import LONGEST_PAUSE, LONGEST_WAIT, Slot, calls_in_window, window_of
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
 
 log = logging.getLogger(__name__)
 
+LONGEST_WAIT = 30.0
+LONGEST_PAUSE = 3600.0
 FURTHEST_SLOT = LONGEST_WAIT * 2  # a slot further ahead is of a time before the clock was set back
 SOON = timedelta(seconds=1)
 
 _SERVER_CLOCK = select(func.extract("epoch", func.clock_timestamp()))
 
 
+class Slot(NamedTuple):
+    """When one call may leave, in monotonic seconds: not before `begin`, not after `end`."""
+
+    begin: float
+    end: float
+
+
+def calls_in_window(rate: float) -> int:
+    """How many calls may leave in one `window_of` the rate."""
+    return max(1, int(rate))
+
+
+def window_of(rate: float) -> float:
+    """The seconds in which `calls_in_window` may leave: one, or more where less than one call a second may."""
+    return max(1.0, 1 / rate)
+
+
 class SharedRateLimit:
-    """Reserves slots for calls among all processes on the store; see `rate_limit.SharedLimiter`.
+    """Reserves slots for calls among all processes on the store.
 
     Args:
         database: the store. Processes on one SQLite file are on one machine and have its monotonic clock in common;

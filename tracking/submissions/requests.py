@@ -256,18 +256,18 @@ _PARTS: Mapping[tuple[str, ...], type[_Part]] = {
 }
 
 
-def read_request(raw: Any, where: str = "") -> OrderRequest:
+def read_request(raw: Any) -> OrderRequest:
     """Parses an order request in the provider's shape, in any case of its names, as a person or a program wrote it.
 
     The PONumber may be missing; it is "" then, and `with_po_number` gives one.
 
     Raises:
-        InvalidSubmission: with every problem, each naming its place (below `where`) and what to do.
+        InvalidSubmission: with every problem, each naming its place and what to do.
     """
     try:
         request = _Request.model_validate(raw)
     except ValidationError as exc:
-        problems = [_problem(error, where) for error in exc.errors(include_url=False, include_input=False)]
+        problems = [_problem(error) for error in exc.errors(include_url=False, include_input=False)]
     else:
         document = request.model_dump(by_alias=True, exclude_none=True)
         lines = tuple(_line(number, item) for number, item in enumerate(request.line_items, start=1))
@@ -287,13 +287,7 @@ def order_document(
 ) -> dict[str, Any]:
     """Builds the JSON body of an order request from what a form holds; what was left empty is left out.
 
-    Args:
-        order_type: a type of the provider's.
-        po_number: the order's PONumber.
-        lines: line items in the provider's shape, with their empty fields.
-        note: the order's note.
-        photo_url: the address of a picture for all lines.
-        greeting_url: the address of a greeting for all lines.
+    `lines` are line items in the provider's shape, `photo_url` and `greeting_url` addresses for all of them.
     """
     pictures = {"PhotoUrl": photo_url, "GreetingUrl": greeting_url}
     order = {"Type": order_type, "PONumber": po_number, "Note": note, "Personalization": pictures}
@@ -317,7 +311,7 @@ def _line(number: int, item: _Item) -> Line:
     return Line(number, item.product_id, value, item.quantity, external_id=external_id, recipient=recipient)
 
 
-def _problem(error: ErrorDetails, where: str) -> Problem:
+def _problem(error: ErrorDetails) -> Problem:
     """The problem in our words: of pydantic's error only its type, its place and its limit are read."""
     kind, place = error["type"], [*error["loc"]]
     name = str(place[-1]) if place else ""
@@ -330,6 +324,7 @@ def _problem(error: ErrorDetails, where: str) -> Problem:
         message = _SENTENCES[kind].format(**error["ctx"])
     else:
         message = _SENTENCES.get(kind) or _RULES[name]
+    where = ""
     for part_name in place:
         where += f"[{part_name}]" if isinstance(part_name, int) else f".{part_name}" if where else part_name
     return Problem(where, message)

@@ -77,7 +77,7 @@ class Receiver:
         self._commits: dict[str, Batcher[int, WebhookOutcome]] = {}
         self._lookups = Batcher(self._po_numbers, most=LOOKUPS_PER_BATCH)
         self._slow_lookups = Batcher(self._po_numbers, most=LOOKUPS_PER_BATCH, pause=SLOW_LOOKUP_PAUSE)
-        self.accepted = self.refused = self.unlogged = 0
+        self.accepted = self.refused = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -95,10 +95,9 @@ class Receiver:
             async with self._read_slots.slot(source, SECONDS_TO_READ):
                 content = await body.read(request, body.largest if exhausted else LARGEST_DRAINED)
             call = await self._authenticate(request, content, self._slow_lookups if exhausted else self._lookups)
-            await self._commit(call, body.size)
-        except _AlreadyRecorded:
-            self.refused += 1
-            return Response(status_code=404)
+            if await self._commit(call, body.size) == "refused":  # and recorded with its order
+                self.refused += 1
+                return Response(status_code=404)
         except CallbackRefused as exc:
             return await self._refuse(request, source, str(exc), body.size)
         except TimeoutError:
@@ -140,7 +139,8 @@ class Receiver:
         po_numbers = await asyncio.to_thread(read)
         return [po_numbers.get(provider_id) for provider_id in provider_ids]
 
-    async def _commit(self, call: WebhookCall, size: int) -> None:
+    async def _commit(self, call: WebhookCall, size: int) -> str:
+        """Commit the call; returns the outcome."""
         batcher = self._commits.get(call.digest)
         if batcher is None:
             batcher = self._commits[call.digest] = Batcher(lambda sizes: self._commit_batch(call, sizes))
@@ -149,10 +149,10 @@ class Receiver:
         finally:
             if batcher.idle and self._commits.get(call.digest) is batcher:
                 del self._commits[call.digest]
-        if result.outcome == "refused":
-            raise _AlreadyRecorded(result.reason or "")
-        self.accepted += 1
-        self._wake()
+        if result.outcome != "refused":
+            self.accepted += 1
+            self._wake()
+        return result.outcome
 
     async def _commit_batch(self, call: WebhookCall, sizes: list[int]) -> list[WebhookOutcome]:
         """Commit a call with its repeats that have come so far; all of them are answered after that."""
@@ -169,7 +169,6 @@ class Receiver:
         self.refused += 1
         now = self._clock()
         if not self._refusal_limits.take(source, now):
-            self.unlogged += 1
             return Response(status_code=404)
         log.info("callback refused reason=%r size=%d", reason, size)
         if not self._may_store_refusal(now):
@@ -188,10 +187,6 @@ class Receiver:
             return False
         self._refusals_stored.append(now)
         return True
-
-
-class _AlreadyRecorded(CallbackRefused):
-    """Refused, and already recorded with its order."""
 
 
 @dataclass(slots=True)

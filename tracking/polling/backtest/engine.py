@@ -21,7 +21,7 @@ from tracking.forecasting.survival import BINS, EDGES, FAINT, Array, Forecast, I
 from tracking.forecasting.waits import CHEAPER, LEAST_PRICE, MOST_WEBHOOK_SHARE, raised_price
 from tracking.polling.backtest.model import NEVER, BacktestResult, History, PollingPlan
 from tracking.polling.selection import PADDING, PAGE, Candidates, select_calls
-from tracking.provider.rate_limit import calls_in_window, window_of
+from tracking.provider.shared_rate_limit import calls_in_window, window_of
 
 ROUNDING = 1e-6
 STEP = 0.2  # seconds: as often as the console chooses its calls

@@ -5,37 +5,12 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 
-from tracking.errors import (
-    AccessDisabled,
-    CredentialsRefused,
-    DuplicateOrder,
-    InsufficientFunds,
-    NotFound,
-    NotSent,
-    OutcomeUnknown,
-    ProviderError,
-    RequestRejected,
-    Throttled,
-    UnreadableAnswer,
-)
+from tracking.errors import DuplicateOrder, InsufficientFunds, NotFound, ProviderError, RequestRejected
 from tracking.provider.call_log import ApiCallRecord
 from tracking.provider.http.call import ApiCall
 from tracking.provider.masking import SecretMasker
 
 _logger = logging.getLogger(__package__)
-_OUTCOMES: dict[type[BaseException], str] = {
-    NotSent: "not sent",
-    OutcomeUnknown: "unknown",
-    Throttled: "throttled",
-    CredentialsRefused: "credentials refused",
-    AccessDisabled: "access disabled",
-    NotFound: "not found",
-    RequestRejected: "rejected",
-    InsufficientFunds: "insufficient funds",
-    DuplicateOrder: "duplicate",
-    UnreadableAnswer: "unreadable",
-    asyncio.CancelledError: "cancelled",
-}
 # These say something of one order and nothing of the provider's health.
 _ANSWERS = (NotFound, RequestRejected, InsufficientFunds, DuplicateOrder)
 
@@ -61,10 +36,16 @@ class Recorder:
         elif isinstance(error, ProviderError):
             self.failing_since = self.failing_since or call.left_at
             self.last_error = f"{type(error).__name__}: {error}" + (f" ({error.status})" if error.status else "")
-        took, outcome = round(seconds * 1000), "ok" if error is None else _OUTCOMES.get(type(error), "unreadable")
+        took, outcome = round(seconds * 1000), _outcome(error)
         level = logging.DEBUG if outcome in {"ok", "not found"} else logging.WARNING
         line = "call method=%s path=%s status=%s ms=%d outcome=%s"
         _logger.log(level, line, call.method, call.recorded_path, call.status, took, outcome)
         sent = None if call.document is None else self._masker.json(call.document)
         names = (call.order_po, call.provider_id, sent, call.masked_answer)
         self._record(ApiCallRecord(call.left_at, call.method, call.recorded_path, call.status, took, outcome, *names))
+
+
+def _outcome(error: BaseException | None) -> str:
+    if isinstance(error, ProviderError):
+        return error.outcome
+    return "ok" if error is None else "cancelled" if isinstance(error, asyncio.CancelledError) else "unreadable"

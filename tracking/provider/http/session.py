@@ -31,8 +31,9 @@ from tracking.provider.http.recording import Recorder
 from tracking.provider.http.token import TokenRenewal
 from tracking.provider.json_fields import format_time
 from tracking.provider.masking import SecretMasker
-from tracking.provider.rate_limit import MAX_IN_FLIGHT, RateLimiter, SlotReserver, parse_retry_after
+from tracking.provider.rate_limit import MAX_IN_FLIGHT, RateLimiter, parse_retry_after
 from tracking.provider.responses import Token, read_token
+from tracking.provider.shared_rate_limit import SharedRateLimit
 
 _T = TypeVar("_T")
 
@@ -67,7 +68,7 @@ class ApiLimits:
 
     rate: float = 5
     timeout: float = 30
-    shared: SlotReserver | None = None
+    shared: SharedRateLimit | None = None
 
 
 @dataclass(frozen=True, slots=True)
