@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, func, select
@@ -37,14 +38,7 @@ NOTE_EVERY = timedelta(seconds=10)
 
 
 class Reconciler:
-    """Detects a restored store, reconciles it, and notes the progress by which the next one is detected.
-
-    Args:
-        database: the store.
-        discovery: walks the order list.
-        sender: looks up by PONumber.
-        clock: now, aware and in UTC.
-    """
+    """Detects a restored store, reconciles it, and notes the progress by which the next one is detected."""
 
     def __init__(self, database: Database, discovery: Discovery, sender: Sender, clock: Callable[[], datetime]) -> None:
         self._database = database
@@ -75,12 +69,15 @@ class Reconciler:
         now = self._clock()
         if self._again_at is not None and now < self._again_at <= now + LONGEST_WAIT:
             return
-        mark = await asyncio.to_thread(self._mark)
+        mark = await self._read(restore_mark.find_mark)
         if mark is None:
-            await self._note_progress(now)
+            if self._noted_at is None or not timedelta() <= now - self._noted_at < NOTE_EVERY:
+                await asyncio.to_thread(restore_mark.note_progress, self._database)
+                self._noted_at = now
             return
         try:
-            mark = await self._read_list(mark)
+            if not mark.walked:
+                await self._read_list(mark)
             await self._look_up(mark)
         except ProviderError as exc:
             await self._wait(mark, exc)
@@ -88,9 +85,12 @@ class Reconciler:
         self._failures, self._again_at = 0, None
         await self._database.run(self._finish)
 
-    def _mark(self) -> RestoreMark | None:
-        with self._database.read() as connection:
-            return restore_mark.find_mark(connection)
+    async def _read(self, query: Callable[[Connection], T]) -> T:
+        def read() -> T:
+            with self._database.read() as connection:
+                return query(connection)
+
+        return await asyncio.to_thread(read)
 
     async def _update_mark(self, mark: RestoreMark, **values: Any) -> None:
         """Update the mark in the store, unless it is gone or another one by now."""
@@ -102,33 +102,23 @@ class Reconciler:
 
         await self._database.run(job)
 
-    async def _note_progress(self, now: datetime) -> None:
-        last = self._noted_at
-        if last is None or not timedelta() <= now - last < NOTE_EVERY:
-            await asyncio.to_thread(restore_mark.note_progress, self._database)
-            self._noted_at = now
-
     async def _wait(self, mark: RestoreMark, error: ProviderError) -> None:
         self._failures += 1
-        wait = min(FIRST_WAIT * 2 ** min(self._failures - 1, 10), LONGEST_WAIT)
-        if isinstance(error, Throttled):
-            wait = min(error.retry_after, LONGEST_WAIT)
-        self._again_at = self._clock() + wait
+        growing = FIRST_WAIT * 2 ** min(self._failures - 1, 10)
+        wait = error.retry_after if isinstance(error, Throttled) else growing
+        self._again_at = self._clock() + min(wait, LONGEST_WAIT)
         log.warning("reconciling waits for the provider error=%s status=%s", type(error).__name__, error.status)
         await self._update_mark(mark, trouble=str(error))
 
-    async def _read_list(self, mark: RestoreMark) -> RestoreMark:
-        if mark.walked:
-            return mark
+    async def _read_list(self, mark: RestoreMark) -> None:
         log.warning("the store was restored from a copy of %s: asking for what happened since", mark.taken_at)
         await self._discovery.walk(mark.taken_at - RESTORE_OVERLAP, self._clock())
         await self._update_mark(mark, walked=True, trouble=None)
-        return replace(mark, walked=True)
 
     async def _look_up(self, mark: RestoreMark) -> None:
         """Look up every order that waits to be sent, those that are handed in meanwhile as well."""
         done = mark.looked_up
-        while rows := await asyncio.to_thread(self._unsent, done):
+        while rows := await self._read(partial(_unsent_rows, after=done, limit=LOOKUPS_AT_ONCE)):
             # All of them are heard out, so that what was found is kept although another failed.
             for outcome in await asyncio.gather(*map(self._sender.find_sent, rows), return_exceptions=True):
                 if isinstance(outcome, BaseException):
@@ -136,19 +126,13 @@ class Reconciler:
             done = rows[-1]["order_id"]
             await self._update_mark(mark, looked_up=done, trouble=None)
 
-    def _unsent(self, after: int) -> list[RowMapping]:
-        with self._database.read() as connection:
-            return _unsent_rows(connection, after, LOOKUPS_AT_ONCE)
-
     def _finish(self, connection: Connection) -> None:
         """Remove the mark, unless an order was handed in since the last was looked up, or it was restored anew."""
         mark = restore_mark.find_mark(connection)
         if mark is None or not mark.walked or _unsent_rows(connection, mark.looked_up, 1):
             return
-        discoveries = select(func.count()).where(
-            EVENTS.c.id > mark.newest_event,
-            EVENTS.c.kind.in_((EventKind.DISCOVERED, EventKind.ADOPTED, EventKind.PO_NUMBER_MISMATCH)),
-        )
+        kinds = EventKind.DISCOVERED, EventKind.ADOPTED, EventKind.PO_NUMBER_MISMATCH
+        discoveries = select(func.count()).where(EVENTS.c.id > mark.newest_event, EVENTS.c.kind.in_(kinds))
         count = connection.execute(discoveries).scalar_one()
         result = {"taken_at": mark.taken_at.isoformat(), "found": count}
         restore_mark.remove_mark(connection, result, self._clock())

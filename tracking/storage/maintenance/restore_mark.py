@@ -18,8 +18,7 @@ from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.engines import file_of
 from tracking.storage.facts import FactKey
-from tracking.storage.tables import EVENTS
-from tracking.storage.tables import FACTS as FACT_ROWS
+from tracking.storage.tables import EVENTS, FACTS
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +67,7 @@ def mark_from(value: dict[str, Any]) -> RestoreMark:
 
 def remove_mark(connection: Connection, result: dict[str, Any], now: datetime) -> None:
     """Replace the mark by the result of the reconciliation."""
-    connection.execute(delete(FACT_ROWS).where(FACT_ROWS.c.key == FactKey.RESTORED_COPY))
+    connection.execute(delete(FACTS).where(FACTS.c.key == FactKey.RESTORED_COPY))
     facts.set_fact(connection, FactKey.RECONCILED, result, now)
 
 
@@ -104,7 +103,7 @@ def detect(database: Database, now: datetime) -> bool:
 
 def note_progress(database: Database) -> None:
     """Note the newest event in the file next to the database. Blocks; a file that cannot be written is only logged."""
-    if file_of(database.url) is None:
+    if _file(database) is None:
         return
     with database.read() as connection:
         newest = newest_event(connection)

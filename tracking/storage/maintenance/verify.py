@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, Connection, Text, bindparam, cast, func, select, text, type_coerce
+from sqlalchemy import Connection, Text, bindparam, cast, func, select, text, type_coerce
 from sqlalchemy.engine import RowMapping
 
 from tracking.orders import event_chain as chain
@@ -61,9 +62,6 @@ class _Line(NamedTuple):
     cost_minor: int | None
 
 
-_NEWEST = select(func.max(EVENTS.c.id))
-_TOTAL = select(func.count()).select_from(ORDERS)
-_COUNTS = select(COUNTERS)
 _ORDERS_AFTER = (
     select(*(ORDERS.c[name] for name in ("id", "line_count", "event_count", "head", *ORDER_FIELDS)))
     .where(ORDERS.c.id > bindparam("after"))
@@ -129,28 +127,28 @@ def examine(database: Database, progress: Progress | None = None, *, expected: L
         if database.dialect == "postgresql":
             # Ids are drawn before their events are committed: whoever has drawn one is waited for.
             connection.execute(text("LOCK TABLE events IN SHARE MODE"))
-        cut = connection.execute(_NEWEST).scalar() or 0
-        stored = _stored_counts(connection)
-        total = connection.execute(_TOTAL).scalar_one()
+        cut = connection.execute(select(func.max(EVENTS.c.id))).scalar() or 0
+        rows = connection.execute(select(COUNTERS)).all()
+        stored = {(row.name, row.hour, row.state): (row.orders, row.units, row.value_minor) for row in rows}
+        total = connection.execute(select(func.count()).select_from(ORDERS)).scalar_one()
     audit = _Audit(cut, {cut, expected.at} if expected else {cut})
     done, last = 0, 0
     while len(audit.differences) < DIFFERENCES_AT_MOST:
         with _snapshot(database) as connection:
-            rows, events, lines = _chunk(connection, last)
-        if not rows:
+            orders, events, lines = _chunk(connection, last)
+        if not orders:
             break
-        for row in rows:
+        for row in orders:
             audit.differences += audit.check(row, events.get(row["id"], ()), lines.get(row["id"], ()))
-        last, done = rows[-1]["id"], done + len(rows)
+        last, done = orders[-1]["id"], done + len(orders)
         if progress is not None:
             progress(done, max(done, total))
     else:
         return Findings(audit.differences[:DIFFERENCES_AT_MOST], None)
     differences = (audit.differences + _compare_counts(stored, audit.recomputed))[:DIFFERENCES_AT_MOST]
     if expected is not None and (is_now := audit.head(expected.at)) != expected:
-        differences.append(
-            f"the log up to event {expected.at} is not the one that was noted down: its head is {is_now}"
-        )
+        what = "is not the one that was noted down"
+        differences.append(f"the log up to event {expected.at} {what}: its head is {is_now}")
     return Findings(differences, audit.head(cut))
 
 
@@ -163,12 +161,6 @@ def _snapshot(database: Database) -> Iterator[Connection]:
         yield connection
 
 
-def _stored_counts(connection: Connection) -> Counts:
-    return {
-        (row.name, row.hour, row.state): (row.orders, row.units, row.value_minor) for row in connection.execute(_COUNTS)
-    }
-
-
 _Chunk = tuple[Sequence[RowMapping], Mapping[int, list[tuple[int, Entry]]], Mapping[int, list[_Line]]]
 
 
@@ -177,32 +169,22 @@ def _chunk(connection: Connection, after: int) -> _Chunk:
     if not orders:
         return [], {}, {}
     ends = {"first": orders[0]["id"], "last": orders[-1]["id"]}
-    events = connection.execute(_entries(connection.dialect.name), ends)
-    lines = connection.execute(_LINES, ends)
-    return (
-        orders,
-        {key: [(row[1], Entry(*row[2:])) for row in group] for key, group in groupby(events.all(), lambda row: row[0])},
-        {key: [_Line(*row[1:]) for row in group] for key, group in groupby(lines.all(), lambda row: row[0])},
-    )
+    events = groupby(connection.execute(_entries(connection.dialect.name), ends).all(), itemgetter(0))
+    lines = groupby(connection.execute(_LINES, ends).all(), itemgetter(0))
+    entries = {key: [(row[1], Entry(*row[2:])) for row in group] for key, group in events}
+    return orders, entries, {key: [_Line(*row[1:]) for row in group] for key, group in lines}
 
 
 @cache
 def _entries(dialect: str) -> Any:
-    entries = select(EVENTS.c.order_id, EVENTS.c.id, *_entry_columns(dialect))
+    """Select the events, the columns of an `Entry` as the texts that are stored."""
+    columns: dict[str, Any] = {name: EVENTS.c[name] for name in Entry._fields}
+    columns |= {name: cast(EVENTS.c[name], Text) for name in ("changes", "line_changes", "detail")}
+    for name in ("happened_at", "learned_at"):
+        utc = func.to_char(func.timezone("UTC", EVENTS.c[name]), "YYYY-MM-DD HH24:MI:SS.US")
+        columns[name] = type_coerce(EVENTS.c[name], Text) if dialect == "sqlite" else utc
+    entries = select(EVENTS.c.order_id, EVENTS.c.id, *columns.values())
     return entries.where(EVENTS.c.order_id.between(*_ENDS)).order_by(EVENTS.c.order_id, EVENTS.c.seq)
-
-
-def _entry_columns(dialect: str) -> Iterator[Any]:
-    """Select the columns of an `Entry` as the texts that are stored."""
-    for name in Entry._fields:
-        column: Column[Any] = EVENTS.c[name]
-        if name in {"changes", "line_changes", "detail"}:
-            yield cast(column, Text)
-        elif name in {"happened_at", "learned_at"}:
-            utc = func.to_char(func.timezone("UTC", column), "YYYY-MM-DD HH24:MI:SS.US")
-            yield type_coerce(column, Text) if dialect == "sqlite" else utc
-        else:
-            yield column
 
 
 @lru_cache(maxsize=4096)
@@ -294,11 +276,9 @@ def _digests(name: str, head: str | None, entries: Sequence[Entry]) -> list[str]
 def _canonical(entry: Entry) -> Entry:
     """Rewrite its JSON in the form that is hashed: what was stored before there were hashes is not sorted."""
     with contextlib.suppress(ValueError):
-        return entry._replace(
-            changes=chain.canonical(json.loads(entry.changes)),
-            line_changes=chain.canonical(json.loads(entry.line_changes)),
-            detail=chain.canonical(json.loads(entry.detail)),
-        )
+        texts = ("changes", "line_changes", "detail")
+        canonical: dict[str, Any] = {name: chain.canonical(json.loads(getattr(entry, name))) for name in texts}
+        return entry._replace(**canonical)
     return entry
 
 
@@ -338,9 +318,7 @@ def _compare_lines(
 ) -> Iterator[str]:
     name, erased = order.po_number, frozenset(expand_numbers(order.erased))
     for line in lines:
-        expected = folded[line.number]
-        wrong = [part for part in _INITIAL_LINE if getattr(line, part) != expected[part]]
-        if wrong:
+        if wrong := [part for part in _INITIAL_LINE if getattr(line, part) != folded[line.number][part]]:
             yield f"{name}: line {line.number} differs from the log in {', '.join(wrong)}"
         if not _recipient_fits(line, erased=line.number in erased):
             yield f"{name}: line {line.number} has another recipient than the log says"
@@ -362,10 +340,10 @@ def _recipient_fits(line: _Line, *, erased: bool) -> bool:
 
 
 def _compare_counts(stored: Counts, recomputed: Mapping[tuple[str, datetime, str], list[int]]) -> list[str]:
-    differences = []
-    for key in sorted(stored.keys() | recomputed.keys()):
-        actual, expected = stored.get(key, (0, 0, 0)), tuple(recomputed.get(key, (0, 0, 0)))
-        if actual != expected:
-            name, hour, state = key
-            differences.append(f"counter {name} {hour:%Y-%m-%d %H}h {state}: stored {actual}, the log says {expected}")
-    return differences
+    keys = sorted(stored.keys() | recomputed.keys())
+    pairs = ((*key, stored.get(key, (0, 0, 0)), tuple(recomputed.get(key, (0, 0, 0)))) for key in keys)
+    return [
+        f"counter {name} {hour:%Y-%m-%d %H}h {state}: stored {actual}, the log says {expected}"
+        for name, hour, state, actual, expected in pairs
+        if actual != expected
+    ]
