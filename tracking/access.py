@@ -29,10 +29,7 @@ class Person:
     access: Access = Access.OPERATOR
 
     def must_operate(self) -> None:
-        """Raises NotPermitted for everybody but operators; each act of a person calls it before anything is done.
-
-        Whoever has no name is refused too: the log says of every act who it was.
-        """
+        """Raise NotPermitted for all but operators with a name; each act of a person calls it first."""
         if not self.name.strip():
             raise NotPermitted("nobody is named who does this; give a name first")
         if self.access is not Access.OPERATOR:
@@ -56,14 +53,9 @@ class AllowList:
     trust_unverified: bool = False
 
     def admit(self, claims: Mapping[str, Any], now: datetime) -> Person:
-        """Admits the person whom the provider's ID token names.
+        """Admit the person whom the provider's ID token names, by its claims of OpenID Connect Core 1.0.
 
-        Args:
-            claims: those of OpenID Connect Core 1.0: `email`, `email_verified`, and `iat` in seconds since 1970.
-            now: the time, aware.
-
-        Raises:
-            NotAdmitted: the claims do not prove an address, are too old, or the address is on no list.
+        Raises NotAdmitted where they do not prove an address, are too old, or the address is on no list.
         """
         address = self._proven_address(claims)
         issued_at = claims.get("iat")

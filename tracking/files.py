@@ -9,11 +9,7 @@ from typing import IO
 
 
 def make_folder(folder: Path) -> None:
-    """Makes the folder and those above it where they are missing, all of them there to stay.
-
-    Raises:
-        OSError: one of them cannot be made.
-    """
+    """Make the folder and those above it where they are missing, all of them there to stay. Raises OSError."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     # The folder itself also where it exists: who made it may have died before the flush.

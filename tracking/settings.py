@@ -182,11 +182,10 @@ class Settings(BaseSettings):
         if self.public_url and len(self.public_url) + len(WEBHOOK_PATH) + 43 > MAX_WEBHOOK_ADDRESS:
             problems.append("TRACKING_PUBLIC_URL is too long: a webhook address holds 500 characters at the most")
         if self.asks_to_sign_in and self.allow_anyone == "yes":
-            problems.append(
-                "TRACKING_ALLOW_ANYONE=yes contradicts TRACKING_OPERATORS and TRACKING_VIEWERS, which ask people to"
-                " sign in: unset the one or the others"
-            )
-        if self._secret_would_differ():
+            lists = "TRACKING_OPERATORS and TRACKING_VIEWERS, which ask people to sign in"
+            problems.append(f"TRACKING_ALLOW_ANYONE=yes contradicts {lists}: unset the one or the others")
+        shared = self.public_url is not None and not self.database_url.startswith("sqlite:///")
+        if shared and self.webhook_secret is None and self.roles & {Role.WEBHOOKS, Role.SENDER}:
             problems.append(
                 "TRACKING_WEBHOOK_SECRET must be set, the same for every process, where TRACKING_PUBLIC_URL is set,"
                 " TRACKING_DATABASE_URL is PostgreSQL and TRACKING_ROLES has webhooks or sender: left to themselves,"
@@ -195,12 +194,6 @@ class Settings(BaseSettings):
         if problems:
             raise ValueError("\n".join(problems))
         return self
-
-    def _secret_would_differ(self) -> bool:
-        """Whether processes that share the store may run on several machines, each with a made secret of its own."""
-        shared = not self.database_url.startswith("sqlite:///")
-        plays = bool(self.roles & {Role.WEBHOOKS, Role.SENDER})
-        return shared and plays and self.public_url is not None and self.webhook_secret is None
 
     @property
     def asks_to_sign_in(self) -> bool:
@@ -222,10 +215,8 @@ class Settings(BaseSettings):
     def webhook_secrets(self) -> tuple[str, ...]:
         """The secrets to verify with, the first one also to make addresses with.
 
-        Makes and keeps one (mode 600) where none is set, so that addresses survive a restart.
-
-        Raises:
-            SettingsError: the stored secret cannot be read or written.
+        Makes and keeps one (mode 600) where none is set, so that addresses survive a restart; raises SettingsError
+        where that cannot be read or written.
         """
         if self.webhook_secret is not None:
             return _split_secrets(self.webhook_secret)
@@ -240,10 +231,7 @@ class Settings(BaseSettings):
         """The keys that claim data is encrypted with: the first seals, all of them open.
 
         Where none is set one is made and kept (mode 600) beside the SQLite file. On PostgreSQL there is none then: it
-        would be another one on each machine.
-
-        Raises:
-            SettingsError: the stored key cannot be read or written.
+        would be another one on each machine. Raises SettingsError where it cannot be read or written.
         """
         if self.claims_key is not None:
             return _split_secrets(self.claims_key)
@@ -304,10 +292,9 @@ def _write_once(path: Path, text: str) -> None:
 
 
 def load(**overrides: Any) -> Settings:
-    """Loads and validates the settings.
+    """Load and validate the settings.
 
-    Raises:
-        SettingsError: with every problem, each naming the variable and what to do. Values are never repeated.
+    Raises SettingsError with every problem, each naming the variable and what to do. Values are never repeated.
     """
     try:
         return Settings(**overrides)
@@ -317,11 +304,7 @@ def load(**overrides: Any) -> Settings:
 
 @functools.cache
 def process_settings() -> Settings:
-    """The settings this process was started with, read once: what the launcher checked is what the pages go by.
-
-    Raises:
-        SettingsError: as `load`.
-    """
+    """The settings this process was started with, read once: what the launcher checked is what the pages go by."""
     return load()
 
 

@@ -1,7 +1,4 @@
-"""Quicker start: pauses the garbage collector while importing, and imports pandas at its first use.
-
-Nothing of the console works before everything is imported, and somebody waits for that.
-"""
+"""Quicker start: pauses the garbage collector while importing, and imports pandas at its first use."""
 
 import contextlib
 import gc
@@ -27,10 +24,9 @@ else:
 
 @contextlib.contextmanager
 def garbage_collection_paused() -> Iterator[None]:
-    """Pauses the garbage collector while the console is imported: that is a sixth of its start.
+    """Pause the garbage collector while the console is imported: that is a sixth of its start.
 
-    Nothing that is imported is ever garbage, so the collector need not look through all of it again and again, and
-    afterwards it looks at none of it any more.
+    Nothing that is imported is ever garbage, so the collector looks at none of it afterwards either.
     """
     collects = gc.isenabled()
     gc.disable()

@@ -60,18 +60,10 @@ def _hide_tokens(record: logging.LogRecord) -> bool:
 
 
 class Backend:
-    """The receiver, the loops and the routes of one process, as far as the settings' roles name them.
+    """The receiver, the loops and the routes of one process: put `routes()` and `lifespan` into an ASGI application.
 
-    Build it, put `routes()` and `lifespan` into an ASGI application.
-
-    Args:
-        settings: the roles of this process, its provider and its store.
-        clock: now, aware and in UTC.
-        store: the store, where it is not the one of the settings.
-
-    Raises:
-        SettingsError: a setting that can only be checked now.
-        StoreUnusable, StoreBusy: the store cannot be opened.
+    `store` is the store, where it is not the one of the settings. Raises SettingsError for a setting that can only be
+    checked now, StoreUnusable or StoreBusy where the store cannot be opened.
     """
 
     def __init__(

@@ -78,8 +78,7 @@ def seed(
 ) -> int:
     """Fill an empty store with `orders` orders of the last `days`; returns how many events that made.
 
-    Raises:
-        NotAllowed: the store holds orders already.
+    Raises NotAllowed where the store holds orders already.
     """
     with database.read() as connection:
         if connection.execute(sa.select(ORDERS.c.id).limit(1)).first() is not None:

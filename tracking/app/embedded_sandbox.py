@@ -1,12 +1,7 @@
-"""Embedded sandbox: runs the simulated provider inside our own process, without port and network.
-
-Owns the transport between the two: calls reach the sandbox's application directly, its webhooks reach our receiver
-directly.
-"""
+"""Embedded sandbox: runs the simulated provider inside our own process, without port and network."""
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
 
 import httpx
 from starlette.types import ASGIApp
@@ -25,11 +20,7 @@ class InProcessTransport(httpx.AsyncBaseTransport):
         self._transport = httpx.ASGITransport(app, raise_app_exceptions=True)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request.
-
-        Raises:
-            httpx.RemoteProtocolError: the application broke off.
-        """
+        """Send one request; raises httpx.RemoteProtocolError where the application breaks off."""
         try:
             return await self._transport.handle_async_request(request)
         except httpx.HTTPError:
@@ -48,9 +39,7 @@ def note_words() -> Mapping[str, str]:
 class EmbeddedSandbox:
     """A sandbox with a week of history and a trickle of orders from elsewhere, in `sandbox.db` in the data folder.
 
-    Args:
-        settings: the scenario, the traffic, and where the file goes.
-        receiver: our own application; the sandbox's webhooks are delivered to it.
+    Its webhooks are delivered to `receiver`, our own application.
     """
 
     def __init__(self, settings: Settings, receiver: ASGIApp) -> None:
@@ -58,8 +47,7 @@ class EmbeddedSandbox:
         from tracking.sandbox.server import Sandbox  # noqa: PLC0415 - as above
 
         if settings.sandbox_scenario not in SCENARIOS:
-            names = ", ".join(SCENARIOS)
-            raise SettingsError([Problem("TRACKING_SANDBOX_SCENARIO", f"must be one of {names}")])
+            raise SettingsError([Problem("TRACKING_SANDBOX_SCENARIO", f"must be one of {', '.join(SCENARIOS)}")])
         self._sandbox_type = Sandbox
         self._path = settings.data_folder / "sandbox.db"
         self._settings = settings
@@ -68,7 +56,7 @@ class EmbeddedSandbox:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[httpx.AsyncBaseTransport]:
         """Run the sandbox while the block lasts; gives the transport that leads to it."""
-        Path(self._path).parent.mkdir(parents=True, exist_ok=True)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         async with httpx.AsyncClient(transport=InProcessTransport(self._receiver), timeout=10) as webhooks:
             sandbox = self._sandbox_type(
                 self._path,

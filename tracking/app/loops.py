@@ -1,12 +1,10 @@
 """Loops of a worker: run poller and sender for ever, with heartbeats and a watchdog.
 
-Each loop survives whatever goes wrong in one turn: it logs it and goes on. Heartbeats prove that it lives.
-
-They come from a task of their own, so that one slow call makes no loop look dead: a POST that is waited for is work.
-They stop when a task (a turn, a poll) has lasted longer than the watchdog allows, which is more than the client lets
-its calls take: then the loop hangs, and /healthz says so a little later. Heartbeats go through the store, so a store
-that never answers stops them too, and they end with their loop. To read the whole list for discovery may take many
-minutes and holds nothing else up; it is left to the client's limits for each of its calls.
+Each loop survives whatever goes wrong in one turn. Its heartbeats come from a task of their own, so that one slow call
+makes no loop look dead: a POST that is waited for is work. They stop when a task (a turn, a poll) has lasted longer
+than the watchdog allows, which is more than the client lets its calls take: then the loop hangs, and /healthz says so.
+Heartbeats go through the store, so a store that never answers stops them too. To read the whole list for discovery may
+take many minutes and holds nothing else up; it is left to the client's limits for each of its calls.
 """
 
 import asyncio

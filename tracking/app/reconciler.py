@@ -2,8 +2,7 @@
 
 The provider has what was sent after the backup. First its list is read from before the backup on, which discovers the
 orders that the store lacks or holds for unsent; then every order that waits to be sent is looked up by its PONumber.
-Then the mark is removed, and sending begins. Its progress is in the store: cut at any step it goes on, or does the step
-again, which changes nothing.
+Its progress is in the store: cut at any step it goes on, or does the step again, which changes nothing.
 """
 
 import asyncio
@@ -61,11 +60,7 @@ class Reconciler:
                 return
 
     async def reconcile(self) -> None:
-        """Reconcile a store that is marked, as far as the provider answers; else note its progress.
-
-        Raises:
-            StoreError: the store cannot be read or written; the next turn goes on.
-        """
+        """Reconcile a marked store as far as the provider answers; else note its progress. Raises StoreError."""
         now = self._clock()
         if self._again_at is not None and now < self._again_at <= now + LONGEST_WAIT:
             return

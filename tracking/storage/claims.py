@@ -114,8 +114,7 @@ def select_version(
 ) -> ClaimVersion:
     """Select the version asked for, or the newest, and check that the cipher decrypts it.
 
-    Raises:
-        ClaimsUnavailable: nothing is stored, there is no such version or unit, or it cannot be decrypted.
+    Raises ClaimsUnavailable: nothing is stored, there is no such version or unit, or it cannot be decrypted.
     """
     line, version = request.line, request.version
     if not cipher.has_key:
@@ -136,12 +135,7 @@ NO_KEY = "claim data is only counted here, not kept: set TRACKING_CLAIMS_KEY, th
 
 
 class ClaimCipher:
-    """Encrypts and decrypts claim data.
-
-    Args:
-        keys: Fernet keys, checked by whoever read them. The first encrypts, all of them decrypt; with none, no claim
-            data is stored.
-    """
+    """Encrypts claim data with the first of the Fernet keys, and decrypts with any; without a key none is stored."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._keys = tuple(keys)
@@ -157,19 +151,14 @@ class ClaimCipher:
         return bool(self._keys)
 
     def encrypt(self, claims: ClaimData, po_number: str, line: int) -> str:
-        """Encrypt the claim data of this line of this order.
-
-        Raises:
-            ClaimsUnavailable: there is no key.
-        """
+        """Encrypt the claim data of this line of this order. Raises ClaimsUnavailable without a key."""
         content = json.dumps({"order": po_number, "line": line, "units": claims.units}, separators=(",", ":"))
         return self._fernet.encrypt(content.encode()).decode()
 
     def decrypt(self, ciphertext: str, po_number: str, line: int) -> ClaimData:
         """Decrypt what was encrypted for this line of this order.
 
-        Raises:
-            ClaimsUnavailable: there is no key, none of the keys fits, or it was encrypted for another line.
+        Raises ClaimsUnavailable: there is no key, none of the keys fits, or it was encrypted for another line.
         """
         from cryptography.fernet import InvalidToken  # noqa: PLC0415 - as below
 

@@ -77,11 +77,7 @@ class Database:
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
-        """Open a short transaction that cannot write.
-
-        Raises:
-            StoreBusy, StoreUnusable: translated from the driver's errors.
-        """
+        """Open a short transaction that cannot write. Raises StoreBusy and StoreUnusable for the driver's errors."""
         with translated(), self._readers.connect() as connection:
             yield connection
 
@@ -109,10 +105,8 @@ class Database:
     def rewrite(self) -> None:
         """Rewrite the store without deleted data (VACUUM): on SQLite whole, so that no file holds any of it.
 
-        Holds up all writes meanwhile. PostgreSQL clears its tables; its own logs of changes are the server's.
-
-        Raises:
-            StoreBusy: another process reads or writes for too long, or the disk has no room for a copy.
+        Holds up all writes meanwhile. PostgreSQL clears its tables; its own logs of changes are the server's. Raises
+        StoreBusy where another process reads or writes for too long, or the disk has no room for a copy.
         """
         if self.dialect == "postgresql":
             with translated(), self._engine.connect() as connection:
@@ -234,11 +228,8 @@ _opening = threading.Lock()
 def connect(url: str) -> Database:
     """Return the process's one Database for this address; on SQLite made and migrated where that is needed.
 
-    Threads that come together get the same one, as there must be one writer; a closed one is replaced.
-
-    Raises:
-        StoreUnusable: not a database, from a newer version, or (PostgreSQL) not migrated yet.
-        StoreBusy: locked, or the server does not answer.
+    Threads that come together get the same one, as there must be one writer; a closed one is replaced. Raises
+    StoreUnusable (not a database, from a newer version, or on PostgreSQL not migrated yet) and StoreBusy.
     """
     if (database := _opened.get(url)) is not None and not database.closed:
         return database
@@ -269,11 +260,8 @@ def _prepare(url: str) -> None:
 def run_transaction(connection: Connection, jobs: list[Job], *, with_probe: bool) -> list[Outcome]:
     """Run the jobs in one transaction; returns the outcome of each once all are committed.
 
-    With a probe the transaction writes in any case: jobs without anything to write would not show that the store is
-    well.
-
-    Raises:
-        StatementFailed: a statement of a job. Any other error is the transaction's own.
+    With a probe it writes in any case: jobs without anything to write would not show that the store is well.
+    Raises StatementFailed for a statement of a job; any other error is the transaction's own.
     """
     outcomes: list[Outcome] = []
     alone = len(jobs) == 1 and not with_probe

@@ -1,7 +1,4 @@
-"""SQLAlchemy engines for SQLite and PostgreSQL: pragmas, migrations, and the driver's errors translated into ours.
-
-Holds no query of ours. `translated` turns a driver's errors into texts that say what to do.
-"""
+"""SQLAlchemy engines for SQLite and PostgreSQL: pragmas, migrations, and the driver's errors translated into ours."""
 
 import contextlib
 import logging
@@ -103,9 +100,7 @@ def _revision(connection: Connection) -> str | None:
 def migrate(url: str) -> str | None:
     """Migrate the store to this version's schema; returns the revision it was at. Of two at once, one waits.
 
-    Raises:
-        StoreUnusable: the store is from a newer version, not ours or not a database. It is left as it is.
-        StoreBusy: locked or unreachable.
+    Raises StoreUnusable for a store that is newer, not ours or no database, and leaves it as it is; StoreBusy.
     """
     engine = make_engine(url, writes=True)
     try:

@@ -1,8 +1,4 @@
-"""Leases: take due rows for one worker, list the owners, and release what owners that are gone held.
-
-Rows that another worker holds are passed over (SKIP LOCKED). What a clock that was set back left too far ahead is
-rescheduled by `orders` (polls) and `outbox` (sends), with the constants here.
-"""
+"""Leases: take due rows for one worker, list the owners, and release what owners that are gone held."""
 
 from collections.abc import Sequence
 from datetime import timedelta

@@ -1,9 +1,7 @@
 """Orders: find, add and save them, and lease those that are due for a poll. Steps of one job of the writer.
 
 Owns how an order and its log are kept: the row is always the fold of the events, and the counters change in the same
-transaction as what they count. No function opens a transaction of its own.
-
-Statements of hot paths are built once: to build one takes several times as long as to run it.
+transaction as what they count. Statements of hot paths are built once: that takes several times as long as to run them.
 """
 
 import random
@@ -131,12 +129,7 @@ def save_order(
 ) -> None:
     """Append the events, and update row, lines and counters by them.
 
-    Args:
-        connection: of the writer.
-        stored: the order before.
-        after: the order after each of the events.
-        events: what happened, in order.
-        extra_columns: columns that are not facts, such as next_look_at.
+    `after` holds the order after each of the events, `extra_columns` columns that are not facts, such as next_look_at.
     """
     changed: dict[str, Any] = dict(extra_columns or {})
     if events:

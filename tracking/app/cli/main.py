@@ -1,8 +1,4 @@
-"""The command line: `tracking COMMAND`. Exit 0: done; 1: failed, refused or not found; 2: bad usage.
-
-Holds no rule. Here commands get their names and their order, and errors become sentences and exit codes. Each command
-reads its arguments, asks the other rooms, and prints through `output`: tables for people, `--json` for machines.
-"""
+"""The command line: `tracking COMMAND`. Exit 0: done; 1: failed, refused or not found; 2: bad usage."""
 
 import logging
 from typing import Annotated, Any

@@ -89,8 +89,7 @@ def file_format(path: Path, allowed: Sequence[str]) -> str:
 def acting_person(name: str | None = None) -> Person:
     """Make the person who acts: who runs this command, or whom they name. An operator: they can write the store anyway.
 
-    Raises:
-        NotPermitted: the system knows neither a name nor a number.
+    Raises NotPermitted where the system knows neither a name nor a number.
     """
     if name and name.strip():
         return Person(name.strip())

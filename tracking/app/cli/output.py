@@ -1,7 +1,7 @@
 """Output of the command line: print tables and sentences for people, JSON for machines, a progress bar.
 
 Progress and errors go to stderr, so that stdout holds the answer alone. Everything shown comes from elsewhere, so
-nothing in it is taken for markup or obeyed by a terminal. Reads no store and decides nothing.
+nothing in it is taken for markup or obeyed by a terminal.
 """
 
 from __future__ import annotations

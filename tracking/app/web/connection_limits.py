@@ -1,8 +1,7 @@
 """Connection limits of the worker's HTTP server: header bytes, seconds for a request's head, open connections.
 
 uvicorn limits the bytes of a head alone, and a stranger could use up the process's open files, without which neither
-the store nor the provider can be reached. Beyond the limit the connection that has been waited for longest gives way,
-never the newcomer. How long a body may take is for its endpoint to say.
+the store nor the provider can be reached. Beyond the limit the connection that has been waited for longest gives way.
 """
 
 import asyncio
@@ -27,7 +26,7 @@ class LimitedHttpProtocol(H11Protocol):
     """A connection that is closed where no request begins in time, or where a newcomer needs its place.
 
     Of uvicorn's class only the methods of `asyncio.Protocol` are overridden. The application learns from its `state`
-    which connection a request came on, and tells it of the request: see `ConnectionLimits`.
+    which connection a request came on, and tells it of the request: see `limited`.
     """
 
     # The limit is that of the process's open files, so it counts over all servers of the process.
@@ -35,19 +34,14 @@ class LimitedHttpProtocol(H11Protocol):
 
     def __init__(self, *, app_state: dict[str, Any], **of_uvicorn: Any) -> None:
         super().__init__(app_state={**app_state, "connection": self}, **of_uvicorn)
-        self._requests = 0
+        self.requests = 0  # that the application is at work on
         self._deadline: asyncio.TimerHandle | None = None
-
-    @property
-    def is_answering(self) -> bool:
-        """Whether the application is at work on a request of the connection."""
-        return self._requests > 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Takes a place, that of the longest waiting connection where there is none."""
         super().connection_made(transport)
         if len(self.open) >= MAX_CONNECTIONS:
-            next((other for other in self.open if not other.is_answering), next(iter(self.open))).abort()
+            next((other for other in self.open if not other.requests), next(iter(self.open))).abort()
         self._await_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -58,14 +52,14 @@ class LimitedHttpProtocol(H11Protocol):
     @contextlib.contextmanager
     def request(self) -> Iterator[None]:
         """Waits for no other request while the application answers this one."""
-        self._requests += 1
+        self.requests += 1
         if self._deadline is not None:
             self._deadline.cancel()
         try:
             yield
         finally:
-            self._requests -= 1
-            if self in self.open and not self.is_answering:
+            self.requests -= 1
+            if self in self.open and not self.requests:
                 self._await_request()
 
     def abort(self) -> None:
@@ -84,23 +78,16 @@ class LimitedHttpProtocol(H11Protocol):
             self._deadline.cancel()
 
 
-class ConnectionLimits:
-    """ASGI middleware that tells a connection while one of its requests is being answered."""
+def limited(app: ASGIApp, **settings: Any) -> uvicorn.Config:
+    """Configure uvicorn to serve the application on limited connections, with these settings of its own."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers as the application does."""
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         connection = scope.get("state", {}).get("connection")
         with connection.request() if isinstance(connection, LimitedHttpProtocol) else contextlib.nullcontext():
-            await self._app(scope, receive, send)
+            await app(scope, receive, send)
 
-
-def limited(app: ASGIApp, **settings: Any) -> uvicorn.Config:
-    """Configures uvicorn to serve the application on limited connections, with these settings of its own."""
     return uvicorn.Config(
-        ConnectionLimits(app),
+        serve,
         http=LimitedHttpProtocol,
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         ws="none",

@@ -21,11 +21,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
 def metrics_text(database: Database, now: datetime) -> bytes:
-    """Render the metrics of the store as they are now.
-
-    Raises:
-        StoreError: the store cannot be read.
-    """
+    """Render the metrics of the store as they are now. Raises StoreError where it cannot be read."""
     registry = CollectorRegistry(auto_describe=False)
     with database.read() as connection:
         registry.register(_FixedCollector([*_families(connection, now), *_store_families(database)]))

@@ -1,7 +1,4 @@
-"""Access to the pages over the network: refuses unsafe addresses at the start, and requests from other machines.
-
-While nobody signs in, the pages are for this machine alone. Holds no rule of who may do what: that is `access`.
-"""
+"""Access to the pages over the network: refuses unsafe addresses at the start, and requests from other machines."""
 
 import ipaddress
 from collections.abc import Collection, Mapping
@@ -32,16 +29,13 @@ _REMEDIES = (
 def check_page_access(
     settings: Settings, *, address: str | None, provider: Mapping[str, Any], trusted_headers: Collection[str]
 ) -> None:
-    """Refuse a start that would show the pages to anyone.
+    """Refuse a start that would show the pages to anyone. Raises SettingsError with every problem.
 
     Args:
         settings: those of this process.
         address: what the server binds to; None where that cannot be known, so that the middleware alone decides.
         provider: the section [auth] of Streamlit's secrets.
         trusted_headers: names of headers that Streamlit takes an identity from.
-
-    Raises:
-        SettingsError: with every problem.
     """
     problems = []
     if settings.asks_to_sign_in:
@@ -62,14 +56,13 @@ def _provider_problems(provider: Mapping[str, Any]) -> list[Problem]:
         asked = "TRACKING_OPERATORS or TRACKING_VIEWERS is set, so people sign in"
         message = f"{asked}: write {', '.join(missing)} into its section [auth], as docs/operating.md shows"
         return [Problem(where, message)]
-    problems = []
+    messages = []
     if not str(provider["redirect_uri"]).endswith(CALLBACK_PATH):
-        message = f"redirect_uri must be the console's own address with {CALLBACK_PATH} behind it"
-        problems.append(Problem(where, message))
+        messages.append(f"redirect_uri must be the console's own address with {CALLBACK_PATH} behind it")
     if len(str(provider["cookie_secret"])) < MIN_COOKIE_SECRET:
-        message = f"cookie_secret must have {MIN_COOKIE_SECRET} random characters or more: who guesses it is anybody"
-        problems.append(Problem(where, message))
-    return problems
+        length = f"{MIN_COOKIE_SECRET} random characters or more"
+        messages.append(f"cookie_secret must have {length}: who guesses it is anybody")
+    return [Problem(where, message) for message in messages]
 
 
 def is_local(host: str) -> bool:
@@ -93,13 +86,8 @@ class PageAccessMiddleware:
 
     While nobody signs in, a request must have come from this machine, to it, and by one of its own names: a page of
     somebody else in a browser here can make its name lead to this machine, but cannot send another name than its own.
-    Otherwise it must be by address, or by a name that is known, where Streamlit does not itself look at names.
-
-    Args:
-        app: what it stands in front of.
-        settings: those of this process.
-        provider: the section [auth] of Streamlit's secrets; its redirect_uri names the console.
-        hosts: Streamlit's server.allowedHosts.
+    Otherwise it must be by address or by the name in `redirect_uri` of `provider`, the section [auth] of Streamlit's
+    secrets, unless Streamlit itself looks at names: `hosts` is its server.allowedHosts.
     """
 
     def __init__(

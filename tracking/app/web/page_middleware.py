@@ -1,7 +1,4 @@
-"""ASGI middleware of the pages: security headers (Content-Security-Policy), and downloads private to one browser.
-
-Pure ASGI, around the whole application. Knows no page and no store.
-"""
+"""ASGI middleware of the pages: security headers (Content-Security-Policy), and downloads private to one browser."""
 
 import base64
 import hashlib
@@ -66,12 +63,8 @@ class PrivateDownloadsMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers what a browser may have; anything else is as if it were not there."""
-        if scope["type"] == "websocket":
-            await self._serve_page(scope, receive, send)
-        elif scope["type"] == "http":
-            await self._serve_request(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+        serve = {"websocket": self._serve_page, "http": self._serve_request}.get(scope["type"], self._app)
+        await serve(scope, receive, send)
 
     async def _serve_page(self, scope: Scope, receive: Receive, send: Send) -> None:
         browser, names = _browser_id(scope), set[str]()

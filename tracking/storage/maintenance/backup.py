@@ -47,18 +47,17 @@ class _TooManyRestarts(Exception):
 
 
 def backup(url: str, target: Path, now: datetime, progress: Progress | None = None) -> Backup:
-    """Copy the store into a new file that only its owner may read.
+    """Copy the store into a new file that only its owner may read, marked as a copy taken at `now`.
 
     Args:
         url: the address of the store.
         target: the file to make.
-        now: noted in the copy as the time it was taken.
+        now: aware.
         progress: called with (pages copied, pages in all).
 
     Raises:
         NotAllowed: the file exists, or the store is not on SQLite.
-        StoreBusy: the store is locked, or the disk is full.
-        StoreUnusable: there is no store, or it is damaged.
+        StoreBusy, StoreUnusable: the store is locked or the disk full; there is no store, or it is damaged.
         OSError: the target's folder cannot be written.
     """
     source = engines.file_of(url)

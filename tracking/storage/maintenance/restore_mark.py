@@ -80,8 +80,7 @@ def newest_event(connection: Connection) -> int:
 def detect(database: Database, now: datetime) -> bool:
     """Detect a store that is older than the file next to it says, and mark it; returns whether. Blocks.
 
-    Raises:
-        StoreError: the store cannot be read or written; nothing may be sent before this was done.
+    Raises StoreError where it cannot be read or written; nothing may be sent before this was done.
     """
     noted = _noted_event(database)
     with database.read() as connection:

@@ -116,12 +116,9 @@ def verify(database: Database, progress: Progress | None = None) -> list[str]:
 
 
 def examine(database: Database, progress: Progress | None = None, *, expected: LogHead | None = None) -> Findings:
-    """Compare all that is stored with the log, and the log with its hashes.
+    """Compare all that is stored with the log, and the log with its hashes and with a head that was noted down earlier.
 
-    Args:
-        database: the store.
-        progress: called with (orders done, orders in all).
-        expected: a head noted down earlier, that the log must still have.
+    `progress` is called with (orders done, orders in all).
     """
     with _snapshot(database) as connection:
         if database.dialect == "postgresql":
