@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import functools
 import random
+import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -107,6 +109,20 @@ class _VirtualBackend(Backend):
         )
 
 
+@functools.cache
+def _migrated() -> bytes:
+    """An empty store: quicker to write down again than to migrate one for each scenario."""
+    with tempfile.TemporaryDirectory() as folder:
+        engines.migrate(f"sqlite:///{folder}/tracking.db")
+        return Path(folder, "tracking.db").read_bytes()
+
+
+def _empty_store(folder: Path) -> str:
+    file = folder / "tracking.db"
+    file.write_bytes(_migrated())
+    return f"sqlite:///{file}"
+
+
 class Desk:
     """The console and the sandbox, both in this process, on virtual time."""
 
@@ -123,8 +139,7 @@ class Desk:
     ) -> None:
         self.loop = loop
         self.rng = random.Random(seed)
-        url = url or f"sqlite:///{folder}/tracking.db"
-        engines.migrate(url)
+        url = url or _empty_store(folder)
         self.store = CountedDatabase(url, loop)
         # Every turn of a loop is a hop into a thread, and costs more than all else here; wake-ups come without one.
         loops._pause = partial(_paused, tick)

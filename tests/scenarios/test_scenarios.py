@@ -11,13 +11,17 @@ from desk import Desk, Outcome, request
 from virtual import VirtualLoop, run
 
 from tracking.sandbox.scenarios import SCENARIOS
+from tracking.storage import engines
 
-ORDERS = 15
-ELSEWHERE = 5
+ORDERS = 9  # three of each type of delivery, one of them of twelve lines
+ELSEWHERE = 3
 NEVER_FINISHED = {"endless-pending": frozenset({"Pending"})}
 
 
 def drive(folder: Path, scenario: str, *, url: str | None = None) -> Outcome:
+    if url:
+        engines.migrate(url)
+
     async def main(loop: VirtualLoop) -> Outcome:
         desk = Desk(folder, scenario, loop, url=url)
         async with desk.open():
