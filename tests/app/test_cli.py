@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -43,15 +44,16 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where the command line is called: a folder of its own and no settings but the defaults."""
+def folder(tmp_path: Path, migrated_file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where the command line is called: a folder of its own with an empty store, no settings but the defaults."""
     for name in [name for name in os.environ if name.startswith("TRACKING_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TRACKING_DATABASE_URL", f"sqlite:///{tmp_path}/data/tracking.db")
+    (tmp_path / "data").mkdir(mode=0o700)
+    shutil.copy(migrated_file, tmp_path / "data" / "tracking.db")
     yield tmp_path
-    if (tmp_path / "data" / "tracking.db").exists():
-        connect(f"sqlite:///{tmp_path}/data/tracking.db").close()
+    connect(f"sqlite:///{tmp_path}/data/tracking.db").close()
 
 
 @pytest.fixture

@@ -1,3 +1,4 @@
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,9 @@ from processes.children import Child, Nursery, nursery  # noqa: E402 - found thr
 
 
 @pytest.fixture
-def children(tmp_path: Path) -> Iterator[Nursery]:
-    """Starts processes around one store; all are ended with the test."""
+def children(tmp_path: Path, migrated_file: Path) -> Iterator[Nursery]:
+    """Starts processes around one empty store; all are ended with the test."""
+    shutil.copy(migrated_file, tmp_path / "tracking.db")
     with nursery(tmp_path) as made:
         yield made
 

@@ -1,14 +1,15 @@
 """That each launcher tells what is wrong at its start; what it tells is judged where settings and stores are read."""
 
-import json
 import sqlite3
 
 import pytest
-from processes.children import TRACKING, Child, Nursery, free_port, get, provider_settings, until, write_orders
+from processes.children import Child, Nursery, free_port, get, provider_settings, until, write_orders
 from processes.over_http import documents, fact, rows, store_of
 
+from tracking.storage.maintenance.verify import verify
+
 CANARY = "canary-4711"
-WAYS = ["orders", "worker", "streamlit", "uvicorn"]
+WAYS = ["worker", "streamlit", "uvicorn"]
 
 
 def started(children: Nursery, way: str, **settings: object) -> Child:
@@ -17,10 +18,8 @@ def started(children: Nursery, way: str, **settings: object) -> Child:
             return children.worker(settings)
         case "streamlit":
             return children.streamlit(settings)
-        case "uvicorn":
-            return children.uvicorn(settings)
         case _:
-            return children.start([*TRACKING, way], settings=settings)
+            return children.uvicorn(settings)
 
 
 def refused(child: Child) -> str:
@@ -52,12 +51,11 @@ def test_all_wrong_settings_are_told_at_once_without_their_values(way: str, chil
     assert child.ends() == 2 or way == "streamlit"
 
 
-@pytest.mark.parametrize("way", ["worker", "uvicorn"])
-def test_a_file_that_is_no_store_of_ours_is_told_and_left_as_it_is(way: str, children: Nursery) -> None:
+def test_a_file_that_is_no_store_of_ours_is_told_and_left_as_it_is(children: Nursery) -> None:
     file = children.folder / "tracking.db"
     file.write_text("Dear diary, this is no database.\n" * 100)
     before = file.read_bytes()
-    child = started(children, way)
+    child = children.uvicorn()
     assert "not a SQLite database" in refused(child)
     assert child.ends() == 1
     assert file.read_bytes() == before
@@ -89,6 +87,7 @@ def test_a_console_runs_without_its_provider_and_sends_once_that_appears(childre
         until("word of the recovery", lambda: fact(store, "client").get("failing_since") is None, within=20)
     assert worker.stop() == 0
     assert "Traceback" not in worker.said
+    assert "never awaited" not in worker.said
 
 
 def states(children: Nursery) -> list[str]:
@@ -119,7 +118,6 @@ def test_refused_credentials_lose_nothing_and_are_told(children: Nursery, sandbo
 
 
 def test_a_command_that_only_reads_needs_no_write_lock(children: Nursery) -> None:
-    children.tracking("migrate")
     other = sqlite3.connect(children.folder / "tracking.db", isolation_level=None)
     try:
         other.execute("BEGIN IMMEDIATE")
@@ -149,5 +147,5 @@ def test_a_store_locked_by_another_process_is_waited_for(children: Nursery, sand
         until("every webhook", lambda: {row["notice"] for row in rows(store).values()} == {"confirmed"}, within=30)
     assert worker.ready().stop() == 0
     assert "Traceback" not in worker.said
-    audited = children.tracking("verify", "--json")
-    assert json.loads(audited.said)["differences"] == []
+    with store_of(children.database_url) as store:
+        assert verify(store) == []

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from processes.over_http import FINAL, drive
 
-ORDERS, ELSEWHERE = 40, 10
+ORDERS, ELSEWHERE = 20, 5
 
 
 # Every scenario runs in virtual time; what only a real socket can show is shown by a quiet one and one of everything.
