@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, assert_never
 
+from tracking.orders import observations as seen
 from tracking.orders.events import attention_changes, attention_for_status, contradiction_event, new_event
 from tracking.orders.line_matching import TYPE_UNKNOWN, diff_lines, fully_fulfilled, mismatch, pair_lines
 from tracking.orders.model import (
@@ -25,22 +26,7 @@ from tracking.orders.model import (
     expand_numbers,
     is_terminal,
 )
-from tracking.orders.observations import (
-    Answered,
-    Asked,
-    Attempted,
-    ClaimRevealed,
-    Declined,
-    Erased,
-    Missing,
-    Noted,
-    Observation,
-    Polled,
-    Requested,
-    Unclear,
-    Unsent,
-    WebhookReported,
-)
+from tracking.orders.observations import Answered, Attempted, Erased, Noted, Observation, Polled, Requested, Unsent
 from tracking.orders.vocabulary import AttentionReason, EventKind
 
 HISTORY_AFTER = timedelta(days=1)
@@ -64,19 +50,19 @@ def interpret(order: Order | None, po_number: str, observation: Observation) -> 
             return [_attempted(order, observed, observation)]
         case Answered():
             return _answered(order, observed, observation)
-        case Declined():
+        case seen.Declined():
             return _declined(order, observed, observation)
-        case Unclear() | Unsent():
+        case seen.Unclear() | Unsent():
             return _not_answered(order, observed, observation)
         case Polled():
             return _polled(order, observed, observation)
-        case Missing():
+        case seen.Missing():
             return [new_event(EventKind.NOT_FOUND, observation, detail={"state": order.state})]
-        case WebhookReported():
+        case seen.WebhookReported():
             return _webhook_reported(order, observed, observation)
-        case Asked():
+        case seen.Asked():
             return [_asked(order, observed, observation)]
-        case Noted() | ClaimRevealed() | Erased():
+        case Noted() | seen.ClaimRevealed() | Erased():
             return [_by_person(order, observed, observation)]
         case _:
             assert_never(observed)
@@ -84,27 +70,20 @@ def interpret(order: Order | None, po_number: str, observation: Observation) -> 
 
 def _first(po_number: str, observation: Observation) -> Event:
     observed = observation.observed
-    base = {"po_number": po_number, "created_at": observation.learned_at}
     if isinstance(observed, Requested):
         names = ("type", "source", "units", "value_minor", "note", "currency")
-        facts = {name: getattr(observed, name) for name in names}
-        return new_event(
-            EventKind.REQUESTED,
-            observation,
-            changes=base | facts | {"actor": observation.actor, "state": State.QUEUED, "submission": Submission.QUEUED},
-            detail={"lines": len(observed.lines)},
-        )
+        changes = {name: getattr(observed, name) for name in names}
+        changes |= {"po_number": po_number, "created_at": observation.learned_at, "actor": observation.actor}
+        changes |= {"state": State.QUEUED, "submission": Submission.QUEUED}
+        return new_event(EventKind.REQUESTED, observation, changes=changes, detail={"lines": len(observed.lines)})
     if not isinstance(observed, Polled) or observed.snapshot is None:
         raise TypeError(f"an order cannot begin with {type(observed).__name__}")
     snapshot = observed.snapshot
     facts = {
+        **{name: getattr(snapshot, name) for name in ("units", "value_minor", "note", "currency", "provider_id")},
+        "po_number": po_number,
         "type": snapshot.type or TYPE_UNKNOWN,
         "source": "elsewhere",
-        "units": snapshot.units,
-        "value_minor": snapshot.value_minor,
-        "note": snapshot.note,
-        "currency": snapshot.currency,
-        "provider_id": snapshot.provider_id,
         "provider_created_at": snapshot.created_at,
         "accepted_at": snapshot.created_at,
         "created_at": snapshot.created_at or observation.learned_at,
@@ -112,14 +91,9 @@ def _first(po_number: str, observation: Observation) -> Event:
         "state": State.ACCEPTED,
         "last_open_at": None,
     }
+    detail = {"lines": len(snapshot.lines)}
     happened = min(snapshot.created_at or observation.happened_at, observation.learned_at)
-    return new_event(
-        EventKind.DISCOVERED,
-        observation,
-        changes=base | facts,
-        detail={"lines": len(snapshot.lines)},
-        happened_at=happened,
-    )
+    return new_event(EventKind.DISCOVERED, observation, changes=facts, detail=detail, happened_at=happened)
 
 
 def _attempted(order: Order, observed: Attempted, observation: Observation) -> Event:
@@ -157,11 +131,8 @@ def _answered(order: Order, observed: Answered, observation: Observation) -> lis
         **attention_for_status(snapshot.status),
     }
     detail = {"provider_id": snapshot.provider_id, "status": snapshot.status}
-    return [
-        new_event(
-            EventKind.ADOPTED if observed.adopted else EventKind.ACCEPTED, observation, changes=accepted, detail=detail
-        )
-    ]
+    kind = EventKind.ADOPTED if observed.adopted else EventKind.ACCEPTED
+    return [new_event(kind, observation, changes=accepted, detail=detail)]
 
 
 def _po_number_mismatch(observation: Observation, provider_id: str, difference: str) -> Event:
@@ -171,25 +142,16 @@ def _po_number_mismatch(observation: Observation, provider_id: str, difference: 
     return new_event(EventKind.PO_NUMBER_MISMATCH, observation, changes=changes, detail={"reason": reason})
 
 
-def _declined(order: Order, observed: Declined, observation: Observation) -> list[Event]:
+def _declined(order: Order, observed: seen.Declined, observation: Observation) -> list[Event]:
     if order.provider_id is not None:
         return [new_event(EventKind.ANSWER_REPEATED, observation, detail={"reason": observed.reason})]
-    changes = {
-        "state": State.REFUSED,
-        "submission": Submission.REFUSED,
-        **attention_changes(AttentionReason.REFUSED, f"refused: {observed.reason}"),
-    }
-    return [
-        new_event(
-            EventKind.REFUSED,
-            observation,
-            changes=changes,
-            detail={"status": observed.status, "reason": observed.reason},
-        )
-    ]
+    attention = attention_changes(AttentionReason.REFUSED, f"refused: {observed.reason}")
+    changes = {"state": State.REFUSED, "submission": Submission.REFUSED, **attention}
+    detail = {"status": observed.status, "reason": observed.reason}
+    return [new_event(EventKind.REFUSED, observation, changes=changes, detail=detail)]
 
 
-def _not_answered(order: Order, observed: Unclear | Unsent, observation: Observation) -> list[Event]:
+def _not_answered(order: Order, observed: seen.Unclear | Unsent, observation: Observation) -> list[Event]:
     if order.provider_id is not None:
         return []
     if isinstance(observed, Unsent):
@@ -200,7 +162,7 @@ def _not_answered(order: Order, observed: Unclear | Unsent, observation: Observa
     return [new_event(EventKind.OUTCOME_UNKNOWN, observation, changes=changes, detail={"reason": observed.reason})]
 
 
-def _webhook_reported(order: Order, observed: WebhookReported, observation: Observation) -> list[Event]:
+def _webhook_reported(order: Order, observed: seen.WebhookReported, observation: Observation) -> list[Event]:
     if observed.provider_id and order.provider_id and observed.provider_id != order.provider_id:
         words = f"a notice names {observed.provider_id} under this PONumber"
         return [contradiction_event(order, observation, AttentionReason.WEBHOOK_FOR_ANOTHER_ORDER, words)]
@@ -217,46 +179,31 @@ def _webhook_reported(order: Order, observed: WebhookReported, observation: Obse
     return [new_event(EventKind.WEBHOOK_CLAIMED, observation, changes=changes)]
 
 
-def _asked(order: Order, observed: Asked, observation: Observation) -> Event:
+def _asked(order: Order, observed: seen.Asked, observation: Observation) -> Event:
     changes: dict[str, Any] = {}
     if observed.what == "resend" and order.state == State.REFUSED:
         changes = {"state": State.QUEUED, "submission": Submission.QUEUED, **attention_changes(None)}
-    return new_event(
-        EventKind.ACTION_REQUESTED,
-        observation,
-        changes=changes,
-        detail={"what": observed.what, "actor": observation.actor},
-    )
+    detail = {"what": observed.what, "actor": observation.actor}
+    return new_event(EventKind.ACTION_REQUESTED, observation, changes=changes, detail=detail)
 
 
-def _noted(observed: Noted, observation: Observation) -> Event:
-    detail = {"text": observed.text, "actor": observation.actor}
-    if not observed.acknowledges:
-        return new_event(EventKind.NOTED, observation, detail=detail)
-    changes = {
-        "acknowledged_at": observation.learned_at,
-        "acknowledged_by": observation.actor,
-        "acknowledged_why": observed.text,
-    }
-    return new_event(EventKind.ACKNOWLEDGED, observation, changes=changes, detail=detail)
-
-
-def _by_person(order: Order, observed: Noted | ClaimRevealed | Erased, observation: Observation) -> Event:
+def _by_person(order: Order, observed: Noted | seen.ClaimRevealed | Erased, observation: Observation) -> Event:
+    by = observation.actor
     match observed:
+        case Noted(acknowledges=False):
+            return new_event(EventKind.NOTED, observation, detail={"text": observed.text, "actor": by})
         case Noted():
-            return _noted(observed, observation)
-        case ClaimRevealed():
-            detail = {
-                "line": observed.line,
-                "unit": observed.unit,
-                "version": observed.version,
-                "actor": observation.actor,
-            }
+            at = observation.learned_at
+            changes = {"acknowledged_at": at, "acknowledged_by": by, "acknowledged_why": observed.text}
+            detail: dict[str, Any] = {"text": observed.text, "actor": by}
+            return new_event(EventKind.ACKNOWLEDGED, observation, changes=changes, detail=detail)
+        case seen.ClaimRevealed():
+            detail = {name: getattr(observed, name) for name in ("line", "unit", "version")} | {"actor": by}
             return new_event(EventKind.CLAIMS_REVEALED, observation, detail=detail)
         case Erased():
-            changes = {"erased": condense_numbers({*expand_numbers(order.erased), *observed.numbers})}
-            detail = {"lines": condense_numbers(observed.numbers), "actor": observation.actor}
-            return new_event(EventKind.RECIPIENTS_ERASED, observation, changes=changes, detail=detail)
+            erased = condense_numbers({*expand_numbers(order.erased), *observed.numbers})
+            detail = {"lines": condense_numbers(observed.numbers), "actor": by}
+            return new_event(EventKind.RECIPIENTS_ERASED, observation, changes={"erased": erased}, detail=detail)
 
 
 def _polled(order: Order, observed: Polled, observation: Observation) -> list[Event]:
@@ -276,14 +223,12 @@ def _polled(order: Order, observed: Polled, observation: Observation) -> list[Ev
     line_changes = diff_lines(order.lines, snapshot.lines)
     match snapshot.status:
         case State.COMPLETED if not fully_fulfilled(order, snapshot):
-            return [
-                *claim_events,
-                _still_open(order, observed, observation, line_changes=line_changes, incomplete=True),
-            ]
+            event = _still_open(order, observed, observation, line_changes=line_changes, incomplete=True)
         case State.COMPLETED | State.CANCELLED:
-            return [*claim_events, _finished(order, snapshot, observation, line_changes)]
+            event = _finished(order, snapshot, observation, line_changes)
         case _:
-            return [*claim_events, _still_open(order, observed, observation, line_changes=line_changes)]
+            event = _still_open(order, observed, observation, line_changes=line_changes)
+    return [*claim_events, event]
 
 
 def _claims_changed(order: Order, snapshot: Snapshot, observation: Observation) -> list[Event]:
@@ -294,11 +239,8 @@ def _claims_changed(order: Order, snapshot: Snapshot, observation: Observation) 
         if line.claim_digest and now.claim_digest and now.claims <= line.claims
         if line.claim_digest != now.claim_digest
     ]
-    return (
-        [new_event(EventKind.CLAIMS_CHANGED, observation, detail={"lines": condense_numbers(numbers)})]
-        if numbers
-        else []
-    )
+    detail = {"lines": condense_numbers(numbers)}
+    return [new_event(EventKind.CLAIMS_CHANGED, observation, detail=detail)] if numbers else []
 
 
 def _adopted_by_poll(order: Order, observed: Polled, observation: Observation) -> list[Event]:
@@ -370,13 +312,10 @@ def _finished(
     changes |= attention_changes(None) if completed or history else attention_for_status(snapshot.status)
     if order.lines and (costs := [line.cost_minor for line in snapshot.lines]) and None not in costs:
         changes["cost_minor"] = sum(cost or 0 for cost in costs)
-    return new_event(
-        EventKind.COMPLETED if completed else EventKind.CANCELLED,
-        observation,
-        changes=_only_changes(order, changes),
-        detail={"status": snapshot.status, "first_sight": first_sight or None},
-        line_changes=line_changes,
-    )
+    kind = EventKind.COMPLETED if completed else EventKind.CANCELLED
+    detail = {"status": snapshot.status, "first_sight": first_sight or None}
+    changes = _only_changes(order, changes)
+    return new_event(kind, observation, changes=changes, detail=detail, line_changes=line_changes)
 
 
 def _polled_after_end(order: Order, snapshot: Snapshot, observation: Observation) -> list[Event]:
