@@ -13,14 +13,13 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, NamedTuple
 
 from tracking.orders.model import Event, Line
 
-_LINE_NAMES = tuple(entry.name for entry in fields(Line))
 CONTENT_FIELDS = ("number", "product_id", "value_minor", "quantity", "external_id", "recipient_hash")
 canonical = json.JSONEncoder(sort_keys=True).encode
 
@@ -61,11 +60,7 @@ def hashed_time(at: datetime) -> str:
 def event_rows(po_number: str, head: str, count: int, events: Iterable[Event]) -> tuple[list[dict[str, Any]], str]:
     """The events as rows of the log without their order's id, and the new head.
 
-    Args:
-        po_number: of the order.
-        head: the hash of the event before, `start` for the first.
-        count: how many events there are before.
-        events: what is appended.
+    `head` is the hash of the event before, `first_hash` for the first; `count` is how many there are before.
     """
     chained = []
     for seq, event in enumerate(events, start=count + 1):
@@ -87,17 +82,9 @@ def event_rows(po_number: str, head: str, count: int, events: Iterable[Event]) -
 
 def chain_entry(row: Mapping[str, Any]) -> Entry:
     """The entry that a row of the log holds."""
-    return Entry(
-        row["seq"],
-        row["kind"],
-        row["witness"],
-        hashed_time(row["happened_at"]),
-        hashed_time(row["learned_at"]),
-        canonical(row["changes"]),
-        canonical(row["line_changes"]),
-        canonical(row["detail"]),
-        row["previous"],
-    )
+    times = (hashed_time(row[name]) for name in ("happened_at", "learned_at"))
+    documents = (canonical(row[name]) for name in ("changes", "line_changes", "detail"))
+    return Entry._make((row["seq"], row["kind"], row["witness"], *times, *documents, row["previous"]))
 
 
 def _sorted(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,11 +100,9 @@ def line_rows(lines: Sequence[Line], new_salt: Callable[[], str]) -> list[dict[s
     """The lines as rows without their order's id; each recipient with a salt of its own and the hash keyed with it."""
     made = []
     for line in lines:
-        row = {name: getattr(line, name) for name in _LINE_NAMES}
         salt = new_salt() if line.recipient is not None else None
-        row["recipient_salt"] = salt
-        row["recipient_hash"] = keyed_hash(line.recipient, salt) if line.recipient is not None and salt else None
-        made.append(row)
+        hashed = keyed_hash(line.recipient, salt) if line.recipient is not None and salt else None
+        made.append(asdict(line) | {"recipient_salt": salt, "recipient_hash": hashed})
     return made
 
 

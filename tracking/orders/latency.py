@@ -18,7 +18,6 @@ _NOTHING = timedelta()
 _TENTH = timedelta(milliseconds=100)
 _MINUTE = timedelta(minutes=1)
 _LONG = timedelta(minutes=10)  # from here on seconds are not told
-_DAY = timedelta(days=1)
 
 
 class StatedTime(StrEnum):
@@ -27,6 +26,12 @@ class StatedTime(StrEnum):
     NONE = "none"
     BELIEVED = "believed"
     UNFIT = "not believed"
+
+
+_ON_STATED_TIME = {
+    StatedTime.BELIEVED: " That rests on the time the provider stated.",
+    StatedTime.UNFIT: " The time the provider stated does not fit what looks showed.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +108,7 @@ class LatencyBreakdown:
             f"Known {between(*self.ends('lag'))} after it was done: {notice}, our wait {between(*self.ends('wait'))}, "
             f"handling {between(*self.ends('handling'))}; the provider itself took {between(*self.ends('provider'))}."
         )
-        match self.stated_time:
-            case StatedTime.BELIEVED:
-                return f"{text} That rests on the time the provider stated."
-            case StatedTime.UNFIT:
-                return f"{text} The time the provider stated does not fit what looks showed."
-            case _:
-                return text
+        return text + _ON_STATED_TIME.get(self.stated_time, "")
 
     def record(self) -> dict[str, Any]:
         """The same for programs: seconds, the least and the most of each part."""
@@ -122,11 +121,9 @@ def break_down(times: CompletionTimes) -> LatencyBreakdown:
 
     What clocks that were set back make impossible counts as nothing, so that no part is below zero.
     """
-    webhook_at = _webhook_before_poll(times)
     low, high, word = completion_window(times)
-    return LatencyBreakdown(
-        _parts(times, webhook_at, low), _parts(times, webhook_at, high), webhook_at is not None, word
-    )
+    announced = _webhook_before_poll(times) is not None
+    return LatencyBreakdown(parts(times, low), parts(times, high), announced, word)
 
 
 def finished_between(after: datetime, by: datetime, webhook_at: datetime | None) -> tuple[datetime, datetime]:
@@ -159,10 +156,7 @@ def _webhook_before_poll(times: CompletionTimes) -> datetime | None:
 
 def parts(times: CompletionTimes, done: datetime) -> Parts:
     """The parts if the order was done at this moment; what is beyond the time that is split is moved to its edge."""
-    return _parts(times, _webhook_before_poll(times), done)
-
-
-def _parts(times: CompletionTimes, webhook_at: datetime | None, done: datetime) -> Parts:
+    webhook_at = _webhook_before_poll(times)
     by = times.completed_by
     since = min(times.accepted_at, by)
     done = min(max(done, since), by)
@@ -188,11 +182,8 @@ def between(least: timedelta, most: timedelta) -> str:
 
 def _step(length: timedelta) -> timedelta:
     """What lengths like this one are told in."""
-    if length < _MINUTE:
-        return _TENTH
-    if length < _LONG:
-        return SECOND
-    return _MINUTE if length < _DAY else timedelta(hours=1)
+    steps = ((_MINUTE, _TENTH), (_LONG, SECOND), (timedelta(days=1), _MINUTE))
+    return next((step for below, step in steps if length < below), timedelta(hours=1))
 
 
 def _short(length: timedelta) -> str:

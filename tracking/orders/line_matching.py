@@ -1,6 +1,6 @@
 """How the provider's lines compare with ours: the same order or another, which line is which, what changed. Pure."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,12 +19,11 @@ def mismatch(order: Order, snapshot: Snapshot) -> str | None:
     return None if requested == received else f"other lines: {len(snapshot.lines)} there, {len(order.lines)} asked for"
 
 
-def _multiset(lines: Sequence[Line]) -> dict[tuple[str, int, str | None], int]:
+def _multiset(lines: Sequence[Line]) -> Counter[tuple[str, int, str | None]]:
     """Units per product, value and external id: the same for a line of two and for two lines of one."""
-    counts: dict[tuple[str, int, str | None], int] = {}
+    counts: Counter[tuple[str, int, str | None]] = Counter()
     for line in lines:
-        key = (line.product_id.casefold(), line.value_minor, line.external_id)
-        counts[key] = counts.get(key, 0) + line.quantity
+        counts[line.product_id.casefold(), line.value_minor, line.external_id] += line.quantity
     return counts
 
 
@@ -32,21 +31,18 @@ def diff_lines(stored: Sequence[Line], reported: Sequence[Line]) -> list[dict[st
     """What changed in which lines, equal changes together: [{"numbers": "1-40", "status": "Sent"}, ...]."""
     changed: dict[tuple[tuple[str, Any], ...], list[int]] = {}
     for line, now in pair_lines(stored, reported):
-        changes = _line_changes(line, now)
-        if changes:
+        if changes := _line_changes(line, now):
             changed.setdefault(tuple(changes.items()), []).append(line.number)
     return [{"numbers": condense_numbers(numbers), **dict(news)} for news, numbers in changed.items()]
 
 
 def _line_changes(line: Line, now: Line) -> dict[str, Any]:
-    changes: dict[str, Any] = {}
-    if now.status != line.status:
-        changes["status"] = now.status
-    if now.claims > line.claims:
-        changes["claims"] = now.claims
-    if now.cost_minor is not None and now.cost_minor != line.cost_minor:
-        changes["cost_minor"] = now.cost_minor
-    return changes
+    news = {
+        "status": now.status != line.status,
+        "claims": now.claims > line.claims,
+        "cost_minor": now.cost_minor is not None and now.cost_minor != line.cost_minor,
+    }
+    return {name: getattr(now, name) for name, is_new in news.items() if is_new}
 
 
 def pair_lines(stored: Sequence[Line], reported: Sequence[Line]) -> Iterator[tuple[Line, Line]]:
@@ -85,8 +81,7 @@ def _match_keys(line: Line) -> Iterator[tuple[object, ...]]:
 
 def _free(candidates: deque[Line] | None, used: set[int]) -> Line | None:
     while candidates:
-        candidate = candidates.popleft()
-        if candidate.number not in used:
+        if (candidate := candidates.popleft()).number not in used:
             return candidate
     return None
 

@@ -116,21 +116,8 @@ class Erased:
     numbers: tuple[int, ...]
 
 
-Observed = (
-    Requested
-    | Attempted
-    | Answered
-    | Declined
-    | Unclear
-    | Unsent
-    | Polled
-    | Missing
-    | WebhookReported
-    | Asked
-    | Noted
-    | ClaimRevealed
-    | Erased
-)
+OfSubmission = Requested | Attempted | Answered | Declined | Unclear | Unsent
+Observed = OfSubmission | Polled | Missing | WebhookReported | Asked | Noted | ClaimRevealed | Erased
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,11 @@
 
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from typing import Any
 
 from tracking.orders.model import Witness
@@ -61,14 +63,13 @@ def money(minor: int, currency: str | None) -> str:
 
 def duration(length: timedelta) -> str:
     """A length of time in its two largest units; never negative."""
-    seconds = max(0, int(length.total_seconds()))
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min"
-    if seconds < 86_400:
-        return f"{seconds // 3600} h {seconds % 3600 // 60} min"
-    return f"{seconds // 86_400} d {seconds % 86_400 // 3600} h"
+    minutes, seconds = divmod(max(0, int(length.total_seconds())), 60)
+    (hours, minutes), (days, rest) = divmod(minutes, 60), divmod(minutes // 60, 24)
+    if days:
+        return f"{days} d {rest} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min" if minutes else f"{seconds} s"
 
 
 def clock(at: datetime, day: datetime | None = None) -> str:
@@ -106,10 +107,9 @@ def verdict(total: int, number: int, late: int, oldest: timedelta | None, attent
     """The overview in one sentence: of `total` orders, `number` are open."""
     if total == 0:
         return "No orders yet"
-    if number == 0:
-        parts = ["Nothing is open"]
-    else:
-        parts = [f"{number:,} open", f"{late:,} late"] + ([f"oldest {duration(oldest)}"] if oldest else [])
+    parts = [f"{number:,} open", f"{late:,} late"] if number else ["Nothing is open"]
+    if number and oldest:
+        parts.append(f"oldest {duration(oldest)}")
     if attention:
         parts.append("1 needs a person" if attention == 1 else f"{attention:,} need a person")
     return ", ".join(parts)
@@ -121,7 +121,6 @@ def count(number: int, noun: str) -> str:
 
 
 # Events as sentences
-
 
 _EVENT_SENTENCES: dict[str, str] = {
     EventKind.DISCOVERED: "The poller found this order, placed elsewhere, lines: {lines}",
@@ -165,13 +164,6 @@ def poll_reason(code: str | None) -> str | None:
 KINDS = tuple(sorted(kind.value for kind in EventKind))
 
 
-class _EventFacts(dict[str, Any]):
-    """What an event says, for a sentence; what it does not say is "unknown"."""
-
-    def __missing__(self, key: str) -> str:
-        return "unknown"
-
-
 def sentence(kind: str, witness: str, changes: Mapping[str, Any], detail: Mapping[str, Any]) -> str:
     """Actor, verb, object, outcome."""
     who = detail.get("actor") or _WHO.get(witness, "Somebody")
@@ -185,9 +177,8 @@ def sentence(kind: str, witness: str, changes: Mapping[str, Any], detail: Mappin
         case EventKind.ACTION_REQUESTED:
             return f"{who} asked to {'send the order again' if detail.get('what') == 'resend' else 'look now'}"
         case _:
-            return _EVENT_SENTENCES.get(kind, "{who}: {kind}").format_map(
-                _EventFacts({**detail, "who": who, "kind": kind})
-            )
+            facts = defaultdict(lambda: "unknown", {**detail, "who": who, "kind": kind})
+            return _EVENT_SENTENCES.get(kind, "{who}: {kind}").format_map(facts)
 
 
 def _describe_request(changes: Mapping[str, Any]) -> str:
@@ -237,14 +228,9 @@ def describe_event(row: Mapping[Any, Any]) -> TimelineEntry:
     return TimelineEntry(
         at=row["happened_at"],
         until=row["happened_at"],
-        learned_at=row["learned_at"],
-        witness=row["witness"],
-        kind=row["kind"],
+        **{name: row[name] for name in ("learned_at", "witness", "kind", "seq", "changes", "detail")},
         text=plain(f"{text} ({lines})" if lines else text),
-        seq=row["seq"],
         actor=row["detail"].get("actor") or row["changes"].get("actor"),
-        changes=row["changes"],
-        detail=row["detail"],
     )
 
 
@@ -256,33 +242,24 @@ def _is_repeatable(entry: TimelineEntry) -> bool:
 
 def merge_repeats(events: Iterable[TimelineEntry]) -> list[TimelineEntry]:
     """Merge each run of equal polls or repeated webhook calls into one entry."""
-    rows: list[TimelineEntry] = []
-    for entry in events:
-        last = rows[-1] if rows else None
-        if (
-            last is not None
-            and _is_repeatable(last)
-            and _is_repeatable(entry)
-            and (last.kind, last.text) == (entry.kind, entry.text)
-        ):
-            rows[-1] = replace(last, until=entry.at, learned_at=entry.learned_at, count=last.count + 1)
-        else:
-            rows.append(entry)
-    return [_describe_run(row) if row.count > 1 else row for row in rows]
+    runs = [
+        list(run)
+        for _, run in groupby(events, lambda entry: (entry.kind, entry.text) if _is_repeatable(entry) else entry)
+    ]
+    return [_describe_run(run[0], run[-1], len(run)) if len(run) > 1 else run[0] for run in runs]
 
 
-def _describe_run(row: TimelineEntry) -> TimelineEntry:
-    when = f"{clock(row.at, row.until)} to {clock(row.until, row.at)}"
-    match row.kind:
-        case EventKind.STILL_OPEN if row.detail.get("incomplete"):
-            text = f"{row.count} looks, all {row.detail.get('status')} but not all of it there, {when}"
+def _describe_run(first: TimelineEntry, last: TimelineEntry, number: int) -> TimelineEntry:
+    when = f"{clock(first.at, last.at)} to {clock(last.at, first.at)}"
+    match first.kind:
         case EventKind.STILL_OPEN:
-            text = f"{row.count} looks, all {row.detail.get('status')}, {when}"
+            short = " but not all of it there" if first.detail.get("incomplete") else ""
+            text = f"{number} looks, all {first.detail.get('status')}{short}, {when}"
         case EventKind.NOT_FOUND:
-            text = f"{row.count} looks, the provider did not know the order, {when}"
+            text = f"{number} looks, the provider did not know the order, {when}"
         case _:
-            text = f"The provider's notice came {row.count} more times, {when}, nothing changed"
-    return replace(row, text=plain(text))
+            text = f"The provider's notice came {number} more times, {when}, nothing changed"
+    return replace(first, until=last.at, learned_at=last.learned_at, count=number, text=plain(text))
 
 
 # Where semicolons or tabs part the cells, a spreadsheet begins a new cell within one that commas parted.
@@ -295,8 +272,5 @@ def spreadsheet_safe(value: Any) -> Any:
         return value
     value = _INNER_CELL.sub("'", value)
     start = unicodedata.normalize("NFKC", value).lstrip(" \u00a0\u200b\ufeff\v\f\u0085\u2028\u2029")
-    return f"'{value}" if start.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) or _formula(start) else value
-
-
-def _formula(text: str) -> bool:
-    return text.strip().startswith(("=", "+", "-", "@"))
+    formula = start.startswith(("\t", "\r", "\n")) or start.strip().startswith(("=", "+", "-", "@"))
+    return f"'{value}" if formula else value
