@@ -145,7 +145,7 @@ class SimulatedDatabase(Database):
         self._short = not console.world.climate.through_engine
         self._engine._connection_cls = ShortWriter if self._short else Connection
         self._reader = partial(file.reader, console.slot)
-        self._closed = False
+        self.closed = False
         self._console = console
         self._waiting: list[Job] = []
         self._connection: Connection | None = None

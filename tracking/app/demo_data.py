@@ -18,18 +18,8 @@ from sqlalchemy import Connection
 
 from tracking.errors import NotAllowed
 from tracking.forecasting.classes import first_late_after
-from tracking.orders.model import (
-    Event,
-    Line,
-    Order,
-    OrderType,
-    Snapshot,
-    State,
-    Witness,
-    apply_event,
-    first_order,
-    is_open,
-)
+from tracking.orders import model
+from tracking.orders.model import OrderType
 from tracking.orders.observations import (
     Answered,
     Attempted,
@@ -60,8 +50,8 @@ _COST_PERCENT = 97
 class _History:
     """One order with its log, ready to be stored."""
 
-    events: list[Event]
-    after: list[Order]  # the order after each of the events
+    events: list[model.Event]
+    after: list[model.Order]  # the order after each of the events
     polls: list[datetime]
     webhook_at: datetime | None
     stated_at: datetime  # when it was finished, to the second, as the webhook call says
@@ -116,10 +106,10 @@ class _OrderMaker:
         self._lines = tuple(self._line(position) for position in range(1, size + 1))
         self._units = sum(line.quantity for line in self._lines)
 
-    def _line(self, position: int) -> Line:
+    def _line(self, position: int) -> model.Line:
         assortment = _PLASTIC if self._type == OrderType.PHYSICAL else _AMOUNTS
         product = self._rng.choice(list(assortment))
-        return Line(
+        return model.Line(
             position,
             product,
             self._rng.choice(assortment[product]),
@@ -128,8 +118,8 @@ class _OrderMaker:
             recipient=f"person{self._number}@example.com" if self._type == OrderType.DIGITAL else None,
         )
 
-    def _snapshot(self, status: str) -> Snapshot:
-        done = status == State.COMPLETED
+    def _snapshot(self, status: str) -> model.Snapshot:
+        done = status == model.State.COMPLETED
         lines = tuple(
             replace(
                 line,
@@ -140,7 +130,7 @@ class _OrderMaker:
             )
             for line in self._lines
         )
-        return Snapshot(self._provider_id, None, status, self._type, self._at, lines, currency="USD")
+        return model.Snapshot(self._provider_id, None, status, self._type, self._at, lines, currency="USD")
 
     def observations(self) -> Iterator[Observation]:
         """Make the observations in the order in which they were learned; they go on beyond the present."""
@@ -148,24 +138,26 @@ class _OrderMaker:
         accepted = self._at
         if rng.random() < 0.25:
             first = self._at + timedelta(seconds=rng.uniform(1, 30))
-            yield Observation(Witness.POLL, first, first, Polled(self._snapshot("Pending"), via="list"))
+            yield Observation(model.Witness.POLL, first, first, Polled(self._snapshot("Pending"), via="list"))
         else:
             value = sum(line.quantity * line.value_minor for line in self._lines)
             requested = Requested(self._type, "seed", self._units, value, self._lines, "made up", "USD")
-            yield self._observation(Witness.US, self._at, requested)
+            yield self._observation(model.Witness.US, self._at, requested)
             sent = self._at + timedelta(seconds=rng.uniform(0.05, 0.5))
-            yield self._observation(Witness.US, sent, Attempted(1))
+            yield self._observation(model.Witness.US, sent, Attempted(1))
             accepted = sent + timedelta(seconds=rng.uniform(0.1, 1))
             fate = rng.random()
             if fate < 0.01:
-                yield self._observation(Witness.ANSWER, accepted, Declined(422, "the balance does not cover the order"))
+                yield self._observation(
+                    model.Witness.ANSWER, accepted, Declined(422, "the balance does not cover the order")
+                )
                 return
             if fate < 0.02:
-                yield self._observation(Witness.US, accepted, Unclear("no answer within 30 seconds"))
+                yield self._observation(model.Witness.US, accepted, Unclear("no answer within 30 seconds"))
                 accepted += timedelta(seconds=rng.uniform(1, 4))
-                yield self._observation(Witness.US, accepted, Attempted(2))
+                yield self._observation(model.Witness.US, accepted, Attempted(2))
             answered = Answered(self._snapshot("Pending"), adopted=0.01 <= fate < 0.02)
-            yield self._observation(Witness.ANSWER, accepted, answered)
+            yield self._observation(model.Witness.ANSWER, accepted, answered)
         yield from self._tracking(accepted)
 
     def _tracking(self, accepted: datetime) -> Iterator[Observation]:
@@ -180,19 +172,19 @@ class _OrderMaker:
         while True:
             at, wait = at + wait, wait * self._rng.uniform(1.8, 2.6)
             if webhook_comes and webhook_at < at:
-                yield self._observation(Witness.WEBHOOK, webhook_at, WebhookReported(self._provider_id))
+                yield self._observation(model.Witness.WEBHOOK, webhook_at, WebhookReported(self._provider_id))
                 at = webhook_at + timedelta(seconds=self._rng.uniform(0.05, 1))
             if at >= finished:
-                yield self._observation(Witness.POLL, at, Polled(self._snapshot(end)))
+                yield self._observation(model.Witness.POLL, at, Polled(self._snapshot(end)))
                 return
-            yield self._observation(Witness.POLL, at, Polled(self._snapshot("Pending")))
+            yield self._observation(model.Witness.POLL, at, Polled(self._snapshot("Pending")))
 
     def _duration(self) -> timedelta:
         if self._type == OrderType.PHYSICAL:
             return timedelta(hours=self._rng.lognormvariate(math.log(30), 0.5))
         return timedelta(seconds=(8 + 1.5 * self._units) * self._rng.lognormvariate(0, 0.8))
 
-    def _observation(self, witness: Witness, at: datetime, observed: Observed) -> Observation:
+    def _observation(self, witness: model.Witness, at: datetime, observed: Observed) -> Observation:
         happened = at - timedelta(seconds=0.15) if isinstance(observed, Polled | Answered) else at
         return Observation(witness, happened, at, observed, "seed" if isinstance(observed, Requested) else None)
 
@@ -202,14 +194,14 @@ def _fold(maker: _OrderMaker, now: datetime) -> _History:
     observations = maker.observations()
     first = next(observations)
     events = interpret(None, maker.po_number, first)
-    after = [replace(first_order(events[0]), lines=_first_lines(first.observed))]
+    after = [replace(model.first_order(events[0]), lines=_first_lines(first.observed))]
     again = () if isinstance(first.observed, Requested) else (first,)
     later = itertools.takewhile(lambda observation: observation.learned_at <= now, observations)
     polls, webhook_at = list[datetime](), None
     for observation in itertools.chain(again, later):
         for event in interpret(after[-1], maker.po_number, observation):
             events.append(event)
-            after.append(apply_event(after[-1], event))
+            after.append(model.apply_event(after[-1], event))
         if isinstance(observation.observed, Polled):
             polls.append(observation.learned_at)
         elif isinstance(observation.observed, WebhookReported):
@@ -217,11 +209,11 @@ def _fold(maker: _OrderMaker, now: datetime) -> _History:
     return _History(events, after, polls, webhook_at, maker.finished.replace(microsecond=0))
 
 
-def _first_lines(observed: Observed) -> tuple[Line, ...]:
+def _first_lines(observed: Observed) -> tuple[model.Line, ...]:
     if isinstance(observed, Requested):
         return observed.lines
     lines = observed.snapshot.lines if isinstance(observed, Polled) and observed.snapshot else ()
-    return tuple(replace(line, status=State.PENDING.value, claims=0, cost_minor=None) for line in lines)
+    return tuple(replace(line, status=model.State.PENDING.value, claims=0, cost_minor=None) for line in lines)
 
 
 def _store(connection: Connection, group: Sequence[_History], now: datetime) -> None:
@@ -229,7 +221,7 @@ def _store(connection: Connection, group: Sequence[_History], now: datetime) -> 
     calls = []
     for history in group:
         order, polls = history.after[-1], history.polls
-        waits = is_open(order.state) and order.provider_id is not None
+        waits = model.is_open(order.state) and order.provider_id is not None
         columns = {
             "looks": len(polls),
             "last_look_at": polls[-1] if polls else None,

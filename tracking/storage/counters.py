@@ -15,17 +15,10 @@ def hour_of(at: datetime) -> datetime:
     return at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
-def event_movements(before: Order | None, after: Order, event: Event) -> list[tuple[str, datetime, str, int]]:
-    """List what the event adds to the counters: (name, hour, state, +1 or -1)."""
-    first_sight = bool(event.detail.get("first_sight"))
-    born, learned = hour_of(after.created_at), hour_of(event.learned_at)
-    return state_movements(before.state if before else None, after.state, born, learned, first_sight=first_sight)
-
-
 def state_movements(
     before: str | None, after: str, born: datetime, learned: datetime, *, first_sight: bool
 ) -> list[tuple[str, datetime, str, int]]:
-    """List the same from the states alone; `born` and `learned` are full hours."""
+    """List what an event adds to the counters: (name, hour, state, +1 or -1); `born` and `learned` are full hours."""
     if before == after:
         return []
     changed = [("stock", born, after, 1), ("flow", learned, f"{'Found ' if first_sight else ''}{after}", 1)]
@@ -34,16 +27,13 @@ def state_movements(
 
 def count_event(connection: Connection, before: Order | None, after: Order, event: Event) -> None:
     """Add what the event changed to the counters."""
+    earlier = before.state if before else None
+    first_sight = bool(event.detail.get("first_sight"))
+    born, learned = hour_of(after.created_at), hour_of(event.learned_at)
     rows = [
-        {
-            "name": name,
-            "hour": hour,
-            "state": state,
-            "orders": sign,
-            "units": sign * after.units,
-            "value_minor": sign * after.value_minor,
-        }
-        for name, hour, state, sign in event_movements(before, after, event)
+        {"name": name, "hour": hour, "state": state, "orders": sign}
+        | {"units": sign * after.units, "value_minor": sign * after.value_minor}
+        for name, hour, state, sign in state_movements(earlier, after.state, born, learned, first_sight=first_sight)
     ]
     if rows:
         connection.execute(upsert_counts(connection.dialect.name), rows)

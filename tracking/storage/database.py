@@ -56,7 +56,7 @@ class StatementFailed(Exception):
 
 
 class Database:
-    """One store: read connections and one writer thread. Open it with `connect`.
+    """One store: read connections and one writer thread, until it is `closed`. Open it with `connect`.
 
     `trouble` says in the store's own words why the writer's last transaction failed, where that concerns the store and
     not a single job; None once one has been committed. While there is trouble the writer tries by itself, so that it
@@ -70,7 +70,7 @@ class Database:
         self._engine = make_engine(url, writes=True)
         self._readers = make_engine(url, writes=False)
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._closed = False
+        self.closed = False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
@@ -88,7 +88,7 @@ class Database:
         """
         future: Future[T] = Future()
         with self._lock:
-            if self._closed:
+            if self.closed:
                 future.set_exception(StoreBusy("the store is closed"))
             else:
                 self._queue.put(Job(job, future))
@@ -126,17 +126,12 @@ class Database:
         except OSError:
             return 0
 
-    @property
-    def closed(self) -> bool:
-        """Whether it takes no more work."""
-        return self._closed
-
     def close(self) -> None:
         """Finish what was submitted and close all connections."""
         with self._lock:
-            if self._closed:
+            if self.closed:
                 return
-            self._closed = True
+            self.closed = True
             self._queue.put(None)
         self._thread.join()
         self._engine.dispose()

@@ -4,15 +4,14 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, or_, select, update
+from sqlalchemy import Connection, bindparam, or_, select, union, update
 
 from tracking.storage.tables import ORDERS, OUTBOX
 
 RESCHEDULE_SPREAD = timedelta(minutes=1)
 RESCHEDULED_AT_ONCE = 500
 LIMIT: Any = bindparam("limit")
-
-
+_OWNERS = union(*(select(table.c.lease_owner).where(table.c.lease_owner.is_not(None)) for table in (ORDERS, OUTBOX)))
 RELEASE = [
     update(table)
     .where(table.c.lease_owner.in_(bindparam("gone", expanding=True)))
@@ -29,12 +28,7 @@ def release_leases(connection: Connection, owners: Sequence[str]) -> None:
 
 def lease_owners(connection: Connection) -> list[str]:
     """List the owners of leases."""
-    owners = {owner for table in (ORDERS, OUTBOX) for owner in connection.execute(_owners_in(table)).scalars()}
-    return sorted(owners)
-
-
-def _owners_in(table: Any) -> Any:
-    return select(table.c.lease_owner).where(table.c.lease_owner.is_not(None)).distinct()
+    return sorted(connection.execute(_OWNERS).scalars())
 
 
 def unleased(table: Any) -> Any:

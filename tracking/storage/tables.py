@@ -7,17 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Column,
-    DateTime,
-    Dialect,
-    Index,
-    Integer,
-    UniqueConstraint,
-    text,
-)
+import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
@@ -26,22 +16,22 @@ from sqlmodel import Field, SQLModel
 class UtcDateTime(TypeDecorator[datetime]):
     """An aware datetime, kept in UTC on every engine (SQLite has no zones of its own)."""
 
-    impl = DateTime(timezone=True)
+    impl = sa.DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+    def process_bind_param(self, value: datetime | None, _dialect: sa.Dialect) -> datetime | None:
         """On PostgreSQL. Refuses a naive time: it could mean any zone."""
         return None if value is None else _in_utc(value)
 
-    def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+    def process_result_value(self, value: datetime | None, _dialect: sa.Dialect) -> datetime | None:
         """Gives the zone back."""
         return None if value is None else value.astimezone(UTC)
 
-    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any] | None:
-        """On SQLite the text in one step: each order has a dozen times."""
+    def bind_processor(self, dialect: sa.Dialect) -> Callable[[Any], Any] | None:
+        """On SQLite the sa.text in one step: each order has a dozen times."""
         return _as_text if dialect.name == "sqlite" else super().bind_processor(dialect)
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Callable[[Any], Any] | None:
         """The same the other way round."""
         return _from_text if dialect.name == "sqlite" else super().result_processor(dialect, coltype)
 
@@ -60,19 +50,19 @@ def _from_text(value: str | None) -> datetime | None:
     return None if value is None else datetime.fromisoformat(f"{value}+00:00")
 
 
-BigKey = BigInteger().with_variant(Integer, "sqlite")
+BigKey = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def _time(*, nullable: bool = True) -> Any:
-    return Field(default=None, sa_column=Column(UtcDateTime, nullable=nullable))
+    return Field(default=None, sa_column=sa.Column(UtcDateTime, nullable=nullable))
 
 
 def _key() -> Any:
-    return Field(default=None, sa_column=Column(BigKey, primary_key=True, autoincrement=True))
+    return Field(default=None, sa_column=sa.Column(BigKey, primary_key=True, autoincrement=True))
 
 
 def _big(default: int | None = 0) -> Any:
-    return Field(default=default, sa_column=Column(BigInteger, nullable=default is None))
+    return Field(default=default, sa_column=sa.Column(sa.BigInteger, nullable=default is None))
 
 
 class _Row(SQLModel):
@@ -84,10 +74,12 @@ class _Row(SQLModel):
     model_config = {"defer_build": True}
 
 
-_UNFINISHED = text("next_look_at IS NOT NULL")
+_UNFINISHED = sa.text("next_look_at IS NOT NULL")
 _OPEN_STATES = "state NOT IN ('Completed', 'Cancelled', 'Refused')"
-OPEN = text(f"orders.{_OPEN_STATES}")  # in the words of its partial indexes: only then does a planner see that they fit
-_FLAGGED = text("attention IS NOT NULL AND acknowledged_at IS NULL")
+OPEN = sa.text(
+    f"orders.{_OPEN_STATES}"
+)  # in the words of its partial indexes: only then does a planner see that they fit
+_FLAGGED = sa.text("attention IS NOT NULL AND acknowledged_at IS NULL")
 
 
 class Orders(_Row, table=True):
@@ -95,13 +87,13 @@ class Orders(_Row, table=True):
 
     # On PostgreSQL the revisions make four partial as well; to name its dialect here would import it at each start.
     __table_args__ = (
-        Index("ix_orders_due", "next_look_at", sqlite_where=_UNFINISHED),
-        Index("ix_orders_open", "late_at", sqlite_where=text(_OPEN_STATES)),
-        Index("ix_orders_following", "id", sqlite_where=text(_OPEN_STATES)),
-        Index("ix_orders_flagged", "created_at", sqlite_where=_FLAGGED),
-        Index("ix_orders_created", "created_at", "id"),
-        Index("ix_orders_state", "state", "created_at"),
-        Index("ix_orders_provider_created", "provider_created_at"),
+        sa.Index("ix_orders_due", "next_look_at", sqlite_where=_UNFINISHED),
+        sa.Index("ix_orders_open", "late_at", sqlite_where=sa.text(_OPEN_STATES)),
+        sa.Index("ix_orders_following", "id", sqlite_where=sa.text(_OPEN_STATES)),
+        sa.Index("ix_orders_flagged", "created_at", sqlite_where=_FLAGGED),
+        sa.Index("ix_orders_created", "created_at", "id"),
+        sa.Index("ix_orders_state", "state", "created_at"),
+        sa.Index("ix_orders_provider_created", "provider_created_at"),
     )
 
     id: int | None = _key()
@@ -148,7 +140,7 @@ class Orders(_Row, table=True):
     webhook_look_at: datetime | None = _time()
     late_at: datetime | None = _time()
     digest: str | None = None
-    document: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    document: dict[str, Any] | None = Field(default=None, sa_column=sa.Column(sa.JSON))
 
 
 class Lines(_Row, table=True):
@@ -157,8 +149,8 @@ class Lines(_Row, table=True):
     `recipient_hash` is keyed with `recipient_salt`; without the salt, which erasing a person deletes, it tells nothing.
     """
 
-    order_id: int = Field(sa_column=Column(BigKey, primary_key=True, autoincrement=False))
-    number: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    order_id: int = Field(sa_column=sa.Column(BigKey, primary_key=True, autoincrement=False))
+    number: int = Field(sa_column=sa.Column(sa.Integer, primary_key=True, autoincrement=False))
     product_id: str = Field(index=True)
     value_minor: int = _big()
     quantity: int = _big()
@@ -180,29 +172,29 @@ class Events(_Row, table=True):
     """
 
     __table_args__ = (
-        UniqueConstraint("order_id", "seq"),
-        Index("ix_events_learned", "learned_at"),
-        Index("ix_events_kind", "kind", "learned_at"),
+        sa.UniqueConstraint("order_id", "seq"),
+        sa.Index("ix_events_learned", "learned_at"),
+        sa.Index("ix_events_kind", "kind", "learned_at"),
     )
 
     id: int | None = _key()
-    order_id: int = Field(sa_column=Column(BigKey, nullable=False))
+    order_id: int = Field(sa_column=sa.Column(BigKey, nullable=False))
     seq: int
     kind: str
     witness: str
     happened_at: datetime = _time(nullable=False)
     learned_at: datetime = _time(nullable=False)
-    changes: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
-    line_changes: list[dict[str, Any]] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
-    detail: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    changes: dict[str, Any] = Field(default_factory=dict, sa_column=sa.Column(sa.JSON, nullable=False))
+    line_changes: list[dict[str, Any]] = Field(default_factory=list, sa_column=sa.Column(sa.JSON, nullable=False))
+    detail: dict[str, Any] = Field(default_factory=dict, sa_column=sa.Column(sa.JSON, nullable=False))
     previous: str | None = None
 
 
 class Claims(_Row, table=True):
     """A line's claim data, encrypted: what it showed first and, where that changed, each later version."""
 
-    order_id: int = Field(sa_column=Column(BigKey, primary_key=True, autoincrement=False))
-    number: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    order_id: int = Field(sa_column=sa.Column(BigKey, primary_key=True, autoincrement=False))
+    number: int = Field(sa_column=sa.Column(sa.Integer, primary_key=True, autoincrement=False))
     digest: str = Field(primary_key=True)
     units: int
     sealed: str
@@ -212,10 +204,10 @@ class Claims(_Row, table=True):
 class Outbox(_Row, table=True):
     """What is to be sent: one row for each order, committed before the first byte leaves."""
 
-    __table_args__ = (Index("ix_outbox_due", "done", "next_attempt_at"),)
+    __table_args__ = (sa.Index("ix_outbox_due", "done", "next_attempt_at"),)
 
-    order_id: int = Field(sa_column=Column(BigKey, primary_key=True, autoincrement=False))
-    request: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    order_id: int = Field(sa_column=sa.Column(BigKey, primary_key=True, autoincrement=False))
+    request: dict[str, Any] = Field(sa_column=sa.Column(sa.JSON, nullable=False))
     done: bool = False
     attempts: int = 0
     next_attempt_at: datetime = _time(nullable=False)
@@ -228,9 +220,9 @@ class Callbacks(_Row, table=True):
     """One callback as received: accepted, waiting for its order, or refused. Repeats only count up."""
 
     __table_args__ = (
-        Index("ix_callbacks_outcome", "outcome", "id"),
-        Index("ix_callbacks_received", "received_at"),
-        Index("ix_callbacks_waiting", "po_number", "outcome"),
+        sa.Index("ix_callbacks_outcome", "outcome", "id"),
+        sa.Index("ix_callbacks_received", "received_at"),
+        sa.Index("ix_callbacks_waiting", "po_number", "outcome"),
     )
 
     id: int | None = _key()
@@ -244,7 +236,7 @@ class Callbacks(_Row, table=True):
     po_number: str | None = None
     provider_id: str | None = None
     stated_at: datetime | None = _time()
-    order_id: int | None = Field(default=None, sa_column=Column(BigKey, index=True))
+    order_id: int | None = Field(default=None, sa_column=sa.Column(BigKey, index=True))
     method: str = "POST"
     size: int = 0
 
@@ -252,7 +244,7 @@ class Callbacks(_Row, table=True):
 class Exchanges(_Row, table=True):
     """One call of the provider's API: what was asked, what came, how long it took. Bodies are masked and cut."""
 
-    __table_args__ = (Index("ix_exchanges_at", "at"), Index("ix_exchanges_order", "order_id", "at"))
+    __table_args__ = (sa.Index("ix_exchanges_at", "at"), sa.Index("ix_exchanges_order", "order_id", "at"))
 
     id: int | None = _key()
     at: datetime = _time(nullable=False)
@@ -261,7 +253,7 @@ class Exchanges(_Row, table=True):
     status: int | None = None
     milliseconds: int = 0
     outcome: str
-    order_id: int | None = Field(default=None, sa_column=Column(BigKey))
+    order_id: int | None = Field(default=None, sa_column=sa.Column(BigKey))
     request: str | None = None
     answer: str | None = None
 
@@ -274,12 +266,12 @@ class Predictions(_Row, table=True):
     """
 
     __table_args__ = (
-        Index("ix_predictions_half_by", "half_by"),
-        Index("ix_predictions_nine_in_ten_by", "nine_in_ten_by"),
+        sa.Index("ix_predictions_half_by", "half_by"),
+        sa.Index("ix_predictions_nine_in_ten_by", "nine_in_ten_by"),
     )
 
-    order_id: int = Field(sa_column=Column(BigKey, primary_key=True, autoincrement=False))
-    step: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    order_id: int = Field(sa_column=sa.Column(BigKey, primary_key=True, autoincrement=False))
+    step: int = Field(sa_column=sa.Column(sa.Integer, primary_key=True, autoincrement=False))
     made_at: datetime = _time(nullable=False)
     orders: int = 0
     half_by: datetime | None = _time()
@@ -305,7 +297,7 @@ class Counters(_Row, table=True):
     """
 
     name: str = Field(primary_key=True)
-    hour: datetime = Field(sa_column=Column(UtcDateTime, primary_key=True))
+    hour: datetime = Field(sa_column=sa.Column(UtcDateTime, primary_key=True))
     state: str = Field(primary_key=True)
     orders: int = _big()
     units: int = _big()
@@ -317,7 +309,7 @@ class Facts(_Row, table=True):
 
     key: str = Field(primary_key=True)
     at: datetime = _time(nullable=False)
-    value: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    value: dict[str, Any] = Field(sa_column=sa.Column(sa.JSON, nullable=False))
 
 
 # The Core tables behind the models, for statements on hot paths.

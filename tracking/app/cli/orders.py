@@ -9,19 +9,7 @@ from typing import Annotated
 import typer
 
 from tracking import files, settings
-from tracking.app.cli import output
-from tracking.app.cli.options import (
-    FileToRead,
-    JsonFlag,
-    OlderOption,
-    PoOrId,
-    PrefixOption,
-    StateOption,
-    acting_person,
-    file_format,
-    open_store,
-    time_option,
-)
+from tracking.app.cli import options, output
 from tracking.errors import UnknownOrder
 from tracking.orders.model import State, is_open, usual_case
 from tracking.orders.observations import utc_now
@@ -45,7 +33,7 @@ LINES_LISTED = 20
 
 
 def submit_command(
-    file: FileToRead,
+    file: options.FileToRead,
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file and send nothing.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Order rows once more that were in another file too.")] = False,
@@ -55,10 +43,10 @@ def submit_command(
     actor: Annotated[
         str | None, typer.Option(parser=storable, metavar="NAME", help="Who submits; you, when not said.")
     ] = None,
-    as_json: JsonFlag = False,
+    as_json: options.JsonFlag = False,
 ) -> None:
     """Submit orders: .json holds one request or a list of them, .csv one line item a row."""
-    form = file_format(file, ("json", "csv"))
+    form = options.file_format(file, ("json", "csv"))
     loaded = settings.load()
     store = database.connect(loaded.database_url)
     checked = _read(file, form, store, loaded.order_lines)
@@ -69,7 +57,7 @@ def submit_command(
         again_text = "nothing was sent: give them PONumbers, or say --again to order them once more"
         output.print_stderr(output.repeats_text(checked), again_text)
         raise typer.Exit(1)
-    by = acting_person(actor)
+    by = options.acting_person(actor)
     with output.progress("queueing") as progress:
         receipts = submit_requests(store, checked, source=form, by=by, now=utc_now(), progress=progress)
     if not _sender_is_running(store):
@@ -121,9 +109,9 @@ def _find_order(store: Database, po_or_id: str) -> int:
     return order_id
 
 
-def order_command(po_or_id: PoOrId, *, as_json: JsonFlag = False) -> None:
+def order_command(po_or_id: options.PoOrId, *, as_json: options.JsonFlag = False) -> None:
     """Show one order: state, witnesses, lines, timeline."""
-    store = open_store()
+    store = options.open_store()
     order_id = _find_order(store, po_or_id)
     if as_json:
         output.print_json(order_reports.order_record(store, order_id))
@@ -134,9 +122,9 @@ def order_command(po_or_id: PoOrId, *, as_json: JsonFlag = False) -> None:
     output.print_order(view, lines, order_reports.timeline(store, order_id, now))
 
 
-def why_command(po_or_id: PoOrId, *, as_json: JsonFlag = False) -> None:
+def why_command(po_or_id: options.PoOrId, *, as_json: options.JsonFlag = False) -> None:
     """Say what is expected of an order, and why it is looked at when it is."""
-    store = open_store()
+    store = options.open_store()
     order_id = _find_order(store, po_or_id)
     explanation = explanations.explain_next_poll(store, order_id, utc_now())
     title = f"{explanation['po_number']} ({explanation['provider_id'] or 'no id at the provider yet'})"
@@ -151,14 +139,14 @@ def _list_filters(state: list[str] | None, older_than: timedelta | None, po_pref
 
 def orders_command(
     *,
-    state: StateOption = None,
-    older_than: OlderOption = None,
-    po_prefix: PrefixOption = "",
+    state: options.StateOption = None,
+    older_than: options.OlderOption = None,
+    po_prefix: options.PrefixOption = "",
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many, newest first.")] = 50,
-    as_json: JsonFlag = False,
+    as_json: options.JsonFlag = False,
 ) -> None:
     """List orders, newest first."""
-    store, filters, now = open_store(), _list_filters(state, older_than, po_prefix, limit), utc_now()
+    store, filters, now = options.open_store(), _list_filters(state, older_than, po_prefix, limit), utc_now()
     if as_json:
         output.print_json(search.order_records(store, filters, now))
         return
@@ -176,13 +164,13 @@ def orders_command(
 def events_command(
     *,
     since: Annotated[
-        datetime | None, time_option("From when on: 2026-01-31T09:00 (UTC), or 2h for two hours ago.")
+        datetime | None, options.time_option("From when on: 2026-01-31T09:00 (UTC), or 2h for two hours ago.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many, newest first.")] = 100,
-    as_json: JsonFlag = False,
+    as_json: options.JsonFlag = False,
 ) -> None:
     """List what happened, newest first."""
-    rows = activity.events(open_store(), since, limit)
+    rows = activity.events(options.open_store(), since, limit)
     if as_json:
         output.print_json(rows)
         return
@@ -195,14 +183,14 @@ def events_command(
 def export_command(
     file: Annotated[Path, typer.Argument(dir_okay=False, help="Ends in .csv, .parquet or .jsonl.", metavar="FILE")],
     *,
-    state: StateOption = None,
-    older_than: OlderOption = None,
-    po_prefix: PrefixOption = "",
-    as_json: JsonFlag = False,
+    state: options.StateOption = None,
+    older_than: options.OlderOption = None,
+    po_prefix: options.PrefixOption = "",
+    as_json: options.JsonFlag = False,
 ) -> None:
     """Write all orders that match into a file."""
-    form = file_format(file, EXPORT_FORMS)
-    store = open_store()
+    form = options.file_format(file, EXPORT_FORMS)
+    store = options.open_store()
     try:
         with files.replacing(file) as handle:
             filters = _list_filters(state, older_than, po_prefix)

@@ -22,17 +22,8 @@ from sqlalchemy import Connection, Text, bindparam, cast, func, select, text, ty
 from sqlalchemy.engine import RowMapping
 
 from tracking.orders import event_chain as chain
+from tracking.orders import model
 from tracking.orders.event_chain import Entry
-from tracking.orders.model import (
-    ORDER_FIELDS,
-    Event,
-    Order,
-    State,
-    Witness,
-    complete_changes,
-    expand_numbers,
-    first_order,
-)
 from tracking.storage.counters import hour_of, state_movements
 from tracking.storage.database import Database
 from tracking.storage.tables import COUNTERS, EVENTS, LINES, ORDERS
@@ -43,7 +34,7 @@ Counts = dict[tuple[str, datetime, str], tuple[int, int, int]]
 Progress = Callable[[int, int], None]
 _read = json.JSONDecoder().decode
 _parsed = lru_cache(maxsize=4096)(_read)
-_INITIAL_LINE = {"status": State.PENDING.value, "claims": 0, "cost_minor": None}
+_INITIAL_LINE = {"status": model.State.PENDING.value, "claims": 0, "cost_minor": None}
 
 
 class _Line(NamedTuple):
@@ -63,7 +54,7 @@ class _Line(NamedTuple):
 
 
 _ORDERS_AFTER = (
-    select(*(ORDERS.c[name] for name in ("id", "line_count", "event_count", "head", *ORDER_FIELDS)))
+    select(*(ORDERS.c[name] for name in ("id", "line_count", "event_count", "head", *model.ORDER_FIELDS)))
     .where(ORDERS.c.id > bindparam("after"))
     .order_by(ORDERS.c.id)
     .limit(bindparam("at_most"))
@@ -222,17 +213,17 @@ class _Audit:
         except (AttributeError, KeyError, TypeError, ValueError) as exc:
             return [*broken, f"{name}: its log cannot be read ({type(exc).__name__}): an event was changed"]
 
-    def _fold(self, events: Sequence[tuple[int, Entry]]) -> Order:
+    def _fold(self, events: Sequence[tuple[int, Entry]]) -> model.Order:
         """Fold the events into the order: to merge all they set, the later above the earlier, is to apply each."""
         facts: dict[str, Any] = {}
         for key, entry in events:
             before = facts.get("state")
-            facts |= complete_changes(_read(entry.changes))
+            facts |= model.complete_changes(_read(entry.changes))
             if facts["state"] != before and key <= self._cut:
                 self._count(before, facts, entry)
         _, last = events[-1]
         moment = datetime.fromisoformat(last.learned_at)
-        return first_order(Event(last.kind, Witness(last.witness), moment, moment, facts))
+        return model.first_order(model.Event(last.kind, model.Witness(last.witness), moment, moment, facts))
 
     def _count(self, before: str | None, facts: Mapping[str, Any], entry: Entry) -> None:
         first_sight = bool(_parsed(entry.detail).get("first_sight"))
@@ -299,21 +290,21 @@ def _folded_lines(lines: Iterable[_Line], entries: Iterable[Entry]) -> dict[int,
     for entry in entries:
         if entry.line_changes != "[]":
             for change in _parsed(entry.line_changes):
-                for number in expand_numbers(change["numbers"]):
+                for number in model.expand_numbers(change["numbers"]):
                     folded[number].update(change)
     return folded
 
 
-def _compare_facts(name: str, row: RowMapping, order: Order) -> Iterator[str]:
-    for fact in ORDER_FIELDS:
+def _compare_facts(name: str, row: RowMapping, order: model.Order) -> Iterator[str]:
+    for fact in model.ORDER_FIELDS:
         if row[fact] != getattr(order, fact):
             yield f"{name}: {fact} is stored as {row[fact]!r}, the log says {getattr(order, fact)!r}"
 
 
 def _compare_lines(
-    lines: Sequence[_Line], folded: Mapping[int, Mapping[str, Any]], order: Order, contents: str | None
+    lines: Sequence[_Line], folded: Mapping[int, Mapping[str, Any]], order: model.Order, contents: str | None
 ) -> Iterator[str]:
-    name, erased = order.po_number, frozenset(expand_numbers(order.erased))
+    name, erased = order.po_number, frozenset(model.expand_numbers(order.erased))
     for line in lines:
         if wrong := [part for part in _INITIAL_LINE if getattr(line, part) != folded[line.number][part]]:
             yield f"{name}: line {line.number} differs from the log in {', '.join(wrong)}"
