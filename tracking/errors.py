@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import ClassVar
 
 
 class TrackingError(Exception):
@@ -83,67 +84,54 @@ class ProviderError(TrackingError):
     holds a header, a body or an address.
     """
 
-    outcome = "unreadable"
+    outcome: ClassVar[str] = "unreadable"
+
+    def __init_subclass__(cls, outcome: str = "unreadable") -> None:
+        cls.outcome = outcome
 
     def __init__(self, message: str, *, status: int | None = None) -> None:
         self.status = status
         super().__init__(message)
 
 
-class NotSent(ProviderError):
+class NotSent(ProviderError, outcome="not sent"):
     """The request surely never reached the provider: no connection, or no token to send it with."""
 
-    outcome = "not sent"
 
-
-class OutcomeUnknown(ProviderError):
+class OutcomeUnknown(ProviderError, outcome="unknown"):
     """It may or may not have been carried out: a timeout, a broken connection, a 5xx."""
 
-    outcome = "unknown"
 
-
-class Throttled(ProviderError):
+class Throttled(ProviderError, outcome="throttled"):
     """The provider asks to wait `retry_after` before the next call."""
-
-    outcome = "throttled"
 
     def __init__(self, message: str, *, status: int, retry_after: timedelta) -> None:
         self.retry_after = retry_after
         super().__init__(message, status=status)
 
 
-class CredentialsRefused(ProviderError):
+class CredentialsRefused(ProviderError, outcome="credentials refused"):
     """No token for these credentials, or a fresh token was refused."""
 
-    outcome = "credentials refused"
 
-
-class AccessDisabled(ProviderError):
+class AccessDisabled(ProviderError, outcome="access disabled"):
     """403: API access is disabled for the account."""
 
-    outcome = "access disabled"
 
-
-class NotFound(ProviderError):
+class NotFound(ProviderError, outcome="not found"):
     """404: the provider does not know it, or does not offer it."""
 
-    outcome = "not found"
 
-
-class RequestRejected(ProviderError):
+class RequestRejected(ProviderError, outcome="rejected"):
     """400 or 413: the provider will not take the request as it is; `problems` are its own words."""
-
-    outcome = "rejected"
 
     def __init__(self, message: str, *, status: int, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__(message, status=status)
 
 
-class InsufficientFunds(ProviderError):
+class InsufficientFunds(ProviderError, outcome="insufficient funds"):
     """422: the balance does not cover the order. Amounts are in minor units, None where not told."""
-
-    outcome = "insufficient funds"
 
     def __init__(self, *, available: int | None, cost: int | None) -> None:
         self.available = available
@@ -151,10 +139,8 @@ class InsufficientFunds(ProviderError):
         super().__init__("the balance does not cover the order", status=422)
 
 
-class DuplicateOrder(ProviderError):
+class DuplicateOrder(ProviderError, outcome="duplicate"):
     """409: the PONumber is taken; `ids` are the orders the provider names, perhaps none."""
-
-    outcome = "duplicate"
 
     def __init__(self, ids: Sequence[str]) -> None:
         self.ids = tuple(ids)

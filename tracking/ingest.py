@@ -237,9 +237,8 @@ def erase_recipients(
 
     The keyed hash stays, which the log vouches for; without its salt it tells nobody who it was.
     """
-    orders.annotate_lines(
-        connection, stored.id, [{"number": number, "recipient": None, "recipient_salt": None} for number in numbers]
-    )
+    cleared = [{"number": number, "recipient": None, "recipient_salt": None} for number in numbers]
+    orders.annotate_lines(connection, stored.id, cleared)
     observation = Observation(Witness.PERSON, now, now, Erased(tuple(numbers)), actor)
     _append(connection, stored, observation, {"document": document})
 

@@ -66,11 +66,9 @@ class CallLog:
 
 
 def _store(connection: Connection, calls: list[ApiCallRecord]) -> None:
-    order_ids = orders.order_ids(
-        connection,
-        po_numbers=[call.order_po for call in calls if call.order_po],
-        provider_ids=[call.provider_id for call in calls if call.provider_id],
-    )
+    po_numbers = [call.order_po for call in calls if call.order_po]
+    provider_ids = [call.provider_id for call in calls if call.provider_id]
+    order_ids = orders.order_ids(connection, po_numbers=po_numbers, provider_ids=provider_ids)
     rows = []
     for call in calls:
         row = asdict(call)

@@ -15,7 +15,7 @@ import httpx
 
 from tracking.errors import NotFound, UnreadableAnswer
 from tracking.provider.call_log import ApiCallRecord
-from tracking.provider.http.call import ApiCall
+from tracking.provider.http.recording import ApiCall
 from tracking.provider.http.session import ApiAccount, ApiLimits, ApiSession
 from tracking.provider.json_fields import digest_of, format_time
 from tracking.provider.responses import (

@@ -14,15 +14,9 @@ from tracking.provider.json_fields import storable
 _CLAIMS = frozenset({"claimdata", "claimlink", "claimlinkchallengeanswer", "barcodepath", "barcodechars", "codes"})
 NEVER_STORED = _CLAIMS | {"webhooksettings", "fulfillmentcomplete"}
 _SECRETS = NEVER_STORED | {"token", "accesstoken", "authorization", "password", "secret", "key"}
-_ADDRESSES_IN_TEXT = {"digitaldeliveryaddress", "physicaldeliveryaddress", "personalization"}
-PERSONAL_FIELDS = _ADDRESSES_IN_TEXT | {
-    "email",
-    "sms",
-    "fromemail",
-    "name",
-    "recipientname",
-    "recipientemail",
-    "recipientsms",
+PERSONAL_FIELDS = {
+    *("digitaldeliveryaddress", "physicaldeliveryaddress", "personalization"),
+    *("email", "sms", "fromemail", "name", "recipientname", "recipientemail", "recipientsms"),
 }
 # What the catalogue's ids say of an address names nobody.
 _IMPERSONAL_FIELDS = {"shippingmethodid", "carrierid", "country", "deliverydate"}
@@ -126,20 +120,12 @@ def _usual_name(name: str) -> tuple[str, str]:
 def _mask_field(folded: str, value: Any, hide: Callable[[str], str], depth: int, personal: bool) -> Any:
     if folded in _SECRETS or (folded == "value" and isinstance(value, str) and len(value) > 20):
         return None if value is None else "***"
-    return _mask(
-        value,
-        hide,
-        depth=depth + 1,
-        personal=(personal or folded in PERSONAL_FIELDS) and folded not in _IMPERSONAL_FIELDS,
-    )
+    personal = (personal or folded in PERSONAL_FIELDS) and folded not in _IMPERSONAL_FIELDS
+    return _mask(value, hide, depth=depth + 1, personal=personal)
 
 
 class SecretMasker:
-    """Masks what is recorded of a body, and in it our own secrets, should the provider repeat them.
-
-    Args:
-        secrets: gives what is secret at the moment, such as the token.
-    """
+    """Masks what is recorded of a body, and in it what `secrets` gives: our own, should the provider repeat them."""
 
     def __init__(self, secrets: Callable[[], Iterable[str]]) -> None:
         self._secrets = secrets

@@ -76,17 +76,14 @@ def document_to_store(document: Mapping[str, Any], recipients: Collection[str] |
 
 def _remove_people(document: Mapping[str, Any], is_removed: Callable[[int, LineDocument], bool]) -> dict[str, Any]:
     """Removes all that is personal from the document but for the lines that stay."""
-    lines = [
-        {name: value for name, value in line.items() if name.casefold() not in PERSONAL_FIELDS}
-        if is_removed(at, line)
-        else line
-        for at, line in enumerate(line_documents(document), start=1)
-    ]
-    return {
-        name: lines if name.casefold() == "lineitems" and lines else value
-        for name, value in document.items()
-        if name.casefold() not in PERSONAL_FIELDS
-    }
+    numbered = enumerate(line_documents(document), start=1)
+    lines = [_impersonal(line) if is_removed(at, line) else line for at, line in numbered]
+    fields = _impersonal(document)
+    return fields | {name: lines for name in fields if lines and name.casefold() == "lineitems"}
+
+
+def _impersonal(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name.casefold() not in PERSONAL_FIELDS}
 
 
 def _pattern(person: str) -> re.Pattern[str]:

@@ -168,11 +168,8 @@ def _recipient(line: Fields) -> str | None:
 
 def _without_secrets(raw: Any) -> Any:
     if isinstance(raw, Mapping):
-        return {
-            storable(name): _without_secrets(value)
-            for name, value in raw.items()
-            if name.casefold() not in NEVER_STORED
-        }
+        stored = [name for name in raw if name.casefold() not in NEVER_STORED]
+        return {storable(name): _without_secrets(raw[name]) for name in stored}
     if isinstance(raw, list):
         return [_without_secrets(value) for value in raw]
     return storable(raw) if isinstance(raw, str) else raw
@@ -273,9 +270,8 @@ def _problem(entry: Any, hide: Callable[[str], str]) -> list[Problem]:
         return [Problem("", _masked_text(entry, hide))] if isinstance(entry, str) else []
     fields = Fields(entry, "Errors")
     messages = [text for text in _as_list(fields.get("errors", "message")) if isinstance(text, str)]
-    return [
-        Problem(_masked_text(fields.get("property") or "", hide), _masked_text(text, hide)) for text in messages[:10]
-    ]
+    where = _masked_text(fields.get("property") or "", hide)
+    return [Problem(where, _masked_text(text, hide)) for text in messages[:10]]
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -103,21 +103,17 @@ def reveal(
 
 def _store_note(database: Database, order: str, text: str, *, by: Person, now: datetime, acknowledges: bool) -> None:
     by.must_operate()
-    written = _note_text(text)
-    database.write(
-        lambda connection: ingest.record_note(
-            connection, _find(connection, order), text=written, actor=by.name, now=now, acknowledges=acknowledges
-        )
-    )
-
-
-def _note_text(text: str) -> str:
-    cleaned = "".join(letter for letter in text if letter.isprintable() or letter == "\n").strip()
-    if not cleaned:
+    text = "".join(letter for letter in text if letter.isprintable() or letter == "\n").strip()
+    if not text:
         raise InvalidSubmission([Problem("Text", "is empty; write a few words")])
-    if len(cleaned) > MAX_TEXT:
-        raise InvalidSubmission([Problem("Text", f"has {len(cleaned)} characters; {MAX_TEXT} are allowed")])
-    return cleaned
+    if len(text) > MAX_TEXT:
+        raise InvalidSubmission([Problem("Text", f"has {len(text)} characters; {MAX_TEXT} are allowed")])
+
+    def job(connection: Connection) -> None:
+        order_id = _find(connection, order)
+        ingest.record_note(connection, order_id, text=text, actor=by.name, now=now, acknowledges=acknowledges)
+
+    database.write(job)
 
 
 def _find(connection: Connection, order: str) -> int:

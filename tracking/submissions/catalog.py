@@ -104,17 +104,8 @@ def load_catalog(database: Database) -> Catalog | None:
 
 def parse_catalog(value: Mapping[str, Any]) -> Catalog:
     """Parses the catalog from the JSON it is stored as."""
-    products = [
-        _PRODUCT.validate_python(
-            {"name": raw["id"]} | {name: entry for name, entry in raw.items() if entry is not None}
-        )
-        for raw in value.get("products", ())
-    ]
-    return Catalog(
-        {product.id: product for product in products},
-        tuple(value.get("shipping_methods", ())),
-        tuple(value.get("carriers", ())),
-    )
+    products = {raw["id"]: _PRODUCT.validate_python({"name": raw["id"]} | raw) for raw in value.get("products", ())}
+    return Catalog(products, tuple(value.get("shipping_methods", ())), tuple(value.get("carriers", ())))
 
 
 def check_request(request: OrderRequest, catalog: Catalog | None) -> list[Problem]:
@@ -134,9 +125,8 @@ def check_request(request: OrderRequest, catalog: Catalog | None) -> list[Proble
             problems.append(Problem(f"{where}.Value", refusal))
         if product.delivery_types and request.type not in product.delivery_types:
             offered = _alternatives(product.delivery_types)
-            problems.append(
-                Problem(f"{where}.ProductId", f"{product.id} is not offered as {request.type}; use {offered}")
-            )
+            refusal = f"{product.id} is not offered as {request.type}; use {offered}"
+            problems.append(Problem(f"{where}.ProductId", refusal))
         problems += _check_shipping(document.get("PhysicalDeliveryAddress") or {}, product, catalog, where)
     return problems
 

@@ -20,10 +20,8 @@ MAX_COLUMNS = 200
 ORDER_COLUMNS = ("PONumber", "Type", "Note")
 LINE_COLUMNS = ("ProductId", "Value", "Quantity", "ExternalId")
 DIGITAL_COLUMNS = ("Email", "Sms")
-PHYSICAL_COLUMNS = (
-    *("ShippingMethodId", "CarrierId", "Name", "AddressLine1", "AddressLine2", "AddressLine3"),
-    *("City", "State", "Zip", "Country"),
-)
+_STREET_COLUMNS = ("Name", "AddressLine1", "AddressLine2", "AddressLine3", "City", "State", "Zip", "Country")
+PHYSICAL_COLUMNS = ("ShippingMethodId", "CarrierId", *_STREET_COLUMNS)
 PERSONAL_COLUMNS = ("To", "FromName", "FromEmail", "Message", "DeliveryDate")
 LOOK_COLUMNS = ("Culture", "Theme", "BrandingId")
 CSV_COLUMNS = (*ORDER_COLUMNS, *LINE_COLUMNS, *DIGITAL_COLUMNS, *PHYSICAL_COLUMNS, *PERSONAL_COLUMNS, *LOOK_COLUMNS)

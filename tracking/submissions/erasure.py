@@ -93,15 +93,9 @@ def erase(
 ) -> Erasure:
     """Erase the recipient from every order that is not on its way to the provider.
 
-    Calling it again after a crash goes on where it stopped.
-
-    Args:
-        database: the store.
-        recipient: an e-mail address, a telephone number, or the name on a parcel; case and space around it are ignored.
-        by: who wants it so.
-        now: when.
-        dry_run: only find out what would be erased.
-        progress: called with (orders looked through, orders in all).
+    Calling it again after a crash goes on where it stopped. The recipient is an e-mail address, a telephone number or
+    the name on a parcel; case and space around it are ignored. With `dry_run` nothing changes. `progress` is called
+    with (orders looked through, orders in all).
 
     Raises:
         NotPermitted: the person may not.
@@ -175,9 +169,8 @@ def _find_trace(connection: Connection, order_id: int, person: str) -> OrderTrac
     request = connection.execute(select(OUTBOX.c.request).where(OUTBOX.c.order_id == order_id)).scalar()
     by_id = {line.provider_line_id: line.number for line in lines if line.provider_line_id}
     request_lines = list(enumerate(line_documents(request), start=1))
-    provider_lines = [
-        (by_id.get(line_id(line), at), line) for at, line in enumerate(line_documents(order["document"]), 1)
-    ]
+    numbered = enumerate(line_documents(order["document"]), start=1)
+    provider_lines = [(by_id.get(line_id(line), at), line) for at, line in numbered]
     numbers = {line.number for line in lines if line.recipient and fold(line.recipient) == person}
     numbers |= {number for number, line in (*request_lines, *provider_lines) if person in recipients_of(line)}
     if not numbers:
@@ -201,9 +194,8 @@ def _find_trace(connection: Connection, order_id: int, person: str) -> OrderTrac
 
 def _calls_about(order_id: int) -> ColumnElement[bool]:
     """The condition for recorded calls about the order whose masked bodies are stored."""
-    return and_(
-        EXCHANGES.c.order_id == order_id, or_(EXCHANGES.c.request.is_not(None), EXCHANGES.c.answer.is_not(None))
-    )
+    has_body = or_(EXCHANGES.c.request.is_not(None), EXCHANGES.c.answer.is_not(None))
+    return and_(EXCHANGES.c.order_id == order_id, has_body)
 
 
 def _calls_naming(person: str) -> ColumnElement[bool]:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -57,15 +58,10 @@ _ADDRESSES = {
 class CheckedFile:
     """An uploaded file after validation. None of its requests may be sent while there is a problem.
 
-    Attributes:
-        requests: the orders that could be read.
-        problems: at most 200, the last one then saying how many more there are.
-        rows: rows of a CSV file, orders of a JSON file.
-        digest: SHA-256 of the file, in hex.
-        name: what people call it.
-        first_submitted_at: when the same file was submitted before.
-        similar_file: another file with half of these rows.
-        rows_of: the rows of each order by its PONumber, counted as a spreadsheet does: the header is row 1.
+    `requests` are the orders that could be read; `problems` at most 200, the last one then saying how many more there
+    are; `rows` the number of rows of a CSV file, or of orders of a JSON file; `digest` is the SHA-256 of the file, in
+    hex. `first_submitted_at` is when the same file was submitted before. `rows_of` are the rows of each order by its
+    PONumber, counted as a spreadsheet does: the header is row 1.
     """
 
     requests: tuple[OrderRequest, ...]
@@ -333,13 +329,10 @@ def _find_similar_file(connection: Connection, checked: CheckedFile) -> SimilarF
 
     With a row changed, a file's bytes and so its PONumbers are others: all of it would be ordered once more.
     """
+    names = ("product_id", "value_minor", "quantity", "external_id", "recipient")
     without_po_number = [request for request in checked.requests if checked.digest[:10] in request.po_number]
-    rows = Counter(
-        (line.product_id, line.value_minor, line.quantity, line.external_id, line.recipient)
-        for request in without_po_number
-        for line in request.lines
-    )
-    columns = [LINES.c[name] for name in ("product_id", "value_minor", "quantity", "external_id", "recipient")]
+    rows = Counter(attrgetter(*names)(line) for request in without_po_number for line in request.lines)
+    columns = [LINES.c[name] for name in names]
     recent = sa.select(BATCHES.c.id, BATCHES.c.name, BATCHES.c.created_at).where(BATCHES.c.rows * 2 >= rows.total())
     newest = recent.order_by(BATCHES.c.id.desc()).limit(FILES_COMPARED)
     for batch in connection.execute(newest).all() if rows else ():
@@ -355,6 +348,5 @@ def taken_message(request: OrderRequest, existing: TakenPONumber) -> str:
     """Says which order has the PONumber, and what to do."""
     if existing.contents == contents_of(request):
         return f"{request.po_number} is already an order ({existing.state}); take it out, or give it another PONumber"
-    return (
-        f"{request.po_number} is already an order with other lines ({existing.state}); give this one another PONumber"
-    )
+    other = f"is already an order with other lines ({existing.state})"
+    return f"{request.po_number} {other}; give this one another PONumber"

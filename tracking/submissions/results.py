@@ -38,17 +38,12 @@ def outcome_rows(database: Database, checked: CheckedFile) -> pd.DataFrame:
     Text that a spreadsheet would run as a formula begins with an apostrophe.
     """
     statuses = order_statuses(database, [request.po_number for request in checked.requests])
-    rows = [
-        (number, *cells)
-        for request in checked.requests
-        for number, cells in zip(_row_numbers(checked, request), _outcomes(request, statuses), strict=True)
-    ]
+    rows: list[tuple[Any, ...]] = []
+    for request in checked.requests:
+        numbers = checked.rows_of.get(request.po_number) or range(1, len(request.lines) + 1)
+        rows += [(number, *cells) for number, cells in zip(numbers, _outcomes(request, statuses), strict=True)]
     columns = ["row", "po_number", "product_id", "value", "quantity", "external_id", "state", "provider_id", "message"]
     return pd.DataFrame(sorted(rows), columns=columns)
-
-
-def _row_numbers(checked: CheckedFile, request: OrderRequest) -> Iterable[int]:
-    return checked.rows_of.get(request.po_number) or range(1, len(request.lines) + 1)
 
 
 def _outcomes(request: OrderRequest, statuses: Mapping[str, OrderStatus]) -> Iterator[tuple[Any, ...]]:

@@ -258,9 +258,8 @@ class Sender:
             result = await self._look_up(attempt, started_at)
             return result or self._unclear(attempt, "409, but no order has this PONumber", started_at)
         if len(set(ids)) > 1:
-            return _Result(
-                Declined(409, f"several orders have this PONumber: {', '.join(sorted(set(ids)))}"), started_at
-            )
+            reason = f"several orders have this PONumber: {', '.join(sorted(set(ids)))}"
+            return _Result(Declined(409, reason), started_at)
         try:
             answer = await self._client.order(ids[0])
         except ProviderError as exc:
@@ -283,9 +282,8 @@ class Sender:
         for number in range(1, LOOKUP_PAGES + 1):
             page = await self._client.orders(page=number, po_number=attempt.po_number)
             unreadable += page.unreadable
-            ids |= {
-                shown.snapshot.provider_id for shown in page.orders if shown.snapshot.po_number == attempt.po_number
-            }
+            snapshots = (shown.snapshot for shown in page.orders)
+            ids |= {snapshot.provider_id for snapshot in snapshots if snapshot.po_number == attempt.po_number}
             if page.last:
                 break
         if ids:

@@ -17,7 +17,7 @@ from tracking.errors import (
     RequestRejected,
     UnreadableAnswer,
 )
-from tracking.provider.http.call import ApiCall
+from tracking.provider.http.recording import ApiCall
 from tracking.provider.json_fields import parse
 from tracking.provider.masking import SecretMasker, people_in
 from tracking.provider.responses import read_duplicate_ids, read_funds, read_problems

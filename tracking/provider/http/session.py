@@ -26,8 +26,7 @@ from tracking.errors import (
 from tracking.orders.observations import utc_now
 from tracking.provider.call_log import ApiCallRecord
 from tracking.provider.http.answers import body_of, read_answer
-from tracking.provider.http.call import ApiCall
-from tracking.provider.http.recording import Recorder
+from tracking.provider.http.recording import ApiCall, Recorder
 from tracking.provider.http.token import TokenRenewal
 from tracking.provider.json_fields import format_time
 from tracking.provider.masking import SecretMasker
