@@ -15,23 +15,9 @@ from sqlalchemy import Connection
 from tracking.errors import NotAllowed, UnknownOrder
 from tracking.forecasting.classes import first_late_after
 from tracking.forecasting.planner import PlanningContext, plan_next_poll, record_prediction
+from tracking.orders import model
 from tracking.orders.line_matching import line_annotations, pair_lines
-from tracking.orders.model import (
-    Event,
-    Line,
-    Order,
-    OrderRequest,
-    Snapshot,
-    State,
-    WebhookStatus,
-    Witness,
-    allowed_actions,
-    apply_event,
-    expand_numbers,
-    first_order,
-    is_open,
-    is_terminal,
-)
+from tracking.orders.model import Witness
 from tracking.orders.observations import (
     Answered,
     Asked,
@@ -61,7 +47,7 @@ class WebhookOutcome:
 
 def place(
     connection: Connection,
-    request: OrderRequest,
+    request: model.OrderRequest,
     *,
     source: str,
     actor: str | None,
@@ -89,7 +75,7 @@ def observe(
     planner: PlanningContext,
     *,
     parsed: ParsedOrder | None = None,
-) -> Order:
+) -> model.Order:
     """What was seen of an order that is stored. Returns the order as it is now known.
 
     Raises:
@@ -101,7 +87,7 @@ def observe(
 
 def discover(
     connection: Connection, parsed: ParsedOrder, started_at: datetime, now: datetime, planner: PlanningContext
-) -> tuple[Order, bool]:
+) -> tuple[model.Order, bool]:
     """An order that a list showed: a look at one we know, or one that somebody placed elsewhere.
 
     Returns the order as it is now known, and whether it is new here.
@@ -110,14 +96,14 @@ def discover(
     stored = orders.find_order(connection, provider_id=snapshot.provider_id, with_lines=False)
     if stored is not None and stored.columns["digest"] == parsed.digest:
         unchanged = Observation(Witness.POLL, started_at, now, Polled(None, via="list"))
-        awaited = is_open(stored.order.state) or _is_due(stored, now)
+        awaited = model.is_open(stored.order.state) or _is_due(stored, now)
         return _observe(connection, stored, unchanged, planner, None) if awaited else stored.order, False
     observation = Observation(Witness.POLL, started_at, now, Polled(snapshot, via="list"))
     po_number = snapshot.po_number or snapshot.provider_id
     stored = stored or orders.find_order(connection, po_number=po_number, with_lines=False)
     if stored is not None:
         stored = replace(stored, order=replace(stored.order, lines=orders.lines_of(connection, stored.id)))
-        dull = is_terminal(stored.order.state) and not _is_due(stored, now)
+        dull = model.is_terminal(stored.order.state) and not _is_due(stored, now)
         if dull and not interpret(stored.order, po_number, observation):
             return stored.order, False
         return _observe(connection, stored, observation, planner, parsed), False
@@ -181,7 +167,7 @@ def request_action(connection: Connection, order_id: int, *, what: str, actor: s
         NotAllowed: the order's state forbids it.
     """
     stored = _existing(connection, order_id)
-    if refusal := allowed_actions(stored.order.state, stored.order.provider_id, stored.order.erased)[what]:
+    if refusal := model.allowed_actions(stored.order.state, stored.order.provider_id, stored.order.erased)[what]:
         raise NotAllowed(refusal)
     extra_columns: dict[str, Any] = {}
     if what == "check":
@@ -250,20 +236,20 @@ def _existing(connection: Connection, order_id: int, *, with_lines: bool = False
     return stored
 
 
-def _as_ordered(line: Line) -> Line:
+def _as_ordered(line: model.Line) -> model.Line:
     """The line as it was when it was ordered: what it shows now arrives as a change, so that the log holds it."""
-    return replace(line, status=State.PENDING.value, claims=0, cost_minor=None, claim_digest=None)
+    return replace(line, status=model.State.PENDING.value, claims=0, cost_minor=None, claim_digest=None)
 
 
 def _add_order(
     connection: Connection,
     po_number: str,
     observation: Observation,
-    lines: tuple[Line, ...],
+    lines: tuple[model.Line, ...],
     extra_columns: Mapping[str, Any],
 ) -> orders.StoredOrder:
     [first] = interpret(None, po_number, observation)
-    order = replace(first_order(first), lines=lines)
+    order = replace(model.first_order(first), lines=lines)
     late = {"late_at": order.created_at + first_late_after(order.type, order.units)}
     return orders.add_order(connection, order, first, late | dict(extra_columns))
 
@@ -275,10 +261,10 @@ def _append(
     orders.save_order(connection, stored, after[1:], events, extra_columns)
 
 
-def _interpreted(stored: orders.StoredOrder, observation: Observation) -> tuple[list[Event], list[Order]]:
+def _interpreted(stored: orders.StoredOrder, observation: Observation) -> tuple[list[model.Event], list[model.Order]]:
     """The observation's events, and the order before them and after each."""
     events = interpret(stored.order, stored.order.po_number, observation)
-    return events, list(accumulate(events, apply_event, initial=stored.order))
+    return events, list(accumulate(events, model.apply_event, initial=stored.order))
 
 
 def _observe(
@@ -287,7 +273,7 @@ def _observe(
     observation: Observation,
     planner: PlanningContext,
     parsed: ParsedOrder | None,
-) -> Order:
+) -> model.Order:
     events, after = _interpreted(stored, observation)
     order = after[-1]
     extra_columns = plan_next_poll(stored, order, observation, planner)
@@ -299,7 +285,7 @@ def _observe(
             extra_columns["digest"] = parsed.digest
         pairs = list(pair_lines(stored.order.lines, parsed.snapshot.lines))
         orders.annotate_lines(connection, stored.id, line_annotations(pairs))
-        erased = frozenset(expand_numbers(stored.order.erased))
+        erased = frozenset(model.expand_numbers(stored.order.erased))
         line_claims = claims.claims_by_line([one for one in pairs if one[0].number not in erased], parsed.claims)
         claims.store_claims(connection, stored.id, order.po_number, line_claims, planner.cipher, observation.learned_at)
     if order.provider_id is not None and stored.order.provider_id is None and order.accepted_at is not None:
@@ -313,17 +299,17 @@ def _observe(
 
 
 def _adopt_waiting(
-    connection: Connection, order_id: int, order: Order, now: datetime, planner: PlanningContext
-) -> Order:
+    connection: Connection, order_id: int, order: model.Order, now: datetime, planner: PlanningContext
+) -> model.Order:
     """Callbacks that came before their order find it now."""
     for waiting in inbox.waiting_webhook_calls(connection, order.po_number):
         stored = orders.find_order(connection, order_id=order_id, with_lines=False)
         if stored is not None:
             _apply_webhook(connection, stored, waiting["id"], 0, waiting["provider_id"], now, planner)
-            order = replace(order, notice=WebhookStatus.CLAIMED.value) if is_open(order.state) else order
+            order = replace(order, notice=model.WebhookStatus.CLAIMED.value) if model.is_open(order.state) else order
     return order
 
 
-def _is_same_order(snapshot: Snapshot, order: Order) -> bool:
+def _is_same_order(snapshot: model.Snapshot, order: model.Order) -> bool:
     """Whether it is this order: what is shown under its id with the PONumber of another is not kept as its own."""
     return order.provider_id == snapshot.provider_id and snapshot.po_number in {None, order.po_number}

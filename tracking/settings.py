@@ -42,50 +42,34 @@ class Settings(BaseSettings):
         env_prefix="TRACKING_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
-    api_base_url: str | None = Field(None, description="the provider's BASE_URL, without /v1")
-    api_email: str | None = Field(None, repr=False, description="the Email credential header")
-    api_access_token: SecretStr | None = Field(None, description="the AccessToken credential header")
-    api_max_rate: float = Field(5, gt=0, le=1000, description="calls per second over everything")
-    api_timeout: float = Field(30, gt=0, le=600, description="seconds for one call")
-    # Its password must not be in any repr.
-    database_url: str = Field("sqlite:///data/tracking.db", repr=False, description="or postgresql+psycopg://...")
-    public_url: str | None = Field(None, description="where the provider reaches us; unset: no webhook is asked for")
-    webhook_secret: SecretStr | None = Field(
-        None,
-        description="one or two, comma separated; unset: made on first start, kept in the data folder (SQLite alone)",
-    )
-    claims_key: SecretStr | None = Field(
-        None,
-        description="one or several Fernet keys, comma separated; unset: made on first start, kept as the secret is",
-    )
-    roles: Annotated[frozenset[Role], NoDecode] = Field(
-        frozenset(Role), description="which of pages, webhooks, poller, sender this process plays"
-    )
-    operators: Annotated[frozenset[str] | None, NoDecode] = Field(
-        None, description="e-mail addresses, or *@example.com for all of a domain, that may look and act"
-    )
-    viewers: Annotated[frozenset[str] | None, NoDecode] = Field(
-        None, description="e-mail addresses, or *@example.com for all of a domain, that may look"
-    )
-    sign_in_hours: float = Field(12, gt=0, le=720, description="hours after which somebody has to sign in again")
-    trust_unverified_email: Literal["no", "yes"] = Field(
-        "no", description="yes: an address counts although the provider does not say whether it was verified"
-    )
-    allow_anyone: Literal["no", "yes"] = Field(
-        "no", description="yes: whoever reaches the pages sees all and does all, without signing in"
-    )
-    poll_floor: float = Field(1, ge=0.01, le=3600, description="seconds: shortest wait between two looks at an order")
-    poll_ceiling: float = Field(900, ge=0.01, le=86400, description="seconds: longest wait between two looks")
-    poll_loss: Literal["relative", "absolute"] = Field(
-        "relative",
-        description="relative: a wait weighs less for orders that took longer anyway; absolute: each second the same",
-    )
-    discover_every: float = Field(
-        30, ge=0, le=86400, description="seconds between looks for orders placed elsewhere; 0: never"
-    )
-    order_lines: int = Field(1000, ge=1, le=50_000, description="lines of a CSV that go into one order at the most")
-    sandbox_traffic: float = Field(6, ge=0, le=600, description="orders a minute from elsewhere, embedded sandbox only")
-    sandbox_scenario: str = Field("normal", description="how the embedded sandbox behaves")
+    api_base_url: str | None = None  # the provider's BASE_URL, without /v1
+    api_email: str | None = Field(None, repr=False)  # the Email credential header
+    api_access_token: SecretStr | None = None  # the AccessToken credential header
+    api_max_rate: float = Field(5, gt=0, le=1000)  # calls per second over everything
+    api_timeout: float = Field(30, gt=0, le=600)  # seconds for one call
+    # Or postgresql+psycopg://...; its password must not be in any repr.
+    database_url: str = Field("sqlite:///data/tracking.db", repr=False)
+    public_url: str | None = None  # where the provider reaches us; unset: no webhook is asked for
+    # One or two secrets and one or several Fernet keys, comma separated; unset: made on first start, kept in the data
+    # folder (SQLite alone).
+    webhook_secret: SecretStr | None = None
+    claims_key: SecretStr | None = None
+    roles: Annotated[frozenset[Role], NoDecode] = frozenset(Role)  # what this process does
+    # E-mail addresses, or *@example.com for all of a domain: operators may look and act, viewers look.
+    operators: Annotated[frozenset[str] | None, NoDecode] = None
+    viewers: Annotated[frozenset[str] | None, NoDecode] = None
+    sign_in_hours: float = Field(12, gt=0, le=720)  # after which somebody has to sign in again
+    # Yes: an address counts although the provider does not say whether it was verified.
+    trust_unverified_email: Literal["no", "yes"] = "no"
+    allow_anyone: Literal["no", "yes"] = "no"  # yes: whoever reaches the pages sees all and does all without signing in
+    poll_floor: float = Field(1, ge=0.01, le=3600)  # seconds: shortest wait between two looks at an order
+    poll_ceiling: float = Field(900, ge=0.01, le=86400)  # seconds: longest wait between two looks
+    # Relative: a wait weighs less for orders that took longer anyway; absolute: each second the same.
+    poll_loss: Literal["relative", "absolute"] = "relative"
+    discover_every: float = Field(30, ge=0, le=86400)  # seconds between looks for orders placed elsewhere; 0: never
+    order_lines: int = Field(1000, ge=1, le=50_000)  # lines of a CSV that go into one order at the most
+    sandbox_traffic: float = Field(6, ge=0, le=600)  # orders a minute from elsewhere, embedded sandbox only
+    sandbox_scenario: str = "normal"  # how the embedded sandbox behaves
 
     @field_validator("roles", mode="before")
     @classmethod

@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from tracking.errors import NotAllowed
 from tracking.forecasting.classes import first_late_after
 from tracking.orders import model
-from tracking.orders.model import OrderType
+from tracking.orders.model import OrderType, Witness
 from tracking.orders.observations import (
     Answered,
     Attempted,
@@ -138,26 +138,24 @@ class _OrderMaker:
         accepted = self._at
         if rng.random() < 0.25:
             first = self._at + timedelta(seconds=rng.uniform(1, 30))
-            yield Observation(model.Witness.POLL, first, first, Polled(self._snapshot("Pending"), via="list"))
+            yield Observation(Witness.POLL, first, first, Polled(self._snapshot("Pending"), via="list"))
         else:
             value = sum(line.quantity * line.value_minor for line in self._lines)
             requested = Requested(self._type, "seed", self._units, value, self._lines, "made up", "USD")
-            yield self._observation(model.Witness.US, self._at, requested)
+            yield self._observation(Witness.US, self._at, requested)
             sent = self._at + timedelta(seconds=rng.uniform(0.05, 0.5))
-            yield self._observation(model.Witness.US, sent, Attempted(1))
+            yield self._observation(Witness.US, sent, Attempted(1))
             accepted = sent + timedelta(seconds=rng.uniform(0.1, 1))
             fate = rng.random()
             if fate < 0.01:
-                yield self._observation(
-                    model.Witness.ANSWER, accepted, Declined(422, "the balance does not cover the order")
-                )
+                yield self._observation(Witness.ANSWER, accepted, Declined(422, "the balance does not cover the order"))
                 return
             if fate < 0.02:
-                yield self._observation(model.Witness.US, accepted, Unclear("no answer within 30 seconds"))
+                yield self._observation(Witness.US, accepted, Unclear("no answer within 30 seconds"))
                 accepted += timedelta(seconds=rng.uniform(1, 4))
-                yield self._observation(model.Witness.US, accepted, Attempted(2))
+                yield self._observation(Witness.US, accepted, Attempted(2))
             answered = Answered(self._snapshot("Pending"), adopted=0.01 <= fate < 0.02)
-            yield self._observation(model.Witness.ANSWER, accepted, answered)
+            yield self._observation(Witness.ANSWER, accepted, answered)
         yield from self._tracking(accepted)
 
     def _tracking(self, accepted: datetime) -> Iterator[Observation]:
@@ -172,19 +170,19 @@ class _OrderMaker:
         while True:
             at, wait = at + wait, wait * self._rng.uniform(1.8, 2.6)
             if webhook_comes and webhook_at < at:
-                yield self._observation(model.Witness.WEBHOOK, webhook_at, WebhookReported(self._provider_id))
+                yield self._observation(Witness.WEBHOOK, webhook_at, WebhookReported(self._provider_id))
                 at = webhook_at + timedelta(seconds=self._rng.uniform(0.05, 1))
             if at >= finished:
-                yield self._observation(model.Witness.POLL, at, Polled(self._snapshot(end)))
+                yield self._observation(Witness.POLL, at, Polled(self._snapshot(end)))
                 return
-            yield self._observation(model.Witness.POLL, at, Polled(self._snapshot("Pending")))
+            yield self._observation(Witness.POLL, at, Polled(self._snapshot("Pending")))
 
     def _duration(self) -> timedelta:
         if self._type == OrderType.PHYSICAL:
             return timedelta(hours=self._rng.lognormvariate(math.log(30), 0.5))
         return timedelta(seconds=(8 + 1.5 * self._units) * self._rng.lognormvariate(0, 0.8))
 
-    def _observation(self, witness: model.Witness, at: datetime, observed: Observed) -> Observation:
+    def _observation(self, witness: Witness, at: datetime, observed: Observed) -> Observation:
         happened = at - timedelta(seconds=0.15) if isinstance(observed, Polled | Answered) else at
         return Observation(witness, happened, at, observed, "seed" if isinstance(observed, Requested) else None)
 

@@ -49,7 +49,8 @@ def make_engine(url: str, *, writes: bool) -> Engine:
         **({"poolclass": NullPool} if writes else {"pool_size": 8, "max_overflow": 32}),
     )
     event.listen(engine, "connect", _set_up_writer if writes else _set_up_reader)
-    event.listen(engine, "begin", _begin_immediate if writes else _begin)
+    begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine
 
 
@@ -65,14 +66,6 @@ def _set_up_writer(connection: sqlite3.Connection, _record: object) -> None:
 def _set_up_reader(connection: sqlite3.Connection, _record: object) -> None:
     for pragma in (f"busy_timeout={BUSY_MILLISECONDS}", "query_only=ON"):
         connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_immediate(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
 
 
 def file_of(url: str) -> Path | None:

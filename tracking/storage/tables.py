@@ -28,7 +28,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.astimezone(UTC)
 
     def bind_processor(self, dialect: sa.Dialect) -> Callable[[Any], Any] | None:
-        """On SQLite the sa.text in one step: each order has a dozen times."""
+        """On SQLite the text in one step: each order has a dozen times."""
         return _as_text if dialect.name == "sqlite" else super().bind_processor(dialect)
 
     def result_processor(self, dialect: sa.Dialect, coltype: object) -> Callable[[Any], Any] | None:
@@ -76,9 +76,8 @@ class _Row(SQLModel):
 
 _UNFINISHED = sa.text("next_look_at IS NOT NULL")
 _OPEN_STATES = "state NOT IN ('Completed', 'Cancelled', 'Refused')"
-OPEN = sa.text(
-    f"orders.{_OPEN_STATES}"
-)  # in the words of its partial indexes: only then does a planner see that they fit
+# In the words of its partial indexes: only then does a planner see that they fit.
+OPEN = sa.text(f"orders.{_OPEN_STATES}")
 _FLAGGED = sa.text("attention IS NOT NULL AND acknowledged_at IS NULL")
 
 
