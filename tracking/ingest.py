@@ -5,7 +5,7 @@ Every function is a step of a job that `Database` commits.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from itertools import accumulate
 from typing import Any
@@ -15,34 +15,16 @@ from sqlalchemy import Connection
 from tracking.errors import NotAllowed, UnknownOrder
 from tracking.forecasting.classes import first_late_after
 from tracking.forecasting.planner import PlanningContext, plan_next_poll, record_prediction
-from tracking.orders import model
+from tracking.orders import model, observations
 from tracking.orders.line_matching import line_annotations, pair_lines
 from tracking.orders.model import Witness
-from tracking.orders.observations import (
-    Answered,
-    Asked,
-    ClaimRevealed,
-    Erased,
-    Noted,
-    Observation,
-    Polled,
-    Requested,
-    WebhookReported,
-)
+from tracking.orders.observations import Answered, Asked, Erased, Noted, Observation, Polled, Requested
 from tracking.orders.rules import interpret
 from tracking.orders.vocabulary import PollReason
 from tracking.provider import recipients
 from tracking.provider.responses import ParsedOrder, WebhookCall
 from tracking.storage import claims, inbox, orders, outbox
 from tracking.storage.claims import ClaimCipher
-
-
-@dataclass(frozen=True, slots=True)
-class WebhookOutcome:
-    """What became of a callback: accepted, repeated, waiting or refused."""
-
-    outcome: str
-    reason: str | None = None
 
 
 def place(
@@ -125,10 +107,11 @@ def receive_webhook(
     planner: PlanningContext,
     *,
     times: int = 1,
-) -> WebhookOutcome:
+) -> str:
     """A callback whose address was proven: a claim that makes a known order due, kept for an unknown one.
 
-    `times` is how often it has come since the last time it was told of.
+    `times` is how often it has come since the last time it was told of. Returns what became of it: accepted, repeated,
+    waiting or refused.
     """
     values = asdict(webhook_call) | {"outcome": "accepted", "size": size}
     call_id, repeats = inbox.record_webhook_call(connection, values, now, times=times)
@@ -136,7 +119,7 @@ def receive_webhook(
     stored = orders.find_order(connection, po_number=po_number, provider_id=provider_id, with_lines=False)
     if stored is None:
         inbox.settle_webhook_call(connection, call_id, outcome="waiting", order_id=None)
-        return WebhookOutcome("waiting" if not repeats else "repeated")
+        return "waiting" if not repeats else "repeated"
     return _apply_webhook(connection, stored, call_id, repeats, provider_id, now, planner)
 
 
@@ -148,15 +131,15 @@ def _apply_webhook(
     provider_id: str | None,
     now: datetime,
     planner: PlanningContext,
-) -> WebhookOutcome:
+) -> str:
     foreign = bool(provider_id and stored.order.provider_id and provider_id != stored.order.provider_id)
     reason = "it names another order than its address" if foreign else None
     outcome = "refused" if foreign else "accepted"
     inbox.settle_webhook_call(connection, call_id, outcome=outcome, order_id=stored.id, reason=reason)
     if not (foreign and repeats):
-        observation = Observation(Witness.WEBHOOK, now, now, WebhookReported(provider_id, repeats))
+        observation = Observation(Witness.WEBHOOK, now, now, observations.WebhookReported(provider_id, repeats))
         _observe(connection, stored, observation, planner, None)
-    return WebhookOutcome(outcome if not repeats or foreign else "repeated", reason)
+    return outcome if not repeats or foreign else "repeated"
 
 
 def request_action(connection: Connection, order_id: int, *, what: str, actor: str | None, now: datetime) -> None:
@@ -194,7 +177,13 @@ def record_note(
 
 
 def record_reveal(
-    connection: Connection, order_id: int, request: ClaimRevealed, *, cipher: ClaimCipher, actor: str, now: datetime
+    connection: Connection,
+    order_id: int,
+    request: observations.ClaimRevealed,
+    *,
+    cipher: ClaimCipher,
+    actor: str,
+    now: datetime,
 ) -> tuple[claims.ClaimVersion, int, str]:
     """Writes down that a person sees one unit's claim data; returns it sealed, the count of versions, the PONumber.
 

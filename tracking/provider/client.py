@@ -14,22 +14,12 @@ from urllib.parse import quote
 import httpx
 
 from tracking.errors import NotFound, UnreadableAnswer
+from tracking.provider import responses
 from tracking.provider.call_log import ApiCallRecord
 from tracking.provider.http.recording import ApiCall
 from tracking.provider.http.session import ApiAccount, ApiLimits, ApiSession
 from tracking.provider.json_fields import digest_of, format_time
-from tracking.provider.responses import (
-    ListPage,
-    ParsedOrder,
-    item_key,
-    read_balance,
-    read_carrier,
-    read_each,
-    read_list_page,
-    read_order,
-    read_product,
-    read_shipping_method,
-)
+from tracking.provider.responses import ListPage, ParsedOrder, read_order
 from tracking.provider.shared_rate_limit import SharedRateLimit
 from tracking.settings import Settings
 
@@ -132,7 +122,7 @@ class Client(ApiSession):
         call = ApiCall("GET", "/v1/Orders", params=params, order_po=po_number)
 
         def read(raw: Any) -> OrdersPage:
-            listing = read_list_page(raw)
+            listing = responses.read_list_page(raw)
             parsed = [_order_or_none(item) for item in listing.items]
             unique = {order.snapshot.provider_id: order for order in parsed if order is not None}
             unreadable = parsed.count(None)
@@ -149,20 +139,22 @@ class Client(ApiSession):
 
     async def products(self) -> list[dict[str, Any]]:
         """Lists the whole catalog."""
-        return read_each(await self._all("/v1/Products", 500), read_product)
+        return responses.read_each(await self._all("/v1/Products", 500), responses.read_product)
 
     async def shipping_methods(self) -> list[dict[str, Any]]:
         """Lists all shipping methods, none where the provider does not offer the list."""
-        return read_each(await self._all("/v1/ShippingMethods", 50, optional=True), read_shipping_method)
+        return responses.read_each(
+            await self._all("/v1/ShippingMethods", 50, optional=True), responses.read_shipping_method
+        )
 
     async def carriers(self) -> list[dict[str, Any]]:
         """Lists all card carriers, none where the provider does not offer the list."""
-        return read_each(await self._all("/v1/Carriers", 50, optional=True), read_carrier)
+        return responses.read_each(await self._all("/v1/Carriers", 50, optional=True), responses.read_carrier)
 
     async def balance(self) -> dict[str, Any] | None:
         """Reads the account's balance, None where the provider does not offer it."""
         try:
-            return await self.send(ApiCall("GET", "/v1/AccountBalance"), read_balance)
+            return await self.send(ApiCall("GET", "/v1/AccountBalance"), responses.read_balance)
         except NotFound:
             return None
 
@@ -172,14 +164,14 @@ class Client(ApiSession):
         for number in range(1, MAX_PAGES + 1):
             call = ApiCall("GET", path, params=_page_params(number, size))
             try:
-                page = await self.send(call, read_list_page)
+                page = await self.send(call, responses.read_list_page)
             except NotFound:
                 if optional or number > 1:
                     break
                 raise
             before = len(items)
             for item in page.items:
-                items.setdefault(item_key(item), item)
+                items.setdefault(responses.item_key(item), item)
             if len(items) == before or _is_last(page, size):
                 break
         else:

@@ -18,16 +18,8 @@ from typing import Any
 from tracking.errors import CallbackRefused, Problem, UnreadableAnswer
 from tracking.orders.claim_data import ClaimData, Unit
 from tracking.orders.model import PROVIDER_STATES, Line, OrderType, Snapshot, usual_case
-from tracking.provider.json_fields import (
-    Fields,
-    decimal_of,
-    digest_of,
-    minor_of,
-    parse,
-    storable,
-    text_of,
-    time_or_none,
-)
+from tracking.provider import json_fields
+from tracking.provider.json_fields import Fields, decimal_of, digest_of, minor_of, parse, storable, time_or_none
 from tracking.provider.masking import NEVER_STORED, scrub
 
 LINE_STATUSES = ("Pending", "Completed", "Cancelled", "Sent", "Claimed", "SentToFulfillment", "Shipped")
@@ -234,7 +226,7 @@ def read_duplicate_ids(raw: Any) -> list[str]:
         fields = Fields(raw)
         value = fields.get("previousorderids", "previousorderid", "orderid", "id")
         entries = value if isinstance(value, list) else [value]
-        ids = (text_of(entry, 200) for entry in entries[:50])
+        ids = (json_fields.text_of(entry, 200) for entry in entries[:50])
         return list(dict.fromkeys(entry for entry in ids if entry))
     except (UnreadableAnswer, ValueError):
         return []

@@ -24,29 +24,17 @@ from tracking.orders.model import OrderRequest
 from tracking.provider.json_fields import parse
 from tracking.storage.database import Database
 from tracking.storage.tables import BATCHES, LINES, ORDERS
+from tracking.submissions import csv_rows
 from tracking.submissions.catalog import Catalog, check_request
-from tracking.submissions.csv_rows import (
-    DIGITAL_COLUMNS,
-    LINE_COLUMNS,
-    LOOK_COLUMNS,
-    MAX_ROWS,
-    PERSONAL_COLUMNS,
-    PHYSICAL_COLUMNS,
-    Row,
-    UnreadableFile,
-    check_size,
-    decode_text,
-    detect_delimiter,
-    read_rows,
-)
+from tracking.submissions.csv_rows import Row, UnreadableFile
 from tracking.submissions.requests import read_request, with_po_number
 
 MAX_PROBLEMS = 200
 FILES_COMPARED = 10
 _GROUPS = {
-    "DigitalDeliveryAddress": DIGITAL_COLUMNS,
-    "PhysicalDeliveryAddress": PHYSICAL_COLUMNS,
-    "Personalization": PERSONAL_COLUMNS,
+    "DigitalDeliveryAddress": csv_rows.DIGITAL_COLUMNS,
+    "PhysicalDeliveryAddress": csv_rows.PHYSICAL_COLUMNS,
+    "Personalization": csv_rows.PERSONAL_COLUMNS,
 }
 _ADDRESSES = {
     "DigitalDeliveryAddress": "Email or Sms",
@@ -104,9 +92,9 @@ def read_csv(
     """
     checked = CheckedFile((), (), 0, hashlib.sha256(data).hexdigest(), name)
     try:
-        text = decode_text(data)
-        delimiter = detect_delimiter(text)
-        rows, problems = read_rows(text, delimiter)
+        text = csv_rows.decode_text(data)
+        delimiter = csv_rows.detect_delimiter(text)
+        rows, problems = csv_rows.read_rows(text, delimiter)
     except UnreadableFile as exc:
         return replace(checked, problems=exc.problems)
     requests: list[OrderRequest] = []
@@ -191,7 +179,7 @@ def _order_json(po_number: str, rows: Sequence[dict[str, str]], delimiter: str) 
 
 def _line_json(cells: Mapping[str, str], delimiter: str) -> dict[str, Any]:
     line: dict[str, Any] = {}
-    for column in (*LINE_COLUMNS, *LOOK_COLUMNS):
+    for column in (*csv_rows.LINE_COLUMNS, *csv_rows.LOOK_COLUMNS):
         if column in cells:
             line[column] = cells[column]
     if delimiter == ";" and re.fullmatch(r"\d{1,9},\d{1,2}", line.get("Value", ""), re.ASCII):
@@ -247,7 +235,7 @@ def within(place: str, problem: Problem) -> Problem:
 
 
 def _parse_orders(data: bytes) -> list[Any]:
-    check_size(data)
+    csv_rows.check_size(data)
     try:
         raw = parse(data)
     except UnreadableAnswer as exc:
@@ -255,8 +243,8 @@ def _parse_orders(data: bytes) -> list[Any]:
     raws = raw if isinstance(raw, list) else [raw]
     if not raws:
         raise UnreadableFile(Problem("", "the list is empty: nothing to order"))
-    if len(raws) > MAX_ROWS:
-        raise UnreadableFile(Problem("", f"the file has more than {MAX_ROWS:,} orders: split it"))
+    if len(raws) > csv_rows.MAX_ROWS:
+        raise UnreadableFile(Problem("", f"the file has more than {csv_rows.MAX_ROWS:,} orders: split it"))
     return raws
 
 
@@ -272,27 +260,16 @@ def _json_problem(error: UnreadableAnswer) -> Problem:
             return Problem("", f"this is not JSON that can hold an order: {cause}")
 
 
-@dataclass(frozen=True, slots=True)
-class TakenPONumber:
-    """A stored order that has the PONumber of a request."""
-
-    order_id: int
-    state: str
-    contents: tuple[int, int, int]
+def has_contents(existing: sa.Row[Any], request: OrderRequest) -> bool:
+    """Whether the order has the lines, units and value of the request: what tells it from another of its PONumber."""
+    stored = existing.line_count, existing.units, existing.value_minor
+    return stored == (len(request.lines), request.units, request.value_minor)
 
 
-def contents_of(request: OrderRequest) -> tuple[int, int, int]:
-    """The lines, units and value of a request: what tells it from another with its PONumber."""
-    return len(request.lines), request.units, request.value_minor
-
-
-def find_taken(connection: Connection, po_numbers: Iterable[str]) -> dict[str, TakenPONumber]:
-    """Finds the stored orders that have one of these PONumbers, by PONumber."""
+def find_taken(connection: Connection, po_numbers: Iterable[str]) -> dict[str, sa.Row[Any]]:
+    """Finds the stored orders that have one of these PONumbers, by PONumber, with their id, state and contents."""
     columns = ("po_number", "id", "state", "line_count", "units", "value_minor")
-    rows = orders_with(connection, po_numbers, columns)
-    return {
-        row.po_number: TakenPONumber(row.id, row.state, (row.line_count, row.units, row.value_minor)) for row in rows
-    }
+    return {row.po_number: row for row in orders_with(connection, po_numbers, columns)}
 
 
 def orders_with(connection: Connection, po_numbers: Iterable[str], columns: Iterable[str]) -> Iterator[sa.Row[Any]]:
@@ -316,7 +293,7 @@ def check_duplicates(database: Database, checked: CheckedFile) -> CheckedFile:
     problems = list(checked.problems)
     for request in checked.requests:
         existing = taken.get(request.po_number)
-        if existing is None or (first_submitted_at is not None and existing.contents == contents_of(request)):
+        if existing is None or (first_submitted_at is not None and has_contents(existing, request)):
             continue
         rows = checked.rows_of.get(request.po_number)
         where = f"row {rows[0]}, PONumber" if rows else "PONumber"
@@ -344,9 +321,9 @@ def _find_similar_file(connection: Connection, checked: CheckedFile) -> SimilarF
     return None
 
 
-def taken_message(request: OrderRequest, existing: TakenPONumber) -> str:
+def taken_message(request: OrderRequest, existing: sa.Row[Any]) -> str:
     """Says which order has the PONumber, and what to do."""
-    if existing.contents == contents_of(request):
+    if has_contents(existing, request):
         return f"{request.po_number} is already an order ({existing.state}); take it out, or give it another PONumber"
     other = f"is already an order with other lines ({existing.state})"
     return f"{request.po_number} {other}; give this one another PONumber"

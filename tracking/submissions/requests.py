@@ -12,21 +12,8 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Annotated, Any, ClassVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    PlainValidator,
-    StringConstraints,
-    TypeAdapter,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+import pydantic
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PlainSerializer, StringConstraints
 from pydantic.alias_generators import to_pascal
 from pydantic_core import ErrorDetails
 
@@ -117,11 +104,11 @@ _Quantity = Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(whole_of)]
 class _Part(BaseModel):
     """One object of a request: its fields under their names in any case, and no others."""
 
-    model_config = ConfigDict(extra="forbid", alias_generator=to_pascal, hide_input_in_errors=True)
+    model_config = pydantic.ConfigDict(extra="forbid", alias_generator=to_pascal, hide_input_in_errors=True)
     # Fields of which one must hold something; where none does, the first is read as an empty text.
     one_of: ClassVar[tuple[str, ...]] = ()
 
-    @model_validator(mode="before")
+    @pydantic.model_validator(mode="before")
     @classmethod
     def _by_name(cls, raw: Any) -> Any:
         """The fields that hold something, under their usual names; unknown and repeated ones stay extra fields."""
@@ -183,7 +170,7 @@ class _Greeting(_Part):
     from_name: _Text150
     from_email: _Email | None = None
     message: Annotated[str, _prose(400)] | None = None
-    delivery_date: Annotated[str, PlainValidator(_time)] | None = None
+    delivery_date: Annotated[str, pydantic.PlainValidator(_time)] | None = None
 
 
 class _PostalGreeting(_Greeting):
@@ -221,12 +208,12 @@ class _PostalItem(_Item):
     personalization: _PostalGreeting | None = None
 
 
-_ITEMS: Mapping[str | None, TypeAdapter[Any]] = {
-    None: TypeAdapter(list[_Item]),
-    OrderType.DIGITAL: TypeAdapter(list[_DigitalItem]),
-    OrderType.LINKS: TypeAdapter(list[_LinkItem]),
-    OrderType.PHYSICAL: TypeAdapter(list[_PostalItem]),
-    OrderType.CODES: TypeAdapter(list[_LinkItem]),
+_ITEMS: Mapping[str | None, pydantic.TypeAdapter[Any]] = {
+    None: pydantic.TypeAdapter(list[_Item]),
+    OrderType.DIGITAL: pydantic.TypeAdapter(list[_DigitalItem]),
+    OrderType.LINKS: pydantic.TypeAdapter(list[_LinkItem]),
+    OrderType.PHYSICAL: pydantic.TypeAdapter(list[_PostalItem]),
+    OrderType.CODES: pydantic.TypeAdapter(list[_LinkItem]),
 }
 
 
@@ -238,9 +225,9 @@ class _Request(_Part):
     personalization: _Pictures | None = None
     line_items: Annotated[list[Any], Field(strict=True, min_length=1)]
 
-    @field_validator("line_items")
+    @pydantic.field_validator("line_items")
     @classmethod
-    def _by_type(cls, items: list[Any], info: ValidationInfo) -> list[_Item]:
+    def _by_type(cls, items: list[Any], info: pydantic.ValidationInfo) -> list[_Item]:
         """The line items by the rules of the order's type."""
         lines: list[_Item] = _ITEMS[info.data.get("type")].validate_python(items)
         return lines
@@ -266,7 +253,7 @@ def read_request(raw: Any) -> OrderRequest:
     """
     try:
         request = _Request.model_validate(raw)
-    except ValidationError as exc:
+    except pydantic.ValidationError as exc:
         problems = [_problem(error) for error in exc.errors(include_url=False, include_input=False)]
     else:
         document = request.model_dump(by_alias=True, exclude_none=True)

@@ -16,20 +16,8 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.engine import RowMapping
 
-from tracking import ingest
-from tracking.errors import (
-    AccessDisabled,
-    CredentialsRefused,
-    DuplicateOrder,
-    InsufficientFunds,
-    NotFound,
-    NotSent,
-    ProviderError,
-    RequestRejected,
-    StoreBusy,
-    Throttled,
-    UnreadableAnswer,
-)
+from tracking import errors, ingest
+from tracking.errors import ProviderError, UnreadableAnswer
 from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import LEASE_MARGIN, REFUSED_PAUSE, wait_before_resend
 from tracking.orders.model import Witness, can_send
@@ -179,7 +167,7 @@ class Sender:
         while True:
             try:
                 return await self._database.run(job)
-            except StoreBusy as exc:
+            except errors.StoreBusy as exc:
                 if self._database.closed:
                     raise
                 log.warning("an answer waits for the store: %s", exc)
@@ -204,9 +192,9 @@ class Sender:
         started_at = self._clock()
         try:
             answer = await self._client.place(document)
-        except DuplicateOrder as exc:
+        except errors.DuplicateOrder as exc:
             return await self._adopt_duplicate(attempt, exc.ids, started_at)
-        except (RequestRejected, InsufficientFunds) as exc:
+        except (errors.RequestRejected, errors.InsufficientFunds) as exc:
             return await self._declined(attempt, exc, started_at)
         except ProviderError as exc:
             return self._failed(attempt, exc, started_at)
@@ -217,18 +205,18 @@ class Sender:
     def _failed(self, attempt: _Attempt, error: ProviderError, started_at: datetime) -> _Result:
         """Translate a failed call: the order was surely not placed, or its outcome is unknown."""
         match error:
-            case NotSent():
+            case errors.NotSent():
                 self._unsent_in_a_row += 1
                 wait = min(FIRST_UNSENT_WAIT * self._unsent_in_a_row, LONGEST_UNSENT_WAIT)
                 self._stop(wait)
                 return _Result(Unsent(str(error)), started_at, wait, stops=True)
-            case Throttled() if error.status == 429:
+            case errors.Throttled() if error.status == 429:
                 return _Result(Unsent(str(error)), started_at, min(error.retry_after, outbox.FURTHEST_SEND))
-            case CredentialsRefused() | AccessDisabled() | NotFound():
+            case errors.CredentialsRefused() | errors.AccessDisabled() | errors.NotFound():
                 log.error("sending stopped status=%s", error.status)
                 self._stop(REFUSED_PAUSE)
                 return _Result(Unsent(str(error)), started_at, REFUSED_PAUSE, stops=True)
-            case Throttled():
+            case errors.Throttled():
                 return _Result(Unclear(str(error)), started_at, min(error.retry_after, outbox.FURTHEST_SEND))
             case _:
                 return self._unclear(attempt, str(error), started_at)
@@ -242,7 +230,7 @@ class Sender:
         return _Result(Unclear(reason), started_at, wait_before_resend(attempt.number, self._planner.rng))
 
     async def _declined(
-        self, attempt: _Attempt, error: RequestRejected | InsufficientFunds, started_at: datetime
+        self, attempt: _Attempt, error: errors.RequestRejected | errors.InsufficientFunds, started_at: datetime
     ) -> _Result:
         """Handle a refusal: it says nothing about earlier attempts, so whether they left an order is looked up.
 
@@ -302,9 +290,9 @@ class Sender:
         outbox.finish_outbox(connection, attempt.order_id, again_at=again_at, error=error)
 
 
-def describe(error: RequestRejected | InsufficientFunds) -> str:
+def describe(error: errors.RequestRejected | errors.InsufficientFunds) -> str:
     """The provider's reason in plain words."""
-    if isinstance(error, InsufficientFunds):
+    if isinstance(error, errors.InsufficientFunds):
         if error.available is None or error.cost is None:
             return "the balance does not cover the order"
         return f"the balance of {error.available / 100:.2f} does not cover the cost of {error.cost / 100:.2f}"

@@ -21,15 +21,9 @@ from tracking.errors import InvalidSubmission, NotAllowed, Problem
 from tracking.orders.model import OrderRequest
 from tracking.storage.database import Database
 from tracking.storage.tables import BATCHES
+from tracking.submissions import files
 from tracking.submissions.catalog import check_request, load_catalog
-from tracking.submissions.files import (
-    MAX_PROBLEMS,
-    CheckedFile,
-    contents_of,
-    find_taken,
-    taken_message,
-    within,
-)
+from tracking.submissions.files import CheckedFile
 from tracking.submissions.requests import read_request
 
 GROUP_ORDERS = 50
@@ -97,17 +91,17 @@ def _check_requests(database: Database, requests: Sequence[OrderRequest], batch:
         elif request.po_number in po_numbers:
             request_problems.append(Problem("PONumber", "is there twice"))
         po_numbers.add(request.po_number)
-        problems += [within(place, problem) for problem in request_problems]
+        problems += [files.within(place, problem) for problem in request_problems]
     if batch:
         with database.read() as connection:
-            taken = find_taken(connection, (request.po_number for request in requests))
+            taken = files.find_taken(connection, (request.po_number for request in requests))
         problems += [
-            Problem(request.po_number, taken_message(request, existing))
+            Problem(request.po_number, files.taken_message(request, existing))
             for request in requests
-            if (existing := taken.get(request.po_number)) and existing.contents != contents_of(request)
+            if (existing := taken.get(request.po_number)) and not files.has_contents(existing, request)
         ]
     if problems:
-        raise InvalidSubmission(problems[: MAX_PROBLEMS + 1])
+        raise InvalidSubmission(problems[: files.MAX_PROBLEMS + 1])
 
 
 def _groups(requests: Iterable[OrderRequest]) -> Iterator[list[OrderRequest]]:
@@ -135,13 +129,13 @@ def _place_group(
 ) -> list[Receipt]:
     """The job that commits one group."""
     batch_id = None if batch is None else _batch_id(connection, batch, by, now)
-    taken = find_taken(connection, (request.po_number for request in group))
+    taken = files.find_taken(connection, (request.po_number for request in group))
     receipts = []
     for request in group:
         if existing := taken.get(request.po_number):
-            same = existing.contents == contents_of(request)
-            message = f"already here ({existing.state})" if same else taken_message(request, existing)
-            receipt = Receipt(request.po_number, existing.order_id, "exists" if same else "rejected", message)
+            same = files.has_contents(existing, request)
+            message = f"already here ({existing.state})" if same else files.taken_message(request, existing)
+            receipt = Receipt(request.po_number, existing.id, "exists" if same else "rejected", message)
         else:
             receipt = _place(connection, request, source, by, now, batch_id)
         receipts.append(receipt)

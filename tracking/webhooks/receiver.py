@@ -31,7 +31,6 @@ from starlette.types import Receive, Scope, Send
 from tracking import ingest
 from tracking.errors import CallbackRefused, StoreError
 from tracking.forecasting.planner import PlanningContext
-from tracking.ingest import WebhookOutcome
 from tracking.provider.responses import WebhookCall, read_webhook_call
 from tracking.storage import inbox, orders
 from tracking.storage.database import Database
@@ -74,7 +73,7 @@ class Receiver:
         self._secrets = tuple(secrets)
         self._refusal_limits, self._read_slots = RefusalLimits(), ReadSlots()
         self._refusals_stored: deque[datetime] = deque(maxlen=REFUSALS_STORED_PER_SECOND)
-        self._commits: dict[str, Batcher[int, WebhookOutcome]] = {}
+        self._commits: dict[str, Batcher[int, str]] = {}
         self._lookups = Batcher(self._po_numbers, most=LOOKUPS_PER_BATCH)
         self._slow_lookups = Batcher(self._po_numbers, most=LOOKUPS_PER_BATCH, pause=SLOW_LOOKUP_PAUSE)
         self.accepted = self.refused = 0
@@ -145,25 +144,25 @@ class Receiver:
         if batcher is None:
             batcher = self._commits[call.digest] = Batcher(lambda sizes: self._commit_batch(call, sizes))
         try:
-            result = await batcher.submit(size)
+            outcome = await batcher.submit(size)
         finally:
             if batcher.idle and self._commits.get(call.digest) is batcher:
                 del self._commits[call.digest]
-        if result.outcome != "refused":
+        if outcome != "refused":
             self.accepted += 1
             self._wake()
-        return result.outcome
+        return outcome
 
-    async def _commit_batch(self, call: WebhookCall, sizes: list[int]) -> list[WebhookOutcome]:
+    async def _commit_batch(self, call: WebhookCall, sizes: list[int]) -> list[str]:
         """Commit a call with its repeats that have come so far; all of them are answered after that."""
         now, size, times = self._clock(), sizes[0], len(sizes)
 
-        def job(connection: Connection) -> WebhookOutcome:
+        def job(connection: Connection) -> str:
             return ingest.receive_webhook(connection, call, size, now, self._planner, times=times)
 
-        result = await self._database.run(job)
-        log.info("callback outcome=%s times=%d", result.outcome, times)
-        return [result] * times
+        outcome = await self._database.run(job)
+        log.info("callback outcome=%s times=%d", outcome, times)
+        return [outcome] * times
 
     async def _refuse(self, request: Request, source: str, reason: str, size: int) -> Response:
         self.refused += 1

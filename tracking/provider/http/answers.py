@@ -6,17 +6,8 @@ from typing import Any, TypeVar
 
 import httpx
 
-from tracking.errors import (
-    AccessDisabled,
-    CredentialsRefused,
-    DuplicateOrder,
-    InsufficientFunds,
-    NotFound,
-    OutcomeUnknown,
-    ProviderError,
-    RequestRejected,
-    UnreadableAnswer,
-)
+from tracking import errors
+from tracking.errors import ProviderError, UnreadableAnswer
 from tracking.provider.http.recording import ApiCall
 from tracking.provider.json_fields import parse
 from tracking.provider.masking import SecretMasker, people_in
@@ -85,18 +76,18 @@ def _error(call: ApiCall, status: int, body: bytes, masker: SecretMasker) -> Pro
         call.masked_answer = masker.json(raw, people)
     match status:
         case 401:
-            return CredentialsRefused("the credentials were refused", status=status)
+            return errors.CredentialsRefused("the credentials were refused", status=status)
         case 403:
-            return AccessDisabled("access to the API is disabled for the account", status=status)
+            return errors.AccessDisabled("access to the API is disabled for the account", status=status)
         case 404:
-            return NotFound("the provider does not know it", status=status)
+            return errors.NotFound("the provider does not know it", status=status)
         case 409 if placing:
-            return DuplicateOrder(read_duplicate_ids(raw))
+            return errors.DuplicateOrder(read_duplicate_ids(raw))
         case 422 if placing:
             available, cost = read_funds(raw)
-            return InsufficientFunds(available=available, cost=cost)
+            return errors.InsufficientFunds(available=available, cost=cost)
         case _ if status >= 500 or status == 408:
-            return OutcomeUnknown("the provider failed", status=status)
+            return errors.OutcomeUnknown("the provider failed", status=status)
         case _:
             problems = read_problems(raw, lambda text: masker.text(text, people))
-            return RequestRejected("the provider rejects the request", status=status, problems=problems)
+            return errors.RequestRejected("the provider rejects the request", status=status, problems=problems)

@@ -14,15 +14,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from tracking.errors import (
-    CredentialsRefused,
-    NotSent,
-    OutcomeUnknown,
-    Problem,
-    SettingsError,
-    Throttled,
-    UnreadableAnswer,
-)
+from tracking import errors
 from tracking.orders.observations import utc_now
 from tracking.provider.call_log import ApiCallRecord
 from tracking.provider.http.answers import body_of, read_answer
@@ -53,7 +45,7 @@ class ApiAccount:
         settings = {"TRACKING_API_EMAIL": self.email, "TRACKING_API_ACCESS_TOKEN": self.access_token}
         message = "cannot be sent in a header: use printable ASCII characters"
         if wrong := [name for name, value in settings.items() if not re.fullmatch(r"[!-~]+", value.strip())]:
-            raise SettingsError([Problem(name, message) for name in wrong])
+            raise errors.SettingsError([errors.Problem(name, message) for name in wrong])
 
     @property
     def headers(self) -> dict[str, str]:
@@ -135,13 +127,13 @@ class ApiSession:
         try:
             try:
                 return await self._attempt(call, read)
-            except CredentialsRefused:
+            except errors.CredentialsRefused:
                 await self._tokens.ensure(refused=call.token)
             return await self._attempt(call, read)
-        except UnreadableAnswer as exc:
+        except errors.UnreadableAnswer as exc:
             if call.document is None:
                 raise
-            raise OutcomeUnknown("the answer to the order cannot be read", status=call.status) from exc
+            raise errors.OutcomeUnknown("the answer to the order cannot be read", status=call.status) from exc
 
     async def _fetch_token(self, asked_at: datetime) -> Token:
         call = ApiCall("POST", "/v1/Tokens", headers=self._account.headers, confidential=True)
@@ -166,7 +158,7 @@ class ApiSession:
             if response.status_code in {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}:
                 retry_after = parse_retry_after(response.headers.get("Retry-After"), self._times.clock())
                 wait = timedelta(seconds=self._limiter.pause(retry_after, left_at))
-                raise Throttled("the provider asks to wait", status=response.status_code, retry_after=wait)
+                raise errors.Throttled("the provider asks to wait", status=response.status_code, retry_after=wait)
             self._limiter.reset_backoff()
             return body
 
@@ -179,7 +171,7 @@ class ApiSession:
         try:
             return self._http.build_request(call.method, call.path, params=params, json=call.document, headers=headers)
         except httpx.InvalidURL as exc:
-            raise NotSent("the provider's address cannot be used") from exc
+            raise errors.NotSent("the provider's address cannot be used") from exc
 
     async def _transfer(self, call: ApiCall, request: httpx.Request) -> tuple[httpx.Response, bytes]:
         """Sends the request and reads the whole answer within the timeout. Waiting for a slot is over by then.
@@ -199,11 +191,11 @@ class ApiSession:
                 finally:
                     await response.aclose()
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as exc:
-            raise NotSent("no connection to the provider") from exc
+            raise errors.NotSent("no connection to the provider") from exc
         except (TimeoutError, httpx.TimeoutException) as exc:
-            raise OutcomeUnknown("no answer in time", status=call.status) from exc
+            raise errors.OutcomeUnknown("no answer in time", status=call.status) from exc
         except (httpx.HTTPError, OSError) as exc:
-            raise OutcomeUnknown("the connection broke", status=call.status) from exc
+            raise errors.OutcomeUnknown("the connection broke", status=call.status) from exc
 
     def pause(self, seconds: float) -> None:
         """Lets no call leave for so many seconds, as an earlier process was asked to wait."""
