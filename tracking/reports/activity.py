@@ -9,8 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import select
 
-from tracking.orders import wording as _sentences
-from tracking.orders.wording import TimelineEntry, describe_event
+from tracking.orders.wording import KINDS, describe_event
 from tracking.reports.trends import STATES
 from tracking.startup import pd
 from tracking.storage.database import Database
@@ -29,9 +28,14 @@ def webhook_calls(database: Database, *, outcome: str = "", limit: int = 100, of
         query = query.where(CALLBACKS.c.repeats > 0)
     elif outcome:
         query = query.where(CALLBACKS.c.outcome == outcome)
-    newest = query.order_by(CALLBACKS.c.received_at.desc(), CALLBACKS.c.id.desc()).limit(limit).offset(offset)
+    return _newest(database, query, CALLBACKS.c.received_at, CALLBACKS.c.id, limit=limit, offset=offset)
+
+
+def _newest(database: Database, query: Any, *by: Any, limit: int, offset: int = 0) -> pd.DataFrame:
+    """So many rows of the query, those with the greatest values of these columns first."""
     with database.read() as connection:
-        return pd.DataFrame(connection.execute(newest).all(), columns=[*names, "po_number"])
+        rows = connection.execute(query.order_by(*(each.desc() for each in by)).limit(limit).offset(offset))
+        return pd.DataFrame(rows.all(), columns=list(rows.keys()))
 
 
 def refusal_count(database: Database) -> int | None:
@@ -44,9 +48,7 @@ def refusal_count(database: Database) -> int | None:
 def batches(database: Database, limit: int = 50) -> pd.DataFrame:
     """Files that were handed in, newest first."""
     names = ("created_at", "name", "rows", "orders", "actor", "digest")
-    newest = select(*(BATCHES.c[name] for name in names)).order_by(BATCHES.c.id.desc()).limit(limit)
-    with database.read() as connection:
-        return pd.DataFrame(connection.execute(newest).all(), columns=list(names))
+    return _newest(database, select(*(BATCHES.c[name] for name in names)), BATCHES.c.id, limit=limit)
 
 
 def filter_options(database: Database) -> dict[str, list[str]]:
@@ -55,7 +57,7 @@ def filter_options(database: Database) -> dict[str, list[str]]:
         occurring = select(COUNTERS.c.state).where(COUNTERS.c.name == "stock", COUNTERS.c.orders > 0).distinct()
         states = set(connection.execute(occurring).scalars())
     ours = [state.value for state in STATES]
-    return {"states": ours + sorted(states - set(ours)), "kinds": list(_sentences.KINDS)}
+    return {"states": ours + sorted(states - set(ours)), "kinds": list(KINDS)}
 
 
 def events(
@@ -70,12 +72,9 @@ def events(
     newest = query.order_by(EVENTS.c.learned_at.desc(), EVENTS.c.id.desc()).limit(limit).offset(offset)
     with database.read() as connection:
         rows = connection.execute(newest).mappings().all()
-    return [_log_record(row["po_number"], describe_event(row)) for row in rows]
-
-
-def _log_record(po_number: str, entry: TimelineEntry) -> dict[str, Any]:
     named = ("at", "learned_at", "witness", "kind", "text", "actor", "seq")
-    return {"po_number": po_number, **{name: getattr(entry, name) for name in named}}
+    entries = ((row["po_number"], describe_event(row)) for row in rows)
+    return [{"po_number": number} | {name: getattr(entry, name) for name in named} for number, entry in entries]
 
 
 def provider_calls(
@@ -90,6 +89,4 @@ def provider_calls(
         query = query.where(sa.or_(EXCHANGES.c.status.is_(None), EXCHANGES.c.status >= 300))
     if method:
         query = query.where(EXCHANGES.c.method == method)
-    newest = query.order_by(EXCHANGES.c.at.desc(), EXCHANGES.c.id.desc()).limit(limit).offset(offset)
-    with database.read() as connection:
-        return pd.DataFrame(connection.execute(newest).all(), columns=[*names, "po_number"])
+    return _newest(database, query, EXCHANGES.c.at, EXCHANGES.c.id, limit=limit, offset=offset)

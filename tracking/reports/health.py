@@ -18,6 +18,7 @@ from tracking.webhooks.silence_alarm import SilenceAlarm
 
 ENDED_ALARM_LASTS = timedelta(hours=1)
 WAL_LARGE = 256 * 1024 * 1024
+_Facts = Mapping[str, tuple[datetime, dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def last_heartbeat(database: Database, role: str) -> datetime | None:
     return stored.at if stored else None
 
 
-def _facts(connection: Connection) -> dict[str, tuple[datetime, dict[str, Any]]]:
+def _facts(connection: Connection) -> _Facts:
     small = select(FACTS.c.key, FACTS.c.at, FACTS.c.value).where(FACTS.c.key.not_like(f"{FORECAST}%"))
     return {row.key: (row.at, row.value) for row in connection.execute(small)}
 
@@ -82,18 +83,17 @@ def _time(value: Any) -> datetime | None:
 def component_status(connection: Connection, now: datetime) -> tuple[ComponentStatus, ...]:
     """Read when each part of the console was last at work, and whether the provider answers."""
     facts = _facts(connection)
-    waiting = select(sa.func.count()).select_from(ORDERS).where(ORDERS.c.next_look_at <= now)
-    due = connection.execute(waiting).scalar_one()
+    due = connection.execute(select(sa.func.count()).where(ORDERS.c.next_look_at <= now)).scalar_one()
     client_at, client = facts.get(FactKey.API_CLIENT, (None, {}))
     newest_poll = select(EXCHANGES.c.at).where(EXCHANGES.c.method == "GET").order_by(EXCHANGES.c.at.desc()).limit(1)
     polled_at = connection.execute(newest_poll).scalar()
     called_at = last_webhook_at(connection)
     token = _time(client.get("token_valid_until"))
     rate = client.get("rate")
-    usage = (
-        f"{client.get('calls_in_the_last_minute', 0)} of {rate * 60:.0f} calls in a minute" if rate else "no calls yet"
-    )
+    calls = client.get("calls_in_the_last_minute", 0)
+    usage = f"{calls} of {rate * 60:.0f} calls in a minute" if rate else "no calls yet"
     failing_since = _time(client.get("failing_since"))
+    answers = f"no answer for {sentences.duration(now - failing_since)}" if failing_since else "answers"
     return (
         ComponentStatus("Last poll", polled_at, sentences.ago(polled_at, now)),
         ComponentStatus("Last webhook", called_at, sentences.ago(called_at, now)),
@@ -101,24 +101,18 @@ def component_status(connection: Connection, now: datetime) -> tuple[ComponentSt
         ComponentStatus("Calls", client_at, usage),
         ComponentStatus("Due now", None, sentences.count(due, "order"), worrying=due > 1000),
         *(_loop_status(role, facts, now) for role in ("poller", "sender", "webhooks")),
-        ComponentStatus(
-            "Provider",
-            failing_since,
-            f"no answer for {sentences.duration(now - failing_since)}" if failing_since else "answers",
-            bool(failing_since),
-        ),
+        ComponentStatus("Provider", failing_since, answers, worrying=bool(failing_since)),
     )
 
 
-def _loop_status(role: str, facts: Mapping[str, tuple[datetime, dict[str, Any]]], now: datetime) -> ComponentStatus:
+def _loop_status(role: str, facts: _Facts, now: datetime) -> ComponentStatus:
     at = facts.get(heartbeat_key(role), (None,))[0]
     silent = at is not None and now - at > LOOP_ALARM_AFTER
-    return ComponentStatus(
-        role.capitalize(), at, "never seen" if at is None else f"beat {sentences.duration(now - at)} ago", silent
-    )
+    text = "never seen" if at is None else f"beat {sentences.duration(now - at)} ago"
+    return ComponentStatus(role.capitalize(), at, text, worrying=silent)
 
 
-def _webhook_alarm(facts: Mapping[str, tuple[datetime, dict[str, Any]]], now: datetime) -> SilenceAlarm | None:
+def _webhook_alarm(facts: _Facts, now: datetime) -> SilenceAlarm | None:
     stored = facts.get(FactKey.WEBHOOK_SILENCE)
     alarm = SilenceAlarm.from_fact(stored[1]) if stored else None
     over = alarm is not None and alarm.ended_at is not None and now - alarm.ended_at > ENDED_ALARM_LASTS
@@ -134,14 +128,13 @@ def health(database: Database, now: datetime) -> Health:
     since = _time(client.get("failing_since"))
     refused = last_error if since and last_error.startswith(("CredentialsRefused", "AccessDisabled")) else None
     paused = _time(client.get("paused_until"))
-    roles = ("poller", "sender")
     mark = facts.get(FactKey.RESTORED_COPY)
     log_size = database.wal_bytes()
     return Health(
         unreachable_since=None if refused else since,
         refused=refused,
         paused_until=paused if paused and paused > now else None,
-        silent=tuple(role for role in roles if _loop_status(role, facts, now).worrying),
+        silent=tuple(role for role in ("poller", "sender") if _loop_status(role, facts, now).worrying),
         restored=mark_from(mark[1]) if mark else None,
         wal_bytes=log_size if log_size > WAL_LARGE else 0,
         webhooks=_webhook_alarm(facts, now),

@@ -5,17 +5,17 @@ Counts come from the counters and from partial indexes, never from a walk over a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, select
 
-from tracking.orders import wording as _sentences
 from tracking.orders.model import CLOSED, State
 from tracking.orders.vocabulary import EventKind
-from tracking.orders.wording import TimelineEntry
+from tracking.orders.wording import TimelineEntry, describe_event, verdict
 from tracking.reports.health import ComponentStatus, component_status
 from tracking.reports.order_list.search import FLAGGED
 from tracking.reports.trends import day_start
@@ -51,7 +51,6 @@ class Overview:
     open: int
     done_today: int
     discovered_today: int
-    cancelled_today: int
     oldest: timedelta | None
     bands: pd.DataFrame
     components: tuple[ComponentStatus, ...]
@@ -63,8 +62,8 @@ class Overview:
 def overview(database: Database, now: datetime) -> Overview:
     """The overview's figures, in one short transaction."""
     with database.read() as connection:
-        stock = _open_stock(connection, now)
-        total = _total(connection)
+        stock = _open_stock(connection)
+        total = _number(connection, select(sa.func.sum(COUNTERS.c.orders)).where(COUNTERS.c.name == "stock"))
         attention = _number(connection, select(sa.func.count()).select_from(ORDERS).where(FLAGGED))
         late = _number(connection, select(sa.func.count()).select_from(ORDERS).where(OPEN, ORDERS.c.late_at < now))
         flow = _flow(connection, day_start(now))
@@ -72,18 +71,17 @@ def overview(database: Database, now: datetime) -> Overview:
         changes = _changes(connection)
         currency = connection.execute(select(ORDERS.c.currency).order_by(ORDERS.c.id.desc()).limit(1)).scalar()
         signs = component_status(connection, now)
-    number = int(stock["orders"].sum())
+    number = sum(row.orders for row in stock)
     return Overview(
-        verdict=_sentences.verdict(total, number, late, oldest, attention),
+        verdict=verdict(total, number, late, oldest, attention),
         attention=attention,
         late=late,
-        unknown=int(stock.loc[stock["state"] == State.UNKNOWN, "orders"].sum()),
+        unknown=sum(row.orders for row in stock if row.state == State.UNKNOWN),
         open=number,
         done_today=flow.get("Completed", 0),
         discovered_today=flow.get("Found Completed", 0),
-        cancelled_today=flow.get("Cancelled", 0),
         oldest=oldest,
-        bands=_bands(stock),
+        bands=_bands(stock, now),
         components=signs,
         changes=changes,
         empty=total == 0,
@@ -95,46 +93,33 @@ def _number(connection: Connection, query: Any) -> int:
     return int(connection.execute(query).scalar() or 0)
 
 
-def _total(connection: Connection) -> int:
-    return _number(connection, select(sa.func.sum(COUNTERS.c.orders)).where(COUNTERS.c.name == "stock"))
+def _open_stock(connection: Connection) -> Sequence[Row[Any]]:
+    """Open orders by the hour they were made in: hour, state, orders, value_minor; the oldest first."""
+    columns = [COUNTERS.c[name] for name in ("hour", "state", "orders", "value_minor")]
+    still_open = COUNTERS.c.name == "stock", COUNTERS.c.state.not_in(sorted(CLOSED)), COUNTERS.c.orders > 0
+    return connection.execute(select(*columns).where(*still_open).order_by(COUNTERS.c.hour)).all()
 
 
-def _open_stock(connection: Connection, now: datetime) -> pd.DataFrame:
-    """Open orders by the hour they were made in: columns hour, state, orders, value_minor, age_hours."""
-    query = (
-        select(COUNTERS.c.hour, COUNTERS.c.state, COUNTERS.c.orders, COUNTERS.c.value_minor)
-        .where(COUNTERS.c.name == "stock", COUNTERS.c.state.not_in(sorted(CLOSED)), COUNTERS.c.orders > 0)
-        .order_by(COUNTERS.c.hour)
-    )
-    rows = connection.execute(query).all()
-    frame = pd.DataFrame(rows, columns=["hour", "state", "orders", "value_minor"])
-    this_hour = hour_of(now)
-    frame["age_hours"] = [max(0.0, (this_hour - row.hour) / timedelta(hours=1)) for row in rows]
-    return frame
-
-
-def _oldest(connection: Connection, stock: pd.DataFrame, now: datetime) -> timedelta | None:
+def _oldest(connection: Connection, stock: Sequence[Row[Any]], now: datetime) -> timedelta | None:
     """The age of the oldest open order: the counters know its hour, the index on created_at the rest."""
-    if stock.empty:
+    if not stock:
         return None
-    hour = stock["hour"].iloc[0].to_pydatetime()
+    hour: datetime = stock[0].hour
     within = (ORDERS.c.created_at >= hour, ORDERS.c.created_at < hour + timedelta(hours=1))
     query = select(sa.func.min(ORDERS.c.created_at)).where(OPEN, *within)
     oldest: datetime | None = connection.execute(query).scalar()
     return max(timedelta(), now - (oldest or hour))
 
 
-def _bands(stock: pd.DataFrame) -> pd.DataFrame:
-    names = [name for _, name in BANDS] + [OLDEST_BAND, UNKNOWN_BAND]
-    sums = {name: [0, 0] for name in names}
-    for state, orders, value, age in zip(
-        stock["state"], stock["orders"], stock["value_minor"], stock["age_hours"], strict=True
-    ):
+def _bands(stock: Sequence[Row[Any]], now: datetime) -> pd.DataFrame:
+    sums = {name: [0, 0] for name in (*(name for _, name in BANDS), OLDEST_BAND, UNKNOWN_BAND)}
+    for row in stock:
+        age = (hour_of(now) - row.hour) / timedelta(hours=1)
         aged = next((name for edge, name in BANDS if age < edge), OLDEST_BAND)
-        band = UNKNOWN_BAND if state == State.UNKNOWN else aged
-        sums[band][0] += int(orders)
-        sums[band][1] += int(value)
-    return pd.DataFrame([(name, *sums[name]) for name in names], columns=["band", "orders", "value_minor"])
+        band = sums[UNKNOWN_BAND if row.state == State.UNKNOWN else aged]
+        band[0] += row.orders
+        band[1] += row.value_minor
+    return pd.DataFrame([(name, *both) for name, both in sums.items()], columns=["band", "orders", "value_minor"])
 
 
 def _flow(connection: Connection, since: datetime) -> dict[str, int]:
@@ -148,17 +133,12 @@ def _flow(connection: Connection, since: datetime) -> dict[str, int]:
 
 def _changes(connection: Connection) -> tuple[tuple[str, TimelineEntry], ...]:
     """The latest events that changed something, one for each order, newest first."""
-    latest = (
-        select(EVENTS, ORDERS.c.po_number)
-        .join(ORDERS, ORDERS.c.id == EVENTS.c.order_id)
-        .order_by(EVENTS.c.id.desc())
-        .limit(CHANGES_READ)
-    )
+    latest = select(EVENTS, ORDERS.c.po_number).join(ORDERS, ORDERS.c.id == EVENTS.c.order_id)
     entries: dict[str, TimelineEntry] = {}
-    for row in connection.execute(latest).mappings():
+    for row in connection.execute(latest.order_by(EVENTS.c.id.desc()).limit(CHANGES_READ)).mappings():
         dull = row["kind"] in _ROUTINE and "state" not in row["changes"]
         if not dull and row["po_number"] not in entries:
-            entries[row["po_number"]] = _sentences.describe_event(row)
+            entries[row["po_number"]] = describe_event(row)
         if len(entries) == CHANGES_LISTED:
             break
     return tuple(entries.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -15,22 +16,17 @@ from tracking.storage.counters import hour_of
 from tracking.storage.database import Database
 from tracking.storage.tables import COUNTERS, EVENTS, ORDERS
 
-
-def day_start(now: datetime) -> datetime:
-    """The last midnight, UTC."""
-    return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-
-
 SPANS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30)}
-
-
 COMPLETIONS_READ = 20_000
-
-
 STATES = (
     State.QUEUED, State.SENDING, State.UNKNOWN, State.ACCEPTED, State.PENDING, State.AWAITING_APPROVAL,
     State.PROCESSING, State.REFUSED, State.CANCELLED, State.COMPLETED,
 )  # fmt: skip
+
+
+def day_start(now: datetime) -> datetime:
+    """The last midnight, UTC."""
+    return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +63,15 @@ def span_start(now: datetime, span: str) -> datetime:
 def lifecycle(database: Database, now: datetime, span: str) -> pd.DataFrame:
     """Orders by when they were made and the state they are in now: columns hour, state, orders; gaps are zeros."""
     starts = _starts(now, span)
-    query = select(COUNTERS.c.hour, COUNTERS.c.state, COUNTERS.c.orders).where(
-        COUNTERS.c.name == "stock", COUNTERS.c.hour >= starts[0]
-    )
+    stock = COUNTERS.c.name == "stock", COUNTERS.c.hour >= starts[0]
     with database.read() as connection:
-        rows = connection.execute(query).all()
-    counted: dict[tuple[datetime, str], int] = {}
+        rows = connection.execute(select(COUNTERS.c.hour, COUNTERS.c.state, COUNTERS.c.orders).where(*stock)).all()
+    counted: Counter[tuple[datetime, str]] = Counter()
     for hour, state, orders in rows:
-        start = day_start(hour) if span == "30d" else hour
-        counted[start, state] = counted.get((start, state), 0) + orders
+        counted[_bin_of(hour, span), state] += orders
     present = {state for (_, state), orders in counted.items() if orders}
     states = [state.value for state in STATES if state in present] + sorted(present - set(STATES))
-    cells = [(start, state, counted.get((start, state), 0)) for state in states for start in starts]
+    cells = [(start, state, counted[start, state]) for state in states for start in starts]
     return pd.DataFrame(cells, columns=["hour", "state", "orders"])
 
 

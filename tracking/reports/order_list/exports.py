@@ -3,7 +3,8 @@
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import IO, Any
 
@@ -21,6 +22,7 @@ _EXPORTED = (
     "submission", "notice", "created_at", "accepted_at", "completed_after", "completed_by", "claimed_at", "attention",
     "acknowledged_at", "line_count", "looks",
 )  # fmt: skip
+_Write = Callable[[list[dict[str, Any]]], object]
 EXPORT_COLUMNS = (*(name for name in _EXPORTED if name != "value_minor"), "value")
 
 
@@ -44,55 +46,51 @@ def _exported(row: RowMapping) -> dict[str, Any]:
 
 def write_export(database: Database, filters: Filters, now: datetime, *, form: str, file: IO[bytes]) -> int:
     """Writes all that match as csv, jsonl or parquet; returns how many. Only csv is guarded: spreadsheets open it."""
-    chunks = orders_export(database, filters, now)
-    match form:
-        case "csv":
-            return _write_csv(chunks, file)
-        case "jsonl":
-            return _write_jsonl(chunks, file)
-        case "parquet":
-            return _write_parquet(chunks, file)
-        case _:
-            raise ValueError(f"{form!r} is no format: use csv, jsonl or parquet")
+    if form not in _WRITERS:
+        raise ValueError(f"{form!r} is no format: use {', '.join(_WRITERS)}")
+    written = 0
+    with _WRITERS[form](file) as write:
+        for chunk in orders_export(database, filters, now):
+            write(chunk)
+            written += len(chunk)
+    return written
 
 
 def _plain(record: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in record.items()}
 
 
-def _write_csv(chunks: Iterator[list[dict[str, Any]]], file: IO[bytes]) -> int:
+@contextmanager
+def _csv(file: IO[bytes]) -> Iterator[_Write]:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     writer = csv.DictWriter(text, EXPORT_COLUMNS, lineterminator="\n")
     writer.writeheader()
-    written = 0
-    for chunk in chunks:
-        writer.writerows({name: spreadsheet_safe(value) for name, value in _plain(record).items()} for record in chunk)
-        written += len(chunk)
+    yield lambda chunk: writer.writerows(
+        {name: spreadsheet_safe(value) for name, value in _plain(record).items()} for record in chunk
+    )
     text.detach()
-    return written
 
 
-def _write_jsonl(chunks: Iterator[list[dict[str, Any]]], file: IO[bytes]) -> int:
-    written = 0
-    for chunk in chunks:
-        file.write("".join(json.dumps(_plain(record), ensure_ascii=False) + "\n" for record in chunk).encode())
-        written += len(chunk)
-    return written
+@contextmanager
+def _jsonl(file: IO[bytes]) -> Iterator[_Write]:
+    yield lambda chunk: file.write(
+        "".join(json.dumps(_plain(record), ensure_ascii=False) + "\n" for record in chunk).encode()
+    )
 
 
-def _write_parquet(chunks: Iterator[list[dict[str, Any]]], file: IO[bytes]) -> int:
+@contextmanager
+def _parquet(file: IO[bytes]) -> Iterator[_Write]:
     # pyarrow takes a tenth of a second to import, and only this needs it.
     import pyarrow as pa  # noqa: PLC0415 - see above
     from pyarrow import parquet  # noqa: PLC0415 - see above
 
     kinds = {datetime: pa.timestamp("us", tz="UTC"), int: pa.int64()}
     schema = pa.schema([(name, kinds.get(_kind(name), pa.string())) for name in EXPORT_COLUMNS])
-    written = 0
     with parquet.ParquetWriter(file, schema) as writer:
-        for chunk in chunks:
-            writer.write_table(pa.Table.from_pylist(chunk, schema=schema))
-            written += len(chunk)
-    return written
+        yield lambda chunk: writer.write_table(pa.Table.from_pylist(chunk, schema=schema))
+
+
+_WRITERS = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}
 
 
 def _kind(name: str) -> type:

@@ -1,15 +1,17 @@
 """Reads query parameters one by one: texts, choices, times, amounts and lengths; notes what cannot be used. Pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from tracking.errors import Problem
 from tracking.provider.json_fields import storable
 
+T = TypeVar("T")
 LONGEST = timedelta(days=36_525)
+_NO_LENGTH = "is no length of time below a hundred years: write 30m, 1h or 2d"
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -21,7 +23,7 @@ def parse_length(text: str) -> timedelta:
     """
     match = re.fullmatch(r"(\d{1,10})\s*([smhd])", text.strip().lower(), re.ASCII)
     if match is None or int(match[1]) * _SECONDS[match[2]] > LONGEST.total_seconds():
-        raise ValueError(f"{text[:40]!r} is no length of time below a hundred years: write 30m, 1h or 2d")
+        raise ValueError(f"{text[:40]!r} {_NO_LENGTH}")
     return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
 
 
@@ -58,33 +60,22 @@ class Reader:
 
     def time(self, name: str) -> datetime | None:
         """A day or a time, UTC where no zone is named."""
-        text = self.text(name)
-        if not text:
-            return None
-        try:
-            moment = datetime.fromisoformat(text.replace(" ", "+"))
-            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-        except (ValueError, OverflowError):
-            self._wrong(name, f"{text[:40]!r} is no date; write 2026-01-31")
-            return None
+        return self._parsed(name, _moment, "is no date; write 2026-01-31")
 
     def money(self, name: str) -> int | None:
         """An amount, in minor units."""
-        text = self.text(name)
-        if not text:
-            return None
-        minor = _minor(text)
-        if minor is None:
-            self._wrong(name, f"{text[:40]!r} is no amount; write 12.50")
-        return minor
+        return self._parsed(name, _minor, "is no amount; write 12.50")
 
     def length(self, name: str) -> timedelta | None:
         """A length of time."""
+        return self._parsed(name, parse_length, _NO_LENGTH)
+
+    def _parsed(self, name: str, parse: Callable[[str], T], problem: str) -> T | None:
         text = self.text(name)
         try:
-            return parse_length(text) if text else None
-        except (ValueError, OverflowError) as exc:
-            self._wrong(name, str(exc))
+            return parse(text) if text else None
+        except (ValueError, ArithmeticError):
+            self._wrong(name, f"{text[:40]!r} {problem}")
             return None
 
     def number(self, name: str, usual: int, least: int, most: int) -> int:
@@ -98,9 +89,13 @@ class Reader:
         return int(text)
 
 
-def _minor(text: str) -> int | None:
-    try:
-        minor = Decimal(text) * 100
-    except ArithmeticError:  # no number, or one beyond what decimals hold
-        return None
-    return int(minor) if minor.is_finite() and abs(minor) <= 10**15 else None
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text.replace(" ", "+"))
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def _minor(text: str) -> int:
+    minor = Decimal(text) * 100
+    if not minor.is_finite() or abs(minor) > 10**15:
+        raise ValueError(text)
+    return int(minor)
