@@ -241,7 +241,10 @@ MUTANTS = (
         rewritten(
             _Poller,
             "_postpone",
-            ('"next_look_at": now + wait', '"next_look_at": None if isinstance(error, NotFound) else now + wait'),
+            (
+                '"next_look_at": now + wait',
+                '"next_look_at": None if isinstance(error, errors.NotFound) else now + wait',
+            ),
         ),
     ),
     Mutant(

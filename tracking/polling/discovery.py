@@ -28,18 +28,11 @@ PAGES_AT_MOST = 2000
 class Discovery:
     """Walks the order list from a little before the newest order known, and hands what it shows to `ingest`.
 
-    Args:
-        database: the store.
-        client: the provider.
-        planner: makes due times.
-        every: between walks; zero: never, unless somebody calls `walk`.
+    `every` is the time between walks; zero: never, unless somebody calls `walk`.
     """
 
     def __init__(self, database: Database, client: Client, planner: PlanningContext, *, every: timedelta) -> None:
-        self._database = database
-        self._client = client
-        self._planner = planner
-        self._every = every
+        self._database, self._client, self._planner, self._every = database, client, planner, every
 
     async def walk_if_due(self, now: datetime) -> bool:
         """Walks the list when that is due; returns whether it did."""
@@ -60,9 +53,7 @@ class Discovery:
     async def walk(self, watermark: datetime | None, now: datetime) -> None:
         """Walks the list from a little before the watermark on, and stores how far it came.
 
-        Args:
-            watermark: when the newest order known was created; None: the list is read for the first time.
-            now: aware.
+        The watermark is when the newest order known was created; None: the list is read for the first time.
 
         Raises:
             ProviderError: the walk ended early; what it saw is kept, the next walk begins at the same place.
@@ -95,16 +86,16 @@ class Discovery:
 
     async def _walk_pages(self, start: datetime, size: int) -> datetime | None:
         """The newest creation time. A page of nothing new or nothing readable may well be followed by another."""
-        newest: datetime | None = None
+        times: list[datetime] = []
         listed: set[str] = set()
         for number in range(1, PAGES_AT_MOST + 1):
             page = await self._client.orders(page=number, size=size, start=start)
             fresh = [order for order in page.orders if order.snapshot.provider_id not in listed]
             await list_pages.record_list_page(self._database, self._planner, fresh, page.started_at, page.finished_at)
             listed |= {order.snapshot.provider_id for order in fresh}
-            times = [order.snapshot.created_at for order in fresh if order.snapshot.created_at]
-            newest = max([*times, *([newest] if newest else [])], default=None)
+            times += [order.snapshot.created_at for order in fresh if order.snapshot.created_at]
             if page.last or not (page.orders or page.unreadable):
-                return newest
-        log.warning("list cut pages=%d size=%d", PAGES_AT_MOST, size)
-        return newest
+                break
+        else:
+            log.warning("list cut pages=%d size=%d", PAGES_AT_MOST, size)
+        return max(times, default=None)

@@ -36,22 +36,12 @@ Fingerprint = tuple[int, float]
 
 
 class Learner:
-    """Keeps this process's forecasts up to date.
-
-    Args:
-        database: the store.
-        forecasts: what this process plans by.
-        clock: now, aware and in UTC.
-        learns: whether this process polls orders, and so is one that learns.
-    """
+    """Keeps this process's forecasts up to date; `learns` says whether it polls orders, and so is one that learns."""
 
     def __init__(
         self, database: Database, forecasts: Forecasts, clock: Callable[[], datetime], *, learns: bool
     ) -> None:
-        self._database = database
-        self._forecasts = forecasts
-        self._clock = clock
-        self._learns = learns
+        self._database, self._forecasts, self._clock, self._learns = database, forecasts, clock, learns
         self._fitted: dict[str, tuple[Fingerprint, datetime]] = {}
         self._requested_at: datetime | None = None
         self._loaded = asyncio.Event()
@@ -76,9 +66,9 @@ class Learner:
             self._forecasts.replace(learned.load_forecasts(connection, relative=self._forecasts.relative))
             fact = facts.get_fact(connection, FactKey.PACING)
         pacing = fact[1] if fact else {}
-        self._forecasts.price = min(max(_number(pacing.get("price"), FIRST_PRICE), LEAST_PRICE), GREATEST_PRICE)
-        self._forecasts.webhook_share = min(max(_number(pacing.get("heard"), 0.0), 0.0), 1.0)
-        self._forecasts.unproven_share = min(max(_number(pacing.get("unproven"), 0.0), 0.0), 1.0)
+        self._forecasts.price = _number(pacing.get("price"), FIRST_PRICE, LEAST_PRICE, GREATEST_PRICE)
+        self._forecasts.webhook_share = _number(pacing.get("heard"), 0.0, 0.0, 1.0)
+        self._forecasts.unproven_share = _number(pacing.get("unproven"), 0.0, 0.0, 1.0)
 
     def _learn(self) -> Callable[[Connection], None]:
         """Learns; returns the job that stores it."""
@@ -96,7 +86,9 @@ class Learner:
         def job(connection: Connection) -> None:
             learned.store_forecasts(connection, forecasts, now)
             lateness.update_late_times(connection, self._forecasts, now)
-            facts.set_fact(connection, FactKey.PACING, self._pacing(), now)
+            mine = self._forecasts
+            pacing = {"price": mine.price, "heard": mine.webhook_share, "unproven": mine.unproven_share}
+            facts.set_fact(connection, FactKey.PACING, pacing, now)
 
         return job
 
@@ -108,10 +100,6 @@ class Learner:
             return False
         self._fitted[name] = fingerprint, now
         return True
-
-    def _pacing(self) -> dict[str, float]:
-        forecasts = self._forecasts
-        return {"price": forecasts.price, "heard": forecasts.webhook_share, "unproven": forecasts.unproven_share}
 
     async def check_silence(self) -> None:
         """Judges whether the webhooks are silent, and lets the poller find out where that is suspected."""
@@ -146,5 +134,6 @@ class Learner:
         return after
 
 
-def _number(value: Any, otherwise: float) -> float:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else otherwise
+def _number(value: Any, otherwise: float, least: float, most: float) -> float:
+    usable = isinstance(value, int | float) and math.isfinite(value)
+    return min(max(float(value) if usable else otherwise, least), most)

@@ -15,20 +15,9 @@ PAGE_SIZES = (50, 10, 1)  # orders a page; the smaller ones where a larger page 
 
 
 async def record_list_page(
-    database: Database,
-    planner: PlanningContext,
-    listed: Sequence[ParsedOrder],
-    started_at: datetime,
-    finished_at: datetime,
+    database: Database, planner: PlanningContext, listed: Sequence[ParsedOrder], asked_at: datetime, shown_at: datetime
 ) -> set[str]:
-    """Records what a list page showed of each order.
-
-    Args:
-        database: the store.
-        planner: makes due times, and learns how often a list lacks the proof that an order is finished.
-        listed: the orders on the page.
-        started_at: when the page was asked for.
-        finished_at: when the answer was there.
+    """Records what a list page showed of each order, and how often a list lacks the proof that one is finished.
 
     Returns:
         The provider's ids of the orders that need no poll of their own: all but those that the list shows as
@@ -38,12 +27,12 @@ async def record_list_page(
     def job(connection: Connection) -> tuple[set[str], int, int]:
         settled, proven, unproven = set(), 0, 0
         for parsed in listed:
-            order, _ = ingest.discover(connection, parsed, started_at, finished_at, planner)
+            order, _ = ingest.discover(connection, parsed, asked_at, shown_at, planner)
             finished = parsed.snapshot.status == State.COMPLETED
             if finished and is_open(order.state):
                 unproven += 1
                 continue
-            proven += finished and order.completed_by == finished_at
+            proven += finished and order.completed_by == shown_at
             if order.provider_id == parsed.snapshot.provider_id:
                 settled.add(parsed.snapshot.provider_id)
         return settled, proven, unproven

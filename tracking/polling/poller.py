@@ -16,16 +16,8 @@ from functools import partial
 from sqlalchemy import Connection
 from sqlalchemy.engine import RowMapping
 
-from tracking import ingest
-from tracking.errors import (
-    AccessDisabled,
-    CredentialsRefused,
-    NotFound,
-    NotSent,
-    ProviderError,
-    Throttled,
-    UnreadableAnswer,
-)
+from tracking import errors, ingest
+from tracking.errors import ProviderError, UnreadableAnswer
 from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import LEASE_MARGIN, REFUSED_PAUSE, lowered_price, raised_price, wait_after_failed_poll
 from tracking.orders.model import Witness
@@ -78,13 +70,8 @@ class Poller:
         lease: timedelta,
         clock: Callable[[], datetime],
     ) -> None:
-        self._database = database
-        self._client = client
-        self._planner = planner
-        self._owner = owner
-        self._longest_call = lease + LEASE_MARGIN / 2
-        self._lease = lease + LEASE_MARGIN
-        self._clock = clock
+        self._database, self._client, self._planner, self._owner, self._clock = database, client, planner, owner, clock
+        self._longest_call, self._lease = lease + LEASE_MARGIN / 2, lease + LEASE_MARGIN
         self._paused_until: datetime | None = None
         self._priced_at: datetime | None = None
         self._swept_at: datetime | None = None
@@ -199,8 +186,7 @@ class Poller:
         try:
             page = await self._client.orders(page=1, size=list_pages.PAGE_SIZES[0], start=first, end=last)
         except UnreadableAnswer:
-            settled: set[str] = set()
-            listed: set[str] = set()
+            settled, listed = set[str](), set[str]()
         else:
             settled = await list_pages.record_list_page(
                 self._database, self._planner, page.orders, page.started_at, page.finished_at
@@ -233,17 +219,17 @@ class Poller:
         failures = row["failures"] + 1
         wait = wait_after_failed_poll(self._planner.policy, failures, self._planner.rng)
         match error:
-            case Throttled():
+            case errors.Throttled():
                 # A longer pause is the rate limiter's to keep; due times stay within what is ever planned.
                 wait = min(error.retry_after, self._longest_wait)
                 failures = row["failures"]
-            case CredentialsRefused() | AccessDisabled():
+            case errors.CredentialsRefused() | errors.AccessDisabled():
                 wait = REFUSED_PAUSE
                 self._paused_until = now + REFUSED_PAUSE
-            case NotSent():
+            case errors.NotSent():
                 wait = UNREACHABLE_PAUSE
                 self._paused_until = now + UNREACHABLE_PAUSE
-            case NotFound():
+            case errors.NotFound():
                 missing = Observation(Witness.POLL, now, now, Missing())
                 ingest.observe(connection, row["id"], missing, self._planner)
         values = {"failures": failures, "next_look_at": now + wait, "lease_owner": None, "lease_until": None}

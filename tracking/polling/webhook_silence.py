@@ -6,7 +6,7 @@ by polls that do not count on webhooks; the alarm rests on what they found.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -24,8 +24,6 @@ from tracking.webhooks.silence_alarm import SilenceAlarm
 
 GRACE = timedelta(seconds=15)  # what a webhook may take on its way
 COMPLETIONS_JUDGED = 100
-
-
 SUSPICIOUS = 3.0  # nats: e^-3, five in a hundred silences are as long by chance
 ALARMING = 13.0  # nats: about three finished orders in a row that did not announce themselves, where 99 of 100 do
 FROM_ONE_ORDER = 1.0  # nats: an order that is stuck says nothing about webhooks
@@ -53,10 +51,8 @@ class Evidence:
     @property
     def alarming(self) -> bool:
         """Whether the silence is no accident."""
-        return (
-            self.webhook_share > 0
-            and -self.unannounced * math.log(1 - min(self.webhook_share, MOST_WEBHOOK_SHARE)) >= ALARMING
-        )
+        missed = -self.unannounced * math.log(1 - min(self.webhook_share, MOST_WEBHOOK_SHARE))
+        return self.webhook_share > 0 and missed >= ALARMING
 
 
 def count_unannounced(connection: Connection, since: datetime, now: datetime) -> int:
@@ -96,11 +92,8 @@ def update_alarm(
     before: SilenceAlarm | None, evidence: Evidence, last_at: datetime | None, now: datetime
 ) -> SilenceAlarm | None:
     """The alarm as it is now: raised, lasting, ended or none. The one before where nothing changed."""
-    lasts = before is not None and before.ended_at is None
-    if lasts and before is not None:
-        if last_at is not None and last_at > before.alarmed_at:
-            return SilenceAlarm(before.since, before.alarmed_at, before.missed, last_at)
-        return before
+    if before is not None and before.ended_at is None:
+        return replace(before, ended_at=last_at) if last_at is not None and last_at > before.alarmed_at else before
     if evidence.alarming and last_at is not None:
         return SilenceAlarm(last_at, now, evidence.unannounced)
     return before
