@@ -38,19 +38,12 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class AllowList:
-    """The allow list of sign-ins: who is admitted, and as what.
+    """The allow list of sign-ins: who is admitted, and as what."""
 
-    Args:
-        operators: e-mail addresses in lower case, or `*@example.com` for all of a domain.
-        viewers: the same; whoever is also an operator is an operator.
-        sign_in_lifetime: for how long a sign-in counts.
-        trust_unverified: whether an address counts of which the provider does not say that it was verified.
-    """
-
-    operators: frozenset[str] = frozenset()
-    viewers: frozenset[str] = frozenset()
-    sign_in_lifetime: timedelta = timedelta(hours=12)
-    trust_unverified: bool = False
+    operators: frozenset[str] = frozenset()  # e-mail addresses in lower case, or *@example.com for all of a domain
+    viewers: frozenset[str] = frozenset()  # the same; whoever is also an operator is an operator
+    sign_in_lifetime: timedelta = timedelta(hours=12)  # for how long a sign-in counts
+    trust_unverified: bool = False  # whether an address counts that the provider does not say was verified
 
     def admit(self, claims: Mapping[str, Any], now: datetime) -> Person:
         """Admit the person whom the provider's ID token names, by its claims of OpenID Connect Core 1.0.

@@ -293,10 +293,7 @@ def process_settings() -> Settings:
 
 
 def _contradictions(error: ValidationError, overrides: dict[str, Any]) -> list[Problem]:
-    """The contradictions among the right fields: pydantic looks for those only where every field is right.
-
-    So the wrong ones are taken as unset, and problems that name them are left out.
-    """
+    """The contradictions among the right fields, the others unset: pydantic looks only where all are right."""
     wrong = {str(detail["loc"][0]) for detail in error.errors(include_input=False) if detail["loc"]}
     if not wrong:
         return []

@@ -48,7 +48,6 @@ log = logging.getLogger(__name__)
 # A poll or a POST may wait for a slot, renew the token, be refused, renew it again, be repeated and looked up.
 CALLS_PER_TASK = 8
 RECONCILE_EVERY = 2.0
-_Parts = tuple[Database, Client, PlanningContext]
 
 
 def _hide_tokens(record: logging.LogRecord) -> bool:
@@ -147,14 +146,16 @@ class Backend:
             run_loop("forecasts", learner.refit, REFIT_EVERY),
             run_loop("webhook silence", learner.check_silence, SILENCE_CHECK_EVERY),
         ]
-        parts: _Parts = self.database, client, self._planner
+        leasing: dict[str, Any] = {"owner": self._owner, "lease": self._lease, "clock": self.clock}
+        parts = self.database, client, self._planner
         discovery = Discovery(*parts, every=timedelta(seconds=self.settings.discover_every))
         if Role.POLLER in roles:
-            polling = self._polling(parts, discovery, timeout)
+            poller = Poller(*parts, **leasing)
+            polling = PollLoop(poller, discovery, self._heartbeat, self.clock, timeout)
             self._wakes.append(polling.wake)
             loops.append(self._poll(polling, learner))
         if Role.SENDER in roles:
-            sender = self._sender(parts)
+            sender = Sender(*parts, address=self.callback_address, wake=self._wake, **leasing)
             sending = SendLoop(sender, self._heartbeat, self.clock, timeout)
             loops.append(self._send(sending, Reconciler(self.database, discovery, sender, self.clock)))
         return loops
@@ -173,29 +174,18 @@ class Backend:
 
     def _remaining_pause(self) -> timedelta:
         """Read how long calls must still wait because the provider asked the process before to pause."""
-        now = self.clock()
-        try:
-            with self.database.read() as connection:
-                stored = facts.get_fact(connection, FactKey.API_CLIENT)
-        except StoreError:
-            return timedelta()  # no call leaves anyway before the store can count it
-        if stored is None or not stored[1].get("paused_until"):
-            return timedelta()
-        asked = datetime.fromisoformat(stored[1]["paused_until"]) - now
-        return asked if asked <= timedelta(seconds=LONGEST_PAUSE) else timedelta()
+        # No call leaves anyway before the store can count it.
+        with contextlib.suppress(StoreError), self.database.read() as connection:
+            stored = facts.get_fact(connection, FactKey.API_CLIENT)
+            if stored is not None and (until := stored.value.get("paused_until")):
+                asked = datetime.fromisoformat(until) - self.clock()
+                return asked if asked <= timedelta(seconds=LONGEST_PAUSE) else timedelta()
+        return timedelta()
 
     def client(self, transport: httpx.AsyncBaseTransport | None, call_log: CallLog) -> Client:
         """Build the client of the provider."""
         shared = SharedRateLimit(self.database, self.settings.api_max_rate)
         return Client.from_settings(self.settings, transport=transport, record=call_log.record, shared=shared)
-
-    def _polling(self, parts: _Parts, discovery: Discovery, timeout: timedelta) -> PollLoop:
-        poller = Poller(*parts, owner=self._owner, lease=self._lease, clock=self.clock)
-        return PollLoop(poller, discovery, self._heartbeat, self.clock, timeout)
-
-    def _sender(self, parts: _Parts) -> Sender:
-        address, wake = self.callback_address, self._wake
-        return Sender(*parts, address=address, owner=self._owner, lease=self._lease, clock=self.clock, wake=wake)
 
     def callback_address(self, po_number: str) -> str | None:
         """Make the order's webhook address; None when no setting says where we can be reached."""
@@ -246,12 +236,10 @@ class Backend:
         return [role.value for role in (Role.WEBHOOKS, Role.POLLER, Role.SENDER) if role in self.settings.roles]
 
     def _store_reads(self) -> bool:
-        try:
-            with self.database.read() as connection:
-                facts.get_fact(connection, FactKey.API_CLIENT)
-        except StoreError:
-            return False
-        return True
+        with contextlib.suppress(StoreError), self.database.read() as connection:
+            facts.get_fact(connection, FactKey.API_CLIENT)
+            return True
+        return False
 
     async def _metrics(self, _request: Request) -> Response:
         try:

@@ -112,10 +112,7 @@ def load_versions(connection: Connection, order_id: int, line: int) -> list[Clai
 def select_version(
     stored: Sequence[ClaimVersion], request: ClaimRevealed, cipher: ClaimCipher, po_number: str
 ) -> ClaimVersion:
-    """Select the version asked for, or the newest, and check that the cipher decrypts it.
-
-    Raises ClaimsUnavailable: nothing is stored, there is no such version or unit, or it cannot be decrypted.
-    """
+    """Select the version asked for, or the newest, once the cipher decrypts it. Raises ClaimsUnavailable."""
     line, version = request.line, request.version
     if not cipher.has_key:
         raise ClaimsUnavailable(NO_KEY)
@@ -156,10 +153,7 @@ class ClaimCipher:
         return self._fernet.encrypt(content.encode()).decode()
 
     def decrypt(self, ciphertext: str, po_number: str, line: int) -> ClaimData:
-        """Decrypt what was encrypted for this line of this order.
-
-        Raises ClaimsUnavailable: there is no key, none of the keys fits, or it was encrypted for another line.
-        """
+        """Decrypt what was encrypted for this line of this order. Raises ClaimsUnavailable for anything else."""
         from cryptography.fernet import InvalidToken  # noqa: PLC0415 - as below
 
         fernet = self._fernet

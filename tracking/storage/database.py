@@ -1,8 +1,7 @@
 """The database: read connections, and one writer thread that commits jobs in groups; holds no query.
 
 All writes of a process go through one thread that commits what has gathered in one transaction (group commit): many
-webhooks share one fsync, and each caller gets its answer after the commit. Reads have short connections of their own
-that cannot write.
+webhooks share one fsync, and each caller gets its answer after the commit.
 """
 
 import asyncio

@@ -99,10 +99,7 @@ def limited(app: ASGIApp, **settings: Any) -> uvicorn.Config:
 
 
 class RepeatFilter(logging.Filter):
-    """Logging filter that lets the same line, or the same kind of exception, through once in ten seconds.
-
-    A server logs every broken request it gets, some with a stack trace, and strangers would fill the disk.
-    """
+    """Lets the same log line or kind of exception through once in ten seconds, lest strangers fill the disk."""
 
     def __init__(self) -> None:
         super().__init__()

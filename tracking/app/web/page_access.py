@@ -31,11 +31,8 @@ def check_page_access(
 ) -> None:
     """Refuse a start that would show the pages to anyone. Raises SettingsError with every problem.
 
-    Args:
-        settings: those of this process.
-        address: what the server binds to; None where that cannot be known, so that the middleware alone decides.
-        provider: the section [auth] of Streamlit's secrets.
-        trusted_headers: names of headers that Streamlit takes an identity from.
+    `address` is what the server binds to, None where that cannot be known, so that the middleware alone decides;
+    `provider` the section [auth] of Streamlit's secrets; `trusted_headers` what Streamlit takes an identity from.
     """
     problems = []
     if settings.asks_to_sign_in:

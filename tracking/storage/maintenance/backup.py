@@ -47,18 +47,10 @@ class _TooManyRestarts(Exception):
 
 
 def backup(url: str, target: Path, now: datetime, progress: Progress | None = None) -> Backup:
-    """Copy the store into a new file that only its owner may read, marked as a copy taken at `now`.
+    """Copy the store at `url` into the new file `target`, which only its owner may read, as a copy taken at `now`.
 
-    Args:
-        url: the address of the store.
-        target: the file to make.
-        now: aware.
-        progress: called with (pages copied, pages in all).
-
-    Raises:
-        NotAllowed: the file exists, or the store is not on SQLite.
-        StoreBusy, StoreUnusable: the store is locked or the disk full; there is no store, or it is damaged.
-        OSError: the target's folder cannot be written.
+    `progress` is called with (pages copied, pages in all). Raises NotAllowed where the file exists or the store is not
+    on SQLite, StoreBusy or StoreUnusable for what is wrong with the store, OSError for the target's folder.
     """
     source = engines.file_of(url)
     if source is None:

@@ -25,21 +25,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RestoreMark:
-    """How far the reconciliation of a restored store has come, all of it in the store.
+    """How far the reconciliation of a restored store has come, all of it in the store."""
 
-    Args:
-        taken_at: when the copy was made, or earlier.
-        newest_event: the newest event when it began; later ones come of the reconciliation.
-        walked: whether the provider's list was read from before `taken_at` on.
-        looked_up: outbox rows up to this order were looked up.
-        trouble: why it does not get on, None while it does.
-    """
-
-    taken_at: datetime
-    newest_event: int
-    walked: bool = False
-    looked_up: int = 0
-    trouble: str | None = None
+    taken_at: datetime  # when the copy was made, or earlier
+    newest_event: int  # when it began; later ones come of the reconciliation
+    walked: bool = False  # whether the provider's list was read from before `taken_at` on
+    looked_up: int = 0  # outbox rows up to this order were looked up
+    trouble: str | None = None  # why it does not get on
 
 
 def set_mark(connection: Connection, mark: RestoreMark, now: datetime) -> None:
@@ -78,10 +70,7 @@ def newest_event(connection: Connection) -> int:
 
 
 def detect(database: Database, now: datetime) -> bool:
-    """Detect a store that is older than the file next to it says, and mark it; returns whether. Blocks.
-
-    Raises StoreError where it cannot be read or written; nothing may be sent before this was done.
-    """
+    """Mark a store that is older than the file next to it says; returns whether. Blocks. Raises StoreError."""
     noted = _noted_event(database)
     with database.read() as connection:
         behind = noted is not None and newest_event(connection) < noted
