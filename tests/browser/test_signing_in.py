@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, WebSocket, expect
-from processes.children import Child, Nursery, free_port, nursery, write_orders
+from processes.children import Child, Nursery, free_port, nursery
+from processes.over_http import submit
 
 from tracking.reports import order
 from tracking.storage.database import connect
+from tracking.submissions.requests import read_request
 
 pytestmark = pytest.mark.browser
 
@@ -72,6 +74,15 @@ def claims(name: str) -> str:
     return json.dumps({"sub": name, "email": f"{name.capitalize()}@example.com", "email_verified": True})
 
 
+def place(url: str) -> None:
+    """Makes the store and the order that visitors look at."""
+    store = connect(url)
+    try:
+        submit(store, [read_request(ORDER)])
+    finally:
+        store.close()
+
+
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     with nursery(tmp_path_factory.mktemp("house")) as children:
@@ -90,7 +101,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         settings = {"OPERATORS": "ann@example.com", "VIEWERS": "vic@EXAMPLE.com"}
         provider = children.serve(mock, at, {})
         console = children.streamlit(settings, port=port, options=["--secrets.files", str(secrets)])
-        children.tracking("submit", str(write_orders(children.folder / "orders.json", [ORDER])))
+        place(children.database_url)
         provider.ready("/.well-known/openid-configuration")
         yield House(console.ready(within=60), children)
 
