@@ -13,14 +13,8 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 from tracking.errors import Throttled
-from tracking.provider.shared_rate_limit import (
-    LONGEST_PAUSE,
-    LONGEST_WAIT,
-    SharedRateLimit,
-    Slot,
-    calls_in_window,
-    window_of,
-)
+from tracking.provider import shared_rate_limit
+from tracking.provider.shared_rate_limit import LONGEST_PAUSE, LONGEST_WAIT, SharedRateLimit, Slot
 
 MAX_IN_FLIGHT = 20
 FIRST_BACKOFF, LONGEST_BACKOFF = 5.0, 300.0
@@ -43,9 +37,9 @@ class RateLimiter:
         self.rate = rate
         self.paused_until = 0.0
         self._monotonic, self._sleep = monotonic, sleep
-        self._calls_in_window = calls_in_window(rate)
+        self._calls_in_window = shared_rate_limit.calls_in_window(rate)
         # One hundredth more, so that a clock of little resolution sees no call too many either.
-        self._window = window_of(rate) * 1.01
+        self._window = shared_rate_limit.window_of(rate) * 1.01
         self._starts: deque[float] = deque(maxlen=max(self._calls_in_window, int(rate * 60) + 1))
         self._waiting = 0
         self._order, self._in_flight = asyncio.Lock(), asyncio.Semaphore(MAX_IN_FLIGHT)

@@ -48,14 +48,10 @@ def window_of(rate: float) -> float:
 
 
 class SharedRateLimit:
-    """Reserves slots for calls among all processes on the store.
+    """Reserves slots for calls among all processes on the store, each of which goes by its own setting of the rate.
 
-    Args:
-        database: the store. Processes on one SQLite file are on one machine and have its monotonic clock in common;
-            on PostgreSQL the server's clock is everybody's.
-        rate: calls a second over everything. Each process goes by its own setting.
-        monotonic: what the caller measures its waits with, in seconds.
-        clock: the wall clock, for the record only.
+    Processes on one SQLite file are on one machine and have its monotonic clock in common; on PostgreSQL the server's
+    clock is everybody's. The wall clock is for the record only.
     """
 
     def __init__(

@@ -59,9 +59,6 @@ class Sender:
     """Leases due outbox rows, POSTs them, and hands the results to `ingest`.
 
     Args:
-        database: the store.
-        client: the provider.
-        planner: makes due times.
         address: the order's webhook address for a PONumber, None when no webhook is asked for.
         owner: names this process in leases.
         lease: how long a call may take; a leased row is ours for that and LEASE_MARGIN.
@@ -122,8 +119,7 @@ class Sender:
     async def find_sent(self, row: RowMapping) -> None:
         """Look an outbox row up at the provider by its PONumber, and adopt the order there; it is not sent.
 
-        Args:
-            row: order_id, request, attempts, po_number and provider_id.
+        The row holds order_id, request, attempts, po_number and provider_id.
 
         Raises:
             ProviderError: the provider cannot tell. What is known of the order stays as it is.

@@ -13,21 +13,15 @@ R = TypeVar("R")
 
 
 class Batcher(Generic[T, R]):
-    """Does the work of many callers in batches.
+    """Does the work of many callers in batches of `most` items, with a `pause` in seconds from one to the next.
 
-    Args:
-        work: does one batch; returns a result for each item, in their order. What it raises goes to every caller of
-            the batch.
-        most: how many items go into one batch.
-        pause: seconds from the end of a batch to the next.
+    `work` does one and returns a result for each item, in their order; what it raises goes to every caller of it.
     """
 
     def __init__(
         self, work: Callable[[list[T]], Awaitable[list[R]]], *, most: int = 10_000, pause: float = 0.0
     ) -> None:
-        self._work = work
-        self._most = most
-        self._pause = pause
+        self._work, self._most, self._pause = work, most, pause
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._task: asyncio.Task[None] | None = None
 

@@ -52,12 +52,8 @@ SLOW_LOOKUP_PAUSE = 0.25  # seconds, of sources over their limit: reads of the s
 class Receiver:
     """The ASGI endpoint behind /webhooks/fulfillment/{token}; refuses everything else below /webhooks.
 
-    Args:
-        database: where webhook calls are committed before they are answered.
-        secrets: what addresses are verified with.
-        planner: plans the order's next poll.
-        clock: now, aware and in UTC.
-        wake: called after an accepted call, so that the poller need not wait for its next tick.
+    Addresses are verified with the secrets; `clock` is aware and in UTC; `wake` is called after an accepted call, so
+    that the poller need not wait for its next tick.
     """
 
     def __init__(

@@ -78,12 +78,8 @@ SYSTEM_TIME = TimeSource()
 class ApiSession:
     """Makes the calls of one process and its event loop.
 
-    Args:
-        account: where the API is and who calls it.
-        limits: the rate limit, alone or shared with all processes, and the timeout of one call.
-        times: the clocks.
-        transport: what sends; None for httpx's own.
-        record: takes every attempt that left, token calls included, and must not raise.
+    `transport` is what sends, None for httpx's own. `record` takes every attempt that left, token calls included, and
+    must not raise.
     """
 
     def __init__(

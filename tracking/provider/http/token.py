@@ -10,13 +10,7 @@ from tracking.provider.responses import Token
 
 
 class TokenRenewal:
-    """Sees to the token of all calls.
-
-    Args:
-        fetch: asks the provider for a token; is given the time of asking, from which the token's life counts.
-        clock: the wall clock.
-        monotonic: measures the token's life, in seconds.
-    """
+    """Sees to the token of all calls. `fetch` asks for one, given the time of asking, from which its life counts."""
 
     def __init__(
         self,
