@@ -4,7 +4,7 @@ The one way an order changes, whoever saw something of it. Repeats change nothin
 Every function is a step of a job that `Database` commits.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from itertools import accumulate
@@ -18,7 +18,7 @@ from tracking.forecasting.planner import PlanningContext, plan_next_poll, record
 from tracking.orders import model, observations
 from tracking.orders.line_matching import line_annotations, pair_lines
 from tracking.orders.model import Witness
-from tracking.orders.observations import Answered, Asked, Erased, Noted, Observation, Polled, Requested
+from tracking.orders.observations import Answered, Asked, ClaimRevealed, Erased, Noted, Observation, Polled, Requested
 from tracking.orders.rules import interpret
 from tracking.orders.vocabulary import PollReason
 from tracking.provider import recipients
@@ -45,7 +45,7 @@ def place(
         raise NotAllowed(f"an order with PONumber {request.po_number} exists; it is left as it is")
     requested = Requested(request.type, source, request.units, request.value_minor, request.lines, request.note)
     observation = Observation(Witness.US, now, now, requested, actor)
-    order_id = _add_order(connection, request.po_number, observation, request.lines, {"batch_id": batch_id}).id
+    order_id = _add_order(connection, request.po_number, observation, request.lines, batch_id).id
     outbox.enqueue(connection, order_id, request.document, now)
     return order_id
 
@@ -89,8 +89,7 @@ def discover(
         if dull and not interpret(stored.order, po_number, observation):
             return stored.order, False
         return _observe(connection, stored, observation, planner, parsed), False
-    blank = tuple(_as_ordered(line) for line in snapshot.lines)
-    stored = _add_order(connection, po_number, observation, blank, {})
+    stored = _add_order(connection, po_number, observation, map(_as_ordered, snapshot.lines), None)
     return _observe(connection, stored, observation, planner, parsed), True
 
 
@@ -100,27 +99,20 @@ def _is_due(stored: orders.StoredOrder, now: datetime) -> bool:
 
 
 def receive_webhook(
-    connection: Connection,
-    webhook_call: WebhookCall,
-    size: int,
-    now: datetime,
-    planner: PlanningContext,
-    *,
-    times: int = 1,
+    connection: Connection, call: WebhookCall, size: int, now: datetime, planner: PlanningContext, *, times: int = 1
 ) -> str:
     """A callback whose address was proven: a claim that makes a known order due, kept for an unknown one.
 
     `times` is how often it has come since the last time it was told of. Returns what became of it: accepted, repeated,
     waiting or refused.
     """
-    values = asdict(webhook_call) | {"outcome": "accepted", "size": size}
+    values = asdict(call) | {"outcome": "accepted", "size": size}
     call_id, repeats = inbox.record_webhook_call(connection, values, now, times=times)
-    po_number, provider_id = webhook_call.po_number, webhook_call.provider_id
-    stored = orders.find_order(connection, po_number=po_number, provider_id=provider_id, with_lines=False)
+    stored = orders.find_order(connection, po_number=call.po_number, provider_id=call.provider_id, with_lines=False)
     if stored is None:
         inbox.settle_webhook_call(connection, call_id, outcome="waiting", order_id=None)
         return "waiting" if not repeats else "repeated"
-    return _apply_webhook(connection, stored, call_id, repeats, provider_id, now, planner)
+    return _apply_webhook(connection, stored, call_id, repeats, call.provider_id, now, planner)
 
 
 def _apply_webhook(
@@ -177,13 +169,7 @@ def record_note(
 
 
 def record_reveal(
-    connection: Connection,
-    order_id: int,
-    request: observations.ClaimRevealed,
-    *,
-    cipher: ClaimCipher,
-    actor: str,
-    now: datetime,
+    connection: Connection, order_id: int, request: ClaimRevealed, *, cipher: ClaimCipher, actor: str, now: datetime
 ) -> tuple[claims.ClaimVersion, int, str]:
     """Writes down that a person sees one unit's claim data; returns it sealed, the count of versions, the PONumber.
 
@@ -200,13 +186,7 @@ def record_reveal(
 
 
 def erase_recipients(
-    connection: Connection,
-    stored: orders.StoredOrder,
-    numbers: Sequence[int],
-    document: Any,
-    *,
-    actor: str,
-    now: datetime,
+    connection: Connection, stored: orders.StoredOrder, numbers: Sequence[int], document: Any, actor: str, now: datetime
 ) -> None:
     """Takes the recipient out of these lines and puts the fact into the log; `document` is the provider's without them.
 
@@ -231,16 +211,12 @@ def _as_ordered(line: model.Line) -> model.Line:
 
 
 def _add_order(
-    connection: Connection,
-    po_number: str,
-    observation: Observation,
-    lines: tuple[model.Line, ...],
-    extra_columns: Mapping[str, Any],
+    connection: Connection, po_number: str, observation: Observation, lines: Iterable[model.Line], batch_id: int | None
 ) -> orders.StoredOrder:
     [first] = interpret(None, po_number, observation)
-    order = replace(model.first_order(first), lines=lines)
-    late = {"late_at": order.created_at + first_late_after(order.type, order.units)}
-    return orders.add_order(connection, order, first, late | dict(extra_columns))
+    order = replace(model.first_order(first), lines=tuple(lines))
+    late_at = order.created_at + first_late_after(order.type, order.units)
+    return orders.add_order(connection, order, first, {"late_at": late_at, "batch_id": batch_id})
 
 
 def _append(

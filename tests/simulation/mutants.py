@@ -263,7 +263,7 @@ MUTANTS = (
         rewritten(
             ingest,
             "receive_webhook",
-            ('{"outcome": ', '{"digest": f"{webhook_call.digest}-{now.isoformat()}", "outcome": '),
+            ('{"outcome": ', '{"digest": f"{call.digest}-{now.isoformat()}", "outcome": '),
         ),
     ),
     Mutant("lease-for-ever", "A lease never ends.", _taken(leased_for_ever=True)),

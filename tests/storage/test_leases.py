@@ -131,7 +131,7 @@ def test_a_callback_makes_its_order_due_though_the_last_one_lies_ahead(
     for stamp, hours in (("03", 0), ("04", -1)):
         now = clock.pass_by(hours=hours)
         told = callback("po-1", "BLK-1", stamp)
-        store.write(partial(ingest.receive_webhook, webhook_call=told, size=100, now=now, planner=planner))
+        store.write(partial(ingest.receive_webhook, call=told, size=100, now=now, planner=planner))
     assert column(store, ORDERS.c.next_look_at) == [clock.now]
 
 

@@ -231,7 +231,7 @@ def _erase_order(connection: Connection, order_id: int, person: str, actor: str,
     trace = _find_trace(connection, order_id, person)
     if stored is None or trace is None or trace.is_being_sent:
         return trace
-    ingest.erase_recipients(connection, stored, trace.numbers, trace.document, actor=actor, now=now)
+    ingest.erase_recipients(connection, stored, trace.numbers, trace.document, actor, now)
     if trace.request is not None:
         connection.execute(update(OUTBOX).where(OUTBOX.c.order_id == order_id).values(request=dict(trace.request)))
     these = and_(CLAIMS.c.order_id == order_id, CLAIMS.c.number == bindparam("line"))

@@ -119,13 +119,7 @@ def _groups(requests: Iterable[OrderRequest]) -> Iterator[list[OrderRequest]]:
 
 
 def _place_group(
-    connection: Connection,
-    *,
-    group: Sequence[OrderRequest],
-    batch: CheckedFile | None,
-    source: str,
-    by: Person,
-    now: datetime,
+    connection: Connection, group: list[OrderRequest], batch: CheckedFile | None, source: str, by: Person, now: datetime
 ) -> list[Receipt]:
     """The job that commits one group."""
     batch_id = None if batch is None else _batch_id(connection, batch, by, now)
