@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tracking import files
@@ -102,7 +102,7 @@ class Settings(BaseSettings):
 
     @field_validator("api_base_url", "public_url")
     @classmethod
-    def _absolute(cls, value: str | None) -> str | None:
+    def _absolute(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is None or not value.strip():
             return None
         parts = urlsplit(value.strip())
@@ -110,12 +110,8 @@ class Settings(BaseSettings):
             raise ValueError("must be an absolute address such as https://host.example")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("must hold no credentials, query or fragment")
-        return value.strip().rstrip("/")
-
-    @field_validator("api_base_url")
-    @classmethod
-    def _without_version(cls, value: str | None) -> str | None:
-        return value and value.removesuffix("/v1").rstrip("/")
+        address = value.strip().rstrip("/")
+        return address.removesuffix("/v1").rstrip("/") if info.field_name == "api_base_url" else address
 
     @field_validator("api_email", "api_access_token", "webhook_secret", "claims_key", mode="before")
     @classmethod

@@ -86,10 +86,8 @@ class Backend:
         self._wakes: list[asyncio.Event] = []
         self.receiver = Receiver(self.database, self._secrets, self._planner, clock=clock, wake=self._wake)
         self.transport: httpx.AsyncBaseTransport | None = None
-        self._sandbox = EmbeddedSandbox(settings, self.asgi(lifespan=False)) if self._runs_sandbox() else None
-
-    def _runs_sandbox(self) -> bool:
-        return self.settings.embedded_sandbox and bool(self.settings.roles & {Role.POLLER, Role.SENDER})
+        calls = settings.embedded_sandbox and settings.roles & {Role.POLLER, Role.SENDER}
+        self._sandbox = EmbeddedSandbox(settings, self.asgi(lifespan=False)) if calls else None
 
     def _wake(self) -> None:
         for wake in self._wakes:

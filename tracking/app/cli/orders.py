@@ -60,7 +60,8 @@ def submit_command(
     by = options.acting_person(actor)
     with output.progress("queueing") as progress:
         receipts = submit_requests(store, checked, source=form, by=by, now=utc_now(), progress=progress)
-    if not _sender_is_running(store):
+    beat_at = health.last_heartbeat(store, "sender")
+    if beat_at is None or utc_now() - beat_at > LOOP_SILENT_AFTER:
         output.print_stderr(
             "queued; no sender is running: start `tracking worker` or the console (`streamlit run dashboard.py`)"
         )
@@ -79,11 +80,6 @@ def _read(file: Path, form: str, store: Database, chunk: int) -> CheckedFile:
     if form == "json":
         return read_json(data, storable(file.name), catalog=catalogue, database=store)
     return read_csv(data, storable(file.name), catalog=catalogue, chunk=chunk, now=utc_now(), database=store)
-
-
-def _sender_is_running(store: Database) -> bool:
-    beat_at = health.last_heartbeat(store, "sender")
-    return beat_at is not None and utc_now() - beat_at <= LOOP_SILENT_AFTER
 
 
 def _wait_until_done(store: Database, receipts: Sequence[Receipt], seconds: float | None) -> Mapping[str, OrderStatus]:

@@ -23,8 +23,10 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 def metrics_text(database: Database, now: datetime) -> bytes:
     """Render the metrics of the store as they are now. Raises StoreError where it cannot be read."""
     registry = CollectorRegistry(auto_describe=False)
+    trouble = _gauge("tracking_store_trouble", "1 while the store cannot be written", int(database.trouble is not None))
+    log_size = _gauge("tracking_store_wal_bytes", "Size of the store's write-ahead log", database.wal_bytes())
     with database.read() as connection:
-        registry.register(_FixedCollector([*_families(connection, now), *_store_families(database)]))
+        registry.register(_FixedCollector([*_families(connection, now), trouble, log_size]))
     text: bytes = generate_latest(registry)
     return text
 
@@ -66,12 +68,6 @@ def _families(connection: Connection, now: datetime) -> Iterable[Metric]:
     yield _gauge("tracking_webhooks_silent", "1 while webhooks are silent that should come", int(silent))
     yield _gauge("tracking_looks_due", "Orders whose look is due", connection.execute(due).scalar_one())
     yield _gauge("tracking_outbox_waiting", "Orders that wait to be sent", connection.execute(waiting).scalar_one())
-
-
-def _store_families(database: Database) -> Iterable[Metric]:
-    trouble = 0 if database.trouble is None else 1
-    yield _gauge("tracking_store_trouble", "1 while the store cannot be written", trouble)
-    yield _gauge("tracking_store_wal_bytes", "Size of the store's write-ahead log", database.wal_bytes())
 
 
 def _gauge(name: str, documentation: str, value: float) -> Metric:
