@@ -12,11 +12,8 @@ from tracking.storage.tables import CALLBACKS, insert_for
 
 REFUSALS_STORED = 1000
 UPDATE_WEBHOOK_CALL = update(CALLBACKS).where(CALLBACKS.c.id == bindparam("changed_id"))
-WAITING_WEBHOOK_CALLS = (
-    select(CALLBACKS)
-    .where(CALLBACKS.c.po_number == bindparam("wanted"), CALLBACKS.c.outcome == "waiting")
-    .order_by(CALLBACKS.c.id)
-)
+_WAITING = select(CALLBACKS).where(CALLBACKS.c.outcome == "waiting").order_by(CALLBACKS.c.id)
+WAITING_WEBHOOK_CALLS = _WAITING.where(CALLBACKS.c.po_number == bindparam("wanted"))
 INSERT_WEBHOOK_CALL = insert(CALLBACKS)
 _REFUSALS = select(CALLBACKS.c.id).where(CALLBACKS.c.outcome == "refused")
 _FIRST_BEYOND_LIMIT = _REFUSALS.order_by(CALLBACKS.c.id.desc()).offset(bindparam("kept")).limit(1).scalar_subquery()

@@ -20,50 +20,31 @@ from tracking.storage.counters import count_event
 from tracking.storage.leases import LIMIT, RESCHEDULE_SPREAD, lease_rows, unleased
 from tracking.storage.tables import EVENTS, LINES, OPEN, ORDERS
 
-_POLLS_TOO_FAR = select(ORDERS.c.id).where(
-    OPEN,
-    ORDERS.c.next_look_at.is_not(None),
-    or_(ORDERS.c.next_look_at > LIMIT, ORDERS.c.lease_until > LIMIT),
-)
+_TOO_FAR = or_(ORDERS.c.next_look_at > LIMIT, ORDERS.c.lease_until > LIMIT)
+_POLLS_TOO_FAR = select(ORDERS.c.id).where(OPEN, ORDERS.c.next_look_at.is_not(None), _TOO_FAR)
 # An order's facts first, in their order; the document, which may be large, is not read to change one.
 _COLUMNS = [ORDERS.c[fact] for fact in ORDER_FIELDS]
 _COLUMNS += [column for column in ORDERS.c if column.name not in {*ORDER_FIELDS, "document"}]
-SELECT_ORDER_BY = {
-    name: select(*_COLUMNS).where(ORDERS.c[name] == bindparam("wanted")).with_for_update()
-    for name in ("id", "po_number", "provider_id")
-}
-LINES_OF = (
-    select(*(LINES.c[entry.name] for entry in fields(Line)))
-    .where(LINES.c.order_id == bindparam("wanted"))
-    .order_by(LINES.c.number)
-)
-ID_BY = {
-    name: select(ORDERS.c.id).where(ORDERS.c[name] == bindparam("wanted")) for name in ("po_number", "provider_id")
-}
+_IDS = ("po_number", "provider_id")
+_VALUE: Any = bindparam("wanted")
 _VALUES: Any = bindparam("wanted", expanding=True)
-IDS_BY = {
-    name: select(ORDERS.c[name], ORDERS.c.id).where(ORDERS.c[name].in_(_VALUES))
-    for name in ("po_number", "provider_id")
-}
+SELECT_ORDER_BY = {name: select(*_COLUMNS).where(ORDERS.c[name] == _VALUE).with_for_update() for name in ("id", *_IDS)}
+_LINES = select(*(LINES.c[entry.name] for entry in fields(Line))).order_by(LINES.c.number)
+LINES_OF = _LINES.where(LINES.c.order_id == _VALUE)
+ID_BY = {name: select(ORDERS.c.id).where(ORDERS.c[name] == _VALUE) for name in _IDS}
+IDS_BY = {name: select(ORDERS.c[name], ORDERS.c.id).where(ORDERS.c[name].in_(_VALUES)) for name in _IDS}
 PO_NUMBERS = select(ORDERS.c.provider_id, ORDERS.c.po_number).where(ORDERS.c.provider_id.in_(_VALUES))
 INSERT_ORDER = insert(ORDERS).returning(*_COLUMNS)
 INSERT_LINES = insert(LINES)
 INSERT_EVENTS = insert(EVENTS)
 UPDATE_ORDER = update(ORDERS).where(ORDERS.c.id == bindparam("changed_id"))
-UPDATE_LINES = update(LINES).where(
-    LINES.c.order_id == bindparam("changed_id"), LINES.c.number.between(bindparam("first"), bindparam("last"))
-)
-_POLL_DUE = and_(
-    ORDERS.c.id.in_(bindparam("wanted", expanding=True)), ORDERS.c.next_look_at.is_not(None), unleased(ORDERS)
-)
+_BETWEEN: Any = bindparam("first"), bindparam("last")
+UPDATE_LINES = update(LINES).where(LINES.c.order_id == bindparam("changed_id"), LINES.c.number.between(*_BETWEEN))
+_POLL_DUE = and_(ORDERS.c.id.in_(_VALUES), ORDERS.c.next_look_at.is_not(None), unleased(ORDERS))
 _POLL_COLUMNS = ("id", "provider_id", "digest", "provider_created_at", "failures", "next_look_at")
 LEASE_POLLS = lease_rows(ORDERS.c.id, _POLL_DUE, (ORDERS.c.id,), [ORDERS.c[name] for name in _POLL_COLUMNS])
-CREATED_BETWEEN = (
-    select(ORDERS.c.provider_created_at)
-    .where(ORDERS.c.provider_created_at.between(bindparam("first"), bindparam("last")))
-    .order_by(ORDERS.c.provider_created_at)
-    .limit(bindparam("at_most"))
-)
+_CREATED = select(ORDERS.c.provider_created_at).where(ORDERS.c.provider_created_at.between(*_BETWEEN))
+CREATED_BETWEEN = _CREATED.order_by(ORDERS.c.provider_created_at).limit(bindparam("at_most"))
 
 
 @dataclass(frozen=True, slots=True)

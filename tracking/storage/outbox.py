@@ -11,29 +11,19 @@ from sqlalchemy.engine import RowMapping
 from tracking.storage.leases import LIMIT, RESCHEDULE_SPREAD, RESCHEDULED_AT_ONCE, lease_rows, unleased
 from tracking.storage.tables import ORDERS, OUTBOX
 
-_SEND_DUE = and_(OUTBOX.c.done.is_(False), OUTBOX.c.next_attempt_at <= bindparam("now"), unleased(OUTBOX))
+_WAITING = OUTBOX.c.done.is_(False)
+_SEND_DUE = and_(_WAITING, OUTBOX.c.next_attempt_at <= bindparam("now"), unleased(OUTBOX))
 ANY_SEND_DUE = select(OUTBOX.c.order_id).where(_SEND_DUE).limit(1)
-LEASE_SENDS = lease_rows(
-    OUTBOX.c.order_id,
-    _SEND_DUE,
-    (OUTBOX.c.next_attempt_at, OUTBOX.c.order_id),
-    (OUTBOX.c.order_id, OUTBOX.c.request, OUTBOX.c.attempts),
-)
+_BY = (OUTBOX.c.next_attempt_at, OUTBOX.c.order_id)
+LEASE_SENDS = lease_rows(OUTBOX.c.order_id, _SEND_DUE, _BY, (OUTBOX.c.order_id, OUTBOX.c.request, OUTBOX.c.attempts))
 INSERT_OUTBOX = insert(OUTBOX)
 UPDATE_OUTBOX = update(OUTBOX).where(OUTBOX.c.order_id == bindparam("changed_id"))
 COUNT_ATTEMPT = UPDATE_OUTBOX.values(attempts=OUTBOX.c.attempts + 1).returning(OUTBOX.c.attempts)
-INTERRUPTED = (
-    select(ORDERS.c.id)
-    .join(OUTBOX, OUTBOX.c.order_id == ORDERS.c.id)
-    .where(OUTBOX.c.done.is_(False), unleased(OUTBOX), ORDERS.c.submission == "sending")
-)
+_SENDING = select(ORDERS.c.id).join(OUTBOX, OUTBOX.c.order_id == ORDERS.c.id).where(ORDERS.c.submission == "sending")
+INTERRUPTED = _SENDING.where(_WAITING, unleased(OUTBOX))
 FURTHEST_SEND = timedelta(minutes=15)
-_SENDS_TOO_FAR = (
-    select(OUTBOX.c.order_id)
-    .where(OUTBOX.c.done.is_(False), OUTBOX.c.next_attempt_at > LIMIT)
-    .limit(RESCHEDULED_AT_ONCE)
-)
-_SHORTEN_LEASES = update(OUTBOX).where(OUTBOX.c.done.is_(False), OUTBOX.c.lease_until > LIMIT).values(lease_until=LIMIT)
+_SENDS_TOO_FAR = select(OUTBOX.c.order_id).where(_WAITING, OUTBOX.c.next_attempt_at > LIMIT).limit(RESCHEDULED_AT_ONCE)
+_SHORTEN_LEASES = update(OUTBOX).where(_WAITING, OUTBOX.c.lease_until > LIMIT).values(lease_until=LIMIT)
 
 
 def enqueue(connection: Connection, order_id: int, request: Mapping[str, Any], now: datetime) -> None:

@@ -53,18 +53,12 @@ class _Line(NamedTuple):
     cost_minor: int | None
 
 
-_ORDERS_AFTER = (
-    select(*(ORDERS.c[name] for name in ("id", "line_count", "event_count", "head", *model.ORDER_FIELDS)))
-    .where(ORDERS.c.id > bindparam("after"))
-    .order_by(ORDERS.c.id)
-    .limit(bindparam("at_most"))
-)
+_ORDER_COLUMNS = ("id", "line_count", "event_count", "head", *model.ORDER_FIELDS)
+_ORDERS = select(*(ORDERS.c[name] for name in _ORDER_COLUMNS)).order_by(ORDERS.c.id).limit(bindparam("at_most"))
+_ORDERS_AFTER = _ORDERS.where(ORDERS.c.id > bindparam("after"))
 _ENDS: Any = bindparam("first"), bindparam("last")
-_LINES = (
-    select(LINES.c.order_id, *(LINES.c[name] for name in _Line._fields))
-    .where(LINES.c.order_id.between(*_ENDS))
-    .order_by(LINES.c.order_id, LINES.c.number)
-)
+_ALL_LINES = select(LINES.c.order_id, *(LINES.c[name] for name in _Line._fields))
+_LINES = _ALL_LINES.where(LINES.c.order_id.between(*_ENDS)).order_by(LINES.c.order_id, LINES.c.number)
 
 
 @dataclass(frozen=True, slots=True)
