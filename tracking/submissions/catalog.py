@@ -37,11 +37,9 @@ class Product:
     def refusal(self, value_minor: int) -> str | None:
         """Why the product does not come in this amount, and in which it does; None when it does."""
         amount = _amount_text(value_minor)
-        if not self.denominations:
+        if not self.denominations or (self.denomination_type == "Fixed" and value_minor in self.denominations):
             return None
         if self.denomination_type == "Fixed":
-            if value_minor in self.denominations:
-                return None
             choices = _alternatives([_amount_text(value) for value in self.denominations])
             return f"{amount} is not a denomination of {self.id}; use {choices}"
         low, high = self.denominations[0], self.denominations[-1]

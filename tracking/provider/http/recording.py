@@ -74,8 +74,8 @@ class Recorder:
         line = "call method=%s path=%s status=%s ms=%d outcome=%s"
         _logger.log(level, line, call.method, call.recorded_path, call.status, took, outcome)
         sent = None if call.document is None else self._masker.json(call.document)
-        names = (call.order_po, call.provider_id, sent, call.masked_answer)
-        self._record(ApiCallRecord(call.left_at, call.method, call.recorded_path, call.status, took, outcome, *names))
+        about = (call.order_po, call.provider_id, sent, call.masked_answer)
+        self._record(ApiCallRecord(call.left_at, call.method, call.recorded_path, call.status, took, outcome, *about))
 
 
 def _outcome(error: BaseException | None) -> str:
