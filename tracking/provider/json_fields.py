@@ -32,10 +32,9 @@ def parse(body: bytes) -> Any:
     try:
         text = body.decode("utf-8-sig")
         raw = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_without_repeats)
-        is_deeper = text.count("[") + text.count("{") > MAX_DEPTH and _levels(raw) > MAX_DEPTH + 1
     except (ValueError, RecursionError) as exc:
         raise UnreadableAnswer("the body is not JSON") from exc
-    if is_deeper:
+    if text.count("[") + text.count("{") > MAX_DEPTH and _is_deeper(raw):
         raise UnreadableAnswer("the body is nested too deeply")
     return raw
 
@@ -51,9 +50,12 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _levels(raw: Any) -> int:
-    children = raw.values() if isinstance(raw, dict) else raw if isinstance(raw, list) else ()
-    return 1 + max(map(_levels, children), default=0)
+def _is_deeper(raw: Any) -> bool:
+    values = [raw]
+    for _ in range(MAX_DEPTH + 1):
+        parents = (value for value in values if isinstance(value, dict | list))
+        values = [child for parent in parents for child in (parent.values() if isinstance(parent, dict) else parent)]
+    return bool(values)
 
 
 def digest_of(raw: Any) -> str:
