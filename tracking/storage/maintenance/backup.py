@@ -5,6 +5,7 @@ opened by SQLite alone: to open and close it otherwise would drop the locks of t
 """
 
 import contextlib
+import math
 import os
 import sqlite3
 import tempfile
@@ -96,34 +97,30 @@ def _copy(source: Path, copy: Path, progress: Progress | None) -> None:
             store.execute("BEGIN")
             store.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         try:
-            store.backup(made, pages=PAGES, progress=_ProgressGuard(progress, RESTARTS), sleep=BUSY_SECONDS)
+            store.backup(made, pages=PAGES, progress=_guarded(progress, RESTARTS), sleep=BUSY_SECONDS)
         except _TooManyRestarts:
-            store.backup(made, pages=-1, progress=_ProgressGuard(progress, None), sleep=BUSY_SECONDS)
+            store.backup(made, pages=-1, progress=_guarded(progress, math.inf), sleep=BUSY_SECONDS)
         made.execute("PRAGMA journal_mode=DELETE")
 
 
-class _ProgressGuard:
-    """Reports progress; stops a copy that begins anew too often, or gets nowhere for a minute."""
+def _guarded(progress: Progress | None, restarts: float) -> Callable[[int, int, int], None]:
+    """Report progress to `progress`; stop a copy that begins anew too often, or gets nowhere for a minute."""
+    before, moved_at = math.inf, time.monotonic()
 
-    def __init__(self, progress: Progress | None, restarts: int | None) -> None:
-        self._progress = progress
-        self._restarts = restarts
-        self._left: int | None = None
-        self._moved_at = time.monotonic()
-
-    def __call__(self, status: int, left: int, total: int) -> None:
-        """After each step; called by sqlite3."""
+    def after_step(status: int, left: int, total: int) -> None:
+        nonlocal before, moved_at, restarts
         if status in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-            if time.monotonic() - self._moved_at > LOCKED_SECONDS:
+            if time.monotonic() - moved_at > LOCKED_SECONDS:
                 raise StoreBusy("the database is locked by another process")
             return
-        if self._left is not None and left >= self._left and self._restarts is not None:
-            self._restarts -= 1
-            if self._restarts < 0:
-                raise _TooManyRestarts
-        self._left, self._moved_at = left, time.monotonic()
-        if self._progress is not None:
-            self._progress(total - left, total)
+        restarts -= left >= before
+        if restarts < 0:
+            raise _TooManyRestarts
+        before, moved_at = left, time.monotonic()
+        if progress is not None:
+            progress(total - left, total)
+
+    return after_step
 
 
 def _mark_copy(copy: Path, now: datetime) -> Backup:
