@@ -38,8 +38,7 @@ def place(
 ) -> int:
     """Commits the intent to order: the order in state Queued and its outbox row. Returns the order's row id.
 
-    Raises:
-        NotAllowed: an order with this PONumber exists.
+    Raises NotAllowed where an order with this PONumber exists.
     """
     if orders.find_order(connection, po_number=request.po_number, with_lines=False) is not None:
         raise NotAllowed(f"an order with PONumber {request.po_number} exists; it is left as it is")
@@ -58,11 +57,7 @@ def observe(
     *,
     parsed: ParsedOrder | None = None,
 ) -> model.Order:
-    """What was seen of an order that is stored. Returns the order as it is now known.
-
-    Raises:
-        UnknownOrder: there is no such order.
-    """
+    """What was seen of a stored order; returns it as it is now known. Raises UnknownOrder."""
     needs_lines = isinstance(observation.observed, Answered) or parsed is not None
     return _observe(connection, _existing(connection, order_id, with_lines=needs_lines), observation, planner, parsed)
 
@@ -137,9 +132,7 @@ def _apply_webhook(
 def request_action(connection: Connection, order_id: int, *, what: str, actor: str | None, now: datetime) -> None:
     """A person asks to look at the order now ("check") or to send it again under the same PONumber ("resend").
 
-    Raises:
-        UnknownOrder: there is no such order.
-        NotAllowed: the order's state forbids it.
+    Raises UnknownOrder, or NotAllowed where the order's state forbids it.
     """
     stored = _existing(connection, order_id)
     if refusal := model.allowed_actions(stored.order.state, stored.order.provider_id, stored.order.erased)[what]:
@@ -158,9 +151,7 @@ def record_note(
 ) -> None:
     """A person writes something down; with `acknowledges` the order no longer asks for a person.
 
-    Raises:
-        UnknownOrder: there is no such order.
-        NotAllowed: the text is empty.
+    Raises UnknownOrder, or NotAllowed for an empty text.
     """
     if not text.strip():
         raise NotAllowed("a reason is needed: who reads this later wants to know why")
@@ -173,9 +164,7 @@ def record_reveal(
 ) -> tuple[claims.ClaimVersion, int, str]:
     """Writes down that a person sees one unit's claim data; returns it sealed, the count of versions, the PONumber.
 
-    Raises:
-        UnknownOrder: there is no such order.
-        ClaimsUnavailable: it cannot be shown; nothing is written down, as nothing will be shown.
+    Raises UnknownOrder, or ClaimsUnavailable: nothing is written down then, as nothing will be shown.
     """
     stored = _existing(connection, order_id)
     versions = claims.load_versions(connection, order_id, request.line)
