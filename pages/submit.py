@@ -219,13 +219,13 @@ def review(catalogue: catalog.Catalog, order: dict[str, Any]) -> None:
 
 def totals(catalogue: catalog.Catalog, checked: files.CheckedFile) -> None:
     """What it comes to, beside what the account holds."""
-    quote = catalogue.quote(checked.requests)
+    cost_minor, currency = catalogue.quote(checked.requests)
     with st.grid(4, min_column_width=230):
         st.metric("Cards", f"{checked.units:,}", border=True)
-        st.metric("Face value", wording.money(checked.value_minor, quote.currency), border=True)
-        cost = wording.money(quote.cost_minor, quote.currency)
+        st.metric("Face value", wording.money(checked.value_minor, currency), border=True)
+        cost = wording.money(cost_minor, currency)
         st.metric("Probable cost", cost, border=True, help="The provider's figure decides.")
-        st.metric("Balance", balance(quote.currency), border=True)
+        st.metric("Balance", balance(currency), border=True)
 
 
 def balance(currency: str | None) -> str:

@@ -576,5 +576,5 @@ def test_the_cost_is_the_value_less_discount_plus_fee() -> None:
 def test_a_quote_adds_up_all_lines_whose_products_are_offered() -> None:
     rows = "A,Links,CVS,10,2,\nB,Links,TARGET,10,1,\n"
     requests = read(HEADER + rows).requests
-    assert CATALOGUE.quote(requests) == catalog.Quote(2 * 975 + 1025, "USD")
-    assert Catalog({}).quote(requests) == catalog.Quote(0, None)
+    assert CATALOGUE.quote(requests) == (2 * 975 + 1025, "USD")
+    assert Catalog({}).quote(requests) == (0, None)

@@ -66,22 +66,15 @@ class Catalog:
     shipping_methods: tuple[Mapping[str, Any], ...] = ()
     carriers: tuple[Mapping[str, Any], ...] = ()
 
-    def quote(self, requests: Iterable[OrderRequest]) -> "Quote":
-        """Add up what the requests probably cost, as far as the catalogue holds their products."""
+    def quote(self, requests: Iterable[OrderRequest]) -> tuple[int, str | None]:
+        """Add up what the requests probably cost in minor units, as far as the catalogue holds their products.
+
+        Returns that and the currency; None where no product names one.
+        """
         lines = [line for request in requests for line in request.lines]
         offered = [(self.products[line.product_id], line) for line in lines if line.product_id in self.products]
-        return Quote(
-            cost_minor=sum(product.cost_minor(line.value_minor) * line.quantity for product, line in offered),
-            currency=next((product.currency for product, _ in offered if product.currency), None),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Quote:
-    """What orders probably cost, in minor units, and the currency; None where no product names one."""
-
-    cost_minor: int
-    currency: str | None
+        cost_minor = sum(product.cost_minor(line.value_minor) * line.quantity for product, line in offered)
+        return cost_minor, next((product.currency for product, _ in offered if product.currency), None)
 
 
 def _amount_text(minor: int) -> str:

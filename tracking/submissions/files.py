@@ -178,17 +178,15 @@ def _order_json(po_number: str, rows: Sequence[dict[str, str]], delimiter: str) 
 
 
 def _line_json(cells: Mapping[str, str], delimiter: str) -> dict[str, Any]:
-    line: dict[str, Any] = {}
-    for column in (*csv_rows.LINE_COLUMNS, *csv_rows.LOOK_COLUMNS):
-        if column in cells:
-            line[column] = cells[column]
+    line: dict[str, Any] = _filled(cells, (*csv_rows.LINE_COLUMNS, *csv_rows.LOOK_COLUMNS))
     if delimiter == ";" and re.fullmatch(r"\d{1,9},\d{1,2}", line.get("Value", ""), re.ASCII):
         # Where a comma marks the decimals, spreadsheets separate the cells with semicolons.
         line["Value"] = line["Value"].replace(",", ".")
-    for group, columns in _GROUPS.items():
-        if inside := {column: cells[column] for column in columns if column in cells}:
-            line[group] = inside
-    return line
+    return line | {group: inside for group, columns in _GROUPS.items() if (inside := _filled(cells, columns))}
+
+
+def _filled(cells: Mapping[str, str], columns: Iterable[str]) -> dict[str, str]:
+    return {column: cells[column] for column in columns if column in cells}
 
 
 def _locate_in_rows(problem: Problem, numbers: Sequence[int]) -> Problem:

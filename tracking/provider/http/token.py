@@ -3,25 +3,23 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import datetime
 
 from tracking.errors import AccessDisabled, CredentialsRefused, NotSent, ProviderError, RequestRejected, Throttled
 from tracking.provider.responses import Token
 
 
+@dataclass(eq=False)
 class TokenRenewal:
     """Sees to the token of all calls. `fetch` asks for one, given the time of asking, from which its life counts."""
 
-    def __init__(
-        self,
-        fetch: Callable[[datetime], Awaitable[Token]],
-        clock: Callable[[], datetime],
-        monotonic: Callable[[], float],
-    ) -> None:
-        self._fetch, self._clock, self._monotonic = fetch, clock, monotonic
-        self._renew_at = 0.0
-        self._renewal: asyncio.Task[None] | None = None
-        self.token: Token | None = None
+    fetch: Callable[[datetime], Awaitable[Token]]
+    clock: Callable[[], datetime]
+    monotonic: Callable[[], float]
+    token: Token | None = None
+    renew_at: float = 0.0
+    _renewal: asyncio.Task[None] | None = None
 
     async def ensure(self, refused: Token | None = None) -> None:
         """Renews a token that is missing, old or the one refused. Many callers cause one renewal and share its end.
@@ -29,7 +27,7 @@ class TokenRenewal:
         Raises:
             CredentialsRefused, AccessDisabled, Throttled, NotSent: there is no token.
         """
-        fresh = self.token is not None and self._monotonic() < self._renew_at
+        fresh = self.token is not None and self.monotonic() < self.renew_at
         if not fresh or refused is self.token:
             if self._renewal is None:
                 self._renewal = asyncio.create_task(self._renew())
@@ -49,9 +47,9 @@ class TokenRenewal:
             task.exception()  # Somebody has looked, even where every caller was cancelled.
 
     async def _renew(self) -> None:
-        asked_at = self._clock()
+        asked_at = self.clock()
         try:
-            token = await self._fetch(asked_at)
+            token = await self.fetch(asked_at)
         except (CredentialsRefused, AccessDisabled, NotSent):
             raise
         except Throttled as exc:
@@ -65,4 +63,4 @@ class TokenRenewal:
             raise NotSent("no token", status=exc.status) from exc
         life = (token.expires_at - asked_at).total_seconds()
         self.token = token
-        self._renew_at = self._monotonic() + life - min(60.0, life / 10)
+        self.renew_at = self.monotonic() + life - min(60.0, life / 10)
