@@ -72,9 +72,9 @@ def test_what_no_key_opens_is_told_with_what_to_do(vault: ClaimCipher, damage: C
 
 
 def test_without_a_key_nothing_is_sealed_and_the_setting_is_named() -> None:
-    assert not ClaimCipher.none().has_key
+    assert not ClaimCipher().has_key
     with pytest.raises(ClaimsUnavailable, match="set TRACKING_CLAIMS_KEY"):
-        ClaimCipher.none().encrypt(UNITS, "FT-1", 1)
+        ClaimCipher().encrypt(UNITS, "FT-1", 1)
 
 
 def test_no_text_of_claim_data_shows_it(vault: ClaimCipher) -> None:
@@ -167,16 +167,16 @@ def test_the_first_and_each_later_version_is_kept_up_to_a_bound(desk: Desk, monk
 
 
 def test_without_a_key_claim_data_is_counted_as_before(store: Database) -> None:
-    desk = Desk(store, ClaimCipher.none())
+    desk = Desk(store, ClaimCipher())
     desk.look(*FIRST)
     assert desk.rows(CLAIMS) == []
     assert [row["claims"] for row in desk.rows(LINES)] == [2, 1]
     with pytest.raises(ClaimsUnavailable, match="set TRACKING_CLAIMS_KEY"):
-        desk.reveal(ClaimCipher.none())
+        desk.reveal(ClaimCipher())
 
 
 def test_what_was_not_kept_is_kept_by_the_look_a_person_asks_for(store: Database, vault: ClaimCipher) -> None:
-    desk = Desk(store, ClaimCipher.none())
+    desk = Desk(store, ClaimCipher())
     desk.look(*FIRST)
     with pytest.raises(ClaimsUnavailable, match="another look"):
         desk.reveal(vault)

@@ -36,7 +36,7 @@ class PlanningContext:
 
     policy: Policy
     rng: random.Random
-    cipher: ClaimCipher = field(default_factory=ClaimCipher.none)
+    cipher: ClaimCipher = field(default_factory=ClaimCipher)
     forecasts: Forecasts = field(default_factory=Forecasts)
 
 

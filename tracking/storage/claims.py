@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, bindparam, func, insert, select
 
@@ -134,13 +134,8 @@ NO_KEY = "claim data is only counted here, not kept: set TRACKING_CLAIMS_KEY, th
 class ClaimCipher:
     """Encrypts claim data with the first of the Fernet keys, and decrypts with any; without a key none is stored."""
 
-    def __init__(self, keys: Sequence[str]) -> None:
+    def __init__(self, keys: Sequence[str] = ()) -> None:
         self._keys = tuple(keys)
-
-    @classmethod
-    def none(cls) -> Self:
-        """Make the cipher of a process without a key: claim data is counted and not stored."""
-        return cls(())
 
     @property
     def has_key(self) -> bool:

@@ -47,11 +47,7 @@ Outcome = tuple[Any, Exception | None]
 
 
 class StatementFailed(Exception):
-    """A job's own statement failed, and took the transaction of its group with it."""
-
-    def __init__(self, cause: SQLAlchemyError) -> None:
-        self.cause = cause
-        super().__init__(str(cause))
+    """A job's own statement failed, with the error in `args`, and took the transaction of its group with it."""
 
 
 class Database:
@@ -178,7 +174,7 @@ class Database:
                 if len(group) > 1:
                     groups.extend([job] for job in group)
                     continue
-                error = translate(exc.cause)
+                error = translate(exc.args[0])
                 if isinstance(error, StoreBusy | StoreUnusable):
                     self._note(str(error))
                 outcomes = [(None, error)]
@@ -295,8 +291,7 @@ def discard(connection: Connection | None) -> None:
 
 def may_retry(error: Exception) -> bool:
     """Tell whether to try again: a deadlock's victim or a dead connection; a locked store has been waited for."""
-    if isinstance(error, StatementFailed):
-        error = error.cause
+    error = error.args[0] if isinstance(error, StatementFailed) else error
     if not isinstance(error, DBAPIError):
         return False
     return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in RETRY_STATES

@@ -66,10 +66,7 @@ def _big(default: int | None = 0) -> Any:
 
 
 class _Row(SQLModel):
-    """A row of any table, named as its class is in lower case.
-
-    What would validate one is not made at each start, as nothing here is ever validated.
-    """
+    """A row of any table; what would validate one is not made at a start, as nothing here is ever validated."""
 
     model_config = {"defer_build": True}
 
