@@ -155,7 +155,7 @@ def all_events(view: reports_order.OrderView) -> None:
     """Each event, newest first."""
     pages = max(1, -(-view.event_count // EVENTS_PER_PAGE))
     page = st.pagination(pages, key="events_page") if pages > 1 else 1
-    rows, _ = reports_order.all_events(session.database(), view.id, page, EVENTS_PER_PAGE)
+    rows = reports_order.all_events(session.database(), view.id, page, EVENTS_PER_PAGE)
     names = ["seq", "learned_at", "at", "witness", "kind", "text"]
     frame = pd.DataFrame([[getattr(row, name) for name in names] for row in rows], columns=names)
     st.dataframe(

@@ -435,9 +435,8 @@ def test_where_nothing_like_it_has_finished_a_guess_is_called_a_guess(history: H
 def test_every_event_can_be_paged(history: History, store: Database) -> None:
     number = history.place("FT-1")
     history.complete("FT-1")
-    newest, total = order.all_events(store, number, 1, 2)
-    older, _ = order.all_events(store, number, 2, 2)
-    assert total == 5
+    newest = order.all_events(store, number, 1, 2)
+    older = order.all_events(store, number, 2, 2)
     assert [row.seq for row in newest + older] == [5, 4, 3, 2]
 
 

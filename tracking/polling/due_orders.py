@@ -45,9 +45,7 @@ class DueOrders:
         candidates: what `select_calls` needs of them.
         classes: the name of its class; an array of objects.
         webhook_expected: whether a webhook should announce the order's completion.
-        polled_at_age: the age at the last poll, in seconds; 0 without one.
         ages: the age now, in seconds.
-        still_open: the share of its class that is open at `ages`, given that the order was open at `polled_at_age`.
         lag: for how long the longest due order has been waiting for its poll, in seconds.
     """
 
@@ -55,9 +53,7 @@ class DueOrders:
     candidates: Candidates
     classes: npt.NDArray[np.object_]
     webhook_expected: Flags
-    polled_at_age: Array
     ages: Array
-    still_open: Array
     lag: float
 
 
@@ -129,9 +125,26 @@ def find_due_orders(
         price: of one call, in seconds of waiting.
         webhook_share: the share of completions that webhooks are expected to announce.
     """
-    return _assess(
-        _read_columns(connection, now), forecasts, now.astimezone(UTC).timestamp(), floor, price, webhook_share
-    )
+    ids, classes, flags, created, began, last, planned = _read_columns(connection, now)
+    at = now.astimezone(UTC).timestamp()
+    closed, webhook_expected, urgent, polled_alone, failed, due = ((flags >> place) & 1 > 0 for place in range(6))
+    ages = np.abs(at - began)
+    polled_at_age = np.minimum(np.where(np.isnan(last), 0.0, np.abs(last - began)), ages)
+    accrued, still_open = _accrued(classes, polled_at_age, ages, forecasts)
+    accrued *= np.where(webhook_expected, 1.0 - webhook_share, 1.0)
+    # Nobody waits for a finished order: the poll that follows it may wait for others to share a page with.
+    patience = np.maximum((planned - last) * FOLLOW_PATIENCE, SHORTEST_PATIENCE)
+    resting = closed & due & ~failed & ~urgent & (at - planned < patience)
+    due &= ~resting
+    # Finished orders are followed when that is due, and so are those whose last poll failed; nobody polls in between.
+    waits = ~due & (closed | failed | (at - last < floor))
+    accrued[closed | waits], still_open[closed] = 0.0, 1.0
+    accrued[resting] = (price * (at - planned) / patience)[resting]
+    listed = np.maximum(accrued - price * forecasts.unproven_share * (1.0 - still_open), 0.0)
+    listed[polled_alone | np.isnan(created)] = np.nan
+    candidates = Candidates(created, accrued, listed, due, urgent & due)
+    lag = float(np.max(at - planned[due], initial=0.0))
+    return DueOrders(ids, candidates, classes, webhook_expected, ages, lag)
 
 
 def creation_times(connection: Connection, first: float, last: float, limit: int) -> Array:
@@ -145,14 +158,19 @@ Columns = tuple[npt.NDArray[Any], ...]
 
 
 def _read_columns(connection: Connection, now: datetime) -> Columns:
-    """The orders as arrays: ids, classes, marks, and four times in seconds. Rows become numbers a part at a time."""
+    """The orders as arrays, ascending by creation (unknown times last): ids, classes, flags, and four times in seconds.
+
+    Rows become numbers a part at a time.
+    """
     named: dict[tuple[str, int], str] = {}
     parts = [
         _columns(rows, named)
         for each in _cached_statements(connection.dialect.name)
         for rows in connection.execute(each, {"now": now}).partitions(READ_AT_ONCE)
     ]
-    return tuple(map(np.concatenate, zip(*parts, strict=True))) if parts else _columns((), named)
+    columns = tuple(map(np.concatenate, zip(*parts, strict=True))) if parts else _columns((), named)
+    order = np.argsort(columns[3], kind="stable")
+    return tuple(column[order] for column in columns)
 
 
 def _columns(rows: Sequence[Any], named: dict[tuple[str, int], str]) -> Columns:
@@ -160,31 +178,6 @@ def _columns(rows: Sequence[Any], named: dict[tuple[str, int], str]) -> Columns:
     kinds = zip(types, units, strict=True)
     classes = np.array([named.get(kind) or named.setdefault(kind, class_of(*kind)) for kind in kinds], dtype=object)
     return np.array(ids, dtype=np.int64), classes, np.array(marks, dtype=np.int64), *map(_seconds, times)
-
-
-def _assess(
-    columns: Columns, forecasts: Forecasts, now: float, floor: float, price: float, webhook_share: float
-) -> DueOrders:
-    order = np.argsort(columns[3], kind="stable")  # by creation; unknown times are the last
-    ids, classes, flags, created, began, last, planned = (column[order] for column in columns)
-    closed, webhook_expected, urgent, polled_alone, failed, due = ((flags >> place) & 1 > 0 for place in range(6))
-    ages = np.abs(now - began)
-    polled_at_age = np.minimum(np.where(np.isnan(last), 0.0, np.abs(last - began)), ages)
-    accrued, still_open = _accrued(classes, polled_at_age, ages, forecasts)
-    accrued *= np.where(webhook_expected, 1.0 - webhook_share, 1.0)
-    # Nobody waits for a finished order: the poll that follows it may wait for others to share a page with.
-    patience = np.maximum((planned - last) * FOLLOW_PATIENCE, SHORTEST_PATIENCE)
-    resting = closed & due & ~failed & ~urgent & (now - planned < patience)
-    due &= ~resting
-    # Finished orders are followed when that is due, and so are those whose last poll failed; nobody polls in between.
-    waits = ~due & (closed | failed | (now - last < floor))
-    accrued[closed | waits], still_open[closed] = 0.0, 1.0
-    accrued[resting] = (price * (now - planned) / patience)[resting]
-    listed = np.maximum(accrued - price * forecasts.unproven_share * (1.0 - still_open), 0.0)
-    listed[polled_alone | np.isnan(created)] = np.nan
-    candidates = Candidates(created, accrued, listed, due, urgent & due)
-    lag = float(np.max(now - planned[due], initial=0.0))
-    return DueOrders(ids, candidates, classes, webhook_expected, polled_at_age, ages, still_open, lag)
 
 
 def _seconds(times: Sequence[Any]) -> Array:

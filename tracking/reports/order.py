@@ -78,25 +78,19 @@ def find_order_id(database: Database, any_id: str) -> int | None:
     text = storable(any_id.strip())
     if not text:
         return None
-    with database.read() as connection:
-        for column in (ORDERS.c.po_number, ORDERS.c.provider_id):
-            row_id = connection.execute(select(ORDERS.c.id).where(column == text)).scalar()
-            if row_id is not None:
-                return int(row_id)
-        matches = connection.execute(_by_any_case(text)).scalars().all()
-        matches = matches or connection.execute(_by_line(text)).scalars().all()
-    return int(matches[0]) if len(matches) == 1 else None
-
-
-def _by_any_case(text: str) -> Any:
     lowered = text.lower()
-    same = sa.or_(sa.func.lower(ORDERS.c.po_number) == lowered, sa.func.lower(ORDERS.c.provider_id) == lowered)
-    return select(ORDERS.c.id).where(same).limit(2)
-
-
-def _by_line(text: str) -> Any:
-    same = sa.or_(LINES.c.external_id == text, LINES.c.recipient == text)
-    return select(LINES.c.order_id).where(same).distinct().limit(2)
+    any_case = sa.or_(sa.func.lower(ORDERS.c.po_number) == lowered, sa.func.lower(ORDERS.c.provider_id) == lowered)
+    on_line = sa.or_(LINES.c.external_id == text, LINES.c.recipient == text)
+    searches = (
+        select(ORDERS.c.id).where(ORDERS.c.po_number == text),
+        select(ORDERS.c.id).where(ORDERS.c.provider_id == text),
+        select(ORDERS.c.id).where(any_case).limit(2),
+        select(LINES.c.order_id).where(on_line).distinct().limit(2),
+    )
+    with database.read() as connection:
+        found = (connection.execute(each).scalars().all() for each in searches)
+        matches = next((row_ids for row_ids in found if row_ids), ())
+    return int(matches[0]) if len(matches) == 1 else None
 
 
 def _row(connection: Connection, order_id: int) -> RowMapping:
@@ -119,8 +113,8 @@ def order_record(database: Database, order_id: int) -> dict[str, Any]:
         row = _row(connection, order_id)
         lines = connection.execute(select(LINES).where(LINES.c.order_id == order_id).order_by(LINES.c.number))
         line_records = [_line_record(line, row["type"]) for line in lines.mappings()]
-        events = _events(connection, order_id)
-    return order_summary(row) | {"lines": line_records, "timeline": [_event_record(entry) for entry in events]}
+        events = [_event_record(entry) for entry in reversed(_events(connection, order_id))]
+    return order_summary(row) | {"lines": line_records, "timeline": events}
 
 
 def order_summary(row: RowMapping) -> dict[str, Any]:
@@ -167,16 +161,17 @@ def _recipient(line: RowMapping) -> str | None:
     return "erased" if line["recipient_hash"] else None
 
 
-def _events(connection: Connection, order_id: int, limit: int = EVENTS_READ) -> list[TimelineEntry]:
-    newest = select(EVENTS).where(EVENTS.c.order_id == order_id).order_by(EVENTS.c.seq.desc()).limit(limit)
-    return [wording.describe_event(row) for row in reversed(connection.execute(newest).mappings().all())]
+def _events(connection: Connection, order_id: int, limit: int = EVENTS_READ, offset: int = 0) -> list[TimelineEntry]:
+    """The newest first."""
+    newest = select(EVENTS).where(EVENTS.c.order_id == order_id).order_by(EVENTS.c.seq.desc())
+    return [wording.describe_event(row) for row in connection.execute(newest.limit(limit).offset(offset)).mappings()]
 
 
 def timeline(database: Database, order_id: int, now: datetime) -> list[TimelineEntry]:
     """The order's events, runs of equal looks as one row, the next scheduled step last."""
     with database.read() as connection:
         row = _row(connection, order_id)
-        rows = wording.merge_repeats(_events(connection, order_id))
+        rows = wording.merge_repeats(reversed(_events(connection, order_id)))
         send_at = connection.execute(
             select(OUTBOX.c.next_attempt_at).where(OUTBOX.c.order_id == order_id, OUTBOX.c.done.is_(False))
         ).scalar()
@@ -202,13 +197,10 @@ def _planned_entry(witness: Witness, at: datetime, text: str) -> TimelineEntry:
     return TimelineEntry(at=at, until=at, learned_at=at, witness=witness.value, kind="ahead", text=text, ahead=True)
 
 
-def all_events(database: Database, order_id: int, page: int = 1, size: int = 100) -> tuple[list[TimelineEntry], int]:
-    """One page of the order's events, newest first, and how many there are."""
+def all_events(database: Database, order_id: int, page: int = 1, size: int = 100) -> list[TimelineEntry]:
+    """One page of the order's events, newest first."""
     with database.read() as connection:
-        total = int(_row(connection, order_id)["event_count"])
-        query = select(EVENTS).where(EVENTS.c.order_id == order_id).order_by(EVENTS.c.seq.desc())
-        rows = connection.execute(query.limit(size).offset((page - 1) * size)).mappings().all()
-    return [wording.describe_event(row) for row in rows], total
+        return _events(connection, order_id, size, (page - 1) * size)
 
 
 def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
