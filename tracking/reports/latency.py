@@ -7,7 +7,6 @@ done. They are counted apart.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,6 +17,7 @@ from sqlalchemy import Connection, select
 from tracking.orders.latency import PARTS, CompletionTimes, LatencyBreakdown, StatedTime, between, break_down
 from tracking.orders.vocabulary import EventKind
 from tracking.orders.wording import count
+from tracking.reports.trends import day_start
 from tracking.startup import pd
 from tracking.storage.database import Database
 from tracking.storage.tables import CALLBACKS, EVENTS, ORDERS
@@ -37,17 +37,11 @@ class LatencyReport:
             time the provider stated), the mean seconds of each part and of the lag as `<part>_least` and `<part>_most`,
             and `p95_least`, `p95_most` of the lag.
         orders: how many orders that rests on.
-        unfit: of how many the provider stated a time that does not fit what looks showed.
-        unknown: how many more completed of which nobody knows when they were done; up to a limit.
-        capped: only the newest orders were read.
-        text: all that in sentences.
+        text: all that in sentences; also how many are not in it, as nobody knows when they were done.
     """
 
     rows: pd.DataFrame
     orders: int
-    unfit: int
-    unknown: int
-    capped: bool
     text: str
 
 
@@ -62,9 +56,19 @@ def latency_report(database: Database, since: datetime) -> LatencyReport:
     with database.read() as connection:
         rows = connection.execute(_newest(since)).all()
         unknown = int(connection.execute(_unknown(since)).scalar_one())
-    capped = len(rows) > ORDERS_MEASURED
     traces = [CompletionTimes(*row) for row in rows[:ORDERS_MEASURED]]
-    return _report([(trace.completed_by, break_down(trace)) for trace in traces], unknown, capped=capped)
+    if not traces:
+        return LatencyReport(pd.DataFrame(columns=list(LATENCY_COLUMNS)), 0, _unknown_text(unknown, 0))
+    splits = [_seconds(trace.completed_by, break_down(trace)) for trace in traces]
+    frame = pd.DataFrame(splits, columns=["day", "stated", "unfit", *_ENDS[:-2]])
+    for end in ("least", "most"):
+        frame[f"lag_{end}"] = sum(frame[f"{part}_{end}"] for part in PARTS[1:])
+    texts = (
+        _summary(frame, capped=len(rows) > ORDERS_MEASURED),
+        _stated_text(frame),
+        _unknown_text(unknown, len(frame)),
+    )
+    return LatencyReport(_by_day(frame), len(frame), " ".join(filter(None, texts)))
 
 
 _MEASURABLE = sa.and_(ORDERS.c.last_open_at.is_not(None), ORDERS.c.accepted_at.is_not(None))
@@ -118,28 +122,12 @@ def _unknown(since: datetime) -> Any:
     return select(sa.func.count()).select_from(matches.subquery())
 
 
-def _report(splits: Sequence[tuple[datetime, LatencyBreakdown]], unknown: int, *, capped: bool) -> LatencyReport:
-    unfit = sum(one.stated_time is StatedTime.UNFIT for _, one in splits)
-    if not splits:
-        return LatencyReport(
-            pd.DataFrame(columns=list(LATENCY_COLUMNS)), 0, unfit, unknown, capped, _unknown_text(unknown, 0)
-        )
-    frame = pd.DataFrame([_seconds(by, one) for by, one in splits], columns=["day", "stated", *_ENDS[:-2]])
-    for end in ("least", "most"):
-        frame[f"lag_{end}"] = sum(frame[f"{part}_{end}"] for part in PARTS[1:])
-    text = " ".join(
-        filter(None, (_summary(frame, capped), _stated_text(frame, unfit), _unknown_text(unknown, len(frame))))
-    )
-    return LatencyReport(_by_day(frame), len(frame), unfit, unknown, capped, text)
-
-
 def _seconds(by: datetime, one: LatencyBreakdown) -> tuple[Any, ...]:
-    """The day, whether it rests on the provider's word, then the ends of each part: this is done for all orders."""
-    early, late = one.early, one.late
+    """The day, what the provider's own word is worth, then the ends of each part: this is done for all orders."""
+    early, late, word = one.early, one.late, one.stated_time
     ends = (early.provider, late.provider, late.notice, early.notice, late.wait, early.wait, late.handling)
-    seconds = [end.total_seconds() for end in (*ends, early.handling)]
-    day = by.replace(hour=0, minute=0, second=0, microsecond=0)
-    return day, one.stated_time is StatedTime.BELIEVED, *seconds
+    seconds = (end.total_seconds() for end in (*ends, early.handling))
+    return day_start(by), word is StatedTime.BELIEVED, word is StatedTime.UNFIT, *seconds
 
 
 def _by_day(frame: pd.DataFrame) -> pd.DataFrame:
@@ -152,16 +140,14 @@ def _by_day(frame: pd.DataFrame) -> pd.DataFrame:
 # In words
 
 
-def _summary(frame: pd.DataFrame, capped: bool) -> str:
-    ends = frame[list(_ENDS)]
+def _summary(frame: pd.DataFrame, *, capped: bool) -> str:
+    ends, number = frame[list(_ENDS)], len(frame)
     texts = {name: _in_words(ends.mean(), name) for name in _MEASURES}
-    slowest = _in_words(ends.quantile(0.95), "lag")
-    number, newest = len(frame), "the newest " if capped else ""
     were, they = ("was", "it was") if number == 1 else ("were", "they were")
     return (
-        f"{newest}{count(number, 'order')} {were} known {texts['lag']} after {they} done, on average: "
-        f"notice {texts['notice']}, our wait {texts['wait']}, handling {texts['handling']}; "
-        f"the provider itself took {texts['provider']}. 95 of 100 were known within {slowest}."
+        f"{'the newest ' if capped else ''}{count(number, 'order')} {were} known {texts['lag']} after {they} done, "
+        f"on average: notice {texts['notice']}, our wait {texts['wait']}, handling {texts['handling']}; the provider "
+        f"itself took {texts['provider']}. 95 of 100 were known within {_in_words(ends.quantile(0.95), 'lag')}."
     )
 
 
@@ -169,11 +155,11 @@ def _in_words(seconds: pd.Series, name: str) -> str:
     return between(*(timedelta(seconds=float(seconds[f"{name}_{end}"])) for end in ("least", "most")))
 
 
-def _stated_text(frame: pd.DataFrame, unfit: int) -> str:
-    stated = int(frame["stated"].sum())
+def _stated_text(frame: pd.DataFrame) -> str:
+    stated, unfit = int(frame["stated"].sum()), int(frame["unfit"].sum())
     rests = f"The time of {stated:,} rests on the provider's own word." if stated else ""
     wrong = f"Of {unfit:,} the provider stated a time that does not fit what looks showed." if unfit else ""
-    return " ".join(filter(None, (rests, wrong)))
+    return f"{rests} {wrong}".strip()
 
 
 def _unknown_text(unknown: int, orders: int) -> str:
