@@ -127,7 +127,7 @@ def test_a_call_and_its_commits_take_their_time() -> None:
 
 def test_a_page_tells_of_all_orders_on_it_also_of_those_nobody_would_have_asked_for() -> None:
     young = history((0, 1000), (100, 0.5), name="Links/1")
-    run = _Run(young, PollingPlan(floor=1.0), (), np.random.default_rng(1), learns=False)
+    run = _Run(young, PollingPlan(floor=1.0), (), 1, learns=False)
     run.now = 101.0
     run._arrive()
     run._poll_page(np.array([0, 1]))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
+from itertools import groupby
 from typing import Any
 
 from tracking.orders.vocabulary import attention_reason_of
@@ -241,11 +242,11 @@ def complete_changes(changes: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _decoded(event: Event) -> dict[str, Any]:
     changes = complete_changes(event.changes)
-    return {name: _decode(name, value) for name, value in changes.items() if name in ORDER_FIELDS}
-
-
-def _decode(name: str, value: Any) -> Any:
-    return datetime.fromisoformat(value) if name in _TIMES and isinstance(value, str) else value
+    return {
+        name: datetime.fromisoformat(value) if name in _TIMES and isinstance(value, str) else value
+        for name, value in changes.items()
+        if name in ORDER_FIELDS
+    }
 
 
 def apply_lines(lines: tuple[Line, ...], changes: Sequence[Mapping[str, Any]]) -> tuple[Line, ...]:
@@ -267,28 +268,20 @@ def expand_numbers(numbers: str | None) -> Iterable[int]:
 
 def condense_numbers(numbers: Iterable[int]) -> str:
     """The shortest text that `expand_numbers` reads back: 1, 2, 3, 7 becomes "1-3,7"."""
-    runs: list[list[int]] = []
-    for number in sorted(numbers):
-        if runs and runs[-1][1] == number - 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+    runs = []
+    for _, run in groupby(enumerate(sorted(set(numbers))), lambda place: place[1] - place[0]):
+        first, *rest = (number for _, number in run)
+        runs.append(f"{first}-{rest[-1]}" if rest else str(first))
+    return ",".join(runs)
 
 
 def allowed_actions(order_state: str, provider_id: str | None, erased: str | None = None) -> dict[str, str | None]:
     """What a person may do: action to None when allowed, else to the reason why not."""
-    has_provider_id = provider_id is not None
-    resendable = not has_provider_id and order_state in RESENDABLE
     refusal = "a recipient was erased from this order; hand it in anew under another PONumber" if erased else None
-    return {
-        "check": None if has_provider_id else "the provider has not named this order yet; there is nothing to ask for",
-        "resend": refusal
-        if resendable
-        else "only an order whose outcome is unknown or that was refused can be sent again",
-        "note": None,
-        "acknowledge": None,
-    }
+    if provider_id is not None or order_state not in RESENDABLE:
+        refusal = "only an order whose outcome is unknown or that was refused can be sent again"
+    unnamed = "the provider has not named this order yet; there is nothing to ask for" if provider_id is None else None
+    return {"check": unnamed, "resend": refusal, "note": None, "acknowledge": None}
 
 
 def can_send(order: Order) -> bool:

@@ -117,13 +117,8 @@ def find_due_orders(
 ) -> DueOrders:
     """Finds the orders that could be polled now.
 
-    Args:
-        connection: of the store.
-        forecasts: the forecasts.
-        now: aware.
-        floor: the shortest wait between two polls of an order, in seconds.
-        price: of one call, in seconds of waiting.
-        webhook_share: the share of completions that webhooks are expected to announce.
+    `floor` is the shortest wait between two polls of an order, `price` that of one call, both in seconds;
+    `webhook_share` of the completions are expected to announce themselves.
     """
     ids, classes, flags, created, began, last, planned = _read_columns(connection, now)
     at = now.astimezone(UTC).timestamp()

@@ -51,13 +51,8 @@ class LeasedCall:
 class Poller:
     """Leases due orders, polls them, and hands what the provider shows to `ingest`.
 
-    Args:
-        database: the store.
-        client: the provider.
-        planner: makes due times.
-        owner: names this process in leases.
-        lease: how long a call may take; a leased order is ours for that and LEASE_MARGIN.
-        clock: now, aware and in UTC.
+    `owner` names this process in leases; `lease` is how long a call may take: a leased order is ours for that and
+    LEASE_MARGIN.
     """
 
     def __init__(

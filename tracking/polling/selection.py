@@ -58,15 +58,10 @@ class PlannedCall:
 def select_calls(
     candidates: Candidates, price: float, at_most: int, creation_times: CreationTimes, page: int = PAGE
 ) -> list[PlannedCall]:
-    """The calls that are worth their price now, the best first.
+    """The calls that are worth their price now, in seconds of waiting, the best first.
 
-    Args:
-        candidates: the orders, by index.
-        price: of one call, in seconds of waiting.
-        at_most: calls.
-        creation_times: tells when the orders between two times were created, ascending and up to a limit, finished ones
-            included: they take up room on a page.
-        page: orders a list page holds.
+    `creation_times` tells when the orders between two times were created, ascending and up to a limit, finished ones
+    included: they take up room on a page, which holds `page` orders.
     """
     single = _worth(candidates.single_worth, candidates, price)
     joint = np.where(np.isnan(candidates.list_worth), 0.0, _worth(candidates.list_worth, candidates, price))

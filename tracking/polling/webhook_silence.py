@@ -100,12 +100,9 @@ def update_alarm(
 
 
 def expected_webhooks(webhook_share: float, before: Array, after: Array) -> float:
-    """How many webhooks should have come in a time.
+    """How many webhooks should have come in a time, where such a share of completions is announced.
 
-    Args:
-        webhook_share: the share of completions that webhooks announce.
-        before: the share of its class still open when the time began, for each open order; shape (n,).
-        after: the same when it ended.
+    `before` and `after`: the share of its class open when the time began and ended, for each open order; shape (n,).
     """
     hazards = np.log(np.maximum(before, FAINT) / np.maximum(after, FAINT))
     return webhook_share * float(np.minimum(np.maximum(hazards, 0.0), FROM_ONE_ORDER).sum())

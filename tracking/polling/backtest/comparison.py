@@ -56,13 +56,11 @@ def current_plan(settings: Settings, recorded: RecordedHistory) -> PollingPlan:
 
 def describe_setting(plan: PollingPlan) -> str:
     """What sets the plan apart from others of its policy, in words."""
-    match plan.policy:
-        case "fixed":
-            return f"every {plan.wait:g} s"
-        case "doubling":
-            return f"up to {plan.ceiling:g} s"
-        case _:
-            return "price follows the budget" if plan.price is None else f"price {plan.price:g} s"
+    if plan.policy == "fixed":
+        return f"every {plan.wait:g} s"
+    if plan.policy == "doubling":
+        return f"up to {plan.ceiling:g} s"
+    return "price follows the budget" if plan.price is None else f"price {plan.price:g} s"
 
 
 def alternative(plan: PollingPlan, chosen: Mapping[str, Any]) -> PollingPlan:
@@ -110,15 +108,10 @@ def compare_plans(
     frontier: bool,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Replays the history since then; returns what `replan --json` prints.
+    """Replays the history since then, under `chosen` fields of `PollingPlan` too; returns what `replan --json` prints.
 
-    Args:
-        database: the store.
-        settings: of the running console.
-        since: from when on orders are replayed.
-        chosen: what to try in place of today's settings: fields of `PollingPlan`; empty for nothing.
-        frontier: whether to replay the plans of the frontier too.
-        progress: called after each replay, with how many of how many are done.
+    With `frontier` the plans of the frontier are replayed as well. `progress` is called after each replay, with how
+    many of how many are done.
 
     Raises:
         NotComputed: too few orders finished in that time.

@@ -49,7 +49,7 @@ def replay(
         learns: whether curves are learned anew on the way.
         seed: of the waits' jitter, and of when within a step all begins.
     """
-    return _Run(history, plan, forecasts, np.random.default_rng(seed), learns=learns).outcome()
+    return _Run(history, plan, forecasts, seed, learns=learns).outcome()
 
 
 class _Limiter:
@@ -104,15 +104,9 @@ class _Curves:
 
 class _Run:
     def __init__(
-        self,
-        history: History,
-        plan: PollingPlan,
-        forecasts: Sequence[Forecast],
-        rng: np.random.Generator,
-        *,
-        learns: bool,
+        self, history: History, plan: PollingPlan, forecasts: Sequence[Forecast], seed: int, *, learns: bool
     ) -> None:
-        size, self.history, self.plan, self.rng = len(history), history, plan, rng
+        size, self.history, self.plan, self.rng = len(history), history, plan, np.random.default_rng(seed)
         self.accrual = plan.policy == "accrual"
         self.learns = learns and self.accrual
         self.forecasts = Forecasts(relative=plan.relative)
@@ -131,7 +125,7 @@ class _Run:
         self.refit_every = max(SIMULATED_REFIT, history.span / REFITS_AT_MOST)
         self.limiter = _Limiter(plan.rate)
         # Where the steps fall is chance too, and a few hundredths of a second can decide which page comes first.
-        self.begun = (float(history.arrived[0]) if size else 0.0) + float(rng.uniform(0, self.step))
+        self.begun = (float(history.arrived[0]) if size else 0.0) + float(self.rng.uniform(0, self.step))
         self.now, self.taken = self.begun, 0
         self.refitted, self.raised, self.walked, self.newest = self.now, -NEVER, -NEVER, -NEVER
         self.number = {name: number for number, name in enumerate(sorted(set(history.classes)))}

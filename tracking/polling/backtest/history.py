@@ -73,7 +73,6 @@ class RecordedHistory:
     """A history that can be replayed, how well it is known, and how its finishes were really detected.
 
     Attributes:
-        history: what happened.
         since: from when on orders are in it.
         until: when the last finish was detected.
         finished: how many finished; the others are still open.
@@ -85,9 +84,7 @@ class RecordedHistory:
         stated: how many finishes a webhook states, or the answer to the order.
         webhook_share: the share of completions that webhooks are expected to announce.
         calls: what was really asked; None where no calls are on record.
-        mean: of the real delays, in seconds.
-        p95: what 95 of 100 of them did not exceed.
-        longest: of them.
+        mean, p95, longest: of the real delays, in seconds.
     """
 
     history: History

@@ -79,15 +79,10 @@ class PollingPlan:
 
 @dataclass(frozen=True)
 class BacktestResult:
-    """What a plan came to.
+    """What a plan came to: calls for one order, list pages, those of discovery, and how late finishes were detected.
 
-    Attributes:
-        singles: calls for one order.
-        pages: list pages, those of discovery not among them.
-        discoveries: list pages of discovery.
-        delays: from when each order was finished until that was detected, in seconds; shape (orders that finished,).
-        classes: the class of each of them.
-        span: the length of the history, in seconds.
+    `delays`: from when each order was finished until that was detected, in seconds; shape (orders that finished,);
+    `classes`: the class of each of them. `span`: the length of the history, in seconds.
     """
 
     singles: int
