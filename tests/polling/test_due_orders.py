@@ -122,7 +122,7 @@ def test_a_finished_order_that_was_asked_for_or_failed_does_not_wait(
 def chosen(seen: DueOrders) -> list[int]:
     """How many orders each call is for that is worth making."""
     calls = select_calls(seen.candidates, PRICE, 5, lambda first, last, limit: seen.candidates.created[:limit])
-    return [len(call.orders) for call in calls]
+    return [len(call) for call in calls]
 
 
 def test_an_order_is_not_looked_at_again_within_the_floor_nor_after_a_failure(field: Field, now: datetime) -> None:

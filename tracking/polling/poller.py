@@ -109,7 +109,7 @@ class Poller:
             calls = select_calls(due.candidates, forecasts.price, at_most, partial(creation_times, connection))
         self._adjust_price(now, scarce=len(calls) >= at_most and due.lag > SCARCE_AFTER, idle=not calls)
         self.planning_seconds = time.thread_time() - began
-        return [[int(due.ids[index]) for index in call.orders] for call in calls]
+        return [[int(due.ids[index]) for index in call] for call in calls]
 
     def _expected_webhook_share(self, now: datetime) -> float:
         """The share of completions that will announce themselves; none in the sweep, nor where silence is suspected."""

@@ -47,26 +47,19 @@ class Candidates:
         return len(self.created)
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedCall:
-    """A call to be made: for one order, or a list page for several. `worth` is in seconds of waiting that it ends."""
-
-    orders: tuple[int, ...]
-    worth: float
-
-
 def select_calls(
     candidates: Candidates, price: float, at_most: int, creation_times: CreationTimes, page: int = PAGE
-) -> list[PlannedCall]:
-    """The calls that are worth their price now, in seconds of waiting, the best first.
+) -> list[tuple[int, ...]]:
+    """The calls that are worth their price now, in seconds of waiting, the best first, each as the orders it is for.
 
+    One order is asked for alone, several by a list page.
     `creation_times` tells when the orders between two times were created, ascending and up to a limit, finished ones
     included: they take up room on a page, which holds `page` orders.
     """
     single = _worth(candidates.single_worth, candidates, price)
     joint = np.where(np.isnan(candidates.list_worth), 0.0, _worth(candidates.list_worth, candidates, price))
     joint[np.isnan(candidates.created)] = 0.0
-    calls: list[PlannedCall] = []
+    calls: list[tuple[int, ...]] = []
     for _ in range(WINDOWS_TRIED * at_most):
         if len(calls) >= at_most or not len(candidates):
             break
@@ -74,16 +67,16 @@ def select_calls(
         group, crowd = _best_window(candidates.created, joint, page, creation_times)
         together = float(joint[group].sum())
         if len(group) > 1 and together >= max(price, single[alone]):
-            call = PlannedCall(tuple(int(index) for index in group), together)
+            call = tuple(group.tolist())
         elif single[alone] >= price:
-            call = PlannedCall((alone,), float(single[alone]))
+            call = (alone,)
         elif len(crowd) > len(group):
             joint[crowd] = 0.0  # no page among them is worth it, but one elsewhere may be
             continue
         else:
             break
         calls.append(call)
-        taken = list(call.orders)
+        taken = list(call)
         single[taken], joint[taken] = 0.0, 0.0
     return calls
 
@@ -99,7 +92,7 @@ def _best_window(created: Array, worth: Array, page: int, creation_times: Creati
     live = np.flatnonzero(worth > 0)
     if len(live) < 2:
         return live, live
-    first, last = _best_run(worth[live], page)
+    first, last = _best_run(worth[live], np.minimum(np.arange(len(live)) + page, len(live)))
     inside = live[first:last]
     others = creation_times(created[inside[0]] - PADDING, created[inside[-1]] + PADDING, WIDEST + 1)
     if len(others) <= page:
@@ -110,13 +103,12 @@ def _best_window(created: Array, worth: Array, page: int, creation_times: Creati
     starts = np.searchsorted(others, created[inside] - PADDING)
     stops = np.searchsorted(others, created[inside] + PADDING, side="right")
     ends = np.maximum(np.searchsorted(stops, starts + page, side="right"), np.arange(len(inside)) + 1)
-    sums = np.concatenate(([0.0], np.cumsum(worth[inside])))
-    best = int(np.argmax(sums[ends] - sums[:-1]))
-    return inside[best : ends[best]], inside
+    best, end = _best_run(worth[inside], ends)
+    return inside[best:end], inside
 
 
-def _best_run(worth: Array, page: int) -> tuple[int, int]:
+def _best_run(worth: Array, ends: Indexes) -> tuple[int, int]:
+    """From where on, and before which end, the orders are worth most; `ends` is the furthest for each beginning."""
     sums = np.concatenate(([0.0], np.cumsum(worth)))
-    ends = np.minimum(np.arange(len(worth)) + page, len(worth))
     best = int(np.argmax(sums[ends] - sums[:-1]))
     return best, int(ends[best])

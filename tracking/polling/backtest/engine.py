@@ -265,7 +265,7 @@ class _Run:
         at_most = min(room, int(worth.sum() / (price * ALMOST)) + int(candidates.due.sum()))
         calls = select_calls(candidates, price, at_most, self._creation_times, plan.page) if at_most else []
         for call in calls:
-            (self._poll_page if len(call.orders) > 1 else self._poll_one)(mine[list(call.orders)])
+            (self._poll_page if len(call) > 1 else self._poll_one)(mine[list(call)])
         if plan.price is None and len(calls) >= room and lag > 1.0 and self.now - self.raised >= 1.0 - ROUNDING:
             self.forecasts.price, self.raised = raised_price(price), self.now
         return len(calls)
