@@ -60,13 +60,9 @@ def scrub(text: str, hide: Callable[[str], str] = str) -> str:
 def people_in(request: Any, *, within: bool = False) -> set[str]:
     """Collects what an order request says of people, which the provider's words about it must not repeat."""
     if isinstance(request, Mapping):
-        fields = ((str(name).casefold(), value) for name, value in request.items())
-        people = (
-            people_in(value, within=within or name in PERSONAL_FIELDS)
-            for name, value in fields
-            if name not in _IMPERSONAL_FIELDS
-        )
-        return set().union(*people)
+        named = ((str(name).casefold(), value) for name, value in request.items())
+        fields = [(name, value) for name, value in named if name not in _IMPERSONAL_FIELDS]
+        return set().union(*(people_in(value, within=within or name in PERSONAL_FIELDS) for name, value in fields))
     if isinstance(request, list):
         return set().union(*(people_in(entry, within=within) for entry in request))
     # The two letters of a state name nobody, and stand in many a word.
@@ -84,8 +80,7 @@ def mask_people(text: str, people: Iterable[str]) -> str:
 def mask_json(raw: Any, limit: int, hide: Callable[[str], str] = str) -> str:
     """Masks recipients, claim data, tokens and webhook addresses in the JSON; cuts its text to `limit`.
 
-    `hide` masks what else a text may hold. Here it is done to the texts that are cut alone, to
-    the result by the caller.
+    `hide` masks what else a text may hold. Here that is done to texts that are cut alone, to the result by the caller.
     """
     text = json.dumps(_mask(raw, hide, depth=0), ensure_ascii=False)
     return text if len(text) <= limit else f"{text[: max(limit - 1, 0)]}…"

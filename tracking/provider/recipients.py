@@ -38,9 +38,7 @@ def _recipient_names(value: Any, *, depth: int) -> Iterator[str]:
         for name, entry in value.items():
             if isinstance(entry, str) and name.casefold() in _RECIPIENTS:
                 yield entry
-            elif depth == 0 and name.casefold() not in PERSONAL_FIELDS:
-                continue
-            else:
+            elif depth or name.casefold() in PERSONAL_FIELDS:
                 yield from _recipient_names(entry, depth=depth + 1)
 
 
