@@ -14,6 +14,7 @@ from emptying import emptied
 from fakes import NOW, Clock, FakeProvider
 from hypothesis import HealthCheck, settings
 from psycopg import sql
+from sqlalchemy import event
 
 from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import Policy
@@ -118,18 +119,33 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def sqlite_store_of_all(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """A store that is emptied after each test: to open another takes longer than most tests.
+
+    Nothing in it outlives the run, and most of the time of its tests would be the disk's.
+    """
+    file = shutil.copy(migrated_file, tmp_path_factory.mktemp("store") / "tracking.db")
+    opened = database.connect(f"sqlite:///{file}")
+    event.listen(opened._engine, "connect", lambda raw, _: raw.execute("PRAGMA synchronous=OFF"))
+    yield opened
+    opened.close()
+
+
 @pytest.fixture
-def store(engine: str, sqlite_url: str, request: pytest.FixtureRequest) -> Iterator[Database]:
-    """An empty store on each engine."""
-    if engine == "postgres":
-        opened: Database = request.getfixturevalue("postgres_store")
-        yield opened
-        opened.write(emptied)
-    else:
-        shutil.copy(request.getfixturevalue("migrated_file"), sqlite_url.removeprefix("sqlite:///"))
-        opened = database.connect(sqlite_url)
+def store(engine: str, request: pytest.FixtureRequest) -> Iterator[Database]:
+    """An empty store on each engine; one of its own at `sqlite_url` for a test that asks for that."""
+    if engine == "sqlite" and "sqlite_url" in request.fixturenames:
+        url = str(request.getfixturevalue("sqlite_url"))
+        shutil.copy(request.getfixturevalue("migrated_file"), url.removeprefix("sqlite:///"))
+        opened = database.connect(url)
         yield opened
         opened.close()
+    else:
+        shared = "postgres_store" if engine == "postgres" else "sqlite_store_of_all"
+        opened = request.getfixturevalue(shared)
+        yield opened
+        opened.write(emptied)
 
 
 @pytest.fixture

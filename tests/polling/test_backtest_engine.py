@@ -214,12 +214,12 @@ def test_every_finished_order_is_seen_once_and_never_before_it_is_finished(
 )
 def test_what_is_passed_over_changes_nothing(plan: PollingPlan, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(7)
-    arrived = np.cumsum(rng.exponential(60.0, 40))
-    arrived[20:] += 4000.0  # a time in which nothing is open but what takes long
-    took = np.where(rng.random(40) < 0.2, 3000.0, 40.0) * np.exp(0.5 * rng.standard_normal(40))
+    arrived = np.cumsum(rng.exponential(60.0, 24))
+    arrived[12:] += 1500.0  # a time in which nothing is open but what takes long
+    took = np.where(rng.random(24) < 0.2, 1200.0, 40.0) * np.exp(0.5 * rng.standard_normal(24))
     names = ["PhysicalShipment/1" if long > 500 else "Links/16" for long in took]
-    announced = np.where(rng.random(40) < 0.3, arrived + took + 3.0, math.inf)
-    orders = History(arrived, arrived + took, names, announced, rng.random(40) < 0.7)
+    announced = np.where(rng.random(24) < 0.3, arrived + took + 3.0, math.inf)
+    orders = History(arrived, arrived + took, names, announced, rng.random(24) < 0.7)
     leaping = replay(orders, plan)
     monkeypatch.setattr(_Run, "_next_event", lambda run: run.now)
     stepping = replay(orders, plan)
