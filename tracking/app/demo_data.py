@@ -33,9 +33,10 @@ from tracking.orders.observations import (
 )
 from tracking.orders.rules import interpret
 from tracking.orders.vocabulary import PollReason
+from tracking.storage import inbox
 from tracking.storage import orders as order_store
 from tracking.storage.database import Database
-from tracking.storage.tables import CALLBACKS, ORDERS
+from tracking.storage.tables import ORDERS
 
 ORDERS_PER_TRANSACTION = 500
 _TYPES = {OrderType.LINKS: 45, OrderType.DIGITAL: 38, OrderType.PHYSICAL: 10, OrderType.CODES: 7}
@@ -216,7 +217,6 @@ def _first_lines(observed: Observed) -> tuple[model.Line, ...]:
 
 def _store(connection: Connection, group: Sequence[_History], now: datetime) -> None:
     """Store the histories as `ingest` stores live ones, and the webhook calls that they tell of."""
-    calls = []
     for history in group:
         order, polls = history.after[-1], history.polls
         waits = model.is_open(order.state) and order.provider_id is not None
@@ -231,19 +231,14 @@ def _store(connection: Connection, group: Sequence[_History], now: datetime) -> 
         stored = order_store.add_order(connection, history.after[0], history.events[0], columns)
         order_store.save_order(connection, stored, history.after[1:], history.events[1:])
         if history.webhook_at is not None:
-            calls.append(
-                {
-                    "digest": hashlib.sha256(f"{order.po_number} notice".encode()).hexdigest(),
-                    "received_at": history.webhook_at,
-                    "last_at": history.webhook_at,
-                    "outcome": "accepted",
-                    "action": "FulfillmentComplete",
-                    "po_number": order.po_number,
-                    "provider_id": order.provider_id,
-                    "stated_at": history.stated_at,
-                    "order_id": stored.id,
-                    "size": 150,
-                }
-            )
-    if calls:
-        connection.execute(sa.insert(CALLBACKS), calls)
+            call = {
+                "digest": hashlib.sha256(f"{order.po_number} notice".encode()).hexdigest(),
+                "outcome": "accepted",
+                "action": "FulfillmentComplete",
+                "po_number": order.po_number,
+                "provider_id": order.provider_id,
+                "stated_at": history.stated_at,
+                "order_id": stored.id,
+                "size": 150,
+            }
+            inbox.record_webhook_call(connection, call, history.webhook_at)

@@ -7,6 +7,7 @@ Heartbeats go through the store, so a store that never answers stops them too. T
 take many minutes and holds nothing else up; it is left to the client's limits for each of its calls.
 """
 
+import abc
 import asyncio
 import contextlib
 import logging
@@ -86,7 +87,7 @@ async def _pause(seconds: float, wake: asyncio.Event | None) -> None:
     wake.clear()
 
 
-class _WatchedLoop:
+class _WatchedLoop(abc.ABC):
     """A loop that stops its heartbeats when it hangs: one of its tasks lasts longer than the timeout."""
 
     name: ClassVar[str]
@@ -104,8 +105,9 @@ class _WatchedLoop:
             group.create_task(run_loop(self.name, lambda: self._turn(group), TICK, self.wake))
             group.create_task(run_loop(f"{self.name}'s beat", self._beat, TICK))
 
+    @abc.abstractmethod
     async def _turn(self, group: asyncio.TaskGroup) -> None:
-        raise NotImplementedError
+        """Do what is due; tasks that outlast the turn go into the group."""
 
     def _watch(self, task: object) -> None:
         """Start the task's time; a task that starts anew has made progress."""
