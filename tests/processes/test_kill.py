@@ -1,27 +1,16 @@
 import json
 import random
 from datetime import UTC, datetime
-from pathlib import Path
 
 from processes.children import TRACKING, Child, Nursery, free_port, provider_settings, truth, until, write_orders
-from processes.over_http import FINAL, disagreements, documents, events, rows, store_of, twice
+from processes.over_http import FINAL, disagreements, events, made_up, rows, store_of, submit, twice
 
 from tracking.storage.maintenance.verify import verify
 
 SEED = 1
 ORDERS = 60
-FILES = 3
+KILLS = 3
 SETTLES_WITHIN = 90
-
-
-def files_of(children: Nursery) -> list[Path]:
-    """The orders in a few files, so that submissions go on while consoles are killed."""
-    made = documents(ORDERS)
-    size = ORDERS // FILES
-    return [
-        write_orders(children.folder / f"orders-{number}.json", made[number * size : (number + 1) * size])
-        for number in range(FILES)
-    ]
 
 
 def console(children: Nursery, sandbox: Child, port: int, *, pages: bool) -> Child:
@@ -35,23 +24,19 @@ def at_provider(sandbox: Child, count: int) -> None:
 
 def test_no_order_is_lost_or_placed_twice_whenever_the_console_is_killed(children: Nursery, sandbox: Child) -> None:
     chance = random.Random(SEED)
-    files, port = files_of(children), free_port()
-    moments = sorted(chance.sample(range(1, ORDERS * 9 // 10), FILES))
-    submitting: list[Child] = []
-    for number, (file, moment) in enumerate(zip(files, moments, strict=True)):
-        running = console(children, sandbox, port, pages=number % 2 == 1)
-        submitting.append(children.start([*TRACKING, "submit", str(file), "--json"]))
-        enough = min(moment, (number + 1) * ORDERS // FILES - 1)
-        at_provider(sandbox, enough)
-        running.kill()
-    # Killed while it starts, takes over what the dead one held, or already looks at orders.
-    starting = console(children, sandbox, port, pages=False)
-    starting.lives_for(chance.uniform(0.5, 3))
-    starting.kill()
-    for command in submitting:
-        assert command.ends() == 0, command.said[-2000:]
-    console(children, sandbox, port, pages=False).ready()
+    made, size, port = made_up(ORDERS), ORDERS // KILLS, free_port()
+    moments = sorted(chance.sample(range(1, ORDERS * 9 // 10), KILLS))
     with store_of(children.database_url) as store:
+        for number, moment in enumerate(moments):
+            running = console(children, sandbox, port, pages=number % 2 == 1)
+            submit(store, made[number * size : (number + 1) * size])
+            at_provider(sandbox, min(moment, (number + 1) * size - 1))
+            running.kill()
+        # Killed while it starts, takes over what the dead one held, or already looks at orders.
+        starting = console(children, sandbox, port, pages=False)
+        starting.lives_for(chance.uniform(0.5, 3))
+        starting.kill()
+        console(children, sandbox, port, pages=False).ready()
 
         def settled() -> bool:
             there = truth(sandbox)
@@ -82,7 +67,7 @@ def test_a_file_whose_submission_was_killed_can_be_handed_in_again(children: Nur
         assert {each["po_number"] for each in told if each["outcome"] == "exists"} == kept
         assert {each["outcome"] for each in told} == {"exists", "queued"}
         console(children, sandbox, free_port(), pages=False)
-        at_provider(sandbox, count)
+        at_provider(sandbox, count // 4)
         third = children.tracking("submit", str(file), "--json")
         assert third.ends() == 0, third.said[-2000:]
         assert len(rows(store)) == count
