@@ -75,6 +75,7 @@ class OrderType(StrEnum):
     CODES = "Codes"
 
 
+LineDiffs = Sequence[Mapping[str, Any]]
 FULFILLED_LINE = frozenset({"Completed", "Sent", "Claimed", "Shipped"})
 FINAL_LINE = frozenset({"Claimed", "Shipped", "Cancelled"})
 
@@ -160,7 +161,7 @@ class Event:
     learned_at: datetime
     changes: Mapping[str, Any] = field(default_factory=dict)
     detail: Mapping[str, Any] = field(default_factory=dict)
-    line_changes: Sequence[Mapping[str, Any]] = ()
+    line_changes: LineDiffs = ()
 
 
 class _LineTotals:
@@ -249,7 +250,7 @@ def _decoded(event: Event) -> dict[str, Any]:
     }
 
 
-def apply_lines(lines: tuple[Line, ...], changes: Sequence[Mapping[str, Any]]) -> tuple[Line, ...]:
+def apply_lines(lines: tuple[Line, ...], changes: LineDiffs) -> tuple[Line, ...]:
     """The lines after an event's line changes."""
     by_number = {line.number: line for line in lines}
     for change in changes:

@@ -4,16 +4,17 @@ A poll, a webhook, the provider's answer and a person all become an `Observation
 to append, none where there is nothing to say. Only a GET makes an order Completed; a finished one is never taken back.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any, assert_never
 
 from tracking.orders import observations as seen
-from tracking.orders.events import attention_changes, attention_for_status, contradiction_event, new_event
 from tracking.orders.line_matching import TYPE_UNKNOWN, diff_lines, fully_fulfilled, mismatch, pair_lines
 from tracking.orders.model import (
     OUR_STATES,
+    PROVIDER_STATES,
     Event,
+    LineDiffs,
     Order,
     Snapshot,
     State,
@@ -261,7 +262,7 @@ def _still_open(
     observed: Polled,
     observation: Observation,
     *,
-    line_changes: Sequence[Mapping[str, Any]] = (),
+    line_changes: LineDiffs = (),
     incomplete: bool = False,
 ) -> Event:
     status = observed.snapshot.status if observed.snapshot else (order.provider_status or order.state)
@@ -288,13 +289,11 @@ def _only_changes(order: Order, changes: Mapping[str, Any]) -> dict[str, Any]:
     return changed
 
 
-def _units_fulfilled(order: Order, line_changes: Sequence[Mapping[str, Any]]) -> int:
+def _units_fulfilled(order: Order, line_changes: LineDiffs) -> int:
     return sum(line.fulfilled(order.type) for line in apply_lines(order.lines, line_changes))
 
 
-def _finished(
-    order: Order, snapshot: Snapshot, observation: Observation, line_changes: Sequence[Mapping[str, Any]]
-) -> Event:
+def _finished(order: Order, snapshot: Snapshot, observation: Observation, line_changes: LineDiffs) -> Event:
     completed = snapshot.status == State.COMPLETED
     after = order.last_open_at or order.created_at
     first_sight = order.last_open_at is None and order.submission == Submission.ELSEWHERE
@@ -329,3 +328,46 @@ def _polled_after_end(order: Order, snapshot: Snapshot, observation: Observation
         return []
     changes = _only_changes(order, {"units_fulfilled": _units_fulfilled(order, line_changes)})
     return [new_event(EventKind.LINES_CHANGED, observation, changes=changes, line_changes=line_changes)]
+
+
+# Events
+
+
+def new_event(
+    kind: EventKind,
+    observation: Observation,
+    *,
+    changes: Mapping[str, Any] | None = None,
+    detail: Mapping[str, Any] | None = None,
+    line_changes: LineDiffs = (),
+    happened_at: datetime | None = None,
+) -> Event:
+    """Build an event: what it changes is made JSON-able, and details without a value are left out."""
+    encoded = {
+        name: value.isoformat() if isinstance(value, datetime) else value for name, value in (changes or {}).items()
+    }
+    filled_detail = {name: value for name, value in (detail or {}).items() if value is not None}
+    happened = happened_at or observation.happened_at
+    return Event(
+        kind.value, observation.witness, happened, observation.learned_at, encoded, filled_detail, line_changes
+    )
+
+
+def contradiction_event(order: Order, observation: Observation, reason: AttentionReason, what: str) -> Event:
+    """Something that contradicts the order: it needs a person, once."""
+    changes = attention_changes(reason, what) if order.attention != what else {}
+    return new_event(EventKind.CONTRADICTION, observation, changes=changes, detail={"what": what, "state": order.state})
+
+
+def attention_changes(reason: AttentionReason | None, words: str | None = None) -> dict[str, Any]:
+    """The changes that ask for a person, in words and as a code; or those that ask for nobody any more."""
+    return {"attention": words, "attention_reason": reason.value if reason else None, "acknowledged_at": None}
+
+
+def attention_for_status(status: str) -> dict[str, Any]:
+    """The changes that a status of the provider's brings: a person is needed for what was cancelled or is unknown."""
+    if status == State.CANCELLED:
+        return attention_changes(AttentionReason.CANCELLED, "cancelled by the provider")
+    if status in PROVIDER_STATES:
+        return attention_changes(None)
+    return attention_changes(AttentionReason.UNKNOWN_STATUS, f"the provider's word {status!r} is not known")

@@ -40,13 +40,9 @@ LAST = 4102444800.0  # 2100-01-01, for times without an end
 class DueOrders:
     """The orders that could be polled now, ascending by creation at the provider. Arrays of shape (n,).
 
-    Attributes:
-        ids: the orders' row ids.
-        candidates: what `select_calls` needs of them.
-        classes: the name of its class; an array of objects.
-        webhook_expected: whether a webhook should announce the order's completion.
-        ages: the age now, in seconds.
-        lag: for how long the longest due order has been waiting for its poll, in seconds.
+    `ids`: their row ids. `candidates`: what `select_calls` needs of them. `classes`: the names of their classes.
+    `webhook_expected`: whether a webhook should announce the completion. `ages`: now, in seconds. `lag`: for how long
+    the longest due order has been waiting for its poll, in seconds.
     """
 
     ids: npt.NDArray[np.int64]
@@ -110,6 +106,7 @@ def _flags(finished: bool) -> Any:
 
 
 _cached_statements = functools.cache(_statements)
+_class_of = functools.lru_cache(maxsize=10_000)(class_of)
 
 
 def find_due_orders(
@@ -157,21 +154,19 @@ def _read_columns(connection: Connection, now: datetime) -> Columns:
 
     Rows become numbers a part at a time.
     """
-    named: dict[tuple[str, int], str] = {}
     parts = [
-        _columns(rows, named)
+        _columns(rows)
         for each in _cached_statements(connection.dialect.name)
         for rows in connection.execute(each, {"now": now}).partitions(READ_AT_ONCE)
     ]
-    columns = tuple(map(np.concatenate, zip(*parts, strict=True))) if parts else _columns((), named)
+    columns = tuple(map(np.concatenate, zip(*parts, strict=True))) if parts else _columns(())
     order = np.argsort(columns[3], kind="stable")
     return tuple(column[order] for column in columns)
 
 
-def _columns(rows: Sequence[Any], named: dict[tuple[str, int], str]) -> Columns:
+def _columns(rows: Sequence[Any]) -> Columns:
     ids, types, units, marks, *times = zip(*rows, strict=True) if rows else ((),) * COLUMN_COUNT
-    kinds = zip(types, units, strict=True)
-    classes = np.array([named.get(kind) or named.setdefault(kind, class_of(*kind)) for kind in kinds], dtype=object)
+    classes = np.array(list(map(_class_of, types, units)), dtype=object)
     return np.array(ids, dtype=np.int64), classes, np.array(marks, dtype=np.int64), *map(_seconds, times)
 
 

@@ -31,12 +31,10 @@ FROM_ONE_ORDER = 1.0  # nats: an order that is stuck says nothing about webhooks
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What speaks for silence since the last webhook.
+    """What speaks for silence since the last webhook, given the share of completions that webhooks announced before.
 
-    Attributes:
-        webhook_share: the share of completions that webhooks announce, as was learned before.
-        expected_webhooks: how many should have come by now.
-        unannounced: orders that a poll found finished although no webhook had announced them.
+    `expected_webhooks`: how many should have come by now. `unannounced`: orders that a poll found finished although no
+    webhook had announced them.
     """
 
     webhook_share: float

@@ -27,6 +27,7 @@ POLLS_AT_MOST = 60_000  # of a plan that is only there to be compared with
 POLICIES = ("accrual", "doubling", "fixed")
 SPAN = timedelta(days=7)
 Progress = Callable[[int, int], None]
+Chosen = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +64,13 @@ def describe_setting(plan: PollingPlan) -> str:
     return "price follows the budget" if plan.price is None else f"price {plan.price:g} s"
 
 
-def alternative(plan: PollingPlan, chosen: Mapping[str, Any]) -> PollingPlan:
+def alternative(plan: PollingPlan, chosen: Chosen) -> PollingPlan:
     """Today's plan with what was chosen in place of it; no limits of the accrual rule on waits that are chosen."""
     other = replace(plan, **{name: value for name, value in chosen.items() if value is not None})
     return replace(other, ceiling=max(other.ceiling, other.wait)) if other.policy == "fixed" else other
 
 
-def plan_error(settings: Settings, chosen: Mapping[str, Any]) -> str | None:
+def plan_error(settings: Settings, chosen: Chosen) -> str | None:
     """What is wrong with what was chosen; None where it can be replayed."""
     policy = chosen.get("policy", "accrual")
     if policy not in POLICIES:
@@ -100,13 +101,7 @@ def _point(recorded: RecordedHistory, plan: PollingPlan) -> FrontierPoint:
 
 
 def compare_plans(
-    database: Database,
-    settings: Settings,
-    since: datetime,
-    chosen: Mapping[str, Any],
-    *,
-    frontier: bool,
-    progress: Progress,
+    database: Database, settings: Settings, since: datetime, chosen: Chosen, *, frontier: bool, progress: Progress
 ) -> dict[str, Any]:
     """Replays the history since then, under `chosen` fields of `PollingPlan` too; returns what `replan --json` prints.
 
