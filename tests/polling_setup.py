@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +17,13 @@ from tracking.provider.responses import read_order
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.tables import EVENTS, ORDERS
+
+
+async def poll_once(poller: Poller, now: datetime) -> int:
+    """Polls what is worth it; returns how many orders were leased."""
+    calls = await poller.lease(now)
+    await asyncio.gather(*(poller.poll(call) for call in calls))
+    return sum(len(call.rows) for call in calls)
 
 
 class PollingSetup:
@@ -53,7 +60,7 @@ class PollingSetup:
         self.store.write(job)
 
     def poll(self, **later: float) -> int:
-        return asyncio.run(self.poller.poll_once(self.clock.pass_by(**later)))
+        return asyncio.run(poll_once(self.poller, self.clock.pass_by(**later)))
 
     def discover(self, **later: float) -> bool:
         return asyncio.run(self.discovery.walk_if_due(self.clock.pass_by(**later)))

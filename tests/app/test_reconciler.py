@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fakes import Clock, FakeProvider, request
+from polling_setup import poll_once
 from sqlalchemy import Connection
 
 from tracking import ingest
@@ -70,7 +71,7 @@ class Console:
             await self.reconciler.reconcile()
             while await self.sender.send_due(self.clock.now):
                 pass
-            await self.poller.poll_once(self.clock.now)
+            await poll_once(self.poller, self.clock.now)
 
     @property
     def mark(self) -> restore_mark.RestoreMark | None:
@@ -252,7 +253,7 @@ def test_it_waits_for_a_provider_that_cannot_be_reached_and_looks_go_on(
     clock.pass_by(seconds=seconds - 1)
     console.turn()
     assert len(provider.calls) == calls
-    assert asyncio.run(console.poller.poll_once(clock.now)) > 0, "looks do not wait"
+    assert asyncio.run(poll_once(console.poller, clock.now)) > 0, "looks do not wait"
     assert console.send() == 0
     clock.pass_by(seconds=1)
     console.turn()

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 from fakes import Clock, FakeProvider, callback, line, order_json, request, shown
+from polling_setup import poll_once
 
 from tracking import ingest
 from tracking.errors import AccessDisabled, InsufficientFunds, OutcomeUnknown
@@ -68,7 +69,7 @@ def test_an_order_complete_in_its_own_answer_is_confirmed_by_a_look_of_the_same_
     place(store, now)
     asyncio.run(sender(store, provider, planner, clock).send_due(now))
     assert order(store).state == "Accepted"
-    asyncio.run(poller(store, provider, planner, clock).poll_once(clock.pass_by(seconds=1)))
+    asyncio.run(poll_once(poller(store, provider, planner, clock), clock.pass_by(seconds=1)))
     assert order(store).state == "Completed"
 
 
@@ -119,7 +120,7 @@ def test_claim_data_that_comes_in_parts_is_no_claim_data_that_changed(
     full = order_json("BLK-1", PO, "Completed", line(quantity=2), claims=2)
     for raw in (order_json("BLK-1", PO, "Completed", line(quantity=2), claims=1), full, {**full, "Extra": 1}):
         provider.show(raw)
-        asyncio.run(looking.poll_once(clock.pass_by(seconds=1000)))
+        asyncio.run(poll_once(looking, clock.pass_by(seconds=1000)))
     assert order(store).state == "Completed"
     assert "claims changed" not in kinds(store)
 
@@ -246,7 +247,7 @@ def test_the_repeat_of_a_foreign_answer_does_not_count_as_a_look_that_found_noth
     foreign = order_json("BLK-1", "another-0001", "Completed")
     provider.show(foreign)
     for _ in range(2):
-        asyncio.run(poller(store, provider, planner, clock).poll_once(clock.pass_by(minutes=20)))
+        asyncio.run(poll_once(poller(store, provider, planner, clock), clock.pass_by(minutes=20)))
     assert kinds(store)[-1] == "contradiction"
     assert order(store).last_open_at == last_open_at
 
@@ -260,7 +261,7 @@ def test_a_clock_that_was_stepped_back_makes_no_order_asked_for_each_second(
     clock.pass_by(hours=-1)
     store.write(lambda connection: ingest.request_action(connection, 1, what="check", actor=None, now=clock()))
     for _ in range(60):
-        asyncio.run(poller(store, provider, planner, clock).poll_once(clock.pass_by(seconds=1)))
+        asyncio.run(poll_once(poller(store, provider, planner, clock), clock.pass_by(seconds=1)))
     assert len(provider.called("order")) <= 2
 
 

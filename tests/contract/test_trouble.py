@@ -18,6 +18,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 from fakes import Clock, FakeProvider, callback_body, request, shown
+from polling_setup import poll_once
 
 from tracking import ingest
 from tracking.app.backend import Backend
@@ -328,4 +329,4 @@ def test_nothing_is_asked_of_the_provider_while_looks_cannot_be_stored(
             with pytest.raises(StoreBusy):
                 asyncio.run(turn())
         assert (provider.calls, disk.trouble) == ([], said)
-    assert asyncio.run(poller.poll_once(clock.now)) == 1
+    assert asyncio.run(poll_once(poller, clock.now)) == 1

@@ -165,7 +165,7 @@ MUTANTS = (
             rules,
             "_polled",
             (
-                "    if is_terminal(order.state):\n        return claim_events",
+                "    if model.is_terminal(order.state):\n        return claim_events",
                 "    if False:\n        return claim_events",
             ),
         ),

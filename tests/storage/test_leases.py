@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fakes import Clock, FakeProvider, callback, order_json, request, shown
+from polling_setup import poll_once
 from sqlalchemy import Connection
 
 from tracking import ingest
@@ -55,14 +56,14 @@ def test_looks_are_due_within_a_minute_and_not_all_at_once(
         know(store, provider, planner, clock, number, "Pending")
     asyncio.run(poller.lease(clock.pass_by(minutes=5), at_most=1))
     now = clock.pass_by(hours=-hours)
-    assert asyncio.run(poller.poll_once(now)) == 0
+    assert asyncio.run(poll_once(poller, now)) == 0
     assert asyncio.run(poller.recover(now)) == 60
     due = column(store, ORDERS.c.next_look_at)
     assert now <= min(due) <= max(due) <= now + SOON
     assert len(set(due)) > 50
     assert set(column(store, ORDERS.c.lease_until)) == {None}
     assert asyncio.run(poller.recover(now)) == 0
-    assert asyncio.run(poller.poll_once(now + SOON)) == 60
+    assert asyncio.run(poll_once(poller, now + SOON)) == 60
 
 
 def test_what_is_planned_within_the_bound_and_what_is_done_stays_as_it_is(
@@ -71,7 +72,7 @@ def test_what_is_planned_within_the_bound_and_what_is_done_stays_as_it_is(
     know(store, provider, planner, clock, 1, "Pending")
     know(store, provider, planner, clock, 2, "Completed")
     provider.will("order", Throttled("wait", status=429, retry_after=timedelta(hours=1)))
-    asyncio.run(poller.poll_once(clock.pass_by(minutes=5)))
+    asyncio.run(poll_once(poller, clock.pass_by(minutes=5)))
     before = column(store, ORDERS.c.next_look_at)
     assert before[0] == clock.now + timedelta(minutes=15), "the budget keeps longer pauses"
     assert asyncio.run(poller.recover(clock.now)) == 0

@@ -8,25 +8,10 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, assert_never
 
+from tracking.orders import model
 from tracking.orders import observations as seen
 from tracking.orders.line_matching import TYPE_UNKNOWN, diff_lines, fully_fulfilled, mismatch, pair_lines
-from tracking.orders.model import (
-    OUR_STATES,
-    PROVIDER_STATES,
-    Event,
-    LineDiffs,
-    Order,
-    Snapshot,
-    State,
-    Submission,
-    WebhookStatus,
-    apply_event,
-    apply_lines,
-    can_send,
-    condense_numbers,
-    expand_numbers,
-    is_terminal,
-)
+from tracking.orders.model import OUR_STATES, PROVIDER_STATES, Event, Order, Snapshot, State, Submission, WebhookStatus
 from tracking.orders.observations import Answered, Attempted, Erased, Noted, Observation, Polled, Requested, Unsent
 from tracking.orders.vocabulary import AttentionReason, EventKind
 
@@ -98,7 +83,7 @@ def _first(po_number: str, observation: Observation) -> Event:
 
 
 def _attempted(order: Order, observed: Attempted, observation: Observation) -> Event:
-    if not can_send(order):
+    if not model.can_send(order):
         raise ValueError(f"{order.po_number} is {order.state} and must not be sent")
     changes: dict[str, Any] = {}
     if order.submission == Submission.SENDING:
@@ -118,16 +103,17 @@ def _answered(order: Order, observed: Answered, observation: Observation) -> lis
         return [contradiction_event(order, observation, AttentionReason.SECOND_ORDER, words)]
     if difference := mismatch(order, snapshot):
         return [_po_number_mismatch(observation, snapshot.provider_id, difference)]
+    state = State.ACCEPTED if model.is_terminal(snapshot.status) or snapshot.status in OUR_STATES else snapshot.status
     accepted = {
         "provider_id": snapshot.provider_id,
         "provider_created_at": snapshot.created_at,
         "accepted_at": observation.learned_at,
         "provider_status": snapshot.status,
         "submission": Submission.ACCEPTED,
-        "state": State.ACCEPTED if is_terminal(snapshot.status) or snapshot.status in OUR_STATES else snapshot.status,
+        "state": state,
         # The POST had not left before happened_at, so the order cannot have been complete then. What a 409 leads
         # to may have been complete at any time since it was first sent.
-        "last_open_at": None if observed.adopted and is_terminal(snapshot.status) else observation.happened_at,
+        "last_open_at": None if observed.adopted and model.is_terminal(snapshot.status) else observation.happened_at,
         "currency": snapshot.currency or order.currency,
         **attention_for_status(snapshot.status),
     }
@@ -202,15 +188,15 @@ def _by_person(order: Order, observed: Noted | seen.ClaimRevealed | Erased, obse
             detail = {name: getattr(observed, name) for name in ("line", "unit", "version")} | {"actor": by}
             return new_event(EventKind.CLAIMS_REVEALED, observation, detail=detail)
         case Erased():
-            erased = condense_numbers({*expand_numbers(order.erased), *observed.numbers})
-            detail = {"lines": condense_numbers(observed.numbers), "actor": by}
+            erased = model.condense_numbers({*model.expand_numbers(order.erased), *observed.numbers})
+            detail = {"lines": model.condense_numbers(observed.numbers), "actor": by}
             return new_event(EventKind.RECIPIENTS_ERASED, observation, changes={"erased": erased}, detail=detail)
 
 
 def _polled(order: Order, observed: Polled, observation: Observation) -> list[Event]:
     snapshot = observed.snapshot
     if snapshot is None:
-        return [] if is_terminal(order.state) else [_still_open(order, observed, observation)]
+        return [] if model.is_terminal(order.state) else [_still_open(order, observed, observation)]
     if order.provider_id is None:
         return _adopted_by_poll(order, observed, observation)
     if snapshot.provider_id != order.provider_id or (snapshot.po_number or order.po_number) != order.po_number:
@@ -219,7 +205,7 @@ def _polled(order: Order, observed: Polled, observation: Observation) -> list[Ev
             return []
         return [contradiction_event(order, observation, AttentionReason.ANOTHER_ORDER_SHOWN, what)]
     claim_events = _claims_changed(order, snapshot, observation)
-    if is_terminal(order.state):
+    if model.is_terminal(order.state):
         return claim_events + _polled_after_end(order, snapshot, observation)
     line_changes = diff_lines(order.lines, snapshot.lines)
     match snapshot.status:
@@ -240,7 +226,7 @@ def _claims_changed(order: Order, snapshot: Snapshot, observation: Observation) 
         if line.claim_digest and now.claim_digest and now.claims <= line.claims
         if line.claim_digest != now.claim_digest
     ]
-    detail = {"lines": condense_numbers(numbers)}
+    detail = {"lines": model.condense_numbers(numbers)}
     return [new_event(EventKind.CLAIMS_CHANGED, observation, detail=detail)] if numbers else []
 
 
@@ -251,7 +237,7 @@ def _adopted_by_poll(order: Order, observed: Polled, observation: Observation) -
     events = _answered(order, Answered(observed.snapshot, adopted=True), observation)
     attention_before = order.attention
     for event in events:
-        order = apply_event(order, event)
+        order = model.apply_event(order, event)
     if order.provider_id is None:
         return [] if attention_before is not None and order.attention == attention_before else events
     return events + _polled(order, observed, observation)
@@ -262,7 +248,7 @@ def _still_open(
     observed: Polled,
     observation: Observation,
     *,
-    line_changes: LineDiffs = (),
+    line_changes: model.LineDiffs = (),
     incomplete: bool = False,
 ) -> Event:
     status = observed.snapshot.status if observed.snapshot else (order.provider_status or order.state)
@@ -289,11 +275,11 @@ def _only_changes(order: Order, changes: Mapping[str, Any]) -> dict[str, Any]:
     return changed
 
 
-def _units_fulfilled(order: Order, line_changes: LineDiffs) -> int:
-    return sum(line.fulfilled(order.type) for line in apply_lines(order.lines, line_changes))
+def _units_fulfilled(order: Order, line_changes: model.LineDiffs) -> int:
+    return sum(line.fulfilled(order.type) for line in model.apply_lines(order.lines, line_changes))
 
 
-def _finished(order: Order, snapshot: Snapshot, observation: Observation, line_changes: LineDiffs) -> Event:
+def _finished(order: Order, snapshot: Snapshot, observation: Observation, line_changes: model.LineDiffs) -> Event:
     completed = snapshot.status == State.COMPLETED
     after = order.last_open_at or order.created_at
     first_sight = order.last_open_at is None and order.submission == Submission.ELSEWHERE
@@ -339,7 +325,7 @@ def new_event(
     *,
     changes: Mapping[str, Any] | None = None,
     detail: Mapping[str, Any] | None = None,
-    line_changes: LineDiffs = (),
+    line_changes: model.LineDiffs = (),
     happened_at: datetime | None = None,
 ) -> Event:
     """Build an event: what it changes is made JSON-able, and details without a value are left out."""

@@ -72,12 +72,6 @@ class Poller:
         self._swept_at: datetime | None = None
         self.planning_seconds = 0.0  # of the processor, for selecting the last calls; not what was waited for it
 
-    async def poll_once(self, now: datetime) -> int:
-        """Polls what is worth it; returns how many orders were leased."""
-        calls = await self.lease(now)
-        await asyncio.gather(*(self.poll(call) for call in calls))
-        return sum(len(call.rows) for call in calls)
-
     def available_calls(self) -> int:
         """How many calls can leave soon; what is chosen beyond that may be the wrong call by then."""
         return self._client.available()
@@ -218,12 +212,9 @@ class Poller:
                 # A longer pause is the rate limiter's to keep; due times stay within what is ever planned.
                 wait = min(error.retry_after, self._longest_wait)
                 failures = row["failures"]
-            case errors.CredentialsRefused() | errors.AccessDisabled():
-                wait = REFUSED_PAUSE
-                self._paused_until = now + REFUSED_PAUSE
-            case errors.NotSent():
-                wait = UNREACHABLE_PAUSE
-                self._paused_until = now + UNREACHABLE_PAUSE
+            case errors.CredentialsRefused() | errors.AccessDisabled() | errors.NotSent():
+                wait = UNREACHABLE_PAUSE if isinstance(error, errors.NotSent) else REFUSED_PAUSE
+                self._paused_until = now + wait
             case errors.NotFound():
                 missing = Observation(Witness.POLL, now, now, Missing())
                 ingest.observe(connection, row["id"], missing, self._planner)

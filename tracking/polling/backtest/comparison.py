@@ -143,9 +143,7 @@ def _as_json(
         "really": {
             "calls_an_hour": None if calls_an_hour is None else round(calls_an_hour, 3),
             "asked": asdict(recorded.calls) if recorded.calls else None,
-            "mean": _rounded(recorded.mean),
-            "p95": _rounded(recorded.p95),
-            "longest": _rounded(recorded.longest),
+            **{name: _rounded(getattr(recorded, name)) for name in ("mean", "p95", "longest")},
         },
         "today": asdict(ours),
         "tried": asdict(other) if other else None,

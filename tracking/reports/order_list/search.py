@@ -158,33 +158,23 @@ def conditions(connection: Connection, filters: Filters, now: datetime) -> list[
     if text := filters.text.strip():
         exact = _ids_of(connection, text)
         clauses.append(orders.id.in_(exact) if exact else _containing(text))
-    if filters.product:
-        clauses.append(orders.id.in_(select(LINES.c.order_id).where(LINES.c.product_id == filters.product)))
-    if filters.po_prefix:
-        clauses.append(orders.po_number.startswith(filters.po_prefix, autoescape=True))
-    if filters.states:
-        clauses.append(orders.state.in_(filters.states))
-    if filters.types:
-        clauses.append(orders.type.in_(filters.types))
-    if filters.source:
-        clauses.append(orders.source == filters.source)
-    return clauses + _bounds(filters, now)
-
-
-def _bounds(filters: Filters, now: datetime) -> list[ColumnElement[bool]]:
-    orders = ORDERS.c
-    clauses: list[ColumnElement[bool]] = []
-    if filters.created_from is not None:
-        clauses.append(orders.created_at >= filters.created_from)
-    if filters.created_to is not None:
-        clauses.append(orders.created_at < filters.created_to)
-    if filters.min_minor is not None:
-        clauses.append(orders.value_minor >= filters.min_minor)
-    if filters.max_minor is not None:
-        clauses.append(orders.value_minor <= filters.max_minor)
-    if filters.older_than is not None:
-        clauses.append(orders.created_at < now - filters.older_than)
-    return clauses
+    on_lines = select(LINES.c.order_id)
+    bounds: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
+        (
+            filters.product or None,
+            lambda product: orders.id.in_(on_lines.where(LINES.c.product_id == product)),
+        ),
+        (filters.po_prefix or None, lambda prefix: orders.po_number.startswith(prefix, autoescape=True)),
+        (filters.states or None, orders.state.in_),
+        (filters.types or None, orders.type.in_),
+        (filters.source or None, lambda source: orders.source == source),
+        (filters.created_from, lambda first: orders.created_at >= first),
+        (filters.created_to, lambda end: orders.created_at < end),
+        (filters.min_minor, lambda least: orders.value_minor >= least),
+        (filters.max_minor, lambda most: orders.value_minor <= most),
+        (filters.older_than, lambda age: orders.created_at < now - age),
+    )
+    return clauses + [clause(value) for value, clause in bounds if value is not None]
 
 
 def ordering(filters: Filters) -> list[Any]:
