@@ -66,10 +66,8 @@ def event_rows(po_number: str, head: str, count: int, events: Iterable[Event]) -
     for seq, event in enumerate(events, start=count + 1):
         row = {
             "seq": seq,
-            "kind": event.kind,
+            **{name: getattr(event, name) for name in ("kind", "happened_at", "learned_at")},
             "witness": event.witness.value,
-            "happened_at": event.happened_at,
-            "learned_at": event.learned_at,
             "changes": _sorted(event.changes),
             "line_changes": [_sorted(change) for change in event.line_changes],
             "detail": _sorted(event.detail),

@@ -61,11 +61,8 @@ class CompletionTimes:
 class Parts:
     """The four parts of an order's time; none is below zero.
 
-    Attributes:
-        provider: until the order was done.
-        notice: from then until the webhook's claim was here; zero where no claim led to the look.
-        wait: from then until the look began that showed it.
-        handling: the rest, until that look's answer was here.
+    `provider`: until the order was done. `notice`: from then until the webhook's claim was here; zero where no claim
+    led to the look. `wait`: from then until the look began that showed it. `handling`: the rest, until its answer.
     """
 
     provider: timedelta
@@ -81,13 +78,10 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class LatencyBreakdown:
-    """An order's parts, as far as they are known: they lie between those of the window's two ends.
+    """An order's parts, as far as they are known: between those at the window's beginning and at its end (`late`).
 
-    Attributes:
-        early: the parts if it was done at the window's beginning.
-        late: the same for its end. The provider's part is greater then, and no other part is.
-        announced: whether a webhook's claim came before the look that showed it.
-        stated_time: what the provider's own word for the time is worth.
+    The provider's part is greater at the end, and no other part is. `announced`: a webhook's claim came before the look
+    that showed it. `stated_time`: what the provider's own word for the time is worth.
     """
 
     early: Parts

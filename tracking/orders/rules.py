@@ -21,10 +21,7 @@ HISTORY_AFTER = timedelta(days=1)
 def interpret(order: Order | None, po_number: str, observation: Observation) -> list[Event]:
     """What the observation means for the order: the events to append, none where there is nothing to say.
 
-    Args:
-        order: what is known so far, with lines; None for an order seen for the first time.
-        po_number: the order's PONumber.
-        observation: what was seen.
+    `order` is what is known so far, with lines; None for an order seen for the first time.
     """
     observed = observation.observed
     if order is None:

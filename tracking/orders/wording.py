@@ -22,7 +22,6 @@ _WHO: dict[str, str] = {
     Witness.ANSWER: "The provider's answer",
     Witness.POLL: "The poller",
     Witness.WEBHOOK: "The provider's notice",
-    Witness.PERSON: "Somebody",
 }
 
 

@@ -41,8 +41,7 @@ class Discovery:
         progress = await asyncio.to_thread(self._progress)
         if progress and now < datetime.fromisoformat(progress["next_at"]) <= now + self._every:
             return False
-        stored = progress.get("watermark") if progress else None
-        watermark = datetime.fromisoformat(stored) if stored else None
+        watermark = datetime.fromisoformat(progress["watermark"]) if progress.get("watermark") else None
         await self._database.run(lambda connection: self._store_progress(connection, watermark, now))
         try:
             await self.walk(watermark, now)
@@ -70,10 +69,11 @@ class Discovery:
                 await self._advance(watermark, newest, now)
                 return
 
-    def _progress(self) -> dict[str, str] | None:
+    def _progress(self) -> dict[str, str]:
+        """Until when the list was read and when to go on; empty before the first walk."""
         with self._database.read() as connection:
             fact = facts.get_fact(connection, FactKey.DISCOVERY)
-        return fact[1] if fact else None
+        return fact[1] if fact else {}
 
     def _store_progress(self, connection: Connection, watermark: datetime | None, now: datetime) -> None:
         value = {"watermark": watermark.isoformat() if watermark else None, "next_at": (now + self._every).isoformat()}

@@ -30,7 +30,7 @@ class Candidates:
     """Orders that may be polled now. Arrays of shape (n,), ascending by `created`, unknown times (NaN) last.
 
     Attributes:
-        created: when the provider made it, in seconds; NaN where that is not known.
+        created: when the provider made it, in seconds.
         single_worth: the wait it has accrued, in seconds, as a call for it alone counts it.
         list_worth: the same as a list page counts it; NaN where no list page can answer for it.
         due: whether it is to be polled in any case, whatever it has accrued.

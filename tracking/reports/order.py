@@ -172,29 +172,24 @@ def timeline(database: Database, order_id: int, now: datetime) -> list[TimelineE
     with database.read() as connection:
         row = _row(connection, order_id)
         rows = wording.merge_repeats(reversed(_events(connection, order_id)))
-        send_at = connection.execute(
-            select(OUTBOX.c.next_attempt_at).where(OUTBOX.c.order_id == order_id, OUTBOX.c.done.is_(False))
-        ).scalar()
-    if (ahead := _next_step(row, send_at, now)) is not None:
-        rows.append(ahead)
-    return rows
+        waiting = OUTBOX.c.order_id == order_id, OUTBOX.c.done.is_(False)
+        send_at = connection.execute(select(OUTBOX.c.next_attempt_at).where(*waiting)).scalar()
+    return [*rows, ahead] if (ahead := _next_step(row, send_at, now)) is not None else rows
 
 
 def _next_step(row: RowMapping, send_at: datetime | None, now: datetime) -> TimelineEntry | None:
     if send_at is not None and row["submission"] in _TO_SEND:
         again = " again under the same PONumber" if row["submission"] == Submission.UNKNOWN else ""
-        return _planned_entry(Witness.US, max(send_at, now), f"We send the order{again}")
-    if row["next_look_at"] is not None:
-        return _planned_entry(Witness.POLL, max(row["next_look_at"], now), f"The poller asks again{_because(row)}")
-    return None
+        at, witness, text = max(send_at, now), Witness.US, f"We send the order{again}"
+    elif row["next_look_at"] is not None:
+        at, witness, text = max(row["next_look_at"], now), Witness.POLL, f"The poller asks again{_because(row)}"
+    else:
+        return None
+    return TimelineEntry(at=at, until=at, learned_at=at, witness=witness.value, kind="ahead", text=text, ahead=True)
 
 
 def _because(row: RowMapping) -> str:
     return f", because {reason}" if (reason := wording.poll_reason(row["next_look_why"])) else ""
-
-
-def _planned_entry(witness: Witness, at: datetime, text: str) -> TimelineEntry:
-    return TimelineEntry(at=at, until=at, learned_at=at, witness=witness.value, kind="ahead", text=text, ahead=True)
 
 
 def all_events(database: Database, order_id: int, page: int = 1, size: int = 100) -> list[TimelineEntry]:
@@ -300,14 +295,10 @@ def lines_page(database: Database, order_id: int, page: int = 1, size: int = LIN
 
 def line_progress(database: Database, order_id: int) -> pd.DataFrame:
     """How many lines and cards are in which state: columns status, lines, cards."""
-    by_status = (
-        select(LINES.c.status, sa.func.count(), sa.func.sum(LINES.c.quantity))
-        .where(LINES.c.order_id == order_id)
-        .group_by(LINES.c.status)
-        .order_by(LINES.c.status)
-    )
+    counted = select(LINES.c.status, sa.func.count(), sa.func.sum(LINES.c.quantity)).where(LINES.c.order_id == order_id)
     with database.read() as connection:
-        return pd.DataFrame(connection.execute(by_status).all(), columns=["status", "lines", "cards"])
+        rows = connection.execute(counted.group_by(LINES.c.status).order_by(LINES.c.status)).all()
+    return pd.DataFrame(rows, columns=["status", "lines", "cards"])
 
 
 def api_calls(database: Database, order_id: int, limit: int = 50) -> list[dict[str, Any]]:

@@ -123,12 +123,9 @@ def _bands(stock: Sequence[Row[Any]], now: datetime) -> pd.DataFrame:
 
 
 def _flow(connection: Connection, since: datetime) -> dict[str, int]:
-    entered = (
-        select(COUNTERS.c.state, sa.func.sum(COUNTERS.c.orders))
-        .where(COUNTERS.c.name == "flow", COUNTERS.c.hour >= since)
-        .group_by(COUNTERS.c.state)
-    )
-    return {state: int(number) for state, number in connection.execute(entered)}
+    entered = select(COUNTERS.c.state, sa.func.sum(COUNTERS.c.orders)).group_by(COUNTERS.c.state)
+    rows = connection.execute(entered.where(COUNTERS.c.name == "flow", COUNTERS.c.hour >= since))
+    return {state: int(number) for state, number in rows}
 
 
 def _changes(connection: Connection) -> tuple[tuple[str, TimelineEntry], ...]:

@@ -82,16 +82,12 @@ def completions(database: Database, now: datetime, span: str) -> Completions:
     time is the longest it can have been, up to the look that showed it.
     """
     starts = _starts(now, span)
-    done = (
-        select(ORDERS.c.completed_by, ORDERS.c.created_at)
-        .join(EVENTS, EVENTS.c.order_id == ORDERS.c.id)
-        .where(EVENTS.c.kind == EventKind.COMPLETED, EVENTS.c.learned_at >= starts[0])
-        .where(ORDERS.c.last_open_at.is_not(None), ORDERS.c.completed_by.is_not(None))
-        .order_by(EVENTS.c.learned_at.desc())
-        .limit(COMPLETIONS_READ + 1)
-    )
+    known = ORDERS.c.last_open_at.is_not(None), ORDERS.c.completed_by.is_not(None)
+    done = select(ORDERS.c.completed_by, ORDERS.c.created_at).join(EVENTS, EVENTS.c.order_id == ORDERS.c.id)
+    done = done.where(EVENTS.c.kind == EventKind.COMPLETED, EVENTS.c.learned_at >= starts[0], *known)
     with database.read() as connection:
-        rows = connection.execute(done).all()
+        newest = done.order_by(EVENTS.c.learned_at.desc()).limit(COMPLETIONS_READ + 1)
+        rows = connection.execute(newest).all()
     capped = len(rows) > COMPLETIONS_READ
     took = [(_bin_of(by, span), max(0.0, (by - made).total_seconds())) for by, made in rows[:COMPLETIONS_READ]]
     if not took:

@@ -80,13 +80,14 @@ class Reader:
 
     def number(self, name: str, usual: int, least: int, most: int) -> int:
         """A whole number within these bounds, else the usual one."""
-        text = self.text(name)
-        if not text:
-            return usual
-        if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
-            self._wrong(name, f"{text[:40]!r} is no whole number from {least} to {most}")
-            return usual
-        return int(text)
+
+        def parsed(text: str) -> int:
+            if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
+                raise ValueError(text)
+            return int(text)
+
+        found = self._parsed(name, parsed, f"is no whole number from {least} to {most}")
+        return usual if found is None else found
 
 
 def _moment(text: str) -> datetime:
