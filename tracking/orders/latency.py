@@ -36,25 +36,15 @@ _ON_STATED_TIME = {
 
 @dataclass(frozen=True, slots=True)
 class CompletionTimes:
-    """The times that are known of a completed order.
+    """The times that are known of a completed order."""
 
-    Attributes:
-        accepted_at: when the provider took it.
-        completed_after: when the last look that said "open" began.
-        began_at: when the look that showed it complete began.
-        completed_by: when the answer to that look was there.
-        claimed_at: when the webhook's claim arrived.
-        stated_at: when it was done by the provider's own word, in whole seconds.
-        stated_by: when that word arrived.
-    """
-
-    accepted_at: datetime
-    completed_after: datetime
-    began_at: datetime
-    completed_by: datetime
-    claimed_at: datetime | None = None
-    stated_at: datetime | None = None
-    stated_by: datetime | None = None
+    accepted_at: datetime  # the provider took it
+    completed_after: datetime  # the last look that said "open" began
+    began_at: datetime  # the look that showed it complete began
+    completed_by: datetime  # the answer to that look was there
+    claimed_at: datetime | None = None  # the webhook's claim arrived
+    stated_at: datetime | None = None  # it was done by the provider's own word, in whole seconds
+    stated_by: datetime | None = None  # that word arrived
 
 
 @dataclass(frozen=True, slots=True)

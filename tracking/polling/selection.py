@@ -27,21 +27,13 @@ CreationTimes = Callable[[float, float, int], Array]
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Orders that may be polled now. Arrays of shape (n,), ascending by `created`, unknown times (NaN) last.
+    """Orders that may be polled now. Arrays of shape (n,), ascending by `created`; worth in seconds of waiting."""
 
-    Attributes:
-        created: when the provider made it, in seconds.
-        single_worth: the wait it has accrued, in seconds, as a call for it alone counts it.
-        list_worth: the same as a list page counts it; NaN where no list page can answer for it.
-        due: whether it is to be polled in any case, whatever it has accrued.
-        urgent: whether a webhook announced it, or a person asked for it: ahead of all others.
-    """
-
-    created: Array
-    single_worth: Array
-    list_worth: Array
-    due: Flags
-    urgent: Flags
+    created: Array  # when the provider made it, in seconds; NaN, and last, where that is not known
+    single_worth: Array  # the wait it has accrued, as a call for it alone counts it
+    list_worth: Array  # the same as a list page counts it; NaN where no list page can answer for it
+    due: Flags  # whether it is to be polled in any case, whatever it has accrued
+    urgent: Flags  # whether a webhook announced it, or a person asked for it: ahead of all others
 
     def __len__(self) -> int:
         return len(self.created)

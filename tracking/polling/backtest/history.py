@@ -72,33 +72,22 @@ class CallCounts:
 class RecordedHistory:
     """A history that can be replayed, how well it is known, and how its finishes were really detected.
 
-    Attributes:
-        since: from when on orders are in it.
-        until: when the last finish was detected.
-        finished: how many finished; the others are still open.
-        finished_before: left out, as they were finished when they were discovered.
-        cancelled: left out, as they did not finish.
-        earlier: left out, as no calls are on record from before `since`.
-        newest_only: whether only the newest were read.
-        finish_uncertainty: half of the finishes are known to so many seconds.
-        stated: how many finishes a webhook states, or the answer to the order.
-        webhook_share: the share of completions that webhooks are expected to announce.
-        calls: what was really asked; None where no calls are on record.
-        mean, p95, longest: of the real delays, in seconds.
+    Delays are in seconds. Left out are orders that were finished when they were discovered (`finished_before`) or did
+    not finish (`cancelled`), and those from before calls were on record (`earlier`).
     """
 
     history: History
-    since: datetime
-    until: datetime
-    finished: int
+    since: datetime  # from when on orders are in it
+    until: datetime  # when the last finish was detected
+    finished: int  # the others are still open
     finished_before: int
     cancelled: int
     earlier: int
-    newest_only: bool
-    finish_uncertainty: float
-    stated: int
-    webhook_share: float
-    calls: CallCounts | None
+    newest_only: bool  # more orders were placed than were read
+    finish_uncertainty: float  # half of the finishes are known to so many seconds
+    stated: int  # finishes that a webhook states, or the answer to the order
+    webhook_share: float  # of completions, those that webhooks are expected to announce
+    calls: CallCounts | None  # None where no calls are on record
     mean: Range
     p95: Range
     longest: Range

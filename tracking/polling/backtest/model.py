@@ -14,21 +14,13 @@ NEVER = math.inf
 
 @dataclass(frozen=True)
 class History:
-    """What happened, whoever polled. Arrays of shape (n,), ascending by `arrived`; times in seconds.
+    """What happened, whoever polled. Arrays of shape (n,), ascending by `arrived`; times in seconds."""
 
-    Attributes:
-        arrived: when the provider took the order.
-        finished: when it was done there; infinite where it never was.
-        classes: the name of its class.
-        webhook_at: when a webhook announced that; infinite where none did.
-        webhook_expected: whether a webhook may announce it, as none does for orders placed elsewhere; None: for all.
-    """
-
-    arrived: Array
-    finished: Array
+    arrived: Array  # when the provider took the order
+    finished: Array  # when it was done there; infinite where it never was
     classes: Sequence[str]
-    webhook_at: Array
-    webhook_expected: Flags | None = None
+    webhook_at: Array  # when a webhook announced that; infinite where none did
+    webhook_expected: Flags | None = None  # whether one may, as none does for orders placed elsewhere; None: for all
 
     def __len__(self) -> int:
         return len(self.arrived)
@@ -44,37 +36,21 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class PollingPlan:
-    """How orders are polled.
+    """How orders are polled; times in seconds."""
 
-    Attributes:
-        policy: "accrual", "doubling" or "fixed".
-        rate: calls a second at the most.
-        price: of a call in seconds; None: it follows the rate limit.
-        wait: of the fixed policy, in seconds.
-        floor: the shortest wait between two polls of an order.
-        ceiling: the longest.
-        page: orders a list page holds; 1: no pages.
-        discover_every: seconds between walks of the list for orders placed elsewhere; 0: never.
-        webhook_share: the share of completions that webhooks are expected to announce.
-        relative: whether a second weighs less for orders that took longer anyway.
-        sends: whether the POST of each order counts against the same limit.
-        call_seconds: that a call takes; what it shows is of when it left.
-        commit_seconds: that a commit takes: one leases the orders of a call, one records the call for the rate limit.
-    """
-
-    policy: str = "accrual"
-    rate: float = 5.0
-    price: float | None = None
-    wait: float = 60.0
-    floor: float = 1.0
-    ceiling: float = 900.0
-    page: int = PAGE
-    discover_every: float = 0.0
-    webhook_share: float = 0.0
-    relative: bool = True
-    sends: bool = False
-    call_seconds: float = 0.0
-    commit_seconds: float = 0.0
+    policy: str = "accrual"  # or "doubling", "fixed"
+    rate: float = 5.0  # calls a second at the most
+    price: float | None = None  # of a call; None: it follows the rate limit
+    wait: float = 60.0  # of the fixed policy
+    floor: float = 1.0  # the shortest wait between two polls of an order
+    ceiling: float = 900.0  # the longest
+    page: int = PAGE  # orders a list page holds; 1: no pages
+    discover_every: float = 0.0  # between walks of the list for orders placed elsewhere; 0: never
+    webhook_share: float = 0.0  # of completions, those that webhooks are expected to announce
+    relative: bool = True  # whether a second weighs less for orders that took longer anyway
+    sends: bool = False  # whether the POST of each order counts against the same limit
+    call_seconds: float = 0.0  # that a call takes; what it shows is of when it left
+    commit_seconds: float = 0.0  # that a commit takes: one leases a call's orders, one records it for the rate limit
 
 
 @dataclass(frozen=True)
