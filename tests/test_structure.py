@@ -4,6 +4,7 @@ Import directions are held by import-linter's contracts in `pyproject.toml`.
 """
 
 import ast
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -15,10 +16,15 @@ MIGRATIONS = PACKAGE / "storage" / "migrations"
 SOURCES = [
     path for folder in (PACKAGE, ROOT / "pages") for path in folder.rglob("*.py") if MIGRATIONS not in path.parents
 ]
-TREES = {path: ast.parse(path.read_text()) for path in SOURCES}
 # Bare participles that stood for a thing's name; where the language has a noun, the noun is the name.
 PARTICIPLES = frozenset({"told", "kept", "shown", "seen", "known", "found", "wanted", "beside", "said"})
 PARTICIPLES_AT_MOST = 60
+
+
+@functools.cache
+def trees() -> dict[Path, ast.Module]:
+    """Parsed when a test of this file runs, not wherever tests are collected."""
+    return {path: ast.parse(path.read_text()) for path in SOURCES}
 
 
 def files_in(folder: Path) -> list[str]:
@@ -26,7 +32,7 @@ def files_in(folder: Path) -> list[str]:
 
 
 def functions() -> Iterator[tuple[str, int]]:
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield f"{path.relative_to(ROOT)}:{node.name}", (node.end_lineno or 0) - node.lineno + 1
@@ -84,6 +90,6 @@ def test_functions_are_short() -> None:
 
 
 def test_names_are_nouns_where_there_is_one() -> None:
-    words = Counter(part for tree in TREES.values() for name in identifiers(tree) for part in parts(name))
+    words = Counter(part for tree in trees().values() for name in identifiers(tree) for part in parts(name))
     count = sum(words[word] for word in PARTICIPLES)
     assert count <= PARTICIPLES_AT_MOST, {word: words[word] for word in PARTICIPLES}

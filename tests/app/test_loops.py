@@ -45,8 +45,8 @@ async def until(reached: Callable[[], bool], *running: Awaitable[Any]) -> None:
     tasks = [asyncio.ensure_future(one) for one in running]
     try:
         async with asyncio.timeout(10):
-            while not await asyncio.to_thread(reached):
-                pass
+            while not await asyncio.to_thread(reached):  # noqa: ASYNC110 - the store tells nobody of what is written
+                await asyncio.sleep(0.002)
     finally:
         for task in tasks:
             task.cancel()

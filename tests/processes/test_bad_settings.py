@@ -3,8 +3,8 @@
 import sqlite3
 
 import pytest
-from processes.children import Child, Nursery, free_port, get, provider_settings, until, write_orders
-from processes.over_http import documents, fact, rows, store_of
+from processes.children import Child, Nursery, free_port, get, provider_settings, until
+from processes.over_http import fact, made_up, rows, store_of, submit
 
 from tracking.storage.maintenance.verify import verify
 
@@ -62,9 +62,8 @@ def test_a_file_that_is_no_store_of_ours_is_told_and_left_as_it_is(children: Nur
 
 
 def submitted(children: Nursery, count: int) -> None:
-    file = write_orders(children.folder / "orders.json", documents(count))
-    child = children.tracking("submit", str(file), "--json")
-    assert child.ends() == 0, child.said
+    with store_of(children.database_url) as store:
+        submit(store, made_up(count))
 
 
 def test_a_console_runs_without_its_provider_and_sends_once_that_appears(children: Nursery) -> None:

@@ -23,7 +23,7 @@ from processes.children import (
     until,
     write_orders,
 )
-from processes.over_http import documents
+from processes.over_http import documents, made_up, rows, store_of, submit
 from prometheus_client.parser import text_string_to_metric_families
 
 from tracking.webhooks import addresses
@@ -138,11 +138,13 @@ def test_two_workers_on_one_store_place_every_order_once_within_one_budget(child
         children.worker(provider_settings(sandbox.url) | {"API_MAX_RATE": rate})
     for worker in children.children[-2:]:
         worker.ready()
-    file = write_orders(children.folder / "orders.json", documents(24))
-    submitted = children.tracking("submit", str(file), "--wait", "40", "--json")
-    assert submitted.ends() == 0, submitted.said[-2000:]
-    assert sorted(order["posts"] for order in json.loads(httpx.get(f"{sandbox.url}/sandbox/truth").text)) == [1] * 24
-    with contextlib.closing(sqlite3.connect(children.folder / "tracking.db")) as store:
-        left = [datetime.fromisoformat(at) for (at,) in store.execute("SELECT at FROM exchanges ORDER BY at")]
-    assert len(left) > 24
+    with store_of(children.database_url) as store:
+        submit(store, made_up(16))
+        until("all orders", lambda: {row["state"] for row in rows(store).values()} == {"Completed"}, within=40)
+    for worker in children.children[-2:]:
+        worker.stop()  # which writes the last calls down
+    assert sorted(order["posts"] for order in json.loads(httpx.get(f"{sandbox.url}/sandbox/truth").text)) == [1] * 16
+    with contextlib.closing(sqlite3.connect(children.folder / "tracking.db")) as file:
+        left = [datetime.fromisoformat(at) for (at,) in file.execute("SELECT at FROM exchanges ORDER BY at")]
+    assert len(left) > 16
     assert min(later - earlier for earlier, later in zip(left, left[rate:], strict=False)) >= timedelta(seconds=1)

@@ -275,7 +275,7 @@ REQUESTS = st.builds(
 
 
 @given(JSON_VALUES | REQUESTS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_json_is_an_order_request_or_says_what_is_wrong_with_it(raw: Any) -> None:
     with contextlib.suppress(InvalidSubmission):
         request = read_request(raw)
