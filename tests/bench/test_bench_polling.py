@@ -72,10 +72,10 @@ def test_a_worse_curve_costs_more_so_that_the_measure_can_fail() -> None:
 
 
 def test_a_running_console_is_measured_from_its_store_and_the_providers_account(tmp_path: Path) -> None:
-    measured = running.measure(tmp_path, 8, seed=1, speed=80.0)
+    measured = running.measure(tmp_path, 16, seed=1, speed=40.0)
     assert measured.calls > 0
     assert measured.others > 0, "orders were sent, but for those sent before the first was accepted"
-    assert len(measured.history.finished) == len(measured.delays) == 8
+    assert len(measured.history.finished) == len(measured.delays) == 16
     assert 0 < measured.delays.max() < running.LONGEST
     replayed = replay(measured.history, measured.plan, seed=1)
     assert replayed.calls > 0

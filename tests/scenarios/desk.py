@@ -179,6 +179,8 @@ class Desk:
         finally:
             await self.hooks.aclose()
             self.sandbox.close()
+            # A thread whose waiter was cancelled may read still, and would leave its connection open.
+            await self.loop.shutdown_default_executor()
             self.store.close()
             loops._pause = _pause
 
