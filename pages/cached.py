@@ -9,7 +9,7 @@ import streamlit as st
 
 from session import database_url
 from tracking.forecasting import predictions
-from tracking.forecasting.incidents import Incident, current_incidents
+from tracking.forecasting.incidents import LateOrders, stored_late_orders
 from tracking.orders.observations import utc_now
 from tracking.reports import activity, latency, trends
 from tracking.reports import health as health_reports
@@ -64,15 +64,15 @@ def _health(url: str) -> health_reports.Health:
     return health_reports.health(connect(url), utc_now())
 
 
-def incidents() -> list[Incident]:
-    """Orders that are late together, at most SOON seconds old."""
-    return _incidents(database_url())
+def late_orders() -> LateOrders:
+    """Which orders are late together, and how many apart, at most FRESH seconds old."""
+    return _late_orders(database_url())
 
 
-@st.cache_data(ttl=SOON, max_entries=4, show_spinner=False)
-def _incidents(url: str) -> list[Incident]:
+@st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
+def _late_orders(url: str) -> LateOrders:
     with connect(url).read() as connection:
-        return current_incidents(connection, utc_now())
+        return stored_late_orders(connection)
 
 
 def filter_options() -> dict[str, list[str]]:

@@ -85,7 +85,7 @@ def troubles() -> None:
     """Says what is wrong with the store, with the provider or with the loops of this console."""
     show_banners(banners.store_banners(session.database().trouble))
     with elements.error_box():
-        show_banners(banners.health_banners(cached.health(), cached.incidents(), utc_now()))
+        show_banners(banners.health_banners(cached.health(), cached.late_orders(), utc_now()))
 
 
 troubles()

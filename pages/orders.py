@@ -256,7 +256,7 @@ with above:
         st.button("Clear the filter", key="clear", icon=":material/filter_alt_off:", on_click=clear)
     news(filters, page.newest_id)
 with table_place:
-    if page.rows.empty and filters.view == "late" and not filters.each and cached.incidents():
+    if page.rows.empty and filters.view == "late" and not filters.each and cached.late_orders().incidents:
         st.info("None is late but for those that the banner tells of.", icon=":material/groups:")
     elif page.rows.empty:
         st.info("No order matches. Take away a filter, or look for a part of the id.", icon=":material/search_off:")

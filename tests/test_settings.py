@@ -3,6 +3,7 @@ import re
 import stat
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from cryptography.fernet import Fernet
 from pydantic import ValidationError
 
 from tracking.errors import SettingsError
+from tracking.orders.promises import LatePromise
 from tracking.settings import Role, Settings, _is_key, _new_key, load, process_settings
 
 SECRET = "hush-hush-hush-hush"
@@ -334,3 +336,36 @@ def test_what_counts_as_a_key_is_what_the_library_takes_for_one(text: str) -> No
 
 def test_a_made_key_is_one() -> None:
     assert Fernet(_new_key()).encrypt(b"anything")
+
+
+def test_promises_are_read_by_type_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACKING_LATE_AFTER", " links=10m, Links:100-=2h ,Codes:5=1h30m,DigitalDelivery:2-4=45s,")
+    assert load().late_after == (
+        LatePromise("Links", 0, None, timedelta(minutes=10)),
+        LatePromise("Links", 100, None, timedelta(hours=2)),
+        LatePromise("Codes", 5, 5, timedelta(minutes=90)),
+        LatePromise("DigitalDelivery", 2, 4, timedelta(seconds=45)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("Links", "write TYPE=LENGTH or TYPE:FEWEST-MOST=LENGTH"),
+        ("Links=10", "write TYPE=LENGTH"),
+        ("Links:-5=10m", "write TYPE=LENGTH"),
+        ("Parcels=10m", "use one of DigitalDelivery, Links, PhysicalShipment, Codes"),
+        ("Links:9-3=10m", "the fewest cards come first"),
+        ("Links=0s", "between a second and a year"),
+        ("Links=999999999d", "between a second and a year"),
+        ("Links=" + "999999999d" * 9, "between a second and a year"),
+        ("Links=1m,links=2m", "promises twice the same orders of Links"),
+    ],
+)
+def test_a_promise_that_cannot_be_read_is_told_with_what_to_write(
+    monkeypatch: pytest.MonkeyPatch, text: str, advice: str
+) -> None:
+    monkeypatch.setenv("TRACKING_LATE_AFTER", text)
+    [problem] = problems()
+    assert problem.startswith("TRACKING_LATE_AFTER")
+    assert advice in problem

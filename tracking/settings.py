@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tracking import files
 from tracking.errors import Problem, SettingsError
+from tracking.orders.promises import LatePromise
 
 WEBHOOK_PATH = "/webhooks/fulfillment/"
 MAX_WEBHOOK_ADDRESS = 500
@@ -66,6 +67,8 @@ class Settings(BaseSettings):
     poll_ceiling: float = Field(900, ge=0.01, le=86400)  # seconds: longest wait between two looks
     # Relative: a wait weighs less for orders that took longer anyway; absolute: each second the same.
     poll_loss: Literal["relative", "absolute"] = "relative"
+    # Promises by delivery type and number of cards, as in Links=10m,Links:100-=2h; the narrowest that fits wins.
+    late_after: Annotated[tuple[LatePromise, ...], NoDecode] = ()
     discover_every: float = Field(30, ge=0, le=86400)  # seconds between looks for orders placed elsewhere; 0: never
     order_lines: int = Field(1000, ge=1, le=50_000)  # lines of a CSV that go into one order at the most
     sandbox_traffic: float = Field(6, ge=0, le=600)  # orders a minute from elsewhere, embedded sandbox only
@@ -94,6 +97,19 @@ class Settings(BaseSettings):
             each = "each must be an e-mail address, or *@example.com for all of a domain"
             raise ValueError(f"has {len(wrong)} of {len(names)} entries that cannot be used: {each}; comma separated")
         return names or None
+
+    @field_validator("late_after", mode="before")
+    @classmethod
+    def _split_promises(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        promises = tuple(LatePromise.parse(part) for part in value.split(",") if part.strip())
+        for number, one in enumerate(promises):
+            if any(
+                (one.order_type, one.fewest, one.most) == (o.order_type, o.fewest, o.most) for o in promises[:number]
+            ):
+                raise ValueError(f"promises twice the same orders of {one.order_type}: leave one of them")
+        return promises
 
     @field_validator("allow_anyone", "trust_unverified_email", mode="before")
     @classmethod

@@ -47,7 +47,7 @@ def test_every_setting_is_in_the_table_with_its_default() -> None:
     assert set(defaults) == {f"TRACKING_{name.upper()}" for name in Settings.model_fields}
     for name, field in Settings.model_fields.items():
         default = defaults[f"TRACKING_{name.upper()}"]
-        if field.default is None:
+        if field.default in (None, ()):
             assert default == "" or default.startswith(("(unset", "made on"))
         elif name == "roles":
             assert {Role(role) for role in default.split(",")} == field.default
@@ -213,8 +213,13 @@ FIGURES = [
     ("docs/schedule.md", "every five minutes", "polling.poller.SWEEP_EVERY", timedelta(minutes=5)),
     ("docs/schedule.md", "later by a quarter of the wait", "polling.due_orders.FOLLOW_PATIENCE", 0.25),
     ("docs/schedule.md", "than half the order's age", "forecasting.survival.GUARD", 0.5),
-    ("docs/schedule.md", "99 of 100 of its class", "forecasting.survival.LATE_SHARE", 0.99),
-    ("docs/schedule.md", "before 30 have finished", "forecasting.forecasts.RELIABLE_ORDERS", 30),
+    ("docs/schedule.md", "99 of 100 of those that finish", "forecasting.finish_times.LATE_SHARE", 0.99),
+    ("docs/schedule.md", "before 30 have finished", "forecasting.classes.RELIABLE_ORDERS", 30),
+    ("docs/schedule.md", "the newest 400 finished orders", "forecasting.finish_times.NEWEST", 400),
+    ("docs/schedule.md", "the newest 100", "forecasting.finish_times.LATEST", 100),
+    ("docs/schedule.md", "the newest 30 took longer", "forecasting.finish_times.SLOWED_ORDERS", 30),
+    ("docs/schedule.md", "Ten or more late orders", "forecasting.incidents.MANY_LATE", 10),
+    ("docs/schedule.md", "every ten seconds", "polling.learner.LATE_CHECK_EVERY", 10),
     ("docs/schedule.md", "once in ten thousand orders", "forecasting.incidents.NO_CHANCE", math.log(10_000)),
     ("docs/schedule.md", "newest 2,000 orders", "polling.backtest.history.ORDERS_REPLAYED", 2000),
     ("docs/schedule.md", "orders of a week", "polling.backtest.comparison.SPAN", timedelta(days=7)),

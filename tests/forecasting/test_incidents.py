@@ -8,8 +8,18 @@ from histories import START, History
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracking.forecasting.incidents import FEWEST, Incident, _Placed, current_incidents, worst_run
-from tracking.reports import explanations, order, overview
+from tracking.forecasting.incidents import (
+    FEWEST,
+    Incident,
+    LateOrders,
+    _Placed,
+    current_incidents,
+    find_late_orders,
+    stored_late_orders,
+    update_late_orders,
+    worst_run,
+)
+from tracking.reports import banners, explanations, health, order, overview
 from tracking.reports.order_list import search
 from tracking.reports.order_list.search import Filters
 from tracking.storage.database import Database
@@ -18,6 +28,16 @@ from tracking.storage.database import Database
 def incidents_of(store: Database, now: datetime) -> list[Incident]:
     with store.read() as connection:
         return current_incidents(connection, now)
+
+
+def update(store: Database, now: datetime) -> LateOrders:
+    """What the worker does every ten seconds, and what pages read then."""
+    with store.read() as connection:
+        late = find_late_orders(connection, now)
+    store.write(lambda connection: update_late_orders(connection, late, now))
+    with store.read() as connection:
+        assert stored_late_orders(connection) == late
+    return late
 
 
 @pytest.fixture
@@ -94,6 +114,7 @@ def stalled(history: History, late: int = 8) -> None:
         history.complete(f"OK-{number}", minutes=1)
     placed(history, [f"LATE-{number}" for number in range(late)])
     history.wait(hours=1)
+    update(history.database, history.at)
 
 
 def test_late_orders_are_told_as_one_and_listed_when_wanted(history: History, store: Database) -> None:
@@ -138,6 +159,33 @@ def test_few_late_orders_are_no_incident(history: History, store: Database) -> N
     assert search.orders_count(store, Filters(view="late"), history.at) == 4
 
 
+def test_many_that_are_late_each_by_itself_have_a_banner_too(history: History, store: Database) -> None:
+    healthy = health.health(store, history.at)
+    assert banners.health_banners(healthy, update(store, history.at), history.at) == []
+    for number in range(10):
+        placed(history, [f"ALONE-{number}"])
+        history.wait(hours=2)
+        for other in range(12):
+            history.place(f"OK-{number}-{other}")
+            history.complete(f"OK-{number}-{other}", minutes=1)
+    late = update(store, history.at)
+    assert (late.incidents, late.others) == ((), 10)
+    [banner] = [one for one in banners.health_banners(healthy, late, history.at) if one.icon == "schedule"]
+    assert (banner.title, banner.orders) == ("10 orders are late", {"view": "late"})
+
+
+def test_a_tenth_of_the_orders_that_hang_are_an_incident(history: History, store: Database) -> None:
+    """As many as hang where one of several warehouses, or one product, stands still."""
+    for number in range(12):
+        for other in range(8):
+            history.place(f"OK-{number}-{other}")
+            history.complete(f"OK-{number}-{other}", minutes=1)
+        placed(history, [f"HANGS-{number}"])
+    history.wait(hours=1)
+    [found] = update(store, history.at).incidents
+    assert (found.late, found.orders) == (12, 100)
+
+
 def test_it_is_over_when_they_are_done(history: History, store: Database) -> None:
     stalled(history)
     for number in range(8):
@@ -159,6 +207,7 @@ def test_several_classes_late_together_are_one_incident(store: Database, history
         history.accept(f"TWO-{number}")
         history.wait(seconds=30)
     history.wait(hours=1)
+    update(store, history.at)
     [found] = incidents_of(store, history.at)
     assert (set(found.classes), found.late) == ({"Links/1", "Links/2"}, 18)
     assert "(orders of 2 kinds)" in explanations.incident_text(found, history.at)

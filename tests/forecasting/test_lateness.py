@@ -1,16 +1,17 @@
 """When open orders are late follows what is learned of their class."""
 
-import math
 from datetime import datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
+from finished import times_of
 from histories import History
 
 from tracking.forecasting import lateness
 from tracking.forecasting.classes import first_late_after
-from tracking.forecasting.forecasts import Forecasts
-from tracking.forecasting.survival import Forecast, Interval
+from tracking.forecasting.forecasts import Forecasts, LateBasis, LateLimit
+from tracking.forecasting.survival import Interval
+from tracking.orders.promises import LatePromise
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
@@ -33,9 +34,9 @@ def renew(store: Database, forecasts: Forecasts, now: datetime) -> list[str]:
     return store.write(lambda connection: lateness.update_late_times(connection, forecasts, now))
 
 
-def forecasts_of(name: str, seconds: float, orders: int = 60) -> Forecasts:
-    forecasts = Forecasts()
-    forecasts.replace([Forecast.fit(name, [Interval(seconds * 0.9, seconds)] * orders)])
+def forecasts_of(name: str, seconds: float, orders: int = 60, promises: str = "") -> Forecasts:
+    forecasts = Forecasts(promises=[LatePromise.parse(text) for text in promises.split(",") if text])
+    forecasts.replace((), {name: times_of(Interval(seconds * 0.9, seconds), orders=orders)})
     return forecasts
 
 
@@ -44,7 +45,7 @@ def test_open_orders_are_late_by_what_was_learned_after_they_came(history: Histo
     history.place("A-1")
     history.accept("A-1")
     forecasts = forecasts_of("Links/1", 60.0)
-    learned = forecasts.late_after_for_class("Links/1")
+    learned = forecasts.late_limit("Links", 1).after
     assert learned < first_late_after("Links", 1)
     assert renew(store, forecasts, placed) == ["Links/1"]
     assert late_at(store, "A-1") == pytest.approx(placed + learned, abs=timedelta(milliseconds=2))
@@ -69,8 +70,9 @@ def test_only_a_change_that_matters_is_written(history: History, store: Database
 
 
 def test_another_process_finds_what_was_applied(history: History, store: Database) -> None:
-    renew(store, forecasts_of("Links/1", 600.0), history.at)
-    renew(store, forecasts_of("Codes/8", 60.0), history.at)
+    forecasts = forecasts_of("Links/1", 600.0)
+    forecasts.replace((), {"Codes/8": times_of(Interval(9.0, 10.0))})
+    renew(store, forecasts, history.at)
     kept = store.write(store_fact)
     assert set(kept) == {"Links/1", "Codes/8"}
 
@@ -83,17 +85,80 @@ def store_fact(connection: sa.Connection) -> dict[str, float]:
 
 def test_a_class_that_has_hardly_finished_an_order_is_late_by_a_generous_guess() -> None:
     few = forecasts_of("PhysicalShipment/4", 60.0, orders=5)
-    assert few.late_after_for_class("PhysicalShipment/4") >= first_late_after("PhysicalShipment", 4)
+    assert few.late_limit("PhysicalShipment", 4).after >= first_late_after("PhysicalShipment", 4)
 
 
-def test_a_class_of_which_many_never_finish_has_a_bound_all_the_same(history: History, store: Database) -> None:
+def test_what_is_late_stays_late_when_the_limit_moves(history: History, store: Database) -> None:
     history.place("A-1")
     history.accept("A-1")
-    placed = history.at
+    renew(store, forecasts_of("Links/1", 60.0), history.at)
+    late = late_at(store, "A-1")
+    history.wait(hours=1)
+    history.place("B-1")
+    history.accept("B-1")
+    slowest = [Interval(55.0, 60.0)] * 90 + [Interval(7000.0, 7200.0)] * 10
     forecasts = Forecasts()
-    forecasts.replace([Forecast.fit("Links/1", [Interval(7e6, math.inf)] * 50 + [Interval(0, 1)] * 40)])
+    forecasts.replace((), {"Links/1": times_of(*slowest, orders=1)})
     renew(store, forecasts, history.at)
-    assert late_at(store, "A-1") <= placed + timedelta(days=90, seconds=1)
+    assert late_at(store, "A-1") == late
+    assert late_at(store, "B-1") > history.at + timedelta(hours=1)
+
+
+def test_a_class_whose_newest_orders_took_longer_is_judged_anew(history: History, store: Database) -> None:
+    history.place("A-1")
+    history.accept("A-1")
+    renew(store, forecasts_of("Links/1", 60.0), history.at)
+    history.wait(hours=1)
+    renew(store, forecasts_of("Links/1", 7200.0), history.at)
+    assert late_at(store, "A-1") > history.at
+
+
+def test_finished_orders_replace_a_guess_and_a_borrowed_limit_for_late_orders_too(
+    history: History, store: Database
+) -> None:
+    history.place("A-1")
+    history.accept("A-1")
+    history.wait(hours=1)
+    renew(store, forecasts_of("Links/1", 600.0, orders=5), history.at)
+    assert late_at(store, "A-1") < history.at
+    renew(store, forecasts_of("Links/1", 3500.0), history.at)
+    assert late_at(store, "A-1") > history.at
+
+
+def test_a_promise_holds_at_once_and_its_end_too(history: History, store: Database) -> None:
+    placed = history.at
+    history.place("A-1")
+    history.accept("A-1")
+    history.place("B-1", lines=3)
+    history.accept("B-1")
+    history.wait(hours=1)
+    assert renew(store, forecasts_of("Links/1", 60.0, promises="Links=2h,Links:3=5h"), history.at) == [
+        "Links/1",
+        "Links/2",
+        "Links:3-3",
+        "Links:4-",
+    ]
+    assert late_at(store, "A-1") == placed + timedelta(hours=2)
+    assert late_at(store, "B-1") == placed + timedelta(hours=5)
+    with store.read() as connection:
+        assert [lateness.stored_limit(connection, "Links", units) for units in (0, 3, 7)] == [
+            LateLimit(timedelta(hours=hours), LateBasis.PROMISE, orders, like)
+            for hours, orders, like in ((2, 60, "Links/1"), (5, 0, "Links/4"), (2, 0, "Links/4"))
+        ]
+        assert lateness.stored_limit(connection, "Codes", 1) is None
+    renew(store, forecasts_of("Links/1", 60.0), history.at)
+    assert late_at(store, "A-1") < history.at
+
+
+def test_a_limit_stored_before_its_basis_was_is_set_anew(history: History, store: Database) -> None:
+    history.place("A-1")
+    history.accept("A-1")
+    history.wait(days=2)
+    store.write(lambda connection: facts.set_fact(connection, FactKey.LATENESS, {"Links/1": 7e6}, history.at))
+    with store.read() as connection:
+        assert lateness.stored_limit(connection, "Links", 1) is None
+    renew(store, forecasts_of("Links/1", 60.0), history.at)
+    assert late_at(store, "A-1") < history.at
 
 
 @pytest.mark.parametrize(("name", "units"), [("Links/1", 0), ("Links/1", 1), ("Links/4", 3), ("Links/64", 64)])

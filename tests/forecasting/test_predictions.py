@@ -8,17 +8,19 @@ from functools import partial
 import histories
 import pytest
 import sqlalchemy as sa
+from finished import times_of
 from histories import START, History
 
 from tracking.forecasting import predictions
-from tracking.forecasting.forecasts import Forecasts
+from tracking.forecasting.forecasts import ComparableTimes, Forecasts
 from tracking.forecasting.predictions import Score
-from tracking.forecasting.survival import Forecast, Interval
+from tracking.forecasting.survival import Interval
 from tracking.reports import explanations, trends
 from tracking.storage.database import Database
 from tracking.storage.tables import PREDICTIONS
 
-LEARNED = Forecast.fit("Links/1", [Interval(100.0, 300.0)] * 40)
+LEARNED = {"Links/1": times_of(Interval(100.0, 300.0), orders=40)}
+COMPARED = ComparableTimes(LEARNED["Links/1"], "Links/1")
 DUE = START + timedelta(minutes=10)
 
 
@@ -55,14 +57,14 @@ def score(store: Database, now: datetime) -> tuple[int, int, int]:
 def test_one_prediction_is_stored_of_an_order_that_the_provider_took(
     history: History, store: Database, forecasts: Forecasts
 ) -> None:
-    forecasts.replace([LEARNED])
+    forecasts.replace((), LEARNED)
     history.place("A-1")
     assert stored(store) == []
     history.accept("A-1")
     history.wait(seconds=10)
     history.look("A-1", "Pending")
     [row] = stored(store)
-    expected = explanations.expectation(LEARNED, timedelta())
+    expected = explanations.expectation(COMPARED, "Links/1", timedelta())
     assert (row["step"], row["orders"], row["made_at"], row["half_by"]) == (0, 40, START, None)
     assert row["nine_in_ten_by"] - START == expected.nine_in_ten_within
 
@@ -72,7 +74,7 @@ def test_a_first_guess_and_an_order_found_finished_are_no_predictions(
 ) -> None:
     history.place("A-1")
     history.accept("A-1")
-    forecasts.replace([LEARNED])
+    forecasts.replace((), LEARNED)
     history.find_finished("X-1")
     assert stored(store) == []
 
@@ -80,9 +82,12 @@ def test_a_first_guess_and_an_order_found_finished_are_no_predictions(
 def test_the_first_prediction_of_an_order_stands(history: History, store: Database) -> None:
     number = history.place("A-1")
     for age in (timedelta(minutes=1), timedelta(minutes=2)):
-        store.write(partial(predictions.store_prediction, order_id=number, forecast=LEARNED, age=age, now=START))
+        store.write(partial(predictions.store_prediction, order_id=number, compared=COMPARED, age=age, now=START))
     [row] = stored(store)
-    assert row["nine_in_ten_by"] - START == explanations.expectation(LEARNED, timedelta(minutes=1)).nine_in_ten_within
+    assert (
+        row["nine_in_ten_by"] - START
+        == explanations.expectation(COMPARED, "Links/1", timedelta(minutes=1)).nine_in_ten_within
+    )
 
 
 @pytest.mark.parametrize(

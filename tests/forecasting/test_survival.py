@@ -85,7 +85,6 @@ def test_a_hundred_orders_teach_their_median_and_their_tail() -> None:
     took = 600 * np.exp(rng.standard_normal(400))
     forecast = Forecast.fit("Links/1", [Interval(time * 0.9, time * 1.1) for time in took], guess=60.0)
     assert forecast.curve.quantile(0.5) == pytest.approx(float(np.median(took)), rel=0.15)
-    assert forecast.late_after() == pytest.approx(float(np.quantile(took, 0.99)), rel=0.5)
     assert forecast.curve.orders == 400
 
 
@@ -102,19 +101,6 @@ def test_the_guess_stands_until_something_was_seen_and_then_gives_way() -> None:
     assert guessed.curve.quantile(0.5) == pytest.approx(10.5, rel=0.1)
     seen = Forecast.fit("Links/1", [Interval(95.0, 105.0)] * 30)
     assert 80 < seen.curve.quantile(0.5) < 120
-
-
-def test_what_is_said_of_an_open_order_follows_its_age() -> None:
-    forecast = Forecast("x", exponential(600.0), DelayCost(exponential(600.0)))
-    standing = forecast.conditional(600.0)
-    assert standing.slower_than == pytest.approx(1 - math.exp(-1), rel=0.01)
-    assert standing.half_by == pytest.approx(600 + 600 * math.log(2), rel=0.05)
-    assert standing.nine_in_ten_by == pytest.approx(600 + 600 * math.log(10), rel=0.05)
-
-
-def test_beyond_all_that_is_known_nothing_is_promised() -> None:
-    forecast = Forecast.fit("x", [Interval(8e6)] * 100, guess=10.0)
-    assert math.isinf(forecast.conditional(8e6).nine_in_ten_by)
 
 
 def test_few_orders_guard_the_next_look_by_half_the_age_and_many_do_not() -> None:

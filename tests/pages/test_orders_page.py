@@ -1,9 +1,13 @@
+import asyncio
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from histories import History
 from streamlit.testing.v1 import AppTest
+
+from tracking.forecasting.forecasts import Forecasts
+from tracking.polling.learner import Learner
 
 Visit = Callable[..., AppTest]
 
@@ -93,6 +97,8 @@ def test_orders_that_are_late_together_are_one_banner_and_listed_when_wanted(vis
         history.place(f"A-{number}")
         history.accept(f"A-{number}")
         history.wait(minutes=1)
+    learner = Learner(history.database, Forecasts(), lambda: datetime.now(UTC), learns=True)
+    asyncio.run(learner.find_late_orders())
     app = visit("orders", view="late")
     assert not app.exception
     [banner] = [warning.value for warning in app.warning if "It is not one order, it is everyone" in warning.value]

@@ -113,12 +113,14 @@ def test_a_curve_in_another_form_is_learned_again(store: Database, clock: Clock,
 
 def test_a_curve_that_rises_is_not_believed(store: Database, clock: Clock) -> None:
     forecast = Forecast.fit("Links/1", [Interval(9, 11)], version=3)
-    store.write(lambda connection: foresight.store_forecasts(connection, [forecast], clock.now))
+    store.write(lambda connection: foresight.store_forecasts(connection, [forecast], clock.now, {}))
     kept = fact(store, facts.FORECAST + "Links/1")
     kept["open"][5], kept["open"][60] = 0.2, 0.9
     store.write(lambda connection: facts.set_fact(connection, facts.FORECAST + "Links/1", kept, clock.now))
+    forecasts = Forecasts()
     with store.read() as connection:
-        assert foresight.load_forecasts(connection) == []
+        foresight.load_forecasts(connection, forecasts)
+    assert forecasts.by_class() == {}
 
 
 def test_the_share_that_announces_itself_is_estimated_from_orders_placed_here(

@@ -12,6 +12,7 @@ from tracking.errors import (
     UnreadableAnswer,
     explain,
 )
+from tracking.forecasting.incidents import LateOrders
 from tracking.reports.banners import Level, health_banners, store_banners
 from tracking.reports.health import Health
 from tracking.storage.maintenance.restore_mark import RestoreMark
@@ -32,7 +33,7 @@ TROUBLED = Health(
 
 def test_a_healthy_console_has_no_banner() -> None:
     assert store_banners(None) == []
-    assert health_banners(HEALTHY, [], LATER) == []
+    assert health_banners(HEALTHY, LateOrders(), LATER) == []
 
 
 def test_a_store_that_cannot_be_written_is_an_error() -> None:
@@ -42,7 +43,7 @@ def test_a_store_that_cannot_be_written_is_an_error() -> None:
 
 
 def test_all_that_is_wrong_comes_in_one_order_the_store_first() -> None:
-    banners = health_banners(TROUBLED, [], LATER)
+    banners = health_banners(TROUBLED, LateOrders(), LATER)
     assert [banner.icon for banner in banners] == [
         "settings_backup_restore", "hourglass_top", "key_off", "cloud_off", "pause", "notifications_off",
         "heart_broken",

@@ -29,7 +29,7 @@ from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import Policy
 from tracking.orders.observations import utc_now
 from tracking.polling.discovery import Discovery
-from tracking.polling.learner import REFIT_EVERY, SILENCE_CHECK_EVERY, Learner
+from tracking.polling.learner import LATE_CHECK_EVERY, REFIT_EVERY, SILENCE_CHECK_EVERY, Learner
 from tracking.polling.poller import Poller
 from tracking.provider.call_log import FLUSH_SECONDS, CallLog
 from tracking.provider.client import Client
@@ -74,7 +74,7 @@ class Backend:
         self._secrets = settings.webhook_secrets()
         bounds = Policy(timedelta(seconds=settings.poll_floor), timedelta(seconds=settings.poll_ceiling))
         chance = random.Random()  # noqa: S311 - it spreads due times and guards nothing  # nosec B311
-        forecasts = Forecasts(relative=settings.poll_loss == "relative")
+        forecasts = Forecasts(relative=settings.poll_loss == "relative", promises=settings.late_after)
         self._planner = PlanningContext(bounds, chance, ClaimCipher(settings.claims_keys()), forecasts)
         self._lease = timedelta(seconds=settings.api_timeout)
         self._owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
@@ -143,6 +143,7 @@ class Backend:
             Housekeeping(self.database, client, self.clock).run(),
             run_loop("forecasts", learner.refit, REFIT_EVERY),
             run_loop("webhook silence", learner.check_silence, SILENCE_CHECK_EVERY),
+            run_loop("late orders", learner.find_late_orders, LATE_CHECK_EVERY),
         ]
         leasing: dict[str, Any] = {"owner": self._owner, "lease": self._lease, "clock": self.clock}
         parts = self.database, client, self._planner

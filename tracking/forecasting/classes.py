@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from tracking.orders.model import OrderType
 
+RELIABLE_ORDERS = 30  # finished orders: with fewer, the slowest of a hundred is a guess
 SPREAD = 1.5  # of the logarithm of the age at which an order finishes, before any of its class has
 
 

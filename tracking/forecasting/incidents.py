@@ -1,17 +1,18 @@
 """Incidents: detects that many orders placed one after another are late, so that it is everyone, not one order.
 
-Of orders in the order they were placed, each late one speaks for an incident (half of its orders are late, say) and
-each that was done in time against it (one in a hundred is late anyway). The run that speaks loudest is an incident once
-chance would make one like it less than once in ten thousand orders: a cumulative sum test. Bounded reads; writes
-nothing.
+Of orders in the order they were placed, each late one speaks for an incident (half of its orders are late, say, or a
+tenth) and each that was done in time against it (one in a hundred is late anyway). The run that speaks loudest is an
+incident once chance would make one like it less than once in ten thousand orders: a cumulative sum test. Bounded reads.
+
+The worker tests every ten seconds and stores what it found; whoever shows it reads that, however large the store is.
 """
 
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, select
@@ -20,14 +21,16 @@ from sqlalchemy.engine import RowMapping
 from tracking.forecasting.classes import class_of
 from tracking.forecasting.lateness import in_class
 from tracking.orders.model import State, is_open
+from tracking.storage import facts
+from tracking.storage.facts import FactKey
 from tracking.storage.tables import OPEN, ORDERS
 
-USUALLY_LATE, LATE_TOGETHER = 0.01, 0.5
-SPEAKS_FOR = math.log(LATE_TOGETHER / USUALLY_LATE)
-SPEAKS_AGAINST = math.log((1 - LATE_TOGETHER) / (1 - USUALLY_LATE))
+USUALLY_LATE = 0.01
+LATE_TOGETHER = (0.5, 0.1)  # everyone, nearly, and one of several things that the provider has: a warehouse, a product
 NO_CHANCE = math.log(10_000)
 SEPARATE_AFTER = timedelta(hours=1)  # orders placed further apart, and beyond a class's patience, are not late together
 FEWEST = 5  # fewer rows need no banner in their place
+MANY_LATE = 10  # orders that are late each by itself
 LATE_READ = 5_000
 ORDERS_TESTED = 10_000
 LONGEST_AGO = timedelta(days=30)
@@ -72,6 +75,58 @@ class _Placed:
     name: str
     late: bool
     open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LateOrders:
+    """The late orders of one moment: the incidents, the worst first, and how many are late apart from them.
+
+    `oldest`: since when the one that has been late longest is, of those apart; None without any.
+    """
+
+    incidents: tuple[Incident, ...] = ()
+    others: int = 0
+    oldest: datetime | None = None
+
+    def to_fact(self) -> dict[str, Any]:
+        """What is stored of it."""
+        incidents = [
+            asdict(one) | {"first": one.first.isoformat(), "last": one.last.isoformat()} for one in self.incidents
+        ]
+        return {"incidents": incidents, "others": self.others, "oldest": self.oldest and self.oldest.isoformat()}
+
+    @classmethod
+    def from_fact(cls, value: Mapping[str, Any]) -> Self:
+        """Read what `to_fact` made."""
+        times, oldest = ("first", "last"), value["oldest"]
+        incidents = (
+            Incident(
+                **one | {name: datetime.fromisoformat(one[name]) for name in times} | {"classes": (*one["classes"],)}
+            )
+            for one in value["incidents"]
+        )
+        return cls(tuple(incidents), value["others"], oldest and datetime.fromisoformat(oldest))
+
+
+def update_late_orders(connection: Connection, late: LateOrders, now: datetime) -> None:
+    """Store the late orders of now, where they are others than those stored before."""
+    if late != stored_late_orders(connection):
+        facts.set_fact(connection, FactKey.LATE_ORDERS, late.to_fact(), now)
+
+
+def stored_late_orders(connection: Connection) -> LateOrders:
+    """Read the late orders as they were when the worker last found others than before; none where it never did."""
+    fact = facts.get_fact(connection, FactKey.LATE_ORDERS)
+    return LateOrders.from_fact(fact.value) if fact else LateOrders()
+
+
+def find_late_orders(connection: Connection, now: datetime) -> LateOrders:
+    """Find out which orders are late together now, and how many are late apart from them."""
+    incidents = current_incidents(connection, now)
+    counted = select(sa.func.count(), sa.func.min(ORDERS.c.late_at)).where(OPEN, ORDERS.c.late_at < now)
+    apart = (sa.not_(one.matches(now)) for one in incidents)
+    others, oldest = connection.execute(counted.where(*apart)).one()
+    return LateOrders(tuple(incidents), others, oldest)
 
 
 def current_incidents(connection: Connection, now: datetime) -> list[Incident]:
@@ -123,11 +178,21 @@ def _placed(row: Any, name: str, patience: timedelta) -> _Placed | None:
 
 def worst_run(placed: Sequence[_Placed], gap: timedelta = SEPARATE_AFTER) -> Incident | None:
     """Find the run of orders that speaks loudest for an incident, if it is one; longer gaps part the runs."""
+    for share in LATE_TOGETHER:
+        incident = _worst_run(placed, gap, share)
+        if incident is not None:
+            return incident
+    return None
+
+
+def _worst_run(placed: Sequence[_Placed], gap: timedelta, share: float) -> Incident | None:
+    """The same, for incidents in which this share of the orders is late."""
+    speaks_for, speaks_against = math.log(share / USUALLY_LATE), math.log((1 - share) / (1 - USUALLY_LATE))
     best, loudest, begin, score = (0, 0), 0.0, 0, 0.0
     for index, one in enumerate(placed):
         if score <= 0 or one.at - placed[index - 1].at > gap:
             begin, score = index, 0.0
-        score += SPEAKS_FOR if one.late else SPEAKS_AGAINST
+        score += speaks_for if one.late else speaks_against
         if score > loudest:
             best, loudest = (begin, index + 1), score
     run = placed[slice(*best)]
@@ -170,7 +235,7 @@ def late_with_others(connection: Connection, row: RowMapping, now: datetime) -> 
     if placed is None or late_at is None or late_at >= now or not is_open(row["state"]):
         return None
     name = class_of(row["type"], row["units"])
-    for incident in current_incidents(connection, now):
+    for incident in stored_late_orders(connection).incidents:
         if name in incident.classes and incident.first <= placed <= incident.last:
             return LateWithOthers(incident)
     near = _near(connection, name, placed, late_at - placed, now)

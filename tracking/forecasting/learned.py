@@ -1,13 +1,14 @@
 """Learned forecasts: curves fitted from the orders in the store and stored there, so that a restart forgets nothing.
 
-Each class's curve is stored with the version of its form and the number of times it was learned. A class
-without finished orders has a first guess that grows with its size.
+Each class's curves, of all its orders and of the finished ones, are stored with the version of their form and the
+number of times they were learned. A class without finished orders has a first guess that grows with its size.
 """
 
 import logging
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +16,9 @@ import numpy as np
 from sqlalchemy import Connection, select
 from sqlalchemy.engine import Row
 
-from tracking.forecasting.classes import class_of
+from tracking.forecasting.classes import class_of, first_guess
+from tracking.forecasting.finish_times import FinishedOrder, FinishTimes
+from tracking.forecasting.forecasts import Forecasts
 from tracking.forecasting.survival import BINS, Curve, DelayCost, Forecast, Interval
 from tracking.forecasting.waits import webhook_share
 from tracking.orders.latency import finished_between
@@ -41,14 +44,30 @@ def newest_orders(connection: Connection, limit: int = ORDERS_READ) -> Sequence[
     return connection.execute(accepted.order_by(ORDERS.c.id.desc()).limit(limit)).all()
 
 
-def intervals_by_class(rows: Iterable[Row[Any]]) -> dict[str, list[Interval]]:
-    """Group the intervals in which orders finished by class, the newest orders of each."""
-    intervals: dict[str, list[Interval]] = defaultdict(list)
+@dataclass(slots=True)
+class ClassHistory:
+    """What was observed of the orders of one class.
+
+    `intervals`: in which its newest orders finished, or are still open. `finished`: all finished, the newest first.
+    """
+
+    intervals: list[Interval] = field(default_factory=list)
+    finished: list[FinishedOrder] = field(default_factory=list)
+
+
+def history_by_class(rows: Iterable[Row[Any]], now: datetime) -> dict[str, ClassHistory]:
+    """Group what was observed of orders by class; `rows` begins with the newest."""
+    histories: dict[str, ClassHistory] = defaultdict(ClassHistory)
     for row in rows:
-        of_class = intervals[class_of(row.type, row.units)]
-        if len(of_class) < ORDERS_OF_A_CLASS and (interval := completion_interval(row)) is not None:
-            of_class.append(interval)
-    return intervals
+        interval = completion_interval(row)
+        if interval is None:
+            continue
+        of_class = histories[class_of(row.type, row.units)]
+        if len(of_class.intervals) < ORDERS_OF_A_CLASS:
+            of_class.intervals.append(interval)
+        if math.isfinite(interval.by):
+            of_class.finished.append(FinishedOrder(interval, (now - row.accepted_at).total_seconds()))
+    return histories
 
 
 def completion_interval(row: Row[Any]) -> Interval | None:
@@ -87,40 +106,74 @@ def estimated_webhook_share(rows: Iterable[Row[Any]]) -> float:
 
 
 def fit_forecasts(
-    intervals: Mapping[str, Sequence[Interval]], current: Mapping[str, Forecast], *, relative: bool
+    histories: Mapping[str, ClassHistory], current: Mapping[str, Forecast], *, relative: bool
 ) -> list[Forecast]:
     """Fit a forecast for every class that has a history, each one version on from the current one."""
     return [
-        Forecast.fit(name, of_class, relative=relative, version=current[name].version + 1 if name in current else 1)
-        for name, of_class in intervals.items()
-        if of_class
+        Forecast.fit(
+            name, of_class.intervals, relative=relative, version=current[name].version + 1 if name in current else 1
+        )
+        for name, of_class in histories.items()
     ]
 
 
-def store_forecasts(connection: Connection, forecasts: Iterable[Forecast], now: datetime) -> None:
-    """Store the forecasts with the version of their form."""
+def fit_finish_times(histories: Mapping[str, ClassHistory], current: Forecasts) -> dict[str, FinishTimes]:
+    """Fit how long the finished orders of each class took.
+
+    What enough orders showed stands until as many show something else: other classes may have filled what is read.
+    """
+    fitted = {name: FinishTimes.fit(first_guess(name), of_class.finished) for name, of_class in histories.items()}
+    return {name: times for name, times in fitted.items() if times.reliable or not current.finish_times(name).reliable}
+
+
+def store_forecasts(
+    connection: Connection, forecasts: Iterable[Forecast], now: datetime, finish_times: Mapping[str, FinishTimes]
+) -> None:
+    """Store the forecasts with the version of their form, and the finish times of their classes."""
     for forecast in forecasts:
-        shares = [round(float(share), DIGITS) for share in forecast.curve.open]
-        value = {"form": FORM, "version": forecast.version, "open": shares, "orders": forecast.curve.orders}
+        value = {"form": FORM, "version": forecast.version, "open": _rounded(forecast.curve)}
+        value["orders"] = forecast.curve.orders
+        if (times := finish_times.get(forecast.name)) is not None:
+            value["finished"] = {
+                "open": _rounded(times.curve),
+                "orders": times.orders,
+                "late_after": round(times.late_after, 3),
+                "recent_median": round(times.recent_median, 3),
+            }
         facts.set_fact(connection, facts.forecast_key(forecast.name), value, now)
 
 
-def load_forecasts(connection: Connection, *, relative: bool = True, only: str | None = None) -> list[Forecast]:
-    """Load the forecasts that were stored in this form, or the one of this class; others are fitted again."""
-    forecasts = []
-    selected = (
-        FACTS.c.key.startswith(facts.FORECAST, autoescape=True)
-        if only is None
-        else FACTS.c.key == facts.forecast_key(only)
-    )
+def _rounded(curve: Curve) -> list[float]:
+    return [round(float(share), DIGITS) for share in curve.open]
+
+
+def load_forecasts(connection: Connection, into: Forecasts, order_type: str | None = None) -> None:
+    """Load what was stored in this form, of all classes or those of one delivery type; the rest is fitted again."""
+    prefix = facts.FORECAST if order_type is None else facts.forecast_key(f"{order_type}/")
+    forecasts, finish_times = [], {}
+    selected = FACTS.c.key.startswith(prefix, autoescape=True)
     for row in connection.execute(select(FACTS.c.key, FACTS.c.value).where(selected)):
         name = row.key.removeprefix(facts.FORECAST)
         curve = _curve(row.value)
         if curve is None:
             log.warning("forecast unreadable class=%s", name)
             continue
-        forecasts.append(Forecast(name, curve, DelayCost(curve, relative=relative), int(row.value.get("version", 0))))
-    return forecasts
+        delay_cost = DelayCost(curve, relative=into.relative)
+        forecasts.append(Forecast(name, curve, delay_cost, int(row.value.get("version", 0))))
+        finished = row.value.get("finished")
+        if isinstance(finished, Mapping) and (times := _finish_times(finished)) is not None:
+            finish_times[name] = times
+    into.replace(forecasts, finish_times)
+
+
+def _finish_times(value: Mapping[str, Any]) -> FinishTimes | None:
+    curve = _curve({"form": FORM, **value})
+    late_after, recent_median = (value.get(name) for name in ("late_after", "recent_median"))
+    if curve is None or not isinstance(late_after, int | float) or not isinstance(recent_median, int | float):
+        return None
+    if not (0 <= late_after < math.inf and 0 <= recent_median < math.inf):
+        return None
+    return FinishTimes(curve, int(curve.orders), float(late_after), float(recent_median))
 
 
 def _curve(value: Mapping[str, Any]) -> Curve | None:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from tracking.forecasting import predictions
+from tracking.forecasting.classes import class_of
 from tracking.forecasting.forecasts import Forecasts
 from tracking.forecasting.waits import WEBHOOK_SPACING, Policy, follow_up_wait, poll_wait
 from tracking.orders.model import (
@@ -45,8 +46,8 @@ def record_prediction(
 ) -> None:
     """Store a prediction for an order that the provider has just taken, unless it is already done."""
     if order.accepted_at is not None and is_open(order.state) and order.state != State.ACCEPTED:
-        forecast = planner.forecasts.for_order(order.type, order.units)
-        predictions.store_prediction(connection, order_id, forecast, now - order.accepted_at, now)
+        compared = planner.forecasts.comparable_times(class_of(order.type, order.units))
+        predictions.store_prediction(connection, order_id, compared, now - order.accepted_at, now)
 
 
 def plan_next_poll(

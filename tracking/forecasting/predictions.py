@@ -1,6 +1,6 @@
 """Predictions of open orders: stored when the provider takes an order, and scored by what came.
 
-Stored is the time by which nine in ten orders of its class finish, where any of them has finished yet. A prediction is
+Stored is the time by which nine in ten orders of its class finish, where enough of them have finished. A prediction is
 scored once that time has passed: it held, it failed, or nobody knows, where the order finished between two polls of
 which one came before that time and one after it.
 """
@@ -22,7 +22,7 @@ from tracking.orders.model import State
 from tracking.storage.tables import ORDERS, PREDICTIONS, insert_for
 
 if TYPE_CHECKING:
-    from tracking.forecasting.survival import Forecast
+    from tracking.forecasting.forecasts import ComparableTimes
 
 SCORED = 10_000
 SCORED_OF_A_CLASS = 2_000
@@ -42,11 +42,14 @@ def remaining(by: float, age: float) -> timedelta | None:
     return timedelta(seconds=math.ceil(max(left, 1.0) / step) * step)
 
 
-def store_prediction(connection: Connection, order_id: int, forecast: Forecast, age: timedelta, now: datetime) -> None:
-    """Store by when nine in ten orders like this open one finish; nothing where that would be a first guess."""
-    seconds, orders = max(age.total_seconds(), 0.0), round(forecast.curve.orders)
-    left = remaining(forecast.curve.quantile(0.9, seconds), seconds)
-    if orders and left is not None:
+def store_prediction(
+    connection: Connection, order_id: int, compared: ComparableTimes, age: timedelta, now: datetime
+) -> None:
+    """Store by when nine in ten orders like this open one finish; nothing while too few have finished to say."""
+    seconds = max(age.total_seconds(), 0.0)
+    left = remaining(compared.finishes_by(0.9, seconds), seconds)
+    if left is not None:
+        orders = compared.times.orders
         row = {"order_id": order_id, "step": 0, "made_at": now, "orders": orders, "nine_in_ten_by": now + left}
         connection.execute(insert_prediction(connection.dialect.name), row)
 

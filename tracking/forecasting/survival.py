@@ -2,8 +2,8 @@
 
 A look only tells that an order was open at one age and finished at a later one, so the curve is estimated from
 intervals (Turnbull's self-consistent estimator, by expectation and maximisation), with a lognormal prior that counts as
-a few orders and is smoothed in log time. The curve answers when to poll again (`DelayCost`) and what to expect
-of an order that is still open (`Forecast.conditional`).
+a few orders and is smoothed in log time. The curve answers when to poll again (`DelayCost`): it counts open orders,
+as one that may never end is worth few polls. What to expect of an open order is answered by `finish_times`.
 
 Imported at its first use only (see `forecasts`): numpy takes as long as a tenth of a worker's start.
 
@@ -42,7 +42,6 @@ FAINT = 1e-9
 
 GUARD = 0.5  # of the age: a rare far mode that was not seen yet costs much without it
 GUARDED_ORDERS = 200.0  # what so many finished orders have not shown is rare enough
-LATE_SHARE = 0.99
 FIRST_POLLS_CACHED = 1000
 
 
@@ -181,21 +180,6 @@ class DelayCost:
         return self._first_polls[price]
 
 
-@dataclass(frozen=True, slots=True)
-class ConditionalForecast:
-    """The forecast for an order of one age that is still open.
-
-    `slower_than`: the share of its class that finished sooner. `half_by`, `nine_in_ten_by`: the ages in seconds by
-    which half and nine in ten of those as old as this one finish; infinite where nobody knows. `orders`: how many
-    finished orders of its class this rests on.
-    """
-
-    slower_than: float
-    half_by: float
-    nine_in_ten_by: float
-    orders: float
-
-
 @dataclass(frozen=True)
 class Forecast:
     """The forecast of a class: its curve, and the cost of delayed detection on it."""
@@ -237,19 +221,6 @@ class Forecast:
         if age >= min(self.delay_cost.first_poll(price), ceiling) and math.isfinite(share):
             wait = min(wait, max(age * share, floor))
         return min(max(wait, floor), ceiling)
-
-    def late_after(self) -> float:
-        """Find the age in seconds beyond which an open order is late: the 99th percentile; may be infinite."""
-        return self.curve.quantile(LATE_SHARE)
-
-    def conditional(self, age: float) -> ConditionalForecast:
-        """Forecast an order of this age in seconds that is still open."""
-        return ConditionalForecast(
-            slower_than=1.0 - float(self.curve.at(age)),
-            half_by=self.curve.quantile(0.5, age),
-            nine_in_ten_by=self.curve.quantile(0.9, age),
-            orders=self.curve.orders,
-        )
 
 
 @lru_cache(maxsize=1000)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
+from tracking.forecasting import incidents
+from tracking.forecasting.classes import RELIABLE_ORDERS
 from tracking.forecasting.forecasts import Forecasts
 from tracking.forecasting.waits import FIRST_PRICE, GREATEST_PRICE, LEAST_PRICE
 from tracking.storage import facts
@@ -23,12 +25,13 @@ from tracking.storage.facts import FactKey
 from tracking.webhooks import silence_alarm
 
 if TYPE_CHECKING:
-    from tracking.forecasting.survival import Interval
+    from tracking.forecasting.learned import ClassHistory
 
 log = logging.getLogger(__name__)
 
 REFIT_EVERY = 60.0
 SILENCE_CHECK_EVERY = 10.0
+LATE_CHECK_EVERY = 10.0
 SWEEP_REQUEST_EVERY = timedelta(seconds=30)
 AGAIN_AFTER = timedelta(minutes=10)  # a class whose orders only grew older
 
@@ -63,7 +66,7 @@ class Learner:
         from tracking.forecasting import learned  # noqa: PLC0415 - numpy: at its first use, not a start
 
         with self._database.read() as connection:
-            self._forecasts.replace(learned.load_forecasts(connection, relative=self._forecasts.relative))
+            learned.load_forecasts(connection, self._forecasts)
             fact = facts.get_fact(connection, FactKey.PACING)
         pacing = fact[1] if fact else {}
         self._forecasts.price = _number(pacing.get("price"), FIRST_PRICE, LEAST_PRICE, GREATEST_PRICE)
@@ -78,13 +81,13 @@ class Learner:
         with self._database.read() as connection:
             rows = learned.newest_orders(connection)
         self._forecasts.webhook_share = learned.estimated_webhook_share(rows)
-        intervals = learned.intervals_by_class(rows)
-        news = {name: of_class for name, of_class in intervals.items() if self._has_changed(name, of_class, now)}
+        histories = learned.history_by_class(rows, now)
+        news = {name: of_class for name, of_class in histories.items() if self._has_changed(name, of_class, now)}
         forecasts = learned.fit_forecasts(news, self._forecasts.by_class(), relative=self._forecasts.relative)
-        self._forecasts.replace(forecasts)
+        self._forecasts.replace(forecasts, learned.fit_finish_times(news, self._forecasts))
 
         def job(connection: Connection) -> None:
-            learned.store_forecasts(connection, forecasts, now)
+            learned.store_forecasts(connection, forecasts, now, self._forecasts.finish_times_by_class())
             lateness.update_late_times(connection, self._forecasts, now)
             mine = self._forecasts
             pacing = {"price": mine.price, "heard": mine.webhook_share, "unproven": mine.unproven_share}
@@ -92,12 +95,14 @@ class Learner:
 
         return job
 
-    def _has_changed(self, name: str, intervals: Sequence[Interval], now: datetime) -> bool:
-        finished = [one.by for one in intervals if math.isfinite(one.by)]
+    def _has_changed(self, name: str, history: ClassHistory, now: datetime) -> bool:
+        finished = [one.by for one in history.intervals if math.isfinite(one.by)]
         fingerprint = len(finished), math.fsum(finished)
         before = self._fitted.get(name)
+        # Orders that finished soon say when one is late only once all placed with them would have finished.
+        ripens = len(history.finished) >= RELIABLE_ORDERS and not self._forecasts.finish_times(name).reliable
         if before is not None and before[0] == fingerprint and timedelta() <= now - before[1] < AGAIN_AFTER:
-            return False
+            return ripens
         self._fitted[name] = fingerprint, now
         return True
 
@@ -111,6 +116,17 @@ class Learner:
             await self._database.run(
                 lambda connection: facts.set_fact(connection, FactKey.WEBHOOK_SILENCE, alarm.to_fact(), now)
             )
+
+    async def find_late_orders(self) -> None:
+        """Find out which orders are late, together or apart, and store it for whoever shows it."""
+        if self._learns:
+            late = await asyncio.to_thread(self._late_orders)
+            now = self._clock()
+            await self._database.run(lambda connection: incidents.update_late_orders(connection, late, now))
+
+    def _late_orders(self) -> incidents.LateOrders:
+        with self._database.read() as connection:
+            return incidents.find_late_orders(connection, self._clock())
 
     def _judge_silence(self) -> silence_alarm.SilenceAlarm | None:
         """The alarm to be stored, if it is another than before."""

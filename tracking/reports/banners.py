@@ -1,11 +1,11 @@
 """Banners: what is wrong right now with the store, the provider or this console, as texts for every page."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from tracking.forecasting.incidents import Incident
+from tracking.forecasting.incidents import MANY_LATE, Incident, LateOrders
 from tracking.orders import wording
 from tracking.reports.explanations import incident_text
 from tracking.reports.health import Health
@@ -38,16 +38,28 @@ def store_banners(trouble: str | None) -> list[Banner]:
     return [Banner(Level.ERROR, "The store cannot be written", text, "save")]
 
 
-def health_banners(health: Health, incidents: Sequence[Incident], now: datetime) -> list[Banner]:
+def health_banners(health: Health, late: LateOrders, now: datetime) -> list[Banner]:
     """List all other banners in the order in which the pages show them."""
     banners = (make(health, now) for make in _HEALTH_BANNERS)
-    return [*(_late_together(incident, now) for incident in incidents), *filter(None, banners)]
+    together = [_late_together(incident, now) for incident in late.incidents]
+    return [*together, *_many_late(late, now), *filter(None, banners)]
 
 
 def _late_together(incident: Incident, now: datetime) -> Banner:
     text = f"{incident_text(incident, now)} It is not one order, it is everyone: ask the provider once."
     orders = {"view": "late", "each": "true", "from": incident.first.isoformat()}
     return Banner(Level.WARNING, "Many orders are late together", text, "groups", orders)
+
+
+def _many_late(late: LateOrders, now: datetime) -> list[Banner]:
+    if late.others < MANY_LATE or late.oldest is None:
+        return []
+    text = (
+        f"Orders that were placed with them were done in time, so that it is each by itself. "
+        f"The first has been late since {wording.ago(late.oldest, now)}."
+    )
+    title = f"{late.others:,} orders are late" if not late.incidents else f"{late.others:,} other orders are late"
+    return [Banner(Level.WARNING, title, text, "schedule", {"view": "late"})]
 
 
 def _restored(health: Health, now: datetime) -> Banner | None:

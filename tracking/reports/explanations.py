@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, select
 
 from tracking.errors import UnknownOrder
-from tracking.forecasting.classes import class_bounds, class_of
-from tracking.forecasting.forecasts import Forecasts
+from tracking.forecasting.classes import RELIABLE_ORDERS, class_bounds, class_of
+from tracking.forecasting.forecasts import ComparableTimes, Forecasts, LateBasis, LateLimit
 from tracking.forecasting.incidents import Incident, LateWithOthers, late_with_others
+from tracking.forecasting.lateness import stored_limit
 from tracking.forecasting.predictions import Score, remaining, score_of_class
 from tracking.forecasting.waits import MOST_WEBHOOK_SHARE, price_with_webhooks
 from tracking.orders.model import State, Submission, WebhookStatus, is_open
@@ -30,10 +31,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import RowMapping
 
-    from tracking.forecasting.survival import Forecast
     from tracking.storage.database import Database
 
-ONLY_A_GUESS = 0.5  # finished orders: with none all is a guess
 TYPES = {
     "DigitalDelivery": "digital delivery",
     "Links": "links",
@@ -47,7 +46,7 @@ class Expectation:
     """What is expected of one open order; its fields are keys of what `tracking why --json` writes.
 
     Attributes:
-        age: since the provider breakdown it.
+        age: since the provider took it.
         like: the class it is compared with, in words.
         orders: how many finished orders of that class this rests on.
         slower_than: of 100 like it, how many finished sooner; 0 to 99.
@@ -65,29 +64,46 @@ class Expectation:
     text: str
 
 
-def expectation(forecast: Forecast, age: timedelta) -> Expectation:
-    """Describe what is expected of an order of this age that is still open."""
-    seconds = max(age.total_seconds(), 0.0)
-    conditional = forecast.conditional(seconds)
-    half, nine_in_ten = remaining(conditional.half_by, seconds), remaining(conditional.nine_in_ten_by, seconds)
-    slower = min(int(conditional.slower_than * 100), 99)
-    finish, like = _finish_text(half, nine_in_ten), class_text(forecast.name)
-    text = _expectation_text(conditional.orders, slower, finish, like)
-    return Expectation(age, like, round(conditional.orders), slower, half, nine_in_ten, text)
+def expectation(compared: ComparableTimes, name: str, age: timedelta) -> Expectation:
+    """Describe what is expected of an open order of this class and age, by the finished orders it is compared with."""
+    seconds, like, orders = max(age.total_seconds(), 0.0), class_text(compared.like), compared.times.orders
+    if not compared.times.reliable:
+        text = f"How long it takes is unknown: {_needed(orders)} ({like})."
+        return Expectation(age, like, orders, 0, None, None, text)
+    slower = min(int(compared.slower_than(seconds) * 100), 99)
+    half, nine_in_ten = (remaining(compared.finishes_by(share, seconds), seconds) for share in (0.5, 0.9))
+    pace = f"Slower than {slower} of 100 like it" if slower else "As fast as any like it so far"
+    size = "" if compared.like == name else " of another size"
+    rest = f"That rests on {count(orders, 'finished order')}{size} ({like})."
+    return Expectation(
+        age, like, orders, slower, half, nine_in_ten, f"{pace}; {_finish_text(half, nine_in_ten)}. {rest}"
+    )
+
+
+def _needed(orders: int) -> str:
+    return f"{orders} of the {RELIABLE_ORDERS} finished orders needed"
 
 
 def _finish_text(half: timedelta | None, nine_in_ten: timedelta | None) -> str:
     if half is None:
-        return "nobody knows when one as old as this finishes"
-    ninth = f"nine in ten within {duration(nine_in_ten)}" if nine_in_ten else "when nine in ten do, nobody knows"
+        return "hardly any took as long and finished, so when it will is unknown"
+    ninth = f"nine in ten within {duration(nine_in_ten)}" if nine_in_ten else "when nine in ten do is unknown"
     return f"half of those as old as this finish within {duration(half)}, {ninth}"
 
 
-def _expectation_text(orders: float, slower: int, finish: str, like: str) -> str:
-    if orders < ONLY_A_GUESS:
-        return f"None like it ({like}) has been followed to its end yet. By a first guess, {finish}."
-    pace = f"Slower than {slower} of 100 like it" if slower else "As fast as any like it so far"
-    return f"{pace}; {finish}. That rests on {count(round(orders), 'finished order')} ({like})."
+def late_limit_text(limit: LateLimit) -> str:
+    """Word from what age on an order is late, and what that rests on."""
+    after, orders, like = duration(limit.after), count(limit.orders, "finished order"), class_text(limit.like)
+    match limit.basis:
+        case LateBasis.PROMISE:
+            because = "as TRACKING_LATE_AFTER promises"
+        case LateBasis.LEARNED:
+            because = f"as 99 of 100 of those that finish took less, by {orders} ({like})"
+        case LateBasis.BORROWED:
+            because = f"by {orders} of another size ({like}), as too few of its own have finished"
+        case LateBasis.GUESS:
+            because = f"by a first guess, with {_needed(limit.orders)} ({like})"
+    return f"It is late from an age of {after} on, {because}."
 
 
 def class_text(name: str) -> str:
@@ -131,11 +147,11 @@ def others_text(others: LateWithOthers | None, now: datetime) -> str | None:
 
 
 def load_forecast(connection: Connection, name: str, *, relative: bool = True) -> Forecasts:
-    """Load the learned forecast of one class, and the present price of a call."""
+    """Load what was learned of a class and of other sizes of its type, and the present price of a call."""
     from tracking.forecasting import learned  # noqa: PLC0415 - numpy is imported when first needed, not at a start
 
     forecasts = Forecasts(relative=relative)
-    forecasts.replace(learned.load_forecasts(connection, relative=relative, only=name))
+    learned.load_forecasts(connection, forecasts, class_bounds(name)[0])
     stored = facts.get_fact(connection, FactKey.PACING)
     pacing: Mapping[str, Any] = stored[1] if stored else {}
     forecasts.price = float(pacing.get("price", forecasts.price))
@@ -148,7 +164,7 @@ def order_expectation(connection: Connection, row: RowMapping, now: datetime) ->
     if row["accepted_at"] is None or not is_open(row["state"]):
         return None
     name = class_of(row["type"], row["units"])
-    expected = expectation(load_forecast(connection, name).for_class(name), now - row["accepted_at"])
+    expected = expectation(load_forecast(connection, name).comparable_times(name), name, now - row["accepted_at"])
     score = score_of_class(connection, name, now)
     return expected if score is None else replace(expected, text=f"{expected.text} {score_text(score)}")
 
@@ -176,6 +192,7 @@ def explain_next_poll(database: Database, order_id: int, now: datetime) -> dict[
         forecasts = load_forecast(connection, class_of(row["type"], row["units"]))
         alarm = silence_alarm.latest_alarm(connection)
         others = others_text(late_with_others(connection, row, now), now)
+        limit = None if expected is None else stored_limit(connection, row["type"], row["units"])
         breakdown = breakdown_of(connection, order_id)
     announces = row["submission"] != Submission.ELSEWHERE
     silent = alarm is not None and alarm.ended_at is None
@@ -189,6 +206,7 @@ def explain_next_poll(database: Database, order_id: int, now: datetime) -> dict[
         "reasons": [
             *_state_sentences(row, expected, now),
             *([breakdown.text] if breakdown else []),
+            *([late_limit_text(limit)] if limit else []),
             *([others] if others else []),
             *_next_poll_sentences(row, price_with_webhooks(forecasts.price, heard) if expected else None, heard, now),
         ],

@@ -16,6 +16,7 @@ from sqlalchemy.engine import RowMapping
 
 from tracking.errors import UnknownOrder
 from tracking.forecasting.incidents import late_with_others
+from tracking.forecasting.lateness import stored_limit
 from tracking.orders import wording
 from tracking.orders.model import (
     ORDER_FIELDS,
@@ -31,7 +32,7 @@ from tracking.orders.model import (
 from tracking.orders.wording import TimelineEntry, clock, count, duration
 from tracking.provider.json_fields import storable
 from tracking.provider.masking import mask_json, mask_recipient
-from tracking.reports.explanations import order_expectation, others_text
+from tracking.reports.explanations import late_limit_text, order_expectation, others_text
 from tracking.reports.latency import breakdown_of
 from tracking.startup import pd
 from tracking.storage.database import Database
@@ -208,10 +209,11 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
         row = _row(connection, order_id)
         order = Order(**{name: row[name] for name in ORDER_FIELDS})
         expected = order_expectation(connection, row, now)
+        limit = None if expected is None else stored_limit(connection, row["type"], row["units"])
         others = others_text(late_with_others(connection, row, now), now)
         took = breakdown_of(connection, order_id) if order.state == State.COMPLETED else None
     verdict, evidence = _verdict(order, row, now)
-    before = (text for text in (expected and expected.text, others) if text)
+    before = (text for text in (expected and expected.text, limit and late_limit_text(limit), others) if text)
     return OrderView(
         id=order_id,
         order=order,

@@ -154,7 +154,7 @@ def conditions(connection: Connection, filters: Filters, now: datetime) -> list[
     orders = ORDERS.c
     clauses: list[Any] = _view(filters.view, now)
     if filters.view == "late" and not filters.each:
-        clauses += [sa.not_(incident.matches(now)) for incident in incidents.current_incidents(connection, now)]
+        clauses += [sa.not_(incident.matches(now)) for incident in incidents.stored_late_orders(connection).incidents]
     if text := filters.text.strip():
         exact = _ids_of(connection, text)
         clauses.append(orders.id.in_(exact) if exact else _containing(text))
