@@ -1,6 +1,6 @@
 """What can go wrong, as one tree. Every boundary translates foreign errors into these, `from exc`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
@@ -149,6 +149,16 @@ class DuplicateOrder(ProviderError, outcome="duplicate"):
 
 class UnreadableAnswer(ProviderError):
     """A 2xx whose body is not what was asked for: not JSON, too large, another order."""
+
+
+def causes_of(exc: BaseException | None) -> Iterator[BaseException]:
+    """Walk from the error to those that led to it, nearest first."""
+    visited: set[int] = set()
+    while exc is not None and id(exc) not in visited:
+        visited.add(id(exc))
+        yield exc
+        # A library's cause is the error that it wraps; what went on before is the context of that one.
+        exc = exc.__cause__ or exc.__context__
 
 
 @dataclass(frozen=True, slots=True)

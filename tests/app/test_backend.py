@@ -15,8 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tracking import ingest
 from tracking.app.backend import Backend, _is_gone
-from tracking.errors import StoreBusy
+from tracking.errors import NotSent, StoreBusy
 from tracking.forecasting.planner import PlanningContext
+from tracking.provider.call_log import CallLog
 from tracking.settings import WEBHOOK_PATH, Role, Settings, load
 from tracking.storage import facts, leases
 from tracking.storage.database import Database
@@ -97,6 +98,26 @@ def test_health_is_well_at_the_start_and_ill_when_the_loops_fall_silent(make: Ma
     assert (ill.status_code, ill.json()["status"]) == (503, "silent")
     assert sorted(ill.json()["silent"]) == ["poller", "sender", "store", "webhooks"]
     assert ill.json()["loops"]["poller"] == {"age_seconds": 16.0}
+
+
+def test_health_says_why_the_provider_cannot_be_reached_and_stays_well(make: Make, clock: Clock) -> None:
+    backend = make(Role.SENDER)
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("x", request=request) from ConnectionRefusedError(111, "refused")
+
+    async def fail() -> None:
+        backend._client = backend.client(httpx.MockTransport(refuse), CallLog(backend.database))
+        with pytest.raises(NotSent):
+            await backend._client.balance()
+        await backend._client.aclose()
+
+    assert get(backend, "/healthz")[0].json()["provider"] == {"failing_since": None, "trouble": None}
+    asyncio.run(fail())
+    [answer] = get(backend, "/healthz")
+    assert answer.status_code == 200
+    assert "connection refused" in answer.json()["provider"]["trouble"]
+    assert answer.json()["provider"]["failing_since"]
 
 
 def test_one_loop_that_falls_silent_is_named(make: Make, clock: Clock) -> None:

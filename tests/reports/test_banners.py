@@ -28,6 +28,7 @@ TROUBLED = Health(
     restored=RestoreMark(START, 0, trouble="no answer"),
     wal_bytes=300 * 2**20,
     webhooks=SilenceAlarm(START, START, 1),
+    why_unreachable="its certificate has expired",
 )
 
 
@@ -50,6 +51,7 @@ def test_all_that_is_wrong_comes_in_one_order_the_store_first() -> None:
     ]  # fmt: skip
     assert [banner.level for banner in banners].count(Level.ERROR) == 3
     assert "5 min ago" in banners[3].text
+    assert "Why: its certificate has expired." in banners[3].text
     assert "1 order of ours" in banners[5].text
 
 

@@ -130,11 +130,19 @@ def test_completions_count_only_orders_seen_open_before(history: History, store:
 def test_silent_loops_and_an_unreachable_provider_are_told(store: Database) -> None:
     def remember(connection: sa.Connection) -> None:
         facts.set_fact(connection, "beat:poller", {}, START)
-        said = {"failing_since": START.isoformat(), "last_error": "NotSent: no connection"}
+        said = {"failing_since": START.isoformat(), "last_error": "NotSent: no connection: refused"}
         facts.set_fact(connection, "client", said, START)
 
     store.write(remember)
     health = reports_health.health(store, START + timedelta(minutes=5))
+    assert health.why_unreachable == "no connection: refused"
+    with store.read() as connection:
+        [provider] = [
+            part
+            for part in reports_health.component_status(connection, START + timedelta(minutes=5))
+            if part.name == "Provider"
+        ]
+    assert provider.text == "no answer for 5 min: no connection: refused"
     assert health.silent == ("poller",)
     assert health.unreachable_since == START
     assert health.refused is None

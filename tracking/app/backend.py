@@ -33,6 +33,7 @@ from tracking.polling.learner import LATE_CHECK_EVERY, REFIT_EVERY, SILENCE_CHEC
 from tracking.polling.poller import Poller
 from tracking.provider.call_log import FLUSH_SECONDS, CallLog
 from tracking.provider.client import Client
+from tracking.provider.http.connection import check_environment
 from tracking.provider.shared_rate_limit import LONGEST_PAUSE, SharedRateLimit
 from tracking.settings import WEBHOOK_PATH, Role, Settings
 from tracking.storage import database, facts, leases
@@ -68,6 +69,8 @@ class Backend:
     def __init__(
         self, settings: Settings, *, clock: Callable[[], datetime] = utc_now, store: Database | None = None
     ) -> None:
+        if settings.api_base_url and settings.roles & {Role.POLLER, Role.SENDER}:
+            check_environment()
         self.settings = settings
         self.clock = clock
         self.database = store or database.connect(settings.database_url)
@@ -86,6 +89,7 @@ class Backend:
         self._wakes: list[asyncio.Event] = []
         self.receiver = Receiver(self.database, self._secrets, self._planner, clock=clock, wake=self._wake)
         self.transport: httpx.AsyncBaseTransport | None = None
+        self._client: Client | None = None
         calls = settings.embedded_sandbox and settings.roles & {Role.POLLER, Role.SENDER}
         self._sandbox = EmbeddedSandbox(settings, self.asgi(lifespan=False)) if calls else None
 
@@ -133,7 +137,7 @@ class Backend:
             return loops
         timeout = max(WATCHDOG_TIMEOUT, CALLS_PER_TASK * self._lease)
         call_log = CallLog(self.database)
-        client = self.client(transport, call_log)
+        client = self._client = self.client(transport, call_log)
         stack.push_async_callback(client.aclose)
         if (wait := await asyncio.to_thread(self._remaining_pause)) > timedelta():
             client.pause(wait.total_seconds())
@@ -226,10 +230,17 @@ class Backend:
             "silent": silent,
             "loops": {name: {"age_seconds": age} for name, age in loops.items()},
             "store": {"last_write_age_seconds": wrote if self._expected_loops() else None, "trouble": trouble},
+            "provider": self._provider_trouble(),
             "roles": sorted(self.settings.roles),
             "sandbox": self.settings.embedded_sandbox,
         }
         return JSONResponse(document, status_code=503 if silent else 200)
+
+    def _provider_trouble(self) -> dict[str, str | None]:
+        """Say since when calls of this process fail, and why: it waits for the provider, and is well itself."""
+        status = self._client.status() if self._client else {}
+        since = status.get("failing_since")
+        return {"failing_since": since, "trouble": status.get("last_error") if since else None}
 
     def _expected_loops(self) -> list[str]:
         return [role.value for role in (Role.WEBHOOKS, Role.POLLER, Role.SENDER) if role in self.settings.roles]

@@ -71,7 +71,7 @@ async def run_loop(
         except StoreError as exc:
             log.warning("%s waits for the store: %s", name, exc)
         except ProviderError as exc:
-            log.warning("%s waits for the provider error=%s status=%s", name, type(exc).__name__, exc.status)
+            log.warning("%s waits for the provider error=%s status=%s: %s", name, type(exc).__name__, exc.status, exc)
         except Exception:  # the top of the loop: one bad turn must not end the work
             log.exception("%s stumbled", name)
         await _pause(wait, wake)

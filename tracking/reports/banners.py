@@ -95,7 +95,8 @@ def _unreachable(health: Health, now: datetime) -> Banner | None:
     if (since := health.unreachable_since) is None:
         return None
     at = wording.clock(since, now)
-    text = f"No answer since {at} UTC, {wording.ago(since, now)}. Orders wait and go out by themselves."
+    why = f" Why: {health.why_unreachable}." if health.why_unreachable else ""
+    text = f"No answer since {at} UTC, {wording.ago(since, now)}.{why} Orders wait and go out by themselves."
     return Banner(Level.ERROR, "The provider cannot be reached", text, "cloud_off")
 
 

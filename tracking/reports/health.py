@@ -35,9 +35,9 @@ class ComponentStatus:
 class Health:
     """What deserves a banner on every page.
 
-    `restored`: how far the store is reconciled after it was restored from a backup. `wal_bytes`: the size of a
-    write-ahead log that is larger than it should be, else 0. `webhooks`: the alarm about silent webhooks, while it
-    lasts and for an hour after it ended.
+    `why_unreachable`: why the latest call failed, in words, where that is known. `restored`: how far the store is
+    reconciled after it was restored from a backup. `wal_bytes`: the size of a write-ahead log that is larger than it
+    should be, else 0. `webhooks`: the alarm about silent webhooks, while it lasts and for an hour after it ended.
     """
 
     unreachable_since: datetime | None
@@ -47,6 +47,7 @@ class Health:
     restored: RestoreMark | None = None
     wal_bytes: int = 0
     webhooks: SilenceAlarm | None = None
+    why_unreachable: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,8 @@ def component_status(connection: Connection, now: datetime) -> tuple[ComponentSt
     usage = f"{calls} of {rate * 60:.0f} calls in a minute" if rate else "no calls yet"
     failing_since = _time(client.get("failing_since"))
     answers = f"no answer for {sentences.duration(now - failing_since)}" if failing_since else "answers"
+    if failing_since and (why := _why_failing(client)):
+        answers += f": {why}"
     return (
         ComponentStatus("Last poll", polled_at, sentences.ago(polled_at, now)),
         ComponentStatus("Last webhook", called_at, sentences.ago(called_at, now)),
@@ -103,6 +106,11 @@ def component_status(connection: Connection, now: datetime) -> tuple[ComponentSt
         *(_loop_status(role, facts, now) for role in ("poller", "sender", "webhooks")),
         ComponentStatus("Provider", failing_since, answers, worrying=bool(failing_since)),
     )
+
+
+def _why_failing(client: Mapping[str, Any]) -> str | None:
+    """The words of the latest error, without its kind."""
+    return (client.get("last_error") or "").partition(": ")[2] or None
 
 
 def _loop_status(role: str, facts: _Facts, now: datetime) -> ComponentStatus:
@@ -138,4 +146,5 @@ def health(database: Database, now: datetime) -> Health:
         restored=mark_from(mark[1]) if mark else None,
         wal_bytes=log_size if log_size > WAL_LARGE else 0,
         webhooks=_webhook_alarm(facts, now),
+        why_unreachable=_why_failing(client) if since and not refused else None,
     )

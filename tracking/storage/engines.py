@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from tracking.errors import StoreBusy, StoreError, StoreUnusable
+from tracking.errors import StoreBusy, StoreError, StoreUnusable, causes_of
 from tracking.storage.migrations import HEAD
 
 log = logging.getLogger(__name__)
@@ -151,16 +151,6 @@ def translate(exc: BaseException) -> StoreError:
     if isinstance(exc, sa.exc.OperationalError) and not isinstance(exc.orig, sqlite3.Error):
         return StoreBusy("the store does not answer: is the database server running and reachable?")
     return StoreError(f"the store refused a statement ({type(exc).__name__})")
-
-
-def causes_of(exc: BaseException | None) -> Iterator[BaseException]:
-    """Walk from the error to those that led to it, nearest first."""
-    visited: set[int] = set()
-    while exc is not None and id(exc) not in visited:
-        visited.add(id(exc))
-        yield exc
-        # SQLAlchemy's cause is the driver's error that it wraps; what went on before is the context of that one.
-        exc = exc.__cause__ or exc.__context__
 
 
 _SIGNS: dict[str, tuple[type[StoreError], str]] = {

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from tracking.errors import DuplicateOrder, InsufficientFunds, NotFound, ProviderError, RequestRejected
+from tracking.errors import DuplicateOrder, InsufficientFunds, NotFound, NotSent, ProviderError, RequestRejected
 from tracking.provider.call_log import ApiCallRecord
 from tracking.provider.masking import SecretMasker
 from tracking.provider.responses import Token
@@ -79,6 +79,8 @@ class Recorder:
 
 
 def _outcome(error: BaseException | None) -> str:
+    if isinstance(error, NotSent) and (why := str(error).partition(": ")[2]):
+        return f"{error.outcome}: {why}"
     if isinstance(error, ProviderError):
         return error.outcome
     return "ok" if error is None else "cancelled" if isinstance(error, asyncio.CancelledError) else "unreadable"

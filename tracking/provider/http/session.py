@@ -18,6 +18,7 @@ from tracking import errors
 from tracking.orders.observations import utc_now
 from tracking.provider.call_log import ApiCallRecord
 from tracking.provider.http.answers import body_of, read_answer
+from tracking.provider.http.connection import no_connection, open_http_client
 from tracking.provider.http.recording import ApiCall, Recorder
 from tracking.provider.http.token import TokenRenewal
 from tracking.provider.json_fields import format_time
@@ -27,6 +28,9 @@ from tracking.provider.responses import Token, read_token
 from tracking.provider.shared_rate_limit import SharedRateLimit
 
 _T = TypeVar("_T")
+# Before there was a connection, and so nothing was sent; a ProxyError is the proxy's refusal to connect.
+_CONNECT_TIMEOUTS = httpx.ConnectTimeout, httpx.PoolTimeout
+_UNCONNECTED = httpx.ConnectError, httpx.ProxyError, httpx.UnsupportedProtocol, *_CONNECT_TIMEOUTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +101,13 @@ class ApiSession:
         self._masker = SecretMasker(self._secrets)
         self._recorder = Recorder(record, self._masker)
         pool = httpx.Limits(max_connections=MAX_IN_FLIGHT, max_keepalive_connections=MAX_IN_FLIGHT)
-        self._http = httpx.AsyncClient(
-            base_url=account.base_url,
+        self._http = open_http_client(
+            account.base_url,
             # Compressed answers could grow beyond any limit while one piece of them is unpacked.
             headers={"Accept": "application/json", "Accept-Encoding": "identity"},
             timeout=httpx.Timeout(limits.timeout, connect=min(10.0, limits.timeout / 2), pool=limits.timeout / 2),
             limits=pool,
             transport=transport,
-            follow_redirects=False,
-            trust_env=False,
         )
 
     def _secrets(self) -> Iterator[str]:
@@ -173,7 +175,7 @@ class ApiSession:
         """Sends the request and reads the whole answer within the timeout. Waiting for a slot is over by then.
 
         Raises:
-            NotSent: there was no connection.
+            NotSent: there was no connection; it says why.
             OutcomeUnknown: it took too long, or the connection broke.
             UnreadableAnswer: the answer is too large.
         """
@@ -186,8 +188,8 @@ class ApiSession:
                     return response, await body_of(response)
                 finally:
                     await response.aclose()
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as exc:
-            raise errors.NotSent("no connection to the provider") from exc
+        except _UNCONNECTED as exc:
+            raise errors.NotSent(no_connection(exc, self._account.base_url)) from exc
         except (TimeoutError, httpx.TimeoutException) as exc:
             raise errors.OutcomeUnknown("no answer in time", status=call.status) from exc
         except (httpx.HTTPError, OSError) as exc:

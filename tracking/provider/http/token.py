@@ -60,7 +60,7 @@ class TokenRenewal:
                 raise CredentialsRefused("no token for these credentials", status=exc.status) from exc
             raise NotSent("no token: the address may be wrong", status=exc.status) from exc
         except ProviderError as exc:
-            raise NotSent("no token", status=exc.status) from exc
+            raise NotSent(f"no token: {exc}", status=exc.status) from exc
         life = (token.expires_at - asked_at).total_seconds()
         self.token = token
         self.renew_at = self.monotonic() + life - min(60.0, life / 10)
