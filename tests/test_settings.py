@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from tracking.errors import SettingsError
 from tracking.orders.promises import LatePromise
-from tracking.settings import Role, Settings, _is_key, _new_key, load, process_settings
+from tracking.settings import Role, Settings, _is_key, _new_key, _warn_once, load, process_settings
 
 SECRET = "hush-hush-hush-hush"
 
@@ -74,6 +74,97 @@ def test_every_setting_of_the_contract_is_read_from_the_environment(monkeypatch:
 def test_the_file_env_is_read_too(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("TRACKING_API_MAX_RATE=9\nOTHER=1\n")
     assert load().api_max_rate == 9
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ("TRACKING_API_MAX_RATE=9\n".encode("utf-16"), ".env: is in UTF-16: save it as UTF-8"),
+        ("TRACKING_API_MAX_RATE=9\n".encode("utf-16-le"), ".env: is in UTF-16: save it as UTF-8"),
+        ("# one\n# für Müller\n".encode("cp1252"), ".env: is not in UTF-8, see line 2: save it as UTF-8"),
+    ],
+)
+def test_a_file_in_another_encoding_is_told(data: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(data)
+    assert problems() == [said]
+
+
+def test_a_file_with_a_byte_order_mark_is_read_from_its_first_name_on(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes("TRACKING_API_MAX_RATE=9\n".encode("utf-8-sig"))
+    assert load().api_max_rate == 9
+
+
+def test_a_file_that_cannot_be_read_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(_: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / ".env").write_text("")
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert problems() == [".env: cannot be read (Permission denied)"]
+
+
+def test_a_line_that_would_be_dropped_is_told_and_other_peoples_lines_are_not(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("what is this\n# TRACKING is on\nTRACKING_ROLES pages\nTRACKING_POLL_FLOOR\nA\n")
+    assert problems() == [
+        ".env, line 3: cannot be read: write TRACKING_NAME=value",
+        ".env, line 4: cannot be read: write TRACKING_NAME=value",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("TRACKING_OPERATOR", "TRACKING_OPERATORS"),
+        ("TRACKING_API_BASEURL", "TRACKING_API_BASE_URL"),
+        ("TRACKING_DATABASE_URI", "TRACKING_DATABASE_URL"),
+        ("TRACKING_API_TOKEN", "TRACKING_API_ACCESS_TOKEN"),
+        ("tracking_role", "TRACKING_ROLES"),
+        ("TRAKCING_VIEWERS", "TRACKING_VIEWERS"),
+    ],
+)
+def test_a_name_that_is_nearly_one_of_ours_is_told_with_the_one_that_was_meant(
+    name: str, meant: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(name, "x")
+    assert problems() == [f"{name}: is no setting; did you mean {meant}?"]
+    monkeypatch.delenv(name)
+    (tmp_path / ".env").write_text(f"{name}=x\n")
+    assert problems() == [f"{name}: is no setting; did you mean {meant}?"]
+
+
+def test_a_misspelt_name_hides_no_wrong_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACKING_OPERATOR", "x")
+    assert [problem.split(":")[0] for problem in problems(api_max_rate=0)] == [
+        "TRACKING_OPERATOR",
+        "TRACKING_API_MAX_RATE",
+    ]
+
+
+def test_what_may_be_another_programs_is_only_warned_of_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _warn_once.cache_clear()
+    monkeypatch.setenv("TRACKING_COOKIE_DOMAIN", "example.com")
+    monkeypatch.setenv("TRACKING_OPERATOR", "")  # set to nothing: somebody says that it is not ours
+    (tmp_path / ".env").write_text("HTTPS_PROXY=http://x\nTRACKING_POLL_FLOOR=2\nTRACKING_POLL_FLOOR=3\n")
+    assert load().poll_floor == load().poll_floor == 3
+    assert [record.message for record in caplog.records] == [
+        "TRACKING_COOKIE_DOMAIN is no setting of this console and has no effect",
+        "HTTPS_PROXY has no effect in .env: set it in the environment",
+        "TRACKING_POLL_FLOOR is set 2 times in .env: the last one counts",
+    ]
+
+
+def test_addresses_that_can_be_read_on_the_way_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    _warn_once.cache_clear()
+    provider = {"api_email": "us@example.com", "api_access_token": SECRET}
+    load(api_base_url="http://127.0.0.1:8700", public_url="http://localhost:8600", **provider)
+    assert caplog.records == []
+    load(api_base_url="http://api.example", public_url="http://console.example", **provider)
+    assert [record.message.partition(" ")[0] for record in caplog.records] == [
+        "TRACKING_API_BASE_URL",
+        "TRACKING_PUBLIC_URL",
+    ]
 
 
 def test_blank_values_count_as_unset() -> None:
@@ -160,6 +251,31 @@ def test_only_the_providers_address_loses_its_version(given: str) -> None:
         ({"api_base_url": "ftp://api.example"}, "must be an absolute address"),
         ({"public_url": f"https://us:{SECRET}@console.example"}, "must hold no credentials"),
         ({"public_url": f"https://console.example/?key={SECRET}"}, "must hold no credentials"),
+        ({"public_url": "https://console.example:port"}, "its port or path cannot be right"),
+        ({"public_url": "https://console.example:99999"}, "its port or path cannot be right"),
+        ({"public_url": "https://https://console.example"}, "its port or path cannot be right"),
+        ({"public_url": "https://console .example"}, "must be an absolute address"),
+        ({"public_url": "https://console.example/webhooks/fulfillment/"}, "must end before /webhooks/fulfillment/"),
+        (
+            {
+                "public_url": "http://127.0.0.1:8600",
+                "api_base_url": "https://api.example",
+                "api_email": "us@example.com",
+                "api_access_token": SECRET,
+            },
+            "TRACKING_PUBLIC_URL is on this machine",
+        ),
+        ({"api_max_rate": "nan"}, "finite number"),
+        ({"api_timeout": "inf"}, "finite number"),
+        ({"database_url": "sqlite:///"}, "must name a file"),
+        ({"database_url": "sqlite:///data/"}, "must name a file"),
+        ({"database_url": "sqlite:///:memory:"}, "must name a file"),
+        ({"database_url": "sqlite:///x.db?mode=ro"}, "must be the whole path of a file"),
+        ({"database_url": "sqlite:///~/x.db"}, "must be the whole path of a file"),
+        ({"database_url": "sqlite://x.db"}, "must begin with"),
+        ({"database_url": f"postgresql+psycopg://us:{SECRET}@host:port/name"}, "cannot be taken apart"),
+        ({"database_url": f"postgresql+psycopg://us:{SECRET}/#@host/name"}, "cannot be taken apart"),
+        ({"database_url": f"postgresql+psycopg://us:{SECRET}@@host/name"}, "cannot be taken apart"),
         ({"roles": " , "}, "names no role"),
         ({"webhook_secret": "short"}, "16 characters"),
         ({"webhook_secret": f"{SECRET},{SECRET},{SECRET}"}, "one or two"),

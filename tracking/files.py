@@ -32,6 +32,20 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
+def write_once(path: Path, text: str) -> None:
+    """Writes the file whole or not at all; of two processes that start together one wins and both read the same."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(name, path)
+    finally:
+        Path(name).unlink()
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Opens a temporary file beside the path that takes its place at the end of the block; none is left by an error."""

@@ -1,12 +1,13 @@
 """Settings: read and validate TRACKING_*, from the environment or `.env`; make and keep a secret where none is set."""
 
 import base64
-import contextlib
 import functools
+import ipaddress
+import logging
 import os
 import re
 import secrets
-import tempfile
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -15,10 +16,14 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from tracking import files
+from tracking import files, startup
 from tracking.errors import Problem, SettingsError
 from tracking.orders.promises import LatePromise
 
+log = logging.getLogger(__name__)
+
+PREFIX = "TRACKING_"
+ENV_FILE = ".env"
 WEBHOOK_PATH = "/webhooks/fulfillment/"
 MAX_WEBHOOK_ADDRESS = 500
 KEY_BYTES = 32
@@ -40,7 +45,13 @@ class Settings(BaseSettings):
     """Every setting, checked. Build it with `load`, which reports all problems at once."""
 
     model_config = SettingsConfigDict(
-        env_prefix="TRACKING_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+        env_prefix=PREFIX,
+        env_file=ENV_FILE,
+        env_file_encoding="utf-8-sig",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
     )
 
     api_base_url: str | None = None  # the provider's BASE_URL, without /v1
@@ -121,12 +132,16 @@ class Settings(BaseSettings):
     def _absolute(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is None or not value.strip():
             return None
-        parts = urlsplit(value.strip())
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        address = value.strip().rstrip("/")
+        parts = urlsplit(address)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or re.search(r"\s", address):
             raise ValueError("must be an absolute address such as https://host.example")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("must hold no credentials, query or fragment")
-        address = value.strip().rstrip("/")
+        if not _has_port(value) or "//" in parts.path:
+            raise ValueError("must be an address such as https://host.example:8443: its port or path cannot be right")
+        if WEBHOOK_PATH.rstrip("/") in parts.path:
+            raise ValueError(f"must end before {WEBHOOK_PATH}, which is put behind it for each order")
         return address.removesuffix("/v1").rstrip("/") if info.field_name == "api_base_url" else address
 
     @field_validator("api_email", "api_access_token", "webhook_secret", "claims_key", mode="before")
@@ -145,8 +160,17 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _supported_database(cls, value: str) -> str:
-        if not value.startswith(("sqlite:///", "postgresql+psycopg://")):
+        value = value.strip()
+        if value.startswith("sqlite:///"):
+            file = value.removeprefix("sqlite:///")
+            if file in {"", ".", "/", ":memory:"} or file.endswith("/"):
+                raise ValueError("must name a file, as in sqlite:///data/tracking.db")
+            if "?" in file or file.startswith("~"):
+                raise ValueError("must be the whole path of a file: neither ? nor ~ has a meaning here")
+        elif not value.startswith("postgresql+psycopg://"):
             raise ValueError("must begin with sqlite:/// or postgresql+psycopg://")
+        elif not _has_port(value) or urlsplit(value).netloc.count("@") > 1:
+            raise ValueError("cannot be taken apart: write @ : / ? # of a password as %40 %3A %2F %3F %23")
         return value
 
     @field_validator("webhook_secret")
@@ -177,6 +201,9 @@ class Settings(BaseSettings):
             problems.append("TRACKING_POLL_FLOOR is above TRACKING_POLL_CEILING")
         if self.public_url and len(self.public_url) + len(WEBHOOK_PATH) + 43 > MAX_WEBHOOK_ADDRESS:
             problems.append("TRACKING_PUBLIC_URL is too long: a webhook address holds 500 characters at the most")
+        if self.public_url and self.api_base_url and _is_local(self.public_url) and not _is_local(self.api_base_url):
+            problems.append("TRACKING_PUBLIC_URL is on this machine: the provider cannot reach it; unset it, or name")
+            problems[-1] += " an address that other machines reach"
         if self.asks_to_sign_in and self.allow_anyone == "yes":
             lists = "TRACKING_OPERATORS and TRACKING_VIEWERS, which ask people to sign in"
             problems.append(f"TRACKING_ALLOW_ANYONE=yes contradicts {lists}: unset the one or the others")
@@ -264,7 +291,7 @@ def _stored_secret(path: Path, variable: str, new: str) -> str:
     try:
         files.make_folder(path.parent)
         if not path.exists():
-            _write_once(path, new)
+            files.write_once(path, new)
         # What was made with it is stored, or given away: it must not be another one tomorrow.
         files.flush_folder(path.parent)
         return path.read_text().strip()
@@ -273,29 +300,52 @@ def _stored_secret(path: Path, variable: str, new: str) -> str:
         raise SettingsError([Problem(variable, message)]) from exc
 
 
-def _write_once(path: Path, text: str) -> None:
-    """Writes the file whole or not at all; of two processes that start together one wins and both read the same."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+def _has_port(address: str) -> bool:
+    """Whether there is no port in the address, or one that can be."""
     try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(name, path)
-    finally:
-        Path(name).unlink()
+        return urlsplit(address.strip()).port != 0
+    except ValueError:
+        return False
+
+
+def _is_local(address: str) -> bool:
+    host = urlsplit(address).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def load(**overrides: Any) -> Settings:
-    """Load and validate the settings.
+    """Load and validate the settings, from the environment and from `.env`, or the file that `_env_file` names.
 
-    Raises SettingsError with every problem, each naming the variable and what to do. Values are never repeated.
+    Raises SettingsError with every problem, each naming the variable and what to do. Values are never repeated. What
+    only looks wrong is logged, once in a process.
     """
+    path = Path(overrides.setdefault("_env_file", ENV_FILE))
+    lines, fields = startup.read_env_file(path), list(Settings.model_fields)
+    names = {*os.environ, *(line.key or "" for line in lines)}
+    problems = [*startup.dropped_lines(path, lines, PREFIX), *startup.misspelt_names(names, PREFIX, fields)]
     try:
-        return Settings(**overrides)
+        loaded = Settings(**overrides)
     except ValidationError as exc:
-        raise SettingsError(_problems(exc) + _contradictions(exc, overrides)) from None
+        raise SettingsError(problems + _problems(exc) + _contradictions(exc, overrides)) from None
+    if problems:
+        raise SettingsError(problems)
+    for doubt in (*startup.names_without_effect(names, lines, PREFIX, fields), *_read_on_the_way(loaded)):
+        _warn_once(doubt)
+    return loaded
+
+
+def _read_on_the_way(settings: Settings) -> Iterator[str]:
+    for name, address in (("API_BASE_URL", settings.api_base_url), ("PUBLIC_URL", settings.public_url)):
+        if address and address.startswith("http:") and not _is_local(address):
+            yield f"{PREFIX}{name} is http: secrets can be read on the way; use https"
+
+
+@functools.cache
+def _warn_once(text: str) -> None:
+    log.warning("%s", text)
 
 
 @functools.cache
