@@ -37,8 +37,12 @@ class StoreUnusable(StoreError):
     """The database cannot be used until a person acts; the message says how."""
 
 
+class NoStore(StoreUnusable):
+    """There is no store at the place that the settings name; the message says how one comes about."""
+
+
 class StoreBusy(StoreError):
-    """The database is locked, full or read-only at the moment; nothing was written."""
+    """The database is locked, full, read-only or out of reach at the moment; the transaction wrote nothing."""
 
 
 class InvalidSubmission(TrackingError):
@@ -177,7 +181,7 @@ _TITLES: tuple[tuple[type[TrackingError], str, str], ...] = (
     (NotPermitted, "Not yours to do", ""),
     (ClaimsUnavailable, "The claim data cannot be shown", "Nothing was written into the order's story."),
     (UnknownOrder, "No such order", "Look for it on the page Orders."),
-    (StoreBusy, "The store is busy", "Nothing was written. Try again in a moment."),
+    (StoreBusy, "The store is busy", "Nothing tries this again: do so in a moment. What was stored before it, stays."),
     (StoreUnusable, "The store cannot be used", "A person must act before anything can be shown."),
     (TrackingError, "That did not work", "Details are in the log."),
 )

@@ -36,9 +36,9 @@ from tracking.submissions.sender import Sender
 from tracking.webhooks import addresses
 
 SECRET = "hush-hush-hush-hush"
-FULL = "the disk is full: make room; work goes on by itself"
+FULL = "the disk is full: make room"
 READ_ONLY = "the database file is read-only: make it and its folder writable"
-LOCKED = "the database is locked by another process; it is tried again by itself"
+LOCKED = "the database is locked by another process"
 HOLDER = """
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)

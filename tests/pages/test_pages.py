@@ -78,7 +78,7 @@ def test_an_unreachable_provider_and_a_silent_loop_are_told_everywhere(
 
 
 def test_a_store_that_cannot_be_written_is_told_in_its_own_words(visit: Visit, database: Database) -> None:
-    database.trouble = "the disk is full: make room; work goes on by itself"
+    database.trouble = "the disk is full: make room"
     app = visit()
     [told] = [element for element in app.error if element.proto.title == "The store cannot be written"]
     assert "The disk is full" in told.value

@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import shutil
 import sqlite3
 import threading
@@ -17,7 +18,7 @@ from fakes import Clock, FakeProvider, request
 from sqlalchemy import Connection
 
 from tracking import ingest
-from tracking.errors import NotAllowed, StoreBusy, StoreError, StoreUnusable
+from tracking.errors import NoStore, NotAllowed, SettingsError, StoreBusy, StoreError, StoreUnusable
 from tracking.forecasting.planner import PlanningContext
 from tracking.reports import health as signs
 from tracking.reports.health import health
@@ -367,16 +368,88 @@ def test_a_file_that_is_no_database_is_left_as_it_is(tmp_path: Path, sqlite_url:
     assert path.read_bytes() == b"Dear diary, " * 1000
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("file/deep/t.db", "file is no folder: name a file in one"),
+        ("folder", "folder is a folder: name a file in it"),
+    ],
+)
+@pytest.mark.parametrize("create", [True, False])
+def test_a_place_where_no_database_can_be_is_a_wrong_setting(
+    place: str, said: str, create: bool, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreUnusable, match="cannot be made"):
-        database.connect(f"sqlite:///{tmp_path}/file/deep/t.db")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(SettingsError, match=said):
+        database.connect(f"sqlite:///{tmp_path}/{place}", create=create)
 
 
-def test_a_database_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
-    (tmp_path / "t.db").mkdir()
-    with pytest.raises(StoreUnusable, match="cannot be opened"):
-        database.connect(f"sqlite:///{tmp_path}/t.db")
+def test_a_folder_that_cannot_be_made_or_written_is_a_wrong_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(SettingsError, match="cannot be written by this user"):
+        database.connect(f"sqlite:///{tmp_path}/deep/t.db")
+    monkeypatch.setattr("tracking.files.make_folder", refuse)
+    with pytest.raises(SettingsError, match=r"cannot be made \(Permission denied\)"):
+        database.connect(f"sqlite:///{tmp_path}/deeper/t.db")
+
+
+def test_who_only_reads_makes_no_store_and_is_told_where_there_is_none(tmp_path: Path) -> None:
+    with pytest.raises(NoStore, match=rf"there is no store at {tmp_path}/deep/t.db: the console, tracking worker or"):
+        database.connect(f"sqlite:///{tmp_path}/deep/t.db", create=False)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(NoStore):
+        database.connect(f"sqlite:///{tmp_path}/empty.db", create=False)
+    assert [file.name for file in tmp_path.iterdir()] == ["empty.db"]
+    assert (tmp_path / "empty.db").read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    ("revision", "said"),
+    [
+        ("0001", "the store is at revision 0001, this version needs .* run tracking migrate"),
+        ("9999", "from a newer version .* start the newer version again, or restore a backup"),
+        ("ae1027a6acf", "another program's"),
+    ],
+)
+def test_who_only_reads_migrates_no_store(revision: str, said: str, sqlite_url: str, tmp_path: Path) -> None:
+    database.connect(sqlite_url).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "tracking.db")) as other:
+        other.execute("UPDATE alembic_version SET version_num = ?", [revision])
+        other.commit()
+    with pytest.raises(StoreUnusable, match=said):
+        database.connect(sqlite_url, create=False)
+    assert engines.revision(sqlite_url) == revision
+
+
+@pytest.mark.parametrize(
+    ("complaint", "kind", "said"),
+    [
+        ('connection to server at "h" failed: Connection refused', StoreBusy, "refuses connections"),
+        ('could not translate host name "h" to address', StoreBusy, "host name cannot be resolved"),
+        ("[Errno -2] Name: failed to resolve host 'h'", StoreBusy, "host name cannot be resolved"),
+        ("connection timeout expired", StoreBusy, "in time"),
+        ("SSL error: certificate verify failed", StoreUnusable, "certificate cannot be verified"),
+        ('server certificate for "x" does not match host name "h"', StoreUnusable, "for another host name"),
+        ('FATAL:  database "x" does not exist', StoreUnusable, "no database of that name"),
+        ('FATAL:  role "x" does not exist', StoreUnusable, "name or password"),
+        ('invalid connection option "sslmod"', StoreUnusable, "an option"),
+    ],
+)
+def test_why_the_server_cannot_be_reached_is_told_apart(complaint: str, kind: type[StoreError], said: str) -> None:
+    error = engines.translate(sa.exc.OperationalError("", {}, Exception(complaint)))
+    assert type(error) is kind
+    assert said in str(error)
+
+
+def test_no_word_of_the_store_promises_what_only_a_loop_does() -> None:
+    assert [text for _, text in engines._SIGNS.values() if "by itself" in text or "again" in text] == []
 
 
 def test_a_read_only_database_is_busy(tmp_path: Path, now: datetime) -> None:

@@ -34,7 +34,8 @@ def store_banners(trouble: str | None) -> list[Banner]:
     """Say why the store cannot be written; nothing while it can. Needs no read of the store."""
     if not trouble:
         return []
-    text = f"{trouble[0].upper() + trouble[1:]}. Until then nothing is taken in and nothing is sent."
+    until = "Until then nothing is taken in and nothing is sent; then work goes on by itself."
+    text = f"{trouble[0].upper() + trouble[1:]}. {until}"
     return [Banner(Level.ERROR, "The store cannot be written", text, "save")]
 
 

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import os
 import queue
 import sqlite3
 import threading
@@ -15,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -22,13 +24,14 @@ from sqlalchemy import Connection, Transaction
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from tracking import files
-from tracking.errors import StoreBusy, StoreUnusable
-from tracking.storage.engines import file_of, make_engine, migrate, revision, translate, translated
+from tracking.errors import NoStore, Problem, SettingsError, StoreBusy, StoreUnusable
+from tracking.storage.engines import check_known, file_of, make_engine, migrate, revision, translate, translated
 from tracking.storage.migrations import HEAD
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+SETTING = "TRACKING_DATABASE_URL"
 PROBE_SECONDS = 1.0
 JOBS_PER_COMMIT = 256
 TRANSACTION_TRIES = 3
@@ -215,11 +218,12 @@ _opened: dict[str, Database] = {}
 _opening = threading.Lock()
 
 
-def connect(url: str) -> Database:
-    """Return the process's one Database for this address; on SQLite made and migrated where that is needed.
+def connect(url: str, *, create: bool = True) -> Database:
+    """Return the process's one Database for this address; with `create`, on SQLite made and migrated where needed.
 
     Threads that come together get the same one, as there must be one writer; a closed one is replaced. Raises
-    StoreUnusable (not a database, from a newer version, or on PostgreSQL not migrated yet) and StoreBusy.
+    StoreUnusable (not a database, from a newer version, or not migrated), NoStore, StoreBusy, and SettingsError where
+    the address names a place where no store can be.
     """
     if (database := _opened.get(url)) is not None and not database.closed:
         return database
@@ -227,24 +231,49 @@ def connect(url: str) -> Database:
         for address in [address for address, opened in _opened.items() if opened.closed]:
             del _opened[address]
         if url not in _opened:
-            _prepare(url)
+            _prepare(url, create=create)
             _opened[url] = Database(url)
         return _opened[url]
 
 
-def _prepare(url: str) -> None:
-    if file := file_of(url):
+def _prepare(url: str, *, create: bool) -> None:
+    file = file_of(url)
+    if file:
+        _check_place(file)
+    if file and create:
         folder = file.parent
         try:
             files.make_folder(folder)
         except OSError as exc:
-            raise StoreUnusable(f"the folder {folder} cannot be made ({exc.strerror})") from exc
+            message = f"the folder {folder} cannot be made ({exc.strerror}): make it, or name another"
+            raise SettingsError([Problem(SETTING, message)]) from exc
+        if not file.exists() and not os.access(folder, os.W_OK):
+            message = f"the folder {folder} cannot be written by this user: make it writable, or name another"
+            raise SettingsError([Problem(SETTING, message)])
         # Only a store that must change needs the write lock, which a busy console may hold for a while.
         if not file.is_file() or revision(url) != HEAD:
             migrate(url)
         return
-    if (existing := revision(url)) != HEAD:
-        raise StoreUnusable(f"the store is at revision {existing or 'none'}, this version needs {HEAD}: run migrate")
+    existing = None if file and not file.is_file() else revision(url)
+    if existing is None:
+        place = file.absolute() if file else "the database server"
+        maker = "the console, tracking worker or tracking submit makes one" if file else "tracking migrate makes one"
+        raise NoStore(f"there is no store at {place}: {maker}, or set {SETTING} to where it is")
+    check_known(existing)
+    if existing != HEAD:
+        raise StoreUnusable(
+            f"the store is at revision {existing}, this version needs {HEAD}:"
+            " stop what works on it, and run tracking migrate"
+        )
+
+
+def _check_place(file: Path) -> None:
+    """Raise SettingsError where the path cannot be that of a database."""
+    if file.is_dir():
+        raise SettingsError([Problem(SETTING, f"{file} is a folder: name a file in it")])
+    parent = next(each for each in file.absolute().parents if each.exists())
+    if not parent.is_dir():
+        raise SettingsError([Problem(SETTING, f"{parent} is no folder: name a file in one")])
 
 
 def run_transaction(connection: Connection, jobs: list[Job], *, with_probe: bool) -> list[Outcome]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import re
 import sqlite3
 from collections.abc import Generator
 from pathlib import Path
@@ -110,10 +111,20 @@ def migrate(url: str) -> str | None:
 
 
 def _check_origin(connection: Connection, before: str | None) -> None:
-    if before is not None and before > HEAD:
-        raise StoreUnusable(f"the store is from a newer version (revision {before}): update this installation")
+    check_known(before)
     if before is None and sa.inspect(connection).get_table_names():
         raise StoreUnusable("the database holds tables of another program: set TRACKING_DATABASE_URL to another one")
+
+
+def check_known(revision: str | None) -> None:
+    """Raise StoreUnusable for a store that this version cannot even migrate: a newer one, or another program's."""
+    if revision is not None and not re.fullmatch(r"\d{4}", revision):
+        raise StoreUnusable("the database is another program's: set TRACKING_DATABASE_URL to another one")
+    if revision is not None and revision > HEAD:
+        raise StoreUnusable(
+            f"the store is from a newer version (revision {revision}; this one goes up to {HEAD}), and left as it is:"
+            " start the newer version again, or restore a backup that is older than the update"
+        )
 
 
 def _upgrade(connection: Connection) -> None:
@@ -153,14 +164,15 @@ def translate(exc: BaseException) -> StoreError:
     return StoreError(f"the store refused a statement ({type(exc).__name__})")
 
 
+# Without what happens next: a loop tries again by itself, a command or a form does not.
 _SIGNS: dict[str, tuple[type[StoreError], str]] = {
-    "database is locked": (StoreBusy, "the database is locked by another process; it is tried again by itself"),
-    "disk is full": (StoreBusy, "the disk is full: make room; work goes on by itself"),
-    "no space left on device": (StoreBusy, "the disk is full: make room; work goes on by itself"),
+    "database is locked": (StoreBusy, "the database is locked by another process"),
+    "disk is full": (StoreBusy, "the disk is full: make room"),
+    "no space left on device": (StoreBusy, "the disk is full: make room"),
     "readonly database": (StoreBusy, "the database file is read-only: make it and its folder writable"),
     "read-only transaction": (StoreBusy, "the database server takes no writes: is it a standby?"),
     "during recovery": (StoreBusy, "the database server takes no writes: is it a standby?"),
-    "disk i/o error": (StoreBusy, "the disk reports an input/output error: check it; work goes on by itself"),
+    "disk i/o error": (StoreBusy, "the disk reports an input/output error: check it"),
     "file is not a database": (
         StoreUnusable,
         "the file is not a SQLite database: move it away or set TRACKING_DATABASE_URL to another file",
@@ -171,4 +183,27 @@ _SIGNS: dict[str, tuple[type[StoreError], str]] = {
         "the database file cannot be opened: does the folder exist, and may this user write there?",
     ),
     "password authentication failed": (StoreUnusable, "the database server refuses the name or password"),
+    'fatal:  role "': (StoreUnusable, "the database server refuses the name or password"),
+    "no pg_hba.conf entry": (StoreUnusable, "the database server lets nobody in from here: see its pg_hba.conf"),
+    'fatal:  database "': (StoreUnusable, "the database server has no database of that name: create it"),
+    "invalid connection option": (StoreUnusable, "TRACKING_DATABASE_URL has an option behind ? that PostgreSQL lacks"),
+    "invalid uri query parameter": (
+        StoreUnusable,
+        "TRACKING_DATABASE_URL has an option behind ? that PostgreSQL lacks",
+    ),
+    "too many clients": (StoreBusy, "the database server has no connection left"),
+    "remaining connection slots": (StoreBusy, "the database server has no connection left"),
+    "translate host name": (StoreBusy, "the database server's host name cannot be resolved (DNS)"),
+    "failed to resolve host": (StoreBusy, "the database server's host name cannot be resolved (DNS)"),
+    "certificate verify failed": (
+        StoreUnusable,
+        "the database server's certificate cannot be verified: see sslrootcert",
+    ),
+    "does not match host name": (StoreUnusable, "the database server's certificate is for another host name"),
+    "does not support ssl": (StoreUnusable, "the database server speaks no TLS: see sslmode"),
+    "connection refused": (StoreBusy, "the database server refuses connections: does it run, at that host and port?"),
+    "timeout expired": (StoreBusy, "the database server could not be connected to in time"),
+    "connection timed out": (StoreBusy, "the database server could not be connected to in time"),
+    "no route to host": (StoreBusy, "no network leads to the database server from here"),
+    "network is unreachable": (StoreBusy, "no network leads to the database server from here"),
 }
