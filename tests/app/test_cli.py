@@ -6,10 +6,11 @@ import random
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import sqlalchemy as sa
 from typer.testing import CliRunner, Result
 
 from tracking import ingest
-from tracking.app.cli import output
+from tracking.app.cli import output, place
 from tracking.app.cli.main import app
 from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import Policy
@@ -29,9 +30,10 @@ from tracking.orders.model import Line, Snapshot, Witness
 from tracking.orders.observations import Answered, Attempted, Observation
 from tracking.sandbox.catalog import CARRIERS, PRODUCTS, SHIPPING_METHODS
 from tracking.sandbox.scenarios import SCENARIOS
-from tracking.storage import facts
+from tracking.storage import engines, facts
 from tracking.storage.database import Database, connect
 from tracking.storage.maintenance import restore_mark
+from tracking.storage.migrations import HEAD
 from tracking.storage.tables import COUNTERS, ORDERS
 
 HEADER = "PONumber,Type,ProductId,Value,Quantity,ExternalId\n"
@@ -568,4 +570,123 @@ def test_a_history_is_replayed_for_people_and_for_programs(run: Run) -> None:
 def test_too_little_history_is_told_in_a_sentence(run: Run) -> None:
     result = run("replan", "--json")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "there is too little history to replay: fewer than 20 orders finished in that time\n"
+    assert result.stderr.endswith("there is too little history to replay: fewer than 20 orders finished in that time\n")
+
+
+# Which store it is, and that reading makes none
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("order", "a"),
+        ("orders",),
+        ("orders", "--json"),
+        ("why", "a"),
+        ("events",),
+        ("export", "orders.csv"),
+        ("verify",),
+        ("verify", "--json"),
+        ("replan",),
+        ("backup", "copy.db"),
+        ("erase", "ann@example.com", "--dry-run"),
+        ("restored", "--since", "2h"),
+    ],
+)
+def test_where_there_is_no_store_a_command_says_so_and_makes_none(
+    run: Run, folder: Path, arguments: tuple[str]
+) -> None:
+    shutil.rmtree(folder / "data")
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"store: {folder}/data/tracking.db" in result.stderr
+    assert f"there is no store at {folder}/data/tracking.db" in result.stderr
+    assert list(folder.iterdir()) == []
+
+
+def test_a_store_of_an_older_version_is_migrated_by_no_command_that_reads(run: Run, folder: Path) -> None:
+    file = folder / "data" / "tracking.db"
+    with closing(sqlite3.connect(file)) as other:
+        other.execute("UPDATE alembic_version SET version_num = '0001'")
+        other.commit()
+    result = run("verify")
+    with closing(sqlite3.connect(file)) as other:
+        assert other.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
+        other.execute("UPDATE alembic_version SET version_num = ?", [HEAD])
+        other.commit()
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "the store is at revision 0001" in result.stderr
+    assert "run tracking migrate" in result.stderr
+
+
+def test_a_file_is_checked_without_a_store_and_none_is_made(run: Run, folder: Path) -> None:
+    shutil.rmtree(folder / "data")
+    file = wave(folder)
+    assert run("submit", file, "--dry-run").exit_code == 0
+    assert list(folder.iterdir()) == [file]
+    assert run("submit", file).exit_code == 0
+    assert (folder / "data" / "tracking.db").is_file()
+
+
+def test_each_command_says_which_store_it_works_with_and_never_in_its_answer(run: Run, folder: Path) -> None:
+    result = run("orders", "--json")
+    assert (answer(result), result.stderr) == ([], f"store: {folder}/data/tracking.db\n")
+    assert "store:" in run("submit", wave(folder)).stderr
+
+
+def test_the_password_of_a_server_is_not_said(capsys: pytest.CaptureFixture[str]) -> None:
+    place.print_store("postgresql+psycopg://ops:hush-hush@db.example.com/tracking")
+    assert capsys.readouterr().err == "store: postgresql+psycopg://ops:***@db.example.com/tracking\n"
+
+
+def test_from_elsewhere_the_store_is_that_of_the_console(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = tmp_path_factory.mktemp("console")
+    (console / "dashboard.py").touch()
+    monkeypatch.setattr(place, "__file__", str(console / "tracking" / "app" / "cli" / "place.py"))
+    monkeypatch.delenv("TRACKING_DATABASE_URL")
+    assert place.load_settings().database_url == f"sqlite:///{folder}/data/tracking.db", "the store itself is here"
+    shutil.rmtree(folder / "data")
+    assert place.load_settings().database_url == f"sqlite:///{console}/data/tracking.db"
+    (console / ".env").write_text("TRACKING_DATABASE_URL=sqlite:///kept/other.db\nTRACKING_API_MAX_RATE=9\n")
+    loaded = place.load_settings()
+    assert (loaded.database_url, loaded.api_max_rate) == (f"sqlite:///{console}/kept/other.db", 9)
+    assert loaded.data_folder == console / "kept"
+    (folder / ".env").write_text("TRACKING_DATABASE_URL=sqlite:///here.db\n")
+    loaded = place.load_settings()
+    assert (loaded.database_url, loaded.api_max_rate) == (f"sqlite:///{folder}/here.db", 5)
+
+
+# What only a worker does
+
+
+def test_a_command_that_found_the_store_locked_promises_nothing(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "BUSY_MILLISECONDS", 50)
+    file = wave(folder)
+    with closing(sqlite3.connect(folder / "data" / "tracking.db", isolation_level=None)) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        result = run("submit", file)
+        holder.execute("ROLLBACK")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "the database is locked by another process" in result.stderr
+    assert "nothing tries this again: run the command once more" in result.stderr
+    assert "by itself" not in result.stderr
+    assert answer(run("orders", "--json")) == []
+
+
+def test_what_is_announced_for_an_open_order_is_qualified_while_nobody_does_it(
+    run: Run, folder: Path, database: Database
+) -> None:
+    run("submit", wave(folder, "a,Links,CVS,10,1,x\n"))
+    for command in ("order", "why"):
+        assert "the order waits; no sender is running: start `tracking worker`" in run(command, "a").stderr
+    now = datetime.now(UTC)
+    database.write(lambda connection: facts.set_fact(connection, "beat:sender", {"role": "sender"}, now))
+    assert "no sender" not in run("order", "a").stderr
+    finish(database, "Processing")
+    assert "no poller is running" in run("order", "a").stderr
+    finish(database)
+    assert "is running" not in run("order", "a").stderr

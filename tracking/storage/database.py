@@ -236,28 +236,45 @@ def connect(url: str, *, create: bool = True) -> Database:
         return _opened[url]
 
 
+def make_place(url: str) -> None:
+    """Make the folder of a SQLite store. Raises SettingsError where there can be no store."""
+    if (file := file_of(url)) is None:
+        return
+    _check_place(file)
+    folder = file.parent
+    try:
+        files.make_folder(folder)
+    except OSError as exc:
+        message = f"the folder {folder} cannot be made ({exc.strerror}): make it, or name another"
+        raise SettingsError([Problem(SETTING, message)]) from exc
+    if not file.exists() and not os.access(folder, os.W_OK):
+        message = f"the folder {folder} cannot be written by this user: make it writable, or name another"
+        raise SettingsError([Problem(SETTING, message)])
+
+
+def _check_place(file: Path) -> None:
+    if file.is_dir():
+        raise SettingsError([Problem(SETTING, f"{file} is a folder: name a file in it")])
+    parent = next(each for each in file.absolute().parents if each.exists())
+    if not parent.is_dir():
+        raise SettingsError([Problem(SETTING, f"{parent} is no folder: name a file in one")])
+
+
 def _prepare(url: str, *, create: bool) -> None:
     file = file_of(url)
-    if file:
-        _check_place(file)
     if file and create:
-        folder = file.parent
-        try:
-            files.make_folder(folder)
-        except OSError as exc:
-            message = f"the folder {folder} cannot be made ({exc.strerror}): make it, or name another"
-            raise SettingsError([Problem(SETTING, message)]) from exc
-        if not file.exists() and not os.access(folder, os.W_OK):
-            message = f"the folder {folder} cannot be written by this user: make it writable, or name another"
-            raise SettingsError([Problem(SETTING, message)])
+        make_place(url)
         # Only a store that must change needs the write lock, which a busy console may hold for a while.
         if not file.is_file() or revision(url) != HEAD:
             migrate(url)
         return
+    if file:
+        _check_place(file)
     existing = None if file and not file.is_file() else revision(url)
     if existing is None:
-        place = file.absolute() if file else "the database server"
-        maker = "the console, tracking worker or tracking submit makes one" if file else "tracking migrate makes one"
+        place, maker = "the database server", "tracking migrate makes one"
+        if file:
+            place, maker = str(file.absolute()), "the console, tracking worker or tracking submit makes one"
         raise NoStore(f"there is no store at {place}: {maker}, or set {SETTING} to where it is")
     check_known(existing)
     if existing != HEAD:
@@ -265,15 +282,6 @@ def _prepare(url: str, *, create: bool) -> None:
             f"the store is at revision {existing}, this version needs {HEAD}:"
             " stop what works on it, and run tracking migrate"
         )
-
-
-def _check_place(file: Path) -> None:
-    """Raise SettingsError where the path cannot be that of a database."""
-    if file.is_dir():
-        raise SettingsError([Problem(SETTING, f"{file} is a folder: name a file in it")])
-    parent = next(each for each in file.absolute().parents if each.exists())
-    if not parent.is_dir():
-        raise SettingsError([Problem(SETTING, f"{parent} is no folder: name a file in one")])
 
 
 def run_transaction(connection: Connection, jobs: list[Job], *, with_probe: bool) -> list[Outcome]:

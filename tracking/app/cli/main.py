@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from tracking.app.cli import maintenance, orders, output, servers
-from tracking.errors import SettingsError, TrackingError, explain
+from tracking.errors import SettingsError, StoreBusy, TrackingError, explain
 
 
 class _Commands(TyperGroup):
@@ -19,6 +19,8 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except TrackingError as exc:
             output.print_stderr(*explain(exc).problems)
+            if isinstance(exc, StoreBusy):
+                output.print_stderr("nothing tries this again: run the command once more when that is over")
             raise typer.Exit(2 if isinstance(exc, SettingsError) else 1) from exc
 
 

@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
-from tracking import settings
 from tracking.app import demo_data
 from tracking.app.cli import output
-from tracking.app.cli.options import JsonFlag, LogHeadOption, SeedOption, acting_person, open_store, time_option
+from tracking.app.cli.options import JsonFlag, LogHeadOption, SeedOption, acting_person, time_option
+from tracking.app.cli.place import load_settings, open_store, print_store
 from tracking.orders.observations import utc_now
 from tracking.provider.json_fields import storable
 from tracking.storage import database, engines
@@ -49,12 +49,12 @@ def replan_command(  # noqa: PLR0913 - each is an option of its own, and typer r
         raise typer.BadParameter("that time is yet to come", param_hint="--since")
     options = {"policy": policy, "rate": rate, "price": price, "wait": wait, "floor": floor, "ceiling": ceiling}
     options = {name: value for name, value in options.items() if value is not None}
-    loaded = settings.load()
+    loaded = load_settings()
     if problem := comparison.plan_error(loaded, options):
         raise typer.BadParameter(problem)
     with output.progress("replaying") as progress:
         result = comparison.compare_plans(
-            database.connect(loaded.database_url),
+            open_store(loaded),
             loaded,
             since or now - comparison.SPAN,
             options,
@@ -72,7 +72,7 @@ def seed_command(
     as_json: JsonFlag = False,
 ) -> None:
     """Fill an empty store with made-up history, for a demonstration or a measurement."""
-    store = open_store()
+    store = open_store(create=True)
     began = time.monotonic()
     with output.progress("making up") as progress:
         rng = random.Random(chance)  # noqa: S311 - made-up orders guard nothing  # nosec B311
@@ -104,9 +104,11 @@ def backup_command(
     as_json: JsonFlag = False,
 ) -> None:
     """Copy the store into a new file while consoles work on it (SQLite)."""
+    url = load_settings().database_url
+    print_store(url)
     try:
         with output.progress("copying") as progress:
-            copy = backup.backup(settings.load().database_url, file, utc_now(), progress)
+            copy = backup.backup(url, file, utc_now(), progress)
     except OSError as exc:
         output.print_stderr(f"{file} cannot be written ({exc.strerror})")
         raise typer.Exit(1) from exc
@@ -155,7 +157,10 @@ def erase_command(
 
 def migrate_command(*, as_json: JsonFlag = False) -> None:
     """Bring the store to this version's schema."""
-    before = engines.migrate(settings.load().database_url)
+    url = load_settings().database_url
+    print_store(url)
+    database.make_place(url)
+    before = engines.migrate(url)
     moved = f"the store went from {before or 'nothing'} to revision {HEAD}"
     text = f"the store is at revision {before} already" if before == HEAD else moved
     output.print_answer({"before": before, "now": HEAD}, text, as_json=as_json)

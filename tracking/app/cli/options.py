@@ -11,14 +11,11 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from tracking import settings
 from tracking.access import Person
 from tracking.errors import NotPermitted
 from tracking.orders.observations import utc_now
 from tracking.provider.json_fields import storable
 from tracking.reports.order_list import query_params
-from tracking.storage import database
-from tracking.storage.database import Database
 from tracking.storage.maintenance.verify import LogHead
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
@@ -99,8 +96,3 @@ def acting_person(name: str | None = None) -> Person:
         if hasattr(os, "getuid"):
             return Person(f"cli:uid {os.getuid()}")
     raise NotPermitted("the system does not say who runs this; give a name with --actor")
-
-
-def open_store() -> Database:
-    """Open the store that the settings name."""
-    return database.connect(settings.load().database_url)

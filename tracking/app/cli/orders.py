@@ -1,5 +1,6 @@
 """Commands about orders: submit, order, why, orders, events, export."""
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -8,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from tracking import files, settings
+from tracking import files
 from tracking.app.cli import options, output
-from tracking.errors import UnknownOrder
+from tracking.app.cli.place import load_settings, open_store, print_store
+from tracking.errors import NoStore, UnknownOrder
 from tracking.orders.model import State, is_open, usual_case
 from tracking.orders.observations import utc_now
 from tracking.orders.wording import amount
@@ -19,6 +21,7 @@ from tracking.reports import activity, explanations, health
 from tracking.reports import order as order_reports
 from tracking.reports.order_list import exports, search
 from tracking.reports.order_list.search import Filters
+from tracking.settings import Settings
 from tracking.storage import database
 from tracking.storage.database import Database
 from tracking.storage.facts import LOOP_SILENT_AFTER
@@ -47,9 +50,9 @@ def submit_command(
 ) -> None:
     """Submit orders: .json holds one request or a list of them, .csv one line item a row."""
     form = options.file_format(file, ("json", "csv"))
-    loaded = settings.load()
-    store = database.connect(loaded.database_url)
-    checked = _read(file, form, store, loaded.order_lines)
+    loaded = load_settings()
+    print_store(loaded.database_url)
+    checked = _read(file, form, _store_to_check_with(loaded), loaded.order_lines)
     if checked.problems or dry_run:
         output.print_check(checked, as_json=as_json)
         raise typer.Exit(1 if checked.problems else 0)
@@ -57,26 +60,37 @@ def submit_command(
         again_text = "nothing was sent: give them PONumbers, or say --again to order them once more"
         output.print_stderr(output.repeats_text(checked), again_text)
         raise typer.Exit(1)
-    by = options.acting_person(actor)
+    by, store = options.acting_person(actor), database.connect(loaded.database_url)
     with output.progress("queueing") as progress:
         receipts = submit_requests(store, checked, source=form, by=by, now=utc_now(), progress=progress)
-    beat_at = health.last_heartbeat(store, "sender")
-    if beat_at is None or utc_now() - beat_at > LOOP_SILENT_AFTER:
-        output.print_stderr(
-            "queued; no sender is running: start `tracking worker` or the console (`streamlit run dashboard.py`)"
-        )
+    _say_without_loop(store, "sender", "queued")
     statuses = _wait_until_done(store, receipts, wait)
     output.print_receipts(receipts, statuses, as_json=as_json)
     unfinished = wait is not None and any(is_open(each.state) for each in statuses.values())
     raise typer.Exit(1 if unfinished or any(receipt.outcome == "rejected" for receipt in receipts) else 0)
 
 
-def _read(file: Path, form: str, store: Database, chunk: int) -> CheckedFile:
+def _say_without_loop(store: Database, role: str, so_far: str) -> None:
+    """Say that the loop is not running which would do what comes next: a command only asks for it."""
+    beat_at = health.last_heartbeat(store, role)
+    if beat_at is None or utc_now() - beat_at > LOOP_SILENT_AFTER:
+        start = "start `tracking worker` or the console (`streamlit run dashboard.py`)"
+        output.print_stderr(f"{so_far}; no {role} is running: {start}")
+
+
+def _store_to_check_with(loaded: Settings) -> Database | None:
+    """Open the store for reading, None where there is none yet: a file that is only checked makes none."""
+    with contextlib.suppress(NoStore):
+        return database.connect(loaded.database_url, create=False)
+    return None
+
+
+def _read(file: Path, form: str, store: Database | None, chunk: int) -> CheckedFile:
     try:
         data = file.read_bytes() if file.stat().st_size <= csv_rows.MAX_BYTES else b" " * (csv_rows.MAX_BYTES + 1)
     except OSError as exc:
         raise typer.BadParameter(f"{file} cannot be read ({exc.strerror})") from exc
-    catalogue = catalog.load_catalog(store)
+    catalogue = catalog.load_catalog(store) if store else None
     if form == "json":
         return read_json(data, storable(file.name), catalog=catalogue, database=store)
     return read_csv(data, storable(file.name), catalog=catalogue, chunk=chunk, now=utc_now(), database=store)
@@ -105,9 +119,17 @@ def _find_order(store: Database, po_or_id: str) -> int:
     return order_id
 
 
+def _say_who_goes_on(store: Database, state: str) -> None:
+    """Say that nobody does what is announced for an open order, where that is so."""
+    if is_open(state):
+        _say_without_loop(
+            store, "sender" if state in {State.QUEUED, State.SENDING, State.UNKNOWN} else "poller", "the order waits"
+        )
+
+
 def order_command(po_or_id: options.PoOrId, *, as_json: options.JsonFlag = False) -> None:
     """Show one order: state, witnesses, lines, timeline."""
-    store = options.open_store()
+    store = open_store()
     order_id = _find_order(store, po_or_id)
     if as_json:
         output.print_json(order_reports.order_record(store, order_id))
@@ -116,15 +138,17 @@ def order_command(po_or_id: options.PoOrId, *, as_json: options.JsonFlag = False
     view = order_reports.order_view(store, order_id, now)
     lines = order_reports.lines_page(store, order_id, size=LINES_LISTED)
     output.print_order(view, lines, order_reports.timeline(store, order_id, now))
+    _say_who_goes_on(store, view.order.state)
 
 
 def why_command(po_or_id: options.PoOrId, *, as_json: options.JsonFlag = False) -> None:
     """Say what is expected of an order, and why it is looked at when it is."""
-    store = options.open_store()
+    store = open_store()
     order_id = _find_order(store, po_or_id)
     explanation = explanations.explain_next_poll(store, order_id, utc_now())
     title = f"{explanation['po_number']} ({explanation['provider_id'] or 'no id at the provider yet'})"
     output.print_answer(explanation, title, *explanation["reasons"], as_json=as_json)
+    _say_who_goes_on(store, explanation["state"])
 
 
 def _list_filters(state: list[str] | None, older_than: timedelta | None, po_prefix: str, limit: int = 50) -> Filters:
@@ -142,7 +166,7 @@ def orders_command(
     as_json: options.JsonFlag = False,
 ) -> None:
     """List orders, newest first."""
-    store, filters, now = options.open_store(), _list_filters(state, older_than, po_prefix, limit), utc_now()
+    store, filters, now = open_store(), _list_filters(state, older_than, po_prefix, limit), utc_now()
     if as_json:
         output.print_json(search.order_records(store, filters, now))
         return
@@ -166,7 +190,7 @@ def events_command(
     as_json: options.JsonFlag = False,
 ) -> None:
     """List what happened, newest first."""
-    rows = activity.events(options.open_store(), since, limit)
+    rows = activity.events(open_store(), since, limit)
     if as_json:
         output.print_json(rows)
         return
@@ -186,7 +210,7 @@ def export_command(
 ) -> None:
     """Write all orders that match into a file."""
     form = options.file_format(file, EXPORT_FORMS)
-    store = options.open_store()
+    store = open_store()
     try:
         with files.replacing(file) as handle:
             filters = _list_filters(state, older_than, po_prefix)

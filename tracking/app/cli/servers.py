@@ -12,10 +12,10 @@ import typer
 import uvicorn
 from starlette.types import ASGIApp
 
-from tracking import settings
 from tracking.app.backend import Backend
 from tracking.app.cli import output
 from tracking.app.cli.options import HostOption, JsonFlag, SeedOption
+from tracking.app.cli.place import load_settings, print_store
 from tracking.app.web.connection_limits import limited
 from tracking.errors import Problem, SettingsError
 from tracking.settings import Role
@@ -27,7 +27,8 @@ def worker_command(
     port: Annotated[int, typer.Option(min=0, max=65535, help="For webhooks, /healthz and /metrics.")] = 8600,
 ) -> None:
     """Run receiver, poller and sender, without pages."""
-    loaded = settings.load()
+    loaded = load_settings()
+    print_store(loaded.database_url)
     roles = loaded.roles - {Role.PAGES}
     if not roles:
         raise SettingsError([Problem("TRACKING_ROLES", "names pages only; a worker needs webhooks, poller or sender")])

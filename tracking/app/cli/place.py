@@ -1,0 +1,53 @@
+"""Which settings and which store a command works with: those of the console; and opening that store.
+
+The console reads `.env` and keeps `data/` in its own folder, from wherever it is started. A command does the same,
+unless it is run where there is a `.env` or the store itself.
+"""
+
+from pathlib import Path
+
+from sqlalchemy.engine import make_url
+
+from tracking import settings
+from tracking.app.cli.output import print_stderr
+from tracking.settings import ENV_FILE, Settings
+from tracking.storage import database
+from tracking.storage.database import Database
+from tracking.storage.engines import file_of
+
+LAUNCHER = "dashboard.py"
+
+
+def console_folder() -> Path:
+    """Return the folder of the console: this one where it has a `.env`, or where the package has no console with it."""
+    here, project = Path.cwd(), Path(__file__).resolve().parents[3]
+    return project if (project / LAUNCHER).is_file() and not (here / ENV_FILE).is_file() else here
+
+
+def load_settings() -> Settings:
+    """Load the console's settings. A relative path of the store is made one that holds from here.
+
+    Raises SettingsError with every problem.
+    """
+    folder = console_folder()
+    loaded = settings.load(_env_file=folder / ENV_FILE)
+    file = file_of(loaded.database_url)
+    if file is None:
+        return loaded
+    place = file.absolute() if file.exists() else (folder / file).absolute()
+    return loaded.model_copy(update={"database_url": f"sqlite:///{place}"})
+
+
+def print_store(url: str) -> None:
+    """Say on stderr which store it is, without its password."""
+    print_stderr(f"store: {file_of(url) or make_url(url).render_as_string(hide_password=True)}")
+
+
+def open_store(loaded: Settings | None = None, *, create: bool = False) -> Database:
+    """Open the store of the settings and say which it is; made or migrated only with `create`.
+
+    Raises NoStore, StoreUnusable, StoreBusy, and SettingsError.
+    """
+    url = (loaded or load_settings()).database_url
+    print_store(url)
+    return database.connect(url, create=create)
