@@ -19,6 +19,7 @@ from tracking.startup import garbage_collection_paused
 with garbage_collection_paused():
     from tracking.app.backend import Backend
     from tracking.app.web import page_access
+    from tracking.app.web.address_check import AddressCheckMiddleware, page_paths
     from tracking.app.web.page_middleware import PrivateDownloadsMiddleware, SecurityHeadersMiddleware
     from tracking.errors import SettingsError, TrackingError
     from tracking.settings import process_settings
@@ -62,10 +63,12 @@ def start_backend() -> Backend:
 
 
 backend = start_backend()
+base_path = st.get_option("server.baseUrlPath") or ""
+routes = backend.routes(base_path)
 # Written out like this, because `streamlit run` looks for these very words to tell a launcher from a page script.
 app = st.App(
     str(HERE / "pages" / "main.py"),
-    routes=backend.routes(),
+    routes=routes,
     lifespan=backend.lifespan,
     middleware=[
         Middleware(
@@ -76,6 +79,13 @@ app = st.App(
             settings=backend.settings,
             provider=sign_in_provider(),
             hosts=st.get_option("server.allowedHosts"),
+            routes=routes,
+        ),
+        Middleware(
+            AddressCheckMiddleware,
+            routes=routes,
+            base_path=base_path,
+            pages=page_paths(HERE / "pages" / "main.py"),
         ),
         Middleware(PrivateDownloadsMiddleware),
     ],

@@ -138,7 +138,7 @@ class Settings(BaseSettings):
             raise ValueError("must be an absolute address such as https://host.example")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("must hold no credentials, query or fragment")
-        if not _has_port(value) or "//" in parts.path:
+        if not _has_port(value) or "//" in parts.path or not re.fullmatch(r"[\w./~%:@+,;=!$&'()*-]*", parts.path):
             raise ValueError("must be an address such as https://host.example:8443: its port or path cannot be right")
         if WEBHOOK_PATH.rstrip("/") in parts.path:
             raise ValueError(f"must end before {WEBHOOK_PATH}, which is put behind it for each order")

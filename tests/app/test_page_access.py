@@ -103,7 +103,8 @@ def console(given: Settings, hosts: tuple[str, ...] = ()) -> PageAccessMiddlewar
         Route("/webhooks/fulfillment/{token}", said("beside"), methods=["POST"]),
         Mount("/", said_mount()),
     ]
-    return PageAccessMiddleware(Starlette(routes=routes), settings=given, provider=PROVIDER, hosts=hosts)
+    application = Starlette(routes=routes)
+    return PageAccessMiddleware(application, settings=given, provider=PROVIDER, hosts=hosts, routes=routes[:-1])
 
 
 def said_mount() -> Any:
@@ -191,9 +192,12 @@ def passes(given: Settings, **scope: Any) -> list[str]:
     async def receive() -> dict[str, str]:
         return {"type": "websocket.connect"}
 
-    usual = {"type": "http", "path": "/_stcore/stream", "headers": [(b"host", b"localhost")], "method": "GET",
+    usual: dict[str, Any] = {
+             "type": "http", "path": "/_stcore/stream", "headers": [(b"host", b"localhost")], "method": "GET",
              "query_string": b"", "server": ("127.0.0.1", 8501), "client": ("127.0.0.1", 50_000)}  # fmt: skip
-    keeper = PageAccessMiddleware(application, settings=given, provider={}, hosts=())
+    if scope.get("type") == "websocket":
+        usual["headers"] = [(b"host", b"localhost"), (b"origin", b"http://localhost:8501")]
+    keeper = PageAccessMiddleware(application, settings=given, provider={}, hosts=(), routes=())
     asyncio.run(keeper({**usual, **scope}, receive, send))
     return came
 
@@ -208,6 +212,48 @@ def test_a_websocket_from_elsewhere_is_closed_before_it_is_accepted() -> None:
     ):
         assert passes(settings(), type="websocket", **elsewhere) == ["websocket.close 1008"]
     assert passes(OPEN, type="websocket", server=("192.0.2.7", 8501)) == ["served"]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "X-Forwarded-For: 203.0.113.9",
+        "X-Forwarded-For: 127.0.0.1",
+        "X-Forwarded-Proto: https",
+        "X-Forwarded-Host: console.example.com",
+        "X-Real-IP: 203.0.113.9",
+        "X-Client-IP: 203.0.113.9",
+        "X-Cluster-Client-Ip: 203.0.113.9",
+        "X-Request-Id: 1",
+        "Forwarded: for=203.0.113.9;host=console.example.com",
+        "Via: 1.1 proxy.example.com",
+        "CF-Connecting-IP: 203.0.113.9",
+        "True-Client-IP: 203.0.113.9",
+        "Tailscale-User-Login: somebody@example.com",
+        "Origin: https://console.example.com",
+        "Origin: null",
+    ],
+)
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+def test_what_a_proxy_on_this_machine_hands_on_is_not_of_this_machine(header: str, kind: str) -> None:
+    name, _, value = header.partition(": ")
+    headers = [(b"host", b"localhost"), (name.lower().encode(), value.encode())]
+    if name != "Origin":
+        headers.append((b"origin", b"http://localhost:8501"))
+    assert passes(settings(), type=kind, headers=headers)[0] in {"http.response.start 403", "websocket.close 1008"}
+    assert passes(OPEN, type=kind, headers=headers) == ["served"]
+
+
+def test_a_proxy_that_adds_nothing_opens_no_page_to_anybody() -> None:
+    assert passes(settings(), http_version="1.0") == ["http.response.start 403", "http.response.body"]
+    silent = [(b"host", b"127.0.0.1:8501")]
+    assert passes(settings(), type="websocket", headers=silent) == ["websocket.close 1008"]
+    assert passes(settings(), type="websocket", headers=[*silent, (b"origin", b"http://127.0.0.1:8501")]) == ["served"]
+
+
+def test_what_the_pages_themselves_send_is_let_through() -> None:
+    headers = [(b"host", b"localhost"), (b"x-xsrftoken", b"1"), (b"sec-fetch-site", b"same-origin")]
+    assert passes(settings(), headers=headers) == ["served"]
 
 
 def test_a_socket_in_the_file_system_has_no_port_and_is_of_this_machine() -> None:

@@ -1,3 +1,4 @@
+import re
 import socket
 from pathlib import Path
 
@@ -45,3 +46,27 @@ def test_another_server_on_all_addresses_shows_the_pages_to_this_machine_alone(c
         if address := own_address():
             assert client.get(f"http://{address}:{port}/_stcore/host-config").status_code == 403
             assert client.get(f"http://{address}:{port}/healthz").status_code == 200
+
+
+def test_below_a_base_path_everything_is_served_and_nothing_answers_in_its_name(
+    children: Nursery, tmp_path: Path
+) -> None:
+    none = ["--secrets.files", str(tmp_path / "no-secrets.toml"), "--server.address", "127.0.0.1"]
+    console = children.streamlit(options=["--server.baseUrlPath", "console", *none]).ready()
+    with httpx.Client(trust_env=False, base_url=console.url) as client:
+        for path in ("/healthz", "/console/healthz"):
+            answered = client.get(path)
+            assert (answered.status_code, answered.headers["Content-Type"]) == (200, "application/json")
+        assert client.get("/console/metrics").headers["Content-Type"].startswith("text/plain")
+        for page in ("/console/", "/console/orders"):
+            assert "<html" in client.get(page).text
+        token = "a" * 43
+        for path in (f"/console/webhooks/fulfillment/{token}", f"/webhooks/fulfillment/{token}"):
+            assert client.post(path, content=b"{}").status_code == 404
+            assert client.get(path).text == client.post(path, content=b"{}").text, "the receiver's one answer"
+        for nowhere in ("/console/health", "/console/x/healthz", "/orders", "/x", "/console/static/x.js"):
+            assert client.get(nowhere).status_code == 404
+        shown = client.get("/console/").text
+        script = re.search(r'src="\./(static/js/[^"]+)"', shown)
+        assert script is not None
+        assert client.get(f"/console/{script[1]}").status_code == 200

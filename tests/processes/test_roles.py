@@ -111,7 +111,9 @@ def pair(tmp_path_factory: pytest.TempPathFactory, migrated_file: Path) -> Itera
 
 def test_a_worker_completes_what_is_submitted_beside_a_console_of_pages(pair: Pair) -> None:
     assert pair.submitted.ends() == 0, pair.submitted.said
-    assert {order["state"] for order in json.loads(pair.submitted.said[pair.submitted.said.index("[") :])} == {"Completed"}
+    assert {order["state"] for order in json.loads(pair.submitted.said[pair.submitted.said.index("[") :])} == {
+        "Completed"
+    }
     shown = health(pair.pages)
     assert shown["status"] == "ok"
     assert shown["loops"] == {}

@@ -22,6 +22,7 @@ from tracking.app.embedded_sandbox import PUBLIC_URL, EmbeddedSandbox
 from tracking.app.housekeeping import Housekeeping
 from tracking.app.loops import WATCHDOG_TIMEOUT, Heartbeat, PollLoop, SendLoop, run_loop
 from tracking.app.reconciler import Reconciler
+from tracking.app.web.address_check import path_prefixes
 from tracking.app.web.connection_limits import REPEAT_FILTER
 from tracking.errors import StoreError
 from tracking.forecasting.forecasts import Forecasts
@@ -99,14 +100,15 @@ class Backend:
 
     # The application
 
-    def routes(self) -> list[BaseRoute]:
-        """List the routes that are not pages."""
-        routes: list[BaseRoute] = [Route("/healthz", self._healthz), Route("/metrics", self._metrics)]
+    def routes(self, base_path: str = "") -> list[BaseRoute]:
+        """List the routes that are not pages, also below `base_path` and below the path of TRACKING_PUBLIC_URL."""
+        endpoints: dict[str, Any] = {"/healthz": self._healthz, "/metrics": self._metrics}
         if Role.WEBHOOKS in self.settings.roles:
             # An instance, not a function: Starlette hands it every method, and it refuses all but POST alike.
             paths = (WEBHOOK_PATH + "{token}", "/webhooks/{rest:path}", "/webhooks")
-            routes += [Route(path, self.receiver) for path in paths]
-        return routes
+            endpoints |= dict.fromkeys(paths, self.receiver)
+        prefixes = path_prefixes(base_path, self.settings.public_url)
+        return [Route(prefix + path, endpoint) for prefix in prefixes for path, endpoint in endpoints.items()]
 
     def asgi(self, *, lifespan: bool = True) -> Starlette:
         """Make an ASGI application of its own, for a worker without pages."""

@@ -25,7 +25,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from tracking import files
 from tracking.errors import NoStore, Problem, SettingsError, StoreBusy, StoreUnusable
-from tracking.storage.engines import check_known, file_of, make_engine, migrate, revision, translate, translated
+from tracking.storage.engines import check_revision, file_of, make_engine, migrate, revision, translate, translated
 from tracking.storage.migrations import HEAD
 
 log = logging.getLogger(__name__)
@@ -276,7 +276,7 @@ def _prepare(url: str, *, create: bool) -> None:
         if file:
             place, maker = str(file.absolute()), "the console, tracking worker or tracking submit makes one"
         raise NoStore(f"there is no store at {place}: {maker}, or set {SETTING} to where it is")
-    check_known(existing)
+    check_revision(existing)
     if existing != HEAD:
         raise StoreUnusable(
             f"the store is at revision {existing}, this version needs {HEAD}:"

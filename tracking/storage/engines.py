@@ -111,12 +111,12 @@ def migrate(url: str) -> str | None:
 
 
 def _check_origin(connection: Connection, before: str | None) -> None:
-    check_known(before)
+    check_revision(before)
     if before is None and sa.inspect(connection).get_table_names():
         raise StoreUnusable("the database holds tables of another program: set TRACKING_DATABASE_URL to another one")
 
 
-def check_known(revision: str | None) -> None:
+def check_revision(revision: str | None) -> None:
     """Raise StoreUnusable for a store that this version cannot even migrate: a newer one, or another program's."""
     if revision is not None and not re.fullmatch(r"\d{4}", revision):
         raise StoreUnusable("the database is another program's: set TRACKING_DATABASE_URL to another one")

@@ -7,9 +7,11 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
+from tracking.app.web.address_check import is_routed
 from tracking.errors import Problem, SettingsError
 from tracking.settings import Settings
 
@@ -17,8 +19,11 @@ PROVIDER_KEYS = ("redirect_uri", "cookie_secret", "client_id", "client_secret", 
 CALLBACK_PATH = "/oauth2callback"
 # Whoever can guess it signs in as anybody.
 MIN_COOKIE_SECRET = 32
-# They show no order, and other machines have to reach them.
-_OPEN_PATHS = ("/healthz", "/metrics")
+# Whatever a proxy adds tells that somebody else asks, also where it does not say who. A browser sends no X- header by
+# itself; the pages send these.
+_OF_A_PROXY = ("x-", "cf-", "fly-", "fastly-", "cloudfront-", "tailscale-", "true-client-", "client-ip", "remote-")
+_OF_ANY_PROXY = frozenset({"forwarded", "via", "cdn-loop", "max-forwards", "proxy-connection"})
+_OF_A_PAGE = ("x-streamlit-", "x-xsrftoken", "x-csrf", "x-requested-with")
 
 _REMEDIES = (
     "bind to 127.0.0.1; or let people sign in: set TRACKING_OPERATORS, and TRACKING_VIEWERS if you like;"
@@ -83,14 +88,26 @@ class PageAccessMiddleware:
 
     While nobody signs in, a request must have come from this machine, to it, and by one of its own names: a page of
     somebody else in a browser here can make its name lead to this machine, but cannot send another name than its own.
+    A proxy on this machine asks by such a name for anybody. It is told from a browser here by the headers that proxies
+    add, by HTTP/1.0, which no browser speaks, and by the Origin that a browser sends with each websocket: without that,
+    or from another site than this machine's, no websocket opens, and without one a page shows nothing.
+
     Otherwise it must be by address or by the name in `redirect_uri` of `provider`, the section [auth] of Streamlit's
-    secrets, unless Streamlit itself looks at names: `hosts` is its server.allowedHosts.
+    secrets, unless Streamlit itself looks at names: `hosts` is its server.allowedHosts. `routes` are the routes beside
+    the pages: they show no order, and other machines have to reach them.
     """
 
     def __init__(
-        self, app: ASGIApp, *, settings: Settings, provider: Mapping[str, Any], hosts: Collection[str]
+        self,
+        app: ASGIApp,
+        *,
+        settings: Settings,
+        provider: Mapping[str, Any],
+        hosts: Collection[str],
+        routes: Collection[BaseRoute],
     ) -> None:
         self._app = app
+        self._routes = routes
         self._open_to_others = settings.asks_to_sign_in or settings.allow_anyone == "yes"
         self._own_name = urlsplit(str(provider.get("redirect_uri") or "")).hostname
         self._checks_host_names = not hosts
@@ -106,7 +123,7 @@ class PageAccessMiddleware:
             await PlainTextResponse(f"{why}\n", status_code=403)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> str | None:
-        if scope["type"] not in {"http", "websocket"} or _is_open_path(scope):
+        if scope["type"] not in {"http", "websocket"} or (scope["type"] == "http" and is_routed(self._routes, scope)):
             return None
         name = _host_name(Headers(scope=scope).get("host", ""))
         if self._open_to_others:
@@ -114,7 +131,8 @@ class PageAccessMiddleware:
                 return "This console does not go by that name: add it to Streamlit's server.allowedHosts."
             return None
         server, client = scope.get("server"), scope.get("client")
-        if is_local(name) and _is_on_this_machine(server) and (client is None or _is_on_this_machine(client)):
+        by_name = is_local(name) and _is_on_this_machine(server) and (client is None or _is_on_this_machine(client))
+        if by_name and not _is_forwarded(scope):
             return None
         return f"Nobody is asked to sign in here, so the pages are for this machine alone. The ways out: {_REMEDIES}."
 
@@ -130,9 +148,20 @@ def _host_name(host: str) -> str:
         return ""
 
 
-def _is_open_path(scope: Scope) -> bool:
-    path = str(scope["path"])
-    return scope["type"] == "http" and (path in _OPEN_PATHS or path.startswith("/webhooks/"))
+def _is_forwarded(scope: Scope) -> bool:
+    """Whether something says that a proxy hands the request on, or that no page of this machine asks."""
+    headers = Headers(scope=scope)
+    if scope.get("http_version") == "1.0" or any(map(_is_of_a_proxy, headers)):
+        return True
+    origin = headers.get("origin")
+    if origin is None:
+        return bool(scope["type"] == "websocket")
+    return not is_local(_host_name(origin.partition("://")[2]))
+
+
+def _is_of_a_proxy(header: str) -> bool:
+    name = header.lower()
+    return name in _OF_ANY_PROXY or (name.startswith(_OF_A_PROXY) and not name.startswith(_OF_A_PAGE))
 
 
 def _is_on_this_machine(end: tuple[str, int | None] | None) -> bool:
