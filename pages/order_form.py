@@ -73,9 +73,9 @@ def curl(text: str) -> str:
     )
 
 
-def template() -> str:
-    """An example of each type, with all columns."""
+def template() -> bytes:
+    """An example of each type, with all columns, and the mark by which a spreadsheet knows its encoding."""
     rows = [
         {"Type": kind, "ProductId": "AMAZON", "Value": 10, "Quantity": 1, **more} for kind, more in TEMPLATES.items()
     ]
-    return pd.DataFrame(rows, columns=list(csv_rows.CSV_COLUMNS)).to_csv(index=False)
+    return pd.DataFrame(rows, columns=list(csv_rows.CSV_COLUMNS)).to_csv(index=False).encode("utf-8-sig")

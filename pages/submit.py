@@ -1,6 +1,5 @@
 """Place orders: one by form, many by a CSV file. Nothing is sent before it was reviewed."""
 
-import io
 import json
 from typing import Any
 
@@ -285,6 +284,8 @@ def file() -> None:
         now=utc_now(),
         database=session.database(),
     )
+    if checked.without_catalog:
+        st.warning(f"{catalog.NOT_CHECKED[0].upper()}{catalog.NOT_CHECKED[1:]}.", icon=":material/hourglass:")
     summary(checked)
     if checked.problems:
         problems(checked)
@@ -355,10 +356,8 @@ def outcome(checked: files.CheckedFile) -> None:
 
 
 def outcome_file(database: Any, checked: files.CheckedFile) -> bytes:
-    """The file of outcomes."""
-    text = io.StringIO()
-    results.outcome_rows(database, checked).to_csv(text, index=False)
-    return text.getvalue().encode()
+    """The file of outcomes, with the mark by which a spreadsheet knows its encoding."""
+    return results.outcome_rows(database, checked).to_csv(index=False).encode("utf-8-sig")
 
 
 st.title("Submit")

@@ -273,3 +273,16 @@ def spreadsheet_safe(value: Any) -> Any:
     start = unicodedata.normalize("NFKC", value).lstrip(" \u00a0\u200b\ufeff\v\f\u0085\u2028\u2029")
     formula = start.startswith(("\t", "\r", "\n")) or start.strip().startswith(("=", "+", "-", "@"))
     return f"'{value}" if formula else value
+
+
+# What a spreadsheet takes for a number or a date: zeros in front, too many digits, an exponent, 3-24.
+_MADE_A_NUMBER = re.compile(
+    r"0[0-9]+|[0-9]{12,}|[0-9.]+E[+-]?[0-9]+|[0-9]+\.[0-9]*0|[0-9]{1,4}([-/.])[0-9]{1,2}(\1[0-9]{1,4})?", re.IGNORECASE
+)
+
+
+def spreadsheet_identifier(value: Any) -> Any:
+    """An identifier that a spreadsheet leaves as it is, no formula and no number; anything but a text as it is."""
+    if isinstance(value, str) and _MADE_A_NUMBER.fullmatch(value):
+        return f"'{value}"
+    return spreadsheet_safe(value)

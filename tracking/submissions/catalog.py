@@ -1,7 +1,7 @@
 """Catalog: what the provider sells and how it ships, as stored, and the validation of a request against it.
 
 Owns the rules of denominations, delivery types and shipping, and the words that say what to use instead. Asks the
-provider nothing: housekeeping stores the catalog. Without one nothing is refused.
+provider nothing: housekeeping stores the catalog. Without one nothing is refused, which `NOT_CHECKED` says.
 """
 
 import difflib
@@ -17,6 +17,10 @@ from tracking.orders.model import OrderRequest
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
+
+NOT_CHECKED = (
+    "the provider's catalogue has not been read yet: not checked were products, amounts, delivery types and shipping"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,22 +105,31 @@ def parse_catalog(value: Mapping[str, Any]) -> Catalog:
 
 def check_request(request: OrderRequest, catalog: Catalog | None) -> list[Problem]:
     """Validates the request against the catalog; no problems while there is none."""
+    documents = request.document.get("LineItems") or ()
+    values = (line.value_minor for line in request.lines)
+    return check_lines(request.type, zip(documents, values, strict=True), catalog)
+
+
+def check_lines(
+    kind: str | None, lines: Iterable[tuple[Mapping[str, Any], int | None]], catalog: Catalog | None
+) -> list[Problem]:
+    """Validates the line items, each with its value in minor units, as far as they were readable."""
     if catalog is None:
         return []
-    documents = request.document.get("LineItems") or ()
     problems: list[Problem] = []
-    for index, (line, document) in enumerate(zip(request.lines, documents, strict=True)):
-        where = f"LineItems[{index}]"
-        product = catalog.products.get(line.product_id)
+    for index, (document, value_minor) in enumerate(lines):
+        product_id, where = document.get("ProductId"), f"LineItems[{index}]"
+        if not isinstance(product_id, str):
+            continue
+        product = catalog.products.get(product_id)
         if product is None:
-            message = f"the provider sells no {line.product_id!r}{did_you_mean(line.product_id, catalog.products)}"
+            message = f"the provider sells no {product_id[:100]!r}{did_you_mean(product_id[:100], catalog.products)}"
             problems.append(Problem(f"{where}.ProductId", message))
             continue
-        if refusal := product.refusal(line.value_minor):
+        if value_minor is not None and (refusal := product.refusal(value_minor)):
             problems.append(Problem(f"{where}.Value", refusal))
-        if product.delivery_types and request.type not in product.delivery_types:
-            offered = _alternatives(product.delivery_types)
-            refusal = f"{product.id} is not offered as {request.type}; use {offered}"
+        if product.delivery_types and kind and kind not in product.delivery_types:
+            refusal = f"{product.id} is not offered as {kind}; use {_alternatives(product.delivery_types)}"
             problems.append(Problem(f"{where}.ProductId", refusal))
         problems += _check_shipping(document.get("PhysicalDeliveryAddress") or {}, product, catalog, where)
     return problems
@@ -128,7 +141,7 @@ def _check_shipping(address: Mapping[str, Any], product: Product, catalog: Catal
         ids = [str(choice["id"]) for choice in offered]
         chosen = address.get(name)
         if chosen and ids and chosen not in ids:
-            message = f"the provider does not offer {chosen!r}; use {_alternatives(ids)}"
+            message = f"the provider does not offer {str(chosen)[:100]!r}; use {_alternatives(ids)}"
             yield Problem(f"{where}.PhysicalDeliveryAddress.{name}", message)
         elif address and not chosen and name == "CarrierId" and product.has_required_carriers:
             message = f"{product.id} needs one; use {_alternatives(ids)}" if ids else f"{product.id} needs one"

@@ -1,17 +1,23 @@
 """CSV parsing: a file becomes rows of named cells, by its encoding, delimiter, header and limits.
 
 Owns the columns a file may have and the problems of a file as such, each with its row. Knows no order and no product:
-what the cells mean is for `files`.
+what the cells mean is for `csv_orders`.
 """
 
+import codecs
 import csv
+import difflib
 import io
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from tracking.errors import Problem
-from tracking.submissions.catalog import did_you_mean
+from tracking.orders.wording import spreadsheet_identifier
+from tracking.submissions.checks.findings import Finding, as_problems
+from tracking.submissions.checks.texts import without_text_mark
 
 MAX_BYTES = 20_000_000
 MAX_ROWS = 50_000
@@ -28,6 +34,15 @@ CSV_COLUMNS = (*ORDER_COLUMNS, *LINE_COLUMNS, *DIGITAL_COLUMNS, *PHYSICAL_COLUMN
 REQUIRED_COLUMNS = ("Type", "ProductId", "Value", "Quantity")
 Row = tuple[int, dict[str, str]]  # its number, and its filled cells by their columns
 _COLUMN_NAMES = {column.casefold(): column for column in CSV_COLUMNS}
+# What people call the columns elsewhere: asked about, as it can mean something else.
+_OTHER_NAMES = {
+    "po": "PONumber", "ordernumber": "PONumber", "product": "ProductId", "sku": "ProductId", "amount": "Value",
+    "denomination": "Value", "qty": "Quantity", "reference": "ExternalId", "mail": "Email", "emailaddress": "Email",
+    "phone": "Sms", "mobile": "Sms", "address": "AddressLine1", "street": "AddressLine1", "town": "City",
+    "zipcode": "Zip", "postalcode": "Zip", "postcode": "Zip", "province": "State", "recipient": "To",
+}  # fmt: skip
+_SEPARATOR_LINE = re.compile(r'\A\ufeff?"?sep=[^\r\n]"?[ ,;\t]*(?:\r\n|\r|\n)', re.IGNORECASE)
+_UNDECODED = re.compile("[\udc80-\udcff]")
 _SAVE_AS_UTF8 = "save it again as UTF-8 (in Excel: Save As, 'CSV UTF-8 (Comma delimited)')"
 _EXAMPLE = ", ".join((*REQUIRED_COLUMNS, "Email"))
 _EMPTY_FILE = Problem("", f"the file is empty; its first row must name the columns, such as {_EXAMPLE}")
@@ -36,8 +51,6 @@ _OTHER_FORMATS = {
     b"\xd0\xcf\x11\xe0": "this is an old Excel workbook",
     b"%PDF": "this is a PDF",
     b"\x1f\x8b": "this is a compressed file",
-    b"\xff\xfe": "this is UTF-16 text",
-    b"\xfe\xff": "this is UTF-16 text",
 }
 
 
@@ -49,6 +62,27 @@ class UnreadableFile(Exception):
         super().__init__()
 
 
+@dataclass(slots=True)
+class Sheet:
+    """The rows of a file and what is wrong with them. `whole` is False where a part of it could not be read.
+
+    `moved` are rows whose cells may stand in other columns than they belong to, `undecoded` cells (row, column) with
+    bytes that are no UTF-8.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    whole: bool = True
+    moved: set[int] = field(default_factory=set)
+    undecoded: set[tuple[int, str]] = field(default_factory=set)
+
+    def add(self, row: int, message: str, *, moved: bool = False) -> None:
+        """Adds a finding that concerns a row."""
+        self.findings.append(Finding(row, "", message))
+        if moved:
+            self.moved.add(row)
+
+
 def check_size(data: bytes) -> None:
     """Raises UnreadableFile for a file that is too large."""
     if len(data) > MAX_BYTES:
@@ -57,31 +91,28 @@ def check_size(data: bytes) -> None:
 
 
 def decode_text(data: bytes) -> str:
-    """Decodes the file, which must be UTF-8 with something in it, and not too much.
+    """Decodes the file, UTF-8 or UTF-16 with its mark, with something in it, and not too much.
+
+    Bytes that are no UTF-8 become lone surrogates (PEP 383), which `read_rows` finds by their rows.
 
     Raises:
-        UnreadableFile: it is not.
+        UnreadableFile: it is no text.
     """
     check_size(data)
     for sign, what in _OTHER_FORMATS.items():
         if data.startswith(sign):
             raise UnreadableFile(Problem("", f"{what}, not a CSV file: {_SAVE_AS_UTF8}"))
-    if b"\0" in data:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text = data.decode("utf-16", "replace")
+    else:
+        text = data.decode("utf-8-sig", "surrogateescape")
+    if "\0" in text:
         raise UnreadableFile(Problem("", f"this is not text and so no CSV file: {_SAVE_AS_UTF8}"))
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as exc:
-        # The row as a spreadsheet counts it: a quoted cell may hold line ends.
-        row = max(1, sum(1 for _ in csv.reader(io.StringIO(_text_before(exc), newline=""))))
-        raise UnreadableFile(Problem(f"row {row}", f"holds a character that is not UTF-8: {_SAVE_AS_UTF8}")) from None
+    # A spreadsheet obeys this line and does not count it; which mark parts the cells shows the header.
+    text = _SEPARATOR_LINE.sub("", text)
     if not text.strip(" \t\r\n,;\ufeff"):
         raise UnreadableFile(_EMPTY_FILE)
     return text
-
-
-def _text_before(error: UnicodeDecodeError) -> str:
-    """The text before the undecodable byte; a mark in its place keeps a row that begins with it."""
-    return error.object[: error.start].decode("utf-8-sig", "replace") + "?"
 
 
 def detect_delimiter(text: str) -> str:
@@ -93,11 +124,45 @@ def detect_delimiter(text: str) -> str:
 
 
 def _fold(cell: str) -> str:
-    return re.sub(r"[\W_]", "", cell).casefold()
+    return re.sub(r"[\W_]", "", unicodedata.normalize("NFKC", cell)).casefold()
 
 
-def _records(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Numbers the rows as a spreadsheet does, and gives their cells."""
+def read_rows(text: str, delimiter: str) -> Sheet:
+    """Parses the rows, empty ones left out; and finds what is wrong with them as rows.
+
+    Raises:
+        UnreadableFile: there is no row whose cells can be told apart.
+    """
+    sheet = Sheet()
+    records = _records(text, delimiter, sheet)
+    first = next(((number, cells) for number, cells in records if any(cell.strip() for cell in cells)), None)
+    if first is None:
+        raise UnreadableFile(*as_problems(sheet.findings) or [_EMPTY_FILE])
+    columns = _parse_header(*first, sheet)
+    header, widths = [cell.strip() for cell in first[1]], dict[int, int]()
+    for number, raw in records:
+        cells = [cell.strip() for cell in raw]
+        if not any(cells):
+            continue
+        if cells == header:
+            sheet.add(number, "repeats the header: remove it")
+            continue
+        widths[number] = len(cells)
+        _check_row(number, cells, columns, delimiter, sheet)
+        filled = ((name, _as_typed(cell)) for name, cell in zip(columns, cells, strict=False) if name)
+        sheet.rows.append((number, {name: cell for name, cell in filled if cell}))
+        if len(sheet.rows) > MAX_ROWS:
+            raise UnreadableFile(Problem("", f"the file has more than {MAX_ROWS:,} rows: split it"))
+    if not sheet.rows and not sheet.findings:
+        raise UnreadableFile(Problem("", "the file has a header and no rows: nothing to order"))
+    _check_widths(widths, len(columns), sheet)
+    if sheet.whole and not text.endswith(("\n", "\r")):
+        _check_end(widths, sum(column is not None for column in columns), sheet)
+    return sheet
+
+
+def _records(text: str, delimiter: str, sheet: Sheet) -> Iterator[tuple[int, list[str]]]:
+    """Numbers the rows as a spreadsheet does, and gives their cells, up to a quotation mark too many."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
     number = 0
     try:
@@ -105,55 +170,94 @@ def _records(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
             yield number, cells
     except csv.Error as exc:
         reason = "a quoted cell never ends" if "unexpected end" in str(exc) else f"not readable as CSV ({exc})"
-        raise UnreadableFile(Problem(f"row {number + 1}", f"{reason}: look for a quotation mark too many")) from exc
+        sheet.add(number + 1, f"{reason}: look for a quotation mark too many; rows from here on were not read")
+        sheet.whole = False
 
 
-def read_rows(text: str, delimiter: str) -> tuple[list[Row], list[Problem]]:
-    """Parses the rows, empty ones left out; and the problems of single rows."""
-    records = _records(text, delimiter)
-    header = next((cells for _, cells in records if any(cell.strip() for cell in cells)), None)
-    if header is None:
-        raise UnreadableFile(_EMPTY_FILE)
-    columns = _parse_header(header)
-    rows: list[Row] = []
-    problems: list[Problem] = []
-    for number, raw in records:
-        stripped = [cell.strip() for cell in raw]
-        if not any(stripped):
-            continue
-        if any(cell for cell, column in itertools.zip_longest(stripped, columns, fillvalue=None) if column is None):
-            has = f"has {len(stripped)} cells, the header {sum(column is not None for column in columns)}"
-            problems.append(Problem(f"row {number}", f"{has}: put text that holds {delimiter!r} in quotes"))
-        rows.append((number, {name: cell for name, cell in zip(columns, stripped, strict=False) if name and cell}))
-        if len(rows) > MAX_ROWS:
-            raise UnreadableFile(Problem("", f"the file has more than {MAX_ROWS:,} rows: split it"))
-    if not rows:
-        raise UnreadableFile(Problem("", "the file has a header and no rows: nothing to order"))
-    return rows, problems
+def _check_row(number: int, cells: Sequence[str], columns: Sequence[str | None], delimiter: str, sheet: Sheet) -> None:
+    """Finds what shows that the cells of a row are not those that were written."""
+    if any(cell for cell, column in itertools.zip_longest(cells, columns, fillvalue=None) if column is None):
+        has = f"has {len(cells)} cells, the header {sum(column is not None for column in columns)}"
+        sheet.add(number, f"{has}: put text that holds {delimiter!r} in quotes", moved=True)
+    joined = "".join(cells)
+    if not joined.isascii() and _UNDECODED.search(joined):
+        sheet.add(number, f"holds a character that is not UTF-8: {_SAVE_AS_UTF8}")
+        pairs = zip(columns, cells, strict=False)
+        sheet.undecoded |= {(number, name) for name, cell in pairs if name and _UNDECODED.search(cell)}
+    if "\n" in joined or "\r" in joined:
+        lines = (line for cell in cells for line in cell.splitlines()[1:])
+        if any(line.count(delimiter) >= len(REQUIRED_COLUMNS) - 1 for line in lines):
+            sheet.add(
+                number, "holds whole rows in one cell: look for a quotation mark too many at its start", moved=True
+            )
 
 
-def _parse_header(cells: Sequence[str]) -> list[str | None]:
-    """Parses the header: the column each cell names, None for an empty one.
+def _as_typed(cell: str) -> str:
+    """The cell without the marks by which it was kept a text in a spreadsheet: '00123 and ="00123"."""
+    text = without_text_mark(cell)
+    return text[1:] if text.startswith("'") and spreadsheet_identifier(text[1:]) == text else text
+
+
+def _check_widths(widths: Mapping[int, int], header: int, sheet: Sheet) -> None:
+    """Finds rows with more cells than the header that are empty at their end: a comma too many moves the others."""
+    if len(widths) > 1 and len({*widths.values()}) == 1:
+        return
+    for number, width in widths.items():
+        if width > header and number not in sheet.moved:
+            more = f"has {width} cells, the header {header}, and the last is empty"
+            sheet.add(number, f"{more}: look for a comma too many", moved=True)
+
+
+def _check_end(widths: Mapping[int, int], named: int, sheet: Sheet) -> None:
+    """Finds that the file was cut off: its last row is short and has no end, unlike all others."""
+    *others, last = widths or (0,)
+    if others and widths[last] < named <= min(widths[number] for number in others):
+        sheet.add(last, f"has {widths[last]} cells of {named}, and the file ends in it: was it cut off?", moved=True)
+
+
+def _parse_header(number: int, cells: Sequence[str], sheet: Sheet) -> list[str | None]:
+    """Parses the header: the column each cell names, "" for one that nobody knows, None for an empty one.
+
+    One that is misspelt is found, and taken for what it is most like, so that its rows can be looked at all the same.
 
     Raises:
-        Unreadable: unknown, repeated or missing columns, all at once.
+        UnreadableFile: no column is known, or there are far too many.
     """
     if len(cells) > MAX_COLUMNS:
         message = f"has {len(cells):,} columns, {len(CSV_COLUMNS)} are known: is this the right file?"
-        raise UnreadableFile(Problem("row 1", message))
-    problems: list[Problem] = []
+        raise UnreadableFile(Problem(f"row {number}", message))
+    names = [_COLUMN_NAMES.get(_fold(cell), "" if cell.strip() else None) for cell in cells]
     columns: list[str | None] = []
-    for cell in cells:
-        column = _COLUMN_NAMES.get(_fold(cell))
-        if column is None and cell.strip():
-            hint = did_you_mean(_fold(cell), CSV_COLUMNS) or f"; known are {', '.join(CSV_COLUMNS)}"
-            problems.append(Problem("row 1", f"there is no column {cell.strip()[:60]!r}{hint}"))
-        elif column is not None and column in columns:
-            problems.append(Problem("row 1", f"the column {column} is there twice"))
+    for cell, name in zip(cells, names, strict=True):
+        column = name
+        if name == "":
+            near = _nearest(_fold(cell))
+            hint = f"; did you mean {near}?" if near else f"; known are {', '.join(CSV_COLUMNS)}"
+            sheet.add(number, f"there is no column {cell.strip()[:60]!r}{hint}")
+            column = near if near not in names and near not in columns else ""
+        elif name and name in columns:
+            sheet.add(number, f"the column {name} is there twice")
         columns.append(column)
-    if missing := [column for column in REQUIRED_COLUMNS if column not in columns]:
+    if missing := [column for column in REQUIRED_COLUMNS if column not in names]:
         plural = "columns" if len(missing) > 1 else "column"
-        problems.append(Problem("row 1", f"the {plural} {', '.join(missing)} must be there"))
-    if problems:
-        raise UnreadableFile(*problems)
+        sheet.add(number, f"the {plural} {', '.join(missing)} must be there")
+    if sheet.findings:
+        sheet.whole = False
+    if not any(names):
+        raise UnreadableFile(*_not_parted(number, cells), *as_problems(sheet.findings))
     return columns
+
+
+def _nearest(folded: str) -> str:
+    """The column that is most like this name; "" where none is."""
+    near = difflib.get_close_matches(folded, _COLUMN_NAMES, n=1)
+    return _OTHER_NAMES.get(folded) or (_COLUMN_NAMES[near[0]] if near else "")
+
+
+def _not_parted(number: int, cells: Sequence[str]) -> Iterator[Problem]:
+    """Whether each row lies in one cell, as where a spreadsheet did not part them when it opened the file."""
+    filled = [cell for cell in cells if cell.strip()]
+    if len(filled) == 1 and sum(_fold(part) in _COLUMN_NAMES for part in re.split("[,;\t|]", filled[0])) > 1:
+        yield Problem(
+            f"row {number}", "all columns lie in one cell: part it in the spreadsheet (Data, Text to Columns)"
+        )

@@ -8,9 +8,8 @@ and never raises for what is in a file.
 import hashlib
 import itertools
 import json
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from operator import attrgetter
@@ -21,25 +20,19 @@ from sqlalchemy import Connection
 
 from tracking.errors import InvalidSubmission, Problem, UnreadableAnswer
 from tracking.orders.model import OrderRequest
-from tracking.provider.json_fields import parse
+from tracking.provider.json_fields import parse, storable
 from tracking.storage.database import Database
 from tracking.storage.tables import BATCHES, LINES, ORDERS
 from tracking.submissions import csv_rows
-from tracking.submissions.catalog import Catalog, check_request
-from tracking.submissions.csv_rows import Row, UnreadableFile
-from tracking.submissions.requests import read_request, with_po_number
+from tracking.submissions.catalog import Catalog, check_lines, check_request
+from tracking.submissions.checks.findings import as_problems
+from tracking.submissions.checks.identifiers import look_alikes, with_other_zeros
+from tracking.submissions.csv_orders import read_orders
+from tracking.submissions.csv_rows import UnreadableFile
+from tracking.submissions.requests import partial_lines, read_request, with_po_number
 
 MAX_PROBLEMS = 200
 FILES_COMPARED = 10
-_GROUPS = {
-    "DigitalDeliveryAddress": csv_rows.DIGITAL_COLUMNS,
-    "PhysicalDeliveryAddress": csv_rows.PHYSICAL_COLUMNS,
-    "Personalization": csv_rows.PERSONAL_COLUMNS,
-}
-_ADDRESSES = {
-    "DigitalDeliveryAddress": "Email or Sms",
-    "PhysicalDeliveryAddress": "ShippingMethodId, Name, AddressLine1, City, State, Zip and Country",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +42,7 @@ class CheckedFile:
     `requests` are the orders that could be read; `problems` at most 200, the last one then saying how many more there
     are; `rows` the number of rows of a CSV file, or of orders of a JSON file; `digest` is the SHA-256 of the file, in
     hex. `first_submitted_at` is when the same file was submitted before. `rows_of` are the rows of each order by its
-    PONumber, counted as a spreadsheet does: the header is row 1.
+    PONumber, counted as a spreadsheet does: the header is row 1. `without_catalog` says that no catalog is known yet.
     """
 
     requests: tuple[OrderRequest, ...]
@@ -60,6 +53,7 @@ class CheckedFile:
     first_submitted_at: datetime | None = None
     similar_file: "SimilarFile | None" = None
     rows_of: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    without_catalog: bool = False
 
     @property
     def units(self) -> int:
@@ -90,22 +84,16 @@ def read_csv(
     PONumbers follow from the file's bytes, so that the same file twice can never order twice. Delivery dates are
     compared with `now`; `database` is asked for PONumbers that are taken and the same file handed in before.
     """
-    checked = CheckedFile((), (), 0, hashlib.sha256(data).hexdigest(), name)
+    checked = CheckedFile((), (), 0, hashlib.sha256(data).hexdigest(), name, without_catalog=catalog is None)
     try:
         text = csv_rows.decode_text(data)
-        delimiter = csv_rows.detect_delimiter(text)
-        rows, problems = csv_rows.read_rows(text, delimiter)
+        sheet = csv_rows.read_rows(text, csv_rows.detect_delimiter(text))
     except UnreadableFile as exc:
         return replace(checked, problems=exc.problems)
-    requests: list[OrderRequest] = []
-    orders = _group_rows(rows, checked.digest, chunk)
-    for po_number, order in orders.items():
-        request, order_problems = _read_order(po_number, order, delimiter, catalog, now)
-        problems += order_problems
-        requests += [request] if request else []
-    problems.sort(key=lambda problem: int(match[1]) if (match := re.match(r"row (\d+)", problem.where)) else 0)
-    rows_of = {po_number: tuple(number for number, _ in order) for po_number, order in orders.items()}
-    checked = replace(checked, requests=tuple(requests), problems=tuple(problems), rows=len(rows), rows_of=rows_of)
+    orders = read_orders(sheet, checked.digest, chunk, catalog, now)
+    problems = tuple(as_problems(orders.findings))
+    rows = len(sheet.rows)
+    checked = replace(checked, requests=orders.requests, problems=problems, rows=rows, rows_of=orders.rows_of)
     return _with_duplicates(checked, database)
 
 
@@ -119,91 +107,12 @@ def _with_duplicates(checked: CheckedFile, database: Database | None) -> Checked
     return replace(checked, problems=(*checked.problems[:MAX_PROBLEMS], more))
 
 
-def _group_rows(rows: Iterable[Row], digest: str, chunk: int) -> dict[str, list[Row]]:
-    """The rows of each order, by its PONumber."""
-    orders: dict[str, list[Row]] = {}
-    without_po_number: dict[tuple[str, str], list[Row]] = {}
-    for number, cells in rows:
-        if po_number := cells.get("PONumber"):
-            orders.setdefault(po_number, []).append((number, cells))
-        else:
-            kind = (cells.get("Type", "").casefold(), cells.get("Note", ""))
-            without_po_number.setdefault(kind, []).append((number, cells))
-    chunks = (
-        of_kind[at : at + chunk] for of_kind in without_po_number.values() for at in range(0, len(of_kind), chunk)
-    )
-    for index, part in enumerate(chunks, 1):
-        orders.setdefault(f"CSV-{digest[:10]}-{index:04d}", []).extend(part)
-    return orders
-
-
-def _read_order(
-    po_number: str, rows: Sequence[Row], delimiter: str, catalog: Catalog | None, now: datetime
-) -> tuple[OrderRequest | None, list[Problem]]:
-    problems = list(_row_contradictions(rows))
-    request = None
-    try:
-        request = read_request(_order_json(po_number, [cells for _, cells in rows], delimiter))
-    except InvalidSubmission as exc:
-        request_problems = list(exc.problems)
-    else:
-        request_problems = [*check_request(request, catalog), *_past_delivery_dates(request, now)]
-    problems += [_locate_in_rows(problem, [number for number, _ in rows]) for problem in request_problems]
-    return request, problems
-
-
-def _row_contradictions(rows: Sequence[Row]) -> Iterator[Problem]:
-    for column in ("Type", "Note"):
-        filled = [(number, cells[column]) for number, cells in rows if column in cells]
-        for number, cell in filled[1:]:
-            if cell.casefold() != filled[0][1].casefold():
-                message = f"{cell!r}, but row {filled[0][0]} says {filled[0][1]!r} for the same PONumber"
-                yield Problem(f"row {number}, {column}", message)
-
-
-def _past_delivery_dates(request: OrderRequest, now: datetime) -> Iterator[Problem]:
-    for index, line in enumerate(request.document["LineItems"]):
-        date = line.get("Personalization", {}).get("DeliveryDate")
-        if date is not None and date < f"{now:%Y-%m-%d}":
-            message = f"{date[:10]} lies in the past; leave it empty to deliver at once"
-            yield Problem(f"LineItems[{index}].Personalization.DeliveryDate", message)
-
-
-def _order_json(po_number: str, rows: Sequence[dict[str, str]], delimiter: str) -> dict[str, Any]:
-    """The rows' cells as one order in the provider's shape; its Type and Note are the first there are."""
-    common: dict[str, Any] = {
-        name: cells[name] for cells in reversed(rows) for name in ("Type", "Note") if name in cells
-    }
-    return {"PONumber": po_number, **common, "LineItems": [_line_json(cells, delimiter) for cells in rows]}
-
-
-def _line_json(cells: Mapping[str, str], delimiter: str) -> dict[str, Any]:
-    line: dict[str, Any] = _filled(cells, (*csv_rows.LINE_COLUMNS, *csv_rows.LOOK_COLUMNS))
-    if delimiter == ";" and re.fullmatch(r"\d{1,9},\d{1,2}", line.get("Value", ""), re.ASCII):
-        # Where a comma marks the decimals, spreadsheets separate the cells with semicolons.
-        line["Value"] = line["Value"].replace(",", ".")
-    return line | {group: inside for group, columns in _GROUPS.items() if (inside := _filled(cells, columns))}
-
-
-def _filled(cells: Mapping[str, str], columns: Iterable[str]) -> dict[str, str]:
-    return {column: cells[column] for column in columns if column in cells}
-
-
-def _locate_in_rows(problem: Problem, numbers: Sequence[int]) -> Problem:
-    """Says where a problem is by row and column instead of by its place in the document."""
-    match = re.match(r"LineItems\[(\d+)\]\.?(.*)", problem.where)
-    number = numbers[int(match[1])] if match else numbers[0]
-    column = (match[2] if match else problem.where).rpartition(".")[2]
-    column = _ADDRESSES.get(column, column)
-    return Problem(f"row {number}, {column}" if column else f"row {number}", problem.message)
-
-
 def read_json(data: bytes, name: str, *, catalog: Catalog | None, database: Database | None = None) -> CheckedFile:
     """Parses and validates a JSON file: one order request or a list of them, in the provider's shape.
 
     Never raises for what is in the file. Requests without a PONumber get one that follows from its bytes.
     """
-    checked = CheckedFile((), (), 0, hashlib.sha256(data).hexdigest(), name)
+    checked = CheckedFile((), (), 0, hashlib.sha256(data).hexdigest(), name, without_catalog=catalog is None)
     try:
         raws = _parse_orders(data)
     except UnreadableFile as exc:
@@ -217,12 +126,15 @@ def read_json(data: bytes, name: str, *, catalog: Catalog | None, database: Data
             if not request.po_number:
                 request = with_po_number(request, f"JSON-{checked.digest[:10]}-{index:04d}")
         except InvalidSubmission as exc:
-            problems += [within(place, problem) for problem in exc.problems]
+            of_catalog = check_lines(*partial_lines(raw), catalog)
+            problems += [within(place, problem) for problem in (*exc.problems, *of_catalog)]
             continue
         problems += [within(place, problem) for problem in check_request(request, catalog)]
         if request.po_number in requests:
             problems.append(within(place, Problem("PONumber", f"{request.po_number} is in this file twice")))
         requests[request.po_number] = request
+    for number, message in look_alikes({number: (place,) for place, number in enumerate(requests, 1)}, "order").items():
+        problems.append(Problem("PONumber", f"{number} {message}"))
     checked = replace(checked, requests=tuple(requests.values()), problems=tuple(problems), rows=len(raws))
     return _with_duplicates(checked, database)
 
@@ -286,17 +198,46 @@ def check_duplicates(database: Database, checked: CheckedFile) -> CheckedFile:
     with database.read() as connection:
         first = sa.select(sa.func.min(BATCHES.c.created_at)).where(BATCHES.c.digest == checked.digest)
         first_submitted_at = connection.execute(first).scalar()
-        taken = find_taken(connection, (request.po_number for request in checked.requests))
+        taken = find_taken(connection, _po_numbers(checked))
         similar_file = _find_similar_file(connection, checked) if first_submitted_at is None else None
-    problems = list(checked.problems)
-    for request in checked.requests:
-        existing = taken.get(request.po_number)
-        if existing is None or (first_submitted_at is not None and has_contents(existing, request)):
-            continue
-        rows = checked.rows_of.get(request.po_number)
-        where = f"row {rows[0]}, PONumber" if rows else "PONumber"
-        problems.append(Problem(where, taken_message(request, existing)))
+        problems = [
+            *checked.problems,
+            *_taken(checked, taken, is_new=first_submitted_at is None),
+            *_other_zeros(connection, checked, taken),
+        ]
     return replace(checked, problems=tuple(problems), first_submitted_at=first_submitted_at, similar_file=similar_file)
+
+
+def _taken(checked: CheckedFile, taken: Mapping[str, sa.Row[Any]], *, is_new: bool) -> Iterator[Problem]:
+    requests = {request.po_number: request for request in checked.requests}
+    for po_number, existing in taken.items():
+        request = requests.get(po_number)
+        if is_new or (request is not None and not has_contents(existing, request)):
+            yield Problem(_place(checked, po_number), taken_message(po_number, request, existing))
+
+
+def _other_zeros(connection: Connection, checked: CheckedFile, taken: Mapping[str, sa.Row[Any]]) -> Iterator[Problem]:
+    """Orders whose PONumbers are the same digits with other zeros in front: a spreadsheet takes them away."""
+    others = {
+        other: number for number in _po_numbers(checked) if number not in taken for other in with_other_zeros(number)
+    }
+    for other, existing in find_taken(connection, others).items():
+        message = (
+            f"{others[other]} is the order {other} ({existing.state}) but for zeros in front, which a spreadsheet "
+            "takes away: write it alike, or give it another PONumber"
+        )
+        yield Problem(_place(checked, others[other]), message)
+
+
+def _po_numbers(checked: CheckedFile) -> list[str]:
+    """All PONumbers of the file that an order can have, also of what could not be read otherwise."""
+    numbers = dict.fromkeys((*(request.po_number for request in checked.requests), *checked.rows_of))
+    return [number for number in numbers if storable(number) == number]
+
+
+def _place(checked: CheckedFile, po_number: str) -> str:
+    rows = checked.rows_of.get(po_number)
+    return f"row {rows[0]}, PONumber" if rows else "PONumber"
 
 
 def _find_similar_file(connection: Connection, checked: CheckedFile) -> SimilarFile | None:
@@ -319,9 +260,9 @@ def _find_similar_file(connection: Connection, checked: CheckedFile) -> SimilarF
     return None
 
 
-def taken_message(request: OrderRequest, existing: sa.Row[Any]) -> str:
-    """Says which order has the PONumber, and what to do."""
-    if has_contents(existing, request):
-        return f"{request.po_number} is already an order ({existing.state}); take it out, or give it another PONumber"
+def taken_message(po_number: str, request: OrderRequest | None, existing: sa.Row[Any]) -> str:
+    """Says which order has the PONumber, and what to do. `request` is None where it could not be read."""
+    if request is None or has_contents(existing, request):
+        return f"{po_number} is already an order ({existing.state}); take it out, or give it another PONumber"
     other = f"is already an order with other lines ({existing.state})"
-    return f"{request.po_number} {other}; give this one another PONumber"
+    return f"{po_number} {other}; give this one another PONumber"

@@ -5,7 +5,7 @@ Asks neither the catalog nor the store, and sends nothing.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from difflib import get_close_matches
@@ -21,6 +21,9 @@ from tracking.errors import InvalidSubmission, Problem
 from tracking.orders.model import Line, OrderRequest, OrderType
 from tracking.provider.json_fields import decimal_of, parse_time, stripped_text, whole_of
 from tracking.provider.masking import scrub
+from tracking.submissions.checks import addresses, identifiers, texts
+from tracking.submissions.checks.amounts import plain_number
+from tracking.submissions.checks.texts import Unfit
 
 # What is wrong, by the type of pydantic's error; a value that breaks its field's own rule, by the field.
 _SENTENCES = {
@@ -44,13 +47,9 @@ _RULES = {
     "Type": f"must be one of {', '.join(OrderType)}",
     "Value": "must be an amount above 0 with two decimals at the most, such as 10 or 12.50",
     "Quantity": "must be a whole number, 1 or more",
-    "Email": "must be an e-mail address, such as name@example.com",
-    "FromEmail": "must be an e-mail address, such as name@example.com",
-    "Sms": "must be a telephone number, such as +15550100",
-    "State": "must be two letters, such as US",
-    "Country": "must be two letters, such as US",
     "DeliveryDate": "must be a time in UTC, such as 2026-01-02T03:04:05Z",
 }
+_DAY_OR_MONTH = re.compile(r"(\d{1,2})/(\d{1,2})/\d{4}(?!.*[AP]M)", re.IGNORECASE)
 
 
 def _text(limit: int, *, least: int = 0, control: str = r"\x00-\x1f\x7f") -> StringConstraints:
@@ -62,16 +61,10 @@ def _prose(limit: int) -> StringConstraints:
     return _text(limit, control=r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f")
 
 
-def _shape(pattern: str) -> AfterValidator:
-    """A text of which all matches."""
-    whole = re.compile(pattern)
-
-    def check(text: str) -> str:
-        if not whole.fullmatch(text):
-            raise ValueError
-        return text
-
-    return AfterValidator(check)
+def _whole_text(text: str) -> str:
+    if problem := texts.lost_letter(text) or texts.spreadsheet_error(text):
+        raise Unfit(problem)
+    return text
 
 
 def _order_type(text: Any) -> str:
@@ -83,22 +76,50 @@ def _order_type(text: Any) -> str:
 
 
 def _time(text: Any) -> str:
-    return parse_time(text).strftime("%Y-%m-%dT%H:%M:%SZ")
+    at = parse_time(text)
+    if match := _DAY_OR_MONTH.match(text.strip()):
+        first, second = sorted((int(match[1]), int(match[2])))
+        if second <= 12 and first != second:
+            raise Unfit(f"is not clear, which of {first} and {second} is the month? Write it as 2026-01-02T03:04:05Z")
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _amount(value: Any) -> Decimal:
+    return decimal_of(plain_number(value) if isinstance(value, str) else value)
+
+
+def _whole(value: Any) -> int:
+    return whole_of(plain_number(value) if isinstance(value, str) else value)
 
 
 def _number(amount: Decimal) -> int | float:
     return int(amount) if amount == amount.to_integral_value() else float(amount)
 
 
-_Text50 = Annotated[str, _text(50)]
-_Text100 = Annotated[str, _text(100)]
-_Text150 = Annotated[str, _text(150)]
-_Text250 = Annotated[str, _text(250)]
-_Email = Annotated[str, _text(150, least=1), _shape(r"[^\s@]+@[^\s@]+")]
-_Sms = Annotated[str, _text(20), _shape(r"(?a:\+?[\d\s().-]{5,})")]
-_Letters = Annotated[_Text50, _shape("[A-Za-z]{2}"), AfterValidator(str.upper)]
-_Amount = Annotated[Decimal, Field(gt=0, decimal_places=2), BeforeValidator(decimal_of), PlainSerializer(_number)]
-_Quantity = Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(whole_of)]
+def _by_country(check: Callable[[str, str | None], str]) -> AfterValidator:
+    """A rule of postal addresses; the country is read first, and None where it is wrong."""
+
+    def judge(text: str, info: pydantic.ValidationInfo) -> str:
+        return check(text, info.data.get("country"))
+
+    return AfterValidator(judge)
+
+
+_WHOLE = AfterValidator(_whole_text)
+_Text100 = Annotated[str, _text(100), _WHOLE]
+_Text150 = Annotated[str, _text(150), _WHOLE]
+_Id100 = Annotated[str, _text(100), AfterValidator(identifiers.identifier)]
+_Id250 = Annotated[str, _text(250), AfterValidator(identifiers.identifier)]
+_PONumber = Annotated[str, _text(100), AfterValidator(identifiers.po_number)]
+_Email = Annotated[str, _text(150, least=1), AfterValidator(addresses.email)]
+_Sms = Annotated[str, _text(20), AfterValidator(addresses.telephone)]
+_Named100 = Annotated[str, _text(100), AfterValidator(addresses.named)]
+_Named150 = Annotated[str, _text(150), AfterValidator(addresses.named)]
+_Zip = Annotated[str, _text(50), _by_country(addresses.postal_code)]
+_State = Annotated[str, _text(50), _by_country(addresses.state)]
+_Country = Annotated[str, _text(50), AfterValidator(addresses.country)]
+_Amount = Annotated[Decimal, Field(gt=0, decimal_places=2), BeforeValidator(_amount), PlainSerializer(_number)]
+_Quantity = Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(_whole)]
 
 
 class _Part(BaseModel):
@@ -153,23 +174,25 @@ class _DigitalAddress(_Part):
 
 
 class _PostalAddress(_Part):
-    shipping_method_id: _Text100
-    name: _Text150
+    """Where a parcel goes. The country comes before what is judged by it."""
+
+    shipping_method_id: _Id100
+    name: _Named150
     address_line1: _Text100
-    city: _Text100
-    zip: _Text50
-    carrier_id: _Text100 | None = None
+    city: _Named100
+    country: _Country
+    zip: _Zip
+    state: _State
+    carrier_id: _Id100 | None = None
     address_line2: _Text100 | None = None
     address_line3: _Text100 | None = None
-    state: _Letters
-    country: _Letters
 
 
 class _Greeting(_Part):
     to: _Text150
     from_name: _Text150
     from_email: _Email | None = None
-    message: Annotated[str, _prose(400)] | None = None
+    message: Annotated[str, _prose(400), _WHOLE] | None = None
     delivery_date: Annotated[str, pydantic.PlainValidator(_time)] | None = None
 
 
@@ -180,13 +203,13 @@ class _PostalGreeting(_Greeting):
 class _Item(_Part):
     """A line item; while the type of its order is not known, its addresses are not judged."""
 
-    product_id: _Text100
+    product_id: _Id100
     value: _Amount
     quantity: _Quantity
-    external_id: _Text100 | None = None
-    culture: _Text250 | None = None
-    theme: _Text250 | None = None
-    branding_id: _Text250 | None = None
+    external_id: _Id100 | None = None
+    culture: _Id250 | None = None
+    theme: _Id250 | None = None
+    branding_id: _Id250 | None = None
     digital_delivery_address: Any = None
     physical_delivery_address: Any = None
     personalization: _Greeting | None = None
@@ -219,8 +242,8 @@ _ITEMS: Mapping[str | None, pydantic.TypeAdapter[Any]] = {
 
 class _Request(_Part):
     type: Annotated[str, BeforeValidator(_order_type)]
-    po_number: _Text100 | None = Field(None, alias="PONumber")
-    note: Annotated[str, _prose(250)] | None = None
+    po_number: _PONumber | None = Field(None, alias="PONumber")
+    note: Annotated[str, _prose(250), _WHOLE] | None = None
     webhook_settings: None = None
     personalization: _Pictures | None = None
     line_items: Annotated[list[Any], Field(strict=True, min_length=1)]
@@ -261,6 +284,38 @@ def read_request(raw: Any) -> OrderRequest:
         return OrderRequest(request.po_number or "", request.type, lines, document, request.note)
     # Not inside the handler: pydantic's error holds what came in, and would be this one's context.
     raise InvalidSubmission(problems)
+
+
+def partial_lines(raw: Any) -> tuple[str | None, list[tuple[dict[str, Any], int | None]]]:
+    """The type and the lines of a request that is wrong somewhere, as far as they can be read, for further checks.
+
+    A line is its fields under their usual names, with its value in minor units; what cannot be read is None or absent.
+    """
+    order = _readable(raw, _Request)
+    items = order.get("LineItems")
+    lines = [_readable(item, _Item) for item in items] if isinstance(items, list) else []
+    for line in lines:
+        line["PhysicalDeliveryAddress"] = _readable(line.get("PhysicalDeliveryAddress"), _PostalAddress)
+    try:
+        kind = _order_type(order.get("Type"))
+    except ValueError:
+        kind = None
+    return kind, [(line, _minor_or_none(line.get("Value"))) for line in lines]
+
+
+def _readable(raw: Any, part: type[_Part]) -> dict[str, Any]:
+    if not isinstance(raw, Mapping):
+        return {}
+    named = ((_names(part).get(str(given).casefold()), value) for given, value in raw.items())
+    return {name: _stripped(value) for name, value in named if name}
+
+
+def _minor_or_none(value: Any) -> int | None:
+    try:
+        minor = _amount(value) * 100
+    except ValueError:
+        return None
+    return int(minor) if minor > 0 and minor == minor.to_integral_value() else None
 
 
 def order_document(
@@ -307,6 +362,8 @@ def _problem(error: ErrorDetails) -> Problem:
         place[-1], message = _extra(name, _names(part))
     elif kind == "none_required":
         message = _OUT_OF_PLACE[name]
+    elif kind == "value_error" and isinstance(reason := error["ctx"]["error"], Unfit):
+        message = str(reason)
     elif kind == "string_too_long":
         message = _SENTENCES[kind].format(**error["ctx"])
     else:

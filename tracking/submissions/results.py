@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from tracking.orders.model import OrderRequest
-from tracking.orders.wording import spreadsheet_safe
+from tracking.orders.wording import spreadsheet_identifier, spreadsheet_safe
 from tracking.startup import pd
 from tracking.storage.database import Database
 from tracking.submissions.files import CheckedFile, orders_with
@@ -35,7 +35,8 @@ def order_statuses(database: Database, po_numbers: Iterable[str]) -> dict[str, O
 def outcome_rows(database: Database, checked: CheckedFile) -> pd.DataFrame:
     """Make a frame with the result of each row of the file, in the file's order, for people to download.
 
-    Text that a spreadsheet would run as a formula begins with an apostrophe.
+    Text that a spreadsheet would run as a formula begins with an apostrophe; so does an identifier that it would take
+    for a number.
     """
     statuses = order_statuses(database, [request.po_number for request in checked.requests])
     rows: list[tuple[Any, ...]] = []
@@ -49,7 +50,7 @@ def outcome_rows(database: Database, checked: CheckedFile) -> pd.DataFrame:
 def _outcomes(request: OrderRequest, statuses: Mapping[str, OrderStatus]) -> Iterator[tuple[Any, ...]]:
     order = statuses.get(request.po_number)
     state, provider_id, message = (order.state, order.provider_id, order.attention) if order else ("not sent", "", "")
-    after = [spreadsheet_safe(text or "") for text in (state, provider_id, message)]
+    after = spreadsheet_safe(state), spreadsheet_identifier(provider_id or ""), spreadsheet_safe(message or "")
     for line in request.lines:
-        before = spreadsheet_safe(request.po_number), spreadsheet_safe(line.product_id)
-        yield *before, line.value_minor / 100, line.quantity, spreadsheet_safe(line.external_id or ""), *after
+        before = spreadsheet_identifier(request.po_number), spreadsheet_identifier(line.product_id)
+        yield *before, line.value_minor / 100, line.quantity, spreadsheet_identifier(line.external_id or ""), *after

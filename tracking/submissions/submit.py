@@ -96,7 +96,7 @@ def _check_requests(database: Database, requests: Sequence[OrderRequest], batch:
         with database.read() as connection:
             taken = files.find_taken(connection, (request.po_number for request in requests))
         problems += [
-            Problem(request.po_number, files.taken_message(request, existing))
+            Problem(request.po_number, files.taken_message(request.po_number, request, existing))
             for request in requests
             if (existing := taken.get(request.po_number)) and not files.has_contents(existing, request)
         ]
@@ -128,7 +128,11 @@ def _place_group(
     for request in group:
         if existing := taken.get(request.po_number):
             same = files.has_contents(existing, request)
-            message = f"already here ({existing.state})" if same else files.taken_message(request, existing)
+            message = (
+                f"already here ({existing.state})"
+                if same
+                else files.taken_message(request.po_number, request, existing)
+            )
             receipt = Receipt(request.po_number, existing.id, "exists" if same else "rejected", message)
         else:
             receipt = _place(connection, request, source, by, now, batch_id)

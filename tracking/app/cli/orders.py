@@ -60,6 +60,7 @@ def submit_command(
         again_text = "nothing was sent: give them PONumbers, or say --again to order them once more"
         output.print_stderr(output.repeats_text(checked), again_text)
         raise typer.Exit(1)
+    output.print_caveats(checked)
     by, store = options.acting_person(actor), database.connect(loaded.database_url)
     with output.progress("queueing") as progress:
         receipts = submit_requests(store, checked, source=form, by=by, now=utc_now(), progress=progress)

@@ -20,6 +20,7 @@ from tracking.orders import wording
 from tracking.orders.wording import TimelineEntry, amount, count
 from tracking.reports import order
 from tracking.startup import pd
+from tracking.submissions.catalog import NOT_CHECKED
 from tracking.submissions.erasure import Erasure
 from tracking.submissions.files import CheckedFile
 from tracking.submissions.results import OrderStatus
@@ -111,8 +112,10 @@ def print_check(checked: CheckedFile, *, as_json: bool) -> None:
     if as_json:
         counts = {"orders": len(checked.requests), "rows": checked.rows, "units": checked.units}
         value = {"value": amount(checked.value_minor), "seen_before": checked.first_submitted_at}
-        print_json({**counts, **value, "problems": [asdict(problem) for problem in checked.problems]})
+        catalog = {"catalogue_checked": not checked.without_catalog}
+        print_json({**counts, **value, **catalog, "problems": [asdict(problem) for problem in checked.problems]})
         return
+    print_caveats(checked)
     if checked.problems:
         print_stderr(*(str(problem) for problem in checked.problems), "nothing was sent")
         return
@@ -122,6 +125,12 @@ def print_check(checked: CheckedFile, *, as_json: bool) -> None:
     if checked.similar_file:
         print_stderr(repeats_text(checked))
     print_stdout(f"{checked.name}: {size}", "nothing was sent: this was a dry run")
+
+
+def print_caveats(checked: CheckedFile) -> None:
+    """Say on stderr what could not be checked."""
+    if checked.without_catalog:
+        print_stderr(NOT_CHECKED)
 
 
 def repeats_text(checked: CheckedFile) -> str:

@@ -11,7 +11,7 @@ from typing import IO, Any
 from sqlalchemy import select
 from sqlalchemy.engine import RowMapping
 
-from tracking.orders.wording import amount, spreadsheet_safe
+from tracking.orders.wording import amount, spreadsheet_identifier, spreadsheet_safe
 from tracking.reports.order_list.search import Filters, conditions, ordering
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
@@ -22,6 +22,7 @@ _EXPORTED = (
     "submission", "notice", "created_at", "accepted_at", "completed_after", "completed_by", "claimed_at", "attention",
     "acknowledged_at", "line_count", "looks",
 )  # fmt: skip
+_IDENTIFIERS = {"po_number", "provider_id"}
 _Write = Callable[[list[dict[str, Any]]], object]
 EXPORT_COLUMNS = (*(name for name in _EXPORTED if name != "value_minor"), "value")
 
@@ -45,7 +46,11 @@ def _exported(row: RowMapping) -> dict[str, Any]:
 
 
 def write_export(database: Database, filters: Filters, now: datetime, *, form: str, file: IO[bytes]) -> int:
-    """Writes all that match as csv, jsonl or parquet; returns how many. Only csv is guarded: spreadsheets open it."""
+    """Writes all that match as csv, jsonl or parquet; returns how many.
+
+    Only csv is made for spreadsheets: with a byte order mark, without formulas, and with an apostrophe before what they
+    would take for one, or for a number where it is an identifier. The others hold what is stored, for programs.
+    """
     if form not in _WRITERS:
         raise ValueError(f"{form!r} is no format: use {', '.join(_WRITERS)}")
     written = 0
@@ -62,13 +67,18 @@ def _plain(record: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def _csv(file: IO[bytes]) -> Iterator[_Write]:
-    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+    # With a byte order mark: without one a spreadsheet reads the letters in the encoding of its country.
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="", write_through=True)
     writer = csv.DictWriter(text, EXPORT_COLUMNS, lineterminator="\n")
     writer.writeheader()
     yield lambda chunk: writer.writerows(
-        {name: spreadsheet_safe(value) for name, value in _plain(record).items()} for record in chunk
+        {name: _for_spreadsheet(name, value) for name, value in _plain(record).items()} for record in chunk
     )
     text.detach()
+
+
+def _for_spreadsheet(name: str, value: Any) -> Any:
+    return spreadsheet_identifier(value) if name in _IDENTIFIERS else spreadsheet_safe(value)
 
 
 @contextmanager

@@ -1,0 +1,52 @@
+"""Numbers as people and spreadsheets of any country write them: read where only one reading is possible."""
+
+import re
+import unicodedata
+
+from tracking.submissions.checks.texts import Unfit, unseen_character
+
+_GAP = "[ \u00a0\u2007\u2009\u202f'\u2019]"
+_BY_GAPS = re.compile(rf"[0-9]{{1,3}}({_GAP})[0-9]{{3}}(?:\1[0-9]{{3}})*(?:[.,][0-9]+)?")
+_BY_MARKS = re.compile(
+    r"[0-9]{1,3}(?:([.,])[0-9]{3})(?:\1[0-9]{3})*(?!\1)[.,][0-9]+|[0-9]{1,3}([.,])[0-9]{3}(?:\2[0-9]{3})+"
+)
+_UNCLEAR = re.compile(r"([1-9][0-9]{0,2})[.,]([0-9]{3})")
+_DECIMAL_COMMA = re.compile(r"[0-9]+,[0-9]+")
+_EXPONENT = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]*)?[eE][+-]?[0-9]+")
+_CURRENCY_CODE = re.compile(r"[A-Z]{3}\s*[0-9.,]+|[0-9.,]+\s*[A-Z]{3}|R\s*[0-9.,]+|[0-9.,]+\s*(?:kr|z\u0142)\.?")
+
+
+def plain_number(text: str) -> str:
+    """The number with a decimal point and nothing else: "1.000,50", "1,000.50" and "1 000,50" are "1000.50".
+
+    What is no number comes back as it is.
+
+    Raises:
+        Unfit: two readers would read it differently ("1.000"), or it is no number alone ("$10", "1E+03").
+    """
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return text
+    if match := _UNCLEAR.fullmatch(text):
+        fraction = match[2].rstrip("0")
+        small = f"{match[1]}.{fraction}" if fraction else match[1]
+        advice = "write it without marks between thousands, and with two decimals at the most"
+        raise Unfit(f"is not clear, {match[1]}{match[2]} or {small}: {advice}")
+    if _EXPONENT.fullmatch(text):
+        raise Unfit(
+            "was shortened by a spreadsheet to a number with an exponent: show all its digits and save it again"
+        )
+    if _CURRENCY_CODE.fullmatch(text) or any(unicodedata.category(letter) == "Sc" for letter in text):
+        raise Unfit("holds a currency: write the number alone; it is in the currency of the product")
+    plain = _without_marks(text)
+    if problem := unseen_character(plain):
+        raise Unfit(problem)
+    return plain
+
+
+def _without_marks(text: str) -> str:
+    if _BY_GAPS.fullmatch(text):
+        return re.sub(_GAP, "", text).replace(",", ".")
+    if match := _BY_MARKS.fullmatch(text):
+        return text.replace(match[1] or match[2], "").replace(",", ".")
+    return text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text) else text

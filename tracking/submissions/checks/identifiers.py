@@ -1,0 +1,117 @@
+"""Identifiers: PONumbers, references and ids of the provider, and what a spreadsheet makes of them.
+
+A PONumber decides whether an order is a new one, so one that may have been altered is refused.
+"""
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from tracking.submissions.checks.texts import Unfit, lost_letter, spreadsheet_error, unseen_character
+
+_ADVICE = "take it from where it came from into a column formatted as text, and save the file again"
+_EXPONENT = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]*)?E[+-][0-9]{1,3}", re.IGNORECASE)
+_EMPTY = frozenset({"nan", "nat", "null", "none", "undefined", "n/a", "<na>", "(null)", "[null]"})
+_WHOLE_WITH_DECIMALS = re.compile(r"[0-9]+[.,]0+")
+_THOUSANDS = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.0+)?")
+# The months as spreadsheets shorten them in English, German, French, Spanish, Italian, Dutch and Portuguese.
+_MONTH = (
+    "jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec|jän|m[äa]r|mrz|märz|mai|juni?|juli?|okt|dez|janv|févr|fév|"
+    "mars|avr|juin|juil|août|aout|déc|ene|abr|ago|dic|gen|mag|giu|lug|set|ott|mrt|mei|fev|out"
+)
+_DATE = re.compile(
+    rf"[0-9]{{1,2}}\.?[-. ]{{1,2}}(?:{_MONTH})\.?(?:[-. ]{{1,2}}[0-9]{{2,4}})?|(?:{_MONTH})\.?[-. ]{{1,2}}[0-9]{{1,4}}"
+    r"|[0-9]{1,2}([/.])[0-9]{1,2}\1(?:[0-9]{4}|[0-9]{2})(?: [0-9:]+(?: [AP]M)?)?|[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:.]+",
+    re.IGNORECASE,
+)
+_DIGITS_OF_A_SPREADSHEET = 15
+
+
+def altered(text: str) -> str | None:
+    """What a spreadsheet made of the identifier, in words with advice; None where it shows no sign of that."""
+    if shortened(text):
+        return shortened(text)
+    if _WHOLE_WITH_DECIMALS.fullmatch(text) or _THOUSANDS.fullmatch(text):
+        return f"was taken for a number by a spreadsheet, which wrote marks or decimals into it: {_ADVICE}"
+    if _DATE.fullmatch(text):
+        return f"is a date, as a spreadsheet makes of an identifier such as 3-24: {_ADVICE}"
+    return None
+
+
+def shortened(text: str) -> str | None:
+    """Whether a spreadsheet shortened it to a number with an exponent, whose other digits are lost."""
+    if not _EXPONENT.fullmatch(text):
+        return None
+    return f"was shortened by a spreadsheet to a number with an exponent, and its digits are lost: {_ADVICE}"
+
+
+def identifier(text: str) -> str:
+    """An identifier in which everybody sees all there is, and nothing was lost.
+
+    Raises:
+        Unfit: it is none.
+    """
+    if problem := unseen_character(text) or lost_letter(text) or spreadsheet_error(text) or shortened(text):
+        raise Unfit(problem)
+    if text.casefold() in _EMPTY:
+        raise Unfit("is a program's word for an empty cell: fill it in, or leave it empty")
+    return text
+
+
+def po_number(text: str) -> str:
+    """A PONumber that no spreadsheet altered, as far as it shows. Raises as `identifier`."""
+    if problem := altered(identifier(text)):
+        raise Unfit(problem)
+    return text
+
+
+# PONumbers of one file, by their rows
+
+
+def look_alikes(places: Mapping[str, Iterable[int]], noun: str = "row") -> dict[str, str]:
+    """What is wrong with PONumbers that differ only in what a reader does not see, or a spreadsheet takes away.
+
+    `places` are the rows, or what else the noun says, in which each stands.
+    """
+    alike: dict[str, list[str]] = defaultdict(list)
+    for text in places:
+        alike[_as_read(text)].append(text)
+    first = {text: min(numbers) for text, numbers in places.items()}
+    return {
+        text: f"is read like that of {noun} {first[same[0]]}, and is another: write both alike for one order, or "
+        "make the difference plain for two"
+        for same in alike.values()
+        for text in same[1:]
+    }
+
+
+def _as_read(text: str) -> str:
+    """The text as people compare it: without case, spaces, unseen characters, kinds of dashes, zeros in front."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    letters = ("-" if unicodedata.category(letter) == "Pd" or letter == "\u2212" else letter for letter in folded)
+    plain = "".join(letter for letter in letters if letter != " " and not unseen_character(letter))
+    return plain.lstrip("0") if plain.isdecimal() else plain
+
+
+def lost_digits(texts: Iterable[str]) -> dict[str, str]:
+    """What is wrong with PONumbers whose zeros in front, or digits after the fifteenth, a spreadsheet took."""
+    numbers = [text for text in texts if text.isascii() and text.isdigit()]
+    long = [text for text in numbers if len(text) > _DIGITS_OF_A_SPREADSHEET]
+    cut = [text for text in long if not text[_DIGITS_OF_A_SPREADSHEET:].strip("0")]
+    words = f"has zeros from the sixteenth digit on, as of a spreadsheet, which keeps fifteen: {_ADVICE}"
+    # One with other digits there shows that the column was kept as text.
+    problems = dict.fromkeys(cut if len(cut) == len(long) else (), words)
+    widths = {len(text) for text in numbers if text.startswith("0")}
+    short = [text for text in numbers if len(widths) == 1 and len(text) < min(widths)]
+    return problems | dict.fromkeys(
+        short, f"has fewer digits than those with zeros in front, as of a spreadsheet: {_ADVICE}"
+    )
+
+
+def with_other_zeros(text: str) -> list[str]:
+    """The same digits with other numbers of zeros in front; empty for what is not of digits alone."""
+    if not (text.isascii() and text.isdigit()):
+        return []
+    digits = text.lstrip("0")
+    return [other for zeros in range(9) if (other := "0" * zeros + digits) != text and other]
