@@ -8,7 +8,7 @@ import streamlit as st
 
 import session
 from tracking.orders.observations import utc_now
-from tracking.submissions import csv_rows
+from tracking.submissions import csv_rows, results
 from tracking.submissions import submit as submissions
 from tracking.submissions.requests import order_document
 
@@ -74,8 +74,8 @@ def curl(text: str) -> str:
 
 
 def template() -> bytes:
-    """An example of each type, with all columns, and the mark by which a spreadsheet knows its encoding."""
+    """An example of each type, with all columns."""
     rows = [
         {"Type": kind, "ProductId": "AMAZON", "Value": 10, "Quantity": 1, **more} for kind, more in TEMPLATES.items()
     ]
-    return pd.DataFrame(rows, columns=list(csv_rows.CSV_COLUMNS)).to_csv(index=False).encode("utf-8-sig")
+    return results.spreadsheet_file(pd.DataFrame(rows, columns=list(csv_rows.CSV_COLUMNS)))

@@ -204,6 +204,7 @@ def review(catalogue: catalog.Catalog, order: dict[str, Any]) -> None:
         if checked.problems:
             problems(checked)
             return
+        caveats(checked)
         totals(catalogue, checked)
         with st.expander("The request as JSON and as curl", key="request"):
             text = json.dumps(body, indent=2, ensure_ascii=False)
@@ -246,6 +247,12 @@ def send(checked: files.CheckedFile, order: dict[str, Any], by: Person) -> None:
     st.rerun()
 
 
+def caveats(checked: files.CheckedFile) -> None:
+    """What could not be checked."""
+    for text in checked.unchecked:
+        st.warning(elements.escape(f"{text[0].upper()}{text[1:]}."), icon=":material/rule:")
+
+
 def problems(checked: files.CheckedFile) -> None:
     """What is wrong, row by row."""
     rows = [{"where": problem.where or "the file", "what": problem.message} for problem in checked.problems]
@@ -284,8 +291,7 @@ def file() -> None:
         now=utc_now(),
         database=session.database(),
     )
-    if checked.without_catalog:
-        st.warning(f"{catalog.NOT_CHECKED[0].upper()}{catalog.NOT_CHECKED[1:]}.", icon=":material/hourglass:")
+    caveats(checked)
     summary(checked)
     if checked.problems:
         problems(checked)
@@ -356,8 +362,8 @@ def outcome(checked: files.CheckedFile) -> None:
 
 
 def outcome_file(database: Any, checked: files.CheckedFile) -> bytes:
-    """The file of outcomes, with the mark by which a spreadsheet knows its encoding."""
-    return results.outcome_rows(database, checked).to_csv(index=False).encode("utf-8-sig")
+    """The file of outcomes."""
+    return results.spreadsheet_file(results.outcome_rows(database, checked))
 
 
 st.title("Submit")

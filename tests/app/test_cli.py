@@ -1,5 +1,7 @@
+import codecs
 import csv
 import getpass
+import io
 import json
 import os
 import random
@@ -221,6 +223,18 @@ def test_a_dry_run_checks_and_writes_nothing(run: Run, folder: Path) -> None:
     assert answer(run("orders", "--json")) == []
 
 
+def test_a_file_that_nothing_could_be_held_against_says_so(run: Run, folder: Path, database: Database) -> None:
+    file, words = wave(folder), "catalogue has not been read yet"
+    assert words in run("submit", file, "--dry-run").stderr
+    assert answer(run("submit", file, "--dry-run", "--json"))["not_checked"]
+    assert words in run("submit", file).stderr
+    catalogue = {"products": [{"id": "CVS", "denominations": [1000, 2500], "delivery_types": ["Links"]}]}
+    database.write(lambda connection: facts.set_fact(connection, "catalogue", catalogue, datetime.now(UTC)))
+    file = wave(folder, "c,Links,CVS,10,1,x\n", "other.csv")
+    assert words not in run("submit", file, "--dry-run").stderr
+    assert answer(run("submit", file, "--dry-run", "--json"))["not_checked"] == []
+
+
 def test_a_file_with_problems_is_not_sent_at_all(run: Run, folder: Path) -> None:
     file = wave(folder, "a,Links,CVS,10,1,x\nb,Link,CVS,ten,1,y\n")
     result = run("submit", file)
@@ -339,15 +353,22 @@ def test_events_are_listed_since_a_time_or_a_length(run: Run, folder: Path) -> N
 
 
 def test_exports_hold_every_order_in_three_forms(run: Run, folder: Path) -> None:
-    run("submit", wave(folder, "=1+1,Links,CVS,10,1,x\nb,Links,CVS,25,2,y\n"))
+    line = {"ProductId": "CVS", "Value": 10, "Quantity": 1}
+    names = ("=1+1", "00123", "M\u00fcller")
+    (folder / "wave.json").write_text(
+        json.dumps([{"Type": "Links", "PONumber": name, "LineItems": [line]} for name in names])
+    )
+    run("submit", folder / "wave.json")
     for form in ("csv", "jsonl", "parquet"):
-        assert answer(run("export", folder / f"orders.{form}", "--json"))["orders"] == 2
-    with (folder / "orders.csv").open(newline="") as file:
-        assert {row["po_number"] for row in csv.DictReader(file)} == {"'=1+1", "b"}
-    lines = (folder / "orders.jsonl").read_text().splitlines()
-    assert {json.loads(line)["po_number"] for line in lines} == {"=1+1", "b"}
-    assert len(pd.read_parquet(folder / "orders.parquet")) == 2
-    assert answer(run("export", folder / "some.csv", "--po-prefix", "b", "--json"))["orders"] == 1
+        assert answer(run("export", folder / f"orders.{form}", "--json"))["orders"] == 3
+    data = (folder / "orders.csv").read_bytes()
+    assert data.startswith(codecs.BOM_UTF8), "a spreadsheet knows by it how the letters are written"
+    rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+    assert {row["po_number"] for row in rows} == {"'=1+1", "'00123", "M\u00fcller"}
+    lines = (folder / "orders.jsonl").read_text("utf-8").splitlines()
+    assert {json.loads(line)["po_number"] for line in lines} == {*names}
+    assert set(pd.read_parquet(folder / "orders.parquet")["po_number"]) == {*names}
+    assert answer(run("export", folder / "some.csv", "--po-prefix", "M", "--json"))["orders"] == 1
 
 
 def test_an_export_that_cannot_be_written_leaves_nothing_behind(run: Run, folder: Path) -> None:

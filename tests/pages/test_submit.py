@@ -3,6 +3,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import streamlit
 from histories import History
 from streamlit.testing.v1 import AppTest
 
@@ -10,7 +11,8 @@ from tracking.reports.order_list import search
 from tracking.reports.order_list.search import Filters
 from tracking.sandbox.faults import NOTE_WORDS
 from tracking.storage.database import Database
-from tracking.storage.tables import OUTBOX
+from tracking.storage.facts import FactKey
+from tracking.storage.tables import FACTS, OUTBOX
 
 Visit = Callable[..., AppTest]
 
@@ -159,6 +161,15 @@ def test_a_file_is_checked_queued_and_accounted_for(visit: Visit, database: Data
     assert app.success[-1].value == "3 queued."
     assert len(requests(database)) == 3
     assert search.orders_page(database, Filters(source="csv"), History(database).at).total == 3
+
+
+def test_a_file_before_the_catalogue_is_known_says_what_was_not_checked(visit: Visit, database: Database) -> None:
+    words = "catalogue has not been read yet"
+    assert not any(words in warning.value for warning in csv(visit("submit"), GOOD).warning)
+    database.write(lambda connection: connection.execute(FACTS.delete().where(FACTS.c.key == FactKey.CATALOG)))
+    streamlit.cache_data.clear()
+    app = csv(visit("submit"), GOOD)
+    assert any(words in warning.value for warning in app.warning)
 
 
 def test_a_wrong_file_is_explained_row_by_row_and_not_sent(visit: Visit, database: Database) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, update
 from sqlmodel import AutoString
 
 from tracking import ingest
+from tracking.orders import wording
 from tracking.orders.model import Line, OrderRequest
 from tracking.reports.order_list import exports
 from tracking.reports.order_list.search import Filters
@@ -65,6 +66,18 @@ def test_no_text_of_an_order_is_a_formula_in_an_export(store: Database, po_numbe
     assert exports.write_export(store, Filters(), now, form="csv", file=file) == len(po_numbers)
     assert {"po_number", "state", "type", "currency", "attention"} <= set(TEXTS)
     assert [formulas(file.getvalue().decode(), separator) for separator in SEPARATORS] == [[], [], []]
+
+
+@pytest.mark.parametrize(
+    "text", ["00123", "123456789012", "1E5", "12.3e+4", "12345.0", "3-24", "2026-11-23", "1/2", "24.12.2026"]
+)
+def test_an_identifier_that_a_spreadsheet_would_make_a_number_stays_a_text(text: str) -> None:
+    assert wording.spreadsheet_identifier(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("value", ["A-1", "123", "FT-20261123-ABCDEF", "GCP-00123", "E5", None, 7])
+def test_any_other_identifier_stays_as_it_is(value: object) -> None:
+    assert wording.spreadsheet_identifier(value) == value
 
 
 def test_no_text_is_a_formula_in_the_outcome_of_a_file(store: Database, po_numbers: list[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tracking.access import Person
 from tracking.storage.database import Database, connect
 from tracking.submissions import files, submit
-from tracking.submissions.catalog import Catalog, parse_catalog
+from tracking.submissions.catalog import NOT_CHECKED, Catalog, parse_catalog
 from tracking.submissions.files import CheckedFile
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -401,8 +401,18 @@ def test_a_postal_code_as_the_country_writes_it_is_taken(state: str, text: str, 
 
 
 def test_without_a_catalogue_the_file_says_that_it_was_not_held_against_one() -> None:
-    assert read(HEADER + ROW.format("A-1"), catalog=None).without_catalog
-    assert not read(HEADER + ROW.format("A-1")).without_catalog
+    assert read(HEADER + ROW.format("A-1"), catalog=None).unchecked == (NOT_CHECKED,)
+    assert read(HEADER + ROW.format("A-1")).unchecked == ()
+
+
+def test_what_the_catalogue_does_not_name_is_said_to_be_unchecked() -> None:
+    row = "PhysicalShipment,CARD,25,1,STANDARD,Ann,1 Main Street,Springfield,MA,01234,US\n"
+    checked = read(POSTAL + row, catalog=parse_catalog({"products": [{"id": "CARD"}]}))
+    assert not checked.problems
+    assert [text.split(":")[0] for text in checked.unchecked] == [
+        "the catalogue names no amounts of CARD",
+        "the catalogue names no shipping methods",
+    ]
 
 
 def test_a_product_that_is_not_sold_is_found_beside_a_recipient_that_cannot_be() -> None:

@@ -1,3 +1,4 @@
+import codecs
 import json
 import random
 from collections.abc import Callable, Iterator
@@ -480,6 +481,16 @@ def test_cells_that_look_like_formulas_are_kept_and_made_harmless_for_the_downlo
     assert checked.requests[0].po_number == "=1+1"
     [row] = results.outcome_rows(database, checked).to_dict("records")
     assert (row["po_number"], row["external_id"], row["state"]) == ("'=1+1", "'@SUM(A1)", "Queued")
+
+
+def test_the_file_of_outcomes_opens_in_a_spreadsheet_with_its_letters_and_zeros(database: Database) -> None:
+    checked = read(HEADER + "M\u00fcller,Links,CVS,10,1,00123\n00077,Links,CVS,10,1,1-2\n")
+    file = results.spreadsheet_file(results.outcome_rows(database, checked))
+    assert file.startswith(codecs.BOM_UTF8)
+    rows = [row.split(",") for row in file.decode("utf-8-sig").splitlines()[1:]]
+    assert [(row[1], row[5]) for row in rows] == [("M\u00fcller", "'00123"), ("'00077", "'1-2")]
+    again = HEADER + "".join(f"{row[1]},Links,CVS,10,1,{row[5]}\n" for row in rows)
+    assert [request.po_number for request in read(again).requests] == ["M\u00fcller", "00077"]
 
 
 def test_the_outcome_lists_every_row_in_the_order_of_the_file(database: Database) -> None:

@@ -1,7 +1,7 @@
 """Catalog: what the provider sells and how it ships, as stored, and the validation of a request against it.
 
 Owns the rules of denominations, delivery types and shipping, and the words that say what to use instead. Asks the
-provider nothing: housekeeping stores the catalog. Without one nothing is refused, which `NOT_CHECKED` says.
+provider nothing: housekeeping stores the catalog. Without one nothing is refused, which `unchecked` says.
 """
 
 import difflib
@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from tracking.errors import Problem
-from tracking.orders.model import OrderRequest
+from tracking.orders.model import OrderRequest, OrderType
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
@@ -108,6 +108,19 @@ def check_request(request: OrderRequest, catalog: Catalog | None) -> list[Proble
     documents = request.document.get("LineItems") or ()
     values = (line.value_minor for line in request.lines)
     return check_lines(request.type, zip(documents, values, strict=True), catalog)
+
+
+def unchecked(requests: Iterable[OrderRequest], catalog: Catalog | None) -> tuple[str, ...]:
+    """What of the requests could not be held against the catalog, in sentences; empty where all was."""
+    if catalog is None:
+        return (NOT_CHECKED,)
+    requests = tuple(requests)
+    ordered = {line.product_id for request in requests for line in request.lines}
+    without = sorted(name for name in ordered & catalog.products.keys() if not catalog.products[name].denominations)
+    sentences = [f"the catalogue names no amounts of {', '.join(without)}: not checked were theirs"] if without else []
+    if not catalog.shipping_methods and any(request.type == OrderType.PHYSICAL for request in requests):
+        sentences.append("the catalogue names no shipping methods: not checked were those of cards by post")
+    return tuple(sentences)
 
 
 def check_lines(

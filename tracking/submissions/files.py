@@ -24,7 +24,7 @@ from tracking.provider.json_fields import parse, storable
 from tracking.storage.database import Database
 from tracking.storage.tables import BATCHES, LINES, ORDERS
 from tracking.submissions import csv_rows
-from tracking.submissions.catalog import Catalog, check_lines, check_request
+from tracking.submissions.catalog import Catalog, check_lines, check_request, unchecked
 from tracking.submissions.checks.findings import as_problems
 from tracking.submissions.checks.identifiers import look_alikes, with_other_zeros
 from tracking.submissions.csv_orders import read_orders
@@ -42,7 +42,7 @@ class CheckedFile:
     `requests` are the orders that could be read; `problems` at most 200, the last one then saying how many more there
     are; `rows` the number of rows of a CSV file, or of orders of a JSON file; `digest` is the SHA-256 of the file, in
     hex. `first_submitted_at` is when the same file was submitted before. `rows_of` are the rows of each order by its
-    PONumber, counted as a spreadsheet does: the header is row 1. `without_catalog` says that no catalog is known yet.
+    PONumber, counted as a spreadsheet does: the header is row 1. `unchecked` says what the catalog could not be asked.
     """
 
     requests: tuple[OrderRequest, ...]
@@ -53,7 +53,7 @@ class CheckedFile:
     first_submitted_at: datetime | None = None
     similar_file: "SimilarFile | None" = None
     rows_of: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    without_catalog: bool = False
+    unchecked: tuple[str, ...] = ()
 
     @property
     def units(self) -> int:
@@ -84,7 +84,7 @@ def read_csv(
     PONumbers follow from the file's bytes, so that the same file twice can never order twice. Delivery dates are
     compared with `now`; `database` is asked for PONumbers that are taken and the same file handed in before.
     """
-    checked = CheckedFile((), (), 0, hashlib.sha256(data).hexdigest(), name, without_catalog=catalog is None)
+    checked = CheckedFile((), (), 0, hashlib.sha256(data).hexdigest(), name, unchecked=unchecked((), catalog))
     try:
         text = csv_rows.decode_text(data)
         sheet = csv_rows.read_rows(text, csv_rows.detect_delimiter(text))
@@ -94,7 +94,7 @@ def read_csv(
     problems = tuple(as_problems(orders.findings))
     rows = len(sheet.rows)
     checked = replace(checked, requests=orders.requests, problems=problems, rows=rows, rows_of=orders.rows_of)
-    return _with_duplicates(checked, database)
+    return _with_duplicates(replace(checked, unchecked=unchecked(orders.requests, catalog)), database)
 
 
 def _with_duplicates(checked: CheckedFile, database: Database | None) -> CheckedFile:
@@ -112,7 +112,7 @@ def read_json(data: bytes, name: str, *, catalog: Catalog | None, database: Data
 
     Never raises for what is in the file. Requests without a PONumber get one that follows from its bytes.
     """
-    checked = CheckedFile((), (), 0, hashlib.sha256(data).hexdigest(), name, without_catalog=catalog is None)
+    checked = CheckedFile((), (), 0, hashlib.sha256(data).hexdigest(), name, unchecked=unchecked((), catalog))
     try:
         raws = _parse_orders(data)
     except UnreadableFile as exc:
@@ -136,7 +136,7 @@ def read_json(data: bytes, name: str, *, catalog: Catalog | None, database: Data
     for number, message in look_alikes({number: (place,) for place, number in enumerate(requests, 1)}, "order").items():
         problems.append(Problem("PONumber", f"{number} {message}"))
     checked = replace(checked, requests=tuple(requests.values()), problems=tuple(problems), rows=len(raws))
-    return _with_duplicates(checked, database)
+    return _with_duplicates(replace(checked, unchecked=unchecked(checked.requests, catalog)), database)
 
 
 def within(place: str, problem: Problem) -> Problem:

@@ -47,6 +47,11 @@ def outcome_rows(database: Database, checked: CheckedFile) -> pd.DataFrame:
     return pd.DataFrame(sorted(rows), columns=columns)
 
 
+def spreadsheet_file(frame: pd.DataFrame) -> bytes:
+    """Write the frame as CSV with a byte order mark, by which spreadsheets know how its letters are written."""
+    return frame.to_csv(index=False).encode("utf-8-sig")
+
+
 def _outcomes(request: OrderRequest, statuses: Mapping[str, OrderStatus]) -> Iterator[tuple[Any, ...]]:
     order = statuses.get(request.po_number)
     state, provider_id, message = (order.state, order.provider_id, order.attention) if order else ("not sent", "", "")

@@ -20,7 +20,6 @@ from tracking.orders import wording
 from tracking.orders.wording import TimelineEntry, amount, count
 from tracking.reports import order
 from tracking.startup import pd
-from tracking.submissions.catalog import NOT_CHECKED
 from tracking.submissions.erasure import Erasure
 from tracking.submissions.files import CheckedFile
 from tracking.submissions.results import OrderStatus
@@ -111,9 +110,9 @@ def print_check(checked: CheckedFile, *, as_json: bool) -> None:
     """Print the content of a file, or its problems, when nothing is sent."""
     if as_json:
         counts = {"orders": len(checked.requests), "rows": checked.rows, "units": checked.units}
-        value = {"value": amount(checked.value_minor), "seen_before": checked.first_submitted_at}
-        catalog = {"catalogue_checked": not checked.without_catalog}
-        print_json({**counts, **value, **catalog, "problems": [asdict(problem) for problem in checked.problems]})
+        value: dict[str, Any] = {"value": amount(checked.value_minor), "seen_before": checked.first_submitted_at}
+        value["not_checked"] = checked.unchecked
+        print_json({**counts, **value, "problems": [asdict(problem) for problem in checked.problems]})
         return
     print_caveats(checked)
     if checked.problems:
@@ -129,8 +128,7 @@ def print_check(checked: CheckedFile, *, as_json: bool) -> None:
 
 def print_caveats(checked: CheckedFile) -> None:
     """Say on stderr what could not be checked."""
-    if checked.without_catalog:
-        print_stderr(NOT_CHECKED)
+    print_stderr(*checked.unchecked)
 
 
 def repeats_text(checked: CheckedFile) -> str:
