@@ -148,7 +148,7 @@ def test_a_quantity_is_asked_about_as_an_amount_is(cell: str) -> None:
             "24.12.2026",
             "2-Jan-26",
         ),
-        "2026-03-24 00:00:00",
+        *("2026-03-24 00:00:00", "A\u20111"),
         *("#N/A", "#REF!", "#NV", "=A1", "=CONCAT(A1;B1)", "nan", "NULL", "None"),
         *("A\u200b1", "A-1\u200b", "\ufeffA-1", "A\u00a01", "A\u00ad1", "\u202eA-1", "A\u2060-1", "A\ufffd1"),
         "123456789012345000",
@@ -186,7 +186,15 @@ def test_po_numbers_that_one_exponent_stands_for_are_named_row_by_row() -> None:
 
 @pytest.mark.parametrize(
     "texts",
-    [("A-1", "A-1\u200b"), ("A-1", "a-1"), ("A-1", "A\u20131"), ("A-1", "\uff21-1"), ("A1", "A 1"), ("00123", "123")],
+    [
+        ("A-1", "A-1\u200b"),
+        ("A-1", "a-1"),
+        ("A-1", "A\u20131"),
+        ("A-1", "\uff21-1"),
+        ("A-1", "\u0410-1"),
+        ("A1", "A 1"),
+        ("00123", "123"),
+    ],
 )
 def test_po_numbers_that_look_alike_are_asked_about(texts: tuple[str, str]) -> None:
     assert [problem for problem in po_numbers(*texts) if problem.startswith("row 3, PONumber: ")]
@@ -316,6 +324,21 @@ def test_a_misspelt_column_does_not_hide_what_is_wrong_in_the_rows() -> None:
     ]
     assert "did you mean Value?" in checked.problems[0].message
     assert not checked.requests
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_a_title_above_the_header_is_found_and_the_rows_are_read(mark: str) -> None:
+    text = (HEADER + ROW.format("A-1") + "A-2,Links,NOPE,10,1,\n").replace(",", mark)
+    assert [problem.split(":")[0] for problem in problems("Orders of March\n\n" + text)] == [
+        "row 1",
+        "row 5, ProductId",
+    ]
+
+
+def test_a_file_without_a_header_repeats_no_recipient() -> None:
+    told = problems(ROW.format("A-1"))
+    words = "the first row must name them, such as Type, ProductId, Value, Quantity, Email"
+    assert told == [f"row 1: names no column that is known: {words}"]
 
 
 def test_columns_that_all_lie_in_one_cell_are_told_as_such() -> None:

@@ -11,17 +11,19 @@ import io
 import itertools
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tracking.errors import Problem
 from tracking.orders.wording import spreadsheet_identifier
+from tracking.provider.masking import scrub
 from tracking.submissions.checks.findings import Finding, as_problems
 from tracking.submissions.checks.texts import without_text_mark
 
 MAX_BYTES = 20_000_000
 MAX_ROWS = 50_000
 MAX_COLUMNS = 200
+ROWS_ABOVE = 10
 
 ORDER_COLUMNS = ("PONumber", "Type", "Note")
 LINE_COLUMNS = ("ProductId", "Value", "Quantity", "ExternalId")
@@ -117,10 +119,13 @@ def decode_text(data: bytes) -> str:
 
 def detect_delimiter(text: str) -> str:
     """Detects the delimiter under which the header names the most columns: a comma, a semicolon or a tab."""
-    first = re.search(r"[^\r\n]+", text)
-    header = first[0] if first else ""
-    matches = {mark: sum(_fold(cell) in _COLUMN_NAMES for cell in header.split(mark)) for mark in ",;\t"}
-    return max(matches, key=lambda mark: (matches[mark], header.count(mark)))
+    lines = [match[0] for match in itertools.islice(re.finditer(r"[^\r\n]+", text), ROWS_ABOVE + 1)]
+    return max(",;\t", key=lambda mark: max((_names_in(line.split(mark)), line.count(mark)) for line in lines or [""]))
+
+
+def _names_in(cells: Iterable[str]) -> int:
+    """How many of the cells name a column."""
+    return sum(_fold(cell) in _COLUMN_NAMES for cell in cells)
 
 
 def _fold(cell: str) -> str:
@@ -135,12 +140,15 @@ def read_rows(text: str, delimiter: str) -> Sheet:
     """
     sheet = Sheet()
     records = _records(text, delimiter, sheet)
-    first = next(((number, cells) for number, cells in records if any(cell.strip() for cell in cells)), None)
-    if first is None:
+    head = list(itertools.islice((record for record in records if any(map(str.strip, record[1]))), ROWS_ABOVE + 1))
+    if not head:
         raise UnreadableFile(*as_problems(sheet.findings) or [_EMPTY_FILE])
-    columns = _parse_header(*first, sheet)
-    header, widths = [cell.strip() for cell in first[1]], dict[int, int]()
-    for number, raw in records:
+    place = _find_header([cells for _, cells in head])
+    if place:
+        sheet.add(head[0][0], f"is not the header, which is row {head[place][0]}: remove what stands above it")
+    columns = _parse_header(*head[place], sheet)
+    header, widths = [cell.strip() for cell in head[place][1]], dict[int, int]()
+    for number, raw in itertools.chain(head[place + 1 :], records):
         cells = [cell.strip() for cell in raw]
         if not any(cells):
             continue
@@ -159,6 +167,11 @@ def read_rows(text: str, delimiter: str) -> Sheet:
     if sheet.whole and not text.endswith(("\n", "\r")):
         _check_end(widths, sum(column is not None for column in columns), sheet)
     return sheet
+
+
+def _find_header(head: Sequence[Sequence[str]]) -> int:
+    """The place of the first row that names columns, where the rows above are a title; 0 where no row does."""
+    return next((place for place, cells in enumerate(head) if _names_in(cells) >= len(REQUIRED_COLUMNS)), 0)
 
 
 def _records(text: str, delimiter: str, sheet: Sheet) -> Iterator[tuple[int, list[str]]]:
@@ -227,13 +240,17 @@ def _parse_header(number: int, cells: Sequence[str], sheet: Sheet) -> list[str |
         message = f"has {len(cells):,} columns, {len(CSV_COLUMNS)} are known: is this the right file?"
         raise UnreadableFile(Problem(f"row {number}", message))
     names = [_COLUMN_NAMES.get(_fold(cell), "" if cell.strip() else None) for cell in cells]
+    if not any(names):
+        names_none = f"names no column that is known: the first row must name them, such as {_EXAMPLE}"
+        raise UnreadableFile(*_not_parted(number, cells) or [Problem(f"row {number}", names_none)])
     columns: list[str | None] = []
     for cell, name in zip(cells, names, strict=True):
         column = name
         if name == "":
-            near = _nearest(_fold(cell))
+            near = _nearest(_fold(cell), 0.6)
             hint = f"; did you mean {near}?" if near else f"; known are {', '.join(CSV_COLUMNS)}"
-            sheet.add(number, f"there is no column {cell.strip()[:60]!r}{hint}")
+            sheet.add(number, f"there is no column {scrub(cell.strip())[:60]!r}{hint}")
+            near = _nearest(_fold(cell), 0.75)
             column = near if near not in names and near not in columns else ""
         elif name and name in columns:
             sheet.add(number, f"the column {name} is there twice")
@@ -243,21 +260,18 @@ def _parse_header(number: int, cells: Sequence[str], sheet: Sheet) -> list[str |
         sheet.add(number, f"the {plural} {', '.join(missing)} must be there")
     if sheet.findings:
         sheet.whole = False
-    if not any(names):
-        raise UnreadableFile(*_not_parted(number, cells), *as_problems(sheet.findings))
     return columns
 
 
-def _nearest(folded: str) -> str:
-    """The column that is most like this name; "" where none is."""
-    near = difflib.get_close_matches(folded, _COLUMN_NAMES, n=1)
+def _nearest(folded: str, likeness: float) -> str:
+    """The column that is most like this name; "" where none is, by difflib's ratio."""
+    near = difflib.get_close_matches(folded, _COLUMN_NAMES, n=1, cutoff=likeness)
     return _OTHER_NAMES.get(folded) or (_COLUMN_NAMES[near[0]] if near else "")
 
 
-def _not_parted(number: int, cells: Sequence[str]) -> Iterator[Problem]:
+def _not_parted(number: int, cells: Sequence[str]) -> list[Problem]:
     """Whether each row lies in one cell, as where a spreadsheet did not part them when it opened the file."""
     filled = [cell for cell in cells if cell.strip()]
-    if len(filled) == 1 and sum(_fold(part) in _COLUMN_NAMES for part in re.split("[,;\t|]", filled[0])) > 1:
-        yield Problem(
-            f"row {number}", "all columns lie in one cell: part it in the spreadsheet (Data, Text to Columns)"
-        )
+    if len(filled) != 1 or _names_in(re.split("[,;\t|]", filled[0])) < 2:
+        return []
+    return [Problem(f"row {number}", "all columns lie in one cell: part it in the spreadsheet (Data, Text to Columns)")]

@@ -68,9 +68,10 @@ def _whole_text(text: str) -> str:
 
 
 def _order_type(text: Any) -> str:
-    """The type in its usual case."""
+    """The type in its usual case, without the spaces people part its words with."""
+    folded = re.sub(r"[\s_-]", "", str(text)).casefold()
     for kind in OrderType:
-        if kind.casefold() == str(text).casefold():
+        if kind.casefold() == folded:
             return kind.value
     raise ValueError
 

@@ -25,6 +25,14 @@ _DATE = re.compile(
     r"|[0-9]{1,2}([/.])[0-9]{1,2}\1(?:[0-9]{4}|[0-9]{2})(?: [0-9:]+(?: [AP]M)?)?|[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:.]+",
     re.IGNORECASE,
 )
+# Dashes that look like the one on the keyboard, and letters of other alphabets that look like Latin ones.
+_OTHER_DASH = re.compile("[\u2010\u2011\u2212\ufe63\uff0d]")
+_CYRILLIC = (
+    "\u0430\u0435\u043e\u0441\u0440\u0445\u0443\u0456\u0455\u0458\u0410\u0412\u0415"
+    "\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0423\u0425\u0406\u0405\u0408"
+)
+_GREEK = "\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7\u03bf"
+_LATIN = str.maketrans(_CYRILLIC + _GREEK, "aeocpxyisjABEKMHOPCTYXISJABEZHIKMNOPTYXo")
 _DIGITS_OF_A_SPREADSHEET = 15
 
 
@@ -54,6 +62,8 @@ def identifier(text: str) -> str:
     """
     if problem := unseen_character(text) or lost_letter(text) or spreadsheet_error(text) or shortened(text):
         raise Unfit(problem)
+    if _OTHER_DASH.search(text):
+        raise Unfit("holds a dash that looks like a plain one and is another: type it anew")
     if text.casefold() in _EMPTY:
         raise Unfit("is a program's word for an empty cell: fill it in, or leave it empty")
     return text
@@ -87,8 +97,8 @@ def look_alikes(places: Mapping[str, Iterable[int]], noun: str = "row") -> dict[
 
 
 def _as_read(text: str) -> str:
-    """The text as people compare it: without case, spaces, unseen characters, kinds of dashes, zeros in front."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
+    """The text as people compare it: without case, alphabet, spaces, what is unseen, kinds of dashes, first zeros."""
+    folded = unicodedata.normalize("NFKC", text).translate(_LATIN).casefold()
     letters = ("-" if unicodedata.category(letter) == "Pd" or letter == "\u2212" else letter for letter in folded)
     plain = "".join(letter for letter in letters if letter != " " and not unseen_character(letter))
     return plain.lstrip("0") if plain.isdecimal() else plain
