@@ -8,6 +8,8 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
+# Where a wheel is missing the standard library's SQLite does; nothing is ever compiled.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary pysqlite3 -c constraints.txt
 ARGS ?=
 N ?=
 SEEDS ?= 1000
@@ -22,13 +24,13 @@ $(VENV)/.run: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 		{ rm -rf $(VENV); echo "python cannot make a virtual environment (on Debian: apt install python3-venv)"; exit 1; }
 	@echo "setting up $(VENV) (once)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@$(PIP) -e .
 	@$(BIN)/python -m compileall -q tracking pages dashboard.py # pip does so for all the rest; no start is to wait for it
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run
 	@echo "setting up the tests (once)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,dev]'
+	@$(PIP) -e '.[test,dev]'
 	@touch $@
 
 run: $(VENV)/.run ## start the console at http://127.0.0.1:8501

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -30,6 +29,7 @@ from tracking.polling.poller import Poller
 from tracking.settings import WEBHOOK_PATH, Role, load
 from tracking.storage import database, engines, facts
 from tracking.storage.database import Database
+from tracking.storage.sqlite.driver import dbapi
 from tracking.storage.tables import CALLBACKS, ORDERS
 from tracking.submissions import sender
 from tracking.submissions.sender import Sender
@@ -41,7 +41,7 @@ READ_ONLY = "the database file is read-only: make it and its folder writable"
 LOCKED = "the database is locked by another process"
 HOLDER = """
 import sqlite3, sys
-connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection = dbapi.connect(sys.argv[1], isolation_level=None)
 connection.execute("BEGIN IMMEDIATE")
 print("held", flush=True)
 sys.stdin.read()
@@ -72,7 +72,7 @@ def full(store: Database) -> Iterator[None]:
     """No commit finds room: what SQLite says when neither the file nor its journal can grow."""
 
     def refuse(_: Any) -> None:
-        raise sa.exc.OperationalError("x", None, sqlite3.OperationalError("database or disk is full"))
+        raise sa.exc.OperationalError("x", None, dbapi.OperationalError("database or disk is full"))
 
     sa.event.listen(store._engine, "commit", refuse)
     try:
@@ -85,7 +85,7 @@ def full(store: Database) -> Iterator[None]:
 def read_only(store: Database) -> Iterator[None]:
     """The file cannot be written."""
 
-    def refuse(connection: sqlite3.Connection, _record: object) -> None:
+    def refuse(connection: dbapi.Connection, _record: object) -> None:
         connection.execute("PRAGMA query_only=ON")
 
     # The writer's connection is open already; what it meets is what a new one would.
@@ -178,7 +178,7 @@ def test_a_transaction_without_a_write_does_not_end_the_trouble(
     store: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(_: Any) -> None:
-        raise sa.exc.OperationalError("x", None, sqlite3.OperationalError("database or disk is full"))
+        raise sa.exc.OperationalError("x", None, dbapi.OperationalError("database or disk is full"))
 
     with monkeypatch.context() as patch:
         patch.setattr(database, "probe", fails)
@@ -190,7 +190,7 @@ def test_a_transaction_without_a_write_does_not_end_the_trouble(
 
 
 def test_a_probe_writes_and_changes_nothing(disk: Database) -> None:
-    with contextlib.closing(sqlite3.connect(str(engines.file_of(disk.url)))) as other:
+    with contextlib.closing(dbapi.connect(str(engines.file_of(disk.url)))) as other:
         before = [other.execute(f"PRAGMA {name}").fetchone() for name in ("user_version", "page_count", "data_version")]
         disk.write(database.probe)
         after = [other.execute(f"PRAGMA {name}").fetchone() for name in ("user_version", "page_count", "data_version")]

@@ -1,12 +1,13 @@
 """The ways to keep a store that are put to the test: the product's two, and wrong ones that must be seen to lose."""
 
 import contextlib
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tracking import files
 from tracking.storage import engines
+from tracking.storage.sqlite import journal
+from tracking.storage.sqlite.driver import dbapi
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Durability:
 
     def plant(self) -> None:
         """Makes the product in this process keep its stores so, to its end."""
-        engines.wal_is_safe = self._branch
+        journal.keeps_wal = self._branch
         if self.pragmas:
             engines._set_up_writer = self._set_up
         if not self.flushes:
@@ -41,17 +42,17 @@ class Durability:
     @contextlib.contextmanager
     def mended(self) -> Iterator[None]:
         """Meanwhile the product in this process takes the branch, with its own settings."""
-        before = engines.wal_is_safe
-        engines.wal_is_safe = self._branch
+        before = journal.keeps_wal
+        journal.keeps_wal = self._branch
         try:
             yield
         finally:
-            engines.wal_is_safe = before
+            journal.keeps_wal = before
 
-    def _branch(self, version: tuple[int, int, int]) -> bool:
+    def _branch(self) -> bool:
         return self.wal
 
-    def _set_up(self, connection: sqlite3.Connection, _record: object) -> None:
+    def _set_up(self, connection: dbapi.Connection, _record: object) -> None:
         for pragma in (f"busy_timeout={engines.BUSY_MILLISECONDS}", *self.pragmas, "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 

@@ -1,6 +1,5 @@
 import os
 import random
-import sqlite3
 import struct
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from powerloss import losses
 from powerloss.disk import SECTOR, Disk, Kind, NotWhole, Operation, read_log
 from powerloss.durabilities import DURABILITIES, Durability
 
-from tracking.storage.engines import wal_is_safe
+from tracking.storage.sqlite.journal import keeps_wal
 
 TRIES = 200
 CUTS, ORDERS = 8, 4
@@ -123,7 +122,7 @@ def _measured(durability: Durability, library: Path, folder: Path) -> losses.Fig
 
 def test_a_power_loss_takes_nothing_acknowledged_and_a_wrong_setting_is_seen_to(tmp_path: Path) -> None:
     ours, planted = measured(
-        "ours: WAL+FULL" if wal_is_safe(sqlite3.sqlite_version_info[:3]) else "ours: DELETE+EXTRA",
+        "ours: WAL+FULL" if keeps_wal() else "ours: DELETE+EXTRA",
         "WAL+NORMAL",
         folder=tmp_path,
     )

@@ -9,7 +9,6 @@ and writes a line to `FOLDER/acknowledged` once the store has answered.
 import hashlib
 import os
 import random
-import sqlite3
 import sys
 import threading
 from datetime import UTC, datetime
@@ -27,6 +26,7 @@ from tracking.orders.model import Line, OrderRequest, Witness  # noqa: E402 - th
 from tracking.orders.observations import Attempted, Observation  # noqa: E402 - the same
 from tracking.provider.responses import WebhookCall  # noqa: E402 - the same
 from tracking.storage import database, engines  # noqa: E402 - the same
+from tracking.storage.sqlite.driver import dbapi  # noqa: E402 - the same
 
 THREADS = 6
 ACKNOWLEDGED = "acknowledged"
@@ -74,7 +74,7 @@ def main() -> None:
     DURABILITIES[name].plant()
     set_up = engines._set_up_writer
 
-    def with_few_pages(connection: sqlite3.Connection, _record: object) -> None:
+    def with_few_pages(connection: dbapi.Connection, _record: object) -> None:
         set_up(connection, _record)
         connection.execute(f"PRAGMA cache_size={PAGES_IN_MEMORY}")
 

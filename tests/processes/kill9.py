@@ -19,7 +19,6 @@ import contextlib
 import json
 import os
 import random
-import sqlite3
 import statistics
 import sys
 import tempfile
@@ -41,6 +40,7 @@ from sqlalchemy import select  # noqa: E402 - the same
 
 from tracking.storage import engines  # noqa: E402 - the same
 from tracking.storage.database import Database  # noqa: E402 - the same
+from tracking.storage.sqlite.driver import dbapi  # noqa: E402 - the same
 from tracking.storage.tables import CALLBACKS  # noqa: E402 - the same
 
 WHILE_IT_STARTS = 0.25
@@ -217,7 +217,7 @@ def _missing(store: Database, acknowledged: Sequence[str], caller: Caller, folde
 
 def _taken(folder: Path) -> list[tuple[str, str]]:
     """The provider's callbacks that were answered with 2xx: PONumber and the provider's id."""
-    with contextlib.closing(sqlite3.connect(f"file:{folder / 'provider.db'}?mode=ro", uri=True)) as ledger:
+    with contextlib.closing(dbapi.connect(f"file:{folder / 'provider.db'}?mode=ro", uri=True)) as ledger:
         bodies = ledger.execute("SELECT body FROM deliveries WHERE outcome = 'taken'").fetchall()
     return [(said["PONumber"], said["OrderId"]) for (body,) in bodies if (said := json.loads(body))]
 

@@ -1,12 +1,11 @@
 """That each launcher tells what is wrong at its start; what it tells is judged where settings and stores are read."""
 
-import sqlite3
-
 import pytest
 from processes.children import Child, Nursery, free_port, get, provider_settings, until
 from processes.over_http import fact, made_up, rows, store_of, submit
 
 from tracking.storage.maintenance.verify import verify
+from tracking.storage.sqlite.driver import dbapi
 
 CANARY = "canary-4711"
 WAYS = ["worker", "streamlit", "uvicorn"]
@@ -119,7 +118,7 @@ def test_refused_credentials_lose_nothing_and_are_told(children: Nursery, sandbo
 
 
 def test_a_command_that_only_reads_needs_no_write_lock(children: Nursery) -> None:
-    other = sqlite3.connect(children.folder / "tracking.db", isolation_level=None)
+    other = dbapi.connect(children.folder / "tracking.db", isolation_level=None)
     try:
         other.execute("BEGIN IMMEDIATE")
         listed = children.tracking("orders", "--json")
@@ -135,7 +134,7 @@ def test_a_store_locked_by_another_process_is_waited_for(children: Nursery, sand
     worker.ready()
     submitted(children, 12)
     until("the first order done", lambda: "Completed" in states(children), within=30)
-    other = sqlite3.connect(children.folder / "tracking.db", isolation_level=None, timeout=20)
+    other = dbapi.connect(children.folder / "tracking.db", isolation_level=None, timeout=20)
     try:
         other.execute("BEGIN EXCLUSIVE")
         until("a word about the lock", lambda: "locked by another process" in worker.said, within=30)

@@ -1,5 +1,4 @@
 import random
-import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from tracking.forecasting.waits import Policy
 from tracking.provider.responses import read_webhook_call
 from tracking.storage import database
 from tracking.storage.database import Database
+from tracking.storage.sqlite.driver import dbapi
 from tracking.submissions.requests import read_request
 
 STATED = datetime(2020, 1, 1, 0, 0, 1, tzinfo=UTC)
@@ -24,7 +24,7 @@ def announced(provider_id: str | None) -> str:
 
 
 def provider_of(folder: Path, *taken: str) -> None:
-    with sqlite3.connect(folder / "provider.db") as ledger:
+    with dbapi.connect(folder / "provider.db") as ledger:
         ledger.execute("CREATE TABLE deliveries (body TEXT, outcome TEXT)")
         ledger.executemany("INSERT INTO deliveries VALUES (?, 'taken')", [(body,) for body in taken])
     ledger.close()

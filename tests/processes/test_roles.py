@@ -2,7 +2,6 @@ import contextlib
 import json
 import shutil
 import signal
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,6 +25,7 @@ from processes.children import (
 from processes.over_http import documents, made_up, rows, store_of, submit
 from prometheus_client.parser import text_string_to_metric_families
 
+from tracking.storage.sqlite.driver import dbapi
 from tracking.webhooks import addresses
 
 LOOPS = {"webhooks", "poller", "sender"}
@@ -146,7 +146,7 @@ def test_two_workers_on_one_store_place_every_order_once_within_one_budget(child
     for worker in children.children[-2:]:
         worker.stop()  # which writes the last calls down
     assert sorted(order["posts"] for order in json.loads(httpx.get(f"{sandbox.url}/sandbox/truth").text)) == [1] * 16
-    with contextlib.closing(sqlite3.connect(children.folder / "tracking.db")) as file:
+    with contextlib.closing(dbapi.connect(children.folder / "tracking.db")) as file:
         left = [datetime.fromisoformat(at) for (at,) in file.execute("SELECT at FROM exchanges ORDER BY at")]
     assert len(left) > 16
     assert min(later - earlier for earlier, later in zip(left, left[rate:], strict=False)) >= timedelta(seconds=1)

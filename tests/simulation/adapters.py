@@ -7,7 +7,6 @@ simulator gives: the store's own transactions, the real client (below it a simul
 import base64
 import contextlib
 import random
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from datetime import datetime, timedelta
@@ -43,6 +42,7 @@ from tracking.storage import inbox, leases, orders
 from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database, Job
 from tracking.storage.engines import make_engine, translated
+from tracking.storage.sqlite.driver import dbapi
 from tracking.submissions import actions, requests
 from tracking.submissions import submit as submissions
 from tracking.submissions.sender import Sender
@@ -74,7 +74,7 @@ class StoreFile:
         # No other process opens the file, so that locks need be kept among connections only, without the system's help.
         self._address = f"file:{file}?vfs=unix-excl"
         self.url = f"sqlite:///{self._address}&uri=true"
-        self._template = sqlite3.connect(":memory:")
+        self._template = dbapi.connect(":memory:")
         self.raw = self._connect()
         self.raw.backup(self._template)
         self.locker = self._connect()
@@ -83,8 +83,8 @@ class StoreFile:
         self.engines = [self._engines() for _ in range(2)]
         self._short_readers: dict[int, Connection] = {}
 
-    def _connect(self) -> sqlite3.Connection:
-        raw = sqlite3.connect(self._address, uri=True, isolation_level=None)
+    def _connect(self) -> dbapi.Connection:
+        raw = dbapi.connect(self._address, uri=True, isolation_level=None)
         _set_up(raw, None)
         return raw
 
@@ -101,7 +101,7 @@ class StoreFile:
             self._short_readers[slot] = ShortReader(self.engines[slot][1])
         return self._short_readers[slot]
 
-    def _limited(self, raw: sqlite3.Connection, _record: object, _proxy: object) -> None:
+    def _limited(self, raw: dbapi.Connection, _record: object, _proxy: object) -> None:
         raw.execute(f"PRAGMA max_page_count={1 if self.full else LARGEST_STORE}").fetchall()
 
     def empty(self, *, anew: bool) -> None:
@@ -130,7 +130,7 @@ class StoreFile:
                 engine.dispose()
 
 
-def _set_up(raw: sqlite3.Connection, _record: object) -> None:
+def _set_up(raw: dbapi.Connection, _record: object) -> None:
     """As the product does, but no power is lost here and no time passes while SQLite waits, so neither costs any."""
     for pragma in ("busy_timeout=0", "journal_mode=WAL", "synchronous=OFF", "foreign_keys=ON"):
         raw.execute(f"PRAGMA {pragma}").fetchall()

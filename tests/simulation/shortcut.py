@@ -5,7 +5,6 @@ transactions, results and errors. Left out is only what it finds out anew with e
 One seed in sixteen goes through SQLAlchemy's own connection.
 """
 
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 from weakref import WeakValueDictionary
@@ -14,6 +13,8 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import Row, RowMapping
 from sqlalchemy.engine.result import SimpleResultMetaData
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound, SQLAlchemyError
+
+from tracking.storage.sqlite.driver import dbapi
 
 
 class Unsuited(Exception):
@@ -188,7 +189,7 @@ class ShortConnection(Connection):
     def _at_once(self, sql: str) -> None:
         try:
             self._raw.execute(sql)
-        except sqlite3.Error as exc:
+        except dbapi.Error as exc:
             self._handle_dbapi_exception(exc, sql, (), None, None)
 
     def _begin_impl(self, _transaction: object) -> None:
@@ -197,7 +198,7 @@ class ShortConnection(Connection):
     def _commit_impl(self) -> None:
         try:
             self._raw.commit()
-        except sqlite3.Error as exc:
+        except dbapi.Error as exc:
             self._handle_dbapi_exception(exc, "COMMIT", (), None, None)
 
     def _savepoint_impl(self, name: str | None = None) -> str:

@@ -1,6 +1,5 @@
 import contextlib
 import shutil
-import sqlite3
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +16,8 @@ from tracking.storage.database import Database
 from tracking.storage.maintenance import backup, restore_mark, verify
 from tracking.storage.maintenance.backup import Backup
 from tracking.storage.migrations import HEAD
+from tracking.storage.sqlite import journal
+from tracking.storage.sqlite.driver import dbapi
 from tracking.storage.tables import EVENTS, ORDERS
 
 
@@ -37,7 +38,7 @@ def filled(
     now: datetime,
 ) -> Iterator[Database]:
     """A store of a hundred orders in each journal mode, copied two pages at a time."""
-    monkeypatch.setattr(engines, "wal_is_safe", lambda _version: request.param)
+    monkeypatch.setattr(journal, "keeps_wal", lambda: request.param)
     monkeypatch.setattr(backup, "PAGES", 2)
     shutil.copy(migrated_file, sqlite_url.removeprefix("sqlite:///"))
     store = database.connect(sqlite_url)
@@ -154,7 +155,7 @@ def test_a_store_that_stays_locked_is_told_and_leaves_nothing(
     file = engines.file_of(filled.url)
     assert file is not None
     filled.close()
-    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other:
+    with contextlib.closing(dbapi.connect(file, isolation_level=None)) as other:
         other.execute("PRAGMA locking_mode=EXCLUSIVE")
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StoreBusy, match="locked by another process"):

@@ -3,7 +3,6 @@ import contextlib
 import logging
 import os
 import shutil
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,8 +25,9 @@ from tracking.reports.order_list import exports
 from tracking.reports.order_list.search import Filters
 from tracking.storage import database, engines, facts
 from tracking.storage.database import Database
-from tracking.storage.engines import wal_is_safe
 from tracking.storage.maintenance import verify
+from tracking.storage.sqlite import journal
+from tracking.storage.sqlite.driver import dbapi, wal_is_safe
 from tracking.storage.tables import FACTS
 from tracking.submissions.sender import Sender
 
@@ -84,8 +84,8 @@ def remembered(store: Database) -> set[str]:
         return set(connection.execute(sa.select(FACTS.c.key)).scalars())
 
 
-def other_connection(url: str) -> sqlite3.Connection:
-    return sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+def other_connection(url: str) -> dbapi.Connection:
+    return dbapi.connect(url.removeprefix("sqlite:///"), isolation_level=None)
 
 
 # One writer
@@ -232,7 +232,7 @@ def locked(store: Database, moment: str, *, after: int) -> Iterator[list[int]]:
     def busy(_: Connection) -> None:
         counted.append(1)
         if len(counted) > after:
-            raise sa.exc.OperationalError("x", None, sqlite3.OperationalError("database is locked"))
+            raise sa.exc.OperationalError("x", None, dbapi.OperationalError("database is locked"))
 
     sa.event.listen(store._engine, moment, busy)
     try:
@@ -318,7 +318,7 @@ def test_only_versions_without_the_race_may_use_the_wal(version: tuple[int, int,
 def test_the_writer_is_durable_in_the_way_its_version_allows(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch, safe: bool, mode: str, synchronous: int
 ) -> None:
-    monkeypatch.setattr(engines, "wal_is_safe", lambda _version: safe)
+    monkeypatch.setattr(journal, "keeps_wal", lambda: safe)
     opened = database.connect(sqlite_url)
     names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
     told = opened.write(lambda connection: [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in names])
@@ -531,7 +531,7 @@ def test_verify_lets_the_writer_in_between_its_chunks(
 def test_the_log_grows_while_a_reader_holds_it_and_not_beyond_that(
     sqlite_url: str, migrated_file: Path, monkeypatch: pytest.MonkeyPatch, now: datetime
 ) -> None:
-    monkeypatch.setattr(engines, "wal_is_safe", lambda _version: True)
+    monkeypatch.setattr(journal, "keeps_wal", lambda: True)
     shutil.copy(migrated_file, sqlite_url.removeprefix("sqlite:///"))
     opened = Database(sqlite_url)
     limit = 1 << 20

@@ -1,7 +1,6 @@
 """A store as an earlier version left it (revision 0003: a worker against the sandbox's faults) is read as ever."""
 
 import gzip
-import sqlite3
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from test_migrations import config, on
 
 from tracking.storage import database, engines
 from tracking.storage.maintenance import verify
+from tracking.storage.sqlite.driver import dbapi
 from tracking.storage.tables import ORDERS
 
 DUMP = Path(__file__).parent / "data" / "store-0003.sql.gz"
@@ -20,7 +20,7 @@ HEAD = "2585:b092d767e4fec35e57aa8ad1850973078575b8cf2ee2d49671af9a828a8b6ac0"
 
 @pytest.fixture
 def old_url(sqlite_url: str) -> str:
-    with sqlite3.connect(sqlite_url.removeprefix("sqlite:///")) as connection:
+    with dbapi.connect(sqlite_url.removeprefix("sqlite:///")) as connection:
         connection.executescript(gzip.decompress(DUMP.read_bytes()).decode())
     connection.close()
     return sqlite_url

@@ -231,7 +231,11 @@ class Backend:
             "status": "silent" if silent else "ok",
             "silent": silent,
             "loops": {name: {"age_seconds": age} for name, age in loops.items()},
-            "store": {"last_write_age_seconds": wrote if self._expected_loops() else None, "trouble": trouble},
+            "store": {
+                "last_write_age_seconds": wrote if self._expected_loops() else None,
+                "trouble": trouble,
+                **self.database.description(),
+            },
             "provider": self._provider_trouble(),
             "roles": sorted(self.settings.roles),
             "sandbox": self.settings.embedded_sandbox,

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp
 
 from tracking.errors import Problem, SettingsError
 from tracking.settings import Settings
+from tracking.storage.engines import file_of
 
 PUBLIC_URL = "http://console.internal"
 HISTORY_DAYS = 7
@@ -50,6 +51,9 @@ class EmbeddedSandbox:
             raise SettingsError([Problem("TRACKING_SANDBOX_SCENARIO", f"must be one of {', '.join(SCENARIOS)}")])
         self._sandbox_type = Sandbox
         self._path = settings.data_folder / "sandbox.db"
+        store = file_of(settings.database_url)
+        if store is not None and store.resolve() == self._path.resolve():  # it has a SQLite of its own: see `driver`
+            raise SettingsError([Problem("TRACKING_DATABASE_URL", f"names the file of the sandbox, {store}")])
         self._settings = settings
         self._receiver = receiver
 

@@ -130,17 +130,20 @@ def order_number(text: str) -> int:
 
 
 class SandboxDatabase:
-    """Opens the file, created where missing; `close` when done."""
+    """Opens the file, created where missing; `close` when done. Raises OSError for one that cannot be used."""
 
     def __init__(self, path: Path) -> None:
         if str(path) != ":memory:":
             path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.RLock()
-        self._connection = sqlite3.connect(str(path), isolation_level=None, check_same_thread=False, timeout=5)
-        self._connection.row_factory = sqlite3.Row
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = NORMAL")
-        self._connection.executescript(_SCHEMA)
+        try:
+            self._connection = sqlite3.connect(str(path), isolation_level=None, check_same_thread=False, timeout=5)
+            self._connection.row_factory = sqlite3.Row
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+            self._connection.executescript(_SCHEMA)
+        except sqlite3.Error as exc:
+            raise OSError(str(exc)) from exc
 
     def close(self) -> None:
         """Close the file; everything is already in it."""

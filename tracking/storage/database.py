@@ -10,7 +10,6 @@ import itertools
 import logging
 import os
 import queue
-import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -20,13 +19,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, Transaction
+from sqlalchemy import Connection, Transaction, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from tracking import files
 from tracking.errors import NoStore, Problem, SettingsError, StoreBusy, StoreUnusable
 from tracking.storage.engines import check_revision, file_of, make_engine, migrate, revision, translate, translated
 from tracking.storage.migrations import HEAD
+from tracking.storage.sqlite import driver, journal
+from tracking.storage.sqlite.driver import dbapi
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -67,6 +68,9 @@ class Database:
         self.dialect = "sqlite" if url.startswith("sqlite") else "postgresql"
         self._engine = make_engine(url, writes=True)
         self._readers = make_engine(url, writes=False)
+        self._journal_mode: str | None = None
+        for engine in (self._engine, self._readers) if self.dialect == "sqlite" else ():
+            event.listen(engine, "connect", self._note_journal)
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self.closed = False
         self._lock = threading.Lock()
@@ -115,6 +119,20 @@ class Database:
             [(busy, _, _)] = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         if busy:
             raise StoreBusy("the database is read by another process, and its write-ahead log cannot be cleared")
+
+    def description(self) -> dict[str, str | None]:
+        """Name the database's engine and driver; on SQLite its version too, and the journal mode once it is open."""
+        if self.dialect == "postgresql":
+            return {"engine": self.dialect, "driver": self._engine.driver, "sqlite_version": None, "journal_mode": None}
+        return {
+            "engine": self.dialect,
+            "driver": driver.NAME,
+            "sqlite_version": dbapi.sqlite_version,
+            "journal_mode": self._journal_mode,
+        }
+
+    def _note_journal(self, connection: dbapi.Connection, _record: object) -> None:
+        self._journal_mode = journal.journal_mode(connection)
 
     def wal_bytes(self) -> int:
         """Measure the write-ahead log in bytes; 0 where there is none."""
@@ -184,7 +202,7 @@ class Database:
             except Exception as exc:  # noqa: BLE001 - the top of the writer's loop: each caller gets its error
                 connection, group = None, [*group, *itertools.chain(*groups)]
                 groups.clear()
-                failure = translate(exc) if isinstance(exc, SQLAlchemyError | sqlite3.Error) else exc
+                failure = translate(exc) if isinstance(exc, SQLAlchemyError | dbapi.Error) else exc
                 self._note(str(failure))
                 outcomes = [(None, failure)] * len(group)
             for job, (result, failed) in zip(group, outcomes, strict=True):
@@ -322,7 +340,7 @@ def probe(connection: Connection) -> None:
 def discard(connection: Connection | None) -> None:
     """Close a connection that may be broken."""
     for step in (connection.invalidate, connection.close) if connection is not None else ():
-        with contextlib.suppress(SQLAlchemyError, sqlite3.Error):
+        with contextlib.suppress(SQLAlchemyError, dbapi.Error):
             step()
 
 

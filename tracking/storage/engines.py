@@ -3,9 +3,9 @@
 import contextlib
 import logging
 import re
-import sqlite3
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event
@@ -14,20 +14,13 @@ from sqlalchemy.pool import NullPool
 
 from tracking.errors import StoreBusy, StoreError, StoreUnusable, causes_of
 from tracking.storage.migrations import HEAD
+from tracking.storage.sqlite import journal
+from tracking.storage.sqlite.driver import dbapi
 
 log = logging.getLogger(__name__)
 
 BUSY_MILLISECONDS = 5000
 MIGRATION_LOCK = 0x7472_6163_6B69_6E67  # any number, but the same in every version
-
-
-def wal_is_safe(version: tuple[int, int, int]) -> bool:
-    """Tell whether this SQLite is free of the race at the WAL's reset that can lose committed rows.
-
-    Affected are 3.7.0 to 3.51.2 but for the fixed 3.50.7 and 3.44.6 and their successors; 3.52.0 was withdrawn.
-    """
-    fixed = (3, 44, 6) <= version < (3, 45) or (3, 50, 7) <= version < (3, 51) or version >= (3, 51, 3)
-    return fixed and version != (3, 52, 0)
 
 
 def _without_row_values(record: logging.LogRecord) -> bool:
@@ -45,28 +38,50 @@ def make_engine(url: str, *, writes: bool) -> Engine:
         )
     engine = sa.create_engine(
         url,
+        module=dbapi,
         hide_parameters=True,
         connect_args={"timeout": BUSY_MILLISECONDS / 1000, "check_same_thread": False, "isolation_level": None},
         **({"poolclass": NullPool} if writes else {"pool_size": 8, "max_overflow": 32}),
     )
     event.listen(engine, "connect", _set_up_writer if writes else _set_up_reader)
-    begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    event.listen(engine, "begin", _begin_write if writes else _begin_read)
     return engine
 
 
-def _set_up_writer(connection: sqlite3.Connection, _record: object) -> None:
-    if wal_is_safe(sqlite3.sqlite_version_info[:3]):
-        durability = ["journal_mode=WAL", "synchronous=FULL", "journal_size_limit=67108864"]
-    else:
-        durability = ["journal_mode=DELETE", "synchronous=EXTRA"]
-    for pragma in [f"busy_timeout={BUSY_MILLISECONDS}", *durability, "foreign_keys=ON"]:
-        connection.execute(f"PRAGMA {pragma}")
+def make_copy_engine(file: Path) -> Engine:
+    """Make an engine for a copy of a store that nobody else has open; it leaves nothing beside the file."""
+    return sa.create_engine(f"sqlite:///{file}", module=dbapi, poolclass=NullPool, hide_parameters=True)
 
 
-def _set_up_reader(connection: sqlite3.Connection, _record: object) -> None:
-    for pragma in (f"busy_timeout={BUSY_MILLISECONDS}", "query_only=ON"):
-        connection.execute(f"PRAGMA {pragma}")
+def _set_up_writer(connection: dbapi.Connection, _record: object) -> None:
+    connection.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
+    journal.set_up_writer(connection)
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _set_up_reader(connection: dbapi.Connection, _record: object) -> None:
+    connection.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
+    journal.set_up_reader(connection)
+    connection.execute("PRAGMA query_only=ON")
+
+
+def _begin_write(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    _check_journal(connection)
+
+
+def _begin_read(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+    _check_journal(connection)
+
+
+def _check_journal(connection: Connection) -> None:
+    raw: Any = connection.connection.driver_connection
+    try:
+        journal.check_transaction(raw)
+    except StoreUnusable:
+        connection.invalidate()  # the file cannot leave WAL mode while it is open here
+        raise
 
 
 def file_of(url: str) -> Path | None:
@@ -144,7 +159,7 @@ def translated() -> Generator[None]:
     """Translate the driver's errors into ours while the block lasts."""
     try:
         yield
-    except (SQLAlchemyError, sqlite3.Error) as exc:
+    except (SQLAlchemyError, dbapi.Error) as exc:
         raise translate(exc) from exc
 
 
@@ -159,7 +174,7 @@ def translate(exc: BaseException) -> StoreError:
         for sign, (kind, message) in _SIGNS.items():
             if sign in complaint:
                 return kind(message)
-    if isinstance(exc, sa.exc.OperationalError) and not isinstance(exc.orig, sqlite3.Error):
+    if isinstance(exc, sa.exc.OperationalError) and not isinstance(exc.orig, dbapi.Error):
         return StoreBusy("the store does not answer: is the database server running and reachable?")
     return StoreError(f"the store refused a statement ({type(exc).__name__})")
 

@@ -1,6 +1,7 @@
 """The command line: `tracking COMMAND`. Exit 0: done; 1: failed, refused or not found; 2: bad usage."""
 
 import logging
+from importlib import metadata
 from typing import Annotated, Any
 
 import typer
@@ -8,6 +9,7 @@ from typer.core import TyperGroup
 
 from tracking.app.cli import maintenance, orders, output, servers
 from tracking.errors import SettingsError, StoreBusy, TrackingError, explain
+from tracking.storage.sqlite import driver, journal
 
 
 class _Commands(TyperGroup):
@@ -47,8 +49,28 @@ def main() -> None:
     app(prog_name="tracking")
 
 
+def _print_version(asked: bool) -> None:
+    """Print this version, and the SQLite with which it keeps a store."""
+    if not asked:
+        return
+    output.print_stdout(f"fulfillment-tracking {metadata.version('fulfillment-tracking')}")
+    kept = "write-ahead log (WAL)" if journal.keeps_wal() else "rollback journal (DELETE)"
+    output.print_stdout(f"{driver.description()}, {kept}")
+    raise typer.Exit
+
+
+VersionFlag = Annotated[
+    bool,
+    typer.Option("--version", callback=_print_version, is_eager=True, help="Say the version, and that of SQLite."),
+]
+
+
 @app.callback()
-def configure(*, verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log to stderr.")] = False) -> None:
+def configure(
+    *,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log to stderr.")] = False,
+    version: VersionFlag = False,  # noqa: ARG001 - done by its callback
+) -> None:
     """Fulfillment Tracking: where every order stands, what proves it and what to do next."""
     form = "%(asctime)s %(levelname)s %(name)s %(message)s"
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format=form)

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import socket
-import sqlite3
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Annotated
@@ -67,7 +66,7 @@ def sandbox_command(  # noqa: PLR0913 - each is an option of its own, and typer 
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         simulated = Sandbox(file, scenario=scenario, traffic=traffic, history_days=history_days, speed=speed, seed=seed)
-    except (OSError, sqlite3.Error) as exc:
+    except OSError as exc:
         output.print_stderr(f"{file} cannot be used ({exc}): choose another --database")
         raise typer.Exit(1) from exc
     what = f"simulated provider ({scenario}; Email sandbox@example.com, AccessToken sandbox)"

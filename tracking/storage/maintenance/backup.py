@@ -7,7 +7,6 @@ opened by SQLite alone: to open and close it otherwise would drop the locks of t
 import contextlib
 import math
 import os
-import sqlite3
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,13 +15,14 @@ from datetime import datetime
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.pool import NullPool
 
 from tracking import files
 from tracking.errors import NotAllowed, StoreBusy, StoreUnusable
 from tracking.storage import engines
 from tracking.storage.engines import translated
 from tracking.storage.maintenance.restore_mark import mark_restored
+from tracking.storage.sqlite import journal
+from tracking.storage.sqlite.driver import dbapi
 from tracking.storage.tables import EVENTS, ORDERS
 
 PAGES = 1000
@@ -87,11 +87,12 @@ def _copy(source: Path, copy: Path, progress: Progress | None) -> None:
     """Copy in steps, between which others write; where they write all the time, at once while they wait."""
     address = f"{source.resolve().as_uri()}?mode=rw"
     with (
-        contextlib.closing(sqlite3.connect(address, uri=True, timeout=engines.BUSY_MILLISECONDS / 1000)) as store,
-        contextlib.closing(sqlite3.connect(copy)) as made,
+        contextlib.closing(dbapi.connect(address, uri=True, timeout=engines.BUSY_MILLISECONDS / 1000)) as store,
+        contextlib.closing(dbapi.connect(copy)) as made,
     ):
+        journal.set_up_reader(store)
         store.execute("PRAGMA query_only=ON")
-        if store.execute("PRAGMA journal_mode").fetchone() == ("wal",):
+        if journal.journal_mode(store) == "wal":
             # Nobody waits for a reader of the log, so one snapshot serves all steps.
             store.isolation_level = None
             store.execute("BEGIN")
@@ -109,7 +110,7 @@ def _guarded(progress: Progress | None, restarts: float) -> Callable[[int, int, 
 
     def after_step(status: int, left: int, total: int) -> None:
         nonlocal before, moved_at, restarts
-        if status in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        if status in {dbapi.SQLITE_BUSY, dbapi.SQLITE_LOCKED}:
             if time.monotonic() - moved_at > LOCKED_SECONDS:
                 raise StoreBusy("the database is locked by another process")
             return
@@ -125,7 +126,7 @@ def _guarded(progress: Progress | None, restarts: float) -> Callable[[int, int, 
 
 def _mark_copy(copy: Path, now: datetime) -> Backup:
     """Mark the copy, so that a console that opens it reconciles first; check and count it."""
-    engine = sa.create_engine(f"sqlite:///{copy}", poolclass=NullPool, hide_parameters=True)
+    engine = engines.make_copy_engine(copy)
     try:
         with engine.begin() as connection:
             mark_restored(connection, now, now)
