@@ -1,6 +1,7 @@
 """A store that was restored from a backup: what was sent after the backup is found before anything is sent again."""
 
 import asyncio
+import contextlib
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from tracking.polling.poller import Poller
 from tracking.storage import database, engines, facts
 from tracking.storage.database import Database
 from tracking.storage.maintenance import backup, restore_mark, verify
+from tracking.storage.sqlite.driver import dbapi
 from tracking.storage.tables import ORDERS, OUTBOX
 from tracking.submissions.sender import Sender
 
@@ -350,7 +352,11 @@ def test_it_may_be_killed_at_every_step(
 def test_an_older_file_put_in_place_is_noticed_by_the_file_beside_it(
     first: Console, make: Make, provider: FakeProvider, tmp_path: Path
 ) -> None:
-    shutil.copy(tmp_path / "tracking.db", tmp_path / "raw copy")
+    with (
+        contextlib.closing(dbapi.connect(tmp_path / "tracking.db")) as source,
+        contextlib.closing(dbapi.connect(tmp_path / "raw copy")) as target,
+    ):
+        source.backup(target)
     an_hour_passes(first)
     restore_mark.note_progress(first.store)
     first.store.close()

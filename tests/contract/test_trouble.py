@@ -40,7 +40,8 @@ FULL = "the disk is full: make room"
 READ_ONLY = "the database file is read-only: make it and its folder writable"
 LOCKED = "the database is locked by another process"
 HOLDER = """
-import sqlite3, sys
+import sys
+from tracking.storage.sqlite.driver import dbapi
 connection = dbapi.connect(sys.argv[1], isolation_level=None)
 connection.execute("BEGIN IMMEDIATE")
 print("held", flush=True)
