@@ -14,7 +14,7 @@ ARGS ?=
 N ?=
 SEEDS ?= 1000
 
-.PHONY: help run test check static audit scenarios powerloss kill9 bench bench-verify bench-polling bench-flood hostile sim mutants docs constraints clean
+.PHONY: help run test check static audit scenarios powerloss kill9 bench bench-verify bench-polling bench-flood bench-readers hostile sim mutants docs constraints clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s '|'
@@ -78,6 +78,9 @@ bench-polling: $(VENV)/.test ## judge the schedule against the optimum, doubling
 
 bench-flood: $(VENV)/.test ## measure a worker under 1,000 hostile calls a second (ARGS="--seconds 5" for less)
 	@$(BIN)/python tests/bench/bench_flood.py $(ARGS)
+
+bench-readers: $(VENV)/.test ## measure callbacks beside somebody who reads, with each driver of SQLite
+	@$(BIN)/python tests/bench/bench_readers.py $(ARGS)
 
 hostile: $(VENV)/.test ## send N generated hostile requests to the receiver (ARGS="--seed 1" to repeat a run)
 	@$(BIN)/python tests/support/hostile.py --calls $(or $(N),100000) $(ARGS)

@@ -15,13 +15,16 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tracking import ingest
 from tracking.app.backend import Backend, _is_gone
-from tracking.errors import NotSent, StoreBusy
+from tracking.errors import NotSent, SettingsError, StoreBusy, explain
 from tracking.forecasting.planner import PlanningContext
 from tracking.provider.call_log import CallLog
 from tracking.settings import WEBHOOK_PATH, Role, Settings, load
 from tracking.storage import facts, leases
 from tracking.storage.database import Database
 from tracking.storage.facts import LOOP_SILENT_AFTER
+from tracking.storage.sqlite import driver
+from tracking.storage.sqlite.driver import dbapi
+from tracking.storage.sqlite.journal import keeps_wal
 from tracking.storage.tables import ORDERS
 from tracking.webhooks import addresses
 
@@ -120,6 +123,16 @@ def test_health_says_why_the_provider_cannot_be_reached_and_stays_well(make: Mak
     assert answer.json()["provider"]["failing_since"]
 
 
+def test_health_says_which_database_is_used_and_how(make: Make, store: Database) -> None:
+    store.write(lambda connection: connection.execute(sa.select(1)))
+    told = get(make(Role.WEBHOOKS), "/healthz")[0].json()["store"]
+    known = [told[name] for name in ("engine", "driver", "sqlite_version", "journal_mode")]
+    if store.dialect == "postgresql":
+        assert known == ["postgresql", "psycopg", None, None]
+    else:
+        assert known == ["sqlite", driver.NAME, dbapi.sqlite_version, "wal" if keeps_wal() else "delete"]
+
+
 def test_one_loop_that_falls_silent_is_named(make: Make, clock: Clock) -> None:
     backend = make(Role.POLLER, Role.SENDER)
     clock.now += timedelta(minutes=1)
@@ -196,6 +209,13 @@ def test_the_embedded_sandbox_reaches_us_inside_the_process(make: Make) -> None:
     backend = make(*Role, **nobody)
     assert (backend.callback_address("demo-0001") or "").startswith("http://console.internal/webhooks/")
     assert make(Role.PAGES, **nobody).callback_address("demo-0001") is None
+
+
+def test_a_store_in_the_file_of_the_sandbox_is_refused_at_the_start(make: Make) -> None:
+    nobody = {"api_base_url": None, "api_email": None, "api_access_token": None}
+    with pytest.raises(SettingsError) as caught:
+        make(*Role, **nobody, database_url="sqlite:///data/../data/sandbox.db")
+    assert "TRACKING_DATABASE_URL" in str(explain(caught.value).problems)
 
 
 def test_addresses_are_made_with_the_first_secret_of_a_rotation(make: Make) -> None:

@@ -8,12 +8,12 @@ import random
 import re
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ from tracking.storage import engines, facts
 from tracking.storage.database import Database, connect
 from tracking.storage.maintenance import restore_mark
 from tracking.storage.migrations import HEAD
+from tracking.storage.sqlite import driver
+from tracking.storage.sqlite.journal import keeps_wal
 from tracking.storage.tables import COUNTERS, ORDERS
 
 HEADER = "PONumber,Type,ProductId,Value,Quantity,ExternalId\n"
@@ -124,6 +126,16 @@ def test_every_command_explains_itself(run: Run) -> None:
 )
 def test_a_bad_call_exits_with_2(run: Run, arguments: tuple[str, ...]) -> None:
     assert run(*arguments).exit_code == 2
+
+
+def test_the_version_names_sqlite_and_its_driver_and_opens_no_store(run: Run, folder: Path) -> None:
+    (folder / "data" / "tracking.db").unlink()
+    first, second = run("--version").stdout.splitlines()
+    assert first == f"fulfillment-tracking {metadata.version('fulfillment-tracking')}"
+    brought = f"pysqlite3 {metadata.version('pysqlite3')}" if driver.NAME == "pysqlite3" else "Python's own"
+    kept = "write-ahead log (WAL)" if keeps_wal() else "rollback journal (DELETE)"
+    assert second == f"SQLite {driver.dbapi.sqlite_version} ({brought}), {kept}"
+    assert list((folder / "data").iterdir()) == []
 
 
 def test_settings_that_cannot_be_used_are_told_all_at_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -627,11 +639,11 @@ def test_where_there_is_no_store_a_command_says_so_and_makes_none(
 
 def test_a_store_of_an_older_version_is_migrated_by_no_command_that_reads(run: Run, folder: Path) -> None:
     file = folder / "data" / "tracking.db"
-    with closing(sqlite3.connect(file)) as other:
+    with closing(driver.dbapi.connect(file)) as other:
         other.execute("UPDATE alembic_version SET version_num = '0001'")
         other.commit()
     result = run("verify")
-    with closing(sqlite3.connect(file)) as other:
+    with closing(driver.dbapi.connect(file)) as other:
         assert other.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
         other.execute("UPDATE alembic_version SET version_num = ?", [HEAD])
         other.commit()
@@ -687,7 +699,7 @@ def test_a_command_that_found_the_store_locked_promises_nothing(
 ) -> None:
     monkeypatch.setattr(engines, "BUSY_MILLISECONDS", 50)
     file = wave(folder)
-    with closing(sqlite3.connect(folder / "data" / "tracking.db", isolation_level=None)) as holder:
+    with closing(driver.dbapi.connect(folder / "data" / "tracking.db", isolation_level=None)) as holder:
         holder.execute("BEGIN EXCLUSIVE")
         result = run("submit", file)
         holder.execute("ROLLBACK")

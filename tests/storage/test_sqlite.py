@@ -9,18 +9,21 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from fakes import request
 from packaging.requirements import Requirement
 from sqlalchemy import Connection
 
 from tracking import ingest
-from tracking.errors import StoreUnusable
+from tracking.errors import StoreBusy, StoreUnusable
 from tracking.storage import database, engines, facts
 from tracking.storage.database import Database
 from tracking.storage.maintenance import verify
-from tracking.storage.sqlite import driver, journal
+from tracking.storage.sqlite import driver, journal, rewriting
+from tracking.storage.tables import FACTS
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """
@@ -209,6 +212,63 @@ def test_where_no_memory_can_be_shared_each_commit_flushes_the_folder_too(file: 
     store = Database(f"sqlite:///file:{file}?vfs=unix-dotfile&uri=true")
     assert (pragma(store, "journal_mode"), pragma(store, "synchronous")) == ("delete", 3)
     store.close()
+
+
+# Rewriting
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each store is too large to be rewritten in memory."""
+    monkeypatch.setattr(rewriting, "LARGE", 0)
+
+
+def with_deleted_text(store: Database, now: datetime) -> None:
+    store.write(lambda connection: facts.set_fact(connection, "big", {"text": "canary-4711" * 20_000}, now))
+    store.write(lambda connection: connection.execute(sa.delete(FACTS)))
+
+
+def test_a_large_store_is_rewritten_through_a_file_that_is_gone_afterwards(
+    file: Path, large: None, now: datetime
+) -> None:
+    (file.parent / "tracking.db.rewritten").write_text("of a process that died")
+    with opened(file) as store:
+        place(store, now, "a")
+        with_deleted_text(store, now)
+        before = pragma(store, "page_count")
+        store.rewrite()
+        assert pragma(store, "page_count") < before  # type: ignore[operator]  # numbers
+        place(store, now, "b")
+        assert verify.verify(store) == []
+        assert pragma(store, "journal_mode") == ("wal" if journal.keeps_wal() else "delete")
+    assert b"canary-4711" not in file.read_bytes()
+    assert [path.name for path in file.parent.iterdir() if driver.NAME == "pysqlite3"] in ([file.name], [])
+
+
+@pytest.mark.skipif(driver.NAME != "pysqlite3", reason="the standard library's SQLite has files for what is temporary")
+@pytest.mark.parametrize("times", [2, 100])
+def test_what_is_written_while_a_store_is_rewritten_is_never_lost(
+    file: Path, large: None, now: datetime, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    check, written = rewriting._unless_written, 0
+
+    def written_before(*arguments: Any) -> Any:
+        nonlocal written
+        if written < times:
+            place(store, now, f"meanwhile-{written}")
+            written += 1
+        return check(*arguments)
+
+    monkeypatch.setattr(rewriting, "_unless_written", written_before)
+    with opened(file) as store:
+        place(store, now, "a")
+        with pytest.raises(StoreBusy, match="written all the time") if times > 5 else contextlib.nullcontext():
+            store.rewrite()
+        with store.read() as connection:
+            assert connection.exec_driver_sql("SELECT count(*) FROM orders").scalar() == written + 1
+        assert written == min(times, rewriting.TRIES)
+        assert verify.verify(store) == []
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
 # The standard library's driver, in a process of its own

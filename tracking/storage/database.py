@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Transaction, event
@@ -26,7 +26,7 @@ from tracking import files
 from tracking.errors import NoStore, Problem, SettingsError, StoreBusy, StoreUnusable
 from tracking.storage.engines import check_revision, file_of, make_engine, migrate, revision, translate, translated
 from tracking.storage.migrations import HEAD
-from tracking.storage.sqlite import driver, journal
+from tracking.storage.sqlite import driver, journal, rewriting
 from tracking.storage.sqlite.driver import dbapi
 
 log = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ class Database:
                 connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("VACUUM")
             return
         with translated(), contextlib.closing(self._engine.raw_connection()) as connection:
-            connection.cursor().execute("VACUUM")
+            rewriting.rewrite(cast("dbapi.Connection", connection.driver_connection))
             [(busy, _, _)] = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         if busy:
             raise StoreBusy("the database is read by another process, and its write-ahead log cannot be cleared")
