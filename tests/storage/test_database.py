@@ -420,7 +420,7 @@ def test_who_only_reads_makes_no_store_and_is_told_where_there_is_none(tmp_path:
 )
 def test_who_only_reads_migrates_no_store(revision: str, said: str, sqlite_url: str, tmp_path: Path) -> None:
     database.connect(sqlite_url).close()
-    with contextlib.closing(sqlite3.connect(tmp_path / "tracking.db")) as other:
+    with contextlib.closing(dbapi.connect(tmp_path / "tracking.db")) as other:
         other.execute("UPDATE alembic_version SET version_num = ?", [revision])
         other.commit()
     with pytest.raises(StoreUnusable, match=said):

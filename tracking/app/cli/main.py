@@ -54,8 +54,8 @@ def _print_version(asked: bool) -> None:
     if not asked:
         return
     output.print_stdout(f"fulfillment-tracking {metadata.version('fulfillment-tracking')}")
-    kept = "write-ahead log (WAL)" if journal.keeps_wal() else "rollback journal (DELETE)"
-    output.print_stdout(f"{driver.description()}, {kept}")
+    log = "write-ahead log (WAL)" if journal.keeps_wal() else "rollback journal (DELETE)"
+    output.print_stdout(f"{driver.description()}, {log}")
     raise typer.Exit
 
 

@@ -51,20 +51,20 @@ def _make_private(path: Path) -> None:
         raise StoreBusy(f"{path} cannot be made ({exc.strerror})") from exc
 
 
-def _rewrite_through_file(store: dbapi.Connection, reader: dbapi.Connection, beside: Path) -> None:
+def _rewrite_through_file(store: dbapi.Connection, reader: dbapi.Connection, copy: Path) -> None:
     store.execute("BEGIN IMMEDIATE")  # what is written from here on would be lost
     try:
-        _make_private(beside)
+        _make_private(copy)
         version = _version(reader)
-        reader.execute("VACUUM INTO ?", (str(beside),))
-        rewritten = dbapi.connect(beside)
+        reader.execute("VACUUM INTO ?", (str(copy),))
+        rewritten = dbapi.connect(copy)
     finally:
         store.rollback()
     with contextlib.closing(rewritten):
         try:
             rewritten.backup(store, pages=_PAGES, progress=_unless_written(reader, version))
         finally:
-            beside.unlink(missing_ok=True)
+            copy.unlink(missing_ok=True)
 
 
 def _version(reader: dbapi.Connection) -> int:
