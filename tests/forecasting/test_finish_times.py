@@ -189,6 +189,11 @@ def test_beyond_what_finished_orders_took_nothing_is_promised() -> None:
     assert 20 < times.finishes_by(0.5, 0.0) < 30
     assert times.finishes_by(0.9, 30.0) < 50
     assert times.finishes_by(0.5, 100.0) == np.inf
+    one_slow = FinishTimes.fit(
+        10.0, [FinishedOrder(Interval(9.0, 11.0), 1e6)] * 240 + [FinishedOrder(Interval(500.0, 1500.0), 1e6)]
+    )
+    assert one_slow.finishes_by(0.5, 12.0) < 1500
+    assert one_slow.finishes_by(0.5, 1200.0) == np.inf
 
 
 def test_young_orders_say_nothing_until_all_placed_with_them_would_have_finished() -> None:
