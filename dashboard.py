@@ -21,7 +21,7 @@ with garbage_collection_paused():
     from tracking.app.web import page_access
     from tracking.app.web.address_check import AddressCheckMiddleware, page_paths
     from tracking.app.web.page_middleware import PrivateDownloadsMiddleware, SecurityHeadersMiddleware
-    from tracking.errors import SettingsError, TrackingError
+    from tracking.errors import Problem, SettingsError, TrackingError
     from tracking.settings import process_settings
 
 HERE = Path(__file__).resolve().parent
@@ -36,11 +36,17 @@ def bind_address() -> str | None:
 
 
 def sign_in_provider() -> dict[str, Any]:
-    """Reads the section [auth] of Streamlit's secrets, empty where there is none."""
+    """Reads the section [auth] of Streamlit's secrets, empty where there is none.
+
+    Raises SettingsError where there are secrets that cannot be read: nobody would be asked to sign in.
+    """
     try:
         return dict(st.secrets.get("auth") or {})
-    except StreamlitSecretNotFoundError:
-        return {}
+    except (StreamlitSecretNotFoundError, OSError, TypeError, ValueError) as exc:
+        if isinstance(exc, StreamlitSecretNotFoundError) and exc.__cause__ is None:
+            return {}
+        message = "cannot be read: it must be TOML in UTF-8 without a byte order mark, with a section [auth]"
+        raise SettingsError([Problem(".streamlit/secrets.toml", message)]) from None  # the cause repeats a line
 
 
 def start_backend() -> Backend:

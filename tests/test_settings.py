@@ -377,6 +377,16 @@ def test_a_kept_claims_key_that_is_damaged_is_told_and_not_replaced(tmp_path: Pa
         load().claims_keys()
 
 
+def test_stored_secrets_that_are_no_text_are_told_and_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name in ("claims.key", "webhook.secret"):
+        (tmp_path / "data" / name).write_bytes(b"\xff\xfe" + b"a" * 44)
+    with pytest.raises(SettingsError, match="holds no key: restore it from a backup"):
+        load().claims_keys()
+    with pytest.raises(SettingsError, match="holds no secret: delete it for a new one"):
+        load().webhook_secrets()
+
+
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file where the folder should be")
     with pytest.raises(SettingsError, match="TRACKING_WEBHOOK_SECRET: cannot be kept"):

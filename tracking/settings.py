@@ -294,7 +294,9 @@ def _stored_secret(path: Path, variable: str, new: str) -> str:
             files.write_once(path, new)
         # What was made with it is stored, or given away: it must not be another one tomorrow.
         files.flush_folder(path.parent)
-        return path.read_text().strip()
+        return path.read_text("utf-8").strip()
+    except UnicodeDecodeError:
+        return ""  # which is no secret and no key
     except OSError as exc:
         message = f"cannot be kept in {path} ({exc.strerror}): set it, or make the folder writable"
         raise SettingsError([Problem(variable, message)]) from exc

@@ -35,6 +35,17 @@ def test_a_start_that_would_show_the_pages_to_anyone_ends_with_2(
     assert "Traceback" not in started.said
 
 
+@pytest.mark.parametrize("data", ["[auth]\nx = 1\n".encode("utf-16"), b"[auth\n", b'auth = "canary"\n'])
+def test_secrets_that_cannot_be_read_end_the_start_with_2(children: Nursery, tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "secrets.toml").write_bytes(data)
+    options = ["--server.address", "127.0.0.1", "--secrets.files", str(tmp_path / "secrets.toml")]
+    started = children.streamlit(options=options)
+    assert started.ends() == 2, started.said
+    assert ".streamlit/secrets.toml: cannot be read: it must be TOML in UTF-8" in started.said
+    assert "Traceback" not in started.said
+    assert "canary" not in started.said
+
+
 def test_another_server_on_all_addresses_shows_the_pages_to_this_machine_alone(children: Nursery) -> None:
     console = children.uvicorn(options=["--host", "0.0.0.0"]).ready()
     port = console.url.rpartition(":")[2]

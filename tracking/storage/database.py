@@ -24,7 +24,16 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from tracking import files
 from tracking.errors import NoStore, Problem, SettingsError, StoreBusy, StoreUnusable
-from tracking.storage.engines import check_revision, file_of, make_engine, migrate, revision, translate, translated
+from tracking.storage.engines import (
+    check_revision,
+    check_server_address,
+    file_of,
+    make_engine,
+    migrate,
+    revision,
+    translate,
+    translated,
+)
 from tracking.storage.migrations import HEAD
 from tracking.storage.sqlite import driver, journal, rewriting
 from tracking.storage.sqlite.driver import dbapi
@@ -273,6 +282,8 @@ def make_place(url: str) -> None:
 def _check_place(file: Path) -> None:
     if file.is_dir():
         raise SettingsError([Problem(SETTING, f"{file} is a folder: name a file in it")])
+    if file.exists() and not file.is_file():
+        raise SettingsError([Problem(SETTING, f"{file} is no file: name one")])
     parent = next(each for each in file.absolute().parents if each.exists())
     if not parent.is_dir():
         raise SettingsError([Problem(SETTING, f"{parent} is no folder: name a file in one")])
@@ -288,6 +299,8 @@ def _prepare(url: str, *, create: bool) -> None:
         return
     if file:
         _check_place(file)
+    else:
+        check_server_address(url)
     existing = None if file and not file.is_file() else revision(url)
     if existing is None:
         place, maker = "the database server", "tracking migrate makes one"

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from tracking.errors import StoreBusy, StoreError, StoreUnusable, causes_of
+from tracking.errors import Problem, SettingsError, StoreBusy, StoreError, StoreUnusable, causes_of
 from tracking.storage.migrations import HEAD
 from tracking.storage.sqlite import journal
 from tracking.storage.sqlite.driver import dbapi
@@ -87,6 +87,19 @@ def _check_journal(connection: Connection) -> None:
 def file_of(url: str) -> Path | None:
     """Return the database file of a SQLite address; None on PostgreSQL."""
     return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
+
+
+def check_server_address(url: str) -> None:
+    """Raise SettingsError for options of a PostgreSQL address that its driver does not know."""
+    import psycopg  # noqa: PLC0415 - only who works with a server waits for it
+
+    parts = sa.make_url(url)
+    arguments: dict[str, Any] = {**parts.translate_connect_args(username="user", database="dbname"), **parts.query}
+    try:
+        psycopg.conninfo.make_conninfo(**arguments)
+    except psycopg.ProgrammingError as exc:
+        message = "has an option behind ? that PostgreSQL does not know"
+        raise SettingsError([Problem("TRACKING_DATABASE_URL", message)]) from exc
 
 
 def revision(url: str) -> str | None:
@@ -201,11 +214,6 @@ _SIGNS: dict[str, tuple[type[StoreError], str]] = {
     'fatal:  role "': (StoreUnusable, "the database server refuses the name or password"),
     "no pg_hba.conf entry": (StoreUnusable, "the database server lets nobody in from here: see its pg_hba.conf"),
     'fatal:  database "': (StoreUnusable, "the database server has no database of that name: create it"),
-    "invalid connection option": (StoreUnusable, "TRACKING_DATABASE_URL has an option behind ? that PostgreSQL lacks"),
-    "invalid uri query parameter": (
-        StoreUnusable,
-        "TRACKING_DATABASE_URL has an option behind ? that PostgreSQL lacks",
-    ),
     "too many clients": (StoreBusy, "the database server has no connection left"),
     "remaining connection slots": (StoreBusy, "the database server has no connection left"),
     "translate host name": (StoreBusy, "the database server's host name cannot be resolved (DNS)"),
