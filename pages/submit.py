@@ -347,6 +347,7 @@ def outcome(checked: files.CheckedFile) -> None:
     if not queued or queued["digest"] != checked.digest:
         return
     st.success(f"{queued['said']}.", title="The file is in", icon=":material/check:")
+    warn_without_sender()
     database = session.database()
     st.download_button(
         "Download the outcome, row by row",
@@ -366,12 +367,20 @@ def outcome_file(database: Any, checked: files.CheckedFile) -> bytes:
     return results.spreadsheet_file(results.outcome_rows(database, checked))
 
 
+def warn_without_sender() -> None:
+    """Say that nobody sends what is queued, where that is so: this page only asks for it."""
+    if absent := health.absent_loop(session.database(), "sender", utc_now()):
+        st.warning(absent[0].upper() + absent[1:], title="Nothing is sent", icon=":material/pause:")
+
+
 st.title("Submit")
 if why_not := session.may_not_act():
     st.info(f"{why_not} Orders can be put together and checked, not sent.", icon=":material/lock:")
 with st.container():
     if sent := st.session_state.get("sent"):
-        st.success("It is committed and will be sent, whatever happens to this window.", title="The order is queued")
+        st.success("It is committed, whatever happens to this window.", title="The order is queued")
+        with elements.error_box():
+            warn_without_sender()
         elements.order_link(sent, label="Watch its timeline", icon=":material/timeline:")
 how = st.segmented_control(
     "How", ["One order", "CSV file"], key="how", default="One order", required=True, persist_state="session"

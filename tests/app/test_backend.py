@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -77,6 +78,18 @@ def test_the_receiver_answers_below_webhooks(
     proven = WEBHOOK_PATH + addresses.make_token("demo-0001", SECRET)
     answers = get(backend, proven, WEBHOOK_PATH + "x" * 43, "/webhooks/x", method="POST", body=callback_body())
     assert [answer.status_code for answer in answers] == [204, 404, 404]
+
+
+def test_the_path_of_the_public_address_is_served_too(
+    make: Make, store: Database, planner: PlanningContext, clock: Clock
+) -> None:
+    backend = make(Role.WEBHOOKS, public_url="https://hooks.example.com/in/here")
+    store.write(lambda connection: ingest.discover(connection, shown(), clock.now, clock.now, planner))
+    address = urlsplit(backend.callback_address("demo-0001") or "").path
+    assert address.startswith("/in/here/webhooks/")
+    [accepted, nowhere] = get(backend, address, f"/in{address}", method="POST", body=callback_body())
+    assert (accepted.status_code, nowhere.status_code) == (204, 404)
+    assert get(backend, "/in/here/healthz")[0].status_code == 200
 
 
 def test_a_process_without_the_role_receives_nothing(make: Make) -> None:

@@ -278,10 +278,12 @@ def test_no_address_tells_anything_without_a_page(console: Child, planted: list[
 @pytest.mark.parametrize(
     ("host", "origin", "status"),
     [
-        ("127.0.0.1", None, 101),
-        ("localhost", None, 101),
-        ("[::1]", None, 101),
+        ("127.0.0.1", "http://127.0.0.1", 101),
+        ("localhost", "http://localhost", 101),
+        ("[::1]", "http://[::1]", 101),
+        ("127.0.0.1", None, 403),
         ("foreign.example", None, 403),
+        ("foreign.example", "http://foreign.example", 403),
         ("localhost.foreign.example", None, 403),
         ("127.0.0.1", "http://foreign.example", 403),
     ],

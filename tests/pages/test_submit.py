@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 from tracking.reports.order_list import search
 from tracking.reports.order_list.search import Filters
 from tracking.sandbox.faults import NOTE_WORDS
+from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
 from tracking.storage.tables import FACTS, OUTBOX
@@ -63,6 +65,11 @@ def test_an_order_for_links_goes_from_form_to_queue(visit: Visit, database: Data
     assert requests(database) == [{"Type": "Links", "PONumber": number, "Note": "wave 1", "LineItems": [line]}]
     assert f"order={number}" in app.page_link[0].proto.query_string
     assert number_of(app) != number
+    assert "No sender is running" in app.warning[-1].value
+    now = datetime.now(UTC)
+    database.write(lambda connection: facts.set_fact(connection, "beat:sender", {}, now))
+    app.run()
+    assert not any("No sender" in warning.value for warning in app.warning)
 
 
 def test_a_line_fixes_the_type_at_once_and_without_lines_it_is_free(visit: Visit) -> None:
@@ -159,6 +166,7 @@ def test_a_file_is_checked_queued_and_accounted_for(visit: Visit, database: Data
     app.button(key="queue").click().run()
     assert not app.exception
     assert app.success[-1].value == "3 queued."
+    assert "No sender is running: start `tracking worker`" in app.warning[-1].value
     assert len(requests(database)) == 3
     assert search.orders_page(database, Filters(source="csv"), History(database).at).total == 3
 

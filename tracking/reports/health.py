@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 
 from tracking.orders import wording as sentences
 from tracking.storage.database import Database
-from tracking.storage.facts import FORECAST, LOOP_ALARM_AFTER, FactKey, get_fact, heartbeat_key
+from tracking.storage.facts import FORECAST, LOOP_ALARM_AFTER, LOOP_SILENT_AFTER, FactKey, get_fact, heartbeat_key
 from tracking.storage.inbox import last_webhook_at
 from tracking.storage.maintenance.restore_mark import RestoreMark, mark_from
 from tracking.storage.tables import EXCHANGES, FACTS, ORDERS
@@ -70,6 +70,14 @@ def last_heartbeat(database: Database, role: str) -> datetime | None:
     with database.read() as connection:
         stored = get_fact(connection, heartbeat_key(role))
     return stored.at if stored else None
+
+
+def absent_loop(database: Database, role: str, now: datetime) -> str | None:
+    """Say that no loop is running that would do what comes next, and what starts one; None while one beats."""
+    beat_at = last_heartbeat(database, role)
+    if beat_at is not None and now - beat_at <= LOOP_SILENT_AFTER:
+        return None
+    return f"no {role} is running: start `tracking worker` or the console (`streamlit run dashboard.py`)"
 
 
 def _facts(connection: Connection) -> _Facts:

@@ -24,7 +24,6 @@ from tracking.reports.order_list.search import Filters
 from tracking.settings import Settings
 from tracking.storage import database
 from tracking.storage.database import Database
-from tracking.storage.facts import LOOP_SILENT_AFTER
 from tracking.submissions import catalog, csv_rows, results
 from tracking.submissions.files import CheckedFile, read_csv, read_json
 from tracking.submissions.results import OrderStatus
@@ -72,11 +71,9 @@ def submit_command(
 
 
 def _say_without_loop(store: Database, role: str, so_far: str) -> None:
-    """Say that the loop is not running which would do what comes next: a command only asks for it."""
-    beat_at = health.last_heartbeat(store, role)
-    if beat_at is None or utc_now() - beat_at > LOOP_SILENT_AFTER:
-        start = "start `tracking worker` or the console (`streamlit run dashboard.py`)"
-        output.print_stderr(f"{so_far}; no {role} is running: {start}")
+    """Say that nobody does what comes next, where that is so: a command only asks for it."""
+    if absent := health.absent_loop(store, role, utc_now()):
+        output.print_stderr(f"{so_far}; {absent}")
 
 
 def _store_to_check_with(loaded: Settings) -> Database | None:
