@@ -212,12 +212,17 @@ def test_zeros_that_some_rows_lost_are_asked_about() -> None:
     assert po_numbers("1", "2", "10", "100") == []
 
 
-def test_the_same_digits_with_other_zeros_are_not_ordered_again(store: Database) -> None:
-    first = read(HEADER + ROW.format("00123"), database=store)
-    submit.submit(store, first, source="csv", by=Person("ann"), now=NOW)
-    [problem] = read(HEADER + ROW.format("123"), database=store).problems
-    assert str(problem).startswith("row 2, PONumber: 123 is the order 00123 (Queued) but for zeros in front")
-    assert not read(HEADER + ROW.format("1230"), database=store).problems
+@pytest.mark.parametrize(
+    ("first", "second"), [("00123", "123"), ("123", "0123"), ("A-1", "a-1"), ("a-1", "A-1"), ("A-1", "A\u20131")]
+)
+def test_another_spelling_of_a_po_number_that_is_taken_is_not_ordered_again(
+    store: Database, first: str, second: str
+) -> None:
+    checked = read(HEADER + ROW.format(first), database=store)
+    submit.submit(store, checked, source="csv", by=Person("ann"), now=NOW)
+    [problem] = read(HEADER + ROW.format(second), database=store).problems
+    assert str(problem).startswith(f"row 2, PONumber: {second} is another spelling of the order {first} (Queued)")
+    assert not read(HEADER + ROW.format(f"{second}0"), database=store).problems
 
 
 def test_a_po_number_merged_over_its_rows_is_asked_about() -> None:

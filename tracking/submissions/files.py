@@ -26,7 +26,7 @@ from tracking.storage.tables import BATCHES, LINES, ORDERS
 from tracking.submissions import csv_rows
 from tracking.submissions.catalog import Catalog, check_lines, check_request, unchecked
 from tracking.submissions.checks.findings import as_problems
-from tracking.submissions.checks.identifiers import look_alikes, with_other_zeros
+from tracking.submissions.checks.identifiers import look_alikes, other_spellings
 from tracking.submissions.csv_orders import read_orders
 from tracking.submissions.csv_rows import UnreadableFile
 from tracking.submissions.requests import partial_lines, read_request, with_po_number
@@ -203,7 +203,7 @@ def check_duplicates(database: Database, checked: CheckedFile) -> CheckedFile:
         problems = [
             *checked.problems,
             *_taken(checked, taken, is_new=first_submitted_at is None),
-            *_other_zeros(connection, checked, taken),
+            *_other_spellings(connection, checked, taken),
         ]
     return replace(checked, problems=tuple(problems), first_submitted_at=first_submitted_at, similar_file=similar_file)
 
@@ -216,17 +216,16 @@ def _taken(checked: CheckedFile, taken: Mapping[str, sa.Row[Any]], *, is_new: bo
             yield Problem(_place(checked, po_number), taken_message(po_number, request, existing))
 
 
-def _other_zeros(connection: Connection, checked: CheckedFile, taken: Mapping[str, sa.Row[Any]]) -> Iterator[Problem]:
-    """Orders whose PONumbers are the same digits with other zeros in front: a spreadsheet takes them away."""
-    others = {
-        other: number for number in _po_numbers(checked) if number not in taken for other in with_other_zeros(number)
-    }
-    for other, existing in find_taken(connection, others).items():
-        message = (
-            f"{others[other]} is the order {other} ({existing.state}) but for zeros in front, which a spreadsheet "
-            "takes away: write it alike, or give it another PONumber"
-        )
-        yield Problem(_place(checked, others[other]), message)
+def _other_spellings(
+    connection: Connection, checked: CheckedFile, taken: Mapping[str, sa.Row[Any]]
+) -> Iterator[Problem]:
+    """Orders that are here under another spelling of a PONumber: other zeros in front, other case, other dashes."""
+    numbers = [number for number in _po_numbers(checked) if number not in taken]
+    spellings = {other: number for number in numbers for other in other_spellings(number) - taken.keys()}
+    for other, existing in find_taken(connection, spellings).items():
+        advice = "write it alike, or give it another PONumber"
+        message = f"{spellings[other]} is another spelling of the order {other} ({existing.state}): {advice}"
+        yield Problem(_place(checked, spellings[other]), message)
 
 
 def _po_numbers(checked: CheckedFile) -> list[str]:

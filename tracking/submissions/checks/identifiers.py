@@ -119,9 +119,10 @@ def lost_digits(texts: Iterable[str]) -> dict[str, str]:
     )
 
 
-def with_other_zeros(text: str) -> list[str]:
-    """The same digits with other numbers of zeros in front; empty for what is not of digits alone."""
-    if not (text.isascii() and text.isdigit()):
-        return []
-    digits = text.lstrip("0")
-    return [other for zeros in range(9) if (other := "0" * zeros + digits) != text and other]
+def other_spellings(text: str) -> set[str]:
+    """How else the same identifier is written: digits with other zeros in front, other case, other dashes."""
+    if text.isascii() and text.isdigit():
+        digits = text.lstrip("0")
+        return {"0" * zeros + digits for zeros in range(9) if zeros or digits} - {text}
+    plain = "".join("-" if unicodedata.category(letter) == "Pd" else letter for letter in text)
+    return {spelling for each in (text, plain) for spelling in (each, each.upper(), each.lower())} - {text}
