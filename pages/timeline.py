@@ -125,9 +125,33 @@ def actions(view: reports_order.OrderView) -> Person:
             with elements.error_box():
                 submissions_actions.resend(session.database(), po_number, by=by, now=utc_now())
             st.rerun()
+        if view.allowed["place anew"] is None:
+            place_anew_popover(po_number, by)
         text_popover(po_number, by, acknowledges=True)
         text_popover(po_number, by, acknowledges=False)
     return by
+
+
+def place_anew_popover(po_number: str, by: Person) -> None:
+    """A popover to place an order whose PONumber is taken under another one, once both orders are said to be wanted."""
+    why = session.may_not_act()
+    popover = st.popover(
+        "Place anew", key="anew_popover", icon=":material/library_add:", disabled=why is not None, help=why
+    )
+    with popover, st.form("anew_form", border=False):
+        st.caption(
+            "The provider has this PONumber for another order, which stays placed. This one can only be placed besides,"
+            " under a PONumber of its own. Look at the other order first: if it is this one after all, place nothing."
+        )
+        other = st.text_input("New PONumber", f"{po_number[:96]}-2", key="anew_po_number", max_chars=100)
+        both = st.checkbox("Both orders are wanted", key="anew_both")
+        if st.form_submit_button("Place it besides", key="anew_submit"):
+            with elements.error_box():
+                placed = submissions_actions.place_anew(
+                    session.database(), po_number, other, by=by, now=utc_now(), both_wanted=both
+                )
+                st.toast(f"Queued as {wording.plain(placed)}.")
+                st.rerun()
 
 
 def text_popover(po_number: str, by: Person, *, acknowledges: bool) -> None:

@@ -469,3 +469,74 @@ def test_everything_done_here_can_be_recomputed_from_the_log(accepted: Console) 
     accepted.look(shown(status="Pending"))
     accepted.ask("check")
     assert verify.verify(accepted.store) == []
+
+
+# Lines grouped otherwise
+
+
+def split(status: str, links: Sequence[str] = ()) -> ParsedOrder:
+    """TWO, its first line as two of one, the other way round; `links` are the claim links of its units."""
+    halves = [line("CVS", 10, 1, ExternalId="a")] * 2
+    raw = order_json("BLK-1", PO, status, line("AMAZON", 25, 1, ExternalId="b"), *halves, claims=0)
+    for each, link in zip(raw["LineItems"], links, strict=False):
+        each.update({"ClaimData": [{"ClaimLink": link}], "Status": "Completed"})
+    for each in raw["LineItems"]:
+        each.update(Cost="9.75")
+    return read_order(raw)
+
+
+def test_an_order_whose_lines_the_provider_splits_completes_with_the_claim_data_of_each_unit(console: Console) -> None:
+    console.place(request(PO, *TWO))
+    console.observe(Attempted(1))
+    order = console.answer(split("Pending"))
+    assert (order.state, order.attention) == ("Pending", None)
+    assert console.rows(EVENTS)[-1]["detail"]["differs"] == "3 lines where 2 were sent"
+    order = console.look(split("Processing", ["https://claim.example/b", "https://claim.example/a1"]))
+    assert (order.state, [row["claims"] for row in console.rows(LINES)]) == ("Processing", [1, 1])
+    links = [f"https://claim.example/{name}" for name in ("b", "a1", "a2")]
+    order = console.look(split("Completed", links))
+    assert (order.state, order.units_fulfilled, order.cost_minor) == ("Completed", 3, 2925)
+    rows = console.rows(LINES)
+    assert sorted((row["number"], row["status"], row["claims"], row["cost_minor"]) for row in rows) == [
+        (1, "Completed", 2, 1950),
+        (2, "Completed", 1, 975),
+    ]
+    console.look(split("Completed", [links[0], links[2], links[1]]))
+    assert console.kinds()[-1] == "completed"
+    console.look(split("Completed", [links[0], links[1], "https://claim.example/other"]))
+    assert console.kinds()[-1] == "claims changed"
+    assert verify.verify(console.store) == []
+
+
+def test_an_order_whose_lines_the_provider_joins_completes_line_by_line(console: Console) -> None:
+    console.place(request(PO, *[line("CVS", 10, 1, ExternalId=name) for name in "ab"]))
+    console.observe(Attempted(1))
+    console.answer(shown("BLK-1", PO, "Pending", line("CVS", 10, 2)))
+    order = console.look(shown("BLK-1", PO, "Completed", line("CVS", 10, 2)))
+    assert (order.state, order.units_fulfilled) == ("Completed", 2)
+    assert [(row["status"], row["claims"]) for row in console.rows(LINES)] == [("Completed", 1)] * 2
+
+
+# Ids in another case
+
+
+def test_an_order_is_the_same_whatever_the_case_of_its_ids(console: Console) -> None:
+    console.place()
+    console.observe(Attempted(1))
+    console.answer(shown("BLK-A", PO.upper()))
+    assert console.announce(callback(PO.upper(), "blk-a")) == "accepted"
+    order, is_new = console.discover(shown("blk-a", PO.title(), "Completed"))
+    assert (order.state, order.po_number, order.provider_id, is_new) == ("Completed", PO, "BLK-A", False)
+    assert verify.verify(console.store) == []
+
+
+def test_an_answer_that_names_an_order_of_ours_under_another_po_number_is_a_mismatch(console: Console) -> None:
+    console.discover(shown("BLK-1", PO.upper()))
+    with console.store.read() as connection:
+        assert orders.owner_of_po_number(connection, PO) == PO.upper()
+    console.store.write(lambda connection: connection.execute(sa.update(ORDERS).values(po_folded=None)))
+    placed = console.place()
+    console.observe(Attempted(1), order_id=placed)
+    order = console.observe(Answered(shown("blk-1", PO.upper()).snapshot, adopted=True), order_id=placed)
+    assert (order.state, order.provider_id, order.attention_reason) == ("Refused", None, "ponumber mismatch")
+    assert PO.upper() in (order.attention or "")

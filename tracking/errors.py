@@ -106,11 +106,22 @@ class OutcomeUnknown(ProviderError, outcome="unknown"):
     """It may or may not have been carried out: a timeout, a broken connection, a 5xx."""
 
 
-class Throttled(ProviderError, outcome="throttled"):
-    """The provider asks to wait `retry_after` before the next call."""
+class NotTheProvider(OutcomeUnknown, outcome="not the provider"):
+    """Something between us and the provider answered, or nothing tells that it was the provider: it decides nothing.
 
-    def __init__(self, message: str, *, status: int, retry_after: timedelta) -> None:
+    The message says what came, such as a firewall's page, and whose it is where it says so.
+    """
+
+
+class Throttled(ProviderError, outcome="throttled"):
+    """The provider asks to wait `retry_after` before the next call.
+
+    `by_other`: something between us and the provider asked, so that nobody knows whether the call was carried out.
+    """
+
+    def __init__(self, message: str, *, status: int, retry_after: timedelta, by_other: bool = False) -> None:
         self.retry_after = retry_after
+        self.by_other = by_other
         super().__init__(message, status=status)
 
 
@@ -127,7 +138,7 @@ class NotFound(ProviderError, outcome="not found"):
 
 
 class RequestRejected(ProviderError, outcome="rejected"):
-    """400 or 413: the provider will not take the request as it is; `problems` are its own words."""
+    """400, 413 or 422: the provider will not take the request as it is; `problems` are its own words."""
 
     def __init__(self, message: str, *, status: int, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)

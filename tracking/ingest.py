@@ -16,7 +16,7 @@ from tracking.errors import NotAllowed, UnknownOrder
 from tracking.forecasting.classes import first_late_after
 from tracking.forecasting.planner import PlanningContext, plan_next_poll, record_prediction
 from tracking.orders import model, observations
-from tracking.orders.line_matching import line_annotations, pair_lines
+from tracking.orders.line_matching import is_same_order, line_annotations, pair_lines, regroup
 from tracking.orders.model import Witness
 from tracking.orders.observations import Answered, Asked, ClaimRevealed, Erased, Noted, Observation, Polled, Requested
 from tracking.orders.rules import interpret
@@ -40,8 +40,8 @@ def place(
 
     Raises NotAllowed where an order with this PONumber exists.
     """
-    if orders.find_order(connection, po_number=request.po_number, with_lines=False) is not None:
-        raise NotAllowed(f"an order with PONumber {request.po_number} exists; it is left as it is")
+    if (owner := orders.owner_of_po_number(connection, request.po_number)) is not None:
+        raise NotAllowed(f"an order with PONumber {owner} exists; it is left as it is")
     requested = Requested(request.type, source, request.units, request.value_minor, request.lines, request.note)
     observation = Observation(Witness.US, now, now, requested, actor)
     order_id = _add_order(connection, request.po_number, observation, request.lines, batch_id).id
@@ -58,8 +58,19 @@ def observe(
     parsed: ParsedOrder | None = None,
 ) -> model.Order:
     """What was seen of a stored order; returns it as it is now known. Raises UnknownOrder."""
-    needs_lines = isinstance(observation.observed, Answered) or parsed is not None
-    return _observe(connection, _existing(connection, order_id, with_lines=needs_lines), observation, planner, parsed)
+    answered = observation.observed if isinstance(observation.observed, Answered) else None
+    stored = _existing(connection, order_id, with_lines=answered is not None or parsed is not None)
+    if answered is not None and (owner := _owner_of(connection, answered.snapshot, stored)) is not None:
+        observation, parsed = replace(observation, observed=replace(answered, owner=owner)), None
+    return _observe(connection, stored, observation, planner, parsed)
+
+
+def _owner_of(connection: Connection, snapshot: model.Snapshot, stored: orders.StoredOrder) -> str | None:
+    """The PONumber of the other order here that has the provider's id, where one has."""
+    if stored.order.provider_id is not None or snapshot.po_number == stored.order.po_number:
+        return None
+    other = orders.find_order(connection, provider_id=snapshot.provider_id, with_lines=False)
+    return None if other is None or other.id == stored.id else other.order.po_number
 
 
 def discover(
@@ -77,15 +88,27 @@ def discover(
         return _observe(connection, stored, unchanged, planner, None) if awaited else stored.order, False
     observation = Observation(Witness.POLL, started_at, now, Polled(snapshot, via="list"))
     po_number = snapshot.po_number or snapshot.provider_id
-    stored = stored or orders.find_order(connection, po_number=po_number, with_lines=False)
+    stored = stored or _by_po_number(connection, po_number)
     if stored is not None:
         stored = replace(stored, order=replace(stored.order, lines=orders.lines_of(connection, stored.id)))
+        observation, parsed = _as_ordered_here(stored.order, observation, parsed)
         dull = model.is_terminal(stored.order.state) and not _is_due(stored, now)
         if dull and not interpret(stored.order, po_number, observation):
             return stored.order, False
         return _observe(connection, stored, observation, planner, parsed), False
     stored = _add_order(connection, po_number, observation, map(_as_ordered, snapshot.lines), None)
     return _observe(connection, stored, observation, planner, parsed), True
+
+
+def _by_po_number(connection: Connection, po_number: str) -> orders.StoredOrder | None:
+    """The order with this PONumber; in another case only where the provider has not named it yet.
+
+    Where it names two orders whose PONumbers differ in case alone, they are two to it.
+    """
+    stored = orders.find_order(connection, po_number=po_number, with_lines=False)
+    if stored is None or stored.order.po_number == po_number or stored.order.provider_id is None:
+        return stored
+    return None
 
 
 def _is_due(stored: orders.StoredOrder, now: datetime) -> bool:
@@ -119,7 +142,8 @@ def _apply_webhook(
     now: datetime,
     planner: PlanningContext,
 ) -> str:
-    foreign = bool(provider_id and stored.order.provider_id and provider_id != stored.order.provider_id)
+    own_id = stored.order.provider_id
+    foreign = bool(provider_id and own_id and not model.same_id(provider_id, own_id))
     reason = "it names another order than its address" if foreign else None
     outcome = "refused" if foreign else "accepted"
     inbox.settle_webhook_call(connection, call_id, outcome=outcome, order_id=stored.id, reason=reason)
@@ -135,8 +159,7 @@ def request_action(connection: Connection, order_id: int, *, what: str, actor: s
     Raises UnknownOrder, or NotAllowed where the order's state forbids it.
     """
     stored = _existing(connection, order_id)
-    if refusal := model.allowed_actions(stored.order.state, stored.order.provider_id, stored.order.erased)[what]:
-        raise NotAllowed(refusal)
+    _must_allow(stored.order, what)
     extra_columns: dict[str, Any] = {}
     if what == "check":
         # Without the digest the look is a whole one: it keeps what was not kept before, such as claim data.
@@ -144,6 +167,33 @@ def request_action(connection: Connection, order_id: int, *, what: str, actor: s
     elif not outbox.requeue(connection, order_id, now):
         raise NotAllowed("this order was not placed here; it cannot be sent again")
     _append(connection, stored, Observation(Witness.PERSON, now, now, Asked(what), actor), extra_columns)
+
+
+def place_anew(
+    connection: Connection, order_id: int, request: model.OrderRequest, *, actor: str | None, now: datetime
+) -> int:
+    """A person has an order whose PONumber belongs to another one placed under another PONumber; both are wanted.
+
+    Each of the two tells of the other in its log. Returns the row id of the new one.
+
+    Raises:
+        UnknownOrder: there is no such order.
+        NotAllowed: its state forbids it, or the new PONumber is taken.
+    """
+    stored = _existing(connection, order_id)
+    _must_allow(stored.order, "place anew")
+    new_id = place(connection, request, source=stored.order.source, actor=actor, now=now)
+    placed = _existing(connection, new_id)
+    links = (stored, "place anew", request.po_number), (placed, "placed anew", stored.order.po_number)
+    for one, what, other in links:
+        _append(connection, one, Observation(Witness.PERSON, now, now, Asked(what, other), actor), {})
+    return new_id
+
+
+def _must_allow(order: model.Order, what: str) -> None:
+    allowed = model.allowed_actions(order.state, order.provider_id, order.erased, order.attention_reason)
+    if refusal := allowed[what]:
+        raise NotAllowed(refusal)
 
 
 def record_note(
@@ -187,6 +237,19 @@ def erase_recipients(
     _append(connection, stored, observation, {"document": document})
 
 
+def _as_ordered_here(
+    order: model.Order, observation: Observation, parsed: ParsedOrder
+) -> tuple[Observation, ParsedOrder]:
+    """The same with the provider's lines as ours are grouped."""
+    snapshot, observed = parsed.snapshot, observation.observed
+    lines = regroup(order.lines, snapshot.lines, parsed.claims) if order.lines else None
+    if lines is None or not isinstance(observed, Answered | Polled) or observed.snapshot is not snapshot:
+        return observation, parsed
+    snapshot = replace(snapshot, lines=lines[0], line_count=len(snapshot.lines))
+    observed = replace(observed, snapshot=snapshot)
+    return replace(observation, observed=observed), replace(parsed, snapshot=snapshot, claims=lines[1])
+
+
 def _existing(connection: Connection, order_id: int, *, with_lines: bool = False) -> orders.StoredOrder:
     stored = orders.find_order(connection, order_id=order_id, with_lines=with_lines)
     if stored is None:
@@ -228,10 +291,12 @@ def _observe(
     planner: PlanningContext,
     parsed: ParsedOrder | None,
 ) -> model.Order:
+    if parsed is not None:
+        observation, parsed = _as_ordered_here(stored.order, observation, parsed)
     events, after = _interpreted(stored, observation)
     order = after[-1]
     extra_columns = plan_next_poll(stored, order, observation, planner)
-    if parsed is not None and _is_same_order(parsed.snapshot, order):
+    if parsed is not None and is_same_order(parsed.snapshot, order):
         people = [line.recipient for line in stored.order.lines if line.recipient] if stored.order.erased else None
         extra_columns["document"] = recipients.document_to_store(parsed.document, people)
         # Equal bytes may be passed over only after a look: an answer to a POST is not believed as a look is.
@@ -262,8 +327,3 @@ def _adopt_waiting(
             _apply_webhook(connection, stored, waiting["id"], 0, waiting["provider_id"], now, planner)
             order = replace(order, notice=model.WebhookStatus.CLAIMED.value) if model.is_open(order.state) else order
     return order
-
-
-def _is_same_order(snapshot: model.Snapshot, order: model.Order) -> bool:
-    """Whether it is this order: what is shown under its id with the PONumber of another is not kept as its own."""
-    return order.provider_id == snapshot.provider_id and snapshot.po_number in {None, order.po_number}

@@ -321,6 +321,23 @@ def test_an_order_is_found_by_its_po_number_and_told_as_promised(run: Run, folde
     assert "CVS" in shown
 
 
+def test_an_order_is_placed_anew_only_where_its_po_number_is_anothers_and_both_are_wanted(
+    run: Run, folder: Path, database: Database
+) -> None:
+    run("submit", wave(folder))
+    result = run("place-anew", "a", "a-2", "--both-wanted")
+    assert (result.exit_code, "belongs to another order" in result.stderr) == (1, True)
+    taken = {"state": "Refused", "submission": "refused", "attention": "x", "attention_reason": "ponumber mismatch"}
+    where = ORDERS.c.po_number == "a"
+    database.write(lambda connection: connection.execute(sa.update(ORDERS).where(where).values(taken)))
+    result = run("place-anew", "a", "a-2")
+    assert (result.exit_code, "both are wanted" in result.stderr) == (1, True)
+    assert answer(run("place-anew", "A", "a-2", "--both-wanted", "--actor", "Ann", "--json"))["po_number"] == "a-2"
+    placed = answer(run("order", "a-2", "--json"))
+    assert (placed["state"], placed["source"]) == ("Queued", "csv")
+    assert "Ann had this placed for a" in placed["timeline"][-1]["text"]
+
+
 def test_an_order_nobody_knows_exits_with_1(run: Run) -> None:
     result = run("order", "nobody", "--json")
     assert (result.exit_code, result.stdout) == (1, "")

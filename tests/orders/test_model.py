@@ -121,6 +121,15 @@ def test_an_order_known_to_the_provider_may_never_be_sent_again(state: str) -> N
 
 
 @pytest.mark.parametrize("state", [*State, "Shredded"])
+def test_only_an_order_whose_po_number_is_anothers_is_placed_anew(state: str) -> None:
+    assert allowed_actions(state, None)["place anew"] is not None
+    assert allowed_actions(state, None, None, "refused")["place anew"] is not None
+    assert (allowed_actions(state, None, None, "ponumber mismatch")["place anew"] is None) == (state == "Refused")
+    assert "erased" in (allowed_actions("Refused", None, "1", "ponumber mismatch")["place anew"] or "")
+    assert allowed_actions("Refused", "BLK-1", None, "ponumber mismatch")["place anew"] is not None
+
+
+@pytest.mark.parametrize("state", [*State, "Shredded"])
 def test_only_a_refused_order_or_one_of_unknown_outcome_may_be_sent_again(state: str) -> None:
     may = allowed_actions(state, None)
     assert (may["resend"] is None) == (state in {"Refused", "Outcome unknown"})

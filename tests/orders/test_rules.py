@@ -40,7 +40,7 @@ from tracking.orders.observations import (
     WebhookReported,
 )
 from tracking.orders.rules import interpret
-from tracking.orders.vocabulary import attention_reason_of
+from tracking.orders.vocabulary import AttentionReason, attention_reason_of
 from tracking.provider.responses import read_order
 
 PO = "demo-0001"
@@ -184,7 +184,6 @@ def test_a_second_order_under_the_same_po_number_is_recorded_and_asks_for_a_pers
         snapshot("Pending", line("CVS", 10, 2)),
         snapshot("Pending", line("CVS", 20)),
         snapshot("Pending", line("AMAZON", 10)),
-        snapshot("Pending", line("CVS", 10, ExternalId="x")),
         snapshot("Pending", line(), line()),
         snapshot("Pending", kind="Codes"),
         snapshot("Pending", po_number="demo-0002"),
@@ -202,6 +201,81 @@ def test_a_409_leads_to_our_order_also_when_its_lines_are_split_or_turned_round(
     order, events = fold(None, requested(*TWO), Attempted(1), Answered(snapshot("Pending", *halves), adopted=True))
     assert kinds(events) == ["found"]
     assert order.provider_id == "BLK-1"
+
+
+HARMLESS: list[tuple[str, dict[str, Any], str | None]] = [
+    ("nothing", {}, None),
+    ("ExternalId not echoed", {"ExternalId": None}, "ExternalId is not echoed"),
+    ("ExternalId in capitals", {"ExternalId": "ROW-Ä"}, "ExternalId is echoed in another spelling"),
+    ("ExternalId decomposed", {"ExternalId": "row-a\u0308"}, "ExternalId is echoed in another spelling"),
+    ("ExternalId cut", {"ExternalId": "row"}, "ExternalId is echoed otherwise"),
+    ("ProductId in small letters", {"ProductId": "cvs"}, None),
+    ("Value as text", {"Value": "10.00"}, None),
+    ("Value as another number", {"Value": 10.0}, None),
+    ("Quantity as text", {"Quantity": " 2 "}, None),
+    ("Quantity as a fraction", {"Quantity": 2.0}, None),
+    ("more fields", {"Region": {"Name": "North"}}, None),
+]
+
+
+@pytest.mark.parametrize("adopted", [False, True])
+@pytest.mark.parametrize(("change", "differs"), [one[1:] for one in HARMLESS], ids=[one[0] for one in HARMLESS])
+def test_what_the_provider_echoes_otherwise_is_told_and_the_order_is_ours_and_completes(
+    change: dict[str, Any], differs: str | None, adopted: bool
+) -> None:
+    sent = line("CVS", 10, 2, ExternalId="row-ä")
+    order, events = fold(None, requested(sent), Attempted(1), Answered(snapshot("Pending", sent | change), adopted))
+    assert (order.state, order.provider_id, order.attention) == ("Pending", "BLK-1", None)
+    assert events[0].detail.get("differs") == differs
+    done = snapshot("Completed", sent | change, claims=2)
+    order, events = fold(order, Polled(done))
+    assert (kinds(events), order.state, order.units_fulfilled) == (["completed"], "Completed", 2)
+
+
+@pytest.mark.parametrize(
+    ("shown_as", "differs"),
+    [
+        ({"po_number": "DEMO-0001"}, "PONumber is echoed in another spelling"),
+        ({"po_number": None}, "PONumber is not echoed"),
+        ({"kind": None}, "Type is not echoed"),
+        ({"kind": "LINKS"}, None),
+        ({"kind": "Link"}, "Type is echoed otherwise"),
+        ({"provider_id": "blk-1"}, None),
+    ],
+)
+def test_ids_and_the_type_may_be_echoed_otherwise(shown_as: dict[str, Any], differs: str | None) -> None:
+    order, events = fold(None, requested(), Attempted(1), Answered(snapshot("Pending", **shown_as)))
+    assert (order.state, order.attention, events[0].detail.get("differs")) == ("Pending", None, differs)
+    for told in (shown_as, {}):
+        assert kinds(fold(order, Polled(snapshot("Completed", **told)))[1]) == ["completed"]
+
+
+def test_an_id_in_another_case_is_the_same_order_for_every_witness() -> None:
+    order = accepted()
+    other = {"provider_id": "blk-1", "po_number": "DEMO-0001"}
+    assert kinds(fold(order, Answered(snapshot("Pending", **other)))[1]) == ["answer repeated"]
+    assert kinds(fold(order, WebhookReported("blk-1"))[1]) == ["notice claimed"]
+    assert kinds(fold(order, Polled(snapshot("Pending", **other)))[1]) == ["still open"]
+
+
+def test_the_note_may_come_back_trimmed_or_composed_otherwise() -> None:
+    asked = replace(requested(), note="Über\u00a0uns ")
+    for note, differs in (
+        ("U\u0308ber uns", None),
+        ("ber uns", "Note is echoed otherwise"),
+        (None, "Note is not echoed"),
+    ):
+        shown_back = replace(snapshot(), note=note)
+        order, events = fold(None, asked, Attempted(1), Answered(shown_back))
+        assert (order.state, events[0].detail.get("differs")) == ("Pending", differs)
+
+
+def test_an_order_taken_with_other_lines_is_accepted_and_needs_a_person() -> None:
+    order, events = fold(None, requested(), Attempted(1), Answered(snapshot("Pending", line("CVS", 20))))
+    assert kinds(events) == ["accepted"]
+    assert (order.state, order.provider_id, order.attention_reason) == ("Pending", "BLK-1", "lines differ")
+    order, _ = fold(order, Polled(snapshot("Completed", line("CVS", 20))))
+    assert order.state != "Completed"
 
 
 def test_what_the_provider_does_not_say_is_no_mismatch() -> None:
@@ -381,6 +455,38 @@ def test_a_notice_is_a_claim_and_a_look_confirms_it() -> None:
     assert (order.state, order.notice) == ("Completed", "confirmed")
 
 
+@pytest.mark.parametrize("unchanged", [True, False])
+def test_a_claim_that_looks_contradict_for_long_needs_a_person_once(unchanged: bool) -> None:
+    open_again = Polled(None if unchanged else snapshot("Processing"))
+    order, _ = fold(accepted(), Polled(snapshot("Processing")), WebhookReported("BLK-1"))
+    assert order.claimed_at is not None
+    claimed_at = order.claimed_at
+    order, events = fold(order, open_again, start=claimed_at + timedelta(minutes=9))
+    assert (kinds(events), order.notice, order.attention) == (["still open"], "claimed", None)
+    order, events = fold(order, open_again, start=claimed_at + timedelta(minutes=10))
+    assert kinds(events) == ["still open", "contradiction"]
+    assert (order.notice, order.attention_reason) == ("contradicted", "webhook not confirmed")
+    assert order.attention == "announced as complete 10 min ago, and still Processing at the provider"
+    assert kinds(fold(order, open_again, start=claimed_at + timedelta(minutes=20))[1]) == ["still open"]
+
+
+def test_a_contradicted_claim_that_is_made_anew_counts_anew_and_completion_ends_it() -> None:
+    order, _ = fold(accepted(), WebhookReported("BLK-1"))
+    order, _ = fold(order, Polled(snapshot("Pending")), start=NOW + timedelta(minutes=30))
+    assert order.notice == "contradicted"
+    again, events = fold(order, WebhookReported("BLK-1"), start=NOW + timedelta(hours=1))
+    assert (kinds(events), again.notice, again.claimed_at) == (["notice claimed"], "claimed", NOW + timedelta(hours=1))
+    for before, notice in ((order, "contradicted"), (again, "confirmed")):
+        done, _ = fold(before, Polled(snapshot("Completed")), start=NOW + timedelta(hours=1))
+        assert (done.state, done.notice, done.attention) == ("Completed", notice, None)
+
+
+def test_a_doubted_claim_does_not_take_the_place_of_what_a_person_is_asked_already() -> None:
+    order, _ = fold(accepted(), WebhookReported("BLK-1"), Polled(snapshot("Shredded")))
+    order, _ = fold(order, Polled(snapshot("Shredded")), start=NOW + timedelta(minutes=30))
+    assert (order.notice, order.attention_reason) == ("contradicted", "unknown status")
+
+
 def test_a_notice_of_an_order_that_is_cancelled_is_contradicted_whichever_comes_first() -> None:
     first, _ = fold(accepted(), WebhookReported("BLK-1"), Polled(snapshot("Cancelled")))
     last, events = fold(accepted(), Polled(snapshot("Cancelled")), WebhookReported("BLK-1"))
@@ -417,6 +523,14 @@ def test_a_notice_before_the_answer_is_a_claim_too() -> None:
 def test_a_refused_order_that_is_sent_again_is_queued() -> None:
     order, _ = fold(None, requested(), Attempted(1), Declined(422, "x"), Asked("resend"))
     assert (order.state, order.submission, order.attention) == ("Queued", "queued", None)
+
+
+def test_an_order_placed_anew_stays_refused_and_asks_for_nobody_any_more() -> None:
+    other = Answered(snapshot("Pending", line("CVS", 20)), adopted=True)
+    order, _ = fold(None, requested(), Attempted(1), other, Asked("place anew", "demo-0001-2"))
+    assert (order.state, order.submission, order.attention) == ("Refused", "refused", None)
+    several = Declined(409, "several orders have this PONumber: BLK-1, BLK-2")
+    assert fold(None, requested(), Attempted(1), several)[0].attention_reason == "ponumber mismatch"
 
 
 def test_asking_to_look_or_to_resend_an_unknown_outcome_changes_no_state() -> None:
@@ -534,7 +648,8 @@ def test_whatever_is_seen_the_rules_that_guard_money_hold(
         for event in events:
             order = apply_event(order, event)
             # Events written before there were codes are read by their words: both must come to the same.
-            assert order.attention_reason == attention_reason_of(order.attention)
+            # What is newer than the codes has none by its words.
+            assert attention_reason_of(order.attention) in {order.attention_reason, AttentionReason.OTHER}
         check_step(before, order, what, at)
         log += events
     again = replace(first_order(log[0]), lines=lines)

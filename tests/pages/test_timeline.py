@@ -4,11 +4,13 @@ from pathlib import Path
 
 import histories
 import pytest
-from fakes import order_json
+from fakes import order_json, request
 from histories import History
 from streamlit.testing.v1 import AppTest
 
-from tracking.orders.observations import Polled
+from tracking import ingest
+from tracking.orders.model import Line, Witness
+from tracking.orders.observations import Answered, Attempted, Polled
 from tracking.provider.responses import read_order
 from tracking.settings import load
 from tracking.storage.claims import ClaimCipher
@@ -77,6 +79,27 @@ def test_an_unknown_outcome_can_be_sent_again_under_its_number(visit: Visit, his
     app.button(key="resend").click().run()
     assert not app.exception
     assert "asked to send the order again" in app.container(key="story").markdown[0].value
+
+
+def test_an_order_whose_po_number_is_anothers_can_be_placed_anew_once_both_are_wanted(
+    visit: Visit, history: History
+) -> None:
+    asked = request("FT-1")
+    history.numbers["FT-1"] = history.database.write(
+        lambda connection: ingest.place(connection, asked, source="form", actor="Ann", now=history.at)
+    )
+    history.see("FT-1", Attempted(1), Witness.US)
+    other = history.snapshot("FT-1", "Pending", [Line(1, "CVS", 9900, 1)])
+    history.see("FT-1", Answered(other, adopted=True), Witness.ANSWER)
+    app = visit("timeline", order="FT-1")
+    app.button(key="anew_submit").click().run()
+    assert "both are wanted" in app.error[-1].value
+    app.checkbox(key="anew_both").check()
+    app.text_input(key="anew_po_number").set_value("FT-1-B")
+    app.button(key="anew_submit").click().run()
+    assert not app.exception
+    assert r"anew under the PONumber FT\-1\-B" in app.container(key="story").markdown[0].value
+    assert r"placed for FT\-1" in visit("timeline", order="FT-1-B").container(key="story").markdown[0].value
 
 
 def test_acknowledging_takes_the_order_off_the_list(visit: Visit, history: History) -> None:

@@ -11,6 +11,7 @@ from tracking.errors import (
     CredentialsRefused,
     NotFound,
     NotSent,
+    NotTheProvider,
     OutcomeUnknown,
     ProviderError,
     Throttled,
@@ -90,9 +91,10 @@ def test_orders_that_the_page_does_not_show_are_asked_for_one_by_one(watch: Poll
     assert {row["looks"] for row in watch.rows()} == {2}
 
 
-def test_a_page_that_cannot_be_read_falls_back_to_single_looks(watch: PollingSetup) -> None:
+@pytest.mark.parametrize("error", [UNREADABLE, NotTheProvider("a firewall's page came instead", status=403)])
+def test_a_page_that_cannot_be_read_falls_back_to_single_looks(watch: PollingSetup, error: ProviderError) -> None:
     watch.know(*several(3))
-    watch.provider.will("orders", UNREADABLE)
+    watch.provider.will("orders", error)
     watch.poll()
     assert [method for method, _ in watch.provider.calls] == ["orders", "order", "order", "order"]
 
@@ -107,9 +109,10 @@ def test_a_completed_order_that_the_page_shows_without_claim_data_is_asked_for_b
     assert sorted(row["state"] for row in watch.rows()) == ["Completed", "Pending"]
 
 
-def test_a_page_that_fails_postpones_every_order_on_it(watch: PollingSetup) -> None:
+@pytest.mark.parametrize("error", [LOST, NotTheProvider("an HTML page came instead", status=502)])
+def test_a_page_that_fails_postpones_every_order_on_it(watch: PollingSetup, error: ProviderError) -> None:
     watch.know(*several(3))
-    watch.provider.will("orders", LOST)
+    watch.provider.will("orders", error)
     watch.poll()
     assert {(row["failures"], row["lease_owner"]) for row in watch.rows()} == {(1, None)}
     assert watch.poll() == 0
@@ -163,7 +166,7 @@ def test_a_provider_that_asks_to_wait_or_shuts_us_out_is_left_alone_for_so_long(
     assert watch.row()["next_look_why"] == "last poll without answer"
 
 
-@pytest.mark.parametrize("error", [LOST, UNREADABLE, NotFound("no", status=404)])
+@pytest.mark.parametrize("error", [LOST, UNREADABLE, NotFound("no", status=404), NotTheProvider("no", status=404)])
 def test_no_failure_ever_finishes_an_order(watch: PollingSetup, error: ProviderError) -> None:
     watch.know(order_json())
     watch.provider.will("order", error)

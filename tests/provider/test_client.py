@@ -20,6 +20,7 @@ from tracking.errors import (
     InsufficientFunds,
     NotFound,
     NotSent,
+    NotTheProvider,
     OutcomeUnknown,
     ProviderError,
     RequestRejected,
@@ -255,23 +256,156 @@ def test_an_answer_that_never_ends_is_given_up_after_the_timeout() -> None:
     assert type(failure(World(answer, timeout=0.05), place)) is OutcomeUnknown
 
 
+NGINX = {"Server": "nginx/1.25.3", "Via": "1.1 proxy.example.com", "Content-Type": "text/html; charset=utf-8"}
+FOREIGN: list[tuple[int, bytes, str]] = [
+    (301, b"", "a redirect"),
+    (302, b"<html>We are back soon</html>", "a maintenance page"),
+    (307, b"<html><form action=/login><input type=password></form></html>", "a sign-in page"),
+    (304, b"", "a redirect"),
+    (400, b"<html><h1>Request blocked</h1> Support ID: 4711</html>", "a firewall's page"),
+    (400, b"<html>The plain HTTP request was sent to HTTPS port</html>", "an HTML page"),
+    (401, b"<html>Sign in to the network</html>", "a sign-in page"),
+    (403, b"<!doctype html><title>Attention Required! | Cloudflare</title>", "a firewall's page"),
+    (403, b"\xef\xbb\xbf <HTML>no</HTML>", "an HTML page"),
+    (404, b"<html>404 page not found</html>", "an HTML page"),
+    (405, b"<html>", "an HTML page"),
+    (407, b"", "a proxy's demand to sign in"),
+    (410, b"<?xml version='1.0'?><Error/>", "an HTML page"),
+    (413, b"<html>Request Entity Too Large</html>", "an HTML page"),
+    (422, b"<html>", "an HTML page"),
+    (451, b"<html>", "an HTML page"),
+    (500, b"<html>oops</html>", "an HTML page"),
+    (502, b"<html>Bad Gateway</html>", "an HTML page"),
+]
+OTHER_SHAPES: list[tuple[int, bytes, str]] = [
+    (400, b"", "an empty answer"),
+    (400, b"{}", "JSON of another shape"),
+    (400, b'{"Message": "Bad Request"}', "JSON of another shape"),
+    (400, b'{"Errors": [{"Property": "PONumber", "Er', "JSON of another shape"),
+    (400, b'{"Errors": []}', "JSON of another shape"),
+    (400, b'{"success": false, "errors": [{"code": 1020, "message": "Access denied"}]}', "JSON of another shape"),
+    (400, '{"Errors": [{"Errors": ["no"]}]}'.encode("utf-16"), "a text"),
+    (400, b"upstream connect error", "a text"),
+    (403, b"[1]", "JSON of another shape"),
+    (404, b"", "an empty answer"),
+    (404, b'{"message": "no Route matched with those values"}', "JSON of another shape"),
+    (405, b"", "an empty answer"),
+    (411, b"{}", "JSON of another shape"),
+    (413, b"", "an empty answer"),
+    (415, b'{"Errors": [{"Property": "x", "Errors": ["no"]}]}', "JSON of another shape"),
+    (418, b"{}", "JSON of another shape"),
+    (422, b'{"detail": "Unprocessable"}', "JSON of another shape"),
+    (429, b"<html>Too many requests</html>", ""),
+    (599, b"no", "a text"),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "what"), [case for case in FOREIGN if case[0] != 429])
+def test_a_page_in_place_of_the_providers_answer_decides_nothing_and_is_named(
+    status: int, body: bytes, what: str
+) -> None:
+    page = httpx.Response(status, content=body, headers=NGINX | {"Location": "https://x.example/?token=abc"})
+    for work in (place, look, lambda client: client.orders(page=2)):
+        error = failure(World(page), work)
+        assert type(error) is NotTheProvider
+        assert error.status == status
+        assert str(error) == (
+            f"{what} came instead of the provider's answer"
+            f" (status {status}, Server: nginx/1.25.3, Via: 1.1 proxy.example.com)"
+        )
+
+
+@pytest.mark.parametrize(("status", "body", "what"), [case for case in OTHER_SHAPES if case[0] != 429])
+def test_a_refusal_in_no_documented_shape_is_none(status: int, body: bytes, what: str) -> None:
+    error = failure(World(httpx.Response(status, content=body)), place)
+    assert type(error) is NotTheProvider
+    assert str(error) == f"{what} came instead of the provider's answer (status {status})"
+
+
 @pytest.mark.parametrize(
-    ("status", "expected"),
+    ("status", "body", "expected"),
     [
-        (301, RequestRejected),
-        (400, RequestRejected),
-        (403, AccessDisabled),
-        (404, NotFound),
-        (405, RequestRejected),
-        (413, RequestRejected),
-        (418, RequestRejected),
+        (400, {"Errors": [{"Property": "PONumber", "Errors": ["no"]}]}, RequestRejected),
+        (400, {"errors": [{"errors": ["no"]}]}, RequestRejected),
+        (400, {"errors": {"poNumber": ["no"]}}, RequestRejected),
+        (413, {"Errors": [{"Property": "LineItems", "Errors": ["too many"]}]}, RequestRejected),
+        (422, {"Errors": [{"Property": "LineItems", "Errors": ["no"]}]}, RequestRejected),
+        (422, {"availableBalance": "3"}, InsufficientFunds),
+        (409, None, DuplicateOrder),
+        (403, None, AccessDisabled),
+        (403, {"Message": "disabled", "Code": 403}, AccessDisabled),
     ],
 )
-@pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b"[1]"])
-def test_a_refusal_needs_no_body(status: int, expected: type[ProviderError], body: bytes) -> None:
-    error = failure(World(httpx.Response(status, content=body, headers={"Location": "https://x.example"})), place)
-    assert type(error) is expected
-    assert error.status == status
+def test_a_refusal_in_the_providers_shape_is_one_whatever_its_headers_say(
+    status: int, body: Any, expected: type[ProviderError]
+) -> None:
+    content = b"" if body is None else json.dumps(body).encode()
+    answer = httpx.Response(status, content=content, headers={"Server": "nginx", "Content-Type": "text/plain"})
+    assert type(failure(World(answer), place)) is expected
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"Message": "no"}'])
+def test_where_no_body_is_documented_none_and_any_object_may_be_the_providers(status: int, body: bytes) -> None:
+    kinds = {401: CredentialsRefused, 403: AccessDisabled, 404: NotFound}
+    assert type(failure(World(httpx.Response(status, content=body)), look)) is kinds[status]
+
+
+def test_who_answered_is_told_in_plain_letters_and_without_our_secrets() -> None:
+    headers = {"Server": f"a<b>{SECRET}\"'{'x' * 100}", "Content-Type": "text/html"}
+    told = str(failure(World(httpx.Response(403, content=b"<html>", headers=headers)), place))
+    assert "Server: a b" in told
+    assert SECRET not in told
+    assert len(told) < 200
+
+
+def test_a_page_with_a_2xx_is_named_for_a_look_and_leaves_a_post_unknown() -> None:
+    page = httpx.Response(200, content=b"<html>captive portal</html>", headers={"Server": "hotspot"})
+    words = "a sign-in page came instead of the provider's answer (status 200, Server: hotspot)"
+    seen = failure(World(page), look)
+    assert (type(seen), str(seen)) == (UnreadableAnswer, words)
+    sent = failure(World(page), place)
+    assert (type(sent), str(sent)) == (OutcomeUnknown, f"the answer to the order cannot be read: {words}")
+
+
+def test_a_page_that_refuses_the_token_has_it_renewed_once() -> None:
+    answers = iter([httpx.Response(401, content=b"<html>"), httpx.Response(200, json=ORDER)])
+    world = World(lambda _: next(answers))
+    world.tokens = [token("first"), token("second")]
+    assert world.run(look).order is not None
+    assert world.paths().count("/v1/Tokens") == 2
+
+
+@pytest.mark.parametrize("renewed", [True, False])
+def test_an_order_that_a_page_refuses_the_token_for_is_not_sent_twice_by_one_attempt(renewed: bool) -> None:
+    world = World(httpx.Response(401, content=b"<html>"))
+    world.tokens = [token("first"), token("second") if renewed else httpx.ConnectError("x")]
+    assert type(failure(world, place)) is NotTheProvider
+    assert world.paths() == ["/v1/Tokens", "/v1/Orders", "/v1/Tokens"]
+
+
+@pytest.mark.parametrize(("status", "asked", "waits"), [(429, "3000", 300), (503, "3000", 300), (503, "20", 20)])
+def test_a_page_that_asks_to_wait_is_obeyed_within_reason(status: int, asked: str, waits: float) -> None:
+    page = httpx.Response(status, content=b"<html>wait</html>", headers={"Retry-After": asked, "Server": "nginx"})
+    error = failure(World(page), place)
+    assert isinstance(error, Throttled)
+    assert (error.by_other, error.retry_after.total_seconds()) == (True, waits)
+    assert str(error) == f"an HTML page came instead of the provider's answer (status {status}, Server: nginx)"
+
+
+@pytest.mark.parametrize("body", [{"data": None, "errors": ["x"]}, {"Data": {"Id": 1}}, {"Items": []}, [], None])
+def test_what_is_no_list_proves_nothing(body: Any) -> None:
+    answer = httpx.Response(200, content=json.dumps(body).encode())
+    assert type(failure(World(answer), lambda client: client.orders(page=1))) is UnreadableAnswer
+
+
+def test_a_catalogue_is_not_cut_where_a_proxy_answers_for_its_second_page() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.params["pageIndex"] == "1":
+            return listed(*({"Id": f"C{number}"} for number in range(50)), Page=1, PageSize=50)
+        return httpx.Response(404, content=b"<html>")
+
+    assert type(failure(World(answer), lambda client: client.carriers())) is NotTheProvider
 
 
 def test_a_refusal_stands_though_its_body_breaks_off() -> None:
@@ -397,8 +531,11 @@ def test_concurrent_401s_cause_one_renewal() -> None:
     ("answer", "expected"),
     [
         (httpx.Response(401), CredentialsRefused),
-        (httpx.Response(400), CredentialsRefused),
+        (httpx.Response(400), NotSent),
+        (httpx.Response(400, json={"Errors": [{"Property": "Email", "Errors": ["no"]}]}), CredentialsRefused),
         (httpx.Response(403), AccessDisabled),
+        (httpx.Response(403, content=b"<html>"), NotSent),
+        (httpx.Response(401, content=b"<html>"), NotSent),
         (httpx.Response(404), NotSent),
         (httpx.Response(302), NotSent),
         (httpx.Response(500), NotSent),

@@ -134,7 +134,7 @@ class Auditor:
 
     def knows(self, provider_id: str) -> bool:
         """Whether the console calls an order so."""
-        return any(row["provider_id"] == provider_id for row in self._rows.values())
+        return any(str(row["provider_id"]).upper() == provider_id.upper() for row in self._rows.values())
 
     def committed(self) -> None:
         """A transaction is over: everything that changed must be in order."""
@@ -312,7 +312,7 @@ class Auditor:
     def waiting(self) -> Iterable[tuple[str, float]]:
         """What is not yet as it must become, and since when it could have been."""
         world = self.world
-        by_id = {row["provider_id"]: row for row in self._rows.values()}
+        by_id = {str(row["provider_id"]).upper(): row for row in self._rows.values()}
         by_po = {row["po_number"]: row for row in self._rows.values()}
         for placed in world.market.orders.values():
             if placed.done_at is None or not self._expected_here(placed):
@@ -342,6 +342,8 @@ class Auditor:
         for order_id, row in self._rows.items():
             self._folded[order_id].stale = True
             self._check_row(row)
+            if row["state"] == "Completed" and row["units_fulfilled"] != row["units"]:
+                raise Violation("I12", f"{row['po_number']} is Completed with {row['units_fulfilled']} of its units")
         by_intent: dict[str, int] = {}
         for placed in self.world.market.orders.values():
             if placed.source == "api":

@@ -49,7 +49,7 @@ class Evidence:
         self.several_named: set[str] = set()
 
     def check_move(self, facts: Mapping[str, Any], po_number: str, before: str | None, state: str) -> None:
-        placed = self.world.market.orders.get(facts["provider_id"] or "")
+        placed = self.world.market.by_id(facts["provider_id"] or "")
         if state in TERMINAL:
             self._check_finish(po_number, placed, state, facts)
         elif state == "Refused":

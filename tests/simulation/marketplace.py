@@ -25,12 +25,16 @@ class Stage(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """An answer on its way. `proves` are the orders it shows finished, whole and unaltered."""
+    """An answer on its way. `proves` are the orders it shows finished, whole and unaltered.
+
+    `by_other`: something between the console and the provider gave it, and it decides nothing.
+    """
 
     status: int
     body: bytes
     retry_after: str | None = None
     proves: tuple[str, ...] = ()
+    by_other: bool = False
 
 
 @dataclass(slots=True)
@@ -72,7 +76,7 @@ def ends(stage: Stage) -> bool:
 
 @dataclass(slots=True)
 class Manners:
-    """How this provider writes."""
+    """How this provider writes. `echo` names how what was sent comes back otherwise, harmlessly."""
 
     camel: bool = False
     time_form: str = "%Y-%m-%dT%H:%M:%S.%f"
@@ -85,6 +89,17 @@ class Manners:
     minutes_of_token: bool = False
     funds_before_duplicates: bool = False
     first_seen_after: float = 0.0
+    echo: str = "exact"
+
+
+ECHOES = (
+    "no external ids",
+    "external ids in capitals",
+    "other product case",
+    "no type",
+    "split",
+    "answers in other case",
+)
 
 
 @dataclass
@@ -131,12 +146,16 @@ class Marketplace:
             return self._post(json.loads(body), now)
         if path == "/v1/Orders":
             return self._list(params, now)
-        placed = self.orders.get(unquote(path.removeprefix("/v1/Orders/")))
+        placed = self.by_id(unquote(path.removeprefix("/v1/Orders/")))
         if placed is None or placed.visible_at > now + EPSILON:
             return Reply(404, b"")
         placed.reads += 1
         proves = (placed.id,) if ends(placed.stages[placed.stage(now)]) else ()
         return Reply(200, self.shown(placed, now), proves=proves)
+
+    def by_id(self, provider_id: str) -> Placed | None:
+        """The order with this id, in whatever case."""
+        return self.orders.get(provider_id.upper())
 
     def _token(self, now: float) -> Reply:
         value = f"token-{len(self.tokens)}"
@@ -149,7 +168,11 @@ class Marketplace:
         if taken := self.by_po.get(po_number):
             return self.conflict(po_number, [placed.id for placed in taken])
         placed = self.place(document, now)
-        return Reply(201, self.shown(placed, now))
+        body = self.shown(placed, now)
+        if self.manners.echo == "answers in other case":
+            body = body.replace(placed.id.encode(), placed.id.lower().encode())
+            body = body.replace(f'"{po_number}"'.encode(), f'"{po_number.lower()}"'.encode())
+        return Reply(201, body)
 
     def conflict(self, po_number: str, ids: Sequence[str]) -> Reply:
         """409 as this provider writes it."""
@@ -206,14 +229,16 @@ class Marketplace:
         """The order as this provider writes it."""
         manners = self.manners
         lines = [
-            self._line(placed, number, line, stage, claims, rotation) for number, line in enumerate(placed.lines, 1)
+            part
+            for number, line in enumerate(placed.lines, 1)
+            for part in self._parts(self._line(placed, number, line, stage, claims, rotation))
         ]
         created = START + timedelta(seconds=placed.placed_at)
         told: dict[str, Any] = {
             "Id": placed.id,
             "Timestamp": created.strftime(manners.time_form),
             "Status": stage.status,
-            "Type": placed.kind,
+            "Type": None if manners.echo == "no type" and placed.source == "api" else placed.kind,
             "PONumber": placed.po_number,
             "Note": None,
             "LineItems": lines,
@@ -221,6 +246,26 @@ class Marketplace:
         if manners.extra_fields:
             told["Region"] = {"Name": "North", "Tags": ["a", "b"]}
         return _camel(told) if manners.camel else told
+
+    def _parts(self, line: dict[str, Any]) -> list[dict[str, Any]]:
+        """The line as it is echoed: one, or one for each of its units."""
+        match self.manners.echo:
+            case "no external ids":
+                return [line | {"ExternalId": None}]
+            case "external ids in capitals":
+                return [line | {"ExternalId": str(line["ExternalId"]).upper()}]
+            case "other product case":
+                return [line | {"ProductId": str(line["ProductId"]).lower()}]
+            case "split" if int(line["Quantity"]) > 1:
+                claims = line["ClaimData"] or []
+                cost = None if line["Cost"] is None else float(line["Cost"]) / int(line["Quantity"])
+                return [
+                    line
+                    | {"Id": f"{line['Id']}-{unit}", "Quantity": 1, "ClaimData": claims[unit : unit + 1] or None}
+                    | {"Cost": cost}
+                    for unit in range(int(line["Quantity"]))
+                ]
+        return [line]
 
     def _line(
         self, placed: Placed, number: int, line: Mapping[str, Any], stage: Stage, claims: bool, rotation: int

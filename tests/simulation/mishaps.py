@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-from marketplace import Manners, Stage
+from marketplace import ECHOES, Manners, Stage
 
 Weights = Sequence[tuple[str, float]]
 Chances = Sequence[tuple[float, Callable[[], "Step"]]]
@@ -60,11 +60,36 @@ LOST = ("no connection", "504 before", "broken before", "500 before", "408 befor
 KEPT = ("504 after", "500 after", "broken after", "slow answer")
 SPOILT = ("half of the JSON", "HTML", "{}", "null", "[]", "NaN")
 ASKED_TO_WAIT = ("429", "503")
-POST = (*LOST, *KEPT, *SPOILT, *ASKED_TO_WAIT, "slow placing", "401", "403", "400", "422", "another order", "404")
+PAGES = ("page before", "page after")
+POST = (
+    *PAGES,
+    *LOST,
+    *KEPT,
+    *SPOILT,
+    *ASKED_TO_WAIT,
+    "slow placing",
+    "401",
+    "403",
+    "400",
+    "422",
+    "another order",
+    "404",
+)
 CONFLICT = ("409 without an id", "409 with several ids", "409 with another id")
-GET = (*LOST, "slow answer", *SPOILT, *ASKED_TO_WAIT, "401", "403", "404", "wrong id", "foreign contents")
-LIST = (*LOST, "slow answer", *SPOILT, *ASKED_TO_WAIT, "401", "403", "unreadable item", "item twice")
-TOKEN = (*LOST, "slow answer", *SPOILT, *ASKED_TO_WAIT, "401", "403", "400", "expires at once", "expires before")
+GET = (*PAGES, *LOST, "slow answer", *SPOILT, *ASKED_TO_WAIT, "401", "403", "404", "wrong id", "foreign contents")
+LIST = (*PAGES, *LOST, "slow answer", *SPOILT, *ASKED_TO_WAIT, "401", "403", "unreadable item", "item twice")
+TOKEN = (
+    "page before",
+    *LOST,
+    "slow answer",
+    *SPOILT,
+    *ASKED_TO_WAIT,
+    "401",
+    "403",
+    "400",
+    "expires at once",
+    "expires before",
+)
 NOTICE = ("lost", "twice", "late", "early", "foreign first", "named by id alone")
 RETRY_AFTER = (("seconds", 0.45), ("date", 0.15), ("absurd", 0.1), ("missing", 0.2), ("an hour", 0.02), ("words", 0.08))
 
@@ -172,6 +197,7 @@ def _manners(rng: random.Random) -> Manners:
         minutes_of_token=rarely(0.1),
         funds_before_duplicates=rarely(0.3),
         first_seen_after=rng.choice((0.0, 0.0, 5.0, 20.0)),
+        echo=rng.choice(ECHOES) if rarely(0.3) else "exact",
     )
 
 

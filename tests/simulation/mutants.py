@@ -5,6 +5,7 @@ once where what it changes is not there any more.
 """
 
 import functools
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
@@ -14,9 +15,10 @@ from sqlalchemy import and_, bindparam, insert, select
 from tracking import ingest
 from tracking.forecasting import planner
 from tracking.orders import event_chain as chain
-from tracking.orders import rules
+from tracking.orders import line_matching, rules
 from tracking.polling import discovery, due_orders, list_pages, poller
-from tracking.provider import json_fields
+from tracking.provider import client, json_fields
+from tracking.provider.http import answers
 from tracking.provider.rate_limit import RateLimiter
 from tracking.provider.shared_rate_limit import SharedRateLimit
 from tracking.storage import inbox, leases, orders, outbox
@@ -358,7 +360,7 @@ MUTANTS = (
         rewritten(
             ingest,
             "_observe",
-            ("_is_same_order(parsed.snapshot, order)", "order.provider_id == parsed.snapshot.provider_id"),
+            ("is_same_order(parsed.snapshot, order)", "order.provider_id == parsed.snapshot.provider_id"),
         ),
     ),
     Mutant(
@@ -385,6 +387,65 @@ MUTANTS = (
             replaced(orders, "polls_too_far", lambda *_: []),
             replaced(outbox, "reschedule_sends", lambda *_: 0),
         ),
+    ),
+    Mutant(
+        "page-refuses",
+        "Any 400, 413 or 422 refuses the order, whoever answered.",
+        rewritten(answers, "_error", ("case 400 | 413 | 422 if names_problems(raw):", "case 400 | 413 | 422:")),
+    ),
+    Mutant(
+        "other-status-refuses",
+        "An answer in no documented shape refuses the order.",
+        rewritten(
+            answers,
+            "_error",
+            (
+                "return errors.NotTheProvider(_whose(call, body, masker), status=status)",
+                "return errors.RequestRejected('no', status=status, problems=[])",
+            ),
+        ),
+    ),
+    Mutant(
+        "page-unsent",
+        "An order that something in between answered counts as not sent.",
+        rewritten(
+            _Sender,
+            "_failed",
+            (
+                "unclear = self._unclear(attempt, str(error), started_at)",
+                "unclear = _Result(Unsent(str(error)), started_at, timedelta(seconds=1))",
+            ),
+        ),
+    ),
+    Mutant(
+        "page-bids-wait",
+        "An order that a page asked to wait for counts as not sent.",
+        rewritten(_Sender, "_failed", ("error.status == 429 and not error.by_other", "error.status == 429")),
+    ),
+    Mutant(
+        "echo-byte-for-byte",
+        "Lines that are echoed otherwise are another order's.",
+        replaced(
+            line_matching,
+            "_multiset",
+            lambda lines: sum(
+                (Counter({(each.product_id, each.value_minor, each.external_id): each.quantity}) for each in lines),
+                Counter(),
+            ),
+        ),
+    ),
+    Mutant(
+        "ids-with-case",
+        "Ids that differ in case alone are two.",
+        both(
+            *(replaced(owner, "same_id", lambda one, other: one == other) for owner in (rules, line_matching, client)),
+            replaced(sender, "same_id", lambda one, other: one == other),
+        ),
+    ),
+    Mutant(
+        "split-unread",
+        "Lines that the provider groups otherwise are not read.",
+        replaced(ingest, "regroup", lambda *_: None),
     ),
     Mutant("no-overlap", "Discovery begins exactly where it ended.", replaced(discovery, "OVERLAP", timedelta(0))),
     Mutant(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from marketplace import START, Placed, Reply
-from mishaps import ASKED_TO_WAIT, GET, RETRY_AFTER, SPOILT, Weights
+from mishaps import ASKED_TO_WAIT, GET, PAGES, RETRY_AFTER, SPOILT, Weights
 
 if TYPE_CHECKING:
     from adapters import Console
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 TIMEOUT = 10.0
 DECLINES = {"400", "422"}
+# What stands in between answers so, without and with a page: none of it is in the provider's documented shape.
+PAGE, GATEWAY = b"<html>not the provider</html>", b'{"errors": [{"code": 1020, "message": "denied"}]}'
+FOREIGN = (
+    *((status, PAGE) for status in (200, 302, 400, 401, 403, 404, 407, 413, 422, 429, 451, 500, 502, 503)),
+    *((status, b"") for status in (301, 400, 405, 407, 413, 422)),
+    *((status, GATEWAY) for status in (400, 413, 422, 451)),
+)
 TRIES_OF_A_NOTICE = (2.0, 5.0, 15.0, 60.0, 300.0)
 
 
@@ -64,7 +71,7 @@ class Network:
             status, retry_after, answer = await future
         finally:
             world.referee.call_ends(console, method, body)
-        world.referee.answer_taken(console, status, retry_after)
+        world.referee.answer_taken(console, status, retry_after, answer)
         return status, retry_after, answer
 
     def _mishap(self, what: str, key: str) -> str | None:
@@ -103,8 +110,19 @@ class Network:
             world.market.tokens.pop(token, None) if mishap == "401" else None
             outcome = Reply(int(mishap), b"")
         else:
-            outcome = self._spoilt(self._honest(request), mishap, path)
+            outcome = (
+                self._spoilt(self._honest(request), mishap, path)
+                if mishap not in PAGES
+                else self._page(request, mishap)
+            )
         world.after(way, lambda: self._comes_back(console, future, outcome, body))
+
+    def _page(self, request: tuple[Any, ...], mishap: str) -> Reply:
+        """An answer of something in between, which has passed the call on or not."""
+        if mishap == "page after":
+            self._honest(request)
+        status, body = FOREIGN[int(self.world.chance.draw("page") * len(FOREIGN))]
+        return Reply(status, body, self._retry_after() if status in {429, 503} else None, by_other=True)
 
     def _honest(self, request: tuple[Any, ...]) -> Reply:
         method, path, params, body, token = request

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from world import World
 
 ASKED_A_MINUTE = 40
+LONGEST_FOREIGN_WAIT = 300.0
 ASKED_BESIDE = 6  # in ten seconds, beyond what the floor allows: by notices, by people, and to adopt
 
 
@@ -78,6 +79,8 @@ class Referee:
     def answer_comes(self, console: "Console", reply: Reply, body: bytes) -> None:
         """An answer has reached a console that lives."""
         self.world.evidence.proven.update(reply.proves)
+        if reply.by_other:
+            return
         if reply.status in {400, 413, 422} and body:
             self.world.evidence.declined[json.loads(body)["PONumber"]] = self.world.now
         if reply.status == 401 and body:  # not carried out, and sent again at once with a new token
@@ -85,11 +88,15 @@ class Referee:
         if reply.status == 409 and b"BLK-77777" in reply.body:
             self.world.evidence.several_named.add(json.loads(body)["PONumber"])
 
-    def answer_taken(self, console: "Console", status: int, retry_after: str | None) -> None:
-        """A console has read that it is asked to wait: from now on none of its calls may leave for so long."""
+    def answer_taken(self, console: "Console", status: int, retry_after: str | None, body: bytes) -> None:
+        """A console has read that it is asked to wait: from now on none of its calls may leave for so long.
+
+        What is not the provider stops it for five minutes at the most.
+        """
         if status in {429, 503} and retry_after is not None:
             wait = self._asked_wait(retry_after)
             if 0 < wait <= 3600:
+                wait = min(wait, LONGEST_FOREIGN_WAIT) if body.startswith(b"<html>not") else wait
                 until = self.world.now + wait
                 self._paused[console.number] = max(self._paused.get(console.number, 0.0), until)
                 self.world.longest_pause = max(self.world.longest_pause, wait)

@@ -16,8 +16,7 @@ from tracking.access import Access, Person
 from tracking.errors import ClaimsUnavailable, NotPermitted, StoreBusy, UnknownOrder
 from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import Policy
-from tracking.orders.claim_data import ClaimData
-from tracking.orders.model import Witness
+from tracking.orders.model import ClaimData, Witness
 from tracking.orders.observations import Answered, Attempted, Observation, Polled
 from tracking.provider.responses import ParsedOrder, read_order
 from tracking.reports import order

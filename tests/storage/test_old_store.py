@@ -61,6 +61,15 @@ def test_reasons_nobody_wrote_down_become_other_and_the_everyday_one(old_url: st
     assert set(column(old_url, "next_look_why")) == {"may have finished"}
 
 
+def test_the_ids_of_an_old_store_are_found_in_whatever_case(old_url: str) -> None:
+    engines.migrate(old_url)
+    folded = {one for one in column(old_url, "po_folded") if one}
+    assert folded == {str(one).casefold() for one in column(old_url, "po_number")}
+    assert {str(one).casefold() for one in column(old_url, "provider_id") if one} == {
+        one for one in column(old_url, "provider_folded") if one
+    }
+
+
 def test_going_back_gives_the_words_back(old_url: str) -> None:
     before = column(old_url, "next_look_why")
     engines.migrate(old_url)

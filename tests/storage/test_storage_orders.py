@@ -9,7 +9,7 @@ from fakes import line, request, shown
 from sqlalchemy import Connection
 
 from tracking import ingest
-from tracking.errors import StoreError
+from tracking.errors import NotAllowed, StoreError
 from tracking.forecasting.planner import PlanningContext
 from tracking.storage import facts, inbox, leases, outbox
 from tracking.storage import orders as writes
@@ -99,6 +99,48 @@ def test_a_place_in_the_log_is_taken_once(store: Database, now: datetime) -> Non
     )
     with pytest.raises(StoreError):
         store.write(lambda connection: connection.execute(again.values(detail={})))
+
+
+def test_ids_are_found_in_whatever_case_and_kept_as_they_were_written(
+    store: Database, now: datetime, planner: PlanningContext
+) -> None:
+    seen = shown("BLK-Ä1", "Wave-7")
+    store.write(lambda connection: ingest.discover(connection, seen, now, now, planner))
+    for ids in ({"po_number": "WAVE-7"}, {"provider_id": "blk-a\u03081"}, {"po_number": " wave-7"}):
+        stored = store.write(lambda connection, ids=ids: writes.find_order(connection, **ids))  # type: ignore[misc]
+        assert stored is not None
+        assert (stored.order.po_number, stored.order.provider_id) == ("Wave-7", "BLK-Ä1")
+    assert stored is not None
+    with store.read() as connection:
+        found = writes.order_ids(connection, po_numbers=["wAVE-7"], provider_ids=["blk-ä1", "none"])
+        assert found == {"wAVE-7": stored.id, "blk-ä1": stored.id}
+        assert writes.po_numbers_of(connection, ["blk-ä1"]) == {"blk-ä1": "Wave-7"}
+        assert writes.find_id(connection, "WAVE-7") == writes.find_id(connection, "BLK-ä1") == stored.id
+
+
+def test_of_two_ids_that_differ_in_case_alone_each_is_found_as_written_and_neither_otherwise(
+    store: Database, now: datetime, planner: PlanningContext
+) -> None:
+    for number, po_number in enumerate(("A-1", "a-1")):
+        seen = shown(f"BLK-{number}", po_number)
+        store.write(lambda connection, seen=seen: ingest.discover(connection, seen, now, now, planner))  # type: ignore[misc]
+    assert count(store, ORDERS) == 2
+    for po_number in ("A-1", "a-1"):
+        stored = store.write(lambda connection, name=po_number: writes.find_order(connection, po_number=name))  # type: ignore[misc]
+        assert stored is not None
+        assert stored.order.po_number == po_number
+    assert store.write(lambda connection: writes.find_order(connection, po_number=" A-1 ".lower())) is None
+    with pytest.raises(NotAllowed):
+        store.write(lambda connection: ingest.place(connection, request("A-1"), source="form", actor=None, now=now))
+
+
+@pytest.mark.parametrize("again", ["demo-0001", "DEMO-0001"])
+def test_an_order_is_not_placed_under_a_po_number_that_is_taken_in_another_case(
+    store: Database, now: datetime, again: str
+) -> None:
+    store.write(lambda connection: ingest.place(connection, request("demo-0001"), source="f", actor=None, now=now))
+    with pytest.raises(NotAllowed, match="demo-0001 exists"):
+        store.write(lambda connection: ingest.place(connection, request(again), source="f", actor=None, now=now))
 
 
 def test_a_po_number_is_taken_once_whoever_comes_first(store: Database, now: datetime) -> None:

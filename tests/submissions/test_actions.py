@@ -5,10 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import pytest
+from fakes import line, request
 from histories import History
 
-from tracking.access import Person
-from tracking.errors import NotAllowed
+from tracking import ingest
+from tracking.access import Access, Person
+from tracking.errors import InvalidSubmission, NotAllowed, NotPermitted
+from tracking.orders.model import Line, Witness
+from tracking.orders.observations import Answered, Attempted
+from tracking.reports import order as reports
 from tracking.storage.database import Database
 from tracking.storage.maintenance.verify import verify
 from tracking.submissions import actions, files, submit
@@ -60,3 +65,73 @@ def test_a_window_that_still_shows_an_order_as_unknown_cannot_send_what_was_foun
     history.accept("FT-1")
     with pytest.raises(NotAllowed, match="can be sent again"):
         actions.resend(store, "FT-1", by=ANN, now=now)
+
+
+@pytest.fixture
+def taken(store: Database, now: datetime) -> History:
+    """FT-1, whose PONumber the provider has for another order."""
+    history = History(store, now)
+    asked = request("FT-1", line("CVS", 10, 2, ExternalId="a"), line("AMAZON", 25))
+    history.numbers["FT-1"] = store.write(
+        lambda connection: ingest.place(connection, asked, source="csv", actor="Ann", now=now)
+    )
+    history.see("FT-1", Attempted(1), Witness.US)
+    other = history.snapshot("FT-1", "Pending", [Line(1, "CVS", 9900, 1)])
+    history.see("FT-1", Answered(other, adopted=True), Witness.ANSWER)
+    return history
+
+
+def test_an_order_whose_po_number_is_anothers_is_placed_anew_once_both_are_said_to_be_wanted(
+    taken: History, store: Database, now: datetime
+) -> None:
+    with pytest.raises(InvalidSubmission, match="both are wanted"):
+        actions.place_anew(store, "FT-1", "FT-1-2", by=ANN, now=now, both_wanted=False)
+    assert actions.place_anew(store, "ft-1", " FT-1-2 ", by=ANN, now=now, both_wanted=True) == "FT-1-2"
+    first, second = (reports.find_order_id(store, name) for name in ("FT-1", "FT-1-2"))
+    assert first is not None
+    assert second is not None
+    before, placed = reports.order_view(store, first, now).order, reports.order_view(store, second, now).order
+    assert (before.state, before.attention) == ("Refused", None)
+    assert (placed.state, placed.source, placed.units, placed.value_minor) == ("Queued", "csv", 3, 4500)
+    assert any("anew under the PONumber FT-1-2" in row.text for row in reports.timeline(store, first, now))
+    assert any("placed for FT-1" in row.text for row in reports.timeline(store, second, now))
+    assert verify(store) == []
+    with pytest.raises(NotAllowed):
+        actions.place_anew(store, "FT-1", "FT-1-3", by=BOB, now=now, both_wanted=True)
+
+
+@pytest.mark.parametrize("other", ["FT-1", "ft-1", "", " ", "x" * 101])
+def test_a_po_number_that_is_taken_or_none_places_nothing_anew(
+    taken: History, store: Database, now: datetime, other: str
+) -> None:
+    with pytest.raises((NotAllowed, InvalidSubmission)):
+        actions.place_anew(store, "FT-1", other, by=ANN, now=now, both_wanted=True)
+    order_id = reports.find_order_id(store, "FT-1")
+    assert order_id is not None
+    assert reports.order_view(store, order_id, now).order.attention_reason == "ponumber mismatch"
+
+
+def test_what_is_not_taken_by_another_order_is_not_placed_anew(store: Database, now: datetime) -> None:
+    history = History(store, now)
+    asked = request("FT-2")
+    history.numbers["FT-2"] = store.write(
+        lambda connection: ingest.place(connection, asked, source="csv", actor="Ann", now=now)
+    )
+    history.refuse("FT-2")
+    with pytest.raises(NotAllowed, match="belongs to another order"):
+        actions.place_anew(store, "FT-2", "FT-3", by=ANN, now=now, both_wanted=True)
+    with pytest.raises(NotPermitted):
+        actions.place_anew(store, "FT-2", "FT-3", by=Person("Vi", Access.VIEWER), now=now, both_wanted=True)
+
+
+def test_of_two_windows_that_place_an_order_anew_one_does(taken: History, store: Database, now: datetime) -> None:
+    def anew(number: int) -> str:
+        try:
+            return actions.place_anew(store, "FT-1", f"FT-1-{number}", by=ANN, now=now, both_wanted=True)
+        except NotAllowed:
+            return "refused"
+
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = sorted(pool.map(anew, (2, 3)))
+    assert outcomes[1] == "refused"
+    assert outcomes[0] in {"FT-1-2", "FT-1-3"}

@@ -16,6 +16,7 @@ from tracking.errors import (
     InsufficientFunds,
     NotFound,
     NotSent,
+    NotTheProvider,
     OutcomeUnknown,
     Problem,
     ProviderError,
@@ -145,7 +146,10 @@ def test_the_attempt_is_committed_before_the_post_leaves(desk: Desk) -> None:
         (AccessDisabled("no", status=403), "Queued", 60, 60),
         (NotFound("no", status=404), "Queued", 60, 60),
         (Throttled("wait", status=503, retry_after=timedelta(seconds=77)), "Outcome unknown", 77, 77),
+        (Throttled("wait", status=429, retry_after=timedelta(seconds=7), by_other=True), "Outcome unknown", 7, 7),
         (OutcomeUnknown("no", status=504), "Outcome unknown", 0.9, 1.1),
+        (NotTheProvider("a redirect came instead", status=302), "Outcome unknown", 0.9, 1.1),
+        (NotTheProvider("a page came instead", status=502), "Outcome unknown", 0.9, 1.1),
         (UnreadableAnswer("no", status=200), "Outcome unknown", 0.9, 1.1),
         (ProviderError("what"), "Outcome unknown", 0.9, 1.1),
     ],
@@ -162,7 +166,7 @@ def test_what_a_failure_says_about_the_order(
     assert least <= waits <= most
     assert desk.one(OUTBOX)["last_error"] == str(error)
     assert desk.send() == 0
-    assert desk.send(seconds=waits) == 1
+    assert desk.send(seconds=max(waits, 1)) == 1
     assert (desk.state, desk.waits) == ("Pending", None)
 
 
@@ -295,6 +299,48 @@ def test_a_409_whose_order_cannot_be_found_leaves_the_outcome_unknown(desk: Desk
         desk.send(minutes=1)
         assert desk.state == "Outcome unknown"
         assert desk.waits is not None
+
+
+def test_a_409_that_names_what_is_no_order_leads_to_ours_by_the_list(desk: Desk) -> None:
+    desk.place()
+    desk.provider.show(order_json("BLK-5", PO))
+    desk.provider.will("place", DuplicateOrder(["request-4711"]))
+    desk.send()
+    assert (desk.state, desk.one(ORDERS)["provider_id"]) == ("Pending", "BLK-5")
+
+
+def test_a_409_that_names_one_order_in_two_cases_is_no_riddle(desk: Desk) -> None:
+    desk.place()
+    desk.provider.show(order_json("BLK-1", PO.upper()))
+    desk.provider.will("place", DuplicateOrder(["BLK-1", "blk-1"]))
+    desk.send()
+    assert (desk.state, desk.one(ORDERS)["provider_id"]) == ("Pending", "BLK-1")
+
+
+def test_whatever_stands_in_between_answers_no_order_is_refused_or_placed_twice(desk: Desk) -> None:
+    desk.place()
+    pages = [
+        NotTheProvider(f"a page came instead of the provider's answer (status {code})", status=code)
+        for code in (302, 400, 401, 403, 404, 407, 409, 413, 422, 451, 500, 503)
+    ]
+    desk.provider.will("place", *pages)
+    for _ in pages:
+        desk.send(minutes=6)
+        assert (desk.state, desk.one(ORDERS)["attention"]) == ("Outcome unknown", None)
+    desk.send(minutes=6)
+    assert desk.state == "Pending"
+    assert {document["PONumber"] for document in desk.provider.called("place")} == {PO}
+    assert len(desk.provider.kept) == 1
+
+
+def test_a_page_in_between_holds_the_other_orders_up_until_one_gets_through(desk: Desk) -> None:
+    for number in range(4):
+        desk.place(f"po-{number}")
+    desk.provider.will("place", *[NotTheProvider("a firewall's page came instead", status=403)] * 4)
+    assert desk.send() == 4
+    assert desk.send() == 0
+    assert desk.send(seconds=5) == 1
+    assert desk.send() == 3
 
 
 def test_a_409_that_names_several_orders_goes_to_a_person(desk: Desk) -> None:

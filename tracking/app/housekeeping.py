@@ -14,6 +14,7 @@ from tracking.storage.facts import FactKey
 STARTUP_DELAY = 1.0  # second of a process: what a restart left undone needs the budget more than what a form shows
 CATALOGUE_EVERY = timedelta(days=1)
 BALANCE_EVERY = timedelta(seconds=60)
+NOT_OFFERED_EVERY = timedelta(hours=1)  # whoever answered may have been something else than the provider
 RETRY = timedelta(minutes=1)
 
 
@@ -70,8 +71,8 @@ class Housekeeping:
         }
 
     async def _balance(self) -> None:
-        if self._offers_balance:
-            await self._refresh(FactKey.BALANCE, BALANCE_EVERY, self._fetch_balance)
+        every = BALANCE_EVERY if self._offers_balance else NOT_OFFERED_EVERY
+        await self._refresh(FactKey.BALANCE, every, self._fetch_balance)
 
     async def _fetch_balance(self) -> dict[str, Any]:
         balance = await self._client.balance()

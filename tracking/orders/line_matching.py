@@ -1,30 +1,182 @@
 """How the provider's lines compare with ours: the same order or another, which line is which, what changed. Pure."""
 
+import hashlib
+import unicodedata
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tracking.orders.model import FULFILLED_LINE, Line, Order, OrderType, Snapshot, condense_numbers
+from tracking.orders.model import (
+    FULFILLED_LINE,
+    TYPE_UNKNOWN,
+    ClaimData,
+    Line,
+    Order,
+    OrderType,
+    Snapshot,
+    condense_numbers,
+    folded_id,
+    same_id,
+)
 
-TYPE_UNKNOWN = "unknown"
+REGROUPED = "g"  # begins the digest of claim data of a line that the provider groups otherwise
+LINE_ORDER = ("Pending", "SentToFulfillment", "Completed", "Sent", "Shipped", "Claimed", "Cancelled")
+_UNFOLDED = frozenset("\u200b\ufeff")
 
 
 def mismatch(order: Order, snapshot: Snapshot) -> str | None:
-    """How the provider's order differs from the one we asked for, in words; None when they agree."""
-    if snapshot.po_number is not None and snapshot.po_number != order.po_number:
+    """How the provider's order is another than the one we asked for, in words; None when it is ours.
+
+    Judged by what the provider promises to echo: PONumber, type, products, values, quantities. Whatever else differs
+    is told by `harmless_differences` and decides nothing.
+    """
+    if snapshot.po_number is not None and not same_id(snapshot.po_number, order.po_number):
         return "another PONumber"
-    if snapshot.type is not None and order.type not in {snapshot.type, TYPE_UNKNOWN}:
+    if snapshot.type in set(OrderType) and order.type not in {snapshot.type, TYPE_UNKNOWN}:
         return f"type {snapshot.type} where {order.type} was asked for"
     requested, received = _multiset(order.lines), _multiset(snapshot.lines)
     return None if requested == received else f"other lines: {len(snapshot.lines)} there, {len(order.lines)} asked for"
 
 
-def _multiset(lines: Sequence[Line]) -> Counter[tuple[str, int, str | None]]:
-    """Units per product, value and external id: the same for a line of two and for two lines of one."""
-    counts: Counter[tuple[str, int, str | None]] = Counter()
+def is_same_order(snapshot: Snapshot, order: Order) -> bool:
+    """Whether the ids are those of this order: what is shown under its id with another's PONumber is not."""
+    same_number = snapshot.po_number is None or same_id(snapshot.po_number, order.po_number)
+    return order.provider_id is not None and same_id(order.provider_id, snapshot.provider_id) and same_number
+
+
+def _multiset(lines: Sequence[Line]) -> Counter[tuple[str, int]]:
+    """Units per product and value: the same for a line of two and for two lines of one."""
+    counts: Counter[tuple[str, int]] = Counter()
     for line in lines:
-        counts[line.product_id.casefold(), line.value_minor, line.external_id] += line.quantity
+        counts[folded_id(line.product_id), line.value_minor] += line.quantity
     return counts
+
+
+def harmless_differences(order: Order, snapshot: Snapshot) -> str | None:
+    """What the provider echoes otherwise than it was sent although the order is ours, in words; None where nothing.
+
+    Names fields and never repeats what they hold.
+    """
+    texts = []
+    if snapshot.po_number is None or snapshot.po_number != order.po_number:
+        texts.append(_difference("PONumber", order.po_number, snapshot.po_number))
+    if order.type not in {snapshot.type, TYPE_UNKNOWN}:
+        texts.append(_difference("Type", order.type, snapshot.type))
+    if order.note and _plain(order.note) != _plain(snapshot.note):
+        texts.append(_difference("Note", order.note, snapshot.note))
+    if snapshot.line_count is not None:
+        texts.append(f"{snapshot.line_count} lines where {len(order.lines)} were sent")
+    else:
+        pairs = list(pair_lines(order.lines, snapshot.lines))
+        others = [(line, now) for line, now in pairs if line.external_id and line.external_id != now.external_id]
+        if others:
+            line, now = others[0]
+            texts.append(_difference("ExternalId", line.external_id or "", now.external_id))
+    return "; ".join(texts) or None
+
+
+def _difference(name: str, sent: str, echoed: str | None) -> str:
+    if not echoed:
+        return f"{name} is not echoed"
+    return f"{name} is echoed in another spelling" if _plain(sent) == _plain(echoed) else f"{name} is echoed otherwise"
+
+
+def _plain(text: str | None) -> str:
+    """A text by what people read: without regard to case, composition, kinds and runs of space, invisible marks."""
+    normal = unicodedata.normalize("NFKC", text or "").casefold()
+    return " ".join("".join(letter for letter in normal if letter not in _UNFOLDED).split())
+
+
+Unit = tuple[Line, int, Any]
+
+
+def regroup(
+    ordered: Sequence[Line], reported: Sequence[Line], claims: Mapping[int, ClaimData]
+) -> tuple[tuple[Line, ...], dict[int, ClaimData]] | None:
+    """The provider's lines as ours are grouped, where it splits or joins them: a line of two is two lines of one.
+
+    Args:
+        ordered: our lines.
+        reported: the provider's.
+        claims: the claim data of these, by their numbers.
+
+    Returns:
+        The lines under our numbers, and their claim data by these; None where they are grouped alike, or do not add up
+        to the same units of the same products and values.
+    """
+    if Counter(map(_contents, ordered)) == Counter(map(_contents, reported)) or _multiset(ordered) != _multiset(
+        reported
+    ):
+        return None
+    shares = _share_units(ordered, reported, claims)
+    lines, regrouped_claims = [], {}
+    for line in ordered:
+        entries = tuple(entry for _, _, entry in shares[line.number] if entry is not None)
+        lines.append(_joined(line, shares[line.number], entries))
+        if entries:
+            regrouped_claims[line.number] = ClaimData(entries)
+    return tuple(lines), regrouped_claims
+
+
+def _share_units(
+    ordered: Sequence[Line], reported: Sequence[Line], claims: Mapping[int, ClaimData]
+) -> dict[int, list[Unit]]:
+    """The provider's units for each of our lines: with its ExternalId and recipient first, then as they come."""
+    pools: dict[tuple[object, ...], deque[Unit]] = {}
+    for line in reported:
+        entries = claims[line.number].units if line.number in claims else ()
+        for position in range(line.quantity):
+            entry = entries[position] if position < len(entries) else None
+            pools.setdefault(_origin(line), deque()).append((line, position, entry))
+    shares: dict[int, list[Unit]] = {}
+    for line in ordered:
+        own = pools.get(_origin(line), deque())
+        shares[line.number] = [own.popleft() for _ in range(min(line.quantity, len(own)))]
+    rest: dict[tuple[object, ...], deque[Unit]] = {}
+    for origin, pool in pools.items():
+        rest.setdefault(origin[:2], deque()).extend(pool)
+    for line in ordered:
+        more = line.quantity - len(shares[line.number])
+        shares[line.number] += [rest[_contents(line)[:2]].popleft() for _ in range(more)]
+    return shares
+
+
+def _origin(line: Line) -> tuple[object, ...]:
+    return (*_contents(line)[:2], folded_id(line.external_id or ""), folded_id(line.recipient or ""))
+
+
+def _contents(line: Line) -> tuple[str, int, int]:
+    return folded_id(line.product_id), line.value_minor, line.quantity
+
+
+def _joined(line: Line, units: Sequence[Unit], entries: Sequence[Any]) -> Line:
+    """The line that these units make: as far on as the one that is least far, its cost the sum of their shares."""
+    statuses = {reported.status for reported, _, _ in units}
+    ranks = {status: rank for rank, status in enumerate(LINE_ORDER)}
+    costs = [_cost_of_unit(reported, position) for reported, position, _ in units]
+    digest = hashlib.sha256(repr(sorted(entries)).encode()).hexdigest()[:15] if entries else None
+    first_seen_otherwise = line.claim_digest is not None and not line.claim_digest.startswith(REGROUPED)
+    return Line(
+        number=line.number,
+        product_id=line.product_id,
+        value_minor=line.value_minor,
+        quantity=line.quantity,
+        status=min(statuses, key=lambda status: ranks.get(status, -1), default=line.status),
+        claims=len(entries),
+        provider_line_id=line.provider_line_id,
+        external_id=line.external_id,
+        recipient=line.recipient,
+        cost_minor=None if None in costs else sum(cost or 0 for cost in costs),
+        claim_digest=None if digest is None or first_seen_otherwise else f"{REGROUPED}{digest}",
+    )
+
+
+def _cost_of_unit(line: Line, position: int) -> int | None:
+    """The unit's share of the cost of its line; the first units carry what does not divide."""
+    if line.cost_minor is None:
+        return None
+    share, rest = divmod(line.cost_minor, line.quantity)
+    return share + (position < rest)
 
 
 def diff_lines(stored: Sequence[Line], reported: Sequence[Line]) -> list[dict[str, Any]]:
@@ -50,32 +202,40 @@ def pair_lines(stored: Sequence[Line], reported: Sequence[Line]) -> Iterator[tup
 
     The provider may show lines in any order, so a position alone would lay one line's fate on another's recipient.
     """
-    by_id = {line.provider_line_id: line for line in reported if line.provider_line_id}
-    taken = {line.provider_line_id for line in stored if line.provider_line_id}
+    by_id = {folded_id(line.provider_line_id): line for line in reported if line.provider_line_id}
+    taken = {folded_id(line.provider_line_id) for line in stored if line.provider_line_id}
     alike: dict[tuple[object, ...], deque[Line]] = {}
     for line in reported:
-        if line.provider_line_id is None or line.provider_line_id not in taken:
+        if line.provider_line_id is None or folded_id(line.provider_line_id) not in taken:
             for key in _match_keys(line):
                 alike.setdefault(key, deque()).append(line)
     matches: dict[int, Line] = {}
     used: set[int] = set()
-    for likeness in range(2):
+    for likeness in range(LIKENESSES):
         # The surest for all lines first: one whose recipient was erased must not take what another is known by.
         for line in stored:
             if line.number in matches:
                 continue
+            line_id = line.provider_line_id
             key = tuple(_match_keys(line))[likeness]
-            now = by_id.get(line.provider_line_id) if line.provider_line_id else _free(alike.get(key), used)
+            now = by_id.get(folded_id(line_id)) if line_id else _free(alike.get(key), used)
             if now is not None:
                 used.add(now.number)
                 matches[line.number] = now
     yield from ((line, matches[line.number]) for line in stored if line.number in matches)
 
 
+LIKENESSES = 4
+
+
 def _match_keys(line: Line) -> Iterator[tuple[object, ...]]:
-    """What a line is recognized by, the surest first."""
-    contents = (line.product_id.casefold(), line.value_minor, line.quantity, line.external_id)
-    yield (*contents, line.recipient)
+    """What a line is recognized by, the surest first. An ExternalId or a recipient that is not echoed parts no pair."""
+    contents = (folded_id(line.product_id), line.value_minor, line.quantity)
+    external = folded_id(line.external_id) if line.external_id else None
+    recipient = folded_id(line.recipient) if line.recipient else None
+    yield ("both", *contents, external, recipient)
+    yield ("external", *contents, external)
+    yield ("recipient", *contents, recipient)
     yield contents
 
 

@@ -4,6 +4,7 @@ An order is the sum of its events: `rules.interpret` turns what was seen into ev
 the order. The same fold serves live and when the store is verified, so a row can always be recomputed from the log.
 """
 
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
@@ -11,7 +12,7 @@ from enum import StrEnum
 from itertools import groupby
 from typing import Any
 
-from tracking.orders.vocabulary import attention_reason_of
+from tracking.orders.vocabulary import AttentionReason, attention_reason_of
 
 
 class State(StrEnum):
@@ -75,6 +76,7 @@ class OrderType(StrEnum):
     CODES = "Codes"
 
 
+TYPE_UNKNOWN = "unknown"
 LineDiffs = Sequence[Mapping[str, Any]]
 FULFILLED_LINE = frozenset({"Completed", "Sent", "Claimed", "Shipped"})
 FINAL_LINE = frozenset({"Claimed", "Shipped", "Cancelled"})
@@ -103,6 +105,22 @@ class Line:
         if order_type in {OrderType.LINKS, OrderType.CODES}:
             return min(self.claims, self.quantity)
         return self.quantity
+
+
+Unit = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimData:
+    """The claim data of one line: for each unit its labels with their values. No text of it ever shows them."""
+
+    units: tuple[Unit, ...] = field(repr=False)
+
+    def __repr__(self) -> str:
+        return f"ClaimData({len(self)} units, not shown)"
+
+    def __len__(self) -> int:
+        return len(self.units)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +201,10 @@ class _LineTotals:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot(_LineTotals):
-    """An order as the provider showed it. `status` is the raw word with known words in their usual case."""
+    """An order as the provider showed it. `status` is the raw word with known words in their usual case.
+
+    `line_count` is how many lines it showed, where its lines are given as ours are grouped.
+    """
 
     provider_id: str
     po_number: str | None
@@ -193,6 +214,7 @@ class Snapshot(_LineTotals):
     lines: tuple[Line, ...]
     note: str | None = None
     currency: str | None = None
+    line_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +226,16 @@ class OrderRequest(_LineTotals):
     lines: tuple[Line, ...]
     document: Mapping[str, Any]
     note: str | None = None
+
+
+def folded_id(text: str) -> str:
+    """The id as ids are compared: without regard to case, to how its letters are composed, and to space around it."""
+    return (text if text.isascii() else unicodedata.normalize("NFC", text)).strip().casefold()
+
+
+def same_id(one: str, other: str) -> bool:
+    """Whether both name the same order, line or product: providers change the case of what they echo."""
+    return one == other or folded_id(one) == folded_id(other)
 
 
 def is_terminal(state: str) -> bool:
@@ -276,13 +308,21 @@ def condense_numbers(numbers: Iterable[int]) -> str:
     return ",".join(runs)
 
 
-def allowed_actions(order_state: str, provider_id: str | None, erased: str | None = None) -> dict[str, str | None]:
-    """What a person may do: action to None when allowed, else to the reason why not."""
+def allowed_actions(
+    order_state: str, provider_id: str | None, erased: str | None = None, reason: str | None = None
+) -> dict[str, str | None]:
+    """What a person may do: action to None when allowed, else to the reason why not.
+
+    `erased` names lines whose recipient was erased, `reason` is the code why the order needs a person.
+    """
     refusal = "a recipient was erased from this order; hand it in anew under another PONumber" if erased else None
+    anew = refusal
     if provider_id is not None or order_state not in RESENDABLE:
         refusal = "only an order whose outcome is unknown or that was refused can be sent again"
+    if provider_id is not None or order_state != State.REFUSED or reason != AttentionReason.PO_NUMBER_MISMATCH:
+        anew = "only an order whose PONumber belongs to another order is placed anew under another one"
     unnamed = "the provider has not named this order yet; there is nothing to ask for" if provider_id is None else None
-    return {"check": unnamed, "resend": refusal, "note": None, "acknowledge": None}
+    return {"check": unnamed, "resend": refusal, "place anew": anew, "note": None, "acknowledge": None}
 
 
 def can_send(order: Order) -> bool:

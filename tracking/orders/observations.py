@@ -36,10 +36,14 @@ class Attempted:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The provider took the order: a 201, or (`adopted`) the order a 409 named, fetched."""
+    """The provider took the order: a 201, or (`adopted`) the order a 409 named, fetched.
+
+    `owner` is the PONumber of another order here that has the id already: then the answer is about that one.
+    """
 
     snapshot: Snapshot
     adopted: bool = False
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +91,13 @@ class WebhookReported:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A person asked to look now, or to send again."""
+    """A person asked to look now, to send again, or to place the order anew under another PONumber.
+
+    `other` is the PONumber of the order that was placed anew, or of the one for which this one was.
+    """
 
     what: str
+    other: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,17 +5,44 @@ to append, none where there is nothing to say. Only a GET makes an order Complet
 """
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, assert_never
 
 from tracking.orders import model
 from tracking.orders import observations as seen
-from tracking.orders.line_matching import TYPE_UNKNOWN, diff_lines, fully_fulfilled, mismatch, pair_lines
-from tracking.orders.model import OUR_STATES, PROVIDER_STATES, Event, Order, Snapshot, State, Submission, WebhookStatus
+from tracking.orders.events import (
+    attention_changes,
+    attention_for_status,
+    contradiction_event,
+    doubt_event,
+    first_event,
+    new_event,
+)
+from tracking.orders.line_matching import (
+    diff_lines,
+    fully_fulfilled,
+    harmless_differences,
+    is_same_order,
+    mismatch,
+    pair_lines,
+)
+from tracking.orders.model import (
+    OUR_STATES,
+    TERMINAL,
+    Event,
+    Order,
+    Snapshot,
+    State,
+    Submission,
+    WebhookStatus,
+    same_id,
+)
 from tracking.orders.observations import Answered, Attempted, Erased, Noted, Observation, Polled, Requested, Unsent
 from tracking.orders.vocabulary import AttentionReason, EventKind
 
 HISTORY_AFTER = timedelta(days=1)
+CLAIM_DOUBTED = timedelta(minutes=10)  # after a webhook's claim, while looks show the order open
+DUPLICATE = 409
 
 
 def interpret(order: Order | None, po_number: str, observation: Observation) -> list[Event]:
@@ -25,7 +52,7 @@ def interpret(order: Order | None, po_number: str, observation: Observation) -> 
     """
     observed = observation.observed
     if order is None:
-        return [_first(po_number, observation)]
+        return [first_event(po_number, observation)]
     match observed:
         case Requested():
             return []
@@ -51,34 +78,6 @@ def interpret(order: Order | None, po_number: str, observation: Observation) -> 
             assert_never(observed)
 
 
-def _first(po_number: str, observation: Observation) -> Event:
-    observed = observation.observed
-    if isinstance(observed, Requested):
-        names = ("type", "source", "units", "value_minor", "note", "currency")
-        changes = {name: getattr(observed, name) for name in names}
-        changes |= {"po_number": po_number, "created_at": observation.learned_at, "actor": observation.actor}
-        changes |= {"state": State.QUEUED, "submission": Submission.QUEUED}
-        return new_event(EventKind.REQUESTED, observation, changes=changes, detail={"lines": len(observed.lines)})
-    if not isinstance(observed, Polled) or observed.snapshot is None:
-        raise TypeError(f"an order cannot begin with {type(observed).__name__}")
-    snapshot = observed.snapshot
-    facts = {
-        **{name: getattr(snapshot, name) for name in ("units", "value_minor", "note", "currency", "provider_id")},
-        "po_number": po_number,
-        "type": snapshot.type or TYPE_UNKNOWN,
-        "source": "elsewhere",
-        "provider_created_at": snapshot.created_at,
-        "accepted_at": snapshot.created_at,
-        "created_at": snapshot.created_at or observation.learned_at,
-        "submission": Submission.ELSEWHERE,
-        "state": State.ACCEPTED,
-        "last_open_at": None,
-    }
-    detail = {"lines": len(snapshot.lines)}
-    happened = min(snapshot.created_at or observation.happened_at, observation.learned_at)
-    return new_event(EventKind.DISCOVERED, observation, changes=facts, detail=detail, happened_at=happened)
-
-
 def _attempted(order: Order, observed: Attempted, observation: Observation) -> Event:
     if not model.can_send(order):
         raise ValueError(f"{order.po_number} is {order.state} and must not be sent")
@@ -94,11 +93,14 @@ def _attempted(order: Order, observed: Attempted, observation: Observation) -> E
 def _answered(order: Order, observed: Answered, observation: Observation) -> list[Event]:
     snapshot = observed.snapshot
     if order.provider_id is not None:
-        if order.provider_id == snapshot.provider_id:
+        if same_id(order.provider_id, snapshot.provider_id):
             return [new_event(EventKind.ANSWER_REPEATED, observation, detail={"provider_id": snapshot.provider_id})]
         words = f"a second order {snapshot.provider_id} under the same PONumber"
         return [contradiction_event(order, observation, AttentionReason.SECOND_ORDER, words)]
-    if difference := mismatch(order, snapshot):
+    if observed.owner is not None:
+        return [_po_number_mismatch(observation, snapshot.provider_id, f"that of PONumber {observed.owner}")]
+    difference = mismatch(order, snapshot)
+    if difference and (observed.adopted or not same_id(snapshot.po_number or order.po_number, order.po_number)):
         return [_po_number_mismatch(observation, snapshot.provider_id, difference)]
     state = State.ACCEPTED if model.is_terminal(snapshot.status) or snapshot.status in OUR_STATES else snapshot.status
     accepted = {
@@ -114,7 +116,11 @@ def _answered(order: Order, observed: Answered, observation: Observation) -> lis
         "currency": snapshot.currency or order.currency,
         **attention_for_status(snapshot.status),
     }
-    detail = {"provider_id": snapshot.provider_id, "status": snapshot.status}
+    if difference:  # the answer to our own POST: it is our order, whatever became of its lines
+        words = f"the provider took the order with something else than was asked for ({difference})"
+        accepted |= attention_changes(AttentionReason.LINES_DIFFER, words)
+    differs = difference or harmless_differences(order, snapshot)
+    detail = {"provider_id": snapshot.provider_id, "status": snapshot.status, "differs": differs}
     kind = EventKind.ADOPTED if observed.adopted else EventKind.ACCEPTED
     return [new_event(kind, observation, changes=accepted, detail=detail)]
 
@@ -129,7 +135,9 @@ def _po_number_mismatch(observation: Observation, provider_id: str, difference: 
 def _declined(order: Order, observed: seen.Declined, observation: Observation) -> list[Event]:
     if order.provider_id is not None:
         return [new_event(EventKind.ANSWER_REPEATED, observation, detail={"reason": observed.reason})]
-    attention = attention_changes(AttentionReason.REFUSED, f"refused: {observed.reason}")
+    # A 409 that names several orders: the PONumber is taken, whichever of them it is.
+    reason = AttentionReason.PO_NUMBER_MISMATCH if observed.status == DUPLICATE else AttentionReason.REFUSED
+    attention = attention_changes(reason, f"refused: {observed.reason}")
     changes = {"state": State.REFUSED, "submission": Submission.REFUSED, **attention}
     detail = {"status": observed.status, "reason": observed.reason}
     return [new_event(EventKind.REFUSED, observation, changes=changes, detail=detail)]
@@ -147,10 +155,11 @@ def _not_answered(order: Order, observed: seen.Unclear | Unsent, observation: Ob
 
 
 def _webhook_reported(order: Order, observed: seen.WebhookReported, observation: Observation) -> list[Event]:
-    if observed.provider_id and order.provider_id and observed.provider_id != order.provider_id:
+    if observed.provider_id and order.provider_id and not same_id(observed.provider_id, order.provider_id):
         words = f"a notice names {observed.provider_id} under this PONumber"
         return [contradiction_event(order, observation, AttentionReason.WEBHOOK_FOR_ANOTHER_ORDER, words)]
-    if observed.repeats or order.notice != WebhookStatus.NONE:
+    doubted = order.notice == WebhookStatus.CONTRADICTED and order.state != State.CANCELLED
+    if observed.repeats or not (doubted or order.notice == WebhookStatus.NONE):
         return [new_event(EventKind.WEBHOOK_REPEATED, observation, detail={"repeats": observed.repeats})]
     if order.state == State.COMPLETED:
         return [new_event(EventKind.WEBHOOK_CONFIRMED, observation, changes={"notice": WebhookStatus.CONFIRMED})]
@@ -167,7 +176,9 @@ def _asked(order: Order, observed: seen.Asked, observation: Observation) -> Even
     changes: dict[str, Any] = {}
     if observed.what == "resend" and order.state == State.REFUSED:
         changes = {"state": State.QUEUED, "submission": Submission.QUEUED, **attention_changes(None)}
-    detail = {"what": observed.what, "actor": observation.actor}
+    elif observed.what == "place anew":
+        changes = attention_changes(None)
+    detail = {"what": observed.what, "actor": observation.actor, "other": observed.other}
     return new_event(EventKind.ACTION_REQUESTED, observation, changes=changes, detail=detail)
 
 
@@ -193,10 +204,13 @@ def _by_person(order: Order, observed: Noted | seen.ClaimRevealed | Erased, obse
 def _polled(order: Order, observed: Polled, observation: Observation) -> list[Event]:
     snapshot = observed.snapshot
     if snapshot is None:
-        return [] if model.is_terminal(order.state) else [_still_open(order, observed, observation)]
+        if model.is_terminal(order.state):
+            return []
+        status = order.provider_status or order.state
+        return [_still_open(order, observed, observation), *_claim_doubted(order, status, observation)]
     if order.provider_id is None:
         return _adopted_by_poll(order, observed, observation)
-    if snapshot.provider_id != order.provider_id or (snapshot.po_number or order.po_number) != order.po_number:
+    if not is_same_order(snapshot, order):
         what = f"{order.provider_id} was asked for, {snapshot.provider_id} was shown"
         if order.attention == what:
             return []
@@ -212,7 +226,15 @@ def _polled(order: Order, observed: Polled, observation: Observation) -> list[Ev
             event = _finished(order, snapshot, observation, line_changes)
         case _:
             event = _still_open(order, observed, observation, line_changes=line_changes)
-    return [*claim_events, event]
+    return [*claim_events, event, *_claim_doubted(order, snapshot.status, observation)]
+
+
+def _claim_doubted(order: Order, status: str, observation: Observation) -> list[Event]:
+    """A webhook's claim that looks have contradicted for long: a person is needed, as one of the two is wrong."""
+    if order.notice != WebhookStatus.CLAIMED or order.claimed_at is None or status in TERMINAL:
+        return []
+    doubted_for = observation.happened_at - order.claimed_at
+    return [doubt_event(order, status, observation, doubted_for)] if doubted_for >= CLAIM_DOUBTED else []
 
 
 def _claims_changed(order: Order, snapshot: Snapshot, observation: Observation) -> list[Event]:
@@ -311,46 +333,3 @@ def _polled_after_end(order: Order, snapshot: Snapshot, observation: Observation
         return []
     changes = _only_changes(order, {"units_fulfilled": _units_fulfilled(order, line_changes)})
     return [new_event(EventKind.LINES_CHANGED, observation, changes=changes, line_changes=line_changes)]
-
-
-# Events
-
-
-def new_event(
-    kind: EventKind,
-    observation: Observation,
-    *,
-    changes: Mapping[str, Any] | None = None,
-    detail: Mapping[str, Any] | None = None,
-    line_changes: model.LineDiffs = (),
-    happened_at: datetime | None = None,
-) -> Event:
-    """Build an event: what it changes is made JSON-able, and details without a value are left out."""
-    encoded = {
-        name: value.isoformat() if isinstance(value, datetime) else value for name, value in (changes or {}).items()
-    }
-    filled_detail = {name: value for name, value in (detail or {}).items() if value is not None}
-    happened = happened_at or observation.happened_at
-    return Event(
-        kind.value, observation.witness, happened, observation.learned_at, encoded, filled_detail, line_changes
-    )
-
-
-def contradiction_event(order: Order, observation: Observation, reason: AttentionReason, what: str) -> Event:
-    """Something that contradicts the order: it needs a person, once."""
-    changes = attention_changes(reason, what) if order.attention != what else {}
-    return new_event(EventKind.CONTRADICTION, observation, changes=changes, detail={"what": what, "state": order.state})
-
-
-def attention_changes(reason: AttentionReason | None, words: str | None = None) -> dict[str, Any]:
-    """The changes that ask for a person, in words and as a code; or those that ask for nobody any more."""
-    return {"attention": words, "attention_reason": reason.value if reason else None, "acknowledged_at": None}
-
-
-def attention_for_status(status: str) -> dict[str, Any]:
-    """The changes that a status of the provider's brings: a person is needed for what was cancelled or is unknown."""
-    if status == State.CANCELLED:
-        return attention_changes(AttentionReason.CANCELLED, "cancelled by the provider")
-    if status in PROVIDER_STATES:
-        return attention_changes(None)
-    return attention_changes(AttentionReason.UNKNOWN_STATUS, f"the provider's word {status!r} is not known")

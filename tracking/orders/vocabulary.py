@@ -57,8 +57,10 @@ class AttentionReason(StrEnum):
 
     REFUSED = "refused"
     PO_NUMBER_MISMATCH = "ponumber mismatch"
+    LINES_DIFFER = "lines differ"
     SECOND_ORDER = "second order"
     WEBHOOK_FOR_ANOTHER_ORDER = "webhook for another order"
+    WEBHOOK_NOT_CONFIRMED = "webhook not confirmed"
     FULFILLED_BUT_CANCELLED = "fulfilled but cancelled"
     CANCELLED = "cancelled"
     UNKNOWN_STATUS = "unknown status"

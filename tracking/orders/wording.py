@@ -143,6 +143,11 @@ _EVENT_SENTENCES: dict[str, str] = {
     EventKind.RECIPIENTS_ERASED: "{who} had the recipient erased, lines: {lines}",
     EventKind.ACKNOWLEDGED: "{who} acknowledged: {text}",
 }
+_ACTION_SENTENCES = {
+    "resend": "{who} asked to send the order again",
+    "place anew": "{who} had this placed anew under the PONumber {other}, as both orders are wanted",
+    "placed anew": "{who} had this placed for {other}, whose PONumber belongs to another order; both are wanted",
+}
 _POLL_REASONS: dict[str, str] = {
     PollReason.MAY_HAVE_FINISHED: "it may have finished by then, judged by orders like it",
     PollReason.REQUESTED: "asked for by a person",
@@ -173,8 +178,12 @@ def sentence(kind: str, witness: str, changes: Mapping[str, Any], detail: Mappin
             return _describe_poll(changes, detail)
         case EventKind.COMPLETED | EventKind.CANCELLED:
             return _describe_completion(kind, changes, detail)
+        case EventKind.ACCEPTED | EventKind.ADOPTED if detail.get("differs"):
+            text = _EVENT_SENTENCES[kind].format_map(defaultdict(lambda: "unknown", detail))
+            return f"{text} (what it shows differs: {detail['differs']})"
         case EventKind.ACTION_REQUESTED:
-            return f"{who} asked to {'send the order again' if detail.get('what') == 'resend' else 'look now'}"
+            action = _ACTION_SENTENCES.get(str(detail.get("what")), "{who} asked to look now")
+            return action.format_map(defaultdict(lambda: "unknown", {**detail, "who": who}))
         case _:
             facts = defaultdict(lambda: "unknown", {**detail, "who": who, "kind": kind})
             return _EVENT_SENTENCES.get(kind, "{who}: {kind}").format_map(facts)

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from tracking.errors import ProviderError, UnreadableAnswer
 from tracking.forecasting.planner import PlanningContext
+from tracking.orders.model import folded_id
 from tracking.polling import list_pages
 from tracking.polling.list_pages import PAGE_SIZES
 from tracking.provider.client import Client
@@ -90,9 +91,9 @@ class Discovery:
         listed: set[str] = set()
         for number in range(1, PAGES_AT_MOST + 1):
             page = await self._client.orders(page=number, size=size, start=start)
-            fresh = [order for order in page.orders if order.snapshot.provider_id not in listed]
+            fresh = [order for order in page.orders if folded_id(order.snapshot.provider_id) not in listed]
             await list_pages.record_list_page(self._database, self._planner, fresh, page.started_at, page.finished_at)
-            listed |= {order.snapshot.provider_id for order in fresh}
+            listed |= {folded_id(order.snapshot.provider_id) for order in fresh}
             times += [order.snapshot.created_at for order in fresh if order.snapshot.created_at]
             if page.last or not (page.orders or page.unreadable):
                 break

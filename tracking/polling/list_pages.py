@@ -7,7 +7,8 @@ from sqlalchemy import Connection
 
 from tracking import ingest
 from tracking.forecasting.planner import PlanningContext
-from tracking.orders.model import State, is_open
+from tracking.orders.line_matching import is_same_order
+from tracking.orders.model import State, folded_id, is_open
 from tracking.provider.responses import ParsedOrder
 from tracking.storage.database import Database
 
@@ -20,8 +21,8 @@ async def record_list_page(
     """Records what a list page showed of each order, and how often a list lacks the proof that one is finished.
 
     Returns:
-        The provider's ids of the orders that need no poll of their own: all but those that the list shows as
-        finished without proof.
+        The provider's ids, case-folded, of the orders that need no poll of their own: all but those that the list
+        shows as finished without proof.
     """
 
     def job(connection: Connection) -> tuple[set[str], int, int]:
@@ -33,8 +34,8 @@ async def record_list_page(
                 unproven += 1
                 continue
             proven += finished and order.completed_by == shown_at
-            if order.provider_id == parsed.snapshot.provider_id:
-                settled.add(parsed.snapshot.provider_id)
+            if is_same_order(parsed.snapshot, order):
+                settled.add(folded_id(parsed.snapshot.provider_id))
         return settled, proven, unproven
 
     settled, proven, unproven = await database.run(job)

@@ -17,10 +17,10 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import RowMapping
 
 from tracking import errors, ingest
-from tracking.errors import ProviderError, UnreadableAnswer
+from tracking.errors import NotTheProvider, ProviderError, UnreadableAnswer
 from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import LEASE_MARGIN, REFUSED_PAUSE, lowered_price, raised_price, wait_after_failed_poll
-from tracking.orders.model import Witness
+from tracking.orders.model import Witness, folded_id
 from tracking.orders.observations import Missing, Observation, Polled
 from tracking.orders.vocabulary import PollReason
 from tracking.polling import list_pages
@@ -34,6 +34,7 @@ CALLS_AT_ONCE = 100  # leased in one go
 SWEEP_EVERY = timedelta(minutes=5)  # bounds what a webhook that never comes can cost
 SCARCE_AFTER = 1.0  # seconds a due poll may wait for its turn before calls count as scarce
 UNREACHABLE_PAUSE = timedelta(seconds=10)
+FAILING = 500  # this HTTP status and all above
 BOUNDS_PADDING = timedelta(seconds=1)
 
 
@@ -174,16 +175,18 @@ class Poller:
         last = max(row["provider_created_at"] for row in rows) + BOUNDS_PADDING
         try:
             page = await self._client.orders(page=1, size=list_pages.PAGE_SIZES[0], start=first, end=last)
-        except UnreadableAnswer:
+        except (UnreadableAnswer, NotTheProvider) as exc:
+            if (exc.status or 0) >= FAILING:
+                raise  # whoever fails, single polls would fare no better
             settled, listed = set[str](), set[str]()
         else:
             settled = await list_pages.record_list_page(
                 self._database, self._planner, page.orders, page.started_at, page.finished_at
             )
-            listed = {order.snapshot.provider_id for order in page.orders}
-        rest = [row for row in rows if row["provider_id"] not in settled]
+            listed = {folded_id(order.snapshot.provider_id) for order in page.orders}
+        rest = [row for row in rows if folded_id(row["provider_id"]) not in settled]
         now = self._clock()
-        not_due = [row for row in rest if row["next_look_at"] > now and row["provider_id"] not in listed]
+        not_due = [row for row in rest if row["next_look_at"] > now and folded_id(row["provider_id"]) not in listed]
         await self._release(not_due)
         rest = [row for row in rest if row not in not_due]
         for number, row in enumerate(rest):

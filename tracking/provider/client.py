@@ -14,6 +14,7 @@ from urllib.parse import quote
 import httpx
 
 from tracking.errors import NotFound, UnreadableAnswer
+from tracking.orders.model import folded_id, same_id
 from tracking.provider import responses
 from tracking.provider.call_log import ApiCallRecord
 from tracking.provider.http.recording import ApiCall
@@ -70,14 +71,15 @@ class Client(ApiSession):
         """Places the order. Throttled with 429, NotSent and CredentialsRefused mean that it was not carried out.
 
         Raises:
-            OutcomeUnknown: a timeout, a broken connection, a 5xx, or a 2xx that does not show this order.
+            OutcomeUnknown: a timeout, a broken connection, a 5xx, a 2xx that does not show this order, or any answer
+                that has not the provider's shape (NotTheProvider, and Throttled `by_other`).
         """
         po_number = str(document["PONumber"])
         call = ApiCall("POST", "/v1/Orders", document=document, order_po=po_number)
 
         def read(raw: Any) -> Answer:
             parsed = read_order(raw)
-            if (parsed.snapshot.po_number or po_number) != po_number or not parsed.snapshot.lines:
+            if not same_id(parsed.snapshot.po_number or po_number, po_number) or not parsed.snapshot.lines:
                 raise UnreadableAnswer("the answer shows another order", status=call.status)
             return self._answer(call, parsed, parsed.digest)
 
@@ -96,7 +98,7 @@ class Client(ApiSession):
                 return self._answer(call, None, digest)
             parsed = read_order(raw)
             call.order_po = parsed.snapshot.po_number
-            if parsed.snapshot.provider_id != provider_id:
+            if not same_id(parsed.snapshot.provider_id, provider_id):
                 raise UnreadableAnswer("the answer shows another order", status=call.status)
             return self._answer(call, parsed, digest)
 
@@ -124,7 +126,7 @@ class Client(ApiSession):
         def read(raw: Any) -> OrdersPage:
             listing = responses.read_list_page(raw)
             parsed = [_order_or_none(item) for item in listing.items]
-            unique = {order.snapshot.provider_id: order for order in parsed if order is not None}
+            unique = {folded_id(order.snapshot.provider_id): order for order in parsed if order is not None}
             unreadable = parsed.count(None)
             last = _is_last(listing, size)
             started = call.left_at or self._times.clock()
@@ -154,7 +156,7 @@ class Client(ApiSession):
     async def balance(self) -> dict[str, Any] | None:
         """Reads the account's balance, None where the provider does not offer it."""
         try:
-            return await self.send(ApiCall("GET", "/v1/AccountBalance"), responses.read_balance)
+            return await self.send(ApiCall("GET", "/v1/AccountBalance", optional=True), responses.read_balance)
         except NotFound:
             return None
 
@@ -162,7 +164,7 @@ class Client(ApiSession):
         """Reads the items of all pages, each id once, until a page is short, empty or brings nothing new."""
         items: dict[str, Any] = {}
         for number in range(1, MAX_PAGES + 1):
-            call = ApiCall("GET", path, params=_page_params(number, size))
+            call = ApiCall("GET", path, params=_page_params(number, size), optional=optional and number == 1)
             try:
                 page = await self.send(call, responses.read_list_page)
             except NotFound:

@@ -16,8 +16,7 @@ from decimal import Decimal
 from typing import Any
 
 from tracking.errors import CallbackRefused, Problem, UnreadableAnswer
-from tracking.orders.claim_data import ClaimData, Unit
-from tracking.orders.model import PROVIDER_STATES, Line, OrderType, Snapshot, usual_case
+from tracking.orders.model import PROVIDER_STATES, ClaimData, Line, OrderType, Snapshot, Unit, usual_case
 from tracking.provider import json_fields
 from tracking.provider.json_fields import Fields, decimal_of, digest_of, minor_of, parse, storable, time_or_none
 from tracking.provider.masking import NEVER_STORED, scrub
@@ -180,6 +179,8 @@ def read_list_page(raw: Any) -> ListPage:
     if items is not None and not isinstance(items, list):
         raise UnreadableAnswer("Data is not a list")
     page, size, total = envelope.whole("page"), envelope.whole("pagesize"), envelope.whole("totalcount")
+    if items is None and page is size is total is None:
+        raise UnreadableAnswer("Data is null, and nothing says that it is a page of a list")
     return ListPage(items or (), page, size, total)
 
 
@@ -255,6 +256,24 @@ def read_problems(raw: Any, hide: Callable[[str], str] = str) -> list[Problem]:
         return problems or [Problem("", _masked_text(text, hide)) for text in _as_list(fields.get("message", "title"))]
     except UnreadableAnswer:
         return []
+
+
+def names_problems(raw: Any) -> bool:
+    """Whether it has the documented shape of a rejection: Errors, each with its own Errors as texts. Raises nothing.
+
+    Takes an object of names and texts as well. Other gateways' "errors" hold messages and codes, and are none.
+    """
+    try:
+        errors = Fields(raw).get("errors")
+        if isinstance(errors, Mapping):
+            texts = list(errors.values())
+        else:
+            texts = [Fields(entry).get("errors") for entry in errors] if isinstance(errors, list) else []
+    except UnreadableAnswer:
+        return False
+    return bool(texts) and all(
+        isinstance(each, list) and each and all(isinstance(text, str) for text in each) for each in texts
+    )
 
 
 def _problem(entry: Any, hide: Callable[[str], str]) -> list[Problem]:

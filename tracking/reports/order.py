@@ -35,6 +35,7 @@ from tracking.provider.masking import mask_json, mask_recipient
 from tracking.reports.explanations import late_limit_text, order_expectation, others_text
 from tracking.reports.latency import breakdown_of
 from tracking.startup import pd
+from tracking.storage import orders
 from tracking.storage.database import Database
 from tracking.storage.tables import EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
 
@@ -79,18 +80,11 @@ def find_order_id(database: Database, any_id: str) -> int | None:
     text = storable(any_id.strip())
     if not text:
         return None
-    lowered = text.lower()
-    any_case = sa.or_(sa.func.lower(ORDERS.c.po_number) == lowered, sa.func.lower(ORDERS.c.provider_id) == lowered)
     on_line = sa.or_(LINES.c.external_id == text, LINES.c.recipient == text)
-    searches = (
-        select(ORDERS.c.id).where(ORDERS.c.po_number == text),
-        select(ORDERS.c.id).where(ORDERS.c.provider_id == text),
-        select(ORDERS.c.id).where(any_case).limit(2),
-        select(LINES.c.order_id).where(on_line).distinct().limit(2),
-    )
     with database.read() as connection:
-        found = (connection.execute(each).scalars().all() for each in searches)
-        matches = next((row_ids for row_ids in found if row_ids), ())
+        if (row_id := orders.find_id(connection, text)) is not None:
+            return row_id
+        matches = connection.execute(select(LINES.c.order_id).where(on_line).distinct().limit(2)).scalars().all()
     return int(matches[0]) if len(matches) == 1 else None
 
 
@@ -222,7 +216,7 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
         verdict=verdict,
         evidence=(*before, *evidence, *([took.text] if took is not None else [])),
         statuses=_statuses(order),
-        allowed=allowed_actions(order.state, order.provider_id, order.erased),
+        allowed=allowed_actions(order.state, order.provider_id, order.erased, order.attention_reason),
         raw=mask_json(row["document"], RAW_LENGTH) if row["document"] else None,
     )
 

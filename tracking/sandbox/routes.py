@@ -167,7 +167,8 @@ class ApiRoutes:
         attempt = self._provider.database.count_post(po_number) if isinstance(po_number, str) else 0
         too_long = isinstance(items, list) and faults.max_lines is not None and len(items) > faults.max_lines
         if too_long and faults.max_lines_status == 413:
-            return error_response(413, faults)
+            errors = ValidationErrors({"LineItems": [f"At most {faults.max_lines} lines are taken."]})
+            return json_response(errors.as_json(), faults, 413)
         order = validate_order(body, faults)
         if isinstance(order, ValidationErrors):
             return json_response(order.as_json(), faults, 400)

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, bindparam, func, insert, select
 
 from tracking.errors import ClaimsUnavailable
-from tracking.orders.claim_data import ClaimData
-from tracking.orders.model import Line
+from tracking.orders.model import ClaimData, Line
 from tracking.orders.observations import ClaimRevealed
 from tracking.storage.database import Database
 from tracking.storage.tables import CLAIMS, LINES

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, and_, bindparam, insert, or_, select, up
 from sqlalchemy.engine import RowMapping
 
 from tracking.orders import event_chain as chain
-from tracking.orders.model import ORDER_FIELDS, Event, Line, Order
+from tracking.orders.model import ORDER_FIELDS, Event, Line, Order, folded_id
 from tracking.storage.counters import count_event
 from tracking.storage.leases import LIMIT, RESCHEDULE_SPREAD, lease_rows, unleased
 from tracking.storage.tables import EVENTS, LINES, OPEN, ORDERS
@@ -25,15 +25,25 @@ _POLLS_TOO_FAR = select(ORDERS.c.id).where(OPEN, ORDERS.c.next_look_at.is_not(No
 # An order's facts first, in their order; the document, which may be large, is not read to change one.
 _COLUMNS = [ORDERS.c[fact] for fact in ORDER_FIELDS]
 _COLUMNS += [column for column in ORDERS.c if column.name not in {*ORDER_FIELDS, "document"}]
-_IDS = ("po_number", "provider_id")
+FOLDED = {"po_number": "po_folded", "provider_id": "provider_folded"}
 _VALUE: Any = bindparam("wanted")
 _VALUES: Any = bindparam("wanted", expanding=True)
-SELECT_ORDER_BY = {name: select(*_COLUMNS).where(ORDERS.c[name] == _VALUE).with_for_update() for name in ("id", *_IDS)}
+_FOLDED_VALUES: Any = bindparam("folded", expanding=True)
+SELECT_ORDER_BY = {
+    name: select(*_COLUMNS).where(ORDERS.c[name] == _VALUE).with_for_update() for name in ("id", *FOLDED)
+}
+SELECT_ORDER_BY_FOLDED = {
+    name: select(*_COLUMNS).where(ORDERS.c[folded] == _VALUE).limit(2).with_for_update()
+    for name, folded in FOLDED.items()
+}
 _LINES = select(*(LINES.c[entry.name] for entry in fields(Line))).order_by(LINES.c.number)
 LINES_OF = _LINES.where(LINES.c.order_id == _VALUE)
-ID_BY = {name: select(ORDERS.c.id).where(ORDERS.c[name] == _VALUE) for name in _IDS}
-IDS_BY = {name: select(ORDERS.c[name], ORDERS.c.id).where(ORDERS.c[name].in_(_VALUES)) for name in _IDS}
-PO_NUMBERS = select(ORDERS.c.provider_id, ORDERS.c.po_number).where(ORDERS.c.provider_id.in_(_VALUES))
+IDS_BY = {
+    name: select(ORDERS.c[name].label("name"), ORDERS.c.id, ORDERS.c.po_number).where(
+        or_(ORDERS.c[name].in_(_VALUES), ORDERS.c[folded].in_(_FOLDED_VALUES))
+    )
+    for name, folded in FOLDED.items()
+}
 INSERT_ORDER = insert(ORDERS).returning(*_COLUMNS)
 INSERT_LINES = insert(LINES)
 INSERT_EVENTS = insert(EVENTS)
@@ -64,10 +74,16 @@ def find_order(
     provider_id: str | None = None,
     with_lines: bool = True,
 ) -> StoredOrder | None:
-    """Find the order with this id of whatever kind; its row is locked for the rest of the transaction."""
+    """Find the order with this id of whatever kind; its row is locked for the rest of the transaction.
+
+    Failing that, the one whose PONumber or provider's id differs in case alone; none where there are several.
+    """
     ids = {"po_number": po_number, "provider_id": provider_id, "id": order_id}
     name = next((name for name, value in ids.items() if value is not None), "id")
     row = connection.execute(SELECT_ORDER_BY[name], {"wanted": ids[name]}).one_or_none()
+    if row is None and name in FOLDED:
+        alike = connection.execute(SELECT_ORDER_BY_FOLDED[name], {"wanted": folded_id(str(ids[name]))}).all()
+        row = alike[0] if len(alike) == 1 else None
     return None if row is None else _stored_order(row, lines_of(connection, row.id) if with_lines else ())
 
 
@@ -87,13 +103,18 @@ def add_order(connection: Connection, order: Order, first: Event, extra_columns:
     first = chain.with_contents(first, lines)
     log, head = chain.event_rows(order.po_number, chain.first_hash(order.po_number), 0, [first])
     columns = {"line_count": len(lines), "event_count": 1, "head": head} | dict(extra_columns)
-    values = {name: getattr(order, name) for name in ORDER_FIELDS} | columns
+    values = {name: getattr(order, name) for name in ORDER_FIELDS} | _folded_ids(order) | columns
     stored = _stored_order(connection.execute(INSERT_ORDER, values).one(), order.lines)
     if lines:
         connection.execute(INSERT_LINES, [{"order_id": stored.id, **line} for line in lines])
     connection.execute(INSERT_EVENTS, [{"order_id": stored.id, **entry} for entry in log])
     count_event(connection, None, order, first)
     return stored
+
+
+def _folded_ids(order: Order) -> dict[str, str | None]:
+    """The ids as they are compared."""
+    return {folded: folded_id(text) if (text := getattr(order, name)) else None for name, folded in FOLDED.items()}
 
 
 def new_salt() -> str:
@@ -118,6 +139,8 @@ def save_order(
         changed |= {
             name: getattr(last, name) for name in ORDER_FIELDS if getattr(last, name) != getattr(stored.order, name)
         }
+        if "provider_id" in changed:
+            changed |= _folded_ids(last)
         count, head = stored.columns["event_count"], stored.columns["head"] or ""
         log, changed["head"] = chain.event_rows(stored.order.po_number, head, count, events)
         changed["event_count"] = count + len(log)
@@ -182,16 +205,44 @@ def release_polls(connection: Connection, order_ids: Sequence[int], *, due_at: d
 def order_ids(
     connection: Connection, *, po_numbers: Sequence[str] = (), provider_ids: Sequence[str] = ()
 ) -> dict[str, int]:
-    """Look up the row ids of PONumbers and provider ids."""
-    values_by_column = {"po_number": list(po_numbers), "provider_id": list(provider_ids)}
-    results = (connection.execute(IDS_BY[name], {"wanted": values}) for name, values in values_by_column.items())
-    return {name: order_id for rows in results for name, order_id in rows}
+    """Look up the row ids of PONumbers and provider ids, in the case in which they are given."""
+    rows = _rows_of(connection, "po_number", po_numbers) | _rows_of(connection, "provider_id", provider_ids)
+    return {name: row.id for name, row in rows.items()}
 
 
 def po_numbers_of(connection: Connection, provider_ids: Sequence[str]) -> dict[str, str]:
-    """Look up the PONumbers of orders by the provider's ids."""
-    rows = connection.execute(PO_NUMBERS, {"wanted": list(provider_ids)})
-    return {row.provider_id: row.po_number for row in rows}
+    """Look up the PONumbers of orders by the provider's ids, in the case in which these are given."""
+    return {name: row.po_number for name, row in _rows_of(connection, "provider_id", provider_ids).items()}
+
+
+def find_id(connection: Connection, any_id: str) -> int | None:
+    """Find the order with this PONumber or, failing that, the provider's id; None where several may be meant."""
+    for name in FOLDED:
+        if (row := _rows_of(connection, name, [any_id]).get(any_id)) is not None:
+            return int(row.id)
+    return None
+
+
+def owner_of_po_number(connection: Connection, po_number: str) -> str | None:
+    """Find the PONumber of an order that has this one, in whatever case."""
+    rows = _select_alike(connection, "po_number", [po_number])
+    return next((str(row.po_number) for row in rows), None)
+
+
+def _select_alike(connection: Connection, name: str, ids: Sequence[str]) -> Sequence[Any]:
+    values = {"wanted": list(ids), "folded": [folded_id(one) for one in ids]}
+    return connection.execute(IDS_BY[name], values).all() if ids else ()
+
+
+def _rows_of(connection: Connection, name: str, ids: Sequence[str]) -> dict[str, Any]:
+    """The row for each of these ids: the one that has it as it is written, or the only one that differs in case."""
+    exact: dict[str, Any] = {}
+    alike: dict[str, list[Any]] = {}
+    for row in _select_alike(connection, name, ids):
+        exact[row.name] = row
+        alike.setdefault(folded_id(row.name), []).append(row)
+    candidates = {one: [exact[one]] if one in exact else alike.get(folded_id(one), []) for one in ids}
+    return {one: rows[0] for one, rows in candidates.items() if len(rows) == 1}
 
 
 def polls_too_far(connection: Connection, now: datetime, furthest: timedelta) -> list[int]:

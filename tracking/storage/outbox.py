@@ -31,6 +31,12 @@ def enqueue(connection: Connection, order_id: int, request: Mapping[str, Any], n
     connection.execute(INSERT_OUTBOX, {"order_id": order_id, "request": dict(request), "next_attempt_at": now})
 
 
+def request_of(connection: Connection, order_id: int) -> dict[str, Any] | None:
+    """Read the document that is sent for the order; None where it was not placed here."""
+    document = connection.execute(select(OUTBOX.c.request).where(OUTBOX.c.order_id == order_id)).scalar()
+    return None if document is None else dict(document)
+
+
 def requeue(connection: Connection, order_id: int, now: datetime) -> bool:
     """Make the order's outbox row due now; False where there is none."""
     due = {"changed_id": order_id, "done": False, "next_attempt_at": now}

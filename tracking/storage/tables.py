@@ -122,6 +122,9 @@ class Orders(_Row, table=True):
     acknowledged_why: str | None = None
     erased: str | None = None
 
+    # The ids as they are compared: not unique, as two orders' PONumbers may differ in case alone.
+    po_folded: str | None = Field(default=None, index=True)
+    provider_folded: str | None = Field(default=None, index=True)
     batch_id: int | None = Field(default=None, index=True)
     line_count: int = 0
     event_count: int = 0

@@ -1,4 +1,4 @@
-"""Actions of people on one order: check now, resend, acknowledge, note, reveal claim data.
+"""Actions of people on one order: check now, resend, place anew, acknowledge, note, reveal claim data.
 
 Each asks first whether the person may, whatever their page showed, and is one transaction of `ingest`.
 """
@@ -12,13 +12,14 @@ from sqlalchemy import Connection
 
 from tracking import ingest
 from tracking.access import Person
-from tracking.errors import InvalidSubmission, Problem, UnknownOrder
-from tracking.orders.claim_data import Unit
+from tracking.errors import InvalidSubmission, NotAllowed, Problem, UnknownOrder
+from tracking.orders.model import Unit
 from tracking.orders.observations import ClaimRevealed
 from tracking.provider.json_fields import storable
+from tracking.storage import orders, outbox
 from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
-from tracking.storage.orders import ID_BY
+from tracking.submissions.requests import read_request
 
 MAX_TEXT = 500
 
@@ -37,6 +38,33 @@ def check_now(database: Database, order: str, *, by: Person, now: datetime) -> N
 def resend(database: Database, order: str, *, by: Person, now: datetime) -> None:
     """Queue an order whose outcome is unknown, or that was refused, under the same PONumber. Raises as `check_now`."""
     _request(database, order, "resend", by=by, now=now)
+
+
+def place_anew(database: Database, order: str, po_number: str, *, by: Person, now: datetime, both_wanted: bool) -> str:
+    """Place an order whose PONumber belongs to another order anew, under the PONumber given; returns that.
+
+    Raises as `check_now`; InvalidSubmission where nobody has confirmed that both orders are wanted, or where the
+    PONumber cannot be one.
+    """
+    by.must_operate()
+    if not both_wanted:
+        message = (
+            "the order that has the PONumber stays placed, and this one is placed besides: confirm that both are wanted"
+        )
+        raise InvalidSubmission([Problem("Both orders", message)])
+    if not po_number.strip():
+        raise InvalidSubmission([Problem("PONumber", "is missing; give the order one that no order has")])
+
+    def job(connection: Connection) -> str:
+        order_id = _find(connection, order)
+        document = outbox.request_of(connection, order_id)
+        if document is None:
+            raise NotAllowed("this order was not placed here; there is nothing to place anew")
+        request = read_request(document | {"PONumber": po_number})
+        ingest.place_anew(connection, order_id, request, actor=by.name, now=now)
+        return request.po_number
+
+    return database.write(job)
 
 
 def _request(database: Database, order: str, what: str, *, by: Person, now: datetime) -> None:
@@ -118,8 +146,6 @@ def _store_note(database: Database, order: str, text: str, *, by: Person, now: d
 
 def _find(connection: Connection, order: str) -> int:
     identifier = storable(order.strip())
-    for query in ID_BY.values():
-        order_id = connection.execute(query, {"wanted": identifier}).scalar()
-        if order_id is not None:
-            return int(order_id)
+    if (order_id := orders.find_id(connection, identifier)) is not None:
+        return order_id
     raise UnknownOrder(f"no order has the PONumber or id {identifier[:100]!r}")

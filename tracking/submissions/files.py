@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from tracking.errors import InvalidSubmission, Problem, UnreadableAnswer
-from tracking.orders.model import OrderRequest
+from tracking.orders.model import OrderRequest, folded_id
 from tracking.provider.json_fields import parse, storable
 from tracking.storage.database import Database
 from tracking.storage.tables import BATCHES, LINES, ORDERS
@@ -172,18 +172,27 @@ def _json_problem(error: UnreadableAnswer) -> Problem:
 
 def has_contents(existing: sa.Row[Any], request: OrderRequest) -> bool:
     """Whether the order has the lines, units and value of the request: what tells it from another of its PONumber."""
-    stored = existing.line_count, existing.units, existing.value_minor
-    return stored == (len(request.lines), request.units, request.value_minor)
+    stored = existing.po_number, existing.line_count, existing.units, existing.value_minor
+    return stored == (request.po_number, len(request.lines), request.units, request.value_minor)
 
 
 def find_taken(connection: Connection, po_numbers: Iterable[str]) -> dict[str, sa.Row[Any]]:
-    """Finds the stored orders that have one of these PONumbers, by PONumber, with their id, state and contents."""
-    columns = ("po_number", "id", "state", "line_count", "units", "value_minor")
-    return {row.po_number: row for row in orders_with(connection, po_numbers, columns)}
+    """Finds the stored orders that have one of these PONumbers, in whatever case, with their id, state and contents.
+
+    They are found by the PONumber that was asked for; their own may differ in case.
+    """
+    columns = ("po_number", "po_folded", "id", "state", "line_count", "units", "value_minor")
+    taken: dict[str, sa.Row[Any]] = {}
+    query, remaining = sa.select(*(ORDERS.c[name] for name in columns)), iter(po_numbers)
+    while part := list(itertools.islice(remaining, 500)):
+        rows = connection.execute(query.where(ORDERS.c.po_folded.in_([folded_id(name) for name in part]))).all()
+        exact, alike = {row.po_number: row for row in rows}, {row.po_folded: row for row in rows}
+        taken |= {name: exact.get(name) or alike[folded_id(name)] for name in part if folded_id(name) in alike}
+    return taken
 
 
 def orders_with(connection: Connection, po_numbers: Iterable[str], columns: Iterable[str]) -> Iterator[sa.Row[Any]]:
-    """Reads these columns of the stored orders that have one of these PONumbers."""
+    """Reads these columns of the stored orders that have one of these PONumbers, as they are written."""
     query, remaining = sa.select(*(ORDERS.c[name] for name in columns)), iter(po_numbers)
     while part := list(itertools.islice(remaining, 500)):
         yield from connection.execute(query.where(ORDERS.c.po_number.in_(part)))
@@ -202,6 +211,7 @@ def check_duplicates(database: Database, checked: CheckedFile) -> CheckedFile:
         similar_file = _find_similar_file(connection, checked) if first_submitted_at is None else None
         problems = [
             *checked.problems,
+            *_alike_in_file(checked),
             *_taken(checked, taken, is_new=first_submitted_at is None),
             *_other_spellings(connection, checked, taken),
         ]
@@ -259,8 +269,24 @@ def _find_similar_file(connection: Connection, checked: CheckedFile) -> SimilarF
     return None
 
 
+def _alike_in_file(checked: CheckedFile) -> Iterator[Problem]:
+    """PONumbers of the file that differ in case alone: the provider may take them for one."""
+    first: dict[str, str] = {}
+    for request in checked.requests:
+        other = first.setdefault(folded_id(request.po_number), request.po_number)
+        if other != request.po_number:
+            rows = checked.rows_of.get(request.po_number)
+            where = f"row {rows[0]}, PONumber" if rows else "PONumber"
+            yield Problem(
+                where, f"{request.po_number} differs from {other} in case alone; write both alike, or rename one"
+            )
+
+
 def taken_message(po_number: str, request: OrderRequest | None, existing: sa.Row[Any]) -> str:
     """Says which order has the PONumber, and what to do. `request` is None where it could not be read."""
+    if existing.po_number != po_number:
+        other = f"differs in case alone from {existing.po_number}, which is an order ({existing.state})"
+        return f"{po_number} {other}; give this one another PONumber"
     if request is None or has_contents(existing, request):
         return f"{po_number} is already an order ({existing.state}); take it out, or give it another PONumber"
     other = f"is already an order with other lines ({existing.state})"

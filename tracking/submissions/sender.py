@@ -8,7 +8,7 @@ How long a resend waits is in `forecasting.waits`.
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from tracking import errors, ingest
 from tracking.errors import ProviderError, UnreadableAnswer
 from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import LEASE_MARGIN, REFUSED_PAUSE, wait_before_resend
-from tracking.orders.model import Witness, can_send
+from tracking.orders.model import Witness, can_send, folded_id, same_id
 from tracking.orders.observations import Answered, Attempted, Declined, Observation, Observed, Unclear, Unsent
 from tracking.provider.client import Answer, Client
 from tracking.storage import orders, outbox
@@ -34,6 +34,7 @@ LOOKUP_PAGES = 200
 FIRST_UNSENT_WAIT = timedelta(seconds=1)
 LONGEST_UNSENT_WAIT = timedelta(seconds=15)
 STORE_RETRY = 1.0
+FAILING = 500  # this HTTP status and all above
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +207,13 @@ class Sender:
                 wait = min(FIRST_UNSENT_WAIT * self._unsent_in_a_row, LONGEST_UNSENT_WAIT)
                 self._stop(wait)
                 return _Result(Unsent(str(error)), started_at, wait, stops=True)
-            case errors.Throttled() if error.status == 429:
+            case errors.NotTheProvider() if (error.status or 0) < FAILING:
+                log.warning("sending pauses: %s", error)
+                self._unsent_in_a_row += 1
+                self._stop(min(FIRST_UNSENT_WAIT * self._unsent_in_a_row, LONGEST_UNSENT_WAIT))
+                unclear = self._unclear(attempt, str(error), started_at)
+                return replace(unclear, stops=True)
+            case errors.Throttled() if error.status == 429 and not error.by_other:
                 return _Result(Unsent(str(error)), started_at, min(error.retry_after, outbox.FURTHEST_SEND))
             case errors.CredentialsRefused() | errors.AccessDisabled() | errors.NotFound():
                 log.error("sending stopped status=%s", error.status)
@@ -236,16 +243,26 @@ class Sender:
             return result
         return _Result(Declined(error.status or 400, describe(error)), started_at)
 
-    async def _adopt_duplicate(self, attempt: _Attempt, ids: tuple[str, ...], started_at: datetime) -> _Result:
-        """Handle a 409: the order the provider names is ours, if it is what we asked for."""
+    async def _adopt_duplicate(
+        self, attempt: _Attempt, ids: tuple[str, ...], started_at: datetime, *, by_answer: bool = True
+    ) -> _Result:
+        """Handle a 409: the order the provider names is ours, if it is what we asked for.
+
+        `by_answer`: the answer to the POST named the ids, and no list.
+        """
         if not ids:
             result = await self._look_up(attempt, started_at)
             return result or self._unclear(attempt, "409, but no order has this PONumber", started_at)
-        if len(set(ids)) > 1:
-            reason = f"several orders have this PONumber: {', '.join(sorted(set(ids)))}"
+        several = {folded_id(one): one for one in ids}
+        if len(several) > 1:
+            reason = f"several orders have this PONumber: {', '.join(sorted(several.values()))}"
             return _Result(Declined(409, reason), started_at)
         try:
             answer = await self._client.order(ids[0])
+        except errors.NotFound as exc:
+            # What is named may be no order at all, as where something else answered: the list knows ours.
+            result = await self._look_up(attempt, started_at) if by_answer else None
+            return result or self._unclear(attempt, f"409, but {ids[0]} could not be fetched: {exc}", started_at)
         except ProviderError as exc:
             return self._unclear(attempt, f"409, but {ids[0]} could not be fetched: {exc}", started_at)
         if answer.order is None:
@@ -267,11 +284,11 @@ class Sender:
             page = await self._client.orders(page=number, po_number=attempt.po_number)
             unreadable += page.unreadable
             snapshots = (shown.snapshot for shown in page.orders)
-            ids |= {snapshot.provider_id for snapshot in snapshots if snapshot.po_number == attempt.po_number}
+            ids |= {one.provider_id for one in snapshots if same_id(one.po_number or "", attempt.po_number)}
             if page.last:
                 break
         if ids:
-            return await self._adopt_duplicate(attempt, tuple(sorted(ids)), started_at)
+            return await self._adopt_duplicate(attempt, tuple(sorted(ids)), started_at, by_answer=False)
         if unreadable:
             return self._unclear(attempt, "the list held orders that could not be read", started_at)
         return None

@@ -146,7 +146,7 @@ def _place(
     try:
         order_id = ingest.place(connection, request, source=source, actor=by.name, now=now, batch_id=batch_id)
     except NotAllowed as exc:
-        return Receipt(request.po_number, None, "exists", str(exc))
+        return Receipt(request.po_number, None, "rejected", str(exc))
     return Receipt(request.po_number, order_id, "queued")
 
 

@@ -36,12 +36,13 @@ app = typer.Typer(
 )
 for _command in (
     *(servers.worker_command, servers.sandbox_command),
-    *(orders.submit_command, orders.order_command, orders.why_command, maintenance.replan_command),
+    *(orders.submit_command, orders.order_command, orders.place_anew_command),
+    *(orders.why_command, maintenance.replan_command),
     *(orders.orders_command, orders.events_command, orders.export_command),
     *(maintenance.seed_command, maintenance.verify_command, maintenance.backup_command),
     *(maintenance.restored_command, maintenance.erase_command, maintenance.migrate_command),
 ):
-    app.command(_command.__name__.removesuffix("_command"))(_command)
+    app.command(_command.__name__.removesuffix("_command").replace("_", "-"))(_command)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Commands about orders: submit, order, why, orders, events, export."""
+"""Commands about orders: submit, order, place-anew, why, orders, events, export."""
 
 import contextlib
 import time
@@ -24,7 +24,7 @@ from tracking.reports.order_list.search import Filters
 from tracking.settings import Settings
 from tracking.storage import database
 from tracking.storage.database import Database
-from tracking.submissions import catalog, csv_rows, results
+from tracking.submissions import actions, catalog, csv_rows, results
 from tracking.submissions.files import CheckedFile, read_csv, read_json
 from tracking.submissions.results import OrderStatus
 from tracking.submissions.submit import Receipt
@@ -137,6 +137,29 @@ def order_command(po_or_id: options.PoOrId, *, as_json: options.JsonFlag = False
     lines = order_reports.lines_page(store, order_id, size=LINES_LISTED)
     output.print_order(view, lines, order_reports.timeline(store, order_id, now))
     _say_who_goes_on(store, view.order.state)
+
+
+def place_anew_command(
+    po_or_id: options.PoOrId,
+    new_po_number: Annotated[str, typer.Argument(parser=storable, metavar="NEW_PO", help="A PONumber no order has.")],
+    *,
+    both_wanted: Annotated[
+        bool, typer.Option("--both-wanted", help="Confirm that the order which has the PONumber is wanted as well.")
+    ] = False,
+    actor: Annotated[
+        str | None, typer.Option(parser=storable, metavar="NAME", help="Who places it; you, when not said.")
+    ] = None,
+    as_json: options.JsonFlag = False,
+) -> None:
+    """Place an order anew under another PONumber, where its own belongs to another order at the provider."""
+    store = options.open_store()
+    placed = actions.place_anew(
+        store, po_or_id, new_po_number, by=options.acting_person(actor), now=utc_now(), both_wanted=both_wanted
+    )
+    if as_json:
+        output.print_json({"po_number": placed, "placed_for": po_or_id})
+    else:
+        output.print_stdout(f"{placed} is queued; {po_or_id} tells of it")
 
 
 def why_command(po_or_id: options.PoOrId, *, as_json: options.JsonFlag = False) -> None:

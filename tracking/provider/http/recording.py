@@ -24,7 +24,8 @@ class ApiCall:
 
     `document` is sent as JSON; what sends one places an order. `left_at` and `left_monotonic` tell when the latest
     attempt left, None and 0 before it does, `token` with which. A `confidential` call, the one for a token, leaves
-    without one, and nothing of its bodies is recorded.
+    without one, and nothing of its bodies is recorded. `optional`: what it asks for need not be offered, so that any
+    404 says that it is not. `answer_headers` are read whatever the case of their names.
     """
 
     method: str
@@ -35,9 +36,11 @@ class ApiCall:
     order_po: str | None = None
     provider_id: str | None = None
     confidential: bool = False
+    optional: bool = False
     left_at: datetime | None = None
     left_monotonic: float = 0.0
     status: int | None = None
+    answer_headers: Mapping[str, str] = field(default_factory=dict)
     token: Token | None = None
     masked_answer: str | None = None
 
@@ -68,7 +71,8 @@ class Recorder:
             self.failing_since = None
         elif isinstance(error, ProviderError):
             self.failing_since = self.failing_since or call.left_at
-            self.last_error = f"{type(error).__name__}: {error}" + (f" ({error.status})" if error.status else "")
+            in_words = error.status is None or f"(status {error.status}" in str(error)
+            self.last_error = f"{type(error).__name__}: {error}" + ("" if in_words else f" ({error.status})")
         took, outcome = round(seconds * 1000), _outcome(error)
         level = logging.DEBUG if outcome in {"ok", "not found"} else logging.WARNING
         line = "call method=%s path=%s status=%s ms=%d outcome=%s"

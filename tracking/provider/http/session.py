@@ -17,13 +17,13 @@ import httpx
 from tracking import errors
 from tracking.orders.observations import utc_now
 from tracking.provider.call_log import ApiCallRecord
-from tracking.provider.http.answers import body_of, read_answer
+from tracking.provider.http.answers import body_of, foreign_pause, read_answer
 from tracking.provider.http.connection import no_connection, open_http_client
 from tracking.provider.http.recording import ApiCall, Recorder
 from tracking.provider.http.token import TokenRenewal
 from tracking.provider.json_fields import format_time
 from tracking.provider.masking import SecretMasker
-from tracking.provider.rate_limit import MAX_IN_FLIGHT, RateLimiter, parse_retry_after
+from tracking.provider.rate_limit import LONGEST_BACKOFF, MAX_IN_FLIGHT, RateLimiter, parse_retry_after
 from tracking.provider.responses import Token, read_token
 from tracking.provider.shared_rate_limit import SharedRateLimit
 
@@ -127,11 +127,25 @@ class ApiSession:
                 return await self._attempt(call, read)
             except errors.CredentialsRefused:
                 await self._tokens.ensure(refused=call.token)
+            except errors.NotTheProvider as exc:
+                if exc.status != httpx.codes.UNAUTHORIZED:
+                    raise
+                await self._renew_after_page(call)
+                if call.document is not None:
+                    raise  # what answered may have passed the order on, and a second answer would not tell of the first
             return await self._attempt(call, read)
         except errors.UnreadableAnswer as exc:
             if call.document is None:
                 raise
-            raise errors.OutcomeUnknown("the answer to the order cannot be read", status=call.status) from exc
+            raise errors.OutcomeUnknown(f"the answer to the order cannot be read: {exc}", status=call.status) from exc
+
+    async def _renew_after_page(self, call: ApiCall) -> None:
+        """Renews the token that a page refused, in case it was the provider's page."""
+        try:
+            await self._tokens.ensure(refused=call.token)
+        except errors.ProviderError:
+            if call.document is None:
+                raise
 
     async def _fetch_token(self, asked_at: datetime) -> Token:
         call = ApiCall("POST", "/v1/Tokens", headers=self._account.headers, confidential=True)
@@ -139,7 +153,7 @@ class ApiSession:
 
     async def _attempt(self, call: ApiCall, read: Callable[[Any], _T]) -> _T:
         """Makes the call and records it, whatever comes of it."""
-        call.left_at, call.status, call.masked_answer = None, None, None
+        call.left_at, call.status, call.masked_answer, call.answer_headers = None, None, None, {}
         error: BaseException | None = None
         try:
             return await read_answer(call, await self._exchange(call), read, self._masker)
@@ -154,9 +168,13 @@ class ApiSession:
         async with self._limiter.slot() as left_at:
             response, body = await self._transfer(call, self._request(call))
             if response.status_code in {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}:
-                retry_after = parse_retry_after(response.headers.get("Retry-After"), self._times.clock())
-                wait = timedelta(seconds=self._limiter.pause(retry_after, left_at))
-                raise errors.Throttled("the provider asks to wait", status=response.status_code, retry_after=wait)
+                asked = parse_retry_after(response.headers.get("Retry-After"), self._times.clock())
+                other = foreign_pause(call, body, self._masker)
+                if other is not None and asked is not None:
+                    asked = min(asked, LONGEST_BACKOFF)  # what is not the provider stops nobody for long
+                wait = timedelta(seconds=self._limiter.pause(asked, left_at))
+                words = "the provider asks to wait" if other is None else other
+                raise errors.Throttled(words, status=response.status_code, retry_after=wait, by_other=other is not None)
             self._limiter.reset_backoff()
             return body
 
@@ -183,7 +201,7 @@ class ApiSession:
         try:
             async with asyncio.timeout(self._timeout):
                 response = await self._http.send(request, auth=httpx.Auth(), stream=True)
-                call.status = response.status_code
+                call.status, call.answer_headers = response.status_code, response.headers
                 try:
                     return response, await body_of(response)
                 finally:

@@ -6,7 +6,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from tracking.errors import AccessDisabled, CredentialsRefused, NotSent, ProviderError, RequestRejected, Throttled
+from tracking.errors import (
+    AccessDisabled,
+    CredentialsRefused,
+    NotSent,
+    NotTheProvider,
+    ProviderError,
+    RequestRejected,
+    Throttled,
+)
 from tracking.provider.responses import Token
 
 
@@ -56,9 +64,9 @@ class TokenRenewal:
             # Whatever waits for the token has not left, which is what 429 says.
             raise Throttled("no token for now", status=429, retry_after=exc.retry_after) from exc
         except RequestRejected as exc:
-            if exc.status in {400, 422}:
-                raise CredentialsRefused("no token for these credentials", status=exc.status) from exc
-            raise NotSent("no token: the address may be wrong", status=exc.status) from exc
+            raise CredentialsRefused("no token for these credentials", status=exc.status) from exc
+        except NotTheProvider as exc:
+            raise NotSent(f"no token: {exc}; the address may be wrong", status=exc.status) from exc
         except ProviderError as exc:
             raise NotSent(f"no token: {exc}", status=exc.status) from exc
         life = (token.expires_at - asked_at).total_seconds()

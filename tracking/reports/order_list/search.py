@@ -13,7 +13,7 @@ from sqlalchemy.engine import RowMapping
 
 from tracking.errors import Problem
 from tracking.forecasting import incidents
-from tracking.orders.model import State, Submission, WebhookStatus, is_open
+from tracking.orders.model import State, Submission, WebhookStatus, folded_id, is_open
 from tracking.orders.vocabulary import EventKind
 from tracking.orders.wording import amount, window
 from tracking.reports.order import order_summary
@@ -131,8 +131,9 @@ def _view(view: str, now: datetime) -> list[Any]:
 
 
 def _ids_of(connection: Connection, text: str) -> list[int]:
-    """The orders that have this very id, through the indexes."""
-    own = select(ORDERS.c.id).where(sa.or_(ORDERS.c.po_number == text, ORDERS.c.provider_id == text))
+    """The orders that have this very id, in whatever case it is written, through the indexes."""
+    folded = folded_id(text)
+    own = select(ORDERS.c.id).where(sa.or_(ORDERS.c.po_folded == folded, ORDERS.c.provider_folded == folded))
     lines = select(LINES.c.order_id).where(sa.or_(LINES.c.external_id == text, LINES.c.recipient == text))
     ids = set(connection.execute(own).scalars()) | set(connection.execute(lines.distinct().limit(EXACT)).scalars())
     return sorted(ids)

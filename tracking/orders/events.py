@@ -1,0 +1,96 @@
+"""Builds events: the first of an order, ordinary ones, requests for a person, contradictions. Pure."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from tracking.orders.model import (
+    PROVIDER_STATES,
+    TYPE_UNKNOWN,
+    Event,
+    LineDiffs,
+    Order,
+    State,
+    Submission,
+    WebhookStatus,
+)
+from tracking.orders.observations import Observation, Polled, Requested
+from tracking.orders.vocabulary import AttentionReason, EventKind
+
+
+def first_event(po_number: str, observation: Observation) -> Event:
+    """Build the event that an order begins with: it was requested here, or a look showed it for the first time."""
+    observed = observation.observed
+    if isinstance(observed, Requested):
+        names = ("type", "source", "units", "value_minor", "note", "currency")
+        changes = {name: getattr(observed, name) for name in names}
+        changes |= {"po_number": po_number, "created_at": observation.learned_at, "actor": observation.actor}
+        changes |= {"state": State.QUEUED, "submission": Submission.QUEUED}
+        return new_event(EventKind.REQUESTED, observation, changes=changes, detail={"lines": len(observed.lines)})
+    if not isinstance(observed, Polled) or observed.snapshot is None:
+        raise TypeError(f"an order cannot begin with {type(observed).__name__}")
+    snapshot = observed.snapshot
+    facts = {
+        **{name: getattr(snapshot, name) for name in ("units", "value_minor", "note", "currency", "provider_id")},
+        "po_number": po_number,
+        "type": snapshot.type or TYPE_UNKNOWN,
+        "source": "elsewhere",
+        "provider_created_at": snapshot.created_at,
+        "accepted_at": snapshot.created_at,
+        "created_at": snapshot.created_at or observation.learned_at,
+        "submission": Submission.ELSEWHERE,
+        "state": State.ACCEPTED,
+        "last_open_at": None,
+    }
+    detail = {"lines": len(snapshot.lines)}
+    happened = min(snapshot.created_at or observation.happened_at, observation.learned_at)
+    return new_event(EventKind.DISCOVERED, observation, changes=facts, detail=detail, happened_at=happened)
+
+
+def new_event(
+    kind: EventKind,
+    observation: Observation,
+    *,
+    changes: Mapping[str, Any] | None = None,
+    detail: Mapping[str, Any] | None = None,
+    line_changes: LineDiffs = (),
+    happened_at: datetime | None = None,
+) -> Event:
+    """Build an event: what it changes is made JSON-able, and details without a value are left out."""
+    encoded = {
+        name: value.isoformat() if isinstance(value, datetime) else value for name, value in (changes or {}).items()
+    }
+    filled_detail = {name: value for name, value in (detail or {}).items() if value is not None}
+    happened = happened_at or observation.happened_at
+    return Event(
+        kind.value, observation.witness, happened, observation.learned_at, encoded, filled_detail, line_changes
+    )
+
+
+def contradiction_event(order: Order, observation: Observation, reason: AttentionReason, what: str) -> Event:
+    """Something that contradicts the order: it needs a person, once."""
+    changes = attention_changes(reason, what) if order.attention != what else {}
+    return new_event(EventKind.CONTRADICTION, observation, changes=changes, detail={"what": what, "state": order.state})
+
+
+def doubt_event(order: Order, status: str, observation: Observation, doubted_for: timedelta) -> Event:
+    """A claim that has been contradicted for so long; a person is asked unless one is asked something already."""
+    what = f"announced as complete {int(doubted_for.total_seconds() // 60)} min ago, and still {status} at the provider"
+    asks = order.attention is None or order.acknowledged_at is not None
+    attention = attention_changes(AttentionReason.WEBHOOK_NOT_CONFIRMED, what) if asks else {}
+    changes = {"notice": WebhookStatus.CONTRADICTED, **attention}
+    return new_event(EventKind.CONTRADICTION, observation, changes=changes, detail={"what": what})
+
+
+def attention_changes(reason: AttentionReason | None, words: str | None = None) -> dict[str, Any]:
+    """The changes that ask for a person, in words and as a code; or those that ask for nobody any more."""
+    return {"attention": words, "attention_reason": reason.value if reason else None, "acknowledged_at": None}
+
+
+def attention_for_status(status: str) -> dict[str, Any]:
+    """The changes that a status of the provider's brings: a person is needed for what was cancelled or is unknown."""
+    if status == State.CANCELLED:
+        return attention_changes(AttentionReason.CANCELLED, "cancelled by the provider")
+    if status in PROVIDER_STATES:
+        return attention_changes(None)
+    return attention_changes(AttentionReason.UNKNOWN_STATUS, f"the provider's word {status!r} is not known")
