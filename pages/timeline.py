@@ -148,7 +148,7 @@ def place_anew_popover(po_number: str, by: Person) -> None:
         if st.form_submit_button("Place it besides", key="anew_submit"):
             with elements.error_box():
                 placed = submissions_actions.place_anew(
-                    session.database(), po_number, other, by=by, now=utc_now(), both_wanted=both
+                    session.database(), po_number, other, by=by, now=utc_now(), wants_both=both
                 )
                 st.toast(f"Queued as {wording.plain(placed)}.")
                 st.rerun()

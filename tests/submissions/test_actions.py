@@ -85,8 +85,8 @@ def test_an_order_whose_po_number_is_anothers_is_placed_anew_once_both_are_said_
     taken: History, store: Database, now: datetime
 ) -> None:
     with pytest.raises(InvalidSubmission, match="both are wanted"):
-        actions.place_anew(store, "FT-1", "FT-1-2", by=ANN, now=now, both_wanted=False)
-    assert actions.place_anew(store, "ft-1", " FT-1-2 ", by=ANN, now=now, both_wanted=True) == "FT-1-2"
+        actions.place_anew(store, "FT-1", "FT-1-2", by=ANN, now=now, wants_both=False)
+    assert actions.place_anew(store, "ft-1", " FT-1-2 ", by=ANN, now=now, wants_both=True) == "FT-1-2"
     first, second = (reports.find_order_id(store, name) for name in ("FT-1", "FT-1-2"))
     assert first is not None
     assert second is not None
@@ -97,7 +97,7 @@ def test_an_order_whose_po_number_is_anothers_is_placed_anew_once_both_are_said_
     assert any("placed for FT-1" in row.text for row in reports.timeline(store, second, now))
     assert verify(store) == []
     with pytest.raises(NotAllowed):
-        actions.place_anew(store, "FT-1", "FT-1-3", by=BOB, now=now, both_wanted=True)
+        actions.place_anew(store, "FT-1", "FT-1-3", by=BOB, now=now, wants_both=True)
 
 
 @pytest.mark.parametrize("other", ["FT-1", "ft-1", "", " ", "x" * 101])
@@ -105,7 +105,7 @@ def test_a_po_number_that_is_taken_or_none_places_nothing_anew(
     taken: History, store: Database, now: datetime, other: str
 ) -> None:
     with pytest.raises((NotAllowed, InvalidSubmission)):
-        actions.place_anew(store, "FT-1", other, by=ANN, now=now, both_wanted=True)
+        actions.place_anew(store, "FT-1", other, by=ANN, now=now, wants_both=True)
     order_id = reports.find_order_id(store, "FT-1")
     assert order_id is not None
     assert reports.order_view(store, order_id, now).order.attention_reason == "ponumber mismatch"
@@ -119,15 +119,15 @@ def test_what_is_not_taken_by_another_order_is_not_placed_anew(store: Database, 
     )
     history.refuse("FT-2")
     with pytest.raises(NotAllowed, match="belongs to another order"):
-        actions.place_anew(store, "FT-2", "FT-3", by=ANN, now=now, both_wanted=True)
+        actions.place_anew(store, "FT-2", "FT-3", by=ANN, now=now, wants_both=True)
     with pytest.raises(NotPermitted):
-        actions.place_anew(store, "FT-2", "FT-3", by=Person("Vi", Access.VIEWER), now=now, both_wanted=True)
+        actions.place_anew(store, "FT-2", "FT-3", by=Person("Vi", Access.VIEWER), now=now, wants_both=True)
 
 
 def test_of_two_windows_that_place_an_order_anew_one_does(taken: History, store: Database, now: datetime) -> None:
     def anew(number: int) -> str:
         try:
-            return actions.place_anew(store, "FT-1", f"FT-1-{number}", by=ANN, now=now, both_wanted=True)
+            return actions.place_anew(store, "FT-1", f"FT-1-{number}", by=ANN, now=now, wants_both=True)
         except NotAllowed:
             return "refused"
 

@@ -155,7 +155,7 @@ def _joined(line: Line, units: Sequence[Unit], entries: Sequence[Any]) -> Line:
     ranks = {status: rank for rank, status in enumerate(LINE_ORDER)}
     costs = [_cost_of_unit(reported, position) for reported, position, _ in units]
     digest = hashlib.sha256(repr(sorted(entries)).encode()).hexdigest()[:15] if entries else None
-    first_seen_otherwise = line.claim_digest is not None and not line.claim_digest.startswith(REGROUPED)
+    other_digest = line.claim_digest is not None and not line.claim_digest.startswith(REGROUPED)
     return Line(
         number=line.number,
         product_id=line.product_id,
@@ -167,7 +167,7 @@ def _joined(line: Line, units: Sequence[Unit], entries: Sequence[Any]) -> Line:
         external_id=line.external_id,
         recipient=line.recipient,
         cost_minor=None if None in costs else sum(cost or 0 for cost in costs),
-        claim_digest=None if digest is None or first_seen_otherwise else f"{REGROUPED}{digest}",
+        claim_digest=None if digest is None or other_digest else f"{REGROUPED}{digest}",
     )
 
 

@@ -40,14 +40,14 @@ def resend(database: Database, order: str, *, by: Person, now: datetime) -> None
     _request(database, order, "resend", by=by, now=now)
 
 
-def place_anew(database: Database, order: str, po_number: str, *, by: Person, now: datetime, both_wanted: bool) -> str:
+def place_anew(database: Database, order: str, po_number: str, *, by: Person, now: datetime, wants_both: bool) -> str:
     """Place an order whose PONumber belongs to another order anew, under the PONumber given; returns that.
 
     Raises as `check_now`; InvalidSubmission where nobody has confirmed that both orders are wanted, or where the
     PONumber cannot be one.
     """
     by.must_operate()
-    if not both_wanted:
+    if not wants_both:
         message = (
             "the order that has the PONumber stays placed, and this one is placed besides: confirm that both are wanted"
         )

@@ -143,7 +143,7 @@ def place_anew_command(
     po_or_id: options.PoOrId,
     new_po_number: Annotated[str, typer.Argument(parser=storable, metavar="NEW_PO", help="A PONumber no order has.")],
     *,
-    both_wanted: Annotated[
+    wants_both: Annotated[
         bool, typer.Option("--both-wanted", help="Confirm that the order which has the PONumber is wanted as well.")
     ] = False,
     actor: Annotated[
@@ -154,7 +154,7 @@ def place_anew_command(
     """Place an order anew under another PONumber, where its own belongs to another order at the provider."""
     store = options.open_store()
     placed = actions.place_anew(
-        store, po_or_id, new_po_number, by=options.acting_person(actor), now=utc_now(), both_wanted=both_wanted
+        store, po_or_id, new_po_number, by=options.acting_person(actor), now=utc_now(), wants_both=wants_both
     )
     if as_json:
         output.print_json({"po_number": placed, "placed_for": po_or_id})
