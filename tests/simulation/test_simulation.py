@@ -70,7 +70,7 @@ def test_a_planted_fault_is_found(histories: Histories, mutant: Mutant) -> None:
 
 
 def test_a_history_that_fails_is_shrunk_and_told_in_words(histories: Histories) -> None:
-    mutant = next(one for one in MUTANTS if one.name == "claims-missing")
+    mutant = next(one for one in MUTANTS if one.name == "notice-believed")
     seed, _ = killed(histories, mutant, 100)
     with mutant.plant():
         whole = histories.run(seed)

@@ -152,7 +152,7 @@ def place_anew_command(
     as_json: options.JsonFlag = False,
 ) -> None:
     """Place an order anew under another PONumber, where its own belongs to another order at the provider."""
-    store = options.open_store()
+    store = open_store()
     placed = actions.place_anew(
         store, po_or_id, new_po_number, by=options.acting_person(actor), now=utc_now(), wants_both=wants_both
     )
@@ -160,6 +160,7 @@ def place_anew_command(
         output.print_json({"po_number": placed, "placed_for": po_or_id})
     else:
         output.print_stdout(f"{placed} is queued; {po_or_id} tells of it")
+    _say_who_goes_on(store, State.QUEUED)
 
 
 def why_command(po_or_id: options.PoOrId, *, as_json: options.JsonFlag = False) -> None:
