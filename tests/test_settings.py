@@ -132,6 +132,33 @@ def test_a_name_that_is_nearly_one_of_ours_is_told_with_the_one_that_was_meant(
     assert problems() == [f"{name}: is no setting; did you mean {meant}?"]
 
 
+def test_what_a_cluster_says_of_a_service_with_our_name_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _warn_once.cache_clear()
+    for name, value in {
+        "TRACKING_PORT": "tcp://10.0.0.1:8501",
+        "TRACKING_SERVICE_HOST": "10.0.0.1",
+        "TRACKING_SERVICE_PORT_HTTP": "8501",
+        "TRACKING_DATABASE_PORT": "tcp://10.0.0.2:5432",
+        "TRACKING_DATABASE_PORT_5432_TCP_ADDR": "10.0.0.2",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert load() is not None
+    assert caplog.records == []
+    monkeypatch.setenv("TRACKING_PORT", "8501")
+    load()
+    assert [record.message for record in caplog.records] == [
+        "TRACKING_PORT is no setting of this console and has no effect"
+    ]
+
+
+@pytest.mark.parametrize("name", ["API_EMAIL", "DATABASE_URL", "OPERATORS", "POLL_FLOOR"])
+def test_quotation_marks_that_nothing_takes_off_are_told(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"TRACKING_{name}", "'x'")
+    assert problems()[0].startswith(f"TRACKING_{name}: is in quotation marks")
+
+
 def test_a_misspelt_name_hides_no_wrong_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACKING_OPERATOR", "x")
     assert [problem.split(":")[0] for problem in problems(api_max_rate=0)] == [

@@ -190,6 +190,15 @@ class Settings(BaseSettings):
             raise ValueError(f"must be one or several Fernet keys, comma separated; {MAKE_A_KEY} makes one")
         return value
 
+    # The last one of those before, as pydantic begins with it.
+    @field_validator("*", mode="before")
+    @classmethod
+    def _without_quotes(cls, value: Any) -> Any:
+        text = value.strip() if isinstance(value, str) else ""
+        if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+            raise ValueError("is in quotation marks, which would be a part of it: leave them out")
+        return value
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         problems = []

@@ -7,6 +7,7 @@ import gc
 import importlib
 import io
 import os
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -25,6 +26,10 @@ __all__ = [
     "read_env_file",
 ]
 
+# What Kubernetes and Docker put into the environment of each container beside a service that is called like us.
+_SERVICE_LINK = re.compile(
+    r"\w+_(SERVICE_HOST|SERVICE_PORT\w*|PORT_\d+_(TCP|UDP|SCTP)\w*)=.*|\w+_PORT=(tcp|udp|sctp)://.*"
+)
 # Read by other libraries, and from the environment alone.
 _NOT_OURS = frozenset({"HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"})
 
@@ -109,4 +114,5 @@ def names_without_effect(
 def _unknown_names(names: Iterable[str], prefix: str, fields: Collection[str]) -> list[str]:
     """List the names with the prefix that are no field; to set one to nothing is a way to say that it is not ours."""
     ours = (name for name in names if name.upper().startswith(prefix) and os.environ.get(name, "-").strip())
-    return sorted(name for name in ours if name[len(prefix) :].lower() not in fields)
+    unknown = (name for name in ours if name[len(prefix) :].lower() not in fields)
+    return sorted(name for name in unknown if not _SERVICE_LINK.fullmatch(f"{name}={os.environ.get(name, '')}"))
