@@ -63,3 +63,25 @@ def test_the_truth_is_of_the_present_and_not_of_the_future(desk: Desk) -> None:
     assert truth["status"] == "Completed"
     begun, ended = datetime.fromisoformat(truth["created_at"]), datetime.fromisoformat(truth["completed_at"])
     assert 0 < (ended - begun).total_seconds() < 1000
+
+
+def test_what_was_sent_may_come_back_otherwise(desk: Desk) -> None:
+    lines = [{"ProductId": "CVS", "Value": 10, "Quantity": 1, "ExternalId": name} for name in ("row-a", "row-b")]
+    body = {"Type": "Links", "PONumber": "Wave-1", "Note": "hello", "LineItems": lines}
+    for scenario in ("echo-without-external-ids", "echo-respelled", "echo-regrouped", "echo-in-lower-case"):
+        desk.start(scenario)
+        placed = desk.post(body | {"PONumber": f"Wave-{scenario}"}).json()
+        shown = desk.get(f"Orders/{placed['Id']}").json()
+        first = shown["LineItems"][0]
+        match scenario:
+            case "echo-without-external-ids":
+                assert [line["ExternalId"] for line in shown["LineItems"]] == [None, None]
+            case "echo-respelled":
+                assert (first["ProductId"], first["Value"], first["Quantity"]) == ("cvs", "10.00", 1.0)
+                assert (first["ExternalId"], shown["Note"]) == ("ROW-A", "HELLO\u00a0")
+            case "echo-regrouped":
+                assert len(shown["LineItems"]) == 1
+                assert (first["Quantity"], len(first["ClaimData"])) == (2, 2)
+            case _:
+                assert placed["PONumber"] == f"wave-{scenario}"
+                assert shown["Id"] == placed["Id"].upper() != placed["Id"]

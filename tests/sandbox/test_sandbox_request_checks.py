@@ -124,3 +124,32 @@ def test_every_fourth_get_is_corrupted(desk: Desk, scenario: str) -> None:
         desk.fields(response).get("id") == order["Id"] and "status" in desk.fields(response) for response in answers
     ]
     assert good == [True, True, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "status", "server"),
+    [
+        ("behind-redirects", 302, "example-proxy/1.0"),
+        ("behind-firewall", 403, "example-waf"),
+        ("behind-portal", 200, "example-hotspot"),
+        ("behind-gateway", 400, "example-gateway"),
+    ],
+)
+def test_every_fourth_call_is_answered_by_something_in_between(
+    desk: Desk, scenario: str, status: int, server: str
+) -> None:
+    desk.start(scenario)
+    desk.login()
+    answers = [desk.get("Status") for _ in range(6)]
+    assert [answer.headers.get("Server") for answer in answers] == [None, None, server, None, None, None]
+    assert answers[2].status_code == status
+    assert desk.post(desk.order("po")).headers.get("Server") == server
+    assert desk.post(desk.order("po")).status_code == 201
+
+
+def test_what_stands_in_between_may_pass_a_call_on(desk: Desk) -> None:
+    desk.start("behind-passing-firewall")
+    for _ in range(2):
+        desk.get("Status")
+    assert desk.post(desk.order("po")).status_code == 403
+    assert desk.post(desk.order("po")).status_code == 409

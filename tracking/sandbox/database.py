@@ -123,7 +123,8 @@ def order_id(number: int) -> str:
 
 
 def order_number(text: str) -> int:
-    """Parse the number in an order's id; 0, which no order has, where the text is no id."""
+    """Parse the number in an order's id, in whatever case; 0, which no order has, where the text is no id."""
+    text = text.upper()
     digits = text.removeprefix("BLK-")
     valid = text.startswith("BLK-") and digits.isascii() and digits.isdigit() and len(digits) == 9
     return int(digits) if valid else 0

@@ -27,6 +27,8 @@ PostFailure = Literal[
 ]
 RateLimitFault = Literal["none", "retry-after", "retry-date", "retry-absurd", "bare"]
 TimestampFormat = Literal["bare", "zulu", "offset", "fraction", "us"]
+Echo = Literal["exact", "no-external-ids", "respelled", "lower-case", "regrouped"]
+Intermediary = Literal["none", "redirect", "firewall", "portal", "maintenance", "gateway"]
 WebhookFault = Literal["normal", "duplicate", "late", "never", "early", "foreign"]
 
 
@@ -85,6 +87,10 @@ class Faults:
     outage_every: float = 120.0
     bad_response: BadResponse = "none"  # what every `bad_response_every`-th GET gets with its 200
     bad_response_every: int = 4
+    echo: Echo = "exact"  # how what was sent comes back, all of it harmless
+    intermediary: Intermediary = "none"  # what answers every `intermediary_every`-th call in the provider's place
+    intermediary_every: int = 4
+    intermediary_passes_on: bool = False  # it answers once the provider has carried the call out
     share: float = 1.0
     blend: tuple[Faults, ...] = ()  # each order takes its own fields from one of these
 

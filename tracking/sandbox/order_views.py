@@ -6,16 +6,18 @@ Owns the JSON of an order and of its claim data, which is derived from the sandb
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from tracking.sandbox.database import SandboxLine, SandboxOrder
-from tracking.sandbox.faults import Faults
+from tracking.sandbox.faults import Echo, Faults
 from tracking.sandbox.order_lifecycle import line_status, order_status
 from tracking.sandbox.responses import format_timestamp
 
+_NOTHING = {"ExternalId": None, "ClaimData": None, "Cost": None}
 _WITH_CLAIMS = frozenset((kind, status) for kind in ("Links", "Codes") for status in ("Completed", "Claimed"))
 
 
@@ -32,7 +34,7 @@ class ViewContext:
 
 def order_json(order: SandboxOrder, lines: Sequence[SandboxLine], context: ViewContext) -> dict[str, Any]:
     """Render the whole order."""
-    return {
+    body = {
         "Id": order.id,
         "Timestamp": format_timestamp(order.created_at, context.faults),
         "Status": order_status(order.steps, context.now),
@@ -41,6 +43,44 @@ def order_json(order: SandboxOrder, lines: Sequence[SandboxLine], context: ViewC
         **order.header,
         "LineItems": [_line_json(order, line, context) for line in lines],
     }
+    return body if context.faults.echo == "exact" else _echoed(body, context.faults.echo)
+
+
+def _echoed(body: dict[str, Any], echo: Echo) -> dict[str, Any]:
+    """The order with what was sent echoed otherwise; nothing that the contract promises is lost."""
+    lines = body["LineItems"]
+    match echo:
+        case "no-external-ids":
+            lines = [line | {"ExternalId": None} for line in lines]
+        case "respelled":
+            note = body.get("Note")
+            body = body | ({"Note": f"{note.upper()}\u00a0"} if note else {})
+            lines = [line | _respelled(line) for line in lines]
+        case "regrouped":
+            lines = _regrouped(lines)
+    return body | {"LineItems": lines}
+
+
+def _respelled(line: Mapping[str, Any]) -> dict[str, Any]:
+    external_id = line.get("ExternalId")
+    value = {
+        "ProductId": line["ProductId"].lower(),
+        "Value": f"{line['Value']:.2f}",
+        "Quantity": float(line["Quantity"]),
+    }
+    return value | ({"ExternalId": external_id.upper()} if external_id else {})
+
+
+def _regrouped(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Lines of one product, value, status and address as one, without what was theirs alone."""
+    groups: dict[str, dict[str, Any]] = {}
+    for line in lines:
+        names = ("ProductId", "Value", "Status", "DigitalDeliveryAddress", "PhysicalDeliveryAddress")
+        group = groups.setdefault(json.dumps([line.get(name) for name in names]), line | {"Quantity": 0, **_NOTHING})
+        group["Quantity"] += line["Quantity"]
+        group["Cost"] = None if line["Cost"] is None else (group["Cost"] or 0) + line["Cost"]
+        group["ClaimData"] = [*(group["ClaimData"] or ()), *(line["ClaimData"] or ())] or None
+    return list(groups.values())
 
 
 def _line_json(order: SandboxOrder, line: SandboxLine, context: ViewContext) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from starlette.responses import Response
 
 from tracking.sandbox.faults import Faults
 from tracking.sandbox.provider import Provider
-from tracking.sandbox.responses import corrupt_response, error_response
+from tracking.sandbox.responses import corrupt_response, error_response, intermediary_response
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -35,6 +35,7 @@ class RequestChecks:
         self._provider = provider
         self._tokens = tokens
         self._calls = 0
+        self._carried = 0
         self._gets = 0
         self._second = (0, 0)
 
@@ -43,6 +44,10 @@ class RequestChecks:
 
         async def endpoint(request: Request) -> Response:
             now = self._provider.clock()
+            if self._is_intercepted():
+                if self._provider.faults.intermediary_passes_on:
+                    await handler(request)
+                return intermediary_response(self._provider.faults.intermediary)
             refusal = self._outage(now, token_call=not token) or self._rate_limit(now)
             if refusal is None and token:
                 refusal = self._credentials(request, now)
@@ -52,6 +57,11 @@ class RequestChecks:
             return self._corrupt(response) if request.method == "GET" else response
 
         return endpoint
+
+    def _is_intercepted(self) -> bool:
+        self._carried += 1
+        faults = self._provider.faults
+        return faults.intermediary != "none" and self._carried % faults.intermediary_every == 0
 
     def _outage(self, now: float, *, token_call: bool) -> Response | None:
         faults, speed = self._provider.faults, self._provider.speed

@@ -16,7 +16,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from tracking.sandbox.faults import BadResponse, Faults, TimestampFormat
+from tracking.sandbox.faults import BadResponse, Faults, Intermediary, TimestampFormat
 
 _JSON = "application/json"
 _ERROR_PAGE = b"<!doctype html><html><body><h1>An error occurred</h1><p>Made up by the sandbox.</p></body></html>"
@@ -26,6 +26,45 @@ _BAD_BODIES: Mapping[BadResponse, bytes] = {
     "list": b"[]",
     "nan": b'{"Id": NaN, "Status": NaN}',
 }
+
+
+_INTERMEDIARIES: Mapping[Intermediary, tuple[int, Mapping[str, str], bytes]] = {
+    "redirect": (
+        302,
+        {
+            "Location": "https://status.example.com/maintenance",
+            "Server": "example-proxy/1.0",
+            "Content-Type": "text/html",
+        },
+        b"<html><body>Moved</body></html>",
+    ),
+    "firewall": (
+        403,
+        {"Server": "example-waf", "Via": "1.1 edge.example.com", "Content-Type": "text/html"},
+        b"<html><h1>Request blocked</h1>By a rule of the firewall. Support ID: 4711</html>",
+    ),
+    "portal": (
+        200,
+        {"Server": "example-hotspot", "Content-Type": "text/html; charset=iso-8859-1"},
+        b"<html><form action='/login'>Sign in to use this network, caf\xe9 guest</form></html>",
+    ),
+    "maintenance": (
+        503,
+        {"Server": "example-proxy/1.0", "Retry-After": "7200", "Content-Type": "text/html"},
+        b"<html>Down for maintenance, back soon</html>",
+    ),
+    "gateway": (
+        400,
+        {"Server": "example-gateway", "Content-Type": "application/json"},
+        b'{"success": false, "errors": [{"code": 1020, "message": "denied by a rule"}], "data": null}',
+    ),
+}
+
+
+def intermediary_response(kind: Intermediary) -> Response:
+    """Build what something between client and provider answers in its place."""
+    status, headers, body = _INTERMEDIARIES[kind]
+    return Response(body, status_code=status, headers=dict(headers))
 
 
 def json_response(body: Any, faults: Faults, status: int = 200) -> Response:

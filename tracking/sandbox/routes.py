@@ -184,7 +184,10 @@ class ApiRoutes:
             return json_response(money, self._faults, 422)
         context = self._provider.view_context(result, now, reading=False)
         lines = self._provider.lines([result])[result.number]
-        return json_response(order_json(result, lines, context), self._faults, 201)
+        body = order_json(result, lines, context)
+        if self._faults.echo == "lower-case":  # only here: what is read later is as it was
+            body |= {name: body[name].lower() for name in ("Id", "PONumber")}
+        return json_response(body, self._faults, 201)
 
     def _conflict(self, conflict: PoNumberConflict, order: ValidOrder, faults: Faults) -> Response:
         if faults.conflict_compares == "strict" and not conflict.same:

@@ -224,6 +224,40 @@ _SCENARIOS = (
     _scenario("answers-nan", "Every fourth GET gets NaN for its numbers.", bad_response="nan"),
     _scenario("answers-wrong-id", "Every fourth GET names other orders than it shows.", bad_response="wrong-id"),
     _scenario("answers-huge", "Every fourth GET gets 50 MB.", bad_response="huge"),
+    _scenario("echo-without-external-ids", "ExternalIds are not echoed.", echo="no-external-ids"),
+    _scenario(
+        "echo-respelled",
+        "Notes, ExternalIds and product ids come back in another case, values and quantities as other numbers.",
+        echo="respelled",
+    ),
+    _scenario("echo-in-lower-case", "The answer to a POST writes ids in lower case.", echo="lower-case"),
+    _scenario("echo-regrouped", "Lines of one product, value, status and address come back as one.", echo="regrouped"),
+    _scenario(
+        "behind-redirects",
+        "Every fourth call is answered by a proxy with a redirect to another page.",
+        intermediary="redirect",
+    ),
+    _scenario(
+        "behind-firewall", "Every fourth call is answered by a firewall's page with 403.", intermediary="firewall"
+    ),
+    _scenario("behind-portal", "Every fourth call is answered by a sign-in page with 200.", intermediary="portal"),
+    _scenario(
+        "behind-maintenance",
+        "Every twelfth call is answered by a maintenance page with 503 and a Retry-After of two hours.",
+        intermediary="maintenance",
+        intermediary_every=12,
+    ),
+    _scenario(
+        "behind-gateway",
+        "Every fourth call is answered by a gateway with 400 and JSON of its own.",
+        intermediary="gateway",
+    ),
+    _scenario(
+        "behind-passing-firewall",
+        "Every fourth call is carried out, and answered by a firewall's page with 403.",
+        intermediary="firewall",
+        intermediary_passes_on=True,
+    ),
     _scenario(
         "mixed-faults",
         "A bit of everything: broken POSTs, strange webhooks, odd states, 429, bad answers and short outages.",
