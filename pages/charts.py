@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from tracking.orders.wording import plain
+from tracking.orders.wording import decimals, plain
 
 COLORS = {
     "Queued": "#aab4be",
@@ -76,7 +76,9 @@ def lifecycle(frame: pd.DataFrame) -> go.Figure:
 
 
 def bands(frame: pd.DataFrame) -> go.Figure:
-    """The value of open orders by age. Columns band, orders, value_minor."""
+    """The value of open orders by age, in one currency. Columns band, currency, orders, value_minor."""
+    currency = str(frame["currency"].iloc[0])
+    digits = decimals(currency)
     colors = [COLORS["Outcome unknown"] if band == "outcome unknown" else _OBSERVED for band in frame["band"]]
     figure = go.Figure(
         go.Bar(
@@ -85,7 +87,7 @@ def bands(frame: pd.DataFrame) -> go.Figure:
             orientation="h",
             marker={"color": colors},
             customdata=frame["orders"],
-            hovertemplate="%{y}: %{x:,.2f} in %{customdata} orders<extra></extra>",
+            hovertemplate=f"%{{y}}: %{{x:,.{digits}f}} {currency} in %{{customdata}} orders<extra></extra>",
         )
     )
     figure.update_yaxes(autorange="reversed", fixedrange=True)

@@ -1,5 +1,7 @@
 """The order that is being put together: its PONumber, its shape, the same request for a terminal, an example file."""
 
+import contextlib
+import copy
 import random
 from typing import Any
 
@@ -7,11 +9,17 @@ import pandas as pd
 import streamlit as st
 
 import session
+from tracking.app import drafts, embedded_sandbox
+from tracking.errors import StoreError
+from tracking.orders import wording
 from tracking.orders.observations import utc_now
-from tracking.submissions import csv_rows, results
+from tracking.reports import amounts, health
+from tracking.submissions import catalog, csv_rows, files, results
 from tracking.submissions import submit as submissions
 from tracking.submissions.requests import order_document
 
+# The widgets that belong to the whole order, by their keys.
+FIELDS = ("order_type", "order_note", "photo_url", "greeting_url", "scenario")
 TEMPLATES = {
     "DigitalDelivery": {"Email": "someone@example.com"},
     "Links": {},
@@ -23,12 +31,55 @@ TEMPLATES = {
 
 
 def draft() -> dict[str, Any]:
-    """What has been entered so far."""
+    """What has been entered so far, also before the console was restarted or the page opened anew."""
     if "draft" not in st.session_state:
         number = submissions.new_po_number(utc_now(), random.SystemRandom())
-        st.session_state["draft"] = {"po_number": number, "lines": [], "reviewing": False}
+        st.session_state["draft"] = restored() or {"po_number": number, "lines": [], "reviewing": False}
     stored: dict[str, Any] = st.session_state["draft"]
     return stored
+
+
+def restored() -> dict[str, Any] | None:
+    """The draft that was stored for this person or browser, with its fields put back into the form."""
+    owner = session.draft_owner()
+    stored = drafts.load_draft(session.database(), owner, utc_now()) if owner else None
+    if stored is None or not stored.content.get("lines"):
+        return None
+    for name, value in stored.content["fields"].items():
+        if name in FIELDS and isinstance(value, str) and (name != "scenario" or value in embedded_sandbox.note_words()):
+            st.session_state[name] = value
+    lines, number = list(stored.content["lines"]), stored.content["po_number"]
+    return {"po_number": number, "lines": lines, "reviewing": False, "restored_from": stored.saved_at}
+
+
+def say_restored(order: dict[str, Any]) -> None:
+    """Says where a draft comes from that nobody has entered since this page was opened."""
+    if saved_at := order.get("restored_from"):
+        st.info(
+            f"It was put together before this page was opened or the console restarted, and saved at "
+            f"{wording.clock(saved_at, utc_now())} UTC. A line that was not added yet is not part of it.",
+            title="Your draft is here again",
+            icon=":material/restore:",
+        )
+        st.button("Begin anew", key="discard_draft", icon=":material/delete:", on_click=discard)
+
+
+def keep(order: dict[str, Any]) -> None:
+    """Stores the draft when it has changed, so that it outlives this process."""
+    owner = session.draft_owner()
+    fields = {name: st.session_state.get(name) for name in FIELDS}
+    content = {"po_number": order["po_number"], "lines": order["lines"], "fields": fields}
+    if owner is None or content == order.get("kept") or not (order["lines"] or order.get("kept")):
+        return
+    try:
+        if order["lines"]:
+            if not drafts.save_draft(session.database(), owner, content, utc_now()):
+                st.caption("This draft is too large to outlive a restart of the console.")
+        else:
+            drafts.delete_draft(session.database(), owner, utc_now())
+        order["kept"] = copy.deepcopy(content)
+    except StoreError:
+        st.caption("This draft could not be saved just now; it would not outlive a restart of the console.")
 
 
 def remove_last_line() -> None:
@@ -41,6 +92,9 @@ def remove_last_line() -> None:
 def discard() -> None:
     """Ends the draft; the next one gets a PONumber of its own."""
     del st.session_state["draft"]
+    if owner := session.draft_owner():
+        with contextlib.suppress(StoreError):  # it is not offered again once its order is there, and ends by itself
+            drafts.delete_draft(session.database(), owner, utc_now())
 
 
 def request_body(order: dict[str, Any]) -> dict[str, Any]:
@@ -60,6 +114,35 @@ def scenario_tag() -> str:
     """The word by which the sandbox knows how to behave; only the sandbox reads it."""
     picked = st.session_state.get("scenario") if session.settings().embedded_sandbox else ""
     return f"[{picked}]" if picked else ""
+
+
+def line_value(catalogue: catalog.Catalog, line: dict[str, Any]) -> str:
+    """The value of one card of the line, with the currency of its product."""
+    product = catalogue.products.get(line["ProductId"])
+    return wording.money(round(line["Value"] * 100), product.currency_code if product else "")
+
+
+def totals(catalogue: catalog.Catalog, checked: files.CheckedFile) -> None:
+    """What it comes to by currency, beside what the account holds."""
+    face = catalog.face_values(checked.requests, catalogue)
+    with st.grid(4, min_column_width=230):
+        st.metric("Cards", f"{checked.units:,}", border=True)
+        st.metric("Face value", amounts.worth(face), border=True)
+        cost = amounts.worth(catalogue.quote(checked.requests))
+        st.metric("Probable cost", cost, border=True, help="The provider's figure decides.")
+        st.metric("Balance", balance(catalogue.only_currency), border=True)
+    if len(face) > 1:
+        st.warning("This order has several currencies, each added up for itself.", icon=":material/currency_exchange:")
+
+
+def balance(currency: str) -> str:
+    """What the account holds, as last read. The provider names no currency: it is that of all that it sells, if any."""
+    current = health.balance(session.database())
+    if current is None:
+        return "not read yet"
+    if current.available_minor is None:
+        return "not offered"
+    return wording.money(current.available_minor, currency)
 
 
 def curl(text: str) -> str:

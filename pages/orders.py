@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 import cached
@@ -43,11 +44,13 @@ BOUND = (
     "older",
     "prefix",
     "each",
+    "parts",
     "sort",
     "asc",
 )
-SWITCHES = ("each", "asc")
+SWITCHES = ("each", "parts", "asc")
 PAGE_SIZE = 50
+ANY_CURRENCY = "The number alone, whatever the currency."
 FORMS = {"csv": "text/csv", "jsonl": "application/x-ndjson", "parquet": "application/vnd.apache.parquet"}
 
 
@@ -67,6 +70,10 @@ def controls() -> None:
         on_change=first_page,
         placeholder="PONumber, provider id, external id or recipient, whole or a part",
     )
+    if search.is_exact(session.database(), st.session_state["q"] or ""):
+        st.toggle(
+            "Also orders that hold this id as a part of theirs", key="parts", bind="query-params", on_change=first_page
+        )
     st.pills(
         "View",
         list(VIEWS),
@@ -121,8 +128,12 @@ def more() -> None:
         st.text_input(
             "Placed before (UTC)", key="to", bind="query-params", on_change=first_page, placeholder="2026-02-28"
         )
-        st.text_input("Value from", key="min", bind="query-params", on_change=first_page, placeholder="10.00")
-        st.text_input("Value up to", key="max", bind="query-params", on_change=first_page, placeholder="500.00")
+        st.text_input(
+            "Value from", key="min", bind="query-params", on_change=first_page, placeholder="10.00", help=ANY_CURRENCY
+        )
+        st.text_input(
+            "Value up to", key="max", bind="query-params", on_change=first_page, placeholder="500.00", help=ANY_CURRENCY
+        )
         st.text_input("Older than", key="older", bind="query-params", on_change=first_page, placeholder="30m, 1h, 2d")
         st.text_input("PONumber begins with", key="prefix", bind="query-params", on_change=first_page)
 
@@ -140,8 +151,7 @@ def table(page: search.Page) -> None:
     """One page of orders; a click on any cell opens the order."""
     rows = page.rows
     frame = rows[["po_number", "state", "type", "units", "units_fulfilled"]].copy()
-    frame.insert(5, "value", rows["value_minor"] / 100)
-    frame["currency"] = rows["currency"]
+    frame.insert(5, "value", rows["worth"])
     frame["placed"] = rows["created_at"]
     frame["mark"] = [marks(row) for row in rows.itertuples()]
     frame["completed_by"] = rows["completion"]
@@ -160,7 +170,7 @@ def table(page: search.Page) -> None:
         | {
             "units": "Cards",
             "units_fulfilled": "Fulfilled",
-            "value": st.column_config.NumberColumn("Value", format="%.2f"),
+            "value": st.column_config.TextColumn("Value", alignment="right"),
             "completed_by": st.column_config.Column(
                 "Completed by", help="When a look showed it, or between which two looks it became so."
             ),
@@ -180,7 +190,11 @@ def marks(row: object) -> str:
     attention = getattr(row, "attention", None)
     if isinstance(attention, str):
         acknowledged = getattr(row, "acknowledged_at", None)
-        words.append(f"acknowledged: {attention}" if isinstance(acknowledged, datetime) else attention)
+        words.append(
+            f"acknowledged: {attention}"
+            if isinstance(acknowledged, datetime) and not pd.isna(acknowledged)
+            else attention
+        )
     return ", ".join(words)
 
 

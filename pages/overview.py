@@ -8,7 +8,7 @@ import charts
 import elements
 from tracking.forecasting import predictions
 from tracking.orders import wording
-from tracking.reports import explanations, health, latency, overview, trends
+from tracking.reports import amounts, explanations, health, latency, overview, trends
 
 COUNTS = (
     ("attention", "Needs a person", "attention", "refused, cancelled, contradicted or a word nobody knows"),
@@ -115,21 +115,30 @@ def by_state(stock: pd.DataFrame, span: str) -> None:
         wide = wide.sort_index(ascending=False)
         # The hours stay in the index: a provider's word for a state may be any, also "hour".
         hours = st.column_config.DatetimeColumn("Hour", format="YYYY-MM-DD HH:mm", timezone="UTC")
-        st.dataframe(wide, column_config={"_index": hours}, alt="Orders by hour and state")
+        st.dataframe(wide, column_config={"_index": hours}, placeholder="", alt="Orders by hour and state")
 
 
 def at_risk(current: overview.Overview) -> None:
     """The value of open orders by age."""
     st.markdown("**Value of open orders by age**")
-    total = wording.money(int(current.bands["value_minor"].sum()), current.currency)
     oldest = f", the oldest {wording.duration(current.oldest)} old" if current.oldest else ""
+    total = elements.escape(amounts.worth(current.values))
     st.caption(f"{total} in {current.open:,} open orders{oldest}. Ages go by the hour an order was placed in.")
-    if current.open:
-        elements.chart(charts.bands(current.bands), "bands", "Value of open orders by age")
-        table = current.bands.assign(value=current.bands["value_minor"] / 100).drop(columns="value_minor")
-        with st.expander("As a table", key="bands_table"):
-            config = elements.columns(table) | {"value": st.column_config.NumberColumn("Value", format="%.2f")}
-            st.dataframe(table, hide_index=True, column_config=config, alt="Value of open orders by age")
+    if not current.open:
+        return
+    # Amounts of different currencies share no axis.
+    for currency in current.values:
+        bands = current.bands[current.bands["currency"] == currency]
+        if len(current.values) > 1:
+            st.caption(elements.escape(currency or "Currency unknown"))
+        key = f"bands_{currency}" if currency else "bands"
+        elements.chart(charts.bands(bands), key, f"Value of open orders by age, {currency or 'currency unknown'}")
+    table = current.bands[["band", "orders"]].copy()
+    pairs = zip(current.bands["value_minor"], current.bands["currency"], strict=True)
+    table["value"] = [wording.money(int(minor), currency) for minor, currency in pairs]
+    with st.expander("As a table", key="bands_table"):
+        config = elements.columns(table)
+        st.dataframe(table, hide_index=True, column_config=config, placeholder="", alt="Value of open orders by age")
 
 
 def how_long(completions: trends.Completions) -> None:
@@ -152,7 +161,9 @@ def how_long(completions: trends.Completions) -> None:
             for name, words in (("p50", "Half within"), ("p95", "95 of 100 within"))
         }
         config = elements.columns(newest_first) | seconds
-        st.dataframe(newest_first, hide_index=True, column_config=config, alt="Seconds to completion by hour")
+        st.dataframe(
+            newest_first, hide_index=True, column_config=config, placeholder="", alt="Seconds to completion by hour"
+        )
 
 
 def detection_latency(report: latency.LatencyReport, span: str) -> None:
@@ -173,7 +184,11 @@ def detection_latency(report: latency.LatencyReport, span: str) -> None:
             **latency_columns(),
         }
         st.dataframe(
-            newest_first, hide_index=True, column_config=config, alt="Seconds from done to known by day, least and most"
+            newest_first,
+            hide_index=True,
+            column_config=config,
+            placeholder="",
+            alt="Seconds from done to known by day, least and most",
         )
 
 

@@ -12,6 +12,8 @@ import streamlit as st
 
 from tracking import settings as configuration
 from tracking.access import Access, AllowList, Person
+from tracking.app import drafts
+from tracking.app.web.page_middleware import BROWSER_COOKIE
 from tracking.orders.observations import utc_now
 from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database, connect
@@ -48,6 +50,14 @@ def identity() -> dict[str, Any]:
     """What the provider says of whoever has signed in; empty when nobody has."""
     claims: dict[str, Any] = st.user.to_dict()
     return claims if claims.get("is_logged_in") is True else {}
+
+
+def draft_owner() -> str | None:
+    """Whose draft it is: of whoever is signed in, else of the browser; None where that has no cookie."""
+    if person := current_person():
+        return drafts.owner_of("person", person.name)
+    cookie = st.context.cookies.get(BROWSER_COOKIE)
+    return drafts.owner_of("browser", cookie) if cookie else None
 
 
 def allow_list() -> AllowList:

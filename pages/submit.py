@@ -1,5 +1,6 @@
 """Place orders: one by form, many by a CSV file. Nothing is sent before it was reviewed."""
 
+import functools
 import json
 from typing import Any
 
@@ -15,7 +16,7 @@ from tracking.app import embedded_sandbox
 from tracking.orders import wording
 from tracking.orders.model import OrderType
 from tracking.orders.observations import utc_now
-from tracking.reports import health
+from tracking.reports import amounts, health
 from tracking.submissions import catalog, files, results
 from tracking.submissions import submit as submissions
 
@@ -41,11 +42,14 @@ def one_order() -> None:
         st.button("Try again", key="retry_catalogue")
         return
     order = order_form.draft()
+    order_form.say_restored(order)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.text("PONumber of this order")
         st.code(order["po_number"], language=None, width="content")
     offered = {kind for product in catalogue.products.values() for kind in product.delivery_types}
     kinds = [str(kind) for kind in OrderType if kind != OrderType.CODES or kind in offered]
+    if st.session_state.get("order_type") not in kinds:
+        st.session_state.pop("order_type", None)  # of a draft from before the catalogue changed
     kind = st.segmented_control(
         "Type",
         kinds,
@@ -60,9 +64,10 @@ def one_order() -> None:
     )
     line_form(catalogue, kind or kinds[0], order)
     if order["lines"]:
-        lines_table(order)
+        lines_table(catalogue, order)
         rest_of_order()
         review(catalogue, order)
+    order_form.keep(order)
 
 
 def line_form(catalogue: catalog.Catalog, kind: str, order: dict[str, Any]) -> None:
@@ -97,12 +102,14 @@ def line_form(catalogue: catalog.Catalog, kind: str, order: dict[str, Any]) -> N
 def denomination(product: catalog.Product) -> float:
     """An amount that the product comes in."""
     denominations = product.denominations
-    label = f"Value, {elements.escape(product.currency)}" if product.currency else "Value"
+    label = f"Value, {elements.escape(product.currency)}" if product.currency else "Value, currency unknown"
+    amount, digits = functools.partial(wording.amount, currency=product.currency), wording.decimals(product.currency)
     if product.denomination_type == "Fixed" and denominations:
-        picked = st.selectbox(label, denominations, key=f"value_{product.id}", format_func=wording.amount)
+        picked = st.selectbox(label, denominations, key=f"value_{product.id}", format_func=amount)
         return picked / 100
     low, high = (denominations[0] / 100, denominations[-1] / 100) if denominations else (0.01, 10_000.0)
-    step, form = (1.0, "%.0f") if product.denomination_type == "VariableNoCents" else (0.01, "%.2f")
+    whole = digits == 0 or product.denomination_type == "VariableNoCents"
+    step, form = (1.0, "%.0f") if whole else (0.01, "%.2f")
     return round(float(st.number_input(label, low, high, low, step, format=form, key=f"value_{product.id}")), 2)
 
 
@@ -116,7 +123,7 @@ def delivery_fields(catalogue: catalog.Catalog, kind: str) -> dict[str, Any]:
     if kind != OrderType.PHYSICAL:
         return {}
     address: dict[str, Any] = {}
-    methods = {str(method["id"]): describe(method) for method in catalogue.shipping_methods}
+    methods = {str(method["id"]): describe(method, catalogue.only_currency) for method in catalogue.shipping_methods}
     carriers = {"": "as usual"} | {
         str(carrier["id"]): str(carrier.get("name") or carrier["id"]) for carrier in catalogue.carriers
     }
@@ -136,11 +143,11 @@ def delivery_fields(catalogue: catalog.Catalog, kind: str) -> dict[str, Any]:
     return {"PhysicalDeliveryAddress": address}
 
 
-def describe(method: Any) -> str:
+def describe(method: Any, currency: str) -> str:
     """A shipping method with its cost."""
     cost = method.get("cost_minor")
     text = str(method.get("description") or method["id"])
-    return f"{text}, {wording.amount(cost)}" if cost is not None else text
+    return f"{text}, {wording.money(cost, currency)}" if cost is not None else text
 
 
 def personalization(kind: str) -> dict[str, Any]:
@@ -160,15 +167,22 @@ def personalization(kind: str) -> dict[str, Any]:
     return {"ExternalId": reference, "Personalization": text}
 
 
-def lines_table(order: dict[str, Any]) -> None:
+def lines_table(catalogue: catalog.Catalog, order: dict[str, Any]) -> None:
     """The lines so far."""
     rows = [
-        {"line": number, "product": line["ProductId"], "value": line["Value"], "quantity": line["Quantity"]}
+        {
+            "line": number,
+            "product": line["ProductId"],
+            "value": order_form.line_value(catalogue, line),
+            "quantity": line["Quantity"],
+        }
         for number, line in enumerate(order["lines"], start=1)
     ]
     frame = pd.DataFrame(rows)
-    config = elements.columns(frame) | {"value": st.column_config.NumberColumn("Value", format="%.2f")}
-    st.dataframe(frame, key="draft_lines", hide_index=True, column_config=config, alt="Lines of this order")
+    config = elements.columns(frame) | {"value": st.column_config.TextColumn("Value", alignment="right")}
+    st.dataframe(
+        frame, key="draft_lines", hide_index=True, column_config=config, placeholder="", alt="Lines of this order"
+    )
     st.button(
         "Take the last line away", key="remove_line", icon=":material/delete:", on_click=order_form.remove_last_line
     )
@@ -205,7 +219,7 @@ def review(catalogue: catalog.Catalog, order: dict[str, Any]) -> None:
             problems(checked)
             return
         caveats(checked)
-        totals(catalogue, checked)
+        order_form.totals(catalogue, checked)
         with st.expander("The request as JSON and as curl", key="request"):
             text = json.dumps(body, indent=2, ensure_ascii=False)
             st.code(text, language="json")
@@ -215,25 +229,6 @@ def review(catalogue: catalog.Catalog, order: dict[str, Any]) -> None:
             "Send order", key="send", type="primary", icon=":material/send:", disabled=why is not None, help=why
         ):
             send(checked, order, by)
-
-
-def totals(catalogue: catalog.Catalog, checked: files.CheckedFile) -> None:
-    """What it comes to, beside what the account holds."""
-    cost_minor, currency = catalogue.quote(checked.requests)
-    with st.grid(4, min_column_width=230):
-        st.metric("Cards", f"{checked.units:,}", border=True)
-        st.metric("Face value", wording.money(checked.value_minor, currency), border=True)
-        cost = wording.money(cost_minor, currency)
-        st.metric("Probable cost", cost, border=True, help="The provider's figure decides.")
-        st.metric("Balance", balance(currency), border=True)
-
-
-def balance(currency: str | None) -> str:
-    """What the account holds, as last read."""
-    current = health.balance(session.database())
-    if current is None:
-        return "not read yet"
-    return "not offered" if current.available_minor is None else wording.money(current.available_minor, currency)
 
 
 def send(checked: files.CheckedFile, order: dict[str, Any], by: Person) -> None:
@@ -259,7 +254,9 @@ def problems(checked: files.CheckedFile) -> None:
     st.error(f"{wording.count(len(rows), 'problem')}. Nothing can be sent before they are mended.", title="Not ready")
     frame = pd.DataFrame(rows)
     config = elements.columns(frame)
-    st.dataframe(frame, key="problems", hide_index=True, column_config=config, alt="What is wrong, by place")
+    st.dataframe(
+        frame, key="problems", hide_index=True, column_config=config, placeholder="", alt="What is wrong, by place"
+    )
 
 
 # A file
@@ -308,7 +305,7 @@ def file() -> None:
 def summary(checked: files.CheckedFile) -> None:
     """What the file holds."""
     rows, orders = wording.count(checked.rows, "row"), wording.count(len(checked.requests), "order")
-    value = wording.money(checked.value_minor, None)
+    value = elements.escape(amounts.worth(catalog.face_values(checked.requests, cached.catalogue())))
     st.markdown(f"**{rows}, {orders}, {wording.count(checked.units, 'card')} worth {value}**")
     if checked.first_submitted_at:
         at = wording.clock(checked.first_submitted_at)

@@ -27,8 +27,7 @@ def header(view: reports_order.OrderView) -> None:
     order = view.order
     with st.container(horizontal=True, vertical_alignment="center"):
         elements.badge(order.state)
-        value = wording.money(order.value_minor, order.currency)
-        text = f"{order.type}, {wording.count(order.units, 'card')} worth {value}, source {order.source}"
+        text = f"{order.type}, {wording.count(order.units, 'card')} worth {view.worth}, source {order.source}"
         st.text(wording.plain(text))
     with st.container(horizontal=True):
         st.code(order.po_number, language=None, width="content")

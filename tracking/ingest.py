@@ -4,7 +4,7 @@ The one way an order changes, whoever saw something of it. Repeats change nothin
 Every function is a step of a job that `Database` commits.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from itertools import accumulate
@@ -20,7 +20,7 @@ from tracking.orders.line_matching import is_same_order, line_annotations, pair_
 from tracking.orders.model import Witness
 from tracking.orders.observations import Answered, Asked, ClaimRevealed, Erased, Noted, Observation, Polled, Requested
 from tracking.orders.rules import interpret
-from tracking.orders.vocabulary import PollReason
+from tracking.orders.vocabulary import MIXED, PollReason
 from tracking.provider import recipients
 from tracking.provider.responses import ParsedOrder, WebhookCall
 from tracking.storage import claims, inbox, orders, outbox
@@ -35,16 +35,22 @@ def place(
     actor: str | None,
     now: datetime,
     batch_id: int | None = None,
+    values: Mapping[str, int] | None = None,
 ) -> int:
     """Commits the intent to order: the order in state Queued and its outbox row. Returns the order's row id.
+
+    `values` are its minor units by currency, as far as the catalogue tells; without, the provider's word is waited for.
 
     Raises NotAllowed where an order with this PONumber exists.
     """
     if (owner := orders.owner_of_po_number(connection, request.po_number)) is not None:
         raise NotAllowed(f"an order with PONumber {owner} exists; it is left as it is")
-    requested = Requested(request.type, source, request.units, request.value_minor, request.lines, request.note)
+    currency = MIXED.join(sorted(values)) if values else None
+    several = dict(sorted(values.items())) if values and len(values) > 1 else None
+    asked = (request.type, source, request.units, request.value_minor, request.lines, request.note)
+    requested = Requested(*asked, currency, several)
     observation = Observation(Witness.US, now, now, requested, actor)
-    order_id = _add_order(connection, request.po_number, observation, request.lines, batch_id).id
+    order_id = _add_order(connection, request.po_number, observation, request.lines, request.document, batch_id).id
     outbox.enqueue(connection, order_id, request.document, now)
     return order_id
 
@@ -96,7 +102,8 @@ def discover(
         if dull and not interpret(stored.order, po_number, observation):
             return stored.order, False
         return _observe(connection, stored, observation, planner, parsed), False
-    stored = _add_order(connection, po_number, observation, map(_as_ordered, snapshot.lines), None)
+    lines = [_as_ordered(line) for line in snapshot.lines]
+    stored = _add_order(connection, po_number, observation, lines, parsed.document)
     return _observe(connection, stored, observation, planner, parsed), True
 
 
@@ -231,7 +238,8 @@ def erase_recipients(
 
     The keyed hash stays, which the log vouches for; without its salt it tells nobody who it was.
     """
-    cleared = [{"number": number, "recipient": None, "recipient_salt": None} for number in numbers]
+    nobody = {"recipient": None, "recipient_salt": None, "recipient_key": None}
+    cleared = [{"number": number, **nobody} for number in numbers]
     orders.annotate_lines(connection, stored.id, cleared)
     observation = Observation(Witness.PERSON, now, now, Erased(tuple(numbers)), actor)
     _append(connection, stored, observation, {"document": document})
@@ -263,12 +271,21 @@ def _as_ordered(line: model.Line) -> model.Line:
 
 
 def _add_order(
-    connection: Connection, po_number: str, observation: Observation, lines: Iterable[model.Line], batch_id: int | None
+    connection: Connection,
+    po_number: str,
+    observation: Observation,
+    lines: Sequence[model.Line],
+    document: Mapping[str, Any],
+    batch_id: int | None = None,
 ) -> orders.StoredOrder:
     [first] = interpret(None, po_number, observation)
     order = replace(model.first_order(first), lines=tuple(lines))
     late_at = order.created_at + first_late_after(order.type, order.units)
-    return orders.add_order(connection, order, first, {"late_at": late_at, "batch_id": batch_id})
+    documents = recipients.line_documents(document)
+    if len(documents) != len(lines):
+        documents = [{}] * len(lines)
+    keys = [recipients.search_key(each, line.recipient) for each, line in zip(documents, lines, strict=True)]
+    return orders.add_order(connection, order, first, {"late_at": late_at, "batch_id": batch_id}, keys)
 
 
 def _append(

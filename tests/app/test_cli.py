@@ -21,6 +21,7 @@ import httpx
 import pandas as pd
 import pytest
 import sqlalchemy as sa
+from histories import History
 from typer.testing import CliRunner, Result
 
 from tracking import ingest
@@ -30,6 +31,7 @@ from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import Policy
 from tracking.orders.model import Line, Snapshot, Witness
 from tracking.orders.observations import Answered, Attempted, Observation
+from tracking.reports.order_list import search
 from tracking.sandbox.catalog import CARRIERS, PRODUCTS, SHIPPING_METHODS
 from tracking.sandbox.scenarios import SCENARIOS
 from tracking.storage import engines, facts
@@ -233,7 +235,7 @@ def test_a_file_that_came_before_but_for_a_row_is_sent_only_when_told_so(run: Ru
 def test_a_dry_run_checks_and_writes_nothing(run: Run, folder: Path) -> None:
     result = run("submit", wave(folder), "--dry-run")
     assert result.exit_code == 0
-    assert "2 orders, 3 cards, 60.00 in all" in result.stdout
+    assert "2 orders, 3 cards, 60.00 (currency unknown) in all" in result.stdout
     checked = answer(run("submit", wave(folder), "--dry-run", "--json"))
     assert (checked["orders"], checked["units"], checked["value"], checked["problems"]) == (2, 3, "60.00", [])
     assert answer(run("orders", "--json")) == []
@@ -744,3 +746,29 @@ def test_what_is_announced_for_an_open_order_is_qualified_while_nobody_does_it(
     assert "no poller is running" in run("order", "a").stderr
     finish(database)
     assert "is running" not in run("order", "a").stderr
+
+
+def test_only_who_needs_a_person_is_marked_so_and_what_is_missing_is_empty(run: Run, database: Database) -> None:
+    history = History(database)
+    history.place("flagged", recipient="ann@example.com")
+    for name in ("acknowledged", "fine", "linkless"):
+        history.place(name)
+    for name in ("flagged", "acknowledged"):
+        history.refuse(name)
+    acknowledge: dict[str, Any] = {"text": "seen", "actor": "ada", "now": history.at, "acknowledges": True}
+    database.write(lambda connection: ingest.record_note(connection, history.numbers["acknowledged"], **acknowledge))
+    shown = run("orders").stdout
+    marked = [text.split()[0] for text in shown.splitlines() if "needs a person" in text]
+    assert marked == ["flagged"]
+    words = re.compile(r"\b(nan|NaN|None|NaT|<NA>)\b")
+    for command in (("orders",), ("order", "linkless"), ("order", "flagged"), ("events",), ("why", "fine")):
+        assert not words.search(run(*command).stdout), command
+
+
+def test_a_count_that_stopped_says_more_than(run: Run, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    history = History(database)
+    for number in range(5):
+        history.place(f"po-{number}")
+    monkeypatch.setattr(search, "COUNTED", 3)
+    assert run("orders", "--po-prefix", "po-", "--limit", 2).stdout.splitlines()[-1] == "2 of more than 3"
+    assert run("orders", "--limit", 2).stdout.splitlines()[-1] == "2 of 5"

@@ -6,14 +6,16 @@ from typing import Any
 import pytest
 import streamlit
 from histories import History
+from streamlit.runtime.context import ContextProxy
 from streamlit.testing.v1 import AppTest
 
+from tracking.app.web.page_middleware import BROWSER_COOKIE
 from tracking.reports.order_list import search
 from tracking.reports.order_list.search import Filters
 from tracking.sandbox.faults import NOTE_WORDS
 from tracking.storage import facts
 from tracking.storage.database import Database
-from tracking.storage.facts import FactKey
+from tracking.storage.facts import FactKey, get_fact, set_fact
 from tracking.storage.tables import FACTS, OUTBOX
 
 Visit = Callable[..., AppTest]
@@ -161,7 +163,7 @@ GOOD = "Type,ProductId,Value,Quantity,Email,PONumber\n" + "\n".join(
 def test_a_file_is_checked_queued_and_accounted_for(visit: Visit, database: Database) -> None:
     app = csv(visit("submit"), GOOD)
     assert not app.exception
-    assert "3 rows, 3 orders, 3 cards worth 30.00" in app.markdown[-1].value
+    assert "3 rows, 3 orders, 3 cards worth 30.00 USD" in app.markdown[-1].value.replace("\\", "")
     assert requests(database) == []
     app.button(key="queue").click().run()
     assert not app.exception
@@ -210,3 +212,88 @@ def test_a_file_that_came_before_but_for_a_row_asks_whether_it_is_meant(visit: V
     app.button(key="queue").click().run()
     assert app.success[-1].value == "1 queued."
     assert len(requests(database)) == 2
+
+
+@pytest.fixture
+def browser(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The cookies of whoever visits."""
+    cookies = {BROWSER_COOKIE: "one"}
+    monkeypatch.setattr(ContextProxy, "cookies", property(lambda _: cookies))
+    return cookies
+
+
+def drafted(app: AppTest) -> AppTest:
+    """The form with a line that was added and a note."""
+    app = picked(app, "DigitalDelivery")
+    app.text_input(key="email").set_value("ann@example.com")
+    app.button(key="add_line").click().run()
+    return app.text_input(key="order_note").set_value("wave 1").run()
+
+
+def test_a_draft_outlives_the_session_and_that_is_said(
+    visit: Visit, browser: dict[str, str], database: Database
+) -> None:
+    app = drafted(visit("submit"))
+    number = number_of(app)
+    assert not app.info
+    again = visit("submit")
+    assert not again.exception
+    assert number_of(again) == number
+    assert len(again.dataframe[0].value) == 1
+    assert again.text_input(key="order_note").value == "wave 1"
+    assert [info.proto.title for info in again.info] == ["Your draft is here again"]
+    again.button(key="review").click().run()
+    again.button(key="send").click().run()
+    assert requests(database)[0]["Note"] == "wave 1"
+    assert requests(database)[0]["LineItems"][0]["DigitalDeliveryAddress"] == {"Email": "ann@example.com"}
+    fresh = visit("submit")
+    assert number_of(fresh) != number
+    assert not fresh.info
+
+
+def test_a_draft_is_for_its_browser_alone_and_can_be_thrown_away(visit: Visit, browser: dict[str, str]) -> None:
+    number = number_of(drafted(visit("submit")))
+    browser[BROWSER_COOKIE] = "two"
+    assert number_of(visit("submit")) != number
+    browser[BROWSER_COOKIE] = "one"
+    app = visit("submit")
+    assert number_of(app) == number
+    app.button(key="discard_draft").click().run()
+    assert not app.exception
+    assert number_of(app) != number
+    assert number_of(visit("submit")) != number
+
+
+def test_a_draft_without_lines_any_more_is_gone(visit: Visit, browser: dict[str, str]) -> None:
+    assert browser
+    app = drafted(visit("submit"))
+    app.button(key="remove_line").click().run()
+    assert not visit("submit").info
+
+
+def test_an_order_of_two_currencies_is_reviewed_as_that(visit: Visit, database: Database) -> None:
+    with database.read() as connection:
+        stored = get_fact(connection, "catalogue")
+    assert stored
+    maple = stored.value["products"][0] | {"id": "MAPLE", "name": "Maple", "currency": "CAD"}
+    yen = maple | {"id": "YEN", "currency": "JPY", "denominations": [500_000]}
+    several = stored.value | {"products": [*stored.value["products"], maple, yen]}
+    database.write(lambda connection: set_fact(connection, "catalogue", several, stored.at))
+    app = picked(visit("submit"), "Links")
+    for product in ("CVS", "MAPLE", "YEN"):
+        app.selectbox(key="product_id").set_value(product).run()
+        app.button(key="add_line").click().run()
+    assert not app.exception
+    assert app.dataframe[0].value["value"].tolist() == ["10.00 USD", "10.00 CAD", "5,000 JPY"]
+    app.button(key="review").click().run()
+    shown = {metric.label: metric.value for metric in app.metric}
+    assert shown["Face value"] == shown["Probable cost"] == "10.00 CAD and 5,000 JPY and 10.00 USD"
+    assert shown["Balance"] == "1,000.00 (currency unknown)"
+    assert any("several currencies" in warning.value for warning in app.warning)
+    app.button(key="send").click().run()
+    streamlit.cache_data.clear()
+    overview = visit("overview")
+    assert not overview.exception
+    assert any("10.00 CAD and 5,000 JPY and 10.00 USD in 1 open" in c.value.replace("\\", "") for c in overview.caption)
+    row = visit("orders").dataframe[0].value.iloc[0]
+    assert row["value"] == "10.00 CAD and 5,000 JPY and 10.00 USD"

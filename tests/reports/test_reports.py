@@ -16,7 +16,7 @@ from tracking import ingest
 from tracking.errors import UnknownOrder
 from tracking.forecasting.forecasts import Forecasts
 from tracking.orders import wording
-from tracking.orders.wording import clock, duration, merge_repeats, money, window
+from tracking.orders.wording import amount, clock, duration, merge_repeats, money, window
 from tracking.polling.learner import Learner
 from tracking.provider import call_log
 from tracking.reports import activity, order, overview, trends
@@ -331,8 +331,8 @@ def test_the_story_in_json_has_the_promised_keys(history: History, store: Databa
     history.complete("FT-1")
     told = json.loads(json.dumps(order.order_record(store, number)))
     assert list(told) == [
-        "po_number", "provider_id", "state", "type", "units", "value", "source", "claimed", "created_at", "accepted_at",
-        "completed_after", "completed_by", "next_look_at", "lines", "timeline",
+        "po_number", "provider_id", "state", "type", "units", "value", "values", "source", "claimed", "created_at",
+        "accepted_at", "completed_after", "completed_by", "next_look_at", "lines", "timeline",
     ]  # fmt: skip
     assert (told["state"], told["value"], told["claimed"]) == ("Completed", "125.00", False)
     assert told["created_at"] == "2026-03-04T10:00:00+00:00"
@@ -510,7 +510,9 @@ def test_lengths_of_time_in_words(seconds: int, said: str) -> None:
 
 def test_amounts_and_times_in_words() -> None:
     assert money(123_456_789, "USD") == "1,234,567.89 USD"
-    assert money(-150, None) == "-1.50"
+    assert money(-150, None) == "-1.50 (currency unknown)"
+    assert [money(123_456_700, code) for code in ("JPY", "KWD")] == ["1,234,567 JPY", "1,234,567.000 KWD"]
+    assert (money(150, "JPY"), amount(1250, "KWD"), amount(1250)) == ("1.50 JPY", "12.500", "12.50")
     assert clock(START, START) == "10:00:00"
     assert clock(START) == "2026-03-04 10:00:00"
 

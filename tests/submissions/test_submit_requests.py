@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from tracking.access import Access, Person
 from tracking.errors import InvalidSubmission, NotAllowed, NotPermitted, UnknownOrder
 from tracking.orders.model import State
+from tracking.reports import activity
 from tracking.storage import facts
 from tracking.storage.database import Database, connect
+from tracking.storage.maintenance import verify
 from tracking.storage.tables import BATCHES, EVENTS, LINES, ORDERS, OUTBOX
 from tracking.submissions import actions, catalog, results
 from tracking.submissions import files as uploads
@@ -26,7 +28,7 @@ from tracking.submissions.requests import read_request
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ME, ANN = Person("cli:me"), Person("ann")
-STORED = {
+STORED: dict[str, Any] = {
     "products": [
         {
             "id": "CVS",
@@ -60,6 +62,8 @@ STORED = {
     "carriers": [{"id": "DEFAULT", "name": "Plain"}],
 }
 CATALOGUE = parse_catalog(STORED)
+MAPLE = {"id": "MAPLE", "denominations": [1000], "delivery_types": ["Links"], "currency": "cad"}
+SEVERAL = parse_catalog({"products": [*STORED["products"], MAPLE]})
 HEADER = "PONumber,Type,ProductId,Value,Quantity,ExternalId\n"
 
 
@@ -105,7 +109,8 @@ def test_rows_with_the_same_po_number_form_one_order_even_when_apart() -> None:
     assert not checked.problems
     assert [(request.po_number, len(request.lines)) for request in checked.requests] == [("a", 2), ("b", 1)]
     assert checked.rows_of == {"a": (2, 4), "b": (3,)}
-    assert (checked.rows, checked.units, checked.value_minor) == (3, 4, 11000)
+    assert (checked.rows, checked.units) == (3, 4)
+    assert catalog.face_values(checked.requests, CATALOGUE) == {"USD": 11000}
 
 
 def test_rows_without_a_po_number_form_orders_of_one_type_up_to_the_chunk() -> None:
@@ -144,12 +149,12 @@ def test_columns_are_known_in_any_case_with_stray_marks_and_spaces(header: str) 
 def test_semicolons_and_tabs_separate_too(mark: str) -> None:
     checked = read("Quantity,Value,ProductId,Type\r\n2,10,CVS,Links\r\n".replace(",", mark))
     assert not checked.problems
-    assert checked.value_minor == 2000
+    assert catalog.face_values(checked.requests, CATALOGUE) == {"USD": 2000}
 
 
 def test_a_decimal_comma_is_read_where_semicolons_separate() -> None:
     checked = read("Type;ProductId;Value;Quantity\nLinks;TARGET;12,50;1\n")
-    assert checked.value_minor == 1250
+    assert catalog.face_values(checked.requests, CATALOGUE) == {"": 1250}
 
 
 def test_an_address_and_a_greeting_go_where_the_provider_wants_them() -> None:
@@ -587,5 +592,35 @@ def test_the_cost_is_the_value_less_discount_plus_fee() -> None:
 def test_a_quote_adds_up_all_lines_whose_products_are_offered() -> None:
     rows = "A,Links,CVS,10,2,\nB,Links,TARGET,10,1,\n"
     requests = read(HEADER + rows).requests
-    assert CATALOGUE.quote(requests) == (2 * 975 + 1025, "USD")
-    assert Catalog({}).quote(requests) == (0, None)
+    assert CATALOGUE.quote(requests) == {"USD": 2 * 975, "": 1025}
+    assert Catalog({}).quote(requests) == {}
+
+
+def test_amounts_of_several_currencies_are_added_up_each_for_itself() -> None:
+    [request] = read(
+        HEADER + "A,Links,CVS,10,2,\nA,Links,MAPLE,10,1,\nA,Links,TARGET,10,1,\n", catalogue=SEVERAL
+    ).requests
+    assert catalog.face_values([request], SEVERAL) == {"USD": 2000, "CAD": 1000, "": 1000}
+    assert SEVERAL.quote([request]) == {"USD": 2 * 975, "CAD": 1000, "": 1025}
+    assert catalog.face_values([request], None) == {"": 4000}
+    assert (parse_catalog({"products": [MAPLE]}).only_currency, SEVERAL.only_currency, Catalog({}).only_currency) == (
+        "CAD",
+        "",
+        "",
+    )
+
+
+def test_an_order_of_two_currencies_is_stored_as_that_and_never_as_one_sum(database: Database) -> None:
+    several = STORED | {"products": [*STORED["products"], MAPLE]}
+    database.write(lambda connection: facts.set_fact(connection, "catalogue", several, NOW))
+    rows = "a,Links,CVS,25,1,\na,Links,MAPLE,10,1,\nb,Links,CVS,25,1,\nc,Links,TARGET,5,1,\n"
+    requests = read(HEADER + rows, catalogue=SEVERAL).requests
+    submissions.submit(database, requests, source="form", by=ANN, now=NOW)
+    with database.read() as connection:
+        orders = connection.execute(sa.select(ORDERS.c.po_number, ORDERS.c.currency)).all()
+    assert [tuple(row) for row in orders] == [("a", "CAD+USD"), ("b", "USD"), ("c", None)]
+    said = {entry["po_number"]: entry["text"] for entry in activity.events(database)}
+    assert said["a"].endswith("asked by form for 2 cards worth 10.00 CAD and 25.00 USD")
+    assert said["b"].endswith("asked by form for 1 card worth 25.00 USD")
+    assert said["c"].endswith("asked by form for 1 card worth 5.00 (currency unknown)")
+    assert verify.verify(database) == []

@@ -31,10 +31,12 @@ class History:
         self.at += timedelta(**length)
         return self.at
 
-    def place(self, po_number: str, *, value: int = 1000, lines: int = 1, **line: Any) -> int:
-        """An order asked for by form; `line` goes into each of its lines."""
-        made = tuple(Line(number, "CVS", value, 1, **line) for number in range(1, lines + 1))
-        request = OrderRequest(po_number, "Links", made, {"PONumber": po_number, "LineItems": [{}] * lines})
+    def place(
+        self, po_number: str, *, value: int = 1000, lines: int = 1, made: tuple[Line, ...] = (), **line: Any
+    ) -> int:
+        """An order asked for by form, of these lines; `line` goes into each of those that are made up."""
+        made = made or tuple(Line(number, "CVS", value, 1, **line) for number in range(1, lines + 1))
+        request = OrderRequest(po_number, "Links", made, {"PONumber": po_number, "LineItems": [{}] * len(made)})
         order_id = self.database.write(
             lambda connection: ingest.place(connection, request, source="form", actor="Ann", now=self.at)
         )

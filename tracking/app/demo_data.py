@@ -33,6 +33,7 @@ from tracking.orders.observations import (
 )
 from tracking.orders.rules import interpret
 from tracking.orders.vocabulary import PollReason
+from tracking.provider import recipients
 from tracking.storage import inbox
 from tracking.storage import orders as order_store
 from tracking.storage.database import Database
@@ -228,7 +229,8 @@ def _store(connection: Connection, group: Sequence[_History], now: datetime) -> 
             "next_look_why": PollReason.MAY_HAVE_FINISHED.value if waits else None,
             "late_at": (order.accepted_at or order.created_at) + first_late_after(order.type, order.units),
         }
-        stored = order_store.add_order(connection, history.after[0], history.events[0], columns)
+        keys = [recipients.search_key({}, line.recipient) for line in history.after[0].lines]
+        stored = order_store.add_order(connection, history.after[0], history.events[0], columns, keys)
         order_store.save_order(connection, stored, history.after[1:], history.events[1:])
         if history.webhook_at is not None:
             call = {

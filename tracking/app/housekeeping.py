@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
 
+from tracking.app.drafts import delete_old_drafts
 from tracking.app.loops import run_loop
 from tracking.provider.client import Client
 from tracking.storage import facts
@@ -15,11 +16,12 @@ STARTUP_DELAY = 1.0  # second of a process: what a restart left undone needs the
 CATALOGUE_EVERY = timedelta(days=1)
 BALANCE_EVERY = timedelta(seconds=60)
 NOT_OFFERED_EVERY = timedelta(hours=1)  # whoever answered may have been something else than the provider
+DRAFTS_EVERY = timedelta(hours=1)
 RETRY = timedelta(minutes=1)
 
 
 class Housekeeping:
-    """Fetches the catalogue daily and the balance every minute, and stores both with the client's state."""
+    """Fetches the catalogue daily and the balance every minute, stores them and the client's state; ends drafts."""
 
     def __init__(self, database: Database, client: Client, clock: Callable[[], datetime]) -> None:
         self._database = database
@@ -29,12 +31,13 @@ class Housekeeping:
         self._offers_balance = True
 
     async def run(self) -> None:
-        """Run the three loops until cancelled."""
+        """Run the four loops until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(run_loop("client state", self._client_state, 2.0))
             await asyncio.sleep(STARTUP_DELAY)
             group.create_task(run_loop("catalogue", self._catalogue, 5.0))
             group.create_task(run_loop("balance", self._balance, 5.0))
+            group.create_task(run_loop("drafts", self._drafts, DRAFTS_EVERY.total_seconds()))
 
     async def _store(self, key: str, value: dict[str, Any]) -> None:
         now = self._clock()
@@ -69,6 +72,10 @@ class Housekeeping:
             "shipping_methods": await self._client.shipping_methods(),
             "carriers": await self._client.carriers(),
         }
+
+    async def _drafts(self) -> None:
+        now = self._clock()
+        await self._database.run(lambda connection: delete_old_drafts(connection, now))
 
     async def _balance(self) -> None:
         every = BALANCE_EVERY if self._offers_balance else NOT_OFFERED_EVERY

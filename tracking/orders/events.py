@@ -26,7 +26,8 @@ def first_event(po_number: str, observation: Observation) -> Event:
         changes = {name: getattr(observed, name) for name in names}
         changes |= {"po_number": po_number, "created_at": observation.learned_at, "actor": observation.actor}
         changes |= {"state": State.QUEUED, "submission": Submission.QUEUED}
-        return new_event(EventKind.REQUESTED, observation, changes=changes, detail={"lines": len(observed.lines)})
+        detail = {"lines": len(observed.lines), "values": observed.values and dict(observed.values)}
+        return new_event(EventKind.REQUESTED, observation, changes=changes, detail=detail)
     if not isinstance(observed, Polled) or observed.snapshot is None:
         raise TypeError(f"an order cannot begin with {type(observed).__name__}")
     snapshot = observed.snapshot

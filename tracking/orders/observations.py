@@ -3,6 +3,7 @@
 A poll, a webhook, the provider's answer and a person all become an `Observation`, and nothing else changes an order.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -16,7 +17,10 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Requested:
-    """Somebody asked for an order; the request is about to be committed."""
+    """Somebody asked for an order; the request is about to be committed.
+
+    `values` are the minor units by currency of an order of several, whose `value_minor` is no amount of money.
+    """
 
     type: str
     source: str
@@ -25,6 +29,7 @@ class Requested:
     lines: tuple[Line, ...]
     note: str | None = None
     currency: str | None = None
+    values: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

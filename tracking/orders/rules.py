@@ -38,7 +38,7 @@ from tracking.orders.model import (
     same_id,
 )
 from tracking.orders.observations import Answered, Attempted, Erased, Noted, Observation, Polled, Requested, Unsent
-from tracking.orders.vocabulary import AttentionReason, EventKind
+from tracking.orders.vocabulary import MIXED, AttentionReason, EventKind
 
 HISTORY_AFTER = timedelta(days=1)
 CLAIM_DOUBTED = timedelta(minutes=10)  # after a webhook's claim, while looks show the order open
@@ -113,7 +113,8 @@ def _answered(order: Order, observed: Answered, observation: Observation) -> lis
         # The POST had not left before happened_at, so the order cannot have been complete then. What a 409 leads
         # to may have been complete at any time since it was first sent.
         "last_open_at": None if observed.adopted and model.is_terminal(snapshot.status) else observation.happened_at,
-        "currency": snapshot.currency or order.currency,
+        # One code for the whole order says nothing of products that are known to be of several currencies.
+        "currency": order.currency if MIXED in (order.currency or "") else snapshot.currency or order.currency,
         **attention_for_status(snapshot.status),
     }
     if difference:  # the answer to our own POST: it is our order, whatever became of its lines

@@ -7,6 +7,9 @@ them is in `wording`.
 import re
 from enum import StrEnum
 
+MIXED = "+"
+"""Stands between the currencies of an order that has several: its amounts have no sum."""
+
 
 class EventKind(StrEnum):
     """What an entry of an order's log is about."""

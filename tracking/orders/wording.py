@@ -13,6 +13,12 @@ from tracking.orders.model import Witness
 from tracking.orders.vocabulary import EventKind, PollReason
 
 FIRST_LINES = 5
+# Currencies of other than two decimals (ISO 4217).
+_DECIMALS = {
+    **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND"), 0),
+    **dict.fromkeys(("VUV", "XAF", "XOF", "XPF"), 0),
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+}
 SAME_MOMENT = timedelta(minutes=1)
 # Marks that turn the order of the letters around, also of those that follow.
 _TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -48,16 +54,29 @@ def plain(text: object) -> str:
     return _TURNING.sub("\ufffd", str(text))
 
 
-def amount(minor: int) -> str:
-    """Minor units as a decimal text: 12500 is "125.00"."""
-    sign = "-" if minor < 0 else ""
-    return f"{sign}{abs(minor) // 100}.{abs(minor) % 100:02d}"
+def decimals(currency: str | None) -> int:
+    """How many decimals amounts of the currency have."""
+    return _DECIMALS.get((currency or "").upper(), 2)
+
+
+def amount(minor: int, currency: str | None = None) -> str:
+    """Hundredths of the currency's unit as a decimal text with as many decimals as it has, and all that are needed.
+
+    12500 is "125.00"; of yen, which have no decimals, it is "125".
+    """
+    return _decimal_text(minor, currency, "")
 
 
 def money(minor: int, currency: str | None) -> str:
-    """The amount for people, with its currency where that is known."""
-    text = f"{minor // 100:,}.{minor % 100:02d}" if minor >= 0 else amount(minor)
-    return f"{text} {currency}" if currency else text
+    """The amount for people, with its currency, or that nobody knows that."""
+    return f"{_decimal_text(minor, currency, ',')} {currency or '(currency unknown)'}"
+
+
+def _decimal_text(minor: int, currency: str | None, separator: str) -> str:
+    whole, rest = divmod(abs(minor), 100)
+    digits = decimals(currency)
+    fraction = f"{rest:02d}".ljust(digits, "0") if digits or rest else ""
+    return f"{'-' if minor < 0 else ''}{whole:{separator}}{'.' if fraction else ''}{fraction}"
 
 
 def duration(length: timedelta) -> str:
@@ -173,7 +192,7 @@ def sentence(kind: str, witness: str, changes: Mapping[str, Any], detail: Mappin
     who = detail.get("actor") or _WHO.get(witness, "Somebody")
     match kind:
         case EventKind.REQUESTED:
-            return _describe_request(changes)
+            return _describe_request(changes, detail)
         case EventKind.STILL_OPEN:
             return _describe_poll(changes, detail)
         case EventKind.COMPLETED | EventKind.CANCELLED:
@@ -189,16 +208,17 @@ def sentence(kind: str, witness: str, changes: Mapping[str, Any], detail: Mappin
             return _EVENT_SENTENCES.get(kind, "{who}: {kind}").format_map(facts)
 
 
-def _describe_request(changes: Mapping[str, Any]) -> str:
+def _describe_request(changes: Mapping[str, Any], detail: Mapping[str, Any]) -> str:
     source = changes.get("source")
     who = changes.get("actor") or "Somebody"
-    value = money(changes.get("value_minor") or 0, changes.get("currency"))
+    values = detail.get("values") or {changes.get("currency"): changes.get("value_minor") or 0}
+    value = " and ".join(money(minor, currency) for currency, minor in values.items())
     through = f" by {source}" if source else ""
     return f"{who} asked{through} for {count(changes.get('units') or 0, 'card')} worth {value}"
 
 
 def _describe_poll(changes: Mapping[str, Any], detail: Mapping[str, Any]) -> str:
-    status = detail.get("status")
+    status = detail.get("status") or "nothing of its state"
     if detail.get("incomplete"):
         return f"The poller asked: the provider says {status}, but not all of it is there yet"
     return f"The poller asked: {'now' if 'state' in changes else 'still'} {status}"

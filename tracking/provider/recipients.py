@@ -1,23 +1,19 @@
 """Finds recipients in a request or in the provider's document of an order, and removes them. Pure.
 
 Reads names in any case, as the provider writes them in more than one. Matches people by their whole e-mail address,
-telephone number or name, without regard to case and to space around it.
+telephone number or name, however that is written (see `people`).
 """
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
+from tracking.provider import people
 from tracking.provider.masking import PERSONAL_FIELDS
 
 MAX_LIST_STORED = 100
 _RECIPIENTS = frozenset({"email", "sms", "name", "to", "recipientname", "recipientemail", "recipientsms"})
 LineDocument = Mapping[str, Any]
-
-
-def fold(text: str) -> str:
-    """The text as recipients are compared: without case and the space around it."""
-    return text.strip().casefold()
 
 
 def line_documents(document: Any) -> list[LineDocument]:
@@ -29,8 +25,28 @@ def line_documents(document: Any) -> list[LineDocument]:
 
 
 def recipients_of(line: LineDocument) -> frozenset[str]:
-    """Everything that names who receives the line, as `fold` compares it."""
-    return frozenset(map(fold, _recipient_names(line, depth=0)))
+    """Everything that names who receives the line, as it is written there."""
+    return frozenset(_recipient_names(line, depth=0))
+
+
+def is_for(line: LineDocument, person: str) -> bool:
+    """Whether the person certainly receives the line."""
+    return any(people.is_same(name, person) for name in recipients_of(line))
+
+
+def addresses_of(line: LineDocument) -> list[Mapping[str, Any]]:
+    """The postal addresses of the line."""
+    return [
+        value
+        for name, value in line.items()
+        if name.casefold() == "physicaldeliveryaddress" and isinstance(value, Mapping)
+    ]
+
+
+def search_key(line: LineDocument, recipient: str | None) -> str | None:
+    """What the search looks through to find the line by its people: their forms and addresses; None without any."""
+    names = recipients_of(line) | ({recipient} if recipient else set())
+    return people.search_key(sorted(names), addresses_of(line))
 
 
 def _recipient_names(value: Any, *, depth: int) -> Iterator[str]:
@@ -49,13 +65,17 @@ def line_id(line: LineDocument) -> str | None:
 
 def mentions(value: Any, person: str) -> bool:
     """Whether the person is named anywhere in this text, or in values that hold text."""
-    return bool(_replace(value, _pattern(person)) != value)
+    if isinstance(value, Mapping):
+        return any(mentions(entry, person) for entry in value.values())
+    if isinstance(value, list):
+        return any(mentions(entry, person) for entry in value)
+    return isinstance(value, str) and people.is_mentioned(value, person)
 
 
 def remove_person(document: Mapping[str, Any], person: str, numbers: Collection[int]) -> dict[str, Any]:
     """Removes the people of these lines, counted from 1, and the person anywhere else in a request or a document."""
     cleared = _remove_people(document, lambda number, _: number in numbers)
-    result: dict[str, Any] = _replace(cleared, _pattern(person))
+    result: dict[str, Any] = _without(cleared, person)
     return result
 
 
@@ -68,8 +88,8 @@ def document_to_store(document: Mapping[str, Any], recipients: Collection[str] |
     short = {name: value for name, value in document.items() if name not in too_long}
     if recipients is None:
         return short
-    names = frozenset(map(fold, recipients))
-    return _remove_people(short, lambda _, line: not recipients_of(line) & names)
+    forms = _forms(recipients)
+    return _remove_people(short, lambda _, line: not _forms(recipients_of(line)) & forms)
 
 
 def _remove_people(document: Mapping[str, Any], is_removed: Callable[[int, LineDocument], bool]) -> dict[str, Any]:
@@ -84,13 +104,18 @@ def _impersonal(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name.casefold() not in PERSONAL_FIELDS}
 
 
-def _pattern(person: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<!\w){re.escape(person.strip())}(?!\w)", re.IGNORECASE)
+def _forms(names: Collection[str]) -> frozenset[str]:
+    return frozenset().union(*(people.read_spelling(name).forms for name in names))
 
 
-def _replace(value: Any, pattern: re.Pattern[str]) -> Any:
+def _without(value: Any, person: str) -> Any:
     if isinstance(value, Mapping):
-        return {name: _replace(entry, pattern) for name, entry in value.items()}
+        return {name: _without(entry, person) for name, entry in value.items()}
     if isinstance(value, list):
-        return [_replace(entry, pattern) for entry in value]
-    return pattern.sub("***", value) if isinstance(value, str) else value
+        return [_without(entry, person) for entry in value]
+    if not isinstance(value, str) or not people.is_mentioned(value, person):
+        return value
+    as_asked = re.compile(rf"(?<!\w){re.escape(person.strip())}(?!\w)", re.IGNORECASE)
+    rest = as_asked.sub("***", value)
+    # In a spelling of its own the words around it go too, rather than a part of it stay.
+    return "***" if people.is_mentioned(rest, person) else rest

@@ -90,7 +90,7 @@ def read_order(raw: Any) -> ParsedOrder:
         created_at=time_or_none(order.get("timestamp")),
         lines=tuple(line for line, _ in read),
         note=order.text("note", limit=1000),
-        currency=order.text("currencycode", "currency", limit=10),
+        currency=(order.text("currencycode", "currency", limit=10) or "").upper() or None,
     )
     claims = {line.number: claims for line, claims in read if claims}
     return ParsedOrder(snapshot, _without_secrets(raw), digest, claims)

@@ -5,7 +5,7 @@ Reads only, all bounded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -30,8 +30,10 @@ from tracking.orders.model import (
     is_open,
 )
 from tracking.orders.wording import TimelineEntry, clock, count, duration
+from tracking.provider import people
 from tracking.provider.json_fields import storable
 from tracking.provider.masking import mask_json, mask_recipient
+from tracking.reports import amounts
 from tracking.reports.explanations import late_limit_text, order_expectation, others_text
 from tracking.reports.latency import breakdown_of
 from tracking.startup import pd
@@ -58,13 +60,14 @@ class OrderView:
     """All that one order's page shows above its timeline.
 
     `statuses`: the four things that are often mixed up, apart, each in words under its label, in the order in which
-    people read them. `allowed` maps an action to None or to why not.
+    people read them. `worth` is its face value, by currency. `allowed` maps an action to None or to why not.
     """
 
     id: int
     order: Order
     line_count: int
     event_count: int
+    worth: str
     verdict: str
     evidence: tuple[str, ...]
     statuses: Mapping[str, str]
@@ -76,15 +79,24 @@ class OrderView:
 
 
 def find_order_id(database: Database, any_id: str) -> int | None:
-    """The order with this PONumber or provider id; failing that, the only one with this external id or recipient."""
+    """The order with this PONumber or provider id; failing that, the only one with this external id or recipient.
+
+    A recipient is found however written; where several orders are theirs, none is.
+    """
     text = storable(any_id.strip())
     if not text:
         return None
-    on_line = sa.or_(LINES.c.external_id == text, LINES.c.recipient == text)
+    forms = sorted(people.read_spelling(text).forms)
+    person = sa.or_(*(LINES.c.recipient_key.contains(f"\n{form}\n", autoescape=True) for form in forms))
+    searches = (
+        select(LINES.c.order_id).where(LINES.c.external_id == text).distinct().limit(2),
+        select(LINES.c.order_id).where(person).distinct().limit(2),
+    )
     with database.read() as connection:
         if (row_id := orders.find_id(connection, text)) is not None:
             return row_id
-        matches = connection.execute(select(LINES.c.order_id).where(on_line).distinct().limit(2)).scalars().all()
+        each = (connection.execute(query).scalars().all() for query in searches)
+        matches = next((row_ids for row_ids in each if row_ids), ())
     return int(matches[0]) if len(matches) == 1 else None
 
 
@@ -107,17 +119,31 @@ def order_record(database: Database, order_id: int) -> dict[str, Any]:
     with database.read() as connection:
         row = _row(connection, order_id)
         lines = connection.execute(select(LINES).where(LINES.c.order_id == order_id).order_by(LINES.c.number))
-        line_records = [_line_record(line, row["type"]) for line in lines.mappings()]
+        currency_of = _currency_of_lines(connection, row)
+        line_records = [_line_record(line, row["type"], currency_of) for line in lines.mappings()]
+        values = amounts.order_values(connection, [row])[order_id]
         events = [_event_record(entry) for entry in reversed(_events(connection, order_id))]
-    return order_summary(row) | {"lines": line_records, "timeline": events}
+    return order_summary(row, values) | {"lines": line_records, "timeline": events}
 
 
-def order_summary(row: RowMapping) -> dict[str, Any]:
-    """What the command line prints of an order in a list."""
+def _currency_of_lines(connection: Connection, order: RowMapping) -> Callable[[str], str]:
+    """What gives the currency of a line by its product: the order's or, where it does not say, the catalogue's."""
+    if amounts.is_one_currency(order["currency"]):
+        return lambda _: str(order["currency"])
+    by_product = amounts.currencies(connection)
+    return lambda product_id: by_product.get(product_id.casefold(), "")
+
+
+def order_summary(row: RowMapping, values: Mapping[str, int]) -> dict[str, Any]:
+    """What the command line prints of an order in a list; `value` is null where it is of several currencies.
+
+    `values` are the amounts by currency, "" where nobody knows it.
+    """
     times = ("created_at", "accepted_at", "completed_after", "completed_by", "next_look_at")
     return {
         **{name: row[name] for name in ("po_number", "provider_id", "state", "type", "units")},
-        "value": wording.amount(row["value_minor"]),
+        "value": amounts.one_amount(values),
+        "values": amounts.decimal_texts(values),
         "source": row["source"],
         "claimed": row["notice"] != WebhookStatus.NONE,
         **{name: _iso(row[name]) for name in times},
@@ -134,13 +160,14 @@ def _event_record(entry: TimelineEntry) -> dict[str, Any]:
     return times | told | {"state": entry.changes.get("state")}
 
 
-def _line_record(line: RowMapping, order_type: str) -> dict[str, Any]:
+def _line_record(line: RowMapping, order_type: str, currency_of: Callable[[str], str]) -> dict[str, Any]:
     names = ("number", "product_id", "value_minor", "quantity", "status", "claims")
-    counted = Line(**{name: line[name] for name in names})
+    counted, currency = Line(**{name: line[name] for name in names}), currency_of(line["product_id"])
     return {
         "number": line["number"],
         "product_id": line["product_id"],
-        "value": wording.amount(line["value_minor"]),
+        "value": wording.amount(line["value_minor"], currency),
+        "currency": currency or None,
         "quantity": line["quantity"],
         "status": line["status"],
         "fulfilled": counted.fulfilled(order_type),
@@ -202,6 +229,7 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
     with database.read() as connection:
         row = _row(connection, order_id)
         order = Order(**{name: row[name] for name in ORDER_FIELDS})
+        values = amounts.order_values(connection, [row])[order_id]
         expected = order_expectation(connection, row, now)
         limit = None if expected is None else stored_limit(connection, row["type"], row["units"])
         others = others_text(late_with_others(connection, row, now), now)
@@ -213,6 +241,7 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
         order=order,
         line_count=row["line_count"],
         event_count=row["event_count"],
+        worth=amounts.worth(values),
         verdict=verdict,
         evidence=(*before, *evidence, *([took.text] if took is not None else [])),
         statuses=_statuses(order),
@@ -273,20 +302,28 @@ def _open_verdict(order: Order, row: RowMapping, now: datetime, evidence: list[s
         verdict += f", late since {clock(row['late_at'], now)}"
     if row["last_look_at"]:
         ago = duration(now - row["last_look_at"])
-        evidence.append(f"The last of {count(row['looks'], 'look')}, {ago} ago, showed {order.provider_status}.")
+        evidence.append(
+            f"The last of {count(row['looks'], 'look')}, {ago} ago, showed {order.provider_status or 'no state'}."
+        )
     if row["next_look_at"]:
         evidence.append(f"Next look at {clock(max(row['next_look_at'], now), now)}{_because(row)}.")
     return verdict + ".", evidence
 
 
 def lines_page(database: Database, order_id: int, page: int = 1, size: int = LINES_PER_PAGE) -> pd.DataFrame:
-    """One page of the order's lines; recipients are masked."""
+    """One page of the order's lines; recipients are masked, values are texts with their currency."""
     with database.read() as connection:
-        order_type = _row(connection, order_id)["type"]
+        order = _row(connection, order_id)
+        currency_of = _currency_of_lines(connection, order)
         query = select(LINES).where(LINES.c.order_id == order_id).order_by(LINES.c.number)
         rows = connection.execute(query.limit(size).offset((page - 1) * size)).mappings().all()
     names = ["number", "product_id", "value", "quantity", "status", "fulfilled", "external_id", "recipient"]
-    return pd.DataFrame([_line_record(row, order_type) for row in rows], columns=names)
+    records = [
+        _line_record(row, order["type"], currency_of)
+        | {"value": wording.money(row["value_minor"], currency_of(row["product_id"]))}
+        for row in rows
+    ]
+    return pd.DataFrame(records, columns=names)
 
 
 def line_progress(database: Database, order_id: int) -> pd.DataFrame:

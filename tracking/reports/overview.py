@@ -5,7 +5,8 @@ Counts come from the counters and from partial indexes, never from a walk over a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,8 +15,9 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Row, select
 
 from tracking.orders.model import CLOSED, State
-from tracking.orders.vocabulary import EventKind
+from tracking.orders.vocabulary import MIXED, EventKind
 from tracking.orders.wording import TimelineEntry, describe_event, verdict
+from tracking.reports import amounts
 from tracking.reports.health import ComponentStatus, component_status
 from tracking.reports.order_list.search import FLAGGED
 from tracking.reports.trends import day_start
@@ -27,6 +29,7 @@ from tracking.storage.tables import COUNTERS, EVENTS, OPEN, ORDERS
 BANDS = ((2, "up to 2 h"), (6, "2 to 6 h"), (24, "6 to 24 h"), (168, "1 to 7 days"))
 OLDEST_BAND = "over 7 days"
 UNKNOWN_BAND = "outcome unknown"
+ORDERS_BY_LINES = 5000
 CHANGES_LISTED = 10
 CHANGES_READ = 300
 _ROUTINE = frozenset(
@@ -42,7 +45,12 @@ _ROUTINE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """The state of things. `bands` has the columns band, orders, value_minor; `changes` are (PONumber, event)."""
+    """The state of things; `changes` are (PONumber, event).
+
+    `bands` has the columns band, currency, orders, value_minor: each band once for each currency, which is "" where
+    nobody knows it. An order of two currencies counts in both. `values` are the sums, minor units by currency, and
+    `currency` is the one of all open orders, None where they have several or nobody knows.
+    """
 
     verdict: str
     attention: int
@@ -56,6 +64,7 @@ class Overview:
     components: tuple[ComponentStatus, ...]
     changes: tuple[tuple[str, TimelineEntry], ...]
     empty: bool
+    values: Mapping[str, int]
     currency: str | None
 
 
@@ -69,9 +78,10 @@ def overview(database: Database, now: datetime) -> Overview:
         flow = _flow(connection, day_start(now))
         oldest = _oldest(connection, stock, now)
         changes = _changes(connection)
-        currency = connection.execute(select(ORDERS.c.currency).order_by(ORDERS.c.id.desc()).limit(1)).scalar()
+        bands = _bands(connection, now)
         signs = component_status(connection, now)
     number = sum(row.orders for row in stock)
+    values = {str(name): int(value) for name, value in bands.groupby("currency")["value_minor"].sum().items()}
     return Overview(
         verdict=verdict(total, number, late, oldest, attention),
         attention=attention,
@@ -81,11 +91,12 @@ def overview(database: Database, now: datetime) -> Overview:
         done_today=flow.get("Completed", 0),
         discovered_today=flow.get("Found Completed", 0),
         oldest=oldest,
-        bands=_bands(stock, now),
+        bands=bands,
         components=signs,
         changes=changes,
         empty=total == 0,
-        currency=currency,
+        values=values,
+        currency=next(iter(values)) or None if len(values) == 1 else None,
     )
 
 
@@ -94,8 +105,8 @@ def _number(connection: Connection, query: Any) -> int:
 
 
 def _open_stock(connection: Connection) -> Sequence[Row[Any]]:
-    """Open orders by the hour they were made in: hour, state, orders, value_minor; the oldest first."""
-    columns = [COUNTERS.c[name] for name in ("hour", "state", "orders", "value_minor")]
+    """Open orders by the hour they were made in: hour, state, orders; the oldest first."""
+    columns = [COUNTERS.c[name] for name in ("hour", "state", "orders")]
     still_open = COUNTERS.c.name == "stock", COUNTERS.c.state.not_in(sorted(CLOSED)), COUNTERS.c.orders > 0
     return connection.execute(select(*columns).where(*still_open).order_by(COUNTERS.c.hour)).all()
 
@@ -111,15 +122,43 @@ def _oldest(connection: Connection, stock: Sequence[Row[Any]], now: datetime) ->
     return max(timedelta(), now - (oldest or hour))
 
 
-def _bands(stock: Sequence[Row[Any]], now: datetime) -> pd.DataFrame:
-    sums = {name: [0, 0] for name in (*(name for _, name in BANDS), OLDEST_BAND, UNKNOWN_BAND)}
-    for row in stock:
-        age = (hour_of(now) - row.hour) / timedelta(hours=1)
-        aged = next((name for edge, name in BANDS if age < edge), OLDEST_BAND)
-        band = sums[UNKNOWN_BAND if row.state == State.UNKNOWN else aged]
-        band[0] += row.orders
-        band[1] += row.value_minor
-    return pd.DataFrame([(name, *both) for name, both in sums.items()], columns=["band", "orders", "value_minor"])
+def _bands(connection: Connection, now: datetime) -> pd.DataFrame:
+    """The value of open orders by age and currency, from the index that holds all of it.
+
+    What an order's currency does not say is added up from its lines; beyond the newest ORDERS_BY_LINES it is unknown.
+    """
+    names = (*(name for _, name in BANDS), OLDEST_BAND, UNKNOWN_BAND)
+    since = [hour_of(now) - timedelta(hours=edge - 1) for edge, _ in BANDS]
+    aged = ((ORDERS.c.created_at >= first, name) for first, (_, name) in zip(since, BANDS, strict=True))
+    band = sa.case((ORDERS.c.state == State.UNKNOWN, UNKNOWN_BAND), *aged, else_=OLDEST_BAND).label("band")
+    sums = sa.func.count().label("orders"), sa.func.sum(ORDERS.c.value_minor).label("value_minor")
+    grouped = select(band, ORDERS.c.currency, *sums).where(OPEN).group_by(band, ORDERS.c.currency)
+    table: Counter[tuple[str, str, str]] = Counter()
+    for row in connection.execute(grouped):
+        currency = row.currency if amounts.is_one_currency(row.currency) else ""
+        table.update({(row.band, currency, "orders"): row.orders, (row.band, currency, "value"): int(row.value_minor)})
+    if any(currency == "" for _, currency, _ in table):
+        _add_by_lines(connection, band, table)
+    currencies = sorted({currency for (_, currency, _), value in table.items() if value}) or [""]
+    rows = [
+        (name, currency, table[name, currency, "orders"], table[name, currency, "value"])
+        for currency in currencies
+        for name in names
+    ]
+    return pd.DataFrame(rows, columns=["band", "currency", "orders", "value_minor"])
+
+
+def _add_by_lines(connection: Connection, band: Any, table: Counter[tuple[str, str, str]]) -> None:
+    """Move what the lines tell the currency of to that currency."""
+    unclear = sa.or_(ORDERS.c.currency.is_(None), ORDERS.c.currency == "", ORDERS.c.currency.contains(MIXED))
+    columns = (ORDERS.c.id, ORDERS.c.currency, ORDERS.c.value_minor, band)
+    newest = select(*columns).where(OPEN, unclear).order_by(ORDERS.c.created_at.desc()).limit(ORDERS_BY_LINES)
+    rows = connection.execute(newest).mappings().all()
+    values = amounts.order_values(connection, rows)
+    for row in rows:
+        table.subtract({(row["band"], "", "orders"): 1, (row["band"], "", "value"): row["value_minor"]})
+        for currency, value in values[row["id"]].items():
+            table.update({(row["band"], currency, "orders"): 1, (row["band"], currency, "value"): value})
 
 
 def _flow(connection: Connection, since: datetime) -> dict[str, int]:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import re
+import unicodedata
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,7 @@ def _set_up_reader(connection: dbapi.Connection, _record: object) -> None:
     connection.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
     journal.set_up_reader(connection)
     connection.execute("PRAGMA query_only=ON")
+    connection.create_function("casefold", 1, _casefold, deterministic=True)
 
 
 def _begin_write(connection: Connection) -> None:
@@ -82,6 +84,11 @@ def _check_journal(connection: Connection) -> None:
     except StoreUnusable:
         connection.invalidate()  # the file cannot leave WAL mode while it is open here
         raise
+
+
+def _casefold(text: str | None) -> str | None:
+    """What SQLite cannot do by itself: texts without case, beyond ASCII."""
+    return unicodedata.normalize("NFKC", text.casefold()) if isinstance(text, str) else None
 
 
 def file_of(url: str) -> Path | None:

@@ -4,6 +4,7 @@ Owns how an order and its log are kept: the row is always the fold of the events
 transaction as what they count. Statements of hot paths are built once: that takes several times as long as to run them.
 """
 
+import itertools
 import random
 import secrets
 from collections.abc import Mapping, Sequence
@@ -97,8 +98,14 @@ def lines_of(connection: Connection, order_id: int) -> tuple[Line, ...]:
     return tuple(Line(*row) for row in connection.execute(LINES_OF, {"wanted": order_id}))
 
 
-def add_order(connection: Connection, order: Order, first: Event, extra_columns: Mapping[str, Any]) -> StoredOrder:
-    """Insert a new order with its lines and its first event."""
+def add_order(
+    connection: Connection,
+    order: Order,
+    first: Event,
+    extra_columns: Mapping[str, Any],
+    recipient_keys: Sequence[str | None] = (),
+) -> StoredOrder:
+    """Insert a new order with its lines and its first event; `recipient_keys` find its lines, by their order."""
     lines = chain.line_rows(order.lines, new_salt)
     first = chain.with_contents(first, lines)
     log, head = chain.event_rows(order.po_number, chain.first_hash(order.po_number), 0, [first])
@@ -106,7 +113,9 @@ def add_order(connection: Connection, order: Order, first: Event, extra_columns:
     values = {name: getattr(order, name) for name in ORDER_FIELDS} | _folded_ids(order) | columns
     stored = _stored_order(connection.execute(INSERT_ORDER, values).one(), order.lines)
     if lines:
-        connection.execute(INSERT_LINES, [{"order_id": stored.id, **line} for line in lines])
+        keyed = itertools.zip_longest(lines, recipient_keys[: len(lines)])
+        rows = [{"order_id": stored.id, **line, "recipient_key": key} for line, key in keyed]
+        connection.execute(INSERT_LINES, rows)
     connection.execute(INSERT_EVENTS, [{"order_id": stored.id, **entry} for entry in log])
     count_event(connection, None, order, first)
     return stored

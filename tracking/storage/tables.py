@@ -81,7 +81,7 @@ _FLAGGED = sa.text("attention IS NOT NULL AND acknowledged_at IS NULL")
 class Orders(_Row, table=True):
     """One order. The facts of `orders.model.Order`, then what the console needs to follow it."""
 
-    # On PostgreSQL the revisions make four partial as well; to name its dialect here would import it at each start.
+    # On PostgreSQL the revisions make five partial as well; to name its dialect here would import it at each start.
     __table_args__ = (
         sa.Index("ix_orders_due", "next_look_at", sqlite_where=_UNFINISHED),
         sa.Index("ix_orders_open", "late_at", sqlite_where=sa.text(_OPEN_STATES)),
@@ -90,6 +90,10 @@ class Orders(_Row, table=True):
         sa.Index("ix_orders_created", "created_at", "id"),
         sa.Index("ix_orders_state", "state", "created_at"),
         sa.Index("ix_orders_provider_created", "provider_created_at"),
+        # All that the value of the open orders is added up from, so that no order's row is read for it.
+        sa.Index(
+            "ix_orders_value", "created_at", "state", "currency", "value_minor", sqlite_where=sa.text(_OPEN_STATES)
+        ),
     )
 
     id: int | None = _key()
@@ -146,6 +150,7 @@ class Lines(_Row, table=True):
     """One line item of an order. Claim data is kept apart and encrypted; here is how many units showed it.
 
     `recipient_hash` is keyed with `recipient_salt`; without the salt, which erasing a person deletes, it tells nothing.
+    `recipient_key` is what the search looks through: the line's people and addresses as they compare.
     """
 
     order_id: int = Field(sa_column=sa.Column(BigKey, primary_key=True, autoincrement=False))
@@ -160,6 +165,7 @@ class Lines(_Row, table=True):
     recipient: str | None = Field(default=None, index=True)
     recipient_salt: str | None = None
     recipient_hash: str | None = None
+    recipient_key: str | None = None
     cost_minor: int | None = _big(None)
     claim_digest: str | None = None
 
@@ -289,6 +295,17 @@ class Batches(_Row, table=True):
     actor: str | None = None
 
 
+class Drafts(_Row, table=True):
+    """An order that somebody puts together on the form, so that it outlives the process; a few days at the most.
+
+    `owner` is a hash of who is signed in, or of the browser's cookie.
+    """
+
+    owner: str = Field(primary_key=True)
+    saved_at: datetime = _time(nullable=False)
+    content: dict[str, Any] = Field(sa_column=sa.Column(sa.JSON, nullable=False))
+
+
 class Counters(_Row, table=True):
     """A running count, changed in the transaction of what it counts.
 
@@ -315,7 +332,7 @@ class Facts(_Row, table=True):
 _tables = SQLModel.metadata.tables.__getitem__
 ORDERS, LINES, EVENTS, CLAIMS, OUTBOX = map(_tables, ("orders", "lines", "events", "claims", "outbox"))
 CALLBACKS, EXCHANGES, PREDICTIONS = map(_tables, ("callbacks", "exchanges", "predictions"))
-BATCHES, COUNTERS, FACTS = map(_tables, ("batches", "counters", "facts"))
+BATCHES, COUNTERS, DRAFTS, FACTS = map(_tables, ("batches", "counters", "drafts", "facts"))
 
 
 def insert_for(dialect: str, model: Any) -> Any:

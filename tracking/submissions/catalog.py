@@ -5,6 +5,7 @@ provider nothing: housekeeping stores the catalog. Without one nothing is refuse
 """
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
@@ -38,6 +39,11 @@ class Product:
     currency: str | None = None
     has_required_carriers: bool = False
 
+    @property
+    def currency_code(self) -> str:
+        """The code of its currency, "" where it names none."""
+        return (self.currency or "").upper()
+
     def refusal(self, value_minor: int) -> str | None:
         """Why the product does not come in this amount, and in which it does; None when it does."""
         amount = _amount_text(value_minor)
@@ -70,15 +76,32 @@ class Catalog:
     shipping_methods: tuple[Mapping[str, Any], ...] = ()
     carriers: tuple[Mapping[str, Any], ...] = ()
 
-    def quote(self, requests: Iterable[OrderRequest]) -> tuple[int, str | None]:
-        """Add up what the requests probably cost in minor units, as far as the catalogue holds their products.
+    def quote(self, requests: Iterable[OrderRequest]) -> dict[str, int]:
+        """Add up what the requests probably cost, as far as the catalogue holds their products.
 
-        Returns that and the currency; None where no product names one.
+        Returns minor units by currency, "" for products that name none.
         """
-        lines = [line for request in requests for line in request.lines]
-        offered = [(self.products[line.product_id], line) for line in lines if line.product_id in self.products]
-        cost_minor = sum(product.cost_minor(line.value_minor) * line.quantity for product, line in offered)
-        return cost_minor, next((product.currency for product, _ in offered if product.currency), None)
+        costs: Counter[str] = Counter()
+        for line in (line for request in requests for line in request.lines):
+            if product := self.products.get(line.product_id):
+                costs[product.currency_code] += product.cost_minor(line.value_minor) * line.quantity
+        return dict(costs)
+
+    @property
+    def only_currency(self) -> str:
+        """The currency of all products; "" where there are several, or one names none."""
+        [only, *others] = {product.currency_code for product in self.products.values()} or {""}
+        return "" if others else only
+
+
+def face_values(requests: Iterable[OrderRequest], catalog: Catalog | None) -> dict[str, int]:
+    """Add up the face value of the requests: minor units by currency, "" where the catalogue does not tell it."""
+    by_product = catalog.products if catalog else {}
+    values: Counter[str] = Counter()
+    for line in (line for request in requests for line in request.lines):
+        product = by_product.get(line.product_id)
+        values[product.currency_code if product else ""] += line.value_minor * line.quantity
+    return dict(values)
 
 
 def _amount_text(minor: int) -> str:

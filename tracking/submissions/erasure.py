@@ -1,12 +1,13 @@
-"""Erasure: remove a recipient from all stored data: lines, requests, documents, recorded calls, claim data.
+"""Erasure: remove a recipient from all stored data: lines, requests, documents, recorded calls, claim data, drafts.
 
 What remains is that there was somebody, whose hash the log vouches for and nobody can trace. An order still on its way
-needs its recipient and is refused. Nothing here can reach the provider's own records, a backup, or the words that
-people wrote into a note: those are part of the log.
+needs its recipient and is refused. Who is written in another way is found all the same; who may be somebody else is
+named, for a person to decide. Nothing here can reach the provider's own records, a backup, or the words that people
+wrote into a note: those are part of the log.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -18,18 +19,29 @@ from tracking import ingest
 from tracking.access import Person
 from tracking.errors import InvalidSubmission, Problem, StoreError
 from tracking.orders.model import Submission
-from tracking.provider.recipients import fold, line_documents, line_id, mentions, recipients_of, remove_person
+from tracking.provider import people
+from tracking.provider.masking import mask_recipient
+from tracking.provider.recipients import (
+    addresses_of,
+    is_for,
+    line_documents,
+    line_id,
+    mentions,
+    recipients_of,
+    remove_person,
+)
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
 from tracking.storage.orders import find_order
-from tracking.storage.tables import CLAIMS, EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
+from tracking.storage.tables import CALLBACKS, CLAIMS, DRAFTS, EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
 
 log = logging.getLogger(__name__)
 
 ROWS_AT_ONCE = 500
 LINES_AT_ONCE = 20
 DOCUMENTS_AT_ONCE = 20
+SAME_ADDRESS = "the same street address, where others may live too"
 _BEING_SENT = frozenset({Submission.QUEUED, Submission.SENDING, Submission.UNKNOWN})
 _TEXT_COLUMNS = ("note", "attention", "acknowledged_why")
 
@@ -49,26 +61,44 @@ class OrderTrace:
     mentioned: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """Somebody who may be the same person, and may be not; `recipient` is masked."""
+
+    po_number: str
+    recipient: str
+    why: str
+
+
 @dataclass(slots=True)
 class Erasure:
     """The result of an erasure, or of a dry run. The orders are PONumbers.
 
     `refused` are on their way to the provider. `mentioned` hold the recipient in words that stay, as the log vouches
-    for them: a note, a reference. `unfinished` says why deleted data may still be read in the store's files.
+    for them: a note, a reference. `possible` were left as they are: a person decides, and erases them by their own
+    spelling. `drafts` counts orders on the form that were not handed in, and went whole. `unfinished` says why deleted
+    data may still be read in the store's files.
     """
 
     orders: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     mentioned: list[str] = field(default_factory=list)
+    possible: list[Likeness] = field(default_factory=list)
     lines: int = 0
     claims: int = 0
     calls: int = 0
+    drafts: int = 0
     unfinished: str | None = None
 
     @property
     def complete(self) -> bool:
         """Whether any data named the recipient, and none of it had to stay."""
-        return bool(self.orders or self.calls) and not (self.refused or self.mentioned or self.unfinished)
+        return self.anything and not (self.refused or self.mentioned or self.unfinished)
+
+    @property
+    def anything(self) -> bool:
+        """Whether anything was erased."""
+        return bool(self.orders or self.calls or self.drafts)
 
     def add(self, trace: OrderTrace) -> None:
         """Count one order."""
@@ -94,8 +124,8 @@ def erase(
     """Erase the recipient from every order that is not on its way to the provider.
 
     Calling it again after a crash goes on where it stopped. The recipient is an e-mail address, a telephone number or
-    the name on a parcel; case and space around it are ignored. With `dry_run` nothing changes. `progress` is called
-    with (orders looked through, orders in all).
+    the name on a parcel, in any spelling of the same. With `dry_run` nothing changes. `progress` is called with (orders
+    looked through, orders in all).
 
     Raises:
         NotPermitted: the person may not.
@@ -103,12 +133,12 @@ def erase(
         StoreError: groups committed before stay; call again.
     """
     by.must_operate()
-    person = fold(recipient)
-    if not person:
+    person = people.clean(recipient)
+    if not people.read_spelling(person).forms:
         what = "an e-mail address, a telephone number or a name"
         raise InvalidSubmission([Problem("RECIPIENT", f"is empty: name {what}")])
     done = Erasure()
-    order_ids = list(_find_orders(database, person, progress))
+    order_ids = list(_find_orders(database, person, done.possible, progress))
     for at in range(0, len(order_ids), LINES_AT_ONCE):
         group = order_ids[at : at + LINES_AT_ONCE]
         if dry_run:
@@ -119,17 +149,20 @@ def erase(
             traces = database.write(job)
         for trace in traces:
             done.add(trace)
-    if dry_run:
-        done.calls += _count_other_calls(database, person, frozenset(order_ids))
-    else:
-        done.calls += database.write(lambda connection: _clear_bodies(connection, _calls_naming(person)))
-        done.unfinished = _rewrite_store(database, now, needed=bool(done.orders or done.calls))
+    _erase_copies(database, person, done, counted=frozenset(order_ids) if dry_run else None)
+    if not dry_run:
+        done.unfinished = _rewrite_store(database, now, needed=done.anything)
         log.info("erased orders=%d lines=%d refused=%d", len(done.orders), done.lines, len(done.refused))
     return done
 
 
-def _find_orders(database: Database, person: str, progress: Callable[[int, int], None] | None) -> Iterator[int]:
-    """Find the row ids of orders that name the person in lines, requests or documents; a chunk of orders a read."""
+def _find_orders(
+    database: Database, person: str, possible: list[Likeness], progress: Callable[[int, int], None] | None
+) -> Iterator[int]:
+    """Find the row ids of orders that name the person in lines, requests or documents; a chunk of orders a read.
+
+    Adds to `possible` who may be the same person in the other orders and lines.
+    """
     with database.read() as connection:
         total = connection.execute(select(func.count()).select_from(ORDERS)).scalar_one()
     last = done = 0
@@ -139,23 +172,45 @@ def _find_orders(database: Database, person: str, progress: Callable[[int, int],
             ids = connection.execute(next_ids).scalars().all()
             if not ids:
                 return
-            yield from sorted(set(_orders_naming(connection, ids[0], ids[-1], person)))
+            likenesses: dict[tuple[int, str], str] = {}
+            yield from sorted(set(_orders_naming(connection, ids[0], ids[-1], person, likenesses)))
+            names = select(ORDERS.c.id, ORDERS.c.po_number).where(ORDERS.c.id.in_({key for key, _ in likenesses}))
+            po_numbers = {row.id: row.po_number for row in connection.execute(names)} if likenesses else {}
+            matches = ((po_numbers[key], masked, why) for (key, masked), why in sorted(likenesses.items()))
+            possible += [Likeness(*each) for each in matches]
         last, done = ids[-1], done + len(ids)
         if progress is not None:
             progress(done, max(done, total))
 
 
-def _orders_naming(connection: Connection, first: int, last: int, person: str) -> Iterator[int]:
+def _orders_naming(
+    connection: Connection, first: int, last: int, person: str, likenesses: dict[tuple[int, str], str]
+) -> Iterator[int]:
+    """Find the orders of this part that name the person; notes who may be the same, by order and masked spelling."""
+
+    def judge(order_id: int, names: Iterable[str]) -> bool:
+        if any(people.is_same(name, person) for name in names):
+            return True
+        for name in names:
+            if why := people.may_be_same(name, person):
+                likenesses[order_id, mask_recipient(name)] = why
+        return False
+
     lines = select(LINES.c.order_id, LINES.c.recipient).where(LINES.c.recipient.is_not(None))
     for order_id, recipient in connection.execute(lines.where(LINES.c.order_id.between(first, last))):
-        if fold(recipient) == person:
+        if judge(order_id, [recipient]):
             yield order_id
     few = {"yield_per": DOCUMENTS_AT_ONCE}
     for key, column in ((OUTBOX.c.order_id, OUTBOX.c.request), (ORDERS.c.id, ORDERS.c.document)):
         documents = select(key, column).where(key.between(first, last))
         for order_id, document in connection.execute(documents, execution_options=few):
-            if any(person in recipients_of(line) for line in line_documents(document)):
-                yield order_id
+            for line in line_documents(document):
+                if judge(order_id, names := recipients_of(line)):
+                    for name in names:  # the whole line goes
+                        likenesses.pop((order_id, mask_recipient(name)), None)
+                    yield order_id
+                elif any(people.is_at(person, address) for address in addresses_of(line)):
+                    likenesses[order_id, mask_recipient(person)] = SAME_ADDRESS
 
 
 def _find_trace(connection: Connection, order_id: int, person: str) -> OrderTrace | None:
@@ -171,8 +226,8 @@ def _find_trace(connection: Connection, order_id: int, person: str) -> OrderTrac
     request_lines = list(enumerate(line_documents(request), start=1))
     numbered = enumerate(line_documents(order["document"]), start=1)
     provider_lines = [(by_id.get(line_id(line), at), line) for at, line in numbered]
-    numbers = {line.number for line in lines if line.recipient and fold(line.recipient) == person}
-    numbers |= {number for number, line in (*request_lines, *provider_lines) if person in recipients_of(line)}
+    numbers = {line.number for line in lines if line.recipient and people.is_same(line.recipient, person)}
+    numbers |= {number for number, line in (*request_lines, *provider_lines) if is_for(line, person)}
     if not numbers:
         return None
     places = {at for at, (number, _) in enumerate(provider_lines, start=1) if number in numbers}
@@ -198,16 +253,55 @@ def _calls_about(order_id: int) -> ColumnElement[bool]:
     return and_(EXCHANGES.c.order_id == order_id, has_body)
 
 
-def _calls_naming(person: str) -> ColumnElement[bool]:
-    """The condition for recorded calls, such as lists, whose masked bodies hold the person all the same."""
-    return or_(*(column.icontains(person, autoescape=True) for column in (EXCHANGES.c.request, EXCHANGES.c.answer)))
+def _erase_copies(database: Database, person: str, done: Erasure, *, counted: frozenset[int] | None) -> None:
+    """Erase recorded calls, refused webhook calls and drafts that name the person.
+
+    With `counted`, the orders that are counted already, it only counts the others.
+    """
+    for ids in _pages_naming(database, person, EXCHANGES.c.id, (EXCHANGES.c.request, EXCHANGES.c.answer)):
+        if counted is None:
+            done.calls += database.write(partial(_clear_bodies, which=EXCHANGES.c.id.in_(ids)))
+        else:
+            with database.read() as connection:
+                concerned = connection.execute(select(EXCHANGES.c.order_id).where(EXCHANGES.c.id.in_(ids))).scalars()
+                done.calls += sum(order_id not in counted for order_id in concerned)
+    refusals = (CALLBACKS.c.po_number, CALLBACKS.c.provider_id, CALLBACKS.c.action)
+    for ids in _pages_naming(database, person, CALLBACKS.c.id, refusals, CALLBACKS.c.outcome == "refused"):
+        done.calls += len(ids)
+        if counted is None:
+            database.write(partial(_clear_refusals, ids=ids))
+    for owners in _pages_naming(database, person, DRAFTS.c.owner, (DRAFTS.c.content,)):
+        done.drafts += len(owners)
+        if counted is None:
+            database.write(partial(_delete_drafts, owners=owners))
 
 
-def _count_other_calls(database: Database, person: str, counted: frozenset[int]) -> int:
-    """Count the recorded calls that name the person, without those of orders counted already."""
-    with database.read() as connection:
-        concerned = connection.execute(select(EXCHANGES.c.order_id).where(_calls_naming(person))).scalars()
-        return sum(order_id not in counted for order_id in concerned)
+def _pages_naming(
+    database: Database, person: str, key: ColumnElement[Any], columns: Sequence[ColumnElement[Any]], *where: Any
+) -> Iterator[list[Any]]:
+    """Find the rows that name the person in these columns, however written, by their keys; a page of rows a read."""
+    query = select(key, *columns).where(or_(*(column.is_not(None) for column in columns)))
+    query = query.where(*where).order_by(key).limit(ROWS_AT_ONCE)
+    last = None
+    while True:
+        with database.read() as connection:
+            rows = connection.execute(query if last is None else query.where(key > last)).all()
+        if not rows:
+            return
+        last = rows[-1][0]
+        if named := [row[0] for row in rows if mentions(list(row[1:]), person)]:
+            yield named
+
+
+def _clear_refusals(connection: Connection, ids: Sequence[int]) -> None:
+    nothing = {"po_number": None, "provider_id": None, "action": None}
+    connection.execute(update(CALLBACKS).where(CALLBACKS.c.id.in_(ids)).values(nothing))
+
+
+def _delete_drafts(connection: Connection, owners: Sequence[str]) -> None:
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA secure_delete = ON")
+    connection.execute(delete(DRAFTS).where(DRAFTS.c.owner.in_(owners)))
 
 
 def _clear_bodies(connection: Connection, which: ColumnElement[bool]) -> int:

@@ -60,11 +60,6 @@ class CheckedFile:
         """Cards over all orders."""
         return sum(request.units for request in self.requests)
 
-    @property
-    def value_minor(self) -> int:
-        """Face value over all orders."""
-        return sum(request.value_minor for request in self.requests)
-
 
 @dataclass(frozen=True, slots=True)
 class SimilarFile:

@@ -11,6 +11,7 @@ from tracking.orders.model import OrderRequest
 from tracking.orders.wording import spreadsheet_identifier, spreadsheet_safe
 from tracking.startup import pd
 from tracking.storage.database import Database
+from tracking.submissions.catalog import Catalog, load_catalog
 from tracking.submissions.files import CheckedFile, orders_with
 
 
@@ -39,11 +40,15 @@ def outcome_rows(database: Database, checked: CheckedFile) -> pd.DataFrame:
     for a number.
     """
     statuses = order_statuses(database, [request.po_number for request in checked.requests])
+    catalogue = load_catalog(database)
     rows: list[tuple[Any, ...]] = []
     for request in checked.requests:
         numbers = checked.rows_of.get(request.po_number) or range(1, len(request.lines) + 1)
-        rows += [(number, *cells) for number, cells in zip(numbers, _outcomes(request, statuses), strict=True)]
+        rows += [
+            (number, *cells) for number, cells in zip(numbers, _outcomes(request, statuses, catalogue), strict=True)
+        ]
     columns = ["row", "po_number", "product_id", "value", "quantity", "external_id", "state", "provider_id", "message"]
+    columns.append("currency")
     return pd.DataFrame(sorted(rows), columns=columns)
 
 
@@ -52,10 +57,15 @@ def spreadsheet_file(frame: pd.DataFrame) -> bytes:
     return frame.to_csv(index=False).encode("utf-8-sig")
 
 
-def _outcomes(request: OrderRequest, statuses: Mapping[str, OrderStatus]) -> Iterator[tuple[Any, ...]]:
+def _outcomes(
+    request: OrderRequest, statuses: Mapping[str, OrderStatus], catalog: Catalog | None
+) -> Iterator[tuple[Any, ...]]:
     order = statuses.get(request.po_number)
     state, provider_id, message = (order.state, order.provider_id, order.attention) if order else ("not sent", "", "")
     after = spreadsheet_safe(state), spreadsheet_identifier(provider_id or ""), spreadsheet_safe(message or "")
     for line in request.lines:
+        product = catalog.products.get(line.product_id) if catalog else None
+        currency = spreadsheet_safe(product.currency_code if product else "")
         before = spreadsheet_identifier(request.po_number), spreadsheet_identifier(line.product_id)
-        yield *before, line.value_minor / 100, line.quantity, spreadsheet_identifier(line.external_id or ""), *after
+        reference = spreadsheet_identifier(line.external_id or "")
+        yield *before, line.value_minor / 100, line.quantity, reference, *after, currency

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -22,7 +23,7 @@ from tracking.orders.model import OrderRequest
 from tracking.storage.database import Database
 from tracking.storage.tables import BATCHES
 from tracking.submissions import files
-from tracking.submissions.catalog import check_request, load_catalog
+from tracking.submissions.catalog import Catalog, check_request, face_values, load_catalog
 from tracking.submissions.files import CheckedFile
 from tracking.submissions.requests import read_request
 
@@ -65,20 +66,23 @@ def submit(
     by.must_operate()
     batch = requests if isinstance(requests, CheckedFile) else None
     orders = tuple(requests.requests if isinstance(requests, CheckedFile) else requests)
-    _check_requests(database, orders, batch)
+    catalogue = load_catalog(database)
+    _check_requests(database, orders, batch, catalogue)
     receipts: list[Receipt] = []
     for group in _groups(orders):
-        receipts += database.write(partial(_place_group, group=group, batch=batch, source=source, by=by, now=now))
+        job = partial(_place_group, group=group, batch=batch, source=source, by=by, now=now, catalog=catalogue)
+        receipts += database.write(job)
         if progress is not None:
             progress(len(receipts), len(orders))
     return receipts
 
 
-def _check_requests(database: Database, requests: Sequence[OrderRequest], batch: CheckedFile | None) -> None:
+def _check_requests(
+    database: Database, requests: Sequence[OrderRequest], batch: CheckedFile | None, catalogue: Catalog | None
+) -> None:
     problems = list(batch.problems) if batch else []
     if not requests and not problems:
         problems.append(Problem("", "nothing to order"))
-    catalogue = load_catalog(database)
     po_numbers: set[str] = set()
     for request in requests:
         place = request.po_number if len(requests) > 1 else ""
@@ -119,7 +123,14 @@ def _groups(requests: Iterable[OrderRequest]) -> Iterator[list[OrderRequest]]:
 
 
 def _place_group(
-    connection: Connection, group: list[OrderRequest], batch: CheckedFile | None, source: str, by: Person, now: datetime
+    connection: Connection,
+    *,
+    group: list[OrderRequest],
+    batch: CheckedFile | None,
+    source: str,
+    by: Person,
+    now: datetime,
+    catalog: Catalog | None,
 ) -> list[Receipt]:
     """The job that commits one group."""
     batch_id = None if batch is None else _batch_id(connection, batch, by, now)
@@ -135,16 +146,16 @@ def _place_group(
             )
             receipt = Receipt(request.po_number, existing.id, "exists" if same else "rejected", message)
         else:
-            receipt = _place(connection, request, source, by, now, batch_id)
+            values = face_values([request], catalog)
+            certain = values if all(values) else None
+            receipt = _place(connection, request, source=source, by=by, now=now, batch_id=batch_id, values=certain)
         receipts.append(receipt)
     return receipts
 
 
-def _place(
-    connection: Connection, request: OrderRequest, source: str, by: Person, now: datetime, batch_id: int | None
-) -> Receipt:
+def _place(connection: Connection, request: OrderRequest, *, by: Person, **more: Any) -> Receipt:
     try:
-        order_id = ingest.place(connection, request, source=source, actor=by.name, now=now, batch_id=batch_id)
+        order_id = ingest.place(connection, request, actor=by.name, **more)
     except NotAllowed as exc:
         return Receipt(request.po_number, None, "rejected", str(exc))
     return Receipt(request.po_number, order_id, "queued")

@@ -147,7 +147,7 @@ def erase_command(
         if not output.is_interactive():
             raise typer.BadParameter("what is erased cannot be brought back: say --yes, or --dry-run to look first")
         preview = erasing(dry_run=True)
-        if preview.orders and not typer.confirm(f"{output.erasure_text(preview)}: erase for ever?", err=True):
+        if preview.anything and not typer.confirm(f"{output.erasure_text(preview)}: erase for ever?", err=True):
             raise typer.Exit(1)
     with output.progress("looking through") as progress:
         erasure_result = erasing(dry_run=dry_run, progress=progress)

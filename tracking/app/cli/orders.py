@@ -15,13 +15,13 @@ from tracking.app.cli.place import load_settings, open_store, print_store
 from tracking.errors import NoStore, UnknownOrder
 from tracking.orders.model import State, is_open, usual_case
 from tracking.orders.observations import utc_now
-from tracking.orders.wording import amount
 from tracking.provider.json_fields import storable
 from tracking.reports import activity, explanations, health
 from tracking.reports import order as order_reports
 from tracking.reports.order_list import exports, search
 from tracking.reports.order_list.search import Filters
 from tracking.settings import Settings
+from tracking.startup import pd
 from tracking.storage import database
 from tracking.storage.database import Database
 from tracking.submissions import actions, catalog, csv_rows, results
@@ -51,9 +51,11 @@ def submit_command(
     form = options.file_format(file, ("json", "csv"))
     loaded = load_settings()
     print_store(loaded.database_url)
-    checked = _read(file, form, _store_to_check_with(loaded), loaded.order_lines)
+    existing = _store_to_check_with(loaded)
+    checked = _read(file, form, existing, loaded.order_lines)
     if checked.problems or dry_run:
-        output.print_check(checked, as_json=as_json)
+        values = catalog.face_values(checked.requests, catalog.load_catalog(existing) if existing else None)
+        output.print_check(checked, values, as_json=as_json)
         raise typer.Exit(1 if checked.problems else 0)
     if checked.similar_file and not again:
         again_text = "nothing was sent: give them PONumbers, or say --again to order them once more"
@@ -196,11 +198,12 @@ def orders_command(
     rows = []
     for row in page.rows.astype(object).to_dict("records"):
         cells = (row[name] for name in ("po_number", "provider_id", "state", "type", "units"))
-        marks = [word for word, so in (("late", row["late"]), ("needs a person", row["attention"])) if so]
-        rows.append([*cells, amount(row["value_minor"]), row["created_at"], ", ".join(marks)])
+        needs_person = isinstance(row["attention"], str) and pd.isna(row["acknowledged_at"])
+        marks = [word for word, so in (("late", row["late"]), ("needs a person", needs_person)) if so]
+        rows.append([*cells, row["worth"], row["created_at"], ", ".join(marks)])
     columns = ("PONumber", "provider's id", "state", "type", "cards", "value", "created (UTC)", "")
     output.print_table(columns, rows, right=("cards", "value"))
-    output.print_stdout(f"{len(page.rows)} of {page.total}{' or more' if page.more else ''}")
+    output.print_stdout(f"{len(page.rows)} of {f'more than {page.total - 1}' if page.more else page.total}")
 
 
 def events_command(

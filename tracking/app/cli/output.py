@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from tracking.orders import wording
-from tracking.orders.wording import TimelineEntry, amount, count
-from tracking.reports import order
+from tracking.orders.wording import TimelineEntry, count
+from tracking.reports import amounts, order
 from tracking.startup import pd
 from tracking.submissions.erasure import Erasure
 from tracking.submissions.files import CheckedFile
@@ -84,9 +84,15 @@ def print_table(columns: Sequence[str], rows: Iterable[Iterable[Any]], *, right:
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        texts = (time_text(cell) if isinstance(cell, datetime) else str("" if cell is None else cell) for cell in row)
-        table.add_row(*map(_printable, texts))
+        table.add_row(*(_printable(_cell_text(cell)) for cell in row))
     open_console().print(table)
+
+
+def _cell_text(cell: Any) -> str:
+    # What is missing is None in a row of the store, and NaN, NaT or NA in a frame, whose NaT is a datetime besides.
+    if cell is None or (not isinstance(cell, str) and pd.isna(cell)):
+        return ""
+    return time_text(cell) if isinstance(cell, datetime) else str(cell)
 
 
 def time_text(at: datetime) -> str:
@@ -106,19 +112,19 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def print_check(checked: CheckedFile, *, as_json: bool) -> None:
-    """Print the content of a file, or its problems, when nothing is sent."""
+def print_check(checked: CheckedFile, values: Mapping[str, int], *, as_json: bool) -> None:
+    """Print the content of a file, or its problems, when nothing is sent; `values` are its amounts by currency."""
     if as_json:
         counts = {"orders": len(checked.requests), "rows": checked.rows, "units": checked.units}
-        value: dict[str, Any] = {"value": amount(checked.value_minor), "seen_before": checked.first_submitted_at}
-        value["not_checked"] = checked.unchecked
+        value: dict[str, Any] = {"value": amounts.one_amount(values), "values": amounts.decimal_texts(values)}
+        value |= {"seen_before": checked.first_submitted_at, "not_checked": checked.unchecked}
         print_json({**counts, **value, "problems": [asdict(problem) for problem in checked.problems]})
         return
     print_caveats(checked)
     if checked.problems:
         print_stderr(*(str(problem) for problem in checked.problems), "nothing was sent")
         return
-    size = f"{len(checked.requests)} orders, {checked.units} cards, {amount(checked.value_minor)} in all"
+    size = f"{len(checked.requests)} orders, {checked.units} cards, {amounts.worth(values)} in all"
     if at := checked.first_submitted_at:
         size += f"; this file was handed in before, on {time_text(at)} UTC"
     if checked.similar_file:
@@ -159,7 +165,7 @@ def _receipt_record(receipt: Receipt, status: OrderStatus | None) -> dict[str, A
 
 def erasure_text(erasure: Erasure) -> str:
     """Say how much an erasure concerns."""
-    kinds = ((erasure.claims, "claim"), (erasure.calls, "recorded call"))
+    kinds = ((erasure.claims, "claim"), (erasure.calls, "recorded call"), (erasure.drafts, "draft"))
     extra = "".join(f", {count(number, noun)}" for number, noun in kinds if number)
     return f"{count(erasure.lines, 'line')} of {count(len(erasure.orders), 'order')}{extra}"
 
@@ -169,14 +175,19 @@ def print_erasure(erasure: Erasure, *, dry_run: bool, as_json: bool) -> None:
     if as_json:
         print_json({"dry_run": dry_run, **asdict(erasure)})
         return
-    if erasure.orders or erasure.calls:
+    if erasure.anything:
         print_stdout(f"{'would be erased' if dry_run else 'erased'}: {erasure_text(erasure)}")
-    elif not erasure.refused:
+    elif not (erasure.refused or erasure.possible):
         print_stderr("nobody was found: name the whole e-mail address, telephone number or name")
     wait = "is still on its way to the provider and was left as it is: erase again once it was taken or refused"
     print_stderr(*(f"{po_number} {wait}" for po_number in erasure.refused))
     stays = "also names the recipient in words that stay: a note, a reference, or what was said of the order"
     print_stderr(*(f"{po_number} {stays}" for po_number in erasure.mentioned))
+    if erasure.possible:
+        print_stderr(
+            "left as they are, for you to decide; erase each by the spelling its order shows, if it is the same:"
+        )
+    print_stderr(*(f"{each.po_number}: {each.recipient}, {each.why}" for each in erasure.possible))
     if erasure.unfinished:
         print_stderr(f"old copies may still lie in the store's files ({erasure.unfinished}): run erase again")
 
@@ -205,9 +216,8 @@ def _with_range(figure: Mapping[str, float]) -> str:
 def print_order(view: order.OrderView, rows: pd.DataFrame, entries: Iterable[TimelineEntry]) -> None:
     """Print one order: its verdict, as many of its lines as there are in `rows`, its timeline."""
     record = view.order
-    value = wording.money(record.value_minor, record.currency)
     provider_id = record.provider_id or "no provider's id yet"
-    print_stdout(f"{record.po_number} · {provider_id} · {record.type} · {record.units} cards · {value}")
+    print_stdout(f"{record.po_number} · {provider_id} · {record.type} · {record.units} cards · {view.worth}")
     statuses = (f"{name}: {text}" for name, text in view.statuses.items())
     print_stdout(view.verdict, *view.evidence, *statuses, "")
     columns = ["line", "product", "value", "quantity", "status", "recipient"]

@@ -11,7 +11,9 @@ from typing import IO, Any
 from sqlalchemy import select
 from sqlalchemy.engine import RowMapping
 
-from tracking.orders.wording import amount, spreadsheet_identifier, spreadsheet_safe
+from tracking.orders.vocabulary import MIXED
+from tracking.orders.wording import spreadsheet_identifier, spreadsheet_safe
+from tracking.reports import amounts
 from tracking.reports.order_list.search import Filters, conditions, ordering
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
@@ -24,11 +26,14 @@ _EXPORTED = (
 )  # fmt: skip
 _IDENTIFIERS = {"po_number", "provider_id"}
 _Write = Callable[[list[dict[str, Any]]], object]
-EXPORT_COLUMNS = (*(name for name in _EXPORTED if name != "value_minor"), "value")
+EXPORT_COLUMNS = (*(name for name in _EXPORTED if name != "value_minor"), "value", "values")
 
 
 def orders_export(database: Database, filters: Filters, now: datetime) -> Iterator[list[dict[str, Any]]]:
-    """All orders that match, in chunks: no recipients, no claim data, no notes. `value` is a decimal text."""
+    """All orders that match, in chunks: no recipients, no claim data, no notes.
+
+    `value` is a decimal text, empty where the order is of several currencies; `values` are its amounts in words.
+    """
     with database.read() as connection:
         clauses = conditions(connection, filters, now)
         ids = list(connection.execute(select(ORDERS.c.id).where(*clauses).order_by(*ordering(filters))).scalars())
@@ -36,13 +41,17 @@ def orders_export(database: Database, filters: Filters, now: datetime) -> Iterat
     for start in range(0, len(ids), EXPORT_CHUNK):
         part = ids[start : start + EXPORT_CHUNK]
         with database.read() as connection:
-            rows = connection.execute(select(*columns).where(ORDERS.c.id.in_(part))).mappings()
-            by_id = {row["order_id"]: _exported(row) for row in rows}
+            rows = connection.execute(select(*columns).where(ORDERS.c.id.in_(part))).mappings().all()
+            values = amounts.order_values(connection, [{**row, "id": row["order_id"]} for row in rows])
+            by_id = {row["order_id"]: _exported(row, values[row["order_id"]]) for row in rows}
         yield [by_id[order_id] for order_id in part if order_id in by_id]
 
 
-def _exported(row: RowMapping) -> dict[str, Any]:
-    return {name: row[name] for name in _EXPORTED if name != "value_minor"} | {"value": amount(row["value_minor"])}
+def _exported(row: RowMapping, values: Mapping[str, int]) -> dict[str, Any]:
+    facts = {name: row[name] for name in _EXPORTED if name != "value_minor"}
+    currency = MIXED.join(sorted(values)) if all(values) else row["currency"]
+    worth = {"value": amounts.one_amount(values), "values": amounts.worth(values)}
+    return facts | {"currency": currency} | worth
 
 
 def write_export(database: Database, filters: Filters, now: datetime, *, form: str, file: IO[bytes]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, time, timedelta
@@ -16,6 +17,8 @@ from tracking.forecasting import incidents
 from tracking.orders.model import State, Submission, WebhookStatus, folded_id, is_open
 from tracking.orders.vocabulary import EventKind
 from tracking.orders.wording import amount, window
+from tracking.provider import people
+from tracking.reports import amounts
 from tracking.reports.order import order_summary
 from tracking.reports.order_list.query_params import Reader
 from tracking.reports.trends import day_start
@@ -38,7 +41,8 @@ SORTS = {
     "next look": "next_look_at",
 }
 COUNTED = 10_000
-EXACT = 200
+# In a store of more orders an exact id is found through the indexes alone: to look for it within others takes seconds.
+SEARCHED_WHOLE = 50_000
 
 _LISTED_COLUMNS = (
     "id", "po_number", "provider_id", "state", "type", "units", "units_fulfilled", "value_minor", "currency", "source",
@@ -56,7 +60,8 @@ def _set_by(name: str, read: Callable[[Reader, str], Any]) -> dict[str, Any]:
 class Filters:
     """What to show, in which order, which page. Values in minor units; `created_to` is not included.
 
-    `each`: late orders that are late together are listed too, where one sentence would tell them all.
+    `each`: late orders that are late together are listed too, where one sentence would tell them all. `parts`: what
+    holds the text is listed too, where the store is so large that an exact id would be the only match.
     """
 
     text: str = field(default="", metadata=_set_by("q", Reader.text))
@@ -72,6 +77,7 @@ class Filters:
     older_than: timedelta | None = field(default=None, metadata=_set_by("older", Reader.length))
     po_prefix: str = field(default="", metadata=_set_by("prefix", Reader.text))
     each: bool = field(default=False, metadata=_set_by("each", Reader.yes))
+    parts: bool = field(default=False, metadata=_set_by("parts", Reader.yes))
     sort: str = field(
         default="placed", metadata=_set_by("sort", lambda reader, name: reader.one_of(name, tuple(SORTS), "placed"))
     )
@@ -130,24 +136,44 @@ def _view(view: str, now: datetime) -> list[Any]:
     return conditions.get(view, [])
 
 
-def _ids_of(connection: Connection, text: str) -> list[int]:
-    """The orders that have this very id, in whatever case it is written, through the indexes."""
+def _whole_id(text: str) -> ColumnElement[bool]:
+    """The condition for the one order that has this very id, in whatever case it is written."""
     folded = folded_id(text)
-    own = select(ORDERS.c.id).where(sa.or_(ORDERS.c.po_folded == folded, ORDERS.c.provider_folded == folded))
-    lines = select(LINES.c.order_id).where(sa.or_(LINES.c.external_id == text, LINES.c.recipient == text))
-    ids = set(connection.execute(own).scalars()) | set(connection.execute(lines.distinct().limit(EXACT)).scalars())
-    return sorted(ids)
+    return sa.or_(ORDERS.c.po_folded == folded, ORDERS.c.provider_folded == folded)
 
 
-def _containing(text: str) -> ColumnElement[bool]:
-    tests = []
-    for part in sorted({" ".join(text.split()), "".join(text.split())}):
-        own, lines = (
-            sa.or_(*(column.icontains(part, autoescape=True) for column in columns))
-            for columns in ((ORDERS.c.po_number, ORDERS.c.provider_id), (LINES.c.external_id, LINES.c.recipient))
-        )
-        tests += [own, ORDERS.c.id.in_(select(LINES.c.order_id).where(lines))]
-    return sa.or_(*tests)
+def _is_exact(connection: Connection, filters: Filters) -> bool:
+    """Whether the order that has this very id is all that is listed, and not what holds it as a part."""
+    text = filters.text.strip()
+    if not text or filters.parts or _count(connection, []) <= SEARCHED_WHOLE:
+        return False
+    return connection.execute(select(ORDERS.c.id).where(_whole_id(text)).limit(1)).first() is not None
+
+
+def is_exact(database: Database, text: str) -> bool:
+    """Whether an order has this very id in a store so large that it alone is listed, unless `parts` is set."""
+    with database.read() as connection:
+        return _is_exact(connection, Filters(text=text))
+
+
+def _containing(text: str, dialect: str) -> ColumnElement[bool]:
+    """The condition for orders with this text in an id or a reference, or with this person, however written."""
+    orders, lines = ORDERS.c, LINES.c
+    ids = {" ".join(text.split()), "".join(text.split())}
+    of_order = [_holds(column, part, dialect) for column in (orders.po_number, orders.provider_id) for part in ids]
+    of_line = [_holds(lines.external_id, part, dialect) for part in ids]
+    of_line += [lines.recipient_key.contains(form, autoescape=True) for form in sorted(people.search_forms(text))]
+    return sa.or_(*of_order, orders.id.in_(select(lines.order_id).where(sa.or_(*of_line))))
+
+
+def _holds(column: sa.Column[Any], part: str, dialect: str) -> ColumnElement[bool]:
+    held = column.icontains(part, autoescape=True)
+    if dialect != "sqlite":
+        return held
+    # SQLite knows the case of ASCII letters alone; only what holds others has to be folded.
+    folded = unicodedata.normalize("NFKC", part.casefold())
+    beyond_ascii = sa.and_(column.op("GLOB")("*[^ -~]*"), sa.func.casefold(column).contains(folded, autoescape=True))
+    return sa.or_(held, beyond_ascii)
 
 
 def conditions(connection: Connection, filters: Filters, now: datetime) -> list[Any]:
@@ -157,8 +183,8 @@ def conditions(connection: Connection, filters: Filters, now: datetime) -> list[
     if filters.view == "late" and not filters.each:
         clauses += [sa.not_(incident.matches(now)) for incident in incidents.stored_late_orders(connection).incidents]
     if text := filters.text.strip():
-        exact = _ids_of(connection, text)
-        clauses.append(orders.id.in_(exact) if exact else _containing(text))
+        exact = _is_exact(connection, filters)
+        clauses.append(_whole_id(text) if exact else _containing(text, connection.dialect.name))
     on_lines = select(LINES.c.order_id)
     bounds: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
         (
@@ -192,13 +218,16 @@ def ordering(filters: Filters) -> list[Any]:
 class Page:
     """One page of orders. `total` counts all that match; with `more` there are at least so many.
 
-    `rows` also has the columns late and completion (when it was completed as far as is known, in words).
+    With `exact` the one order that has this very id is shown, and others may hold it as a part.
+    `rows` also has the columns late, worth (the face value by currency, in words) and completion (when it was completed
+    as far as is known, in words).
     """
 
     rows: pd.DataFrame
     total: int
     more: bool
     newest_id: int
+    exact: bool = False
 
 
 def orders_count(database: Database, filters: Filters, now: datetime) -> int:
@@ -216,10 +245,13 @@ def orders_page(database: Database, filters: Filters, now: datetime, *, total: i
         )
         total = _count(connection, clauses) if total is None else total
         newest = connection.execute(select(sa.func.max(ORDERS.c.id))).scalar() or 0
+        exact = _is_exact(connection, filters)
+        values = amounts.order_values(connection, rows)
     frame = pd.DataFrame([dict(row) for row in rows], columns=list(_LISTED_COLUMNS))
     frame["late"] = [row["late_at"] is not None and row["late_at"] < now and is_open(row["state"]) for row in rows]
+    frame["worth"] = [amounts.worth(values[row["id"]]) for row in rows]
     frame["completion"] = [_completion(row, now) for row in rows]
-    return Page(frame, total, more=total > COUNTED and bool(clauses), newest_id=newest)
+    return Page(frame, total, more=total > COUNTED and bool(clauses), newest_id=newest, exact=exact)
 
 
 def _cut(filters: Filters, clauses: list[Any], *columns: Any) -> Any:
@@ -269,5 +301,6 @@ def neighbours(database: Database, filters: Filters, order_id: int, now: datetim
 def order_records(database: Database, filters: Filters, now: datetime) -> list[dict[str, Any]]:
     """One page of orders as `orders --json` prints it."""
     with database.read() as connection:
-        rows = connection.execute(_cut(filters, conditions(connection, filters, now), ORDERS)).mappings()
-        return [order_summary(row) for row in rows]
+        rows = connection.execute(_cut(filters, conditions(connection, filters, now), ORDERS)).mappings().all()
+        values = amounts.order_values(connection, rows)
+        return [order_summary(row, values[row["id"]]) for row in rows]

@@ -48,6 +48,7 @@ class _Line(NamedTuple):
     recipient_hash: str | None
     recipient: str | None
     recipient_salt: str | None
+    recipient_key: str | None
     status: str
     claims: int
     cost_minor: int | None
@@ -315,7 +316,7 @@ def _compare_lines(
 def _recipient_fits(line: _Line, *, erased: bool) -> bool:
     """Tell whether the hash is that of the recipient; an erased recipient leaves its hash alone."""
     if erased or line.recipient_hash is None:
-        return line.recipient is None and line.recipient_salt is None
+        return line.recipient is None and line.recipient_salt is None and (not erased or line.recipient_key is None)
     if line.recipient is None or line.recipient_salt is None:
         return False
     return chain.keyed_hash(line.recipient, line.recipient_salt) == line.recipient_hash
