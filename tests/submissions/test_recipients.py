@@ -187,6 +187,11 @@ def test_a_po_number_that_a_spreadsheet_altered_is_refused_in_json_too(text: str
         read_request(raw)
 
 
+def test_a_name_that_nobody_sees_is_none() -> None:
+    assert list(problems("Links", Personalization={"To": "\u200b\u200d", "FromName": "Ben"})) == ["To"]
+    assert problems("Links", Personalization={"To": "\U0001f468\u200d\U0001f469", "FromName": "7"}) == {}
+
+
 @pytest.mark.parametrize(("value", "words"), [("1.000", "is not clear, 1000 or 1"), ("$10", "holds a currency")])
 def test_an_amount_in_a_text_is_asked_about_in_json_too(value: str, words: str) -> None:
     assert words in problems("Links", Value=value)["Value"]

@@ -206,7 +206,6 @@ def check_duplicates(database: Database, checked: CheckedFile) -> CheckedFile:
         similar_file = _find_similar_file(connection, checked) if first_submitted_at is None else None
         problems = [
             *checked.problems,
-            *_alike_in_file(checked),
             *_taken(checked, taken, is_new=first_submitted_at is None),
             *_other_spellings(connection, checked, taken),
         ]
@@ -224,12 +223,14 @@ def _taken(checked: CheckedFile, taken: Mapping[str, sa.Row[Any]], *, is_new: bo
 def _other_spellings(
     connection: Connection, checked: CheckedFile, taken: Mapping[str, sa.Row[Any]]
 ) -> Iterator[Problem]:
-    """Orders that are here under another spelling of a PONumber: other zeros in front, other case, other dashes."""
+    """Orders that are here under another spelling of a PONumber: other zeros in front, other dashes."""
     numbers = [number for number in _po_numbers(checked) if number not in taken]
     spellings = {other: number for number in numbers for other in other_spellings(number) - taken.keys()}
     for other, existing in find_taken(connection, spellings).items():
         advice = "write it alike, or give it another PONumber"
-        message = f"{spellings[other]} is another spelling of the order {other} ({existing.state}): {advice}"
+        message = (
+            f"{spellings[other]} is another spelling of the order {existing.po_number} ({existing.state}): {advice}"
+        )
         yield Problem(_place(checked, spellings[other]), message)
 
 
@@ -262,19 +263,6 @@ def _find_similar_file(connection: Connection, checked: CheckedFile) -> SimilarF
         if same * 2 >= rows.total():
             return SimilarFile(batch.name, batch.created_at, same)
     return None
-
-
-def _alike_in_file(checked: CheckedFile) -> Iterator[Problem]:
-    """PONumbers of the file that differ in case alone: the provider may take them for one."""
-    first: dict[str, str] = {}
-    for request in checked.requests:
-        other = first.setdefault(folded_id(request.po_number), request.po_number)
-        if other != request.po_number:
-            rows = checked.rows_of.get(request.po_number)
-            where = f"row {rows[0]}, PONumber" if rows else "PONumber"
-            yield Problem(
-                where, f"{request.po_number} differs from {other} in case alone; write both alike, or rename one"
-            )
 
 
 def taken_message(po_number: str, request: OrderRequest | None, existing: sa.Row[Any]) -> str:

@@ -62,7 +62,7 @@ def _prose(limit: int) -> StringConstraints:
 
 
 def _whole_text(text: str) -> str:
-    if problem := texts.lost_letter(text) or texts.spreadsheet_error(text):
+    if problem := texts.lost_letter(text) or texts.spreadsheet_error(text) or texts.nothing_visible(text):
         raise Unfit(problem)
     return text
 
@@ -110,6 +110,7 @@ _WHOLE = AfterValidator(_whole_text)
 _Text100 = Annotated[str, _text(100), _WHOLE]
 _Text150 = Annotated[str, _text(150), _WHOLE]
 _Id100 = Annotated[str, _text(100), AfterValidator(identifiers.identifier)]
+_Id150 = Annotated[str, _text(150), AfterValidator(identifiers.identifier)]
 _Id250 = Annotated[str, _text(250), AfterValidator(identifiers.identifier)]
 _PONumber = Annotated[str, _text(100), AfterValidator(identifiers.po_number)]
 _Email = Annotated[str, _text(150, least=1), AfterValidator(addresses.email)]
@@ -163,8 +164,8 @@ def _names(part: type[_Part]) -> dict[str, str]:
 
 
 class _Pictures(_Part):
-    photo_url: _Text150 | None = None
-    greeting_url: _Text150 | None = None
+    photo_url: _Id150 | None = None
+    greeting_url: _Id150 | None = None
 
 
 class _DigitalAddress(_Part):

@@ -120,9 +120,8 @@ def lost_digits(texts: Iterable[str]) -> dict[str, str]:
 
 
 def other_spellings(text: str) -> set[str]:
-    """How else the same identifier is written: digits with other zeros in front, other case, other dashes."""
+    """How else the same identifier is written: digits with other zeros in front, plain dashes for others."""
     if text.isascii() and text.isdigit():
         digits = text.lstrip("0")
         return {"0" * zeros + digits for zeros in range(7) if zeros or digits} - {text}
-    plain = "".join("-" if unicodedata.category(letter) == "Pd" else letter for letter in text)
-    return {spelling for each in (text, plain) for spelling in (each, each.upper(), each.lower())} - {text}
+    return {"".join("-" if unicodedata.category(letter) == "Pd" else letter for letter in text)} - {text}

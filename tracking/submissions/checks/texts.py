@@ -51,6 +51,11 @@ def lost_letter(text: str) -> str | None:
     return "holds \ufffd where a letter was lost: write it anew" if "\ufffd" in text else None
 
 
+def nothing_visible(text: str) -> str | None:
+    """Whether the text holds nothing that anybody sees."""
+    return "holds nothing that can be read: fill it in" if all(map(_is_unseen, text)) else None
+
+
 def other_encoding(text: str) -> str | None:
     """Whether the text was read in another encoding than it was written in: "MÃ¼ller" for "Müller"."""
     if text.isascii():
