@@ -118,6 +118,7 @@ def test_a_line_that_would_be_dropped_is_told_and_other_peoples_lines_are_not(tm
         ("TRACKING_API_BASEURL", "TRACKING_API_BASE_URL"),
         ("TRACKING_DATABASE_URI", "TRACKING_DATABASE_URL"),
         ("TRACKING_API_TOKEN", "TRACKING_API_ACCESS_TOKEN"),
+        ("TRACKING_API_URL", "TRACKING_API_BASE_URL"),
         ("tracking_role", "TRACKING_ROLES"),
         ("TRAKCING_VIEWERS", "TRACKING_VIEWERS"),
     ],
@@ -172,11 +173,13 @@ def test_what_may_be_another_programs_is_only_warned_of_once(
 ) -> None:
     _warn_once.cache_clear()
     monkeypatch.setenv("TRACKING_COOKIE_DOMAIN", "example.com")
+    monkeypatch.setenv("TRACKING_DATABASE_HOST", "db.example.com")
     monkeypatch.setenv("TRACKING_OPERATOR", "")  # set to nothing: somebody says that it is not ours
     (tmp_path / ".env").write_text("HTTPS_PROXY=http://x\nTRACKING_POLL_FLOOR=2\nTRACKING_POLL_FLOOR=3\n")
     assert load().poll_floor == load().poll_floor == 3
     assert [record.message for record in caplog.records] == [
         "TRACKING_COOKIE_DOMAIN is no setting of this console and has no effect",
+        "TRACKING_DATABASE_HOST is no setting of this console and has no effect",
         "HTTPS_PROXY has no effect in .env: set it in the environment",
         "TRACKING_POLL_FLOOR is set 2 times in .env: the last one counts",
     ]

@@ -89,13 +89,20 @@ def dropped_lines(path: Path, lines: Iterable[Binding], prefix: str) -> Iterator
 def misspelt_names(names: Collection[str], prefix: str, fields: Collection[str]) -> Iterator[Problem]:
     """List the names that are nearly the prefix and a field. Those far from any may belong to another program."""
     for name in _unknown_names(names, prefix, fields):
-        if near := difflib.get_close_matches(name[len(prefix) :].lower(), fields, 1, cutoff=0.7):
+        if near := _near(name[len(prefix) :].lower(), fields):
             yield Problem(name, f"is no setting; did you mean {prefix}{near[0].upper()}?")
     word = prefix.strip("_").lower()
     for name in sorted(names):
         first, _, field = name.lower().partition("_")
         if field in fields and first != word and difflib.get_close_matches(first, [word], cutoff=0.7):
             yield Problem(name, f"is no setting; did you mean {prefix}{field.upper()}?")
+
+
+def _near(name: str, fields: Collection[str]) -> list[str]:
+    """The field that is spelt nearly so, else those that have all of several words of it."""
+    words = set(name.split("_"))
+    with_its_words = [field for field in fields if len(words) > 1 and words <= set(field.split("_"))]
+    return difflib.get_close_matches(name, fields, 1, cutoff=0.8) or with_its_words
 
 
 def names_without_effect(
