@@ -162,3 +162,9 @@ def test_a_policy_that_cannot_make_as_many_calls_is_told_with_its_nearest_point(
     assert any(line.startswith("Fixed at as many calls: 2") for line in told)
     slow = describe_comparison(known, point("accrual", 4000, 1), None, found)
     assert "Doubling made 2,000 calls an hour at the most, and knew 5.0 s after done on average." in slow
+
+
+@pytest.mark.parametrize(("p95", "said"), [(4.11, "4.2 s"), (4.1, "4.1 s"), (99.96, "100 s"), (599.5, "10 min")])
+def test_what_95_of_100_were_known_within_is_rounded_up(known: RecordedHistory, p95: float, said: str) -> None:
+    told = describe_comparison(known, replace(point("accrual", 400, 4), p95=p95), None, [])
+    assert any(f"95 of 100 within {said}" in line for line in told)

@@ -155,7 +155,7 @@ def test_days_add_up_what_their_orders_show(history: History, store: Database) -
     assert (first["orders"], first["stated"], second["orders"], second["stated"]) == (2, 1, 1, 0)
     assert (first["lag_least"], first["lag_most"]) == pytest.approx((7, 17.5))
     assert (first["wait_least"], first["wait_most"]) == pytest.approx((4.5, 14))
-    assert (first["p95_least"], first["p95_most"]) == pytest.approx((13.3, 19.75))
+    assert (first["p95_least"], first["p95_most"]) == pytest.approx((14, 20))
     assert (second["notice_least"], second["notice_most"]) == pytest.approx((0, 10))
     assert told.orders == 3
     assert told.text.startswith("3 orders were known ")
@@ -173,7 +173,7 @@ def test_the_sentence_tells_means_and_what_they_rest_on(history: History, store:
     assert report(store, history.at, "24h").text == (
         "2 orders were known 7 to 17.5 s after they were done, on average: notice 2 to 2.5 s, our wait 4.5 to 14 s, "
         "handling 0.5 to 1 s; the provider itself took 1 min 2 s to 1 min 13 s. "
-        "95 of 100 were known within 13.3 to 19.8 s. "
+        "95 of 100 were known within 14 to 20 s. "
         "The time of 1 rests on the provider's own word. "
         "1 more is not in it: finished when first seen, or nobody said when the provider took it."
     )

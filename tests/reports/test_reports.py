@@ -21,6 +21,7 @@ from tracking.polling.learner import Learner
 from tracking.provider import call_log
 from tracking.reports import activity, order, overview, trends
 from tracking.reports import health as reports_health
+from tracking.reports.health import ComponentStatus
 from tracking.reports.order_list import exports, search
 from tracking.reports.order_list.search import FLAGGED, Filters
 from tracking.storage import facts, inbox
@@ -57,7 +58,7 @@ def test_overview_counts_each_kind_once(history: History, store: Database) -> No
     seen = overview.overview(store, history.at)
     assert (seen.attention, seen.unknown, seen.open, seen.done_today, seen.discovered_today) == (1, 1, 2, 1, 1)
     assert seen.oldest == history.at - START
-    assert seen.verdict == "2 open, 0 late, oldest 10 min, 1 needs a person"
+    assert seen.verdict == "2 open, 0 late, oldest 10 min 10 s, 1 needs a person"
 
 
 def test_late_orders_are_counted_and_shown_by_the_same_rule(history: History, store: Database) -> None:
@@ -127,6 +128,25 @@ def test_completions_count_only_orders_seen_open_before(history: History, store:
     assert took.rows["orders"].tolist() == [1]
 
 
+def test_half_and_95_of_100_are_times_that_so_many_kept(history: History, store: Database) -> None:
+    for number in range(20):
+        history.place(f"A-{number}")
+        history.complete(f"A-{number}", minutes=number + 1)
+    took = trends.completions(store, history.at, "24h")
+    lengths = [timedelta(minutes=number + 1, seconds=10) for number in range(20)]
+    assert took.p50 is not None
+    assert took.p95 is not None
+    assert sum(length <= took.p50 for length in lengths) >= 10
+    assert sum(length <= took.p95 for length in lengths) >= 19
+    assert {took.p50, took.p95} <= set(lengths)
+
+
+def test_bounds_in_a_table_are_rounded_outwards() -> None:
+    values = pd.Series([0.7, 0.71, 0.3, 12.99, 5.0])
+    assert trends.tenths(values, up=True).tolist() == [0.7, 0.8, 0.3, 13.0, 5.0]
+    assert trends.tenths(values, up=False).tolist() == [0.7, 0.7, 0.3, 12.9, 5.0]
+
+
 def test_silent_loops_and_an_unreachable_provider_are_told(store: Database) -> None:
     def remember(connection: sa.Connection) -> None:
         facts.set_fact(connection, "beat:poller", {}, START)
@@ -146,6 +166,39 @@ def test_silent_loops_and_an_unreachable_provider_are_told(store: Database) -> N
     assert health.silent == ("poller",)
     assert health.unreachable_since == START
     assert health.refused is None
+
+
+def component(store: Database, name: str, now: datetime) -> ComponentStatus:
+    with store.read() as connection:
+        return next(each for each in reports_health.component_status(connection, now) if each.name == name)
+
+
+def test_a_provider_that_was_never_called_is_not_said_to_answer(store: Database, history: History) -> None:
+    assert component(store, "Provider", history.at).text == "not asked yet"
+    call = {"at": history.at, "method": "GET", "path": "/v1/Orders", "status": 200, "milliseconds": 12, "outcome": "ok"}
+    row = call | {"order_id": None, "request": None, "answer": None}
+    store.write(lambda connection: call_log.store_api_calls(connection, [row]))
+    assert component(store, "Provider", history.wait(seconds=75)).text == "answered 1 min 15 s ago"
+
+
+def test_calls_in_the_last_minute_are_not_told_of_an_earlier_one(store: Database) -> None:
+    said = {"rate": 5, "calls_in_the_last_minute": 9}
+    store.write(lambda connection: facts.set_fact(connection, "client", said, START))
+    assert component(store, "Calls", START + timedelta(seconds=30)).text == "9 of 300 calls in a minute"
+    assert component(store, "Calls", START + timedelta(minutes=30)).text == "not known for 30 min"
+
+
+def test_a_loop_that_was_never_seen_is_told_once_orders_wait_for_it(store: Database, history: History) -> None:
+    assert reports_health.health(store, START).silent == ()
+    history.place("QUEUED-1")
+    history.place("OPEN-1")
+    history.accept("OPEN-1")
+    later = history.at + timedelta(days=1)
+    assert reports_health.health(store, later).silent == ("poller", "sender")
+    poller = component(store, "Poller", later)
+    assert (poller.text, poller.worrying) == ("never seen, and orders wait", True)
+    store.write(lambda connection: facts.set_fact(connection, "beat:poller", {}, later))
+    assert reports_health.health(store, later).silent == ("sender",)
 
 
 def test_refused_credentials_are_told_apart_from_an_unreachable_provider(store: Database) -> None:
@@ -376,7 +429,7 @@ def test_a_completion_is_told_as_the_window_it_lies_in(history: History, store: 
     number = history.place("FT-1")
     history.complete("FT-1", minutes=10)
     view = order.order_view(store, number, history.at)
-    assert view.verdict == "Completed within 10 min, known to 10 min."
+    assert view.verdict == "Completed within 10 min 10 s, known to 10 min."
     assert any("still said open" in piece for piece in view.evidence)
 
 
@@ -550,5 +603,5 @@ def test_the_list_says_no_more_of_a_completion_than_is_known(history: History, s
     history.look("GONE-1", "Cancelled")
     rows = search.orders_page(store, Filters(), history.at).rows.set_index("po_number")
     shown = rows["completion"].to_dict()
-    assert (shown["DONE-1"], shown["FOUND-1"]) == ("10:00 to 10:10", "before 10:10:10")
+    assert (shown["DONE-1"], shown["FOUND-1"]) == ("10:00 to 10:11", "before 10:10:10")
     assert {shown[name] for name in ("OPEN-1", "REFUSED-1", "GONE-1")} == {""}

@@ -157,11 +157,20 @@ def between(least: timedelta, most: timedelta) -> str:
     """A length that lies between two, in words: "0.8 s", "1.2 to 4.8 s"; rounded outwards, so that it stays true."""
     if least == most:
         return _short((least + _TENTH / 2) // _TENTH * _TENTH)
-    first, last = _short(least // _TENTH * _TENTH), _short(-(-most // _step(most)) * _step(most))
+    first, last = _short(least // _step(least) * _step(least)), _longest(most)
     if first == last:
         return last
     number, _, unit = first.partition(" ")
     return f"{number if last.partition(' ')[2] == unit else first} to {last}"
+
+
+def within(least: timedelta, most: timedelta) -> str:
+    """An upper bound that lies between two, in words; as `between`, but also rounded up where it is known."""
+    return _longest(most) if least == most else between(least, most)
+
+
+def _longest(length: timedelta) -> str:
+    return _short(-(-length // _step(length)) * _step(length))
 
 
 def _step(length: timedelta) -> timedelta:

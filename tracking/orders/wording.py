@@ -20,6 +20,8 @@ _DECIMALS = {
     **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
 }
 SAME_MOMENT = timedelta(minutes=1)
+# The smaller of the two units in which `duration` tells a length up to so long.
+_DURATION_STEPS = ((timedelta(hours=1), timedelta(seconds=1)), (timedelta(days=1), timedelta(minutes=1)))
 # Marks that turn the order of the letters around, also of those that follow.
 _TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -80,14 +82,22 @@ def _decimal_text(minor: int, currency: str | None, separator: str) -> str:
 
 
 def duration(length: timedelta) -> str:
-    """A length of time in its two largest units; never negative."""
+    """A length of time in its two largest units, rounded down: at least so long; never negative."""
     minutes, seconds = divmod(max(0, int(length.total_seconds())), 60)
     (hours, minutes), (days, rest) = divmod(minutes, 60), divmod(minutes // 60, 24)
     if days:
         return f"{days} d {rest} h"
     if hours:
         return f"{hours} h {minutes} min"
-    return f"{minutes} min" if minutes else f"{seconds} s"
+    if minutes:
+        return f"{minutes} min {seconds} s" if seconds else f"{minutes} min"
+    return f"{seconds} s"
+
+
+def longest(length: timedelta) -> str:
+    """The same rounded up, for "within" and "at the most"."""
+    step = next((step for below, step in _DURATION_STEPS if length <= below), timedelta(hours=1))
+    return duration(-(-length // step) * step)
 
 
 def clock(at: datetime, day: datetime | None = None) -> str:
@@ -97,16 +107,23 @@ def clock(at: datetime, day: datetime | None = None) -> str:
     return at.strftime("%H:%M:%S" if same else "%Y-%m-%d %H:%M:%S")
 
 
+def latest(at: datetime, day: datetime | None = None, step: timedelta = timedelta(seconds=1)) -> str:
+    """The same rounded up to a full second, or to a full `step`, for "before", "by" and "at the latest"."""
+    beyond = (at.astimezone(UTC) - datetime.min.replace(tzinfo=UTC)) % step
+    return clock(at + (step - beyond) % step, day)
+
+
 def window(after: datetime | None, by: datetime, day: datetime) -> str:
     """When something came about as far as two looks know: "20:31 to 23:59", "23:59:47" where they lie close together.
 
     Without a look before (`after`) nobody knows more than "before 23:59:47". Dates are left out where they are `day`'s.
+    Rounded outwards.
     """
     if after is None:
-        return f"before {clock(by, day)}"
+        return f"before {latest(by, day)}"
     if by - after <= SAME_MOMENT:
-        return clock(by, day)
-    return f"{clock(after, day)[:-3]} to {clock(by, after)[:-3]}"
+        return latest(by, day)
+    return f"{clock(after, day)[:-3]} to {latest(by, after, SAME_MOMENT)[:-3]}"
 
 
 def ago(at: datetime | None, now: datetime) -> str:
@@ -232,7 +249,7 @@ def _describe_completion(kind: str, changes: Mapping[str, Any], detail: Mapping[
     if not after or not by:
         return f"The poller asked: {word}"
     start, end = datetime.fromisoformat(after), datetime.fromisoformat(by)
-    return f"The poller asked: {word}, since some time between {clock(start, end)} and {clock(end, end)}"
+    return f"The poller asked: {word}, since some time between {clock(start, end)} and {latest(end, end)}"
 
 
 def _line_text(line_changes: Sequence[Mapping[str, Any]]) -> str:

@@ -125,7 +125,10 @@ def _webhook_silence(health: Health, now: datetime) -> Banner | None:
 def _silent_loops(health: Health, _now: datetime) -> Banner | None:
     if not health.silent:
         return None
-    text = f"No sign of life for over a minute from: {', '.join(health.silent)}. See the log of that process."
+    text = (
+        f"No sign of life for over a minute from: {', '.join(health.silent)}. See the log of that process; "
+        "where none runs, start the console or a worker."
+    )
     return Banner(Level.ERROR, "A loop is silent", text, "heart_broken")
 
 

@@ -19,7 +19,7 @@ from tracking.forecasting.lateness import stored_limit
 from tracking.forecasting.predictions import Score, remaining, score_of_class
 from tracking.forecasting.waits import MOST_WEBHOOK_SHARE, price_with_webhooks
 from tracking.orders.model import State, Submission, WebhookStatus, is_open
-from tracking.orders.wording import clock, count, duration, poll_reason
+from tracking.orders.wording import clock, count, duration, latest, poll_reason
 from tracking.reports.latency import breakdown_of
 from tracking.storage import facts
 from tracking.storage.facts import FactKey
@@ -238,7 +238,7 @@ def _next_poll_sentences(row: RowMapping, price: float | None, heard: float, now
         sentences.append("No look is planned.")
         return sentences
     because = f", because {reason}" if (reason := poll_reason(row["next_look_why"])) else ""
-    sentences.append(f"Next look at {clock(max(row['next_look_at'], now), now)} at the latest{because}.")
+    sentences.append(f"Next look at {latest(max(row['next_look_at'], now), now)} at the latest{because}.")
     if price is not None:
         sentences.append(
             f"A look costs {price:.1f} s of expected waiting now; a list page that shows it may come sooner, "

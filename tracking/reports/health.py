@@ -1,6 +1,6 @@
 """Health: read each component's status, and what deserves a banner. Bounded reads; writes nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,7 +13,7 @@ from tracking.storage.database import Database
 from tracking.storage.facts import FORECAST, LOOP_ALARM_AFTER, LOOP_SILENT_AFTER, FactKey, get_fact, heartbeat_key
 from tracking.storage.inbox import last_webhook_at
 from tracking.storage.maintenance.restore_mark import RestoreMark, mark_from
-from tracking.storage.tables import EXCHANGES, FACTS, ORDERS
+from tracking.storage.tables import EXCHANGES, FACTS, ORDERS, OUTBOX
 from tracking.webhooks.silence_alarm import SilenceAlarm
 
 ENDED_ALARM_LASTS = timedelta(hours=1)
@@ -98,21 +98,15 @@ def component_status(connection: Connection, now: datetime) -> tuple[ComponentSt
     polled_at = connection.execute(newest_poll).scalar()
     called_at = last_webhook_at(connection)
     token = _time(client.get("token_valid_until"))
-    rate = client.get("rate")
-    calls = client.get("calls_in_the_last_minute", 0)
-    usage = f"{calls} of {rate * 60:.0f} calls in a minute" if rate else "no calls yet"
-    failing_since = _time(client.get("failing_since"))
-    answers = f"no answer for {sentences.duration(now - failing_since)}" if failing_since else "answers"
-    if failing_since and (why := _why_failing(client)):
-        answers += f": {why}"
+    overdue = _overdue_roles(connection, now)
     return (
         ComponentStatus("Last poll", polled_at, sentences.ago(polled_at, now)),
         ComponentStatus("Last webhook", called_at, sentences.ago(called_at, now)),
         ComponentStatus("Token", token, sentences.validity(token, now), worrying=token is not None and token < now),
-        ComponentStatus("Calls", client_at, usage),
+        ComponentStatus("Calls", client_at, _usage(client_at, client, now)),
         ComponentStatus("Due now", None, sentences.count(due, "order"), worrying=due > 1000),
-        *(_loop_status(role, facts, now) for role in ("poller", "sender", "webhooks")),
-        ComponentStatus("Provider", failing_since, answers, worrying=bool(failing_since)),
+        *(_loop_status(role, facts, overdue, now) for role in ("poller", "sender", "webhooks")),
+        _provider_status(connection, client, now),
     )
 
 
@@ -121,11 +115,42 @@ def _why_failing(client: Mapping[str, Any]) -> str | None:
     return (client.get("last_error") or "").partition(": ")[2] or None
 
 
-def _loop_status(role: str, facts: _Facts, now: datetime) -> ComponentStatus:
-    at = facts.get(heartbeat_key(role), (None,))[0]
-    silent = at is not None and now - at > LOOP_ALARM_AFTER
-    text = "never seen" if at is None else f"beat {sentences.duration(now - at)} ago"
-    return ComponentStatus(role.capitalize(), at, text, worrying=silent)
+def _usage(at: datetime | None, client: Mapping[str, Any], now: datetime) -> str:
+    rate = client.get("rate")
+    if at is None or not rate:
+        return "no calls yet"
+    if now - at > LOOP_ALARM_AFTER:
+        return f"not known for {sentences.duration(now - at)}"
+    return f"{client.get('calls_in_the_last_minute', 0)} of {rate * 60:.0f} calls in a minute"
+
+
+def _provider_status(connection: Connection, client: Mapping[str, Any], now: datetime) -> ComponentStatus:
+    if (failing_since := _time(client.get("failing_since"))) is not None:
+        why = f": {why}" if (why := _why_failing(client)) else ""
+        text = f"no answer for {sentences.duration(now - failing_since)}{why}"
+        return ComponentStatus("Provider", failing_since, text, worrying=True)
+    answered = select(EXCHANGES.c.at).where(EXCHANGES.c.status.is_not(None)).order_by(EXCHANGES.c.at.desc()).limit(1)
+    at = connection.execute(answered).scalar()
+    return ComponentStatus("Provider", at, "not asked yet" if at is None else f"answered {sentences.ago(at, now)}")
+
+
+def _overdue_roles(connection: Connection, now: datetime) -> set[str]:
+    """Read which loops have had work to do for longer than one of them may be silent."""
+    since = now - LOOP_ALARM_AFTER
+    work = {
+        "poller": select(ORDERS.c.id).where(ORDERS.c.next_look_at <= since),
+        "sender": select(OUTBOX.c.order_id).where(OUTBOX.c.done.is_(False), OUTBOX.c.next_attempt_at <= since),
+    }
+    return {role for role, query in work.items() if connection.execute(query.limit(1)).first() is not None}
+
+
+def _loop_status(role: str, facts: _Facts, overdue: Container[str], now: datetime) -> ComponentStatus:
+    """Describe a loop. One that was never seen worries nobody until it has work to do."""
+    name, at = role.capitalize(), facts.get(heartbeat_key(role), (None,))[0]
+    if at is None:
+        waiting = role in overdue
+        return ComponentStatus(name, at, "never seen, and orders wait" if waiting else "never seen", waiting)
+    return ComponentStatus(name, at, f"beat {sentences.ago(at, now)}", now - at > LOOP_ALARM_AFTER)
 
 
 def _webhook_alarm(facts: _Facts, now: datetime) -> SilenceAlarm | None:
@@ -138,7 +163,7 @@ def _webhook_alarm(facts: _Facts, now: datetime) -> SilenceAlarm | None:
 def health(database: Database, now: datetime) -> Health:
     """What deserves a banner: an unreachable provider, refused credentials, loops that have fallen silent."""
     with database.read() as connection:
-        facts = _facts(connection)
+        facts, overdue = _facts(connection), _overdue_roles(connection, now)
     client = facts.get(FactKey.API_CLIENT, (None, {}))[1]
     last_error = client.get("last_error") or ""
     since = _time(client.get("failing_since"))
@@ -150,7 +175,7 @@ def health(database: Database, now: datetime) -> Health:
         unreachable_since=None if refused else since,
         refused=refused,
         paused_until=paused if paused and paused > now else None,
-        silent=tuple(role for role in ("poller", "sender") if _loop_status(role, facts, now).worrying),
+        silent=tuple(role for role in ("poller", "sender") if _loop_status(role, facts, overdue, now).worrying),
         restored=mark_from(mark[1]) if mark else None,
         wal_bytes=log_size if log_size > WAL_LARGE else 0,
         webhooks=_webhook_alarm(facts, now),

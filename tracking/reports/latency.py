@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, select
 
-from tracking.orders.latency import PARTS, CompletionTimes, LatencyBreakdown, StatedTime, between, break_down
+from tracking.orders.latency import PARTS, CompletionTimes, LatencyBreakdown, StatedTime, between, break_down, within
 from tracking.orders.vocabulary import EventKind
 from tracking.orders.wording import count
 from tracking.reports.trends import day_start
@@ -133,7 +133,7 @@ def _seconds(by: datetime, one: LatencyBreakdown) -> tuple[Any, ...]:
 def _by_day(frame: pd.DataFrame) -> pd.DataFrame:
     days = frame.groupby("day")
     counted = {"orders": days.size(), "stated": days["stated"].sum()}
-    slowest = {f"p95_{end}": days[f"lag_{end}"].quantile(0.95) for end in ("least", "most")}
+    slowest = {f"p95_{end}": days[f"lag_{end}"].quantile(0.95, interpolation="higher") for end in ("least", "most")}
     return pd.DataFrame({**counted, **days[list(_ENDS)].mean(), **slowest}).reset_index()
 
 
@@ -143,16 +143,22 @@ def _by_day(frame: pd.DataFrame) -> pd.DataFrame:
 def _summary(frame: pd.DataFrame, *, capped: bool) -> str:
     ends, number = frame[list(_ENDS)], len(frame)
     texts = {name: _in_words(ends.mean(), name) for name in _MEASURES}
+    slowest = within(*_ends_of(ends.quantile(0.95, interpolation="higher"), "lag"))
     were, they = ("was", "it was") if number == 1 else ("were", "they were")
     return (
         f"{'the newest ' if capped else ''}{count(number, 'order')} {were} known {texts['lag']} after {they} done, "
         f"on average: notice {texts['notice']}, our wait {texts['wait']}, handling {texts['handling']}; the provider "
-        f"itself took {texts['provider']}. 95 of 100 were known within {_in_words(ends.quantile(0.95), 'lag')}."
+        f"itself took {texts['provider']}. 95 of 100 were known within {slowest}."
     )
 
 
 def _in_words(seconds: pd.Series, name: str) -> str:
-    return between(*(timedelta(seconds=float(seconds[f"{name}_{end}"])) for end in ("least", "most")))
+    return between(*_ends_of(seconds, name))
+
+
+def _ends_of(seconds: pd.Series, name: str) -> tuple[timedelta, timedelta]:
+    least, most = (timedelta(seconds=float(seconds[f"{name}_{end}"])) for end in ("least", "most"))
+    return least, most
 
 
 def _stated_text(frame: pd.DataFrame) -> str:

@@ -289,10 +289,11 @@ def _closed_verdict(order: Order, row: RowMapping, evidence: list[str]) -> tuple
     fulfilled = f"{order.units_fulfilled} of {count(order.units, 'card')}"
     evidence.append(f"A look at {by} showed {fulfilled} fulfilled ({count(row['looks'], 'look')} in all).")
     if order.last_open_at is None or order.completed_after is None:
-        return f"{order.state} before it was first seen, at the latest at {by}.", evidence
+        last = wording.latest(order.completed_by, order.created_at)
+        return f"{order.state} before it was first seen, at the latest at {last}.", evidence
     evidence.append(f"The look before, at {clock(order.completed_after, order.created_at)}, still said open.")
-    took = duration(order.completed_by - order.created_at)
-    uncertain = duration(order.completed_by - order.completed_after)
+    took = wording.longest(order.completed_by - order.created_at)
+    uncertain = wording.longest(order.completed_by - order.completed_after)
     return f"{order.state} within {took}, known to {uncertain}.", evidence
 
 

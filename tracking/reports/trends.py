@@ -94,10 +94,20 @@ def completions(database: Database, now: datetime, span: str) -> Completions:
         return Completions(pd.DataFrame(columns=["hour", "p50", "p95", "orders"]), 0, None, None, capped=False)
     frame = pd.DataFrame(took, columns=["hour", "seconds"])
     grouped = frame.groupby("hour")["seconds"]
-    columns = {"p50": grouped.quantile(0.5), "p95": grouped.quantile(0.95), "orders": grouped.size()}
-    p50, p95 = (timedelta(seconds=float(frame["seconds"].quantile(share))) for share in (0.5, 0.95))
+    # A time that one of them took: what lies between two would hold for too few.
+    p50, p95 = (grouped.quantile(share, interpolation="higher") for share in (0.5, 0.95))
+    columns = {"p50": p50, "p95": p95, "orders": grouped.size()}
+    p50, p95 = (
+        timedelta(seconds=float(frame["seconds"].quantile(share, interpolation="higher"))) for share in (0.5, 0.95)
+    )
     return Completions(pd.DataFrame(columns).reset_index(), len(frame), p50, p95, capped)
 
 
 def _bin_of(moment: datetime, span: str) -> datetime:
     return day_start(moment) if span == "30d" else hour_of(moment)
+
+
+def tenths(values: pd.Series, *, up: bool) -> pd.Series:
+    """The values as bounds with one decimal: rounded down, or `up`, so that they stay true."""
+    scaled = (values * 10).round(6)  # 0.7 times ten is a little more than seven
+    return (-(-scaled // 1) if up else scaled // 1) / 10

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -203,14 +204,16 @@ def print_backtest(backtest: Mapping[str, Any], *, as_json: bool) -> None:
     rows = [["what really happened", "", calls_an_hour, *(_with_range(actual[name]) for name in names)]]
     alternative = [backtest["tried"] | {"policy": f"tried: {backtest['tried']['policy']}"}] if backtest["tried"] else []
     for point in [backtest["today"] | {"policy": "today, replayed"}, *alternative, *backtest["frontier"]]:
-        figures = (f"{point[name]:,.1f}" for name in ("calls_an_hour", *names))
-        rows.append([point["policy"], point["setting"], *figures])
+        figures = (f"{point[name]:,.1f}" for name in ("calls_an_hour", "mean"))
+        bounds = (f"{math.ceil(point[name] * 10) / 10:,.1f}" for name in ("p95", "longest"))
+        rows.append([point["policy"], point["setting"], *figures, *bounds])
     print_table(("plan", "setting", *columns), rows, right=columns)
     print_stdout("", *backtest["said"], "", *backtest["basis"])
 
 
 def _with_range(figure: Mapping[str, float]) -> str:
-    return f"{figure['value']:,.1f} ({figure['least']:,.1f} to {figure['most']:,.1f})"
+    least, most = math.floor(figure["least"] * 10) / 10, math.ceil(figure["most"] * 10) / 10
+    return f"{figure['value']:,.1f} ({least:,.1f} to {most:,.1f})"
 
 
 def print_order(view: order.OrderView, rows: pd.DataFrame, entries: Iterable[TimelineEntry]) -> None:

@@ -220,7 +220,7 @@ def _at_as_many(policy: str, points: Sequence[FrontierPoint], calls: float) -> l
 
 
 def _describe_point(point: FrontierPoint) -> str:
-    late = f"{seconds(point.mean)} on average, 95 of 100 within {seconds(point.p95)}"
+    late = f"{seconds(point.mean)} on average, 95 of 100 within {seconds(_rounded_up(point.p95))}"
     return f"{figure(point.calls_an_hour)} calls an hour, known {late}"
 
 
@@ -238,6 +238,12 @@ def delay_at_calls(points: Sequence[FrontierPoint], calls: float) -> float | Non
 def seconds(value: float) -> str:
     """A length for people: "4.1 s", "12 min"."""
     return f"{figure(value)} s" if value < 600 else f"{value / 60:.0f} min"
+
+
+def _rounded_up(value: float) -> float:
+    """Seconds rounded up to what `seconds` shows of them: what is said to be done within them was."""
+    step = 0.1 if value < 100 else 1 if value < 600 else 60
+    return math.ceil(value / step) * step
 
 
 def figure(value: float) -> str:
