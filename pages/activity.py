@@ -1,11 +1,16 @@
 """What reached us, what we asked, what happened: callbacks, calls of the provider's API, the event log."""
 
+import math
+from collections.abc import Callable
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
 import cached
 import elements
 import session
+from tracking.orders import wording
 from tracking.orders.observations import utc_now
 from tracking.reports import activity
 from tracking.reports.order_list import query_params
@@ -21,44 +26,57 @@ OUTCOMES = {
 }
 
 
-def open_order(key: str, po_numbers: pd.Series) -> None:
-    """Opens the order of the row whose cell was clicked."""
-    cells = st.session_state[key].selection.cells
-    if cells and cells[0][0] < len(po_numbers):
-        po_number = po_numbers.iloc[cells[0][0]]
-        if isinstance(po_number, str):
-            st.switch_page("timeline.py", query_params={"order": po_number})
+def first_page(key: str) -> None:
+    """A changed filter begins at its first page."""
+    st.session_state[f"{key}_page"] = 1
 
 
-def linked_table(frame: pd.DataFrame, key: str, alt: str) -> None:
-    """A table whose rows open their order, with its pages."""
+def not_sorted(_column: str) -> None:
+    """Says why a click on a header sorts nothing."""
+    st.toast("Newest first; this list has no other order.")
+
+
+def table_with_news(read: Callable[[], pd.DataFrame], key: str, alt: str) -> pd.DataFrame:
+    """A table whose rows open their order, and above it what of it has changed since. Returns what it shows."""
+    frame = read()
+    news(read, frame)
     if frame.empty:
         st.caption("Nothing here.")
+    elif "po_number" in frame:
+        elements.table_of_orders(frame, f"{key}_table", alt, sort=not_sorted)
     else:
-        st.dataframe(
-            frame,
-            key=f"{key}_table",
-            hide_index=True,
-            column_config=elements.columns(frame),
-            placeholder="",
-            on_select="rerun",
-            selection_mode="single-cell",
-            alt=alt,
-        )
-        st.caption("A click on a row opens its order. Times are UTC.")
-        open_order(f"{key}_table", frame["po_number"])
+        config = elements.columns(frame)
+        st.dataframe(frame, key=f"{key}_table", hide_index=True, column_config=config, placeholder="", alt=alt)
+    return frame
+
+
+@st.fragment(run_every="5s", key="news")
+def news(read: Callable[[], pd.DataFrame], frame: pd.DataFrame) -> None:
+    """Says how many rows have come or changed since the table was read; the table itself keeps still."""
+    with elements.error_box():
+        number = activity.count_differences(frame, read())
+    if number:
+        text = f"{wording.count(number, 'row')} new or changed: show"
+        if st.button(text, key="show_new", icon=":material/refresh:"):
+            st.rerun()
+
+
+def chosen_page(key: str) -> int:
+    """The page that is shown: as chosen, else as the address says, which the widget below has not read yet."""
+    page = str(st.session_state.get(key, st.query_params.get(key, "1")))
+    return max(1, int(page)) if page.isascii() and page.isdigit() and len(page) < 7 else 1
 
 
 def offset(key: str) -> int:
-    """Where the chosen page begins."""
-    return (int(st.session_state.get(key, 1)) - 1) * SIZE
+    """Where the page that is shown begins."""
+    return (chosen_page(key) - 1) * SIZE
 
 
 def pages(key: str, rows: int) -> None:
     """Goes on as long as full pages come."""
-    page = int(st.session_state.get(key, 1))
+    page = chosen_page(key)
     if rows == SIZE or page > 1:
-        st.pagination(page + (rows == SIZE), key=key)
+        st.pagination(page + (rows == SIZE), key=key, bind="query-params")
 
 
 def webhook_calls() -> None:
@@ -70,16 +88,17 @@ def webhook_calls() -> None:
         bind="query-params",
         default="all",
         required=True,
+        on_change=first_page,
+        args=("callbacks",),
     )
     st.caption(f"{outcome}: {OUTCOMES[outcome or 'all']}")
-    frame = activity.webhook_calls(
-        session.database(),
-        outcome="" if outcome == "all" else outcome or "",
-        limit=SIZE,
-        offset=offset("callbacks_page"),
-    )
     columns = ["received_at", "outcome", "po_number", "repeats", "reason", "provider_id", "action", "stated_at", "size"]
-    linked_table(frame[columns], "callbacks", "Callbacks, newest first")
+    one, begin = "" if outcome == "all" else outcome or "", offset("callbacks_page")
+
+    def read() -> pd.DataFrame:
+        return activity.webhook_calls(session.database(), outcome=one, limit=SIZE, offset=begin)[columns]
+
+    frame = table_with_news(read, "callbacks", "Callbacks, newest first")
     refused = activity.refusal_count(session.database())
     if refused is not None:
         st.caption(f"{refused:,} refused calls in all; the newest are kept.")
@@ -88,52 +107,57 @@ def webhook_calls() -> None:
 
 def calls() -> None:
     """Calls of the provider's API."""
+    changed: dict[str, Any] = {"bind": "query-params", "on_change": first_page, "args": ("calls",)}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         method = st.selectbox(
-            "Method", ["", "GET", "POST"], key="method", format_func=lambda word: word or "any", width=160
+            "Method", ["", "GET", "POST"], key="method", format_func=lambda word: word or "any", width=160, **changed
         )
-        failed = st.toggle("Only failed", key="failed")
+        failed = st.toggle(
+            "Only failed", key="failed", help="Whatever did not end well, whatever its status.", **changed
+        )
     begin = offset("calls_page")
-    frame = activity.provider_calls(session.database(), failed=failed, method=method, limit=SIZE, offset=begin)
+
+    def read() -> pd.DataFrame:
+        return activity.provider_calls(session.database(), failed=failed, method=method, limit=SIZE, offset=begin)
+
+    middle = st.empty()
+    frame = table_with_news(read, "calls", "Calls of the provider's API, newest first")
     if len(frame):
-        middle = frame["milliseconds"].median()
-        st.caption(f"Half of these {len(frame)} calls took at the most {middle:.0f} ms.")
-    linked_table(frame, "calls", "Calls of the provider's API, newest first")
+        half = math.ceil(frame["milliseconds"].median())
+        middle.caption(f"Half of these {len(frame)} calls took at the most {half} ms.")
     pages("calls_page", len(frame))
 
 
 def log() -> None:
     """The event log."""
+    changed: dict[str, Any] = {"bind": "query-params", "on_change": first_page, "args": ("log",)}
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        kinds = st.multiselect("Kind", cached.filter_options()["kinds"], key="kinds")
-        since = st.text_input("Within the last", key="since", placeholder="30m, 1h, 2d")
+        kinds = st.multiselect("Kind", cached.filter_options()["kinds"], key="kinds", **changed)
+        since = st.text_input("Within the last", key="since", placeholder="30m, 1h, 2d", **changed)
     try:
         after = utc_now() - query_params.parse_length(since) if since else None
     except (ValueError, OverflowError) as exc:
         st.warning(elements.escape(exc))
         after = None
     begin = offset("log_page")
-    events = activity.events(session.database(), after, SIZE, kinds=kinds, offset=begin)
-    frame = pd.DataFrame(events, columns=["learned_at", "po_number", "text", "witness", "kind", "actor", "at"])
-    linked_table(frame, "log", "Events, newest first")
+    columns = ["learned_at", "po_number", "text", "witness", "kind", "actor", "at"]
+
+    def read() -> pd.DataFrame:
+        events = activity.events(session.database(), after, SIZE, kinds=kinds, offset=begin)
+        return pd.DataFrame(events, columns=columns)
+
+    frame = table_with_news(read, "log", "Events, newest first")
     pages("log_page", len(frame))
 
 
 def files() -> None:
     """Files that were handed in."""
-    frame = activity.batches(session.database())
-    if frame.empty:
-        st.caption("No file has been handed in.")
-        return
-    frame = frame.assign(digest=frame["digest"].str[:10])
-    st.dataframe(
-        frame,
-        key="files_table",
-        hide_index=True,
-        column_config=elements.columns(frame),
-        placeholder="",
-        alt="Files handed in, newest first",
-    )
+
+    def read() -> pd.DataFrame:
+        frame = activity.batches(session.database())
+        return frame.assign(digest=frame["digest"].str[:10])
+
+    table_with_news(read, "files", "Files handed in, newest first")
 
 
 SECTIONS = {"callbacks": webhook_calls, "calls": calls, "events": log, "files": files}

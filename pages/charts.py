@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from tracking.orders.wording import decimals, plain
+from tracking.orders.model import is_open
+from tracking.orders.wording import clock, decimals, longest, plain
 
 COLORS = {
     "Queued": "#aab4be",
@@ -45,7 +46,7 @@ LAG_LOOKS = {
 }
 MINUTES_FROM = 300  # seconds
 DAY_MS = 86_400_000
-_WHOLE = "#3a3f45"
+_WHOLE = "#7d8590"
 _OBSERVED = "#1f5f8b"
 _AHEAD = "#aab4be"
 _TROUBLE = "#b3261e"
@@ -65,7 +66,7 @@ def _laid_out(figure: go.Figure, height: int, **more: Any) -> go.Figure:
 
 
 def lifecycle(frame: pd.DataFrame) -> go.Figure:
-    """Orders by hour, stacked by state. Columns hour, state, orders."""
+    """Orders by hour or day, stacked by state. Columns hour, state, orders."""
     figure = go.Figure()
     for state, rows in frame.groupby("state", sort=False):
         color = COLORS.get(str(state), OTHER_STATE)
@@ -96,7 +97,7 @@ def bands(frame: pd.DataFrame) -> go.Figure:
 
 
 def completions(frame: pd.DataFrame) -> go.Figure:
-    """Time to completion by hour. Columns hour, p50, p95 (seconds), orders."""
+    """Time to completion by hour or day. Columns hour, p50, p95 (seconds), orders."""
     figure = go.Figure()
     for name, color, dash in (("p50", _OBSERVED, "solid"), ("p95", "#d08c2c", "dot")):
         figure.add_scatter(
@@ -105,8 +106,11 @@ def completions(frame: pd.DataFrame) -> go.Figure:
             name=name,
             mode="lines+markers",
             line={"color": color, "dash": dash},
-            customdata=frame["orders"],
-            hovertemplate=f"{name} %{{y:.1f}} min of %{{customdata}} orders<extra></extra>",
+            customdata=[
+                (longest(timedelta(seconds=seconds)), orders)
+                for seconds, orders in zip(frame[name], frame["orders"], strict=True)
+            ],
+            hovertemplate=f"{name} of %{{customdata[1]}} orders: at the most %{{customdata[0]}}<extra></extra>",
         )
     figure.update_yaxes(rangemode="tozero", title="minutes")
     if not frame.empty:  # around a lone hour the axis would count milliseconds
@@ -130,7 +134,7 @@ def lags(frame: pd.DataFrame) -> go.Figure:
         width = min(0.6, 0.1 * days) * DAY_MS  # a lone day is no wall
         figure.add_bar(**_middles(frame, part, name, slow=slow), width=width, marker=marker)
     whole = _middles(frame, "lag", "least to most of the whole", slow=slow)
-    half = [most - middle for (_, most), middle in zip(whole["customdata"], whole["y"], strict=True)]
+    half = (frame["lag_most"] - frame["lag_least"]) / (120 if slow else 2)
     bar = {"type": "data", "array": half, "color": _WHOLE, "thickness": 1.5, "width": 5}
     middle = {"symbol": "line-ew-open", "size": 8, "color": _WHOLE}
     figure.add_scatter(**whole, mode="markers", marker=middle, error_y=bar)
@@ -149,7 +153,7 @@ def _middles(frame: pd.DataFrame, part: str, name: str, *, slow: bool) -> dict[s
         "x": frame["day"],
         "y": (least + most) / 2,
         "name": name,
-        "customdata": list(zip(least, most, strict=True)),
+        "customdata": list(zip(least * 10 // 1 / 10, -(-most * 10 // 1) / 10, strict=True)),
         "hovertemplate": f"%{{x|%Y-%m-%d}} {name}: {between}<extra></extra>",
     }
 
@@ -160,41 +164,52 @@ def timeline(
     created_at: datetime,
     completed_after: datetime | None,
     completed_by: datetime | None,
+    state: str,
     now: datetime,
 ) -> go.Figure:
-    """One order's events in lanes by witness, with the band in which it must have become complete.
+    """One order's events in lanes by witness, with the band in which it must have ended, in the colour of its state.
 
     Columns at, until, witness, kind, text, count, ahead. While the order is open its line is dashed up to now.
     """
     figure = go.Figure()
-    times = rows.loc[~rows["ahead"].astype(bool), "until"].tolist()
-    end = completed_by or max([now, *times])
+    opened, color = is_open(state), COLORS.get(state, OTHER_STATE)
+    end = max([now, *_past(rows)["until"]]) if opened else completed_by or _refused_at(rows) or now
     figure.add_scatter(
         x=[created_at, end],
         y=["order", "order"],
         mode="lines",
-        line={"color": _OBSERVED, "width": 6 if completed_by else 3, "dash": "solid" if completed_by else "dash"},
-        hovertext="from asked for to finished" if completed_by else "still open",
+        line={"color": _OBSERVED, "width": 3, "dash": "dash"} if opened else {"color": color, "width": 6},
+        hovertext=f"still open at {clock(now, created_at)}" if opened else f"from asked for to {state.lower()}",
         hoverinfo="text",
         name="order",
     )
     for row in rows.itertuples():
         _event(figure, row)
     if completed_after is not None and completed_by is not None:
-        figure.add_vrect(x0=completed_after, x1=completed_by, fillcolor="#4f8a5b", opacity=0.25, line_width=0)
+        figure.add_vrect(x0=completed_after, x1=completed_by, fillcolor=color, opacity=0.25, line_width=0)
         figure.add_scatter(
             x=[completed_after + (completed_by - completed_after) / 2],
             y=["order"],
             mode="markers",
-            marker={"symbol": "line-ns-open", "size": 14, "color": "#4f8a5b"},
-            hovertext="finished somewhere in this band",
+            marker={"symbol": "line-ns-open", "size": 14, "color": color},
+            hovertext=f"{state.lower()} somewhere in this band",
             hoverinfo="text",
-            name="finished within",
+            name=f"{state.lower()} within",
         )
     figure.update_yaxes(categoryorder="array", categoryarray=[*LANES[::-1], "order"], fixedrange=True)
     figure.update_yaxes(range=[-0.6, len(LANES) + 0.6])
     figure.update_xaxes(range=_range(rows, created_at, end))
     return _laid_out(figure, 260, showlegend=False)
+
+
+def _past(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.loc[~rows["ahead"].astype(bool)]
+
+
+def _refused_at(rows: pd.DataFrame) -> datetime | None:
+    """When the order was refused, or found to be another one; it was sent again since where it is not closed."""
+    ended = rows.loc[rows["kind"].isin({"refused", "mismatch"}), "until"].tolist()
+    return max(ended, default=None)
 
 
 def _event(figure: go.Figure, row: Any) -> None:
@@ -213,7 +228,7 @@ def _event(figure: go.Figure, row: Any) -> None:
 
 
 def _range(rows: pd.DataFrame, start: datetime, end: datetime) -> list[datetime]:
-    past = rows.loc[~rows["ahead"].astype(bool)]
+    past = _past(rows)
     ends = [end, *past["until"].tolist()]
     starts = [start, *past["at"].tolist()]
     first, last = min(starts), max(ends)

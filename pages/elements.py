@@ -1,8 +1,9 @@
 """Page elements that all pages draw alike: formats, badges, tables' columns, links and the error box."""
 
 import contextlib
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -31,6 +32,10 @@ COLUMN_HEADERS = {
     "po_number": "PONumber", "product_id": "Product", "provider_id": "Provider's id", "seq": "Number",
     "stated_at": "Stated by the caller", "text": "In words", "witness": "Learned from",
 }  # fmt: skip
+OPEN_COLUMN = "open"
+LONGEST_TEXT = 120
+LONGEST_METRIC = 16
+LETTER = 7.6  # pixels of an average letter of a table
 TIME_COLUMNS = frozenset({"at", "placed"})
 UNKNOWN_STATE_BADGE = (":material/question_mark:", "orange")
 
@@ -78,7 +83,89 @@ def _plain(name: str) -> str:
 def _column(name: str, header: str, values: pd.Series) -> Any:
     if name.endswith("_at") or name in TIME_COLUMNS or pd.api.types.is_datetime64_any_dtype(values):
         return st.column_config.DatetimeColumn(header, format="YYYY-MM-DD HH:mm:ss", timezone="UTC")
-    return st.column_config.Column(header, pinned=name == "po_number")
+    if pd.api.types.is_numeric_dtype(values):
+        return st.column_config.Column(header)
+    # The grid measures the first rows alone, and cuts what is longer further down without a sign of it.
+    letters = max(len(header), *(len(text) for text in values.dropna().astype(str)), 0)
+    return st.column_config.Column(header, pinned=name == "po_number", width=int(letters * LETTER + 24))
+
+
+def shortened(values: pd.Series) -> pd.Series:
+    """Texts for a column, cut with an ellipsis where they are longer than the widest column."""
+    return values.map(
+        lambda text: f"{text[: LONGEST_TEXT - 1]}…" if isinstance(text, str) and len(text) > LONGEST_TEXT else text
+    )
+
+
+def table_of_orders(
+    frame: pd.DataFrame,
+    key: str,
+    alt: str,
+    *,
+    sort: Callable[[str], None],
+    config: dict[str, Any] | None = None,
+    query: dict[str, str] | None = None,
+) -> None:
+    """A table of rows that belong to orders, named by their column `po_number`, for keyboard and pointer.
+
+    Arrows move from cell to cell. The cell they are in is shown in full above the table, to copy it, beside the link
+    that opens its order; so does the button of each row. A click on a header calls `sort` with the column's name: the
+    grid itself would sort this page alone. `query` is added to the order's address.
+    """
+    place = st.container(horizontal=True, vertical_alignment="center", height=60, border=False, key=f"{key}_cell")
+    table = frame.apply(lambda column: shortened(column) if column.dtype in (object, "str") else column)
+    table.insert(0, OPEN_COLUMN, ["Open" if isinstance(name, str) else "" for name in frame["po_number"]])
+    button = st.column_config.ButtonColumn("", width=72, pinned=True, type="tertiary", key=f"{key}_open")
+    turn = st.session_state.setdefault(f"{key}_turn", 0)
+    with st.container(key=key):
+        event = st.dataframe(
+            table,
+            key=f"{key}_{turn}",
+            height="content",
+            hide_index=True,
+            column_config=columns(table) | (config or {}) | {OPEN_COLUMN: button},
+            placeholder="",
+            on_select=functools.partial(_sort_by_header, key, sort),
+            selection_mode=("single-cell", "single-column"),
+            alt=alt,
+        )
+    click = st.session_state.get(f"{key}_open")
+    if click and 0 <= click["row"] < len(frame) and isinstance(po_number := frame["po_number"].iloc[click["row"]], str):
+        st.switch_page("timeline.py", query_params={"order": po_number} | (query or {}))
+    with place:
+        _selected_cell(frame, event.selection.cells, query)
+
+
+def _sort_by_header(key: str, sort: Callable[[str], None]) -> None:
+    turn = st.session_state[f"{key}_turn"]
+    if picked := st.session_state[f"{key}_{turn}"].selection.columns:
+        # The browser would keep the header selected, and send it along with each cell that is selected later.
+        st.session_state[f"{key}_turn"] = turn + 1
+        sort(picked[0])
+
+
+def _selected_cell(frame: pd.DataFrame, cells: Sequence[tuple[int, str]], query: dict[str, str] | None) -> None:
+    row, name = cells[0] if cells else (-1, "")
+    if not 0 <= row < len(frame):
+        st.caption("Move to a cell to copy it or to open its order. Times are UTC.")
+        return
+    po_number = frame["po_number"].iloc[row]
+    value = frame[name].iloc[row] if name in frame.columns else po_number
+    if not pd.isna(value):
+        text = f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else value
+        st.code(wording.plain(f"{text:.2f}" if isinstance(text, float) else text), language=None, width="content")
+    if isinstance(po_number, str):  # next to the table, for whoever comes from there by keyboard
+        order_link(po_number, label=f"Open {escape(po_number)}", icon=":material/open_in_new:", query=query)
+
+
+def figure(label: str, value: str, *, help_text: str | None = None) -> None:
+    """A figure in a box of its own; one that is too long for large letters is written small, and not cut off."""
+    if len(value) <= LONGEST_METRIC:
+        st.metric(label, value, border=True, help=help_text)
+        return
+    with st.container(border=True, gap="xsmall"):
+        st.caption(label, help=help_text)
+        st.markdown(f"**{escape(value)}**")
 
 
 def chart(figure: Any, key: str, alt: str) -> None:
@@ -87,9 +174,12 @@ def chart(figure: Any, key: str, alt: str) -> None:
         st.plotly_chart(figure, key=key, config={"displayModeBar": False}, alt=alt)
 
 
-def order_link(po_number: str, *, label: str = "", icon: str | None = None) -> None:
-    """A link to the order's page."""
-    st.page_link("timeline.py", label=label or escape(po_number), icon=icon, query_params={"order": po_number})
+def order_link(
+    po_number: str, *, label: str = "", icon: str | None = None, query: dict[str, str] | None = None
+) -> None:
+    """A link to the order's page; `query` is added to its address."""
+    address = {"order": po_number} | (query or {})
+    st.page_link("timeline.py", label=label or escape(po_number), icon=icon, query_params=address)
 
 
 @contextlib.contextmanager
@@ -100,12 +190,40 @@ def error_box() -> Iterator[None]:
     except NotAdmitted:
         st.rerun()  # the whole page, which begins with the question who it is, also where only a part of it ran
     except TrackingError as exc:
-        explanation = explain(exc)
-        if isinstance(exc, NotPermitted):
-            st.warning(escape(explanation.problems[0]), title=explanation.title, icon=":material/lock:")
-            st.stop()
-        problems = "\n".join(f"- {escape(problem)}" for problem in explanation.problems)
-        st.error(problems, title=explanation.title, icon=":material/error:")
-        if explanation.advice:
-            st.caption(explanation.advice)
+        _show_error(exc)
         st.stop()
+
+
+def attempt(act: Callable[[], object]) -> bool:
+    """Do what somebody asked for. What went wrong is shown here, and the page goes on; returns whether it was done."""
+    try:
+        act()
+    except NotAdmitted:
+        st.rerun()
+    except TrackingError as exc:
+        _show_error(exc)
+        return False
+    return True
+
+
+def _show_error(error: TrackingError) -> None:
+    explanation = explain(error)
+    if isinstance(error, NotPermitted):
+        st.warning(escape(explanation.problems[0]), title=explanation.title, icon=":material/lock:")
+        return
+    problems = "\n".join(f"- {escape(problem)}" for problem in explanation.problems)
+    st.error(problems, title=explanation.title, icon=":material/error:")
+    if explanation.advice:
+        st.caption(explanation.advice)
+
+
+def toast_after_rerun(text: str) -> None:
+    """Draw the page anew, and say there what was done."""
+    st.session_state["toast"] = text
+    st.rerun()
+
+
+def show_toast() -> None:
+    """Say what was done in the run before."""
+    if text := st.session_state.pop("toast", None):
+        st.toast(text)

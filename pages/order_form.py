@@ -2,12 +2,15 @@
 
 import contextlib
 import copy
+import functools
 import random
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
+import elements
 import session
 from tracking.app import drafts, embedded_sandbox
 from tracking.errors import StoreError
@@ -28,6 +31,11 @@ TEMPLATES = {
         "State": "MA", "Zip": "02101", "Country": "US",
     },
 }  # fmt: skip
+RECIPIENT_FIELDS = ("Email", "Sms", "Name", "AddressLine1", "City", "State", "Zip", "Country")
+# The widgets of the form by the field that each fills.
+WRITTEN_FIELDS = {"to": "To", "from_name": "FromName", "from_email": "FromEmail", "message": "Message"}
+ADDRESS_KEYS = {"ShippingMethodId": "shipping_method", "CarrierId": "carrier"}
+DELIVERY_FORM = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def draft() -> dict[str, Any]:
@@ -82,11 +90,66 @@ def keep(order: dict[str, Any]) -> None:
         st.caption("This draft could not be saved just now; it would not outlive a restart of the console.")
 
 
-def remove_last_line() -> None:
-    """Takes the last line away."""
+def lines_table(catalogue: catalog.Catalog, order: dict[str, Any], key: str) -> None:
+    """The lines so far, and to whom each goes."""
+    rows = [
+        {
+            "line": number,
+            "product": line["ProductId"],
+            "value": line_value(catalogue, line),
+            "quantity": line["Quantity"],
+            "recipient": recipient_text(line),
+        }
+        for number, line in enumerate(order["lines"], start=1)
+    ]
+    frame = pd.DataFrame(rows)
+    config = elements.columns(frame) | {"value": st.column_config.TextColumn("Value", alignment="right")}
+    st.dataframe(frame, key=key, hide_index=True, column_config=config, placeholder="", alt="Lines of this order")
+
+
+def line_actions(catalogue: catalog.Catalog, order: dict[str, Any]) -> None:
+    """Any line can be taken back into the form above, or taken away."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        number = st.selectbox("Line", range(len(order["lines"]), 0, -1), key="picked_line", width=100)
+        changes, removes = (functools.partial(act, number) for act in (change_line, remove_line))
+        label = "Change this line: back into the form"
+        st.button(label, key="change_line", icon=":material/edit:", on_click=changes, args=(catalogue,))
+        st.button("Remove this line", key="remove_line", icon=":material/delete:", on_click=removes)
+
+
+def recipient_text(line: dict[str, Any]) -> str:
+    """To whom the line goes, as it was entered."""
+    address = line.get("DigitalDeliveryAddress") or line.get("PhysicalDeliveryAddress") or {}
+    return ", ".join(str(address[name]) for name in RECIPIENT_FIELDS if address.get(name))
+
+
+def remove_line(number: int) -> None:
+    """Takes the line of this number, from 1, away."""
     order = draft()
-    order["lines"] = order["lines"][:-1]
+    order["lines"] = [line for place, line in enumerate(order["lines"], start=1) if place != number]
     order["reviewing"] = False
+
+
+def change_line(number: int, catalogue: catalog.Catalog) -> None:
+    """Takes the line back into the form, from where it is added again."""
+    line = draft()["lines"][number - 1]
+    remove_line(number)
+    product = catalogue.products.get(line["ProductId"])
+    fixed = product is not None and product.denomination_type == "Fixed" and product.denominations
+    address = line.get("PhysicalDeliveryAddress", {})
+    written = line["Personalization"]
+    when = written.get("DeliveryDate")
+    entered = {
+        "product_id": line["ProductId"],
+        f"value_{line['ProductId']}": round(line["Value"] * 100) if fixed else line["Value"],
+        "quantity": line["Quantity"],
+        "external_id": line["ExternalId"],
+        "delivery_date": datetime.fromisoformat(when.removesuffix("Z")) if when else None,
+        **{key: written[name] for key, name in WRITTEN_FIELDS.items()},
+        **{name.lower(): text for name, text in line.get("DigitalDeliveryAddress", {}).items()},
+        **{ADDRESS_KEYS.get(name, f"address_{name}"): text for name, text in address.items()},
+    }
+    st.session_state.update(entered)
 
 
 def discard() -> None:
@@ -125,12 +188,12 @@ def line_value(catalogue: catalog.Catalog, line: dict[str, Any]) -> str:
 def totals(catalogue: catalog.Catalog, checked: files.CheckedFile) -> None:
     """What it comes to by currency, beside what the account holds."""
     face = catalog.face_values(checked.requests, catalogue)
-    with st.grid(4, min_column_width=230):
+    with st.grid("auto", min_column_width=250):
         st.metric("Cards", f"{checked.units:,}", border=True)
-        st.metric("Face value", amounts.worth(face), border=True)
+        elements.figure("Face value", amounts.worth(face))
         cost = amounts.worth(catalogue.quote(checked.requests))
-        st.metric("Probable cost", cost, border=True, help="The provider's figure decides.")
-        st.metric("Balance", balance(catalogue.only_currency), border=True)
+        elements.figure("Probable cost", cost, help_text="The provider's figure decides.")
+        elements.figure("Balance", balance(catalogue.only_currency))
     if len(face) > 1:
         st.warning("This order has several currencies, each added up for itself.", icon=":material/currency_exchange:")
 

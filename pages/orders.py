@@ -5,6 +5,7 @@ import io
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 import pandas as pd
 import streamlit as st
@@ -147,8 +148,25 @@ def chosen() -> tuple[search.Filters, list[str]]:
     return filters, [str(problem) for problem in problems]
 
 
-def table(page: search.Page) -> None:
-    """One page of orders; a click on any cell opens the order."""
+# Headers by which the whole list can be sorted, and as what.
+SORT_OF_COLUMN = {
+    "po_number": "po number", "state": "state", "type": "type", "units": "cards", "value": "value", "placed": "placed",
+    "completed_by": "completed",
+}  # fmt: skip
+
+
+def sort_by(column: str) -> None:
+    """Sorts the whole list by this column, the other way round where it was sorted by it already."""
+    if (word := SORT_OF_COLUMN.get(column)) is None:
+        st.toast(f"The list can be sorted by {', '.join(search.SORTS)}.")
+        return
+    st.session_state["asc"] = st.session_state["sort"] == word and not st.session_state["asc"]
+    st.session_state["sort"] = word
+    first_page()
+
+
+def table(page: search.Page, query: dict[str, str]) -> None:
+    """One page of orders; `query` leads back to it from an order."""
     rows = page.rows
     frame = rows[["po_number", "state", "type", "units", "units_fulfilled"]].copy()
     frame.insert(5, "value", rows["worth"])
@@ -157,29 +175,16 @@ def table(page: search.Page) -> None:
     frame["completed_by"] = rows["completion"]
     frame["provider_id"] = rows["provider_id"]
     frame["source"] = rows["source"]
-    event = st.dataframe(
-        frame,
-        key="orders_table",
-        height=560,
-        placeholder="",
-        hide_index=True,
-        on_select="rerun",
-        selection_mode="single-cell",
-        alt="Orders that match the filter",
-        column_config=elements.columns(frame)
-        | {
-            "units": "Cards",
-            "units_fulfilled": "Fulfilled",
-            "value": st.column_config.TextColumn("Value", alignment="right"),
-            "completed_by": st.column_config.Column(
-                "Completed by", help="When a look showed it, or between which two looks it became so."
-            ),
-        },
-    )
-    if event.selection.cells:
-        number = event.selection.cells[0][0]
-        if 0 <= number < len(rows):
-            st.switch_page("timeline.py", query_params={"order": str(rows["po_number"].iloc[number])})
+    completed = "When a look showed it, or between which two looks it became so."
+    columns = elements.columns(frame)
+    config = {
+        "units": "Cards",
+        "units_fulfilled": "Fulfilled",
+        "value": columns["value"] | {"alignment": "right"},
+        "completed_by": columns["completed_by"] | {"help": completed},
+    }
+    alt = "Orders that match the filter"
+    elements.table_of_orders(frame, "orders_table", alt, sort=sort_by, config=config, query=query)
 
 
 def marks(row: object) -> str:
@@ -199,11 +204,12 @@ def marks(row: object) -> str:
 
 
 @st.fragment(run_every="5s", key="news")
-def news(filters: search.Filters, since_id: int) -> None:
-    """Says how many have come since; the table itself keeps still."""
+def news(filters: search.Filters, page: search.Page) -> None:
+    """Says how many have come or changed since; the table itself keeps still."""
     with elements.error_box():
-        number = search.count_new(session.database(), filters, since_id, utc_now())
-    if number and st.button(f"{number:,} new: show", key="show_new", icon=":material/refresh:"):
+        current = search.news(session.database(), filters, page, utc_now())
+    parts = [f"{number:,} {word}" for number, word in ((current.new, "new"), (current.changed, "changed")) if number]
+    if parts and st.button(f"{', '.join(parts)}: show", key="show_new", icon=":material/refresh:"):
         st.rerun()
 
 
@@ -266,14 +272,15 @@ with above:
     total = f"more than {page.total - 1:,} orders" if page.more else wording.count(page.total, "order")
     st.markdown(f"**{total}**", width="content")
     exports(filters)
-    if filters.to_query():
+    if filters.to_query().keys() - {"page"}:
         st.button("Clear the filter", key="clear", icon=":material/filter_alt_off:", on_click=clear)
-    news(filters, page.newest_id)
+    news(filters, page)
 with table_place:
     if page.rows.empty and filters.view == "late" and not filters.each and cached.late_orders().incidents:
         st.info("None is late but for those that the banner tells of.", icon=":material/groups:")
     elif page.rows.empty:
         st.info("No order matches. Take away a filter, or look for a part of the id.", icon=":material/search_off:")
     else:
-        table(page)
-        st.caption("A click on a row opens the order. Times are UTC.")
+        table(page, {"list": urlencode(filters.to_query() or {"page": "1"}, doseq=True)})
+        if pages > 1:
+            st.caption("A click on a header sorts all that match; the statistics of a column are those of this page.")

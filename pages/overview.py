@@ -1,5 +1,8 @@
 """The state of things at a glance: what is open, late or needs a person, how long orders take, who still speaks."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
@@ -8,14 +11,15 @@ import charts
 import elements
 from tracking.forecasting import predictions
 from tracking.orders import wording
+from tracking.orders.observations import utc_now
 from tracking.reports import amounts, explanations, health, latency, overview, trends
 
 COUNTS = (
-    ("attention", "Needs a person", "attention", "refused, cancelled, contradicted or a word nobody knows"),
-    ("late", "Late", "late", "open for longer than 99 of 100 orders of its type and size"),
-    ("unknown", "Outcome unknown", "unknown", "sent, but nobody can say whether the provider has it"),
-    ("open", "Open", "open", "not completed, cancelled or refused"),
-    ("done_today", "Done today", "today", "seen complete since midnight UTC"),
+    ("attention", "Needs a person", "refused, cancelled, contradicted or a word nobody knows"),
+    ("late", "Late", "open for longer than 99 of 100 orders of its type and size"),
+    ("unknown", "Outcome unknown", "sent, but nobody can say whether the provider has it"),
+    ("open", "Open", "not completed, cancelled or refused"),
+    ("done_today", "Done today", "seen complete since midnight UTC"),
 )
 LATENCY_COLUMNS = (
     ("provider", "Provider"), ("notice", "Notice"), ("wait", "Our wait"), ("handling", "Handling"),
@@ -31,10 +35,10 @@ st.title("Overview")
 
 @st.fragment(run_every="3s", key="figures")
 def figures() -> None:
-    """The verdict, the five counts, the signs of life and the latest changes."""
+    """The verdict, the five counts and the signs of life."""
     with elements.error_box():
         current = cached.overview()
-    st.subheader(current.verdict)
+    st.header(current.verdict)
     # A container keeps what stands below at its place, so that a refresh builds nothing anew.
     with st.container():
         if current.empty:
@@ -45,14 +49,33 @@ def figures() -> None:
         for sign in current.components:
             mark = ":red[:material/warning:] " if sign.worrying else ""
             st.markdown(f"**{sign.name}**  \n{mark}{elements.escape(sign.text)}", help=absolute(sign))
-    if current.changes:
-        st.markdown("**Latest changes**")
-        with st.container(key="changes", gap="xsmall"):
-            for po_number, entry in current.changes:
-                order, change = st.columns([2, 7], gap="xsmall", vertical_alignment="center")
-                with order:
-                    elements.order_link(po_number)
-                change.text(f"{elements.ago(entry.learned_at)}: {entry.text}")
+
+
+def changes() -> None:
+    """The latest changes. They keep their places until somebody asks for the newer ones."""
+    with elements.error_box():
+        current = cached.overview().changes
+    newer_changes(current)
+    with st.container(key="changes", gap="xsmall"):
+        for po_number, entry in current:
+            order, change = st.columns([2, 7], gap="xsmall", vertical_alignment="center")
+            with order:
+                elements.order_link(po_number)
+            change.text(f"{wording.clock(entry.learned_at, utc_now())}: {entry.text}")
+
+
+@st.fragment(run_every="3s", key="newer_changes")
+def newer_changes(before: Sequence[tuple[str, wording.TimelineEntry]]) -> None:
+    """Says how many orders have changed since the changes below were read."""
+    with elements.error_box():
+        current = cached.overview().changes
+    number = len({(po_number, entry.seq) for po_number, entry in current} - {(name, each.seq) for name, each in before})
+    with st.container(horizontal=True, vertical_alignment="center", height=48, border=False):
+        if before or number:
+            st.markdown("**Latest changes**", width="content")
+        many = "or more " if number == overview.CHANGES_LISTED else ""
+        if number and st.button(f"{number} {many}newer: show", key="show_changes", icon=":material/refresh:"):
+            st.rerun()
 
 
 def absolute(sign: health.ComponentStatus) -> str | None:
@@ -73,10 +96,11 @@ def empty() -> None:
 def counts(current: overview.Overview) -> None:
     """The five counts, each with a link to the orders it counts."""
     with st.grid(len(COUNTS), min_column_width=150, gap="small"):
-        for name, label, view, meaning in COUNTS:
+        for name, label, meaning in COUNTS:
             with st.container(border=True, key=f"count_{name}", gap="xsmall"):
                 st.metric(label, f"{getattr(current, name):,}", help=meaning)
-                st.page_link("orders.py", label="Show", icon=":material/arrow_forward:", query_params={"view": view})
+                query = dict(overview.COUNTED_LISTS[name])
+                st.page_link("orders.py", label="Show", icon=":material/arrow_forward:", query_params=query)
     if current.discovered_today:
         st.caption(f"Done today does not count {current.discovered_today:,} orders found already finished.")
 
@@ -90,32 +114,41 @@ def history() -> None:
     with elements.error_box():
         stock, completions, latency_report = cached.charts(span or "24h")
         current = cached.overview()
-    by_state(stock, span or "24h")
+    since, now = trends.span_start(utc_now(), span or "24h"), utc_now()
+    st.caption(f"From {wording.clock(since, now)[:-3]} on. Times are UTC.")
+    step = trends.step_name(span or "24h")
+    by_state(stock, step)
     left, right = st.columns(2)
     with left:
         at_risk(current)
     with right:
-        how_long(completions)
-    detection_latency(latency_report, span or "24h")
+        how_long(completions, step)
+    detection_latency(latency_report)
     with elements.error_box():
         forecast_accuracy(cached.forecast_score(span or "24h"))
 
 
-def by_state(stock: pd.DataFrame, span: str) -> None:
-    """Orders by when they were made and the state they are in now."""
-    st.markdown("**Orders by the hour they were placed and their state now**")
+def by_state(stock: pd.DataFrame, step: str) -> None:
+    """Orders by when they were made, in steps of an hour or a day, and the state they are in now."""
+    st.markdown(f"**Orders by the {step} they were placed and their state now**")
     sums = stock.groupby("state", sort=False)["orders"].sum()
     text = ", ".join(f"{number:,} {elements.escape(state)}" for state, number in sums.items())
-    st.caption(f"Placed in the last {span}: {text or 'no orders'}. Times are UTC.")
+    st.caption(f"Placed in this span: {text or 'no orders'}.")
     if sums.empty:
         return
-    elements.chart(charts.lifecycle(stock), "lifecycle", "Orders by hour, stacked by state")
+    elements.chart(charts.lifecycle(stock), "lifecycle", f"Orders by {step}, stacked by state")
     with st.expander("As a table", key="lifecycle_table"):
         wide = stock.pivot_table(index="hour", columns="state", values="orders", aggfunc="sum", sort=False)
         wide = wide.sort_index(ascending=False)
         # The hours stay in the index: a provider's word for a state may be any, also "hour".
-        hours = st.column_config.DatetimeColumn("Hour", format="YYYY-MM-DD HH:mm", timezone="UTC")
-        st.dataframe(wide, column_config={"_index": hours}, placeholder="", alt="Orders by hour and state")
+        config = {"_index": step_column(step)}
+        st.dataframe(wide, column_config=config, placeholder="", alt=f"Orders by {step} and state")
+
+
+def step_column(step: str) -> Any:
+    """The column of the hours or days of a table."""
+    form = "YYYY-MM-DD HH:mm" if step == "hour" else "YYYY-MM-DD"
+    return st.column_config.DatetimeColumn(step.capitalize(), format=form, timezone="UTC")
 
 
 def at_risk(current: overview.Overview) -> None:
@@ -141,35 +174,36 @@ def at_risk(current: overview.Overview) -> None:
         st.dataframe(table, hide_index=True, column_config=config, placeholder="", alt="Value of open orders by age")
 
 
-def how_long(completions: trends.Completions) -> None:
-    """Times to completion."""
-    st.markdown("**Time to completion, by the hour of completion**")
+def how_long(completions: trends.Completions, step: str) -> None:
+    """Times to completion, in steps of an hour or a day."""
+    st.markdown(f"**Time to completion, by the {step} of completion**")
     if completions.p50 is None or completions.p95 is None:
         st.caption("No order that was followed to its end completed in this span.")
         return
-    newest = "the newest " if completions.capped else ""
+    first = f"{completions.rows['hour'].min():%Y-%m-%d %H:%M}"
+    newest, since = ("the newest ", f", from {first} on,") if completions.capped else ("", "")
     st.caption(
-        f"Half of {newest}{completions.orders:,} orders took at the most {wording.duration(completions.p50)}, "
-        f"95 of 100 at the most {wording.duration(completions.p95)}. Counted are orders seen open before; "
-        "those found finished are not."
+        f"Half of {newest}{wording.count(completions.orders, 'order')}{since} took at the most "
+        f"{wording.longest(completions.p50)}, 95 of 100 at the most {wording.longest(completions.p95)}. "
+        "Counted are orders seen open before; those found finished are not."
     )
-    elements.chart(charts.completions(completions.rows), "completions", "Time to completion by hour")
+    elements.chart(charts.completions(completions.rows), "completions", f"Time to completion by {step}")
     with st.expander("As a table", key="completions_table"):
-        newest_first = completions.rows.iloc[::-1]
+        newest_first = trends.rounded_outwards(completions.rows.iloc[::-1], most=("p50", "p95"))
         seconds = {
             name: st.column_config.NumberColumn(f"{words}, s", format="%.1f")
             for name, words in (("p50", "Half within"), ("p95", "95 of 100 within"))
         }
-        config = elements.columns(newest_first) | seconds
+        config = elements.columns(newest_first) | {"hour": step_column(step)} | seconds
         st.dataframe(
-            newest_first, hide_index=True, column_config=config, placeholder="", alt="Seconds to completion by hour"
+            newest_first, hide_index=True, column_config=config, placeholder="", alt=f"Seconds to completion by {step}"
         )
 
 
-def detection_latency(report: latency.LatencyReport, span: str) -> None:
+def detection_latency(report: latency.LatencyReport) -> None:
     """Detection latency: what passes between an order's end at the provider and our knowing it."""
     st.markdown("**From done to known, by the day it was known on**")
-    st.caption(f"Last {span}: {report.text}")
+    st.caption(f"In this span: {report.text}")
     if not report.orders:
         return
     st.caption(LATENCY_LEGEND)
@@ -177,7 +211,8 @@ def detection_latency(report: latency.LatencyReport, span: str) -> None:
         charts.lags(report.rows), "lags", "From done to known by day: notice, our wait and handling, stacked"
     )
     with st.expander("As a table", key="lags_table"):
-        newest_first = report.rows.iloc[::-1]
+        least, most = ([f"{name}_{end}" for name, _ in LATENCY_COLUMNS] for end in ("least", "most"))
+        newest_first = trends.rounded_outwards(report.rows.iloc[::-1], least=least, most=most)
         config = elements.columns(newest_first) | {
             "day": st.column_config.DatetimeColumn("Day", format="YYYY-MM-DD", timezone="UTC"),
             "stated": st.column_config.NumberColumn("By the provider's word"),
@@ -210,4 +245,5 @@ def forecast_accuracy(score: predictions.Score | None) -> None:
 
 
 figures()
+changes()
 history()

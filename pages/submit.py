@@ -64,7 +64,8 @@ def one_order() -> None:
     )
     line_form(catalogue, kind or kinds[0], order)
     if order["lines"]:
-        lines_table(catalogue, order)
+        order_form.lines_table(catalogue, order, "draft_lines")
+        order_form.line_actions(catalogue, order)
         rest_of_order()
         review(catalogue, order)
     order_form.keep(order)
@@ -163,29 +164,8 @@ def personalization(kind: str) -> dict[str, Any]:
     message = st.text_area("Message", key="message", max_chars=400)
     text = {"To": to, "FromName": sender, "FromEmail": address, "Message": message}
     if when is not None:
-        text["DeliveryDate"] = when.strftime("%Y-%m-%dT%H:%M:%SZ")
+        text["DeliveryDate"] = when.strftime(order_form.DELIVERY_FORM)
     return {"ExternalId": reference, "Personalization": text}
-
-
-def lines_table(catalogue: catalog.Catalog, order: dict[str, Any]) -> None:
-    """The lines so far."""
-    rows = [
-        {
-            "line": number,
-            "product": line["ProductId"],
-            "value": order_form.line_value(catalogue, line),
-            "quantity": line["Quantity"],
-        }
-        for number, line in enumerate(order["lines"], start=1)
-    ]
-    frame = pd.DataFrame(rows)
-    config = elements.columns(frame) | {"value": st.column_config.TextColumn("Value", alignment="right")}
-    st.dataframe(
-        frame, key="draft_lines", hide_index=True, column_config=config, placeholder="", alt="Lines of this order"
-    )
-    st.button(
-        "Take the last line away", key="remove_line", icon=":material/delete:", on_click=order_form.remove_last_line
-    )
 
 
 def rest_of_order() -> None:
@@ -220,6 +200,7 @@ def review(catalogue: catalog.Catalog, order: dict[str, Any]) -> None:
             return
         caveats(checked)
         order_form.totals(catalogue, checked)
+        order_form.lines_table(catalogue, order, "reviewed_lines")
         with st.expander("The request as JSON and as curl", key="request"):
             text = json.dumps(body, indent=2, ensure_ascii=False)
             st.code(text, language="json")

@@ -1,6 +1,9 @@
 """One order: what is known of it, what proves it, what can be done, and how it came about."""
 
-from datetime import datetime
+import functools
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs
 
 import pandas as pd
 import streamlit as st
@@ -10,7 +13,7 @@ import elements
 import session
 from tracking.access import Person
 from tracking.orders import wording
-from tracking.orders.model import State, is_terminal
+from tracking.orders.model import Order, State, is_open, is_terminal
 from tracking.orders.observations import utc_now
 from tracking.reports import order as reports_order
 from tracking.reports.order_list import search
@@ -19,6 +22,7 @@ from tracking.submissions import actions as submissions_actions
 
 STORY_ROWS = 60
 EVENTS_PER_PAGE = 100
+CHART_STAYS = timedelta(minutes=1)
 WITNESSES = {"us": "we", "answer": "answer", "poll": "poll", "webhook": "webhook", "person": "person"}
 
 
@@ -50,42 +54,58 @@ def header(view: reports_order.OrderView) -> None:
 
 
 def chart(view: reports_order.OrderView, rows: list[wording.TimelineEntry]) -> None:
-    """The story in lanes by witness."""
-    names = ["at", "until", "witness", "kind", "text", "count", "ahead"]
-    frame = pd.DataFrame([[getattr(row, name) for name in names] for row in rows], columns=names)
-    order = view.order
-    # Ten-second steps keep the picture still between refreshes.
+    """The story in lanes by witness.
+
+    A figure that changes is built anew, under the pointer that reads it: it is drawn again when something else than
+    another look has come, and else once a minute.
+    """
     now = utc_now()
-    now = now.replace(second=now.second // 10 * 10, microsecond=0)
-    figure = charts.timeline(
-        frame,
+    drawn_of = (view.id, view.order.state, tuple(row.seq for row in rows if not row.ahead))
+    drawn = st.session_state.get("timeline_figure")
+    if drawn is None or drawn["of"] != drawn_of or (is_open(view.order.state) and now - drawn["at"] > CHART_STAYS):
+        drawn = {"of": drawn_of, "at": now, "figure": figure(view.order, rows, now)}
+        st.session_state["timeline_figure"] = drawn
+    elements.chart(drawn["figure"], "timeline_chart", "The order's events in lanes by witness")
+
+
+def figure(order: Order, rows: list[wording.TimelineEntry], now: datetime) -> Any:
+    """The order's chart as of now."""
+    names = ["at", "until", "witness", "kind", "text", "count", "ahead"]
+    return charts.timeline(
+        pd.DataFrame([[getattr(row, name) for name in names] for row in rows], columns=names),
         created_at=order.created_at,
         completed_after=order.completed_after,
         completed_by=order.completed_by,
+        state=order.state,
         now=max(now, order.created_at),
     )
-    elements.chart(figure, "timeline_chart", "The order's events in lanes by witness")
 
 
 def timeline_row(row: wording.TimelineEntry) -> str:
-    """A row of the story as Markdown; what came later than it happened shows both times."""
+    """A row of the story as Markdown; what was learned later than it happened shows both times."""
     who = WITNESSES.get(row.witness, "we")
     now = utc_now()
-    at = wording.clock(row.learned_at, now)
+    at = wording.clock(row.at, now)
     late = (row.learned_at - row.until).total_seconds() > 30 and row.count == 1
-    happened = f"(happened {wording.clock(row.at, now)})" if late else ""
+    learned = f"(learned {wording.clock(row.learned_at, now)})" if late else ""
     text = elements.escape(row.text)
     if row.ahead:
         return f"- :gray[{elements.escape(at)} · {who} · {text}]"
-    return f"- {elements.escape(at)} :gray-badge[{who}] {text} {elements.escape(happened)}"
+    return f"- {elements.escape(at)} :gray-badge[{who}] {text} {elements.escape(learned)}"
+
+
+def drawn_below(view: reports_order.OrderView) -> tuple[object, ...]:
+    """What the parts of the page that do not move by themselves show of the order."""
+    order = view.order
+    return order.units_fulfilled, order.state, order.attention, order.acknowledged_at
 
 
 @st.fragment(run_every="2s", key="head")
-def head(order_id: int, drawn: tuple[int, str]) -> None:
+def head(order_id: int, drawn: tuple[object, ...]) -> None:
     """What is known now. When the order has moved on, the whole page is drawn again."""
     with elements.error_box():
         view = reports_order.order_view(session.database(), order_id, utc_now())
-    if (view.order.units_fulfilled, view.order.state) != drawn:
+    if drawn_below(view) != drawn:
         st.rerun()
     with st.container(key="head"):
         header(view)
@@ -115,19 +135,19 @@ def actions(view: reports_order.OrderView) -> Person:
         label = "Look again, although finished" if finished else "Check now"
         why = looks_only or view.allowed["check"]
         if st.button(label, key="check_now", icon=":material/refresh:", disabled=why is not None, help=why):
-            with elements.error_box():
-                submissions_actions.check_now(session.database(), po_number, by=by, now=utc_now())
-            st.toast("The poller looks next at this order.")
+            looks = functools.partial(submissions_actions.check_now, session.database(), po_number)
+            if elements.attempt(lambda: looks(by=by, now=utc_now())):
+                st.toast("The poller looks next at this order.")
         why = looks_only or view.allowed["resend"]
         label = "Send again, same PONumber"
         if st.button(label, key="resend", icon=":material/send:", disabled=why is not None, help=why):
-            with elements.error_box():
-                submissions_actions.resend(session.database(), po_number, by=by, now=utc_now())
-            st.rerun()
+            sends = functools.partial(submissions_actions.resend, session.database(), po_number)
+            if elements.attempt(lambda: sends(by=by, now=utc_now())):
+                elements.toast_after_rerun("The order is sent again under its PONumber.")
         if view.allowed["place anew"] is None:
             place_anew_popover(po_number, by)
-        text_popover(po_number, by, acknowledges=True)
-        text_popover(po_number, by, acknowledges=False)
+        text_popover(view, by, acknowledges=True)
+        text_popover(view, by, acknowledges=False)
     return by
 
 
@@ -144,34 +164,49 @@ def place_anew_popover(po_number: str, by: Person) -> None:
         )
         other = st.text_input("New PONumber", f"{po_number[:96]}-2", key="anew_po_number", max_chars=100)
         both = st.checkbox("Both orders are wanted", key="anew_both")
+
+        def place() -> None:
+            placed = submissions_actions.place_anew(
+                session.database(), po_number, other, by=by, now=utc_now(), wants_both=both
+            )
+            elements.toast_after_rerun(f"Queued as {wording.plain(placed)}.")
+
         if st.form_submit_button("Place it besides", key="anew_submit"):
-            with elements.error_box():
-                placed = submissions_actions.place_anew(
-                    session.database(), po_number, other, by=by, now=utc_now(), wants_both=both
-                )
-                st.toast(f"Queued as {wording.plain(placed)}.")
-                st.rerun()
+            elements.attempt(place)
 
 
-def text_popover(po_number: str, by: Person, *, acknowledges: bool) -> None:
-    """A popover to acknowledge with a reason, or to write a note."""
+def text_popover(view: reports_order.OrderView, by: Person, *, acknowledges: bool) -> None:
+    """A popover to acknowledge with a reason, or to write a note. It closes once that is written."""
     label, key, asks = (
         ("Acknowledge", "acknowledge", "Why it is dealt with") if acknowledges else ("Note", "note", "Note")
     )
     icon = ":material/task:" if acknowledges else ":material/edit_note:"
-    why = session.may_not_act()
+    why = session.may_not_act() or (not_to_acknowledge(view.order) if acknowledges else None)
+    times = st.session_state.setdefault(f"{key}_times", 0)  # under a new name it begins closed
     with (
-        st.popover(label, key=f"{key}_popover", icon=icon, disabled=why is not None, help=why),
+        st.popover(label, key=f"{key}_popover_{times}", icon=icon, disabled=why is not None, help=why),
         st.form(f"{key}_form", clear_on_submit=True, border=False),
     ):
         text = st.text_area(asks, key=f"{key}_text", max_chars=500)
-        if st.form_submit_button("Write down", key=f"{key}_submit"):
-            with elements.error_box():
-                if acknowledges:
-                    submissions_actions.acknowledge(session.database(), po_number, by=by, now=utc_now(), why=text)
-                else:
-                    submissions_actions.add_note(session.database(), po_number, by=by, now=utc_now(), text=text)
-            st.toast("Written into the order's story.")
+        if not st.form_submit_button("Write down", key=f"{key}_submit"):
+            return
+        database, po_number = session.database(), view.order.po_number
+        if not text.strip():
+            st.error("Nothing was written: a few words are needed, for whoever reads this later.")
+        elif elements.attempt(
+            (lambda: submissions_actions.acknowledge(database, po_number, by=by, now=utc_now(), why=text))
+            if acknowledges
+            else (lambda: submissions_actions.add_note(database, po_number, by=by, now=utc_now(), text=text))
+        ):
+            st.session_state[f"{key}_times"] += 1
+            elements.toast_after_rerun("Acknowledged." if acknowledges else "Written into the order's story.")
+
+
+def not_to_acknowledge(order: Order) -> str | None:
+    """Why there is nothing to acknowledge; None where there is."""
+    if order.acknowledged_at:
+        return f"Acknowledged by {order.acknowledged_by or 'somebody'}: {wording.plain(order.acknowledged_why)}"
+    return None if order.attention else "Nothing about this order needs a person."
 
 
 def all_events(view: reports_order.OrderView) -> None:
@@ -252,18 +287,21 @@ def picked_version(view: reports_order.OrderView, line: int, versions: list[tupl
 
 def reveal(view: reports_order.OrderView, by: Person, line: int, unit: int, version: int | None) -> None:
     """Shows the unit's data as plain text; the next run of the page does without."""
-    with elements.error_box():
-        store, vault, po_number = session.database(), session.claim_cipher(), view.order.po_number
+    store, vault, po_number = session.database(), session.claim_cipher(), view.order.po_number
+
+    def show() -> None:
         revealed = submissions_actions.reveal(
             store, vault, po_number, line, unit, by=by, now=utc_now(), version=version
         )
-    for label, value in revealed.data:
-        st.caption(elements.escape(label))
-        st.code(value, language=None, wrap_lines=True)
-    earlier = revealed.versions - 1
-    if earlier:
-        st.caption(f"The provider has shown {wording.count(earlier, 'other version')} of this line's claim data too.")
-    st.caption("This was written into the order's story. It is gone as soon as anything else is done on this page.")
+        for label, value in revealed.data:
+            st.caption(elements.escape(label))
+            st.code(value, language=None, wrap_lines=True)
+        if earlier := revealed.versions - 1:
+            others = wording.count(earlier, "other version")
+            st.caption(f"The provider has shown {others} of this line's claim data too.")
+        st.caption("This was written into the order's story. It is gone as soon as anything else is done on this page.")
+
+    elements.attempt(show)
 
 
 def calls(view: reports_order.OrderView) -> None:
@@ -274,7 +312,7 @@ def calls(view: reports_order.OrderView) -> None:
     with box:
         records = reports_order.api_calls(session.database(), view.id)
         if not records:
-            st.caption("No call names this order alone. Looks at the list of orders are on the page Activity.")
+            st.caption("No call that concerned this order is on record.")
             return
         labels = [f"{wording.clock(call['at'])}  {call['method']} {call['path']}  {outcome(call)}" for call in records]
         picked = st.selectbox("Call", range(len(records)), key="exchange", format_func=lambda number: labels[number])
@@ -292,18 +330,20 @@ def outcome(call: dict[str, object]) -> str:
 
 
 def neighbours(view: reports_order.OrderView) -> None:
-    """The orders before and after this one in the filter it was opened from."""
-    query = st.session_state.get("orders_filter")
-    if query is None:
+    """The orders before and after this one in the list it was opened from, which its address names."""
+    address = st.query_params.get("list")
+    if not address:
         return
-    filters, _ = search.Filters.from_query(query)
+    filters, _ = search.Filters.from_query(parse_qs(address))
     before, after = search.neighbours(session.database(), filters, view.id, utc_now())
+    query = {"list": address}
     with st.container(horizontal=True):
         if before:
-            elements.order_link(before, label="Previous", icon=":material/arrow_back:")
+            elements.order_link(before, label="Previous", icon=":material/arrow_back:", query=query)
         if after:
-            elements.order_link(after, label="Next", icon=":material/arrow_forward:")
-        st.page_link("orders.py", label="Back to the list", icon=":material/list_alt:", query_params=query)
+            elements.order_link(after, label="Next", icon=":material/arrow_forward:", query=query)
+        link = filters.to_query() or {"view": "all"}
+        st.page_link("orders.py", label="Back to the list", icon=":material/list_alt:", query_params=link)
 
 
 def no_such_order(any_id: str) -> None:
@@ -315,6 +355,7 @@ def no_such_order(any_id: str) -> None:
     )
 
 
+elements.show_toast()
 st.title("Timeline")
 any_id = st.text_input(
     "Order",
@@ -341,7 +382,7 @@ with elements.error_box():
             st.error(elements.escape(view.order.attention), title="Needs a person", icon=":material/person_alert:")
         if view.order.state == State.UNKNOWN:
             st.info("The one safe action is to send it again under the same PONumber.", icon=":material/info:")
-    head(order_id, (view.order.units_fulfilled, view.order.state))
+    head(order_id, drawn_below(view))
     by = actions(view)
     st.segmented_control("Events", ["Story", "Everything"], key="zoom", default="Story", required=True)
     live(order_id)

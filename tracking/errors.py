@@ -53,6 +53,10 @@ class InvalidSubmission(TrackingError):
         super().__init__("; ".join(str(problem) for problem in self.problems[:5]))
 
 
+class InvalidNote(InvalidSubmission):
+    """A person's words on an order that cannot be stored: none, or too many."""
+
+
 class UnknownOrder(TrackingError):
     """No order has this PONumber or id."""
 
@@ -187,6 +191,7 @@ class Explanation:
 
 _TITLES: tuple[tuple[type[TrackingError], str, str], ...] = (
     (SettingsError, "The settings cannot be used", "Mend them and start again."),
+    (InvalidNote, "Nothing was written", "Say it in other words, then write it down again."),
     (InvalidSubmission, "Nothing was sent", "Mend what is listed, then send it again."),
     (NotAllowed, "Not possible now", "The order may have changed since this page was drawn."),
     (NotPermitted, "Not yours to do", ""),

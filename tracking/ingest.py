@@ -148,14 +148,18 @@ def _apply_webhook(
     provider_id: str | None,
     now: datetime,
     planner: PlanningContext,
+    *,
+    came_at: datetime | None = None,
 ) -> str:
+    """What a webhook call means for its order; `came_at` is told of one that waited for it."""
     own_id = stored.order.provider_id
     foreign = bool(provider_id and own_id and not model.same_id(provider_id, own_id))
     reason = "it names another order than its address" if foreign else None
     outcome = "refused" if foreign else "accepted"
     inbox.settle_webhook_call(connection, call_id, outcome=outcome, order_id=stored.id, reason=reason)
     if not (foreign and repeats):
-        observation = Observation(Witness.WEBHOOK, now, now, observations.WebhookReported(provider_id, repeats))
+        reported = observations.WebhookReported(provider_id, repeats)
+        observation = Observation(Witness.WEBHOOK, min(came_at or now, now), now, reported)
         _observe(connection, stored, observation, planner, None)
     return outcome if not repeats or foreign else "repeated"
 
@@ -341,6 +345,7 @@ def _adopt_waiting(
     for waiting in inbox.waiting_webhook_calls(connection, order.po_number):
         stored = orders.find_order(connection, order_id=order_id, with_lines=False)
         if stored is not None:
-            _apply_webhook(connection, stored, waiting["id"], 0, waiting["provider_id"], now, planner)
+            came_at, provider_id = waiting["received_at"], waiting["provider_id"]
+            _apply_webhook(connection, stored, waiting["id"], 0, provider_id, now, planner, came_at=came_at)
             order = replace(order, notice=model.WebhookStatus.CLAIMED.value) if model.is_open(order.state) else order
     return order

@@ -96,3 +96,69 @@ def test_every_page_opens_by_its_address_and_says_that_this_is_a_sandbox(page: P
             page.set_viewport_size({"width": width, "height": 900})
             wide = page.evaluate("document.documentElement.scrollWidth")
             assert wide <= width, f"{address} is wider than the screen"
+
+
+def orders_grid(page: Page) -> Locator:
+    """The table of orders, once it is drawn."""
+    page.goto("/orders")
+    grid = page.locator(".st-key-orders_table canvas").first
+    expect(grid).to_be_visible()
+    settled(page)
+    return grid
+
+
+def focused(page: Page) -> str:
+    """The text of what has the focus; of a cell of the table, "grid"."""
+    script = "(each => each.closest('canvas') ? 'grid' : each.innerText || '')(document.activeElement)"
+    return str(page.evaluate(script))
+
+
+def tab_to(page: Page, text: str, key: str) -> None:
+    for _ in range(60):
+        page.keyboard.press(key)
+        if text in focused(page):
+            return
+    pytest.fail(f"{text} is out of reach of the keyboard")
+
+
+def test_a_table_is_used_by_keyboard_and_an_order_is_opened_by_an_act_of_its_own(page: Page) -> None:
+    orders_grid(page)
+    tab_to(page, "grid", "Tab")
+    cell = page.locator(".st-key-orders_table_cell")
+    # The first column is that of the buttons, whose cells stand for the PONumber beside them.
+    for keys in (["ArrowDown"], ["ArrowDown"], ["ArrowRight", "ArrowRight"], ["ArrowUp"]):
+        before = cell.inner_text()
+        for key in keys:
+            page.keyboard.press(key)
+        expect(cell).not_to_have_text(before, use_inner_text=True)
+        expect(cell.get_by_role("link")).to_contain_text("Open")
+        assert (focused(page), page.url.rpartition("/")[2]) == ("grid", "orders")
+    page.wait_for_timeout(1_000)  # the browser tells of a cell a moment after it was reached
+    settled(page)
+    po_number = cell.get_by_role("link").inner_text().split()[-1]
+    tab_to(page, "Open", "Shift+Tab")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(rf"/timeline\?order={po_number}&list="))
+    page.reload()
+    expect(page.get_by_role("link", name="Back to the list")).to_be_visible()
+
+
+def test_a_header_sorts_the_whole_list_and_the_table_has_no_scroller_of_its_own(page: Page) -> None:
+    grid = orders_grid(page)
+    scroller = page.locator(".st-key-orders_table .dvn-scroller")
+    assert scroller.evaluate("each => each.scrollHeight - each.clientHeight") <= 2
+    for address in (r"/orders\?sort=po(\+|%20)number$", r"/orders\?sort=po(\+|%20)number&asc=true$"):
+        box = grid.bounding_box()
+        assert box is not None
+        page.mouse.click(box["x"] + 140, box["y"] + 15)  # the first header after that of the buttons
+        expect(page).to_have_url(re.compile(address))
+        settled(page)
+
+
+def test_the_pages_follow_the_wish_of_the_browser_for_dark(page: Page) -> None:
+    page.emulate_media(color_scheme="dark")
+    page.goto("/timeline")
+    expect(page.get_by_test_id("stApp")).to_have_css("background-color", "rgb(16, 22, 28)")
+    page.emulate_media(color_scheme="light")
+    page.goto("/timeline")
+    expect(page.get_by_test_id("stApp")).to_have_css("background-color", "rgb(255, 255, 255)")

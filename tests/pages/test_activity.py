@@ -1,12 +1,15 @@
 from collections.abc import Callable
 
 import pytest
+import sqlalchemy as sa
 from histories import History
 from streamlit.testing.v1 import AppTest
 
 from tracking.provider import call_log
+from tracking.reports import activity
 from tracking.storage import inbox
 from tracking.storage.database import Database
+from tracking.storage.tables import EXCHANGES
 
 Visit = Callable[..., AppTest]
 
@@ -56,3 +59,67 @@ def test_calls_show_their_latency(visit: Visit, database: Database, history: His
     assert app.dataframe[0].value["milliseconds"].tolist() == [12]
     app.toggle(key="failed").set_value(True).run()
     assert not app.dataframe
+
+
+def calls_of(database: Database, history: History, *outcomes: tuple[str, int | None]) -> None:
+    call = {"at": history.at, "method": "GET", "path": "/v1/Orders", "milliseconds": 12, "order_id": None}
+    rows = [call | {"outcome": outcome, "status": status} for outcome, status in outcomes]
+    bodies = {"request": None, "answer": None}
+    database.write(lambda connection: call_log.store_api_calls(connection, [row | bodies for row in rows]))
+
+
+def test_a_filter_of_calls_is_in_the_address_and_hides_no_failure(
+    visit: Visit, database: Database, history: History
+) -> None:
+    calls_of(database, history, ("ok", 200), ("unreadable", 200), ("unknown", 201), ("not sent", None))
+    app = visit("activity", what="calls", failed="true")
+    assert sorted(app.dataframe[0].value["outcome"]) == ["not sent", "unknown", "unreadable"]
+    assert not visit("activity", what="calls", failed="true", method="POST").dataframe
+    app.toggle(key="failed").set_value(False).run()
+    assert len(app.dataframe[0].value) == 4
+
+
+def test_a_filter_of_events_is_in_the_address(visit: Visit, history: History) -> None:
+    history.place("FT-1")
+    history.complete("FT-1")
+    app = visit("activity", what="events", kinds=["completed"], since="1d")
+    assert app.text_input(key="since").value == "1d"
+    assert app.dataframe[0].value["kind"].tolist() == ["completed"]
+
+
+def test_pages_are_in_the_address_and_a_changed_filter_begins_at_the_first(visit: Visit, history: History) -> None:
+    for number in range(101):
+        history.place(f"A-{number}")
+    app = visit("activity", what="events", log_page="2")
+    assert len(app.dataframe[0].value) == 1
+    app.text_input(key="since").set_value("1d").run()
+    assert len(app.dataframe[0].value) == 100
+
+
+@pytest.mark.parametrize("section", ["callbacks", "calls", "events", "files"])
+def test_what_has_changed_since_is_told_in_each_section(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch, section: str
+) -> None:
+    assert not [button for button in visit("activity", what=section).button if button.key == "show_new"]
+    monkeypatch.setattr(activity, "count_differences", lambda _shown, _current: 3)
+    assert visit("activity", what=section).button(key="show_new").label == "3 rows new or changed: show"
+
+
+def test_half_of_the_calls_took_no_longer_than_is_said(visit: Visit, database: Database, history: History) -> None:
+    calls_of(database, history, ("ok", 200), ("ok", 200))
+    database.write(
+        lambda connection: connection.execute(sa.update(EXCHANGES).where(EXCHANGES.c.id == 1).values(milliseconds=13))
+    )
+    captions = [caption.value for caption in visit("activity", what="calls").caption]
+    assert "Half of these 2 calls took at the most 13 ms." in captions
+
+
+def test_a_cell_is_shown_to_be_copied_and_its_order_is_opened_by_a_link(visit: Visit, history: History) -> None:
+    history.place("FT-1")
+    app = visit("activity", what="events")
+    app.session_state["log_table_0"] = {"selection": {"rows": [], "columns": [], "cells": [[0, "kind"]]}}
+    app.run()
+    assert app.title[0].value == "Activity"
+    assert app.code[0].value == "requested"
+    [link] = app.page_link
+    assert (link.label, link.proto.query_string) == ("Open FT\\-1", "order=FT-1")

@@ -3,11 +3,14 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from histories import History
 from streamlit.testing.v1 import AppTest
 
 from tracking.forecasting.forecasts import Forecasts
 from tracking.polling.learner import Learner
+from tracking.reports.order_list import search
+from tracking.reports.order_list.search import News
 
 Visit = Callable[..., AppTest]
 
@@ -64,11 +67,59 @@ def test_nothing_found_says_what_to_do(visit: Visit) -> None:
     assert "No order matches" in app.info[0].value
 
 
-def test_new_orders_are_told_and_shown_when_asked(visit: Visit, history: History) -> None:
+@pytest.mark.parametrize(
+    ("news", "said"),
+    [(News(2, 0), "2 new: show"), (News(0, 1), "1 changed: show"), (News(2, 1), "2 new, 1 changed: show")],
+)
+def test_what_has_come_or_changed_is_told_and_shown_when_asked(
+    visit: Visit, history: History, monkeypatch: pytest.MonkeyPatch, news: News, said: str
+) -> None:
     history.place("A-1")
+    assert not [button for button in visit("orders").button if button.key == "show_new"]
+    monkeypatch.setattr(search, "news", lambda *_: news)
     app = visit("orders")
-    assert not [button for button in app.button if button.key == "show_new"]
+    assert app.button(key="show_new").label == said
     assert shown(app) == ["A-1"]
+
+
+def test_a_cell_is_shown_to_be_copied_and_its_order_is_opened_by_a_link(visit: Visit, history: History) -> None:
+    for name in ("A-1", "A-2"):
+        history.place(name)
+    app = visit("orders", sort="po number")
+    for column, text in {"state": "Queued", "value": "10.00 (currency unknown)", "provider_id": None}.items():
+        app.session_state["orders_table_0"] = {"selection": {"rows": [], "columns": [], "cells": [[1, column]]}}
+        app.run()
+        assert app.title[0].value == "Orders"
+        assert [code.value for code in app.code] == ([text] if text else [])
+        [link] = app.page_link
+        assert link.label == "Open A\\-1"
+        assert link.proto.query_string == "order=A-1&list=sort%3Dpo%2Bnumber"
+
+
+def test_the_filter_can_be_cleared_once_there_is_one(visit: Visit, history: History) -> None:
+    for number in range(55):
+        history.place(f"A-{number:02}")
+
+    def offered(**query: str) -> bool:
+        return any(button.key == "clear" for button in visit("orders", **query).button)
+
+    assert [offered(), offered(page="2"), offered(page="2", q="a"), offered(view="open")] == [False, False, True, True]
+
+
+def test_each_column_is_as_wide_as_its_texts_and_what_is_cut_ends_in_an_ellipsis(
+    visit: Visit, history: History
+) -> None:
+    for number in range(30):
+        history.place(f"A-{number}")
+    history.refuse("A-0", "the balance of 54.00 does not cover the order of 75.00")
+    table = visit("orders").dataframe[0]
+    columns = json.loads(table.proto.columns)
+    assert "currency" not in table.value
+    assert columns["mark"]["width"] > 7 * len("refused: the balance of 54.00 does not cover the order of 75.00")
+    history.place("LONG-1")
+    history.refuse("LONG-1", "x" * 300)
+    [mark] = [text for text in visit("orders").dataframe[0].value["mark"] if "xxx" in text]
+    assert mark.endswith("x…")
 
 
 def test_exports_are_made_only_when_asked_for(visit: Visit, history: History) -> None:
@@ -84,8 +135,8 @@ def test_headers_are_plain_words_and_missing_values_stay_empty(visit: Visit, his
     table = visit("orders").dataframe[0]
     labels = [column["label"] for column in json.loads(table.proto.columns).values() if "label" in column]
     assert labels == [
-        "PONumber", "State", "Type", "Cards", "Fulfilled", "Value", "Placed", "Mark", "Completed by", "Provider's id",
-        "Source",
+        "", "PONumber", "State", "Type", "Cards", "Fulfilled", "Value", "Placed", "Mark", "Completed by",
+        "Provider's id", "Source",
     ]  # fmt: skip
     assert table.proto.placeholder == ""
     assert table.value["completed_by"].tolist()[0].startswith("before ")

@@ -1,10 +1,14 @@
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import pytest
 import sqlalchemy as sa
 from histories import History
 from streamlit.testing.v1 import AppTest
 
+import cached
+from tracking.reports import overview as reports
 from tracking.storage.tables import PREDICTIONS
 
 Visit = Callable[..., AppTest]
@@ -12,7 +16,7 @@ Visit = Callable[..., AppTest]
 
 def test_an_empty_overview_says_how_to_begin(visit: Visit) -> None:
     app = visit()
-    assert app.subheader[0].value == "No orders yet"
+    assert app.header[0].value == "No orders yet"
     assert [link.label for link in app.container(key="first_steps").page_link] == ["Place the first order"]
 
 
@@ -23,8 +27,8 @@ def test_the_overview_shows_its_verdict_and_counts(visit: Visit, history: Histor
     history.refuse("A-2")
     app = visit()
     assert not app.exception
-    assert app.subheader[0].value.startswith("1 open, 0 late, oldest ")
-    assert app.subheader[0].value.endswith(", 1 needs a person")
+    assert app.header[0].value.startswith("1 open, 0 late, oldest ")
+    assert app.header[0].value.endswith(", 1 needs a person")
     shown = {metric.label: metric.value for metric in app.metric}
     assert shown == {"Needs a person": "1", "Late": "0", "Outcome unknown": "0", "Open": "1", "Done today": "1"}
 
@@ -32,7 +36,8 @@ def test_the_overview_shows_its_verdict_and_counts(visit: Visit, history: Histor
 def test_each_count_links_to_its_orders(visit: Visit, history: History) -> None:
     history.place("A-1")
     app = visit()
-    assert "view=late" in app.container(key="count_late").page_link[0].proto.query_string
+    address = app.container(key="count_late").page_link[0].proto.query_string
+    assert set(address.split("&")) == {"view=late", "each=true"}
 
 
 def test_each_chart_comes_as_a_sentence_and_a_table_too(visit: Visit, history: History) -> None:
@@ -43,11 +48,30 @@ def test_each_chart_comes_as_a_sentence_and_a_table_too(visit: Visit, history: H
     assert len(app.get("plotly_chart")) == 4
     assert len(app.dataframe) == 4
     said = [caption.value for caption in app.caption]
-    assert any("Placed in the last 24h: " in text for text in said)
+    assert any("Placed in this span: " in text for text in said)
     assert any("Counted are orders seen open before" in text for text in said)
-    assert any("Last 24h: 1 order was known 0 s to 10 min after it was done" in text for text in said)
+    assert any("In this span: 1 order was known 0 s to 10 min after it was done" in text for text in said)
     table = app.dataframe[3].value
     assert (table["orders"].tolist(), table["lag_least"].tolist(), table["lag_most"].tolist()) == ([1], [0], [600])
+
+
+def test_the_latest_changes_keep_their_places_until_newer_ones_are_asked_for(
+    visit: Visit, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("A-1", "A-2"):
+        history.place(name)
+    before = reports.overview(history.database, history.at)
+    history.wait(seconds=5)
+    history.accept("A-1")
+    now = reports.overview(history.database, history.at)
+    # Read by the figures, by the changes, by what asks whether there are newer ones, and by the charts.
+    readings = iter([before, before, now, now])
+    monkeypatch.setattr(cached, "overview", lambda: next(readings))
+    app = visit()
+    assert [link.label for link in app.container(key="changes").page_link] == ["A\\-2", "A\\-1"]
+    assert app.button(key="show_changes").label == "1 newer: show"
+    at = (history.at - timedelta(seconds=5)).strftime("%H:%M:%S")
+    assert all(text.value.startswith(at) for text in app.container(key="changes").text)
 
 
 def test_the_span_of_the_charts_can_be_chosen(visit: Visit, history: History) -> None:
@@ -56,7 +80,13 @@ def test_the_span_of_the_charts_can_be_chosen(visit: Visit, history: History) ->
     app.session_state["span"] = "30d"
     app.run()
     assert not app.exception
-    assert any("Placed in the last 30d" in caption.value for caption in app.caption)
+    said = [markdown.value for markdown in app.markdown]
+    assert "**Orders by the day they were placed and their state now**" in said
+    assert "**Time to completion, by the day of completion**" in said
+    month = datetime.now(UTC) - timedelta(days=29)
+    assert f"From {month:%Y-%m-%d} 00:00 on. Times are UTC." in [caption.value for caption in app.caption]
+    columns = json.loads(app.dataframe[0].proto.columns)
+    assert columns["_index"]["label"] == "Day"
 
 
 def test_a_ledger_without_orders_is_a_sentence_without_a_chart(visit: Visit, history: History) -> None:

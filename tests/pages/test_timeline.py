@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import histories
@@ -9,11 +10,15 @@ from histories import History
 from streamlit.testing.v1 import AppTest
 
 from tracking import ingest
+from tracking.errors import StoreBusy
 from tracking.orders.model import Line, Witness
 from tracking.orders.observations import Answered, Attempted, Polled
+from tracking.provider import call_log
 from tracking.provider.responses import read_order
 from tracking.settings import load
 from tracking.storage.claims import ClaimCipher
+from tracking.storage.database import Database
+from tracking.submissions import actions
 
 Visit = Callable[..., AppTest]
 
@@ -109,18 +114,129 @@ def test_acknowledging_takes_the_order_off_the_list(visit: Visit, history: Histo
     assert "refused" in app.error[0].value
     app.text_area(key="acknowledge_text").set_value("placed anew by phone")
     app.button(key="acknowledge_submit").click().run()
-    app.run()
     assert not app.exception
     assert not app.error
+    assert [toast.value for toast in app.toast] == ["Acknowledged."]
     assert "placed anew by phone" in said(app)
+    popover = next(block for block in app.get("popover") if block.proto.popover.label == "Acknowledge")
+    assert popover.proto.popover.disabled
+    assert "placed anew by phone" in popover.proto.popover.help
 
 
-def test_an_empty_note_is_refused_with_a_reason(visit: Visit, history: History) -> None:
+def test_nothing_is_acknowledged_where_nothing_needs_a_person(visit: Visit, history: History) -> None:
     history.place("FT-1")
     app = visit("timeline", order="FT-1")
-    app.button(key="note_submit").click().run()
+    [acknowledge, note] = [block.proto.popover for block in app.get("popover")]
+    assert (acknowledge.disabled, note.disabled) == (True, False)
+    assert "Nothing about this order needs a person" in acknowledge.help
+
+
+@pytest.mark.parametrize("text", ["", "  \n ", "\u200b"])
+@pytest.mark.parametrize("key", ["note", "acknowledge"])
+def test_an_empty_reason_is_told_and_the_page_stays(visit: Visit, history: History, key: str, text: str) -> None:
+    history.place("FT-1")
+    history.refuse("FT-1")
+    app = visit("timeline", order="FT-1")
+    app.text_area(key=f"{key}_text").set_value(text)
+    app.button(key=f"{key}_submit").click().run()
     assert not app.exception
-    assert "empty" in app.error[0].value
+    [told] = [box for box in app.error if "othing was written" in f"{box.proto.title}{box.value}"]
+    assert "sent" not in f"{told.proto.title}{told.value}"
+    assert app.container(key="story").markdown
+    assert len(app.get("plotly_chart")) == 1
+    assert len(app.dataframe) == 1
+    assert "Calls of the provider's API for this order" in [box.label for box in app.expander]
+
+
+def test_an_act_that_fails_is_told_and_the_page_stays(
+    visit: Visit, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_args: object, **_named: object) -> None:
+        raise StoreBusy("the database is locked")
+
+    history.place("FT-1")
+    history.accept("FT-1")
+    app = visit("timeline", order="FT-1")
+    monkeypatch.setattr(actions, "check_now", fails)
+    app.button(key="check_now").click().run()
+    assert app.error[0].proto.title == "The store is busy"
+    assert not app.toast
+    assert app.container(key="story").markdown
+
+
+def links(app: AppTest) -> list[str]:
+    return [link.label for link in app.page_link]
+
+
+def test_the_way_through_the_list_is_in_the_address(visit: Visit, history: History) -> None:
+    for name in ("A-1", "A-2", "A-3"):
+        history.place(name)
+        history.refuse(name)
+    app = visit("timeline", order="A-2", list="view=attention&sort=po+number")
+    assert links(app) == ["Previous", "Next", "Back to the list"]
+    before, after, back = (link.proto.query_string for link in app.page_link)
+    assert "order=A-3" in before
+    assert "order=A-1" in after
+    assert "list=view" in before
+    assert set(back.split("&")) == {"view=attention", "sort=po+number"}
+    app.text_area(key="acknowledge_text").set_value("placed anew")
+    app.button(key="acknowledge_submit").click().run()
+    assert [link.proto.query_string for link in app.page_link] == [before, after, back]
+    assert links(visit("timeline", order="A-2")) == []
+
+
+def drawn(app: AppTest) -> str:
+    return str(app.get("plotly_chart")[0].proto.spec)
+
+
+def test_the_chart_stays_as_it_is_until_something_else_than_a_look_comes(visit: Visit, history: History) -> None:
+    history.at = datetime.now(UTC) - timedelta(minutes=5)
+    history.place("FT-1")
+    history.accept("FT-1")
+    history.look("FT-1", "Pending")
+    app = visit("timeline", order="FT-1")
+    first = drawn(app)
+    for _ in range(3):
+        history.wait(seconds=5)
+        history.look("FT-1", "Pending")
+    app.run()
+    assert "4 looks, all Pending" in app.container(key="story").markdown[0].value
+    assert drawn(app) == first
+    history.wait(seconds=5)
+    history.look("FT-1", "Processing")
+    app.run()
+    assert drawn(app) != first
+
+
+def test_the_chart_of_an_open_order_is_drawn_anew_after_a_minute(visit: Visit, history: History) -> None:
+    history.place("FT-1")
+    app = visit("timeline", order="FT-1")
+    first = drawn(app)
+    app.session_state["timeline_figure"]["at"] -= timedelta(seconds=61)
+    assert drawn(app.run()) != first
+
+
+def test_a_fact_learned_late_stands_where_it_happened_with_both_times(visit: Visit, history: History) -> None:
+    history.at = datetime.now(UTC) - timedelta(minutes=30)
+    history.announce("OUT-1")
+    came = history.at
+    history.wait(minutes=10)
+    history.find_open("OUT-1")
+    rows = visit("timeline", order="OUT-1").container(key="story").markdown[0].value.replace("\\", "").split("\n")
+    notice = next(row for row in rows if "notice says complete" in row)
+    assert notice.startswith(f"- {came:%H:%M:%S}")
+    assert f"(learned {history.at:%H:%M:%S})" in notice
+
+
+def test_calls_are_shown_line_by_line(visit: Visit, history: History, database: Database) -> None:
+    number = history.place("FT-1")
+    call = {"at": history.at, "method": "POST", "path": "/v1/Orders", "status": 201, "milliseconds": 5, "outcome": "ok"}
+    row = call | {"order_id": number, "request": '{"PONumber": "FT-1"}', "answer": '{"Id": "BLK-1"}'}
+    database.write(lambda connection: call_log.store_api_calls(connection, [row]))
+    app = visit("timeline", order="FT-1")
+    app.session_state["exchanges"] = True
+    codes = [code.value for code in app.run().code]
+    assert codes[-2:] == ['{\n  "PONumber": "FT-1"\n}', '{\n  "Id": "BLK-1"\n}']
 
 
 def test_everything_shows_each_event(visit: Visit, history: History) -> None:

@@ -30,11 +30,6 @@ def report(store: Database, now: datetime, span: str) -> latency.LatencyReport:
     return latency.latency_report(store, trends.span_start(now, span))
 
 
-@pytest.fixture
-def history(store: Database) -> History:
-    return History(store)
-
-
 def announce(history: History, po_number: str, stated_at: datetime | None, *, stamp: str = "") -> None:
     callback = WebhookCall("FulfillmentComplete", None, po_number, stated_at, f"digest-{po_number}{stamp}")
     history.database.write(lambda connection: ingest.receive_webhook(connection, callback, 120, history.at, PLANNER))
@@ -197,7 +192,9 @@ def test_only_the_newest_are_read_and_that_is_told(
     monkeypatch.setattr(latency, "ORDERS_MEASURED", 1)
     told = report(store, history.at, "24h")
     assert (told.orders, told.rows["lag_most"].tolist()) == (1, [20])
-    assert told.text.startswith("the newest 1 order was known 0 to 20 s after it was done, on average: notice 0 s, ")
+    assert told.text.startswith(
+        "the newest 1 order, from 2026-03-04 on, was known 0 to 20 s after it was done, on average: notice 0 s, "
+    )
 
 
 def test_an_orders_page_and_why_tell_the_split(history: History, store: Database) -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from sqlalchemy import Connection
+
 from tracking import ingest
 from tracking.forecasting import planner
 from tracking.forecasting.waits import Policy
@@ -87,6 +89,26 @@ class History:
         self.look(po_number, "Pending")
         self.wait(minutes=minutes)
         self.look(po_number, "Completed")
+
+    def observe(self, connection: Connection, order_id: int, observation: Observation) -> None:
+        """Hands an observation as it is to ingest."""
+        ingest.observe(connection, order_id, observation, PLANNER)
+
+    def acknowledge(self, po_number: str, why: str) -> None:
+        """A person has dealt with the order."""
+        number = self.numbers[po_number]
+        self.database.write(
+            lambda connection: ingest.record_note(
+                connection, number, text=why, actor="Bea", now=self.at, acknowledges=True
+            )
+        )
+
+    def find_open(self, po_number: str) -> None:
+        """A list shows an order from elsewhere that is still open."""
+        line = Line(1, "CVS", 500, 1, "Pending", 0)
+        snapshot = Snapshot(f"OUT-{po_number}", po_number, "Pending", "Links", self.at, (line,))
+        shown = ParsedOrder(snapshot, {}, "digest")
+        self.database.write(lambda connection: ingest.discover(connection, shown, self.at, self.at, PLANNER))
 
     def find_finished(self, po_number: str) -> None:
         """A list shows an order from elsewhere that is complete already."""

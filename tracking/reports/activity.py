@@ -80,13 +80,19 @@ def events(
 def provider_calls(
     database: Database, *, failed: bool = False, method: str = "", limit: int = 100, offset: int = 0
 ) -> pd.DataFrame:
-    """Calls of the provider's API, newest first, without bodies. `failed`: only those without a 2xx."""
+    """Calls of the provider's API, newest first, without bodies. `failed`: only those that did not end well."""
     names = ("at", "method", "path", "status", "milliseconds", "outcome")
     query = select(*(EXCHANGES.c[name] for name in names), ORDERS.c.po_number).outerjoin(
         ORDERS, ORDERS.c.id == EXCHANGES.c.order_id
     )
     if failed:
-        query = query.where(sa.or_(EXCHANGES.c.status.is_(None), EXCHANGES.c.status >= 300))
+        query = query.where(EXCHANGES.c.outcome != "ok")
     if method:
         query = query.where(EXCHANGES.c.method == method)
     return _newest(database, query, EXCHANGES.c.at, EXCHANGES.c.id, limit=limit, offset=offset)
+
+
+def count_differences(before: pd.DataFrame, current: pd.DataFrame) -> int:
+    """Count the rows that have come, gone or changed since the same columns were read before."""
+    earlier, now = (set(frame.astype(str).itertuples(index=False, name=None)) for frame in (before, current))
+    return max(len(now - earlier), len(earlier - now))

@@ -19,7 +19,7 @@ from tracking.forecasting.lateness import stored_limit
 from tracking.forecasting.predictions import Score, remaining, score_of_class
 from tracking.forecasting.waits import MOST_WEBHOOK_SHARE, price_with_webhooks
 from tracking.orders.model import State, Submission, WebhookStatus, is_open
-from tracking.orders.wording import clock, count, duration, latest, poll_reason
+from tracking.orders.wording import clock, count, duration, latest, longest, poll_reason
 from tracking.reports.latency import breakdown_of
 from tracking.storage import facts
 from tracking.storage.facts import FactKey
@@ -87,13 +87,13 @@ def _needed(orders: int) -> str:
 def _finish_text(half: timedelta | None, nine_in_ten: timedelta | None) -> str:
     if half is None:
         return "hardly any took as long and finished, so when it will is unknown"
-    ninth = f"nine in ten within {duration(nine_in_ten)}" if nine_in_ten else "when nine in ten do is unknown"
-    return f"half of those as old as this finish within {duration(half)}, {ninth}"
+    ninth = f"nine in ten within {longest(nine_in_ten)}" if nine_in_ten else "when nine in ten do is unknown"
+    return f"half of those as old as this finish within {longest(half)}, {ninth}"
 
 
 def late_limit_text(limit: LateLimit) -> str:
     """Word from what age on an order is late, and what that rests on."""
-    after, orders, like = duration(limit.after), count(limit.orders, "finished order"), class_text(limit.like)
+    after, orders, like = longest(limit.after), count(limit.orders, "finished order"), class_text(limit.like)
     match limit.basis:
         case LateBasis.PROMISE:
             because = "as TRACKING_LATE_AFTER promises"

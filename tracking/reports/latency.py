@@ -145,8 +145,9 @@ def _summary(frame: pd.DataFrame, *, capped: bool) -> str:
     texts = {name: _in_words(ends.mean(), name) for name in _MEASURES}
     slowest = within(*_ends_of(ends.quantile(0.95, interpolation="higher"), "lag"))
     were, they = ("was", "it was") if number == 1 else ("were", "they were")
+    newest, since = ("the newest ", f", from {frame['day'].min():%Y-%m-%d} on,") if capped else ("", "")
     return (
-        f"{'the newest ' if capped else ''}{count(number, 'order')} {were} known {texts['lag']} after {they} done, "
+        f"{newest}{count(number, 'order')}{since} {were} known {texts['lag']} after {they} done, "
         f"on average: notice {texts['notice']}, our wait {texts['wait']}, handling {texts['handling']}; the provider "
         f"itself took {texts['provider']}. 95 of 100 were known within {slowest}."
     )

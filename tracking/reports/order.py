@@ -5,7 +5,8 @@ Reads only, all bounded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -39,7 +40,7 @@ from tracking.reports.latency import breakdown_of
 from tracking.startup import pd
 from tracking.storage import orders
 from tracking.storage.database import Database
-from tracking.storage.tables import EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
+from tracking.storage.tables import CALLBACKS, EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
 
 EVENTS_READ = 5000
 LINES_PER_PAGE = 100
@@ -122,7 +123,7 @@ def order_record(database: Database, order_id: int) -> dict[str, Any]:
         currency_of = _currency_of_lines(connection, row)
         line_records = [_line_record(line, row["type"], currency_of) for line in lines.mappings()]
         values = amounts.order_values(connection, [row])[order_id]
-        events = [_event_record(entry) for entry in reversed(_events(connection, order_id))]
+        events = [_event_record(entry) for entry in _as_happened(_events(connection, order_id))]
     return order_summary(row, values) | {"lines": line_records, "timeline": events}
 
 
@@ -189,11 +190,16 @@ def _events(connection: Connection, order_id: int, limit: int = EVENTS_READ, off
     return [wording.describe_event(row) for row in connection.execute(newest.limit(limit).offset(offset)).mappings()]
 
 
+def _as_happened(events: Iterable[TimelineEntry]) -> list[TimelineEntry]:
+    """In the order in which they happened, which is not the one in which we learned of them."""
+    return sorted(events, key=lambda event: (event.at, event.seq))
+
+
 def timeline(database: Database, order_id: int, now: datetime) -> list[TimelineEntry]:
-    """The order's events, runs of equal looks as one row, the next scheduled step last."""
+    """The order's events as they happened, runs of equal looks as one row, the next scheduled step last."""
     with database.read() as connection:
         row = _row(connection, order_id)
-        rows = wording.merge_repeats(reversed(_events(connection, order_id)))
+        rows = wording.merge_repeats(_as_happened(_events(connection, order_id)))
         waiting = OUTBOX.c.order_id == order_id, OUTBOX.c.done.is_(False)
         send_at = connection.execute(select(OUTBOX.c.next_attempt_at).where(*waiting)).scalar()
     return [*rows, ahead] if (ahead := _next_step(row, send_at, now)) is not None else rows
@@ -234,7 +240,8 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
         limit = None if expected is None else stored_limit(connection, row["type"], row["units"])
         others = others_text(late_with_others(connection, row, now), now)
         took = breakdown_of(connection, order_id) if order.state == State.COMPLETED else None
-    verdict, evidence = _verdict(order, row, now)
+        came_at = _first_notice_at(connection, order_id) or order.claimed_at
+    verdict, evidence = _verdict(order, row, came_at, now)
     before = (text for text in (expected and expected.text, limit and late_limit_text(limit), others) if text)
     return OrderView(
         id=order_id,
@@ -246,14 +253,15 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
         evidence=(*before, *evidence, *([took.text] if took is not None else [])),
         statuses=_statuses(order),
         allowed=allowed_actions(order.state, order.provider_id, order.erased, order.attention_reason),
-        raw=mask_json(row["document"], RAW_LENGTH) if row["document"] else None,
+        raw=_indented(mask_json(row["document"], RAW_LENGTH)) if row["document"] else None,
     )
 
 
 def _statuses(order: Order) -> dict[str, str]:
     ours = "open" if is_open(order.state) else "closed"
     if order.attention:
-        ours = f"needs a person: {order.attention}"
+        # The verdict of a refused order says why already.
+        ours = "needs a person" if order.state == State.REFUSED else f"needs a person: {order.attention}"
         if order.acknowledged_at:
             ours = f"acknowledged by {order.acknowledged_by or 'somebody'}: {order.acknowledged_why}"
     return {
@@ -264,10 +272,16 @@ def _statuses(order: Order) -> dict[str, str]:
     }
 
 
-def _verdict(order: Order, row: RowMapping, now: datetime) -> tuple[str, list[str]]:
+def _first_notice_at(connection: Connection, order_id: int) -> datetime | None:
+    """When the provider's first notice came; one may have waited for its order, which claims only once that is here."""
+    genuine = select(CALLBACKS.c.received_at).where(CALLBACKS.c.order_id == order_id, CALLBACKS.c.outcome == "accepted")
+    return connection.execute(genuine.order_by(CALLBACKS.c.id).limit(1)).scalar()
+
+
+def _verdict(order: Order, row: RowMapping, came_at: datetime | None, now: datetime) -> tuple[str, list[str]]:
     evidence = []
-    if order.claimed_at:
-        evidence.append(f"The provider's notice of completion came at {clock(order.claimed_at, now)}.")
+    if came_at is not None:
+        evidence.append(f"The provider's notice of completion came at {clock(came_at, now)}.")
     match order.state:
         case State.QUEUED | State.SENDING:
             return f"{order.state} for {duration(now - order.created_at)}: the provider has not answered yet.", evidence
@@ -275,7 +289,8 @@ def _verdict(order: Order, row: RowMapping, now: datetime) -> tuple[str, list[st
             evidence.append("Safe: send it again under the same PONumber, which the provider takes only once.")
             return "Nobody can say whether the provider has this order.", evidence
         case State.REFUSED:
-            return f"Refused: {order.attention or 'the provider did not take the order'}.", evidence
+            reason = (order.attention or "the provider did not take the order").removeprefix("refused: ")
+            return f"Refused: {reason}.", evidence
         case State.COMPLETED | State.CANCELLED:
             return _closed_verdict(order, row, evidence)
         case _:
@@ -324,19 +339,43 @@ def lines_page(database: Database, order_id: int, page: int = 1, size: int = LIN
         | {"value": wording.money(row["value_minor"], currency_of(row["product_id"]))}
         for row in rows
     ]
-    return pd.DataFrame(records, columns=names)
+    frame = pd.DataFrame(records, columns=names)
+    return frame if (status := _status_of_all(order)) is None else frame.assign(status=status)
+
+
+def _status_of_all(order: RowMapping) -> str | None:
+    """The status of all lines where the provider has shown none: what is stored of them is nobody's word."""
+    if order["provider_id"] is not None:
+        return None
+    return "not placed" if order["state"] == State.REFUSED else "not shown yet"
 
 
 def line_progress(database: Database, order_id: int) -> pd.DataFrame:
     """How many lines and cards are in which state: columns status, lines, cards."""
-    counted = select(LINES.c.status, sa.func.count(), sa.func.sum(LINES.c.quantity)).where(LINES.c.order_id == order_id)
     with database.read() as connection:
-        rows = connection.execute(counted.group_by(LINES.c.status).order_by(LINES.c.status)).all()
+        status = _status_of_all(_row(connection, order_id))
+        column = LINES.c.status if status is None else sa.literal(status).label("status")
+        counted = select(column, sa.func.count(), sa.func.sum(LINES.c.quantity)).where(LINES.c.order_id == order_id)
+        rows = connection.execute(counted.group_by(column).order_by(column)).all()
     return pd.DataFrame(rows, columns=["status", "lines", "cards"])
 
 
 def api_calls(database: Database, order_id: int, limit: int = 50) -> list[dict[str, Any]]:
-    """The newest calls that concern the order; bodies are masked as they were kept."""
-    query = select(EXCHANGES).where(EXCHANGES.c.order_id == order_id).order_by(EXCHANGES.c.at.desc()).limit(limit)
+    """The newest calls that concern the order, list pages that showed it included; bodies are masked."""
+    polled = select(EVENTS.c.happened_at).where(EVENTS.c.order_id == order_id, EVENTS.c.witness == Witness.POLL)
+    # A look happens when its call leaves, whatever the call asked for.
+    listed = (EXCHANGES.c.order_id.is_(None), EXCHANGES.c.method == "GET", EXCHANGES.c.path.startswith("/v1/Orders"))
+    conditions = ((EXCHANGES.c.order_id == order_id,), (*listed, EXCHANGES.c.at.in_(polled)))
+    queries = (select(EXCHANGES).where(*one).order_by(EXCHANGES.c.at.desc()).limit(limit) for one in conditions)
     with database.read() as connection:
-        return [dict(row) for row in connection.execute(query).mappings()]
+        calls = [dict(row) for query in queries for row in connection.execute(query).mappings()]
+    newest = sorted(calls, key=lambda call: (call["at"], call["id"]), reverse=True)[:limit]
+    return [call | {name: _indented(call[name]) for name in ("request", "answer")} for call in newest]
+
+
+def _indented(text: str | None) -> str | None:
+    """JSON on lines of its own; anything else, such as JSON that was cut, as it is."""
+    try:
+        return text and json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    except ValueError:
+        return text

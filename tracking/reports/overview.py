@@ -43,6 +43,16 @@ _ROUTINE = frozenset(
 )
 
 
+# The address of the list of orders that each count stands for; it shows as many.
+COUNTED_LISTS: Mapping[str, Mapping[str, str]] = {
+    "attention": {"view": "attention"},
+    "late": {"view": "late", "each": "true"},
+    "unknown": {"view": "unknown"},
+    "open": {"view": "open"},
+    "done_today": {"view": "today"},
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Overview:
     """The state of things; `changes` are (PONumber, event).

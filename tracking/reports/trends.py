@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -44,6 +45,11 @@ def forecast_score(database: Database, now: datetime, span: str) -> Score | None
     """Score the predictions whose time came within the span; None without any."""
     with database.read() as connection:
         return score(connection, now - SPANS[span], now)
+
+
+def step_name(span: str) -> str:
+    """Name what one step of the span's charts is: an hour, or a day."""
+    return "day" if span == "30d" else "hour"
 
 
 def _starts(now: datetime, span: str) -> list[datetime]:
@@ -95,10 +101,11 @@ def completions(database: Database, now: datetime, span: str) -> Completions:
     frame = pd.DataFrame(took, columns=["hour", "seconds"])
     grouped = frame.groupby("hour")["seconds"]
     # A time that one of them took: what lies between two would hold for too few.
-    p50, p95 = (grouped.quantile(share, interpolation="higher") for share in (0.5, 0.95))
-    columns = {"p50": p50, "p95": p95, "orders": grouped.size()}
+    shares = {"p50": 0.5, "p95": 0.95}
+    columns = {name: grouped.quantile(share, interpolation="higher") for name, share in shares.items()}
+    columns["orders"] = grouped.size()
     p50, p95 = (
-        timedelta(seconds=float(frame["seconds"].quantile(share, interpolation="higher"))) for share in (0.5, 0.95)
+        timedelta(seconds=float(frame["seconds"].quantile(share, interpolation="higher"))) for share in shares.values()
     )
     return Completions(pd.DataFrame(columns).reset_index(), len(frame), p50, p95, capped)
 
@@ -107,7 +114,9 @@ def _bin_of(moment: datetime, span: str) -> datetime:
     return day_start(moment) if span == "30d" else hour_of(moment)
 
 
-def tenths(values: pd.Series, *, up: bool) -> pd.Series:
-    """The values as bounds with one decimal: rounded down, or `up`, so that they stay true."""
-    scaled = (values * 10).round(6)  # 0.7 times ten is a little more than seven
-    return (-(-scaled // 1) if up else scaled // 1) / 10
+def rounded_outwards(frame: pd.DataFrame, *, least: Sequence[str] = (), most: Sequence[str] = ()) -> pd.DataFrame:
+    """The frame with these columns as bounds with one decimal, rounded down or up, so that they stay true."""
+    tenths = (frame[[*least, *most]] * 10).astype(float).round(6)  # 0.7 times ten is a little more than seven
+    tenths[[*least]] //= 1
+    tenths[[*most]] = -(-tenths[[*most]] // 1)
+    return frame.assign(**{str(name): column / 10 for name, column in tenths.items()})

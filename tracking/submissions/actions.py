@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from tracking import ingest
 from tracking.access import Person
-from tracking.errors import InvalidSubmission, NotAllowed, Problem, UnknownOrder
+from tracking.errors import InvalidNote, InvalidSubmission, NotAllowed, Problem, UnknownOrder
 from tracking.orders.model import Unit
 from tracking.orders.observations import ClaimRevealed
 from tracking.provider.json_fields import storable
@@ -77,12 +77,12 @@ def _request(database: Database, order: str, what: str, *, by: Person, now: date
 
 
 def acknowledge(database: Database, order: str, *, by: Person, now: datetime, why: str) -> None:
-    """Record that a person has dealt with the order, and why. Raises as `check_now`, or InvalidSubmission."""
+    """Record that a person has dealt with the order, and why. Raises as `check_now`, or InvalidNote."""
     _store_note(database, order, why, by=by, now=now, acknowledges=True)
 
 
 def add_note(database: Database, order: str, *, by: Person, now: datetime, text: str) -> None:
-    """Add a person's note to the order's log. Raises as `check_now`, or InvalidSubmission."""
+    """Add a person's note to the order's log. Raises as `check_now`, or InvalidNote."""
     _store_note(database, order, text, by=by, now=now, acknowledges=False)
 
 
@@ -133,9 +133,9 @@ def _store_note(database: Database, order: str, text: str, *, by: Person, now: d
     by.must_operate()
     text = "".join(letter for letter in text if letter.isprintable() or letter == "\n").strip()
     if not text:
-        raise InvalidSubmission([Problem("Text", "is empty; write a few words")])
+        raise InvalidNote([Problem("Text", "is empty; write a few words")])
     if len(text) > MAX_TEXT:
-        raise InvalidSubmission([Problem("Text", f"has {len(text)} characters; {MAX_TEXT} are allowed")])
+        raise InvalidNote([Problem("Text", f"has {len(text)} characters; {MAX_TEXT} are allowed")])
 
     def job(connection: Connection) -> None:
         order_id = _find(connection, order)

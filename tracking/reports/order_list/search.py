@@ -41,6 +41,7 @@ SORTS = {
     "next look": "next_look_at",
 }
 COUNTED = 10_000
+NEWS_COUNTED = 1_000
 # In a store of more orders an exact id is found through the indexes alone: to look for it within others takes seconds.
 SEARCHED_WHOLE = 50_000
 
@@ -48,6 +49,12 @@ _LISTED_COLUMNS = (
     "id", "po_number", "provider_id", "state", "type", "units", "units_fulfilled", "value_minor", "currency", "source",
     "submission", "notice", "created_at", "last_open_at", "completed_after", "completed_by", "late_at", "attention",
     "acknowledged_at", "next_look_at", "line_count",
+)  # fmt: skip
+
+
+_CHANGING_COLUMNS = (
+    "provider_id", "state", "units_fulfilled", "value_minor", "currency", "notice", "completed_by", "attention",
+    "acknowledged_at",
 )  # fmt: skip
 
 
@@ -204,11 +211,14 @@ def conditions(connection: Connection, filters: Filters, now: datetime) -> list[
     return clauses + [clause(value) for value, clause in bounds if value is not None]
 
 
-def ordering(filters: Filters) -> list[Any]:
+def ordering(filters: Filters, *, backwards: bool = False) -> list[Any]:
     """What to sort by; the id decides between equals."""
     column = ORDERS.c[SORTS.get(filters.sort, "created_at")]
-    first, then = (each.desc() if filters.descending else each.asc() for each in (column, ORDERS.c.id))
-    return [first.nulls_last() if column.nullable else first, then]
+    descending = filters.descending != backwards
+    first, then = (each.desc() if descending else each.asc() for each in (column, ORDERS.c.id))
+    if not column.nullable:
+        return [first, then]
+    return [first.nulls_first() if backwards else first.nulls_last(), then]
 
 
 # Pages
@@ -220,14 +230,23 @@ class Page:
 
     With `exact` the one order that has this very id is shown, and others may hold it as a part.
     `rows` also has the columns late, worth (the face value by currency, in words) and completion (when it was completed
-    as far as is known, in words).
+    as far as is known, in words). `values` holds what the page shows of each order and can change, by its row id.
     """
 
     rows: pd.DataFrame
     total: int
     more: bool
     newest_id: int
+    values: Mapping[int, tuple[Any, ...]]
     exact: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a page of orders does not show yet: so many `new` orders, and so many `changed` since it was read."""
+
+    new: int
+    changed: int
 
 
 def orders_count(database: Database, filters: Filters, now: datetime) -> int:
@@ -248,10 +267,20 @@ def orders_page(database: Database, filters: Filters, now: datetime, *, total: i
         exact = _is_exact(connection, filters)
         values = amounts.order_values(connection, rows)
     frame = pd.DataFrame([dict(row) for row in rows], columns=list(_LISTED_COLUMNS))
-    frame["late"] = [row["late_at"] is not None and row["late_at"] < now and is_open(row["state"]) for row in rows]
+    frame["late"] = [_is_late(row, now) for row in rows]
     frame["worth"] = [amounts.worth(values[row["id"]]) for row in rows]
     frame["completion"] = [_completion(row, now) for row in rows]
-    return Page(frame, total, more=total > COUNTED and bool(clauses), newest_id=newest, exact=exact)
+    changing = {row["id"]: _changing_values(row, now) for row in rows}
+    more = total > COUNTED and bool(clauses)
+    return Page(frame, total, more=more, newest_id=newest, values=changing, exact=exact)
+
+
+def _is_late(row: RowMapping, now: datetime) -> bool:
+    return row["late_at"] is not None and row["late_at"] < now and is_open(row["state"])
+
+
+def _changing_values(row: RowMapping, now: datetime) -> tuple[Any, ...]:
+    return (*(row[name] for name in _CHANGING_COLUMNS), _is_late(row, now))
 
 
 def _cut(filters: Filters, clauses: list[Any], *columns: Any) -> Any:
@@ -277,25 +306,54 @@ def _count(connection: Connection, clauses: list[Any]) -> int:
     return int(connection.execute(select(sa.func.count()).select_from(some)).scalar_one())
 
 
-def count_new(database: Database, filters: Filters, since_id: int, now: datetime) -> int:
-    """How many orders that match have come since the page was shown, at the most 1,000."""
+def news(database: Database, filters: Filters, page: Page, now: datetime) -> News:
+    """What has come or changed since the page was read; orders that only now match the filter count as changed."""
     with database.read() as connection:
-        newer = select(ORDERS.c.id).where(ORDERS.c.id > since_id, *conditions(connection, filters, now)).limit(1000)
-        return len(connection.execute(newer).all())
+        clauses = conditions(connection, filters, now)
+        newer = select(ORDERS.c.id).where(ORDERS.c.id > page.newest_id, *clauses).limit(NEWS_COUNTED)
+        new = len(connection.execute(newer).all())
+        rows = connection.execute(select(ORDERS).where(ORDERS.c.id.in_(page.values))).mappings()
+        changed = {row["id"] for row in rows if _changing_values(row, now) != page.values[row["id"]]}
+        if filters.page == 1 and not filters.text:  # to look for a part of an id again is a walk over all orders
+            earlier = [*clauses, ORDERS.c.id <= page.newest_id]
+            changed |= _entered(filters, page, list(connection.execute(_cut(filters, earlier, ORDERS.c.id)).scalars()))
+    return News(new, len(changed))
+
+
+def _entered(filters: Filters, page: Page, ids: list[int]) -> set[int]:
+    """The orders that match only now: all that the page did not show, but for those that moved up to its end."""
+    places = [place for place, order_id in enumerate(ids, start=1) if order_id in page.values]
+    end = max(places, default=0) if len(page.values) == filters.page_size else len(ids)
+    return set(ids[:end]) - set(page.values)
 
 
 def neighbours(database: Database, filters: Filters, order_id: int, now: datetime) -> tuple[str | None, str | None]:
-    """The PONumbers before and after the order within the page of the filter it was opened from."""
-    first = max(0, (filters.page - 1) * filters.page_size - 1)
+    """The PONumbers before and after the order among those that match, also where it does not match any more."""
+    column = ORDERS.c[SORTS.get(filters.sort, "created_at")]
     with database.read() as connection:
-        clauses = conditions(connection, filters, now)
-        around = select(ORDERS.c.id, ORDERS.c.po_number).where(*clauses).order_by(*ordering(filters))
-        rows = connection.execute(around.offset(first).limit(filters.page_size + 2)).all()
-    place = next((place for place, row in enumerate(rows) if row.id == order_id), None)
-    if place is None:
-        return None, None
-    before = rows[place - 1].po_number if place > 0 else None
-    return before, rows[place + 1].po_number if place + 1 < len(rows) else None
+        value = connection.execute(select(column).where(ORDERS.c.id == order_id)).scalar()
+        matching = select(ORDERS.c.po_number).where(*conditions(connection, filters, now)).limit(1)
+
+        def nearest(*, backwards: bool) -> str | None:
+            up = filters.descending == backwards
+            beyond = matching.where(_beyond(column, value, order_id, up=up, backwards=backwards))
+            po_number: str | None = connection.execute(
+                beyond.order_by(*ordering(filters, backwards=backwards))
+            ).scalar()
+            return po_number
+
+        return nearest(backwards=True), nearest(backwards=False)
+
+
+def _beyond(column: Any, value: Any, order_id: int, *, up: bool, backwards: bool) -> ColumnElement[bool]:
+    """What comes after the order of this value (before it, `backwards`); what has no value comes last."""
+    same = ORDERS.c.id > order_id if up else ORDERS.c.id < order_id
+    if value is None:
+        tie = sa.and_(column.is_(None), same)
+        return sa.or_(column.is_not(None), tie) if backwards else tie
+    reached, further = (column >= value, column > value) if up else (column <= value, column < value)
+    beyond = sa.and_(reached, sa.or_(further, same))
+    return sa.or_(beyond, column.is_(None)) if column.nullable and not backwards else beyond
 
 
 def order_records(database: Database, filters: Filters, now: datetime) -> list[dict[str, Any]]:
