@@ -365,6 +365,7 @@ def test_columns_that_all_lie_in_one_cell_are_told_as_such() -> None:
         ("A-1,Links,AMAZON,12,50,1,x\n", "row 2", "has 7 cells, the header 6"),
         ("A-1,Links,AMAZON,5,1,\nA-2,Links,AMAZON,5", "row 3", "was it cut off?"),
         (HEADER + "A-1,Links,AMAZON,5,1,\n", "row 2", "repeats the header"),
+        ("\ufeff" + HEADER + "A-1,Links,AMAZON,5,1,\n", "row 2", "repeats the header"),
         ('A-1,Links,AMAZON,5,1,\nA-2,Links,AMAZON,"5,1,\n', "row 3", "a quoted cell never ends"),
         (
             'A-1,Links,"AMAZON,5,1,\nA-2,Links,AMAZON,5,1,\nA-3,Links",AMAZON,5,1,\n',

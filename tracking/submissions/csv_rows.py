@@ -152,7 +152,7 @@ def read_rows(text: str, delimiter: str) -> Sheet:
         cells = [cell.strip() for cell in raw]
         if not any(cells):
             continue
-        if cells == header:
+        if cells[1:] == header[1:] and _fold(cells[0]) == _fold(header[0]):
             sheet.add(number, "repeats the header: remove it")
             continue
         widths[number] = len(cells)

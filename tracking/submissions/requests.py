@@ -62,8 +62,9 @@ def _prose(limit: int) -> StringConstraints:
 
 
 def _whole_text(text: str) -> str:
-    if problem := texts.lost_letter(text) or texts.spreadsheet_error(text) or texts.nothing_visible(text):
-        raise Unfit(problem)
+    for check in (texts.lost_letter, texts.spreadsheet_error, texts.nothing_visible, texts.placeholder):
+        if problem := check(text):
+            raise Unfit(problem)
     return text
 
 
@@ -115,6 +116,7 @@ _Id250 = Annotated[str, _text(250), AfterValidator(identifiers.identifier)]
 _PONumber = Annotated[str, _text(100), AfterValidator(identifiers.po_number)]
 _Email = Annotated[str, _text(150, least=1), AfterValidator(addresses.email)]
 _Sms = Annotated[str, _text(20), AfterValidator(addresses.telephone)]
+_Place100 = Annotated[str, _text(100), AfterValidator(addresses.located)]
 _Named100 = Annotated[str, _text(100), AfterValidator(addresses.named)]
 _Named150 = Annotated[str, _text(150), AfterValidator(addresses.named)]
 _Zip = Annotated[str, _text(50), _by_country(addresses.postal_code)]
@@ -180,7 +182,7 @@ class _PostalAddress(_Part):
 
     shipping_method_id: _Id100
     name: _Named150
-    address_line1: _Text100
+    address_line1: _Place100
     city: _Named100
     country: _Country
     zip: _Zip

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 
-from tracking.submissions.checks.texts import Unfit, lost_letter, spreadsheet_error, unseen_character
+from tracking.submissions.checks.texts import Unfit, lost_letter, placeholder, spreadsheet_error, unseen_character
 
 _LOCAL = re.compile(
     r"[A-Za-z0-9!#$%&*+/=?^_`{|}~-][A-Za-z0-9!#$%&*+/=?^_`{|}~'-]*(?:\.[A-Za-z0-9!#$%&*+/=?^_`{|}~'-]+)*"
@@ -102,10 +102,17 @@ def telephone(text: str) -> str:
 
 def named(text: str) -> str:
     """The text of a name or a place, which has a letter. Raises Unfit where it has none."""
-    if problem := lost_letter(text) or spreadsheet_error(text):
-        raise Unfit(problem)
-    if not any(map(str.isalpha, text)):
+    if not any(map(str.isalpha, located(text))):
         raise Unfit("holds no letter: fill it in")
+    return text
+
+
+def located(text: str) -> str:
+    """The text of a street or a house, which has a letter or a digit. Raises Unfit where it has none."""
+    if problem := lost_letter(text) or spreadsheet_error(text) or placeholder(text):
+        raise Unfit(problem)
+    if not any(map(str.isalnum, text)) or text.casefold() == "n/a":
+        raise Unfit("holds no letter and no digit of an address: fill it in")
     return text
 
 
@@ -131,7 +138,7 @@ def state(text: str, country_code: str | None) -> str:
 
 def postal_code(text: str, country_code: str | None) -> str:
     """The postal code. Raises Unfit for one that a spreadsheet altered, or that the country cannot have."""
-    if problem := unseen_character(text) or lost_letter(text) or spreadsheet_error(text):
+    if problem := unseen_character(text) or lost_letter(text) or spreadsheet_error(text) or placeholder(text):
         raise Unfit(problem)
     if _SHORTENED.fullmatch(text):
         raise Unfit(f"was taken for a number by a spreadsheet: {_WITHOUT_ZEROS}")

@@ -15,6 +15,8 @@ _ERROR = re.compile(
 # What a spreadsheet runs: a sign, and then what a formula can begin with. A smile begins with the sign too.
 _FORMULA = re.compile(r"""=\s*[-+("'$@{#]?\s*[\w"']""")
 _TEXT_BY_FORMULA = re.compile('="([^"]*)"')
+# In the case in which programs write them: Nan is a name, and None a town.
+_PLACEHOLDER = re.compile(r"nan|NaN|NaT|<NA>|null|NULL|\(null\)|undefined|\[object Object\]")
 # What is usually written with more than one byte: Latin letters, quotation marks, dashes, the euro sign.
 _MISREAD = re.compile("[\u00a0-\u017f\u2010-\u2044\u20ac]")
 _FILLERS = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
@@ -54,6 +56,11 @@ def lost_letter(text: str) -> str | None:
 def nothing_visible(text: str) -> str | None:
     """Whether the text holds nothing that anybody sees."""
     return "holds nothing that can be read: fill it in" if all(map(_is_unseen, text)) else None
+
+
+def placeholder(text: str) -> str | None:
+    """Whether the text is what a program writes where it has none."""
+    return "is a program's word for nothing: fill it in, or leave it empty" if _PLACEHOLDER.fullmatch(text) else None
 
 
 def other_encoding(text: str) -> str | None:
