@@ -102,6 +102,30 @@ def test_the_overview_uses_the_partial_indexes(tmp_path: Any) -> None:
     opened.close()
 
 
+def test_what_is_newest_is_read_through_an_index(sqlite_url: str, now: datetime) -> None:
+    """Of calls with their bodies, and of all orders, none is read but those that are shown."""
+    from tracking.storage.database import connect  # noqa: PLC0415 - as above
+
+    opened = connect(sqlite_url)
+    statements: list[tuple[Any, Any]] = []
+    sa.event.listen(opened._readers, "before_cursor_execute", lambda *call: statements.append(call[2:4]))
+    with opened.read() as connection:
+        reports_health.component_status(connection, now)
+    for descending in (True, False):
+        search.orders_page(opened, Filters(sort="state", descending=descending), now)
+    with opened.read() as connection:
+        plans = [
+            str(row)
+            for statement, values in tuple(statements)
+            if "ORDER BY" in statement
+            for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
+        ]
+    opened.close()
+    assert len(plans) >= 4
+    scans = [plan for plan in plans if "SCAN" in plan]
+    assert [plan for plan in scans if "USING" not in plan] == []
+
+
 def test_lifecycle_fills_the_hours_without_orders(history: History, store: Database) -> None:
     busy(history)
     frame = trends.lifecycle(store, history.at, "24h")
