@@ -6,7 +6,10 @@ import pandas as pd
 import pytest
 from histories import History
 
+from tracking.forecasting.incidents import LateOrders, current_incidents
 from tracking.reports import activity, overview
+from tracking.reports.banners import health_banners
+from tracking.reports.health import Health
 from tracking.reports.order_list import search
 from tracking.reports.order_list.search import Filters, News
 from tracking.storage.database import Database
@@ -109,3 +112,25 @@ def test_each_count_of_the_overview_is_that_of_the_list_it_links_to(history: His
         listed = search.orders_page(store, filters, now)
         assert (name, getattr(current, name)) == (name, len(listed.rows))
         assert (name, getattr(current, name)) == (name, listed.total)
+
+
+def test_the_banner_of_late_orders_links_to_as_many_as_it_counts(history: History, store: Database) -> None:
+    for number in range(9):
+        history.place(f"LATE-{number}")
+        history.wait(seconds=5)
+        history.accept(f"LATE-{number}")
+        history.wait(minutes=1)
+    history.wait(hours=5)
+    history.place("ALONE-1")
+    history.accept("ALONE-1")
+    now = history.wait(hours=5)
+    with store.read() as connection:
+        [incident] = current_incidents(connection, now)
+    healthy = Health(unreachable_since=None, refused=None, paused_until=None, silent=())
+    [banner] = health_banners(healthy, LateOrders((incident,)), now)
+    assert banner.orders is not None
+    filters, problems = Filters.from_query(banner.orders)
+    assert not problems
+    assert banner.text.startswith("9 of 9 orders placed")
+    assert search.orders_count(store, filters, now) == 9
+    assert search.orders_count(store, Filters(view="late", each=True), now) == 10

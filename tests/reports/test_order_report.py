@@ -28,7 +28,7 @@ def test_a_refusal_is_told_once_and_its_lines_are_nobodys_word(history: History,
     history.refuse("FT-1", "the balance of 54.00 does not cover it")
     view = order.order_view(store, number, history.at)
     assert view.verdict == "Refused: the balance of 54.00 does not cover it."
-    assert view.statuses["Here"] == "needs a person"
+    assert (view.statuses["Provider says"], view.statuses["Here"]) == ("no", "needs a person")
     assert (waiting, order.lines_page(store, number)["status"].tolist()) == (["not shown yet"] * 2, ["not placed"] * 2)
     assert order.line_progress(store, number).to_dict("records") == [{"status": "not placed", "lines": 2, "cards": 2}]
 

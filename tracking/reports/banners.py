@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from tracking.forecasting.incidents import MANY_LATE, Incident, LateOrders
 from tracking.orders import wording
 from tracking.reports.explanations import incident_text
 from tracking.reports.health import Health
+
+UNTIL_TAKEN = timedelta(minutes=1)
 
 
 class Level(StrEnum):
@@ -48,7 +50,9 @@ def health_banners(health: Health, late: LateOrders, now: datetime) -> list[Bann
 
 def _late_together(incident: Incident, now: datetime) -> Banner:
     text = f"{incident_text(incident, now)} It is not one order, it is everyone: ask the provider once."
-    orders = {"view": "late", "each": "true", "from": incident.first.isoformat()}
+    # The incident goes by when the provider took its orders, the list by when they were made, which is a little sooner.
+    first, last = incident.first - UNTIL_TAKEN, incident.last + timedelta(seconds=1)
+    orders = {"view": "late", "each": "true", "from": first.isoformat(), "to": last.isoformat()}
     return Banner(Level.WARNING, "Many orders are late together", text, "groups", orders)
 
 

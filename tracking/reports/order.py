@@ -266,7 +266,7 @@ def _statuses(order: Order) -> dict[str, str]:
             ours = f"acknowledged by {order.acknowledged_by or 'somebody'}: {order.acknowledged_why}"
     return {
         "Submission": order.submission,
-        "Provider says": order.provider_status or "nothing yet",
+        "Provider says": order.provider_status or ("no" if order.state == State.REFUSED else "nothing yet"),
         "Notice": _NOTICES.get(WebhookStatus(order.notice), order.notice),
         "Here": ours,
     }
