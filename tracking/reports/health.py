@@ -2,7 +2,7 @@
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,14 +18,9 @@ from tracking.webhooks.silence_alarm import SilenceAlarm
 
 ENDED_ALARM_LASTS = timedelta(hours=1)
 WAL_LARGE = 256 * 1024 * 1024
-# Left to itself a newer SQLite reads every call with its body, and sorts them for the first one.
-_NEWEST_POLL = (
-    select(EXCHANGES.c.at)
-    .where(EXCHANGES.c.method == "GET")
-    .with_hint(EXCHANGES, "INDEXED BY ix_exchanges_at", "sqlite")
-    .order_by(EXCHANGES.c.at.desc())
-    .limit(1)
-)
+# Every call is later. Without these words SQLite 3.53 reads them all with their bodies, and sorts them for the first.
+_BY_TIME = EXCHANGES.c.at > datetime(1970, 1, 1, tzinfo=UTC)
+_NEWEST_CALL = select(EXCHANGES.c.at).where(_BY_TIME).order_by(EXCHANGES.c.at.desc()).limit(1)
 _Facts = Mapping[str, tuple[datetime, dict[str, Any]]]
 
 
@@ -102,7 +97,7 @@ def component_status(connection: Connection, now: datetime) -> tuple[ComponentSt
     facts = _facts(connection)
     due = connection.execute(select(sa.func.count()).where(ORDERS.c.next_look_at <= now)).scalar_one()
     client_at, client = facts.get(FactKey.API_CLIENT, (None, {}))
-    polled_at = connection.execute(_NEWEST_POLL).scalar()
+    polled_at = connection.execute(_NEWEST_CALL.where(EXCHANGES.c.method == "GET")).scalar()
     called_at = last_webhook_at(connection)
     token = _time(client.get("token_valid_until"))
     overdue = _overdue_roles(connection, now)
@@ -136,7 +131,7 @@ def _provider_status(connection: Connection, client: Mapping[str, Any], now: dat
         why = f": {why}" if (why := _why_failing(client)) else ""
         text = f"no answer for {sentences.duration(now - failing_since)}{why}"
         return ComponentStatus("Provider", failing_since, text, worrying=True)
-    answered = select(EXCHANGES.c.at).where(EXCHANGES.c.status.is_not(None)).order_by(EXCHANGES.c.at.desc()).limit(1)
+    answered = _NEWEST_CALL.where(EXCHANGES.c.status.is_not(None))
     at = connection.execute(answered).scalar()
     return ComponentStatus("Provider", at, "not asked yet" if at is None else f"answered {sentences.ago(at, now)}")
 

@@ -286,8 +286,6 @@ def _changing_values(row: RowMapping, now: datetime) -> tuple[Any, ...]:
 def _cut(filters: Filters, clauses: list[Any], *columns: Any) -> Any:
     """Select the filter's page of the orders that match."""
     matching = select(*columns).where(*clauses).order_by(*ordering(filters))
-    if not clauses and filters.sort == "state":  # a newer SQLite would rather sort all orders than a state's
-        matching = matching.with_hint(ORDERS, "INDEXED BY ix_orders_state", "sqlite")
     return matching.limit(filters.page_size).offset((filters.page - 1) * filters.page_size)
 
 
