@@ -1,4 +1,4 @@
-"""What reached us, what we asked, what happened: callbacks, calls of the provider's API, the event log."""
+"""What reached us, what we asked, what happened: callbacks, API calls, departures from the contract, the event log."""
 
 import math
 from collections.abc import Callable
@@ -92,16 +92,22 @@ def webhook_calls() -> None:
         args=("callbacks",),
     )
     st.caption(f"{outcome}: {OUTCOMES[outcome or 'all']}")
-    columns = ["received_at", "outcome", "po_number", "repeats", "reason", "provider_id", "action", "stated_at", "size"]
+    columns = ["received_at", "outcome", "po_number", "repeats", "rule", "reason", "source", "provider_id", "action"]
+    columns += ["stated_at", "size"]
     one, begin = "" if outcome == "all" else outcome or "", offset("callbacks_page")
 
     def read() -> pd.DataFrame:
         return activity.webhook_calls(session.database(), outcome=one, limit=SIZE, offset=begin)[columns]
 
     frame = table_with_news(read, "callbacks", "Callbacks, newest first")
-    refused = activity.refusal_count(session.database())
+    refused = activity.refusal_counts(session.database())
     if refused is not None:
-        st.caption(f"{refused:,} refused calls in all; the newest are kept.")
+        rules = ", ".join(f"{count:,} for {rule}" for rule, count in sorted(refused.by_rule.items()))
+        st.caption(
+            f"{refused.counted:,} calls were refused since {refused.since:%Y-%m-%d %H:%M} UTC ({rules}). "
+            f"The newest {refused.stored:,} are listed; the others are only counted. "
+            "The order of a refused call is no more than what it named."
+        )
     pages("callbacks_page", len(frame))
 
 
@@ -126,6 +132,13 @@ def calls() -> None:
         half = math.ceil(frame["milliseconds"].median())
         middle.caption(f"Half of these {len(frame)} calls took at the most {half} ms.")
     pages("calls_page", len(frame))
+
+
+def contract() -> None:
+    """What the provider sends otherwise than its contract says."""
+    st.caption("Each kind once, without what it held. What nobody needs is skipped, and the order goes on.")
+    alt = "Departures from the provider's contract, the newest kinds first"
+    table_with_news(lambda: activity.findings(session.database()), "contract", alt)
 
 
 def log() -> None:
@@ -160,7 +173,7 @@ def files() -> None:
     table_with_news(read, "files", "Files handed in, newest first")
 
 
-SECTIONS = {"callbacks": webhook_calls, "calls": calls, "events": log, "files": files}
+SECTIONS = {"callbacks": webhook_calls, "calls": calls, "contract": contract, "events": log, "files": files}
 
 st.title("Activity")
 section = st.segmented_control(

@@ -13,7 +13,8 @@ from tracking.forecasting.planner import PlanningContext
 from tracking.orders.model import Order, OrderRequest, Witness
 from tracking.orders.observations import Answered, Attempted, Declined, Missing, Observation, Observed, Polled, Unclear
 from tracking.provider.recipients import MAX_LIST_STORED
-from tracking.provider.responses import ParsedOrder, WebhookCall, read_order
+from tracking.provider.responses import ParsedOrder, read_order
+from tracking.provider.webhook_bodies import WebhookCall
 from tracking.storage import orders
 from tracking.storage import outbox as storage_outbox
 from tracking.storage.database import Database

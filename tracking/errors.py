@@ -1,6 +1,6 @@
 """What can go wrong, as one tree. Every boundary translates foreign errors into these, `from exc`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
@@ -82,7 +82,14 @@ class NotComputed(TrackingError):
 
 
 class CallbackRefused(TrackingError):
-    """A webhook call that proves nothing. The reason is for the operators, never for the caller."""
+    """A webhook call that proves nothing. The reason is for the operators, never for the caller.
+
+    `rule` is the reason as a word; `named` holds the `po_number` and `provider_id` that its body named, unproven.
+    """
+
+    def __init__(self, message: str, *, rule: str, named: Mapping[str, str | None] | None = None) -> None:
+        self.rule, self.named = rule, dict(named or {})
+        super().__init__(message)
 
 
 class ProviderError(TrackingError):

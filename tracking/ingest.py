@@ -22,7 +22,8 @@ from tracking.orders.observations import Answered, Asked, ClaimRevealed, Erased,
 from tracking.orders.rules import interpret
 from tracking.orders.vocabulary import MIXED, PollReason
 from tracking.provider import recipients
-from tracking.provider.responses import ParsedOrder, WebhookCall
+from tracking.provider.responses import ParsedOrder
+from tracking.provider.webhook_bodies import FULFILLMENT_COMPLETE, WebhookCall
 from tracking.storage import claims, inbox, orders, outbox
 from tracking.storage.claims import ClaimCipher
 
@@ -131,34 +132,37 @@ def receive_webhook(
     `times` is how often it has come since the last time it was told of. Returns what became of it: accepted, repeated,
     waiting or refused.
     """
-    values = asdict(call) | {"outcome": "accepted", "size": size}
+    values = asdict(call) | {"outcome": "accepted", "size": size, "rule": None}
     call_id, repeats = inbox.record_webhook_call(connection, values, now, times=times)
     stored = orders.find_order(connection, po_number=call.po_number, provider_id=call.provider_id, with_lines=False)
     if stored is None:
-        inbox.settle_webhook_call(connection, call_id, outcome="waiting", order_id=None)
+        settled = {"outcome": "waiting", "order_id": None, "reason": call.reason}
+        inbox.settle_webhook_call(connection, call_id, settled)
         return "waiting" if not repeats else "repeated"
-    return _apply_webhook(connection, stored, call_id, repeats, call.provider_id, now, planner)
+    return _apply_webhook(connection, stored, values | {"id": call_id}, repeats, now, planner)
 
 
 def _apply_webhook(
     connection: Connection,
     stored: orders.StoredOrder,
-    call_id: int,
+    webhook_call: Mapping[str, Any],
     repeats: int,
-    provider_id: str | None,
     now: datetime,
     planner: PlanningContext,
     *,
     came_at: datetime | None = None,
 ) -> str:
     """What a webhook call means for its order; `came_at` is told of one that waited for it."""
-    own_id = stored.order.provider_id
+    provider_id, own_id = webhook_call["provider_id"], stored.order.provider_id
     foreign = bool(provider_id and own_id and not model.same_id(provider_id, own_id))
-    reason = "it names another order than its address" if foreign else None
-    outcome = "refused" if foreign else "accepted"
-    inbox.settle_webhook_call(connection, call_id, outcome=outcome, order_id=stored.id, reason=reason)
+    outcome, reason, rule = "accepted", webhook_call["reason"], None
+    if foreign:
+        outcome, reason, rule = "refused", "it names another order than its address", "another order"
+    settled = {"outcome": outcome, "order_id": stored.id, "reason": reason, "rule": rule}
+    inbox.settle_webhook_call(connection, webhook_call["id"], settled)
     if not (foreign and repeats):
-        reported = observations.WebhookReported(provider_id, repeats)
+        completes = webhook_call["action"] in {None, FULFILLMENT_COMPLETE}
+        reported = observations.WebhookReported(provider_id, repeats, completes=completes)
         observation = Observation(Witness.WEBHOOK, min(came_at or now, now), now, reported)
         _observe(connection, stored, observation, planner, None)
     return outcome if not repeats or foreign else "repeated"
@@ -320,8 +324,9 @@ def _observe(
     if parsed is not None and is_same_order(parsed.snapshot, order):
         people = [line.recipient for line in stored.order.lines if line.recipient] if stored.order.erased else None
         extra_columns["document"] = recipients.document_to_store(parsed.document, people)
-        # Equal bytes may be passed over only after a look: an answer to a POST is not believed as a look is.
-        if isinstance(observation.observed, Polled):
+        # Equal bytes may be passed over only after a look: an answer to a POST is not believed as a look is, nor is a
+        # list that shows an order as completed and may leave out what proves it.
+        if isinstance(observation.observed, Polled) and not _is_to_be_confirmed(order, observation.observed):
             extra_columns["digest"] = parsed.digest
         pairs = list(pair_lines(stored.order.lines, parsed.snapshot.lines))
         orders.annotate_lines(connection, stored.id, line_annotations(pairs))
@@ -338,6 +343,10 @@ def _observe(
     return order
 
 
+def _is_to_be_confirmed(order: model.Order, polled: Polled) -> bool:
+    return polled.via == "list" and order.provider_status == model.State.COMPLETED and model.is_open(order.state)
+
+
 def _adopt_waiting(
     connection: Connection, order_id: int, order: model.Order, now: datetime, planner: PlanningContext
 ) -> model.Order:
@@ -345,7 +354,7 @@ def _adopt_waiting(
     for waiting in inbox.waiting_webhook_calls(connection, order.po_number):
         stored = orders.find_order(connection, order_id=order_id, with_lines=False)
         if stored is not None:
-            came_at, provider_id = waiting["received_at"], waiting["provider_id"]
-            _apply_webhook(connection, stored, waiting["id"], 0, provider_id, now, planner, came_at=came_at)
-            order = replace(order, notice=model.WebhookStatus.CLAIMED.value) if model.is_open(order.state) else order
+            _apply_webhook(connection, stored, dict(waiting), 0, now, planner, came_at=waiting["received_at"])
+            claims = model.is_open(order.state) and waiting["action"] in {None, FULFILLMENT_COMPLETE}
+            order = replace(order, notice=model.WebhookStatus.CLAIMED.value) if claims else order
     return order

@@ -31,7 +31,7 @@ from sqlalchemy import func, select  # noqa: E402 - the same
 from tracking.storage.database import Database  # noqa: E402 - the same
 from tracking.storage.tables import CALLBACKS, ORDERS  # noqa: E402 - the same
 from tracking.webhooks import addresses  # noqa: E402 - the same
-from tracking.webhooks.receiver import REFUSALS_STORED_PER_SECOND  # noqa: E402 - the same
+from tracking.webhooks.refusals import REFUSALS_STORED_PER_SECOND  # noqa: E402 - the same
 
 SECRET = "a secret for this measurement alone"
 ORDERS_POLLED = 40

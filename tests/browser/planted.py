@@ -24,8 +24,8 @@ from tracking.provider.responses import (
     read_problems,
     read_product,
     read_shipping_method,
-    read_webhook_call,
 )
+from tracking.provider.webhook_bodies import read_webhook_call
 from tracking.storage import facts, inbox, orders
 from tracking.storage.database import Database
 from tracking.storage.tables import BATCHES, ORDERS
@@ -210,7 +210,14 @@ def _callbacks(database: Database, payloads: Payloads, po_numbers: list[str], no
         database.write(
             lambda connection, callback=callback: ingest.receive_webhook(connection, callback, 120, now, PLANNER)  # type: ignore[misc]  # the default binds the loop's value
         )
-        refusal = {"reason": f"method {text}", "method": text[:10], "size": 7}
+        refusal = {
+            "reason": f"method {text}",
+            "method": text[:10],
+            "size": 7,
+            "rule": text,
+            "source": text,
+            "po_number": text,
+        }
         database.write(
             lambda connection, refusal=refusal: inbox.record_refusal(connection, refusal, now)  # type: ignore[misc]  # as above
         )

@@ -9,7 +9,8 @@ from fakes import NOW, line, order_json, request, shown
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracking.orders.line_matching import diff_lines, fully_fulfilled, mismatch
+from tracking.orders.events import CLAIM_DATA_AWAITED
+from tracking.orders.line_matching import diff_lines, mismatch, missing_proof
 from tracking.orders.model import (
     Event,
     Line,
@@ -358,16 +359,138 @@ def test_an_order_is_fulfilled_when_each_line_is_done_in_the_way_of_its_type(
     kind: str, status: str, done: bool
 ) -> None:
     one = shown("BLK-1", PO, "Completed", kind=kind, line_status=status).snapshot
-    assert fully_fulfilled(Order(PO, kind, "form", NOW), one) == done
+    assert (missing_proof(Order(PO, kind, "form", NOW), one) is None) == done
 
 
 def test_an_order_without_lines_is_not_fulfilled() -> None:
-    assert not fully_fulfilled(Order(PO, "Links", "form", NOW), replace(snapshot("Completed"), lines=()))
+    assert missing_proof(Order(PO, "Links", "form", NOW), replace(snapshot("Completed"), lines=()))
 
 
 def test_completed_with_other_lines_is_not_completed() -> None:
     order, _ = fold(accepted(), Polled(snapshot("Completed", line(), line())))
     assert order.state == "Pending"
+
+
+COMPLETED_BUT = "completed at the provider, but "
+
+
+def completed_at_the_provider(*lines: dict[str, Any], **more: Any) -> Order:
+    """An order of one line after one look that shows it Completed with these lines."""
+    return fold(accepted(), Polled(snapshot("Completed", *lines, **more)))[0]
+
+
+@pytest.mark.parametrize(
+    ("lines", "more", "what"),
+    [
+        ((), {"line_status": "Delivered"}, "line 1 is 'Delivered', a word that is not known"),
+        ((), {"line_status": "Pending"}, "line 1 is 'Pending'"),
+        ((line(), line()), {}, "other lines: 2 there, 1 asked for: 1 more of cvs over 10.00"),
+        ((line(quantity=2),), {}, "other lines: 1 there, 1 asked for: 1 more of cvs over 10.00"),
+        (
+            (line("AMAZON"),),
+            {},
+            "other lines: 1 there, 1 asked for: 1 more of amazon over 10.00, 1 fewer of cvs over 10.00",
+        ),
+    ],
+)
+def test_completed_at_the_provider_with_lines_that_do_not_fit_asks_for_a_person_at_once(
+    lines: tuple[dict[str, Any], ...], more: dict[str, Any], what: str
+) -> None:
+    order = completed_at_the_provider(*lines, **more)
+    assert (order.state, order.provider_status) == ("Pending", "Completed")
+    assert (order.attention, order.attention_reason) == (COMPLETED_BUT + what, "lines do not fit")
+    assert order.completed_there_at == NOW
+
+
+@pytest.mark.parametrize(
+    ("lines", "what"),
+    [
+        ([], "no line is shown"),
+        ({}, "its lines cannot be read: LineItems is not a list but an object"),
+        ([line() | {"Quantity": None}], "its lines cannot be read: LineItems[0].Quantity is missing"),
+        (["?"], "its lines cannot be read: LineItems[0] is not an object but a text"),
+    ],
+)
+def test_completed_at_the_provider_with_lines_that_cannot_be_read_asks_for_a_person(lines: Any, what: str) -> None:
+    now = read_order(order_json("BLK-1", PO, "Completed") | {"LineItems": lines}).snapshot
+    order, _ = fold(accepted(), Polled(now))
+    assert (order.state, order.attention) == ("Pending", COMPLETED_BUT + what)
+
+
+def test_a_cancelled_order_whose_lines_cannot_be_read_asks_for_a_person_and_is_looked_at_again() -> None:
+    odd = read_order(order_json("BLK-1", PO, "Cancelled") | {"LineItems": ["?"]}).snapshot
+    order, _ = fold(accepted(), Polled(odd), Polled(None), start=NOW + timedelta(hours=1))
+    assert (order.state, order.attention_reason) == ("Pending", "cancelled")
+    assert order.last_open_at == accepted().last_open_at
+    order, _ = fold(order, Polled(snapshot("Cancelled")))
+    assert order.state == "Cancelled"
+
+
+def test_claim_data_may_come_a_little_later_than_the_word_and_is_asked_for_when_it_does_not() -> None:
+    order, _ = fold(accepted(), Polled(snapshot("Completed", claims=0)))
+    assert (order.attention, order.completed_there_at) == (None, NOW)
+    late = NOW + CLAIM_DATA_AWAITED
+    order, events = fold(order, Polled(snapshot("Completed", claims=0)), start=late)
+    assert order.attention == COMPLETED_BUT + "claim data is missing for 1 of 1 cards"
+    assert (order.attention_reason, events[0].changes["attention_reason"]) == (*["claim data missing"] * 2,)
+    order, _ = fold(order, Polled(snapshot("Completed")), start=late)
+    assert (order.state, order.attention, order.attention_reason) == ("Completed", None, None)
+
+
+def test_claim_data_that_is_missing_is_told_where_the_answer_stays_the_same_to_the_byte() -> None:
+    order, _ = fold(accepted(), Polled(snapshot("Completed", claims=0)))
+    order, _ = fold(order, Polled(None), start=NOW + CLAIM_DATA_AWAITED)
+    assert order.attention == COMPLETED_BUT + "not all of its claim data has come"
+
+
+def test_what_a_person_has_acknowledged_of_an_unproven_completion_is_not_told_again() -> None:
+    order = completed_at_the_provider(line_status="Delivered")
+    order, _ = fold(order, Noted("they sent it", acknowledges=True), Polled(None), start=NOW + timedelta(hours=1))
+    order, _ = fold(order, Polled(snapshot("Completed", line_status="Lost")))
+    assert order.acknowledged_at == NOW + timedelta(hours=1)
+
+
+def test_a_completion_that_is_taken_back_before_it_was_proven_asks_for_nobody_any_more() -> None:
+    order = completed_at_the_provider(line_status="Delivered")
+    order, _ = fold(order, Polled(snapshot("Processing")))
+    assert (order.state, order.attention, order.completed_there_at) == ("Processing", None, None)
+
+
+def test_an_unknown_word_after_an_unproven_completion_is_what_a_person_is_asked_about() -> None:
+    order = completed_at_the_provider(line_status="Delivered")
+    order, _ = fold(order, Polled(snapshot("OnHold")))
+    assert (order.attention_reason, order.completed_there_at) == ("unknown status", None)
+
+
+def test_an_unproven_completion_is_told_after_what_a_person_must_see_first() -> None:
+    order, _ = fold(accepted(), WebhookReported("BLK-9"))
+    before = order.attention
+    order, _ = fold(order, Polled(snapshot("Completed", line_status="Delivered")))
+    assert order.attention == before
+    order, _ = fold(order, Noted("seen", acknowledges=True), Polled(snapshot("Completed", line_status="Delivered")))
+    assert order.attention_reason == "lines do not fit"
+
+
+def test_a_list_that_shows_no_claim_data_asks_for_nobody() -> None:
+    order, _ = fold(accepted(), *[Polled(snapshot("Completed", claims=0), via="list")] * 3)
+    assert (order.attention, order.completed_there_at) == (None, None)
+
+
+def test_cancelled_lines_of_a_completed_order_ask_for_a_person() -> None:
+    shown_lines = (line(Status="Completed"), line("AMAZON", Status="Cancelled"))
+    order, _ = fold(accepted(line(), line("AMAZON")), Polled(snapshot("Completed", *shown_lines)))
+    assert (order.state, order.attention_reason) == ("Completed", "lines cancelled")
+    assert order.attention == "completed, but the provider cancelled line 2"
+
+
+def test_a_line_cancelled_after_completion_asks_for_a_person() -> None:
+    order, _ = fold(accepted(), Polled(snapshot("Completed")), Polled(snapshot("Completed", line(Status="Cancelled"))))
+    assert (order.state, order.attention_reason) == ("Completed", "lines cancelled")
+
+
+def test_a_notice_of_something_else_is_a_reason_to_look_and_no_claim() -> None:
+    order, events = fold(accepted(), WebhookReported("BLK-1", completes=False))
+    assert (order.notice, events) == ("none", [])
 
 
 def test_a_cancelled_order_asks_for_a_person() -> None:

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -6,6 +7,7 @@ from histories import History
 from streamlit.testing.v1 import AppTest
 
 from tracking.provider import call_log
+from tracking.provider.http.findings import Findings
 from tracking.reports import activity
 from tracking.storage import inbox
 from tracking.storage.database import Database
@@ -46,7 +48,7 @@ def test_a_length_of_time_that_is_none_is_told(visit: Visit, history: History) -
     assert "no length of time" in app.warning[-1].value
 
 
-@pytest.mark.parametrize("section", ["callbacks", "calls", "events", "files"])
+@pytest.mark.parametrize("section", ["callbacks", "calls", "contract", "events", "files"])
 def test_each_section_opens_empty(visit: Visit, section: str) -> None:
     assert not visit("activity", what=section).exception
 
@@ -96,7 +98,7 @@ def test_pages_are_in_the_address_and_a_changed_filter_begins_at_the_first(visit
     assert len(app.dataframe[0].value) == 100
 
 
-@pytest.mark.parametrize("section", ["callbacks", "calls", "events", "files"])
+@pytest.mark.parametrize("section", ["callbacks", "calls", "contract", "events", "files"])
 def test_what_has_changed_since_is_told_in_each_section(
     visit: Visit, monkeypatch: pytest.MonkeyPatch, section: str
 ) -> None:
@@ -123,3 +125,30 @@ def test_a_cell_is_shown_to_be_copied_and_its_order_is_opened_by_a_link(visit: V
     assert app.code[0].value == "requested"
     [link] = app.page_link
     assert (link.label, link.proto.query_string) == ("Open FT\\-1", "order=FT-1")
+
+
+def test_refused_calls_show_what_to_follow_up_and_how_many_there_were(
+    visit: Visit, history: History, database: Database
+) -> None:
+    refused = {"reason": "method GET", "rule": "method", "source": "192.0.2.7", "po_number": "FT-9", "size": 12}
+    database.write(lambda connection: inbox.record_refusal(connection, refused, history.at))
+    counted = {"method": 1, "address": 1200}
+    database.write(lambda connection: inbox.add_refusal_counts(connection, counted, history.at))
+    app = visit("activity", outcome="refused")
+    assert not app.exception
+    row = app.dataframe[0].value.iloc[0]
+    assert tuple(row[["rule", "source", "po_number", "size"]]) == ("method", "192.0.2.7", "FT-9", 12)
+    told = [caption.value for caption in app.caption if "refused since" in caption.value]
+    assert "1,201 calls were refused since" in told[0]
+    assert "(1,200 for address, 1 for method). The newest 1 are listed; the others are only counted." in told[0]
+
+
+def test_departures_from_the_contract_are_listed_once_each(visit: Visit, history: History, database: Database) -> None:
+    findings = Findings()
+    for _ in range(3):
+        findings.note("order", ["CurrencyCode is not a text but an object"], history.at)
+    asyncio.run(findings.flush(database, history.at))
+    app = visit("activity", what="contract")
+    assert not app.exception
+    row = app.dataframe[0].value.iloc[0]
+    assert tuple(row[["what", "times"]]) == ("order: CurrencyCode is not a text but an object", 3)

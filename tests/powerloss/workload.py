@@ -24,7 +24,7 @@ from tracking.forecasting import planner  # noqa: E402 - the same
 from tracking.forecasting.waits import Policy  # noqa: E402 - the same
 from tracking.orders.model import Line, OrderRequest, Witness  # noqa: E402 - the same
 from tracking.orders.observations import Attempted, Observation  # noqa: E402 - the same
-from tracking.provider.responses import WebhookCall  # noqa: E402 - the same
+from tracking.provider.webhook_bodies import WebhookCall  # noqa: E402 - the same
 from tracking.storage import database, engines  # noqa: E402 - the same
 from tracking.storage.sqlite.driver import dbapi  # noqa: E402 - the same
 

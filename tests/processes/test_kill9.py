@@ -8,7 +8,7 @@ from processes.children import nursery
 from tracking import ingest
 from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import Policy
-from tracking.provider.responses import read_webhook_call
+from tracking.provider.webhook_bodies import read_webhook_call
 from tracking.storage import database
 from tracking.storage.database import Database
 from tracking.storage.sqlite.driver import dbapi

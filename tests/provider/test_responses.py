@@ -1,6 +1,7 @@
 import base64
 import contextlib
 import json
+import re
 from collections.abc import Callable
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
@@ -10,13 +11,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tracking.errors import CallbackRefused, UnreadableAnswer
+from tracking.errors import UnreadableAnswer
 from tracking.provider.json_fields import digest_of, parse, parse_time
 from tracking.provider.masking import mask_json, mask_recipient
 from tracking.provider.responses import (
     ListPage,
     ParsedOrder,
-    WebhookCall,
     item_key,
     read_balance,
     read_carrier,
@@ -29,8 +29,8 @@ from tracking.provider.responses import (
     read_product,
     read_shipping_method,
     read_token,
-    read_webhook_call,
 )
+from tracking.provider.webhook_bodies import read_webhook_call
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ORDER: dict[str, Any] = {
@@ -257,22 +257,168 @@ def test_what_no_database_takes_is_replaced() -> None:
     [
         {"Id": None},
         {"Id": {"x": 1}},
+        {"Id": True},
+        {"Id": float("nan")},
+        {"Id": "x" * 300},
+        {"Id": "BLK-\ufffd"},
         {"Status": ""},
-        {"LineItems": {}},
-        {"LineItems": [None]},
-        {"LineItems": [line(Value="ten")]},
-        {"LineItems": [line(Value=float("nan"))]},
-        {"LineItems": [line(Value=10**40)]},
-        {"LineItems": [line(Quantity=1.5)]},
-        {"LineItems": [line(Quantity=-1)]},
-        {"LineItems": [line(ProductId=None)]},
+        {"Status": ["Completed"]},
+        {"PONumber": ["demo-0001"]},
+        {"PONumber": {}},
         {"id": "twice"},
+        {"ponumber": "twice"},
     ],
 )
 def test_what_is_no_order_is_unreadable_and_the_message_repeats_nothing(change: dict[str, Any]) -> None:
     with pytest.raises(UnreadableAnswer) as caught:
         read_order(ORDER | change)
-    assert "ten" not in str(caught.value).split()
+    assert str(caught.value).split()[0] in {"Id", "Status", "PONumber"}
+    assert not any(word in str(caught.value) for word in ("demo-0001", "Completed", "xxx"))
+
+
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        ({}, "LineItems is not a list but an object"),
+        ("?", "LineItems is not a list but a text"),
+        ([None], "LineItems[0] is not an object but null"),
+        ([line(Value="ten")], "LineItems[0].Value is not a number"),
+        ([line(Value=float("nan"))], "LineItems[0].Value is not a number"),
+        ([line(Value=10**40)], "LineItems[0].Value is too large"),
+        ([line(), line(Quantity=1.5)], "LineItems[1].Quantity is not a whole number"),
+        ([line(Quantity=-1)], "LineItems[0].Quantity is not a whole number"),
+        ([line(Quantity=True)], "LineItems[0].Quantity is not a number but true or false"),
+        ([line(ProductId=None)], "LineItems[0].ProductId is missing"),
+        ([line(productid="other")], "LineItems[0].ProductId stands there twice"),
+    ],
+)
+def test_lines_that_cannot_be_read_leave_the_order_and_its_status_readable(lines: Any, why: str) -> None:
+    notes: set[str] = set()
+    now = read_order(ORDER | {"LineItems": lines}, notes).snapshot
+    assert (now.provider_id, now.status, now.unreadable) == ("BLK-000000001", "Completed", why)
+    assert notes == {re.sub(r"\d", "", why)}
+
+
+WRONG: tuple[Any, ...] = (
+    *(True, False, {}, {"Code": {"Deep": []}}, [], [[1]], float("nan"), float("inf"), -1, 10**900),
+    *("", "\ud800", "x" * 100_000, "\x00", 1764426000.5, 0),
+)
+OPTIONAL = ("Timestamp", "Type", "Note", "Personalization", "WebhookSettings", "CurrencyCode", "Currency", "Further")
+OPTIONAL_OF_LINE = (
+    *("Id", "Status", "ClaimData", "Cost", "ExternalId", "Culture", "DigitalDeliveryAddress"),
+    *("PhysicalDeliveryAddress", "Personalization", "Further"),
+)
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda value: repr(value)[:20])
+def test_no_field_that_nobody_needs_blocks_an_order_whatever_it_holds(wrong: Any) -> None:
+    def sent(raw: Any) -> ParsedOrder:
+        return read_answer(json.dumps(raw).encode())
+
+    for name in OPTIONAL:
+        now = sent(ORDER | {name: wrong}).snapshot
+        assert (now.status, now.unreadable, len(now.lines)) == ("Completed", None, 1), name
+        json.dumps(sent(ORDER | {name: wrong}).document, allow_nan=False)
+    for name in OPTIONAL_OF_LINE:
+        now = sent(order(line(Status="Completed") | {name: wrong})).snapshot
+        assert (now.unreadable, now.lines[0].product_id, now.lines[0].value_minor) == (None, "CVS", 1000), name
+
+
+def test_what_is_wrong_with_a_field_is_noted_once_without_what_it_holds() -> None:
+    notes: set[str] = set()
+    wrong = line(Cost="secret", ClaimData=["https://claim.example/secret"], DigitalDeliveryAddress=["ann@example.com"])
+    read_order(order(wrong, wrong, CurrencyCode={"Code": "secret"}, Note=[], Timestamp="secret"), notes)
+    assert notes == {
+        "CurrencyCode is not a text but an object",
+        "Note is not a text but a list",
+        "Timestamp is not a time",
+        "LineItems[].Cost is not a number",
+        "LineItems[].ClaimData holds no object but a text",
+        "LineItems[].DigitalDeliveryAddress is not an object but a list",
+    }
+    for name in range(200):
+        read_order(ORDER | {"Note": [], "LineItems": [line(Cost={})]} | {f"Further{name}": {}}, notes)
+    assert len(notes) <= 50
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (b'{"Note": "a", "Note": "b"}', None),
+        (b'{"Note": "a", "note": "b"}', None),
+        (b'{"Note": "a", "Note": "a"}', "a"),
+        (b'{"Note": 5.0}', "5"),
+        (b'{"Note": 5.25}', "5.25"),
+        (b'{"Note": NaN}', None),
+        (b'{"Note": 1e999}', None),
+        (b'{"Note": "\xe9t\xe9"}', "\ufffdt\ufffd"),
+        ('{"Note": "\u00e9"}'.encode("utf-16"), "\u00e9"),
+    ],
+)
+def test_a_field_that_stands_there_twice_or_is_written_oddly_is_read_when_certain(body: bytes, value: Any) -> None:
+    whole = json.dumps({"Id": "BLK-1", "Status": "Pending"})[1:]
+    mixed = body[:1] + whole.encode()[:-1] + b", " + body[1:] if not body.startswith(b"\xff") else body
+    if body.startswith(b"\xff"):
+        mixed = ("{" + whole[:-1] + ", " + body.decode("utf-16")[1:]).encode("utf-16")
+    assert read_order(parse(mixed)).snapshot.note == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(1767323045, 1767323045.0, "1767323045", 1767323045000, "1767323045000", "/Date(1767323045000)/"),
+        "Fri, 02 Jan 2026 03:04:05 GMT",
+    ],
+)
+def test_a_creation_time_is_read_in_further_forms(value: Any) -> None:
+    assert read_order(ORDER | {"Timestamp": value}).snapshot.created_at == NOW
+
+
+@pytest.mark.parametrize("value", ["0001-01-01T00:00:00", "9999-12-31T23:59:59Z", 5, 1e300, 17673230450001])
+def test_a_time_that_nobody_can_mean_is_none(value: Any) -> None:
+    assert read_order(ORDER | {"Timestamp": value}).snapshot.created_at is None
+
+
+def test_the_first_contact_that_can_be_read_is_the_recipient() -> None:
+    address = {"Email": ["ann@example.com"], "Sms": "+15550100"}
+    assert read_order(order(line(DigitalDeliveryAddress=address))).snapshot.lines[0].recipient == "+15550100"
+
+
+def test_one_odd_entry_does_not_hide_the_other_ids_of_a_conflict() -> None:
+    assert read_duplicate_ids({"PreviousOrderIds": [{}, "B-1", 7, None]}) == ["B-1", "7"]
+
+
+def test_the_fields_of_a_list_a_token_and_a_balance_block_nothing() -> None:
+    notes: set[str] = set()
+    page = read_list_page({"Data": [1], "Page": {}, "PageSize": "many", "TotalCount": [2]}, notes)
+    assert page == ListPage([1], None, None, None)
+    assert read_token({"Value": "opaque", "ExpiresIn": {}}, NOW, notes).expires_at == NOW + timedelta(minutes=5)
+    assert read_balance({"Available": 5, "Pending": {"Amount": 1}}, notes)["available_minor"] == 500
+    assert notes == {
+        "Page is not a number but an object",
+        "PageSize is not a number",
+        "TotalCount is not a number but a list",
+        "ExpiresIn is not a number but an object",
+        "Pending is not a number but an object",
+    }
+
+
+def test_a_product_is_sold_whatever_is_wrong_with_the_rest_of_its_entry() -> None:
+    notes: set[str] = set()
+    odd: dict[str, Any] = {
+        "Id": "CVS",
+        "Name": ["CVS"],
+        "Type": {},
+        "Denominations": [10, "?"],
+        "Cost": {"Fee": [], "DiscountPercentage": "?"},
+    }
+    odd |= {"CurrencyCode": 5.5, "Meta": {"ShippingConfiguration": {"HasRequiredCardCarriers": 1}}}
+    [product] = read_each([odd], read_product, notes)
+    assert (product["id"], product["name"], product["denominations"]) == ("CVS", "CVS", [])
+    assert (product["fee_minor"], product["discount_percent"], product["has_required_carriers"]) == (0, "0", True)
+    assert "Data[].Denominations holds what is not a number" in notes
+    [method] = read_each([{"Id": "STANDARD", "Cost": {}, "Carrier": []}], read_shipping_method, notes)
+    assert (method["carrier"], method["cost_minor"]) == (None, None)
 
 
 @pytest.mark.parametrize("body", BOMBS)
@@ -311,8 +457,8 @@ def test_arbitrary_json_never_raises_anything_undocumented(raw: Any) -> None:
 def test_arbitrary_bytes_never_raise_anything_undocumented(body: bytes) -> None:
     with contextlib.suppress(UnreadableAnswer):
         read_answer(body)
-    with contextlib.suppress(CallbackRefused):
-        read_webhook_call(body)
+    read_webhook_call(body)
+    read_webhook_call(body, "application/json; charset=utf-7", "gzip")
 
 
 def test_an_order_too_deep_for_the_interpreter_is_unreadable() -> None:
@@ -420,7 +566,7 @@ def test_the_catalogue_reads_products_and_leaves_out_what_is_none() -> None:
         "CurrencyCode": "USD",
         "Meta": {"ShippingConfiguration": {"HasRequiredCardCarriers": True}},
     }
-    (product,) = read_each([raw, None, {"Name": "no id"}, raw | {"Denominations": ["?"]}], read_product)
+    (product,) = read_each([raw, None, {"Name": "no id"}], read_product)
     assert product == {
         "id": "CVS",
         "name": "CVS",
@@ -442,58 +588,6 @@ def test_shipping_methods_carriers_and_the_balance_are_plain_dicts() -> None:
     assert read_each([{"id": "DEFAULT"}], read_carrier) == [{"id": "DEFAULT", "name": "DEFAULT"}]
     balance = {"available_minor": 1250, "pending_minor": None, "offered": True}
     assert read_balance({"available": 12.5}) == balance
-
-
-# Callbacks
-
-CALL = {
-    "Action": "FulfillmentComplete",
-    "OrderId": "BLK-000000001",
-    "PONumber": "demo-0001",
-    "Timestamp": "01/02/2026 03:04:05 AM",
-}
-
-
-def called(**changes: Any) -> WebhookCall:
-    return read_webhook_call(json.dumps(CALL | changes).encode())
-
-
-def test_a_callback_tells_its_order_and_time() -> None:
-    call = called()
-    assert (call.action, call.provider_id, call.po_number, call.stated_at) == (
-        "FulfillmentComplete",
-        "BLK-000000001",
-        "demo-0001",
-        NOW,
-    )
-    assert called(Action="FULFILLMENTCOMPLETE").digest == call.digest
-    assert read_webhook_call(json.dumps(recased(CALL, str.lower)).encode()) == call
-
-
-def test_the_callbacks_digest_tells_action_order_and_time_apart() -> None:
-    changes = {"OrderId": "other", "Timestamp": "01/02/2026 03:04:06 AM", "PONumber": "demo-0002"}
-    assert len({called().digest, *(called(**{name: value}).digest for name, value in changes.items())}) == 4
-    assert called(OrderId=None).digest != called(OrderId=None, PONumber="demo-0002").digest
-
-
-@pytest.mark.parametrize("changes", [{"Timestamp": None}, {"Timestamp": "soon"}])
-def test_a_callback_may_not_know_its_time(changes: Any) -> None:
-    assert called(**changes).stated_at is None
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{"Action": None}, {"Action": "Deleted"}, {"OrderId": "", "PONumber": None}, {"OrderId": ["x"]}, {"orderid": "x"}],
-)
-def test_a_callback_that_says_something_else_is_refused(changes: Any) -> None:
-    with pytest.raises(CallbackRefused):
-        called(**changes)
-
-
-@pytest.mark.parametrize("body", [*BOMBS, b" " * 100_000 + b"{}"])
-def test_a_hostile_callback_is_refused_and_nothing_else(body: bytes) -> None:
-    with pytest.raises(CallbackRefused):
-        read_webhook_call(body)
 
 
 # Masks

@@ -16,7 +16,7 @@ from tracking.app.demo_data import seed
 from tracking.orders.latency import LatencyBreakdown
 from tracking.orders.model import Witness
 from tracking.orders.observations import Answered, Attempted, Observation, Polled
-from tracking.provider.responses import WebhookCall
+from tracking.provider.webhook_bodies import WebhookCall
 from tracking.reports import explanations, latency, order, trends
 from tracking.storage.database import Database, connect
 from tracking.storage.maintenance.verify import verify

@@ -58,11 +58,24 @@ def drive(folder: Path, scenario: str, *, url: str | None = None) -> Outcome:
     return run(main)
 
 
-@pytest.mark.parametrize("scenario", sorted(set(SCENARIOS) - {"access-disabled"}))
+@pytest.mark.parametrize("scenario", sorted(set(SCENARIOS) - {"access-disabled", "unknown-line-status"}))
 def test_what_the_provider_finishes_becomes_finished_here(scenario: str, tmp_path: Path) -> None:
     outcome = drive(tmp_path, scenario)
     assert outcome.problems == []
     assert sum(outcome.states.values()) >= sum(orders_of(scenario))
+
+
+def test_orders_whose_lines_show_an_unknown_word_ask_for_a_person_within_minutes(tmp_path: Path) -> None:
+    async def main(loop: VirtualLoop) -> list[tuple[str, str | None]]:
+        desk = Desk(tmp_path, "unknown-line-status", loop)
+        async with desk.open():
+            await desk.submit([request(number, desk.rng) for number in range(ORDERS)])
+            await desk.settle(timedelta(minutes=10))
+            return [(row["state"], row["attention_reason"]) for row in desk.rows().values()]
+
+    rows = run(main)
+    assert {reason for state, reason in rows if state != "Completed"} == {"lines do not fit"}
+    assert {reason for state, reason in rows if state == "Completed"} == {None}
 
 
 def test_nothing_is_lost_while_the_account_is_disabled(tmp_path: Path) -> None:

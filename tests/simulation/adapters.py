@@ -35,8 +35,9 @@ from tracking.polling.discovery import Discovery
 from tracking.polling.poller import Poller
 from tracking.provider.client import Client
 from tracking.provider.http.session import ApiAccount, ApiLimits, TimeSource
-from tracking.provider.responses import read_webhook_call
+from tracking.provider.json_fields import digest_of
 from tracking.provider.shared_rate_limit import SharedRateLimit
+from tracking.provider.webhook_bodies import read_webhook_call
 from tracking.storage import engines as storage_engines
 from tracking.storage import inbox, leases, orders
 from tracking.storage.claims import ClaimCipher
@@ -408,6 +409,12 @@ def read_request(document: Mapping[str, Any]) -> OrderRequest:
     return requests.read_request(dict(document))
 
 
-def digest_of_notice(body: bytes) -> str:
-    """What tells repeats of a notice."""
-    return read_webhook_call(body).digest
+def digests_of_notice(body: bytes, po_number: str | None) -> frozenset[str]:
+    """What may tell repeats of a notice: its body, or where that does not name the order its body and its address."""
+    alone = read_webhook_call(body).digest
+    return frozenset({alone, digest_of([alone, po_number])})
+
+
+def digest_of_address(token: str) -> str:
+    """As what an address is stored."""
+    return addresses.token_digest(token)

@@ -24,7 +24,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from adapters import KEPT_REFUSALS
+from adapters import KEPT_REFUSALS, digest_of_address
 from evidence import TERMINAL, Violation
 from marketplace import EPSILON, START, Placed
 
@@ -260,11 +260,10 @@ class Auditor:
 
     # Notices
 
-    def notice_answered(self, status: int, digest: str, po_number: str | None) -> None:
-        """A notice was answered; 2xx says that it will never be forgotten."""
-        if status != 204:
-            return
-        self._accepted_notices[digest] = po_number or ""
+    def notice_answered(self, digests: frozenset[str], po_number: str | None) -> None:
+        """A notice was answered with 2xx: it will never be forgotten, under one of these digests."""
+        stored = digests & {row[0] for row in self.raw.execute("SELECT digest FROM callbacks").fetchall()}
+        self._accepted_notices[next(iter(stored), min(digests))] = po_number or ""
         self._check_notices()
         query = "SELECT state, provider_id, next_look_at FROM orders WHERE po_number = ?"
         row = self.raw.execute(query, (po_number,)).fetchone() if po_number else None
@@ -279,12 +278,25 @@ class Auditor:
         if missing := self._accepted_notices.keys() - kept:
             raise Violation("I4", f"{len(missing)} notices were answered with 204 and are not in the store")
 
-    def forged_answered(self, status: int, digest: str | None) -> None:
+    def genuine_turned_away(self, po_number: str) -> None:
+        """A notice at an order's own address was refused although nothing in it names another order."""
+        raise Violation("I4", f"a genuine notice for {po_number} was turned away")
+
+    def is_in_use(self, token: str) -> bool:
+        """Whether the address was given to the provider with an order."""
+        query = "SELECT 1 FROM addresses WHERE digest = ?"
+        return self.raw.execute(query, (digest_of_address(token),)).fetchone() is not None
+
+    def strange_answered(self, status: int, *, in_use: bool) -> None:
+        """A call of an order's own address with a strange body was answered."""
+        if in_use and status == 404:
+            raise Violation("I4", "a call of an order's own address was turned away for its body")
+
+    def forged_answered(self, status: int, digests: frozenset[str]) -> None:
         """A call that proves nothing was answered."""
         if status not in {404, 503}:
             raise Violation("I10", f"a call that proves nothing was answered with {status}")
-        if digest is not None:
-            self._forged.append(digest)
+        self._forged.extend(digests)
         found = self.raw.execute("SELECT digest FROM callbacks WHERE outcome <> 'refused'").fetchall()
         if any(row[0] in self._forged for row in found):
             raise Violation("I10", "a call that proves nothing was stored as a notice")
@@ -323,6 +335,10 @@ class Auditor:
             if row is None or row["state"] != placed.end:
                 state = row["state"] if row else "unknown here"
                 yield f"{placed.id} ({placed.po_number}) is {placed.end} there, {state} here", placed.done_at
+        for placed in world.market.orders.values():
+            row = by_id.get(placed.id)
+            if placed.unproven_at is not None and row is not None and row["attention"] is None:
+                yield f"{placed.id} is completed there without proof, and nobody is asked to look", placed.unproven_at
         for intended in self.world.evidence.intended.values():
             row = by_po.get(intended.po_number)
             if row is not None and row["submission"] in UNSETTLED:

@@ -14,14 +14,19 @@ from urllib.parse import unquote
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 DONE_WORD = {"Links": "Completed", "DigitalDelivery": "Sent", "PhysicalShipment": "Shipped"}
 EPSILON = 1e-6
+ODD_FIELDS_OF_LINE = {"Cost": {"Amount": "?"}, "Culture": 5, "Theme": [[]], "Personalization": float("inf")}
 
 
 class Stage(NamedTuple):
-    """From `after` seconds on the order shows this status, with none, some or all of its claim data."""
+    """From `after` seconds on the order shows this status, with none, some or all of its claim data.
+
+    `line_word` is what its lines show in place of the word that is due.
+    """
 
     after: float
     status: str
     claims: str = "none"
+    line_word: str | None = None
 
 
 class Reply(NamedTuple):
@@ -59,6 +64,12 @@ class Placed:
         return next((self.placed_at + stage.after for stage in self.stages if ends(stage)), None)
 
     @property
+    def unproven_at(self) -> float | None:
+        """When it was completed without ever showing all that proves it; None where it is proven or never completed."""
+        last = self.stages[-1]
+        return self.placed_at + last.after if last.status == "Completed" and not ends(last) else None
+
+    @property
     def end(self) -> str | None:
         """How it ends, None for never."""
         return next((stage.status for stage in self.stages if ends(stage)), None)
@@ -71,7 +82,8 @@ class Placed:
 
 def ends(stage: Stage) -> bool:
     """Whether nobody waits for the order any more from this stage on."""
-    return stage.status == "Cancelled" or (stage.status == "Completed" and stage.claims == "all")
+    proven = stage.claims == "all" and stage.line_word is None
+    return stage.status == "Cancelled" or (stage.status == "Completed" and proven)
 
 
 @dataclass(slots=True)
@@ -83,6 +95,7 @@ class Manners:
     numbers_as_text: bool = False
     with_cost: bool = True
     extra_fields: bool = False
+    odd_fields: bool = False
     newest_first: bool = False
     lists_show_claims: bool = True
     conflict_key: str = "PreviousOrderIds"
@@ -211,6 +224,8 @@ class Marketplace:
             and (with_claims or placed.kind != "Links" or stage.status == "Cancelled")
         ]
         head = f'"Page":{page},"PageSize":{size},"TotalCount":{len(found)}'.encode()
+        if self.manners.odd_fields:
+            head = b'"Page":"first","PageSize":{},"TotalCount":[NaN]'
         return Reply(200, b'{"Data":[' + items + b"]," + head + b"}", proves=tuple(proves))
 
     # How an order looks
@@ -229,7 +244,7 @@ class Marketplace:
         """The order as this provider writes it."""
         manners = self.manners
         lines = [
-            part
+            part | (ODD_FIELDS_OF_LINE if manners.odd_fields else {})
             for number, line in enumerate(placed.lines, 1)
             for part in self._parts(self._line(placed, number, line, stage, claims, rotation))
         ]
@@ -245,6 +260,8 @@ class Marketplace:
         }
         if manners.extra_fields:
             told["Region"] = {"Name": "North", "Tags": ["a", "b"]}
+        if manners.odd_fields:
+            told |= {"Note": [], "CurrencyCode": {"Code": "USD"}, "Personalization": True, "WebhookSettings": "x"}
         return _camel(told) if manners.camel else told
 
     def _parts(self, line: dict[str, Any]) -> list[dict[str, Any]]:
@@ -276,7 +293,7 @@ class Marketplace:
             {"Id": f"C-{number}-{unit}", "ClaimLink": f"https://claim.example/{placed.id}/{number}/{unit}/{rotation}"}
             for unit in range(count if claims else 0)
         ]
-        fulfilled = DONE_WORD[placed.kind] if stage.status == "Completed" else "Pending"
+        fulfilled = (stage.line_word or DONE_WORD[placed.kind]) if stage.status == "Completed" else "Pending"
         told = dict(line) | {
             "Id": f"{placed.id}-{number}",
             "Status": "Cancelled" if stage.status == "Cancelled" else fulfilled,

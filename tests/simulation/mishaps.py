@@ -90,7 +90,8 @@ TOKEN = (
     "expires at once",
     "expires before",
 )
-NOTICE = ("lost", "twice", "late", "early", "foreign first", "named by id alone")
+ODD_NOTICES = ("odd types", "odd encoding", "no body")
+NOTICE = ("lost", "twice", "late", "early", "foreign first", "named by id alone", *ODD_NOTICES)
 RETRY_AFTER = (("seconds", 0.45), ("date", 0.15), ("absurd", 0.1), ("missing", 0.2), ("an hour", 0.02), ("words", 0.08))
 
 
@@ -132,7 +133,7 @@ class Step:
 
 
 COURSES = (
-    ("plain", 0.45),
+    ("plain", 0.36),
     ("instant", 0.15),
     ("processing", 0.07),
     ("approval", 0.04),
@@ -142,6 +143,8 @@ COURSES = (
     ("short claims", 0.06),
     ("regress", 0.05),
     ("never", 0.04),
+    ("strange lines", 0.03),
+    ("no claims", 0.03),
 )
 
 
@@ -191,6 +194,7 @@ def _manners(rng: random.Random) -> Manners:
         numbers_as_text=rarely(),
         with_cost=not rarely(),
         extra_fields=rarely(),
+        odd_fields=rarely(),
         newest_first=rarely(0.4),
         lists_show_claims=not rarely(0.3),
         conflict_key=rng.choice(("PreviousOrderIds", "PreviousOrderIds", "OrderId", "Id")),
@@ -219,8 +223,10 @@ def course_of(chance: Chance, courses: Weights, po_number: str, kind: str) -> tu
         "short claims": (pending, Stage(end / 2, "Completed", "some"), done),
         "regress": (pending, done, Stage(end * 1.5 + 5, "Pending"), Stage(end * 3 + 20, "Completed", "all")),
         "never": (pending,),
+        "strange lines": (pending, Stage(end, "Completed", "all", "Delivered")),
+        "no claims": (pending, Stage(end, "Completed", "none")),
     }
-    if kind != "Links" and name in {"late claims", "short claims"}:
+    if kind != "Links" and name in {"late claims", "short claims", "no claims"}:
         name = "plain"
     return stages[name], chance.draw(f"rotates {po_number}") < 0.05
 

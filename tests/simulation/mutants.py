@@ -13,18 +13,20 @@ from planting import Mutant, Plant, both, one_transaction_late, replaced, rewrit
 from sqlalchemy import and_, bindparam, insert, select
 
 from tracking import ingest
+from tracking.errors import CallbackRefused
 from tracking.forecasting import planner
 from tracking.orders import event_chain as chain
-from tracking.orders import line_matching, rules
+from tracking.orders import events, line_matching, rules
 from tracking.polling import discovery, due_orders, list_pages, poller
 from tracking.provider import client, json_fields
 from tracking.provider.http import answers
 from tracking.provider.rate_limit import RateLimiter
 from tracking.provider.shared_rate_limit import SharedRateLimit
+from tracking.provider.webhook_bodies import read_webhook_call
 from tracking.storage import inbox, leases, orders, outbox
 from tracking.storage.tables import CALLBACKS, ORDERS, OUTBOX
 from tracking.submissions import sender
-from tracking.webhooks import addresses, receiver
+from tracking.webhooks import address_book, addresses, receiver
 
 
 async def _hasty(self: Any, row: Any) -> None:
@@ -64,6 +66,13 @@ def _taken(leased_for_ever: bool) -> Plant:
         replaced(outbox, "LEASE_SENDS", leases.lease_rows(OUTBOX.c.order_id, attempt, by, sent)),
         replaced(outbox, "ANY_SEND_DUE", select(OUTBOX.c.order_id).where(attempt).limit(1)),
     )
+
+
+def _read_strictly(body: bytes, content_type: str, content_encoding: str, notes: set[str]) -> Any:
+    call = read_webhook_call(body, content_type, content_encoding, notes)
+    if notes or call.reason:
+        raise CallbackRefused("the body cannot be read", rule="address")
+    return call
 
 
 def _kept_for_ever(connection: Any, values: Any, now: Any) -> None:
@@ -265,7 +274,10 @@ MUTANTS = (
         rewritten(
             ingest,
             "receive_webhook",
-            ('{"outcome": ', '{"digest": f"{call.digest}-{now.isoformat()}", "outcome": '),
+            (
+                'asdict(call) | {"outcome": ',
+                'asdict(call) | {"digest": f"{call.digest}-{now.isoformat()}", "outcome": ',
+            ),
         ),
     ),
     Mutant("lease-for-ever", "A lease never ends.", _taken(leased_for_ever=True)),
@@ -293,7 +305,36 @@ MUTANTS = (
     Mutant(
         "claims-missing",
         "Completed is believed while claim data is missing.",
-        replaced(rules, "fully_fulfilled", lambda *_: True),
+        replaced(rules, "missing_proof", lambda *_: None),
+    ),
+    Mutant(
+        "odd-field-blocks",
+        "A field that nobody needs makes the whole order unreadable.",
+        rewritten(
+            client,
+            "read_order",
+            ("    claims = {", "    if order.notes:\n        raise UnreadableAnswer('an odd field')\n    claims = {"),
+        ),
+    ),
+    Mutant(
+        "unproven-unsaid",
+        "An order completed at the provider with lines that do not fit asks for nobody.",
+        replaced(rules, "completed_there", lambda *_: {}),
+    ),
+    Mutant(
+        "claims-awaited",
+        "Claim data that never comes is waited for and not asked for.",
+        replaced(events, "CLAIM_DATA_AWAITED", timedelta(days=1)),
+    ),
+    Mutant(
+        "body-decides",
+        "A notice whose body cannot be read in full is turned away.",
+        replaced(receiver, "read_webhook_call", _read_strictly),
+    ),
+    Mutant(
+        "address-forgotten",
+        "Which order an address is for is not written down when it is given out.",
+        replaced(address_book, "store_address", lambda *_: None),
     ),
     Mutant(
         "refusal-final",
@@ -324,7 +365,7 @@ MUTANTS = (
     Mutant(
         "answer-is-look",
         "The answer to a POST is remembered as if it had been a look.",
-        rewritten(ingest, "_observe", ("if isinstance(observation.observed, Polled):", "if True:")),
+        rewritten(ingest, "_observe", ("isinstance(observation.observed, Polled) and not", "not")),
     ),
     Mutant(
         "list-settles",
@@ -352,7 +393,7 @@ MUTANTS = (
     Mutant(
         "list-proves-open",
         "A list without claim data proves that an order was still open.",
-        rewritten(rules, "_still_open", ('unsure = observed.via == "list" and', "unsure = False and")),
+        rewritten(rules, "_still_open", ("(status == State.COMPLETED and (observed", "(False and (observed")),
     ),
     Mutant(
         "stranger-kept",

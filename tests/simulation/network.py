@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from marketplace import START, Placed, Reply
-from mishaps import ASKED_TO_WAIT, GET, PAGES, RETRY_AFTER, SPOILT, Weights
+from mishaps import ASKED_TO_WAIT, GET, ODD_NOTICES, PAGES, RETRY_AFTER, SPOILT, Weights
 
 if TYPE_CHECKING:
     from adapters import Console
@@ -237,7 +237,7 @@ class Network:
         said = f"{(START + timedelta(seconds=placed.done_at)):%m/%d/%Y %I:%M:%S %p}"
         body = {"Action": "FulfillmentComplete", "OrderId": placed.id, "PONumber": placed.po_number, "Timestamp": said}
         at = placed.done_at + 0.05
-        times = [at]
+        times, content = [at], b""
         match world.chance.mishap("notice", placed.po_number, world.climate.notice):
             case "lost":
                 return
@@ -248,28 +248,43 @@ class Network:
             case "early":
                 times = [placed.placed_at]
             case "foreign first":
-                self._sends(at - 0.02, placed.address, body | {"OrderId": "BLK-88888"}, 0)
+                self._sends(at - 0.02, placed.address, json.dumps(body | {"OrderId": "BLK-88888"}).encode(), 0, None)
             case "named by id alone":
                 del body["PONumber"]
+            case str(oddity) if oddity in ODD_NOTICES:
+                content = _odd_content(body, oddity)
             case "many":
                 early = placed.placed_at + 0.3 * (placed.done_at - placed.placed_at)
                 apart = min(max((placed.done_at - early) / 20, 0.15), 1.2)
                 for number in range(20):
-                    self._sends(early + apart * number, placed.address, body | {"Timestamp": f"{said} {number}"}, 9)
+                    early_one = json.dumps(body | {"Timestamp": f"{said} {number}"}).encode()
+                    self._sends(early + apart * number, placed.address, early_one, 9, placed.po_number)
         for time in times:
-            self._sends(time, placed.address, body, 0)
+            self._sends(time, placed.address, content or json.dumps(body).encode(), 0, placed.po_number)
 
-    def _sends(self, at: float, address: str, body: Mapping[str, Any], tries: int) -> None:
+    def _sends(self, at: float, address: str, body: bytes, tries: int, genuine: str | None) -> None:
+        """Sends a notice; `genuine` is the PONumber of its address, where nothing in the body contradicts that."""
+
         def arrives() -> None:
-            taken = self.world.deliver(address.rpartition("/")[2], json.dumps(body).encode(), again)
+            taken = self.world.deliver(address.rpartition("/")[2], body, again, genuine)
             if not taken:
                 again()
 
         def again() -> None:
             if tries < len(TRIES_OF_A_NOTICE):
-                self._sends(self.world.now + TRIES_OF_A_NOTICE[tries], address, body, tries + 1)
+                self._sends(self.world.now + TRIES_OF_A_NOTICE[tries], address, body, tries + 1, genuine)
 
         self.world.at(at, arrives)
+
+
+def _odd_content(body: Mapping[str, Any], oddity: str) -> bytes:
+    """The body of a notice as no documentation says; one without contents is a space, which nobody can read either."""
+    if oddity == "no body":
+        return b" "
+    if oddity == "odd encoding":
+        return json.dumps(body).encode("utf-16")
+    odd = {"Timestamp": {"Seconds": 1764426000}, "Action": ["FulfillmentComplete"], "OrderId": None}
+    return json.dumps({**body, **odd}).encode()
 
 
 def _kind(method: str, path: str) -> str:

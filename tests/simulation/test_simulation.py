@@ -25,6 +25,9 @@ SOON = {
     "hurried",
     "answer-is-look",
     "seq-reused",
+    "odd-field-blocks",
+    "unproven-unsaid",
+    "body-decides",
 }
 
 

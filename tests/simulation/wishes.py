@@ -22,6 +22,8 @@ STRANGE_BODIES = (
     b"",
     b'{"Action": "FulfillmentComplete", "PONumber": "T-0", "PONumber": "T-1"}',
 )
+# Too large, and naming an order that may be another's.
+REFUSED_BODIES = (STRANGE_BODIES[3], STRANGE_BODIES[4])
 
 
 def made_up(rng: random.Random, number: int, po_number: str | None = None) -> dict[str, Any]:

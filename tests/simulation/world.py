@@ -12,7 +12,7 @@ from adapters import (
     Console,
     StoreFile,
     act,
-    digest_of_notice,
+    digests_of_notice,
     read_request,
     simulated_constants,
     submit,
@@ -23,7 +23,7 @@ from marketplace import Marketplace, Stage
 from mishaps import Chance, Step, climate_of, course_of, steps_of
 from network import Network
 from referee import Referee
-from wishes import STRANGE_BODIES, lines_of, made_up
+from wishes import REFUSED_BODIES, STRANGE_BODIES, lines_of, made_up
 
 from tracking.storage.maintenance import verify
 from tracking.webhooks import addresses
@@ -301,7 +301,7 @@ class World:
                 for number in range(12):
                     self.after(0.4 * number, lambda: self._stranger(b"{}", "x" * addresses.TOKEN_LENGTH))
             case "strange call":
-                self._stranger(STRANGE_BODIES[given["kind"]], addresses.make_token("T-0", SECRET))
+                self._strange(STRANGE_BODIES[given["kind"]], addresses.make_token("T-0", SECRET))
 
     def _course(self, po_number: str, kind: str) -> tuple[Sequence[Stage], bool]:
         """What becomes of an order; a person is surprised by one that goes back, and looks."""
@@ -365,20 +365,26 @@ class World:
 
     # Notices
 
-    def deliver(self, token: str, body: bytes, again: Callable[[], None]) -> bool:
-        """The provider's notice reaches a console, or not; `again` is called where it was not taken."""
+    def deliver(self, token: str, body: bytes, again: Callable[[], None], genuine: str | None) -> bool:
+        """The provider's notice reaches a console, or not; `again` is called where it was not taken.
+
+        `genuine` is the PONumber of its address, where its body does not contradict that: nothing turns it away then.
+        """
         if not self.consoles:
             return False
         which = int(self.chance.draw("receiver") * len(self.consoles))
         console = self.consoles[which]
-        digest = digest_of_notice(body)
-        po_number = next((one.po_number for one in self.market.orders.values() if one.id.encode() in body), None)
+        digests = digests_of_notice(body, genuine)
+        named = next((one.po_number for one in self.market.orders.values() if one.id.encode() in body), None)
+        placed = genuine if genuine in self.market.by_po else named
 
         def answered(status: int) -> None:
             if self.telling:
-                self.tell(f"{console} answers a notice for {po_number} with {status}")
+                self.tell(f"{console} answers a notice for {placed} with {status}")
             if status == 204:
-                self.checked(lambda: self.auditor.notice_answered(status, digest, po_number))
+                self.checked(lambda: self.auditor.notice_answered(digests, placed))
+            elif status == 404 and genuine is not None:
+                self.checked(lambda: self.auditor.genuine_turned_away(genuine))
             elif status == 503:
                 again()
 
@@ -394,14 +400,18 @@ class World:
         if forged:
             self._stranger(body, addresses.make_token(po_number, "another secret"))
         else:
-            self.deliver(addresses.make_token(po_number, SECRET), body, lambda: None)
+            self.deliver(addresses.make_token(po_number, SECRET), body, lambda: None, po_number)
+
+    def _strange(self, body: bytes, token: str) -> None:
+        """A call of an order's own address with a body of any kind: taken where the address is in use."""
+        if self.consoles:
+            in_use = self.auditor.is_in_use(token) and body not in REFUSED_BODIES
+            check = self.auditor.strange_answered
+            self.consoles[0].receive(token, body, lambda status: self.checked(lambda: check(status, in_use=in_use)))
 
     def _stranger(self, body: bytes, token: str) -> None:
         if not self.consoles:
             return
-        try:
-            digest = digest_of_notice(body)
-        except Exception:  # noqa: BLE001 - a body that says nothing has none
-            digest = None
+        digests = digests_of_notice(body, None)
         check = self.auditor.forged_answered
-        self.consoles[0].receive(token, body, lambda status: self.checked(lambda: check(status, digest)))
+        self.consoles[0].receive(token, body, lambda status: self.checked(lambda: check(status, digests)))

@@ -46,6 +46,8 @@ def past(migrated_file: Path, tmp_path: Path, planner: PlanningContext, now: dat
     store.close()
     for row in rows["events"]:
         row["detail"].pop("contents", None)
+        for later_fact in ("attention_reason", "completed_there_at"):
+            row["changes"].pop(later_fact, None)
     return rows
 
 

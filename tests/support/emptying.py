@@ -3,6 +3,7 @@
 from sqlalchemy import Connection
 
 from tracking.storage.tables import (
+    ADDRESSES,
     BATCHES,
     CALLBACKS,
     CLAIMS,
@@ -18,7 +19,8 @@ from tracking.storage.tables import (
 )
 
 TABLES = (
-    *(ORDERS, LINES, EVENTS, CLAIMS, OUTBOX, CALLBACKS, EXCHANGES, PREDICTIONS, BATCHES, COUNTERS, DRAFTS, FACTS),
+    *(ADDRESSES, ORDERS, LINES, EVENTS, CLAIMS, OUTBOX, CALLBACKS, EXCHANGES, PREDICTIONS, BATCHES, COUNTERS, DRAFTS),
+    FACTS,
 )
 # On PostgreSQL all in one call: a tenth of what a statement for each takes, and a thirtieth of TRUNCATE, which makes
 # new files.

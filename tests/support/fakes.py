@@ -9,7 +9,8 @@ from typing import Any
 from tracking.errors import DuplicateOrder, NotFound
 from tracking.orders.model import OrderRequest
 from tracking.provider.client import Answer, Client, OrdersPage
-from tracking.provider.responses import ParsedOrder, WebhookCall, read_order, read_webhook_call
+from tracking.provider.responses import ParsedOrder, read_order
+from tracking.provider.webhook_bodies import WebhookCall, read_webhook_call
 from tracking.submissions.requests import read_request
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

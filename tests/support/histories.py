@@ -13,7 +13,8 @@ from tracking.forecasting import planner
 from tracking.forecasting.waits import Policy
 from tracking.orders.model import Line, OrderRequest, Snapshot, Witness
 from tracking.orders.observations import Answered, Attempted, Declined, Observation, Observed, Polled, Unclear
-from tracking.provider.responses import ParsedOrder, WebhookCall
+from tracking.provider.responses import ParsedOrder
+from tracking.provider.webhook_bodies import WebhookCall
 from tracking.storage import orders
 from tracking.storage.database import Database
 

@@ -45,7 +45,7 @@ from tracking.storage import database  # noqa: E402 - the same
 from tracking.storage.database import Database  # noqa: E402 - the same
 from tracking.storage.tables import CALLBACKS, EVENTS, LINES, ORDERS, OUTBOX  # noqa: E402 - the same
 from tracking.webhooks import addresses  # noqa: E402 - the same
-from tracking.webhooks.receiver import REFUSALS_STORED_PER_SECOND  # noqa: E402 - the same
+from tracking.webhooks.refusals import REFUSALS_STORED_PER_SECOND  # noqa: E402 - the same
 
 SECRETS = ("the-new-secret-of-ours", "an-old-secret-of-ours")
 KNOWN = tuple(f"demo-{number:04d}" for number in range(1, 9))  # the later half is queued, not accepted yet
@@ -86,7 +86,8 @@ class Generator:
         genuine = callback_body(po_number, None, f"{rng.randint(1, 12):02d}")
         match rng.randrange(6):
             case 0:
-                method, path, body = "POST", token.encode(), self._broken(genuine, po_number)
+                nobodys = addresses.make_token(f"nobody-{rng.randint(1, 9)}", rng.choice(SECRETS))
+                method, path, body = "POST", nobodys.encode(), self._broken(genuine, po_number)
             case 1:
                 method, path, body = "POST", guessed.encode(), genuine
             case 2:
@@ -136,7 +137,7 @@ class Generator:
         )
 
     def _broken(self, genuine: bytes, po_number: str) -> bytes:
-        """What comes under a right address and is no callback."""
+        """What is no callback as documented, under an address that is no order's: under its own it would be taken."""
         rng = self._rng
         document = json.loads(genuine)
         place = rng.randrange(len(genuine))

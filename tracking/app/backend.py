@@ -35,6 +35,7 @@ from tracking.polling.poller import Poller
 from tracking.provider.call_log import FLUSH_SECONDS, CallLog
 from tracking.provider.client import Client
 from tracking.provider.http.connection import check_environment
+from tracking.provider.http.findings import FINDINGS_EVERY, Findings
 from tracking.provider.shared_rate_limit import LONGEST_PAUSE, SharedRateLimit
 from tracking.settings import WEBHOOK_PATH, Role, Settings
 from tracking.storage import database, facts, leases
@@ -42,7 +43,7 @@ from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
 from tracking.submissions.sender import Sender
-from tracking.webhooks import addresses
+from tracking.webhooks import address_book, addresses
 from tracking.webhooks.receiver import Receiver
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,10 @@ class Backend:
             logging.getLogger(name).addFilter(_hide_tokens)
         logging.getLogger("uvicorn.error").addFilter(REPEAT_FILTER)
         self._wakes: list[asyncio.Event] = []
-        self.receiver = Receiver(self.database, self._secrets, self._planner, clock=clock, wake=self._wake)
+        self._findings = Findings()
+        self.receiver = Receiver(
+            self.database, self._secrets, self._planner, clock=clock, wake=self._wake, findings=self._findings
+        )
         self.transport: httpx.AsyncBaseTransport | None = None
         self._client: Client | None = None
         calls = settings.embedded_sandbox and settings.roles & {Role.POLLER, Role.SENDER}
@@ -134,7 +138,10 @@ class Backend:
 
     async def _loops(self, stack: contextlib.AsyncExitStack, transport: httpx.AsyncBaseTransport | None) -> list[Any]:
         roles = self.settings.roles
-        loops: list[Any] = [run_loop("receiver", self._receiver_beat, 2.0)] if Role.WEBHOOKS in roles else []
+        working = bool(roles & {Role.WEBHOOKS, Role.POLLER, Role.SENDER})
+        loops: list[Any] = [run_loop("findings", self._store_findings, FINDINGS_EVERY)] if working else []
+        if Role.WEBHOOKS in roles:
+            loops += [run_loop("receiver", self._receiver_beat, 2.0), asyncio.to_thread(self._add_missing_addresses)]
         if not roles & {Role.POLLER, Role.SENDER}:
             return loops
         timeout = max(WATCHDOG_TIMEOUT, CALLS_PER_TASK * self._lease)
@@ -190,7 +197,9 @@ class Backend:
     def client(self, transport: httpx.AsyncBaseTransport | None, call_log: CallLog) -> Client:
         """Build the client of the provider."""
         shared = SharedRateLimit(self.database, self.settings.api_max_rate)
-        return Client.from_settings(self.settings, transport=transport, record=call_log.record, shared=shared)
+        return Client.from_settings(
+            self.settings, transport=transport, record=call_log.record, shared=shared, findings=self._findings
+        )
 
     def callback_address(self, po_number: str) -> str | None:
         """Make the order's webhook address; None when no setting says where we can be reached."""
@@ -201,6 +210,19 @@ class Backend:
 
     async def _receiver_beat(self) -> None:
         await self._heartbeat.beat("webhooks", {"accepted": self.receiver.accepted, "refused": self.receiver.refused})
+        await self.receiver.flush()
+
+    async def _store_findings(self) -> None:
+        await self._findings.flush(self.database, self.clock())
+
+    def _add_missing_addresses(self) -> None:
+        """Store the addresses of orders that an earlier version sent, so that calls of them are known by them."""
+        try:
+            added = address_book.add_missing(self.database, self._secrets)
+        except StoreError as exc:
+            log.warning("webhook addresses of earlier orders are not stored: %s", exc)
+        else:
+            log.info("webhook addresses stored orders=%d", added)
 
     def _release_dead_leases(self) -> None:
         """Release the leases of processes of this host that are gone."""

@@ -2,7 +2,7 @@
 
 import random
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection
@@ -11,6 +11,7 @@ from tracking.forecasting import predictions
 from tracking.forecasting.classes import class_of
 from tracking.forecasting.forecasts import Forecasts
 from tracking.forecasting.waits import WEBHOOK_SPACING, Policy, follow_up_wait, poll_wait
+from tracking.orders.events import CLAIM_DATA_AWAITED
 from tracking.orders.model import (
     Order,
     State,
@@ -89,8 +90,15 @@ def _plan_poll(order: Order, now: datetime, planner: PlanningContext) -> dict[st
     forecast = planner.forecasts.for_order(order.type, order.units)
     price = planner.forecasts.price_of_poll(announces=order.submission != Submission.ELSEWHERE)
     wait = poll_wait(planner.policy, forecast, age, since_webhook, price, planner.rng)
+    if order.completed_there_at is not None:
+        wait = min(wait, max(_wait_for_proof(abs(now - order.completed_there_at)), planner.policy.floor))
     why = PollReason.MAY_HAVE_FINISHED if since_webhook is None else PollReason.WEBHOOK_UNCONFIRMED
     return {"next_look_at": now + wait, "next_look_why": why}
+
+
+def _wait_for_proof(since: timedelta) -> timedelta:
+    """Until it is time to tell that an order completed there lacks its proof; then twice as long each time."""
+    return CLAIM_DATA_AWAITED - since if since < CLAIM_DATA_AWAITED else since
 
 
 def _awaits_confirmation(order: Order) -> bool:

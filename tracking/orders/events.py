@@ -1,21 +1,27 @@
 """Builds events: the first of an order, ordinary ones, requests for a person, contradictions. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from tracking.orders.model import (
+    CANCELLED_LINE,
     PROVIDER_STATES,
     TYPE_UNKNOWN,
     Event,
+    Line,
     LineDiffs,
     Order,
     State,
     Submission,
     WebhookStatus,
+    condense_numbers,
 )
 from tracking.orders.observations import Observation, Polled, Requested
-from tracking.orders.vocabulary import AttentionReason, EventKind
+from tracking.orders.vocabulary import UNPROVEN_COMPLETION, AttentionReason, EventKind
+
+CLAIM_DATA_AWAITED = timedelta(seconds=15)  # after the first look that showed the order completed without it
+_SUPERSEDED = UNPROVEN_COMPLETION | {AttentionReason.UNKNOWN_STATUS, AttentionReason.LINES_DIFFER}
 
 
 def first_event(po_number: str, observation: Observation) -> Event:
@@ -95,3 +101,30 @@ def attention_for_status(status: str) -> dict[str, Any]:
     if status in PROVIDER_STATES:
         return attention_changes(None)
     return attention_changes(AttentionReason.UNKNOWN_STATUS, f"the provider's word {status!r} is not known")
+
+
+def completed_there(
+    order: Order, status: str, observation: Observation, missing: tuple[AttentionReason, str] | None
+) -> dict[str, Any]:
+    """Since when the provider has called an open order Completed, and the request for a person to see what is missing.
+
+    Claim data may come a little later than the word, so that only what is still missing after a while is told.
+    """
+    if status != State.COMPLETED:
+        unfounded = order.attention_reason in UNPROVEN_COMPLETION
+        return {"completed_there_at": None} | (attention_changes(None) if unfounded else {})
+    since = order.completed_there_at or observation.learned_at
+    if missing is None:  # the same bytes as before: lines that do not fit would have been told then
+        missing = AttentionReason.CLAIM_DATA_MISSING, "not all of its claim data has come"
+    reason, what = missing
+    awaited = reason == AttentionReason.CLAIM_DATA_MISSING and observation.learned_at - since < CLAIM_DATA_AWAITED
+    repeats = order.attention_reason in {reason, AttentionReason.LINES_DO_NOT_FIT}
+    waits = order.attention is not None and order.acknowledged_at is None and order.attention_reason not in _SUPERSEDED
+    flagged = {} if awaited or repeats or waits else attention_changes(reason, f"completed at the provider, but {what}")
+    return {"completed_there_at": since, **flagged}
+
+
+def cancelled_lines(lines: Iterable[Line]) -> str | None:
+    """That lines of a completed order are cancelled, in words; None where there are none."""
+    numbers = [line.number for line in lines if line.status == CANCELLED_LINE]
+    return f"completed, but the provider cancelled line {condense_numbers(numbers)}" if numbers else None

@@ -7,20 +7,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tracking.orders.model import (
+    CANCELLED_LINE,
     FULFILLED_LINE,
+    LINE_STATUSES,
     TYPE_UNKNOWN,
     ClaimData,
     Line,
     Order,
     OrderType,
     Snapshot,
+    State,
     condense_numbers,
     folded_id,
     same_id,
 )
+from tracking.orders.vocabulary import AttentionReason
 
 REGROUPED = "g"  # begins the digest of claim data of a line that the provider groups otherwise
 LINE_ORDER = ("Pending", "SentToFulfillment", "Completed", "Sent", "Shipped", "Claimed", "Cancelled")
+DIFFERENCES_AT_MOST = 3
+DONE_LINE = FULFILLED_LINE | {CANCELLED_LINE, "SentToFulfillment"}
 _UNFOLDED = frozenset("\u200b\ufeff")
 
 
@@ -246,18 +252,56 @@ def _free(candidates: deque[Line] | None, used: set[int]) -> Line | None:
     return None
 
 
-def fully_fulfilled(order: Order, snapshot: Snapshot) -> bool:
-    """Whether a Completed order shows all that completes it: the lines asked for, claim data for each unit."""
-    if order.lines and mismatch(order, snapshot):
-        return False
-    kind = snapshot.type or order.type
-    return bool(snapshot.lines) and all(line.status == "Cancelled" or _line_done(line, kind) for line in snapshot.lines)
+def missing_proof(order: Order, snapshot: Snapshot) -> tuple[AttentionReason, str] | None:
+    """What a finished order does not show of all that proves it, as a reason and in words; None when it shows all.
+
+    That is, of a Completed one, the lines asked for, each with a status that is known, and claim data for each unit; of
+    a Cancelled one lines that can be read.
+    """
+    if snapshot.status == State.CANCELLED and not snapshot.unreadable:
+        return None
+    return _lines_that_do_not_fit(order, snapshot) or _claims_missing(order, snapshot)
 
 
-def _line_done(line: Line, order_type: str) -> bool:
-    if order_type in {OrderType.LINKS, OrderType.CODES}:
-        return line.fulfilled(order_type) >= line.quantity
-    return line.status in FULFILLED_LINE | {"SentToFulfillment"}
+def _lines_that_do_not_fit(order: Order, snapshot: Snapshot) -> tuple[AttentionReason, str] | None:
+    words = None
+    if snapshot.unreadable:
+        words = f"its lines cannot be read: {snapshot.unreadable}"
+    elif not snapshot.lines:
+        words = "no line is shown"
+    elif order.lines and (difference := mismatch(order, snapshot)):
+        words = ": ".join(filter(None, (difference, _surplus(order.lines, snapshot.lines))))
+    elif unfinished := [line for line in snapshot.lines if line.status not in DONE_LINE]:
+        first = unfinished[0]
+        more = f", and {len(unfinished) - 1} more like it" if len(unfinished) > 1 else ""
+        unknown = "" if first.status in LINE_STATUSES else ", a word that is not known"
+        words = f"line {first.number} is {first.status!r}{unknown}{more}"
+    return (AttentionReason.LINES_DO_NOT_FIT, words) if words else None
+
+
+def _surplus(asked_for: Sequence[Line], received: Sequence[Line]) -> str:
+    """How many cards of what came more or fewer than were asked for, in words; "" where none did."""
+    there, here = _multiset(received), _multiset(asked_for)
+    surplus = sorted(((there - here) + (here - there)).items(), key=str)
+    parts = [
+        f"{count} {'more' if key in there - here else 'fewer'} of {key[0]} over {key[1] / 100:.2f}"
+        for key, count in surplus
+    ]
+    return ", ".join(parts[:DIFFERENCES_AT_MOST]) + (", ..." if len(parts) > DIFFERENCES_AT_MOST else "")
+
+
+def _claims_missing(order: Order, snapshot: Snapshot) -> tuple[AttentionReason, str] | None:
+    kind = _type_of(order, snapshot)
+    if kind not in {OrderType.LINKS, OrderType.CODES}:
+        return None
+    awaited = [line for line in snapshot.lines if line.status != CANCELLED_LINE]
+    missing = sum(line.quantity - line.fulfilled(kind) for line in awaited)
+    words = f"claim data is missing for {missing} of {snapshot.units} cards"
+    return (AttentionReason.CLAIM_DATA_MISSING, words) if missing else None
+
+
+def _type_of(order: Order, snapshot: Snapshot) -> str:
+    return order.type if order.type != TYPE_UNKNOWN else snapshot.type or TYPE_UNKNOWN
 
 
 def line_annotations(pairs: Sequence[tuple[Line, Line]]) -> list[dict[str, Any]]:

@@ -78,8 +78,10 @@ class OrderType(StrEnum):
 
 TYPE_UNKNOWN = "unknown"
 LineDiffs = Sequence[Mapping[str, Any]]
+LINE_STATUSES = ("Pending", "Completed", "Cancelled", "Sent", "Claimed", "SentToFulfillment", "Shipped")
 FULFILLED_LINE = frozenset({"Completed", "Sent", "Claimed", "Shipped"})
-FINAL_LINE = frozenset({"Claimed", "Shipped", "Cancelled"})
+CANCELLED_LINE = "Cancelled"
+FINAL_LINE = frozenset({"Claimed", "Shipped", CANCELLED_LINE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ class Order:
     """What is known of one order: the fold of its events. Money in minor units, times aware and in UTC.
 
     `erased` names the lines whose recipient a person has had erased, in the form of `condense_numbers`.
+    `completed_there_at` is when the provider first showed it as Completed without all that proves it.
     """
 
     po_number: str
@@ -151,6 +154,7 @@ class Order:
     last_open_at: datetime | None = None
     completed_after: datetime | None = None
     completed_by: datetime | None = None
+    completed_there_at: datetime | None = None
     claimed_at: datetime | None = None
     attention: str | None = None
     attention_reason: str | None = None
@@ -203,7 +207,8 @@ class _LineTotals:
 class Snapshot(_LineTotals):
     """An order as the provider showed it. `status` is the raw word with known words in their usual case.
 
-    `line_count` is how many lines it showed, where its lines are given as ours are grouped.
+    `line_count` is how many lines it showed, where its lines are given as ours are grouped. `unreadable` says why lines
+    are left out; the order is not to be compared then.
     """
 
     provider_id: str
@@ -215,6 +220,7 @@ class Snapshot(_LineTotals):
     note: str | None = None
     currency: str | None = None
     line_count: int | None = None
+    unreadable: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

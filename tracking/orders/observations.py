@@ -88,10 +88,14 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class WebhookReported:
-    """A webhook said FulfillmentComplete; `repeats` counts the times it had come before."""
+    """A webhook said FulfillmentComplete; `repeats` counts the times it had come before.
+
+    Without `completes` it said something else, which is a reason to look and no more.
+    """
 
     provider_id: str | None
     repeats: int = 0
+    completes: bool = True
 
 
 @dataclass(frozen=True, slots=True)

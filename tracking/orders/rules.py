@@ -13,6 +13,8 @@ from tracking.orders import observations as seen
 from tracking.orders.events import (
     attention_changes,
     attention_for_status,
+    cancelled_lines,
+    completed_there,
     contradiction_event,
     doubt_event,
     first_event,
@@ -20,13 +22,14 @@ from tracking.orders.events import (
 )
 from tracking.orders.line_matching import (
     diff_lines,
-    fully_fulfilled,
     harmless_differences,
     is_same_order,
     mismatch,
+    missing_proof,
     pair_lines,
 )
 from tracking.orders.model import (
+    CANCELLED_LINE,
     OUR_STATES,
     TERMINAL,
     Event,
@@ -159,6 +162,8 @@ def _webhook_reported(order: Order, observed: seen.WebhookReported, observation:
     if observed.provider_id and order.provider_id and not same_id(observed.provider_id, order.provider_id):
         words = f"a notice names {observed.provider_id} under this PONumber"
         return [contradiction_event(order, observation, AttentionReason.WEBHOOK_FOR_ANOTHER_ORDER, words)]
+    if not observed.completes:
+        return []
     doubted = order.notice == WebhookStatus.CONTRADICTED and order.state != State.CANCELLED
     if observed.repeats or not (doubted or order.notice == WebhookStatus.NONE):
         return [new_event(EventKind.WEBHOOK_REPEATED, observation, detail={"repeats": observed.repeats})]
@@ -221,8 +226,8 @@ def _polled(order: Order, observed: Polled, observation: Observation) -> list[Ev
         return claim_events + _polled_after_end(order, snapshot, observation)
     line_changes = diff_lines(order.lines, snapshot.lines)
     match snapshot.status:
-        case State.COMPLETED if not fully_fulfilled(order, snapshot):
-            event = _still_open(order, observed, observation, line_changes=line_changes, incomplete=True)
+        case State.COMPLETED | State.CANCELLED if missing := missing_proof(order, snapshot):
+            event = _still_open(order, observed, observation, line_changes=line_changes, missing=missing)
         case State.COMPLETED | State.CANCELLED:
             event = _finished(order, snapshot, observation, line_changes)
         case _:
@@ -252,7 +257,7 @@ def _claims_changed(order: Order, snapshot: Snapshot, observation: Observation) 
 
 def _adopted_by_poll(order: Order, observed: Polled, observation: Observation) -> list[Event]:
     """An order whose submission has no known outcome turns up in a look: the same as a 409 that names it."""
-    if observed.snapshot is None:
+    if observed.snapshot is None or observed.snapshot.unreadable:
         return []
     events = _answered(order, Answered(observed.snapshot, adopted=True), observation)
     attention_before = order.attention
@@ -269,14 +274,18 @@ def _still_open(
     observation: Observation,
     *,
     line_changes: model.LineDiffs = (),
-    incomplete: bool = False,
+    missing: tuple[AttentionReason, str] | None = None,
 ) -> Event:
     status = observed.snapshot.status if observed.snapshot else (order.provider_status or order.state)
-    # A list may leave claim data out, so one that shows none does not prove that the order was still open.
-    unsure = observed.via == "list" and status == State.COMPLETED
+    # A list may leave claim data out, so one that shows none does not prove that the order was still open; nor do lines
+    # that do not fit.
+    odd = AttentionReason.LINES_DO_NOT_FIT in {missing[0] if missing else None, order.attention_reason}
+    unsure = status == State.CANCELLED or (status == State.COMPLETED and (observed.via == "list" or odd))
     changes: dict[str, Any] = {} if unsure else {"last_open_at": observation.happened_at}
+    if observed.via == "order" or status != State.COMPLETED:
+        changes |= completed_there(order, status, observation, missing)
     if observed.snapshot is not None:
-        state = order.state if incomplete or status in OUR_STATES else status
+        state = order.state if missing or status in OUR_STATES else status
         changes |= {"provider_status": status, "state": state}
         if line_changes:
             changes["units_fulfilled"] = _units_fulfilled(order, line_changes)
@@ -284,7 +293,7 @@ def _still_open(
         if attention["attention"] not in {None, order.attention}:
             changes |= attention
     changes = _only_changes(order, changes)
-    detail = {"status": status, "via": observed.via, "incomplete": incomplete or None}
+    detail = {"status": status, "via": observed.via, "incomplete": True if missing else None}
     return new_event(EventKind.STILL_OPEN, observation, changes=changes, detail=detail, line_changes=line_changes)
 
 
@@ -315,6 +324,8 @@ def _finished(order: Order, snapshot: Snapshot, observation: Observation, line_c
     # What was cancelled days before anybody here could watch it is history, not work for today.
     history = first_sight and observation.learned_at - order.created_at > HISTORY_AFTER
     changes |= attention_changes(None) if completed or history else attention_for_status(snapshot.status)
+    cancelled = cancelled_lines(snapshot.lines) if completed and not history else None
+    changes |= attention_changes(AttentionReason.LINES_CANCELLED, cancelled) if cancelled else {}
     if order.lines and (costs := [line.cost_minor for line in snapshot.lines]) and None not in costs:
         changes["cost_minor"] = sum(cost or 0 for cost in costs)
     kind = EventKind.COMPLETED if completed else EventKind.CANCELLED
@@ -333,4 +344,7 @@ def _polled_after_end(order: Order, snapshot: Snapshot, observation: Observation
     if not line_changes:
         return []
     changes = _only_changes(order, {"units_fulfilled": _units_fulfilled(order, line_changes)})
+    newly = any(change.get("status") == CANCELLED_LINE for change in line_changes)
+    if newly and order.state == State.COMPLETED:
+        changes |= attention_changes(AttentionReason.LINES_CANCELLED, cancelled_lines(snapshot.lines))
     return [new_event(EventKind.LINES_CHANGED, observation, changes=changes, line_changes=line_changes)]

@@ -69,6 +69,11 @@ class AttentionReason(StrEnum):
     UNKNOWN_STATUS = "unknown status"
     ANOTHER_ORDER_SHOWN = "another order shown"
     CHANGED_AFTER_END = "changed after end"
+    LINES_DO_NOT_FIT = "lines do not fit"
+    """Completed at the provider, but its lines are not what completes it."""
+    CLAIM_DATA_MISSING = "claim data missing"
+    """Completed at the provider for a while, and claim data has still not come."""
+    LINES_CANCELLED = "lines cancelled"
     OTHER = "other"
 
 
@@ -84,6 +89,7 @@ _WORDS_OF_OLD_EVENTS = (
     (r".* was asked for, .* was shown$", AttentionReason.ANOTHER_ORDER_SHOWN),
     (r"finished as .*, now shown as ", AttentionReason.CHANGED_AFTER_END),
 )
+UNPROVEN_COMPLETION = frozenset({AttentionReason.LINES_DO_NOT_FIT, AttentionReason.CLAIM_DATA_MISSING})
 _PATTERNS = tuple((re.compile(pattern, re.DOTALL), reason) for pattern, reason in _WORDS_OF_OLD_EVENTS)
 
 

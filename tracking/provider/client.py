@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -17,9 +18,10 @@ from tracking.errors import NotFound, UnreadableAnswer
 from tracking.orders.model import folded_id, same_id
 from tracking.provider import responses
 from tracking.provider.call_log import ApiCallRecord
+from tracking.provider.http.findings import Findings
 from tracking.provider.http.recording import ApiCall
 from tracking.provider.http.session import ApiAccount, ApiLimits, ApiSession
-from tracking.provider.json_fields import digest_of, format_time
+from tracking.provider.json_fields import Fields, digest_of, format_time
 from tracking.provider.responses import ListPage, ParsedOrder, read_order
 from tracking.provider.shared_rate_limit import SharedRateLimit
 from tracking.settings import Settings
@@ -62,10 +64,11 @@ class Client(ApiSession):
         transport: httpx.AsyncBaseTransport | None = None,
         record: Callable[[ApiCallRecord], None],
         shared: SharedRateLimit | None = None,
+        findings: Findings | None = None,
     ) -> Self:
         """The client for these settings; without a provider the one for the embedded sandbox behind `transport`."""
         limits = ApiLimits(settings.api_max_rate, settings.api_timeout, shared)
-        return cls(account_of(settings), limits=limits, transport=transport, record=record)
+        return cls(account_of(settings), limits=limits, transport=transport, record=record, findings=findings)
 
     async def place(self, document: Mapping[str, Any]) -> Answer:
         """Places the order. Throttled with 429, NotSent and CredentialsRefused mean that it was not carried out.
@@ -78,7 +81,9 @@ class Client(ApiSession):
         call = ApiCall("POST", "/v1/Orders", document=document, order_po=po_number)
 
         def read(raw: Any) -> Answer:
-            parsed = read_order(raw)
+            parsed = read_order(raw, call.notes)
+            if parsed.snapshot.unreadable:
+                raise UnreadableAnswer(parsed.snapshot.unreadable, status=call.status)
             if not same_id(parsed.snapshot.po_number or po_number, po_number) or not parsed.snapshot.lines:
                 raise UnreadableAnswer("the answer shows another order", status=call.status)
             return self._answer(call, parsed, parsed.digest)
@@ -96,7 +101,7 @@ class Client(ApiSession):
             if digest == last_digest:
                 call.masked_answer = '"unchanged"'
                 return self._answer(call, None, digest)
-            parsed = read_order(raw)
+            parsed = read_order(raw, call.notes)
             call.order_po = parsed.snapshot.po_number
             if not same_id(parsed.snapshot.provider_id, provider_id):
                 raise UnreadableAnswer("the answer shows another order", status=call.status)
@@ -124,8 +129,8 @@ class Client(ApiSession):
         call = ApiCall("GET", "/v1/Orders", params=params, order_po=po_number)
 
         def read(raw: Any) -> OrdersPage:
-            listing = responses.read_list_page(raw)
-            parsed = [_order_or_none(item) for item in listing.items]
+            listing = responses.read_list_page(raw, call.notes)
+            parsed = [_order_or_none(item, call.notes) for item in listing.items]
             unique = {folded_id(order.snapshot.provider_id): order for order in parsed if order is not None}
             unreadable = parsed.count(None)
             last = _is_last(listing, size)
@@ -141,22 +146,31 @@ class Client(ApiSession):
 
     async def products(self) -> list[dict[str, Any]]:
         """Lists the whole catalog."""
-        return responses.read_each(await self._all("/v1/Products", 500), responses.read_product)
+        return self._read_each(await self._all("/v1/Products", 500), "product", responses.read_product)
 
     async def shipping_methods(self) -> list[dict[str, Any]]:
         """Lists all shipping methods, none where the provider does not offer the list."""
-        return responses.read_each(
-            await self._all("/v1/ShippingMethods", 50, optional=True), responses.read_shipping_method
-        )
+        items = await self._all("/v1/ShippingMethods", 50, optional=True)
+        return self._read_each(items, "shipping method", responses.read_shipping_method)
 
     async def carriers(self) -> list[dict[str, Any]]:
         """Lists all card carriers, none where the provider does not offer the list."""
-        return responses.read_each(await self._all("/v1/Carriers", 50, optional=True), responses.read_carrier)
+        items = await self._all("/v1/Carriers", 50, optional=True)
+        return self._read_each(items, "carrier", responses.read_carrier)
+
+    def _read_each(
+        self, items: list[Any], place: str, read: Callable[[Fields], dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        notes = set[str]()
+        values = responses.read_each(items, read, notes)
+        self.findings.note(place, notes, self._times.clock())
+        return values
 
     async def balance(self) -> dict[str, Any] | None:
         """Reads the account's balance, None where the provider does not offer it."""
+        call = ApiCall("GET", "/v1/AccountBalance", optional=True)
         try:
-            return await self.send(ApiCall("GET", "/v1/AccountBalance", optional=True), responses.read_balance)
+            return await self.send(call, lambda raw: responses.read_balance(raw, call.notes))
         except NotFound:
             return None
 
@@ -165,8 +179,9 @@ class Client(ApiSession):
         items: dict[str, Any] = {}
         for number in range(1, MAX_PAGES + 1):
             call = ApiCall("GET", path, params=_page_params(number, size), optional=optional and number == 1)
+            read = partial(responses.read_list_page, notes=call.notes)
             try:
-                page = await self.send(call, responses.read_list_page)
+                page = await self.send(call, read)
             except NotFound:
                 if optional or number > 1:
                     break
@@ -189,11 +204,12 @@ def account_of(settings: Settings) -> ApiAccount:
     return ApiAccount(address, email, secret.get_secret_value())
 
 
-def _order_or_none(raw: Any) -> ParsedOrder | None:
+def _order_or_none(raw: Any, notes: set[str]) -> ParsedOrder | None:
     try:
-        return read_order(raw)
+        parsed = read_order(raw, notes)
     except UnreadableAnswer:
         return None
+    return None if parsed.snapshot.unreadable else parsed
 
 
 def _page_params(page: int, size: int) -> dict[str, str]:

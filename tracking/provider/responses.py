@@ -1,13 +1,16 @@
-"""Parser of the provider's responses and webhook bodies: orders, lists, tokens, problems, catalog, balance.
+"""Parser of the provider's responses: orders, lists, tokens, problems, catalog, balance.
 
-Reads names in any case and numbers as numbers or strings. Whatever comes in, nothing but the documented error goes out,
-and no error holds a value that came in. Claim data is counted and digested, and leaves this module only as `ClaimData`.
+Reads names in any case and numbers as numbers or strings, and notes what is wrong with fields that nobody needs.
+Whatever comes in, nothing but the documented error goes out, and neither error nor note holds a value that came in.
+Claim data is counted and digested, and leaves this module only as `ClaimData`.
 """
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,13 +18,21 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from tracking.errors import CallbackRefused, Problem, UnreadableAnswer
-from tracking.orders.model import PROVIDER_STATES, ClaimData, Line, OrderType, Snapshot, Unit, usual_case
-from tracking.provider import json_fields
-from tracking.provider.json_fields import Fields, decimal_of, digest_of, minor_of, parse, storable, time_or_none
+from tracking.errors import Problem, UnreadableAnswer
+from tracking.orders.model import LINE_STATUSES, PROVIDER_STATES, ClaimData, Line, OrderType, Snapshot, Unit, usual_case
+from tracking.provider.json_fields import (
+    Fields,
+    decimal_of,
+    digest_of,
+    key_of,
+    minor_of,
+    storable,
+    text_of,
+    type_name,
+    whole_of,
+)
 from tracking.provider.masking import NEVER_STORED, scrub
 
-LINE_STATUSES = ("Pending", "Completed", "Cancelled", "Sent", "Claimed", "SentToFulfillment", "Shipped")
 DEFAULT_TOKEN_LIFE = timedelta(minutes=5)
 LONGEST_TOKEN_LIFE = timedelta(days=1)
 _PHONE = re.compile(r"\+\d[\d ().-]{5,30}\d|(?<![-\w])\d{7,}", re.ASCII)
@@ -51,17 +62,6 @@ class ListPage:
 
 
 @dataclass(frozen=True, slots=True)
-class WebhookCall:
-    """What the body of a webhook call says. `digest` is the same for every repeat of it."""
-
-    action: str
-    provider_id: str | None
-    po_number: str | None
-    stated_at: datetime | None
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
 class Token:
     """A bearer token and when to stop using it."""
 
@@ -69,64 +69,81 @@ class Token:
     expires_at: datetime
 
 
-def read_order(raw: Any) -> ParsedOrder:
+def read_order(raw: Any, notes: set[str] | None = None) -> ParsedOrder:
     """Parses the order in a single answer or an item of a list.
+
+    What is wrong with a field that nobody needs is noted in `notes`. Why its lines cannot be read is the snapshot's
+    `unreadable`: that the order is where its status says it is stays true.
 
     Raises:
         UnreadableAnswer: it is no order.
     """
     digest = digest_of(raw)
-    order = Fields(raw)
-    kind = order.text("type", limit=60)
-    lines = order.get("lineitems")
-    if lines is not None and not isinstance(lines, list):
-        raise UnreadableAnswer("LineItems is not a list")
-    read = [_line(number, line) for number, line in enumerate(lines or (), start=1)]
+    order = Fields(raw, notes=notes)
+    kind = order.text("Type", limit=60)
+    read, unreadable = _lines(order)
     snapshot = Snapshot(
-        provider_id=order.required(order.text("id"), "Id"),
-        po_number=order.text("ponumber"),
-        status=usual_case(order.required(order.text("status", limit=60), "Status"), PROVIDER_STATES),
+        provider_id=order.needed("Id", key_of),
+        po_number=order.needed("PONumber", key_of) if order.has("PONumber") else None,
+        status=usual_case(order.needed("Status", lambda value: text_of(value, 60)), PROVIDER_STATES),
         type=usual_case(kind, OrderType) if kind else None,
-        created_at=time_or_none(order.get("timestamp")),
+        created_at=order.time("Timestamp"),
         lines=tuple(line for line, _ in read),
-        note=order.text("note", limit=1000),
-        currency=(order.text("currencycode", "currency", limit=10) or "").upper() or None,
+        note=order.text("Note", limit=1000),
+        currency=(order.text("CurrencyCode", "Currency", limit=10) or "").upper() or None,
+        unreadable=unreadable,
     )
     claims = {line.number: claims for line, claims in read if claims}
     return ParsedOrder(snapshot, _without_secrets(raw), digest, claims)
 
 
-def _line(number: int, raw: Any) -> tuple[Line, ClaimData]:
-    line = Fields(raw, f"LineItems[{number - 1}]")
-    claims = _claim_entries(line.get("claimdata"))
+def _lines(order: Fields) -> tuple[list[tuple[Line, ClaimData]], str | None]:
+    """The lines with their claim data, and why one or all of them cannot be read."""
+    lines, read, unreadable = order.get("lineitems"), list[tuple[Line, ClaimData]](), None
+    if lines is not None and not isinstance(lines, list):
+        return [], order.note("LineItems", f"is not a list but {type_name(lines)}")
+    for number, raw in enumerate(lines or (), start=1):
+        try:
+            read.append(_line(number, raw, order.notes))
+        except UnreadableAnswer as exc:
+            unreadable = unreadable or str(exc)
+    return read, unreadable
+
+
+def _line(number: int, raw: Any, notes: set[str]) -> tuple[Line, ClaimData]:
+    line = Fields(raw, f"LineItems[{number - 1}]", notes)
+    claims = _claim_entries(line)
     # What the entries hold, sorted: their order means nothing.
     contents = json.dumps(sorted(text for text, _ in claims))
     parsed = Line(
         number=number,
-        product_id=line.required(line.text("productid"), "ProductId"),
-        value_minor=line.required(line.minor("value"), "Value"),
-        quantity=line.required(line.whole("quantity"), "Quantity"),
-        status=usual_case(line.text("status", limit=60) or "Pending", LINE_STATUSES),
+        product_id=line.needed("ProductId", key_of),
+        value_minor=line.needed("Value", minor_of),
+        quantity=line.needed("Quantity", whole_of),
+        status=usual_case(line.text("Status", limit=60) or "Pending", LINE_STATUSES),
         claims=len(claims),
-        provider_line_id=line.text("id"),
-        external_id=line.text("externalid"),
+        provider_line_id=line.text("Id"),
+        external_id=line.text("ExternalId"),
         recipient=_recipient(line),
-        cost_minor=line.minor("cost"),
+        cost_minor=line.minor("Cost"),
         claim_digest=hashlib.sha256(contents.encode()).hexdigest()[:16] if claims else None,
     )
     return parsed, ClaimData(tuple(unit for _, unit in claims))
 
 
-def _claim_entries(raw: Any) -> list[tuple[str, Unit]]:
+def _claim_entries(line: Fields) -> list[tuple[str, Unit]]:
     """What each claim entry holds, as a text to compare and as labels with values; empty entries are left out."""
+    raw = line.get("claimdata")
     entries = raw if isinstance(raw, list) else [raw]
-    return [claim for entry in entries if (claim := _claim_entry(entry)) is not None]
+    return [claim for entry in entries if (claim := _claim_entry(entry, line)) is not None]
 
 
-def _claim_entry(raw: Any) -> tuple[str, Unit] | None:
+def _claim_entry(raw: Any, line: Fields) -> tuple[str, Unit] | None:
     if not isinstance(raw, Mapping):
+        if raw is not None:
+            line.note("ClaimData", f"holds no object but {type_name(raw)}")
         return None
-    entry = Fields(raw, "ClaimData")
+    entry = Fields(raw, "ClaimData", line.notes)
     codes = entry.get("codes")
     filled_codes = [code for code in codes if _code(code)[1]] if isinstance(codes, list) else []
     link, characters = entry.get("claimlink"), entry.get("barcodechars")
@@ -153,8 +170,8 @@ def _storable_text(value: Any) -> str:
 
 
 def _recipient(line: Fields) -> str | None:
-    contact = _object_or_empty(line.get("digitaldeliveryaddress")).text("email", "sms")
-    return contact or _object_or_empty(line.get("physicaldeliveryaddress")).text("name")
+    contact = line.object("DigitalDeliveryAddress").text("Email", "Sms")
+    return contact or line.object("PhysicalDeliveryAddress").text("Name")
 
 
 def _without_secrets(raw: Any) -> Any:
@@ -163,22 +180,24 @@ def _without_secrets(raw: Any) -> Any:
         return {storable(name): _without_secrets(raw[name]) for name in stored}
     if isinstance(raw, list):
         return [_without_secrets(value) for value in raw]
+    if isinstance(raw, float) and not math.isfinite(raw):  # no database takes it as JSON
+        return str(raw)
     return storable(raw) if isinstance(raw, str) else raw
 
 
-def read_list_page(raw: Any) -> ListPage:
+def read_list_page(raw: Any, notes: set[str] | None = None) -> ListPage:
     """Parses the envelope of a list.
 
     Raises:
         UnreadableAnswer: it is no list in its envelope.
     """
-    envelope = Fields(raw)
+    envelope = Fields(raw, notes=notes)
     if not isinstance(raw, Mapping) or "data" not in {str(name).casefold() for name in raw}:
-        raise UnreadableAnswer("Data is missing")
+        raise UnreadableAnswer(envelope.note("Data", "is missing"))
     items = envelope.get("data")
     if items is not None and not isinstance(items, list):
-        raise UnreadableAnswer("Data is not a list")
-    page, size, total = envelope.whole("page"), envelope.whole("pagesize"), envelope.whole("totalcount")
+        raise UnreadableAnswer(envelope.note("Data", f"is not a list but {type_name(items)}"))
+    page, size, total = envelope.whole("Page"), envelope.whole("PageSize"), envelope.whole("TotalCount")
     if items is None and page is size is total is None:
         raise UnreadableAnswer("Data is null, and nothing says that it is a page of a list")
     return ListPage(items or (), page, size, total)
@@ -192,21 +211,17 @@ def item_key(raw: Any) -> str:
         return digest_of(raw)
 
 
-def read_token(raw: Any, now: datetime) -> Token:
+def read_token(raw: Any, now: datetime, notes: set[str] | None = None) -> Token:
     """Parses the token, good until its own `exp`, else for ExpiresIn seconds, else for five minutes.
 
     Raises:
         UnreadableAnswer: there is no token that could be put into a header.
     """
-    fields = Fields(raw)
+    fields = Fields(raw, notes=notes)
     value = fields.get("value")
     if not isinstance(value, str) or not re.fullmatch(r"[!-~]{1,16384}", value.strip()):
         raise UnreadableAnswer("Value is not a token")
-    seconds = _jwt_seconds(value, now)
-    try:
-        seconds = seconds or int(decimal_of(fields.get("expiresin")))
-    except ValueError:
-        seconds = 0
+    seconds = _jwt_seconds(value, now) or int(fields.decimal("ExpiresIn") or 0)
     longest = int(LONGEST_TOKEN_LIFE.total_seconds())
     life = timedelta(seconds=min(seconds, longest)) if seconds > 0 else DEFAULT_TOKEN_LIFE
     return Token(value.strip(), now + life)
@@ -227,10 +242,13 @@ def read_duplicate_ids(raw: Any) -> list[str]:
         fields = Fields(raw)
         value = fields.get("previousorderids", "previousorderid", "orderid", "id")
         entries = value if isinstance(value, list) else [value]
-        ids = (json_fields.text_of(entry, 200) for entry in entries[:50])
-        return list(dict.fromkeys(entry for entry in ids if entry))
-    except (UnreadableAnswer, ValueError):
+    except UnreadableAnswer:
         return []
+    ids: dict[str, None] = {}
+    for entry in entries[:50]:
+        with contextlib.suppress(ValueError):
+            ids |= {key: None} if (key := key_of(entry)) else {}
+    return list(ids)
 
 
 def read_funds(raw: Any) -> tuple[int | None, int | None]:
@@ -293,86 +311,67 @@ def _masked_text(text: Any, hide: Callable[[str], str]) -> str:
     return _PHONE.sub("***", scrub(str(text) if isinstance(text, str | int | float) else "", hide))[:300]
 
 
-def read_each(items: Iterable[Any], read: Callable[[Fields], dict[str, Any]]) -> list[dict[str, Any]]:
-    """Parses items of the catalog; those that cannot be read are left out."""
+def read_each(
+    items: Iterable[Any], read: Callable[[Fields], dict[str, Any]], notes: set[str] | None = None
+) -> list[dict[str, Any]]:
+    """Parses items of the catalog; those that have no id are left out."""
     values = []
     for item in items:
-        try:
-            values.append(read(Fields(item)))
-        except (UnreadableAnswer, ValueError):
-            continue
+        with contextlib.suppress(UnreadableAnswer):
+            values.append(read(Fields(item, "Data[0]", notes)))
     return values
 
 
 def _id(item: Fields) -> str:
-    return item.required(item.text("id"), "Id")
+    return item.needed("Id", key_of)
 
 
 def read_product(item: Fields) -> dict[str, Any]:
-    """Parses a product of the catalog, money in minor units."""
-    cost = _object_or_empty(item.get("cost"))
-    shipping = _object_or_empty(_object_or_empty(item.get("meta")).get("shippingconfiguration"))
+    """Parses a product of the catalog, money in minor units. Denominations that cannot all be read are none."""
+    cost, shipping = item.object("Cost"), item.object("Meta").object("ShippingConfiguration")
     delivery_types = [word for word in _as_list(item.get("availabledeliverytypes")) if isinstance(word, str)]
+    form = usual_case(item.text("DenominationType") or "Fixed", ("Fixed", "Variable", "VariableNoCents"))
     return {
         "id": _id(item),
-        "name": item.text("name") or _id(item),
-        "type": usual_case(item.text("type") or "Digital", ("Digital", "Physical")),
-        "denominations": [minor_of(value) for value in _as_list(item.get("denominations"))],
-        "denomination_type": usual_case(
-            item.text("denominationtype") or "Fixed", ("Fixed", "Variable", "VariableNoCents")
-        ),
+        "name": item.text("Name") or _id(item),
+        "type": usual_case(item.text("Type") or "Digital", ("Digital", "Physical")),
+        "denominations": _denominations(item),
+        "denomination_type": form,
         "delivery_types": [usual_case(word, OrderType) for word in delivery_types],
-        "fee_minor": cost.minor("fee") or 0,
-        "discount_percent": f"{decimal_of(cost.get('discountpercentage') or 0):f}",
-        "currency": item.text("currencycode", limit=10),
-        "has_required_carriers": str(shipping.get("hasrequiredcardcarriers")).casefold() == "true",
+        "fee_minor": cost.minor("Fee") or 0,
+        "discount_percent": f"{cost.decimal('DiscountPercentage') or Decimal():f}",
+        "currency": item.text("CurrencyCode", limit=10),
+        "has_required_carriers": shipping.flag("HasRequiredCardCarriers"),
     }
 
 
-def _object_or_empty(raw: Any) -> Fields:
-    return Fields(raw if isinstance(raw, Mapping) else {})
+def _denominations(item: Fields) -> list[int]:
+    try:
+        return [minor_of(value) for value in _as_list(item.get("denominations"))]
+    except ValueError as exc:
+        item.note("Denominations", f"holds what {exc}")
+        return []
 
 
 def read_shipping_method(item: Fields) -> dict[str, Any]:
     """Parses a shipping method, its cost in minor units."""
-    words = {"carrier": item.text("carrier"), "description": item.text("description", limit=500)}
-    return {"id": _id(item), **words, "cost_minor": item.minor("cost")}
+    words = {"carrier": item.text("Carrier"), "description": item.text("Description", limit=500)}
+    return {"id": _id(item), **words, "cost_minor": item.minor("Cost")}
 
 
 def read_carrier(item: Fields) -> dict[str, Any]:
     """Parses a card carrier."""
-    return {"id": _id(item), "name": item.text("name") or _id(item)}
+    return {"id": _id(item), "name": item.text("Name") or _id(item)}
 
 
-def read_balance(raw: Any) -> dict[str, Any]:
+def read_balance(raw: Any, notes: set[str] | None = None) -> dict[str, Any]:
     """Parses the account's balance in minor units.
 
     Raises:
         UnreadableAnswer: it says neither what is available nor what is pending.
     """
-    fields = Fields(raw)
-    available, pending = fields.minor("available"), fields.minor("pending")
+    fields = Fields(raw, notes=notes)
+    available, pending = fields.minor("Available"), fields.minor("Pending")
     if available is None and pending is None:
         raise UnreadableAnswer("Available is missing")
     return {"available_minor": available, "pending_minor": pending, "offered": True}
-
-
-def read_webhook_call(body: bytes) -> WebhookCall:
-    """Parses the body of a webhook call.
-
-    Raises:
-        CallbackRefused: no JSON object, another action, or no order named. Nothing else is ever raised.
-    """
-    try:
-        fields = Fields(parse(body), "the body")
-        action, stamp = fields.text("action"), fields.text("timestamp")
-        provider_id, po_number = fields.text("orderid"), fields.text("ponumber")
-    except UnreadableAnswer as exc:
-        raise CallbackRefused(str(exc)) from exc
-    if action is None or action.casefold() != "fulfillmentcomplete":
-        raise CallbackRefused("the action is not FulfillmentComplete")
-    if provider_id is None and po_number is None:
-        raise CallbackRefused("the body names no order")
-    # The PONumber is what the address proves: without it, a call of one order could pass for the repeat of another's.
-    identity = [action.casefold(), provider_id, stamp, po_number]
-    return WebhookCall("FulfillmentComplete", provider_id, po_number, time_or_none(stamp), digest_of(identity))

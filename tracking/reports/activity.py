@@ -1,8 +1,9 @@
-"""Activity: list webhook calls received, calls made, events and files, newest first. Bounded reads."""
+"""Activity: list webhook calls received, calls made, findings, events and files, newest first. Bounded reads."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +20,8 @@ from tracking.storage.tables import BATCHES, CALLBACKS, COUNTERS, EVENTS, EXCHAN
 
 def webhook_calls(database: Database, *, outcome: str = "", limit: int = 100, offset: int = 0) -> pd.DataFrame:
     """Callbacks as received, newest first. `outcome`: accepted, repeated, waiting, refused, or "" for all."""
-    names = ("received_at", "last_at", "outcome", "repeats", "reason", "action", "provider_id", "stated_at", "size")
+    names = [*("received_at", "last_at", "outcome", "repeats", "rule", "reason", "source"), "action"]
+    names += ["provider_id", "stated_at", "size"]
     po_number = sa.func.coalesce(ORDERS.c.po_number, CALLBACKS.c.po_number).label("po_number")
     query = select(*(CALLBACKS.c[name] for name in names), po_number).outerjoin(
         ORDERS, ORDERS.c.id == CALLBACKS.c.order_id
@@ -38,11 +40,38 @@ def _newest(database: Database, query: Any, *by: Any, limit: int, offset: int = 
         return pd.DataFrame(rows.all(), columns=list(rows.keys()))
 
 
-def refusal_count(database: Database) -> int | None:
-    """Count all refused webhook calls, also those no longer stored; None before the first one."""
+@dataclass(frozen=True, slots=True)
+class RefusalCounts:
+    """How many webhook calls were refused since a time, by rule; `stored` of them can be looked at."""
+
+    counted: int
+    stored: int
+    by_rule: Mapping[str, int]
+    since: datetime
+
+
+def refusal_counts(database: Database) -> RefusalCounts | None:
+    """Count all refused webhook calls, also those of which nothing else is stored; None before the first one."""
+    rows = select(sa.func.count()).select_from(CALLBACKS).where(CALLBACKS.c.outcome == "refused")
     with database.read() as connection:
-        stored = get_fact(connection, FactKey.REFUSALS)
-    return int(stored.value.get("counted", 0)) if stored else None
+        fact = get_fact(connection, FactKey.REFUSALS)
+        stored = connection.execute(rows).scalar_one()
+    if fact is None:
+        return None
+    value = fact.value
+    counted = max(int(value["counted"]), stored)
+    return RefusalCounts(counted, stored, value["by_rule"], datetime.fromisoformat(value["since"]))
+
+
+def findings(database: Database) -> pd.DataFrame:
+    """What the provider sends otherwise than its contract says: first, last, what, times; the newest kinds first."""
+    with database.read() as connection:
+        fact = get_fact(connection, FactKey.FINDINGS)
+    rows = [
+        (datetime.fromisoformat(entry["first"]), datetime.fromisoformat(entry["last"]), what, entry["times"])
+        for what, entry in (fact.value if fact else {}).items()
+    ]
+    return pd.DataFrame(sorted(rows, reverse=True), columns=["first", "last", "what", "times"])
 
 
 def batches(database: Database, limit: int = 50) -> pd.DataFrame:

@@ -74,6 +74,9 @@ class Faults:
     timestamps: TimestampFormat = "bare"  # 14
     cost_null: bool = False  # 15
     extra_fields: bool = False  # 16
+    odd_fields: bool = False  # 14 to 17: wrong types in fields that a client does not need
+    odd_webhooks: bool = False  # 11: bodies in other encodings and forms, with wrong types, or empty
+    unknown_line_status: bool = False  # 8: lines of every third completed order show a word nobody knows
     numbers_as_strings: bool = False  # 17
     max_lines: int | None = None  # 17
     max_lines_status: Literal[400, 413] = 400  # 17

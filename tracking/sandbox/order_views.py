@@ -86,9 +86,11 @@ def _regrouped(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def _line_json(order: SandboxOrder, line: SandboxLine, context: ViewContext) -> dict[str, Any]:
     status = line_status(order.kind, line.lifecycle, order.steps, context.now)
     with_claims = context.claims and (order.kind, status) in _WITH_CLAIMS
+    finished = order_status(order.steps, context.now) == "Completed"
+    unknown = context.faults.unknown_line_status and order.number % 3 == 0 and finished
     return {
         "Id": line.id,
-        "Status": status,
+        "Status": "Delivered" if unknown else status,
         **line.item,
         "Cost": None if context.faults.cost_null else line.cost_cents / 100,
         "ClaimData": _claim_data(order, line, context) if with_claims else None,

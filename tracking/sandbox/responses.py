@@ -27,6 +27,20 @@ _BAD_BODIES: Mapping[BadResponse, bytes] = {
     "nan": b'{"Id": NaN, "Status": NaN}',
 }
 
+_ODD_VALUES: Mapping[str, Any] = {
+    "Note": [],
+    "Cost": {"Amount": "unknown"},
+    "Personalization": "none",
+    "WebhookSettings": [True],
+    "CurrencyCode": {"Code": "USD"},
+    "Terms": 5,
+    "Page": "first",
+    "PageSize": {},
+    "TotalCount": [],
+    "Pending": {"Amount": 0},
+    "ExpiresIn": {"Minutes": 60},
+}
+
 
 _INTERMEDIARIES: Mapping[Intermediary, tuple[int, Mapping[str, str], bytes]] = {
     "redirect": (
@@ -103,7 +117,19 @@ def corrupt_response(response: Response, how: BadResponse) -> Response:
 def format_body(body: Any, faults: Faults) -> Any:
     """Format a body: case of names, numbers as strings, extra fields. Untouched where no fault asks for any."""
     unchanged = faults.name_case == "pascal" and not faults.numbers_as_strings and not faults.extra_fields
+    body = _with_odd_fields(body) if faults.odd_fields else body
     return body if unchanged else _format_value(body, faults)
+
+
+def _with_odd_fields(value: Any) -> Any:
+    """Every field that a client does not need with a wrong type."""
+    if isinstance(value, list):
+        return [_with_odd_fields(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {name: _ODD_VALUES.get(name, _with_odd_fields(item)) for name, item in value.items()} | (
+        {"CurrencyCode": {"Code": "USD"}} if "LineItems" in value else {}
+    )
 
 
 def _format_value(value: Any, faults: Faults) -> Any:

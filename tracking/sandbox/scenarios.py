@@ -202,6 +202,17 @@ _SCENARIOS = (
     _scenario("us-timestamps", "Timestamps are in US form.", timestamps="us"),
     _scenario("cost-null", "No cost is told.", cost_null=True),
     _scenario("extra-fields", "Answers carry fields nobody knows.", extra_fields=True),
+    _scenario("odd-fields", "Fields that nobody needs come with wrong types.", odd_fields=True),
+    _scenario(
+        "odd-webhooks",
+        "Webhooks come in other encodings and forms, with wrong types, or with an empty body.",
+        odd_webhooks=True,
+    ),
+    _scenario(
+        "unknown-line-status",
+        "Lines of every third completed order show Delivered, a word nobody knows.",
+        unknown_line_status=True,
+    ),
     _scenario("string-numbers", "Numbers come as strings.", numbers_as_strings=True),
     _scenario("max-lines", "Orders above 50 lines are refused with 400.", max_lines=50),
     _scenario("too-large", "Orders above 50 lines are refused with 413.", max_lines=50, max_lines_status=413),

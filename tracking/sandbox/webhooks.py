@@ -6,8 +6,11 @@ Owns the sending and its retries. The only part that speaks to the outside. Addr
 from __future__ import annotations
 
 import asyncio
+import gzip
+import json
 import logging
 from contextvars import ContextVar
+from urllib.parse import urlencode
 
 import httpx
 
@@ -61,7 +64,8 @@ class WebhookSender:
     async def _send(self, client: httpx.AsyncClient, delivery: WebhookDelivery, now: float) -> None:
         _sending.set(True)
         try:
-            accepted = await _post(client, delivery)
+            content, headers = odd_body(delivery) if self._provider.faults.odd_webhooks else _documented_body(delivery)
+            accepted = await _post(client, delivery.url, content, headers)
             wait = min(2.0**delivery.tries, _MAX_WAIT_SECONDS) / self._provider.speed
             last_try = delivery.tries + 1 >= MAX_TRIES
             outcome = "taken" if accepted else "given up" if last_try else None
@@ -71,13 +75,30 @@ class WebhookSender:
             self._in_flight.discard(delivery.id)
 
 
-async def _post(client: httpx.AsyncClient, delivery: WebhookDelivery) -> bool:
+def _documented_body(delivery: WebhookDelivery) -> tuple[bytes, dict[str, str]]:
+    return delivery.body.encode(), {"Content-Type": "application/json"}
+
+
+def odd_body(delivery: WebhookDelivery) -> tuple[bytes, dict[str, str]]:
+    """Encode a webhook as no documentation says, one way after another; the same way in each retry of it."""
+    call, headers = json.loads(delivery.body), {"Content-Type": "application/json"}
+    odd_types = call | {"Timestamp": {"Seconds": 1764426000}, "Action": [call["Action"]], "OrderId": None}
+    ways: tuple[tuple[bytes, dict[str, str]], ...] = (
+        (json.dumps(odd_types).encode(), headers),
+        (delivery.body.encode("utf-16"), headers),
+        (gzip.compress(delivery.body.encode(), mtime=0), headers | {"Content-Encoding": "gzip"}),
+        (f"[{delivery.body}]".encode(), headers),
+        (urlencode(call).encode(), {"Content-Type": "application/x-www-form-urlencoded"}),
+        (b"", {}),
+    )
+    return ways[delivery.id % len(ways)]
+
+
+async def _post(client: httpx.AsyncClient, url: str, content: bytes, headers: dict[str, str]) -> bool:
     """Send one request; returns whether the receiver accepted it with any 2xx."""
     try:
-        response = await client.post(
-            delivery.url, content=delivery.body, headers={"Content-Type": "application/json"}, follow_redirects=False
-        )
+        response = await client.post(url, content=content, headers=headers, follow_redirects=False)
     except Exception as problem:  # noqa: BLE001 - whatever the receiver or an in-process application raises is a failed try
-        log.debug("webhook_failed delivery=%d error=%s", delivery.id, type(problem).__name__)
+        log.debug("webhook_failed error=%s", type(problem).__name__)
         return False
     return response.is_success

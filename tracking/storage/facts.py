@@ -22,6 +22,7 @@ class FactKey(StrEnum):
     CATALOG = "catalogue"
     DISCOVERY = "discover"
     ERASURE = "erasure"
+    FINDINGS = "findings"
     LATE_ORDERS = "late"
     LATENESS = "lateness"
     PACING = "pacing"

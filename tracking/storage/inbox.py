@@ -1,14 +1,18 @@
-"""The inbox: webhook calls received, repeated, refused or waiting for their order. Steps of a job."""
+"""The inbox: webhook calls received, repeated, refused or waiting for their order, and addresses. Steps of a job."""
 
 import functools
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, insert, select, update
 from sqlalchemy.engine import RowMapping
 
-from tracking.storage.tables import CALLBACKS, insert_for
+from tracking.orders.model import Submission
+from tracking.storage import facts
+from tracking.storage.facts import FactKey
+from tracking.storage.tables import ADDRESSES, CALLBACKS, OPEN, ORDERS, insert_for
 
 REFUSALS_STORED = 1000
 UPDATE_WEBHOOK_CALL = update(CALLBACKS).where(CALLBACKS.c.id == bindparam("changed_id"))
@@ -18,6 +22,16 @@ INSERT_WEBHOOK_CALL = insert(CALLBACKS)
 _REFUSALS = select(CALLBACKS.c.id).where(CALLBACKS.c.outcome == "refused")
 _FIRST_BEYOND_LIMIT = _REFUSALS.order_by(CALLBACKS.c.id.desc()).offset(bindparam("kept")).limit(1).scalar_subquery()
 DELETE_OLD_REFUSALS = delete(CALLBACKS).where(CALLBACKS.c.outcome == "refused", CALLBACKS.c.id <= _FIRST_BEYOND_LIMIT)
+
+_BY_ADDRESS = select(ADDRESSES.c.digest, ORDERS.c.po_number).join(ORDERS, ORDERS.c.id == ADDRESSES.c.order_id)
+PO_NUMBERS_BY_ADDRESS = _BY_ADDRESS.where(ADDRESSES.c.digest.in_(bindparam("digests", expanding=True)))
+ORDERS_WITHOUT_ADDRESS = (
+    select(ORDERS.c.id, ORDERS.c.po_number)
+    .where(OPEN, ORDERS.c.submission != Submission.ELSEWHERE.value, ORDERS.c.id > bindparam("after"))
+    .where(~exists().where(ADDRESSES.c.order_id == ORDERS.c.id))
+    .order_by(ORDERS.c.id)
+    .limit(bindparam("most"))
+)
 
 
 def last_webhook_at(connection: Connection) -> datetime | None:
@@ -39,12 +53,9 @@ def record_webhook_call(
     return row[0], row[1] if row[1] >= times else 0
 
 
-def settle_webhook_call(
-    connection: Connection, call_id: int, *, outcome: str, order_id: int | None, reason: str | None = None
-) -> None:
-    """Record the outcome of a webhook call."""
-    settled = {"changed_id": call_id, "outcome": outcome, "order_id": order_id, "reason": reason}
-    connection.execute(UPDATE_WEBHOOK_CALL, settled)
+def settle_webhook_call(connection: Connection, call_id: int, columns: Mapping[str, Any]) -> None:
+    """Record what became of a webhook call, and of which order it is."""
+    connection.execute(UPDATE_WEBHOOK_CALL, {"changed_id": call_id, **columns})
 
 
 def waiting_webhook_calls(connection: Connection, po_number: str) -> list[RowMapping]:
@@ -57,6 +68,38 @@ def record_refusal(connection: Connection, values: Mapping[str, Any], now: datet
     columns = {"outcome": "refused", "received_at": now, "last_at": now}
     connection.execute(INSERT_WEBHOOK_CALL, {**values, **columns})
     connection.execute(DELETE_OLD_REFUSALS, {"kept": REFUSALS_STORED})
+
+
+def add_refusal_counts(connection: Connection, counted: Mapping[str, int], now: datetime) -> None:
+    """Add to the counts of refused calls, by rule; of those that are not stored they are all that is left."""
+    stored = connection.execute(facts.SELECT_FACT_FOR_UPDATE, {"key": FactKey.REFUSALS}).scalar() or {}
+    by_rule = Counter(stored.get("by_rule", {})) + Counter(counted)
+    value = {"counted": by_rule.total(), "by_rule": dict(by_rule), "since": stored.get("since", now.isoformat())}
+    facts.set_fact(connection, FactKey.REFUSALS, value, now)
+
+
+def store_addresses(connection: Connection, digests: Sequence[tuple[str, int]]) -> None:
+    """Store for which order (row id) the address with this hash is; one that is stored already stays."""
+    rows = [{"digest": digest, "order_id": order_id} for digest, order_id in digests]
+    if rows:
+        connection.execute(insert_address(connection.dialect.name), rows)
+
+
+def po_numbers_by_address(connection: Connection, digests: Sequence[str]) -> dict[str, str]:
+    """Look up the PONumbers of orders by the hashes of their addresses."""
+    return {row.digest: row.po_number for row in connection.execute(PO_NUMBERS_BY_ADDRESS, {"digests": list(digests)})}
+
+
+def orders_without_address(connection: Connection, *, after: int, limit: int) -> list[tuple[int, str]]:
+    """Find open orders of ours without a stored address, as (row id, PONumber), with ids beyond `after`."""
+    rows = connection.execute(ORDERS_WITHOUT_ADDRESS, {"after": after, "most": limit})
+    return [(row.id, row.po_number) for row in rows]
+
+
+@functools.cache
+def insert_address(dialect: str) -> Any:
+    """Build the statement that stores an address, unless it is stored."""
+    return insert_for(dialect, ADDRESSES).on_conflict_do_nothing(index_elements=["digest"])
 
 
 @functools.cache

@@ -118,6 +118,7 @@ class Orders(_Row, table=True):
     last_open_at: datetime | None = _time()
     completed_after: datetime | None = _time()
     completed_by: datetime | None = _time()
+    completed_there_at: datetime | None = _time()
     claimed_at: datetime | None = _time()
     attention: str | None = None
     attention_reason: str | None = None
@@ -222,7 +223,10 @@ class Outbox(_Row, table=True):
 
 
 class Callbacks(_Row, table=True):
-    """One callback as received: accepted, waiting for its order, or refused. Repeats only count up."""
+    """One callback as received: accepted, waiting for its order, or refused. Repeats only count up.
+
+    Of a refused one `po_number` and `provider_id` are no more than what it named, and `rule` is why.
+    """
 
     __table_args__ = (
         sa.Index("ix_callbacks_outcome", "outcome", "id"),
@@ -244,6 +248,15 @@ class Callbacks(_Row, table=True):
     order_id: int | None = Field(default=None, sa_column=sa.Column(BigKey, index=True))
     method: str = "POST"
     size: int = 0
+    source: str | None = None
+    rule: str | None = None
+
+
+class Addresses(_Row, table=True):
+    """Which order a webhook address is for. `digest` is the hash of the address's token, which is stored nowhere."""
+
+    digest: str = Field(primary_key=True)
+    order_id: int = Field(sa_column=sa.Column(BigKey, nullable=False, index=True))
 
 
 class Exchanges(_Row, table=True):
@@ -332,6 +345,7 @@ class Facts(_Row, table=True):
 _tables = SQLModel.metadata.tables.__getitem__
 ORDERS, LINES, EVENTS, CLAIMS, OUTBOX = map(_tables, ("orders", "lines", "events", "claims", "outbox"))
 CALLBACKS, EXCHANGES, PREDICTIONS = map(_tables, ("callbacks", "exchanges", "predictions"))
+ADDRESSES = _tables("addresses")
 BATCHES, COUNTERS, DRAFTS, FACTS = map(_tables, ("batches", "counters", "drafts", "facts"))
 
 

@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 
 from tracking.errors import InvalidSubmission, Problem, UnreadableAnswer
 from tracking.orders.model import OrderRequest, folded_id
-from tracking.provider.json_fields import parse, storable
+from tracking.provider.json_fields import parse_strictly, storable
 from tracking.storage.database import Database
 from tracking.storage.tables import BATCHES, LINES, ORDERS
 from tracking.submissions import csv_rows
@@ -142,7 +142,7 @@ def within(place: str, problem: Problem) -> Problem:
 def _parse_orders(data: bytes) -> list[Any]:
     csv_rows.check_size(data)
     try:
-        raw = parse(data)
+        raw = parse_strictly(data)
     except UnreadableAnswer as exc:
         raise UnreadableFile(_json_problem(exc)) from exc
     raws = raw if isinstance(raw, list) else [raw]

@@ -26,6 +26,7 @@ from tracking.provider.client import Answer, Client
 from tracking.storage import orders, outbox
 from tracking.storage.database import Database
 from tracking.storage.maintenance import restore_mark
+from tracking.webhooks import address_book
 
 log = logging.getLogger(__name__)
 
@@ -178,6 +179,8 @@ class Sender:
             outbox.finish_outbox(connection, order_id, again_at=None)
             return None
         number = outbox.record_attempt(connection, order_id)
+        if address := self._address(stored.order.po_number):
+            address_book.store_address(connection, order_id, address)
         now = self._clock()
         ingest.observe(connection, order_id, Observation(Witness.US, now, now, Attempted(number)), self._planner)
         return _Attempt(order_id, stored.order.po_number, number, dict(row["request"]))
@@ -265,8 +268,9 @@ class Sender:
             return result or self._unclear(attempt, f"409, but {ids[0]} could not be fetched: {exc}", started_at)
         except ProviderError as exc:
             return self._unclear(attempt, f"409, but {ids[0]} could not be fetched: {exc}", started_at)
-        if answer.order is None:
-            return self._unclear(attempt, f"409, but {ids[0]} could not be read", started_at)
+        if answer.order is None or answer.order.snapshot.unreadable:
+            why = f": {answer.order.snapshot.unreadable}" if answer.order else ""
+            return self._unclear(attempt, f"409, but {ids[0]} could not be read{why}", started_at)
         return _Result(Answered(answer.order.snapshot, adopted=True), started_at, answer=answer)
 
     async def _look_up(self, attempt: _Attempt, started_at: datetime) -> _Result | None:

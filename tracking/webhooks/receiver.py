@@ -1,14 +1,17 @@
 """Webhook receiver: verify the secret address, commit, then answer; believes nothing in the body.
 
+The address proves, the body is a hint: whatever a body is made of, a call of an order's own address makes that order
+due, and what could not be read is recorded. Only a body that plainly names another order is refused, and shown.
+
 Every refusal looks alike (404, empty) and every proven call looks alike (204), so that an answer tells a stranger
 nothing. A refusal costs a bounded row at the most and never a call of the provider. A source that has reached its
 limit of refusals (`throttling`) is still judged, lest a genuine call from there be lost, but costs neither a row nor
 a line of the log; a call that is given up unread gets the same 404 as every other refusal.
 
-503 says that the store is busy and that the call should come again. A call that names its order by the provider's id
-alone can only be judged with the store; while that cannot be read, right and wrong addresses, known and unknown orders
-get the same 503, which tells a stranger of the store's health what /healthz tells as well, and nothing of any order.
-404 would lose the claims of the right ones.
+503 says that the store is busy and that the call should come again. A call whose body does not name the PONumber of
+its address can only be judged with the store; while that cannot be read, right and wrong addresses, known and unknown
+orders get the same 503, which tells a stranger of the store's health what /healthz tells as well, and nothing of any
+order. 404 would lose the claims of the right ones.
 
 Repeats of a call that come while it is being committed are committed in one batch, and calls that name no PONumber are
 looked up in batches, so that a flood of either is a few statements' work.
@@ -17,11 +20,10 @@ looked up in batches, so that a flood of either is a few statements' work.
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
 
 from sqlalchemy import Connection
 from starlette.requests import ClientDisconnect, Request
@@ -31,12 +33,16 @@ from starlette.types import Receive, Scope, Send
 from tracking import ingest
 from tracking.errors import CallbackRefused, StoreError
 from tracking.forecasting.planner import PlanningContext
-from tracking.provider.responses import WebhookCall, read_webhook_call
+from tracking.orders.model import same_id
+from tracking.provider.http.findings import Findings
+from tracking.provider.json_fields import digest_of
+from tracking.provider.webhook_bodies import WebhookCall, read_webhook_call
 from tracking.storage import inbox, orders
 from tracking.storage.database import Database
 from tracking.webhooks import addresses
 from tracking.webhooks.batching import Batcher
-from tracking.webhooks.throttling import ReadSlots, RefusalLimits, source_of
+from tracking.webhooks.refusals import RefusalLog
+from tracking.webhooks.throttling import ReadSlots, source_of
 
 log = logging.getLogger(__name__)
 
@@ -44,16 +50,27 @@ LARGEST_BODY = 64 * 1024
 LARGEST_BODY_OVER_LIMIT = 4 * 1024  # a genuine one has less than 2 kB
 LARGEST_DRAINED = 32 * 1024 * 1024
 SECONDS_TO_READ = 5
-REFUSALS_STORED_PER_SECOND = 5
 LOOKUPS_PER_BATCH = 5000
 SLOW_LOOKUP_PAUSE = 0.25  # seconds, of sources over their limit: reads of the store hold its writer up
+Lookup = tuple[str, str | None]  # the hash of an address's token, and the provider's id that the body names
+PoNumbers = tuple[str | None, str | None]  # the PONumbers of both
+
+
+class RefusalRule(StrEnum):
+    """Which rule a refused call broke. Stored and counted: a word once written is never renamed."""
+
+    METHOD = "method"
+    ADDRESS = "address"
+    ANOTHER_ORDER = "another order"
+    TOO_LARGE = "too large"
+    TOO_SLOW = "too slow"
 
 
 class Receiver:
     """The ASGI endpoint behind /webhooks/fulfillment/{token}; refuses everything else below /webhooks.
 
     Addresses are verified with the secrets; `clock` is aware and in UTC; `wake` is called after an accepted call, so
-    that the poller need not wait for its next tick.
+    that the poller need not wait for its next tick; `findings` takes what proven calls hold against the contract.
     """
 
     def __init__(
@@ -64,11 +81,11 @@ class Receiver:
         *,
         clock: Callable[[], datetime],
         wake: Callable[[], None],
+        findings: Findings | None = None,
     ) -> None:
         self._database, self._planner, self._clock, self._wake = database, planner, clock, wake
-        self._secrets = tuple(secrets)
-        self._refusal_limits, self._read_slots = RefusalLimits(), ReadSlots()
-        self._refusals_stored: deque[datetime] = deque(maxlen=REFUSALS_STORED_PER_SECOND)
+        self._secrets, self._findings = tuple(secrets), findings or Findings()
+        self._refusals, self._read_slots = RefusalLog(database), ReadSlots()
         self._commits: dict[str, Batcher[int, str]] = {}
         self._lookups = Batcher(self._po_numbers, most=LOOKUPS_PER_BATCH)
         self._slow_lookups = Batcher(self._po_numbers, most=LOOKUPS_PER_BATCH, pause=SLOW_LOOKUP_PAUSE)
@@ -82,22 +99,27 @@ class Receiver:
         with contextlib.suppress(RuntimeError):
             await response(scope, receive, send)
 
+    async def flush(self) -> None:
+        """Store what was counted of refusals and not stored yet."""
+        await self._refusals.flush(self._clock())
+
     async def _answer(self, request: Request) -> Response:
         source = source_of(request.client.host if request.client else None)
-        exhausted = self._refusal_limits.exhausted(source, self._clock())
+        exhausted = self._refusals.exhausted(source, self._clock())
         body = _Body(LARGEST_BODY_OVER_LIMIT if exhausted else LARGEST_BODY)
         try:
             async with self._read_slots.slot(source, SECONDS_TO_READ):
                 content = await body.read(request, body.largest if exhausted else LARGEST_DRAINED)
             call = await self._authenticate(request, content, self._slow_lookups if exhausted else self._lookups)
-            if await self._commit(call, body.size) == "refused":  # and recorded with its order
+            if await self._commit(replace(call, source=source or None), body.size) == "refused":  # recorded by then
                 self.refused += 1
+                self._refusals.count(RefusalRule.ANOTHER_ORDER)
                 return Response(status_code=404)
         except CallbackRefused as exc:
-            return await self._refuse(request, source, str(exc), body.size)
+            return await self._refuse(request, source, exc, body.size)
         except TimeoutError:
             why = f"the body took longer than {SECONDS_TO_READ} s, or gave way to others"
-            return await self._refuse(request, source, why, body.size)
+            return await self._refuse(request, source, CallbackRefused(why, rule=RefusalRule.TOO_SLOW), body.size)
         except ClientDisconnect:
             return Response(status_code=404)
         except StoreError as exc:
@@ -105,34 +127,51 @@ class Receiver:
             return Response(status_code=503)
         return Response(status_code=204)
 
-    async def _authenticate(self, request: Request, body: bytes, lookups: Batcher[str, str | None]) -> WebhookCall:
-        token = request.path_params.get("token", "")
-        if request.method != "POST":
-            raise CallbackRefused(f"method {request.method}")
-        if len(token) != addresses.TOKEN_LENGTH:
-            raise CallbackRefused("no such address")
-        call = read_webhook_call(body)
-        po_number = call.po_number
-        if po_number is None and call.provider_id is not None:
-            po_number = await lookups.submit(call.provider_id)
-        # As much work for an order that does not exist as for one that does.
-        genuine = addresses.verify_token(token, po_number or "", self._secrets)
-        if po_number is None or not genuine:
-            raise CallbackRefused("the address does not fit the order it names")
+    async def _authenticate(self, request: Request, body: bytes, lookups: Batcher[Lookup, PoNumbers]) -> WebhookCall:
+        """Make sure that the address is that of an order; what the body says is a hint and turns nothing away."""
+        headers, notes = request.headers, set[str]()
+        call = read_webhook_call(body, headers.get("content-type", ""), headers.get("content-encoding", ""), notes)
+        call = await self._proven(request, call, lookups)
+        self._findings.note("webhook", notes | ({call.reason} if call.reason else set()), self._clock())
         return call
 
-    async def _po_numbers(self, provider_ids: list[str]) -> list[str | None]:
-        """Look up the PONumbers of calls that name only the provider's id: the token is that of the PONumber.
+    async def _proven(self, request: Request, call: WebhookCall, lookups: Batcher[Lookup, PoNumbers]) -> WebhookCall:
+        token = request.path_params.get("token", "")
+        if request.method != "POST":
+            raise CallbackRefused(f"method {request.method[:10]}", rule=RefusalRule.METHOD)
+        if len(token) != addresses.TOKEN_LENGTH:
+            raise CallbackRefused("no such address", rule=RefusalRule.ADDRESS)
+        # As much work for an order that does not exist as for one that does.
+        if addresses.verify_token(token, call.po_number or "", self._secrets) and call.po_number is not None:
+            return call
+        by_address, by_id = await lookups.submit((addresses.token_digest(token), call.provider_id))
+        po_number = by_address or by_id
+        genuine = addresses.verify_token(token, po_number or "", self._secrets)
+        named = {"po_number": call.po_number, "provider_id": call.provider_id}
+        if po_number is None or not genuine:
+            raise CallbackRefused("the address does not fit the order it names", rule=RefusalRule.ADDRESS, named=named)
+        if call.po_number is not None and not same_id(call.po_number, po_number):
+            why = "it names another order than its address"
+            raise CallbackRefused(why, rule=RefusalRule.ANOTHER_ORDER, named=named)
+        if po_number == by_id:
+            return call
+        return replace(call, po_number=po_number, digest=digest_of([call.digest, po_number]))
+
+    async def _po_numbers(self, lookups: list[Lookup]) -> list[PoNumbers]:
+        """Look up the PONumbers of calls whose bodies do not name theirs: the token is that of the PONumber.
 
         One thread does a whole batch, however many wait: the poller needs threads too.
         """
+        digests = list(dict.fromkeys(digest for digest, _ in lookups))
+        provider_ids = list(dict.fromkeys(provider_id for _, provider_id in lookups if provider_id))
 
-        def read() -> dict[str, str]:
+        def read() -> tuple[dict[str, str], dict[str, str]]:
             with self._database.read() as connection:
-                return orders.po_numbers_of(connection, list(dict.fromkeys(provider_ids)))
+                by_address = inbox.po_numbers_by_address(connection, digests)
+                return by_address, orders.po_numbers_of(connection, provider_ids) if provider_ids else {}
 
-        po_numbers = await asyncio.to_thread(read)
-        return [po_numbers.get(provider_id) for provider_id in provider_ids]
+        by_address, by_id = await asyncio.to_thread(read)
+        return [(by_address.get(digest), by_id.get(provider_id or "")) for digest, provider_id in lookups]
 
     async def _commit(self, call: WebhookCall, size: int) -> str:
         """Commit the call; returns the outcome."""
@@ -160,28 +199,10 @@ class Receiver:
         log.info("callback outcome=%s times=%d", outcome, times)
         return [outcome] * times
 
-    async def _refuse(self, request: Request, source: str, reason: str, size: int) -> Response:
+    async def _refuse(self, request: Request, source: str, refusal: CallbackRefused, size: int) -> Response:
         self.refused += 1
-        now = self._clock()
-        if not self._refusal_limits.take(source, now):
-            return Response(status_code=404)
-        log.info("callback refused reason=%r size=%d", reason, size)
-        if not self._may_store_refusal(now):
-            return Response(status_code=404)
-        values: dict[str, Any] = {"reason": reason, "method": request.method[:10], "size": size}
-        try:
-            await self._database.run(lambda connection: inbox.record_refusal(connection, values, now))
-        except StoreError:
-            log.warning("refusal not stored", exc_info=True)
+        await self._refusals.record(refusal, source, method=request.method, size=size, now=self._clock())
         return Response(status_code=404)
-
-    def _may_store_refusal(self, now: datetime) -> bool:
-        """Limit the stored refusals, so that a flood from many sources fills neither disk nor writer's queue."""
-        full = len(self._refusals_stored) == REFUSALS_STORED_PER_SECOND
-        if full and timedelta() <= now - self._refusals_stored[0] < timedelta(seconds=1):
-            return False
-        self._refusals_stored.append(now)
-        return True
 
 
 @dataclass(slots=True)
@@ -205,5 +226,6 @@ class _Body:
             elif self.size > last:
                 break
         if self.size > self.largest:
-            raise CallbackRefused(f"the body is larger than {self.largest // 1024} kB ({self.size} bytes read)")
+            why = f"the body is larger than {self.largest // 1024} kB ({self.size} bytes read)"
+            raise CallbackRefused(why, rule=RefusalRule.TOO_LARGE)
         return bytes(content)

@@ -10,7 +10,7 @@ from tracking import errors
 from tracking.errors import ProviderError, UnreadableAnswer
 from tracking.provider.http.intermediaries import describe_answer, is_page
 from tracking.provider.http.recording import ApiCall
-from tracking.provider.json_fields import parse
+from tracking.provider.json_fields import parse, parse_strictly
 from tracking.provider.masking import SecretMasker, people_in
 from tracking.provider.responses import names_problems, read_duplicate_ids, read_funds, read_problems
 
@@ -75,7 +75,7 @@ def _error(call: ApiCall, status: int, body: bytes, masker: SecretMasker) -> Pro
     """
     placing, people = call.document is not None, people_in(call.document)
     try:
-        raw = parse(body)
+        raw = parse_strictly(body)
     except UnreadableAnswer:
         raw = None
     if raw is not None and not call.confidential:

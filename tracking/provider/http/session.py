@@ -19,6 +19,7 @@ from tracking.orders.observations import utc_now
 from tracking.provider.call_log import ApiCallRecord
 from tracking.provider.http.answers import body_of, foreign_pause, read_answer
 from tracking.provider.http.connection import no_connection, open_http_client
+from tracking.provider.http.findings import Findings, place_of
 from tracking.provider.http.recording import ApiCall, Recorder
 from tracking.provider.http.token import TokenRenewal
 from tracking.provider.json_fields import format_time
@@ -83,7 +84,7 @@ class ApiSession:
     """Makes the calls of one process and its event loop.
 
     `transport` is what sends, None for httpx's own. `record` takes every attempt that left, token calls included, and
-    must not raise.
+    must not raise. `findings` takes what answers hold against the contract.
     """
 
     def __init__(
@@ -94,7 +95,9 @@ class ApiSession:
         limits: ApiLimits = DEFAULT_LIMITS,
         times: TimeSource = SYSTEM_TIME,
         transport: httpx.AsyncBaseTransport | None = None,
+        findings: Findings | None = None,
     ) -> None:
+        self.findings = findings or Findings()
         self._account, self._times, self._timeout = account, times, limits.timeout
         self._limiter = RateLimiter(limits.rate, times.monotonic, times.sleep, limits.shared)
         self._tokens = TokenRenewal(self._fetch_token, times.clock, times.monotonic)
@@ -149,11 +152,12 @@ class ApiSession:
 
     async def _fetch_token(self, asked_at: datetime) -> Token:
         call = ApiCall("POST", "/v1/Tokens", headers=self._account.headers, confidential=True)
-        return await self._attempt(call, lambda raw: read_token(raw, asked_at))
+        return await self._attempt(call, lambda raw: read_token(raw, asked_at, call.notes))
 
     async def _attempt(self, call: ApiCall, read: Callable[[Any], _T]) -> _T:
         """Makes the call and records it, whatever comes of it."""
         call.left_at, call.status, call.masked_answer, call.answer_headers = None, None, None, {}
+        call.notes.clear()
         error: BaseException | None = None
         try:
             return await read_answer(call, await self._exchange(call), read, self._masker)
@@ -162,6 +166,7 @@ class ApiSession:
             raise
         finally:
             self._recorder.note(call, error, self._times.monotonic() - call.left_monotonic)
+            self.findings.note(place_of(call.path), call.notes, self._times.clock())
 
     async def _exchange(self, call: ApiCall) -> bytes:
         """Sends the call in its slot; 429 and 503 let no other leave for a while."""
