@@ -111,6 +111,7 @@ ECHOES = (
     "other product case",
     "no type",
     "split",
+    "other case",
     "answers in other case",
 )
 
@@ -184,7 +185,6 @@ class Marketplace:
         body = self.shown(placed, now)
         if self.manners.echo == "answers in other case":
             body = body.replace(placed.id.encode(), placed.id.lower().encode())
-            body = body.replace(f'"{po_number}"'.encode(), f'"{po_number.lower()}"'.encode())
         return Reply(201, body)
 
     def conflict(self, po_number: str, ids: Sequence[str]) -> Reply:
@@ -242,7 +242,7 @@ class Marketplace:
 
     def document(self, placed: Placed, stage: Stage, claims: bool, rotation: int) -> dict[str, Any]:
         """The order as this provider writes it."""
-        manners = self.manners
+        manners, as_ours = self.manners, placed.source == "api"
         lines = [
             part | (ODD_FIELDS_OF_LINE if manners.odd_fields else {})
             for number, line in enumerate(placed.lines, 1)
@@ -253,8 +253,8 @@ class Marketplace:
             "Id": placed.id,
             "Timestamp": created.strftime(manners.time_form),
             "Status": stage.status,
-            "Type": None if manners.echo == "no type" and placed.source == "api" else placed.kind,
-            "PONumber": placed.po_number,
+            "Type": None if as_ours and manners.echo == "no type" else placed.kind,
+            "PONumber": placed.po_number.lower() if as_ours and manners.echo == "other case" else placed.po_number,
             "Note": None,
             "LineItems": lines,
         }

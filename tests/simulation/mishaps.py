@@ -63,6 +63,7 @@ ASKED_TO_WAIT = ("429", "503")
 PAGES = ("page before", "page after")
 POST = (
     *PAGES,
+    "429 page after",
     *LOST,
     *KEPT,
     *SPOILT,

@@ -112,16 +112,18 @@ class Network:
         else:
             outcome = (
                 self._spoilt(self._honest(request), mishap, path)
-                if mishap not in PAGES
+                if "page" not in mishap
                 else self._page(request, mishap)
             )
         world.after(way, lambda: self._comes_back(console, future, outcome, body))
 
     def _page(self, request: tuple[Any, ...], mishap: str) -> Reply:
         """An answer of something in between, which has passed the call on or not."""
-        if mishap == "page after":
+        if mishap.endswith("after"):
             self._honest(request)
         status, body = FOREIGN[int(self.world.chance.draw("page") * len(FOREIGN))]
+        if mishap not in PAGES:
+            status, body = int(mishap[:3]), PAGE
         return Reply(status, body, self._retry_after() if status in {429, 503} else None, by_other=True)
 
     def _honest(self, request: tuple[Any, ...]) -> Reply:

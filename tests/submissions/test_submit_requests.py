@@ -427,6 +427,17 @@ def test_a_po_number_that_is_taken_is_a_problem_of_another_file(database: Databa
     assert told == ["row 3, PONumber: a is already an order (Queued); take it out, or give it another PONumber"]
 
 
+def test_a_po_number_that_differs_in_case_alone_is_a_problem(database: Database) -> None:
+    submitted(database, HEADER + "Wave-1,Links,CVS,10,1,x\n")
+    rows = "wave-1,Links,CVS,10,1,x\nb-1,Links,CVS,10,1,x\nB-1,Links,CVS,25,1,x\n"
+    found = problems(read(HEADER + rows, database=database))
+    assert sorted(found) == [
+        "row 2, PONumber: wave-1 differs in case alone from Wave-1, which is an order (Queued);"
+        " give this one another PONumber",
+        "row 4, PONumber: B-1 differs from b-1 in case alone; write both alike, or rename one",
+    ]
+
+
 def test_a_submission_that_broke_off_continues_where_it_stopped(database: Database) -> None:
     text = HEADER + "".join(f"po-{number},Links,CVS,10,1,x\n" for number in range(120))
 
@@ -472,7 +483,7 @@ def test_other_lines_under_a_taken_po_number_are_rejected(database: Database) ->
     assert "already an order with other lines" in receipt.message
 
 
-@pytest.mark.parametrize("po_numbers", [[], [None], ["f-1", "f-1"]])
+@pytest.mark.parametrize("po_numbers", [[], [None], ["f-1", "f-1"], ["f-1", "F-1"]])
 def test_a_list_that_cannot_be_sent_is_refused(database: Database, po_numbers: list[str | None]) -> None:
     wanted = [read_request(request(po_number)) for po_number in po_numbers]
     with pytest.raises(InvalidSubmission):

@@ -34,6 +34,7 @@ SENDS_AT_ONCE = 8
 LOOKUP_PAGES = 200
 FIRST_UNSENT_WAIT = timedelta(seconds=1)
 LONGEST_UNSENT_WAIT = timedelta(seconds=15)
+LONGEST_PAGE_WAIT = timedelta(seconds=5)
 STORE_RETRY = 1.0
 FAILING = 500  # this HTTP status and all above
 
@@ -213,7 +214,8 @@ class Sender:
             case errors.NotTheProvider() if (error.status or 0) < FAILING:
                 log.warning("sending pauses: %s", error)
                 self._unsent_in_a_row += 1
-                self._stop(min(FIRST_UNSENT_WAIT * self._unsent_in_a_row, LONGEST_UNSENT_WAIT))
+                # Shorter than without a connection: a firewall may block some orders for what they hold, not others.
+                self._stop(min(FIRST_UNSENT_WAIT * self._unsent_in_a_row, LONGEST_PAGE_WAIT))
                 unclear = self._unclear(attempt, str(error), started_at)
                 return replace(unclear, stops=True)
             case errors.Throttled() if error.status == 429 and not error.by_other:

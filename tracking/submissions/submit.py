@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from tracking import ingest
 from tracking.access import Person
 from tracking.errors import InvalidSubmission, NotAllowed, Problem
-from tracking.orders.model import OrderRequest
+from tracking.orders.model import OrderRequest, folded_id
 from tracking.storage.database import Database
 from tracking.storage.tables import BATCHES
 from tracking.submissions import files
@@ -92,9 +92,9 @@ def _check_requests(
             request_problems = list(exc.problems)
         if not request.po_number:
             request_problems.append(Problem("PONumber", "is missing: give the order one before it is handed in"))
-        elif request.po_number in po_numbers:
-            request_problems.append(Problem("PONumber", "is there twice"))
-        po_numbers.add(request.po_number)
+        elif folded_id(request.po_number) in po_numbers:
+            request_problems.append(Problem("PONumber", "is there twice, in whatever case"))
+        po_numbers.add(folded_id(request.po_number))
         problems += [files.within(place, problem) for problem in request_problems]
     if batch:
         with database.read() as connection:
