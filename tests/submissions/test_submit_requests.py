@@ -430,12 +430,9 @@ def test_a_po_number_that_is_taken_is_a_problem_of_another_file(database: Databa
 def test_a_po_number_that_differs_in_case_alone_is_a_problem(database: Database) -> None:
     submitted(database, HEADER + "Wave-1,Links,CVS,10,1,x\n")
     rows = "wave-1,Links,CVS,10,1,x\nb-1,Links,CVS,10,1,x\nB-1,Links,CVS,25,1,x\n"
-    found = problems(read(HEADER + rows, database=database))
-    assert sorted(found) == [
-        "row 2, PONumber: wave-1 differs in case alone from Wave-1, which is an order (Queued);"
-        " give this one another PONumber",
-        "row 4, PONumber: B-1 differs from b-1 in case alone; write both alike, or rename one",
-    ]
+    taken, alike = sorted(problems(read(HEADER + rows, database=database)))
+    assert taken.startswith("row 2, PONumber: wave-1 differs in case alone from Wave-1, which is an order (Queued)")
+    assert alike.startswith("row 4, PONumber: is read like that of row 3")
 
 
 def test_a_submission_that_broke_off_continues_where_it_stopped(database: Database) -> None:
