@@ -772,3 +772,15 @@ def test_a_count_that_stopped_says_more_than(run: Run, database: Database, monke
     monkeypatch.setattr(search, "COUNTED", 3)
     assert run("orders", "--po-prefix", "po-", "--limit", 2).stdout.splitlines()[-1] == "2 of more than 3"
     assert run("orders", "--limit", 2).stdout.splitlines()[-1] == "2 of 5"
+
+
+def test_erase_lists_who_may_be_the_same_for_a_person_to_decide(run: Run, database: Database) -> None:
+    history = History(database)
+    history.place("tagged", recipient="ann+gifts@example.com")
+    result = run("erase", "Ann@Example.com", "--dry-run")
+    assert (result.exit_code, result.stdout) == (1, "")
+    line = "tagged: a***@example.com, the same e-mail address but for a tag, a dot or an accent"
+    assert line in result.stderr.splitlines()
+    told = answer(run("erase", "Ann@Example.com", "--dry-run", "--json"), 1)
+    assert [each["po_number"] for each in told["possible"]] == ["tagged"]
+    assert "ann+gifts" not in result.output

@@ -6,7 +6,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -19,6 +19,7 @@ from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 from virtual import VirtualLoop, run
 
+from tracking.app import drafts
 from tracking.app.cli.main import app as command_line
 from tracking.storage.database import Database
 from tracking.storage.tables import CLAIMS as CLAIM_ROWS
@@ -191,6 +192,9 @@ def test_no_secret_turns_up_where_it_could_be_seen(
         monkeypatch.setenv(f"TRACKING_{name.upper()}", secret)
     places = {"figures and reprs": _day(tmp_path, database.url, canaries, secrets)}
     _passed_through(database, canaries)
+    address = {"Email": f"{canaries.new('email')}@example.com", "Sms": canaries.new("phone")}
+    draft = {"po_number": "C-draft", "lines": [{"ProductId": "CVS", "DigitalDeliveryAddress": address}], "fields": {}}
+    assert drafts.save_draft(database, "somebody", draft, datetime.now(UTC))
     places |= dict(_pages(visit, canaries))
     places |= dict(_commands(tmp_path))
     places |= dict(zip(("stdout", "stderr"), capfd.readouterr(), strict=True))

@@ -2,6 +2,7 @@
 
 import gzip
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import sqlalchemy as sa
 from alembic import command
 from test_migrations import config, on
 
+from tracking.reports.order_list import search
+from tracking.reports.order_list.search import Filters
 from tracking.storage import database, engines
 from tracking.storage.maintenance import verify
 from tracking.storage.sqlite.driver import dbapi
@@ -16,6 +19,7 @@ from tracking.storage.tables import ORDERS
 
 DUMP = Path(__file__).parent / "data" / "store-0003.sql.gz"
 HEAD = "2585:b092d767e4fec35e57aa8ad1850973078575b8cf2ee2d49671af9a828a8b6ac0"
+WRITTEN_OTHERWISE = ("jos\u00e9 garc\u00eda", "jose garcia", "ann lee", "001-555-010-0123", "ann@example.COM", "GROSS")
 
 
 @pytest.fixture
@@ -68,6 +72,24 @@ def test_the_ids_of_an_old_store_are_found_in_whatever_case(old_url: str) -> Non
     assert {str(one).casefold() for one in column(old_url, "provider_id") if one} == {
         one for one in column(old_url, "provider_folded") if one
     }
+
+
+def test_the_people_of_an_old_store_are_found_however_written(old_url: str) -> None:
+    written = ["Jos\u00e9  GARC\u00cdA", "Lee, Ann", "+1 (555) 010-0123", "Ann@EXAMPLE.com", "Gro\u00df"]
+    lines = sa.table("lines", *map(sa.column, ("order_id", "number", "recipient")))
+
+    def name_them(connection: sa.Connection) -> None:
+        rows = connection.execute(sa.select(lines.c.order_id, lines.c.number).limit(len(written))).all()
+        for row, recipient in zip(rows, written, strict=True):
+            one = lines.c.order_id == row.order_id, lines.c.number == row.number
+            connection.execute(sa.update(lines).where(*one).values(recipient=recipient))
+
+    on(old_url, name_them)
+    engines.migrate(old_url)
+    store = database.connect(old_url)
+    found = {text: search.orders_count(store, Filters(text=text), datetime.now(UTC)) for text in WRITTEN_OTHERWISE}
+    store.close()
+    assert found == dict.fromkeys(WRITTEN_OTHERWISE, 1)
 
 
 def test_going_back_gives_the_words_back(old_url: str) -> None:

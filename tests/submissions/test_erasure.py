@@ -335,6 +335,14 @@ def test_a_draft_and_a_refused_call_that_name_the_person_lose_it(office: Office)
     assert "ann.lee" not in office.everything().lower()
 
 
+def test_what_would_still_find_an_erased_line_is_a_difference(office: Office) -> None:
+    office.ordered("a", mail(ANN))
+    office.erase(ANN)
+    assert verify.verify(office.store) == []
+    office.store.write(lambda connection: connection.execute(sa.update(LINES).values(recipient_key="ann")))
+    assert verify.verify(office.store) == ["a: line 1 has another recipient than the log says"]
+
+
 def test_only_operators_erase_and_only_somebody(office: Office) -> None:
     with pytest.raises(NotPermitted):
         erasure.erase(office.store, ANN, by=Person("max", Access.VIEWER), now=office.now)
