@@ -184,6 +184,7 @@ def text_popover(view: reports_order.OrderView, by: Person, *, acknowledges: boo
     why = session.may_not_act() or (not_to_acknowledge(view.order) if acknowledges else None)
     times = st.session_state.setdefault(f"{key}_times", 0)  # under a new name it begins closed
     with (
+        st.container(key=f"{key}_popover", width="content"),
         st.popover(label, key=f"{key}_popover_{times}", icon=icon, disabled=why is not None, help=why),
         st.form(f"{key}_form", clear_on_submit=True, border=False),
     ):
