@@ -77,6 +77,8 @@ def keep(order: dict[str, Any]) -> None:
     owner = session.draft_owner()
     fields = {name: st.session_state.get(name) for name in FIELDS}
     content = {"po_number": order["po_number"], "lines": order["lines"], "fields": fields}
+    if owner is None and order["lines"]:
+        st.caption("This browser takes no cookie, so the draft would not outlive a restart of the console.")
     if owner is None or content == order.get("kept") or not (order["lines"] or order.get("kept")):
         return
     try:

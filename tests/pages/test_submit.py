@@ -311,6 +311,14 @@ def test_a_draft_is_for_its_browser_alone_and_can_be_thrown_away(visit: Visit, b
     assert number_of(visit("submit")) != number
 
 
+def test_a_draft_that_is_nobodys_is_not_stored_and_that_is_said(visit: Visit, browser: dict[str, str]) -> None:
+    browser.clear()
+    app = drafted(visit("submit"))
+    assert not app.exception
+    assert any("takes no cookie" in caption.value for caption in app.caption)
+    assert not visit("submit").info
+
+
 def test_a_draft_without_lines_any_more_is_gone(visit: Visit, browser: dict[str, str]) -> None:
     assert browser
     app = drafted(visit("submit"))
