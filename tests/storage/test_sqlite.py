@@ -313,7 +313,10 @@ def test_migrations_backup_errors_rewriting_and_verify_work_with_the_standard_li
     assert ran.stdout.splitlines() == ["sqlite3", "2", "delete", full, "[]", "[]", "[]"], ran.stderr
 
 
-def test_an_affected_command_beside_a_console_in_wal_says_what_to_do(file: Path, now: datetime) -> None:
+def test_an_affected_command_beside_a_console_in_wal_says_what_to_do(
+    file: Path, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "keeps_wal", lambda: True)
     with opened(file) as store:
         place(store, now, "a")
         refused = with_affected(COMMAND, "orders", "--json", url=store.url)
