@@ -141,3 +141,10 @@ def test_why_says_of_what_is_not_followed_that_it_is_not(history: History, store
     assert explanations.explain_next_poll(store, refused, history.at)["reasons"] == ["Refused.", "No look is planned."]
     with pytest.raises(UnknownOrder):
         explanations.explain_next_poll(store, 4711, history.at)
+
+
+def test_what_is_promised_is_rounded_up() -> None:
+    limit = LateLimit(timedelta(seconds=391.2), LateBasis.PROMISE, 0, "Links/1")
+    assert explanations.late_limit_text(limit).startswith("It is late from an age of 6 min 32 s on")
+    text = explanations._finish_text(timedelta(seconds=292.5), timedelta(hours=2, seconds=1))
+    assert text == "half of those as old as this finish within 4 min 53 s, nine in ten within 2 h 1 min"

@@ -312,7 +312,8 @@ def news(database: Database, filters: Filters, page: Page, now: datetime) -> New
         clauses = conditions(connection, filters, now)
         newer = select(ORDERS.c.id).where(ORDERS.c.id > page.newest_id, *clauses).limit(NEWS_COUNTED)
         new = len(connection.execute(newer).all())
-        rows = connection.execute(select(ORDERS).where(ORDERS.c.id.in_(page.values))).mappings()
+        columns = (ORDERS.c[name] for name in ("id", "late_at", *_CHANGING_COLUMNS))
+        rows = connection.execute(select(*columns).where(ORDERS.c.id.in_(page.values))).mappings()
         changed = {row["id"] for row in rows if _changing_values(row, now) != page.values[row["id"]]}
         if filters.page == 1 and not filters.text:  # to look for a part of an id again is a walk over all orders
             earlier = [*clauses, ORDERS.c.id <= page.newest_id]
