@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pandas as pd
 import pytest
-from canaries import CLAIMS, PEOPLE, Canaries, Gossip, request
+from canaries import CLAIMS, PEOPLE, PHONE, Canaries, Gossip, request
 from desk import Desk
 from sqlalchemy import select
 from streamlit.testing.v1 import AppTest
@@ -81,7 +81,10 @@ async def _strangers(desk: Desk, canaries: Canaries) -> None:
     canaries.saw("address", right)
     said = {"Action": "FulfillmentComplete", "PONumber": "C-00002", "Email": f"{canaries.new('email')}@example.com"}
     claimed = said | {"PONumber": "C-00001", "ClaimLink": canaries.new("claim")}
-    for address, document in ((right, said), (right[:-1] + "_", claimed), (canaries.new("address"), claimed)):
+    named = claimed | {"PONumber": f"{canaries.new('email')}@example.com", "OrderId": PHONE.format(7)}
+    proven = claimed | {"Action": f"sent to {canaries.new('email')}@example.com", "Timestamp": canaries.new("claim")}
+    others = ((canaries.new("address"), claimed), ("x" * len(right), named), (right, proven))
+    for address, document in ((right, said), (right[:-1] + "_", claimed), *others):
         path = f"http://console.internal/webhooks/fulfillment/{address}"
         for method, body in (("POST", json.dumps(document)), ("GET", ""), ("POST", canaries.new("claim"))):
             await desk.hooks.request(method, path, params={"key": canaries.new("address")}, content=body)

@@ -136,6 +136,13 @@ def test_another_action_is_no_more_than_a_reason_to_poll() -> None:
     assert call.reason == "its action is not FulfillmentComplete: no more than a reason to poll"
 
 
+def test_an_action_that_is_free_text_is_cut_and_names_nobody() -> None:
+    action = called(Action="gone to ann@example.com, see https://claim.example/secret " + "x" * 100).action
+    assert action is not None
+    assert action.startswith("gone to a***@example.com, see https://***")
+    assert len(action) == 60
+
+
 def test_a_packed_body_is_unpacked_up_to_its_limit_alone() -> None:
     padded = TEXT.encode() + b" " * (LARGEST_UNPACKED - len(TEXT))
     assert read_webhook_call(gzip.compress(padded), "", "gzip").po_number == "demo-0001"

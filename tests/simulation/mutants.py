@@ -365,7 +365,14 @@ MUTANTS = (
     Mutant(
         "answer-is-look",
         "The answer to a POST is remembered as if it had been a look.",
-        rewritten(ingest, "_observe", ("isinstance(observation.observed, Polled) and not", "not")),
+        rewritten(
+            ingest,
+            "_observe",
+            (
+                "isinstance(observation.observed, Polled) and not _is_to_be_confirmed(order, observation.observed)",
+                "not (isinstance(observation.observed, Polled) and _is_to_be_confirmed(order, observation.observed))",
+            ),
+        ),
     ),
     Mutant(
         "list-settles",

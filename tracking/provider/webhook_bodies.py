@@ -15,8 +15,10 @@ from urllib.parse import parse_qsl
 
 from tracking.errors import UnreadableAnswer
 from tracking.provider.json_fields import Fields, digest_of, parse_text, stripped_text
+from tracking.provider.masking import scrub
 
 LARGEST_UNPACKED = 64 * 1024
+LONGEST_ACTION = 60
 FULFILLMENT_COMPLETE = "FulfillmentComplete"
 _NAMES = frozenset({"action", "orderid", "ponumber"})
 _FORM_FIELDS_AT_MOST = 50
@@ -53,8 +55,9 @@ def read_webhook_call(
         return WebhookCall(None, None, None, None, hashlib.sha256(body).hexdigest(), "the body cannot be read")
     fields = Fields(members, notes=notes)
     action, provider_id, po_number = fields.text("Action"), fields.key("OrderId"), fields.key("PONumber")
-    if action is not None and action.casefold() == FULFILLMENT_COMPLETE.casefold():
-        action = FULFILLMENT_COMPLETE
+    if action is not None:
+        announces = action.casefold() == FULFILLMENT_COMPLETE.casefold()
+        action = FULFILLMENT_COMPLETE if announces else scrub(action)[:LONGEST_ACTION]
     # The PONumber is what the address proves: without it, a call of one order could pass for the repeat of another's.
     identity = [(action or "").casefold(), provider_id, _stamp(fields.get("timestamp")), po_number]
     reason = None if provider_id or po_number else "the body names no order"
