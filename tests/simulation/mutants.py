@@ -18,7 +18,7 @@ from tracking.forecasting import planner
 from tracking.orders import event_chain as chain
 from tracking.orders import events, line_matching, rules
 from tracking.polling import discovery, due_orders, list_pages, poller
-from tracking.provider import client, json_fields
+from tracking.provider import client, json_fields, responses
 from tracking.provider.http import answers
 from tracking.provider.rate_limit import RateLimiter
 from tracking.provider.shared_rate_limit import SharedRateLimit
@@ -73,6 +73,10 @@ def _read_strictly(body: bytes, content_type: str, content_encoding: str, notes:
     if notes or call.reason:
         raise CallbackRefused("the body cannot be read", rule="address")
     return call
+
+
+def _in_floats(value: Any) -> int:
+    return int(float(json_fields.decimal_of(value)) * 100)
 
 
 def _kept_for_ever(connection: Any, values: Any, now: Any) -> None:
@@ -420,7 +424,8 @@ MUTANTS = (
         "float-money",
         "Values go through floating point and are cut.",
         both(
-            replaced(json_fields, "minor_of", lambda value: int(float(value) * 100)),
+            replaced(json_fields, "minor_of", _in_floats),
+            replaced(responses, "minor_of", _in_floats),
         ),
     ),
     Mutant(
