@@ -217,6 +217,7 @@ def test_an_answer_that_comes_compressed_though_nobody_asked_is_read() -> None:
 
     async def answer(request: httpx.Request) -> httpx.Response:
         assert request.headers["Accept-Encoding"] == "identity"
+        assert request.headers["Cache-Control"] == "no-cache"  # nor is an answer that a proxy kept an answer
         return httpx.Response(200, headers={"Content-Encoding": "gzip"}, content=body)
 
     assert World(answer).run(look).order.snapshot.provider_id == "BLK-1"

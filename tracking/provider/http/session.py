@@ -107,7 +107,7 @@ class ApiSession:
         self._http = open_http_client(
             account.base_url,
             # Compressed answers could grow beyond any limit while one piece of them is unpacked.
-            headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+            headers={"Accept": "application/json", "Accept-Encoding": "identity", "Cache-Control": "no-cache"},
             timeout=httpx.Timeout(limits.timeout, connect=min(10.0, limits.timeout / 2), pool=limits.timeout / 2),
             limits=pool,
             transport=transport,
