@@ -390,6 +390,17 @@ def test_a_notice_that_waited_for_an_order_placed_here_is_adopted_when_it_is_acc
     assert (console.row(CALLBACKS)["outcome"], console.row()["notice"], console.due_in()) == ("accepted", "claimed", 0)
 
 
+def test_a_notice_that_came_before_its_order_and_again_after_it_is_a_claim_and_no_repeat(console: Console) -> None:
+    console.announce(callback())
+    console.place()
+    assert console.announce(callback()) == "accepted"
+    assert (console.row()["notice"], console.row(CALLBACKS)["outcome"]) == ("claimed", "accepted")
+    assert console.announce(callback()) == "repeated"
+    console.observe(Attempted(1))
+    console.answer(shown())
+    assert (console.row()["notice"], console.due_in()) == ("claimed", 0)
+
+
 def test_a_notice_that_names_another_order_than_its_address_is_refused_shown_and_recorded_once(
     accepted: Console,
 ) -> None:

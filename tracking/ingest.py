@@ -139,6 +139,10 @@ def receive_webhook(
         settled = {"outcome": "waiting", "order_id": None, "reason": call.reason}
         inbox.settle_webhook_call(connection, call_id, settled)
         return "waiting" if not repeats else "repeated"
+    if repeats and any(
+        each["id"] == call_id for each in inbox.waiting_webhook_calls(connection, stored.order.po_number)
+    ):
+        repeats = 0  # it came before its order, whose log does not know of it yet
     return _apply_webhook(connection, stored, values | {"id": call_id}, repeats, now, planner)
 
 
