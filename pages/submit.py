@@ -338,6 +338,8 @@ def outcome(checked: files.CheckedFile) -> None:
     )
     for request in checked.requests[:10]:
         elements.order_link(request.po_number)
+    if (more := len(checked.requests) - 10) > 0:
+        st.caption(f"And {wording.count(more, 'more order')}, in the list of orders.")
 
 
 def outcome_file(database: Any, checked: files.CheckedFile) -> bytes:

@@ -316,7 +316,8 @@ def calls(view: reports_order.OrderView) -> None:
             st.caption("No call that concerned this order is on record.")
             return
         labels = [f"{wording.clock(call['at'])}  {call['method']} {call['path']}  {outcome(call)}" for call in records]
-        picked = st.selectbox("Call", range(len(records)), key="exchange", format_func=lambda number: labels[number])
+        label = "Call" if len(records) < reports_order.CALLS_LISTED else f"Call, of the newest {len(records)}"
+        picked = st.selectbox(label, range(len(records)), key="exchange", format_func=lambda number: labels[number])
         asked, answered = st.columns(2)
         asked.caption("Request")
         asked.code(records[picked]["request"] or "no body", language="json", wrap_lines=True)

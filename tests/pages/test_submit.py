@@ -354,3 +354,11 @@ def test_an_order_of_two_currencies_is_reviewed_as_that(visit: Visit, database: 
     assert any("10.00 CAD and 5,000 JPY and 10.00 USD in 1 open" in c.value.replace("\\", "") for c in overview.caption)
     row = visit("orders").dataframe[0].value.iloc[0]
     assert row["value"] == "10.00 CAD and 5,000 JPY and 10.00 USD"
+
+
+def test_what_is_listed_of_a_large_file_is_not_told_as_all_of_it(visit: Visit) -> None:
+    rows = "".join(f"po-{number:03d},Links,CVS,10,1\n" for number in range(12))
+    app = csv(visit("submit"), f"PONumber,Type,ProductId,Value,Quantity\n{rows}")
+    app.button(key="queue").click().run()
+    assert not app.exception
+    assert "And 2 more orders, in the list of orders." in [caption.value for caption in app.caption]

@@ -44,6 +44,7 @@ from tracking.storage.tables import CALLBACKS, EVENTS, EXCHANGES, LINES, ORDERS,
 
 EVENTS_READ = 5000
 LINES_PER_PAGE = 100
+CALLS_LISTED = 50
 RAW_LENGTH = 20_000
 _TO_SEND = frozenset({Submission.QUEUED, Submission.SENDING, Submission.UNKNOWN})
 
@@ -360,7 +361,7 @@ def line_progress(database: Database, order_id: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["status", "lines", "cards"])
 
 
-def api_calls(database: Database, order_id: int, limit: int = 50) -> list[dict[str, Any]]:
+def api_calls(database: Database, order_id: int, limit: int = CALLS_LISTED) -> list[dict[str, Any]]:
     """The newest calls that concern the order, list pages that showed it included; bodies are masked."""
     polled = select(EVENTS.c.happened_at).where(EVENTS.c.order_id == order_id, EVENTS.c.witness == Witness.POLL)
     # A look happens when its call leaves, whatever the call asked for.
