@@ -270,6 +270,18 @@ def test_a_start_frees_what_the_dead_of_this_host_held_and_nothing_else(
     assert store.write(leases.lease_owners) == [alive]
 
 
+def test_calls_of_orders_that_an_earlier_version_sent_are_known_by_their_address(
+    make: Make, store: Database, clock: Clock
+) -> None:
+    asked = request("po-1")
+    store.write(lambda connection: ingest.place(connection, asked, source="form", actor=None, now=clock.now))
+    backend = make(Role.WEBHOOKS)
+    path = WEBHOOK_PATH + addresses.make_token("po-1", SECRET)
+    assert get(backend, path, method="POST")[0].status_code == 404
+    backend._add_missing_addresses()
+    assert get(backend, path, method="POST")[0].status_code == 204
+
+
 # Life
 
 

@@ -55,3 +55,21 @@ def test_costs_may_be_missing_fields_added_and_numbers_strings(desk: Desk) -> No
     line = desk.place("c")["LineItems"][0]
     assert (line["Value"], line["Quantity"], line["Cost"]) == ("10", "1", "9.75")
     assert desk.login().json()["ExpiresIn"] == "3600"
+
+
+def test_fields_that_nobody_needs_may_have_wrong_types(desk: Desk) -> None:
+    desk.start("odd-fields")
+    order = desk.post(desk.order("po", note="wave 1")).json()
+    assert (order["Note"], order["CurrencyCode"]) == ([], {"Code": "USD"})
+    line = order["LineItems"][0]
+    assert line["Cost"] == {"Amount": "unknown"}
+    assert (order["PONumber"], line["ProductId"], line["Quantity"]) == ("po", "CVS", 1)
+    listing = desk.get("Orders").json()
+    assert (listing["Page"], listing["TotalCount"], len(listing["Data"])) == ("first", [], 1)
+
+
+def test_lines_of_every_third_completed_order_may_show_a_word_nobody_knows(desk: Desk) -> None:
+    desk.start("unknown-line-status")
+    orders = [desk.post(desk.order(f"po-{number}")).json() for number in range(3)]
+    assert [order["Status"] for order in orders] == ["Completed"] * 3
+    assert [order["LineItems"][0]["Status"] for order in orders] == ["Completed", "Completed", "Delivered"]

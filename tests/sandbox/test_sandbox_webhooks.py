@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import logging
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
 
 import httpx
 import pytest
+
+from tracking.sandbox.database import WebhookDelivery
+from tracking.sandbox.webhooks import odd_body
 
 if TYPE_CHECKING:
     from sandbox.conftest import Desk
@@ -186,3 +191,20 @@ def test_one_slow_receiver_holds_up_no_other(desk: Desk) -> None:
     desk.place("b", hook="https://fast.example.com/x")
     asyncio.run(serve())
     assert called == ["fast.example.com"]
+
+
+def test_odd_webhooks_come_in_six_ways_and_the_same_in_each_retry() -> None:
+    call = {
+        "Action": "FulfillmentComplete",
+        "OrderId": "BLK-1",
+        "PONumber": "po",
+        "Timestamp": "01/15/2027 08:00:00 AM",
+    }
+    deliveries = [WebhookDelivery(number, HOOK, json.dumps(call), 0.0, 0) for number in range(6)]
+    bodies = [odd_body(delivery)[0] for delivery in deliveries]
+    assert len(set(bodies)) == 6
+    assert bodies == [odd_body(delivery)[0] for delivery in deliveries]
+    assert json.loads(bodies[0])["Timestamp"] == {"Seconds": 1764426000}
+    assert json.loads(bodies[1].decode("utf-16")) == json.loads(gzip.decompress(bodies[2])) == call
+    assert json.loads(bodies[3]) == [call]
+    assert (dict(parse_qsl(bodies[4].decode())), bodies[5]) == (call, b"")

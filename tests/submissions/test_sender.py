@@ -25,12 +25,13 @@ from tracking.errors import (
     UnreadableAnswer,
 )
 from tracking.forecasting.planner import PlanningContext
-from tracking.storage import leases, outbox
+from tracking.storage import inbox, leases, outbox
 from tracking.storage.database import Database
 from tracking.storage.maintenance import verify
 from tracking.storage.tables import EVENTS, ORDERS, OUTBOX
 from tracking.submissions import sender
 from tracking.submissions.sender import Sender
+from tracking.webhooks import addresses
 
 PO = "demo-0001"
 POOR = InsufficientFunds(available=100, cost=1000)
@@ -129,6 +130,9 @@ def test_the_attempt_is_committed_before_the_post_leaves(desk: Desk) -> None:
         with desk.store.read() as connection:
             row = connection.execute(sa.select(ORDERS.c.po_number, ORDERS.c.state)).one()
             attempts = connection.execute(sa.select(OUTBOX.c.attempts)).scalar_one()
+            digest = addresses.token_digest(document["WebhookSettings"]["FulfillmentComplete"].rpartition("/")[2])
+            addressed = inbox.po_numbers_by_address(connection, [digest])
+        assert addressed == {digest: row.po_number}
         found.append((row.po_number == document["PONumber"], row.state, attempts))
 
     desk.provider.placing = look_into_the_store
