@@ -1,7 +1,7 @@
 """What lies between the console and the provider: delays, mishaps of calls, outages, and notices on their way."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from email.utils import format_datetime
 from itertools import accumulate
@@ -168,9 +168,7 @@ class Network:
                 body = b"<html><body>Welcome</body></html>"
             case "NaN":
                 body = body.replace(b'"Quantity": 1', b'"Quantity": NaN').replace(b'"quantity": 1', b'"quantity": NaN')
-                if body != reply.body:
-                    return Reply(reply.status, body)
-                return reply
+                return reply if body == reply.body else Reply(reply.status, body, proves=self._unaltered(reply.proves))
             case "wrong id" | "another order":
                 body = self._renamed(body, reply.status)
             case "foreign contents":
@@ -188,6 +186,17 @@ class Network:
             case _:
                 body = mishap.encode()
         return Reply(reply.status, body)
+
+    def _unaltered(self, proves: Sequence[str]) -> tuple[str, ...]:
+        """The orders without a quantity that became NaN: one odd item of a list does not take the others' proof."""
+        market = self.world.market
+        if market.manners.echo == "split":
+            return ()
+        return tuple(
+            number
+            for number in proves
+            if not any(str(line["Quantity"]).startswith("1") for line in market.orders[number].lines)
+        )
 
     def _renamed(self, body: bytes, status: int) -> bytes:
         """The body with another id, and a POST's with another PONumber."""
