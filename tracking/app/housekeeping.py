@@ -78,8 +78,10 @@ class Housekeeping:
         await self._database.run(lambda connection: delete_old_drafts(connection, now))
 
     async def _balance(self) -> None:
-        every = BALANCE_EVERY if self._offers_balance else NOT_OFFERED_EVERY
+        offered, every = self._offers_balance, BALANCE_EVERY if self._offers_balance else NOT_OFFERED_EVERY
         await self._refresh(FactKey.BALANCE, every, self._fetch_balance)
+        if offered != self._offers_balance:  # the answer itself says how soon to ask again
+            self._due[FactKey.BALANCE] = self._clock() + (NOT_OFFERED_EVERY if offered else BALANCE_EVERY)
 
     async def _fetch_balance(self) -> dict[str, Any]:
         balance = await self._client.balance()
