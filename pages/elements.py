@@ -30,7 +30,7 @@ STATE_BADGES: dict[str, tuple[str, str]] = {
 COLUMN_HEADERS = {
     "at": "Happened", "external_id": "External id", "kind": "What", "learned_at": "Learned",
     "po_number": "PONumber", "product_id": "Product", "provider_id": "Provider's id", "seq": "Number",
-    "rule": "Rule broken", "source": "From", "stated_at": "Stated by the caller", "text": "In words",
+    "rule": "Rule broken", "source": "Source", "stated_at": "Stated by the caller", "text": "In words",
     "witness": "Learned from",
 }  # fmt: skip
 OPEN_COLUMN = "open"

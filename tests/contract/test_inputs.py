@@ -142,6 +142,7 @@ def test_orders_by_anything(run: Run, older: str, state: str, prefix: str) -> No
 @given(ARGUMENTS)
 @example("\udcff")
 @example("\x00")
+@example("\xad")
 @QUICK
 def test_an_order_called_anything(run: Run, name: str) -> None:
     assert run("order", "--", name).exit_code in {1, 2}
