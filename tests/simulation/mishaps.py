@@ -62,8 +62,6 @@ SPOILT = ("half of the JSON", "HTML", "{}", "null", "[]", "NaN")
 ASKED_TO_WAIT = ("429", "503")
 PAGES = ("page before", "page after")
 POST = (
-    *PAGES,
-    "429 page after",
     *LOST,
     *KEPT,
     *SPOILT,
@@ -77,10 +75,9 @@ POST = (
     "404",
 )
 CONFLICT = ("409 without an id", "409 with several ids", "409 with another id")
-GET = (*PAGES, *LOST, "slow answer", *SPOILT, *ASKED_TO_WAIT, "401", "403", "404", "wrong id", "foreign contents")
-LIST = (*PAGES, *LOST, "slow answer", *SPOILT, *ASKED_TO_WAIT, "401", "403", "unreadable item", "item twice")
+GET = (*LOST, "slow answer", *SPOILT, *ASKED_TO_WAIT, "401", "403", "404", "wrong id", "foreign contents")
+LIST = (*LOST, "slow answer", *SPOILT, *ASKED_TO_WAIT, "401", "403", "unreadable item", "item twice")
 TOKEN = (
-    "page before",
     *LOST,
     "slow answer",
     *SPOILT,
@@ -177,12 +174,24 @@ def climate_of(rng: random.Random, seed: int) -> Climate:
         shares_budget=seed % 3 == 0,  # it costs a transaction each call, which two thirds of the histories go without
     )
     climate.manners = _manners(rng)
+    _stand_between(climate, random.Random(f"between {seed}"), severity)
     if rng.random() < 0.03:
         climate.notice = [("many", 0.5)]
     if severity and rng.random() < 0.1:  # what is placed without an answer, then refused
         climate.post = [(rng.choice(KEPT), 0.4), (rng.choice(("400", "422")), 0.4)]
         climate.manners.funds_before_duplicates = True
     return climate
+
+
+def _stand_between(climate: Climate, rng: random.Random, severity: float) -> None:
+    """Pages of something in between, and harmless echoes: drawn apart, so that the rest of a seed's history stays."""
+    climate.manners.echo = rng.choice(ECHOES) if rng.random() < 0.3 else "exact"
+    if not severity or rng.random() < 0.6:
+        return
+    kinds = {"post": (*PAGES, "429 page after"), "get": PAGES, "list": PAGES, "token": ("page before",)}
+    for family in rng.sample(sorted(kinds), rng.randint(1, 3)):
+        added = (rng.choice(kinds[family]), severity / 3)
+        setattr(climate, family, [*getattr(climate, family), added])
 
 
 def _manners(rng: random.Random) -> Manners:
@@ -202,7 +211,6 @@ def _manners(rng: random.Random) -> Manners:
         minutes_of_token=rarely(0.1),
         funds_before_duplicates=rarely(0.3),
         first_seen_after=rng.choice((0.0, 0.0, 5.0, 20.0)),
-        echo=rng.choice(ECHOES) if rarely(0.3) else "exact",
     )
 
 
