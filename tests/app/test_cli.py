@@ -748,6 +748,16 @@ def test_what_is_announced_for_an_open_order_is_qualified_while_nobody_does_it(
     assert "is running" not in run("order", "a").stderr
 
 
+def test_why_says_of_an_open_order_in_json_how_old_it_is_in_seconds(run: Run, database: Database) -> None:
+    history = History(database, at=datetime.now(UTC) - timedelta(minutes=2))
+    history.place("a")
+    history.accept("a")
+    told = answer(run("why", "--json", "a"))
+    assert 120 <= told["expected"]["age"] < 180
+    assert told["expected"]["half_within"] is None
+    assert told["late_at"].endswith("+00:00")
+
+
 def test_only_who_needs_a_person_is_marked_so_and_what_is_missing_is_empty(run: Run, database: Database) -> None:
     history = History(database)
     history.place("flagged", recipient="ann@example.com")

@@ -12,7 +12,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -60,8 +60,17 @@ def print_stdout(*lines: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print JSON on stdout, for machines; times in UTC."""
-    typer.echo(json.dumps(value, indent=2, default=lambda at: at.astimezone(UTC).isoformat()))
+    """Print JSON on stdout, for machines; times in UTC, lengths of time in seconds."""
+    typer.echo(json.dumps(value, indent=2, default=_json_default))
+
+
+def _json_default(value: Any) -> str | float:
+    match value:
+        case datetime():
+            return value.astimezone(UTC).isoformat()
+        case timedelta():
+            return value.total_seconds()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 def print_answer(record: Any, *lines: str, as_json: bool) -> None:
