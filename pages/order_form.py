@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import functools
+import json
 import random
 from datetime import datetime
 from typing import Any
@@ -15,6 +16,7 @@ import session
 from tracking.app import drafts, embedded_sandbox
 from tracking.errors import StoreError
 from tracking.orders import wording
+from tracking.orders.model import OrderType
 from tracking.orders.observations import utc_now
 from tracking.reports import amounts, health
 from tracking.submissions import catalog, csv_rows, files, results
@@ -35,6 +37,11 @@ RECIPIENT_FIELDS = ("Email", "Sms", "Name", "AddressLine1", "City", "State", "Zi
 # The widgets of the form by the field that each fills.
 WRITTEN_FIELDS = {"to": "To", "from_name": "FromName", "from_email": "FromEmail", "message": "Message"}
 ADDRESS_KEYS = {"ShippingMethodId": "shipping_method", "CarrierId": "carrier"}
+# What is of one recipient alone, so that the next line begins without it.
+OF_ONE_RECIPIENT = (
+    "email", "sms", "to", "external_id",
+    *(f"address_{name}" for name in ("Name", "AddressLine1", "AddressLine2", "AddressLine3", "City", "State", "Zip")),
+)  # fmt: skip
 DELIVERY_FORM = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -90,6 +97,25 @@ def keep(order: dict[str, Any]) -> None:
         order["kept"] = copy.deepcopy(content)
     except StoreError:
         st.caption("This draft could not be saved just now; it would not outlive a restart of the console.")
+
+
+def prepare_line() -> None:
+    """Empties the recipient's fields once after a line was added: a second click must not add the same one again."""
+    if st.session_state.pop("line_added", False):
+        st.session_state.update(dict.fromkeys(OF_ONE_RECIPIENT, ""))
+
+
+def add_line(catalogue: catalog.Catalog, kind: str, order: dict[str, Any], line: dict[str, Any]) -> None:
+    """Adds the line to the draft and draws the page anew, or says what is wrong with it."""
+    body = order_document(order_type=kind, po_number=order["po_number"], lines=[line])
+    if problems := files.read_json(json.dumps(body).encode(), "form", catalog=catalogue).problems:
+        named = "\n".join(f"- {elements.escape(str(problem).removeprefix('LineItems[0].'))}" for problem in problems)
+        st.error(named, title="The line was not added")
+        return
+    order["lines"].append(line)
+    order["reviewing"] = False
+    st.session_state["line_added"] = True
+    st.rerun()
 
 
 def lines_table(catalogue: catalog.Catalog, order: dict[str, Any], key: str) -> None:
@@ -194,7 +220,9 @@ def totals(catalogue: catalog.Catalog, checked: files.CheckedFile) -> None:
         st.metric("Cards", f"{checked.units:,}", border=True)
         elements.figure("Face value", amounts.worth(face))
         cost = amounts.worth(catalogue.quote(checked.requests))
-        elements.figure("Probable cost", cost, help_text="The provider's figure decides.")
+        by_post = any(request.type == OrderType.PHYSICAL for request in checked.requests)
+        label = "Probable cost without postage" if by_post else "Probable cost"
+        elements.figure(label, cost, help_text="The provider's figure decides.")
         elements.figure("Balance", balance(catalogue.only_currency))
     if len(face) > 1:
         st.warning("This order has several currencies, each added up for itself.", icon=":material/currency_exchange:")

@@ -48,17 +48,15 @@ def one_order() -> None:
         st.code(order["po_number"], language=None, width="content")
     offered = {kind for product in catalogue.products.values() for kind in product.delivery_types}
     kinds = [str(kind) for kind in OrderType if kind != OrderType.CODES or kind in offered]
-    if st.session_state.get("order_type") not in kinds:
-        st.session_state.pop("order_type", None)  # of a draft from before the catalogue changed
+    if st.session_state.get("order_type") not in kinds:  # nothing yet, or of a draft from before the catalogue changed
+        st.session_state["order_type"] = kinds[0]
     kind = st.segmented_control(
         "Type",
         kinds,
         key="order_type",
-        default=kinds[0],
         required=True,
         format_func=lambda word: TYPE_NAMES[word],
-        # The button of the first line is drawn further down; what it does counts from here on.
-        disabled=bool(order["lines"] or st.session_state.get("add_line")),
+        disabled=bool(order["lines"]),
         persist_state="session",
         help="All lines of an order are of one type.",
     )
@@ -81,6 +79,7 @@ def line_form(catalogue: catalog.Catalog, kind: str, order: dict[str, Any]) -> N
     if not products:
         st.warning("The catalogue holds no product of this type.")
         return
+    order_form.prepare_line()
     with st.container(border=True, key="line"):
         first, second, third = st.columns([2, 1, 1])
         names = {product.id: f"{product.name} ({product.id})" for product in products}
@@ -90,14 +89,13 @@ def line_form(catalogue: catalog.Catalog, kind: str, order: dict[str, Any]) -> N
         with second:
             value = denomination(product)
         with third:
-            quantity = int(st.number_input("Quantity", 1, 10_000, 1, key="quantity"))
+            quantity = int(st.number_input("Quantity", 1, 10_000, key="quantity"))
         line: dict[str, Any] = {"ProductId": picked, "Value": value, "Quantity": quantity}
         line |= delivery_fields(catalogue, kind)
         with st.expander("Reference and personalization", key="more_of_line"):
             line |= personalization(kind)
         if st.button("Add line", key="add_line", icon=":material/add:"):
-            order["lines"].append(line)
-            order["reviewing"] = False
+            order_form.add_line(catalogue, kind, order, line)
 
 
 def denomination(product: catalog.Product) -> float:
@@ -111,7 +109,7 @@ def denomination(product: catalog.Product) -> float:
     low, high = (denominations[0] / 100, denominations[-1] / 100) if denominations else (0.01, 10_000.0)
     whole = digits == 0 or product.denomination_type == "VariableNoCents"
     step, form = (1.0, "%.0f") if whole else (0.01, "%.2f")
-    return round(float(st.number_input(label, low, high, low, step, format=form, key=f"value_{product.id}")), 2)
+    return round(float(st.number_input(label, low, high, step=step, format=form, key=f"value_{product.id}")), 2)
 
 
 def delivery_fields(catalogue: catalog.Catalog, kind: str) -> dict[str, Any]:
@@ -128,19 +126,21 @@ def delivery_fields(catalogue: catalog.Catalog, kind: str) -> dict[str, Any]:
     carriers = {"": "as usual"} | {
         str(carrier["id"]): str(carrier.get("name") or carrier["id"]) for carrier in catalogue.carriers
     }
+    st.session_state.setdefault("address_Country", "US")
+    if not methods:
+        st.session_state.setdefault("shipping_method", "STANDARD")
     with st.grid("auto", min_column_width=220):
         if methods:
             address["ShippingMethodId"] = st.selectbox(
                 "Shipping method", list(methods), key="shipping_method", format_func=lambda known: methods[known]
             )
         else:
-            address["ShippingMethodId"] = st.text_input("Shipping method id", "STANDARD", key="shipping_method")
+            address["ShippingMethodId"] = st.text_input("Shipping method id", key="shipping_method")
         address["CarrierId"] = st.selectbox(
             "Carrier", list(carriers), key="carrier", format_func=lambda known: carriers[known]
         )
         for name, length in POSTAL.items():
-            usual = "US" if name == "Country" else ""
-            address[name] = st.text_input(name, usual, key=f"address_{name}", max_chars=length)
+            address[name] = st.text_input(name, key=f"address_{name}", max_chars=length)
     return {"PhysicalDeliveryAddress": address}
 
 
@@ -231,13 +231,14 @@ def caveats(checked: files.CheckedFile) -> None:
 
 def problems(checked: files.CheckedFile) -> None:
     """What is wrong, row by row."""
-    rows = [{"where": problem.where or "the file", "what": problem.message} for problem in checked.problems]
-    st.error(f"{wording.count(len(rows), 'problem')}. Nothing can be sent before they are mended.", title="Not ready")
-    frame = pd.DataFrame(rows)
-    config = elements.columns(frame)
-    st.dataframe(
-        frame, key="problems", hide_index=True, column_config=config, placeholder="", alt="What is wrong, by place"
-    )
+    number = len(checked.problems)
+    they_are = "it is" if number == 1 else "they are"
+    st.error(f"{wording.count(number, 'problem')}. Nothing can be sent before {they_are} mended.", title="Not ready")
+    rows = [
+        {"Where": elements.escape(problem.where or "the file"), "What": elements.escape(problem.message)}
+        for problem in checked.problems
+    ]
+    st.table(pd.DataFrame(rows), hide_index=True)  # not a grid of cells: an advice is longer than a cell is wide
 
 
 # A file

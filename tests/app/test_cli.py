@@ -232,10 +232,19 @@ def test_a_file_that_came_before_but_for_a_row_is_sent_only_when_told_so(run: Ru
     assert [each["outcome"] for each in answer(run("submit", changed, "--again", "--json"))] == ["queued"]
 
 
+def test_a_state_nobody_knows_lists_nothing_and_says_so(run: Run) -> None:
+    result = run("orders", "--state", "complted")
+    assert result.exit_code == 0
+    assert "'complted' is not among the known states; did you mean Completed? Known are Queued, " in result.stderr
+    assert "known states" not in run("orders", "--state", "completed").stderr
+
+
 def test_a_dry_run_checks_and_writes_nothing(run: Run, folder: Path) -> None:
     result = run("submit", wave(folder), "--dry-run")
     assert result.exit_code == 0
     assert "2 orders, 3 cards, 60.00 (currency unknown) in all" in result.stdout
+    (folder / "one.csv").write_text("Type,ProductId,Value,Quantity\nLinks,CVS,10,1\n", "utf-8")
+    assert "1 order, 1 card, 10.00" in run("submit", folder / "one.csv", "--dry-run").stdout
     checked = answer(run("submit", wave(folder), "--dry-run", "--json"))
     assert (checked["orders"], checked["units"], checked["value"], checked["problems"]) == (2, 3, "60.00", [])
     assert answer(run("orders", "--json")) == []

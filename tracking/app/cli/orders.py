@@ -13,6 +13,7 @@ from tracking import files
 from tracking.app.cli import options, output
 from tracking.app.cli.place import load_settings, open_store, print_store
 from tracking.errors import NoStore, UnknownOrder
+from tracking.orders import wording
 from tracking.orders.model import State, is_open, usual_case
 from tracking.orders.observations import utc_now
 from tracking.provider.json_fields import storable
@@ -176,8 +177,11 @@ def why_command(po_or_id: options.PoOrId, *, as_json: options.JsonFlag = False) 
 
 
 def _list_filters(state: list[str] | None, older_than: timedelta | None, po_prefix: str, limit: int = 50) -> Filters:
-    """Make the filters of the options of `orders` and `export`."""
+    """Make the filters of the options of `orders` and `export`; a state nobody knows may be one, and that is said."""
     states = tuple(usual_case(word, State) for word in state or ())
+    for word in (word for word in states if word not in set(State)):
+        hint = catalog.did_you_mean(word, State)
+        output.print_stderr(f"{word[:60]!r} is not among the known states{hint or '.'} Known are {', '.join(State)}")
     return Filters(states=states, older_than=older_than, po_prefix=po_prefix, page_size=limit)
 
 
@@ -243,4 +247,6 @@ def export_command(
     except OSError as exc:
         output.print_stderr(f"{file} cannot be written ({exc.strerror})")
         raise typer.Exit(1) from exc
-    output.print_answer({"file": str(file), "orders": count}, f"{count} orders written to {file}", as_json=as_json)
+    output.print_answer(
+        {"file": str(file), "orders": count}, f"{wording.count(count, 'order')} written to {file}", as_json=as_json
+    )

@@ -134,7 +134,7 @@ def print_check(checked: CheckedFile, values: Mapping[str, int], *, as_json: boo
     if checked.problems:
         print_stderr(*(str(problem) for problem in checked.problems), "nothing was sent")
         return
-    size = f"{len(checked.requests)} orders, {checked.units} cards, {amounts.worth(values)} in all"
+    size = f"{count(len(checked.requests), 'order')}, {count(checked.units, 'card')}, {amounts.worth(values)} in all"
     if at := checked.first_submitted_at:
         size += f"; this file was handed in before, on {time_text(at)} UTC"
     if checked.similar_file:
@@ -229,14 +229,14 @@ def print_order(view: order.OrderView, rows: pd.DataFrame, entries: Iterable[Tim
     """Print one order: its verdict, as many of its lines as there are in `rows`, its timeline."""
     record = view.order
     provider_id = record.provider_id or "no provider's id yet"
-    print_stdout(f"{record.po_number} · {provider_id} · {record.type} · {record.units} cards · {view.worth}")
+    print_stdout(f"{record.po_number} · {provider_id} · {record.type} · {count(record.units, 'card')} · {view.worth}")
     statuses = (f"{name}: {text}" for name, text in view.statuses.items())
     print_stdout(view.verdict, *view.evidence, *statuses, "")
     columns = ["line", "product", "value", "quantity", "status", "recipient"]
     names = ["number", "product_id", *columns[2:]]
     print_table(columns, rows[names].astype(object).values, right=("line", "value", "quantity"))
     if view.line_count > len(rows):
-        print_stdout(f"and {view.line_count - len(rows)} more lines")
+        print_stdout(f"and {count(view.line_count - len(rows), 'more line')}")
     print_stdout("")
     timeline = ((_time_span(entry), entry.witness, entry.text) for entry in entries)
     print_table(("when (UTC)", "witness", "what"), timeline)
