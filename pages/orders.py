@@ -23,7 +23,7 @@ from tracking.reports.order_list import search
 VIEWS = {
     "all": "every order",
     "attention": "refused, cancelled, contradicted or in a state nobody knows, and not acknowledged: needs a person",
-    "late": "open for longer than 99 of 100 orders of its type and size; those late together are told in a banner",
+    "late": "open for longer than 99 of 100 like it took to finish, or than promised; many together have a banner",
     "unknown": "sent, but nobody can say whether the provider has it",
     "claimed": "the provider's notice says complete, no look has confirmed it yet",
     "open": "not completed, cancelled or refused",

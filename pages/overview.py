@@ -16,7 +16,7 @@ from tracking.reports import amounts, explanations, health, latency, overview, t
 
 COUNTS = (
     ("attention", "Needs a person", "refused, cancelled, contradicted or a word nobody knows"),
-    ("late", "Late", "open for longer than 99 of 100 orders of its type and size"),
+    ("late", "Late", "open for longer than 99 of 100 orders like it took to finish, or than was promised"),
     ("unknown", "Outcome unknown", "sent, but nobody can say whether the provider has it"),
     ("open", "Open", "not completed, cancelled or refused"),
     ("done_today", "Done today", "seen complete since midnight UTC"),
