@@ -335,6 +335,47 @@ def test_a_draft_and_a_refused_call_that_name_the_person_lose_it(office: Office)
     assert "ann.lee" not in office.everything().lower()
 
 
+COPIES_FOR = {"Email": ANN}, {"Sms": "+1 (555) 010-0123"}, {"Name": "Jo Lee"}, {"Name": "Madonna"}
+
+
+def write_copies(office: Office) -> None:
+    """A draft, a recorded call and a refused notice, each with people, words and ids of its own."""
+    lines = [{"ProductId": "AMAZON", "DigitalDeliveryAddress": where} for where in COPIES_FOR[:2]]
+    lines += [{"PhysicalDeliveryAddress": where | {"Country": "US"}} for where in COPIES_FOR[2:]]
+    draft = {"owner": "one", "saved_at": office.now, "content": {"po_number": "nb-1", "lines": lines}}
+    call = {"at": office.now, "method": "POST", "milliseconds": 1, "outcome": "ok", "status": 422, "path": "/v1/Orders"}
+    call |= {"request": json.dumps({"PONumber": "nb-1", "LineItems": lines}), "answer": "Amazon of US: a 12345, Ann"}
+    notice = {"received_at": office.now, "last_at": office.now, "outcome": "refused", "po_number": "nb-1"}
+    notice |= {"repeats": 0, "method": "POST", "size": 0, "action": "for Madonna, US, and Jo Lee of +15550100123"}
+
+    def add(connection: Connection) -> None:
+        connection.execute(sa.insert(DRAFTS), [draft])
+        connection.execute(sa.insert(EXCHANGES), [call])
+        connection.execute(sa.insert(CALLBACKS), [notice])
+
+    office.store.write(add)
+
+
+@pytest.mark.parametrize(
+    "said", ["a", "US", "Amazon", "example.com", "Ann", "nb-1", "Jo", "12345", "0123", "AMAZON 25", "lee@example.com"]
+)
+def test_a_part_of_a_name_a_word_or_an_id_is_nobody(office: Office, said: str) -> None:
+    write_copies(office)
+    before = office.everything()
+    for preview in (True, False):
+        assert office.erase(said, dry_run=preview) == erasure.Erasure()
+    assert office.everything() == before
+
+
+@pytest.mark.parametrize(("said", "calls"), [(ANN.upper(), 1), ("001 555 010 0123", 2), ("LEE, Jo", 2), ("madonna", 1)])
+def test_who_is_named_whole_in_copies_alone_is_erased(office: Office, said: str, calls: int) -> None:
+    write_copies(office)
+    for preview in (True, False):
+        done = office.erase(said, dry_run=preview)
+        assert (done.drafts, done.calls, done.orders) == (1, calls, [])
+    assert (office.rows(DRAFTS), office.rows(EXCHANGES)[0]["request"]) == ([], None)
+
+
 def test_what_would_still_find_an_erased_line_is_a_difference(office: Office) -> None:
     office.ordered("a", mail(ANN))
     office.erase(ANN)

@@ -265,7 +265,20 @@ def _phone_forms(text: str) -> Iterator[str]:
 
 _EMAILS = re.compile(r"[^\s@\"'<>(),;:]+@[^\s@\"'<>(),;:]+")
 _PHONES = re.compile(r"[+(]?\d[\d\s()./\u00b7\u2022\u2010-\u2015-]{3,40}\d")
+_LEAST_DIGITS = 7
 _NO_WORD = re.compile(r"[^0-9a-z]+")
+
+
+def can_be_mentioned(person: str) -> bool:
+    """Whether free text can name the person: an address, a whole number, a name of two words or more.
+
+    Less than that ("Ann", "US", "example.com", "nb-1", "12345") is a word, a country, a brand or an id in most texts.
+    """
+    spelling = read_spelling(person)
+    if spelling.kind == "phone":
+        return all(len(_digits(form)) >= _LEAST_DIGITS for form in spelling.forms)
+    words = [word for word in re.split(r"[\s,]+", clean(person)) if word[:1].isalpha()]
+    return spelling.kind == "email" or sum(not any(c.isdigit() for c in word) for word in words) > 1
 
 
 def is_mentioned(text: str, person: str) -> bool:

@@ -4,6 +4,7 @@ Reads names in any case, as the provider writes them in more than one. Matches p
 telephone number or name, however that is written (see `people`).
 """
 
+import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from tracking.provider.masking import PERSONAL_FIELDS
 
 MAX_LIST_STORED = 100
 _RECIPIENTS = frozenset({"email", "sms", "name", "to", "recipientname", "recipientemail", "recipientsms"})
+_LINES = frozenset({"lineitems", "lines"})  # of the provider, of a draft
 LineDocument = Mapping[str, Any]
 
 
@@ -70,6 +72,33 @@ def mentions(value: Any, person: str) -> bool:
     if isinstance(value, list):
         return any(mentions(entry, person) for entry in value)
     return isinstance(value, str) and people.is_mentioned(value, person)
+
+
+def copies_name(value: Any, person: str) -> bool:
+    """Whether what was written down beside the orders names the person whole.
+
+    That is in its words, where nothing but a person is written like that, or as the recipient of a line it holds.
+    """
+    return (people.can_be_mentioned(person) and mentions(value, person)) or _holds_line_for(value, person)
+
+
+def _holds_line_for(value: Any, person: str) -> bool:
+    """Whether a line somewhere in these values goes to the person; of anything else a name may be a brand's."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value) if value.lstrip()[:1] in {"{", "["} else None
+        except (ValueError, RecursionError):  # cut where it was too long
+            return False
+    if isinstance(value, list):
+        return any(_holds_line_for(entry, person) for entry in value)
+    if not isinstance(value, Mapping):
+        return False
+    lines = [line for name in value if name.casefold() in _LINES for line in _mappings(value[name])]
+    return any(is_for(line, person) for line in lines) or any(_holds_line_for(each, person) for each in value.values())
+
+
+def _mappings(value: Any) -> list[Mapping[str, Any]]:
+    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
 
 
 def remove_person(document: Mapping[str, Any], person: str, numbers: Collection[int]) -> dict[str, Any]:

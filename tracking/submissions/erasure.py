@@ -1,9 +1,9 @@
 """Erasure: remove a recipient from all stored data: lines, requests, documents, recorded calls, claim data, drafts.
 
 What remains is that there was somebody, whose hash the log vouches for and nobody can trace. An order still on its way
-needs its recipient and is refused. Who is written in another way is found all the same; who may be somebody else is
-named, for a person to decide. Nothing here can reach the provider's own records, a backup, or the words that people
-wrote into a note: those are part of the log.
+needs its recipient and is refused. Who is written in another way is found all the same, but nobody by a part of a name;
+who may be somebody else is named, for a person to decide. Nothing here can reach the provider's own records, a backup,
+or the words that people wrote into a note: those are part of the log.
 """
 
 import logging
@@ -23,6 +23,7 @@ from tracking.provider import people
 from tracking.provider.masking import mask_recipient
 from tracking.provider.recipients import (
     addresses_of,
+    copies_name,
     is_for,
     line_documents,
     line_id,
@@ -279,7 +280,7 @@ def _erase_copies(database: Database, person: str, done: Erasure, *, counted: fr
 def _pages_naming(
     database: Database, person: str, key: ColumnElement[Any], columns: Sequence[ColumnElement[Any]], *where: Any
 ) -> Iterator[list[Any]]:
-    """Find the rows that name the person in these columns, however written, by their keys; a page of rows a read."""
+    """Find the rows that name the person whole in these columns, by their keys; a page of rows a read."""
     query = select(key, *columns).where(or_(*(column.is_not(None) for column in columns)))
     query = query.where(*where).order_by(key).limit(ROWS_AT_ONCE)
     last = None
@@ -289,7 +290,7 @@ def _pages_naming(
         if not rows:
             return
         last = rows[-1][0]
-        if named := [row[0] for row in rows if mentions(list(row[1:]), person)]:
+        if named := [row[0] for row in rows if copies_name(list(row[1:]), person)]:
             yield named
 
 
