@@ -348,9 +348,9 @@ def neighbours(view: reports_order.OrderView) -> None:
         st.page_link("orders.py", label="Back to the list", icon=":material/list_alt:", query_params=link)
 
 
-def no_such_order(any_id: str) -> None:
-    """Says that nothing has this id, and offers the search."""
-    st.warning("No order has the id", icon=":material/search_off:")
+def no_such_order(any_id: str, *, several: bool) -> None:
+    """Says that nothing, or more than one order, has this id, and offers the search."""
+    st.warning("More than one order has the id" if several else "No order has the id", icon=":material/search_off:")
     st.text(wording.plain(any_id))
     st.page_link(
         "orders.py", label="Search for it as a part of an id", icon=":material/search:", query_params={"q": any_id}
@@ -372,10 +372,11 @@ if not any_id or not any_id.strip():
     st.page_link("orders.py", label="Go to the list of orders", icon=":material/list_alt:")
     st.stop()
 with elements.error_box():
-    order_id = reports_order.find_order_id(session.database(), any_id)
-if order_id is None:
-    no_such_order(any_id)
+    matches = reports_order.find_order_ids(session.database(), any_id)
+if len(matches) != 1:
+    no_such_order(any_id, several=bool(matches))
     st.stop()
+order_id = matches[0]
 with elements.error_box():
     view = reports_order.order_view(session.database(), order_id, utc_now())
     neighbours(view)

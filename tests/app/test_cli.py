@@ -757,6 +757,14 @@ def test_what_is_announced_for_an_open_order_is_qualified_while_nobody_does_it(
     assert "is running" not in run("order", "a").stderr
 
 
+def test_an_order_that_cannot_be_found_is_said_to_be_none_or_one_of_several(run: Run, database: Database) -> None:
+    history = History(database)
+    for name in ("FT-1", "FT-2"):
+        history.place(name, external_id="twice")
+    assert "no order is called 'NOPE'" in run("order", "NOPE").stderr
+    assert "more than one order is called 'twice': name the one by its PONumber" in run("why", "twice").stderr
+
+
 def test_why_says_of_an_open_order_in_json_how_old_it_is_in_seconds(run: Run, database: Database) -> None:
     history = History(database, at=datetime.now(UTC) - timedelta(minutes=2))
     history.place("a")

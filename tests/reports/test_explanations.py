@@ -74,7 +74,10 @@ def test_what_is_unknown_is_said_so() -> None:
     assert "hardly any took as long and finished, so when it will is unknown" in said.text
     few = ComparableTimes(times_of(Interval(9.0, 11.0), orders=9), "Links/64")
     said = expectation(few, "Links/64", timedelta(minutes=1))
-    assert said.text == "How long it takes is unknown: 9 of the 30 finished orders needed (links, 33 to 64 cards)."
+    assert said.text == (
+        "How long it takes is unknown: 9 of the 30 finished orders needed (links, 33 to 64 cards); "
+        "those found finished already do not count."
+    )
     assert (said.half_within, said.nine_in_ten_within, said.orders) == (None, None, 9)
 
 

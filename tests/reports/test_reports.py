@@ -3,6 +3,7 @@ import io
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -15,10 +16,13 @@ from hypothesis import strategies as st
 from tracking import ingest
 from tracking.errors import UnknownOrder
 from tracking.forecasting.forecasts import Forecasts
+from tracking.forecasting.planner import PlanningContext
 from tracking.orders import wording
+from tracking.orders.model import Line, Snapshot
 from tracking.orders.wording import amount, clock, duration, merge_repeats, money, window
 from tracking.polling.learner import Learner
 from tracking.provider import call_log
+from tracking.provider.responses import ParsedOrder
 from tracking.reports import activity, order, overview, trends
 from tracking.reports import health as reports_health
 from tracking.reports.health import ComponentStatus
@@ -80,9 +84,31 @@ def test_unknown_outcomes_are_a_band_of_their_own(history: History, store: Datab
 
 def test_latest_changes_name_each_order_once(history: History, store: Database) -> None:
     busy(history)
+    history.wait(seconds=1)
+    history.find_finished("FOUND-2")
     changes = overview.overview(store, history.at).changes
-    assert [po for po, _ in changes] == ["FOUND-1", "REFUSED-1", "LOST-1", "OPEN-1", "DONE-1"]
+    # Of those of one moment the one that was made an hour before is the last.
+    assert [po for po, _ in changes] == ["FOUND-2", "REFUSED-1", "LOST-1", "OPEN-1", "DONE-1", "FOUND-1"]
     assert "Nobody can say" in dict(changes)["LOST-1"].text
+
+
+def test_latest_changes_are_those_learned_last_and_of_the_newest_orders(
+    history: History, store: Database, planner: PlanningContext
+) -> None:
+    """A page of the list comes newest first and is learned at one moment; what came before may be stored later."""
+    moment = history.wait(days=1)
+
+    def discover(connection: sa.Connection, age: int) -> None:
+        made, line = moment - timedelta(hours=age), Line(1, "CVS", 500, 1, "Pending", 0)
+        snapshot = Snapshot(f"OUT-{age}", f"AGE-{age}", "Pending", "Links", made, (line,))
+        ingest.discover(connection, ParsedOrder(snapshot, {}, f"digest-{age}"), moment, moment, planner)
+
+    for age in range(30):
+        store.write(partial(discover, age=age))
+    history.at = moment - timedelta(hours=5)
+    history.place("BEFORE")
+    changes = overview.overview(store, moment).changes
+    assert [po for po, _ in changes] == [f"AGE-{age}" for age in range(10)]
 
 
 def test_the_overview_uses_the_partial_indexes(tmp_path: Any) -> None:
@@ -417,7 +443,11 @@ def test_equal_looks_collapse_and_the_next_step_comes_last(history: History, sto
     assert rows[3].text == "12 looks, all Pending, 10:03:00 to 10:36:00"
     assert rows[4].ahead
     assert rows[4].at >= history.at
-    assert rows[4].text.startswith("The poller asks again, because")
+    assert rows[4].text == "The poller asks again, at the latest, because it may have finished by then"
+    by = clock(rows[4].at + timedelta(seconds=1) - timedelta(microseconds=1), history.at)
+    assert f"Next look at {by} at the latest, because it may have finished by then." in (
+        order.order_view(store, number, history.at).evidence
+    )
 
 
 def test_a_repeated_notice_is_told_as_such(history: History, store: Database) -> None:
@@ -436,6 +466,24 @@ def test_a_completion_is_told_as_the_window_it_lies_in(history: History, store: 
     view = order.order_view(store, number, history.at)
     assert view.verdict == "Completed within 10 min 10 s, known to 10 min."
     assert any("still said open" in piece for piece in view.evidence)
+
+
+def test_a_look_after_the_end_is_not_the_one_that_found_it(history: History, store: Database) -> None:
+    number = history.place("FT-1")
+    history.complete("FT-1", minutes=10)
+    assert "A look at 10:10:10 showed 1 of 1 card fulfilled (2 looks in all)." in (
+        order.order_view(store, number, history.at).evidence
+    )
+    history.wait(minutes=5)
+    history.look("FT-1", "Completed")
+    said = (
+        "A look at 10:10:10 showed 1 of 1 card fulfilled; the last look, at 10:15:10, showed the same (3 looks in all)."
+    )
+    assert said in order.order_view(store, number, history.at).evidence
+    history.wait(minutes=5)
+    history.look("FT-1", "Pending")
+    said = "A look at 10:10:10 showed it Completed; the last look was at 10:20:10 (4 looks in all), by now 1 of 1 card"
+    assert any(piece.startswith(said) for piece in order.order_view(store, number, history.at).evidence)
 
 
 def test_an_order_found_finished_is_not_given_a_time_it_took(history: History, store: Database) -> None:
@@ -498,7 +546,10 @@ def test_where_nothing_like_it_has_finished_it_is_said_how_many_are_needed(histo
     history.accept("FIRST-1")
     history.wait(seconds=5)
     told = order.order_view(store, number, history.at).evidence[0]
-    assert told == "How long it takes is unknown: 0 of the 30 finished orders needed (links, 1 card)."
+    assert told == (
+        "How long it takes is unknown: 0 of the 30 finished orders needed (links, 1 card); "
+        "those found finished already do not count."
+    )
 
 
 def test_every_event_can_be_paged(history: History, store: Database) -> None:

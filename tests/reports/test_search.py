@@ -9,7 +9,7 @@ from fakes import line, request, shown
 
 from tracking import ingest
 from tracking.forecasting.planner import PlanningContext
-from tracking.reports.order import find_order_id
+from tracking.reports.order import find_order_id, find_order_ids
 from tracking.reports.order_list import search
 from tracking.reports.order_list.search import Filters
 from tracking.storage.database import Database
@@ -45,6 +45,8 @@ def test_an_address_is_found_in_any_case_and_each_of_its_orders(store: Database,
     place("c", Email="joann@example.com")
     assert found(store, "Ann@example.COM", now) == ["a", "b", "c"]
     assert find_order_id(store, "ann@example.com") is None
+    assert len(find_order_ids(store, "ann@example.com")) == 2
+    assert find_order_ids(store, "nobody@example.com") == []
     assert find_order_id(store, "JOANN@EXAMPLE.COM") is not None
 
 

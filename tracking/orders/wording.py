@@ -185,7 +185,7 @@ _ACTION_SENTENCES = {
     "placed anew": "{who} had this placed for {other}, whose PONumber belongs to another order; both are wanted",
 }
 _POLL_REASONS: dict[str, str] = {
-    PollReason.MAY_HAVE_FINISHED: "it may have finished by then, judged by orders like it",
+    PollReason.MAY_HAVE_FINISHED: "it may have finished by then",
     PollReason.REQUESTED: "asked for by a person",
     PollReason.WEBHOOK: "announced as done by the webhook",
     PollReason.WEBHOOK_UNCONFIRMED: "announced as done, not confirmed yet",

@@ -18,12 +18,12 @@ from tracking.forecasting.incidents import Incident, LateWithOthers, late_with_o
 from tracking.forecasting.lateness import stored_limit
 from tracking.forecasting.predictions import Score, remaining, score_of_class
 from tracking.forecasting.waits import MOST_WEBHOOK_SHARE, price_with_webhooks
-from tracking.orders.model import State, Submission, WebhookStatus, is_open
+from tracking.orders.model import Order, State, Submission, WebhookStatus, Witness, is_open
 from tracking.orders.wording import clock, count, duration, latest, longest, poll_reason
 from tracking.reports.latency import breakdown_of
 from tracking.storage import facts
 from tracking.storage.facts import FactKey
-from tracking.storage.tables import ORDERS
+from tracking.storage.tables import EVENTS, ORDERS
 from tracking.webhooks import silence_alarm
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def expectation(compared: ComparableTimes, name: str, age: timedelta) -> Expecta
     """Describe what is expected of an open order of this class and age, by the finished orders it is compared with."""
     seconds, like, orders = max(age.total_seconds(), 0.0), class_text(compared.like), compared.times.orders
     if not compared.times.reliable:
-        text = f"How long it takes is unknown: {_needed(orders)} ({like})."
+        text = f"How long it takes is unknown: {_needed(orders)} ({like}); those found finished already do not count."
         return Expectation(age, like, orders, 0, None, None, text)
     slower = min(int(compared.slower_than(seconds) * 100), 99)
     half, nine_in_ten = (remaining(compared.finishes_by(share, seconds), seconds) for share in (0.5, 0.9))
@@ -167,6 +167,26 @@ def order_expectation(connection: Connection, row: RowMapping, now: datetime) ->
     expected = expectation(load_forecast(connection, name).comparable_times(name), name, now - row["accepted_at"])
     score = score_of_class(connection, name, now)
     return expected if score is None else replace(expected, text=f"{expected.text} {score_text(score)}")
+
+
+def finding_look_text(connection: Connection, order: Order, row: RowMapping) -> str | None:
+    """Word which look found the order finished, and what the last one showed; None of an order that is not finished."""
+    if order.completed_by is None:
+        return None
+    by = clock(order.completed_by, order.created_at)
+    fulfilled = f"{order.units_fulfilled} of {count(order.units, 'card')}"
+    looks = f"{count(row['looks'], 'look')} in all"
+    if row["last_look_at"] is None or row["last_look_at"] <= order.completed_by:
+        return f"A look at {by} showed {fulfilled} fulfilled ({looks})."
+    last = clock(row["last_look_at"], order.created_at)
+    # A look after the end that shows nothing new leaves no event.
+    later = EVENTS.c.witness == Witness.POLL, EVENTS.c.learned_at > order.completed_by
+    news = select(EVENTS.c.id).where(EVENTS.c.order_id == row["id"], *later).limit(1)
+    if connection.execute(news).first() is None:
+        return f"A look at {by} showed {fulfilled} fulfilled; the last look, at {last}, showed the same ({looks})."
+    return (
+        f"A look at {by} showed it {order.state}; the last look was at {last} ({looks}), by now {fulfilled} fulfilled."
+    )
 
 
 _COLUMNS = (

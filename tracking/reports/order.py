@@ -35,7 +35,7 @@ from tracking.provider import people
 from tracking.provider.json_fields import storable
 from tracking.provider.masking import mask_json, mask_recipient
 from tracking.reports import amounts
-from tracking.reports.explanations import late_limit_text, order_expectation, others_text
+from tracking.reports.explanations import finding_look_text, late_limit_text, order_expectation, others_text
 from tracking.reports.latency import breakdown_of
 from tracking.startup import pd
 from tracking.storage import orders
@@ -81,13 +81,19 @@ class OrderView:
 
 
 def find_order_id(database: Database, any_id: str) -> int | None:
-    """The order with this PONumber or provider id; failing that, the only one with this external id or recipient.
+    """The only order that `find_order_ids` finds; None where it finds none, or several."""
+    matches = find_order_ids(database, any_id)
+    return matches[0] if len(matches) == 1 else None
 
-    A recipient is found however written; where several orders are theirs, none is.
+
+def find_order_ids(database: Database, any_id: str) -> list[int]:
+    """The order with this PONumber or provider id; failing that, those with this external id or recipient, two at most.
+
+    A recipient is found however written.
     """
     text = storable(any_id.strip())
     if not text:
-        return None
+        return []
     forms = sorted(people.read_spelling(text).forms)
     person = sa.or_(sa.false(), *(LINES.c.recipient_key.contains(f"\n{form}\n", autoescape=True) for form in forms))
     searches = (
@@ -96,10 +102,9 @@ def find_order_id(database: Database, any_id: str) -> int | None:
     )
     with database.read() as connection:
         if (row_id := orders.find_id(connection, text)) is not None:
-            return row_id
+            return [row_id]
         each = (connection.execute(query).scalars().all() for query in searches)
-        matches = next((row_ids for row_ids in each if row_ids), ())
-    return int(matches[0]) if len(matches) == 1 else None
+        return [int(row_id) for row_id in next((row_ids for row_ids in each if row_ids), ())]
 
 
 def _row(connection: Connection, order_id: int) -> RowMapping:
@@ -211,7 +216,9 @@ def _next_step(row: RowMapping, send_at: datetime | None, now: datetime) -> Time
         again = " again under the same PONumber" if row["submission"] == Submission.UNKNOWN else ""
         at, witness, text = max(send_at, now), Witness.US, f"We send the order{again}"
     elif row["next_look_at"] is not None:
-        at, witness, text = max(row["next_look_at"], now), Witness.POLL, f"The poller asks again{_because(row)}"
+        # A list page that shows the order may come sooner.
+        text = f"The poller asks again, at the latest{_because(row)}"
+        at, witness = max(row["next_look_at"], now), Witness.POLL
     else:
         return None
     return TimelineEntry(at=at, until=at, learned_at=at, witness=witness.value, kind="ahead", text=text, ahead=True)
@@ -242,7 +249,9 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
         others = others_text(late_with_others(connection, row, now), now)
         took = breakdown_of(connection, order_id) if order.state == State.COMPLETED else None
         came_at = _first_notice_at(connection, order_id) or order.claimed_at
-    verdict, evidence = _verdict(order, row, came_at, now)
+        finding = finding_look_text(connection, order, row)
+    notice = f"The provider's notice of completion came at {clock(came_at, now)}." if came_at is not None else None
+    verdict, evidence = _verdict(order, row, [text for text in (notice, finding) if text], now)
     before = (text for text in (expected and expected.text, limit and late_limit_text(limit), others) if text)
     return OrderView(
         id=order_id,
@@ -279,10 +288,7 @@ def _first_notice_at(connection: Connection, order_id: int) -> datetime | None:
     return connection.execute(genuine.order_by(CALLBACKS.c.id).limit(1)).scalar()
 
 
-def _verdict(order: Order, row: RowMapping, came_at: datetime | None, now: datetime) -> tuple[str, list[str]]:
-    evidence = []
-    if came_at is not None:
-        evidence.append(f"The provider's notice of completion came at {clock(came_at, now)}.")
+def _verdict(order: Order, row: RowMapping, evidence: list[str], now: datetime) -> tuple[str, list[str]]:
     match order.state:
         case State.QUEUED | State.SENDING:
             return f"{order.state} for {duration(now - order.created_at)}: the provider has not answered yet.", evidence
@@ -293,17 +299,14 @@ def _verdict(order: Order, row: RowMapping, came_at: datetime | None, now: datet
             reason = (order.attention or "the provider did not take the order").removeprefix("refused: ")
             return f"Refused: {reason}.", evidence
         case State.COMPLETED | State.CANCELLED:
-            return _closed_verdict(order, row, evidence)
+            return _closed_verdict(order, evidence)
         case _:
             return _open_verdict(order, row, now, evidence)
 
 
-def _closed_verdict(order: Order, row: RowMapping, evidence: list[str]) -> tuple[str, list[str]]:
+def _closed_verdict(order: Order, evidence: list[str]) -> tuple[str, list[str]]:
     if order.completed_by is None:
         return f"{order.state}.", evidence
-    by = clock(order.completed_by, order.created_at)
-    fulfilled = f"{order.units_fulfilled} of {count(order.units, 'card')}"
-    evidence.append(f"A look at {by} showed {fulfilled} fulfilled ({count(row['looks'], 'look')} in all).")
     if order.last_open_at is None or order.completed_after is None:
         last = wording.latest(order.completed_by, order.created_at)
         return f"{order.state} before it was first seen, at the latest at {last}.", evidence
@@ -323,7 +326,8 @@ def _open_verdict(order: Order, row: RowMapping, now: datetime, evidence: list[s
             f"The last of {count(row['looks'], 'look')}, {ago} ago, showed {order.provider_status or 'no state'}."
         )
     if row["next_look_at"]:
-        evidence.append(f"Next look at {clock(max(row['next_look_at'], now), now)}{_because(row)}.")
+        by = wording.latest(max(row["next_look_at"], now), now)
+        evidence.append(f"Next look at {by} at the latest{_because(row)}.")
     return verdict + ".", evidence
 
 

@@ -114,10 +114,12 @@ def _wait_until_done(store: Database, receipts: Sequence[Receipt], seconds: floa
 
 
 def _find_order(store: Database, po_or_id: str) -> int:
-    order_id = order_reports.find_order_id(store, po_or_id)
-    if order_id is None:
-        raise UnknownOrder(f"no order, or more than one, is called {po_or_id[:100]!r}")
-    return order_id
+    matches = order_reports.find_order_ids(store, po_or_id)
+    if not matches:
+        raise UnknownOrder(f"no order is called {po_or_id[:100]!r}")
+    if len(matches) > 1:
+        raise UnknownOrder(f"more than one order is called {po_or_id[:100]!r}: name the one by its PONumber")
+    return matches[0]
 
 
 def _say_who_goes_on(store: Database, state: str) -> None:
