@@ -152,6 +152,21 @@ def test_what_is_newest_is_read_through_an_index(sqlite_url: str, now: datetime)
     assert [plan for plan in scans if "USING" not in plan] == []
 
 
+def test_the_latest_changes_are_read_through_an_index(sqlite_url: str, now: datetime) -> None:
+    """Sorting by what stands in the orders as well must not read and sort the whole log."""
+    from tracking.storage.database import connect  # noqa: PLC0415 - as above
+
+    opened = connect(sqlite_url)
+    statements: list[tuple[Any, Any]] = []
+    sa.event.listen(opened._readers, "before_cursor_execute", lambda *call: statements.append(call[2:4]))
+    overview.overview(opened, now)
+    [(statement, values)] = [each for each in statements if "learned_at DESC" in each[0]]
+    with opened.read() as connection:
+        plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()]
+    opened.close()
+    assert [step for step in plan if step.startswith("SCAN events")] == ["SCAN events USING INDEX ix_events_learned"]
+
+
 def test_lifecycle_fills_the_hours_without_orders(history: History, store: Database) -> None:
     busy(history)
     frame = trends.lifecycle(store, history.at, "24h")

@@ -179,11 +179,12 @@ def _flow(connection: Connection, since: datetime) -> dict[str, int]:
 
 def _changes(connection: Connection) -> tuple[tuple[str, TimelineEntry], ...]:
     """The latest events that changed something, one for each order, newest first."""
-    latest = select(EVENTS, ORDERS.c.po_number).join(ORDERS, ORDERS.c.id == EVENTS.c.order_id)
-    entries: dict[str, TimelineEntry] = {}
+    newest = select(EVENTS).order_by(EVENTS.c.learned_at.desc(), EVENTS.c.id.desc()).limit(CHANGES_READ).subquery()
+    latest = select(newest, ORDERS.c.po_number).join(ORDERS, ORDERS.c.id == newest.c.order_id)
     # A page of the provider's list is learned at one moment, and its newest order stands at its head.
-    newest = latest.order_by(EVENTS.c.learned_at.desc(), ORDERS.c.created_at.desc(), EVENTS.c.id.desc())
-    for row in connection.execute(newest.limit(CHANGES_READ)).mappings():
+    latest = latest.order_by(newest.c.learned_at.desc(), ORDERS.c.created_at.desc(), newest.c.id.desc())
+    entries: dict[str, TimelineEntry] = {}
+    for row in connection.execute(latest).mappings():
         dull = row["kind"] in _ROUTINE and "state" not in row["changes"]
         if not dull and row["po_number"] not in entries:
             entries[row["po_number"]] = describe_event(row)
