@@ -36,6 +36,8 @@ COLUMN_HEADERS = {
 OPEN_COLUMN = "open"
 LONGEST_TEXT = 120
 LONGEST_METRIC = 16
+# What a metric would take for Markdown, as it can stand in the name of a currency.
+_MARKED = re.compile(r"[^\w ,.()-]|www", re.IGNORECASE)
 LETTER = 7.6  # pixels of an average letter of a table
 TIME_COLUMNS = frozenset({"at", "placed"})
 UNKNOWN_STATE_BADGE = (":material/question_mark:", "orange")
@@ -160,8 +162,8 @@ def _selected_cell(frame: pd.DataFrame, cells: Sequence[tuple[int, str]], query:
 
 
 def figure(label: str, value: str, *, help_text: str | None = None) -> None:
-    """A figure in a box of its own; one that is too long for large letters is written small, and not cut off."""
-    if len(value) <= LONGEST_METRIC:
+    """A figure in a box of its own; what is too long for large letters, or could be Markdown, is written small."""
+    if len(value) <= LONGEST_METRIC and not _MARKED.search(value):
         st.metric(label, value, border=True, help=help_text)
         return
     with st.container(border=True, gap="xsmall"):
