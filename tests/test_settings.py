@@ -111,6 +111,16 @@ def test_a_line_that_would_be_dropped_is_told_and_other_peoples_lines_are_not(tm
     ]
 
 
+def test_a_line_that_cannot_be_read_is_told_once_in_words_of_ours(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _warn_once.cache_clear()
+    (tmp_path / ".env").write_text("A=1\nwhat is this\n")
+    load()
+    said = "line 2 of .env cannot be read and has no effect: write NAME=value"
+    assert [record.getMessage() for record in caplog.records] == [said]
+
+
 @pytest.mark.parametrize(
     ("name", "meant"),
     [

@@ -343,7 +343,8 @@ def load(**overrides: Any) -> Settings:
         raise SettingsError(problems + _problems(exc) + _contradictions(exc, overrides)) from None
     if problems:
         raise SettingsError(problems)
-    for doubt in (*startup.names_without_effect(names, lines, PREFIX, fields), *_read_on_the_way(loaded)):
+    ignored = (*startup.unread_lines(lines, PREFIX), *startup.names_without_effect(names, lines, PREFIX, fields))
+    for doubt in (*ignored, *_read_on_the_way(loaded)):
         _warn_once(doubt)
     return loaded
 

@@ -6,6 +6,7 @@ import difflib
 import gc
 import importlib
 import io
+import logging
 import os
 import re
 from collections import Counter
@@ -24,6 +25,7 @@ __all__ = [
     "names_without_effect",
     "pd",
     "read_env_file",
+    "unread_lines",
 ]
 
 # What Kubernetes and Docker put into the environment of each container beside a service that is called like us.
@@ -32,6 +34,9 @@ _SERVICE_LINK = re.compile(
 )
 # Read by other libraries, and from the environment alone.
 _NOT_OURS = frozenset({"HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"})
+
+# Lines that cannot be read are said in words of ours, with what to do.
+logging.getLogger("dotenv.main").setLevel(logging.ERROR)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,6 +89,13 @@ def dropped_lines(path: Path, lines: Iterable[Binding], prefix: str) -> Iterator
         ours = prefix.rstrip("_") in text and not text.startswith("#")
         if ours and (line.error or (line.key is not None and line.value is None)):
             yield Problem(f"{path}, line {line.original.line}", f"cannot be read: write {prefix}NAME=value")
+
+
+def unread_lines(lines: Iterable[Binding], prefix: str) -> Iterator[str]:
+    """Say which lines of `.env` cannot be read, where they are not about names with this prefix."""
+    for line in lines:
+        if line.error and prefix.rstrip("_") not in line.original.string.upper():
+            yield f"line {line.original.line} of .env cannot be read and has no effect: write NAME=value"
 
 
 def misspelt_names(names: Collection[str], prefix: str, fields: Collection[str]) -> Iterator[Problem]:

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -229,6 +230,18 @@ def test_a_store_in_the_file_of_the_sandbox_is_refused_at_the_start(make: Make) 
     with pytest.raises(SettingsError) as caught:
         make(*Role, **nobody, database_url="sqlite:///data/../data/sandbox.db")
     assert "TRACKING_DATABASE_URL" in str(explain(caught.value).problems)
+
+
+def test_a_misspelt_scenario_is_told_before_anything_is_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = {"sandbox_scenario": "norml", "database_url": "sqlite:///data/sandbox.db"}
+    with pytest.raises(SettingsError) as caught:
+        Backend(settings(**given))
+    assert [str(problem) for problem in caught.value.problems] == [
+        "TRACKING_SANDBOX_SCENARIO: is no scenario; did you mean normal?",
+        "TRACKING_DATABASE_URL: names the file of the sandbox, data/sandbox.db",
+    ]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_addresses_are_made_with_the_first_secret_of_a_rotation(make: Make) -> None:

@@ -31,7 +31,7 @@ from tracking.reports.order_list.search import FLAGGED, Filters
 from tracking.storage import facts, inbox
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
-from tracking.storage.tables import OPEN, ORDERS
+from tracking.storage.tables import LINES, OPEN, ORDERS
 from tracking.webhooks.silence_alarm import SilenceAlarm
 
 
@@ -499,6 +499,16 @@ def test_a_look_after_the_end_is_not_the_one_that_found_it(history: History, sto
     history.look("FT-1", "Pending")
     said = "A look at 10:10:10 showed it Completed; the last look was at 10:20:10 (4 looks in all), by now 1 of 1 card"
     assert any(piece.startswith(said) for piece in order.order_view(store, number, history.at).evidence)
+
+
+def test_cards_that_are_on_their_way_are_told_of_a_completed_order(history: History, store: Database) -> None:
+    number = history.place("FT-1", lines=2)
+    history.complete("FT-1", minutes=10)
+    with_status = LINES.update().where(LINES.c.order_id == number, LINES.c.number == 1)
+    store.write(lambda connection: connection.execute(with_status.values(status="SentToFulfillment", quantity=3)))
+    view = order.order_view(store, number, history.at)
+    assert view.verdict == "Completed within 10 min 10 s, known to 10 min; 3 cards handed over and not shipped yet."
+    assert any("calls the order complete while these are on their way" in piece for piece in view.evidence)
 
 
 def test_an_order_found_finished_is_not_given_a_time_it_took(history: History, store: Database) -> None:

@@ -222,7 +222,14 @@ def test_a_text_is_no_other_json(value: Any) -> None:
 
 def test_what_is_wrong_with_a_type_does_not_hide_what_is_wrong_with_the_lines() -> None:
     broken = item(Value="ten", DigitalDeliveryAddress={"Email": "no address"})
-    assert set(problems_of(asked("Gift", broken))) == {"Type", "LineItems[0].Value"}
+    email = "LineItems[0].DigitalDeliveryAddress.Email"
+    found = problems_of(asked("Gift", broken))
+    assert set(found) == {"Type", "LineItems[0].Value", email}
+    assert found[email] == problems_of(asked("DigitalDelivery", broken))[email]
+    # What an address lacks depends on the type; what is in it is wrong whatever the type.
+    postal = item(PhysicalDeliveryAddress={"Name": "Ann", "Zip": "1", "Country": "US"})
+    assert set(problems_of(asked("Gift", postal))) == {"Type", "LineItems[0].PhysicalDeliveryAddress.Zip"}
+    assert set(problems_of(asked("Gift", item(DigitalDeliveryAddress={})))) == {"Type"}
 
 
 def test_a_name_that_is_not_known_is_compared_with_those_of_its_own_object() -> None:

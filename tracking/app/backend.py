@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from tracking.app.embedded_sandbox import PUBLIC_URL, EmbeddedSandbox
+from tracking.app.embedded_sandbox import PUBLIC_URL, EmbeddedSandbox, check_settings
 from tracking.app.housekeeping import Housekeeping
 from tracking.app.loops import WATCHDOG_TIMEOUT, Heartbeat, PollLoop, SendLoop, run_loop
 from tracking.app.reconciler import Reconciler
@@ -73,6 +73,8 @@ class Backend:
     ) -> None:
         if settings.api_base_url and settings.roles & {Role.POLLER, Role.SENDER}:
             check_environment()
+        if settings.embedded_sandbox and settings.roles & {Role.POLLER, Role.SENDER}:
+            check_settings(settings)
         self.settings = settings
         self.clock = clock
         self.database = store or database.connect(settings.database_url)

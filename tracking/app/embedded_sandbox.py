@@ -1,7 +1,9 @@
 """Embedded sandbox: runs the simulated provider inside our own process, without port and network."""
 
 import contextlib
+import difflib
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 
 import httpx
 from starlette.types import ASGIApp
@@ -37,23 +39,37 @@ def note_words() -> Mapping[str, str]:
     return NOTE_WORDS
 
 
+def check_settings(settings: Settings) -> None:
+    """Check what the embedded sandbox is told, before anything is made. Raises SettingsError with every problem."""
+    from tracking.sandbox.scenarios import SCENARIOS  # noqa: PLC0415 - as above
+
+    problems, name = [], settings.sandbox_scenario
+    if name not in SCENARIOS:
+        [near, *_] = difflib.get_close_matches(name.strip().lower(), SCENARIOS, 1) or [""]
+        hint = f"did you mean {near}?" if near else "tracking sandbox --list names them"
+        problems.append(Problem("TRACKING_SANDBOX_SCENARIO", f"is no scenario; {hint}"))
+    store, ours = file_of(settings.database_url), _file_of_sandbox(settings)
+    if store is not None and store.resolve() == ours.resolve():  # it has a SQLite of its own: see `driver`
+        problems.append(Problem("TRACKING_DATABASE_URL", f"names the file of the sandbox, {store}"))
+    if problems:
+        raise SettingsError(problems)
+
+
+def _file_of_sandbox(settings: Settings) -> Path:
+    return settings.data_folder / "sandbox.db"
+
+
 class EmbeddedSandbox:
     """A sandbox with a week of history and a trickle of orders from elsewhere, in `sandbox.db` in the data folder.
 
-    Its webhooks are delivered to `receiver`, our own application.
+    Its webhooks are delivered to `receiver`, our own application. The settings are those that `check_settings` accepts.
     """
 
     def __init__(self, settings: Settings, receiver: ASGIApp) -> None:
-        from tracking.sandbox.scenarios import SCENARIOS  # noqa: PLC0415 - as above
         from tracking.sandbox.server import Sandbox  # noqa: PLC0415 - as above
 
-        if settings.sandbox_scenario not in SCENARIOS:
-            raise SettingsError([Problem("TRACKING_SANDBOX_SCENARIO", f"must be one of {', '.join(SCENARIOS)}")])
         self._sandbox_type = Sandbox
-        self._path = settings.data_folder / "sandbox.db"
-        store = file_of(settings.database_url)
-        if store is not None and store.resolve() == self._path.resolve():  # it has a SQLite of its own: see `driver`
-            raise SettingsError([Problem("TRACKING_DATABASE_URL", f"names the file of the sandbox, {store}")])
+        self._path = _file_of_sandbox(settings)
         self._settings = settings
         self._receiver = receiver
 

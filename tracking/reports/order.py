@@ -250,8 +250,12 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
         took = breakdown_of(connection, order_id) if order.state == State.COMPLETED else None
         came_at = _first_notice_at(connection, order_id) or order.claimed_at
         finding = finding_look_text(connection, order, row)
+        handed_over = _cards_handed_over(connection, order_id) if order.state == State.COMPLETED else 0
     notice = f"The provider's notice of completion came at {clock(came_at, now)}." if came_at is not None else None
     verdict, evidence = _verdict(order, row, [text for text in (notice, finding) if text], now)
+    if handed_over:
+        verdict = f"{verdict.removesuffix('.')}; {count(handed_over, 'card')} handed over and not shipped yet."
+        evidence.append("The provider calls the order complete while these are on their way: lines may still change.")
     before = (text for text in (expected and expected.text, limit and late_limit_text(limit), others) if text)
     return OrderView(
         id=order_id,
@@ -280,6 +284,14 @@ def _statuses(order: Order) -> dict[str, str]:
         "Notice": _NOTICES.get(WebhookStatus(order.notice), order.notice),
         "Here": ours,
     }
+
+
+def _cards_handed_over(connection: Connection, order_id: int) -> int:
+    """How many cards the provider has handed over to whoever ships them, and has not shown as shipped."""
+    cards = select(sa.func.sum(LINES.c.quantity)).where(
+        LINES.c.order_id == order_id, LINES.c.status == "SentToFulfillment"
+    )
+    return int(connection.execute(cards).scalar() or 0)
 
 
 def _first_notice_at(connection: Connection, order_id: int) -> datetime | None:

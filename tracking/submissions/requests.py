@@ -170,16 +170,33 @@ class _Pictures(_Part):
     greeting_url: _Id150 | None = None
 
 
-class _DigitalAddress(_Part):
-    one_of = ("Email", "Sms")
+class _FilledDigitalAddress(_Part):
+    """Where a card goes, as far as it is filled in."""
 
     email: _Email | None = None
     sms: _Sms | None = None
 
 
-class _PostalAddress(_Part):
-    """Where a parcel goes. The country comes before what is judged by it."""
+class _DigitalAddress(_FilledDigitalAddress):
+    one_of = ("Email", "Sms")
 
+
+class _FilledPostalAddress(_Part):
+    """Where a parcel goes, as far as it is filled in. The country comes before what is judged by it."""
+
+    shipping_method_id: _Id100 | None = None
+    name: _Named150 | None = None
+    address_line1: _Place100 | None = None
+    city: _Named100 | None = None
+    country: _Country | None = None
+    zip: _Zip | None = None
+    state: _State | None = None
+    carrier_id: _Id100 | None = None
+    address_line2: _Text100 | None = None
+    address_line3: _Text100 | None = None
+
+
+class _PostalAddress(_FilledPostalAddress):
     shipping_method_id: _Id100
     name: _Named150
     address_line1: _Place100
@@ -187,9 +204,6 @@ class _PostalAddress(_Part):
     country: _Country
     zip: _Zip
     state: _State
-    carrier_id: _Id100 | None = None
-    address_line2: _Text100 | None = None
-    address_line3: _Text100 | None = None
 
 
 class _Greeting(_Part):
@@ -205,7 +219,7 @@ class _PostalGreeting(_Greeting):
 
 
 class _Item(_Part):
-    """A line item; while the type of its order is not known, its addresses are not judged."""
+    """A line item; while the type of its order is not known, its addresses are judged as far as they are filled in."""
 
     product_id: _Id100
     value: _Amount
@@ -214,8 +228,8 @@ class _Item(_Part):
     culture: _Id250 | None = None
     theme: _Id250 | None = None
     branding_id: _Id250 | None = None
-    digital_delivery_address: Any = None
-    physical_delivery_address: Any = None
+    digital_delivery_address: _FilledDigitalAddress | None = None
+    physical_delivery_address: _FilledPostalAddress | None = None
     personalization: _Greeting | None = None
 
 
