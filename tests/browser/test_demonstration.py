@@ -136,9 +136,14 @@ def test_a_table_is_used_by_keyboard_and_an_order_is_opened_by_an_act_of_its_own
     page.wait_for_timeout(1_000)  # the browser tells of a cell a moment after it was reached
     settled(page)
     po_number = cell.get_by_role("link").inner_text().split()[-1]
-    tab_to(page, "Open", "Shift+Tab")
-    page.keyboard.press("Enter")
-    expect(page).to_have_url(re.compile(rf"/timeline\?order={po_number}&list="))
+    opened = re.compile(rf"/timeline\?order={po_number}&list=")
+    for _ in range(3):  # a part of the page that runs by itself just then takes the browser back to where it was
+        tab_to(page, "Open", "Shift+Tab")
+        page.keyboard.press("Enter")
+        page.wait_for_timeout(1_500)
+        if opened.search(page.url):
+            break
+    expect(page).to_have_url(opened)
     page.reload()
     expect(page.get_by_role("link", name="Back to the list")).to_be_visible()
 

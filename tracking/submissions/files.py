@@ -213,9 +213,9 @@ def check_duplicates(database: Database, checked: CheckedFile) -> CheckedFile:
 
 
 def _taken(checked: CheckedFile, taken: Mapping[str, sa.Row[Any]], *, is_new: bool) -> Iterator[Problem]:
-    requests = {request.po_number: request for request in checked.requests}
+    by_number = {request.po_number: request for request in checked.requests}
     for po_number, existing in taken.items():
-        request = requests.get(po_number)
+        request = by_number.get(po_number)
         if is_new or (request is not None and not has_contents(existing, request)):
             yield Problem(_place(checked, po_number), taken_message(po_number, request, existing))
 
