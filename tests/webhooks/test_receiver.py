@@ -86,7 +86,8 @@ def address(po_number: str = PO, secret: str = SECRETS[0]) -> str:
 
 
 @pytest.fixture
-def door(store: Database, planner: PlanningContext, clock: Clock) -> Door:
+def door(store: Database, planner: PlanningContext, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Door:
+    monkeypatch.setattr("tracking.webhooks.receiver.SLOW_LOOKUP_PAUSE", 0.01)  # floods here come one after another
     store.write(lambda connection: ingest.discover(connection, shown(), clock.now, clock.now, planner))
     return Door(store, planner, clock)
 
