@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import httpx
 import pytest
+from histories import find_order_id
 from playwright.sync_api import Browser, Page, WebSocket, expect
 from processes.children import Child, Nursery, free_port, nursery
 from processes.over_http import submit
@@ -42,7 +43,7 @@ class House:
         """What people did with the order."""
         store = connect(self.children.database_url)
         try:
-            story = order.order_record(store, order.find_order_id(store, PO_NUMBER) or 0)
+            story = order.order_record(store, find_order_id(store, PO_NUMBER) or 0)
         finally:
             store.close()
         return [event["text"] for event in story["timeline"] if event["witness"] == "person"]

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from histories import START, History
+from histories import START, History, find_order_id
 
 from tracking.orders.model import Witness
 from tracking.orders.observations import Observation, Polled
@@ -55,7 +55,7 @@ def test_a_notice_that_came_before_its_order_stands_where_it_came(history: Histo
     came = history.at
     history.wait(minutes=5)
     history.find_open("FOUND-1")
-    number = order.find_order_id(store, "FOUND-1")
+    number = find_order_id(store, "FOUND-1")
     assert number is not None
     notice = next(row for row in order.timeline(store, number, history.at) if row.kind == "notice claimed")
     assert (notice.at, notice.learned_at) == (came, came + timedelta(minutes=5))

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import sqlalchemy as sa
-from histories import START, History
+from histories import START, History, find_order_id
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -414,15 +414,15 @@ def test_an_order_is_found_by_any_of_its_ids(history: History, store: Database) 
     number = history.place("FT-1", external_id="row-9", recipient="ann@example.com")
     history.accept("FT-1")
     for text in ("FT-1", " FT-1 ", "ft-1", "BLK-1", "blk-1", "row-9", "ann@example.com"):
-        assert (text, order.find_order_id(store, text)) == (text, number)
+        assert (text, find_order_id(store, text)) == (text, number)
 
 
 def test_an_id_of_several_orders_or_of_none_finds_none(history: History, store: Database) -> None:
     history.place("FT-1", recipient="ann@example.com")
     history.place("FT-2", recipient="ann@example.com")
-    assert order.find_order_id(store, "ann@example.com") is None
-    assert order.find_order_id(store, "nobody") is None
-    assert order.find_order_id(store, "  ") is None
+    assert find_order_id(store, "ann@example.com") is None
+    assert find_order_id(store, "nobody") is None
+    assert find_order_id(store, "  ") is None
 
 
 def test_the_story_in_json_has_the_promised_keys(history: History, store: Database) -> None:
@@ -513,7 +513,7 @@ def test_cards_that_are_on_their_way_are_told_of_a_completed_order(history: Hist
 
 def test_an_order_found_finished_is_not_given_a_time_it_took(history: History, store: Database) -> None:
     history.find_finished("FOUND-1")
-    number = order.find_order_id(store, "FOUND-1")
+    number = find_order_id(store, "FOUND-1")
     assert number is not None
     assert order.order_view(store, number, history.at).verdict.startswith("Completed before it was first seen")
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 from fakes import line, request, shown
+from histories import find_order_id
 
 from tracking import ingest
 from tracking.forecasting.planner import PlanningContext
-from tracking.reports.order import find_order_id, find_order_ids
+from tracking.reports.order import find_order_ids
 from tracking.reports.order_list import search
 from tracking.reports.order_list.search import Filters
 from tracking.storage.database import Database

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 from fakes import line, request
-from histories import History
+from histories import History, find_order_id
 
 from tracking import ingest
 from tracking.access import Access, Person
@@ -87,7 +87,7 @@ def test_an_order_whose_po_number_is_anothers_is_placed_anew_once_both_are_said_
     with pytest.raises(InvalidSubmission, match="both are wanted"):
         actions.place_anew(store, "FT-1", "FT-1-2", by=ANN, now=now, wants_both=False)
     assert actions.place_anew(store, "ft-1", " FT-1-2 ", by=ANN, now=now, wants_both=True) == "FT-1-2"
-    first, second = (reports.find_order_id(store, name) for name in ("FT-1", "FT-1-2"))
+    first, second = (find_order_id(store, name) for name in ("FT-1", "FT-1-2"))
     assert first is not None
     assert second is not None
     before, placed = reports.order_view(store, first, now).order, reports.order_view(store, second, now).order
@@ -106,7 +106,7 @@ def test_a_po_number_that_is_taken_or_none_places_nothing_anew(
 ) -> None:
     with pytest.raises((NotAllowed, InvalidSubmission)):
         actions.place_anew(store, "FT-1", other, by=ANN, now=now, wants_both=True)
-    order_id = reports.find_order_id(store, "FT-1")
+    order_id = find_order_id(store, "FT-1")
     assert order_id is not None
     assert reports.order_view(store, order_id, now).order.attention_reason == "ponumber mismatch"
 

@@ -15,6 +15,7 @@ from tracking.orders.model import Line, OrderRequest, Snapshot, Witness
 from tracking.orders.observations import Answered, Attempted, Declined, Observation, Observed, Polled, Unclear
 from tracking.provider.responses import ParsedOrder
 from tracking.provider.webhook_bodies import WebhookCall
+from tracking.reports.order import find_order_ids
 from tracking.storage import orders
 from tracking.storage.database import Database
 
@@ -123,3 +124,9 @@ class History:
         callback = WebhookCall("FulfillmentComplete", None, po_number, self.at, f"digest-{po_number}")
         for _ in range(times):
             self.database.write(lambda connection: ingest.receive_webhook(connection, callback, 120, self.at, PLANNER))
+
+
+def find_order_id(database: Database, any_id: str) -> int | None:
+    """The only order that is called so; None where none is, or several."""
+    matches = find_order_ids(database, any_id)
+    return matches[0] if len(matches) == 1 else None

@@ -80,12 +80,6 @@ class OrderView:
 # Finding an order
 
 
-def find_order_id(database: Database, any_id: str) -> int | None:
-    """The only order that `find_order_ids` finds; None where it finds none, or several."""
-    matches = find_order_ids(database, any_id)
-    return matches[0] if len(matches) == 1 else None
-
-
 def find_order_ids(database: Database, any_id: str) -> list[int]:
     """The order with this PONumber or provider id; failing that, those with this external id or recipient, two at most.
 
