@@ -64,7 +64,7 @@ def _set_up_reader(connection: dbapi.Connection, _record: object) -> None:
     connection.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
     journal.set_up_reader(connection)
     connection.execute("PRAGMA query_only=ON")
-    connection.create_function("casefold", 1, _casefold, deterministic=True)
+    connection.create_function("casefold", 1, casefold, deterministic=True)
 
 
 def _begin_write(connection: Connection) -> None:
@@ -86,8 +86,8 @@ def _check_journal(connection: Connection) -> None:
         raise
 
 
-def _casefold(text: str | None) -> str | None:
-    """What SQLite cannot do by itself: texts without case, beyond ASCII."""
+def casefold(text: str | None) -> str | None:
+    """What SQLite cannot do by itself: texts without case, beyond ASCII; what is compared with them is folded alike."""
     return unicodedata.normalize("NFKC", text.casefold()) if isinstance(text, str) else None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, time, timedelta
@@ -24,6 +23,7 @@ from tracking.reports.order_list.query_params import Reader
 from tracking.reports.trends import day_start
 from tracking.startup import pd
 from tracking.storage.database import Database
+from tracking.storage.engines import casefold
 from tracking.storage.tables import COUNTERS, EVENTS, LINES, OPEN, ORDERS
 
 # These words must be those of the partial indexes in `tables`, or no engine will use them.
@@ -178,8 +178,9 @@ def _holds(column: sa.Column[Any], part: str, dialect: str) -> ColumnElement[boo
     if dialect != "sqlite":
         return held
     # SQLite knows the case of ASCII letters alone; only what holds others has to be folded.
-    folded = unicodedata.normalize("NFKC", part.casefold())
-    beyond_ascii = sa.and_(column.op("GLOB")("*[^ -~]*"), sa.func.casefold(column).contains(folded, autoescape=True))
+    beyond_ascii = sa.and_(
+        column.op("GLOB")("*[^ -~]*"), sa.func.casefold(column).contains(casefold(part), autoescape=True)
+    )
     return sa.or_(held, beyond_ascii)
 
 
