@@ -1,7 +1,6 @@
 """Embedded sandbox: runs the simulated provider inside our own process, without port and network."""
 
 import contextlib
-import difflib
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from starlette.types import ASGIApp
 from tracking.errors import Problem, SettingsError
 from tracking.settings import Settings
 from tracking.storage.engines import file_of
+from tracking.submissions.catalog import did_you_mean
 
 PUBLIC_URL = "http://console.internal"
 HISTORY_DAYS = 7
@@ -45,9 +45,8 @@ def check_settings(settings: Settings) -> None:
 
     problems, name = [], settings.sandbox_scenario
     if name not in SCENARIOS:
-        [near, *_] = difflib.get_close_matches(name.strip().lower(), SCENARIOS, 1) or [""]
-        hint = f"did you mean {near}?" if near else "tracking sandbox --list names them"
-        problems.append(Problem("TRACKING_SANDBOX_SCENARIO", f"is no scenario; {hint}"))
+        hint = did_you_mean(name, SCENARIOS) or "; tracking sandbox --list names them"
+        problems.append(Problem("TRACKING_SANDBOX_SCENARIO", f"is no scenario{hint}"))
     store, ours = file_of(settings.database_url), _file_of_sandbox(settings)
     if store is not None and store.resolve() == ours.resolve():  # it has a SQLite of its own: see `driver`
         problems.append(Problem("TRACKING_DATABASE_URL", f"names the file of the sandbox, {store}"))
