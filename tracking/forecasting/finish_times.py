@@ -71,20 +71,18 @@ class FinishTimes:
         """
         if not finished:
             return cls.unknown()
-        times, late_after = cls._fit_limit(guess, finished[:NEWEST]), 0.0
-        counted: Sequence[FinishedOrder] = finished[:NEWEST]
-        enough: Sequence[FinishedOrder] = ()
+        counted, enough = finished[:NEWEST], list[FinishedOrder]()
+        curve, limit = cls._fit_limit(guess, counted)
         for _ in range(REFINEMENTS):
-            late_after = times[1]
-            enough = [one for one in finished if one.placed_ago >= late_after * AGED][:NEWEST]
+            enough = [one for one in finished if one.placed_ago >= limit * AGED][:NEWEST]
             if len(enough) < RELIABLE_ORDERS:
                 break
-            counted, times = enough, cls._fit_limit(guess, enough)
-            if times[1] <= late_after * TRUSTED_GROWTH:
+            counted, before = enough, limit
+            curve, limit = cls._fit_limit(guess, counted)
+            if limit <= before * TRUSTED_GROWTH:
                 break
-        curve, late_after = times
         latest = Curve.of(_shares(guess, counted[:SLOWED_ORDERS])).quantile(0.5)
-        return cls(curve, len(enough), max(late_after, LEAST), latest)
+        return cls(curve, len(enough), max(limit, LEAST), latest)
 
     @classmethod
     def _fit_limit(cls, guess: float, finished: Sequence[FinishedOrder]) -> tuple[Curve, float]:
