@@ -15,8 +15,8 @@ from tracking.forecasting.incidents import (
     _Placed,
     current_incidents,
     find_late_orders,
+    store_late_orders,
     stored_late_orders,
-    update_late_orders,
     worst_run,
 )
 from tracking.reports import banners, explanations, health, order, overview
@@ -34,7 +34,7 @@ def update(store: Database, now: datetime) -> LateOrders:
     """What the worker does every ten seconds, and what pages read then."""
     with store.read() as connection:
         late = find_late_orders(connection, now)
-    store.write(lambda connection: update_late_orders(connection, late, now))
+    store.write(lambda connection: store_late_orders(connection, late, now))
     with store.read() as connection:
         assert stored_late_orders(connection) == late
     return late

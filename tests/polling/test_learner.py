@@ -170,6 +170,23 @@ def test_orders_that_were_finished_when_first_seen_teach_nothing(
     assert forecasts.for_order("Links", 1).curve.orders == 0
 
 
+def test_late_orders_are_stored_when_they_are_others_than_before(history: History, store: Database) -> None:
+    learner = Learner(store, Forecasts(), lambda: history.at, learns=True)
+    stored: list[int] = []
+    for hours in (0, 5, 1):
+        history.wait(hours=hours)
+        asyncio.run(learner.find_late_orders())
+        with store.read() as connection:
+            found = facts.get_fact(connection, FactKey.LATE_ORDERS)
+        stored.append(found.value["others"] if found else -1)
+        written_at = found.at if found else None
+        if not hours:
+            history.place("A-1")
+            history.accept("A-1")
+    assert stored == [-1, 1, 1]
+    assert written_at == history.at - timedelta(hours=1)
+
+
 def test_silence_is_suspected_looked_into_told_once_and_over_when_a_webhook_comes(
     history: History, store: Database, clock: Clock
 ) -> None:

@@ -108,10 +108,9 @@ class LateOrders:
         return cls(tuple(incidents), value["others"], oldest and datetime.fromisoformat(oldest))
 
 
-def update_late_orders(connection: Connection, late: LateOrders, now: datetime) -> None:
-    """Store the late orders of now, where they are others than those stored before."""
-    if late != stored_late_orders(connection):
-        facts.set_fact(connection, FactKey.LATE_ORDERS, late.to_fact(), now)
+def store_late_orders(connection: Connection, late: LateOrders, now: datetime) -> None:
+    """Store the late orders of now."""
+    facts.set_fact(connection, FactKey.LATE_ORDERS, late.to_fact(), now)
 
 
 def stored_late_orders(connection: Connection) -> LateOrders:

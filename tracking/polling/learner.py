@@ -119,14 +119,16 @@ class Learner:
 
     async def find_late_orders(self) -> None:
         """Find out which orders are late, together or apart, and store it for whoever shows it."""
-        if self._learns:
-            late = await asyncio.to_thread(self._late_orders)
+        late = await asyncio.to_thread(self._late_orders) if self._learns else None
+        if late is not None:
             now = self._clock()
-            await self._database.run(lambda connection: incidents.update_late_orders(connection, late, now))
+            await self._database.run(lambda connection: incidents.store_late_orders(connection, late, now))
 
-    def _late_orders(self) -> incidents.LateOrders:
+    def _late_orders(self) -> incidents.LateOrders | None:
+        """The late orders to be stored, if they are others than before: most of the time nothing is written."""
         with self._database.read() as connection:
-            return incidents.find_late_orders(connection, self._clock())
+            late = incidents.find_late_orders(connection, self._clock())
+            return None if late == incidents.stored_late_orders(connection) else late
 
     def _judge_silence(self) -> silence_alarm.SilenceAlarm | None:
         """The alarm to be stored, if it is another than before."""
