@@ -60,8 +60,8 @@ def _many_late(late: LateOrders, now: datetime) -> list[Banner]:
     if late.others < MANY_LATE or late.oldest is None:
         return []
     text = (
-        f"Orders that were placed with them were done in time, so that it is each by itself. "
-        f"The first has been late since {wording.ago(late.oldest, now)}."
+        "They were not placed one after another as in an outage, so look at each by itself. "
+        f"The first became late {wording.ago(late.oldest, now)}."
     )
     title = f"{late.others:,} orders are late" if not late.incidents else f"{late.others:,} other orders are late"
     return [Banner(Level.WARNING, title, text, "schedule", {"view": "late"})]
