@@ -11,7 +11,7 @@ _PROMISE = re.compile(
     r"(?P<type>\w+)(?::(?P<fewest>\d{1,9})(?P<open>-(?P<most>\d{0,9}))?)?=(?P<length>(?:\d{1,9}(?:\.\d{1,9})?[smhd])+)"
 )
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 LONGEST = 365 * 86_400
 
 
@@ -44,7 +44,7 @@ class LatePromise:
         order_type = types.get(match["type"].lower())
         if order_type is None:
             raise ValueError(f"{match['type'][:40]!r} is no delivery type: use one of {', '.join(types.values())}")
-        seconds = sum(float(count) * _SECONDS[unit] for count, unit in _LENGTH.findall(match["length"]))
+        seconds = sum(float(count) * UNIT_SECONDS[unit] for count, unit in _LENGTH.findall(match["length"]))
         if not 1 <= seconds <= LONGEST:
             raise ValueError(f"{match['length'][:20]} must be between a second and a year")
         fewest = int(match["fewest"] or 0)

@@ -7,12 +7,12 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from tracking.errors import Problem
+from tracking.orders.promises import UNIT_SECONDS
 from tracking.provider.json_fields import storable
 
 T = TypeVar("T")
 LONGEST = timedelta(days=36_525)
 _NO_LENGTH = "is no length of time below a hundred years: write 30m, 1h or 2d"
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def parse_length(text: str) -> timedelta:
@@ -22,9 +22,9 @@ def parse_length(text: str) -> timedelta:
         ValueError: it is none.
     """
     match = re.fullmatch(r"(\d{1,10})\s*([smhd])", text.strip().lower(), re.ASCII)
-    if match is None or int(match[1]) * _SECONDS[match[2]] > LONGEST.total_seconds():
+    if match is None or int(match[1]) * UNIT_SECONDS[match[2]] > LONGEST.total_seconds():
         raise ValueError(f"{text[:40]!r} {_NO_LENGTH}")
-    return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+    return timedelta(seconds=int(match[1]) * UNIT_SECONDS[match[2]])
 
 
 class Reader:
