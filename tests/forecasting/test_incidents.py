@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 import pytest
 from histories import START, History
@@ -22,7 +23,9 @@ from tracking.forecasting.incidents import (
 from tracking.reports import banners, explanations, health, order, overview
 from tracking.reports.order_list import search
 from tracking.reports.order_list.search import Filters
+from tracking.storage import facts
 from tracking.storage.database import Database
+from tracking.storage.facts import FactKey
 
 
 def incidents_of(store: Database, now: datetime) -> list[Incident]:
@@ -172,6 +175,21 @@ def test_many_that_are_late_each_by_itself_have_a_banner_too(history: History, s
     assert (late.incidents, late.others) == ((), 10)
     [banner] = [one for one in banners.health_banners(healthy, late, history.at) if one.icon == "schedule"]
     assert (banner.title, banner.orders) == ("10 orders are late", {"view": "late"})
+
+
+def test_orders_that_are_late_by_a_guess_are_counted_and_are_no_incident(history: History, store: Database) -> None:
+    stalled(history)
+    assert update(store, history.at).incidents
+    guess = {"after": 903.0, "basis": "guess", "orders": 4, "like": "Links/1"}
+    for limit, expected in (
+        (guess, (0, 8)),
+        (guess | {"basis": "borrowed"}, (1, 0)),
+        (guess | {"basis": "promise"}, (1, 0)),
+    ):
+        stored = {"Links/1": limit}
+        store.write(partial(facts.set_fact, key=FactKey.LATENESS, value=stored, now=history.at))
+        late = update(store, history.at)
+        assert (len(late.incidents), late.others) == expected
 
 
 def test_a_tenth_of_the_orders_that_hang_are_an_incident(history: History, store: Database) -> None:

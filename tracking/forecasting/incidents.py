@@ -18,8 +18,9 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, select
 from sqlalchemy.engine import RowMapping
 
-from tracking.forecasting.classes import class_of
-from tracking.forecasting.lateness import in_class
+from tracking.forecasting.classes import class_bounds, class_of
+from tracking.forecasting.forecasts import LateBasis
+from tracking.forecasting.lateness import in_class, stored_limit
 from tracking.orders.model import State, is_open
 from tracking.storage import facts
 from tracking.storage.facts import FactKey
@@ -145,13 +146,20 @@ def current_incidents(connection: Connection, now: datetime) -> list[Incident]:
 
 
 def _late(connection: Connection, now: datetime) -> Mapping[str, list[Any]]:
-    """Read the late orders by class, those that became late last first."""
+    """Read the late orders by class, those that became late last first; of classes whose limit is no guess."""
     query = select(*_READ, _placed_at.label("placed")).where(OPEN, ORDERS.c.late_at < now)
     query = query.where(ORDERS.c.late_at > now - LONGEST_AGO, ORDERS.c.provider_id.is_not(None))
     rows: dict[str, list[Any]] = defaultdict(list)
     for row in connection.execute(query.order_by(ORDERS.c.late_at.desc()).limit(LATE_READ)):
         rows[class_of(row.type, row.units)].append(row)
-    return rows
+    # Of a guess nobody knows that one in a hundred exceeds it: many such orders may be as fast as ever.
+    return {name: of_class for name, of_class in rows.items() if not _is_guessed(connection, name)}
+
+
+def _is_guessed(connection: Connection, name: str) -> bool:
+    order_type, _, most = class_bounds(name)
+    limit = stored_limit(connection, order_type, most)
+    return limit is not None and limit.basis == LateBasis.GUESS
 
 
 def _due_orders(connection: Connection, name: str, late: Sequence[Any], now: datetime) -> list[_Placed]:

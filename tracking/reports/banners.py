@@ -60,7 +60,7 @@ def _many_late(late: LateOrders, now: datetime) -> list[Banner]:
     if late.others < MANY_LATE or late.oldest is None:
         return []
     text = (
-        "They were not placed one after another as in an outage, so look at each by itself. "
+        "Nothing shows that one cause made them late together: look at each. "
         f"The first became late {wording.ago(late.oldest, now)}."
     )
     title = f"{late.others:,} orders are late" if not late.incidents else f"{late.others:,} other orders are late"
