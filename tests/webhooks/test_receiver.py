@@ -78,7 +78,7 @@ class Door:
 
     def rows(self, table: sa.Table = CALLBACKS) -> Sequence[RowMapping]:
         with self.store.read() as connection:
-            return connection.execute(sa.select(table)).mappings().all()
+            return connection.execute(sa.select(table).order_by(*table.primary_key)).mappings().all()
 
 
 def address(po_number: str = PO, secret: str = SECRETS[0]) -> str:
