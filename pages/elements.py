@@ -134,7 +134,7 @@ def table_of_orders(
         )
     click = st.session_state.get(f"{key}_open")
     if click and 0 <= click["row"] < len(frame) and isinstance(po_number := frame["po_number"].iloc[click["row"]], str):
-        st.switch_page("timeline.py", query_params={"order": po_number} | (query or {}))
+        st.switch_page("order.py", query_params={"order": po_number} | (query or {}))
     with place:
         _selected_cell(frame, event.selection.cells, query)
 
@@ -182,7 +182,7 @@ def order_link(
 ) -> None:
     """A link to the order's page; `query` is added to its address."""
     address = {"order": po_number} | (query or {})
-    st.page_link("timeline.py", label=label or escape(po_number), icon=icon, query_params=address)
+    st.page_link("order.py", label=label or escape(po_number), icon=icon, query_params=address)
 
 
 @contextlib.contextmanager

@@ -7,8 +7,8 @@ import pandas as pd
 import streamlit as st
 
 import cached
-import charts
 import elements
+from charts import overview as charts
 from tracking.forecasting import predictions
 from tracking.orders import wording
 from tracking.orders.observations import utc_now
@@ -90,7 +90,7 @@ def empty() -> None:
             "There are no orders yet. Place a first one: pick a product, review it, send it, and watch its timeline "
             "move by itself. Or run `tracking seed --orders 1000` for made-up history."
         )
-        st.page_link("submit.py", label="Place the first order", icon=":material/add_shopping_cart:")
+        st.page_link("new_order.py", label="Place the first order", icon=":material/add_shopping_cart:")
 
 
 def counts(current: overview.Overview) -> None:

@@ -139,10 +139,10 @@ def _text(app: AppTest) -> str:
 
 
 def _pages(visit: Visit, canaries: Canaries) -> Iterator[tuple[str, str]]:
-    for page in ("overview", "orders", "submit", "activity"):
+    for page in ("overview", "orders", "new_order", "logs"):
         yield page, _text(visit(page))
     for name in SHOWN:
-        app = visit("timeline", order=name)
+        app = visit("order", order=name)
         for state in ("claims", "exchanges"):
             app.session_state[state] = True
         app.session_state["zoom"] = "Everything"

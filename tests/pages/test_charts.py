@@ -4,7 +4,8 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-import charts
+from charts import order, overview
+from charts.palette import LIGHT
 
 START = datetime(2026, 3, 4, 10, tzinfo=UTC)
 NAMES = ["at", "until", "witness", "kind", "text", "count", "ahead"]
@@ -19,7 +20,7 @@ def drawn(state: str, *kinds: str, window: tuple[float, float] | None = None) ->
     moments = [after(number) for number in range(len(kinds))]
     rows = [[at, at, "us", kind, kind, 1, False] for at, kind in zip(moments, kinds, strict=True)]
     low, high = (after(window[0]), after(window[1])) if window else (None, None)
-    return charts.timeline(
+    return order.timeline(
         pd.DataFrame(rows, columns=NAMES),
         created_at=START,
         completed_after=low,
@@ -43,20 +44,20 @@ def test_a_refused_order_ends_where_it_was_refused(kind: str) -> None:
     line = order_line(drawn("Refused", "requested", "sending", kind, "acknowledged"))
     assert (line.line.dash, line.x[-1]) == (None, after(2))
     assert line.hovertext == "from asked for to refused"
-    assert line.line.color == charts.COLORS["Refused"]
+    assert line.line.color == LIGHT.states["Refused"]
 
 
 @pytest.mark.parametrize("state", ["Completed", "Cancelled"])
 def test_the_band_in_which_an_order_ended_has_the_colour_of_its_state(state: str) -> None:
     figure = drawn(state, "requested", "accepted", state.lower(), window=(1, 2))
     [band] = figure.layout.shapes
-    assert (band.fillcolor, band.x0, band.x1) == (charts.COLORS[state], after(1), after(2))
-    assert order_line(figure).line.color == charts.COLORS[state]
+    assert (band.fillcolor, band.x0, band.x1) == (LIGHT.states[state], after(1), after(2))
+    assert order_line(figure).line.color == LIGHT.states[state]
     assert f"{state.lower()} somewhere in this band" in [trace.hovertext for trace in figure.data]
-    assert charts.COLORS["Completed"] != charts.COLORS["Cancelled"]
+    assert LIGHT.states["Completed"] != LIGHT.states["Cancelled"]
 
 
 def test_the_bounds_of_completion_are_told_rounded_up() -> None:
     frame = pd.DataFrame({"hour": [START], "p50": [61.2], "p95": [292.5], "orders": [7]})
-    texts = [trace.customdata[0][0] for trace in charts.completions(frame).data]
+    texts = [trace.customdata[0][0] for trace in overview.completions(frame).data]
     assert texts == ["1 min 2 s", "4 min 53 s"]

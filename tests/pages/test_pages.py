@@ -21,7 +21,7 @@ from tracking.webhooks.silence_alarm import SilenceAlarm
 
 Visit = Callable[..., AppTest]
 
-PAGES = ["overview", "orders", "timeline", "submit", "activity"]
+PAGES = ["overview", "orders", "order", "new_order", "logs"]
 
 
 def texts(app: AppTest) -> str:
@@ -118,7 +118,7 @@ NASTY = "<b>x</b> ![i](https://evil.example/p.png) [l](javascript:x) $x$ :red[y]
 def test_nothing_from_outside_is_interpreted(visit: Visit, history: History) -> None:
     history.place(NASTY[:95])
     history.refuse(NASTY[:95], NASTY)
-    for app in (visit(), visit("timeline", order=NASTY[:95]), visit("orders", q="evil")):
+    for app in (visit(), visit("order", order=NASTY[:95]), visit("orders", q="evil")):
         assert not app.exception
         for element in [*app.markdown, *app.caption, *app.error, *app.warning, *app.info]:
             assert "![i](" not in element.value

@@ -45,7 +45,7 @@ def shown(app: AppTest) -> str:
     "who",
     [{}, {"is_logged_in": False}, {"email": "ann@example.com", "email_verified": True}, {"is_logged_in": "true"}],
 )
-@pytest.mark.parametrize("page", ["overview", "timeline"])
+@pytest.mark.parametrize("page", ["overview", "order"])
 def test_nobody_sees_more_than_the_way_in(
     visit: Open, history: History, lists: Path, page: str, who: dict[str, Any]
 ) -> None:
@@ -57,7 +57,7 @@ def test_nobody_sees_more_than_the_way_in(
 
 def test_whoever_is_on_no_list_is_told_so_and_may_leave(visit: Open, history: History, lists: Path) -> None:
     history.place("FT-1")
-    app = visit("timeline", claims=claims("sam", email="sam@elsewhere.example"), order="FT-1")
+    app = visit("order", claims=claims("sam", email="sam@elsewhere.example"), order="FT-1")
     assert "is on neither list" in app.warning[0].value
     assert "FT-1" not in shown(app)
     assert [button.label for button in app.button] == ["Sign in again", "Sign out"]
@@ -67,7 +67,7 @@ def test_an_operator_acts_under_their_address_and_is_not_asked_for_a_name(
     visit: Open, history: History, lists: Path
 ) -> None:
     history.place("FT-1")
-    app = visit("timeline", claims=claims("Ann"), order="FT-1")
+    app = visit("order", claims=claims("Ann"), order="FT-1")
     assert "ann@example.com, operator" in shown(app)
     assert "actor" not in app.session_state
     app.text_area(key="note_text").set_value("called them")
@@ -78,25 +78,25 @@ def test_an_operator_acts_under_their_address_and_is_not_asked_for_a_name(
 def test_a_viewer_looks_and_every_act_says_why_it_is_not_theirs(visit: Open, history: History, lists: Path) -> None:
     history.place("FT-1")
     history.accept("FT-1")
-    app = visit("timeline", claims=claims("vic"), order="FT-1")
+    app = visit("order", claims=claims("vic"), order="FT-1")
     assert "vic@example.com, viewer" in shown(app)
     for key in ("check_now", "resend"):
         assert app.button(key=key).disabled
         assert "only an operator may do this" in app.button(key=key).help
-    assert "not sent" in visit("submit", claims=claims("vic")).info[0].value
+    assert "not sent" in visit("new_order", claims=claims("vic")).info[0].value
 
 
 def test_an_act_that_a_viewer_gets_through_all_the_same_is_refused_in_plain_words(
     visit: Open, history: History, lists: Path
 ) -> None:
     history.place("FT-1")
-    app = visit("timeline", claims=claims("vic"), order="FT-1")
+    app = visit("order", claims=claims("vic"), order="FT-1")
     app.text_area(key="note_text").set_value("called them")
     app.button(key="note_submit").click().run()
     assert not app.exception
     assert not app.error
     assert "is signed in as a viewer" in app.warning[-1].value
-    assert "called them" not in shown(visit("timeline", claims=claims("ann"), order="FT-1"))
+    assert "called them" not in shown(visit("order", claims=claims("ann"), order="FT-1"))
 
 
 def test_what_the_backend_is_asked_for_a_viewer_writes_nothing(history: History, database: Database) -> None:
@@ -108,7 +108,7 @@ def test_what_the_backend_is_asked_for_a_viewer_writes_nothing(history: History,
 
 def test_a_changed_list_counts_from_the_next_run_on(visit: Open, history: History, lists: Path) -> None:
     history.place("FT-1")
-    app = visit("timeline", claims=claims("ann"), order="FT-1")
+    app = visit("order", claims=claims("ann"), order="FT-1")
     assert not app.button(key="note_submit").disabled
     lists.write_text("TRACKING_OPERATORS=bob@example.com\nTRACKING_VIEWERS=ann@example.com\n")
     app.run()
@@ -147,6 +147,6 @@ def test_a_download_asks_again_at_the_click(lists: Path, monkeypatch: pytest.Mon
 
 def test_without_lists_nobody_is_asked(visit: Open, history: History) -> None:
     history.place("FT-1")
-    app = visit("timeline", order="FT-1")
+    app = visit("order", order="FT-1")
     assert app.text_input(key="actor").label == "Your name"
     assert "Sign out" not in [button.label for button in app.button]

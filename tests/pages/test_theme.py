@@ -35,7 +35,7 @@ def test_the_appearance_is_left_to_the_browser() -> None:
     assert "base" not in THEME
 
 
-@pytest.mark.parametrize("page", ["overview", "orders", "timeline", "submit", "activity"])
+@pytest.mark.parametrize("page", ["overview", "orders", "order", "new_order", "logs"])
 def test_no_level_of_headings_is_left_out(page: str) -> None:
     source = (ROOT / "pages" / f"{page}.py").read_text()
     levels = {HEADINGS[word] for word in re.findall(r"st\.(title|header|subheader)\(", source)}

@@ -1,7 +1,7 @@
-"""The stored words: kinds of events, reasons why an order needs a person, reasons for the next poll. Pure.
+"""The stored words: kinds of events, reasons why an order needs a decision, reasons for the next poll. Pure.
 
 Values are stored, and those of events are hashed: a value once written is never renamed. What people read instead of
-them is in `wording`.
+them stands beside them as labels; whole sentences are in `wording`.
 """
 
 import re
@@ -98,3 +98,34 @@ def attention_reason_of(words: str | None) -> AttentionReason | None:
     if words is None:
         return None
     return next((reason for pattern, reason in _PATTERNS if pattern.match(words)), AttentionReason.OTHER)
+
+
+REASON_LABELS: dict[str, str] = {
+    AttentionReason.REFUSED: "Refused by the provider",
+    AttentionReason.PO_NUMBER_MISMATCH: "PO number belongs to another order",
+    AttentionReason.LINES_DIFFER: "Provider shows other lines",
+    AttentionReason.SECOND_ORDER: "Second order under the same PO number",
+    AttentionReason.WEBHOOK_FOR_ANOTHER_ORDER: "Webhook names another order",
+    AttentionReason.WEBHOOK_NOT_CONFIRMED: "Webhook says complete, polls do not",
+    AttentionReason.FULFILLED_BUT_CANCELLED: "Announced as fulfilled, then cancelled",
+    AttentionReason.CANCELLED: "Cancelled by the provider",
+    AttentionReason.UNKNOWN_STATUS: "Unknown provider status",
+    AttentionReason.ANOTHER_ORDER_SHOWN: "Provider shows another order",
+    AttentionReason.CHANGED_AFTER_END: "Changed after it was final",
+    AttentionReason.LINES_DO_NOT_FIT: "Completed, but lines do not add up",
+    AttentionReason.CLAIM_DATA_MISSING: "Completed, claim data missing",
+    AttentionReason.LINES_CANCELLED: "Completed, some lines cancelled",
+    AttentionReason.OTHER: "Other reason",
+}
+# The stored words of states are the provider's and stay; this one of ours reads otherwise on the screen.
+STATE_LABELS = {"Outcome unknown": "Unconfirmed", "AwaitingApproval": "Awaiting approval"}
+
+
+def reason_label(code: str | None) -> str:
+    """Why an order needs a decision, in a few words; a code that nobody knows is told as another reason."""
+    return REASON_LABELS.get(code or "", REASON_LABELS[AttentionReason.OTHER])
+
+
+def state_label(state: str) -> str:
+    """The word for a state that people read: the provider's own, but for what reads better."""
+    return STATE_LABELS.get(state, state)

@@ -4,8 +4,9 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import groupby
 from typing import Any
 
@@ -22,6 +23,8 @@ _DECIMALS = {
 SAME_MOMENT = timedelta(minutes=1)
 # The smaller of the two units in which `duration` tells a length up to so long.
 _DURATION_STEPS = ((timedelta(hours=1), timedelta(seconds=1)), (timedelta(days=1), timedelta(minutes=1)))
+# The zone in which times are written: UTC, unless whoever reads has chosen theirs, for as long as their page is made.
+TIME_ZONE: ContextVar[tzinfo] = ContextVar("time zone", default=UTC)
 # Marks that turn the order of the letters around, also of those that follow.
 _TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -101,9 +104,10 @@ def longest(length: timedelta) -> str:
 
 
 def clock(at: datetime, day: datetime | None = None) -> str:
-    """The time of day in UTC, with the date in front unless it is the same as `day`'s."""
-    at = at.astimezone(UTC)
-    same = day is not None and day.astimezone(UTC).date() == at.date()
+    """The time of day in the reader's zone, with the date in front unless it is the same as `day`'s there."""
+    zone = TIME_ZONE.get()
+    at = at.astimezone(zone)
+    same = day is not None and day.astimezone(zone).date() == at.date()
     return at.strftime("%H:%M:%S" if same else "%Y-%m-%d %H:%M:%S")
 
 

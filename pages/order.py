@@ -8,9 +8,9 @@ from urllib.parse import parse_qs
 import pandas as pd
 import streamlit as st
 
-import charts
 import elements
 import session
+from charts import order as charts
 from tracking.access import Person
 from tracking.orders import wording
 from tracking.orders.model import Order, State, is_open, is_terminal

@@ -40,17 +40,17 @@ def requests(database: Database) -> list[dict[str, Any]]:
 
 
 def test_the_number_is_made_once_and_shown_before_sending(visit: Visit) -> None:
-    app = visit("submit")
+    app = visit("new_order")
     first = number_of(app)
     assert first.startswith("FT-")
     app.run()
     app.switch_page("orders.py").run()
-    app.switch_page("submit.py").run()
+    app.switch_page("new_order.py").run()
     assert number_of(app) == first
 
 
 def test_an_order_for_links_goes_from_form_to_queue(visit: Visit, database: Database) -> None:
-    app = picked(visit("submit"), "Links")
+    app = picked(visit("new_order"), "Links")
     number = number_of(app)
     app.selectbox(key="value_CVS").set_value(2500)
     app.number_input(key="quantity").set_value(3)
@@ -76,7 +76,7 @@ def test_an_order_for_links_goes_from_form_to_queue(visit: Visit, database: Data
 
 
 def test_a_line_fixes_the_type_at_once_and_without_lines_it_is_free(visit: Visit) -> None:
-    app = picked(visit("submit"), "Links")
+    app = picked(visit("new_order"), "Links")
     app.button(key="add_line").click().run()
     assert app.get("button_group")[1].proto.disabled
     assert len(app.dataframe[0].value) == 1
@@ -87,7 +87,7 @@ def test_a_line_fixes_the_type_at_once_and_without_lines_it_is_free(visit: Visit
 
 
 def test_a_line_without_an_address_is_refused_and_a_good_one_is_added_once(visit: Visit, database: Database) -> None:
-    app = picked(visit("submit"), "DigitalDelivery")
+    app = picked(visit("new_order"), "DigitalDelivery")
     app.button(key="add_line").click().run()
     assert not app.exception
     assert [(error.proto.title, "DigitalDeliveryAddress" in error.value) for error in app.error] == [
@@ -106,7 +106,7 @@ def test_a_line_without_an_address_is_refused_and_a_good_one_is_added_once(visit
 
 
 def test_lines_show_to_whom_they_go_and_any_can_be_changed_or_removed(visit: Visit, database: Database) -> None:
-    app = picked(visit("submit"), "DigitalDelivery")
+    app = picked(visit("new_order"), "DigitalDelivery")
     for name in ("ann", "bob", "cid"):
         app.text_input(key="email").set_value(f"{name}@example.com")
         app.text_input(key="to").set_value(name)
@@ -132,7 +132,7 @@ def test_lines_show_to_whom_they_go_and_any_can_be_changed_or_removed(visit: Vis
 
 
 def test_a_line_by_post_comes_back_into_the_form_as_it_was(visit: Visit) -> None:
-    app = picked(visit("submit"), "PhysicalShipment")
+    app = picked(visit("new_order"), "PhysicalShipment")
     app.number_input(key="value_PLASTIC").set_value(12.34)
     address = {"Name": "Ann", "AddressLine1": "1 Main St", "City": "Boston", "State": "MA", "Zip": "02101"}
     for name, text in address.items():
@@ -154,7 +154,7 @@ def test_a_line_by_post_comes_back_into_the_form_as_it_was(visit: Visit) -> None
 
 
 def test_cards_by_post_take_an_address_and_a_free_amount(visit: Visit, database: Database) -> None:
-    app = picked(visit("submit"), "PhysicalShipment")
+    app = picked(visit("new_order"), "PhysicalShipment")
     app.number_input(key="value_PLASTIC").set_value(12.34)
     address = {"Name": "Ann", "AddressLine1": "1 Main St", "City": "Boston", "State": "MA", "Zip": "02101"}
     for name, text in address.items():
@@ -170,7 +170,7 @@ def test_cards_by_post_take_an_address_and_a_free_amount(visit: Visit, database:
 
 
 def test_the_request_is_shown_without_credentials(visit: Visit) -> None:
-    app = picked(visit("submit"), "Links")
+    app = picked(visit("new_order"), "Links")
     app.button(key="add_line").click().run()
     app.button(key="review").click().run()
     shown = [code.value for code in app.code]
@@ -179,7 +179,7 @@ def test_the_request_is_shown_without_credentials(visit: Visit) -> None:
 
 
 def test_a_scenario_of_the_sandbox_goes_into_the_note(visit: Visit, database: Database) -> None:
-    app = picked(visit("submit"), "Links")
+    app = picked(visit("new_order"), "Links")
     app.button(key="add_line").click().run()
     app.text_input(key="order_note").set_value("wave 1")
     app.selectbox(key="scenario").set_value("slow").run()
@@ -189,13 +189,13 @@ def test_a_scenario_of_the_sandbox_goes_into_the_note(visit: Visit, database: Da
 
 
 def test_every_scenario_word_of_the_sandbox_is_offered(visit: Visit) -> None:
-    app = picked(visit("submit"), "Links")
+    app = picked(visit("new_order"), "Links")
     app.button(key="add_line").click().run()
     assert app.selectbox(key="scenario").options == ["as usual", *NOTE_WORDS]
 
 
 def test_a_second_click_orders_nothing_twice(visit: Visit, database: Database) -> None:
-    app = picked(visit("submit"), "Links")
+    app = picked(visit("new_order"), "Links")
     app.button(key="add_line").click().run()
     app.button(key="review").click().run()
     app.button(key="send").click().run()
@@ -216,7 +216,7 @@ GOOD = "Type,ProductId,Value,Quantity,Email,PONumber\n" + "\n".join(
 
 
 def test_a_file_is_checked_queued_and_accounted_for(visit: Visit, database: Database) -> None:
-    app = csv(visit("submit"), GOOD)
+    app = csv(visit("new_order"), GOOD)
     assert not app.exception
     assert "3 rows, 3 orders, 3 cards worth 30.00 USD" in app.markdown[-1].value.replace("\\", "")
     assert requests(database) == []
@@ -230,15 +230,15 @@ def test_a_file_is_checked_queued_and_accounted_for(visit: Visit, database: Data
 
 def test_a_file_before_the_catalogue_is_known_says_what_was_not_checked(visit: Visit, database: Database) -> None:
     words = "catalogue has not been read yet"
-    assert not any(words in warning.value for warning in csv(visit("submit"), GOOD).warning)
+    assert not any(words in warning.value for warning in csv(visit("new_order"), GOOD).warning)
     database.write(lambda connection: connection.execute(FACTS.delete().where(FACTS.c.key == FactKey.CATALOG)))
     streamlit.cache_data.clear()
-    app = csv(visit("submit"), GOOD)
+    app = csv(visit("new_order"), GOOD)
     assert any(words in warning.value for warning in app.warning)
 
 
 def test_a_wrong_file_is_explained_row_by_row_and_not_sent(visit: Visit, database: Database) -> None:
-    app = csv(visit("submit"), GOOD + "\nDigitalDelivery,NOPE,10,1,x@example.com,CSV-9\nLinks,CVS,11,1,,CSV-10")
+    app = csv(visit("new_order"), GOOD + "\nDigitalDelivery,NOPE,10,1,x@example.com,CSV-9\nLinks,CVS,11,1,,CSV-10")
     assert not app.exception
     where = app.table[0].value["Where"].tolist()
     assert any("row 5" in place for place in where)
@@ -248,15 +248,15 @@ def test_a_wrong_file_is_explained_row_by_row_and_not_sent(visit: Visit, databas
 
 
 def test_one_problem_is_told_as_one_and_its_advice_is_text(visit: Visit) -> None:
-    app = csv(visit("submit"), f"{GOOD}\nLinks,**NOPE**,10,1,,CSV-9")
+    app = csv(visit("new_order"), f"{GOOD}\nLinks,**NOPE**,10,1,,CSV-9")
     assert app.error[0].value == "1 problem. Nothing can be sent before it is mended."
     assert r"\*\*NOPE\*\*" in app.table[0].value["What"][0]
 
 
 def test_the_same_file_is_noticed_and_orders_nothing_twice(visit: Visit, database: Database) -> None:
-    app = csv(visit("submit"), GOOD)
+    app = csv(visit("new_order"), GOOD)
     app.button(key="queue").click().run()
-    again = csv(visit("submit"), GOOD)
+    again = csv(visit("new_order"), GOOD)
     assert any("Handed in at" in warning.value for warning in again.warning)
     again.button(key="queue").click().run()
     assert again.success[-1].value == "3 exists."
@@ -266,8 +266,8 @@ def test_the_same_file_is_noticed_and_orders_nothing_twice(visit: Visit, databas
 def test_a_file_that_came_before_but_for_a_row_asks_whether_it_is_meant(visit: Visit, database: Database) -> None:
     rows = ["Type,ProductId,Value,Quantity,Email"]
     rows += [f"DigitalDelivery,CVS,10,1,p{number}@example.com" for number in range(3)]
-    csv(visit("submit"), "\n".join(rows)).button(key="queue").click().run()
-    app = csv(visit("submit"), "\n".join([*rows[:3], "DigitalDelivery,CVS,25,1,p2@example.com"]))
+    csv(visit("new_order"), "\n".join(rows)).button(key="queue").click().run()
+    app = csv(visit("new_order"), "\n".join([*rows[:3], "DigitalDelivery,CVS,25,1,p2@example.com"]))
     assert any("2 rows of 3 were in orders" in warning.value for warning in app.warning)
     assert app.button(key="queue").disabled
     app.checkbox[0].check().run()
@@ -295,11 +295,11 @@ def drafted(app: AppTest) -> AppTest:
 def test_a_draft_outlives_the_session_and_that_is_said(
     visit: Visit, browser: dict[str, str], database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = drafted(visit("submit"))
+    app = drafted(visit("new_order"))
     number = number_of(app)
     assert not app.info
     monkeypatch.setattr(policies, "_shown_default_value_warning", False)
-    again = visit("submit")
+    again = visit("new_order")
     assert not again.exception
     again.button(key="change_line").click().run()
     again.button(key="add_line").click().run()
@@ -312,37 +312,37 @@ def test_a_draft_outlives_the_session_and_that_is_said(
     again.button(key="send").click().run()
     assert requests(database)[0]["Note"] == "wave 1"
     assert requests(database)[0]["LineItems"][0]["DigitalDeliveryAddress"] == {"Email": "ann@example.com"}
-    fresh = visit("submit")
+    fresh = visit("new_order")
     assert number_of(fresh) != number
     assert not fresh.info
 
 
 def test_a_draft_is_for_its_browser_alone_and_can_be_thrown_away(visit: Visit, browser: dict[str, str]) -> None:
-    number = number_of(drafted(visit("submit")))
+    number = number_of(drafted(visit("new_order")))
     browser[BROWSER_COOKIE] = "two"
-    assert number_of(visit("submit")) != number
+    assert number_of(visit("new_order")) != number
     browser[BROWSER_COOKIE] = "one"
-    app = visit("submit")
+    app = visit("new_order")
     assert number_of(app) == number
     app.button(key="discard_draft").click().run()
     assert not app.exception
     assert number_of(app) != number
-    assert number_of(visit("submit")) != number
+    assert number_of(visit("new_order")) != number
 
 
 def test_a_draft_that_is_nobodys_is_not_stored_and_that_is_said(visit: Visit, browser: dict[str, str]) -> None:
     browser.clear()
-    app = drafted(visit("submit"))
+    app = drafted(visit("new_order"))
     assert not app.exception
     assert any("takes no cookie" in caption.value for caption in app.caption)
-    assert not visit("submit").info
+    assert not visit("new_order").info
 
 
 def test_a_draft_without_lines_any_more_is_gone(visit: Visit, browser: dict[str, str]) -> None:
     assert browser
-    app = drafted(visit("submit"))
+    app = drafted(visit("new_order"))
     app.button(key="remove_line").click().run()
-    assert not visit("submit").info
+    assert not visit("new_order").info
 
 
 def test_an_order_of_two_currencies_is_reviewed_as_that(visit: Visit, database: Database) -> None:
@@ -353,7 +353,7 @@ def test_an_order_of_two_currencies_is_reviewed_as_that(visit: Visit, database: 
     yen = maple | {"id": "YEN", "currency": "JPY", "denominations": [500_000]}
     several = stored.value | {"products": [*stored.value["products"], maple, yen]}
     database.write(lambda connection: set_fact(connection, "catalogue", several, stored.at))
-    app = picked(visit("submit"), "Links")
+    app = picked(visit("new_order"), "Links")
     for product in ("CVS", "MAPLE", "YEN"):
         app.selectbox(key="product_id").set_value(product).run()
         app.button(key="add_line").click().run()
@@ -377,7 +377,7 @@ def test_an_order_of_two_currencies_is_reviewed_as_that(visit: Visit, database: 
 
 def test_what_is_listed_of_a_large_file_is_not_told_as_all_of_it(visit: Visit) -> None:
     rows = "".join(f"po-{number:03d},Links,CVS,10,1\n" for number in range(12))
-    app = csv(visit("submit"), f"PONumber,Type,ProductId,Value,Quantity\n{rows}")
+    app = csv(visit("new_order"), f"PONumber,Type,ProductId,Value,Quantity\n{rows}")
     app.button(key="queue").click().run()
     assert not app.exception
     assert "And 2 more orders, in the list of orders." in [caption.value for caption in app.caption]

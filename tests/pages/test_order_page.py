@@ -29,12 +29,12 @@ def said(app: AppTest) -> str:
 
 
 def test_without_an_order_it_leads_to_the_list(visit: Visit) -> None:
-    app = visit("timeline")
+    app = visit("order")
     assert [link.label for link in app.page_link] == ["Go to the list of orders"]
 
 
 def test_an_unknown_order_is_told_and_the_search_is_offered(visit: Visit) -> None:
-    app = visit("timeline", order="NOT-HERE")
+    app = visit("order", order="NOT-HERE")
     assert not app.exception
     assert "No order has the id" in app.warning[-1].value
     assert "NOT-HERE" in said(app)
@@ -45,7 +45,7 @@ def test_an_unknown_order_is_told_and_the_search_is_offered(visit: Visit) -> Non
 def test_an_order_shows_its_verdict_and_story(visit: Visit, history: History, wanted: str) -> None:
     history.place("FT-1", recipient="ann@example.com")
     history.complete("FT-1")
-    app = visit("timeline", order=wanted)
+    app = visit("order", order=wanted)
     assert not app.exception
     assert [code.value for code in app.code][:2] == ["FT-1", "BLK-1"]
     assert "Completed within 10 min" in app.container(key="verdict").markdown[0].value
@@ -58,7 +58,7 @@ def test_an_order_shows_its_verdict_and_story(visit: Visit, history: History, wa
 
 def test_what_is_not_possible_says_why(visit: Visit, history: History) -> None:
     history.place("FT-1")
-    app = visit("timeline", order="FT-1")
+    app = visit("order", order="FT-1")
     check, resend = app.button(key="check_now"), app.button(key="resend")
     assert check.disabled
     assert resend.disabled
@@ -69,7 +69,7 @@ def test_what_is_not_possible_says_why(visit: Visit, history: History) -> None:
 def test_check_now_is_written_into_the_story(visit: Visit, history: History) -> None:
     history.place("FT-1")
     history.accept("FT-1")
-    app = visit("timeline", order="FT-1")
+    app = visit("order", order="FT-1")
     app.text_input(key="actor").set_value("Bea")
     app.button(key="check_now").click().run()
     assert not app.exception
@@ -79,7 +79,7 @@ def test_check_now_is_written_into_the_story(visit: Visit, history: History) -> 
 def test_an_unknown_outcome_can_be_sent_again_under_its_number(visit: Visit, history: History) -> None:
     history.place("FT-1")
     history.lose("FT-1")
-    app = visit("timeline", order="FT-1")
+    app = visit("order", order="FT-1")
     assert not app.button(key="resend").disabled
     app.button(key="resend").click().run()
     assert not app.exception
@@ -96,7 +96,7 @@ def test_an_order_whose_po_number_is_anothers_can_be_placed_anew_once_both_are_w
     history.see("FT-1", Attempted(1), Witness.US)
     other = history.snapshot("FT-1", "Pending", [Line(1, "CVS", 9900, 1)])
     history.see("FT-1", Answered(other, adopted=True), Witness.ANSWER)
-    app = visit("timeline", order="FT-1")
+    app = visit("order", order="FT-1")
     app.button(key="anew_submit").click().run()
     assert "both are wanted" in app.error[-1].value
     app.checkbox(key="anew_both").check()
@@ -104,13 +104,13 @@ def test_an_order_whose_po_number_is_anothers_can_be_placed_anew_once_both_are_w
     app.button(key="anew_submit").click().run()
     assert not app.exception
     assert r"anew under the PONumber FT\-1\-B" in app.container(key="story").markdown[0].value
-    assert r"placed for FT\-1" in visit("timeline", order="FT-1-B").container(key="story").markdown[0].value
+    assert r"placed for FT\-1" in visit("order", order="FT-1-B").container(key="story").markdown[0].value
 
 
 def test_acknowledging_takes_the_order_off_the_list(visit: Visit, history: History) -> None:
     history.place("FT-1")
     history.refuse("FT-1")
-    app = visit("timeline", order="FT-1")
+    app = visit("order", order="FT-1")
     assert "refused" in app.error[0].value
     app.text_area(key="acknowledge_text").set_value("placed anew by phone")
     app.button(key="acknowledge_submit").click().run()
@@ -125,7 +125,7 @@ def test_acknowledging_takes_the_order_off_the_list(visit: Visit, history: Histo
 
 def test_nothing_is_acknowledged_where_nothing_needs_a_person(visit: Visit, history: History) -> None:
     history.place("FT-1")
-    app = visit("timeline", order="FT-1")
+    app = visit("order", order="FT-1")
     [acknowledge, note] = [block.proto.popover for block in app.get("popover")]
     assert (acknowledge.disabled, note.disabled) == (True, False)
     assert "Nothing about this order needs a person" in acknowledge.help
@@ -136,7 +136,7 @@ def test_nothing_is_acknowledged_where_nothing_needs_a_person(visit: Visit, hist
 def test_an_empty_reason_is_told_and_the_page_stays(visit: Visit, history: History, key: str, text: str) -> None:
     history.place("FT-1")
     history.refuse("FT-1")
-    app = visit("timeline", order="FT-1")
+    app = visit("order", order="FT-1")
     app.text_area(key=f"{key}_text").set_value(text)
     app.button(key=f"{key}_submit").click().run()
     assert not app.exception
@@ -156,7 +156,7 @@ def test_an_act_that_fails_is_told_and_the_page_stays(
 
     history.place("FT-1")
     history.accept("FT-1")
-    app = visit("timeline", order="FT-1")
+    app = visit("order", order="FT-1")
     monkeypatch.setattr(actions, "check_now", fails)
     app.button(key="check_now").click().run()
     assert app.error[0].proto.title == "The store is busy"
@@ -172,7 +172,7 @@ def test_the_way_through_the_list_is_in_the_address(visit: Visit, history: Histo
     for name in ("A-1", "A-2", "A-3"):
         history.place(name)
         history.refuse(name)
-    app = visit("timeline", order="A-2", list="view=attention&sort=po+number")
+    app = visit("order", order="A-2", list="view=attention&sort=po+number")
     assert links(app) == ["Previous", "Next", "Back to the list"]
     before, after, back = (link.proto.query_string for link in app.page_link)
     assert "order=A-3" in before
@@ -182,7 +182,7 @@ def test_the_way_through_the_list_is_in_the_address(visit: Visit, history: Histo
     app.text_area(key="acknowledge_text").set_value("placed anew")
     app.button(key="acknowledge_submit").click().run()
     assert [link.proto.query_string for link in app.page_link] == [before, after, back]
-    assert links(visit("timeline", order="A-2")) == []
+    assert links(visit("order", order="A-2")) == []
 
 
 def drawn(app: AppTest) -> str:
@@ -194,7 +194,7 @@ def test_the_chart_stays_as_it_is_until_something_else_than_a_look_comes(visit: 
     history.place("FT-1")
     history.accept("FT-1")
     history.look("FT-1", "Pending")
-    app = visit("timeline", order="FT-1")
+    app = visit("order", order="FT-1")
     first = drawn(app)
     for _ in range(3):
         history.wait(seconds=5)
@@ -210,7 +210,7 @@ def test_the_chart_stays_as_it_is_until_something_else_than_a_look_comes(visit: 
 
 def test_the_chart_of_an_open_order_is_drawn_anew_after_a_minute(visit: Visit, history: History) -> None:
     history.place("FT-1")
-    app = visit("timeline", order="FT-1")
+    app = visit("order", order="FT-1")
     first = drawn(app)
     app.session_state["timeline_figure"]["at"] -= timedelta(seconds=61)
     assert drawn(app.run()) != first
@@ -222,7 +222,7 @@ def test_a_fact_learned_late_stands_where_it_happened_with_both_times(visit: Vis
     came = history.at
     history.wait(minutes=10)
     history.find_open("OUT-1")
-    rows = visit("timeline", order="OUT-1").container(key="story").markdown[0].value.replace("\\", "").split("\n")
+    rows = visit("order", order="OUT-1").container(key="story").markdown[0].value.replace("\\", "").split("\n")
     notice = next(row for row in rows if "notice says complete" in row)
     assert notice.startswith(f"- {came:%H:%M:%S}")
     assert f"(learned {history.at:%H:%M:%S})" in notice
@@ -233,7 +233,7 @@ def test_calls_are_shown_line_by_line(visit: Visit, history: History, database: 
     call = {"at": history.at, "method": "POST", "path": "/v1/Orders", "status": 201, "milliseconds": 5, "outcome": "ok"}
     row = call | {"order_id": number, "request": '{"PONumber": "FT-1"}', "answer": '{"Id": "BLK-1"}'}
     database.write(lambda connection: call_log.store_api_calls(connection, [row]))
-    app = visit("timeline", order="FT-1")
+    app = visit("order", order="FT-1")
     app.session_state["exchanges"] = True
     codes = [code.value for code in app.run().code]
     assert codes[-2:] == ['{\n  "PONumber": "FT-1"\n}', '{\n  "Id": "BLK-1"\n}']
@@ -245,7 +245,7 @@ def test_everything_shows_each_event(visit: Visit, history: History) -> None:
     for _ in range(5):
         history.wait(seconds=1)
         history.look("FT-1", "Pending")
-    app = visit("timeline", order="FT-1")
+    app = visit("order", order="FT-1")
     app.session_state["zoom"] = "Everything"
     app.run()
     assert not app.exception
@@ -255,7 +255,7 @@ def test_everything_shows_each_event(visit: Visit, history: History) -> None:
 def test_many_lines_come_in_pages(visit: Visit, history: History) -> None:
     history.place("BULK-1", lines=250)
     history.complete("BULK-1")
-    app = visit("timeline", order="BULK-1")
+    app = visit("order", order="BULK-1")
     assert not app.exception
     assert len(app.dataframe[0].value) == 100
     assert app.get("progress")[0].proto.text == "250 of 250 cards fulfilled"
@@ -264,7 +264,7 @@ def test_many_lines_come_in_pages(visit: Visit, history: History) -> None:
 def test_a_watched_order_shows_its_new_state(visit: Visit, history: History) -> None:
     history.place("FT-1")
     history.accept("FT-1")
-    app = visit("timeline", order="FT-1")
+    app = visit("order", order="FT-1")
     assert "Pending" in said(app)
     history.wait(seconds=5)
     history.look("FT-1", "Completed")
@@ -290,7 +290,7 @@ def claimed(history: History, monkeypatch: pytest.MonkeyPatch) -> History:
 
 def opened(visit: Visit) -> AppTest:
     """The page with the claim data's box open, as a click on it leaves it."""
-    app = visit("timeline", order="FT-1")
+    app = visit("order", order="FT-1")
     app.session_state["claims"] = True
     return app.run()
 

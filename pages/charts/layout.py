@@ -1,0 +1,18 @@
+"""What all charts have alike."""
+
+from typing import Any
+
+import plotly.graph_objects as go
+
+
+def laid_out(figure: go.Figure, height: int, **more: Any) -> go.Figure:
+    """Give a figure what all have alike; `height` in pixels, `more` goes to plotly's layout."""
+    figure.update_layout(
+        height=height,
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        legend={"orientation": "h", "y": -0.2, "title": None},
+        hovermode="closest",
+        dragmode=False,
+        **more,
+    )
+    return figure
