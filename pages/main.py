@@ -74,7 +74,8 @@ def show_banners(current: Iterable[Banner]) -> None:
     """Draw each banner, with the way to the orders that it is about."""
     for banner in current:
         with st.container(gap="xsmall"):
-            DRAW[banner.level](elements.escape(banner.text), title=banner.title, icon=f":material/{banner.icon}:")
+            text = elements.escape(f"{banner.text}. {banner.details or ''}".strip())
+            DRAW[banner.level](text, icon=f":material/{banner.icon}:")
             if banner.orders is not None:
                 icon = ":material/arrow_forward:"
                 st.page_link("orders.py", label="Show them", icon=icon, query_params=dict(banner.orders))

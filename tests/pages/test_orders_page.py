@@ -152,8 +152,8 @@ def test_orders_that_are_late_together_are_one_banner_and_listed_when_wanted(vis
     asyncio.run(learner.find_late_orders())
     app = visit("orders", view="late")
     assert not app.exception
-    [banner] = [warning.value for warning in app.warning if "It is not one order, it is everyone" in warning.value]
-    assert banner.startswith("7 of 7 orders placed from")
+    [banner] = [warning.value for warning in app.warning if "contact the provider once" in warning.value]
+    assert banner.startswith("7 of 7 orders placed ")
     assert not app.dataframe
     app.toggle(key="each").set_value(True).run()
     assert len(shown(app)) == 7

@@ -12,7 +12,7 @@ from tracking.errors import (
     UnreadableAnswer,
     explain,
 )
-from tracking.forecasting.incidents import LateOrders
+from tracking.forecasting.incidents import Incident, LateOrders
 from tracking.reports.banners import Level, health_banners, store_banners
 from tracking.reports.health import Health
 from tracking.storage.maintenance.restore_mark import RestoreMark
@@ -40,7 +40,8 @@ def test_a_healthy_console_has_no_banner() -> None:
 def test_a_store_that_cannot_be_written_is_an_error() -> None:
     [banner] = store_banners("the disk is full")
     assert banner.level is Level.ERROR
-    assert banner.text.startswith("The disk is full. Until then")
+    assert banner.details is not None
+    assert banner.details.startswith("The disk is full. Work resumes")
 
 
 def test_all_that_is_wrong_comes_in_one_order_the_store_first() -> None:
@@ -51,8 +52,18 @@ def test_all_that_is_wrong_comes_in_one_order_the_store_first() -> None:
     ]  # fmt: skip
     assert [banner.level for banner in banners].count(Level.ERROR) == 3
     assert "5 min ago" in banners[3].text
-    assert "Why: its certificate has expired." in banners[3].text
-    assert "1 order of ours" in banners[5].text
+    assert str(banners[3].details).startswith("Reason: its certificate has expired.")
+    assert "1 order completed" in banners[5].text
+
+
+def test_each_banner_is_one_line() -> None:
+    first, last = START - timedelta(days=3), START - timedelta(days=1)
+    incident = Incident(("Links/1",), first, last, 1_200, 30, 1_200)
+    late = LateOrders((incident,), 1_200, first)
+    banners = [*store_banners("the disk is full"), *health_banners(TROUBLED, late, LATER)]
+    assert len(banners) == 10
+    assert [banner.text for banner in banners if len(banner.text) > 110 or "\n" in banner.text] == []
+    assert [banner.text for banner in banners if banner.text.endswith(".")] == []
 
 
 @pytest.mark.parametrize(

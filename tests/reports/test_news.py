@@ -131,6 +131,6 @@ def test_the_banner_of_late_orders_links_to_as_many_as_it_counts(history: Histor
     assert banner.orders is not None
     filters, problems = Filters.from_query(banner.orders)
     assert not problems
-    assert banner.text.startswith("9 of 9 orders placed")
+    assert banner.text.startswith("9 of 9 orders placed ")
     assert search.orders_count(store, filters, now) == 9
     assert search.orders_count(store, Filters(view="late", each=True), now) == 10

@@ -1,4 +1,4 @@
-"""Banners: what is wrong right now with the store, the provider or this console, as texts for every page."""
+"""Banners: what is wrong right now with the database, the provider or this console, one line each, for every page."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,22 +23,25 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Banner:
-    """One banner: plain text, an icon by its Material name, and the filter of the orders that it is about."""
+    """One banner: a line of plain text, an icon by its Material name, and the filter of the orders that it is about.
+
+    `details` say what it means and what to do, where the line does not.
+    """
 
     level: Level
-    title: str | None
     text: str
     icon: str
+    details: str | None = None
     orders: Mapping[str, str] | None = None
 
 
 def store_banners(trouble: str | None) -> list[Banner]:
-    """Say why the store cannot be written; nothing while it can. Needs no read of the store."""
+    """Say why the database cannot be written; nothing while it can. Needs no read of it."""
     if not trouble:
         return []
-    until = "Until then nothing is taken in and nothing is sent; then work goes on by itself."
-    text = f"{trouble[0].upper() + trouble[1:]}. {until}"
-    return [Banner(Level.ERROR, "The store cannot be written", text, "save")]
+    text = "The database cannot be written: nothing is received or sent until it can"
+    details = f"{trouble[0].upper() + trouble[1:]}. Work resumes automatically as soon as the database can be written."
+    return [Banner(Level.ERROR, text, "save", details)]
 
 
 def health_banners(health: Health, late: LateOrders, now: datetime) -> list[Banner]:
@@ -49,67 +52,66 @@ def health_banners(health: Health, late: LateOrders, now: datetime) -> list[Bann
 
 
 def _late_together(incident: Incident, now: datetime) -> Banner:
-    text = f"{incident_text(incident, now)} It is not one order, it is everyone: ask the provider once."
+    placed = f"placed {wording.clock(incident.first, now)} to {wording.clock(incident.last, now)}"
+    text = f"{incident.late:,} of {incident.orders:,} orders {placed} are late: contact the provider once"
+    details = f"{incident_text(incident, now)} Provider-wide: contact them once for all of these orders."
     # The incident goes by when the provider took its orders, the list by when they were made, which is a little sooner.
     first, last = incident.first - UNTIL_TAKEN, incident.last + timedelta(seconds=1)
     orders = {"view": "late", "each": "true", "from": first.isoformat(), "to": last.isoformat()}
-    return Banner(Level.WARNING, "Many orders are late together", text, "groups", orders)
+    return Banner(Level.WARNING, text, "groups", details, orders)
 
 
 def _many_late(late: LateOrders, now: datetime) -> list[Banner]:
     if late.others < MANY_LATE or late.oldest is None:
         return []
-    text = (
-        "Nothing shows that one cause made them late together: look at each. "
-        f"The first became late {wording.ago(late.oldest, now)}."
+    text = f"{late.others:,} {'other ' if late.incidents else ''}orders are late, without a common cause"
+    details = (
+        "No single cause shows: check them one by one. "
+        f"The first of them has been late since {wording.clock(late.oldest, now)} ({wording.ago(late.oldest, now)})."
     )
-    title = f"{late.others:,} orders are late" if not late.incidents else f"{late.others:,} other orders are late"
-    return [Banner(Level.WARNING, title, text, "schedule", {"view": "late"})]
+    return [Banner(Level.WARNING, text, "schedule", details, {"view": "late"})]
 
 
 def _restored(health: Health, now: datetime) -> Banner | None:
     if (mark := health.restored) is None:
         return None
-    waits = f" It waits for the provider: {mark.trouble}." if mark.trouble else ""
-    text = (
-        f"It is as it was at {wording.clock(mark.taken_at, now)} UTC. The provider is asked what was sent since; "
-        f"orders are sent again once that is known. Looks and callbacks go on.{waits}"
+    waits = f" Waiting for the provider: {mark.trouble}." if mark.trouble else ""
+    details = (
+        f"The database is a copy made at {wording.clock(mark.taken_at, now)}. The provider is asked what was sent "
+        f"since then; sending resumes once that is known. Polls and webhooks continue.{waits}"
     )
-    title = "This store was restored from a backup and is being reconciled"
-    return Banner(Level.WARNING, title, text, "settings_backup_restore")
+    text = "Restored from a backup: sending is on hold until the provider has been checked"
+    return Banner(Level.WARNING, text, "settings_backup_restore", details)
 
 
 def _large_log(health: Health, _now: datetime) -> Banner | None:
     if not health.wal_bytes:
         return None
-    text = (
-        f"Its write-ahead log has grown to {health.wal_bytes // 2**20} MB. End the program that reads it for so long: "
-        "a copy, a backup, a SQL shell."
-    )
-    return Banner(Level.WARNING, "Something holds the store", text, "hourglass_top")
+    text = f"Database log is growing (open reader): {health.wal_bytes // 2**20} MB"
+    details = "Close the program that keeps reading the database, such as a copy, a backup or a SQL shell."
+    return Banner(Level.WARNING, text, "hourglass_top", details)
 
 
 def _credentials_refused(health: Health, _now: datetime) -> Banner | None:
     if not health.refused:
         return None
-    text = "Check TRACKING_API_EMAIL and TRACKING_API_ACCESS_TOKEN, or ask the provider; then start again."
-    return Banner(Level.ERROR, "The provider refuses the credentials", text, "key_off")
+    details = "Check TRACKING_API_EMAIL and TRACKING_API_ACCESS_TOKEN, or ask the provider; then restart."
+    return Banner(Level.ERROR, "The provider refuses the credentials: nothing is sent or polled", "key_off", details)
 
 
 def _unreachable(health: Health, now: datetime) -> Banner | None:
     if (since := health.unreachable_since) is None:
         return None
-    at = wording.clock(since, now)
-    why = f" Why: {health.why_unreachable}." if health.why_unreachable else ""
-    text = f"No answer since {at} UTC, {wording.ago(since, now)}.{why} Orders wait and go out by themselves."
-    return Banner(Level.ERROR, "The provider cannot be reached", text, "cloud_off")
+    text = f"Provider unreachable since {wording.clock(since, now)} ({wording.ago(since, now)}); orders are queued"
+    why = f"Reason: {health.why_unreachable}. " if health.why_unreachable else ""
+    return Banner(Level.ERROR, text, "cloud_off", f"{why}Orders are queued and will be sent automatically.")
 
 
 def _paused(health: Health, now: datetime) -> Banner | None:
     if (until := health.paused_until) is None:
         return None
-    text = f"The provider asked for a pause; calls go on at {wording.clock(until, now)} UTC."
-    return Banner(Level.INFO, None, text, "pause")
+    text = f"The provider asked for a pause; API calls resume at {wording.clock(until, now)}"
+    return Banner(Level.INFO, text, "pause")
 
 
 def _webhook_silence(health: Health, now: datetime) -> Banner | None:
@@ -117,23 +119,25 @@ def _webhook_silence(health: Health, now: datetime) -> Banner | None:
         return None
     since = wording.clock(alarm.since, now)
     if alarm.ended_at is not None:
-        text = f"Webhooks are heard again: they were silent from {since} to {wording.clock(alarm.ended_at, now)} UTC."
-        return Banner(Level.INFO, None, text, "notifications")
-    text = (
-        f"The last one came at {since} UTC; since then {wording.count(alarm.missed, 'order')} of ours finished without "
-        "one. Orders are looked at as if none would come. See whether the provider still reaches TRACKING_PUBLIC_URL."
+        text = f"Webhooks are arriving again: none came from {since} to {wording.clock(alarm.ended_at, now)}"
+        return Banner(Level.INFO, text, "notifications")
+    text = f"No webhooks since {since}: {wording.count(alarm.missed, 'order')} completed without one"
+    details = (
+        "Orders are polled as if no webhook would come. "
+        "Check that the provider can reach the address in TRACKING_PUBLIC_URL."
     )
-    return Banner(Level.WARNING, "The webhooks are silent", text, "notifications_off")
+    return Banner(Level.WARNING, text, "notifications_off", details)
 
 
 def _silent_loops(health: Health, _now: datetime) -> Banner | None:
     if not health.silent:
         return None
-    text = (
-        f"No sign of life for over a minute from: {', '.join(health.silent)}. See the log of that process; "
-        "where none runs, start the console or a worker."
+    text = f"Background worker not responding: {', '.join(health.silent)}"
+    details = (
+        "No heartbeat for over a minute. Check the log of its process; "
+        "if none is running, start the console or `tracking worker`."
     )
-    return Banner(Level.ERROR, "A loop is silent", text, "heart_broken")
+    return Banner(Level.ERROR, text, "heart_broken", details)
 
 
 _HEALTH_BANNERS: tuple[Callable[[Health, datetime], Banner | None], ...] = (
