@@ -10,7 +10,8 @@ import session
 import sign_in
 from tracking.orders.observations import utc_now
 from tracking.reports import banners
-from tracking.reports.banners import Banner, Level
+from tracking.reports.banners import Banner
+from tracking.reports.health import Level
 
 st.set_page_config(page_title="Fulfillment Tracking", page_icon="📦", layout="wide")
 

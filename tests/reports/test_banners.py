@@ -13,8 +13,8 @@ from tracking.errors import (
     explain,
 )
 from tracking.forecasting.incidents import Incident, LateOrders
-from tracking.reports.banners import Level, health_banners, store_banners
-from tracking.reports.health import Health
+from tracking.reports.banners import health_banners, store_banners
+from tracking.reports.health import ComponentStatus, Health, Level, summary
 from tracking.storage.maintenance.restore_mark import RestoreMark
 from tracking.webhooks.silence_alarm import SilenceAlarm
 
@@ -64,6 +64,23 @@ def test_each_banner_is_one_line() -> None:
     assert len(banners) == 10
     assert [banner.text for banner in banners if len(banner.text) > 110 or "\n" in banner.text] == []
     assert [banner.text for banner in banners if banner.text.endswith(".")] == []
+
+
+@pytest.mark.parametrize(
+    ("worrying", "levels", "told"),
+    [
+        (False, [], ("healthy", Level.SUCCESS)),
+        (False, [Level.INFO], ("healthy", Level.SUCCESS)),
+        (True, [], ("degraded", Level.WARNING)),
+        (False, [Level.INFO, Level.WARNING], ("degraded", Level.WARNING)),
+        (True, [Level.WARNING, Level.ERROR], ("down", Level.ERROR)),
+    ],
+)
+def test_the_health_is_one_word_for_the_worst_of_all(
+    worrying: bool, levels: list[Level], told: tuple[str, str]
+) -> None:
+    components = (ComponentStatus("Polls due", None, "0"), ComponentStatus("Poller", START, "", worrying))
+    assert summary(components, levels) == told
 
 
 @pytest.mark.parametrize(

@@ -237,18 +237,18 @@ def component(store: Database, name: str, now: datetime) -> ComponentStatus:
 
 
 def test_a_provider_that_was_never_called_is_not_said_to_answer(store: Database, history: History) -> None:
-    assert component(store, "Provider", history.at).text == "not asked yet"
+    assert component(store, "Provider", history.at).text == "not called yet"
     call = {"at": history.at, "method": "GET", "path": "/v1/Orders", "status": 200, "milliseconds": 12, "outcome": "ok"}
     row = call | {"order_id": None, "request": None, "answer": None}
     store.write(lambda connection: call_log.store_api_calls(connection, [row]))
-    assert component(store, "Provider", history.wait(seconds=75)).text == "answered 1 min 15 s ago"
+    assert component(store, "Provider", history.wait(seconds=75)).text == "OK (last answer 1 min 15 s ago)"
 
 
 def test_calls_in_the_last_minute_are_not_told_of_an_earlier_one(store: Database) -> None:
     said = {"rate": 5, "calls_in_the_last_minute": 9}
     store.write(lambda connection: facts.set_fact(connection, "client", said, START))
-    assert component(store, "Calls", START + timedelta(seconds=30)).text == "9 of 300 calls in a minute"
-    assert component(store, "Calls", START + timedelta(minutes=30)).text == "not known for 30 min"
+    assert component(store, "API usage", START + timedelta(seconds=30)).text == "9 / 300 per min"
+    assert component(store, "API usage", START + timedelta(minutes=30)).text == "unknown for 30 min"
 
 
 def test_a_loop_that_was_never_seen_is_told_once_orders_wait_for_it(store: Database, history: History) -> None:
@@ -259,8 +259,11 @@ def test_a_loop_that_was_never_seen_is_told_once_orders_wait_for_it(store: Datab
     later = history.at + timedelta(days=1)
     assert reports_health.health(store, later).silent == ("poller", "sender")
     poller = component(store, "Poller", later)
-    assert (poller.text, poller.worrying) == ("never seen, and orders wait", True)
+    assert (poller.text, poller.worrying) == ("not running, and orders are waiting", True)
     store.write(lambda connection: facts.set_fact(connection, "beat:poller", {}, later))
+    assert component(store, "Poller", later + timedelta(seconds=15)).text == "running"
+    silent = component(store, "Poller", later + timedelta(minutes=5))
+    assert (silent.text, silent.worrying) == ("no heartbeat for 5 min", True)
     assert reports_health.health(store, later).silent == ("sender",)
 
 

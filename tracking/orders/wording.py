@@ -135,13 +135,6 @@ def ago(at: datetime | None, now: datetime) -> str:
     return "never" if at is None else f"{duration(now - at)} ago"
 
 
-def validity(until: datetime | None, now: datetime) -> str:
-    """For how long something is still valid."""
-    if until is None:
-        return "none yet"
-    return f"valid for {duration(until - now)}" if until > now else f"ended {ago(until, now)}"
-
-
 def verdict(total: int, number: int, late: int, oldest: timedelta | None, attention: int) -> str:
     """The overview in one sentence: of `total` orders, `number` are open."""
     if total == 0:

@@ -3,22 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from tracking.forecasting.incidents import MANY_LATE, Incident, LateOrders
 from tracking.orders import wording
 from tracking.reports.explanations import incident_text
-from tracking.reports.health import Health
+from tracking.reports.health import Health, Level
 
 UNTIL_TAKEN = timedelta(minutes=1)
-
-
-class Level(StrEnum):
-    """How grave it is: an error keeps work from being done, a warning may, an info only explains."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    INFO = "info"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
-"""Health: read each component's status, and what deserves a banner. Bounded reads; writes nothing."""
+"""Health: read each component's status, what deserves a banner, and all of it as one word. Writes nothing."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,15 +19,27 @@ from tracking.webhooks.silence_alarm import SilenceAlarm
 
 ENDED_ALARM_LASTS = timedelta(hours=1)
 WAL_LARGE = 256 * 1024 * 1024
+MANY_DUE = 1000
 # Every call is later. Without these words SQLite 3.53 reads them all with their bodies, and sorts them for the first.
 _BY_TIME = EXCHANGES.c.at > datetime(1970, 1, 1, tzinfo=UTC)
 _NEWEST_CALL = select(EXCHANGES.c.at).where(_BY_TIME).order_by(EXCHANGES.c.at.desc()).limit(1)
 _Facts = Mapping[str, tuple[datetime, dict[str, Any]]]
+# The loops by the names of their heartbeats, as people read them.
+_WORKERS = {"poller": "Poller", "sender": "Sender", "webhooks": "Webhook receiver"}
+
+
+class Level(StrEnum):
+    """How grave it is: an error keeps work from being done, a warning may, an info only explains."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+    SUCCESS = "success"
 
 
 @dataclass(frozen=True, slots=True)
 class ComponentStatus:
-    """The status of one part of the console: its name, since when, in words; `worrying` when a person should know."""
+    """The status of one part of the console: its name, since when, in words; `worrying` when something may be wrong."""
 
     name: str
     at: datetime | None
@@ -76,7 +89,7 @@ def last_heartbeat(database: Database, role: str) -> datetime | None:
 
 
 def absent_loop(database: Database, role: str, now: datetime) -> str | None:
-    """Say that no loop is running that would do what comes next, and what starts one; None while one beats."""
+    """Say that no worker is running that would do what comes next, and what starts one; None while one is."""
     beat_at = last_heartbeat(database, role)
     if beat_at is not None and now - beat_at <= LOOP_SILENT_AFTER:
         return None
@@ -104,12 +117,32 @@ def component_status(connection: Connection, now: datetime) -> tuple[ComponentSt
     return (
         ComponentStatus("Last poll", polled_at, sentences.ago(polled_at, now)),
         ComponentStatus("Last webhook", called_at, sentences.ago(called_at, now)),
-        ComponentStatus("Token", token, sentences.validity(token, now), worrying=token is not None and token < now),
-        ComponentStatus("Calls", client_at, _usage(client_at, client, now)),
-        ComponentStatus("Due now", None, sentences.count(due, "order"), worrying=due > 1000),
-        *(_loop_status(role, facts, overdue, now) for role in ("poller", "sender", "webhooks")),
+        ComponentStatus("Token", token, _token_text(token, now)),
+        ComponentStatus("API usage", client_at, _usage(client_at, client, now)),
+        ComponentStatus("Polls due", None, f"{due:,}", worrying=due > MANY_DUE),
+        *(_loop_status(role, facts, overdue, now) for role in _WORKERS),
         _provider_status(connection, client, now),
     )
+
+
+def summary(components: Iterable[ComponentStatus], banners: Iterable[Level]) -> tuple[str, Level]:
+    """All of it in one word with its level: the worst of the components and of the banners' levels.
+
+    "down" where work is not done, "degraded" where something may be wrong, else "healthy".
+    """
+    levels = {*banners, *(Level.WARNING for component in components if component.worrying)}
+    if Level.ERROR in levels:
+        return "down", Level.ERROR
+    return ("degraded", Level.WARNING) if Level.WARNING in levels else ("healthy", Level.SUCCESS)
+
+
+def _token_text(until: datetime | None, now: datetime) -> str:
+    """For how long the token is valid. One that has expired is no trouble: the next call asks for another."""
+    if until is None:
+        return "none yet"
+    if until > now:
+        return f"expires in {sentences.duration(until - now)}"
+    return f"expired {sentences.ago(until, now)}; the next call renews it"
 
 
 def _why_failing(client: Mapping[str, Any]) -> str | None:
@@ -120,10 +153,10 @@ def _why_failing(client: Mapping[str, Any]) -> str | None:
 def _usage(at: datetime | None, client: Mapping[str, Any], now: datetime) -> str:
     rate = client.get("rate")
     if at is None or not rate:
-        return "no calls yet"
+        return "no API calls yet"
     if now - at > LOOP_ALARM_AFTER:
-        return f"not known for {sentences.duration(now - at)}"
-    return f"{client.get('calls_in_the_last_minute', 0)} of {rate * 60:.0f} calls in a minute"
+        return f"unknown for {sentences.duration(now - at)}"
+    return f"{client.get('calls_in_the_last_minute', 0):,} / {rate * 60:,.0f} per min"
 
 
 def _provider_status(connection: Connection, client: Mapping[str, Any], now: datetime) -> ComponentStatus:
@@ -133,7 +166,9 @@ def _provider_status(connection: Connection, client: Mapping[str, Any], now: dat
         return ComponentStatus("Provider", failing_since, text, worrying=True)
     answered = _NEWEST_CALL.where(EXCHANGES.c.status.is_not(None))
     at = connection.execute(answered).scalar()
-    return ComponentStatus("Provider", at, "not asked yet" if at is None else f"answered {sentences.ago(at, now)}")
+    return ComponentStatus(
+        "Provider", at, "not called yet" if at is None else f"OK (last answer {sentences.ago(at, now)})"
+    )
 
 
 def _overdue_roles(connection: Connection, now: datetime) -> set[str]:
@@ -147,12 +182,14 @@ def _overdue_roles(connection: Connection, now: datetime) -> set[str]:
 
 
 def _loop_status(role: str, facts: _Facts, overdue: Container[str], now: datetime) -> ComponentStatus:
-    """Describe a loop. One that was never seen worries nobody until it has work to do."""
-    name, at = role.capitalize(), facts.get(heartbeat_key(role), (None,))[0]
+    """Describe a loop. One that never ran worries nobody until it has work to do."""
+    name, at = _WORKERS[role], facts.get(heartbeat_key(role), (None,))[0]
     if at is None:
         waiting = role in overdue
-        return ComponentStatus(name, at, "never seen, and orders wait" if waiting else "never seen", waiting)
-    return ComponentStatus(name, at, f"beat {sentences.ago(at, now)}", now - at > LOOP_ALARM_AFTER)
+        return ComponentStatus(name, at, "not running, and orders are waiting" if waiting else "not running", waiting)
+    if now - at <= LOOP_SILENT_AFTER:
+        return ComponentStatus(name, at, "running")
+    return ComponentStatus(name, at, f"no heartbeat for {sentences.duration(now - at)}", now - at > LOOP_ALARM_AFTER)
 
 
 def _webhook_alarm(facts: _Facts, now: datetime) -> SilenceAlarm | None:
@@ -163,7 +200,7 @@ def _webhook_alarm(facts: _Facts, now: datetime) -> SilenceAlarm | None:
 
 
 def health(database: Database, now: datetime) -> Health:
-    """What deserves a banner: an unreachable provider, refused credentials, loops that have fallen silent."""
+    """What deserves a banner: an unreachable provider, refused credentials, workers that do not respond."""
     with database.read() as connection:
         facts, overdue = _facts(connection), _overdue_roles(connection, now)
     client = facts.get(FactKey.API_CLIENT, (None, {}))[1]
