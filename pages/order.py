@@ -17,6 +17,7 @@ from tracking.orders.model import Order, State, is_open, is_terminal
 from tracking.orders.observations import utc_now
 from tracking.reports import order as reports_order
 from tracking.reports.order_list import search
+from tracking.reports.order_list.filters import Filters
 from tracking.storage import claims as storage_claims
 from tracking.submissions import actions as submissions_actions
 
@@ -336,7 +337,7 @@ def neighbours(view: reports_order.OrderView) -> None:
     address = st.query_params.get("list")
     if not address:
         return
-    filters, _ = search.Filters.from_query(parse_qs(address))
+    filters, _ = Filters.from_query(parse_qs(address))
     before, after = search.neighbours(session.database(), filters, view.id, utc_now())
     query = {"list": address}
     with st.container(horizontal=True):

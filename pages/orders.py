@@ -17,7 +17,9 @@ from tracking.orders import wording
 from tracking.orders.model import OrderType
 from tracking.orders.observations import utc_now
 from tracking.reports.order_list import exports as reports_exports
+from tracking.reports.order_list import news as list_news
 from tracking.reports.order_list import search
+from tracking.reports.order_list.filters import SORTS, Filters
 
 # The words are also those of the address, which takes what a widget shows.
 VIEWS = {
@@ -71,7 +73,7 @@ def controls() -> None:
         on_change=first_page,
         placeholder="PONumber, provider id, external id or recipient, whole or a part",
     )
-    if search.is_exact(session.database(), st.session_state["q"] or ""):
+    if search.has_exact_match(session.database(), st.session_state["q"] or ""):
         st.toggle(
             "Also orders that hold this id as a part of theirs", key="parts", bind="query-params", on_change=first_page
         )
@@ -88,7 +90,7 @@ def controls() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.selectbox(
             "Sort by",
-            list(search.SORTS),
+            list(SORTS),
             key="sort",
             bind="query-params",
             on_change=first_page,
@@ -139,12 +141,12 @@ def more() -> None:
         st.text_input("PONumber begins with", key="prefix", bind="query-params", on_change=first_page)
 
 
-def chosen() -> tuple[search.Filters, list[str]]:
+def chosen() -> tuple[Filters, list[str]]:
     """The filter that the widgets show, and what of the address or of them could not be used."""
     query = {name: st.session_state.get(name) for name in BOUND}
     query = {name: value if isinstance(value, list) else str(value or "") for name, value in query.items()}
     query |= {name: "true" if query[name] else "" for name in SWITCHES}
-    filters, problems = search.Filters.from_query(query)
+    filters, problems = Filters.from_query(query)
     return filters, [str(problem) for problem in problems]
 
 
@@ -158,7 +160,7 @@ SORT_OF_COLUMN = {
 def sort_by(column: str) -> None:
     """Sorts the whole list by this column, the other way round where it was sorted by it already."""
     if (word := SORT_OF_COLUMN.get(column)) is None:
-        st.toast(f"The list can be sorted by {', '.join(search.SORTS)}.")
+        st.toast(f"The list can be sorted by {', '.join(SORTS)}.")
         return
     st.session_state["asc"] = st.session_state["sort"] == word and not st.session_state["asc"]
     st.session_state["sort"] = word
@@ -204,16 +206,18 @@ def marks(row: object) -> str:
 
 
 @st.fragment(run_every="5s", key="news")
-def news(filters: search.Filters, page: search.Page) -> None:
+def news(filters: Filters, page: search.Page) -> None:
     """Says how many have come or changed since; the table itself keeps still."""
     with elements.error_box():
-        current = search.news(session.database(), filters, page, utc_now())
-    parts = [f"{number:,} {word}" for number, word in ((current.new, "new"), (current.changed, "changed")) if number]
+        current = list_news.list_news(session.database(), filters, page, utc_now())
+    parts = [
+        f"{number:,} {word}" for number, word in ((current.new, "new"), (len(current.changes), "changed")) if number
+    ]
     if parts and st.button(f"{', '.join(parts)}: show", key="show_new", icon=":material/refresh:"):
         st.rerun()
 
 
-def exports(filters: search.Filters) -> None:
+def exports(filters: Filters) -> None:
     """All that match as a file. Made when asked for, so that nothing lies ready for others to fetch."""
     with st.popover("Export", icon=":material/download:", key="export"):
         database = session.database()
@@ -226,7 +230,7 @@ def exports(filters: search.Filters) -> None:
             )  # fmt: skip
 
 
-def exported(database: Any, filters: search.Filters, form: str) -> bytes:
+def exported(database: Any, filters: Filters, form: str) -> bytes:
     """The file itself. Made outside of the script, where nobody is known to be at the screen."""
     file = io.BytesIO()
     reports_exports.write_export(database, filters, utc_now(), form=form, file=file)
@@ -253,7 +257,7 @@ if (
     # The browser's Back brings the address without its parameters; the filter that was left is put back.
     st.switch_page("orders.py", query_params=st.session_state["orders_filter"])
 address = {name: st.query_params.get_all(name) for name in st.query_params}
-_, wrong = search.Filters.from_query(address)
+_, wrong = Filters.from_query(address)
 with elements.error_box():
     controls()
 filters, problems = chosen()

@@ -32,7 +32,7 @@ from tracking.provider.json_fields import digest_of
 from tracking.provider.responses import read_order
 from tracking.reports import overview, trends
 from tracking.reports.order_list import search
-from tracking.reports.order_list.search import Filters
+from tracking.reports.order_list.filters import Filters
 from tracking.storage import database
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS

@@ -16,8 +16,8 @@ from typer.testing import CliRunner, Result
 from tracking.access import Person
 from tracking.app.cli.main import app
 from tracking.reports.order_list import search
+from tracking.reports.order_list.filters import SORTS, VIEWS, Filters
 from tracking.reports.order_list.query_params import parse_length
-from tracking.reports.order_list.search import SORTS, VIEWS, Filters
 from tracking.storage.database import Database, connect
 from tracking.submissions import files, submit
 from tracking.submissions.requests import read_request

@@ -22,7 +22,7 @@ from tracking.forecasting.incidents import (
 )
 from tracking.reports import banners, explanations, health, order, overview
 from tracking.reports.order_list import search
-from tracking.reports.order_list.search import Filters
+from tracking.reports.order_list.filters import Filters
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey

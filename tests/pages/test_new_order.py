@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from tracking.app.web.page_middleware import BROWSER_COOKIE
 from tracking.reports.order_list import search
-from tracking.reports.order_list.search import Filters
+from tracking.reports.order_list.filters import Filters
 from tracking.sandbox.faults import NOTE_WORDS
 from tracking.storage import facts
 from tracking.storage.database import Database

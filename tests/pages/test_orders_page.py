@@ -9,10 +9,11 @@ from streamlit.testing.v1 import AppTest
 
 from tracking.forecasting.forecasts import Forecasts
 from tracking.polling.learner import Learner
-from tracking.reports.order_list import search
-from tracking.reports.order_list.search import News
+from tracking.reports.order_list import news as list_news
+from tracking.reports.order_list.news import Change, News
 
 Visit = Callable[..., AppTest]
+ONE = (Change("A-1", "Pending to Completed"),)
 
 
 def shown(app: AppTest) -> list[str]:
@@ -69,14 +70,14 @@ def test_nothing_found_says_what_to_do(visit: Visit) -> None:
 
 @pytest.mark.parametrize(
     ("news", "said"),
-    [(News(2, 0), "2 new: show"), (News(0, 1), "1 changed: show"), (News(2, 1), "2 new, 1 changed: show")],
+    [(News(2), "2 new: show"), (News(0, ONE), "1 changed: show"), (News(2, ONE), "2 new, 1 changed: show")],
 )
 def test_what_has_come_or_changed_is_told_and_shown_when_asked(
     visit: Visit, history: History, monkeypatch: pytest.MonkeyPatch, news: News, said: str
 ) -> None:
     history.place("A-1")
     assert not [button for button in visit("orders").button if button.key == "show_new"]
-    monkeypatch.setattr(search, "news", lambda *_: news)
+    monkeypatch.setattr(list_news, "list_news", lambda *_: news)
     app = visit("orders")
     assert app.button(key="show_new").label == said
     assert shown(app) == ["A-1"]

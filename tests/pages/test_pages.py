@@ -12,7 +12,7 @@ from pages.conftest import MAIN
 from sqlalchemy import Connection
 from streamlit.testing.v1 import AppTest
 
-from tracking.reports.order_list.search import Filters
+from tracking.reports.order_list.filters import Filters
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey

@@ -15,7 +15,7 @@ from tracking.orders.observations import Answered
 from tracking.provider.responses import read_order
 from tracking.reports import amounts, order, overview
 from tracking.reports.order_list import exports, search
-from tracking.reports.order_list.search import Filters
+from tracking.reports.order_list.filters import Filters
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.maintenance import verify

@@ -15,7 +15,7 @@ from tracking import ingest
 from tracking.orders import wording
 from tracking.orders.model import Line, OrderRequest
 from tracking.reports.order_list import exports
-from tracking.reports.order_list.search import Filters
+from tracking.reports.order_list.filters import Filters
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
 from tracking.submissions import results

@@ -11,7 +11,8 @@ from tracking.reports import activity, overview
 from tracking.reports.banners import health_banners
 from tracking.reports.health import Health
 from tracking.reports.order_list import search
-from tracking.reports.order_list.search import Filters, News
+from tracking.reports.order_list.filters import Filters
+from tracking.reports.order_list.news import Change, News, list_news
 from tracking.storage.database import Database
 
 
@@ -20,7 +21,7 @@ def test_new_orders_are_those_that_match(history: History, store: Database) -> N
     page = search.orders_page(store, Filters(po_prefix="A"), history.at)
     history.place("A-2")
     history.place("B-1")
-    assert search.news(store, Filters(po_prefix="A"), page, history.at) == News(1, 0)
+    assert list_news(store, Filters(po_prefix="A"), page, history.at) == News(1)
 
 
 def test_a_change_of_what_is_shown_is_news_and_another_look_is_not(history: History, store: Database) -> None:
@@ -30,10 +31,11 @@ def test_a_change_of_what_is_shown_is_news_and_another_look_is_not(history: Hist
     page = search.orders_page(store, Filters(), history.at)
     history.wait(seconds=5)
     history.look("A-1", "Pending")
-    assert search.news(store, Filters(), page, history.at) == News(0, 0)
+    assert list_news(store, Filters(), page, history.at) == News(0)
     history.look("A-1", "Processing")
-    assert search.news(store, Filters(), page, history.at) == News(0, 1)
-    assert search.news(store, Filters(), page, history.at + timedelta(days=400)) == News(0, 2)  # both late by then
+    assert list_news(store, Filters(), page, history.at) == News(0, (Change("A-1", "Pending to Processing"),))
+    late = list_news(store, Filters(), page, history.at + timedelta(days=400)).changes
+    assert late == (Change("A-2", "late now"), Change("A-1", "Pending to Processing"))
 
 
 def test_an_order_that_enters_or_leaves_the_list_is_news(history: History, store: Database) -> None:
@@ -44,9 +46,11 @@ def test_an_order_that_enters_or_leaves_the_list_is_news(history: History, store
     nothing, first = (search.orders_page(store, each, history.at) for each in (flagged, still_open))
     history.wait(seconds=5)
     history.look("A-3", "Cancelled")
-    assert search.news(store, flagged, nothing, history.at) == News(0, 1)
+    assert list_news(store, flagged, nothing, history.at).changes == (Change("A-3", "Cancelled, now in this list"),)
     # A-1 moves up to the end of the page, which is no news of it.
-    assert search.news(store, still_open, first, history.at) == News(0, 1)
+    assert list_news(store, still_open, first, history.at) == News(
+        0, (Change("A-3", "Pending to Cancelled, needs a decision"),)
+    )
 
 
 def test_rows_that_came_went_or_changed_are_counted() -> None:

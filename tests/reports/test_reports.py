@@ -27,7 +27,8 @@ from tracking.reports import activity, order, overview, trends
 from tracking.reports import health as reports_health
 from tracking.reports.health import ComponentStatus
 from tracking.reports.order_list import exports, search
-from tracking.reports.order_list.search import FLAGGED, Filters
+from tracking.reports.order_list.conditions import FLAGGED
+from tracking.reports.order_list.filters import Filters
 from tracking.storage import facts, inbox
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey

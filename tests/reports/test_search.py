@@ -11,8 +11,8 @@ from histories import find_order_id
 from tracking import ingest
 from tracking.forecasting.planner import PlanningContext
 from tracking.reports.order import find_order_ids
-from tracking.reports.order_list import search
-from tracking.reports.order_list.search import Filters
+from tracking.reports.order_list import conditions, search
+from tracking.reports.order_list.filters import Filters
 from tracking.storage.database import Database
 
 Place = Callable[..., int]
@@ -110,8 +110,21 @@ def test_in_a_large_store_an_exact_id_is_shown_alone_and_that_is_said(
     place("po-1", Email="ann@example.com")
     place("po-10", Email="bob@example.com")
     assert found(store, "po-1", now) == ["po-1", "po-10"]
-    monkeypatch.setattr(search, "SEARCHED_WHOLE", 1)
+    monkeypatch.setattr(conditions, "SEARCHED_WHOLE", 1)
     page = search.orders_page(store, Filters(text="po-1"), now)
     assert (list(page.rows["po_number"]), page.exact) == (["po-1"], True)
     assert found(store, "po-1", now, parts=True) == ["po-1", "po-10"]
     assert Filters.from_query({"q": "po-1", "parts": "true"})[0] == Filters(text="po-1", parts=True)
+
+
+def test_what_somebody_means_by_a_text_is_one_order_or_a_list(
+    store: Database, place: Place, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, email in {"po-1": "ann@example.com", "po-10": "bob@example.com", "po-11": "bob@example.com"}.items():
+        place(name, Email=email)
+    meant = {" PO-1 ": ["po-1"], "ANN@": ["po-1"], "-10": ["po-10"], "nobody": [], "  ": []}
+    assert {text: search.find_po_numbers(store, text) for text in meant} == meant
+    assert len(search.find_po_numbers(store, "po-")) == len(search.find_po_numbers(store, "bob@example.com")) == 2
+    monkeypatch.setattr(conditions, "SEARCHED_WHOLE", 1)
+    assert search.find_po_numbers(store, "po-1") == ["po-1"]
+    assert search.find_po_numbers(store, "ann@") == search.find_po_numbers(store, "-10") == []

@@ -22,7 +22,7 @@ from tracking.forecasting.planner import PlanningContext
 from tracking.reports import health as signs
 from tracking.reports.health import health
 from tracking.reports.order_list import exports
-from tracking.reports.order_list.search import Filters
+from tracking.reports.order_list.filters import Filters
 from tracking.storage import database, engines, facts
 from tracking.storage.database import Database
 from tracking.storage.maintenance import verify

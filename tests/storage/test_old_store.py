@@ -11,7 +11,7 @@ from alembic import command
 from test_migrations import config, on
 
 from tracking.reports.order_list import search
-from tracking.reports.order_list.search import Filters
+from tracking.reports.order_list.filters import Filters
 from tracking.storage import database, engines
 from tracking.storage.maintenance import verify
 from tracking.storage.sqlite.driver import dbapi

@@ -19,7 +19,7 @@ from tracking.orders.vocabulary import MIXED, EventKind
 from tracking.orders.wording import TimelineEntry, describe_event, verdict
 from tracking.reports import amounts
 from tracking.reports.health import ComponentStatus, component_status
-from tracking.reports.order_list.search import FLAGGED
+from tracking.reports.order_list.conditions import FLAGGED
 from tracking.reports.trends import day_start
 from tracking.startup import pd
 from tracking.storage.counters import hour_of

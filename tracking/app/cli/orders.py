@@ -20,7 +20,7 @@ from tracking.provider.json_fields import storable
 from tracking.reports import activity, explanations, health
 from tracking.reports import order as order_reports
 from tracking.reports.order_list import exports, search
-from tracking.reports.order_list.search import Filters
+from tracking.reports.order_list.filters import Filters
 from tracking.settings import Settings
 from tracking.startup import pd
 from tracking.storage import database

@@ -14,7 +14,8 @@ from sqlalchemy.engine import RowMapping
 from tracking.orders.vocabulary import MIXED
 from tracking.orders.wording import spreadsheet_identifier, spreadsheet_safe
 from tracking.reports import amounts
-from tracking.reports.order_list.search import Filters, conditions, ordering
+from tracking.reports.order_list.conditions import conditions, ordering
+from tracking.reports.order_list.filters import Filters
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
 

@@ -1,0 +1,86 @@
+"""The filter of a list of orders, and its form in an address. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime, time, timedelta
+from typing import Any
+
+from tracking.errors import Problem
+from tracking.orders.wording import amount
+from tracking.reports.order_list.query_params import Reader
+
+VIEWS = ("all", "attention", "late", "unknown", "claimed", "open", "today", "found")
+SORTS = {
+    "placed": "created_at",
+    "po number": "po_number",
+    "state": "state",
+    "type": "type",
+    "cards": "units",
+    "value": "value_minor",
+    "completed": "completed_by",
+    "next look": "next_look_at",
+}
+
+
+def _set_by(name: str, read: Callable[[Reader, str], Any]) -> dict[str, Any]:
+    """The query parameter that sets a field of the filter."""
+    return {"name": name, "read": read}
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What to show, in which order, which page. Values in minor units; `created_to` is not included.
+
+    `each`: late orders that are late together are listed too, where one sentence would tell them all. `parts`: what
+    holds the text is listed too, where the store is so large that an exact id would be the only match.
+    """
+
+    text: str = field(default="", metadata=_set_by("q", Reader.text))
+    view: str = field(default="all", metadata=_set_by("view", lambda reader, name: reader.one_of(name, VIEWS, "all")))
+    states: tuple[str, ...] = field(default=(), metadata=_set_by("state", Reader.many))
+    types: tuple[str, ...] = field(default=(), metadata=_set_by("type", Reader.many))
+    source: str = field(default="", metadata=_set_by("source", Reader.text))
+    product: str = field(default="", metadata=_set_by("product", Reader.text))
+    created_from: datetime | None = field(default=None, metadata=_set_by("from", Reader.time))
+    created_to: datetime | None = field(default=None, metadata=_set_by("to", Reader.time))
+    min_minor: int | None = field(default=None, metadata=_set_by("min", Reader.money))
+    max_minor: int | None = field(default=None, metadata=_set_by("max", Reader.money))
+    older_than: timedelta | None = field(default=None, metadata=_set_by("older", Reader.length))
+    po_prefix: str = field(default="", metadata=_set_by("prefix", Reader.text))
+    each: bool = field(default=False, metadata=_set_by("each", Reader.yes))
+    parts: bool = field(default=False, metadata=_set_by("parts", Reader.yes))
+    sort: str = field(
+        default="placed", metadata=_set_by("sort", lambda reader, name: reader.one_of(name, tuple(SORTS), "placed"))
+    )
+    descending: bool = field(default=True, metadata=_set_by("asc", lambda reader, name: not reader.yes(name)))
+    page: int = field(default=1, metadata=_set_by("page", lambda reader, name: reader.number(name, 1, 1, 1_000_000)))
+    page_size: int = field(default=50, metadata=_set_by("size", lambda reader, name: reader.number(name, 50, 1, 500)))
+
+    def to_query(self) -> dict[str, Any]:
+        """The filter as query parameters, without what is as usual."""
+        changed = [each for each in fields(self) if getattr(self, each.name) != each.default]
+        return {each.metadata["name"]: _as_parameter(each.name, getattr(self, each.name)) for each in changed}
+
+    @classmethod
+    def from_query(cls, query: Mapping[str, Any]) -> tuple[Filters, list[Problem]]:
+        """The filter in an address, and what of the address could not be used."""
+        reader = Reader(query)
+        filters = cls(**{each.name: each.metadata["read"](reader, each.metadata["name"]) for each in fields(cls)})
+        return filters, reader.problems
+
+
+def _as_parameter(name: str, value: Any) -> str | list[str]:
+    """A value that is not the usual one, as the query parameter that `Reader` reads back."""
+    match value:
+        case bool():
+            return "true"
+        case tuple():
+            return list(value)
+        case datetime():
+            return value.date().isoformat() if value.time() == time() else value.isoformat()
+        case timedelta():
+            return f"{int(value.total_seconds())}s"
+        case _:
+            return amount(value) if name.endswith("_minor") else str(value)

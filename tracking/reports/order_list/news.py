@@ -1,0 +1,105 @@
+"""What a page of orders does not show yet: which orders have come, and what has changed of which. Bounded reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, select
+
+from tracking.orders.model import WebhookStatus
+from tracking.orders.vocabulary import reason_label, state_label
+from tracking.reports.order_list.conditions import conditions
+from tracking.reports.order_list.filters import Filters
+from tracking.reports.order_list.search import CHANGING_COLUMNS, Page, changing_values, cut
+from tracking.storage.database import Database
+from tracking.storage.tables import ORDERS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NEWS_COUNTED = 1_000
+_WEBHOOKS = {
+    WebhookStatus.CLAIMED: "webhook says complete",
+    WebhookStatus.CONFIRMED: "webhook confirmed by poll",
+    WebhookStatus.CONTRADICTED: "webhook contradicted by poll",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What has changed of an order since the page was read, in a few words: "Pending to Completed"."""
+
+    po_number: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a page does not show yet: so many `new` orders (NEWS_COUNTED at the most), and what changed, row by row."""
+
+    new: int
+    changes: tuple[Change, ...] = ()
+
+
+def list_news(database: Database, filters: Filters, page: Page, now: datetime) -> News:
+    """What has come or changed since the page was read; orders that only now match the filter count as changed."""
+    with database.read() as connection:
+        clauses = conditions(connection, filters, now)
+        newer = select(ORDERS.c.id).where(ORDERS.c.id > page.newest_id, *clauses).limit(NEWS_COUNTED)
+        new = len(connection.execute(newer).all())
+        entered: Sequence[int] = ()
+        if filters.page == 1 and not filters.text:  # to look for a part of an id again is a walk over all orders
+            earlier = [*clauses, ORDERS.c.id <= page.newest_id]
+            entered = _entered(filters, page, list(connection.execute(cut(filters, earlier, ORDERS.c.id)).scalars()))
+        current = _current_values(connection, [*page.values, *entered], now)
+    changed = [
+        order_id for order_id in page.values if order_id in current and current[order_id] != page.values[order_id]
+    ]
+    changes = [Change(current[key]["po_number"], change_text(page.values[key], current[key])) for key in changed]
+    changes += [
+        Change(current[key]["po_number"], f"{state_label(current[key]['state'])}, now in this list")
+        for key in entered
+        if key in current
+    ]
+    return News(new, tuple(changes))
+
+
+def _current_values(connection: Connection, ids: list[int], now: datetime) -> dict[int, dict[str, Any]]:
+    columns = (ORDERS.c[name] for name in ("id", *CHANGING_COLUMNS))
+    rows = connection.execute(select(*columns).where(ORDERS.c.id.in_(ids))).mappings()
+    return {row["id"]: changing_values(row, now) for row in rows}
+
+
+def _entered(filters: Filters, page: Page, ids: list[int]) -> list[int]:
+    """The orders that match only now: all that the page did not show, but for those that moved up to its end."""
+    places = [place for place, order_id in enumerate(ids, start=1) if order_id in page.values]
+    end = max(places, default=0) if len(page.values) == filters.page_size else len(ids)
+    return [order_id for order_id in ids[:end] if order_id not in page.values]
+
+
+def change_text(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """What is otherwise now than it was, in a few words; the values are those of `search.changing_values`."""
+    return ", ".join(_differences(before, after)) or "details changed"
+
+
+def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    changed = {name for name in after if after[name] != before[name]}
+    if "state" in changed:
+        yield f"{state_label(before['state'])} to {state_label(after['state'])}"
+    if "units_fulfilled" in changed:
+        yield f"{after['units_fulfilled']:,} of {after['units']:,} fulfilled"
+    if "notice" in changed and "state" not in changed:
+        yield _WEBHOOKS.get(after["notice"], "webhook changed")
+    if "late" in changed and "state" not in changed:
+        yield "late now" if after["late"] else "no longer late"
+    if "acknowledged_at" in changed:
+        yield "acknowledged" if after["acknowledged_at"] else "needs a decision again"
+    if "attention" in changed and after["attention"]:
+        yield "needs a decision" + ("" if "state" in changed else f": {reason_label(after['attention_reason'])}")
+    if "provider_id" in changed and "state" not in changed:
+        yield f"provider ID {after['provider_id']}"
+    if changed & {"value_minor", "currency"}:
+        yield "value changed"
