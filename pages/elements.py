@@ -5,16 +5,20 @@ import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, ParamSpec
 
 import pandas as pd
 import streamlit as st
 
+import times
+from charts.palette import DARK, LIGHT, Palette
 from tracking.errors import NotAdmitted, NotPermitted, TrackingError, explain
 from tracking.orders import wording
 from tracking.orders.model import State
 from tracking.orders.observations import utc_now
+from tracking.orders.vocabulary import state_label
 
+P = ParamSpec("P")
 STATE_BADGES: dict[str, tuple[str, str]] = {
     State.QUEUED: (":material/hourglass_empty:", "gray"),
     State.SENDING: (":material/send:", "gray"),
@@ -43,6 +47,43 @@ TIME_COLUMNS = frozenset({"at", "placed"})
 UNKNOWN_STATE_BADGE = (":material/question_mark:", "orange")
 
 
+def palette() -> Palette:
+    """The colours of the theme in which the visitor sees the page."""
+    return DARK if st.context.theme.type == "dark" else LIGHT
+
+
+def live(every: str, key: str, *, parallel: bool = False) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Decorate a part of a page that is drawn again by itself, `every` such as "3s", with times as chosen.
+
+    A part runs without the page around it, and so sets by itself what that sets.
+    """
+
+    def decorated(draw: Callable[P, None]) -> Callable[P, None]:
+        @functools.wraps(draw)
+        def with_times(*args: P.args, **kwargs: P.kwargs) -> None:
+            with error_box():
+                times.apply()
+                draw(*args, **kwargs)
+
+        fragment: Callable[P, None] = st.fragment(with_times, run_every=every, parallel=parallel, key=key)
+        return fragment
+
+    return decorated
+
+
+def state_column(header: str = "State", **settings: Any) -> Any:
+    """A table's column of states as coloured pills; its cells are lists of one label, of `state_cell`."""
+    labels = {state_label(state): color for state, color in palette().states.items()}
+    return st.column_config.MultiselectColumn(
+        header, options=list(labels), color=[f"{color}66" for color in labels.values()], **settings
+    )
+
+
+def state_cell(state: str) -> list[str]:
+    """A state as the cell of a `state_column`."""
+    return [wording.plain(state_label(state))]
+
+
 # Streamlit puts icons, emoji and symbols in place of these after Markdown was read, where no backslash keeps them.
 _STREAMLIT_SHORTCUTS = re.compile(r":(?=material/|(?!\d\d:)[\w+-]+:)|(?<!\S)[-<>=~](?=[->=]{1,2}(?!\S))")
 _JOINER = "\u2060"
@@ -68,7 +109,9 @@ def ago(at: datetime | None, now: datetime | None = None) -> str:
 def badge(state: str) -> None:
     """The state as a word with its shape and colour."""
     icon, color = STATE_BADGES.get(state, UNKNOWN_STATE_BADGE)
-    label = re.sub(r"\\([\[\]])", r"\1", escape(state))  # a badge puts backslashes before brackets by itself
+    label = re.sub(
+        r"\\([\[\]])", r"\1", escape(state_label(state))
+    )  # a badge puts backslashes before brackets by itself
     st.badge(label, icon=icon, color=color)  # type: ignore[arg-type]  # LOOKS holds only its colours
 
 

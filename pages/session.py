@@ -13,6 +13,9 @@ import streamlit as st
 from tracking import settings as configuration
 from tracking.access import Access, AllowList, Person
 from tracking.app import drafts
+from tracking.app.environment import Environment, environment_of
+from tracking.app.preferences import Preferences, load_preferences
+from tracking.app.preferences import save_preferences as store_preferences
 from tracking.app.web.page_middleware import BROWSER_COOKIE
 from tracking.orders.observations import utc_now
 from tracking.storage.claims import ClaimCipher
@@ -58,6 +61,35 @@ def draft_owner() -> str | None:
         return drafts.owner_of("person", person.name)
     cookie = st.context.cookies.get(BROWSER_COOKIE)
     return drafts.owner_of("browser", cookie) if cookie else None
+
+
+def environment() -> Environment:
+    """Which provider this console works with."""
+    return environment_of(settings())
+
+
+def preferences() -> Preferences:
+    """What whoever is at the screen chose; read once in a session."""
+    if "preferences" not in st.session_state:
+        owner = _preferences_owner()
+        loaded = load_preferences(database(), owner, utc_now()) if owner else Preferences()
+        st.session_state["preferences"] = loaded
+    chosen: Preferences = st.session_state["preferences"]
+    return chosen
+
+
+def save_preferences(chosen: Preferences) -> None:
+    """Remember what whoever is at the screen chose."""
+    st.session_state["preferences"] = chosen
+    if owner := _preferences_owner():
+        store_preferences(database(), owner, chosen, utc_now())
+
+
+def _preferences_owner() -> str | None:
+    if person := current_person():
+        return drafts.owner_of("preferences of person", person.name)
+    cookie = st.context.cookies.get(BROWSER_COOKIE)
+    return drafts.owner_of("preferences of browser", cookie) if cookie else None
 
 
 def allow_list() -> AllowList:

@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     )
 
     api_base_url: str | None = None  # the provider's BASE_URL, without /v1
+    provider_environment: Literal["test", "live"] | None = None  # unset: by the host in api_base_url, else live
     api_email: str | None = Field(None, repr=False)  # the Email credential header
     api_access_token: SecretStr | None = None  # the AccessToken credential header
     api_max_rate: float = Field(5, gt=0, le=1000)  # calls per second over everything

@@ -1,0 +1,58 @@
+"""Who acts: whoever is signed in, else as they call themselves, asked once and remembered for this browser."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import streamlit as st
+
+import elements
+import session
+from tracking.access import Person
+
+LONGEST_NAME = 60
+
+
+def current() -> Person | None:
+    """Whoever acts; None until they were asked."""
+    if person := session.current_person():
+        return person
+    name = session.preferences().name
+    return Person(name) if name else None
+
+
+def act(label: str, do: Callable[[Person], object]) -> None:
+    """Do what somebody pressed a button for. Who acts is asked before, in a dialog, unless it is clear.
+
+    `label` is what the button says. What goes wrong is shown where the act was asked for.
+    """
+    if person := current():
+        elements.attempt(lambda: do(person))
+    else:
+        _ask(label, do)
+
+
+@st.dialog("Who acts?", icon=":material/badge:")
+def _ask(label: str, do: Callable[[Person], object]) -> None:
+    with st.form("who_acts", border=False):
+        person = field()
+        if st.form_submit_button(label, type="primary") and person and elements.attempt(lambda: do(person)):
+            st.rerun()
+
+
+def field() -> Person | None:
+    """The field for a name, for a form of its own; draws nothing where it is clear who acts. None while it is empty."""
+    if person := current():
+        return person
+    name = st.text_input(
+        "Your name", key="actor_name", max_chars=LONGEST_NAME, help="Recorded with everything you do. Asked once."
+    )
+    if not (name or "").strip():
+        st.caption("Enter your name: it is recorded with what you do.")
+        return None
+    rename(name)
+    return Person(name.strip())
+
+
+def rename(name: str) -> None:
+    """Remember how whoever is at this browser calls themselves."""
+    session.save_preferences(replace(session.preferences(), name=name.strip()[:LONGEST_NAME]))

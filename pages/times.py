@@ -1,0 +1,62 @@
+"""Times as whoever reads them has chosen: in UTC, in the zone of their browser, or as how long ago."""
+
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import streamlit as st
+
+import session
+from tracking.orders import wording
+from tracking.orders.observations import utc_now
+
+DISPLAYS = ("UTC", "local", "relative")
+
+
+def display() -> str:
+    """How times are shown: "UTC", "local" or "relative"."""
+    chosen = session.preferences().times
+    return chosen if chosen in DISPLAYS else "UTC"
+
+
+def local_name() -> str | None:
+    """The name of the browser's zone, such as "Europe/Berlin"; None where it names none that this machine knows."""
+    name = st.context.timezone
+    try:
+        return ZoneInfo(name).key if name else None
+    except (OSError, ValueError):  # no such file, or no name of one
+        return None
+
+
+def zone_name() -> str:
+    """The name of the zone in which clocks are shown."""
+    return "UTC" if display() == "UTC" else local_name() or "UTC"
+
+
+def zone() -> tzinfo:
+    """The zone in which clocks are shown."""
+    name = zone_name()
+    return UTC if name == "UTC" else ZoneInfo(name)
+
+
+def apply() -> None:
+    """Write the clocks of all sentences of this run in the chosen zone."""
+    wording.TIME_ZONE.set(zone())
+
+
+def text(at: datetime | None, now: datetime | None = None) -> str:
+    """A moment as chosen: a clock, with the date unless it is today's, or how long ago, or in how long."""
+    now = now or utc_now()
+    if at is None:
+        return "never"
+    if display() != "relative":
+        return wording.clock(at, now)
+    return f"in {wording.duration(at - now)}" if at > now else wording.ago(at, now)
+
+
+def column(header: str, **settings: Any) -> Any:
+    """A table's column of moments, with the zone in its head unless they are shown as how long ago."""
+    if display() == "relative":
+        return st.column_config.DatetimeColumn(header, format="distance", timezone=zone_name(), **settings)
+    zoned = f"{header} ({zone_name().rpartition('/')[2].replace('_', ' ')})"
+    return st.column_config.DatetimeColumn(zoned, format="MMM D, HH:mm:ss", timezone=zone_name(), **settings)
