@@ -1,7 +1,7 @@
 """What can go wrong, as one tree. Every boundary translates foreign errors into these, `from exc`."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import ClassVar
 
@@ -12,10 +12,15 @@ class TrackingError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with one input: where it is, what it is, what to do."""
+    """One thing wrong with one input: where it is, what it is, what to do.
+
+    Of a file also in numbers: the rows of a CSV file or the orders of a JSON file that have it, and their column.
+    """
 
     where: str
     message: str
+    rows: tuple[int, ...] = field(default=(), compare=False, repr=False)
+    column: str = field(default="", compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}" if self.where else self.message

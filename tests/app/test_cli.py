@@ -216,7 +216,7 @@ def test_an_account_without_a_name_is_told_by_its_number(
 def test_the_same_file_again_orders_nothing_and_is_no_error(run: Run, folder: Path) -> None:
     file = wave(folder)
     run("submit", file)
-    assert "was handed in before" in run("submit", file, "--dry-run").stdout
+    assert "was uploaded before" in run("submit", file, "--dry-run").stdout
     assert [each["outcome"] for each in answer(run("submit", file, "--json"))] == ["exists", "exists"]
 
 
@@ -225,10 +225,10 @@ def test_a_file_that_came_before_but_for_a_row_is_sent_only_when_told_so(run: Ru
     changed = wave(folder, ",Links,CVS,10,1,x\n,Links,CVS,50,1,y\n")
     result = run("submit", changed)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "1 row without a PONumber found in" in result.stderr
+    assert "1 row without a PONumber also in" in result.stderr
     assert "say --again" in result.stderr
     assert len(answer(run("orders", "--json"))) == 1
-    assert "found in" in run("submit", changed, "--dry-run").stderr
+    assert "also in wave.csv" in run("submit", changed, "--dry-run").stderr
     assert [each["outcome"] for each in answer(run("submit", changed, "--again", "--json"))] == ["queued"]
 
 
@@ -266,6 +266,7 @@ def test_a_file_with_problems_is_not_sent_at_all(run: Run, folder: Path) -> None
     file = wave(folder, "a,Links,CVS,10,1,x\nb,Link,CVS,ten,1,y\n")
     result = run("submit", file)
     assert (result.exit_code, result.stdout) == (1, "")
+    assert "Fix these before sending." in result.stderr
     assert "row 3, Type: must be one of" in result.stderr
     assert "row 3, Value: must be an amount" in result.stderr
     problems = answer(run("submit", file, "--json"), code=1)["problems"]

@@ -444,7 +444,7 @@ def test_what_the_catalogue_does_not_name_is_said_to_be_unchecked() -> None:
     row = "PhysicalShipment,CARD,25,1,STANDARD,Ann,1 Main Street,Springfield,MA,01234,US\n"
     checked = read(POSTAL + row, catalog=parse_catalog({"products": [{"id": "CARD"}]}))
     assert not checked.problems
-    assert [text.split(":")[0] for text in checked.unchecked] == [
+    assert [text.split(",")[0] for text in checked.unchecked] == [
         "the catalogue names no amounts of CARD",
         "the catalogue names no shipping methods",
     ]

@@ -282,6 +282,26 @@ def test_problems_come_by_row_and_end_after_two_hundred() -> None:
     assert told[-1] == "and 100 more problems"
 
 
+def test_problems_that_are_alike_are_one_group_whatever_their_rows_and_values(store: Database) -> None:
+    rows = "".join(f"a{n},Links,CVS,{n + 100}.01,1,\n" for n in range(300))
+    checked = read(HEADER + "b,Link,CVS,10,1,x\n" + rows + "b,Link,CVS,ten,1,x\n")
+    assert [str(group) for group in checked.groups] == [
+        "300 rows: Value 100.01 is not a denomination of CVS; use 10, 25 or 50 (rows 3 to 302, with other values)",
+        "2 rows: Type must be one of DigitalDelivery, Links, PhysicalShipment, Codes (rows 2, 303)",
+        "row 303, Value: must be an amount above 0 with two decimals at the most, such as 10 or 12.50",
+    ]
+    assert checked.faults[303].startswith("Type must be one of")
+    assert "; Value must be an amount" in checked.faults[303]
+    preview = results.preview_rows(store, checked, 3)
+    assert preview["row"].tolist() == [2, 3, 4]
+    assert preview["status"].tolist() == ["Fix"] * 3
+    line = {"ProductId": "CVS", "Value": 10, "Quantity": 1, "Personalization": {"To": "Ann"}}
+    orders = json.dumps([{"Type": "Links", "PONumber": f"j{n}", "LineItems": [line] * 2} for n in range(3)])
+    [group] = uploads.read_json(orders.encode(), "orders.json", catalog=CATALOGUE).groups
+    where = [f"order {n}, LineItems[{m}].Personalization.FromName" for n, m in ((1, 0), (1, 1), (2, 0))]
+    assert str(group) == f"6 places: FromName is missing: fill it in ({', '.join(where)} and 3 more)"
+
+
 def test_without_a_catalogue_only_the_shape_is_checked() -> None:
     assert not read(HEADER + "a,Links,ANYTHING,12.34,1,x\n", catalogue=None).problems
 

@@ -20,7 +20,7 @@ from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
 
 NOT_CHECKED = (
-    "the provider's catalogue has not been read yet: not checked were products, amounts, delivery types and shipping"
+    "the provider's catalogue has not been read yet, so products, amounts, delivery types and shipping are not checked"
 )
 
 
@@ -140,9 +140,11 @@ def unchecked(requests: Iterable[OrderRequest], catalog: Catalog | None) -> tupl
     requests = tuple(requests)
     ordered = {line.product_id for request in requests for line in request.lines}
     without = sorted(name for name in ordered & catalog.products.keys() if not catalog.products[name].denominations)
-    sentences = [f"the catalogue names no amounts of {', '.join(without)}: not checked were theirs"] if without else []
+    sentences = (
+        [f"the catalogue names no amounts of {', '.join(without)}, so theirs are not checked"] if without else []
+    )
     if not catalog.shipping_methods and any(request.type == OrderType.PHYSICAL for request in requests):
-        sentences.append("the catalogue names no shipping methods: not checked were those of cards by post")
+        sentences.append("the catalogue names no shipping methods, so those of cards by post are not checked")
     return tuple(sentences)
 
 

@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from operator import attrgetter
@@ -25,7 +25,7 @@ from tracking.storage.database import Database
 from tracking.storage.tables import BATCHES, LINES, ORDERS
 from tracking.submissions import csv_rows
 from tracking.submissions.catalog import Catalog, check_lines, check_request, unchecked
-from tracking.submissions.checks.findings import as_problems
+from tracking.submissions.checks.findings import ProblemGroup, as_problems, group_problems
 from tracking.submissions.checks.identifiers import look_alikes, other_spellings
 from tracking.submissions.csv_orders import read_orders
 from tracking.submissions.csv_rows import UnreadableFile
@@ -43,6 +43,8 @@ class CheckedFile:
     are; `rows` the number of rows of a CSV file, or of orders of a JSON file; `digest` is the SHA-256 of the file, in
     hex. `first_submitted_at` is when the same file was submitted before. `rows_of` are the rows of each order by its
     PONumber, counted as a spreadsheet does: the header is row 1. `unchecked` says what the catalog could not be asked.
+    `groups` are all problems put together for people; `cells` the rows of a CSV file as they were read, `faults` what
+    is wrong in which of them.
     """
 
     requests: tuple[OrderRequest, ...]
@@ -54,6 +56,9 @@ class CheckedFile:
     similar_file: "SimilarFile | None" = None
     rows_of: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     unchecked: tuple[str, ...] = ()
+    groups: tuple[ProblemGroup, ...] = ()
+    cells: tuple[csv_rows.Row, ...] = field(default=(), repr=False)
+    faults: Mapping[int, str] = field(default_factory=dict, repr=False)
 
     @property
     def units(self) -> int:
@@ -84,11 +89,12 @@ def read_csv(
         text = csv_rows.decode_text(data)
         sheet = csv_rows.read_rows(text, csv_rows.detect_delimiter(text))
     except UnreadableFile as exc:
-        return replace(checked, problems=exc.problems)
+        return _with_problems(checked, exc.problems)
     orders = read_orders(sheet, checked.digest, chunk, catalog, now)
     problems = tuple(as_problems(orders.findings))
     rows = len(sheet.rows)
     checked = replace(checked, requests=orders.requests, problems=problems, rows=rows, rows_of=orders.rows_of)
+    checked = replace(checked, cells=tuple(sheet.rows))
     return _with_duplicates(replace(checked, unchecked=unchecked(orders.requests, catalog)), database)
 
 
@@ -96,10 +102,18 @@ def _with_duplicates(checked: CheckedFile, database: Database | None) -> Checked
     """The file with what the store says of it, and no more than MAX_PROBLEMS."""
     if database is not None:
         checked = check_duplicates(database, checked)
-    if len(checked.problems) <= MAX_PROBLEMS:
-        return checked
-    more = Problem("", f"and {len(checked.problems) - MAX_PROBLEMS:,} more problems")
-    return replace(checked, problems=(*checked.problems[:MAX_PROBLEMS], more))
+    return _with_problems(checked, checked.problems)
+
+
+def _with_problems(checked: CheckedFile, problems: Sequence[Problem]) -> CheckedFile:
+    """The file with these problems: no more than MAX_PROBLEMS one by one, all of them in groups and by their rows."""
+    faults: dict[int, str] = {}
+    for problem in problems:
+        text = f"{problem.column} {problem.message}".strip()
+        faults |= {row: f"{faults[row]}; {text}" if row in faults else text for row in problem.rows}
+    more = f"and {len(problems) - MAX_PROBLEMS:,} more problems" if len(problems) > MAX_PROBLEMS else ""
+    first = (*problems[:MAX_PROBLEMS], *([Problem("", more)] if more else ()))
+    return replace(checked, problems=first, groups=tuple(group_problems(problems)), faults=faults)
 
 
 def read_json(data: bytes, name: str, *, catalog: Catalog | None, database: Database | None = None) -> CheckedFile:
@@ -111,7 +125,7 @@ def read_json(data: bytes, name: str, *, catalog: Catalog | None, database: Data
     try:
         raws = _parse_orders(data)
     except UnreadableFile as exc:
-        return replace(checked, problems=exc.problems)
+        return _with_problems(checked, exc.problems)
     requests: dict[str, OrderRequest] = {}
     problems: list[Problem] = []
     for index, raw in enumerate(raws, 1):
@@ -217,7 +231,7 @@ def _taken(checked: CheckedFile, taken: Mapping[str, sa.Row[Any]], *, is_new: bo
     for po_number, existing in taken.items():
         request = by_number.get(po_number)
         if is_new or (request is not None and not has_contents(existing, request)):
-            yield Problem(_place(checked, po_number), taken_message(po_number, request, existing))
+            yield _of_po_number(checked, po_number, taken_message(po_number, request, existing))
 
 
 def _other_spellings(
@@ -231,7 +245,7 @@ def _other_spellings(
         message = (
             f"{spellings[other]} is another spelling of the order {existing.po_number} ({existing.state}): {advice}"
         )
-        yield Problem(_place(checked, spellings[other]), message)
+        yield _of_po_number(checked, spellings[other], message)
 
 
 def _po_numbers(checked: CheckedFile) -> list[str]:
@@ -240,9 +254,10 @@ def _po_numbers(checked: CheckedFile) -> list[str]:
     return [number for number in numbers if storable(number) == number]
 
 
-def _place(checked: CheckedFile, po_number: str) -> str:
-    rows = checked.rows_of.get(po_number)
-    return f"row {rows[0]}, PONumber" if rows else "PONumber"
+def _of_po_number(checked: CheckedFile, po_number: str, message: str) -> Problem:
+    """A problem of a PONumber, at the first row that has it."""
+    rows = checked.rows_of.get(po_number, ())[:1]
+    return Problem(f"row {rows[0]}, PONumber" if rows else "PONumber", message, rows, "PONumber")
 
 
 def _find_similar_file(connection: Connection, checked: CheckedFile) -> SimilarFile | None:

@@ -1,10 +1,11 @@
-"""Results of submissions: the status of submitted orders, and a file's rows with what came of each."""
+"""Results of submissions: a file's rows before they are sent, the status of orders, and what came of each row."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from tracking.orders.model import OrderRequest
@@ -13,6 +14,17 @@ from tracking.startup import pd
 from tracking.storage.database import Database
 from tracking.submissions.catalog import Catalog, load_catalog
 from tracking.submissions.files import CheckedFile, orders_with
+
+PREVIEW_COLUMNS = ("row", "status", "po_number", "type", "product", "value", "quantity", "recipient", "problem")
+_RECIPIENT_CELLS = ("Email", "Sms", "Name")
+
+
+class RowStatus(StrEnum):
+    """What would become of a row of a file that has not been sent."""
+
+    READY = "Ready"
+    FIX = "Fix"
+    EXISTS = "Already ordered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +43,33 @@ def order_statuses(database: Database, po_numbers: Iterable[str]) -> dict[str, O
     columns = [entry.name for entry in fields(OrderStatus)]
     with database.read() as connection:
         return {row.po_number: OrderStatus(*tuple(row)) for row in orders_with(connection, po_numbers, columns)}
+
+
+def preview_rows(database: Database, checked: CheckedFile, limit: int) -> pd.DataFrame:
+    """Make a frame of the file's first rows as they were read, those with a problem first, at most `limit` of them.
+
+    Reads which of their orders exist. Columns are PREVIEW_COLUMNS; "problem" is "" where there is none.
+    """
+    numbers = {row: po_number for po_number, rows in checked.rows_of.items() for row in rows}
+    first = sorted(checked.cells, key=lambda row: (row[0] not in checked.faults, row[0]))[:limit]
+    existing = order_statuses(database, {numbers[row] for row, _ in first if row in numbers})
+    return pd.DataFrame(
+        [_preview(row, cells, checked, numbers, existing) for row, cells in first], columns=PREVIEW_COLUMNS
+    )
+
+
+def _preview(
+    row: int,
+    cells: Mapping[str, str],
+    checked: CheckedFile,
+    numbers: Mapping[int, str],
+    existing: Mapping[str, OrderStatus],
+) -> tuple[Any, ...]:
+    problem, po_number = checked.faults.get(row, ""), numbers.get(row, "")
+    status = RowStatus.FIX if problem else RowStatus.EXISTS if po_number in existing else RowStatus.READY
+    recipient = next((cells[name] for name in _RECIPIENT_CELLS if cells.get(name)), "")
+    values = (cells.get(name, "") for name in ("Type", "ProductId", "Value", "Quantity"))
+    return row, status, po_number, *values, recipient, problem
 
 
 def outcome_rows(database: Database, checked: CheckedFile) -> pd.DataFrame:

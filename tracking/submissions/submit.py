@@ -91,7 +91,7 @@ def _check_requests(
         except InvalidSubmission as exc:
             request_problems = list(exc.problems)
         if not request.po_number:
-            request_problems.append(Problem("PONumber", "is missing: give the order one before it is handed in"))
+            request_problems.append(Problem("PONumber", "is missing: give the order one before it is submitted"))
         elif folded_id(request.po_number) in po_numbers:
             request_problems.append(Problem("PONumber", "is there twice, in whatever case"))
         po_numbers.add(folded_id(request.po_number))

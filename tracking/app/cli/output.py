@@ -128,15 +128,16 @@ def print_check(checked: CheckedFile, values: Mapping[str, int], *, as_json: boo
         counts = {"orders": len(checked.requests), "rows": checked.rows, "units": checked.units}
         value: dict[str, Any] = {"value": amounts.one_amount(values), "values": amounts.decimal_texts(values)}
         value |= {"seen_before": checked.first_submitted_at, "not_checked": checked.unchecked}
-        print_json({**counts, **value, "problems": [asdict(problem) for problem in checked.problems]})
+        problems = [{"where": problem.where, "message": problem.message} for problem in checked.problems]
+        print_json({**counts, **value, "problems": problems})
         return
     print_caveats(checked)
     if checked.problems:
-        print_stderr(*(str(problem) for problem in checked.problems), "nothing was sent")
+        print_stderr(*map(str, checked.groups), "Nothing was sent. Fix these before sending.")
         return
     size = f"{count(len(checked.requests), 'order')}, {count(checked.units, 'card')}, {amounts.worth(values)} in all"
     if at := checked.first_submitted_at:
-        size += f"; this file was handed in before, on {time_text(at)} UTC"
+        size += f"; this file was uploaded before, on {time_text(at)} UTC"
     if checked.similar_file:
         print_stderr(repeats_text(checked))
     print_stdout(f"{checked.name}: {size}", "nothing was sent: this was a dry run")
@@ -152,7 +153,7 @@ def repeats_text(checked: CheckedFile) -> str:
     if checked.similar_file is None:
         return ""
     when, same = time_text(checked.similar_file.at), wording.count(checked.similar_file.rows, "row")
-    return f"{same} without a PONumber found in {checked.similar_file.name} too, handed in on {when} UTC"
+    return f"{same} without a PONumber also in {checked.similar_file.name}, uploaded on {when} UTC"
 
 
 def print_receipts(receipts: Sequence[Receipt], statuses: Mapping[str, OrderStatus], *, as_json: bool) -> None:

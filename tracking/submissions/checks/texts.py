@@ -43,9 +43,7 @@ def spreadsheet_error(text: str) -> str | None:
     """Whether the text is what a spreadsheet shows where a formula failed, or a column was too narrow."""
     if not text.startswith(("#", "E", "e")) or not _ERROR.fullmatch(text):
         return None
-    return (
-        "is a spreadsheet's error in place of a value: mend the formula, or widen the column, and save the file again"
-    )
+    return "is a spreadsheet's error in place of a value: fix the formula, or widen the column, and save the file again"
 
 
 def lost_letter(text: str) -> str | None:
