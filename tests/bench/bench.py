@@ -31,6 +31,8 @@ from tracking.orders.observations import Observation, Polled
 from tracking.provider.json_fields import digest_of
 from tracking.provider.responses import read_order
 from tracking.reports import overview, trends
+from tracking.reports.board import changes, decisions, expectation
+from tracking.reports.board.completion_times import completion_times
 from tracking.reports.order_list import search
 from tracking.reports.order_list.filters import Filters
 from tracking.storage import database
@@ -66,6 +68,10 @@ def _pages(small: Database, large: Database, now: datetime) -> dict[str, float]:
     reads: dict[str, Callable[[Database], object]] = {
         "overview": lambda store: overview.overview(store, now),
         "lifecycle": lambda store: trends.lifecycle(store, now, "7d"),
+        "decisions": decisions.decisions,
+        "open orders": lambda store: expectation.open_orders(store, now),
+        "completion times": lambda store: completion_times(store, now, "24h"),
+        "latest changes": changes.latest_changes,
         "first page of orders": lambda store: search.orders_page(store, Filters(), now),
     }
     ratios = {}

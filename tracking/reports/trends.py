@@ -74,7 +74,7 @@ def lifecycle(database: Database, now: datetime, span: str) -> pd.DataFrame:
         rows = connection.execute(select(COUNTERS.c.hour, COUNTERS.c.state, COUNTERS.c.orders).where(*stock)).all()
     counted: Counter[tuple[datetime, str]] = Counter()
     for hour, state, orders in rows:
-        counted[_bin_of(hour, span), state] += orders
+        counted[step_of(hour, span), state] += orders
     present = {state for (_, state), orders in counted.items() if orders}
     states = [state.value for state in STATES if state in present] + sorted(present - set(STATES))
     cells = [(start, state, counted[start, state]) for state in states for start in starts]
@@ -95,7 +95,7 @@ def completions(database: Database, now: datetime, span: str) -> Completions:
         newest = done.order_by(EVENTS.c.learned_at.desc()).limit(COMPLETIONS_READ + 1)
         rows = connection.execute(newest).all()
     capped = len(rows) > COMPLETIONS_READ
-    took = [(_bin_of(by, span), max(0.0, (by - made).total_seconds())) for by, made in rows[:COMPLETIONS_READ]]
+    took = [(step_of(by, span), max(0.0, (by - made).total_seconds())) for by, made in rows[:COMPLETIONS_READ]]
     if not took:
         return Completions(pd.DataFrame(columns=["hour", "p50", "p95", "orders"]), 0, None, None, capped=False)
     frame = pd.DataFrame(took, columns=["hour", "seconds"])
@@ -110,7 +110,8 @@ def completions(database: Database, now: datetime, span: str) -> Completions:
     return Completions(pd.DataFrame(columns).reset_index(), len(frame), p50, p95, capped)
 
 
-def _bin_of(moment: datetime, span: str) -> datetime:
+def step_of(moment: datetime, span: str) -> datetime:
+    """Compute the hour (day for 30d) that a time falls into."""
     return day_start(moment) if span == "30d" else hour_of(moment)
 
 

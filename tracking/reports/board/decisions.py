@@ -1,0 +1,78 @@
+"""Decisions: the orders that need one, grouped by the reason, with count, oldest and value. Bounded; writes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, select
+from sqlalchemy.engine import RowMapping
+
+from tracking.orders.vocabulary import AttentionReason
+from tracking.reports import amounts
+from tracking.reports.order_list.conditions import FLAGGED
+from tracking.storage.database import Database
+from tracking.storage.tables import ORDERS
+
+ORDERS_READ = 2_000
+_COLUMNS = tuple(ORDERS.c[name] for name in ("id", "created_at", "attention_reason", "currency", "value_minor"))
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionGroup:
+    """The orders that need a decision for one reason, by its stored code.
+
+    Attributes:
+        reason: the stored code; `OTHER` also for orders without one.
+        orders: how many there are; of a store with more than ORDERS_READ at least so many.
+        oldest: when the oldest was made.
+        values: what they are worth, minor units by currency.
+    """
+
+    reason: str
+    orders: int
+    oldest: datetime
+    values: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """What needs a decision, the largest group first; with `capped` only the newest and the oldest orders were read."""
+
+    groups: tuple[DecisionGroup, ...]
+    total: int
+    capped: bool
+
+
+def decisions(database: Database) -> Decisions:
+    """Group the orders that need a decision by the reason; of very many the newest and the oldest."""
+    with database.read() as connection:
+        total = int(connection.execute(select(sa.func.count()).select_from(ORDERS).where(FLAGGED)).scalar_one())
+        rows = _flagged_orders(connection, all_of_them=total <= ORDERS_READ)
+        values = amounts.order_values(connection, rows)
+    by_reason: dict[str, list[RowMapping]] = defaultdict(list)
+    for row in rows:
+        by_reason[row["attention_reason"] or AttentionReason.OTHER].append(row)
+    groups = [_group(reason, of_reason, values) for reason, of_reason in by_reason.items()]
+    groups.sort(key=lambda group: (-group.orders, group.oldest))
+    return Decisions(tuple(groups), total, capped=total > ORDERS_READ)
+
+
+def _flagged_orders(connection: Connection, *, all_of_them: bool) -> Sequence[RowMapping]:
+    """The flagged orders from both ends of the index: a new reason shows at one, what waits longest at the other."""
+    flagged = select(*_COLUMNS).where(FLAGGED)
+    if all_of_them:
+        return connection.execute(flagged.order_by(ORDERS.c.created_at).limit(ORDERS_READ)).mappings().all()
+    ends = (ORDERS.c.created_at.asc(), ORDERS.c.created_at.desc())
+    halves = (connection.execute(flagged.order_by(end).limit(ORDERS_READ // 2)).mappings() for end in ends)
+    return list({row["id"]: row for half in halves for row in half}.values())
+
+
+def _group(reason: str, rows: Sequence[RowMapping], values: Mapping[int, Mapping[str, int]]) -> DecisionGroup:
+    worth: Counter[str] = Counter()
+    for row in rows:
+        worth.update(values[row["id"]])
+    return DecisionGroup(reason, len(rows), min(row["created_at"] for row in rows), dict(worth))
