@@ -88,9 +88,9 @@ def completions(database: Database, now: datetime, span: str) -> Completions:
     time is the longest it can have been, up to the look that showed it.
     """
     starts = _starts(now, span)
-    known = ORDERS.c.last_open_at.is_not(None), ORDERS.c.completed_by.is_not(None)
+    observed = ORDERS.c.last_open_at.is_not(None), ORDERS.c.completed_by.is_not(None)
     done = select(ORDERS.c.completed_by, ORDERS.c.created_at).join(EVENTS, EVENTS.c.order_id == ORDERS.c.id)
-    done = done.where(EVENTS.c.kind == EventKind.COMPLETED, EVENTS.c.learned_at >= starts[0], *known)
+    done = done.where(EVENTS.c.kind == EventKind.COMPLETED, EVENTS.c.learned_at >= starts[0], *observed)
     with database.read() as connection:
         newest = done.order_by(EVENTS.c.learned_at.desc()).limit(COMPLETIONS_READ + 1)
         rows = connection.execute(newest).all()
