@@ -351,7 +351,7 @@ def test_an_order_is_placed_anew_only_where_its_po_number_is_anothers_and_both_a
     assert answer(run("place-anew", "A", "a-2", "--both-wanted", "--actor", "Ann", "--json"))["po_number"] == "a-2"
     placed = answer(run("order", "a-2", "--json"))
     assert (placed["state"], placed["source"]) == ("Queued", "csv")
-    assert "Ann had this placed for a" in placed["timeline"][-1]["text"]
+    assert "Ann placed this for a" in placed["timeline"][-1]["text"]
 
 
 def test_an_order_nobody_knows_exits_with_1(run: Run) -> None:
@@ -394,7 +394,7 @@ def test_events_are_listed_since_a_time_or_a_length(run: Run, folder: Path) -> N
     assert [each["kind"] for each in answer(run("events", "--json", "--since", "1h"))] == ["requested", "requested"]
     assert answer(run("events", "--json", "--since", "2100-01-01")) == []
     assert len(answer(run("events", "--json", "--since", "2020-01-01T09:00+02:00", "--limit", "1"))) == 1
-    assert "asked" in run("events").stdout
+    assert "submitted" in run("events").stdout
 
 
 def test_exports_hold_every_order_in_three_forms(run: Run, folder: Path) -> None:
@@ -511,7 +511,7 @@ def test_erase_says_what_it_erased_and_what_had_to_stay(run: Run, mailed: Databa
     assert (result.exit_code, result.stdout) == (1, "erased: 1 line of 1 order\n")
     assert "waiting is still on its way" in result.stderr
     assert ANN not in result.output
-    assert "cli:" in run("events").stdout
+    assert "(CLI)" in run("events").stdout
     assert run("verify").exit_code == 0
 
 

@@ -147,11 +147,11 @@ def test_an_order_says_whether_it_is_late_alone(history: History, store: Databas
         name: " ".join(explanations.explain_next_poll(store, history.numbers[name], history.at)["reasons"])
         for name in ("ALONE-1", "LATE-3", "OK-3")
     }
-    assert "Of the 10 orders like it that were placed around it, none of them is late." in said["ALONE-1"]
-    assert "Not this order alone: 8 of 8 orders placed from" in said["LATE-3"]
-    assert "placed around it" not in said["OK-3"]
+    assert "Of 10 similar orders placed around the same time, none is late." in said["ALONE-1"]
+    assert "Not only this order: 8 of 8 orders placed from" in said["LATE-3"]
+    assert "placed around" not in said["OK-3"]
     assert any(
-        "Not this order alone" in text
+        "Not only this order" in text
         for text in order.order_view(store, history.numbers["LATE-3"], history.at).evidence
     )
 

@@ -166,10 +166,10 @@ def test_the_score_of_a_class_stands_beside_the_next_statement(history: History,
     history.place("B-1")
     history.accept("B-1")
     text = " ".join(explanations.explain_next_poll(store, history.numbers["B-1"], history.at)["reasons"])
-    assert "Of the last 10 nine-in-ten statements about orders like it 90 of 100 held." in text
+    assert "90 % ETAs of similar orders: of the last 10, 90 % held." in text
     two = history.place("TWO-1", lines=2)
     history.accept("TWO-1")
-    assert "nine-in-ten" not in " ".join(explanations.explain_next_poll(store, two, history.at)["reasons"])
+    assert "90 % ETA" not in " ".join(explanations.explain_next_poll(store, two, history.at)["reasons"])
 
 
 def test_the_overview_counts_what_came_within_its_span(history: History, store: Database) -> None:
@@ -183,4 +183,4 @@ def test_the_overview_counts_what_came_within_its_span(history: History, store: 
 @pytest.mark.parametrize(("held", "failed", "text"), [(180, 20, "90"), (176, 18, "88 to 91"), (0, 0, "0 to 100")])
 def test_a_score_is_a_range_where_not_all_is_known(held: int, failed: int, text: str) -> None:
     sentence = explanations.score_text(Score(200, held, failed))
-    assert sentence == f"Of the last 200 nine-in-ten statements about orders like it {text} of 100 held."
+    assert sentence == f"90 % ETAs of similar orders: of the last 200, {text} % held."

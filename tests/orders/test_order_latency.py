@@ -95,8 +95,8 @@ def test_without_a_notice_it_was_done_between_two_looks() -> None:
     told = break_down(SEEN)
     assert (seconds(told.early), seconds(told.late)) == ([60, 0, 40, 0.5], [100.5, 0, 0, 0])
     assert told.text == (
-        "Known 0 to 40.5 s after it was done: no notice, our wait 0 to 40 s, handling 0 to 0.5 s; "
-        "the provider itself took 1 min to 1 min 41 s."
+        "Detected 0 to 40.5 s after completion (no webhook, polling 0 to 40 s, processing 0 to 0.5 s); "
+        "the provider took 1 min to 1 min 41 s."
     )
     assert told.stated_time == StatedTime.NONE
 
@@ -105,7 +105,7 @@ def test_a_notice_bounds_the_time_and_ends_the_providers_way_to_us() -> None:
     told = break_down(replace(SEEN, claimed_at=after(99)))
     assert (seconds(told.early), seconds(told.late)) == ([60, 39, 1, 0.5], [99, 0, 1, 0.5])
     assert told.announced
-    assert "notice 0 to 39 s, our wait 1 s, handling 0.5 s" in told.text
+    assert "webhook 0 to 39 s, polling 1 s, processing 0.5 s" in told.text
 
 
 def test_a_notice_that_a_later_look_contradicts_bounds_nothing() -> None:
@@ -123,7 +123,7 @@ def test_a_stated_time_that_fits_narrows_the_time_to_its_second() -> None:
     told = break_down(replace(SEEN, claimed_at=after(99), stated_at=after(98), stated_by=after(99)))
     assert (seconds(told.early), seconds(told.late)) == ([98, 1, 1, 0.5], [99, 0, 1, 0.5])
     assert told.stated_time == StatedTime.BELIEVED
-    assert told.text.endswith("took 1 min 38 s to 1 min 39 s. That rests on the time the provider stated.")
+    assert told.text.endswith("took 1 min 38 s to 1 min 39 s. This uses the provider's own timestamp.")
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_a_stated_time_is_believed_as_far_as_clocks_may_differ(stated: float, lo
     assert found[:2] == (after(low), after(high))
     believed = after(60) - TOLERANCE <= after(stated) <= after(98) + TOLERANCE
     assert (found[2] == StatedTime.BELIEVED) == believed
-    assert ("does not fit" in break_down(trace).text) != believed
+    assert ("was ignored" in break_down(trace).text) != believed
 
 
 def test_the_time_that_came_with_a_premature_notice_is_not_believed() -> None:

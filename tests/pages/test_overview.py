@@ -27,8 +27,8 @@ def test_the_overview_shows_its_verdict_and_counts(visit: Visit, history: Histor
     history.refuse("A-2")
     app = visit()
     assert not app.exception
-    assert app.header[0].value.startswith("1 open, 0 late, oldest ")
-    assert app.header[0].value.endswith(", 1 needs a person")
+    assert app.header[0].value.startswith("1 order needs a decision. 1 open, none late; oldest ")
+    assert app.header[0].value.startswith("1 order needs a decision.")
     shown = {metric.label: metric.value for metric in app.metric}
     assert shown == {"Needs a person": "1", "Late": "0", "Outcome unknown": "0", "Open": "1", "Done today": "1"}
 
@@ -115,4 +115,4 @@ def test_one_line_says_how_many_predictions_held(visit: Visit, history: History)
     row = {"order_id": number, "step": 0, "made_at": history.at, "orders": 9, "nine_in_ten_by": history.at}
     history.database.write(lambda connection: connection.execute(sa.insert(PREDICTIONS), row))
     captions = [caption.value for caption in visit().caption]
-    assert "Of the last 1 nine-in-ten statement about open orders 100 of 100 held." in captions
+    assert "90 % ETAs of open orders: of the last 1, 100 % held." in captions

@@ -72,7 +72,7 @@ def test_an_operator_acts_under_their_address_and_is_not_asked_for_a_name(
     assert "actor" not in app.session_state
     app.text_area(key="note_text").set_value("called them")
     app.button(key="note_submit").click().run()
-    assert "ann\\@\u2060example\\.com wrote\\: called them" in app.container(key="story").markdown[0].value
+    assert "Note by ann\\@\u2060example\\.com\\: called them" in app.container(key="story").markdown[0].value
 
 
 def test_a_viewer_looks_and_every_act_says_why_it_is_not_theirs(visit: Open, history: History, lists: Path) -> None:

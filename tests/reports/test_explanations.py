@@ -36,7 +36,7 @@ def history(store: Database) -> History:
         ("Links/1", "links, 1 card"),
         ("Links/2", "links, 2 cards"),
         ("DigitalDelivery/64", "digital delivery, 33 to 64 cards"),
-        ("PhysicalShipment/4096", "shipments, 2049 to 4,096 cards"),
+        ("PhysicalShipment/4096", "physical shipment, 2049 to 4,096 cards"),
         ("Carrier pigeon/8", "Carrier pigeon, 5 to 8 cards"),
     ],
 )
@@ -60,23 +60,25 @@ def test_an_order_is_placed_among_its_like() -> None:
     said = expectation(LEARNED, "Links/64", timedelta(minutes=14))
     assert said.slower_than >= 85
     assert said.orders == 60
-    assert said.text.startswith(f"Slower than {said.slower_than} of 100 like it; half of those as old as this finish")
-    assert said.text.endswith("That rests on 60 finished orders (links, 33 to 64 cards).")
+    assert said.text.startswith("Expected to complete within ")
+    assert said.text.endswith(
+        f" Slower than {said.slower_than} % of similar orders. Based on 60 completed orders (links, 33 to 64 cards)."
+    )
 
 
 def test_a_young_order_is_not_called_slow() -> None:
-    assert expectation(LEARNED, "Links/64", timedelta()).text.startswith("As fast as any like it so far; half of those")
+    assert expectation(LEARNED, "Links/64", timedelta()).text.find("No slower than similar orders so far.") > 0
 
 
 def test_what_is_unknown_is_said_so() -> None:
     said = expectation(LEARNED, "Links/64", timedelta(days=79))
     assert (said.half_within, said.nine_in_ten_within, said.slower_than) == (None, None, 99)
-    assert "hardly any took as long and finished, so when it will is unknown" in said.text
+    assert "No estimate: hardly any similar order took this long and completed" in said.text
     few = ComparableTimes(times_of(Interval(9.0, 11.0), orders=9), "Links/64")
     said = expectation(few, "Links/64", timedelta(minutes=1))
     assert said.text == (
-        "How long it takes is unknown: 9 of the 30 finished orders needed (links, 33 to 64 cards); "
-        "those found finished already do not count."
+        "No estimate: not enough history, 9 of 30 completed orders (links, 33 to 64 cards). "
+        "Orders already complete when first seen do not count."
     )
     assert (said.half_within, said.nine_in_ten_within, said.orders) == (None, None, 9)
 
@@ -84,7 +86,7 @@ def test_what_is_unknown_is_said_so() -> None:
 def test_what_is_borrowed_from_another_size_is_said_so() -> None:
     said = expectation(ComparableTimes(TIMES, "Links/64", 2.0), "Links/128", timedelta())
     own = expectation(LEARNED, "Links/64", timedelta())
-    assert said.text.endswith("That rests on 60 finished orders of another size (links, 33 to 64 cards).")
+    assert said.text.endswith("Based on 60 completed orders of another size (links, 33 to 64 cards).")
     assert own.half_within is not None
     assert said.half_within is not None
     assert said.half_within >= 1.9 * own.half_within
@@ -93,15 +95,15 @@ def test_what_is_borrowed_from_another_size_is_said_so() -> None:
 @pytest.mark.parametrize(
     ("basis", "because"),
     [
-        ("promise", "as TRACKING_LATE_AFTER promises"),
-        ("learned", "as 99 of 100 of those that finish took less, by 9 finished orders (links, 1 card)"),
-        ("borrowed", "by 9 finished orders of another size (links, 1 card), as too few of its own have finished"),
-        ("guess", "by a first guess, with 9 of the 30 finished orders needed (links, 1 card)"),
+        ("promise", "as promised in TRACKING_LATE_AFTER"),
+        ("learned", "99 % of 9 completed orders took less (links, 1 card)"),
+        ("borrowed", "by 9 completed orders of another size (links, 1 card), as too few of this size have completed"),
+        ("guess", "a default, not enough history, 9 of 30 completed orders (links, 1 card)"),
     ],
 )
 def test_what_late_rests_on_is_said(basis: str, because: str) -> None:
     limit = LateLimit(timedelta(minutes=4), LateBasis(basis), 9, "Links/1")
-    assert explanations.late_limit_text(limit) == f"It is late from an age of 4 min on, {because}."
+    assert explanations.late_limit_text(limit) == f"Late from an age of 4 min: {because}."
 
 
 def remember(store: Database, times: dict[str, FinishTimes], clock: Clock, **pacing: float) -> None:
@@ -121,10 +123,10 @@ def test_why_tells_what_is_expected_what_a_look_costs_and_when_it_comes(
     assert told["expected"]["slower_than"] == 99
     assert (told["price"], told["heard"]) == (8.0, 0.5)
     text = " ".join(told["reasons"])
-    assert text.startswith("Pending for 10 min. Slower than 99 of 100 like it;")
-    assert "Next look at" in text
-    assert "A look costs 8.0 s" in text
-    assert "50 of 100 completions announce themselves" in text
+    assert text.startswith("Pending for 10 min. No estimate:")
+    assert "Next poll by" in text
+    assert "A poll costs 8.0 s" in text
+    assert "50 % of completions are announced" in text
 
 
 def test_why_counts_on_no_webhooks_while_they_are_silent(history: History, store: Database, clock: Clock) -> None:
@@ -140,14 +142,14 @@ def test_why_says_of_what_is_not_followed_that_it_is_not(history: History, store
     queued = history.place("Q-1")
     refused = history.place("R-1")
     history.refuse("R-1")
-    assert "nothing to look at" in explanations.explain_next_poll(store, queued, history.at)["reasons"][0]
-    assert explanations.explain_next_poll(store, refused, history.at)["reasons"] == ["Refused.", "No look is planned."]
+    assert "nothing to poll" in explanations.explain_next_poll(store, queued, history.at)["reasons"][0]
+    assert explanations.explain_next_poll(store, refused, history.at)["reasons"] == ["Refused.", "No poll is planned."]
     with pytest.raises(UnknownOrder):
         explanations.explain_next_poll(store, 4711, history.at)
 
 
 def test_what_is_promised_is_rounded_up() -> None:
     limit = LateLimit(timedelta(seconds=391.2), LateBasis.PROMISE, 0, "Links/1")
-    assert explanations.late_limit_text(limit).startswith("It is late from an age of 6 min 32 s on")
-    text = explanations._finish_text(timedelta(seconds=292.5), timedelta(hours=2, seconds=1))
-    assert text == "half of those as old as this finish within 4 min 53 s, nine in ten within 2 h 1 min"
+    assert explanations.late_limit_text(limit).startswith("Late from an age of 6 min 32 s:")
+    text = explanations._completion_text(timedelta(seconds=292.5), timedelta(hours=2, seconds=1))
+    assert text == "Expected to complete within 4 min 53 s (50 %) or 2 h 1 min (90 %)"

@@ -28,7 +28,7 @@ def test_a_refusal_is_told_once_and_its_lines_are_nobodys_word(history: History,
     history.refuse("FT-1", "the balance of 54.00 does not cover it")
     view = order.order_view(store, number, history.at)
     assert view.verdict == "Refused: the balance of 54.00 does not cover it."
-    assert (view.statuses["Provider says"], view.statuses["Here"]) == ("no", "needs a person")
+    assert (view.statuses["Provider status"], view.statuses["Our status"]) == ("refused", "needs a decision")
     assert (waiting, order.lines_page(store, number)["status"].tolist()) == (["not shown yet"] * 2, ["not placed"] * 2)
     assert order.line_progress(store, number).to_dict("records") == [{"status": "not placed", "lines": 2, "cards": 2}]
 
@@ -60,7 +60,7 @@ def test_a_notice_that_came_before_its_order_stands_where_it_came(history: Histo
     notice = next(row for row in order.timeline(store, number, history.at) if row.kind == "notice claimed")
     assert (notice.at, notice.learned_at) == (came, came + timedelta(minutes=5))
     assert (
-        f"The provider's notice of completion came at {came:%H:%M:%S}."
+        f"The provider's webhook said complete at {came:%H:%M:%S}; not confirmed by a poll."
         in order.order_view(store, number, history.at).evidence
     )
 

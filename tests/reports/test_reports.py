@@ -58,7 +58,7 @@ def test_overview_counts_each_kind_once(history: History, store: Database) -> No
     seen = overview.overview(store, history.at)
     assert (seen.attention, seen.unknown, seen.open, seen.done_today, seen.discovered_today) == (1, 1, 2, 1, 1)
     assert seen.oldest == history.at - START
-    assert seen.verdict == "2 open, 0 late, oldest 10 min 10 s, 1 needs a person"
+    assert seen.verdict == "1 order needs a decision. 2 open, none late; oldest 10 min 10 s"
 
 
 def test_late_orders_are_counted_and_shown_by_the_same_rule(history: History, store: Database) -> None:
@@ -90,7 +90,7 @@ def test_latest_changes_name_each_order_once(history: History, store: Database) 
     changes = overview.overview(store, history.at).changes
     # Of those of one moment the one that was made an hour before is the last.
     assert [po for po, _ in changes] == ["FOUND-2", "REFUSED-1", "LOST-1", "OPEN-1", "DONE-1", "FOUND-1"]
-    assert "Nobody can say" in dict(changes)["LOST-1"].text
+    assert "may have the order" in dict(changes)["LOST-1"].text
 
 
 def test_latest_changes_are_those_learned_last_and_of_the_newest_orders(
@@ -459,14 +459,12 @@ def test_equal_looks_collapse_and_the_next_step_comes_last(history: History, sto
         history.look("FT-1", "Pending")
     rows = order.timeline(store, number, history.at)
     assert [row.kind for row in rows] == ["requested", "sending", "accepted", "still open", "ahead"]
-    assert rows[3].text == "12 looks, all Pending, 10:03:00 to 10:36:00"
+    assert rows[3].text == "12 polls, all Pending (10:03:00 to 10:36:00)"
     assert rows[4].ahead
     assert rows[4].at >= history.at
-    assert rows[4].text == "The poller asks again, at the latest, because it may have finished by then"
+    assert rows[4].text == "Next poll at the latest: it may be complete by then"
     by = clock(rows[4].at + timedelta(seconds=1) - timedelta(microseconds=1), history.at)
-    assert f"Next look at {by} at the latest, because it may have finished by then." in (
-        order.order_view(store, number, history.at).evidence
-    )
+    assert f"Next poll by {by} (it may be complete by then)." in (order.order_view(store, number, history.at).evidence)
 
 
 def test_a_repeated_notice_is_told_as_such(history: History, store: Database) -> None:
@@ -474,34 +472,30 @@ def test_a_repeated_notice_is_told_as_such(history: History, store: Database) ->
     history.accept("FT-1")
     history.announce("FT-1", times=3)
     texts = [row.text for row in order.timeline(store, number, history.at)]
-    assert "The provider's notice says complete; a look must confirm it" in texts
-    assert any("2 more times" in text for text in texts)
-    assert order.order_view(store, number, history.at).statuses["Notice"] == "claims complete, not confirmed"
+    assert "Webhook: complete (awaiting confirmation)" in texts
+    assert any("2 duplicate webhooks, ignored" in text for text in texts)
+    assert order.order_view(store, number, history.at).statuses["Webhook"] == "completion received, not confirmed yet"
 
 
 def test_a_completion_is_told_as_the_window_it_lies_in(history: History, store: Database) -> None:
     number = history.place("FT-1")
     history.complete("FT-1", minutes=10)
     view = order.order_view(store, number, history.at)
-    assert view.verdict == "Completed within 10 min 10 s, known to 10 min."
-    assert any("still said open" in piece for piece in view.evidence)
+    assert view.verdict == "Completed 10 s to 11 min after it was placed."
+    assert any("still open" in piece for piece in view.evidence)
 
 
 def test_a_look_after_the_end_is_not_the_one_that_found_it(history: History, store: Database) -> None:
     number = history.place("FT-1")
     history.complete("FT-1", minutes=10)
-    assert "A look at 10:10:10 showed 1 of 1 card fulfilled (2 looks in all)." in (
-        order.order_view(store, number, history.at).evidence
-    )
+    assert "Confirmed by poll 2 at 10:10:10 (1 of 1 card)." in (order.order_view(store, number, history.at).evidence)
     history.wait(minutes=5)
     history.look("FT-1", "Completed")
-    said = (
-        "A look at 10:10:10 showed 1 of 1 card fulfilled; the last look, at 10:15:10, showed the same (3 looks in all)."
-    )
+    said = "Confirmed by a poll at 10:10:10 (1 of 1 card). Still so in the last of 3 polls, at 10:15:10."
     assert said in order.order_view(store, number, history.at).evidence
     history.wait(minutes=5)
     history.look("FT-1", "Pending")
-    said = "A look at 10:10:10 showed it Completed; the last look was at 10:20:10 (4 looks in all), by now 1 of 1 card"
+    said = "Confirmed by a poll at 10:10:10. By the last of 4 polls, at 10:20:10: 1 of 1 card"
     assert any(piece.startswith(said) for piece in order.order_view(store, number, history.at).evidence)
 
 
@@ -511,25 +505,25 @@ def test_cards_that_are_on_their_way_are_told_of_a_completed_order(history: Hist
     with_status = LINES.update().where(LINES.c.order_id == number, LINES.c.number == 1)
     store.write(lambda connection: connection.execute(with_status.values(status="SentToFulfillment", quantity=3)))
     view = order.order_view(store, number, history.at)
-    assert view.verdict == "Completed within 10 min 10 s, known to 10 min; 3 cards handed over and not shipped yet."
-    assert any("calls the order complete while these are on their way" in piece for piece in view.evidence)
+    assert view.verdict == "Completed 10 s to 11 min after it was placed; 3 cards handed over, not shipped yet."
+    assert any("complete while these are in transit" in piece for piece in view.evidence)
 
 
 def test_an_order_found_finished_is_not_given_a_time_it_took(history: History, store: Database) -> None:
     history.find_finished("FOUND-1")
     number = find_order_id(store, "FOUND-1")
     assert number is not None
-    assert order.order_view(store, number, history.at).verdict.startswith("Completed before it was first seen")
+    assert order.order_view(store, number, history.at).verdict.startswith("Completed some time before our first poll")
 
 
 def test_an_unknown_outcome_names_its_one_safe_action(history: History, store: Database) -> None:
     number = history.place("FT-1")
     history.lose("FT-1")
     view = order.order_view(store, number, history.at)
-    assert view.verdict == "Nobody can say whether the provider has this order."
+    assert view.verdict == "Unconfirmed: sent without an answer. The provider may or may not have the order."
     assert view.allowed["resend"] is None
     assert view.allowed["check"] is not None
-    assert order.timeline(store, number, history.at)[-1].text == "We send the order again under the same PONumber"
+    assert order.timeline(store, number, history.at)[-1].text == "Resend under the same PO number"
 
 
 def test_what_people_write_is_part_of_the_story(history: History, store: Database) -> None:
@@ -541,8 +535,8 @@ def test_what_people_write_is_part_of_the_story(history: History, store: Databas
         )
     )
     view = order.order_view(store, number, history.at)
-    assert view.statuses["Here"] == "acknowledged by Bea: called them"
-    assert order.timeline(store, number, history.at)[-1].text == "Bea acknowledged: called them"
+    assert view.statuses["Our status"] == "acknowledged by Bea: called them"
+    assert order.timeline(store, number, history.at)[-1].text == "Acknowledged by Bea: called them"
 
 
 def test_lines_come_in_pages_with_their_progress(history: History, store: Database) -> None:
@@ -563,11 +557,9 @@ def test_slow_orders_are_compared_with_their_like(history: History, store: Datab
     history.wait(hours=1)
     asyncio.run(Learner(store, Forecasts(), lambda: history.at, learns=True).refit())
     expected, limit = order.order_view(store, number, history.at).evidence[:2]
-    assert re.match(r"Slower than 9\d of 100 like it; hardly any took as long and finished", expected)
-    assert expected.endswith("That rests on 30 finished orders (links, 1 card).")
-    assert re.match(
-        r"It is late from an age of \d+ min( \d+ s)? on, as 99 of 100 of those that finish took less, by 30", limit
-    )
+    assert re.match(r"No estimate: hardly any similar order took this long and completed\. Slower than 9\d %", expected)
+    assert expected.endswith("Based on 30 completed orders (links, 1 card).")
+    assert re.match(r"Late from an age of \d+ min( \d+ s)?: 99 % of 30 completed orders took less", limit)
 
 
 def test_where_nothing_like_it_has_finished_it_is_said_how_many_are_needed(history: History, store: Database) -> None:
@@ -576,8 +568,8 @@ def test_where_nothing_like_it_has_finished_it_is_said_how_many_are_needed(histo
     history.wait(seconds=5)
     told = order.order_view(store, number, history.at).evidence[0]
     assert told == (
-        "How long it takes is unknown: 0 of the 30 finished orders needed (links, 1 card); "
-        "those found finished already do not count."
+        "No estimate: not enough history, 0 of 30 completed orders (links, 1 card). "
+        "Orders already complete when first seen do not count."
     )
 
 

@@ -302,7 +302,7 @@ def test_the_story_tells_who_saw_what_and_the_json_only_counts(desk: Desk, vault
     told = order.order_record(desk.store, desk.order)
     texts = [row["text"] for row in told["timeline"]]
     assert texts[-1] == "Ann revealed the claim data of unit 2 of line 1"
-    assert "The provider shows other claim data than at first, lines: 1" in texts
+    assert "Claim data changed, lines: 1" in texts
     assert [row["claims"] for row in told["lines"]] == [2, 1]
     assert "claim.example" not in str(told)
     assert claims.claim_lines(desk.store, desk.order) == (1, 2)

@@ -53,7 +53,7 @@ def test_of_two_windows_that_send_an_order_again_one_does(store: Database, now: 
     with ThreadPoolExecutor(2) as pool:
         said = sorted(pool.map(again, (ANN, BOB)))
     assert said[1] == "sent"
-    assert "can be sent again" in said[0]
+    assert "can be resent" in said[0]
 
 
 def test_a_window_that_still_shows_an_order_as_unknown_cannot_send_what_was_found_meanwhile(
@@ -63,7 +63,7 @@ def test_a_window_that_still_shows_an_order_as_unknown_cannot_send_what_was_foun
     history.place("FT-1")
     history.lose("FT-1")
     history.accept("FT-1")
-    with pytest.raises(NotAllowed, match="can be sent again"):
+    with pytest.raises(NotAllowed, match="can be resent"):
         actions.resend(store, "FT-1", by=ANN, now=now)
 
 
@@ -93,8 +93,8 @@ def test_an_order_whose_po_number_is_anothers_is_placed_anew_once_both_are_said_
     before, placed = reports.order_view(store, first, now).order, reports.order_view(store, second, now).order
     assert (before.state, before.attention) == ("Refused", None)
     assert (placed.state, placed.source, placed.units, placed.value_minor) == ("Queued", "csv", 3, 4500)
-    assert any("anew under the PONumber FT-1-2" in row.text for row in reports.timeline(store, first, now))
-    assert any("placed for FT-1" in row.text for row in reports.timeline(store, second, now))
+    assert any("placed this anew as FT-1-2" in row.text for row in reports.timeline(store, first, now))
+    assert any("placed this for FT-1" in row.text for row in reports.timeline(store, second, now))
     assert verify(store) == []
     with pytest.raises(NotAllowed):
         actions.place_anew(store, "FT-1", "FT-1-3", by=BOB, now=now, wants_both=True)

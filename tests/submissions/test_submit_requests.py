@@ -587,9 +587,9 @@ def test_empty_and_endless_texts_are_refused(database: Database, text: str) -> N
 
 def test_what_the_state_forbids_says_why(database: Database) -> None:
     submitted(database, HEADER + "a,Links,CVS,10,1,x\n")
-    with pytest.raises(NotAllowed, match="not named this order yet"):
+    with pytest.raises(NotAllowed, match="not given this order an ID yet"):
         actions.check_now(database, "a", by=ANN, now=NOW)
-    with pytest.raises(NotAllowed, match="outcome is unknown"):
+    with pytest.raises(NotAllowed, match="unconfirmed or refused"):
         actions.resend(database, "a", by=ANN, now=NOW)
     with pytest.raises(UnknownOrder, match="'nobody'"):
         actions.check_now(database, "nobody", by=ANN, now=NOW)
@@ -648,7 +648,7 @@ def test_an_order_of_two_currencies_is_stored_as_that_and_never_as_one_sum(datab
         orders = connection.execute(sa.select(ORDERS.c.po_number, ORDERS.c.currency)).all()
     assert [tuple(row) for row in orders] == [("a", "CAD+USD"), ("b", "USD"), ("c", None)]
     said = {entry["po_number"]: entry["text"] for entry in activity.events(database)}
-    assert said["a"].endswith("asked by form for 2 cards worth 10.00 CAD and 25.00 USD")
-    assert said["b"].endswith("asked by form for 1 card worth 25.00 USD")
-    assert said["c"].endswith("asked by form for 1 card worth 5.00 (currency unknown)")
+    assert said["a"].endswith("submitted 2 cards by form, 10.00 CAD and 25.00 USD")
+    assert said["b"].endswith("submitted 1 card by form, 25.00 USD")
+    assert said["c"].endswith("submitted 1 card by form, 5.00 (currency unknown)")
     assert verify.verify(database) == []

@@ -29,8 +29,8 @@ class StatedTime(StrEnum):
 
 
 _ON_STATED_TIME = {
-    StatedTime.BELIEVED: " That rests on the time the provider stated.",
-    StatedTime.UNFIT: " The time the provider stated does not fit what looks showed.",
+    StatedTime.BELIEVED: " This uses the provider's own timestamp.",
+    StatedTime.UNFIT: " The provider's timestamp contradicts our polls and was ignored.",
 }
 
 
@@ -87,10 +87,11 @@ class LatencyBreakdown:
     @property
     def text(self) -> str:
         """All that in a sentence or two."""
-        notice = f"notice {between(*self.ends('notice'))}" if self.announced else "no notice"
+        lag, webhook, wait, handling = (between(*self.ends(part)) for part in ("lag", "notice", "wait", "handling"))
+        announced = f"webhook {webhook}" if self.announced else "no webhook"
         text = (
-            f"Known {between(*self.ends('lag'))} after it was done: {notice}, our wait {between(*self.ends('wait'))}, "
-            f"handling {between(*self.ends('handling'))}; the provider itself took {between(*self.ends('provider'))}."
+            f"Detected {lag} after completion ({announced}, polling {wait}, processing {handling}); "
+            f"the provider took {between(*self.ends('provider'))}."
         )
         return text + _ON_STATED_TIME.get(self.stated_time, "")
 

@@ -321,13 +321,15 @@ def allowed_actions(
 
     `erased` names lines whose recipient was erased, `reason` is the code why the order needs a person.
     """
-    refusal = "a recipient was erased from this order; hand it in anew under another PONumber" if erased else None
+    refusal = "a recipient was erased from this order; place it again under another PO number" if erased else None
     anew = refusal
     if provider_id is not None or order_state not in RESENDABLE:
-        refusal = "only an order whose outcome is unknown or that was refused can be sent again"
+        refusal = "only an unconfirmed or refused order can be resent"
     if provider_id is not None or order_state != State.REFUSED or reason != AttentionReason.PO_NUMBER_MISMATCH:
-        anew = "only an order whose PONumber belongs to another order is placed anew under another one"
-    unnamed = "the provider has not named this order yet; there is nothing to ask for" if provider_id is None else None
+        anew = "only an order whose PO number belongs to another order is placed anew under another one"
+    unnamed = (
+        "the provider has not given this order an ID yet; there is nothing to poll" if provider_id is None else None
+    )
     return {"check": unnamed, "resend": refusal, "place anew": anew, "note": None, "acknowledge": None}
 
 

@@ -29,10 +29,10 @@ TIME_ZONE: ContextVar[tzinfo] = ContextVar("time zone", default=UTC)
 _TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 _WHO: dict[str, str] = {
-    Witness.US: "We",
-    Witness.ANSWER: "The provider's answer",
-    Witness.POLL: "The poller",
-    Witness.WEBHOOK: "The provider's notice",
+    Witness.US: "Console",
+    Witness.ANSWER: "API answer",
+    Witness.POLL: "Poll",
+    Witness.WEBHOOK: "Webhook",
 }
 
 
@@ -139,12 +139,11 @@ def verdict(total: int, number: int, late: int, oldest: timedelta | None, attent
     """The overview in one sentence: of `total` orders, `number` are open."""
     if total == 0:
         return "No orders yet"
-    parts = [f"{number:,} open", f"{late:,} late"] if number else ["Nothing is open"]
-    if number and oldest:
-        parts.append(f"oldest {duration(oldest)}")
-    if attention:
-        parts.append("1 needs a person" if attention == 1 else f"{attention:,} need a person")
-    return ", ".join(parts)
+    asks = f"{count(attention, 'order')} {'needs' if attention == 1 else 'need'} a decision. " if attention else ""
+    if not number:
+        return f"{asks}Nothing is open"
+    age = f"; oldest {duration(oldest)}" if oldest else ""
+    return f"{asks}{number:,} open, {f'{late:,}' if late else 'none'} late{age}"
 
 
 def count(number: int, noun: str) -> str:
@@ -155,41 +154,42 @@ def count(number: int, noun: str) -> str:
 # Events as sentences
 
 _EVENT_SENTENCES: dict[str, str] = {
-    EventKind.DISCOVERED: "The poller found this order, placed elsewhere, lines: {lines}",
-    EventKind.SENDING: "We sent the order to the provider, attempt {attempt}",
-    EventKind.ACCEPTED: "The provider took the order as {provider_id}: {status}",
-    EventKind.ADOPTED: "The provider already had the order as {provider_id}: {status}; it was not ordered again",
-    EventKind.REFUSED: "The provider refused the order: {reason}",
-    EventKind.NOT_SENT: "The order did not leave and stays queued: {reason}",
-    EventKind.OUTCOME_UNKNOWN: "Nobody can say whether the provider has the order: {reason}",
-    EventKind.PO_NUMBER_MISMATCH: "The provider has this PONumber already: {reason}",
-    EventKind.NOT_FOUND: "The poller asked: the provider does not know the order (404)",
-    EventKind.LINES_CHANGED: "The poller asked: lines of the finished order have moved on",
-    EventKind.CONTRADICTION: "{who} contradicts what was known: {what}",
-    EventKind.WEBHOOK_CLAIMED: "The provider's notice says complete; a look must confirm it",
-    EventKind.WEBHOOK_CONFIRMED: "The provider's notice says complete, which a look had already shown",
-    EventKind.WEBHOOK_REPEATED: "The provider's notice came again, already applied, nothing changed",
-    EventKind.ANSWER_REPEATED: "The provider's answer came again, already applied, nothing changed",
-    EventKind.CLAIMS_CHANGED: "The provider shows other claim data than at first, lines: {lines}",
+    EventKind.DISCOVERED: "Discovered by poll: placed by another system, lines: {lines}",
+    EventKind.SENDING: "Sent to provider, attempt {attempt}",
+    EventKind.ACCEPTED: "Accepted as {provider_id}, {status}",
+    EventKind.ADOPTED: "Matched existing {provider_id}, {status} (no duplicate)",
+    EventKind.REFUSED: "Refused by the provider: {reason}",
+    EventKind.NOT_SENT: "Not sent, still queued: {reason}",
+    EventKind.OUTCOME_UNKNOWN: "No usable answer: {reason}. The provider may have the order.",
+    EventKind.PO_NUMBER_MISMATCH: "PO number already in use at the provider: {reason}",
+    EventKind.NOT_FOUND: "Poll: the provider does not know the order (404)",
+    EventKind.LINES_CHANGED: "Lines of the final order changed",
+    EventKind.CONTRADICTION: "{who} contradicts our record: {what}",
+    EventKind.WEBHOOK_CLAIMED: "Webhook: complete (awaiting confirmation)",
+    EventKind.WEBHOOK_CONFIRMED: "Webhook: complete (already confirmed by poll)",
+    EventKind.WEBHOOK_REPEATED: "Duplicate webhook, ignored",
+    EventKind.ANSWER_REPEATED: "Duplicate API answer, ignored",
+    EventKind.CLAIMS_CHANGED: "Claim data changed, lines: {lines}",
     EventKind.CLAIMS_REVEALED: "{who} revealed the claim data of unit {unit} of line {line}",
-    EventKind.NOTED: "{who} wrote: {text}",
-    EventKind.RECIPIENTS_ERASED: "{who} had the recipient erased, lines: {lines}",
-    EventKind.ACKNOWLEDGED: "{who} acknowledged: {text}",
+    EventKind.NOTED: "Note by {who}: {text}",
+    EventKind.RECIPIENTS_ERASED: "{who} erased the recipient, lines: {lines}",
+    EventKind.ACKNOWLEDGED: "Acknowledged by {who}: {text}",
 }
+SOURCES = {"form": "form", "csv": "CSV", "json": "JSON", "cli": "CLI", "elsewhere": "other system"}
 _ACTION_SENTENCES = {
-    "resend": "{who} asked to send the order again",
-    "place anew": "{who} had this placed anew under the PONumber {other}, as both orders are wanted",
-    "placed anew": "{who} had this placed for {other}, whose PONumber belongs to another order; both are wanted",
+    "resend": "{who} requested a resend",
+    "place anew": "{who} placed this anew as {other}: both orders are wanted",
+    "placed anew": "{who} placed this for {other}, whose PO number belongs to another order: both are wanted",
 }
 _POLL_REASONS: dict[str, str] = {
-    PollReason.MAY_HAVE_FINISHED: "it may have finished by then",
-    PollReason.REQUESTED: "asked for by a person",
-    PollReason.WEBHOOK: "announced as done by the webhook",
-    PollReason.WEBHOOK_UNCONFIRMED: "announced as done, not confirmed yet",
-    PollReason.LISTED_AS_COMPLETED: "listed as done; a look confirms it",
-    PollReason.ANSWERED_AS_COMPLETED: "said to be done already; a look confirms it",
-    PollReason.LINES_MAY_CHANGE: "its lines may still change",
-    PollReason.NO_ANSWER: "the last look brought no answer",
+    PollReason.MAY_HAVE_FINISHED: "it may be complete by then",
+    PollReason.REQUESTED: "requested by an operator",
+    PollReason.WEBHOOK: "a webhook announced completion",
+    PollReason.WEBHOOK_UNCONFIRMED: "announced complete, not confirmed yet",
+    PollReason.LISTED_AS_COMPLETED: "listed as complete, to be confirmed",
+    PollReason.ANSWERED_AS_COMPLETED: "answered as complete, to be confirmed",
+    PollReason.LINES_MAY_CHANGE: "lines may still change",
+    PollReason.NO_ANSWER: "the last poll got no answer",
 }
 
 
@@ -198,12 +198,17 @@ def poll_reason(code: str | None) -> str | None:
     return _POLL_REASONS.get(code) if code is not None else None
 
 
+def person(actor: str | None) -> str | None:
+    """Who acted, for people; whoever used the command line is stored as "cli:NAME"."""
+    return f"{actor.removeprefix('cli:')} (CLI)" if actor and actor.startswith("cli:") else actor
+
+
 KINDS = tuple(sorted(kind.value for kind in EventKind))
 
 
 def sentence(kind: str, witness: str, changes: Mapping[str, Any], detail: Mapping[str, Any]) -> str:
     """Actor, verb, object, outcome."""
-    who = detail.get("actor") or _WHO.get(witness, "Somebody")
+    who = person(detail.get("actor")) or _WHO.get(witness, "Somebody")
     match kind:
         case EventKind.REQUESTED:
             return _describe_request(changes, detail)
@@ -215,7 +220,7 @@ def sentence(kind: str, witness: str, changes: Mapping[str, Any], detail: Mappin
             text = _EVENT_SENTENCES[kind].format_map(defaultdict(lambda: "unknown", detail))
             return f"{text} (what it shows differs: {detail['differs']})"
         case EventKind.ACTION_REQUESTED:
-            action = _ACTION_SENTENCES.get(str(detail.get("what")), "{who} asked to look now")
+            action = _ACTION_SENTENCES.get(str(detail.get("what")), "{who} requested a poll")
             return action.format_map(defaultdict(lambda: "unknown", {**detail, "who": who}))
         case _:
             facts = defaultdict(lambda: "unknown", {**detail, "who": who, "kind": kind})
@@ -224,29 +229,29 @@ def sentence(kind: str, witness: str, changes: Mapping[str, Any], detail: Mappin
 
 def _describe_request(changes: Mapping[str, Any], detail: Mapping[str, Any]) -> str:
     source = changes.get("source")
-    who = changes.get("actor") or "Somebody"
+    who = person(changes.get("actor")) or "Somebody"
     values = detail.get("values") or {changes.get("currency"): changes.get("value_minor") or 0}
     value = " and ".join(money(minor, currency) for currency, minor in values.items())
-    through = f" by {source}" if source else ""
-    return f"{who} asked{through} for {count(changes.get('units') or 0, 'card')} worth {value}"
+    through = f" by {SOURCES.get(source, source)}" if source else ""
+    return f"{who} submitted {count(changes.get('units') or 0, 'card')}{through}, {value}"
 
 
 def _describe_poll(changes: Mapping[str, Any], detail: Mapping[str, Any]) -> str:
     status = detail.get("status") or "nothing of its state"
     if detail.get("incomplete"):
-        return f"The poller asked: the provider says {status}, but not all of it is there yet"
-    return f"The poller asked: {'now' if 'state' in changes else 'still'} {status}"
+        return f"Poll: {status}, but not all of it is there yet"
+    return f"Status changed to {status}" if "state" in changes else f"Poll: still {status}"
 
 
 def _describe_completion(kind: str, changes: Mapping[str, Any], detail: Mapping[str, Any]) -> str:
     word = kind.capitalize()
     if detail.get("first_sight"):
-        return f"The poller asked: {word}, already so when the order was first seen"
+        return f"Poll: {word}, already so when first seen"
     after, by = changes.get("completed_after"), changes.get("completed_by")
     if not after or not by:
-        return f"The poller asked: {word}"
+        return f"{word}, confirmed by poll"
     start, end = datetime.fromisoformat(after), datetime.fromisoformat(by)
-    return f"The poller asked: {word}, since some time between {clock(start, end)} and {latest(end, end)}"
+    return f"{word} between {clock(start, end)} and {latest(end, end)}, confirmed by poll"
 
 
 def _line_text(line_changes: Sequence[Mapping[str, Any]]) -> str:
@@ -296,11 +301,11 @@ def _describe_run(first: TimelineEntry, last: TimelineEntry, number: int) -> Tim
     match first.kind:
         case EventKind.STILL_OPEN:
             short = " but not all of it there" if first.detail.get("incomplete") else ""
-            text = f"{number} looks, all {first.detail.get('status')}{short}, {when}"
+            text = f"{number} polls, all {first.detail.get('status')}{short} ({when})"
         case EventKind.NOT_FOUND:
-            text = f"{number} looks, the provider did not know the order, {when}"
+            text = f"{number} polls, the provider did not know the order ({when})"
         case _:
-            text = f"The provider's notice came {number} more times, {when}, nothing changed"
+            text = f"{number} duplicate webhooks, ignored ({when})"
     return replace(first, until=last.at, learned_at=last.learned_at, count=number, text=plain(text))
 
 

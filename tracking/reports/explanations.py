@@ -19,6 +19,7 @@ from tracking.forecasting.lateness import stored_limit
 from tracking.forecasting.predictions import Score, remaining, score_of_class
 from tracking.forecasting.waits import MOST_WEBHOOK_SHARE, price_with_webhooks
 from tracking.orders.model import Order, State, Submission, WebhookStatus, Witness, is_open
+from tracking.orders.vocabulary import state_label
 from tracking.orders.wording import clock, count, duration, latest, longest, poll_reason
 from tracking.reports.latency import breakdown_of
 from tracking.storage import facts
@@ -37,7 +38,7 @@ TYPES = {
     "DigitalDelivery": "digital delivery",
     "Links": "links",
     "Codes": "codes",
-    "PhysicalShipment": "shipments",
+    "PhysicalShipment": "physical shipment",
 }
 
 
@@ -68,42 +69,41 @@ def expectation(compared: ComparableTimes, name: str, age: timedelta) -> Expecta
     """Describe what is expected of an open order of this class and age, by the finished orders it is compared with."""
     seconds, like, orders = max(age.total_seconds(), 0.0), class_text(compared.like), compared.times.orders
     if not compared.times.reliable:
-        text = f"How long it takes is unknown: {_needed(orders)} ({like}); those found finished already do not count."
+        text = f"No estimate: {_history_text(orders)} ({like}). Orders already complete when first seen do not count."
         return Expectation(age, like, orders, 0, None, None, text)
     slower = min(int(compared.slower_than(seconds) * 100), 99)
     half, nine_in_ten = (remaining(compared.finishes_by(share, seconds), seconds) for share in (0.5, 0.9))
-    pace = f"Slower than {slower} of 100 like it" if slower else "As fast as any like it so far"
-    size = "" if compared.like == name else " of another size"
-    rest = f"That rests on {count(orders, 'finished order')}{size} ({like})."
-    return Expectation(
-        age, like, orders, slower, half, nine_in_ten, f"{pace}; {_finish_text(half, nine_in_ten)}. {rest}"
-    )
+    pace = f"Slower than {slower} % of similar orders." if slower else "No slower than similar orders so far."
+    size = " of another size" if compared.like != name else ""
+    rest = f"Based on {count(orders, 'completed order')}{size} ({like})."
+    text = f"{_completion_text(half, nine_in_ten)}. {pace} {rest}"
+    return Expectation(age, like, orders, slower, half, nine_in_ten, text)
 
 
-def _needed(orders: int) -> str:
-    return f"{orders} of the {RELIABLE_ORDERS} finished orders needed"
+def _history_text(orders: int) -> str:
+    return f"not enough history, {orders} of {RELIABLE_ORDERS} completed orders"
 
 
-def _finish_text(half: timedelta | None, nine_in_ten: timedelta | None) -> str:
+def _completion_text(half: timedelta | None, nine_in_ten: timedelta | None) -> str:
     if half is None:
-        return "hardly any took as long and finished, so when it will is unknown"
-    ninth = f"nine in ten within {longest(nine_in_ten)}" if nine_in_ten else "when nine in ten do is unknown"
-    return f"half of those as old as this finish within {longest(half)}, {ninth}"
+        return "No estimate: hardly any similar order took this long and completed"
+    ninth = f"{longest(nine_in_ten)} (90 %)" if nine_in_ten else "an unknown time (90 %)"
+    return f"Expected to complete within {longest(half)} (50 %) or {ninth}"
 
 
 def late_limit_text(limit: LateLimit) -> str:
     """Word from what age on an order is late, and what that rests on."""
-    after, orders, like = longest(limit.after), count(limit.orders, "finished order"), class_text(limit.like)
+    after, orders, like = longest(limit.after), count(limit.orders, "completed order"), class_text(limit.like)
     match limit.basis:
         case LateBasis.PROMISE:
-            because = "as TRACKING_LATE_AFTER promises"
+            because = "as promised in TRACKING_LATE_AFTER"
         case LateBasis.LEARNED:
-            because = f"as 99 of 100 of those that finish took less, by {orders} ({like})"
+            because = f"99 % of {orders} took less ({like})"
         case LateBasis.BORROWED:
-            because = f"by {orders} of another size ({like}), as too few of its own have finished"
+            because = f"by {orders} of another size ({like}), as too few of this size have completed"
         case LateBasis.GUESS:
-            because = f"by a first guess, with {_needed(limit.orders)} ({like})"
-    return f"It is late from an age of {after} on, {because}."
+            because = f"a default, {_history_text(limit.orders)} ({like})"
+    return f"Late from an age of {after}: {because}."
 
 
 def class_text(name: str) -> str:
@@ -113,17 +113,17 @@ def class_text(name: str) -> str:
     return f"{TYPES.get(order_type, order_type)}, {cards}"
 
 
-def score_text(score: Score, orders: str = "orders like it") -> str:
+def score_text(score: Score, orders: str = "similar orders") -> str:
     """Word how the predictions of orders fared: how many of 100 held, as far as is known."""
     least, most = score.held_of_100
     held = str(least) if least == most else f"{least} to {most}"
-    return f"Of the last {count(score.predictions, 'nine-in-ten statement')} about {orders} {held} of 100 held."
+    return f"90 % ETAs of {orders}: of the last {score.predictions:,}, {held} % held."
 
 
 def incident_text(incident: Incident, now: datetime) -> str:
     """Word an incident in a sentence."""
     placed = f"placed from {clock(incident.first, now)} to {clock(incident.last, now)}"
-    done = f", {incident.done_late} more were late and are done" if incident.done_late else ""
+    done = f"; {incident.done_late:,} more completed late" if incident.done_late else ""
     classes = incident.classes
     kind = class_text(classes[0]) if len(classes) == 1 else f"orders of {count(len(classes), 'kind')}"
     return f"{incident.late:,} of {incident.orders:,} orders {placed} are late ({kind}){done}."
@@ -134,13 +134,17 @@ def others_text(others: LateWithOthers | None, now: datetime) -> str | None:
     if others is None:
         return None
     if others.incident is not None:
-        return f"Not this order alone: {incident_text(others.incident, now)}"
+        return f"Not only this order: {incident_text(others.incident, now)}"
     if not others.near:
-        return "No order like it was placed around it that should be done by now."
-    late = (
-        "none of them is" if not others.late else "1 of them is" if others.late == 1 else f"{others.late} of them are"
-    )
-    return f"Of the {count(others.near, 'order')} like it that were placed around it, {late} late."
+        return "No similar order placed around the same time is due yet."
+    late = f"{others.late or 'none'} {'are' if others.late > 1 else 'is'}"
+    return f"Of {count(others.near, 'similar order')} placed around the same time, {late} late."
+
+
+def next_poll_text(row: RowMapping, now: datetime) -> str:
+    """Word by when the order of this row is polled next, and why; a list page that shows it may come sooner."""
+    because = f" ({reason})" if (reason := poll_reason(row["next_look_why"])) else ""
+    return f"Next poll by {latest(max(row['next_look_at'], now), now)}{because}."
 
 
 # From the store
@@ -169,24 +173,29 @@ def order_expectation(connection: Connection, row: RowMapping, now: datetime) ->
     return expected if score is None else replace(expected, text=f"{expected.text} {score_text(score)}")
 
 
-def finding_look_text(connection: Connection, order: Order, row: RowMapping) -> str | None:
-    """Word which look found the order finished, and what the last one showed; None of an order that is not finished."""
+def confirmation_text(connection: Connection, order: Order, row: RowMapping, webhook_at: datetime | None) -> str | None:
+    """Word which poll found the order final, what the last one showed, and whether the webhook (`webhook_at`) agrees.
+
+    None of an order that is not final.
+    """
     if order.completed_by is None:
         return None
-    by = clock(order.completed_by, order.created_at)
-    fulfilled = f"{order.units_fulfilled} of {count(order.units, 'card')}"
-    looks = f"{count(row['looks'], 'look')} in all"
+    at = clock(order.completed_by, order.created_at)
+    fulfilled = f"{order.units_fulfilled:,} of {count(order.units, 'card')}"
+    webhook = f" and by the provider's webhook at {clock(webhook_at, order.created_at)}" if webhook_at else ""
+    agree = {WebhookStatus.CONFIRMED: " They agree.", WebhookStatus.CONTRADICTED: " They disagree."}
+    verdict = agree.get(WebhookStatus(order.notice), "") if webhook_at else ""
+    if verdict != " They agree.":
+        webhook = f"; the webhook at {clock(webhook_at, order.created_at)} said complete" if webhook_at else ""
     if row["last_look_at"] is None or row["last_look_at"] <= order.completed_by:
-        return f"A look at {by} showed {fulfilled} fulfilled ({looks})."
-    last = clock(row["last_look_at"], order.created_at)
-    # A look after the end that shows nothing new leaves no event.
+        return f"Confirmed by poll {row['looks']:,} at {at} ({fulfilled}){webhook}.{verdict}"
+    last = f"the last of {count(row['looks'], 'poll')}, at {clock(row['last_look_at'], order.created_at)}"
+    # A poll after the end that shows nothing new leaves no event.
     later = EVENTS.c.witness == Witness.POLL, EVENTS.c.learned_at > order.completed_by
     news = select(EVENTS.c.id).where(EVENTS.c.order_id == row["id"], *later).limit(1)
     if connection.execute(news).first() is None:
-        return f"A look at {by} showed {fulfilled} fulfilled; the last look, at {last}, showed the same ({looks})."
-    return (
-        f"A look at {by} showed it {order.state}; the last look was at {last} ({looks}), by now {fulfilled} fulfilled."
-    )
+        return f"Confirmed by a poll at {at} ({fulfilled}){webhook}.{verdict} Still so in {last}."
+    return f"Confirmed by a poll at {at}{webhook}.{verdict} By {last}: {fulfilled}."
 
 
 _COLUMNS = (
@@ -236,13 +245,13 @@ def explain_next_poll(database: Database, order_id: int, now: datetime) -> dict[
 def _state_sentences(row: RowMapping, expected: Expectation | None, now: datetime) -> list[str]:
     """Word the order's state in sentences."""
     if expected is not None:
-        sentences = [f"{row['state']} for {duration(expected.age)}. {expected.text}"]
+        sentences = [f"{state_label(row['state'])} for {duration(expected.age)}. {expected.text}"]
     elif row["state"] in {State.QUEUED, State.SENDING, State.UNKNOWN}:
-        sentences = [f"{row['state']}: the provider has not taken it yet, so there is nothing to look at."]
+        sentences = [f"{state_label(row['state'])}: not accepted by the provider yet, so there is nothing to poll."]
     else:
-        sentences = [f"{row['state']}."]
+        sentences = [f"{state_label(row['state'])}."]
     if row["notice"] == WebhookStatus.CLAIMED and row["claimed_at"] is not None:
-        sentences.append(f"Its completion was announced at {clock(row['claimed_at'], now)}; only a look confirms it.")
+        sentences.append(f"A webhook announced completion at {clock(row['claimed_at'], now)}; only a poll confirms it.")
     return sentences
 
 
@@ -251,19 +260,20 @@ def _next_poll_sentences(row: RowMapping, price: float | None, heard: float, now
     sentences = []
     if row["last_look_at"] is not None:
         ago = duration(now - row["last_look_at"])
-        sentences.append(f"The last of {count(row['looks'], 'look')} was {ago} ago.")
+        sentences.append(f"Last of {count(row['looks'], 'poll')}: {ago} ago.")
     if row["failures"]:
-        sentences.append(f"{count(row['failures'], 'look')} in a row brought no answer, so that the waits grow.")
+        sentences.append(f"{count(row['failures'], 'poll')} in a row got no answer, so the waits grow.")
     if row["next_look_at"] is None:
-        sentences.append("No look is planned.")
+        sentences.append("No poll is planned.")
         return sentences
-    because = f", because {reason}" if (reason := poll_reason(row["next_look_why"])) else ""
-    sentences.append(f"Next look at {latest(max(row['next_look_at'], now), now)} at the latest{because}.")
+    sentences.append(next_poll_text(row, now))
     if price is not None:
         sentences.append(
-            f"A look costs {price:.1f} s of expected waiting now; a list page that shows it may come sooner, "
-            "as it is paid for by all orders it shows."
+            f"A poll costs {price:.1f} s of expected waiting now; a list page that shows the order may come sooner, "
+            "as all orders on it share its cost."
         )
         if heard:
-            sentences.append(f"{int(heard * 100)} of 100 completions announce themselves, which makes looks dearer.")
+            sentences.append(
+                f"{int(heard * 100)} % of completions are announced by webhooks, which makes polls worth less."
+            )
     return sentences

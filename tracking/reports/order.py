@@ -19,6 +19,7 @@ from tracking.errors import UnknownOrder
 from tracking.forecasting.incidents import late_with_others
 from tracking.forecasting.lateness import stored_limit
 from tracking.orders import wording
+from tracking.orders.latency import between
 from tracking.orders.model import (
     ORDER_FIELDS,
     Line,
@@ -35,7 +36,13 @@ from tracking.provider import people
 from tracking.provider.json_fields import storable
 from tracking.provider.masking import mask_json, mask_recipient
 from tracking.reports import amounts
-from tracking.reports.explanations import finding_look_text, late_limit_text, order_expectation, others_text
+from tracking.reports.explanations import (
+    confirmation_text,
+    late_limit_text,
+    next_poll_text,
+    order_expectation,
+    others_text,
+)
 from tracking.reports.latency import breakdown_of
 from tracking.startup import pd
 from tracking.storage import orders
@@ -49,11 +56,12 @@ RAW_LENGTH = 20_000
 _TO_SEND = frozenset({Submission.QUEUED, Submission.SENDING, Submission.UNKNOWN})
 
 
-_NOTICES = {
-    WebhookStatus.NONE: "none came",
-    WebhookStatus.CLAIMED: "claims complete, not confirmed",
-    WebhookStatus.CONFIRMED: "claimed complete, confirmed by a look",
-    WebhookStatus.CONTRADICTED: "claimed complete, contradicted by a look",
+_SUBMISSION_LABELS: dict[str, str] = {Submission.UNKNOWN: "unconfirmed", Submission.ELSEWHERE: "other system"}
+_WEBHOOK_LABELS = {
+    WebhookStatus.NONE: "none received",
+    WebhookStatus.CLAIMED: "completion received, not confirmed yet",
+    WebhookStatus.CONFIRMED: "completion received, confirmed by poll",
+    WebhookStatus.CONTRADICTED: "completion received, contradicted by polls",
 }
 
 
@@ -207,19 +215,16 @@ def timeline(database: Database, order_id: int, now: datetime) -> list[TimelineE
 
 def _next_step(row: RowMapping, send_at: datetime | None, now: datetime) -> TimelineEntry | None:
     if send_at is not None and row["submission"] in _TO_SEND:
-        again = " again under the same PONumber" if row["submission"] == Submission.UNKNOWN else ""
-        at, witness, text = max(send_at, now), Witness.US, f"We send the order{again}"
+        text = "Resend under the same PO number" if row["submission"] == Submission.UNKNOWN else "Send to provider"
+        at, witness = max(send_at, now), Witness.US
     elif row["next_look_at"] is not None:
         # A list page that shows the order may come sooner.
-        text = f"The poller asks again, at the latest{_because(row)}"
+        reason = wording.poll_reason(row["next_look_why"])
+        text = f"Next poll at the latest: {reason}" if reason else "Next poll at the latest"
         at, witness = max(row["next_look_at"], now), Witness.POLL
     else:
         return None
     return TimelineEntry(at=at, until=at, learned_at=at, witness=witness.value, kind="ahead", text=text, ahead=True)
-
-
-def _because(row: RowMapping) -> str:
-    return f", because {reason}" if (reason := wording.poll_reason(row["next_look_why"])) else ""
 
 
 def all_events(database: Database, order_id: int, page: int = 1, size: int = 100) -> list[TimelineEntry]:
@@ -243,13 +248,14 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
         others = others_text(late_with_others(connection, row, now), now)
         took = breakdown_of(connection, order_id) if order.state == State.COMPLETED else None
         came_at = _first_notice_at(connection, order_id) or order.claimed_at
-        finding = finding_look_text(connection, order, row)
+        confirmed = confirmation_text(connection, order, row, came_at)
         handed_over = _cards_handed_over(connection, order_id) if order.state == State.COMPLETED else 0
-    notice = f"The provider's notice of completion came at {clock(came_at, now)}." if came_at is not None else None
-    verdict, evidence = _verdict(order, row, [text for text in (notice, finding) if text], now)
+    if confirmed is None and came_at is not None:
+        confirmed = f"The provider's webhook said complete at {clock(came_at, now)}; not confirmed by a poll."
+    verdict, evidence = _verdict(order, row, [confirmed] if confirmed else [], now)
     if handed_over:
-        verdict = f"{verdict.removesuffix('.')}; {count(handed_over, 'card')} handed over and not shipped yet."
-        evidence.append("The provider calls the order complete while these are on their way: lines may still change.")
+        verdict = f"{verdict.removesuffix('.')}; {count(handed_over, 'card')} handed over, not shipped yet."
+        evidence.append("The provider reports the order complete while these are in transit; lines may still change.")
     before = (text for text in (expected and expected.text, limit and late_limit_text(limit), others) if text)
     return OrderView(
         id=order_id,
@@ -266,17 +272,17 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
 
 
 def _statuses(order: Order) -> dict[str, str]:
-    ours = "open" if is_open(order.state) else "closed"
+    ours = "open" if is_open(order.state) else "final"
     if order.attention:
         # The verdict of a refused order says why already.
-        ours = "needs a person" if order.state == State.REFUSED else f"needs a person: {order.attention}"
+        ours = "needs a decision" if order.state == State.REFUSED else f"needs a decision: {order.attention}"
         if order.acknowledged_at:
             ours = f"acknowledged by {order.acknowledged_by or 'somebody'}: {order.acknowledged_why}"
     return {
-        "Submission": order.submission,
-        "Provider says": order.provider_status or ("no" if order.state == State.REFUSED else "nothing yet"),
-        "Notice": _NOTICES.get(WebhookStatus(order.notice), order.notice),
-        "Here": ours,
+        "Our submission": _SUBMISSION_LABELS.get(order.submission, order.submission),
+        "Provider status": order.provider_status or ("refused" if order.state == State.REFUSED else "none yet"),
+        "Webhook": _WEBHOOK_LABELS.get(WebhookStatus(order.notice), order.notice),
+        "Our status": ours,
     }
 
 
@@ -297,12 +303,12 @@ def _first_notice_at(connection: Connection, order_id: int) -> datetime | None:
 def _verdict(order: Order, row: RowMapping, evidence: list[str], now: datetime) -> tuple[str, list[str]]:
     match order.state:
         case State.QUEUED | State.SENDING:
-            return f"{order.state} for {duration(now - order.created_at)}: the provider has not answered yet.", evidence
+            return f"{order.state} for {duration(now - order.created_at)}: no answer from the provider yet.", evidence
         case State.UNKNOWN:
-            evidence.append("Safe: send it again under the same PONumber, which the provider takes only once.")
-            return "Nobody can say whether the provider has this order.", evidence
+            evidence.append("Resending is safe: the provider accepts the same PO number only once.")
+            return "Unconfirmed: sent without an answer. The provider may or may not have the order.", evidence
         case State.REFUSED:
-            reason = (order.attention or "the provider did not take the order").removeprefix("refused: ")
+            reason = (order.attention or "the provider did not accept the order").removeprefix("refused: ")
             return f"Refused: {reason}.", evidence
         case State.COMPLETED | State.CANCELLED:
             return _closed_verdict(order, evidence)
@@ -315,11 +321,10 @@ def _closed_verdict(order: Order, evidence: list[str]) -> tuple[str, list[str]]:
         return f"{order.state}.", evidence
     if order.last_open_at is None or order.completed_after is None:
         last = wording.latest(order.completed_by, order.created_at)
-        return f"{order.state} before it was first seen, at the latest at {last}.", evidence
-    evidence.append(f"The look before, at {clock(order.completed_after, order.created_at)}, still said open.")
-    took = wording.longest(order.completed_by - order.created_at)
-    uncertain = wording.longest(order.completed_by - order.completed_after)
-    return f"{order.state} within {took}, known to {uncertain}.", evidence
+        return f"{order.state} some time before our first poll at {last}.", evidence
+    evidence.append(f"Previous poll, {clock(order.completed_after, order.created_at)}: still open.")
+    took = between(order.completed_after - order.created_at, order.completed_by - order.created_at)
+    return f"{order.state} {took} after it was placed.", evidence
 
 
 def _open_verdict(order: Order, row: RowMapping, now: datetime, evidence: list[str]) -> tuple[str, list[str]]:
@@ -328,12 +333,9 @@ def _open_verdict(order: Order, row: RowMapping, now: datetime, evidence: list[s
         verdict += f", late since {clock(row['late_at'], now)}"
     if row["last_look_at"]:
         ago = duration(now - row["last_look_at"])
-        evidence.append(
-            f"The last of {count(row['looks'], 'look')}, {ago} ago, showed {order.provider_status or 'no state'}."
-        )
+        evidence.append(f"Last of {count(row['looks'], 'poll')}, {ago} ago: {order.provider_status or 'no status'}.")
     if row["next_look_at"]:
-        by = wording.latest(max(row["next_look_at"], now), now)
-        evidence.append(f"Next look at {by} at the latest{_because(row)}.")
+        evidence.append(next_poll_text(row, now))
     return verdict + ".", evidence
 
 
