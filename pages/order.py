@@ -18,6 +18,9 @@ from tracking.orders.observations import utc_now
 from tracking.reports import order as reports_order
 from tracking.reports.order_list import search
 from tracking.reports.order_list.filters import Filters
+from tracking.reports.order_page import story, verdicts
+from tracking.reports.order_page.calls import CALLS_LISTED, api_calls
+from tracking.reports.order_page.lines import LINES_PER_PAGE, line_progress, lines_page
 from tracking.storage import claims as storage_claims
 from tracking.submissions import actions as submissions_actions
 
@@ -27,7 +30,7 @@ CHART_STAYS = timedelta(minutes=1)
 WITNESSES = {"us": "we", "answer": "answer", "poll": "poll", "webhook": "webhook", "person": "person"}
 
 
-def header(view: reports_order.OrderView) -> None:
+def header(view: verdicts.OrderView) -> None:
     """State as word, shape and colour; the ids to copy; the verdict and its evidence."""
     order = view.order
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -54,7 +57,7 @@ def header(view: reports_order.OrderView) -> None:
         st.text(wording.plain(order.note))
 
 
-def chart(view: reports_order.OrderView, rows: list[wording.TimelineEntry]) -> None:
+def chart(view: verdicts.OrderView, rows: list[wording.TimelineEntry]) -> None:
     """The story in lanes by witness.
 
     A figure that changes is built anew, under the pointer that reads it: it is drawn again when something else than
@@ -95,7 +98,7 @@ def timeline_row(row: wording.TimelineEntry) -> str:
     return f"- {elements.escape(at)} :gray-badge[{who}] {text} {elements.escape(learned)}"
 
 
-def drawn_below(view: reports_order.OrderView) -> tuple[object, ...]:
+def drawn_below(view: verdicts.OrderView) -> tuple[object, ...]:
     """What the parts of the page that do not move by themselves show of the order."""
     order = view.order
     return order.units_fulfilled, order.state, order.attention, order.acknowledged_at
@@ -105,7 +108,7 @@ def drawn_below(view: reports_order.OrderView) -> tuple[object, ...]:
 def head(order_id: int, drawn: tuple[object, ...]) -> None:
     """What is known now. When the order has moved on, the whole page is drawn again."""
     with elements.error_box():
-        view = reports_order.order_view(session.database(), order_id, utc_now())
+        view = verdicts.order_view(session.database(), order_id, utc_now())
     if drawn_below(view) != drawn:
         st.rerun()
     with st.container(key="head"):
@@ -116,8 +119,8 @@ def head(order_id: int, drawn: tuple[object, ...]) -> None:
 def live(order_id: int) -> None:
     """The chart and the story, which move by themselves."""
     with elements.error_box():
-        view = reports_order.order_view(session.database(), order_id, utc_now())
-        rows = reports_order.timeline(session.database(), order_id, utc_now())
+        view = verdicts.order_view(session.database(), order_id, utc_now())
+        rows = story.timeline(session.database(), order_id, utc_now())
     chart(view, rows)
     if st.session_state["zoom"] == "Story":
         if len(rows) > STORY_ROWS:
@@ -127,7 +130,7 @@ def live(order_id: int) -> None:
             st.caption("Times are UTC. What is still to come is greyed.")
 
 
-def actions(view: reports_order.OrderView) -> Person:
+def actions(view: verdicts.OrderView) -> Person:
     """What a person may do here, the safe one first; what is not possible says why. Returns who acts."""
     po_number = view.order.po_number
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -176,7 +179,7 @@ def place_anew_popover(po_number: str, by: Person) -> None:
             elements.attempt(place)
 
 
-def text_popover(view: reports_order.OrderView, by: Person, *, acknowledges: bool) -> None:
+def text_popover(view: verdicts.OrderView, by: Person, *, acknowledges: bool) -> None:
     """A popover to acknowledge with a reason, or to write a note. It closes once that is written."""
     label, key, asks = (
         ("Acknowledge", "acknowledge", "Why it is dealt with") if acknowledges else ("Note", "note", "Note")
@@ -211,11 +214,11 @@ def not_to_acknowledge(order: Order) -> str | None:
     return None if order.attention else "Nothing about this order needs a person."
 
 
-def all_events(view: reports_order.OrderView) -> None:
+def all_events(view: verdicts.OrderView) -> None:
     """Each event, newest first."""
     pages = max(1, -(-view.event_count // EVENTS_PER_PAGE))
     page = st.pagination(pages, key="events_page") if pages > 1 else 1
-    rows = reports_order.all_events(session.database(), view.id, page, EVENTS_PER_PAGE)
+    rows = story.all_events(session.database(), view.id, page, EVENTS_PER_PAGE)
     names = ["seq", "learned_at", "at", "witness", "kind", "text"]
     frame = pd.DataFrame([[getattr(row, name) for name in names] for row in rows], columns=names)
     st.dataframe(
@@ -228,18 +231,18 @@ def all_events(view: reports_order.OrderView) -> None:
     )
 
 
-def lines(view: reports_order.OrderView) -> None:
+def lines(view: verdicts.OrderView) -> None:
     """The lines with their own states."""
     order = view.order
     st.markdown(f"**Lines: {view.line_count:,}**")
     share = min(1.0, order.units_fulfilled / order.units) if order.units else 0.0
     st.progress(share, text=f"{order.units_fulfilled:,} of {wording.count(order.units, 'card')} fulfilled")
-    progress = reports_order.line_progress(session.database(), view.id)
+    progress = line_progress(session.database(), view.id)
     text = ", ".join(f"{row.lines:,} {elements.escape(row.status)}" for row in progress.itertuples())
     st.caption(f"Lines by state: {text}" if text else "The provider has shown no lines yet.")
-    pages = max(1, -(-view.line_count // reports_order.LINES_PER_PAGE))
+    pages = max(1, -(-view.line_count // LINES_PER_PAGE))
     page = st.pagination(pages, key="lines_page") if pages > 1 else 1
-    frame = reports_order.lines_page(session.database(), view.id, page)
+    frame = lines_page(session.database(), view.id, page)
     st.dataframe(
         frame,
         key="lines",
@@ -250,7 +253,7 @@ def lines(view: reports_order.OrderView) -> None:
     )
 
 
-def claims(view: reports_order.OrderView, by: Person) -> None:
+def claims(view: verdicts.OrderView, by: Person) -> None:
     """The claim data of one unit, for this one run of the page: it is kept in no state, link or file."""
     ends = storage_claims.claim_lines(session.database(), view.id)
     if ends is None:
@@ -274,7 +277,7 @@ def claims(view: reports_order.OrderView, by: Person) -> None:
             reveal(view, by, line, unit, version)
 
 
-def picked_version(view: reports_order.OrderView, line: int, versions: list[tuple[int, datetime]]) -> int | None:
+def picked_version(view: verdicts.OrderView, line: int, versions: list[tuple[int, datetime]]) -> int | None:
     """Which version of the line's claim data, where the provider has shown several; the newest at first."""
     if len(versions) < 2:
         return None
@@ -287,7 +290,7 @@ def picked_version(view: reports_order.OrderView, line: int, versions: list[tupl
     return st.selectbox("Version", numbers, key=f"claims_version_{view.id}_{line}", format_func=label, width=320)
 
 
-def reveal(view: reports_order.OrderView, by: Person, line: int, unit: int, version: int | None) -> None:
+def reveal(view: verdicts.OrderView, by: Person, line: int, unit: int, version: int | None) -> None:
     """Shows the unit's data as plain text; the next run of the page does without."""
     store, vault, po_number = session.database(), session.claim_cipher(), view.order.po_number
 
@@ -306,18 +309,18 @@ def reveal(view: reports_order.OrderView, by: Person, line: int, unit: int, vers
     elements.attempt(show)
 
 
-def calls(view: reports_order.OrderView) -> None:
+def calls(view: verdicts.OrderView) -> None:
     """Request and answer side by side, newest first; secrets and recipients are masked."""
     box = st.expander("Calls of the provider's API for this order", key="exchanges", on_change="rerun")
     if not box.open:
         return
     with box:
-        records = reports_order.api_calls(session.database(), view.id)
+        records = api_calls(session.database(), view.id)
         if not records:
             st.caption("No call that concerned this order is on record.")
             return
         labels = [f"{wording.clock(call['at'])}  {call['method']} {call['path']}  {outcome(call)}" for call in records]
-        label = "Call" if len(records) < reports_order.CALLS_LISTED else f"Call, of the newest {len(records)}"
+        label = "Call" if len(records) < CALLS_LISTED else f"Call, of the newest {len(records)}"
         picked = st.selectbox(label, range(len(records)), key="exchange", format_func=lambda number: labels[number])
         asked, answered = st.columns(2)
         asked.caption("Request")
@@ -332,7 +335,7 @@ def outcome(call: dict[str, object]) -> str:
     return f"{status}{call['outcome']}, {call['milliseconds']} ms"
 
 
-def neighbours(view: reports_order.OrderView) -> None:
+def neighbours(view: verdicts.OrderView) -> None:
     """The orders before and after this one in the list it was opened from, which its address names."""
     address = st.query_params.get("list")
     if not address:
@@ -379,7 +382,7 @@ if len(matches) != 1:
     st.stop()
 order_id = matches[0]
 with elements.error_box():
-    view = reports_order.order_view(session.database(), order_id, utc_now())
+    view = verdicts.order_view(session.database(), order_id, utc_now())
     neighbours(view)
     with st.container():
         if view.order.attention and not view.order.acknowledged_at:

@@ -20,9 +20,10 @@ from tracking.forecasting.incidents import (
     stored_late_orders,
     worst_run,
 )
-from tracking.reports import banners, explanations, health, order, overview
+from tracking.reports import banners, explanations, health, overview
 from tracking.reports.order_list import search
 from tracking.reports.order_list.filters import Filters
+from tracking.reports.order_page import verdicts
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
@@ -152,7 +153,7 @@ def test_an_order_says_whether_it_is_late_alone(history: History, store: Databas
     assert "placed around" not in said["OK-3"]
     assert any(
         "Not only this order" in text
-        for text in order.order_view(store, history.numbers["LATE-3"], history.at).evidence
+        for text in verdicts.order_view(store, history.numbers["LATE-3"], history.at).evidence
     )
 
 

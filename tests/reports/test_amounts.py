@@ -16,6 +16,7 @@ from tracking.provider.responses import read_order
 from tracking.reports import amounts, order, overview
 from tracking.reports.order_list import exports, search
 from tracking.reports.order_list.filters import Filters
+from tracking.reports.order_page import lines, verdicts
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.maintenance import verify
@@ -61,7 +62,7 @@ def test_the_catalogue_tells_the_currency_that_an_order_does_not(history: Histor
     seen = overview.overview(store, history.at)
     assert (seen.values, seen.currency) == ({"USD": 1000}, "USD")
     assert int(seen.bands["orders"].sum()) == 1
-    assert order.order_view(store, history.numbers["a"], history.at).worth == "10.00 USD"
+    assert verdicts.order_view(store, history.numbers["a"], history.at).worth == "10.00 USD"
 
 
 @pytest.fixture
@@ -76,9 +77,9 @@ def test_an_order_of_two_currencies_has_no_sum_anywhere(history: History, store:
     history.place("yen", made=(Line(1, "CVS", 500_000, 1),))
     answered(history, "yen", "JPY")
     said = "10.00 CAD and 5.00 USD"
-    view = order.order_view(store, mixed, history.at)
+    view = verdicts.order_view(store, mixed, history.at)
     assert view.worth == said
-    assert list(order.lines_page(store, mixed)["value"]) == ["5.00 USD", "10.00 CAD"]
+    assert list(lines.lines_page(store, mixed)["value"]) == ["5.00 USD", "10.00 CAD"]
     page = search.orders_page(store, Filters(sort="po number", descending=False), history.at)
     assert list(page.rows["worth"]) == [said, "5,000 JPY"]
     record = order.order_record(store, mixed)

@@ -17,7 +17,8 @@ from tracking.orders.latency import LatencyBreakdown
 from tracking.orders.model import Witness
 from tracking.orders.observations import Answered, Attempted, Observation, Polled
 from tracking.provider.webhook_bodies import WebhookCall
-from tracking.reports import explanations, latency, order, trends
+from tracking.reports import explanations, latency, trends
+from tracking.reports.order_page import verdicts
 from tracking.storage.database import Database, connect
 from tracking.storage.maintenance.verify import verify
 from tracking.storage.tables import EVENTS
@@ -203,7 +204,7 @@ def test_an_orders_page_and_why_tell_the_split(history: History, store: Database
         "Detected 14 to 15 s after completion (webhook 4 to 5 s, polling 9 s, processing 1 s); "
         "the provider took 1 min 5 s to 1 min 6 s. This uses the provider's own timestamp."
     )
-    assert order.order_view(store, number, history.at).evidence[-1] == sentence
+    assert verdicts.order_view(store, number, history.at).evidence[-1] == sentence
     told = explanations.explain_next_poll(store, number, history.at)
     assert told["reasons"][:2] == ["Completed.", sentence]
     assert json.loads(json.dumps(told["lag"])) == {

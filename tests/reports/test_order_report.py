@@ -10,6 +10,9 @@ from tracking.orders.model import Witness
 from tracking.orders.observations import Observation, Polled
 from tracking.provider import call_log
 from tracking.reports import activity, order
+from tracking.reports.order_page import story, verdicts
+from tracking.reports.order_page.calls import api_calls
+from tracking.reports.order_page.lines import line_progress, lines_page
 from tracking.storage.database import Database
 
 CALL: dict[str, Any] = {
@@ -24,13 +27,13 @@ def record(store: Database, *calls: dict[str, Any]) -> None:
 
 def test_a_refusal_is_told_once_and_its_lines_are_nobodys_word(history: History, store: Database) -> None:
     number = history.place("FT-1", lines=2)
-    waiting = order.lines_page(store, number)["status"].tolist()
+    waiting = lines_page(store, number)["status"].tolist()
     history.refuse("FT-1", "the balance of 54.00 does not cover it")
-    view = order.order_view(store, number, history.at)
+    view = verdicts.order_view(store, number, history.at)
     assert view.verdict == "Refused: the balance of 54.00 does not cover it."
     assert (view.statuses["Provider status"], view.statuses["Our status"]) == ("refused", "needs a decision")
-    assert (waiting, order.lines_page(store, number)["status"].tolist()) == (["not shown yet"] * 2, ["not placed"] * 2)
-    assert order.line_progress(store, number).to_dict("records") == [{"status": "not placed", "lines": 2, "cards": 2}]
+    assert (waiting, lines_page(store, number)["status"].tolist()) == (["not shown yet"] * 2, ["not placed"] * 2)
+    assert line_progress(store, number).to_dict("records") == [{"status": "not placed", "lines": 2, "cards": 2}]
 
 
 def test_the_timeline_is_in_the_order_in_which_things_happened(history: History, store: Database) -> None:
@@ -43,7 +46,7 @@ def test_the_timeline_is_in_the_order_in_which_things_happened(history: History,
         Witness.POLL, left, history.wait(seconds=5), Polled(history.snapshot("FT-1", "Processing"), "order")
     )
     store.write(lambda connection: history.observe(connection, number, slow))
-    rows = [row for row in order.timeline(store, number, history.at) if not row.ahead]
+    rows = [row for row in story.timeline(store, number, history.at) if not row.ahead]
     assert [row.kind for row in rows][-2:] == ["still open", "notice claimed"]
     assert [row.at for row in rows] == sorted(row.at for row in rows)
     told = order.order_record(store, number)["timeline"]
@@ -57,11 +60,11 @@ def test_a_notice_that_came_before_its_order_stands_where_it_came(history: Histo
     history.find_open("FOUND-1")
     number = find_order_id(store, "FOUND-1")
     assert number is not None
-    notice = next(row for row in order.timeline(store, number, history.at) if row.kind == "notice claimed")
+    notice = next(row for row in story.timeline(store, number, history.at) if row.kind == "notice claimed")
     assert (notice.at, notice.learned_at) == (came, came + timedelta(minutes=5))
     assert (
         f"The provider's webhook said complete at {came:%H:%M:%S}; not confirmed by a poll."
-        in order.order_view(store, number, history.at).evidence
+        in verdicts.order_view(store, number, history.at).evidence
     )
 
 
@@ -78,7 +81,7 @@ def test_a_look_that_a_list_page_answered_is_one_of_the_orders_calls(history: Hi
         {"at": history.at + timedelta(seconds=1), "path": page},
         {"at": history.at, "path": "/v1/Products"},
     )
-    calls = [(call["at"], call["path"]) for call in order.api_calls(store, number)]
+    calls = [(call["at"], call["path"]) for call in api_calls(store, number)]
     assert calls == [(history.at, page), (START, "/v1/Orders")]
 
 
@@ -95,7 +98,7 @@ def test_an_answer_is_shown_line_by_line(
 ) -> None:
     number = history.place("FT-1")
     record(store, {"order_id": number, "answer": kept})
-    assert order.api_calls(store, number)[0]["answer"] == shown
+    assert api_calls(store, number)[0]["answer"] == shown
 
 
 def test_a_call_whose_answer_could_not_be_used_has_failed_whatever_its_status(store: Database) -> None:

@@ -29,6 +29,9 @@ from tracking.reports.health import ComponentStatus
 from tracking.reports.order_list import exports, search
 from tracking.reports.order_list.conditions import FLAGGED
 from tracking.reports.order_list.filters import Filters
+from tracking.reports.order_page import story, verdicts
+from tracking.reports.order_page.calls import api_calls
+from tracking.reports.order_page.lines import line_progress, lines_page
 from tracking.storage import facts, inbox
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
@@ -448,7 +451,7 @@ def test_an_unknown_order_has_no_story(store: Database) -> None:
     with pytest.raises(UnknownOrder):
         order.order_record(store, 99)
     with pytest.raises(UnknownOrder):
-        order.order_view(store, 99, START)
+        verdicts.order_view(store, 99, START)
 
 
 def test_equal_looks_collapse_and_the_next_step_comes_last(history: History, store: Database) -> None:
@@ -457,30 +460,34 @@ def test_equal_looks_collapse_and_the_next_step_comes_last(history: History, sto
     for _ in range(12):
         history.wait(minutes=3)
         history.look("FT-1", "Pending")
-    rows = order.timeline(store, number, history.at)
+    rows = story.timeline(store, number, history.at)
     assert [row.kind for row in rows] == ["requested", "sending", "accepted", "still open", "ahead"]
     assert rows[3].text == "12 polls, all Pending (10:03:00 to 10:36:00)"
     assert rows[4].ahead
     assert rows[4].at >= history.at
     assert rows[4].text == "Next poll at the latest: it may be complete by then"
     by = clock(rows[4].at + timedelta(seconds=1) - timedelta(microseconds=1), history.at)
-    assert f"Next poll by {by} (it may be complete by then)." in (order.order_view(store, number, history.at).evidence)
+    assert f"Next poll by {by} (it may be complete by then)." in (
+        verdicts.order_view(store, number, history.at).evidence
+    )
 
 
 def test_a_repeated_notice_is_told_as_such(history: History, store: Database) -> None:
     number = history.place("FT-1")
     history.accept("FT-1")
     history.announce("FT-1", times=3)
-    texts = [row.text for row in order.timeline(store, number, history.at)]
+    texts = [row.text for row in story.timeline(store, number, history.at)]
     assert "Webhook: complete (awaiting confirmation)" in texts
     assert any("2 duplicate webhooks, ignored" in text for text in texts)
-    assert order.order_view(store, number, history.at).statuses["Webhook"] == "completion received, not confirmed yet"
+    assert (
+        verdicts.order_view(store, number, history.at).statuses["Webhook"] == "completion received, not confirmed yet"
+    )
 
 
 def test_a_completion_is_told_as_the_window_it_lies_in(history: History, store: Database) -> None:
     number = history.place("FT-1")
     history.complete("FT-1", minutes=10)
-    view = order.order_view(store, number, history.at)
+    view = verdicts.order_view(store, number, history.at)
     assert view.verdict == "Completed 10 s to 11 min after it was placed."
     assert any("still open" in piece for piece in view.evidence)
 
@@ -488,15 +495,15 @@ def test_a_completion_is_told_as_the_window_it_lies_in(history: History, store: 
 def test_a_look_after_the_end_is_not_the_one_that_found_it(history: History, store: Database) -> None:
     number = history.place("FT-1")
     history.complete("FT-1", minutes=10)
-    assert "Confirmed by poll 2 at 10:10:10 (1 of 1 card)." in (order.order_view(store, number, history.at).evidence)
+    assert "Confirmed by poll 2 at 10:10:10 (1 of 1 card)." in (verdicts.order_view(store, number, history.at).evidence)
     history.wait(minutes=5)
     history.look("FT-1", "Completed")
     said = "Confirmed by a poll at 10:10:10 (1 of 1 card). Still so in the last of 3 polls, at 10:15:10."
-    assert said in order.order_view(store, number, history.at).evidence
+    assert said in verdicts.order_view(store, number, history.at).evidence
     history.wait(minutes=5)
     history.look("FT-1", "Pending")
     said = "Confirmed by a poll at 10:10:10. By the last of 4 polls, at 10:20:10: 1 of 1 card"
-    assert any(piece.startswith(said) for piece in order.order_view(store, number, history.at).evidence)
+    assert any(piece.startswith(said) for piece in verdicts.order_view(store, number, history.at).evidence)
 
 
 def test_cards_that_are_on_their_way_are_told_of_a_completed_order(history: History, store: Database) -> None:
@@ -504,7 +511,7 @@ def test_cards_that_are_on_their_way_are_told_of_a_completed_order(history: Hist
     history.complete("FT-1", minutes=10)
     with_status = LINES.update().where(LINES.c.order_id == number, LINES.c.number == 1)
     store.write(lambda connection: connection.execute(with_status.values(status="SentToFulfillment", quantity=3)))
-    view = order.order_view(store, number, history.at)
+    view = verdicts.order_view(store, number, history.at)
     assert view.verdict == "Completed 10 s to 11 min after it was placed; 3 cards handed over, not shipped yet."
     assert any("complete while these are in transit" in piece for piece in view.evidence)
 
@@ -513,17 +520,19 @@ def test_an_order_found_finished_is_not_given_a_time_it_took(history: History, s
     history.find_finished("FOUND-1")
     number = find_order_id(store, "FOUND-1")
     assert number is not None
-    assert order.order_view(store, number, history.at).verdict.startswith("Completed some time before our first poll")
+    assert verdicts.order_view(store, number, history.at).verdict.startswith(
+        "Completed some time before our first poll"
+    )
 
 
 def test_an_unknown_outcome_names_its_one_safe_action(history: History, store: Database) -> None:
     number = history.place("FT-1")
     history.lose("FT-1")
-    view = order.order_view(store, number, history.at)
+    view = verdicts.order_view(store, number, history.at)
     assert view.verdict == "Unconfirmed: sent without an answer. The provider may or may not have the order."
     assert view.allowed["resend"] is None
     assert view.allowed["check"] is not None
-    assert order.timeline(store, number, history.at)[-1].text == "Resend under the same PO number"
+    assert story.timeline(store, number, history.at)[-1].text == "Resend under the same PO number"
 
 
 def test_what_people_write_is_part_of_the_story(history: History, store: Database) -> None:
@@ -534,16 +543,16 @@ def test_what_people_write_is_part_of_the_story(history: History, store: Databas
             connection, number, text="called them", actor="Bea", now=history.at, acknowledges=True
         )
     )
-    view = order.order_view(store, number, history.at)
+    view = verdicts.order_view(store, number, history.at)
     assert view.statuses["Our status"] == "acknowledged by Bea: called them"
-    assert order.timeline(store, number, history.at)[-1].text == "Acknowledged by Bea: called them"
+    assert story.timeline(store, number, history.at)[-1].text == "Acknowledged by Bea: called them"
 
 
 def test_lines_come_in_pages_with_their_progress(history: History, store: Database) -> None:
     number = history.place("BULK-1", lines=250)
     history.complete("BULK-1")
-    assert order.lines_page(store, number, page=3)["number"].tolist() == list(range(201, 251))
-    progress = order.line_progress(store, number)
+    assert lines_page(store, number, page=3)["number"].tolist() == list(range(201, 251))
+    progress = line_progress(store, number)
     assert progress.to_dict("records") == [{"status": "Completed", "lines": 250, "cards": 250}]
 
 
@@ -556,7 +565,7 @@ def test_slow_orders_are_compared_with_their_like(history: History, store: Datab
     history.accept("SLOW-1")
     history.wait(hours=1)
     asyncio.run(Learner(store, Forecasts(), lambda: history.at, learns=True).refit())
-    expected, limit = order.order_view(store, number, history.at).evidence[:2]
+    expected, limit = verdicts.order_view(store, number, history.at).evidence[:2]
     assert re.match(r"No estimate: hardly any similar order took this long and completed\. Slower than 9\d %", expected)
     assert expected.endswith("Based on 30 completed orders (links, 1 card).")
     assert re.match(r"Late from an age of \d+ min( \d+ s)?: 99 % of 30 completed orders took less", limit)
@@ -566,7 +575,7 @@ def test_where_nothing_like_it_has_finished_it_is_said_how_many_are_needed(histo
     number = history.place("FIRST-1")
     history.accept("FIRST-1")
     history.wait(seconds=5)
-    told = order.order_view(store, number, history.at).evidence[0]
+    told = verdicts.order_view(store, number, history.at).evidence[0]
     assert told == (
         "No estimate: not enough history, 0 of 30 completed orders (links, 1 card). "
         "Orders already complete when first seen do not count."
@@ -576,8 +585,8 @@ def test_where_nothing_like_it_has_finished_it_is_said_how_many_are_needed(histo
 def test_every_event_can_be_paged(history: History, store: Database) -> None:
     number = history.place("FT-1")
     history.complete("FT-1")
-    newest = order.all_events(store, number, 1, 2)
-    older = order.all_events(store, number, 2, 2)
+    newest = story.all_events(store, number, 1, 2)
+    older = story.all_events(store, number, 2, 2)
     assert [row.seq for row in newest + older] == [5, 4, 3, 2]
 
 
@@ -611,7 +620,7 @@ def test_calls_can_be_narrowed_to_failures(history: History, store: Database) ->
     store.write(lambda connection: call_log.store_api_calls(connection, rows))
     assert len(activity.provider_calls(store)) == 2
     assert activity.provider_calls(store, failed=True)["outcome"].tolist() == ["timeout"]
-    assert [call["outcome"] for call in order.api_calls(store, number)] == ["ok"]
+    assert [call["outcome"] for call in api_calls(store, number)] == ["ok"]
 
 
 def test_events_since_a_time_come_newest_first(history: History, store: Database) -> None:
@@ -655,7 +664,7 @@ def test_nothing_collapses_to_nothing() -> None:
 
 def test_a_line_knows_what_is_masked(history: History, store: Database) -> None:
     number = history.place("FT-1", recipient="+15550001234")
-    assert order.lines_page(store, number)["recipient"].tolist() == ["+1***34"]
+    assert lines_page(store, number)["recipient"].tolist() == ["+1***34"]
 
 
 @pytest.mark.parametrize(

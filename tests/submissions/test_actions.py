@@ -13,7 +13,7 @@ from tracking.access import Access, Person
 from tracking.errors import InvalidSubmission, NotAllowed, NotPermitted
 from tracking.orders.model import Line, Witness
 from tracking.orders.observations import Answered, Attempted
-from tracking.reports import order as reports
+from tracking.reports.order_page import story, verdicts
 from tracking.storage.database import Database
 from tracking.storage.maintenance.verify import verify
 from tracking.submissions import actions, files, submit
@@ -90,11 +90,11 @@ def test_an_order_whose_po_number_is_anothers_is_placed_anew_once_both_are_said_
     first, second = (find_order_id(store, name) for name in ("FT-1", "FT-1-2"))
     assert first is not None
     assert second is not None
-    before, placed = reports.order_view(store, first, now).order, reports.order_view(store, second, now).order
+    before, placed = verdicts.order_view(store, first, now).order, verdicts.order_view(store, second, now).order
     assert (before.state, before.attention) == ("Refused", None)
     assert (placed.state, placed.source, placed.units, placed.value_minor) == ("Queued", "csv", 3, 4500)
-    assert any("placed this anew as FT-1-2" in row.text for row in reports.timeline(store, first, now))
-    assert any("placed this for FT-1" in row.text for row in reports.timeline(store, second, now))
+    assert any("placed this anew as FT-1-2" in row.text for row in story.timeline(store, first, now))
+    assert any("placed this for FT-1" in row.text for row in story.timeline(store, second, now))
     assert verify(store) == []
     with pytest.raises(NotAllowed):
         actions.place_anew(store, "FT-1", "FT-1-3", by=BOB, now=now, wants_both=True)
@@ -108,7 +108,7 @@ def test_a_po_number_that_is_taken_or_none_places_nothing_anew(
         actions.place_anew(store, "FT-1", other, by=ANN, now=now, wants_both=True)
     order_id = find_order_id(store, "FT-1")
     assert order_id is not None
-    assert reports.order_view(store, order_id, now).order.attention_reason == "ponumber mismatch"
+    assert verdicts.order_view(store, order_id, now).order.attention_reason == "ponumber mismatch"
 
 
 def test_what_is_not_taken_by_another_order_is_not_placed_anew(store: Database, now: datetime) -> None:

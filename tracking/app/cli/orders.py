@@ -21,6 +21,8 @@ from tracking.reports import activity, explanations, health
 from tracking.reports import order as order_reports
 from tracking.reports.order_list import exports, search
 from tracking.reports.order_list.filters import Filters
+from tracking.reports.order_page import story, verdicts
+from tracking.reports.order_page.lines import lines_page
 from tracking.settings import Settings
 from tracking.startup import pd
 from tracking.storage import database
@@ -138,9 +140,9 @@ def order_command(po_or_id: options.PoOrId, *, as_json: options.JsonFlag = False
         output.print_json(order_reports.order_record(store, order_id))
         return
     now = utc_now()
-    view = order_reports.order_view(store, order_id, now)
-    lines = order_reports.lines_page(store, order_id, size=LINES_LISTED)
-    output.print_order(view, lines, order_reports.timeline(store, order_id, now))
+    view = verdicts.order_view(store, order_id, now)
+    lines = lines_page(store, order_id, size=LINES_LISTED)
+    output.print_order(view, lines, story.timeline(store, order_id, now))
     _say_who_goes_on(store, view.order.state)
 
 

@@ -19,7 +19,8 @@ import typer
 
 from tracking.orders import wording
 from tracking.orders.wording import TimelineEntry, count
-from tracking.reports import amounts, order
+from tracking.reports import amounts
+from tracking.reports.order_page import verdicts
 from tracking.startup import pd
 from tracking.submissions.erasure import Erasure
 from tracking.submissions.files import CheckedFile
@@ -226,7 +227,7 @@ def _with_range(figure: Mapping[str, float]) -> str:
     return f"{figure['value']:,.1f} ({least:,.1f} to {most:,.1f})"
 
 
-def print_order(view: order.OrderView, rows: pd.DataFrame, entries: Iterable[TimelineEntry]) -> None:
+def print_order(view: verdicts.OrderView, rows: pd.DataFrame, entries: Iterable[TimelineEntry]) -> None:
     """Print one order: its verdict, as many of its lines as there are in `rows`, its timeline."""
     record = view.order
     provider_id = record.provider_id or "no provider's id yet"

@@ -1,0 +1,168 @@
+"""The verdict on one order: what is so now, what proves it, what both witnesses say, and what may be done. Bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, select
+from sqlalchemy.engine import RowMapping
+
+from tracking.forecasting.incidents import late_with_others
+from tracking.forecasting.lateness import stored_limit
+from tracking.orders import wording
+from tracking.orders.latency import between
+from tracking.orders.model import ORDER_FIELDS, Order, State, Submission, WebhookStatus, allowed_actions, is_open
+from tracking.orders.wording import clock, count, duration
+from tracking.provider.masking import mask_json
+from tracking.reports import amounts
+from tracking.reports.explanations import (
+    confirmation_text,
+    late_limit_text,
+    next_poll_text,
+    order_expectation,
+    others_text,
+)
+from tracking.reports.latency import breakdown_of
+from tracking.reports.order_page.calls import indented
+from tracking.reports.order_page.rows import order_row
+from tracking.storage.database import Database
+from tracking.storage.tables import CALLBACKS, LINES
+
+RAW_LENGTH = 20_000
+
+_SUBMISSION_LABELS: dict[str, str] = {Submission.UNKNOWN: "unconfirmed", Submission.ELSEWHERE: "other system"}
+_WEBHOOK_LABELS = {
+    WebhookStatus.NONE: "none received",
+    WebhookStatus.CLAIMED: "completion received, not confirmed yet",
+    WebhookStatus.CONFIRMED: "completion received, confirmed by poll",
+    WebhookStatus.CONTRADICTED: "completion received, contradicted by polls",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OrderView:
+    """All that one order's page shows above its timeline.
+
+    `statuses`: the four things that are often mixed up, apart, each in words under its label, in the order in which
+    people read them. `worth` is its face value, by currency. `allowed` maps an action to None or to why not.
+    """
+
+    id: int
+    order: Order
+    line_count: int
+    event_count: int
+    worth: str
+    verdict: str
+    evidence: tuple[str, ...]
+    statuses: Mapping[str, str]
+    allowed: Mapping[str, str | None]
+    raw: str | None
+
+
+def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
+    """What the order's page says above the timeline.
+
+    Raises:
+        UnknownOrder: no order has this id.
+    """
+    with database.read() as connection:
+        row = order_row(connection, order_id)
+        order = Order(**{name: row[name] for name in ORDER_FIELDS})
+        values = amounts.order_values(connection, [row])[order_id]
+        expected = order_expectation(connection, row, now)
+        limit = None if expected is None else stored_limit(connection, row["type"], row["units"])
+        others = others_text(late_with_others(connection, row, now), now)
+        took = breakdown_of(connection, order_id) if order.state == State.COMPLETED else None
+        came_at = _first_notice_at(connection, order_id) or order.claimed_at
+        confirmed = confirmation_text(connection, order, row, came_at)
+        handed_over = _cards_handed_over(connection, order_id) if order.state == State.COMPLETED else 0
+    if confirmed is None and came_at is not None:
+        confirmed = f"The provider's webhook said complete at {clock(came_at, now)}; not confirmed by a poll."
+    verdict, evidence = _verdict(order, row, [confirmed] if confirmed else [], now)
+    if handed_over:
+        verdict = f"{verdict.removesuffix('.')}; {count(handed_over, 'card')} handed over, not shipped yet."
+        evidence.append("The provider reports the order complete while these are in transit; lines may still change.")
+    before = (text for text in (expected and expected.text, limit and late_limit_text(limit), others) if text)
+    return OrderView(
+        id=order_id,
+        order=order,
+        line_count=row["line_count"],
+        event_count=row["event_count"],
+        worth=amounts.worth(values),
+        verdict=verdict,
+        evidence=(*before, *evidence, *([took.text] if took is not None else [])),
+        statuses=_statuses(order),
+        allowed=allowed_actions(order.state, order.provider_id, order.erased, order.attention_reason),
+        raw=indented(mask_json(row["document"], RAW_LENGTH)) if row["document"] else None,
+    )
+
+
+def _statuses(order: Order) -> dict[str, str]:
+    ours = "open" if is_open(order.state) else "final"
+    if order.attention:
+        # The verdict of a refused order says why already.
+        ours = "needs a decision" if order.state == State.REFUSED else f"needs a decision: {order.attention}"
+        if order.acknowledged_at:
+            ours = f"acknowledged by {order.acknowledged_by or 'somebody'}: {order.acknowledged_why}"
+    return {
+        "Our submission": _SUBMISSION_LABELS.get(order.submission, order.submission),
+        "Provider status": order.provider_status or ("refused" if order.state == State.REFUSED else "none yet"),
+        "Webhook": _WEBHOOK_LABELS.get(WebhookStatus(order.notice), order.notice),
+        "Our status": ours,
+    }
+
+
+def _cards_handed_over(connection: Connection, order_id: int) -> int:
+    """How many cards the provider has handed over to whoever ships them, and has not shown as shipped."""
+    cards = select(sa.func.sum(LINES.c.quantity)).where(
+        LINES.c.order_id == order_id, LINES.c.status == "SentToFulfillment"
+    )
+    return int(connection.execute(cards).scalar() or 0)
+
+
+def _first_notice_at(connection: Connection, order_id: int) -> datetime | None:
+    """When the provider's first notice came; one may have waited for its order, which claims only once that is here."""
+    genuine = select(CALLBACKS.c.received_at).where(CALLBACKS.c.order_id == order_id, CALLBACKS.c.outcome == "accepted")
+    return connection.execute(genuine.order_by(CALLBACKS.c.id).limit(1)).scalar()
+
+
+def _verdict(order: Order, row: RowMapping, evidence: list[str], now: datetime) -> tuple[str, list[str]]:
+    match order.state:
+        case State.QUEUED | State.SENDING:
+            return f"{order.state} for {duration(now - order.created_at)}: no answer from the provider yet.", evidence
+        case State.UNKNOWN:
+            evidence.append("Resending is safe: the provider accepts the same PO number only once.")
+            return "Unconfirmed: sent without an answer. The provider may or may not have the order.", evidence
+        case State.REFUSED:
+            reason = (order.attention or "the provider did not accept the order").removeprefix("refused: ")
+            return f"Refused: {reason}.", evidence
+        case State.COMPLETED | State.CANCELLED:
+            return _closed_verdict(order, evidence)
+        case _:
+            return _open_verdict(order, row, now, evidence)
+
+
+def _closed_verdict(order: Order, evidence: list[str]) -> tuple[str, list[str]]:
+    if order.completed_by is None:
+        return f"{order.state}.", evidence
+    if order.last_open_at is None or order.completed_after is None:
+        last = wording.latest(order.completed_by, order.created_at)
+        return f"{order.state} some time before our first poll at {last}.", evidence
+    evidence.append(f"Previous poll, {clock(order.completed_after, order.created_at)}: still open.")
+    took = between(order.completed_after - order.created_at, order.completed_by - order.created_at)
+    return f"{order.state} {took} after it was placed.", evidence
+
+
+def _open_verdict(order: Order, row: RowMapping, now: datetime, evidence: list[str]) -> tuple[str, list[str]]:
+    verdict = f"{order.state} for {duration(now - order.created_at)}"
+    if row["late_at"] and row["late_at"] < now:
+        verdict += f", late since {clock(row['late_at'], now)}"
+    if row["last_look_at"]:
+        ago = duration(now - row["last_look_at"])
+        evidence.append(f"Last of {count(row['looks'], 'poll')}, {ago} ago: {order.provider_status or 'no status'}.")
+    if row["next_look_at"]:
+        evidence.append(next_poll_text(row, now))
+    return verdict + ".", evidence
