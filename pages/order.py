@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 import elements
+import order_claims
 import session
 from charts import order as charts
 from tracking.access import Person
@@ -21,7 +22,6 @@ from tracking.reports.order_list.filters import Filters
 from tracking.reports.order_page import story, verdicts
 from tracking.reports.order_page.calls import CALLS_LISTED, api_calls
 from tracking.reports.order_page.lines import LINES_PER_PAGE, line_progress, lines_page
-from tracking.storage import claims as storage_claims
 from tracking.submissions import actions as submissions_actions
 
 STORY_ROWS = 60
@@ -253,62 +253,6 @@ def lines(view: verdicts.OrderView) -> None:
     )
 
 
-def claims(view: verdicts.OrderView, by: Person) -> None:
-    """The claim data of one unit, for this one run of the page: it is kept in no state, link or file."""
-    ends = storage_claims.claim_lines(session.database(), view.id)
-    if ends is None:
-        return
-    box = st.expander("Claim data", key="claims", icon=":material/lock:", on_change="rerun")
-    if not box.open:
-        return
-    with box:
-        st.caption("Encrypted where it is kept. Who sees a unit's data is written into the order's story.")
-        with st.container(horizontal=True, vertical_alignment="bottom"):
-            line = st.number_input("Line", *ends, key=f"claims_line_{view.id}", width=120)
-            versions = storage_claims.claim_versions(session.database(), view.id, line)
-            most = max((units for units, _ in versions), default=1)
-            unit = st.number_input("Unit", 1, most, key=f"claims_unit_{view.id}_{line}", width=120)
-            version = picked_version(view, line, versions)
-            why = session.may_not_act()
-            asked = st.button(
-                "Reveal one", key="reveal", icon=":material/visibility:", disabled=why is not None, help=why
-            )
-        if asked:
-            reveal(view, by, line, unit, version)
-
-
-def picked_version(view: verdicts.OrderView, line: int, versions: list[tuple[int, datetime]]) -> int | None:
-    """Which version of the line's claim data, where the provider has shown several; the newest at first."""
-    if len(versions) < 2:
-        return None
-
-    def label(number: int) -> str:
-        units, since = versions[number - 1]
-        return f"{number} of {len(versions)}, {wording.count(units, 'unit')}, {wording.clock(since)}"
-
-    numbers = range(len(versions), 0, -1)
-    return st.selectbox("Version", numbers, key=f"claims_version_{view.id}_{line}", format_func=label, width=320)
-
-
-def reveal(view: verdicts.OrderView, by: Person, line: int, unit: int, version: int | None) -> None:
-    """Shows the unit's data as plain text; the next run of the page does without."""
-    store, vault, po_number = session.database(), session.claim_cipher(), view.order.po_number
-
-    def show() -> None:
-        revealed = submissions_actions.reveal(
-            store, vault, po_number, line, unit, by=by, now=utc_now(), version=version
-        )
-        for label, value in revealed.data:
-            st.caption(elements.escape(label))
-            st.code(value, language=None, wrap_lines=True)
-        if earlier := revealed.versions - 1:
-            others = wording.count(earlier, "other version")
-            st.caption(f"The provider has shown {others} of this line's claim data too.")
-        st.caption("This was written into the order's story. It is gone as soon as anything else is done on this page.")
-
-    elements.attempt(show)
-
-
 def calls(view: verdicts.OrderView) -> None:
     """Request and answer side by side, newest first; secrets and recipients are masked."""
     box = st.expander("Calls of the provider's API for this order", key="exchanges", on_change="rerun")
@@ -396,7 +340,7 @@ with elements.error_box():
     if st.session_state["zoom"] == "Everything":
         all_events(view)
     lines(view)
-    claims(view, by)
+    order_claims.draw(view, by)
     calls(view)
     if view.raw:
         with st.expander("The order as the provider showed it, masked", key="raw"):
