@@ -64,6 +64,17 @@ def _health(url: str) -> health_reports.Health:
     return health_reports.health(connect(url), utc_now())
 
 
+def status() -> tuple[health_reports.Workload, tuple[health_reports.ComponentStatus, ...]]:
+    """How much waits for a person, and the status of each component, at most FRESH seconds old."""
+    return _status(database_url())
+
+
+@st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
+def _status(url: str) -> tuple[health_reports.Workload, tuple[health_reports.ComponentStatus, ...]]:
+    with connect(url).read() as connection:
+        return health_reports.workload(connection), health_reports.component_status(connection, utc_now())
+
+
 def late_orders() -> LateOrders:
     """Which orders are late together, and how many apart, at most FRESH seconds old."""
     return _late_orders(database_url())

@@ -175,7 +175,6 @@ def files() -> None:
 
 SECTIONS = {"callbacks": webhook_calls, "calls": calls, "contract": contract, "events": log, "files": files}
 
-st.title("Activity")
 section = st.segmented_control(
     "What",
     list(SECTIONS),

@@ -354,7 +354,6 @@ def warn_without_sender() -> None:
         st.warning(absent[0].upper() + absent[1:], title="Nothing is sent", icon=":material/pause:")
 
 
-st.title("Submit")
 if why_not := session.may_not_act():
     st.info(f"{why_not} Orders can be put together and checked, not sent.", icon=":material/lock:")
 with st.container():

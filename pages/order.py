@@ -306,7 +306,6 @@ def no_such_order(any_id: str, *, several: bool) -> None:
 
 
 elements.show_toast()
-st.title("Timeline")
 any_id = st.text_input(
     "Order",
     key="order",

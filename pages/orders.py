@@ -248,7 +248,6 @@ def clear() -> None:
     first_page()
 
 
-st.title("Orders")
 if (
     st.session_state["entered"]
     and not set(st.query_params) & {*BOUND, "page"}

@@ -30,8 +30,6 @@ LATENCY_LEGEND = (
     "answer was here. Bars show the middle of each range, the line the least and the most of the whole."
 )
 
-st.title("Overview")
-
 
 @st.fragment(run_every="3s", key="figures")
 def figures() -> None:

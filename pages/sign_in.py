@@ -51,10 +51,3 @@ def turn_away(reason: str) -> NoReturn:
         st.button("Sign in again", key="sign_in", icon=":material/login:", on_click=st.login)
         st.button("Sign out", key="sign_out", icon=":material/logout:", on_click=st.logout)
     st.stop()
-
-
-def show_person(person: Person) -> None:
-    """Says who is signed in, beside the way out."""
-    with st.container(horizontal=True, vertical_alignment="center", key="signed_in"):
-        st.text(f"{person.name}, {person.access}")
-        st.button("Sign out", key="sign_out", type="tertiary", icon=":material/logout:", on_click=st.logout)

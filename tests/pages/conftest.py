@@ -43,6 +43,11 @@ CATALOGUE = {
 Open = Callable[..., AppTest]
 
 
+def page_links(app: AppTest) -> list[Any]:
+    """The links of the page itself, without those of the frame above it."""
+    return list(app.page_link)[len(app.container(key="counts").page_link) :]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_components() -> Iterator[None]:
     """Each AppTest would look for components in all installed packages, which takes longer than the page."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 import pytest
 import sqlalchemy as sa
 from histories import History
+from pages.conftest import page_links
 from streamlit.testing.v1 import AppTest
 
 from tracking.provider import call_log
@@ -121,9 +122,8 @@ def test_a_cell_is_shown_to_be_copied_and_its_order_is_opened_by_a_link(visit: V
     app = visit("logs", what="events")
     app.session_state["log_table_0"] = {"selection": {"rows": [], "columns": [], "cells": [[0, "kind"]]}}
     app.run()
-    assert app.title[0].value == "Activity"
     assert app.code[0].value == "requested"
-    [link] = app.page_link
+    [link] = page_links(app)
     assert (link.label, link.proto.query_string) == ("Open FT\\-1", "order=FT-1")
 
 

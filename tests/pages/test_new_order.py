@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import streamlit
 from histories import History
+from pages.conftest import page_links
 from streamlit.elements.lib import policies
 from streamlit.runtime.context import ContextProxy
 from streamlit.testing.v1 import AppTest
@@ -66,7 +67,7 @@ def test_an_order_for_links_goes_from_form_to_queue(visit: Visit, database: Data
     assert not app.exception
     line = {"ProductId": "CVS", "Value": 25.0, "Quantity": 3}
     assert requests(database) == [{"Type": "Links", "PONumber": number, "Note": "wave 1", "LineItems": [line]}]
-    assert f"order={number}" in app.page_link[0].proto.query_string
+    assert f"order={number}" in page_links(app)[0].proto.query_string
     assert number_of(app) != number
     assert "No sender is running" in app.warning[-1].value
     now = datetime.now(UTC)

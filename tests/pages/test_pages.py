@@ -44,7 +44,7 @@ def texts(app: AppTest) -> str:
 def test_each_page_opens_on_an_empty_store_and_says_it_is_a_sandbox(visit: Visit, page: str) -> None:
     app = visit(page)
     assert not app.exception
-    assert any("Sandbox: simulated provider, no real orders" in element.value for element in app.warning)
+    assert "SANDBOX · simulated" in texts(app)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -56,7 +56,8 @@ def test_no_page_claims_to_be_a_sandbox_when_it_is_live(
     monkeypatch.setenv("TRACKING_API_ACCESS_TOKEN", "not-a-real-token")
     app = visit(page)
     assert not app.exception
-    assert "Sandbox" not in texts(app)
+    assert "SANDBOX" not in texts(app)
+    assert "LIVE · provider\\.example" in texts(app)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -80,8 +81,8 @@ def test_an_unreachable_provider_and_a_silent_loop_are_told_everywhere(
 def test_a_store_that_cannot_be_written_is_told_in_its_own_words(visit: Visit, database: Database) -> None:
     database.trouble = "the disk is full: make room"
     app = visit()
-    [told] = [element.value for element in app.error if "The database cannot be written" in element.value]
-    assert "The disk is full" in told
+    assert any("The database cannot be written" in element.value for element in app.error)
+    assert "The disk is full" in texts(app)
     assert not app.exception
 
 
@@ -92,16 +93,17 @@ def test_a_restored_store_says_on_every_page_that_it_is_being_reconciled(
     mark = RestoreMark(history.wait(hours=-1), 0, trouble=trouble)
     database.write(lambda connection: set_mark(connection, mark, history.wait()))
     app = visit("orders")
-    [told] = [element.value for element in app.warning if "Restored from a backup" in element.value]
-    assert "sending resumes once that is known" in told
+    assert any("Restored from a backup" in element.value for element in app.warning)
+    [told] = [element.value for element in app.markdown if "sending resumes once that is known" in element.value]
     assert ("Waiting for the provider" in told) == (trouble is not None)
     assert "<b>" not in told.replace("\\<b\\>", "")
 
 
 def test_a_log_that_a_reader_holds_is_told(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Database, "wal_bytes", lambda _self: 300 * 2**20)
-    [told] = [element.value for element in visit().warning if "300 MB" in element.value]
-    assert "Close the program" in told
+    app = visit()
+    assert any("300 MB" in element.value for element in app.warning)
+    assert "Close the program" in texts(app)
 
 
 def test_settings_that_cannot_be_used_are_told_without_a_trace(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ def _hide_tokens(record: logging.LogRecord) -> bool:
     """Hide webhook addresses, which are secrets, in the server's log of requests and in the sandbox's calls."""
     if isinstance(record.args, tuple):
         parts = ((part, *str(part).partition("/webhooks/")) for part in record.args)
-        record.args = tuple(f"{before}{WEBHOOK_PATH}..." if found else part for part, before, found, _ in parts)
+        record.args = tuple(f"{before}{WEBHOOK_PATH}..." if path else part for part, before, path, _ in parts)
     return True
 
 

@@ -86,8 +86,8 @@ class Reader:
                 raise ValueError(text)
             return int(text)
 
-        found = self._parsed(name, parsed, f"is no whole number from {least} to {most}")
-        return usual if found is None else found
+        number = self._parsed(name, parsed, f"is no whole number from {least} to {most}")
+        return usual if number is None else number
 
 
 def _moment(text: str) -> datetime:

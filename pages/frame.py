@@ -1,0 +1,180 @@
+"""The row above every page: which provider, the search, what needs a decision, health, times, and who acts."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import streamlit as st
+
+import actors
+import cached
+import elements
+import session
+import times
+from tracking.app.environment import EnvironmentKind
+from tracking.orders.observations import utc_now
+from tracking.reports import banners, health
+from tracking.reports.banners import Banner
+from tracking.reports.health import Level
+from tracking.reports.order_list import search
+
+ENVIRONMENT_BADGES = {
+    EnvironmentKind.SANDBOX: (":material/science:", "orange", "Simulated provider: no real orders, no real money."),
+    EnvironmentKind.TEST: (":material/labs:", "violet", "A test account, by its address: orders should cost nothing."),
+    EnvironmentKind.LIVE: (":material/bolt:", "red", "The live provider: orders are real and cost money."),
+}
+BANNERS_SHOWN = 2
+FOR_SCREEN_READERS = "position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%)"
+HEALTH_COLORS = {Level.SUCCESS: "green", Level.INFO: "green", Level.WARNING: "orange", Level.ERROR: "red"}
+DRAW = {Level.ERROR: st.error, Level.WARNING: st.warning, Level.INFO: st.info}
+SEARCH = "PO number, provider ID, external ID, e-mail"
+
+
+def draw(title: str, *, search_too: bool = True) -> None:
+    """Draw the row, and below it the banners; a wall board, which nobody types at, does without the search.
+
+    The page's title is a heading for screen readers alone: who sees the page reads it in the navigation above.
+    """
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="frame"):
+        _environment()
+        if search_too:
+            _search_field()
+        status()
+        _times_menu()
+        _person()
+        st.html(f"<h1 style='{FOR_SCREEN_READERS}'>{title}</h1>", width="content")
+    troubles()
+
+
+def _environment() -> None:
+    environment = session.environment()
+    icon, color, meaning = ENVIRONMENT_BADGES[environment.kind]
+    label = f"{environment.kind} · {elements.escape(environment.host)}"
+    st.badge(label, icon=icon, color=color, help=meaning)  # type: ignore[arg-type]  # its type holds only its colours
+
+
+def _search_field() -> None:
+    st.text_input(
+        "Search orders", key="find", type="search", placeholder=SEARCH, max_chars=200, icon=":material/search:",
+        label_visibility="collapsed", on_change=_remember_search, args=("find",), width=240,
+    )  # fmt: skip
+    if st.button("Find", key="open_search", type="tertiary", shortcut="Ctrl+K", help="Find an order"):
+        _search_dialog()
+    if (text := st.session_state.pop("search_for", None)) is not None:
+        _open_match(text)
+
+
+def _remember_search(key: str) -> None:
+    st.session_state["search_for"] = (st.session_state[key] or "").strip()
+    st.session_state[key] = ""
+
+
+def _open_match(text: str) -> None:
+    """Open the one order that is meant, else the list of those that match."""
+    if not text:
+        return
+    with elements.error_box():
+        matches = search.find_po_numbers(session.database(), text)
+    if len(matches) == 1:
+        st.switch_page("order.py", query_params={"order": matches[0]})
+    st.switch_page("orders.py", query_params={"q": text})
+
+
+@st.dialog("Find an order", icon=":material/search:")
+def _search_dialog() -> None:
+    with st.form("find_order", border=False):
+        text = st.text_input(SEARCH, key="find_in_dialog", max_chars=200, placeholder="All of it, or a part")
+        if st.form_submit_button("Find", type="primary", icon=":material/search:"):
+            _open_match(text.strip())
+
+
+@elements.live("5s", "status")
+def status() -> None:
+    """How many orders need a decision or are late, each with the way to them, and the health in one word."""
+    work, components = cached.status()
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="counts", width=345):
+        _count(work.decisions, "need a decision", "needs a decision", ":material/front_hand:", {"view": "attention"})
+        _count(work.late, "late", "late", ":material/schedule:", {"view": "late", "each": "true"})
+        _health(components)
+
+
+def _count(number: int, many: str, one: str, icon: str, query: dict[str, str]) -> None:
+    text = f"{number:,} {one if number == 1 else many}"
+    if number >= health.MOST_COUNTED:
+        text = f"{number:,}+ {many}"
+    label = f"**{text}**" if number else text
+    st.page_link("orders.py", label=label, icon=icon, query_params=query, width="content")
+
+
+def _health(components: Sequence[health.ComponentStatus]) -> None:
+    word, level = health.summary(components, (banner.level for banner in _banners()))
+    color = HEALTH_COLORS[level]
+    with st.popover(f":{color}[●] {word}", key="health", type="tertiary", width="content"):
+        for component in components:
+            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+                dot = "orange" if component.worrying else "green"
+                st.markdown(f":{dot}[●] **{component.name}**", width="content")
+                st.caption(elements.escape(component.text))
+
+
+def _times_menu() -> None:
+    local = times.local_name()
+    labels = {
+        "UTC": "UTC",
+        "local": f"Local time ({local.replace('_', ' ')})" if local else "Local time (your browser names no zone)",
+        "relative": "Relative (5 min ago)",
+    }
+    now = {"UTC": "UTC", "local": (local or "UTC").rpartition("/")[2].replace("_", " "), "relative": "Relative"}
+    chosen = st.menu_button(
+        now[times.display()], list(labels), key="times", type="tertiary", format_func=lambda name: labels[name],
+        help="How times are shown",
+    )  # fmt: skip
+    if chosen and chosen != times.display():
+        with elements.error_box():
+            session.save_preferences(replace(session.preferences(), times=chosen))
+        st.rerun()
+
+
+def _person() -> None:
+    person = session.current_person()
+    name = person.name if person else session.preferences().name
+    label = elements.escape(name) if name else "Who are you?"
+    with st.popover(label, key="who", icon=":material/person:", type="tertiary", width="content"):
+        if person:
+            st.text(f"{person.name}, {person.access}")
+            st.button("Sign out", key="sign_out", icon=":material/logout:", on_click=st.logout)
+            return
+        with st.form("rename", border=False):
+            text = st.text_input("Your name", value=name, max_chars=actors.LONGEST_NAME)
+            st.caption("Recorded with everything you do. Nobody signs in here, so it is what you say it is.")
+            if st.form_submit_button("Save") and text.strip():
+                actors.rename(text)
+                st.rerun()
+
+
+def _banners() -> list[Banner]:
+    store = banners.store_banners(session.database().trouble)
+    return store + banners.health_banners(cached.health(), cached.late_orders(), utc_now())
+
+
+@elements.live("10s", "troubles")
+def troubles() -> None:
+    """What is wrong right now: one line each, two at the most, the rest behind a button."""
+    current = _banners()
+    with st.container(gap="xsmall", key="banners"):
+        for number, banner in enumerate(current[:BANNERS_SHOWN]):
+            _banner(banner, f"banner_{number}")
+        if rest := current[BANNERS_SHOWN:]:
+            with st.popover(f"+{len(rest)} more", key="more_banners", type="tertiary"):
+                for number, banner in enumerate(rest):
+                    _banner(banner, f"more_banner_{number}")
+
+
+def _banner(banner: Banner, key: str) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key=key):
+        DRAW[banner.level](elements.escape(banner.text), icon=f":material/{banner.icon}:", width="stretch")
+        if banner.details:
+            with st.popover("Details", key=f"{key}_details", type="tertiary", width="content"):
+                st.markdown(elements.escape(banner.details))
+        if banner.orders is not None:
+            icon = ":material/arrow_forward:"
+            st.page_link("orders.py", label="Show", icon=icon, query_params=dict(banner.orders), width="content")
