@@ -110,7 +110,7 @@ def test_what_the_overview_does_not_add_up_from_lines_is_unknown(
     history: History, store: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sell(history, CVS="USD")
-    monkeypatch.setattr(overview, "ORDERS_BY_LINES", 2)
+    monkeypatch.setattr(amounts, "ORDERS_BY_LINES", 2)
     for number in range(3):
         history.wait(minutes=1)
         history.place(f"po-{number}", value=100)

@@ -179,7 +179,7 @@ class Auditor:
         if seq != folded.seq + 1:
             raise Violation("I6", f"{row['po_number']}: event {seq} follows event {folded.seq}")
         folded.seq = seq
-        before = None if seq == 1 else folded.facts["state"]
+        before, needed = None if seq == 1 else folded.facts["state"], self._needs_decision(folded.facts)
         for name, value in json.loads(changes).items():
             if name in folded.facts:
                 folded.facts[name] = _stored(value) if name in TIMES else value
@@ -193,13 +193,21 @@ class Auditor:
         if before != after:
             self._moved(folded.facts, before, event[6], "Found " if json.loads(detail).get("first_sight") else "")
             self.world.evidence.check_move(folded.facts, row["po_number"], before, after)
+        if (needs := self._needs_decision(folded.facts)) != needed:
+            self._add(folded.facts, [("decisions", _hour(event[6]), "needed" if needs else "settled", 1)])
         return int(order_id)
 
     def _moved(self, facts: Mapping[str, Any], before: str | None, learned_at: str, found: str) -> None:
-        born = facts["created_at"][:13] + ":00:00.000000"
-        hour = learned_at[:13] + ":00:00.000000"
+        born, hour = _hour(facts["created_at"]), _hour(learned_at)
         moves = [("stock", born, facts["state"], 1), ("flow", hour, found + facts["state"], 1)]
-        moves += [("stock", born, before, -1)] if before else []
+        moves += [("stock", born, before, -1), ("left", hour, before, 1)] if before else []
+        self._add(facts, moves)
+
+    @staticmethod
+    def _needs_decision(facts: Mapping[str, Any]) -> bool:
+        return facts["attention"] is not None and facts["acknowledged_at"] is None
+
+    def _add(self, facts: Mapping[str, Any], moves: Iterable[tuple[str, str, str, int]]) -> None:
         for name, at, state, sign in moves:
             counts = self._counts.setdefault((name, at, state), [0, 0, 0])
             for position, amount in enumerate((1, facts["units"] or 0, facts["value_minor"] or 0)):
@@ -244,6 +252,15 @@ class Auditor:
         if stored != self._counts:
             odd = next(key for key in stored.keys() | self._counts.keys() if stored.get(key) != self._counts.get(key))
             raise Violation("I6", f"counter {odd} is {stored.get(odd)}, the log says {self._counts.get(odd)}")
+        in_need = sum(
+            numbers[0] * (1 if state == "needed" else -1)
+            for (name, _, state), numbers in stored.items()
+            if name == "decisions"
+        )
+        if in_need != sum(self._needs_decision(row) for row in self._rows.values()):
+            raise Violation(
+                "I6", f"{in_need} orders need a decision by the counters, by their rows it is another number"
+            )
         in_stock = sum(value for (name, _, _), (_, _, value) in stored.items() if name == "stock")
         if in_stock != sum(row["value_minor"] for row in self._rows.values()):
             raise Violation("I12", "the values of all states do not add up to the value asked for")
@@ -371,6 +388,11 @@ class Auditor:
         for (po_number,) in waiting:
             if po_number in names and names[po_number]["provider_id"] is not None:
                 raise Violation("I4", f"a notice for {po_number} waits although its order is there")
+
+
+def _hour(stored: str) -> str:
+    """The full hour of a time as SQLite keeps it."""
+    return stored[:13] + ":00:00.000000"
 
 
 def _stored(value: Any) -> Any:

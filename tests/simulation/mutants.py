@@ -23,7 +23,7 @@ from tracking.provider.http import answers
 from tracking.provider.rate_limit import RateLimiter
 from tracking.provider.shared_rate_limit import SharedRateLimit
 from tracking.provider.webhook_bodies import read_webhook_call
-from tracking.storage import inbox, leases, orders, outbox
+from tracking.storage import counters, inbox, leases, orders, outbox
 from tracking.storage.tables import CALLBACKS, ORDERS, OUTBOX
 from tracking.submissions import sender
 from tracking.webhooks import address_book, addresses, receiver
@@ -220,6 +220,16 @@ MUTANTS = (
         ),
     ),
     Mutant("count-late", "Counters are changed after what they count.", one_transaction_late(orders, "count_event")),
+    Mutant(
+        "acknowledged-uncounted",
+        "An order that was acknowledged is counted as one that still needs a decision.",
+        replaced(counters, "needs_decision", lambda attention, acknowledged_at: attention is not None),
+    ),
+    Mutant(
+        "left-when-placed",
+        "That an order left a state is counted in the hour in which it was placed.",
+        rewritten(counters, "state_movements", ('("left", learned, before, 1)', '("left", born, before, 1)')),
+    ),
     Mutant(
         "gives-up",
         "After three attempts nothing is sent any more.",

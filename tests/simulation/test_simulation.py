@@ -20,6 +20,7 @@ SOON = {
     "answer-first",
     "event-late",
     "count-late",
+    "acknowledged-uncounted",
     "404-final",
     "claims-missing",
     "hurried",

@@ -129,6 +129,12 @@ def find_late_orders(connection: Connection, now: datetime) -> LateOrders:
     return LateOrders(tuple(incidents), others, oldest)
 
 
+def late_number(connection: Connection, now: datetime) -> int:
+    """Count the open orders that are late now, each by itself."""
+    counted = select(sa.func.count()).select_from(ORDERS).where(OPEN, ORDERS.c.late_at < now)
+    return int(connection.execute(counted).scalar_one())
+
+
 def current_incidents(connection: Connection, now: datetime) -> list[Incident]:
     """Find the incidents of now, the worst first: one for all where several classes are late together."""
     late = _late(connection, now)

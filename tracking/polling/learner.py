@@ -19,7 +19,7 @@ from tracking.forecasting import incidents
 from tracking.forecasting.classes import RELIABLE_ORDERS
 from tracking.forecasting.forecasts import Forecasts
 from tracking.forecasting.waits import FIRST_PRICE, GREATEST_PRICE, LEAST_PRICE
-from tracking.storage import facts
+from tracking.storage import counters, facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
 from tracking.webhooks import silence_alarm
@@ -119,16 +119,26 @@ class Learner:
 
     async def find_late_orders(self) -> None:
         """Find out which orders are late, together or apart, and store it for whoever shows it."""
-        late = await asyncio.to_thread(self._late_orders) if self._learns else None
-        if late is not None:
-            now = self._clock()
-            await self._database.run(lambda connection: incidents.store_late_orders(connection, late, now))
+        job = await asyncio.to_thread(self._late_orders) if self._learns else None
+        if job is not None:
+            await self._database.run(job)
 
-    def _late_orders(self) -> incidents.LateOrders | None:
-        """The late orders to be stored, if they are others than before: most of the time nothing is written."""
+    def _late_orders(self) -> Callable[[Connection], None] | None:
+        """The job that stores what is not stored yet, their number in this hour among it; mostly there is none."""
+        now = self._clock()
         with self._database.read() as connection:
-            late = incidents.find_late_orders(connection, self._clock())
-            return None if late == incidents.stored_late_orders(connection) else late
+            late, number = incidents.find_late_orders(connection, now), incidents.late_number(connection, now)
+            moved = late != incidents.stored_late_orders(connection)
+            counted = number == counters.late_in_hour(connection, now)
+        if counted and not moved:
+            return None
+
+        def job(connection: Connection) -> None:
+            if moved:
+                incidents.store_late_orders(connection, late, now)
+            counters.record_late(connection, number, now)
+
+        return job
 
     def _judge_silence(self) -> silence_alarm.SilenceAlarm | None:
         """The alarm to be stored, if it is another than before."""

@@ -4,20 +4,21 @@ An order's currency is what the provider says or, where it says none, that of it
 several currencies, or of one that nobody has named, is added up from its lines.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, select
 
 from tracking.orders.vocabulary import MIXED
 from tracking.orders.wording import amount, money
 from tracking.storage import facts
 from tracking.storage.facts import FactKey
-from tracking.storage.tables import LINES
+from tracking.storage.tables import LINES, OPEN, ORDERS
 
 ORDERS_AT_ONCE = 500
+ORDERS_BY_LINES = 5000
 Values = dict[str, int]
 """Minor units by currency; "" is the currency that nobody knows."""
 
@@ -55,6 +56,39 @@ def order_values(connection: Connection, orders: Iterable[Mapping[Any, Any]]) ->
         for order_id, product_id, value in connection.execute(lines.group_by(LINES.c.order_id, LINES.c.product_id)):
             sums[order_id][by_product.get(product_id.casefold(), "")] += int(value)
     return values | {order_id: dict(sums.get(order_id) or {"": value}) for order_id, value in by_lines.items()}
+
+
+def open_values(connection: Connection, group: ColumnElement[str]) -> Counter[tuple[str, str, str]]:
+    """Count and add up the open orders by group and currency: (group, currency, "orders" or "value") to a number.
+
+    Read from the index that holds all of it. What an order's currency does not say is added up from its lines; beyond
+    the newest ORDERS_BY_LINES it is unknown. An order of two currencies counts in both.
+    """
+    group = group.label("grouped")
+    sums = sa.func.count().label("orders"), sa.func.sum(ORDERS.c.value_minor).label("value_minor")
+    by_currency = select(group, ORDERS.c.currency, *sums).where(OPEN).group_by(group, ORDERS.c.currency)
+    table: Counter[tuple[str, str, str]] = Counter()
+    for row in connection.execute(by_currency):
+        currency = row.currency if is_one_currency(row.currency) else ""
+        table.update(
+            {(row.grouped, currency, "orders"): row.orders, (row.grouped, currency, "value"): int(row.value_minor)}
+        )
+    if any(currency == "" for _, currency, _ in table):
+        _add_by_lines(connection, group, table)
+    return table
+
+
+def _add_by_lines(connection: Connection, group: ColumnElement[str], table: Counter[tuple[str, str, str]]) -> None:
+    """Move what the lines tell the currency of to that currency."""
+    unclear = sa.or_(ORDERS.c.currency.is_(None), ORDERS.c.currency == "", ORDERS.c.currency.contains(MIXED))
+    columns = (ORDERS.c.id, ORDERS.c.currency, ORDERS.c.value_minor, group)
+    newest = select(*columns).where(OPEN, unclear).order_by(ORDERS.c.created_at.desc()).limit(ORDERS_BY_LINES)
+    rows = connection.execute(newest).mappings().all()
+    values = order_values(connection, rows)
+    for row in rows:
+        table.subtract({(row["grouped"], "", "orders"): 1, (row["grouped"], "", "value"): row["value_minor"]})
+        for currency, value in values[row["id"]].items():
+            table.update({(row["grouped"], currency, "orders"): 1, (row["grouped"], currency, "value"): value})
 
 
 def one_amount(values: Mapping[str, int]) -> str | None:

@@ -5,7 +5,6 @@ Counts come from the counters and from partial indexes, never from a walk over a
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Row, select
 
 from tracking.orders.model import CLOSED, State
-from tracking.orders.vocabulary import MIXED, EventKind
+from tracking.orders.vocabulary import EventKind
 from tracking.orders.wording import TimelineEntry, describe_event, verdict
 from tracking.reports import amounts
 from tracking.reports.health import ComponentStatus, component_status
@@ -29,7 +28,6 @@ from tracking.storage.tables import COUNTERS, EVENTS, OPEN, ORDERS
 BANDS = ((2, "up to 2 h"), (6, "2 to 6 h"), (24, "6 to 24 h"), (168, "1 to 7 days"))
 OLDEST_BAND = "over 7 days"
 UNKNOWN_BAND = "outcome unknown"
-ORDERS_BY_LINES = 5000
 CHANGES_LISTED = 10
 CHANGES_READ = 300
 _ROUTINE = frozenset(
@@ -133,22 +131,12 @@ def _oldest(connection: Connection, stock: Sequence[Row[Any]], now: datetime) ->
 
 
 def _bands(connection: Connection, now: datetime) -> pd.DataFrame:
-    """The value of open orders by age and currency, from the index that holds all of it.
-
-    What an order's currency does not say is added up from its lines; beyond the newest ORDERS_BY_LINES it is unknown.
-    """
+    """The value of open orders by age and currency; one whose outcome is unknown has a band of its own."""
     names = (*(name for _, name in BANDS), OLDEST_BAND, UNKNOWN_BAND)
     since = [hour_of(now) - timedelta(hours=edge - 1) for edge, _ in BANDS]
     aged = ((ORDERS.c.created_at >= first, name) for first, (_, name) in zip(since, BANDS, strict=True))
-    band = sa.case((ORDERS.c.state == State.UNKNOWN, UNKNOWN_BAND), *aged, else_=OLDEST_BAND).label("band")
-    sums = sa.func.count().label("orders"), sa.func.sum(ORDERS.c.value_minor).label("value_minor")
-    grouped = select(band, ORDERS.c.currency, *sums).where(OPEN).group_by(band, ORDERS.c.currency)
-    table: Counter[tuple[str, str, str]] = Counter()
-    for row in connection.execute(grouped):
-        currency = row.currency if amounts.is_one_currency(row.currency) else ""
-        table.update({(row.band, currency, "orders"): row.orders, (row.band, currency, "value"): int(row.value_minor)})
-    if any(currency == "" for _, currency, _ in table):
-        _add_by_lines(connection, band, table)
+    band = sa.case((ORDERS.c.state == State.UNKNOWN, UNKNOWN_BAND), *aged, else_=OLDEST_BAND)
+    table = amounts.open_values(connection, band)
     currencies = sorted({currency for (_, currency, _), value in table.items() if value}) or [""]
     rows = [
         (name, currency, table[name, currency, "orders"], table[name, currency, "value"])
@@ -156,19 +144,6 @@ def _bands(connection: Connection, now: datetime) -> pd.DataFrame:
         for name in names
     ]
     return pd.DataFrame(rows, columns=["band", "currency", "orders", "value_minor"])
-
-
-def _add_by_lines(connection: Connection, band: Any, table: Counter[tuple[str, str, str]]) -> None:
-    """Move what the lines tell the currency of to that currency."""
-    unclear = sa.or_(ORDERS.c.currency.is_(None), ORDERS.c.currency == "", ORDERS.c.currency.contains(MIXED))
-    columns = (ORDERS.c.id, ORDERS.c.currency, ORDERS.c.value_minor, band)
-    newest = select(*columns).where(OPEN, unclear).order_by(ORDERS.c.created_at.desc()).limit(ORDERS_BY_LINES)
-    rows = connection.execute(newest).mappings().all()
-    values = amounts.order_values(connection, rows)
-    for row in rows:
-        table.subtract({(row["band"], "", "orders"): 1, (row["band"], "", "value"): row["value_minor"]})
-        for currency, value in values[row["id"]].items():
-            table.update({(row["band"], currency, "orders"): 1, (row["band"], currency, "value"): value})
 
 
 def _flow(connection: Connection, since: datetime) -> dict[str, int]:

@@ -52,8 +52,8 @@ def step_name(span: str) -> str:
     return "day" if span == "30d" else "hour"
 
 
-def _starts(now: datetime, span: str) -> list[datetime]:
-    """The hours (days for 30d) of the span, the current one last."""
+def step_starts(now: datetime, span: str) -> list[datetime]:
+    """List the hours (days for 30d) of the span, the current one last."""
     if span not in SPANS:
         raise ValueError(f"{span!r} is no span: use one of {', '.join(SPANS)}")
     step = timedelta(days=1) if span == "30d" else timedelta(hours=1)
@@ -63,12 +63,12 @@ def _starts(now: datetime, span: str) -> list[datetime]:
 
 def span_start(now: datetime, span: str) -> datetime:
     """Compute the full hour (day for 30d) in which the span begins."""
-    return _starts(now, span)[0]
+    return step_starts(now, span)[0]
 
 
 def lifecycle(database: Database, now: datetime, span: str) -> pd.DataFrame:
     """Orders by when they were made and the state they are in now: columns hour, state, orders; gaps are zeros."""
-    starts = _starts(now, span)
+    starts = step_starts(now, span)
     stock = COUNTERS.c.name == "stock", COUNTERS.c.hour >= starts[0]
     with database.read() as connection:
         rows = connection.execute(select(COUNTERS.c.hour, COUNTERS.c.state, COUNTERS.c.orders).where(*stock)).all()
@@ -87,7 +87,7 @@ def completions(database: Database, now: datetime, span: str) -> Completions:
     Counted are orders that a look had seen open before: of those found finished, nobody knows how long they took. The
     time is the longest it can have been, up to the look that showed it.
     """
-    starts = _starts(now, span)
+    starts = step_starts(now, span)
     observed = ORDERS.c.last_open_at.is_not(None), ORDERS.c.completed_by.is_not(None)
     done = select(ORDERS.c.completed_by, ORDERS.c.created_at).join(EVENTS, EVENTS.c.order_id == ORDERS.c.id)
     done = done.where(EVENTS.c.kind == EventKind.COMPLETED, EVENTS.c.learned_at >= starts[0], *observed)

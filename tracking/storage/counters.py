@@ -1,13 +1,21 @@
-"""Running counts of orders by hour and state, changed in the transaction of what they count."""
+"""Running counts of orders by hour and state, changed in the transaction of what they count; and samples of the late.
+
+A count of the past is taken backwards: the number of now, less what changed since. So no history is read for it.
+"""
 
 import functools
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, bindparam, select
 
 from tracking.orders.model import Event, Order
 from tracking.storage.tables import COUNTERS, insert_for
+
+LATE = "late"
+Movement = tuple[str, datetime, str, int]
+"""The name, hour and state of a counter, and what is added to it: 1 or -1."""
+LATE_IN_HOUR = select(COUNTERS.c.orders).where(COUNTERS.c.name == LATE, COUNTERS.c.hour == bindparam("within"))
 
 
 def hour_of(at: datetime) -> datetime:
@@ -15,14 +23,24 @@ def hour_of(at: datetime) -> datetime:
     return at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
+def needs_decision(attention: object, acknowledged_at: object) -> bool:
+    """Tell whether an order waits for a person's decision, from two of its facts."""
+    return attention is not None and acknowledged_at is None
+
+
 def state_movements(
     before: str | None, after: str, born: datetime, learned: datetime, *, first_sight: bool
-) -> list[tuple[str, datetime, str, int]]:
-    """List what an event adds to the counters: (name, hour, state, +1 or -1); `born` and `learned` are full hours."""
+) -> list[Movement]:
+    """List what an event's change of state adds to the counters; `born` and `learned` are full hours."""
     if before == after:
         return []
     changed = [("stock", born, after, 1), ("flow", learned, f"{'Found ' if first_sight else ''}{after}", 1)]
-    return changed if before is None else [("stock", born, before, -1), *changed]
+    return changed if before is None else [("stock", born, before, -1), *changed, ("left", learned, before, 1)]
+
+
+def decision_movements(before: bool, after: bool, learned: datetime) -> list[Movement]:
+    """List what an event adds where it begins or ends that an order needs a decision; `learned` is a full hour."""
+    return [] if before == after else [("decisions", learned, "needed" if after else "settled", 1)]
 
 
 def count_event(connection: Connection, before: Order | None, after: Order, event: Event) -> None:
@@ -30,10 +48,14 @@ def count_event(connection: Connection, before: Order | None, after: Order, even
     earlier = before.state if before else None
     first_sight = bool(event.detail.get("first_sight"))
     born, learned = hour_of(after.created_at), hour_of(event.learned_at)
+    needed = before is not None and needs_decision(before.attention, before.acknowledged_at)
+    needs = needs_decision(after.attention, after.acknowledged_at)
+    movements = state_movements(earlier, after.state, born, learned, first_sight=first_sight)
+    movements += decision_movements(needed, needs, learned)
     rows = [
         {"name": name, "hour": hour, "state": state, "orders": sign}
         | {"units": sign * after.units, "value_minor": sign * after.value_minor}
-        for name, hour, state, sign in state_movements(earlier, after.state, born, learned, first_sight=first_sight)
+        for name, hour, state, sign in movements
     ]
     if rows:
         connection.execute(upsert_counts(connection.dialect.name), rows)
@@ -45,3 +67,18 @@ def upsert_counts(dialect: str) -> Any:
     adding = insert_for(dialect, COUNTERS)
     grown = {column: COUNTERS.c[column] + adding.excluded[column] for column in ("orders", "units", "value_minor")}
     return adding.on_conflict_do_update(index_elements=["name", "hour", "state"], set_=grown)
+
+
+def late_in_hour(connection: Connection, now: datetime) -> int | None:
+    """Read how many orders were late when that was last recorded within this hour; None where it was not."""
+    number: int | None = connection.execute(LATE_IN_HOUR, {"within": hour_of(now)}).scalar()
+    return number
+
+
+def record_late(connection: Connection, number: int, now: datetime) -> None:
+    """Record how many orders are late now, in place of what was recorded earlier within this hour."""
+    adding = insert_for(connection.dialect.name, COUNTERS)
+    replaced = {"orders": adding.excluded.orders}
+    latest = adding.on_conflict_do_update(index_elements=["name", "hour", "state"], set_=replaced)
+    row = {"name": LATE, "hour": hour_of(now), "state": "", "orders": number, "units": 0, "value_minor": 0}
+    connection.execute(latest, row)

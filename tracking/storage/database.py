@@ -92,6 +92,14 @@ class Database:
         with translated(), self._readers.connect() as connection:
             yield connection
 
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """Open a read whose statements all see the store as it was at one moment; SQLite gives that in any case."""
+        with self.read() as connection:
+            if self.dialect == "postgresql":
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            yield connection
+
     def submit(self, job: Callable[[Connection], T]) -> Future[T]:
         """Hand a job to the writer. The future is done after the commit; a failed job has written nothing.
 

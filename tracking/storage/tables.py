@@ -322,7 +322,9 @@ class Drafts(_Row, table=True):
 class Counters(_Row, table=True):
     """A running count, changed in the transaction of what it counts.
 
-    `stock`: orders created in `hour` that are in `state` now. `flow`: orders that entered `state` in `hour`.
+    `stock`: orders created in `hour` that are in `state` now. `flow`: orders that entered `state` in `hour`, by when we
+    learned it; `left`: those that left it. `decisions`: orders that began ("needed") or ceased ("settled") to need a
+    decision in `hour`. `late` is a sample and no count: how many were late when last looked at within `hour`.
     """
 
     name: str = Field(primary_key=True)

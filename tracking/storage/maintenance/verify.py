@@ -3,6 +3,9 @@
 The log is cut at its newest event when the audit begins, so that a console may go on working meanwhile: rows are
 compared with all their events, counters with the events before the cut. Texts are hashed as the store holds them, and
 only what the states follow from is parsed: an event costs a few microseconds.
+
+How many orders were late in an hour is no part of the log and cannot be recomputed: what is recorded of it is only
+checked for what cannot be, such as hours that are yet to come.
 """
 
 import contextlib
@@ -24,7 +27,8 @@ from sqlalchemy.engine import RowMapping
 from tracking.orders import event_chain as chain
 from tracking.orders import model
 from tracking.orders.event_chain import Entry
-from tracking.storage.counters import hour_of, state_movements
+from tracking.orders.observations import utc_now
+from tracking.storage.counters import LATE, Movement, decision_movements, hour_of, needs_decision, state_movements
 from tracking.storage.database import Database
 from tracking.storage.tables import COUNTERS, EVENTS, LINES, ORDERS
 
@@ -106,18 +110,18 @@ def examine(database: Database, progress: Progress | None = None, *, expected: L
 
     `progress` is called with (orders done, orders in all).
     """
-    with _snapshot(database) as connection:
+    with database.snapshot() as connection:
         if database.dialect == "postgresql":
             # Ids are drawn before their events are committed: whoever has drawn one is waited for.
             connection.execute(text("LOCK TABLE events IN SHARE MODE"))
         cut = connection.execute(select(func.max(EVENTS.c.id))).scalar() or 0
         rows = connection.execute(select(COUNTERS)).all()
-        stored = {(row.name, row.hour, row.state): (row.orders, row.units, row.value_minor) for row in rows}
+        counts = {(row.name, row.hour, row.state): (row.orders, row.units, row.value_minor) for row in rows}
         total = connection.execute(select(func.count()).select_from(ORDERS)).scalar_one()
     audit = _Audit(cut, {cut, expected.at} if expected else {cut})
     done, last = 0, 0
     while len(audit.differences) < DIFFERENCES_AT_MOST:
-        with _snapshot(database) as connection:
+        with database.snapshot() as connection:
             orders, events, lines = _chunk(connection, last)
         if not orders:
             break
@@ -128,20 +132,13 @@ def examine(database: Database, progress: Progress | None = None, *, expected: L
             progress(done, max(done, total))
     else:
         return Findings(audit.differences[:DIFFERENCES_AT_MOST], None)
-    differences = (audit.differences + _compare_counts(stored, audit.recomputed))[:DIFFERENCES_AT_MOST]
+    late = [*_late_faults(counts, utc_now())]
+    counted = {key: numbers for key, numbers in counts.items() if key[0] != LATE}
+    differences = (audit.differences + _compare_counts(counted, audit.recomputed) + late)[:DIFFERENCES_AT_MOST]
     if expected is not None and (is_now := audit.head(expected.at)) != expected:
         what = "is not the one that was noted down"
         differences.append(f"the log up to event {expected.at} {what}: its head is {is_now}")
     return Findings(differences, audit.head(cut))
-
-
-@contextlib.contextmanager
-def _snapshot(database: Database) -> Iterator[Connection]:
-    """Open a read whose statements all see the same snapshot; SQLite gives that in any case."""
-    with database.read() as connection:
-        if database.dialect == "postgresql":
-            connection.execution_options(isolation_level="REPEATABLE READ")
-        yield connection
 
 
 _Chunk = tuple[Sequence[RowMapping], Mapping[int, list[tuple[int, Entry]]], Mapping[int, list[_Line]]]
@@ -212,22 +209,30 @@ class _Audit:
         """Fold the events into the order: to merge all they set, the later above the earlier, is to apply each."""
         facts: dict[str, Any] = {}
         for key, entry in events:
-            before = facts.get("state")
+            before, needed = facts.get("state"), _needs_decision(facts)
             facts |= model.complete_changes(_read(entry.changes))
-            if facts["state"] != before and key <= self._cut:
-                self._count(before, facts, entry)
+            if key > self._cut:
+                continue
+            if facts["state"] != before:
+                first_sight = bool(_parsed(entry.detail).get("first_sight"))
+                times = _hour(facts["created_at"]), _hour(entry.learned_at[:13])
+                self._count(state_movements(before, facts["state"], *times, first_sight=first_sight), facts)
+            if (needs := _needs_decision(facts)) != needed:
+                self._count(decision_movements(needed, needs, _hour(entry.learned_at[:13])), facts)
         _, last = events[-1]
         moment = datetime.fromisoformat(last.learned_at)
         return model.first_order(model.Event(last.kind, model.Witness(last.witness), moment, moment, facts))
 
-    def _count(self, before: str | None, facts: Mapping[str, Any], entry: Entry) -> None:
-        first_sight = bool(_parsed(entry.detail).get("first_sight"))
-        born, learned = _hour(facts["created_at"]), _hour(entry.learned_at[:13])
-        for name, hour, state, sign in state_movements(before, facts["state"], born, learned, first_sight=first_sight):
+    def _count(self, movements: Iterable[Movement], facts: Mapping[str, Any]) -> None:
+        for name, hour, state, sign in movements:
             counts = self.recomputed[name, hour, state]
             counts[0] += sign
             counts[1] += sign * facts["units"]
             counts[2] += sign * facts["value_minor"]
+
+
+def _needs_decision(facts: Mapping[str, Any]) -> bool:
+    return needs_decision(facts.get("attention"), facts.get("acknowledged_at"))
 
 
 def _numbering_fault(name: str, count: int, seqs: Sequence[int]) -> str | None:
@@ -330,3 +335,13 @@ def _compare_counts(stored: Counts, recomputed: Mapping[tuple[str, datetime, str
         for name, hour, state, actual, expected in pairs
         if actual != expected
     ]
+
+
+def _late_faults(counts: Counts, now: datetime) -> Iterator[str]:
+    """Describe what the hourly numbers of late orders cannot be; whether they were right nobody can recompute."""
+    for (name, hour, state), (orders, *sums) in sorted(counts.items()):
+        if name == LATE:
+            if hour > now:
+                yield f"counter {name} {hour:%Y-%m-%d %H}h: is of an hour that is yet to come"
+            if orders < 0 or state or any(sums):
+                yield f"counter {name} {hour:%Y-%m-%d %H}h {state}: stored {(orders, *sums)}, which it cannot be"
