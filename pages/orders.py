@@ -19,7 +19,7 @@ from tracking.orders.observations import utc_now
 from tracking.reports.order_list import exports as reports_exports
 from tracking.reports.order_list import news as list_news
 from tracking.reports.order_list import search
-from tracking.reports.order_list.filters import SORTS, Filters
+from tracking.reports.order_list.filters import PAGE_SIZE, SORTS, Filters
 
 # The words are also those of the address, which takes what a widget shows.
 VIEWS = {
@@ -52,7 +52,6 @@ BOUND = (
     "asc",
 )
 SWITCHES = ("each", "parts", "asc")
-PAGE_SIZE = 50
 ANY_CURRENCY = "The number alone, whatever the currency."
 FORMS = {"csv": "text/csv", "jsonl": "application/x-ndjson", "parquet": "application/vnd.apache.parquet"}
 

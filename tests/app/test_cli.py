@@ -31,7 +31,7 @@ from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import Policy
 from tracking.orders.model import Line, Snapshot, Witness
 from tracking.orders.observations import Answered, Attempted, Observation
-from tracking.reports.order_list import search
+from tracking.reports.order_list import conditions
 from tracking.sandbox.catalog import CARRIERS, PRODUCTS, SHIPPING_METHODS
 from tracking.sandbox.scenarios import SCENARIOS
 from tracking.storage import engines, facts
@@ -368,7 +368,9 @@ def test_orders_are_listed_by_state_age_and_prefix(run: Run, folder: Path, datab
 
     assert sorted(names()) == ["a-1", "a-2", "b-1"]
     assert sorted(names("--po-prefix", "a-")) == ["a-1", "a-2"]
-    assert names("--state", "Completed") == []
+    assert names("--state", "Completed") == names("--not-state", "queued") == names("--reason", "cancelled") == []
+    assert len(names("--view", "open", "--not-state", "Completed")) == 3
+    assert run("orders", "--view", "loud").exit_code == run("orders", "--reason", "loud").exit_code == 2
     assert len(names("--state", "queued", "--limit", "2")) == 2
     assert names("--older-than", "1h") == []
     long_ago = datetime.now(UTC) - timedelta(hours=2)
@@ -797,7 +799,7 @@ def test_a_count_that_stopped_says_more_than(run: Run, database: Database, monke
     history = History(database)
     for number in range(5):
         history.place(f"po-{number}")
-    monkeypatch.setattr(search, "COUNTED", 3)
+    monkeypatch.setattr(conditions, "COUNTED", 3)
     assert run("orders", "--po-prefix", "po-", "--limit", 2).stdout.splitlines()[-1] == "2 of more than 3"
     assert run("orders", "--limit", 2).stdout.splitlines()[-1] == "2 of 5"
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from tracking.access import Person
 from tracking.app.cli.main import app
 from tracking.reports.order_list import search
-from tracking.reports.order_list.filters import SORTS, VIEWS, Filters
+from tracking.reports.order_list.filters import PAGE_SIZE, SORTS, VIEWS, Filters
 from tracking.reports.order_list.query_params import parse_length
 from tracking.storage.database import Database, connect
 from tracking.submissions import files, submit
@@ -103,7 +103,7 @@ def test_what_a_query_says_survives_its_way_through_an_address(query: dict[str, 
 
 @given(st.dictionaries(TEXTS, st.one_of(TEXTS, st.lists(TEXTS, max_size=3), st.none()), max_size=4))
 def test_a_query_of_any_names_and_shapes_is_a_filter(query: dict[str, Any]) -> None:
-    assert Filters.from_query(query)[0].page_size == 50 or "size" in query
+    assert Filters.from_query(query)[0].page_size == PAGE_SIZE or "size" in query
 
 
 @given(LENGTHS)

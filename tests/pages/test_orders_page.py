@@ -49,14 +49,14 @@ def test_bad_values_in_the_address_are_told(visit: Visit, history: History) -> N
 
 
 def test_orders_come_in_pages(visit: Visit, history: History) -> None:
-    for number in range(55):
+    for number in range(30):
         history.place(f"A-{number:02}")
-    assert len(shown(visit("orders"))) == 50
+    assert len(shown(visit("orders"))) == 25
     assert len(shown(visit("orders", page="2"))) == 5
 
 
 def test_a_changed_filter_begins_at_its_first_page(visit: Visit, history: History) -> None:
-    for number in range(55):
+    for number in range(30):
         history.place(f"A-{number:02}")
     app = visit("orders", page="2")
     app.text_input(key="q").set_value("A-0").run()
@@ -98,7 +98,7 @@ def test_a_cell_is_shown_to_be_copied_and_its_order_is_opened_by_a_link(visit: V
 
 
 def test_the_filter_can_be_cleared_once_there_is_one(visit: Visit, history: History) -> None:
-    for number in range(55):
+    for number in range(30):
         history.place(f"A-{number:02}")
 
     def offered(**query: str) -> bool:
@@ -110,7 +110,7 @@ def test_the_filter_can_be_cleared_once_there_is_one(visit: Visit, history: Hist
 def test_each_column_is_as_wide_as_its_texts_and_what_is_cut_ends_in_an_ellipsis(
     visit: Visit, history: History
 ) -> None:
-    for number in range(30):
+    for number in range(20):
         history.place(f"A-{number}")
     history.refuse("A-0", "the balance of 54.00 does not cover the order of 75.00")
     table = visit("orders").dataframe[0]

@@ -1,6 +1,6 @@
 """What is said of an open order must be true of its curve, also after rounding, and say how much it rests on."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from fakes import Clock
@@ -16,6 +16,9 @@ from tracking.forecasting.learned import store_forecasts
 from tracking.forecasting.survival import Forecast, Interval
 from tracking.reports import explanations
 from tracking.reports.explanations import expectation
+from tracking.reports.order_list import search
+from tracking.reports.order_list.expected import expected_times
+from tracking.reports.order_list.filters import Filters
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
@@ -153,3 +156,24 @@ def test_what_is_promised_is_rounded_up() -> None:
     assert explanations.late_limit_text(limit).startswith("Late from an age of 6 min 32 s:")
     text = explanations._completion_text(timedelta(seconds=292.5), timedelta(hours=2, seconds=1))
     assert text == "Expected to complete within 4 min 53 s (50 %) or 2 h 1 min (90 %)"
+
+
+def test_a_list_expects_an_order_when_nine_in_ten_like_it_are_complete(
+    history: History, store: Database, clock: Clock
+) -> None:
+    for name in ("WAITS-1", "DONE-1", "QUEUED-1"):
+        history.place(name)
+    history.accept("WAITS-1")
+    history.complete("DONE-1", minutes=0)
+    now = history.at
+
+    def expected() -> dict[str, datetime | None]:
+        rows = search.orders_page(store, Filters(), now).rows.astype(object).to_dict("records")
+        return dict(zip((row["po_number"] for row in rows), expected_times(store, rows, now), strict=True))
+
+    assert set(expected().values()) == {None}
+    remember(store, {"Links/1": times_of(Interval(59.0, 61.0), orders=40)}, clock)
+    times = expected()
+    assert times["DONE-1"] is times["QUEUED-1"] is None
+    assert times["WAITS-1"] is not None
+    assert timedelta(seconds=45) <= times["WAITS-1"] - now <= timedelta(seconds=75)

@@ -26,7 +26,7 @@ from tracking.provider.responses import ParsedOrder
 from tracking.reports import activity, order, overview, trends
 from tracking.reports import health as reports_health
 from tracking.reports.health import ComponentStatus
-from tracking.reports.order_list import exports, search
+from tracking.reports.order_list import exports, search, view_counts
 from tracking.reports.order_list.conditions import FLAGGED
 from tracking.reports.order_list.filters import Filters
 from tracking.reports.order_page import story, verdicts
@@ -77,6 +77,25 @@ def test_each_count_leads_to_as_many_orders(history: History, store: Database) -
     counts = {"unknown": seen.unknown, "open": seen.open, "today": seen.done_today, "found": seen.discovered_today}
     for view, count in (counts | {"attention": seen.attention}).items():
         assert (view, search.orders_page(store, Filters(view=view), history.at).total) == (view, count)
+    later = history.at + timedelta(hours=10)
+    history.announce("OPEN-1")
+    for view, number in view_counts.view_counts(store, later).items():
+        assert (view, search.orders_count(store, Filters(view=view), later)) == (view, number.orders)
+
+
+def test_the_count_of_a_view_stops_where_it_would_read_too_much(
+    history: History, store: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("A-1", "A-2"):
+        history.place(name)
+        history.refuse(name)
+        history.place(f"{name}-open")
+    monkeypatch.setattr(view_counts, "MOST_COUNTED", 1)
+    monkeypatch.setattr(view_counts, "MOST_READ", 1)
+    counts = {view: str(count) for view, count in view_counts.view_counts(store, history.at).items()}
+    assert counts == {
+        "all": "4", "attention": "1+", "late": "0", "unknown": "0", "open": "2", "today": "0", "found": "0",
+    }  # fmt: skip
 
 
 def test_unknown_outcomes_are_a_band_of_their_own(history: History, store: Database) -> None:
@@ -301,7 +320,8 @@ def test_a_filter_survives_its_way_through_an_address() -> None:
         text="a b", view="late", states=("Pending", "On hold"), types=("Links",), source="csv", product="CVS",
         created_from=datetime(2026, 1, 2, tzinfo=UTC), created_to=datetime(2026, 1, 3, 4, 5, tzinfo=UTC),
         min_minor=1250, max_minor=99900, older_than=timedelta(hours=3), po_prefix="FT-", sort="value",
-        descending=False, page=3,
+        not_states=("Refused",), not_types=("Codes",), not_sources=("seed",), reasons=("cancelled",),
+        not_reasons=("other",), only=("A-1, and B", "A-2"), descending=False, page=3,
     )  # fmt: skip
     assert Filters.from_query(filters.to_query()) == (filters, [])
     assert Filters().to_query() == {}
@@ -309,10 +329,11 @@ def test_a_filter_survives_its_way_through_an_address() -> None:
 
 def test_bad_values_in_an_address_are_told_and_left_out() -> None:
     filters, problems = Filters.from_query(
-        {"view": "nonsense", "from": "yesterday", "min": "much", "older": "soon", "page": "-1", "sort": "id; DROP"}
-    )
-    assert filters == Filters()
-    assert {problem.where for problem in problems} == {"view", "from", "min", "older", "page", "sort"}
+        {"view": "nonsense", "from": "yesterday", "min": "much", "older": "soon", "page": "-1", "sort": "id; DROP",
+         "reason": ["cancelled", "moody"]}
+    )  # fmt: skip
+    assert filters == Filters(reasons=("cancelled",))
+    assert {problem.where for problem in problems} == {"view", "from", "min", "older", "page", "sort", "reason"}
 
 
 @given(
@@ -370,6 +391,13 @@ def test_filters_narrow(history: History, store: Database) -> None:
     assert found(product="AMAZON") == set()
     assert found(created_from=history.at) == {"BIG-1"}
     assert found(older_than=timedelta(minutes=30)) == {"FOUND-1"}
+    assert found(only=("BIG-1", "OPEN-1", "none")) == {"BIG-1", "OPEN-1"}
+    assert found(not_states=("Completed", "Pending", "Queued"), not_sources=("csv",)) == {"LOST-1", "REFUSED-1"}
+    assert found(not_types=("Links",)) == set()
+    assert found(reasons=("refused", "cancelled")) == {"REFUSED-1"}
+    assert found() - found(not_reasons=("refused",)) == {"REFUSED-1"}
+    history.acknowledge("REFUSED-1", "placed anew")
+    assert found(reasons=("refused",)) == set()
 
 
 # Exports

@@ -16,6 +16,7 @@ from tracking.errors import NotPermitted
 from tracking.orders.observations import utc_now
 from tracking.provider.json_fields import storable
 from tracking.reports.order_list import query_params
+from tracking.reports.order_list.filters import REASONS, VIEWS
 from tracking.storage.maintenance.verify import LogHead
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
@@ -71,6 +72,33 @@ OlderOption = Annotated[
     timedelta | None,
     typer.Option(
         "--older-than", parser=_length, metavar="LENGTH", help="Only orders created before: 90s, 15m, 1h, 2d."
+    ),
+]
+
+
+def _one_of(words: Sequence[str]) -> Callable[[str], str]:
+    def parse_word(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"{text[:40]!r} is not known; use one of: {', '.join(words)}")
+        return text
+
+    return _option_parser(parse_word)
+
+
+ViewOption = Annotated[
+    str, typer.Option("--view", parser=_one_of(VIEWS), metavar="VIEW", help=f"A view of the page: {', '.join(VIEWS)}.")
+]
+NotStateOption = Annotated[
+    list[str] | None,
+    typer.Option("--not-state", parser=storable, metavar="STATE", help="No orders in this state; may be repeated."),
+]
+ReasonOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--reason",
+        parser=_one_of(REASONS),
+        metavar="CODE",
+        help="Only orders that need a decision for this reason, such as 'cancelled'; may be repeated.",
     ),
 ]
 

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -180,25 +180,32 @@ def why_command(po_or_id: options.PoOrId, *, as_json: options.JsonFlag = False) 
     _say_who_goes_on(store, explanation["state"])
 
 
-def _list_filters(state: list[str] | None, older_than: timedelta | None, po_prefix: str, limit: int = 50) -> Filters:
-    """Make the filters of the options of `orders` and `export`; a state nobody knows may be one, and that is said."""
-    states = tuple(usual_case(word, State) for word in state or ())
-    for word in (word for word in states if word not in set(State)):
+def _list_states(states: Sequence[str] | None) -> tuple[str, ...]:
+    """Read states in their usual case; one that nobody knows may be the provider's, and that is said."""
+    words = tuple(usual_case(word, State) for word in states or ())
+    for word in (word for word in words if word not in set(State)):
         hint = catalog.did_you_mean(word, State)
         output.print_stderr(f"{word[:60]!r} is not among the known states{hint or '.'} Known are {', '.join(State)}")
-    return Filters(states=states, older_than=older_than, po_prefix=po_prefix, page_size=limit)
+    return words
 
 
 def orders_command(
     *,
+    view: options.ViewOption = "all",
     state: options.StateOption = None,
+    not_state: options.NotStateOption = None,
+    reason: options.ReasonOption = None,
     older_than: options.OlderOption = None,
     po_prefix: options.PrefixOption = "",
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many, newest first.")] = 50,
     as_json: options.JsonFlag = False,
 ) -> None:
     """List orders, newest first."""
-    store, filters, now = open_store(), _list_filters(state, older_than, po_prefix, limit), utc_now()
+    store, now = open_store(), utc_now()
+    filters = Filters(
+        view=view, states=_list_states(state), not_states=_list_states(not_state), reasons=tuple(reason or ()),
+        older_than=older_than, po_prefix=po_prefix, page_size=limit,
+    )  # fmt: skip
     if as_json:
         output.print_json(search.order_records(store, filters, now))
         return
@@ -236,7 +243,10 @@ def events_command(
 def export_command(
     file: Annotated[Path, typer.Argument(dir_okay=False, help="Ends in .csv, .parquet or .jsonl.", metavar="FILE")],
     *,
+    view: options.ViewOption = "all",
     state: options.StateOption = None,
+    not_state: options.NotStateOption = None,
+    reason: options.ReasonOption = None,
     older_than: options.OlderOption = None,
     po_prefix: options.PrefixOption = "",
     as_json: options.JsonFlag = False,
@@ -246,7 +256,10 @@ def export_command(
     store = open_store()
     try:
         with files.replacing(file) as handle:
-            filters = _list_filters(state, older_than, po_prefix)
+            filters = Filters(
+                view=view, states=_list_states(state), not_states=_list_states(not_state),
+                reasons=tuple(reason or ()), older_than=older_than, po_prefix=po_prefix,
+            )  # fmt: skip
             count = exports.write_export(store, filters, utc_now(), form=form, file=handle)
     except OSError as exc:
         output.print_stderr(f"{file} cannot be written ({exc.strerror})")

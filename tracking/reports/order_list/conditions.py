@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, select
 
 from tracking.forecasting import incidents
 from tracking.orders.model import State, Submission, WebhookStatus, folded_id
-from tracking.orders.vocabulary import EventKind
+from tracking.orders.vocabulary import AttentionReason, EventKind
 from tracking.provider import people
 from tracking.reports.order_list.filters import SORTS, Filters
 from tracking.reports.trends import day_start
@@ -96,30 +96,59 @@ def _holds(column: sa.Column[Any], part: str, dialect: str) -> ColumnElement[boo
 
 def conditions(connection: Connection, filters: Filters, now: datetime) -> list[Any]:
     """What an order must be to match, for a WHERE."""
-    orders = ORDERS.c
     clauses: list[Any] = _view(filters.view, now)
     if filters.view == "late" and not filters.each:
         clauses += [sa.not_(incident.matches(now)) for incident in incidents.stored_late_orders(connection).incidents]
     if text := filters.text.strip():
         exact = is_exact(connection, filters)
         clauses.append(whole_id(text) if exact else containing(text, connection.dialect.name))
-    on_lines = select(LINES.c.order_id)
-    bounds: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
-        (
-            filters.product or None,
-            lambda product: orders.id.in_(on_lines.where(LINES.c.product_id == product)),
-        ),
-        (filters.po_prefix or None, lambda prefix: orders.po_number.startswith(prefix, autoescape=True)),
-        (filters.states or None, orders.state.in_),
-        (filters.types or None, orders.type.in_),
-        (filters.source or None, lambda source: orders.source == source),
-        (filters.created_from, lambda first: orders.created_at >= first),
-        (filters.created_to, lambda end: orders.created_at < end),
-        (filters.min_minor, lambda least: orders.value_minor >= least),
-        (filters.max_minor, lambda most: orders.value_minor <= most),
-        (filters.older_than, lambda age: orders.created_at < now - age),
-    )
-    return clauses + [clause(value) for value, clause in bounds if value is not None]
+    if filters.not_states:
+        clauses.append(ORDERS.c.state.in_(_states_except(connection, filters.not_states)))
+    clauses += [
+        clause(value) for name, clause in _BOUNDS.items() if (value := getattr(filters, name)) not in ((), "", None)
+    ]
+    if filters.older_than is not None:
+        clauses.append(ORDERS.c.created_at < now - filters.older_than)
+    return clauses
+
+
+def stopped_counting(total: int, clauses: list[Any]) -> bool:
+    """Whether `count` stopped at this total, so that there may be more."""
+    return bool(clauses) and total > COUNTED
+
+
+def _states_except(connection: Connection, states: tuple[str, ...]) -> list[str]:
+    """The states that occur but for these: what is equal to one of a few words is found through an index."""
+    occurring = select(COUNTERS.c.state).where(COUNTERS.c.name == "stock", COUNTERS.c.orders > 0).distinct()
+    return sorted(set(connection.execute(occurring).scalars()) - set(states))
+
+
+def _needs_decision_for(reasons: tuple[str, ...]) -> ColumnElement[bool]:
+    reason = sa.func.coalesce(ORDERS.c.attention_reason, AttentionReason.OTHER.value)
+    return sa.and_(FLAGGED, reason.in_(reasons))
+
+
+def _with_product(product: str) -> ColumnElement[bool]:
+    return ORDERS.c.id.in_(select(LINES.c.order_id).where(LINES.c.product_id == product))
+
+
+# What a field of the filter asks of an order, where it is set.
+_BOUNDS: dict[str, Callable[[Any], ColumnElement[bool]]] = {
+    "only": ORDERS.c.po_number.in_,
+    "states": ORDERS.c.state.in_,
+    "types": ORDERS.c.type.in_,
+    "reasons": _needs_decision_for,
+    "source": lambda source: ORDERS.c.source == source,
+    "product": _with_product,
+    "po_prefix": lambda prefix: ORDERS.c.po_number.startswith(prefix, autoescape=True),
+    "created_from": lambda first: ORDERS.c.created_at >= first,
+    "created_to": lambda end: ORDERS.c.created_at < end,
+    "min_minor": lambda least: ORDERS.c.value_minor >= least,
+    "max_minor": lambda most: ORDERS.c.value_minor <= most,
+    "not_types": ORDERS.c.type.not_in,
+    "not_sources": ORDERS.c.source.not_in,
+    "not_reasons": lambda reasons: sa.not_(_needs_decision_for(reasons)),
+}
 
 
 def ordering(filters: Filters, *, backwards: bool = False) -> list[Any]:

@@ -8,9 +8,12 @@ from datetime import datetime, time, timedelta
 from typing import Any
 
 from tracking.errors import Problem
+from tracking.orders.vocabulary import AttentionReason
 from tracking.orders.wording import amount
 from tracking.reports.order_list.query_params import Reader
 
+PAGE_SIZE = 25
+REASONS = tuple(AttentionReason)
 VIEWS = ("all", "attention", "late", "unknown", "claimed", "open", "today", "found")
 SORTS = {
     "placed": "created_at",
@@ -33,6 +36,7 @@ def _set_by(name: str, read: Callable[[Reader, str], Any]) -> dict[str, Any]:
 class Filters:
     """What to show, in which order, which page. Values in minor units; `created_to` is not included.
 
+    `reasons`: for which the order needs a decision. `not_...`: what is left out. `only`: these PONumbers.
     `each`: late orders that are late together are listed too, where one sentence would tell them all. `parts`: what
     holds the text is listed too, where the store is so large that an exact id would be the only match.
     """
@@ -40,8 +44,17 @@ class Filters:
     text: str = field(default="", metadata=_set_by("q", Reader.text))
     view: str = field(default="all", metadata=_set_by("view", lambda reader, name: reader.one_of(name, VIEWS, "all")))
     states: tuple[str, ...] = field(default=(), metadata=_set_by("state", Reader.many))
+    not_states: tuple[str, ...] = field(default=(), metadata=_set_by("not_state", Reader.many))
     types: tuple[str, ...] = field(default=(), metadata=_set_by("type", Reader.many))
+    not_types: tuple[str, ...] = field(default=(), metadata=_set_by("not_type", Reader.many))
+    reasons: tuple[str, ...] = field(
+        default=(), metadata=_set_by("reason", lambda reader, name: reader.each_of(name, REASONS))
+    )
+    not_reasons: tuple[str, ...] = field(
+        default=(), metadata=_set_by("not_reason", lambda reader, name: reader.each_of(name, REASONS))
+    )
     source: str = field(default="", metadata=_set_by("source", Reader.text))
+    not_sources: tuple[str, ...] = field(default=(), metadata=_set_by("not_source", Reader.many))
     product: str = field(default="", metadata=_set_by("product", Reader.text))
     created_from: datetime | None = field(default=None, metadata=_set_by("from", Reader.time))
     created_to: datetime | None = field(default=None, metadata=_set_by("to", Reader.time))
@@ -49,6 +62,7 @@ class Filters:
     max_minor: int | None = field(default=None, metadata=_set_by("max", Reader.money))
     older_than: timedelta | None = field(default=None, metadata=_set_by("older", Reader.length))
     po_prefix: str = field(default="", metadata=_set_by("prefix", Reader.text))
+    only: tuple[str, ...] = field(default=(), metadata=_set_by("po", Reader.many))
     each: bool = field(default=False, metadata=_set_by("each", Reader.yes))
     parts: bool = field(default=False, metadata=_set_by("parts", Reader.yes))
     sort: str = field(
@@ -56,7 +70,9 @@ class Filters:
     )
     descending: bool = field(default=True, metadata=_set_by("asc", lambda reader, name: not reader.yes(name)))
     page: int = field(default=1, metadata=_set_by("page", lambda reader, name: reader.number(name, 1, 1, 1_000_000)))
-    page_size: int = field(default=50, metadata=_set_by("size", lambda reader, name: reader.number(name, 50, 1, 500)))
+    page_size: int = field(
+        default=PAGE_SIZE, metadata=_set_by("size", lambda reader, name: reader.number(name, PAGE_SIZE, 1, 500))
+    )
 
     def to_query(self) -> dict[str, Any]:
         """The filter as query parameters, without what is as usual."""

@@ -58,6 +58,14 @@ class Reader:
             self._wrong(name, f"{text[:40]!r} is not known; use one of {', '.join(allowed)}")
         return text if text in allowed else usual
 
+    def each_of(self, name: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
+        """All values that are among the allowed ones."""
+        values = self.many(name)
+        for text in values:
+            if text and text not in allowed:
+                self._wrong(name, f"{text[:40]!r} is not known; use {', '.join(allowed)}")
+        return tuple(text for text in values if text in allowed)
+
     def time(self, name: str) -> datetime | None:
         """A day or a time, UTC where no zone is named."""
         return self._parsed(name, _moment, "is no date; write 2026-01-31")

@@ -17,13 +17,13 @@ from tracking.provider.json_fields import storable
 from tracking.reports import amounts
 from tracking.reports.order import order_summary
 from tracking.reports.order_list.conditions import (
-    COUNTED,
     conditions,
     containing,
     count,
     is_exact,
     is_large,
     ordering,
+    stopped_counting,
     whole_id,
 )
 from tracking.reports.order_list.filters import SORTS, Filters
@@ -33,8 +33,8 @@ from tracking.storage.tables import LINES, ORDERS
 
 _LISTED_COLUMNS = (
     "id", "po_number", "provider_id", "state", "type", "units", "units_fulfilled", "value_minor", "currency", "source",
-    "submission", "notice", "created_at", "last_open_at", "completed_after", "completed_by", "late_at", "attention",
-    "attention_reason", "acknowledged_at", "next_look_at", "line_count",
+    "submission", "notice", "created_at", "accepted_at", "last_open_at", "completed_after", "completed_by", "late_at",
+    "attention", "attention_reason", "acknowledged_at", "next_look_at", "line_count",
 )  # fmt: skip
 CHANGING_COLUMNS = (
     "po_number", "provider_id", "state", "units", "units_fulfilled", "value_minor", "currency", "notice",
@@ -80,8 +80,7 @@ def orders_page(database: Database, filters: Filters, now: datetime, *, total: i
     frame["worth"] = [amounts.worth(values[row["id"]]) for row in rows]
     frame["completion"] = [_completion(row, now) for row in rows]
     changing = {row["id"]: changing_values(row, now) for row in rows}
-    more = total > COUNTED and bool(clauses)
-    return Page(frame, total, more=more, newest_id=newest, values=changing, exact=exact)
+    return Page(frame, total, more=stopped_counting(total, clauses), newest_id=newest, values=changing, exact=exact)
 
 
 def _is_late(row: RowMapping, now: datetime) -> bool:

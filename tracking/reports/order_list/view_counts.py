@@ -1,0 +1,73 @@
+"""How many orders each view of the list holds: from the counters, or counted through an index up to a limit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, select
+
+from tracking.orders.model import CLOSED, State
+from tracking.reports.order_list.conditions import conditions
+from tracking.reports.order_list.filters import VIEWS, Filters
+from tracking.reports.trends import day_start
+from tracking.storage.database import Database
+from tracking.storage.tables import COUNTERS, OPEN, ORDERS
+
+MOST_COUNTED = 1_000
+MOST_READ = 5_000  # rows of an index, where only some of them count
+_FLOWS = {"today": "Completed", "found": "Found Completed"}
+
+
+@dataclass(frozen=True, slots=True)
+class ViewCount:
+    """So many orders; with `more` there are at least so many."""
+
+    orders: int
+    more: bool = False
+
+    def __str__(self) -> str:
+        """As people read it: "1,000+"."""
+        return f"{self.orders:,}{'+' if self.more else ''}"
+
+
+def view_counts(database: Database, now: datetime) -> Mapping[str, ViewCount]:
+    """How many orders each view holds, by its word; what would take a walk over too many is left out."""
+    with database.read() as connection:
+        stock = _sums(connection, "stock", None)
+        flow = _sums(connection, "flow", day_start(now))
+        counts = {
+            "all": ViewCount(sum(stock.values())),
+            "attention": _counted(connection, "attention", now),
+            "late": _counted_within(connection, "late", now, OPEN, ORDERS.c.late_at < now),
+            "unknown": ViewCount(stock.get(State.UNKNOWN, 0)),
+            "claimed": _counted_within(connection, "claimed", now, OPEN),
+            "open": ViewCount(sum(number for state, number in stock.items() if state not in CLOSED)),
+            **{view: ViewCount(flow.get(state, 0)) for view, state in _FLOWS.items()},
+        }
+    return {view: count for view in VIEWS if (count := counts[view]) is not None}
+
+
+def _sums(connection: Connection, name: str, since: datetime | None) -> dict[str, int]:
+    query = select(COUNTERS.c.state, sa.func.sum(COUNTERS.c.orders)).where(COUNTERS.c.name == name)
+    if since is not None:
+        query = query.where(COUNTERS.c.hour >= since)
+    return {state: int(number) for state, number in connection.execute(query.group_by(COUNTERS.c.state))}
+
+
+def _counted(connection: Connection, view: str, now: datetime, *clauses: Any) -> ViewCount:
+    matching = conditions(connection, Filters(view=view), now)
+    some = select(ORDERS.c.id).where(*matching, *clauses).limit(MOST_COUNTED + 1).subquery()
+    number = int(connection.execute(select(sa.func.count()).select_from(some)).scalar_one())
+    return ViewCount(min(number, MOST_COUNTED), more=number > MOST_COUNTED)
+
+
+def _counted_within(connection: Connection, view: str, now: datetime, *wider: Any) -> ViewCount | None:
+    """Count the view among the orders of wider conditions that have an index; None where these are too many."""
+    orders = select(ORDERS.c.id).where(*wider)
+    if len(connection.execute(orders.limit(MOST_READ + 1)).all()) > MOST_READ:
+        return None
+    return _counted(connection, view, now, ORDERS.c.id.in_(orders.limit(MOST_READ)))
