@@ -10,6 +10,7 @@ from typing import Any, ParamSpec
 import pandas as pd
 import streamlit as st
 
+import session
 import times
 from charts.palette import DARK, LIGHT, Palette
 from tracking.errors import NotAdmitted, NotPermitted, TrackingError, explain
@@ -69,6 +70,11 @@ def live(every: str, key: str, *, parallel: bool = False) -> Callable[[Callable[
         return fragment
 
     return decorated
+
+
+def spending_label(label: str) -> str:
+    """The label of a button for what may cost money: with the live provider it is red and says so."""
+    return f":red[:material/bolt: **{label}, LIVE**]" if session.environment().is_live else label
 
 
 def state_column(header: str = "State", **settings: Any) -> Any:

@@ -144,7 +144,7 @@ def _person() -> None:
             st.button("Sign out", key="sign_out", icon=":material/logout:", on_click=st.logout)
             return
         with st.form("rename", border=False):
-            text = st.text_input("Your name", value=name, max_chars=actors.LONGEST_NAME)
+            text = st.text_input("Your name", value=name, key="name_of_who_acts", max_chars=actors.LONGEST_NAME)
             st.caption("Recorded with everything you do. Nobody signs in here, so it is what you say it is.")
             if st.form_submit_button("Save") and text.strip():
                 actors.rename(text)

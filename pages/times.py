@@ -24,7 +24,7 @@ def local_name() -> str | None:
     name = st.context.timezone
     try:
         return ZoneInfo(name).key if name else None
-    except (OSError, ValueError):  # no such file, or no name of one
+    except (KeyError, OSError, ValueError):  # no such zone, no file of zones, no name of one
         return None
 
 
