@@ -27,7 +27,7 @@ class Problem:
 
 
 class SettingsError(TrackingError):
-    """The settings cannot be used. `problems` holds all of them, so that one look mends everything."""
+    """The settings cannot be used. `problems` holds all of them, so that all can be fixed at once."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
@@ -39,11 +39,11 @@ class StoreError(TrackingError):
 
 
 class StoreUnusable(StoreError):
-    """The database cannot be used until a person acts; the message says how."""
+    """The database cannot be used until somebody acts; the message says how."""
 
 
 class NoStore(StoreUnusable):
-    """There is no store at the place that the settings name; the message says how one comes about."""
+    """There is no database at the place that the settings name; the message says how one comes about."""
 
 
 class StoreBusy(StoreError):
@@ -59,7 +59,7 @@ class InvalidSubmission(TrackingError):
 
 
 class InvalidNote(InvalidSubmission):
-    """A person's words on an order that cannot be stored: none, or too many."""
+    """An operator's words on an order that cannot be stored: none, or too many."""
 
 
 class UnknownOrder(TrackingError):
@@ -71,11 +71,11 @@ class NotAllowed(TrackingError):
 
 
 class NotPermitted(TrackingError):
-    """The person's role forbids it; the message says which role may."""
+    """The role of whoever acts forbids it; the message says which role may."""
 
 
 class NotAdmitted(NotPermitted):
-    """Whoever is at the screen may not even look; the message says why."""
+    """Whoever is at the screen may not even read; the message says why."""
 
 
 class ClaimsUnavailable(TrackingError):
@@ -202,16 +202,16 @@ class Explanation:
 
 
 _TITLES: tuple[tuple[type[TrackingError], str, str], ...] = (
-    (SettingsError, "The settings cannot be used", "Mend them and start again."),
-    (InvalidNote, "Nothing was written", "Say it in other words, then write it down again."),
-    (InvalidSubmission, "Nothing was sent", "Mend what is listed, then send it again."),
-    (NotAllowed, "Not possible now", "The order may have changed since this page was drawn."),
-    (NotPermitted, "Not yours to do", ""),
-    (ClaimsUnavailable, "The claim data cannot be shown", "Nothing was written into the order's story."),
-    (UnknownOrder, "No such order", "Look for it on the page Orders."),
-    (StoreBusy, "The store is busy", "Nothing tries this again: do so in a moment. What was stored before it, stays."),
-    (StoreUnusable, "The store cannot be used", "A person must act before anything can be shown."),
-    (TrackingError, "That did not work", "Details are in the log."),
+    (SettingsError, "The settings cannot be used", "Fix the settings and restart."),
+    (InvalidNote, "Nothing was saved", "Change the text and try again."),
+    (InvalidSubmission, "Nothing was sent", "Fix these before sending."),
+    (NotAllowed, "Not possible now", "The order may have changed since this page was loaded."),
+    (NotPermitted, "Not permitted", ""),
+    (ClaimsUnavailable, "The claim data cannot be shown", "Nothing was added to the order's timeline."),
+    (UnknownOrder, "No such order", "Search for it on the Orders page."),
+    (StoreBusy, "The database is busy", "Try again in a moment; this is not retried. Whatever was saved before stays."),
+    (StoreUnusable, "The database cannot be used", "Nothing can be shown until this is fixed."),
+    (TrackingError, "That did not work", "See the log for details."),
 )
 
 

@@ -184,7 +184,7 @@ def request_action(connection: Connection, order_id: int, *, what: str, actor: s
         # Without the digest the look is a whole one: it keeps what was not kept before, such as claim data.
         extra_columns = {"next_look_at": now, "next_look_why": PollReason.REQUESTED, "digest": None}
     elif not outbox.requeue(connection, order_id, now):
-        raise NotAllowed("this order was not placed here; it cannot be sent again")
+        raise NotAllowed("another system placed this order; it cannot be resent")
     _append(connection, stored, Observation(Witness.PERSON, now, now, Asked(what), actor), extra_columns)
 
 
@@ -223,7 +223,7 @@ def record_note(
     Raises UnknownOrder, or NotAllowed for an empty text.
     """
     if not text.strip():
-        raise NotAllowed("a reason is needed: who reads this later wants to know why")
+        raise NotAllowed("a reason is required: write a few words")
     noted = Noted(text.strip()[:500], acknowledges)
     _append(connection, _existing(connection, order_id), Observation(Witness.PERSON, now, now, noted, actor), {})
 

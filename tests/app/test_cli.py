@@ -225,8 +225,8 @@ def test_a_file_that_came_before_but_for_a_row_is_sent_only_when_told_so(run: Ru
     changed = wave(folder, ",Links,CVS,10,1,x\n,Links,CVS,50,1,y\n")
     result = run("submit", changed)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "1 row without a PONumber also in" in result.stderr
-    assert "say --again" in result.stderr
+    assert "1 row without a PO number also in" in result.stderr
+    assert "use --again" in result.stderr
     assert len(answer(run("orders", "--json"))) == 1
     assert "also in wave.csv" in run("submit", changed, "--dry-run").stderr
     assert [each["outcome"] for each in answer(run("submit", changed, "--again", "--json"))] == ["queued"]
@@ -235,7 +235,7 @@ def test_a_file_that_came_before_but_for_a_row_is_sent_only_when_told_so(run: Ru
 def test_a_state_nobody_knows_lists_nothing_and_says_so(run: Run) -> None:
     result = run("orders", "--state", "complted")
     assert result.exit_code == 0
-    assert "'complted' is not among the known states; did you mean Completed? Known are Queued, " in result.stderr
+    assert "'complted' is not a known state; did you mean Completed? Known states: Queued, " in result.stderr
     assert "known states" not in run("orders", "--state", "completed").stderr
 
 
@@ -444,7 +444,7 @@ def test_made_up_history_goes_into_an_empty_store_only(run: Run) -> None:
     assert run("seed", "--orders", "1").exit_code == 0
     result = run("seed", "--orders", "1")
     assert result.exit_code == 1
-    assert "empty store only" in result.stderr
+    assert "empty database only" in result.stderr
 
 
 def test_made_up_history_repeats_with_the_same_seed(run: Run, database: Database) -> None:
@@ -479,7 +479,7 @@ def test_verify_prints_a_head_that_can_be_asked_for_later(run: Run, folder: Path
     run("submit", wave(folder, "c,Links,CVS,10,1,x\n", "more.csv"))
     assert answer(run("verify", "--expect-head", head, "--json"))["head"] != head
     forged = f"{head[:-1]}{'1' if head.endswith('0') else '0'}"
-    assert "is not the one that was noted down" in run("verify", "--expect-head", forged).stdout
+    assert "is not the expected one" in run("verify", "--expect-head", forged).stdout
     assert run("verify", "--expect-head", "7").exit_code == 2
 
 
@@ -511,7 +511,7 @@ def test_erase_says_what_it_erased_and_what_had_to_stay(run: Run, mailed: Databa
     assert (told["dry_run"], told["orders"], told["refused"], told["lines"]) == (True, ["sent"], ["waiting"], 1)
     result = run("erase", ANN, "--yes")
     assert (result.exit_code, result.stdout) == (1, "erased: 1 line of 1 order\n")
-    assert "waiting is still on its way" in result.stderr
+    assert "waiting is still being sent" in result.stderr
     assert ANN not in result.output
     assert "(CLI)" in run("events").stdout
     assert run("verify").exit_code == 0
@@ -523,14 +523,14 @@ def test_erase_ends_with_0_where_nothing_stays_and_reads_the_recipient_from_stdi
     assert answer(result)["lines"] == 2
     again = run("erase", ANN, "--yes")
     assert (again.exit_code, again.stdout) == (1, "")
-    assert "nobody was found" in again.stderr
+    assert "no recipient matches" in again.stderr
 
 
 def test_erase_asks_a_person_and_refuses_to_guess(mailed: Database, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("erase", ANN).exit_code == 2
     monkeypatch.setattr(output, "is_interactive", lambda: True)
     declined = CliRunner().invoke(app, ["erase", ANN], input="n\n")
-    assert (declined.exit_code, "1 line of 1 order: erase for ever?" in declined.stderr) == (1, True)
+    assert (declined.exit_code, "1 line of 1 order: erase permanently?" in declined.stderr) == (1, True)
     assert answer(run("erase", ANN, "--dry-run", "--json"), code=1)["lines"] == 1
     assert CliRunner().invoke(app, ["erase", ANN], input="y\n").stdout.endswith("erased: 1 line of 1 order\n")
 
@@ -615,7 +615,7 @@ def test_a_backup_says_what_it_holds_and_is_made_once(run: Run, folder: Path, da
 
 
 def test_a_store_is_said_to_be_restored(run: Run, folder: Path, database: Database) -> None:
-    assert "nothing is sent until it is known" in run("restored", "--since", "2h").stdout
+    assert "sending waits until the provider was asked" in run("restored", "--since", "2h").stdout
     with database.read() as connection:
         assert restore_mark.find_mark(connection) is not None
     assert run("restored", "--since", "2999-01-01").exit_code == 2
@@ -631,14 +631,16 @@ def test_a_history_is_replayed_for_people_and_for_programs(run: Run) -> None:
     assert told["frontier"] == []
     result = run("replan", "--policy", "doubling", "--ceiling", "60")
     assert result.exit_code == 0
-    for words in ("what really happened", "today, replayed", "tried: doubling", *told["said"], *told["basis"]):
+    for words in ("recorded", "current, replayed", "alternative: doubling", *told["said"], *told["basis"]):
         assert words in result.stdout
 
 
 def test_too_little_history_is_told_in_a_sentence(run: Run) -> None:
     result = run("replan", "--json")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.endswith("there is too little history to replay: fewer than 20 orders finished in that time\n")
+    assert result.stderr.endswith(
+        "there is too little history to replay: fewer than 20 orders completed in that period\n"
+    )
 
 
 # Which store it is, and that reading makes none
@@ -667,8 +669,8 @@ def test_where_there_is_no_store_a_command_says_so_and_makes_none(
     shutil.rmtree(folder / "data")
     result = run(*arguments)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert f"store: {folder}/data/tracking.db" in result.stderr
-    assert f"there is no store at {folder}/data/tracking.db" in result.stderr
+    assert f"database: {folder}/data/tracking.db" in result.stderr
+    assert f"there is no database at {folder}/data/tracking.db" in result.stderr
     assert list(folder.iterdir()) == []
 
 
@@ -683,7 +685,7 @@ def test_a_store_of_an_older_version_is_migrated_by_no_command_that_reads(run: R
         other.execute("UPDATE alembic_version SET version_num = ?", [HEAD])
         other.commit()
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "the store is at revision 0001" in result.stderr
+    assert "the database is at revision 0001" in result.stderr
     assert "run tracking migrate" in result.stderr
 
 
@@ -698,13 +700,13 @@ def test_a_file_is_checked_without_a_store_and_none_is_made(run: Run, folder: Pa
 
 def test_each_command_says_which_store_it_works_with_and_never_in_its_answer(run: Run, folder: Path) -> None:
     result = run("orders", "--json")
-    assert (answer(result), result.stderr) == ([], f"store: {folder}/data/tracking.db\n")
-    assert "store:" in run("submit", wave(folder)).stderr
+    assert (answer(result), result.stderr) == ([], f"database: {folder}/data/tracking.db\n")
+    assert "database:" in run("submit", wave(folder)).stderr
 
 
 def test_the_password_of_a_server_is_not_said(capsys: pytest.CaptureFixture[str]) -> None:
     place.print_store("postgresql+psycopg://ops:hush-hush@db.example.com/tracking")
-    assert capsys.readouterr().err == "store: postgresql+psycopg://ops:***@db.example.com/tracking\n"
+    assert capsys.readouterr().err == "database: postgresql+psycopg://ops:***@db.example.com/tracking\n"
 
 
 def test_from_elsewhere_the_store_is_that_of_the_console(
@@ -740,7 +742,7 @@ def test_a_command_that_found_the_store_locked_promises_nothing(
         holder.execute("ROLLBACK")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "the database is locked by another process" in result.stderr
-    assert "nothing tries this again: run the command once more" in result.stderr
+    assert "this is not retried: run the command again" in result.stderr
     assert "by itself" not in result.stderr
     assert answer(run("orders", "--json")) == []
 
@@ -750,7 +752,7 @@ def test_what_is_announced_for_an_open_order_is_qualified_while_nobody_does_it(
 ) -> None:
     run("submit", wave(folder, "a,Links,CVS,10,1,x\n"))
     for command in ("order", "why"):
-        assert "the order waits; no sender is running: start `tracking worker`" in run(command, "a").stderr
+        assert "the order is waiting; no sender is running: start `tracking worker`" in run(command, "a").stderr
     now = datetime.now(UTC)
     database.write(lambda connection: facts.set_fact(connection, "beat:sender", {"role": "sender"}, now))
     assert "no sender" not in run("order", "a").stderr
@@ -764,8 +766,8 @@ def test_an_order_that_cannot_be_found_is_said_to_be_none_or_one_of_several(run:
     history = History(database)
     for name in ("FT-1", "FT-2"):
         history.place(name, external_id="twice")
-    assert "no order is called 'NOPE'" in run("order", "NOPE").stderr
-    assert "more than one order is called 'twice': name the one by its PONumber" in run("why", "twice").stderr
+    assert "no order matches 'NOPE'" in run("order", "NOPE").stderr
+    assert "more than one order matches 'twice': give its PO number" in run("why", "twice").stderr
 
 
 def test_why_says_of_an_open_order_in_json_how_old_it_is_in_seconds(run: Run, database: Database) -> None:
@@ -788,7 +790,7 @@ def test_only_who_needs_a_person_is_marked_so_and_what_is_missing_is_empty(run: 
     acknowledge: dict[str, Any] = {"text": "seen", "actor": "ada", "now": history.at, "acknowledges": True}
     database.write(lambda connection: ingest.record_note(connection, history.numbers["acknowledged"], **acknowledge))
     shown = run("orders").stdout
-    marked = [text.split()[0] for text in shown.splitlines() if "needs a person" in text]
+    marked = [text.split()[0] for text in shown.splitlines() if "needs a decision" in text]
     assert marked == ["flagged"]
     words = re.compile(r"\b(nan|NaN|None|NaT|<NA>)\b")
     for command in (("orders",), ("order", "linkless"), ("order", "flagged"), ("events",), ("why", "fine")):

@@ -143,7 +143,7 @@ def test_an_empty_reason_is_told_and_the_page_stays(visit: Visit, history: Histo
     app.text_area(key=f"{key}_text").set_value(text)
     app.button(key=f"{key}_submit").click().run()
     assert not app.exception
-    [told] = [box for box in app.error if "othing was written" in f"{box.proto.title}{box.value}"]
+    [told] = [box for box in app.error if "Nothing was" in f"{box.proto.title}{box.value}"]
     assert "sent" not in f"{told.proto.title}{told.value}"
     assert app.container(key="story").markdown
     assert len(app.get("plotly_chart")) == 1
@@ -162,7 +162,7 @@ def test_an_act_that_fails_is_told_and_the_page_stays(
     app = visit("order", order="FT-1")
     monkeypatch.setattr(actions, "check_now", fails)
     app.button(key="check_now").click().run()
-    assert app.error[0].proto.title == "The store is busy"
+    assert app.error[0].proto.title == "The database is busy"
     assert not app.toast
     assert app.container(key="story").markdown
 

@@ -122,22 +122,22 @@ def test_a_plan_that_is_tried_stands_beside_today(
     assert (answer["tried"]["policy"], answer["tried"]["setting"]) == ("fixed", "every 300 s")
     assert answer["tried"]["calls_an_hour"] < answer["today"]["calls_an_hour"]
     assert answer["tried"]["mean"] > answer["today"]["mean"]
-    assert any(line.startswith("Tried, fixed, every 300 s: ") for line in answer["said"])
+    assert any(line.startswith("Alternative, fixed, every 300 s: ") for line in answer["said"])
 
 
 def test_what_it_rests_on_is_said(known: RecordedHistory, store: Database, configured: Settings) -> None:
     answer = computed(store, configured)
     text = " ".join(answer["basis"])
-    assert f"of which {ENOUGH} finished" in text
-    assert "Half of the finishing times are known to 60.0 s" in text
-    assert "learns its curves on the way from first guesses" in text
-    assert "not on record" in text
+    assert f"of which {ENOUGH} completed" in text
+    assert "Completion times are uncertain by 60.0 s (median)" in text
+    assert "starts from default estimates" in text
+    assert "not recorded" in text
     assert (answer["finished"], answer["really"]["calls_an_hour"]) == (ENOUGH, None)
     assert answer["really"]["mean"]["least"] <= answer["really"]["mean"]["value"] <= answer["really"]["mean"]["most"]
 
 
 def test_too_little_history_is_told(store: Database, configured: Settings) -> None:
-    with pytest.raises(NotComputed, match="fewer than 20 orders finished"):
+    with pytest.raises(NotComputed, match="fewer than 20 orders completed"):
         computed(store, configured)
 
 
@@ -158,13 +158,13 @@ def test_a_policy_that_cannot_make_as_many_calls_is_told_with_its_nearest_point(
     ours = point("accrual", 400, 4)
     found = [point("doubling", 900, 9), point("doubling", 2000, 5), point("fixed", 300, 30), point("fixed", 500, 20)]
     told = describe_comparison(known, ours, None, found)
-    assert "Doubling made 900 calls an hour at the least, and knew 9.0 s after done on average." in told
-    assert any(line.startswith("Fixed at as many calls: 2") for line in told)
+    assert "Doubling makes at least 900 calls/h: mean delay 9.0 s." in told
+    assert any(line.startswith("Fixed at the same number of calls: mean delay 2") for line in told)
     slow = describe_comparison(known, point("accrual", 4000, 1), None, found)
-    assert "Doubling made 2,000 calls an hour at the most, and knew 5.0 s after done on average." in slow
+    assert "Doubling makes at most 2,000 calls/h: mean delay 5.0 s." in slow
 
 
 @pytest.mark.parametrize(("p95", "said"), [(4.11, "4.2 s"), (4.1, "4.1 s"), (99.96, "100 s"), (599.5, "10 min")])
-def test_what_95_of_100_were_known_within_is_rounded_up(known: RecordedHistory, p95: float, said: str) -> None:
+def test_the_95th_percentile_is_rounded_up(known: RecordedHistory, p95: float, said: str) -> None:
     told = describe_comparison(known, replace(point("accrual", 400, 4), p95=p95), None, [])
-    assert any(f"95 of 100 within {said}" in line for line in told)
+    assert any(f"p95 {said}" in line for line in told)

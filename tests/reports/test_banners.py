@@ -87,8 +87,8 @@ def test_the_health_is_one_word_for_the_worst_of_all(
     ("error", "title", "problems"),
     [
         (InvalidSubmission([Problem("row 2", "no product"), Problem("", "empty")]), "Nothing was sent", 2),
-        (StoreBusy("locked"), "The store is busy", 1),
-        (NotAdmitted("nobody we know"), "Not yours to do", 1),
+        (StoreBusy("locked"), "The database is busy", 1),
+        (NotAdmitted("nobody we know"), "Not permitted", 1),
         (UnreadableAnswer("no JSON"), "That did not work", 1),
     ],
 )

@@ -176,7 +176,7 @@ def test_a_damaged_store_makes_no_backup(filled: Database, tmp_path: Path, now: 
 
 
 def test_without_a_store_there_is_nothing_to_copy(tmp_path: Path, now: datetime) -> None:
-    with pytest.raises(StoreUnusable, match="there is no store"):
+    with pytest.raises(StoreUnusable, match="there is no database"):
         backup.backup(f"sqlite:///{tmp_path}/none.db", tmp_path / "copy.db", now)
     assert list(tmp_path.iterdir()) == []
 

@@ -47,7 +47,7 @@ def test_what_is_sealed_opens_for_its_line_alone_and_shows_nothing_meanwhile(vau
     assert vault.decrypt(sealed, "FT-1", 3) == UNITS
     assert "claim.example" not in sealed
     for po_number, number in (("FT-2", 3), ("FT-1", 4)):
-        with pytest.raises(ClaimsUnavailable, match="sealed for another line"):
+        with pytest.raises(ClaimsUnavailable, match="encrypted for another line"):
             vault.decrypt(sealed, po_number, number)
 
 
@@ -177,7 +177,7 @@ def test_without_a_key_claim_data_is_counted_as_before(store: Database) -> None:
 def test_what_was_not_kept_is_kept_by_the_look_a_person_asks_for(store: Database, vault: ClaimCipher) -> None:
     desk = Desk(store, ClaimCipher())
     desk.look(*FIRST)
-    with pytest.raises(ClaimsUnavailable, match="another look"):
+    with pytest.raises(ClaimsUnavailable, match="is stored; poll the order"):
         desk.reveal(vault)
     desk.planner = replace(desk.planner, cipher=vault)
     actions.check_now(store, "FT-1", by=ANN, now=desk.at)

@@ -409,7 +409,9 @@ def test_a_folder_that_cannot_be_made_or_written_is_a_wrong_setting(
 
 
 def test_who_only_reads_makes_no_store_and_is_told_where_there_is_none(tmp_path: Path) -> None:
-    with pytest.raises(NoStore, match=rf"there is no store at {tmp_path}/deep/t.db: the console, tracking worker or"):
+    with pytest.raises(
+        NoStore, match=rf"there is no database at {tmp_path}/deep/t.db: the console, tracking worker or"
+    ):
         database.connect(f"sqlite:///{tmp_path}/deep/t.db", create=False)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "empty.db").touch()
@@ -422,9 +424,9 @@ def test_who_only_reads_makes_no_store_and_is_told_where_there_is_none(tmp_path:
 @pytest.mark.parametrize(
     ("revision", "said"),
     [
-        ("0001", "the store is at revision 0001, this version needs .* run tracking migrate"),
+        ("0001", "the database is at revision 0001, this version needs .* run tracking migrate"),
         ("9999", "from a newer version .* start the newer version again, or restore a backup"),
-        ("ae1027a6acf", "another program's"),
+        ("ae1027a6acf", "belongs to another program"),
     ],
 )
 def test_who_only_reads_migrates_no_store(revision: str, said: str, sqlite_url: str, tmp_path: Path) -> None:

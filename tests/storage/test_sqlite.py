@@ -179,7 +179,7 @@ def test_an_old_store_goes_to_the_write_ahead_log_and_back_with_all_it_holds(
 def test_a_store_in_wal_that_another_process_has_open_is_refused(file: Path, affected: None) -> None:
     with (
         held_in_wal(file),
-        pytest.raises(StoreUnusable, match=r"another process keeps the store in WAL mode.*install pysqlite3"),
+        pytest.raises(StoreUnusable, match=r"another process uses the database in WAL mode.*install pysqlite3"),
     ):
         database.connect(f"sqlite:///{file}")
     with opened(file) as store:
@@ -321,6 +321,6 @@ def test_an_affected_command_beside_a_console_in_wal_says_what_to_do(
         place(store, now, "a")
         refused = with_affected(COMMAND, "orders", "--json", url=store.url)
         assert (refused.returncode, refused.stdout) == (1, "")
-        assert "install pysqlite3 here as there, or end the other process" in refused.stderr
+        assert "install pysqlite3 here as well, or stop the other process" in refused.stderr
         assert "Traceback" not in refused.stderr
         place(store, now, "b")

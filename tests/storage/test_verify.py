@@ -297,7 +297,7 @@ def test_a_log_that_was_written_anew_does_not_have_the_head_that_was_noted_down(
     store.write(lambda connection: connection.execute(sa.update(ORDERS).values(head=head)))
     assert verify.verify(store) == []
     [told] = verify.examine(store, expected=noted).differences
-    assert "is not the one that was noted down" in told
+    assert "is not the expected one" in told
 
 
 @pytest.mark.parametrize("text", ["", "7", "7:abc", f"x:{'0' * 64}", f"7:{'g' * 64}"])

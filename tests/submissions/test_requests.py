@@ -107,7 +107,7 @@ def test_what_the_provider_echoes_of_a_request_equals_what_was_asked() -> None:
         (asked(LineItems={"a": 1}), "LineItems", "at least one"),
         (asked("Links", LineItems=[5]), "LineItems[0]", "object"),
         (asked(PONumber="x" * 101), "PONumber", "100"),
-        (asked(PONumber="a\nb"), "PONumber", "type it anew"),
+        (asked(PONumber="a\nb"), "PONumber", "retype it"),
         (asked(Note="x" * 251), "Note", "250"),
         (asked(Notes="x"), "Notes", "did you mean Note?"),
         (asked(Zebra="x"), "Zebra", "remove it"),

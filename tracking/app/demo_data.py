@@ -74,7 +74,7 @@ def seed(
     """
     with database.read() as connection:
         if connection.execute(sa.select(ORDERS.c.id).limit(1)).first() is not None:
-            raise NotAllowed("the store holds orders already; made-up history goes into an empty store only")
+            raise NotAllowed("the database already holds orders; made-up history goes into an empty database only")
     written = events = 0
     makers = (_OrderMaker(*numbered, rng) for numbered in enumerate(_placing_times(orders, days, rng, now), 1))
     while group := [_fold(maker, now) for maker in itertools.islice(makers, ORDERS_PER_TRANSACTION)]:

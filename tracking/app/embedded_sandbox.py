@@ -46,7 +46,7 @@ def check_settings(settings: Settings) -> None:
     problems, name = [], settings.sandbox_scenario
     if name not in SCENARIOS:
         hint = did_you_mean(name, SCENARIOS) or "; tracking sandbox --list names them"
-        problems.append(Problem("TRACKING_SANDBOX_SCENARIO", f"is no scenario{hint}"))
+        problems.append(Problem("TRACKING_SANDBOX_SCENARIO", f"is not a scenario{hint}"))
     store, ours = file_of(settings.database_url), _file_of_sandbox(settings)
     if store is not None and store.resolve() == ours.resolve():  # it has a SQLite of its own: see `driver`
         problems.append(Problem("TRACKING_DATABASE_URL", f"names the file of the sandbox, {store}"))

@@ -160,7 +160,7 @@ def _not_answered(order: Order, observed: seen.Unclear | Unsent, observation: Ob
 
 def _webhook_reported(order: Order, observed: seen.WebhookReported, observation: Observation) -> list[Event]:
     if observed.provider_id and order.provider_id and not same_id(observed.provider_id, order.provider_id):
-        words = f"a notice names {observed.provider_id} under this PONumber"
+        words = f"a webhook names {observed.provider_id} under this PO number"
         return [contradiction_event(order, observation, AttentionReason.WEBHOOK_FOR_ANOTHER_ORDER, words)]
     if not observed.completes:
         return []

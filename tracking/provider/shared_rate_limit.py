@@ -74,7 +74,9 @@ class SharedRateLimit:
         try:
             reserved = await self._database.run(lambda connection: self._reserve(connection, count, slack))
         except StoreError as exc:
-            raise Throttled("the store that counts the calls cannot be asked", status=429, retry_after=SOON) from exc
+            raise Throttled(
+                "the database that counts the API calls cannot be read", status=429, retry_after=SOON
+            ) from exc
         if isinstance(reserved, float):
             raise Throttled("no call is free for now", status=429, retry_after=timedelta(seconds=reserved))
         return reserved

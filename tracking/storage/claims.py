@@ -116,7 +116,9 @@ def select_version(
     if not cipher.has_key:
         raise ClaimsUnavailable(NO_KEY)
     if not stored:
-        raise ClaimsUnavailable(f"no claim data of line {line} is kept; another look at the order keeps what it shows")
+        raise ClaimsUnavailable(
+            f"no claim data of line {line} is stored; poll the order to store what the provider shows"
+        )
     if version is not None and not 1 <= version <= len(stored):
         raise ClaimsUnavailable(f"line {line} has no version {version} of its claim data, only 1 to {len(stored)}")
     selected = stored[(version or len(stored)) - 1]
@@ -127,7 +129,7 @@ def select_version(
     return selected
 
 
-NO_KEY = "claim data is only counted here, not kept: set TRACKING_CLAIMS_KEY, the same for every process"
+NO_KEY = "claim data is only counted here, not stored: set TRACKING_CLAIMS_KEY, the same for every process"
 
 
 class ClaimCipher:
@@ -155,11 +157,11 @@ class ClaimCipher:
             content = json.loads(fernet.decrypt(ciphertext.encode()))
         except InvalidToken as exc:
             raise ClaimsUnavailable(
-                "no key in TRACKING_CLAIMS_KEY opens this claim data: add the key that it was kept with,"
+                "no key in TRACKING_CLAIMS_KEY opens this claim data: add the key that it was encrypted with,"
                 " unless the row was changed by hand"
             ) from exc
         if (content["order"], content["line"]) != (po_number, line):
-            raise ClaimsUnavailable("this claim data was sealed for another line: the row was moved by hand")
+            raise ClaimsUnavailable("this claim data was encrypted for another line: the row was moved by hand")
         return ClaimData(tuple(tuple((label, value) for label, value in unit) for unit in content["units"]))
 
     @cached_property

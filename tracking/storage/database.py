@@ -108,7 +108,7 @@ class Database:
         future: Future[T] = Future()
         with self._lock:
             if self.closed:
-                future.set_exception(StoreBusy("the store is closed"))
+                future.set_exception(StoreBusy("the database is closed"))
             else:
                 self._queue.put(Job(job, future))
         return future
@@ -314,12 +314,12 @@ def _prepare(url: str, *, create: bool) -> None:
         place, maker = "the database server", "tracking migrate makes one"
         if file:
             place, maker = str(file.absolute()), "the console, tracking worker or tracking submit makes one"
-        raise NoStore(f"there is no store at {place}: {maker}, or set {SETTING} to where it is")
+        raise NoStore(f"there is no database at {place}: {maker}, or set {SETTING} to where it is")
     check_revision(existing)
     if existing != HEAD:
         raise StoreUnusable(
-            f"the store is at revision {existing}, this version needs {HEAD}:"
-            " stop what works on it, and run tracking migrate"
+            f"the database is at revision {existing}, this version needs {HEAD}:"
+            " stop all processes that use it, and run tracking migrate"
         )
 
 

@@ -154,11 +154,11 @@ def _check_origin(connection: Connection, before: str | None) -> None:
 def check_revision(revision: str | None) -> None:
     """Raise StoreUnusable for a store that this version cannot even migrate: a newer one, or another program's."""
     if revision is not None and not re.fullmatch(r"\d{4}", revision):
-        raise StoreUnusable("the database is another program's: set TRACKING_DATABASE_URL to another one")
+        raise StoreUnusable("the database belongs to another program: set TRACKING_DATABASE_URL to another one")
     if revision is not None and revision > HEAD:
         raise StoreUnusable(
-            f"the store is from a newer version (revision {revision}; this one goes up to {HEAD}), and left as it is:"
-            " start the newer version again, or restore a backup that is older than the update"
+            f"the database is from a newer version (revision {revision}; this one goes up to {HEAD}), and left as it"
+            " is: start the newer version again, or restore a backup from before the update"
         )
 
 
@@ -195,8 +195,8 @@ def translate(exc: BaseException) -> StoreError:
             if sign in complaint:
                 return kind(message)
     if isinstance(exc, sa.exc.OperationalError) and not isinstance(exc.orig, dbapi.Error):
-        return StoreBusy("the store does not answer: is the database server running and reachable?")
-    return StoreError(f"the store refused a statement ({type(exc).__name__})")
+        return StoreBusy("the database does not answer: is the database server running and reachable?")
+    return StoreError(f"the database refused a statement ({type(exc).__name__})")
 
 
 # Without what happens next: a loop tries again by itself, a command or a form does not.
@@ -230,8 +230,8 @@ _SIGNS: dict[str, tuple[type[StoreError], str]] = {
         "the database server's certificate cannot be verified: see sslrootcert",
     ),
     "does not match host name": (StoreUnusable, "the database server's certificate is for another host name"),
-    "does not support ssl": (StoreUnusable, "the database server speaks no TLS: see sslmode"),
-    "connection refused": (StoreBusy, "the database server refuses connections: does it run, at that host and port?"),
+    "does not support ssl": (StoreUnusable, "the database server does not support TLS: see sslmode"),
+    "connection refused": (StoreBusy, "the database server refuses connections: is it running, at that host and port?"),
     "timeout expired": (StoreBusy, "the database server could not be connected to in time"),
     "connection timed out": (StoreBusy, "the database server could not be connected to in time"),
     "no route to host": (StoreBusy, "no network leads to the database server from here"),

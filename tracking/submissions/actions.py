@@ -59,7 +59,7 @@ def place_anew(database: Database, order: str, po_number: str, *, by: Person, no
         order_id = _find(connection, order)
         document = outbox.request_of(connection, order_id)
         if document is None:
-            raise NotAllowed("this order was not placed here; there is nothing to place anew")
+            raise NotAllowed("another system placed this order; it cannot be placed again")
         request = read_request(document | {"PONumber": po_number})
         ingest.place_anew(connection, order_id, request, actor=by.name, now=now)
         return request.po_number

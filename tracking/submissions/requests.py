@@ -34,8 +34,8 @@ _SENTENCES = {
     "string_type": "must be a text",
     "string_too_short": "is missing: fill in Email or Sms",  # the one text that can be empty: see _Part.one_of
     "string_too_long": "is longer than {max_length} characters: shorten it",
-    "string_pattern_mismatch": "holds characters that cannot be sent: type it anew",
-    "string_unicode": "holds characters that cannot be sent: type it anew",
+    "string_pattern_mismatch": "holds characters that cannot be sent: retype it",
+    "string_unicode": "holds characters that cannot be sent: retype it",
 }
 _OUT_OF_PLACE = {
     "WebhookSettings": "is made by this console, one address for each order: remove it",

@@ -22,7 +22,7 @@ class _Commands(TyperGroup):
         except TrackingError as exc:
             output.print_stderr(*explain(exc).problems)
             if isinstance(exc, StoreBusy):
-                output.print_stderr("nothing tries this again: run the command once more when that is over")
+                output.print_stderr("this is not retried: run the command again in a moment")
             raise typer.Exit(2 if isinstance(exc, SettingsError) else 1) from exc
 
 
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def _print_version(asked: bool) -> None:
-    """Print this version, and the SQLite with which it keeps a store."""
+    """Print this version, and the SQLite with which it keeps a database."""
     if not asked:
         return
     output.print_stdout(f"fulfillment-tracking {metadata.version('fulfillment-tracking')}")
@@ -62,7 +62,7 @@ def _print_version(asked: bool) -> None:
 
 VersionFlag = Annotated[
     bool,
-    typer.Option("--version", callback=_print_version, is_eager=True, help="Say the version, and that of SQLite."),
+    typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, and that of SQLite."),
 ]
 
 
@@ -72,7 +72,7 @@ def configure(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log to stderr.")] = False,
     version: VersionFlag = False,  # noqa: ARG001 - done by its callback
 ) -> None:
-    """Fulfillment Tracking: where every order stands, what proves it and what to do next."""
+    """Fulfillment Tracking: the status of every order, the evidence for it, and what to do next."""
     form = "%(asctime)s %(levelname)s %(name)s %(message)s"
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format=form)
     # Its lines hold whole addresses, and ours may hold an order's secret.

@@ -1,4 +1,4 @@
-"""Commands for the store: seed, verify, backup, restored, erase, migrate; and replan, which compares polling plans."""
+"""Commands for the database: seed, verify, backup, restored, erase, migrate; replan compares polling plans."""
 
 import random
 import time
@@ -26,27 +26,35 @@ from tracking.submissions import erasure
 def replan_command(  # noqa: PLR0913 - each is an option of its own, and typer reads them from here
     *,
     since: Annotated[
-        datetime | None, time_option("From when on: 2026-01-31T09:00 (UTC), or 2h; a week if not said.")
+        datetime | None,
+        time_option("Start of the history: 2026-01-31T09:00 (UTC), or 2h for two hours ago; default: a week."),
     ] = None,
     policy: Annotated[
-        str | None, typer.Option(metavar="NAME", help="accrual (ours), doubling or fixed: what to try.")
+        str | None,
+        typer.Option(metavar="NAME", help="The policy to try: accrual (the current one), doubling or fixed."),
     ] = None,
-    rate: Annotated[float | None, typer.Option(min=0.01, max=1000, help="Calls a second at the most.")] = None,
-    price: Annotated[float | None, typer.Option(min=0.1, max=3600, help="Of a call, in seconds (accrual).")] = None,
-    wait: Annotated[float | None, typer.Option(min=0.2, max=86400, help="Seconds between looks (fixed).")] = None,
-    floor: Annotated[float | None, typer.Option(min=0.2, max=3600, help="The shortest wait, in seconds.")] = None,
-    ceiling: Annotated[float | None, typer.Option(min=0.2, max=86400, help="The longest wait, in seconds.")] = None,
+    rate: Annotated[float | None, typer.Option(min=0.01, max=1000, help="API calls per second at most.")] = None,
+    price: Annotated[
+        float | None, typer.Option(min=0.1, max=3600, help="Price of an API call, in seconds (accrual).")
+    ] = None,
+    wait: Annotated[float | None, typer.Option(min=0.2, max=86400, help="Seconds between polls (fixed).")] = None,
+    floor: Annotated[
+        float | None, typer.Option(min=0.2, max=3600, help="Shortest wait between polls, in seconds.")
+    ] = None,
+    ceiling: Annotated[
+        float | None, typer.Option(min=0.2, max=86400, help="Longest wait between polls, in seconds.")
+    ] = None,
     frontier: Annotated[
-        bool | None, typer.Option("--frontier/--no-frontier", help="Replay a ladder of plans too.", show_default=False)
+        bool | None, typer.Option("--frontier/--no-frontier", help="Also replay a range of plans.", show_default=False)
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Replay the recorded history under another schedule or budget: calls against delay."""
+    """Replay the recorded history under another polling plan: API calls against detection delay."""
     from tracking.polling.backtest import comparison  # noqa: PLC0415 - numpy is imported when first needed, not at a start
 
     now = utc_now()
     if since is not None and since >= now:
-        raise typer.BadParameter("that time is yet to come", param_hint="--since")
+        raise typer.BadParameter("that time is in the future", param_hint="--since")
     options = {"policy": policy, "rate": rate, "price": price, "wait": wait, "floor": floor, "ceiling": ceiling}
     options = {name: value for name, value in options.items() if value is not None}
     loaded = load_settings()
@@ -66,12 +74,12 @@ def replan_command(  # noqa: PLR0913 - each is an option of its own, and typer r
 
 def seed_command(
     *,
-    orders: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many orders to make up.")],
-    days: Annotated[int, typer.Option(min=1, max=3650, help="Over how many days.")] = 30,
+    orders: Annotated[int, typer.Option(min=1, max=10_000_000, help="Number of orders to make up.")],
+    days: Annotated[int, typer.Option(min=1, max=3650, help="Days to spread them over.")] = 30,
     chance: SeedOption = 0,
     as_json: JsonFlag = False,
 ) -> None:
-    """Fill an empty store with made-up history, for a demonstration or a measurement."""
+    """Fill an empty database with made-up history, for a demonstration or a measurement."""
     store = open_store(create=True)
     began = time.monotonic()
     with output.progress("making up") as progress:
@@ -83,7 +91,7 @@ def seed_command(
 
 
 def verify_command(*, expected: LogHeadOption = None, as_json: JsonFlag = False) -> None:
-    """Recompute every state, every counter and the chain of the log; exit 1 with the differences."""
+    """Recompute every state, every counter and the hash chain from the event log; exit 1 with the differences."""
     store = open_store()
     with output.progress("recomputing") as progress:
         findings = examine(store, progress, expected=expected)
@@ -99,11 +107,11 @@ def verify_command(*, expected: LogHeadOption = None, as_json: JsonFlag = False)
 
 
 def backup_command(
-    file: Annotated[Path, typer.Argument(dir_okay=False, help="The file to make.", metavar="FILE")],
+    file: Annotated[Path, typer.Argument(dir_okay=False, help="The file to create.", metavar="FILE")],
     *,
     as_json: JsonFlag = False,
 ) -> None:
-    """Copy the store into a new file while consoles work on it (SQLite)."""
+    """Copy the database into a new file while it is in use (SQLite)."""
     url = load_settings().database_url
     print_store(url)
     try:
@@ -119,48 +127,52 @@ def backup_command(
 
 def restored_command(
     *,
-    since: Annotated[datetime, time_option("When the backup was taken: 2026-01-31T09:00 (UTC), or 2h.")],
+    since: Annotated[
+        datetime, time_option("When the backup was taken: 2026-01-31T09:00 (UTC), or 2h for two hours ago.")
+    ],
     as_json: JsonFlag = False,
 ) -> None:
-    """Say that the store was restored, so that it is reconciled with the provider before anything is sent."""
+    """Mark the database as restored from a backup: it is reconciled with the provider before anything is sent."""
     store, now = open_store(), utc_now()
     if since > now:
-        raise typer.BadParameter("that time is yet to come", param_hint="--since")
+        raise typer.BadParameter("that time is in the future", param_hint="--since")
     store.write(lambda connection: restore_mark.mark_restored(connection, since, now))
-    text = f"marked: nothing is sent until it is known what was sent since {since:%Y-%m-%d %H:%M} UTC"
+    text = (
+        f"marked as restored: sending waits until the provider was asked for orders since {output.time_text(since)} UTC"
+    )
     output.print_answer({"restored_from": since}, text, as_json=as_json)
 
 
 def erase_command(
-    recipient: Annotated[str, typer.Argument(help="E-mail address, telephone number or name; - reads it from stdin.")],
+    recipient: Annotated[str, typer.Argument(help="E-mail address, telephone number or name; - reads from stdin.")],
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be erased and erase nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would be erased, and erase nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Erase a recipient from lines, requests, documents and claim data; the log goes on to hold."""
+    """Erase a recipient from lines, requests, documents and claim data; the event log stays verifiable."""
     store, now = open_store(), utc_now()
     if recipient == "-":
         recipient = typer.get_text_stream("stdin", errors="replace").readline()
     erasing = partial(erasure.erase, store, storable(recipient), by=acting_person(), now=now)
     if not dry_run and not yes:
         if not output.is_interactive():
-            raise typer.BadParameter("what is erased cannot be brought back: say --yes, or --dry-run to look first")
+            raise typer.BadParameter("erasing cannot be undone: confirm with --yes, or check first with --dry-run")
         preview = erasing(dry_run=True)
-        if preview.anything and not typer.confirm(f"{output.erasure_text(preview)}: erase for ever?", err=True):
+        if preview.anything and not typer.confirm(f"{output.erasure_text(preview)}: erase permanently?", err=True):
             raise typer.Exit(1)
-    with output.progress("looking through") as progress:
+    with output.progress("searching") as progress:
         erasure_result = erasing(dry_run=dry_run, progress=progress)
     output.print_erasure(erasure_result, dry_run=dry_run, as_json=as_json)
     raise typer.Exit(0 if erasure_result.complete else 1)
 
 
 def migrate_command(*, as_json: JsonFlag = False) -> None:
-    """Bring the store to this version's schema."""
+    """Migrate the database to this version's schema."""
     url = load_settings().database_url
     print_store(url)
     database.make_place(url)
     before = engines.migrate(url)
-    moved = f"the store went from {before or 'nothing'} to revision {HEAD}"
-    text = f"the store is at revision {before} already" if before == HEAD else moved
+    moved = f"the database was migrated from {before or 'nothing'} to revision {HEAD}"
+    text = f"the database is already at revision {before}" if before == HEAD else moved
     output.print_answer({"before": before, "now": HEAD}, text, as_json=as_json)

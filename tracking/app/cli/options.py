@@ -23,14 +23,15 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON and nothing e
 FileToRead = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, metavar="FILE")]
 StateOption = Annotated[
     list[str] | None,
-    typer.Option("--state", parser=storable, metavar="STATE", help="Only orders in this state; may be repeated."),
+    typer.Option("--state", parser=storable, metavar="STATE", help="Only orders in this state; can be repeated."),
 ]
 PrefixOption = Annotated[
-    str, typer.Option("--po-prefix", parser=storable, metavar="TEXT", help="Only orders whose PONumber begins so.")
+    str,
+    typer.Option("--po-prefix", parser=storable, metavar="TEXT", help="Only orders whose PO number starts with this."),
 ]
-HostOption = Annotated[str, typer.Option(help="The address to listen on.")]
-SeedOption = Annotated[int, typer.Option("--seed", help="Makes chance repeatable.")]
-PoOrId = Annotated[str, typer.Argument(metavar="PO_OR_ID", help="PONumber, provider's id or external id.")]
+HostOption = Annotated[str, typer.Option(help="Address to listen on.")]
+SeedOption = Annotated[int, typer.Option("--seed", help="Seed of the random numbers, to repeat a run.")]
+PoOrId = Annotated[str, typer.Argument(metavar="PO_OR_ID", help="PO number, provider ID or external ID.")]
 T = TypeVar("T")
 
 
@@ -55,7 +56,9 @@ def _parse_time(text: str) -> datetime:
     try:
         return utc_now() - query_params.parse_length(text)
     except (ValueError, OverflowError) as exc:
-        raise typer.BadParameter(f"{text[:40]!r} is no time: write 2026-01-31T09:00, or 2h for two hours ago") from exc
+        raise typer.BadParameter(
+            f"{text[:40]!r} is not a time: write 2026-01-31T09:00, or 2h for two hours ago"
+        ) from exc
 
 
 def time_option(help_text: str) -> Any:
@@ -66,12 +69,12 @@ def time_option(help_text: str) -> Any:
 _log_head, _length = _option_parser(LogHead.parse), _option_parser(query_params.parse_length)
 LogHeadOption = Annotated[
     LogHead | None,
-    typer.Option("--expect-head", parser=_log_head, metavar="HEAD", help="A log head that was noted down before."),
+    typer.Option("--expect-head", parser=_log_head, metavar="HEAD", help="A log head printed by an earlier verify."),
 ]
 OlderOption = Annotated[
     timedelta | None,
     typer.Option(
-        "--older-than", parser=_length, metavar="LENGTH", help="Only orders created before: 90s, 15m, 1h, 2d."
+        "--older-than", parser=_length, metavar="LENGTH", help="Only orders at least this old: 90s, 15m, 1h, 2d."
     ),
 ]
 
@@ -107,7 +110,9 @@ def file_format(path: Path, allowed: Sequence[str]) -> str:
     """Read the file format off the end of the file's name; one of those allowed."""
     suffix = path.suffix.lower().removeprefix(".")
     if suffix not in allowed:
-        raise typer.BadParameter(f"{path.name}: the name must end in {' or '.join(f'.{each}' for each in allowed)}")
+        raise typer.BadParameter(
+            f"{path.name}: the file name must end in {' or '.join(f'.{each}' for each in allowed)}"
+        )
     return suffix
 
 
@@ -123,4 +128,4 @@ def acting_person(name: str | None = None) -> Person:
     except (OSError, KeyError, ImportError):  # an account without an entry, as containers have them
         if hasattr(os, "getuid"):
             return Person(f"cli:uid {os.getuid()}")
-    raise NotPermitted("the system does not say who runs this; give a name with --actor")
+    raise NotPermitted("the system does not tell who runs this; give a name with --actor")

@@ -41,12 +41,12 @@ def submit_command(
     file: options.FileToRead,
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file and send nothing.")] = False,
-    again: Annotated[bool, typer.Option("--again", help="Order rows once more that were in another file too.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Order rows again that were in an earlier file.")] = False,
     wait: Annotated[
-        float | None, typer.Option(min=0, metavar="SECONDS", help="Wait until all orders are done.")
+        float | None, typer.Option(min=0, metavar="SECONDS", help="Wait until all orders are complete.")
     ] = None,
     actor: Annotated[
-        str | None, typer.Option(parser=storable, metavar="NAME", help="Who submits; you, when not said.")
+        str | None, typer.Option(parser=storable, metavar="NAME", help="Who submits; default: you.")
     ] = None,
     as_json: options.JsonFlag = False,
 ) -> None:
@@ -61,7 +61,7 @@ def submit_command(
         output.print_check(checked, values, as_json=as_json)
         raise typer.Exit(1 if checked.problems else 0)
     if checked.similar_file and not again:
-        again_text = "nothing was sent: give them PONumbers, or say --again to order them once more"
+        again_text = "nothing was sent: give these rows PO numbers, or use --again to order them again"
         output.print_stderr(output.repeats_text(checked), again_text)
         raise typer.Exit(1)
     output.print_caveats(checked)
@@ -118,9 +118,9 @@ def _wait_until_done(store: Database, receipts: Sequence[Receipt], seconds: floa
 def _find_order(store: Database, po_or_id: str) -> int:
     matches = order_reports.find_order_ids(store, po_or_id)
     if not matches:
-        raise UnknownOrder(f"no order is called {po_or_id[:100]!r}")
+        raise UnknownOrder(f"no order matches {po_or_id[:100]!r}")
     if len(matches) > 1:
-        raise UnknownOrder(f"more than one order is called {po_or_id[:100]!r}: name the one by its PONumber")
+        raise UnknownOrder(f"more than one order matches {po_or_id[:100]!r}: give its PO number")
     return matches[0]
 
 
@@ -128,12 +128,14 @@ def _say_who_goes_on(store: Database, state: str) -> None:
     """Say that nobody does what is announced for an open order, where that is so."""
     if is_open(state):
         _say_without_loop(
-            store, "sender" if state in {State.QUEUED, State.SENDING, State.UNKNOWN} else "poller", "the order waits"
+            store,
+            "sender" if state in {State.QUEUED, State.SENDING, State.UNKNOWN} else "poller",
+            "the order is waiting",
         )
 
 
 def order_command(po_or_id: options.PoOrId, *, as_json: options.JsonFlag = False) -> None:
-    """Show one order: state, witnesses, lines, timeline."""
+    """Show one order: state, sources, lines, timeline."""
     store = open_store()
     order_id = _find_order(store, po_or_id)
     if as_json:
@@ -148,17 +150,18 @@ def order_command(po_or_id: options.PoOrId, *, as_json: options.JsonFlag = False
 
 def place_anew_command(
     po_or_id: options.PoOrId,
-    new_po_number: Annotated[str, typer.Argument(parser=storable, metavar="NEW_PO", help="A PONumber no order has.")],
+    new_po_number: Annotated[str, typer.Argument(parser=storable, metavar="NEW_PO", help="A new PO number.")],
     *,
     wants_both: Annotated[
-        bool, typer.Option("--both-wanted", help="Confirm that the order which has the PONumber is wanted as well.")
+        bool,
+        typer.Option("--both-wanted", help="Confirm that the order that already has the PO number is wanted as well."),
     ] = False,
     actor: Annotated[
-        str | None, typer.Option(parser=storable, metavar="NAME", help="Who places it; you, when not said.")
+        str | None, typer.Option(parser=storable, metavar="NAME", help="Who places it; default: you.")
     ] = None,
     as_json: options.JsonFlag = False,
 ) -> None:
-    """Place an order anew under another PONumber, where its own belongs to another order at the provider."""
+    """Place an order again under a new PO number, where its own belongs to another order at the provider."""
     store = open_store()
     placed = actions.place_anew(
         store, po_or_id, new_po_number, by=options.acting_person(actor), now=utc_now(), wants_both=wants_both
@@ -166,16 +169,16 @@ def place_anew_command(
     if as_json:
         output.print_json({"po_number": placed, "placed_for": po_or_id})
     else:
-        output.print_stdout(f"{placed} is queued; {po_or_id} tells of it")
+        output.print_stdout(f"{placed} is queued; it is noted in the timeline of {po_or_id}")
     _say_who_goes_on(store, State.QUEUED)
 
 
 def why_command(po_or_id: options.PoOrId, *, as_json: options.JsonFlag = False) -> None:
-    """Say what is expected of an order, and why it is looked at when it is."""
+    """Show when an order is expected to complete, and why it is polled when it is."""
     store = open_store()
     order_id = _find_order(store, po_or_id)
     explanation = explanations.explain_next_poll(store, order_id, utc_now())
-    title = f"{explanation['po_number']} ({explanation['provider_id'] or 'no id at the provider yet'})"
+    title = f"{explanation['po_number']} ({explanation['provider_id'] or 'no provider ID yet'})"
     output.print_answer(explanation, title, *explanation["reasons"], as_json=as_json)
     _say_who_goes_on(store, explanation["state"])
 
@@ -185,7 +188,7 @@ def _list_states(states: Sequence[str] | None) -> tuple[str, ...]:
     words = tuple(usual_case(word, State) for word in states or ())
     for word in (word for word in words if word not in set(State)):
         hint = catalog.did_you_mean(word, State)
-        output.print_stderr(f"{word[:60]!r} is not among the known states{hint or '.'} Known are {', '.join(State)}")
+        output.print_stderr(f"{word[:60]!r} is not a known state{hint or '.'} Known states: {', '.join(State)}")
     return words
 
 
@@ -197,7 +200,7 @@ def orders_command(
     reason: options.ReasonOption = None,
     older_than: options.OlderOption = None,
     po_prefix: options.PrefixOption = "",
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many, newest first.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Maximum number, newest first.")] = 50,
     as_json: options.JsonFlag = False,
 ) -> None:
     """List orders, newest first."""
@@ -213,10 +216,10 @@ def orders_command(
     rows = []
     for row in page.rows.astype(object).to_dict("records"):
         cells = (row[name] for name in ("po_number", "provider_id", "state", "type", "units"))
-        needs_person = isinstance(row["attention"], str) and pd.isna(row["acknowledged_at"])
-        marks = [word for word, so in (("late", row["late"]), ("needs a person", needs_person)) if so]
+        undecided = isinstance(row["attention"], str) and pd.isna(row["acknowledged_at"])
+        marks = [word for word, so in (("late", row["late"]), ("needs a decision", undecided)) if so]
         rows.append([*cells, row["worth"], row["created_at"], ", ".join(marks)])
-    columns = ("PONumber", "provider's id", "state", "type", "cards", "value", "created (UTC)", "")
+    columns = ("PO number", "provider ID", "state", "type", "cards", "value", "created (UTC)", "flags")
     output.print_table(columns, rows, right=("cards", "value"))
     output.print_stdout(f"{len(page.rows)} of {f'more than {page.total - 1}' if page.more else page.total}")
 
@@ -224,24 +227,26 @@ def orders_command(
 def events_command(
     *,
     since: Annotated[
-        datetime | None, options.time_option("From when on: 2026-01-31T09:00 (UTC), or 2h for two hours ago.")
+        datetime | None, options.time_option("Start: 2026-01-31T09:00 (UTC), or 2h for two hours ago.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many, newest first.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Maximum number, newest first.")] = 100,
     as_json: options.JsonFlag = False,
 ) -> None:
-    """List what happened, newest first."""
+    """List the event log, newest first."""
     rows = activity.events(open_store(), since, limit)
     if as_json:
         output.print_json(rows)
         return
     names = ("learned_at", "po_number", "witness", "text")
     output.print_table(
-        ("learned (UTC)", "PONumber", "witness", "what"), ([row[name] for name in names] for row in rows)
+        ("recorded (UTC)", "PO number", "source", "event"), ([row[name] for name in names] for row in rows)
     )
 
 
 def export_command(
-    file: Annotated[Path, typer.Argument(dir_okay=False, help="Ends in .csv, .parquet or .jsonl.", metavar="FILE")],
+    file: Annotated[
+        Path, typer.Argument(dir_okay=False, help="The file to write: .csv, .parquet or .jsonl.", metavar="FILE")
+    ],
     *,
     view: options.ViewOption = "all",
     state: options.StateOption = None,
@@ -251,7 +256,7 @@ def export_command(
     po_prefix: options.PrefixOption = "",
     as_json: options.JsonFlag = False,
 ) -> None:
-    """Write all orders that match into a file."""
+    """Export all matching orders to a file."""
     form = options.file_format(file, EXPORT_FORMS)
     store = open_store()
     try:

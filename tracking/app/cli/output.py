@@ -154,7 +154,7 @@ def repeats_text(checked: CheckedFile) -> str:
     if checked.similar_file is None:
         return ""
     when, same = time_text(checked.similar_file.at), wording.count(checked.similar_file.rows, "row")
-    return f"{same} without a PONumber also in {checked.similar_file.name}, uploaded on {when} UTC"
+    return f"{same} without a PO number also in {checked.similar_file.name}, uploaded on {when} UTC"
 
 
 def print_receipts(receipts: Sequence[Receipt], statuses: Mapping[str, OrderStatus], *, as_json: bool) -> None:
@@ -163,7 +163,7 @@ def print_receipts(receipts: Sequence[Receipt], statuses: Mapping[str, OrderStat
     if as_json:
         print_json(records)
         return
-    columns = {"po_number": "PONumber", "outcome": "outcome", "state": "state", "provider_id": "provider's id"}
+    columns = {"po_number": "PO number", "outcome": "outcome", "state": "state", "provider_id": "provider ID"}
     columns |= {"completed_by": "completed by", "message": "message"}
     for record, receipt in zip(records, receipts, strict=True):
         record["message"] = receipt.message or getattr(statuses.get(receipt.po_number), "attention", None)
@@ -190,18 +190,18 @@ def print_erasure(erasure: Erasure, *, dry_run: bool, as_json: bool) -> None:
     if erasure.anything:
         print_stdout(f"{'would be erased' if dry_run else 'erased'}: {erasure_text(erasure)}")
     elif not (erasure.refused or erasure.possible):
-        print_stderr("nobody was found: name the whole e-mail address, telephone number or name")
-    wait = "is still on its way to the provider and was left as it is: erase again once it was taken or refused"
+        print_stderr("no recipient matches: give the whole e-mail address, telephone number or name")
+    wait = "is still being sent and was left unchanged: erase again once it is accepted or refused"
     print_stderr(*(f"{po_number} {wait}" for po_number in erasure.refused))
-    stays = "also names the recipient in words that stay: a note, a reference, or what was said of the order"
+    stays = "also names the recipient in texts that stay: a note, a reference or a reason"
     print_stderr(*(f"{po_number} {stays}" for po_number in erasure.mentioned))
     if erasure.possible:
         print_stderr(
-            "left as they are, for you to decide; erase each by the spelling its order shows, if it is the same:"
+            "possibly the same recipient, left unchanged; to erase one, use the spelling that its order shows:"
         )
     print_stderr(*(f"{each.po_number}: {each.recipient}, {each.why}" for each in erasure.possible))
     if erasure.unfinished:
-        print_stderr(f"old copies may still lie in the store's files ({erasure.unfinished}): run erase again")
+        print_stderr(f"old copies may still be in the database files ({erasure.unfinished}): run erase again")
 
 
 def print_backtest(backtest: Mapping[str, Any], *, as_json: bool) -> None:
@@ -209,12 +209,14 @@ def print_backtest(backtest: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(backtest)
         return
-    columns = ("calls an hour", "mean, s", "95 of 100 within, s", "longest, s")
+    columns = ("calls/h", "mean, s", "p95, s", "longest, s")
     actual, names = backtest["really"], ("mean", "p95", "longest")
-    calls_an_hour = "not on record" if actual["calls_an_hour"] is None else f"{actual['calls_an_hour']:,.1f}"
-    rows = [["what really happened", "", calls_an_hour, *(_with_range(actual[name]) for name in names)]]
-    alternative = [backtest["tried"] | {"policy": f"tried: {backtest['tried']['policy']}"}] if backtest["tried"] else []
-    for point in [backtest["today"] | {"policy": "today, replayed"}, *alternative, *backtest["frontier"]]:
+    calls_an_hour = "not recorded" if actual["calls_an_hour"] is None else f"{actual['calls_an_hour']:,.1f}"
+    rows = [["recorded", "", calls_an_hour, *(_with_range(actual[name]) for name in names)]]
+    alternative = (
+        [backtest["tried"] | {"policy": f"alternative: {backtest['tried']['policy']}"}] if backtest["tried"] else []
+    )
+    for point in [backtest["today"] | {"policy": "current, replayed"}, *alternative, *backtest["frontier"]]:
         figures = (f"{point[name]:,.1f}" for name in ("calls_an_hour", "mean"))
         bounds = (f"{math.ceil(point[name] * 10) / 10:,.1f}" for name in ("p95", "longest"))
         rows.append([point["policy"], point["setting"], *figures, *bounds])
@@ -230,7 +232,7 @@ def _with_range(figure: Mapping[str, float]) -> str:
 def print_order(view: verdicts.OrderView, rows: pd.DataFrame, entries: Iterable[TimelineEntry]) -> None:
     """Print one order: its verdict, as many of its lines as there are in `rows`, its timeline."""
     record = view.order
-    provider_id = record.provider_id or "no provider's id yet"
+    provider_id = record.provider_id or "no provider ID yet"
     print_stdout(f"{record.po_number} · {provider_id} · {record.type} · {count(record.units, 'card')} · {view.worth}")
     statuses = (f"{name}: {text}" for name, text in view.statuses.items())
     print_stdout(view.verdict, *view.evidence, *statuses, "")
@@ -241,7 +243,7 @@ def print_order(view: verdicts.OrderView, rows: pd.DataFrame, entries: Iterable[
         print_stdout(f"and {count(view.line_count - len(rows), 'more line')}")
     print_stdout("")
     timeline = ((_time_span(entry), entry.witness, entry.text) for entry in entries)
-    print_table(("when (UTC)", "witness", "what"), timeline)
+    print_table(("time (UTC)", "source", "event"), timeline)
 
 
 def _time_span(entry: TimelineEntry) -> str:

@@ -39,8 +39,8 @@ def load_settings() -> Settings:
 
 
 def print_store(url: str) -> None:
-    """Say on stderr which store it is, without its password."""
-    print_stderr(f"store: {file_of(url) or make_url(url).render_as_string(hide_password=True)}")
+    """Say on stderr which database it is, without its password."""
+    print_stderr(f"database: {file_of(url) or make_url(url).render_as_string(hide_password=True)}")
 
 
 def open_store(loaded: Settings | None = None, *, create: bool = False) -> Database:

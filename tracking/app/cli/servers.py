@@ -23,9 +23,9 @@ from tracking.settings import Role
 def worker_command(
     *,
     host: HostOption = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="For webhooks, /healthz and /metrics.")] = 8600,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port for webhooks, /healthz and /metrics.")] = 8600,
 ) -> None:
-    """Run receiver, poller and sender, without pages."""
+    """Run webhook receiver, poller and sender, without pages."""
     loaded = load_settings()
     print_store(loaded.database_url)
     roles = loaded.roles - {Role.PAGES}
@@ -40,14 +40,16 @@ def worker_command(
 def sandbox_command(  # noqa: PLR0913 - each is an option of its own, and typer reads them from here
     *,
     host: HostOption = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535)] = 8700,
-    scenario: Annotated[str, typer.Option(help="How it behaves; --list says how.")] = "normal",
-    file: Annotated[Path, typer.Option("--database", help="The file that remembers.")] = Path("data/sandbox-server.db"),
-    traffic: Annotated[float, typer.Option(min=0, max=600, help="Orders a minute from other systems.")] = 0.0,
-    history_days: Annotated[int, typer.Option(min=0, max=3650, help="Days of past for a new file.")] = 0,
-    speed: Annotated[float, typer.Option(min=0.001, max=1e6, help="Divides every delay.")] = 1.0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8700,
+    scenario: Annotated[str, typer.Option(help="How it behaves; see --list.")] = "normal",
+    file: Annotated[Path, typer.Option("--database", help="The file it keeps its data in.")] = Path(
+        "data/sandbox-server.db"
+    ),
+    traffic: Annotated[float, typer.Option(min=0, max=600, help="Orders per minute from other systems.")] = 0.0,
+    history_days: Annotated[int, typer.Option(min=0, max=3650, help="Days of history for a new file.")] = 0,
+    speed: Annotated[float, typer.Option(min=0.001, max=1e6, help="Divides all delays.")] = 1.0,
     seed: SeedOption = 0,
-    listed: Annotated[bool, typer.Option("--list", help="List the scenarios and stop.")] = False,
+    listed: Annotated[bool, typer.Option("--list", help="List the scenarios and exit.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Run the simulated provider over HTTP."""
@@ -62,7 +64,7 @@ def sandbox_command(  # noqa: PLR0913 - each is an option of its own, and typer 
     if listed:
         return
     if scenario not in SCENARIOS:
-        raise typer.BadParameter(f"{scenario!r} is no scenario; see --list", param_hint="--scenario")
+        raise typer.BadParameter(f"{scenario!r} is not a scenario; see --list", param_hint="--scenario")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         simulated = Sandbox(file, scenario=scenario, traffic=traffic, history_days=history_days, speed=speed, seed=seed)

@@ -23,8 +23,10 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 def metrics_text(database: Database, now: datetime) -> bytes:
     """Render the metrics of the store as they are now. Raises StoreError where it cannot be read."""
     registry = CollectorRegistry(auto_describe=False)
-    trouble = _gauge("tracking_store_trouble", "1 while the store cannot be written", int(database.trouble is not None))
-    log_size = _gauge("tracking_store_wal_bytes", "Size of the store's write-ahead log", database.wal_bytes())
+    trouble = _gauge(
+        "tracking_store_trouble", "1 while the database cannot be written", int(database.trouble is not None)
+    )
+    log_size = _gauge("tracking_store_wal_bytes", "Size of the database's write-ahead log", database.wal_bytes())
     with database.read() as connection:
         registry.register(_FixedCollector([*_families(connection, now), trouble, log_size]))
     text: bytes = generate_latest(registry)
@@ -49,13 +51,13 @@ def _families(connection: Connection, now: datetime) -> Iterable[Metric]:
     entered = CounterMetricFamily("tracking_entered", "Orders that entered the state", labels=["state"])
     for name, counted, _ in _totals(connection, "flow"):
         entered.add_metric([name], counted)
-    callbacks = GaugeMetricFamily("tracking_callbacks", "Callbacks kept, by what became of them", labels=["outcome"])
+    callbacks = GaugeMetricFamily("tracking_callbacks", "Webhooks stored, by outcome", labels=["outcome"])
     by_outcome = select(CALLBACKS.c.outcome, func.count()).group_by(CALLBACKS.c.outcome)
     for outcome, counted in connection.execute(by_outcome):
         callbacks.add_metric([outcome], counted)
     due = select(func.count()).where(ORDERS.c.next_look_at.is_not(None), ORDERS.c.next_look_at <= now)
     waiting = select(func.count()).select_from(OUTBOX).where(OUTBOX.c.done.is_(False))
-    ages = GaugeMetricFamily("tracking_fact_age_seconds", "Seconds since a thing was last known", labels=["fact"])
+    ages = GaugeMetricFamily("tracking_fact_age_seconds", "Seconds since a fact was last updated", labels=["fact"])
     # A curve has a class in its name, and a class the provider's word for a delivery type: any number of series.
     small = select(FACTS.c.key, FACTS.c.at).where(FACTS.c.key.not_like(f"{FORECAST}%"))
     for key, at in connection.execute(small):
@@ -66,7 +68,7 @@ def _families(connection: Connection, now: datetime) -> Iterable[Metric]:
     silent = alarm is not None and alarm.ended_at is None
     yield _gauge("tracking_orders_late", "Open orders that are late", connection.execute(late).scalar_one())
     yield _gauge("tracking_webhooks_silent", "1 while webhooks are silent that should come", int(silent))
-    yield _gauge("tracking_looks_due", "Orders whose look is due", connection.execute(due).scalar_one())
+    yield _gauge("tracking_looks_due", "Orders whose poll is due", connection.execute(due).scalar_one())
     yield _gauge("tracking_outbox_waiting", "Orders that wait to be sent", connection.execute(waiting).scalar_one())
 
 

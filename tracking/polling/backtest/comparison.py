@@ -109,11 +109,11 @@ def compare_plans(
     many of how many are done.
 
     Raises:
-        NotComputed: too few orders finished in that time.
+        NotComputed: too few orders completed in that period.
     """
     recorded = read_history(database, since)
     if recorded is None:
-        raise NotComputed(f"there is too little history to replay: fewer than {ENOUGH} orders finished in that time")
+        raise NotComputed(f"there is too little history to replay: fewer than {ENOUGH} orders completed in that period")
     plan = current_plan(settings, recorded)
     plans = [plan, *([alternative(plan, chosen)] if chosen else [])]
     plans += frontier_plans(plan, recorded) if frontier else []
@@ -166,26 +166,26 @@ def describe_basis(recorded: RecordedHistory) -> list[str]:
     replayed = (
         f"{newest}{count(len(recorded.history), 'order')} from {clock(recorded.since)} to {clock(recorded.until)}"
     )
-    drawn = "where one is not known, it is drawn from the time it must lie in"
+    drawn = "an unknown one is drawn from the range it must lie in"
     sentences = [
-        f"Replayed: {replayed} UTC, of which {recorded.finished:,} finished.",
-        f"Half of the finishing times are known to {seconds(recorded.finish_uncertainty)}; {drawn}.",
-        "Each plan learns its curves on the way from first guesses, so all do a little worse than they would now.",
+        f"Replayed: {replayed} UTC, of which {recorded.finished:,} completed.",
+        f"Completion times are uncertain by {seconds(recorded.finish_uncertainty)} (median); {drawn}.",
+        "Each plan starts from default estimates and learns on the way, so all do slightly worse than they would now.",
     ]
     reasons = (
-        (recorded.finished_before, "finished when first seen"),
+        (recorded.finished_before, "already complete when first seen"),
         (recorded.cancelled, "cancelled"),
         (recorded.earlier, "from before calls were recorded"),
     )
     if left_out := ", ".join(f"{number:,} {why}" for number, why in reasons if number):
-        sentences.append(f"Left out: {left_out}.")
+        sentences.append(f"Excluded: {left_out}.")
     if (calls := recorded.calls) is None:
-        return [*sentences, "The calls that were really made are not on record for that time."]
+        return [*sentences, "The API calls made in that period were not recorded."]
     if calls.aside:
-        aside = f"{count(calls.aside, 'look')} at finished or older orders, which no plan replays"
+        aside = f"{count(calls.aside, 'poll')} of completed or older orders, which no plan replays"
         sentences.append(f"Not counted: {aside}.")
     if calls.pages + calls.discoveries:
-        sentences.append("List pages that were asked for to follow such orders count among today's calls all the same.")
+        sentences.append("List pages fetched to follow such orders are included in the current figure.")
     return sentences
 
 
@@ -195,11 +195,11 @@ def describe_comparison(
     """Today beside the replay and the other plans, in sentences."""
     mean, calls = recorded.mean, recorded.calls_an_hour
     span = f"{seconds(mean.value)} ({figure(mean.least)} to {figure(mean.most)} s)"
-    made = f"{figure(calls)} calls an hour" if calls is not None else "calls not on record"
-    sentences = [f"Today: {made}, known {span} after done on average."]
-    sentences.append(f"Replayed under today's settings: {_describe_point(ours)}.")
+    made = f"{figure(calls)} calls/h" if calls is not None else "calls not recorded"
+    sentences = [f"Now: {made}, mean delay {span}."]
+    sentences.append(f"Current settings, replayed: {_describe_point(ours)}.")
     if other is not None:
-        sentences.append(f"Tried, {other.policy}, {other.setting}: {_describe_point(other)}.")
+        sentences.append(f"Alternative, {other.policy}, {other.setting}: {_describe_point(other)}.")
     calls_to_match = ours.calls_an_hour if calls is None else calls
     for policy in POLICIES if frontier else ():
         points = [point for point in [ours, *frontier] if point.policy == policy]  # ours is always "accrual"
@@ -210,18 +210,18 @@ def describe_comparison(
 def _at_as_many(policy: str, points: Sequence[FrontierPoint], calls: float) -> list[str]:
     """What the policy comes to at so many calls an hour, or that it makes more or fewer whatever its setting."""
     if (delay := delay_at_calls(points, calls)) is not None:
-        return [f"{policy.capitalize()} at as many calls: {seconds(delay)}."]
+        return [f"{policy.capitalize()} at the same number of calls: mean delay {seconds(delay)}."]
     by_calls = sorted(points, key=lambda point: point.calls_an_hour)
     for point, word in zip(by_calls[:1] + by_calls[-1:], ("least", "most"), strict=False):
         if (calls < point.calls_an_hour) == (word == "least"):
-            made = f"{figure(point.calls_an_hour)} calls an hour at the {word}"
-            return [f"{policy.capitalize()} made {made}, and knew {seconds(point.mean)} after done on average."]
+            made = f"at {word} {figure(point.calls_an_hour)} calls/h"
+            return [f"{policy.capitalize()} makes {made}: mean delay {seconds(point.mean)}."]
     return []
 
 
 def _describe_point(point: FrontierPoint) -> str:
-    late = f"{seconds(point.mean)} on average, 95 of 100 within {seconds(_rounded_up(point.p95))}"
-    return f"{figure(point.calls_an_hour)} calls an hour, known {late}"
+    delay = f"mean delay {seconds(point.mean)}, p95 {seconds(_rounded_up(point.p95))}"
+    return f"{figure(point.calls_an_hour)} calls/h, {delay}"
 
 
 def delay_at_calls(points: Sequence[FrontierPoint], calls: float) -> float | None:

@@ -55,9 +55,9 @@ def backup(url: str, target: Path, now: datetime, progress: Progress | None = No
     """
     source = engines.file_of(url)
     if source is None:
-        raise NotAllowed("the store is on PostgreSQL: pg_dump makes its backups")
+        raise NotAllowed("the database is on PostgreSQL: back it up with pg_dump")
     if not source.is_file():
-        raise StoreUnusable(f"there is no store at {source}")
+        raise StoreUnusable(f"there is no database at {source}")
     _refuse_existing(target)
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     os.close(descriptor)
@@ -133,7 +133,7 @@ def _mark_copy(copy: Path, now: datetime) -> Backup:
         with engine.connect() as connection:
             result = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
             if result != "ok":
-                raise StoreUnusable(f"the copy is damaged, and so the store may be: {result}")
+                raise StoreUnusable(f"the copy is damaged, and so the database may be: {result}")
             return Backup(
                 revision=connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one(),
                 orders=connection.execute(sa.select(sa.func.count()).select_from(ORDERS)).scalar_one(),

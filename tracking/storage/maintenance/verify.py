@@ -136,7 +136,7 @@ def examine(database: Database, progress: Progress | None = None, *, expected: L
     counted = {key: numbers for key, numbers in counts.items() if key[0] != LATE}
     differences = (audit.differences + _compare_counts(counted, audit.recomputed) + late)[:DIFFERENCES_AT_MOST]
     if expected is not None and (is_now := audit.head(expected.at)) != expected:
-        what = "is not the one that was noted down"
+        what = "is not the expected one"
         differences.append(f"the log up to event {expected.at} {what}: its head is {is_now}")
     return Findings(differences, audit.head(cut))
 

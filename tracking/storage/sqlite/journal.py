@@ -63,6 +63,6 @@ def check_transaction(connection: dbapi.Connection) -> None:
 def refusal() -> StoreUnusable:
     """Make the error of an affected SQLite for a store in WAL mode."""
     return StoreUnusable(
-        f"another process keeps the store in WAL mode, in which SQLite {dbapi.sqlite_version} of this Python can lose "
-        "rows: install pysqlite3 here as there, or end the other process"
+        f"another process uses the database in WAL mode, in which SQLite {dbapi.sqlite_version} of this Python can "
+        "lose rows: install pysqlite3 here as well, or stop the other process"
     )

@@ -17,7 +17,7 @@ _TOP_LABEL = re.compile(r"xn--[a-z0-9-]+|[a-z]{2,63}", re.IGNORECASE)
 _EMAIL = "must be an e-mail address, such as name@example.com"
 _TELEPHONE = re.compile(r"\+? ?(?:[0-9]+|\([0-9]{1,5}\)[0-9]*)(?:[ ./-]{1,3}[0-9]+|[ ./-]{0,3}\([0-9]{1,5}\)[0-9]*)*")
 _SHORTENED = re.compile(r"[0-9]+(?:[.,][0-9]*)?E[+-]?[0-9]+|[0-9]+[.,]0", re.IGNORECASE)
-_WITHOUT_ZEROS = "a spreadsheet takes zeros in front away: format the column as text and write it anew"
+_WITHOUT_ZEROS = "a spreadsheet takes zeros in front away: format the column as text and write it again"
 
 # The states and territories of the US Postal Service, the provinces of Canada, the countries of ISO 3166-1.
 _STATES = {
@@ -94,7 +94,7 @@ def telephone(text: str) -> str:
     """
     digits = re.sub("[^0-9]", "", text)
     if _SHORTENED.fullmatch(text.lstrip("+")):
-        raise Unfit("was taken for a number by a spreadsheet: format the column as text and write it anew")
+        raise Unfit("was taken for a number by a spreadsheet: format the column as text and write it again")
     if not _TELEPHONE.fullmatch(text) or not 7 <= len(digits) <= 15 or len(set(digits)) == 1:
         raise Unfit("must be a telephone number of 7 to 15 digits, such as +15550100")
     return text

@@ -63,7 +63,7 @@ def identifier(text: str) -> str:
     if problem := unseen_character(text) or lost_letter(text) or spreadsheet_error(text) or shortened(text):
         raise Unfit(problem)
     if _OTHER_DASH.search(text):
-        raise Unfit("holds a dash that looks like a plain one and is another: type it anew")
+        raise Unfit("holds a dash that looks like a plain one and is another: retype it")
     if text.casefold() in _EMPTY:
         raise Unfit("is a program's word for an empty cell: fill it in, or leave it empty")
     return text

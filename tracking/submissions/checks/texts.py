@@ -48,7 +48,7 @@ def spreadsheet_error(text: str) -> str | None:
 
 def lost_letter(text: str) -> str | None:
     """Whether a letter was lost when the text was read in another encoding than it was written in."""
-    return "holds \ufffd where a letter was lost: write it anew" if "\ufffd" in text else None
+    return "holds \ufffd where a letter was lost: write it again" if "\ufffd" in text else None
 
 
 def nothing_visible(text: str) -> str | None:
@@ -80,7 +80,7 @@ def unseen_character(text: str) -> str | None:
     for place, letter in enumerate("" if text.isascii() else text, 1):
         if _is_unseen(letter):
             name = unicodedata.name(letter, "a mark without a name")
-            return f"holds a character that nobody sees, {name} (U+{ord(letter):04X}), in place {place}: type it anew"
+            return f"holds a character that nobody sees, {name} (U+{ord(letter):04X}), in place {place}: retype it"
     return None
 
 
