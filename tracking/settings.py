@@ -210,7 +210,7 @@ class Settings(BaseSettings):
         if self.poll_floor > self.poll_ceiling:
             problems.append("TRACKING_POLL_FLOOR is above TRACKING_POLL_CEILING")
         if self.public_url and len(self.public_url) + len(WEBHOOK_PATH) + 43 > MAX_WEBHOOK_ADDRESS:
-            problems.append("TRACKING_PUBLIC_URL is too long: a webhook address holds 500 characters at the most")
+            problems.append("TRACKING_PUBLIC_URL is too long: a webhook address holds at most 500 characters")
         if self.public_url and self.api_base_url and _is_local(self.public_url) and not _is_local(self.api_base_url):
             problems.append("TRACKING_PUBLIC_URL is on this machine: the provider cannot reach it; unset it, or name")
             problems[-1] += " an address that other machines reach"

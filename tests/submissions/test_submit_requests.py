@@ -288,7 +288,7 @@ def test_problems_that_are_alike_are_one_group_whatever_their_rows_and_values(st
     assert [str(group) for group in checked.groups] == [
         "300 rows: Value 100.01 is not a denomination of CVS; use 10, 25 or 50 (rows 3 to 302, with other values)",
         "2 rows: Type must be one of DigitalDelivery, Links, PhysicalShipment, Codes (rows 2, 303)",
-        "row 303, Value: must be an amount above 0 with two decimals at the most, such as 10 or 12.50",
+        "row 303, Value: must be an amount above 0 with at most two decimals, such as 10 or 12.50",
     ]
     assert checked.faults[303].startswith("Type must be one of")
     assert "; Value must be an amount" in checked.faults[303]

@@ -103,7 +103,7 @@ class _WatchedLoop(abc.ABC):
         """Run until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(run_loop(self.name, lambda: self._turn(group), TICK, self.wake))
-            group.create_task(run_loop(f"{self.name}'s beat", self._beat, TICK))
+            group.create_task(run_loop(f"{self.name}'s heartbeat", self._beat, TICK))
 
     @abc.abstractmethod
     async def _turn(self, group: asyncio.TaskGroup) -> None:

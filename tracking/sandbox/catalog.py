@@ -132,7 +132,7 @@ CARRIERS: tuple[Mapping[str, Any], ...] = (
     {"Id": "PREMIUM", "Name": "Premium box", "Description": "Box with a magnet"},
 )
 BRANDINGS: tuple[Mapping[str, Any], ...] = (
-    {"Id": "DEFAULT", "Name": "Default", "Description": "The provider's own look"},
+    {"Id": "DEFAULT", "Name": "Default", "Description": "The provider's own design"},
     {"Id": "ACME", "Name": "Acme Rewards", "Description": "Made up for the sandbox"},
 )
 CARRIER_IDS = frozenset(str(carrier["Id"]) for carrier in CARRIERS)

@@ -45,7 +45,7 @@ _OUT_OF_PLACE = {
 }
 _RULES = {
     "Type": f"must be one of {', '.join(OrderType)}",
-    "Value": "must be an amount above 0 with two decimals at the most, such as 10 or 12.50",
+    "Value": "must be an amount above 0 with at most two decimals, such as 10 or 12.50",
     "Quantity": "must be a whole number, 1 or more",
     "DeliveryDate": "must be a time in UTC, such as 2026-01-02T03:04:05Z",
 }

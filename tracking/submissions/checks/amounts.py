@@ -30,7 +30,7 @@ def plain_number(text: str) -> str:
     if match := _UNCLEAR.fullmatch(text):
         fraction = match[2].rstrip("0")
         small = f"{match[1]}.{fraction}" if fraction else match[1]
-        advice = "write it without marks between thousands, and with two decimals at the most"
+        advice = "write it without marks between thousands, and with at most two decimals"
         raise Unfit(f"is not clear, {match[1]}{match[2]} or {small}: {advice}")
     if _EXPONENT.fullmatch(text):
         raise Unfit(
