@@ -23,7 +23,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tracking import ingest
-from tracking.app.demo_data import seed
+from tracking.app.demonstration.seeding import seed
 from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import Policy
 from tracking.orders.model import Witness

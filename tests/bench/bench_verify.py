@@ -20,7 +20,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from tracking.app.demo_data import seed
+from tracking.app.demonstration.seeding import seed
 from tracking.orders import event_chain as chain
 from tracking.orders.model import Event, Witness
 from tracking.storage import database

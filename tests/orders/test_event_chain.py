@@ -12,7 +12,7 @@ from fakes import NOW, line, request, shown
 from test_verify import history
 
 from tracking import ingest
-from tracking.app import demo_data
+from tracking.app.demonstration import seeding
 from tracking.forecasting.planner import PlanningContext
 from tracking.orders import event_chain as chain
 from tracking.orders.model import Event, Line, Witness
@@ -102,7 +102,7 @@ def stored(store: Database) -> list[tuple[str, list[Any], str]]:
 
 
 def seeded(store: Database, planner: PlanningContext, now: datetime) -> None:
-    demo_data.seed(store, 20, days=2, rng=random.Random(3), now=now)
+    seeding.seed(store, 20, days=2, rng=random.Random(3), now=now)
 
 
 def lived(store: Database, planner: PlanningContext, now: datetime) -> None:

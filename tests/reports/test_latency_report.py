@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from histories import PLANNER, START, History
 
 from tracking import ingest
-from tracking.app.demo_data import seed
+from tracking.app.demonstration.seeding import seed
 from tracking.orders.latency import LatencyBreakdown
 from tracking.orders.model import Witness
 from tracking.orders.observations import Answered, Attempted, Observation, Polled

@@ -9,7 +9,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from sqlalchemy import Connection
@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from tracking.app.demonstration.running import Demonstration
 from tracking.app.embedded_sandbox import PUBLIC_URL, EmbeddedSandbox, check_settings
 from tracking.app.housekeeping import Housekeeping
 from tracking.app.loops import WATCHDOG_TIMEOUT, Heartbeat, PollLoop, SendLoop, run_loop
@@ -45,6 +46,9 @@ from tracking.storage.facts import FactKey
 from tracking.submissions.sender import Sender
 from tracking.webhooks import address_book, addresses
 from tracking.webhooks.receiver import Receiver
+
+if TYPE_CHECKING:
+    from tracking.sandbox.server import Sandbox
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +103,7 @@ class Backend:
         self._client: Client | None = None
         calls = settings.embedded_sandbox and settings.roles & {Role.POLLER, Role.SENDER}
         self._sandbox = EmbeddedSandbox(settings, self.asgi(lifespan=False)) if calls else None
+        self._demonstration: Demonstration | None = None
 
     def _wake(self) -> None:
         for wake in self._wakes:
@@ -127,7 +132,10 @@ class Backend:
     async def lifespan(self, _app: Any) -> AsyncIterator[None]:
         """Run the loops while the application lives."""
         async with contextlib.AsyncExitStack() as stack:
-            transport = await stack.enter_async_context(self._sandbox.running()) if self._sandbox else self.transport
+            transport = self.transport
+            if self._sandbox is not None:
+                sandbox, transport = await stack.enter_async_context(self._sandbox.running())
+                self._demonstration = self._make_demonstration(self._sandbox, sandbox)
             await asyncio.to_thread(self._release_dead_leases)
             loops = [asyncio.create_task(loop) for loop in await self._loops(stack, transport)]
             log.info("started roles=%s owner=%s", ",".join(sorted(self.settings.roles)), self._owner)
@@ -152,11 +160,13 @@ class Backend:
         stack.push_async_callback(client.aclose)
         if (wait := await asyncio.to_thread(self._remaining_pause)) > timedelta():
             client.pause(wait.total_seconds())
+        if self._demonstration is not None:
+            loops.append(self._demonstration.run())
         learner = Learner(self.database, self._planner.forecasts, self.clock, learns=Role.POLLER in roles)
         loops += [
             run_loop("call log", call_log.flush, FLUSH_SECONDS),
             Housekeeping(self.database, client, self.clock).run(),
-            run_loop("forecasts", learner.refit, REFIT_EVERY),
+            self._learn(learner),
             run_loop("webhook silence", learner.check_silence, SILENCE_CHECK_EVERY),
             run_loop("late orders", learner.find_late_orders, LATE_CHECK_EVERY),
         ]
@@ -174,6 +184,35 @@ class Backend:
             loops.append(self._send(sending, Reconciler(self.database, discovery, sender, self.clock)))
         return loops
 
+    def _make_demonstration(self, embedded: EmbeddedSandbox, sandbox: "Sandbox") -> Demonstration | None:
+        """Make the demonstration, where this process is the one that polls and sends."""
+        if not (embedded.demonstrates and {Role.POLLER, Role.SENDER} <= self.settings.roles):
+            return None
+
+        async def alive() -> None:
+            for name in (PollLoop.name, SendLoop.name):
+                await self._heartbeat.beat(name)
+
+        return Demonstration(
+            self.database,
+            sandbox,
+            receiver=embedded.receiver,
+            per_minute=self.settings.sandbox_traffic,
+            address=self.callback_address,
+            cipher=self._planner.cipher,
+            clock=self.clock,
+            alive=alive,
+        )
+
+    async def _wait_prepared(self) -> None:
+        """Wait for the past of the demonstration, where there is one."""
+        if self._demonstration is not None:
+            await self._demonstration.prepared.wait()
+
+    async def _learn(self, learner: Learner) -> None:
+        await self._wait_prepared()
+        await run_loop("forecasts", learner.refit, REFIT_EVERY)
+
     async def _poll(self, polling: PollLoop, learner: Learner) -> None:
         """Poll, once the forecasts are loaded again."""
         await learner.wait_loaded()
@@ -181,6 +220,7 @@ class Backend:
 
     async def _send(self, sending: SendLoop, reconciler: Reconciler) -> None:
         """Send, once the reconciler has found out whether the store was restored from a backup."""
+        await self._wait_prepared()
         await reconciler.detect_restore()
         async with asyncio.TaskGroup() as group:
             group.create_task(sending.run())

@@ -1,8 +1,11 @@
 """Embedded sandbox: runs the simulated provider inside our own process, without port and network."""
 
+from __future__ import annotations
+
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 from starlette.types import ASGIApp
@@ -12,8 +15,12 @@ from tracking.settings import Settings
 from tracking.storage.engines import file_of
 from tracking.submissions.catalog import did_you_mean
 
+if TYPE_CHECKING:
+    from tracking.sandbox.server import Sandbox
+
 PUBLIC_URL = "http://console.internal"
 HISTORY_DAYS = 7
+SHIPMENT_HOURS = 20.0
 
 
 class InProcessTransport(httpx.AsyncBaseTransport):
@@ -59,9 +66,10 @@ def _file_of_sandbox(settings: Settings) -> Path:
 
 
 class EmbeddedSandbox:
-    """A sandbox with a week of history and a trickle of orders from elsewhere, in `sandbox.db` in the data folder.
+    """A sandbox in `sandbox.db` in the data folder, which delivers its webhooks to `receiver`, our own application.
 
-    Its webhooks are delivered to `receiver`, our own application. The settings are those that `check_settings` accepts.
+    With traffic it is part of a demonstration, which gives it a past and a present. Without, it has a week of orders
+    from elsewhere and is quiet. The settings are those that `check_settings` accepts.
     """
 
     def __init__(self, settings: Settings, receiver: ASGIApp) -> None:
@@ -70,22 +78,23 @@ class EmbeddedSandbox:
         self._sandbox_type = Sandbox
         self._path = _file_of_sandbox(settings)
         self._settings = settings
-        self._receiver = receiver
+        self.receiver = receiver
+        self.demonstrates = settings.sandbox_traffic > 0
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[httpx.AsyncBaseTransport]:
-        """Run the sandbox while the block lasts; gives the transport that leads to it."""
+    async def running(self) -> AsyncIterator[tuple[Sandbox, httpx.AsyncBaseTransport]]:
+        """Run the sandbox while the block lasts; gives it and the transport that leads to it."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        async with httpx.AsyncClient(transport=InProcessTransport(self._receiver), timeout=10) as webhooks:
+        async with httpx.AsyncClient(transport=InProcessTransport(self.receiver), timeout=10) as webhooks:
             sandbox = self._sandbox_type(
                 self._path,
                 scenario=self._settings.sandbox_scenario,
-                traffic=self._settings.sandbox_traffic,
-                history_days=HISTORY_DAYS,
+                history_days=0 if self.demonstrates else HISTORY_DAYS,
+                shipment_hours=SHIPMENT_HOURS if self.demonstrates else 0.0,
                 webhook_client=webhooks,
             )
             try:
                 async with sandbox.running():
-                    yield InProcessTransport(sandbox.app)
+                    yield sandbox, InProcessTransport(sandbox.app)
             finally:
                 sandbox.close()

@@ -5,13 +5,14 @@ Owns the rules of placing: duplicate PONumbers, funds, the lifecycle.
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tracking.sandbox.database import BalanceTooLow, Placement, SandboxDatabase, SandboxLine, SandboxOrder, Source
 from tracking.sandbox.faults import Faults, faults_of_order, seeded_random
-from tracking.sandbox.order_lifecycle import plan_lifecycle, schedule_webhooks
+from tracking.sandbox.order_lifecycle import Lifecycle, plan_lifecycle, schedule_webhooks
 from tracking.sandbox.order_validation import ValidOrder
 from tracking.sandbox.order_views import ViewContext
 from tracking.sandbox.scenarios import SCENARIOS, Scenario
@@ -29,12 +30,24 @@ class PoNumberConflict:
 
 
 class Provider:
-    """Places orders under the faults of a scenario."""
+    """Places orders under the faults of a scenario.
+
+    Cards by post take `shipment_hours`, half of them less and half of them more; zero: no longer than other orders.
+    """
 
     def __init__(
-        self, database: SandboxDatabase, *, clock: Clock, sleep: Sleep, seed: int, speed: float, scenario: str
+        self,
+        database: SandboxDatabase,
+        *,
+        clock: Clock,
+        sleep: Sleep,
+        seed: int,
+        speed: float,
+        scenario: str,
+        shipment_hours: float = 0.0,
     ) -> None:
         self.database = database
+        self._shipment_hours = shipment_hours
         self.key = database.key()
         self.clock = clock
         self.sleep = sleep
@@ -97,9 +110,18 @@ class Provider:
 
     def _placement(self, order: ValidOrder, faults: Faults, source: Source, now: float) -> Placement:
         rng = seeded_random(self.seed, "course", order.po_number)
-        lifecycle = plan_lifecycle(order.kind, order.items, faults, now, speed=self.speed, rng=rng)
+        lifecycle = self.plan(order, faults, now, rng)
         webhooks = schedule_webhooks(lifecycle, faults, self.speed) if source == "api" else []
         return Placement(order, lifecycle, source, now, faults.claim_data, faults.rotate_claims, webhooks)
+
+    def plan(
+        self, order: ValidOrder, faults: Faults, now: float, rng: random.Random, *, seconds: float | None = None
+    ) -> Lifecycle:
+        """Plan the lifecycle of an order placed now, in `seconds` where they are given."""
+        ships = self._shipment_hours and order.kind == "PhysicalShipment" and faults.pace == 1
+        if seconds is None and ships:
+            seconds = self._shipment_hours * 3600 * rng.lognormvariate(0, 0.5) / self.speed
+        return plan_lifecycle(order.kind, order.items, faults, now, speed=self.speed, rng=rng, seconds=seconds)
 
     def view_context(self, order: SandboxOrder, now: float, *, reading: bool, claims: bool = True) -> ViewContext:
         """Make the context for rendering an order. Reading one whose claims rotate turns them."""

@@ -31,9 +31,10 @@ _TRAFFIC_SECONDS = 0.25
 class Sandbox:
     """A simulated provider over one SQLite file.
 
-    `speed` divides every delay of fulfillment and of webhooks; `traffic` is orders a minute from other systems;
-    `history_days` fills an empty file with a past. A restart on the same file forgets nothing. `app` answers with or
-    without `running()`, which sends the webhooks and places the traffic. Not to be used by two processes at once.
+    `speed` divides every delay of fulfillment and of webhooks; `shipment_hours` is how long cards by post take, 0: no
+    longer than others. `traffic` is orders a minute from other systems; `history_days` fills an empty file with a past.
+    A restart on the same file forgets nothing. `app` answers with or without `running()`, which sends the webhooks and
+    places the traffic. Not to be used by two processes at once.
     """
 
     def __init__(  # noqa: PLR0913 - each is a knob of its own, all but the path by name
@@ -44,6 +45,7 @@ class Sandbox:
         traffic: float = 0.0,
         history_days: int = 0,
         speed: float = 1.0,
+        shipment_hours: float = 0.0,
         seed: int = 0,
         email: str = "sandbox@example.com",
         access_token: str = "sandbox",  # noqa: S107 - the made-up credential of a simulator
@@ -54,7 +56,15 @@ class Sandbox:
         if speed <= 0:
             raise ValueError("speed must be above zero")
         self._database = SandboxDatabase(path)
-        self._provider = Provider(self._database, clock=clock, sleep=sleep, seed=seed, speed=speed, scenario=scenario)
+        self._provider = Provider(
+            self._database,
+            clock=clock,
+            sleep=sleep,
+            seed=seed,
+            speed=speed,
+            scenario=scenario,
+            shipment_hours=shipment_hours,
+        )
         self._traffic = Traffic(self._provider, per_minute=traffic)
         self._traffic.write_history(history_days, clock())
         tokens = BearerTokens(self._provider.key, email, access_token)
@@ -71,6 +81,11 @@ class Sandbox:
     def place_elsewhere(self, count: int) -> list[str]:
         """Place orders as another system would; returns their PONumbers."""
         return self._traffic.place(count, self._provider.clock())
+
+    @property
+    def provider(self) -> Provider:
+        """The provider behind the HTTP, for whoever writes its past or switches its faults."""
+        return self._provider
 
     def set_balance(self, cents: int) -> None:
         """Set the account's balance."""

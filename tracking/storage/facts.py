@@ -20,6 +20,7 @@ class FactKey(StrEnum):
     API_CLIENT = "client"
     BALANCE = "balance"
     CATALOG = "catalogue"
+    DEMONSTRATION = "demonstration"
     DISCOVERY = "discover"
     ERASURE = "erasure"
     FINDINGS = "findings"

@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
-from tracking.app import demo_data
 from tracking.app.cli import output
 from tracking.app.cli.options import JsonFlag, LogHeadOption, SeedOption, acting_person, time_option
 from tracking.app.cli.place import load_settings, open_store, print_store
+from tracking.app.demonstration import seeding
 from tracking.orders.observations import utc_now
 from tracking.provider.json_fields import storable
 from tracking.storage import database, engines
@@ -84,7 +84,7 @@ def seed_command(
     began = time.monotonic()
     with output.progress("making up") as progress:
         rng = random.Random(chance)  # noqa: S311 - made-up orders guard nothing  # nosec B311
-        events = demo_data.seed(store, orders, days=days, rng=rng, now=utc_now(), progress=progress)
+        events = seeding.seed(store, orders, days=days, rng=rng, now=utc_now(), progress=progress)
     seconds = round(time.monotonic() - began, 1)
     record = {"orders": orders, "events": events, "seconds": seconds}
     output.print_answer(record, f"{orders} orders with {events} events made up in {seconds} s", as_json=as_json)

@@ -1,0 +1,197 @@
+"""The week before the demonstration began, written as it was followed: group by group, once, whatever interrupts it.
+
+It goes into an empty store beside an empty sandbox and nowhere else. How far it came is a fact of the store, committed
+with the orders; the same plan is made again from it, so that a process that was killed goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from tracking.app.demonstration import plan
+from tracking.app.demonstration.follow import Desk, FollowedOrder, chance
+from tracking.app.demonstration.past import Past
+from tracking.app.demonstration.plan import PlannedOrder
+from tracking.forecasting import learned
+from tracking.forecasting.forecasts import Forecasts
+from tracking.forecasting.planner import PlanningContext
+from tracking.forecasting.waits import Policy
+from tracking.orders.model import State
+from tracking.provider.call_log import ApiCallRecord, store_api_calls
+from tracking.sandbox.server import Sandbox
+from tracking.storage import facts, inbox
+from tracking.storage.claims import ClaimCipher
+from tracking.storage.database import Database
+from tracking.storage.facts import FactKey
+from tracking.storage.tables import BATCHES, ORDERS
+from tracking.webhooks.receiver import RefusalRule
+
+log = logging.getLogger(__name__)
+
+GROUP_LINES = 80
+LEARNED_EVERY = timedelta(hours=8)
+# Longer than live polls wait, so that cards that travel for days do not fill the log.
+POLICY = Policy(timedelta(seconds=1), timedelta(hours=2))
+_FORGED = 24
+_STRANGERS = ("203.0.113.7", "198.51.100.23")
+
+
+class History:
+    """Writes the week that ends when it is first begun."""
+
+    def __init__(
+        self,
+        database: Database,
+        sandbox: Sandbox,
+        *,
+        address: Callable[[str], str | None],
+        cipher: ClaimCipher,
+        seed: int = 0,
+        orders: int = plan.ORDERS,
+    ) -> None:
+        self._database, self._sandbox, self._address = database, sandbox, address
+        self._seed, self._orders = seed, orders
+        self._forecasts = Forecasts()
+        self._planner = PlanningContext(POLICY, random.Random(seed), cipher, self._forecasts)  # noqa: S311 - it guards nothing  # nosec B311
+        self._learned_at: datetime | None = None
+        self._week: Sequence[PlannedOrder] = ()
+        self._until: datetime | None = None
+        self._done = 0
+
+    def begin(self, now: datetime) -> bool:
+        """Find out whether there is something to write; begins it where store and sandbox are empty.
+
+        Raises StoreError.
+        """
+        with self._database.read() as connection:
+            fact = facts.get_fact(connection, FactKey.DEMONSTRATION)
+            empty = connection.execute(sa.select(ORDERS.c.id).limit(1)).first() is None
+        if fact is None and not (empty and not self._sandbox.provider.database.count_orders()):
+            return False
+        if fact is None:
+            value: Mapping[str, Any] = {
+                "until": now.isoformat(),
+                "seed": self._seed,
+                "orders": self._orders,
+                "done": 0,
+                "complete": False,
+            }
+            begun = value
+            self._database.write(lambda connection: facts.set_fact(connection, FactKey.DEMONSTRATION, begun, now))
+        else:
+            value = fact.value
+        if value["complete"]:
+            return False
+        self._until = datetime.fromisoformat(value["until"])
+        self._week = plan.plan_week(self._until, value["seed"], value["orders"])
+        self._seed, self._orders, self._done = value["seed"], value["orders"], value["done"]
+        return True
+
+    def write_group(self) -> bool:
+        """Write the next group of orders; False once all are written. Raises StoreError, after which it can go on."""
+        group = list(_group(self._week[self._done :]))
+        self._database.write(lambda connection: self._write(connection, group))
+        self._done += len(group)
+        return self._done < len(self._week)
+
+    def _write(self, connection: Connection, group: Sequence[PlannedOrder]) -> None:
+        """Write one group. The sandbox commits first: what it has then is left as it is when the group comes again."""
+        until = self._until
+        assert until is not None  # noqa: S101 - it has begun  # nosec B101
+        self._learn(connection, group[0].at)
+        desk = Desk(connection, Past(self._sandbox.provider, until.timestamp()), self._planner, self._address, until)
+        if self._done == 0:
+            _refuse_forged_calls(connection, until, chance(self._seed, -1))
+        with desk.past.transaction():
+            for number, planned in enumerate(group, self._done):
+                desk.planner = replace(self._planner, rng=chance(self._seed, number))
+                FollowedOrder(desk, planned, _batch_id(connection, planned, self._week)).run()
+        _store_calls(connection, desk.calls)
+        if desk.refusals:
+            inbox.add_refusal_counts(connection, Counter(desk.refusals), until)
+        self._note_progress(connection, until, self._done + len(group))
+
+    def _note_progress(self, connection: Connection, until: datetime, done: int) -> None:
+        complete = done >= len(self._week)
+        progress = {"seed": self._seed, "orders": self._orders, "done": done, "complete": complete}
+        facts.set_fact(connection, FactKey.DEMONSTRATION, {"until": until.isoformat(), **progress}, until)
+        if complete:
+            # What other systems placed up to now is here, so that the list is read from here on.
+            read_until = {"watermark": until.isoformat(), "next_at": until.isoformat()}
+            facts.set_fact(connection, FactKey.DISCOVERY, read_until, until)
+
+    def _learn(self, connection: Connection, now: datetime) -> None:
+        """Learn from what had finished by then, so that predictions rest on no more than was known."""
+        if self._learned_at is not None and now - self._learned_at < LEARNED_EVERY:
+            return
+        self._learned_at = now
+        rows: Any = [_as_of(row, now) for row in learned.newest_orders(connection) if row.accepted_at <= now]
+        histories = learned.history_by_class(rows, now)
+        fitted = learned.fit_forecasts(histories, self._forecasts.by_class(), relative=True)
+        self._forecasts.replace(fitted, learned.fit_finish_times(histories, self._forecasts))
+        self._forecasts.webhook_share = learned.estimated_webhook_share(rows)
+
+
+def _group(week: Sequence[PlannedOrder]) -> Iterable[PlannedOrder]:
+    """The next orders, up to so many lines, so that the writer is held up for moments only."""
+    lines = 0
+    for planned in week:
+        yield planned
+        lines += len(planned.document["LineItems"])
+        if lines >= GROUP_LINES:
+            return
+
+
+def _as_of(row: Any, now: datetime) -> SimpleNamespace:
+    """The times of an order as they were known at a time."""
+    values = dict(row._mapping)  # noqa: SLF001 - public; so named to differ from every column
+    last_open = min(values["last_open_at"] or now, now)
+    if values["completed_by"] is not None and values["completed_by"] > now:
+        values |= {"completed_by": None, "completed_after": None, "state": State.PROCESSING, "last_open_at": last_open}
+    elif values["last_open_at"] is not None:
+        values["last_open_at"] = last_open
+    return SimpleNamespace(**values)
+
+
+def _batch_id(connection: Connection, planned: PlannedOrder, week: Sequence[PlannedOrder]) -> int | None:
+    """The row of the file that the order came in."""
+    if planned.file is None:
+        return None
+    stored = connection.execute(sa.select(BATCHES.c.id).where(BATCHES.c.digest == planned.file)).scalar()
+    if stored is not None:
+        return int(stored)
+    within = [one for one in week if one.file == planned.file]
+    lines = sum(len(one.document["LineItems"]) for one in within)
+    values = {"digest": planned.file, "name": planned.file, "rows": lines, "orders": len(within)}
+    add = sa.insert(BATCHES).values(created_at=planned.at, actor=planned.actor, **values).returning(BATCHES.c.id)
+    return int(connection.execute(add).scalar_one())
+
+
+def _refuse_forged_calls(connection: Connection, until: datetime, rng: random.Random) -> None:
+    """Webhook calls of strangers that guessed an address, over the week."""
+    for _ in range(_FORGED):
+        at = until - timedelta(hours=rng.uniform(0.1, 24 * plan.DAYS))
+        named = {"source": rng.choice(_STRANGERS), "method": "POST", "size": rng.randint(20, 160)}
+        reason, rule = "the address does not fit the order it names", RefusalRule.ADDRESS.value
+        inbox.record_refusal(connection, {**named, "reason": reason, "rule": rule}, at)
+    begin = until - timedelta(days=plan.DAYS)
+    inbox.add_refusal_counts(connection, {RefusalRule.ADDRESS.value: _FORGED}, begin)
+
+
+def _store_calls(connection: Connection, calls: Iterable[tuple[int | None, ApiCallRecord]]) -> None:
+    rows = []
+    for order_id, call in sorted(calls, key=lambda one: one[1].at):
+        row = asdict(call) | {"order_id": order_id}
+        del row["order_po"], row["provider_id"]
+        rows.append(row)
+    store_api_calls(connection, rows)

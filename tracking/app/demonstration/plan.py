@@ -1,0 +1,168 @@
+"""The plan of the demonstration's week: which orders were placed when and by whom, and how each of them went. Pure."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any
+
+from tracking.app.demonstration.past import Course
+from tracking.app.demonstration.requests import NOTES, TYPES_ELSEWHERE, draw_sizes, make_document, order_type
+from tracking.orders.model import OrderType
+from tracking.submissions.submit import new_po_number
+
+DAYS = 7
+ORDERS = 780  # at random; the files and the orders of today's cast come on top
+PEOPLE = ("Ann Reyes", "Ben Okafor", "Mia Lindqvist")
+SYSTEMS = ("SHOP", "CRM", "HR", "SURVEY")
+FIRST_SERIAL = 100_001  # beyond the numbers that live traffic from elsewhere begins with
+_ELSEWHERE = 0.5
+_FILES = ((5.2, 18, 1), (3.4, 30, 2), (1.3, 24, 1), (0.23, 16, 2))  # days ago, orders, lines of each
+
+
+class Mishap(Enum):
+    """What goes wrong while an order is sent: the result of each attempt, and the last one's of all further ones."""
+
+    NONE = ("accepted",)
+    TIMEOUT = ("timeout after", "conflict")
+    TIMEOUT_BEFORE = ("timeout", "accepted")
+    UNSETTLED = ("timeout",)
+    BALANCE = ("too little balance", "accepted")
+    REJECTED = ("rejected",)
+    THROTTLED = ("throttled", "accepted")
+    CUT_OFF = ("cut off",)
+    TAKEN = ("taken",)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedOrder:
+    """One order of the week.
+
+    `person` acts on what needs a decision, so long after it was placed: sends it again where it was refused for lack of
+    balance, else acknowledges it. `file` names the CSV file it came in.
+    """
+
+    at: datetime
+    source: str
+    document: Mapping[str, Any]
+    actor: str | None = None
+    course: Course = field(default_factory=Course)
+    mishap: Mishap = Mishap.NONE
+    person: tuple[str, timedelta] | None = None
+    file: str | None = None
+
+    @property
+    def po_number(self) -> str:
+        """Its PONumber."""
+        return str(self.document["PONumber"])
+
+
+def plan_week(until: datetime, seed: int, orders: int = ORDERS) -> list[PlannedOrder]:
+    """Plan the week that ends now: the oldest first, the same for the same arguments."""
+    rng = random.Random(f"{seed}/{until.isoformat()}")  # noqa: S311 - made-up orders guard nothing  # nosec B311
+    serials = itertools.count(FIRST_SERIAL)
+    planned = [_random_order(at, next(serials), rng, until) for at in _placing_times(until, orders, rng)]
+    shrunk = [(days, math.ceil(size * min(orders / ORDERS, 1)), lines) for days, size, lines in _FILES]
+    files = itertools.chain.from_iterable(_file(until, *file, rng) for file in shrunk)
+    return sorted([*planned, *files, *_cast(until, rng)], key=lambda one: one.at)
+
+
+def _placing_times(until: datetime, orders: int, rng: random.Random) -> list[datetime]:
+    """Draw when orders were placed: most at this time of the day, and more of them from day to day."""
+    hours = range(24 * DAYS)
+    weights = [_busy(hour) * (0.3 + 0.7 * math.exp(-hour / 60)) for hour in hours]
+    chosen = rng.choices(hours, weights, k=orders)
+    return [until - timedelta(seconds=hour * 3600 + rng.uniform(60, 3600)) for hour in chosen]
+
+
+def _busy(hours_ago: int) -> float:
+    return 0.05 + 0.95 * ((1 + math.cos(math.tau * hours_ago / 24)) / 2) ** 3
+
+
+def _random_order(at: datetime, serial: int, rng: random.Random, until: datetime) -> PlannedOrder:
+    if rng.random() < _ELSEWHERE:
+        kind = order_type(rng, TYPES_ELSEWHERE)
+        po_number = f"{rng.choice(SYSTEMS)}-{at:%Y%m%d}-{serial:06d}"
+        document = make_document(rng, kind, po_number, draw_sizes(rng, kind))
+        course, person = _course(rng, until - at)
+        return PlannedOrder(at, "elsewhere", document, course=course, person=person)
+    kind = order_type(rng)
+    document = make_document(rng, kind, new_po_number(at, rng), draw_sizes(rng, kind))
+    source, actor = rng.choice((("form", rng.choice(PEOPLE)), ("api", "CRM"), ("api", "Loyalty programme")))
+    course, person = _course(rng, until - at)
+    mishap = rng.choices(
+        (Mishap.NONE, Mishap.TIMEOUT, Mishap.TIMEOUT_BEFORE, Mishap.THROTTLED, Mishap.BALANCE, Mishap.REJECTED),
+        (930, 25, 12, 13, 14, 6),
+    )[0]
+    if mishap in {Mishap.BALANCE, Mishap.REJECTED}:
+        person = _decision(rng)
+        mishap = mishap if until - at > timedelta(hours=8) else Mishap.NONE  # today's are those of the cast
+    return PlannedOrder(at, source, document, actor, course, mishap, person)
+
+
+def _course(rng: random.Random, age: timedelta) -> tuple[Course, tuple[str, timedelta] | None]:
+    """Draw how the provider handles an order, and who acknowledges what became of it. Today nothing needs a person."""
+    webhooks = ("normal", "duplicate", "never", "late", "foreign")
+    faults: dict[str, Any] = {"webhook": rng.choices(webhooks, (86, 6, 5, 2, 1))[0]}
+    fate = rng.random()
+    if fate < 0.05:
+        return Course(faults | {"pace": 6.0}), None
+    if fate < 0.08:
+        return Course(faults | {"approval": True}), None
+    if fate < 0.11 and age > timedelta(hours=12):
+        fault = "cancelled" if fate < 0.095 else "unknown_status"
+        return Course(faults | {fault: True}), _decision(rng)
+    return Course(faults), None
+
+
+def _decision(rng: random.Random) -> tuple[str, timedelta]:
+    return rng.choice(PEOPLE), timedelta(minutes=rng.uniform(20, 400))
+
+
+def _file(until: datetime, days: float, orders: int, lines: int, rng: random.Random) -> Iterator[PlannedOrder]:
+    """One CSV file, handed in at once."""
+    at, actor = until - timedelta(days=days), rng.choice(PEOPLE)
+    name = f"{rng.choice(NOTES).lower().replace(' ', '-')}-{at:%Y-%m-%d}.csv"
+    for number in range(1, orders + 1):
+        kind = rng.choice((OrderType.LINKS, OrderType.DIGITAL))
+        document = make_document(rng, kind, f"GIFT-{at:%Y%m%d}-{number:03d}", (lines, 1), name.partition(".")[0])
+        course = Course({"webhook": rng.choice(("normal", "normal", "normal", "duplicate"))})
+        yield PlannedOrder(at, "csv", document, actor, course, file=name)
+
+
+def _cast(until: datetime, rng: random.Random) -> Iterator[PlannedOrder]:
+    """Today's orders that show each state an order can be in, each reason for a decision, and a bulk order at work."""
+
+    def ours(minutes: float, kind: OrderType, mishap: Mishap = Mishap.NONE, **how: Any) -> PlannedOrder:
+        at = until - timedelta(minutes=minutes)
+        lines, quantity, seconds, claims = (how.pop(name, None) for name in ("lines", "quantity", "seconds", "claims"))
+        note = how.pop("note", "")
+        document = make_document(rng, kind, new_po_number(at, rng), (lines or 1, quantity or 1), note)
+        return PlannedOrder(at, "form", document, rng.choice(PEOPLE), Course(how, seconds, claims), mishap)
+
+    links, digital, physical = OrderType.LINKS, OrderType.DIGITAL, OrderType.PHYSICAL
+    yield ours(5, digital, lines=320, seconds=660.0, note="Annual thank-you")
+    yield ours(0.25, links, Mishap.THROTTLED)
+    yield ours(0.05, digital, Mishap.CUT_OFF)
+    yield ours(5.5, links, Mishap.UNSETTLED, quantity=2)
+    yield ours(25, digital, Mishap.BALANCE, lines=12)
+    yield ours(140, links, Mishap.BALANCE, lines=6)
+    yield ours(47, digital, Mishap.REJECTED)
+    yield ours(95, links, Mishap.TAKEN)
+    yield ours(6, links, claim_data="late", claims=3600.0)
+    yield ours(3, digital, seconds=420.0, lines=4)
+    yield ours(50, physical, seconds=70_000.0)
+    yield ours(200, physical, approval=True, seconds=43_000.0, lines=3)
+    yield ours(80, digital, approval=True, seconds=14_000.0)
+    yield ours(290, physical, unknown_status=True, seconds=43_000.0)
+    yield ours(70, digital, cancelled=True)
+    yield ours(190, links, cancelled=True, lines=5)
+    yield ours(560, physical, webhook="early", seconds=41_000.0)
+    yield ours(250, digital, regress=True, seconds=7200.0)
+    yield ours(330, links, never=True)
+    yield ours(1600, digital, never=True, lines=2)
