@@ -236,7 +236,9 @@ def test_a_state_nobody_knows_lists_nothing_and_says_so(run: Run) -> None:
     result = run("orders", "--state", "complted")
     assert result.exit_code == 0
     assert "'complted' is not a known state; did you mean Completed? Known states: Queued, " in result.stderr
-    assert "known states" not in run("orders", "--state", "completed").stderr
+    assert "Unconfirmed" in result.stderr
+    for known in ("completed", "outcome unknown", "unconfirmed"):
+        assert "Known states" not in run("orders", "--state", known).stderr
 
 
 def test_a_dry_run_checks_and_writes_nothing(run: Run, folder: Path) -> None:

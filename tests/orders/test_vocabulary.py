@@ -1,6 +1,7 @@
 import pytest
 
-from tracking.orders.vocabulary import AttentionReason, EventKind, attention_reason_of
+from tracking.orders.model import State, usual_case
+from tracking.orders.vocabulary import AttentionReason, EventKind, attention_reason_of, state_label, state_of_label
 from tracking.orders.wording import KINDS, sentence
 
 
@@ -39,3 +40,9 @@ def test_the_stored_kinds_of_events_are_those_of_every_store_there_is() -> None:
 @pytest.mark.parametrize("kind", EventKind)
 def test_each_kind_of_event_has_a_sentence(kind: EventKind) -> None:
     assert not sentence(kind, "us", {}, {}).endswith(f": {kind}")
+
+
+@pytest.mark.parametrize("state", State)
+def test_a_state_is_found_again_by_what_people_read_of_it(state: State) -> None:
+    assert usual_case(state_of_label(state_label(state).lower()), State) == state
+    assert state_of_label("On Hold") == "On Hold"

@@ -129,3 +129,9 @@ def reason_label(code: str | None) -> str:
 def state_label(state: str) -> str:
     """The word for a state that people read: the provider's own, but for what reads better."""
     return STATE_LABELS.get(state, state)
+
+
+def state_of_label(text: str) -> str:
+    """The stored word for a state that somebody wrote as they read it; any other text comes back as it is."""
+    folded = text.strip().casefold()
+    return next((state for state, label in STATE_LABELS.items() if label.casefold() == folded), text)

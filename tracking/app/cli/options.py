@@ -93,7 +93,7 @@ ViewOption = Annotated[
 ]
 NotStateOption = Annotated[
     list[str] | None,
-    typer.Option("--not-state", parser=storable, metavar="STATE", help="No orders in this state; may be repeated."),
+    typer.Option("--not-state", parser=storable, metavar="STATE", help="No orders in this state; can be repeated."),
 ]
 ReasonOption = Annotated[
     list[str] | None,
@@ -101,7 +101,7 @@ ReasonOption = Annotated[
         "--reason",
         parser=_one_of(REASONS),
         metavar="CODE",
-        help="Only orders that need a decision for this reason, such as 'cancelled'; may be repeated.",
+        help="Only orders that need a decision for this reason, such as 'cancelled'; can be repeated.",
     ),
 ]
 

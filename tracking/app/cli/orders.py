@@ -16,6 +16,7 @@ from tracking.errors import NoStore, UnknownOrder
 from tracking.orders import wording
 from tracking.orders.model import State, is_open, usual_case
 from tracking.orders.observations import utc_now
+from tracking.orders.vocabulary import state_label, state_of_label
 from tracking.provider.json_fields import storable
 from tracking.reports import activity, explanations, health
 from tracking.reports import order as order_reports
@@ -184,11 +185,13 @@ def why_command(po_or_id: options.PoOrId, *, as_json: options.JsonFlag = False) 
 
 
 def _list_states(states: Sequence[str] | None) -> tuple[str, ...]:
-    """Read states in their usual case; one that nobody knows may be the provider's, and that is said."""
-    words = tuple(usual_case(word, State) for word in states or ())
+    """Read states, or what people read of them; one that nobody knows may be the provider's, and that is said."""
+    words = tuple(usual_case(state_of_label(word), State) for word in states or ())
     for word in (word for word in words if word not in set(State)):
         hint = catalog.did_you_mean(word, State)
-        output.print_stderr(f"{word[:60]!r} is not a known state{hint or '.'} Known states: {', '.join(State)}")
+        output.print_stderr(
+            f"{word[:60]!r} is not a known state{hint or '.'} Known states: {', '.join(map(state_label, State))}"
+        )
     return words
 
 
@@ -215,7 +218,7 @@ def orders_command(
     page = search.orders_page(store, filters, now)
     rows = []
     for row in page.rows.astype(object).to_dict("records"):
-        cells = (row[name] for name in ("po_number", "provider_id", "state", "type", "units"))
+        cells = (row["po_number"], row["provider_id"], state_label(row["state"]), row["type"], row["units"])
         undecided = isinstance(row["attention"], str) and pd.isna(row["acknowledged_at"])
         marks = [word for word, so in (("late", row["late"]), ("needs a decision", undecided)) if so]
         rows.append([*cells, row["worth"], row["created_at"], ", ".join(marks)])

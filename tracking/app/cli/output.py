@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from tracking.orders import wording
+from tracking.orders.vocabulary import state_label
 from tracking.orders.wording import TimelineEntry, count
 from tracking.reports import amounts
 from tracking.reports.order_page import verdicts
@@ -166,6 +167,7 @@ def print_receipts(receipts: Sequence[Receipt], statuses: Mapping[str, OrderStat
     columns = {"po_number": "PO number", "outcome": "outcome", "state": "state", "provider_id": "provider ID"}
     columns |= {"completed_by": "completed by", "message": "message"}
     for record, receipt in zip(records, receipts, strict=True):
+        record["state"] = record["state"] and state_label(record["state"])
         record["message"] = receipt.message or getattr(statuses.get(receipt.po_number), "attention", None)
     print_table(tuple(columns.values()), ([record[name] for name in columns] for record in records))
 
