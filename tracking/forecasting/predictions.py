@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -76,27 +77,41 @@ class Score:
 
 def score(connection: Connection, since: datetime, now: datetime) -> Score | None:
     """Score the predictions whose time came since then, the newest SCORED of them; None without any."""
-    return _score(connection, since, now, SCORED)
+    return _score(_outcomes(connection, since, now, SCORED))
+
+
+def score_by_type(connection: Connection, since: datetime, now: datetime) -> dict[str, Score]:
+    """Score the same predictions by the type of their orders, in the order of the types' names."""
+    outcomes = _outcomes(connection, since, now, SCORED)
+    by_type = {name: _score([one for one in outcomes if one[0] == name]) for name in sorted({one[0] for one in outcomes})}
+    return {name: score for name, score in by_type.items() if score is not None}
 
 
 def score_of_class(connection: Connection, name: str, now: datetime) -> Score | None:
     """Score the newest predictions of the class; None without any."""
     of_class = PREDICTIONS.c.order_id.in_(select(ORDERS.c.id).where(in_class(name)))
-    return _score(connection, now - SCORED_FOR, now, SCORED_OF_A_CLASS, of_class)
+    return _score(_outcomes(connection, now - SCORED_FOR, now, SCORED_OF_A_CLASS, of_class))
 
 
-def _score(connection: Connection, since: datetime, now: datetime, limit: int, *conditions: Any) -> Score | None:
+def _outcomes(
+    connection: Connection, since: datetime, now: datetime, limit: int, *conditions: Any
+) -> list[tuple[str, bool | None]]:
+    """The type of each order with a prediction whose time came since then, and whether the prediction held."""
     due = PREDICTIONS.c.nine_in_ten_by
     passed = select(PREDICTIONS.c.order_id, due.label("due")).where(due > since, due <= now, PREDICTIONS.c.orders > 0)
     newest = passed.where(*conditions).order_by(due.desc()).limit(limit).subquery()
     rows = connection.execute(
-        select(newest.c.due, *(ORDERS.c[name] for name in _TIMES))
+        select(newest.c.due, ORDERS.c.type, *(ORDERS.c[name] for name in _TIMES))
         .join(ORDERS, ORDERS.c.id == newest.c.order_id)
         # What was cancelled did not finish, nor can it any more.
         .where(ORDERS.c.state.not_in([State.CANCELLED.value, State.REFUSED.value]))
     )
-    outcomes = [_held(row) for row in rows]
-    return Score(len(outcomes), outcomes.count(True), outcomes.count(False)) if outcomes else None
+    return [(row.type, _held(row)) for row in rows]
+
+
+def _score(outcomes: Sequence[tuple[str, bool | None]]) -> Score | None:
+    held = [outcome for _, outcome in outcomes]
+    return Score(len(held), held.count(True), held.count(False)) if held else None
 
 
 def _held(row: Any) -> bool | None:

@@ -21,7 +21,7 @@ from tracking.forecasting.waits import MOST_WEBHOOK_SHARE, price_with_webhooks
 from tracking.orders.model import Order, State, Submission, WebhookStatus, Witness, is_open
 from tracking.orders.vocabulary import state_label
 from tracking.orders.wording import clock, count, duration, latest, longest, poll_reason
-from tracking.reports.latency import breakdown_of
+from tracking.reports.insights.latency import breakdown_of
 from tracking.storage import facts
 from tracking.storage.facts import FactKey
 from tracking.storage.tables import EVENTS, ORDERS

@@ -25,7 +25,7 @@ from tracking.reports.explanations import (
     order_expectation,
     others_text,
 )
-from tracking.reports.latency import breakdown_of
+from tracking.reports.insights.latency import breakdown_of
 from tracking.reports.order_page.calls import indented
 from tracking.reports.order_page.rows import order_row
 from tracking.storage.database import Database

@@ -1,6 +1,6 @@
-"""Detection latency: where the time of completed orders went, of one order and of all, day by day.
+"""Detection delay: where the time of completed orders went, of one order and of all, hour by hour or day by day.
 
-Reads only, all bounded. Orders that were finished when they were first seen are not in it: nobody knows when they were
+Reads only, all bounded. Orders that were complete when they were first seen are not in it: nobody knows when they were
 done. They are counted apart.
 """
 
@@ -16,16 +16,20 @@ from sqlalchemy import Connection, select
 
 from tracking.orders.latency import PARTS, CompletionTimes, LatencyBreakdown, StatedTime, between, break_down, within
 from tracking.orders.vocabulary import EventKind
-from tracking.orders.wording import count
+from tracking.orders.wording import clock, count
 from tracking.reports.trends import day_start
 from tracking.startup import pd
+from tracking.storage.counters import hour_of
 from tracking.storage.database import Database
 from tracking.storage.tables import CALLBACKS, EVENTS, ORDERS
 
 ORDERS_MEASURED = 10_000  # half a second's work, in the process that also asks and listens
+TARGET = timedelta(seconds=5)  # for the delay: what somebody who waits for an order does not notice
 _MEASURES = (*PARTS, "lag")
 _ENDS = tuple(f"{name}_{end}" for name in _MEASURES for end in ("least", "most"))
-LATENCY_COLUMNS = ("day", "orders", "stated", *_ENDS, "p95_least", "p95_most")
+_SHARES = {"p50": 0.5, "p95": 0.95}
+_DELAYS = tuple(f"{share}_{end}" for share in _SHARES for end in ("least", "most"))
+LATENCY_COLUMNS = ("hour", "orders", "stated", *_DELAYS, *_ENDS[:-2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +37,18 @@ class LatencyReport:
     """Where the time of completed orders went.
 
     Attributes:
-        rows: by the day in UTC on which orders were known complete: day, orders, stated (how many of them rest on a
-            time the provider stated), the mean seconds of each part and of the lag as `<part>_least` and `<part>_most`,
-            and `p95_least`, `p95_most` of the lag.
+        rows: by the hour or day in UTC in which orders were known complete: hour (its start), orders, stated (how many
+            of them rest on a time the provider stated), `p50_least`, `p50_most`, `p95_least`, `p95_most` of the delay,
+            and the parts of the median order as `<part>_least` and `<part>_most`; all in seconds.
         orders: how many orders that rests on.
         text: all that in sentences; also how many are not in it, as nobody knows when they were done.
+        within_target: of 100 orders, at the least and at the most how many were detected within TARGET; None without any.
     """
 
     rows: pd.DataFrame
     orders: int
     text: str
+    within_target: tuple[int, int] | None = None
 
 
 def breakdown_of(connection: Connection, order_id: int) -> LatencyBreakdown | None:
@@ -51,16 +57,17 @@ def breakdown_of(connection: Connection, order_id: int) -> LatencyBreakdown | No
     return None if row is None else break_down(CompletionTimes(*row))
 
 
-def latency_report(database: Database, since: datetime) -> LatencyReport:
-    """Report where the time of the orders went that were known complete from `since` on."""
+def latency_report(database: Database, since: datetime, *, hourly: bool = False) -> LatencyReport:
+    """Report where the time of the orders went that were known complete from `since` on, by hour or by day."""
     with database.read() as connection:
         rows = connection.execute(_newest(since)).all()
         unknown = int(connection.execute(_unknown(since)).scalar_one())
     traces = [CompletionTimes(*row) for row in rows[:ORDERS_MEASURED]]
     if not traces:
         return LatencyReport(pd.DataFrame(columns=list(LATENCY_COLUMNS)), 0, _unknown_text(unknown, 0))
-    splits = [_seconds(trace.completed_by, break_down(trace)) for trace in traces]
-    frame = pd.DataFrame(splits, columns=["day", "stated", "unfit", *_ENDS[:-2]])
+    start = hour_of if hourly else day_start
+    splits = [_seconds(start(trace.completed_by), break_down(trace)) for trace in traces]
+    frame = pd.DataFrame(splits, columns=["hour", "stated", "unfit", *_ENDS[:-2]])
     for end in ("least", "most"):
         frame[f"lag_{end}"] = sum(frame[f"{part}_{end}"] for part in PARTS[1:])
     texts = (
@@ -68,7 +75,7 @@ def latency_report(database: Database, since: datetime) -> LatencyReport:
         _stated_text(frame),
         _unknown_text(unknown, len(frame)),
     )
-    return LatencyReport(_by_day(frame), len(frame), " ".join(filter(None, texts)))
+    return LatencyReport(_by_hour(frame), len(frame), " ".join(filter(None, texts)), _within_target(frame))
 
 
 _MEASURABLE = sa.and_(ORDERS.c.last_open_at.is_not(None), ORDERS.c.accepted_at.is_not(None))
@@ -122,39 +129,54 @@ def _unknown(since: datetime) -> Any:
     return select(sa.func.count()).select_from(matches.subquery())
 
 
-def _seconds(by: datetime, one: LatencyBreakdown) -> tuple[Any, ...]:
-    """The day, what the provider's own word is worth, then the ends of each part: this is done for all orders."""
+def _seconds(start: datetime, one: LatencyBreakdown) -> tuple[Any, ...]:
+    """The hour or day, what the provider's own word is worth, the ends of each part: this is done for all orders."""
     early, late, word = one.early, one.late, one.stated_time
     ends = (early.provider, late.provider, late.notice, early.notice, late.wait, early.wait, late.handling)
     seconds = (end.total_seconds() for end in (*ends, early.handling))
-    return day_start(by), word is StatedTime.BELIEVED, word is StatedTime.UNFIT, *seconds
+    return start, word is StatedTime.BELIEVED, word is StatedTime.UNFIT, *seconds
 
 
-def _by_day(frame: pd.DataFrame) -> pd.DataFrame:
-    days = frame.groupby("day")
-    counted = {"orders": days.size(), "stated": days["stated"].sum()}
-    slowest = {f"p95_{end}": days[f"lag_{end}"].quantile(0.95, interpolation="higher") for end in ("least", "most")}
-    return pd.DataFrame({**counted, **days[list(_ENDS)].mean(), **slowest}).reset_index()
+def _by_hour(frame: pd.DataFrame) -> pd.DataFrame:
+    hours = frame.groupby("hour")
+    counted = {"orders": hours.size(), "stated": hours["stated"].sum()}
+    delays = {
+        f"{name}_{end}": hours[f"lag_{end}"].quantile(share, interpolation="higher")
+        for name, share in _SHARES.items()
+        for end in ("least", "most")
+    }
+    parts = pd.DataFrame({start: _median_order(rows)[list(_ENDS[:-2])] for start, rows in hours}).T
+    return pd.DataFrame({**counted, **delays}).join(parts.astype(float)).rename_axis("hour").reset_index()
+
+
+def _median_order(frame: pd.DataFrame) -> pd.Series:
+    """The order in the middle by the most that its delay can have been: half were detected as soon, or sooner."""
+    return frame.sort_values("lag_most", kind="stable").iloc[len(frame) // 2]
+
+
+def _within_target(frame: pd.DataFrame) -> tuple[int, int]:
+    """Rounded outwards."""
+    surely, perhaps = (int((frame[f"lag_{end}"] <= TARGET.total_seconds()).sum()) for end in ("most", "least"))
+    return 100 * surely // len(frame), -(-100 * perhaps // len(frame))
 
 
 # In words
 
 
 def _summary(frame: pd.DataFrame, *, capped: bool) -> str:
-    ends, number = frame[list(_ENDS)], len(frame)
-    texts = {name: _in_words(ends.mean(), name) for name in _MEASURES}
-    slowest = within(*_ends_of(ends.quantile(0.95, interpolation="higher"), "lag"))
-    were, they = ("was", "it was") if number == 1 else ("were", "they were")
-    newest, since = ("the newest ", f", from {frame['day'].min():%Y-%m-%d} on,") if capped else ("", "")
-    return (
-        f"{newest}{count(number, 'order')}{since} {were} known {texts['lag']} after {they} done, "
-        f"on average: notice {texts['notice']}, our wait {texts['wait']}, handling {texts['handling']}; the provider "
-        f"itself took {texts['provider']}. 95 of 100 were known within {slowest}."
+    median, number = _median_order(frame), len(frame)
+    p50, p95 = (
+        within(*_ends_of(frame[["lag_least", "lag_most"]].quantile(share, interpolation="higher"), "lag"))
+        for share in _SHARES.values()
     )
-
-
-def _in_words(seconds: pd.Series, name: str) -> str:
-    return between(*_ends_of(seconds, name))
+    since = f", from {clock(frame['hour'].min())[:-3]} on" if capped else ""
+    newest = "the newest " if capped else ""
+    texts = {name: between(*_ends_of(median, name)) for name in PARTS}
+    return (
+        f"Detection delay: p50 {p50}, p95 {p95} ({newest}{count(number, 'order')}{since}). The median order: "
+        f"webhook {texts['notice']}, polling {texts['wait']}, processing {texts['handling']}; "
+        f"the provider itself took {texts['provider']}."
+    )
 
 
 def _ends_of(seconds: pd.Series, name: str) -> tuple[timedelta, timedelta]:
@@ -164,14 +186,15 @@ def _ends_of(seconds: pd.Series, name: str) -> tuple[timedelta, timedelta]:
 
 def _stated_text(frame: pd.DataFrame) -> str:
     stated, unfit = int(frame["stated"].sum()), int(frame["unfit"].sum())
-    rests = f"The time of {stated:,} rests on the provider's own word." if stated else ""
-    wrong = f"Of {unfit:,} the provider stated a time that does not fit what looks showed." if unfit else ""
+    rests = f"{stated:,} {'uses' if stated == 1 else 'use'} the provider's own timestamp." if stated else ""
+    verb = "contradicts our polls and was" if unfit == 1 else "contradict our polls and were"
+    wrong = f"{count(unfit, 'provider timestamp')} {verb} ignored." if unfit else ""
     return f"{rests} {wrong}".strip()
 
 
 def _unknown_text(unknown: int, orders: int) -> str:
     if not unknown:
-        return "" if orders else "No order completed."
-    many = f"{'At least ' if unknown >= ORDERS_MEASURED else ''}{unknown:,}{' more' if orders else ''}"
-    apart = f"{many} {'is' if unknown == 1 else 'are'} not in it: finished when first seen"
-    return f"{apart}, or nobody said when the provider took {'it' if unknown == 1 else 'them'}."
+        return "" if orders else "No completions observed in this period."
+    many = f"{'at least ' if unknown >= ORDERS_MEASURED else ''}{unknown:,}"
+    excluded = f"{many} excluded (already complete when first seen, or no accepted time)."
+    return excluded[0].upper() + excluded[1:]

@@ -1,0 +1,1 @@
+"""What the insights page reports: detection delay, how forecasts fared, and whether both witnesses agree. Bounded."""

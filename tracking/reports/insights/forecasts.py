@@ -1,0 +1,53 @@
+"""Forecast accuracy: of the 90 % ETAs whose time has come, how many held, by type of order. Reads only, bounded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from tracking.forecasting.classes import RELIABLE_ORDERS
+from tracking.forecasting.predictions import SCORED, Score, score_by_type
+from tracking.reports.explanations import TYPES, share_text
+from tracking.startup import pd
+from tracking.storage.database import Database
+
+PROMISED = 90  # of 100
+ALL = "All orders"
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastAccuracy:
+    """How the ETAs of a period fared.
+
+    `rows`: by type of order, all of them first: like (the type in words), etas (how many came due), held_least and
+    held_most (of 100, as far as is known). `text`: the finding in a sentence.
+    """
+
+    rows: pd.DataFrame
+    text: str
+
+
+def forecast_accuracy(database: Database, since: datetime, now: datetime) -> ForecastAccuracy:
+    """Report how the 90 % ETAs fared whose time came since then, the newest SCORED of them."""
+    with database.read() as connection:
+        by_type = score_by_type(connection, since, now)
+    scores = list(by_type.values())
+    total = Score(*(sum(getattr(one, name) for one in scores) for name in ("predictions", "held", "failed")))
+    named = {TYPES.get(name, name).capitalize(): score for name, score in by_type.items()}
+    rows = [
+        (like, score.predictions, *score.held_of_100) for like, score in {ALL: total, **named}.items() if scores
+    ]
+    return ForecastAccuracy(pd.DataFrame(rows, columns=["like", "etas", "held_least", "held_most"]), _finding(total))
+
+
+def _finding(total: Score) -> str:
+    if not total.predictions:
+        return "No ETA came due in this period."
+    if total.predictions < RELIABLE_ORDERS:
+        return f"Not enough history ({total.predictions} of {RELIABLE_ORDERS} ETAs): so far {share_text(total)}."
+    least, most = total.held_of_100
+    newest = "the newest " if total.predictions >= SCORED else ""
+    verdict = (
+        "better than promised" if least > PROMISED else "worse than promised" if most < PROMISED else "as promised"
+    )
+    return f"{newest}{share_text(total)}, {verdict} ({PROMISED} of 100)."
