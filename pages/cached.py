@@ -8,12 +8,13 @@ import pandas as pd
 import streamlit as st
 
 from session import database_url
-from tracking.forecasting import predictions
 from tracking.forecasting.incidents import LateOrders, stored_late_orders
 from tracking.orders.observations import utc_now
-from tracking.reports import activity, latency, trends
+from tracking.polling.backtest.process import Replays
+from tracking.reports import activity, trends
 from tracking.reports import health as health_reports
 from tracking.reports import overview as reports
+from tracking.reports.insights import forecasts, latency, witnesses
 from tracking.storage.database import connect
 from tracking.submissions.catalog import Catalog, load_catalog
 
@@ -32,26 +33,45 @@ def _overview(url: str) -> reports.Overview:
     return reports.overview(connect(url), utc_now())
 
 
-def charts(span: str) -> tuple[pd.DataFrame, trends.Completions, latency.LatencyReport]:
-    """The lifecycle, the times to completion and the ledger over the span, at most SLOWLY seconds old."""
+def charts(span: str) -> tuple[pd.DataFrame, trends.Completions]:
+    """The lifecycle and the times to completion over the span, at most SLOWLY seconds old."""
     return _charts(database_url(), span)
 
 
 @st.cache_data(ttl=SLOWLY, max_entries=12, show_spinner=False)
-def _charts(url: str, span: str) -> tuple[pd.DataFrame, trends.Completions, latency.LatencyReport]:
+def _charts(url: str, span: str) -> tuple[pd.DataFrame, trends.Completions]:
     store, now = connect(url), utc_now()
-    completions = trends.completions(store, now, span)
-    return trends.lifecycle(store, now, span), completions, latency.latency_report(store, trends.span_start(now, span))
+    return trends.lifecycle(store, now, span), trends.completions(store, now, span)
 
 
-def forecast_score(span: str) -> predictions.Score | None:
-    """How the predictions of open orders fared over the span, at most SLOWLY seconds old."""
-    return _forecast_score(database_url(), span)
+def insights(
+    span: str,
+) -> tuple[latency.LatencyReport, forecasts.ForecastAccuracy, witnesses.WitnessAgreement]:
+    """Detection delay, forecast accuracy and witness agreement over the span, at most SLOWLY seconds old."""
+    return _insights(database_url(), span)
 
 
 @st.cache_data(ttl=SLOWLY, max_entries=12, show_spinner=False)
-def _forecast_score(url: str, span: str) -> predictions.Score | None:
-    return trends.forecast_score(connect(url), utc_now(), span)
+def _insights(
+    url: str, span: str
+) -> tuple[latency.LatencyReport, forecasts.ForecastAccuracy, witnesses.WitnessAgreement]:
+    store, now = connect(url), utc_now()
+    since = now - trends.SPANS[span]
+    return (
+        latency.latency_report(store, trends.span_start(now, span), hourly=span == "24h"),
+        forecasts.forecast_accuracy(store, since, now),
+        witnesses.witness_agreement(store, since),
+    )
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _replays(url: str) -> Replays:  # noqa: ARG001 - what they are remembered under
+    return Replays()
+
+
+def replays() -> Replays:
+    """The replays of other polling plans that were asked for in this process."""
+    return _replays(database_url())
 
 
 def health() -> health_reports.Health:

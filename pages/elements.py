@@ -220,10 +220,10 @@ def figure(label: str, value: str, *, help_text: str | None = None) -> None:
         st.markdown(f"**{escape(value)}**")
 
 
-def chart(figure: Any, key: str, alt: str) -> None:
-    """A plotly chart. Streamlit builds it anew whenever its data change; its place keeps its height meanwhile."""
+def chart(figure: Any, key: str, alt: str, **more: Any) -> Any:
+    """A plotly chart; `more` goes to Streamlit. Its place keeps its height while it is built anew, as data change."""
     with st.container(height=figure.layout.height + 16, border=False):
-        st.plotly_chart(figure, key=key, config={"displayModeBar": False}, alt=alt)
+        return st.plotly_chart(figure, key=key, config={"displayModeBar": False}, alt=alt, **more)
 
 
 def order_link(

@@ -175,6 +175,8 @@ def files() -> None:
 
 SECTIONS = {"callbacks": webhook_calls, "calls": calls, "contract": contract, "events": log, "files": files}
 
+if st.query_params.get("what") == "schedule":  # as the lab was addressed before
+    st.switch_page("insights.py", query_params={"show": "lab"})
 section = st.segmented_control(
     "What",
     list(SECTIONS),

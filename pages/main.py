@@ -49,6 +49,7 @@ page = st.navigation(
             url_path="activity",
             help="Webhooks received, API calls made, and everything that happened.",
         ),
+        st.Page("insights.py", title="Insights", icon=":material/insights:", url_path="insights"),
     ],
     # Streamlit has to know the pages to keep an address that somebody opened; who is not in sees no way to them.
     position="top" if sign_in.is_open() else "hidden",

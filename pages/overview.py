@@ -9,10 +9,9 @@ import streamlit as st
 import cached
 import elements
 from charts import overview as charts
-from tracking.forecasting import predictions
 from tracking.orders import wording
 from tracking.orders.observations import utc_now
-from tracking.reports import amounts, explanations, health, latency, overview, trends
+from tracking.reports import amounts, health, overview, trends
 
 COUNTS = (
     ("attention", "Needs a person", "refused, cancelled, contradicted or a word nobody knows"),
@@ -20,14 +19,6 @@ COUNTS = (
     ("unknown", "Outcome unknown", "sent, but nobody can say whether the provider has it"),
     ("open", "Open", "not completed, cancelled or refused"),
     ("done_today", "Done today", "seen complete since midnight UTC"),
-)
-LATENCY_COLUMNS = (
-    ("provider", "Provider"), ("notice", "Notice"), ("wait", "Our wait"), ("handling", "Handling"),
-    ("lag", "Done to known"), ("p95", "95 of 100 within"),
-)  # fmt: skip
-LATENCY_LEGEND = (
-    "Notice: until the webhook was here. Our wait: until the look began that showed it. Handling: until that look's "
-    "answer was here. Bars show the middle of each range, the line the least and the most of the whole."
 )
 
 
@@ -110,7 +101,7 @@ def history() -> None:
         "Span", list(trends.SPANS), key="span", default="24h", required=True, bind="query-params"
     )
     with elements.error_box():
-        stock, completions, latency_report = cached.charts(span or "24h")
+        stock, completions = cached.charts(span or "24h")
         current = cached.overview()
     since, now = trends.span_start(utc_now(), span or "24h"), utc_now()
     st.caption(f"From {wording.clock(since, now)[:-3]} on. Times are UTC.")
@@ -121,9 +112,6 @@ def history() -> None:
         at_risk(current)
     with right:
         how_long(completions, step)
-    detection_latency(latency_report)
-    with elements.error_box():
-        forecast_accuracy(cached.forecast_score(span or "24h"))
 
 
 def by_state(stock: pd.DataFrame, step: str) -> None:
@@ -196,50 +184,6 @@ def how_long(completions: trends.Completions, step: str) -> None:
         st.dataframe(
             newest_first, hide_index=True, column_config=config, placeholder="", alt=f"Seconds to completion by {step}"
         )
-
-
-def detection_latency(report: latency.LatencyReport) -> None:
-    """Detection latency: what passes between an order's end at the provider and our knowing it."""
-    st.markdown("**From done to known, by the day it was known on**")
-    st.caption(f"In this span: {report.text}")
-    if not report.orders:
-        return
-    st.caption(LATENCY_LEGEND)
-    elements.chart(
-        charts.lags(report.rows), "lags", "From done to known by day: notice, our wait and handling, stacked"
-    )
-    with st.expander("As a table", key="lags_table"):
-        least, most = ([f"{name}_{end}" for name, _ in LATENCY_COLUMNS] for end in ("least", "most"))
-        newest_first = trends.rounded_outwards(report.rows.iloc[::-1], least=least, most=most)
-        config = elements.columns(newest_first) | {
-            "day": st.column_config.DatetimeColumn("Day", format="YYYY-MM-DD", timezone="UTC"),
-            "stated": st.column_config.NumberColumn("By the provider's word"),
-            **latency_columns(),
-        }
-        st.dataframe(
-            newest_first,
-            hide_index=True,
-            column_config=config,
-            placeholder="",
-            alt="Seconds from done to known by day, least and most",
-        )
-
-
-def latency_columns() -> dict[str, object]:
-    """The columns of seconds, two for each measure."""
-    return {
-        f"{name}_{end}": st.column_config.NumberColumn(f"{label}, {end} s", format="%.1f")
-        for name, label in LATENCY_COLUMNS
-        for end in ("least", "most")
-    }
-
-
-def forecast_accuracy(score: predictions.Score | None) -> None:
-    """How the predictions of open orders fared."""
-    if score is None:
-        st.caption("Nothing was said of an order whose time to finish has come in this span.")
-    else:
-        st.caption(explanations.score_text(score, "open orders"))
 
 
 figures()

@@ -33,6 +33,7 @@ from tracking.provider.responses import read_order
 from tracking.reports import overview, trends
 from tracking.reports.board import changes, decisions, expectation
 from tracking.reports.board.completion_times import completion_times
+from tracking.reports.insights import forecasts, latency, witnesses
 from tracking.reports.order_list import search
 from tracking.reports.order_list.filters import Filters
 from tracking.storage import database
@@ -72,6 +73,9 @@ def _pages(small: Database, large: Database, now: datetime) -> dict[str, float]:
         "open orders": lambda store: expectation.open_orders(store, now),
         "completion times": lambda store: completion_times(store, now, "24h"),
         "latest changes": changes.latest_changes,
+        "insights: detection delay": lambda store: latency.latency_report(store, now - timedelta(days=7)),
+        "insights: forecast accuracy": lambda store: forecasts.forecast_accuracy(store, now - timedelta(days=7), now),
+        "insights: witness agreement": lambda store: witnesses.witness_agreement(store, now - timedelta(days=7)),
         "first page of orders": lambda store: search.orders_page(store, Filters(), now),
     }
     ratios = {}

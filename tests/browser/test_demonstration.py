@@ -87,7 +87,7 @@ def is_found_by_a_part_of_its_po_number(page: Page, po_number: str) -> None:
 
 
 def test_every_page_opens_by_its_address_and_says_that_this_is_a_sandbox(page: Page) -> None:
-    for address in ("/", "/orders", "/timeline", "/submit", "/activity"):
+    for address in ("/", "/orders", "/timeline", "/submit", "/activity", "/insights"):
         page.goto(address)
         settled(page)
         expect(page.get_by_text(re.compile("Sandbox: simulated provider"))).to_be_visible()

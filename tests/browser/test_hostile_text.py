@@ -192,6 +192,8 @@ def activity(watch: Watch) -> None:
     for what in ("callbacks", "calls", "events", "files"):
         watch.open(f"/activity?what={what}")
         watch.inert(f"activity, {what}")
+    watch.open("/insights")
+    watch.inert("insights")
 
 
 def a_file(watch: Watch, payloads: hostile.Payloads) -> None:

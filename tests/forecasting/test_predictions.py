@@ -15,13 +15,14 @@ from tracking.forecasting import predictions
 from tracking.forecasting.forecasts import ComparableTimes, Forecasts
 from tracking.forecasting.predictions import Score
 from tracking.forecasting.survival import Interval
-from tracking.reports import explanations, trends
+from tracking.reports import explanations
 from tracking.storage.database import Database
 from tracking.storage.tables import PREDICTIONS
 
 LEARNED = {"Links/1": times_of(Interval(100.0, 300.0), orders=40)}
 COMPARED = ComparableTimes(LEARNED["Links/1"], "Links/1")
 DUE = START + timedelta(minutes=10)
+DAY = timedelta(days=1)
 
 
 @pytest.fixture
@@ -48,10 +49,10 @@ def predict(store: Database, order_id: int, due: datetime, orders: int = 50) -> 
     store.write(lambda connection: connection.execute(sa.insert(PREDICTIONS), row))
 
 
-def score(store: Database, now: datetime) -> tuple[int, int, int]:
+def score(store: Database, now: datetime, since: datetime = START - timedelta(days=1)) -> tuple[int, int, int]:
     with store.read() as connection:
-        result = predictions.score(connection, START - timedelta(days=1), now)
-    return (result.predictions, result.held, result.failed) if result else (0, 0, 0)
+        [result] = predictions.score_by_type(connection, since, now).values() or [Score(0, 0, 0)]
+    return result.predictions, result.held, result.failed
 
 
 def test_one_prediction_is_stored_of_an_order_that_the_provider_took(
@@ -118,8 +119,7 @@ def test_a_statement_whose_time_has_not_come_is_not_judged(history: History, sto
     number = history.place("A-1")
     history.complete("A-1", minutes=1)
     predict(store, number, DUE)
-    with store.read() as connection:
-        assert predictions.score(connection, START, DUE - timedelta(seconds=1)) is None
+    assert score(store, DUE - timedelta(seconds=1)) == (0, 0, 0)
 
 
 def test_a_confirmed_notice_tells_more_exactly_and_a_premature_one_does_not(history: History, store: Database) -> None:
@@ -141,8 +141,7 @@ def test_a_cancelled_order_says_nothing(history: History, store: Database) -> No
     history.accept("A-1")
     predict(store, number, DUE)
     history.look("A-1", "Cancelled")
-    with store.read() as connection:
-        assert predictions.score(connection, START, DUE) is None
+    assert score(store, DUE) == (0, 0, 0)
 
 
 def test_guesses_stored_by_earlier_versions_are_not_scored(history: History, store: Database) -> None:
@@ -172,12 +171,12 @@ def test_the_score_of_a_class_stands_beside_the_next_statement(history: History,
     assert "90 % ETA" not in " ".join(explanations.explain_next_poll(store, two, history.at)["reasons"])
 
 
-def test_the_overview_counts_what_came_within_its_span(history: History, store: Database) -> None:
+def test_counted_is_what_came_due_within_the_period(history: History, store: Database) -> None:
     number = history.place("A-1")
     history.complete("A-1", minutes=1)
     predict(store, number, DUE)
-    assert trends.forecast_score(store, DUE + timedelta(hours=23), "24h") == Score(1, 1, 0)
-    assert trends.forecast_score(store, DUE + timedelta(hours=25), "24h") is None
+    assert score(store, DUE + DAY, DUE - timedelta(seconds=1)) == (1, 1, 0)
+    assert score(store, DUE + DAY, DUE) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(("held", "failed", "text"), [(180, 20, "90"), (176, 18, "88 to 91"), (0, 0, "0 to 100")])

@@ -139,7 +139,7 @@ def _text(app: AppTest) -> str:
 
 
 def _pages(visit: Visit, canaries: Canaries) -> Iterator[tuple[str, str]]:
-    for page in ("overview", "orders", "new_order", "logs"):
+    for page in ("overview", "orders", "new_order", "logs", "insights"):
         yield page, _text(visit(page))
     for name in SHOWN:
         app = visit("order", order=name)

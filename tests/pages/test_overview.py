@@ -3,13 +3,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import sqlalchemy as sa
 from histories import History
 from streamlit.testing.v1 import AppTest
 
 import cached
 from tracking.reports import overview as reports
-from tracking.storage.tables import PREDICTIONS
 
 Visit = Callable[..., AppTest]
 
@@ -45,14 +43,11 @@ def test_each_chart_comes_as_a_sentence_and_a_table_too(visit: Visit, history: H
     history.complete("A-1")
     history.place("A-2")
     app = visit()
-    assert len(app.get("plotly_chart")) == 4
-    assert len(app.dataframe) == 4
+    assert len(app.get("plotly_chart")) == 3
+    assert len(app.dataframe) == 3
     said = [caption.value for caption in app.caption]
     assert any("Placed in this span: " in text for text in said)
     assert any("Counted are orders seen open before" in text for text in said)
-    assert any("In this span: 1 order was known 0 s to 10 min after it was done" in text for text in said)
-    table = app.dataframe[3].value
-    assert (table["orders"].tolist(), table["lag_least"].tolist(), table["lag_most"].tolist()) == ([1], [0], [600])
 
 
 def test_the_latest_changes_keep_their_places_until_newer_ones_are_asked_for(
@@ -89,30 +84,7 @@ def test_the_span_of_the_charts_can_be_chosen(visit: Visit, history: History) ->
     assert columns["_index"]["label"] == "Day"
 
 
-def test_a_ledger_without_orders_is_a_sentence_without_a_chart(visit: Visit, history: History) -> None:
-    history.find_finished("FOUND-1")
-    app = visit()
-    assert any("1 is not in it: finished when first seen" in caption.value for caption in app.caption)
-    assert len(app.get("plotly_chart")) == 1
-
-
 def test_found_orders_are_told_apart_from_done_ones(visit: Visit, history: History) -> None:
     history.find_finished("FOUND-1")
     app = visit()
     assert any("does not count 1 orders found already finished" in caption.value for caption in app.caption)
-
-
-def test_without_a_prediction_whose_time_has_come_there_is_no_score(visit: Visit, history: History) -> None:
-    history.at = datetime.now(UTC) - timedelta(hours=3)
-    history.place("A-1")
-    assert any("Nothing was said of an order whose time" in caption.value for caption in visit().caption)
-
-
-def test_one_line_says_how_many_predictions_held(visit: Visit, history: History) -> None:
-    history.at = datetime.now(UTC) - timedelta(hours=3)
-    number = history.place("A-1")
-    history.complete("A-1")
-    row = {"order_id": number, "step": 0, "made_at": history.at, "orders": 9, "nine_in_ten_by": history.at}
-    history.database.write(lambda connection: connection.execute(sa.insert(PREDICTIONS), row))
-    captions = [caption.value for caption in visit().caption]
-    assert "90 % ETAs of open orders: of the last 1, 100 % held." in captions

@@ -21,7 +21,7 @@ from tracking.webhooks.silence_alarm import SilenceAlarm
 
 Visit = Callable[..., AppTest]
 
-PAGES = ["overview", "orders", "order", "new_order", "logs"]
+PAGES = ["overview", "orders", "order", "new_order", "logs", "insights"]
 
 
 def texts(app: AppTest) -> str:

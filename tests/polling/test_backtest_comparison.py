@@ -168,3 +168,12 @@ def test_a_policy_that_cannot_make_as_many_calls_is_told_with_its_nearest_point(
 def test_the_95th_percentile_is_rounded_up(known: RecordedHistory, p95: float, said: str) -> None:
     told = describe_comparison(known, replace(point("accrual", 400, 4), p95=p95), None, [])
     assert any(f"p95 {said}" in line for line in told)
+
+
+def test_what_the_current_policy_gains_at_as_many_calls_comes_first(known: RecordedHistory) -> None:
+    points = [point("accrual", 100, 16), point("fixed", 100, 40), point("fixed", 900, 30), point("doubling", 900, 9)]
+    [first, now, *_] = describe_comparison(known, point("accrual", 400, 4), None, points)
+    assert first.startswith("At 400 calls/h the current policy detects completions after 4.0 s (mean); ")
+    assert first.endswith("fixed waits would take 33.4 s, 8.3 times as long.")
+    assert now.startswith("Now: calls not recorded, mean delay ")
+    assert describe_comparison(known, point("accrual", 400, 4), None, [])[0] == now

@@ -17,7 +17,8 @@ from tracking.orders.latency import LatencyBreakdown
 from tracking.orders.model import Witness
 from tracking.orders.observations import Answered, Attempted, Observation, Polled
 from tracking.provider.webhook_bodies import WebhookCall
-from tracking.reports import explanations, latency, trends
+from tracking.reports import explanations, trends
+from tracking.reports.insights import latency
 from tracking.reports.order_page import verdicts
 from tracking.storage.database import Database, connect
 from tracking.storage.maintenance.verify import verify
@@ -131,12 +132,12 @@ def test_what_is_open_cancelled_or_was_finished_at_first_sight_is_not_in_the_led
         assert [latency.breakdown_of(connection, number) for number in history.numbers.values()] == [None] * 3
     told = report(store, history.at, "24h")
     assert (told.orders, len(told.rows)) == (0, 0)
-    assert told.text.startswith("2 are not in it: finished when first seen")
+    assert told.details == "2 excluded (already complete when first seen, or no accepted time)."
     assert list(told.rows.columns) == list(latency.LATENCY_COLUMNS)
 
 
 def test_an_empty_ledger_says_so(store: Database) -> None:
-    assert report(store, START, "7d").text == "No order completed."
+    assert report(store, START, "7d").finding == "No completions observed in this period."
 
 
 def test_days_add_up_what_their_orders_show(history: History, store: Database) -> None:
@@ -145,33 +146,34 @@ def test_days_add_up_what_their_orders_show(history: History, store: Database) -
     history.at = START + DAY
     followed(history, "B-1", stated=400)
     told = report(store, history.at, "7d")
-    rows = told.rows.set_index("day")
+    rows = told.rows.set_index("hour")
     first, second = rows.iloc[0], rows.iloc[1]
     assert [day.isoformat() for day in rows.index] == ["2026-03-04T00:00:00+00:00", "2026-03-05T00:00:00+00:00"]
     assert (first["orders"], first["stated"], second["orders"], second["stated"]) == (2, 1, 1, 0)
-    assert (first["lag_least"], first["lag_most"]) == pytest.approx((7, 17.5))
-    assert (first["wait_least"], first["wait_most"]) == pytest.approx((4.5, 14))
+    assert (first["p50_least"], first["p50_most"]) == pytest.approx((14, 20))
     assert (first["p95_least"], first["p95_most"]) == pytest.approx((14, 20))
+    assert (first["wait_least"], first["wait_most"]) == pytest.approx((0, 19))
     assert (second["notice_least"], second["notice_most"]) == pytest.approx((0, 10))
     assert told.orders == 3
-    assert told.text.startswith("3 orders were known ")
-    assert told.text.endswith("Of 1 the provider stated a time that does not fit what looks showed.")
-    for end in ("least", "most"):
-        parts = rows[[f"{part}_{end}" for part in ("notice", "wait", "handling")]].sum(axis=1)
-        assert parts.tolist() == pytest.approx(rows[f"lag_{end}"].tolist())
+    assert told.details.endswith("1 provider timestamp contradicts our polls and was ignored.")
+    hours = latency.latency_report(store, START - DAY, hourly=True).rows["hour"]
+    assert [hour.isoformat() for hour in hours] == ["2026-03-04T10:00:00+00:00", "2026-03-05T10:00:00+00:00"]
 
 
-def test_the_sentence_tells_means_and_what_they_rest_on(history: History, store: Database) -> None:
+def test_the_finding_tells_percentiles_and_the_details_what_they_rest_on(history: History, store: Database) -> None:
     followed(history, "A-1")
     history.wait(seconds=1)
     followed(history, "A-2", notice=None)
     history.find_finished("FOUND-1")
-    assert report(store, history.at, "24h").text == (
-        "2 orders were known 7 to 17.5 s after they were done, on average: notice 2 to 2.5 s, our wait 4.5 to 14 s, "
-        "handling 0.5 to 1 s; the provider itself took 1 min 2 s to 1 min 13 s. "
-        "95 of 100 were known within 14 to 20 s. "
-        "The time of 1 rests on the provider's own word. "
-        "1 more is not in it: finished when first seen, or nobody said when the provider took it."
+    told = report(store, history.at, "24h")
+    assert (
+        told.finding
+        == "0 to 50 of 100 completions were detected within 5 s: p50 14 to 20 s, p95 14 to 20 s (2 orders)."
+    )
+    assert told.details == (
+        "The median order: webhook 0 s, polling 0 to 19 s, processing 0 to 1 s; the provider took 1 min to "
+        "1 min 20 s. 1 uses the provider's own timestamp. "
+        "1 excluded (already complete when first seen, or no accepted time)."
     )
 
 
@@ -192,10 +194,8 @@ def test_only_the_newest_are_read_and_that_is_told(
     followed(history, "A-2", notice=None)
     monkeypatch.setattr(latency, "ORDERS_MEASURED", 1)
     told = report(store, history.at, "24h")
-    assert (told.orders, told.rows["lag_most"].tolist()) == (1, [20])
-    assert told.text.startswith(
-        "the newest 1 order, from 2026-03-04 on, was known 0 to 20 s after it was done, on average: notice 0 s, "
-    )
+    assert (told.orders, told.rows["p50_most"].tolist()) == (1, [20])
+    assert told.finding.endswith("p95 0 to 20 s (the newest 1 order, from 2026-03-04 00:00 on).")
 
 
 def test_an_orders_page_and_why_tell_the_split(history: History, store: Database) -> None:
@@ -225,7 +225,7 @@ def test_made_up_history_states_times_that_fit(store: Database) -> None:
     told = report(store, START, "7d")
     assert told.orders > 20
     assert told.rows["stated"].sum() > told.orders / 2
-    assert told.rows["notice_most"].max() > 1
+    assert told.rows["p95_most"].max() > 1
     with store.read() as connection:
         known = connection.execute(sa.select(sa.func.count()).where(EVENTS.c.kind == "completed")).scalar_one()
     assert told.orders <= known

@@ -75,16 +75,12 @@ class Score:
         return 100 * self.held // self.predictions, 100 - 100 * self.failed // self.predictions
 
 
-def score(connection: Connection, since: datetime, now: datetime) -> Score | None:
-    """Score the predictions whose time came since then, the newest SCORED of them; None without any."""
-    return _score(_outcomes(connection, since, now, SCORED))
-
-
 def score_by_type(connection: Connection, since: datetime, now: datetime) -> dict[str, Score]:
-    """Score the same predictions by the type of their orders, in the order of the types' names."""
+    """Score the predictions whose time came since then, the newest SCORED of them, by the type of their orders."""
     outcomes = _outcomes(connection, since, now, SCORED)
-    by_type = {name: _score([one for one in outcomes if one[0] == name]) for name in sorted({one[0] for one in outcomes})}
-    return {name: score for name, score in by_type.items() if score is not None}
+    names = sorted({name for name, _ in outcomes})
+    scores = {name: _score([one for one in outcomes if one[0] == name]) for name in names}
+    return {name: score for name, score in scores.items() if score is not None}
 
 
 def score_of_class(connection: Connection, name: str, now: datetime) -> Score | None:

@@ -1,4 +1,4 @@
-"""Trends by hour or day: orders by state, times to completion, and how forecasts fared. Bounded reads."""
+"""Trends by hour or day: orders by state, and times to completion. Bounded reads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import select
 
-from tracking.forecasting.predictions import Score, score
 from tracking.orders.model import State
 from tracking.orders.vocabulary import EventKind
 from tracking.startup import pd
@@ -39,12 +38,6 @@ class Completions:
     p50: timedelta | None
     p95: timedelta | None
     capped: bool
-
-
-def forecast_score(database: Database, now: datetime, span: str) -> Score | None:
-    """Score the predictions whose time came within the span; None without any."""
-    with database.read() as connection:
-        return score(connection, now - SPANS[span], now)
 
 
 def step_name(span: str) -> str:

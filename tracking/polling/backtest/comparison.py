@@ -24,7 +24,7 @@ from tracking.storage.database import Database
 PRICES = (2.0, 8.0, 30.0, 120.0)  # of a call, in seconds of waiting
 WAITS = (5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)  # caps of the doubling policy, and waits of the fixed one
 POLLS_AT_MOST = 60_000  # of a plan that is only there to be compared with
-POLICIES = ("accrual", "doubling", "fixed")
+POLICIES = {"accrual": "Current policy", "doubling": "Doubling", "fixed": "Fixed"}
 SPAN = timedelta(days=7)
 Progress = Callable[[int, int], None]
 Chosen = Mapping[str, Any]
@@ -175,7 +175,7 @@ def describe_basis(recorded: RecordedHistory) -> list[str]:
     reasons = (
         (recorded.finished_before, "already complete when first seen"),
         (recorded.cancelled, "cancelled"),
-        (recorded.earlier, "from before calls were recorded"),
+        (recorded.earlier, "from before API calls were recorded"),
     )
     if left_out := ", ".join(f"{number:,} {why}" for number, why in reasons if number):
         sentences.append(f"Excluded: {left_out}.")
@@ -194,28 +194,43 @@ def describe_comparison(
 ) -> list[str]:
     """Today beside the replay and the other plans, in sentences."""
     mean, calls = recorded.mean, recorded.calls_an_hour
-    span = f"{seconds(mean.value)} ({figure(mean.least)} to {figure(mean.most)} s)"
+    span = f"{seconds(mean.value)} ({seconds(mean.least)} to {seconds(mean.most)})"
     made = f"{figure(calls)} calls/h" if calls is not None else "calls not recorded"
     sentences = [f"Now: {made}, mean delay {span}."]
     sentences.append(f"Current settings, replayed: {_describe_point(ours)}.")
     if other is not None:
         sentences.append(f"Alternative, {other.policy}, {other.setting}: {_describe_point(other)}.")
     calls_to_match = ours.calls_an_hour if calls is None else calls
-    for policy in POLICIES if frontier else ():
-        points = [point for point in [ours, *frontier] if point.policy == policy]  # ours is always "accrual"
-        sentences += _at_as_many(policy, points, calls_to_match)
-    return sentences
+    # Ours is always "accrual".
+    lines = {policy: [point for point in [ours, *frontier] if point.policy == policy] for policy in POLICIES}
+    if not frontier:
+        return sentences
+    for policy, points in lines.items():
+        sentences += _at_as_many(POLICIES[policy], points, calls_to_match)
+    return [*_gain(lines, calls_to_match), *sentences]
 
 
-def _at_as_many(policy: str, points: Sequence[FrontierPoint], calls: float) -> list[str]:
+def _gain(lines: Mapping[str, Sequence[FrontierPoint]], calls: float) -> list[str]:
+    """What the current policy gains or loses at as many calls against the best of the others, where both are known."""
+    delays = {policy: delay for policy, points in lines.items() if (delay := delay_at_calls(points, calls)) is not None}
+    if "accrual" not in delays or len(delays) == 1:
+        return []
+    ours = delays.pop("accrual")
+    best = min(delays, key=lambda policy: delays[policy])
+    times = figure(round(delays[best] / ours, 1))
+    other = f"{POLICIES[best].lower()} waits would take {seconds(delays[best])}, {times} times as long"
+    return [f"At {figure(calls)} calls/h the current policy detects completions after {seconds(ours)} (mean); {other}."]
+
+
+def _at_as_many(name: str, points: Sequence[FrontierPoint], calls: float) -> list[str]:
     """What the policy comes to at so many calls an hour, or that it makes more or fewer whatever its setting."""
     if (delay := delay_at_calls(points, calls)) is not None:
-        return [f"{policy.capitalize()} at the same number of calls: mean delay {seconds(delay)}."]
+        return [f"{name} at the same number of calls: mean delay {seconds(delay)}."]
     by_calls = sorted(points, key=lambda point: point.calls_an_hour)
     for point, word in zip(by_calls[:1] + by_calls[-1:], ("least", "most"), strict=False):
         if (calls < point.calls_an_hour) == (word == "least"):
             made = f"at {word} {figure(point.calls_an_hour)} calls/h"
-            return [f"{policy.capitalize()} makes {made}: mean delay {seconds(point.mean)}."]
+            return [f"{name} makes {made}: mean delay {seconds(point.mean)}."]
     return []
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, select
 
 from tracking.orders.latency import PARTS, CompletionTimes, LatencyBreakdown, StatedTime, between, break_down, within
 from tracking.orders.vocabulary import EventKind
-from tracking.orders.wording import clock, count
+from tracking.orders.wording import clock, count, longest
 from tracking.reports.trends import day_start
 from tracking.startup import pd
 from tracking.storage.counters import hour_of
@@ -41,14 +41,14 @@ class LatencyReport:
             of them rest on a time the provider stated), `p50_least`, `p50_most`, `p95_least`, `p95_most` of the delay,
             and the parts of the median order as `<part>_least` and `<part>_most`; all in seconds.
         orders: how many orders that rests on.
-        text: all that in sentences; also how many are not in it, as nobody knows when they were done.
-        within_target: of 100 orders, at the least and at the most how many were detected within TARGET; None without any.
+        finding: how many were detected within TARGET, and how long it took, in a sentence.
+        details: where the time of the median order went, and how many are not in it: nobody knows when they were done.
     """
 
     rows: pd.DataFrame
     orders: int
-    text: str
-    within_target: tuple[int, int] | None = None
+    finding: str
+    details: str
 
 
 def breakdown_of(connection: Connection, order_id: int) -> LatencyBreakdown | None:
@@ -64,18 +64,16 @@ def latency_report(database: Database, since: datetime, *, hourly: bool = False)
         unknown = int(connection.execute(_unknown(since)).scalar_one())
     traces = [CompletionTimes(*row) for row in rows[:ORDERS_MEASURED]]
     if not traces:
-        return LatencyReport(pd.DataFrame(columns=list(LATENCY_COLUMNS)), 0, _unknown_text(unknown, 0))
+        empty = pd.DataFrame(columns=list(LATENCY_COLUMNS))
+        return LatencyReport(empty, 0, "No completions observed in this period.", _unknown_text(unknown))
     start = hour_of if hourly else day_start
     splits = [_seconds(start(trace.completed_by), break_down(trace)) for trace in traces]
     frame = pd.DataFrame(splits, columns=["hour", "stated", "unfit", *_ENDS[:-2]])
     for end in ("least", "most"):
         frame[f"lag_{end}"] = sum(frame[f"{part}_{end}"] for part in PARTS[1:])
-    texts = (
-        _summary(frame, capped=len(rows) > ORDERS_MEASURED),
-        _stated_text(frame),
-        _unknown_text(unknown, len(frame)),
-    )
-    return LatencyReport(_by_hour(frame), len(frame), " ".join(filter(None, texts)), _within_target(frame))
+    finding = _finding(frame, capped=len(rows) > ORDERS_MEASURED)
+    details = " ".join(filter(None, (_median_text(frame), _stated_text(frame), _unknown_text(unknown))))
+    return LatencyReport(_by_hour(frame), len(frame), finding, details)
 
 
 _MEASURABLE = sa.and_(ORDERS.c.last_open_at.is_not(None), ORDERS.c.accepted_at.is_not(None))
@@ -154,28 +152,31 @@ def _median_order(frame: pd.DataFrame) -> pd.Series:
     return frame.sort_values("lag_most", kind="stable").iloc[len(frame) // 2]
 
 
-def _within_target(frame: pd.DataFrame) -> tuple[int, int]:
-    """Rounded outwards."""
-    surely, perhaps = (int((frame[f"lag_{end}"] <= TARGET.total_seconds()).sum()) for end in ("most", "least"))
-    return 100 * surely // len(frame), -(-100 * perhaps // len(frame))
-
-
 # In words
 
 
-def _summary(frame: pd.DataFrame, *, capped: bool) -> str:
-    median, number = _median_order(frame), len(frame)
+def _finding(frame: pd.DataFrame, *, capped: bool) -> str:
+    target = TARGET.total_seconds()
+    surely, perhaps = (int((frame[f"lag_{end}"] <= target).sum()) for end in ("most", "least"))
+    least, most = 100 * surely // len(frame), -(-100 * perhaps // len(frame))  # rounded outwards
+    share = f"{least}" if least == most else f"{least} to {most}"
     p50, p95 = (
         within(*_ends_of(frame[["lag_least", "lag_most"]].quantile(share, interpolation="higher"), "lag"))
         for share in _SHARES.values()
     )
     since = f", from {clock(frame['hour'].min())[:-3]} on" if capped else ""
     newest = "the newest " if capped else ""
-    texts = {name: between(*_ends_of(median, name)) for name in PARTS}
     return (
-        f"Detection delay: p50 {p50}, p95 {p95} ({newest}{count(number, 'order')}{since}). The median order: "
-        f"webhook {texts['notice']}, polling {texts['wait']}, processing {texts['handling']}; "
-        f"the provider itself took {texts['provider']}."
+        f"{share} of 100 completions were detected within {longest(TARGET)}: p50 {p50}, p95 {p95} "
+        f"({newest}{count(len(frame), 'order')}{since})."
+    )
+
+
+def _median_text(frame: pd.DataFrame) -> str:
+    texts = {name: between(*_ends_of(_median_order(frame), name)) for name in PARTS}
+    return (
+        f"The median order: webhook {texts['notice']}, polling {texts['wait']}, processing {texts['handling']}; "
+        f"the provider took {texts['provider']}."
     )
 
 
@@ -192,9 +193,8 @@ def _stated_text(frame: pd.DataFrame) -> str:
     return f"{rests} {wrong}".strip()
 
 
-def _unknown_text(unknown: int, orders: int) -> str:
+def _unknown_text(unknown: int) -> str:
     if not unknown:
-        return "" if orders else "No completions observed in this period."
-    many = f"{'at least ' if unknown >= ORDERS_MEASURED else ''}{unknown:,}"
-    excluded = f"{many} excluded (already complete when first seen, or no accepted time)."
-    return excluded[0].upper() + excluded[1:]
+        return ""
+    many = f"{'At least ' if unknown >= ORDERS_MEASURED else ''}{unknown:,}"
+    return f"{many} excluded (already complete when first seen, or no accepted time)."

@@ -51,7 +51,9 @@ def witness_agreement(database: Database, since: datetime) -> WitnessAgreement:
     with database.read() as connection:
         rows = connection.execute(_completions(since)).all()
         claimed = _orders_with(connection, since, [EventKind.WEBHOOK_CLAIMED], WebhookStatus.CLAIMED)
-        denied = _orders_with(connection, since, [EventKind.CONTRADICTION, EventKind.CANCELLED], WebhookStatus.CONTRADICTED)
+        denied = _orders_with(
+            connection, since, [EventKind.CONTRADICTION, EventKind.CANCELLED], WebhookStatus.CONTRADICTED
+        )
     compared = rows[:COMPLETIONS_COMPARED]
     leads = [
         (row.completed_by, row.po_number, (row.completed_by - row.webhook_at).total_seconds())
@@ -113,24 +115,24 @@ def _finding(
     number = f"{'the newest ' if capped else ''}{count(total, 'completion')}"
     alone = [
         (polls_alone, "by poll only"),
-        (elsewhere, "by poll only as they come from other systems"),
+        (elsewhere, "from other systems, which send no webhook"),
         (claimed, "more by webhook only, awaiting a poll"),
     ]
-    parts = [f"{len(frame):,} by both{_lead_text(frame)}", *(f"{many:,} {words}" for many, words in alone if many)]
-    denied = f"in {count(contradicted, 'order')} polls contradicted the webhook" if contradicted else "no contradiction"
-    return f"Of {number}, reported {'; '.join(parts)}; {denied}."
+    parts = [
+        f"{len(frame):,} reported by both{_lead_text(frame)}",
+        *(f"{many:,} {words}" for many, words in alone if many),
+    ]
+    denied = (
+        f"In {count(contradicted, 'order')} polls contradicted the webhook." if contradicted else "No contradiction."
+    )
+    return f"Of {number}: {'; '.join(parts)}. {denied}"
 
 
 def _lead_text(frame: pd.DataFrame) -> str:
     """Who came first how often, and by how much half of them led."""
-    if frame.empty:
-        return ""
-    parts = [
-        f"{who} first in {len(leads):,}, median {_length(leads)} ahead"
-        for who, leads in (("webhook", frame["lead"][frame["lead"] >= 0]), ("poll", -frame["lead"][frame["lead"] < 0]))
-        if len(leads)
-    ]
-    return f" ({', '.join(parts)})"
+    sides = (("webhook", frame["lead"][frame["lead"] >= 0]), ("poll", -frame["lead"][frame["lead"] < 0]))
+    parts = [f"{who} first in {len(leads):,}, median lead {_length(leads)}" for who, leads in sides if len(leads)]
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _length(seconds: pd.Series) -> str:

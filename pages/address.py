@@ -1,0 +1,42 @@
+"""Widgets whose value stands in the address as the stored word, while people read a label.
+
+What Streamlit binds to an address by itself puts the label there. Here the address is what counts: each run sets the
+widget from it, and whoever changes the widget changes the address before the run.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+import streamlit as st
+
+
+def choice(name: str, options: Collection[str], default: str) -> str:
+    """What the address says for this parameter; the default where it says nothing that is offered."""
+    word = st.query_params.get(name, default)
+    return word if word in options else default
+
+
+def choices(name: str, options: Collection[str]) -> list[str]:
+    """The same for a parameter that may stand there several times."""
+    return [word for word in st.query_params.get_all(name) if word in options]
+
+
+def bound(name: str, value: Any, default: Any, *, resets: Collection[str] = ()) -> dict[str, Any]:
+    """The arguments of a widget that has this value and writes another one into the address.
+
+    `resets`: parameters that are taken away whenever this one changes, such as the page.
+    """
+    st.session_state[name] = value
+    return {"key": name, "on_change": _write, "args": (name, default, tuple(resets))}
+
+
+def write(name: str, value: Any, default: Any = None, resets: Collection[str] = ()) -> None:
+    """Put a value into the address, or take the parameter away where it is the default."""
+    for each in (*resets, *([name] if value in (default, None, "", []) else [])):
+        st.query_params.pop(each, None)
+    if value not in (default, None, "", []):
+        st.query_params[name] = value if isinstance(value, list) else str(value)
+
+
+def _write(name: str, default: Any, resets: Collection[str]) -> None:
+    write(name, st.session_state[name], default, resets)
