@@ -13,7 +13,7 @@ import elements
 import polling_lab
 import times
 from charts import insights as charts
-from tracking.reports import trends
+from tracking.reports import explanations, trends
 from tracking.reports.insights import forecasts, latency, witnesses
 
 SECTIONS = {"findings": "Findings", "lab": "Polling lab"}
@@ -100,20 +100,22 @@ def forecast_accuracy(accuracy: forecasts.ForecastAccuracy) -> None:
         "has passed. The range is what polls leave open: an order that completed between two of them, one before "
         "its ETA and one after, may have held or not."
     )
+    types = accuracy.rows["type"].map(lambda name: explanations.TYPES.get(name, name).capitalize() or "All orders")
+    rows = accuracy.rows.drop(columns="type").assign(like=types)[["like", "etas", "held_least", "held_most"]]
     config = {
         "like": st.column_config.TextColumn("Type"),
         "etas": st.column_config.NumberColumn("ETAs due"),
         "held_least": st.column_config.NumberColumn("Held at least", format="%d %%"),
         "held_most": st.column_config.NumberColumn("Held at most", format="%d %%"),
     }
-    box = card("forecast_accuracy", "Forecast accuracy", accuracy.text, explanation, accuracy.rows, config)
+    box = card("forecast_accuracy", "Forecast accuracy", accuracy.text, explanation, rows, config)
     chart(
         box,
-        lambda: charts.accuracy(accuracy.rows, promised=forecasts.PROMISED, palette=elements.palette()),
+        lambda: charts.accuracy(rows, promised=forecasts.PROMISED, palette=elements.palette()),
         "accuracy",
         f"Share of ETAs that held, by type, against {forecasts.PROMISED} of 100 promised. {accuracy.text}",
         empty="Scored is each ETA once its time has passed; one is made once 30 similar orders have completed."
-        if accuracy.rows.empty
+        if rows.empty
         else None,
     )
 

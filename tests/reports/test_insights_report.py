@@ -32,7 +32,7 @@ def test_etas_are_scored_by_type_and_few_of_them_are_not_enough(
     told = forecasts.forecast_accuracy(store, EARLIER, history.at + timedelta(days=1))
     # The last poll that said "open" was after 10 s, so of an ETA between that and the completion nobody can say.
     assert told.text == "Not enough history (3 of 30 ETAs): so far 90 % ETAs: 3 made, 1 to 3 held."
-    assert told.rows.to_dict("split")["data"] == [["All orders", 3, 33, 100], ["Links", 3, 33, 100]]
+    assert told.rows.to_dict("split")["data"] == [["", 3, 33, 100], ["Links", 3, 33, 100]]
     monkeypatch.setattr(forecasts, "RELIABLE_ORDERS", 3)
     told = forecasts.forecast_accuracy(store, EARLIER, history.at + timedelta(days=1))
     assert told.text == "90 % ETAs: 3 made, 1 to 3 held, as promised (90 of 100)."

@@ -7,20 +7,19 @@ from datetime import datetime
 
 from tracking.forecasting.classes import RELIABLE_ORDERS
 from tracking.forecasting.predictions import SCORED, Score, score_by_type
-from tracking.reports.explanations import TYPES
 from tracking.startup import pd
 from tracking.storage.database import Database
 
 PROMISED = 90  # of 100
-ALL = "All orders"
+ALL = ""  # in place of a type
 
 
 @dataclass(frozen=True, slots=True)
 class ForecastAccuracy:
     """How the ETAs of a period fared.
 
-    `rows`: by type of order, all of them first: like (the type in words), etas (how many came due), held_least and
-    held_most (of 100, as far as is known). `text`: the finding in a sentence.
+    `rows`: by type of order, ALL of them first: type, etas (how many came due), held_least and held_most (of 100, as far
+    as is known). `text`: the finding in a sentence.
     """
 
     rows: pd.DataFrame
@@ -33,9 +32,8 @@ def forecast_accuracy(database: Database, since: datetime, now: datetime) -> For
         by_type = score_by_type(connection, since, now)
     scores = list(by_type.values())
     total = Score(*(sum(getattr(one, name) for one in scores) for name in ("predictions", "held", "failed")))
-    named = {TYPES.get(name, name).capitalize(): score for name, score in by_type.items()}
-    rows = [(like, score.predictions, *score.held_of_100) for like, score in {ALL: total, **named}.items() if scores]
-    return ForecastAccuracy(pd.DataFrame(rows, columns=["like", "etas", "held_least", "held_most"]), _finding(total))
+    rows = [(name, score.predictions, *score.held_of_100) for name, score in {ALL: total, **by_type}.items() if scores]
+    return ForecastAccuracy(pd.DataFrame(rows, columns=["type", "etas", "held_least", "held_most"]), _finding(total))
 
 
 def _finding(total: Score) -> str:
