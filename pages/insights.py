@@ -100,7 +100,7 @@ def forecast_accuracy(accuracy: forecasts.ForecastAccuracy) -> None:
         "has passed. The range is what polls leave open: an order that completed between two of them, one before "
         "its ETA and one after, may have held or not."
     )
-    types = accuracy.rows["type"].map(lambda name: explanations.TYPES.get(name, name).capitalize() or "All orders")
+    types = [explanations.TYPES.get(name, name).capitalize() or "All orders" for name in accuracy.rows["type"]]
     rows = accuracy.rows.drop(columns="type").assign(like=types)[["like", "etas", "held_least", "held_most"]]
     config = {
         "like": st.column_config.TextColumn("Type"),

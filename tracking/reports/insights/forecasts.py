@@ -18,8 +18,8 @@ ALL = ""  # in place of a type
 class ForecastAccuracy:
     """How the ETAs of a period fared.
 
-    `rows`: by type of order, ALL of them first: type, etas (how many came due), held_least and held_most (of 100, as far
-    as is known). `text`: the finding in a sentence.
+    `rows`: by type of order, ALL of them first: type, etas (how many came due), held_least and held_most
+    (of 100, as far as is known). `text`: the finding in a sentence.
     """
 
     rows: pd.DataFrame
