@@ -185,6 +185,8 @@ def test_counters_move_with_the_order(store: Database, now: datetime, planner: P
         ("flow", now, "Queued"): (2, 2, 2000),
         ("flow", later, "Accepted"): (1, 1, 1000),
         ("flow", later, "Completed"): (1, 1, 1000),
+        ("left", later, "Queued"): (1, 1, 1000),
+        ("left", later, "Accepted"): (1, 1, 1000),
     }
 
 

@@ -123,6 +123,8 @@ CREATED = sa.select(sa.func.min(COUNTERS.c.hour)).scalar_subquery()
         (sa.update(LINES).where(LINES.c.order_id == FIRST).values(quantity=9), "its lines hold 18 units"),
         (sa.update(COUNTERS).where(COUNTERS.c.hour == CREATED).values(orders=99), "counter"),
         (sa.delete(COUNTERS).where(COUNTERS.c.hour == CREATED), "counter"),
+        (sa.update(COUNTERS).where(COUNTERS.c.name == "left").values(orders=99), "counter left"),
+        (sa.delete(COUNTERS).where(COUNTERS.c.name == "decisions"), "counter decisions"),
         (sa.delete(EVENTS).where(EVENTS.c.order_id == FIRST, EVENTS.c.seq == 2), "has a gap"),
         (sa.delete(EVENTS).where(EVENTS.c.id == LAST_EVENT), "a tail that is missing"),
         (sa.delete(EVENTS).where(EVENTS.c.order_id == FIRST), "a tail that is missing"),

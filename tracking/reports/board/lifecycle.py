@@ -41,7 +41,8 @@ def lifecycle_now(database: Database, now: datetime) -> Lifecycle:
     with database.snapshot() as connection:
         stock = {row.state: (int(row.orders), int(row.units)) for row in moves.open_stock(connection)}
         ended = _ended(connection, since)
-        values = amounts.open_values(connection, ORDERS.c.state)
+        # As an expression: by the column itself SQLite would walk over the states of all orders there ever were.
+        values = amounts.open_values(connection, ORDERS.c.state.concat(""))
     begun = in_order({*stock, *STATES} - CLOSED)
     counts = [(state, True, *stock.get(state, (0, 0))) for state in begun]
     counts += [(state, False, *ended.get(state, (0, 0))) for state in in_order(CLOSED)]

@@ -72,19 +72,19 @@ def _pages(connection: sa.Connection) -> Iterator[Any]:
 def _count(counts: Counts, facts: dict[str, Any], row: Any) -> None:
     """Brings the facts to what the event changes, and adds what moved."""
     before, needed = facts.get("state"), _needs_decision(facts)
-    # An event that was changed by hand until it cannot be read is for the verification to name.
+    # An event that was changed by hand until it cannot be read is for `tracking verify` to name.
     with contextlib.suppress(TypeError, ValueError):
         facts.update(json.loads(row.changes))
     hour = row.learned_at.replace(minute=0, second=0, microsecond=0)
     if before is not None and facts.get("state") != before:
-        _add(counts["left", hour, before], facts)
+        _add(counts["left", hour, str(before)], facts)
     if _needs_decision(facts) != needed:
         _add(counts["decisions", hour, "settled" if needed else "needed"], facts)
 
 
 def _add(sums: list[int], facts: dict[str, Any]) -> None:
-    for at, number in enumerate((1, facts.get("units") or 0, facts.get("value_minor") or 0)):
-        sums[at] += number
+    for at, number in enumerate((1, facts.get("units"), facts.get("value_minor"))):
+        sums[at] += number if isinstance(number, int) else 0
 
 
 def _needs_decision(facts: dict[str, Any]) -> bool:
