@@ -6,13 +6,13 @@ By the hour for 24h and 7d, by the day (UTC) for 30d, as all charts over a span.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 from tracking.orders.model import CLOSED, State, is_open
 from tracking.reports.board import moves
-from tracking.reports.trends import STATES, step_of, step_starts
+from tracking.reports.trends import STATES, step_name, step_starts
 from tracking.startup import pd
 from tracking.storage.database import Database
 
@@ -27,10 +27,10 @@ def flow(database: Database, now: datetime, span: str) -> pd.DataFrame:
     Raises ValueError for what is no span.
     """
     steps, rows, stock = _read(database, now, span)
-    changes = _by_step(moves.state_changes(rows), span)
+    changes = moves.state_changes(rows)
     opened = moves.open_changes(changes)
     completed, discovered, history = (
-        _entered(rows, span, states)
+        _entered(rows, states)
         for states in (
             {State.COMPLETED.value},
             {f"{moves.FIRST_SIGHT}{State.COMPLETED}"},
@@ -57,13 +57,11 @@ def lifecycle_course(database: Database, now: datetime, span: str) -> pd.DataFra
     is no span.
     """
     steps, rows, stock = _read(database, now, span)
-    changes = _by_step(moves.state_changes(rows), span)
-    numbers = {
-        state: moves.levels(
-            stock.get(state, 0), {step: n for (step, word), n in changes.items() if word == state}, steps
-        )
-        for state in in_order({*stock, *(word for _, word in changes if is_open(word))})
-    }
+    by_state: dict[str, dict[datetime, int]] = {state: {} for state in stock}
+    for (step, state), number in moves.state_changes(rows).items():
+        if is_open(state):
+            by_state.setdefault(state, {})[step] = number
+    numbers = {state: moves.levels(stock.get(state, 0), by_state[state], steps) for state in in_order(by_state)}
     cells = [
         (step, state, orders)
         for state, course in numbers.items()
@@ -83,22 +81,15 @@ def _read(database: Database, now: datetime, span: str) -> tuple[list[datetime],
     """The steps of the span, its moves, and the open orders of now by state."""
     steps = step_starts(now, span)
     with database.snapshot() as connection:
-        rows = moves.counts_since(connection, ("flow", "left"), steps[0])
+        rows = moves.counts_since(connection, ("flow", "left"), steps[0], by_day=step_name(span) == "day")
         stock = {row.state: int(row.orders) for row in moves.open_stock(connection)}
     return steps, rows, stock
 
 
-def _by_step(changes: Mapping[tuple[datetime, str], int], span: str) -> Counter[tuple[datetime, str]]:
-    by_step: Counter[tuple[datetime, str]] = Counter()
-    for (hour, state), number in changes.items():
-        by_step[step_of(hour, span), state] += number
-    return by_step
-
-
-def _entered(rows: Iterable[Any], span: str, states: set[str]) -> Counter[datetime]:
+def _entered(rows: Iterable[Any], states: set[str]) -> Counter[datetime]:
     """How many orders entered one of these states in each step."""
     entered: Counter[datetime] = Counter()
-    for name, hour, state, orders in rows:
+    for name, step, state, orders in rows:
         if name == "flow" and state in states:
-            entered[step_of(hour, span)] += orders
+            entered[step] += orders
     return entered

@@ -10,17 +10,32 @@ from sqlalchemy import Connection, select
 
 from tracking.orders.model import CLOSED, is_open
 from tracking.storage.counters import hour_of
-from tracking.storage.tables import COUNTERS, OPEN, ORDERS
+from tracking.storage.tables import COUNTERS, OPEN, ORDERS, UtcDateTime
 
 FIRST_SIGHT = "Found "
 """Stands before the state of an order that was finished already when it was first seen: nobody here waited for it."""
 
 
-def counts_since(connection: Connection, names: Iterable[str], since: datetime) -> Sequence[Any]:
-    """Read the counters of these names from that hour on: name, hour, state, orders."""
+def counts_since(
+    connection: Connection, names: Iterable[str], since: datetime, *, by_day: bool = False
+) -> Sequence[Any]:
+    """Read the counters of these names from that hour on: name, hour (with `by_day` the day, UTC), state, orders."""
     columns = (COUNTERS.c.name, COUNTERS.c.hour, COUNTERS.c.state, COUNTERS.c.orders)
     within = COUNTERS.c.name.in_(sorted(names)), COUNTERS.c.hour >= since
-    return connection.execute(select(*columns).where(*within)).all()
+    if not by_day:
+        return connection.execute(select(*columns).where(*within)).all()
+    day = _day(connection.dialect.name)
+    group = (COUNTERS.c.name, day, COUNTERS.c.state)
+    orders = sa.cast(sa.func.sum(COUNTERS.c.orders), sa.BigInteger)
+    return connection.execute(select(*group, orders).where(*within).group_by(*group)).all()
+
+
+def _day(dialect: str) -> sa.ColumnElement[datetime]:
+    """The midnight (UTC) before an hour; SQLite keeps it as a text."""
+    hour, stored = COUNTERS.c.hour, sa.type_coerce(COUNTERS.c.hour, sa.String)
+    on_sqlite = sa.func.substr(stored, 1, 11).concat("00:00:00.000000")
+    day = on_sqlite if dialect == "sqlite" else sa.func.date_trunc("day", hour, "UTC")
+    return sa.type_coerce(day, UtcDateTime()).label("day")
 
 
 def open_stock(connection: Connection) -> Sequence[Any]:
@@ -36,7 +51,7 @@ def open_stock(connection: Connection) -> Sequence[Any]:
 
 
 def state_changes(rows: Iterable[Any]) -> Counter[tuple[datetime, str]]:
-    """Add up by how many orders each state grew in each hour, from the counters "flow" and "left"."""
+    """Add up by how many orders each state grew in each step, from the counters "flow" and "left"."""
     changes: Counter[tuple[datetime, str]] = Counter()
     for name, hour, state, orders in rows:
         if name in {"flow", "left"}:
@@ -45,7 +60,7 @@ def state_changes(rows: Iterable[Any]) -> Counter[tuple[datetime, str]]:
 
 
 def open_changes(changes: Mapping[tuple[datetime, str], int]) -> Counter[datetime]:
-    """Add up by how many the open orders grew in each hour."""
+    """Add up by how many the open orders grew in each step."""
     grown: Counter[datetime] = Counter()
     for (hour, state), number in changes.items():
         if is_open(state):
