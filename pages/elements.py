@@ -33,10 +33,10 @@ STATE_BADGES: dict[str, tuple[str, str]] = {
     State.CANCELLED: (":material/cancel:", "violet"),
 }
 COLUMN_HEADERS = {
-    "at": "Happened", "external_id": "External id", "kind": "What", "learned_at": "Learned",
-    "po_number": "PONumber", "product_id": "Product", "provider_id": "Provider's id", "seq": "Number",
-    "rule": "Rule broken", "source": "Source", "stated_at": "Stated by the caller", "text": "In words",
-    "witness": "Learned from",
+    "at": "Occurred", "external_id": "External ID", "kind": "Kind", "learned_at": "Recorded",
+    "po_number": "PO number", "product_id": "Product", "provider_id": "Provider ID", "seq": "Number",
+    "rule": "Rule", "source": "Source", "stated_at": "Sender's timestamp", "text": "Event",
+    "witness": "Source",
 }  # fmt: skip
 OPEN_COLUMN = "open"
 LONGEST_TEXT = 120

@@ -44,9 +44,9 @@ def turn_away(reason: str) -> NoReturn:
     """Says why somebody who has signed in sees nothing, and lets them leave or try again."""
     st.title("Fulfillment Tracking")
     st.warning(
-        elements.escape(f"{reason[:1].upper()}{reason[1:]}."), title="You cannot come in", icon=":material/lock:"
+        elements.escape(f"{reason[:1].upper()}{reason[1:]}."), title="You cannot sign in", icon=":material/lock:"
     )
-    st.caption("Whoever runs this console keeps the lists of operators and viewers.")
+    st.caption("Ask whoever runs this console to add you to the operators or viewers.")
     with st.container(horizontal=True):
         st.button("Sign in again", key="sign_in", icon=":material/login:", on_click=st.login)
         st.button("Sign out", key="sign_out", icon=":material/logout:", on_click=st.logout)

@@ -313,9 +313,9 @@ def test_only_the_providers_address_loses_its_version(given: str) -> None:
         ({"database_url": "sqlite:///x.db?mode=ro"}, "must be the whole path of a file"),
         ({"database_url": "sqlite:///~/x.db"}, "must be the whole path of a file"),
         ({"database_url": "sqlite://x.db"}, "must begin with"),
-        ({"database_url": f"postgresql+psycopg://us:{SECRET}@host:port/name"}, "cannot be taken apart"),
-        ({"database_url": f"postgresql+psycopg://us:{SECRET}/#@host/name"}, "cannot be taken apart"),
-        ({"database_url": f"postgresql+psycopg://us:{SECRET}@@host/name"}, "cannot be taken apart"),
+        ({"database_url": f"postgresql+psycopg://us:{SECRET}@host:port/name"}, "cannot be parsed"),
+        ({"database_url": f"postgresql+psycopg://us:{SECRET}/#@host/name"}, "cannot be parsed"),
+        ({"database_url": f"postgresql+psycopg://us:{SECRET}@@host/name"}, "cannot be parsed"),
         ({"roles": " , "}, "names no role"),
         ({"webhook_secret": "short"}, "16 characters"),
         ({"webhook_secret": f"{SECRET},{SECRET},{SECRET}"}, "one or two"),
@@ -429,7 +429,7 @@ def test_stored_secrets_that_are_no_text_are_told_and_not_replaced(tmp_path: Pat
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file where the folder should be")
-    with pytest.raises(SettingsError, match="TRACKING_WEBHOOK_SECRET: cannot be kept"):
+    with pytest.raises(SettingsError, match="TRACKING_WEBHOOK_SECRET: cannot be saved"):
         load().webhook_secrets()
 
 
@@ -525,7 +525,7 @@ def test_promises_are_read_by_type_and_size(monkeypatch: pytest.MonkeyPatch) -> 
         ("Links=0s", "between a second and a year"),
         ("Links=999999999d", "between a second and a year"),
         ("Links=" + "999999999d" * 9, "between a second and a year"),
-        ("Links=1m,links=2m", "promises twice the same orders of Links"),
+        ("Links=1m,links=2m", "sets two limits for the same orders of Links"),
     ],
 )
 def test_a_promise_that_cannot_be_read_is_told_with_what_to_write(

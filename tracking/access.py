@@ -31,7 +31,7 @@ class Person:
     def must_operate(self) -> None:
         """Raise NotPermitted for all but operators with a name; each act of a person calls it first."""
         if not self.name.strip():
-            raise NotPermitted("nobody is named who does this; give a name first")
+            raise NotPermitted("no name is given; enter your name first")
         if self.access is not Access.OPERATOR:
             raise NotPermitted(f"{self.name} is signed in as a viewer; only an operator may do this")
 
@@ -62,7 +62,7 @@ class AllowList:
     def _proven_address(self, claims: Mapping[str, Any]) -> str:
         address = str(claims.get("email") or "").strip()
         if not _ADDRESS.fullmatch(address):
-            raise NotAdmitted("the provider tells no e-mail address of you that can be used")
+            raise NotAdmitted("the sign-in provider sent no usable e-mail address for you")
         address = address.lower()
         # Some providers send the word instead of the JSON value.
         match str(claims.get("email_verified", "unstated")).lower():
@@ -80,4 +80,4 @@ class AllowList:
         for access, names in ((Access.OPERATOR, self.operators), (Access.VIEWER, self.viewers)):
             if address in names or domain_wildcard in names:
                 return access
-        raise NotAdmitted(f"your address {address} is on neither list of those who may come in")
+        raise NotAdmitted(f"your address {address} is on neither the list of operators nor that of viewers")

@@ -121,7 +121,7 @@ class Settings(BaseSettings):
             if any(
                 (one.order_type, one.fewest, one.most) == (o.order_type, o.fewest, o.most) for o in promises[:number]
             ):
-                raise ValueError(f"promises twice the same orders of {one.order_type}: leave one of them")
+                raise ValueError(f"sets two limits for the same orders of {one.order_type}: remove one")
         return promises
 
     @field_validator("allow_anyone", "trust_unverified_email", mode="before")
@@ -172,7 +172,7 @@ class Settings(BaseSettings):
         elif not value.startswith("postgresql+psycopg://"):
             raise ValueError("must begin with sqlite:/// or postgresql+psycopg://")
         elif not _has_port(value) or urlsplit(value).netloc.count("@") > 1:
-            raise ValueError("cannot be taken apart: write @ : / ? # of a password as %40 %3A %2F %3F %23")
+            raise ValueError("cannot be parsed: write @ : / ? # of a password as %40 %3A %2F %3F %23")
         return value
 
     @field_validator("webhook_secret")
@@ -274,7 +274,7 @@ class Settings(BaseSettings):
         path = self.data_folder / "claims.key"
         stored = _stored_secret(path, "TRACKING_CLAIMS_KEY", _new_key())
         if not _is_key(stored):
-            message = f"{path} holds no key: restore it from a backup; a new one opens nothing that was kept before"
+            message = f"{path} holds no key: restore it from a backup; a new one cannot decrypt what was stored before"
             raise SettingsError([Problem("TRACKING_CLAIMS_KEY", message)])
         return (stored,)
 
@@ -309,7 +309,7 @@ def _stored_secret(path: Path, variable: str, new: str) -> str:
     except UnicodeDecodeError:
         return ""  # which is no secret and no key
     except OSError as exc:
-        message = f"cannot be kept in {path} ({exc.strerror}): set it, or make the folder writable"
+        message = f"cannot be saved in {path} ({exc.strerror}): set it, or make the folder writable"
         raise SettingsError([Problem(variable, message)]) from exc
 
 

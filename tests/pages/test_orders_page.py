@@ -136,8 +136,8 @@ def test_headers_are_plain_words_and_missing_values_stay_empty(visit: Visit, his
     table = visit("orders").dataframe[0]
     labels = [column["label"] for column in json.loads(table.proto.columns).values() if "label" in column]
     assert labels == [
-        "", "PONumber", "State", "Type", "Cards", "Fulfilled", "Value", "Placed", "Mark", "Completed by",
-        "Provider's id", "Source",
+        "", "PO number", "State", "Type", "Cards", "Fulfilled", "Value", "Placed", "Mark", "Completed by",
+        "Provider ID", "Source",
     ]  # fmt: skip
     assert table.proto.placeholder == ""
     assert table.value["completed_by"].tolist()[0].startswith("before ")

@@ -58,7 +58,7 @@ def test_nobody_sees_more_than_the_way_in(
 def test_whoever_is_on_no_list_is_told_so_and_may_leave(visit: Open, history: History, lists: Path) -> None:
     history.place("FT-1")
     app = visit("order", claims=claims("sam", email="sam@elsewhere.example"), order="FT-1")
-    assert "is on neither list" in app.warning[0].value
+    assert "is on neither the list" in app.warning[0].value
     assert "FT-1" not in shown(app)
     assert [button.label for button in app.button] == ["Sign in again", "Sign out"]
 
@@ -116,7 +116,7 @@ def test_a_changed_list_counts_from_the_next_run_on(visit: Open, history: Histor
     lists.write_text("TRACKING_OPERATORS=bob@example.com\n")
     app.run()
     assert "FT-1" not in shown(app)
-    assert "is on neither list" in app.warning[0].value
+    assert "is on neither the list" in app.warning[0].value
     lists.write_text("")
     app.run()
     assert "FT-1" not in shown(app), "emptied lists let nobody in, they do not open the door"

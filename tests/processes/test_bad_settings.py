@@ -76,7 +76,7 @@ def test_a_console_runs_without_its_provider_and_sends_once_that_appears(childre
         until(attempted, lambda: any(row["event_count"] > 1 for row in rows(store).values()), within=20)
         told = fact(store, "client")
         assert told["last_error"] == (
-            "NotSent: no connection to the provider: connection refused: nobody listens at that address and port"
+            "NotSent: no connection to the provider: connection refused: nothing listens at that address and port"
         )
         assert {row["state"] for row in rows(store).values()} == {"Queued"}
         answered = get(f"{worker.url}/healthz")

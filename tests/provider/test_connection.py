@@ -134,7 +134,7 @@ def free_port() -> int:
 
 def test_a_refused_connection_says_so_in_the_error_the_record_and_the_status() -> None:
     called = Called(f"http://127.0.0.1:{free_port()}")
-    why = "connection refused: nobody listens at that address and port"
+    why = "connection refused: nothing listens at that address and port"
     assert called.fails() == f"no connection to the provider: {why}"
     assert [record.outcome for record in called.records] == [f"not sent: {why}"]
     assert called.last_error == f"NotSent: no connection to the provider: {why}"
@@ -161,7 +161,7 @@ def test_each_fault_of_a_certificate_is_named(
 
 def test_http_where_https_was_meant_is_named() -> None:
     with serving(status(200)) as port:
-        assert "speaks no TLS" in Called(f"https://127.0.0.1:{port}").fails()
+        assert "does not support TLS" in Called(f"https://127.0.0.1:{port}").fails()
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_a_companys_own_authority_is_trusted_and_a_netrc_replaces_no_credentials
     ("name", "value", "said"),
     [
         ("HTTPS_PROXY", f"http://ops:{PASSWORD}@host:port", "HTTPS_PROXY: must be an address such as"),
-        ("HTTPS_PROXY", f"socks5://ops:{PASSWORD}@host:1080", "SOCKS is not spoken here"),
+        ("HTTPS_PROXY", f"socks5://ops:{PASSWORD}@host:1080", "SOCKS is not supported"),
         ("ALL_PROXY", f"ftp://ops:{PASSWORD}@host", "ALL_PROXY: must be an address such as"),
         ("SSL_CERT_FILE", "/no/such/file.pem", "SSL_CERT_FILE: cannot be read (No such file or directory)"),
         ("SSL_CERT_FILE", __file__, "SSL_CERT_FILE: holds no certificate in PEM form"),

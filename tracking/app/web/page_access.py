@@ -63,7 +63,7 @@ def _provider_problems(provider: Mapping[str, Any]) -> list[Problem]:
         messages.append(f"redirect_uri must be the console's own address with {CALLBACK_PATH} behind it")
     if len(str(provider["cookie_secret"])) < MIN_COOKIE_SECRET:
         length = f"{MIN_COOKIE_SECRET} random characters or more"
-        messages.append(f"cookie_secret must have {length}: who guesses it is anybody")
+        messages.append(f"cookie_secret must have {length}: anyone who guesses it can sign in as anybody")
     return [Problem(where, message) for message in messages]
 
 
@@ -128,13 +128,13 @@ class PageAccessMiddleware:
         name = _host_name(Headers(scope=scope).get("host", ""))
         if self._open_to_others:
             if self._checks_host_names and not (name in {"localhost", self._own_name} or _parse_ip(name)):
-                return "This console does not go by that name: add it to Streamlit's server.allowedHosts."
+                return "This console is not served under that host name: add it to Streamlit's server.allowedHosts."
             return None
         server, client = scope.get("server"), scope.get("client")
         by_name = is_local(name) and _is_on_this_machine(server) and (client is None or _is_on_this_machine(client))
         if by_name and not _is_forwarded(scope):
             return None
-        return f"Nobody is asked to sign in here, so the pages are for this machine alone. The ways out: {_REMEDIES}."
+        return f"Sign-in is off, so the pages are available on this machine only. To change that: {_REMEDIES}."
 
 
 def _host_name(host: str) -> str:

@@ -24,8 +24,8 @@ _CERTIFICATE_FAULTS = {
     9: "its certificate is not valid yet; is this machine's clock right?",
     10: "its certificate has expired",
     18: "its certificate is self-signed; if it is meant to be, name it in SSL_CERT_FILE",
-    19: "its certificate is signed by an authority unknown here; a company's own belongs into SSL_CERT_FILE",
-    20: "its certificate is signed by an authority unknown here; a company's own belongs into SSL_CERT_FILE",
+    19: "its certificate is signed by an authority unknown here; a company's own belongs in SSL_CERT_FILE",
+    20: "its certificate is signed by an authority unknown here; a company's own belongs in SSL_CERT_FILE",
     23: "its certificate was revoked",
     62: "its certificate is for another host name",
     64: "its certificate is for another address",
@@ -52,7 +52,7 @@ def open_http_client(base_url: str, **options: Any) -> httpx.AsyncClient:
         raise SettingsError([Problem("SSL_CERT_FILE", why)]) from exc
     except (ImportError, ValueError, httpx.InvalidURL):
         names = [name for name in _PROXIES if os.environ.get(name) or os.environ.get(name.lower())]
-        message = "must be an address such as http://proxy.example.com:8080; SOCKS is not spoken here"
+        message = "must be an address such as http://proxy.example.com:8080; SOCKS is not supported"
         raise SettingsError([Problem(", ".join(names) or "proxy", message)]) from None  # httpx's words repeat a part
 
 
@@ -75,9 +75,11 @@ def no_connection(error: Exception, base_url: str) -> str:
                 )
                 return f"no connection to the provider: {fault}"
             case ssl.SSLError() if "WRONG_VERSION_NUMBER" in str(cause):
-                return "no connection to the provider: what answers there speaks no TLS; http in place of https?"
+                return (
+                    "no connection to the provider: the server there does not support TLS: use http instead of https?"
+                )
             case ssl.SSLError():
-                return "no connection to the provider: no TLS could be agreed on"
+                return "no connection to the provider: no common version of TLS"
     whom = "the proxy" if proxied else "the provider"
     why = next(filter(None, map(_network_fault, causes)), None)
     return f"no connection to {whom}: {why}" if why else f"no connection to {whom}"
@@ -88,7 +90,7 @@ def _network_fault(cause: BaseException) -> str | None:
         case socket.gaierror():
             return "its host name cannot be resolved (DNS)"
         case ConnectionRefusedError():
-            return "connection refused: nobody listens at that address and port"
+            return "connection refused: nothing listens at that address and port"
         case httpx.PoolTimeout():
             return "all connections were in use for too long"
         case TimeoutError() | httpx.ConnectTimeout():
