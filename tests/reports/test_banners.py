@@ -44,15 +44,15 @@ def test_a_store_that_cannot_be_written_is_an_error() -> None:
     assert banner.details.startswith("The disk is full. Work resumes")
 
 
-def test_all_that_is_wrong_comes_in_one_order_the_store_first() -> None:
+def test_all_that_is_wrong_comes_in_one_order_the_gravest_first() -> None:
     banners = health_banners(TROUBLED, LateOrders(), LATER)
     assert [banner.icon for banner in banners] == [
-        "settings_backup_restore", "hourglass_top", "key_off", "cloud_off", "pause", "notifications_off",
-        "heart_broken",
+        "key_off", "cloud_off", "heart_broken", "settings_backup_restore", "hourglass_top", "notifications_off",
+        "pause",
     ]  # fmt: skip
     assert [banner.level for banner in banners].count(Level.ERROR) == 3
-    assert "5 min ago" in banners[3].text
-    assert str(banners[3].details).startswith("Reason: its certificate has expired.")
+    assert "5 min ago" in banners[1].text
+    assert str(banners[1].details).startswith("Reason: its certificate has expired.")
     assert "1 order completed" in banners[5].text
 
 

@@ -10,6 +10,7 @@ from tracking.reports.explanations import incident_text
 from tracking.reports.health import Health, Level
 
 UNTIL_TAKEN = timedelta(minutes=1)
+_GRAVITY = {level: place for place, level in enumerate((Level.ERROR, Level.WARNING, Level.INFO))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,10 @@ def store_banners(trouble: str | None) -> list[Banner]:
 
 
 def health_banners(health: Health, late: LateOrders, now: datetime) -> list[Banner]:
-    """List all other banners in the order in which the pages show them."""
+    """List all other banners in the order in which the pages show them: the gravest first."""
     banners = (make(health, now) for make in _HEALTH_BANNERS)
     together = [_late_together(incident, now) for incident in late.incidents]
-    return [*together, *_many_late(late, now), *filter(None, banners)]
+    return sorted([*together, *_many_late(late, now), *filter(None, banners)], key=lambda each: _GRAVITY[each.level])
 
 
 def _late_together(incident: Incident, now: datetime) -> Banner:
