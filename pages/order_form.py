@@ -1,257 +1,350 @@
-"""The order that is being put together: its PONumber, its shape, the same request for a terminal, an example file."""
+"""The form of one order: its type, one line with its recipient, what holds for all lines; errors at their fields."""
 
-import contextlib
-import copy
 import functools
-import json
-import random
+import re
+from collections import Counter
 from datetime import datetime
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
 import elements
-import session
-from tracking.app import drafts, embedded_sandbox
-from tracking.errors import StoreError
+import order_draft
+import order_scenarios
+from order_draft import Draft
 from tracking.orders import wording
 from tracking.orders.model import OrderType
-from tracking.orders.observations import utc_now
-from tracking.reports import amounts, health
-from tracking.submissions import catalog, csv_rows, files, results
-from tracking.submissions import submit as submissions
-from tracking.submissions.requests import order_document
+from tracking.submissions.catalog import Catalog, Product
+from tracking.submissions.checks.findings import sentence
+from tracking.submissions.files import CheckedFile
 
-# The widgets that belong to the whole order, by their keys.
-FIELDS = ("order_type", "order_note", "photo_url", "greeting_url", "scenario")
-TEMPLATES = {
-    "DigitalDelivery": {"Email": "someone@example.com"},
-    "Links": {},
-    "PhysicalShipment": {
-        "ShippingMethodId": "STANDARD", "Name": "A. Person", "AddressLine1": "1 Main Street", "City": "Boston",
-        "State": "MA", "Zip": "02101", "Country": "US",
-    },
+TYPE_NAMES = {
+    "Links": "Claim links",
+    "DigitalDelivery": "E-mail or text message",
+    "PhysicalShipment": "Cards by post",
+    "Codes": "Codes",
+}
+# The fields by their names at the provider: the key of the widget, its label, and how long its text may be.
+DIGITAL = {"Email": ("email", "E-mail", 150), "Sms": ("sms", "Mobile (SMS)", 20)}
+POSTAL = {
+    "Name": ("address_Name", "Name", 150),
+    "AddressLine1": ("address_AddressLine1", "Street and number", 100),
+    "AddressLine2": ("address_AddressLine2", "Address line 2", 100),
+    "AddressLine3": ("address_AddressLine3", "Address line 3", 100),
+    "City": ("address_City", "City", 100),
+    "State": ("address_State", "State (2 letters)", 2),
+    "Zip": ("address_Zip", "ZIP or postal code", 50),
+    "Country": ("address_Country", "Country (2 letters)", 2),
+}
+GREETING = {
+    "To": ("to", "To", 150),
+    "FromName": ("from_name", "From", 150),
+    "FromEmail": ("from_email", "From, e-mail", 150),
+}
+PICTURES = {"PhotoUrl": ("photo_url", "Photo address", 150), "GreetingUrl": ("greeting_url", "Greeting address", 150)}
+TEXT_FIELDS = DIGITAL | POSTAL | GREETING | PICTURES
+OTHER_LABELS = {
+    "DigitalDeliveryAddress": "E-mail or mobile (SMS)", "ProductId": "Product", "Value": "Value",
+    "Quantity": "Quantity",
+    "ExternalId": "Reference", "Message": "Message", "DeliveryDate": "Deliver at", "Note": "Note",
+    "ShippingMethodId": "Shipping method", "CarrierId": "Carrier",
 }  # fmt: skip
-RECIPIENT_FIELDS = ("Email", "Sms", "Name", "AddressLine1", "City", "State", "Zip", "Country")
-# The widgets of the form by the field that each fills.
-WRITTEN_FIELDS = {"to": "To", "from_name": "FromName", "from_email": "FromEmail", "message": "Message"}
-ADDRESS_KEYS = {"ShippingMethodId": "shipping_method", "CarrierId": "carrier"}
-# What is of one recipient alone, so that the next line begins without it.
-OF_ONE_RECIPIENT = (
-    "email", "sms", "to", "external_id",
-    *(f"address_{name}" for name in ("Name", "AddressLine1", "AddressLine2", "AddressLine3", "City", "State", "Zip")),
-)  # fmt: skip
+GREETING_FIELDS = (*GREETING, "Message", "DeliveryDate")
+USUAL_VALUE = 10.0
 DELIVERY_FORM = "%Y-%m-%dT%H:%M:%SZ"
+Places = dict[str, Any]
+"""Where the problems of each field are written: below it."""
 
 
-def draft() -> dict[str, Any]:
-    """What has been entered so far, also before the console was restarted or the page opened anew."""
-    if "draft" not in st.session_state:
-        number = submissions.new_po_number(utc_now(), random.SystemRandom())
-        st.session_state["draft"] = restored() or {"po_number": number, "lines": [], "reviewing": False}
-    stored: dict[str, Any] = st.session_state["draft"]
-    return stored
+def draw(catalogue: Catalog, draft: Draft) -> Places:
+    """The form; the line in it becomes the draft's. Returns where the problems of each field are to be written."""
+    places: Places = {}
+    prepare(catalogue, draft)
+    if order_scenarios.is_offered():
+        order_scenarios.picker()
+    kind = pick_type(catalogue, draft)
+    with st.container(border=True, key="line"):
+        if len(draft.lines) > 1:
+            st.markdown(f"**Line {draft.at + 1} of {len(draft.lines)}**")
+        if draw_line(catalogue, kind, places):
+            line = entered_line(catalogue)
+            draft.lines[draft.at : draft.at + 1] = [line]
+            label, most = "Add another line", order_draft.MOST_LINES
+            too_many = (
+                f"An order of more than {most} lines comes from a CSV file." if len(draft.lines) >= most else None
+            )
+            st.button(
+                label, key="add_line", icon=":material/add:", on_click=order_draft.wish, args=("line",),
+                disabled=bool(too_many), help=too_many,
+            )  # fmt: skip
+    draw_rest(places)
+    return places
 
 
-def restored() -> dict[str, Any] | None:
-    """The draft that was stored for this person or browser, with its fields put back into the form."""
-    owner = session.draft_owner()
-    stored = drafts.load_draft(session.database(), owner, utc_now()) if owner else None
-    if stored is None or not stored.content.get("lines"):
-        return None
-    for name, value in stored.content["fields"].items():
-        if name in FIELDS and isinstance(value, str) and (name != "scenario" or value in embedded_sandbox.note_words()):
-            st.session_state[name] = value
-    lines, number = list(stored.content["lines"]), stored.content["po_number"]
-    return {"po_number": number, "lines": lines, "reviewing": False, "restored_from": stored.saved_at}
+# What the form begins with
 
 
-def say_restored(order: dict[str, Any]) -> None:
-    """Says where a draft comes from that nobody has entered since this page was opened."""
-    if saved_at := order.get("restored_from"):
-        st.info(
-            f"It was put together before this page was opened or the console restarted, and saved at "
-            f"{wording.clock(saved_at, utc_now())} UTC. A line that was not added yet is not part of it.",
-            title="Your draft is here again",
-            icon=":material/restore:",
-        )
-        st.button("Begin anew", key="discard_draft", icon=":material/delete:", on_click=discard)
-
-
-def keep(order: dict[str, Any]) -> None:
-    """Stores the draft when it has changed, so that it outlives this process."""
-    owner = session.draft_owner()
-    fields = {name: st.session_state.get(name) for name in FIELDS}
-    content = {"po_number": order["po_number"], "lines": order["lines"], "fields": fields}
-    if owner is None and order["lines"]:
-        st.caption("This browser takes no cookie, so the draft would not outlive a restart of the console.")
-    if owner is None or content == order.get("kept") or not (order["lines"] or order.get("kept")):
+def prepare(catalogue: Catalog, draft: Draft) -> None:
+    """Fill the form before it is drawn: from the draft where this page was left, or another line was picked."""
+    if not draft.to_load and "quantity" in st.session_state:
         return
-    try:
-        if order["lines"]:
-            if not drafts.save_draft(session.database(), owner, content, utc_now()):
-                st.caption("This draft is too large to outlive a restart of the console.")
-        else:
-            drafts.delete_draft(session.database(), owner, utc_now())
-        order["kept"] = copy.deepcopy(content)
-    except StoreError:
-        st.caption("This draft could not be saved just now; it would not outlive a restart of the console.")
+    if draft.lines:
+        load(catalogue, draft.lines[draft.at])
+    elif draft.to_load:
+        names = [key for key, _, _ in TEXT_FIELDS.values()]
+        blank = dict.fromkeys((*names, "external_id", "message", "order_note", "scenario"), "")
+        st.session_state.update(blank | {"quantity": 1, "delivery_date": None, "address_Country": "US"})
+    draft.to_load = False
 
 
-def prepare_line() -> None:
-    """Empties the recipient's fields once after a line was added: a second click must not add the same one again."""
-    if st.session_state.pop("line_added", False):
-        st.session_state.update(dict.fromkeys(OF_ONE_RECIPIENT, ""))
-
-
-def add_line(catalogue: catalog.Catalog, kind: str, order: dict[str, Any], line: dict[str, Any]) -> None:
-    """Adds the line to the draft and draws the page anew, or says what is wrong with it."""
-    body = order_document(order_type=kind, po_number=order["po_number"], lines=[line])
-    if problems := files.read_json(json.dumps(body).encode(), "form", catalog=catalogue).problems:
-        named = "\n".join(f"- {elements.escape(str(problem).removeprefix('LineItems[0].'))}" for problem in problems)
-        st.error(named, title="The line was not added")
-        return
-    order["lines"].append(line)
-    order["reviewing"] = False
-    st.session_state["line_added"] = True
-    st.rerun()
-
-
-def lines_table(catalogue: catalog.Catalog, order: dict[str, Any], key: str) -> None:
-    """The lines so far, and to whom each goes."""
-    rows = [
-        {
-            "line": number,
-            "product": line["ProductId"],
-            "value": line_value(catalogue, line),
-            "quantity": line["Quantity"],
-            "recipient": recipient_text(line),
-        }
-        for number, line in enumerate(order["lines"], start=1)
-    ]
-    frame = pd.DataFrame(rows)
-    config = elements.columns(frame) | {"value": st.column_config.TextColumn("Value", alignment="right")}
-    st.dataframe(frame, key=key, hide_index=True, column_config=config, placeholder="", alt="Lines of this order")
-
-
-def line_actions(catalogue: catalog.Catalog, order: dict[str, Any]) -> None:
-    """Any line can be taken back into the form above, or taken away."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        number = st.selectbox("Line", range(len(order["lines"]), 0, -1), key="picked_line", width=100)
-        changes, removes = (functools.partial(act, number) for act in (change_line, remove_line))
-        label = "Change this line: back into the form"
-        st.button(label, key="change_line", icon=":material/edit:", on_click=changes, args=(catalogue,))
-        st.button("Remove this line", key="remove_line", icon=":material/delete:", on_click=removes)
-
-
-def recipient_text(line: dict[str, Any]) -> str:
-    """To whom the line goes, as it was entered."""
-    address = line.get("DigitalDeliveryAddress") or line.get("PhysicalDeliveryAddress") or {}
-    return ", ".join(str(address[name]) for name in RECIPIENT_FIELDS if address.get(name))
-
-
-def remove_line(number: int) -> None:
-    """Takes the line of this number, from 1, away."""
-    order = draft()
-    order["lines"] = [line for place, line in enumerate(order["lines"], start=1) if place != number]
-    order["reviewing"] = False
-
-
-def change_line(number: int, catalogue: catalog.Catalog) -> None:
-    """Takes the line back into the form, from where it is added again."""
-    line = draft()["lines"][number - 1]
-    remove_line(number)
-    product = catalogue.products.get(line["ProductId"])
-    fixed = product is not None and product.denomination_type == "Fixed" and product.denominations
-    address = line.get("PhysicalDeliveryAddress", {})
-    written = line["Personalization"]
-    when = written.get("DeliveryDate")
-    entered = {
-        "product_id": line["ProductId"],
-        f"value_{line['ProductId']}": round(line["Value"] * 100) if fixed else line["Value"],
-        "quantity": line["Quantity"],
-        "external_id": line["ExternalId"],
-        "delivery_date": datetime.fromisoformat(when.removesuffix("Z")) if when else None,
-        **{key: written[name] for key, name in WRITTEN_FIELDS.items()},
-        **{name.lower(): text for name, text in line.get("DigitalDeliveryAddress", {}).items()},
-        **{ADDRESS_KEYS.get(name, f"address_{name}"): text for name, text in address.items()},
-    }
+def load(catalogue: Catalog, line: dict[str, Any]) -> None:
+    """Put the line into the form, as far as the catalogue still offers what it is made of."""
+    greeting, external_id = line["Personalization"], line["ExternalId"]
+    given = line.get("DigitalDeliveryAddress", {}) | line.get("PhysicalDeliveryAddress", {}) | greeting
+    entered = {key: given.get(name, "") for name, (key, _, _) in (DIGITAL | POSTAL | GREETING).items()}
+    entered["address_Country"] = given.get("Country", "US")
+    when = greeting.get("DeliveryDate")
+    entered |= {"quantity": line["Quantity"], "external_id": external_id, "message": greeting.get("Message", "")}
+    entered["delivery_date"] = datetime.fromisoformat(when.removesuffix("Z")) if when else None
+    entered["more_of_line"] = bool(external_id or any(greeting.values()))
+    offered = {"ShippingMethodId": catalogue.shipping_methods, "CarrierId": catalogue.carriers}
+    for name, choices in offered.items():
+        if given.get(name) and (not choices or given[name] in {str(choice["id"]) for choice in choices}):
+            entered[name] = given[name]
+    if product := catalogue.products.get(line["ProductId"]):
+        entered |= {"product_id": product.id} | loaded_value(product, round(line["Value"] * 100))
     st.session_state.update(entered)
 
 
-def discard() -> None:
-    """Ends the draft; the next one gets a PONumber of its own."""
-    del st.session_state["draft"]
-    if owner := session.draft_owner():
-        with contextlib.suppress(StoreError):  # it is not offered again once its order is there, and ends by itself
-            drafts.delete_draft(session.database(), owner, utc_now())
+def loaded_value(product: Product, minor: int) -> dict[str, Any]:
+    """The widget of the product's value, if it comes in this amount."""
+    if product.refusal(minor):
+        return {}
+    return {f"value_{product.id}": minor if is_listed(product) else minor / 100}
 
 
-def request_body(order: dict[str, Any]) -> dict[str, Any]:
-    """The draft in the provider's shape."""
+def is_listed(product: Product) -> bool:
+    """Whether the product's amounts are picked from a list."""
+    return product.denomination_type == "Fixed" and bool(product.denominations)
+
+
+# What it holds
+
+
+def entered_line(catalogue: Catalog) -> dict[str, Any]:
+    """The line in the form, as it stands: a line item in the provider's shape, with its empty texts."""
     entered = st.session_state
-    return order_document(
-        order_type=entered.get("order_type"),
-        po_number=order["po_number"],
-        lines=order["lines"],
-        note=" ".join(filter(None, (entered.get("order_note"), scenario_tag()))),
-        photo_url=entered.get("photo_url"),
-        greeting_url=entered.get("greeting_url"),
+    product = catalogue.products[entered["product_id"]]
+    value = entered[f"value_{product.id}"]
+    line: dict[str, Any] = {
+        "ProductId": product.id,
+        "Value": value / 100 if is_listed(product) else round(float(value), 2),
+        "Quantity": int(entered["quantity"]),
+        "ExternalId": entered["external_id"],
+    }
+    kind = entered["order_type"]
+    if kind == OrderType.DIGITAL:
+        line["DigitalDeliveryAddress"] = texts(DIGITAL)
+    elif kind == OrderType.PHYSICAL:
+        ids = {name: entered.get(name) or "" for name in ("ShippingMethodId", "CarrierId")}
+        line["PhysicalDeliveryAddress"] = ids | texts(POSTAL)
+    line["Personalization"] = texts(GREETING) | {"Message": entered["message"]}
+    if kind == OrderType.DIGITAL and (when := entered.get("delivery_date")):
+        line["Personalization"]["DeliveryDate"] = when.strftime(DELIVERY_FORM)
+    return line
+
+
+def texts(fields: dict[str, tuple[str, str, int]]) -> dict[str, str]:
+    """What the text fields hold, by their names at the provider."""
+    return {name: st.session_state.get(key) or "" for name, (key, _, _) in fields.items()}
+
+
+def edit(catalogue: Catalog, at: int) -> None:
+    """Keep the line in the form as it stands, and show the one at this place."""
+    draft = order_draft.current()
+    draft.lines[draft.at] = entered_line(catalogue)
+    order_draft.show(at)
+
+
+# How it is drawn
+
+
+def pick_type(catalogue: Catalog, draft: Draft) -> str:
+    """How the cards are delivered, the same for all lines; claim links, which need no recipient, come first."""
+    offered = {kind for product in catalogue.products.values() for kind in product.delivery_types}
+    kinds = [kind for kind in TYPE_NAMES if kind != OrderType.CODES or kind in offered]
+    if st.session_state.get("order_type") not in kinds:  # nothing yet, or of a draft from before the catalogue changed
+        st.session_state["order_type"] = kinds[0]
+    several = len(draft.lines) > 1
+    picked = st.segmented_control(
+        "Type",
+        kinds,
+        key="order_type",
+        required=True,
+        format_func=lambda word: TYPE_NAMES[word],
+        disabled=several,
+        persist_state="session",
+        wrap=True,
+        help="All lines of an order are of one type." if several else None,
     )
+    return picked or kinds[0]
 
 
-def scenario_tag() -> str:
-    """The word by which the sandbox knows how to behave; only the sandbox reads it."""
-    picked = st.session_state.get("scenario") if session.settings().embedded_sandbox else ""
-    return f"[{picked}]" if picked else ""
+def draw_line(catalogue: Catalog, kind: str, places: Places) -> bool:
+    """Product, amount, quantity, and where it goes; False where the catalogue holds nothing of this type."""
+    products = catalogue.products.values()
+    names = {
+        product.id: f"{product.name} ({product.id})"
+        for product in products
+        if not product.delivery_types or kind in product.delivery_types
+    }
+    if not names:
+        st.warning("The catalogue has no product of this type.", icon=":material/inventory_2:")
+        return False
+    first, second, third = st.columns([5, 3, 2])
+    with first:
+        picked = st.selectbox("Product", list(names), key="product_id", format_func=lambda known: names[known])
+        places["ProductId"] = st.container()
+    with second:
+        draw_value(catalogue.products[picked])
+        places["Value"] = st.container()
+    with third:
+        st.number_input("Quantity", 1, 10_000, key="quantity")
+        places["Quantity"] = st.container()
+    if kind == OrderType.DIGITAL:
+        draw_texts(DIGITAL, places)
+    elif kind == OrderType.PHYSICAL:
+        draw_address(catalogue, places)
+    draw_personalization(kind, places)
+    return True
 
 
-def line_value(catalogue: catalog.Catalog, line: dict[str, Any]) -> str:
-    """The value of one card of the line, with the currency of its product."""
-    product = catalogue.products.get(line["ProductId"])
-    return wording.money(round(line["Value"] * 100), product.currency_code if product else "")
+def draw_value(product: Product) -> None:
+    """An amount that the product comes in."""
+    denominations = product.denominations
+    label = f"Value, {elements.escape(product.currency)}" if product.currency else "Value, currency unknown"
+    amount, digits = functools.partial(wording.amount, currency=product.currency), wording.decimals(product.currency)
+    if is_listed(product):
+        st.selectbox(label, denominations, key=f"value_{product.id}", format_func=amount)
+        return
+    low, high = (denominations[0] / 100, denominations[-1] / 100) if denominations else (0.01, 10_000.0)
+    whole = digits == 0 or product.denomination_type == "VariableNoCents"
+    step, form = (1.0, "%.0f") if whole else (0.01, "%.2f")
+    st.session_state.setdefault(f"value_{product.id}", min(max(low, USUAL_VALUE), high))
+    st.number_input(label, low, high, step=step, format=form, key=f"value_{product.id}")
 
 
-def totals(catalogue: catalog.Catalog, checked: files.CheckedFile) -> None:
-    """What it comes to by currency, beside what the account holds."""
-    face = catalog.face_values(checked.requests, catalogue)
-    with st.grid("auto", min_column_width=250):
-        st.metric("Cards", f"{checked.units:,}", border=True)
-        elements.figure("Face value", amounts.worth(face))
-        cost = amounts.worth(catalogue.quote(checked.requests))
-        by_post = any(request.type == OrderType.PHYSICAL for request in checked.requests)
-        label = "Probable cost without postage" if by_post else "Probable cost"
-        elements.figure(label, cost, help_text="The provider's figure decides.")
-        elements.figure("Balance", balance(catalogue.only_currency))
-    if len(face) > 1:
-        st.warning("This order has several currencies, each added up for itself.", icon=":material/currency_exchange:")
+def draw_texts(fields: dict[str, tuple[str, str, int]], places: Places, *, width: int = 220) -> None:
+    """Text fields side by side, as many as there is room for."""
+    with st.grid("auto", min_column_width=width) as grid:
+        for name, (key, label, length) in fields.items():
+            with grid.cell(), st.container(gap="xxsmall"):
+                st.text_input(label, key=key, max_chars=length)
+                places[name] = st.container()
 
 
-def balance(currency: str) -> str:
-    """What the account holds, as last read. The provider names no currency: it is that of all that it sells, if any."""
-    current = health.balance(session.database())
-    if current is None:
-        return "not read yet"
-    if current.available_minor is None:
-        return "not offered"
-    return wording.money(current.available_minor, currency)
+def draw_address(catalogue: Catalog, places: Places) -> None:
+    """How a parcel is shipped, and where to."""
+    currency = catalogue.only_currency
+    methods = distinct({str(method["id"]): describe(method, currency) for method in catalogue.shipping_methods})
+    names = {str(carrier["id"]): str(carrier.get("name") or carrier["id"]) for carrier in catalogue.carriers}
+    carriers = distinct({"": "Default"} | names)
+    st.session_state.setdefault("address_Country", "US")
+    if not methods:
+        st.session_state.setdefault("ShippingMethodId", "STANDARD")
+    left, right = st.columns(2)
+    with left:
+        if methods:
+            label_of = methods.__getitem__
+            st.selectbox("Shipping method", list(methods), key="ShippingMethodId", format_func=label_of)
+        else:
+            st.text_input("Shipping method ID", key="ShippingMethodId")
+        places["ShippingMethodId"] = st.container()
+    with right:
+        st.selectbox("Carrier", list(carriers), key="CarrierId", format_func=carriers.__getitem__)
+        places["CarrierId"] = st.container()
+    draw_texts(POSTAL, places, width=190)
 
 
-def curl(text: str) -> str:
-    """The same request for a terminal, with placeholders for what is secret."""
-    quoted = text.replace("'", "'\\''")
-    return (
-        'curl -X POST "$BASE_URL/v1/Orders" \\\n'
-        '  -H "Authorization: Bearer $TOKEN" \\\n'
-        '  -H "Content-Type: application/json" \\\n'
-        f"  -d '{quoted}'"
-    )
+def distinct(labels: dict[str, str]) -> dict[str, str]:
+    """The labels by their ids, with the id where two are alike: a list tells its choices apart by their labels."""
+    counts = Counter(labels.values())
+    return {key: f"{label} ({key})" if key and counts[label] > 1 else label for key, label in labels.items()}
 
 
-def template() -> bytes:
-    """An example of each type, with all columns."""
-    rows = [
-        {"Type": kind, "ProductId": "AMAZON", "Value": 10, "Quantity": 1, **more} for kind, more in TEMPLATES.items()
+def describe(method: Any, currency: str) -> str:
+    """A shipping method with its cost."""
+    cost = method.get("cost_minor")
+    text = str(method.get("description") or method["id"])
+    return f"{text}, {wording.money(cost, currency)}" if cost is not None else text
+
+
+def draw_personalization(kind: str, places: Places) -> None:
+    """The line's reference, and what its recipient reads."""
+    if st.session_state.pop("open_more", False):
+        st.session_state["more_of_line"] = True
+    with st.expander("Reference and message", key="more_of_line", on_change="rerun"):
+        left, right = st.columns(2)
+        with left:
+            st.text_input("Reference (ExternalId)", key="external_id", max_chars=100)
+            places["ExternalId"] = st.container()
+        with right:
+            if kind == OrderType.DIGITAL:
+                st.datetime_input("Deliver at, UTC (leave empty for now)", value=None, key="delivery_date")
+            places["DeliveryDate"] = st.container()
+        draw_texts(GREETING, places, width=180)
+        st.text_area("Message", key="message", max_chars=400, height=90)
+        places["Message"] = st.container()
+
+
+def draw_rest(places: Places) -> None:
+    """What holds for all lines."""
+    st.text_input("Note", key="order_note", max_chars=220, persist_state="session")
+    places["Note"] = st.container()
+    with st.expander("Pictures for the whole order", key="pictures", on_change="rerun"):
+        for name, (key, label, length) in PICTURES.items():
+            st.text_input(label, key=key, max_chars=length, persist_state="session")
+            places[name] = st.container()
+
+
+# What is wrong with it
+
+
+def line_of(where: str) -> int | None:
+    """The place of the line that a problem is about; None for the whole order."""
+    match = re.match(r"LineItems\[(\d+)\]", where)
+    return int(match[1]) if match else None
+
+
+def field_of(where: str) -> str:
+    """The field that a problem is about, by its name at the provider."""
+    return where.rpartition(".")[2]
+
+
+def field_label(where: str) -> str:
+    """The field that a problem is about, as the form calls it."""
+    name = field_of(where)
+    label = TEXT_FIELDS[name][1] if name in TEXT_FIELDS else OTHER_LABELS.get(name, name)
+    return label.removesuffix(" (2 letters)")
+
+
+def visible_problems(draft: Draft, checked: CheckedFile) -> list[tuple[int | None, str, str]]:
+    """The problems that are told now, as line, where and message: what is missing only once somebody wants to go on.
+
+    Who a greeting is from is missing only because of what else it has, and so is told at once.
+    """
+    return [
+        (line_of(problem.where), problem.where, problem.message)
+        for problem in checked.problems
+        if draft.strict or not problem.message.startswith("is missing") or field_of(problem.where) == "FromName"
     ]
-    return results.spreadsheet_file(pd.DataFrame(rows, columns=list(csv_rows.CSV_COLUMNS)))
+
+
+def show_problems(draft: Draft, checked: CheckedFile, places: Places) -> None:
+    """Write each problem of the order, or of the line in the form, below its field."""
+    for line, where, message in visible_problems(draft, checked):
+        if line not in {None, draft.at}:
+            continue
+        name = "Email" if field_of(where) == "DigitalDeliveryAddress" else field_of(where)
+        text = elements.escape(sentence(field_label(where), message))
+        places.get(name, st).markdown(f":small[:red[:material/error: {text}]]")

@@ -1,10 +1,9 @@
 """What a person does in a demonstration, in a real browser."""
 
-import contextlib
 import re
 
 import pytest
-from playwright.sync_api import Error, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 pytestmark = pytest.mark.browser
 
@@ -31,20 +30,8 @@ def fill(page: Page, key: str, text: str) -> None:
     settled(page)
 
 
-def choose(page: Page, field: Locator, name: str) -> None:
-    """Opens the list and takes this one; again where the list closed meanwhile, as it does when the page scrolls."""
-    option = page.get_by_role("option", name=name, exact=True)
-    for _ in range(20):
-        with contextlib.suppress(AssertionError, Error):
-            field.click(timeout=3_000)
-            expect(option).to_be_visible(timeout=1_000)
-            option.click(timeout=1_000)
-            return
-    pytest.fail(f"no list that offers {name} stays open")
-
-
 def order(page: Page, kind: str) -> str:
-    """Submits a test order of this type through the form; its PONumber."""
+    """Sends a test order of this type through the form, and lands on its page; its PO number."""
     page.goto("/submit")
     page.locator(".st-key-order_type").get_by_text(TYPES[kind], exact=True).click()
     # The page shows what belongs to this type, which is more than that no script runs: none may have begun yet.
@@ -53,28 +40,41 @@ def order(page: Page, kind: str) -> str:
     if kind == "PhysicalShipment":
         for name, text in ADDRESS.items():
             fill(page, f"address_{name}", text)
-    page.get_by_role("button", name="Add line").click()
-    expect(page.get_by_role("button", name="Review")).to_be_visible()
-    scenario = page.locator(".st-key-scenario input")
-    settled(page)
-    choose(page, scenario, "instant")
-    expect(scenario).to_have_value("instant")
+    page.locator(".st-key-scenario").get_by_text("More", exact=True).click()
+    expect(page.locator(".st-key-other_scenario input")).to_have_value(re.compile("^Instant: the order is complete"))
     settled(page)
     po_number = page.locator("code", has_text=re.compile(r"^FT-\d{8}-\w+$")).first.inner_text()
     page.get_by_role("button", name="Review").click()
-    page.get_by_role("button", name="Send order").click()
-    expect(page.get_by_role("link", name="Watch its timeline")).to_have_attribute("href", re.compile(po_number))
+    review = page.get_by_role("dialog")
+    expect(review).to_contain_text(ADDRESS["Name"] if kind == "PhysicalShipment" else "claim link")
+    review.get_by_role("button", name=re.compile("^Send 1 card, .* USD$")).click()
+    expect(page).to_have_url(re.compile(rf"/timeline\?order={po_number}"))
     return po_number
 
 
 @pytest.mark.parametrize(("kind", "width"), [("Links", 390), ("PhysicalShipment", 1280)])
 def test_a_test_order_becomes_completed_while_its_timeline_is_watched(page: Page, kind: str) -> None:
     po_number = order(page, kind)
-    page.get_by_role("link", name="Watch its timeline").click()
-    expect(page).to_have_url(re.compile(rf"/timeline\?order={po_number}"))
+    expect(page.get_by_test_id("stToast")).to_contain_text("Order queued. It will be sent even if you close this page.")
     expect(page.locator(".st-key-head")).to_contain_text("Completed", timeout=45_000)
     expect(page.locator(".st-key-story")).to_contain_text("completed", ignore_case=True)
     is_found_by_a_part_of_its_po_number(page, po_number)
+
+
+def test_a_test_order_takes_three_clicks_by_mouse_and_by_keyboard(page: Page) -> None:
+    for keyboard in (False, True):
+        page.goto("/")
+        settled(page)
+        link = page.get_by_role("navigation").get_by_role("link").filter(has_text=re.compile("New order|Submit"))
+        for button in (link, page.get_by_role("button", name="Review"), page.get_by_role("button", name="Send 1 card")):
+            expect(button).to_be_visible()
+            settled(page)
+            if keyboard:
+                button.focus()
+                page.keyboard.press("Enter")
+            else:
+                button.click()
+        expect(page).to_have_url(re.compile(r"/timeline\?order=FT-"))
 
 
 def is_found_by_a_part_of_its_po_number(page: Page, po_number: str) -> None:

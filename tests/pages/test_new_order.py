@@ -6,15 +6,17 @@ from typing import Any
 import pytest
 import streamlit
 from histories import History
-from pages.conftest import page_links
 from streamlit.elements.lib import policies
 from streamlit.runtime.context import ContextProxy
 from streamlit.testing.v1 import AppTest
 
+import order_draft
+import order_scenarios
 from tracking.app.web.page_middleware import BROWSER_COOKIE
 from tracking.reports.order_list import search
 from tracking.reports.order_list.filters import Filters
 from tracking.sandbox.faults import NOTE_WORDS
+from tracking.settings import process_settings
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey, get_fact, set_fact
@@ -26,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("catalogue")
 
 
 def number_of(app: AppTest) -> str:
-    return str(app.code[0].value)
+    return str(app.session_state["draft"].po_number)
 
 
 def picked(app: AppTest, kind: str) -> AppTest:
@@ -40,167 +42,210 @@ def requests(database: Database) -> list[dict[str, Any]]:
         return [row.request for row in connection.execute(OUTBOX.select())]
 
 
+def reviewed(app: AppTest) -> AppTest:
+    app.button(key="review").click().run()
+    assert not app.exception
+    return app
+
+
+def plain(text: str) -> str:
+    """The text without what keeps it from being Markdown."""
+    return text.replace("\\", "").replace("\u2060", "")
+
+
+def written(app: AppTest) -> str:
+    return plain("\n".join(element.value for kind in (app.markdown, app.caption) for element in kind))
+
+
+def recipients(app: AppTest) -> list[str]:
+    return [order_draft.recipient_text(line) for line in app.session_state["draft"].lines]
+
+
+def errors_of(app: AppTest) -> list[str]:
+    """What is written in red below the fields."""
+    return [
+        text.partition(":material/error: ")[2].rstrip("]") for text in written(app).splitlines() if ":small[" in text
+    ]
+
+
 def test_the_number_is_made_once_and_shown_before_sending(visit: Visit) -> None:
     app = visit("new_order")
     first = number_of(app)
     assert first.startswith("FT-")
+    assert f"`{first}`" in written(app)
     app.run()
     app.switch_page("orders.py").run()
     app.switch_page("new_order.py").run()
     assert number_of(app) == first
 
 
-def test_an_order_for_links_goes_from_form_to_queue(visit: Visit, database: Database) -> None:
-    app = picked(visit("new_order"), "Links")
+def test_a_test_order_takes_review_and_send_and_ends_on_its_own_page(visit: Visit, database: Database) -> None:
+    app = visit("new_order")
     number = number_of(app)
+    reviewed(app)
+    assert requests(database) == []
+    assert any("nothing real is ordered" in info.value for info in app.info)
+    assert any("No sender is running" in warning.value for warning in app.warning)
+    assert plain(app.button(key="send").label) == "Send 1 card, 10.00 USD"
+    app.button(key="send").click().run()
+    assert not app.exception
+    line = {"ProductId": "CVS", "Value": 10, "Quantity": 1}
+    assert requests(database) == [{"Type": "Links", "PONumber": number, "LineItems": [line]}]
+    assert app.query_params["order"] == number
+    assert [toast.value for toast in app.toast] == ["Order queued. It will be sent even if you close this page."]
+    app.switch_page("new_order.py").run()
+    assert number_of(app) != number
+
+
+def test_an_order_for_links_is_summed_up_beside_the_form_and_in_the_review(visit: Visit, database: Database) -> None:
+    app = visit("new_order")
     app.selectbox(key="value_CVS").set_value(2500)
     app.number_input(key="quantity").set_value(3)
-    app.button(key="add_line").click().run()
     app.text_input(key="order_note").set_value("wave 1").run()
-    app.button(key="review").click().run()
-    assert not app.exception
-    shown = {metric.label: metric.value for metric in app.metric}
-    assert shown["Face value"] == "75.00 USD"
-    assert shown["Balance"] == "1,000.00 USD"
-    assert requests(database) == []
-    app.button(key="send").click().run()
-    assert not app.exception
-    line = {"ProductId": "CVS", "Value": 25.0, "Quantity": 3}
-    assert requests(database) == [{"Type": "Links", "PONumber": number, "Note": "wave 1", "LineItems": [line]}]
-    assert f"order={number}" in page_links(app)[0].proto.query_string
-    assert number_of(app) != number
-    assert "No sender is running" in app.warning[-1].value
     now = datetime.now(UTC)
     database.write(lambda connection: facts.set_fact(connection, "beat:sender", {}, now))
-    app.run()
+    reviewed(app)
+    shown = written(app)
+    assert shown.count("**75.00 USD**") == 4  # face value and cost, in the summary and in the review
+    assert shown.count("**1,000.00 USD**") == shown.count("**925.00 USD**") == 2
+    assert "Note: wave 1" in shown
     assert not any("No sender" in warning.value for warning in app.warning)
+    json_text, curl = (code.value for code in app.code)
+    assert json.loads(json_text)["Note"] == "wave 1"
+    assert '-H "Authorization: Bearer $TOKEN"' in curl
+    app.session_state["draft"].reviewing = False
+    app.number_input(key="quantity").set_value(50).run()
+    assert "exceeds the balance by 250.00 USD" in plain(app.warning[-1].value)
 
 
-def test_a_line_fixes_the_type_at_once_and_without_lines_it_is_free(visit: Visit) -> None:
-    app = picked(visit("new_order"), "Links")
-    app.button(key="add_line").click().run()
-    assert app.get("button_group")[1].proto.disabled
-    assert len(app.dataframe[0].value) == 1
-    app.button(key="remove_line").click().run()
-    assert not app.exception
-    assert not app.get("button_group")[1].proto.disabled
-    assert not app.dataframe
-
-
-def test_a_line_without_an_address_is_refused_and_a_good_one_is_added_once(visit: Visit, database: Database) -> None:
-    app = picked(visit("new_order"), "DigitalDelivery")
-    app.button(key="add_line").click().run()
-    assert not app.exception
-    assert [(error.proto.title, "DigitalDeliveryAddress" in error.value) for error in app.error] == [
-        ("The line was not added", True)
-    ]
-    assert not app.dataframe
-    app.text_input(key="email").set_value("ann@example.com")
-    app.button(key="add_line").click().run()
-    assert (app.text_input(key="email").value, list(app.error)) == ("", [])
-    app.button(key="add_line").click().run()
-    assert [error.proto.title for error in app.error] == ["The line was not added"]
-    assert app.dataframe[0].value["recipient"].tolist() == ["ann@example.com"]
-    app.button(key="review").click().run()
+def test_the_live_account_is_named_on_a_button_of_its_own_and_asks_who_acts(
+    visit: Visit, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACKING_API_BASE_URL", "https://provider.example")
+    monkeypatch.setenv("TRACKING_API_EMAIL", "ops@example.com")
+    monkeypatch.setenv("TRACKING_API_ACCESS_TOKEN", "not-a-real-token")
+    process_settings.cache_clear()
+    said = {"failing_since": datetime.now(UTC).isoformat(), "last_error": "NotSent: no connection"}
+    database.write(lambda connection: facts.set_fact(connection, "client", said, datetime.now(UTC)))
+    app = reviewed(visit("new_order"))
+    assert "scenario" not in app.session_state
+    assert "this order is real and costs money" in app.error[-1].value
+    assert "will be sent automatically" in "".join(warning.value for warning in app.warning)
+    assert plain(app.button(key="send").label) == "Send 1 card, 10.00 USD, LIVE"
+    assert app.button(key="send").disabled
+    app.text_input(key="actor_name").set_value("Ann").run()
     app.button(key="send").click().run()
+    assert len(requests(database)) == 1
+
+
+def test_what_is_wrong_stands_at_its_field_and_nothing_is_lost(visit: Visit, database: Database) -> None:
+    app = picked(visit("new_order"), "DigitalDelivery")
+    assert errors_of(app) == []  # what is missing is told once somebody wants to go on
+    app.text_input(key="to").set_value("Ann").run()
+    assert errors_of(app) == ["From is missing: fill it in"]
+    reviewed(app)
+    assert errors_of(app) == ["E-mail or mobile (SMS) is missing: fill it in", "From is missing: fill it in"]
+    assert plain(app.error[0].value) == "Fix before sending: E-mail or mobile (SMS), From"
+    assert app.session_state["more_of_line"]
+    app.text_input(key="email").set_value("ann@example").run()
+    assert errors_of(app)[0] == "E-mail must be an e-mail address, such as name@example.com"
+    app.button(key="add_line").click().run()
+    assert len(recipients(app)) == 1
+    app.text_input(key="email").set_value("ann@example.com")
+    app.text_input(key="from_name").set_value("Ben").run()
+    assert errors_of(app) == []
+    app.button(key="add_line").click().run()
+    assert recipients(app) == ["ann@example.com", ""]
+    assert (app.text_input(key="email").value, app.text_input(key="from_name").value) == ("", "Ben")
+    app.button(key="edit_0").click().run()
+    reviewed(app)  # the line with a problem is in the form again
+    assert app.session_state["draft"].at == 1
+    assert errors_of(app) == ["E-mail or mobile (SMS) is missing: fill it in", "To is missing: fill it in"]
+    app.button(key="remove_1").click().run()
+    reviewed(app).button(key="send").click().run()
     assert requests(database)[0]["LineItems"][0]["DigitalDeliveryAddress"] == {"Email": "ann@example.com"}
 
 
 def test_lines_show_to_whom_they_go_and_any_can_be_changed_or_removed(visit: Visit, database: Database) -> None:
     app = picked(visit("new_order"), "DigitalDelivery")
+    assert not app.get("button_group")[2].proto.disabled
     for name in ("ann", "bob", "cid"):
         app.text_input(key="email").set_value(f"{name}@example.com")
         app.text_input(key="to").set_value(name)
         app.text_input(key="from_name").set_value("Abe")
         app.selectbox(key="value_CVS").set_value(2500)
         app.button(key="add_line").click().run()
-    app.selectbox(key="picked_line").set_value(2).run()
-    app.button(key="change_line").click().run()
+    app.button(key="remove_3").click().run()
+    assert app.get("button_group")[2].proto.disabled  # all lines are of one type
+    app.button(key="edit_1").click().run()
     assert not app.exception
     shown = [app.text_input(key=key).value for key in ("email", "to")]
     assert (shown, app.selectbox(key="value_CVS").value) == (["bob@example.com", "bob"], 2500)
-    assert app.dataframe[0].value["recipient"].tolist() == ["ann@example.com", "cid@example.com"]
     app.text_input(key="from_name").set_value("Bea")
-    app.button(key="add_line").click().run()
-    for _ in range(2):
-        app.selectbox(key="picked_line").set_value(1).run()
-        app.button(key="remove_line").click().run()
-    app.button(key="review").click().run()
-    assert [frame.value["recipient"].tolist() for frame in app.dataframe] == [["bob@example.com"]] * 2
+    app.button(key="remove_0").click().run()
+    app.button(key="remove_1").click().run()
+    assert recipients(app) == ["bob@example.com"]
+    reviewed(app)
+    [lines] = [table.value for table in app.table]
+    assert [plain(text) for text in lines.iloc[0][["Recipient", "Message"]]] == [
+        "bob@example.com",
+        "To: bob; From: Bea",
+    ]
     app.button(key="send").click().run()
     [line] = requests(database)[0]["LineItems"]
     assert (line["Value"], line["Personalization"]["FromName"]) == (25.0, "Bea")
 
 
-def test_a_line_by_post_comes_back_into_the_form_as_it_was(visit: Visit) -> None:
+def test_a_line_by_post_comes_back_into_the_form_as_it_was(visit: Visit, database: Database) -> None:
     app = picked(visit("new_order"), "PhysicalShipment")
     app.number_input(key="value_PLASTIC").set_value(12.34)
     address = {"Name": "Ann", "AddressLine1": "1 Main St", "City": "Boston", "State": "MA", "Zip": "02101"}
     for name, text in address.items():
         app.text_input(key=f"address_{name}").set_value(text)
     app.button(key="add_line").click().run()
-    assert app.dataframe[0].value["recipient"].tolist() == ["Ann, 1 Main St, Boston, MA, 02101, US"]
+    assert recipients(app) == ["Ann, 1 Main St, Boston, MA, 02101, US", "US"]
     assert [app.text_input(key=f"address_{name}").value for name in (*address, "Country")] == [""] * 5 + ["US"]
-    app.text_input(key="address_Name").set_value("Bob").run()
+    app.text_input(key="address_Name").set_value("Bob")
     app.number_input(key="value_PLASTIC").set_value(99.0).run()
-    app.button(key="change_line").click().run()
+    app.button(key="edit_0").click().run()
     assert not app.exception
     assert app.number_input(key="value_PLASTIC").value == 12.34
-    assert [app.text_input(key=f"address_{name}").value for name in ("Name", "City", "Country")] == [
-        "Ann",
-        "Boston",
-        "US",
-    ]
-    assert not app.dataframe
-
-
-def test_cards_by_post_take_an_address_and_a_free_amount(visit: Visit, database: Database) -> None:
-    app = picked(visit("new_order"), "PhysicalShipment")
-    app.number_input(key="value_PLASTIC").set_value(12.34)
-    address = {"Name": "Ann", "AddressLine1": "1 Main St", "City": "Boston", "State": "MA", "Zip": "02101"}
-    for name, text in address.items():
-        app.text_input(key=f"address_{name}").set_value(text)
-    app.button(key="add_line").click().run()
-    app.button(key="review").click().run()
-    assert "Probable cost without postage" in [metric.label for metric in app.metric]
+    assert [app.text_input(key=f"address_{name}").value for name in address] == list(address.values())
+    assert recipients(app)[1] == "Bob, US"
+    app.button(key="remove_1").click().run()
+    reviewed(app)
+    assert "Estimated cost, without postage" in written(app)
     app.button(key="send").click().run()
-    assert not app.exception
     line = requests(database)[0]["LineItems"][0]
     assert line["Value"] == 12.34
     assert line["PhysicalDeliveryAddress"] == address | {"Country": "US", "ShippingMethodId": "STANDARD"}
 
 
-def test_the_request_is_shown_without_credentials(visit: Visit) -> None:
-    app = picked(visit("new_order"), "Links")
-    app.button(key="add_line").click().run()
-    app.button(key="review").click().run()
-    shown = [code.value for code in app.code]
-    assert json.loads(shown[1])["Type"] == "Links"
-    assert '-H "Authorization: Bearer $TOKEN"' in shown[2]
-
-
-def test_a_scenario_of_the_sandbox_goes_into_the_note(visit: Visit, database: Database) -> None:
-    app = picked(visit("new_order"), "Links")
-    app.button(key="add_line").click().run()
-    app.text_input(key="order_note").set_value("wave 1")
-    app.selectbox(key="scenario").set_value("slow").run()
-    app.button(key="review").click().run()
-    app.button(key="send").click().run()
-    assert requests(database)[0]["Note"] == "wave 1 [slow]"
-
-
-def test_every_scenario_word_of_the_sandbox_is_offered(visit: Visit) -> None:
-    app = picked(visit("new_order"), "Links")
-    app.button(key="add_line").click().run()
-    assert app.selectbox(key="scenario").options == ["as usual", *NOTE_WORDS]
+def test_scenarios_are_offered_in_words_and_their_words_go_into_the_note(visit: Visit, database: Database) -> None:
+    app = visit("new_order")
+    app.session_state["scenario"] = "other"
+    app.run()
+    assert {*order_scenarios.FIRST, *app.selectbox(key="other_scenario").options} >= {"", "timeout", "slow"}
+    assert len(order_scenarios.FIRST) - 1 + len(app.selectbox(key="other_scenario").options) == len(NOTE_WORDS)
+    app.session_state["scenario"] = "timeout"
+    app.text_input(key="order_note").set_value("wave 1").run()
+    assert "watch how it is settled" in written(app)
+    reviewed(app).button(key="send").click().run()
+    assert requests(database)[0]["Note"] == "wave 1 [timeout]"
 
 
 def test_a_second_click_orders_nothing_twice(visit: Visit, database: Database) -> None:
-    app = picked(visit("new_order"), "Links")
-    app.button(key="add_line").click().run()
-    app.button(key="review").click().run()
+    app = reviewed(visit("new_order"))
+    draft = app.session_state["draft"]
     app.button(key="send").click().run()
     app.run()
+    assert len(requests(database)) == 1
+    app.switch_page("new_order.py").run()
+    app.session_state["draft"] = draft  # as for a click that was on its way meanwhile
+    app.run()
+    app.button(key="send").click().run()
+    assert not app.exception
+    assert app.query_params["order"] == draft.po_number
     assert len(requests(database)) == 1
 
 
@@ -219,12 +264,15 @@ GOOD = "Type,ProductId,Value,Quantity,Email,PONumber\n" + "\n".join(
 def test_a_file_is_checked_queued_and_accounted_for(visit: Visit, database: Database) -> None:
     app = csv(visit("new_order"), GOOD)
     assert not app.exception
-    assert "3 rows, 3 orders, 3 cards worth 30.00 USD" in app.markdown[-1].value.replace("\\", "")
+    assert app.dataframe[0].value["status"].tolist() == [["Ready"]] * 3
+    assert "No sender is running: start `tracking worker`" in app.warning[-1].value
+    assert plain(app.button(key="queue").label) == "Send 3 orders, 3 cards, 30.00 USD"
     assert requests(database) == []
     app.button(key="queue").click().run()
     assert not app.exception
-    assert app.success[-1].value == "3 queued."
-    assert "No sender is running: start `tracking worker`" in app.warning[-1].value
+    assert app.success[-1].value.startswith("3 orders queued. What is queued will be sent even if you close")
+    assert app.dataframe[0].value["status"].tolist() == [["Ordered"]] * 3
+    assert not any(button.key == "queue" for button in app.button)
     assert len(requests(database)) == 3
     assert search.orders_page(database, Filters(source="csv"), History(database).at).total == 3
 
@@ -238,29 +286,29 @@ def test_a_file_before_the_catalogue_is_known_says_what_was_not_checked(visit: V
     assert any(words in warning.value for warning in app.warning)
 
 
-def test_a_wrong_file_is_explained_row_by_row_and_not_sent(visit: Visit, database: Database) -> None:
-    app = csv(visit("new_order"), GOOD + "\nDigitalDelivery,NOPE,10,1,x@example.com,CSV-9\nLinks,CVS,11,1,,CSV-10")
+def test_a_wrong_file_is_explained_in_groups_and_row_by_row_and_not_sent(visit: Visit, database: Database) -> None:
+    wrong = "".join(f"\nDigitalDelivery,**NOPE**,10,1,x{n}@example.com,CSV-9{n}" for n in range(250))
+    app = csv(visit("new_order"), f"{GOOD}{wrong}\nLinks,CVS,11,1,,CSV-10")
     assert not app.exception
-    where = app.table[0].value["Where"].tolist()
-    assert any("row 5" in place for place in where)
-    assert any("row 6" in place for place in where)
-    assert app.error[0].value == "2 problems. Nothing can be sent before they are mended."
-    assert not [button for button in app.button if button.key == "queue"]
-
-
-def test_one_problem_is_told_as_one_and_its_advice_is_text(visit: Visit) -> None:
-    app = csv(visit("new_order"), f"{GOOD}\nLinks,**NOPE**,10,1,,CSV-9")
-    assert app.error[0].value == "1 problem. Nothing can be sent before it is mended."
-    assert r"\*\*NOPE\*\*" in app.table[0].value["What"][0]
+    assert app.error[0].value == "Fix these before sending. Nothing was sent."
+    groups = app.table[0].value.to_dict("records")
+    assert [(group["Rows"], group["Where"]) for group in groups] == [("250", "rows 5 to 254"), ("1", "row 255")]
+    assert r"ProductId\: the provider sells no '\*\*NOPE\*\*'" in groups[0]["Problem"]
+    preview = app.dataframe[0].value
+    assert (len(preview), preview["row"].iloc[0], preview["status"].iloc[0]) == (200, 5, ["Fix"])
+    assert "The first 200 of 254 rows; rows to fix come first." in written(app)
+    assert "**251**" in written(app)
+    assert not any(button.key == "queue" for button in app.button)
 
 
 def test_the_same_file_is_noticed_and_orders_nothing_twice(visit: Visit, database: Database) -> None:
     app = csv(visit("new_order"), GOOD)
     app.button(key="queue").click().run()
     again = csv(visit("new_order"), GOOD)
-    assert any("Handed in at" in warning.value for warning in again.warning)
+    assert any("This file was uploaded before" in warning.value for warning in again.warning)
+    assert again.dataframe[0].value["status"].tolist() == [["Ordered"]] * 3
     again.button(key="queue").click().run()
-    assert again.success[-1].value == "3 exists."
+    assert again.success[-1].value.startswith("3 orders already there and unchanged.")
     assert len(requests(database)) == 3
 
 
@@ -273,7 +321,7 @@ def test_a_file_that_came_before_but_for_a_row_asks_whether_it_is_meant(visit: V
     assert app.button(key="queue").disabled
     app.checkbox[0].check().run()
     app.button(key="queue").click().run()
-    assert app.success[-1].value == "1 queued."
+    assert app.success[-1].value.startswith("1 order queued.")
     assert len(requests(database)) == 2
 
 
@@ -286,10 +334,9 @@ def browser(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 def drafted(app: AppTest) -> AppTest:
-    """The form with a line that was added and a note."""
+    """The form with a line and a note."""
     app = picked(app, "DigitalDelivery")
     app.text_input(key="email").set_value("ann@example.com")
-    app.button(key="add_line").click().run()
     return app.text_input(key="order_note").set_value("wave 1").run()
 
 
@@ -302,15 +349,15 @@ def test_a_draft_outlives_the_session_and_that_is_said(
     monkeypatch.setattr(policies, "_shown_default_value_warning", False)
     again = visit("new_order")
     assert not again.exception
-    again.button(key="change_line").click().run()
-    again.button(key="add_line").click().run()
     assert not policies._shown_default_value_warning  # a widget with two first values: a stack trace in the log
     assert number_of(again) == number
-    assert len(again.dataframe[0].value) == 1
+    assert again.text_input(key="email").value == "ann@example.com"  # also the line that is in the form is part of it
     assert again.text_input(key="order_note").value == "wave 1"
-    assert [info.proto.title for info in again.info] == ["Your draft is here again"]
-    again.button(key="review").click().run()
-    again.button(key="send").click().run()
+    assert "Your draft was restored" in again.info[0].value
+    again.switch_page("orders.py").run()
+    again.switch_page("new_order.py").run()
+    assert recipients(again) == ["ann@example.com"]
+    reviewed(again).button(key="send").click().run()
     assert requests(database)[0]["Note"] == "wave 1"
     assert requests(database)[0]["LineItems"][0]["DigitalDeliveryAddress"] == {"Email": "ann@example.com"}
     fresh = visit("new_order")
@@ -328,6 +375,7 @@ def test_a_draft_is_for_its_browser_alone_and_can_be_thrown_away(visit: Visit, b
     app.button(key="discard_draft").click().run()
     assert not app.exception
     assert number_of(app) != number
+    assert [app.text_input(key=key).value for key in ("email", "order_note")] == ["", ""]
     assert number_of(visit("new_order")) != number
 
 
@@ -335,14 +383,15 @@ def test_a_draft_that_is_nobodys_is_not_stored_and_that_is_said(visit: Visit, br
     browser.clear()
     app = drafted(visit("new_order"))
     assert not app.exception
-    assert any("takes no cookie" in caption.value for caption in app.caption)
+    assert any("accepts no cookies" in caption.value for caption in app.caption)
     assert not visit("new_order").info
 
 
-def test_a_draft_without_lines_any_more_is_gone(visit: Visit, browser: dict[str, str]) -> None:
+def test_a_form_that_is_as_it_was_at_first_is_no_draft(visit: Visit, browser: dict[str, str]) -> None:
     assert browser
-    app = drafted(visit("new_order"))
-    app.button(key="remove_line").click().run()
+    app = visit("new_order")
+    app.text_input(key="order_note").set_value("wave 1").run()
+    app.text_input(key="order_note").set_value("").run()
     assert not visit("new_order").info
 
 
@@ -359,14 +408,14 @@ def test_an_order_of_two_currencies_is_reviewed_as_that(visit: Visit, database: 
         app.selectbox(key="product_id").set_value(product).run()
         app.button(key="add_line").click().run()
     assert not app.exception
-    assert app.dataframe[0].value["value"].tolist() == ["10.00 USD", "10.00 CAD", "5,000 JPY"]
-    app.button(key="review").click().run()
-    # What is too long for the large letters of a metric is written small, and nothing of it is cut off.
-    shown = [text.value.replace("\\", "") for text in app.container(key="reviewed").markdown]
-    worth = "**10.00 CAD and 5,000 JPY and 10.00 USD**"
-    assert shown == ["**Review**", worth, worth, "**1,000.00 (currency unknown)**"]
-    assert [metric.label for metric in app.metric] == ["Cards"]
-    assert any("several currencies" in warning.value for warning in app.warning)
+    app.button(key="remove_3").click().run()
+    reviewed(app)
+    assert [plain(text) for text in app.table[0].value["Value"]] == ["10.00 USD", "10.00 CAD", "5,000 JPY"]
+    shown = written(app)
+    assert shown.count("**10.00 CAD and 5,000 JPY and 10.00 USD**") == 4
+    assert "**1,000.00 (currency unknown)**" in shown
+    assert "**unknown, for several currencies**" in shown
+    assert any("Several currencies" in warning.value for warning in app.warning)
     app.button(key="send").click().run()
     streamlit.cache_data.clear()
     overview = visit("overview")

@@ -286,7 +286,7 @@ def test_problems_that_are_alike_are_one_group_whatever_their_rows_and_values(st
     rows = "".join(f"a{n},Links,CVS,{n + 100}.01,1,\n" for n in range(300))
     checked = read(HEADER + "b,Link,CVS,10,1,x\n" + rows + "b,Link,CVS,ten,1,x\n")
     assert [str(group) for group in checked.groups] == [
-        "300 rows: Value 100.01 is not a denomination of CVS; use 10, 25 or 50 (rows 3 to 302, with other values)",
+        "300 rows: Value: 100.01 is not a denomination of CVS; use 10, 25 or 50 (rows 3 to 302, with other values)",
         "2 rows: Type must be one of DigitalDelivery, Links, PhysicalShipment, Codes (rows 2, 303)",
         "row 303, Value: must be an amount above 0 with at most two decimals, such as 10 or 12.50",
     ]

@@ -25,7 +25,7 @@ from tracking.storage.database import Database
 from tracking.storage.tables import BATCHES, LINES, ORDERS
 from tracking.submissions import csv_rows
 from tracking.submissions.catalog import Catalog, check_lines, check_request, unchecked
-from tracking.submissions.checks.findings import ProblemGroup, as_problems, group_problems
+from tracking.submissions.checks.findings import ProblemGroup, as_problems, group_problems, sentence
 from tracking.submissions.checks.identifiers import look_alikes, other_spellings
 from tracking.submissions.csv_orders import read_orders
 from tracking.submissions.csv_rows import UnreadableFile
@@ -109,7 +109,7 @@ def _with_problems(checked: CheckedFile, problems: Sequence[Problem]) -> Checked
     """The file with these problems: no more than MAX_PROBLEMS one by one, all of them in groups and by their rows."""
     faults: dict[int, str] = {}
     for problem in problems:
-        text = f"{problem.column} {problem.message}".strip()
+        text = sentence(problem.column, problem.message)
         faults |= {row: f"{faults[row]}; {text}" if row in faults else text for row in problem.rows}
     more = f"and {len(problems) - MAX_PROBLEMS:,} more problems" if len(problems) > MAX_PROBLEMS else ""
     first = (*problems[:MAX_PROBLEMS], *([Problem("", more)] if more else ()))

@@ -15,7 +15,7 @@ from tracking.storage.database import Database
 from tracking.submissions.catalog import Catalog, load_catalog
 from tracking.submissions.files import CheckedFile, orders_with
 
-PREVIEW_COLUMNS = ("row", "status", "po_number", "type", "product", "value", "quantity", "recipient", "problem")
+PREVIEW_COLUMNS = ("status", "row", "problem", "type", "product", "value", "quantity", "recipient", "po_number")
 _RECIPIENT_CELLS = ("Email", "Sms", "Name")
 
 
@@ -24,7 +24,7 @@ class RowStatus(StrEnum):
 
     READY = "Ready"
     FIX = "Fix"
-    EXISTS = "Already ordered"
+    EXISTS = "Ordered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def _preview(
     status = RowStatus.FIX if problem else RowStatus.EXISTS if po_number in existing else RowStatus.READY
     recipient = next((cells[name] for name in _RECIPIENT_CELLS if cells.get(name)), "")
     values = (cells.get(name, "") for name in ("Type", "ProductId", "Value", "Quantity"))
-    return row, status, po_number, *values, recipient, problem
+    return status, row, problem, *values, recipient, po_number
 
 
 def outcome_rows(database: Database, checked: CheckedFile) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from tracking.errors import Problem
 
 RUNS_NAMED = 100
 RUNS_OF_A_GROUP = PLACES_OF_A_GROUP = 3
+_PREDICATE = re.compile(r"(is|must|has|holds|belongs|names|stands|repeats|needs|differs|lies|can|may|was|ends)\b")
 _INDEX = re.compile(r"\[\d+\]|^order \d+(?:, )?")
 # What differs between problems that are alike: what stands in quotes, and words with a digit in them.
 _VALUE = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\S*\d\S*")
@@ -51,23 +52,29 @@ def places_text(numbers: Sequence[int], runs_named: int = RUNS_NAMED) -> str:
     return f"rows {', '.join(texts)}" + (f" and {more:,} more" if more else "")
 
 
+def sentence(column: str, message: str) -> str:
+    """A problem with what it is about: "Value must be an amount", "ProductId: the provider sells no 'X'"."""
+    return f"{column} {message}".strip() if _PREDICATE.match(message) else f"{column}: {message}".removeprefix(": ")
+
+
 @dataclass(frozen=True, slots=True)
 class ProblemGroup:
     """Problems that are alike: in how many rows, or other places, they are; what the first says; the first places.
 
-    `alike`: they differ in the values that they name. Where there is one alone, `text` says its place too.
+    `alike`: they differ in the values that they name. `alone` is all that is said, where it is of one row alone.
     """
 
     count: int
     text: str
-    noun: str = "row"
-    places: str = ""
+    noun: str
+    places: str
     alike: bool = False
+    alone: str = ""
 
     def __str__(self) -> str:
         """The group in one line: "500 rows: FromName is missing (rows 2 to 501)"."""
-        if self.count == 1:
-            return self.text
+        if self.alone:
+            return self.alone
         others = ", with other values" if self.alike else ""
         return f"{self.count:,} {self.noun}s: {self.text} ({self.places}{others})"
 
@@ -88,13 +95,11 @@ def _column(problem: Problem) -> str:
 def _group(members: Sequence[Problem]) -> ProblemGroup:
     first, rows = members[0], sorted({row for problem in members for row in problem.rows})
     count = len(rows) or len(members)
-    if count == 1:
-        return ProblemGroup(1, "; ".join(map(str, members)))
+    text = sentence(_column(first), first.message)
     alike = len({problem.message for problem in members}) > 1
-    text = f"{_column(first)} {first.message}".strip()
+    alone = "; ".join(map(str, members)) if count == 1 else ""
     if rows:
-        return ProblemGroup(count, text, "row", places_text(rows, runs_named=RUNS_OF_A_GROUP), alike)
+        return ProblemGroup(count, text, "row", places_text(rows, RUNS_OF_A_GROUP), alike, alone)
     more = f" and {count - PLACES_OF_A_GROUP:,} more" if count > PLACES_OF_A_GROUP else ""
-    return ProblemGroup(
-        count, text, "place", ", ".join(each.where for each in members[:PLACES_OF_A_GROUP]) + more, alike
-    )
+    places = ", ".join(each.where for each in members[:PLACES_OF_A_GROUP]) + more
+    return ProblemGroup(count, text, "place", places, alike, alone)

@@ -1,0 +1,152 @@
+"""The last look at an order before it leaves, and its sending; an order that costs money looks like no other."""
+
+import json
+
+import pandas as pd
+import streamlit as st
+
+import actors
+import elements
+import order_draft
+import order_summary
+import session
+from charts.palette import LIGHT
+from order_draft import Draft
+from tracking.access import Person
+from tracking.app.environment import EnvironmentKind
+from tracking.orders import wording
+from tracking.orders.observations import utc_now
+from tracking.reports import amounts
+from tracking.submissions import submit as submissions
+from tracking.submissions.catalog import Catalog, face_values
+from tracking.submissions.files import CheckedFile
+
+QUEUED = "Order queued. It will be sent even if you close this page."
+SANDBOX_VISITOR = "Sandbox visitor"
+# Streamlit's buttons have one colour. Live and test orders leave by buttons of other ones.
+STYLE = """<style>
+.st-key-send_LIVE button:enabled {{ background: {trouble}; border-color: {trouble}; color: white; }}
+.st-key-send_TEST button:enabled {{ background: {accent}; border-color: {accent}; color: white; }}
+</style>"""
+LINES_AS_TEXT = 20
+SUMS_WIDTH = 420
+
+
+def open_review(catalogue: Catalog, draft: Draft, checked: CheckedFile) -> None:
+    """Open the review of an order without problems."""
+    _review(catalogue, draft, checked)
+
+
+def close() -> None:
+    """Remember that the review was closed."""
+    order_draft.current().reviewing = False
+
+
+@st.dialog("Review order", width="medium", position="right", icon=":material/fact_check:", on_dismiss=close)
+def _review(catalogue: Catalog, draft: Draft, checked: CheckedFile) -> None:
+    with elements.error_box():
+        say_environment()
+        st.markdown(f"PO number `{draft.po_number}`")
+        lines_table(catalogue, draft)
+        if note := checked.requests[0].note:
+            st.caption(f"Note: {elements.escape(note)}")
+        order_summary.sums(catalogue, list(checked.requests), width=SUMS_WIDTH)
+        caveats(checked)
+        with st.expander("Request as JSON and curl", key="request"):
+            text = json.dumps(order_draft.request_body(draft), indent=2, ensure_ascii=False)
+            st.code(text, language="json")
+            st.code(order_draft.curl(text), language="bash")
+        order_summary.say_delays()
+        by = sender()
+        label = (
+            f"Send {wording.count(checked.units, 'card')}, {amounts.worth(face_values(checked.requests, catalogue))}"
+        )
+        if send_button(label, key="send", ready=by is not None) and by:
+            send(draft, checked, by)
+
+
+def lines_table(catalogue: Catalog, draft: Draft) -> None:
+    """The lines, each with its recipient and what goes with it."""
+    rows = [
+        {
+            "Line": number,
+            "Product": line["ProductId"],
+            "Value": order_summary.line_value(catalogue, line),
+            "Cards": line["Quantity"],
+            "Recipient": order_draft.recipient_text(line) or "claim link, for you to hand on",
+            "Message": message_text(line),
+        }
+        for number, line in enumerate(draft.lines, start=1)
+    ]
+    frame = pd.DataFrame(rows)
+    if not any(frame["Message"]):
+        frame = frame.drop(columns="Message")
+    if len(frame) > LINES_AS_TEXT:
+        st.dataframe(frame, key="reviewed_lines", hide_index=True, placeholder="", alt="Lines of this order")
+        return
+    texts = frame.apply(lambda column: column.map(elements.escape))
+    st.table(texts, hide_index=True)  # not a grid of cells: a recipient is longer than a cell is wide
+
+
+def message_text(line: dict[str, dict[str, str]]) -> str:
+    """What the recipient of a line reads, and the line's reference."""
+    greeting = line["Personalization"]
+    parts = {"To": "To", "From": "FromName", "Message": "Message", "Deliver at": "DeliveryDate"}
+    texts = [f"{label}: {greeting[name]}" for label, name in parts.items() if greeting.get(name)]
+    return "; ".join([*texts, *([f"Reference: {line['ExternalId']}"] if line.get("ExternalId") else [])])
+
+
+def say_environment() -> None:
+    """Which provider an order goes to."""
+    environment = session.environment()
+    host = elements.escape(environment.host)
+    match environment.kind:
+        case EnvironmentKind.SANDBOX:
+            st.info("Sandbox: the provider is simulated, nothing real is ordered.", icon=":material/science:")
+        case EnvironmentKind.TEST:
+            st.info(f"Test account at {host}: orders should cost nothing.", icon=":material/labs:")
+        case _:
+            st.error(f"Live account at {host}: this order is real and costs money.", icon=":material/bolt:")
+
+
+def caveats(checked: CheckedFile) -> None:
+    """What could not be checked."""
+    for text in checked.unchecked:
+        st.warning(elements.escape(f"{text[0].upper()}{text[1:]}."), icon=":material/rule:")
+
+
+def sender() -> Person | None:
+    """Who sends: whoever acts, asked where that matters; nobody has to say who they are to try the sandbox."""
+    if session.may_not_act():
+        return None
+    if session.environment().kind is EnvironmentKind.SANDBOX:
+        return actors.current() or Person(SANDBOX_VISITOR)
+    return actors.field()
+
+
+def send_button(label: str, key: str, *, ready: bool) -> bool:
+    """The button that orders: it names the environment unless that is a sandbox, and has a colour for each."""
+    kind, why = session.environment().kind, session.may_not_act()
+    st.html(STYLE.format(trouble=LIGHT.trouble, accent=LIGHT.accent))
+    environment = "" if kind is EnvironmentKind.SANDBOX else f", {kind}"
+    with st.container(key=f"send_{kind}"):
+        return st.button(
+            elements.escape(f"{label}{environment}"),
+            key=key,
+            type="primary",
+            icon=":material/send:",
+            disabled=not ready or why is not None,
+            help=why,
+        )
+
+
+def send(draft: Draft, checked: CheckedFile, by: Person) -> None:
+    """Commit the order, which a second time changes nothing; the sender does the rest. Ends on the order's page."""
+    [receipt] = submissions.submit(session.database(), checked.requests, source="form", by=by, now=utc_now())
+    if receipt.outcome == "rejected":
+        st.error(elements.escape(receipt.message), title="Not sent")
+        return
+    if st.session_state.get("draft") is draft:
+        order_draft.discard()
+    st.session_state["toast"] = QUEUED
+    st.switch_page("order.py", query_params={"order": receipt.po_number})
