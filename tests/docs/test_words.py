@@ -104,7 +104,7 @@ def test_texts_are_found_where_people_read_them_and_nowhere_else(
     file = tmp_path / "page.py"
     file.write_text(
         '"""A docstring."""\n'
-        'st.button("A label", key="a key", help=f"A help with {name} and {count(3, \'A noun\')}")\n'
+        'st.button(":material/person: A label", key="a key", help=f"A help with {name} and {count(3, \'A noun\')}")\n'
         'def look_command(x: Annotated[str, Option(help="An option")]):\n    """A command."""\n'
         'log.info("A line of the log")\nre.compile("A pattern")\n'
         'if state == "A stored word":\n    print({"A key": "A value"}["Another key"], kind["A column"], "column")\n'

@@ -15,6 +15,7 @@ UNREAD_CALLS = frozenset({
     *("getattr", "get", "pop", "setdefault", "text", "like", "Column", "Index", "getLogger"),
 })  # fmt: skip
 LOGGERS = frozenset({"log", "logger", "logging"})
+ICON = re.compile(r":material/\w+:")
 COMMAND = re.compile(r"\w+_command|configure")
 
 
@@ -29,7 +30,7 @@ class Text(NamedTuple):
 def source_texts(path: Path) -> Iterator[Text]:
     """The texts of a source file that people may read: no docstring but a command's, no key, pattern, SQL, log."""
     for node in _read_nodes(ast.parse(path.read_text())):
-        text = " ".join(_joined(node).split())
+        text = " ".join(ICON.sub("", _joined(node)).split())
         if not KEY.fullmatch(text):
             yield Text(path.relative_to(ROOT).as_posix(), getattr(node, "lineno", 0), text)
 
