@@ -14,6 +14,10 @@ from tracking.polling.backtest.process import Replays
 from tracking.reports import activity, trends
 from tracking.reports import health as health_reports
 from tracking.reports import overview as reports
+from tracking.reports.board import changes as change_reports
+from tracking.reports.board import completion_times as completion_reports
+from tracking.reports.board import course, expectation, figures, lifecycle
+from tracking.reports.board import decisions as decision_reports
 from tracking.reports.insights import forecasts, latency, witnesses
 from tracking.storage.database import connect
 from tracking.submissions.catalog import Catalog, load_catalog
@@ -33,15 +37,84 @@ def _overview(url: str) -> reports.Overview:
     return reports.overview(connect(url), utc_now())
 
 
-def charts(span: str) -> tuple[pd.DataFrame, trends.Completions]:
-    """The lifecycle and the times to completion over the span, at most SLOWLY seconds old."""
-    return _charts(database_url(), span)
+def trend() -> figures.Trend:
+    """The five figures of the overview and their course over a day, at most FRESH seconds old."""
+    return _trend(database_url())
+
+
+@st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
+def _trend(url: str) -> figures.Trend:
+    return figures.trend(connect(url), utc_now())
+
+
+def decisions() -> decision_reports.Decisions:
+    """What needs a decision by reason, at most FRESH seconds old."""
+    return _decisions(database_url())
+
+
+@st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
+def _decisions(url: str) -> decision_reports.Decisions:
+    return decision_reports.decisions(connect(url))
+
+
+def latest_changes() -> tuple[change_reports.Change, ...]:
+    """The latest changes, at most FRESH seconds old."""
+    return _latest_changes(database_url())
+
+
+@st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
+def _latest_changes(url: str) -> tuple[change_reports.Change, ...]:
+    return change_reports.latest_changes(connect(url))
+
+
+def flow(span: str) -> pd.DataFrame:
+    """Backlog and throughput over the span, at most SLOWLY seconds old."""
+    return _flow(database_url(), span)
 
 
 @st.cache_data(ttl=SLOWLY, max_entries=12, show_spinner=False)
-def _charts(url: str, span: str) -> tuple[pd.DataFrame, trends.Completions]:
-    store, now = connect(url), utc_now()
-    return trends.lifecycle(store, now, span), trends.completions(store, now, span)
+def _flow(url: str, span: str) -> pd.DataFrame:
+    return course.flow(connect(url), utc_now(), span)
+
+
+def lifecycle_now() -> lifecycle.Lifecycle:
+    """The orders by state now, at most SOON seconds old."""
+    return _lifecycle_now(database_url())
+
+
+@st.cache_data(ttl=SOON, max_entries=4, show_spinner=False)
+def _lifecycle_now(url: str) -> lifecycle.Lifecycle:
+    return lifecycle.lifecycle_now(connect(url), utc_now())
+
+
+def lifecycle_course(span: str) -> pd.DataFrame:
+    """The open orders by state over the span, at most SLOWLY seconds old."""
+    return _lifecycle_course(database_url(), span)
+
+
+@st.cache_data(ttl=SLOWLY, max_entries=12, show_spinner=False)
+def _lifecycle_course(url: str, span: str) -> pd.DataFrame:
+    return course.lifecycle_course(connect(url), utc_now(), span)
+
+
+def open_orders() -> expectation.OpenOrders:
+    """Open orders against expectation, at most SOON seconds old."""
+    return _open_orders(database_url())
+
+
+@st.cache_data(ttl=SOON, max_entries=4, show_spinner=False)
+def _open_orders(url: str) -> expectation.OpenOrders:
+    return expectation.open_orders(connect(url), utc_now())
+
+
+def completion_times(span: str) -> completion_reports.CompletionTimes:
+    """How long orders took over the span, by delivery type, at most SLOWLY seconds old."""
+    return _completion_times(database_url(), span)
+
+
+@st.cache_data(ttl=SLOWLY, max_entries=12, show_spinner=False)
+def _completion_times(url: str, span: str) -> completion_reports.CompletionTimes:
+    return completion_reports.completion_times(connect(url), utc_now(), span)
 
 
 def insights(

@@ -1,0 +1,337 @@
+"""The pictures on the overview: backlog and throughput, lifecycle, expectation and time to completion.
+
+Each answers a click with the orders it stands for; "Data" holds its table and the same ways for the keyboard.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+import cached
+import elements
+import times
+from charts import overview as charts
+from tracking.orders import wording
+from tracking.orders.vocabulary import state_label
+from tracking.reports import explanations, trends
+from tracking.reports.board.completion_times import CompletionTimes, TimesOfType
+from tracking.reports.board.expectation import OpenOrders
+from tracking.reports.board.lifecycle import Lifecycle
+
+FLOW_HEIGHT, LIFECYCLE_HEIGHT, LOWER_HEIGHT = 232, 112, 230
+HEAD, CAPTION = 66, 22  # pixels of a card's edges with its title, and of a line below that
+TYPE_LABELS = {"DigitalDelivery": "Digital", "Links": "Links", "PhysicalShipment": "Physical", "Codes": "Codes"}
+FLOW_COLUMNS: dict[str, Any] = {
+    "placed": "Placed",
+    "completed": "Completed",
+    "first_seen_completed": "Complete when first seen",
+    "open": "Open at its end",
+}
+CURRENCIES_DRAWN = 2
+GAP = 7  # pixels between two cards
+Query = Mapping[str, Any]
+
+
+@elements.live("30s", "pictures")
+def pictures() -> None:
+    """All charts, which are drawn again together."""
+    with st.container(gap="xsmall"):
+        with _card("flow_card", FLOW_HEIGHT) as row:
+            span = backlog(row)
+        with _card("lifecycle_card", LIFECYCLE_HEIGHT) as row:
+            lifecycle(row)
+        left, right = st.columns(2, gap="xsmall")
+        with left, _card("expectation_card", LOWER_HEIGHT) as row:
+            expectation(row)
+        with right, _card("times_card", LOWER_HEIGHT) as row:
+            completion_times(span, row)
+
+
+@contextmanager
+def _card(key: str, height: int) -> Iterator[Any]:
+    """A card; yields the row of its title and the part below, which is of one height whatever it holds.
+
+    So nothing moves while a chart is read, and on a phone the row of the title may take more than one line.
+    """
+    with st.container(border=True, key=key, gap="xxsmall"):
+        row = st.container(horizontal=True, vertical_alignment="center", gap="small")
+        with st.container(height=height - HEAD, border=False, gap="xxsmall"):
+            yield row
+
+
+def _chart(figure: go.Figure, key: str, alt: str) -> Any:
+    """Draw a chart; returns what the point stands for that was clicked, None without a click."""
+    chosen = st.plotly_chart(
+        figure, key=key, alt=alt, config={"displayModeBar": False}, on_select="rerun", selection_mode="points"
+    )
+    points = chosen["selection"]["points"]
+    return points[0].get("customdata") if points else None
+
+
+def _data(key: str) -> Any:
+    """The button that opens a chart's table; its content is made only while it is open."""
+    return st.popover("Data", key=key, type="tertiary", on_change="rerun", width="content")
+
+
+def _open_by_keyboard(label: str, choices: Mapping[str, Query], key: str, page: str = "orders.py") -> None:
+    """What a click on the chart does, for the keyboard: choose, then follow the link."""
+    if not choices:
+        return
+    choice = st.selectbox(label, list(choices), key=key)
+    st.page_link(page, label="Open", icon=":material/arrow_forward:", query_params=dict(choices[choice]))
+
+
+def _step(span: str) -> timedelta:
+    return timedelta(days=1) if trends.step_name(span) == "day" else timedelta(hours=1)
+
+
+def _placed_in(begin: datetime, span: str) -> Query:
+    return {"from": begin.isoformat(), "to": (begin + _step(span)).isoformat(), "sort": "placed"}
+
+
+# Backlog and throughput
+
+
+def backlog(row: Any) -> str:
+    """How many orders are open, were placed and were completed over the span; returns the span."""
+    with row:
+        st.subheader("Backlog and throughput", anchor=False, width="content")
+        span = st.segmented_control(
+            "Span", list(trends.SPANS), key="span", default="24h", required=True, bind="query-params",
+            label_visibility="collapsed",
+        )  # fmt: skip
+        data = _data("flow_data")
+    with st.skeleton(FLOW_HEIGHT - HEAD):
+        frame, course = cached.flow(span), cached.lifecycle_course(span)
+    step = trends.step_name(span)
+    placed, completed, opened = int(frame["placed"].sum()), int(frame["completed"].sum()), int(frame["open"].iloc[-1])
+    alt = f"In {span}: {placed:,} orders placed, {completed:,} completed; {opened:,} are open now. By the {step}."
+    clicked = _chart(charts.flow(frame, course, FLOW_HEIGHT - HEAD, elements.palette()), "flow", alt)
+    if clicked:
+        st.switch_page("orders.py", query_params=_placed_in(datetime.fromisoformat(clicked), span))
+    if data.open:
+        with data:
+            _flow_tables(frame, course, span)
+    return span
+
+
+def _flow_tables(frame: pd.DataFrame, course: pd.DataFrame, span: str) -> None:
+    step = trends.step_name(span)
+    hours = [hour.to_pydatetime() for hour in frame["hour"].iloc[::-1]]
+    choices = {wording.clock(hour)[:-3]: _placed_in(hour, span) for hour in hours}
+    _open_by_keyboard(f"Orders placed in the {step} from", choices, "flow_choice")
+    config = FLOW_COLUMNS | {"hour": times.column(step.capitalize())}
+    st.dataframe(frame.iloc[::-1], hide_index=True, column_config=config, height=260, alt=f"Orders by {step}")
+    named = course.assign(state=course["state"].map(state_label))
+    wide = named.pivot_table(index="hour", columns="state", values="orders", aggfunc="sum", sort=False)
+    # The hours stay in the index: a provider's word for a state may be any, also "hour".
+    st.dataframe(
+        wide.sort_index(ascending=False), column_config={"_index": times.column(step.capitalize())}, height=260,
+        alt=f"Open orders by {step} and state",
+    )  # fmt: skip
+
+
+# Lifecycle
+
+
+def lifecycle(row: Any) -> None:
+    """In which state the orders are now, by number or by value."""
+    with row:
+        st.subheader("Lifecycle now", anchor=False, width="content")
+        view = st.segmented_control(
+            "Lifecycle by", ["Orders", "Value"], key="lifecycle_view", default="Orders", required=True,
+            label_visibility="collapsed",
+        )  # fmt: skip
+        data = _data("lifecycle_data")
+        current = cached.lifecycle_now()
+        st.caption(_states_text(current), width="content")
+    bars = _values(current) if view == "Value" else _numbers(current)
+    figure = charts.lifecycle(bars, LIFECYCLE_HEIGHT - HEAD, elements.palette())
+    clicked = _chart(figure, f"lifecycle_{view}", f"Orders by state: {_states_text(current)}.")
+    if clicked:
+        st.switch_page("orders.py", query_params=_in_state(clicked))
+    if data.open:
+        with data:
+            _lifecycle_table(current)
+
+
+def _in_state(state: str) -> Query:
+    return {"view": "today"} if state == "Completed" else {"state": state}
+
+
+def _states_text(current: Lifecycle) -> str:
+    rows = current.states[current.states["orders"] > 0]
+    parts = [f"{row.orders:,} {state_label(str(row.state))}{'' if row.open else ' today'}" for row in rows.itertuples()]
+    return ", ".join(parts) or "none"
+
+
+def _numbers(current: Lifecycle) -> pd.DataFrame:
+    rows = current.states[current.states["orders"] > 0]
+    sums = rows.groupby("open")["orders"].sum()
+    names = {True: f"Open {sums.get(True, 0):,}", False: f"Ended today {sums.get(False, 0):,}"}
+    return pd.DataFrame(
+        {
+            "bar": rows["open"].map(names),
+            "state": rows["state"],
+            "amount": rows["orders"],
+            "text": rows["orders"].map("{:,}".format),
+        }
+    )
+
+
+def _values(current: Lifecycle) -> pd.DataFrame:
+    """Open value by state, a bar for each of the currencies of the most orders: amounts of two have no sum."""
+    values = current.values[current.values["value_minor"] > 0]
+    sums = values.groupby("currency")[["orders", "value_minor"]].sum().sort_values("orders", ascending=False)
+    drawn = values[values["currency"].isin(sums.index[:CURRENCIES_DRAWN])]
+    names = {name: wording.money(int(minor), str(name)) for name, minor in sums["value_minor"].items()}
+    return pd.DataFrame(
+        {
+            "bar": drawn["currency"].map(names),
+            "state": drawn["state"],
+            "amount": drawn["value_minor"],
+            "text": charts.amounts_in_words(drawn),
+        }
+    )
+
+
+def _lifecycle_table(current: Lifecycle) -> None:
+    states = current.states
+    choices = {state_label(state): _in_state(state) for state in states[states["orders"] > 0]["state"]}
+    _open_by_keyboard("Orders that are", choices, "lifecycle_choice")
+    table = states.assign(
+        state=states["state"].map(state_label), open=states["open"].map({True: "now", False: "today"})
+    )
+    names = {"state": "State", "open": "When", "orders": "Orders", "units": "Cards"}
+    st.dataframe(table, hide_index=True, column_config=names, height="content", alt="Orders and cards by state")
+    values = current.values.assign(
+        state=current.values["state"].map(state_label), value=charts.amounts_in_words(current.values)
+    )
+    st.dataframe(
+        values[["state", "orders", "value"]], hide_index=True, height="content", alt="Open value by state and currency",
+        column_config={"state": "State", "orders": "Orders", "value": "Open value"},
+    )  # fmt: skip
+
+
+# Expectation
+
+
+def expectation(row: Any) -> None:
+    """Each open order by its age, and by how many finished orders like it took less."""
+    with row:
+        st.subheader("Open orders against expectation", anchor=False, width="content")
+        data = _data("expectation_data")
+    with st.skeleton(LOWER_HEIGHT - HEAD):
+        current = cached.open_orders()
+    if not current.orders:
+        st.caption("No order is open at the provider.")
+        return
+    frame = _dots(current)
+    text = _expectation_text(current, frame)
+    st.caption(text)
+    figure = charts.expectation(frame, LOWER_HEIGHT - HEAD - CAPTION, elements.palette())
+    clicked = _chart(figure, "expectation", re.sub(r":\w+\[(.)\]", r"\1", text))
+    if clicked:
+        st.switch_page("order.py", query_params={"order": clicked})
+    if data.open:
+        with data:
+            choices = {name: {"order": name} for name in frame["po_number"]}
+            _open_by_keyboard("Order", choices, "expectation_choice", "order.py")
+            _expectation_table(frame)
+
+
+def _dots(current: OpenOrders) -> pd.DataFrame:
+    frame = pd.DataFrame([asdict(order) for order in current.orders])
+    frame["age"] = [order.age.total_seconds() for order in current.orders]
+    frame["slower_than"] = frame["slower_than"].astype(float)
+    frame["like"] = frame.pop("class_name").map(explanations.class_text)
+    return frame
+
+
+def _expectation_text(current: OpenOrders, frame: pd.DataFrame) -> str:
+    late, unknown = int(frame["late"].sum()), int(frame["slower_than"].isna().sum())
+    of_all = "" if current.complete else f" of {current.open:,}: the most overdue and the newest"
+    parts = [f"{wording.count(len(frame), 'open order')}{of_all}", f":red[◆] {late:,} late"]
+    if unknown:
+        parts.append(f":gray[○] {unknown:,} without enough history")
+    return " · ".join(parts)
+
+
+def _expectation_table(frame: pd.DataFrame) -> None:
+    oldest = frame.sort_values("age", ascending=False)
+    table = pd.DataFrame(
+        {
+            "Order": oldest["po_number"],
+            "State": oldest["state"].map(state_label),
+            "Age": [wording.duration(timedelta(seconds=age)) for age in oldest["age"]],
+            "Slower than, of 100": (oldest["slower_than"] * 100 // 1).clip(upper=99),
+            "Compared with": oldest["like"],
+            "Late": oldest["late"],
+        }
+    )
+    st.dataframe(table, hide_index=True, height=300, placeholder="no history", alt="Open orders against expectation")
+
+
+# Time to completion
+
+
+def completion_times(span: str, row: Any) -> None:
+    """How long orders of one type took, from the middle one to the slowest of twenty."""
+    row.subheader("Time to completion", anchor=False, width="content")
+    with st.skeleton(LOWER_HEIGHT - HEAD):
+        current = cached.completion_times(span)
+    if not current.by_type:
+        st.caption("No completions observed in this period.")
+        return
+    with row:
+        name = _chosen_type(list(current.by_type))
+        data = _data("times_data")
+    took = current.by_type[name]
+    st.caption(text := _times_text(current, took))
+    figure = charts.completion_times(took.rows, LOWER_HEIGHT - HEAD - CAPTION, elements.palette())
+    clicked = _chart(figure, f"times_{name}", f"Time to completion, {TYPE_LABELS.get(name, name)}: {text}")
+    query = {"state": "Completed", "type": name, "sort": "completed"}
+    if clicked:
+        st.switch_page("orders.py", query_params=query)
+    if data.open:
+        with data:
+            st.page_link(
+                "orders.py", label="Open completed orders", icon=":material/arrow_forward:", query_params=query
+            )
+            _times_table(took, trends.step_name(span))
+
+
+def _chosen_type(names: list[str]) -> str:
+    """The delivery type to show: the one of the most orders until another is chosen."""
+    label = "Delivery type"
+    chosen = st.segmented_control(
+        label, names, key="times_type", default=names[0], required=True, label_visibility="collapsed",
+        format_func=lambda name: elements.escape(TYPE_LABELS.get(name, name)),
+    )  # fmt: skip
+    return chosen if chosen in names else names[0]
+
+
+def _times_text(current: CompletionTimes, took: TimesOfType) -> str:
+    newest = " (only the newest are read)" if current.capped else ""
+    return f"p50 {wording.longest(took.p50)}, p95 {wording.longest(took.p95)}, n = {took.orders:,}{newest}"
+
+
+def _times_table(took: TimesOfType, step: str) -> None:
+    st.caption("Orders already complete when first seen are excluded.")
+    newest_first = trends.rounded_outwards(took.rows.iloc[::-1], most=("p50", "p95"))
+    config = {
+        "hour": times.column(step.capitalize()),
+        "p50": st.column_config.NumberColumn("p50, s", format="%.1f"),
+        "p95": st.column_config.NumberColumn("p95, s", format="%.1f"),
+        "orders": "Orders",
+    }
+    st.dataframe(
+        newest_first, hide_index=True, column_config=config, height=300, alt=f"Seconds to completion by {step}"
+    )

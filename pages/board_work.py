@@ -1,0 +1,92 @@
+"""The work on the overview: what needs a decision, grouped by reason, and the latest changes."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+import cached
+import elements
+import times
+from board_charts import FLOW_HEIGHT, GAP, LIFECYCLE_HEIGHT, LOWER_HEIGHT
+from tracking.orders import wording
+from tracking.orders.observations import utc_now
+from tracking.orders.vocabulary import reason_label
+from tracking.reports import amounts
+from tracking.reports.board import changes as reports
+from tracking.reports.board.changes import Change
+from tracking.reports.board.decisions import DecisionGroup, Decisions
+
+DECISIONS_HEIGHT = FLOW_HEIGHT
+CHANGES_HEIGHT = LIFECYCLE_HEIGHT + GAP + LOWER_HEIGHT
+STATE_WIDTH = 118  # pixels: the widest of the known states
+
+
+@elements.live("3s", "decisions")
+def decisions() -> None:
+    """What needs a decision by reason, each reason with the way to its orders."""
+    with st.container(border=True, height=DECISIONS_HEIGHT, key="decisions_card", gap="xsmall"):
+        current = cached.decisions()
+        with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+            st.subheader("Needs a decision", anchor=False, width="content")
+            if current.total:
+                label = f"View {current.total:,}"
+                st.page_link("orders.py", label=label, icon="", query_params={"view": "attention"}, width="content")
+        if not current.total:
+            st.markdown(":green[:material/check_circle:] Nothing needs a decision.")
+        if current.capped:
+            st.caption(_part_text(current))
+        for group in current.groups:
+            _group(group, at_least="+" if current.capped else "")
+
+
+def _part_text(current: Decisions) -> str:
+    grouped = sum(group.orders for group in current.groups)
+    return f"Grouped are {grouped:,} of {current.total:,}: the oldest and the newest."
+
+
+def _group(group: DecisionGroup, at_least: str) -> None:
+    """One reason: its name is the link, beside it the number, below it the oldest and the value."""
+    key = f"reason_{group.reason.replace(' ', '_')}"
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key=key):
+        label = f"**{group.orders:,}{at_least}** {elements.escape(reason_label(group.reason))}"
+        query = {"view": "attention", "reason": group.reason}
+        st.page_link("orders.py", label=label, icon="", query_params=query, width="stretch")
+        oldest = wording.duration(utc_now() - group.oldest)
+        worth = elements.escape(amounts.worth(group.values))
+        st.caption(f"oldest {oldest} · {worth}{at_least}", width="content")
+
+
+def changes() -> None:
+    """The latest changes. They keep their places until somebody asks for the newer ones."""
+    with elements.error_box():
+        current = cached.latest_changes()
+    _changes(current)
+
+
+@elements.live("3s", "changes")
+def _changes(listed: Sequence[Change]) -> None:
+    """The changes as they were read with the page; how many orders have changed since stands above them."""
+    newer = len({change.key for change in cached.latest_changes()} - {change.key for change in listed})
+    with st.container(border=True, height=CHANGES_HEIGHT, key="changes_card", gap="xsmall"):
+        with st.container(
+            horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", height=34, border=False
+        ):
+            st.subheader("Latest changes", anchor=False, width="content")
+            many = "+" if newer == reports.CHANGES_LISTED else ""
+            if newer and st.button(f"{newer}{many} new: show", key="show_changes", type="tertiary"):
+                st.rerun()
+        with st.container(key="changes", gap=None):
+            for change in listed:
+                _change(change)
+        if not listed:
+            st.caption("No changes yet. Orders that were complete when first seen are not listed.")
+
+
+def _change(change: Change) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", wrap=False):
+        with st.container(width=STATE_WIDTH):
+            elements.badge(change.state)
+        said, address = elements.escape(change.entry.text), {"order": change.po_number}
+        with st.container():
+            st.page_link("order.py", label=elements.escape(change.po_number), icon="", query_params=address, help=said)
+        st.caption(times.text(change.entry.learned_at), width="content")
