@@ -20,7 +20,7 @@ from tracking.app.embedded_sandbox import InProcessTransport
 from tracking.forecasting import finish_times, predictions
 from tracking.orders.vocabulary import AttentionReason
 from tracking.provider.json_fields import digest_of
-from tracking.reports.overview import overview
+from tracking.reports.board.changes import latest_changes
 from tracking.sandbox.server import Sandbox
 from tracking.storage import database, facts
 from tracking.storage.claims import ClaimCipher
@@ -168,7 +168,7 @@ def test_what_is_learned_now_stands_before_all_of_the_week(written: tuple[Databa
             connection, order.id, text="Asked the provider", actor="Ann", now=later, acknowledges=False
         )
     )
-    assert overview(store, NOW + timedelta(minutes=2)).changes[0][0] == order.po_number
+    assert latest_changes(store)[0].po_number == order.po_number
 
 
 def test_it_is_written_into_nothing_that_holds_orders(store: Database, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from tracking.orders.model import Witness
 from tracking.orders.observations import Observation, Polled
 from tracking.provider.json_fields import digest_of
 from tracking.provider.responses import read_order
-from tracking.reports import overview, trends
+from tracking.reports import overview
 from tracking.reports.board import changes, decisions, expectation
 from tracking.reports.board.completion_times import completion_times
 from tracking.reports.board.course import flow, lifecycle_course
@@ -71,7 +71,6 @@ def _pages(small: Database, large: Database, now: datetime) -> dict[str, float]:
     """How much longer the pages' reads take on ten times the orders: the overview must not."""
     reads: dict[str, Callable[[Database], object]] = {
         "overview": lambda store: overview.overview(store, now),
-        "lifecycle": lambda store: trends.lifecycle(store, now, "7d"),
         "decisions": decisions.decisions,
         "open orders": lambda store: expectation.open_orders(store, now),
         "completion times": lambda store: completion_times(store, now, "24h"),
@@ -186,7 +185,7 @@ def main() -> int:
         rows = _rows()
         small.close()
         large.close()
-    bounded = ("overview", "lifecycle", "figures of a day", "backlog and throughput", "course of the lifecycle")
+    bounded = ("overview", "decisions", "figures of a day", "backlog and throughput", "course of the lifecycle")
     holds = all(ratios[name] < 3 for name in bounded) and grouping > 1 and digest > 1 and rows < 20
     told = ", ".join(f"{measure} x{ratio:.1f}" for measure, ratio in ratios.items())
     print(

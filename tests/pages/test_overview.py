@@ -1,53 +1,87 @@
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from histories import History
 from streamlit.testing.v1 import AppTest
 
 import cached
-from tracking.reports import overview as reports
+from tracking.reports.board.changes import latest_changes
 
 Visit = Callable[..., AppTest]
+CHARTS = {"flow", "lifecycle_Orders", "expectation", "times_Links"}
 
 
-def test_an_empty_overview_says_how_to_begin(visit: Visit) -> None:
+def card(app: AppTest, key: str) -> Any:
+    return app.container(key=key)
+
+
+def addresses(block: Any) -> list[set[str]]:
+    return [set(link.proto.query_string.split("&")) for link in block.page_link]
+
+
+def chart_keys(app: AppTest) -> set[str]:
+    return {chart.proto.id.rpartition("-")[2] for chart in app.get("plotly_chart")}
+
+
+def test_an_empty_overview_says_how_to_begin_and_shows_no_charts(visit: Visit) -> None:
     app = visit()
-    assert app.header[0].value == "No orders yet"
-    assert [link.label for link in app.container(key="first_steps").page_link] == ["Place the first order"]
+    assert app.header[0].value.endswith("No orders yet")
+    assert "Place the first order" in [link.label for link in card(app, "first_steps").page_link]
+    assert not app.get("plotly_chart")
+    assert not app.metric
 
 
-def test_the_overview_shows_its_verdict_and_counts(visit: Visit, history: History) -> None:
+def test_the_overview_shows_its_verdict_and_its_counts_with_the_way_to_their_orders(
+    visit: Visit, history: History
+) -> None:
     for name in ("A-1", "A-2", "A-3"):
         history.place(name)
     history.complete("A-1")
     history.refuse("A-2")
+    history.accept("A-3")
+    history.find_finished("FOUND-1")
     app = visit()
     assert not app.exception
-    assert app.header[0].value.startswith("1 order needs a decision. 1 open, none late; oldest ")
-    assert app.header[0].value.startswith("1 order needs a decision.")
-    shown = {metric.label: metric.value for metric in app.metric}
-    assert shown == {"Needs a person": "1", "Late": "0", "Outcome unknown": "0", "Open": "1", "Done today": "1"}
+    assert "1 order needs a decision. 1 open, none late; oldest " in app.header[0].value
+    counts = {metric.label: metric.value for metric in app.metric}
+    assert counts == {
+        "Needs a decision": "1", "Late": "0", "Unconfirmed send": "0", "Open": "1", "Completed today": "1"
+    }  # fmt: skip
+    assert addresses(card(app, "count_late")) == [{"view=late", "each=true"}]
+    [completed] = card(app, "count_completed").page_link
+    assert "Plus 1 order already complete when first seen." in completed.proto.help
+    assert chart_keys(app) == CHARTS
+    [chart] = [chart for chart in app.get("plotly_chart") if chart.proto.id.endswith("flow")]
+    assert chart.proto.alt.startswith("In 24h: 3 orders placed, ")
+    assert chart.proto.alt.endswith(" completed; 1 are open now. By the hour.")
+    [row] = [block for block in [card(app, "reason_refused")] if block.page_link]
+    assert addresses(row) == [{"view=attention", "reason=refused"}]
+    assert row.page_link[0].label == "**1** Refused by the provider"
+    assert row.caption[0].value.endswith("10\\.00 \\(currency unknown\\)")
+    assert any("n = 1" in caption.value for caption in app.caption)
 
 
-def test_each_count_links_to_its_orders(visit: Visit, history: History) -> None:
-    history.place("A-1")
-    app = visit()
-    address = app.container(key="count_late").page_link[0].proto.query_string
-    assert set(address.split("&")) == {"view=late", "each=true"}
-
-
-def test_each_chart_comes_as_a_sentence_and_a_table_too(visit: Visit, history: History) -> None:
+@pytest.mark.parametrize("span", ["24h", "30d"])
+def test_each_chart_has_a_table_and_the_same_ways_for_the_keyboard(visit: Visit, history: History, span: str) -> None:
     history.place("A-1")
     history.complete("A-1")
     history.place("A-2")
+    history.accept("A-2")
     app = visit()
-    assert len(app.get("plotly_chart")) == 3
-    assert len(app.dataframe) == 3
-    said = [caption.value for caption in app.caption]
-    assert any("Placed in this span: " in text for text in said)
-    assert any("Counted are orders seen open before" in text for text in said)
+    app.session_state["span"] = span
+    for name in ("flow_data", "lifecycle_data", "expectation_data", "times_data"):
+        app.session_state[name] = True
+    app.run()
+    assert not app.exception
+    assert len(app.dataframe) == 6
+    hours = app.selectbox(key="flow_choice")
+    assert len(hours.options) == (24 if span == "24h" else 30)
+    assert app.selectbox(key="expectation_choice").options == ["A-2"]
+    assert app.selectbox(key="lifecycle_choice").options == ["Pending", "Completed"]
+    ways = [query for query in addresses(app) if any(part.startswith(("from=", "order=", "type=")) for part in query)]
+    assert {part.partition("=")[0] for query in ways for part in query} >= {"from", "to", "order", "type", "state"}
 
 
 def test_the_latest_changes_keep_their_places_until_newer_ones_are_asked_for(
@@ -55,36 +89,35 @@ def test_the_latest_changes_keep_their_places_until_newer_ones_are_asked_for(
 ) -> None:
     for name in ("A-1", "A-2"):
         history.place(name)
-    before = reports.overview(history.database, history.at)
+    before = latest_changes(history.database)
     history.wait(seconds=5)
     history.accept("A-1")
-    now = reports.overview(history.database, history.at)
-    # Read by the figures, by the changes, by what asks whether there are newer ones, and by the charts.
-    readings = iter([before, before, now, now])
-    monkeypatch.setattr(cached, "overview", lambda: next(readings))
+    now = latest_changes(history.database)
+    # Read by the page, and then by what asks whether there are newer ones.
+    readings = iter([before, now])
+    monkeypatch.setattr(cached, "latest_changes", lambda: next(readings))
     app = visit()
-    assert [link.label for link in app.container(key="changes").page_link] == ["A\\-2", "A\\-1"]
-    assert app.button(key="show_changes").label == "1 newer: show"
+    assert [link.label for link in card(app, "changes").page_link] == ["A\\-2", "A\\-1"]
+    assert app.button(key="show_changes").label == "1 new: show"
     at = (history.at - timedelta(seconds=5)).strftime("%H:%M:%S")
-    assert all(text.value.startswith(at) for text in app.container(key="changes").text)
+    assert all(caption.value.startswith(at) for caption in card(app, "changes").caption)
 
 
-def test_the_span_of_the_charts_can_be_chosen(visit: Visit, history: History) -> None:
-    history.place("A-1")
+def test_values_are_shown_by_currency_on_request(visit: Visit, history: History) -> None:
+    history.place("A-1", value=1250)
     app = visit()
-    app.session_state["span"] = "30d"
+    app.session_state["lifecycle_view"] = "Value"
     app.run()
     assert not app.exception
-    said = [markdown.value for markdown in app.markdown]
-    assert "**Orders by the day they were placed and their state now**" in said
-    assert "**Time to completion, by the day of completion**" in said
-    month = datetime.now(UTC) - timedelta(days=29)
-    assert f"From {month:%Y-%m-%d} 00:00 on. Times are UTC." in [caption.value for caption in app.caption]
-    columns = json.loads(app.dataframe[0].proto.columns)
-    assert columns["_index"]["label"] == "Day"
+    assert "lifecycle_Value" in chart_keys(app)
 
 
-def test_found_orders_are_told_apart_from_done_ones(visit: Visit, history: History) -> None:
-    history.find_finished("FOUND-1")
+def test_a_board_on_a_wall_has_large_figures_and_no_search(visit: Visit, history: History) -> None:
+    history.at = datetime.now(UTC)
+    history.place("A-1")
     app = visit()
-    assert any("does not count 1 orders found already finished" in caption.value for caption in app.caption)
+    app.query_params["board"] = "1"
+    app.run()
+    assert not app.exception
+    assert not app.metric
+    assert {"wall_open", "wall_late"} <= chart_keys(app)

@@ -130,7 +130,7 @@ def test_a_sign_in_ends_after_its_hours(visit: Open, lists: Path) -> None:
 
 def test_nothing_is_read_for_nobody_whatever_asks(lists: Path) -> None:
     reads = (session.database, cached.overview, cached.health, cached.filter_options, cached.catalogue, session.actor)
-    for read in (*reads, lambda: cached.charts("24 h")):
+    for read in (*reads, lambda: cached.flow("24h")):
         with pytest.raises(NotAdmitted):
             read()
 

@@ -121,6 +121,17 @@ def test_completion_times_are_told_by_type_and_only_of_orders_seen_open_before(
     assert not completion_times(store, history.at + timedelta(days=3), "24h").by_type
 
 
+def test_half_and_95_of_100_are_times_that_so_many_kept(history: History, store: Database) -> None:
+    for number in range(20):
+        history.place(f"A-{number}")
+        history.complete(f"A-{number}", minutes=number + 1)
+    took = completion_times(store, history.at, "24h").by_type["Links"]
+    lengths = [timedelta(minutes=number + 1, seconds=10) for number in range(20)]
+    assert sum(length <= took.p50 for length in lengths) >= 10
+    assert sum(length <= took.p95 for length in lengths) >= 19
+    assert {took.p50, took.p95} <= set(lengths)
+
+
 def test_latest_changes_name_each_order_once_with_its_state(history: History, store: Database) -> None:
     for name in ("DONE-1", "REFUSED-1"):
         history.place(name)
@@ -141,6 +152,17 @@ def test_history_read_in_does_not_fill_the_latest_changes(
         discover(history, store, planner, f"OLD-{age}", days=2 + age)
     discover(history, store, planner, "NEW", minutes=1)
     assert [change.po_number for change in changes.latest_changes(store)] == ["NEW", "OURS"]
+
+
+def test_of_changes_of_one_moment_the_newest_order_stands_first(
+    history: History, store: Database, planner: PlanningContext
+) -> None:
+    """A page of the list comes newest first and is learned at one moment; what came before may be stored later."""
+    for age in (50, 10, 30):
+        discover(history, store, planner, f"AGE-{age}", minutes=age)
+    history.at -= timedelta(hours=5)
+    history.place("BEFORE")
+    assert [change.po_number for change in changes.latest_changes(store)] == ["AGE-10", "AGE-30", "AGE-50", "BEFORE"]
 
 
 def test_the_reads_go_through_indexes(sqlite_url: str) -> None:

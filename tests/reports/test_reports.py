@@ -3,7 +3,6 @@ import io
 import json
 import re
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -16,13 +15,10 @@ from hypothesis import strategies as st
 from tracking import ingest
 from tracking.errors import UnknownOrder
 from tracking.forecasting.forecasts import Forecasts
-from tracking.forecasting.planner import PlanningContext
 from tracking.orders import wording
-from tracking.orders.model import Line, Snapshot
 from tracking.orders.wording import amount, clock, duration, merge_repeats, money, window
 from tracking.polling.learner import Learner
 from tracking.provider import call_log
-from tracking.provider.responses import ParsedOrder
 from tracking.reports import activity, order, overview, trends
 from tracking.reports import health as reports_health
 from tracking.reports.health import ComponentStatus
@@ -53,7 +49,6 @@ def busy(history: History) -> None:
 def test_overview_of_an_empty_store_says_so(store: Database) -> None:
     seen = overview.overview(store, START)
     assert (seen.verdict, seen.empty, seen.open) == ("No orders yet", True, 0)
-    assert seen.bands["orders"].sum() == 0
 
 
 def test_overview_counts_each_kind_once(history: History, store: Database) -> None:
@@ -98,42 +93,6 @@ def test_the_count_of_a_view_stops_where_it_would_read_too_much(
     }  # fmt: skip
 
 
-def test_unknown_outcomes_are_a_band_of_their_own(history: History, store: Database) -> None:
-    busy(history)
-    bands = overview.overview(store, history.at).bands.set_index("band")
-    assert bands.loc["outcome unknown", "value_minor"] == 2500
-    assert bands.loc["up to 2 h", "orders"] == 1
-
-
-def test_latest_changes_name_each_order_once(history: History, store: Database) -> None:
-    busy(history)
-    history.wait(seconds=1)
-    history.find_finished("FOUND-2")
-    changes = overview.overview(store, history.at).changes
-    # Of those of one moment the one that was made an hour before is the last.
-    assert [po for po, _ in changes] == ["FOUND-2", "REFUSED-1", "LOST-1", "OPEN-1", "DONE-1", "FOUND-1"]
-    assert "may have the order" in dict(changes)["LOST-1"].text
-
-
-def test_latest_changes_are_those_learned_last_and_of_the_newest_orders(
-    history: History, store: Database, planner: PlanningContext
-) -> None:
-    """A page of the list comes newest first and is learned at one moment; what came before may be stored later."""
-    moment = history.wait(days=1)
-
-    def discover(connection: sa.Connection, age: int) -> None:
-        made, line = moment - timedelta(hours=age), Line(1, "CVS", 500, 1, "Pending", 0)
-        snapshot = Snapshot(f"OUT-{age}", f"AGE-{age}", "Pending", "Links", made, (line,))
-        ingest.discover(connection, ParsedOrder(snapshot, {}, f"digest-{age}"), moment, moment, planner)
-
-    for age in range(30):
-        store.write(partial(discover, age=age))
-    history.at = moment - timedelta(hours=5)
-    history.place("BEFORE")
-    changes = overview.overview(store, moment).changes
-    assert [po for po, _ in changes] == [f"AGE-{age}" for age in range(10)]
-
-
 def test_the_overview_uses_the_partial_indexes(tmp_path: Any) -> None:
     """A bound value in place of the index's own words would walk over every order."""
     from tracking.storage.database import connect  # noqa: PLC0415 - only this test needs SQLite's own plan
@@ -173,55 +132,6 @@ def test_what_is_newest_is_read_through_an_index(sqlite_url: str, now: datetime)
     assert len(plans) >= 4
     scans = [plan for plan in plans if "SCAN" in plan]
     assert [plan for plan in scans if "USING" not in plan] == []
-
-
-def test_the_latest_changes_are_read_through_an_index(sqlite_url: str, now: datetime) -> None:
-    """Sorting by what stands in the orders as well must not read and sort the whole log."""
-    from tracking.storage.database import connect  # noqa: PLC0415 - as above
-
-    opened = connect(sqlite_url)
-    statements: list[tuple[Any, Any]] = []
-    sa.event.listen(opened._readers, "before_cursor_execute", lambda *call: statements.append(call[2:4]))
-    overview.overview(opened, now)
-    [(statement, values)] = [each for each in statements if "learned_at DESC" in each[0]]
-    with opened.read() as connection:
-        plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()]
-    opened.close()
-    assert [step for step in plan if step.startswith("SCAN events")] == ["SCAN events USING INDEX ix_events_learned"]
-
-
-def test_lifecycle_fills_the_hours_without_orders(history: History, store: Database) -> None:
-    busy(history)
-    frame = trends.lifecycle(store, history.at, "24h")
-    assert frame.groupby("state").size().unique().tolist() == [24]
-    assert frame["orders"].sum() == 5
-
-
-def test_each_span_has_its_steps(history: History, store: Database) -> None:
-    busy(history)
-    for span, steps in (("24h", 24), ("7d", 168), ("30d", 30)):
-        assert trends.lifecycle(store, history.at, span)["hour"].nunique() == steps
-
-
-def test_completions_count_only_orders_seen_open_before(history: History, store: Database) -> None:
-    busy(history)
-    took = trends.completions(store, history.at, "24h")
-    assert took.orders == 1
-    assert took.p50 == timedelta(minutes=10, seconds=10)
-    assert took.rows["orders"].tolist() == [1]
-
-
-def test_half_and_95_of_100_are_times_that_so_many_kept(history: History, store: Database) -> None:
-    for number in range(20):
-        history.place(f"A-{number}")
-        history.complete(f"A-{number}", minutes=number + 1)
-    took = trends.completions(store, history.at, "24h")
-    lengths = [timedelta(minutes=number + 1, seconds=10) for number in range(20)]
-    assert took.p50 is not None
-    assert took.p95 is not None
-    assert sum(length <= took.p50 for length in lengths) >= 10
-    assert sum(length <= took.p95 for length in lengths) >= 19
-    assert {took.p50, took.p95} <= set(lengths)
 
 
 def test_bounds_in_a_table_are_rounded_outwards() -> None:
