@@ -86,7 +86,9 @@ def _change(change: Change) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", wrap=False):
         with st.container(width=STATE_WIDTH):
             elements.badge(change.state)
-        said, address = elements.escape(change.entry.text), {"order": change.po_number}
+        sentence, address = elements.escape(change.entry.text), {"order": change.po_number}
         with st.container():
-            st.page_link("order.py", label=elements.escape(change.po_number), icon="", query_params=address, help=said)
+            st.page_link(
+                "order.py", label=elements.escape(change.po_number), icon="", query_params=address, help=sentence
+            )
         st.caption(times.text(change.entry.learned_at), width="content")

@@ -58,8 +58,8 @@ def _count(
 ) -> None:
     figure: Figure = getattr(trend, name)
     if name == "completed" and current.discovered_today:
-        first_seen = wording.count(current.discovered_today, "order")
-        meaning = f"{meaning} Plus {first_seen} already complete when first seen."
+        others = wording.count(current.discovered_today, "order")
+        meaning = f"{meaning} Plus {others} already complete when first seen."
     with st.container(border=True, key=f"count_{name}", gap="xxsmall", height="stretch"):
         query = dict(overview.COUNTED_LISTS[listed])
         st.page_link("orders.py", label=title, icon=f":material/{icon}:", query_params=query, help=meaning)

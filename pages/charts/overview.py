@@ -159,14 +159,14 @@ def completion_times(frame: pd.DataFrame, height: int, palette: Palette = LIGHT)
     figure, hours = go.Figure(), _in_zone(frame["hour"])
     looks = (("p95", palette.warning, "dot", None), ("p50", palette.primary, "solid", "tonexty"))
     for name, color, dash, fill in looks:
-        said = [
+        labels = [
             f"{name} at the most {longest(timedelta(seconds=seconds))}<br>{count(orders, 'order')}"
             for seconds, orders in zip(frame[name], frame["orders"], strict=True)
         ]
         figure.add_scatter(
             x=hours, y=frame[name].clip(lower=AGES[0][0]), name=name, mode="lines+markers", fill=fill,
             fillcolor=_faint(palette.primary), line={"color": color, "dash": dash, "width": 2}, marker={"size": 5},
-            text=said, hovertemplate="%{x}<br>%{text}<extra></extra>",
+            text=labels, hovertemplate="%{x}<br>%{text}<extra></extra>",
             customdata=[hour.isoformat() for hour in frame["hour"]],
         )  # fmt: skip
     figure.update_yaxes(**_axis_of_ages(pd.concat([frame["p50"], frame["p95"]]), 1.2))
