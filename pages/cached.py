@@ -4,6 +4,8 @@ The address of the store is an argument of each, so that no answer of one store 
 are in seconds.
 """
 
+from collections.abc import Mapping
+
 import pandas as pd
 import streamlit as st
 
@@ -19,6 +21,8 @@ from tracking.reports.board import completion_times as completion_reports
 from tracking.reports.board import course, expectation, figures, lifecycle
 from tracking.reports.board import decisions as decision_reports
 from tracking.reports.insights import forecasts, latency, witnesses
+from tracking.reports.order_list import view_counts as order_views
+from tracking.reports.order_list.view_counts import ViewCount
 from tracking.storage.database import connect
 from tracking.submissions.catalog import Catalog, load_catalog
 
@@ -177,6 +181,16 @@ def late_orders() -> LateOrders:
 def _late_orders(url: str) -> LateOrders:
     with connect(url).read() as connection:
         return stored_late_orders(connection)
+
+
+def view_counts() -> Mapping[str, ViewCount]:
+    """How many orders each view of the list holds, at most FRESH seconds old."""
+    return _view_counts(database_url())
+
+
+@st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
+def _view_counts(url: str) -> Mapping[str, ViewCount]:
+    return order_views.view_counts(connect(url), utc_now())
 
 
 def filter_options() -> dict[str, list[str]]:

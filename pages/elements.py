@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ParamSpec
 
@@ -79,10 +79,13 @@ def spending_label(label: str) -> str:
 
 def state_column(header: str = "State", **settings: Any) -> Any:
     """A table's column of states as coloured pills; its cells are lists of one label, of `state_cell`."""
-    labels = {state_label(state): color for state, color in palette().states.items()}
-    return st.column_config.MultiselectColumn(
-        header, options=list(labels), color=[f"{color}66" for color in labels.values()], **settings
-    )
+    return pill_column(header, {state_label(state): color for state, color in palette().states.items()}, **settings)
+
+
+def pill_column(header: str, colors: Mapping[str, str], **settings: Any) -> Any:
+    """A table's column of words as pills, each in its colour, thinned so that the word can be read on it."""
+    tints = [palette().tint(color) for color in colors.values()]
+    return st.column_config.MultiselectColumn(header, options=list(colors), color=tints, **settings)
 
 
 def state_cell(state: str) -> list[str]:

@@ -26,10 +26,16 @@ class Palette:
     trouble: str
     accent: str
     ramp: tuple[str, ...]
+    background: str
 
     def state(self, state: str) -> str:
         """The colour of a state; all words of the provider's that have no rules of their own share one."""
         return self.states.get(state, self.other_state)
+
+    def tint(self, color: str, share: float = 0.32) -> str:
+        """The colour thinned with the background, for what carries text of the theme's colour."""
+        parts = zip(bytes.fromhex(color[1:]), bytes.fromhex(self.background[1:]), strict=True)
+        return "#" + bytes(round(share * part + (1 - share) * behind) for part, behind in parts).hex()
 
 
 LIGHT = Palette(
@@ -56,6 +62,7 @@ LIGHT = Palette(
     trouble="#b3261e",
     accent="#6d5f9c",
     ramp=("#dbe7ef", "#b5cfdf", "#f0d9a8", "#e0a458", "#cc6a3d", "#b3261e"),
+    background="#ffffff",
 )
 DARK = Palette(
     states={
@@ -81,4 +88,5 @@ DARK = Palette(
     trouble="#ff8a80",
     accent="#b9a8ec",
     ramp=("#24384a", "#345d78", "#7d6a3a", "#b98339", "#d9704a", "#ff8a80"),
+    background="#10161c",
 )

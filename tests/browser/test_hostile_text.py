@@ -148,12 +148,12 @@ def overview(watch: Watch) -> None:
 
 def orders(watch: Watch, payloads: hostile.Payloads) -> None:
     watch.open("/orders")
-    expand(watch)
-    watch.page.locator(".st-key-state input").click()
+    watch.page.locator(".st-key-filters button").first.click()
+    watch.page.locator(".st-key-filter_state input").click()
     watch.inert("orders")
     bad = ("from", "to", "min", "max", "older", "view", "sort", "type", "source", "page", "asc", payloads.short[0])
     for query in (
-        [("state", text) for text in payloads.short],
+        [(name, text) for name in ("state", "not_state", "type", "po") for text in payloads.short],
         [(name, payloads.line) for name in ("q", "product", "prefix", *bad)],
     ):
         watch.open(f"/orders?{urlencode(query)}")

@@ -2,148 +2,98 @@ import asyncio
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-import pytest
+from finished import times_of
 from histories import History
-from pages.conftest import page_links
 from streamlit.testing.v1 import AppTest
 
+import orders_table
+from tracking.app.preferences import Preferences
 from tracking.forecasting.forecasts import Forecasts
+from tracking.forecasting.learned import store_forecasts
+from tracking.forecasting.survival import Forecast, Interval
+from tracking.orders.vocabulary import EventKind
 from tracking.polling.learner import Learner
+from tracking.reports import activity
 from tracking.reports.order_list import news as list_news
+from tracking.reports.order_list.filters import Filters
 from tracking.reports.order_list.news import Change, News
+from tracking.reports.order_list.search import orders_page
+from tracking.storage.database import Database
 
 Visit = Callable[..., AppTest]
-ONE = (Change("A-1", "Pending to Completed"),)
 
 
-def shown(app: AppTest) -> list[str]:
+def po_numbers(app: AppTest) -> list[str]:
     return app.dataframe[0].value["po_number"].tolist()
+
+
+def address(app: AppTest) -> dict[str, list[str]]:
+    return {name: value if isinstance(value, list) else [value] for name, value in app.query_params.items()}
+
+
+def labels(app: AppTest) -> list[str]:
+    return [button.label for button in app.button]
+
+
+def select(app: AppTest, *rows: int) -> AppTest:
+    key = f"orders_table_{app.session_state['orders_snapshot'].number}_{app.session_state['orders_table_turn']}"
+    app.session_state[key] = {"selection": {"rows": list(rows), "columns": [], "cells": []}}
+    return app.run()
 
 
 def test_the_address_filters_the_orders(visit: Visit, history: History) -> None:
     for name in ("A-1", "A-2", "B-1"):
         history.place(name)
     history.lose("A-2")
-    assert shown(visit("orders", q="a-")) == ["A-2", "A-1"]
-    assert shown(visit("orders", view="unknown")) == ["A-2"]
-    assert shown(visit("orders", sort="po number", asc="true")) == ["A-1", "A-2", "B-1"]
-    assert shown(visit("orders", state=["Queued"], prefix="B")) == ["B-1"]
+    assert po_numbers(visit("orders", q="a-")) == ["A-2", "A-1"]
+    assert po_numbers(visit("orders", view="unknown")) == ["A-2"]
+    assert po_numbers(visit("orders", sort="po number", asc="true")) == ["A-1", "A-2", "B-1"]
+    assert po_numbers(visit("orders", state=["Queued"], prefix="B")) == ["B-1"]
+    assert po_numbers(visit("orders", not_state=["Queued"])) == ["A-2"]
 
 
-def test_a_filter_narrows_at_once(visit: Visit, history: History) -> None:
-    history.place("A-1")
-    app = visit("orders")
-    app.text_input(key="q").set_value("A-1").run()
-    assert shown(app) == ["A-1"]
-
-
-def test_bad_values_in_the_address_are_told(visit: Visit, history: History) -> None:
-    history.place("A-1")
-    app = visit("orders", min="much", view="nonsense")
-    assert not app.exception
-    said = " ".join(warning.value for warning in app.warning)
-    assert "much" in said
-    assert "nonsense" in said
-    assert shown(app) == ["A-1"]
-
-
-def test_orders_come_in_pages(visit: Visit, history: History) -> None:
-    for number in range(30):
-        history.place(f"A-{number:02}")
-    assert len(shown(visit("orders"))) == 25
-    assert len(shown(visit("orders", page="2"))) == 5
-
-
-def test_a_changed_filter_begins_at_its_first_page(visit: Visit, history: History) -> None:
+def test_a_widget_changes_the_address_and_a_chip_changes_it_back(visit: Visit, history: History) -> None:
     for number in range(30):
         history.place(f"A-{number:02}")
     app = visit("orders", page="2")
-    app.text_input(key="q").set_value("A-0").run()
-    assert shown(app) == [f"A-0{number}" for number in range(9, -1, -1)]
-
-
-def test_nothing_found_says_what_to_do(visit: Visit) -> None:
-    app = visit("orders", q="nothing")
-    assert not app.dataframe
-    assert "No order matches" in app.info[0].value
-
-
-@pytest.mark.parametrize(
-    ("news", "said"),
-    [(News(2), "2 new: show"), (News(0, ONE), "1 changed: show"), (News(2, ONE), "2 new, 1 changed: show")],
-)
-def test_what_has_come_or_changed_is_told_and_shown_when_asked(
-    visit: Visit, history: History, monkeypatch: pytest.MonkeyPatch, news: News, said: str
-) -> None:
-    history.place("A-1")
-    assert not [button for button in visit("orders").button if button.key == "show_new"]
-    monkeypatch.setattr(list_news, "list_news", lambda *_: news)
-    app = visit("orders")
-    assert app.button(key="show_new").label == said
-    assert shown(app) == ["A-1"]
-
-
-def test_a_cell_is_shown_to_be_copied_and_its_order_is_opened_by_a_link(visit: Visit, history: History) -> None:
-    for name in ("A-1", "A-2"):
-        history.place(name)
-    app = visit("orders", sort="po number")
-    for column, text in {"state": "Queued", "value": "10.00 (currency unknown)", "provider_id": None}.items():
-        app.session_state["orders_table_0"] = {"selection": {"rows": [], "columns": [], "cells": [[1, column]]}}
-        app.run()
-        assert [code.value for code in app.code] == ([text] if text else [])
-        [link] = page_links(app)
-        assert link.label == "Open A\\-1"
-        assert link.proto.query_string == "order=A-1&list=sort%3Dpo%2Bnumber"
-
-
-def test_the_filter_can_be_cleared_once_there_is_one(visit: Visit, history: History) -> None:
-    for number in range(30):
-        history.place(f"A-{number:02}")
-
-    def offered(**query: str) -> bool:
-        return any(button.key == "clear" for button in visit("orders", **query).button)
-
-    assert [offered(), offered(page="2"), offered(page="2", q="a"), offered(view="open")] == [False, False, True, True]
-
-
-def test_each_column_is_as_wide_as_its_texts_and_what_is_cut_ends_in_an_ellipsis(
-    visit: Visit, history: History
-) -> None:
-    for number in range(20):
-        history.place(f"A-{number}")
-    history.refuse("A-0", "the balance of 54.00 does not cover the order of 75.00")
-    table = visit("orders").dataframe[0]
-    columns = json.loads(table.proto.columns)
-    assert "currency" not in table.value
-    assert columns["mark"]["width"] > 7 * len("refused: the balance of 54.00 does not cover the order of 75.00")
-    history.place("LONG-1")
-    history.refuse("LONG-1", "x" * 300)
-    [mark] = [text for text in visit("orders").dataframe[0].value["mark"] if "xxx" in text]
-    assert mark.endswith("x…")
-
-
-def test_exports_are_made_only_when_asked_for(visit: Visit, history: History) -> None:
-    history.place("A-1")
-    app = visit("orders")
-    buttons = app.get("download_button")
-    assert [button.proto.label for button in buttons] == ["CSV", "JSONL", "PARQUET"]
-    assert all(button.proto.deferred_file_id and not button.proto.url for button in buttons)
-
-
-def test_headers_are_plain_words_and_missing_values_stay_empty(visit: Visit, history: History) -> None:
-    history.find_finished("FOUND-1")
-    table = visit("orders").dataframe[0]
-    labels = [column["label"] for column in json.loads(table.proto.columns).values() if "label" in column]
-    assert labels == [
-        "", "PO number", "State", "Type", "Cards", "Fulfilled", "Value", "Placed", "Mark", "Completed by",
-        "Provider ID", "Source",
+    assert len(po_numbers(app)) == 5
+    assert "Clear filters" not in labels(app)
+    app.text_input(key="filter_q").set_value("A-0").run()
+    assert po_numbers(app) == [f"A-0{number}" for number in range(9, -1, -1)]
+    app.multiselect(key="filter_not_state").set_value(["Outcome unknown", "Refused"]).run()
+    assert address(app) == {"q": ["A-0"], "not_state": ["Outcome unknown", "Refused"]}
+    assert [button.label for button in app.button if str(button.key).startswith("chip_")] == [
+        'Contains "A\\-0"', "State is not Unconfirmed", "State is not Refused",
     ]  # fmt: skip
-    assert table.proto.placeholder == ""
-    assert table.value["completed_by"].tolist()[0].startswith("before ")
+    app.button(key="chip_2").click().run()
+    assert address(app) == {"q": ["A-0"], "not_state": ["Outcome unknown"]}
+    app.button(key="clear").click().run()
+    assert address(app) == {}
+    assert len(po_numbers(app)) == 25
 
 
-def test_orders_that_are_late_together_are_one_banner_and_listed_when_wanted(visit: Visit, history: History) -> None:
+def test_every_filter_of_an_address_is_a_chip_that_takes_it_away(visit: Visit, history: History) -> None:
+    history.place("A-1")
+    query = {
+        "q": "A", "state": "Queued", "not_state": "Refused", "type": "Links", "not_type": "Codes", "source": "form",
+        "not_source": "seed", "not_reason": "cancelled", "product": "CVS", "from": "2020-01-01T10:00:00+00:00",
+        "to": "2199-01-01", "min": "1", "max": "100", "older": "0s", "prefix": "A", "po": "A-1",
+    }  # fmt: skip
+    app = visit("orders", **query)
+    assert not app.exception
+    assert po_numbers(app) == ["A-1"]
+    chips = [button for button in app.button if str(button.key).startswith("chip_")]
+    assert len(chips) == len(query)
+    assert "Placed from 2020\\-01\\-01 10\\:00\\:00" in [chip.label for chip in chips]
+    for left in range(len(query) - 1, -1, -1):
+        app.button(key=f"chip_{left}").click()
+        app.run()
+        assert len(app.query_params) == left
+
+
+def test_views_carry_counts_and_late_ones_are_those_of_their_count(visit: Visit, history: History) -> None:
     history.at = datetime.now(UTC) - timedelta(hours=3)
     for number in range(7):
         history.place(f"A-{number}")
@@ -153,9 +103,147 @@ def test_orders_that_are_late_together_are_one_banner_and_listed_when_wanted(vis
     asyncio.run(learner.find_late_orders())
     app = visit("orders", view="late")
     assert not app.exception
-    [banner] = [warning.value for warning in app.warning if "contact the provider once" in warning.value]
-    assert banner.startswith("7 of 7 orders placed ")
+    assert [option.content for option in app.segmented_control(key="filter_view").proto.options][:4] == [
+        "All 7", "Needs decision 0", "Late 7", "Unconfirmed send 0",
+    ]  # fmt: skip
     assert not app.dataframe
-    app.toggle(key="each").set_value(True).run()
-    assert len(shown(app)) == 7
-    assert len(shown(visit("orders", view="late", each="true"))) == 7
+    assert "7 are late as part of an incident" in app.info[0].value
+    app.button(key="way_out").click().run()
+    assert len(po_numbers(app)) == 7
+    assert {flag for flags in app.dataframe[0].value["flags"] for flag in flags} == {"Late"}
+    app.segmented_control(key="filter_view").set_value("open").run()
+    assert address(app) == {"view": ["open"]}
+    app.segmented_control(key="filter_view").set_value("late").run()
+    assert address(app) == {"view": ["late"], "each": ["true"]}
+    assert len(po_numbers(app)) == 7
+
+
+def test_bad_values_in_the_address_are_named_and_a_page_too_far_is_the_first(visit: Visit, history: History) -> None:
+    history.place("A-1")
+    app = visit("orders", min="much", view="nonsense", page="7", **{"from": "0001-01-01"})
+    assert not app.exception
+    text = " ".join(warning.value for warning in app.warning)
+    assert "much" in text
+    assert "nonsense" in text
+    assert po_numbers(app) == ["A-1"]
+
+
+def test_an_empty_list_offers_the_way_out(visit: Visit, history: History) -> None:
+    history.place("A-1")
+    app = visit("orders", q="nothing", sort="value")
+    assert not app.dataframe
+    assert app.info[0].value == "No matching orders. Clear filters, or search for part of an ID."
+    app.button(key="way_out").click().run()
+    assert po_numbers(app) == ["A-1"]
+    assert address(app) == {"sort": ["value"]}
+
+
+def test_the_table_stands_still_until_what_is_new_is_asked_for(
+    visit: Visit, history: History, monkeypatch: Any
+) -> None:
+    history.place("A-1")
+    app = visit("orders")
+    assert "show_new" not in [button.key for button in app.button]
+    history.place("A-2")
+    monkeypatch.setattr(list_news, "list_news", lambda *_: News(1, (Change("A-1", "Queued to Sending"),)))
+    app.run()
+    assert po_numbers(app) == ["A-1"]
+    assert app.button(key="show_new").label == "1 new, 1 changed: show"
+    assert "**A\\-1**: Queued to Sending" in [text.value for text in app.markdown]
+    app.button(key="show_new").click().run()
+    assert po_numbers(app) == ["A-2", "A-1"]
+    assert app.dataframe[0].value["change"].tolist() == ["New", "Queued to Sending"]
+
+
+def test_selected_rows_have_a_bar_of_what_can_be_done(visit: Visit, history: History, database: Database) -> None:
+    for name in ("A-1", "A-2", "A-3"):
+        history.place(name)
+    history.accept("A-1")
+    app = select(visit("orders", sort="po number", asc="true"), 0)
+    assert [code.value for code in app.code] == ["A-1", "BLK-1"]
+    assert not app.button(key="open_selected").disabled
+    select(app, 0, 1)
+    assert not app.code
+    assert app.button(key="open_selected").disabled
+    assert "**2 selected**" in [text.value for text in app.markdown]
+    app.session_state["preferences"] = Preferences(name="Ann")
+    app.button(key="poll_selected").click().run()
+    [toast] = [each.value for each in app.toast]
+    assert toast.startswith("Poll queued for 1 order. 1 not polled: ")
+    asked = [entry["po_number"] for entry in activity.events(database, kinds=[EventKind.ACTION_REQUESTED])]
+    assert asked == ["A-1"]
+    app.button(key="clear_selection").click().run()
+    assert "clear_selection" not in [button.key for button in app.button]
+
+
+def test_a_selection_belongs_to_one_drawing_and_the_head_says_how_the_list_is_sorted(
+    visit: Visit, history: History
+) -> None:
+    for number in range(3):
+        history.place(f"A-{number}", value=100 * (30 - number))
+    app = select(visit("orders"), 0)
+    assert "open_selected" in [button.key for button in app.button]
+    app.selectbox(key="filter_sort").set_value("value").run()
+    assert po_numbers(app) == ["A-0", "A-1", "A-2"]
+    assert "open_selected" not in [button.key for button in app.button]
+    columns = json.loads(app.dataframe[0].proto.columns)
+    assert (columns["value"]["label"], columns["placed"]["label"]) == ("Value ↓", "Placed (UTC)")
+    app.button(key="direction").click().run()
+    assert address(app) == {"sort": ["value"], "asc": ["true"]}
+    assert po_numbers(app) == ["A-2", "A-1", "A-0"]
+
+
+def test_columns_fit_their_texts_and_empty_ones_are_left_out(
+    visit: Visit, history: History, database: Database
+) -> None:
+    history.find_finished("FOUND-1")
+    table = visit("orders").dataframe[0]
+    labels = [column["label"] for column in json.loads(table.proto.columns).values() if "label" in column]
+    assert labels == [
+        "State", "PO number", "Fulfilled", "Cards", "Value", "Placed ↓ (UTC)", "Completed", "Type", "Provider ID",
+        "Source",
+    ]  # fmt: skip
+    assert table.proto.placeholder == ""
+    row = table.value.iloc[0]
+    assert (list(row["state"]), row["units"], row["fulfilled"], row["source"]) == (
+        ["Completed"],
+        100,
+        "1/1",
+        "Other system",
+    )
+    assert row["completed"].startswith("before ")
+    long = "LONG-" + "x" * 60
+    history.place(long)
+    history.refuse(long)
+    history.place("OPEN-1")
+    history.accept("OPEN-1")
+    times = {"Links/1": times_of(Interval(3599.0, 3601.0), orders=40)}
+    forecasts = [Forecast.fit("Links/1", ())]
+    database.write(lambda connection: store_forecasts(connection, forecasts, history.at, times))
+    table = visit("orders").dataframe[0]
+    assert table.value["po_number"].tolist()[1] == f"{long[:21]}…{long[-12:]}"
+    assert table.value["expected"].notna().tolist() == [True, False, False]
+    assert [list(flags) for flags in table.value["flags"]] == [[], ["Refused by the provider"], []]
+    columns = json.loads(table.proto.columns)
+    assert columns["flags"]["width"] > 7 * len("Refused by the provider")
+
+
+def test_flags_say_what_is_remarkable(history: History) -> None:
+    history.place("A-1")
+    history.accept("A-1")
+    history.announce("A-1")
+    history.place("A-2")
+    history.refuse("A-2")
+    history.acknowledge("A-2", "placed anew")
+    page = orders_page(history.database, Filters(sort="po number", descending=False), history.at + timedelta(days=400))
+    first, second = page.rows.astype(object).to_dict("records")
+    assert orders_table.flags(first) == ["Late", "Webhook only"]
+    assert orders_table.flags(second, "A-2") == ["Acknowledged", "Last opened"]
+
+
+def test_exports_are_made_only_when_asked_for(visit: Visit, history: History) -> None:
+    history.place("A-1")
+    app = select(visit("orders"), 0)
+    buttons = app.get("download_button")
+    assert [button.proto.label for button in buttons] == 2 * ["CSV", "JSONL", "PARQUET"]
+    assert all(button.proto.deferred_file_id and not button.proto.url for button in buttons)

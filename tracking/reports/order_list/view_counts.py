@@ -42,9 +42,9 @@ def view_counts(database: Database, now: datetime) -> Mapping[str, ViewCount]:
         counts = {
             "all": ViewCount(sum(stock.values())),
             "attention": _counted(connection, "attention", now),
-            "late": _counted_within(connection, "late", now, OPEN, ORDERS.c.late_at < now),
+            "late": _counted(connection, "late", now),
             "unknown": ViewCount(stock.get(State.UNKNOWN, 0)),
-            "claimed": _counted_within(connection, "claimed", now, OPEN),
+            "claimed": _claimed(connection, now),
             "open": ViewCount(sum(number for state, number in stock.items() if state not in CLOSED)),
             **{view: ViewCount(flow.get(state, 0)) for view, state in _FLOWS.items()},
         }
@@ -59,15 +59,16 @@ def _sums(connection: Connection, name: str, since: datetime | None) -> dict[str
 
 
 def _counted(connection: Connection, view: str, now: datetime, *clauses: Any) -> ViewCount:
-    matching = conditions(connection, Filters(view=view), now)
+    """Count what of the view has an index of its own; what is late together counts as well."""
+    matching = conditions(connection, Filters(view=view, each=True), now)
     some = select(ORDERS.c.id).where(*matching, *clauses).limit(MOST_COUNTED + 1).subquery()
     number = int(connection.execute(select(sa.func.count()).select_from(some)).scalar_one())
     return ViewCount(min(number, MOST_COUNTED), more=number > MOST_COUNTED)
 
 
-def _counted_within(connection: Connection, view: str, now: datetime, *wider: Any) -> ViewCount | None:
-    """Count the view among the orders of wider conditions that have an index; None where these are too many."""
-    orders = select(ORDERS.c.id).where(*wider)
-    if len(connection.execute(orders.limit(MOST_READ + 1)).all()) > MOST_READ:
+def _claimed(connection: Connection, now: datetime) -> ViewCount | None:
+    """Count those that a webhook alone says are complete among the open ones; None where these are too many."""
+    still_open = select(ORDERS.c.id).where(OPEN)
+    if len(connection.execute(still_open.limit(MOST_READ + 1)).all()) > MOST_READ:
         return None
-    return _counted(connection, view, now, ORDERS.c.id.in_(orders.limit(MOST_READ)))
+    return _counted(connection, "claimed", now, ORDERS.c.id.in_(still_open.limit(MOST_READ)))

@@ -1,0 +1,273 @@
+"""The filter of the list of orders: kept in the address; views, a popover, and chips that take a part of it away."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Any
+
+import streamlit as st
+
+import cached
+import elements
+import session
+import times
+from tracking.orders import wording
+from tracking.orders.model import OrderType
+from tracking.orders.vocabulary import reason_label, state_label
+from tracking.reports.explanations import TYPES
+from tracking.reports.order_list import search
+from tracking.reports.order_list.filters import REASONS, SORTS, VIEWS, Filters
+
+VIEW_LABELS = {
+    "all": "All",
+    "attention": "Needs decision",
+    "late": "Late",
+    "unknown": "Unconfirmed send",
+    "claimed": "Webhook only",
+    "open": "Open",
+    "today": "Completed today",
+    "found": "Already complete",
+}
+VIEW_MEANINGS = {
+    "all": "All orders, whoever placed them.",
+    "attention": "Refused, cancelled, contradictory or an unknown status, and not yet acknowledged.",
+    "late": "Open for longer than 99 of 100 similar orders took, or than promised.",
+    "unknown": "We sent it and got no answer; the provider may or may not have it.",
+    "claimed": "A webhook says complete; no poll has confirmed it yet.",
+    "open": "Not completed, cancelled or refused.",
+    "today": "Seen complete since midnight UTC.",
+    "found": "Already complete when first seen, today.",
+}
+SORT_LABELS = {name: name.capitalize() for name in SORTS} | {"po number": "PO number", "next look": "Next poll"}
+TYPE_LABELS = {kind: words.capitalize() for kind, words in TYPES.items()}
+SOURCE_LABELS = {
+    "form": "Form", "csv": "CSV", "json": "JSON", "seed": "Demo data", "elsewhere": "Other system",
+}  # fmt: skip
+PARAMETERS = frozenset(each.metadata["name"] for each in fields(Filters))
+EARLIEST, LATEST = datetime(1970, 1, 1), datetime(2200, 1, 1)  # noqa: DTZ001 - as widgets have them, in no zone
+ANY_CURRENCY = "The number alone, whatever the currency."
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """One part of the filter as people read it; `value` is the one of several that it stands for."""
+
+    parameter: str
+    label: str
+    value: str | None = None
+
+
+def read_filters() -> tuple[Filters, list[str]]:
+    """The filter in the address, and what of it could not be used."""
+    filters, problems = Filters.from_query({name: st.query_params.get_all(name) for name in st.query_params})
+    return filters, [str(problem) for problem in problems]
+
+
+def set_parameters(**changed: str | list[str]) -> None:
+    """Change parts of the filter in the address, in one step back; what is filtered otherwise begins at its first page.
+
+    An empty value takes the part away.
+    """
+    address = {name: st.query_params.get_all(name) for name in st.query_params}
+    address |= {"page": [""]} if changed.keys() != {"page"} else {}
+    address |= {name: value if isinstance(value, list) else [value] for name, value in changed.items()}
+    st.query_params.from_dict({name: values for name, values in address.items() if any(values)})
+
+
+def clear() -> None:
+    """Back to all orders, sorted as they are."""
+    st.query_params.from_dict({name: st.query_params[name] for name in ("sort", "asc") if name in st.query_params})
+
+
+def bind(name: str, current: Any) -> dict[str, Any]:
+    """Key and callback of the widget for this part of the filter; shows what the address says."""
+    key = f"filter_{name}"
+    if key not in st.session_state or st.session_state[key] != current:
+        st.session_state[key] = current  # only then: what is half typed would be lost
+    return {"key": key, "on_change": _take_over, "args": (name,)}
+
+
+def _take_over(name: str) -> None:
+    value = st.session_state[f"filter_{name}"]
+    if isinstance(value, datetime):
+        value = value.replace(tzinfo=times.zone()).astimezone(UTC).isoformat()
+    elif isinstance(value, bool):
+        value = "true" if value else ""
+    set_parameters(**{name: value if isinstance(value, list) else str(value or "")})
+
+
+def _text_of(name: str) -> str:
+    return st.query_params.get(name, "")
+
+
+# Widgets
+
+
+def views(filters: Filters) -> None:
+    """The views as one control, each with the number of its orders."""
+    counts = cached.view_counts()
+
+    def label(view: str) -> str:
+        return f"{VIEW_LABELS[view]} {counts[view]}" if view in counts else VIEW_LABELS[view]
+
+    bound = bind("view", filters.view) | {"on_change": _show_view, "args": ()}
+    st.segmented_control("View", VIEWS, format_func=label, required=True, label_visibility="collapsed", **bound)
+
+
+def _show_view() -> None:
+    """Show the chosen view; of what is late all that its count counts, also what is late together."""
+    view = st.session_state["filter_view"]
+    set_parameters(view="" if view == "all" else view, each="true" if view == "late" else "")
+
+
+def sorting(filters: Filters) -> None:
+    """What the whole list is sorted by, and which way."""
+    options = list(SORTS)
+    st.selectbox(
+        "Sort by", options, format_func=lambda name: f"Sort: {SORT_LABELS[name]}", label_visibility="collapsed",
+        width=160, **bind("sort", filters.sort),
+    )  # fmt: skip
+    label, icon = ("Descending", "south") if filters.descending else ("Ascending", "north")
+    st.button(
+        label, key="direction", icon=f":material/{icon}:", on_click=set_parameters, help="Turn the order around",
+        kwargs={"asc": "true" if filters.descending else ""},
+    )  # fmt: skip
+
+
+def pages(number: int, current: int) -> None:
+    """The pages of the list."""
+    turn = st.session_state.get("pages_turn", 0)
+    if st.session_state.get(f"page_{turn}", current) != current:  # the browser went back; a value cannot be set
+        turn = st.session_state["pages_turn"] = turn + 1
+    st.pagination(number, default=current, key=f"page_{turn}", on_change=_turn_page, args=(f"page_{turn}",))
+
+
+def _turn_page(key: str) -> None:
+    page = st.session_state[key]
+    set_parameters(page=str(page) if page > 1 else "")
+
+
+def popover(filters: Filters) -> None:
+    """All filters, behind one button that says how many are set."""
+    active = len(chips(filters))
+    with st.popover(f"Filters ({active})" if active else "Filters", icon=":material/filter_list:", key="filters"):
+        st.text_input("Text in any ID or recipient", max_chars=200, **bind("q", _text_of("q")))
+        with st.grid(2):
+            _choices(filters)
+            _bounds(filters)
+
+
+def _choices(filters: Filters) -> None:
+    states = cached.filter_options()["states"]
+    kinds, sources = [str(kind) for kind in OrderType], list(SOURCE_LABELS)
+    _several("State", "state", states, filters.states, state_label)
+    _several("State is not", "not_state", states, filters.not_states, state_label)
+    _several("Type", "type", kinds, filters.types, type_label)
+    _several("Type is not", "not_type", kinds, filters.not_types, type_label)
+    _several("Needs a decision because", "reason", REASONS, filters.reasons, reason_label)
+    _several("Not because", "not_reason", REASONS, filters.not_reasons, reason_label)
+    st.selectbox(
+        "Source", _with(["", *sources], [filters.source]), **bind("source", filters.source),
+        format_func=lambda source: source_label(source) if source else "Any",
+    )  # fmt: skip
+    _several("Source is not", "not_source", sources, filters.not_sources, source_label)
+
+
+def _several(label: str, name: str, options: Iterable[str], chosen: Sequence[str], wording_of: Any) -> None:
+    st.multiselect(
+        label, _with(options, chosen), format_func=lambda word: wording.plain(wording_of(word)), placeholder="Any",
+        **bind(name, list(chosen)),
+    )  # fmt: skip
+
+
+def _with(options: Iterable[str], chosen: Iterable[str]) -> list[str]:
+    """The options, and what is chosen besides, which an address may name."""
+    return list(dict.fromkeys([*options, *chosen]))
+
+
+def _bounds(filters: Filters) -> None:
+    zone = times.zone_name()
+    for label, name, at in (("Placed from", "from", filters.created_from), ("Placed before", "to", filters.created_to)):
+        st.datetime_input(
+            f"{label} ({zone})", value=None, step=60, min_value=EARLIEST, max_value=LATEST, format="YYYY-MM-DD",
+            **bind(name, _for_widget(at)),
+        )  # fmt: skip
+    for label, name, example, help_text in (
+        ("Value from", "min", "10.00", ANY_CURRENCY),
+        ("Value up to", "max", "500.00", ANY_CURRENCY),
+        ("Age at least", "older", "30m, 1h, 2d", None),
+        ("PO number prefix", "prefix", "FT-", None),
+        ("Product ID", "product", "CVS", None),
+    ):
+        st.text_input(label, placeholder=example, help=help_text, **bind(name, _text_of(name)))
+
+
+def _for_widget(at: datetime | None) -> datetime | None:
+    """A moment on the clock of whoever reads; None where a widget cannot show it."""
+    if at is None or not EARLIEST.year < at.year < LATEST.year:
+        return None
+    return at.astimezone(times.zone()).replace(tzinfo=None, second=0, microsecond=0)
+
+
+def switches(filters: Filters) -> None:
+    """What only some lists ask for."""
+    if filters.view == "late":
+        st.toggle("Include orders late as part of an incident", **bind("each", filters.each))
+    if filters.text and search.has_exact_match(session.database(), filters.text):
+        st.toggle("Include IDs that contain this one", **bind("parts", filters.parts))
+
+
+# Chips
+
+
+def show_chips(filters: Filters) -> None:
+    """The filters that are set, each as a button that takes it away."""
+    for number, chip in enumerate(chips(filters)):
+        st.button(
+            elements.escape(chip.label), key=f"chip_{number}", icon=":material/close:", icon_position="right",
+            help="Remove this filter", on_click=_remove, args=(chip,),
+        )  # fmt: skip
+
+
+def _remove(chip: Chip) -> None:
+    values = st.query_params.get_all(chip.parameter)
+    set_parameters(**{chip.parameter: [value for value in values if chip.value not in (None, value)]})
+
+
+def chips(filters: Filters) -> list[Chip]:
+    """The parts of the filter in words; the view, the sorting and the page have controls of their own."""
+    several = (
+        ("state", "State: {}", filters.states, state_label),
+        ("not_state", "State is not {}", filters.not_states, state_label),
+        ("type", "Type: {}", filters.types, type_label),
+        ("not_type", "Type is not {}", filters.not_types, type_label),
+        ("reason", "Reason: {}", filters.reasons, reason_label),
+        ("not_reason", "Reason is not {}", filters.not_reasons, reason_label),
+        ("not_source", "Source is not {}", filters.not_sources, source_label),
+    )
+    shown = [Chip("q", f'Contains "{filters.text}"')] if filters.text else []
+    shown += [Chip(name, text.format(word(value)), value) for name, text, values, word in several for value in values]
+    return shown + [Chip(name, text) for name, text in _single(filters) if text]
+
+
+def _single(filters: Filters) -> Iterable[tuple[str, str]]:
+    """The parts of the filter that have one value, in words; empty where they are not set."""
+    yield "po", f"{wording.count(len(filters.only), 'order')} selected" if filters.only else ""
+    yield "source", f"Source: {source_label(filters.source)}" if filters.source else ""
+    yield "product", f"Product: {filters.product}" if filters.product else ""
+    yield "from", f"Placed from {wording.clock(filters.created_from)}" if filters.created_from else ""
+    yield "to", f"Placed before {wording.clock(filters.created_to)}" if filters.created_to else ""
+    yield "min", "" if filters.min_minor is None else f"Value from {wording.amount(filters.min_minor)}"
+    yield "max", "" if filters.max_minor is None else f"Value up to {wording.amount(filters.max_minor)}"
+    yield "older", "" if filters.older_than is None else f"Age at least {wording.duration(filters.older_than)}"
+    yield "prefix", f"PO number begins with {filters.po_prefix}" if filters.po_prefix else ""
+
+
+def type_label(kind: str) -> str:
+    """The delivery type in words; one that nobody knows as the provider writes it."""
+    return TYPE_LABELS.get(kind, kind)
+
+
+def source_label(source: str) -> str:
+    """Where an order came from, in words."""
+    return SOURCE_LABELS.get(source, source)

@@ -1,0 +1,94 @@
+"""What can be done with the orders selected in the list: open one, poll them now, export them."""
+
+import functools
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+
+import streamlit as st
+
+import actors
+import elements
+import orders_table
+import session
+from tracking.access import Person
+from tracking.errors import NotAllowed, UnknownOrder
+from tracking.orders import wording
+from tracking.orders.observations import utc_now
+from tracking.reports.order_list.exports import write_export
+from tracking.reports.order_list.filters import Filters
+from tracking.storage.database import Database
+from tracking.submissions import actions
+
+FORMS = {"csv": "text/csv", "jsonl": "application/x-ndjson", "parquet": "application/vnd.apache.parquet"}
+
+
+def bar(snapshot: orders_table.Snapshot, po_numbers: Sequence[str]) -> None:
+    """The bar at the bottom of the window, while orders are selected."""
+    with st.bottom, st.container(horizontal=True, vertical_alignment="center", key="selection"):
+        st.markdown(f"**{len(po_numbers)} selected**", width="content")
+        if len(po_numbers) == 1:
+            _ids(snapshot, po_numbers[0])
+        one = len(po_numbers) == 1
+        opened = st.button(
+            "Open", key="open_selected", icon=":material/open_in_new:", type="primary", shortcut="O", disabled=not one,
+            help=None if one else "Select one order to open it.",
+        )  # fmt: skip
+        reason = session.may_not_act()
+        polled = st.button(
+            "Poll now", key="poll_selected", icon=":material/sync:", shortcut="P", disabled=reason is not None,
+            help=reason,
+        )  # fmt: skip
+        chosen = replace(
+            Filters(sort=snapshot.filters.sort, descending=snapshot.filters.descending), only=tuple(po_numbers)
+        )
+        export("Export selected", chosen, "export_selected", "selected")
+        st.button("Clear selection", key="clear_selection", type="tertiary", on_click=orders_table.new_turn)
+    if opened:
+        orders_table.open_order(po_numbers[0], snapshot.filters)
+    if polled:
+        actors.act("Poll now", functools.partial(_poll, po_numbers))
+        elements.show_toast()
+
+
+def _ids(snapshot: orders_table.Snapshot, po_number: str) -> None:
+    """The ids of the selected order, whole, to be copied."""
+    rows = snapshot.page.rows
+    provider_id = rows.loc[rows["po_number"] == po_number, "provider_id"].iloc[0]
+    for text in (po_number, provider_id):
+        if isinstance(text, str) and text:
+            st.code(wording.plain(text), language=None, width="content")
+
+
+def _poll(po_numbers: Sequence[str], person: Person) -> None:
+    """Make each of the orders due for a poll now, and say of how many that was done, and why not of the others."""
+    reasons: dict[str, int] = {}
+    for po_number in po_numbers:
+        try:
+            actions.check_now(session.database(), po_number, by=person, now=utc_now())
+        except (NotAllowed, UnknownOrder) as exc:
+            reasons[str(exc)] = reasons.get(str(exc), 0) + 1
+    done = len(po_numbers) - sum(reasons.values())
+    texts = [f"Poll queued for {wording.count(done, 'order')}."] if done else []
+    texts += [f"{number} not polled: {elements.escape(reason)}." for reason, number in reasons.items()]
+    st.session_state["toast"] = " ".join(texts)
+
+
+def export(label: str, filters: Filters, key: str, name: str) -> None:
+    """All that match as a file. Made when asked for, so that nothing lies ready for others to fetch."""
+    with st.popover(label, icon=":material/download:", key=key):
+        database = session.database()
+        st.caption("Without recipients and claim data. Times are UTC.")
+        for form, mime in FORMS.items():
+            st.download_button(
+                form.upper(), session.only_while_admitted(functools.partial(_exported, database, filters, form)),
+                file_name=f"orders-{name}-{utc_now():%Y%m%d-%H%M%S}.{form}", mime=mime, key=f"{key}_{form}",
+                on_click="ignore",
+            )  # fmt: skip
+
+
+def _exported(database: Database, filters: Filters, form: str) -> bytes:
+    """The file itself. Made outside of the script, where nobody is known to be at the screen."""
+    file = io.BytesIO()
+    write_export(database, filters, utc_now(), form=form, file=file)
+    return file.getvalue()

@@ -1,0 +1,201 @@
+"""The table of orders: coloured states, progress, money and times, rows to select, and what can be done with them.
+
+It stands still until it is drawn anew: a row that was selected stays the order that it was.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+import pandas as pd
+import streamlit as st
+
+import elements
+import orders_filters
+import times
+from tracking.orders import wording
+from tracking.orders.model import WebhookStatus, is_open
+from tracking.orders.vocabulary import REASON_LABELS, reason_label
+from tracking.reports.order_list.filters import Filters
+from tracking.reports.order_list.search import Page
+
+KEY = "orders_table"
+ROW_HEIGHT = 30
+LETTER = 7.0  # pixels of an average letter of the table
+TIME_WIDTH = 135
+LONGEST_ID = 34
+LATE, WEBHOOK_ONLY, ACKNOWLEDGED, LAST_OPENED = "Late", "Webhook only", "Acknowledged", "Last opened"
+# By what the whole list is sorted when somebody presses the head of a column.
+SORT_OF_COLUMN = {
+    "po_number": "po number", "state": "state", "type": "type", "units": "cards", "fulfilled": "cards",
+    "value": "value", "placed": "placed", "age": "placed", "completed": "completed",
+}  # fmt: skip
+UNMARKED = {"age", "fulfilled"}  # another column shows that it is sorted by
+ALWAYS = {"state", "po_number", "placed"}
+HEADERS = {
+    "po_number": "PO number", "change": "What changed", "age": "Age", "flags": "Flags", "units": "Fulfilled",
+    "fulfilled": "Cards", "value": "Value", "completed": "Completed", "type": "Type", "provider_id": "Provider ID",
+    "source": "Source", "state": "State", "expected": "Expected by", "placed": "Placed",
+}  # fmt: skip
+RIGHT = {"age", "fulfilled", "value"}
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A page of orders as it was read, `expected` by when each is complete, and `changes` that it shows, by PO number.
+
+    `number` counts the snapshots of a session, so that a selection of rows belongs to one of them.
+    """
+
+    number: int
+    filters: Filters
+    zone: str
+    page: Page
+    expected: Sequence[datetime | None]
+    at: datetime
+    changes: Mapping[str, str] = field(default_factory=dict)
+
+
+def table_frame(snapshot: Snapshot, now: datetime, last_opened: str | None) -> pd.DataFrame:
+    """The table's cells, without the columns in which no order of the page has anything."""
+    rows = snapshot.page.rows
+    orders = rows.astype(object).to_dict("records")
+    changes = [snapshot.changes.get(order["po_number"], "") for order in orders]
+    cells: dict[str, Any] = {
+        "state": [elements.state_cell(order["state"]) for order in orders],
+        "po_number": [_short(order["po_number"]) for order in orders],
+        "change": changes,
+        "age": [wording.duration(now - order["created_at"]) if is_open(order["state"]) else "" for order in orders],
+        "flags": [flags(order, last_opened) for order in orders],
+        "units": [100 * order["units_fulfilled"] / order["units"] if order["units"] else None for order in orders],
+        "fulfilled": [f"{order['units_fulfilled']:,}/{order['units']:,}" for order in orders],
+        "value": rows["worth"],
+        "expected": pd.to_datetime(pd.Series(list(snapshot.expected), dtype=object), utc=True),
+        "placed": rows["created_at"],
+        "completed": rows["completion"],
+        "type": [orders_filters.type_label(order["type"]) for order in orders],
+        "provider_id": [_short(order["provider_id"] or "") for order in orders],
+        "source": [orders_filters.source_label(order["source"]) for order in orders],
+    }
+    frame = pd.DataFrame({name: pd.Series(list(values)) for name, values in cells.items()})
+    return frame[[name for name in cells if name in ALWAYS or any(_holds(value) for value in frame[name])]]
+
+
+def _holds(value: Any) -> bool:
+    return bool(value) if isinstance(value, str | list) else not pd.isna(value)
+
+
+def _short(text: str) -> str:
+    """An id of any length as a cell: both its ends, with an ellipsis between, where it is long."""
+    text = wording.plain(text)
+    return text if len(text) <= LONGEST_ID else f"{text[: LONGEST_ID - 13]}…{text[-12:]}"
+
+
+def flags(order: Mapping[Any, Any], last_opened: str | None = None) -> list[str]:
+    """What is remarkable about an order, in words."""
+    words = [LATE] if order["late"] else []
+    if order["notice"] == WebhookStatus.CLAIMED and is_open(order["state"]):
+        words.append(WEBHOOK_ONLY)
+    if isinstance(order["attention"], str):
+        acknowledged = not pd.isna(order["acknowledged_at"])
+        words.append(ACKNOWLEDGED if acknowledged else reason_label(order["attention_reason"]))
+    return words + ([LAST_OPENED] if order["po_number"] == last_opened else [])
+
+
+def table_columns(frame: pd.DataFrame, filters: Filters) -> dict[str, Any]:
+    """Settings of the columns, each as wide as its texts are: a cell that is too narrow is cut without a sign of it."""
+    names = list(map(str, frame.columns))
+    arrow = " ↓" if filters.descending else " ↑"
+    headers = HEADERS | {
+        name: HEADERS[name] + arrow
+        for name in names
+        if name not in UNMARKED and SORT_OF_COLUMN.get(name) == filters.sort
+    }
+    widths = {name: _width(headers[name], frame[name]) for name in names}
+    texts = {
+        name: st.column_config.TextColumn(
+            headers[name], width=widths[name], alignment="right" if name in RIGHT else "left"
+        )
+        for name in names
+    }
+    palette = elements.palette()
+    colors = {LATE: palette.warning, WEBHOOK_ONLY: palette.accent, ACKNOWLEDGED: palette.muted}
+    colors |= {LAST_OPENED: palette.primary} | dict.fromkeys(REASON_LABELS.values(), palette.trouble)
+    special = {
+        "state": elements.state_column(headers["state"], pinned=True, width=widths["state"]),
+        "po_number": st.column_config.ButtonColumn(
+            headers["po_number"], width=widths["po_number"], pinned=True, alignment="left", type="tertiary",
+            key=f"{KEY}_open",
+        ),
+        "flags": elements.pill_column(headers["flags"], colors, width=widths.get("flags")),
+        "units": st.column_config.ProgressColumn(headers["units"], width=90, min_value=0, max_value=100, format=" "),
+        "expected": times.column(
+            headers["expected"], width=TIME_WIDTH, help="When nine in ten of similar orders, as old as this, are done."
+        ),
+        "placed": times.column(headers["placed"], width=TIME_WIDTH),
+    }  # fmt: skip
+    return {name: special.get(name, texts[name]) for name in names}
+
+
+def _width(header: str, values: pd.Series) -> int:
+    """As wide as the longest cell; pills have margins of their own."""
+    lengths = [
+        sum(len(word) * LETTER + 22 for word in value) if isinstance(value, list) else len(str(value)) * LETTER
+        for value in values
+    ]
+    return int(max([len(header) * LETTER + 8, *lengths])) + 20
+
+
+def draw(snapshot: Snapshot, now: datetime, last_opened: str | None) -> list[str]:
+    """Draw the table; returns the PO numbers of the selected rows.
+
+    Arrows move from cell to cell and nothing else; Shift and Space select a row. A PO number opens its order.
+    """
+    frame = table_frame(snapshot, now, last_opened)
+    po_numbers = snapshot.page.rows["po_number"].tolist()
+    key = f"{KEY}_{snapshot.number}_{st.session_state.setdefault(f'{KEY}_turn', 0)}"
+    with st.container(key=KEY):
+        event = st.dataframe(
+            frame,
+            key=key,
+            height="content",
+            row_height=ROW_HEIGHT,
+            hide_index=True,
+            column_config=table_columns(frame, snapshot.filters),
+            placeholder="",
+            on_select=functools.partial(_sort_by_header, key, snapshot.filters),
+            selection_mode=("multi-row", "single-column"),
+            alt=f"{wording.count(len(frame), 'order')} of those that match the filter",
+        )
+    click = st.session_state.get(f"{KEY}_open")
+    if click and 0 <= click["row"] < len(po_numbers):
+        open_order(po_numbers[click["row"]], snapshot.filters)
+    return [po_numbers[row] for row in event.selection.rows if row < len(po_numbers)]
+
+
+def _sort_by_header(key: str, filters: Filters) -> None:
+    """Sort all that match by the column whose head was pressed, the other way round where they are sorted by it."""
+    if not (pressed := st.session_state[key].selection.columns):
+        return
+    # The browser would keep the head selected, and send it along with each row that is selected later.
+    new_turn()
+    if (word := SORT_OF_COLUMN.get(pressed[0])) is None:
+        st.toast(f"The list can be sorted by {', '.join(orders_filters.SORT_LABELS.values())}.")
+        return
+    ascending = filters.sort == word and filters.descending
+    orders_filters.set_parameters(sort="" if word == "placed" else word, asc="true" if ascending else "")
+
+
+def new_turn() -> None:
+    """Take all selections away."""
+    st.session_state[f"{KEY}_turn"] = st.session_state.get(f"{KEY}_turn", 0) + 1
+
+
+def open_order(po_number: str, filters: Filters) -> None:
+    """Go to the order's page; its address leads back to this list, where the order is marked."""
+    st.session_state["last_opened"] = po_number
+    address = urlencode(filters.to_query() or {"page": "1"}, doseq=True)
+    st.switch_page("order.py", query_params={"order": po_number, "list": address})
