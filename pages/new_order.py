@@ -10,12 +10,20 @@ import order_form
 import order_review
 import order_summary
 import session
+from charts.palette import DARK, LIGHT
 from order_draft import Draft
 from tracking.submissions.files import CheckedFile
 
-# The summary stays in view beside a long form, for which Streamlit has no way; below the form, on a phone, it does not.
-STYLE = """<style>
-@media (min-width: 641px) { div:has(> .st-key-summary) { position: sticky; top: 4rem; } }
+# What Streamlit has no way for: the summary stays in view beside a long form; orders leave a live and a test account by
+# buttons of other colours; and the text of a primary button is dark where the button is light.
+STYLE = f"""<style>
+@media (min-width: 641px) {{ div:has(> .st-key-summary) {{ position: sticky; top: 4rem; }} }}
+.st-key-send_LIVE button:enabled {{ background: {LIGHT.trouble}; border-color: {LIGHT.trouble}; }}
+.st-key-send_TEST button:enabled {{ background: {LIGHT.accent}; border-color: {LIGHT.accent}; }}
+</style>"""
+STYLE_OF_DARK = """<style>
+div:not([class*="st-key-send_"]) > .stElementContainer button[kind="primary"]:enabled { color: black; }
+.st-key-send_SANDBOX button:enabled { color: black; }
 </style>"""
 
 
@@ -27,6 +35,7 @@ def one_order() -> None:
         st.button("Try again", key="retry_catalogue")
         return
     draft = order_draft.current()
+    draft.reviewing = draft.reviewing and not st.session_state.get("entered")
     order_draft.say_restored(draft)
     left, right = st.columns([3, 2], gap="medium")
     with left:
@@ -64,6 +73,8 @@ def grant(draft: Draft, checked: CheckedFile) -> None:
 if why_not := session.may_not_act():
     st.info(f"{why_not} Orders can be put together and checked, not sent.", icon=":material/lock:")
 st.html(STYLE)
+if elements.palette() is DARK:
+    st.html(STYLE_OF_DARK)
 how = st.segmented_control(
     "How", ["One order", "CSV file"], key="how", default="One order", required=True, persist_state="session",
     label_visibility="collapsed",

@@ -10,7 +10,6 @@ import elements
 import order_draft
 import order_summary
 import session
-from charts.palette import LIGHT
 from order_draft import Draft
 from tracking.access import Person
 from tracking.app.environment import EnvironmentKind
@@ -23,11 +22,6 @@ from tracking.submissions.files import CheckedFile
 
 QUEUED = "Order queued. It will be sent even if you close this page."
 SANDBOX_VISITOR = "Sandbox visitor"
-# Streamlit's buttons have one colour. Live and test orders leave by buttons of other ones.
-STYLE = """<style>
-.st-key-send_LIVE button:enabled {{ background: {trouble}; border-color: {trouble}; color: white; }}
-.st-key-send_TEST button:enabled {{ background: {accent}; border-color: {accent}; color: white; }}
-</style>"""
 LINES_AS_TEXT = 20
 SUMS_WIDTH = 420
 
@@ -127,7 +121,6 @@ def sender() -> Person | None:
 def send_button(label: str, key: str, *, ready: bool) -> bool:
     """The button that orders: it names the environment unless that is a sandbox, and has a colour for each."""
     kind, why = session.environment().kind, session.may_not_act()
-    st.html(STYLE.format(trouble=LIGHT.trouble, accent=LIGHT.accent))
     environment = "" if kind is EnvironmentKind.SANDBOX else f", {kind}"
     with st.container(key=f"send_{kind}"):
         return st.button(

@@ -42,7 +42,8 @@ from tracking.reports.order_list.filters import Filters
 from tracking.storage import database
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
-from tracking.submissions.files import read_csv
+from tracking.submissions import results
+from tracking.submissions.files import CheckedFile, read_csv
 from tracking.webhooks import addresses
 from tracking.webhooks.receiver import Receiver
 
@@ -69,6 +70,7 @@ def _store(folder: Path, orders: int) -> Database:
 
 def _pages(small: Database, large: Database, now: datetime) -> dict[str, float]:
     """How much longer the pages' reads take on ten times the orders: the overview must not."""
+    file = _file_of(5000)
     reads: dict[str, Callable[[Database], object]] = {
         "overview": lambda store: overview.overview(store, now),
         "decisions": decisions.decisions,
@@ -83,6 +85,7 @@ def _pages(small: Database, large: Database, now: datetime) -> dict[str, float]:
         "course of the lifecycle": lambda store: lifecycle_course(store, now, "7d"),
         "lifecycle now": lambda store: lifecycle_now(store, now),
         "first page of orders": lambda store: search.orders_page(store, Filters(), now),
+        "preview of a file": lambda store: results.preview_rows(store, file, 200),
     }
     ratios = {}
     for name, read in reads.items():
@@ -161,15 +164,17 @@ def _unchanged() -> float:
     return read / digest
 
 
+def _file_of(rows: int) -> CheckedFile:
+    """A CSV file of so many rows, every tenth of them with a problem of its own."""
+    values = (f"{number}.001" if number % 10 == 9 else "10" for number in range(rows))
+    lines = (f",Links,CVS,{value},1,row-{number}\n" for number, value in enumerate(values))
+    text = "PONumber,Type,ProductId,Value,Quantity,ExternalId\n" + "".join(lines)
+    return read_csv(text.encode(), "orders.csv", catalog=None, chunk=1000, now=datetime.now(UTC))
+
+
 def _rows() -> float:
     """A CSV of ten times the rows: the check of a file must not grow faster than the file."""
-    header = "PONumber,Type,ProductId,Value,Quantity,ExternalId\n"
-
-    def check(rows: int) -> object:
-        text = header + "".join(f",Links,CVS,10,1,row-{number}\n" for number in range(rows))
-        return read_csv(text.encode(), "orders.csv", catalog=None, chunk=1000, now=datetime.now(UTC))
-
-    few, many = _seconds(lambda: check(500)), _seconds(lambda: check(5000), 3)
+    few, many = _seconds(lambda: _file_of(500)), _seconds(lambda: _file_of(5000), 3)
     print(f"a CSV: 500 rows checked in {few * 1000:,.0f} ms, 5,000 in {many * 1000:,.0f} ms")
     return many / few
 
