@@ -4,7 +4,7 @@ What Streamlit binds to an address by itself puts the label there. Here the addr
 widget from it, and whoever changes the widget changes the address before the run.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import streamlit as st
@@ -32,10 +32,15 @@ def bound(name: str, value: Any, default: Any, *, resets: Collection[str] = ()) 
 
 def write(name: str, value: Any, default: Any = None, resets: Collection[str] = ()) -> None:
     """Put a value into the address, or take the parameter away where it is the default."""
-    for each in (*resets, *([name] if value in (default, None, "", []) else [])):
-        st.query_params.pop(each, None)
-    if value not in (default, None, "", []):
-        st.query_params[name] = value if isinstance(value, list) else str(value)
+    word = "" if value in (default, None, "", []) else value if isinstance(value, list) else str(value)
+    change(dict.fromkeys(resets, "") | {name: word})
+
+
+def change(parameters: Mapping[str, str | list[str]]) -> None:
+    """Put these parameters into the address, or take them away where they are empty; one step of Back."""
+    changed = {name: value if isinstance(value, list) else [value] for name, value in parameters.items()}
+    address = {name: st.query_params.get_all(name) for name in st.query_params} | changed
+    st.query_params.from_dict({name: values for name, values in address.items() if any(values)})
 
 
 def _write(name: str, default: Any, resets: Collection[str]) -> None:

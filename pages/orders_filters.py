@@ -7,6 +7,7 @@ from typing import Any
 
 import streamlit as st
 
+import address
 import cached
 import elements
 import session
@@ -64,14 +65,8 @@ def read_filters() -> tuple[Filters, list[str]]:
 
 
 def set_parameters(**changed: str | list[str]) -> None:
-    """Change parts of the filter in the address, in one step back; what is filtered otherwise begins at its first page.
-
-    An empty value takes the part away.
-    """
-    address = {name: st.query_params.get_all(name) for name in st.query_params}
-    address |= {"page": [""]} if changed.keys() != {"page"} else {}
-    address |= {name: value if isinstance(value, list) else [value] for name, value in changed.items()}
-    st.query_params.from_dict({name: values for name, values in address.items() if any(values)})
+    """Change parts of the filter in the address; whatever is filtered otherwise begins at its first page."""
+    address.change(({"page": ""} if changed.keys() != {"page"} else {}) | changed)
 
 
 def clear() -> None:

@@ -11,9 +11,10 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 from sqlalchemy import Connection, select
@@ -37,8 +38,10 @@ from tracking.reports.board.course import flow, lifecycle_course
 from tracking.reports.board.figures import trend
 from tracking.reports.board.lifecycle import lifecycle_now
 from tracking.reports.insights import forecasts, latency, witnesses
-from tracking.reports.order_list import search
-from tracking.reports.order_list.filters import Filters
+from tracking.reports.order_list import search, view_counts
+from tracking.reports.order_list.expected import expected_times
+from tracking.reports.order_list.filters import REASONS, Filters
+from tracking.reports.order_list.news import list_news
 from tracking.storage import database
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
@@ -71,6 +74,7 @@ def _store(folder: Path, orders: int) -> Database:
 def _pages(small: Database, large: Database, now: datetime) -> dict[str, float]:
     """How much longer the pages' reads take on ten times the orders: the overview must not."""
     file = _file_of(5000)
+    waiting = {store: search.orders_page(store, Filters(view="open"), now) for store in (small, large)}
     reads: dict[str, Callable[[Database], object]] = {
         "overview": lambda store: overview.overview(store, now),
         "decisions": decisions.decisions,
@@ -86,6 +90,14 @@ def _pages(small: Database, large: Database, now: datetime) -> dict[str, float]:
         "lifecycle now": lambda store: lifecycle_now(store, now),
         "first page of orders": lambda store: search.orders_page(store, Filters(), now),
         "preview of a file": lambda store: results.preview_rows(store, file, 200),
+        "orders but the completed": lambda store: search.orders_page(store, Filters(not_states=("Completed",)), now),
+        "orders that need a decision for a reason": lambda store: search.orders_page(
+            store, Filters(reasons=REASONS), now
+        ),
+        "counts of the views": lambda store: view_counts.view_counts(store, now),
+        "expected times of a page": lambda store: expected_times(store, _records(waiting[store]), now),
+        "what changed since a page was read": lambda store: list_news(store, Filters(view="open"), waiting[store], now),
+        "the order that a text means": lambda store: search.find_po_numbers(store, waiting[store].rows["po_number"][0]),
     }
     ratios = {}
     for name, read in reads.items():
@@ -93,6 +105,10 @@ def _pages(small: Database, large: Database, now: datetime) -> dict[str, float]:
         ratios[name] = many / few
         print(f"{name}: {few * 1000:.1f} ms with {SMALL:,} orders, {many * 1000:.1f} ms with {LARGE:,}")
     return ratios
+
+
+def _records(page: search.Page) -> list[dict[Hashable, Any]]:
+    return page.rows.astype(object).to_dict("records")
 
 
 def _open_orders(store: Database, count: int) -> list[tuple[int, str]]:
@@ -190,7 +206,10 @@ def main() -> int:
         rows = _rows()
         small.close()
         large.close()
-    bounded = ("overview", "decisions", "figures of a day", "backlog and throughput", "course of the lifecycle")
+    bounded = (
+        "overview", "decisions", "figures of a day", "backlog and throughput", "course of the lifecycle",
+        "first page of orders", "counts of the views", "expected times of a page", "the order that a text means",
+    )  # fmt: skip
     holds = all(ratios[name] < 3 for name in bounded) and grouping > 1 and digest > 1 and rows < 20
     told = ", ".join(f"{measure} x{ratio:.1f}" for measure, ratio in ratios.items())
     print(
