@@ -26,6 +26,7 @@ RETIRED = {
     r"\bloops?\b": "background worker",
     r"\bwr(ite|itten) down\b": "add; acknowledge",
     r"\boutcome unknown\b": "unconfirmed",
+    r"\bplaced elsewhere\b|\bfrom elsewhere\b(?! gets|\.)": "by other systems",
     r"\bsmallest first\b": "ascending",
     r"\bprovider's ids?\b": "provider ID",
     r"\bat the (most|least)\b": "at most; at least",
