@@ -36,7 +36,7 @@ VIEW_MEANINGS = {
     "unknown": "We sent it and got no answer; the provider may or may not have it.",
     "claimed": "A webhook says complete; no poll has confirmed it yet.",
     "open": "Not completed, cancelled or refused.",
-    "today": "Seen complete since midnight UTC.",
+    "today": "Detected since midnight UTC.",
     "found": "Already complete when first seen, today.",
 }
 SORT_LABELS = {name: name.capitalize() for name in SORTS} | {"po number": "PO number", "next look": "Next poll"}
@@ -124,7 +124,7 @@ def sorting(filters: Filters) -> None:
     )  # fmt: skip
     label, icon = ("Descending", "south") if filters.descending else ("Ascending", "north")
     st.button(
-        label, key="direction", icon=f":material/{icon}:", on_click=set_parameters, help="Turn the order around",
+        label, key="direction", icon=f":material/{icon}:", on_click=set_parameters, help="Reverse the sort order",
         kwargs={"asc": "true" if filters.descending else ""},
     )  # fmt: skip
 

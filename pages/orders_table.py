@@ -133,7 +133,7 @@ def table_columns(frame: pd.DataFrame, filters: Filters) -> dict[str, Any]:
         "flags": elements.pill_column(headers["flags"], colors, width=widths.get("flags")),
         "units": st.column_config.ProgressColumn(headers["units"], width=90, min_value=0, max_value=100, format=" "),
         "expected": times.column(
-            headers["expected"], width=TIME_WIDTH, help="When nine in ten of similar orders, as old as this, are done."
+            headers["expected"], width=TIME_WIDTH, help="By when 90 % of similar orders of this age are complete."
         ),
         "placed": times.column(headers["placed"], width=TIME_WIDTH),
     }  # fmt: skip

@@ -25,7 +25,7 @@ COUNTS = (
     ("unconfirmed", "unknown", "Unconfirmed send", "help", "inverse",
      "We sent it and got no answer; the provider may or may not have it."),
     ("open", "open", "Open", "pending_actions", "off", "Not completed, cancelled or refused."),
-    ("completed", "done_today", "Completed today", "check_circle", "normal", "Seen complete since midnight UTC."),
+    ("completed", "done_today", "Completed today", "check_circle", "normal", "Detected since midnight UTC."),
 )  # fmt: skip
 WALL_HEIGHT = 118
 
@@ -85,7 +85,7 @@ def first_steps() -> None:
     with st.container(border=True, key="first_steps"):
         st.subheader("Place the first order", anchor=False)
         st.markdown(
-            "Pick a product, send it, and watch its timeline move by itself. Orders placed elsewhere show up too."
+            "Pick a product, send it, and watch its timeline move by itself. Orders of other systems show up too."
         )
         st.page_link("new_order.py", label="Place the first order", icon=":material/add_shopping_cart:")
 

@@ -146,7 +146,7 @@ def _height_of_share(share: float) -> float:
 
 
 def _order_text(row: Any) -> str:
-    compared = "too few like it have finished" if math.isnan(row.slower_than) else (
+    compared = "not enough history" if math.isnan(row.slower_than) else (
         f"slower than {min(int(row.slower_than * 100), 99)} of 100"
     )  # fmt: skip
     age = duration(timedelta(seconds=row.age))
@@ -160,7 +160,7 @@ def completion_times(frame: pd.DataFrame, height: int, palette: Palette = LIGHT)
     looks = (("p95", palette.warning, "dot", None), ("p50", palette.primary, "solid", "tonexty"))
     for name, color, dash, fill in looks:
         labels = [
-            f"{name} at the most {longest(timedelta(seconds=seconds))}<br>{count(orders, 'order')}"
+            f"{name} at most {longest(timedelta(seconds=seconds))}<br>{count(orders, 'order')}"
             for seconds, orders in zip(frame[name], frame["orders"], strict=True)
         ]
         figure.add_scatter(
