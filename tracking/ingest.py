@@ -337,10 +337,10 @@ def _observe(
         erased = frozenset(model.expand_numbers(stored.order.erased))
         line_claims = claims.claims_by_line([one for one in pairs if one[0].number not in erased], parsed.claims)
         claims.store_claims(connection, stored.id, order.po_number, line_claims, planner.cipher, observation.learned_at)
-    if order.provider_id is not None and stored.order.provider_id is None and order.accepted_at is not None:
+    became_known = stored.order.provider_id is None or stored.columns["event_count"] == 1
+    if order.provider_id is not None and became_known and order.accepted_at is not None:
         extra_columns["late_at"] = order.accepted_at + planner.forecasts.late_limit(order.type, order.units).after
     orders.save_order(connection, stored, after[1:], events, extra_columns)
-    became_known = stored.order.provider_id is None or stored.columns["event_count"] == 1
     if order.provider_id is not None and became_known:
         record_prediction(connection, stored.id, order, observation.learned_at, planner)
         order = _adopt_waiting(connection, stored.id, order, observation.learned_at, planner)

@@ -1,16 +1,21 @@
 """When open orders are late follows what is learned of their class."""
 
+import random
 from datetime import datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
+from fakes import NOW, shown
 from finished import times_of
 from histories import History
 
+from tracking import ingest
 from tracking.forecasting import lateness
 from tracking.forecasting.classes import first_late_after
 from tracking.forecasting.forecasts import Forecasts, LateBasis, LateLimit
+from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.survival import Interval
+from tracking.forecasting.waits import Policy
 from tracking.orders.promises import LatePromise
 from tracking.storage import facts
 from tracking.storage.database import Database
@@ -176,3 +181,12 @@ def test_each_order_belongs_to_the_class_it_is_counted_in(name: str, units: int,
         return int(connection.execute(counted.where(lateness.in_class(name))).scalar_one())
 
     assert history.database.write(job) == 1
+
+
+def test_an_order_from_elsewhere_is_late_by_what_is_known_when_it_is_discovered(store: Database) -> None:
+    forecasts = forecasts_of("Links/1", 60.0)
+    planner = PlanningContext(Policy(), random.Random(0), forecasts=forecasts)
+    parsed = shown("BLK-1", "ELSE-1", created_at=NOW - timedelta(seconds=20))
+    store.write(lambda connection: ingest.discover(connection, parsed, NOW, NOW, planner))
+    expected = NOW - timedelta(seconds=20) + forecasts.late_limit("Links", 1).after
+    assert late_at(store, "ELSE-1") == pytest.approx(expected, abs=timedelta(milliseconds=2))

@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 
 PUBLIC_URL = "http://console.internal"
 HISTORY_DAYS = 7
-SHIPMENT_HOURS = 20.0
+SHIPMENT_HOURS = 12.0
+
+
+_at_work: list[Sandbox] = []
+
+
+def running_sandbox() -> Sandbox | None:
+    """Find the embedded sandbox that runs in this process; None where none does."""
+    return _at_work[-1] if _at_work else None
 
 
 class InProcessTransport(httpx.AsyncBaseTransport):
@@ -93,8 +101,10 @@ class EmbeddedSandbox:
                 shipment_hours=SHIPMENT_HOURS if self.demonstrates else 0.0,
                 webhook_client=webhooks,
             )
+            _at_work.append(sandbox)
             try:
                 async with sandbox.running():
                     yield sandbox, InProcessTransport(sandbox.app)
             finally:
+                _at_work.remove(sandbox)
                 sandbox.close()

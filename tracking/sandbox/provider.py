@@ -32,7 +32,9 @@ class PoNumberConflict:
 class Provider:
     """Places orders under the faults of a scenario.
 
-    Cards by post take `shipment_hours`, half of them less and half of them more; zero: no longer than other orders.
+    Until `outage_until` each call gets a 503, and until `webhooks_held_until` no webhook leaves, in seconds since 1970,
+    whatever the scenario; neither outlives the process. Cards by post take `shipment_hours`, half of them less and half
+    of them more; zero: no longer than other orders.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Provider:
         self.speed = speed
         self.scenario: Scenario
         self.scenario_since: float
+        self.outage_until = self.webhooks_held_until = 0.0
         self._reads: Counter[int] = Counter()
         self.switch_to(scenario)
 
@@ -120,7 +123,7 @@ class Provider:
         """Plan the lifecycle of an order placed now, in `seconds` where they are given."""
         ships = self._shipment_hours and order.kind == "PhysicalShipment" and faults.pace == 1
         if seconds is None and ships:
-            seconds = self._shipment_hours * 3600 * rng.lognormvariate(0, 0.5) / self.speed
+            seconds = self._shipment_hours * 3600 * rng.lognormvariate(0, 0.3) / self.speed
         return plan_lifecycle(order.kind, order.items, faults, now, speed=self.speed, rng=rng, seconds=seconds)
 
     def view_context(self, order: SandboxOrder, now: float, *, reading: bool, claims: bool = True) -> ViewContext:

@@ -65,6 +65,8 @@ class RequestChecks:
 
     def _outage(self, now: float, *, token_call: bool) -> Response | None:
         faults, speed = self._provider.faults, self._provider.speed
+        if now < self._provider.outage_until:
+            return error_response(503, faults)
         within = (now - self._provider.scenario_since) % (faults.outage_every / speed)
         remaining = faults.outage_seconds / speed - within
         if remaining > 0:

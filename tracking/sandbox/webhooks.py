@@ -57,6 +57,8 @@ class WebhookSender:
         return len(due)
 
     def _due(self, now: float) -> list[WebhookDelivery]:
+        if now < self._provider.webhooks_held_until:
+            return []
         due = self._provider.database.due_deliveries(now, _MAX_CONCURRENT)
         free = _MAX_CONCURRENT - len(self._in_flight)
         return [delivery for delivery in due if delivery.id not in self._in_flight][:free]

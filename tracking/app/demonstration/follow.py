@@ -76,6 +76,7 @@ class FollowedOrder:
         self._numbers = itertools.count()
         self._id: int | None = None
         self._there: PastOrder | None = None
+        self._row: sa.Row[Any] | None = None
         self._polled_at = planned.at
         self._address = desk.address(planned.po_number) if planned.source != "elsewhere" else None
         document = dict(planned.document)
@@ -95,6 +96,7 @@ class FollowedOrder:
         while (step := self._next_step()) is not None:
             at, act = step
             act(at)
+            self._row = None
 
     def _next_step(self) -> tuple[datetime, Step] | None:
         """The earliest of what is to come, the poll that is planned among it; None where that is yet to come."""
@@ -114,7 +116,10 @@ class FollowedOrder:
         return due and due + timedelta(seconds=self._rng.uniform(0.02, 0.4))
 
     def _stored(self) -> sa.Row[Any]:
-        return self._connection.execute(_NEXT_POLL, {"wanted": self._id}).one()
+        """The order's row as the step before left it."""
+        if self._row is None:
+            self._row = self._connection.execute(_NEXT_POLL, {"wanted": self._id}).one()
+        return self._row
 
     def _agenda_at(self, at: datetime, act: Step) -> None:
         heapq.heappush(self._agenda, (at, next(self._numbers), act))

@@ -88,13 +88,15 @@ def _random_order(at: datetime, serial: int, rng: random.Random, until: datetime
     if rng.random() < _ELSEWHERE:
         kind = order_type(rng, TYPES_ELSEWHERE)
         po_number = f"{rng.choice(SYSTEMS)}-{at:%Y%m%d}-{serial:06d}"
-        document = make_document(rng, kind, po_number, draw_sizes(rng, kind))
-        course, person = _course(rng, until - at)
+        sizes = draw_sizes(rng, kind)
+        document = make_document(rng, kind, po_number, sizes)
+        course, person = _course(rng, until - at, several=sum(sizes) > 2)
         return PlannedOrder(at, "elsewhere", document, course=course, person=person)
     kind = order_type(rng)
-    document = make_document(rng, kind, new_po_number(at, rng), draw_sizes(rng, kind))
+    sizes = draw_sizes(rng, kind)
+    document = make_document(rng, kind, new_po_number(at, rng), sizes)
     source, actor = rng.choice((("form", rng.choice(PEOPLE)), ("api", "CRM"), ("api", "Loyalty programme")))
-    course, person = _course(rng, until - at)
+    course, person = _course(rng, until - at, several=sum(sizes) > 2)
     mishap = rng.choices(
         (Mishap.NONE, Mishap.TIMEOUT, Mishap.TIMEOUT_BEFORE, Mishap.THROTTLED, Mishap.BALANCE, Mishap.REJECTED),
         (930, 25, 12, 13, 14, 6),
@@ -105,17 +107,15 @@ def _random_order(at: datetime, serial: int, rng: random.Random, until: datetime
     return PlannedOrder(at, source, document, actor, course, mishap, person)
 
 
-def _course(rng: random.Random, age: timedelta) -> tuple[Course, tuple[str, timedelta] | None]:
+def _course(rng: random.Random, age: timedelta, *, several: bool) -> tuple[Course, tuple[str, timedelta] | None]:
     """Draw how the provider handles an order, and who acknowledges what became of it. Today nothing needs a person."""
     webhooks = ("normal", "duplicate", "never", "late", "foreign")
     faults: dict[str, Any] = {"webhook": rng.choices(webhooks, (86, 6, 5, 2, 1))[0]}
     fate = rng.random()
-    if fate < 0.05:
-        return Course(faults | {"pace": 6.0}), None
-    if fate < 0.08:
-        return Course(faults | {"approval": True}), None
-    if fate < 0.11 and age > timedelta(hours=12):
-        fault = "cancelled" if fate < 0.095 else "unknown_status"
+    if fate < 0.1 and several:  # what is simple is done in its time, so that it is soon clear when one is late
+        return Course(faults | ({"pace": 6.0} if fate < 0.06 else {"approval": True})), None
+    if 0.1 <= fate < 0.13 and age > timedelta(hours=12):
+        fault = "cancelled" if fate < 0.115 else "unknown_status"
         return Course(faults | {fault: True}), _decision(rng)
     return Course(faults), None
 

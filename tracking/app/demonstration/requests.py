@@ -13,8 +13,8 @@ from tracking.sandbox.catalog import PRODUCTS, SandboxProduct, json_number
 FIRST_NAMES = ("Ada", "Ben", "Cleo", "Dan", "Eve", "Finn", "Gus", "Hana", "Ivo", "June", "Kai", "Lena")
 LAST_NAMES = ("Ash", "Birch", "Cole", "Dale", "Elm", "Frost", "Grove", "Hill", "Isle", "Lake", "Marsh", "Reed")
 NOTES = ("Loyalty week", "Survey thanks", "Referral", "Service anniversary", "Sales contest", "Spot bonus")
-TYPES: Mapping[OrderType, int] = {OrderType.LINKS: 48, OrderType.DIGITAL: 40, OrderType.PHYSICAL: 14}
-TYPES_ELSEWHERE: Mapping[OrderType, int] = {**TYPES, OrderType.PHYSICAL: 6, OrderType.CODES: 8}
+TYPES: Mapping[OrderType, int] = {OrderType.LINKS: 48, OrderType.DIGITAL: 40, OrderType.PHYSICAL: 18}
+TYPES_ELSEWHERE: Mapping[OrderType, int] = {**TYPES, OrderType.PHYSICAL: 8, OrderType.CODES: 8}
 _SIZES = (1, 1, 1, 1, 1, 2, 2, 3, 4, 8)
 _AMOUNTS = (5, 10, 15, 20, 25, 50, 75, 100)
 _FOREIGN_SHARE = 0.03

@@ -33,8 +33,7 @@ _WORDS = (
     (7, "duplicate-webhook"),
     (5, "lost-webhook"),
     (3, "timeout"),
-    (2, "slow"),
-    (2, "approval"),
+    (3, "late-webhook"),
     (0.5, "insufficient-funds"),
     (0.5, "cancelled"),
 )

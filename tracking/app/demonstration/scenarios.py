@@ -1,0 +1,209 @@
+"""Scenarios to be shown: each has the embedded sandbox of this process do what a provider may do.
+
+What is switched on ends by itself, and with the process. Refused where no embedded sandbox runs here.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from sqlalchemy import Connection
+
+from tracking.access import Person
+from tracking.app.demonstration.past import Course, Past
+from tracking.app.demonstration.requests import make_document
+from tracking.app.embedded_sandbox import running_sandbox
+from tracking.errors import NotAllowed
+from tracking.forecasting.forecasts import LateBasis
+from tracking.forecasting.lateness import stored_limit
+from tracking.forecasting.waits import MOST_WEBHOOK_SHARE
+from tracking.orders.model import OrderType
+from tracking.orders.wording import duration
+from tracking.polling.webhook_silence import ALARMING
+from tracking.sandbox.server import Sandbox
+from tracking.storage import facts
+from tracking.storage.database import Database
+from tracking.storage.facts import FactKey
+from tracking.submissions.requests import read_request
+from tracking.submissions.submit import new_po_number, submit
+
+BULK_CARDS = 150
+OUTAGE = timedelta(minutes=2)
+SILENCE = timedelta(minutes=4)
+MOST_UNANNOUNCED = 16
+LATE_ORDERS = 10
+RELEASED_AFTER = timedelta(minutes=3)  # beyond the time from which they are late
+_LATE_KINDS = [(kind, units) for kind in (OrderType.LINKS, OrderType.DIGITAL) for units in (1, 2, 3, 8)]
+
+Page = Literal["order", "overview", "logs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One that can be started: its name, its title, and a sentence that says what happens."""
+
+    name: str
+    title: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What happens now, in a sentence, and the page where it is seen, with the parameters of its address."""
+
+    message: str
+    page: Page
+    params: Mapping[str, str]
+
+
+SCENARIOS = (
+    Scenario(
+        "bulk", "Bulk order", f"{BULK_CARDS} cards in one order, fulfilled one after another in about five minutes."
+    ),
+    Scenario(
+        "timeout",
+        "Timeout after placing",
+        "The provider takes an order and its answer is lost. It must be placed once.",
+    ),
+    Scenario(
+        "outage", "Provider outage", "For two minutes each call gets a 503. What is sent meanwhile must not be lost."
+    ),
+    Scenario("silence", "Silent webhooks", "For four minutes no webhook comes. Polls find what completed, and say so."),
+    Scenario("duplicates", "Duplicate webhooks", "Three orders are announced three times each, and complete once."),
+    Scenario("late", "Everyone late", f"{LATE_ORDERS} orders stop moving. It is not one order, it is the provider."),
+)
+
+
+def start(name: str, database: Database, *, by: Person, now: datetime) -> Started:
+    """Start a scenario.
+
+    Raises:
+        NotPermitted: the person may not.
+        NotAllowed: no embedded sandbox runs in this process, or the scenario cannot begin now; the message says why.
+        StoreError: nothing was started.
+    """
+    by.must_operate()
+    sandbox = running_sandbox()
+    if sandbox is None:
+        raise NotAllowed("scenarios act on the embedded sandbox alone, and none runs in this process")
+    return _STARTS[name](_Stage(database, sandbox, by, now))
+
+
+def remaining(now: datetime) -> dict[str, timedelta]:
+    """Tell how long the scenarios that are switched on still last, by name."""
+    sandbox = running_sandbox()
+    if sandbox is None:
+        return {}
+    ends = {"outage": sandbox.provider.outage_until, "silence": sandbox.provider.webhooks_held_until}
+    left = {name: timedelta(seconds=math.ceil(until - now.timestamp())) for name, until in ends.items()}
+    return {name: wait for name, wait in left.items() if wait > timedelta()}
+
+
+class _Stage:
+    """What a scenario is played with."""
+
+    def __init__(self, database: Database, sandbox: Sandbox, by: Person, now: datetime) -> None:
+        self.database, self.provider, self.by, self.now = database, sandbox.provider, by, now
+        self.rng = random.Random()  # noqa: S311 - made-up orders guard nothing  # nosec B311
+
+    def order(self, kind: OrderType, note: str, *, orders: int = 1, lines: int = 1) -> str:
+        """Submit orders of ours, as the form does; returns the PONumber of the first."""
+        documents = [
+            make_document(self.rng, kind, new_po_number(self.now, self.rng), (lines, 1), f"Shown: {note}")
+            for _ in range(orders)
+        ]
+        submit(self.database, [read_request(one) for one in documents], source="form", by=self.by, now=self.now)
+        return str(documents[0]["PONumber"])
+
+    def ends_at(self, name: str, length: timedelta) -> float:
+        """When what begins now ends. Raises NotAllowed while it still lasts."""
+        if left := remaining(self.now).get(name):
+            raise NotAllowed(f"it is on already, for another {duration(left)}")
+        return (self.now + length).timestamp()
+
+
+def _bulk(stage: _Stage) -> Started:
+    po_number = stage.order(OrderType.DIGITAL, "bulk order", lines=BULK_CARDS)
+    return Started(f"{BULK_CARDS} cards are ordered. Watch them being fulfilled.", "order", {"order": po_number})
+
+
+def _timeout(stage: _Stage) -> Started:
+    po_number = stage.order(OrderType.DIGITAL, "timeout after placing [timeout]")
+    message = "The order is sent and its answer is lost: first unconfirmed, then found under its PO number."
+    return Started(message, "order", {"order": po_number})
+
+
+def _outage(stage: _Stage) -> Started:
+    stage.provider.outage_until = stage.ends_at("outage", OUTAGE)
+    stage.order(OrderType.LINKS, "sent during an outage")
+    message = (
+        f"The provider is down for {duration(OUTAGE)}. An order was sent all the same: it goes through afterwards."
+    )
+    return Started(message, "overview", {})
+
+
+def _silence(stage: _Stage) -> Started:
+    until = stage.ends_at("silence", SILENCE)
+    with stage.database.read() as connection:
+        orders = _enough_to_notice(connection)
+    stage.provider.webhooks_held_until = until
+    stage.order(OrderType.DIGITAL, "without a webhook", orders=orders)
+    message = f"No webhook comes for {duration(SILENCE)}. {orders} orders complete meanwhile, and polls find them."
+    return Started(message, "overview", {})
+
+
+def _enough_to_notice(connection: Connection) -> int:
+    """How many orders must complete unannounced before that is no accident."""
+    fact = facts.get_fact(connection, FactKey.PACING)
+    share = min(float(fact.value.get("heard", 0.0)) if fact else 0.0, MOST_WEBHOOK_SHARE)
+    enough = MOST_UNANNOUNCED if share <= 0 else math.ceil(-ALARMING / math.log(1 - share)) + 2
+    return min(enough, MOST_UNANNOUNCED)
+
+
+def _duplicates(stage: _Stage) -> Started:
+    stage.order(OrderType.LINKS, "announced three times [duplicate-webhook]", orders=3)
+    message = (
+        "Three orders complete now, and each is announced three times. The repeats are counted and change nothing."
+    )
+    return Started(message, "logs", {"what": "callbacks", "outcome": "repeated"})
+
+
+def _late(stage: _Stage) -> Started:
+    """Orders of the class that is late soonest hang until they have been late for a while. They come from elsewhere."""
+    with stage.database.read() as connection:
+        kind, units, limit = _soonest_late(connection)
+    seconds = (limit + RELEASED_AFTER).total_seconds()
+    at = stage.now.timestamp()
+    past = Past(stage.provider, at)
+    for number in range(1, LATE_ORDERS + 1):
+        po_number = f"LATE-{stage.now:%Y%m%d-%H%M%S}-{number:02d}"
+        document = make_document(stage.rng, kind, po_number, (units, 1), "Shown: everyone late")
+        past.place(document, at, Course(seconds=seconds), elsewhere=True)
+    message = (
+        f"{LATE_ORDERS} orders were placed and do not move. Each is late after {duration(limit)}: watch the banner."
+    )
+    return Started(message, "overview", {})
+
+
+def _soonest_late(connection: Connection) -> tuple[OrderType, int, timedelta]:
+    """The kind of order that is late soonest, of those of which enough are known; when; raises NotAllowed for none."""
+    limits = ((kind, units, stored_limit(connection, kind, units)) for kind, units in _LATE_KINDS)
+    learned = [(kind, units, limit.after) for kind, units, limit in limits if limit and limit.basis != LateBasis.GUESS]
+    if not learned:
+        raise NotAllowed("too few orders have completed yet to tell when one is late; try again later")
+    return min(learned, key=lambda one: one[2])
+
+
+_STARTS: Mapping[str, Callable[[_Stage], Started]] = {
+    "bulk": _bulk,
+    "timeout": _timeout,
+    "outage": _outage,
+    "silence": _silence,
+    "duplicates": _duplicates,
+    "late": _late,
+}
