@@ -62,7 +62,7 @@ def test_the_band_in_which_an_order_ended_has_the_colour_of_its_state(state: str
 def test_the_bounds_of_completion_are_told_rounded_up() -> None:
     frame = pd.DataFrame({"hour": [START], "p50": [61.2], "p95": [292.5], "orders": [7]})
     texts = [trace.text[0] for trace in overview.completion_times(frame, 200).data]
-    assert texts == ["p95 at most 4 min 53 s<br>7 orders", "p50 at the most 1 min 2 s<br>7 orders"]
+    assert texts == ["p95 at most 4 min 53 s<br>7 orders", "p50 at most 1 min 2 s<br>7 orders"]
 
 
 def test_a_click_on_an_hour_stands_for_it_whatever_was_drawn_there() -> None:
