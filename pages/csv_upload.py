@@ -42,7 +42,7 @@ TEMPLATES: dict[str, dict[str, str]] = {
     "DigitalDelivery": {"Email": "someone@example.com"},
     "Links": {},
     "PhysicalShipment": {
-        "ShippingMethodId": "STANDARD", "Name": "A. Person", "AddressLine1": "1 Main Street", "City": "Boston",
+        "ShippingMethodId": "STANDARD", "Name": "Ada Example", "AddressLine1": "1 Main Street", "City": "Boston",
         "State": "MA", "Zip": "02101", "Country": "US",
     },
 }  # fmt: skip
@@ -95,7 +95,10 @@ def downloads(catalogue: Catalog | None) -> None:
             f"{most:,} lines. Uploading the same file again never orders twice.",
             width="stretch",
         )
-        with st.popover("Sample files", key="samples", icon=":material/download:", width="content"):
+        with (
+            st.popover("Sample files", key="samples", icon=":material/download:", width="content"),
+            st.container(gap=None),
+        ):
             download("Template with all columns", template(catalogue), "orders-template.csv")
             folder = Path(__file__).parents[1] / "data"
             for name, title in SAMPLES.items() if order_scenarios.is_offered() else ():

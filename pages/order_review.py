@@ -2,7 +2,6 @@
 
 import json
 
-import pandas as pd
 import streamlit as st
 
 import actors
@@ -22,7 +21,7 @@ from tracking.submissions.files import CheckedFile
 
 QUEUED = "Order queued. It will be sent even if you close this page."
 SANDBOX_VISITOR = "Sandbox visitor"
-LINES_AS_TEXT = 20
+LINES_IN_FULL, LINES_HEIGHT = 7, 360
 SUMS_WIDTH = 420
 
 
@@ -41,7 +40,7 @@ def _review(catalogue: Catalog, draft: Draft, checked: CheckedFile) -> None:
     with elements.error_box():
         say_environment()
         st.markdown(f"PO number `{draft.po_number}`")
-        lines_table(catalogue, draft)
+        lines(catalogue, draft)
         if note := checked.requests[0].note:
             st.caption(f"Note: {elements.escape(note)}")
         order_summary.sums(catalogue, list(checked.requests), width=SUMS_WIDTH)
@@ -59,33 +58,29 @@ def _review(catalogue: Catalog, draft: Draft, checked: CheckedFile) -> None:
             send(draft, checked, by)
 
 
-def lines_table(catalogue: Catalog, draft: Draft) -> None:
-    """The lines, each with its recipient and what goes with it."""
-    rows = [
-        {
-            "Line": number,
-            "Product": line["ProductId"],
-            "Value": order_summary.line_value(catalogue, line),
-            "Cards": line["Quantity"],
-            "Recipient": order_draft.recipient_text(line) or "claim link, for you to hand on",
-            "Message": message_text(line),
-        }
-        for number, line in enumerate(draft.lines, start=1)
-    ]
-    frame = pd.DataFrame(rows)
-    if not any(frame["Message"]):
-        frame = frame.drop(columns="Message")
-    if len(frame) > LINES_AS_TEXT:
-        st.dataframe(frame, key="reviewed_lines", hide_index=True, placeholder="", alt="Lines of this order")
-        return
-    texts = frame.apply(lambda column: column.map(elements.escape))
-    st.table(texts, hide_index=True)  # not a grid of cells: a recipient is longer than a cell is wide
+def lines(catalogue: Catalog, draft: Draft) -> None:
+    """The lines, each with its recipient and what goes with it: in sentences, as a cell would cut off a recipient."""
+    with st.container(
+        height=LINES_HEIGHT if len(draft.lines) > LINES_IN_FULL else "content", border=True, gap="xsmall"
+    ):
+        for at, line in enumerate(draft.lines):
+            with st.container(gap=None):
+                st.markdown(order_summary.line_title(catalogue, line, at))
+                st.caption(elements.escape(order_draft.recipient_text(line) or "Claim links, for you to pass on"))
+                if text := message_text(line):
+                    st.caption(elements.escape(text))
 
 
 def message_text(line: dict[str, dict[str, str]]) -> str:
     """What the recipient of a line reads, and the line's reference."""
     greeting = line["Personalization"]
-    parts = {"To": "To", "From": "FromName", "Message": "Message", "Deliver at": "DeliveryDate"}
+    parts = {
+        "To": "To",
+        "From": "FromName",
+        "From e-mail": "FromEmail",
+        "Message": "Message",
+        "Deliver": "DeliveryDate",
+    }
     texts = [f"{label}: {greeting[name]}" for label, name in parts.items() if greeting.get(name)]
     return "; ".join([*texts, *([f"Reference: {line['ExternalId']}"] if line.get("ExternalId") else [])])
 
@@ -96,7 +91,7 @@ def say_environment() -> None:
     host = elements.escape(environment.host)
     match environment.kind:
         case EnvironmentKind.SANDBOX:
-            st.info("Sandbox: the provider is simulated, nothing real is ordered.", icon=":material/science:")
+            st.caption(":material/science: Sandbox: the provider is simulated, nothing real is ordered.")
         case EnvironmentKind.TEST:
             st.info(f"Test account at {host}: orders should cost nothing.", icon=":material/labs:")
         case _:

@@ -1,7 +1,7 @@
 """The summary beside the form: the order's lines with their recipients, what it comes to, and the way to its review."""
 
 from collections import Counter
-from typing import Literal
+from typing import Any, Literal
 
 import streamlit as st
 
@@ -19,7 +19,7 @@ from tracking.submissions.catalog import Catalog, face_values
 from tracking.submissions.files import CheckedFile
 
 LINES_IN_FULL = 5
-LINES_HEIGHT = 330
+LINES_HEIGHT = 280
 
 
 def draw(catalogue: Catalog, draft: Draft, checked: CheckedFile) -> None:
@@ -60,14 +60,11 @@ def lines(catalogue: Catalog, draft: Draft, problems: Counter[int]) -> None:
 def line(catalogue: Catalog, draft: Draft, at: int, problems: int) -> None:
     """One line of the summary. The one in the form needs no way to it."""
     entered = draft.lines[at]
-    product = catalogue.products.get(entered["ProductId"])
-    name, value = product.name if product else entered["ProductId"], line_value(catalogue, entered)
     mark = ":red[:material/error:] " if problems else ""
     recipient = order_draft.recipient_text(entered)
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key=f"line_{at}"):
         with st.container(gap=None, width="stretch"):
-            text = f"{name}, {wording.count(entered['Quantity'], 'card')} of {value}"
-            st.markdown(f"{mark}{at + 1}\\. {elements.escape(text)}")
+            st.markdown(f"{mark}{line_title(catalogue, entered, at)}")
             if recipient:
                 st.caption(elements.escape(recipient))
         if len(draft.lines) > 1:
@@ -80,10 +77,13 @@ def line(catalogue: Catalog, draft: Draft, at: int, problems: int) -> None:
             )
 
 
-def line_value(catalogue: Catalog, entered: dict[str, object]) -> str:
-    """The value of one card of the line, with the currency of its product."""
-    product = catalogue.products.get(str(entered["ProductId"]))
-    return wording.money(round(float(str(entered["Value"])) * 100), product.currency_code if product else "")
+def line_title(catalogue: Catalog, entered: dict[str, Any], at: int) -> str:
+    """The line's number, product, cards and the value of each with its currency, for Markdown."""
+    product = catalogue.products.get(entered["ProductId"])
+    value = wording.money(round(entered["Value"] * 100), product.currency_code if product else "")
+    name = product.name if product else entered["ProductId"]
+    cards = wording.count(entered["Quantity"], "card")
+    return f"{at + 1}\\. " + elements.escape(f"{name}, {cards} of {value}")
 
 
 def sums(catalogue: Catalog, requests: list[OrderRequest], width: Literal["stretch"] | int = "stretch") -> None:

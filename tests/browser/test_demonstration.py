@@ -46,7 +46,7 @@ def order(page: Page, kind: str) -> str:
     po_number = page.locator("code", has_text=re.compile(r"^FT-\d{8}-\w+$")).first.inner_text()
     page.get_by_role("button", name="Review").click()
     review = page.get_by_role("dialog")
-    expect(review).to_contain_text(ADDRESS["Name"] if kind == "PhysicalShipment" else "claim link")
+    expect(review).to_contain_text(ADDRESS["Name"] if kind == "PhysicalShipment" else "Claim links")
     review.get_by_role("button", name=re.compile("^Send 1 card, .* USD$")).click()
     expect(page).to_have_url(re.compile(rf"/timeline\?order={po_number}"))
     return po_number

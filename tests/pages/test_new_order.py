@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -84,7 +85,7 @@ def test_a_test_order_takes_review_and_send_and_ends_on_its_own_page(visit: Visi
     number = number_of(app)
     reviewed(app)
     assert requests(database) == []
-    assert any("nothing real is ordered" in info.value for info in app.info)
+    assert "nothing real is ordered" in written(app)
     assert any("No sender is running" in warning.value for warning in app.warning)
     assert plain(app.button(key="send").label) == "Send 1 card, 10.00 USD"
     app.button(key="send").click().run()
@@ -186,11 +187,8 @@ def test_lines_show_to_whom_they_go_and_any_can_be_changed_or_removed(visit: Vis
     app.button(key="remove_1").click().run()
     assert recipients(app) == ["bob@example.com"]
     reviewed(app)
-    [lines] = [table.value for table in app.table]
-    assert [plain(text) for text in lines.iloc[0][["Recipient", "Message"]]] == [
-        "bob@example.com",
-        "To: bob; From: Bea",
-    ]
+    assert "1. CVS Pharmacy, 1 card of 25.00 USD" in written(app)
+    assert "bob@example.com\nTo: bob; From: Bea" in written(app)
     app.button(key="send").click().run()
     [line] = requests(database)[0]["LineItems"]
     assert (line["Value"], line["Personalization"]["FromName"]) == (25.0, "Bea")
@@ -410,17 +408,14 @@ def test_an_order_of_two_currencies_is_reviewed_as_that(visit: Visit, database: 
     assert not app.exception
     app.button(key="remove_3").click().run()
     reviewed(app)
-    assert [plain(text) for text in app.table[0].value["Value"]] == ["10.00 USD", "10.00 CAD", "5,000 JPY"]
     shown = written(app)
+    assert re.findall("1 card of (.*)", shown) == ["10.00 USD", "10.00 CAD", "5,000 JPY"] * 2
     assert shown.count("**10.00 CAD and 5,000 JPY and 10.00 USD**") == 4
     assert "**1,000.00 (currency unknown)**" in shown
     assert "**unknown, for several currencies**" in shown
     assert any("Several currencies" in warning.value for warning in app.warning)
     app.button(key="send").click().run()
     streamlit.cache_data.clear()
-    overview = visit("overview")
-    assert not overview.exception
-    assert any("10.00 CAD and 5,000 JPY and 10.00 USD in 1 open" in c.value.replace("\\", "") for c in overview.caption)
     row = visit("orders").dataframe[0].value.iloc[0]
     assert row["value"] == "10.00 CAD and 5,000 JPY and 10.00 USD"
 
