@@ -90,7 +90,7 @@ def test_every_page_opens_by_its_address_and_says_that_this_is_a_sandbox(page: P
     for address in ("/", "/orders", "/timeline", "/submit", "/activity", "/insights"):
         page.goto(address)
         settled(page)
-        expect(page.get_by_text(re.compile("Sandbox: simulated provider"))).to_be_visible()
+        expect(page.get_by_text("SANDBOX · simulated").filter(visible=True).first).to_be_visible()
         expect(page.get_by_test_id("stException")).to_have_count(0)
         for width in (1280, 390):
             page.set_viewport_size({"width": width, "height": 900})
