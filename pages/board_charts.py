@@ -25,7 +25,7 @@ from tracking.reports.board.completion_times import CompletionTimes, TimesOfType
 from tracking.reports.board.expectation import OpenOrders
 from tracking.reports.board.lifecycle import Lifecycle
 
-FLOW_HEIGHT, LIFECYCLE_HEIGHT, LOWER_HEIGHT = 232, 112, 230
+FLOW_HEIGHT, LIFECYCLE_HEIGHT, LOWER_HEIGHT = 226, 134, 224
 HEAD, CAPTION = 66, 22  # pixels of a card's edges with its title, and of a line below that
 TYPE_LABELS = {"DigitalDelivery": "Digital", "Links": "Links", "PhysicalShipment": "Physical", "Codes": "Codes"}
 FLOW_COLUMNS: dict[str, Any] = {
@@ -35,6 +35,7 @@ FLOW_COLUMNS: dict[str, Any] = {
     "open": "Open at its end",
 }
 CURRENCIES_DRAWN = 2
+READABLE_SHARE = 0.15  # of a bar: a smaller part of it has no room for its name
 GAP = 7  # pixels between two cards
 Query = Mapping[str, Any]
 
@@ -150,13 +151,13 @@ def lifecycle(row: Any) -> None:
             label_visibility="collapsed",
         )  # fmt: skip
         data = _data("lifecycle_data")
-        current = cached.lifecycle_now()
-        st.caption(_states_text(current), width="content")
+    current = cached.lifecycle_now()
     bars = _values(current) if view == "Value" else _numbers(current)
-    figure = charts.lifecycle(bars, LIFECYCLE_HEIGHT - HEAD, elements.palette())
+    figure = charts.lifecycle(bars, LIFECYCLE_HEIGHT - HEAD - CAPTION, elements.palette())
     clicked = _chart(figure, f"lifecycle_{view}", f"Orders by state: {_states_text(current)}.")
     if clicked:
         st.switch_page("orders.py", query_params=_in_state(clicked))
+    st.caption(_small_states(bars))
     if data.open:
         with data:
             _lifecycle_table(current)
@@ -170,6 +171,14 @@ def _states_text(current: Lifecycle) -> str:
     rows = current.states[current.states["orders"] > 0]
     parts = [f"{row.orders:,} {state_label(str(row.state))}{'' if row.open else ' today'}" for row in rows.itertuples()]
     return ", ".join(parts) or "none"
+
+
+def _small_states(bars: pd.DataFrame) -> str:
+    """What is too small in a bar to be read there."""
+    share = bars["amount"] / bars.groupby("bar")["amount"].transform("sum")
+    small = bars[share < READABLE_SHARE]
+    pairs = zip(small["text"], small["state"], strict=True)
+    return ", ".join(f"{text} {elements.escape(state_label(state))}" for text, state in pairs)
 
 
 def _numbers(current: Lifecycle) -> pd.DataFrame:
@@ -310,10 +319,9 @@ def completion_times(span: str, row: Any) -> None:
 
 def _chosen_type(names: list[str]) -> str:
     """The delivery type to show: the one of the most orders until another is chosen."""
-    label = "Delivery type"
-    chosen = st.segmented_control(
-        label, names, key="times_type", default=names[0], required=True, label_visibility="collapsed",
-        format_func=lambda name: elements.escape(TYPE_LABELS.get(name, name)),
+    chosen = st.selectbox(
+        "Delivery type", names, key="times_type", label_visibility="collapsed", width=130,
+        format_func=lambda name: wording.plain(TYPE_LABELS.get(name, name)),
     )  # fmt: skip
     return chosen if chosen in names else names[0]
 

@@ -1,6 +1,7 @@
 """The work on the overview: what needs a decision, grouped by reason, and the latest changes."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import streamlit as st
 
@@ -14,11 +15,18 @@ from tracking.orders.vocabulary import reason_label
 from tracking.reports import amounts
 from tracking.reports.board import changes as reports
 from tracking.reports.board.changes import Change
-from tracking.reports.board.decisions import DecisionGroup, Decisions
+from tracking.reports.board.decisions import DecisionGroup, DecisionOrder, Decisions
 
 DECISIONS_HEIGHT = FLOW_HEIGHT
 CHANGES_HEIGHT = LIFECYCLE_HEIGHT + GAP + LOWER_HEIGHT
+FEW_GROUPS = 4
+HALF_A_DAY = timedelta(hours=12)
 STATE_WIDTH = 118  # pixels: the widest of the known states
+
+
+def brief(length: timedelta) -> str:
+    """A length of time in its largest unit alone, rounded down."""
+    return " ".join(wording.duration(length).split()[:2])
 
 
 @elements.live("3s", "decisions")
@@ -37,6 +45,8 @@ def decisions() -> None:
             st.caption(_part_text(current))
         for group in current.groups:
             _group(group, at_least="+" if current.capped else "")
+        if len(current.groups) in range(1, FEW_GROUPS + 1):
+            _waiting_longest(current.oldest)
 
 
 def _part_text(current: Decisions) -> str:
@@ -51,9 +61,21 @@ def _group(group: DecisionGroup, at_least: str) -> None:
         label = f"**{group.orders:,}{at_least}** {elements.escape(reason_label(group.reason))}"
         query = {"view": "attention", "reason": group.reason}
         st.page_link("orders.py", label=label, icon="", query_params=query, width="stretch")
-        oldest = wording.duration(utc_now() - group.oldest)
-        worth = elements.escape(amounts.worth(group.values))
-        st.caption(f"oldest {oldest} · {worth}{at_least}", width="content")
+        age = brief(utc_now() - group.oldest.created_at)
+        address = {"order": group.oldest.po_number}
+        st.page_link("order.py", label=f"oldest {age}", icon="", query_params=address, help="Open the oldest of them")
+        st.caption(f"{elements.escape(amounts.worth(group.values))}{at_least}", width="content")
+
+
+def _waiting_longest(orders: Sequence[DecisionOrder]) -> None:
+    """Single orders, where there is room for them."""
+    st.caption("Waiting longest")
+    with st.container(key="waiting_longest", gap=None):
+        for order in orders:
+            with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", wrap=False):
+                with st.container():
+                    elements.order_link(order.po_number)
+                st.caption(reason_label(order.reason), width="content")
 
 
 def changes() -> None:
@@ -91,4 +113,11 @@ def _change(change: Change) -> None:
             st.page_link(
                 "order.py", label=elements.escape(change.po_number), icon="", query_params=address, help=sentence
             )
-        st.caption(times.text(change.entry.learned_at), width="content")
+        st.caption(_time_text(change.entry.learned_at), width="content")
+
+
+def _time_text(at: datetime) -> str:
+    """The time as chosen; a clock goes without its date for half a day, also after midnight."""
+    if times.display() == "relative" or utc_now() - at > HALF_A_DAY:
+        return times.text(at)
+    return wording.clock(at, at)

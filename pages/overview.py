@@ -1,6 +1,7 @@
 """Overview: a board that says without a click whether anything is wrong, and where to begin if it is."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import streamlit as st
@@ -11,11 +12,12 @@ import cached
 import elements
 from charts import overview as charts
 from tracking.orders import wording
+from tracking.orders.observations import utc_now
 from tracking.reports import overview
 from tracking.reports.board.figures import Figure, Trend
 
 ON_A_WALL = "board" in st.query_params
-SIGNS = ("Last poll", "Last webhook", "Token")
+SIGNS = {"Last poll": "poll", "Last webhook": "webhook", "Token": "token"}
 # The figure's name in `Trend`, the orders it counts, its title, icon and colour, and what it means.
 COUNTS = (
     ("needs_decision", "attention", "Needs a decision", "front_hand", "inverse",
@@ -30,17 +32,26 @@ COUNTS = (
 WALL_HEIGHT = 118
 
 
-@elements.live("3s", "figures")
-def figures() -> None:
-    """The verdict in a sentence, and the five counts with their course over a day."""
+@elements.live("3s", "verdict")
+def verdict() -> None:
+    """The state of things in a sentence, and the signs of life."""
     current = cached.overview()
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="verdict"):
         st.header(f"{_sign(current)} {current.verdict}", anchor=False, width="content")
-        signs = [sign for sign in current.components if sign.name in SIGNS]
-        st.caption(" · ".join(f"{sign.name}: {elements.escape(sign.text)}" for sign in signs), width="content")
-    if current.empty:
-        return
-    trend = cached.trend()
+        # In one unit each, so that on a phone too it is one line whatever the time: a second one would move the page.
+        signs = (f"{SIGNS[sign.name]} {_since(sign.at)}" for sign in current.components if sign.name in SIGNS)
+        st.caption(" · ".join(signs), width="content")
+
+
+def _since(at: datetime | None) -> str:
+    """For how long, or how much longer."""
+    return "never" if at is None else board_work.brief(abs(utc_now() - at))
+
+
+@elements.live("3s", "figures")
+def figures() -> None:
+    """The five counts with their course over a day."""
+    current, trend = cached.overview(), cached.trend()
     with st.grid(len(COUNTS), min_column_width=150, gap="xsmall", key="counts_grid"):
         for count in COUNTS:
             _count(current, trend, *count)
@@ -100,10 +111,11 @@ def board() -> None:
         board_charts.pictures()
 
 
-figures()
+verdict()
 with elements.error_box():
     empty = cached.overview().empty
 if empty:
     first_steps()
 else:
+    figures()
     board()

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from charts.layout import laid_out
-from charts.palette import LIGHT, Palette
+from charts.palette import DARK, LIGHT, Palette
 from tracking.orders.model import State
 from tracking.orders.vocabulary import state_label
 from tracking.orders.wording import TIME_ZONE, count, duration, longest, money, plain
@@ -20,6 +20,7 @@ AGES = ((1, "1 s"), (10, "10 s"), (60, "1 min"), (600, "10 min"), (3600, "1 h"),
 SHARES = ((0.0, "0 %"), (0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"))
 LATE_FROM, HIGHEST, NO_HISTORY = 2.0, 2.6, -0.45  # of the vertical axis of `expectation`
 HATCHED = frozenset({State.UNKNOWN, State.REFUSED})
+MID_GREY = 128
 SMALL = {"size": 11}
 
 
@@ -89,20 +90,19 @@ def lifecycle(bars: pd.DataFrame, height: int, palette: Palette = LIGHT) -> go.F
     figure = go.Figure()
     total = bars.groupby("bar")["amount"].transform("sum")
     for state, rows in bars.assign(share=bars["amount"] / total.where(total > 0, 1)).groupby("state", sort=False):
-        label = html.escape(plain(state_label(str(state))))
-        marker = {"color": palette.state(str(state)), "line": {"color": _faint(palette.text), "width": 1}}
-        if state in HATCHED:
-            marker["pattern"] = {"shape": "/", "fillmode": "overlay", "size": 6}
+        label, color = html.escape(plain(state_label(str(state)))), palette.state(str(state))
+        pattern = {"shape": "/" if state in HATCHED else "", "fillmode": "overlay", "size": 6}
         figure.add_bar(
-            y=rows["bar"], x=rows["share"], orientation="h", name=label, marker=marker,
-            text=[html.escape(f"{label} {text}") for text in rows["text"]], textposition="inside", textangle=0,
-            insidetextanchor="middle", insidetextfont={"size": 11}, customdata=[str(state)] * len(rows),
-            hovertemplate="%{text}<extra></extra>",
+            y=rows["bar"], x=rows["share"], orientation="h", name=label,
+            marker={"color": color, "line": {"color": _faint(palette.text), "width": 1}, "pattern": pattern},
+            text=[f"{label} {html.escape(text)}" for text in rows["text"]], textposition="inside", textangle=0,
+            insidetextanchor="middle", insidetextfont={"size": 11, "color": _readable_on(color)},
+            customdata=[str(state)] * len(rows), hovertemplate="%{text}<extra></extra>",
         )  # fmt: skip
     figure.update_xaxes(visible=False, range=[0, 1], fixedrange=True)
     figure.update_yaxes(autorange="reversed", fixedrange=True, ticks="", ticksuffix="  ")
-    smallest = {"minsize": 9, "mode": "hide"}
-    stacked = laid_out(figure, height, barmode="stack", bargap=0.12, uniformtext=smallest, showlegend=False)
+    smallest = {"minsize": 8, "mode": "hide"}
+    stacked = laid_out(figure, height, barmode="stack", bargap=0.06, uniformtext=smallest, showlegend=False)
     return stacked.update_layout(margin={"t": 2, "b": 2})
 
 
@@ -127,15 +127,15 @@ def expectation(frame: pd.DataFrame, height: int, palette: Palette = LIGHT) -> g
             text=[_order_text(row) for row in rows.itertuples()], hovertemplate="%{text}<extra></extra>",
         )  # fmt: skip
     figure.add_hrect(LATE_FROM, HIGHEST, fillcolor=palette.trouble, opacity=0.12, line_width=0, layer="below")
-    corner = {"x": 0.005, "xref": "paper", "xanchor": "left", "y": (LATE_FROM + HIGHEST) / 2, "yanchor": "middle"}
-    figure.add_annotation(text="slower than 99 of 100 like it", showarrow=False, font=SMALL, **corner)
     ticks = [_height_of_share(share) for share, _ in SHARES]
     figure.update_yaxes(
-        range=[NO_HISTORY - 0.25, HIGHEST], tickvals=[NO_HISTORY, *ticks], zeroline=False, fixedrange=True,
+        range=[NO_HISTORY - 0.25, HIGHEST], zeroline=False, fixedrange=True,
+        tickvals=[NO_HISTORY, *ticks],
         ticktext=["no history", *(text for _, text in SHARES)], title={"text": "slower than", "font": SMALL},
     )  # fmt: skip
     figure.update_xaxes(**_axis_of_ages(frame["age"], 1.3), zeroline=False)
-    return laid_out(figure, height, showlegend=False).update_layout(margin={"t": 8, "b": 0})
+    _add_label(figure, "late", "y domain", 1)
+    return laid_out(figure, height, showlegend=False).update_layout(margin={"t": 8, "b": 0, "r": 34})
 
 
 def _height_of_share(share: float) -> float:
@@ -205,6 +205,12 @@ def wall_figure(number: int, hourly: Sequence[int | None], height: int, palette:
 def _in_zone(hours: pd.Series) -> pd.Series:
     """The times as the reader's clocks show them: plotly writes all times without their zone."""
     return pd.to_datetime(hours, utc=True).dt.tz_convert(TIME_ZONE.get()).dt.tz_localize(None)
+
+
+def _readable_on(color: str) -> str:
+    """The colour of text that stands out: that of the light theme on what is light, of the dark one on what is dark."""
+    red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
+    return LIGHT.text if 0.299 * red + 0.587 * green + 0.114 * blue > MID_GREY else DARK.text
 
 
 def _faint(color: str) -> str:

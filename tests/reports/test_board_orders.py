@@ -45,8 +45,9 @@ def test_decisions_are_grouped_by_reason_with_count_oldest_and_value(history: Hi
         ("refused", 2, {"": 3500}),
         ("cancelled", 1, {"": 500}),
     ]
-    assert found.groups[0].oldest == START
+    assert found.groups[0].oldest.created_at == START
     assert (found.total, found.capped) == (3, False)
+    assert [(order.po_number, order.reason) for order in found.oldest][-1] == ("C-1", "cancelled")
     history.acknowledge("C-1", "customer told")
     assert [group.reason for group in decisions.decisions(store).groups] == ["refused"]
 
@@ -60,7 +61,7 @@ def test_of_very_many_decisions_the_oldest_and_the_newest_are_grouped(
         history.refuse(f"R-{number}")
         history.wait(minutes=1)
     found = decisions.decisions(store)
-    assert (found.total, found.capped, found.groups[0].orders, found.groups[0].oldest) == (3, True, 2, START)
+    assert (found.total, found.capped, found.groups[0].orders, found.groups[0].oldest.created_at) == (3, True, 2, START)
 
 
 def test_open_orders_are_compared_with_those_of_their_class(

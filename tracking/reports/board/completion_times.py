@@ -11,6 +11,7 @@ from sqlalchemy import select
 from tracking.orders.vocabulary import EventKind
 from tracking.reports import trends
 from tracking.startup import pd
+from tracking.storage.counters import hour_of
 from tracking.storage.database import Database
 from tracking.storage.tables import EVENTS, ORDERS
 
@@ -37,12 +38,12 @@ class CompletionTimes:
 
 
 def completion_times(database: Database, now: datetime, span: str) -> CompletionTimes:
-    """How long orders took, by the hour (day for 30d) they were seen complete in.
+    """How long orders took, by the hour (day for more than 24h) they were seen complete in.
 
     Counted are orders that a poll had seen open before: of those found finished, nobody knows how long they took. The
     time is the longest it can have been, up to the poll that showed it.
     """
-    since = trends.span_start(now, span)
+    since, step = trends.span_start(now, span), hour_of if span == "24h" else trends.day_start
     observed = ORDERS.c.last_open_at.is_not(None), ORDERS.c.completed_by.is_not(None)
     done = select(ORDERS.c.type, ORDERS.c.completed_by, ORDERS.c.created_at).join(
         EVENTS, EVENTS.c.order_id == ORDERS.c.id
@@ -52,10 +53,7 @@ def completion_times(database: Database, now: datetime, span: str) -> Completion
         newest = done.order_by(EVENTS.c.learned_at.desc()).limit(COMPLETIONS_READ + 1)
         rows = connection.execute(newest).all()
     capped = len(rows) > COMPLETIONS_READ
-    took = [
-        (of_type, trends.step_of(by, span), max(0.0, (by - made).total_seconds()))
-        for of_type, by, made in rows[:COMPLETIONS_READ]
-    ]
+    took = [(of_type, step(by), max(0.0, (by - made).total_seconds())) for of_type, by, made in rows[:COMPLETIONS_READ]]
     frame = pd.DataFrame(took, columns=["type", "hour", "seconds"])
     types = frame["type"].value_counts().index
     return CompletionTimes({str(name): _times_of_type(frame[frame["type"] == name]) for name in types}, capped)

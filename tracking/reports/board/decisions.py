@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, select
@@ -18,7 +19,19 @@ from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
 
 ORDERS_READ = 2_000
-_COLUMNS = tuple(ORDERS.c[name] for name in ("id", "created_at", "attention_reason", "currency", "value_minor"))
+OLDEST_LISTED = 8
+_COLUMNS = tuple(
+    ORDERS.c[name] for name in ("id", "po_number", "created_at", "attention_reason", "currency", "value_minor")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionOrder:
+    """One order that needs a decision, for the reason with this stored code."""
+
+    po_number: str
+    reason: str
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,21 +41,25 @@ class DecisionGroup:
     Attributes:
         reason: the stored code; `OTHER` also for orders without one.
         orders: how many there are; of a store with more than ORDERS_READ at least so many.
-        oldest: when the oldest was made.
+        oldest: the one that was made first.
         values: what they are worth, minor units by currency.
     """
 
     reason: str
     orders: int
-    oldest: datetime
+    oldest: DecisionOrder
     values: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """What needs a decision, the largest group first; with `capped` only the newest and the oldest orders were read."""
+    """What needs a decision, the largest group first, and the OLDEST_LISTED orders that wait for one longest.
+
+    With `capped` only the newest and the oldest orders were grouped.
+    """
 
     groups: tuple[DecisionGroup, ...]
+    oldest: tuple[DecisionOrder, ...]
     total: int
     capped: bool
 
@@ -55,10 +72,19 @@ def decisions(database: Database) -> Decisions:
         values = amounts.order_values(connection, rows)
     by_reason: dict[str, list[RowMapping]] = defaultdict(list)
     for row in rows:
-        by_reason[row["attention_reason"] or AttentionReason.OTHER].append(row)
+        by_reason[_reason(row)].append(row)
     groups = [_group(reason, of_reason, values) for reason, of_reason in by_reason.items()]
-    groups.sort(key=lambda group: (-group.orders, group.oldest))
-    return Decisions(tuple(groups), total, capped=total > ORDERS_READ)
+    groups.sort(key=lambda group: (-group.orders, group.oldest.created_at))
+    oldest = sorted(rows, key=itemgetter("created_at"))[:OLDEST_LISTED]
+    return Decisions(tuple(groups), tuple(map(_order, oldest)), total, capped=total > ORDERS_READ)
+
+
+def _order(row: RowMapping) -> DecisionOrder:
+    return DecisionOrder(row["po_number"], _reason(row), row["created_at"])
+
+
+def _reason(row: RowMapping) -> str:
+    return row["attention_reason"] or AttentionReason.OTHER
 
 
 def _flagged_orders(connection: Connection, *, all_of_them: bool) -> Sequence[RowMapping]:
@@ -75,4 +101,4 @@ def _group(reason: str, rows: Sequence[RowMapping], values: Mapping[int, Mapping
     worth: Counter[str] = Counter()
     for row in rows:
         worth.update(values[row["id"]])
-    return DecisionGroup(reason, len(rows), min(row["created_at"] for row in rows), dict(worth))
+    return DecisionGroup(reason, len(rows), _order(min(rows, key=itemgetter("created_at"))), dict(worth))
