@@ -306,15 +306,17 @@ def completion_times(span: str, row: Any) -> None:
     st.caption(text := _times_text(current, took))
     figure = charts.completion_times(took.rows, LOWER_HEIGHT - HEAD - CAPTION, elements.palette())
     clicked = _chart(figure, f"times_{name}", f"Time to completion, {TYPE_LABELS.get(name, name)}: {text}")
-    query = {"state": "Completed", "type": name, "sort": "completed"}
     if clicked:
-        st.switch_page("orders.py", query_params=query)
+        st.switch_page("orders.py", query_params=_completed_in(datetime.fromisoformat(clicked), name, span))
     if data.open:
         with data:
-            st.page_link(
-                "orders.py", label="Open completed orders", icon=":material/arrow_forward:", query_params=query
-            )
-            _times_table(took, trends.step_name(span))
+            _times_table(took, name, span)
+
+
+def _completed_in(begin: datetime, order_type: str, span: str) -> Query:
+    length = timedelta(hours=1) if span == "24h" else timedelta(days=1)
+    within = {"done_from": begin.isoformat(), "done_to": (begin + length).isoformat()}
+    return {"type": order_type, "sort": "completed", **within}
 
 
 def _chosen_type(names: list[str]) -> str:
@@ -331,7 +333,11 @@ def _times_text(current: CompletionTimes, took: TimesOfType) -> str:
     return f"p50 {wording.longest(took.p50)}, p95 {wording.longest(took.p95)}, n = {took.orders:,}{newest}"
 
 
-def _times_table(took: TimesOfType, step: str) -> None:
+def _times_table(took: TimesOfType, name: str, span: str) -> None:
+    step = "hour" if span == "24h" else "day"
+    begins = [begin.to_pydatetime() for begin in took.rows["hour"].iloc[::-1]]
+    choices = {wording.clock(begin)[:-3]: _completed_in(begin, name, span) for begin in begins}
+    _open_by_keyboard(f"Orders completed in the {step} from", choices, "times_choice")
     st.caption("Orders already complete when first seen are excluded.")
     newest_first = trends.rounded_outwards(took.rows.iloc[::-1], most=("p50", "p95"))
     config = {
@@ -340,6 +346,5 @@ def _times_table(took: TimesOfType, step: str) -> None:
         "p95": st.column_config.NumberColumn("p95, s", format="%.1f"),
         "orders": "Orders",
     }
-    st.dataframe(
-        newest_first, hide_index=True, column_config=config, height=300, alt=f"Seconds to completion by {step}"
-    )
+    alt = f"Seconds to completion by {step}"
+    st.dataframe(newest_first, hide_index=True, column_config=config, height=260, alt=alt)

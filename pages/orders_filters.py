@@ -252,6 +252,8 @@ def _single(filters: Filters) -> Iterable[tuple[str, str]]:
     yield "product", f"Product: {filters.product}" if filters.product else ""
     yield "from", f"Placed from {wording.clock(filters.created_from)}" if filters.created_from else ""
     yield "to", f"Placed before {wording.clock(filters.created_to)}" if filters.created_to else ""
+    yield "done_from", f"Completed from {wording.clock(filters.completed_from)}" if filters.completed_from else ""
+    yield "done_to", f"Completed before {wording.clock(filters.completed_to)}" if filters.completed_to else ""
     yield "min", "" if filters.min_minor is None else f"Value from {wording.amount(filters.min_minor)}"
     yield "max", "" if filters.max_minor is None else f"Value up to {wording.amount(filters.max_minor)}"
     yield "older", "" if filters.older_than is None else f"Age at least {wording.duration(filters.older_than)}"

@@ -1,7 +1,7 @@
 """Overview: a board that says without a click whether anything is wrong, and where to begin if it is."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import streamlit as st
@@ -45,7 +45,10 @@ def verdict() -> None:
 
 def _since(at: datetime | None) -> str:
     """For how long, or how much longer."""
-    return "never" if at is None else board_work.brief(abs(utc_now() - at))
+    if at is None:
+        return "never"
+    passed = utc_now() - at
+    return f"{board_work.brief(passed)} ago" if passed > timedelta() else f"{board_work.brief(-passed)} left"
 
 
 @elements.live("3s", "figures")

@@ -107,6 +107,8 @@ def conditions(connection: Connection, filters: Filters, now: datetime) -> list[
     clauses += [
         clause(value) for name, clause in _BOUNDS.items() if (value := getattr(filters, name)) not in ((), "", None)
     ]
+    if filters.completed_from or filters.completed_to:
+        clauses.append(_completed_between(filters.completed_from, filters.completed_to))
     if filters.older_than is not None:
         clauses.append(ORDERS.c.created_at < now - filters.older_than)
     return clauses
@@ -130,6 +132,13 @@ def _needs_decision_for(reasons: tuple[str, ...]) -> ColumnElement[bool]:
 
 def _with_product(product: str) -> ColumnElement[bool]:
     return ORDERS.c.id.in_(select(LINES.c.order_id).where(LINES.c.product_id == product))
+
+
+def _completed_between(first: datetime | None, end: datetime | None) -> ColumnElement[bool]:
+    """Completed at or after `first` and before `end`, by when we learned it; the index on kinds holds both bounds."""
+    within = [] if first is None else [EVENTS.c.learned_at >= first]
+    within += [] if end is None else [EVENTS.c.learned_at < end]
+    return ORDERS.c.id.in_(select(EVENTS.c.order_id).where(EVENTS.c.kind == EventKind.COMPLETED, *within))
 
 
 # What a field of the filter asks of an order, where it is set.

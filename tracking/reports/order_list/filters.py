@@ -34,7 +34,7 @@ def _set_by(name: str, read: Callable[[Reader, str], Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What to show, in which order, which page. Values in minor units; `created_to` is not included.
+    """What to show, in which order, which page. Values in minor units; a time that ends in `_to` is not included.
 
     `reasons`: for which the order needs a decision. `not_...`: what is left out. `only`: these PONumbers.
     `each`: late orders that are late together are listed too, where one sentence would tell them all. `parts`: what
@@ -58,6 +58,8 @@ class Filters:
     product: str = field(default="", metadata=_set_by("product", Reader.text))
     created_from: datetime | None = field(default=None, metadata=_set_by("from", Reader.time))
     created_to: datetime | None = field(default=None, metadata=_set_by("to", Reader.time))
+    completed_from: datetime | None = field(default=None, metadata=_set_by("done_from", Reader.time))
+    completed_to: datetime | None = field(default=None, metadata=_set_by("done_to", Reader.time))
     min_minor: int | None = field(default=None, metadata=_set_by("min", Reader.money))
     max_minor: int | None = field(default=None, metadata=_set_by("max", Reader.money))
     older_than: timedelta | None = field(default=None, metadata=_set_by("older", Reader.length))
