@@ -32,7 +32,8 @@ def bound(name: str, value: Any, default: Any, *, resets: Collection[str] = ()) 
 
 def write(name: str, value: Any, default: Any = None, resets: Collection[str] = ()) -> None:
     """Put a value into the address, or take the parameter away where it is the default."""
-    word = "" if value in (default, None, "", []) else value if isinstance(value, list) else str(value)
+    text = "true" if value is True else str(value)
+    word = "" if value in (default, None, "", []) else value if isinstance(value, list) else text
     change(dict.fromkeys(resets, "") | {name: word})
 
 

@@ -5,6 +5,8 @@ are in seconds.
 """
 
 from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -21,6 +23,7 @@ from tracking.reports.board import completion_times as completion_reports
 from tracking.reports.board import course, expectation, figures, lifecycle
 from tracking.reports.board import decisions as decision_reports
 from tracking.reports.insights import forecasts, latency, witnesses
+from tracking.reports.logs import volume
 from tracking.reports.order_list import view_counts as order_views
 from tracking.reports.order_list.view_counts import ViewCount
 from tracking.storage.database import connect
@@ -201,6 +204,30 @@ def filter_options() -> dict[str, list[str]]:
 @st.cache_data(ttl=SLOWLY, max_entries=4, show_spinner=False)
 def _filter_options(url: str) -> dict[str, list[str]]:
     return activity.filter_options(connect(url))
+
+
+def webhook_volume(span: timedelta) -> volume.Volume:
+    """Webhooks over the span, at most SOON seconds old."""
+    return _volume(database_url(), "webhooks", span)
+
+
+def call_volume(span: timedelta, method: str) -> volume.Volume:
+    """API calls over the span, at most SOON seconds old."""
+    return _volume(database_url(), "calls", span, method=method)
+
+
+def event_volume(span: timedelta, kinds: tuple[str, ...]) -> volume.Volume:
+    """Events over the span, at most SOON seconds old."""
+    return _volume(database_url(), "events", span, kinds=kinds)
+
+
+_VOLUMES = {"webhooks": volume.webhook_volume, "calls": volume.call_volume, "events": volume.event_volume}
+
+
+@st.cache_data(ttl=SOON, max_entries=24, show_spinner=False)
+def _volume(url: str, what: str, span: timedelta, **conditions: Any) -> volume.Volume:
+    counted: volume.Volume = _VOLUMES[what](connect(url), utc_now(), span, **conditions)
+    return counted
 
 
 def catalogue() -> Catalog | None:

@@ -1,191 +1,223 @@
-"""What reached us, what we asked, what happened: callbacks, API calls, departures from the contract, the event log."""
+"""Logs: webhooks received, API calls made, the event log, imported files, and departures from the contract."""
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
+import address
 import cached
 import elements
+import log_columns
+import log_details
+import log_table
 import session
-from tracking.orders import wording
-from tracking.orders.observations import utc_now
+import times
 from tracking.reports import activity
-from tracking.reports.order_list import query_params
 
-SIZE = 100
-# The words are also those of the address, which takes what a widget shows.
-OUTCOMES = {
-    "all": "every call of our address",
-    "accepted": "proven by its address and matched to an order",
-    "repeated": "came again, which changed nothing",
-    "waiting": "proven, but its order is not known here yet",
-    "refused": "proved nothing, or named another order than its address",
+SECTIONS = {
+    "callbacks": "Webhooks",
+    "calls": "API calls",
+    "events": "Event log",
+    "files": "Imports",
+    "contract": "Contract",
 }
+OUTCOMES = {"all": "All", "accepted": "Accepted", "repeated": "Repeated", "waiting": "Waiting", "refused": "Rejected"}
+MEANINGS = (
+    "**Accepted**: authenticated and matched to an order. **Repeated**: came again, ignored. **Waiting**: "
+    "authenticated, its order is not known here yet. **Rejected**: not authenticated, or for a different order."
+)
+METHODS = {"": "Any method", "GET": "GET", "POST": "POST"}
 
 
-def first_page(key: str) -> None:
-    """A changed filter begins at its first page."""
-    st.session_state[f"{key}_page"] = 1
+def tools() -> Any:
+    """The row of a log's filters and buttons, beside one another as far as there is room."""
+    return st.container(horizontal=True, vertical_alignment="center", gap="small", key="log_filters")
 
 
-def not_sorted(_column: str) -> None:
-    """Says why a click on a header sorts nothing."""
-    st.toast("Newest first; this list has no other order.")
+def nothing(noun: str) -> None:
+    """Says that there is nothing, and offers to look at all of it."""
+    st.caption(f"No {noun} match in this time.")
+    filters = set(st.query_params) - {"what"}
+    if filters and st.button("Clear filters", key="clear_filters", icon=":material/filter_alt_off:"):
+        what = st.query_params.get("what")
+        st.query_params.from_dict({"what": what} if what else {})
+        st.rerun()
 
 
-def table_with_news(read: Callable[[], pd.DataFrame], key: str, alt: str) -> pd.DataFrame:
-    """A table whose rows open their order, and above it what of it has changed since. Returns what it shows."""
-    frame = read()
-    news(read, frame)
-    if frame.empty:
-        st.caption("Nothing here.")
-    elif "po_number" in frame:
-        elements.table_of_orders(frame, f"{key}_table", alt, sort=not_sorted)
-    else:
-        config = elements.columns(frame)
-        st.dataframe(frame, key=f"{key}_table", hide_index=True, column_config=config, placeholder="", alt=alt)
-    return frame
-
-
-@st.fragment(run_every="5s", key="news")
-def news(read: Callable[[], pd.DataFrame], frame: pd.DataFrame) -> None:
-    """Says how many rows have come or changed since the table was read; the table itself keeps still."""
-    with elements.error_box():
-        number = activity.count_differences(frame, read())
-    if number:
-        text = f"{wording.count(number, 'row')} new or changed: show"
-        if st.button(text, key="show_new", icon=":material/refresh:"):
-            st.rerun()
-
-
-def chosen_page(key: str) -> int:
-    """The page that is shown: as chosen, else as the address says, which the widget below has not read yet."""
-    page = str(st.session_state.get(key, st.query_params.get(key, "1")))
-    return max(1, int(page)) if page.isascii() and page.isdigit() and len(page) < 7 else 1
-
-
-def offset(key: str) -> int:
-    """Where the page that is shown begins."""
-    return (chosen_page(key) - 1) * SIZE
-
-
-def pages(key: str, rows: int) -> None:
-    """Goes on as long as full pages come."""
-    page = chosen_page(key)
-    if rows == SIZE or page > 1:
-        st.pagination(page + (rows == SIZE), key=key, bind="query-params")
-
-
-def webhook_calls() -> None:
-    """The inbox of callbacks."""
-    outcome = st.pills(
-        "Outcome",
-        list(OUTCOMES),
-        key="outcome",
-        bind="query-params",
-        default="all",
-        required=True,
-        on_change=first_page,
-        args=("callbacks",),
-    )
-    st.caption(f"{outcome}: {OUTCOMES[outcome or 'all']}")
-    columns = ["received_at", "outcome", "po_number", "repeats", "rule", "reason", "source", "provider_id", "action"]
-    columns += ["stated_at", "size"]
-    one, begin = "" if outcome == "all" else outcome or "", offset("callbacks_page")
+def webhooks(fresh: Any, place: Any) -> None:
+    """The webhooks received."""
+    resets = ("callbacks_page",)
+    with tools():
+        outcome = address.choice("outcome", OUTCOMES, "all")
+        st.selectbox(
+            "Outcome",
+            list(OUTCOMES),
+            format_func=OUTCOMES.__getitem__,
+            width=130,
+            label_visibility="collapsed",
+            help=MEANINGS,
+            **address.bound("outcome", outcome, "all", resets=resets),
+        )
+        length = log_table.span_chosen(resets=resets)
+        volume = cached.webhook_volume(length)
+        log_table.bar_chosen(volume, "webhook", resets=resets)
+    log_table.strip(volume, log_columns.webhook_groups(), "webhook", resets=resets)
+    span, one = log_table.window(volume), "" if outcome == "all" else outcome
 
     def read() -> pd.DataFrame:
-        return activity.webhook_calls(session.database(), outcome=one, limit=SIZE, offset=begin)[columns]
+        page = {"limit": log_table.SIZE, "offset": log_table.offset("callbacks_page")}
+        return activity.webhook_calls(session.database(), outcome=one, span=span, **page)
 
-    frame = table_with_news(read, "callbacks", "Callbacks, newest first")
+    frame = read()
+    with fresh:
+        log_table.news(read, frame, "changed")
+    if frame.empty:
+        nothing("webhooks")
+    else:
+        rows, columns = log_columns.webhooks(frame)
+        alt, opened = "Webhooks received, newest first", log_details.webhook
+        log_table.table(rows, "callbacks", columns, alt, place=place, opened=opened)
+    rejections()
+    log_table.pages("callbacks_page", len(frame))
+
+
+def rejections() -> None:
+    """How many webhooks were rejected in all, as only the newest are listed."""
     refused = activity.refusal_counts(session.database())
     if refused is not None:
         rules = ", ".join(f"{count:,} for {rule}" for rule, count in sorted(refused.by_rule.items()))
         st.caption(
-            f"{refused.counted:,} calls were refused since {refused.since:%Y-%m-%d %H:%M} UTC ({rules}). "
+            f"{refused.counted:,} webhooks were rejected since {times.text(refused.since)} ({rules}). "
             f"The newest {refused.stored:,} are listed; the others are only counted. "
-            "The order of a refused call is no more than what it named."
+            "What a rejected webhook names proves nothing."
         )
-    pages("callbacks_page", len(frame))
 
 
-def calls() -> None:
+def api_calls(fresh: Any, place: Any) -> None:
     """Calls of the provider's API."""
-    changed: dict[str, Any] = {"bind": "query-params", "on_change": first_page, "args": ("calls",)}
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        method = st.selectbox(
-            "Method", ["", "GET", "POST"], key="method", format_func=lambda word: word or "any", width=160, **changed
+    resets = ("calls_page",)
+    with tools():
+        method = address.choice("method", METHODS, "")
+        st.selectbox(
+            "Method",
+            list(METHODS),
+            format_func=METHODS.__getitem__,
+            width=130,
+            label_visibility="collapsed",
+            **address.bound("method", method, "", resets=resets),
         )
-        failed = st.toggle(
-            "Only failed", key="failed", help="Whatever did not end well, whatever its status.", **changed
+        failed = address.choice("failed", ("true",), "") == "true"
+        st.toggle(
+            "Only failed",
+            help="All that did not end well, whatever the status.",
+            **address.bound("failed", failed, False, resets=resets),
         )
-    begin = offset("calls_page")
+        length = log_table.span_chosen(resets=resets)
+        volume = cached.call_volume(length, method)
+        log_table.bar_chosen(volume, "call", resets=resets)
+    log_table.strip(volume, log_columns.call_groups(volume.rows["group"]), "call", resets=resets)
+    span = log_table.window(volume)
 
     def read() -> pd.DataFrame:
-        return activity.provider_calls(session.database(), failed=failed, method=method, limit=SIZE, offset=begin)
+        page = {"limit": log_table.SIZE, "offset": log_table.offset("calls_page")}
+        return activity.provider_calls(session.database(), failed=failed, method=method, span=span, **page)
 
-    middle = st.empty()
-    frame = table_with_news(read, "calls", "Calls of the provider's API, newest first")
-    if len(frame):
-        half = math.ceil(frame["milliseconds"].median())
-        middle.caption(f"Half of these {len(frame)} calls took at the most {half} ms.")
-    pages("calls_page", len(frame))
+    frame = read()
+    with fresh:
+        log_table.news(read, frame, "new")
+    if frame.empty:
+        nothing("API calls")
+    else:
+        rows, columns = log_columns.api_calls(frame)
+        log_table.table(rows, "calls", columns, "API calls, newest first", place=place, opened=log_details.api_call)
+        p50 = int(frame["milliseconds"].quantile(0.5, interpolation="higher"))
+        st.caption(f"p50 {p50:,} ms (these {len(frame)} calls)")
+    log_table.pages("calls_page", len(frame))
 
 
-def contract() -> None:
-    """What the provider sends otherwise than its contract says."""
-    st.caption("Each kind once, without what it held. What nobody needs is skipped, and the order goes on.")
-    alt = "Departures from the provider's contract, the newest kinds first"
-    table_with_news(lambda: activity.findings(session.database()), "contract", alt)
-
-
-def log() -> None:
+def events(fresh: Any, place: Any) -> None:
     """The event log."""
-    changed: dict[str, Any] = {"bind": "query-params", "on_change": first_page, "args": ("log",)}
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        kinds = st.multiselect("Kind", cached.filter_options()["kinds"], key="kinds", **changed)
-        since = st.text_input("Within the last", key="since", placeholder="30m, 1h, 2d", **changed)
-    try:
-        after = utc_now() - query_params.parse_length(since) if since else None
-    except (ValueError, OverflowError) as exc:
-        st.warning(elements.escape(exc))
-        after = None
-    begin = offset("log_page")
-    columns = ["learned_at", "po_number", "text", "witness", "kind", "actor", "at"]
+    resets = ("log_page",)
+    with tools():
+        offered = cached.filter_options()["kinds"]
+        kinds = address.choices("kinds", offered)
+        st.multiselect(
+            "Kinds",
+            offered,
+            placeholder="All kinds",
+            width=260,
+            label_visibility="collapsed",
+            **address.bound("kinds", kinds, [], resets=resets),
+        )
+        length = log_table.span_chosen(resets=resets)
+        volume = cached.event_volume(length, tuple(kinds))
+        log_table.bar_chosen(volume, "event", resets=resets)
+    log_table.strip(volume, log_columns.event_groups(), "event", resets=resets)
+    span = log_table.window(volume)
+    names = ["learned_at", "witness", "po_number", "text", "actor", "at", "kind", "seq"]
 
     def read() -> pd.DataFrame:
-        events = activity.events(session.database(), after, SIZE, kinds=kinds, offset=begin)
-        return pd.DataFrame(events, columns=columns)
+        begin = log_table.offset("log_page")
+        rows = activity.events(session.database(), span=span, limit=log_table.SIZE, kinds=kinds, offset=begin)
+        return pd.DataFrame(rows, columns=names)
 
-    frame = table_with_news(read, "log", "Events, newest first")
-    pages("log_page", len(frame))
+    frame = read()
+    with fresh:
+        log_table.news(read, frame, "new")
+    if frame.empty:
+        nothing("events")
+    else:
+        rows, columns = log_columns.events(frame)
+        log_table.table(rows, "log", columns, "Events, newest first", place=place, opened=log_details.event)
+    log_table.pages("log_page", len(frame))
 
 
-def files() -> None:
-    """Files that were handed in."""
+def contract(fresh: Any, _place: Any) -> None:
+    """What the provider sends otherwise than its contract says."""
+    st.caption("Each kind once, without its content. What nobody needs is skipped, and the order goes on.")
+    alt = "Departures from the provider's contract, the newest kinds first"
+    plain_table(lambda: activity.findings(session.database()), "contract", log_columns.contract(), alt, fresh)
+
+
+def imports(fresh: Any, _place: Any) -> None:
+    """Files that were imported."""
 
     def read() -> pd.DataFrame:
         frame = activity.batches(session.database())
         return frame.assign(digest=frame["digest"].str[:10])
 
-    table_with_news(read, "files", "Files handed in, newest first")
+    plain_table(read, "files", log_columns.imports(), "Imported files, newest first", fresh)
 
 
-SECTIONS = {"callbacks": webhook_calls, "calls": calls, "contract": contract, "events": log, "files": files}
+def plain_table(read: Callable[[], pd.DataFrame], name: str, columns: Mapping[str, Any], alt: str, fresh: Any) -> None:
+    """A table without strip and details."""
+    frame = read()
+    with fresh:
+        log_table.news(read, frame, "changed")
+    if frame.empty:
+        st.caption("Nothing yet.")
+    else:
+        log_table.table(frame, name, columns, alt)
+
+
+DRAW = {"callbacks": webhooks, "calls": api_calls, "events": events, "files": imports, "contract": contract}
 
 if st.query_params.get("what") == "schedule":  # as the lab was addressed before
     st.switch_page("insights.py", query_params={"show": "lab"})
-section = st.segmented_control(
-    "What",
-    list(SECTIONS),
-    key="what",
-    bind="query-params",
-    default="callbacks",
-    required=True,
-)
-if st.button("Refresh", key="refresh", icon=":material/refresh:"):
-    st.rerun()
-with elements.error_box():
-    SECTIONS[section or "callbacks"]()
+section = address.choice("what", SECTIONS, "callbacks")
+with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+    st.segmented_control(
+        "Log",
+        list(SECTIONS),
+        format_func=SECTIONS.__getitem__,
+        required=True,
+        label_visibility="collapsed",
+        **address.bound("what", section, "callbacks", resets=("bar",)),
+    )
+    st.space("stretch")
+    # Its room is there before it has anything to say, so that nothing below moves.
+    fresh, place = st.container(width=170, height=38, border=False), st.container(width="content")
+with elements.error_box(), st.container(gap="xsmall"):
+    DRAW[section](fresh, place)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,15 +17,39 @@ from tracking.storage.database import Database
 from tracking.storage.facts import FactKey, get_fact
 from tracking.storage.tables import BATCHES, CALLBACKS, COUNTERS, EVENTS, EXCHANGES, ORDERS
 
+ROWS_SEARCHED = 20_000  # the newest of a span of time: what looks for some of them looks through so many at the most
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+Span = tuple[datetime, datetime | None]
 
-def webhook_calls(database: Database, *, outcome: str = "", limit: int = 100, offset: int = 0) -> pd.DataFrame:
-    """Callbacks as received, newest first. `outcome`: accepted, repeated, waiting, refused, or "" for all."""
-    names = [*("received_at", "last_at", "outcome", "repeats", "rule", "reason", "source"), "action"]
+
+def within(at: Any, since: datetime, until: datetime | None = None) -> Any:
+    """The condition that a time lies in this span, and among the newest ROWS_SEARCHED of it; an index finds both."""
+    other = at.table.alias("searched").c[at.name]
+    beyond = select(other).where(*_span(other, since, until)).order_by(other.desc()).offset(ROWS_SEARCHED).limit(1)
+    oldest = sa.func.coalesce(beyond.scalar_subquery(), sa.literal(_LONG_AGO, at.type))
+    return sa.and_(*_span(at, since, until), at > oldest)
+
+
+def _span(at: Any, since: datetime, until: datetime | None) -> list[Any]:
+    return [at >= since, *([at < until] if until is not None else [])]
+
+
+def webhook_calls(
+    database: Database, *, outcome: str = "", span: Span | None = None, limit: int = 100, offset: int = 0
+) -> pd.DataFrame:
+    """Webhooks as received, newest first. `outcome`: accepted, repeated, waiting, refused, or "" for all.
+
+    `order` is the PONumber of the order that it is of, `po_number` else what it named.
+    """
+    names = [*("id", "received_at", "last_at", "outcome", "repeats", "rule", "reason", "source"), "action"]
     names += ["provider_id", "stated_at", "size"]
     po_number = sa.func.coalesce(ORDERS.c.po_number, CALLBACKS.c.po_number).label("po_number")
-    query = select(*(CALLBACKS.c[name] for name in names), po_number).outerjoin(
+    order = ORDERS.c.po_number.label("order")
+    query = select(*(CALLBACKS.c[name] for name in names), po_number, order).outerjoin(
         ORDERS, ORDERS.c.id == CALLBACKS.c.order_id
     )
+    if span is not None:
+        query = query.where(within(CALLBACKS.c.received_at, *span))
     if outcome == "repeated":
         query = query.where(CALLBACKS.c.repeats > 0)
     elif outcome:
@@ -90,12 +114,20 @@ def filter_options(database: Database) -> dict[str, list[str]]:
 
 
 def events(
-    database: Database, since: datetime | None = None, limit: int = 100, *, kinds: Sequence[str] = (), offset: int = 0
+    database: Database,
+    since: datetime | None = None,
+    limit: int = 100,
+    *,
+    span: Span | None = None,
+    kinds: Sequence[str] = (),
+    offset: int = 0,
 ) -> list[dict[str, Any]]:
     """The event log, newest first: at, learned_at, witness, kind, text, po_number, seq; times are datetimes."""
     query = select(EVENTS, ORDERS.c.po_number).join(ORDERS, ORDERS.c.id == EVENTS.c.order_id)
     if since is not None:
         query = query.where(EVENTS.c.learned_at >= since)
+    if span is not None:
+        query = query.where(within(EVENTS.c.learned_at, *span))
     if kinds:
         query = query.where(EVENTS.c.kind.in_(kinds))
     newest = query.order_by(EVENTS.c.learned_at.desc(), EVENTS.c.id.desc()).limit(limit).offset(offset)
@@ -107,13 +139,21 @@ def events(
 
 
 def provider_calls(
-    database: Database, *, failed: bool = False, method: str = "", limit: int = 100, offset: int = 0
+    database: Database,
+    *,
+    failed: bool = False,
+    method: str = "",
+    span: Span | None = None,
+    limit: int = 100,
+    offset: int = 0,
 ) -> pd.DataFrame:
     """Calls of the provider's API, newest first, without bodies. `failed`: only those that did not end well."""
-    names = ("at", "method", "path", "status", "milliseconds", "outcome")
+    names = ("id", "at", "method", "path", "status", "milliseconds", "outcome")
     query = select(*(EXCHANGES.c[name] for name in names), ORDERS.c.po_number).outerjoin(
         ORDERS, ORDERS.c.id == EXCHANGES.c.order_id
     )
+    if span is not None:
+        query = query.where(within(EXCHANGES.c.at, *span))
     if failed:
         query = query.where(EXCHANGES.c.outcome != "ok")
     if method:

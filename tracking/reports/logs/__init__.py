@@ -1,0 +1,1 @@
+"""What the logs page reports beside its lists: volumes over time, and one API call in full. Bounded reads."""
