@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, ParamSpec
 
@@ -38,7 +38,6 @@ COLUMN_HEADERS = {
     "rule": "Rule", "source": "Source", "stated_at": "Sender's timestamp", "text": "Event",
     "witness": "Source",
 }  # fmt: skip
-OPEN_COLUMN = "open"
 LONGEST_TEXT = 120
 LONGEST_METRIC = 16
 # What a metric would take for Markdown, as it can stand in the name of a currency.
@@ -150,67 +149,6 @@ def shortened(values: pd.Series) -> pd.Series:
     return values.map(
         lambda text: f"{text[: LONGEST_TEXT - 1]}…" if isinstance(text, str) and len(text) > LONGEST_TEXT else text
     )
-
-
-def table_of_orders(
-    frame: pd.DataFrame,
-    key: str,
-    alt: str,
-    *,
-    sort: Callable[[str], None],
-    config: dict[str, Any] | None = None,
-    query: dict[str, str] | None = None,
-) -> None:
-    """A table of rows that belong to orders, named by their column `po_number`, for keyboard and pointer.
-
-    Arrows move from cell to cell. The cell they are in is shown in full above the table, to copy it, beside the link
-    that opens its order; so does the button of each row. A click on a header calls `sort` with the column's name: the
-    grid itself would sort this page alone. `query` is added to the order's address.
-    """
-    place = st.container(horizontal=True, vertical_alignment="center", height=60, border=False, key=f"{key}_cell")
-    table = frame.apply(lambda column: shortened(column) if column.dtype in (object, "str") else column)
-    table.insert(0, OPEN_COLUMN, ["Open" if isinstance(name, str) else "" for name in frame["po_number"]])
-    button = st.column_config.ButtonColumn("", width=72, pinned=True, type="tertiary", key=f"{key}_open")
-    turn = st.session_state.setdefault(f"{key}_turn", 0)
-    with st.container(key=key):
-        event = st.dataframe(
-            table,
-            key=f"{key}_{turn}",
-            height="content",
-            hide_index=True,
-            column_config=columns(table) | (config or {}) | {OPEN_COLUMN: button},
-            placeholder="",
-            on_select=functools.partial(_sort_by_header, key, sort),
-            selection_mode=("single-cell", "single-column"),
-            alt=alt,
-        )
-    click = st.session_state.get(f"{key}_open")
-    if click and 0 <= click["row"] < len(frame) and isinstance(po_number := frame["po_number"].iloc[click["row"]], str):
-        st.switch_page("order.py", query_params={"order": po_number} | (query or {}))
-    with place:
-        _selected_cell(frame, event.selection.cells, query)
-
-
-def _sort_by_header(key: str, sort: Callable[[str], None]) -> None:
-    turn = st.session_state[f"{key}_turn"]
-    if picked := st.session_state[f"{key}_{turn}"].selection.columns:
-        # The browser would keep the header selected, and send it along with each cell that is selected later.
-        st.session_state[f"{key}_turn"] = turn + 1
-        sort(picked[0])
-
-
-def _selected_cell(frame: pd.DataFrame, cells: Sequence[tuple[int, str]], query: dict[str, str] | None) -> None:
-    row, name = cells[0] if cells else (-1, "")
-    if not 0 <= row < len(frame):
-        st.caption("Move to a cell to copy it or to open its order. Times are UTC.")
-        return
-    po_number = frame["po_number"].iloc[row]
-    value = frame[name].iloc[row] if name in frame.columns else po_number
-    if not pd.isna(value):
-        text = f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else value
-        st.code(wording.plain(f"{text:.2f}" if isinstance(text, float) else text), language=None, width="content")
-    if isinstance(po_number, str):  # next to the table, for whoever comes from there by keyboard
-        order_link(po_number, label=f"Open {escape(po_number)}", icon=":material/open_in_new:", query=query)
 
 
 def figure(label: str, value: str, *, help_text: str | None = None) -> None:

@@ -38,8 +38,8 @@ def call_groups(outcomes: Iterable[str]) -> Groups:
     """These outcomes of API calls, by whether a call ended well, was answered by a no, or failed."""
     groups = {group: (label, color) for group, (label, color) in _call_words().items()}
     order = list(groups)
-    found = sorted(set(outcomes), key=lambda outcome: order.index(calls.outcome_group(outcome)))
-    return {outcome: groups[calls.outcome_group(outcome)] for outcome in found}
+    by_group = sorted(set(outcomes), key=lambda outcome: order.index(calls.outcome_group(outcome)))
+    return {outcome: groups[calls.outcome_group(outcome)] for outcome in by_group}
 
 
 def _call_words() -> Groups:

@@ -46,7 +46,7 @@ def span_chosen(*, resets: Collection[str]) -> timedelta:
 
 
 def window(volume: Volume) -> activity.Span:
-    """The time that is shown: the chosen bar, else all bars."""
+    """The time that is listed: the chosen bar, else all bars."""
     chosen = chosen_bar()
     return (chosen, chosen + volume.step) if chosen else (volume.start, None)
 
@@ -157,16 +157,16 @@ def table(
     """
     turn = st.session_state.setdefault(f"{name}_turn", 0)
     key = f"{name}_table_{turn}"
-    shown = frame.apply(lambda column: elements.shortened(column) if column.dtype in (object, "str") else column)
+    visible = frame.apply(lambda column: elements.shortened(column) if column.dtype in (object, "str") else column)
     config = dict(columns)
     if opened is not None:
-        shown.insert(0, OPEN, "Open")
+        visible.insert(0, OPEN, "Open")
         config = {
             OPEN: st.column_config.ButtonColumn("", width=62, pinned=True, type="tertiary", key=f"{name}_open")
         } | config
     with st.container(key=name):
         event = st.dataframe(
-            shown, key=key, height="content", hide_index=True, column_config=config, column_order=list(config),
+            visible, key=key, height="content", hide_index=True, column_config=config, column_order=list(config),
             row_height=ROW_HEIGHT, placeholder="", alt=alt, on_select=lambda: _header(key, name),
             selection_mode=("single-row", "single-column"),
         )  # fmt: skip

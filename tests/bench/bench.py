@@ -31,13 +31,14 @@ from tracking.orders.model import Witness
 from tracking.orders.observations import Observation, Polled
 from tracking.provider.json_fields import digest_of
 from tracking.provider.responses import read_order
-from tracking.reports import overview
+from tracking.reports import activity, overview
 from tracking.reports.board import changes, decisions, expectation
 from tracking.reports.board.completion_times import completion_times
 from tracking.reports.board.course import flow, lifecycle_course
 from tracking.reports.board.figures import trend
 from tracking.reports.board.lifecycle import lifecycle_now
 from tracking.reports.insights import forecasts, latency, witnesses
+from tracking.reports.logs import volume
 from tracking.reports.order_list import search, view_counts
 from tracking.reports.order_list.expected import expected_times
 from tracking.reports.order_list.filters import REASONS, Filters
@@ -88,6 +89,15 @@ def _pages(small: Database, large: Database, now: datetime) -> dict[str, float]:
         "backlog and throughput": lambda store: flow(store, now, "7d"),
         "course of the lifecycle": lambda store: lifecycle_course(store, now, "7d"),
         "lifecycle now": lambda store: lifecycle_now(store, now),
+        "logs: volume of webhooks": lambda store: volume.webhook_volume(store, now, timedelta(days=7)),
+        "logs: volume of events": lambda store: volume.event_volume(store, now, timedelta(days=7)),
+        "logs: volume of API calls": lambda store: volume.call_volume(store, now, timedelta(days=7)),
+        "logs: rejected webhooks": lambda store: activity.webhook_calls(
+            store, outcome="refused", span=(now - timedelta(days=7), None)
+        ),
+        "logs: failed API calls": lambda store: activity.provider_calls(
+            store, failed=True, span=(now - timedelta(days=7), None)
+        ),
         "first page of orders": lambda store: search.orders_page(store, Filters(), now),
         "preview of a file": lambda store: results.preview_rows(store, file, 200),
         "orders but the completed": lambda store: search.orders_page(store, Filters(not_states=("Completed",)), now),
