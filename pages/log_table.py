@@ -96,9 +96,9 @@ def strip(volume: Volume, groups: Mapping[str, tuple[str, str]], noun: str, *, r
         palette=elements.palette(),
     )  # fmt: skip
     sums = frame.groupby("group")["number"].sum()
-    said = ", ".join(f"{sums[label]:,} {label}" for label in colors if label in sums) or f"no {noun}s"
+    summary = ", ".join(f"{sums[label]:,} {label}" for label in colors if label in sums) or f"no {noun}s"
     elements.chart(
-        figure, key, f"{noun.capitalize()}s by time: {said}.",
+        figure, key, f"{noun.capitalize()}s by time: {summary}.",
         on_select=lambda: _choose(key, resets), selection_mode="points",
     )  # fmt: skip
     if volume.capped:
