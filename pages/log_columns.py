@@ -18,7 +18,7 @@ SOURCES = {
     Witness.ANSWER.value: "API answer",
     Witness.POLL.value: "Poll",
     Witness.WEBHOOK.value: "Webhook",
-    Witness.PERSON.value: "Person",
+    Witness.PERSON.value: "Operator",
 }
 LATE_SECONDS = 60
 SLOWEST = 2000  # milliseconds: where the bar of a call's latency is full

@@ -51,7 +51,7 @@ ALLOWED = (
 )
 NOT_READ = ("tracking/storage/migrations/", "tracking/storage/tables.py")
 # Pages that are drawn anew at the moment, with other words.
-DRAWN_ANEW = ("pages/order.py", "pages/order_claims.py", "pages/charts/order.py", "pages/logs.py", "pages/session.py")
+DRAWN_ANEW = ("pages/order.py", "pages/order_claims.py", "pages/charts/order.py", "pages/session.py")
 
 
 def documentation() -> list[Text]:
