@@ -69,7 +69,7 @@ def write_with_two_kills(store: Database, sandbox: Sandbox) -> int:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Database, Sandbox, int]]:
     folder: Path = tmp_path_factory.mktemp("week")
-    sandbox = Sandbox(folder / "sandbox.db", shipment_hours=12, clock=NOW.timestamp)
+    sandbox = Sandbox(folder / "sandbox.db", lifelike=True, clock=NOW.timestamp)
     with closing(database.connect(f"sqlite:///{folder}/tracking.db")) as store, closing(sandbox):
         # So few orders suffice here for a forecast, so that a small week has predictions.
         with pytest.MonkeyPatch.context() as patch:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 PUBLIC_URL = "http://console.internal"
 HISTORY_DAYS = 7
-SHIPMENT_HOURS = 12.0
 
 
 _at_work: list[Sandbox] = []
@@ -98,7 +97,7 @@ class EmbeddedSandbox:
                 self._path,
                 scenario=self._settings.sandbox_scenario,
                 history_days=0 if self.demonstrates else HISTORY_DAYS,
-                shipment_hours=SHIPMENT_HOURS if self.demonstrates else 0.0,
+                lifelike=self.demonstrates,
                 webhook_client=webhooks,
             )
             _at_work.append(sandbox)

@@ -17,6 +17,13 @@ from tracking.sandbox.order_validation import ValidOrder
 from tracking.sandbox.order_views import ViewContext
 from tracking.sandbox.scenarios import SCENARIOS, Scenario
 
+# Where orders take as long as in life: seconds of one without cards, and the spread of their logarithm.
+_LIFELIKE_SECONDS = {
+    "Links": (8.0, 0.3),
+    "Codes": (8.0, 0.3),
+    "DigitalDelivery": (20.0, 0.3),
+    "PhysicalShipment": (12 * 3600.0, 0.3),
+}
 Clock = Callable[[], float]
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -33,8 +40,8 @@ class Provider:
     """Places orders under the faults of a scenario.
 
     Until `outage_until` each call gets a 503, and until `webhooks_held_until` no webhook leaves, in seconds since 1970,
-    whatever the scenario; neither outlives the process. Cards by post take `shipment_hours`, half of them less and half
-    of them more; zero: no longer than other orders.
+    whatever the scenario; neither outlives the process. `lifelike`: cards by post take half a day, the
+    others seconds that grow with the order, and none completes within its POST.
     """
 
     def __init__(
@@ -46,10 +53,10 @@ class Provider:
         seed: int,
         speed: float,
         scenario: str,
-        shipment_hours: float = 0.0,
+        lifelike: bool = False,
     ) -> None:
         self.database = database
-        self._shipment_hours = shipment_hours
+        self._lifelike = lifelike
         self.key = database.key()
         self.clock = clock
         self.sleep = sleep
@@ -121,9 +128,9 @@ class Provider:
         self, order: ValidOrder, faults: Faults, now: float, rng: random.Random, *, seconds: float | None = None
     ) -> Lifecycle:
         """Plan the lifecycle of an order placed now, in `seconds` where they are given."""
-        ships = self._shipment_hours and order.kind == "PhysicalShipment" and faults.pace == 1
-        if seconds is None and ships:
-            seconds = self._shipment_hours * 3600 * rng.lognormvariate(0, 0.3) / self.speed
+        if seconds is None and self._lifelike and faults.pace:
+            base, spread = _LIFELIKE_SECONDS[order.kind]
+            seconds = (base + 2 * order.units) * faults.pace * rng.lognormvariate(0, spread) / self.speed
         return plan_lifecycle(order.kind, order.items, faults, now, speed=self.speed, rng=rng, seconds=seconds)
 
     def view_context(self, order: SandboxOrder, now: float, *, reading: bool, claims: bool = True) -> ViewContext:

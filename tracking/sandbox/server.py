@@ -31,10 +31,10 @@ _TRAFFIC_SECONDS = 0.25
 class Sandbox:
     """A simulated provider over one SQLite file.
 
-    `speed` divides every delay of fulfillment and of webhooks; `shipment_hours` is how long cards by post take, 0: no
-    longer than others. `traffic` is orders a minute from other systems; `history_days` fills an empty file with a past.
-    A restart on the same file forgets nothing. `app` answers with or without `running()`, which sends the webhooks and
-    places the traffic. Not to be used by two processes at once.
+    `speed` divides every delay of fulfillment and of webhooks; `lifelike`: cards by post take half a day, and no
+    order is complete within its POST. `traffic` is orders a minute from other systems; `history_days` fills an empty
+    file with a past. A restart on the same file forgets nothing. `app` answers with or without `running()`, which sends
+    the webhooks and places the traffic. Not to be used by two processes at once.
     """
 
     def __init__(  # noqa: PLR0913 - each is a knob of its own, all but the path by name
@@ -45,7 +45,7 @@ class Sandbox:
         traffic: float = 0.0,
         history_days: int = 0,
         speed: float = 1.0,
-        shipment_hours: float = 0.0,
+        lifelike: bool = False,
         seed: int = 0,
         email: str = "sandbox@example.com",
         access_token: str = "sandbox",  # noqa: S107 - the made-up credential of a simulator
@@ -63,7 +63,7 @@ class Sandbox:
             seed=seed,
             speed=speed,
             scenario=scenario,
-            shipment_hours=shipment_hours,
+            lifelike=lifelike,
         )
         self._traffic = Traffic(self._provider, per_minute=traffic)
         self._traffic.write_history(history_days, clock())

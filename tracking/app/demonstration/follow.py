@@ -24,7 +24,7 @@ from tracking.app.demonstration.requests import face_values
 from tracking.errors import InsufficientFunds, OutcomeUnknown, Problem, RequestRejected
 from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import LEASE_MARGIN, follow_up_wait, wait_before_resend
-from tracking.orders.model import State, Witness
+from tracking.orders.model import State, Witness, is_open
 from tracking.orders.observations import Answered, Attempted, Declined, Observation, Observed, Polled, Unclear, Unsent
 from tracking.orders.vocabulary import PollReason
 from tracking.provider.call_log import ApiCallRecord
@@ -279,7 +279,11 @@ class FollowedOrder:
     def _decide(self, at: datetime) -> None:
         """A person sends a refused order again, or acknowledges whatever else needs a decision."""
         stored = None if self._id is None else orders.find_order(self._connection, order_id=self._id, with_lines=False)
-        if stored is None or stored.order.attention is None or self._planned.person is None:
+        if stored is None or self._planned.person is None:
+            return
+        if stored.order.attention is None:
+            if is_open(stored.order.state):
+                self._agenda_at(at + timedelta(hours=6), self._decide)
             return
         actor = self._planned.person[0]
         if stored.order.state == State.REFUSED and self._planned.mishap == Mishap.BALANCE:

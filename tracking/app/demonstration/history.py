@@ -31,6 +31,7 @@ from tracking.provider.call_log import ApiCallRecord, store_api_calls
 from tracking.sandbox.server import Sandbox
 from tracking.storage import facts, inbox
 from tracking.storage.claims import ClaimCipher
+from tracking.storage.counters import hour_of, record_late
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
 from tracking.storage.tables import BATCHES, ORDERS
@@ -129,6 +130,7 @@ class History:
             # What other systems placed up to now is here, so that the list is read from here on.
             read_until = {"watermark": until.isoformat(), "next_at": until.isoformat()}
             facts.set_fact(connection, FactKey.DISCOVERY, read_until, until)
+            _record_late_orders(connection, until)
 
     def _learn(self, connection: Connection, now: datetime) -> None:
         """Learn from what had finished by then, so that predictions rest on no more than was known."""
@@ -175,6 +177,16 @@ def _batch_id(connection: Connection, planned: PlannedOrder, week: Sequence[Plan
     values = {"digest": planned.file, "name": planned.file, "rows": lines, "orders": len(within)}
     add = sa.insert(BATCHES).values(created_at=planned.at, actor=planned.actor, **values).returning(BATCHES.c.id)
     return int(connection.execute(add).scalar_one())
+
+
+def _record_late_orders(connection: Connection, until: datetime) -> None:
+    """Record for each hour how many orders were late at its end, as the poller of that time would have."""
+    times = sa.select(ORDERS.c.late_at, ORDERS.c.completed_by).where(ORDERS.c.state != State.REFUSED.value)
+    rows = connection.execute(times.where(ORDERS.c.provider_id.is_not(None), ORDERS.c.late_at < until)).all()
+    for hours in range(24 * plan.DAYS):
+        at = hour_of(until) - timedelta(hours=hours, seconds=1)
+        late = sum(row.late_at < at and (row.completed_by is None or row.completed_by > at) for row in rows)
+        record_late(connection, late, at)
 
 
 def _refuse_forged_calls(connection: Connection, until: datetime, rng: random.Random) -> None:

@@ -22,6 +22,7 @@ PEOPLE = ("Ann Reyes", "Ben Okafor", "Mia Lindqvist")
 SYSTEMS = ("SHOP", "CRM", "HR", "SURVEY")
 FIRST_SERIAL = 100_001  # beyond the numbers that live traffic from elsewhere begins with
 _ELSEWHERE = 0.5
+_OUTAGES = ((9, 3), (19, 2), (75, 4))  # hours ago, orders that were sent into it
 _FILES = ((5.2, 18, 1), (3.4, 30, 2), (1.3, 24, 1), (0.23, 16, 2))  # days ago, orders, lines of each
 
 
@@ -32,6 +33,7 @@ class Mishap(Enum):
     TIMEOUT = ("timeout after", "conflict")
     TIMEOUT_BEFORE = ("timeout", "accepted")
     UNSETTLED = ("timeout",)
+    OUTAGE = (*("timeout",) * 14, "accepted")
     BALANCE = ("too little balance", "accepted")
     REJECTED = ("rejected",)
     THROTTLED = ("throttled", "accepted")
@@ -145,6 +147,11 @@ def _cast(until: datetime, rng: random.Random) -> Iterator[PlannedOrder]:
         document = make_document(rng, kind, new_po_number(at, rng), (lines or 1, quantity or 1), note)
         return PlannedOrder(at, "form", document, rng.choice(PEOPLE), Course(how, seconds, claims), mishap)
 
+    for hours, orders in _OUTAGES:
+        since = (until - timedelta(hours=hours)).replace(minute=40)
+        for _ in range(orders):
+            before = (until - since).total_seconds() / 60 - rng.uniform(0, 6)
+            yield ours(before, OrderType.LINKS, Mishap.OUTAGE)
     links, digital, physical = OrderType.LINKS, OrderType.DIGITAL, OrderType.PHYSICAL
     yield ours(5, digital, lines=320, seconds=660.0, note="Annual thank-you")
     yield ours(0.25, links, Mishap.THROTTLED)
@@ -154,7 +161,7 @@ def _cast(until: datetime, rng: random.Random) -> Iterator[PlannedOrder]:
     yield ours(140, links, Mishap.BALANCE, lines=6)
     yield ours(47, digital, Mishap.REJECTED)
     yield ours(95, links, Mishap.TAKEN)
-    yield ours(6, links, claim_data="late", claims=3600.0)
+    yield ours(6, links, claim_data="late", claims=3600.0, seconds=0.0)
     yield ours(3, digital, seconds=420.0, lines=4)
     yield ours(50, physical, seconds=70_000.0)
     yield ours(200, physical, approval=True, seconds=43_000.0, lines=3)
