@@ -117,10 +117,12 @@ def ago(at: datetime | None, now: datetime | None = None) -> str:
 def badge(state: str) -> None:
     """The state as a word with its shape and colour."""
     icon, color = STATE_BADGES.get(state, UNKNOWN_STATE_BADGE)
-    label = re.sub(
-        r"\\([\[\]])", r"\1", escape(state_label(state))
-    )  # a badge puts backslashes before brackets by itself
-    st.badge(label, icon=icon, color=color)  # type: ignore[arg-type]  # LOOKS holds only its colours
+    st.badge(badge_label(state_label(state)), icon=icon, color=color)  # type: ignore[arg-type]  # LOOKS holds only its colours
+
+
+def badge_label(text: str) -> str:
+    """Text from outside for a badge, which puts backslashes before brackets by itself."""
+    return re.sub(r"\\([\[\]])", r"\1", escape(text))
 
 
 def columns(frame: pd.DataFrame) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from datetime import datetime
 
 import streamlit as st
 
+import actors
 import elements
 import session
 from tracking.access import Person
@@ -14,7 +15,7 @@ from tracking.storage import claims as storage_claims
 from tracking.submissions import actions as submissions_actions
 
 
-def draw(view: verdicts.OrderView, by: Person) -> None:
+def draw(view: verdicts.OrderView) -> None:
     """The claim data of one unit, for this one run of the page: it is kept in no state, link or file."""
     ends = storage_claims.claim_lines(session.database(), view.id)
     if ends is None:
@@ -23,19 +24,20 @@ def draw(view: verdicts.OrderView, by: Person) -> None:
     if not box.open:
         return
     with box:
-        st.caption("Encrypted where it is kept. Who sees a unit's data is written into the order's story.")
+        st.caption("Stored encrypted. Who reveals a unit's data is recorded in the timeline.")
+        person = actors.field()
         with st.container(horizontal=True, vertical_alignment="bottom"):
             line = st.number_input("Line", *ends, key=f"claims_line_{view.id}", width=120)
             versions = storage_claims.claim_versions(session.database(), view.id, line)
             most = max((units for units, _ in versions), default=1)
             unit = st.number_input("Unit", 1, most, key=f"claims_unit_{view.id}_{line}", width=120)
             version = picked_version(view, line, versions)
-            why = session.may_not_act()
+            why = session.may_not_act() or (None if person else "Enter your name first.")
             asked = st.button(
-                "Reveal one", key="reveal", icon=":material/visibility:", disabled=why is not None, help=why
+                "Reveal claim data", key="reveal", icon=":material/visibility:", disabled=why is not None, help=why
             )
-        if asked:
-            reveal(view, by, line, unit, version)
+        if asked and person:
+            reveal(view, person, line, unit, version)
 
 
 def picked_version(view: verdicts.OrderView, line: int, versions: list[tuple[int, datetime]]) -> int | None:
@@ -65,6 +67,6 @@ def reveal(view: verdicts.OrderView, by: Person, line: int, unit: int, version: 
         if earlier := revealed.versions - 1:
             others = wording.count(earlier, "other version")
             st.caption(f"The provider has shown {others} of this line's claim data too.")
-        st.caption("This was written into the order's story. It is gone as soon as anything else is done on this page.")
+        st.caption("Recorded in the timeline. It disappears as soon as anything else is done on this page.")
 
     elements.attempt(show)

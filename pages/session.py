@@ -135,13 +135,3 @@ def may_not_act() -> str | None:
 def claim_cipher() -> ClaimCipher:
     """What opens the claim data that this installation keeps."""
     return ClaimCipher(settings().claims_keys())
-
-
-def actor() -> Person:
-    """Who acts: whoever is signed in, else as they call themselves; written into the order's story."""
-    if person := current_person():
-        return person
-    name = st.text_input(
-        "Your name", key="actor", max_chars=60, persist_state="session", placeholder="goes into the order's story"
-    )
-    return Person((name or "").strip() or "Somebody at the screen")

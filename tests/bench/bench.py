@@ -6,6 +6,7 @@ Prints a line a measure and one last line with all ratios; exits 1 where one fal
 """
 
 import asyncio
+import functools
 import random
 import statistics
 import sys
@@ -43,6 +44,9 @@ from tracking.reports.order_list import search, view_counts
 from tracking.reports.order_list.expected import expected_times
 from tracking.reports.order_list.filters import REASONS, Filters
 from tracking.reports.order_list.news import list_news
+from tracking.reports.order_page import story, verdicts
+from tracking.reports.order_page.lines import find_lines
+from tracking.reports.order_page.why import why_curve
 from tracking.storage import database
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
@@ -108,6 +112,11 @@ def _pages(small: Database, large: Database, now: datetime) -> dict[str, float]:
         "expected times of a page": lambda store: expected_times(store, _records(waiting[store]), now),
         "what changed since a page was read": lambda store: list_news(store, Filters(view="open"), waiting[store], now),
         "the order that a text means": lambda store: search.find_po_numbers(store, waiting[store].rows["po_number"][0]),
+        "one order: its head": lambda store: verdicts.order_view(store, _order_of_some_lines(store), now),
+        "one order: its story": lambda store: story.story(store, _order_of_some_lines(store), now),
+        "one order: its lines": lambda store: find_lines(store, _order_of_some_lines(store), text="wave"),
+        "one order: its curve": lambda store: why_curve(store, _order_of_some_lines(store), now),
+        "one order: its place in the list": lambda store: search.position(store, Filters(), 1, now),
     }
     ratios = {}
     for name, read in reads.items():
@@ -119,6 +128,14 @@ def _pages(small: Database, large: Database, now: datetime) -> dict[str, float]:
 
 def _records(page: search.Page) -> list[dict[Hashable, Any]]:
     return page.rows.astype(object).to_dict("records")
+
+
+@functools.cache
+def _order_of_some_lines(store: Database) -> int:
+    """An order that has as many lines in each store."""
+    with store.read() as connection:
+        some = select(ORDERS.c.id).where(ORDERS.c.line_count >= 10).order_by(ORDERS.c.line_count, ORDERS.c.id)
+        return int(connection.execute(some.limit(1)).scalar_one())
 
 
 def _open_orders(store: Database, count: int) -> list[tuple[int, str]]:
@@ -220,7 +237,8 @@ def main() -> int:
         "overview", "decisions", "figures of a day", "backlog and throughput", "course of the lifecycle",
         "first page of orders", "counts of the views", "expected times of a page", "the order that a text means",
     )  # fmt: skip
-    holds = all(ratios[name] < 3 for name in bounded) and grouping > 1 and digest > 1 and rows < 20
+    of_one_order = (name for name in ratios if name.startswith("one order"))
+    holds = all(ratios[name] < 3 for name in (*bounded, *of_one_order)) and grouping > 1 and digest > 1 and rows < 20
     told = ", ".join(f"{measure} x{ratio:.1f}" for measure, ratio in ratios.items())
     print(
         f"ten times the orders: {told}; group commit x{grouping:.1f}; "

@@ -56,7 +56,7 @@ def order(page: Page, kind: str) -> str:
 def test_a_test_order_becomes_completed_while_its_timeline_is_watched(page: Page, kind: str) -> None:
     po_number = order(page, kind)
     expect(page.get_by_test_id("stToast")).to_contain_text("Order queued. It will be sent even if you close this page.")
-    expect(page.locator(".st-key-head")).to_contain_text("Completed", timeout=45_000)
+    expect(page.locator(".st-key-verdict")).to_contain_text("Completed", timeout=45_000)
     expect(page.locator(".st-key-story")).to_contain_text("completed", ignore_case=True)
     is_found_by_a_part_of_its_po_number(page, po_number)
 

@@ -166,10 +166,11 @@ def timelines(watch: Watch, planted: list[str], payloads: hostile.Payloads) -> N
         expect(watch.page.locator(".st-key-story")).to_be_visible()
         hover(watch.page)
         watch.inert(f"timeline, {po_number}")
-        watch.page.locator(".st-key-zoom").get_by_text("Everything").click()
-        expect(watch.page.get_by_role("region", name="Every event of the order")).to_be_visible()
-        expand(watch)
-        watch.inert(f"timeline, everything, {po_number}")
+        for part in ("All events", "Lines", "API calls", "Raw"):
+            watch.page.get_by_role("radiogroup", name="Show").get_by_text(part).click()
+            watch.settled()
+            expand(watch)
+            watch.inert(f"timeline, {part}, {po_number}")
     watch.open(f"/timeline?{urlencode({'order': payloads.prose[:200]})}")
     watch.inert("timeline of nothing")
 
@@ -177,11 +178,10 @@ def timelines(watch: Watch, planted: list[str], payloads: hostile.Payloads) -> N
 def what_a_person_writes(watch: Watch, planted: list[str], payloads: hostile.Payloads) -> None:
     page = watch.page
     watch.open(f"/timeline?order={quote(planted[-1], safe='')}")
-    page.locator(".st-key-actor input").fill(payloads.short[4])
-    page.locator(".st-key-actor input").press("Tab")
-    page.locator(".st-key-note_popover button").first.click()
+    page.locator(".st-key-note button").click()
+    page.locator(".st-key-actor_name input").fill(payloads.short[4])
     page.locator(".st-key-note_text textarea").fill(payloads.prose[:500])
-    watch.inert("the popover")
+    watch.inert("the dialog")
     page.locator(".st-key-note_submit button").click()
     expect(page.get_by_test_id("stToast")).not_to_have_count(0)
     expect(page.locator(".st-key-story")).to_contain_text(f"{payloads.short[4][:5]}")

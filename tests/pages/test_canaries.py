@@ -143,16 +143,16 @@ def _pages(visit: Visit, canaries: Canaries) -> Iterator[tuple[str, str]]:
         yield page, _text(visit(page))
     for name in SHOWN:
         app = visit("order", order=name)
-        for state in ("claims", "exchanges"):
-            app.session_state[state] = True
-        app.session_state["zoom"] = "Everything"
-        app.run()
-        yield f"timeline {name}", _text(app)
-        if calls := [each for each in app.selectbox if each.key == "exchange"]:
-            for number in range(1, min(4, len(calls[0].options))):
-                yield f"timeline {name} call {number}", _text(app.selectbox(key="exchange").set_value(number).run())
+        for part in ("summary", "events", "raw", "calls", "lines"):
+            app.session_state["claims"] = app.session_state["why"] = True
+            app.query_params["show"] = part
+            app.run()
+            yield f"order {name} {part}", _text(app)
+            if calls := [each for each in app.selectbox if each.key == "exchange"]:
+                for number in range(1, min(4, len(calls[0].options))):
+                    yield f"order {name} call {number}", _text(app.selectbox(key="exchange").set_value(number).run())
         if [each for each in app.button if each.key == "reveal"]:
-            app.text_input(key="actor").set_value("Ann")
+            app.text_input(key="actor_name").set_value("Ann").run()
             revealed = app.button(key="reveal").click().run()
             assert canaries.leaks("".join(str(code.value) for code in revealed.code)) & CLAIMS
             yield f"timeline {name} afterwards", _text(app.run())

@@ -5,58 +5,115 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from charts import order, overview
+from charts import order, order_progress, overview
 from charts.palette import LIGHT
+from charts.time_axis import TimeAxis
 from tracking.orders.wording import TIME_ZONE
 
 START = datetime(2026, 3, 4, 10, tzinfo=UTC)
-NAMES = ["at", "until", "witness", "kind", "text", "count", "ahead"]
+NAMES = ["at", "until", "witness", "kind", "text", "count", "ahead", "state"]
 
 
 def after(minutes: float) -> datetime:
     return START + timedelta(minutes=minutes)
 
 
-def drawn(state: str, *kinds: str, window: tuple[float, float] | None = None) -> go.Figure:
-    """The chart two hours later of an order with an event of each kind, one a minute."""
-    moments = [after(number) for number in range(len(kinds))]
-    rows = [[at, at, "us", kind, kind, 1, False] for at, kind in zip(moments, kinds, strict=True)]
+def row(minutes: float, witness: str, kind: str, state: str | None = None, *, ahead: bool = False) -> list[object]:
+    return [after(minutes), after(minutes), witness, kind, kind, 1, ahead, state]
+
+
+def drawn(
+    state: str, *rows: list[object], window: tuple[float, float] | None = None, now: float = 120
+) -> tuple[go.Figure, order.Life]:
     low, high = (after(window[0]), after(window[1])) if window else (None, None)
-    return order.timeline(
-        pd.DataFrame(rows, columns=NAMES),
-        created_at=START,
-        completed_after=low,
-        completed_by=high,
-        state=state,
-        now=after(120),
-    )
+    life = order.Life(START, state, low, high, after(now))
+    return order.timeline(pd.DataFrame(rows, columns=NAMES), life), life
 
 
-def order_line(figure: go.Figure) -> go.Scatter:
-    return next(trace for trace in figure.data if trace.name == "order")
+def ribbon(figure: go.Figure) -> list[tuple[str, float, float]]:
+    """The states with where they begin and end."""
+    bars = [bar for bar in figure.data if isinstance(bar, go.Bar) and bar.y[0] == "State" and bar.text]
+    return [(bar.text, bar.base[0], bar.base[0] + bar.x[0]) for bar in bars]
 
 
-def test_an_open_order_is_dashed_up_to_now() -> None:
-    line = order_line(drawn("Pending", "requested", "accepted"))
-    assert (line.line.dash, line.x[-1], line.hovertext) == ("dash", after(120), "still open at 12:00:00")
+def lanes(figure: go.Figure) -> list[str]:
+    return list(figure.layout.yaxis.categoryarray)[::-1]
+
+
+SENT = row(0, "us", "requested", "Queued"), row(1, "answer", "accepted", "Pending")
+
+
+def test_an_open_orders_ribbon_ends_now_and_only_lanes_in_use_are_drawn() -> None:
+    figure, _ = drawn("Pending", *SENT, row(4, "poll", "ahead", ahead=True), now=3)
+    assert ribbon(figure) == [("Queued", 0, 60), ("Pending", 60, 180)]
+    assert lanes(figure) == ["State", "We sent"]
+    assert "now" in [each.text for each in figure.layout.annotations]
+    assert [each.x0 for each in figure.layout.shapes] == [180, 240], "now, and the next poll"
 
 
 @pytest.mark.parametrize("kind", ["refused", "mismatch"])
 def test_a_refused_order_ends_where_it_was_refused(kind: str) -> None:
-    line = order_line(drawn("Refused", "requested", "sending", kind, "acknowledged"))
-    assert (line.line.dash, line.x[-1]) == (None, after(2))
-    assert line.hovertext == "from asked for to refused"
-    assert line.line.color == LIGHT.states["Refused"]
+    figure, _ = drawn("Refused", *SENT, row(2, "answer", kind, "Refused"), row(3, "person", "acknowledged"))
+    (*_, pending, refused) = ribbon(figure)
+    assert (pending, refused[:2]) == (("Pending", 60, 120), ("Refused", 120))
+    assert not any(each.text == "now" for each in figure.layout.annotations)
+    assert lanes(figure) == ["State", "We sent", "People"]
 
 
 @pytest.mark.parametrize("state", ["Completed", "Cancelled"])
-def test_the_band_in_which_an_order_ended_has_the_colour_of_its_state(state: str) -> None:
-    figure = drawn(state, "requested", "accepted", state.lower(), window=(1, 2))
+def test_the_band_in_which_an_order_ended_says_so_in_the_colour_of_its_state(state: str) -> None:
+    figure, life = drawn(state, *SENT, row(2.1, "poll", state.lower(), state), window=(2, 3))
     [band] = figure.layout.shapes
-    assert (band.fillcolor, band.x0, band.x1) == (LIGHT.states[state], after(1), after(2))
-    assert order_line(figure).line.color == LIGHT.states[state]
-    assert f"{state.lower()} somewhere in this band" in [trace.hovertext for trace in figure.data]
+    assert (band.fillcolor, band.x0, band.x1) == (LIGHT.states[state], 120, 180)
+    assert f"{state.lower()} in this 1 min" in [each.text for each in figure.layout.annotations]
+    assert ribbon(figure)[-2:] == [("Pending", 60, 120), (state, 180, pytest.approx(180 * 1.09))]
     assert LIGHT.states["Completed"] != LIGHT.states["Cancelled"]
+    told = order.alt(pd.DataFrame([SENT[0], row(2.1, "poll", state.lower(), state)], columns=NAMES), life)
+    assert told.startswith(f"Timeline of the order: Queued from 10:00:00; {state} from 10:03:00.")
+
+
+def test_equal_polls_are_a_bar_with_their_number() -> None:
+    run = row(1.5, "poll", "still open")
+    run[1], run[5] = after(2.5), 34
+    figure, _ = drawn("Pending", *SENT, run, now=3)
+    [bar] = [bar for bar in figure.data if isinstance(bar, go.Bar) and bar.y[0] == "Polls"]
+    assert (bar.base[0], bar.x[0], bar.text) == (90, 60, "34")
+
+
+def test_a_long_gap_is_cut_and_says_how_long_it_was() -> None:
+    late = 4 * 1440 + 20 * 60
+    figure, _ = drawn("Processing", *SENT, row(2, "poll", "still open"), row(late, "poll", "still open"), now=late + 1)
+    assert "4 d 19 h<br>no news" in [each.text for each in figure.layout.annotations]
+    assert figure.layout.xaxis.range[1] < 400
+
+
+def test_places_on_the_axis_keep_their_order_and_ticks_stand_at_round_times() -> None:
+    moments = [after(each) for each in (0, 0.1, 0.3, 600, 600.2, 601, 9000)]
+    axis = TimeAxis(moments)
+    places = [axis.at(moment) for moment in moments]
+    assert places == sorted(set(places))
+    assert [piece.length for piece in axis.cuts] == [timedelta(minutes=599.7), timedelta(minutes=8399)]
+    ticks, texts = axis.clock_ticks()
+    assert ticks == sorted(ticks)
+    assert texts[0] == "10:00:00<br>Mar 4"
+    assert axis.elapsed_ticks()[1][0] == "+0 s"
+    assert TimeAxis([START]).at(START) == 0
+
+
+def test_the_course_of_a_bulk_order_shows_what_is_on_record_and_the_pace_only_where_there_is_one() -> None:
+    counted = [(after(0), 0), (after(1), 40), (after(2), 80)]
+    assert [each.name for each in order_progress.fulfilled(counted, 100, after(2)).data] == ["fulfilled"]
+    ends = after(2.4), after(2.5), after(3)
+    figure = order_progress.fulfilled(counted, 100, after(2), ends)
+    assert {each.name for each in figure.data} == {"fulfilled", "projection", "range"}
+    assert list(figure.data[-1].y) == [0, 40, 80, 80]
+    assert figure.data[-1].line.shape == "hv"
+
+
+def test_the_curve_of_similar_orders_marks_this_one_and_its_next_poll() -> None:
+    figure = order_progress.standing([1.0, 10.0, 100.0], [1.0, 0.5, 0.1], 30.0, 45.0)
+    assert [each.text for each in figure.layout.annotations] == ["this order, 30 s", "next poll, 45 s"]
+    assert figure.data[0].hovertext[1] == "50 % still open after 10 s"
 
 
 def test_the_bounds_of_completion_are_told_rounded_up() -> None:

@@ -70,7 +70,9 @@ def test_an_operator_acts_under_their_address_and_is_not_asked_for_a_name(
     app = visit("order", claims=claims("Ann"), order="FT-1")
     assert "ann@example.com, operator" in shown(app)
     assert "actor" not in app.session_state
+    app.button(key="note").click().run()
     app.text_area(key="note_text").set_value("called them")
+    app.button(key="note").click()
     app.button(key="note_submit").click().run()
     assert "Note by ann\\@\u2060example\\.com\\: called them" in app.container(key="story").markdown[0].value
 
@@ -87,11 +89,14 @@ def test_a_viewer_looks_and_every_act_says_why_it_is_not_theirs(visit: Open, his
 
 
 def test_an_act_that_a_viewer_gets_through_all_the_same_is_refused_in_plain_words(
-    visit: Open, history: History, lists: Path
+    visit: Open, history: History, lists: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     history.place("FT-1")
+    monkeypatch.setattr(session, "may_not_act", lambda: None)
     app = visit("order", claims=claims("vic"), order="FT-1")
+    app.button(key="note").click().run()
     app.text_area(key="note_text").set_value("called them")
+    app.button(key="note").click()
     app.button(key="note_submit").click().run()
     assert not app.exception
     assert not app.error
@@ -109,7 +114,7 @@ def test_what_the_backend_is_asked_for_a_viewer_writes_nothing(history: History,
 def test_a_changed_list_counts_from_the_next_run_on(visit: Open, history: History, lists: Path) -> None:
     history.place("FT-1")
     app = visit("order", claims=claims("ann"), order="FT-1")
-    assert not app.button(key="note_submit").disabled
+    assert not app.button(key="note").disabled
     lists.write_text("TRACKING_OPERATORS=bob@example.com\nTRACKING_VIEWERS=ann@example.com\n")
     app.run()
     assert "ann@example.com, viewer" in shown(app)
@@ -129,8 +134,8 @@ def test_a_sign_in_ends_after_its_hours(visit: Open, lists: Path) -> None:
 
 
 def test_nothing_is_read_for_nobody_whatever_asks(lists: Path) -> None:
-    reads = (session.database, cached.overview, cached.health, cached.filter_options, cached.catalogue, session.actor)
-    for read in (*reads, lambda: cached.flow("24h")):
+    reads = (session.database, cached.overview, cached.health, cached.filter_options, cached.catalogue)
+    for read in (*reads, session.preferences, lambda: cached.flow("24h")):
         with pytest.raises(NotAdmitted):
             read()
 
@@ -148,5 +153,5 @@ def test_a_download_asks_again_at_the_click(lists: Path, monkeypatch: pytest.Mon
 def test_without_lists_nobody_is_asked(visit: Open, history: History) -> None:
     history.place("FT-1")
     app = visit("order", order="FT-1")
-    assert app.text_input(key="actor").label == "Your name"
+    assert app.button(key="note").click().run().text_input(key="actor_name").label == "Your name"
     assert "Sign out" not in [button.label for button in app.button]

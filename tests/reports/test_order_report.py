@@ -31,7 +31,7 @@ def test_a_refusal_is_told_once_and_its_lines_are_nobodys_word(history: History,
     history.refuse("FT-1", "the balance of 54.00 does not cover it")
     view = verdicts.order_view(store, number, history.at)
     assert view.verdict == "Refused: the balance of 54.00 does not cover it."
-    assert (view.statuses["Provider status"], view.statuses["Our status"]) == ("refused", "needs a decision")
+    assert [str(view.statuses[name]) for name in ("Provider status", "Our status")] == ["refused", "needs a decision"]
     assert (waiting, lines_page(store, number)["status"].tolist()) == (["not shown yet"] * 2, ["not placed"] * 2)
     assert line_progress(store, number).to_dict("records") == [{"status": "not placed", "lines": 2, "cards": 2}]
 

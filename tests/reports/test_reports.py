@@ -16,7 +16,7 @@ from tracking import ingest
 from tracking.errors import UnknownOrder
 from tracking.forecasting.forecasts import Forecasts
 from tracking.orders import wording
-from tracking.orders.wording import amount, clock, duration, merge_repeats, money, window
+from tracking.orders.wording import amount, clock, duration, money, window
 from tracking.polling.learner import Learner
 from tracking.provider import call_log
 from tracking.reports import activity, order, overview, trends
@@ -28,6 +28,7 @@ from tracking.reports.order_list.filters import Filters
 from tracking.reports.order_page import story, verdicts
 from tracking.reports.order_page.calls import api_calls
 from tracking.reports.order_page.lines import line_progress, lines_page
+from tracking.reports.order_page.runs import merge_repeats
 from tracking.storage import facts, inbox
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
@@ -421,9 +422,7 @@ def test_a_repeated_notice_is_told_as_such(history: History, store: Database) ->
     texts = [row.text for row in story.timeline(store, number, history.at)]
     assert "Webhook: complete (awaiting confirmation)" in texts
     assert any("2 duplicate webhooks, ignored" in text for text in texts)
-    assert (
-        verdicts.order_view(store, number, history.at).statuses["Webhook"] == "completion received, not confirmed yet"
-    )
+    assert str(verdicts.order_view(store, number, history.at).statuses["Webhook"]) == "completion received"
 
 
 def test_a_completion_is_told_as_the_window_it_lies_in(history: History, store: Database) -> None:
@@ -486,7 +485,10 @@ def test_what_people_write_is_part_of_the_story(history: History, store: Databas
         )
     )
     view = verdicts.order_view(store, number, history.at)
-    assert view.statuses["Our status"] == "acknowledged by Bea: called them"
+    assert (str(view.statuses["Our status"]), view.decision) == (
+        "acknowledged",
+        f"Acknowledged by Bea, {clock(history.at, history.at)}: called them",
+    )
     assert story.timeline(store, number, history.at)[-1].text == "Acknowledged by Bea: called them"
 
 

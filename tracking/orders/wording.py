@@ -1,13 +1,12 @@
-"""Events in the words of people: amounts, lengths of time, sentences, runs of equal polls. Asks no store."""
+"""Events in the words of people: amounts, lengths of time, clocks, sentences. Asks no store."""
 
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
-from itertools import groupby
 from typing import Any
 
 from tracking.orders.model import Witness
@@ -52,6 +51,7 @@ class TimelineEntry:
     actor: str | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
     detail: Mapping[str, Any] = field(default_factory=dict)
+    line_changes: Sequence[Mapping[str, Any]] = ()
 
 
 def plain(text: object) -> str:
@@ -276,37 +276,10 @@ def describe_event(row: Mapping[Any, Any]) -> TimelineEntry:
         at=row["happened_at"],
         until=row["happened_at"],
         **{name: row[name] for name in ("learned_at", "witness", "kind", "seq", "changes", "detail")},
+        line_changes=row["line_changes"] or (),
         text=plain(f"{text} ({lines})" if lines else text),
         actor=row["detail"].get("actor") or row["changes"].get("actor"),
     )
-
-
-def _is_repeatable(entry: TimelineEntry) -> bool:
-    return entry.kind in {EventKind.WEBHOOK_REPEATED, EventKind.NOT_FOUND} or (
-        entry.kind == EventKind.STILL_OPEN and "state" not in entry.changes and "attention" not in entry.changes
-    )
-
-
-def merge_repeats(events: Iterable[TimelineEntry]) -> list[TimelineEntry]:
-    """Merge each run of equal polls or repeated webhook calls into one entry."""
-    runs = [
-        list(run)
-        for _, run in groupby(events, lambda entry: (entry.kind, entry.text) if _is_repeatable(entry) else entry)
-    ]
-    return [_describe_run(run[0], run[-1], len(run)) if len(run) > 1 else run[0] for run in runs]
-
-
-def _describe_run(first: TimelineEntry, last: TimelineEntry, number: int) -> TimelineEntry:
-    when = f"{clock(first.at, last.at)} to {clock(last.at, first.at)}"
-    match first.kind:
-        case EventKind.STILL_OPEN:
-            short = " but not all of it there" if first.detail.get("incomplete") else ""
-            text = f"{number} polls, all {first.detail.get('status')}{short} ({when})"
-        case EventKind.NOT_FOUND:
-            text = f"{number} polls, the provider did not know the order ({when})"
-        case _:
-            text = f"{number} duplicate webhooks, ignored ({when})"
-    return replace(first, until=last.at, learned_at=last.learned_at, count=number, text=plain(text))
 
 
 # Where semicolons or tabs part the cells, a spreadsheet begins a new cell within one that commas parted.

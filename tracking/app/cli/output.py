@@ -237,7 +237,8 @@ def print_order(view: verdicts.OrderView, rows: pd.DataFrame, entries: Iterable[
     provider_id = record.provider_id or "no provider ID yet"
     print_stdout(f"{record.po_number} · {provider_id} · {record.type} · {count(record.units, 'card')} · {view.worth}")
     statuses = (f"{name}: {text}" for name, text in view.statuses.items())
-    print_stdout(view.verdict, *view.evidence, *statuses, "")
+    decision = [view.decision] if view.decision else []
+    print_stdout(view.verdict, *decision, *view.evidence, *statuses, "")
     columns = ["line", "product", "value", "quantity", "status", "recipient"]
     names = ["number", "product_id", *columns[2:]]
     print_table(columns, rows[names].astype(object).values, right=("line", "value", "quantity"))

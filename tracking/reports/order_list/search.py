@@ -41,6 +41,9 @@ CHANGING_COLUMNS = (
     "completed_by", "attention", "attention_reason", "acknowledged_at", "late_at",
 )  # fmt: skip
 
+PLACED = 1000
+"""How many orders of a list are counted to say which of them one is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -147,6 +150,21 @@ def neighbours(database: Database, filters: Filters, order_id: int, now: datetim
             return po_number
 
         return nearest(backwards=True), nearest(backwards=False)
+
+
+def position(database: Database, filters: Filters, order_id: int, now: datetime) -> tuple[int | None, int | None]:
+    """The place of the order among those that match, from 1, and how many match; None from PLACED or COUNTED on."""
+    column = ORDERS.c[SORTS.get(filters.sort, "created_at")]
+    with database.read() as connection:
+        value = connection.execute(select(column).where(ORDERS.c.id == order_id)).scalar()
+        clauses = conditions(connection, filters, now)
+        total = count(connection, clauses)
+        if connection.execute(select(ORDERS.c.id).where(ORDERS.c.id == order_id, *clauses)).first() is None:
+            return None, None if stopped_counting(total, clauses) else total
+        beyond = _beyond(column, value, order_id, up=filters.descending, backwards=True)
+        before = select(ORDERS.c.id).where(*clauses, beyond).limit(PLACED).subquery()
+        place = int(connection.execute(select(sa.func.count()).select_from(before)).scalar_one()) + 1
+    return (place if place <= PLACED else None), (None if stopped_counting(total, clauses) else total)
 
 
 def _beyond(column: Any, value: Any, order_id: int, *, up: bool, backwards: bool) -> ColumnElement[bool]:

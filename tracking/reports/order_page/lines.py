@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,6 +12,7 @@ from sqlalchemy.engine import RowMapping
 
 from tracking.orders import wording
 from tracking.orders.model import Line, State
+from tracking.provider import people
 from tracking.provider.masking import mask_recipient
 from tracking.reports import amounts
 from tracking.reports.order_page.rows import order_row
@@ -19,6 +21,7 @@ from tracking.storage.database import Database
 from tracking.storage.tables import LINES
 
 LINES_PER_PAGE = 100
+MOST_DIGITS = 9
 
 
 def currency_of_lines(connection: Connection, order: RowMapping) -> Callable[[str], str]:
@@ -53,13 +56,36 @@ def _recipient(line: RowMapping) -> str | None:
     return "erased" if line["recipient_hash"] else None
 
 
-def lines_page(database: Database, order_id: int, page: int = 1, size: int = LINES_PER_PAGE) -> pd.DataFrame:
-    """One page of the order's lines; recipients are masked, values are texts with their currency."""
+@dataclass(frozen=True, slots=True)
+class LinesPage:
+    """One page of an order's lines, and how many lines match in all."""
+
+    rows: pd.DataFrame
+    total: int
+
+
+def find_lines(
+    database: Database,
+    order_id: int,
+    page: int = 1,
+    size: int = LINES_PER_PAGE,
+    *,
+    status: str | None = None,
+    text: str = "",
+) -> LinesPage:
+    """Find lines of the order of this status whose product, external id or recipient holds the text.
+
+    Recipients are found however they are written, and shown masked; values are texts with their currency.
+    """
     with database.read() as connection:
         order = order_row(connection, order_id)
         currency_of = currency_of_lines(connection, order)
-        query = select(LINES).where(LINES.c.order_id == order_id).order_by(LINES.c.number)
+        matching = [LINES.c.order_id == order_id, *_conditions(text.strip())]
+        if status is not None and _status_of_all(order) is None:
+            matching.append(LINES.c.status == status)
+        query = select(LINES).where(*matching).order_by(LINES.c.number)
         rows = connection.execute(query.limit(size).offset((page - 1) * size)).mappings().all()
+        total = connection.execute(select(sa.func.count()).select_from(LINES).where(*matching)).scalar_one()
     names = ["number", "product_id", "value", "quantity", "status", "fulfilled", "external_id", "recipient"]
     records = [
         line_record(row, order["type"], currency_of)
@@ -67,7 +93,23 @@ def lines_page(database: Database, order_id: int, page: int = 1, size: int = LIN
         for row in rows
     ]
     frame = pd.DataFrame(records, columns=names)
-    return frame if (status := _status_of_all(order)) is None else frame.assign(status=status)
+    status_of_all = _status_of_all(order)
+    return LinesPage(frame if status_of_all is None else frame.assign(status=status_of_all), total)
+
+
+def lines_page(database: Database, order_id: int, page: int = 1, size: int = LINES_PER_PAGE) -> pd.DataFrame:
+    """One page of all lines of the order."""
+    return find_lines(database, order_id, page, size).rows
+
+
+def _conditions(text: str) -> list[Any]:
+    """What a line must be to match; looked for among the lines of one order only."""
+    if not text:
+        return []
+    people_forms = (LINES.c.recipient_key.contains(form, autoescape=True) for form in sorted(people.search_forms(text)))
+    parts = (column.icontains(text, autoescape=True) for column in (LINES.c.product_id, LINES.c.external_id))
+    numbers = [LINES.c.number == int(text)] if text.isascii() and text.isdigit() and len(text) < MOST_DIGITS else []
+    return [sa.or_(*parts, *people_forms, *numbers)]
 
 
 def _status_of_all(order: RowMapping) -> str | None:

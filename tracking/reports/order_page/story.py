@@ -1,8 +1,9 @@
-"""The story of one order: its events in sentences, runs of equal ones as one, and the next step. Bounded."""
+"""The story of one order: its events in sentences, runs of equal ones as one row, and the next step. Bounded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, select
@@ -12,6 +13,7 @@ from tracking.orders import wording
 from tracking.orders.model import Submission, Witness
 from tracking.orders.wording import TimelineEntry
 from tracking.reports.order_page.rows import order_row
+from tracking.reports.order_page.runs import merge_repeats
 from tracking.storage.database import Database
 from tracking.storage.tables import EVENTS, OUTBOX
 
@@ -32,14 +34,44 @@ def as_happened(events: Iterable[TimelineEntry]) -> list[TimelineEntry]:
     return sorted(events, key=lambda event: (event.at, event.seq))
 
 
-def timeline(database: Database, order_id: int, now: datetime) -> list[TimelineEntry]:
-    """The order's events as they happened, runs of equal looks as one row, the next scheduled step last."""
+@dataclass(frozen=True, slots=True)
+class Story:
+    """An order's events as they happened, runs of equal ones as one row, the next scheduled step last.
+
+    `fulfilled` is how many cards were fulfilled from when on, as polls showed it; from 0 where that is known.
+    `polled_at` is when the last poll was answered.
+    """
+
+    rows: tuple[TimelineEntry, ...]
+    fulfilled: tuple[tuple[datetime, int], ...]
+    polled_at: datetime | None
+
+
+def story(database: Database, order_id: int, now: datetime) -> Story:
+    """The order's story; of more than EVENTS_READ events the newest."""
     with database.read() as connection:
         row = order_row(connection, order_id)
-        rows = wording.merge_repeats(as_happened(newest_events(connection, order_id)))
+        events = as_happened(newest_events(connection, order_id))
         waiting = OUTBOX.c.order_id == order_id, OUTBOX.c.done.is_(False)
         send_at = connection.execute(select(OUTBOX.c.next_attempt_at).where(*waiting)).scalar()
-    return [*rows, ahead] if (ahead := _next_step(row, send_at, now)) is not None else rows
+    ahead = _next_step(row, send_at, now)
+    return Story((*merge_repeats(events), *([ahead] if ahead else [])), _fulfilled(row, events), row["last_look_at"])
+
+
+def timeline(database: Database, order_id: int, now: datetime) -> list[TimelineEntry]:
+    """The rows of the order's story."""
+    return list(story(database, order_id, now).rows)
+
+
+def _fulfilled(row: RowMapping, events: Sequence[TimelineEntry]) -> tuple[tuple[datetime, int], ...]:
+    counted = [(event.at, int(event.changes["units_fulfilled"])) for event in events if _counts_cards(event)]
+    placed_here = row["submission"] != Submission.ELSEWHERE and row["accepted_at"] is not None
+    whole = bool(events) and events[0].seq == 1
+    return ((row["accepted_at"], 0), *counted) if placed_here and whole and counted else tuple(counted)
+
+
+def _counts_cards(event: TimelineEntry) -> bool:
+    return event.changes.get("units_fulfilled") is not None
 
 
 def _next_step(row: RowMapping, send_at: datetime | None, now: datetime) -> TimelineEntry | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, select
@@ -15,10 +16,12 @@ from tracking.forecasting.lateness import stored_limit
 from tracking.orders import wording
 from tracking.orders.latency import between
 from tracking.orders.model import ORDER_FIELDS, Order, State, Submission, WebhookStatus, allowed_actions, is_open
+from tracking.orders.vocabulary import state_label
 from tracking.orders.wording import clock, count, duration
 from tracking.provider.masking import mask_json
 from tracking.reports import amounts
 from tracking.reports.explanations import (
+    Expectation,
     confirmation_text,
     late_limit_text,
     next_poll_text,
@@ -27,27 +30,64 @@ from tracking.reports.explanations import (
 )
 from tracking.reports.insights.latency import breakdown_of
 from tracking.reports.order_page.calls import indented
+from tracking.reports.order_page.customer import customer_summary
 from tracking.reports.order_page.rows import order_row
 from tracking.storage.database import Database
 from tracking.storage.tables import CALLBACKS, LINES
 
 RAW_LENGTH = 20_000
 
-_SUBMISSION_LABELS: dict[str, str] = {Submission.UNKNOWN: "unconfirmed", Submission.ELSEWHERE: "other system"}
-_WEBHOOK_LABELS = {
-    WebhookStatus.NONE: "none received",
-    WebhookStatus.CLAIMED: "completion received, not confirmed yet",
-    WebhookStatus.CONFIRMED: "completion received, confirmed by poll",
-    WebhookStatus.CONTRADICTED: "completion received, contradicted by polls",
+
+class Tone(StrEnum):
+    """Whether a status is as it should be."""
+
+    GOOD = "good"
+    WAITING = "waiting"
+    BAD = "bad"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A status in a few words."""
+
+    text: str
+    tone: Tone
+
+    def __str__(self) -> str:
+        return self.text
+
+
+_SUBMISSIONS = {
+    Submission.QUEUED: Status("queued", Tone.WAITING),
+    Submission.SENDING: Status("sending", Tone.WAITING),
+    Submission.UNKNOWN: Status("unconfirmed", Tone.BAD),
+    Submission.ACCEPTED: Status("accepted", Tone.GOOD),
+    Submission.REFUSED: Status("refused", Tone.BAD),
+    Submission.ELSEWHERE: Status("other system", Tone.NONE),
 }
+_WEBHOOKS = {
+    WebhookStatus.NONE: Status("none received", Tone.NONE),
+    WebhookStatus.CLAIMED: Status("completion received", Tone.WAITING),
+    WebhookStatus.CONFIRMED: Status("completion received", Tone.GOOD),
+    WebhookStatus.CONTRADICTED: Status("completion received", Tone.BAD),
+}
+_AGREEMENTS = {
+    WebhookStatus.CLAIMED: Status("not confirmed yet", Tone.WAITING),
+    WebhookStatus.CONFIRMED: Status("agrees with poll", Tone.GOOD),
+    WebhookStatus.CONTRADICTED: Status("polls disagree", Tone.BAD),
+}
+WEBHOOK = "Webhook"
 
 
 @dataclass(frozen=True, slots=True)
 class OrderView:
     """All that one order's page shows above its timeline.
 
-    `statuses`: the four things that are often mixed up, apart, each in words under its label, in the order in which
-    people read them. `worth` is its face value, by currency. `allowed` maps an action to None or to why not.
+    `statuses`: the four things that are often mixed up, apart, in the order in which people read them. `agreement`:
+    whether both witnesses, polls and webhook, say the same; None without a webhook. `decision`: what somebody has to
+    decide, or who has. `worth` is its face value, by currency. `allowed` maps an action to None or to why not.
+    `summary` is for a customer.
     """
 
     id: int
@@ -57,7 +97,10 @@ class OrderView:
     worth: str
     verdict: str
     evidence: tuple[str, ...]
-    statuses: Mapping[str, str]
+    decision: str | None
+    statuses: Mapping[str, Status]
+    agreement: Status | None
+    summary: str
     allowed: Mapping[str, str | None]
     raw: str | None
 
@@ -73,7 +116,7 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
         order = Order(**{name: row[name] for name in ORDER_FIELDS})
         values = amounts.order_values(connection, [row])[order_id]
         expected = order_expectation(connection, row, now)
-        limit = None if expected is None else stored_limit(connection, row["type"], row["units"])
+        limit = stored_limit(connection, row["type"], row["units"]) if expected and is_late(row, now) else None
         others = others_text(late_with_others(connection, row, now), now)
         took = breakdown_of(connection, order_id) if order.state == State.COMPLETED else None
         came_at = _first_notice_at(connection, order_id) or order.claimed_at
@@ -81,11 +124,11 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
         handed_over = _cards_handed_over(connection, order_id) if order.state == State.COMPLETED else 0
     if confirmed is None and came_at is not None:
         confirmed = f"The provider's webhook said complete at {clock(came_at, now)}; not confirmed by a poll."
-    verdict, evidence = _verdict(order, row, [confirmed] if confirmed else [], now)
+    verdict, evidence = _verdict(order, row, [confirmed] if confirmed else [], expected, now)
     if handed_over:
         verdict = f"{verdict.removesuffix('.')}; {count(handed_over, 'card')} handed over, not shipped yet."
         evidence.append("The provider reports the order complete while these are in transit; lines may still change.")
-    before = (text for text in (expected and expected.text, limit and late_limit_text(limit), others) if text)
+    before = (text for text in (expected and _basis(expected), limit and late_limit_text(limit), others) if text)
     return OrderView(
         id=order_id,
         order=order,
@@ -94,25 +137,58 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
         worth=amounts.worth(values),
         verdict=verdict,
         evidence=(*before, *evidence, *([took.text] if took is not None else [])),
+        decision=_decision(order, now),
         statuses=_statuses(order),
+        agreement=_AGREEMENTS.get(WebhookStatus(order.notice)),
+        summary=customer_summary(order, amounts.worth(values), expected, now, in_transit=handed_over),
         allowed=allowed_actions(order.state, order.provider_id, order.erased, order.attention_reason),
         raw=indented(mask_json(row["document"], RAW_LENGTH)) if row["document"] else None,
     )
 
 
-def _statuses(order: Order) -> dict[str, str]:
-    ours = "open" if is_open(order.state) else "final"
-    if order.attention:
-        # The verdict of a refused order says why already.
-        ours = "needs a decision" if order.state == State.REFUSED else f"needs a decision: {order.attention}"
-        if order.acknowledged_at:
-            ours = f"acknowledged by {order.acknowledged_by or 'somebody'}: {order.acknowledged_why}"
+def _statuses(order: Order) -> dict[str, Status]:
     return {
-        "Our submission": _SUBMISSION_LABELS.get(order.submission, order.submission),
-        "Provider status": order.provider_status or ("refused" if order.state == State.REFUSED else "none yet"),
-        "Webhook": _WEBHOOK_LABELS.get(WebhookStatus(order.notice), order.notice),
-        "Our status": ours,
+        "Our submission": _SUBMISSIONS.get(Submission(order.submission), Status(order.submission, Tone.NONE)),
+        "Provider status": _provider_status(order),
+        WEBHOOK: _WEBHOOKS[WebhookStatus(order.notice)],
+        "Our status": _our_status(order),
     }
+
+
+def _provider_status(order: Order) -> Status:
+    if order.state == State.REFUSED:
+        return Status("refused", Tone.BAD)
+    if order.provider_status is None:
+        return Status("none yet", Tone.NONE)
+    tones: dict[str, Tone] = {State.COMPLETED: Tone.GOOD, State.CANCELLED: Tone.BAD}
+    return Status(state_label(order.provider_status), tones.get(order.provider_status, Tone.WAITING))
+
+
+def _our_status(order: Order) -> Status:
+    if order.attention and order.acknowledged_at is None:
+        return Status("needs a decision", Tone.BAD)
+    if order.attention:
+        return Status("acknowledged", Tone.NONE)
+    return Status("open", Tone.WAITING) if is_open(order.state) else Status("final", Tone.GOOD)
+
+
+def is_late(row: RowMapping, now: datetime) -> bool:
+    """Whether the open order of this row is older than its limit."""
+    return row["late_at"] is not None and row["late_at"] < now and is_open(row["state"])
+
+
+def _basis(expected: Expectation) -> str:
+    """What the estimate rests on; the estimate itself is part of the verdict, where there is one."""
+    return expected.text.partition(". ")[2] if expected.half_within else expected.text
+
+
+def _decision(order: Order, now: datetime) -> str | None:
+    if not order.attention:
+        return None
+    if order.acknowledged_at is None:
+        return f"Needs a decision: {order.attention}."
+    who = wording.person(order.acknowledged_by) or "somebody"
+    return f"Acknowledged by {who}, {clock(order.acknowledged_at, now)}: {order.acknowledged_why}"
 
 
 def _cards_handed_over(connection: Connection, order_id: int) -> int:
@@ -129,10 +205,15 @@ def _first_notice_at(connection: Connection, order_id: int) -> datetime | None:
     return connection.execute(genuine.order_by(CALLBACKS.c.id).limit(1)).scalar()
 
 
-def _verdict(order: Order, row: RowMapping, evidence: list[str], now: datetime) -> tuple[str, list[str]]:
+def _verdict(
+    order: Order, row: RowMapping, evidence: list[str], expected: Expectation | None, now: datetime
+) -> tuple[str, list[str]]:
     match order.state:
         case State.QUEUED | State.SENDING:
-            return f"{order.state} for {duration(now - order.created_at)}: no answer from the provider yet.", evidence
+            return (
+                f"{order.state}, placed {duration(now - order.created_at)} ago: no answer from the provider yet.",
+                evidence,
+            )
         case State.UNKNOWN:
             evidence.append("Resending is safe: the provider accepts the same PO number only once.")
             return "Unconfirmed: sent without an answer. The provider may or may not have the order.", evidence
@@ -142,24 +223,30 @@ def _verdict(order: Order, row: RowMapping, evidence: list[str], now: datetime) 
         case State.COMPLETED | State.CANCELLED:
             return _closed_verdict(order, evidence)
         case _:
-            return _open_verdict(order, row, now, evidence)
+            return _open_verdict(order, row, now, evidence, expected)
 
 
 def _closed_verdict(order: Order, evidence: list[str]) -> tuple[str, list[str]]:
     if order.completed_by is None:
         return f"{order.state}.", evidence
     if order.last_open_at is None or order.completed_after is None:
-        last = wording.latest(order.completed_by, order.created_at)
-        return f"{order.state} some time before our first poll at {last}.", evidence
+        first = clock(order.completed_by, order.created_at)
+        return f"{order.state} some time before our first poll at {first}.", evidence
     evidence.append(f"Previous poll, {clock(order.completed_after, order.created_at)}: still open.")
     took = between(order.completed_after - order.created_at, order.completed_by - order.created_at)
     return f"{order.state} {took} after it was placed.", evidence
 
 
-def _open_verdict(order: Order, row: RowMapping, now: datetime, evidence: list[str]) -> tuple[str, list[str]]:
-    verdict = f"{order.state} for {duration(now - order.created_at)}"
-    if row["late_at"] and row["late_at"] < now:
+def _open_verdict(
+    order: Order, row: RowMapping, now: datetime, evidence: list[str], expected: Expectation | None
+) -> tuple[str, list[str]]:
+    verdict = f"{state_label(order.state)}, placed {duration(now - order.created_at)} ago"
+    if is_late(row, now):
         verdict += f", late since {clock(row['late_at'], now)}"
+    if expected is not None and expected.half_within is not None:
+        verdict += f"; expected by {wording.latest(now + expected.half_within, now)} (50 %)"
+        if expected.nine_in_ten_within is not None:
+            verdict += f", {wording.latest(now + expected.nine_in_ten_within, now)} (90 %)"
     if row["last_look_at"]:
         ago = duration(now - row["last_look_at"])
         evidence.append(f"Last of {count(row['looks'], 'poll')}, {ago} ago: {order.provider_status or 'no status'}.")

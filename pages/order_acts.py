@@ -1,0 +1,138 @@
+"""What can be done with an order: one row of buttons with keys, and dialogs for what needs words."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import streamlit as st
+
+import actors
+import elements
+import session
+from tracking.access import Person
+from tracking.orders import wording
+from tracking.orders.model import Order, is_terminal
+from tracking.orders.observations import utc_now
+from tracking.reports.order_page.verdicts import OrderView
+from tracking.submissions import actions
+
+REASONS = ("Customer informed", "Reordered", "Test order")
+COPY_LINK, SUMMARY, ANEW = "Copy link", "Customer summary", "Place under a new PO number"
+_ICONS = {COPY_LINK: "link", SUMMARY: "contact_mail", ANEW: "library_add"}
+
+
+def draw(view: OrderView) -> None:
+    """The row of acts; what is not possible says why."""
+    order, viewer = view.order, session.may_not_act()
+    poll = "Poll again" if is_terminal(order.state) else "Poll now"
+    if _button(poll, "check_now", "refresh", "P", viewer or view.allowed["check"]):
+        actors.act(poll, functools.partial(_act, actions.check_now, order.po_number, "Poll queued."))
+    if _button("Resend", "resend", "send", None, viewer or view.allowed["resend"]):
+        done = "Queued to be sent again under the same PO number."
+        actors.act("Resend", functools.partial(_act, actions.resend, order.po_number, done))
+    if _button("Acknowledge", "acknowledge", "task_alt", "A", viewer or not_to_acknowledge(order)):
+        _acknowledge(order.po_number)
+    if _button("Add note", "note", "edit_note", "N", viewer):
+        _add_note(order.po_number)
+    _draw_menu(view, viewer)
+
+
+def _button(label: str, key: str, icon: str, shortcut: str | None, why_not: str | None) -> bool:
+    options: dict[str, Any] = {"icon": f":material/{icon}:", "shortcut": shortcut}
+    return st.button(label, key=key, disabled=why_not is not None, help=why_not and elements.escape(why_not), **options)
+
+
+def not_to_acknowledge(order: Order) -> str | None:
+    """Why there is nothing to acknowledge; None where there is."""
+    if order.acknowledged_at:
+        who = wording.person(order.acknowledged_by) or "somebody"
+        return f"Acknowledged by {who}: {wording.plain(order.acknowledged_why)}"
+    return None if order.attention else "Nothing about this order needs a decision."
+
+
+def _act(act: Callable[..., object], po_number: str, done: str, by: Person, **more: Any) -> None:
+    """Do it, and draw the page as it is now."""
+    act(session.database(), po_number, by=by, now=utc_now(), **more)
+    elements.toast_after_rerun(done)
+
+
+@st.dialog("Acknowledge", icon=":material/task_alt:")
+def _acknowledge(po_number: str) -> None:
+    """A click on a reason acknowledges; only "Other" needs words."""
+    person = actors.field()
+    words = (st.text_input("Details", key="acknowledge_text", max_chars=400, placeholder="optional") or "").strip()
+    st.caption("Reason")
+    with st.container(horizontal=True):
+        pressed = [reason for reason in REASONS if st.button(reason, key=f"reason_{reason}", disabled=person is None)]
+        other = st.button("Other", key="reason_other", disabled=person is None)
+    if other and not _has_words(words):
+        st.error("Enter a few words under Details, for whoever reads this later.")
+    elif person and (pressed or other):
+        why = ": ".join([*pressed, *([words] if _has_words(words) else [])])
+        act = functools.partial(_act, actions.acknowledge, po_number, "Acknowledged.", why=why)
+        elements.attempt(lambda: act(person))
+
+
+@st.dialog("Add note", icon=":material/edit_note:")
+def _add_note(po_number: str) -> None:
+    with st.form("note_form", border=False):
+        person = actors.field()
+        text = st.text_area("Note", key="note_text", max_chars=actions.MAX_TEXT)
+        sent = st.form_submit_button("Add note", key="note_submit", type="primary")
+    if sent and not _has_words(text or ""):
+        st.error("Enter a few words, for whoever reads this later.")
+    elif sent and person:
+        act = functools.partial(_act, actions.add_note, po_number, "Note added.", text=text)
+        elements.attempt(lambda: act(person))
+
+
+def _has_words(text: str) -> bool:
+    """Whether there is a letter or a figure in it; blanks alone, also such as have no width, say nothing."""
+    return any(letter.isalnum() for letter in text)
+
+
+def _draw_menu(view: OrderView, viewer: str | None) -> None:
+    options = [COPY_LINK, SUMMARY]
+    if view.allowed["place anew"] is None and viewer is None:
+        options.append(ANEW)
+    picked = st.menu_button("More", options, key="more", format_func=lambda name: f":material/{_ICONS[name]}: {name}")
+    if picked == COPY_LINK:
+        _copy_link(view.order.po_number)
+    elif picked == SUMMARY:
+        _customer_summary(view.summary)
+    elif picked == ANEW:
+        _place_anew(view.order.po_number)
+
+
+@st.dialog("Link to this order", icon=":material/link:")
+def _copy_link(po_number: str) -> None:
+    address = urlsplit(str(st.context.url or ""))
+    place = f"{address.scheme}://{address.netloc}{address.path}" if address.netloc else "/timeline"
+    st.code(f"{place}?{urlencode({'order': po_number})}", language=None, wrap_lines=True)
+
+
+@st.dialog("Customer summary", icon=":material/contact_mail:", width="medium")
+def _customer_summary(text: str) -> None:
+    st.caption("Plain sentences for a mail to the customer, without recipients. Read them before you send them.")
+    st.code(text, language=None, wrap_lines=True)
+
+
+@st.dialog("Place under a new PO number", icon=":material/library_add:")
+def _place_anew(po_number: str) -> None:
+    st.caption(
+        "The provider has this PO number for another order, which stays placed. Check that order first: if it is this "
+        "one after all, place nothing. Otherwise this order can be placed in addition, under a PO number of its own."
+    )
+    with st.form("anew_form", border=False):
+        person = actors.field()
+        other = st.text_input("New PO number", f"{po_number[:96]}-2", key="anew_po_number", max_chars=100)
+        both = st.checkbox("Both orders are wanted", key="anew_both")
+        sent = st.form_submit_button("Place order", key="anew_submit", type="primary")
+    if sent and person:
+        elements.attempt(lambda: _placed_anew(po_number, other, person, both=both))
+
+
+def _placed_anew(po_number: str, other: str, by: Person, *, both: bool) -> None:
+    placed = actions.place_anew(session.database(), po_number, other, by=by, now=utc_now(), wants_both=both)
+    elements.toast_after_rerun(f"Queued as {wording.plain(placed)}.")
