@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from user_texts import ROOT, Text, page_texts, source_texts
 
+from orders_filters import VIEW_LABELS
 from tracking.orders import vocabulary
 from tracking.orders.model import State
 
@@ -121,7 +122,7 @@ def test_texts_are_found_where_people_read_them_and_nowhere_else(
     assert [(text.line, text.text) for text in page_texts(page)] == [(1, "# A heading"), (6, "Text with  and [a link.")]
 
 
-def test_the_glossary_has_every_state_and_every_reason() -> None:
+def test_the_glossary_has_every_state_view_and_reason() -> None:
     glossary = (ROOT / "docs" / "glossary.md").read_text()
-    words = {*map(vocabulary.state_label, State), *vocabulary.REASON_LABELS.values()}
+    words = {*map(vocabulary.state_label, State), *vocabulary.REASON_LABELS.values(), *VIEW_LABELS.values()}
     assert [word for word in sorted(words) if f"\n| {word} |" not in glossary] == []
