@@ -33,6 +33,7 @@ _WHO: dict[str, str] = {
     Witness.POLL: "Poll",
     Witness.WEBHOOK: "Webhook",
 }
+_SOURCES: dict[str, str] = _WHO | {Witness.PERSON: "Operator"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,11 @@ class TimelineEntry:
     changes: Mapping[str, Any] = field(default_factory=dict)
     detail: Mapping[str, Any] = field(default_factory=dict)
     line_changes: Sequence[Mapping[str, Any]] = ()
+
+
+def source_label(witness: str) -> str:
+    """Who says something of an order, as people read it."""
+    return _SOURCES.get(witness, witness)
 
 
 def plain(text: object) -> str:

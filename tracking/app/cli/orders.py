@@ -17,6 +17,7 @@ from tracking.orders import wording
 from tracking.orders.model import State, is_open, usual_case
 from tracking.orders.observations import utc_now
 from tracking.orders.vocabulary import state_label, state_of_label
+from tracking.orders.wording import source_label
 from tracking.provider.json_fields import storable
 from tracking.reports import activity, explanations, health
 from tracking.reports import order as order_reports
@@ -240,10 +241,8 @@ def events_command(
     if as_json:
         output.print_json(rows)
         return
-    names = ("learned_at", "po_number", "witness", "text")
-    output.print_table(
-        ("recorded (UTC)", "PO number", "source", "event"), ([row[name] for name in names] for row in rows)
-    )
+    cells = ((row["learned_at"], row["po_number"], source_label(row["witness"]), row["text"]) for row in rows)
+    output.print_table(("recorded (UTC)", "PO number", "source", "event"), cells)
 
 
 def export_command(

@@ -245,7 +245,7 @@ def print_order(view: verdicts.OrderView, rows: pd.DataFrame, entries: Iterable[
     if view.line_count > len(rows):
         print_stdout(f"and {count(view.line_count - len(rows), 'more line')}")
     print_stdout("")
-    timeline = ((_time_span(entry), entry.witness, entry.text) for entry in entries)
+    timeline = ((_time_span(entry), wording.source_label(entry.witness), entry.text) for entry in entries)
     print_table(("time (UTC)", "source", "event"), timeline)
 
 
