@@ -26,7 +26,7 @@ KEY = "orders_table"
 ROW_HEIGHT = 30
 LETTER = 7.0  # pixels of an average letter of the table
 TIME_WIDTH = 135
-LONGEST_ID = 34
+LONGEST_ID = 40
 LATE, WEBHOOK_ONLY, ACKNOWLEDGED, LAST_OPENED = "Late", "Webhook only", "Acknowledged", "Last opened"
 # By what the whole list is sorted when somebody presses the head of a column.
 SORT_OF_COLUMN = {
@@ -89,9 +89,9 @@ def _holds(value: Any) -> bool:
 
 
 def _short(text: str) -> str:
-    """An id of any length as a cell: both its ends, with an ellipsis between, where it is long."""
+    """An id of any length as a cell, with an ellipsis where it is cut."""
     text = wording.plain(text)
-    return text if len(text) <= LONGEST_ID else f"{text[: LONGEST_ID - 13]}…{text[-12:]}"
+    return text if len(text) <= LONGEST_ID else f"{text[: LONGEST_ID - 1]}…"
 
 
 def flags(order: Mapping[Any, Any], last_opened: str | None = None) -> list[str]:
