@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, ParamSpec
 
@@ -76,9 +76,14 @@ def spending_label(label: str) -> str:
     return f":red[:material/bolt: **{label}, LIVE**]" if session.environment().is_live else label
 
 
-def state_column(header: str = "State", **settings: Any) -> Any:
-    """A table's column of states as coloured pills; its cells are lists of one label, of `state_cell`."""
-    return pill_column(header, {state_label(state): color for state, color in palette().states.items()}, **settings)
+def state_column(header: str = "State", labels: Iterable[str] = (), **settings: Any) -> Any:
+    """A table's column of states as coloured pills; its cells are lists of one label, of `state_cell`.
+
+    `labels`: those of the table, so that words of the provider's that nobody knows have their colour too.
+    """
+    colors = dict.fromkeys(labels, palette().other_state)
+    colors |= {state_label(state): color for state, color in palette().states.items()}
+    return pill_column(header, colors, **settings)
 
 
 def pill_column(header: str, colors: Mapping[str, str], **settings: Any) -> Any:

@@ -75,12 +75,14 @@ def head(filters: Filters, snapshot: Snapshot) -> None:
         orders_filters.popover(filters)
         orders_filters.sorting(filters)
         orders_selection.export("Export", filters, "export", filters.view)
+        st.markdown(f"**{text}** as of {wording.clock(snapshot.at, snapshot.at)}", width="content", help=meaning)
+        news(snapshot)
+    # In a row of their own: what comes with the news moves none of them.
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="chips"):
         orders_filters.switches(filters)
         orders_filters.show_chips(filters)
         if orders_filters.chips(filters) and total:
             st.button("Clear filters", key="clear", type="tertiary", on_click=orders_filters.clear)
-        st.markdown(f"**{text}** as of {wording.clock(snapshot.at, snapshot.at)}", width="content", help=meaning)
-        news(snapshot)
 
 
 def nothing(filters: Filters) -> None:

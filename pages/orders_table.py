@@ -24,8 +24,8 @@ from tracking.reports.order_list.search import Page
 
 KEY = "orders_table"
 ROW_HEIGHT = 30
-LETTER = 7.0  # pixels of an average letter of the table
-TIME_WIDTH = 135
+LETTER = 6.7  # pixels of an average letter of the table, and of one in a pill, with the margins of a pill
+PILL_LETTER, PILL_MARGIN = 6.2, 14
 LONGEST_ID = 40
 LATE, WEBHOOK_ONLY, ACKNOWLEDGED, LAST_OPENED = "Late", "Webhook only", "Acknowledged", "Last opened"
 # By what the whole list is sorted when somebody presses the head of a column.
@@ -70,10 +70,10 @@ def table_frame(snapshot: Snapshot, now: datetime, last_opened: str | None) -> p
         "change": changes,
         "age": [wording.duration(now - order["created_at"]) if is_open(order["state"]) else "" for order in orders],
         "flags": [flags(order, last_opened) for order in orders],
+        "expected": pd.to_datetime(pd.Series(list(snapshot.expected), dtype=object), utc=True),
         "units": [100 * order["units_fulfilled"] / order["units"] if order["units"] else None for order in orders],
         "fulfilled": [f"{order['units_fulfilled']:,}/{order['units']:,}" for order in orders],
         "value": rows["worth"],
-        "expected": pd.to_datetime(pd.Series(list(snapshot.expected), dtype=object), utc=True),
         "placed": rows["created_at"],
         "completed": rows["completion"],
         "type": [orders_filters.type_label(order["type"]) for order in orders],
@@ -125,17 +125,20 @@ def table_columns(frame: pd.DataFrame, filters: Filters) -> dict[str, Any]:
     colors = {LATE: palette.warning, WEBHOOK_ONLY: palette.accent, ACKNOWLEDGED: palette.muted}
     colors |= {LAST_OPENED: palette.primary} | dict.fromkeys(REASON_LABELS.values(), palette.trouble)
     special = {
-        "state": elements.state_column(headers["state"], pinned=True, width=widths["state"]),
+        "state": elements.state_column(
+            headers["state"], sorted({state for [state] in frame["state"]}), pinned=True, width=widths["state"]
+        ),
         "po_number": st.column_config.ButtonColumn(
             headers["po_number"], width=widths["po_number"], pinned=True, alignment="left", type="tertiary",
             key=f"{KEY}_open",
         ),
         "flags": elements.pill_column(headers["flags"], colors, width=widths.get("flags")),
-        "units": st.column_config.ProgressColumn(headers["units"], width=90, min_value=0, max_value=100, format=" "),
+        "units": st.column_config.ProgressColumn(headers["units"], width=76, min_value=0, max_value=100, format=" "),
         "expected": times.column(
-            headers["expected"], width=TIME_WIDTH, help="By when 90 % of similar orders of this age are complete."
+            headers["expected"], width=_time_width(headers["expected"]),
+            help="By when 90 % of similar orders of this age are complete.",
         ),
-        "placed": times.column(headers["placed"], width=TIME_WIDTH),
+        "placed": times.column(headers["placed"], width=_time_width(headers["placed"])),
     }  # fmt: skip
     return {name: special.get(name, texts[name]) for name in names}
 
@@ -143,10 +146,18 @@ def table_columns(frame: pd.DataFrame, filters: Filters) -> dict[str, Any]:
 def _width(header: str, values: pd.Series) -> int:
     """As wide as the longest cell; pills have margins of their own."""
     lengths = [
-        sum(len(word) * LETTER + 22 for word in value) if isinstance(value, list) else len(str(value)) * LETTER
+        sum(len(word) * PILL_LETTER + PILL_MARGIN for word in value)
+        if isinstance(value, list)
+        else len(str(value)) * LETTER
         for value in values
     ]
-    return int(max([len(header) * LETTER + 8, *lengths])) + 20
+    return int(max([len(header) * LETTER, *lengths])) + 20
+
+
+def _time_width(header: str) -> int:
+    """As wide as a moment, or as the head, which names the zone."""
+    zone = times.zone_name().rpartition("/")[2]
+    return int(max(len("Nov 30, 00:00:00"), len(header) + len(zone) + 2) * LETTER) + 12
 
 
 def draw(snapshot: Snapshot, now: datetime, last_opened: str | None) -> list[str]:
