@@ -239,7 +239,7 @@ def draw_texts(fields: dict[str, tuple[str, str, int]], places: Places, *, width
     with st.grid("auto", min_column_width=width) as grid:
         for name, (key, label, length) in fields.items():
             with grid.cell(), st.container(gap="xxsmall"):
-                st.text_input(label, key=key, max_chars=length)
+                st.text_input(label, key=key, max_chars=length, persist_state="page")  # another type may hide it
                 places[name] = st.container()
 
 

@@ -40,6 +40,8 @@ def order(page: Page, kind: str) -> str:
     if kind == "PhysicalShipment":
         for name, text in ADDRESS.items():
             fill(page, f"address_{name}", text)
+        page.locator(".st-key-pictures").scroll_into_view_if_needed()
+        expect(page.get_by_role("button", name="Review")).to_be_in_viewport()
     page.locator(".st-key-scenario").get_by_text("More", exact=True).click()
     expect(page.locator(".st-key-other_scenario input")).to_have_value(re.compile("^Instant: the order is complete"))
     settled(page)

@@ -150,8 +150,9 @@ def test_what_is_wrong_stands_at_its_field_and_nothing_is_lost(visit: Visit, dat
     assert app.session_state["more_of_line"]
     app.text_input(key="email").set_value("ann@example").run()
     assert errors_of(app)[0] == "E-mail must be an e-mail address, such as name@example.com"
+    picked(picked(app, "Links"), "DigitalDelivery")  # another type hides the field for a while
     app.button(key="add_line").click().run()
-    assert len(recipients(app)) == 1
+    assert recipients(app) == ["ann@example"]
     app.text_input(key="email").set_value("ann@example.com")
     app.text_input(key="from_name").set_value("Ben").run()
     assert errors_of(app) == []
