@@ -238,7 +238,7 @@ def test_a_misspelt_scenario_is_told_before_anything_is_made(monkeypatch: pytest
     with pytest.raises(SettingsError) as caught:
         Backend(settings(**given))
     assert [str(problem) for problem in caught.value.problems] == [
-        "TRACKING_SANDBOX_SCENARIO: is no scenario; did you mean normal?",
+        "TRACKING_SANDBOX_SCENARIO: is not a scenario; did you mean normal?",
         "TRACKING_DATABASE_URL: names the file of the sandbox, data/sandbox.db",
     ]
     assert list(tmp_path.iterdir()) == []

@@ -136,6 +136,8 @@ class Backend:
             if self._sandbox is not None:
                 sandbox, transport = await stack.enter_async_context(self._sandbox.running())
                 self._demonstration = self._make_demonstration(self._sandbox, sandbox)
+            if self._demonstration is not None:
+                await self._demonstration.begin()
             await asyncio.to_thread(self._release_dead_leases)
             loops = [asyncio.create_task(loop) for loop in await self._loops(stack, transport)]
             log.info("started roles=%s owner=%s", ",".join(sorted(self.settings.roles)), self._owner)

@@ -83,7 +83,7 @@ def _placing_times(until: datetime, orders: int, rng: random.Random) -> list[dat
 
 
 def _busy(hours_ago: int) -> float:
-    return 0.05 + 0.95 * ((1 + math.cos(math.tau * hours_ago / 24)) / 2) ** 3
+    return 0.12 + 0.88 * ((1 + math.cos(math.tau * hours_ago / 24)) / 2) ** 3
 
 
 def _random_order(at: datetime, serial: int, rng: random.Random, until: datetime) -> PlannedOrder:

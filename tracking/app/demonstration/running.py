@@ -16,6 +16,7 @@ from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
 
 if TYPE_CHECKING:
+    from tracking.app.demonstration.history import History
     from tracking.sandbox.server import Sandbox
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,19 @@ class Demonstration:
         self._database, self._sandbox, self._receiver = database, sandbox, receiver
         self._per_minute, self._address, self._cipher = per_minute, address, cipher
         self._clock, self._alive = clock, alive
+        self._history: History | None = None
+        self._more: bool | None = None  # whether there is more of the week to write; None before it was begun
         self.prepared = asyncio.Event()
+
+    async def begin(self) -> None:
+        """Write the first orders of the week, so that the first page finds some; what fails here is done later."""
+        try:
+            self._more = await asyncio.to_thread(self._begin)
+        except StoreError as exc:
+            log.warning("the week before waits for the store: %s", exc)
+        except Exception:  # the console is of use without its past
+            log.exception("the week before was not written")
+            self._more = False
 
     async def run(self) -> None:
         """Prepare, then go on until cancelled."""
@@ -52,7 +65,7 @@ class Demonstration:
 
         try:
             await self._write_history()
-        except Exception:  # the console is of use without its past
+        except Exception:  # as above
             log.exception("the week before was not written")
         finally:
             self.prepared.set()
@@ -62,15 +75,17 @@ class Demonstration:
         )
         await traffic.run()
 
-    async def _write_history(self) -> None:
+    def _begin(self) -> bool:
         from tracking.app.demonstration.history import History  # noqa: PLC0415 - as above
 
         history = History(self._database, self._sandbox, address=self._address, cipher=self._cipher)
-        more = await self._in_thread(lambda: history.begin(self._clock()))
-        if more:
-            log.info("writing the week before")
-        while more:
-            more = await self._in_thread(history.write_group)
+        self._history = history
+        return history.begin(self._clock()) and history.write_group()
+
+    async def _write_history(self) -> None:
+        more = await self._in_thread(self._begin) if self._more is None else self._more
+        while more and self._history is not None:
+            more = await self._in_thread(self._history.write_group)
             await self._alive()
 
     async def _in_thread(self, step: Callable[[], bool]) -> bool:
