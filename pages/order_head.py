@@ -40,6 +40,7 @@ def draw_way(view: OrderView) -> None:
 
 def _draw_neighbours(view: OrderView, address: str) -> None:
     filters, _ = Filters.from_query(parse_qs(address))
+    st.session_state["last_opened"] = view.order.po_number  # the list marks it
     before, after = search.neighbours(session.database(), filters, view.id, utc_now())
     place, total = _position(address, view.id)
     query = filters.to_query() or {"view": "all"}

@@ -57,7 +57,7 @@ def news(snapshot: Snapshot) -> None:
                     st.markdown(f"**{elements.escape(change.po_number)}**: {elements.escape(change.text)}")
                 if rest := len(current.changes) - CHANGES_LISTED:
                     st.caption(f"and {rest} more" if rest > 0 else "")
-        if st.button(f"{', '.join(parts)}: show", key="show_new", icon=":material/refresh:", type="primary"):
+        if st.button(f"{', '.join(parts)}: show", key="show_new", icon=":material/refresh:"):
             st.session_state["show_news"] = current
             st.rerun()
 

@@ -20,6 +20,7 @@ from tracking.reports.order_list.filters import Filters
 from tracking.storage.database import Database
 from tracking.submissions import actions
 
+CODE_LETTER, WIDEST_ID = 8.5, 340  # pixels
 FORMS = {"csv": "text/csv", "jsonl": "application/x-ndjson", "parquet": "application/vnd.apache.parquet"}
 
 
@@ -31,7 +32,7 @@ def bar(snapshot: orders_table.Snapshot, po_numbers: Sequence[str]) -> None:
             _ids(snapshot, po_numbers[0])
         one = len(po_numbers) == 1
         opened = st.button(
-            "Open", key="open_selected", icon=":material/open_in_new:", type="primary", shortcut="O", disabled=not one,
+            "Open", key="open_selected", icon=":material/open_in_new:", shortcut="O", disabled=not one,
             help=None if one else "Select one order to open it.",
         )  # fmt: skip
         reason = session.may_not_act()
@@ -57,7 +58,8 @@ def _ids(snapshot: orders_table.Snapshot, po_number: str) -> None:
     provider_id = rows.loc[rows["po_number"] == po_number, "provider_id"].iloc[0]
     for text in (po_number, provider_id):
         if isinstance(text, str) and text:
-            st.code(wording.plain(text), language=None, width="content")
+            # In a row, content that could scroll would give way to the buttons until nothing of it is left.
+            st.code(wording.plain(text), language=None, width=min(int(len(text) * CODE_LETTER) + 36, WIDEST_ID))
 
 
 def _poll(po_numbers: Sequence[str], person: Person) -> None:

@@ -52,6 +52,9 @@ def test_the_address_filters_the_orders(visit: Visit, history: History) -> None:
     assert po_numbers(visit("orders", sort="po number", asc="true")) == ["A-1", "A-2", "B-1"]
     assert po_numbers(visit("orders", state=["Queued"], prefix="B")) == ["B-1"]
     assert po_numbers(visit("orders", not_state=["Queued"])) == ["A-2"]
+    back = visit("orders", list="view=unknown")  # as the browser's Back brings it from an order's page
+    assert address(back) == {"view": ["unknown"]}
+    assert po_numbers(back) == ["A-2"]
 
 
 def test_a_widget_changes_the_address_and_a_chip_changes_it_back(visit: Visit, history: History) -> None:
