@@ -78,17 +78,19 @@ def _waiting_longest(orders: Sequence[DecisionOrder]) -> None:
                 st.caption(reason_label(order.reason), width="content")
 
 
-def changes() -> None:
-    """The latest changes. They keep their places until somebody asks for the newer ones."""
+def changes(*, frozen: bool) -> None:
+    """The latest changes. `frozen`: they keep their places until somebody asks for the newer ones."""
     with elements.error_box():
         current = cached.latest_changes()
-    _changes(current)
+    _changes(current if frozen else None)
 
 
 @elements.live("3s", "changes")
-def _changes(listed: Sequence[Change]) -> None:
+def _changes(frozen: Sequence[Change] | None) -> None:
     """The changes as they were read with the page; how many orders have changed since stands above them."""
-    newer = len({change.key for change in cached.latest_changes()} - {change.key for change in listed})
+    current = cached.latest_changes()
+    listed = current if frozen is None else frozen
+    newer = len({change.key for change in current} - {change.key for change in listed})
     with st.container(border=True, height=CHANGES_HEIGHT, key="changes_card", gap="xsmall"):
         with st.container(
             horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", height=34, border=False

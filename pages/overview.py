@@ -1,7 +1,7 @@
 """Overview: a board that says without a click whether anything is wrong, and where to begin if it is."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import streamlit as st
@@ -10,6 +10,7 @@ import board_charts
 import board_work
 import cached
 import elements
+import show_me
 from charts import overview as charts
 from tracking.orders import wording
 from tracking.orders.observations import utc_now
@@ -29,7 +30,8 @@ COUNTS = (
     ("open", "open", "Open", "pending_actions", "off", "Not completed, cancelled or refused."),
     ("completed", "done_today", "Completed today", "check_circle", "normal", "Detected since midnight UTC."),
 )  # fmt: skip
-WALL_HEIGHT = 118
+# Pixels; fixed, as the parts of a card come one after the other.
+COUNT_HEIGHT, WALL_COUNT_HEIGHT, WALL_HEIGHT = 170, 188, 130
 
 
 @elements.live("3s", "verdict")
@@ -44,11 +46,8 @@ def verdict() -> None:
 
 
 def _since(at: datetime | None) -> str:
-    """For how long, or how much longer."""
-    if at is None:
-        return "never"
-    passed = utc_now() - at
-    return f"{board_work.brief(passed)} ago" if passed > timedelta() else f"{board_work.brief(-passed)} left"
+    """How long ago it was; of the token's end, which lies ahead, how long it is still valid."""
+    return "never" if at is None else board_work.brief(abs(utc_now() - at))
 
 
 @elements.live("3s", "figures")
@@ -74,11 +73,15 @@ def _count(
     if name == "completed" and current.discovered_today:
         others = wording.count(current.discovered_today, "order")
         meaning = f"{meaning} Plus {others} already complete when first seen."
-    with st.container(border=True, key=f"count_{name}", gap="xxsmall", height="stretch"):
+    with st.container(
+        border=True, key=f"count_{name}", gap="xxsmall", height=WALL_COUNT_HEIGHT if ON_A_WALL else COUNT_HEIGHT
+    ):
         query = dict(overview.COUNTED_LISTS[listed])
         st.page_link("orders.py", label=title, icon=f":material/{icon}:", query_params=query, help=meaning)
         if ON_A_WALL:
-            figure_on_wall = charts.wall_figure(figure.now, figure.hourly, WALL_HEIGHT, elements.palette())
+            figure_on_wall = charts.wall_figure(
+                figure.now, figure.hourly, WALL_HEIGHT, elements.palette(), alarming=color == "inverse"
+            )
             elements.chart(figure_on_wall, f"wall_{name}", f"{title}: {figure.now:,}")
             return
         change = _change(name, figure)
@@ -102,6 +105,7 @@ def first_steps() -> None:
             "Pick a product, send it, and watch its timeline move by itself. Orders of other systems show up too."
         )
         st.page_link("new_order.py", label="Place the first order", icon=":material/add_shopping_cart:")
+        show_me.choices()
 
 
 def board() -> None:
@@ -109,14 +113,18 @@ def board() -> None:
     work, pictures = st.columns([1, 2], gap="xsmall")
     with work, st.container(gap="xsmall"):
         board_work.decisions()
-        board_work.changes()
+        board_work.changes(frozen=not ON_A_WALL)
     with pictures:
         board_charts.pictures()
 
 
-verdict()
 with elements.error_box():
     empty = cached.overview().empty
+with st.container(horizontal=True, vertical_alignment="center", key="headline"):
+    with st.container():
+        verdict()
+    if not ON_A_WALL and not empty:
+        show_me.choices()
 if empty:
     first_steps()
 else:

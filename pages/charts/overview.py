@@ -192,14 +192,18 @@ def _axis_of_ages(seconds: pd.Series, room: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def wall_figure(number: int, hourly: Sequence[int | None], height: int, palette: Palette = LIGHT) -> go.Figure:
-    """One figure in letters that are read across a room, with its course by hour below."""
-    figure = make_subplots(rows=2, row_heights=[0.7, 0.3], vertical_spacing=0, specs=[[{"type": "domain"}], [{}]])
-    figure.add_indicator(value=number, number={"font": {"size": 56}, "valueformat": ",d"}, row=1, col=1)
+def wall_figure(
+    number: int, hourly: Sequence[int | None], height: int, palette: Palette = LIGHT, *, alarming: bool = False
+) -> go.Figure:
+    """One figure in letters that are read across a room, with its course by hour; `alarming` unless it is zero."""
+    color = palette.trouble if alarming and number else palette.text
+    figure = make_subplots(rows=2, row_heights=[0.68, 0.32], vertical_spacing=0, specs=[[{"type": "domain"}], [{}]])
+    letters = {"font": {"size": 64, "color": color}, "valueformat": ",d"}
+    figure.add_indicator(value=number, number=letters, row=1, col=1)
     figure.add_bar(y=[0 if each is None else each for each in hourly], marker={"color": palette.muted}, row=2, col=1)
     figure.update_xaxes(visible=False, fixedrange=True)
     figure.update_yaxes(visible=False, fixedrange=True, rangemode="tozero")
-    return laid_out(figure, height, showlegend=False, bargap=0.3)
+    return laid_out(figure, height, showlegend=False, bargap=0.3).update_layout(margin={"t": 0, "b": 0})
 
 
 def _in_zone(hours: pd.Series) -> pd.Series:

@@ -3,6 +3,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import streamlit as st
 from histories import History
 from streamlit.testing.v1 import AppTest
 
@@ -128,3 +129,9 @@ def test_a_board_on_a_wall_has_large_figures_and_no_search(visit: Visit, history
     assert not app.exception
     assert not app.metric
     assert {"wall_open", "wall_late"} <= chart_keys(app)
+    assert not [field for field in app.text_input if field.key == "find"]
+    history.place("A-2")
+    st.cache_data.clear()
+    app.run()
+    names = [link.label for link in card(app, "changes").page_link]
+    assert names == ["A\\-2", "A\\-1"], "nobody asks for what is new there"
