@@ -22,6 +22,7 @@ from tracking.reports.order_list.expected import expected_times
 from tracking.reports.order_list.filters import Filters
 
 CHANGES_LISTED = 20
+KEYS = "In the table arrows move, Shift+Space selects a row, O opens it and P polls what is selected."
 
 
 def read_snapshot(filters: Filters, before: Snapshot | None, now: datetime) -> Snapshot:
@@ -70,7 +71,7 @@ def head(filters: Filters, snapshot: Snapshot) -> None:
     orders_filters.views(filters)
     total = snapshot.page.total
     text = f"more than {total - 1:,} orders" if snapshot.page.more else wording.count(total, "order")
-    meaning = orders_filters.VIEW_MEANINGS[filters.view]
+    meaning = f"{orders_filters.VIEW_MEANINGS[filters.view]} {KEYS}"
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="list_head"):
         orders_filters.popover(filters)
         orders_filters.sorting(filters)

@@ -26,7 +26,7 @@ KEY = "orders_table"
 ROW_HEIGHT = 30
 LETTER = 6.7  # pixels of an average letter of the table, and of one in a pill, with the margins of a pill
 PILL_LETTER, PILL_MARGIN = 6.2, 14
-LONGEST_ID = 40
+LONGEST_ID, LONGEST_REASON = 40, 60
 LATE, WEBHOOK_ONLY, ACKNOWLEDGED, LAST_OPENED = "Late", "Webhook only", "Acknowledged", "Last opened"
 # By what the whole list is sorted when somebody presses the head of a column.
 SORT_OF_COLUMN = {
@@ -37,7 +37,8 @@ UNMARKED = {"age", "fulfilled"}  # another column shows that it is sorted by
 ALWAYS = {"state", "po_number", "placed"}
 HEADERS = {
     "po_number": "PO number", "change": "What changed", "age": "Age", "flags": "Flags", "units": "Fulfilled",
-    "fulfilled": "Cards", "value": "Value", "completed": "Completed", "type": "Type", "provider_id": "Provider ID",
+    "fulfilled": "Cards", "value": "Value", "completed": "Completed", "reason": "Reason", "type": "Type",
+    "provider_id": "Provider ID",
     "source": "Source", "state": "State", "expected": "Expected by", "placed": "Placed",
 }  # fmt: skip
 RIGHT = {"age", "fulfilled", "value"}
@@ -66,7 +67,7 @@ def table_frame(snapshot: Snapshot, now: datetime, last_opened: str | None) -> p
     changes = [snapshot.changes.get(order["po_number"], "") for order in orders]
     cells: dict[str, Any] = {
         "state": [elements.state_cell(order["state"]) for order in orders],
-        "po_number": [_short(order["po_number"]) for order in orders],
+        "po_number": [_cut(order["po_number"]) for order in orders],
         "change": changes,
         "age": [wording.duration(now - order["created_at"]) if is_open(order["state"]) else "" for order in orders],
         "flags": [flags(order, last_opened) for order in orders],
@@ -75,9 +76,10 @@ def table_frame(snapshot: Snapshot, now: datetime, last_opened: str | None) -> p
         "fulfilled": [f"{order['units_fulfilled']:,}/{order['units']:,}" for order in orders],
         "value": rows["worth"],
         "placed": rows["created_at"],
+        "reason": [_cut(order["attention"] or "", LONGEST_REASON) for order in orders],
         "completed": rows["completion"],
         "type": [orders_filters.type_label(order["type"]) for order in orders],
-        "provider_id": [_short(order["provider_id"] or "") for order in orders],
+        "provider_id": [_cut(order["provider_id"] or "") for order in orders],
         "source": [orders_filters.source_label(order["source"]) for order in orders],
     }
     frame = pd.DataFrame({name: pd.Series(list(values)) for name, values in cells.items()})
@@ -88,10 +90,10 @@ def _holds(value: Any) -> bool:
     return bool(value) if isinstance(value, str | list) else not pd.isna(value)
 
 
-def _short(text: str) -> str:
-    """An id of any length as a cell, with an ellipsis where it is cut."""
+def _cut(text: str, longest: int = LONGEST_ID) -> str:
+    """Text of any length as a cell, with an ellipsis where it is cut."""
     text = wording.plain(text)
-    return text if len(text) <= LONGEST_ID else f"{text[: LONGEST_ID - 1]}…"
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def flags(order: Mapping[Any, Any], last_opened: str | None = None) -> list[str]:
@@ -179,12 +181,20 @@ def draw(snapshot: Snapshot, now: datetime, last_opened: str | None) -> list[str
             placeholder="",
             on_select=functools.partial(_sort_by_header, key, snapshot.filters),
             selection_mode=("multi-row", "single-column"),
-            alt=f"{wording.count(len(frame), 'order')} of those that match the filter",
+            alt=_alt(snapshot),
         )
     click = st.session_state.get(f"{KEY}_open")
     if click and 0 <= click["row"] < len(po_numbers):
         open_order(po_numbers[click["row"]], snapshot.filters)
     return [po_numbers[row] for row in event.selection.rows if row < len(po_numbers)]
+
+
+def _alt(snapshot: Snapshot) -> str:
+    """What the table holds, in a sentence."""
+    direction = "descending" if snapshot.filters.descending else "ascending"
+    total = f"{'more than ' if snapshot.page.more else ''}{snapshot.page.total - snapshot.page.more:,}"
+    sorting = f"{orders_filters.SORT_LABELS[snapshot.filters.sort]}, {direction}"
+    return f"{len(snapshot.page.rows)} of {total} orders, sorted by {sorting}"
 
 
 def _sort_by_header(key: str, filters: Filters) -> None:
