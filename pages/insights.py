@@ -1,6 +1,7 @@
 """Insights: how soon completions were detected, how good ETAs were, whether webhooks and polls agree, and the lab."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pandas as pd
@@ -57,7 +58,7 @@ def chart(box: Any, figure: Callable[[], go.Figure], key: str, alt: str, *, empt
         return None
 
 
-def detection_delay(report: latency.LatencyReport) -> None:
+def detection_delay(report: latency.LatencyReport, step: timedelta) -> None:
     """How long after completion we detected it."""
     explanation = (
         "From completion at the provider to our detecting it: until the webhook was delivered, until we polled, and "
@@ -77,7 +78,7 @@ def detection_delay(report: latency.LatencyReport) -> None:
     empty = f"{report.details} Only orders that a poll has seen open can be measured." if report.rows.empty else None
     chart(
         box,
-        lambda: charts.delays(frame, target=latency.TARGET, palette=elements.palette()),
+        lambda: charts.delays(frame, target=latency.TARGET, step=step, palette=elements.palette()),
         "delays",
         f"Detection delay per hour or day. {report.finding}",
         empty=empty,
@@ -152,7 +153,7 @@ def findings(span: str) -> None:
     delay, accuracy, agreement = cached.insights(span)
     left, middle, right = st.columns(3, gap="small")
     with left:
-        detection_delay(delay)
+        detection_delay(delay, timedelta(hours=1) if span == "24h" else timedelta(days=1))
     with middle:
         forecast_accuracy(accuracy)
     with right:

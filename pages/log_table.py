@@ -130,14 +130,19 @@ def pages(name: str, rows: int) -> None:
     """Goes on as long as full pages come."""
     page = page_of(name)
     if rows == SIZE or page > 1:
-        st.pagination(page + (rows == SIZE), **address.bound(name, page, 1))
+        key = f"{name}_{page}"  # one for each page, as the widget has no other way to be told where it stands
+        st.pagination(page + (rows == SIZE), default=page, key=key, on_change=_turn_page, args=(name, key))
+
+
+def _turn_page(name: str, key: str) -> None:
+    address.write(name, st.session_state[key], 1)
 
 
 @elements.live("5s", "news")
 def news(read: Callable[[], pd.DataFrame], frame: pd.DataFrame, words: str) -> None:
     """Says how many rows have come or changed since the table was read; the table itself keeps still."""
     number = activity.count_differences(frame, read())
-    if number and st.button(f"{number} {words}: show", key="show_new", icon=":material/refresh:", type="primary"):
+    if number and st.button(f"{number} {words}: show", key="show_new", icon=":material/refresh:"):
         st.rerun()
 
 
@@ -162,7 +167,7 @@ def table(
     if opened is not None:
         visible.insert(0, OPEN, "Open")
         config = {
-            OPEN: st.column_config.ButtonColumn("", width=62, pinned=True, type="tertiary", key=f"{name}_open")
+            OPEN: st.column_config.ButtonColumn("Details", width=70, pinned=True, type="tertiary", key=f"{name}_open")
         } | config
     with st.container(key=name):
         event = st.dataframe(

@@ -75,7 +75,7 @@ def chosen_plan() -> tuple[str, ...]:
             rate = st.number_input("Calls a second, at most", 0.01, 1000.0, usual_rate, key="replay_rate", width=190)
             arguments += ["--rate", f"{rate:g}"]
         chosen = tuple(arguments)
-        if st.button("Replay", key="replay", icon=":material/science:", type="primary"):
+        if st.button("Replay", key="replay", icon=":material/science:"):
             elements.attempt(lambda: cached.replays().start(chosen, utc_now()))
             st.session_state["replayed"] = chosen
     return chosen

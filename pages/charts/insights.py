@@ -26,25 +26,26 @@ _MARKED = frozenset({"today", "today, replayed", "tried"})
 _POSITIONS = {"today": "middle right", "today, replayed": "bottom left", "tried": "top right"}
 
 
-def delays(frame: pd.DataFrame, *, target: timedelta, palette: Palette = LIGHT) -> go.Figure:
+def delays(frame: pd.DataFrame, *, target: timedelta, step: timedelta, palette: Palette = LIGHT) -> go.Figure:
     """Detection delay by hour or day: a dot with its range for the median, a whisker up to p95, a line for the target.
 
-    Columns hour, orders and, in seconds, p50_least, p50_most, p95_least, p95_most.
+    Columns hour, orders and, in seconds, p50_least, p50_most, p95_least, p95_most. `step`: an hour or a day.
     """
     figure = go.Figure()
     least, most, slowest = (frame[name].clip(lower=SHORTEST) for name in ("p50_least", "p50_most", "p95_most"))
     texts = [_delay_text(row) for row in _records(frame)]
-    for name, low, high, width, color in (
+    width = max(2, min(7, 100 // max(len(frame), 1)))
+    for name, low, high, thickness, color in (
         ("up to p95", most, slowest, 2, palette.muted),
-        ("range of p50", least, most, 7, palette.primary),
+        ("range of p50", least, most, width, palette.primary),
     ):
         figure.add_scatter(
             x=_segments(frame["hour"], frame["hour"]), y=_segments(low, high), name=name, mode="lines",
-            line={"color": color, "width": width}, hoverinfo="skip", showlegend=False,
+            line={"color": color, "width": thickness}, hoverinfo="skip", showlegend=False,
         )  # fmt: skip
     for name, values, symbol, size, color in (
-        ("p95", slowest, "line-ew-open", 9, palette.muted),
-        ("p50", most, "circle", 9, palette.primary),
+        ("p95", slowest, "line-ew-open", width + 3, palette.muted),
+        ("p50", most, "circle", width + 3, palette.primary),
     ):
         marker = {"symbol": symbol, "size": size, "color": color, "line": {"width": 2, "color": color}}
         figure.add_scatter(x=frame["hour"], y=values, name=name, mode="markers", marker=marker, hovertext=texts,
@@ -66,7 +67,7 @@ def delays(frame: pd.DataFrame, *, target: timedelta, palette: Palette = LIGHT) 
     figure.update_yaxes(**_length_axis(least.min(), max(slowest.max(), target.total_seconds())))
     if not frame.empty:  # around a lone day the axis would count milliseconds
         first, last = frame["hour"].min(), frame["hour"].max()
-        edge = max((last - first) * 0.06, timedelta(hours=12))
+        edge = max((last - first) * 0.04, step / 2)
         figure.update_xaxes(range=[first - edge, last + edge], fixedrange=True)
     return laid_out(figure, HEIGHT)
 

@@ -137,4 +137,4 @@ def _lead_text(frame: pd.DataFrame) -> str:
 
 def _length(seconds: pd.Series) -> str:
     median = timedelta(seconds=round(float(seconds.median()), 1))
-    return between(median, median)
+    return between(median, median) if median else "under 0.1 s"
