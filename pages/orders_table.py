@@ -76,10 +76,10 @@ def table_frame(snapshot: Snapshot, now: datetime, last_opened: str | None) -> p
         "fulfilled": [f"{order['units_fulfilled']:,}/{order['units']:,}" for order in orders],
         "value": rows["worth"],
         "placed": rows["created_at"],
-        "reason": [_cut(order["attention"] or "", LONGEST_REASON) for order in orders],
+        "reason": [_cut(order["attention"], LONGEST_REASON) for order in orders],
         "completed": rows["completion"],
         "type": [orders_filters.type_label(order["type"]) for order in orders],
-        "provider_id": [_cut(order["provider_id"] or "") for order in orders],
+        "provider_id": [_cut(order["provider_id"]) for order in orders],
         "source": [orders_filters.source_label(order["source"]) for order in orders],
     }
     frame = pd.DataFrame({name: pd.Series(list(values)) for name, values in cells.items()})
@@ -90,9 +90,9 @@ def _holds(value: Any) -> bool:
     return bool(value) if isinstance(value, str | list) else not pd.isna(value)
 
 
-def _cut(text: str, longest: int = LONGEST_ID) -> str:
-    """Text of any length as a cell, with an ellipsis where it is cut."""
-    text = wording.plain(text)
+def _cut(value: object, longest: int = LONGEST_ID) -> str:
+    """Text of any length as a cell, with an ellipsis where it is cut; empty where there is none."""
+    text = wording.plain(value) if isinstance(value, str) else ""
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 

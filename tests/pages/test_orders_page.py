@@ -227,7 +227,8 @@ def test_columns_fit_their_texts_and_empty_ones_are_left_out(
     assert table.value["po_number"].tolist()[1] == f"{long[:39]}…"
     assert table.value["expected"].notna().tolist() == [True, False, False]
     assert [list(flags) for flags in table.value["flags"]] == [[], ["Refused by the provider"], []]
-    assert table.value["reason"].tolist()[1] == "refused: 422 the balance does not cover the order"
+    assert table.value["reason"].tolist() == ["", "refused: 422 the balance does not cover the order", ""]
+    assert table.value["provider_id"].tolist() == ["BLK-3", "", "OUT-FOUND-1"]
     assert table.proto.alt == "3 of 3 orders, sorted by Placed, descending"
     columns = json.loads(table.proto.columns)
     assert columns["flags"]["width"] > 7 * len("Refused by the provider")
