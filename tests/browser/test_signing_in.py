@@ -28,7 +28,7 @@ ORDER = {
 }
 FORGED = "eyJlbWFpbCI6ImFubkBleGFtcGxlLmNvbSIsImlzX2xvZ2dlZF9pbiI6dHJ1ZX0.aaaa.bbbb"
 # What every page behind the entrance shows, or a page of this order.
-SEEN_INSIDE = (PO_NUMBER, "simulated provider", ": called them")
+SEEN_INSIDE = (PO_NUMBER, "Simulated provider", ": called them")
 PEOPLE = ("ann", "vic", "sam")
 
 
@@ -127,6 +127,7 @@ Comes = Callable[[], Visitor]
 def test_an_operator_acts_under_their_name_and_a_viewer_only_looks(house: House, visitor: Comes) -> None:
     ann = visitor()
     ann.signs_in("ann")
+    ann.page.locator(".st-key-who button").click()
     expect(ann.page.get_by_text("ann@example.com, operator")).to_be_visible()
     ann.page.goto(f"/timeline?order={PO_NUMBER}")
     ann.page.locator(".st-key-note button").click()
@@ -138,6 +139,7 @@ def test_an_operator_acts_under_their_name_and_a_viewer_only_looks(house: House,
 
     vic = visitor()
     vic.signs_in("vic")
+    vic.page.locator(".st-key-who button").click()
     expect(vic.page.get_by_text("vic@example.com, viewer")).to_be_visible()
     vic.page.goto(f"/timeline?order={PO_NUMBER}")
     expect(vic.page.locator(".st-key-story")).to_contain_text("called them")
