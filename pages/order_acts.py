@@ -64,10 +64,12 @@ def _acknowledge(po_number: str) -> None:
     words = (st.text_input("Details", key="acknowledge_text", max_chars=400, placeholder="optional") or "").strip()
     st.caption("Reason")
     with st.container(horizontal=True):
-        pressed = [reason for reason in REASONS if st.button(reason, key=f"reason_{reason}", disabled=person is None)]
-        other = st.button("Other", key="reason_other", disabled=person is None)
+        pressed = [reason for reason in REASONS if st.button(reason, key=f"reason_{reason}")]
+        other = st.button("Other", key="reason_other")
     if other and not _has_words(words):
         st.error("Enter a few words under Details, for whoever reads this later.")
+    elif (pressed or other) and person is None:
+        st.error("Enter your name first.")
     elif person and (pressed or other):
         why = ": ".join([*pressed, *([words] if _has_words(words) else [])])
         act = functools.partial(_act, actions.acknowledge, po_number, "Acknowledged.", why=why)

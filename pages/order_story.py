@@ -31,7 +31,7 @@ TABLE_HEAD = ("| When | Source | Event |", "| :-- | :-- | :-- |")
 LATER = timedelta(seconds=30)
 LANE_ICONS = {
     "us": (":blue[:material/send:]", "Console"),
-    "answer": (":blue[:material/reply:]", "API answer"),
+    "answer": (":blue[:material/reply:]", "API\u00a0answer"),
     "poll": (":blue[:material/sync:]", "Poll"),
     "webhook": (":violet[:material/webhook:]", "Webhook"),
     "person": (":orange[:material/person:]", "Operator"),
@@ -73,14 +73,17 @@ def _draw_rows(rows: Sequence[TimelineEntry], now: datetime) -> None:
 
 def _row(row: TimelineEntry, now: datetime) -> str:
     icon, label = LANE_ICONS.get(row.witness, LANE_ICONS["us"])
-    at, text = elements.escape(times.text(row.at, now)), elements.escape(row.text)
+    # The source stands in a column of its own.
+    words = row.text.removeprefix(f"{label}: ")
+    words = words if words == row.text else words[:1].upper() + words[1:]
+    at, text = elements.escape(times.text(row.at, now)), elements.escape(words)
     if row.ahead:
-        return f"| :gray[{at}] | :gray[:material/schedule: {label}] | :gray[{text}] |"
+        return f"| :gray[{at}] | :gray[:material/schedule:&nbsp;{label}] | :gray[{text}] |"
     if row.kind in _TROUBLE:
         text = f":red[{text}]"
     late = row.count == 1 and row.learned_at - row.until > LATER
     learned = f" :gray[(recorded {elements.escape(times.text(row.learned_at, now))})]" if late else ""
-    return f"| {at} | {icon} {label} | {text}{learned} |"
+    return f"| {at} | {icon}&nbsp;{label} | {text}{learned} |"
 
 
 def _draw_charts(order: Order, order_id: int, record: Story, now: datetime) -> None:

@@ -190,14 +190,15 @@ def _draw_event(
         bar = _bar(place, axis.at(row.until) - place, lane, color, f"{row.count:,}", hover.replace("\n", "<br>"))
         figure.add_bar(**bar, width=0.5, marker={"color": color, "opacity": 0.75, "line": {"color": color, "width": 2}})
         return
+    text, side = _label(row.kind, place, axis, ends[lane])
     figure.add_scatter(
         x=[place],
         y=[lane],
         mode="markers+text",
         marker={"symbol": _SYMBOLS.get(row.kind, "circle"), "size": 12 if row.kind != "completed" else 15},
         marker_color=color,
-        text=_label(row.kind, place, axis, ends[lane]),
-        textposition="middle left" if place > 0.85 * axis.width else "middle right",
+        text=text,
+        textposition=f"middle {side}",
         textfont={"color": palette.muted, "size": 11},
         hovertext=hover.replace("\n", "<br>"),
         hoverinfo="text",
@@ -211,12 +212,17 @@ def _lane_ends(past: pd.DataFrame, lane: str, axis: TimeAxis) -> list[float]:
     return sorted({axis.at(moment) for moment in [*rows["at"], *rows["until"]]})
 
 
-def _label(kind: str, place: float, axis: TimeAxis, taken: list[float]) -> str:
-    """A word beside the marker where there is room for it."""
+def _label(kind: str, place: float, axis: TimeAxis, taken: list[float]) -> tuple[str, str]:
+    """A word for the marker, and on which of its sides there is room for it; none where there is none."""
     text = _LABELS.get(kind, "")
     needed = (len(text) + 3) * _LETTER * axis.width
-    lower, upper = (place - needed, place) if place > 0.85 * axis.width else (place, place + needed)
-    return "" if any(lower <= other <= upper and other != place for other in taken) else text
+    sides = [("right", place, place + needed), ("left", place - needed, place)]
+    for side, lower, upper in reversed(sides) if place > 0.8 * axis.width else sides:
+        crossed = any(lower <= other <= upper and other != place for other in taken)
+        cut = any(piece.start < upper and lower < piece.start + piece.width for piece in axis.cuts)
+        if not crossed and not cut and lower >= 0 and upper <= 1.08 * axis.width:
+            return text, side
+    return "", "right"
 
 
 def _wrapped(text: str, width: int = 70) -> str:
@@ -252,7 +258,7 @@ def _draw_cuts(figure: go.Figure, axis: TimeAxis, palette: Palette) -> None:
         start, end = piece.start + piece.width * 0.2, piece.start + piece.width * 0.8
         for place in (start, end):
             figure.add_vline(x=place, line={"color": palette.muted, "width": 1, "dash": "dash"})
-        figure.add_vrect(x0=start, x1=end, fillcolor=palette.grid, opacity=0.55, line_width=0)
+        figure.add_vrect(x0=start, x1=end, fillcolor=palette.grid, opacity=0.55, line_width=0, layer="below")
         figure.add_annotation(
             x=(start + end) / 2,
             y=0.02,

@@ -165,7 +165,7 @@ def test_the_score_of_a_class_stands_beside_the_next_statement(history: History,
     history.place("B-1")
     history.accept("B-1")
     text = " ".join(explanations.explain_next_poll(store, history.numbers["B-1"], history.at)["reasons"])
-    assert "90 % ETAs of similar orders: of the last 10, 90 % held." in text
+    assert "90 % ETAs of similar orders: 10 made, 9 held." in text
     two = history.place("TWO-1", lines=2)
     history.accept("TWO-1")
     assert "90 % ETA" not in " ".join(explanations.explain_next_poll(store, two, history.at)["reasons"])
@@ -179,7 +179,7 @@ def test_counted_is_what_came_due_within_the_period(history: History, store: Dat
     assert score(store, DUE + DAY, DUE) == (0, 0, 0)
 
 
-@pytest.mark.parametrize(("held", "failed", "text"), [(180, 20, "90"), (176, 18, "88 to 91"), (0, 0, "0 to 100")])
+@pytest.mark.parametrize(("held", "failed", "text"), [(180, 20, "180"), (176, 18, "176 to 182"), (0, 0, "0 to 200")])
 def test_a_score_is_a_range_where_not_all_is_known(held: int, failed: int, text: str) -> None:
     sentence = explanations.score_text(Score(200, held, failed))
-    assert sentence == f"90 % ETAs of similar orders: of the last 200, {text} % held."
+    assert sentence == f"90 % ETAs of similar orders: 200 made, {text} held."

@@ -128,7 +128,7 @@ def test_a_customer_is_written_plain_sentences(history: History, store: Database
         "Your order FT-1 for 2 gift links was placed on 4 March 2026, 10:00 (UTC).",
         "It is waiting to be passed on to our supplier.",
         "We cannot say yet when it will be complete.",
-        "This is what we knew on 4 March 2026, 10:00 (UTC).",
+        "This is what we know on 4 March 2026, 10:00 (UTC).",
     ]
     history.complete("FT-1", minutes=10)
     reset = wording.TIME_ZONE.set(ZoneInfo("Europe/Berlin"))

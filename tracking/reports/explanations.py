@@ -113,11 +113,11 @@ def class_text(name: str) -> str:
     return f"{TYPES.get(order_type, order_type)}, {cards}"
 
 
-def score_text(score: Score, orders: str = "similar orders") -> str:
-    """Word how the predictions of orders fared: how many of 100 held, as far as is known."""
-    least, most = score.held_of_100
-    held = str(least) if least == most else f"{least} to {most}"
-    return f"90 % ETAs of {orders}: of the last {score.predictions:,}, {held} % held."
+def score_text(score: Score) -> str:
+    """Word how the predictions of similar orders fared: how many held, as far as is known."""
+    most = score.predictions - score.failed
+    held = f"{score.held:,}" if score.held == most else f"{score.held:,} to {most:,}"
+    return f"90 % ETAs of similar orders: {score.predictions:,} made, {held} held."
 
 
 def incident_text(incident: Incident, now: datetime) -> str:

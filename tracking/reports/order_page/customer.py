@@ -32,7 +32,7 @@ def customer_summary(order: Order, worth: str, expected: Expectation | None, now
         _now(order),
         *_cards(order, in_transit),
         *_outlook(order, expected, now),
-        f"This is what we knew on {_moment(now)}.",
+        f"This is what we know on {_moment(now, up=True)}.",
     ]
     return "\n".join(sentences)
 

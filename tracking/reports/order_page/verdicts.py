@@ -16,7 +16,7 @@ from tracking.forecasting.lateness import stored_limit
 from tracking.orders import wording
 from tracking.orders.latency import between
 from tracking.orders.model import ORDER_FIELDS, Order, State, Submission, WebhookStatus, allowed_actions, is_open
-from tracking.orders.vocabulary import state_label
+from tracking.orders.vocabulary import AttentionReason, state_label
 from tracking.orders.wording import clock, count, duration
 from tracking.provider.masking import mask_json
 from tracking.reports import amounts
@@ -186,7 +186,10 @@ def _decision(order: Order, now: datetime) -> str | None:
     if not order.attention:
         return None
     if order.acknowledged_at is None:
-        return f"Needs a decision: {order.attention}."
+        # The verdict of a refused order says why already.
+        refused = order.state == State.REFUSED and order.attention_reason == AttentionReason.REFUSED
+        what = "resend it once the cause is settled, or acknowledge it" if refused else order.attention
+        return f"Needs a decision: {what}."
     who = wording.person(order.acknowledged_by) or "somebody"
     return f"Acknowledged by {who}, {clock(order.acknowledged_at, now)}: {order.acknowledged_why}"
 
