@@ -8,7 +8,7 @@ import session
 import sign_in
 import times
 
-st.set_page_config(page_title="Fulfillment Tracking", page_icon=":material/package_2:", layout="wide")
+st.set_page_config(page_title="Fulfillment Tracking", page_icon="📦", layout="wide")
 st.logo(":material/package_2:", size="small")
 
 page = st.navigation(

@@ -188,10 +188,20 @@ def what_a_person_writes(watch: Watch, planted: list[str], payloads: hostile.Pay
     watch.inert("what was written")
 
 
-def activity(watch: Watch) -> None:
-    for what in ("callbacks", "calls", "events", "files"):
+def activity(watch: Watch, payloads: hostile.Payloads) -> None:
+    for what in ("callbacks", "calls", "events", "files", "contract"):
         watch.open(f"/activity?what={what}")
         watch.inert(f"activity, {what}")
+        if what in {"files", "contract"}:
+            continue
+        watch.page.get_by_test_id("stDataFrame").first.click(position={"x": 65, "y": 45})  # the first row's Details
+        expect(watch.page.get_by_role("dialog")).to_be_visible()
+        watch.settled()
+        watch.inert(f"activity, details of {what}")
+    names = ("outcome", "method", "failed", "kinds", "since", "bar", "callbacks_page", "calls_page", "log_page")
+    for what in ("callbacks", "calls", "events", payloads.short[0]):
+        watch.open(f"/activity?{urlencode([('what', what), *((name, payloads.line) for name in names)])}")
+        watch.inert(f"activity, {what}, with filters of all sorts")
     watch.open("/insights")
     watch.inert("insights")
 
@@ -241,7 +251,7 @@ def test_text_from_outside_stays_text_on_every_page(
     overview(watch)
     orders(watch, payloads)
     timelines(watch, planted, payloads)
-    activity(watch)
+    activity(watch, payloads)
     a_file(watch, payloads)
     one_order(watch, payloads)
     what_a_person_writes(watch, planted, payloads)
