@@ -25,8 +25,11 @@ from tracking.reports.board.completion_times import CompletionTimes, TimesOfType
 from tracking.reports.board.expectation import OpenOrders
 from tracking.reports.board.lifecycle import Lifecycle
 
-FLOW_HEIGHT, LIFECYCLE_HEIGHT, LOWER_HEIGHT = 226, 134, 224
-HEAD, CAPTION = 66, 22  # pixels of a card's edges with its title, and of a line below that
+# Heights in pixels: of the charts, of what a card needs besides, and so of the cards that others stand beside.
+FLOW_CHART, LIFECYCLE_CHART, LOWER_CHART = 160, 46, 136
+HEAD, FOOT = 66, 23
+FLOW_HEIGHT = FLOW_CHART + HEAD
+LIFECYCLE_HEIGHT, LOWER_HEIGHT = LIFECYCLE_CHART + HEAD + FOOT, LOWER_CHART + HEAD + FOOT
 TYPE_LABELS = {"DigitalDelivery": "Digital", "Links": "Links", "PhysicalShipment": "Physical", "Codes": "Codes"}
 FLOW_COLUMNS: dict[str, Any] = {
     "placed": "Placed",
@@ -35,6 +38,7 @@ FLOW_COLUMNS: dict[str, Any] = {
     "open": "Open at its end",
 }
 CURRENCIES_DRAWN = 2
+EMPTY_LINE = "&nbsp;"
 READABLE_SHARE = 0.15  # of a bar: a smaller part of it has no room for its name
 GAP = 7  # pixels between two cards
 Query = Mapping[str, Any]
@@ -44,27 +48,28 @@ Query = Mapping[str, Any]
 def pictures() -> None:
     """All charts, which are drawn again together."""
     with st.container(gap="xsmall"):
-        with _card("flow_card", FLOW_HEIGHT) as row:
+        with _card("flow_card", FLOW_CHART) as (row, _):
             span = backlog(row)
-        with _card("lifecycle_card", LIFECYCLE_HEIGHT) as row:
-            lifecycle(row)
+        with _card("lifecycle_card", LIFECYCLE_CHART) as parts:
+            lifecycle(*parts)
         left, right = st.columns(2, gap="xsmall")
-        with left, _card("expectation_card", LOWER_HEIGHT) as row:
-            expectation(row)
-        with right, _card("times_card", LOWER_HEIGHT) as row:
-            completion_times(span, row)
+        with left, _card("expectation_card", LOWER_CHART) as parts:
+            expectation(*parts)
+        with right, _card("times_card", LOWER_CHART) as parts:
+            completion_times(*parts, span)
 
 
 @contextmanager
-def _card(key: str, height: int) -> Iterator[Any]:
-    """A card; yields the row of its title and the part below, which is of one height whatever it holds.
+def _card(key: str, height: int) -> Iterator[tuple[Any, Any]]:
+    """A card with a part of this height for its chart; yields the row of its title and the foot.
 
-    So nothing moves while a chart is read, and on a phone the row of the title may take more than one line.
+    So nothing moves while a chart is read, and on a phone title and foot may take more than one line.
     """
     with st.container(border=True, key=key, gap="xxsmall"):
         row = st.container(horizontal=True, vertical_alignment="center", gap="small")
-        with st.container(height=height - HEAD, border=False, gap="xxsmall"):
-            yield row
+        body, foot = st.container(height=height, border=False), st.container()
+        with body:
+            yield row, foot
 
 
 def _chart(figure: go.Figure, key: str, alt: str) -> Any:
@@ -109,12 +114,12 @@ def backlog(row: Any) -> str:
             label_visibility="collapsed",
         )  # fmt: skip
         data = _data("flow_data")
-    with st.skeleton(FLOW_HEIGHT - HEAD):
+    with st.skeleton(FLOW_CHART):
         frame, course = cached.flow(span), cached.lifecycle_course(span)
     step = trends.step_name(span)
     placed, completed, opened = int(frame["placed"].sum()), int(frame["completed"].sum()), int(frame["open"].iloc[-1])
     alt = f"In {span}: {placed:,} orders placed, {completed:,} completed; {opened:,} are open now. By the {step}."
-    clicked = _chart(charts.flow(frame, course, FLOW_HEIGHT - HEAD, elements.palette()), "flow", alt)
+    clicked = _chart(charts.flow(frame, course, FLOW_CHART, elements.palette()), "flow", alt)
     if clicked:
         st.switch_page("orders.py", query_params=_placed_in(datetime.fromisoformat(clicked), span))
     if data.open:
@@ -142,7 +147,7 @@ def _flow_tables(frame: pd.DataFrame, course: pd.DataFrame, span: str) -> None:
 # Lifecycle
 
 
-def lifecycle(row: Any) -> None:
+def lifecycle(row: Any, foot: Any) -> None:
     """In which state the orders are now, by number or by value."""
     with row:
         st.subheader("Lifecycle now", anchor=False, width="content")
@@ -153,11 +158,11 @@ def lifecycle(row: Any) -> None:
         data = _data("lifecycle_data")
     current = cached.lifecycle_now()
     bars = _values(current) if view == "Value" else _numbers(current)
-    figure = charts.lifecycle(bars, LIFECYCLE_HEIGHT - HEAD - CAPTION, elements.palette())
+    figure = charts.lifecycle(bars, LIFECYCLE_CHART, elements.palette())
     clicked = _chart(figure, f"lifecycle_{view}", f"Orders by state: {_states_text(current)}.")
     if clicked:
         st.switch_page("orders.py", query_params=_in_state(clicked))
-    st.caption(_small_states(bars))
+    foot.caption(_small_states(bars) or EMPTY_LINE)
     if data.open:
         with data:
             _lifecycle_table(current)
@@ -232,20 +237,21 @@ def _lifecycle_table(current: Lifecycle) -> None:
 # Expectation
 
 
-def expectation(row: Any) -> None:
+def expectation(row: Any, foot: Any) -> None:
     """Each open order by its age, and by how many finished orders like it took less."""
     with row:
         st.subheader("Open orders against expectation", anchor=False, width="content")
         data = _data("expectation_data")
-    with st.skeleton(LOWER_HEIGHT - HEAD):
+    with st.skeleton(LOWER_CHART):
         current = cached.open_orders()
     if not current.orders:
         st.caption("No order is open at the provider.")
+        foot.caption(EMPTY_LINE)
         return
     frame = _dots(current)
     text = _expectation_text(current, frame)
-    st.caption(text)
-    figure = charts.expectation(frame, LOWER_HEIGHT - HEAD - CAPTION, elements.palette())
+    foot.caption(text)
+    figure = charts.expectation(frame, LOWER_CHART, elements.palette())
     clicked = _chart(figure, "expectation", re.sub(r":\w+\[(.)\]", r"\1", text))
     if clicked:
         st.switch_page("order.py", query_params={"order": clicked})
@@ -291,20 +297,21 @@ def _expectation_table(frame: pd.DataFrame) -> None:
 # Time to completion
 
 
-def completion_times(span: str, row: Any) -> None:
+def completion_times(row: Any, foot: Any, span: str) -> None:
     """How long orders of one type took, from the middle one to the slowest of twenty."""
     row.subheader("Time to completion", anchor=False, width="content")
-    with st.skeleton(LOWER_HEIGHT - HEAD):
+    with st.skeleton(LOWER_CHART):
         current = cached.completion_times(span)
     if not current.by_type:
         st.caption("No completions observed in this period.")
+        foot.caption(EMPTY_LINE)
         return
     with row:
         name = _chosen_type(list(current.by_type))
         data = _data("times_data")
     took = current.by_type[name]
-    st.caption(text := _times_text(current, took))
-    figure = charts.completion_times(took.rows, LOWER_HEIGHT - HEAD - CAPTION, elements.palette())
+    foot.caption(text := _times_text(current, took))
+    figure = charts.completion_times(took.rows, LOWER_CHART, elements.palette())
     clicked = _chart(figure, f"times_{name}", f"Time to completion, {TYPE_LABELS.get(name, name)}: {text}")
     if clicked:
         st.switch_page("orders.py", query_params=_completed_in(datetime.fromisoformat(clicked), name, span))
