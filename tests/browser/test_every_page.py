@@ -1,0 +1,98 @@
+"""What holds of every page: readable for everyone, by day and by night, on a phone, and steady under the reader."""
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+from processes.children import Child
+
+pytestmark = pytest.mark.browser
+
+PAGES = {
+    "overview": "/",
+    "orders": "/orders",
+    "order": "/timeline?order=",
+    "new order": "/submit",
+    "webhooks": "/activity?what=callbacks",
+    "calls": "/activity?what=calls",
+    "events": "/activity?what=events",
+}
+# What the framework draws and no page can change: the rule, what of it is excused, and why.
+OF_THE_FRAMEWORK: dict[str, tuple[str, str]] = {}
+SHIFT_AT_MOST = 0.01
+WATCHED_SECONDS = 30
+WATCH_SHIFTS = """() => { window.shifts = 0; new PerformanceObserver(list => {
+    for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifts += entry.value;
+}).observe({type: "layout-shift"}); }"""
+
+
+@pytest.fixture
+def context(browser: Browser, console: Child) -> Iterator[BrowserContext]:
+    opened = browser.new_context(viewport={"width": 1280, "height": 800}, base_url=console.url)
+    opened.set_default_timeout(60_000)
+    yield opened
+    opened.close()
+
+
+def settled(page: Page) -> None:
+    """Waits until the script of the page has run."""
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+
+
+def opened(context: BrowserContext, name: str) -> Page:
+    page = context.new_page()
+    address = PAGES[name]
+    page.goto(address + an_order(context) if address.endswith("=") else address)
+    settled(page)
+    expect(page.locator("h1")).to_have_count(1)
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
+    return page
+
+
+def an_order(context: BrowserContext) -> str:
+    """The PONumber of the newest order, by the links of the overview."""
+    page = context.new_page()
+    page.goto("/")
+    link = page.locator("a[href*='timeline?order=']").first
+    address = link.get_attribute("href") or ""
+    page.close()
+    return re.sub(r".*[?&]order=([^&]+).*", r"\1", address)
+
+
+def violations(page: Page) -> list[str]:
+    """What axe-core finds, without what only the framework could mend."""
+    found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]})
+    texts = []
+    for rule in found.response["violations"]:
+        part, _ = OF_THE_FRAMEWORK.get(rule["id"], (None, ""))
+        nodes = [node for node in rule["nodes"] if part is None or not re.search(part, node["html"])]
+        texts += [f"{rule['id']}: {node['html'][:300]} {node['failureSummary'][:300]}" for node in nodes]
+    return texts
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_readable_for_everyone_by_day_and_by_night_and_on_a_phone(context: BrowserContext, name: str) -> None:
+    page = opened(context, name)
+    for width, scheme in ((1280, "light"), (390, "dark")):
+        page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        page.set_viewport_size({"width": width, "height": 800})
+        page.wait_for_timeout(1_000)  # until the charts are drawn in the other width and the other colours
+        settled(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{name} scrolls sideways at {width}"
+        assert violations(page) == [], f"{name} at {width}, {scheme}"
+
+
+def test_nothing_moves_under_the_reader_and_what_is_half_typed_stays(context: BrowserContext) -> None:
+    pages = {name: opened(context, name) for name in PAGES}
+    for page in pages.values():
+        page.wait_for_timeout(1_000)
+        page.evaluate(WATCH_SHIFTS)
+        page.locator(".st-key-find input").press_sequentially("half typ")
+    next(iter(pages.values())).wait_for_timeout(WATCHED_SECONDS * 1_000)
+    shifts = {name: page.evaluate("window.shifts") for name, page in pages.items()}
+    typed = {name: page.evaluate("document.activeElement.value") for name, page in pages.items()}
+    assert {name: text for name, text in typed.items() if text != "half typ"} == {}
+    assert {name: shift for name, shift in shifts.items() if shift > SHIFT_AT_MOST} == {}, json.dumps(shifts)
