@@ -34,15 +34,16 @@ def draw(title: str, *, search_too: bool = True) -> None:
 
     The page's title is a heading for screen readers alone: who sees the page reads it in the navigation above.
     """
-    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="frame"):
-        _environment()
-        if search_too:
-            _search_field()
-        status()
-        _times_menu()
-        _person()
-        st.html(f"<h1 style='{FOR_SCREEN_READERS}'>{title}</h1>", width="content")
-    troubles()
+    with st.container(gap="xsmall"):
+        with st.container(horizontal=True, vertical_alignment="center", gap="small", key="frame"):
+            _environment()
+            if search_too:
+                _search_field()
+            status()
+            _times_menu()
+            _person()
+            st.html(f"<h1 style='{FOR_SCREEN_READERS}'>{title}</h1>", width="content")
+        troubles()
 
 
 def _environment() -> None:

@@ -19,9 +19,12 @@ PAGES = {
     "webhooks": "/activity?what=callbacks",
     "calls": "/activity?what=calls",
     "events": "/activity?what=events",
+    "insights": "/insights",
 }
 # What the framework draws and no page can change: the rule, what of it is excused, and why.
-OF_THE_FRAMEWORK: dict[str, tuple[str, str]] = {}
+OF_THE_FRAMEWORK: dict[str, tuple[str, str]] = {
+    "svg-img-alt": ("role-mark metric_chart", "the bars within a small chart of st.metric have no texts of their own"),
+}
 SHIFT_AT_MOST = 0.01
 WATCHED_SECONDS = 30
 WATCH_SHIFTS = """() => { window.shifts = 0; new PerformanceObserver(list => {
