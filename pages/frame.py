@@ -10,6 +10,7 @@ import cached
 import elements
 import session
 import times
+from charts.palette import DARK
 from tracking.app.environment import EnvironmentKind
 from tracking.orders.observations import utc_now
 from tracking.reports import banners, health
@@ -23,6 +24,8 @@ ENVIRONMENT_BADGES = {
     EnvironmentKind.LIVE: (":material/bolt:", "red", "The live provider: orders are real and cost money."),
 }
 BANNERS_SHOWN = 2
+# What Streamlit has no way for: by night a primary button is light, and white on it is hard to read.
+STYLE_OF_DARK = "<style>button[kind='primary']:enabled { color: black; }</style>"
 FOR_SCREEN_READERS = "position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%)"
 HEALTH_COLORS = {Level.SUCCESS: "green", Level.INFO: "green", Level.WARNING: "orange", Level.ERROR: "red"}
 DRAW = {Level.ERROR: st.error, Level.WARNING: st.warning, Level.INFO: st.info}
@@ -43,6 +46,8 @@ def draw(title: str, *, search_too: bool = True) -> None:
             _times_menu()
             _person()
             st.html(f"<h1 style='{FOR_SCREEN_READERS}'>{title}</h1>", width="content")
+            if elements.palette() is DARK:
+                st.html(STYLE_OF_DARK)
         troubles()
 
 

@@ -10,20 +10,16 @@ import order_form
 import order_review
 import order_summary
 import session
-from charts.palette import DARK, LIGHT
+from charts.palette import LIGHT
 from order_draft import Draft
 from tracking.submissions.files import CheckedFile
 
-# What Streamlit has no way for: the summary stays in view beside a long form; orders leave a live and a test account by
-# buttons of other colours; and the text of a primary button is dark where the button is light.
+# What Streamlit has no way for: the summary stays in view beside a long form, and orders leave a live and a test account
+# by buttons of other colours.
 STYLE = f"""<style>
 @media (min-width: 641px) {{ div:has(> .st-key-summary) {{ position: sticky; top: 4rem; }} }}
-.st-key-send_LIVE button:enabled {{ background: {LIGHT.trouble}; border-color: {LIGHT.trouble}; }}
-.st-key-send_TEST button:enabled {{ background: {LIGHT.accent}; border-color: {LIGHT.accent}; }}
-</style>"""
-STYLE_OF_DARK = """<style>
-div:not([class*="st-key-send_"]) > .stElementContainer button[kind="primary"]:enabled { color: black; }
-.st-key-send_SANDBOX button:enabled { color: black; }
+.st-key-send_LIVE button:enabled {{ background: {LIGHT.trouble}; border-color: {LIGHT.trouble}; color: white; }}
+.st-key-send_TEST button:enabled {{ background: {LIGHT.accent}; border-color: {LIGHT.accent}; color: white; }}
 </style>"""
 
 
@@ -73,8 +69,6 @@ def grant(draft: Draft, checked: CheckedFile) -> None:
 if why_not := session.may_not_act():
     st.info(f"{why_not} Orders can be put together and checked, not sent.", icon=":material/lock:")
 st.html(STYLE)
-if elements.palette() is DARK:
-    st.html(STYLE_OF_DARK)
 how = st.segmented_control(
     "How", ["One order", "CSV file"], key="how", default="One order", required=True, persist_state="session",
     label_visibility="collapsed",
