@@ -14,8 +14,8 @@ from charts.palette import LIGHT
 from order_draft import Draft
 from tracking.submissions.files import CheckedFile
 
-# What Streamlit has no way for: the summary stays in view beside a long form, and orders leave a live and a test account
-# by buttons of other colours.
+# What Streamlit has no way for: the summary stays in view beside a long form, and the button that sends has a colour of
+# its own where the account is live or a test.
 STYLE = f"""<style>
 @media (min-width: 641px) {{ div:has(> .st-key-summary) {{ position: sticky; top: 4rem; }} }}
 .st-key-send_LIVE button:enabled {{ background: {LIGHT.trouble}; border-color: {LIGHT.trouble}; color: white; }}
