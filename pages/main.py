@@ -63,4 +63,5 @@ times.apply()
 frame.draw(page.title, search_too="board" not in st.query_params)
 st.session_state["entered"] = st.session_state.get("at_page") != page.url_path
 st.session_state["at_page"] = page.url_path
+elements.show_toast()
 page.run()

@@ -5,6 +5,7 @@ from functools import partial
 import streamlit as st
 
 import actors
+import elements
 import session
 from tracking.access import Person
 from tracking.app.embedded_sandbox import running_sandbox
@@ -22,7 +23,7 @@ ICONS = {
 
 
 def choices() -> None:
-    """The menu, with a sentence for each scenario; what is switched on says how long it still lasts."""
+    """The menu, with a few words for each scenario, and what is switched on."""
     if not session.settings().embedded_sandbox or running_sandbox() is None:
         return
     from tracking.app.demonstration import scenarios  # noqa: PLC0415 - no page of a real provider waits for it
@@ -34,12 +35,21 @@ def choices() -> None:
         key="show_me",
         icon=":material/play_circle:",
         help="Make the sandbox do something, and see what the console makes of it",
-        format_func=lambda name: f"{ICONS[name]} **{by_name[name].title}**: {by_name[name].sentence}",
+        format_func=lambda name: f"{ICONS[name]} **{by_name[name].title}**: {by_name[name].summary}",
     )
-    for name, left in scenarios.remaining(utc_now()).items():
-        st.badge(f"{by_name[name].title}: another {wording.duration(left)}", icon=ICONS[name], color="orange")
+    _lasting()
     if chosen:
         actors.act(f"Show me: {by_name[chosen].title.lower()}", partial(_start, chosen))
+
+
+@elements.live("5s", "show_me_lasting")
+def _lasting() -> None:
+    """What is switched on, and for how long."""
+    from tracking.app.demonstration import scenarios  # noqa: PLC0415 - as above
+
+    titles = {scenario.name: scenario.title for scenario in scenarios.SCENARIOS}
+    for name, left in scenarios.remaining(utc_now()).items():
+        st.badge(f"{titles[name]}: another {wording.duration(left)}", icon=ICONS[name], color="orange")
 
 
 def _start(name: str, person: Person) -> None:

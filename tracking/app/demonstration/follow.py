@@ -40,6 +40,7 @@ from tracking.webhooks import address_book
 from tracking.webhooks.receiver import RefusalRule
 
 LONGEST_ATTEMPT = timedelta(seconds=8)  # one that would outlast the present is left to the live sender
+LONGEST_CALL = timedelta(minutes=3)
 THROTTLED_FOR = timedelta(minutes=12)
 ACKNOWLEDGED_WITH = ("Customer informed, placed anew", "Refunded", "Agreed with the provider", "Known, no action")
 _POLLED = ("next_look_at", "provider_id", "digest", "state", "type", "looks", "completed_after")
@@ -152,7 +153,7 @@ class FollowedOrder:
         results = self._planned.mishap.value
         result = results[min(number, len(results)) - 1]
         if result == "cut off":
-            lease = {"lease_owner": _SYSTEM_ON_OTHER_HOST, "lease_until": at + timedelta(seconds=30) + LEASE_MARGIN}
+            lease = {"lease_owner": _SYSTEM_ON_OTHER_HOST, "lease_until": at + LONGEST_CALL + LEASE_MARGIN}
             self._connection.execute(outbox.UPDATE_OUTBOX, {"changed_id": order_id, **lease})
         elif result in {"accepted", "conflict", "taken"}:
             self._take_answer(at, adopted=result != "accepted")

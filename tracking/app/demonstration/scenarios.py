@@ -45,11 +45,11 @@ Page = Literal["order", "overview", "logs"]
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One that can be started: its name, its title, and a sentence that says what happens."""
+    """One that can be started: its name, its title, and what happens in a few words."""
 
     name: str
     title: str
-    sentence: str
+    summary: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +62,12 @@ class Started:
 
 
 SCENARIOS = (
-    Scenario(
-        "bulk", "Bulk order", f"{BULK_CARDS} cards in one order, fulfilled one after another in about five minutes."
-    ),
-    Scenario(
-        "timeout",
-        "Timeout after placing",
-        "The provider takes an order and its answer is lost. It must be placed once.",
-    ),
-    Scenario(
-        "outage", "Provider outage", "For two minutes each call gets a 503. What is sent meanwhile must not be lost."
-    ),
-    Scenario("silence", "Silent webhooks", "For four minutes no webhook comes. Polls find what completed, and say so."),
-    Scenario("duplicates", "Duplicate webhooks", "Three orders are announced three times each, and complete once."),
-    Scenario("late", "Everyone late", f"{LATE_ORDERS} orders stop moving. It is not one order, it is the provider."),
+    Scenario("bulk", "Bulk order", f"{BULK_CARDS} cards in about 5 minutes"),
+    Scenario("timeout", "Timeout after placing", "the answer is lost"),
+    Scenario("outage", "Provider outage", "each call gets a 503 for 2 minutes"),
+    Scenario("silence", "Silent webhooks", "none comes for 4 minutes"),
+    Scenario("duplicates", "Duplicate webhooks", "each comes three times"),
+    Scenario("late", "Everyone late", f"{LATE_ORDERS} orders stop moving"),
 )
 
 
@@ -166,7 +158,7 @@ def _enough_to_notice(connection: Connection) -> int:
 
 
 def _duplicates(stage: _Stage) -> Started:
-    stage.order(OrderType.LINKS, "announced three times [duplicate-webhook]", orders=3)
+    stage.order(OrderType.LINKS, "announced three times [instant] [duplicate-webhook]", orders=3)
     message = (
         "Three orders complete now, and each is announced three times. The repeats are counted and change nothing."
     )
