@@ -32,7 +32,7 @@ def bar(snapshot: orders_table.Snapshot, po_numbers: Sequence[str]) -> None:
             _ids(snapshot, po_numbers[0])
         one = len(po_numbers) == 1
         opened = st.button(
-            "Open", key="open_selected", icon=":material/open_in_new:", shortcut="O", disabled=not one,
+            "Open", key="open_selected", icon=":material/open_in_new:", type="primary", shortcut="O", disabled=not one,
             help=None if one else "Select one order to open it.",
         )  # fmt: skip
         reason = session.may_not_act()
