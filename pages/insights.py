@@ -115,7 +115,7 @@ def forecast_accuracy(accuracy: forecasts.ForecastAccuracy) -> None:
         lambda: charts.accuracy(rows, promised=forecasts.PROMISED, palette=elements.palette()),
         "accuracy",
         f"Share of ETAs that held, by type, against {forecasts.PROMISED} of 100 promised. {accuracy.text}",
-        empty="Scored is each ETA once its time has passed; one is made once 30 similar orders have completed."
+        empty="ETAs are scored once their time has passed. The first is made when 30 similar orders have completed."
         if rows.empty
         else None,
     )

@@ -14,6 +14,7 @@ import log_details
 import log_table
 import session
 import times
+from tracking.orders import wording
 from tracking.reports import activity
 
 SECTIONS = {
@@ -89,7 +90,7 @@ def rejections() -> None:
     if refused is not None:
         rules = ", ".join(f"{count:,} for {rule}" for rule, count in sorted(refused.by_rule.items()))
         st.caption(
-            f"{refused.counted:,} webhooks were rejected since {times.text(refused.since)} ({rules}). "
+            f"{wording.count(refused.counted, 'webhook')} rejected since {times.text(refused.since)} ({rules}). "
             f"The newest {refused.stored:,} are listed; the others are only counted. "
             "What a rejected webhook names proves nothing."
         )

@@ -68,7 +68,10 @@ def delays(frame: pd.DataFrame, *, target: timedelta, step: timedelta, palette: 
     if not frame.empty:  # around a lone day the axis would count milliseconds
         first, last = frame["hour"].min(), frame["hour"].max()
         edge = max((last - first) * 0.04, step / 2)
-        figure.update_xaxes(range=[first - edge, last + edge], fixedrange=True)
+        days = {"tick0": first, "dtick": 86_400_000 * (1 + len(frame) // 8), "tickformat": "%b %d"}
+        figure.update_xaxes(
+            range=[first - edge, last + edge], fixedrange=True, **(days if step >= timedelta(days=1) else {})
+        )
     return laid_out(figure, HEIGHT)
 
 
@@ -158,11 +161,10 @@ def leads(frame: pd.DataFrame, palette: Palette = LIGHT) -> go.Figure:
             hoverinfo="text",
         )
     figure.add_vline(x=0, line={"color": palette.muted, "width": 1})
-    furthest = 1.1 * max((stretched(abs(lead)) for lead in frame["lead"]), default=1.0)
-    for sign, name, color in ((-1, "poll first", palette.primary), (1, "webhook first", palette.accent)):
-        number = int((frame["lead"] < 0).sum() if sign < 0 else (frame["lead"] >= 0).sum())
+    furthest = 1.1 * max([stretched(1), *(stretched(abs(lead)) for lead in frame["lead"])])
+    for sign, name, color in ((-1, "◀ poll first", palette.primary), (1, "webhook first ▶", palette.accent)):
         place: dict[str, Any] = {"x": sign * furthest, "xanchor": "left" if sign < 0 else "right", "y": 1.0}
-        text = f"<b>{name}: {number:,}</b>"
+        text = f"<b>{name}</b>"
         figure.add_annotation(
             **place, yref="paper", yanchor="bottom", text=text, font={"color": color}, showarrow=False
         )
@@ -170,7 +172,9 @@ def leads(frame: pd.DataFrame, palette: Palette = LIGHT) -> go.Figure:
         range=[-furthest, furthest], tickmode="array", tickvals=[stretched(lead) for lead in LEADS],
         ticktext=[LENGTHS.get(abs(lead), "0") for lead in LEADS], fixedrange=True, zeroline=False,
     )  # fmt: skip
-    figure.update_yaxes(fixedrange=True, nticks=6)
+    first, last = frame["at"].min(), frame["at"].max()
+    edge = max((last - first) * 0.04, timedelta(minutes=10))  # around a lone time the axis would count milliseconds
+    figure.update_yaxes(range=[first - edge, last + edge], fixedrange=True, nticks=6)
     return laid_out(figure, HEIGHT, showlegend=False).update_layout(margin={"t": 28})
 
 

@@ -49,9 +49,18 @@ def volume(
         range=[start.astimezone(zone), end.astimezone(zone)], fixedrange=True, nticks=8, tickfont={"size": 10}
     )
     figure.update_yaxes(fixedrange=True, nticks=3, rangemode="tozero", tickfont={"size": 10}, gridcolor=palette.grid)
-    figure = laid_out(figure, HEIGHT, barmode="stack", showlegend=len(colors) > 1)
-    return figure.update_layout(
-        margin={"l": 4, "r": 4, "t": 2, "b": 18},
-        legend={"orientation": "v", "x": 1.0, "y": 1.0, "font": {"size": 10}, "traceorder": "normal"},
-        clickmode="event+select",
-    )
+    # Plotly's own legend of five groups would be higher than the chart.
+    for number, (group, color) in enumerate(colors.items()):
+        figure.add_annotation(
+            x=1.01,
+            y=1.02 - 0.24 * number,
+            xref="paper",
+            yref="paper",
+            xanchor="left",
+            yanchor="top",
+            text=f'<span style="color:{color};font-size:14px">■</span> {group}',
+            font={"size": 10, "color": palette.text},
+            showarrow=False,
+        )
+    figure = laid_out(figure, HEIGHT, barmode="stack", showlegend=False)
+    return figure.update_layout(margin={"l": 4, "r": 84, "t": 2, "b": 18}, clickmode="event+select")

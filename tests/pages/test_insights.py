@@ -30,7 +30,7 @@ def test_each_finding_is_a_sentence_a_chart_and_its_data(visit: Visit, history: 
     assert not app.exception
     said = "\n".join(markdown.value for markdown in app.markdown).replace("\\", "")
     for sentence in (
-        "100 of 100 completions were detected within 5 s: p50 3 s, p95 3 s (1 order).",
+        "1 of 1 completion detected within 5 s: p50 3 s, p95 3 s.",
         "No ETA came due in this period.",
         "Of 1 completion: 1 reported by both (webhook first in 1, median lead 3 s). No contradiction.",
     ):

@@ -191,7 +191,7 @@ def test_rejected_webhooks_show_what_to_follow_up_and_how_many_there_were(
     row = app.dataframe[0].value.iloc[0]
     assert tuple(row[["why", "source", "po_number", "order"]]) == ("method: method GET", "192.0.2.7", "FT-9", "")
     told = [caption.value for caption in app.caption if "rejected since" in caption.value]
-    assert "1,201 webhooks were rejected since" in told[0]
+    assert "1,201 webhooks rejected since" in told[0]
     assert "(1,200 for address, 1 for method). The newest 1 are listed; the others are only counted." in told[0]
 
 

@@ -166,10 +166,7 @@ def test_the_finding_tells_percentiles_and_the_details_what_they_rest_on(history
     followed(history, "A-2", notice=None)
     history.find_finished("FOUND-1")
     told = report(store, history.at, "24h")
-    assert (
-        told.finding
-        == "0 to 50 of 100 completions were detected within 5 s: p50 14 to 20 s, p95 14 to 20 s (2 orders)."
-    )
+    assert told.finding == "0 to 1 of 2 completions detected within 5 s: p50 14 to 20 s, p95 14 to 20 s."
     assert told.details == (
         "The median order: webhook 0 s, polling 0 to 19 s, processing 0 to 1 s; the provider took 1 min to "
         "1 min 20 s. 1 uses the provider's own timestamp. "
@@ -195,7 +192,10 @@ def test_only_the_newest_are_read_and_that_is_told(
     monkeypatch.setattr(latency, "ORDERS_MEASURED", 1)
     told = report(store, history.at, "24h")
     assert (told.orders, told.rows["p50_most"].tolist()) == (1, [20])
-    assert told.finding.endswith("p95 0 to 20 s (the newest 1 order, from 2026-03-04 00:00 on).")
+    assert told.finding == (
+        "0 to 1 of the newest 1 completion, from 2026-03-04 00:00 on, detected within 5 s: "
+        "p50 0 to 20 s, p95 0 to 20 s."
+    )
 
 
 def test_an_orders_page_and_why_tell_the_split(history: History, store: Database) -> None:
@@ -226,6 +226,7 @@ def test_made_up_history_states_times_that_fit(store: Database) -> None:
     assert told.orders > 20
     assert told.rows["stated"].sum() > told.orders / 2
     assert told.rows["p95_most"].max() > 1
+    assert (" % of " in told.finding) == (told.orders >= 100)
     with store.read() as connection:
         known = connection.execute(sa.select(sa.func.count()).where(EVENTS.c.kind == "completed")).scalar_one()
     assert told.orders <= known

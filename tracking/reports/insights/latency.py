@@ -156,20 +156,22 @@ def _median_order(frame: pd.DataFrame) -> pd.Series:
 
 
 def _finding(frame: pd.DataFrame, *, capped: bool) -> str:
-    target = TARGET.total_seconds()
-    surely, perhaps = (int((frame[f"lag_{end}"] <= target).sum()) for end in ("most", "least"))
-    least, most = 100 * surely // len(frame), -(-100 * perhaps // len(frame))  # rounded outwards
-    share = f"{least}" if least == most else f"{least} to {most}"
     p50, p95 = (
         within(*_ends_of(frame[["lag_least", "lag_most"]].quantile(share, interpolation="higher"), "lag"))
         for share in _SHARES.values()
     )
-    since = f", from {clock(frame['hour'].min())[:-3]} on" if capped else ""
     newest = "the newest " if capped else ""
-    return (
-        f"{share} of 100 completions were detected within {longest(TARGET)}: p50 {p50}, p95 {p95} "
-        f"({newest}{count(len(frame), 'order')}{since})."
-    )
+    since = f", from {clock(frame['hour'].min())[:-3]} on," if capped else ""
+    completions = f"{newest}{count(len(frame), 'completion')}{since}"
+    return f"{_share_text(frame)} of {completions} detected within {longest(TARGET)}: p50 {p50}, p95 {p95}."
+
+
+def _share_text(frame: pd.DataFrame) -> str:
+    """How many were detected within the target, as far as is known; of a hundred or more in percent, outwards."""
+    surely, perhaps = (int((frame[f"lag_{end}"] <= TARGET.total_seconds()).sum()) for end in ("most", "least"))
+    many = len(frame) >= 100
+    least, most = (100 * surely // len(frame), -(-100 * perhaps // len(frame))) if many else (surely, perhaps)
+    return f"{least if least == most else f'{least} to {most}'}{' %' if many else ''}"
 
 
 def _median_text(frame: pd.DataFrame) -> str:
