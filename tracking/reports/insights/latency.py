@@ -16,7 +16,7 @@ from sqlalchemy import Connection, select
 
 from tracking.orders.latency import PARTS, CompletionTimes, LatencyBreakdown, StatedTime, between, break_down, within
 from tracking.orders.vocabulary import EventKind
-from tracking.orders.wording import clock, count, longest
+from tracking.orders.wording import count, longest
 from tracking.reports.trends import day_start
 from tracking.startup import pd
 from tracking.storage.counters import hour_of
@@ -160,9 +160,7 @@ def _finding(frame: pd.DataFrame, *, capped: bool) -> str:
         within(*_ends_of(frame[["lag_least", "lag_most"]].quantile(share, interpolation="higher"), "lag"))
         for share in _SHARES.values()
     )
-    newest = "the newest " if capped else ""
-    since = f", from {clock(frame['hour'].min())[:-3]} on," if capped else ""
-    completions = f"{newest}{count(len(frame), 'completion')}{since}"
+    completions = f"{'the newest ' if capped else ''}{count(len(frame), 'completion')}"
     return f"{_share_text(frame)} of {completions} detected within {longest(TARGET)}: p50 {p50}, p95 {p95}."
 
 
