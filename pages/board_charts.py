@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -74,11 +75,18 @@ def _card(key: str, height: int) -> Iterator[tuple[Any, Any]]:
 
 def _chart(figure: go.Figure, key: str, alt: str) -> Any:
     """Draw a chart; returns what the point stands for that was clicked, None without a click."""
-    chosen = st.plotly_chart(
-        figure, key=key, alt=alt, config={"displayModeBar": False}, on_select="rerun", selection_mode="points"
-    )
-    points = chosen["selection"]["points"]
-    return points[0].get("customdata") if points else None
+    st.plotly_chart(
+        figure, key=key, alt=alt, config={"displayModeBar": False}, on_select=partial(_remember_click, key),
+        selection_mode="points",
+    )  # fmt: skip
+    return st.session_state.pop(f"{key}_click", None)
+
+
+def _remember_click(key: str) -> None:
+    """Keep what was clicked: in the run that follows the chart has no selection any more if its data have changed."""
+    points = st.session_state[key]["selection"]["points"]
+    if points:
+        st.session_state[f"{key}_click"] = points[0].get("customdata")
 
 
 def _data(key: str) -> Any:
