@@ -114,7 +114,7 @@ def _count(number: int, many: str, one: str, icon: str, query: dict[str, str]) -
 def _health(components: Sequence[health.ComponentStatus]) -> None:
     word, level = health.summary(components, (banner.level for banner in _banners()))
     color = HEALTH_COLORS[level]
-    with st.popover(f":{color}[●] {word}", key="health", type="tertiary", width="content"):
+    with st.popover(f":{color}-badge[● {word}]", key="health", type="tertiary", width="content"):
         for component in components:
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 dot = "orange" if component.worrying else "green"
@@ -183,4 +183,4 @@ def _banner(banner: Banner, key: str) -> None:
                 st.markdown(elements.escape(banner.details))
         if banner.orders is not None:
             icon = ":material/arrow_forward:"
-            st.page_link("orders.py", label="Show", icon=icon, query_params=dict(banner.orders), width="content")
+            st.page_link("orders.py", label="View orders", icon=icon, query_params=dict(banner.orders), width="content")
