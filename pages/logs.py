@@ -16,6 +16,7 @@ import session
 import times
 from tracking.orders import wording
 from tracking.reports import activity
+from tracking.reports.order_list import query_params
 
 SECTIONS = {
     "callbacks": "Webhooks",
@@ -138,6 +139,21 @@ def api_calls(fresh: Any, place: Any) -> None:
     log_table.pages("calls_page", len(frame))
 
 
+def failed_calls() -> None:
+    """The way to the calls that failed lately, from wherever one is in the logs; nothing where none did."""
+    volume = cached.call_volume(query_params.parse_length(log_table.USUAL_SPAN), "")
+    number = int(volume.rows.loc[volume.rows["group"] != "ok", "number"].sum())
+    if number and st.button(
+        f"{wording.count(number, 'failed call')}",
+        key="failed_calls",
+        type="tertiary",
+        icon=":material/error:",
+        help=f"API calls of the last {log_table.USUAL_SPAN} that did not end well",
+    ):
+        st.query_params.from_dict({"what": "calls", "failed": "true"})
+        st.rerun()
+
+
 def events(fresh: Any, place: Any) -> None:
     """The event log."""
     resets = ("log_page",)
@@ -217,6 +233,8 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         label_visibility="collapsed",
         **address.bound("what", section, "callbacks", resets=("bar",)),
     )
+    if not (section == "calls" and "failed" in st.query_params):
+        failed_calls()
     st.space("stretch")
     # Its room is there before it has anything to say, so that nothing below moves.
     fresh, place = st.container(width=170, height=38, border=False), st.container(width="content")

@@ -84,7 +84,9 @@ def test_a_filter_of_calls_is_in_the_address_and_hides_no_failure(
     visit: Visit, database: Database, history: History
 ) -> None:
     calls_of(database, history, ("ok", 200), ("unreadable", 200), ("unknown", 201), ("not sent: no route", None))
-    app = visit("logs", what="calls", failed="true")
+    app = visit("logs")
+    app.button(key="failed_calls").click().run()
+    assert (app.query_params["what"], app.query_params["failed"]) == ("calls", "true")
     frame = app.dataframe[0].value
     assert sorted(cell[0] for cell in frame["outcome_pill"]) == ["No usable answer", "Not sent", "Unreadable"]
     assert alts(app) == ["Calls by time: 1 OK, 3 Failed."]
