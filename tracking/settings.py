@@ -84,7 +84,7 @@ class Settings(BaseSettings):
     discover_every: float = Field(30, ge=0, le=86400)  # seconds between looks for orders placed elsewhere; 0: never
     order_lines: int = Field(1000, ge=1, le=50_000)  # lines of a CSV that go into one order at the most
     # Orders a minute from elsewhere, and as many of ours, after a week that was followed; embedded sandbox only.
-    sandbox_traffic: float = Field(0.25, ge=0, le=600)
+    sandbox_traffic: float = Field(0.2, ge=0, le=600)
     sandbox_scenario: str = "normal"  # how the embedded sandbox behaves
 
     @field_validator("roles", mode="before")

@@ -10,7 +10,7 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -43,6 +43,7 @@ GROUP_LINES = 80
 LEARNED_EVERY = timedelta(hours=8)
 # Longer than live polls wait, so that cards that travel for days do not fill the log.
 POLICY = Policy(timedelta(seconds=1), timedelta(hours=2))
+_RECORDED = [entry.name for entry in fields(ApiCallRecord) if entry.name not in {"order_po", "provider_id"}]
 _FORGED = 24
 _STRANGERS = ("203.0.113.7", "198.51.100.23")
 
@@ -201,9 +202,6 @@ def _refuse_forged_calls(connection: Connection, until: datetime, rng: random.Ra
 
 
 def _store_calls(connection: Connection, calls: Iterable[tuple[int | None, ApiCallRecord]]) -> None:
-    rows = []
-    for order_id, call in sorted(calls, key=lambda one: one[1].at):
-        row = asdict(call) | {"order_id": order_id}
-        del row["order_po"], row["provider_id"]
-        rows.append(row)
+    newest_last = sorted(calls, key=lambda one: one[1].at)
+    rows = [{name: getattr(call, name) for name in _RECORDED} | {"order_id": number} for number, call in newest_last]
     store_api_calls(connection, rows)

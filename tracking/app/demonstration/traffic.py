@@ -70,8 +70,10 @@ class Traffic:
                 result = act(*arguments)
                 if asyncio.iscoroutine(result):
                     await result
-            except (TrackingError, httpx.HTTPError) as exc:
-                log.info("demonstration pauses: %s", exc)
+            except TrackingError as exc:
+                log.info("an order of the demonstration was not placed: %s", exc)
+            except Exception:  # what is made up goes on
+                log.exception("demonstration stumbled")
             arguments = ()
             await asyncio.sleep(self._rng.expovariate(1 / mean))
 
