@@ -27,7 +27,7 @@ from tracking.reports.board.expectation import OpenOrders
 from tracking.reports.board.lifecycle import Lifecycle
 
 # Heights in pixels: of the charts, of what a card needs besides, and so of the cards that others stand beside.
-FLOW_CHART, LIFECYCLE_CHART, LOWER_CHART = 160, 46, 136
+FLOW_CHART, LIFECYCLE_CHART, LOWER_CHART = 156, 46, 130
 HEAD, FOOT = 66, 23
 FLOW_HEIGHT = FLOW_CHART + HEAD
 LIFECYCLE_HEIGHT, LOWER_HEIGHT = LIFECYCLE_CHART + HEAD + FOOT, LOWER_CHART + HEAD + FOOT
@@ -89,9 +89,10 @@ def _remember_click(key: str) -> None:
         st.session_state[f"{key}_click"] = points[0].get("customdata")
 
 
-def _data(key: str) -> Any:
+def _data(key: str, title: str) -> Any:
     """The button that opens a chart's table; its content is made only while it is open."""
-    return st.popover("Data", key=key, type="tertiary", on_change="rerun", width="content")
+    meaning = f"{title} as a table, with the way to its orders"
+    return st.popover("Data", key=key, type="tertiary", help=meaning, on_change="rerun", width="content")
 
 
 def _open_by_keyboard(label: str, choices: Mapping[str, Query], key: str, page: str = "orders.py") -> None:
@@ -121,7 +122,7 @@ def backlog(row: Any) -> str:
             "Span", list(trends.SPANS), key="span", default="24h", required=True, bind="query-params",
             label_visibility="collapsed",
         )  # fmt: skip
-        data = _data("flow_data")
+        data = _data("flow_data", "Backlog and throughput")
     with st.skeleton(FLOW_CHART):
         frame, course = cached.flow(span), cached.lifecycle_course(span)
     step = trends.step_name(span)
@@ -163,7 +164,7 @@ def lifecycle(row: Any, foot: Any) -> None:
             "Lifecycle by", ["Orders", "Value"], key="lifecycle_view", default="Orders", required=True,
             label_visibility="collapsed",
         )  # fmt: skip
-        data = _data("lifecycle_data")
+        data = _data("lifecycle_data", "The lifecycle")
     current = cached.lifecycle_now()
     bars = _values(current) if view == "Value" else _numbers(current)
     figure = charts.lifecycle(bars, LIFECYCLE_CHART, elements.palette())
@@ -249,7 +250,7 @@ def expectation(row: Any, foot: Any) -> None:
     """Each open order by its age, and by how many finished orders like it took less."""
     with row:
         st.subheader("Open orders against expectation", anchor=False, width="content")
-        data = _data("expectation_data")
+        data = _data("expectation_data", "Open orders")
     with st.skeleton(LOWER_CHART):
         current = cached.open_orders()
     if not current.orders:
@@ -316,7 +317,7 @@ def completion_times(row: Any, foot: Any, span: str) -> None:
         return
     with row:
         name = _chosen_type(list(current.by_type))
-        data = _data("times_data")
+        data = _data("times_data", "Time to completion")
     took = current.by_type[name]
     foot.caption(text := _times_text(current, took))
     figure = charts.completion_times(took.rows, LOWER_CHART, elements.palette())

@@ -61,6 +61,8 @@ def figures() -> None:
 
 def _sign(current: overview.Overview) -> str:
     """How grave it is, by colour and by shape."""
+    if current.empty:
+        return ":gray[:material/inbox:]"
     if current.attention or current.unknown:
         return ":red[:material/error:]"
     return ":orange[:material/warning:]" if current.late else ":green[:material/check_circle:]"
@@ -97,15 +99,18 @@ def _change(name: str, figure: Figure) -> Mapping[str, Any]:
     return {"delta": figure.change, "delta_description": since}
 
 
+@elements.live("3s", "first_steps")
 def first_steps() -> None:
-    """How to begin, in place of charts without content."""
+    """How to begin, in place of charts without content; until there is an order, wherever it was placed."""
+    if not cached.overview().empty:
+        st.rerun()
     with st.container(border=True, key="first_steps"):
-        st.subheader("Place the first order", anchor=False)
+        st.subheader("Start here", anchor=False)
         st.markdown(
             "Pick a product, send it, and watch its timeline move by itself. Orders of other systems show up too."
         )
-        st.page_link("new_order.py", label="Place the first order", icon=":material/add_shopping_cart:")
-        show_me.choices()
+        if st.button("Place the first order", type="primary", icon=":material/add_shopping_cart:"):
+            st.switch_page("new_order.py")
 
 
 def board() -> None:
@@ -123,7 +128,7 @@ with elements.error_box():
 with st.container(horizontal=True, vertical_alignment="center", key="headline"):
     with st.container():
         verdict()
-    if not ON_A_WALL and not empty:
+    if not ON_A_WALL:
         show_me.choices()
 if empty:
     first_steps()
