@@ -27,7 +27,7 @@ from tracking.reports.board.expectation import OpenOrders
 from tracking.reports.board.lifecycle import Lifecycle
 
 # Heights in pixels: of the charts, of what a card needs besides, and so of the cards that others stand beside.
-FLOW_CHART, LIFECYCLE_CHART, LOWER_CHART = 156, 46, 130
+FLOW_CHART, LIFECYCLE_CHART, LOWER_CHART = 152, 46, 125
 HEAD, FOOT = 66, 23
 FLOW_HEIGHT = FLOW_CHART + HEAD
 LIFECYCLE_HEIGHT, LOWER_HEIGHT = LIFECYCLE_CHART + HEAD + FOOT, LOWER_CHART + HEAD + FOOT

@@ -234,7 +234,7 @@ def main() -> int:
         small.close()
         large.close()
     bounded = (
-        "overview", "decisions", "figures of a day", "backlog and throughput", "course of the lifecycle",
+        "overview", "latest changes", "figures of a day", "backlog and throughput", "course of the lifecycle",
         "first page of orders", "counts of the views", "expected times of a page", "the order that a text means",
     )  # fmt: skip
     of_one_order = (name for name in ratios if name.startswith("one order"))
