@@ -1,6 +1,8 @@
 """What can be done with an order: one row of buttons with keys, and dialogs for what needs words."""
 
 import functools
+import json
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -14,12 +16,14 @@ from tracking.access import Person
 from tracking.orders import wording
 from tracking.orders.model import Order, is_terminal
 from tracking.orders.observations import utc_now
+from tracking.reports import order as reports_order
 from tracking.reports.order_page.verdicts import OrderView
 from tracking.submissions import actions
 
 REASONS = ("Customer informed", "Reordered", "Test order")
-COPY_LINK, SUMMARY, ANEW = "Copy link", "Customer summary", "Place under a new PO number"
-_ICONS = {COPY_LINK: "link", SUMMARY: "contact_mail", ANEW: "library_add"}
+COPY_LINK, SUMMARY, RECORD = "Copy link", "Customer summary", "Evidence file"
+ANEW = "Place under a new PO number"
+_ICONS = {COPY_LINK: "link", SUMMARY: "contact_mail", RECORD: "verified", ANEW: "library_add"}
 
 
 def draw(view: OrderView) -> None:
@@ -95,7 +99,7 @@ def _has_words(text: str) -> bool:
 
 
 def _draw_menu(view: OrderView, viewer: str | None) -> None:
-    options = [COPY_LINK, SUMMARY]
+    options = [COPY_LINK, SUMMARY, RECORD]
     if view.allowed["place anew"] is None and viewer is None:
         options.append(ANEW)
     picked = st.menu_button("More", options, key="more", format_func=lambda name: f":material/{_ICONS[name]}: {name}")
@@ -103,6 +107,8 @@ def _draw_menu(view: OrderView, viewer: str | None) -> None:
         _copy_link(view.order.po_number)
     elif picked == SUMMARY:
         _customer_summary(view.summary)
+    elif picked == RECORD:
+        _evidence_file(view.id, view.order.po_number)
     elif picked == ANEW:
         _place_anew(view.order.po_number)
 
@@ -118,6 +124,19 @@ def _copy_link(po_number: str) -> None:
 def _customer_summary(text: str) -> None:
     st.caption("Plain sentences for a mail to the customer, without recipients. Read them before you send them.")
     st.code(text, language=None, wrap_lines=True)
+
+
+@st.dialog("Evidence file", icon=":material/verified:")
+def _evidence_file(order_id: int, po_number: str) -> None:
+    st.caption("The order, its lines and each of its events as JSON, recipients masked: what `tracking order` prints.")
+    store = session.database()
+
+    def make() -> bytes:
+        return json.dumps(reports_order.order_record(store, order_id), indent=2, ensure_ascii=False).encode()
+
+    name = re.sub(r"[^\w.-]", "_", po_number)
+    content = session.only_while_admitted(make)
+    st.download_button("Download", content, f"{name}.json", "application/json", key="evidence_file", on_click="ignore")
 
 
 @st.dialog("Place under a new PO number", icon=":material/library_add:")

@@ -153,15 +153,14 @@ def draw_events(view: OrderView) -> None:
     pages = max(1, -(-view.event_count // EVENTS_PER_PAGE))
     page = st.pagination(pages, key="events_page") if pages > 1 else 1
     rows = story.all_events(session.database(), view.id, page, EVENTS_PER_PAGE)
-    table = [(row.seq, row.learned_at, row.at, LANE_ICONS[row.witness][1], row.text, row.kind) for row in rows]
-    frame = pd.DataFrame(table, columns=["seq", "learned_at", "at", "witness", "text", "kind"])
+    table = [(row.seq, row.learned_at, row.at, LANE_ICONS[row.witness][1], row.text) for row in rows]
+    frame = pd.DataFrame(table, columns=["seq", "learned_at", "at", "witness", "text"])
     config = {
         "seq": st.column_config.NumberColumn("#", width=60),
         "learned_at": times.column("Recorded"),
         "at": times.column("Occurred"),
         "witness": st.column_config.TextColumn("Source", width=110),
-        "text": st.column_config.TextColumn("Event", width="large"),
-        "kind": st.column_config.TextColumn("Kind", width=140),
+        "text": st.column_config.TextColumn("Event", width=700),
     }
     st.dataframe(
         frame,

@@ -73,7 +73,7 @@ def timeline(rows: pd.DataFrame, life: Life, palette: Palette = LIGHT) -> go.Fig
     lanes = [name for name in LANES if name in set(past["witness"].map(_lane))]
     axis = TimeAxis(_moments(past, ahead, life))
     # An axis without a trace of its own, if only one that nobody sees, is not drawn.
-    figure = go.Figure(go.Scatter(x=[0], y=[RIBBON], xaxis="x2", mode="markers", marker_opacity=0, hoverinfo="skip"))
+    figure = go.Figure(go.Scatter(x=[0], y=[RIBBON], xaxis="x2", mode="none", hoverinfo="skip"))
     _draw_ribbon(figure, past, life, axis, palette)
     ends = {name: _lane_ends(past, name, axis) for name in lanes}
     for row in _rows(past):

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import histories
 import pytest
+import streamlit as st
 from fakes import order_json, request
 from histories import History
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Block
 
+import order_acts
 import session
 from tracking import ingest
 from tracking.app.preferences import Preferences
@@ -130,7 +132,7 @@ def test_an_unconfirmed_order_can_be_sent_again_under_its_number(visit: Visit, h
 
 
 def test_an_order_whose_po_number_is_anothers_can_be_placed_anew_once_both_are_wanted(
-    visit: Visit, history: History, named: None
+    visit: Visit, history: History, named: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = request("FT-1")
     history.numbers["FT-1"] = history.database.write(
@@ -140,9 +142,20 @@ def test_an_order_whose_po_number_is_anothers_can_be_placed_anew_once_both_are_w
     other = history.snapshot("FT-1", "Pending", [Line(1, "CVS", 9900, 1)])
     history.see("FT-1", Answered(other, adopted=True), Witness.ANSWER)
     app = visit("order", order="FT-1")
-    menu = next(each for each in app.get("menu_button") if each.proto.id.endswith("more"))
-    assert "Place under a new PO number" in str(menu.proto)
-    assert actions_of(app) == ["Copy link", "Customer summary", "Place under a new PO number"]
+    assert actions_of(app) == ["Copy link", "Customer summary", "Evidence file", order_acts.ANEW]
+    menu = st.menu_button
+    monkeypatch.setattr(
+        st, "menu_button", lambda *args, **more: order_acts.ANEW if more.get("key") == "more" else menu(*args, **more)
+    )
+    app.run()
+    app.text_input(key="anew_po_number").set_value("FT-1-B")
+    app.button(key="anew_submit").click().run()
+    assert "both are wanted" in app.error[-1].value
+    app.checkbox(key="anew_both").check()
+    app.text_input(key="anew_po_number").set_value("FT-1-B")
+    app.button(key="anew_submit").click().run()
+    assert not app.exception
+    assert "Bea placed this anew as FT-1-B: both orders are wanted" in story(app)
 
 
 def actions_of(app: AppTest) -> list[str]:
