@@ -68,6 +68,8 @@ def start_backend() -> Backend:
         sys.exit(1)
 
 
+# Streamlit adds it for each run of a page and takes it away at the end of one, while others still import.
+sys.path.insert(0, str(HERE / "pages"))
 backend = start_backend()
 base_path = st.get_option("server.baseUrlPath") or ""
 routes = backend.routes(base_path)

@@ -23,6 +23,8 @@ from tracking.storage.database import Database
 
 # The folders whose tests take longest, each longer than the next.
 SLOW = ("browser", "processes", "powerloss", "scenarios", "bench")
+# Begins with the console that other tests share, and wants to see its first minute.
+FIRST = "test_first_minute.py"
 # How fast a machine is says nothing of what is tested: no example is too slow, and none is missed.
 settings.register_profile("whatever-the-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("whatever-the-machine")
@@ -51,8 +53,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [item for share in shares for item in share] + quick
 
 
-def _slowness(file: list[pytest.Item]) -> int:
-    return SLOW.index(file[0].path.parent.name)
+def _slowness(file: list[pytest.Item]) -> tuple[bool, int]:
+    path = file[0].path
+    return path.name != FIRST, SLOW.index(path.parent.name)
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,10 @@ TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [path for path in (str(TESTS), str(TESTS / "support"), str(TESTS / "scenarios")) if path not in sys.path]
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright  # noqa: E402 - as below
-from processes.children import ROOT, Child, nursery, until  # noqa: E402 - found through the line above
+from processes.children import ROOT, Child, Nursery, nursery, until  # noqa: E402 - found through the line above
 from processes.over_http import fact, store_of  # noqa: E402 - as above
+
+from tracking.settings import Settings  # noqa: E402 - as above
 
 FLAGS = (
     "--no-sandbox",
@@ -36,17 +38,31 @@ def chromium() -> str:
     return path[0]
 
 
-@pytest.fixture(scope="module")
-def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
+def start_as_in_a_fresh_clone(children: Nursery) -> Child:
+    """Starts a console without a store, as `make run` does."""
+    usual = Settings.model_fields["sandbox_traffic"].default
+    return children.streamlit(settings={"SANDBOX_TRAFFIC": usual})
+
+
+@pytest.fixture(scope="session")
+def first_start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    """The folder of a console that has begun without a store; the console is its only child."""
+    with nursery(tmp_path_factory.mktemp("console")) as children:
+        start_as_in_a_fresh_clone(children)
+        yield children
+
+
+@pytest.fixture(scope="session")
+def console(first_start: Nursery) -> Child:
     """A console on the embedded sandbox, as `make run` starts it, once it has read the catalogue.
 
-    It answers before that, and the form is there afterwards only: until then its page asks to try again.
+    It answers before that, and the form is there afterwards only: until then its page asks to try again. It is one
+    for all tests: each has a browser of its own.
     """
-    with nursery(tmp_path_factory.mktemp("console")) as children:
-        started = children.streamlit(settings={"SANDBOX_TRAFFIC": 6}).ready(within=60)
-        with store_of(children.database_url) as store:
-            until("the catalogue", lambda: fact(store, "catalogue").get("products"), within=60)
-        yield started
+    started = first_start.children[0].ready(within=60)
+    with store_of(first_start.database_url) as store:
+        until("the catalogue", lambda: fact(store, "catalogue").get("products"), within=60)
+    return started
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from browser.hands import settled
 from playwright.sync_api import Locator, Page, expect
 
 pytestmark = pytest.mark.browser
@@ -16,11 +17,6 @@ ADDRESS = {
     "Zip": "62701",
     "Country": "US",
 }
-
-
-def settled(page: Page) -> None:
-    """Waits until the script of the page has run."""
-    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
 
 
 def fill(page: Page, key: str, text: str) -> None:
@@ -61,22 +57,6 @@ def test_a_test_order_becomes_completed_while_its_timeline_is_watched(page: Page
     expect(page.locator(".st-key-verdict")).to_contain_text("Completed", timeout=45_000)
     expect(page.locator(".st-key-story")).to_contain_text("completed", ignore_case=True)
     is_found_by_a_part_of_its_po_number(page, po_number)
-
-
-def test_a_test_order_takes_three_clicks_by_mouse_and_by_keyboard(page: Page) -> None:
-    for keyboard in (False, True):
-        page.goto("/")
-        settled(page)
-        link = page.get_by_role("navigation").get_by_role("link").filter(has_text=re.compile("New order|Submit"))
-        for button in (link, page.get_by_role("button", name="Review"), page.get_by_role("button", name="Send 1 card")):
-            expect(button).to_be_visible()
-            settled(page)
-            if keyboard:
-                button.focus()
-                page.keyboard.press("Enter")
-            else:
-                button.click()
-        expect(page).to_have_url(re.compile(r"/timeline\?order=FT-"))
 
 
 def is_found_by_a_part_of_its_po_number(page: Page, po_number: str) -> None:

@@ -51,11 +51,21 @@ def until(what: str, look: Callable[[], T | None], *, within: float, every: floa
 
 @dataclass
 class Child:
-    """One running process, its address where it serves one, and the file that holds what it said."""
+    """One running process, its address where it serves one, and the file that holds what it said.
+
+    `ready_after` is the seconds from its start until it was first seen to be ready.
+    """
 
     process: subprocess.Popen[bytes]
     log: Path
     url: str = ""
+    started: float = field(default_factory=time.monotonic)
+    ready_after: float | None = None
+
+    @property
+    def age(self) -> float:
+        """Seconds since its start."""
+        return time.monotonic() - self.started
 
     @property
     def said(self) -> str:
@@ -71,6 +81,7 @@ class Child:
             return answered is not None and answered.status_code == 200
 
         until(f"{path} of {self.process.args!r}: {self.said[-2000:]}", look, within=within)
+        self.ready_after = self.ready_after or self.age
         return self
 
     def lives_for(self, seconds: float) -> None:

@@ -1,0 +1,150 @@
+"""What people do most often, from the overview, in as few clicks as promised, by mouse and by keyboard alone."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from browser.hands import Hands, settled
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+from processes.children import Child, Nursery, until
+from processes.over_http import store_of
+from sqlalchemy import ColumnElement, func, select
+
+from tracking.orders.model import State
+from tracking.storage.database import Database
+from tracking.storage.tables import LINES, ORDERS
+
+pytestmark = pytest.mark.browser
+
+FOLD = 800
+NAME = "Ann Example"
+ORDER_PAGE = re.compile(r"/timeline\?order=")
+
+
+@pytest.fixture(scope="module")
+def store(first_start: Nursery, console: Child) -> Iterator[Database]:
+    """The store of the demonstration, once its week is over and something is late."""
+    with store_of(first_start.database_url) as opened:
+        until("something late", lambda: po_numbers(opened, ORDERS.c.late_at < datetime.now(UTC)), within=90)
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def context(browser: Browser, console: Child) -> Iterator[BrowserContext]:
+    """One browser for all tasks, in which somebody has said once who they are."""
+    opened = browser.new_context(viewport={"width": 1280, "height": FOLD}, base_url=console.url)
+    opened.set_default_timeout(30_000)
+    page = opened.new_page()
+    page.goto("/timeline")
+    page.locator(".st-key-who button").first.click()
+    page.locator(".st-key-name_of_who_acts input").fill(NAME)
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator(".st-key-who")).to_contain_text(NAME)
+    page.close()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def window(context: BrowserContext, store: Database) -> Page:
+    """A window of that browser, once there is something to do."""
+    assert store
+    opened = context.new_page()
+    opened.goto("/")
+    return opened
+
+
+@pytest.fixture(params=[False, True], ids=["mouse", "keyboard"])
+def hands(request: pytest.FixtureRequest, window: Page) -> Hands:
+    """Somebody who looks at the overview."""
+    window.get_by_role("navigation").get_by_role("link", name="Overview").click()
+    expect(window.locator(".st-key-verdict")).to_be_visible()
+    expect(window.locator(".st-key-decisions_card")).to_be_visible()
+    settled(window)
+    return Hands(window, keyboard=request.param)
+
+
+def po_numbers(store: Database, *conditions: ColumnElement[bool], limit: int = 1) -> list[str]:
+    """The PONumbers of the newest orders of which this is so."""
+    with store.read() as connection:
+        newest = select(ORDERS.c.po_number).where(*conditions).order_by(ORDERS.c.id.desc()).limit(limit)
+        return list(connection.execute(newest).scalars())
+
+
+def opens(page: Page, po_number: str) -> None:
+    """Waits for the page of this order."""
+    expect(page).to_have_url(re.compile(rf"/timeline\?order={po_number}\b"))
+    expect(page.locator("code", has_text=po_number).first).to_be_visible()
+    settled(page)
+
+
+def test_whether_anything_is_wrong_is_seen_without_a_click(window: Page) -> None:
+    window.get_by_role("navigation").get_by_role("link", name="Overview").click()
+    for key in ("verdict", "counts_grid", "health", "counts", "decisions_card"):
+        box = window.locator(f".st-key-{key}").first.bounding_box()
+        assert box is not None
+        assert box["y"] + box["height"] <= FOLD, f"{key} is below the fold"
+    expect(window.locator(".st-key-verdict")).to_contain_text(re.compile(r"\d+ orders? needs? a decision"))
+    expect(window.locator(".st-key-health")).to_contain_text(re.compile("healthy|degraded|attention|down"))
+
+
+def test_the_first_order_that_needs_a_decision_opens_with_one_click(hands: Hands) -> None:
+    hands.press(hands.page.locator(".st-key-decisions_card").get_by_role("link", name=re.compile("^oldest")).first)
+    expect(hands.page).to_have_url(ORDER_PAGE)
+    assert hands.clicks == 1
+
+
+def test_an_order_is_found_by_its_id_and_by_a_part_of_it_and_by_an_e_mail(hands: Hands, store: Database) -> None:
+    [po_number] = po_numbers(store, ORDERS.c.state == State.COMPLETED)
+    for text, found in ((po_number, po_number), (po_number[-6:].lower(), po_number), by_mail(store)):
+        hands.clicks = 0
+        search(hands, text)
+        opens(hands.page, found)
+        assert hands.clicks == 1
+
+
+def by_mail(store: Database) -> tuple[str, str]:
+    """A recipient of one order alone, and its PONumber."""
+    alone = select(LINES.c.recipient_key).group_by(LINES.c.recipient_key).having(func.count() == 1)
+    of_order = select(LINES.c.recipient, ORDERS.c.po_number).join_from(LINES, ORDERS, LINES.c.order_id == ORDERS.c.id)
+    with store.read() as connection:
+        found = of_order.where(LINES.c.recipient.contains("@"), LINES.c.recipient_key.in_(alone)).limit(1)
+        mail, po_number = connection.execute(found).one()
+    return mail, po_number
+
+
+def search(hands: Hands, text: str) -> None:
+    """By the field above each page; by keyboard through its shortcut."""
+    page = hands.page
+    if not hands.keyboard:
+        field = page.locator(".st-key-find input")
+        hands.press(field)
+        hands.enter(text, field)
+        return
+    hands.shortcut("Control+k", page.locator(".st-key-open_search").get_by_role("button"))
+    hands.enter(text, page.locator(".st-key-find_in_dialog input"))
+
+
+def test_what_is_late_is_exported_with_three_clicks(hands: Hands) -> None:
+    page = hands.page
+    hands.press(page.locator(".st-key-counts").get_by_role("link", name=re.compile("late")))
+    expect(page).to_have_url(re.compile(r"/orders\?view=late"))
+    expect(page.locator(".st-key-orders_table canvas").first).to_be_visible()
+    settled(page)
+    hands.press(page.locator(".st-key-export button").first)
+    with page.expect_download() as download:
+        hands.press(page.locator(".st-key-export_csv button"))
+    assert len(download.value.path().read_text().splitlines()) > 1
+    assert hands.clicks == 3
+
+
+def test_a_test_order_is_placed_with_three_clicks(hands: Hands) -> None:
+    page = hands.page
+    hands.press(page.get_by_role("navigation").get_by_role("link", name="New order"))
+    expect(page.get_by_role("button", name="Review")).to_be_enabled()
+    settled(page)
+    hands.press(page.get_by_role("button", name="Review"))
+    hands.press(page.get_by_role("dialog").get_by_role("button", name="Send 1 card"))
+    expect(page).to_have_url(re.compile(r"/timeline\?order=FT-"))
+    assert hands.clicks == 3
