@@ -157,8 +157,8 @@ def table(
 ) -> None:
     """The table with these columns of the frame. `opened` shows a row; `po_order` names the order of a row, if any.
 
-    By mouse a row is opened by its button, and its order by the button that says its PONumber. By keyboard a row is
-    selected, and opened by the button in `place`. A click on a header says that nothing is sorted.
+    By mouse a row is opened by its button, and its order by the button that says its PONumber. By keyboard a row opens
+    as it is selected, and once more by the button in `place`. A click on a header says that nothing is sorted.
     """
     turn = st.session_state.setdefault(f"{name}_turn", 0)
     key = f"{name}_table_{turn}"
@@ -172,7 +172,7 @@ def table(
     with st.container(key=name):
         event = st.dataframe(
             visible, key=key, height="content", hide_index=True, column_config=config, column_order=list(config),
-            row_height=ROW_HEIGHT, placeholder="", alt=alt, on_select=lambda: _header(key, name),
+            row_height=ROW_HEIGHT, placeholder="", alt=alt, on_select=lambda: _select(key, name),
             selection_mode=("single-row", "single-column"),
         )  # fmt: skip
     selected = [row for row in event.selection.rows if row < len(frame)]
@@ -180,10 +180,12 @@ def table(
         with place:
             pressed = st.button(
                 "Open", key="open_selected", icon=":material/open_in_full:", disabled=not selected, shortcut="O",
-                help="Opens the selected row. Select one by the box at its left, or by Shift+Space.",
+                help="Opens the selected row once more. One opens as it is selected by the box at its left, or by "
+                "Shift+Space.",
             )  # fmt: skip
         click = st.session_state.get(f"{name}_open")
-        row = click["row"] if click else selected[0] if pressed else None
+        just_selected = st.session_state.pop(f"{name}_selected", None)
+        row = click["row"] if click else selected[0] if pressed and selected else just_selected
         if row is not None and 0 <= row < len(frame):
             opened(frame.iloc[row])
     click = st.session_state.get(f"{name}_order")
@@ -201,8 +203,14 @@ def order_column(name: str) -> Any:
     return st.column_config.ButtonColumn("Order", width=190, type="tertiary", key=f"{name}_order", alignment="left")
 
 
-def _header(key: str, name: str) -> None:
-    """Nothing is sorted: the grid would sort this page alone. The table begins anew, lest the header stay selected."""
-    if st.session_state[key].selection.columns:
+def _select(key: str, name: str) -> None:
+    """Open the row that was selected. Nothing is sorted by a header: the grid would sort this page alone.
+
+    The table begins anew then, lest the header stay selected.
+    """
+    selection = st.session_state[key].selection
+    if selection.columns:
         st.session_state[f"{name}_turn"] += 1
         st.toast("Newest first; this list has no other order.")
+    elif selection.rows:
+        st.session_state[f"{name}_selected"] = selection.rows[0]

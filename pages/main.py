@@ -64,4 +64,10 @@ frame.draw(page.title, search_too="board" not in st.query_params)
 st.session_state["entered"] = st.session_state.get("at_page") != page.url_path
 st.session_state["at_page"] = page.url_path
 elements.show_toast()
+# Of a link to the page that is open Streamlit passes the parameters on, and leaves them out of the browser's address;
+# an update, of nothing, sends them there.
+parameters = {name: st.query_params.get_all(name) for name in st.query_params}
+if not st.session_state["entered"] and st.session_state.get("parameters") != parameters:
+    st.query_params.update({})
+st.session_state["parameters"] = parameters
 page.run()

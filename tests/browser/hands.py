@@ -3,7 +3,7 @@
 from playwright.sync_api import Locator, Page, expect
 
 MOST_STOPS = 90
-HEAD_HEIGHT, ROW_HEIGHT = 30, 27  # pixels of a table of cells, about
+HEAD_HEIGHT, ROW_HEIGHT = 32, 27  # pixels of a table of cells, about
 HAS_FOCUS = "element => element.contains(document.activeElement)"
 
 
@@ -58,7 +58,9 @@ class Hands:
         expect(grid).to_be_visible()
         self.clicks += 1
         if not self.keyboard:
-            grid.click(position={"x": across, "y": HEAD_HEIGHT + (row + 0.5) * ROW_HEIGHT})
+            box = grid.bounding_box()
+            assert box is not None
+            self.page.mouse.click(box["x"] + across, box["y"] + HEAD_HEIGHT + (row + 0.5) * ROW_HEIGHT)
             return
         self._tab_to(grid)
         for _ in range(row):

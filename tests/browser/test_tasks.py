@@ -19,6 +19,7 @@ pytestmark = pytest.mark.browser
 
 FOLD = 800
 NAME = "Ann Example"
+UNDECIDED = ORDERS.c.attention.is_not(None) & ORDERS.c.acknowledged_at.is_(None)
 ORDER_PAGE = re.compile(r"/timeline\?order=")
 
 
@@ -148,3 +149,38 @@ def test_a_test_order_is_placed_with_three_clicks(hands: Hands) -> None:
     hands.press(page.get_by_role("dialog").get_by_role("button", name="Send 1 card"))
     expect(page).to_have_url(re.compile(r"/timeline\?order=FT-"))
     assert hands.clicks == 3
+
+
+def test_an_order_is_polled_with_one_click_and_acknowledged_with_two(hands: Hands, store: Database) -> None:
+    """Each by its button or by its key, on the page of an order that needs a decision."""
+    page = hands.page
+    [po_number] = po_numbers(store, ORDERS.c.state == State.CANCELLED, UNDECIDED)
+    page.goto(f"/timeline?order={po_number}")
+    opens(page, po_number)
+    hands.shortcut("p", page.locator(".st-key-check_now").get_by_role("button"))
+    expect(page.get_by_test_id("stToast")).to_contain_text("Poll queued.")
+    assert hands.clicks == 1
+
+    settled(page)
+    hands.clicks = 0
+    hands.shortcut("a", page.locator(".st-key-acknowledge").get_by_role("button"))
+    hands.press(page.get_by_role("dialog").get_by_role("button", name="Customer informed"))
+    expect(page.get_by_test_id("stToast").last).to_contain_text("Acknowledged.")
+    assert hands.clicks == 2
+    assert po_numbers(store, ORDERS.c.po_number == po_number, UNDECIDED) == []
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.get_by_text(f"Acknowledged by {NAME}").first).to_be_visible()
+
+
+def test_a_failed_call_is_opened_with_three_clicks(hands: Hands) -> None:
+    page = hands.page
+    hands.press(page.get_by_role("navigation").get_by_role("link", name="Logs"))
+    hands.press(page.get_by_role("link", name="Failed calls"))
+    expect(page).to_have_url(re.compile("failed=true"))
+    settled(page)
+    hands.open_row(page.locator(".st-key-calls"), 0, across=64)
+    dialog = page.get_by_role("dialog")
+    for text in ("Request", "Answer", "Copy as curl"):
+        expect(dialog.get_by_role("heading", name=text)).to_be_visible()
+    assert hands.clicks == 3
+    page.keyboard.press("Escape")
