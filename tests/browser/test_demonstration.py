@@ -144,31 +144,3 @@ def test_the_pages_follow_the_wish_of_the_browser_for_dark(page: Page) -> None:
     page.emulate_media(color_scheme="light")
     page.goto("/timeline")
     expect(page.get_by_test_id("stApp")).to_have_css("background-color", "rgb(255, 255, 255)")
-
-
-def test_a_call_is_opened_with_its_answer_in_three_clicks_by_mouse_and_by_keyboard(page: Page) -> None:
-    page.goto("/")
-    settled(page)
-    page.get_by_role("navigation").get_by_role("link").filter(has_text="Logs").click()
-    page.locator(".st-key-what").get_by_text("API calls", exact=True).click()
-    grid = page.locator(".st-key-calls canvas").first
-    expect(grid).to_be_visible()
-    settled(page)
-    box = grid.bounding_box()
-    assert box is not None
-    page.mouse.click(box["x"] + 65, box["y"] + 45)  # Details of the first row
-    drawer = page.get_by_role("dialog")
-    expect(drawer).to_contain_text("Request")
-    expect(drawer).to_contain_text("Answer")
-    expect(drawer).to_contain_text("curl -X")
-    page.keyboard.press("Escape")
-    expect(drawer).to_have_count(0)
-    grid.focus()
-    for key in ("ArrowDown", "Shift+Space"):
-        page.keyboard.press(key)
-    expect(page.locator(".st-key-open_selected button").first).to_be_enabled()
-    page.keyboard.press("o")
-    expect(drawer).to_contain_text("HTTP 20")
-    page.keyboard.press("Escape")
-    page.go_back()
-    expect(page).to_have_url(re.compile(r"/activity$"))
