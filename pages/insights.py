@@ -37,7 +37,7 @@ def card(
                     columns = elements.columns(table) | config
                     st.dataframe(table, hide_index=True, column_config=columns, placeholder="", alt=f"Data: {title}")
         # Findings differ in length from one refresh to the next; what stands below keeps its place.
-        with st.container(height=104, border=False):
+        with st.container(height=120, border=False):
             st.markdown(elements.escape(finding))
     return box
 

@@ -32,7 +32,7 @@ def test_each_finding_is_a_sentence_a_chart_and_its_data(visit: Visit, history: 
     for sentence in (
         "1 of 1 completion detected within 5 s: p50 3 s, p95 3 s.",
         "No ETA came due in this period.",
-        "Of 1 completion: 1 reported by both (webhook first in 1, median lead 3 s). No contradiction.",
+        "Of 1 completion: 1 reported by both (webhook first in 1, median 3 s). No contradiction.",
     ):
         assert sentence in said
     assert [chart.proto.alt.partition(".")[0] for chart in app.get("plotly_chart")] == [

@@ -67,8 +67,8 @@ def test_each_completion_is_reported_by_webhook_by_poll_or_by_both(history: Hist
     assert told.rows[["po_number", "lead"]].to_numpy().tolist() == [["POLL-FIRST", -60.0], ["WEBHOOK-FIRST", 4.0]]
     assert (told.polls_alone, told.not_announced, told.webhooks_alone, told.contradicted) == (1, 0, 1, 1)
     assert told.text == (
-        "Of 3 completions: 2 reported by both (webhook first in 1, median lead 4 s, "
-        "poll first in 1, median lead 1 min); 1 by poll only; 1 more by webhook only, awaiting a poll. "
+        "Of 3 completions: 2 reported by both (webhook first in 1, median 4 s, "
+        "poll first in 1, median 1 min); 1 by poll only; 1 more by webhook only so far. "
         "In 1 order polls contradicted the webhook."
     )
     assert witnesses.witness_agreement(store, history.at + timedelta(seconds=1)).rows.empty

@@ -115,8 +115,8 @@ def _finding(
     number = f"{'the newest ' if capped else ''}{count(total, 'completion')}"
     alone = [
         (polls_alone, "by poll only"),
-        (elsewhere, "from other systems, which send no webhook"),
-        (claimed, "more by webhook only, awaiting a poll"),
+        (elsewhere, "from other systems (no webhook)"),
+        (claimed, "more by webhook only so far"),
     ]
     parts = [
         f"{len(frame):,} reported by both{_lead_text(frame)}",
@@ -131,7 +131,7 @@ def _finding(
 def _lead_text(frame: pd.DataFrame) -> str:
     """Who came first how often, and by how much half of them led."""
     sides = (("webhook", frame["lead"][frame["lead"] >= 0]), ("poll", -frame["lead"][frame["lead"] < 0]))
-    parts = [f"{who} first in {len(leads):,}, median lead {_length(leads)}" for who, leads in sides if len(leads)]
+    parts = [f"{who} first in {len(leads):,}, median {_length(leads)}" for who, leads in sides if len(leads)]
     return f" ({', '.join(parts)})" if parts else ""
 
 
