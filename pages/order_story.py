@@ -45,18 +45,28 @@ _TROUBLE = {
 }
 
 
+def _story(order_id: int, now: datetime) -> Story:
+    """The story as it is now; its events are read again only where it is another one, or times are shown otherwise."""
+    version = order_id, times.zone_name(), story.story_version(session.database(), order_id, now)
+    last = st.session_state.get("order_story")
+    if last is None or last[0] != version:
+        last = st.session_state["order_story"] = version, story.story(session.database(), order_id, now)
+    record: Story = last[1]
+    return record
+
+
 @elements.live("2s", "chart")
 def draw_charts(order: Order, order_id: int) -> None:
     """The charts, which move by themselves."""
     now = utc_now()
-    _draw_charts(order, order_id, story.story(session.database(), order_id, now), now)
+    _draw_charts(order, order_id, _story(order_id, now), now)
 
 
 @elements.live("2s", "live")
 def _draw_summary(order_id: int) -> None:
     now = utc_now()
     with st.container(key="story"):
-        _draw_rows(story.timeline(session.database(), order_id, now), now)
+        _draw_rows(_story(order_id, now).rows, now)
 
 
 def draw_summary(view: OrderView) -> None:

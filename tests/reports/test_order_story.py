@@ -54,6 +54,10 @@ def test_lines_that_moved_on_are_one_row_with_their_number_of_polls(history: His
         history.wait(minutes=1)
         fulfil(history, "BULK-1", 12, 20)
     assert "(6 polls, all Processing)" in story.timeline(store, number, history.at)[-2].text
+    version = story.story_version(store, number, history.at)
+    assert story.story_version(store, number, history.wait(milliseconds=1)) == version
+    fulfil(history, "BULK-1", 13, 20)
+    assert story.story_version(store, number, history.at) != version
 
 
 def test_the_pace_says_when_all_cards_are_there_and_says_nothing_without_enough_of_it(

@@ -15,7 +15,7 @@ from tracking.orders.wording import TimelineEntry
 from tracking.reports.order_page.rows import order_row
 from tracking.reports.order_page.runs import merge_repeats
 from tracking.storage.database import Database
-from tracking.storage.tables import EVENTS, OUTBOX
+from tracking.storage.tables import EVENTS, ORDERS, OUTBOX
 
 EVENTS_READ = 5000
 _TO_SEND = frozenset({Submission.QUEUED, Submission.SENDING, Submission.UNKNOWN})
@@ -45,6 +45,16 @@ class Story:
     rows: tuple[TimelineEntry, ...]
     fulfilled: tuple[tuple[datetime, int], ...]
     polled_at: datetime | None
+
+
+def story_version(database: Database, order_id: int, now: datetime) -> tuple[object, ...]:
+    """What is another one once the story is: for whoever would read all its events again only then."""
+    columns = (ORDERS.c[name] for name in ("event_count", "next_look_at", "last_look_at", "submission"))
+    with database.read() as connection:
+        row = connection.execute(select(*columns).where(ORDERS.c.id == order_id)).one()
+    # A step that is overdue, or that a sender takes, is said to come now.
+    moves = row.submission in _TO_SEND or (row.next_look_at is not None and row.next_look_at <= now)
+    return (*row, now if moves else None)
 
 
 def story(database: Database, order_id: int, now: datetime) -> Story:
