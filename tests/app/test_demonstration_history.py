@@ -4,14 +4,14 @@ import asyncio
 import random
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import sqlalchemy as sa
-from fakes import NOW, request
+from fakes import request
 
 from tracking import ingest
 from tracking.app.demonstration import history, plan
@@ -29,6 +29,7 @@ from tracking.storage.facts import FactKey
 from tracking.storage.maintenance.verify import verify
 from tracking.storage.tables import BATCHES, CALLBACKS, EVENTS, EXCHANGES, FACTS, ORDERS, OUTBOX
 
+NOW = datetime(2025, 3, 3, 12, tzinfo=UTC)  # whenever this runs, the week is over
 ORDERS_AT_RANDOM = 110
 
 
