@@ -31,7 +31,7 @@ def act(label: str, do: Callable[[Person], object]) -> None:
         _ask(label, do)
 
 
-@st.dialog("Who acts?", icon=":material/badge:")
+@elements.dialog("Who acts?", icon=":material/badge:")
 def _ask(label: str, do: Callable[[Person], object]) -> None:
     with st.form("who_acts", border=False):
         person = field()

@@ -71,6 +71,31 @@ def live(every: str, key: str, *, parallel: bool = False) -> Callable[[Callable[
     return decorated
 
 
+def dialog(title: str, **settings: Any) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Decorate a dialog. While it is open no part of the page draws all of it anew by itself: see `redraw_page`."""
+
+    def decorated(draw: Callable[P, None]) -> Callable[P, None]:
+        opened = st.dialog(title, on_dismiss="rerun", **settings)(draw)
+
+        @functools.wraps(draw)
+        def remembered(*args: P.args, **kwargs: P.kwargs) -> None:
+            st.session_state["in_dialog"] = True
+            opened(*args, **kwargs)
+
+        return remembered
+
+    return decorated
+
+
+def redraw_page() -> None:
+    """Draw the whole page anew, as its data changed; not while a dialog is open, which that would close.
+
+    What is half typed there would be lost. Once the dialog is closed, the page is drawn anew anyway.
+    """
+    if not st.session_state.get("in_dialog"):
+        st.rerun()
+
+
 def spending_label(label: str) -> str:
     """The label of a button for what may cost money: with the live provider it is red and says so."""
     return f":red[:material/bolt: **{label}, LIVE**]" if session.environment().is_live else label

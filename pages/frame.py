@@ -85,7 +85,7 @@ def _open_match(text: str) -> None:
     st.switch_page("orders.py", query_params={"q": text})
 
 
-@st.dialog("Find an order", icon=":material/search:")
+@elements.dialog("Find an order", icon=":material/search:")
 def _search_dialog() -> None:
     with st.form("find_order", border=False):
         text = st.text_input(SEARCH, key="find_in_dialog", max_chars=200, placeholder="All of it, or a part")

@@ -60,6 +60,7 @@ with elements.error_box():
     session.database()
 
 times.apply()
+st.session_state["in_dialog"] = False  # a run of the whole page closes the one that was open, and may open another
 frame.draw(page.title, search_too="board" not in st.query_params)
 st.session_state["entered"] = st.session_state.get("at_page") != page.url_path
 st.session_state["at_page"] = page.url_path

@@ -61,7 +61,7 @@ def _act(act: Callable[..., object], po_number: str, done: str, by: Person, **mo
     elements.toast_after_rerun(done)
 
 
-@st.dialog("Acknowledge", icon=":material/task_alt:")
+@elements.dialog("Acknowledge", icon=":material/task_alt:")
 def _acknowledge(po_number: str) -> None:
     """A click on a reason acknowledges; only "Other" needs words."""
     person = actors.field()
@@ -80,7 +80,7 @@ def _acknowledge(po_number: str) -> None:
         elements.attempt(lambda: act(person))
 
 
-@st.dialog("Add note", icon=":material/edit_note:")
+@elements.dialog("Add note", icon=":material/edit_note:")
 def _add_note(po_number: str) -> None:
     with st.form("note_form", border=False):
         person = actors.field()
@@ -113,20 +113,20 @@ def _draw_menu(view: OrderView, viewer: str | None) -> None:
         _place_anew(view.order.po_number)
 
 
-@st.dialog("Link to this order", icon=":material/link:")
+@elements.dialog("Link to this order", icon=":material/link:")
 def _copy_link(po_number: str) -> None:
     address = urlsplit(str(st.context.url or ""))
     place = f"{address.scheme}://{address.netloc}{address.path}" if address.netloc else "/timeline"
     st.code(f"{place}?{urlencode({'order': po_number})}", language=None, wrap_lines=True)
 
 
-@st.dialog("Customer summary", icon=":material/contact_mail:", width="medium")
+@elements.dialog("Customer summary", icon=":material/contact_mail:", width="medium")
 def _customer_summary(text: str) -> None:
     st.caption("Plain sentences for a mail to the customer, without recipients. Read them before you send them.")
     st.code(text, language=None, wrap_lines=True)
 
 
-@st.dialog("Evidence file", icon=":material/verified:")
+@elements.dialog("Evidence file", icon=":material/verified:")
 def _evidence_file(order_id: int, po_number: str) -> None:
     st.caption("The order, its lines and each of its events as JSON, recipients masked: what `tracking order` prints.")
     store = session.database()
@@ -139,7 +139,7 @@ def _evidence_file(order_id: int, po_number: str) -> None:
     st.download_button("Download", content, f"{name}.json", "application/json", key="evidence_file", on_click="ignore")
 
 
-@st.dialog("Place under a new PO number", icon=":material/library_add:")
+@elements.dialog("Place under a new PO number", icon=":material/library_add:")
 def _place_anew(po_number: str) -> None:
     st.caption(
         "The provider has this PO number for another order, which stays placed. Check that order first: if it is this "

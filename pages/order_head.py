@@ -97,7 +97,7 @@ def _draw_cards(order_id: int, drawn: tuple[object, ...]) -> None:
     """The verdict and both witnesses. When the order has moved on, the whole page is drawn again."""
     view = verdicts.order_view(session.database(), order_id, utc_now())
     if _signature(view) != drawn:
-        st.rerun()
+        elements.redraw_page()
     # Containers with keys keep what stands below at its place, so that a refresh builds nothing anew.
     with st.container(key="cards"):
         left, right = st.columns([3, 2], gap="small")
