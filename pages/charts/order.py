@@ -14,7 +14,7 @@ from charts.palette import DARK, LIGHT, Palette
 from charts.time_axis import TimeAxis
 from tracking.orders.model import is_open
 from tracking.orders.vocabulary import state_label
-from tracking.orders.wording import clock, duration, longest
+from tracking.orders.wording import clock, duration, longest, plain
 
 LANES = ("Webhook", "Polls", "We sent", "People")
 RIBBON = "State"
@@ -88,13 +88,18 @@ def timeline(rows: pd.DataFrame, life: Life, palette: Palette = LIGHT) -> go.Fig
 def alt(rows: pd.DataFrame, life: Life) -> str:
     """What the chart shows, in a sentence for whoever does not see it."""
     past = rows.loc[~rows["ahead"].astype(bool)]
-    states = [f"{state_label(state)} from {clock(at, life.now)}" for state, at, _ in _states(past, life)]
+    states = [f"{_word(state)} from {clock(at, life.now)}" for state, at, _ in _states(past, life)]
     lanes = ", ".join(f"{number} of {name}" for name, number in past["witness"].map(_lane).value_counts().items())
     return f"Timeline of the order: {'; '.join(states)}. Events by lane: {lanes or 'none'}."
 
 
 def _rows(frame: pd.DataFrame) -> Iterator[Any]:
     yield from frame.itertuples()
+
+
+def _word(state: str) -> str:
+    """The state for people; the provider's own words stay in the order in which they were written."""
+    return plain(state_label(state))
 
 
 def _lane(witness: str) -> str:
@@ -126,7 +131,7 @@ def _states(past: pd.DataFrame, life: Life) -> list[tuple[str, datetime, datetim
 def _draw_ribbon(figure: go.Figure, past: pd.DataFrame, life: Life, axis: TimeAxis, palette: Palette) -> None:
     states = _states(past, life)
     for number, (state, since, until) in enumerate(states):
-        label, color = html.escape(state_label(state)), palette.state(state)
+        label, color = html.escape(_word(state)), palette.state(state)
         if until is None:
             end = axis.at(life.now) if is_open(state) else _right_end(life, axis)
             when = f"since {clock(since, life.now)}"
@@ -170,7 +175,7 @@ def _window(life: Life) -> tuple[datetime, datetime] | None:
 
 def _window_text(life: Life, window: tuple[datetime, datetime]) -> str:
     length = longest(window[1] - window[0])
-    return f"{state_label(life.state).lower()} in {'this' if length.startswith('1 ') else 'these'} {length}"
+    return f"{_word(life.state).lower()} in {'this' if length.startswith('1 ') else 'these'} {length}"
 
 
 def _ink(color: str) -> str:

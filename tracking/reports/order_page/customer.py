@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from tracking.orders.model import Order, OrderType, State, is_open
-from tracking.orders.wording import SAME_MOMENT, TIME_ZONE, count
+from tracking.orders.wording import SAME_MOMENT, TIME_ZONE, count, plain
 from tracking.reports.explanations import Expectation
 
 _CARDS: dict[str, tuple[str, str]] = {
@@ -34,7 +34,7 @@ def customer_summary(order: Order, worth: str, expected: Expectation | None, now
         *_outlook(order, expected, now),
         f"This is what we know on {_moment(now, up=True)}.",
     ]
-    return "\n".join(sentences)
+    return "\n".join(plain(sentence) for sentence in sentences)
 
 
 def _now(order: Order) -> str:
