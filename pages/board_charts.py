@@ -316,7 +316,7 @@ def completion_times(row: Any, foot: Any, span: str) -> None:
         foot.caption(EMPTY_LINE)
         return
     with row:
-        name = _chosen_type(list(current.by_type))
+        name = _chosen_type(sorted(current.by_type, key=_place_of_type))
         data = _data("times_data", "Time to completion")
     took = current.by_type[name]
     foot.caption(text := _times_text(current, took))
@@ -335,8 +335,14 @@ def _completed_in(begin: datetime, order_type: str, span: str) -> Query:
     return {"type": order_type, "sort": "completed", **within}
 
 
+def _place_of_type(name: str) -> tuple[int, str]:
+    """Known types in one order always, so that none changes its place under the pointer."""
+    names = list(TYPE_LABELS)
+    return names.index(name) if name in names else len(names), name
+
+
 def _chosen_type(names: list[str]) -> str:
-    """The delivery type to show: the one of the most orders until another is chosen."""
+    """The delivery type to show: the first that occurs until another is chosen."""
     chosen = st.selectbox(
         "Delivery type", names, key="times_type", label_visibility="collapsed", width=130,
         format_func=lambda name: wording.plain(TYPE_LABELS.get(name, name)),

@@ -144,3 +144,29 @@ def test_the_pages_follow_the_wish_of_the_browser_for_dark(page: Page) -> None:
     page.emulate_media(color_scheme="light")
     page.goto("/timeline")
     expect(page.get_by_test_id("stApp")).to_have_css("background-color", "rgb(255, 255, 255)")
+
+
+def click_on_chart(page: Page, key: str) -> None:
+    """A chart takes a click for the point whose label it shows; it may be drawn anew while the mouse comes."""
+    label = page.locator(f".st-key-{key} .hoverlayer text").first
+    for _ in range(20):
+        box = page.locator(f".st-key-{key} .main-svg").first.bounding_box()
+        if box is not None:
+            x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.15
+            page.mouse.move(x - 3, y)
+            page.mouse.move(x, y)
+            page.wait_for_timeout(300)
+            if label.count():
+                page.mouse.click(x, y)
+                return
+    pytest.fail(f"the chart {key} shows no label")
+
+
+def test_the_overview_fits_one_screen_and_a_click_on_a_chart_leads_to_its_orders(page: Page) -> None:
+    page.set_viewport_size({"width": 1680, "height": 1000})
+    page.goto("/")
+    expect(page.locator("[class*='st-key-times_'] .main-svg").first).to_be_attached()
+    settled(page)
+    assert page.get_by_test_id("stMain").evaluate("each => each.scrollHeight - each.clientHeight") <= 0
+    click_on_chart(page, "flow")
+    expect(page).to_have_url(re.compile(r"/orders\?from=.*&to="))
