@@ -212,7 +212,8 @@ def a_file(watch: Watch, payloads: hostile.Payloads) -> None:
     for name, data in (("cells", hostile.csv_file(payloads)), ("header", hostile.csv_header(payloads))):
         given = FilePayload(name=f"{payloads.short[0]} {name}.csv", mimeType="text/csv", buffer=data)
         watch.page.locator(".st-key-csv input").set_input_files(given)
-        expect(watch.page.get_by_text(re.compile(r"\d+ problems?\."))).to_be_visible()
+        expect(watch.page.get_by_role("heading", name=re.compile(rf"{name}\.csv$"))).to_be_visible()
+        expect(watch.page.locator(".st-key-problems")).to_be_visible()
         watch.settled()
         watch.inert(f"submit, {name}")
 
@@ -221,26 +222,23 @@ def one_order(watch: Watch, payloads: hostile.Payloads) -> None:
     page = watch.page
     watch.open("/submit")
     page.locator(".st-key-order_type").get_by_text("Cards by post").click()
-    expect(page.locator(".st-key-carrier")).to_be_visible()
-    for field in ("product_id", "shipping_method", "carrier"):
+    expect(page.locator(".st-key-CarrierId")).to_be_visible()
+    for field in ("product_id", "ShippingMethodId", "CarrierId"):
         page.locator(f".st-key-{field} input").click()
         page.get_by_role("option").nth(4).click()
         watch.settled()
         watch.inert(f"submit, {field}")
-    page.get_by_role("button", name="Add line").click()
-    expect(page.get_by_text("The line was not added")).to_be_visible()
-    watch.inert("submit, a wrong line")
-    address = {"Name": "Ann", "AddressLine1": "1 Main St", "City": "Boston", "State": "MA", "Zip": "02101"}
-    for name, text in address.items():
-        page.locator(f".st-key-address_{name} input").fill(text)
-        page.locator(f".st-key-address_{name} input").press("Tab")
-    watch.settled()
-    page.get_by_role("button", name="Add line").click()
-    page.locator(".st-key-order_note input").fill(payloads.prose[:200])
-    page.locator(".st-key-order_note input").press("Tab")
-    watch.settled()
     page.get_by_role("button", name="Review").click()
-    expect(page.locator(".st-key-reviewed")).to_be_visible()
+    expect(page.get_by_text("is missing").first).to_be_visible()
+    watch.inert("submit, a line with problems")
+    address = {"Name": "Ann", "AddressLine1": "1 Main St", "City": "Boston", "State": "MA", "Zip": "02101"}
+    fields = {f"address_{name}": text for name, text in address.items()} | {"order_note": payloads.prose[:200]}
+    for key, text in fields.items():
+        page.locator(f".st-key-{key} input").fill(text)
+        page.locator(f".st-key-{key} input").press("Tab")
+        watch.settled()
+    page.get_by_role("button", name="Review").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Note:")
     watch.settled()
     watch.inert("submit, reviewed")
 
