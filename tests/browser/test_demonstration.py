@@ -68,18 +68,6 @@ def is_found_by_a_part_of_its_po_number(page: Page, po_number: str) -> None:
     expect(other.locator("code", has_text=po_number).first).to_be_visible()
 
 
-def test_every_page_opens_by_its_address_and_says_that_this_is_a_sandbox(page: Page) -> None:
-    for address in ("/", "/orders", "/timeline", "/submit", "/activity", "/insights"):
-        page.goto(address)
-        settled(page)
-        expect(page.get_by_text("SANDBOX · simulated").filter(visible=True).first).to_be_visible()
-        expect(page.get_by_test_id("stException")).to_have_count(0)
-        for width in (1280, 390):
-            page.set_viewport_size({"width": width, "height": 900})
-            wide = page.evaluate("document.documentElement.scrollWidth")
-            assert wide <= width, f"{address} is wider than the screen"
-
-
 def orders_grid(page: Page) -> Locator:
     """The table of orders, once it is drawn."""
     page.goto("/orders")
@@ -135,15 +123,6 @@ def test_a_header_sorts_the_whole_list_and_the_table_has_no_scroller_of_its_own(
     page.go_back()
     expect(page).to_have_url(re.compile(r"/orders\?sort=po(\+|%20)number$"))
     expect(page.locator(".st-key-direction")).to_contain_text("Descending")
-
-
-def test_the_pages_follow_the_wish_of_the_browser_for_dark(page: Page) -> None:
-    page.emulate_media(color_scheme="dark")
-    page.goto("/timeline")
-    expect(page.get_by_test_id("stApp")).to_have_css("background-color", "rgb(16, 22, 28)")
-    page.emulate_media(color_scheme="light")
-    page.goto("/timeline")
-    expect(page.get_by_test_id("stApp")).to_have_css("background-color", "rgb(255, 255, 255)")
 
 
 def click_on_chart(page: Page, key: str) -> None:
