@@ -18,6 +18,7 @@ from tracking.storage.tables import LINES, ORDERS
 pytestmark = pytest.mark.browser
 
 FOLD = 800
+ON_OVERVIEW = ("verdict", "counts_grid", "health", "counts", "decisions_card")
 NAME = "Ann Example"
 UNDECIDED = ORDERS.c.attention.is_not(None) & ORDERS.c.acknowledged_at.is_(None)
 ORDER_PAGE = re.compile(r"/timeline\?order=")
@@ -59,17 +60,21 @@ def window(context: BrowserContext, store: Database) -> Page:
 @pytest.fixture(params=[False, True], ids=["mouse", "keyboard"])
 def hands(request: pytest.FixtureRequest, window: Page) -> Hands:
     """Somebody who looks at the overview."""
-    window.get_by_role("navigation").get_by_role("link", name="Overview").click()
-    expect(window.locator(".st-key-verdict")).to_be_visible()
-    expect(window.locator(".st-key-decisions_card")).to_be_visible()
-    settled(window)
+    go_to_overview(window)
     return Hands(window, keyboard=request.param)
 
 
-def po_numbers(store: Database, *conditions: ColumnElement[bool], limit: int = 1) -> list[str]:
-    """The PONumbers of the newest orders of which this is so."""
+def go_to_overview(page: Page) -> None:
+    page.get_by_role("navigation").get_by_role("link", name="Overview").click()
+    for key in ON_OVERVIEW:
+        expect(page.locator(f".st-key-{key}").first).to_be_visible()
+    settled(page)
+
+
+def po_numbers(store: Database, *conditions: ColumnElement[bool]) -> list[str]:
+    """The PONumber of the newest order of which this is so; none where there is no such order."""
     with store.read() as connection:
-        newest = select(ORDERS.c.po_number).where(*conditions).order_by(ORDERS.c.id.desc()).limit(limit)
+        newest = select(ORDERS.c.po_number).where(*conditions).order_by(ORDERS.c.id.desc()).limit(1)
         return list(connection.execute(newest).scalars())
 
 
@@ -81,8 +86,8 @@ def opens(page: Page, po_number: str) -> None:
 
 
 def test_whether_anything_is_wrong_is_seen_without_a_click(window: Page) -> None:
-    window.get_by_role("navigation").get_by_role("link", name="Overview").click()
-    for key in ("verdict", "counts_grid", "health", "counts", "decisions_card"):
+    go_to_overview(window)
+    for key in ON_OVERVIEW:
         box = window.locator(f".st-key-{key}").first.bounding_box()
         assert box is not None
         assert box["y"] + box["height"] <= FOLD, f"{key} is below the fold"
