@@ -27,6 +27,7 @@ from tracking.reports.logs import volume
 from tracking.reports.order_list import view_counts as order_views
 from tracking.reports.order_list.view_counts import ViewCount
 from tracking.storage.database import connect
+from tracking.storage.facts import FactKey, get_fact
 from tracking.submissions.catalog import Catalog, load_catalog
 
 FRESH = 2
@@ -42,6 +43,24 @@ def overview() -> reports.Overview:
 @st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
 def _overview(url: str) -> reports.Overview:
     return reports.overview(connect(url), utc_now())
+
+
+def demonstration_in_progress() -> bool:
+    """Whether the week before a demonstration is still being written, at most FRESH seconds old."""
+    return _demonstration_in_progress(database_url())
+
+
+@st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
+def _demonstration_in_progress(url: str) -> bool:
+    with connect(url).read() as connection:
+        progress = get_fact(connection, FactKey.DEMONSTRATION)
+    return progress is not None and not progress.value["complete"]
+
+
+def forget_charts() -> None:
+    """Read anew what is remembered for longer than a moment, as much has come at once."""
+    for read in (_flow, _lifecycle_course, _completion_times, _insights, _filter_options):
+        read.clear()
 
 
 def trend() -> figures.Trend:

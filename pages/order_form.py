@@ -194,7 +194,7 @@ def draw_line(catalogue: Catalog, kind: str, places: Places) -> bool:
     """Product, amount, quantity, and where it goes; False where the catalogue holds nothing of this type."""
     products = catalogue.products.values()
     names = {
-        product.id: f"{product.name} ({product.id})"
+        product.id: wording.plain(f"{product.name} ({product.id})")
         for product in products
         if not product.delivery_types or kind in product.delivery_types
     }

@@ -37,12 +37,22 @@ COUNT_HEIGHT, WALL_COUNT_HEIGHT, WALL_HEIGHT = 170, 188, 130
 @elements.live("3s", "verdict")
 def verdict() -> None:
     """The state of things in a sentence, and the signs of life."""
+    _follow_demonstration()
     current = cached.overview()
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="verdict"):
         st.header(f"{_sign(current)} {current.verdict}", anchor=False, width="content")
         # In one unit each, so that on a phone too it is one line whatever the time: a second one would move the page.
         signs = (f"{SIGNS[sign.name]} {_since(sign.at)}" for sign in current.components if sign.name in SIGNS)
         st.caption(" · ".join(signs), width="content")
+
+
+def _follow_demonstration() -> None:
+    """Draw the page anew once the week before the demonstration is written: the charts show but the half of it."""
+    before, writing = st.session_state.get("week_in_progress"), cached.demonstration_in_progress()
+    st.session_state["week_in_progress"] = writing
+    if before and not writing:
+        cached.forget_charts()
+        st.rerun()
 
 
 def _since(at: datetime | None) -> str:

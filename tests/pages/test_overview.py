@@ -9,6 +9,8 @@ from streamlit.testing.v1 import AppTest
 
 import cached
 from tracking.reports.board.changes import latest_changes
+from tracking.storage.database import Database
+from tracking.storage.facts import set_fact
 
 Visit = Callable[..., AppTest]
 CHARTS = {"flow", "lifecycle_Orders", "expectation", "times_Links"}
@@ -135,3 +137,22 @@ def test_a_board_on_a_wall_has_large_figures_and_no_search(visit: Visit, history
     app.run()
     names = [link.label for link in card(app, "changes").page_link]
     assert names == ["A\\-2", "A\\-1"], "nobody asks for what is new there"
+
+
+def test_the_charts_are_read_anew_once_the_week_before_a_demonstration_is_written(
+    visit: Visit, history: History, database: Database
+) -> None:
+    def note(*, complete: bool) -> None:
+        database.write(lambda connection: set_fact(connection, "demonstration", {"complete": complete}, history.at))
+        cached._demonstration_in_progress.clear()
+
+    history.place("A-1")
+    note(complete=False)
+    app = visit()
+    history.place("A-2")
+    app.run()
+    assert int(cached.flow("24h")["placed"].sum()) == 1  # remembered for half a minute
+    note(complete=True)
+    app.run()
+    assert not app.exception
+    assert int(cached.flow("24h")["placed"].sum()) == 2

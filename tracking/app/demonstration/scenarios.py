@@ -35,7 +35,8 @@ from tracking.submissions.submit import new_po_number, submit
 BULK_CARDS = 150
 OUTAGE = timedelta(minutes=2)
 SILENCE = timedelta(minutes=4)
-MOST_UNANNOUNCED = 16
+MOST_UNANNOUNCED = 24
+SHARE_LEFT = 0.75  # of the webhooks' share: the silence itself lowers it while it lasts
 LATE_ORDERS = 10
 RELEASED_AFTER = timedelta(minutes=3)  # beyond the time from which they are late
 _LATE_KINDS = [(kind, units) for kind in (OrderType.LINKS, OrderType.DIGITAL) for units in (1, 2, 3, 8)]
@@ -152,7 +153,7 @@ def _silence(stage: _Stage) -> Started:
 def _enough_to_notice(connection: Connection) -> int:
     """How many orders must complete unannounced before that is no accident."""
     fact = facts.get_fact(connection, FactKey.PACING)
-    share = min(float(fact.value.get("heard", 0.0)) if fact else 0.0, MOST_WEBHOOK_SHARE)
+    share = min(float(fact.value.get("heard", 0.0)) if fact else 0.0, MOST_WEBHOOK_SHARE) * SHARE_LEFT
     enough = MOST_UNANNOUNCED if share <= 0 else math.ceil(-ALARMING / math.log(1 - share)) + 2
     return min(enough, MOST_UNANNOUNCED)
 
