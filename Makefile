@@ -14,7 +14,7 @@ ARGS ?=
 N ?=
 SEEDS ?= 1000
 
-.PHONY: help run test check static audit scenarios powerloss kill9 bench bench-verify bench-polling bench-flood bench-readers hostile sim mutants docs constraints clean
+.PHONY: help run test check static audit scenarios powerloss kill9 bench bench-verify bench-polling bench-flood bench-readers browser hostile sim mutants docs constraints clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s '|'
@@ -81,6 +81,10 @@ bench-flood: $(VENV)/.test ## measure a worker under 1,000 hostile calls a secon
 
 bench-readers: $(VENV)/.test ## measure callbacks beside somebody who reads, with each driver of SQLite
 	@$(BIN)/python tests/bench/bench_readers.py $(ARGS)
+
+browser: $(VENV)/.test ## all tests in a browser, also the long ones: the tasks by mouse too, each page for half a minute
+	@tests/browser/find-chromium >/dev/null || true
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m browser tests/browser $(ARGS)
 
 hostile: $(VENV)/.test ## send N generated hostile requests to the receiver (ARGS="--seed 1" to repeat a run)
 	@$(BIN)/python tests/support/hostile.py --calls $(or $(N),100000) $(ARGS)

@@ -50,7 +50,9 @@ def order(page: Page, kind: str) -> str:
     return po_number
 
 
-@pytest.mark.parametrize(("kind", "width"), [("Links", 390), ("PhysicalShipment", 1280)])
+@pytest.mark.parametrize(
+    ("kind", "width"), [pytest.param("Links", 390, marks=pytest.mark.long), ("PhysicalShipment", 1280)]
+)
 def test_a_test_order_becomes_completed_while_its_timeline_is_watched(page: Page, kind: str) -> None:
     po_number = order(page, kind)
     expect(page.get_by_test_id("stToast")).to_contain_text("Order queued. It will be sent even if you close this page.")

@@ -57,7 +57,7 @@ def window(context: BrowserContext, store: Database) -> Page:
     return opened
 
 
-@pytest.fixture(params=[False, True], ids=["mouse", "keyboard"])
+@pytest.fixture(params=[pytest.param(False, id="mouse", marks=pytest.mark.long), pytest.param(True, id="keyboard")])
 def hands(request: pytest.FixtureRequest, window: Page) -> Hands:
     """Somebody who looks at the overview."""
     go_to_overview(window)
