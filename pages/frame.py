@@ -29,6 +29,7 @@ STYLE_OF_DARK = "<style>button[kind='primary']:enabled { color: black; }</style>
 FOR_SCREEN_READERS = "position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%)"
 HEALTH_COLORS = {Level.SUCCESS: "green", Level.INFO: "green", Level.WARNING: "orange", Level.ERROR: "red"}
 DRAW = {Level.ERROR: st.error, Level.WARNING: st.warning, Level.INFO: st.info}
+LONGEST_SEARCH = 200
 SEARCH = "PO number, provider ID, external ID, e-mail"
 
 
@@ -60,7 +61,7 @@ def _environment() -> None:
 
 def _search_field() -> None:
     st.text_input(
-        "Search orders", key="find", type="search", placeholder=SEARCH, max_chars=200, icon=":material/search:",
+        "Search orders", key="find", type="search", placeholder=SEARCH, icon=":material/search:",
         label_visibility="collapsed", on_change=_remember_search, args=("find",), width=240,
     )  # fmt: skip
     if st.button("Find", key="open_search", type="tertiary", shortcut="Ctrl+K", help="Find an order"):
@@ -78,6 +79,12 @@ def _open_match(text: str) -> None:
     """Open the one order that is meant, else the list of those that match."""
     if not text:
         return
+    if len(text) > LONGEST_SEARCH:
+        # Not a limit of the field: a browser drops a longer text that is pasted, without a word.
+        st.toast(
+            f"Nothing was searched: {len(text):,} characters, at most {LONGEST_SEARCH}.", icon=":material/search_off:"
+        )
+        return
     with elements.error_box():
         matches = search.find_po_numbers(session.database(), text)
     if len(matches) == 1:
@@ -88,7 +95,7 @@ def _open_match(text: str) -> None:
 @elements.dialog("Find an order", icon=":material/search:")
 def _search_dialog() -> None:
     with st.form("find_order", border=False):
-        text = st.text_input(SEARCH, key="find_in_dialog", max_chars=200, placeholder="All of it, or a part")
+        text = st.text_input(SEARCH, key="find_in_dialog", placeholder="All of it, or a part")
         if st.form_submit_button("Find", type="primary", icon=":material/search:"):
             _open_match(text.strip())
 

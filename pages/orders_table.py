@@ -70,12 +70,12 @@ def table_frame(snapshot: Snapshot, now: datetime, last_opened: str | None) -> p
         "po_number": [_cut(order["po_number"]) for order in orders],
         "change": changes,
         "age": [wording.duration(now - order["created_at"]) if is_open(order["state"]) else "" for order in orders],
+        "placed": rows["created_at"],
         "flags": [flags(order, last_opened) for order in orders],
         "expected": pd.to_datetime(pd.Series(list(snapshot.expected), dtype=object), utc=True),
         "units": [100 * order["units_fulfilled"] / order["units"] if order["units"] else None for order in orders],
         "fulfilled": [f"{order['units_fulfilled']:,}/{order['units']:,}" for order in orders],
         "value": rows["worth"],
-        "placed": rows["created_at"],
         "reason": [_cut(order["attention"], LONGEST_REASON) for order in orders],
         "completed": rows["completion"],
         "type": [orders_filters.type_label(order["type"]) for order in orders],
@@ -110,11 +110,11 @@ def flags(order: Mapping[Any, Any], last_opened: str | None = None) -> list[str]
 def table_columns(frame: pd.DataFrame, filters: Filters) -> dict[str, Any]:
     """Settings of the columns, each as wide as its texts are: a cell that is too narrow is cut without a sign of it."""
     names = list(map(str, frame.columns))
+    zone = times.zone_name().rpartition("/")[2].replace("_", " ")
     arrow = " ↓" if filters.descending else " ↑"
-    headers = HEADERS | {
-        name: HEADERS[name] + arrow
-        for name in names
-        if name not in UNMARKED and SORT_OF_COLUMN.get(name) == filters.sort
+    plain = HEADERS | {"completed": f"{HEADERS['completed']} ({zone})"}
+    headers = plain | {
+        name: plain[name] + arrow for name in names if name not in UNMARKED and SORT_OF_COLUMN.get(name) == filters.sort
     }
     widths = {name: _width(headers[name], frame[name]) for name in names}
     texts = {

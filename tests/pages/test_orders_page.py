@@ -207,7 +207,7 @@ def test_columns_fit_their_texts_and_empty_ones_are_left_out(
     table = visit("orders").dataframe[0]
     labels = [column["label"] for column in json.loads(table.proto.columns).values() if "label" in column]
     assert labels == [
-        "State", "PO number", "Fulfilled", "Cards", "Value", "Placed ↓ (UTC)", "Completed", "Type", "Provider ID",
+        "State", "PO number", "Placed ↓ (UTC)", "Fulfilled", "Cards", "Value", "Completed (UTC)", "Type", "Provider ID",
         "Source",
     ]  # fmt: skip
     assert table.proto.placeholder == ""

@@ -112,3 +112,9 @@ def test_any_text_is_read(wild: str) -> None:
     assert people.may_be_same(wild, "ann@example.com") is None
     assert not people.is_mentioned("some text", wild or "x")
     people.search_forms(wild)
+
+
+def test_a_search_of_punctuation_looks_for_no_single_letter() -> None:
+    assert people.search_forms("<b>") == {"<b>"}
+    assert people.search_forms("b") == {"b"}
+    assert "oneil" in people.search_forms("O'Neil")

@@ -243,11 +243,15 @@ def search_key(people: Iterable[str], addresses: Iterable[Mapping[str, Any]] = (
 
 
 def search_forms(text: str) -> frozenset[str]:
-    """What a search for a person, whole or a part, looks for in the key of a line."""
+    """What a search for a person, whole or a part, looks for in the key of a line.
+
+    Not what is left where nearly all of the text was punctuation: "<b>" is no search for everyone with a b.
+    """
     name = _name(text)
     forms = {name, fold(text), street_address(text), *variants(name), *variants(fold(text)), *read_spelling(text).forms}
     forms.update(_phone_forms(text))
-    return frozenset(forms - {""})
+    least = min(LEAST_SEARCHED, len(text.strip()))
+    return frozenset(form for form in forms - {""} if len(form) >= least)
 
 
 def _phone_forms(text: str) -> Iterator[str]:
@@ -263,6 +267,7 @@ def _phone_forms(text: str) -> Iterator[str]:
 
 # People in free text
 
+LEAST_SEARCHED = 3  # letters and digits of a longer text
 _EMAILS = re.compile(r"[^\s@\"'<>(),;:]+@[^\s@\"'<>(),;:]+")
 _PHONES = re.compile(r"[+(]?\d[\d\s()./\u00b7\u2022\u2010-\u2015-]{3,40}\d")
 _LEAST_DIGITS = 7
