@@ -33,8 +33,7 @@ def draw(view: OrderView) -> None:
     if _button(poll, "check_now", "refresh", "P", viewer or view.allowed["check"]):
         actors.act(poll, functools.partial(_act, actions.check_now, order.po_number, "Poll queued."))
     if _button("Resend", "resend", "send", None, viewer or view.allowed["resend"]):
-        done = "Queued to be sent again under the same PO number."
-        actors.act("Resend", functools.partial(_act, actions.resend, order.po_number, done))
+        _resend(view)
     if _button("Acknowledge", "acknowledge", "task_alt", "A", viewer or not_to_acknowledge(order)):
         _acknowledge(order.po_number)
     if _button("Add note", "note", "edit_note", "N", viewer):
@@ -59,6 +58,28 @@ def _act(act: Callable[..., object], po_number: str, done: str, by: Person, **mo
     """Do it, and draw the page as it is now."""
     act(session.database(), po_number, by=by, now=utc_now(), **more)
     elements.toast_after_rerun(done)
+
+
+@elements.dialog("Resend", icon=":material/send:")
+def _resend(view: OrderView) -> None:
+    """It may cost money: what is sent, and what it is worth, is read before it is."""
+    po_number = view.order.po_number
+    st.markdown(f"{_worth(view)} sent to the provider again, under the same PO number {elements.escape(po_number)}.")
+    st.caption(
+        "It may be placed and charged now. If the provider has this PO number already, it does not place it twice."
+    )
+    with st.form("resend_form", border=False):
+        person = actors.field()
+        sent = st.form_submit_button(elements.spending_label("Resend"), key="resend_submit", type="primary")
+    if sent and person:
+        done = "Queued to be sent again under the same PO number."
+        elements.attempt(lambda: _act(actions.resend, po_number, done, person))
+
+
+def _worth(view: OrderView) -> str:
+    """What would be placed, and its face value, at the start of a sentence: "**1 card, 10.00 USD**, is"."""
+    cards = wording.count(view.order.units, "card")
+    return f"**{elements.escape(f'{cards}, {view.worth}')}**, {'is' if view.order.units == 1 else 'are'}"
 
 
 @elements.dialog("Acknowledge", icon=":material/task_alt:")
@@ -110,7 +131,7 @@ def _draw_menu(view: OrderView, viewer: str | None) -> None:
     elif picked == RECORD:
         _evidence_file(view.id, view.order.po_number)
     elif picked == ANEW:
-        _place_anew(view.order.po_number)
+        _place_anew(view)
 
 
 @elements.dialog("Link to this order", icon=":material/link:")
@@ -140,7 +161,9 @@ def _evidence_file(order_id: int, po_number: str) -> None:
 
 
 @elements.dialog("Place under a new PO number", icon=":material/library_add:")
-def _place_anew(po_number: str) -> None:
+def _place_anew(view: OrderView) -> None:
+    po_number = view.order.po_number
+    st.markdown(f"{_worth(view)} sent to the provider as an order of its own, which may be charged.")
     st.caption(
         "The provider has this PO number for another order, which stays placed. Check that order first: if it is this "
         "one after all, place nothing. Otherwise this order can be placed in addition, under a PO number of its own."
@@ -149,7 +172,7 @@ def _place_anew(po_number: str) -> None:
         person = actors.field()
         other = st.text_input("New PO number", f"{po_number[:96]}-2", key="anew_po_number", max_chars=100)
         both = st.checkbox("Both orders are wanted", key="anew_both")
-        sent = st.form_submit_button("Place order", key="anew_submit", type="primary")
+        sent = st.form_submit_button(elements.spending_label("Place order"), key="anew_submit", type="primary")
     if sent and person:
         elements.attempt(lambda: _placed_anew(po_number, other, person, both=both))
 

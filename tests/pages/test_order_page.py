@@ -127,6 +127,9 @@ def test_an_unconfirmed_order_can_be_sent_again_under_its_number(visit: Visit, h
     app = visit("order", order="FT-1")
     assert not app.button(key="resend").disabled
     app.button(key="resend").click().run()
+    assert "**1 card, 10\\.00 \\(currency unknown\\)**, is sent to the provider again" in said(app)
+    assert "requested a resend" not in story(app)  # it may cost money: one click asks
+    act(app, "resend", "resend_submit")
     assert not app.exception
     assert "Bea requested a resend" in story(app)
 
@@ -147,7 +150,7 @@ def test_an_order_whose_po_number_is_anothers_can_be_placed_anew_once_both_are_w
     monkeypatch.setattr(
         st, "menu_button", lambda *args, **more: order_acts.ANEW if more.get("key") == "more" else menu(*args, **more)
     )
-    app.run()
+    assert "**1 card, 10" in said(app.run())
     app.text_input(key="anew_po_number").set_value("FT-1-B")
     app.button(key="anew_submit").click().run()
     assert "both are wanted" in app.error[-1].value
