@@ -41,6 +41,7 @@ HEADERS = {
     "provider_id": "Provider ID",
     "source": "Source", "state": "State", "expected": "Expected by", "placed": "Placed",
 }  # fmt: skip
+FLAGS_WIDTH = 230  # pixels
 RIGHT = {"age", "fulfilled", "value"}
 
 
@@ -71,11 +72,11 @@ def table_frame(snapshot: Snapshot, now: datetime, last_opened: str | None) -> p
         "change": changes,
         "age": [wording.duration(now - order["created_at"]) if is_open(order["state"]) else "" for order in orders],
         "placed": rows["created_at"],
-        "flags": [flags(order, last_opened) for order in orders],
+        "value": rows["worth"],
         "expected": pd.to_datetime(pd.Series(list(snapshot.expected), dtype=object), utc=True),
         "units": [100 * order["units_fulfilled"] / order["units"] if order["units"] else None for order in orders],
         "fulfilled": [f"{order['units_fulfilled']:,}/{order['units']:,}" for order in orders],
-        "value": rows["worth"],
+        "flags": [_that_fit(flags(order, last_opened)) for order in orders],
         "reason": [_cut(order["attention"], LONGEST_REASON) for order in orders],
         "completed": rows["completion"],
         "type": [orders_filters.type_label(order["type"]) for order in orders],
@@ -105,6 +106,20 @@ def flags(order: Mapping[Any, Any], last_opened: str | None = None) -> list[str]
         acknowledged = not pd.isna(order["acknowledged_at"])
         words.append(ACKNOWLEDGED if acknowledged else reason_label(order["attention_reason"]))
     return words + ([LAST_OPENED] if order["po_number"] == last_opened else [])
+
+
+def _that_fit(words: list[str]) -> list[str]:
+    """As many as their column has room for, then how many more there are: the order's page tells them."""
+    width = 0.0
+    for number, word in enumerate(words):
+        width += _pill_width(word)
+        if width > FLAGS_WIDTH and number:
+            return [*words[:number], f"+{len(words) - number}"]
+    return words
+
+
+def _pill_width(word: str) -> float:
+    return len(word) * PILL_LETTER + PILL_MARGIN
 
 
 def table_columns(frame: pd.DataFrame, filters: Filters) -> dict[str, Any]:
@@ -148,10 +163,7 @@ def table_columns(frame: pd.DataFrame, filters: Filters) -> dict[str, Any]:
 def _width(header: str, values: pd.Series) -> int:
     """As wide as the longest cell; pills have margins of their own."""
     lengths = [
-        sum(len(word) * PILL_LETTER + PILL_MARGIN for word in value)
-        if isinstance(value, list)
-        else len(str(value)) * LETTER
-        for value in values
+        sum(map(_pill_width, value)) if isinstance(value, list) else len(str(value)) * LETTER for value in values
     ]
     return int(max([len(header) * LETTER, *lengths])) + 20
 

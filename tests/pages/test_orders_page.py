@@ -207,7 +207,7 @@ def test_columns_fit_their_texts_and_empty_ones_are_left_out(
     table = visit("orders").dataframe[0]
     labels = [column["label"] for column in json.loads(table.proto.columns).values() if "label" in column]
     assert labels == [
-        "State", "PO number", "Placed ↓ (UTC)", "Fulfilled", "Cards", "Value", "Completed (UTC)", "Type", "Provider ID",
+        "State", "PO number", "Placed ↓ (UTC)", "Value", "Fulfilled", "Cards", "Completed (UTC)", "Type", "Provider ID",
         "Source",
     ]  # fmt: skip
     assert table.proto.placeholder == ""
@@ -257,3 +257,11 @@ def test_exports_are_made_only_when_asked_for(visit: Visit, history: History) ->
     buttons = app.get("download_button")
     assert [button.proto.label for button in buttons] == 2 * ["CSV", "JSONL", "PARQUET"]
     assert all(button.proto.deferred_file_id and not button.proto.url for button in buttons)
+
+
+def test_flags_beyond_the_room_of_their_column_are_counted() -> None:
+    assert orders_table._that_fit(["Late", "Last opened"]) == ["Late", "Last opened"]
+    assert orders_table._that_fit(["Late", "Webhook only", "Completed, claim data missing"]) == [
+        "Late", "Webhook only", "+1",
+    ]  # fmt: skip
+    assert orders_table._that_fit(["Webhook says complete, polls do not"]) == ["Webhook says complete, polls do not"]
