@@ -179,9 +179,11 @@ def summary(checked: CheckedFile, catalogue: Catalog | None) -> None:
     """What the file holds and comes to, and whether it came before."""
     st.header(elements.escape(checked.name), anchor=False)
     with st.container(gap="xxsmall"):
-        order_summary.figure("Rows", f"{checked.rows:,}")
-        if checked.problems:
+        if checked.rows:  # none of a file that could not be read
+            order_summary.figure("Rows", f"{checked.rows:,}")
+        if checked.faults:
             order_summary.figure("Rows to fix", f"{len(checked.faults):,}")
+        if checked.problems:
             return
         order_summary.figure("Orders", f"{len(checked.requests):,}")
         order_summary.sums(catalogue or Catalog({}), list(checked.requests))

@@ -60,9 +60,11 @@ def grant(draft: Draft, checked: CheckedFile) -> None:
     if wish == "review" and lines and draft.at not in lines:
         order_draft.show(min(lines))
         st.rerun()
-    hidden = {order_form.field_of(problem.where) for problem in checked.problems} & {*order_form.GREETING_FIELDS}
-    if hidden and not st.session_state.get("more_of_line"):
-        st.session_state["open_more"] = True
+    wrong = {order_form.field_of(problem.where) for problem in checked.problems}
+    closed = {"more_of_line": order_form.EXPANDED_FIELDS, "pictures": order_form.PICTURES}
+    hidden = [key for key, names in closed.items() if wrong & {*names} and not st.session_state.get(key)]
+    if hidden:
+        st.session_state.update({f"open_{key.partition('_')[0]}": True for key in hidden})
         st.rerun()
 
 

@@ -86,7 +86,7 @@ def _worth(view: OrderView) -> str:
 def _acknowledge(po_number: str) -> None:
     """A click on a reason acknowledges; only "Other" needs words."""
     person = actors.field()
-    words = (st.text_input("Details", key="acknowledge_text", max_chars=400, placeholder="optional") or "").strip()
+    words = (st.text_input("Details", key="acknowledge_text", placeholder="optional") or "").strip()
     st.caption("Reason")
     with st.container(horizontal=True):
         pressed = [reason for reason in REASONS if st.button(reason, key=f"reason_{reason}")]
@@ -105,7 +105,7 @@ def _acknowledge(po_number: str) -> None:
 def _add_note(po_number: str) -> None:
     with st.form("note_form", border=False):
         person = actors.field()
-        text = st.text_area("Note", key="note_text", max_chars=actions.MAX_TEXT)
+        text = st.text_area("Note", key="note_text")
         sent = st.form_submit_button("Add note", key="note_submit", type="primary")
     if sent and not _has_words(text or ""):
         st.error("Enter a few words, for whoever reads this later.")
@@ -170,7 +170,7 @@ def _place_anew(view: OrderView) -> None:
     )
     with st.form("anew_form", border=False):
         person = actors.field()
-        other = st.text_input("New PO number", f"{po_number[:96]}-2", key="anew_po_number", max_chars=100)
+        other = st.text_input("New PO number", f"{po_number[:96]}-2", key="anew_po_number")
         both = st.checkbox("Both orders are wanted", key="anew_both")
         sent = st.form_submit_button(elements.spending_label("Place order"), key="anew_submit", type="primary")
     if sent and person:

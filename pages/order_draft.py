@@ -175,11 +175,17 @@ def check(draft: Draft, catalogue: Catalog) -> files.CheckedFile:
     return files.read_json(json.dumps(request_body(draft)).encode(), "form", catalog=catalogue)
 
 
+def has_amounts(line: dict[str, Any]) -> bool:
+    """Whether value and quantity of the line are numbers: what is none stands there as it was entered."""
+    return not isinstance(line["Value"], str) and not isinstance(line["Quantity"], str)
+
+
 def as_request(draft: Draft) -> OrderRequest:
-    """The draft's amounts, whatever else is wrong with it: for sums, and never sent."""
+    """The amounts of the lines that have some, whatever else is wrong with them: for sums, and never sent."""
     lines = (
         Line(number, line["ProductId"], round(line["Value"] * 100), line["Quantity"])
         for number, line in enumerate(draft.lines, start=1)
+        if has_amounts(line)
     )
     return OrderRequest(draft.po_number, str(st.session_state.get("order_type")), tuple(lines), {})
 

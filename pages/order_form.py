@@ -15,6 +15,7 @@ from order_draft import Draft
 from tracking.orders import wording
 from tracking.orders.model import OrderType
 from tracking.submissions.catalog import Catalog, Product
+from tracking.submissions.checks.amounts import amount_or_text, whole_or_text
 from tracking.submissions.checks.findings import sentence
 from tracking.submissions.files import CheckedFile
 
@@ -24,24 +25,24 @@ TYPE_NAMES = {
     "PhysicalShipment": "Cards by post",
     "Codes": "Codes",
 }
-# The fields by their names at the provider: the key of the widget, its label, and how long its text may be.
-DIGITAL = {"Email": ("email", "E-mail", 150), "Sms": ("sms", "Mobile (SMS)", 20)}
+# The fields by their names at the provider: the key of the widget and its label.
+DIGITAL = {"Email": ("email", "E-mail"), "Sms": ("sms", "Mobile (SMS)")}
 POSTAL = {
-    "Name": ("address_Name", "Name", 150),
-    "AddressLine1": ("address_AddressLine1", "Street and number", 100),
-    "AddressLine2": ("address_AddressLine2", "Address line 2", 100),
-    "AddressLine3": ("address_AddressLine3", "Address line 3", 100),
-    "City": ("address_City", "City", 100),
-    "State": ("address_State", "State (2 letters)", 2),
-    "Zip": ("address_Zip", "ZIP or postal code", 50),
-    "Country": ("address_Country", "Country (2 letters)", 2),
+    "Name": ("address_Name", "Name"),
+    "AddressLine1": ("address_AddressLine1", "Street and number"),
+    "AddressLine2": ("address_AddressLine2", "Address line 2"),
+    "AddressLine3": ("address_AddressLine3", "Address line 3"),
+    "City": ("address_City", "City"),
+    "State": ("address_State", "State (2 letters)"),
+    "Zip": ("address_Zip", "ZIP or postal code"),
+    "Country": ("address_Country", "Country (2 letters)"),
 }
 GREETING = {
-    "To": ("to", "To", 150),
-    "FromName": ("from_name", "From", 150),
-    "FromEmail": ("from_email", "From, e-mail", 150),
+    "To": ("to", "To"),
+    "FromName": ("from_name", "From"),
+    "FromEmail": ("from_email", "From, e-mail"),
 }
-PICTURES = {"PhotoUrl": ("photo_url", "Photo address", 150), "GreetingUrl": ("greeting_url", "Greeting address", 150)}
+PICTURES = {"PhotoUrl": ("photo_url", "Photo address"), "GreetingUrl": ("greeting_url", "Greeting address")}
 TEXT_FIELDS = DIGITAL | POSTAL | GREETING | PICTURES
 OTHER_LABELS = {
     "DigitalDeliveryAddress": "E-mail or mobile (SMS)", "ProductId": "Product", "Value": "Value",
@@ -49,7 +50,7 @@ OTHER_LABELS = {
     "ExternalId": "Reference", "Message": "Message", "DeliveryDate": "Deliver at", "Note": "Note",
     "ShippingMethodId": "Shipping method", "CarrierId": "Carrier",
 }  # fmt: skip
-GREETING_FIELDS = (*GREETING, "Message", "DeliveryDate")
+EXPANDED_FIELDS = (*GREETING, "Message", "DeliveryDate", "ExternalId")
 USUAL_VALUE = 10.0
 DELIVERY_FORM = "%Y-%m-%dT%H:%M:%SZ"
 Places = dict[str, Any]
@@ -91,9 +92,9 @@ def prepare(catalogue: Catalog, draft: Draft) -> None:
     if draft.lines:
         load(catalogue, draft.lines[draft.at])
     elif draft.to_load:
-        names = [key for key, _, _ in TEXT_FIELDS.values()]
+        names = [key for key, _ in TEXT_FIELDS.values()]
         blank = dict.fromkeys((*names, "external_id", "message", "order_note", "scenario"), "")
-        st.session_state.update(blank | {"quantity": 1, "delivery_date": None, "address_Country": "US"})
+        st.session_state.update(blank | {"quantity": "1", "delivery_date": None, "address_Country": "US"})
     draft.to_load = False
 
 
@@ -101,10 +102,10 @@ def load(catalogue: Catalog, line: dict[str, Any]) -> None:
     """Put the line into the form, as far as the catalogue still offers what it is made of."""
     greeting, external_id = line["Personalization"], line["ExternalId"]
     given = line.get("DigitalDeliveryAddress", {}) | line.get("PhysicalDeliveryAddress", {}) | greeting
-    entered = {key: given.get(name, "") for name, (key, _, _) in (DIGITAL | POSTAL | GREETING).items()}
+    entered = {key: given.get(name, "") for name, (key, _) in (DIGITAL | POSTAL | GREETING).items()}
     entered["address_Country"] = given.get("Country", "US")
     when = greeting.get("DeliveryDate")
-    entered |= {"quantity": line["Quantity"], "external_id": external_id, "message": greeting.get("Message", "")}
+    entered |= {"quantity": str(line["Quantity"]), "external_id": external_id, "message": greeting.get("Message", "")}
     entered["delivery_date"] = datetime.fromisoformat(when.removesuffix("Z")) if when else None
     entered["more_of_line"] = bool(external_id or any(greeting.values()))
     offered = {"ShippingMethodId": catalogue.shipping_methods, "CarrierId": catalogue.carriers}
@@ -112,15 +113,23 @@ def load(catalogue: Catalog, line: dict[str, Any]) -> None:
         if given.get(name) and (not choices or given[name] in {str(choice["id"]) for choice in choices}):
             entered[name] = given[name]
     if product := catalogue.products.get(line["ProductId"]):
-        entered |= {"product_id": product.id} | loaded_value(product, round(line["Value"] * 100))
+        entered |= {"product_id": product.id} | loaded_value(product, line["Value"])
     st.session_state.update(entered)
 
 
-def loaded_value(product: Product, minor: int) -> dict[str, Any]:
-    """The widget of the product's value, if it comes in this amount."""
-    if product.refusal(minor):
-        return {}
-    return {f"value_{product.id}": minor if is_listed(product) else minor / 100}
+def loaded_value(product: Product, value: float | str) -> dict[str, Any]:
+    """The widget of the product's value: the amount in the list, where it holds it, or the text as it was entered."""
+    key = f"value_{product.id}"
+    if not is_listed(product):
+        return {key: value if isinstance(value, str) else value_text(product, value)}
+    minor = 0 if isinstance(value, str) else round(value * 100)
+    return {key: minor} if minor in product.denominations else {}
+
+
+def value_text(product: Product, value: float) -> str:
+    """An amount as the field of this product begins with it."""
+    comes_whole = wording.decimals(product.currency) == 0 or product.denomination_type == "VariableNoCents"
+    return f"{value:.0f}" if comes_whole and value == int(value) else f"{value:.2f}"
 
 
 def is_listed(product: Product) -> bool:
@@ -138,8 +147,8 @@ def entered_line(catalogue: Catalog) -> dict[str, Any]:
     value = entered[f"value_{product.id}"]
     line: dict[str, Any] = {
         "ProductId": product.id,
-        "Value": value / 100 if is_listed(product) else round(float(value), 2),
-        "Quantity": int(entered["quantity"]),
+        "Value": value / 100 if is_listed(product) else amount_or_text(value),
+        "Quantity": whole_or_text(entered["quantity"]),
         "ExternalId": entered["external_id"],
     }
     kind = entered["order_type"]
@@ -154,9 +163,9 @@ def entered_line(catalogue: Catalog) -> dict[str, Any]:
     return line
 
 
-def texts(fields: dict[str, tuple[str, str, int]]) -> dict[str, str]:
+def texts(fields: dict[str, tuple[str, str]]) -> dict[str, str]:
     """What the text fields hold, by their names at the provider."""
-    return {name: st.session_state.get(key) or "" for name, (key, _, _) in fields.items()}
+    return {name: st.session_state.get(key) or "" for name, (key, _) in fields.items()}
 
 
 def edit(catalogue: Catalog, at: int) -> None:
@@ -209,7 +218,8 @@ def draw_line(catalogue: Catalog, kind: str, places: Places) -> bool:
         draw_value(catalogue.products[picked])
         places["Value"] = st.container()
     with third:
-        st.number_input("Quantity", 1, 10_000, key="quantity")
+        st.session_state.setdefault("quantity", "1")
+        st.text_input("Quantity", key="quantity")
         places["Quantity"] = st.container()
     if kind == OrderType.DIGITAL:
         draw_texts(DIGITAL, places)
@@ -220,26 +230,27 @@ def draw_line(catalogue: Catalog, kind: str, places: Places) -> bool:
 
 
 def draw_value(product: Product) -> None:
-    """An amount that the product comes in."""
+    """An amount that the product comes in: picked, or written as a text and judged here.
+
+    A field for numbers, like one for so many letters, drops in the browser what does not fit, and says nothing.
+    """
     denominations = product.denominations
     label = f"Value, {elements.escape(product.currency)}" if product.currency else "Value, currency unknown"
-    amount, digits = functools.partial(wording.amount, currency=product.currency), wording.decimals(product.currency)
+    amount = functools.partial(wording.amount, currency=product.currency)
     if is_listed(product):
         st.selectbox(label, denominations, key=f"value_{product.id}", format_func=amount)
         return
     low, high = (denominations[0] / 100, denominations[-1] / 100) if denominations else (0.01, 10_000.0)
-    whole = digits == 0 or product.denomination_type == "VariableNoCents"
-    step, form = (1.0, "%.0f") if whole else (0.01, "%.2f")
-    st.session_state.setdefault(f"value_{product.id}", min(max(low, USUAL_VALUE), high))
-    st.number_input(label, low, high, step=step, format=form, key=f"value_{product.id}")
+    st.session_state.setdefault(f"value_{product.id}", value_text(product, min(max(low, USUAL_VALUE), high)))
+    st.text_input(label, key=f"value_{product.id}")
 
 
-def draw_texts(fields: dict[str, tuple[str, str, int]], places: Places, *, width: int = 220) -> None:
+def draw_texts(fields: dict[str, tuple[str, str]], places: Places, *, width: int = 220) -> None:
     """Text fields side by side, as many as there is room for."""
     with st.grid("auto", min_column_width=width) as grid:
-        for name, (key, label, length) in fields.items():
+        for name, (key, label) in fields.items():
             with grid.cell(), st.container(gap="xxsmall"):
-                st.text_input(label, key=key, max_chars=length, persist_state="page")  # another type may hide it
+                st.text_input(label, key=key, persist_state="page")  # another type may hide it
                 places[name] = st.container()
 
 
@@ -286,24 +297,26 @@ def draw_personalization(kind: str, places: Places) -> None:
     with st.expander("Reference and message", key="more_of_line", on_change="rerun"):
         left, right = st.columns(2)
         with left:
-            st.text_input("Reference (ExternalId)", key="external_id", max_chars=100)
+            st.text_input("Reference (ExternalId)", key="external_id")
             places["ExternalId"] = st.container()
         with right:
             if kind == OrderType.DIGITAL:
                 st.datetime_input("Deliver at, UTC (leave empty for now)", value=None, key="delivery_date")
             places["DeliveryDate"] = st.container()
         draw_texts(GREETING, places, width=180)
-        st.text_area("Message", key="message", max_chars=400, height=90)
+        st.text_area("Message", key="message", height=90)
         places["Message"] = st.container()
 
 
 def draw_rest(places: Places) -> None:
     """What holds for all lines."""
-    st.text_input("Note", key="order_note", max_chars=220, persist_state="session")
+    st.text_input("Note", key="order_note", persist_state="session")
     places["Note"] = st.container()
+    if st.session_state.pop("open_pictures", False):
+        st.session_state["pictures"] = True
     with st.expander("Pictures for the whole order", key="pictures", on_change="rerun"):
-        for name, (key, label, length) in PICTURES.items():
-            st.text_input(label, key=key, max_chars=length, persist_state="session")
+        for name, (key, label) in PICTURES.items():
+            st.text_input(label, key=key, persist_state="session")
             places[name] = st.container()
 
 

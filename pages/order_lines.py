@@ -12,6 +12,8 @@ from tracking.orders.model import FULFILLED_LINE, State
 from tracking.reports.order_page.lines import LINES_PER_PAGE, find_lines, line_progress
 from tracking.reports.order_page.verdicts import OrderView
 
+LONGEST_SEARCH = 200
+
 
 def draw(view: OrderView) -> None:
     """States as pills that filter, a search, and a page of lines."""
@@ -32,7 +34,6 @@ def draw(view: OrderView) -> None:
             "Search lines",
             key=f"lines_text_{view.id}",
             type="search",
-            max_chars=200,
             placeholder="Line number, product, external ID or recipient",
             label_visibility="collapsed",
         )
@@ -40,6 +41,9 @@ def draw(view: OrderView) -> None:
 
 
 def _draw_table(view: OrderView, counts: dict[str, int], status: str | None, text: str) -> None:
+    if len(text) > LONGEST_SEARCH:
+        st.error(f"The search has {len(text):,} characters; at most {LONGEST_SEARCH}.", icon=":material/error:")
+        return
     # Another filter begins at its first page, under a key of its own.
     key = f"lines_page_{view.id}_{status}_{text}"
     page = int(st.session_state.get(key) or 1)

@@ -7,6 +7,7 @@ import streamlit as st
 import actors
 import elements
 import order_draft
+import order_form
 import order_summary
 import session
 from order_draft import Draft
@@ -40,7 +41,7 @@ def _review(catalogue: Catalog, draft: Draft, checked: CheckedFile) -> None:
     with elements.error_box():
         say_environment()
         st.markdown(f"PO number `{draft.po_number}`")
-        lines(catalogue, draft)
+        lines(catalogue, draft, order_form.TYPE_NAMES[checked.requests[0].type])
         if note := checked.requests[0].note:
             st.caption(f"Note: {elements.escape(note)}")
         order_summary.sums(catalogue, list(checked.requests), width=SUMS_WIDTH)
@@ -58,15 +59,18 @@ def _review(catalogue: Catalog, draft: Draft, checked: CheckedFile) -> None:
             send(draft, checked, by)
 
 
-def lines(catalogue: Catalog, draft: Draft) -> None:
-    """The lines, each with its recipient and what goes with it: in sentences, as a cell would cut off a recipient."""
+def lines(catalogue: Catalog, draft: Draft, delivery: str) -> None:
+    """The lines, each with its recipient and what goes with it: in sentences, as a cell would cut off a recipient.
+
+    `delivery` names what comes back where there is no recipient.
+    """
     with st.container(
         height=LINES_HEIGHT if len(draft.lines) > LINES_IN_FULL else "content", border=True, gap="xsmall"
     ):
         for at, line in enumerate(draft.lines):
             with st.container(gap=None):
                 st.markdown(order_summary.line_title(catalogue, line, at))
-                st.caption(elements.escape(order_draft.recipient_text(line) or "Claim links, for you to pass on"))
+                st.caption(elements.escape(order_draft.recipient_text(line) or f"{delivery}, for you to pass on"))
                 if text := message_text(line):
                     st.caption(elements.escape(text))
 

@@ -80,8 +80,10 @@ def line(catalogue: Catalog, draft: Draft, at: int, problems: int) -> None:
 def line_title(catalogue: Catalog, entered: dict[str, Any], at: int) -> str:
     """The line's number, product, cards and the value of each with its currency, for Markdown."""
     product = catalogue.products.get(entered["ProductId"])
-    value = wording.money(round(entered["Value"] * 100), product.currency_code if product else "")
     name = product.name if product else entered["ProductId"]
+    if not order_draft.has_amounts(entered):
+        return f"{at + 1}\\. " + elements.escape(f"{name}, value or quantity to fix")
+    value = wording.money(round(entered["Value"] * 100), product.currency_code if product else "")
     cards = wording.count(entered["Quantity"], "card")
     return f"{at + 1}\\. " + elements.escape(f"{name}, {cards} of {value}")
 

@@ -101,7 +101,7 @@ def test_a_test_order_takes_review_and_send_and_ends_on_its_own_page(visit: Visi
 def test_an_order_for_links_is_summed_up_beside_the_form_and_in_the_review(visit: Visit, database: Database) -> None:
     app = visit("new_order")
     app.selectbox(key="value_CVS").set_value(2500)
-    app.number_input(key="quantity").set_value(3)
+    app.text_input(key="quantity").set_value("3")
     app.text_input(key="order_note").set_value("wave 1").run()
     now = datetime.now(UTC)
     database.write(lambda connection: facts.set_fact(connection, "beat:sender", {}, now))
@@ -115,7 +115,7 @@ def test_an_order_for_links_is_summed_up_beside_the_form_and_in_the_review(visit
     assert json.loads(json_text)["Note"] == "wave 1"
     assert '-H "Authorization: Bearer $TOKEN"' in curl
     app.session_state["draft"].reviewing = False
-    app.number_input(key="quantity").set_value(50).run()
+    app.text_input(key="quantity").set_value("50").run()
     assert "exceeds the balance by 250.00 USD" in plain(app.warning[-1].value)
 
 
@@ -197,7 +197,7 @@ def test_lines_show_to_whom_they_go_and_any_can_be_changed_or_removed(visit: Vis
 
 def test_a_line_by_post_comes_back_into_the_form_as_it_was(visit: Visit, database: Database) -> None:
     app = picked(visit("new_order"), "PhysicalShipment")
-    app.number_input(key="value_PLASTIC").set_value(12.34)
+    app.text_input(key="value_PLASTIC").set_value("12.34")
     address = {"Name": "Ann", "AddressLine1": "1 Main St", "City": "Boston", "State": "MA", "Zip": "02101"}
     for name, text in address.items():
         app.text_input(key=f"address_{name}").set_value(text)
@@ -205,10 +205,10 @@ def test_a_line_by_post_comes_back_into_the_form_as_it_was(visit: Visit, databas
     assert recipients(app) == ["Ann, 1 Main St, Boston, MA, 02101, US", "US"]
     assert [app.text_input(key=f"address_{name}").value for name in (*address, "Country")] == [""] * 5 + ["US"]
     app.text_input(key="address_Name").set_value("Bob")
-    app.number_input(key="value_PLASTIC").set_value(99.0).run()
+    app.text_input(key="value_PLASTIC").set_value("99").run()
     app.button(key="edit_0").click().run()
     assert not app.exception
-    assert app.number_input(key="value_PLASTIC").value == 12.34
+    assert app.text_input(key="value_PLASTIC").value == "12.34"
     assert [app.text_input(key=f"address_{name}").value for name in address] == list(address.values())
     assert recipients(app)[1] == "Bob, US"
     app.button(key="remove_1").click().run()
@@ -218,6 +218,61 @@ def test_a_line_by_post_comes_back_into_the_form_as_it_was(visit: Visit, databas
     line = requests(database)[0]["LineItems"][0]
     assert line["Value"] == 12.34
     assert line["PhysicalDeliveryAddress"] == address | {"Country": "US", "ShippingMethodId": "STANDARD"}
+
+
+def test_a_value_or_quantity_that_cannot_be_is_kept_told_at_its_field_and_not_reviewed(visit: Visit) -> None:
+    app = picked(visit("new_order"), "PhysicalShipment")
+    app.text_input(key="quantity").set_value("0")
+    outside = "Value: {} is outside what PLASTIC comes in; use 5 to 500"
+    no_amount = "Value must be an amount above 0 with at most two decimals, such as 10 or 12.50"
+    cases = {"99999999": outside.format(99999999), "0.001": no_amount, "-5": no_amount}
+    for entered, problem in cases.items():
+        app.text_input(key="value_PLASTIC").set_value(entered)
+        app.button(key="review").click().run()
+        assert {problem, "Quantity must be a whole number from 1 to 1,000,000"} <= {*errors_of(app)}, entered
+        assert not app.session_state["draft"].reviewing
+        assert [app.text_input(key=key).value for key in ("value_PLASTIC", "quantity")] == [entered, "0"]
+        assert "Plastic card, value or quantity to fix" in written(app).replace("*card*", "card")
+        assert "card of" not in written(app)
+    app.text_input(key="quantity").set_value("2,5").run()
+    app.switch_page("orders.py").run()
+    app.switch_page("new_order.py").run()
+    assert not app.exception
+    assert [app.text_input(key=key).value for key in ("value_PLASTIC", "quantity")] == ["-5", "2,5"]
+
+
+def test_a_text_that_is_too_long_is_kept_and_told_at_its_field(visit: Visit) -> None:
+    app = visit("new_order")
+    texts = {"order_note": 650, "external_id": 101, "photo_url": 151}
+    for key, length in texts.items():
+        app.text_input(key=key).set_value("x" * length)
+    app.text_area(key="message").set_value("x" * 401)
+    reviewed(app)
+    assert {text for text in errors_of(app) if "at most" in text} == {
+        "Note has 650 characters; at most 250: shorten it",
+        "Reference has 101 characters; at most 100: shorten it",
+        "Photo address has 151 characters; at most 150: shorten it",
+        "Message has 401 characters; at most 400: shorten it",
+    }
+    assert (app.session_state["more_of_line"], app.session_state["pictures"]) == (True, True)
+    assert not app.session_state["draft"].reviewing
+    assert [len(app.text_input(key=key).value or "") for key in texts] == [*texts.values()]
+    assert not any(field.proto.max_chars for field in (app.text_input(key="order_note"), app.text_area(key="message")))
+
+
+def test_the_review_says_what_comes_back_where_there_is_no_recipient(visit: Visit, database: Database) -> None:
+    with database.read() as connection:
+        stored = get_fact(connection, "catalogue")
+    assert stored
+    product = stored.value["products"][0] | {"delivery_types": ["Codes", "Links"]}
+    database.write(
+        lambda connection: set_fact(connection, "catalogue", stored.value | {"products": [product]}, stored.at)
+    )
+    app = reviewed(picked(visit("new_order"), "Codes"))
+    assert "Codes, for you to pass on" in written(app)
+    assert "Claim links, for" not in written(app)
+    app.session_state["draft"].reviewing = False
+    assert "Claim links, for you to pass on" in written(reviewed(picked(app, "Links")))
 
 
 def test_scenarios_are_offered_in_words_and_their_words_go_into_the_note(visit: Visit, database: Database) -> None:
@@ -298,6 +353,13 @@ def test_a_wrong_file_is_explained_in_groups_and_row_by_row_and_not_sent(visit: 
     assert "The first 200 of 254 rows; rows to fix come first." in written(app)
     assert "**251**" in written(app)
     assert not any(button.key == "queue" for button in app.button)
+
+
+def test_a_file_that_cannot_be_read_has_no_count_of_rows(visit: Visit) -> None:
+    app = csv(visit("new_order"), "nothing, that we know\n")
+    assert not app.exception
+    assert app.error[0].value == "Fix these before sending. Nothing was sent."
+    assert "Rows" not in written(app).replace("Rows with", "")
 
 
 def test_the_same_file_is_noticed_and_orders_nothing_twice(visit: Visit, database: Database) -> None:

@@ -212,6 +212,26 @@ def test_a_reason_without_words_is_refused_and_the_page_stays(
     assert len(app.get("plotly_chart")) == 1
 
 
+@pytest.mark.parametrize(
+    ("opener", "field", "key"),
+    [("acknowledge", "text_input", "reason_other"), ("note", "text_area", "note_submit")],
+)
+def test_words_that_are_too_long_are_counted_and_stay(
+    visit: Visit, history: History, named: None, opener: str, field: str, key: str
+) -> None:
+    history.place("FT-1")
+    history.refuse("FT-1")
+    app = visit("order", order="FT-1")
+    app.button(key=opener).click().run()
+    box = getattr(app, field)(key=f"{opener}_text")
+    assert not box.proto.max_chars
+    box.set_value("x" * 650)
+    act(app, opener, key)
+    assert not app.exception
+    assert any("has 650 characters; at most 500" in told.value for told in app.error)
+    assert "by Bea" not in story(app)
+
+
 def test_an_act_that_fails_is_told_and_the_page_stays(
     visit: Visit, history: History, named: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -321,6 +341,8 @@ def test_many_lines_come_in_pages(visit: Visit, history: History) -> None:
     [number] = history.numbers.values()
     app.text_input(key=f"lines_text_{number}").set_value("250").run()
     assert app.dataframe[0].value["number"].tolist() == [250]
+    app.text_input(key=f"lines_text_{number}").set_value("x" * 201).run()
+    assert "The search has 201 characters; at most 200." in [told.value for told in app.error]
     app.text_input(key=f"lines_text_{number}").set_value("nothing").run()
     assert "No line matches" in said(app)
 

@@ -246,6 +246,10 @@ def test_bad_values_in_an_address_are_told_and_left_out() -> None:
     )  # fmt: skip
     assert filters == Filters(reasons=("cancelled",))
     assert {problem.where for problem in problems} == {"view", "from", "min", "older", "page", "sort", "reason"}
+    [sort] = [problem.message for problem in problems if problem.where == "sort"]
+    assert sort.endswith("use one of placed, po number, state, type, cards, value, completed, next poll")
+    for word in ("next look", "next poll"):
+        assert Filters.from_query({"sort": word}) == (Filters(sort="next look"), [])
 
 
 @given(

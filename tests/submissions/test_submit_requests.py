@@ -243,7 +243,7 @@ def test_a_row_with_more_cells_than_the_header_is_told_by_its_row() -> None:
         ("a,Links,NIKE,30.50,1,x", "row 2, Value: NIKE comes in whole amounts only; use 30 or 31"),
         ("a,Links,GIFTBOX,50,1,x", "row 2, ProductId: GIFTBOX is not offered as Links; use PhysicalShipment"),
         ("a,DigitalDelivery,CVS,10,1,x", "row 2, Email or Sms: is missing"),
-        (f"{'p' * 101},Links,CVS,10,1,x", "row 2, PONumber: is longer than 100 characters"),
+        (f"{'p' * 101},Links,CVS,10,1,x", "row 2, PONumber: has 101 characters; at most 100"),
     ],
 )
 def test_a_wrong_cell_is_told_by_row_and_column(row: str, told: str) -> None:

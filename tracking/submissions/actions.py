@@ -135,7 +135,7 @@ def _store_note(database: Database, order: str, text: str, *, by: Person, now: d
     if not text:
         raise InvalidNote([Problem("Text", "is empty; write a few words")])
     if len(text) > MAX_TEXT:
-        raise InvalidNote([Problem("Text", f"has {len(text)} characters; {MAX_TEXT} are allowed")])
+        raise InvalidNote([Problem("Text", f"has {len(text):,} characters; at most {MAX_TEXT}")])
 
     def job(connection: Connection) -> None:
         order_id = _find(connection, order)

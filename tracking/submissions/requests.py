@@ -33,7 +33,7 @@ _SENTENCES = {
     "too_short": "must be a list with at least one line",
     "string_type": "must be a text",
     "string_too_short": "is missing: fill in Email or Sms",  # the one text that can be empty: see _Part.one_of
-    "string_too_long": "is longer than {max_length} characters: shorten it",
+    "string_too_long": "has {length:,} characters; at most {max_length}: shorten it",
     "string_pattern_mismatch": "holds characters that cannot be sent: retype it",
     "string_unicode": "holds characters that cannot be sent: retype it",
 }
@@ -46,7 +46,7 @@ _OUT_OF_PLACE = {
 _RULES = {
     "Type": f"must be one of {', '.join(OrderType)}",
     "Value": "must be an amount above 0 with at most two decimals, such as 10 or 12.50",
-    "Quantity": "must be a whole number, 1 or more",
+    "Quantity": "must be a whole number from 1 to 1,000,000",
     "DeliveryDate": "must be a time in UTC, such as 2026-01-02T03:04:05Z",
 }
 _DAY_OR_MONTH = re.compile(r"(\d{1,2})/(\d{1,2})/\d{4}(?!.*[AP]M)", re.IGNORECASE)
@@ -295,7 +295,7 @@ def read_request(raw: Any) -> OrderRequest:
     try:
         request = _Request.model_validate(raw)
     except pydantic.ValidationError as exc:
-        problems = [_problem(error) for error in exc.errors(include_url=False, include_input=False)]
+        problems = [_problem(error) for error in exc.errors(include_url=False)]
     else:
         document = request.model_dump(by_alias=True, exclude_none=True)
         lines = tuple(_line(number, item) for number, item in enumerate(request.line_items, start=1))
@@ -372,7 +372,7 @@ def _line(number: int, item: _Item) -> Line:
 
 
 def _problem(error: ErrorDetails) -> Problem:
-    """The problem in our words: of pydantic's error only its type, its place and its limit are read."""
+    """The problem in our words: read are only the error's type, place and limit, and a text's length."""
     kind, place = error["type"], [*error["loc"]]
     name = str(place[-1]) if place else ""
     if kind == "extra_forbidden":
@@ -383,7 +383,7 @@ def _problem(error: ErrorDetails) -> Problem:
     elif kind == "value_error" and isinstance(reason := error["ctx"]["error"], Unfit):
         message = str(reason)
     elif kind == "string_too_long":
-        message = _SENTENCES[kind].format(**error["ctx"])
+        message = _SENTENCES[kind].format(length=len(error["input"]), **error["ctx"])
     else:
         message = _SENTENCES.get(kind) or _RULES[name]
     where = ""

@@ -32,6 +32,12 @@ def _set_by(name: str, read: Callable[[Reader, str], Any]) -> dict[str, Any]:
     return {"name": name, "read": read}
 
 
+def _sort(reader: Reader, name: str) -> str:
+    """What to sort by. The poll that comes next has an older word in addresses, which stays; messages use its name."""
+    words, text = {word.replace("look", "poll"): word for word in SORTS}, reader.text(name)
+    return text if text in SORTS else words[reader.one_of(name, tuple(words), "placed")]
+
+
 @dataclass(frozen=True, slots=True)
 class Filters:
     """What to show, in which order, which page. Values in minor units; a time that ends in `_to` is not included.
@@ -67,9 +73,7 @@ class Filters:
     only: tuple[str, ...] = field(default=(), metadata=_set_by("po", Reader.many))
     each: bool = field(default=False, metadata=_set_by("each", Reader.yes))
     parts: bool = field(default=False, metadata=_set_by("parts", Reader.yes))
-    sort: str = field(
-        default="placed", metadata=_set_by("sort", lambda reader, name: reader.one_of(name, tuple(SORTS), "placed"))
-    )
+    sort: str = field(default="placed", metadata=_set_by("sort", _sort))
     descending: bool = field(default=True, metadata=_set_by("asc", lambda reader, name: not reader.yes(name)))
     page: int = field(default=1, metadata=_set_by("page", lambda reader, name: reader.number(name, 1, 1, 1_000_000)))
     page_size: int = field(

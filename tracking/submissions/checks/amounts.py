@@ -3,6 +3,7 @@
 import re
 import unicodedata
 
+from tracking.provider.json_fields import decimal_of, whole_of
 from tracking.submissions.checks.texts import Unfit, unseen_character
 
 _GAP = "[ \u00a0\u2007\u2009\u202f'\u2019]"
@@ -42,6 +43,23 @@ def plain_number(text: str) -> str:
     if problem := unseen_character(plain):
         raise Unfit(problem)
     return plain
+
+
+def amount_or_text(text: str) -> float | str:
+    """The amount above 0 with at most two decimals, or the text where it is none."""
+    try:
+        amount = decimal_of(plain_number(text))
+    except ValueError:
+        return text
+    return float(amount) if amount > 0 and amount == round(amount, 2) else text
+
+
+def whole_or_text(text: str) -> int | str:
+    """The whole number from 1 on, or the text where it is none."""
+    try:
+        return whole_of(plain_number(text)) or text
+    except ValueError:
+        return text
 
 
 def _without_marks(text: str) -> str:
