@@ -39,7 +39,7 @@ HEADERS = {
     "po_number": "PO number", "change": "What changed", "age": "Age", "flags": "Flags", "units": "Fulfilled",
     "fulfilled": "Cards", "value": "Value", "completed": "Completed", "reason": "Reason", "type": "Type",
     "provider_id": "Provider ID",
-    "source": "Source", "state": "State", "expected": "Expected by", "placed": "Placed",
+    "source": "Source", "state": "State", "expected": "Expected by, 90 %", "placed": "Placed",
 }  # fmt: skip
 FLAGS_WIDTH = 230  # pixels
 RIGHT = {"age", "fulfilled", "value"}
@@ -77,7 +77,7 @@ def table_frame(snapshot: Snapshot, now: datetime, last_opened: str | None) -> p
         "units": [100 * order["units_fulfilled"] / order["units"] if order["units"] else None for order in orders],
         "fulfilled": [f"{order['units_fulfilled']:,}/{order['units']:,}" for order in orders],
         "flags": [_that_fit(flags(order, last_opened)) for order in orders],
-        "reason": [_cut(order["attention"], LONGEST_REASON) for order in orders],
+        "reason": [_cut(reason(order, now), LONGEST_REASON) for order in orders],
         "completed": rows["completion"],
         "type": [orders_filters.type_label(order["type"]) for order in orders],
         "provider_id": [_cut(order["provider_id"]) for order in orders],
@@ -95,6 +95,14 @@ def _cut(value: object, longest: int = LONGEST_ID) -> str:
     """Text of any length as a cell, with an ellipsis where it is cut; empty where there is none."""
     text = wording.plain(value) if isinstance(value, str) else ""
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def reason(order: Mapping[Any, Any], now: datetime) -> str:
+    """Why it needs a decision, or needed one."""
+    words, code, webhook_at = (
+        None if pd.isna(order[name]) else order[name] for name in ("attention", "attention_reason", "claimed_at")
+    )
+    return wording.decision_words(words, code, webhook_at, now)
 
 
 def flags(order: Mapping[Any, Any], last_opened: str | None = None) -> list[str]:

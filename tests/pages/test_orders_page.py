@@ -235,6 +235,7 @@ def test_columns_fit_their_texts_and_empty_ones_are_left_out(
     assert table.value["provider_id"].tolist() == ["BLK-3", "", "OUT-FOUND-1"]
     assert table.proto.alt == "3 of 3 orders, sorted by Placed, descending"
     columns = json.loads(table.proto.columns)
+    assert columns["expected"]["label"].startswith("Expected by, 90 % (")
     assert columns["flags"]["width"] > 7 * len("Refused by the provider")
 
 
@@ -245,10 +246,18 @@ def test_flags_say_what_is_remarkable(history: History) -> None:
     history.place("A-2")
     history.refuse("A-2")
     history.acknowledge("A-2", "placed anew")
+    history.place("A-3")
+    history.accept("A-3")
+    history.announce("A-3")
+    came = history.at
+    history.wait(minutes=10)
+    history.look("A-3", "Processing")
     page = orders_page(history.database, Filters(sort="po number", descending=False), history.at + timedelta(days=400))
-    first, second = page.rows.astype(object).to_dict("records")
+    first, second, third = page.rows.astype(object).to_dict("records")
     assert orders_table.flags(first) == ["Late", "Webhook only"]
     assert orders_table.flags(second, "A-2") == ["Acknowledged", "Last opened"]
+    assert orders_table.flags(third) == ["Late", "Webhook says complete, polls do not"]
+    assert orders_table.reason(third, came) == f"webhook says complete, polls do not (webhook at {came:%H:%M:%S})"
 
 
 def test_exports_are_made_only_when_asked_for(visit: Visit, history: History) -> None:

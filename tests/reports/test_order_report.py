@@ -14,6 +14,7 @@ from tracking.reports.order_page import story, verdicts
 from tracking.reports.order_page.calls import api_calls
 from tracking.reports.order_page.lines import line_progress, lines_page
 from tracking.storage.database import Database
+from tracking.submissions.results import order_statuses
 
 CALL: dict[str, Any] = {
     "at": START, "method": "GET", "path": "/v1/Orders/1", "status": 200, "milliseconds": 5, "outcome": "ok",
@@ -66,6 +67,22 @@ def test_a_notice_that_came_before_its_order_stands_where_it_came(history: Histo
         f"The provider's webhook said complete at {came:%H:%M:%S}; not confirmed by a poll."
         in verdicts.order_view(store, number, history.at).evidence
     )
+
+
+def test_a_webhook_that_polls_do_not_confirm_is_told_by_its_time_and_no_length_that_has_passed(
+    history: History, store: Database
+) -> None:
+    number = history.place("FT-1")
+    history.accept("FT-1")
+    history.announce("FT-1")
+    came = history.at
+    history.wait(minutes=10)
+    history.look("FT-1", "Processing")
+    view = verdicts.order_view(store, number, history.wait(hours=2))
+    label = "webhook says complete, polls do not"
+    assert view.decision == f"Needs a decision: {label} (webhook at {came:%H:%M:%S})."
+    assert view.order.attention == "announced as complete 10 min ago, and still Processing at the provider"
+    assert order_statuses(store, ["FT-1"])["FT-1"].message == label
 
 
 def test_a_look_that_a_list_page_answered_is_one_of_the_orders_calls(history: History, store: Database) -> None:

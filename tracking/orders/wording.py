@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 from tracking.orders.model import Witness
-from tracking.orders.vocabulary import EventKind, PollReason
+from tracking.orders.vocabulary import AttentionReason, EventKind, PollReason, reason_label
 
 FIRST_LINES = 5
 # Currencies of other than two decimals (ISO 4217).
@@ -139,6 +139,20 @@ def window(after: datetime | None, by: datetime, day: datetime) -> str:
 def ago(at: datetime | None, now: datetime) -> str:
     """How long ago it was."""
     return "never" if at is None else f"{duration(now - at)} ago"
+
+
+def decision_words(
+    words: str | None, reason: str | None, webhook_at: datetime | None = None, day: datetime | None = None
+) -> str:
+    """Why an order needs a decision, as stored; empty where it needs none.
+
+    The stored words on a webhook that polls do not confirm hold a length of time, which was true when they were
+    written; in their place stand words that stay true, with the time of the webhook where it is given.
+    """
+    if words is None or reason != AttentionReason.WEBHOOK_NOT_CONFIRMED:
+        return words or ""
+    label = reason_label(reason)
+    return f"{label[0].lower()}{label[1:]}{f' (webhook at {clock(webhook_at, day)})' if webhook_at else ''}"
 
 
 def verdict(total: int, number: int, late: int, oldest: timedelta | None, attention: int) -> str:

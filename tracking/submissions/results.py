@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from tracking.orders import wording
 from tracking.orders.model import OrderRequest
 from tracking.orders.wording import spreadsheet_identifier, spreadsheet_safe
 from tracking.startup import pd
@@ -35,7 +36,13 @@ class OrderStatus:
     state: str
     provider_id: str | None
     attention: str | None
+    attention_reason: str | None
     completed_by: datetime | None
+
+    @property
+    def message(self) -> str:
+        """Why it needs a decision; empty where it needs none."""
+        return wording.decision_words(self.attention, self.attention_reason)
 
 
 def order_statuses(database: Database, po_numbers: Iterable[str]) -> dict[str, OrderStatus]:
@@ -100,8 +107,8 @@ def _outcomes(
     request: OrderRequest, statuses: Mapping[str, OrderStatus], catalog: Catalog | None
 ) -> Iterator[tuple[Any, ...]]:
     order = statuses.get(request.po_number)
-    state, provider_id, message = (order.state, order.provider_id, order.attention) if order else ("not sent", "", "")
-    after = spreadsheet_safe(state), spreadsheet_identifier(provider_id or ""), spreadsheet_safe(message or "")
+    state, provider_id, message = (order.state, order.provider_id, order.message) if order else ("not sent", "", "")
+    after = spreadsheet_safe(state), spreadsheet_identifier(provider_id or ""), spreadsheet_safe(message)
     for line in request.lines:
         product = catalog.products.get(line.product_id) if catalog else None
         currency = spreadsheet_safe(product.currency_code if product else "")

@@ -168,7 +168,7 @@ def print_receipts(receipts: Sequence[Receipt], statuses: Mapping[str, OrderStat
     columns |= {"completed_by": "completed by", "message": "message"}
     for record, receipt in zip(records, receipts, strict=True):
         record["state"] = record["state"] and state_label(record["state"])
-        record["message"] = receipt.message or getattr(statuses.get(receipt.po_number), "attention", None)
+        record["message"] = receipt.message or getattr(statuses.get(receipt.po_number), "message", None)
     print_table(tuple(columns.values()), ([record[name] for name in columns] for record in records))
 
 

@@ -34,7 +34,7 @@ from tracking.storage.tables import LINES, ORDERS
 _LISTED_COLUMNS = (
     "id", "po_number", "provider_id", "state", "type", "units", "units_fulfilled", "value_minor", "currency", "source",
     "submission", "notice", "created_at", "accepted_at", "last_open_at", "completed_after", "completed_by", "late_at",
-    "attention", "attention_reason", "acknowledged_at", "next_look_at", "line_count",
+    "attention", "attention_reason", "acknowledged_at", "claimed_at", "next_look_at", "line_count",
 )  # fmt: skip
 CHANGING_COLUMNS = (
     "po_number", "provider_id", "state", "units", "units_fulfilled", "value_minor", "currency", "notice",

@@ -188,7 +188,8 @@ def _decision(order: Order, now: datetime) -> str | None:
     if order.acknowledged_at is None:
         # The verdict of a refused order says why already.
         refused = order.state == State.REFUSED and order.attention_reason == AttentionReason.REFUSED
-        what = "resend it once the cause is settled, or acknowledge it" if refused else order.attention
+        why = wording.decision_words(order.attention, order.attention_reason, order.claimed_at, now)
+        what = "resend it once the cause is settled, or acknowledge it" if refused else why
         return f"Needs a decision: {what}."
     who = wording.person(order.acknowledged_by) or "somebody"
     return f"Acknowledged by {who}, {clock(order.acknowledged_at, now)}: {order.acknowledged_why}"
