@@ -95,7 +95,9 @@ def api_calls(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
     colors = {label: _call_words()[group][1] for label, group in calls.OUTCOME_LABELS.items()}
     rows = frame.assign(
         purpose=_cells(calls.purpose_of(*pair) for pair in zip(frame["method"], frame["path"], strict=True)),
-        outcome_pill=_cells([calls.outcome_label(outcome)] for outcome in frame["outcome"]),
+        outcome_pill=_cells(
+            [calls.outcome_label(*pair)] for pair in zip(frame["outcome"], frame["status"], strict=True)
+        ),
         order=frame["po_number"].fillna(""),
         status=_cells(f"{int(status)}" if pd.notna(status) else "" for status in frame["status"]),
     )

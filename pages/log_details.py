@@ -38,7 +38,7 @@ def api_call(row: pd.Series) -> None:
     if call is None:
         st.info("This call is not stored any more: only the newest are.")
         return
-    status, label = call["status"], calls.outcome_label(call["outcome"])
+    status, label = call["status"], calls.outcome_label(call["outcome"], call["status"])
     why = call["outcome"].partition(": ")[2]
     facts({
         "Purpose": calls.purpose_of(call["method"], call["path"]),

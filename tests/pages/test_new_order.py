@@ -126,7 +126,7 @@ def test_the_live_account_is_named_on_a_button_of_its_own_and_asks_who_acts(
     monkeypatch.setenv("TRACKING_API_EMAIL", "ops@example.com")
     monkeypatch.setenv("TRACKING_API_ACCESS_TOKEN", "not-a-real-token")
     process_settings.cache_clear()
-    said = {"failing_since": datetime.now(UTC).isoformat(), "last_error": "NotSent: no connection"}
+    said = {"failing_since": datetime.now(UTC).isoformat(), "failures": 3, "last_error": "NotSent: no connection"}
     database.write(lambda connection: facts.set_fact(connection, "client", said, datetime.now(UTC)))
     app = reviewed(visit("new_order"))
     assert "scenario" not in app.session_state

@@ -942,6 +942,7 @@ def test_the_status_tells_how_the_client_fares() -> None:
     assert (idle["token_valid_until"], idle["calls_in_the_last_minute"], idle["rate"]) == (None, 0, 5)
     assert failing["failing_since"] == "2026-01-02T03:04:15Z"
     assert failing["last_error"] == "OutcomeUnknown: the provider failed (500)"
+    assert (failing["failures"], well["failures"]) == (2, 0)
     assert (well["failing_since"], well["calls_in_the_last_minute"]) == (None, 4)
     assert json.loads(json.dumps(well)) == well
 

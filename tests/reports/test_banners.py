@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -54,6 +55,15 @@ def test_all_that_is_wrong_comes_in_one_order_the_gravest_first() -> None:
     assert "5 min ago" in banners[1].text
     assert str(banners[1].details).startswith("Reason: its certificate has expired.")
     assert "1 order completed" in banners[5].text
+
+
+def test_a_pause_says_whether_calls_were_too_many_or_the_provider_is_unavailable() -> None:
+    texts = {
+        health_banners(replace(HEALTHY, paused_until=LATER, unavailable=unavailable), LateOrders(), START)[0].text
+        for unavailable in (False, True)
+    }
+    resume = "API calls resume at 10:05:00"
+    assert texts == {f"The provider {why}; {resume}" for why in ("asked for a pause", "is unavailable (503)")}
 
 
 def test_each_banner_is_one_line() -> None:

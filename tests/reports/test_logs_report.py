@@ -110,6 +110,10 @@ def test_each_outcome_has_a_label_and_a_group() -> None:
         "Not sent",
         "failed",
     )
+    assert (calls.outcome_label("throttled", 429), calls.outcome_label("throttled", 503.0)) == (
+        "Rate limited",
+        "Unavailable, paused",
+    )
     assert [calls.outcome_group(outcome) for outcome in ("ok", "not found", "unreadable", "something new")] == [
         "ok",
         "declined",

@@ -201,8 +201,23 @@ def test_a_loop_that_was_never_seen_is_told_once_orders_wait_for_it(store: Datab
     assert reports_health.health(store, later).silent == ("sender",)
 
 
+@pytest.mark.parametrize(
+    ("failures", "seconds", "lasting"), [(1, 60, False), (2, 14, False), (2, 15, True), (3, 1, True)]
+)
+def test_one_failed_call_is_no_unreachable_provider(
+    store: Database, failures: int, seconds: int, lasting: bool
+) -> None:
+    said = {"failing_since": START.isoformat(), "failures": failures, "last_error": "OutcomeUnknown: it failed (504)"}
+    store.write(lambda connection: facts.set_fact(connection, "client", said, START))
+    now = START + timedelta(seconds=seconds)
+    assert (reports_health.health(store, now).unreachable_since is not None) == lasting
+    with store.read() as connection:
+        parts = {part.name: part for part in reports_health.component_status(connection, now)}
+    assert parts["Provider"].worrying == lasting
+
+
 def test_refused_credentials_are_told_apart_from_an_unreachable_provider(store: Database) -> None:
-    said = {"failing_since": START.isoformat(), "last_error": "CredentialsRefused: no token (401)"}
+    said = {"failing_since": START.isoformat(), "failures": 1, "last_error": "CredentialsRefused: no token (401)"}
     store.write(lambda connection: facts.set_fact(connection, "client", said, START))
     health = reports_health.health(store, START)
     assert health.refused is not None

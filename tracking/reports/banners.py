@@ -102,7 +102,8 @@ def _unreachable(health: Health, now: datetime) -> Banner | None:
 def _paused(health: Health, now: datetime) -> Banner | None:
     if (until := health.paused_until) is None:
         return None
-    text = f"The provider asked for a pause; API calls resume at {wording.clock(until, now)}"
+    why = "The provider is unavailable (503)" if health.unavailable else "The provider asked for a pause"
+    text = f"{why}; API calls resume at {wording.clock(until, now)}"
     return Banner(Level.INFO, text, "pause")
 
 

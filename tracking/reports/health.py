@@ -21,6 +21,9 @@ from tracking.webhooks.silence_alarm import SilenceAlarm
 
 ENDED_ALARM_LASTS = timedelta(hours=1)
 MOST_COUNTED = 1_000
+# One call may fail for what has to do with its order alone: it takes more to call the provider unreachable.
+UNREACHABLE_AFTER = timedelta(seconds=15)
+UNREACHABLE_FAILURES = 3
 WAL_LARGE = 256 * 1024 * 1024
 MANY_DUE = 1000
 # Every call is later. Without these words SQLite 3.53 reads them all with their bodies, and sorts them for the first.
@@ -57,6 +60,7 @@ class Health:
     `why_unreachable`: why the latest call failed, in words, where that is known. `restored`: how far the store is
     reconciled after it was restored from a backup. `wal_bytes`: the size of a write-ahead log that is larger than it
     should be, else 0. `webhooks`: the alarm about silent webhooks, while it lasts and for an hour after it ended.
+    `unavailable`: calls are paused as the provider says that it is not available, not as there were too many.
     """
 
     unreachable_since: datetime | None
@@ -67,6 +71,7 @@ class Health:
     wal_bytes: int = 0
     webhooks: SilenceAlarm | None = None
     why_unreachable: str | None = None
+    unavailable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +174,20 @@ def _why_failing(client: Mapping[str, Any]) -> str | None:
     return (client.get("last_error") or "").partition(": ")[2] or None
 
 
+def _is_lasting(client: Mapping[str, Any], now: datetime) -> bool:
+    """Whether calls have failed for so long, or so often, without a success that the provider cannot be reached."""
+    since, failures = _time(client.get("failing_since")), client.get("failures", UNREACHABLE_FAILURES)
+    if since is None:
+        return False
+    return failures >= UNREACHABLE_FAILURES or (failures > 1 and now - since >= UNREACHABLE_AFTER)
+
+
+def _refusal(client: Mapping[str, Any]) -> str | None:
+    """The latest error where calls fail because the credentials are refused."""
+    error = client.get("last_error") or ""
+    return error if client.get("failing_since") and error.startswith(("CredentialsRefused", "AccessDisabled")) else None
+
+
 def _usage(at: datetime | None, client: Mapping[str, Any], now: datetime) -> str:
     rate = client.get("rate")
     if at is None or not rate:
@@ -181,6 +200,8 @@ def _usage(at: datetime | None, client: Mapping[str, Any], now: datetime) -> str
 def _provider_status(connection: Connection, client: Mapping[str, Any], now: datetime) -> ComponentStatus:
     if (failing_since := _time(client.get("failing_since"))) is not None:
         why = f": {why}" if (why := _why_failing(client)) else ""
+        if not _is_lasting(client, now) and not _refusal(client):
+            return ComponentStatus("Provider", failing_since, f"a call failed {sentences.ago(failing_since, now)}{why}")
         text = f"no answer for {sentences.duration(now - failing_since)}{why}"
         return ComponentStatus("Provider", failing_since, text, worrying=True)
     answered = _NEWEST_CALL.where(EXCHANGES.c.status.is_not(None))
@@ -223,19 +244,19 @@ def health(database: Database, now: datetime) -> Health:
     with database.read() as connection:
         facts, overdue = _facts(connection), _overdue_roles(connection, now)
     client = facts.get(FactKey.API_CLIENT, (None, {}))[1]
-    last_error = client.get("last_error") or ""
-    since = _time(client.get("failing_since"))
-    refused = last_error if since and last_error.startswith(("CredentialsRefused", "AccessDisabled")) else None
+    refused = _refusal(client)
+    since = _time(client.get("failing_since")) if not refused and _is_lasting(client, now) else None
     paused = _time(client.get("paused_until"))
     mark = facts.get(FactKey.RESTORED_COPY)
     log_size = database.wal_bytes()
     return Health(
-        unreachable_since=None if refused else since,
+        unreachable_since=since,
         refused=refused,
         paused_until=paused if paused and paused > now else None,
         silent=tuple(role for role in ("poller", "sender") if _loop_status(role, facts, overdue, now).worrying),
         restored=mark_from(mark[1]) if mark else None,
         wal_bytes=log_size if log_size > WAL_LARGE else 0,
         webhooks=_webhook_alarm(facts, now),
-        why_unreachable=_why_failing(client) if since and not refused else None,
+        why_unreachable=_why_failing(client) if since else None,
+        unavailable=(client.get("last_error") or "").startswith("Throttled: ") and "(503)" in client["last_error"],
     )

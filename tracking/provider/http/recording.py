@@ -57,21 +57,23 @@ class Recorder:
     """Hands each attempt that left to `record`, which must not raise; bodies are masked.
 
     `failing_since` and `last_error` say since when calls fail for reasons that are not one order's, and why the latest
-    did.
+    did; `failures` counts them since.
     """
 
     def __init__(self, record: Callable[[ApiCallRecord], None], masker: SecretMasker) -> None:
         self._record, self._masker = record, masker
         self.failing_since: datetime | None = None
         self.last_error: str | None = None
+        self.failures = 0
 
     def note(self, call: ApiCall, error: BaseException | None, seconds: float) -> None:
         """Records an attempt that took so long and ended in this error, if any. One that never left is none."""
         if call.left_at is None:
             return
         if error is None or isinstance(error, _ANSWERS):
-            self.failing_since = None
+            self.failing_since, self.failures = None, 0
         elif isinstance(error, ProviderError):
+            self.failures += 1
             self.failing_since = self.failing_since or call.left_at
             in_words = error.status is None or f"(status {error.status}" in str(error)
             self.last_error = f"{type(error).__name__}: {error}" + ("" if in_words else f" ({error.status})")

@@ -236,6 +236,7 @@ class ApiSession:
             "rate": self._limiter.rate,
             "paused_until": format_time(self._times.clock() + timedelta(seconds=pause)) if pause > 0 else None,
             "failing_since": format_time(self._recorder.failing_since),
+            "failures": self._recorder.failures,
             "last_error": self._recorder.last_error,
         }
 

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -86,11 +87,15 @@ _OUTCOMES = {
     "unreadable": ("Unreadable", "failed"),
     "cancelled": ("Interrupted", "failed"),
 }
-OUTCOME_LABELS = dict(_OUTCOMES.values()) | {"Failed": "failed"}
+# Both stop the calls for a while: 429 as they were too many, 503 as nothing can be had (RFC 9110).
+_UNAVAILABLE = "Unavailable, paused"
+OUTCOME_LABELS = dict(_OUTCOMES.values()) | {"Failed": "failed", _UNAVAILABLE: "declined"}
 
 
-def outcome_label(outcome: str) -> str:
-    """Word how a call ended; the reason that some outcomes hold is left out."""
+def outcome_label(outcome: str, status: float | None = None) -> str:
+    """Word how a call ended, by its status where that tells more; the reason that some outcomes hold is left out."""
+    if outcome == "throttled" and status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return _UNAVAILABLE
     return _OUTCOMES.get(outcome.partition(":")[0], ("Failed", "failed"))[0]
 
 
