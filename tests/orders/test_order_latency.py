@@ -95,7 +95,7 @@ def test_without_a_notice_it_was_done_between_two_looks() -> None:
     told = break_down(SEEN)
     assert (seconds(told.early), seconds(told.late)) == ([60, 0, 40, 0.5], [100.5, 0, 0, 0])
     assert told.text == (
-        "Detected 0 to 40.5 s after completion (no webhook, polling 0 to 40 s, processing 0 to 0.5 s); "
+        "Detected 0 to 40.5 s after completion (no webhook in time, polling 0 to 40 s, processing 0 to 0.5 s); "
         "the provider took 1 min to 1 min 41 s."
     )
     assert told.stated_time == StatedTime.NONE

@@ -88,7 +88,7 @@ class LatencyBreakdown:
     def text(self) -> str:
         """All that in a sentence or two."""
         lag, webhook, wait, handling = (between(*self.ends(part)) for part in ("lag", "notice", "wait", "handling"))
-        announced = f"webhook {webhook}" if self.announced else "no webhook"
+        announced = f"webhook {webhook}" if self.announced else "no webhook in time"
         text = (
             f"Detected {lag} after completion ({announced}, polling {wait}, processing {handling}); "
             f"the provider took {between(*self.ends('provider'))}."
