@@ -6,7 +6,7 @@ Each answers a click with the orders it stands for; "Data" holds its table and t
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -20,6 +20,7 @@ import elements
 import times
 from charts import overview as charts
 from tracking.orders import wording
+from tracking.orders.model import State, is_open
 from tracking.orders.vocabulary import state_label
 from tracking.reports import explanations, trends
 from tracking.reports.board.completion_times import CompletionTimes, TimesOfType
@@ -35,7 +36,7 @@ TYPE_LABELS = {"DigitalDelivery": "Digital", "Links": "Links", "PhysicalShipment
 FLOW_COLUMNS: dict[str, Any] = {
     "placed": "Placed",
     "completed": "Completed",
-    "first_seen_completed": "Complete when first seen",
+    "discovered": "Complete when first seen",
     "open": "Open at its end",
 }
 CURRENCIES_DRAWN = 2
@@ -51,8 +52,7 @@ def pictures() -> None:
     with st.container(gap="xsmall"):
         with _card("flow_card", FLOW_CHART) as (row, _):
             span = backlog(row)
-        with _card("lifecycle_card", LIFECYCLE_CHART) as parts:
-            lifecycle(*parts)
+        lifecycle()
         left, right = st.columns(2, gap="xsmall")
         with left, _card("expectation_card", LOWER_CHART) as parts:
             expectation(*parts)
@@ -84,7 +84,7 @@ def _chart(figure: go.Figure, key: str, alt: str) -> Any:
 
 def _remember_click(key: str) -> None:
     """Keep what was clicked: in the run that follows the chart has no selection any more if its data have changed."""
-    points = st.session_state[key]["selection"]["points"]
+    points = st.session_state.get(key, {}).get("selection", {}).get("points")  # none where the chart has gone since
     if points:
         st.session_state[f"{key}_click"] = points[0].get("customdata")
 
@@ -108,7 +108,9 @@ def _step(span: str) -> timedelta:
 
 
 def _placed_in(begin: datetime, span: str) -> Query:
-    return {"from": begin.isoformat(), "to": (begin + _step(span)).isoformat(), "sort": "placed"}
+    """Those of its bar: what was over when it was first seen is not drawn there."""
+    within = {"from": begin.isoformat(), "to": (begin + _step(span)).isoformat()}
+    return within | {"watched": "true", "sort": "placed"}
 
 
 # Backlog and throughput
@@ -142,6 +144,7 @@ def _flow_tables(frame: pd.DataFrame, course: pd.DataFrame, span: str) -> None:
     hours = [hour.to_pydatetime() for hour in frame["hour"].iloc[::-1]]
     choices = {wording.clock(hour)[:-3]: _placed_in(hour, span) for hour in hours}
     _open_by_keyboard(f"Orders placed in the {step} from", choices, "flow_choice")
+    st.caption("Orders of other systems count as placed when first seen, and not if they were over by then.")
     config = FLOW_COLUMNS | {"hour": times.column(step.capitalize())}
     st.dataframe(frame.iloc[::-1], hide_index=True, column_config=config, height=260, alt=f"Orders by {step}")
     named = course.assign(state=course["state"].map(state_label))
@@ -156,8 +159,14 @@ def _flow_tables(frame: pd.DataFrame, course: pd.DataFrame, span: str) -> None:
 # Lifecycle
 
 
-def lifecycle(row: Any, foot: Any) -> None:
-    """In which state the orders are now, by number or by value."""
+@elements.live("3s", "lifecycle")
+def lifecycle() -> None:
+    """In which state the orders are now, by number or value; as often as the counts above, which it repeats."""
+    with _card("lifecycle_card", LIFECYCLE_CHART) as (row, foot):
+        _lifecycle(row, foot)
+
+
+def _lifecycle(row: Any, foot: Any) -> None:
     with row:
         st.subheader("Lifecycle now", anchor=False, width="content")
         view = st.segmented_control(
@@ -166,19 +175,24 @@ def lifecycle(row: Any, foot: Any) -> None:
         )  # fmt: skip
         data = _data("lifecycle_data", "The lifecycle")
     current = cached.lifecycle_now()
+    if view == "Value" or data.open:
+        current = replace(current, values=cached.open_values())
     bars = _values(current) if view == "Value" else _numbers(current)
     figure = charts.lifecycle(bars, LIFECYCLE_CHART, elements.palette())
     clicked = _chart(figure, f"lifecycle_{view}", f"Orders by state: {_states_text(current)}.")
     if clicked:
-        st.switch_page("orders.py", query_params=_in_state(clicked))
+        st.switch_page("orders.py", query_params=_in_state(clicked, current.since))
     foot.caption(_small_states(bars) or EMPTY_LINE)
     if data.open:
         with data:
             _lifecycle_table(current)
 
 
-def _in_state(state: str) -> Query:
-    return {"view": "today"} if state == "Completed" else {"state": state}
+def _in_state(state: str, since: datetime) -> Query:
+    """Those of its bar: of an open state all that are in it, of another those that came to it since midnight."""
+    if state == State.COMPLETED:
+        return {"view": "today"}
+    return {"state": state} | ({} if is_open(state) else {"ended_from": since.isoformat(), "watched": "true"})
 
 
 def _states_text(current: Lifecycle) -> str:
@@ -227,7 +241,8 @@ def _values(current: Lifecycle) -> pd.DataFrame:
 
 def _lifecycle_table(current: Lifecycle) -> None:
     states = current.states
-    choices = {state_label(state): _in_state(state) for state in states[states["orders"] > 0]["state"]}
+    ways = ((str(row.state), "" if row.open else " today") for row in states[states["orders"] > 0].itertuples())
+    choices = {f"{state_label(state)}{today}": _in_state(state, current.since) for state, today in ways}
     _open_by_keyboard("Orders that are", choices, "lifecycle_choice")
     table = states.assign(
         state=states["state"].map(state_label), open=states["open"].map({True: "now", False: "today"})
@@ -283,6 +298,8 @@ def _expectation_text(current: OpenOrders, frame: pd.DataFrame) -> str:
     late, unknown = int(frame["late"].sum()), int(frame["slower_than"].isna().sum())
     of_all = "" if current.complete else f" of {current.open:,}: the most overdue and the newest"
     parts = [f"{wording.count(len(frame), 'open order')}{of_all}", f":red[◆] {late:,} late"]
+    if current.waiting:
+        parts.append(f"{current.waiting:,} not accepted yet")
     if unknown:
         parts.append(f":gray[○] {unknown:,} without enough history")
     return " · ".join(parts)
@@ -332,7 +349,7 @@ def completion_times(row: Any, foot: Any, span: str) -> None:
 def _completed_in(begin: datetime, order_type: str, span: str) -> Query:
     length = timedelta(hours=1) if span == "24h" else timedelta(days=1)
     within = {"done_from": begin.isoformat(), "done_to": (begin + length).isoformat()}
-    return {"type": order_type, "sort": "completed", **within}
+    return {"type": order_type, "sort": "completed", "watched": "true", **within}
 
 
 def _place_of_type(name: str) -> tuple[int, str]:

@@ -19,7 +19,8 @@ from tracking.reports.board.decisions import DecisionGroup, DecisionOrder, Decis
 
 DECISIONS_HEIGHT = FLOW_HEIGHT
 CHANGES_HEIGHT = LIFECYCLE_HEIGHT + GAP + LOWER_HEIGHT
-FEW_GROUPS = 4
+ROWS = 6  # of the card on what needs a decision: its height is fixed
+LETTERS = 47  # of a row of that card on a narrow screen; its value stands in it where there is room
 HALF_A_DAY = timedelta(hours=12)
 STATE_WIDTH = 118  # pixels: the widest of the known states
 
@@ -43,10 +44,16 @@ def decisions() -> None:
             st.markdown(":green[:material/check_circle:] Nothing needs a decision.")
         if current.capped:
             st.caption(_part_text(current))
-        for group in current.groups:
+        rows = ROWS - current.capped
+        listed = current.groups if len(current.groups) <= rows else current.groups[: rows - 1]
+        for group in listed:
             _group(group, at_least="+" if current.capped else "")
-        if len(current.groups) in range(1, FEW_GROUPS + 1):
-            _waiting_longest(current.oldest)
+        if more := len(current.groups) - len(listed):
+            label = f"+{wording.count(more, 'more reason')}"
+            st.page_link("orders.py", label=label, icon="", query_params={"view": "attention"})
+        room = rows - len(listed) - 1  # below the line that names them
+        if listed and room > 0:
+            _waiting_longest(current.oldest[:room])
 
 
 def _part_text(current: Decisions) -> str:
@@ -55,16 +62,23 @@ def _part_text(current: Decisions) -> str:
 
 
 def _group(group: DecisionGroup, at_least: str) -> None:
-    """One reason: its name is the link, beside it the number, below it the oldest and the value."""
+    """One reason in one line: its name is the link, before it the number, behind it the oldest and the value."""
     key = f"reason_{group.reason.replace(' ', '_')}"
-    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key=key):
+    worth = f"{amounts.worth(group.values)}{at_least}"
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key=key, wrap=False):
         label = f"**{group.orders:,}{at_least}** {elements.escape(reason_label(group.reason))}"
         query = {"view": "attention", "reason": group.reason}
-        st.page_link("orders.py", label=label, icon="", query_params=query, width="stretch")
+        with st.container():
+            help_text = f"{elements.escape(reason_label(group.reason))}, worth {elements.escape(worth)}"
+            st.page_link("orders.py", label=label, icon="", query_params=query, help=help_text)
         age = brief(utc_now() - group.oldest.created_at)
         address = {"order": group.oldest.po_number}
-        st.page_link("order.py", label=f"oldest {age}", icon="", query_params=address, help="Open the oldest of them")
-        st.caption(f"{elements.escape(amounts.worth(group.values))}{at_least}", width="content")
+        st.page_link(
+            "order.py", label=f"oldest {age}", icon="", query_params=address, help="Open the oldest of them",
+            width="content",
+        )  # fmt: skip
+        if len(reason_label(group.reason)) + len(worth) <= LETTERS:
+            st.caption(elements.escape(worth), width="content")
 
 
 def _waiting_longest(orders: Sequence[DecisionOrder]) -> None:
@@ -109,7 +123,10 @@ def _changes(frozen: Sequence[Change] | None) -> None:
 def _change(change: Change) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", wrap=False):
         with st.container(width=STATE_WIDTH):
-            elements.badge(change.state)
+            if change.state is None:
+                st.badge("Webhook", icon=":material/webhook:", color="gray")
+            else:
+                elements.badge(change.state)
         sentence, address = elements.escape(change.entry.text), {"order": change.po_number}
         with st.container():
             st.page_link(

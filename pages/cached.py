@@ -37,12 +37,26 @@ SLOWLY = 30
 
 def overview() -> reports.Overview:
     """The overview's figures, at most FRESH seconds old."""
-    return _overview(database_url())
+    return _board(database_url())[0]
+
+
+def trend() -> figures.Trend:
+    """The five figures of the overview and their course over a day, of the same moment as `overview`."""
+    return _board(database_url())[1]
+
+
+def lifecycle_now() -> lifecycle.Lifecycle:
+    """The orders by state now, without their values, of the same moment as `overview`."""
+    return _board(database_url())[2]
 
 
 @st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
-def _overview(url: str) -> reports.Overview:
-    return reports.overview(connect(url), utc_now())
+def _board(url: str) -> tuple[reports.Overview, figures.Trend, lifecycle.Lifecycle]:
+    """What stands side by side on one screen is read together, or its numbers would contradict each other."""
+    store, now = connect(url), utc_now()
+    return (
+        reports.overview(store, now), figures.trend(store, now), lifecycle.lifecycle_now(store, now, with_values=False)
+    )  # fmt: skip
 
 
 def demonstration_in_progress() -> bool:
@@ -61,16 +75,6 @@ def forget_charts() -> None:
     """Read anew what is remembered for longer than a moment, as much has come at once."""
     for read in (_flow, _lifecycle_course, _completion_times, _insights, _filter_options):
         read.clear()
-
-
-def trend() -> figures.Trend:
-    """The five figures of the overview and their course over a day, at most FRESH seconds old."""
-    return _trend(database_url())
-
-
-@st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
-def _trend(url: str) -> figures.Trend:
-    return figures.trend(connect(url), utc_now())
 
 
 def decisions() -> decision_reports.Decisions:
@@ -103,14 +107,14 @@ def _flow(url: str, span: str) -> pd.DataFrame:
     return course.flow(connect(url), utc_now(), span)
 
 
-def lifecycle_now() -> lifecycle.Lifecycle:
-    """The orders by state now, at most SOON seconds old."""
-    return _lifecycle_now(database_url())
+def open_values() -> pd.DataFrame:
+    """What the open orders are worth by state and currency, at most SOON seconds old."""
+    return _open_values(database_url())
 
 
 @st.cache_data(ttl=SOON, max_entries=4, show_spinner=False)
-def _lifecycle_now(url: str) -> lifecycle.Lifecycle:
-    return lifecycle.lifecycle_now(connect(url), utc_now())
+def _open_values(url: str) -> pd.DataFrame:
+    return lifecycle.lifecycle_now(connect(url), utc_now()).values
 
 
 def lifecycle_course(span: str) -> pd.DataFrame:

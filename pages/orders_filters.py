@@ -254,6 +254,8 @@ def _single(filters: Filters) -> Iterable[tuple[str, str]]:
     yield "to", f"Placed before {wording.clock(filters.created_to)}" if filters.created_to else ""
     yield "done_from", f"Completed from {wording.clock(filters.completed_from)}" if filters.completed_from else ""
     yield "done_to", f"Completed before {wording.clock(filters.completed_to)}" if filters.completed_to else ""
+    yield "ended_from", f"Ended from {wording.clock(filters.ended_from)}" if filters.ended_from else ""
+    yield "watched", "Not those over when first seen" if filters.watched else ""
     yield "min", "" if filters.min_minor is None else f"Value from {wording.amount(filters.min_minor)}"
     yield "max", "" if filters.max_minor is None else f"Value up to {wording.amount(filters.max_minor)}"
     yield "older", "" if filters.older_than is None else f"Age at least {wording.duration(filters.older_than)}"

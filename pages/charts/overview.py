@@ -17,7 +17,7 @@ from tracking.orders.vocabulary import state_label
 from tracking.orders.wording import TIME_ZONE, count, duration, longest, money, plain
 
 AGES = ((1, "1 s"), (10, "10 s"), (60, "1 min"), (600, "10 min"), (3600, "1 h"), (86_400, "1 d"), (864_000, "10 d"))
-SHARES = ((0.0, "0 %"), (0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"))
+SHARES = ((0.0, "0 %"), (0.9, "90 %"), (0.99, "99 %"))
 LATE_FROM, HIGHEST, NO_HISTORY = 2.0, 2.6, -0.45  # of the vertical axis of `expectation`
 HATCHED = frozenset({State.UNKNOWN, State.REFUSED})
 MID_GREY = 128
@@ -27,8 +27,8 @@ SMALL = {"size": 11}
 def flow(frame: pd.DataFrame, course: pd.DataFrame, height: int, palette: Palette = LIGHT) -> go.Figure:
     """The open orders by state, stacked, and below them what was placed (up) and completed (down).
 
-    `frame` has the columns hour, placed, completed, open; `course` has hour, state, orders. A click anywhere in a step
-    selects its hour.
+    `frame` has the columns hour, placed, completed, discovered, open; `course` has hour, state, orders. A click
+    anywhere in a step of the lower panel selects its hour: no list holds what was open at the end of a past one.
     """
     figure = make_subplots(rows=2, shared_xaxes=True, row_heights=[0.42, 0.58], vertical_spacing=0.09)
     for state, rows in course.groupby("state", sort=False):
@@ -42,7 +42,8 @@ def flow(frame: pd.DataFrame, course: pd.DataFrame, height: int, palette: Palett
     panels = ((1, 0, max(opened, 1), ("Open",)), (2, -max(moved, 1), max(moved, 1), ("Placed", "Completed")))
     texts = _step_texts(frame, course)
     for row, least, most, names in panels:
-        _add_click_area(figure, hours, frame["hour"], texts, (least, most), row)
+        values = [hour.isoformat() for hour in frame["hour"]] if row == len(panels) else None
+        _add_click_area(figure, hours, values, texts, (least, most), row)
         ticks = sorted({least, 0, most})
         numbers = [f"{abs(tick):,}" for tick in ticks]
         figure.update_yaxes(range=[least, most], tickvals=ticks, ticktext=numbers, fixedrange=True, row=row, col=1)
@@ -60,20 +61,22 @@ def _step_texts(frame: pd.DataFrame, course: pd.DataFrame) -> list[str]:
         states.setdefault(row.hour, []).append(f"{row.orders:,} {html.escape(plain(state_label(str(row.state))))}")
     return [
         f"{row.placed:,} placed, {row.completed:,} completed<br>"
-        f"{row.open:,} open at its end{'<br>' if row.hour in states else ''}{'<br>'.join(states.get(row.hour, []))}"
-        for row in frame.itertuples()
+        + (f"{over:,} complete when first seen, not drawn<br>" if over else "")
+        + f"{row.open:,} open at its end{'<br>' if row.hour in states else ''}{'<br>'.join(states.get(row.hour, []))}"
+        for row, over in zip(frame.itertuples(), frame["discovered"], strict=True)
     ]
 
 
 def _add_click_area(
-    figure: go.Figure, hours: pd.Series, values: pd.Series, texts: Sequence[str], reach: tuple[int, int], row: int
-) -> None:
-    """Unseen bars over the full height: the label of the whole step, and where it can be clicked."""
+    figure: go.Figure, hours: pd.Series, values: Sequence[str] | None, texts: Sequence[str], reach: tuple[int, int],
+    row: int,
+) -> None:  # fmt: skip
+    """Unseen bars over the full height: the label of the whole step, and with `values` where it can be clicked."""
     unseen = {"opacity": 0}
     figure.add_bar(
         x=hours, y=[reach[1] - reach[0]] * len(hours), base=reach[0], text=texts, textposition="none",
-        customdata=[hour.isoformat() for hour in values], hovertemplate="%{x}<br>%{text}<extra></extra>",
-        marker=unseen, selected={"marker": unseen}, unselected={"marker": unseen}, row=row, col=1,
+        customdata=values, hovertemplate="%{x}<br>%{text}<extra></extra>", marker=unseen,
+        selected={"marker": unseen}, unselected={"marker": unseen}, row=row, col=1,
     )  # fmt: skip
 
 

@@ -124,12 +124,16 @@ def test_the_bounds_of_completion_are_told_rounded_up() -> None:
 
 def test_a_click_on_an_hour_stands_for_it_whatever_was_drawn_there() -> None:
     hours = [START, START + timedelta(hours=1)]
-    frame = pd.DataFrame({"hour": hours, "placed": [3, 0], "completed": [1, 0], "open": [2, 2]})
+    frame = pd.DataFrame({"hour": hours, "placed": [3, 0], "completed": [1, 0], "discovered": [2, 0], "open": [2, 2]})
     course = pd.DataFrame({"hour": hours, "state": ["<b>", "<b>"], "orders": [2, 2]})
     figure = overview.flow(frame, course, 200)
-    areas = [trace for trace in figure.data if trace.customdata is not None]
-    assert [list(area.customdata) for area in areas] == [[hour.isoformat() for hour in hours]] * 2
-    assert areas[1].text[0] == "3 placed, 1 completed<br>2 open at its end<br>2 &lt;b&gt;"
+    opened, moved = [trace for trace in figure.data if trace.text is not None]
+    assert opened.customdata is None, "no list holds what was open at the end of a past hour"
+    assert list(moved.customdata) == [hour.isoformat() for hour in hours]
+    assert moved.text[0] == (
+        "3 placed, 1 completed<br>2 complete when first seen, not drawn<br>2 open at its end<br>2 &lt;b&gt;"
+    )
+    assert moved.text[1] == "0 placed, 0 completed<br>2 open at its end<br>2 &lt;b&gt;"
     assert [list(trace.y) for trace in figure.data][1:3] == [[3, 0], [-1, 0]]
 
 

@@ -82,7 +82,7 @@ def test_every_filter_of_an_address_is_a_chip_that_takes_it_away(visit: Visit, h
     query = {
         "q": "A", "state": "Queued", "not_state": "Refused", "type": "Links", "not_type": "Codes", "source": "form",
         "not_source": "seed", "not_reason": "cancelled", "product": "CVS", "from": "2020-01-01T10:00:00+00:00",
-        "to": "2199-01-01", "min": "1", "max": "100", "older": "0s", "prefix": "A", "po": "A-1",
+        "to": "2199-01-01", "min": "1", "max": "100", "older": "0s", "prefix": "A", "po": "A-1", "watched": "true",
     }  # fmt: skip
     app = visit("orders", **query)
     assert not app.exception

@@ -7,8 +7,11 @@ import streamlit as st
 from histories import History
 from streamlit.testing.v1 import AppTest
 
+import board_charts
 import cached
+from tracking.orders.vocabulary import AttentionReason
 from tracking.reports.board.changes import latest_changes
+from tracking.reports.board.decisions import DecisionGroup, DecisionOrder, Decisions
 from tracking.storage.database import Database
 from tracking.storage.facts import set_fact
 
@@ -72,6 +75,8 @@ def test_each_chart_has_a_table_and_the_same_ways_for_the_keyboard(visit: Visit,
     history.complete("A-1")
     history.place("A-2")
     history.accept("A-2")
+    history.place("A-3")
+    history.refuse("A-3")
     app = visit()
     app.session_state["span"] = span
     for name in ("flow_data", "lifecycle_data", "expectation_data", "times_data"):
@@ -82,7 +87,11 @@ def test_each_chart_has_a_table_and_the_same_ways_for_the_keyboard(visit: Visit,
     hours = app.selectbox(key="flow_choice")
     assert len(hours.options) == (24 if span == "24h" else 30)
     assert app.selectbox(key="expectation_choice").options == ["A-2"]
-    assert app.selectbox(key="lifecycle_choice").options == ["Pending", "Completed"]
+    assert app.selectbox(key="lifecycle_choice").options == ["Pending", "Refused today", "Completed today"]
+    app.selectbox(key="lifecycle_choice").select("Refused today").run()
+    [refused] = [query for query in addresses(app) if "state=Refused" in query]
+    assert "watched=true" in refused
+    assert any(part.startswith("ended_from=") for part in refused)
     ways = [query for query in addresses(app) if any(part.startswith(("from=", "order=", "type=")) for part in query)]
     assert {part.partition("=")[0] for query in ways for part in query} >= {
         "from",
@@ -92,6 +101,23 @@ def test_each_chart_has_a_table_and_the_same_ways_for_the_keyboard(visit: Visit,
         "done_from",
         "done_to",
     }
+
+
+def test_more_reasons_than_the_card_has_room_for_are_named_with_the_way_to_them(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch, history: History
+) -> None:
+    oldest = DecisionOrder("A-1", "refused", history.at)
+    groups = tuple(DecisionGroup(reason, 1, oldest, {"USD": 1000}) for reason in list(AttentionReason)[:7])
+    history.place("A-1")
+    found = Decisions(groups, (oldest,), 7, capped=False)
+    monkeypatch.setattr(cached, "decisions", lambda: found)
+    card_links = card(visit(), "decisions_card").page_link
+    assert (card_links[-1].label, card_links[-1].proto.query_string) == ("+2 more reasons", "view=attention")
+    assert sum(link.label.startswith("**1**") for link in card_links) == 5
+    found = Decisions(groups[:6], (oldest,), 6, capped=False)
+    assert sum(link.label.startswith("**1**") for link in card(visit(), "decisions_card").page_link) == 6
+    board_charts._remember_click("gone since")  # a click that comes when its chart is no longer there
+    assert "gone since_click" not in st.session_state
 
 
 def test_the_latest_changes_keep_their_places_until_newer_ones_are_asked_for(

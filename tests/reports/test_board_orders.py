@@ -141,6 +141,14 @@ def test_latest_changes_name_each_order_once_with_its_state(history: History, st
     found = changes.latest_changes(store)
     assert [(change.po_number, change.state) for change in found] == [("REFUSED-1", "Refused"), ("DONE-1", "Completed")]
     assert found[0].key != found[1].key
+    history.wait(hours=1)
+    history.acknowledge("DONE-1", "customer told")
+    assert changes.latest_changes(store) == found, "a note changes no state"
+    history.place("OPEN-1")
+    history.accept("OPEN-1")
+    history.announce("OPEN-1")
+    claim = changes.latest_changes(store)[0]
+    assert (claim.po_number, claim.state, claim.entry.kind) == ("OPEN-1", None, "notice claimed")
 
 
 def test_history_read_in_does_not_fill_the_latest_changes(

@@ -246,6 +246,7 @@ def test_a_filter_survives_its_way_through_an_address() -> None:
         text="a b", view="late", states=("Pending", "On hold"), types=("Links",), source="csv", product="CVS",
         created_from=datetime(2026, 1, 2, tzinfo=UTC), created_to=datetime(2026, 1, 3, 4, 5, tzinfo=UTC),
         completed_from=datetime(2026, 1, 5, tzinfo=UTC), completed_to=datetime(2026, 1, 6, tzinfo=UTC),
+        ended_from=datetime(2026, 1, 7, tzinfo=UTC), watched=True,
         min_minor=1250, max_minor=99900, older_than=timedelta(hours=3), po_prefix="FT-", sort="value",
         not_states=("Refused",), not_types=("Codes",), not_sources=("seed",), reasons=("cancelled",),
         not_reasons=("other",), only=("A-1, and B", "A-2"), descending=False, page=3,
@@ -325,6 +326,12 @@ def test_filters_narrow(history: History, store: Database) -> None:
     assert found(completed_from=START + timedelta(minutes=10)) == {"DONE-1", "FOUND-1"}
     assert found(completed_to=START + timedelta(minutes=10)) == set()
     assert found(completed_from=START, completed_to=START + timedelta(hours=1)) == {"DONE-1", "FOUND-1"}
+    assert found(ended_from=START) == {"DONE-1", "FOUND-1", "REFUSED-1"}
+    assert found(ended_from=START, watched=True, states=("Refused", "Completed")) == {"DONE-1", "REFUSED-1"}
+    assert found(ended_from=history.at + timedelta(days=1)) == set()
+    assert found(watched=True, created_to=START + timedelta(hours=1)) == {
+        "DONE-1", "OPEN-1", "LOST-1", "REFUSED-1", "BIG-1"
+    }  # fmt: skip
     assert found(only=("BIG-1", "OPEN-1", "none")) == {"BIG-1", "OPEN-1"}
     assert found(not_states=("Completed", "Pending", "Queued"), not_sources=("csv",)) == {"LOST-1", "REFUSED-1"}
     assert found(not_types=("Links",)) == set()

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, select
 
 from tracking.forecasting import incidents
-from tracking.orders.model import State, Submission, WebhookStatus, folded_id
+from tracking.orders.model import CLOSED, State, Submission, WebhookStatus, folded_id
 from tracking.orders.vocabulary import AttentionReason, EventKind
 from tracking.provider import people
 from tracking.reports.order_list.filters import SORTS, Filters
@@ -25,11 +25,15 @@ COUNTED = 10_000
 SEARCHED_WHOLE = 50_000
 
 
+_ENDS = sorted({EventKind.COMPLETED, EventKind.CANCELLED, EventKind.REFUSED, EventKind.PO_NUMBER_MISMATCH})
+# Of an order of another system that nobody here has seen open.
+_OVER_AT_FIRST_SIGHT = sa.and_(ORDERS.c.submission == Submission.ELSEWHERE, ORDERS.c.last_open_at.is_(None))
+
+
 def _finished_today(now: datetime, *, discovered: bool) -> ColumnElement[bool]:
     """Completed today; `found` picks those that were complete when first seen, which is not our doing."""
     done = select(EVENTS.c.order_id).where(EVENTS.c.kind == EventKind.COMPLETED, EVENTS.c.learned_at >= day_start(now))
-    first_sight = sa.and_(ORDERS.c.submission == Submission.ELSEWHERE, ORDERS.c.last_open_at.is_(None))
-    return sa.and_(ORDERS.c.id.in_(done), first_sight if discovered else sa.not_(first_sight))
+    return sa.and_(ORDERS.c.id.in_(done), _OVER_AT_FIRST_SIGHT if discovered else sa.not_(_OVER_AT_FIRST_SIGHT))
 
 
 def _view(view: str, now: datetime) -> list[Any]:
@@ -109,6 +113,8 @@ def conditions(connection: Connection, filters: Filters, now: datetime) -> list[
     ]
     if filters.completed_from or filters.completed_to:
         clauses.append(_completed_between(filters.completed_from, filters.completed_to))
+    if filters.watched:
+        clauses.append(sa.not_(sa.and_(_OVER_AT_FIRST_SIGHT, ORDERS.c.state.in_(sorted(CLOSED)))))
     if filters.older_than is not None:
         clauses.append(ORDERS.c.created_at < now - filters.older_than)
     return clauses
@@ -134,6 +140,12 @@ def _with_product(product: str) -> ColumnElement[bool]:
     return ORDERS.c.id.in_(select(LINES.c.order_id).where(LINES.c.product_id == product))
 
 
+def _ended_since(first: datetime) -> ColumnElement[bool]:
+    """Completed, cancelled or refused at or after `first`, by when we learned it."""
+    ended = EVENTS.c.kind.in_(_ENDS), EVENTS.c.learned_at >= first
+    return ORDERS.c.id.in_(select(EVENTS.c.order_id).where(*ended))
+
+
 def _completed_between(first: datetime | None, end: datetime | None) -> ColumnElement[bool]:
     """Completed at or after `first` and before `end`, by when we learned it; the index on kinds holds both bounds."""
     within = [] if first is None else [EVENTS.c.learned_at >= first]
@@ -152,6 +164,7 @@ _BOUNDS: dict[str, Callable[[Any], ColumnElement[bool]]] = {
     "po_prefix": lambda prefix: ORDERS.c.po_number.startswith(prefix, autoescape=True),
     "created_from": lambda first: ORDERS.c.created_at >= first,
     "created_to": lambda end: ORDERS.c.created_at < end,
+    "ended_from": _ended_since,
     "min_minor": lambda least: ORDERS.c.value_minor >= least,
     "max_minor": lambda most: ORDERS.c.value_minor <= most,
     "not_types": ORDERS.c.type.not_in,

@@ -44,7 +44,8 @@ class Filters:
 
     `reasons`: for which the order needs a decision. `not_...`: what is left out. `only`: these PONumbers.
     `each`: late orders that are late together are listed too, where one sentence would tell them all. `parts`: what
-    holds the text is listed too, where the store is so large that an exact id would be the only match.
+    holds the text is listed too, where the store is so large that an exact id would be the only match. `watched`: what
+    was over already when it was first seen is left out.
     """
 
     text: str = field(default="", metadata=_set_by("q", Reader.text))
@@ -66,6 +67,7 @@ class Filters:
     created_to: datetime | None = field(default=None, metadata=_set_by("to", Reader.time))
     completed_from: datetime | None = field(default=None, metadata=_set_by("done_from", Reader.time))
     completed_to: datetime | None = field(default=None, metadata=_set_by("done_to", Reader.time))
+    ended_from: datetime | None = field(default=None, metadata=_set_by("ended_from", Reader.time))
     min_minor: int | None = field(default=None, metadata=_set_by("min", Reader.money))
     max_minor: int | None = field(default=None, metadata=_set_by("max", Reader.money))
     older_than: timedelta | None = field(default=None, metadata=_set_by("older", Reader.length))
@@ -73,6 +75,7 @@ class Filters:
     only: tuple[str, ...] = field(default=(), metadata=_set_by("po", Reader.many))
     each: bool = field(default=False, metadata=_set_by("each", Reader.yes))
     parts: bool = field(default=False, metadata=_set_by("parts", Reader.yes))
+    watched: bool = field(default=False, metadata=_set_by("watched", Reader.yes))
     sort: str = field(default="placed", metadata=_set_by("sort", _sort))
     descending: bool = field(default=True, metadata=_set_by("asc", lambda reader, name: not reader.yes(name)))
     page: int = field(default=1, metadata=_set_by("page", lambda reader, name: reader.number(name, 1, 1, 1_000_000)))
