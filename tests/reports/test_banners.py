@@ -58,12 +58,18 @@ def test_all_that_is_wrong_comes_in_one_order_the_gravest_first() -> None:
 
 
 def test_a_pause_says_whether_calls_were_too_many_or_the_provider_is_unavailable() -> None:
-    texts = {
-        health_banners(replace(HEALTHY, paused_until=LATER, unavailable=unavailable), LateOrders(), START)[0].text
+    asked, away = (
+        health_banners(replace(HEALTHY, paused_until=LATER, unavailable=unavailable), LateOrders(), START)[0]
         for unavailable in (False, True)
-    }
-    resume = "API calls resume at 10:05:00"
-    assert texts == {f"The provider {why}; {resume}" for why in ("asked for a pause", "is unavailable (503)")}
+    )
+    assert (asked.level, asked.text) == (
+        Level.INFO,
+        "The provider asked for a pause; API calls resume at 10:05:00",
+    )
+    assert (away.level, away.text) == (
+        Level.WARNING,
+        "The provider is unavailable (503); API calls resume at 10:05:00",
+    )
 
 
 def test_each_banner_is_one_line() -> None:

@@ -104,6 +104,8 @@ def _paused(health: Health, now: datetime) -> Banner | None:
         return None
     why = "The provider is unavailable (503)" if health.unavailable else "The provider asked for a pause"
     text = f"{why}; API calls resume at {wording.clock(until, now)}"
+    if health.unavailable:
+        return Banner(Level.WARNING, text, "pause", "Orders are queued and will be sent automatically.")
     return Banner(Level.INFO, text, "pause")
 
 
