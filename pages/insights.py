@@ -102,12 +102,13 @@ def forecast_accuracy(accuracy: forecasts.ForecastAccuracy) -> None:
         "its ETA and one after, may have held or not."
     )
     types = [explanations.TYPES.get(name, name).capitalize() or "All orders" for name in accuracy.rows["type"]]
-    rows = accuracy.rows.drop(columns="type").assign(like=types)[["like", "etas", "held_least", "held_most"]]
+    rows = accuracy.rows.drop(columns="type").assign(like=types)[["like", "etas", "held_least", "held_most", "verdict"]]
     config = {
         "like": st.column_config.TextColumn("Type"),
         "etas": st.column_config.NumberColumn("ETAs due"),
         "held_least": st.column_config.NumberColumn("Held at least", format="%d %%"),
         "held_most": st.column_config.NumberColumn("Held at most", format="%d %%"),
+        "verdict": st.column_config.TextColumn("Verdict"),
     }
     box = card("forecast_accuracy", "Forecast accuracy", accuracy.text, explanation, rows, config)
     chart(

@@ -114,7 +114,12 @@ def result(backtest: Mapping[str, Any]) -> None:
     drawn = drawn.dropna(subset=["calls_an_hour"])
     figure = charts.frontier(drawn, name=DELAYS[name].lower(), palette=elements.palette())
     elements.chart(figure, "frontier", f"Calls per hour against {DELAYS[name].lower()}, by plan. {finding}")
-    st.caption("Left is cheaper, down is sooner. A line is one policy; the bar shows the uncertainty.")
+    st.caption(
+        "Left is cheaper, down is sooner. A line is one policy; the bar shows the uncertainty. “now” is measured: the "
+        "calls and detections on record, with the settings, pauses and failures there were. “now, replayed” polls the "
+        "same orders with the current settings throughout, and no call fails: the two differ where other settings "
+        "were in force or polling stood still. Compare other plans with “now, replayed”."
+    )
 
 
 def replay_points(backtest: Mapping[str, Any]) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from charts.layout import laid_out
 from charts.palette import LIGHT, Palette
 from tracking.orders.latency import between, within
 from tracking.orders.wording import count, longest, plain
+from tracking.reports.insights.forecasts import Verdict
 
 HEIGHT = 280
 # Lengths of time that people count in, for axes from a tenth of a second to weeks.
@@ -104,13 +105,13 @@ def _length_axis(least: float, most: float) -> dict[str, Any]:
 def accuracy(frame: pd.DataFrame, *, promised: int, palette: Palette = LIGHT) -> go.Figure:
     """The share in a hundred of ETAs that held, as a range by type of order, beside the share that was promised.
 
-    Columns like, etas, held_least, held_most. What rests on few ETAs is hollow and grey.
+    Columns like, etas, held_least, held_most, verdict. What rests on few ETAs is hollow and grey.
     """
     figure = go.Figure()
     names = [f"{html.escape(plain(row.like))} (n = {row.etas:,})" for row in _records(frame)]
     for row, name in zip(_records(frame), names, strict=True):
         few = row.etas < _ENOUGH
-        color = palette.muted if few else palette.trouble if row.held_most < promised else palette.primary
+        color = palette.muted if few else palette.trouble if row.verdict == Verdict.FEWER else palette.primary
         note = f", not enough history ({row.etas} of {_ENOUGH})" if few else ""
         held = f"{row.held_least}" if row.held_least == row.held_most else f"{row.held_least} to {row.held_most}"
         figure.add_scatter(
@@ -119,7 +120,7 @@ def accuracy(frame: pd.DataFrame, *, promised: int, palette: Palette = LIGHT) ->
             mode="lines+markers",
             line={"color": color, "width": 5},
             marker={"color": color, "size": 11, "symbol": "circle-open" if few else "circle"},
-            hovertext=f"{html.escape(plain(row.like))}: {held} of 100 held{note}",
+            hovertext=f"{html.escape(plain(row.like))}: {held} of 100 held, {row.verdict}{note}",
             hoverinfo="text",
         )
     figure.add_vline(

@@ -83,6 +83,7 @@ def test_a_replay_runs_in_the_background_and_its_result_stays(
     assert "Alternative, doubling, up to 30 s" in said
     assert len(app.get("plotly_chart")) == 1
     assert set(app.dataframe[0].value["plan"]) == {"now", "now, replayed", "tried", "current policy"}
+    assert any("“now” is measured" in caption.value for caption in app.caption)
     app.number_input(key="replay_ceiling").set_value(40.0).run()
     assert any("has changed since" in caption.value for caption in app.caption)
 

@@ -4,10 +4,14 @@ import re
 from datetime import timedelta
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import sqlalchemy as sa
 from histories import START, History
 
+from charts import insights as charts
+from charts.palette import LIGHT
+from tracking.forecasting.predictions import Score
 from tracking.reports.insights import forecasts, witnesses
 from tracking.storage.database import Database, connect
 from tracking.storage.tables import PREDICTIONS
@@ -32,10 +36,27 @@ def test_etas_are_scored_by_type_and_few_of_them_are_not_enough(
     told = forecasts.forecast_accuracy(store, EARLIER, history.at + timedelta(days=1))
     # The last poll that said "open" was after 10 s, so of an ETA between that and the completion nobody can say.
     assert told.text == "Not enough history (3 of 30 ETAs): so far 90 % ETAs: 3 made, 1 to 3 held."
-    assert told.rows.to_dict("split")["data"] == [["", 3, 33, 100], ["Links", 3, 33, 100]]
+    assert told.rows.to_dict("split")["data"] == [[name, 3, 33, 100, "as promised"] for name in ("", "Links")]
     monkeypatch.setattr(forecasts, "RELIABLE_ORDERS", 3)
     told = forecasts.forecast_accuracy(store, EARLIER, history.at + timedelta(days=1))
-    assert told.text == "90 % ETAs: 3 made, 1 to 3 held, as promised (90 of 100)."
+    assert told.text == "90 % ETAs: 3 made, 1 to 3 held, as promised (90 of 100, so 3)."
+
+
+@pytest.mark.parametrize(
+    ("score", "words"),
+    [
+        (Score(541, 415, 55), "as promised within chance"),  # 486 at the most, 487 are due
+        (Score(541, 415, 54), "as promised"),
+        (Score(541, 415, 70), "fewer than promised"),
+        (Score(541, 505, 0), "more than promised"),
+    ],
+)
+def test_the_sentence_and_the_chart_judge_etas_alike(score: Score, words: str) -> None:
+    assert forecasts.verdict(score) == words
+    frame = pd.DataFrame({"like": ["All orders"], "etas": [541], "verdict": [words]})
+    frame[["held_least", "held_most"]] = score.held_of_100
+    color = charts.accuracy(frame, promised=90).data[0].line.color
+    assert (color == LIGHT.trouble) == (words == "fewer than promised")
 
 
 def test_each_completion_is_reported_by_webhook_by_poll_or_by_both(history: History, store: Database) -> None:

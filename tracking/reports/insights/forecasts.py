@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from tracking.forecasting.classes import RELIABLE_ORDERS
 from tracking.forecasting.predictions import SCORED, Score, score_by_type
@@ -12,6 +14,26 @@ from tracking.storage.database import Database
 
 PROMISED = 90  # of 100
 ALL = ""  # in place of a type
+_CHANCE = 1.96  # standard deviations: what keeps the promise lies within them 95 of 100 times
+
+
+class Verdict(StrEnum):
+    """Whether as many ETAs held as were promised, as far as is known."""
+
+    FEWER = "fewer than promised"
+    WITHIN_CHANCE = "as promised within chance"
+    AS_PROMISED = "as promised"
+    MORE = "more than promised"
+
+
+def verdict(score: Score) -> Verdict:
+    """Whether what held reaches the promised share, if need be within what chance brings; at the most, if not known."""
+    least, most = score.held, score.predictions - score.failed
+    share = PROMISED / 100
+    due, chance = share * score.predictions, _CHANCE * math.sqrt(share * (1 - share) * score.predictions)
+    if most < due:
+        return Verdict.FEWER if most < due - chance else Verdict.WITHIN_CHANCE
+    return Verdict.MORE if least > due + chance else Verdict.AS_PROMISED
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +41,7 @@ class ForecastAccuracy:
     """How the ETAs of a period fared.
 
     `rows`: by type of order, ALL of them first: type, etas (how many came due), held_least and held_most
-    (of 100, as far as is known). `text`: the finding in a sentence.
+    (of 100, as far as is known), verdict. `text`: the finding in a sentence.
     """
 
     rows: pd.DataFrame
@@ -32,8 +54,14 @@ def forecast_accuracy(database: Database, since: datetime, now: datetime) -> For
         by_type = score_by_type(connection, since, now)
     scores = list(by_type.values())
     total = Score(*(sum(getattr(one, name) for one in scores) for name in ("predictions", "held", "failed")))
-    rows = [(name, score.predictions, *score.held_of_100) for name, score in {ALL: total, **by_type}.items() if scores]
-    return ForecastAccuracy(pd.DataFrame(rows, columns=["type", "etas", "held_least", "held_most"]), _finding(total))
+    rows = [
+        (name, score.predictions, *score.held_of_100, verdict(score).value)
+        for name, score in {ALL: total, **by_type}.items()
+        if scores
+    ]
+    return ForecastAccuracy(
+        pd.DataFrame(rows, columns=["type", "etas", "held_least", "held_most", "verdict"]), _finding(total)
+    )
 
 
 def _finding(total: Score) -> str:
@@ -41,12 +69,9 @@ def _finding(total: Score) -> str:
         return "No ETA came due in this period."
     if total.predictions < RELIABLE_ORDERS:
         return f"Not enough history ({total.predictions} of {RELIABLE_ORDERS} ETAs): so far {_share(total)}."
-    least, most = total.held_of_100
     newest = "the newest " if total.predictions >= SCORED else ""
-    verdict = (
-        "better than promised" if least > PROMISED else "worse than promised" if most < PROMISED else "as promised"
-    )
-    return f"{newest}{_share(total)}, {verdict} ({PROMISED} of 100)."
+    due = f"{PROMISED} of 100, so {math.ceil(PROMISED * total.predictions / 100):,}"
+    return f"{newest}{_share(total)}, {verdict(total)} ({due})."
 
 
 def _share(score: Score) -> str:
