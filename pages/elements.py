@@ -219,6 +219,11 @@ def error_box() -> Iterator[None]:
         st.stop()
 
 
+def out_of_bounds(label: str, number: float, least: float, most: float) -> str | None:
+    """What to say of a number outside its bounds; the browser would drop it without a word. None for one within."""
+    return None if least <= number <= most else f"{label}: enter {least:,.10g} to {most:,.10g}, not {number:,.10g}."
+
+
 def attempt(act: Callable[[], object]) -> bool:
     """Do what somebody asked for. What went wrong is shown here, and the page goes on; returns whether it was done."""
     try:

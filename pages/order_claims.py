@@ -27,15 +27,19 @@ def draw(view: verdicts.OrderView) -> None:
         st.caption("Stored encrypted. Who reveals a unit's data is recorded in the timeline.")
         person = actors.field()
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            line = st.number_input("Line", *ends, key=f"claims_line_{view.id}", width=120)
+            first, last = ends
+            line = st.number_input("Line", value=first, key=f"claims_line_{view.id}", width=120)
             versions = storage_claims.claim_versions(session.database(), view.id, line)
             most = max((units for units, _ in versions), default=1)
-            unit = st.number_input("Unit", 1, most, key=f"claims_unit_{view.id}_{line}", width=120)
+            unit = st.number_input("Unit", value=1, key=f"claims_unit_{view.id}_{line}", width=120)
             version = picked_version(view, line, versions)
-            why = session.may_not_act() or (None if person else "Enter your name first.")
+            wrong = elements.out_of_bounds("Line", line, first, last) or elements.out_of_bounds("Unit", unit, 1, most)
+            why = session.may_not_act() or (None if person else "Enter your name first.") or wrong
             asked = st.button(
                 "Reveal claim data", key="reveal", icon=":material/visibility:", disabled=why is not None, help=why
             )
+        if wrong:
+            st.error(wrong, icon=":material/error:")
         if asked and person:
             reveal(view, person, line, unit, version)
 

@@ -181,11 +181,10 @@ def has_amounts(line: dict[str, Any]) -> bool:
 
 
 def as_request(draft: Draft) -> OrderRequest:
-    """The amounts of the lines that have some, whatever else is wrong with them: for sums, and never sent."""
+    """The draft's amounts, which all lines have, whatever else is wrong with it: for sums, and never sent."""
     lines = (
         Line(number, line["ProductId"], round(line["Value"] * 100), line["Quantity"])
         for number, line in enumerate(draft.lines, start=1)
-        if has_amounts(line)
     )
     return OrderRequest(draft.po_number, str(st.session_state.get("order_type")), tuple(lines), {})
 

@@ -31,7 +31,8 @@ def draw(catalogue: Catalog, draft: Draft, checked: CheckedFile) -> None:
         problems = order_form.visible_problems(draft, checked)
         if draft.lines:
             lines(catalogue, draft, Counter(line for line, _, _ in problems if line is not None))
-            sums(catalogue, [order_draft.as_request(draft)])
+            if all(map(order_draft.has_amounts, draft.lines)):  # a sum of the others would not be that of the order
+                sums(catalogue, [order_draft.as_request(draft)])
         if problems:
             fields = list(dict.fromkeys(order_form.field_label(where) for _, where, _ in problems))
             st.error(elements.escape(f"Fix before sending: {', '.join(fields[:6])}"), icon=":material/error:")

@@ -26,6 +26,7 @@ PLANS = {
     "Fixed wait": ("wait", "Wait, s", 60.0),
 }
 POLICIES = dict(zip(PLANS, ("", "accrual", "accrual", "doubling", "fixed"), strict=True))
+RATE = "Calls a second, at most"
 DELAYS = {"mean": "Mean delay", "p95": "p95 delay"}
 HEADERS = {
     "calls_an_hour": "Calls/h", "mean": "Mean, s", "mean_least": "at least, s", "mean_most": "at most, s",
@@ -65,19 +66,24 @@ def chosen_plan() -> tuple[str, ...]:
         span = st.selectbox("History", list(HISTORIES), key="replay_span", index=1, width=130)
         plan = st.selectbox("Plan to try", list(PLANS), key="replay_plan", width=270)
         option, label, usual = PLANS[plan]
+        wrong = None
         arguments = ["--frontier", "--since", HISTORIES[span]]
         arguments += ["--policy", POLICIES[plan]] if POLICIES[plan] else []
         if option:
-            value = st.number_input(label, 1.0, 3600.0, usual, key=f"replay_{option}", width=160)
+            value = st.number_input(label, value=usual, key=f"replay_{option}", width=160)
+            wrong = elements.out_of_bounds(label, value, 1, 3600)
             arguments += [f"--{option}", f"{value:g}"]
         if plan != NO_PLAN:
             usual_rate = float(session.settings().api_max_rate)
-            rate = st.number_input("Calls a second, at most", 0.01, 1000.0, usual_rate, key="replay_rate", width=190)
+            rate = st.number_input(RATE, value=usual_rate, key="replay_rate", width=190)
+            wrong = wrong or elements.out_of_bounds(RATE, rate, 0.01, 1000)
             arguments += ["--rate", f"{rate:g}"]
         chosen = tuple(arguments)
-        if st.button("Replay", key="replay", icon=":material/science:"):
+        if st.button("Replay", key="replay", icon=":material/science:", disabled=bool(wrong), help=wrong):
             elements.attempt(lambda: cached.replays().start(chosen, utc_now()))
             st.session_state["replayed"] = chosen
+    if wrong:
+        st.error(wrong, icon=":material/error:")
     return chosen
 
 

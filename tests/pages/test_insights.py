@@ -74,6 +74,9 @@ def test_a_replay_runs_in_the_background_and_its_result_stays(
         history.place(f"FT-{number}")
         history.complete(f"FT-{number}", minutes=1)
     app.selectbox(key="replay_plan").set_value("Doubling waits").run()
+    app.number_input(key="replay_ceiling").set_value(0.5).run()
+    assert "Longest wait, s: enter 1 to 3,600, not 0.5." in [told.value for told in app.error]
+    assert app.button(key="replay").disabled
     app.number_input(key="replay_ceiling").set_value(30.0).run()
     app.button(key="replay").click().run()
     until_ended(app)

@@ -388,6 +388,9 @@ def codes(app: AppTest) -> list[str]:
 def test_claim_data_is_revealed_by_one_act_and_gone_with_the_next(visit: Visit, claimed: History, named: None) -> None:
     app = opened(visit)
     assert not any("claim.example" in code for code in codes(app))
+    app.number_input(key="claims_line_1").set_value(99).run()
+    assert "Line: enter 1 to 2, not 99." in [told.value for told in app.error]
+    assert app.button(key="reveal").disabled
     app.number_input(key="claims_line_1").set_value(2).run()
     app.button(key="reveal").click().run()
     assert not app.exception
