@@ -20,7 +20,7 @@ from tracking.reports.board.decisions import DecisionGroup, DecisionOrder, Decis
 DECISIONS_HEIGHT = FLOW_HEIGHT
 CHANGES_HEIGHT = LIFECYCLE_HEIGHT + GAP + LOWER_HEIGHT
 ROWS = 6  # of the card on what needs a decision: its height is fixed
-LETTERS = 47  # of a row of that card on a narrow screen; its value stands in it where there is room
+LETTERS = 43  # of a row of that card on a phone; its value stands in it where there is room
 HALF_A_DAY = timedelta(hours=12)
 STATE_WIDTH = 118  # pixels: the widest of the known states
 

@@ -65,7 +65,8 @@ def test_the_overview_shows_its_verdict_and_its_counts_with_the_way_to_their_ord
     [row] = [block for block in [card(app, "reason_refused")] if block.page_link]
     assert addresses(row) == [{"view=attention", "reason=refused"}, {"order=A-2"}]
     assert row.page_link[0].label == "**1** Refused by the provider"
-    assert row.caption[0].value == "10\\.00 \\(currency unknown\\)"
+    assert not row.caption, "there is no room for so long a value"
+    assert row.page_link[0].proto.help == "Refused by the provider, worth 10\\.00 \\(currency unknown\\)"
     assert any("n = 1" in caption.value for caption in app.caption)
 
 
