@@ -248,6 +248,15 @@ def test_an_unknown_name_that_is_a_persons_address_is_masked() -> None:
 SECRET = "s3cret"
 
 
+def test_an_amount_that_no_database_holds_in_quantity_is_refused() -> None:
+    body = {"Type": "Links", "PONumber": "po", "LineItems": [{"ProductId": "X", "Value": 100_000_001, "Quantity": 1}]}
+    with pytest.raises(InvalidSubmission) as refused:
+        read_request(body)
+    assert [str(each) for each in refused.value.problems] == [
+        "LineItems[0].Value: must be an amount of at most 100,000,000"
+    ]
+
+
 @pytest.mark.parametrize("kind", [*TYPES, SECRET])
 def test_no_problem_repeats_a_value_of_the_request(kind: str) -> None:
     value = f"{SECRET}\x00" * 50

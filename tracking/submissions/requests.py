@@ -22,7 +22,7 @@ from tracking.orders.model import Line, OrderRequest, OrderType
 from tracking.provider.json_fields import decimal_of, parse_time, stripped_text, whole_of
 from tracking.provider.masking import scrub
 from tracking.submissions.checks import addresses, identifiers, texts
-from tracking.submissions.checks.amounts import plain_number
+from tracking.submissions.checks.amounts import plain_number, storable_amount
 from tracking.submissions.checks.texts import Unfit
 
 # What is wrong, by the type of pydantic's error; a value that breaks its field's own rule, by the field.
@@ -87,7 +87,7 @@ def _time(text: Any) -> str:
 
 
 def _amount(value: Any) -> Decimal:
-    return decimal_of(plain_number(value) if isinstance(value, str) else value)
+    return storable_amount(decimal_of(plain_number(value) if isinstance(value, str) else value))
 
 
 def _whole(value: Any) -> int:

@@ -2,10 +2,12 @@
 
 import re
 import unicodedata
+from decimal import Decimal
 
 from tracking.provider.json_fields import decimal_of, whole_of
 from tracking.submissions.checks.texts import Unfit, unseen_character
 
+MOST = 100_000_000
 _GAP = "[ \u00a0\u2007\u2009\u202f'\u2019]"
 _BY_GAPS = re.compile(rf"[0-9]{{1,3}}({_GAP})[0-9]{{3}}(?:\1[0-9]{{3}})*(?:[.,][0-9]+)?")
 _BY_MARKS = re.compile(
@@ -43,6 +45,13 @@ def plain_number(text: str) -> str:
     if problem := unseen_character(plain):
         raise Unfit(problem)
     return plain
+
+
+def storable_amount(amount: Decimal) -> Decimal:
+    """The amount, if a database holds what an order of very many such cards comes to. Raises Unfit otherwise."""
+    if amount > MOST:
+        raise Unfit(f"must be an amount of at most {MOST:,}")
+    return amount
 
 
 def amount_or_text(text: str) -> float | str:
