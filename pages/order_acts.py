@@ -70,16 +70,22 @@ def _resend(view: OrderView) -> None:
     )
     with st.form("resend_form", border=False):
         person = actors.field()
-        sent = st.form_submit_button(elements.spending_label("Resend"), key="resend_submit", type="primary")
+        sent = _spending_button("Resend", "resend_submit")
     if sent and person:
         done = "Queued to be sent again under the same PO number."
         elements.attempt(lambda: _act(actions.resend, po_number, done, person))
 
 
+def _spending_button(label: str, key: str) -> bool:
+    """The button of a form that may cost money; with the live provider its label is red, which needs a light ground."""
+    ground: Any = "secondary" if session.environment().is_live else "primary"
+    return st.form_submit_button(elements.spending_label(label), key=key, type=ground)
+
+
 def _worth(view: OrderView) -> str:
-    """What would be placed, and its face value, at the start of a sentence: "**1 card, 10.00 USD**, is"."""
+    """What would be placed, and its face value, at the start of a sentence: "**1 card, 10.00 USD** is"."""
     cards = wording.count(view.order.units, "card")
-    return f"**{elements.escape(f'{cards}, {view.worth}')}**, {'is' if view.order.units == 1 else 'are'}"
+    return f"**{elements.escape(f'{cards}, {view.worth}')}** {'is' if view.order.units == 1 else 'are'}"
 
 
 @elements.dialog("Acknowledge", icon=":material/task_alt:")
@@ -172,7 +178,7 @@ def _place_anew(view: OrderView) -> None:
         person = actors.field()
         other = st.text_input("New PO number", f"{po_number[:96]}-2", key="anew_po_number")
         both = st.checkbox("Both orders are wanted", key="anew_both")
-        sent = st.form_submit_button(elements.spending_label("Place order"), key="anew_submit", type="primary")
+        sent = _spending_button("Place order", "anew_submit")
     if sent and person:
         elements.attempt(lambda: _placed_anew(po_number, other, person, both=both))
 

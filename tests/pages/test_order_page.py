@@ -127,7 +127,7 @@ def test_an_unconfirmed_order_can_be_sent_again_under_its_number(visit: Visit, h
     app = visit("order", order="FT-1")
     assert not app.button(key="resend").disabled
     app.button(key="resend").click().run()
-    assert "**1 card, 10\\.00 \\(currency unknown\\)**, is sent to the provider again" in said(app)
+    assert "**1 card, 10\\.00 \\(currency unknown\\)** is sent to the provider again" in said(app)
     assert "requested a resend" not in story(app)  # it may cost money: one click asks
     act(app, "resend", "resend_submit")
     assert not app.exception
