@@ -7,7 +7,8 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$python; break; fi; done)
 VENV := .venv
 BIN := $(VENV)/bin
-WORKERS ?= 2
+# Beside two that compute, one mostly waits for a browser.
+WORKERS ?= 3
 # Where a wheel is missing the standard library's SQLite does; nothing is ever compiled.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary pysqlite3 -c constraints.txt
 ARGS ?=

@@ -23,8 +23,9 @@ from tracking.storage.database import Database
 
 # The folders whose tests take longest, each longer than the next.
 SLOW = ("browser", "processes", "powerloss", "scenarios", "bench")
-# Begins with the console that other tests share, and wants to see its first minute.
-FIRST = "test_first_minute.py"
+# These share one console, which costs more than most of them: one worker takes them all. The first of them wants to see
+# the console's first minute.
+SHARING = ("test_first_minute.py", "test_tasks.py", "test_every_page.py", "test_refreshes.py", "test_demonstration.py")
 # How fast a machine is says nothing of what is tested: no example is too slow, and none is missed.
 settings.register_profile("whatever-the-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("whatever-the-machine")
@@ -39,6 +40,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     files = [list(group) for _, group in itertools.groupby(items, lambda item: item.path)]
+    sharing = sorted((file for file in files if _shares(file[0])), key=lambda file: SHARING.index(file[0].path.name))
+    together = [item for file in sharing for item in file]
+    files = [together, *(file for file in files if file not in sharing)] if together else files
     slow = sorted((file for file in files if file[0].path.parent.name in SLOW), key=_slowness)
     quick = [item for file in files if file not in slow for item in file]
     shares: list[list[pytest.Item]] = [[] for _ in range(workers)]
@@ -53,9 +57,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [item for share in shares for item in share] + quick
 
 
+def _shares(item: pytest.Item) -> bool:
+    return item.path.parent.name == "browser" and item.path.name in SHARING
+
+
 def _slowness(file: list[pytest.Item]) -> tuple[bool, int]:
     path = file[0].path
-    return path.name != FIRST, SLOW.index(path.parent.name)
+    return not _shares(file[0]), SLOW.index(path.parent.name)
 
 
 @pytest.fixture(scope="session")

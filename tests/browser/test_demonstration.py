@@ -93,6 +93,7 @@ def tab_to(page: Page, text: str, key: str) -> None:
     pytest.fail(f"{text} is out of reach of the keyboard")
 
 
+@pytest.mark.long
 def test_a_table_is_used_by_keyboard_and_an_order_is_opened_by_an_act_of_its_own(page: Page) -> None:
     orders_grid(page)
     tab_to(page, "grid", "Tab")
@@ -112,6 +113,7 @@ def test_a_table_is_used_by_keyboard_and_an_order_is_opened_by_an_act_of_its_own
     expect(page.locator(".st-key-orders_table canvas").first).to_be_visible()
 
 
+@pytest.mark.long
 def test_a_header_sorts_the_whole_list_and_the_table_has_no_scroller_of_its_own(page: Page) -> None:
     grid = orders_grid(page)
     scroller = page.locator(".st-key-orders_table .dvn-scroller")

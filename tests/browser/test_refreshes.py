@@ -71,6 +71,7 @@ def test_a_half_typed_note_survives_that_the_order_moves_on(page: Page, store: D
     expect(page.get_by_text(f"Acknowledged by {SOMEBODY_ELSE.name}").first).to_be_visible()
 
 
+@pytest.mark.long
 def test_selected_rows_and_a_half_typed_filter_survive_news(page: Page, store: Database) -> None:
     page.goto("/orders")
     po_number = select_first_row(page)
@@ -103,6 +104,7 @@ def test_back_and_reload_bring_back_the_filter_the_page_and_the_row_that_was_ope
     expect(page).to_have_url(SECOND_PAGE)
 
 
+@pytest.mark.long
 def test_a_link_to_the_page_that_is_open_is_in_the_address_too(page: Page) -> None:
     page.goto("/orders?sort=value")
     counts = page.locator(".st-key-counts")
