@@ -49,6 +49,7 @@ def cells(page: Page) -> Locator:
     return page.locator(".st-key-orders_table [role=grid] tbody tr")
 
 
+@pytest.mark.long
 def test_a_half_typed_note_survives_that_the_order_moves_on(page: Page, store: Database) -> None:
     needs_decision = ORDERS.c.attention.is_not(None) & ORDERS.c.acknowledged_at.is_(None)
 
