@@ -18,7 +18,7 @@ from tracking.reports import overview
 from tracking.reports.board.figures import Figure, Trend
 
 ON_A_WALL = "board" in st.query_params
-SIGNS = {"Last poll": "poll", "Last webhook": "webhook", "Token": "token"}
+SIGNS = {"Last poll": "poll", "Last webhook": "webhook", "Token": "token"}  # nosec B105 - names of what is shown
 # The figure's name in `Trend`, the orders it counts, its title, icon and colour, and what it means.
 COUNTS = (
     ("needs_decision", "attention", "Needs a decision", "front_hand", "inverse",
