@@ -160,16 +160,14 @@ def test_the_provider_shows_what_was_last_seen_of_its_orders(written: tuple[Data
     assert asyncio.run(ask()) == {row.provider_id: row.digest for row in sample}
 
 
-def test_what_is_learned_now_stands_before_all_of_the_week(written: tuple[Database, Sandbox, int]) -> None:
-    store, _, _ = written
-    [order] = select(store, ORDERS.c.id, ORDERS.c.po_number, where=ORDERS.c.state == "InReview")
+def test_what_is_learned_now_stands_before_all_of_the_week(store: Database, tmp_path: Path) -> None:
+    with closing(Sandbox(tmp_path / "sandbox.db")) as sandbox:
+        history = week(store, sandbox)
+        history.begin(NOW)
+        history.write_group()
     later = NOW + timedelta(minutes=1)
-    store.write(
-        lambda connection: ingest.record_note(
-            connection, order.id, text="Asked the provider", actor="Ann", now=later, acknowledges=False
-        )
-    )
-    assert latest_changes(store)[0].po_number == order.po_number
+    store.write(lambda connection: ingest.place(connection, request(), source="form", actor="Ann", now=later))
+    assert latest_changes(store)[0].po_number == request().po_number
 
 
 def test_it_is_written_into_nothing_that_holds_orders(store: Database, tmp_path: Path) -> None:

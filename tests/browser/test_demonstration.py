@@ -151,5 +151,5 @@ def test_the_overview_fits_one_screen_and_a_click_on_a_chart_leads_to_its_orders
     expect(page.locator("[class*='st-key-times_'] .main-svg").first).to_be_attached()
     settled(page)
     assert page.get_by_test_id("stMain").evaluate("each => each.scrollHeight - each.clientHeight") <= 0
-    click_on_chart(page, "flow")
-    expect(page).to_have_url(re.compile(r"/orders\?from=.*&to="))
+    click_on_chart(page, "lifecycle_card")
+    expect(page).to_have_url(re.compile(r"/orders\?.*state="))
