@@ -53,10 +53,10 @@ def lifecycle_now() -> lifecycle.Lifecycle:
 @st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
 def _board(url: str) -> tuple[reports.Overview, figures.Trend, lifecycle.Lifecycle]:
     """What stands side by side on one screen is read together, or its numbers would contradict each other."""
-    store, now = connect(url), utc_now()
-    return (
-        reports.overview(store, now), figures.trend(store, now), lifecycle.lifecycle_now(store, now, with_values=False)
-    )  # fmt: skip
+    now = utc_now()
+    with connect(url).snapshot() as connection:
+        current = lifecycle.lifecycle_of(connection, now, with_values=False)
+        return reports.overview_of(connection, now), figures.trend_of(connection, now), current
 
 
 def demonstration_in_progress() -> bool:
@@ -187,15 +187,19 @@ def _health(url: str) -> health_reports.Health:
     return health_reports.health(connect(url), utc_now())
 
 
-def status() -> tuple[health_reports.Workload, tuple[health_reports.ComponentStatus, ...]]:
-    """How much waits for a person, and the status of each component, at most FRESH seconds old."""
+Status = tuple[ViewCount, ViewCount, tuple[health_reports.ComponentStatus, ...]]
+
+
+def status() -> Status:
+    """How many orders need a decision or are late, and the status of each component, at most FRESH seconds old."""
     return _status(database_url())
 
 
 @st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
-def _status(url: str) -> tuple[health_reports.Workload, tuple[health_reports.ComponentStatus, ...]]:
+def _status(url: str) -> Status:
     with connect(url).read() as connection:
-        return health_reports.workload(connection), health_reports.component_status(connection, utc_now())
+        now = utc_now()
+        return *order_views.waiting(connection, now), health_reports.component_status(connection, now)
 
 
 def late_orders() -> LateOrders:

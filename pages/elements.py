@@ -4,7 +4,6 @@ import contextlib
 import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
 from typing import Any, ParamSpec
 
 import pandas as pd
@@ -16,7 +15,6 @@ from charts.palette import DARK, LIGHT, Palette
 from tracking.errors import NotAdmitted, NotPermitted, TrackingError, explain
 from tracking.orders import wording
 from tracking.orders.model import State
-from tracking.orders.observations import utc_now
 from tracking.orders.vocabulary import state_label
 
 P = ParamSpec("P")
@@ -136,18 +134,10 @@ def escape(text: object) -> str:
     return flat.replace("\\@", rf"\@{_JOINER}")
 
 
-def ago(at: datetime | None, now: datetime | None = None) -> str:
-    """How long ago, or in how long, in words."""
-    if at is None:
-        return "never"
-    now = now or utc_now()
-    return f"in {wording.duration(at - now)}" if at > now else f"{wording.duration(now - at)} ago"
-
-
 def badge(state: str) -> None:
     """The state as a word with its shape and colour."""
     icon, color = STATE_BADGES.get(state, UNKNOWN_STATE_BADGE)
-    st.badge(badge_label(state_label(state)), icon=icon, color=color)  # type: ignore[arg-type]  # LOOKS holds only its colours
+    st.badge(badge_label(state_label(state)), icon=icon, color=color)  # type: ignore[arg-type]  # the table holds only its colours
 
 
 def badge_label(text: str) -> str:
@@ -156,7 +146,7 @@ def badge_label(text: str) -> str:
 
 
 def columns(frame: pd.DataFrame) -> dict[str, Any]:
-    """Column settings: headers in plain words, times in UTC."""
+    """Column settings: headers in plain words, times as the reader has chosen."""
     return {
         name: _column(name, COLUMN_HEADERS.get(name, _plain(name)), frame[name]) for name in map(str, frame.columns)
     }
@@ -168,7 +158,7 @@ def _plain(name: str) -> str:
 
 def _column(name: str, header: str, values: pd.Series) -> Any:
     if name.endswith("_at") or name in TIME_COLUMNS or pd.api.types.is_datetime64_any_dtype(values):
-        return st.column_config.DatetimeColumn(header, format="YYYY-MM-DD HH:mm:ss", timezone="UTC")
+        return times.column(header)
     if pd.api.types.is_numeric_dtype(values):
         return st.column_config.Column(header)
     # The grid measures the first rows alone, and cuts what is longer further down without a sign of it.

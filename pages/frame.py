@@ -17,6 +17,7 @@ from tracking.reports import banners, health
 from tracking.reports.banners import Banner
 from tracking.reports.health import Level
 from tracking.reports.order_list import search
+from tracking.reports.order_list.view_counts import ViewCount
 
 ENVIRONMENT_BADGES = {
     EnvironmentKind.SANDBOX: (":material/science:", "orange", "Simulated provider: no real orders, no real money."),
@@ -103,18 +104,16 @@ def _search_dialog() -> None:
 @elements.live("5s", "status")
 def status() -> None:
     """How many orders need a decision or are late, each with the way to them, and the health in one word."""
-    work, components = cached.status()
+    attention, late, components = cached.status()
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="counts", width=345):
-        _count(work.decisions, "need a decision", "needs a decision", ":material/front_hand:", {"view": "attention"})
-        _count(work.late, "late", "late", ":material/schedule:", {"view": "late", "each": "true"})
+        _count(attention, "need a decision", "needs a decision", ":material/front_hand:", {"view": "attention"})
+        _count(late, "late", "late", ":material/schedule:", {"view": "late", "each": "true"})
         _health(components)
 
 
-def _count(number: int, many: str, one: str, icon: str, query: dict[str, str]) -> None:
-    text = f"{number:,} {one if number == 1 else many}"
-    if number >= health.MOST_COUNTED:
-        text = f"{number:,}+ {many}"
-    label = f"**{text}**" if number else text
+def _count(number: ViewCount, many: str, one: str, icon: str, query: dict[str, str]) -> None:
+    text = f"{number} {one if number.orders == 1 else many}"
+    label = f"**{text}**" if number.orders else text
     st.page_link("orders.py", label=label, icon=icon, query_params=query, width="content")
 
 
@@ -136,9 +135,9 @@ def _times_menu() -> None:
         "local": f"Local time ({local.replace('_', ' ')})" if local else "Local time (your browser names no zone)",
         "relative": "Relative (5 min ago)",
     }
-    now = {"UTC": "UTC", "local": (local or "UTC").rpartition("/")[2].replace("_", " "), "relative": "Relative"}
+    now = "Relative" if times.display() == "relative" else times.zone_label()
     chosen = st.menu_button(
-        now[times.display()], list(labels), key="times", type="tertiary", format_func=lambda name: labels[name],
+        now, list(labels), key="times", type="tertiary", format_func=lambda name: labels[name],
         help="How times are shown",
     )  # fmt: skip
     if chosen and chosen != times.display():

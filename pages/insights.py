@@ -14,7 +14,9 @@ import elements
 import polling_lab
 import times
 from charts import insights as charts
-from tracking.reports import explanations, trends
+from charts.layout import in_zone
+from orders_filters import type_label
+from tracking.reports import trends
 from tracking.reports.insights import forecasts, latency, witnesses
 
 SECTIONS = {"findings": "Findings", "lab": "Polling lab"}
@@ -74,7 +76,7 @@ def detection_delay(report: latency.LatencyReport, step: timedelta) -> None:
     } | {"hour": times.column("From"), "stated": st.column_config.NumberColumn("With provider timestamp")}
     details = f"{report.details} Parts are those of the median order."
     box = card("detection_delay", "Detection delay", report.finding, explanation, rows, config, details)
-    frame = in_zone(report.rows, "hour")
+    frame = report.rows.assign(hour=in_zone(report.rows["hour"]))
     empty = f"{report.details} Only orders that a poll has seen open can be measured." if report.rows.empty else None
     chart(
         box,
@@ -89,11 +91,6 @@ def _named(end: str) -> list[str]:
     return [f"{name}_{end}" for name in ("p50", "p95", *PARTS)]
 
 
-def in_zone(frame: pd.DataFrame, column: str) -> pd.DataFrame:
-    """The frame with these times as the reader's clock shows them, for a chart."""
-    return frame if frame.empty else frame.assign(**{column: frame[column].dt.tz_convert(times.zone())})
-
-
 def forecast_accuracy(accuracy: forecasts.ForecastAccuracy) -> None:
     """How many of the ETAs held."""
     explanation = (
@@ -101,7 +98,7 @@ def forecast_accuracy(accuracy: forecasts.ForecastAccuracy) -> None:
         "has passed. The range is what polls leave open: an order that completed between two of them, one before "
         "its ETA and one after, may have held or not."
     )
-    types = [explanations.TYPES.get(name, name).capitalize() or "All orders" for name in accuracy.rows["type"]]
+    types = [type_label(name) or "All orders" for name in accuracy.rows["type"]]
     rows = accuracy.rows.drop(columns="type").assign(like=types)[["like", "etas", "held_least", "held_most", "verdict"]]
     config = {
         "like": st.column_config.TextColumn("Type"),
@@ -137,7 +134,7 @@ def witness_agreement(agreement: witnesses.WitnessAgreement) -> None:
     box = card("witness_agreement", "Witness agreement", agreement.text, explanation, rows, config)
     event = chart(
         box,
-        lambda: charts.leads(in_zone(rows, "at"), elements.palette()),
+        lambda: charts.leads(rows.assign(at=in_zone(rows["at"])), elements.palette()),
         "leads",
         f"Completions by whether the webhook or the poll came first. {agreement.text}",
         empty="Here comes a dot for each completion that a webhook and a poll both reported." if rows.empty else None,

@@ -10,16 +10,10 @@ import elements
 import log_table
 import times
 from tracking.orders.model import Witness
+from tracking.orders.wording import source_label
 from tracking.reports.logs import calls
 
 WEBHOOK_OUTCOMES = {"accepted": "Accepted", "waiting": "Waiting", "refused": "Rejected"}
-SOURCES = {
-    Witness.US.value: "Console",
-    Witness.ANSWER.value: "API answer",
-    Witness.POLL.value: "Poll",
-    Witness.WEBHOOK.value: "Webhook",
-    Witness.PERSON.value: "Operator",
-}
 LATE_SECONDS = 60
 SLOWEST = 2000  # milliseconds: where the bar of a call's latency is full
 TIME_WIDTH = 140
@@ -55,7 +49,7 @@ def event_groups() -> Groups:
     """Sources of events."""
     palette = elements.palette()
     colors = (palette.ahead, palette.primary, palette.accent, palette.good, palette.warning)
-    return {word: (SOURCES[word], color) for word, color in zip(SOURCES, colors, strict=True)}
+    return {one.value: (source_label(one), color) for one, color in zip(Witness, colors, strict=True)}
 
 
 def _cells(values: Iterable[Any]) -> pd.Series:
@@ -125,7 +119,7 @@ def events(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The rows of events and their columns."""
     late = (frame["learned_at"] - frame["at"]).dt.total_seconds() > LATE_SECONDS
     rows = frame.assign(
-        source=_cells([SOURCES.get(witness, witness)] for witness in frame["witness"]),
+        source=_cells([source_label(witness)] for witness in frame["witness"]),
         order=frame["po_number"],
         flag=_cells(["recorded later"] if each else [] for each in late),
     )

@@ -1,6 +1,6 @@
 """Logs: webhooks received, API calls made, the event log, imported files, and departures from the contract."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import pandas as pd
@@ -48,20 +48,31 @@ def nothing(noun: str) -> None:
         st.rerun()
 
 
+def picker(
+    label: str, name: str, options: Mapping[str, str], default: str, resets: Collection[str], **more: Any
+) -> str:
+    """A filter that is one of a few words in the address; people choose it by its label."""
+    chosen = address.choice(name, options, default)
+    bound = address.bound(name, chosen, default, resets=resets)
+    st.selectbox(
+        label, list(options), format_func=options.__getitem__, width=130, label_visibility="collapsed", **more, **bound
+    )
+    return chosen
+
+
+def newest(read: Callable[[], pd.DataFrame], words: str, fresh: Any) -> pd.DataFrame:
+    """The rows as they are now; whether others have come or changed since is said in `fresh`."""
+    frame = read()
+    with fresh:
+        log_table.news(read, frame, words)
+    return frame
+
+
 def webhooks(fresh: Any, place: Any) -> None:
     """The webhooks received."""
     resets = ("callbacks_page",)
     with tools():
-        outcome = address.choice("outcome", OUTCOMES, "all")
-        st.selectbox(
-            "Outcome",
-            list(OUTCOMES),
-            format_func=OUTCOMES.__getitem__,
-            width=130,
-            label_visibility="collapsed",
-            help=MEANINGS,
-            **address.bound("outcome", outcome, "all", resets=resets),
-        )
+        outcome = picker("Outcome", "outcome", OUTCOMES, "all", resets, help=MEANINGS)
         length = log_table.span_chosen(resets=resets)
         volume = cached.webhook_volume(length)
         log_table.bar_chosen(volume, "webhook", resets=resets)
@@ -72,9 +83,7 @@ def webhooks(fresh: Any, place: Any) -> None:
         page = {"limit": log_table.SIZE, "offset": log_table.offset("callbacks_page")}
         return activity.webhook_calls(session.database(), outcome=one, span=span, **page)
 
-    frame = read()
-    with fresh:
-        log_table.news(read, frame, "changed")
+    frame = newest(read, "changed", fresh)
     if frame.empty:
         nothing("webhooks")
     else:
@@ -101,15 +110,7 @@ def api_calls(fresh: Any, place: Any) -> None:
     """Calls of the provider's API."""
     resets = ("calls_page",)
     with tools():
-        method = address.choice("method", METHODS, "")
-        st.selectbox(
-            "Method",
-            list(METHODS),
-            format_func=METHODS.__getitem__,
-            width=130,
-            label_visibility="collapsed",
-            **address.bound("method", method, "", resets=resets),
-        )
+        method = picker("Method", "method", METHODS, "", resets)
         failed = address.choice("failed", ("true",), "") == "true"
         st.toggle(
             "Only failed",
@@ -126,9 +127,7 @@ def api_calls(fresh: Any, place: Any) -> None:
         page = {"limit": log_table.SIZE, "offset": log_table.offset("calls_page")}
         return activity.provider_calls(session.database(), failed=failed, method=method, span=span, **page)
 
-    frame = read()
-    with fresh:
-        log_table.news(read, frame, "new")
+    frame = newest(read, "new", fresh)
     if frame.empty:
         nothing("API calls")
     else:
@@ -180,9 +179,7 @@ def events(fresh: Any, place: Any) -> None:
         rows = activity.events(session.database(), span=span, limit=log_table.SIZE, kinds=kinds, offset=begin)
         return pd.DataFrame(rows, columns=names)
 
-    frame = read()
-    with fresh:
-        log_table.news(read, frame, "new")
+    frame = newest(read, "new", fresh)
     if frame.empty:
         nothing("events")
     else:
@@ -210,9 +207,7 @@ def imports(fresh: Any, _place: Any) -> None:
 
 def plain_table(read: Callable[[], pd.DataFrame], name: str, columns: Mapping[str, Any], alt: str, fresh: Any) -> None:
     """A table without strip and details."""
-    frame = read()
-    with fresh:
-        log_table.news(read, frame, "changed")
+    frame = newest(read, "changed", fresh)
     if frame.empty:
         st.caption("Nothing yet.")
     else:

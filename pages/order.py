@@ -83,7 +83,6 @@ def draw_order(order_id: int) -> None:
     draw_parts(view)
 
 
-elements.show_toast()
 any_id = wording.plain(st.query_params.get("order", "")).strip()
 if not any_id:
     st.caption("Search for an order above, or open one from the list.")

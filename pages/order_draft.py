@@ -187,14 +187,3 @@ def as_request(draft: Draft) -> OrderRequest:
         for number, line in enumerate(draft.lines, start=1)
     )
     return OrderRequest(draft.po_number, str(st.session_state.get("order_type")), tuple(lines), {})
-
-
-def curl(text: str) -> str:
-    """The same request for a terminal, with placeholders for what is secret."""
-    quoted = text.replace("'", "'\\''")
-    return (
-        'curl -X POST "$BASE_URL/v1/Orders" \\\n'
-        '  -H "Authorization: Bearer $TOKEN" \\\n'
-        '  -H "Content-Type: application/json" \\\n'
-        f"  -d '{quoted}'"
-    )

@@ -70,13 +70,13 @@ def _draw_table(view: OrderView, counts: dict[str, int], status: str | None, tex
 
 
 def _columns(statuses: list[str], palette: Palette) -> dict[str, Any]:
-    colors = [f"{_color(status, palette)}66" for status in statuses]
+    colors = {status: _color(status, palette) for status in statuses}
     return {
         "number": st.column_config.NumberColumn("#", width=60),
         "product_id": st.column_config.TextColumn("Product"),
         "value": st.column_config.TextColumn("Value", alignment="right"),
         "quantity": st.column_config.NumberColumn("Cards", width=70),
-        "status": st.column_config.MultiselectColumn("Status", options=statuses, color=colors),
+        "status": elements.pill_column("Status", colors),
         "fulfilled": st.column_config.TextColumn("Fulfilled", alignment="right"),
         "external_id": st.column_config.TextColumn("External ID"),
         "recipient": st.column_config.TextColumn("Recipient"),

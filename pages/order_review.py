@@ -16,6 +16,7 @@ from tracking.app.environment import EnvironmentKind
 from tracking.orders import wording
 from tracking.orders.observations import utc_now
 from tracking.reports import amounts
+from tracking.reports.logs import calls
 from tracking.submissions import submit as submissions
 from tracking.submissions.catalog import Catalog, face_values
 from tracking.submissions.files import CheckedFile
@@ -26,18 +27,14 @@ LINES_IN_FULL, LINES_HEIGHT = 7, 360
 SUMS_WIDTH = 420
 
 
-def open_review(catalogue: Catalog, draft: Draft, checked: CheckedFile) -> None:
-    """Open the review of an order without problems."""
-    _review(catalogue, draft, checked)
-
-
 def close() -> None:
     """Remember that the review was closed."""
     order_draft.current().reviewing = False
 
 
 @st.dialog("Review order", width="medium", position="right", icon=":material/fact_check:", on_dismiss=close)
-def _review(catalogue: Catalog, draft: Draft, checked: CheckedFile) -> None:
+def open_review(catalogue: Catalog, draft: Draft, checked: CheckedFile) -> None:
+    """Open the review of an order without problems."""
     with elements.error_box():
         say_environment()
         st.markdown(f"PO number `{draft.po_number}`")
@@ -49,7 +46,7 @@ def _review(catalogue: Catalog, draft: Draft, checked: CheckedFile) -> None:
         with st.expander("Request as JSON and curl", key="request"):
             text = json.dumps(order_draft.request_body(draft), indent=2, ensure_ascii=False)
             st.code(text, language="json")
-            st.code(order_draft.curl(text), language="bash")
+            st.code(calls.curl_of({"method": "POST", "path": "/v1/Orders", "request": text}), language="bash")
         order_summary.say_delays()
         by = sender()
         label = (

@@ -13,7 +13,7 @@ import times
 from charts import order as charts
 from charts import order_progress
 from tracking.orders import wording
-from tracking.orders.model import Order, is_open
+from tracking.orders.model import Order, Witness, is_open
 from tracking.orders.observations import utc_now
 from tracking.orders.vocabulary import EventKind
 from tracking.orders.wording import TimelineEntry
@@ -29,12 +29,12 @@ BULK = 10
 """From so many cards on their progress is drawn."""
 TABLE_HEAD = ("| When | Source | Event |", "| :-- | :-- | :-- |")
 LATER = timedelta(seconds=30)
-LANE_ICONS = {
-    "us": (":blue[:material/send:]", "Console"),
-    "answer": (":blue[:material/reply:]", "API\u00a0answer"),
-    "poll": (":blue[:material/sync:]", "Poll"),
-    "webhook": (":violet[:material/webhook:]", "Webhook"),
-    "person": (":orange[:material/person:]", "Operator"),
+ICONS: dict[str, str] = {
+    Witness.US: ":blue[:material/send:]",
+    Witness.ANSWER: ":blue[:material/reply:]",
+    Witness.POLL: ":blue[:material/sync:]",
+    Witness.WEBHOOK: ":violet[:material/webhook:]",
+    Witness.PERSON: ":orange[:material/person:]",
 }
 _TROUBLE = {
     EventKind.CONTRADICTION,
@@ -82,18 +82,19 @@ def _draw_rows(rows: Sequence[TimelineEntry], now: datetime) -> None:
 
 
 def _row(row: TimelineEntry, now: datetime) -> str:
-    icon, label = LANE_ICONS.get(row.witness, LANE_ICONS["us"])
+    icon, label = ICONS.get(row.witness, ICONS[Witness.US]), wording.source_label(row.witness)
     # The source stands in a column of its own.
     words = row.text.removeprefix(f"{label}: ")
     words = words if words == row.text else words[:1].upper() + words[1:]
     at, text = elements.escape(times.text(row.at, now)), elements.escape(words)
+    source = label.replace(" ", "&nbsp;")
     if row.ahead:
-        return f"| :gray[{at}] | :gray[:material/schedule:&nbsp;{label}] | :gray[{text}] |"
+        return f"| :gray[{at}] | :gray[:material/schedule:&nbsp;{source}] | :gray[{text}] |"
     if row.kind in _TROUBLE:
         text = f":red[{text}]"
     late = row.count == 1 and row.learned_at - row.until > LATER
     learned = f" :gray[(recorded {elements.escape(times.text(row.learned_at, now))})]" if late else ""
-    return f"| {at} | {icon}&nbsp;{label} | {text}{learned} |"
+    return f"| {at} | {icon}&nbsp;{source} | {text}{learned} |"
 
 
 def _draw_charts(order: Order, order_id: int, record: Story, now: datetime) -> None:
@@ -163,7 +164,7 @@ def draw_events(view: OrderView) -> None:
     pages = max(1, -(-view.event_count // EVENTS_PER_PAGE))
     page = st.pagination(pages, key="events_page") if pages > 1 else 1
     rows = story.all_events(session.database(), view.id, page, EVENTS_PER_PAGE)
-    table = [(row.seq, row.learned_at, row.at, LANE_ICONS[row.witness][1], row.text) for row in rows]
+    table = [(row.seq, row.learned_at, row.at, wording.source_label(row.witness), row.text) for row in rows]
     frame = pd.DataFrame(table, columns=["seq", "learned_at", "at", "witness", "text"])
     config = {
         "seq": st.column_config.NumberColumn("#", width=60),

@@ -105,7 +105,6 @@ def filters_left() -> dict[str, str | list[str]]:
     return left
 
 
-elements.show_toast()
 filters, problems = orders_filters.read_filters()
 if not set(st.query_params) & orders_filters.PARAMETERS:
     # The browser's Back brings the address without its parameters, or with that of the order's page, which names them;

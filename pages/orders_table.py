@@ -133,9 +133,8 @@ def _pill_width(word: str) -> float:
 def table_columns(frame: pd.DataFrame, filters: Filters) -> dict[str, Any]:
     """Settings of the columns, each as wide as its texts are: a cell that is too narrow is cut without a sign of it."""
     names = list(map(str, frame.columns))
-    zone = times.zone_name().rpartition("/")[2].replace("_", " ")
     arrow = " ↓" if filters.descending else " ↑"
-    plain = HEADERS | {"completed": f"{HEADERS['completed']} ({zone})"}
+    plain = HEADERS | {"completed": f"{HEADERS['completed']} ({times.zone_label()})"}
     headers = plain | {
         name: plain[name] + arrow for name in names if name not in UNMARKED and SORT_OF_COLUMN.get(name) == filters.sort
     }
@@ -178,8 +177,7 @@ def _width(header: str, values: pd.Series) -> int:
 
 def _time_width(header: str) -> int:
     """As wide as a moment, or as the head, which names the zone."""
-    zone = times.zone_name().rpartition("/")[2]
-    return int(max(len("Nov 30, 00:00:00"), len(header) + len(zone) + 2) * LETTER) + 12
+    return int(max(len("Nov 30, 00:00:00"), len(header) + len(times.zone_label()) + 2) * LETTER) + 12
 
 
 def draw(snapshot: Snapshot, now: datetime, last_opened: str | None) -> list[str]:

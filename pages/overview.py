@@ -12,6 +12,7 @@ import cached
 import elements
 import show_me
 from charts import overview as charts
+from orders_filters import VIEW_MEANINGS
 from tracking.orders import wording
 from tracking.orders.observations import utc_now
 from tracking.reports import overview
@@ -19,17 +20,14 @@ from tracking.reports.board.figures import Figure, Trend
 
 ON_A_WALL = "board" in st.query_params
 SIGNS = {"Last poll": "poll", "Last webhook": "webhook", "Token": "token"}  # nosec B105 - names of what is shown
-# The figure's name in `Trend`, the orders it counts, its title, icon and colour, and what it means.
+# The figure's name in `Trend`, the orders it counts, its title, icon and colour.
 COUNTS = (
-    ("needs_decision", "attention", "Needs a decision", "front_hand", "inverse",
-     "Refused, cancelled, contradictory or an unknown status, and not yet acknowledged."),
-    ("late", "late", "Late", "schedule", "inverse",
-     "Open for longer than 99 of 100 orders like it took to complete, or than was promised."),
-    ("unconfirmed", "unknown", "Unconfirmed send", "help", "inverse",
-     "We sent it and got no answer; the provider may or may not have it."),
-    ("open", "open", "Open", "pending_actions", "off", "Not completed, cancelled or refused."),
-    ("completed", "done_today", "Completed today", "check_circle", "normal", "Detected since midnight UTC."),
-)  # fmt: skip
+    ("needs_decision", "attention", "Needs a decision", "front_hand", "inverse"),
+    ("late", "late", "Late", "schedule", "inverse"),
+    ("unconfirmed", "unknown", "Unconfirmed send", "help", "inverse"),
+    ("open", "open", "Open", "pending_actions", "off"),
+    ("completed", "done_today", "Completed today", "check_circle", "normal"),
+)
 # Pixels; fixed, as the parts of a card come one after the other.
 COUNT_HEIGHT, WALL_COUNT_HEIGHT, WALL_HEIGHT = 170, 188, 130
 
@@ -78,17 +76,16 @@ def _sign(current: overview.Overview) -> str:
     return ":orange[:material/warning:]" if current.late else ":green[:material/check_circle:]"
 
 
-def _count(
-    current: overview.Overview, trend: Trend, name: str, listed: str, title: str, icon: str, color: Any, meaning: str
-) -> None:
+def _count(current: overview.Overview, trend: Trend, name: str, listed: str, title: str, icon: str, color: Any) -> None:
     figure: Figure = getattr(trend, name)
+    query = dict(overview.COUNTED_LISTS[listed])
+    meaning = VIEW_MEANINGS[query["view"]]
     if name == "completed" and current.discovered_today:
         others = wording.count(current.discovered_today, "order")
         meaning = f"{meaning} Plus {others} already complete when first seen."
     with st.container(
         border=True, key=f"count_{name}", gap="xxsmall", height=WALL_COUNT_HEIGHT if ON_A_WALL else COUNT_HEIGHT
     ):
-        query = dict(overview.COUNTED_LISTS[listed])
         st.page_link("orders.py", label=title, icon=f":material/{icon}:", query_params=query, help=meaning)
         if ON_A_WALL:
             figure_on_wall = charts.wall_figure(

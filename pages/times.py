@@ -33,6 +33,11 @@ def zone_name() -> str:
     return "UTC" if display() == "UTC" else local_name() or "UTC"
 
 
+def zone_label() -> str:
+    """The same in short, for heads and buttons: "Berlin"."""
+    return zone_name().rpartition("/")[2].replace("_", " ")
+
+
 def zone() -> tzinfo:
     """The zone in which clocks are shown."""
     name = zone_name()
@@ -58,5 +63,6 @@ def column(header: str, **settings: Any) -> Any:
     """A table's column of moments, with the zone in its head unless they are shown as how long ago."""
     if display() == "relative":
         return st.column_config.DatetimeColumn(header, format="distance", timezone=zone_name(), **settings)
-    zoned = f"{header} ({zone_name().rpartition('/')[2].replace('_', ' ')})"
-    return st.column_config.DatetimeColumn(zoned, format="MMM D, HH:mm:ss", timezone=zone_name(), **settings)
+    return st.column_config.DatetimeColumn(
+        f"{header} ({zone_label()})", format="MMM D, HH:mm:ss", timezone=zone_name(), **settings
+    )

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+import pandas as pd
 import plotly.graph_objects as go
+
+from tracking.orders.wording import TIME_ZONE
 
 
 def laid_out(figure: go.Figure, height: int, **more: Any) -> go.Figure:
@@ -16,3 +19,8 @@ def laid_out(figure: go.Figure, height: int, **more: Any) -> go.Figure:
         **more,
     )
     return figure
+
+
+def in_zone(times: pd.Series) -> pd.Series:
+    """The times as the reader's clocks show them: plotly writes all times without their zone."""
+    return pd.to_datetime(times, utc=True).dt.tz_convert(TIME_ZONE.get()).dt.tz_localize(None)

@@ -10,11 +10,11 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from charts.layout import laid_out
+from charts.layout import in_zone, laid_out
 from charts.palette import DARK, LIGHT, Palette
 from tracking.orders.model import State
 from tracking.orders.vocabulary import state_label
-from tracking.orders.wording import TIME_ZONE, count, duration, longest, money, plain
+from tracking.orders.wording import count, duration, longest, money, plain
 
 AGES = ((1, "1 s"), (10, "10 s"), (60, "1 min"), (600, "10 min"), (3600, "1 h"), (86_400, "1 d"), (864_000, "10 d"))
 SHARES = ((0.0, "0 %"), (0.9, "90 %"), (0.99, "99 %"))
@@ -33,8 +33,8 @@ def flow(frame: pd.DataFrame, course: pd.DataFrame, height: int, palette: Palett
     figure = make_subplots(rows=2, shared_xaxes=True, row_heights=[0.42, 0.58], vertical_spacing=0.09)
     for state, rows in course.groupby("state", sort=False):
         marker = {"color": palette.state(str(state)), "line": {"width": 0}}
-        figure.add_bar(x=_in_zone(rows["hour"]), y=rows["orders"], marker=marker, hoverinfo="skip", row=1, col=1)
-    hours = _in_zone(frame["hour"])
+        figure.add_bar(x=in_zone(rows["hour"]), y=rows["orders"], marker=marker, hoverinfo="skip", row=1, col=1)
+    hours = in_zone(frame["hour"])
     for name, sign, color in (("placed", 1, palette.primary), ("completed", -1, palette.states[State.COMPLETED])):
         bars = {"y": sign * frame[name], "marker": {"color": color}, "hoverinfo": "skip"}
         figure.add_bar(x=hours, **bars, row=2, col=1)
@@ -159,7 +159,7 @@ def _order_text(row: Any) -> str:
 
 def completion_times(frame: pd.DataFrame, height: int, palette: Palette = LIGHT) -> go.Figure:
     """Time to completion by hour or day as an area from p50 to p95. Columns hour, p50, p95 (seconds), orders."""
-    figure, hours = go.Figure(), _in_zone(frame["hour"])
+    figure, hours = go.Figure(), in_zone(frame["hour"])
     looks = (("p95", palette.warning, "dot", None), ("p50", palette.primary, "solid", "tonexty"))
     for name, color, dash, fill in looks:
         labels = [
@@ -207,11 +207,6 @@ def wall_figure(
     figure.update_xaxes(visible=False, fixedrange=True)
     figure.update_yaxes(visible=False, fixedrange=True, rangemode="tozero")
     return laid_out(figure, height, showlegend=False, bargap=0.3).update_layout(margin={"t": 0, "b": 0})
-
-
-def _in_zone(hours: pd.Series) -> pd.Series:
-    """The times as the reader's clocks show them: plotly writes all times without their zone."""
-    return pd.to_datetime(hours, utc=True).dt.tz_convert(TIME_ZONE.get()).dt.tz_localize(None)
 
 
 def _readable_on(color: str) -> str:

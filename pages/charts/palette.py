@@ -10,7 +10,7 @@ from tracking.orders.model import State
 class Palette:
     """The colours of one theme as hex texts.
 
-    `ramp` goes from harmless to grave. States differ in lightness as well as in hue, so that they can be told apart
+    States differ in lightness as well as in hue, so that they can be told apart
     in grey; what needs a person stands out from what goes its way.
     """
 
@@ -25,7 +25,6 @@ class Palette:
     warning: str
     trouble: str
     accent: str
-    ramp: tuple[str, ...]
     background: str
 
     def state(self, state: str) -> str:
@@ -61,7 +60,6 @@ LIGHT = Palette(
     warning="#c77d1e",
     trouble="#b3261e",
     accent="#6d5f9c",
-    ramp=("#dbe7ef", "#b5cfdf", "#f0d9a8", "#e0a458", "#cc6a3d", "#b3261e"),
     background="#ffffff",
 )
 DARK = Palette(
@@ -87,6 +85,5 @@ DARK = Palette(
     warning="#f0ae5a",
     trouble="#ff8a80",
     accent="#b9a8ec",
-    ramp=("#24384a", "#345d78", "#7d6a3a", "#b98339", "#d9704a", "#ff8a80"),
     background="#10161c",
 )

@@ -127,8 +127,8 @@ def test_late_orders_are_told_as_one_and_listed_when_wanted(history: History, st
     assert (found.classes, found.late, found.orders) == (("Links/1",), 8, 8)
     assert explanations.incident_text(found, history.at).startswith("8 of 8 orders placed from 10:2")
     assert "(links, 1 card)" in explanations.incident_text(found, history.at)
-    assert search.orders_count(store, Filters(view="late"), history.at) == 0
-    assert search.orders_count(store, Filters(view="late", each=True), history.at) == 8
+    assert search.orders_page(store, Filters(view="late"), history.at).total == 0
+    assert search.orders_page(store, Filters(view="late", each=True), history.at).total == 8
     assert overview.overview(store, history.at).late == 8
 
 
@@ -160,7 +160,7 @@ def test_an_order_says_whether_it_is_late_alone(history: History, store: Databas
 def test_few_late_orders_are_no_incident(history: History, store: Database) -> None:
     stalled(history, late=4)
     assert incidents_of(store, history.at) == []
-    assert search.orders_count(store, Filters(view="late"), history.at) == 4
+    assert search.orders_page(store, Filters(view="late"), history.at).total == 4
 
 
 def test_many_that_are_late_each_by_itself_have_a_banner_too(history: History, store: Database) -> None:
@@ -231,7 +231,7 @@ def test_several_classes_late_together_are_one_incident(store: Database, history
     [found] = incidents_of(store, history.at)
     assert (set(found.classes), found.late) == ({"Links/1", "Links/2"}, 18)
     assert "(orders of 2 kinds)" in explanations.incident_text(found, history.at)
-    assert search.orders_count(store, Filters(view="late"), history.at) == 0
+    assert search.orders_page(store, Filters(view="late"), history.at).total == 0
 
 
 def test_the_filter_keeps_whether_each_is_listed() -> None:

@@ -87,7 +87,7 @@ def test_an_order_that_left_the_list_still_has_its_neighbours(history: History, 
     filters = Filters(view="attention")
     assert search.neighbours(store, filters, history.numbers["A-2"], history.at) == ("A-3", "A-1")
     history.acknowledge("A-2", "placed anew")
-    assert search.orders_count(store, filters, history.at) == 2
+    assert search.orders_page(store, filters, history.at).total == 2
     assert search.neighbours(store, filters, history.numbers["A-2"], history.at) == ("A-3", "A-1")
 
 
@@ -136,5 +136,5 @@ def test_the_banner_of_late_orders_links_to_as_many_as_it_counts(history: Histor
     filters, problems = Filters.from_query(banner.orders)
     assert not problems
     assert banner.text.startswith("9 of 9 orders placed ")
-    assert search.orders_count(store, filters, now) == 9
-    assert search.orders_count(store, Filters(view="late", each=True), now) == 10
+    assert search.orders_page(store, filters, now).total == 9
+    assert search.orders_page(store, Filters(view="late", each=True), now).total == 10

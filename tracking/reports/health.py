@@ -9,9 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, select
 
-from tracking.forecasting.incidents import stored_late_orders
 from tracking.orders import wording as sentences
-from tracking.reports.order_list.conditions import FLAGGED
 from tracking.storage.database import Database
 from tracking.storage.facts import FORECAST, LOOP_ALARM_AFTER, LOOP_SILENT_AFTER, FactKey, get_fact, heartbeat_key
 from tracking.storage.inbox import last_webhook_at
@@ -20,7 +18,6 @@ from tracking.storage.tables import EXCHANGES, FACTS, ORDERS, OUTBOX
 from tracking.webhooks.silence_alarm import SilenceAlarm
 
 ENDED_ALARM_LASTS = timedelta(hours=1)
-MOST_COUNTED = 1_000
 # One call may fail for what has to do with its order alone: it takes more to call the provider unreachable.
 UNREACHABLE_AFTER = timedelta(seconds=15)
 UNREACHABLE_FAILURES = 3
@@ -131,22 +128,6 @@ def component_status(connection: Connection, now: datetime) -> tuple[ComponentSt
         *(_loop_status(role, facts, overdue, now) for role in _WORKERS),
         _provider_status(connection, client, now),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """How many orders need a decision, at most MOST_COUNTED, and how many are late as the worker last found."""
-
-    decisions: int
-    late: int
-
-
-def workload(connection: Connection) -> Workload:
-    """Count what waits for a person, for every page: from an index and a stored value, however large the store is."""
-    flagged = select(ORDERS.c.id).where(FLAGGED).limit(MOST_COUNTED).subquery()
-    decisions = connection.execute(select(sa.func.count()).select_from(flagged)).scalar_one()
-    late = stored_late_orders(connection)
-    return Workload(decisions, late.others + sum(incident.late for incident in late.incidents))
 
 
 def summary(components: Iterable[ComponentStatus], banners: Iterable[Level]) -> tuple[str, Level]:

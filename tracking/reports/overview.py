@@ -6,7 +6,6 @@ Counts come from the counters and from partial indexes, never from a walk over a
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, select
@@ -52,13 +51,18 @@ class Overview:
 def overview(database: Database, now: datetime) -> Overview:
     """The overview's figures, in one short transaction."""
     with database.read() as connection:
-        stock = {row.state: int(row.orders) for row in moves.open_stock(connection)}
-        empty = connection.execute(select(ORDERS.c.id).limit(1)).first() is None
-        attention = _number(connection, FLAGGED)
-        late = _number(connection, OPEN, ORDERS.c.late_at < now)
-        flow = _flow(connection, day_start(now))
-        oldest = _oldest(connection, now)
-        signs = component_status(connection, now)
+        return overview_of(connection, now)
+
+
+def overview_of(connection: Connection, now: datetime) -> Overview:
+    """The same within a transaction, beside what is shown with it."""
+    stock = {row.state: int(row.orders) for row in moves.open_stock(connection)}
+    empty = connection.execute(select(ORDERS.c.id).limit(1)).first() is None
+    attention = moves.number_of(connection, FLAGGED)
+    late = moves.number_of(connection, OPEN, ORDERS.c.late_at < now)
+    flow = _flow(connection, day_start(now))
+    oldest = _oldest(connection, now)
+    signs = component_status(connection, now)
     number = sum(stock.values())
     return Overview(
         verdict=verdict(0 if empty else 1, number, late, oldest, attention),
@@ -72,10 +76,6 @@ def overview(database: Database, now: datetime) -> Overview:
         components=signs,
         empty=empty,
     )
-
-
-def _number(connection: Connection, *matching: Any) -> int:
-    return int(connection.execute(select(sa.func.count()).select_from(ORDERS).where(*matching)).scalar_one())
 
 
 def _oldest(connection: Connection, now: datetime) -> timedelta | None:

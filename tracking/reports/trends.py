@@ -40,11 +40,6 @@ def span_start(now: datetime, span: str) -> datetime:
     return step_starts(now, span)[0]
 
 
-def step_of(moment: datetime, span: str) -> datetime:
-    """Compute the hour (day for 30d) that a time falls into."""
-    return day_start(moment) if span == "30d" else hour_of(moment)
-
-
 def rounded_outwards(frame: pd.DataFrame, *, least: Sequence[str] = (), most: Sequence[str] = ()) -> pd.DataFrame:
     """The frame with these columns as bounds with one decimal, rounded down or up, so that they stay true."""
     tenths = (frame[[*least, *most]] * 10).astype(float).round(6)  # 0.7 times ten is a little more than seven

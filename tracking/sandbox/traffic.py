@@ -23,8 +23,8 @@ _SYSTEMS = ("SHOP", "CRM", "HR", "SURVEY")
 _ORDER_TYPES = ("Links", "DigitalDelivery", "Codes", "PhysicalShipment")
 _TYPE_WEIGHTS = (45, 35, 8, 12)
 _HOURLY_WEIGHTS = (3, 2, 2, 2, 2, 2, 3, 4, 6, 8, 12, 18, 26, 34, 40, 42, 40, 38, 36, 30, 22, 14, 8, 5)
-_FIRST_NAMES = ("Ada", "Ben", "Cleo", "Dan", "Eve", "Finn", "Gus", "Hana", "Ivo", "June", "Kai", "Lena")
-_LAST_NAMES = ("Ash", "Birch", "Cole", "Dale", "Elm", "Frost", "Grove", "Hill", "Isle", "Lake", "Marsh", "Reed")
+FIRST_NAMES = ("Ada", "Ben", "Cleo", "Dan", "Eve", "Finn", "Gus", "Hana", "Ivo", "June", "Kai", "Lena")
+LAST_NAMES = ("Ash", "Birch", "Cole", "Dale", "Elm", "Frost", "Grove", "Hill", "Isle", "Lake", "Marsh", "Reed")
 _NOTES = ("Loyalty week", "Survey thanks", "Referral", "Service anniversary", "Sales contest", None, None, None)
 _MAX_AT_ONCE = 500
 
@@ -135,29 +135,36 @@ def _random_line_count(rng: random.Random) -> int:
 
 
 def _random_line(kind: str, product: SandboxProduct, index: int, rng: random.Random) -> dict[str, Any]:
-    first, last = rng.choice(_FIRST_NAMES), rng.choice(_LAST_NAMES)
+    first, last = rng.choice(FIRST_NAMES), rng.choice(LAST_NAMES)
     line: dict[str, Any] = {
         "ProductId": product.id,
-        "Value": _random_amount(product, rng),
+        "Value": random_amount(product, rng),
         "Quantity": 1 if rng.random() < 0.95 else rng.randint(2, 4),
         "ExternalId": f"row-{index + 1}",
     }
+    return line | recipient_of(kind, index, first, last, rng)
+
+
+def recipient_of(kind: str, number: int, first: str, last: str, rng: random.Random) -> dict[str, Any]:
+    """Make up where a line of this delivery type goes; nowhere for links and codes."""
     if kind == "DigitalDelivery":
-        line["DigitalDeliveryAddress"] = {"Email": f"{first}.{last}{index}@example.com".lower()}
-    elif kind == "PhysicalShipment":
-        line["PhysicalDeliveryAddress"] = {
-            "ShippingMethodId": "STANDARD",
-            "CarrierId": "DEFAULT",
-            "Name": f"{first} {last}",
-            "AddressLine1": f"{rng.randint(1, 999)} Example Street",
-            "City": "Springfield",
-            "State": "IL",
-            "Zip": "62701",
-            "Country": "US",
-        }
-    return line
+        return {"DigitalDeliveryAddress": {"Email": f"{first}.{last}{number}@example.com".lower()}}
+    if kind != "PhysicalShipment":
+        return {}
+    address = {
+        "ShippingMethodId": "STANDARD",
+        "CarrierId": "DEFAULT",
+        "Name": f"{first} {last}",
+        "AddressLine1": f"{rng.randint(1, 999)} Example Street",
+        "City": "Springfield",
+        "State": "IL",
+        "Zip": "62701",
+        "Country": "US",
+    }
+    return {"PhysicalDeliveryAddress": address}
 
 
-def _random_amount(product: SandboxProduct, rng: random.Random) -> int:
+def random_amount(product: SandboxProduct, rng: random.Random) -> int:
+    """Draw one of the usual amounts that the product comes in, else its largest."""
     common = [amount for amount in (5, 10, 15, 20, 25, 50, 75, 100) if product.accepts(Decimal(amount))]
     return rng.choice(common) if common else int(json_number(product.amounts[-1]))

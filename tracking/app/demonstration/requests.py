@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any
 
 from tracking.orders.model import OrderType
-from tracking.sandbox.catalog import PRODUCTS, SandboxProduct, json_number
+from tracking.sandbox.catalog import PRODUCTS, SandboxProduct
+from tracking.sandbox.traffic import FIRST_NAMES, LAST_NAMES, random_amount, recipient_of
 
-FIRST_NAMES = ("Ada", "Ben", "Cleo", "Dan", "Eve", "Finn", "Gus", "Hana", "Ivo", "June", "Kai", "Lena")
-LAST_NAMES = ("Ash", "Birch", "Cole", "Dale", "Elm", "Frost", "Grove", "Hill", "Isle", "Lake", "Marsh", "Reed")
 NOTES = ("Loyalty week", "Survey thanks", "Referral", "Service anniversary", "Sales contest", "Spot bonus")
 TYPES: Mapping[OrderType, int] = {OrderType.LINKS: 48, OrderType.DIGITAL: 40, OrderType.PHYSICAL: 18}
 TYPES_ELSEWHERE: Mapping[OrderType, int] = {**TYPES, OrderType.PHYSICAL: 4, OrderType.CODES: 8}
 _SIZES = (1, 1, 1, 1, 1, 2, 2, 3, 4, 8)
-_AMOUNTS = (5, 10, 15, 20, 25, 50, 75, 100)
 _FOREIGN_SHARE = 0.03
 
 
@@ -50,27 +47,13 @@ def make_document(
 
 
 def _line(rng: random.Random, kind: OrderType, product: SandboxProduct, number: int, quantity: int) -> dict[str, Any]:
-    common = [amount for amount in _AMOUNTS if product.accepts(Decimal(amount))]
-    line: dict[str, Any] = {
+    line = {
         "ProductId": product.id,
-        "Value": rng.choice(common) if common else json_number(product.amounts[-1]),
+        "Value": random_amount(product, rng),
         "Quantity": quantity,
         "ExternalId": f"row-{number}",
     }
-    first, last = rng.choice(FIRST_NAMES), rng.choice(LAST_NAMES)
-    if kind == OrderType.DIGITAL:
-        line["DigitalDeliveryAddress"] = {"Email": f"{first}.{last}{number}@example.com".lower()}
-    elif kind == OrderType.PHYSICAL:
-        line["PhysicalDeliveryAddress"] = {
-            "ShippingMethodId": "STANDARD",
-            "Name": f"{first} {last}",
-            "AddressLine1": f"{rng.randint(1, 999)} Example Street",
-            "City": "Springfield",
-            "State": "IL",
-            "Zip": "62701",
-            "Country": "US",
-        }
-    return line
+    return line | recipient_of(kind.value, number, rng.choice(FIRST_NAMES), rng.choice(LAST_NAMES), rng)
 
 
 def face_values(document: Mapping[str, Any]) -> dict[str, int]:

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from tracking.orders.model import State
 from tracking.reports.board import moves
@@ -58,14 +57,20 @@ def trend(database: Database, now: datetime, hours: int = 24) -> Trend:
 
     The numbers are known at full hours: an hour ago is the full hour nearest to it.
     """
+    with database.snapshot() as connection:
+        return trend_of(connection, now, hours)
+
+
+def trend_of(connection: Connection, now: datetime, hours: int = 24) -> Trend:
+    """The same within a transaction, beside what is shown with it."""
     last = hour_of(now)
     steps = tuple(last - HOUR * back for back in range(hours - 1, -1, -1))
     since = hour_of(now - HOUR / 2)
     begin = min(steps[0], since - HOUR, day_start(now) - DAY)
-    with database.snapshot() as connection:
-        rows = moves.counts_since(connection, ("flow", "left", "decisions", LATE), begin)
-        stock = {row.state: int(row.orders) for row in moves.open_stock(connection)}
-        flagged, late = _number(connection, FLAGGED), _number(connection, OPEN, ORDERS.c.late_at < now)
+    rows = moves.counts_since(connection, ("flow", "left", "decisions", LATE), begin)
+    stock = {row.state: int(row.orders) for row in moves.open_stock(connection)}
+    flagged = moves.number_of(connection, FLAGGED)
+    late = moves.number_of(connection, OPEN, ORDERS.c.late_at < now)
     by_state = moves.state_changes(rows)
     unconfirmed = Counter({hour: number for (hour, state), number in by_state.items() if state == State.UNKNOWN})
     return Trend(
@@ -76,10 +81,6 @@ def trend(database: Database, now: datetime, hours: int = 24) -> Trend:
         open=_level(sum(stock.values()), moves.open_changes(by_state), steps, since),
         completed=_completed(rows, steps, now),
     )
-
-
-def _number(connection: Connection, *matching: Any) -> int:
-    return int(connection.execute(select(sa.func.count()).select_from(ORDERS).where(*matching)).scalar_one())
 
 
 def _decisions(rows: Sequence[Any]) -> Counter[datetime]:

@@ -40,12 +40,17 @@ def lifecycle_now(database: Database, now: datetime, *, with_values: bool = True
 
     Without the values it costs little, however many are open.
     """
-    since = day_start(now)
     with database.snapshot() as connection:
-        stock = {row.state: (int(row.orders), int(row.units)) for row in moves.open_stock(connection)}
-        ended = _ended(connection, since)
-        # As an expression: by the column itself SQLite would walk over the states of all orders there ever were.
-        values = amounts.open_values(connection, ORDERS.c.state.concat("")) if with_values else {}
+        return lifecycle_of(connection, now, with_values=with_values)
+
+
+def lifecycle_of(connection: Connection, now: datetime, *, with_values: bool = True) -> Lifecycle:
+    """The same within a transaction, beside what is shown with it."""
+    since = day_start(now)
+    stock = {row.state: (int(row.orders), int(row.units)) for row in moves.open_stock(connection)}
+    ended = _ended(connection, since)
+    # As an expression: by the column itself SQLite would walk over the states of all orders there ever were.
+    values = amounts.open_values(connection, ORDERS.c.state.concat("")) if with_values else {}
     begun = in_order({*stock, *STATES} - CLOSED)
     counts = [(state, True, *stock.get(state, (0, 0))) for state in begun]
     counts += [(state, False, *ended.get(state, (0, 0))) for state in in_order(CLOSED)]

@@ -50,6 +50,11 @@ def open_stock(connection: Connection) -> Sequence[Any]:
     return connection.execute(by_state).all()
 
 
+def number_of(connection: Connection, *matching: Any) -> int:
+    """Count the orders of which all of this is so; it needs an index that holds no others."""
+    return int(connection.execute(select(sa.func.count()).select_from(ORDERS).where(*matching)).scalar_one())
+
+
 def state_changes(rows: Iterable[Any]) -> Counter[tuple[datetime, str]]:
     """Add up by how many orders each state grew in each step, from the counters "flow" and "left"."""
     changes: Counter[tuple[datetime, str]] = Counter()

@@ -63,18 +63,12 @@ class Page:
     exact: bool = False
 
 
-def orders_count(database: Database, filters: Filters, now: datetime) -> int:
-    """How many orders match; above COUNTED it says COUNTED + 1 where a filter is set."""
-    with database.read() as connection:
-        return count(connection, conditions(connection, filters, now))
-
-
-def orders_page(database: Database, filters: Filters, now: datetime, *, total: int | None = None) -> Page:
-    """The orders that match, filtered, sorted and cut in the database. `total`: where they were counted before."""
+def orders_page(database: Database, filters: Filters, now: datetime) -> Page:
+    """The orders that match, filtered, sorted and cut in the database."""
     with database.read() as connection:
         clauses = conditions(connection, filters, now)
         rows = connection.execute(cut(filters, clauses, *(ORDERS.c[name] for name in _LISTED_COLUMNS))).mappings().all()
-        total = count(connection, clauses) if total is None else total
+        total = count(connection, clauses)
         newest = connection.execute(select(sa.func.max(ORDERS.c.id))).scalar() or 0
         exact = is_exact(connection, filters)
         values = amounts.order_values(connection, rows)

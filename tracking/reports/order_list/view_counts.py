@@ -39,16 +39,22 @@ def view_counts(database: Database, now: datetime) -> Mapping[str, ViewCount]:
     with database.read() as connection:
         stock = _sums(connection, "stock", None)
         flow = _sums(connection, "flow", day_start(now))
+        attention, late = waiting(connection, now)
         counts = {
             "all": ViewCount(sum(stock.values())),
-            "attention": _counted(connection, "attention", now),
-            "late": _counted(connection, "late", now),
+            "attention": attention,
+            "late": late,
             "unknown": ViewCount(stock.get(State.UNKNOWN, 0)),
             "claimed": _claimed(connection, now),
             "open": ViewCount(sum(number for state, number in stock.items() if state not in CLOSED)),
             **{view: ViewCount(flow.get(state, 0)) for view, state in _FLOWS.items()},
         }
     return {view: count for view in VIEWS if (count := counts[view]) is not None}
+
+
+def waiting(connection: Connection, now: datetime) -> tuple[ViewCount, ViewCount]:
+    """How many orders need a decision, and how many are late: what every page says, so it costs little."""
+    return _counted(connection, "attention", now), _counted(connection, "late", now)
 
 
 def _sums(connection: Connection, name: str, since: datetime | None) -> dict[str, int]:
