@@ -10,11 +10,11 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy import Connection, select
 
+from tracking.forecasting.incidents import late_number
 from tracking.orders.model import State
 from tracking.orders.wording import verdict
 from tracking.reports.board import moves
 from tracking.reports.health import ComponentStatus, component_status
-from tracking.reports.order_list.conditions import FLAGGED
 from tracking.reports.trends import day_start
 from tracking.storage.database import Database
 from tracking.storage.tables import COUNTERS, OPEN, ORDERS
@@ -58,8 +58,8 @@ def overview_of(connection: Connection, now: datetime) -> Overview:
     """The same within a transaction, beside what is shown with it."""
     stock = {row.state: int(row.orders) for row in moves.open_stock(connection)}
     empty = connection.execute(select(ORDERS.c.id).limit(1)).first() is None
-    attention = moves.number_of(connection, FLAGGED)
-    late = moves.number_of(connection, OPEN, ORDERS.c.late_at < now)
+    attention = moves.flagged_number(connection)
+    late = late_number(connection, now)
     flow = _flow(connection, day_start(now))
     oldest = _oldest(connection, now)
     signs = component_status(connection, now)

@@ -12,13 +12,12 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from tracking.forecasting.incidents import late_number
 from tracking.orders.model import State
 from tracking.reports.board import moves
-from tracking.reports.order_list.conditions import FLAGGED
 from tracking.reports.trends import day_start
 from tracking.storage.counters import LATE, hour_of
 from tracking.storage.database import Database
-from tracking.storage.tables import OPEN, ORDERS
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -69,8 +68,8 @@ def trend_of(connection: Connection, now: datetime, hours: int = 24) -> Trend:
     begin = min(steps[0], since - HOUR, day_start(now) - DAY)
     rows = moves.counts_since(connection, ("flow", "left", "decisions", LATE), begin)
     stock = {row.state: int(row.orders) for row in moves.open_stock(connection)}
-    flagged = moves.number_of(connection, FLAGGED)
-    late = moves.number_of(connection, OPEN, ORDERS.c.late_at < now)
+    flagged = moves.flagged_number(connection)
+    late = late_number(connection, now)
     by_state = moves.state_changes(rows)
     unconfirmed = Counter({hour: number for (hour, state), number in by_state.items() if state == State.UNKNOWN})
     return Trend(

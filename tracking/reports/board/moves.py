@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, select
 
 from tracking.orders.model import CLOSED, is_open
+from tracking.reports.order_list.conditions import FLAGGED
 from tracking.storage.counters import hour_of
 from tracking.storage.tables import COUNTERS, OPEN, ORDERS, UtcDateTime
 
@@ -50,9 +51,9 @@ def open_stock(connection: Connection) -> Sequence[Any]:
     return connection.execute(by_state).all()
 
 
-def number_of(connection: Connection, *matching: Any) -> int:
-    """Count the orders of which all of this is so; it needs an index that holds no others."""
-    return int(connection.execute(select(sa.func.count()).select_from(ORDERS).where(*matching)).scalar_one())
+def flagged_number(connection: Connection) -> int:
+    """Count the orders that need a decision."""
+    return int(connection.execute(select(sa.func.count()).select_from(ORDERS).where(FLAGGED)).scalar_one())
 
 
 def state_changes(rows: Iterable[Any]) -> Counter[tuple[datetime, str]]:
