@@ -23,10 +23,14 @@ class Access(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody at the screen or the command line. `name` goes into the log beside what they did."""
+    """Somebody at the screen or the command line. `name` goes into the log beside what they did.
+
+    `signed_in`: a sign-in proves the name; else somebody gave it as theirs.
+    """
 
     name: str
     access: Access = Access.OPERATOR
+    signed_in: bool = False
 
     def must_operate(self) -> None:
         """Raise NotPermitted for all but operators with a name; each act of a person calls it first."""
@@ -57,7 +61,7 @@ class AllowList:
         if now - datetime.fromtimestamp(issued_at, UTC) >= self.sign_in_lifetime:
             hours = self.sign_in_lifetime.total_seconds() / 3600
             raise NotAdmitted(f"you signed in more than {hours:g} hours ago; sign in again")
-        return Person(address, self._access(address))
+        return Person(address, self._access(address), signed_in=True)
 
     def _proven_address(self, claims: Mapping[str, Any]) -> str:
         address = str(claims.get("email") or "").strip()

@@ -16,6 +16,7 @@ from tracking.errors import NotAllowed, UnknownOrder
 from tracking.forecasting.classes import first_late_after
 from tracking.forecasting.planner import PlanningContext, plan_next_poll, record_prediction
 from tracking.orders import model, observations
+from tracking.orders.events import work_refusal
 from tracking.orders.line_matching import is_same_order, line_annotations, pair_lines, regroup
 from tracking.orders.model import Witness
 from tracking.orders.observations import Answered, Asked, ClaimRevealed, Erased, Noted, Observation, Polled, Requested
@@ -37,10 +38,12 @@ def place(
     now: datetime,
     batch_id: int | None = None,
     values: Mapping[str, int] | None = None,
+    needs_approval: bool = False,
 ) -> int:
     """Commits the intent to order: the order in state Queued and its outbox row. Returns the order's row id.
 
     `values` are its minor units by currency, as far as the catalogue tells; without, the provider's word is waited for.
+    With `needs_approval` nothing is sent before a second person approved it.
 
     Raises NotAllowed where an order with this PONumber exists.
     """
@@ -49,10 +52,10 @@ def place(
     currency = MIXED.join(sorted(values)) if values else None
     several = dict(sorted(values.items())) if values and len(values) > 1 else None
     asked = (request.type, source, request.units, request.value_minor, request.lines, request.note)
-    requested = Requested(*asked, currency, several)
+    requested = Requested(*asked, currency, several, needs_approval)
     observation = Observation(Witness.US, now, now, requested, actor)
     order_id = _add_order(connection, request.po_number, observation, request.lines, request.document, batch_id).id
-    outbox.enqueue(connection, order_id, request.document, now)
+    outbox.enqueue(connection, order_id, request.document, now, held=needs_approval)
     return order_id
 
 
@@ -172,7 +175,9 @@ def _apply_webhook(
     return outcome if not repeats or foreign else "repeated"
 
 
-def request_action(connection: Connection, order_id: int, *, what: str, actor: str | None, now: datetime) -> None:
+def request_action(
+    connection: Connection, order_id: int, *, what: str, actor: str | None, now: datetime, job: int | None = None
+) -> None:
     """A person asks to look at the order now ("check") or to send it again under the same PONumber ("resend").
 
     Raises UnknownOrder, or NotAllowed where the order's state forbids it.
@@ -185,7 +190,7 @@ def request_action(connection: Connection, order_id: int, *, what: str, actor: s
         extra_columns = {"next_look_at": now, "next_look_why": PollReason.REQUESTED, "digest": None}
     elif not outbox.requeue(connection, order_id, now):
         raise NotAllowed("another system placed this order; it cannot be resent")
-    _append(connection, stored, Observation(Witness.PERSON, now, now, Asked(what), actor), extra_columns)
+    _append(connection, stored, Observation(Witness.PERSON, now, now, Asked(what), actor, job), extra_columns)
 
 
 def place_anew(
@@ -210,13 +215,22 @@ def place_anew(
 
 
 def _must_allow(order: model.Order, what: str) -> None:
-    allowed = model.allowed_actions(order.state, order.provider_id, order.erased, order.attention_reason)
+    allowed = model.allowed_actions(
+        order.state, order.provider_id, order.erased, order.attention_reason, order.approval
+    )
     if refusal := allowed[what]:
         raise NotAllowed(refusal)
 
 
 def record_note(
-    connection: Connection, order_id: int, *, text: str, actor: str | None, now: datetime, acknowledges: bool
+    connection: Connection,
+    order_id: int,
+    *,
+    text: str,
+    actor: str | None,
+    now: datetime,
+    acknowledges: bool,
+    job: int | None = None,
 ) -> None:
     """A person writes something down; with `acknowledges` the order no longer asks for a person.
 
@@ -225,7 +239,28 @@ def record_note(
     if not text.strip():
         raise NotAllowed("a reason is required: write a few words")
     noted = Noted(text.strip()[:500], acknowledges)
-    _append(connection, _existing(connection, order_id), Observation(Witness.PERSON, now, now, noted, actor), {})
+    _append(connection, _existing(connection, order_id), Observation(Witness.PERSON, now, now, noted, actor, job), {})
+
+
+def record_work(
+    connection: Connection,
+    order_id: int,
+    worked: observations.Worked,
+    *,
+    actor: str,
+    now: datetime,
+    job: int | None = None,
+) -> None:
+    """A person gives the order to somebody, snoozes it, takes it up again, approves it or declines it.
+
+    Raises UnknownOrder, or NotAllowed where that cannot be done with it.
+    """
+    stored = _existing(connection, order_id)
+    if refusal := work_refusal(stored.order, worked, actor):
+        raise NotAllowed(refusal)
+    if isinstance(worked, observations.Judged):
+        outbox.release_held(connection, order_id, now, approved=worked.approved)
+    _append(connection, stored, Observation(Witness.PERSON, now, now, worked, actor, job), {})
 
 
 def record_reveal(

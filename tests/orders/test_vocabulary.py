@@ -30,10 +30,10 @@ def test_the_words_of_an_old_event_have_a_code(words: str | None, reason: Attent
 def test_the_stored_kinds_of_events_are_those_of_every_store_there_is() -> None:
     """They are hashed: a kind that is renamed or dropped breaks the log of every store that holds it."""
     assert list(KINDS) == [
-        "accepted", "acknowledged", "answer repeated", "asked", "cancelled", "claims changed", "completed",
-        "contradiction", "discovered", "erased", "found", "lines changed", "mismatch", "not found", "not sent",
-        "noted", "notice claimed", "notice confirmed", "notice repeated", "outcome unknown", "refused", "requested",
-        "revealed", "sending", "still open",
+        "accepted", "acknowledged", "answer repeated", "approved", "asked", "assigned", "cancelled", "claims changed",
+        "completed", "contradiction", "declined", "discovered", "erased", "found", "lines changed", "mismatch",
+        "not found", "not sent", "noted", "notice claimed", "notice confirmed", "notice repeated", "outcome unknown",
+        "refused", "reopened", "requested", "revealed", "sending", "snooze ended", "snoozed", "still open",
     ]  # fmt: skip
 
 

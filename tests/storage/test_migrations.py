@@ -17,8 +17,10 @@ from sqlmodel import SQLModel
 from tracking.errors import StoreUnusable
 from tracking.storage import database, engines, migrations
 from tracking.storage.migrations import HEAD
+from tracking.storage.team import tables
 
 FOLDER = Path(migrations.__file__).parent
+assert tables.JOBS is SQLModel.metadata.tables["jobs"]  # they are part of what is compared
 
 
 def config(connection: sa.Connection | None = None) -> Config:

@@ -17,10 +17,11 @@ from tracking.storage.tables import (
     OUTBOX,
     PREDICTIONS,
 )
+from tracking.storage.team.tables import AUDIT_LOG, DRILLS, IMPORT_ROWS, JOB_ORDERS, JOBS, SAVED_VIEWS, SIGHTINGS
 
 TABLES = (
     *(ADDRESSES, ORDERS, LINES, EVENTS, CLAIMS, OUTBOX, CALLBACKS, EXCHANGES, PREDICTIONS, BATCHES, COUNTERS, DRAFTS),
-    FACTS,
+    *(FACTS, AUDIT_LOG, JOBS, JOB_ORDERS, IMPORT_ROWS, SAVED_VIEWS, SIGHTINGS, DRILLS),
 )
 # On PostgreSQL all in one call: a tenth of what a statement for each takes, and a thirtieth of TRUNCATE, which makes
 # new files.

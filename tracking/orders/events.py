@@ -1,13 +1,16 @@
-"""Builds events: the first of an order, ordinary ones, requests for a person, contradictions. Pure."""
+"""Builds events: the first of an order, ordinary ones, requests for a person, contradictions, a team's work. Pure."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from tracking.orders.model import (
     CANCELLED_LINE,
     PROVIDER_STATES,
+    TERMINAL,
     TYPE_UNKNOWN,
+    Approval,
     Event,
     Line,
     LineDiffs,
@@ -16,8 +19,19 @@ from tracking.orders.model import (
     Submission,
     WebhookStatus,
     condense_numbers,
+    is_open,
 )
-from tracking.orders.observations import Observation, Polled, Requested
+from tracking.orders.observations import (
+    Assigned,
+    Judged,
+    Observation,
+    Polled,
+    Reopened,
+    Requested,
+    Snoozed,
+    SnoozeEnded,
+    Worked,
+)
 from tracking.orders.vocabulary import UNPROVEN_COMPLETION, AttentionReason, EventKind
 
 CLAIM_DATA_AWAITED = timedelta(seconds=15)  # after the first look that showed the order completed without it
@@ -32,6 +46,7 @@ def first_event(po_number: str, observation: Observation) -> Event:
         changes = {name: getattr(observed, name) for name in names}
         changes |= {"po_number": po_number, "created_at": observation.learned_at, "actor": observation.actor}
         changes |= {"state": State.QUEUED, "submission": Submission.QUEUED}
+        changes |= {"approval": Approval.WAITING} if observed.needs_approval else {}
         detail = {"lines": len(observed.lines), "values": observed.values and dict(observed.values)}
         return new_event(EventKind.REQUESTED, observation, changes=changes, detail=detail)
     if not isinstance(observed, Polled) or observed.snapshot is None:
@@ -128,3 +143,76 @@ def cancelled_lines(lines: Iterable[Line]) -> str | None:
     """That lines of a completed order are cancelled, in words; None where there are none."""
     numbers = [line.number for line in lines if line.status == CANCELLED_LINE]
     return f"completed, but the provider cancelled line {condense_numbers(numbers)}" if numbers else None
+
+
+def work_event(observed: Worked, observation: Observation) -> Event:
+    """Build the event of a person's work on an order: given to somebody, snoozed, taken up again, approved."""
+    detail: dict[str, Any] = {
+        "actor": observation.actor,
+        "text": getattr(observed, "why", None),
+        "job": observation.job,
+    }
+    changes: dict[str, Any]
+    match observed:
+        case Assigned(assignee):
+            detail["assignee"] = assignee
+            return new_event(EventKind.ASSIGNED, observation, changes={"assignee": assignee}, detail=detail)
+        case Snoozed(until):
+            changes = {"snoozed_at": observation.learned_at, "snoozed_until": until}
+            return new_event(EventKind.SNOOZED, observation, changes=changes, detail=detail)
+        case SnoozeEnded():
+            return new_event(EventKind.SNOOZE_ENDED, observation, changes=dict(_AWAKE), detail=detail)
+        case Reopened():
+            return new_event(
+                EventKind.REOPENED, observation, changes={"acknowledged_at": None, **_AWAKE}, detail=detail
+            )
+        case Judged(approved=True):
+            changes = {"approval": Approval.APPROVED}
+            return new_event(EventKind.APPROVED, observation, changes=changes, detail=detail)
+        case Judged():
+            refused = {"state": State.REFUSED, "submission": Submission.REFUSED, **attention_changes(None)}
+            changes = {"approval": Approval.DECLINED, **refused}
+            return new_event(EventKind.DECLINED, observation, changes=changes, detail=detail)
+
+
+def work_refusal(order: Order, observed: Worked, actor: str | None) -> str | None:
+    """Say why a person cannot do this with the order; None where they can."""
+    waits = order.attention is not None and order.acknowledged_at is None
+    match observed:
+        case Assigned(assignee) if assignee == order.assignee:
+            return f"it is assigned to {assignee} already" if assignee else "it is assigned to nobody"
+        case Snoozed() if not waits and not is_open(order.state):
+            return "only an open order, or one that needs a decision, can be snoozed"
+        case SnoozeEnded() if order.snoozed_at is None:
+            return "it is not snoozed"
+        case Reopened() if order.attention is None or waits:
+            return "only an acknowledged order can be reopened"
+        case Judged() if order.approval != Approval.WAITING:
+            return "it does not wait for an approval"
+        case Judged() if order.actor == actor:
+            return "you submitted this order; a second operator has to approve or decline it"
+    return None
+
+
+def end_snooze(order: Order, events: list[Event]) -> list[Event]:
+    """Have the events end the order's snooze where they bring what somebody waits for, or must know at once.
+
+    Until a time, that is a new request for a person, or the order's end; until something changes, also any change of
+    its state, of what the webhook said, or of how much is fulfilled.
+    """
+    if order.snoozed_at is None:
+        return events
+    return [
+        replace(event, changes={**event.changes, **_AWAKE}) if _wakes(order, event.changes) else event
+        for event in events
+    ]
+
+
+_AWAKE: Mapping[str, Any] = {"snoozed_at": None, "snoozed_until": None}
+
+
+def _wakes(order: Order, changes: Mapping[str, Any]) -> bool:
+    final = changes.get("state") in {*TERMINAL, State.REFUSED}
+    if final or changes.get("attention") is not None or changes.get("acknowledged_at") is not None:
+        return True
+    return order.snoozed_until is None and not changes.keys().isdisjoint({"state", "notice", "units_fulfilled"})

@@ -57,6 +57,14 @@ class WebhookStatus(StrEnum):
     CONTRADICTED = "contradicted"
 
 
+class Approval(StrEnum):
+    """What a second person says of an order above the limit; nothing leaves while it waits or once it was declined."""
+
+    WAITING = "waiting"
+    APPROVED = "approved"
+    DECLINED = "declined"
+
+
 class Witness(StrEnum):
     """Who says so: ourselves, the provider's answer to a submission, a poll, a webhook, a person."""
 
@@ -130,7 +138,9 @@ class Order:
     """What is known of one order: the fold of its events. Money in minor units, times aware and in UTC.
 
     `erased` names the lines whose recipient a person has had erased, in the form of `condense_numbers`.
-    `completed_there_at` is when the provider first showed it as Completed without all that proves it.
+    `completed_there_at` is when the provider first showed it as Completed without all that proves it. Snoozed since
+    `snoozed_at` it asks for nobody until `snoozed_until`, or without that until something changes. `approval` is a
+    value of `Approval` where a second person has a say.
     """
 
     po_number: str
@@ -162,6 +172,10 @@ class Order:
     acknowledged_by: str | None = None
     acknowledged_why: str | None = None
     erased: str | None = None
+    assignee: str | None = None
+    snoozed_at: datetime | None = None
+    snoozed_until: datetime | None = None
+    approval: str | None = None
     lines: tuple[Line, ...] = field(default=(), compare=False)
 
 
@@ -315,13 +329,20 @@ def condense_numbers(numbers: Iterable[int]) -> str:
 
 
 def allowed_actions(
-    order_state: str, provider_id: str | None, erased: str | None = None, reason: str | None = None
+    order_state: str,
+    provider_id: str | None,
+    erased: str | None = None,
+    reason: str | None = None,
+    approval: str | None = None,
 ) -> dict[str, str | None]:
     """What a person may do: action to None when allowed, else to the reason why not.
 
-    `erased` names lines whose recipient was erased, `reason` is the code why the order needs a person.
+    `erased` names lines whose recipient was erased, `reason` is the code why the order needs a person, `approval` what
+    a second person says of it.
     """
     refusal = "a recipient was erased from this order; place it again under another PO number" if erased else None
+    if approval == Approval.DECLINED:
+        refusal = "an operator declined this order; place it again under another PO number"
     anew = refusal
     if provider_id is not None or order_state not in RESENDABLE:
         refusal = "only an unconfirmed or refused order can be resent"

@@ -20,6 +20,7 @@ class Requested:
     """Somebody asked for an order; the request is about to be committed.
 
     `values` are the minor units by currency of an order of several, whose `value_minor` is no amount of money.
+    With `needs_approval` a second person has to approve before anything leaves.
     """
 
     type: str
@@ -30,6 +31,7 @@ class Requested:
     note: str | None = None
     currency: str | None = None
     values: Mapping[str, int] | None = None
+    needs_approval: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,16 +135,53 @@ class Erased:
     numbers: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """A person gave the order to somebody, or with None took it from whoever had it."""
+
+    assignee: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snoozed:
+    """A person lets the order wait until a time, or until something changes where `until` is None."""
+
+    until: datetime | None
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SnoozeEnded:
+    """A person takes a snoozed order up again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reopened:
+    """A person takes an acknowledgement back: the order needs a decision again."""
+
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A second person approved an order that waits for it, or declined it."""
+
+    approved: bool
+    why: str | None = None
+
+
 OfSubmission = Requested | Attempted | Answered | Declined | Unclear | Unsent
-Observed = OfSubmission | Polled | Missing | WebhookReported | Asked | Noted | ClaimRevealed | Erased
+Worked = Assigned | Snoozed | SnoozeEnded | Reopened | Judged
+Observed = OfSubmission | Polled | Missing | WebhookReported | Asked | Noted | ClaimRevealed | Erased | Worked
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """Something seen: by whom, when it happened, when it reached us."""
+    """Something seen: by whom, when it happened, when it reached us; `job` is the job on many orders it was part of."""
 
     witness: Witness
     happened_at: datetime
     learned_at: datetime
     observed: Observed
     actor: str | None = None
+    job: int | None = None

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, assert_never
 
-from tracking.orders import model
-from tracking.orders import observations as seen
+from tracking.orders import model, observations
 from tracking.orders.events import (
     attention_changes,
     attention_for_status,
@@ -17,8 +16,10 @@ from tracking.orders.events import (
     completed_there,
     contradiction_event,
     doubt_event,
+    end_snooze,
     first_event,
     new_event,
+    work_event,
 )
 from tracking.orders.line_matching import (
     diff_lines,
@@ -53,9 +54,13 @@ def interpret(order: Order | None, po_number: str, observation: Observation) -> 
 
     `order` is what is known so far, with lines; None for an order seen for the first time.
     """
-    observed = observation.observed
     if order is None:
         return [first_event(po_number, observation)]
+    return end_snooze(order, _interpret(order, observation))
+
+
+def _interpret(order: Order, observation: Observation) -> list[Event]:
+    observed = observation.observed
     match observed:
         case Requested():
             return []
@@ -63,20 +68,28 @@ def interpret(order: Order | None, po_number: str, observation: Observation) -> 
             return [_attempted(order, observed, observation)]
         case Answered():
             return _answered(order, observed, observation)
-        case seen.Declined():
+        case observations.Declined():
             return _declined(order, observed, observation)
-        case seen.Unclear() | Unsent():
+        case observations.Unclear() | Unsent():
             return _not_answered(order, observed, observation)
         case Polled():
             return _polled(order, observed, observation)
-        case seen.Missing():
+        case observations.Missing():
             return [new_event(EventKind.NOT_FOUND, observation, detail={"state": order.state})]
-        case seen.WebhookReported():
+        case observations.WebhookReported():
             return _webhook_reported(order, observed, observation)
-        case seen.Asked():
+        case observations.Asked():
             return [_asked(order, observed, observation)]
-        case Noted() | seen.ClaimRevealed() | Erased():
+        case Noted() | observations.ClaimRevealed() | Erased():
             return [_by_person(order, observed, observation)]
+        case (
+            observations.Assigned()
+            | observations.Snoozed()
+            | observations.SnoozeEnded()
+            | observations.Reopened()
+            | observations.Judged()
+        ):
+            return [work_event(observed, observation)]
         case _:
             assert_never(observed)
 
@@ -136,7 +149,7 @@ def _po_number_mismatch(observation: Observation, provider_id: str, difference: 
     return new_event(EventKind.PO_NUMBER_MISMATCH, observation, changes=changes, detail={"reason": reason})
 
 
-def _declined(order: Order, observed: seen.Declined, observation: Observation) -> list[Event]:
+def _declined(order: Order, observed: observations.Declined, observation: Observation) -> list[Event]:
     if order.provider_id is not None:
         return [new_event(EventKind.ANSWER_REPEATED, observation, detail={"reason": observed.reason})]
     # A 409 that names several orders: the PONumber is taken, whichever of them it is.
@@ -147,7 +160,7 @@ def _declined(order: Order, observed: seen.Declined, observation: Observation) -
     return [new_event(EventKind.REFUSED, observation, changes=changes, detail=detail)]
 
 
-def _not_answered(order: Order, observed: seen.Unclear | Unsent, observation: Observation) -> list[Event]:
+def _not_answered(order: Order, observed: observations.Unclear | Unsent, observation: Observation) -> list[Event]:
     if order.provider_id is not None:
         return []
     if isinstance(observed, Unsent):
@@ -158,7 +171,7 @@ def _not_answered(order: Order, observed: seen.Unclear | Unsent, observation: Ob
     return [new_event(EventKind.OUTCOME_UNKNOWN, observation, changes=changes, detail={"reason": observed.reason})]
 
 
-def _webhook_reported(order: Order, observed: seen.WebhookReported, observation: Observation) -> list[Event]:
+def _webhook_reported(order: Order, observed: observations.WebhookReported, observation: Observation) -> list[Event]:
     if observed.provider_id and order.provider_id and not same_id(observed.provider_id, order.provider_id):
         words = f"a webhook names {observed.provider_id} under this PO number"
         return [contradiction_event(order, observation, AttentionReason.WEBHOOK_FOR_ANOTHER_ORDER, words)]
@@ -178,27 +191,30 @@ def _webhook_reported(order: Order, observed: seen.WebhookReported, observation:
     return [new_event(EventKind.WEBHOOK_CLAIMED, observation, changes=changes)]
 
 
-def _asked(order: Order, observed: seen.Asked, observation: Observation) -> Event:
+def _asked(order: Order, observed: observations.Asked, observation: Observation) -> Event:
     changes: dict[str, Any] = {}
     if observed.what == "resend" and order.state == State.REFUSED:
         changes = {"state": State.QUEUED, "submission": Submission.QUEUED, **attention_changes(None)}
     elif observed.what == "place anew":
         changes = attention_changes(None)
-    detail = {"what": observed.what, "actor": observation.actor, "other": observed.other}
+    detail = {
+        "what": observed.what, "actor": observation.actor, "other": observed.other, "job": observation.job
+    }  # fmt: skip
     return new_event(EventKind.ACTION_REQUESTED, observation, changes=changes, detail=detail)
 
 
-def _by_person(order: Order, observed: Noted | seen.ClaimRevealed | Erased, observation: Observation) -> Event:
+def _by_person(order: Order, observed: Noted | observations.ClaimRevealed | Erased, observation: Observation) -> Event:
     by = observation.actor
     match observed:
         case Noted(acknowledges=False):
-            return new_event(EventKind.NOTED, observation, detail={"text": observed.text, "actor": by})
+            detail: dict[str, Any] = {"text": observed.text, "actor": by, "job": observation.job}
+            return new_event(EventKind.NOTED, observation, detail=detail)
         case Noted():
             at = observation.learned_at
             changes = {"acknowledged_at": at, "acknowledged_by": by, "acknowledged_why": observed.text}
-            detail: dict[str, Any] = {"text": observed.text, "actor": by}
+            detail = {"text": observed.text, "actor": by, "job": observation.job}
             return new_event(EventKind.ACKNOWLEDGED, observation, changes=changes, detail=detail)
-        case seen.ClaimRevealed():
+        case observations.ClaimRevealed():
             detail = {name: getattr(observed, name) for name in ("line", "unit", "version")} | {"actor": by}
             return new_event(EventKind.CLAIMS_REVEALED, observation, detail=detail)
         case Erased():

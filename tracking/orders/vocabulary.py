@@ -40,6 +40,12 @@ class EventKind(StrEnum):
     NOTED = "noted"
     ACKNOWLEDGED = "acknowledged"
     RECIPIENTS_ERASED = "erased"
+    ASSIGNED = "assigned"
+    SNOOZED = "snoozed"
+    SNOOZE_ENDED = "snooze ended"
+    REOPENED = "reopened"
+    APPROVED = "approved"
+    DECLINED = "declined"
 
 
 class PollReason(StrEnum):

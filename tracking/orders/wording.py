@@ -195,6 +195,12 @@ _EVENT_SENTENCES: dict[str, str] = {
     EventKind.RECIPIENTS_ERASED: "{who} erased the recipient, lines: {lines}",
     EventKind.ACKNOWLEDGED: "Acknowledged by {who}: {text}",
 }
+_WORK_SENTENCES: dict[str, str] = {
+    EventKind.SNOOZE_ENDED: "{who} ended the snooze",
+    EventKind.REOPENED: "Reopened by {who}",
+    EventKind.APPROVED: "Approved by {who}: it may be sent",
+    EventKind.DECLINED: "Declined by {who}: it is not sent",
+}
 SOURCES = {"form": "form", "csv": "CSV", "json": "JSON", "cli": "CLI", "elsewhere": "other system"}
 _ACTION_SENTENCES = {
     "resend": "{who} requested a resend",
@@ -242,9 +248,23 @@ def sentence(kind: str, witness: str, changes: Mapping[str, Any], detail: Mappin
         case EventKind.ACTION_REQUESTED:
             action = _ACTION_SENTENCES.get(str(detail.get("what")), "{who} requested a poll")
             return action.format_map(defaultdict(lambda: "unknown", {**detail, "who": who}))
+        case EventKind.ASSIGNED | EventKind.SNOOZED:
+            return _describe_work(kind, who, changes)
+        case kind if kind in _WORK_SENTENCES:
+            why = f" ({detail['text']})" if detail.get("text") else ""
+            return f"{_WORK_SENTENCES[kind].format(who=who)}{why}"
         case _:
             facts = defaultdict(lambda: "unknown", {**detail, "who": who, "kind": kind})
             return _EVENT_SENTENCES.get(kind, "{who}: {kind}").format_map(facts)
+
+
+def _describe_work(kind: str, who: str, changes: Mapping[str, Any]) -> str:
+    if kind == EventKind.ASSIGNED:
+        assignee = changes.get("assignee")
+        return f"Assigned to {assignee} by {who}" if assignee else f"{who} unassigned it"
+    if until := changes.get("snoozed_until"):
+        return f"Snoozed by {who} until {clock(datetime.fromisoformat(until))}"
+    return f"Snoozed by {who} until something changes"
 
 
 def _describe_request(changes: Mapping[str, Any], detail: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from tracking.storage.leases import LIMIT, RESCHEDULE_SPREAD, RESCHEDULED_AT_ONC
 from tracking.storage.tables import ORDERS, OUTBOX
 
 _WAITING = OUTBOX.c.done.is_(False)
-_SEND_DUE = and_(_WAITING, OUTBOX.c.next_attempt_at <= bindparam("now"), unleased(OUTBOX))
+_SEND_DUE = and_(_WAITING, OUTBOX.c.held.is_(False), OUTBOX.c.next_attempt_at <= bindparam("now"), unleased(OUTBOX))
 ANY_SEND_DUE = select(OUTBOX.c.order_id).where(_SEND_DUE).limit(1)
 _BY = (OUTBOX.c.next_attempt_at, OUTBOX.c.order_id)
 LEASE_SENDS = lease_rows(OUTBOX.c.order_id, _SEND_DUE, _BY, (OUTBOX.c.order_id, OUTBOX.c.request, OUTBOX.c.attempts))
@@ -26,9 +26,18 @@ _SENDS_TOO_FAR = select(OUTBOX.c.order_id).where(_WAITING, OUTBOX.c.next_attempt
 _SHORTEN_LEASES = update(OUTBOX).where(_WAITING, OUTBOX.c.lease_until > LIMIT).values(lease_until=LIMIT)
 
 
-def enqueue(connection: Connection, order_id: int, request: Mapping[str, Any], now: datetime) -> None:
-    """Queue an order: commit the intent to send; `sender` does the rest."""
-    connection.execute(INSERT_OUTBOX, {"order_id": order_id, "request": dict(request), "next_attempt_at": now})
+def enqueue(
+    connection: Connection, order_id: int, request: Mapping[str, Any], now: datetime, *, held: bool = False
+) -> None:
+    """Queue an order: commit the intent to send; `sender` does the rest, of what is `held` once that was approved."""
+    row = {"order_id": order_id, "request": dict(request), "next_attempt_at": now, "held": held}
+    connection.execute(INSERT_OUTBOX, row)
+
+
+def release_held(connection: Connection, order_id: int, now: datetime, *, approved: bool) -> None:
+    """Let go of an order that waited for a second person: it is due now, or done with where that person declined."""
+    released = {"changed_id": order_id, "held": False, "done": not approved, "next_attempt_at": now}
+    connection.execute(UPDATE_OUTBOX, released)
 
 
 def request_of(connection: Connection, order_id: int) -> dict[str, Any] | None:

@@ -53,11 +53,13 @@ def _from_text(value: str | None) -> datetime | None:
 BigKey = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
-def _time(*, nullable: bool = True) -> Any:
+def time_column(*, nullable: bool = True) -> Any:
+    """A column for an aware time in UTC."""
     return Field(default=None, sa_column=sa.Column(UtcDateTime, nullable=nullable))
 
 
-def _key() -> Any:
+def key_column() -> Any:
+    """A primary key that the engine numbers."""
     return Field(default=None, sa_column=sa.Column(BigKey, primary_key=True, autoincrement=True))
 
 
@@ -65,7 +67,7 @@ def _big(default: int | None = 0) -> Any:
     return Field(default=default, sa_column=sa.Column(sa.BigInteger, nullable=default is None))
 
 
-class _Row(SQLModel):
+class StoredRow(SQLModel):
     """A row of any table; what would validate one is not made at a start, as nothing here is ever validated."""
 
     model_config = {"defer_build": True}
@@ -78,10 +80,10 @@ OPEN = sa.text(f"orders.{_OPEN_STATES}")
 _FLAGGED = sa.text("attention IS NOT NULL AND acknowledged_at IS NULL")
 
 
-class Orders(_Row, table=True):
+class Orders(StoredRow, table=True):
     """One order. The facts of `orders.model.Order`, then what the console needs to follow it."""
 
-    # On PostgreSQL the revisions make five partial as well; to name its dialect here would import it at each start.
+    # On PostgreSQL the revisions make them partial as well; to name its dialect here would import it at each start.
     __table_args__ = (
         sa.Index("ix_orders_due", "next_look_at", sqlite_where=_UNFINISHED),
         sa.Index("ix_orders_open", "late_at", sqlite_where=sa.text(_OPEN_STATES)),
@@ -94,13 +96,16 @@ class Orders(_Row, table=True):
         sa.Index(
             "ix_orders_value", "created_at", "state", "currency", "value_minor", sqlite_where=sa.text(_OPEN_STATES)
         ),
+        sa.Index("ix_orders_snoozed", "snoozed_at", sqlite_where=sa.text("snoozed_at IS NOT NULL")),
+        sa.Index("ix_orders_assignee", "assignee", "created_at", sqlite_where=sa.text("assignee IS NOT NULL")),
+        sa.Index("ix_orders_approval", "created_at", sqlite_where=sa.text("approval = 'waiting'")),
     )
 
-    id: int | None = _key()
+    id: int | None = key_column()
     po_number: str = Field(unique=True)
     type: str
     source: str
-    created_at: datetime = _time(nullable=False)
+    created_at: datetime = time_column(nullable=False)
     state: str
     submission: str
     notice: str
@@ -113,19 +118,23 @@ class Orders(_Row, table=True):
     currency: str | None = None
     note: str | None = None
     actor: str | None = None
-    provider_created_at: datetime | None = _time()
-    accepted_at: datetime | None = _time()
-    last_open_at: datetime | None = _time()
-    completed_after: datetime | None = _time()
-    completed_by: datetime | None = _time()
-    completed_there_at: datetime | None = _time()
-    claimed_at: datetime | None = _time()
+    provider_created_at: datetime | None = time_column()
+    accepted_at: datetime | None = time_column()
+    last_open_at: datetime | None = time_column()
+    completed_after: datetime | None = time_column()
+    completed_by: datetime | None = time_column()
+    completed_there_at: datetime | None = time_column()
+    claimed_at: datetime | None = time_column()
     attention: str | None = None
     attention_reason: str | None = None
-    acknowledged_at: datetime | None = _time()
+    acknowledged_at: datetime | None = time_column()
     acknowledged_by: str | None = None
     acknowledged_why: str | None = None
     erased: str | None = None
+    assignee: str | None = None
+    snoozed_at: datetime | None = time_column()
+    snoozed_until: datetime | None = time_column()
+    approval: str | None = None
 
     # The ids as they are compared: not unique, as two orders' PONumbers may differ in case alone.
     po_folded: str | None = Field(default=None, index=True)
@@ -136,18 +145,18 @@ class Orders(_Row, table=True):
     head: str | None = None
     looks: int = 0
     failures: int = 0
-    last_look_at: datetime | None = _time()
-    next_look_at: datetime | None = _time()
+    last_look_at: datetime | None = time_column()
+    next_look_at: datetime | None = time_column()
     next_look_why: str | None = None
-    lease_until: datetime | None = _time()
+    lease_until: datetime | None = time_column()
     lease_owner: str | None = None
-    webhook_look_at: datetime | None = _time()
-    late_at: datetime | None = _time()
+    webhook_look_at: datetime | None = time_column()
+    late_at: datetime | None = time_column()
     digest: str | None = None
     document: dict[str, Any] | None = Field(default=None, sa_column=sa.Column(sa.JSON))
 
 
-class Lines(_Row, table=True):
+class Lines(StoredRow, table=True):
     """One line item of an order. Claim data is kept apart and encrypted; here is how many units showed it.
 
     `recipient_hash` is keyed with `recipient_salt`; without the salt, which erasing a person deletes, it tells nothing.
@@ -171,7 +180,7 @@ class Lines(_Row, table=True):
     claim_digest: str | None = None
 
 
-class Events(_Row, table=True):
+class Events(StoredRow, table=True):
     """One entry of an order's log: append-only, `seq` counts from 1 without a gap in each order.
 
     `previous` is the hash of the entry before; that of the newest entry is the order's `head`.
@@ -183,20 +192,20 @@ class Events(_Row, table=True):
         sa.Index("ix_events_kind", "kind", "learned_at"),
     )
 
-    id: int | None = _key()
+    id: int | None = key_column()
     order_id: int = Field(sa_column=sa.Column(BigKey, nullable=False))
     seq: int
     kind: str
     witness: str
-    happened_at: datetime = _time(nullable=False)
-    learned_at: datetime = _time(nullable=False)
+    happened_at: datetime = time_column(nullable=False)
+    learned_at: datetime = time_column(nullable=False)
     changes: dict[str, Any] = Field(default_factory=dict, sa_column=sa.Column(sa.JSON, nullable=False))
     line_changes: list[dict[str, Any]] = Field(default_factory=list, sa_column=sa.Column(sa.JSON, nullable=False))
     detail: dict[str, Any] = Field(default_factory=dict, sa_column=sa.Column(sa.JSON, nullable=False))
     previous: str | None = None
 
 
-class Claims(_Row, table=True):
+class Claims(StoredRow, table=True):
     """A line's claim data, encrypted: what it showed first and, where that changed, each later version."""
 
     order_id: int = Field(sa_column=sa.Column(BigKey, primary_key=True, autoincrement=False))
@@ -204,25 +213,29 @@ class Claims(_Row, table=True):
     digest: str = Field(primary_key=True)
     units: int
     sealed: str
-    learned_at: datetime = _time(nullable=False)
+    learned_at: datetime = time_column(nullable=False)
 
 
-class Outbox(_Row, table=True):
-    """What is to be sent: one row for each order, committed before the first byte leaves."""
+class Outbox(StoredRow, table=True):
+    """What is to be sent: one row for each order, committed before the first byte leaves.
+
+    What is `held` waits for a second person's approval, and is not leased.
+    """
 
     __table_args__ = (sa.Index("ix_outbox_due", "done", "next_attempt_at"),)
 
     order_id: int = Field(sa_column=sa.Column(BigKey, primary_key=True, autoincrement=False))
     request: dict[str, Any] = Field(sa_column=sa.Column(sa.JSON, nullable=False))
     done: bool = False
+    held: bool = False
     attempts: int = 0
-    next_attempt_at: datetime = _time(nullable=False)
-    lease_until: datetime | None = _time()
+    next_attempt_at: datetime = time_column(nullable=False)
+    lease_until: datetime | None = time_column()
     lease_owner: str | None = None
     last_error: str | None = None
 
 
-class Callbacks(_Row, table=True):
+class Callbacks(StoredRow, table=True):
     """One callback as received: accepted, waiting for its order, or refused. Repeats only count up.
 
     Of a refused one `po_number` and `provider_id` are no more than what it named, and `rule` is why.
@@ -234,17 +247,17 @@ class Callbacks(_Row, table=True):
         sa.Index("ix_callbacks_waiting", "po_number", "outcome"),
     )
 
-    id: int | None = _key()
+    id: int | None = key_column()
     digest: str | None = Field(default=None, unique=True)
-    received_at: datetime = _time(nullable=False)
-    last_at: datetime = _time(nullable=False)
+    received_at: datetime = time_column(nullable=False)
+    last_at: datetime = time_column(nullable=False)
     outcome: str
     reason: str | None = None
     repeats: int = 0
     action: str | None = None
     po_number: str | None = None
     provider_id: str | None = None
-    stated_at: datetime | None = _time()
+    stated_at: datetime | None = time_column()
     order_id: int | None = Field(default=None, sa_column=sa.Column(BigKey, index=True))
     method: str = "POST"
     size: int = 0
@@ -252,20 +265,20 @@ class Callbacks(_Row, table=True):
     rule: str | None = None
 
 
-class Addresses(_Row, table=True):
+class Addresses(StoredRow, table=True):
     """Which order a webhook address is for. `digest` is the hash of the address's token, which is stored nowhere."""
 
     digest: str = Field(primary_key=True)
     order_id: int = Field(sa_column=sa.Column(BigKey, nullable=False, index=True))
 
 
-class Exchanges(_Row, table=True):
+class Exchanges(StoredRow, table=True):
     """One call of the provider's API: what was asked, what came, how long it took. Bodies are masked and cut."""
 
     __table_args__ = (sa.Index("ix_exchanges_at", "at"), sa.Index("ix_exchanges_order", "order_id", "at"))
 
-    id: int | None = _key()
-    at: datetime = _time(nullable=False)
+    id: int | None = key_column()
+    at: datetime = time_column(nullable=False)
     method: str
     path: str
     status: int | None = None
@@ -276,7 +289,7 @@ class Exchanges(_Row, table=True):
     answer: str | None = None
 
 
-class Predictions(_Row, table=True):
+class Predictions(StoredRow, table=True):
     """By when nine in ten orders like one finish, predicted when it came.
 
     `orders`: how many finished orders of its class that rested on. Earlier versions also filled `half_by`, and a later
@@ -290,36 +303,36 @@ class Predictions(_Row, table=True):
 
     order_id: int = Field(sa_column=sa.Column(BigKey, primary_key=True, autoincrement=False))
     step: int = Field(sa_column=sa.Column(sa.Integer, primary_key=True, autoincrement=False))
-    made_at: datetime = _time(nullable=False)
+    made_at: datetime = time_column(nullable=False)
     orders: int = 0
-    half_by: datetime | None = _time()
-    nine_in_ten_by: datetime | None = _time()
+    half_by: datetime | None = time_column()
+    nine_in_ten_by: datetime | None = time_column()
 
 
-class Batches(_Row, table=True):
+class Batches(StoredRow, table=True):
     """One file handed in; its digest tells when the same file comes again."""
 
-    id: int | None = _key()
+    id: int | None = key_column()
     digest: str = Field(index=True)
     name: str
     rows: int
     orders: int
-    created_at: datetime = _time(nullable=False)
+    created_at: datetime = time_column(nullable=False)
     actor: str | None = None
 
 
-class Drafts(_Row, table=True):
+class Drafts(StoredRow, table=True):
     """An order that somebody puts together on the form, so that it outlives the process; a few days at the most.
 
     `owner` is a hash of who is signed in, or of the browser's cookie.
     """
 
     owner: str = Field(primary_key=True)
-    saved_at: datetime = _time(nullable=False)
+    saved_at: datetime = time_column(nullable=False)
     content: dict[str, Any] = Field(sa_column=sa.Column(sa.JSON, nullable=False))
 
 
-class Counters(_Row, table=True):
+class Counters(StoredRow, table=True):
     """A running count, changed in the transaction of what it counts.
 
     `stock`: orders created in `hour` that are in `state` now. `flow`: orders that entered `state` in `hour`, by when we
@@ -335,11 +348,11 @@ class Counters(_Row, table=True):
     value_minor: int = _big()
 
 
-class Facts(_Row, table=True):
+class Facts(StoredRow, table=True):
     """A small thing to remember: heartbeats, the catalog, the balance, how far discovery came."""
 
     key: str = Field(primary_key=True)
-    at: datetime = _time(nullable=False)
+    at: datetime = time_column(nullable=False)
     value: dict[str, Any] = Field(sa_column=sa.Column(sa.JSON, nullable=False))
 
 

@@ -1,6 +1,7 @@
 """Actions of people on one order: check now, resend, place anew, acknowledge, note, reveal claim data.
 
-Each asks first whether the person may, whatever their page showed, and is one transaction of `ingest`.
+Each asks first whether the person may, whatever their page showed, and is one transaction: the order's event and an
+entry of the audit log.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from tracking.orders.model import Unit
 from tracking.orders.observations import ClaimRevealed
 from tracking.provider.json_fields import storable
 from tracking.storage import orders, outbox
-from tracking.storage.claims import ClaimCipher
+from tracking.storage.claims import ClaimCipher, ClaimVersion
 from tracking.storage.database import Database
+from tracking.storage.team.audit_log import AuditKind, record_act
 from tracking.submissions.requests import read_request
 
 MAX_TEXT = 500
@@ -32,12 +34,12 @@ def check_now(database: Database, order: str, *, by: Person, now: datetime) -> N
         UnknownOrder: nothing has this id.
         NotAllowed: its state forbids it; the message says why.
     """
-    _request(database, order, "check", by=by, now=now)
+    _request(database, order, "check", AuditKind.POLL_REQUESTED, by=by, now=now)
 
 
 def resend(database: Database, order: str, *, by: Person, now: datetime) -> None:
     """Queue an order whose outcome is unknown, or that was refused, under the same PONumber. Raises as `check_now`."""
-    _request(database, order, "resend", by=by, now=now)
+    _request(database, order, "resend", AuditKind.RESENT, by=by, now=now)
 
 
 def place_anew(database: Database, order: str, po_number: str, *, by: Person, now: datetime, wants_both: bool) -> str:
@@ -56,22 +58,26 @@ def place_anew(database: Database, order: str, po_number: str, *, by: Person, no
         raise InvalidSubmission([Problem("PONumber", "is missing; give the order one that no order has")])
 
     def job(connection: Connection) -> str:
-        order_id = _find(connection, order)
+        order_id = find(connection, order)
         document = outbox.request_of(connection, order_id)
         if document is None:
             raise NotAllowed("another system placed this order; it cannot be placed again")
         request = read_request(document | {"PONumber": po_number})
         ingest.place_anew(connection, order_id, request, actor=by.name, now=now)
+        detail = {"po_number": request.po_number}
+        record_act(connection, by, AuditKind.PLACED_ANEW, now, order_id=order_id, detail=detail)
         return request.po_number
 
     return database.write(job)
 
 
-def _request(database: Database, order: str, what: str, *, by: Person, now: datetime) -> None:
+def _request(database: Database, order: str, what: str, kind: AuditKind, *, by: Person, now: datetime) -> None:
     by.must_operate()
 
     def job(connection: Connection) -> None:
-        ingest.request_action(connection, _find(connection, order), what=what, actor=by.name, now=now)
+        order_id = find(connection, order)
+        ingest.request_action(connection, order_id, what=what, actor=by.name, now=now)
+        record_act(connection, by, kind, now, order_id=order_id)
 
     database.write(job)
 
@@ -120,31 +126,44 @@ def reveal(
     """
     by.must_operate()
     request = ClaimRevealed(line, unit, version)
-    version_row, count, po_number = database.write(
-        lambda connection: ingest.record_reveal(
-            connection, _find(connection, order), request, cipher=cipher, actor=by.name, now=now
-        )
-    )
+
+    def job(connection: Connection) -> tuple[ClaimVersion, int, str]:
+        order_id = find(connection, order)
+        sealed = ingest.record_reveal(connection, order_id, request, cipher=cipher, actor=by.name, now=now)
+        detail = {"line": line, "unit": unit, "version": version}
+        record_act(connection, by, AuditKind.REVEALED, now, order_id=order_id, detail=detail)
+        return sealed
+
+    version_row, count, po_number = database.write(job)
     units = cipher.decrypt(version_row.sealed, po_number, line).units
     return Revealed(line, unit, version_row.number, count, units[unit - 1])
 
 
 def _store_note(database: Database, order: str, text: str, *, by: Person, now: datetime, acknowledges: bool) -> None:
     by.must_operate()
+    text = readable_note(text)
+    kind = AuditKind.ACKNOWLEDGED if acknowledges else AuditKind.NOTED
+
+    def job(connection: Connection) -> None:
+        order_id = find(connection, order)
+        ingest.record_note(connection, order_id, text=text, actor=by.name, now=now, acknowledges=acknowledges)
+        record_act(connection, by, kind, now, order_id=order_id)
+
+    database.write(job)
+
+
+def readable_note(text: str) -> str:
+    """The text without what cannot be printed. Raises InvalidNote where nothing is left, or too much."""
     text = "".join(letter for letter in text if letter.isprintable() or letter == "\n").strip()
     if not text:
         raise InvalidNote([Problem("Text", "is empty; write a few words")])
     if len(text) > MAX_TEXT:
         raise InvalidNote([Problem("Text", f"has {len(text):,} characters; at most {MAX_TEXT}")])
-
-    def job(connection: Connection) -> None:
-        order_id = _find(connection, order)
-        ingest.record_note(connection, order_id, text=text, actor=by.name, now=now, acknowledges=acknowledges)
-
-    database.write(job)
+    return text
 
 
-def _find(connection: Connection, order: str) -> int:
+def find(connection: Connection, order: str) -> int:
+    """The row id of the order with this PONumber or provider's id. Raises UnknownOrder."""
     identifier = storable(order.strip())
     if (order_id := orders.find_id(connection, identifier)) is not None:
         return order_id

@@ -141,7 +141,7 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
         statuses=_statuses(order),
         agreement=_AGREEMENTS.get(WebhookStatus(order.notice)),
         summary=customer_summary(order, amounts.worth(values), expected, now, in_transit=handed_over),
-        allowed=allowed_actions(order.state, order.provider_id, order.erased, order.attention_reason),
+        allowed=allowed_actions(order.state, order.provider_id, order.erased, order.attention_reason, order.approval),
         raw=indented(mask_json(row["document"], RAW_LENGTH)) if row["document"] else None,
     )
 

@@ -31,6 +31,7 @@ from tracking.orders.observations import utc_now
 from tracking.storage.counters import LATE, Movement, decision_movements, hour_of, needs_decision, state_movements
 from tracking.storage.database import Database
 from tracking.storage.tables import COUNTERS, EVENTS, LINES, ORDERS
+from tracking.storage.team import audit_log
 
 ORDERS_AT_ONCE = 500
 DIFFERENCES_AT_MOST = 1000
@@ -133,6 +134,8 @@ def examine(database: Database, progress: Progress | None = None, *, expected: L
     else:
         return Findings(audit.differences[:DIFFERENCES_AT_MOST], None)
     late = [*_late_faults(counts, utc_now())]
+    with database.snapshot() as connection:
+        late += audit_log.differences(connection)
     counted = {key: numbers for key, numbers in counts.items() if key[0] != LATE}
     differences = (audit.differences + _compare_counts(counted, audit.recomputed) + late)[:DIFFERENCES_AT_MOST]
     if expected is not None and (is_now := audit.head(expected.at)) != expected:

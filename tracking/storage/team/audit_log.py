@@ -1,0 +1,117 @@
+"""The audit log of people: who did what, chained like an order's log, so that no entry can be changed or left out.
+
+An entry's hash is the SHA-256 of a JSON array of its columns and the hash before; the newest is kept as a fact. It
+names no recipient and no claim data: what people typed into a search is in it as a keyed hash.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, insert, select
+
+from tracking.access import Person
+from tracking.orders.event_chain import canonical, hashed_time
+from tracking.storage import facts
+from tracking.storage.facts import FactKey
+from tracking.storage.team.tables import AUDIT_LOG
+
+FIRST_HASH = hashlib.sha256(b"the audit log of people").hexdigest()
+PAGE = 1000
+COLUMNS = ("seq", "at", "person", "signed_in", "kind", "order_id", "job_id", "detail")
+_INSERT = insert(AUDIT_LOG)
+
+
+class AuditKind(StrEnum):
+    """What somebody did. Stored and hashed: a word once written is never renamed."""
+
+    ACKNOWLEDGED = "acknowledged"
+    APPROVED = "approved"
+    ASSIGNED = "assigned"
+    DECLINED = "declined"
+    DRILL_STARTED = "drill started"
+    ERASED = "erased"
+    EVIDENCE_EXPORTED = "evidence exported"
+    EXPORTED = "exported"
+    IMPORTED = "imported"
+    JOB_RESUMED = "job resumed"
+    JOB_STARTED = "job started"
+    JOB_STOPPED = "job stopped"
+    NOTED = "noted"
+    PLACED_ANEW = "placed anew"
+    POLL_REQUESTED = "poll requested"
+    REOPENED = "reopened"
+    RESENT = "resent"
+    REVEALED = "revealed"
+    SEARCHED = "searched"
+    SETTINGS_CHANGED = "settings changed"
+    SIGNED_IN = "signed in"
+    SNOOZED = "snoozed"
+    SNOOZE_ENDED = "snooze ended"
+    SUBMITTED = "submitted"
+    VIEW_DELETED = "view deleted"
+    VIEW_SAVED = "view saved"
+
+
+def record_act(
+    connection: Connection,
+    person: Person,
+    kind: AuditKind,
+    now: datetime,
+    *,
+    order_id: int | None = None,
+    job_id: int | None = None,
+    detail: Mapping[str, Any] | None = None,
+) -> int:
+    """Append what the person did; returns the entry's number. `detail` is JSON-able and names no recipient."""
+    start = {"key": FactKey.AUDIT_LOG, "value": {"seq": 0, "head": FIRST_HASH}, "at": now}
+    connection.execute(facts.insert_fact(connection.dialect.name), start)
+    head = connection.execute(facts.SELECT_FACT_FOR_UPDATE, {"key": FactKey.AUDIT_LOG}).scalar_one()
+    row = {
+        "seq": head["seq"] + 1,
+        "at": now,
+        "person": person.name,
+        "signed_in": person.signed_in,
+        "kind": kind.value,
+        "order_id": order_id,
+        "job_id": job_id,
+        "previous": head["head"],
+        "detail": {name: value for name, value in sorted((detail or {}).items()) if value is not None},
+    }
+    connection.execute(_INSERT, row)
+    facts.set_fact(connection, FactKey.AUDIT_LOG, {"seq": row["seq"], "head": entry_hash(row)}, now)
+    return int(row["seq"])
+
+
+def entry_hash(row: Mapping[Any, Any]) -> str:
+    """The hash in hex that the next entry carries."""
+    values = [hashed_time(row[name]) if name == "at" else row[name] for name in COLUMNS]
+    return hashlib.sha256(canonical([*values, row["previous"]]).encode()).hexdigest()
+
+
+def head_of(connection: Connection) -> tuple[int, str]:
+    """The number and the hash of the newest entry; 0 and the first hash where there is none."""
+    fact = facts.get_fact(connection, FactKey.AUDIT_LOG)
+    return (fact.value["seq"], fact.value["head"]) if fact else (0, FIRST_HASH)
+
+
+def differences(connection: Connection) -> Iterator[str]:
+    """Recompute the chain from its first entry; yields in words where it does not hold. One consistent read."""
+    last, digest = 0, FIRST_HASH
+    newest, head = head_of(connection)
+    while page := connection.execute(_page_after(last)).mappings().all():
+        for row in page:
+            if row["seq"] != last + 1:
+                yield f"audit log: entry {last + 1} is missing"
+            elif row["previous"] != digest:
+                yield f"audit log: entry {row['seq']} ({row['kind']}) does not fit: it or the one before was changed"
+            last, digest = row["seq"], entry_hash(row)
+    if (last, digest) != (newest, head):
+        what = f"ends at entry {last} where {newest} were written" if last != newest else "was changed at its end"
+        yield f"audit log: it {what}"
+
+
+def _page_after(seq: int) -> Any:
+    return select(AUDIT_LOG).where(AUDIT_LOG.c.seq > seq).order_by(AUDIT_LOG.c.seq).limit(PAGE)

@@ -1,0 +1,96 @@
+"""A person's work on one order: assign it, snooze it, take it up again, reopen it.
+
+Each asks first whether the person may, whatever their page showed, and is one transaction: the order's event and an
+entry of the audit log. The same on many orders: `jobs`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from tracking import ingest
+from tracking.access import Person
+from tracking.errors import InvalidNote, Problem
+from tracking.orders.observations import Assigned, Reopened, Snoozed, SnoozeEnded, Worked
+from tracking.storage.database import Database
+from tracking.storage.team.audit_log import AuditKind, record_act
+from tracking.submissions.actions import find, readable_note
+
+LONGEST_NAME = 60
+LONGEST_SNOOZE = timedelta(days=366)
+
+
+def assign(database: Database, order: str, assignee: str | None, *, by: Person, now: datetime) -> None:
+    """Give the order, of this PONumber or provider's id, to somebody; None or an empty name gives it to nobody.
+
+    Raises:
+        NotPermitted: the person may not.
+        UnknownOrder: nothing has this id.
+        NotAllowed: it is theirs already.
+        InvalidNote: the name is too long.
+    """
+    name = readable_name(assignee)
+    _work(database, order, Assigned(name), AuditKind.ASSIGNED, by=by, now=now)
+
+
+def snooze(
+    database: Database, order: str, until: datetime | None, *, by: Person, now: datetime, why: str | None = None
+) -> None:
+    """Let the order wait until a time, or until something changes where `until` is None. Raises as `assign`.
+
+    Whatever is new and needs a person ends it, as does the order's end.
+    """
+    check_until(until, now)
+    worked = Snoozed(until, readable_note(why) if why and why.strip() else None)
+    _work(database, order, worked, AuditKind.SNOOZED, by=by, now=now)
+
+
+def end_snooze(database: Database, order: str, *, by: Person, now: datetime) -> None:
+    """Take a snoozed order up again. Raises as `assign`."""
+    _work(database, order, SnoozeEnded(), AuditKind.SNOOZE_ENDED, by=by, now=now)
+
+
+def reopen(database: Database, order: str, *, by: Person, now: datetime, why: str | None = None) -> None:
+    """Take an acknowledgement back: the order needs a decision again. Raises as `assign`."""
+    worked = Reopened(readable_note(why) if why and why.strip() else None)
+    _work(database, order, worked, AuditKind.REOPENED, by=by, now=now)
+
+
+def readable_name(name: str | None) -> str | None:
+    """The name of an assignee, printable and in one line; None for none. Raises InvalidNote where it is too long."""
+    text = " ".join("".join(letter if letter.isprintable() else " " for letter in name or "").split())
+    if len(text) > LONGEST_NAME:
+        raise InvalidNote([Problem("Name", f"has {len(text):,} characters; at most {LONGEST_NAME}")])
+    return text or None
+
+
+def check_until(until: datetime | None, now: datetime) -> None:
+    """Raise InvalidNote for a time to snooze until that is over, or too far ahead to be meant."""
+    if until is not None and until <= now:
+        raise InvalidNote([Problem("Until", "is over already; choose a time that is yet to come")])
+    if until is not None and until - now > LONGEST_SNOOZE:
+        raise InvalidNote([Problem("Until", "is more than a year ahead; choose an earlier time")])
+
+
+def work_detail(worked: Worked) -> dict[str, str | None]:
+    """What of the work the audit log holds beside its kind."""
+    match worked:
+        case Assigned(assignee):
+            return {"assignee": assignee}
+        case Snoozed(until):
+            return {"until": until.isoformat() if until else None}
+        case _:
+            return {}
+
+
+def _work(database: Database, order: str, worked: Worked, kind: AuditKind, *, by: Person, now: datetime) -> None:
+    by.must_operate()
+
+    def job(connection: Connection) -> None:
+        order_id = find(connection, order)
+        ingest.record_work(connection, order_id, worked, actor=by.name, now=now)
+        record_act(connection, by, kind, now, order_id=order_id, detail=work_detail(worked))
+
+    database.write(job)
