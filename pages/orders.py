@@ -22,7 +22,11 @@ from tracking.reports.order_list.expected import expected_times
 from tracking.reports.order_list.filters import Filters
 
 CHANGES_LISTED = 20
-KEYS = "In the table arrows move, Shift+Space selects a row, O opens it and P polls what is selected."
+KEYS = (
+    "In the table arrows move, Shift+Space selects a row, O opens it and P polls what is selected. Back and reload "
+    "bring the filter back and flag the order opened last; the table starts at its top, as browsers do not remember a "
+    "place inside it."
+)
 
 
 def read_snapshot(filters: Filters, before: Snapshot | None, now: datetime) -> Snapshot:
