@@ -16,8 +16,14 @@ def current() -> Person | None:
     """Whoever acts; None until they were asked."""
     if person := session.current_person():
         return person
-    name = session.preferences().name
-    return Person(name) if name else None
+    called = session.preferences().name
+    return Person(called) if called else None
+
+
+def name() -> str:
+    """What whoever acts is called; empty until they were asked."""
+    person = current()
+    return person.name if person else ""
 
 
 def act(label: str, do: Callable[[Person], object]) -> None:
@@ -43,16 +49,16 @@ def field() -> Person | None:
     """The field for a name, for a form of its own; draws nothing where it is clear who acts. None while it is empty."""
     if person := current():
         return person
-    name = st.text_input(
+    entered = st.text_input(
         "Your name", key="actor_name", max_chars=LONGEST_NAME, help="Recorded with everything you do. Asked once."
     )
-    if not (name or "").strip():
+    if not (entered or "").strip():
         st.caption("Enter your name: it is recorded with what you do.")
         return None
-    rename(name)
-    return Person(name.strip())
+    rename(entered)
+    return Person(entered.strip())
 
 
-def rename(name: str) -> None:
+def rename(called: str) -> None:
     """Remember how whoever is at this browser calls themselves."""
-    session.save_preferences(replace(session.preferences(), name=name.strip()[:LONGEST_NAME]))
+    session.save_preferences(replace(session.preferences(), name=called.strip()[:LONGEST_NAME]))

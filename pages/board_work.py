@@ -37,9 +37,11 @@ def decisions() -> None:
         current = cached.decisions()
         with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
             st.subheader("Needs a decision", anchor=False, width="content")
-            if current.total:
-                label = f"View {current.total:,}"
-                st.page_link("orders.py", label=label, icon="", query_params={"view": "attention"}, width="content")
+            with st.container(horizontal=True, width="content", gap="small"):
+                if current.snoozed:
+                    _view_link(f"{current.snoozed:,} snoozed", "snoozed")
+                if current.total:
+                    _view_link(f"View {current.total:,}", "attention")
         if not current.total:
             st.markdown(":green[:material/check_circle:] Nothing needs a decision.")
         if current.capped:
@@ -54,6 +56,10 @@ def decisions() -> None:
         room = rows - len(listed) - 1  # below the line that names them
         if listed and room > 0:
             _waiting_longest(current.oldest[:room])
+
+
+def _view_link(label: str, view: str) -> None:
+    st.page_link("orders.py", label=label, icon="", query_params={"view": view}, width="content")
 
 
 def _part_text(current: Decisions) -> str:

@@ -26,6 +26,7 @@ from tracking.reports.insights import forecasts, latency, witnesses
 from tracking.reports.logs import volume
 from tracking.reports.order_list import view_counts as order_views
 from tracking.reports.order_list.view_counts import ViewCount
+from tracking.reports.team import people as team_people
 from tracking.storage.database import connect
 from tracking.storage.facts import FactKey, get_fact
 from tracking.submissions.catalog import Catalog, load_catalog
@@ -84,7 +85,7 @@ def decisions() -> decision_reports.Decisions:
 
 @st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
 def _decisions(url: str) -> decision_reports.Decisions:
-    return decision_reports.decisions(connect(url))
+    return decision_reports.decisions(connect(url), utc_now())
 
 
 def latest_changes() -> tuple[change_reports.Change, ...]:
@@ -187,11 +188,11 @@ def _health(url: str) -> health_reports.Health:
     return health_reports.health(connect(url), utc_now())
 
 
-Status = tuple[ViewCount, ViewCount, tuple[health_reports.ComponentStatus, ...]]
+Status = tuple[ViewCount, ViewCount, ViewCount, tuple[health_reports.ComponentStatus, ...]]
 
 
 def status() -> Status:
-    """How many orders need a decision or are late, and the status of each component, at most FRESH seconds old."""
+    """How many orders need a decision, are late, are snoozed, and the components' status, at most FRESH seconds old."""
     return _status(database_url())
 
 
@@ -213,14 +214,24 @@ def _late_orders(url: str) -> LateOrders:
         return stored_late_orders(connection)
 
 
-def view_counts() -> Mapping[str, ViewCount]:
-    """How many orders each view of the list holds, at most FRESH seconds old."""
-    return _view_counts(database_url())
+def view_counts(name: str) -> Mapping[str, ViewCount]:
+    """How many orders each view of the list holds, "mine" those of this name, at most FRESH seconds old."""
+    return _view_counts(database_url(), name)
 
 
-@st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
-def _view_counts(url: str) -> Mapping[str, ViewCount]:
-    return order_views.view_counts(connect(url), utc_now())
+@st.cache_data(ttl=FRESH, max_entries=50, show_spinner=False)
+def _view_counts(url: str, name: str) -> Mapping[str, ViewCount]:
+    return order_views.view_counts(connect(url), utc_now(), name)
+
+
+def people() -> list[str]:
+    """Who has acted or was given an order lately, at most SOON seconds old."""
+    return _people(database_url())
+
+
+@st.cache_data(ttl=SOON, max_entries=4, show_spinner=False)
+def _people(url: str) -> list[str]:
+    return team_people.recent_names(connect(url))
 
 
 def filter_options() -> dict[str, list[str]]:

@@ -104,17 +104,18 @@ def _search_dialog() -> None:
 @elements.live("5s", "status")
 def status() -> None:
     """How many orders need a decision or are late, each with the way to them, and the health in one word."""
-    attention, late, components = cached.status()
+    attention, late, asleep, components = cached.status()
+    beside = f"{asleep} snoozed: they wait, and are not counted here." if asleep.orders else None
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="counts", width=345):
-        _count(attention, "need a decision", "needs a decision", ":material/front_hand:", {"view": "attention"})
-        _count(late, "late", "late", ":material/schedule:", {"view": "late", "each": "true"})
+        _count(attention, "need a decision", "needs a decision", ":material/front_hand:", {"view": "attention"}, beside)
+        _count(late, "late", "late", ":material/schedule:", {"view": "late", "each": "true"}, beside)
         _health(components)
 
 
-def _count(number: ViewCount, many: str, one: str, icon: str, query: dict[str, str]) -> None:
+def _count(number: ViewCount, many: str, one: str, icon: str, query: dict[str, str], beside: str | None) -> None:
     text = f"{number} {one if number.orders == 1 else many}"
     label = f"**{text}**" if number.orders else text
-    st.page_link("orders.py", label=label, icon=icon, query_params=query, width="content")
+    st.page_link("orders.py", label=label, icon=icon, query_params=query, width="content", help=beside)
 
 
 def _health(components: Sequence[health.ComponentStatus]) -> None:

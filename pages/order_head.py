@@ -77,10 +77,14 @@ def draw_identity(view: OrderView) -> None:
 
 
 def draw_decision(view: OrderView) -> None:
-    """A red box while somebody has to decide; afterwards a line of who has, when and why."""
+    """A red box while somebody has to decide, grey while that waits; afterwards a line of who has, when and why."""
+    for icon, text in view.work:
+        st.caption(f":material/{icon}: {elements.escape(text)}")
     if view.decision is None:
         return
-    if view.order.acknowledged_at is None:
+    if view.order.acknowledged_at is None and view.is_snoozed:
+        st.info(elements.escape(view.decision), icon=":material/snooze:")
+    elif view.order.acknowledged_at is None:
         st.error(elements.escape(view.decision), icon=":material/front_hand:")
     else:
         st.caption(f":material/task_alt: {elements.escape(view.decision)}")
@@ -89,7 +93,8 @@ def draw_decision(view: OrderView) -> None:
 def _signature(view: OrderView) -> tuple[object, ...]:
     """What the parts of the page that do not move by themselves show of the order."""
     order = view.order
-    return order.units_fulfilled, order.state, order.attention, order.acknowledged_at, order.submission
+    moved = order.units_fulfilled, order.state, order.attention, order.acknowledged_at, order.submission
+    return *moved, order.assignee, order.snoozed_at, order.snoozed_until, view.is_snoozed
 
 
 @elements.live("2s", "head")

@@ -1,12 +1,13 @@
 """The filter of the list of orders: kept in the address; views, a popover, and chips that take a part of it away."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import streamlit as st
 
+import actors
 import address
 import cached
 import elements
@@ -22,20 +23,26 @@ from tracking.reports.order_list.filters import REASONS, SORTS, VIEWS, Filters
 VIEW_LABELS = {
     "all": "All",
     "attention": "Needs decision",
+    "unassigned": "Unassigned",
+    "mine": "Mine",
     "late": "Late",
     "unknown": "Unconfirmed send",
     "claimed": "Webhook only",
     "open": "Open",
+    "snoozed": "Snoozed",
     "today": "Completed today",
     "found": "Already complete",
 }
 VIEW_MEANINGS = {
     "all": "All orders, whoever placed them.",
-    "attention": "Refused, cancelled, contradictory or an unknown status, and not yet acknowledged.",
-    "late": "Open for longer than 99 of 100 similar orders took, or than promised.",
+    "attention": "Refused, cancelled, contradictory or an unknown status, not yet acknowledged and not snoozed.",
+    "unassigned": "Needs a decision, and nobody has it.",
+    "mine": "Assigned to you, not snoozed, and open or in need of a decision.",
+    "late": "Open for longer than 99 of 100 similar orders took, or than promised, and not snoozed.",
     "unknown": "We sent it and got no answer; the provider may or may not have it.",
     "claimed": "A webhook says complete; no poll has confirmed it yet.",
     "open": "Not completed, cancelled or refused.",
+    "snoozed": "Waits until a time, or until something changes; counted nowhere as needing somebody.",
     "today": "Detected since midnight UTC.",
     "found": "Already complete when first seen, today.",
 }
@@ -59,8 +66,10 @@ class Chip:
 
 
 def read_filters() -> tuple[Filters, list[str]]:
-    """The filter in the address, and what of it could not be used."""
+    """The filter in the address, and what of it could not be used; the view "mine" is that of whoever reads it."""
     filters, problems = Filters.from_query({name: st.query_params.get_all(name) for name in st.query_params})
+    if filters.view == "mine":
+        filters = replace(filters, assigned=actors.name())
     return filters, [str(problem) for problem in problems]
 
 
@@ -100,7 +109,7 @@ def _text_of(name: str) -> str:
 
 def views(filters: Filters) -> None:
     """The views as one control, each with the number of its orders."""
-    counts = cached.view_counts()
+    counts = cached.view_counts(actors.name())
 
     def label(view: str) -> str:
         return f"{VIEW_LABELS[view]} {counts[view]}" if view in counts else VIEW_LABELS[view]
@@ -112,7 +121,8 @@ def views(filters: Filters) -> None:
 def _show_view() -> None:
     """Show the chosen view; of what is late all that its count counts, also what is late together."""
     view = st.session_state["filter_view"]
-    set_parameters(view="" if view == "all" else view, each="true" if view == "late" else "")
+    name = "" if "mine" in (view, st.query_params.get("view")) else _text_of("assigned")  # its name goes with it
+    set_parameters(view="" if view == "all" else view, each="true" if view == "late" else "", assigned=name)
 
 
 def sorting(filters: Filters) -> None:
@@ -164,6 +174,10 @@ def _choices(filters: Filters) -> None:
     st.selectbox(
         "Source", _with(["", *sources], [filters.source]), **bind("source", filters.source),
         format_func=lambda source: source_label(source) if source else "Any",
+    )  # fmt: skip
+    st.selectbox(
+        "Assigned to", _with(["", *cached.people()], [filters.assigned]), format_func=lambda name: name or "Anybody",
+        **bind("assigned", filters.assigned),
     )  # fmt: skip
     _several("Source is not", "not_source", sources, filters.not_sources, source_label)
 
@@ -248,6 +262,8 @@ def chips(filters: Filters) -> list[Chip]:
 def _single(filters: Filters) -> Iterable[tuple[str, str]]:
     """The parts of the filter that have one value, in words; empty where they are not set."""
     yield "po", f"{wording.count(len(filters.only), 'order')} selected" if filters.only else ""
+    yield "assigned", f"Assigned to {filters.assigned}" if filters.assigned and filters.view != "mine" else ""
+    yield "job", "" if filters.job is None else f"Job {filters.job}"
     yield "source", f"Source: {source_label(filters.source)}" if filters.source else ""
     yield "product", f"Product: {filters.product}" if filters.product else ""
     yield "from", f"Placed from {wording.clock(filters.created_from)}" if filters.created_from else ""

@@ -28,6 +28,7 @@ LETTER = 6.7  # pixels of an average letter of the table, and of one in a pill, 
 PILL_LETTER, PILL_MARGIN = 6.2, 14
 LONGEST_ID, LONGEST_REASON = 40, 60
 LATE, WEBHOOK_ONLY, ACKNOWLEDGED, LAST_OPENED = "Late", "Webhook only", "Acknowledged", "Last opened"
+SNOOZED = "Snoozed"
 # By what the whole list is sorted when somebody presses the head of a column.
 SORT_OF_COLUMN = {
     "po_number": "po number", "state": "state", "type": "type", "units": "cards", "fulfilled": "cards",
@@ -40,6 +41,7 @@ HEADERS = {
     "fulfilled": "Cards", "value": "Value", "completed": "Completed", "reason": "Reason", "type": "Type",
     "provider_id": "Provider ID",
     "source": "Source", "state": "State", "expected": "Expected by, 90 %", "placed": "Placed",
+    "assignee": "Assigned to",
 }  # fmt: skip
 FLAGS_WIDTH = 230  # pixels
 RIGHT = {"age", "fulfilled", "value"}
@@ -77,6 +79,7 @@ def table_frame(snapshot: Snapshot, now: datetime, last_opened: str | None) -> p
         "units": [100 * order["units_fulfilled"] / order["units"] if order["units"] else None for order in orders],
         "fulfilled": [f"{order['units_fulfilled']:,}/{order['units']:,}" for order in orders],
         "flags": [_that_fit(flags(order, last_opened)) for order in orders],
+        "assignee": [_cut(order["assignee"]) for order in orders],
         "reason": [_cut(reason(order, now), LONGEST_REASON) for order in orders],
         "completed": rows["completion"],
         "type": [orders_filters.type_label(order["type"]) for order in orders],
@@ -107,7 +110,7 @@ def reason(order: Mapping[Any, Any], now: datetime) -> str:
 
 def flags(order: Mapping[Any, Any], last_opened: str | None = None) -> list[str]:
     """What is remarkable about an order, in words."""
-    words = [LATE] if order["late"] else []
+    words = [word for word, so in ((SNOOZED, order["snoozed"]), (LATE, order["late"])) if so]
     if order["notice"] == WebhookStatus.CLAIMED and is_open(order["state"]):
         words.append(WEBHOOK_ONLY)
     if isinstance(order["attention"], str):
@@ -147,7 +150,9 @@ def table_columns(frame: pd.DataFrame, filters: Filters) -> dict[str, Any]:
     }
     palette = elements.palette()
     colors = {LATE: palette.warning, WEBHOOK_ONLY: palette.accent, ACKNOWLEDGED: palette.muted}
-    colors |= {LAST_OPENED: palette.primary} | dict.fromkeys(REASON_LABELS.values(), palette.trouble)
+    colors |= {LAST_OPENED: palette.primary, SNOOZED: palette.muted} | dict.fromkeys(
+        REASON_LABELS.values(), palette.trouble
+    )
     special = {
         "state": elements.state_column(
             headers["state"], sorted({state for [state] in frame["state"]}), pinned=True, width=widths["state"]

@@ -83,6 +83,9 @@ def _count(current: overview.Overview, trend: Trend, name: str, listed: str, tit
     if name == "completed" and current.discovered_today:
         others = wording.count(current.discovered_today, "order")
         meaning = f"{meaning} Plus {others} already complete when first seen."
+    if name in {"needs_decision", "late"}:
+        asleep = f"{wording.count(figure.snoozed, 'order')} snoozed. " if figure.snoozed else ""
+        meaning = f"{meaning} {asleep}The bars count snoozed orders, too."
     with st.container(
         border=True, key=f"count_{name}", gap="xxsmall", height=WALL_COUNT_HEIGHT if ON_A_WALL else COUNT_HEIGHT
     ):

@@ -47,6 +47,7 @@ from tracking.reports.order_list.news import list_news
 from tracking.reports.order_page import story, verdicts
 from tracking.reports.order_page.lines import find_lines
 from tracking.reports.order_page.why import why_curve
+from tracking.reports.team import people
 from tracking.storage import database
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
@@ -82,7 +83,7 @@ def _pages(small: Database, large: Database, now: datetime) -> dict[str, float]:
     waiting = {store: search.orders_page(store, Filters(view="open"), now) for store in (small, large)}
     reads: dict[str, Callable[[Database], object]] = {
         "overview": lambda store: overview.overview(store, now),
-        "decisions": decisions.decisions,
+        "decisions": lambda store: decisions.decisions(store, now),
         "open orders": lambda store: expectation.open_orders(store, now),
         "completion times": lambda store: completion_times(store, now, "24h"),
         "latest changes": changes.latest_changes,
@@ -108,7 +109,8 @@ def _pages(small: Database, large: Database, now: datetime) -> dict[str, float]:
         "orders that need a decision for a reason": lambda store: search.orders_page(
             store, Filters(reasons=REASONS), now
         ),
-        "counts of the views": lambda store: view_counts.view_counts(store, now),
+        "counts of the views": lambda store: view_counts.view_counts(store, now, "Ann"),
+        "names to assign to": people.recent_names,
         "expected times of a page": lambda store: expected_times(store, _records(waiting[store]), now),
         "what changed since a page was read": lambda store: list_news(store, Filters(view="open"), waiting[store], now),
         "the order that a text means": lambda store: search.find_po_numbers(store, waiting[store].rows["po_number"][0]),

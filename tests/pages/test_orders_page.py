@@ -110,8 +110,8 @@ def test_views_carry_counts_and_late_ones_are_those_of_their_count(visit: Visit,
     asyncio.run(learner.find_late_orders())
     app = visit("orders", view="late")
     assert not app.exception
-    assert [option.content for option in app.segmented_control(key="filter_view").proto.options][:4] == [
-        "All 7", "Needs decision 0", "Late 7", "Unconfirmed send 0",
+    assert [option.content for option in app.segmented_control(key="filter_view").proto.options][:6] == [
+        "All 7", "Needs decision 0", "Unassigned 0", "Mine", "Late 7", "Unconfirmed send 0",
     ]  # fmt: skip
     assert not app.dataframe
     assert "7 are late as part of an incident" in app.info[0].value

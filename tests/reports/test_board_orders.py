@@ -40,7 +40,7 @@ def test_decisions_are_grouped_by_reason_with_count_oldest_and_value(history: Hi
     history.refuse("R-2")
     history.accept("C-1")
     history.look("C-1", "Cancelled")
-    found = decisions.decisions(store)
+    found = decisions.decisions(store, history.at)
     assert [(group.reason, group.orders, group.values) for group in found.groups] == [
         ("refused", 2, {"": 3500}),
         ("cancelled", 1, {"": 500}),
@@ -49,7 +49,7 @@ def test_decisions_are_grouped_by_reason_with_count_oldest_and_value(history: Hi
     assert (found.total, found.capped) == (3, False)
     assert [(order.po_number, order.reason) for order in found.oldest][-1] == ("C-1", "cancelled")
     history.acknowledge("C-1", "customer told")
-    assert [group.reason for group in decisions.decisions(store).groups] == ["refused"]
+    assert [group.reason for group in decisions.decisions(store, history.at).groups] == ["refused"]
 
 
 def test_of_very_many_decisions_the_oldest_and_the_newest_are_grouped(
@@ -60,7 +60,7 @@ def test_of_very_many_decisions_the_oldest_and_the_newest_are_grouped(
         history.place(f"R-{number}")
         history.refuse(f"R-{number}")
         history.wait(minutes=1)
-    found = decisions.decisions(store)
+    found = decisions.decisions(store, history.at)
     assert (found.total, found.capped, found.groups[0].orders, found.groups[0].oldest.created_at) == (3, True, 2, START)
 
 
@@ -180,7 +180,7 @@ def test_the_reads_go_through_indexes(sqlite_url: str) -> None:
     opened = connect(sqlite_url)
     statements: list[tuple[Any, Any]] = []
     sa.event.listen(opened._readers, "before_cursor_execute", lambda *call: statements.append(call[2:4]))
-    reads = decisions.decisions, changes.latest_changes, partial(expectation.open_orders, now=START)
+    reads = partial(decisions.decisions, now=START), changes.latest_changes, partial(expectation.open_orders, now=START)
     for read in (*reads, partial(completion_times, now=START, span="24h")):
         read(opened)
     with opened.read() as connection:

@@ -91,6 +91,7 @@ def test_the_count_of_a_view_stops_where_it_would_read_too_much(
     counts = {view: str(count) for view, count in view_counts.view_counts(store, history.at).items()}
     assert counts == {
         "all": "4", "attention": "1+", "late": "0", "unknown": "0", "open": "2", "today": "0", "found": "0",
+        "unassigned": "1+", "snoozed": "0",
     }  # fmt: skip
 
 

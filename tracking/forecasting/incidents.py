@@ -25,6 +25,7 @@ from tracking.orders.model import State, is_open
 from tracking.storage import facts
 from tracking.storage.facts import FactKey
 from tracking.storage.tables import OPEN, ORDERS
+from tracking.storage.team import snoozing
 
 USUALLY_LATE = 0.01
 LATE_TOGETHER = (0.5, 0.1)  # everyone, nearly, and one of several things that the provider has: a warehouse, a product
@@ -121,16 +122,24 @@ def stored_late_orders(connection: Connection) -> LateOrders:
 
 
 def find_late_orders(connection: Connection, now: datetime) -> LateOrders:
-    """Find out which orders are late together now, and how many are late apart from them."""
-    incidents = current_incidents(connection, now)
-    counted = select(sa.func.count(), sa.func.min(ORDERS.c.late_at)).where(OPEN, ORDERS.c.late_at < now)
+    """Find out which orders are late together now, and how many are late apart from them.
+
+    Snoozed orders speak for an incident as all others do, but ask for nobody: where all of one are, it is left out.
+    """
+    awake = snoozing.awake(now)
+    incidents = [one for one in current_incidents(connection, now) if _any(connection, one.matches(now), awake)]
+    counted = select(sa.func.count(), sa.func.min(ORDERS.c.late_at)).where(OPEN, ORDERS.c.late_at < now, awake)
     apart = (sa.not_(one.matches(now)) for one in incidents)
     others, oldest = connection.execute(counted.where(*apart)).one()
     return LateOrders(tuple(incidents), others, oldest)
 
 
+def _any(connection: Connection, *matching: ColumnElement[bool]) -> bool:
+    return connection.execute(select(ORDERS.c.id).where(*matching).limit(1)).first() is not None
+
+
 def late_number(connection: Connection, now: datetime) -> int:
-    """Count the open orders that are late now, each by itself."""
+    """Count the open orders that are late now, each by itself, snoozed or not."""
     counted = select(sa.func.count()).select_from(ORDERS).where(OPEN, ORDERS.c.late_at < now)
     return int(connection.execute(counted).scalar_one())
 

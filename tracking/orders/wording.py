@@ -155,11 +155,13 @@ def decision_words(
     return f"{label[0].lower()}{label[1:]}{f' (webhook at {clock(webhook_at, day)})' if webhook_at else ''}"
 
 
-def verdict(total: int, number: int, late: int, oldest: timedelta | None, attention: int) -> str:
-    """The overview in one sentence: of `total` orders, `number` are open."""
+def verdict(total: int, number: int, late: int, oldest: timedelta | None, attention: int, snoozed: int = 0) -> str:
+    """The overview in one sentence: of `total` orders, `number` are open; `snoozed` would need a decision."""
     if total == 0:
         return "No orders yet"
     asks = f"{count(attention, 'order')} {'needs' if attention == 1 else 'need'} a decision. " if attention else ""
+    if snoozed:
+        asks = f"{asks.removesuffix('. ')}{', ' if asks else ''}{snoozed:,} snoozed. "
     if not number:
         return f"{asks}Nothing is open"
     age = f"; oldest {duration(oldest)}" if oldest else ""

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy import Connection, select
 
-from tracking.forecasting.incidents import late_number
 from tracking.orders.model import State
 from tracking.orders.wording import verdict
 from tracking.reports.board import moves
@@ -33,12 +32,15 @@ COUNTED_LISTS: Mapping[str, Mapping[str, str]] = {
 class Overview:
     """The state of things, in a sentence (`verdict`) and in numbers; `oldest` is the age of the oldest open order.
 
-    `discovered_today` are those that were complete when first seen today; they are not among `done_today`.
+    `discovered_today` are those that were complete when first seen today; they are not among `done_today`. Snoozed
+    orders are in no number but `open` and those of their own.
     """
 
     verdict: str
     attention: int
+    attention_snoozed: int
     late: int
+    late_snoozed: int
     unknown: int
     open: int
     done_today: int
@@ -58,16 +60,18 @@ def overview_of(connection: Connection, now: datetime) -> Overview:
     """The same within a transaction, beside what is shown with it."""
     stock = {row.state: int(row.orders) for row in moves.open_stock(connection)}
     empty = connection.execute(select(ORDERS.c.id).limit(1)).first() is None
-    attention = moves.flagged_number(connection)
-    late = late_number(connection, now)
+    attention, attention_snoozed = moves.need_decision(connection, now)
+    late, late_snoozed = moves.late(connection, now)
     flow = _flow(connection, day_start(now))
     oldest = _oldest(connection, now)
     signs = component_status(connection, now)
     number = sum(stock.values())
     return Overview(
-        verdict=verdict(0 if empty else 1, number, late, oldest, attention),
+        verdict=verdict(0 if empty else 1, number, late, oldest, attention, attention_snoozed),
         attention=attention,
+        attention_snoozed=attention_snoozed,
         late=late,
+        late_snoozed=late_snoozed,
         unknown=stock.get(State.UNKNOWN, 0),
         open=number,
         done_today=flow.get("Completed", 0),

@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -10,13 +11,13 @@ from typing import Annotated
 import typer
 
 from tracking import files
-from tracking.app.cli import options, output
+from tracking.app.cli import filter_options, options, output
 from tracking.app.cli.place import load_settings, open_store, print_store
 from tracking.errors import NoStore, UnknownOrder
 from tracking.orders import wording
-from tracking.orders.model import State, is_open, usual_case
+from tracking.orders.model import State, is_open
 from tracking.orders.observations import utc_now
-from tracking.orders.vocabulary import state_label, state_of_label
+from tracking.orders.vocabulary import state_label
 from tracking.orders.wording import source_label
 from tracking.provider.json_fields import storable
 from tracking.reports import activity, explanations, health
@@ -185,34 +186,16 @@ def why_command(po_or_id: options.PoOrId, *, as_json: options.JsonFlag = False) 
     _say_who_goes_on(store, explanation["state"])
 
 
-def _list_states(states: Sequence[str] | None) -> tuple[str, ...]:
-    """Read states, or what people read of them; one that nobody knows may be the provider's, and that is said."""
-    words = tuple(usual_case(state_of_label(word), State) for word in states or ())
-    for word in (word for word in words if word not in set(State)):
-        hint = catalog.did_you_mean(word, State)
-        output.print_stderr(
-            f"{word[:60]!r} is not a known state{hint or '.'} Known states: {', '.join(map(state_label, State))}"
-        )
-    return words
-
-
+@filter_options.takes_filters
 def orders_command(
     *,
-    view: options.ViewOption = "all",
-    state: options.StateOption = None,
-    not_state: options.NotStateOption = None,
-    reason: options.ReasonOption = None,
-    older_than: options.OlderOption = None,
-    po_prefix: options.PrefixOption = "",
+    filters: Filters,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="Maximum number, newest first.")] = 50,
     as_json: options.JsonFlag = False,
 ) -> None:
     """List orders, newest first."""
     store, now = open_store(), utc_now()
-    filters = Filters(
-        view=view, states=_list_states(state), not_states=_list_states(not_state), reasons=tuple(reason or ()),
-        older_than=older_than, po_prefix=po_prefix, page_size=limit,
-    )  # fmt: skip
+    filters = replace(filters, page_size=limit)
     if as_json:
         output.print_json(search.order_records(store, filters, now))
         return
@@ -221,7 +204,8 @@ def orders_command(
     for row in page.rows.astype(object).to_dict("records"):
         cells = (row["po_number"], row["provider_id"], state_label(row["state"]), row["type"], row["units"])
         undecided = isinstance(row["attention"], str) and pd.isna(row["acknowledged_at"])
-        marks = [word for word, so in (("late", row["late"]), ("needs a decision", undecided)) if so]
+        facts = (("snoozed", row["snoozed"]), ("late", row["late"]), ("needs a decision", undecided))
+        marks = [word for word, so in facts if so] + ([f"of {row['assignee']}"] if row["assignee"] else [])
         rows.append([*cells, row["worth"], row["created_at"], ", ".join(marks)])
     columns = ("PO number", "provider ID", "state", "type", "cards", "value", "created (UTC)", "flags")
     output.print_table(columns, rows, right=("cards", "value"))
@@ -245,17 +229,13 @@ def events_command(
     output.print_table(("recorded (UTC)", "PO number", "source", "event"), cells)
 
 
+@filter_options.takes_filters
 def export_command(
     file: Annotated[
         Path, typer.Argument(dir_okay=False, help="The file to write: .csv, .parquet or .jsonl.", metavar="FILE")
     ],
     *,
-    view: options.ViewOption = "all",
-    state: options.StateOption = None,
-    not_state: options.NotStateOption = None,
-    reason: options.ReasonOption = None,
-    older_than: options.OlderOption = None,
-    po_prefix: options.PrefixOption = "",
+    filters: Filters,
     as_json: options.JsonFlag = False,
 ) -> None:
     """Export all matching orders to a file."""
@@ -263,10 +243,6 @@ def export_command(
     store = open_store()
     try:
         with files.replacing(file) as handle:
-            filters = Filters(
-                view=view, states=_list_states(state), not_states=_list_states(not_state),
-                reasons=tuple(reason or ()), older_than=older_than, po_prefix=po_prefix,
-            )  # fmt: skip
             count = exports.write_export(store, filters, utc_now(), form=form, file=handle)
     except OSError as exc:
         output.print_stderr(f"{file} cannot be written ({exc.strerror})")

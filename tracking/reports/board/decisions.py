@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
 
-import sqlalchemy as sa
 from sqlalchemy import Connection, select
 from sqlalchemy.engine import RowMapping
 
@@ -17,6 +16,7 @@ from tracking.reports import amounts
 from tracking.reports.order_list.conditions import FLAGGED
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
+from tracking.storage.team import snoozing
 
 ORDERS_READ = 2_000
 OLDEST_LISTED = 8
@@ -55,20 +55,21 @@ class DecisionGroup:
 class Decisions:
     """What needs a decision, the largest group first, and the OLDEST_LISTED orders that wait for one longest.
 
-    With `capped` only the newest and the oldest orders were grouped.
+    With `capped` only the newest and the oldest orders were grouped. `snoozed` ones wait, and are counted nowhere else.
     """
 
     groups: tuple[DecisionGroup, ...]
     oldest: tuple[DecisionOrder, ...]
     total: int
     capped: bool
+    snoozed: int = 0
 
 
-def decisions(database: Database) -> Decisions:
+def decisions(database: Database, now: datetime) -> Decisions:
     """Group the orders that need a decision by the reason; of very many the newest and the oldest."""
     with database.read() as connection:
-        total = int(connection.execute(select(sa.func.count()).select_from(ORDERS).where(FLAGGED)).scalar_one())
-        rows = _flagged_orders(connection, all_of_them=total <= ORDERS_READ)
+        total, asleep = snoozing.counted(connection, now, FLAGGED)
+        rows = _flagged_orders(connection, now, all_of_them=total <= ORDERS_READ)
         values = amounts.order_values(connection, rows)
     by_reason: dict[str, list[RowMapping]] = defaultdict(list)
     for row in rows:
@@ -76,7 +77,7 @@ def decisions(database: Database) -> Decisions:
     groups = [_group(reason, of_reason, values) for reason, of_reason in by_reason.items()]
     groups.sort(key=lambda group: (-group.orders, group.oldest.created_at))
     oldest = sorted(rows, key=itemgetter("created_at"))[:OLDEST_LISTED]
-    return Decisions(tuple(groups), tuple(map(_order, oldest)), total, capped=total > ORDERS_READ)
+    return Decisions(tuple(groups), tuple(map(_order, oldest)), total, capped=total > ORDERS_READ, snoozed=asleep)
 
 
 def _order(row: RowMapping) -> DecisionOrder:
@@ -87,9 +88,9 @@ def _reason(row: RowMapping) -> str:
     return row["attention_reason"] or AttentionReason.OTHER
 
 
-def _flagged_orders(connection: Connection, *, all_of_them: bool) -> Sequence[RowMapping]:
+def _flagged_orders(connection: Connection, now: datetime, *, all_of_them: bool) -> Sequence[RowMapping]:
     """The flagged orders from both ends of the index: a new reason shows at one, what waits longest at the other."""
-    flagged = select(*_COLUMNS).where(FLAGGED)
+    flagged = select(*_COLUMNS).where(FLAGGED, snoozing.awake(now))
     if all_of_them:
         return connection.execute(flagged.order_by(ORDERS.c.created_at).limit(ORDERS_READ)).mappings().all()
     ends = (ORDERS.c.created_at.asc(), ORDERS.c.created_at.desc())

@@ -6,13 +6,12 @@ the worker recorded it, and for no other.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection
 
-from tracking.forecasting.incidents import late_number
 from tracking.orders.model import State
 from tracking.reports.board import moves
 from tracking.reports.trends import day_start
@@ -29,7 +28,8 @@ class Figure:
 
     `before` is the number at `since`, and `change` the difference to it. Of the completed, `now` are those of today
     (UTC) and `hourly` those of each hour alone; `before` are yesterday's up to `since`, which is the last full hour a
-    day ago, and `change` is what today had more by its last full hour: None before there was one.
+    day ago, and `change` is what today had more by its last full hour: None before there was one. `snoozed` orders
+    are not among `now`; the course, which knows hours and no single orders, counts them.
     """
 
     now: int
@@ -37,6 +37,7 @@ class Figure:
     before: int | None
     change: int | None
     since: datetime
+    snoozed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +69,22 @@ def trend_of(connection: Connection, now: datetime, hours: int = 24) -> Trend:
     begin = min(steps[0], since - HOUR, day_start(now) - DAY)
     rows = moves.counts_since(connection, ("flow", "left", "decisions", LATE), begin)
     stock = {row.state: int(row.orders) for row in moves.open_stock(connection)}
-    flagged = moves.flagged_number(connection)
-    late = late_number(connection, now)
+    flagged, flagged_snoozed = moves.need_decision(connection, now)
+    late, late_snoozed = moves.late(connection, now)
     by_state = moves.state_changes(rows)
     unconfirmed = Counter({hour: number for (hour, state), number in by_state.items() if state == State.UNKNOWN})
     return Trend(
         steps,
-        needs_decision=_level(flagged, _decisions(rows), steps, since),
-        late=_late(late, rows, steps, since),
+        needs_decision=_without(flagged_snoozed, _level(flagged + flagged_snoozed, _decisions(rows), steps, since)),
+        late=_without(late_snoozed, _late(late + late_snoozed, rows, steps, since)),
         unconfirmed=_level(stock.get(State.UNKNOWN, 0), unconfirmed, steps, since),
         open=_level(sum(stock.values()), moves.open_changes(by_state), steps, since),
         completed=_completed(rows, steps, now),
     )
+
+
+def _without(snoozed: int, figure: Figure) -> Figure:
+    return replace(figure, now=figure.now - snoozed, snoozed=snoozed)
 
 
 def _decisions(rows: Sequence[Any]) -> Counter[datetime]:

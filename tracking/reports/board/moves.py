@@ -12,6 +12,7 @@ from tracking.orders.model import CLOSED, is_open
 from tracking.reports.order_list.conditions import FLAGGED
 from tracking.storage.counters import hour_of
 from tracking.storage.tables import COUNTERS, OPEN, ORDERS, UtcDateTime
+from tracking.storage.team import snoozing
 
 FIRST_SIGHT = "Found "
 """Stands before the state of an order that was finished already when it was first seen: nobody here waited for it."""
@@ -51,9 +52,14 @@ def open_stock(connection: Connection) -> Sequence[Any]:
     return connection.execute(by_state).all()
 
 
-def flagged_number(connection: Connection) -> int:
-    """Count the orders that need a decision."""
-    return int(connection.execute(select(sa.func.count()).select_from(ORDERS).where(FLAGGED)).scalar_one())
+def need_decision(connection: Connection, now: datetime) -> tuple[int, int]:
+    """Count the orders that need a decision now, and those that would but are snoozed."""
+    return snoozing.counted(connection, now, FLAGGED)
+
+
+def late(connection: Connection, now: datetime) -> tuple[int, int]:
+    """Count the open orders that are late, and those that are but are snoozed."""
+    return snoozing.counted(connection, now, OPEN, ORDERS.c.late_at < now)
 
 
 def state_changes(rows: Iterable[Any]) -> Counter[tuple[datetime, str]]:

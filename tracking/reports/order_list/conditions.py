@@ -17,6 +17,8 @@ from tracking.reports.order_list.filters import SORTS, Filters
 from tracking.reports.trends import day_start
 from tracking.storage.engines import casefold
 from tracking.storage.tables import COUNTERS, EVENTS, LINES, OPEN, ORDERS
+from tracking.storage.team import snoozing
+from tracking.storage.team.tables import JOB_ORDERS
 
 # These words must be those of the partial indexes in `tables`, or no engine will use them.
 FLAGGED = sa.text("attention IS NOT NULL AND acknowledged_at IS NULL")
@@ -36,12 +38,17 @@ def _finished_today(now: datetime, *, discovered: bool) -> ColumnElement[bool]:
     return sa.and_(ORDERS.c.id.in_(done), _OVER_AT_FIRST_SIGHT if discovered else sa.not_(_OVER_AT_FIRST_SIGHT))
 
 
-def _view(view: str, now: datetime) -> list[Any]:
+def _view(view: str, assigned: str, now: datetime) -> list[Any]:
+    """What the view shows; what asks for somebody now leaves the snoozed ones to their own view."""
     if view in {"today", "found"}:
         return [_finished_today(now, discovered=view == "found")]
+    awake = snoozing.awake(now)
     conditions: dict[str, list[Any]] = {
-        "attention": [FLAGGED],
-        "late": [OPEN, ORDERS.c.late_at < now],
+        "attention": [FLAGGED, awake],
+        "unassigned": [FLAGGED, ORDERS.c.assignee.is_(None), awake],
+        "mine": [ORDERS.c.assignee == assigned, sa.or_(FLAGGED, OPEN), awake],
+        "snoozed": [snoozing.snoozed(now)],
+        "late": [OPEN, ORDERS.c.late_at < now, awake],
         "unknown": [ORDERS.c.state == State.UNKNOWN],
         "claimed": [OPEN, ORDERS.c.notice == WebhookStatus.CLAIMED],
         "open": [OPEN],
@@ -100,7 +107,7 @@ def _holds(column: sa.Column[Any], part: str, dialect: str) -> ColumnElement[boo
 
 def conditions(connection: Connection, filters: Filters, now: datetime) -> list[Any]:
     """What an order must be to match, for a WHERE."""
-    clauses: list[Any] = _view(filters.view, now)
+    clauses: list[Any] = _view(filters.view, filters.assigned, now)
     if filters.view == "late" and not filters.each:
         clauses += [sa.not_(incident.matches(now)) for incident in incidents.stored_late_orders(connection).incidents]
     if text := filters.text.strip():
@@ -136,6 +143,10 @@ def _needs_decision_for(reasons: tuple[str, ...]) -> ColumnElement[bool]:
     return sa.and_(FLAGGED, reason.in_(reasons))
 
 
+def _of_job(job: int) -> ColumnElement[bool]:
+    return ORDERS.c.id.in_(select(JOB_ORDERS.c.order_id).where(JOB_ORDERS.c.job_id == job))
+
+
 def _with_product(product: str) -> ColumnElement[bool]:
     return ORDERS.c.id.in_(select(LINES.c.order_id).where(LINES.c.product_id == product))
 
@@ -161,6 +172,8 @@ _BOUNDS: dict[str, Callable[[Any], ColumnElement[bool]]] = {
     "reasons": _needs_decision_for,
     "source": lambda source: ORDERS.c.source == source,
     "product": _with_product,
+    "assigned": lambda name: ORDERS.c.assignee == name,
+    "job": _of_job,
     "po_prefix": lambda prefix: ORDERS.c.po_number.startswith(prefix, autoescape=True),
     "created_from": lambda first: ORDERS.c.created_at >= first,
     "created_to": lambda end: ORDERS.c.created_at < end,

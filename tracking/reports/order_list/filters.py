@@ -14,7 +14,9 @@ from tracking.reports.order_list.query_params import Reader
 
 PAGE_SIZE = 25
 REASONS = tuple(AttentionReason)
-VIEWS = ("all", "attention", "late", "unknown", "claimed", "open", "today", "found")
+VIEWS = (
+    "all", "attention", "unassigned", "mine", "late", "unknown", "claimed", "open", "snoozed", "today", "found",
+)  # fmt: skip
 SORTS = {
     "placed": "created_at",
     "po number": "po_number",
@@ -45,7 +47,8 @@ class Filters:
     `reasons`: for which the order needs a decision. `not_...`: what is left out. `only`: these PONumbers.
     `each`: late orders that are late together are listed too, where one sentence would tell them all. `parts`: what
     holds the text is listed too, where the store is so large that an exact id would be the only match. `watched`: what
-    was over already when it was first seen is left out.
+    was over already when it was first seen is left out. `assigned`: to whom; the view "mine" is theirs. `job`: what an
+    act on many orders was for.
     """
 
     text: str = field(default="", metadata=_set_by("q", Reader.text))
@@ -72,6 +75,10 @@ class Filters:
     max_minor: int | None = field(default=None, metadata=_set_by("max", Reader.money))
     older_than: timedelta | None = field(default=None, metadata=_set_by("older", Reader.length))
     po_prefix: str = field(default="", metadata=_set_by("prefix", Reader.text))
+    assigned: str = field(default="", metadata=_set_by("assigned", Reader.text))
+    job: int | None = field(
+        default=None, metadata=_set_by("job", lambda reader, name: reader.number(name, None, 1, 999_999_999))
+    )
     only: tuple[str, ...] = field(default=(), metadata=_set_by("po", Reader.many))
     each: bool = field(default=False, metadata=_set_by("each", Reader.yes))
     parts: bool = field(default=False, metadata=_set_by("parts", Reader.yes))

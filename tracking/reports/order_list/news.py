@@ -95,6 +95,7 @@ def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterato
         yield _WEBHOOKS.get(after["notice"], "webhook changed")
     if "late" in changed and "state" not in changed:
         yield "late now" if after["late"] else "no longer late"
+    yield from _work_differences(changed, after)
     if "acknowledged_at" in changed:
         yield "acknowledged" if after["acknowledged_at"] else "needs a decision again"
     if "attention" in changed and after["attention"]:
@@ -103,3 +104,10 @@ def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterato
         yield f"provider ID {after['provider_id']}"
     if changed & {"value_minor", "currency"}:
         yield "value changed"
+
+
+def _work_differences(changed: set[str], after: Mapping[str, Any]) -> Iterator[str]:
+    if "assignee" in changed:
+        yield f"assigned to {after['assignee']}" if after["assignee"] else "unassigned"
+    if "snoozed" in changed:
+        yield "snoozed" if after["snoozed"] else "no longer snoozed"

@@ -11,6 +11,7 @@ from tracking.orders.promises import UNIT_SECONDS
 from tracking.provider.json_fields import storable
 
 T = TypeVar("T")
+N = TypeVar("N", int, None)
 LONGEST = timedelta(days=36_525)
 _NO_LENGTH = "is no length of time below a hundred years: write 30m, 1h or 2d"
 
@@ -86,7 +87,7 @@ class Reader:
             self._wrong(name, f"{text[:40]!r} {problem}")
             return None
 
-    def number(self, name: str, usual: int, least: int, most: int) -> int:
+    def number(self, name: str, usual: N, least: int, most: int) -> int | N:
         """A whole number within these bounds, else the usual one."""
 
         def parsed(text: str) -> int:

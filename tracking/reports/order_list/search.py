@@ -30,16 +30,20 @@ from tracking.reports.order_list.filters import SORTS, Filters
 from tracking.startup import pd
 from tracking.storage.database import Database
 from tracking.storage.tables import LINES, ORDERS
+from tracking.storage.team import snoozing
 
 _LISTED_COLUMNS = (
     "id", "po_number", "provider_id", "state", "type", "units", "units_fulfilled", "value_minor", "currency", "source",
     "submission", "notice", "created_at", "accepted_at", "last_open_at", "completed_after", "completed_by", "late_at",
-    "attention", "attention_reason", "acknowledged_at", "claimed_at", "next_look_at", "line_count",
+    "attention", "attention_reason", "acknowledged_at", "claimed_at", "next_look_at", "line_count", "assignee",
+    "snoozed_at", "snoozed_until",
 )  # fmt: skip
 CHANGING_COLUMNS = (
     "po_number", "provider_id", "state", "units", "units_fulfilled", "value_minor", "currency", "notice",
-    "completed_by", "attention", "attention_reason", "acknowledged_at", "late_at",
+    "completed_by", "attention", "attention_reason", "acknowledged_at", "late_at", "assignee", "snoozed_at",
+    "snoozed_until",
 )  # fmt: skip
+_JUDGED_BY_NOW = {"late_at", "snoozed_at", "snoozed_until"}
 
 PLACED = 1000
 """How many orders of a list are counted to say which of them one is."""
@@ -50,9 +54,9 @@ class Page:
     """One page of orders. `total` counts all that match; with `more` there are at least so many.
 
     With `exact` the one order that has this very id is shown, and others may hold it as a part.
-    `rows` also has the columns late, worth (the face value by currency, in words) and completion (when it was completed
-    as far as is known, in words). `values` holds what of each order is shown and can change, by its row id: see
-    `changing_values`.
+    `rows` also has the columns late, snoozed, worth (the face value by currency, in words) and completion (when it was
+    completed as far as is known, in words). `values` holds what of each order is shown and can change, by its row id:
+    see `changing_values`.
     """
 
     rows: pd.DataFrame
@@ -74,6 +78,7 @@ def orders_page(database: Database, filters: Filters, now: datetime) -> Page:
         values = amounts.order_values(connection, rows)
     frame = pd.DataFrame([dict(row) for row in rows], columns=list(_LISTED_COLUMNS))
     frame["late"] = [_is_late(row, now) for row in rows]
+    frame["snoozed"] = [snoozing.is_snoozed(row, now) for row in rows]
     frame["worth"] = [amounts.worth(values[row["id"]]) for row in rows]
     frame["completion"] = [_completion(row, now) for row in rows]
     changing = {row["id"]: changing_values(row, now) for row in rows}
@@ -85,8 +90,9 @@ def _is_late(row: RowMapping, now: datetime) -> bool:
 
 
 def changing_values(row: RowMapping, now: datetime) -> dict[str, Any]:
-    """What a list shows of the order and can change: CHANGING_COLUMNS, but whether it is late in place of `late_at`."""
-    return {name: row[name] for name in CHANGING_COLUMNS if name != "late_at"} | {"late": _is_late(row, now)}
+    """What a list shows of the order and can change: CHANGING_COLUMNS, and of times only whether it is late, waits."""
+    stored = {name: row[name] for name in CHANGING_COLUMNS if name not in _JUDGED_BY_NOW}
+    return stored | {"late": _is_late(row, now), "snoozed": snoozing.is_snoozed(row, now)}
 
 
 def cut(filters: Filters, clauses: list[Any], *columns: Any) -> Any:

@@ -34,16 +34,22 @@ class ViewCount:
         return f"{self.orders:,}{'+' if self.more else ''}"
 
 
-def view_counts(database: Database, now: datetime) -> Mapping[str, ViewCount]:
-    """How many orders each view holds, by its word; what would take a walk over too many is left out."""
+def view_counts(database: Database, now: datetime, name: str = "") -> Mapping[str, ViewCount]:
+    """How many orders each view holds, by its word; what would take a walk over too many is left out.
+
+    `name` is whose the view "mine" is; without one it has no count.
+    """
     with database.read() as connection:
         stock = _sums(connection, "stock", None)
         flow = _sums(connection, "flow", day_start(now))
-        attention, late = waiting(connection, now)
+        attention, late, asleep = waiting(connection, now)
         counts = {
             "all": ViewCount(sum(stock.values())),
             "attention": attention,
             "late": late,
+            "snoozed": asleep,
+            "unassigned": _counted(connection, Filters(view="unassigned"), now),
+            "mine": _counted(connection, Filters(view="mine", assigned=name), now) if name else None,
             "unknown": ViewCount(stock.get(State.UNKNOWN, 0)),
             "claimed": _claimed(connection, now),
             "open": ViewCount(sum(number for state, number in stock.items() if state not in CLOSED)),
@@ -52,9 +58,11 @@ def view_counts(database: Database, now: datetime) -> Mapping[str, ViewCount]:
     return {view: count for view in VIEWS if (count := counts[view]) is not None}
 
 
-def waiting(connection: Connection, now: datetime) -> tuple[ViewCount, ViewCount]:
-    """How many orders need a decision, and how many are late: what every page says, so it costs little."""
-    return _counted(connection, "attention", now), _counted(connection, "late", now)
+def waiting(connection: Connection, now: datetime) -> tuple[ViewCount, ViewCount, ViewCount]:
+    """How many orders need a decision, are late, are snoozed: what every page says, so it costs little."""
+    views = (Filters(view="attention"), Filters(view="late", each=True), Filters(view="snoozed"))
+    attention, late, asleep = (_counted(connection, view, now) for view in views)
+    return attention, late, asleep
 
 
 def _sums(connection: Connection, name: str, since: datetime | None) -> dict[str, int]:
@@ -64,9 +72,9 @@ def _sums(connection: Connection, name: str, since: datetime | None) -> dict[str
     return {state: int(number) for state, number in connection.execute(query.group_by(COUNTERS.c.state))}
 
 
-def _counted(connection: Connection, view: str, now: datetime, *clauses: Any) -> ViewCount:
-    """Count what of the view has an index of its own; what is late together counts as well."""
-    matching = conditions(connection, Filters(view=view, each=True), now)
+def _counted(connection: Connection, filters: Filters, now: datetime, *clauses: Any) -> ViewCount:
+    """Count what has an index of its own."""
+    matching = conditions(connection, filters, now)
     some = select(ORDERS.c.id).where(*matching, *clauses).limit(MOST_COUNTED + 1).subquery()
     number = int(connection.execute(select(sa.func.count()).select_from(some)).scalar_one())
     return ViewCount(min(number, MOST_COUNTED), more=number > MOST_COUNTED)
@@ -77,4 +85,4 @@ def _claimed(connection: Connection, now: datetime) -> ViewCount | None:
     still_open = select(ORDERS.c.id).where(OPEN)
     if len(connection.execute(still_open.limit(MOST_READ + 1)).all()) > MOST_READ:
         return None
-    return _counted(connection, "claimed", now, ORDERS.c.id.in_(still_open.limit(MOST_READ)))
+    return _counted(connection, Filters(view="claimed"), now, ORDERS.c.id.in_(still_open.limit(MOST_READ)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -34,6 +34,7 @@ from tracking.reports.order_page.customer import customer_summary
 from tracking.reports.order_page.rows import order_row
 from tracking.storage.database import Database
 from tracking.storage.tables import CALLBACKS, LINES
+from tracking.storage.team.snoozing import is_snoozed
 
 RAW_LENGTH = 20_000
 
@@ -86,7 +87,8 @@ class OrderView:
 
     `statuses`: the four things that are often mixed up, apart, in the order in which people read them. `agreement`:
     whether both witnesses, polls and webhook, say the same; None without a webhook. `decision`: what somebody has to
-    decide, or who has. `worth` is its face value, by currency. `allowed` maps an action to None or to why not.
+    decide, or who has. `work`: whose it is and until when it waits, each an icon's name and a text. `worth` is its
+    face value, by currency. `allowed` maps an action to None or to why not.
     `summary` is for a customer.
     """
 
@@ -98,6 +100,8 @@ class OrderView:
     verdict: str
     evidence: tuple[str, ...]
     decision: str | None
+    work: tuple[tuple[str, str], ...]
+    is_snoozed: bool
     statuses: Mapping[str, Status]
     agreement: Status | None
     summary: str
@@ -138,6 +142,8 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
         verdict=verdict,
         evidence=(*before, *evidence, *([took.text] if took is not None else [])),
         decision=_decision(order, now),
+        work=tuple(_work(order, now)),
+        is_snoozed=is_snoozed(row, now),
         statuses=_statuses(order),
         agreement=_AGREEMENTS.get(WebhookStatus(order.notice)),
         summary=customer_summary(order, amounts.worth(values), expected, now, in_transit=handed_over),
@@ -193,6 +199,20 @@ def _decision(order: Order, now: datetime) -> str | None:
         return f"Needs a decision: {what}."
     who = wording.person(order.acknowledged_by) or "somebody"
     return f"Acknowledged by {who}, {clock(order.acknowledged_at, now)}: {order.acknowledged_why}"
+
+
+def _work(order: Order, now: datetime) -> Iterator[tuple[str, str]]:
+    """Who has the order, and until when it waits; a snooze whose time is over is said to be."""
+    if order.assignee:
+        yield "person", f"Assigned to {order.assignee}"
+    if order.snoozed_at is None:
+        return
+    if order.snoozed_until is None:
+        yield "snooze", f"Snoozed since {clock(order.snoozed_at, now)}, until something changes"
+    elif order.snoozed_until > now:
+        yield "snooze", f"Snoozed until {clock(order.snoozed_until, now)}"
+    else:
+        yield "alarm", f"Was snoozed until {clock(order.snoozed_until, now)}; it is due again"
 
 
 def _cards_handed_over(connection: Connection, order_id: int) -> int:
