@@ -62,6 +62,14 @@ class InvalidNote(InvalidSubmission):
     """An operator's words on an order that cannot be stored: none, or too many."""
 
 
+class InvalidJob(InvalidSubmission):
+    """An act on many orders that cannot be started: too many of them, none, or it lacks what it needs."""
+
+
+class UnknownJob(TrackingError):
+    """No job has this number."""
+
+
 class UnknownOrder(TrackingError):
     """No order has this PONumber or id."""
 
@@ -204,11 +212,13 @@ class Explanation:
 _TITLES: tuple[tuple[type[TrackingError], str, str], ...] = (
     (SettingsError, "The settings cannot be used", "Fix the settings and restart."),
     (InvalidNote, "Nothing was saved", "Change the text and try again."),
+    (InvalidJob, "Nothing was started", "Change the filter or what is missing, and try again."),
     (InvalidSubmission, "Nothing was sent", "Fix these before sending."),
     (NotAllowed, "Not possible now", "The order may have changed since this page was loaded."),
     (NotPermitted, "Not permitted", ""),
     (ClaimsUnavailable, "The claim data cannot be shown", "Nothing was added to the order's timeline."),
     (UnknownOrder, "No such order", "Search for it on the Orders page."),
+    (UnknownJob, "No such job", "The list of jobs has those there are."),
     (StoreBusy, "The database is busy", "Try again in a moment; this is not retried. Whatever was saved before stays."),
     (StoreUnusable, "The database cannot be used", "Nothing can be shown until this is fixed."),
     (TrackingError, "That did not work", "See the log for details."),

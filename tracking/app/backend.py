@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute, Route
 from tracking.app.demonstration.running import Demonstration
 from tracking.app.embedded_sandbox import PUBLIC_URL, EmbeddedSandbox, check_settings
 from tracking.app.housekeeping import Housekeeping
-from tracking.app.loops import WATCHDOG_TIMEOUT, Heartbeat, PollLoop, SendLoop, run_loop
+from tracking.app.loops import WATCHDOG_TIMEOUT, Heartbeat, JobLoop, PollLoop, SendLoop, run_loop
 from tracking.app.reconciler import Reconciler
 from tracking.app.web.address_check import path_prefixes
 from tracking.app.web.connection_limits import REPEAT_FILTER
@@ -44,6 +44,7 @@ from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
 from tracking.submissions.sender import Sender
+from tracking.team.job_runner import JobRunner
 from tracking.webhooks import address_book, addresses
 from tracking.webhooks.receiver import Receiver
 
@@ -173,6 +174,8 @@ class Backend:
             run_loop("late orders", learner.find_late_orders, LATE_CHECK_EVERY),
         ]
         leasing: dict[str, Any] = {"owner": self._owner, "lease": self._lease, "clock": self.clock}
+        runner = JobRunner(self.database, max_rate=self.settings.api_max_rate, **leasing)
+        loops.append(self._run_jobs(JobLoop(runner, self._heartbeat, self.clock, timeout)))
         parts = self.database, client, self._planner
         discovery = Discovery(*parts, every=timedelta(seconds=self.settings.discover_every))
         if Role.POLLER in roles:
@@ -227,6 +230,10 @@ class Backend:
         async with asyncio.TaskGroup() as group:
             group.create_task(sending.run())
             group.create_task(run_loop("reconciler", reconciler.reconcile, RECONCILE_EVERY))
+
+    async def _run_jobs(self, jobs: JobLoop) -> None:
+        await self._wait_prepared()
+        await jobs.run()
 
     def _remaining_pause(self) -> timedelta:
         """Read how long calls must still wait because the provider asked the process before to pause."""

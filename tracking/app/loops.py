@@ -1,4 +1,4 @@
-"""Loops of a worker: run poller and sender for ever, with heartbeats and a watchdog.
+"""Loops of a worker: run poller, sender and jobs for ever, with heartbeats and a watchdog.
 
 Each loop survives whatever goes wrong in one turn. Its heartbeats come from a task of their own, so that one slow call
 makes no loop look dead: a POST that is waited for is work. They stop when a task (a turn, a poll) has lasted longer
@@ -23,6 +23,7 @@ from tracking.polling.poller import Poller
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.submissions.sender import Sender
+from tracking.team.job_runner import JobRunner
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +92,7 @@ class _WatchedLoop(abc.ABC):
     """A loop that stops its heartbeats when it hangs: one of its tasks lasts longer than the timeout."""
 
     name: ClassVar[str]
+    pause: ClassVar[float] = TICK
 
     def __init__(self, heartbeat: Heartbeat, clock: Callable[[], datetime], timeout: timedelta) -> None:
         self._heartbeat = heartbeat
@@ -102,7 +104,7 @@ class _WatchedLoop(abc.ABC):
     async def run(self) -> None:
         """Run until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(run_loop(self.name, lambda: self._turn(group), TICK, self.wake))
+            group.create_task(run_loop(self.name, lambda: self._turn(group), self.pause, self.wake))
             group.create_task(run_loop(f"{self.name}'s heartbeat", self._beat, TICK))
 
     @abc.abstractmethod
@@ -211,3 +213,26 @@ class SendLoop(_WatchedLoop):
             self._recovered_at = now
         if await self._sender.send_due(now):
             self.wake.set()
+
+
+class JobLoop(_WatchedLoop):
+    """Does the acts on many orders that people started, group by group, in turn among the jobs."""
+
+    name = "jobs"
+    pause = 0.5
+
+    def __init__(
+        self,
+        runner: JobRunner,
+        heartbeat: Heartbeat,
+        clock: Callable[[], datetime],
+        timeout: timedelta = WATCHDOG_TIMEOUT,
+    ) -> None:
+        super().__init__(heartbeat, clock, timeout)
+        self._runner = runner
+
+    async def _turn(self, _group: asyncio.TaskGroup) -> None:
+        self._watch("turn")
+        while (pause := await self._runner.turn()) is not None:
+            await asyncio.sleep(pause)
+            self._watch("turn")

@@ -58,6 +58,7 @@ def _set_up_writer(connection: dbapi.Connection, _record: object) -> None:
     connection.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
     journal.set_up_writer(connection)
     connection.execute("PRAGMA foreign_keys=ON")
+    connection.create_function("casefold", 1, casefold, deterministic=True)
 
 
 def _set_up_reader(connection: dbapi.Connection, _record: object) -> None:

@@ -7,16 +7,18 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, or_, select, union, update
 
 from tracking.storage.tables import ORDERS, OUTBOX
+from tracking.storage.team.tables import JOBS
 
 RESCHEDULE_SPREAD = timedelta(minutes=1)
 RESCHEDULED_AT_ONCE = 500
 LIMIT: Any = bindparam("limit")
-_OWNERS = union(*(select(table.c.lease_owner).where(table.c.lease_owner.is_not(None)) for table in (ORDERS, OUTBOX)))
+_LEASED = (ORDERS, OUTBOX, JOBS)
+_OWNERS = union(*(select(table.c.lease_owner).where(table.c.lease_owner.is_not(None)) for table in _LEASED))
 RELEASE = [
     update(table)
     .where(table.c.lease_owner.in_(bindparam("gone", expanding=True)))
     .values(lease_owner=None, lease_until=None)
-    for table in (ORDERS, OUTBOX)
+    for table in _LEASED
 ]
 
 

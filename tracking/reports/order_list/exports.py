@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import IO, Any
@@ -61,11 +61,16 @@ def write_export(database: Database, filters: Filters, now: datetime, *, form: s
     Only csv is made for spreadsheets: with a byte order mark, without formulas, and with an apostrophe before what they
     would take for one, or for a number where it is an identifier. The others hold what is stored, for programs.
     """
+    return write_rows(orders_export(database, filters, now), EXPORT_COLUMNS, form=form, file=file)
+
+
+def write_rows(chunks: Iterable[list[dict[str, Any]]], columns: Sequence[str], *, form: str, file: IO[bytes]) -> int:
+    """Writes rows of these columns, which come in chunks, as `write_export` does; returns how many."""
     if form not in _WRITERS:
         raise ValueError(f"{form!r} is no format: use {', '.join(_WRITERS)}")
     written = 0
-    with _WRITERS[form](file) as write:
-        for chunk in orders_export(database, filters, now):
+    with _WRITERS[form](file, columns) as write:
+        for chunk in chunks:
             write(chunk)
             written += len(chunk)
     return written
@@ -76,10 +81,10 @@ def _plain(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _csv(file: IO[bytes]) -> Iterator[_Write]:
+def _csv(file: IO[bytes], columns: Sequence[str]) -> Iterator[_Write]:
     # With a byte order mark: without one a spreadsheet reads the letters in the encoding of its country.
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="", write_through=True)
-    writer = csv.DictWriter(text, EXPORT_COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     yield lambda chunk: writer.writerows(
         {name: _for_spreadsheet(name, value) for name, value in _plain(record).items()} for record in chunk
@@ -92,20 +97,20 @@ def _for_spreadsheet(name: str, value: Any) -> Any:
 
 
 @contextmanager
-def _jsonl(file: IO[bytes]) -> Iterator[_Write]:
+def _jsonl(file: IO[bytes], _columns: Sequence[str]) -> Iterator[_Write]:
     yield lambda chunk: file.write(
         "".join(json.dumps(_plain(record), ensure_ascii=False) + "\n" for record in chunk).encode()
     )
 
 
 @contextmanager
-def _parquet(file: IO[bytes]) -> Iterator[_Write]:
+def _parquet(file: IO[bytes], columns: Sequence[str]) -> Iterator[_Write]:
     # pyarrow takes a tenth of a second to import, and only this needs it.
     import pyarrow as pa  # noqa: PLC0415 - see above
     from pyarrow import parquet  # noqa: PLC0415 - see above
 
     kinds = {datetime: pa.timestamp("us", tz="UTC"), int: pa.int64()}
-    schema = pa.schema([(name, kinds.get(_kind(name), pa.string())) for name in EXPORT_COLUMNS])
+    schema = pa.schema([(name, kinds.get(_kind(name), pa.string())) for name in columns])
     with parquet.ParquetWriter(file, schema) as writer:
         yield lambda chunk: writer.write_table(pa.Table.from_pylist(chunk, schema=schema))
 
@@ -114,6 +119,6 @@ _WRITERS = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}
 
 
 def _kind(name: str) -> type:
-    if name.endswith(("_at", "_by", "_after")):
+    if name == "at" or name.endswith(("_at", "_by", "_after")):
         return datetime
     return int if name in {"units", "units_fulfilled", "line_count", "looks"} else str

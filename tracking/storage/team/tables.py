@@ -47,6 +47,7 @@ class Jobs(StoredRow, table=True):
 
     `key` comes from whoever asked for it, so that asking twice makes one. `state` is running, stopped or finished.
     `parameters` are those of the act; `filter` is what chose the orders, in words for people, without what they typed.
+    `skipped_why` counts the skipped by reason.
     """
 
     __table_args__ = (sa.Index("ix_jobs_state", "state", "id"),)
@@ -63,6 +64,7 @@ class Jobs(StoredRow, table=True):
     total: int = 0
     done: int = 0
     skipped: int = 0
+    skipped_why: dict[str, Any] = _document()
     next_turn_at: datetime | None = time_column()
     changed_at: datetime | None = time_column()
     changed_by: str | None = None

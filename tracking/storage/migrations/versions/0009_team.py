@@ -65,6 +65,7 @@ def _make_jobs() -> None:
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         *(sa.Column(name, sa.Integer(), nullable=False) for name in ("total", "done", "skipped")),
+        sa.Column("skipped_why", sa.JSON(), nullable=False),
         *(sa.Column(name, UtcDateTime(), nullable=True) for name in ("next_turn_at", "changed_at")),
         sa.Column("changed_by", sa.String(), nullable=True),
         *(sa.Column(name, UtcDateTime(), nullable=True) for name in ("finished_at", "lease_until")),

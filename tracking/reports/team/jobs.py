@@ -1,0 +1,168 @@
+"""Jobs over many orders: how far each is, when it may end, and what it touched. Bounded reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import IO, Any
+
+from sqlalchemy import Connection, func, select
+from sqlalchemy.engine import RowMapping
+
+from tracking.errors import UnknownJob
+from tracking.reports.order_list.exports import write_rows
+from tracking.storage.database import Database
+from tracking.storage.tables import ORDERS
+from tracking.storage.team.tables import JOB_ORDERS, JOBS
+
+PAGE_SIZE = 25
+RECENT = 500
+EXPORT_CHUNK = 1000
+OUTCOMES = ("waiting", "done", "skipped")
+TOUCHED_COLUMNS = ("po_number", "provider_id", "outcome", "why", "at", "state")
+_FACTS = (
+    "id", "act", "parameters", "filter", "person", "signed_in", "created_at", "state", "total", "done", "skipped",
+    "skipped_why", "changed_at", "changed_by", "finished_at",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """One job. `state` is running, stopped or finished; `skipped_why` counts the skipped by reason, in words.
+
+    `parameters` and `filter` are as stored: see `storage.team.tables.Jobs`. Stopped or resumed last at `changed_at`, by
+    `changed_by`. `ends_at` is when it ends at its present pace; None where it does not run, or too little is done yet.
+    """
+
+    id: int
+    act: str
+    parameters: Mapping[str, Any]
+    filter: Mapping[str, Any]
+    person: str
+    signed_in: bool
+    created_at: datetime
+    state: str
+    total: int
+    done: int
+    skipped: int
+    skipped_why: Mapping[str, int]
+    changed_at: datetime | None
+    changed_by: str | None
+    finished_at: datetime | None
+    ends_at: datetime | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many still wait for their turn."""
+        return max(self.total - self.done - self.skipped, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class JobsPage:
+    """One page of jobs, newest first, and how many there are in all and running."""
+
+    jobs: tuple[JobStatus, ...]
+    total: int
+    running: int
+
+
+@dataclass(frozen=True, slots=True)
+class TouchedOrder:
+    """One order of a job: `outcome` is waiting, done or skipped, and `why` it was skipped; `state` is that of now."""
+
+    order_id: int
+    po_number: str
+    provider_id: str | None
+    outcome: str
+    why: str | None
+    at: datetime | None
+    state: str
+
+
+def job(database: Database, job_id: int, now: datetime) -> JobStatus:
+    """One job as it is now. Raises UnknownJob."""
+    with database.snapshot() as connection:
+        row = connection.execute(select(*_columns()).where(JOBS.c.id == job_id)).mappings().one_or_none()
+        if row is None:
+            raise UnknownJob(f"no job has the number {job_id}")
+        return JobStatus(**dict(row), ends_at=_ends_at(connection, row, now))
+
+
+def jobs(database: Database, page: int = 1, *, size: int = PAGE_SIZE) -> JobsPage:
+    """A page of the jobs, newest first; without when they end."""
+    newest = select(*_columns()).order_by(JOBS.c.id.desc()).limit(size).offset((page - 1) * size)
+    with database.snapshot() as connection:
+        rows = tuple(JobStatus(**dict(row)) for row in connection.execute(newest).mappings())
+        total = connection.execute(select(func.count()).select_from(JOBS)).scalar_one()
+        running = connection.execute(_running()).scalar_one()
+    return JobsPage(rows, total, running)
+
+
+def jobs_running(database: Database) -> int:
+    """How many jobs run now."""
+    with database.read() as connection:
+        return int(connection.execute(_running()).scalar_one())
+
+
+def job_orders(
+    database: Database, job_id: int, outcome: str | None = None, page: int = 1, *, size: int = PAGE_SIZE
+) -> tuple[TouchedOrder, ...]:
+    """A page of a job's orders, oldest first: those with this outcome, or all."""
+    orders = _orders_of(job_id, outcome).order_by(JOB_ORDERS.c.order_id).limit(size).offset((page - 1) * size)
+    with database.read() as connection:
+        return tuple(TouchedOrder(**dict(row)) for row in connection.execute(orders).mappings())
+
+
+def write_touched(database: Database, job_id: int, *, form: str, file: IO[bytes], outcome: str | None = None) -> int:
+    """Write a job's orders with their outcomes as csv, jsonl or parquet; returns how many. Raises UnknownJob."""
+    with database.read() as connection:
+        if connection.execute(select(JOBS.c.id).where(JOBS.c.id == job_id)).first() is None:
+            raise UnknownJob(f"no job has the number {job_id}")
+    return write_rows(_chunks(database, job_id, outcome), TOUCHED_COLUMNS, form=form, file=file)
+
+
+def _chunks(database: Database, job_id: int, outcome: str | None) -> Iterator[list[dict[str, Any]]]:
+    last = 0
+    while True:
+        after = _orders_of(job_id, outcome).where(JOB_ORDERS.c.order_id > last).order_by(JOB_ORDERS.c.order_id)
+        with database.read() as connection:
+            rows = [dict(row) for row in connection.execute(after.limit(EXPORT_CHUNK)).mappings()]
+        if not rows:
+            return
+        last = rows[-1]["order_id"]
+        yield [{name: row[name] for name in TOUCHED_COLUMNS} for row in rows]
+
+
+def _orders_of(job_id: int, outcome: str | None) -> Any:
+    columns = (ORDERS.c.po_number, ORDERS.c.provider_id, ORDERS.c.state)
+    ours = (JOB_ORDERS.c.order_id, JOB_ORDERS.c.outcome, JOB_ORDERS.c.why, JOB_ORDERS.c.at)
+    query = select(*ours, *columns).join(ORDERS, ORDERS.c.id == JOB_ORDERS.c.order_id)
+    query = query.where(JOB_ORDERS.c.job_id == job_id)
+    return query if outcome is None else query.where(JOB_ORDERS.c.outcome == outcome)
+
+
+def _columns() -> list[Any]:
+    return [JOBS.c[name] for name in _FACTS]
+
+
+def _running() -> Any:
+    return select(func.count()).select_from(JOBS).where(JOBS.c.state == "running")
+
+
+def _ends_at(connection: Connection, row: RowMapping, now: datetime) -> datetime | None:
+    """When the job ends at the pace of the latest orders since it was started or resumed."""
+    left = row["total"] - row["done"] - row["skipped"]
+    if row["state"] != "running" or left <= 0:
+        return None
+    this = JOB_ORDERS.c.job_id == row["id"]
+    next_one = select(func.min(JOB_ORDERS.c.order_id)).where(this, JOB_ORDERS.c.outcome == "waiting")
+    since = row["changed_at"] or row["created_at"]
+    latest = select(JOB_ORDERS.c.at).where(this, JOB_ORDERS.c.order_id < next_one.scalar_subquery())
+    recent = latest.order_by(JOB_ORDERS.c.order_id.desc()).limit(RECENT).subquery()
+    figures = select(func.count(), func.min(recent.c.at)).where(recent.c.at >= since)
+    count, first = connection.execute(figures).one()
+    if not count or now <= (began := min(first, now) if count == RECENT else since):
+        return None
+    ends_at: datetime = now + (now - began) / count * left
+    return ends_at
