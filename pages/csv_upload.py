@@ -20,12 +20,13 @@ from tracking.access import Person
 from tracking.orders import wording
 from tracking.orders.observations import utc_now
 from tracking.reports import amounts
+from tracking.storage.database import Database
 from tracking.submissions import csv_rows, files, results
-from tracking.submissions import submit as submissions
 from tracking.submissions.catalog import Catalog, face_values
 from tracking.submissions.files import CheckedFile
 from tracking.submissions.results import RowStatus
 from tracking.submissions.submit import Receipt
+from tracking.team.imports.handing_in import submit_file
 
 PREVIEW_ROWS = 200
 PREVIEW_HEIGHT = 320
@@ -235,7 +236,7 @@ def queue(checked: CheckedFile, by: Person) -> None:
     def show(done: int, total: int) -> None:
         bar.progress(done / total if total else 1.0, text=f"{done:,} of {total:,} orders queued")
 
-    receipts = submissions.submit(session.database(), checked, source="csv", by=by, now=utc_now(), progress=show)
+    receipts = submit_file(session.database(), checked, source="csv", by=by, now=utc_now(), progress=show)
     st.session_state["queued"] = checked.digest, outcome_text(receipts)
 
 
@@ -252,7 +253,7 @@ def outcome(checked: CheckedFile) -> None:
     database = session.database()
     st.download_button(
         "Download the outcome, row by row",
-        session.only_while_admitted(lambda: outcome_file(database, checked)),
+        session.only_while_admitted(lambda: outcome_file(database, checked.digest)),
         "outcome.csv",
         "text/csv",
         key="outcome",
@@ -265,6 +266,6 @@ def outcome(checked: CheckedFile) -> None:
         st.caption(f"And {wording.count(more, 'more order')}, in the list of orders.")
 
 
-def outcome_file(database: Any, checked: CheckedFile) -> bytes:
-    """The file of outcomes."""
-    return results.spreadsheet_file(results.outcome_rows(database, checked))
+def outcome_file(database: Database, digest: str) -> bytes:
+    """The file of outcomes of the file with this digest."""
+    return results.spreadsheet_file(results.outcome_rows(database, files.find_batch(database, digest) or 0))

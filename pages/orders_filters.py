@@ -264,6 +264,7 @@ def _single(filters: Filters) -> Iterable[tuple[str, str]]:
     yield "po", f"{wording.count(len(filters.only), 'order')} selected" if filters.only else ""
     yield "assigned", f"Assigned to {filters.assigned}" if filters.assigned and filters.view != "mine" else ""
     yield "job", "" if filters.job is None else f"Job {filters.job}"
+    yield "import", f"Import {filters.imported}" if filters.imported else ""
     yield "source", f"Source: {source_label(filters.source)}" if filters.source else ""
     yield "product", f"Product: {filters.product}" if filters.product else ""
     yield "from", f"Placed from {wording.clock(filters.created_from)}" if filters.created_from else ""

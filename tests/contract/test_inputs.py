@@ -19,8 +19,9 @@ from tracking.reports.order_list import search
 from tracking.reports.order_list.filters import PAGE_SIZE, SORTS, VIEWS, Filters
 from tracking.reports.order_list.query_params import parse_length
 from tracking.storage.database import Database, connect
-from tracking.submissions import files, submit
+from tracking.submissions import files
 from tracking.submissions.requests import read_request
+from tracking.team.imports.handing_in import submit_file
 
 # What a command line holds where its bytes are no UTF-8.
 ARGUMENTS = st.text(
@@ -227,5 +228,5 @@ def test_what_is_accepted_of_a_file_can_be_stored_and_reads_the_same_again(
         return
     for request in checked.requests:
         assert read_request(json.loads(json.dumps(request.document))) == request
-    receipts = submit.submit(store, checked, source=form, by=Person("ann"), now=datetime.now(UTC))
+    receipts = submit_file(store, checked, source=form, by=Person("ann"), now=datetime.now(UTC))
     assert {receipt.outcome for receipt in receipts} <= {"queued", "exists", "rejected"}

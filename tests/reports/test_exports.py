@@ -8,18 +8,17 @@ from datetime import datetime
 
 import pytest
 from fakes import request
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, insert, update
 from sqlmodel import AutoString
 
 from tracking import ingest
 from tracking.orders import wording
-from tracking.orders.model import Line, OrderRequest
 from tracking.reports.order_list import exports
 from tracking.reports.order_list.filters import Filters
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
+from tracking.storage.team.tables import IMPORT_ROWS
 from tracking.submissions import results
-from tracking.submissions.files import CheckedFile
 
 SIGNS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 SPACES = ("", " ", "\t", "\r", "\n", "\u00a0", "\u3000", "\ufeff", "\u200b")
@@ -81,11 +80,15 @@ def test_any_other_identifier_stays_as_it_is(value: object) -> None:
 
 
 def test_no_text_is_a_formula_in_the_outcome_of_a_file(store: Database, po_numbers: list[str]) -> None:
-    requests = [
-        OrderRequest(name, "Links", (Line(1, name, 1000, 1, external_id=name),), {"LineItems": [{}]})
-        for name in po_numbers
-    ]
-    outcome = results.outcome_rows(store, CheckedFile(tuple(requests), (), len(requests), "digest", "file.csv"))
+    rows = [
+        {
+            "batch_id": 7, "number": at, "po_number": name, "po_folded": name, "outcome": "rejected", "message": name,
+            "lines": [[at, name, 1000, 1, name]],
+        }
+        for at, name in enumerate(po_numbers, 1)
+    ]  # fmt: skip
+    store.write(lambda connection: connection.execute(insert(IMPORT_ROWS), rows))
+    outcome = results.outcome_rows(store, 7)
     assert len(outcome) == len(po_numbers)
     assert [formulas(outcome.to_csv(index=False), separator) for separator in SEPARATORS] == [[], [], []]
 

@@ -17,6 +17,7 @@ from tracking.reports.order_page import story, verdicts
 from tracking.storage.database import Database
 from tracking.storage.maintenance.verify import verify
 from tracking.submissions import actions, files, submit
+from tracking.team.imports.handing_in import submit_file
 
 ANN, BOB = Person("Ann"), Person("Bob")
 FILE = "Type,ProductId,Value,Quantity,PONumber\n" + "\n".join(f"Links,CVS,10,1,{number:03d}" for number in range(120))
@@ -29,11 +30,12 @@ def test_the_same_file_from_two_windows_at_once_is_ordered_once(store: Database,
 
     def hand_in(window: int) -> list[submit.Receipt]:
         by = (ANN, BOB)[window]
-        return submit.submit(store, windows[window], source="csv", by=by, now=now)
+        return submit_file(store, windows[window], source="csv", by=by, now=now)
 
     with ThreadPoolExecutor(2) as pool:
         receipts = [receipt for found in pool.map(hand_in, range(2)) for receipt in found]
-    assert Counter(receipt.outcome for receipt in receipts) == {"queued": 120, "exists": 120}
+    queued = Counter(receipt.po_number for receipt in receipts if receipt.outcome == "queued")
+    assert len(queued) == 120  # both may say so of one order, as each had its file placed
     assert len({receipt.order_id for receipt in receipts}) == 120
     assert verify(store) == []
 

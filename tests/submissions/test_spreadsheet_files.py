@@ -9,9 +9,10 @@ import pytest
 
 from tracking.access import Person
 from tracking.storage.database import Database, connect
-from tracking.submissions import files, submit
+from tracking.submissions import files
 from tracking.submissions.catalog import NOT_CHECKED, Catalog, parse_catalog
 from tracking.submissions.files import CheckedFile
+from tracking.team.imports.handing_in import submit_file
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 CATALOG = parse_catalog(
@@ -219,14 +220,14 @@ def test_another_spelling_of_a_po_number_that_is_taken_is_not_ordered_again(
     store: Database, first: str, second: str
 ) -> None:
     checked = read(HEADER + ROW.format(first), database=store)
-    submit.submit(store, checked, source="csv", by=Person("ann"), now=NOW)
+    submit_file(store, checked, source="csv", by=Person("ann"), now=NOW)
     [problem] = read(HEADER + ROW.format(second), database=store).problems
     assert str(problem).startswith(f"row 2, PONumber: {second} is another spelling of the order {first} (Queued)")
     assert not read(HEADER + ROW.format(f"{second}0"), database=store).problems
 
 
 def test_a_po_number_in_other_case_is_taken_too(store: Database) -> None:
-    submit.submit(store, read(HEADER + ROW.format("A-1"), database=store), source="csv", by=Person("ann"), now=NOW)
+    submit_file(store, read(HEADER + ROW.format("A-1"), database=store), source="csv", by=Person("ann"), now=NOW)
     [problem] = read(HEADER + ROW.format("a-1"), database=store).problems
     assert str(problem).startswith("row 2, PONumber: a-1 differs in case alone from A-1, which is an order (Queued)")
 

@@ -25,6 +25,7 @@ from tracking.submissions import submit as submissions
 from tracking.submissions.catalog import Catalog, parse_catalog
 from tracking.submissions.files import CheckedFile
 from tracking.submissions.requests import read_request
+from tracking.team.imports.handing_in import submit_file
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ME, ANN = Person("cli:me"), Person("ann")
@@ -87,13 +88,20 @@ def problems(checked: CheckedFile) -> list[str]:
 
 def submitted(database: Database, text: str, chunk: int = 1000) -> list[submissions.Receipt]:
     checked = read(text, database=database, chunk=chunk)
-    return submissions.submit(database, checked, source="csv", by=ME, now=NOW)
+    return submit_file(database, checked, source="csv", by=ME, now=NOW)
 
 
 def kept(database: Database) -> list[Any]:
     with database.read() as connection:
         tables = (ORDERS, LINES, EVENTS, OUTBOX, BATCHES)
         return [[tuple(row) for row in connection.execute(sa.select(table))] for table in tables]
+
+
+def outcomes(database: Database) -> Any:
+    """What came of each row of the one file that was imported."""
+    with database.read() as connection:
+        [batch_id] = connection.execute(sa.select(BATCHES.c.id)).scalars()
+    return results.outcome_rows(database, batch_id)
 
 
 def count(database: Database, table: sa.Table) -> int:
@@ -379,7 +387,7 @@ def test_json_that_cannot_be_sent_says_why(raw: object, told: str) -> None:
 def test_submitting_queues_every_order_and_remembers_the_file(database: Database) -> None:
     checked = read(HEADER + "a,Links,CVS,10,1,x\nb,Links,CVS,25,2,y\n", database=database)
     seen: list[tuple[int, int]] = []
-    receipts = submissions.submit(
+    receipts = submit_file(
         database,
         checked,
         source="csv",
@@ -402,7 +410,7 @@ def test_the_same_file_twice_is_noticed_and_orders_nothing_again(database: Datab
     again = read(text, chunk=10, database=database)
     assert again.first_submitted_at == NOW
     assert not again.problems
-    receipts = submissions.submit(database, again, source="csv", by=ME, now=NOW + timedelta(hours=1))
+    receipts = submit_file(database, again, source="csv", by=ME, now=NOW + timedelta(hours=1))
     assert {receipt.outcome for receipt in receipts} == {"exists"}
     assert (count(database, ORDERS), count(database, BATCHES), count(database, EVENTS)) == (4, 1, 4)
 
@@ -414,14 +422,14 @@ def test_the_same_file_split_otherwise_is_refused(database: Database) -> None:
     assert "is already an order with other lines" in problems(again)[0]
     blind = read(text, chunk=10)
     with pytest.raises(InvalidSubmission, match="other lines"):
-        submissions.submit(database, blind, source="csv", by=ME, now=NOW)
+        submit_file(database, blind, source="csv", by=ME, now=NOW)
     assert count(database, ORDERS) == 2
 
 
 def test_a_file_that_came_before_but_for_a_row_is_noticed(database: Database) -> None:
     rows = [f",Links,CVS,10,1,x{number}" for number in range(4)]
     first = read(HEADER + "\n".join(rows) + "\n", database=database)
-    submissions.submit(database, first, source="csv", by=ANN, now=NOW)
+    submit_file(database, first, source="csv", by=ANN, now=NOW)
     changed = read(HEADER + "\n".join([*rows[:3], ",Links,CVS,10,1,other"]) + "\n", database=database)
     assert changed.problems == ()
     assert (changed.first_submitted_at, changed.similar_file) == (None, uploads.SimilarFile(first.name, NOW, 3))
@@ -437,7 +445,7 @@ def test_a_file_that_came_before_but_for_a_row_is_noticed(database: Database) ->
 )
 def test_a_file_with_other_rows_or_with_po_numbers_is_like_no_other(database: Database, rows: list[str]) -> None:
     first = read(HEADER + "".join(f",Links,CVS,10,1,x{number}\n" for number in range(4)), database=database)
-    submissions.submit(database, first, source="csv", by=ANN, now=NOW)
+    submit_file(database, first, source="csv", by=ANN, now=NOW)
     assert read(HEADER + "\n".join(rows) + "\n", database=database).similar_file is None
 
 
@@ -462,7 +470,7 @@ def test_a_submission_that_broke_off_continues_where_it_stopped(database: Databa
         raise KeyboardInterrupt(done)
 
     with pytest.raises(KeyboardInterrupt):
-        submissions.submit(database, read(text), source="csv", by=ME, now=NOW, progress=break_off)
+        submit_file(database, read(text), source="csv", by=ME, now=NOW, progress=break_off)
     assert count(database, ORDERS) == submissions.GROUP_ORDERS
     receipts = submitted(database, text)
     assert [receipt.outcome for receipt in receipts] == ["exists"] * 50 + ["queued"] * 70
@@ -480,7 +488,7 @@ def test_what_the_catalogue_learned_since_is_checked_again(database: Database) -
     database.write(lambda connection: facts.set_fact(connection, "catalogue", STORED, NOW))
     assert catalog.load_catalog(database) == CATALOGUE
     with pytest.raises(InvalidSubmission, match="9 is not a denomination"):
-        submissions.submit(database, checked, source="csv", by=ME, now=NOW)
+        submit_file(database, checked, source="csv", by=ME, now=NOW)
 
 
 def test_requests_of_the_form_are_submitted_without_a_file(database: Database) -> None:
@@ -510,15 +518,15 @@ def test_a_list_that_cannot_be_sent_is_refused(database: Database, po_numbers: l
 
 def test_cells_that_look_like_formulas_are_kept_and_made_harmless_for_the_download(database: Database) -> None:
     checked = read_json(request("=1+1", ExternalId="@SUM(A1)"), database=database)
-    submissions.submit(database, checked, source="json", by=ME, now=NOW)
+    submit_file(database, checked, source="json", by=ME, now=NOW)
     assert checked.requests[0].po_number == "=1+1"
-    [row] = results.outcome_rows(database, checked).to_dict("records")
+    [row] = outcomes(database).to_dict("records")
     assert (row["po_number"], row["external_id"], row["state"]) == ("'=1+1", "'@SUM(A1)", "Queued")
 
 
 def test_the_file_of_outcomes_opens_in_a_spreadsheet_with_its_letters_and_zeros(database: Database) -> None:
-    checked = read(HEADER + "M\u00fcller,Links,CVS,10,1,00123\n00077,Links,CVS,10,1,1-2\n")
-    file = results.spreadsheet_file(results.outcome_rows(database, checked))
+    submitted(database, HEADER + "M\u00fcller,Links,CVS,10,1,00123\n00077,Links,CVS,10,1,1-2\n")
+    file = results.spreadsheet_file(outcomes(database))
     assert file.startswith(codecs.BOM_UTF8)
     rows = [row.split(",") for row in file.decode("utf-8-sig").splitlines()[1:]]
     assert [(row[1], row[5]) for row in rows] == [("M\u00fcller", "'00123"), ("'00077", "'1-2")]
@@ -528,9 +536,8 @@ def test_the_file_of_outcomes_opens_in_a_spreadsheet_with_its_letters_and_zeros(
 
 def test_the_outcome_lists_every_row_in_the_order_of_the_file(database: Database) -> None:
     checked = read(HEADER + "a,Links,CVS,10,1,x\nb,Links,CVS,25,1,y\na,Links,CVS,50,1,z\n")
-    assert list(results.outcome_rows(database, checked)["state"]) == ["not sent"] * 3
-    submissions.submit(database, checked, source="csv", by=ME, now=NOW)
-    outcome = results.outcome_rows(database, checked)
+    submit_file(database, checked, source="csv", by=ME, now=NOW)
+    outcome = outcomes(database)
     assert list(outcome["row"]) == [2, 3, 4]
     assert list(outcome["external_id"]) == ["x", "y", "z"]
     assert list(outcome["value"]) == [10, 25, 50]

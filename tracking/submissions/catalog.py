@@ -12,6 +12,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from pydantic import TypeAdapter
+from sqlalchemy import Connection
 
 from tracking.errors import Problem
 from tracking.orders.model import OrderRequest, OrderType
@@ -116,7 +117,12 @@ def _alternatives(words: Sequence[str]) -> str:
 def load_catalog(database: Database) -> Catalog | None:
     """Loads the catalog as last read from the provider; None before the first time."""
     with database.read() as connection:
-        stored = facts.get_fact(connection, FactKey.CATALOG)
+        return stored_catalog(connection)
+
+
+def stored_catalog(connection: Connection) -> Catalog | None:
+    """The same within a transaction."""
+    stored = facts.get_fact(connection, FactKey.CATALOG)
     return None if stored is None else parse_catalog(stored[1])
 
 

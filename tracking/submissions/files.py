@@ -23,6 +23,7 @@ from tracking.orders.model import OrderRequest, folded_id
 from tracking.provider.json_fields import parse_strictly, storable
 from tracking.storage.database import Database
 from tracking.storage.tables import BATCHES, LINES, ORDERS
+from tracking.storage.team.tables import IMPORT_ROWS
 from tracking.submissions import csv_rows
 from tracking.submissions.catalog import Catalog, check_lines, check_request, unchecked
 from tracking.submissions.checks.findings import ProblemGroup, as_problems, group_problems, sentence
@@ -148,6 +149,14 @@ def read_json(data: bytes, name: str, *, catalog: Catalog | None, database: Data
     return _with_duplicates(replace(checked, unchecked=unchecked(checked.requests, catalog)), database)
 
 
+def find_batch(database: Database, digest: str) -> int | None:
+    """The row id of the file with this digest; None where it was never handed in."""
+    query = sa.select(BATCHES.c.id).where(BATCHES.c.digest == digest).order_by(BATCHES.c.id).limit(1)
+    with database.read() as connection:
+        batch_id: int | None = connection.execute(query).scalar()
+        return batch_id
+
+
 def within(place: str, problem: Problem) -> Problem:
     """Puts a problem's place inside another one."""
     return Problem(", ".join(filter(None, (place, problem.where))), problem.message)
@@ -200,6 +209,19 @@ def find_taken(connection: Connection, po_numbers: Iterable[str]) -> dict[str, s
     return taken
 
 
+def find_waiting(connection: Connection, po_numbers: Iterable[str], digest: str) -> dict[str, str]:
+    """Finds which of these PONumbers, in whatever case, wait to be placed from another file, and that file's name."""
+    waiting: dict[str, str] = {}
+    rows, remaining = IMPORT_ROWS.c, iter(po_numbers)
+    query = sa.select(rows.po_folded, BATCHES.c.name).join(BATCHES, BATCHES.c.id == rows.batch_id)
+    query = query.where(sa.text("import_rows.outcome = 'waiting'"), BATCHES.c.digest != digest)
+    while part := list(itertools.islice(remaining, 500)):
+        alike = {folded_id(name): name for name in part}
+        found_rows = connection.execute(query.where(rows.po_folded.in_(alike)))
+        waiting |= {alike[folded]: name for folded, name in found_rows}
+    return waiting
+
+
 def orders_with(connection: Connection, po_numbers: Iterable[str], columns: Iterable[str]) -> Iterator[sa.Row[Any]]:
     """Reads these columns of the stored orders that have one of these PONumbers, as they are written."""
     query, remaining = sa.select(*(ORDERS.c[name] for name in columns)), iter(po_numbers)
@@ -222,6 +244,7 @@ def check_duplicates(database: Database, checked: CheckedFile) -> CheckedFile:
             *checked.problems,
             *_taken(checked, taken, is_new=first_submitted_at is None),
             *_other_spellings(connection, checked, taken),
+            *_waiting(connection, checked),
         ]
     return replace(checked, problems=tuple(problems), first_submitted_at=first_submitted_at, similar_file=similar_file)
 
@@ -232,6 +255,11 @@ def _taken(checked: CheckedFile, taken: Mapping[str, sa.Row[Any]], *, is_new: bo
         request = by_number.get(po_number)
         if is_new or (request is not None and not has_contents(existing, request)):
             yield _of_po_number(checked, po_number, taken_message(po_number, request, existing))
+
+
+def _waiting(connection: Connection, checked: CheckedFile) -> Iterator[Problem]:
+    for po_number, name in find_waiting(connection, _po_numbers(checked), checked.digest).items():
+        yield _of_po_number(checked, po_number, waiting_message(po_number, name))
 
 
 def _other_spellings(
@@ -274,10 +302,24 @@ def _find_similar_file(connection: Connection, checked: CheckedFile) -> SimilarF
     for batch in connection.execute(newest).all() if rows else ():
         lines = sa.select(*columns, sa.func.count()).join(ORDERS, ORDERS.c.id == LINES.c.order_id)
         stored_rows = connection.execute(lines.where(ORDERS.c.batch_id == batch.id).group_by(*columns))
-        same = (Counter({tuple(row[:-1]): row[-1] for row in stored_rows}) & rows).total()
+        waiting_rows = _waiting_rows(connection, batch.id, names)
+        same = (Counter({tuple(row[:-1]): row[-1] for row in stored_rows}) + waiting_rows & rows).total()
         if same * 2 >= rows.total():
             return SimilarFile(batch.name, batch.created_at, same)
     return None
+
+
+def _waiting_rows(connection: Connection, batch_id: int, names: Sequence[str]) -> Counter[tuple[Any, ...]]:
+    """The rows of a file that are no orders yet, by these parts of a line."""
+    of_batch = IMPORT_ROWS.c.batch_id == batch_id, IMPORT_ROWS.c.outcome == "waiting"
+    requests = connection.execute(sa.select(IMPORT_ROWS.c.request).where(*of_batch)).scalars()
+    lines = (line for request in requests if request for line in read_request(dict(request)).lines)
+    return Counter(attrgetter(*names)(line) for line in lines)
+
+
+def waiting_message(po_number: str, name: str) -> str:
+    """Says from which file the PONumber waits to be placed, and what to do."""
+    return f"{po_number} waits to be placed from {name}; take it out, or give it another PONumber"
 
 
 def taken_message(po_number: str, request: OrderRequest | None, existing: sa.Row[Any]) -> str:

@@ -1,4 +1,4 @@
-"""Results of submissions: a file's rows before they are sent, the status of orders, and what came of each row."""
+"""Results of submissions: a file's rows before it is sent, the status of orders, and what came of an import's rows."""
 
 from __future__ import annotations
 
@@ -8,15 +8,22 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from sqlalchemy import Connection, select
+
 from tracking.orders import wording
-from tracking.orders.model import OrderRequest
 from tracking.orders.wording import spreadsheet_identifier, spreadsheet_safe
 from tracking.startup import pd
 from tracking.storage.database import Database
+from tracking.storage.tables import LINES, ORDERS
+from tracking.storage.team.tables import IMPORT_ROWS
 from tracking.submissions.catalog import Catalog, load_catalog
 from tracking.submissions.files import CheckedFile, orders_with
 
 PREVIEW_COLUMNS = ("status", "row", "problem", "type", "product", "value", "quantity", "recipient", "po_number")
+OUTCOME_COLUMNS = (
+    "row", "po_number", "product_id", "value", "quantity", "external_id", "state", "provider_id", "message", "currency",
+)  # fmt: skip
+ROWS_AT_ONCE = 500
 _RECIPIENT_CELLS = ("Email", "Sms", "Name")
 
 
@@ -79,23 +86,40 @@ def _preview(
     return status, row, problem, *values, recipient, po_number
 
 
-def outcome_rows(database: Database, checked: CheckedFile) -> pd.DataFrame:
-    """Make a frame with the result of each row of the file, in the file's order, for people to download.
+def outcome_rows(database: Database, batch_id: int) -> pd.DataFrame:
+    """Make a frame with the result of each row of an import, in the file's order, for people to download.
 
-    Text that a spreadsheet would run as a formula begins with an apostrophe; so does an identifier that it would take
-    for a number.
+    Of a file that an earlier version imported there are its orders alone, and no numbers of rows. Text that a
+    spreadsheet would run as a formula begins with an apostrophe; so does an identifier that it would take for a number.
     """
-    statuses = order_statuses(database, [request.po_number for request in checked.requests])
     catalogue = load_catalog(database)
-    rows: list[tuple[Any, ...]] = []
-    for request in checked.requests:
-        numbers = checked.rows_of.get(request.po_number) or range(1, len(request.lines) + 1)
-        rows += [
-            (number, *cells) for number, cells in zip(numbers, _outcomes(request, statuses, catalogue), strict=True)
-        ]
-    columns = ["row", "po_number", "product_id", "value", "quantity", "external_id", "state", "provider_id", "message"]
-    columns.append("currency")
-    return pd.DataFrame(sorted(rows), columns=columns)
+    names = ("state", "provider_id", "attention", "attention_reason")
+    orders = [ORDERS.c[name].label(f"order_{name}") for name in names]
+    columns = [IMPORT_ROWS.c[name] for name in ("po_number", "outcome", "message", "lines")]
+    joined = select(*columns, *orders).outerjoin(ORDERS, ORDERS.c.id == IMPORT_ROWS.c.order_id)
+    of_import = joined.where(IMPORT_ROWS.c.batch_id == batch_id).order_by(IMPORT_ROWS.c.number)
+    few = {"yield_per": ROWS_AT_ONCE}
+    with database.read() as connection:
+        rows = [
+            cells
+            for row in connection.execute(of_import, execution_options=few).mappings()
+            for cells in _outcomes(row, catalogue)
+        ] or [cells for row in _earlier_orders(connection, batch_id) for cells in _outcomes(row, catalogue)]
+    if all(row[0] is not None for row in rows):
+        rows.sort()
+    return pd.DataFrame(rows, columns=list(OUTCOME_COLUMNS))
+
+
+def _earlier_orders(connection: Connection, batch_id: int) -> Iterator[dict[str, Any]]:
+    """The orders of a file without rows, in the shape of a row each."""
+    columns = [ORDERS.c[name] for name in ("id", "po_number", "state", "provider_id", "attention", "attention_reason")]
+    orders = connection.execute(select(*columns).where(ORDERS.c.batch_id == batch_id).order_by(ORDERS.c.id)).mappings()
+    for order in orders.all():
+        of_line = (LINES.c[name] for name in ("product_id", "value_minor", "quantity", "external_id"))
+        lines = connection.execute(select(*of_line).where(LINES.c.order_id == order["id"]).order_by(LINES.c.number))
+        row = {f"order_{name}": value for name, value in order.items()}
+        row |= {"po_number": order["po_number"], "lines": [[None, *line] for line in lines]}
+        yield row | {"outcome": "queued", "message": None}
 
 
 def spreadsheet_file(frame: pd.DataFrame) -> bytes:
@@ -103,15 +127,15 @@ def spreadsheet_file(frame: pd.DataFrame) -> bytes:
     return frame.to_csv(index=False).encode("utf-8-sig")
 
 
-def _outcomes(
-    request: OrderRequest, statuses: Mapping[str, OrderStatus], catalog: Catalog | None
-) -> Iterator[tuple[Any, ...]]:
-    order = statuses.get(request.po_number)
-    state, provider_id, message = (order.state, order.provider_id, order.message) if order else ("not sent", "", "")
-    after = spreadsheet_safe(state), spreadsheet_identifier(provider_id or ""), spreadsheet_safe(message)
-    for line in request.lines:
-        product = catalog.products.get(line.product_id) if catalog else None
+def _outcomes(row: Mapping[Any, Any], catalog: Catalog | None) -> Iterator[tuple[Any, ...]]:
+    """The cells of each line of an import's row, joined with its order."""
+    state, provider_id, message = "not sent", "", row["message"] or ""
+    if row["outcome"] != "rejected" and row["order_state"] is not None:
+        state, provider_id = row["order_state"], row["order_provider_id"] or ""
+        message = wording.decision_words(row["order_attention"], row["order_attention_reason"])
+    after = spreadsheet_safe(state), spreadsheet_identifier(provider_id), spreadsheet_safe(message)
+    for number, product_id, value_minor, quantity, external_id in row["lines"]:
+        product = catalog.products.get(product_id) if catalog else None
         currency = spreadsheet_safe(product.currency_code if product else "")
-        before = spreadsheet_identifier(request.po_number), spreadsheet_identifier(line.product_id)
-        reference = spreadsheet_identifier(line.external_id or "")
-        yield *before, line.value_minor / 100, line.quantity, reference, *after, currency
+        before = number, spreadsheet_identifier(row["po_number"]), spreadsheet_identifier(product_id)
+        yield *before, value_minor / 100, quantity, spreadsheet_identifier(external_id or ""), *after, currency

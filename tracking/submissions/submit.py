@@ -1,13 +1,13 @@
 """Submit orders: check requests once more and commit them in groups to the outbox, for the sender.
 
 A PONumber that is taken is reported and left alone, so the same call after a crash goes on where it stopped. Asks first
-whether the person may, whatever their page showed. Sends nothing itself, and reads no file: that is `files`.
+whether the person may, whatever their page showed. Sends nothing itself. A whole file is an import: `team.imports`.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -21,7 +21,6 @@ from tracking.access import Person
 from tracking.errors import InvalidSubmission, NotAllowed, Problem
 from tracking.orders.model import OrderRequest, folded_id
 from tracking.storage.database import Database
-from tracking.storage.tables import BATCHES
 from tracking.submissions import files
 from tracking.submissions.catalog import Catalog, check_request, face_values, load_catalog
 from tracking.submissions.files import CheckedFile
@@ -34,7 +33,10 @@ _ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The result for one request: queued, exists (left as it is) or rejected (the message says why)."""
+    """The result for one request: queued, exists (left as it is) or rejected (the message says why).
+
+    One of an import that was stopped may still be waiting.
+    """
 
     po_number: str
     order_id: int | None
@@ -48,38 +50,30 @@ def new_po_number(now: datetime, rng: random.Random) -> str:
 
 
 def submit(
-    database: Database,
-    requests: CheckedFile | Sequence[OrderRequest],
-    *,
-    source: str,
-    by: Person,
-    now: datetime,
-    progress: Callable[[int, int], None] | None = None,
+    database: Database, requests: Sequence[OrderRequest], *, source: str, by: Person, now: datetime
 ) -> list[Receipt]:
     """Commit the requests, which queues them for the sender. Calling it again after a crash continues.
 
     Raises:
         NotPermitted: the person may not; nothing was read or written.
-        InvalidSubmission: something is wrong with the requests or the file; nothing was written.
+        InvalidSubmission: something is wrong with the requests; nothing was written.
         StoreError: groups committed before stay; call again.
     """
     by.must_operate()
-    batch = requests if isinstance(requests, CheckedFile) else None
-    orders = tuple(requests.requests if isinstance(requests, CheckedFile) else requests)
     catalogue = load_catalog(database)
-    _check_requests(database, orders, batch, catalogue)
+    check_requests(database, requests, None, catalogue)
     receipts: list[Receipt] = []
-    for group in _groups(orders):
-        job = partial(_place_group, group=group, batch=batch, source=source, by=by, now=now, catalog=catalogue)
-        receipts += database.write(job)
-        if progress is not None:
-            progress(len(receipts), len(orders))
+    for group in groups(requests):
+        receipts += database.write(
+            partial(place_group, group=group, source=source, actor=by.name, now=now, catalog=catalogue)
+        )
     return receipts
 
 
-def _check_requests(
+def check_requests(
     database: Database, requests: Sequence[OrderRequest], batch: CheckedFile | None, catalogue: Catalog | None
 ) -> None:
+    """Check the requests, those of a file with its problems. Raises InvalidSubmission; writes nothing."""
     problems = list(batch.problems) if batch else []
     if not requests and not problems:
         problems.append(Problem("", "nothing to order"))
@@ -99,16 +93,18 @@ def _check_requests(
     if batch:
         with database.read() as connection:
             taken = files.find_taken(connection, (request.po_number for request in requests))
+            waiting = files.find_waiting(connection, (request.po_number for request in requests), batch.digest)
         problems += [
             Problem(request.po_number, files.taken_message(request.po_number, request, existing))
             for request in requests
             if (existing := taken.get(request.po_number)) and not files.has_contents(existing, request)
         ]
+        problems += [Problem(number, files.waiting_message(number, name)) for number, name in waiting.items()]
     if problems:
         raise InvalidSubmission(problems[: files.MAX_PROBLEMS + 1])
 
 
-def _groups(requests: Iterable[OrderRequest]) -> Iterator[list[OrderRequest]]:
+def groups(requests: Iterable[OrderRequest]) -> Iterator[list[OrderRequest]]:
     """Group what commits together: few enough orders and lines that the writer is never held up for long."""
     group: list[OrderRequest] = []
     lines = 0
@@ -122,50 +118,40 @@ def _groups(requests: Iterable[OrderRequest]) -> Iterator[list[OrderRequest]]:
         yield group
 
 
-def _place_group(
+def place_group(
     connection: Connection,
     *,
-    group: list[OrderRequest],
-    batch: CheckedFile | None,
+    group: Sequence[OrderRequest],
     source: str,
-    by: Person,
+    actor: str,
     now: datetime,
     catalog: Catalog | None,
+    batch_id: int | None = None,
 ) -> list[Receipt]:
-    """The job that commits one group."""
-    batch_id = None if batch is None else _batch_id(connection, batch, by, now)
+    """Place one group: a step of a job."""
     taken = files.find_taken(connection, (request.po_number for request in group))
     receipts = []
     for request in group:
         if existing := taken.get(request.po_number):
-            same = files.has_contents(existing, request)
-            message = (
-                f"already here ({existing.state})"
-                if same
-                else files.taken_message(request.po_number, request, existing)
-            )
-            receipt = Receipt(request.po_number, existing.id, "exists" if same else "rejected", message)
+            receipts.append(_existing(request, existing))
         else:
             values = face_values([request], catalog)
             certain = values if all(values) else None
-            receipt = _place(connection, request, source=source, by=by, now=now, batch_id=batch_id, values=certain)
-        receipts.append(receipt)
+            more = {"source": source, "actor": actor, "now": now, "batch_id": batch_id, "values": certain}
+            receipts.append(_place(connection, request, **more))
     return receipts
 
 
-def _place(connection: Connection, request: OrderRequest, *, by: Person, **more: Any) -> Receipt:
+def _existing(request: OrderRequest, existing: sa.Row[Any]) -> Receipt:
+    if files.has_contents(existing, request):
+        return Receipt(request.po_number, existing.id, "exists", f"already here ({existing.state})")
+    message = files.taken_message(request.po_number, request, existing)
+    return Receipt(request.po_number, existing.id, "rejected", message)
+
+
+def _place(connection: Connection, request: OrderRequest, **more: Any) -> Receipt:
     try:
-        order_id = ingest.place(connection, request, actor=by.name, **more)
+        order_id = ingest.place(connection, request, **more)
     except NotAllowed as exc:
         return Receipt(request.po_number, None, "rejected", str(exc))
     return Receipt(request.po_number, order_id, "queued")
-
-
-def _batch_id(connection: Connection, batch: CheckedFile, by: Person, now: datetime) -> int:
-    """The row id of the file, which is stored once."""
-    query = sa.select(BATCHES.c.id).where(BATCHES.c.digest == batch.digest).order_by(BATCHES.c.id)
-    if (existing := connection.execute(query).scalar()) is not None:
-        return int(existing)
-    values = {"digest": batch.digest, "name": batch.name[:200], "rows": batch.rows, "orders": len(batch.requests)}
-    add = sa.insert(BATCHES).values(created_at=now, actor=by.name, **values).returning(BATCHES.c.id)
-    return int(connection.execute(add).scalar_one())

@@ -34,7 +34,7 @@ from tracking.submissions import actions, catalog, csv_rows, results
 from tracking.submissions.files import CheckedFile, read_csv, read_json
 from tracking.submissions.results import OrderStatus
 from tracking.submissions.submit import Receipt
-from tracking.submissions.submit import submit as submit_requests
+from tracking.team.imports.handing_in import submit_file
 
 EXPORT_FORMS = ("csv", "parquet", "jsonl")
 LINES_LISTED = 20
@@ -70,7 +70,7 @@ def submit_command(
     output.print_caveats(checked)
     by, store = options.acting_person(actor), database.connect(loaded.database_url)
     with output.progress("queueing") as progress:
-        receipts = submit_requests(store, checked, source=form, by=by, now=utc_now(), progress=progress)
+        receipts = submit_file(store, checked, source=form, by=by, now=utc_now(), progress=progress)
     _say_without_loop(store, "sender", "queued")
     statuses = _wait_until_done(store, receipts, wait)
     output.print_receipts(receipts, statuses, as_json=as_json)

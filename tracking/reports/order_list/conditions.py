@@ -167,6 +167,7 @@ def _completed_between(first: datetime | None, end: datetime | None) -> ColumnEl
 # What a field of the filter asks of an order, where it is set.
 _BOUNDS: dict[str, Callable[[Any], ColumnElement[bool]]] = {
     "only": ORDERS.c.po_number.in_,
+    "imported": lambda batch_id: ORDERS.c.batch_id == batch_id,
     "states": ORDERS.c.state.in_,
     "types": ORDERS.c.type.in_,
     "reasons": _needs_decision_for,

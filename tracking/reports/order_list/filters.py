@@ -45,6 +45,7 @@ class Filters:
     """What to show, in which order, which page. Values in minor units; a time that ends in `_to` is not included.
 
     `reasons`: for which the order needs a decision. `not_...`: what is left out. `only`: these PONumbers.
+    `imported`: which import placed it.
     `each`: late orders that are late together are listed too, where one sentence would tell them all. `parts`: what
     holds the text is listed too, where the store is so large that an exact id would be the only match. `watched`: what
     was over already when it was first seen is left out. `assigned`: to whom; the view "mine" is theirs. `job`: what an
@@ -80,6 +81,9 @@ class Filters:
         default=None, metadata=_set_by("job", lambda reader, name: reader.number(name, None, 1, 999_999_999))
     )
     only: tuple[str, ...] = field(default=(), metadata=_set_by("po", Reader.many))
+    imported: int | None = field(
+        default=None, metadata=_set_by("import", lambda reader, name: reader.number(name, 0, 1, 999_999_999) or None)
+    )
     each: bool = field(default=False, metadata=_set_by("each", Reader.yes))
     parts: bool = field(default=False, metadata=_set_by("parts", Reader.yes))
     watched: bool = field(default=False, metadata=_set_by("watched", Reader.yes))

@@ -87,27 +87,31 @@ class JobOrders(StoredRow, table=True):
 
 
 class ImportRows(StoredRow, table=True):
-    """One order of a file, or a row that is none: `outcome` is waiting, queued, exists, rejected or problem.
+    """One order of a file, from when the file is handed in: `outcome` is waiting, queued, exists or rejected.
 
-    `first_row` and `last_row` are its rows in the file. `request` is the order in the provider's shape while it waits,
-    and gone once it is placed: the order has its own.
+    `first_row` and `last_row` are its rows in the file; `lines` holds [row, product, minor units, quantity, reference]
+    of each line, for the file of outcomes. `request` is the order in the provider's shape while it waits, and gone once
+    it is settled: the order has its own. `po_folded` is the PONumber as PONumbers are compared.
     """
 
     __tablename__ = "import_rows"
     __table_args__ = (
         sa.Index("ix_import_rows_outcome", "batch_id", "outcome", "number"),
         sa.Index("ix_import_rows_order", "order_id"),
+        sa.Index("ix_import_rows_waiting", "po_folded", sqlite_where=sa.text("outcome = 'waiting'")),
     )
 
     batch_id: int = Field(sa_column=sa.Column(BigKey, primary_key=True, autoincrement=False))
     number: int = Field(sa_column=sa.Column(sa.Integer, primary_key=True, autoincrement=False))
     first_row: int | None = None
     last_row: int | None = None
-    po_number: str | None = None
+    po_number: str
+    po_folded: str
     outcome: str = "waiting"
     message: str | None = None
     order_id: int | None = Field(default=None, sa_column=sa.Column(sa.BigInteger))
-    request: dict[str, Any] | None = Field(default=None, sa_column=sa.Column(sa.JSON))
+    lines: list[Any] = Field(default_factory=list, sa_column=sa.Column(sa.JSON, nullable=False))
+    request: dict[str, Any] | None = Field(default=None, sa_column=sa.Column(sa.JSON(none_as_null=True)))
 
 
 class SavedViews(StoredRow, table=True):

@@ -91,15 +91,19 @@ def _make_import_rows() -> None:
         sa.Column("batch_id", KEY, nullable=False, autoincrement=False),
         sa.Column("number", sa.Integer(), nullable=False, autoincrement=False),
         *(sa.Column(name, sa.Integer(), nullable=True) for name in ("first_row", "last_row")),
-        sa.Column("po_number", sa.String(), nullable=True),
-        sa.Column("outcome", sa.String(), nullable=False),
+        *(sa.Column(name, sa.String(), nullable=False) for name in ("po_number", "po_folded", "outcome")),
         sa.Column("message", sa.String(), nullable=True),
         sa.Column("order_id", sa.BigInteger(), nullable=True),
+        sa.Column("lines", sa.JSON(), nullable=False),
         sa.Column("request", sa.JSON(), nullable=True),
         sa.PrimaryKeyConstraint("batch_id", "number"),
     )
     op.create_index("ix_import_rows_outcome", "import_rows", ["batch_id", "outcome", "number"])
     op.create_index("ix_import_rows_order", "import_rows", ["order_id"])
+    waiting = sa.text("outcome = 'waiting'")
+    op.create_index(
+        "ix_import_rows_waiting", "import_rows", ["po_folded"], sqlite_where=waiting, postgresql_where=waiting
+    )
 
 
 def _make_the_rest() -> None:

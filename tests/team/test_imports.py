@@ -1,0 +1,176 @@
+"""A file's orders are rows of one import from when it is handed in, and each is placed once, whatever comes between."""
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, func, select, update
+
+from tracking.access import Person
+from tracking.errors import InvalidSubmission
+from tracking.storage.database import Database
+from tracking.storage.maintenance.verify import verify
+from tracking.storage.tables import BATCHES, ORDERS, OUTBOX
+from tracking.storage.team.tables import AUDIT_LOG, IMPORT_ROWS, JOBS
+from tracking.submissions import results
+from tracking.submissions.files import CheckedFile, SimilarFile, read_csv
+from tracking.submissions.submit import submit
+from tracking.team.imports.handing_in import HandedIn, hand_in, submit_file
+from tracking.team.imports.placing import place_here
+
+ANN, BOB = Person("Ann"), Person("bob@example.com", signed_in=True)
+HEADER = "Type,ProductId,Value,Quantity,PONumber\n"
+
+
+def wave(store: Database, now: datetime, *po_numbers: str, more: str = "", chunk: int = 1000) -> CheckedFile:
+    text = HEADER + "".join(f"Links,CVS,10,1,{number}\n" for number in po_numbers) + more
+    return read_csv(text.encode(), "wave.csv", catalog=None, chunk=chunk, now=now, database=store)
+
+
+def numbers(count: int) -> tuple[str, ...]:
+    return tuple(f"po-{number:03d}" for number in range(count))
+
+
+def handed_in(store: Database, checked: CheckedFile, now: datetime, by: Person = ANN) -> HandedIn:
+    return hand_in(store, checked, source="csv", by=by, now=now)
+
+
+def place_all(store: Database, job_id: int, now: datetime) -> list[int]:
+    steps = []
+    while rows := store.write(partial(place_here, job_id=job_id, now=now)):
+        steps.append(rows)
+    return steps
+
+
+def outcomes(store: Database) -> Counter[str]:
+    with store.read() as connection:
+        return Counter(connection.execute(select(IMPORT_ROWS.c.outcome)).scalars())
+
+
+def job(store: Database) -> Any:
+    with store.read() as connection:
+        return connection.execute(select(JOBS)).mappings().one()
+
+
+def total(store: Database, table: Any) -> int:
+    with store.read() as connection:
+        return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+
+
+def test_a_file_waits_as_rows_and_becomes_orders_group_by_group(store: Database, now: datetime) -> None:
+    checked = wave(store, now, *numbers(120))
+    first = handed_in(store, checked, now, BOB)
+    assert (outcomes(store), total(store, ORDERS)) == ({"waiting": 120}, 0)
+    started = job(store)
+    assert (started["act"], started["state"], started["total"]) == ("import", "running", 120)
+    assert (started["person"], started["signed_in"], started["parameters"]["batch_id"]) == (
+        BOB.name, True, first.batch_id,
+    )  # fmt: skip
+    assert place_all(store, first.job_id, now) == [50, 50, 20]
+    ended = job(store)
+    assert (ended["state"], ended["done"], ended["skipped"], ended["finished_at"]) == ("finished", 120, 0, now)
+    with store.read() as connection:
+        rows = connection.execute(select(IMPORT_ROWS).order_by(IMPORT_ROWS.c.number)).mappings().all()
+        orders = {row.id: row for row in connection.execute(select(ORDERS))}
+        [entry] = connection.execute(select(AUDIT_LOG)).mappings().all()
+    assert {(row["outcome"], row["request"]) for row in rows} == {("queued", None)}
+    assert [orders[row["order_id"]].po_number for row in rows] == list(numbers(120))
+    assert {(order.actor, order.source, order.batch_id) for order in orders.values()} == {
+        (BOB.name, "csv", first.batch_id)
+    }
+    assert (entry["kind"], entry["person"], entry["job_id"]) == ("imported", BOB.name, first.job_id)
+    assert entry["detail"] == {"import": first.batch_id, "file": "wave.csv", "orders": 120}
+    assert verify(store) == []
+
+
+def test_a_group_that_is_cut_off_leaves_nothing_and_is_placed_once(store: Database, now: datetime) -> None:
+    first = handed_in(store, wave(store, now, *numbers(80)), now)
+    store.write(partial(place_here, job_id=first.job_id, now=now))
+
+    def cut_off(connection: Connection) -> None:
+        place_here(connection, first.job_id, now)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        store.write(cut_off)
+    assert (outcomes(store), total(store, ORDERS)) == ({"queued": 50, "waiting": 30}, 50)
+    receipts = submit_file(store, wave(store, now, *numbers(80)), source="csv", by=ANN, now=now)
+    assert Counter(receipt.outcome for receipt in receipts) == {"exists": 50, "queued": 30}
+    assert total(store, ORDERS) == total(store, OUTBOX) == 80
+    assert (total(store, BATCHES), total(store, JOBS)) == (1, 1)
+
+
+def test_several_that_place_the_same_import_at_once_place_each_order_once(store: Database, now: datetime) -> None:
+    checked = wave(store, now, *numbers(230))
+    with ThreadPoolExecutor(3) as pool:
+        imports = list(pool.map(lambda by: handed_in(store, checked, now, by), (ANN, BOB, ANN)))
+        assert len({each.job_id for each in imports}) == 1
+        steps = list(pool.map(lambda each: place_all(store, each.job_id, now), imports))
+    assert sum(map(sum, steps)) == 230 == job(store)["done"] == total(store, ORDERS)
+    assert (outcomes(store), total(store, AUDIT_LOG)) == ({"queued": 230}, 1)
+    assert verify(store) == []
+
+
+def test_what_became_wrong_meanwhile_is_rejected_and_tried_again_with_the_file(store: Database, now: datetime) -> None:
+    checked = wave(store, now, "a", "b", "c")
+    first = handed_in(store, checked, now)
+    taken = wave(store, now, "a", more="Links,CVS,10,2,a\n").requests
+    same = wave(store, now, "b").requests
+    submit(store, [*taken, *same], source="form", by=BOB, now=now)
+    place_all(store, first.job_id, now)
+    assert outcomes(store) == {"rejected": 1, "exists": 1, "queued": 1}
+    assert (job(store)["done"], job(store)["skipped"], job(store)["skipped_why"]) == (2, 1, {"rejected": 1})
+    frame = results.outcome_rows(store, first.batch_id)
+    assert frame["state"].tolist() == ["not sent", "Queued", "Queued"]
+    assert frame["message"].tolist()[0].startswith("a is already an order with other lines (Queued)")
+    store.write(lambda connection: connection.execute(update(ORDERS).values(po_number=ORDERS.c.po_number + "-old")))
+    store.write(lambda connection: connection.execute(update(ORDERS).values(po_folded=ORDERS.c.po_number)))
+    later = now + timedelta(hours=1)
+    receipts = submit_file(store, checked, source="csv", by=BOB, now=later)
+    assert [receipt.outcome for receipt in receipts] == ["queued", "exists", "exists"]
+    again = job(store)
+    assert (again["done"], again["skipped"], again["skipped_why"]) == (3, 0, {})
+    assert (again["changed_by"], again["changed_at"], again["state"]) == (BOB.name, later, "finished")
+    assert total(store, AUDIT_LOG) == 2
+
+
+def test_a_stopped_import_places_nothing_and_goes_on_when_handed_in_again(store: Database, now: datetime) -> None:
+    checked = wave(store, now, *numbers(60))
+    first = handed_in(store, checked, now)
+    place_here_once = partial(place_here, job_id=first.job_id, now=now)
+    store.write(place_here_once)
+    store.write(lambda connection: connection.execute(update(JOBS).values(state="stopped")))
+    assert store.write(place_here_once) == 0
+    assert outcomes(store) == {"queued": 50, "waiting": 10}
+    assert results.outcome_rows(store, first.batch_id)["state"].tolist() == ["Queued"] * 50 + ["not sent"] * 10
+    submit_file(store, checked, source="csv", by=BOB, now=now)
+    assert (outcomes(store), job(store)["state"]) == ({"queued": 60}, "finished")
+
+
+def test_rows_that_wait_are_taken_for_other_files_and_split_as_they_were(store: Database, now: datetime) -> None:
+    without = "Links,CVS,10,1,\n" * 12
+    handed_in(store, wave(store, now, more=without, chunk=6), now)
+    with pytest.raises(InvalidSubmission, match="split into other orders"):
+        handed_in(store, wave(store, now, more=without, chunk=7), now)
+    assert wave(store, now, more=f"{without}Links,CVS,25,1,\n").similar_file == SimilarFile("wave.csv", now, 12)
+    handed_in(store, wave(store, now, "Mine-1"), now)
+    blind = wave(store, now, "new", "mine-1")
+    assert [str(problem) for problem in blind.problems] == [
+        "row 3, PONumber: mine-1 waits to be placed from wave.csv; take it out, or give it another PONumber"
+    ]
+    unaware = read_csv(f"{HEADER}Links,CVS,10,1,MINE-1\n".encode(), "b.csv", catalog=None, chunk=9, now=now)
+    with pytest.raises(InvalidSubmission, match=r"waits to be placed from wave\.csv"):
+        handed_in(store, unaware, now)
+
+
+def test_a_group_has_no_more_lines_than_the_writer_can_take(store: Database, now: datetime) -> None:
+    lines = "".join("Links,CVS,10,1,big-1\n" * 1500) + "".join("Links,CVS,10,1,big-2\n" * 600)
+    first = handed_in(store, wave(store, now, "a", more=lines), now)
+    assert place_all(store, first.job_id, now) == [2, 1]
+    with store.read() as connection:
+        assert connection.execute(select(IMPORT_ROWS.c.first_row, IMPORT_ROWS.c.last_row)).all() == [
+            (2, 2), (3, 1502), (1503, 2102),
+        ]  # fmt: skip
