@@ -44,7 +44,9 @@ from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
 from tracking.submissions.sender import Sender
+from tracking.team.imports import placing
 from tracking.team.job_runner import JobRunner
+from tracking.team.plans import Act
 from tracking.webhooks import address_book, addresses
 from tracking.webhooks.receiver import Receiver
 
@@ -174,7 +176,8 @@ class Backend:
             run_loop("late orders", learner.find_late_orders, LATE_CHECK_EVERY),
         ]
         leasing: dict[str, Any] = {"owner": self._owner, "lease": self._lease, "clock": self.clock}
-        runner = JobRunner(self.database, max_rate=self.settings.api_max_rate, **leasing)
+        steps = {Act.IMPORT: placing.step}
+        runner = JobRunner(self.database, max_rate=self.settings.api_max_rate, steps=steps, **leasing)
         loops.append(self._run_jobs(JobLoop(runner, self._heartbeat, self.clock, timeout)))
         parts = self.database, client, self._planner
         discovery = Discovery(*parts, every=timedelta(seconds=self.settings.discover_every))

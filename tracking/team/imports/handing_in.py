@@ -26,8 +26,9 @@ from tracking.submissions.catalog import load_catalog
 from tracking.submissions.files import CheckedFile
 from tracking.submissions.submit import Receipt, check_requests, groups
 from tracking.team.imports.placing import REJECTED, place_here
+from tracking.team.jobs import RUNNING, add
+from tracking.team.plans import Act
 
-ACT = "import"
 HANDING_IN_LOCK = 20261130
 Progress = Callable[[int, int], None]
 
@@ -96,7 +97,7 @@ def submit_file(
 
 def job_key(batch_id: int) -> str:
     """The key of the import's job."""
-    return f"{ACT} {batch_id}"
+    return f"{Act.IMPORT} {batch_id}"
 
 
 def _add_batch(connection: Connection, checked: CheckedFile, by: Person, now: datetime) -> tuple[int, frozenset[int]]:
@@ -142,7 +143,7 @@ def _add_rows(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None
     )
     existing = {row.number: (row.po_number, row.lines) for row in connection.execute(group)}
     if any(existing.get(row["number"], contents) != contents for row in rows if (contents := _contents(row))):
-        message = "was handed in before and split into other orders: set TRACKING_ORDER_LINES as it was then"
+        message = "was uploaded before and split into other orders: set TRACKING_ORDER_LINES as it was then"
         raise InvalidSubmission([Problem("This file", message)])
     adding = insert_for(connection.dialect.name, IMPORT_ROWS)
     again = {name: adding.excluded[name] for name in ("outcome", "message", "order_id", "request")}
@@ -158,41 +159,28 @@ def _contents(row: Mapping[str, Any]) -> tuple[str, list[Any]]:
 
 def _start(connection: Connection, batch_id: int, checked: CheckedFile, source: str, by: Person, now: datetime) -> int:
     """Start the import's job, or have it go on where orders wait; returns its id."""
-    values: dict[str, Any] = {
-        "key": job_key(batch_id),
-        "act": ACT,
-        "filter": {},
-        "state": "running",
-        "skipped": 0,
-        "skipped_why": {},
-    }
-    values |= {"person": by.name, "signed_in": by.signed_in, "created_at": now, "next_turn_at": now, "done": 0}
-    values |= {"parameters": {"batch_id": batch_id, "source": source}, "total": len(checked.requests)}
-    adding = insert_for(connection.dialect.name, JOBS).values(values).on_conflict_do_nothing(index_elements=["key"])
-    job_id = connection.execute(adding.returning(JOBS.c.id)).scalar()
-    if job_id is None and (job_id := _go_on(connection, batch_id, by, now)) is None:
-        return _job_id(connection, batch_id)
-    detail = {"import": batch_id, "file": checked.name[:200], "orders": len(checked.requests)}
-    record_act(connection, by, AuditKind.IMPORTED, now, job_id=int(job_id), detail=detail)
-    return int(job_id)
+    name, orders = checked.name[:200], len(checked.requests)
+    parameters, chosen = {"batch_id": batch_id, "source": source}, {"import": batch_id, "file": name}
+    key = job_key(batch_id)
+    job_id, new = add(connection, Act.IMPORT, parameters, chosen, key=key, by=by, now=now, total=orders)
+    if new or _go_on(connection, job_id, batch_id, by, now):
+        record_act(connection, by, AuditKind.IMPORTED, now, job_id=job_id, detail={**chosen, "orders": orders})
+    return job_id
 
 
-def _job_id(connection: Connection, batch_id: int) -> int:
-    return int(connection.execute(select(JOBS.c.id).where(JOBS.c.key == job_key(batch_id))).scalar_one())
-
-
-def _go_on(connection: Connection, batch_id: int, by: Person, now: datetime) -> int | None:
-    """Have the job that is there go on; None where it runs, or where no order waits."""
-    job = select(JOBS.c.id, JOBS.c.state).where(JOBS.c.key == job_key(batch_id)).with_for_update()
-    job_id, state = connection.execute(job).one()
+def _go_on(connection: Connection, job_id: int, batch_id: int, by: Person, now: datetime) -> bool:
+    """Have the job that is there go on; returns whether it did not run and orders wait."""
+    state = connection.execute(select(JOBS.c.state).where(JOBS.c.id == job_id).with_for_update()).scalar_one()
     by_outcome = select(IMPORT_ROWS.c.outcome, func.count()).where(IMPORT_ROWS.c.batch_id == batch_id)
     counts = {row[0]: row[1] for row in connection.execute(by_outcome.group_by(IMPORT_ROWS.c.outcome))}
     rejected = counts.get(REJECTED, 0)
     changes: dict[str, Any] = {"skipped": rejected, "skipped_why": {REJECTED: rejected} if rejected else {}}
-    if goes_on := state != "running" and counts.get("waiting", 0) > 0:
-        changes |= {"state": "running", "finished_at": None, "changed_at": now, "changed_by": by.name}
+    goes_on = bool(state != RUNNING and counts.get("waiting", 0))
+    if goes_on:
+        changes |= {"state": RUNNING, "finished_at": None, "changed_at": now, "changed_by": by.name}
+        changes |= {"next_turn_at": now}
     connection.execute(sa.update(JOBS).where(JOBS.c.id == job_id).values(changes))
-    return int(job_id) if goes_on else None
+    return goes_on
 
 
 def _receipts(database: Database, handed_in: HandedIn) -> list[Receipt]:
@@ -208,5 +196,5 @@ def _receipts(database: Database, handed_in: HandedIn) -> list[Receipt]:
 def _receipt(row: Mapping[Any, Any], settled: frozenset[int]) -> Receipt:
     if row["number"] in settled:
         return Receipt(row["po_number"], row["order_id"], "exists", f"already here ({row['state']})")
-    message = "the import was stopped; resume it, or hand the file in again" if row["outcome"] == "waiting" else ""
+    message = "the import was stopped; resume it, or submit the file again" if row["outcome"] == "waiting" else ""
     return Receipt(row["po_number"], row["order_id"], row["outcome"], row["message"] or message)

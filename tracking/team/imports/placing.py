@@ -21,6 +21,7 @@ from tracking.storage.team.tables import IMPORT_ROWS, JOBS
 from tracking.submissions.catalog import Catalog, check_request, stored_catalog
 from tracking.submissions.requests import read_request
 from tracking.submissions.submit import GROUP_LINES, GROUP_ORDERS, Receipt, place_group
+from tracking.team.jobs import FINISHED, RUNNING, Group, Job
 
 _SETTLE = (
     sa.update(IMPORT_ROWS)
@@ -63,21 +64,31 @@ def place_next_rows(connection: Connection, of: Import, now: datetime, at_most: 
     return Counter(receipt.outcome for receipt in receipts)
 
 
+def step(connection: Connection, job: Job, now: datetime, at_most: int, _calls: int) -> Group:
+    """Do the job's next group: see `jobs.Step`."""
+    outcomes = place_next_rows(connection, _import_of(job.parameters, job.person), now, min(at_most, GROUP_ORDERS))
+    rejected = outcomes.pop(REJECTED, 0)
+    return Group(outcomes.total(), {REJECTED: rejected} if rejected else {})
+
+
+def _import_of(parameters: Mapping[str, Any], person: str) -> Import:
+    return Import(int(parameters["batch_id"]), parameters["source"], person)
+
+
 def place_here(connection: Connection, job_id: int, now: datetime) -> int:
     """Place the next orders without waiting for the backend's turn; nothing of a job that does not run.
 
     Returns how many rows it settled, 0 once none waits. A whole transaction, with the counts of the job.
     """
     job = connection.execute(select(JOBS).where(JOBS.c.id == job_id).with_for_update()).mappings().one_or_none()
-    if job is None or job["state"] != "running":
+    if job is None or job["state"] != RUNNING:
         return 0
-    of = Import(int(job["parameters"]["batch_id"]), job["parameters"]["source"], job["person"])
-    outcomes = place_next_rows(connection, of, now)
+    outcomes = place_next_rows(connection, _import_of(job["parameters"], job["person"]), now)
     rejected = outcomes.pop(REJECTED, 0)
     skipped = {REJECTED: job["skipped"] + rejected} if job["skipped"] + rejected else {}
     values = {"done": job["done"] + outcomes.total(), "skipped": job["skipped"] + rejected, "skipped_why": skipped}
     rows = outcomes.total() + rejected
-    ending = {} if rows else {"state": "finished", "finished_at": now}
+    ending = {} if rows else {"state": FINISHED, "finished_at": now, "lease_owner": None, "lease_until": None}
     connection.execute(sa.update(JOBS).where(JOBS.c.id == job_id).values(values | ending))
     return rows
 
@@ -125,7 +136,7 @@ def _place_rows(connection: Connection, rows: Sequence[Mapping[Any, Any]], of: I
 def _read(row: Mapping[Any, Any], catalogue: Catalog | None) -> tuple[OrderRequest | None, str]:
     """The request of a row; None with what is wrong where it cannot be placed any more."""
     if row["request"] is None:
-        return None, "its request is not stored any more; hand the file in again"
+        return None, "its request is not stored any more; submit the file again"
     try:
         request = read_request(dict(row["request"]))
     except InvalidSubmission as exc:
