@@ -1,3 +1,4 @@
+import asyncio
 import codecs
 import csv
 import getpass
@@ -41,11 +42,12 @@ from tracking.storage.migrations import HEAD
 from tracking.storage.sqlite import driver
 from tracking.storage.sqlite.journal import keeps_wal
 from tracking.storage.tables import COUNTERS, ORDERS
+from tracking.team.job_runner import JobRunner
 
 HEADER = "PONumber,Type,ProductId,Value,Quantity,ExternalId\n"
 COMMANDS = (
     "worker", "submit", "order", "orders", "replan", "events", "export", "seed", "verify", "erase", "backup",
-    "restored", "migrate", "sandbox",
+    "restored", "migrate", "sandbox", "bulk", "jobs",
 )  # fmt: skip
 OFFERED = {"shipping_methods": SHIPPING_METHODS, "carriers": CARRIERS}
 Run = Callable[..., Result]
@@ -116,6 +118,12 @@ def test_every_command_explains_itself(run: Run) -> None:
         ("export", "orders.xlsx"),
         ("submit", "missing.csv"),
         ("submit", "missing.csv", "--wait", "nan"),
+        ("bulk", "poll"),
+        ("bulk", "import", "--all"),
+        ("bulk", "assign", "--all"),
+        ("bulk", "snooze", "--all", "--until", "soon"),
+        ("jobs", "--stop"),
+        ("jobs", "1", "--stop", "--resume"),
         ("sandbox", "--speed", "inf"),
         ("sandbox", "--traffic", "inf"),
         ("replan", "--rate", "nan"),
@@ -425,6 +433,49 @@ def test_an_export_that_cannot_be_written_leaves_nothing_behind(run: Run, folder
     (folder / "taken.csv").mkdir()
     assert run("export", folder / "taken.csv").exit_code == 2
     assert sorted(path.name for path in folder.iterdir()) == ["data", "taken.csv"]
+
+
+# Many orders
+
+
+def test_many_orders_are_planned_started_stopped_resumed_and_exported(
+    run: Run, folder: Path, database: Database
+) -> None:
+    history = History(database, datetime.now(UTC))
+    for name in ("a", "b", "c"):
+        history.place(name)
+        history.refuse(name)
+    history.acknowledge("c", "done before")
+    foreseen = run("bulk", "acknowledge", "--state", "refused", "--plan")
+    assert foreseen.stdout.splitlines() == [
+        "acknowledge: 2 of 3 orders, worth 20.00 (currency unknown)",
+        "1 skipped: it is acknowledged already",
+        "no API calls, at least 1 s; nothing was done: this is the plan",
+    ]
+    planned = answer(run("bulk", "resend", "--all", "--plan", "--json"))
+    assert (planned["acting"], planned["calls"], planned["values"]) == (3, 3, {"": "30.00"})
+    assert run("bulk", "acknowledge", "--all").exit_code == 1  # without a reason
+    begin = ("bulk", "acknowledge", "--po", "a", "--po", "b", "--why", "told them", "--key", "k", "--actor", "Ann")
+    started = run(*begin)
+    assert started.stdout.splitlines()[1] == "running: 0 done, 0 skipped, 2 waiting"
+    assert "started; no worker is running: start" in started.stderr
+    assert answer(run(*begin, "--json"))["id"] == 1
+    assert run("jobs", 1, "--stop", "--actor", "Bob").stdout.splitlines()[2] == "stopped by Bob"
+    assert run("jobs", 1, "--stop").exit_code == 1
+    assert answer(run("jobs", 1, "--resume", "--json"))["state"] == "running"
+    runner = JobRunner(
+        database, owner="here/1/a", lease=timedelta(seconds=30), clock=lambda: datetime.now(UTC), max_rate=5
+    )
+    while asyncio.run(runner.turn()) is not None:
+        pass
+    assert answer(run(*begin, "--wait", "--json"))["done"] == 2
+    assert run("jobs", 1).stdout.splitlines()[1] == "complete: 2 done, 0 skipped, 0 waiting"
+    [listed] = answer(run("jobs", "--json"))
+    assert (listed["act"], listed["person"], listed["filter"]) == ("acknowledge", "Ann", {"po": "2 selected"})
+    assert "acknowledge" in run("jobs").stdout
+    assert answer(run("jobs", 1, "--export", folder / "touched.csv", "--json"))["orders"] == 2
+    assert pd.read_csv(folder / "touched.csv")["outcome"].to_list() == ["done", "done"]
+    assert run("jobs", 9).exit_code == 1
 
 
 # Keeping the store

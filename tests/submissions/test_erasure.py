@@ -23,7 +23,10 @@ from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
 from tracking.storage.maintenance import verify
 from tracking.storage.tables import CALLBACKS, CLAIMS, DRAFTS, EVENTS, EXCHANGES, LINES, ORDERS
+from tracking.storage.team.tables import JOBS
 from tracking.submissions import erasure
+from tracking.team import jobs
+from tracking.team.plans import Act
 
 ANN, BOB = "Ann.Lee@example.com", "bob@example.com"
 OPERATOR = Person("eve")
@@ -318,7 +321,7 @@ def test_words_name_a_person_in_another_spelling_too(office: Office) -> None:
     assert office.erase("+15550100123").mentioned == ["a"]
 
 
-def test_a_draft_and_a_refused_call_that_name_the_person_lose_it(office: Office) -> None:
+def test_a_draft_a_refused_call_and_a_job_that_name_the_person_lose_it(office: Office) -> None:
     content = {"po_number": "x", "lines": [{"DigitalDeliveryAddress": {"Email": "Ann.Lee@EXAMPLE.com"}}]}
     drafts = [{"owner": "one", "content": content}, {"owner": "two", "content": {"po_number": "y", "lines": []}}]
     call = {"received_at": office.now, "last_at": office.now, "outcome": "refused", "po_number": f"for {ANN}"}
@@ -326,12 +329,16 @@ def test_a_draft_and_a_refused_call_that_name_the_person_lose_it(office: Office)
     def add(connection: Connection) -> None:
         connection.execute(sa.insert(DRAFTS), [{"saved_at": office.now, **draft} for draft in drafts])
         connection.execute(sa.insert(CALLBACKS), [call | {"repeats": 0, "method": "POST", "size": 0}])
+        for key, words in (("1", f"told {ANN} by telephone"), ("2", "nothing to do")):
+            parameters, chosen = {"reason": words, "until": None}, {"view": "all"}
+            jobs.add(connection, Act.ACKNOWLEDGE, parameters, chosen, key=key, by=OPERATOR, now=office.now)
 
     office.store.write(add)
     assert (office.erase(ANN, dry_run=True).drafts, len(office.rows(DRAFTS))) == (1, 2)
     done = office.erase(ANN)
-    assert (done.drafts, done.calls, done.complete) == (1, 1, True)
+    assert (done.drafts, done.calls, done.jobs, done.complete) == (1, 1, 1, True)
     assert [row["owner"] for row in office.rows(DRAFTS)] == ["two"]
+    assert [row["parameters"]["reason"] for row in office.rows(JOBS)] == ["(erased)", "nothing to do"]
     assert "ann.lee" not in office.everything().lower()
 
 

@@ -87,7 +87,7 @@ def balance(database: Database) -> Balance | None:
 
 
 def last_heartbeat(database: Database, role: str) -> datetime | None:
-    """Read when the loop (poller, sender, webhooks) last gave a sign of life; None if it never did."""
+    """Read when the loop (poller, sender, webhooks, jobs) last gave a sign of life; None if it never did."""
     with database.read() as connection:
         stored = get_fact(connection, heartbeat_key(role))
     return stored.at if stored else None
@@ -98,7 +98,8 @@ def absent_loop(database: Database, role: str, now: datetime) -> str | None:
     beat_at = last_heartbeat(database, role)
     if beat_at is not None and now - beat_at <= LOOP_SILENT_AFTER:
         return None
-    return f"no {role} is running: start `tracking worker` or the console (`streamlit run dashboard.py`)"
+    what = "worker" if role == "jobs" else role
+    return f"no {what} is running: start `tracking worker` or the console (`streamlit run dashboard.py`)"
 
 
 def _facts(connection: Connection) -> _Facts:

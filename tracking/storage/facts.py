@@ -43,7 +43,7 @@ class Fact(NamedTuple):
 
 
 def heartbeat_key(loop: str) -> str:
-    """Name the key of a loop's heartbeat: of "poller", "sender" or "webhooks"."""
+    """Name the key of a loop's heartbeat: of "poller", "sender", "webhooks" or "jobs"."""
     return HEARTBEAT + loop
 
 

@@ -36,12 +36,14 @@ from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
 from tracking.storage.orders import find_order
 from tracking.storage.tables import CALLBACKS, CLAIMS, DRAFTS, EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
+from tracking.storage.team.tables import JOBS
 
 log = logging.getLogger(__name__)
 
 ROWS_AT_ONCE = 500
 LINES_AT_ONCE = 20
 DOCUMENTS_AT_ONCE = 20
+ERASED_WORDS = "(erased)"
 SAME_ADDRESS = "the same street address, where others may live too"
 _BEING_SENT = frozenset({Submission.QUEUED, Submission.SENDING, Submission.UNKNOWN})
 _TEXT_COLUMNS = ("note", "attention", "acknowledged_why")
@@ -77,8 +79,9 @@ class Erasure:
 
     `refused` are on their way to the provider. `mentioned` hold the recipient in words that stay, as the log vouches
     for them: a note, a reference. `possible` were left as they are: a person decides, and erases them by their own
-    spelling. `drafts` counts orders on the form that were not handed in, and went whole. `unfinished` says why deleted
-    data may still be read in the store's files.
+    spelling. `drafts` counts orders on the form that were not handed in, and went whole; `jobs` those whose reason, or
+    what else was typed for them, named the recipient. `unfinished` says why deleted data may still be read in the
+    store's files.
     """
 
     orders: list[str] = field(default_factory=list)
@@ -89,6 +92,7 @@ class Erasure:
     claims: int = 0
     calls: int = 0
     drafts: int = 0
+    jobs: int = 0
     unfinished: str | None = None
 
     @property
@@ -99,7 +103,7 @@ class Erasure:
     @property
     def anything(self) -> bool:
         """Whether anything was erased."""
-        return bool(self.orders or self.calls or self.drafts)
+        return bool(self.orders or self.calls or self.drafts or self.jobs)
 
     def add(self, trace: OrderTrace) -> None:
         """Count one order."""
@@ -255,7 +259,7 @@ def _calls_about(order_id: int) -> ColumnElement[bool]:
 
 
 def _erase_copies(database: Database, person: str, done: Erasure, *, counted: frozenset[int] | None) -> None:
-    """Erase recorded calls, refused webhook calls and drafts that name the person.
+    """Erase recorded calls, refused webhook calls, drafts and words of jobs that name the person.
 
     With `counted`, the orders that are counted already, it only counts the others.
     """
@@ -275,6 +279,10 @@ def _erase_copies(database: Database, person: str, done: Erasure, *, counted: fr
         done.drafts += len(owners)
         if counted is None:
             database.write(partial(_delete_drafts, owners=owners))
+    for ids in _pages_naming(database, person, JOBS.c.id, (JOBS.c.parameters, JOBS.c.filter)):
+        done.jobs += len(ids)
+        if counted is None:
+            database.write(partial(_clear_job_words, ids=ids, person=person))
 
 
 def _pages_naming(
@@ -303,6 +311,16 @@ def _delete_drafts(connection: Connection, owners: Sequence[str]) -> None:
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("PRAGMA secure_delete = ON")
     connection.execute(delete(DRAFTS).where(DRAFTS.c.owner.in_(owners)))
+
+
+def _clear_job_words(connection: Connection, ids: Sequence[int], person: str) -> None:
+    """Take out what names the person of what was typed for a job; one that still runs goes on without it."""
+    for row in connection.execute(select(JOBS.c.id, JOBS.c.parameters, JOBS.c.filter).where(JOBS.c.id.in_(ids))).all():
+        cleared = [
+            {name: ERASED_WORDS if copies_name([value], person) else value for name, value in document.items()}
+            for document in (row.parameters, row.filter)
+        ]
+        connection.execute(update(JOBS).where(JOBS.c.id == row.id).values(parameters=cleared[0], filter=cleared[1]))
 
 
 def _clear_bodies(connection: Connection, which: ColumnElement[bool]) -> int:

@@ -29,6 +29,14 @@ OPTIONS: dict[str, tuple[str, Any, Any]] = {
         ],
         "",
     ),
+    "po": (
+        "only",
+        Annotated[
+            list[str] | None,
+            typer.Option("--po", parser=storable, metavar="PO", help="Only the order with this PO number; repeatable."),
+        ],
+        None,
+    ),
     "job": ("job", Annotated[int | None, typer.Option("--job", min=1, help="Only the orders of this job.")], None),
 }
 
@@ -57,7 +65,7 @@ def takes_filters(command: Callable[..., None]) -> Callable[..., None]:
 def _value(name: str, value: Any) -> Any:
     if name in {"state", "not_state"}:
         return _list_states(value)
-    return tuple(value or ()) if name == "reason" else value
+    return tuple(value or ()) if name in {"reason", "po"} else value
 
 
 def _list_states(states: Sequence[str] | None) -> tuple[str, ...]:

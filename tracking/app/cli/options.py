@@ -66,6 +66,23 @@ def time_option(help_text: str) -> Any:
     return typer.Option(parser=_parse_time, metavar="T", help=help_text)
 
 
+def _parse_time_ahead(text: str) -> datetime:
+    """Parse an ISO time, UTC where no zone is named, or a length from now such as 3h."""
+    with contextlib.suppress(ValueError, OverflowError):
+        return utc_now() + query_params.parse_length(text)
+    try:
+        at = datetime.fromisoformat(text.strip())
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError) as exc:
+        message = f"{text[:40]!r} is not a time: write 2026-01-31T09:00, or 3h for in three hours"
+        raise typer.BadParameter(message) from exc
+
+
+def time_ahead_option(help_text: str) -> Any:
+    """Make an option that takes a time, or a length from now."""
+    return typer.Option(parser=_parse_time_ahead, metavar="T", help=help_text)
+
+
 _log_head, _length = _option_parser(LogHead.parse), _option_parser(query_params.parse_length)
 LogHeadOption = Annotated[
     LogHead | None,
@@ -79,7 +96,9 @@ OlderOption = Annotated[
 ]
 
 
-def _one_of(words: Sequence[str]) -> Callable[[str], str]:
+def one_of(words: Sequence[str]) -> Callable[[str], str]:
+    """Make a parser of an option that is one of these words."""
+
     def parse_word(text: str) -> str:
         if text not in words:
             raise ValueError(f"{text[:40]!r} is not known; use one of: {', '.join(words)}")
@@ -89,7 +108,7 @@ def _one_of(words: Sequence[str]) -> Callable[[str], str]:
 
 
 ViewOption = Annotated[
-    str, typer.Option("--view", parser=_one_of(VIEWS), metavar="VIEW", help=f"A view of the page: {', '.join(VIEWS)}.")
+    str, typer.Option("--view", parser=one_of(VIEWS), metavar="VIEW", help=f"A view of the page: {', '.join(VIEWS)}.")
 ]
 NotStateOption = Annotated[
     list[str] | None,
@@ -99,7 +118,7 @@ ReasonOption = Annotated[
     list[str] | None,
     typer.Option(
         "--reason",
-        parser=_one_of(REASONS),
+        parser=one_of(REASONS),
         metavar="CODE",
         help="Only orders that need a decision for this reason, such as 'cancelled'; can be repeated.",
     ),

@@ -179,7 +179,12 @@ def _receipt_record(receipt: Receipt, status: OrderStatus | None) -> dict[str, A
 
 def erasure_text(erasure: Erasure) -> str:
     """Say how much an erasure concerns."""
-    kinds = ((erasure.claims, "claim"), (erasure.calls, "recorded call"), (erasure.drafts, "draft"))
+    kinds = (
+        (erasure.claims, "claim"),
+        (erasure.calls, "recorded call"),
+        (erasure.drafts, "draft"),
+        (erasure.jobs, "job"),
+    )
     extra = "".join(f", {count(number, noun)}" for number, noun in kinds if number)
     return f"{count(erasure.lines, 'line')} of {count(len(erasure.orders), 'order')}{extra}"
 

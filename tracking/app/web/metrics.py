@@ -13,6 +13,7 @@ from tracking.orders.model import State
 from tracking.storage.database import Database
 from tracking.storage.facts import FORECAST
 from tracking.storage.tables import CALLBACKS, COUNTERS, FACTS, OPEN, ORDERS, OUTBOX
+from tracking.storage.team.tables import JOBS
 from tracking.webhooks import silence_alarm
 
 _STATE_LABELS = frozenset(State) | {f"Found {state}" for state in State}
@@ -69,6 +70,8 @@ def _families(connection: Connection, now: datetime) -> Iterable[Metric]:
     yield _gauge("tracking_orders_late", "Open orders that are late", connection.execute(late).scalar_one())
     yield _gauge("tracking_webhooks_silent", "1 while webhooks are silent that should come", int(silent))
     yield _gauge("tracking_looks_due", "Orders whose poll is due", connection.execute(due).scalar_one())
+    running = select(func.count()).select_from(JOBS).where(JOBS.c.state == "running")
+    yield _gauge("tracking_jobs_running", "Acts on many orders under way", connection.execute(running).scalar_one())
     yield _gauge("tracking_outbox_waiting", "Orders that wait to be sent", connection.execute(waiting).scalar_one())
 
 

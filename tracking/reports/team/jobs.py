@@ -57,6 +57,11 @@ class JobStatus:
         """How many still wait for their turn."""
         return max(self.total - self.done - self.skipped, 0)
 
+    @property
+    def state_label(self) -> str:
+        """The word for its state that people read."""
+        return "complete" if self.state == "finished" else self.state
+
 
 @dataclass(frozen=True, slots=True)
 class JobsPage:
