@@ -9,6 +9,7 @@ import order_evidence
 import order_head
 import order_lines
 import order_story
+import order_work
 import session
 from tracking.orders import wording
 from tracking.orders.observations import utc_now
@@ -77,6 +78,7 @@ def draw_order(order_id: int) -> None:
         order_head.draw_identity(view)
         st.space("stretch")
         order_acts.draw(view)
+    order_work.draw(view)
     order_head.draw_decision(view)
     order_head.draw_cards(view)
     order_evidence.draw_why(view)

@@ -11,6 +11,7 @@ import streamlit as st
 
 import actors
 import elements
+import order_work
 import session
 from tracking.access import Person
 from tracking.orders import wording
@@ -20,7 +21,6 @@ from tracking.reports import order as reports_order
 from tracking.reports.order_page.verdicts import OrderView
 from tracking.submissions import actions
 
-REASONS = ("Customer informed", "Reordered", "Test order")
 COPY_LINK, SUMMARY, RECORD = "Copy link", "Customer summary", "Evidence file"
 ANEW = "Place under a new PO number"
 _ICONS = {COPY_LINK: "link", SUMMARY: "contact_mail", RECORD: "verified", ANEW: "library_add"}
@@ -34,7 +34,10 @@ def draw(view: OrderView) -> None:
         actors.act(poll, functools.partial(_act, actions.check_now, order.po_number, "Poll queued."))
     if _button("Resend", "resend", "send", None, viewer or view.allowed["resend"]):
         _resend(view)
-    if _button("Acknowledge", "acknowledge", "task_alt", "A", viewer or not_to_acknowledge(order)):
+    if order.attention and order.acknowledged_at:
+        if _button("Reopen", "reopen", "undo", "U", viewer):
+            order_work.reopen(order.po_number)
+    elif _button("Acknowledge", "acknowledge", "task_alt", "A", viewer or not_to_acknowledge(order)):
         _acknowledge(order.po_number)
     if _button("Add note", "note", "edit_note", "N", viewer):
         _add_note(order.po_number)
@@ -48,9 +51,6 @@ def _button(label: str, key: str, icon: str, shortcut: str | None, why_not: str 
 
 def not_to_acknowledge(order: Order) -> str | None:
     """Why there is nothing to acknowledge; None where there is."""
-    if order.acknowledged_at:
-        who = wording.person(order.acknowledged_by) or "somebody"
-        return f"Acknowledged by {who}: {wording.plain(order.acknowledged_why)}"
     return None if order.attention else "Nothing about this order needs a decision."
 
 
@@ -95,7 +95,7 @@ def _acknowledge(po_number: str) -> None:
     words = (st.text_input("Details", key="acknowledge_text", placeholder="optional") or "").strip()
     st.caption("Reason")
     with st.container(horizontal=True):
-        pressed = [reason for reason in REASONS if st.button(reason, key=f"reason_{reason}")]
+        pressed = [reason for reason in session.settings().reasons if reason_chip(reason, "reason")]
         other = st.button("Other", key="reason_other")
     if other and not _has_words(words):
         st.error("Enter a few words under Details, for whoever reads this later.")
@@ -105,6 +105,11 @@ def _acknowledge(po_number: str) -> None:
         why = ": ".join([*pressed, *([words] if _has_words(words) else [])])
         act = functools.partial(_act, actions.acknowledge, po_number, "Acknowledged.", why=why)
         elements.attempt(lambda: act(person))
+
+
+def reason_chip(reason: str, key: str) -> bool:
+    """A button for one of the team's reasons; whether it was pressed."""
+    return st.button(elements.escape(reason), key=f"{key}_{reason}")
 
 
 @elements.dialog("Add note", icon=":material/edit_note:")

@@ -78,8 +78,6 @@ def draw_identity(view: OrderView) -> None:
 
 def draw_decision(view: OrderView) -> None:
     """A red box while somebody has to decide, grey while that waits; afterwards a line of who has, when and why."""
-    for icon, text in view.work:
-        st.caption(f":material/{icon}: {elements.escape(text)}")
     if view.decision is None:
         return
     if view.order.acknowledged_at is None and view.is_snoozed:

@@ -13,12 +13,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tracking import files, startup
 from tracking.errors import Problem, SettingsError
-from tracking.orders.promises import LatePromise
+from tracking.orders.promises import LatePromise, read_promises
+from tracking.orders.vocabulary import REASON_PRESETS, read_presets
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +89,8 @@ class Settings(BaseSettings):
     # Relative: a wait weighs less for orders that took longer anyway; absolute: each second the same.
     poll_loss: Literal["relative", "absolute"] = "relative"
     # Promises by delivery type and number of cards, as in Links=10m,Links:100-=2h; the narrowest that fits wins.
-    late_after: Annotated[tuple[LatePromise, ...], NoDecode] = ()
+    late_after: Annotated[tuple[LatePromise, ...], NoDecode, BeforeValidator(read_promises)] = ()
+    reasons: Annotated[tuple[str, ...], NoDecode, BeforeValidator(read_presets)] = REASON_PRESETS  # to acknowledge for
     discover_every: float = Field(30, ge=0, le=86400)  # seconds between looks for orders placed elsewhere; 0: never
     order_lines: int = Field(1000, ge=1, le=50_000)  # lines of a CSV that go into one order at the most
     # Orders a minute from elsewhere, and as many of ours, after a week that was followed; embedded sandbox only.
@@ -110,19 +120,6 @@ class Settings(BaseSettings):
             each = "each must be an e-mail address, or *@example.com for all of a domain"
             raise ValueError(f"has {len(wrong)} of {len(names)} entries that cannot be used: {each}; comma separated")
         return names or None
-
-    @field_validator("late_after", mode="before")
-    @classmethod
-    def _split_promises(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        promises = tuple(LatePromise.parse(part) for part in value.split(",") if part.strip())
-        for number, one in enumerate(promises):
-            if any(
-                (one.order_type, one.fewest, one.most) == (o.order_type, o.fewest, o.most) for o in promises[:number]
-            ):
-                raise ValueError(f"sets two limits for the same orders of {one.order_type}: remove one")
-        return promises
 
     @field_validator("allow_anyone", "trust_unverified_email", mode="before")
     @classmethod

@@ -51,6 +51,8 @@ def test_every_setting_is_in_the_table_with_its_default() -> None:
             assert default == "" or default.startswith(("(unset", "made on"))
         elif name == "roles":
             assert {Role(role) for role in default.split(",")} == field.default
+        elif isinstance(field.default, tuple):
+            assert default == f"`{','.join(field.default)}`"
         else:
             assert default == str(field.default)
 

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Self
+from typing import Any, Self
 
 from tracking.orders.model import OrderType
 
@@ -56,3 +56,14 @@ class LatePromise:
     def covers(self, order_type: str, units: int) -> bool:
         """Whether it is about orders of this type and number of cards."""
         return self.order_type == order_type and self.fewest <= units and (self.most is None or units <= self.most)
+
+
+def read_promises(text: Any) -> Any:
+    """Read the promises in a setting, with commas between them. Raises ValueError where one cannot be used."""
+    if not isinstance(text, str):
+        return text
+    promises = tuple(LatePromise.parse(part) for part in text.split(",") if part.strip())
+    for number, one in enumerate(promises):
+        if any((one.order_type, one.fewest, one.most) == (o.order_type, o.fewest, o.most) for o in promises[:number]):
+            raise ValueError(f"sets two limits for the same orders of {one.order_type}: remove one")
+    return promises

@@ -6,6 +6,7 @@ them stands beside them as labels; whole sentences are in `wording`.
 
 import re
 from enum import StrEnum
+from typing import Any
 
 MIXED = "+"
 """Stands between the currencies of an order that has several: its amounts have no sum."""
@@ -141,3 +142,21 @@ def state_of_label(text: str) -> str:
     """The stored word for a state that somebody wrote as they read it; any other text comes back as it is."""
     folded = text.strip().casefold()
     return next((state for state, label in STATE_LABELS.items() if label.casefold() == folded), text)
+
+
+REASON_PRESETS = ("Customer informed", "Reordered", "Test order")
+"""Why orders are acknowledged, where a team sets no reasons of its own in `TRACKING_REASONS`."""
+MOST_PRESETS, LONGEST_PRESET = 8, 40
+
+
+def read_presets(text: Any) -> Any:
+    """Split a team's reasons at their commas; none leave the usual ones. Raises ValueError where one cannot be used."""
+    if not isinstance(text, str):
+        return text
+    reasons = tuple(dict.fromkeys(" ".join(part.split()) for part in text.split(",") if part.strip()))
+    if len(reasons) > MOST_PRESETS:
+        raise ValueError(f"has {len(reasons)} reasons; use {MOST_PRESETS} at most")
+    for reason in reasons:
+        if len(reason) > LONGEST_PRESET or not reason.isprintable() or not any(map(str.isalnum, reason)):
+            raise ValueError(f"needs reasons of letters, {LONGEST_PRESET} characters at most, with commas between them")
+    return reasons or REASON_PRESETS

@@ -144,7 +144,7 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
         decision=_decision(order, now),
         work=tuple(_work(order, now)),
         is_snoozed=is_snoozed(row, now),
-        statuses=_statuses(order),
+        statuses=_statuses(order, snoozed=is_snoozed(row, now)),
         agreement=_AGREEMENTS.get(WebhookStatus(order.notice)),
         summary=customer_summary(order, amounts.worth(values), expected, now, in_transit=handed_over),
         allowed=allowed_actions(order.state, order.provider_id, order.erased, order.attention_reason, order.approval),
@@ -152,12 +152,12 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
     )
 
 
-def _statuses(order: Order) -> dict[str, Status]:
+def _statuses(order: Order, *, snoozed: bool) -> dict[str, Status]:
     return {
         "Our submission": _SUBMISSIONS.get(Submission(order.submission), Status(order.submission, Tone.NONE)),
         "Provider status": _provider_status(order),
         WEBHOOK: _WEBHOOKS[WebhookStatus(order.notice)],
-        "Our status": _our_status(order),
+        "Our status": _our_status(order, snoozed=snoozed),
     }
 
 
@@ -170,7 +170,9 @@ def _provider_status(order: Order) -> Status:
     return Status(state_label(order.provider_status), tones.get(order.provider_status, Tone.WAITING))
 
 
-def _our_status(order: Order) -> Status:
+def _our_status(order: Order, *, snoozed: bool) -> Status:
+    if snoozed:
+        return Status("snoozed", Tone.WAITING)
     if order.attention and order.acknowledged_at is None:
         return Status("needs a decision", Tone.BAD)
     if order.attention:
