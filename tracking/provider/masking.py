@@ -28,6 +28,11 @@ _TELEPHONE = re.compile(r"\+\d[\d ().-]{5,30}\d")
 _JWT = re.compile(r"eyJ[\w-]{4,}(\.[\w-]+)*")
 
 
+def is_confidential(name: str) -> bool:
+    """Whether a field of this name, folded, holds claim data, a secret, or what is about a person."""
+    return (name in _SECRETS or name in PERSONAL_FIELDS) and name not in _IMPERSONAL_FIELDS
+
+
 def mask_recipient(text: str) -> str:
     """Masks a recipient: j***@example.com, +1***89, or a first letter."""
     text = storable(text.strip())

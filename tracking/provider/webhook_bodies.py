@@ -43,16 +43,22 @@ class WebhookCall:
 
 
 def read_webhook_call(
-    body: bytes, content_type: str = "", content_encoding: str = "", notes: set[str] | None = None
+    body: bytes,
+    content_type: str = "",
+    content_encoding: str = "",
+    notes: set[str] | None = None,
+    document: dict[str, Any] | None = None,
 ) -> WebhookCall:
     """Reads what there is to read in the body of a webhook call; both headers are hints as well.
 
-    Notes in `notes` what is wrong with single fields.
+    Notes in `notes` what is wrong with single fields, and in `document` the members of the body as they came.
     """
     unpacked = _unpacked(body, content_encoding)
     members = None if unpacked is None else _members(unpacked, _charset(content_type))
     if members is None:
         return WebhookCall(None, None, None, None, hashlib.sha256(body).hexdigest(), "the body cannot be read")
+    if document is not None:
+        document.update(members)
     fields = Fields(members, notes=notes)
     action, provider_id, po_number = fields.text("Action"), fields.key("OrderId"), fields.key("PONumber")
     if action is not None:

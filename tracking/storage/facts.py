@@ -21,6 +21,7 @@ class FactKey(StrEnum):
     AUDIT_LOG = "audit log"
     BALANCE = "balance"
     CATALOG = "catalogue"
+    CONTRACT = "contract"
     DEMONSTRATION = "demonstration"
     DISCOVERY = "discover"
     ERASURE = "erasure"

@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import Connection
 from starlette.requests import ClientDisconnect, Request
@@ -129,10 +130,12 @@ class Receiver:
 
     async def _authenticate(self, request: Request, body: bytes, lookups: Batcher[Lookup, PoNumbers]) -> WebhookCall:
         """Make sure that the address is that of an order; what the body says is a hint and turns nothing away."""
-        headers, notes = request.headers, set[str]()
-        call = read_webhook_call(body, headers.get("content-type", ""), headers.get("content-encoding", ""), notes)
+        headers, notes, document, now = request.headers, set[str](), dict[str, Any](), self._clock()
+        media, coding = headers.get("content-type", ""), headers.get("content-encoding", "")
+        call = read_webhook_call(body, media, coding, notes, document)
         call = await self._proven(request, call, lookups)
-        self._findings.note("webhook", notes | ({call.reason} if call.reason else set()), self._clock())
+        self._findings.note("webhook", notes | ({call.reason} if call.reason else set()), now)
+        self._findings.sightings.note_webhook(document, media, now)
         return call
 
     async def _proven(self, request: Request, call: WebhookCall, lookups: Batcher[Lookup, PoNumbers]) -> WebhookCall:

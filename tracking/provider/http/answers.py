@@ -53,7 +53,7 @@ async def read_answer(call: ApiCall, body: bytes, read: Callable[[Any], _T], mas
         raise _error(call, status, body, masker)
 
     def parsed() -> tuple[Any, _T]:
-        raw = parse(body)
+        call.raw = raw = parse(body)
         return raw, read(raw)
 
     try:
@@ -78,6 +78,7 @@ def _error(call: ApiCall, status: int, body: bytes, masker: SecretMasker) -> Pro
         raw = parse_strictly(body)
     except UnreadableAnswer:
         raw = None
+    call.raw = raw
     if raw is not None and not call.confidential:
         call.masked_answer = masker.json(raw, people)
     shaped = isinstance(raw, Mapping) or (raw is None and _is_bare(call, body))

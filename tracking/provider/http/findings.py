@@ -1,7 +1,8 @@
 """Findings: what the provider sends otherwise than its contract says, each kind noted once, whatever its values.
 
 A field of a wrong type that nobody needs is skipped and found here; one that is needed is found as well, beside the
-error that it raises. A finding names the kind of answer, the field and the type that came, and never a value.
+error that it raises. A finding names the kind of answer, the field and the type that came, and never a value. What the
+provider uses at all, whether it is in the contract or not, is gathered beside them: `sightings`.
 """
 
 import logging
@@ -13,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from tracking.errors import StoreError
+from tracking.provider.http.sightings import Sightings
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
@@ -31,9 +33,10 @@ def place_of(path: str) -> str:
 
 
 class Findings:
-    """Findings of this process, gathered in memory until `flush` stores them."""
+    """Findings of this process and its sightings, gathered in memory until `flush` stores them."""
 
     def __init__(self) -> None:
+        self.sightings = Sightings()
         self._counts: Counter[str] = Counter()
         self._times: dict[str, tuple[datetime, datetime]] = {}
         self._stored: set[str] = set()
@@ -51,6 +54,7 @@ class Findings:
 
     async def flush(self, database: Database, now: datetime) -> None:
         """Stores what is new, at once, and how often all came, once a minute. A kind nobody knew yet is logged."""
+        await self.sightings.flush(database, now)
         is_new = not self._counts.keys() <= self._stored
         age = None if self._stored_at is None else (now - self._stored_at).total_seconds()
         if not self._counts or not (is_new or age is None or not 0 <= age < _STORED_EVERY):

@@ -25,8 +25,8 @@ class ApiCall:
     `document` is sent as JSON; what sends one places an order. `left_at` and `left_monotonic` tell when the latest
     attempt left, None and 0 before it does, `token` with which. A `confidential` call, the one for a token, leaves
     without one, and nothing of its bodies is recorded. `optional`: what it asks for need not be offered, so that any
-    404 says that it is not. `answer_headers` are read whatever the case of their names. `notes` collects what the
-    answer holds against the contract.
+    404 says that it is not. `answer_headers` are read whatever the case of their names. `raw` is the JSON of the
+    answer, None where there is none. `notes` collects what the answer holds against the contract.
     """
 
     method: str
@@ -43,6 +43,7 @@ class ApiCall:
     status: int | None = None
     answer_headers: Mapping[str, str] = field(default_factory=dict)
     token: Token | None = None
+    raw: Any = field(default=None, repr=False)
     masked_answer: str | None = None
     notes: set[str] = field(default_factory=set)
 

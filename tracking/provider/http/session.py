@@ -156,7 +156,7 @@ class ApiSession:
 
     async def _attempt(self, call: ApiCall, read: Callable[[Any], _T]) -> _T:
         """Makes the call and records it, whatever comes of it."""
-        call.left_at, call.status, call.masked_answer, call.answer_headers = None, None, None, {}
+        call.left_at, call.status, call.masked_answer, call.raw, call.answer_headers = None, None, None, None, {}
         call.notes.clear()
         error: BaseException | None = None
         try:
@@ -166,7 +166,10 @@ class ApiSession:
             raise
         finally:
             self._recorder.note(call, error, self._times.monotonic() - call.left_monotonic)
-            self.findings.note(place_of(call.path), call.notes, self._times.clock())
+            now = self._times.clock()
+            self.findings.note(place_of(call.path), call.notes, now)
+            self.findings.sightings.note_answer(call, error, now, self._masker.text)
+            call.raw = None
 
     async def _exchange(self, call: ApiCall) -> bytes:
         """Sends the call in its slot; 429 and 503 let no other leave for a while."""

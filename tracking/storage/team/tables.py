@@ -131,13 +131,15 @@ class SavedViews(StoredRow, table=True):
 class ContractSightings(StoredRow, table=True):
     """Something the provider was seen to use: a field, a word, a type, a status code; when first and last, how often.
 
-    `place` is the endpoint and where in its JSON, `example` a masked one.
+    `place` is where in the endpoint's JSON, `example` the shape of one value. What it stands in had come `above_times`
+    when this came last. `read_as` is the change that a person marked as read: new or gone.
     """
 
     __tablename__ = "contract_sightings"
-    __table_args__ = (sa.UniqueConstraint("kind", "place", "value"),)
+    __table_args__ = (sa.UniqueConstraint("endpoint", "kind", "place", "value"),)
 
     id: int | None = key_column()
+    endpoint: str
     kind: str
     place: str
     value: str
@@ -145,6 +147,8 @@ class ContractSightings(StoredRow, table=True):
     last_at: datetime = time_column(nullable=False)
     times: int = Field(default=0, sa_column=sa.Column(sa.BigInteger, nullable=False))
     example: str | None = None
+    above_times: int = Field(default=0, sa_column=sa.Column(sa.BigInteger, nullable=False))
+    read_as: str | None = None
 
 
 class Drills(StoredRow, table=True):

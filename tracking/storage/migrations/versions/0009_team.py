@@ -121,12 +121,14 @@ def _make_the_rest() -> None:
     op.create_table(
         "contract_sightings",
         sa.Column("id", KEY, nullable=False, autoincrement=True),
-        *(sa.Column(name, sa.String(), nullable=False) for name in ("kind", "place", "value")),
+        *(sa.Column(name, sa.String(), nullable=False) for name in ("endpoint", "kind", "place", "value")),
         *(sa.Column(name, UtcDateTime(), nullable=False) for name in ("first_at", "last_at")),
         sa.Column("times", sa.BigInteger(), nullable=False),
         sa.Column("example", sa.String(), nullable=True),
+        sa.Column("above_times", sa.BigInteger(), nullable=False),
+        sa.Column("read_as", sa.String(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("kind", "place", "value"),
+        sa.UniqueConstraint("endpoint", "kind", "place", "value"),
     )
     op.create_table(
         "drills",
