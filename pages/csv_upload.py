@@ -13,6 +13,7 @@ import elements
 import order_review
 import order_scenarios
 import order_summary
+import recording
 import session
 import times
 from charts.palette import LIGHT
@@ -253,7 +254,7 @@ def outcome(checked: CheckedFile) -> None:
     database = session.database()
     st.download_button(
         "Download the outcome, row by row",
-        session.only_while_admitted(lambda: outcome_file(database, checked.digest)),
+        recording.export("outcome of an import", lambda: outcome_file(database, checked.digest), form="csv"),
         "outcome.csv",
         "text/csv",
         key="outcome",
@@ -266,6 +267,7 @@ def outcome(checked: CheckedFile) -> None:
         st.caption(f"And {wording.count(more, 'more order')}, in the list of orders.")
 
 
-def outcome_file(database: Database, digest: str) -> bytes:
-    """The file of outcomes of the file with this digest."""
-    return results.spreadsheet_file(results.outcome_rows(database, files.find_batch(database, digest) or 0))
+def outcome_file(database: Database, digest: str) -> tuple[bytes, int]:
+    """The file of outcomes of the file with this digest, and how many rows it has."""
+    rows = results.outcome_rows(database, files.find_batch(database, digest) or 0)
+    return results.spreadsheet_file(rows), len(rows)

@@ -8,6 +8,7 @@ import streamlit as st
 import actors
 import cached
 import elements
+import recording
 import session
 import times
 from charts.palette import DARK
@@ -89,6 +90,7 @@ def _open_match(text: str) -> None:
     with elements.error_box():
         matches = search.find_po_numbers(session.database(), text)
     if len(matches) == 1:
+        recording.search(text, 1)
         st.switch_page("order.py", query_params={"order": matches[0]})
     st.switch_page("orders.py", query_params={"q": text})
 

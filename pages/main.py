@@ -4,6 +4,7 @@ import streamlit as st
 
 import elements
 import frame
+import recording
 import session
 import sign_in
 import times
@@ -58,6 +59,7 @@ page = st.navigation(
 sign_in.require_sign_in()
 with elements.error_box():
     session.database()
+    recording.sign_in()
 
 times.apply()
 st.session_state["in_dialog"] = False  # a run of the whole page closes the one that was open, and may open another

@@ -12,6 +12,7 @@ import streamlit as st
 import actors
 import elements
 import order_work
+import recording
 import session
 from tracking.access import Person
 from tracking.orders import wording
@@ -163,11 +164,11 @@ def _evidence_file(order_id: int, po_number: str) -> None:
     st.caption("The order, its lines and each of its events as JSON, recipients masked: what `tracking order` prints.")
     store = session.database()
 
-    def make() -> bytes:
-        return json.dumps(reports_order.order_record(store, order_id), indent=2, ensure_ascii=False).encode()
+    def make() -> tuple[bytes, int]:
+        return json.dumps(reports_order.order_record(store, order_id), indent=2, ensure_ascii=False).encode(), 1
 
     name = re.sub(r"[^\w.-]", "_", po_number)
-    content = session.only_while_admitted(make)
+    content = recording.export("evidence file", make, order_id=order_id, form="json")
     st.download_button("Download", content, f"{name}.json", "application/json", key="evidence_file", on_click="ignore")
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 import elements
+import recording
 import session
 from charts.palette import Palette
 from tracking.orders.model import FULFILLED_LINE, State
@@ -48,6 +49,7 @@ def _draw_table(view: OrderView, counts: dict[str, int], status: str | None, tex
     key = f"lines_page_{view.id}_{status}_{text}"
     page = int(st.session_state.get(key) or 1)
     matching = find_lines(session.database(), view.id, page, status=status, text=text)
+    recording.search(text, matching.total, order_id=view.id)
     if not matching.total:
         st.caption("No line matches. Clear the status or the search.")
         return

@@ -11,6 +11,7 @@ import elements
 import orders_filters
 import orders_selection
 import orders_table
+import recording
 import session
 import times
 from orders_table import Snapshot
@@ -39,6 +40,7 @@ def read_snapshot(filters: Filters, before: Snapshot | None, now: datetime) -> S
     page = search.orders_page(session.database(), filters, now)
     if page.rows.empty and filters.page > 1:  # beyond the last page
         page = search.orders_page(session.database(), replace(filters, page=1), now)
+    recording.search(filters.text, page.total - page.more, more=page.more)
     rows = page.rows.astype(object).to_dict("records")
     changes = {change.po_number: change.text for change in asked.changes} if asked else {}
     if asked and before:

@@ -10,6 +10,7 @@ import streamlit as st
 import actors
 import elements
 import orders_table
+import recording
 import session
 from tracking.access import Person
 from tracking.errors import NotAllowed, UnknownOrder
@@ -83,14 +84,16 @@ def export(label: str, filters: Filters, key: str, name: str) -> None:
         st.caption("Without recipients and claim data. Times are UTC.")
         for form, mime in FORMS.items():
             st.download_button(
-                form.upper(), session.only_while_admitted(functools.partial(_exported, database, filters, form)),
+                form.upper(), recording.export(
+                    "orders", functools.partial(_exported, database, filters, form), filters=filters, form=form
+                ),
                 file_name=f"orders-{name}-{utc_now():%Y%m%d-%H%M%S}.{form}", mime=mime, key=f"{key}_{form}",
                 on_click="ignore",
             )  # fmt: skip
 
 
-def _exported(database: Database, filters: Filters, form: str) -> bytes:
-    """The file itself. Made outside of the script, where nobody is known to be at the screen."""
+def _exported(database: Database, filters: Filters, form: str) -> tuple[bytes, int]:
+    """The file itself, and how many orders it holds."""
     file = io.BytesIO()
-    write_export(database, filters, utc_now(), form=form, file=file)
-    return file.getvalue()
+    count = write_export(database, filters, utc_now(), form=form, file=file)
+    return file.getvalue(), count

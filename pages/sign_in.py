@@ -5,6 +5,7 @@ from typing import NoReturn
 import streamlit as st
 
 import elements
+import recording
 import session
 from tracking.access import Person
 from tracking.errors import NotAdmitted, TrackingError
@@ -28,6 +29,7 @@ def require_sign_in() -> Person | None:
         except NotAdmitted as exc:
             if not session.identity():
                 ask()
+            recording.refusal(str(exc))
             turn_away(str(exc))
     return person
 

@@ -42,6 +42,7 @@ from tracking.storage.migrations import HEAD
 from tracking.storage.sqlite import driver
 from tracking.storage.sqlite.journal import keeps_wal
 from tracking.storage.tables import COUNTERS, ORDERS
+from tracking.storage.team.tables import AUDIT_LOG
 from tracking.team.job_runner import JobRunner
 
 HEADER = "PONumber,Type,ProductId,Value,Quantity,ExternalId\n"
@@ -409,7 +410,9 @@ def test_events_are_listed_since_a_time_or_a_length(run: Run, folder: Path) -> N
     assert "submitted" in run("events").stdout
 
 
-def test_exports_hold_every_order_in_three_forms(run: Run, folder: Path) -> None:
+def test_exports_hold_every_order_in_three_forms_and_are_in_the_audit_log(
+    run: Run, folder: Path, database: Database
+) -> None:
     line = {"ProductId": "CVS", "Value": 10, "Quantity": 1}
     names = ("=1+1", "00123", "M\u00fcller")
     (folder / "wave.json").write_text(
@@ -426,6 +429,9 @@ def test_exports_hold_every_order_in_three_forms(run: Run, folder: Path) -> None
     assert {json.loads(line)["po_number"] for line in lines} == {*names}
     assert set(pd.read_parquet(folder / "orders.parquet")["po_number"]) == {*names}
     assert answer(run("export", folder / "some.csv", "--po-prefix", "M", "--json"))["orders"] == 1
+    with database.read() as connection:
+        details = connection.execute(sa.select(AUDIT_LOG.c.detail).where(AUDIT_LOG.c.kind == "exported")).scalars()
+        assert [each["rows"] for each in details] == [3, 3, 3, 1]
 
 
 def test_an_export_that_cannot_be_written_leaves_nothing_behind(run: Run, folder: Path) -> None:

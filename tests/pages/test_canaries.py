@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pandas as pd
@@ -19,11 +20,16 @@ from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 from virtual import VirtualLoop, run
 
+from tracking.access import Person
 from tracking.app import drafts
 from tracking.app.cli.main import app as command_line
+from tracking.reports.order_list.filters import Filters
 from tracking.storage.database import Database
 from tracking.storage.tables import CLAIMS as CLAIM_ROWS
 from tracking.storage.tables import EVENTS, EXCHANGES, ORDERS, OUTBOX
+from tracking.storage.team.tables import AUDIT_LOG
+from tracking.submissions.erasure import erase
+from tracking.team import disclosures
 from tracking.webhooks.addresses import make_token
 
 Visit = Callable[..., AppTest]
@@ -202,6 +208,7 @@ def test_no_secret_turns_up_where_it_could_be_seen(
     places |= dict(_commands(tmp_path))
     places |= dict(zip(("stdout", "stderr"), capfd.readouterr(), strict=True))
     places["calls"] = _calls(database)
+    places["audit log"] = _audit_log(database, canaries)
     assert "revealed" in places["events"]
     leaks = {place: found for place, text in places.items() if (found := canaries.leaks(text))}
     spoken = "\n".join(heard.lines)
@@ -214,6 +221,19 @@ def test_no_secret_turns_up_where_it_could_be_seen(
 def _calls(database: Database) -> str:
     with database.read() as connection:
         rows = connection.execute(select(EXCHANGES)).mappings().all()
+    return json.dumps([dict(row) for row in rows], default=str)
+
+
+def _audit_log(database: Database, canaries: Canaries) -> str:
+    """The whole audit log, after somebody searched for a recipient, exported what it found, and erased somebody."""
+    typed, ann, now = f"{canaries.new('email')}@example.com", Person("Ann"), datetime.now(UTC)
+    about: dict[str, Any] = {"by": ann, "now": now, "secret": "any secret of this length"}
+    disclosures.record_search(database, typed, 0, **about)
+    disclosures.record_export(database, "orders", filters=Filters(text=typed, product=typed, po_prefix=typed), **about)
+    erase(database, PHONE.format(1), by=ann, now=now)
+    with database.read() as connection:
+        rows = connection.execute(select(AUDIT_LOG)).mappings().all()
+    assert {"revealed", "exported", "searched"} <= {row["kind"] for row in rows}
     return json.dumps([dict(row) for row in rows], default=str)
 
 

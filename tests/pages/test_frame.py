@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
+import sqlalchemy as sa
 import streamlit as st
 from histories import History
 from streamlit.testing.v1 import AppTest
@@ -13,6 +14,7 @@ import times
 from tracking.app.preferences import Preferences, save_preferences
 from tracking.orders import wording
 from tracking.storage.database import Database
+from tracking.storage.team.tables import AUDIT_LOG
 
 Visit = Callable[..., AppTest]
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -38,6 +40,13 @@ def test_a_search_opens_the_one_order_it_means_and_else_lists_what_matches(visit
     assert search(visit, "crm") == ("order", "CRM-8")
     assert search(visit, "SHOP") == ("orders", "SHOP")
     assert search(visit, "nothing") == ("orders", "nothing")
+    # Each is in the audit log with the number of its hits, and none of the texts is.
+    with history.database.read() as connection:
+        entries = connection.execute(sa.select(AUDIT_LOG).order_by(AUDIT_LOG.c.seq)).mappings().all()
+    assert [(row["kind"], row["person"], row["detail"]["hits"]) for row in entries] == [
+        ("searched", "no name given", number) for number in (1, 1, 2, 0)
+    ]
+    assert not any(text in repr(entries).casefold() for text in ("shop-7", "crm", "nothing"))
 
 
 def test_the_row_counts_what_waits_and_says_who_acts_once_it_was_asked(visit: Visit, history: History) -> None:

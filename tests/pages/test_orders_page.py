@@ -2,13 +2,20 @@ import asyncio
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import pytest
+import sqlalchemy as sa
 from finished import times_of
 from histories import History
 from streamlit.testing.v1 import AppTest
 
+import actors
+import orders_selection
 import orders_table
+import recording
+from tracking.access import Person
 from tracking.app.preferences import Preferences
 from tracking.forecasting.forecasts import Forecasts
 from tracking.forecasting.learned import store_forecasts
@@ -21,6 +28,7 @@ from tracking.reports.order_list.filters import Filters
 from tracking.reports.order_list.news import Change, News
 from tracking.reports.order_list.search import orders_page
 from tracking.storage.database import Database
+from tracking.storage.team.tables import AUDIT_LOG
 
 Visit = Callable[..., AppTest]
 
@@ -266,6 +274,31 @@ def test_exports_are_made_only_when_asked_for(visit: Visit, history: History) ->
     buttons = app.get("download_button")
     assert [button.proto.label for button in buttons] == 2 * ["CSV", "JSONL", "PARQUET"]
     assert all(button.proto.deferred_file_id and not button.proto.url for button in buttons)
+
+
+def test_every_download_of_what_is_stored_is_recorded() -> None:
+    """A template and the samples hold nothing of anybody; all others are made by what records them."""
+    pages = {path: path.read_text() for path in Path(orders_table.__file__).parent.glob("*.py")}
+    calls = {path.name: text.count("download_button(") for path, text in pages.items()}
+    recorded = {path.name: text.count("recording.export(") for path, text in pages.items()}
+    assert {name for name, number in calls.items() if number > recorded[name]} == {"csv_upload.py"}
+    assert calls["csv_upload.py"] - recorded["csv_upload.py"] == 1
+
+
+def test_an_export_is_in_the_audit_log_before_it_is_given(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    history.place("A-1")
+    monkeypatch.setattr(actors, "current", lambda: Person("Ann"))
+    filters = Filters(text="kanari-email", view="open", only=("A-1",))
+
+    def make() -> tuple[bytes, int]:
+        return orders_selection._exported(history.database, Filters(view="open"), "csv")
+
+    assert b"A-1" in recording.export("orders", make, filters=filters, form="csv")()
+    with history.database.read() as connection:
+        entry = connection.execute(sa.select(AUDIT_LOG)).mappings().one()
+    assert (entry["kind"], entry["person"], entry["detail"]["rows"]) == ("exported", "Ann", 1)
+    assert (entry["detail"]["order_ids"], entry["detail"]["filter"]["view"]) == ([1], "open")
+    assert "kanari" not in repr(entry)
 
 
 def test_flags_beyond_the_room_of_their_column_are_counted() -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from histories import History
 from pages.conftest import Open, forget
 from streamlit.testing.v1 import AppTest
@@ -12,6 +13,7 @@ import session
 from tracking.access import Access, Person
 from tracking.errors import NotAdmitted, NotPermitted
 from tracking.storage.database import Database
+from tracking.storage.team.tables import AUDIT_LOG
 from tracking.submissions import actions
 
 
@@ -33,6 +35,11 @@ def lists(database: Database) -> Path:
     file.write_text("TRACKING_OPERATORS=ann@example.com\nTRACKING_VIEWERS=*@EXAMPLE.com\n")
     forget()
     return file
+
+
+def entries(database: Database) -> list[Any]:
+    with database.read() as connection:
+        return list(connection.execute(sa.select(AUDIT_LOG).order_by(AUDIT_LOG.c.seq)).mappings())
 
 
 def shown(app: AppTest) -> str:
@@ -58,9 +65,14 @@ def test_nobody_sees_more_than_the_way_in(
 def test_whoever_is_on_no_list_is_told_so_and_may_leave(visit: Open, history: History, lists: Path) -> None:
     history.place("FT-1")
     app = visit("order", claims=claims("sam", email="sam@elsewhere.example"), order="FT-1")
+    app.run()
     assert "is on neither the list" in app.warning[0].value
     assert "FT-1" not in shown(app)
     assert [button.label for button in app.button] == ["Sign in again", "Sign out"]
+    [refusal] = entries(history.database)
+    assert (refusal["kind"], refusal["person"]) == ("sign-in refused", "not admitted")
+    assert refusal["detail"]["address"] == "s***@elsewhere.example"
+    assert "sam@" not in repr(refusal)
 
 
 def test_an_operator_acts_under_their_address_and_is_not_asked_for_a_name(
@@ -82,6 +94,9 @@ def test_a_viewer_looks_and_every_act_says_why_it_is_not_theirs(visit: Open, his
     history.accept("FT-1")
     app = visit("order", claims=claims("vic"), order="FT-1")
     assert "vic@example.com, viewer" in shown(app)
+    visit("order", claims=app.user, order="FT-1").run()
+    [sign_in] = entries(history.database)
+    assert (sign_in["kind"], sign_in["person"], sign_in["signed_in"]) == ("signed in", "vic@example.com", True)
     for key in ("check_now", "resend"):
         assert app.button(key=key).disabled
         assert "only an operator may do this" in app.button(key=key).help

@@ -23,7 +23,7 @@ from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
 from tracking.storage.maintenance import verify
 from tracking.storage.tables import CALLBACKS, CLAIMS, DRAFTS, EVENTS, EXCHANGES, LINES, ORDERS
-from tracking.storage.team.tables import JOBS
+from tracking.storage.team.tables import AUDIT_LOG, JOBS
 from tracking.submissions import erasure
 from tracking.team import jobs
 from tracking.team.plans import Act
@@ -455,3 +455,12 @@ def test_names_are_read_in_any_case() -> None:
     assert (traces.line_id(first), traces.line_id(second)) == ("1", None)
     assert [sorted(traces.recipients_of(each)) for each in (first, second)] == [[f" {ANN} "], []]
     assert traces.remove_person(document, ANN, {1}) == {"lineItems": [{"id": 1}, {}]}
+
+
+def test_an_erasure_is_in_the_audit_log_without_whom_it_erased(office: Office) -> None:
+    office.ordered("a", mail(ANN))
+    office.erase(ANN, dry_run=True)
+    office.erase(ANN)
+    office.erase(ANN)
+    [entry] = office.rows(AUDIT_LOG)
+    assert (entry["kind"], entry["person"], entry["detail"]) == ("erased", OPERATOR.name, {"orders": 1})

@@ -19,6 +19,7 @@ from tracking.storage import facts
 from tracking.storage.database import Database, connect
 from tracking.storage.maintenance import verify
 from tracking.storage.tables import BATCHES, EVENTS, LINES, ORDERS, OUTBOX
+from tracking.storage.team.tables import AUDIT_LOG
 from tracking.submissions import actions, catalog, results
 from tracking.submissions import files as uploads
 from tracking.submissions import submit as submissions
@@ -402,6 +403,9 @@ def test_submitting_queues_every_order_and_remembers_the_file(database: Database
         batch = connection.execute(sa.select(BATCHES)).mappings().one()
         assert (batch["name"], batch["rows"], batch["orders"], batch["actor"]) == ("wave.csv", 2, 2, "cli:me")
         assert set(connection.execute(sa.select(ORDERS.c.batch_id)).scalars()) == {batch["id"]}
+        entry = connection.execute(sa.select(AUDIT_LOG)).mappings().one()
+    assert (entry["kind"], entry["person"], entry["job_id"]) == ("imported", "cli:me", 1)
+    assert entry["detail"] == {"import": batch["id"], "orders": 2}
 
 
 def test_the_same_file_twice_is_noticed_and_orders_nothing_again(database: Database) -> None:
@@ -498,6 +502,12 @@ def test_requests_of_the_form_are_submitted_without_a_file(database: Database) -
     assert [receipt.outcome for receipt in both] == ["exists", "queued"]
     assert both[0].order_id == first[0].order_id
     assert count(database, BATCHES) == 0
+    with database.read() as connection:
+        entries = connection.execute(sa.select(AUDIT_LOG.c.order_id, AUDIT_LOG.c.detail).order_by(AUDIT_LOG.c.seq))
+        assert list(entries) == [
+            (first[0].order_id, {"source": "form", "orders": 1}),
+            (None, {"source": "form", "orders": 2}),
+        ]
 
 
 def test_other_lines_under_a_taken_po_number_are_rejected(database: Database) -> None:

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from tracking.app import settings_changes
 from tracking.app.demonstration.running import Demonstration
 from tracking.app.embedded_sandbox import PUBLIC_URL, EmbeddedSandbox, check_settings
 from tracking.app.housekeeping import Housekeeping
@@ -154,7 +155,8 @@ class Backend:
     async def _loops(self, stack: contextlib.AsyncExitStack, transport: httpx.AsyncBaseTransport | None) -> list[Any]:
         roles = self.settings.roles
         working = bool(roles & {Role.WEBHOOKS, Role.POLLER, Role.SENDER})
-        loops: list[Any] = [run_loop("findings", self._store_findings, FINDINGS_EVERY)] if working else []
+        loops: list[Any] = [asyncio.to_thread(self._record_settings)]
+        loops += [run_loop("findings", self._store_findings, FINDINGS_EVERY)] if working else []
         if Role.WEBHOOKS in roles:
             loops += [run_loop("receiver", self._receiver_beat, 2.0), asyncio.to_thread(self._add_missing_addresses)]
         if not roles & {Role.POLLER, Role.SENDER}:
@@ -268,6 +270,13 @@ class Backend:
 
     async def _store_findings(self) -> None:
         await self._findings.flush(self.database, self.clock())
+
+    def _record_settings(self) -> None:
+        """Record in the audit log which settings are others than at the last start."""
+        try:
+            settings_changes.record_changes(self.database, self.settings, self._secrets, self.clock())
+        except StoreError as exc:
+            log.warning("changed settings are not recorded: %s", exc)
 
     def _add_missing_addresses(self) -> None:
         """Store the addresses of orders that an earlier version sent, so that calls of them are known by them."""

@@ -33,6 +33,7 @@ class FactKey(StrEnum):
     RECONCILED = "restored"
     REFUSALS = "refusals"
     RESTORED_COPY = "copied"
+    SETTINGS = "settings"
     WEBHOOK_SILENCE = "silence"
 
 

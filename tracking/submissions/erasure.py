@@ -36,6 +36,7 @@ from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
 from tracking.storage.orders import find_order
 from tracking.storage.tables import CALLBACKS, CLAIMS, DRAFTS, EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
+from tracking.storage.team.audit_log import AuditKind, record_act
 from tracking.storage.team.tables import JOBS
 
 log = logging.getLogger(__name__)
@@ -144,6 +145,8 @@ def erase(
         raise InvalidSubmission([Problem("RECIPIENT", f"is empty: name {what}")])
     done = Erasure()
     order_ids = list(_find_orders(database, person, done.possible, progress))
+    if order_ids and not dry_run:
+        _record(database, by, now, orders=len(order_ids))
     for at in range(0, len(order_ids), LINES_AT_ONCE):
         group = order_ids[at : at + LINES_AT_ONCE]
         if dry_run:
@@ -156,9 +159,16 @@ def erase(
             done.add(trace)
     _erase_copies(database, person, done, counted=frozenset(order_ids) if dry_run else None)
     if not dry_run:
+        if done.anything and not order_ids:
+            _record(database, by, now, orders=0)
         done.unfinished = _rewrite_store(database, now, needed=done.anything)
         log.info("erased orders=%d lines=%d refused=%d", len(done.orders), done.lines, len(done.refused))
     return done
+
+
+def _record(database: Database, by: Person, now: datetime, *, orders: int) -> None:
+    """Record that there was an erasure, and nothing of whom; before anything goes, so that a killed one is recorded."""
+    database.write(lambda connection: record_act(connection, by, AuditKind.ERASED, now, detail={"orders": orders}))
 
 
 def _find_orders(

@@ -7,7 +7,7 @@ whether the person may, whatever their page showed. Sends nothing itself. A whol
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -21,6 +21,7 @@ from tracking.access import Person
 from tracking.errors import InvalidSubmission, NotAllowed, Problem
 from tracking.orders.model import OrderRequest, folded_id
 from tracking.storage.database import Database
+from tracking.storage.team.audit_log import AuditKind, record_act
 from tracking.submissions import files
 from tracking.submissions.catalog import Catalog, check_request, face_values, load_catalog
 from tracking.submissions.files import CheckedFile
@@ -64,9 +65,10 @@ def submit(
     check_requests(database, requests, None, catalogue)
     receipts: list[Receipt] = []
     for group in groups(requests):
-        receipts += database.write(
-            partial(place_group, group=group, source=source, actor=by.name, now=now, catalog=catalogue)
-        )
+        job = partial(place_group, group=group, source=source, actor=by.name, now=now, catalog=catalogue)
+        if not receipts:
+            job = partial(_place_first, place=job, source=source, orders=len(requests), by=by, now=now)
+        receipts += database.write(job)
     return receipts
 
 
@@ -116,6 +118,23 @@ def groups(requests: Iterable[OrderRequest]) -> Iterator[list[OrderRequest]]:
         lines += len(request.lines)
     if group:
         yield group
+
+
+def _place_first(
+    connection: Connection,
+    *,
+    place: Callable[[Connection], list[Receipt]],
+    source: str,
+    orders: int,
+    by: Person,
+    now: datetime,
+) -> list[Receipt]:
+    """Place the first group, and record with it that the person submitted all orders: a step of a job."""
+    receipts = place(connection)
+    order_id = receipts[0].order_id if orders == 1 else None
+    detail = {"source": source, "orders": orders}
+    record_act(connection, by, AuditKind.SUBMITTED, now, order_id=order_id, detail=detail)
+    return receipts
 
 
 def place_group(

@@ -11,9 +11,10 @@ from typing import Annotated
 import typer
 
 from tracking.app.cli import output
-from tracking.app.cli.options import JsonFlag, LogHeadOption, SeedOption, acting_person, time_option
+from tracking.app.cli.options import JsonFlag, LogHeadOption, SeedOption, acting_person, record_export, time_option
 from tracking.app.cli.place import load_settings, open_store, print_store
 from tracking.app.demonstration import seeding
+from tracking.errors import StoreError
 from tracking.orders.observations import utc_now
 from tracking.provider.json_fields import storable
 from tracking.storage import database, engines
@@ -112,7 +113,8 @@ def backup_command(
     as_json: JsonFlag = False,
 ) -> None:
     """Copy the database into a new file while it is in use (SQLite)."""
-    url = load_settings().database_url
+    loaded = load_settings()
+    url = loaded.database_url
     print_store(url)
     try:
         with output.progress("copying") as progress:
@@ -120,6 +122,10 @@ def backup_command(
     except OSError as exc:
         output.print_stderr(f"{file} cannot be written ({exc.strerror})")
         raise typer.Exit(1) from exc
+    try:
+        record_export(database.connect(url, create=False), loaded, "backup", rows=copy.orders)
+    except StoreError as exc:  # a store of an earlier version has no audit log, and is copied before it is migrated
+        output.print_stderr(f"the copy is not in the audit log: {exc}")
     size = f"{copy.bytes / 2**20:.1f} MB"
     text = f"{file}: revision {copy.revision}, {copy.events} events of {copy.orders} orders, {size}"
     output.print_answer({"file": str(file)} | asdict(copy), text, as_json=as_json)

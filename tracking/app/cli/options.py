@@ -17,7 +17,10 @@ from tracking.orders.observations import utc_now
 from tracking.provider.json_fields import storable
 from tracking.reports.order_list import query_params
 from tracking.reports.order_list.filters import REASONS, VIEWS
+from tracking.settings import Settings
+from tracking.storage.database import Database
 from tracking.storage.maintenance.verify import LogHead
+from tracking.team import disclosures
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 FileToRead = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, metavar="FILE")]
@@ -133,6 +136,12 @@ def file_format(path: Path, allowed: Sequence[str]) -> str:
             f"{path.name}: the file name must end in {' or '.join(f'.{each}' for each in allowed)}"
         )
     return suffix
+
+
+def record_export(store: Database, loaded: Settings, what: str, **detail: Any) -> None:
+    """Record in the audit log that whoever runs this command took something along; raises StoreError."""
+    secret = loaded.webhook_secrets()[0]
+    disclosures.record_export(store, what, by=acting_person(), now=utc_now(), secret=secret, **detail)
 
 
 def acting_person(name: str | None = None) -> Person:

@@ -240,10 +240,14 @@ def export_command(
 ) -> None:
     """Export all matching orders to a file."""
     form = options.file_format(file, EXPORT_FORMS)
-    store = open_store()
+    loaded = load_settings()
+    store = open_store(loaded)
     try:
         with files.replacing(file) as handle:
             count = exports.write_export(store, filters, utc_now(), form=form, file=handle)
+            # Before the file has its name: nothing is taken along that is not on record.
+            detail = {"filters": filters, "form": form, "rows": count}
+            options.record_export(store, loaded, "orders", **detail)
     except OSError as exc:
         output.print_stderr(f"{file} cannot be written ({exc.strerror})")
         raise typer.Exit(1) from exc

@@ -48,6 +48,7 @@ class AuditKind(StrEnum):
     SEARCHED = "searched"
     SETTINGS_CHANGED = "settings changed"
     SIGNED_IN = "signed in"
+    SIGN_IN_REFUSED = "sign-in refused"
     SNOOZED = "snoozed"
     SNOOZE_ENDED = "snooze ended"
     SUBMITTED = "submitted"

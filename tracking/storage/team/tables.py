@@ -28,6 +28,7 @@ class AuditLog(StoredRow, table=True):
         sa.Index("ix_audit_log_at", "at"),
         sa.Index("ix_audit_log_person", "person", "seq"),
         sa.Index("ix_audit_log_kind", "kind", "seq"),
+        sa.Index("ix_audit_log_person_kind", "person", "kind", "seq"),
         sa.Index("ix_audit_log_order", "order_id", "seq"),
     )
 

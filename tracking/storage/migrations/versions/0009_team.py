@@ -50,6 +50,7 @@ def _make_audit_log() -> None:
     op.create_index("ix_audit_log_at", "audit_log", ["at"])
     for name, column in (("person", "person"), ("kind", "kind"), ("order", "order_id")):
         op.create_index(f"ix_audit_log_{name}", "audit_log", [column, "seq"])
+    op.create_index("ix_audit_log_person_kind", "audit_log", ["person", "kind", "seq"])
 
 
 def _make_jobs() -> None:

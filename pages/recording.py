@@ -1,0 +1,86 @@
+"""What people look for and take along, put into the audit log by the pages: searches, exports, sign-ins."""
+
+from collections.abc import Callable
+
+import streamlit as st
+
+import actors
+import session
+from tracking.access import Person
+from tracking.orders.observations import utc_now
+from tracking.reports.order_list.filters import Filters
+from tracking.team import disclosures
+
+
+def reader() -> Person:
+    """Whoever is at the screen, also before they gave a name."""
+    return actors.current() or disclosures.UNNAMED
+
+
+def secret() -> str:
+    """What texts are hashed with."""
+    return session.settings().webhook_secrets()[0]
+
+
+def export(
+    what: str,
+    make: Callable[[], tuple[bytes, int]],
+    *,
+    filters: Filters | None = None,
+    order_id: int | None = None,
+    job_id: int | None = None,
+    form: str | None = None,
+) -> Callable[[], bytes]:
+    """The content of a download that is not given before the audit log says who took it; `make` says how many rows.
+
+    It is made outside of the script, where nobody is known to be at the screen.
+    """
+    by, database, key = reader(), session.database(), secret()
+    rows: list[int] = []
+
+    def content() -> bytes:
+        data, count = make()
+        rows[:] = [count]
+        return data
+
+    admitted = session.only_while_admitted(content)
+
+    def recorded() -> bytes:
+        data = admitted()
+        more = {"form": form, "rows": rows[0], "order_id": order_id, "job_id": job_id}
+        disclosures.record_export(database, what, by=by, now=utc_now(), secret=key, filters=filters, **more)
+        return data
+
+    return recorded
+
+
+def search(text: str, hits: int, *, more: bool = False, order_id: int | None = None) -> None:
+    """Record a search once in a session until another text is searched for; `more`: at least so many matched."""
+    this = text.strip(), order_id
+    if not this[0] or st.session_state.get("recorded_search") == this:
+        return
+    st.session_state["recorded_search"] = this
+    by, key = reader(), secret()
+    disclosures.record_search(
+        session.database(), text, hits, by=by, now=utc_now(), secret=key, more=more, order_id=order_id
+    )
+
+
+def sign_in() -> None:
+    """Record that whoever is at the screen has signed in; once for each sign-in, however many tabs they open."""
+    person, issued_at = session.current_person(), session.identity().get("iat")
+    if person is None or issued_at is None or st.session_state.get("recorded_sign_in") == issued_at:
+        return
+    if disclosures.record_sign_in(session.database(), issued_at, by=person, now=utc_now()):
+        st.session_state["recorded_sign_in"] = issued_at
+
+
+def refusal(why: str) -> None:
+    """Record that somebody has signed in and is not admitted; not that a sign-in is over, which happens every day."""
+    claims, now = session.identity(), utc_now()
+    issued_at, lifetime = claims.get("iat"), session.allow_list().sign_in_lifetime
+    is_over = isinstance(issued_at, int | float) and now.timestamp() - issued_at >= lifetime.total_seconds()
+    if is_over or st.session_state.get("recorded_refusal") == issued_at:
+        return
+    st.session_state["recorded_refusal"] = issued_at
+    disclosures.record_refusal(session.unchecked_database(), claims, why, now=now)
