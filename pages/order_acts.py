@@ -1,7 +1,6 @@
 """What can be done with an order: one row of buttons with keys, and dialogs for what needs words."""
 
 import functools
-import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -12,15 +11,15 @@ import streamlit as st
 import actors
 import elements
 import order_work
-import recording
 import session
 from tracking.access import Person
+from tracking.errors import NotPermitted
 from tracking.orders import wording
 from tracking.orders.model import Order, is_terminal
 from tracking.orders.observations import utc_now
-from tracking.reports import order as reports_order
 from tracking.reports.order_page.verdicts import OrderView
 from tracking.submissions import actions
+from tracking.team.evidence import export_evidence
 
 COPY_LINK, SUMMARY, RECORD = "Copy link", "Customer summary", "Evidence file"
 ANEW = "Place under a new PO number"
@@ -161,15 +160,26 @@ def _customer_summary(text: str) -> None:
 
 @elements.dialog("Evidence file", icon=":material/verified:")
 def _evidence_file(order_id: int, po_number: str) -> None:
-    st.caption("The order, its lines and each of its events as JSON, recipients masked: what `tracking order` prints.")
+    st.caption(
+        "A ZIP to hand on: a page to read and print, the log with every hash, lines, API calls and webhooks, never "
+        "claim data. `tracking verify-evidence` proves it on any machine. The audit log records who downloads it."
+    )
+    person, masked = actors.field(), True
+    if session.may_not_act() is None:
+        masked = not st.toggle("Recipients in full", key="evidence_whole", help="Otherwise they are masked.")
     store = session.database()
 
-    def make() -> tuple[bytes, int]:
-        return json.dumps(reports_order.order_record(store, order_id), indent=2, ensure_ascii=False).encode(), 1
+    def make() -> bytes:
+        if person is None:
+            raise NotPermitted("no name is given; enter your name first")
+        return export_evidence(store, order_id, masked=masked, by=person, now=utc_now()).content
 
     name = re.sub(r"[^\w.-]", "_", po_number)
-    content = recording.export("evidence file", make, order_id=order_id, form="json")
-    st.download_button("Download", content, f"{name}.json", "application/json", key="evidence_file", on_click="ignore")
+    content = session.only_while_admitted(make)
+    options: dict[str, Any] = {"disabled": person is None, "on_click": "ignore", "icon": ":material/download:"}
+    st.download_button(
+        "Download", content, f"evidence-{name}.zip", "application/zip", key="evidence_file", type="primary", **options
+    )
 
 
 @elements.dialog("Place under a new PO number", icon=":material/library_add:")

@@ -48,7 +48,7 @@ from tracking.team.job_runner import JobRunner
 HEADER = "PONumber,Type,ProductId,Value,Quantity,ExternalId\n"
 COMMANDS = (
     "worker", "submit", "order", "orders", "replan", "events", "export", "seed", "verify", "erase", "backup",
-    "restored", "migrate", "sandbox", "bulk", "jobs",
+    "restored", "migrate", "sandbox", "bulk", "jobs", "evidence", "verify-evidence",
 )  # fmt: skip
 OFFERED = {"shipping_methods": SHIPPING_METHODS, "carriers": CARRIERS}
 Run = Callable[..., Result]
@@ -574,6 +574,29 @@ def test_erase_says_what_it_erased_and_what_had_to_stay(run: Run, mailed: Databa
     assert ANN not in result.output
     assert "(CLI)" in run("events").stdout
     assert run("verify").exit_code == 0
+
+
+def test_an_evidence_file_is_made_proven_elsewhere_and_listed_once_its_recipient_is_erased(
+    run: Run, mailed: Database, folder: Path
+) -> None:
+    file = folder / "proof.zip"
+    made = answer(run("evidence", "BLK-1", "-o", file, "--with-log-head", "--actor", "Bea", "--json"))
+    assert (made["po_number"], made["faults"]) == ("sent", [])
+    assert run("evidence", "sent", "-o", folder / "masked.zip", "--masked").exit_code == 0
+    elsewhere = {**os.environ, "TRACKING_DATABASE_URL": f"sqlite:///{folder}/nowhere/x.db"}
+    proof = answer(CliRunner().invoke(app, ["verify-evidence", str(file), "--json"], env=elsewhere))
+    assert (proof["holds"], proof["sha256"], proof["manifest"]["made_by"]) == (True, made["sha256"], "Bea")
+    assert run("verify", "--expect-head", made["log_head"]).exit_code == 0
+    file.write_bytes(file.read_bytes().replace(b'"form"', b'"forn"').replace(b'"csv"', b'"cvs"'))
+    broken = run("verify-evidence", file)
+    assert broken.exit_code == 1
+    assert "events.jsonl: event 1 (requested) does not fit" in broken.stdout
+    assert run("verify-evidence", folder / "mailed.csv").exit_code == 2
+    assert run("verify-evidence", folder / "none.zip").exit_code == 2
+    erased = run("erase", ANN, "--yes").stderr
+    assert f"by Bea, with recipients in full, SHA-256 {made['sha256']}" in erased
+    assert erased.count("sent: an evidence file is out of reach") == 2
+    assert ANN.encode() not in (folder / "masked.zip").read_bytes()
 
 
 def test_erase_ends_with_0_where_nothing_stays_and_reads_the_recipient_from_stdin(mailed: Database, run: Run) -> None:

@@ -119,7 +119,7 @@ def _day(folder: Path, url: str, canaries: Canaries, secrets: dict[str, str]) ->
     return run(main)
 
 
-def _commands(folder: Path) -> Iterator[tuple[str, str]]:
+def _commands(folder: Path, canaries: Canaries) -> Iterator[tuple[str, str]]:
     """What each command says, and what is in the files it writes."""
     each = [[word, name] for name in SHOWN for word in ("order", "why")]
     calls = [["orders"], ["events"], *each, ["verify"], ["replan"]]
@@ -129,6 +129,17 @@ def _commands(folder: Path) -> Iterator[tuple[str, str]]:
         # So short a day may have too little history to be replayed, which is an answer too.
         assert result.exit_code in ({0, 1} if call[0] == "replan" else {0}), said
         yield " ".join(call), result.output + said
+    for name in SHOWN:
+        for more in ([], ["--masked"]):
+            file = folder / "evidence.zip"
+            result = CliRunner().invoke(command_line, ["evidence", name, "-o", str(file), *more])
+            assert result.exit_code == 0, result.output
+            proof = CliRunner().invoke(command_line, ["verify-evidence", str(file)])
+            assert proof.exit_code == 0, proof.output
+            # Recipients in full are what the other one is for.
+            content = file.read_text("latin-1")
+            assert more or not (people := canaries.leaks(content, but=PEOPLE)), people
+            yield f"evidence {name} {more}", result.output + proof.output + (content if more else "")
     for form in ("csv", "jsonl", "parquet"):
         for more in ([], ["--json"]):
             file = folder / f"all.{form}"
@@ -205,7 +216,7 @@ def test_no_secret_turns_up_where_it_could_be_seen(
     draft = {"po_number": "C-draft", "lines": [{"ProductId": "CVS", "DigitalDeliveryAddress": address}], "fields": {}}
     assert drafts.save_draft(database, "somebody", draft, datetime.now(UTC))
     places |= dict(_pages(visit, canaries))
-    places |= dict(_commands(tmp_path))
+    places |= dict(_commands(tmp_path, canaries))
     places |= dict(zip(("stdout", "stderr"), capfd.readouterr(), strict=True))
     places["calls"] = _calls(database)
     places["audit log"] = _audit_log(database, canaries)

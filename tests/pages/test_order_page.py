@@ -2,12 +2,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import histories
 import pytest
 import streamlit as st
 from fakes import order_json, request
 from histories import History
+from sqlalchemy import select
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Block
 
@@ -20,9 +22,11 @@ from tracking.orders.model import Line, Witness
 from tracking.orders.observations import Answered, Attempted, Polled
 from tracking.provider import call_log
 from tracking.provider.responses import read_order
+from tracking.reports.evidence.verification import verify
 from tracking.settings import load
 from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
+from tracking.storage.team.tables import AUDIT_LOG
 from tracking.submissions import actions
 
 Visit = Callable[..., AppTest]
@@ -159,6 +163,28 @@ def test_an_order_whose_po_number_is_anothers_can_be_placed_anew_once_both_are_w
     app.button(key="anew_submit").click().run()
     assert not app.exception
     assert "Bea placed this anew as FT-1-B: both orders are wanted" in story(app)
+
+
+def test_the_evidence_file_is_masked_unless_an_operator_wants_it_whole(
+    visit: Visit, history: History, named: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history.place("FT 1", recipient="jane.doe@example.com")
+    downloads: list[tuple[Any, str]] = []
+    menu = st.menu_button
+    monkeypatch.setattr(
+        st, "menu_button", lambda *args, **more: order_acts.RECORD if more.get("key") == "more" else menu(*args, **more)
+    )
+    monkeypatch.setattr(st, "download_button", lambda _, data, name, *args, **more: downloads.append((data, name)))
+    app = visit("order", order="FT 1")
+    app.toggle(key="evidence_whole").set_value(True).run()
+    assert not app.exception
+    assert {name for _, name in downloads} == {"evidence-FT_1.zip"}
+    masked, whole = downloads[0][0](), downloads[-1][0]()
+    assert verify(masked).differences == verify(whole).differences == ()
+    assert [content.count(b"jane.doe@example.com") for content in (masked, whole)] == [0, 2]
+    with history.database.read() as connection:
+        acts = connection.execute(select(AUDIT_LOG.c.person, AUDIT_LOG.c.kind)).all()
+    assert list(acts) == [("Bea", "evidence exported")] * 2
 
 
 def actions_of(app: AppTest) -> list[str]:

@@ -37,14 +37,17 @@ class Entry(NamedTuple):
     detail: str
     previous: str | None
 
-    def event_hash(self, po_number: str) -> str:
-        """The hash in hex that the next event, or the order, carries."""
+    def hashed_text(self, po_number: str) -> str:
+        """The JSON array whose hash it is."""
         seq, kind, witness, happened_at, learned_at, changes, line_changes, detail, previous = self
-        text = (
+        return (
             f"[{quoted(po_number)}, {seq}, {quoted(kind)}, {quoted(witness)}, {quoted(happened_at)}, "
             f"{quoted(learned_at)}, {changes}, {line_changes}, {detail}, {quoted(previous or '')}]"
         )
-        return hashlib.sha256(text.encode()).hexdigest()
+
+    def event_hash(self, po_number: str) -> str:
+        """The hash in hex that the next event, or the order, carries."""
+        return hashlib.sha256(self.hashed_text(po_number).encode()).hexdigest()
 
 
 def first_hash(po_number: str) -> str:
@@ -87,6 +90,39 @@ def chain_entry(row: Mapping[str, Any]) -> Entry:
 
 def _sorted(values: Mapping[str, Any]) -> dict[str, Any]:
     return dict(sorted(values.items()))
+
+
+def numbering_fault(seqs: Sequence[int], count: int) -> str | None:
+    """Describe a fault in the numbers of an order's events, None when they go from 1 to `count`."""
+    if not seqs and not count:
+        return "no event tells where it comes from"
+    if list(seqs) == list(range(1, count + 1)):
+        return None
+    first = next(number for number, seq in enumerate([*seqs, 0], 1) if seq != number)
+    if len(seqs) > count:
+        return f"event {count + 1} does not fit: the log has {len(seqs)} events where {count} were written"
+    what = "a gap" if first <= len(seqs) else "a tail that is missing"
+    return f"event {first} does not fit: the log has {what} ({len(seqs)} of {count} events)"
+
+
+def stored_hashes(head: str | None, entries: Sequence[Entry]) -> list[str | None]:
+    """List each event's hash as stored: by the next event, that of the newest by the order."""
+    return [*(entry.previous for entry in entries[1:]), head]
+
+
+def broken_link(po_number: str, head: str | None, entries: Sequence[Entry], digests: Sequence[str]) -> str | None:
+    """Describe the first event whose hash, computed in `digests`, does not fit between its neighbours'; else None."""
+    carried = stored_hashes(head, entries)
+    wrong = next((at for at, digest in enumerate(digests) if digest != carried[at]), None)
+    if entries[0].previous != first_hash(po_number):
+        wrong = 0
+    elif wrong is not None and wrong + 1 < len(entries):
+        after = entries[wrong + 1]._replace(previous=digests[wrong])
+        # Where the next event would fit with the hash it should carry, only what it carries was changed.
+        wrong += after.event_hash(po_number) == carried[wrong + 1]
+    if wrong is None:
+        return None
+    return f"event {entries[wrong].seq} ({entries[wrong].kind}) does not fit: it or what follows was changed"
 
 
 def keyed_hash(recipient: str, salt: str) -> str:

@@ -3,7 +3,8 @@
 What remains is that there was somebody, whose hash the log vouches for and nobody can trace. An order still on its way
 needs its recipient and is refused. Who is written in another way is found all the same, but nobody by a part of a name;
 who may be somebody else is named, for a person to decide. Nothing here can reach the provider's own records, a backup,
-or the words that people wrote into a note: those are part of the log.
+an evidence file that was handed out (those are listed), or the words that people wrote into a note: those are part of
+the log.
 """
 
 import logging
@@ -36,7 +37,7 @@ from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
 from tracking.storage.orders import find_order
 from tracking.storage.tables import CALLBACKS, CLAIMS, DRAFTS, EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
-from tracking.storage.team.audit_log import AuditKind, record_act
+from tracking.storage.team.audit_log import AuditKind, ExportedEvidence, exported_evidence, record_act
 from tracking.storage.team.tables import JOBS
 
 log = logging.getLogger(__name__)
@@ -80,15 +81,16 @@ class Erasure:
 
     `refused` are on their way to the provider. `mentioned` hold the recipient in words that stay, as the log vouches
     for them: a note, a reference. `possible` were left as they are: a person decides, and erases them by their own
-    spelling. `drafts` counts orders on the form that were not handed in, and went whole; `jobs` those whose reason, or
-    what else was typed for them, named the recipient. `unfinished` says why deleted data may still be read in the
-    store's files.
+    spelling. `exported` are evidence files of these orders that were handed out, out of reach here. `drafts` counts
+    orders on the form that were not handed in, and went whole; `jobs` those whose reason, or what else was typed for
+    them, named the recipient. `unfinished` says why deleted data may still be read in the store's files.
     """
 
     orders: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     mentioned: list[str] = field(default_factory=list)
     possible: list[Likeness] = field(default_factory=list)
+    exported: list[ExportedEvidence] = field(default_factory=list)
     lines: int = 0
     claims: int = 0
     calls: int = 0
@@ -157,6 +159,9 @@ def erase(
             traces = database.write(job)
         for trace in traces:
             done.add(trace)
+        with database.read() as connection:
+            names = {trace.order_id: trace.po_number for trace in traces}
+            done.exported += exported_evidence(connection, names)
     _erase_copies(database, person, done, counted=frozenset(order_ids) if dry_run else None)
     if not dry_run:
         if done.anything and not order_ids:

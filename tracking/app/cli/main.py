@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tracking.app.cli import jobs, maintenance, orders, output, servers
+from tracking.app.cli import evidence, jobs, maintenance, orders, output, servers
 from tracking.errors import SettingsError, StoreBusy, TrackingError, explain
 from tracking.storage.sqlite import driver, journal
 
@@ -39,6 +39,7 @@ for _command in (
     *(orders.submit_command, orders.order_command, orders.place_anew_command),
     *(orders.why_command, maintenance.replan_command),
     *(orders.orders_command, orders.events_command, orders.export_command, jobs.bulk_command, jobs.jobs_command),
+    *(evidence.evidence_command, evidence.verify_evidence_command),
     *(maintenance.seed_command, maintenance.verify_command, maintenance.backup_command),
     *(maintenance.restored_command, maintenance.erase_command, maintenance.migrate_command),
 ):

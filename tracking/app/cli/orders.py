@@ -118,7 +118,8 @@ def _wait_until_done(store: Database, receipts: Sequence[Receipt], seconds: floa
     return statuses
 
 
-def _find_order(store: Database, po_or_id: str) -> int:
+def find_order(store: Database, po_or_id: str) -> int:
+    """Find the one order with this id. Raises UnknownOrder where there is none, or more than one."""
     matches = order_reports.find_order_ids(store, po_or_id)
     if not matches:
         raise UnknownOrder(f"no order matches {po_or_id[:100]!r}")
@@ -140,7 +141,7 @@ def _say_who_goes_on(store: Database, state: str) -> None:
 def order_command(po_or_id: options.PoOrId, *, as_json: options.JsonFlag = False) -> None:
     """Show one order: state, sources, lines, timeline."""
     store = open_store()
-    order_id = _find_order(store, po_or_id)
+    order_id = find_order(store, po_or_id)
     if as_json:
         output.print_json(order_reports.order_record(store, order_id))
         return
@@ -179,7 +180,7 @@ def place_anew_command(
 def why_command(po_or_id: options.PoOrId, *, as_json: options.JsonFlag = False) -> None:
     """Show when an order is expected to complete, and why it is polled when it is."""
     store = open_store()
-    order_id = _find_order(store, po_or_id)
+    order_id = find_order(store, po_or_id)
     explanation = explanations.explain_next_poll(store, order_id, utc_now())
     title = f"{explanation['po_number']} ({explanation['provider_id'] or 'no provider ID yet'})"
     output.print_answer(explanation, title, *explanation["reasons"], as_json=as_json)

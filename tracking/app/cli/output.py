@@ -202,6 +202,10 @@ def print_erasure(erasure: Erasure, *, dry_run: bool, as_json: bool) -> None:
     print_stderr(*(f"{po_number} {wait}" for po_number in erasure.refused))
     stays = "also names the recipient in texts that stay: a note, a reference or a reason"
     print_stderr(*(f"{po_number} {stays}" for po_number in erasure.mentioned))
+    for each in erasure.exported:
+        what = "masked" if each.masked else "with recipients in full"
+        made = f"{time_text(each.at)} UTC by {each.person}, {what}, SHA-256 {each.sha256}"
+        print_stderr(f"{each.po_number}: an evidence file is out of reach: {made}")
     if erasure.possible:
         print_stderr(
             "possibly the same recipient, left unchanged; to erase one, use the spelling that its order shows:"

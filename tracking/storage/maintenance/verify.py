@@ -195,9 +195,10 @@ class _Audit:
         for at, heads in self._heads.items():
             if until := [digest for (key, _), digest in zip(events, digests, strict=True) if key <= at]:
                 heads.update(until[-1].encode())
-        if missing := _numbering_fault(name, row["event_count"], [entry.seq for entry in entries]):
-            return [missing]
-        broken = list(_broken_link(name, row["head"], entries, digests))
+        if missing := chain.numbering_fault([entry.seq for entry in entries], row["event_count"]):
+            return [f"{name}: {missing}"]
+        link = chain.broken_link(name, row["head"], entries, digests)
+        broken = [f"{name}: {link}"] if link else []
         if len(lines) != row["line_count"]:
             return [*broken, f"{name}: {len(lines)} of its {row['line_count']} lines are there"]
         try:
@@ -238,29 +239,11 @@ def _needs_decision(facts: Mapping[str, Any]) -> bool:
     return needs_decision(facts.get("attention"), facts.get("acknowledged_at"))
 
 
-def _numbering_fault(name: str, count: int, seqs: Sequence[int]) -> str | None:
-    """Describe a fault in the numbers of an order's events, None when they go from 1 to `count`."""
-    if not seqs and not count:
-        return f"{name}: no event tells where it comes from"
-    if list(seqs) == list(range(1, count + 1)):
-        return None
-    first = next(number for number, seq in enumerate([*seqs, 0], 1) if seq != number)
-    if len(seqs) > count:
-        return f"{name}: event {count + 1} does not fit: the log has {len(seqs)} events where {count} were written"
-    what = "a gap" if first <= len(seqs) else "a tail that is missing"
-    return f"{name}: event {first} does not fit: the log has {what} ({len(seqs)} of {count} events)"
-
-
-def _stored_hashes(head: str | None, entries: Sequence[Entry]) -> list[str | None]:
-    """List each event's hash as stored: by the next event, that of the newest by the order."""
-    return [*(entry.previous for entry in entries[1:]), head]
-
-
 def _digests(name: str, head: str | None, entries: Sequence[Entry]) -> list[str]:
     """Compute the events' hashes: over the texts as stored or, where that does not fit, over their canonical form."""
     return [
         digest if (digest := entry.event_hash(name)) == stored else _canonical(entry).event_hash(name)
-        for entry, stored in zip(entries, _stored_hashes(head, entries), strict=True)
+        for entry, stored in zip(entries, chain.stored_hashes(head, entries), strict=True)
     ]
 
 
@@ -271,20 +254,6 @@ def _canonical(entry: Entry) -> Entry:
         canonical: dict[str, Any] = {name: chain.canonical(json.loads(getattr(entry, name))) for name in texts}
         return entry._replace(**canonical)
     return entry
-
-
-def _broken_link(name: str, head: str | None, entries: Sequence[Entry], digests: Sequence[str]) -> Iterator[str]:
-    """Find the first event whose hash does not fit between its neighbours'."""
-    carried = _stored_hashes(head, entries)
-    wrong = next((at for at, digest in enumerate(digests) if digest != carried[at]), None)
-    if entries[0].previous != chain.first_hash(name):
-        wrong = 0
-    elif wrong is not None and wrong + 1 < len(entries):
-        after = entries[wrong + 1]._replace(previous=digests[wrong])
-        # Where the next event would fit with the hash it should carry, only what it carries was changed.
-        wrong += after.event_hash(name) == carried[wrong + 1]
-    if wrong is not None:
-        yield f"{name}: event {entries[wrong].seq} ({entries[wrong].kind}) does not fit: it or what follows was changed"
 
 
 def _folded_lines(lines: Iterable[_Line], entries: Iterable[Entry]) -> dict[int, dict[str, Any]]:

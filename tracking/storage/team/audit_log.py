@@ -6,6 +6,7 @@ names no recipient and no claim data: what people typed into a search is in it a
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -90,6 +91,27 @@ def entry_hash(row: Mapping[Any, Any]) -> str:
     """The hash in hex that the next entry carries."""
     values = [hashed_time(row[name]) if name == "at" else row[name] for name in COLUMNS]
     return hashlib.sha256(canonical([*values, row["previous"]]).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedEvidence:
+    """An evidence file of an order that somebody has: made when and by whom, and the SHA-256 to know it by."""
+
+    po_number: str
+    at: datetime
+    person: str
+    masked: bool
+    sha256: str
+
+
+def exported_evidence(connection: Connection, po_numbers: Mapping[int, str]) -> list[ExportedEvidence]:
+    """The evidence files that were handed out of these orders, given by row id, the oldest first."""
+    of_these = AUDIT_LOG.c.order_id.in_(po_numbers), AUDIT_LOG.c.kind == AuditKind.EVIDENCE_EXPORTED
+    rows = connection.execute(select(AUDIT_LOG).where(*of_these).order_by(AUDIT_LOG.c.seq)) if po_numbers else ()
+    return [
+        ExportedEvidence(po_numbers[row.order_id], row.at, row.person, row.detail["masked"], row.detail["sha256"])
+        for row in rows
+    ]
 
 
 def head_of(connection: Connection) -> tuple[int, str]:

@@ -1,0 +1,154 @@
+"""Verify an evidence file without any store: its bytes, its chain, and that facts, lines and first page agree.
+
+Whatever was done to it is named with where. What is in it was written by anybody: it is read within bounds, compared,
+and written nowhere.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tracking.reports.evidence import layout
+from tracking.reports.evidence.account import IMPOSSIBLE, Account, in_utc, read_account
+from tracking.reports.evidence.first_page import fact_rows, first_page, read_facts, verdict
+from tracking.reports.evidence.layout import DOCUMENT, EVENTS, LINES, MANIFEST, PAGE, NotEvidence
+
+DIFFERENCES_AT_MOST = 200
+_JSONL = (layout.CALLS, layout.WEBHOOKS)
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What became of it: `differences` in words, none when all of it holds, and what it says of itself and its order.
+
+    `caveats` are what could not be checked here. `sha256` is that of the whole file. `verdict` is None where its events
+    cannot be read.
+    """
+
+    sha256: str
+    differences: tuple[str, ...]
+    caveats: tuple[str, ...] = ()
+    manifest: Mapping[str, Any] | None = None
+    verdict: str | None = None
+
+
+def verify_file(path: Path) -> Verification:
+    """Verify the file. Raises NotEvidence for one that is none, and OSError."""
+    with path.open("rb") as file:
+        return verify(file.read(layout.MAX_BYTES + 1))
+
+
+def verify(raw: bytes) -> Verification:
+    """Verify these bytes of a file. Raises NotEvidence."""
+    unpacked = layout.unpack(raw)
+    files, differences, digest = unpacked.files, unpacked.faults, layout.sha256(raw)
+    if not files:
+        raise NotEvidence("no file of an evidence file is in it")
+    try:
+        manifest = layout.read_manifest(files.get(MANIFEST, b""))
+    except ValueError as exc:
+        wrong = [f"{MANIFEST}: {exc}"] if MANIFEST in files else []
+        return Verification(digest, (*differences, *wrong))
+    differences += islice(_content_faults(manifest["files"], files), DIFFERENCES_AT_MOST)
+    account = read_account(
+        *(manifest["order"][name] for name in ("po_number", "events", "head")),
+        *(files.get(name, b"") for name in (EVENTS, LINES)),
+    )
+    differences += account.faults
+    differences += _unreadable(files)
+    caveats: list[str] = []
+    differences += _page_faults(manifest, account, files, caveats)
+    if not differences and (fault := layout.packing_fault(files, raw)):
+        differences.append(fault)
+    return Verification(digest, tuple(differences[:DIFFERENCES_AT_MOST]), tuple(caveats), manifest, _verdict(account))
+
+
+def version() -> str:
+    """What makes evidence files here, with its version."""
+    try:
+        return f"fulfillment-tracking {metadata.version('fulfillment-tracking')}"
+    except metadata.PackageNotFoundError:
+        return "fulfillment-tracking (version unknown)"
+
+
+def _content_faults(listed: Mapping[str, Any], files: Mapping[str, bytes]) -> Iterator[str]:
+    """Where a file is not the one that the manifest lists."""
+    for name in sorted(({*layout.NAMES} - {MANIFEST}) | listed.keys()):
+        if name not in layout.NAMES or name not in listed:
+            yield f"{MANIFEST}: {name[:60]!r} is listed and no part of it, or not listed"
+        elif name in files and listed[name] != file_entry(files[name]):
+            yield f"{name}: {_swapped(listed, files, name)}"
+
+
+def file_entry(content: bytes) -> dict[str, Any]:
+    """What the manifest lists of a file."""
+    return {"bytes": len(content), "sha256": layout.sha256(content)}
+
+
+def _swapped(listed: Mapping[str, Any], files: Mapping[str, bytes], name: str) -> str:
+    entry = file_entry(files[name])
+    for other, expected in listed.items():
+        if expected == entry and other != name:
+            return f"holds what belongs into {other[:60]}"
+    size = listed[name].get("bytes") if isinstance(listed[name], dict) else None
+    sizes = f": {entry['bytes']:,} bytes" + (f" in place of {size:,}" if isinstance(size, int) else "")
+    return "was changed" + ("" if size == entry["bytes"] else sizes)
+
+
+def _unreadable(files: Mapping[str, bytes]) -> Iterator[str]:
+    """Where the records beside the log are not as they were written."""
+    for name in (name for name in (*_JSONL, DOCUMENT) if name in files):
+        try:
+            layout.read_jsonl(files[name])
+        except ValueError as exc:
+            yield f"{name}: {exc}"
+
+
+def _page_faults(
+    manifest: Mapping[str, Any], account: Account, files: Mapping[str, bytes], caveats: list[str]
+) -> Sequence[str]:
+    """Where the first page does not say what the other files do.
+
+    Of a page of this version every byte follows from them; of one of another version the facts do, while its words are
+    those of that version.
+    """
+    if any(name not in files for name in layout.NAMES):
+        return []
+    try:
+        page = first_page(manifest, account, files)
+        if files[PAGE] == page:
+            return []
+        if manifest["made_with"] == version():
+            return [f"{PAGE}: line {_first_line(files[PAGE], page)} does not say what the other files do"]
+        if account.order is None:
+            return []
+        with in_utc():
+            expected = {label: text for _, label, text in fact_rows(account.order)}
+    except IMPOSSIBLE as exc:
+        return [f"{PAGE}: cannot follow from what is in the other files ({type(exc).__name__})"]
+    facts = read_facts(files[PAGE])
+    caveats.append(f"the words of the first page are those of {manifest['made_with'][:60]}: its facts were checked")
+    nothing = "nothing"
+    return [
+        f"{PAGE}: says {label} is {facts.get(label, nothing)[:60]!r}, the events say {expected.get(label, nothing)!r}"
+        for label in sorted(facts.keys() | expected.keys())
+        if facts.get(label) != expected.get(label)
+    ]
+
+
+def _first_line(page: bytes, expected: bytes) -> int:
+    """The number of the first line that differs."""
+    pairs = zip(page.split(b"\n"), expected.split(b"\n"), strict=False)
+    lines = next((number for number, (one, other) in enumerate(pairs, 1) if one != other), None)
+    return lines or min(page.count(b"\n"), expected.count(b"\n")) + 1
+
+
+def _verdict(account: Account) -> str | None:
+    try:
+        with in_utc():
+            return verdict(account.order) if account.order else None
+    except IMPOSSIBLE:
+        return None
