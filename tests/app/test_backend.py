@@ -109,11 +109,11 @@ def test_health_is_well_at_the_start_and_ill_when_the_loops_fall_silent(make: Ma
     backend = make(Role.WEBHOOKS, Role.POLLER, Role.SENDER)
     [well] = get(backend, "/healthz")
     assert (well.status_code, well.json()["status"]) == (200, "ok")
-    assert set(well.json()["loops"]) == {"webhooks", "poller", "sender"}
+    assert set(well.json()["loops"]) == {"webhooks", "poller", "sender", "jobs"}
     clock.now += LOOP_SILENT_AFTER + timedelta(seconds=1)
     [ill] = get(backend, "/healthz")
     assert (ill.status_code, ill.json()["status"]) == (503, "silent")
-    assert sorted(ill.json()["silent"]) == ["poller", "sender", "store", "webhooks"]
+    assert sorted(ill.json()["silent"]) == ["jobs", "poller", "sender", "store", "webhooks"]
     assert ill.json()["loops"]["poller"] == {"age_seconds": 16.0}
 
 
@@ -152,7 +152,7 @@ def test_one_loop_that_falls_silent_is_named(make: Make, clock: Clock) -> None:
     clock.now += timedelta(minutes=1)
     asyncio.run(backend._heartbeat.beat("sender"))
     [answer] = get(backend, "/healthz")
-    assert (answer.status_code, answer.json()["silent"]) == (503, ["poller"])
+    assert (answer.status_code, answer.json()["silent"]) == (503, ["poller", "jobs"])
 
 
 def test_a_process_of_pages_alone_is_well_while_the_store_reads(make: Make, clock: Clock, monkeypatch: Any) -> None:
@@ -304,7 +304,8 @@ def test_the_loops_begin_and_end_with_the_application(make: Make, store: Databas
 
     def beating() -> bool:
         return all(
-            store.write(partial(facts.get_fact, key=f"beat:{name}")) for name in ("poller", "sender", "webhooks")
+            store.write(partial(facts.get_fact, key=f"beat:{name}"))
+            for name in ("poller", "sender", "webhooks", "jobs")
         )
 
     async def run() -> int:

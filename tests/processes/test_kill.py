@@ -4,8 +4,15 @@ from datetime import UTC, datetime
 
 from processes.children import TRACKING, Child, Nursery, free_port, provider_settings, truth, until, write_orders
 from processes.over_http import FINAL, disagreements, events, made_up, rows, store_of, submit, twice
+from sqlalchemy import select
 
+from tracking.access import Person
+from tracking.reports.order_list.filters import Filters
+from tracking.reports.team import jobs as job_reports
 from tracking.storage.maintenance.verify import verify
+from tracking.storage.tables import EVENTS
+from tracking.team import jobs
+from tracking.team.plans import Act, Parameters
 
 SEED = 1
 ORDERS = 60
@@ -74,3 +81,25 @@ def test_a_file_whose_submission_was_killed_can_be_handed_in_again(children: Nur
         assert verify(store) == []
     assert twice(truth(sandbox)) == []
     assert {order["posts"] for order in truth(sandbox)} == {1}
+
+
+def test_a_job_whose_console_is_killed_in_its_middle_touches_each_order_once(children: Nursery, sandbox: Child) -> None:
+    count, act, now = 500, Act.ASSIGN, datetime.now(UTC)
+    with store_of(children.database_url) as store:
+        submit(store, made_up(count))
+        job_id = jobs.start(store, Filters(), act, Parameters(assignee="Cleo"), key="k", by=Person("Ann"), now=now)
+        running = console(children, sandbox, free_port(), pages=False)
+        until("the middle", lambda: job_reports.job(store, job_id, now).done > count // 5, within=30, every=0.02)
+        running.kill()
+        middle = job_reports.job(store, job_id, now)
+        assert middle.state == "running"
+        assert 0 < middle.waiting < count, "the kill came too late to show anything"
+        console(children, sandbox, free_port(), pages=False)
+        until("its end", lambda: job_reports.job(store, job_id, now).state == "finished", within=60)
+        assert job_reports.job(store, job_id, now).done == count
+        with store.read() as connection:
+            log = select(EVENTS.c.order_id, EVENTS.c.detail).where(EVENTS.c.kind == "assigned")
+            assigned = connection.execute(log).all()
+        assert len({each.order_id for each in assigned}) == len(assigned) == count
+        assert {(each.detail["actor"], each.detail["job"]) for each in assigned} == {("Ann", job_id)}
+        assert verify(store) == []

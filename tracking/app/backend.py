@@ -180,7 +180,7 @@ class Backend:
         leasing: dict[str, Any] = {"owner": self._owner, "lease": self._lease, "clock": self.clock}
         steps = {Act.IMPORT: placing.step}
         runner = JobRunner(self.database, max_rate=self.settings.api_max_rate, steps=steps, **leasing)
-        loops.append(self._run_jobs(JobLoop(runner, self._heartbeat, self.clock, timeout)))
+        loops.append(JobLoop(runner, self._heartbeat, self.clock, timeout).run())
         parts = self.database, client, self._planner
         discovery = Discovery(*parts, every=timedelta(seconds=self.settings.discover_every))
         if Role.POLLER in roles:
@@ -235,10 +235,6 @@ class Backend:
         async with asyncio.TaskGroup() as group:
             group.create_task(sending.run())
             group.create_task(run_loop("reconciler", reconciler.reconcile, RECONCILE_EVERY))
-
-    async def _run_jobs(self, jobs: JobLoop) -> None:
-        await self._wait_prepared()
-        await jobs.run()
 
     def _remaining_pause(self) -> timedelta:
         """Read how long calls must still wait because the provider asked the process before to pause."""
@@ -334,7 +330,9 @@ class Backend:
         return {"failing_since": since, "trouble": status.get("last_error") if since else None}
 
     def _expected_loops(self) -> list[str]:
-        return [role.value for role in (Role.WEBHOOKS, Role.POLLER, Role.SENDER) if role in self.settings.roles]
+        roles = self.settings.roles
+        loops = [role.value for role in (Role.WEBHOOKS, Role.POLLER, Role.SENDER) if role in roles]
+        return [*loops, JobLoop.name] if roles & {Role.POLLER, Role.SENDER} else loops
 
     def _store_reads(self) -> bool:
         with contextlib.suppress(StoreError), self.database.read() as connection:
