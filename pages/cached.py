@@ -203,6 +203,17 @@ def _status(url: str) -> Status:
         return *order_views.waiting(connection, now), health_reports.component_status(connection, now)
 
 
+def unapproved() -> ViewCount:
+    """How many orders wait for a second operator's approval, at most FRESH seconds old."""
+    return _unapproved(database_url())
+
+
+@st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
+def _unapproved(url: str) -> ViewCount:
+    with connect(url).read() as connection:
+        return order_views.unapproved(connection, utc_now())
+
+
 def late_orders() -> LateOrders:
     """Which orders are late together, and how many apart, at most FRESH seconds old."""
     return _late_orders(database_url())

@@ -191,6 +191,7 @@ def summary(checked: CheckedFile, catalogue: Catalog | None) -> None:
         order_summary.sums(catalogue or Catalog({}), list(checked.requests))
     order_review.caveats(checked)
     if not is_queued(checked):
+        order_review.say_approval(checked)
         duplicates(checked)
 
 

@@ -32,6 +32,7 @@ FOR_SCREEN_READERS = "position: absolute; width: 1px; height: 1px; overflow: hid
 HEALTH_COLORS = {Level.SUCCESS: "green", Level.INFO: "green", Level.WARNING: "orange", Level.ERROR: "red"}
 DRAW = {Level.ERROR: st.error, Level.WARNING: st.warning, Level.INFO: st.info}
 LONGEST_SEARCH = 200
+COUNTS_WIDTH, UNAPPROVED_WIDTH = 345, 85
 SEARCH = "PO number, provider ID, external ID, e-mail"
 
 
@@ -106,11 +107,14 @@ def _search_dialog() -> None:
 @elements.live("5s", "status")
 def status() -> None:
     """How many orders need a decision or are late, each with the way to them, and the health in one word."""
-    attention, late, asleep, components = cached.status()
+    (attention, late, asleep, components), unapproved = cached.status(), cached.unapproved()
+    width = COUNTS_WIDTH + (UNAPPROVED_WIDTH if unapproved.orders else 0)
     beside = f"{asleep} snoozed: they wait, and are not counted here." if asleep.orders else None
-    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="counts", width=345):
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="counts", width=width):
         _count(attention, "need a decision", "needs a decision", ":material/front_hand:", {"view": "attention"}, beside)
         _count(late, "late", "late", ":material/schedule:", {"view": "late", "each": "true"}, beside)
+        if unapproved.orders:
+            _count(unapproved, "to approve", "to approve", ":material/approval:", {"view": "approval"}, None)
         _health(components)
 
 
@@ -168,6 +172,8 @@ def _person() -> None:
 
 def _banners() -> list[Banner]:
     store = banners.store_banners(session.database().trouble)
+    settings = session.settings()
+    store += banners.approval_banners(off=bool(settings.approval_above and not settings.approval_limit))
     return store + banners.health_banners(cached.health(), cached.late_orders(), utc_now())
 
 

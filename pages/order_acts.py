@@ -10,12 +10,13 @@ import streamlit as st
 
 import actors
 import elements
+import order_approval
 import order_work
 import session
 from tracking.access import Person
 from tracking.errors import NotPermitted
 from tracking.orders import wording
-from tracking.orders.model import Order, is_terminal
+from tracking.orders.model import Approval, Order, is_terminal
 from tracking.orders.observations import utc_now
 from tracking.reports.order_page.verdicts import OrderView
 from tracking.submissions import actions
@@ -29,6 +30,8 @@ _ICONS = {COPY_LINK: "link", SUMMARY: "contact_mail", RECORD: "verified", ANEW: 
 def draw(view: OrderView) -> None:
     """The row of acts; what is not possible says why."""
     order, viewer = view.order, session.may_not_act()
+    if order.approval == Approval.WAITING:
+        order_approval.draw(view, viewer)
     poll = "Poll again" if is_terminal(order.state) else "Poll now"
     if _button(poll, "check_now", "refresh", "P", viewer or view.allowed["check"]):
         actors.act(poll, functools.partial(_act, actions.check_now, order.po_number, "Poll queued."))

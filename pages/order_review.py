@@ -1,6 +1,7 @@
 """The last look at an order before it leaves, and its sending; an order that costs money looks like no other."""
 
 import json
+from collections import Counter
 
 import streamlit as st
 
@@ -20,8 +21,10 @@ from tracking.reports.logs import calls
 from tracking.submissions import submit as submissions
 from tracking.submissions.catalog import Catalog, face_values
 from tracking.submissions.files import CheckedFile
+from tracking.team import approval
 
 QUEUED = "Order queued. It will be sent even if you close this page."
+WAITS = "Order placed. It waits for a second operator's approval."
 SANDBOX_VISITOR = "Sandbox visitor"
 LINES_IN_FULL, LINES_HEIGHT = 7, 360
 SUMS_WIDTH = 420
@@ -43,6 +46,7 @@ def open_review(catalogue: Catalog, draft: Draft, checked: CheckedFile) -> None:
             st.caption(f"Note: {elements.escape(note)}")
         order_summary.sums(catalogue, list(checked.requests), width=SUMS_WIDTH)
         caveats(checked)
+        say_approval(checked)
         with st.expander("Request as JSON and curl", key="request"):
             text = json.dumps(order_draft.request_body(draft), indent=2, ensure_ascii=False)
             st.code(text, language="json")
@@ -105,6 +109,24 @@ def caveats(checked: CheckedFile) -> None:
         st.warning(elements.escape(f"{text[0].upper()}{text[1:]}."), icon=":material/rule:")
 
 
+def say_approval(checked: CheckedFile) -> bool:
+    """Say what of it waits for a second operator before it is sent; tells whether anything does."""
+    waits = approval.expected_waits(session.database(), checked.requests)
+    if not waits:
+        return False
+    reasons = Counter(waits.values())
+    why = "; ".join(
+        reason if len(reasons) == 1 else f"{number:,} {reason}" for reason, number in reasons.most_common(3)
+    )
+    number = len(waits) if len(checked.requests) > 1 else 0
+    what = f"{wording.count(number, 'order')} of {len(checked.requests):,} will" if number else "This order will"
+    st.info(
+        elements.escape(f"{what} not be sent before a second operator has approved it: {why}."),
+        icon=":material/approval:",
+    )
+    return True
+
+
 def sender() -> Person | None:
     """Who sends: whoever acts, asked where that matters; nobody has to say who they are to try the sandbox."""
     if session.may_not_act():
@@ -137,5 +159,6 @@ def send(draft: Draft, checked: CheckedFile, by: Person) -> None:
         return
     if st.session_state.get("draft") is draft:
         order_draft.discard()
-    st.session_state["toast"] = QUEUED
+    waits = approval.expected_waits(session.database(), checked.requests)
+    st.session_state["toast"] = WAITS if waits else QUEUED
     st.switch_page("order.py", query_params={"order": receipt.po_number})

@@ -25,6 +25,7 @@ VIEW_LABELS = {
     "attention": "Needs decision",
     "unassigned": "Unassigned",
     "mine": "Mine",
+    "approval": "Waits for approval",
     "late": "Late",
     "unknown": "Unconfirmed send",
     "claimed": "Webhook only",
@@ -33,11 +34,13 @@ VIEW_LABELS = {
     "today": "Completed today",
     "found": "Already complete",
 }
+SEEN_IF_ANY = {"approval"}  # views that most teams never need
 VIEW_MEANINGS = {
     "all": "All orders, whoever placed them.",
     "attention": "Refused, cancelled, contradictory or an unknown status, not yet acknowledged and not snoozed.",
     "unassigned": "Needs a decision, and nobody has it.",
     "mine": "Assigned to you, not snoozed, and open or in need of a decision.",
+    "approval": "Above the limit: nothing is sent before a second operator approved it.",
     "late": "Open for longer than 99 of 100 similar orders took, or than promised, and not snoozed.",
     "unknown": "We sent it and got no answer; the provider may or may not have it.",
     "claimed": "A webhook says complete; no poll has confirmed it yet.",
@@ -115,7 +118,8 @@ def views(filters: Filters) -> None:
         return f"{VIEW_LABELS[view]} {counts[view]}" if view in counts else VIEW_LABELS[view]
 
     bound = bind("view", filters.view) | {"on_change": _show_view, "args": ()}
-    st.segmented_control("View", VIEWS, format_func=label, required=True, label_visibility="collapsed", **bound)
+    shown = [view for view in VIEWS if view not in SEEN_IF_ANY or view == filters.view or counts[view].orders]
+    st.segmented_control("View", shown, format_func=label, required=True, label_visibility="collapsed", **bound)
 
 
 def _show_view() -> None:

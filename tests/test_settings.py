@@ -11,7 +11,7 @@ from cryptography.fernet import Fernet
 from pydantic import ValidationError
 
 from tracking.errors import SettingsError
-from tracking.orders.promises import LatePromise
+from tracking.orders.policy.promises import LatePromise
 from tracking.settings import Role, Settings, _is_key, _new_key, _warn_once, load, process_settings
 
 SECRET = "hush-hush-hush-hush"
@@ -535,3 +535,20 @@ def test_a_promise_that_cannot_be_read_is_told_with_what_to_write(
     [problem] = problems()
     assert problem.startswith("TRACKING_LATE_AFTER")
     assert advice in problem
+
+
+def test_an_approval_limit_is_in_force_where_people_sign_in(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("TRACKING_APPROVAL_ABOVE", " 500 USD, 450.50 EUR ")
+    _warn_once.cache_clear()
+    assert load().approval_limit is None
+    assert "TRACKING_APPROVAL_ABOVE is not in force: nobody signs in here" in caplog.text
+    monkeypatch.setenv("TRACKING_OPERATORS", "ann@example.com")
+    assert str(load().approval_limit) == "500 USD, 450.50 EUR"
+    monkeypatch.setenv("TRACKING_APPROVAL_ABOVE", "")
+    assert load().approval_limit is None
+    monkeypatch.setenv("TRACKING_APPROVAL_ABOVE", "1,500 USD")
+    assert problems() == [
+        "TRACKING_APPROVAL_ABOVE: is ambiguous: write amounts without a comma in them, as in 1500 USD, 1200 EUR"
+    ]

@@ -1,7 +1,6 @@
 """Records what was observed of an order: its events, row, counters and next poll, in one transaction.
 
-The one way an order changes, whoever saw something of it. Repeats change nothing.
-Every function is a step of a job that `Database` commits.
+The one way an order changes; repeats change nothing. Every function is a step of a job that `Database` commits.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,6 +26,7 @@ from tracking.provider.responses import ParsedOrder
 from tracking.provider.webhook_bodies import FULFILLMENT_COMPLETE, WebhookCall
 from tracking.storage import claims, inbox, orders, outbox
 from tracking.storage.claims import ClaimCipher
+from tracking.storage.team import approval_rule
 
 
 def place(
@@ -38,12 +38,11 @@ def place(
     now: datetime,
     batch_id: int | None = None,
     values: Mapping[str, int] | None = None,
-    needs_approval: bool = False,
 ) -> int:
     """Commits the intent to order: the order in state Queued and its outbox row. Returns the order's row id.
 
     `values` are its minor units by currency, as far as the catalogue tells; without, the provider's word is waited for.
-    With `needs_approval` nothing is sent before a second person approved it.
+    Above the approval limit in force nothing is sent before a second person approved it.
 
     Raises NotAllowed where an order with this PONumber exists.
     """
@@ -52,10 +51,10 @@ def place(
     currency = MIXED.join(sorted(values)) if values else None
     several = dict(sorted(values.items())) if values and len(values) > 1 else None
     asked = (request.type, source, request.units, request.value_minor, request.lines, request.note)
-    requested = Requested(*asked, currency, several, needs_approval)
+    requested = Requested(*asked, currency, several, approval_rule.why_waits(connection, values, request.value_minor))
     observation = Observation(Witness.US, now, now, requested, actor)
     order_id = _add_order(connection, request.po_number, observation, request.lines, request.document, batch_id).id
-    outbox.enqueue(connection, order_id, request.document, now, held=needs_approval)
+    outbox.enqueue(connection, order_id, request.document, now, held=requested.waits_as is not None)
     return order_id
 
 
@@ -258,9 +257,11 @@ def record_work(
     stored = _existing(connection, order_id)
     if refusal := work_refusal(stored.order, worked, actor):
         raise NotAllowed(refusal)
+    late = {}
     if isinstance(worked, observations.Judged):
         outbox.release_held(connection, order_id, now, approved=worked.approved)
-    _append(connection, stored, Observation(Witness.PERSON, now, now, worked, actor, job), {})
+        late = {"late_at": now + first_late_after(stored.order.type, stored.order.units)}
+    _append(connection, stored, Observation(Witness.PERSON, now, now, worked, actor, job), late)
 
 
 def record_reveal(
@@ -327,7 +328,7 @@ def _add_order(
 ) -> orders.StoredOrder:
     [first] = interpret(None, po_number, observation)
     order = replace(model.first_order(first), lines=tuple(lines))
-    late_at = order.created_at + first_late_after(order.type, order.units)
+    late_at = None if order.approval else order.created_at + first_late_after(order.type, order.units)
     documents = recipients.line_documents(document)
     if len(documents) != len(lines):
         documents = [{}] * len(lines)

@@ -26,7 +26,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tracking import files, startup
 from tracking.errors import Problem, SettingsError
-from tracking.orders.promises import LatePromise, read_promises
+from tracking.orders.policy.approval_limit import APPROVAL_OFF, ApprovalLimit, read_limit
+from tracking.orders.policy.promises import LatePromise, read_promises
 from tracking.orders.vocabulary import REASON_PRESETS, read_presets
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,8 @@ class Settings(BaseSettings):
     # E-mail addresses, or *@example.com for all of a domain: operators may look and act, viewers look.
     operators: Annotated[frozenset[str] | None, NoDecode] = None
     viewers: Annotated[frozenset[str] | None, NoDecode] = None
+    # Face value of an order above which a second operator approves it, as in 500 USD, 450 EUR; needs people to sign in.
+    approval_above: Annotated[ApprovalLimit | None, NoDecode, BeforeValidator(read_limit)] = None
     sign_in_hours: float = Field(12, gt=0, le=720)  # after which somebody has to sign in again
     # Yes: an address counts although the provider does not say whether it was verified.
     trust_unverified_email: Literal["no", "yes"] = "no"
@@ -232,6 +235,11 @@ class Settings(BaseSettings):
         return bool(self.operators or self.viewers)
 
     @property
+    def approval_limit(self) -> ApprovalLimit | None:
+        """The approval limit that is in force: none where nobody signs in, as nobody is a proven second person."""
+        return self.approval_above if self.asks_to_sign_in else None
+
+    @property
     def embedded_sandbox(self) -> bool:
         """Whether there is no provider to talk to, so that the simulated one is used."""
         return self.api_base_url is None
@@ -343,12 +351,14 @@ def load(**overrides: Any) -> Settings:
     if problems:
         raise SettingsError(problems)
     ignored = (*startup.unread_lines(lines, PREFIX), *startup.names_without_effect(names, lines, PREFIX, fields))
-    for doubt in (*ignored, *_read_on_the_way(loaded)):
+    for doubt in (*ignored, *_doubts(loaded)):
         _warn_once(doubt)
     return loaded
 
 
-def _read_on_the_way(settings: Settings) -> Iterator[str]:
+def _doubts(settings: Settings) -> Iterator[str]:
+    if settings.approval_above and settings.approval_limit is None:
+        yield APPROVAL_OFF
     for name, address in (("API_BASE_URL", settings.api_base_url), ("PUBLIC_URL", settings.public_url)):
         if address and address.startswith("http:") and not _is_local(address):
             yield f"{PREFIX}{name} is http: secrets can be read on the way; use https"

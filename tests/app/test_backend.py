@@ -28,6 +28,7 @@ from tracking.storage.sqlite import driver
 from tracking.storage.sqlite.driver import dbapi
 from tracking.storage.sqlite.journal import keeps_wal
 from tracking.storage.tables import ORDERS
+from tracking.storage.team import approval_rule
 from tracking.webhooks import addresses
 
 SECRET = "hush-hush-hush-hush"
@@ -115,6 +116,21 @@ def test_health_is_well_at_the_start_and_ill_when_the_loops_fall_silent(make: Ma
     assert (ill.status_code, ill.json()["status"]) == (503, "silent")
     assert sorted(ill.json()["silent"]) == ["jobs", "poller", "sender", "store", "webhooks"]
     assert ill.json()["loops"]["poller"] == {"age_seconds": 16.0}
+
+
+def test_the_approval_limit_is_in_force_from_the_start_and_only_pages_end_it(make: Make, store: Database) -> None:
+    def started(*roles: Role, **more: Any) -> tuple[str | None, str | None]:
+        backend = make(*roles, **more)
+        backend._enforce_approvals()
+        with store.read() as connection:
+            limit = approval_rule.limit_in_force(connection)
+        return str(limit) if limit else None, get(backend, "/healthz")[0].json()["approvals"]
+
+    assert started(Role.PAGES, approval_above="500", operators="ann@example.com") == ("500", "in force")
+    assert started(Role.SENDER) == ("500", None)
+    in_force, says = started(Role.PAGES, approval_above="500")
+    assert in_force is None
+    assert "is not in force: nobody signs in here" in str(says)
 
 
 def test_health_says_why_the_provider_cannot_be_reached_and_stays_well(make: Make, clock: Clock) -> None:

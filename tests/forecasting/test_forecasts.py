@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tracking.forecasting.forecasts import Forecasts, LateBasis
 from tracking.forecasting.survival import Forecast, Interval
 from tracking.forecasting.waits import Policy, poll_wait
-from tracking.orders.promises import LatePromise
+from tracking.orders.policy.promises import LatePromise
 
 POLICY = Policy(timedelta(seconds=2), timedelta(seconds=600))
 SPANS = st.floats(-1e6, 1e8).map(lambda seconds: timedelta(seconds=seconds))

@@ -16,7 +16,7 @@ from tracking.forecasting.forecasts import Forecasts, LateBasis, LateLimit
 from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.survival import Interval
 from tracking.forecasting.waits import Policy
-from tracking.orders.promises import LatePromise
+from tracking.orders.policy.promises import LatePromise
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey

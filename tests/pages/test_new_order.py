@@ -14,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 import order_draft
 import order_scenarios
 from tracking.app.web.page_middleware import BROWSER_COOKIE
+from tracking.orders.policy.approval_limit import ApprovalLimit
 from tracking.reports.order_list import search
 from tracking.reports.order_list.filters import Filters
 from tracking.sandbox.faults import NOTE_WORDS
@@ -22,6 +23,7 @@ from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey, get_fact, set_fact
 from tracking.storage.tables import FACTS, OUTBOX
+from tracking.storage.team import approval_rule
 
 Visit = Callable[..., AppTest]
 
@@ -128,7 +130,10 @@ def test_the_live_account_is_named_on_a_button_of_its_own_and_asks_who_acts(
     process_settings.cache_clear()
     said = {"failing_since": datetime.now(UTC).isoformat(), "failures": 3, "last_error": "NotSent: no connection"}
     database.write(lambda connection: facts.set_fact(connection, "client", said, datetime.now(UTC)))
+    approval_rule.enforce(database, ApprovalLimit.parse("5 USD"), datetime.now(UTC))
     app = reviewed(visit("new_order"))
+    waits = "This order will not be sent before a second operator has approved it: above the limit of 5.00 USD."
+    assert plain(app.info[-1].value) == waits
     assert "scenario" not in app.session_state
     assert "this order is real and costs money" in app.error[-1].value
     assert "will be sent automatically" in "".join(warning.value for warning in app.warning)
@@ -137,6 +142,7 @@ def test_the_live_account_is_named_on_a_button_of_its_own_and_asks_who_acts(
     app.text_input(key="actor_name").set_value("Ann").run()
     app.button(key="send").click().run()
     assert len(requests(database)) == 1
+    assert [toast.value for toast in app.toast] == ["Order placed. It waits for a second operator's approval."]
 
 
 def test_what_is_wrong_stands_at_its_field_and_nothing_is_lost(visit: Visit, database: Database) -> None:

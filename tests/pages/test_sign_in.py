@@ -12,7 +12,9 @@ import cached
 import session
 from tracking.access import Access, Person
 from tracking.errors import NotAdmitted, NotPermitted
+from tracking.orders.policy.approval_limit import ApprovalLimit
 from tracking.storage.database import Database
+from tracking.storage.team import approval_rule
 from tracking.storage.team.tables import AUDIT_LOG
 from tracking.submissions import actions
 
@@ -170,3 +172,27 @@ def test_without_lists_nobody_is_asked(visit: Open, history: History) -> None:
     app = visit("order", order="FT-1")
     assert app.button(key="note").click().run().text_input(key="actor_name").label == "Your name"
     assert "Sign out" not in [button.label for button in app.button]
+
+
+def test_an_order_above_the_limit_is_approved_on_its_page_by_a_second_person(
+    visit: Open, history: History, lists: Path, database: Database
+) -> None:
+    now = datetime.now(UTC)
+    approval_rule.enforce(database, ApprovalLimit.parse("5 USD"), now)
+    history.at = now
+    history.place("FT-1")
+    lists.write_text("TRACKING_OPERATORS=ann@example.com\nTRACKING_VIEWERS=vic@example.com\n")
+    app = visit("order", claims=claims("vic"), order="FT-1")
+    assert app.button(key="approve").disabled
+    assert "only an operator may do this" in app.button(key="decline").help
+    app = visit("order", claims=claims("ann"), order="FT-1")
+    assert "Waiting " in str([header.value for header in app.header])
+    assert any("1 to approve" in str(link.label) for link in app.container(key="counts").page_link)
+    app.button(key="approve").click().run()
+    assert "1 card, 10\\.00" in shown(app)
+    app.button(key="approve").click()
+    app.button(key="approve_submit").click().run()
+    assert not app.exception
+    assert not app.error
+    assert [each for each in app.button if each.key in {"approve", "decline"}] == []
+    assert "Approved by ann" in shown(app)

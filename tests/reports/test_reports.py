@@ -32,7 +32,7 @@ from tracking.reports.order_page.runs import merge_repeats
 from tracking.storage import facts, inbox
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
-from tracking.storage.tables import LINES, OPEN, ORDERS
+from tracking.storage.tables import LINES, OPEN, ORDERS, UNAPPROVED
 from tracking.webhooks.silence_alarm import SilenceAlarm
 
 
@@ -91,7 +91,7 @@ def test_the_count_of_a_view_stops_where_it_would_read_too_much(
     counts = {view: str(count) for view, count in view_counts.view_counts(store, history.at).items()}
     assert counts == {
         "all": "4", "attention": "1+", "late": "0", "unknown": "0", "open": "2", "today": "0", "found": "0",
-        "unassigned": "1+", "snoozed": "0",
+        "unassigned": "1+", "snoozed": "0", "approval": "0",
     }  # fmt: skip
 
 
@@ -103,6 +103,7 @@ def test_the_overview_uses_the_partial_indexes(tmp_path: Any) -> None:
     with opened.read() as connection:
         for test, index in (
             (FLAGGED, "ix_orders_flagged"),
+            (UNAPPROVED, "ix_orders_approval"),
             (sa.and_(OPEN, ORDERS.c.late_at < START), "ix_orders_open"),
         ):
             query = sa.select(sa.func.count()).select_from(ORDERS).where(test)
@@ -408,7 +409,7 @@ def test_the_story_in_json_has_the_promised_keys(history: History, store: Databa
     told = json.loads(json.dumps(order.order_record(store, number)))
     assert list(told) == [
         "po_number", "provider_id", "state", "type", "units", "value", "values", "source", "claimed", "created_at",
-        "accepted_at", "completed_after", "completed_by", "next_look_at", "lines", "timeline",
+        "accepted_at", "completed_after", "completed_by", "next_look_at", "approval", "lines", "timeline",
     ]  # fmt: skip
     assert (told["state"], told["value"], told["claimed"]) == ("Completed", "125.00", False)
     assert told["created_at"] == "2026-03-04T10:00:00+00:00"

@@ -31,6 +31,7 @@ from tracking.forecasting.forecasts import Forecasts
 from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import Policy
 from tracking.orders.observations import utc_now
+from tracking.orders.policy.approval_limit import APPROVAL_OFF
 from tracking.polling.discovery import Discovery
 from tracking.polling.learner import LATE_CHECK_EVERY, REFIT_EVERY, SILENCE_CHECK_EVERY, Learner
 from tracking.polling.poller import Poller
@@ -44,6 +45,7 @@ from tracking.storage import database, facts, leases
 from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
+from tracking.storage.team import approval_rule
 from tracking.submissions.sender import Sender
 from tracking.team.imports import placing
 from tracking.team.job_runner import JobRunner
@@ -140,6 +142,7 @@ class Backend:
             if self._sandbox is not None:
                 sandbox, transport = await stack.enter_async_context(self._sandbox.running())
                 self._demonstration = self._make_demonstration(self._sandbox, sandbox)
+            await asyncio.to_thread(self._enforce_approvals)
             if self._demonstration is not None:
                 await self._demonstration.begin()
             await asyncio.to_thread(self._release_dead_leases)
@@ -283,6 +286,15 @@ class Backend:
         else:
             log.info("webhook addresses stored orders=%d", added)
 
+    def _enforce_approvals(self) -> None:
+        """Put the approval limit of the settings in force; only a process with pages, where people sign in, ends one.
+
+        Raises StoreError: nothing is to be placed before the store knows of the limit.
+        """
+        limit = self.settings.approval_limit
+        if (limit or Role.PAGES in self.settings.roles) and approval_rule.enforce(self.database, limit, self.clock()):
+            log.warning("orders wait for a second operator's approval above: %s", limit or "no limit, none waits")
+
     def _release_dead_leases(self) -> None:
         """Release the leases of processes of this host that are gone."""
         try:
@@ -320,6 +332,7 @@ class Backend:
             "provider": self._provider_trouble(),
             "roles": sorted(self.settings.roles),
             "sandbox": self.settings.embedded_sandbox,
+            "approvals": "in force" if self.settings.approval_limit else self.settings.approval_above and APPROVAL_OFF,
         }
         return JSONResponse(document, status_code=503 if silent else 200)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tracking.forecasting.classes import class_bounds, class_of, first_guess, first_late_after
 from tracking.forecasting.waits import FIRST_PRICE, MOST_WEBHOOK_SHARE, price_with_webhooks
-from tracking.orders.promises import LatePromise
+from tracking.orders.policy.promises import LatePromise
 
 if TYPE_CHECKING:
     from tracking.forecasting.finish_times import FinishTimes

@@ -46,8 +46,9 @@ def first_event(po_number: str, observation: Observation) -> Event:
         changes = {name: getattr(observed, name) for name in names}
         changes |= {"po_number": po_number, "created_at": observation.learned_at, "actor": observation.actor}
         changes |= {"state": State.QUEUED, "submission": Submission.QUEUED}
-        changes |= {"approval": Approval.WAITING} if observed.needs_approval else {}
-        detail = {"lines": len(observed.lines), "values": observed.values and dict(observed.values)}
+        changes |= {"approval": Approval.WAITING} if observed.waits_as else {}
+        values = observed.values and dict(observed.values)
+        detail = {"lines": len(observed.lines), "values": values, "waits": observed.waits_as}
         return new_event(EventKind.REQUESTED, observation, changes=changes, detail=detail)
     if not isinstance(observed, Polled) or observed.snapshot is None:
         raise TypeError(f"an order cannot begin with {type(observed).__name__}")
@@ -189,9 +190,27 @@ def work_refusal(order: Order, observed: Worked, actor: str | None) -> str | Non
             return "only an acknowledged order can be reopened"
         case Judged() if order.approval != Approval.WAITING:
             return "it does not wait for an approval"
-        case Judged() if order.actor == actor:
+        case Judged(approved=True) if order.state != State.QUEUED:
+            return f"it is {order.state} by now; decline it, or place it again under another PO number"
+        case Judged() if same_person(order.actor, actor):
             return "you submitted this order; a second operator has to approve or decline it"
     return None
+
+
+def same_person(one: str | None, other: str | None) -> bool:
+    """Whether both names may be those of one person; one who submits on the command line is stored as "cli:NAME"."""
+    first, second = ((name or "").removeprefix("cli:").strip().casefold() for name in (one, other))
+    return first == second
+
+
+def end_wait(order: Order, events: list[Event]) -> list[Event]:
+    """Have the event that finds the order at the provider end its wait for an approval: there is nothing to approve."""
+    if order.approval != Approval.WAITING:
+        return events
+    return [
+        replace(event, changes={**event.changes, "approval": None}) if "provider_id" in event.changes else event
+        for event in events
+    ]
 
 
 def end_snooze(order: Order, events: list[Event]) -> list[Event]:

@@ -344,7 +344,9 @@ def allowed_actions(
     if approval == Approval.DECLINED:
         refusal = "an operator declined this order; place it again under another PO number"
     anew = refusal
-    if provider_id is not None or order_state not in RESENDABLE:
+    if approval == Approval.WAITING:
+        refusal = "this order waits for the approval of a second operator"
+    if provider_id is not None or (order_state not in RESENDABLE and approval != Approval.WAITING):
         refusal = "only an unconfirmed or refused order can be resent"
     if provider_id is not None or order_state != State.REFUSED or reason != AttentionReason.PO_NUMBER_MISMATCH:
         anew = "only an order whose PO number belongs to another order is placed anew under another one"
@@ -355,8 +357,9 @@ def allowed_actions(
 
 
 def can_send(order: Order) -> bool:
-    """Whether a POST may leave: never for an order the provider is known to have."""
-    return order.provider_id is None and order.submission != Submission.ELSEWHERE
+    """Whether a POST may leave: never for an order the provider is known to have, or that nobody has approved."""
+    unapproved = order.approval in {Approval.WAITING, Approval.DECLINED}
+    return order.provider_id is None and order.submission != Submission.ELSEWHERE and not unapproved
 
 
 def lines_may_change(order: Order) -> bool:

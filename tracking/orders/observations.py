@@ -20,7 +20,7 @@ class Requested:
     """Somebody asked for an order; the request is about to be committed.
 
     `values` are the minor units by currency of an order of several, whose `value_minor` is no amount of money.
-    With `needs_approval` a second person has to approve before anything leaves.
+    With `waits_as` a second person has to approve before anything leaves: it says why.
     """
 
     type: str
@@ -31,7 +31,7 @@ class Requested:
     note: str | None = None
     currency: str | None = None
     values: Mapping[str, int] | None = None
-    needs_approval: bool = False
+    waits_as: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from tracking.orders.events import (
     contradiction_event,
     doubt_event,
     end_snooze,
+    end_wait,
     first_event,
     new_event,
     work_event,
@@ -56,7 +57,7 @@ def interpret(order: Order | None, po_number: str, observation: Observation) -> 
     """
     if order is None:
         return [first_event(po_number, observation)]
-    return end_snooze(order, _interpret(order, observation))
+    return end_wait(order, end_snooze(order, _interpret(order, observation)))
 
 
 def _interpret(order: Order, observation: Observation) -> list[Event]:

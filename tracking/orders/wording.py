@@ -275,7 +275,8 @@ def _describe_request(changes: Mapping[str, Any], detail: Mapping[str, Any]) -> 
     values = detail.get("values") or {changes.get("currency"): changes.get("value_minor") or 0}
     value = " and ".join(money(minor, currency) for currency, minor in values.items())
     through = f" by {SOURCES.get(source, source)}" if source else ""
-    return f"{who} submitted {count(changes.get('units') or 0, 'card')}{through}, {value}"
+    waits = f"; it waits for a second operator's approval: {detail['waits']}" if detail.get("waits") else ""
+    return f"{who} submitted {count(changes.get('units') or 0, 'card')}{through}, {value}{waits}"
 
 
 def _describe_poll(changes: Mapping[str, Any], detail: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from tracking.forecasting.incidents import MANY_LATE, Incident, LateOrders
 from tracking.orders import wording
+from tracking.orders.policy.approval_limit import APPROVAL_OFF
 from tracking.reports.explanations import incident_text
 from tracking.reports.health import Health, Level
 
@@ -34,6 +35,12 @@ def store_banners(trouble: str | None) -> list[Banner]:
     text = "The database cannot be written: nothing is received or sent until it can"
     details = f"{trouble[0].upper() + trouble[1:]}. Work resumes automatically as soon as the database can be written."
     return [Banner(Level.ERROR, text, "save", details)]
+
+
+def approval_banners(*, off: bool) -> list[Banner]:
+    """Say that a limit is set and not in force, as nobody signs in."""
+    text = "Orders are sent without an approval: the limit that is set needs people to sign in"
+    return [Banner(Level.WARNING, text, "approval", f"{APPROVAL_OFF}.")] if off else []
 
 
 def health_banners(health: Health, late: LateOrders, now: datetime) -> list[Banner]:

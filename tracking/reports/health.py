@@ -14,6 +14,7 @@ from tracking.storage.database import Database
 from tracking.storage.facts import FORECAST, LOOP_ALARM_AFTER, LOOP_SILENT_AFTER, FactKey, get_fact, heartbeat_key
 from tracking.storage.inbox import last_webhook_at
 from tracking.storage.maintenance.restore_mark import RestoreMark, mark_from
+from tracking.storage.outbox import SENDABLE
 from tracking.storage.tables import EXCHANGES, FACTS, ORDERS, OUTBOX
 from tracking.webhooks.silence_alarm import SilenceAlarm
 
@@ -198,7 +199,7 @@ def _overdue_roles(connection: Connection, now: datetime) -> set[str]:
     since = now - LOOP_ALARM_AFTER
     work = {
         "poller": select(ORDERS.c.id).where(ORDERS.c.next_look_at <= since),
-        "sender": select(OUTBOX.c.order_id).where(OUTBOX.c.done.is_(False), OUTBOX.c.next_attempt_at <= since),
+        "sender": select(OUTBOX.c.order_id).where(SENDABLE, OUTBOX.c.next_attempt_at <= since),
     }
     return {role for role, query in work.items() if connection.execute(query.limit(1)).first() is not None}
 

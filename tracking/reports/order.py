@@ -73,6 +73,7 @@ def order_summary(row: RowMapping, values: Mapping[str, int]) -> dict[str, Any]:
         "source": row["source"],
         "claimed": row["notice"] != WebhookStatus.NONE,
         **{name: _iso(row[name]) for name in times},
+        "approval": row["approval"],
     }
 
 

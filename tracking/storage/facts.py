@@ -18,6 +18,7 @@ class FactKey(StrEnum):
     """The keys of all facts but heartbeats and forecasts, which have one for each loop and each class of orders."""
 
     API_CLIENT = "client"
+    APPROVAL_LIMIT = "approval limit"
     AUDIT_LOG = "audit log"
     BALANCE = "balance"
     CATALOG = "catalogue"

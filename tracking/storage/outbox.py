@@ -12,7 +12,8 @@ from tracking.storage.leases import LIMIT, RESCHEDULE_SPREAD, RESCHEDULED_AT_ONC
 from tracking.storage.tables import ORDERS, OUTBOX
 
 _WAITING = OUTBOX.c.done.is_(False)
-_SEND_DUE = and_(_WAITING, OUTBOX.c.held.is_(False), OUTBOX.c.next_attempt_at <= bindparam("now"), unleased(OUTBOX))
+SENDABLE = and_(_WAITING, OUTBOX.c.held.is_(False))
+_SEND_DUE = and_(SENDABLE, OUTBOX.c.next_attempt_at <= bindparam("now"), unleased(OUTBOX))
 ANY_SEND_DUE = select(OUTBOX.c.order_id).where(_SEND_DUE).limit(1)
 _BY = (OUTBOX.c.next_attempt_at, OUTBOX.c.order_id)
 LEASE_SENDS = lease_rows(OUTBOX.c.order_id, _SEND_DUE, _BY, (OUTBOX.c.order_id, OUTBOX.c.request, OUTBOX.c.attempts))
@@ -22,7 +23,7 @@ COUNT_ATTEMPT = UPDATE_OUTBOX.values(attempts=OUTBOX.c.attempts + 1).returning(O
 _SENDING = select(ORDERS.c.id).join(OUTBOX, OUTBOX.c.order_id == ORDERS.c.id).where(ORDERS.c.submission == "sending")
 INTERRUPTED = _SENDING.where(_WAITING, unleased(OUTBOX))
 FURTHEST_SEND = timedelta(minutes=15)
-_SENDS_TOO_FAR = select(OUTBOX.c.order_id).where(_WAITING, OUTBOX.c.next_attempt_at > LIMIT).limit(RESCHEDULED_AT_ONCE)
+_SENDS_TOO_FAR = select(OUTBOX.c.order_id).where(SENDABLE, OUTBOX.c.next_attempt_at > LIMIT).limit(RESCHEDULED_AT_ONCE)
 _SHORTEN_LEASES = update(OUTBOX).where(_WAITING, OUTBOX.c.lease_until > LIMIT).values(lease_until=LIMIT)
 
 
@@ -35,8 +36,8 @@ def enqueue(
 
 
 def release_held(connection: Connection, order_id: int, now: datetime, *, approved: bool) -> None:
-    """Let go of an order that waited for a second person: it is due now, or done with where that person declined."""
-    released = {"changed_id": order_id, "held": False, "done": not approved, "next_attempt_at": now}
+    """Let go of an order that waited for a second person: due now, or where that person declined done with and held."""
+    released = {"changed_id": order_id, "held": not approved, "done": not approved, "next_attempt_at": now}
     connection.execute(UPDATE_OUTBOX, released)
 
 

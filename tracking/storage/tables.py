@@ -77,6 +77,8 @@ _UNFINISHED = sa.text("next_look_at IS NOT NULL")
 _OPEN_STATES = "state NOT IN ('Completed', 'Cancelled', 'Refused')"
 # In the words of its partial indexes: only then does a planner see that they fit.
 OPEN = sa.text(f"orders.{_OPEN_STATES}")
+_UNAPPROVED = "approval = 'waiting'"
+UNAPPROVED = sa.text(f"orders.{_UNAPPROVED}")
 _FLAGGED = sa.text("attention IS NOT NULL AND acknowledged_at IS NULL")
 
 
@@ -98,7 +100,7 @@ class Orders(StoredRow, table=True):
         ),
         sa.Index("ix_orders_snoozed", "snoozed_at", sqlite_where=sa.text("snoozed_at IS NOT NULL")),
         sa.Index("ix_orders_assignee", "assignee", "created_at", sqlite_where=sa.text("assignee IS NOT NULL")),
-        sa.Index("ix_orders_approval", "created_at", sqlite_where=sa.text("approval = 'waiting'")),
+        sa.Index("ix_orders_approval", "created_at", sqlite_where=sa.text(_UNAPPROVED)),
     )
 
     id: int | None = key_column()
@@ -222,7 +224,7 @@ class Outbox(StoredRow, table=True):
     What is `held` waits for a second person's approval, and is not leased.
     """
 
-    __table_args__ = (sa.Index("ix_outbox_due", "done", "next_attempt_at"),)
+    __table_args__ = (sa.Index("ix_outbox_due", "done", "held", "next_attempt_at"),)
 
     order_id: int = Field(sa_column=sa.Column(BigKey, primary_key=True, autoincrement=False))
     request: dict[str, Any] = Field(sa_column=sa.Column(sa.JSON, nullable=False))

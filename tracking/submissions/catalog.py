@@ -105,6 +105,12 @@ def face_values(requests: Iterable[OrderRequest], catalog: Catalog | None) -> di
     return dict(values)
 
 
+def certain_values(request: OrderRequest, catalog: Catalog | None) -> dict[str, int] | None:
+    """The face value of the request by currency, where the catalogue tells the currency of all of it; else None."""
+    values = face_values([request], catalog)
+    return values if all(values) else None
+
+
 def _amount_text(minor: int) -> str:
     """Minor units as people write them: 10, 12.50."""
     return f"{minor // 100}" if minor % 100 == 0 else f"{minor / 100:.2f}"

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from tracking.orders import wording
+from tracking.orders.model import Approval
 from tracking.orders.wording import spreadsheet_identifier, spreadsheet_safe
 from tracking.startup import pd
 from tracking.storage.database import Database
@@ -24,6 +25,10 @@ OUTCOME_COLUMNS = (
     "row", "po_number", "product_id", "value", "quantity", "external_id", "state", "provider_id", "message", "currency",
 )  # fmt: skip
 ROWS_AT_ONCE = 500
+_APPROVALS: dict[str | None, str] = {
+    Approval.WAITING: "waits for a second operator's approval",
+    Approval.DECLINED: "declined by a second operator; it was not sent",
+}
 _RECIPIENT_CELLS = ("Email", "Sms", "Name")
 
 
@@ -45,10 +50,13 @@ class OrderStatus:
     attention: str | None
     attention_reason: str | None
     completed_by: datetime | None
+    approval: str | None
 
     @property
     def message(self) -> str:
-        """Why it needs a decision; empty where it needs none."""
+        """Why it needs a decision, or what of its approval keeps it from being sent; empty where nothing does."""
+        if self.approval in _APPROVALS:
+            return _APPROVALS[self.approval]
         return wording.decision_words(self.attention, self.attention_reason)
 
 

@@ -23,7 +23,7 @@ from tracking.orders.model import OrderRequest, folded_id
 from tracking.storage.database import Database
 from tracking.storage.team.audit_log import AuditKind, record_act
 from tracking.submissions import files
-from tracking.submissions.catalog import Catalog, check_request, face_values, load_catalog
+from tracking.submissions.catalog import Catalog, certain_values, check_request, load_catalog
 from tracking.submissions.files import CheckedFile
 from tracking.submissions.requests import read_request
 
@@ -154,9 +154,8 @@ def place_group(
         if existing := taken.get(request.po_number):
             receipts.append(_existing(request, existing))
         else:
-            values = face_values([request], catalog)
-            certain = values if all(values) else None
-            more = {"source": source, "actor": actor, "now": now, "batch_id": batch_id, "values": certain}
+            values = certain_values(request, catalog)
+            more = {"source": source, "actor": actor, "now": now, "batch_id": batch_id, "values": values}
             receipts.append(_place(connection, request, **more))
     return receipts
 

@@ -12,7 +12,7 @@ import typer
 
 from tracking import files
 from tracking.app.cli import filter_options, options, output
-from tracking.app.cli.place import load_settings, open_store, print_store
+from tracking.app.cli.place import enforce_approvals, load_settings, open_store, print_store
 from tracking.errors import NoStore, UnknownOrder
 from tracking.orders import wording
 from tracking.orders.model import State, is_open
@@ -69,6 +69,7 @@ def submit_command(
         raise typer.Exit(1)
     output.print_caveats(checked)
     by, store = options.acting_person(actor), database.connect(loaded.database_url)
+    enforce_approvals(store, loaded)
     with output.progress("queueing") as progress:
         receipts = submit_file(store, checked, source=form, by=by, now=utc_now(), progress=progress)
     _say_without_loop(store, "sender", "queued")
@@ -166,7 +167,9 @@ def place_anew_command(
     as_json: options.JsonFlag = False,
 ) -> None:
     """Place an order again under a new PO number, where its own belongs to another order at the provider."""
-    store = open_store()
+    loaded = load_settings()
+    store = open_store(loaded)
+    enforce_approvals(store, loaded)
     placed = actions.place_anew(
         store, po_or_id, new_po_number, by=options.acting_person(actor), now=utc_now(), wants_both=wants_both
     )

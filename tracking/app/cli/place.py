@@ -10,10 +10,12 @@ from sqlalchemy.engine import make_url
 
 from tracking import settings
 from tracking.app.cli.output import print_stderr
+from tracking.orders.observations import utc_now
 from tracking.settings import ENV_FILE, Settings
 from tracking.storage import database
 from tracking.storage.database import Database
 from tracking.storage.engines import file_of
+from tracking.storage.team import approval_rule
 
 LAUNCHER = "dashboard.py"
 
@@ -41,6 +43,12 @@ def load_settings() -> Settings:
 def print_store(url: str) -> None:
     """Say on stderr which database it is, without its password."""
     print_stderr(f"database: {file_of(url) or make_url(url).render_as_string(hide_password=True)}")
+
+
+def enforce_approvals(store: Database, loaded: Settings) -> None:
+    """Put the settings' approval limit in force, before a command places an order. Ends none: that the console does."""
+    if loaded.approval_limit:
+        approval_rule.enforce(store, loaded.approval_limit, utc_now())
 
 
 def open_store(loaded: Settings | None = None, *, create: bool = False) -> Database:

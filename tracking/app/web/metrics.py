@@ -12,7 +12,8 @@ from sqlalchemy import Connection, func, select
 from tracking.orders.model import State
 from tracking.storage.database import Database
 from tracking.storage.facts import FORECAST
-from tracking.storage.tables import CALLBACKS, COUNTERS, FACTS, OPEN, ORDERS, OUTBOX
+from tracking.storage.outbox import SENDABLE
+from tracking.storage.tables import CALLBACKS, COUNTERS, FACTS, OPEN, ORDERS, OUTBOX, UNAPPROVED
 from tracking.storage.team.tables import JOBS
 from tracking.webhooks import silence_alarm
 
@@ -57,7 +58,8 @@ def _families(connection: Connection, now: datetime) -> Iterable[Metric]:
     for outcome, counted in connection.execute(by_outcome):
         callbacks.add_metric([outcome], counted)
     due = select(func.count()).where(ORDERS.c.next_look_at.is_not(None), ORDERS.c.next_look_at <= now)
-    waiting = select(func.count()).select_from(OUTBOX).where(OUTBOX.c.done.is_(False))
+    waiting = select(func.count()).select_from(OUTBOX).where(SENDABLE)
+    unapproved = select(func.count()).select_from(ORDERS).where(UNAPPROVED)
     ages = GaugeMetricFamily("tracking_fact_age_seconds", "Seconds since a fact was last updated", labels=["fact"])
     # A curve has a class in its name, and a class the provider's word for a delivery type: any number of series.
     small = select(FACTS.c.key, FACTS.c.at).where(FACTS.c.key.not_like(f"{FORECAST}%"))
@@ -73,6 +75,8 @@ def _families(connection: Connection, now: datetime) -> Iterable[Metric]:
     running = select(func.count()).select_from(JOBS).where(JOBS.c.state == "running")
     yield _gauge("tracking_jobs_running", "Acts on many orders under way", connection.execute(running).scalar_one())
     yield _gauge("tracking_outbox_waiting", "Orders that wait to be sent", connection.execute(waiting).scalar_one())
+    number = connection.execute(unapproved).scalar_one()
+    yield _gauge("tracking_orders_waiting_for_approval", "Orders that wait for a second operator's approval", number)
 
 
 def _gauge(name: str, documentation: str, value: float) -> Metric:

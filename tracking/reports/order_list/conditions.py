@@ -16,7 +16,7 @@ from tracking.provider import people
 from tracking.reports.order_list.filters import SORTS, Filters
 from tracking.reports.trends import day_start
 from tracking.storage.engines import casefold
-from tracking.storage.tables import COUNTERS, EVENTS, LINES, OPEN, ORDERS
+from tracking.storage.tables import COUNTERS, EVENTS, LINES, OPEN, ORDERS, UNAPPROVED
 from tracking.storage.team import snoozing
 from tracking.storage.team.tables import JOB_ORDERS
 
@@ -47,6 +47,7 @@ def _view(view: str, assigned: str, now: datetime) -> list[Any]:
         "attention": [FLAGGED, awake],
         "unassigned": [FLAGGED, ORDERS.c.assignee.is_(None), awake],
         "mine": [ORDERS.c.assignee == assigned, sa.or_(FLAGGED, OPEN), awake],
+        "approval": [UNAPPROVED],
         "snoozed": [snoozing.snoozed(now)],
         "late": [OPEN, ORDERS.c.late_at < now, awake],
         "unknown": [ORDERS.c.state == State.UNKNOWN],

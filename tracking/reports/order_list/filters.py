@@ -15,7 +15,8 @@ from tracking.reports.order_list.query_params import Reader
 PAGE_SIZE = 25
 REASONS = tuple(AttentionReason)
 VIEWS = (
-    "all", "attention", "unassigned", "mine", "late", "unknown", "claimed", "open", "snoozed", "today", "found",
+    "all", "attention", "unassigned", "mine", "approval", "late", "unknown", "claimed", "open", "snoozed", "today",
+    "found",
 )  # fmt: skip
 SORTS = {
     "placed": "created_at",

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from tracking.errors import Problem
-from tracking.orders.promises import UNIT_SECONDS
+from tracking.orders.policy.promises import UNIT_SECONDS
 from tracking.provider.json_fields import storable
 
 T = TypeVar("T")

@@ -46,6 +46,7 @@ def view_counts(database: Database, now: datetime, name: str = "") -> Mapping[st
         counts = {
             "all": ViewCount(sum(stock.values())),
             "attention": attention,
+            "approval": unapproved(connection, now),
             "late": late,
             "snoozed": asleep,
             "unassigned": _counted(connection, Filters(view="unassigned"), now),
@@ -63,6 +64,11 @@ def waiting(connection: Connection, now: datetime) -> tuple[ViewCount, ViewCount
     views = (Filters(view="attention"), Filters(view="late", each=True), Filters(view="snoozed"))
     attention, late, asleep = (_counted(connection, view, now) for view in views)
     return attention, late, asleep
+
+
+def unapproved(connection: Connection, now: datetime) -> ViewCount:
+    """How many orders wait for a second operator's approval."""
+    return _counted(connection, Filters(view="approval"), now)
 
 
 def _sums(connection: Connection, name: str, since: datetime | None) -> dict[str, int]:

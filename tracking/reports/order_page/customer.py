@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from tracking.orders.model import Order, OrderType, State, is_open
+from tracking.orders.model import Approval, Order, OrderType, State, is_open
 from tracking.orders.wording import SAME_MOMENT, TIME_ZONE, count, plain
 from tracking.reports.explanations import Expectation
 
@@ -19,6 +19,10 @@ _STAGES: dict[str, str] = {
     "It will not be ordered twice.",
     State.REFUSED: "Our supplier did not accept it, so it is not being processed.",
     State.AWAITING_APPROVAL: "Our supplier has received it and is checking it before it is processed.",
+}
+_UNSENT: dict[str | None, str] = {
+    Approval.WAITING: "We are checking it before it is passed on to our supplier.",
+    Approval.DECLINED: "We decided not to pass it on to our supplier, so it is not being processed.",
 }
 
 
@@ -38,6 +42,8 @@ def customer_summary(order: Order, worth: str, expected: Expectation | None, now
 
 
 def _now(order: Order) -> str:
+    if order.provider_id is None and order.approval in _UNSENT:
+        return _UNSENT[order.approval]
     if order.completed_by is not None and not is_open(order.state):
         by = _moment(order.completed_by, up=True)
         done = "It was completed" if order.state == State.COMPLETED else "It was cancelled by our supplier"

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 from sqlalchemy.engine import RowMapping
 
 from tracking.orders import wording
-from tracking.orders.model import Submission, Witness
+from tracking.orders.model import Approval, Submission, Witness
 from tracking.orders.wording import TimelineEntry
 from tracking.reports.order_page.rows import order_row
 from tracking.reports.order_page.runs import merge_repeats
@@ -87,6 +87,7 @@ def _counts_cards(event: TimelineEntry) -> bool:
 def _next_step(row: RowMapping, send_at: datetime | None, now: datetime) -> TimelineEntry | None:
     if send_at is not None and row["submission"] in _TO_SEND:
         text = "Resend under the same PO number" if row["submission"] == Submission.UNKNOWN else "Send to provider"
+        text += ", once a second operator approved it" if row["approval"] == Approval.WAITING else ""
         at, witness = max(send_at, now), Witness.US
     elif row["next_look_at"] is not None:
         # A list page that shows the order may come sooner.

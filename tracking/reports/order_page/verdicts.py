@@ -15,7 +15,16 @@ from tracking.forecasting.incidents import late_with_others
 from tracking.forecasting.lateness import stored_limit
 from tracking.orders import wording
 from tracking.orders.latency import between
-from tracking.orders.model import ORDER_FIELDS, Order, State, Submission, WebhookStatus, allowed_actions, is_open
+from tracking.orders.model import (
+    ORDER_FIELDS,
+    Approval,
+    Order,
+    State,
+    Submission,
+    WebhookStatus,
+    allowed_actions,
+    is_open,
+)
 from tracking.orders.vocabulary import AttentionReason, state_label
 from tracking.orders.wording import clock, count, duration
 from tracking.provider.masking import mask_json
@@ -29,6 +38,7 @@ from tracking.reports.explanations import (
     others_text,
 )
 from tracking.reports.insights.latency import breakdown_of
+from tracking.reports.order_page.approvals import approval_status
 from tracking.reports.order_page.calls import indented
 from tracking.reports.order_page.customer import customer_summary
 from tracking.reports.order_page.rows import order_row
@@ -66,6 +76,10 @@ _SUBMISSIONS = {
     Submission.ACCEPTED: Status("accepted", Tone.GOOD),
     Submission.REFUSED: Status("refused", Tone.BAD),
     Submission.ELSEWHERE: Status("other system", Tone.NONE),
+}
+_APPROVALS: dict[str | None, Status] = {
+    Approval.WAITING: Status("waits for approval", Tone.WAITING),
+    Approval.DECLINED: Status("declined", Tone.BAD),
 }
 _WEBHOOKS = {
     WebhookStatus.NONE: Status("none received", Tone.NONE),
@@ -125,10 +139,13 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
         took = breakdown_of(connection, order_id) if order.state == State.COMPLETED else None
         came_at = _first_notice_at(connection, order_id) or order.claimed_at
         confirmed = confirmation_text(connection, order, row, came_at)
+        approval = approval_status(connection, order_id, order, now)
         handed_over = _cards_handed_over(connection, order_id) if order.state == State.COMPLETED else 0
     if confirmed is None and came_at is not None:
         confirmed = f"The provider's webhook said complete at {clock(came_at, now)}; not confirmed by a poll."
     verdict, evidence = _verdict(order, row, [confirmed] if confirmed else [], expected, now)
+    if approval is not None:
+        verdict, evidence = approval.verdict or verdict, [*approval.evidence, *evidence]
     if handed_over:
         verdict = f"{verdict.removesuffix('.')}; {count(handed_over, 'card')} handed over, not shipped yet."
         evidence.append("The provider reports the order complete while these are in transit; lines may still change.")
@@ -153,8 +170,9 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
 
 
 def _statuses(order: Order, *, snoozed: bool) -> dict[str, Status]:
+    submission = _SUBMISSIONS.get(Submission(order.submission), Status(order.submission, Tone.NONE))
     return {
-        "Our submission": _SUBMISSIONS.get(Submission(order.submission), Status(order.submission, Tone.NONE)),
+        "Our submission": submission if order.provider_id else _APPROVALS.get(order.approval, submission),
         "Provider status": _provider_status(order),
         WEBHOOK: _WEBHOOKS[WebhookStatus(order.notice)],
         "Our status": _our_status(order, snoozed=snoozed),
@@ -162,7 +180,7 @@ def _statuses(order: Order, *, snoozed: bool) -> dict[str, Status]:
 
 
 def _provider_status(order: Order) -> Status:
-    if order.state == State.REFUSED:
+    if order.state == State.REFUSED and order.approval != Approval.DECLINED:
         return Status("refused", Tone.BAD)
     if order.provider_status is None:
         return Status("none yet", Tone.NONE)

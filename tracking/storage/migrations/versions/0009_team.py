@@ -29,6 +29,8 @@ def upgrade() -> None:
     for name, columns, condition in INDEXES:
         op.create_index(name, "orders", columns, sqlite_where=sa.text(condition), postgresql_where=sa.text(condition))
     op.add_column("outbox", sa.Column("held", sa.Boolean(), nullable=False, server_default=sa.false()))
+    op.drop_index("ix_outbox_due", "outbox")
+    op.create_index("ix_outbox_due", "outbox", ["done", "held", "next_attempt_at"])
     for make in (_make_audit_log, _make_jobs, _make_import_rows, _make_the_rest):
         make()
 
@@ -146,8 +148,10 @@ def _make_the_rest() -> None:
 def downgrade() -> None:
     for table in reversed(TABLES):
         op.drop_table(table)
+    op.drop_index("ix_outbox_due", "outbox")
     with op.batch_alter_table("outbox") as outbox:
         outbox.drop_column("held")
+    op.create_index("ix_outbox_due", "outbox", ["done", "next_attempt_at"])
     for name, _, _ in INDEXES:
         op.drop_index(name, "orders")
     with op.batch_alter_table("orders") as orders:
