@@ -26,6 +26,7 @@ from tracking.reports.insights import forecasts, latency, witnesses
 from tracking.reports.logs import volume
 from tracking.reports.order_list import view_counts as order_views
 from tracking.reports.order_list.view_counts import ViewCount
+from tracking.reports.team import imports as import_reports
 from tracking.reports.team import people as team_people
 from tracking.storage.database import connect
 from tracking.storage.facts import FactKey, get_fact
@@ -287,3 +288,18 @@ def catalogue() -> Catalog | None:
 @st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
 def _catalogue(url: str) -> Catalog | None:
     return load_catalog(connect(url))
+
+
+def import_view(number: int) -> import_reports.ImportView:
+    """One import, at most FRESH seconds old."""
+    return _import_view(database_url(), number)
+
+
+@st.cache_data(ttl=FRESH, max_entries=8, show_spinner=False)
+def _import_view(url: str, number: int) -> import_reports.ImportView:
+    return import_reports.import_view(connect(url), number, utc_now())
+
+
+def forget_import() -> None:
+    """Read an import anew, as somebody here has just changed it."""
+    _import_view.clear()

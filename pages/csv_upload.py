@@ -1,7 +1,6 @@
-"""Orders of a CSV file: a preview row by row, problems in groups, what came before, then sending and its outcome."""
+"""Orders of a CSV file: a preview row by row, problems in groups, what came before, then sending."""
 
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import elements
 import order_review
 import order_scenarios
 import order_summary
-import recording
 import session
 import times
 from charts.palette import LIGHT
@@ -21,19 +19,17 @@ from tracking.access import Person
 from tracking.orders import wording
 from tracking.orders.observations import utc_now
 from tracking.reports import amounts
-from tracking.storage.database import Database
+from tracking.reports.team.imports import find_import
 from tracking.submissions import csv_rows, files, results
 from tracking.submissions.catalog import Catalog, face_values
 from tracking.submissions.files import CheckedFile
 from tracking.submissions.results import RowStatus
-from tracking.submissions.submit import Receipt
-from tracking.team.imports.handing_in import submit_file
+from tracking.team.imports.handing_in import hand_in
 
 PREVIEW_ROWS = 200
 PREVIEW_HEIGHT = 320
 ROWS_IN_FULL = 8
 GROUPS_SHOWN = 20
-OUTCOMES = {"queued": "queued", "exists": "already there and unchanged", "rejected": "rejected"}
 SAMPLES = {
     "sample-links.csv": "Claim links",
     "sample-digital.csv": "E-mail and text message",
@@ -65,9 +61,7 @@ def draw() -> None:
         preview(checked)
     with right, st.container(border=True, key="summary", gap="small"):
         summary(checked, catalogue)
-        if is_queued(checked):
-            outcome(checked)
-        elif not checked.problems:
+        if not checked.problems:
             confirm(checked, catalogue)
 
 
@@ -190,9 +184,8 @@ def summary(checked: CheckedFile, catalogue: Catalog | None) -> None:
         order_summary.figure("Orders", f"{len(checked.requests):,}")
         order_summary.sums(catalogue or Catalog({}), list(checked.requests))
     order_review.caveats(checked)
-    if not is_queued(checked):
-        order_review.say_approval(checked)
-        duplicates(checked)
+    order_review.say_approval(checked)
+    duplicates(checked)
 
 
 def duplicates(checked: CheckedFile) -> None:
@@ -202,6 +195,10 @@ def duplicates(checked: CheckedFile) -> None:
         at = times.text(checked.first_submitted_at)
         left = "Orders that exist are left as they are; only missing ones are placed."
         st.warning(f"This file was uploaded before, at {at}. {left}", icon=icon)
+        earlier = find_import(session.database(), checked.digest)
+        if earlier is not None:
+            query = {"import": str(earlier.id)}
+            st.page_link("imports.py", label="Its import", icon=":material/upload_file:", query_params=query)
     elif similar:
         rows, name = wording.count(similar.rows, "row"), elements.escape(similar.name)
         st.warning(
@@ -210,11 +207,6 @@ def duplicates(checked: CheckedFile) -> None:
             title="Most rows were in an earlier file",
             icon=icon,
         )
-
-
-def is_queued(checked: CheckedFile) -> bool:
-    """Whether this file was just sent from here."""
-    return bool(st.session_state.get("queued", ("",))[0] == checked.digest)
 
 
 def confirm(checked: CheckedFile, catalogue: Catalog | None) -> None:
@@ -227,48 +219,17 @@ def confirm(checked: CheckedFile, catalogue: Catalog | None) -> None:
     orders, cards = wording.count(len(checked.requests), "order"), wording.count(checked.units, "card")
     label = f"Send {orders}, {cards}, {worth}"
     if order_review.send_button(label, key="queue", ready=is_meant and by is not None) and by:
-        queue(checked, by)
-        st.rerun()
+        query = {"import": str(queue(checked, by))}
+        st.session_state["toast"] = "All orders are saved. They will be placed even if you close this page."
+        st.switch_page("imports.py", query_params=query)
 
 
-def queue(checked: CheckedFile, by: Person) -> None:
-    """Commit the orders in groups; after an interruption the same button goes on."""
-    bar = st.progress(0.0, text="Queuing")
+def queue(checked: CheckedFile, by: Person) -> int:
+    """Save all orders of the file; returns its import. After an interruption the same button goes on."""
+    bar = st.progress(0.0, text="Saving")
 
     def show(done: int, total: int) -> None:
-        bar.progress(done / total if total else 1.0, text=f"{done:,} of {total:,} orders queued")
+        bar.progress(done / total if total else 1.0, text=f"{done:,} of {total:,} orders saved")
 
-    receipts = submit_file(session.database(), checked, source="csv", by=by, now=utc_now(), progress=show)
-    st.session_state["queued"] = checked.digest, outcome_text(receipts)
-
-
-def outcome_text(receipts: Sequence[Receipt]) -> str:
-    """How many orders became what."""
-    counts = Counter(receipt.outcome for receipt in receipts)
-    return ", ".join(f"{wording.count(number, 'order')} {OUTCOMES[word]}" for word, number in counts.items())
-
-
-def outcome(checked: CheckedFile) -> None:
-    """What became of each row, to look at and to take along."""
-    text = st.session_state["queued"][1]
-    st.success(f"{text}. What is queued will be sent even if you close this page.", icon=":material/check:")
     database = session.database()
-    st.download_button(
-        "Download the outcome, row by row",
-        recording.export("outcome of an import", lambda: outcome_file(database, checked.digest), form="csv"),
-        "outcome.csv",
-        "text/csv",
-        key="outcome",
-        on_click="ignore",
-        icon=":material/download:",
-    )
-    for request in checked.requests[:10]:
-        elements.order_link(request.po_number)
-    if (more := len(checked.requests) - 10) > 0:
-        st.caption(f"And {wording.count(more, 'more order')}, in the list of orders.")
-
-
-def outcome_file(database: Database, digest: str) -> tuple[bytes, int]:
-    """The file of outcomes of the file with this digest, and how many rows it has."""
-    rows = results.outcome_rows(database, files.find_batch(database, digest) or 0)
-    return results.spreadsheet_file(rows), len(rows)
+    return hand_in(database, checked, source="csv", by=by, now=utc_now(), progress=show).batch_id

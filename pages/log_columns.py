@@ -148,7 +148,7 @@ def imports() -> dict[str, Any]:
     """The columns of imported files."""
     return {
         "created_at": times.column("Imported", width=160),
-        "name": st.column_config.TextColumn("File", width=300),
+        "name": st.column_config.ButtonColumn("File", width=300, type="tertiary", key="open_import", alignment="left"),
         "rows": st.column_config.NumberColumn("Rows", width=80),
         "orders": st.column_config.NumberColumn("Orders", width=80),
         "actor": st.column_config.TextColumn("Actor", width=150),

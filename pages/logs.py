@@ -202,16 +202,22 @@ def imports(fresh: Any, _place: Any) -> None:
         frame = activity.batches(session.database())
         return frame.assign(digest=frame["digest"].str[:10])
 
-    plain_table(read, "files", log_columns.imports(), "Imported files, newest first", fresh)
+    frame = plain_table(read, "files", log_columns.imports(), "Imported files, newest first", fresh)
+    click = st.session_state.get("open_import")
+    if click and 0 <= click["row"] < len(frame):
+        st.switch_page("imports.py", query_params={"import": str(frame["id"].iloc[click["row"]])})
 
 
-def plain_table(read: Callable[[], pd.DataFrame], name: str, columns: Mapping[str, Any], alt: str, fresh: Any) -> None:
-    """A table without strip and details."""
+def plain_table(
+    read: Callable[[], pd.DataFrame], name: str, columns: Mapping[str, Any], alt: str, fresh: Any
+) -> pd.DataFrame:
+    """A table without strip and details; returns what it holds."""
     frame = newest(read, "changed", fresh)
     if frame.empty:
         st.caption("Nothing yet.")
     else:
         log_table.table(frame, name, columns, alt)
+    return frame
 
 
 DRAW = {"callbacks": webhooks, "calls": api_calls, "events": events, "files": imports, "contract": contract}

@@ -12,46 +12,56 @@ import times
 st.set_page_config(page_title="Fulfillment Tracking", page_icon="📦", layout="wide")
 st.logo(":material/package_2:", size="small")
 
+PAGES = [
+    st.Page(
+        "overview.py",
+        title="Overview",
+        icon=":material/dashboard:",
+        default=True,
+        help="What is open, what is late and what needs a decision.",
+    ),
+    st.Page(
+        "orders.py",
+        title="Orders",
+        icon=":material/list_alt:",
+        url_path="orders",
+        help="Find any order by any id, filter, sort and export.",
+    ),
+    st.Page(
+        "order.py",
+        title="Order",
+        icon=":material/timeline:",
+        url_path="timeline",
+        visibility="hidden",
+        help="One order: where it stands, what proves it, what to do next.",
+    ),
+    st.Page(
+        "new_order.py",
+        title="New order",
+        icon=":material/add_shopping_cart:",
+        url_path="submit",
+        help="Place one order by form, or many by a CSV file.",
+    ),
+    st.Page(
+        "logs.py",
+        title="Logs",
+        icon=":material/history:",
+        url_path="activity",
+        help="Webhooks received, API calls made, and everything that happened.",
+    ),
+    st.Page("insights.py", title="Insights", icon=":material/insights:", url_path="insights"),
+]
+TEAM = [
+    st.Page(
+        "imports.py",
+        title="Imports",
+        icon=":material/upload_file:",
+        url_path="imports",
+        help="The files that were uploaded, and how far their orders are.",
+    ),
+]
 page = st.navigation(
-    [
-        st.Page(
-            "overview.py",
-            title="Overview",
-            icon=":material/dashboard:",
-            default=True,
-            help="What is open, what is late and what needs a decision.",
-        ),
-        st.Page(
-            "orders.py",
-            title="Orders",
-            icon=":material/list_alt:",
-            url_path="orders",
-            help="Find any order by any id, filter, sort and export.",
-        ),
-        st.Page(
-            "order.py",
-            title="Order",
-            icon=":material/timeline:",
-            url_path="timeline",
-            visibility="hidden",
-            help="One order: where it stands, what proves it, what to do next.",
-        ),
-        st.Page(
-            "new_order.py",
-            title="New order",
-            icon=":material/add_shopping_cart:",
-            url_path="submit",
-            help="Place one order by form, or many by a CSV file.",
-        ),
-        st.Page(
-            "logs.py",
-            title="Logs",
-            icon=":material/history:",
-            url_path="activity",
-            help="Webhooks received, API calls made, and everything that happened.",
-        ),
-        st.Page("insights.py", title="Insights", icon=":material/insights:", url_path="insights"),
-    ],
+    {"": PAGES, "Team": TEAM},
     # Streamlit has to know the pages to keep an address that somebody opened; who is not in sees no way to them.
     position="top" if sign_in.is_open() else "hidden",
 )

@@ -70,6 +70,10 @@ class UnknownJob(TrackingError):
     """No job has this number."""
 
 
+class UnknownImport(TrackingError):
+    """No file was imported under this number."""
+
+
 class UnknownOrder(TrackingError):
     """No order has this PONumber or id."""
 
@@ -218,6 +222,7 @@ _TITLES: tuple[tuple[type[TrackingError], str, str], ...] = (
     (NotPermitted, "Not permitted", ""),
     (ClaimsUnavailable, "The claim data cannot be shown", "Nothing was added to the order's timeline."),
     (UnknownOrder, "No such order", "Search for it on the Orders page."),
+    (UnknownImport, "No such import", "The list of imports has those there are."),
     (UnknownJob, "No such job", "The list of jobs has those there are."),
     (StoreBusy, "The database is busy", "Try again in a moment; this is not retried. Whatever was saved before stays."),
     (StoreUnusable, "The database cannot be used", "Nothing can be shown until this is fixed."),

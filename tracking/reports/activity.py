@@ -100,7 +100,7 @@ def findings(database: Database) -> pd.DataFrame:
 
 def batches(database: Database, limit: int = 50) -> pd.DataFrame:
     """Files that were handed in, newest first."""
-    names = ("created_at", "name", "rows", "orders", "actor", "digest")
+    names = ("id", "created_at", "name", "rows", "orders", "actor", "digest")
     return _newest(database, select(*(BATCHES.c[name] for name in names)), BATCHES.c.id, limit=limit)
 
 

@@ -149,14 +149,6 @@ def read_json(data: bytes, name: str, *, catalog: Catalog | None, database: Data
     return _with_duplicates(replace(checked, unchecked=unchecked(checked.requests, catalog)), database)
 
 
-def find_batch(database: Database, digest: str) -> int | None:
-    """The row id of the file with this digest; None where it was never handed in."""
-    query = sa.select(BATCHES.c.id).where(BATCHES.c.digest == digest).order_by(BATCHES.c.id).limit(1)
-    with database.read() as connection:
-        batch_id: int | None = connection.execute(query).scalar()
-        return batch_id
-
-
 def within(place: str, problem: Problem) -> Problem:
     """Puts a problem's place inside another one."""
     return Problem(", ".join(filter(None, (place, problem.where))), problem.message)

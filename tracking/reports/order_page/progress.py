@@ -30,14 +30,17 @@ class Projection:
     steps: int
 
     @property
-    def text(self) -> str:
-        """The same in a sentence, bounds rounded outwards."""
+    def window(self) -> str:
+        """The bounds in words, rounded outwards."""
         if self.latest is None:
-            end = f"not before {clock(self.earliest, self.middle)[:-3]}"
-        else:
-            by = latest(self.latest, self.middle, SAME_MOMENT)[:-3]
-            end = f"between {clock(self.earliest, self.middle)[:-3]} and {by}"
-        return f"At the pace so far all cards are fulfilled {end} ({self.steps} recorded increases)."
+            return f"not before {clock(self.earliest, self.middle)[:-3]}"
+        by = latest(self.latest, self.middle, SAME_MOMENT)[:-3]
+        return f"between {clock(self.earliest, self.middle)[:-3]} and {by}"
+
+    @property
+    def text(self) -> str:
+        """The same in a sentence."""
+        return f"At the pace so far all cards are fulfilled {self.window} ({self.steps} recorded increases)."
 
 
 def _rising(counted: Counted) -> list[tuple[datetime, int]]:

@@ -1,0 +1,326 @@
+"""One import on its page: how far it is and until when, its orders by state, its problems and its rows."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+import actors
+import address
+import cached
+import elements
+import log_table
+import recording
+import session
+import times
+from charts import overview as charts
+from tracking.access import Person
+from tracking.orders import wording
+from tracking.orders.model import State
+from tracking.orders.observations import utc_now
+from tracking.orders.vocabulary import reason_label, state_label
+from tracking.reports import amounts, health
+from tracking.reports.order_page.progress import LEAST_STEPS
+from tracking.reports.team.imports import (
+    EXPECTED_ORDERS,
+    OUTCOMES,
+    PAGE_SIZE,
+    ImportLine,
+    ImportState,
+    ImportView,
+    import_rows,
+)
+from tracking.reports.trends import STATES
+from tracking.storage.database import Database
+from tracking.submissions import results
+from tracking.team import jobs
+
+OUTCOME_LABELS = {"waiting": "Waiting", "queued": "Placed", "exists": "Already there", "rejected": "Rejected"}
+STATES_HEIGHT = 34
+
+
+def number() -> int | None:
+    """The import that the address names; None where it names none."""
+    text = st.query_params.get("import", "")
+    return int(text) if text.isascii() and text.isdigit() and 0 < len(text) < 10 else None
+
+
+def draw(import_id: int) -> None:
+    """All of the import: what moves is read anew every few seconds, its rows when somebody asks."""
+    view = cached.import_view(import_id)
+    st.page_link("imports.py", label="All imports", icon=":material/arrow_back:")
+    _head(view)
+    _moving(import_id)
+    _rows(import_id)
+
+
+def _head(view: ImportView) -> None:
+    line = view.line
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.header(elements.escape(line.name) or "(no name)", anchor=False, width="content")
+        with st.container(horizontal=True, vertical_alignment="center", width="content"):
+            _buttons(line)
+    about = [
+        f"Import {line.id}",
+        f"uploaded {times.text(line.created_at)} by {elements.escape(line.actor or 'nobody')}",
+    ]
+    about += [wording.count(line.rows, "row"), wording.count(line.orders, "order")]
+    st.caption(" · ".join(about))
+
+
+def _buttons(line: ImportLine) -> None:
+    """What can be done with the import; who may only look sees no way to stop it."""
+    database = session.database()
+    if line.job_id is not None and line.state in {ImportState.PLACING, ImportState.STOPPED}:
+        stops = line.state is ImportState.PLACING
+        label, icon = ("Stop", "stop_circle") if stops else ("Resume", "play_circle")
+        act = jobs.stop if stops else jobs.resume
+        why_not = session.may_not_act()
+        if st.button(label, key="stop_import", icon=f":material/{icon}:", disabled=bool(why_not), help=why_not):
+            actors.act(label, lambda by: _change(act, line, by))
+    st.page_link(
+        "orders.py", label="Its orders", icon=":material/list_alt:", query_params={"import": str(line.id)},
+        width="content",
+    )  # fmt: skip
+    st.download_button(
+        "Outcome file",
+        recording.export("outcome of an import", lambda: _outcome_file(database, line.id), form="csv"),
+        f"outcome-{line.id}.csv",
+        "text/csv",
+        key="outcome_file",
+        on_click="ignore",
+        icon=":material/download:",
+        help="What came of each row, as it is now",
+    )
+
+
+def _change(act: Any, line: ImportLine, by: Person) -> None:
+    act(session.database(), line.job_id, by=by, now=utc_now())
+    cached.forget_import()
+    st.rerun()
+
+
+def _outcome_file(database: Database, import_id: int) -> tuple[bytes, int]:
+    """The file of outcomes, and how many rows it has."""
+    rows = results.outcome_rows(database, import_id)
+    return results.spreadsheet_file(rows), len(rows)
+
+
+@elements.live("3s", "import")
+def _moving(import_id: int) -> None:
+    """How far it is, and what its orders have become."""
+    view, now = cached.import_view(import_id), utc_now()
+    if st.session_state.get("import_state", (import_id,))[0] != import_id:
+        st.session_state.pop("import_state")
+    before = st.session_state.get("import_state", (import_id, view.line.state))[1]
+    st.session_state["import_state"] = import_id, view.line.state
+    if before != view.line.state:
+        elements.redraw_page()
+    _progress(view, now)
+    left, right = st.columns(2, gap="small")
+    with left, st.container(border=True, key="import_rows", gap="xxsmall"):
+        st.subheader("The file's orders", anchor=False)
+        _file_figures(view)
+    with right, st.container(border=True, key="import_orders", gap="xxsmall"):
+        st.subheader("Placed orders", anchor=False)
+        _order_figures(view, now)
+    _problems(view)
+
+
+def _progress(view: ImportView, now: datetime) -> None:
+    """The bar, and in words until when; an import that does not go on says why."""
+    line = view.line
+    if line.state is ImportState.EARLIER:
+        st.info("An earlier version imported this file: its orders are known, its rows are not.")
+        return
+    settled = line.placed + line.rejected
+    share = settled / line.orders if line.orders else 1.0
+    st.progress(min(share, 1.0), text=f"{settled:,} of {wording.count(line.orders, 'order')} processed")
+    match line.state:
+        case ImportState.PLACING:
+            if health.absent_loop(session.database(), "jobs", now):
+                start = "Start `tracking worker` or the console."
+                st.warning(f"No worker is running, so nothing is placed. {start}", icon=":material/warning:")
+        case ImportState.STOPPED:
+            by = f" by {elements.escape(line.changed_by)}" if line.changed_by else ""
+            st.warning(
+                f"Stopped {times.text(line.changed_at)}{by}. {wording.count(line.waiting, 'order')} "
+                f"{'waits' if line.waiting == 1 else 'wait'}; Resume goes on.", icon=":material/pause_circle:",
+            )  # fmt: skip
+        case ImportState.UPLOADING:
+            st.warning(
+                "Not all rows are saved yet: the upload is in progress, or was interrupted. Uploading the same file "
+                "again goes on.", icon=":material/upload_file:",
+            )  # fmt: skip
+        case _:
+            pass
+
+
+def _placing_text(view: ImportView) -> str:
+    """When all may be placed, at the pace so far; or when all were."""
+    match view.line.state:
+        case ImportState.PLACED:
+            return f"All were processed by {times.text(view.line.finished_at)}."
+        case ImportState.PLACING if view.placing is None:
+            steps = f"{min(view.steps, LEAST_STEPS)} of {LEAST_STEPS} groups"
+            return f"Projected end of placing: not enough history ({steps})."
+        case ImportState.PLACING if view.placing is not None:
+            return f"At the pace so far all are placed {view.placing.window} ({view.placing.steps} groups)."
+    return ""
+
+
+def _file_figures(view: ImportView) -> None:
+    """The file's orders by what came of them, each with the way to its rows below."""
+    if not view.outcomes:
+        return
+    for outcome in OUTCOMES:
+        query = {"import": str(view.line.id), "outcome": outcome}
+        _linked("imports.py", OUTCOME_LABELS[outcome], view.outcomes.get(outcome, 0), query)
+    st.caption(_placing_text(view))
+
+
+def _order_figures(view: ImportView, now: datetime) -> None:
+    """The orders that it placed by state, each with the way to them."""
+    if not view.orders:
+        st.caption("No order yet.")
+        return
+    order = [state.value for state in STATES if state in view.states]
+    order += sorted(set(view.states) - set(order))
+    bars = pd.DataFrame(
+        [("", state, view.states[state], f"{view.states[state]:,}") for state in order],
+        columns=["bar", "state", "amount", "text"],
+    )
+    words = ", ".join(f"{view.states[state]:,} {state_label(state)}" for state in order)
+    elements.chart(
+        charts.lifecycle(bars, STATES_HEIGHT, elements.palette()), "import_states", f"Orders by state: {words}."
+    )
+    st.caption(f"{amounts.worth(view.values)} · {view.fulfilled:,} of {view.units:,} cards fulfilled")
+    this = {"import": str(view.line.id)}
+    _linked("orders.py", "Open", view.open, this | {"view": "open"})
+    for state in (State.COMPLETED, State.CANCELLED, State.REFUSED):
+        _linked("orders.py", state_label(state), view.states.get(state, 0), this | {"state": state.value})
+    _linked("orders.py", "Needs a decision", view.undecided, this | {"view": "attention"})
+    if view.snoozed:
+        _linked("orders.py", "Snoozed", view.snoozed, this | {"view": "snoozed"})
+    st.caption(_fulfilment_text(view, now))
+
+
+def _fulfilment_text(view: ImportView, now: datetime) -> str:
+    """By when the open orders are complete, as far as orders like them tell."""
+    if not view.open:
+        return "No order is open."
+    ends = view.fulfilment
+    if ends.too_many:
+        return f"More than {EXPECTED_ORDERS:,} orders are open at the provider: no time is projected yet."
+    parts = []
+    if ends.by is not None:
+        by = wording.latest(ends.by, now, wording.SAME_MOMENT)[:-3]
+        parts.append(f"90 % of {wording.count(ends.orders, 'open order')} at the provider are complete by {by}")
+    if ends.unclear:
+        parts.append(f"not enough history to say by when {wording.count(ends.unclear, 'open order')} will be")
+    if view.unsent:
+        parts.append(f"{view.unsent:,} not known to be at the provider yet")
+    return f"{'; '.join(parts)}."
+
+
+def _linked(page: str, label: str, count: int, query: Mapping[str, str]) -> None:
+    """A count with the way to what it counts."""
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", gap="small"):
+        st.page_link(page, label=label, query_params=dict(query), width="content")
+        st.markdown(f"**{count:,}**", width="content")
+
+
+def _problems(view: ImportView) -> None:
+    """What is wrong, alike problems once."""
+    rows = [("Rejected", group.text, group.orders, group.first) for group in view.rejections]
+    rows += [("Needs a decision", reason_label(group.reason), group.orders, group.first) for group in view.decisions]
+    if not rows:
+        return
+    st.subheader("Problems", anchor=False)
+    cells = [
+        {
+            "Orders": f"{orders:,}",
+            "What": what,
+            "Problem": elements.escape(text),
+            "For example": elements.escape(first),
+        }
+        for what, text, orders, first in rows
+    ]
+    with st.container(key="import_problems"):
+        st.table(pd.DataFrame(cells), hide_index=True)
+
+
+@elements.live("5s", "import_table")
+def _rows(import_id: int) -> None:
+    """The file's orders one by one, those with one outcome or all."""
+    view = cached.import_view(import_id)
+    if not (counts := view.outcomes):
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.subheader("Rows", anchor=False, width="content")
+        options = ["all", *OUTCOMES]
+        outcome = address.choice("outcome", options, "all")
+        st.segmented_control(
+            "Outcome", options, required=True, label_visibility="collapsed",
+            format_func=lambda name: OUTCOME_LABELS.get(name, "All"),
+            **address.bound("outcome", outcome, "all", resets=("page",)),
+        )  # fmt: skip
+    page = log_table.page_of("page")
+    rows = import_rows(session.database(), import_id, "" if outcome == "all" else outcome, page)
+    if not rows:
+        st.caption("None.")
+    else:
+        _table(rows)
+    total = sum(counts.values()) if outcome == "all" else counts.get(outcome, 0)
+    if (pages := -(-total // PAGE_SIZE)) > 1:
+        key = f"import_page_{outcome}_{page}"
+        st.pagination(pages, default=min(page, pages), key=key, on_change=_turn_page, args=(key,))
+
+
+def _turn_page(key: str) -> None:
+    address.write("page", st.session_state[key], 1)
+
+
+def _table(rows: Any) -> None:
+    frame = pd.DataFrame(
+        {
+            "order": [wording.plain(row.po_number) for row in rows],
+            "outcome": [[OUTCOME_LABELS[row.outcome]] for row in rows],
+            "state": [elements.state_cell(row.state) if row.state else [] for row in rows],
+            "rows": [_places(row.first_row, row.last_row) for row in rows],
+            "message": [wording.plain(row.message) for row in rows],
+        }
+    )
+    palette = elements.palette()
+    colors = dict(
+        zip(OUTCOME_LABELS.values(), (palette.muted, palette.good, palette.accent, palette.trouble), strict=True)
+    )
+    st.dataframe(
+        frame.apply(lambda column: elements.shortened(column) if column.name in {"order", "message"} else column),
+        key="import_table",
+        height="content",
+        row_height=30,
+        hide_index=True,
+        placeholder="",
+        alt=f"{wording.count(len(rows), 'order')} of the file with what came of them",
+        column_config={
+            "order": st.column_config.ButtonColumn(
+                "PO number", type="tertiary", key="import_order", alignment="left", width=220, pinned=True
+            ),
+            "outcome": elements.pill_column("Outcome", colors, width=115),
+            "state": elements.state_column("State now", {row.state for row in rows if row.state}, width=130),
+            "rows": st.column_config.TextColumn("Rows in the file", width=130),
+            "message": st.column_config.TextColumn("Message", width="large"),
+        },
+    )
+    click = st.session_state.get("import_order")
+    if click and 0 <= click["row"] < len(rows) and rows[click["row"]].state:
+        st.switch_page("order.py", query_params={"order": rows[click["row"]].po_number})
+
+
+def _places(first: int | None, last: int | None) -> str:
+    if first is None or last is None:
+        return ""
+    return f"{first:,}" if first == last else f"{first:,} to {last:,}"
