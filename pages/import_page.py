@@ -86,7 +86,9 @@ def _buttons(line: ImportLine) -> None:
     )  # fmt: skip
     st.download_button(
         "Outcome file",
-        recording.export("outcome of an import", lambda: _outcome_file(database, line.id), form="csv"),
+        recording.export(
+            "outcome of an import", lambda: _outcome_file(database, line.id), job_id=line.job_id, form="csv"
+        ),
         f"outcome-{line.id}.csv",
         "text/csv",
         key="outcome_file",

@@ -209,8 +209,8 @@ def find_waiting(connection: Connection, po_numbers: Iterable[str], digest: str)
     query = query.where(sa.text("import_rows.outcome = 'waiting'"), BATCHES.c.digest != digest)
     while part := list(itertools.islice(remaining, 500)):
         alike = {folded_id(name): name for name in part}
-        found_rows = connection.execute(query.where(rows.po_folded.in_(alike)))
-        waiting |= {alike[folded]: name for folded, name in found_rows}
+        matching = connection.execute(query.where(rows.po_folded.in_(alike)))
+        waiting |= {alike[folded]: name for folded, name in matching}
     return waiting
 
 

@@ -260,16 +260,16 @@ def _rejections(connection: Connection, batch_id: int) -> tuple[Group, ...]:
     ).label("text")
     groups = select(text, func.count().label("orders"), func.min(rows.po_number).label("first"))
     groups = groups.where(rows.batch_id == batch_id, rows.outcome == "rejected").group_by("text")
-    found = connection.execute(groups.order_by(sa.desc("orders"), "first").limit(GROUPS)).mappings()
-    return tuple(Group(row["text"] or "rejected", row["orders"], row["first"]) for row in found)
+    counted = connection.execute(groups.order_by(sa.desc("orders"), "first").limit(GROUPS)).mappings()
+    return tuple(Group(row["text"] or "rejected", row["orders"], row["first"]) for row in counted)
 
 
 def _decisions(connection: Connection, batch_id: int, now: datetime) -> tuple[Group, ...]:
     reason = func.coalesce(ORDERS.c.attention_reason, "other").label("reason")
     groups = select(reason, func.count().label("orders"), func.min(ORDERS.c.po_number).label("first"))
     groups = groups.where(ORDERS.c.batch_id == batch_id, FLAGGED, awake(now)).group_by("reason")
-    found = connection.execute(groups.order_by(sa.desc("orders"), "reason").limit(GROUPS)).mappings()
-    return tuple(Group("", row["orders"], row["first"], row["reason"]) for row in found)
+    counted = connection.execute(groups.order_by(sa.desc("orders"), "reason").limit(GROUPS)).mappings()
+    return tuple(Group("", row["orders"], row["first"], row["reason"]) for row in counted)
 
 
 def _open_orders(connection: Connection, batch_id: int) -> list[dict[str, Any]]:
