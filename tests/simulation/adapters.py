@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from unittest.mock import patch
 
 import httpx
+from approvals import SUBMITTER
 from marketplace import START
 from network import TIMEOUT, Broken, Refused
 from pacing import Group, Pace
@@ -47,6 +48,7 @@ from tracking.storage.sqlite.driver import dbapi
 from tracking.submissions import actions, requests
 from tracking.submissions import submit as submissions
 from tracking.submissions.sender import Sender
+from tracking.team import approval
 from tracking.webhooks import addresses
 from tracking.webhooks.receiver import Receiver
 
@@ -382,7 +384,7 @@ def simulated_constants(seed: int) -> Iterator[None]:
 
 # What people do
 
-PERSON = Person("Ann Example")
+PERSON = Person(SUBMITTER)
 
 
 def submit(database: Database, request: OrderRequest, now: datetime) -> str:
@@ -402,6 +404,15 @@ def act(database: Database, what: str, po_number: str, now: datetime) -> None:
             actions.add_note(database, po_number, by=PERSON, now=now, text="called them")
         case "acknowledge":
             actions.acknowledge(database, po_number, by=PERSON, now=now, why="dealt with")
+
+
+def judge(database: Database, what: str, po_number: str, by: Person, now: datetime) -> bool:
+    """Approves or declines an order; True where that was taken."""
+    if what == "approve":
+        approval.approve(database, po_number, by=by, now=now)
+    else:
+        approval.decline(database, po_number, by=by, now=now, why="not wanted")
+    return True
 
 
 def read_request(document: Mapping[str, Any]) -> OrderRequest:

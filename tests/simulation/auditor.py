@@ -14,6 +14,7 @@
 | I9 | no POST without its committed intent and attempt |
 | I10 | a call that proves nothing changes nothing and leaves a bounded trace |
 | I12 | values add up, in whole minor units |
+| I13 | nothing above the limit is sent before a second person whom a sign-in proves approved it; one judgment counts |
 """
 
 import json
@@ -48,7 +49,10 @@ SELECT_EVENTS = (
     "SELECT id, order_id, seq, kind, witness, happened_at, learned_at, changes, line_changes, detail FROM events"
 )
 SELECT_LINES = "SELECT number, product_id, value_minor, quantity, status, claims, cost_minor, external_id FROM lines"
-SELECT_UNSENT = "SELECT order_id, max(next_attempt_at, coalesce(lease_until, '')) FROM outbox WHERE NOT done"
+SELECT_UNSENT = (
+    "SELECT order_id, max(next_attempt_at, coalesce(lease_until, '')) FROM outbox WHERE NOT done AND NOT held"
+)
+SELECT_HELD = "SELECT order_id FROM outbox WHERE NOT done AND held"
 SELECT_COUNTERS = "SELECT name, hour, state, orders, units, value_minor FROM counters"
 
 
@@ -117,6 +121,10 @@ class Auditor:
             self._outbox = dict(self.raw.execute(SELECT_UNSENT).fetchall())
         return self._outbox
 
+    def _held(self) -> set[int]:
+        """The orders whose request waits for an approval."""
+        return {row[0] for row in self.raw.execute(SELECT_HELD)}
+
     def seconds(self, stored: str | None) -> float | None:
         if stored is None:
             return None
@@ -180,6 +188,7 @@ class Auditor:
             raise Violation("I6", f"{row['po_number']}: event {seq} follows event {folded.seq}")
         folded.seq = seq
         before, needed = None if seq == 1 else folded.facts["state"], self._needs_decision(folded.facts)
+        judged = folded.facts["approval"]
         for name, value in json.loads(changes).items():
             if name in folded.facts:
                 folded.facts[name] = _stored(value) if name in TIMES else value
@@ -187,6 +196,7 @@ class Auditor:
             folded.stale = True
             for number in expand_numbers(change["numbers"]):
                 folded.lines[number].update({name: value for name, value in change.items() if name != "numbers"})
+        self.world.approvals.check_event(row["po_number"], kind, judged, folded.facts["approval"])
         after = folded.facts["state"]
         if before in TERMINAL and after != before:
             raise Violation("I3", f"{row['po_number']} went from {before} to {after} ({kind})")
@@ -229,7 +239,9 @@ class Auditor:
         watched = row["provider_id"] is not None and row["state"] not in {*TERMINAL, "Refused"}
         if watched and row["next_look_at"] is None:
             raise Violation("I7", f"{po_number} is {row['state']} and no look is planned in the store")
-        if row["submission"] in UNSETTLED and row["id"] not in self._unsent():
+        held = row["approval"] is not None and row["id"] in self._held()
+        self.world.approvals.check_row(row, held=held, unsent=row["id"] in self._unsent())
+        if row["submission"] in UNSETTLED and row["id"] not in self._unsent() and not held:
             raise Violation("I7", f"{po_number} is {row['state']} and no attempt is planned in the store")
 
     def _check_lines(self, row: Mapping[str, Any], folded: Folded) -> None:
@@ -358,7 +370,7 @@ class Auditor:
                 yield f"{placed.id} is completed there without proof, and nobody is asked to look", placed.unproven_at
         for intended in self.world.evidence.intended.values():
             row = by_po.get(intended.po_number)
-            if row is not None and row["submission"] in UNSETTLED:
+            if row is not None and row["submission"] in UNSETTLED and row["approval"] != "waiting":
                 yield f"{intended.po_number} is {row['state']} and goes on hanging", world.calm_at
 
     def _expected_here(self, placed: Placed) -> bool:

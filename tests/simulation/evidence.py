@@ -52,6 +52,9 @@ class Evidence:
         placed = self.world.market.by_id(facts["provider_id"] or "")
         if state in TERMINAL:
             self._check_finish(po_number, placed, state, facts)
+        elif state == "Refused" and facts["approval"] == "declined":
+            if not self.world.approvals.was_declined(po_number):
+                raise Violation("I2", f"{po_number} is shown as declined, and nobody has declined it")
         elif state == "Refused":
             self._check_refusal(po_number)
         elif state == "Queued" and before == "Sending" and self._is_there(po_number):

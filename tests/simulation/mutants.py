@@ -16,7 +16,7 @@ from tracking import ingest
 from tracking.errors import CallbackRefused
 from tracking.forecasting import planner
 from tracking.orders import event_chain as chain
-from tracking.orders import events, line_matching, rules
+from tracking.orders import events, line_matching, model, rules
 from tracking.polling import discovery, due_orders, list_pages, poller
 from tracking.provider import client, json_fields, responses
 from tracking.provider.http import answers
@@ -25,7 +25,9 @@ from tracking.provider.shared_rate_limit import SharedRateLimit
 from tracking.provider.webhook_bodies import read_webhook_call
 from tracking.storage import counters, inbox, leases, orders, outbox
 from tracking.storage.tables import CALLBACKS, ORDERS, OUTBOX
+from tracking.storage.team import approval_rule
 from tracking.submissions import sender
+from tracking.team import approval
 from tracking.webhooks import address_book, addresses, receiver
 
 
@@ -54,7 +56,7 @@ def _taken(leased_for_ever: bool) -> Plant:
     free = ORDERS.c.lease_until.is_(None) if leased_for_ever else ORDERS.c.id.is_not(None)
     look = and_(ORDERS.c.id.in_(bindparam("wanted", expanding=True)), free)
     attempt = due(OUTBOX, OUTBOX.c.next_attempt_at)
-    attempt = and_(OUTBOX.c.done.is_(False), attempt)
+    attempt = and_(OUTBOX.c.done.is_(False), OUTBOX.c.held.is_(False), attempt)
     wanted = [ORDERS.c[name] for name in orders._POLL_COLUMNS]
     sent = (OUTBOX.c.order_id, OUTBOX.c.request, OUTBOX.c.attempts)
     by = (OUTBOX.c.next_attempt_at, OUTBOX.c.order_id)
@@ -68,8 +70,8 @@ def _taken(leased_for_ever: bool) -> Plant:
     )
 
 
-def _read_strictly(body: bytes, content_type: str, content_encoding: str, notes: set[str]) -> Any:
-    call = read_webhook_call(body, content_type, content_encoding, notes)
+def _read_strictly(body: bytes, media: str, coding: str, notes: set[str], document: dict[str, Any]) -> Any:
+    call = read_webhook_call(body, media, coding, notes, document)
     if notes or call.reason:
         raise CallbackRefused("the body cannot be read", rule="address")
     return call
@@ -81,6 +83,24 @@ def _in_floats(value: Any) -> int:
 
 def _kept_for_ever(connection: Any, values: Any, now: Any) -> None:
     connection.execute(insert(CALLBACKS), {**values, "outcome": "refused", "received_at": now, "last_at": now})
+
+
+def _sendable(order: Any) -> bool:
+    return order.provider_id is None and order.submission != "elsewhere"
+
+
+_whoever_approved = both(replaced(sender, "can_send", _sendable), replaced(model, "can_send", _sendable))
+
+
+def _sent_though_held() -> Plant:
+    due = and_(OUTBOX.c.done.is_(False), OUTBOX.c.next_attempt_at <= bindparam("now"), leases.unleased(OUTBOX))
+    sent = (OUTBOX.c.order_id, OUTBOX.c.request, OUTBOX.c.attempts)
+    by = (OUTBOX.c.next_attempt_at, OUTBOX.c.order_id)
+    return both(
+        _whoever_approved,
+        replaced(outbox, "LEASE_SENDS", leases.lease_rows(OUTBOX.c.order_id, due, by, sent)),
+        replaced(outbox, "ANY_SEND_DUE", select(OUTBOX.c.order_id).where(due).limit(1)),
+    )
 
 
 _Sender, _Poller = sender.Sender, poller.Poller
@@ -524,6 +544,56 @@ MUTANTS = (
                 _Poller,
                 "_poll_page",
                 ("page.orders, page.started_at, page.finished_at", "page.orders, page.finished_at, page.finished_at"),
+            ),
+        ),
+    ),
+    Mutant("unapproved-sent", "An order that waits for an approval is sent.", _sent_though_held()),
+    Mutant(
+        "declined-sent",
+        "An order that was declined is sent.",
+        both(
+            _whoever_approved,
+            rewritten(
+                outbox, "release_held", ('"held": not approved, "done": not approved', '"held": False, "done": False')
+            ),
+        ),
+    ),
+    Mutant(
+        "declined-resent",
+        "An order that was declined can be sent again.",
+        both(
+            _whoever_approved,
+            rewritten(model, "allowed_actions", ("if approval == Approval.DECLINED:", "if False:")),
+            rewritten(outbox, "requeue", ('"done": False,', '"done": False, "held": False,')),
+        ),
+    ),
+    Mutant(
+        "judged-twice",
+        "Of two judgments the later counts.",
+        rewritten(ingest, "work_refusal", ("order.approval != Approval.WAITING", "order.approval is None")),
+    ),
+    Mutant(
+        "approves-their-own",
+        "Whoever submitted an order approves it.",
+        replaced(events, "same_person", lambda *_: False),
+    ),
+    Mutant(
+        "approves-unproven",
+        "A name that no sign-in proves approves an order.",
+        rewritten(approval, "_judge", ("if not by.signed_in:", "if False:")),
+    ),
+    Mutant(
+        "limit-unread", "An order above the limit does not wait.", replaced(approval_rule, "why_waits", lambda *_: None)
+    ),
+    Mutant(
+        "released-late",
+        "An approved order is released with the next transaction.",
+        one_transaction_late(
+            ingest,
+            "record_work",
+            (
+                "outbox.release_held(connection, order_id, now, approved=worked.approved)",
+                "later(connection, lambda c: outbox.release_held(c, order_id, now, approved=worked.approved))",
             ),
         ),
     ),

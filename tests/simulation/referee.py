@@ -66,6 +66,7 @@ class Referee:
         intended = self.world.evidence.intended.get(po_number)
         if intended is None:
             raise Violation("I1", f"a POST leaves under {po_number}, which nobody asked for")
+        self.world.approvals.check_post(intended)
         if found is None or found[0] < posts:
             raise Violation("I9", f"POST {posts} of {po_number} leaves, committed is {found}")
         if contents(document["LineItems"]) != sorted(intended.lines):

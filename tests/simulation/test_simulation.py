@@ -29,6 +29,8 @@ SOON = {
     "odd-field-blocks",
     "unproven-unsaid",
     "body-decides",
+    "declined-sent",
+    "judged-twice",
 }
 
 

@@ -13,10 +13,12 @@ from adapters import (
     StoreFile,
     act,
     digests_of_notice,
+    judge,
     read_request,
     simulated_constants,
     submit,
 )
+from approvals import PEOPLE, Approvals
 from auditor import Auditor
 from evidence import Evidence, Intended, Violation
 from marketplace import Marketplace, Stage
@@ -59,7 +61,10 @@ class World:
         self.story: list[str] = []
         rng = random.Random(seed)
         self.climate = climate_of(rng, seed)
-        planned = {f"step {number}: {step}": step for number, step in enumerate(steps_of(rng))}
+        self.approvals = Approvals(self, seed)
+        steps = steps_of(rng)
+        steps += self.approvals.steps({step.given["order"]: step.at for step in steps[::-1] if step.what == "submit"})
+        planned = {f"step {number}: {step}": step for number, step in enumerate(steps)}
         self.steps = {name: step for name, step in planned.items() if name not in dropped}
         self.chance = Chance(seed, dropped)
         self._requests = [made_up(rng, number) for number in range(3)]
@@ -115,6 +120,7 @@ class World:
     def run(self) -> Outcome:
         """Lives the history to its end, or to its first violation."""
         self.file.empty(anew=any(step.what == "disk full" for step in self.steps.values()))
+        self.approvals.begin()
         try:
             with simulated_constants(self.chance.seed):
                 self._live()
@@ -265,6 +271,8 @@ class World:
                 self._submit(given["order"], changed=step.what != "submit")
             case "check" | "resend" | "note" | "acknowledge":
                 self._person(lambda database, now: act(database, step.what, f"T-{given['order']}", now))
+            case "approve" | "decline":
+                self._judge(step.what, f"T-{given['order']}", given["who"])
             case "forged notice" | "notice of nothing":
                 self._odd_notice(given["order"], forged=step.what == "forged notice")
             case "taken elsewhere":
@@ -313,6 +321,11 @@ class World:
 
     def _person(self, what: Callable[..., Any]) -> Any:
         return self.consoles[0].at_once(what) if self.consoles else None
+
+    def _judge(self, what: str, po_number: str, who: str) -> None:
+        self.approvals.asked(what, po_number, who)
+        if self._person(lambda database, now: judge(database, what, po_number, PEOPLE[who], now)):
+            self.approvals.done(what, po_number, who)
 
     def _submit(self, number: int, *, changed: bool) -> None:
         document = self._requests[number]
