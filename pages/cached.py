@@ -27,6 +27,7 @@ from tracking.reports.logs import volume
 from tracking.reports.order_list import view_counts as order_views
 from tracking.reports.order_list.view_counts import ViewCount
 from tracking.reports.team import imports as import_reports
+from tracking.reports.team import jobs as team_jobs
 from tracking.reports.team import people as team_people
 from tracking.storage.database import connect
 from tracking.storage.facts import FactKey, get_fact
@@ -234,6 +235,16 @@ def view_counts(name: str) -> Mapping[str, ViewCount]:
 @st.cache_data(ttl=FRESH, max_entries=50, show_spinner=False)
 def _view_counts(url: str, name: str) -> Mapping[str, ViewCount]:
     return order_views.view_counts(connect(url), utc_now(), name)
+
+
+def running_jobs() -> tuple[team_jobs.JobStatus, ...]:
+    """The acts on many orders that are under way, a few at most, at most FRESH seconds old."""
+    return _running_jobs(database_url())
+
+
+@st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
+def _running_jobs(url: str) -> tuple[team_jobs.JobStatus, ...]:
+    return team_jobs.running(connect(url))
 
 
 def people() -> list[str]:

@@ -53,6 +53,13 @@ PAGES = [
 ]
 TEAM = [
     st.Page(
+        "jobs.py",
+        title="Jobs",
+        icon=":material/checklist:",
+        url_path="jobs",
+        help="Acts on many orders: how far each is, by whom, and what it touched.",
+    ),
+    st.Page(
         "imports.py",
         title="Imports",
         icon=":material/upload_file:",

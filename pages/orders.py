@@ -8,6 +8,7 @@ import streamlit as st
 
 import cached
 import elements
+import job_words
 import orders_filters
 import orders_selection
 import orders_table
@@ -69,6 +70,18 @@ def news(snapshot: Snapshot) -> None:
             st.rerun()
 
 
+@elements.live("5s", "running_jobs")
+def running_jobs() -> None:
+    """Which acts on many orders are under way, whoever started them, each with the way to it."""
+    for job in cached.running_jobs():
+        done = job.total - job.waiting
+        label = f"{job.person}: {job_words.naming(job.act, job.total)}, {100 * done // max(job.total, 1)} %"
+        st.page_link(
+            "jobs.py", label=elements.escape(label), icon=":material/progress_activity:", width="content",
+            query_params={"job": str(job.id)},
+        )  # fmt: skip
+
+
 def head(filters: Filters, snapshot: Snapshot) -> None:
     """The views; below them what filters the list, how it is sorted, and how many match as of when.
 
@@ -76,7 +89,7 @@ def head(filters: Filters, snapshot: Snapshot) -> None:
     """
     orders_filters.views(filters)
     total = snapshot.page.total
-    text = f"more than {total - 1:,} orders" if snapshot.page.more else wording.count(total, "order")
+    text = orders_selection.number_of(snapshot)
     meaning = f"{orders_filters.VIEW_MEANINGS[filters.view]} {KEYS}"
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="list_head"):
         orders_filters.popover(filters)
@@ -86,6 +99,9 @@ def head(filters: Filters, snapshot: Snapshot) -> None:
         news(snapshot)
     # In a row of their own: what comes with the news moves none of them.
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="chips"):
+        if total:
+            orders_selection.select_all(snapshot)
+        running_jobs()
         orders_filters.switches(filters)
         orders_filters.show_chips(filters)
         if orders_filters.chips(filters) and total:
@@ -134,5 +150,5 @@ with elements.error_box():
     pages = max(1, -(-snapshot.page.total // filters.page_size))
     if pages > 1:
         orders_filters.pages(pages, filters.page if filters.page <= pages else 1)
-    if selected:
+    if selected or orders_selection.are_all_selected(snapshot):
         orders_selection.bar(snapshot, selected)

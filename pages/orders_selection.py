@@ -1,4 +1,4 @@
-"""What can be done with the orders selected in the list: open one, poll them now, export them."""
+"""What can be done with the orders selected in the list, or with all that match: open, poll, export, act on many."""
 
 import functools
 import io
@@ -9,6 +9,8 @@ import streamlit as st
 
 import actors
 import elements
+import job_words
+import orders_bulk
 import orders_table
 import recording
 import session
@@ -20,37 +22,96 @@ from tracking.reports.order_list.exports import write_export
 from tracking.reports.order_list.filters import Filters
 from tracking.storage.database import Database
 from tracking.submissions import actions
+from tracking.team.plans import Act
 
 CODE_LETTER, WIDEST_ID = 8.5, 340  # pixels
 FORMS = {"csv": "text/csv", "jsonl": "application/x-ndjson", "parquet": "application/vnd.apache.parquet"}
 
 
+MORE = (Act.SNOOZE, Act.ASSIGN, Act.RESEND, Act.REOPEN, Act.END_SNOOZE)
+
+
+def number_of(snapshot: orders_table.Snapshot) -> str:
+    """How many orders match, in words."""
+    page = snapshot.page
+    return f"more than {page.total - 1:,} orders" if page.more else wording.count(page.total, "order")
+
+
+def select_all(snapshot: orders_table.Snapshot) -> None:
+    """The button that selects all that match, on all pages."""
+    st.button(
+        f"Select all {number_of(snapshot)}", key="select_all", type="tertiary", icon=":material/select_all:",
+        on_click=_select_all, args=(snapshot,),
+    )  # fmt: skip
+
+
+def _select_all(snapshot: orders_table.Snapshot) -> None:
+    """In place of the rows that are selected: a selection of rows is none of what else matches."""
+    orders_table.new_turn()
+    st.session_state["all_selected"] = _drawing(snapshot)
+
+
+def _drawing(snapshot: orders_table.Snapshot) -> tuple[int, int]:
+    """Which drawing of the table it is: a selection belongs to one."""
+    return snapshot.number, st.session_state.get(f"{orders_table.KEY}_turn", 0)
+
+
+def are_all_selected(snapshot: orders_table.Snapshot) -> bool:
+    """Whether all that match are selected, not only rows of this page."""
+    return bool(st.session_state.get("all_selected") == _drawing(snapshot))
+
+
 def bar(snapshot: orders_table.Snapshot, po_numbers: Sequence[str]) -> None:
-    """The bar at the bottom of the window, while orders are selected."""
-    with st.bottom, st.container(horizontal=True, vertical_alignment="center", key="selection"):
-        st.markdown(f"**{len(po_numbers)} selected**", width="content")
-        if len(po_numbers) == 1:
-            _ids(snapshot, po_numbers[0])
-        one = len(po_numbers) == 1
-        opened = st.button(
-            "Open", key="open_selected", icon=":material/open_in_new:", type="primary", shortcut="O", disabled=not one,
-            help=None if one else "Select one order to open it.",
-        )  # fmt: skip
-        reason = session.may_not_act()
-        polled = st.button(
-            "Poll now", key="poll_selected", icon=":material/sync:", shortcut="P", disabled=reason is not None,
-            help=reason,
-        )  # fmt: skip
-        chosen = replace(
-            Filters(sort=snapshot.filters.sort, descending=snapshot.filters.descending), only=tuple(po_numbers)
-        )
-        export("Export selected", chosen, "export_selected", "selected")
+    """The bar at the bottom of the window, while orders are selected: these, or all that match without any."""
+    with st.bottom, st.container(horizontal=True, vertical_alignment="center", gap="small", key="selection"):
+        opened = False
+        if po_numbers:
+            opened = _opens(snapshot, po_numbers)
+            chosen = Filters(sort=snapshot.filters.sort, descending=snapshot.filters.descending, only=tuple(po_numbers))
+            words = f"{wording.count(len(po_numbers), 'order')} selected"
+        else:
+            chosen, words = replace(snapshot.filters, page=1), f"All {number_of(snapshot)}"
+            if (which := job_words.which(chosen)) != "All orders":
+                words += f": {which}"
+            st.markdown(f"**{elements.escape(words)}**", width="content")
+        picked = _picked_act()
+        export("Export selected" if po_numbers else "Export all", chosen, "export_selected", "selected")
         st.button("Clear selection", key="clear_selection", type="tertiary", on_click=orders_table.new_turn)
     if opened:
         orders_table.open_order(po_numbers[0], snapshot.filters)
-    if polled:
+    if picked is Act.POLL and po_numbers:
         actors.act("Poll now", functools.partial(_poll, po_numbers))
         elements.show_toast()
+    elif picked:
+        orders_bulk.open_drawer(chosen, words, picked)
+
+
+def _opens(snapshot: orders_table.Snapshot, po_numbers: Sequence[str]) -> bool:
+    """What single orders of the page have: their number, the ids of one, and the button that opens it."""
+    one = len(po_numbers) == 1
+    st.markdown(f"**{len(po_numbers)} selected**", width="content")
+    if one:
+        _ids(snapshot, po_numbers[0])
+    return st.button(
+        "Open", key="open_selected", icon=":material/open_in_new:", type="primary", shortcut="O", disabled=not one,
+        help=None if one else "Select one order to open it.",
+    )  # fmt: skip
+
+
+def _picked_act() -> Act | None:
+    """The act whose button was pressed; a viewer sees why there is none for them."""
+    reason = session.may_not_act()
+    off = reason is not None
+    polled = st.button("Poll now", key="poll_selected", icon=":material/sync:", shortcut="P", disabled=off, help=reason)
+    acknowledged = st.button(
+        "Acknowledge", key="acknowledge_selected", icon=":material/task_alt:", shortcut="A", disabled=off, help=reason
+    )
+    more: Act | None = st.menu_button(
+        "More acts", MORE, key="more_selected", format_func=orders_bulk.label, disabled=off, help=reason
+    )
+    if polled or acknowledged:
+        return Act.POLL if polled else Act.ACKNOWLEDGE
+    return more
 
 
 def _ids(snapshot: orders_table.Snapshot, po_number: str) -> None:

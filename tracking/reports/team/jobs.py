@@ -110,6 +110,13 @@ def jobs_running(database: Database) -> int:
         return int(connection.execute(_running()).scalar_one())
 
 
+def running(database: Database, limit: int = 3) -> tuple[JobStatus, ...]:
+    """The jobs that run now, newest first, so many at the most; without when they end."""
+    of_now = select(*_columns()).where(JOBS.c.state == "running").order_by(JOBS.c.id.desc()).limit(limit)
+    with database.read() as connection:
+        return tuple(JobStatus(**dict(row)) for row in connection.execute(of_now).mappings())
+
+
 def job_orders(
     database: Database, job_id: int, outcome: str | None = None, page: int = 1, *, size: int = PAGE_SIZE
 ) -> tuple[TouchedOrder, ...]:

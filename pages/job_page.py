@@ -1,0 +1,207 @@
+"""One job on its page: how far it is and when it ends, by whom, stop and resume, and each of its orders."""
+
+import functools
+import io
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import streamlit as st
+
+import actors
+import address
+import elements
+import job_words
+import recording
+import session
+import times
+from tracking.access import Person
+from tracking.orders import wording
+from tracking.orders.observations import utc_now
+from tracking.reports.team import jobs as reports
+from tracking.reports.team.jobs import JobStatus, TouchedOrder
+from tracking.storage.database import Database
+from tracking.team import jobs
+from tracking.team.plans import Act
+
+FORMS = {"csv": "text/csv", "jsonl": "application/x-ndjson", "parquet": "application/vnd.apache.parquet"}
+OUTCOMES = {"all": "All", "done": "Done", "skipped": "Skipped", "waiting": "Waiting"}
+BADGES = {
+    "running": ("play_circle", "blue"), "stopped": ("pause_circle", "orange"), "finished": ("check_circle", "green"),
+}  # fmt: skip
+HEAD_HEIGHT = 215  # pixels: what moves within it moves nothing below
+REASONS_LISTED = 6
+
+
+def draw(job_id: int) -> None:
+    """The job: its head, which moves by itself, and its orders."""
+    _draw_head(job_id)
+    _draw_orders(job_id)
+
+
+@elements.live("2s", "job_head")
+def _draw_head(job_id: int) -> None:
+    now = utc_now()
+    job = reports.job(session.database(), job_id, now)
+    with st.container(border=True, key="job_head", height=HEAD_HEIGHT, gap="xsmall"):
+        with st.container(horizontal=True, vertical_alignment="center", gap="small", key="job_title"):
+            st.header(elements.escape(job_words.naming(job.act, job.total)), anchor=False, width="content")
+            icon, color = BADGES[job.state]
+            st.badge(job.state_label, icon=f":material/{icon}:", color=color)  # type: ignore[arg-type]  # only its colours
+            st.space("stretch")
+            _draw_buttons(job)
+        st.progress(_share(job), text=_progress_text(job))
+        st.markdown(elements.escape(_pace(job, now)))
+        for why, number in list(job.skipped_why.items())[:REASONS_LISTED]:
+            st.caption(f"{number:,} skipped: {elements.escape(why)}")
+        st.caption(elements.escape(_origin(job, now)))
+        if job.changed_at and job.changed_by:
+            what = "Stopped" if job.state == "stopped" else "Resumed"
+            st.caption(elements.escape(f"{what} by {job.changed_by}, {times.text(job.changed_at, now)}"))
+
+
+def _share(job: JobStatus) -> float:
+    return (job.total - job.waiting) / job.total if job.total else 1.0
+
+
+def _progress_text(job: JobStatus) -> str:
+    past = job_words.PAST[Act(job.act)]
+    parts = [f"{job.done:,} {past}"]
+    parts += [f"{job.skipped:,} skipped"] if job.skipped else []
+    parts += [f"{job.waiting:,} waiting"] if job.waiting else []
+    return f"{job.total - job.waiting:,} of {job.total:,}: {', '.join(parts)}"
+
+
+def _pace(job: JobStatus, now: datetime) -> str:
+    """How fast it is and when it ends, or how long it took; only what is known."""
+    if job.finished_at:
+        took = wording.duration(job.finished_at - job.created_at)
+        return f"Complete since {times.text(job.finished_at, now)}, {took} after it was started."
+    if job.state == "stopped":
+        return f"{wording.count(job.waiting, 'order')} wait until it is resumed; they stay as they are."
+    if job.ends_at is None:
+        return "Running; how fast is not known yet."
+    left = job.ends_at - now
+    rate = job.waiting / max(left.total_seconds(), 0.001)
+    pace = f"{rate:,.0f} a second" if rate >= 1 else f"{rate * 60:,.0f} a minute"
+    return f"{pace}; ends about {wording.latest(job.ends_at, now)}, in {wording.duration(left)}."
+
+
+def _origin(job: JobStatus, now: datetime) -> str:
+    signed = "" if job.signed_in else " (not signed in)"
+    parts = [f"Started by {job.person}{signed}, {times.text(job.created_at, now)}", job_words.chosen_by(job.filter)]
+    return " · ".join(part for part in [*parts, job_words.details(job.parameters, job.act, now)] if part)
+
+
+def _draw_buttons(job: JobStatus) -> None:
+    viewer = session.may_not_act()
+    act: Callable[..., None]
+    if job.state == "running":
+        act, name, icon = jobs.stop, "Stop", "stop_circle"
+    elif job.state == "stopped":
+        act, name, icon = jobs.resume, "Resume", "play_circle"
+    else:
+        return
+    pressed = st.button(
+        name, key="job_change", icon=f":material/{icon}:", type="primary" if name == "Resume" else "secondary",
+        disabled=viewer is not None, help=viewer,
+    )  # fmt: skip
+    if pressed:
+        actors.act(name, functools.partial(_change, act, job.id))
+
+
+def _change(act: Callable[..., None], job_id: int, by: Person) -> None:
+    act(session.database(), job_id, by=by, now=utc_now())
+    done = "Stopped: no further order is touched." if act is jobs.stop else "Resumed."
+    elements.toast_after_rerun(done)
+
+
+# Its orders
+
+
+@elements.live("5s", "job_orders")
+def _draw_orders(job_id: int) -> None:
+    """The orders page by page, by what became of them; while it runs the page is read anew."""
+    job = reports.job(session.database(), job_id, utc_now())
+    if job.act == Act.IMPORT:
+        return
+    numbers = {"all": job.total, "done": job.done, "skipped": job.skipped, "waiting": job.waiting}
+    outcome = address.choice("outcome", OUTCOMES, "all")
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="job_orders_head"):
+        st.segmented_control(
+            "Orders of the job", list(OUTCOMES), required=True, label_visibility="collapsed",
+            format_func=lambda name: f"{OUTCOMES[name]} {numbers[name]:,}",
+            **address.bound("outcome", outcome, "all", resets=("orders_page",)),
+        )  # fmt: skip
+        _draw_export(job_id, outcome)
+        query = {"job": str(job_id)}
+        st.page_link("orders.py", label="Show in the list of orders", icon=":material/list_alt:", query_params=query)
+    pages = max(1, -(-numbers[outcome] // reports.PAGE_SIZE))
+    page = min(_page_asked(), pages)
+    rows = reports.job_orders(session.database(), job_id, None if outcome == "all" else outcome, page)
+    if rows:
+        _draw_table(rows, numbers[outcome])
+    else:
+        st.caption("None.")
+    if pages > 1:
+        st.pagination(pages, default=page, key=f"job_pages_{outcome}", on_change=_turn, args=(f"job_pages_{outcome}",))
+
+
+def _page_asked() -> int:
+    text = st.query_params.get("orders_page", "1")
+    return max(1, int(text)) if text.isascii() and text.isdigit() and len(text) < 7 else 1
+
+
+def _turn(key: str) -> None:
+    address.write("orders_page", st.session_state[key], 1)
+
+
+def _draw_table(rows: Sequence[TouchedOrder], number: int) -> None:
+    cells: list[dict[str, Any]] = [
+        {
+            "po_number": wording.plain(row.po_number),
+            "outcome": OUTCOMES[row.outcome],
+            "why": wording.plain(row.why or ""),
+            "at": row.at,
+            "state": elements.state_cell(row.state),
+        }
+        for row in rows
+    ]
+    st.dataframe(
+        cells,
+        key="job_orders_table",
+        hide_index=True,
+        height="content",
+        alt=f"{len(rows)} of {number:,} orders of the job, with what became of each",
+        column_config={
+            "po_number": st.column_config.ButtonColumn(
+                "PO number", type="tertiary", alignment="left", key="job_order_open", width=220
+            ),
+            "outcome": st.column_config.TextColumn("Outcome", width=90),
+            "why": st.column_config.TextColumn("Why it was skipped", width=320),
+            "at": times.column("When"),
+            "state": elements.state_column("State now", sorted({state for cell in cells for state in cell["state"]})),
+        },
+    )
+    click = st.session_state.get("job_order_open")
+    if click and 0 <= click["row"] < len(rows):
+        st.switch_page("order.py", query_params={"order": rows[click["row"]].po_number})
+
+
+def _draw_export(job_id: int, outcome: str) -> None:
+    database, only = session.database(), None if outcome == "all" else outcome
+    with st.popover("Export", icon=":material/download:", key="job_export"):
+        st.caption("Each order with what became of it. Without recipients. Times are UTC.")
+        for form, mime in FORMS.items():
+            make = functools.partial(_exported, database, job_id, form, only)
+            content = recording.export("orders of a job", make, job_id=job_id, form=form)
+            st.download_button(
+                form.upper(), content, file_name=f"job-{job_id}-{outcome}.{form}", mime=mime, key=f"job_export_{form}",
+                on_click="ignore",
+            )  # fmt: skip
+
+
+def _exported(database: Database, job_id: int, form: str, outcome: str | None) -> tuple[bytes, int]:
+    file = io.BytesIO()
+    number = reports.write_touched(database, job_id, form=form, file=file, outcome=outcome)
+    return file.getvalue(), number

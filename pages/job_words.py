@@ -1,0 +1,57 @@
+"""Acts on many orders in the words of the pages: what a button says, what was done, and which orders they are for."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import orders_filters
+from tracking.orders import wording
+from tracking.reports.order_list.filters import Filters
+from tracking.team.plans import Act, Parameters
+
+# What is done, as a button says it; and what is so afterwards, of the orders it was done with.
+VERBS = {
+    Act.POLL: "Poll", Act.ACKNOWLEDGE: "Acknowledge", Act.SNOOZE: "Snooze", Act.ASSIGN: "Assign",
+    Act.RESEND: "Resend", Act.REOPEN: "Reopen", Act.END_SNOOZE: "End snooze of", Act.IMPORT: "Import",
+}  # fmt: skip
+PAST = {
+    Act.POLL: "queued for a poll", Act.ACKNOWLEDGE: "acknowledged", Act.SNOOZE: "snoozed", Act.ASSIGN: "assigned",
+    Act.RESEND: "queued to be sent again", Act.REOPEN: "reopened", Act.END_SNOOZE: "no longer snoozed",
+    Act.IMPORT: "placed",
+}  # fmt: skip
+
+
+def naming(act: str, number: int) -> str:
+    """The act and how many orders it is for: "Acknowledge 391 orders"."""
+    return f"{VERBS[Act(act)]} {wording.count(number, 'order')}"
+
+
+def details(document: Mapping[str, Any], act: str, now: datetime) -> str:
+    """With what it is done: the reason, until when, for whom; empty where there is nothing to say."""
+    if act == Act.IMPORT:
+        return ""
+    parameters = Parameters.from_document(document)
+    parts = [f"“{wording.plain(parameters.reason)}”"] if parameters.reason else []
+    if act == Act.SNOOZE:
+        parts.append(f"until {wording.clock(parameters.until, now)}" if parameters.until else "until something changes")
+    if act == Act.ASSIGN:
+        parts.append(f"to {wording.plain(parameters.assignee)}" if parameters.assignee else "to nobody")
+    return ", ".join(parts)
+
+
+def which(filters: Filters) -> str:
+    """Which orders a filter means, in words: the view and all that is set."""
+    parts = [chip.label for chip in orders_filters.chips(filters)]
+    if filters.view != "all":
+        parts.insert(0, orders_filters.VIEW_LABELS[filters.view])
+    return ", ".join(parts) or "All orders"
+
+
+def chosen_by(stored: Mapping[str, Any]) -> str:
+    """The same of what a job has stored of its filter, which leaves out what people typed."""
+    if "po" in stored:
+        return f"{stored['po']} in the list"
+    typed = {"q": "a search by text", "prefix": "a beginning of the PO number"}
+    filters, _ = Filters.from_query({name: value for name, value in stored.items() if name not in typed})
+    parts = [which(filters)] if filters != Filters() or not stored.keys() & typed.keys() else []
+    return ", ".join([*parts, *(words for name, words in typed.items() if name in stored)])
