@@ -27,7 +27,7 @@ from sqlmodel import SQLModel
 from stepping import SteppedLoop
 
 from tracking.access import Person
-from tracking.app.loops import PollLoop, SendLoop
+from tracking.app.loops import JobLoop, PollLoop, SendLoop
 from tracking.errors import StoreBusy, StoreError, TrackingError
 from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import Policy
@@ -48,7 +48,8 @@ from tracking.storage.sqlite.driver import dbapi
 from tracking.submissions import actions, requests
 from tracking.submissions import submit as submissions
 from tracking.submissions.sender import Sender
-from tracking.team import approval
+from tracking.team import approval, job_runner
+from tracking.team.job_runner import JobRunner
 from tracking.webhooks import addresses
 from tracking.webhooks.receiver import Receiver
 
@@ -252,6 +253,10 @@ class Console:
             Pace(self, lambda: sending._turn(group), world.auditor.attempt_due),
             Pace(self, lambda: polling._turn(group), world.auditor.look_due),
         ]
+        if world.teamwork.busy:
+            runner = JobRunner(self.database, owner=self.owner, lease=lease, clock=self.clock, max_rate=RATE)
+            running = JobLoop(runner, pulse, self.clock)
+            self.paces.append(Pace(self, lambda: running._turn(group), world.teamwork.job_due))
         if climate.discover_every:
             self.paces.append(Pace(self, polling._discover, world.auditor.discovery_due))
         self._begin()
@@ -378,6 +383,7 @@ def simulated_constants(seed: int) -> Iterator[None]:
     with (
         patch.object(orders, "new_salt", lambda: f"{salts.getrandbits(128):032x}"),
         patch.object(inbox, "REFUSALS_STORED", KEPT_REFUSALS),
+        patch.object(job_runner, "ORDERS_AT_ONCE", 1),
     ):
         yield
 

@@ -15,6 +15,7 @@
 | I10 | a call that proves nothing changes nothing and leaves a bounded trace |
 | I12 | values add up, in whole minor units |
 | I13 | nothing above the limit is sent before a second person whom a sign-in proves approved it; one judgment counts |
+| I14 | a job touches each order once, a stopped one none; a snooze ends with trouble: see `teamwork` |
 """
 
 import json
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from adapters import KEPT_REFUSALS, digest_of_address
 from evidence import TERMINAL, Violation
 from marketplace import EPSILON, START, Placed
+from teamwork import event_of
 
 from tracking.orders.model import ORDER_FIELDS, Order, expand_numbers
 
@@ -39,7 +41,7 @@ BESIDE = ("id", "event_count", "next_look_at", "lease_until", "line_count")
 COLUMNS = (*BESIDE, *ORDER_FIELDS)
 COMMITS_A_SECOND = 200
 TIMES = frozenset(
-    name for name in ORDER_FIELDS if name.endswith(("_at", "_after", "_by")) and name != "acknowledged_by"
+    name for name in ORDER_FIELDS if name.endswith(("_at", "_after", "_by", "_until")) and name != "acknowledged_by"
 )
 DEFAULTS = {
     one.name: None if one.default is MISSING else one.default for one in fields(Order) if one.name in ORDER_FIELDS
@@ -93,7 +95,7 @@ class Auditor:
         planned = (
             max(row["next_look_at"], row["lease_until"] or "") for row in self._rows.values() if row["next_look_at"]
         )
-        return self._at_the_latest(self.seconds(min(planned, default=None)))
+        return self.at_the_latest(self.seconds(min(planned, default=None)))
 
     def attempt_due(self) -> float | None:
         """When the next attempt is due; soon while one is under way, as its worker may be gone."""
@@ -101,7 +103,7 @@ class Auditor:
         if any(row["submission"] == "sending" for row in self._rows.values()):
             soon = self.world.now + 30
             return soon if due is None else min(due, soon)
-        return self._at_the_latest(due)
+        return self.at_the_latest(due)
 
     def discovery_due(self) -> float | None:
         """When the list is to be walked next."""
@@ -109,9 +111,9 @@ class Auditor:
             found = self.raw.execute("SELECT value FROM facts WHERE key = 'discover'").fetchone()
             self._discovery = (None if found is None else _stored(json.loads(found[0])["next_at"]),)
         [next_at] = self._discovery
-        return self.world.now if next_at is None else self._at_the_latest(self.seconds(next_at))
+        return self.world.now if next_at is None else self.at_the_latest(self.seconds(next_at))
 
-    def _at_the_latest(self, due: float | None) -> float | None:
+    def at_the_latest(self, due: float | None) -> float | None:
         """The loops tick all the time. That shows only where a clock was set back: they see to what lies ahead."""
         return due if due is None or not self.world.back_steps else min(due, self.world.now + 30)
 
@@ -203,6 +205,7 @@ class Auditor:
         if before != after:
             self._moved(folded.facts, before, event[6], "Found " if json.loads(detail).get("first_sight") else "")
             self.world.evidence.check_move(folded.facts, row["po_number"], before, after)
+        self.world.teamwork.appended(order_id, row["po_number"], event_of(event), folded.facts)
         if (needs := self._needs_decision(folded.facts)) != needed:
             self._add(folded.facts, [("decisions", _hour(event[6]), "needed" if needs else "settled", 1)])
         return int(order_id)

@@ -252,6 +252,51 @@ def steps_of(rng: random.Random) -> list[Step]:
     return steps
 
 
+ACTS = ("poll", "acknowledge", "snooze", "assign", "resend", "reopen", "end snooze")
+COLLEAGUES = ("Bea Example", "Cleo Example")
+
+
+def team_steps(rng: random.Random, orders: int) -> list[Step]:
+    """What a team does: work on one order, and acts on all of them; drawn apart, so that the rest of a seed stays."""
+    steps: list[Step] = []
+    for number in range(orders):
+        given = {"order": number}
+        chances: Chances = (
+            (0.08, lambda: Step(_moment(rng, 60), "snooze", {**given, "length": _length(rng)})),  # noqa: B023 - called at once
+            (0.03, lambda: Step(_moment(rng, 60), "end snooze", given)),  # noqa: B023 - the same
+            (0.06, lambda: Step(_moment(rng, 60), "assign", {**given, "to": rng.choice(COLLEAGUES)})),  # noqa: B023 - the same
+            (0.05, lambda: Step(_moment(rng, 90), "reopen", given)),  # noqa: B023 - the same
+        )
+        steps += [make() for probability, make in chances if rng.random() < probability]
+    for number in range(rng.choice((0, 0, 0, 1, 1, 2))):
+        steps += _job(rng, number)
+    return steps
+
+
+def _job(rng: random.Random, number: int) -> list[Step]:
+    """An act on all orders, perhaps asked for twice, stopped soon and resumed by a colleague."""
+    at = _moment(rng, 60)
+    given = {"act": rng.choice(ACTS), "key": f"job {number}", "length": _length(rng), "to": rng.choice(COLLEAGUES)}
+    steps = [Step(at, "job", given)]
+    if rng.random() < 0.4:
+        steps.append(Step(round(at + rng.choice((0.0, 0.1, 3.0)), 2), "job", given))
+    if rng.random() < 0.5:
+        stopped = round(at + rng.uniform(0.0, 0.6), 2)
+        steps.append(Step(stopped, "stop job", {"key": given["key"]}))
+        if rng.random() < 0.8:
+            steps.append(Step(round(stopped + rng.uniform(0.1, 20), 2), "resume job", {"key": given["key"]}))
+    return steps
+
+
+def _moment(rng: random.Random, most: float) -> float:
+    return round(rng.uniform(0.2, most), 2)
+
+
+def _length(rng: random.Random) -> float:
+    """For how long to snooze, in seconds; zero: until something changes."""
+    return rng.choice((0.0, 20.0, 600.0))
+
+
 def _around(rng: random.Random, number: int, at: float) -> list[Step]:
     def later(most: float) -> float:
         return round(at + rng.uniform(0.01, most), 2)

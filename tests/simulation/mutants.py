@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from planting import Mutant, Plant, both, one_transaction_late, replaced, rewritten
-from sqlalchemy import and_, bindparam, insert, select
+from sqlalchemy import and_, bindparam, insert, or_, select
 
 from tracking import ingest
 from tracking.errors import CallbackRefused
@@ -26,8 +26,9 @@ from tracking.provider.webhook_bodies import read_webhook_call
 from tracking.storage import counters, inbox, leases, orders, outbox
 from tracking.storage.tables import CALLBACKS, ORDERS, OUTBOX
 from tracking.storage.team import approval_rule
+from tracking.storage.team.tables import JOBS
 from tracking.submissions import sender
-from tracking.team import approval
+from tracking.team import approval, job_runner, jobs
 from tracking.webhooks import address_book, addresses, receiver
 
 
@@ -100,6 +101,17 @@ def _sent_though_held() -> Plant:
         _whoever_approved,
         replaced(outbox, "LEASE_SENDS", leases.lease_rows(OUTBOX.c.order_id, due, by, sent)),
         replaced(outbox, "ANY_SEND_DUE", select(OUTBOX.c.order_id).where(due).limit(1)),
+    )
+
+
+def _jobs_taken(*, leased_for_ever: bool = False, stopped: bool = False) -> Plant:
+    """Jobs that are taken whether they run or were stopped, or never once another has held them."""
+    free = or_(JOBS.c.lease_owner.is_(None), JOBS.c.lease_owner == bindparam("owner"))
+    state = JOBS.c.state != "finished" if stopped else JOBS.c.state == "running"
+    due = and_(state, job_runner._IS_TURN, free if leased_for_ever else job_runner._FREE)
+    taken = leases.lease_rows(JOBS.c.id, due, (JOBS.c.next_turn_at, JOBS.c.id), job_runner._COLUMNS)
+    return both(
+        replaced(job_runner, "ANY_DUE", select(JOBS.c.id).where(due).limit(1)), replaced(job_runner, "LEASE_JOB", taken)
     )
 
 
@@ -596,5 +608,43 @@ MUTANTS = (
                 "later(connection, lambda c: outbox.release_held(c, order_id, now, approved=worked.approved))",
             ),
         ),
+    ),
+    Mutant(
+        "outcome-late",
+        "That an order was touched is written down after its act.",
+        one_transaction_late(
+            job_runner,
+            "_settle",
+            ("connection.execute(SETTLE, rows)", "later(connection, lambda c, rows: c.execute(SETTLE, rows), rows)"),
+        ),
+    ),
+    Mutant("sleeps-on", "A snooze is not ended by trouble.", replaced(rules, "end_snooze", lambda _, events: events)),
+    Mutant(
+        "begins-anew",
+        "A job that is resumed starts from its beginning.",
+        rewritten(
+            jobs,
+            "_change",
+            (
+                "        detail = {",
+                (
+                    "        waiting = update(JOB_ORDERS).where(JOB_ORDERS.c.job_id == job_id)\n"
+                    "        connection.execute(waiting.values(outcome=WAITING))\n"
+                    "        detail = {"
+                ),
+            ),
+        ),
+    ),
+    Mutant("stop-unheard", "A job that was stopped goes on.", _jobs_taken(stopped=True)),
+    Mutant(
+        "key-forgotten",
+        "An act that is asked for twice becomes two jobs.",
+        rewritten(jobs, "start", ("key=key, by=by, now=now)", "key=f'{key} {now}', by=by, now=now)")),
+    ),
+    Mutant("job-orphaned", "A job that a dead worker held is never taken up.", _jobs_taken(leased_for_ever=True)),
+    Mutant(
+        "nameless",
+        "What a job does is done in nobody's name.",
+        rewritten(job_runner, "_act", ('"actor": job.person', '"actor": None')),
     ),
 )

@@ -31,6 +31,8 @@ SOON = {
     "body-decides",
     "declined-sent",
     "judged-twice",
+    "outcome-late",
+    "key-forgotten",
 }
 
 

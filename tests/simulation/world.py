@@ -22,9 +22,10 @@ from approvals import PEOPLE, Approvals
 from auditor import Auditor
 from evidence import Evidence, Intended, Violation
 from marketplace import Marketplace, Stage
-from mishaps import Chance, Step, climate_of, course_of, steps_of
+from mishaps import Chance, Step, climate_of, course_of, steps_of, team_steps
 from network import Network
 from referee import Referee
+from teamwork import Teamwork, act_alone
 from wishes import REFUSED_BODIES, STRANGE_BODIES, lines_of, made_up
 
 from tracking.storage.maintenance import verify
@@ -64,6 +65,8 @@ class World:
         self.approvals = Approvals(self, seed)
         steps = steps_of(rng)
         steps += self.approvals.steps({step.given["order"]: step.at for step in steps[::-1] if step.what == "submit"})
+        submitted = len({step.given["order"] for step in steps if step.what == "submit"})
+        steps += (desk := team_steps(random.Random(f"team {seed}"), submitted))
         planned = {f"step {number}: {step}": step for number, step in enumerate(steps)}
         self.steps = {name: step for name, step in planned.items() if name not in dropped}
         self.chance = Chance(seed, dropped)
@@ -78,6 +81,7 @@ class World:
             lambda po_number: self.chance.draw(f"seen {po_number}"),
         )
         self.auditor, self.evidence, self.referee = Auditor(self), Evidence(self), Referee(self)
+        self.teamwork = Teamwork(self, busy=bool(desk))
         self.consoles: list[Console] = []
         self.gone: list[Console] = []
         self.crashes = 0
@@ -125,6 +129,7 @@ class World:
             with simulated_constants(self.chance.seed):
                 self._live()
                 self.auditor.ended()
+                self.teamwork.ended()
                 self._verify()
         except Violation as exc:
             self.violated(exc)
@@ -195,7 +200,7 @@ class World:
         bound = self._bound()
         seen = self.commits, len(self.market.orders), len(self.evidence.declined), len(self.evidence.several_named)
         if seen != self._looked_at:
-            self._looked_at, self._waiting = seen, list(self.auditor.waiting())
+            self._looked_at, self._waiting = seen, [*self.auditor.waiting(), *self.teamwork.waiting()]
         waiting = self._waiting
         for text, since in waiting:
             if self.now > max(since, self.calm_at) + bound:
@@ -257,6 +262,7 @@ class World:
         """A transaction of a console is over."""
         self.commits += 1
         self.checked(self.auditor.committed)
+        self.checked(self.teamwork.committed)
         for one in self.consoles:
             for pace in one.paces:
                 pace.plan()
@@ -273,6 +279,12 @@ class World:
                 self._person(lambda database, now: act(database, step.what, f"T-{given['order']}", now))
             case "approve" | "decline":
                 self._judge(step.what, f"T-{given['order']}", given["who"])
+            case "snooze" | "end snooze" | "assign" | "reopen":
+                self._person(lambda database, now: act_alone(database, step.what, given, now))
+            case "job":
+                self.teamwork.start(given)
+            case "stop job" | "resume job":
+                self.teamwork.change(step.what, given["key"])
             case "forged notice" | "notice of nothing":
                 self._odd_notice(given["order"], forged=step.what == "forged notice")
             case "taken elsewhere":

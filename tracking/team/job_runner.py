@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -97,7 +96,7 @@ class JobRunner:
         """
         if not await asyncio.to_thread(self._is_any_due):
             return None
-        began = time.monotonic()
+        began = asyncio.get_running_loop().time()
         try:
             turn = await self._run(ORDERS_AT_ONCE)
         except (StoreBusy, StoreUnusable):
@@ -109,7 +108,7 @@ class JobRunner:
             return None
         if turn.group is not None and not turn.group.touched:
             log.info("job finished job=%d act=%s", turn.job.id, turn.job.act)
-        return max((time.monotonic() - began) * PAUSE_SHARE, SHORTEST_PAUSE)
+        return max((asyncio.get_running_loop().time() - began) * PAUSE_SHARE, SHORTEST_PAUSE)
 
     def _is_any_due(self) -> bool:
         with self._database.read() as connection:
