@@ -11,7 +11,7 @@ from fakes import NOW, line, order_json
 
 from tracking.errors import NotTheProvider, StoreBusy, UnreadableAnswer
 from tracking.provider.http.contract import above, endpoint_of, is_documented
-from tracking.provider.http.contract_changes import changes, groups, mark_read
+from tracking.provider.http.contract_changes import GONE, NEW, changes, groups, mark_read
 from tracking.provider.http.recording import ApiCall
 from tracking.provider.http.sightings import VALUES_AT_MOST, Sightings
 from tracking.storage.database import Database
@@ -50,6 +50,16 @@ def unread(store: Database) -> list[tuple[str, str, str, int, list[list[str | No
     with store.read() as connection:
         news = stored.news(connection)
     return [(each["change"], each["endpoint"], each["kind"], each["number"], each["named"]) for each in news]
+
+
+def read(store: Database, at: datetime) -> int:
+    """Marks all that is told as read; returns how many rows that were."""
+    with store.read() as connection:
+        news = stored.news(connection)
+    ids = {
+        change: [each for group in news if group["change"] == change for each in group["ids"]] for change in (NEW, GONE)
+    }
+    return sum(store.write(lambda connection: mark_read(connection, ids, at)).values())
 
 
 def learned(store: Database, raw: Any, at: datetime = NOW) -> tuple[Sightings, datetime]:
@@ -119,7 +129,8 @@ def test_what_is_new_since_the_baseline_is_told_once_grouped_with_an_example(
     ]
     assert "Total" in caplog.text
     assert "1Z" not in caplog.text
-    assert store.write(lambda connection: mark_read(connection, later))["new"] > 3, "what stands inside is read too"
+    assert read(store, later) == 9, "what stands inside is read too"
+    assert read(store, later) == 0
     see(sightings, changed, 5, later + HOUR)
     flush(sightings, store, later + HOUR)
     assert unread(store) == []
@@ -144,7 +155,7 @@ def test_a_type_that_changes_and_a_field_that_vanishes_are_told(store: Database)
         ("gone", ORDER, "type", 1, [["LineItems[].Value", "number", "99"]]),
         ("new", ORDER, "type", 1, [["LineItems[].Value", "text", "99.99"]]),
     ]
-    store.write(lambda connection: mark_read(connection, at + 2 * HOUR))
+    assert read(store, at + 2 * HOUR) == 3
     see(sightings, raw | {"Type": "Links"}, 1, at + 3 * HOUR)
     flush(sightings, store, at + 3 * HOUR)
     assert unread(store) == []

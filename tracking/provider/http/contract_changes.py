@@ -4,8 +4,9 @@ New is what is not documented and was first seen after the baseline was learned.
 and then in none for long. Each is told until a person marks it as read, in groups: one for an endpoint and kind.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Connection
@@ -60,25 +61,37 @@ def groups(rows: Rows, learned_at: datetime | None, now: datetime) -> list[dict[
     rows = list(rows)
     current = changes(rows, learned_at, now)
     unread = {sighting_of(row): row for row in rows if current.get(row["id"], row["read_as"]) != row["read_as"]}
-    outermost = [row for each, row in unread.items() if above(each) not in unread]
-    return sorted(_grouped(outermost, current), key=lambda group: str(group["at"]), reverse=True)[:GROUPS_AT_MOST]
+    gathered = dict[tuple[str, str, str], dict[Sighting, list[int]]]()
+    for sighting, row in unread.items():
+        whole = _outermost(sighting, unread)
+        group = gathered.setdefault((current[unread[whole]["id"]], whole.endpoint, whole.kind), {})
+        group.setdefault(whole, []).append(row["id"])
+    made = [
+        _group(*key, [unread[whole] for whole in group], list(chain.from_iterable(group.values())))
+        for key, group in gathered.items()
+    ]
+    return sorted(made, key=lambda group: str(group["at"]), reverse=True)[:GROUPS_AT_MOST]
 
 
-def _grouped(rows: Rows, current: Mapping[int, str]) -> Iterator[dict[str, Any]]:
-    gathered = dict[tuple[str, str, str], list[Mapping[Any, Any]]]()
-    for row in rows:
-        gathered.setdefault((current[row["id"]], row["endpoint"], row["kind"]), []).append(row)
-    for (change, endpoint, kind), members in gathered.items():
-        times = [row["first_at"] if change == NEW else row["last_at"] for row in members]
-        named = sorted(members, key=lambda row: (row["place"], row["value"]))[:NAMED_AT_MOST]
-        yield {
-            "change": change,
-            "endpoint": endpoint,
-            "kind": kind,
-            "number": len(members),
-            "at": min(times).isoformat(),
-            "named": [[row["place"], row["value"], row["example"]] for row in named],
-        }
+def _outermost(sighting: Sighting, unread: Mapping[Sighting, object]) -> Sighting:
+    while (whole := above(sighting)) is not None and whole in unread:
+        sighting = whole
+    return sighting
+
+
+def _group(change: str, endpoint: str, kind: str, members: list[Mapping[Any, Any]], ids: list[int]) -> dict[str, Any]:
+    """`ids` are those of the members and of all inside of them."""
+    times = [row["first_at"] if change == NEW else row["last_at"] for row in members]
+    named = sorted(members, key=lambda row: (row["place"], row["value"]))[:NAMED_AT_MOST]
+    return {
+        "change": change,
+        "endpoint": endpoint,
+        "kind": kind,
+        "number": len(members),
+        "at": min(times).isoformat(),
+        "named": [[row["place"], row["value"], row["example"]] for row in named],
+        "ids": sorted(ids),
+    }
 
 
 def judge(connection: Connection, now: datetime) -> None:
@@ -88,15 +101,15 @@ def judge(connection: Connection, now: datetime) -> None:
         stored.set_news(connection, groups(stored.all_sightings(connection), learning.over_at, now), now)
 
 
-def mark_read(connection: Connection, now: datetime) -> Mapping[str, int]:
-    """Mark as read all that is new or gone; returns how many of each there were."""
+def mark_read(connection: Connection, ids: Mapping[str, Iterable[int]], now: datetime) -> dict[str, int]:
+    """Mark these as read where they are still what they are named under, NEW or GONE; returns how many of each were."""
     learning = stored.learning(connection)
-    rows = stored.all_sightings(connection)
-    current = changes(rows, learning.over_at if learning else None, now)
+    rows = {row["id"]: row for row in stored.all_sightings(connection)}
+    current = changes(rows.values(), learning.over_at if learning else None, now)
     counts = {}
-    for change in (NEW, GONE):
-        ids = [row["id"] for row in rows if current.get(row["id"]) == change and row["read_as"] != change]
-        stored.mark_read(connection, ids, change)
-        counts[change] = len(ids)
+    for change, those in ids.items():
+        marked = [each for each in those if current.get(each) == change and rows[each]["read_as"] != change]
+        stored.mark_read(connection, marked, change)
+        counts[change] = len(marked)
     judge(connection, now)
     return counts

@@ -31,6 +31,7 @@ class AuditKind(StrEnum):
     ACKNOWLEDGED = "acknowledged"
     APPROVED = "approved"
     ASSIGNED = "assigned"
+    CONTRACT_READ = "contract changes read"
     DECLINED = "declined"
     DRILL_STARTED = "drill started"
     ERASED = "erased"
