@@ -199,3 +199,6 @@ def _banner(banner: Banner, key: str) -> None:
         if banner.orders is not None:
             icon = ":material/arrow_forward:"
             st.page_link("orders.py", label="View orders", icon=icon, query_params=dict(banner.orders), width="content")
+        if banner.logs is not None:
+            icon = ":material/arrow_forward:"
+            st.page_link("logs.py", label="View log", icon=icon, query_params=dict(banner.logs), width="content")

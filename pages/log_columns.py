@@ -12,11 +12,15 @@ import times
 from tracking.orders.model import Witness
 from tracking.orders.wording import source_label
 from tracking.reports.logs import calls
+from tracking.reports.logs import contract as contract_log
 
 WEBHOOK_OUTCOMES = {"accepted": "Accepted", "waiting": "Waiting", "refused": "Rejected"}
 LATE_SECONDS = 60
 SLOWEST = 2000  # milliseconds: where the bar of a call's latency is full
 TIME_WIDTH = 140
+
+DOCUMENTED, UNDOCUMENTED = "Documented", "Undocumented"
+CHANGES = {"new": "New", "gone": "Gone"}
 
 Groups = dict[str, tuple[str, str]]  # what is stored, with its label and colour
 
@@ -142,6 +146,42 @@ def contract() -> dict[str, Any]:
         "times": st.column_config.NumberColumn("Times", width=80),
         "what": st.column_config.TextColumn("What", width="large"),
     }
+
+
+def _place(kind: str, place: str) -> str:
+    """A path in the JSON; what is of the answer as a whole says so."""
+    whole = kind in {"field", "type"} and (not place or place.isdigit())
+    return f"{place} whole answer".strip() if whole else place
+
+
+def sightings(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The rows of what the provider was seen to use, and their columns."""
+    palette = elements.palette()
+    rows = frame.assign(
+        kind=frame["kind"].map(contract_log.KINDS),
+        place=_cells(_place(*pair) for pair in zip(frame["kind"], frame["place"], strict=True)),
+        documented=_cells([DOCUMENTED if each else UNDOCUMENTED] for each in frame["documented"]),
+        change=_cells([CHANGES[each]] if each else [] for each in frame["change"]),
+    )
+    columns = {
+        "endpoint": st.column_config.TextColumn("Endpoint", width=165),
+        "kind": st.column_config.TextColumn("Kind", width=100),
+        "place": st.column_config.TextColumn(
+            "Where", width=290, help="The path in the JSON; [] is any entry of a list"
+        ),
+        "value": st.column_config.TextColumn("What", width=130),
+        "documented": elements.pill_column(
+            "Contract", {DOCUMENTED: palette.good, UNDOCUMENTED: palette.warning}, width=125
+        ),
+        "change": elements.pill_column("Change", {"New": palette.primary, "Gone": palette.trouble}, width=80),
+        "times": st.column_config.NumberColumn("Answers", format="localized", width=85, help="In how many it was seen"),
+        "last_at": times.column("Last seen", width=TIME_WIDTH),
+        "first_at": times.column("First seen", width=TIME_WIDTH),
+        "example": st.column_config.TextColumn(
+            "Example", width=200, help="Its shape: letters as A and a, digits as 9. Words stand as they came."
+        ),
+    }
+    return rows, columns
 
 
 def imports() -> dict[str, Any]:

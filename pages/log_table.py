@@ -24,6 +24,35 @@ OPEN, ORDER = "open", "order"
 ROW_HEIGHT = 27
 
 
+def tools() -> Any:
+    """The row of a log's filters and buttons, beside one another as far as there is room."""
+    return st.container(horizontal=True, vertical_alignment="center", gap="small", key="log_filters")
+
+
+def picker(
+    label: str,
+    name: str,
+    options: Mapping[str, str],
+    default: str,
+    resets: Collection[str],
+    width: int = 130,
+    **more: Any,
+) -> str:
+    """A filter that is one of a few words in the address; people choose it by its label."""
+    chosen = address.choice(name, options, default)
+    bound = address.bound(name, chosen, default, resets=resets)
+    st.selectbox(
+        label,
+        list(options),
+        format_func=options.__getitem__,
+        width=width,
+        label_visibility="collapsed",
+        **more,
+        **bound,
+    )
+    return chosen
+
+
 def span_chosen(*, resets: Collection[str]) -> timedelta:
     """The field for how far back the log goes; what is no length of time is told, and the usual one counts."""
     text = st.query_params.get("since", USUAL_SPAN)
@@ -138,6 +167,14 @@ def _turn_page(name: str, key: str) -> None:
     address.write(name, st.session_state[key], 1)
 
 
+def newest(read: Callable[[], pd.DataFrame], words: str, fresh: Any) -> pd.DataFrame:
+    """The rows as they are now; whether others have come or changed since is said in `fresh`."""
+    frame = read()
+    with fresh:
+        news(read, frame, words)
+    return frame
+
+
 @elements.live("5s", "news")
 def news(read: Callable[[], pd.DataFrame], frame: pd.DataFrame, words: str) -> None:
     """Says how many rows have come or changed since the table was read; the table itself keeps still."""
@@ -196,6 +233,18 @@ def table(
         and number
     ):
         st.switch_page("order.py", query_params={"order": number})
+
+
+def plain(
+    read: Callable[[], pd.DataFrame], name: str, columns: Mapping[str, Any], alt: str, fresh: Any
+) -> pd.DataFrame:
+    """A table without strip and details; returns what it holds."""
+    frame = newest(read, "changed", fresh)
+    if frame.empty:
+        st.caption("Nothing yet.")
+    else:
+        table(frame, name, columns, alt)
+    return frame
 
 
 def order_column(name: str) -> Any:

@@ -1,6 +1,5 @@
-"""Logs: webhooks received, API calls made, the event log, imported files, and departures from the contract."""
+"""Logs: webhooks received, API calls made, the event log, imported files, and what the provider was seen to use."""
 
-from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import pandas as pd
@@ -10,6 +9,7 @@ import address
 import cached
 import elements
 import log_columns
+import log_contract
 import log_details
 import log_table
 import session
@@ -33,11 +33,6 @@ MEANINGS = (
 METHODS = {"": "Any method", "GET": "GET", "POST": "POST"}
 
 
-def tools() -> Any:
-    """The row of a log's filters and buttons, beside one another as far as there is room."""
-    return st.container(horizontal=True, vertical_alignment="center", gap="small", key="log_filters")
-
-
 def nothing(noun: str) -> None:
     """Says that there is nothing, and offers to look at all of it."""
     st.caption(f"No {noun} match in this time.")
@@ -48,31 +43,11 @@ def nothing(noun: str) -> None:
         st.rerun()
 
 
-def picker(
-    label: str, name: str, options: Mapping[str, str], default: str, resets: Collection[str], **more: Any
-) -> str:
-    """A filter that is one of a few words in the address; people choose it by its label."""
-    chosen = address.choice(name, options, default)
-    bound = address.bound(name, chosen, default, resets=resets)
-    st.selectbox(
-        label, list(options), format_func=options.__getitem__, width=130, label_visibility="collapsed", **more, **bound
-    )
-    return chosen
-
-
-def newest(read: Callable[[], pd.DataFrame], words: str, fresh: Any) -> pd.DataFrame:
-    """The rows as they are now; whether others have come or changed since is said in `fresh`."""
-    frame = read()
-    with fresh:
-        log_table.news(read, frame, words)
-    return frame
-
-
 def webhooks(fresh: Any, place: Any) -> None:
     """The webhooks received."""
     resets = ("callbacks_page",)
-    with tools():
-        outcome = picker("Outcome", "outcome", OUTCOMES, "all", resets, help=MEANINGS)
+    with log_table.tools():
+        outcome = log_table.picker("Outcome", "outcome", OUTCOMES, "all", resets, help=MEANINGS)
         length = log_table.span_chosen(resets=resets)
         volume = cached.webhook_volume(length)
         log_table.bar_chosen(volume, "webhook", resets=resets)
@@ -83,7 +58,7 @@ def webhooks(fresh: Any, place: Any) -> None:
         page = {"limit": log_table.SIZE, "offset": log_table.offset("callbacks_page")}
         return activity.webhook_calls(session.database(), outcome=one, span=span, **page)
 
-    frame = newest(read, "changed", fresh)
+    frame = log_table.newest(read, "changed", fresh)
     if frame.empty:
         nothing("webhooks")
     else:
@@ -109,8 +84,8 @@ def rejections() -> None:
 def api_calls(fresh: Any, place: Any) -> None:
     """Calls of the provider's API."""
     resets = ("calls_page",)
-    with tools():
-        method = picker("Method", "method", METHODS, "", resets)
+    with log_table.tools():
+        method = log_table.picker("Method", "method", METHODS, "", resets)
         failed = address.choice("failed", ("true",), "") == "true"
         st.toggle(
             "Only failed",
@@ -127,7 +102,7 @@ def api_calls(fresh: Any, place: Any) -> None:
         page = {"limit": log_table.SIZE, "offset": log_table.offset("calls_page")}
         return activity.provider_calls(session.database(), failed=failed, method=method, span=span, **page)
 
-    frame = newest(read, "new", fresh)
+    frame = log_table.newest(read, "new", fresh)
     if frame.empty:
         nothing("API calls")
     else:
@@ -156,7 +131,7 @@ def failed_calls() -> None:
 def events(fresh: Any, place: Any) -> None:
     """The event log."""
     resets = ("log_page",)
-    with tools():
+    with log_table.tools():
         offered = cached.filter_options()["kinds"]
         kinds = address.choices("kinds", offered)
         st.multiselect(
@@ -179,20 +154,13 @@ def events(fresh: Any, place: Any) -> None:
         rows = activity.events(session.database(), span=span, limit=log_table.SIZE, kinds=kinds, offset=begin)
         return pd.DataFrame(rows, columns=names)
 
-    frame = newest(read, "new", fresh)
+    frame = log_table.newest(read, "new", fresh)
     if frame.empty:
         nothing("events")
     else:
         rows, columns = log_columns.events(frame)
         log_table.table(rows, "log", columns, "Events, newest first", place=place, opened=log_details.event)
     log_table.pages("log_page", len(frame))
-
-
-def contract(fresh: Any, _place: Any) -> None:
-    """What the provider sends otherwise than its contract says."""
-    st.caption("Each kind once, without its content. What nobody needs is skipped, and the order goes on.")
-    alt = "Departures from the provider's contract, the newest kinds first"
-    plain_table(lambda: activity.findings(session.database()), "contract", log_columns.contract(), alt, fresh)
 
 
 def imports(fresh: Any, _place: Any) -> None:
@@ -202,25 +170,13 @@ def imports(fresh: Any, _place: Any) -> None:
         frame = activity.batches(session.database())
         return frame.assign(digest=frame["digest"].str[:10])
 
-    frame = plain_table(read, "files", log_columns.imports(), "Imported files, newest first", fresh)
+    frame = log_table.plain(read, "files", log_columns.imports(), "Imported files, newest first", fresh)
     click = st.session_state.get("open_import")
     if click and 0 <= click["row"] < len(frame):
         st.switch_page("imports.py", query_params={"import": str(frame["id"].iloc[click["row"]])})
 
 
-def plain_table(
-    read: Callable[[], pd.DataFrame], name: str, columns: Mapping[str, Any], alt: str, fresh: Any
-) -> pd.DataFrame:
-    """A table without strip and details; returns what it holds."""
-    frame = newest(read, "changed", fresh)
-    if frame.empty:
-        st.caption("Nothing yet.")
-    else:
-        log_table.table(frame, name, columns, alt)
-    return frame
-
-
-DRAW = {"callbacks": webhooks, "calls": api_calls, "events": events, "files": imports, "contract": contract}
+DRAW = {"callbacks": webhooks, "calls": api_calls, "events": events, "files": imports, "contract": log_contract.draw}
 
 if st.query_params.get("what") == "schedule":  # as the lab was addressed before
     st.switch_page("insights.py", query_params={"show": "lab"})

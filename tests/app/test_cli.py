@@ -32,6 +32,8 @@ from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import Policy
 from tracking.orders.model import Line, Snapshot, Witness
 from tracking.orders.observations import Answered, Attempted, Observation
+from tracking.provider.http.recording import ApiCall
+from tracking.provider.http.sightings import Sightings
 from tracking.reports.order_list import conditions
 from tracking.sandbox.catalog import CARRIERS, PRODUCTS, SHIPPING_METHODS
 from tracking.sandbox.scenarios import SCENARIOS
@@ -42,13 +44,14 @@ from tracking.storage.migrations import HEAD
 from tracking.storage.sqlite import driver
 from tracking.storage.sqlite.journal import keeps_wal
 from tracking.storage.tables import COUNTERS, ORDERS
+from tracking.storage.team import sightings
 from tracking.storage.team.tables import AUDIT_LOG
 from tracking.team.job_runner import JobRunner
 
 HEADER = "PONumber,Type,ProductId,Value,Quantity,ExternalId\n"
 COMMANDS = (
     "worker", "submit", "order", "orders", "replan", "events", "export", "seed", "verify", "erase", "backup",
-    "restored", "migrate", "sandbox", "bulk", "jobs", "evidence", "verify-evidence",
+    "restored", "migrate", "sandbox", "bulk", "jobs", "evidence", "verify-evidence", "contract",
 )  # fmt: skip
 OFFERED = {"shipping_methods": SHIPPING_METHODS, "carriers": CARRIERS}
 Run = Callable[..., Result]
@@ -330,6 +333,26 @@ def test_the_samples_fit_the_sandboxs_catalogue(run: Run, database: Database, sa
 
 
 # Reading
+
+
+def test_the_contract_lists_what_was_seen_and_what_is_new(
+    run: Run, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sightings, "LEARNING_ANSWERS", 1)
+    gathered, now = Sightings(), datetime.now(UTC)
+    for days, document in ((2, {"Id": "B-1"}), (1, {"Id": "B-1"}), (0, {"Id": "B-1", "Total": 9.5})):
+        at = now - timedelta(days=days)
+        gathered.note_answer(ApiCall("GET", "/v1/Orders/B-1", status=200, raw=document), None, at, str)
+        asyncio.run(gathered.flush(database, at))
+    listed = run("contract", "--json")
+    assert listed.exit_code == 0
+    found = json.loads(listed.stdout)
+    assert [each["text"] for each in found["unread"]] == ["1 new field in GET /v1/Orders/{id}: Total (like 9.9)"]
+    assert len(found["sightings"]) == 7
+    table = run("contract", "--new").stdout.splitlines()
+    assert len(table) == 4, table
+    assert "Total" in table[2]
+    assert "undocumented" in table[2]
 
 
 def test_an_order_is_found_by_its_po_number_and_told_as_promised(run: Run, folder: Path) -> None:

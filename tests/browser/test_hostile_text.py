@@ -198,8 +198,11 @@ def activity(watch: Watch, payloads: hostile.Payloads) -> None:
         expect(watch.page.get_by_role("dialog")).to_be_visible()
         watch.settled()
         watch.inert(f"activity, details of {what}")
-    names = ("outcome", "method", "failed", "kinds", "since", "bar", "callbacks_page", "calls_page", "log_page")
-    for what in ("callbacks", "calls", "events", payloads.short[0]):
+    names = (
+        *("outcome", "method", "failed", "kinds", "since", "bar", "callbacks_page", "calls_page", "log_page"),
+        *("endpoint", "kind", "only", "contract_page"),
+    )
+    for what in ("callbacks", "calls", "events", "contract", payloads.short[0]):
         watch.open(f"/activity?{urlencode([('what', what), *((name, payloads.line) for name in names)])}")
         watch.inert(f"activity, {what}, with filters of all sorts")
     watch.open("/insights")

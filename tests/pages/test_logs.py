@@ -11,13 +11,19 @@ from streamlit.testing.v1 import AppTest
 
 import log_details
 import log_table
+import session
 from charts import logs as charts
+from tracking.app.preferences import Preferences
 from tracking.provider import call_log
 from tracking.provider.http.findings import Findings
+from tracking.provider.http.recording import ApiCall
+from tracking.provider.http.sightings import Sightings
 from tracking.reports import activity
 from tracking.storage import inbox
 from tracking.storage.database import Database
 from tracking.storage.tables import CALLBACKS, EXCHANGES
+from tracking.storage.team import sightings
+from tracking.storage.team.tables import AUDIT_LOG
 
 Visit = Callable[..., AppTest]
 SECTIONS = ["callbacks", "calls", "contract", "events", "files"]
@@ -234,3 +240,32 @@ def test_a_value_that_is_missing_is_left_out() -> None:
         False
     ] * 2
     assert log_table.SPANS[3] == log_table.USUAL_SPAN
+
+
+def test_what_the_provider_uses_is_listed_and_what_is_new_is_marked_as_read(
+    visit: Visit, history: History, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "preferences", lambda: Preferences(name="Ann"))
+    monkeypatch.setattr(sightings, "LEARNING_ANSWERS", 2)
+    gathered, raw = Sightings(), {"Id": "BLK-1", "Status": "Pending"}
+    for days, document in ((3, raw), (1, raw), (0, raw | {"Hold_1": "<b>until</b> *now*"})):
+        call = ApiCall("GET", "/v1/Orders/BLK-1", status=200, raw=document)
+        at = history.at - timedelta(days=days)
+        gathered.note_answer(call, None, at, str)
+        asyncio.run(gathered.flush(database, at))
+    app = visit("logs", what="contract")
+    assert not app.exception
+    assert len(app.dataframe[0].value) == 10
+    assert [each.value for each in app.info] == ["The provider's API changed\\: 1 new"]
+    assert any("1 new field in GET" in each.value for each in app.markdown)
+    app.selectbox(key="only").set_value("changed").run()
+    assert app.query_params["only"] in ("changed", ["changed"])
+    assert app.dataframe[0].value["place"].tolist() == ["Hold_1", "Hold_1"]
+    app.button(key="contract_read").click().run()
+    assert not app.exception
+    with database.read() as connection:
+        assert sightings.news(connection) == []
+        [entry] = connection.execute(sa.select(AUDIT_LOG.c.person, AUDIT_LOG.c.kind, AUDIT_LOG.c.detail)).all()
+    assert tuple(entry) == ("Ann", "contract changes read", {"new": 2})
+    app = visit("logs", what="contract", endpoint="GET /v1/Orders/{id}", kind="word")
+    assert app.dataframe[0].value["value"].tolist() == ["Pending"]

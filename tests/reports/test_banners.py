@@ -16,6 +16,7 @@ from tracking.errors import (
 from tracking.forecasting.incidents import Incident, LateOrders
 from tracking.reports.banners import health_banners, store_banners
 from tracking.reports.health import ComponentStatus, Health, Level, summary
+from tracking.reports.logs.contract import ContractChange
 from tracking.storage.maintenance.restore_mark import RestoreMark
 from tracking.webhooks.silence_alarm import SilenceAlarm
 
@@ -55,6 +56,17 @@ def test_all_that_is_wrong_comes_in_one_order_the_gravest_first() -> None:
     assert "5 min ago" in banners[1].text
     assert str(banners[1].details).startswith("Reason: its certificate has expired.")
     assert "1 order completed" in banners[5].text
+
+
+def test_changes_of_the_contract_are_one_line_with_the_way_to_their_log() -> None:
+    changes = (
+        ContractChange("new", START, "2 new fields in GET /v1/Orders: Total, Fees", 2, (1, 2)),
+        ContractChange("gone", START, "1 field gone from GET /v1/Orders: Cost", 1, (3,)),
+    )
+    [banner] = health_banners(replace(HEALTHY, contract=changes), LateOrders(), LATER)
+    assert (banner.level, banner.text) == (Level.INFO, "The provider's API changed: 2 new and 1 gone")
+    assert banner.logs == {"what": "contract"}
+    assert "Fees (" in str(banner.details)
 
 
 def test_a_pause_says_whether_calls_were_too_many_or_the_provider_is_unavailable() -> None:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from tracking.forecasting.incidents import MANY_LATE, Incident, LateOrders
 from tracking.orders import wording
 from tracking.orders.policy.approval_limit import APPROVAL_OFF
+from tracking.provider.http.contract_changes import GONE, NEW
 from tracking.reports.explanations import incident_text
 from tracking.reports.health import Health, Level
 
@@ -18,7 +19,8 @@ _GRAVITY = {level: place for place, level in enumerate((Level.ERROR, Level.WARNI
 class Banner:
     """One banner: a line of plain text, an icon by its Material name, and the filter of the orders that it is about.
 
-    `details` say what it means and what to do, where the line does not.
+    `details` say what it means and what to do, where the line does not. `logs` is the address on the Logs page of what
+    it is about, where that is no order.
     """
 
     level: Level
@@ -26,6 +28,7 @@ class Banner:
     icon: str
     details: str | None = None
     orders: Mapping[str, str] | None = None
+    logs: Mapping[str, str] | None = None
 
 
 def store_banners(trouble: str | None) -> list[Banner]:
@@ -142,6 +145,18 @@ def _silent_loops(health: Health, _now: datetime) -> Banner | None:
     return Banner(Level.ERROR, text, "heart_broken", details)
 
 
+def _contract(health: Health, now: datetime) -> Banner | None:
+    if not health.contract:
+        return None
+    numbers = {change: sum(each.number for each in health.contract if each.change == change) for change in (NEW, GONE)}
+    text = (
+        f"The provider's API changed: {' and '.join(f'{number} {word}' for word, number in numbers.items() if number)}"
+    )
+    sentences = (f"{each.text} ({wording.clock(each.at, now)})" for each in health.contract)
+    details = f"{'. '.join(sentences)}. Orders go on; mark it as read in the contract log."
+    return Banner(Level.INFO, text, "contract", details, logs={"what": "contract"})
+
+
 _HEALTH_BANNERS: tuple[Callable[[Health, datetime], Banner | None], ...] = (
     _restored,
     _large_log,
@@ -150,4 +165,5 @@ _HEALTH_BANNERS: tuple[Callable[[Health, datetime], Banner | None], ...] = (
     _paused,
     _webhook_silence,
     _silent_loops,
+    _contract,
 )

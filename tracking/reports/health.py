@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, select
 
 from tracking.orders import wording as sentences
+from tracking.reports.logs.contract import ContractChange, changes_in
 from tracking.storage.database import Database
 from tracking.storage.facts import FORECAST, LOOP_ALARM_AFTER, LOOP_SILENT_AFTER, FactKey, get_fact, heartbeat_key
 from tracking.storage.inbox import last_webhook_at
@@ -59,6 +60,7 @@ class Health:
     reconciled after it was restored from a backup. `wal_bytes`: the size of a write-ahead log that is larger than it
     should be, else 0. `webhooks`: the alarm about silent webhooks, while it lasts and for an hour after it ended.
     `unavailable`: calls are paused as the provider says that it is not available, not as there were too many.
+    `contract`: what of its API is new or gone, and nobody has marked as read.
     """
 
     unreachable_since: datetime | None
@@ -70,6 +72,7 @@ class Health:
     webhooks: SilenceAlarm | None = None
     why_unreachable: str | None = None
     unavailable: bool = False
+    contract: tuple[ContractChange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +234,7 @@ def health(database: Database, now: datetime) -> Health:
     since = _time(client.get("failing_since")) if not refused and _is_lasting(client, now) else None
     paused = _time(client.get("paused_until"))
     mark = facts.get(FactKey.RESTORED_COPY)
+    contract = facts.get(FactKey.CONTRACT, (None, {}))[1]
     log_size = database.wal_bytes()
     return Health(
         unreachable_since=since,
@@ -242,4 +246,5 @@ def health(database: Database, now: datetime) -> Health:
         webhooks=_webhook_alarm(facts, now),
         why_unreachable=_why_failing(client) if since else None,
         unavailable=(client.get("last_error") or "").startswith("Throttled: ") and "(503)" in client["last_error"],
+        contract=changes_in(contract.get("news", ())),
     )

@@ -42,6 +42,7 @@ for _command in (
     *(evidence.evidence_command, evidence.verify_evidence_command),
     *(maintenance.seed_command, maintenance.verify_command, maintenance.backup_command),
     *(maintenance.restored_command, maintenance.erase_command, maintenance.migrate_command),
+    maintenance.contract_command,
 ):
     app.command(_command.__name__.removesuffix("_command").replace("_", "-"))(_command)
 

@@ -1,4 +1,4 @@
-"""Commands for the database: seed, verify, backup, restored, erase, migrate; replan compares polling plans."""
+"""Commands for the database: seed, verify, backup, restored, erase, migrate; replan compares plans, contract reads."""
 
 import random
 import time
@@ -17,11 +17,16 @@ from tracking.app.demonstration import seeding
 from tracking.errors import StoreError
 from tracking.orders.observations import utc_now
 from tracking.provider.json_fields import storable
+from tracking.reports.logs import contract
 from tracking.storage import database, engines
 from tracking.storage.maintenance import backup, restore_mark
 from tracking.storage.maintenance.verify import examine
 from tracking.storage.migrations import HEAD
 from tracking.submissions import erasure
+
+_CONTRACT_COLUMNS = (
+    *("endpoint", "kind", "where", "what", "contract", "change", "answers", "first (UTC)", "last (UTC)", "example"),
+)
 
 
 def replan_command(  # noqa: PLR0913 - each is an option of its own, and typer reads them from here
@@ -182,3 +187,31 @@ def migrate_command(*, as_json: JsonFlag = False) -> None:
     moved = f"the database was migrated from {before or 'nothing'} to revision {HEAD}"
     text = f"the database is already at revision {before}" if before == HEAD else moved
     output.print_answer({"before": before, "now": HEAD}, text, as_json=as_json)
+
+
+def contract_command(
+    *,
+    new: Annotated[bool, typer.Option("--new", help="Only what is new or gone since the baseline.")] = False,
+    undocumented: Annotated[bool, typer.Option("--undocumented", help="Only what the contract does not name.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """List what the provider's API was seen to use: fields, words, types, status codes."""
+    store, now = open_store(), utc_now()
+    state = contract.contract_state(store)
+    rows = contract.sightings(store, now, only="changed" if new else "undocumented" if undocumented else "")
+    if as_json:
+        learning = state.learning._asdict() if state.learning else None
+        output.print_json({"learning": learning, "unread": [asdict(each) for each in state.changes], "sightings": rows})
+        return
+    if text := contract.learning_text(state.learning):
+        output.print_stderr(text)
+    output.print_stdout(*(f"{each.text} ({output.time_text(each.at)} UTC)" for each in state.changes))
+    cells = (
+        (
+            *(row["endpoint"], contract.KINDS[row["kind"]], row["place"], row["value"]),
+            "documented" if row["documented"] else "undocumented",
+            *(row[name] for name in ("change", "times", "first_at", "last_at", "example")),
+        )
+        for row in rows
+    )
+    output.print_table(_CONTRACT_COLUMNS, cells, right=("answers",))

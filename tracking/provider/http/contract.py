@@ -88,8 +88,13 @@ def is_documented(sighting: Sighting) -> bool:
     return types is not None and (kind == "field" or value in types)
 
 
+def is_open(place: str) -> bool:
+    """Whether the contract lists no words for this field, such as a currency, so that any may stand there."""
+    return re.split(r"[. ]", place.casefold())[-1] in _OPEN_WORDS
+
+
 def _is_documented_word(endpoint: str, place: str, word: str) -> bool:
-    if place.rpartition(".")[2] in _OPEN_WORDS:
+    if is_open(place):
         return True
     if endpoint == WEBHOOK:
         return place == "action" and word == FULFILLMENT_COMPLETE.casefold()

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from tracking.errors import NotTheProvider, Throttled, UnreadableAnswer
-from tracking.provider.http.contract import WEBHOOK, endpoint_of, is_documented, is_documented_name
+from tracking.provider.http.contract import WEBHOOK, endpoint_of, is_documented, is_documented_name, is_open
 from tracking.provider.http.contract_changes import judge
 from tracking.provider.http.recording import ApiCall
 from tracking.provider.masking import is_confidential, people_in
@@ -207,16 +207,18 @@ class Sightings:
         endpoint, _, place, _ = node.field.sighting
         word = _INDEX.sub("[]", key.strip())
         sighting = Sighting(endpoint, "word", place, word)
-        if place.casefold().endswith("property"):  # what it names was in the request, whatever that was
-            fit = all(is_documented_name(part.removesuffix("[]")) for part in word.split("."))
-        else:
-            fit = bool(_WORD.fullmatch(word)) and not _DATA_DIGITS.search(word) and self._hide(word) == word
+        fit = (is_documented(sighting) and not is_open(place)) or self._is_word(place, word)
         if not fit or len(node.words) >= NAMES_AT_MOST:
             return self._counted(sighting._replace(value="{word}"), node.field)
         count = self._counted(sighting, node.field, word)
         if count is not None:
             node.words[key] = count
         return count
+
+    def _is_word(self, place: str, word: str) -> bool:
+        if place.casefold().endswith("property"):  # what it names was in the request, whatever that was
+            return all(is_documented_name(part.removesuffix("[]")) for part in word.split("."))
+        return bool(_WORD.fullmatch(word)) and not _DATA_DIGITS.search(word) and self._hide(word) == word
 
     def _count(self, sighting: Sighting) -> None:
         if self._now is not None and (count := self._counted(sighting)) is not None:

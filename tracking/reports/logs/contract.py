@@ -17,11 +17,11 @@ from tracking.storage.team import sightings as stored
 from tracking.storage.team.sightings import LEARNING_ANSWERS, Learning
 
 KINDS = {
+    "status": "Status code",
+    "content type": "Content type",
     "field": "Field",
     "type": "Type",
     "word": "Word",
-    "status": "Status code",
-    "content type": "Content type",
     "beyond": "Counted only",
 }
 EXPORT_COLUMNS = (
@@ -115,7 +115,9 @@ def sightings(
     with database.read() as connection:
         learning, rows = stored.learning(connection), stored.all_sightings(connection)
     current = changes(rows, learning.over_at if learning else None, now)
-    records = (_record(row, current.get(row["id"])) for row in rows)
+    kinds = list(KINDS)
+    in_order = sorted(rows, key=lambda row: (row["endpoint"], row["place"], kinds.index(row["kind"]), row["value"]))
+    records = (_record(row, current.get(row["id"])) for row in in_order)
     return [
         record
         for record in records
@@ -139,12 +141,11 @@ def endpoints(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     return sorted({row["endpoint"] for row in rows})
 
 
-def export(database: Database, now: datetime, form: str, **filters: str) -> bytes:
-    """The same as a file, csv or jsonl."""
+def export(database: Database, now: datetime, form: str, **filters: str) -> tuple[bytes, int]:
+    """The same as a file, csv or jsonl, and how many rows it holds."""
     file = io.BytesIO()
-    rows = sightings(database, now, **filters)
-    write_rows(_chunks(rows), EXPORT_COLUMNS, form=form, file=file)
-    return file.getvalue()
+    count = write_rows(_chunks(sightings(database, now, **filters)), EXPORT_COLUMNS, form=form, file=file)
+    return file.getvalue(), count
 
 
 def _chunks(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
