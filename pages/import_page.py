@@ -25,7 +25,7 @@ from tracking.reports import amounts, health
 from tracking.reports.order_page.progress import LEAST_STEPS
 from tracking.reports.team.imports import (
     EXPECTED_ORDERS,
-    OUTCOMES,
+    OUTCOME_LABELS,
     PAGE_SIZE,
     ImportLine,
     ImportState,
@@ -37,7 +37,6 @@ from tracking.storage.database import Database
 from tracking.submissions import results
 from tracking.team import jobs
 
-OUTCOME_LABELS = {"waiting": "Waiting", "queued": "Placed", "exists": "Already there", "rejected": "Rejected"}
 STATES_HEIGHT = 34
 
 
@@ -135,7 +134,7 @@ def _progress(view: ImportView, now: datetime) -> None:
     """The bar, and in words until when; an import that does not go on says why."""
     line = view.line
     if line.state is ImportState.EARLIER:
-        st.info("An earlier version imported this file: its orders are known, its rows are not.")
+        st.info("Of this file its orders alone are recorded, not its rows: that began with a later version.")
         return
     settled = line.placed + line.rejected
     share = settled / line.orders if line.orders else 1.0
@@ -177,7 +176,7 @@ def _file_figures(view: ImportView) -> None:
     """The file's orders by what came of them, each with the way to its rows below."""
     if not view.outcomes:
         return
-    for outcome in OUTCOMES:
+    for outcome in OUTCOME_LABELS:
         query = {"import": str(view.line.id), "outcome": outcome}
         _linked("imports.py", OUTCOME_LABELS[outcome], view.outcomes.get(outcome, 0), query)
     st.caption(_placing_text(view))
@@ -214,14 +213,19 @@ def _fulfilment_text(view: ImportView, now: datetime) -> str:
     if not view.open:
         return "No order is open."
     ends = view.fulfilment
-    if ends.too_many:
-        return f"More than {EXPECTED_ORDERS:,} orders are open at the provider: no time is projected yet."
     parts = []
+    if ends.pace is not None:
+        parts.append(f"At the pace so far all are complete {ends.pace.window} ({ends.steps:,} completions)")
+    else:
+        enough = f"{min(ends.steps, LEAST_STEPS)} of {LEAST_STEPS} completions"
+        parts.append(f"Projected completion of all: not enough history ({enough})")
     if ends.by is not None:
         by = wording.latest(ends.by, now, wording.SAME_MOMENT)[:-3]
-        parts.append(f"90 % of {wording.count(ends.orders, 'open order')} at the provider are complete by {by}")
+        parts.append(f"90 % of the {wording.count(ends.orders, 'open order')} at the provider by {by}")
     if ends.unclear:
-        parts.append(f"not enough history to say by when {wording.count(ends.unclear, 'open order')} will be")
+        parts.append(f"not enough similar orders to say it of {ends.unclear:,}")
+    if ends.too_many:
+        parts.append(f"of the more than {EXPECTED_ORDERS:,} open ones at the provider nothing is said one by one")
     if view.unsent:
         parts.append(f"{view.unsent:,} not known to be at the provider yet")
     return f"{'; '.join(parts)}."
@@ -262,7 +266,7 @@ def _rows(import_id: int) -> None:
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader("Rows", anchor=False, width="content")
-        options = ["all", *OUTCOMES]
+        options = ["all", *OUTCOME_LABELS]
         outcome = address.choice("outcome", options, "all")
         st.segmented_control(
             "Outcome", options, required=True, label_visibility="collapsed",

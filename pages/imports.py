@@ -10,15 +10,8 @@ import log_table
 import session
 import times
 from tracking.orders import wording
-from tracking.reports.team.imports import ImportLine, ImportState, imports
+from tracking.reports.team.imports import STATE_LABELS, ImportLine, ImportState, imports
 
-STATES = {
-    ImportState.UPLOADING: "Uploading",
-    ImportState.PLACING: "Placing",
-    ImportState.STOPPED: "Stopped",
-    ImportState.PLACED: "Placed",
-    ImportState.EARLIER: "Earlier version",
-}
 ROW_HEIGHT = 30
 
 
@@ -33,9 +26,9 @@ def listed() -> None:
         return
     frame = table_frame(lines)
     palette = elements.palette()
-    colors = {STATES[ImportState.PLACING]: palette.primary, STATES[ImportState.STOPPED]: palette.warning}
-    colors |= {STATES[ImportState.PLACED]: palette.good}
-    colors |= dict.fromkeys((STATES[ImportState.UPLOADING], STATES[ImportState.EARLIER]), palette.muted)
+    colors = {STATE_LABELS[ImportState.PLACING]: palette.primary, STATE_LABELS[ImportState.STOPPED]: palette.warning}
+    colors |= {STATE_LABELS[ImportState.PLACED]: palette.good}
+    colors |= dict.fromkeys((STATE_LABELS[ImportState.UPLOADING], STATE_LABELS[ImportState.EARLIER]), palette.muted)
     event = st.dataframe(
         frame,
         key=f"imports_{page}",
@@ -78,7 +71,7 @@ def table_frame(lines: list[ImportLine]) -> pd.DataFrame:
     """The table's cells; of a file without orders nothing is placed."""
     cells = {
         "file": [wording.plain(line.name) or "(no name)" for line in lines],
-        "state": [[STATES[line.state]] for line in lines],
+        "state": [[line.state_label] for line in lines],
         "share": [100 * line.placed // line.orders if line.orders else 0 for line in lines],
         "orders": [line.orders for line in lines],
         "rejected": [line.rejected for line in lines],

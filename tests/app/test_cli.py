@@ -51,7 +51,7 @@ from tracking.team.job_runner import JobRunner
 HEADER = "PONumber,Type,ProductId,Value,Quantity,ExternalId\n"
 COMMANDS = (
     "worker", "submit", "order", "orders", "replan", "events", "export", "seed", "verify", "erase", "backup",
-    "restored", "migrate", "sandbox", "bulk", "jobs", "evidence", "verify-evidence", "contract",
+    "restored", "migrate", "sandbox", "bulk", "jobs", "evidence", "verify-evidence", "contract", "imports",
 )  # fmt: skip
 OFFERED = {"shipping_methods": SHIPPING_METHODS, "carriers": CARRIERS}
 Run = Callable[..., Result]
@@ -187,6 +187,23 @@ def test_submit_queues_and_says_that_nobody_sends(run: Run, folder: Path) -> Non
         ("b", "queued", "Queued"),
     ]
     assert "queued; no sender is running: start" in result.stderr
+
+
+def test_imports_are_listed_shown_and_taken_along(run: Run, folder: Path) -> None:
+    run("submit", wave(folder))
+    assert "wave.csv" in run("imports").stdout
+    [line] = answer(run("imports", "--json"))
+    assert (line["id"], line["state"], line["orders"], line["placed"]) == (1, "placed", 2, 2)
+    assert "2 placed" in run("imports", "1").stdout
+    shown = answer(run("imports", "1", "--json"))
+    assert (shown["outcomes"], shown["states"], shown["undecided"]) == ({"queued": 2}, {"Queued": 2}, 0)
+    file = folder / "outcome.csv"
+    assert answer(run("imports", "1", "--export", file, "--json")) == {"file": str(file), "rows": 2}
+    assert file.read_bytes().startswith(b"\xef\xbb\xbfrow,po_number,")
+    assert len(answer(run("orders", "--import", "1", "--json"))) == 2
+    assert answer(run("orders", "--import", "2", "--json")) == []
+    assert "there is no import 9" in run("imports", "9").stderr
+    assert run("imports", "--export", file).exit_code == 2
 
 
 def test_submit_is_silent_about_a_sender_that_beats(run: Run, folder: Path, database: Database) -> None:

@@ -29,7 +29,14 @@ from tracking.storage.tables import CLAIMS as CLAIM_ROWS
 from tracking.storage.tables import EVENTS, EXCHANGES, ORDERS, OUTBOX
 from tracking.storage.team.tables import AUDIT_LOG
 from tracking.submissions.erasure import erase
+from tracking.submissions.files import CheckedFile
+from tracking.submissions.requests import read_request
+from tracking.submissions.submit import submit
 from tracking.team import disclosures
+from tracking.team.imports import placing
+from tracking.team.imports.handing_in import hand_in
+from tracking.team.jobs import Job
+from tracking.team.plans import Act
 from tracking.webhooks.addresses import make_token
 
 Visit = Callable[..., AppTest]
@@ -140,6 +147,11 @@ def _commands(folder: Path, canaries: Canaries) -> Iterator[tuple[str, str]]:
             content = file.read_text("latin-1")
             assert more or not (people := canaries.leaks(content, but=PEOPLE)), people
             yield f"evidence {name} {more}", result.output + proof.output + (content if more else "")
+    outcome = folder / "outcome.csv"
+    for more in ([], ["1"], ["1", "--json"], ["1", "--export", str(outcome)]):
+        result = CliRunner().invoke(command_line, ["imports", *more])
+        assert result.exit_code == 0, result.output
+        yield f"imports {more}", result.output + (outcome.read_text() if outcome.exists() else "")
     for form in ("csv", "jsonl", "parquet"):
         for more in ([], ["--json"]):
             file = folder / f"all.{form}"
@@ -156,8 +168,11 @@ def _text(app: AppTest) -> str:
 
 
 def _pages(visit: Visit, canaries: Canaries) -> Iterator[tuple[str, str]]:
-    for page in ("overview", "orders", "new_order", "logs", "insights"):
+    for page in ("overview", "orders", "new_order", "logs", "insights", "imports"):
         yield page, _text(visit(page))
+    shown = _text(visit("imports", **{"import": "1"}))
+    assert "C-01008" in shown
+    yield "import 1", shown
     for name in SHOWN:
         app = visit("order", order=name)
         for part in ("summary", "events", "raw", "calls", "lines"):
@@ -215,6 +230,7 @@ def test_no_secret_turns_up_where_it_could_be_seen(
     address = {"Email": f"{canaries.new('email')}@example.com", "Sms": canaries.new("phone")}
     draft = {"po_number": "C-draft", "lines": [{"ProductId": "CVS", "DigitalDeliveryAddress": address}], "fields": {}}
     assert drafts.save_draft(database, "somebody", draft, datetime.now(UTC))
+    _import_some(database, canaries)
     places |= dict(_pages(visit, canaries))
     places |= dict(_commands(tmp_path, canaries))
     places |= dict(zip(("stdout", "stderr"), capfd.readouterr(), strict=True))
@@ -227,6 +243,18 @@ def test_no_secret_turns_up_where_it_could_be_seen(
     assert {"httpx", "sqlalchemy.engine.Engine", "tracking.provider.http"} <= {line.split()[0] for line in heard.lines}
     stored = canaries.leaks(_raw(database.url), but=PEOPLE)
     assert (leaks, loud, stored) == ({}, set(), set())
+
+
+def _import_some(database: Database, canaries: Canaries) -> None:
+    """A file of which an order is placed, one is rejected, and the others wait."""
+    requests = [request(canaries, number) for number in range(1001, 1009)]
+    file = CheckedFile(tuple(requests), (), len(requests), "digest", "wave.csv")
+    now = datetime.now(UTC)
+    job = hand_in(database, file, source="csv", by=Person("Ann"), now=now).job_id
+    other = read_request(dict(requests[0].document) | {"LineItems": [*requests[0].document["LineItems"]] * 2})
+    submit(database, [other], source="form", by=Person("Ann"), now=now)
+    one = Job(job, Act.IMPORT, {"batch_id": 1, "source": "csv"}, "Ann")
+    assert database.write(lambda connection: placing.step(connection, one, now, 2, 0)).skipped == {"rejected": 1}
 
 
 def _calls(database: Database) -> str:

@@ -104,10 +104,10 @@ def test_files_are_listed_those_of_earlier_versions_without_rows(visit: Visit, d
     app = visit("imports")
     frame = app.dataframe[0].value
     assert frame["file"].tolist() == ["[wave].csv", "old.csv"]
-    assert frame["state"].tolist() == [["Placing"], ["Earlier version"]]
+    assert frame["state"].tolist() == [["Placing"], ["Orders only"]]
     assert frame["share"].tolist() == [0, 100]
     old = visit("imports", **{"import": "1"})
     assert not old.exception
-    assert "its orders are known, its rows are not" in written(old)
+    assert "Of this file its orders alone are recorded" in written(old)
     gone = visit("imports", **{"import": "99"})
     assert gone.error[0].value.replace("\\", "") == "- there is no import 99"

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,12 @@ from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
 from tracking.storage.maintenance import verify
 from tracking.storage.tables import CALLBACKS, CLAIMS, DRAFTS, EVENTS, EXCHANGES, LINES, ORDERS
-from tracking.storage.team.tables import AUDIT_LOG, JOBS
+from tracking.storage.team.tables import AUDIT_LOG, IMPORT_ROWS, JOBS
 from tracking.submissions import erasure
+from tracking.submissions.files import read_json
 from tracking.team import jobs
+from tracking.team.imports.handing_in import hand_in
+from tracking.team.imports.placing import place_here
 from tracking.team.plans import Act
 
 ANN, BOB = "Ann.Lee@example.com", "bob@example.com"
@@ -340,6 +344,28 @@ def test_a_draft_a_refused_call_and_a_job_that_name_the_person_lose_it(office: O
     assert [row["owner"] for row in office.rows(DRAFTS)] == ["two"]
     assert [row["parameters"]["reason"] for row in office.rows(JOBS)] == ["(erased)", "nothing to do"]
     assert "ann.lee" not in office.everything().lower()
+
+
+def test_an_order_of_a_file_that_waits_is_not_placed_and_its_row_says_why(office: Office) -> None:
+    documents = [
+        {"Type": "DigitalDelivery", "PONumber": name, "LineItems": [mail(email) | {"ExternalId": reference}]}
+        for name, email, reference in (("a", ANN, "r-1"), ("b", BOB, ANN), ("c", f"jo{ANN}", "r-3"))
+    ]
+    checked = read_json(json.dumps(documents).encode(), "wave.json", catalog=None, database=office.store)
+    first = hand_in(office.store, checked, source="json", by=OPERATOR, now=office.now)
+    place = partial(place_here, job_id=first.job_id, now=office.now)
+    told = office.erase(ANN, dry_run=True)
+    assert (told.imports, told.references, told.orders) == (["a"], 1, [])
+    assert office.erase(ANN) == told
+    assert office.store.write(place) == 2
+    assert [(row["outcome"], row["request"]) for row in office.rows(IMPORT_ROWS)] == [
+        ("rejected", None), ("queued", None), ("queued", None),
+    ]  # fmt: skip
+    assert office.rows(IMPORT_ROWS)[0]["message"] == "its recipient was erased before it was placed"
+    [job] = office.rows(JOBS)
+    assert (job["done"], job["skipped"], job["skipped_why"]) == (2, 1, {"rejected": 1})
+    assert [row["lines"][0][4] for row in office.rows(IMPORT_ROWS)] == ["r-1", None, "r-3"]
+    assert [row["po_number"] for row in office.rows(ORDERS)] == ["b", "c"]
 
 
 COPIES_FOR = {"Email": ANN}, {"Sms": "+1 (555) 010-0123"}, {"Name": "Jo Lee"}, {"Name": "Madonna"}

@@ -39,6 +39,7 @@ from tracking.storage.orders import find_order
 from tracking.storage.tables import CALLBACKS, CLAIMS, DRAFTS, EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
 from tracking.storage.team.audit_log import AuditKind, ExportedEvidence, exported_evidence, record_act
 from tracking.storage.team.tables import JOBS
+from tracking.submissions.erasing.import_rows import erase_from_imports
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,9 @@ class Erasure:
     for them: a note, a reference. `possible` were left as they are: a person decides, and erases them by their own
     spelling. `exported` are evidence files of these orders that were handed out, out of reach here. `drafts` counts
     orders on the form that were not handed in, and went whole; `jobs` those whose reason, or what else was typed for
-    them, named the recipient. `unfinished` says why deleted data may still be read in the store's files.
+    them, named the recipient; `imports` are orders of a file that waited to be placed, and will not be, `references`
+    rows of files whose reference named the recipient. `unfinished` says why deleted data may still be read in the
+    store's files.
     """
 
     orders: list[str] = field(default_factory=list)
@@ -91,11 +94,13 @@ class Erasure:
     mentioned: list[str] = field(default_factory=list)
     possible: list[Likeness] = field(default_factory=list)
     exported: list[ExportedEvidence] = field(default_factory=list)
+    imports: list[str] = field(default_factory=list)
     lines: int = 0
     claims: int = 0
     calls: int = 0
     drafts: int = 0
     jobs: int = 0
+    references: int = 0
     unfinished: str | None = None
 
     @property
@@ -106,7 +111,7 @@ class Erasure:
     @property
     def anything(self) -> bool:
         """Whether anything was erased."""
-        return bool(self.orders or self.calls or self.drafts or self.jobs)
+        return bool(self.orders or self.calls or self.drafts or self.jobs or self.imports or self.references)
 
     def add(self, trace: OrderTrace) -> None:
         """Count one order."""
@@ -146,6 +151,7 @@ def erase(
         what = "an e-mail address, a telephone number or a name"
         raise InvalidSubmission([Problem("RECIPIENT", f"is empty: name {what}")])
     done = Erasure()
+    _erase_imports(database, person, done, dry_run=dry_run)  # first: what is placed meanwhile is found as an order
     order_ids = list(_find_orders(database, person, done.possible, progress))
     if order_ids and not dry_run:
         _record(database, by, now, orders=len(order_ids))
@@ -169,6 +175,12 @@ def erase(
         done.unfinished = _rewrite_store(database, now, needed=done.anything)
         log.info("erased orders=%d lines=%d refused=%d", len(done.orders), done.lines, len(done.refused))
     return done
+
+
+def _erase_imports(database: Database, person: str, done: Erasure, *, dry_run: bool) -> None:
+    rows = erase_from_imports(database, person, dry_run=dry_run)
+    done.imports, done.references = rows.po_numbers, rows.references
+    done.possible += [Likeness(*each) for each in rows.possible]
 
 
 def _record(database: Database, by: Person, now: datetime, *, orders: int) -> None:

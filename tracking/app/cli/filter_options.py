@@ -38,6 +38,11 @@ OPTIONS: dict[str, tuple[str, Any, Any]] = {
         None,
     ),
     "job": ("job", Annotated[int | None, typer.Option("--job", min=1, help="Only the orders of this job.")], None),
+    "imported": (
+        "imported",
+        Annotated[int | None, typer.Option("--import", min=1, help="Only the orders that this import placed.")],
+        None,
+    ),
 }
 
 

@@ -1,9 +1,9 @@
-"""Commands about orders: submit, order, place-anew, why, orders, events, export."""
+"""Commands about orders: submit, order, place-anew, why, orders, events, export, imports."""
 
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -20,12 +20,13 @@ from tracking.orders.observations import utc_now
 from tracking.orders.vocabulary import state_label
 from tracking.orders.wording import source_label
 from tracking.provider.json_fields import storable
-from tracking.reports import activity, explanations, health
+from tracking.reports import activity, amounts, explanations, health
 from tracking.reports import order as order_reports
 from tracking.reports.order_list import exports, search
 from tracking.reports.order_list.filters import Filters
 from tracking.reports.order_page import story, verdicts
 from tracking.reports.order_page.lines import lines_page
+from tracking.reports.team import imports as import_reports
 from tracking.settings import Settings
 from tracking.startup import pd
 from tracking.storage import database
@@ -258,3 +259,75 @@ def export_command(
     output.print_answer(
         {"file": str(file), "orders": count}, f"{wording.count(count, 'order')} written to {file}", as_json=as_json
     )
+
+
+def imports_command(
+    number: Annotated[int | None, typer.Argument(min=1, metavar="ID", help="One import; without it, all.")] = None,
+    *,
+    export: Annotated[
+        Path | None,
+        typer.Option("--export", dir_okay=False, metavar="FILE", help="What came of each row of the file, as .csv."),
+    ] = None,
+    page: Annotated[int, typer.Option(min=1, help="Which page of the list.")] = 1,
+    as_json: options.JsonFlag = False,
+) -> None:
+    """List the imported files, newest first; or show one, or export what came of its rows."""
+    if number is None and export is not None:
+        raise typer.BadParameter("--export needs the ID of an import")
+    loaded = load_settings()
+    store = open_store(loaded)
+    if number is None:
+        _list_imports(store, page, as_json=as_json)
+        return
+    view = import_reports.import_view(store, number, utc_now())
+    if export is not None:
+        _export_outcomes(store, loaded, view.line, export, as_json=as_json)
+        return
+    output.print_answer(import_reports.import_record(view), *_import_lines(view), as_json=as_json)
+
+
+def _list_imports(store: Database, page: int, *, as_json: bool) -> None:
+    lines, more = import_reports.imports(store, page)
+    if as_json:
+        output.print_json([asdict(line) for line in lines])
+        return
+    rows = (
+        (each.id, each.name, each.state_label, each.orders, each.placed, each.rejected, each.actor, each.created_at)
+        for each in lines
+    )
+    columns = ("import", "file", "state", "orders", "placed", "rejected", "by", "uploaded (UTC)")
+    output.print_table(columns, rows, right=("import", "orders", "placed", "rejected"))
+    if more:
+        output.print_stdout(f"more with --page {page + 1}")
+
+
+def _import_lines(view: import_reports.ImportView) -> list[str]:
+    line = view.line
+    by = f" by {line.actor}" if line.actor else ""
+    lines = [f"import {line.id}: {line.name}, uploaded at {output.time_text(line.created_at)} UTC{by}"]
+    lines += [f"{line.state_label}, job {line.job_id}" if line.job_id else line.state_label]
+    labels = import_reports.OUTCOME_LABELS
+    lines += [f"{count:,} {labels[outcome].lower()}" for outcome, count in view.outcomes.items()]
+    lines += [f"{count:,} {state_label(state)}" for state, count in sorted(view.states.items())]
+    lines += [f"{view.undecided:,} in need of a decision", f"{amounts.worth(view.values)} placed"]
+    if view.placing is not None:
+        lines.append(f"at the pace so far all are placed {view.placing.window} UTC")
+    if view.fulfilment.pace is not None:
+        lines.append(f"at the pace so far all are complete {view.fulfilment.pace.window} UTC")
+    return [*lines, *(f"{group.orders:,} rejected: {group.text}" for group in view.rejections)]
+
+
+def _export_outcomes(
+    store: Database, loaded: Settings, line: import_reports.ImportLine, file: Path, *, as_json: bool
+) -> None:
+    options.file_format(file, ("csv",))
+    rows = results.outcome_rows(store, line.id)
+    try:
+        with files.replacing(file) as handle:
+            handle.write(results.spreadsheet_file(rows))
+            options.record_export(store, loaded, "outcome of an import", job_id=line.job_id, form="csv", rows=len(rows))
+    except OSError as exc:
+        output.print_stderr(f"{file} cannot be written ({exc.strerror})")
+        raise typer.Exit(1) from exc
+    text = f"{wording.count(len(rows), 'row')} of import {line.id} written to {file}"
+    output.print_answer({"file": str(file), "rows": len(rows)}, text, as_json=as_json)

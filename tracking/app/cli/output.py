@@ -200,6 +200,8 @@ def print_erasure(erasure: Erasure, *, dry_run: bool, as_json: bool) -> None:
         print_stderr("no recipient matches: give the whole e-mail address, telephone number or name")
     wait = "is still being sent and was left unchanged: erase again once it is accepted or refused"
     print_stderr(*(f"{po_number} {wait}" for po_number in erasure.refused))
+    unplaced = "waited in an import and named the recipient: it is not placed"
+    print_stderr(*(f"{po_number} {unplaced}" for po_number in erasure.imports))
     stays = "also names the recipient in texts that stay: a note, a reference or a reason"
     print_stderr(*(f"{po_number} {stays}" for po_number in erasure.mentioned))
     for each in erasure.exported:

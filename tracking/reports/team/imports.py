@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -26,12 +26,11 @@ from tracking.reports.order_page.progress import LEAST_STEPS, Projection, projec
 from tracking.storage.database import Database
 from tracking.storage.tables import BATCHES, ORDERS
 from tracking.storage.team.snoozing import awake, snoozed
-from tracking.storage.team.tables import IMPORT_ROWS, JOBS
+from tracking.storage.team.tables import IMPORT_ROWS, JOBS, import_key
 
 PAGE_SIZE = 25
 EXPECTED_ORDERS = 5_000
 GROUPS = 20
-OUTCOMES = ("waiting", "queued", "exists", "rejected")
 _MINUTE = timedelta(minutes=1)
 
 
@@ -44,7 +43,17 @@ class ImportState(StrEnum):
     STOPPED = "stopped"
     PLACED = "placed"
     EARLIER = "earlier"
-    """Imported by a version that stored its orders alone."""
+    """Its orders alone are recorded, as an earlier version did."""
+
+
+STATE_LABELS = {
+    ImportState.UPLOADING: "Uploading",
+    ImportState.PLACING: "Placing",
+    ImportState.STOPPED: "Stopped",
+    ImportState.PLACED: "Placed",
+    ImportState.EARLIER: "Orders only",
+}
+OUTCOME_LABELS = {"waiting": "Waiting", "queued": "Placed", "exists": "Already there", "rejected": "Rejected"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +75,11 @@ class ImportLine:
     finished_at: datetime | None = None
 
     @property
+    def state_label(self) -> str:
+        """How far it is, in words."""
+        return STATE_LABELS[self.state]
+
+    @property
     def waiting(self) -> int:
         """How many of its orders are still to be placed."""
         return 0 if self.state is ImportState.EARLIER else max(self.orders - self.placed - self.rejected, 0)
@@ -76,13 +90,15 @@ class Fulfilment:
     """By when 90 % of the open orders that are at the provider are complete; None where there is none to say it of.
 
     `orders` of them have enough similar orders to say it, `unclear` have not; of more than EXPECTED_ORDERS (`too_many`)
-    nothing is said.
+    nothing is said. `pace` projects when all are complete at the pace so far, from `steps` completions after the first.
     """
 
     by: datetime | None = None
     orders: int = 0
     unclear: int = 0
     too_many: bool = False
+    pace: Projection | None = None
+    steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +165,7 @@ def find_import(database: Database, digest: str) -> ImportLine | None:
 
 
 def _lines(connection: Connection, batches: Sequence[Mapping[Any, Any]]) -> list[ImportLine]:
-    keys = {f"import {batch['id']}": batch["id"] for batch in batches}
+    keys = {import_key(batch["id"]): batch["id"] for batch in batches}
     jobs = {
         keys[job["key"]]: job for job in connection.execute(select(JOBS).where(JOBS.c.key.in_(keys))).mappings().all()
     }
@@ -189,11 +205,17 @@ def import_view(database: Database, batch_id: int, now: datetime) -> ImportView:
         rejections = _rejections(connection, batch_id) if outcomes.get("rejected") else ()
         decisions = _decisions(connection, batch_id, now) if sums["undecided"] else ()
         open_orders = _open_orders(connection, batch_id)
+        completed_at = _completed_at(connection, batch_id) if any(map(is_open, states)) else []
     placing = project(placed_at, placed_at[-1][1] + line.waiting, now) if len(placed_at) > LEAST_STEPS else None
-    fulfilment = _fulfilment(database, open_orders, now)
+    lost = sum(number for state, number in states.items() if state in CLOSED and state != State.COMPLETED)
+    fulfilment = replace(
+        _fulfilment(database, open_orders, now),
+        pace=project(completed_at, states.total() - lost + line.waiting, now),
+        steps=steps(completed_at),
+    )
     return ImportView(
-        line, outcomes, states, sums["units"], sums["fulfilled"], sums["undecided"], sums["snoozed"], values, placing,
-        steps(placed_at), fulfilment, rejections, decisions,
+        line, outcomes, dict(states), sums["units"], sums["fulfilled"], sums["undecided"], sums["snoozed"], values,
+        placing, steps(placed_at), fulfilment, rejections, decisions,
     )  # fmt: skip
 
 
@@ -201,7 +223,7 @@ def _outcomes(connection: Connection, batch_id: int) -> dict[str, int]:
     rows = IMPORT_ROWS.c
     counted = select(rows.outcome, func.count()).where(rows.batch_id == batch_id).group_by(rows.outcome)
     numbers = {row[0]: row[1] for row in connection.execute(counted)}
-    return {outcome: numbers[outcome] for outcome in OUTCOMES if outcome in numbers}
+    return {outcome: numbers[outcome] for outcome in OUTCOME_LABELS if outcome in numbers}
 
 
 def _states(connection: Connection, batch_id: int, now: datetime) -> Sequence[Mapping[Any, Any]]:
@@ -281,6 +303,13 @@ def _open_orders(connection: Connection, batch_id: int) -> list[dict[str, Any]]:
     return [dict(row) for row in connection.execute(query.limit(EXPECTED_ORDERS + 1)).mappings()]
 
 
+def _completed_at(connection: Connection, batch_id: int) -> list[tuple[datetime, int]]:
+    """How many orders were complete when, added up, by when we learned it."""
+    completed = ORDERS.c.batch_id == batch_id, ORDERS.c.state == State.COMPLETED, ORDERS.c.completed_by.is_not(None)
+    times = sorted(connection.execute(select(ORDERS.c.completed_by).where(*completed)).scalars())
+    return [(at, number) for number, at in enumerate(times, 1)]
+
+
 def _fulfilment(database: Database, open_orders: Sequence[Mapping[str, Any]], now: datetime) -> Fulfilment:
     if len(open_orders) > EXPECTED_ORDERS:
         return Fulfilment(too_many=True)
@@ -321,3 +350,9 @@ def import_rows(
     with database.read() as connection:
         rows = connection.execute(query.order_by(IMPORT_ROWS.c.number).limit(size).offset((page - 1) * size))
         return [ImportRow(**{**row, "message": row["message"] or ""}) for row in rows.mappings()]
+
+
+def import_record(view: ImportView) -> dict[str, Any]:
+    """The import as programs are given it; amounts are decimal texts by currency."""
+    record = asdict(view) | {"values": amounts.decimal_texts(view.values)}
+    return {**record.pop("line"), **record}

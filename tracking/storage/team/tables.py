@@ -166,3 +166,8 @@ class Drills(StoredRow, table=True):
 _tables = SQLModel.metadata.tables.__getitem__
 AUDIT_LOG, JOBS, JOB_ORDERS, IMPORT_ROWS = map(_tables, ("audit_log", "jobs", "job_orders", "import_rows"))
 SAVED_VIEWS, SIGHTINGS, DRILLS = map(_tables, ("saved_views", "contract_sightings", "drills"))
+
+
+def import_key(batch_id: int) -> str:
+    """The key of the job that places a file's orders."""
+    return f"import {batch_id}"

@@ -21,7 +21,7 @@ from tracking.orders.model import OrderRequest, folded_id
 from tracking.storage.database import Database
 from tracking.storage.tables import BATCHES, ORDERS, insert_for
 from tracking.storage.team.audit_log import AuditKind, record_act
-from tracking.storage.team.tables import IMPORT_ROWS, JOBS
+from tracking.storage.team.tables import IMPORT_ROWS, JOBS, import_key
 from tracking.submissions.catalog import load_catalog
 from tracking.submissions.files import CheckedFile
 from tracking.submissions.submit import Receipt, check_requests, groups
@@ -95,11 +95,6 @@ def submit_file(
     return _receipts(database, handed_in)
 
 
-def job_key(batch_id: int) -> str:
-    """The key of the import's job."""
-    return f"{Act.IMPORT} {batch_id}"
-
-
 def _add_batch(connection: Connection, checked: CheckedFile, by: Person, now: datetime) -> tuple[int, frozenset[int]]:
     """The row id of the file, which is stored once, and which of its rows are settled."""
     if connection.dialect.name == "postgresql":  # on SQLite there is one writer anyway
@@ -161,7 +156,7 @@ def _start(connection: Connection, batch_id: int, checked: CheckedFile, source: 
     """Start the import's job, or have it go on where orders wait; returns its id."""
     name, orders = checked.name[:200], len(checked.requests)
     parameters, chosen = {"batch_id": batch_id, "source": source}, {"import": batch_id, "file": name}
-    key = job_key(batch_id)
+    key = import_key(batch_id)
     job_id, new = add(connection, Act.IMPORT, parameters, chosen, key=key, by=by, now=now, total=orders)
     if new or _go_on(connection, job_id, batch_id, by, now):
         # Without the file's name, which may name somebody: nothing can be taken out of the chain again.

@@ -1,0 +1,1 @@
+"""What an erasure removes beside orders: the rows of imports that are no orders yet."""
