@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+import as_of
 import elements
 import order_acts
 import order_claims
@@ -92,7 +93,9 @@ if not any_id:
     st.stop()
 with elements.error_box():
     matches = reports_order.find_order_ids(session.database(), any_id)
-    if len(matches) == 1:
+    if len(matches) == 1 and (moment := as_of.asked()) is not None:
+        as_of.draw_order(matches[0], moment)
+    elif len(matches) == 1:
         draw_order(matches[0])
     else:
         draw_missing(any_id, several=bool(matches))

@@ -9,6 +9,7 @@ from urllib.parse import urlencode, urlsplit
 import streamlit as st
 
 import actors
+import as_of
 import elements
 import order_approval
 import order_work
@@ -24,7 +25,7 @@ from tracking.team.evidence import export_evidence
 
 COPY_LINK, SUMMARY, RECORD = "Copy link", "Customer summary", "Evidence file"
 ANEW = "Place under a new PO number"
-_ICONS = {COPY_LINK: "link", SUMMARY: "contact_mail", RECORD: "verified", ANEW: "library_add"}
+_ICONS = {COPY_LINK: "link", SUMMARY: "contact_mail", RECORD: "verified", as_of.LABEL: "history", ANEW: "library_add"}
 
 
 def draw(view: OrderView) -> None:
@@ -134,7 +135,7 @@ def _has_words(text: str) -> bool:
 
 
 def _draw_menu(view: OrderView, viewer: str | None) -> None:
-    options = [COPY_LINK, SUMMARY, RECORD]
+    options = [COPY_LINK, SUMMARY, RECORD, as_of.LABEL]
     if view.allowed["place anew"] is None and viewer is None:
         options.append(ANEW)
     picked = st.menu_button("More", options, key="more", format_func=lambda name: f":material/{_ICONS[name]}: {name}")
@@ -144,6 +145,8 @@ def _draw_menu(view: OrderView, viewer: str | None) -> None:
         _customer_summary(view.summary)
     elif picked == RECORD:
         _evidence_file(view.id, view.order.po_number)
+    elif picked == as_of.LABEL:
+        as_of.choose("order.py", {"order": view.order.po_number})
     elif picked == ANEW:
         _place_anew(view)
 

@@ -66,7 +66,7 @@ def draw_charts(order: Order, order_id: int) -> None:
 def _draw_summary(order_id: int) -> None:
     now = utc_now()
     with st.container(key="story"):
-        _draw_rows(_story(order_id, now).rows, now)
+        draw_rows(_story(order_id, now).rows, now)
 
 
 def draw_summary(view: OrderView) -> None:
@@ -74,7 +74,7 @@ def draw_summary(view: OrderView) -> None:
     _draw_summary(view.id)
 
 
-def _draw_rows(rows: Sequence[TimelineEntry], now: datetime) -> None:
+def draw_rows(rows: Sequence[TimelineEntry], now: datetime) -> None:
     """The newest rows as a list with fixed columns: when, who said it, what; what is still to come is grey."""
     if len(rows) > ROWS:
         st.caption(f"{len(rows) - ROWS:,} earlier rows are under All events.")

@@ -6,6 +6,7 @@ from typing import Any
 
 import streamlit as st
 
+import as_of
 import board_charts
 import board_work
 import cached
@@ -134,11 +135,16 @@ def board() -> None:
 
 
 with elements.error_box():
+    if (moment := as_of.asked()) is not None:
+        as_of.draw_overview(moment)
+        st.stop()
     empty = cached.overview().empty
 with st.container(horizontal=True, vertical_alignment="center", key="headline"):
     with st.container():
         verdict()
     if not ON_A_WALL:
+        if not empty and st.button(as_of.LABEL, key="as_of", icon=as_of.ICON, type="tertiary"):
+            as_of.choose("overview.py", {})
         show_me.choices()
 if empty:
     first_steps()

@@ -43,7 +43,7 @@ from tracking.storage.maintenance import restore_mark
 from tracking.storage.migrations import HEAD
 from tracking.storage.sqlite import driver
 from tracking.storage.sqlite.journal import keeps_wal
-from tracking.storage.tables import COUNTERS, ORDERS
+from tracking.storage.tables import COUNTERS, EVENTS, ORDERS
 from tracking.storage.team import sightings
 from tracking.storage.team.tables import AUDIT_LOG
 from tracking.team.job_runner import JobRunner
@@ -637,6 +637,21 @@ def test_an_evidence_file_is_made_proven_elsewhere_and_listed_once_its_recipient
     assert f"by Bea, with recipients in full, SHA-256 {made['sha256']}" in erased
     assert erased.count("sent: an evidence file is out of reach") == 2
     assert ANN.encode() not in (folder / "masked.zip").read_bytes()
+
+
+def test_an_order_is_shown_as_it_was_known_then(run: Run, mailed: Database) -> None:
+    now = answer(run("order", "sent", "--as-of", datetime.now(UTC).isoformat(), "--json"))
+    assert (now["then"], now["differences"], now["events"]) == ("Open: Pending.", [], 3)
+    before = run("order", "sent", "--as-of", "1d").stdout
+    assert "nothing was known of it; it was first heard of on" in before
+    mailed.write(
+        lambda connection: connection.execute(
+            sa.update(EVENTS).where(EVENTS.c.seq == 3).values(learned_at=datetime.now(UTC) + timedelta(hours=1))
+        )
+    )
+    then = run("order", "BLK-1", "--as-of", datetime.now(UTC).isoformat()).stdout
+    assert "Open: Sending." in then
+    assert re.search(r"State +Sending +Pending", then)
 
 
 def test_erase_ends_with_0_where_nothing_stays_and_reads_the_recipient_from_stdin(mailed: Database, run: Run) -> None:

@@ -38,11 +38,14 @@ from tracking.provider.json_fields import digest_of, parse
 from tracking.provider.masking import mask_json
 from tracking.provider.responses import read_order
 from tracking.reports import activity, overview
+from tracking.reports.as_of.order import order_as_of
+from tracking.reports.as_of.overview import overview_as_of
 from tracking.reports.board import changes, decisions, expectation
 from tracking.reports.board.completion_times import completion_times
 from tracking.reports.board.course import flow, lifecycle_course
 from tracking.reports.board.figures import trend
 from tracking.reports.board.lifecycle import lifecycle_now
+from tracking.reports.evidence.making import make_evidence
 from tracking.reports.insights import forecasts, latency, witnesses
 from tracking.reports.logs import contract, volume
 from tracking.reports.order_list import search, view_counts
@@ -135,6 +138,13 @@ def _pages(small: Database, large: Database, now: datetime) -> dict[str, float]:
         "expected times of a page": lambda store: expected_times(store, _records(waiting[store]), now),
         "what changed since a page was read": lambda store: list_news(store, Filters(view="open"), waiting[store], now),
         "the order that a text means": lambda store: search.find_po_numbers(store, waiting[store].rows["po_number"][0]),
+        "counts as of yesterday": lambda store: overview_as_of(store, now - timedelta(hours=23.5), now),
+        "one order: as of yesterday": lambda store: order_as_of(
+            store, _order_of_some_lines(store), now - timedelta(hours=24)
+        ),
+        "one order: its evidence file": lambda store: make_evidence(
+            store, _order_of_some_lines(store), made_by="bench", signed_in=False, now=now, masked=True
+        ),
         "one order: its head": lambda store: verdicts.order_view(store, _order_of_some_lines(store), now),
         "one order: its story": lambda store: story.story(store, _order_of_some_lines(store), now),
         "one order: its lines": lambda store: find_lines(store, _order_of_some_lines(store), text="wave"),

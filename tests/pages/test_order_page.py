@@ -13,6 +13,7 @@ from sqlalchemy import select
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Block
 
+import as_of
 import order_acts
 import session
 from tracking import ingest
@@ -149,7 +150,7 @@ def test_an_order_whose_po_number_is_anothers_can_be_placed_anew_once_both_are_w
     other = history.snapshot("FT-1", "Pending", [Line(1, "CVS", 9900, 1)])
     history.see("FT-1", Answered(other, adopted=True), Witness.ANSWER)
     app = visit("order", order="FT-1")
-    assert actions_of(app) == ["Copy link", "Customer summary", "Evidence file", order_acts.ANEW]
+    assert actions_of(app) == ["Copy link", "Customer summary", "Evidence file", as_of.LABEL, order_acts.ANEW]
     menu = st.menu_button
     monkeypatch.setattr(
         st, "menu_button", lambda *args, **more: order_acts.ANEW if more.get("key") == "more" else menu(*args, **more)
@@ -185,6 +186,38 @@ def test_the_evidence_file_is_masked_unless_an_operator_wants_it_whole(
     with history.database.read() as connection:
         acts = connection.execute(select(AUDIT_LOG.c.person, AUDIT_LOG.c.kind)).all()
     assert list(acts) == [("Bea", "evidence exported")] * 2
+
+
+def test_as_of_a_moment_the_page_shows_what_was_known_then_and_offers_no_act(
+    visit: Visit, history: History, named: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history.at = histories.START
+    history.place("FT-1", lines=2)
+    history.complete("FT-1")
+    app = visit("order", order="FT-1", as_of="2026-03-04T10:05")
+    assert not app.exception
+    assert "**As known on 2026-03-04 10:05:00 (UTC).**" in app.warning[0].value.replace("\\", "")
+    then, today = app.container(key="as_of_then"), app.container(key="as_of_today")
+    assert "**Open\\: Pending\\.**" in said(then)
+    assert "Completed on" in said(today)
+    assert "2 lines Pending" in said(then)
+    assert [link.label for link in app.container(key="as_of_band").page_link] == ["Now"]
+    assert "Completed" not in story(app)
+    assert not {"check_now", "note", "acknowledge", "resend", "assign"} & {button.key for button in app.button}
+    assert "Nothing was known of this order then" in visit("order", order="FT-1", as_of="2026-03-04").info[0].value
+    wrong = visit("order", order="FT-1", as_of="2090-01-01")
+    assert "is yet to come" in wrong.warning[0].value
+    assert wrong.button(key="note")
+    menu = st.menu_button
+    monkeypatch.setattr(
+        st, "menu_button", lambda *args, **more: as_of.LABEL if more.get("key") == "more" else menu(*args, **more)
+    )
+    went: list[dict[str, str]] = []
+    monkeypatch.setattr(st, "switch_page", lambda page, query_params: went.append({"page": page, **query_params}))
+    asked = visit("order", order="FT-1")
+    asked.datetime_input(key="as_of_moment").set_value(datetime.fromisoformat("2026-03-04T10:05"))
+    asked.button(key="as_of_show").click().run()
+    assert went[-1] == {"page": "order.py", "order": "FT-1", "as_of": "2026-03-04T10:05"}
 
 
 def actions_of(app: AppTest) -> list[str]:

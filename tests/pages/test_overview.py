@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import streamlit as st
-from histories import History
+from histories import START, History
 from streamlit.testing.v1 import AppTest
 
 import board_charts
@@ -37,6 +37,33 @@ def test_an_empty_overview_says_how_to_begin_and_shows_no_charts(visit: Visit) -
     assert [button.label for button in card(app, "first_steps").button] == ["Place the first order"]
     assert not app.get("plotly_chart")
     assert not app.metric
+
+
+def test_as_of_a_moment_the_overview_shows_the_counts_of_then_beside_those_of_now(
+    history: History, visit: Visit
+) -> None:
+    history.at = START
+    history.place("A-1")
+    history.place("A-2")
+    history.accept("A-1")
+    history.wait(minutes=30)
+    history.look("A-1", "Completed")
+    history.refuse("A-2")
+    app = visit()
+    assert app.button(key="as_of").label == "As of a date and time"
+    app.query_params["as_of"] = "2026-03-04T10:10"
+    app.run()
+    assert not app.exception
+    assert "As known on" in app.warning[0].value
+    assert {metric.label: metric.value for metric in app.metric} == {
+        "Needs a decision": "0", "Late": "unknown", "Unconfirmed send": "0", "Open": "2", "Completed that day": "0"
+    }  # fmt: skip
+    notes = [caption.value for caption in app.main.caption if caption.value.startswith(("now", "known"))]
+    assert notes == ["now 1", "now 0", "now 0", "now 0", "known by now: 1"]
+    assert app.dataframe[0].value["then"].tolist() == [1, 1]
+    assert not [button for button in app.button if button.key == "show_me"]
+    links = addresses(card(app, "as_of_latest"))
+    assert {"order=A-1", "as_of=2026-03-04T10%3A10"} in links
 
 
 def test_the_overview_shows_its_verdict_and_its_counts_with_the_way_to_their_orders(

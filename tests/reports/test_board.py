@@ -1,14 +1,13 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from histories import START, History
+from histories import START, History, flagged, happen, states_of
 
 from tracking.forecasting.forecasts import Forecasts
 from tracking.orders.model import CLOSED, State
@@ -17,47 +16,12 @@ from tracking.polling.learner import Learner
 from tracking.reports.board.course import flow, lifecycle_course
 from tracking.reports.board.figures import trend
 from tracking.reports.board.lifecycle import lifecycle_now
-from tracking.reports.order_list.conditions import FLAGGED
 from tracking.storage import counters
 from tracking.storage.database import Database
 from tracking.storage.maintenance import verify
-from tracking.storage.tables import COUNTERS, ORDERS
+from tracking.storage.tables import COUNTERS
 
 HOUR = timedelta(hours=1)
-
-
-def states_of(store: Database) -> Counter[str]:
-    """The orders by their state, from their rows."""
-    with store.read() as connection:
-        rows = connection.execute(sa.select(ORDERS.c.state, sa.func.count()).group_by(ORDERS.c.state)).all()
-    return Counter({str(state): int(number) for state, number in rows})
-
-
-def flagged(store: Database) -> int:
-    with store.read() as connection:
-        return int(connection.execute(sa.select(sa.func.count()).select_from(ORDERS).where(FLAGGED)).scalar_one())
-
-
-def rest(_name: str) -> None:
-    """Nothing happens to the order."""
-
-
-def happen(history: History, rng: random.Random) -> None:
-    """Something that happens to an order, drawn by lot."""
-    name = f"R-{rng.randrange(12)}"
-    if name not in history.numbers:
-        history.place(name)
-        begin: list[Callable[[str], None]] = [history.accept, history.lose, history.refuse, rest]
-        rng.choice(begin)(name)
-        return
-    with history.database.read() as connection:
-        at = ORDERS.c.id == history.numbers[name]
-        taken = connection.execute(sa.select(ORDERS.c.provider_id).where(at)).scalar()
-    if taken is None:
-        go_on: list[Callable[[str], None]] = [history.accept, partial(history.acknowledge, why="known")]
-        rng.choice(go_on)(name)
-    else:
-        history.look(name, rng.choice(["Pending", "Processing", "Shredded", "Completed", "Cancelled"]))
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -78,7 +78,7 @@ def test_an_evidence_file_proves_itself_and_is_the_same_for_the_same_content(his
     result = verify(raw)
     assert (result.differences, result.caveats) == ((), ())
     assert result.verdict == (
-        "Completed on 2026-03-04, 10:00 to 10:11 UTC, confirmed by a poll. A decision was taken by Bea."
+        "Completed on 2026-03-04, 10:00 to 10:11, confirmed by a poll. A decision was taken by Bea."
     )
     assert raw == made(history)
     with zipfile.ZipFile(BytesIO(raw)) as archive:

@@ -1,11 +1,14 @@
 """Orders with a past, made by the real ingest, for tests of what people read."""
 
 import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from tracking import ingest
@@ -16,8 +19,10 @@ from tracking.orders.observations import Answered, Attempted, Declined, Observat
 from tracking.provider.responses import ParsedOrder
 from tracking.provider.webhook_bodies import WebhookCall
 from tracking.reports.order import find_order_ids
+from tracking.reports.order_list.conditions import FLAGGED
 from tracking.storage import orders
 from tracking.storage.database import Database
+from tracking.storage.tables import ORDERS
 
 START = datetime(2026, 3, 4, 10, 0, tzinfo=UTC)
 PLANNER = planner.PlanningContext(Policy(), random.Random(1))
@@ -130,3 +135,37 @@ def find_order_id(database: Database, any_id: str) -> int | None:
     """The only order that is called so; None where none is, or several."""
     matches = find_order_ids(database, any_id)
     return matches[0] if len(matches) == 1 else None
+
+
+def states_of(store: Database) -> Counter[str]:
+    """The orders by their state, from their rows."""
+    with store.read() as connection:
+        rows = connection.execute(sa.select(ORDERS.c.state, sa.func.count()).group_by(ORDERS.c.state)).all()
+    return Counter({str(state): int(number) for state, number in rows})
+
+
+def flagged(store: Database) -> int:
+    with store.read() as connection:
+        return int(connection.execute(sa.select(sa.func.count()).select_from(ORDERS).where(FLAGGED)).scalar_one())
+
+
+def rest(_name: str) -> None:
+    """Nothing happens to the order."""
+
+
+def happen(history: History, rng: random.Random) -> None:
+    """Something that happens to an order, drawn by lot."""
+    name = f"R-{rng.randrange(12)}"
+    if name not in history.numbers:
+        history.place(name)
+        begin: list[Callable[[str], None]] = [history.accept, history.lose, history.refuse, rest]
+        rng.choice(begin)(name)
+        return
+    with history.database.read() as connection:
+        at = ORDERS.c.id == history.numbers[name]
+        taken = connection.execute(sa.select(ORDERS.c.provider_id).where(at)).scalar()
+    if taken is None:
+        go_on: list[Callable[[str], None]] = [history.accept, partial(history.acknowledge, why="known")]
+        rng.choice(go_on)(name)
+    else:
+        history.look(name, rng.choice(["Pending", "Processing", "Shredded", "Completed", "Cancelled"]))

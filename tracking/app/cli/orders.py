@@ -22,6 +22,7 @@ from tracking.orders.wording import source_label
 from tracking.provider.json_fields import storable
 from tracking.reports import activity, amounts, explanations, health
 from tracking.reports import order as order_reports
+from tracking.reports.as_of.order import order_as_of
 from tracking.reports.order_list import exports, search
 from tracking.reports.order_list.filters import Filters
 from tracking.reports.order_page import story, verdicts
@@ -140,10 +141,21 @@ def _say_who_goes_on(store: Database, state: str) -> None:
         )
 
 
-def order_command(po_or_id: options.PoOrId, *, as_json: options.JsonFlag = False) -> None:
-    """Show one order: state, sources, lines, timeline."""
+def order_command(
+    po_or_id: options.PoOrId,
+    *,
+    as_of: Annotated[
+        datetime | None,
+        options.time_option("As it was known then: 2026-01-31T09:00 (UTC), or 2h for two hours ago."),
+    ] = None,
+    as_json: options.JsonFlag = False,
+) -> None:
+    """Show one order: state, sources, lines, timeline; or what was known of it at an earlier time."""
     store = open_store()
     order_id = find_order(store, po_or_id)
+    if as_of is not None:
+        output.print_order_as_of(order_as_of(store, order_id, as_of), as_json=as_json)
+        return
     if as_json:
         output.print_json(order_reports.order_record(store, order_id))
         return

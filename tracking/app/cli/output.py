@@ -21,6 +21,7 @@ from tracking.orders import wording
 from tracking.orders.vocabulary import state_label
 from tracking.orders.wording import TimelineEntry, count
 from tracking.reports import amounts
+from tracking.reports.as_of.order import OrderAsOf
 from tracking.reports.order_page import verdicts
 from tracking.startup import pd
 from tracking.submissions.erasure import Erasure
@@ -257,6 +258,24 @@ def print_order(view: verdicts.OrderView, rows: pd.DataFrame, entries: Iterable[
         print_stdout(f"and {count(view.line_count - len(rows), 'more line')}")
     print_stdout("")
     timeline = ((_time_span(entry), wording.source_label(entry.witness), entry.text) for entry in entries)
+    print_table(("time (UTC)", "source", "event"), timeline)
+
+
+def print_order_as_of(past: OrderAsOf, *, as_json: bool) -> None:
+    """Print one order as it was known at a moment, and what is known otherwise today."""
+    (then, today), when = past.verdicts, time_text(past.moment)
+    differences = [asdict(each) for each in past.differences]
+    if as_json:
+        record = {"po_number": past.today.po_number, "as_of": past.moment, "then": then, "today": today}
+        record |= {"events": past.events, "events_today": past.events_today, "differences": differences}
+        print_json(record | {"lines": dict(past.lines), "lines_today": dict(past.lines_today)})
+        return
+    nothing = f"nothing was known of it; it was first heard of on {time_text(past.first_at)} UTC"
+    print_stdout(f"{past.today.po_number} as known on {when} UTC: {then or nothing}", f"today: {today}", "")
+    if differences:
+        print_table(("fact", "then", "today"), (each.values() for each in differences))
+        print_stdout("")
+    timeline = ((_time_span(entry), wording.source_label(entry.witness), entry.text) for entry in past.rows)
     print_table(("time (UTC)", "source", "event"), timeline)
 
 

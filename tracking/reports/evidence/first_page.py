@@ -13,27 +13,15 @@ from typing import Any
 
 from tracking.orders import wording
 from tracking.orders.event_chain import hashed_time
-from tracking.orders.model import Order, State, WebhookStatus, Witness
-from tracking.orders.vocabulary import MIXED, state_label
-from tracking.orders.wording import TimelineEntry, count, money, plain, window
+from tracking.orders.model import Order, WebhookStatus, Witness
+from tracking.orders.wording import TimelineEntry, count, money, plain
 from tracking.reports.evidence.account import Account, in_utc
 from tracking.reports.evidence.layout import CALLS, DOCUMENT, EVENTS, LINES, MANIFEST, WEBHOOKS, read_jsonl
+from tracking.reports.evidence.proof import FACT_LABELS, facts, verdict
 from tracking.reports.order_page.runs import merge_repeats
 
 LINES_ON_PAGE = 1000
 ROWS_ON_PAGE = 2000
-_FACTS = {
-    "po_number": "PO number", "provider_id": "Provider ID", "state": "State", "type": "Type", "source": "Came by",
-    "units": "Cards", "units_fulfilled": "Cards fulfilled", "value_minor": "Face value", "cost_minor": "Cost",
-    "provider_status": "Provider's last word", "submission": "Our submission", "notice": "Webhook",
-    "created_at": "Created", "provider_created_at": "Created at the provider", "accepted_at": "Accepted",
-    "last_open_at": "Last seen open", "completed_after": "Completed after", "completed_by": "Completed by",
-    "completed_there_at": "Called complete without proof since", "claimed_at": "Webhook received",
-    "actor": "Submitted by", "note": "Note", "attention": "Needs a decision", "attention_reason": "Reason code",
-    "acknowledged_at": "Acknowledged", "acknowledged_by": "Acknowledged by", "acknowledged_why": "Acknowledged because",
-    "assignee": "Assigned to", "snoozed_at": "Snoozed since", "snoozed_until": "Snoozed until", "approval": "Approval",
-    "erased": "Recipients erased in lines", "currency": "Currency",
-}  # fmt: skip
 _STYLE = """
 body{font:14px/1.45 system-ui,sans-serif;color:#1a1a1a;background:#fff;max-width:60rem;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.7rem;margin:0 0 .25rem;overflow-wrap:anywhere}
@@ -78,7 +66,7 @@ def _parts(manifest: Mapping[str, Any], account: Account, files: Mapping[str, by
     if order is not None:
         yield f'<p class="verdict">{_text(verdict(order))}</p>'
         yield from _witnesses(order, account.timeline, files)
-        yield from _table("The order", "facts", [], [(label, value) for _, label, value in fact_rows(order)])
+        yield from _table("The order", "facts", [], fact_rows(order).items())
     yield from _story(account.timeline)
     yield from _lines(account.lines)
     yield from _people(account.timeline)
@@ -102,52 +90,21 @@ def _moment(text: str) -> str:
     return f"{text[:19]} UTC"
 
 
-def fact_rows(order: Order) -> list[tuple[str, str, str]]:
-    """Every fact that is set, as (name, label, text); part of the format: a page is held against it."""
-    rows = ((name, label, getattr(order, name)) for name, label in _FACTS.items())
-    return [(name, label, _fact_text(name, value, order)) for name, label, value in rows if value is not None]
+def fact_rows(order: Order) -> dict[str, str]:
+    """Every fact that is set, by its label; part of the format: a page is held against it."""
+    return {FACT_LABELS[name]: text for name, text in facts(order, _exact).items()}
 
 
-def _fact_text(name: str, value: Any, order: Order) -> str:
-    match value:
-        case datetime():
-            return f"{hashed_time(value)} UTC"
-        case int() if name.endswith("_minor"):
-            return _amount(value, order.currency)
-    return plain(value)
-
-
-def _amount(minor: int, currency: str | None) -> str:
-    return "in several currencies, so without a sum" if MIXED in (currency or "") else money(minor, currency)
+def _exact(at: datetime) -> str:
+    return f"{hashed_time(at)} UTC"
 
 
 def read_facts(page: bytes) -> dict[str, str]:
     """The facts that a page shows, by their labels. Whatever it is, this raises nothing."""
-    facts: dict[str, str] = {}
+    rows: dict[str, str] = {}
     for label, text in _FACT_ROW.findall(page.decode("utf-8", "replace")):
-        facts[unescape(label)] = unescape(text) if unescape(label) not in facts else "there twice"
-    return facts
-
-
-def verdict(order: Order) -> str:
-    """What became of the order, in a sentence or two, as far as its own log proves it."""
-    match order.state:
-        case State.COMPLETED if order.completed_by is None:
-            text = "Completed, confirmed by a poll"
-        case State.COMPLETED if order.completed_by:
-            when = window(order.completed_after, order.completed_by, order.completed_by)
-            text = f"Completed on {order.completed_by:%Y-%m-%d}, {when} UTC, confirmed by a poll"
-        case State.CANCELLED:
-            text = "Cancelled by the provider, confirmed by a poll"
-        case State.REFUSED:
-            text = "Refused: the provider does not have it"
-        case State.UNKNOWN:
-            text = "Unconfirmed: it was sent, and no usable answer came"
-        case _:
-            text = f"Open: {state_label(order.state)}"
-    if order.attention and order.acknowledged_at is None:
-        return f"{text}. Needs a decision: {order.attention}."
-    return f"{text}." if not order.acknowledged_at else f"{text}. A decision was taken by {order.acknowledged_by}."
+        rows[unescape(label)] = unescape(text) if unescape(label) not in rows else "there twice"
+    return rows
 
 
 def _witnesses(order: Order, timeline: Sequence[TimelineEntry], files: Mapping[str, bytes]) -> Iterator[str]:

@@ -111,11 +111,12 @@ def _events(connection: Connection, order: RowMapping) -> list[RowMapping]:
     """The order's events, the oldest first. Raises NotAllowed for more than can be packed."""
     query = select(EVENTS).where(EVENTS.c.order_id == order["id"]).order_by(EVENTS.c.seq)
     rows, size = [], 0
-    for row in connection.execute(query, execution_options={"yield_per": 1000}).mappings():
-        size += 300 + 40 * len(row["line_changes"])
-        if size > _EVENT_BYTES:
-            raise NotAllowed(f"the log of {order['po_number']} is too large for an evidence file")
-        rows.append(row)
+    with connection.execute(query, execution_options={"yield_per": 1000}) as result:
+        for row in result.mappings():
+            size += 300 + 40 * len(row["line_changes"])
+            if size > _EVENT_BYTES:
+                raise NotAllowed(f"the log of {order['po_number']} is too large for an evidence file")
+            rows.append(row)
     return rows
 
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from tracking.reports.evidence import layout
 from tracking.reports.evidence.account import IMPOSSIBLE, Account, in_utc, read_account
-from tracking.reports.evidence.first_page import fact_rows, first_page, read_facts, verdict
+from tracking.reports.evidence.first_page import fact_rows, first_page, read_facts
 from tracking.reports.evidence.layout import DOCUMENT, EVENTS, LINES, MANIFEST, PAGE, NotEvidence
+from tracking.reports.evidence.proof import verdict
 
 DIFFERENCES_AT_MOST = 200
 _JSONL = (layout.CALLS, layout.WEBHOOKS)
@@ -126,7 +127,7 @@ def _page_faults(
         if account.order is None:
             return []
         with in_utc():
-            expected = {label: text for _, label, text in fact_rows(account.order)}
+            expected = fact_rows(account.order)
     except IMPOSSIBLE as exc:
         return [f"{PAGE}: cannot follow from what is in the other files ({type(exc).__name__})"]
     facts = read_facts(files[PAGE])
