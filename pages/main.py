@@ -66,6 +66,13 @@ TEAM = [
         url_path="imports",
         help="The files that were uploaded, and how far their orders are.",
     ),
+    st.Page(
+        "audit.py",
+        title="Audit log",
+        icon=":material/policy:",
+        url_path="audit",
+        help="Who did what, exported what and searched for what.",
+    ),
 ]
 page = st.navigation(
     {"": PAGES, "Team": TEAM},

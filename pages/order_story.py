@@ -181,3 +181,5 @@ def draw_events(view: OrderView) -> None:
         placeholder="",
         alt="Every event of the order, newest first",
     )
+    order = {"order": view.order.po_number}
+    st.page_link("audit.py", label="Audit log of this order", icon=":material/policy:", query_params=order)

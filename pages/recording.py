@@ -1,6 +1,7 @@
 """What people look for and take along, put into the audit log by the pages: searches, exports, sign-ins."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import streamlit as st
 
@@ -9,12 +10,13 @@ import session
 from tracking.access import Person
 from tracking.orders.observations import utc_now
 from tracking.reports.order_list.filters import Filters
+from tracking.storage.team.audit_log import UNNAMED
 from tracking.team import disclosures
 
 
 def reader() -> Person:
     """Whoever is at the screen, also before they gave a name."""
-    return actors.current() or disclosures.UNNAMED
+    return actors.current() or Person(UNNAMED)
 
 
 def secret() -> str:
@@ -30,8 +32,11 @@ def export(
     order_id: int | None = None,
     job_id: int | None = None,
     form: str | None = None,
+    chosen: Mapping[str, Any] | None = None,
 ) -> Callable[[], bytes]:
     """The content of a download that is not given before the audit log says who took it; `make` says how many rows.
+
+    `filters` is a filter of orders, `chosen` any other one, without what somebody typed.
 
     It is made outside of the script, where nobody is known to be at the screen.
     """
@@ -47,7 +52,7 @@ def export(
 
     def recorded() -> bytes:
         data = admitted()
-        more = {"form": form, "rows": rows[0], "order_id": order_id, "job_id": job_id}
+        more = {"form": form, "rows": rows[0], "order_id": order_id, "job_id": job_id, "filter": chosen or None}
         disclosures.record_export(database, what, by=by, now=utc_now(), secret=key, filters=filters, **more)
         return data
 

@@ -472,6 +472,12 @@ def test_exports_hold_every_order_in_three_forms_and_are_in_the_audit_log(
     with database.read() as connection:
         details = connection.execute(sa.select(AUDIT_LOG.c.detail).where(AUDIT_LOG.c.kind == "exported")).scalars()
         assert [each["rows"] for each in details] == [3, 3, 3, 1]
+    entries = answer(run("audit", "--kind", "exported", "--since", "1h", "--json"))
+    assert (entries[0]["seq"], entries[0]["detail"]["rows"]) == (5, 1)
+    assert "Exported orders, as CSV, 1 row" in run("audit", "--limit", "1").stdout
+    told = answer(run("verify", "--json"))
+    assert run("verify", "--expect-audit-head", told["audit_head"]).exit_code == 0
+    assert "has no entry 9" in run("verify", "--expect-audit-head", f"9{told['audit_head'][1:]}").stdout
 
 
 def test_an_export_that_cannot_be_written_leaves_nothing_behind(run: Run, folder: Path) -> None:

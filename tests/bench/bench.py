@@ -27,6 +27,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tracking import ingest
+from tracking.access import Person
 from tracking.app.demonstration.seeding import seed
 from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import Policy
@@ -55,12 +56,14 @@ from tracking.reports.order_list.news import list_news
 from tracking.reports.order_page import story, verdicts
 from tracking.reports.order_page.lines import find_lines
 from tracking.reports.order_page.why import why_curve
+from tracking.reports.team import audit, people
 from tracking.reports.team import jobs as job_reports
-from tracking.reports.team import people
+from tracking.reports.team.audit import AuditFilters
 from tracking.storage import database
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
 from tracking.storage.team import sightings
+from tracking.storage.team.audit_log import AuditKind, record_act
 from tracking.storage.team.sightings import AT_MOST, Gathered, Sighting
 from tracking.submissions import results
 from tracking.submissions.files import CheckedFile, read_csv
@@ -93,7 +96,17 @@ def _store(folder: Path, orders: int) -> Database:
         for number in range(min(orders // 3, AT_MOST))
     ]
     store.write(lambda connection: sightings.store(connection, used, len(used), now))
+    store.write(lambda connection: _act(connection, orders, now))
     return store
+
+
+def _act(connection: Connection, orders: int, now: datetime) -> None:
+    """Ten people each did something with every tenth order, over a month."""
+    kinds = (AuditKind.ACKNOWLEDGED, AuditKind.SEARCHED, AuditKind.EXPORTED, AuditKind.SNOOZED)
+    for number in range(orders):
+        at, by = now - timedelta(days=30) * (1 - number / orders), Person(f"Ann {number % 10}")
+        order_id = number + 1 if number % 4 in {0, 3} else None
+        record_act(connection, by, kinds[number % 4], at, order_id=order_id, detail={"hits": number})
 
 
 def _pages(small: Database, large: Database, now: datetime) -> dict[str, float]:
@@ -135,6 +148,11 @@ def _pages(small: Database, large: Database, now: datetime) -> dict[str, float]:
         "jobs": job_reports.jobs,
         "one job": lambda store: job_reports.job(store, _job(store), now),
         "one job: its orders": lambda store: job_reports.job_orders(store, _job(store), "waiting", 4),
+        "audit log": lambda store: audit.entries(store, AuditFilters()),
+        "audit log of a name and a kind since a time": lambda store: audit.entries(
+            store, AuditFilters("Ann 1", "searched", since=now - timedelta(hours=8))
+        ),
+        "audit log: names": audit.names,
         "expected times of a page": lambda store: expected_times(store, _records(waiting[store]), now),
         "what changed since a page was read": lambda store: list_news(store, Filters(view="open"), waiting[store], now),
         "the order that a text means": lambda store: search.find_po_numbers(store, waiting[store].rows["po_number"][0]),
@@ -302,6 +320,7 @@ def main() -> int:
     bounded = (
         "overview", "latest changes", "figures of a day", "backlog and throughput", "course of the lifecycle",
         "first page of orders", "counts of the views", "expected times of a page", "the order that a text means",
+        "audit log", "audit log of a name and a kind since a time", "audit log: names",
     )  # fmt: skip
     of_one_order = (name for name in ratios if name.startswith(("one order", "one job", "jobs")))
     holds = all(ratios[name] < 3 for name in (*bounded, *of_one_order)) and grouping > 1 and digest > 1 and rows < 20

@@ -18,6 +18,7 @@ PAGES = {
     "new order": "/submit",
     "logs": "/activity?what=calls",
     "insights": "/insights",
+    "audit": "/audit",
 }
 # What the framework draws and no page can change: the rule, what of it is excused, and why.
 OF_THE_FRAMEWORK: dict[str, tuple[str, str]] = {

@@ -18,9 +18,8 @@ from tracking.settings import PREFIX, Settings
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
-from tracking.storage.team.audit_log import AuditKind, record_act
+from tracking.storage.team.audit_log import AT_START, AuditKind, record_act
 
-AT_START = Person("system:start")
 SECRETS = ("api_access_token", "api_email", "claims_key", "database_url", "webhook_secret")
 LONGEST = 500  # characters of a value
 _KEY_ITSELF = "the key"
@@ -49,7 +48,7 @@ def record_changes(database: Database, settings: Settings, secrets: Sequence[str
         secret_names = [name for name in secret_names if name not in changed]
         if changed or secret_names or unclear:
             detail = {"changed": changed or None, "secrets": secret_names or None, "not_comparable": unclear or None}
-            record_act(connection, AT_START, AuditKind.SETTINGS_CHANGED, now, detail=detail)
+            record_act(connection, Person(AT_START), AuditKind.SETTINGS_CHANGED, now, detail=detail)
 
     database.write(job)
 

@@ -19,20 +19,18 @@ from tracking.errors import StoreError
 from tracking.orders.model import OrderType, State
 from tracking.provider.masking import mask_recipient
 from tracking.reports.order_list.filters import REASONS, SORTS, VIEWS, Filters
+from tracking.reports.team.audit_wording import HASH
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
-from tracking.storage.team.audit_log import AuditKind, record_act
+from tracking.storage.team.audit_log import NOT_ADMITTED, AuditKind, record_act
 from tracking.storage.team.tables import AUDIT_LOG
 
 log = logging.getLogger(__name__)
 
-UNNAMED = Person("no name given")
-NOT_ADMITTED = Person("not admitted")
 REPEATED_WITHIN = timedelta(minutes=1)
 RECENT = 20  # of one person and kind: so many of the newest entries are looked at for the same one
 REFUSALS_AN_HOUR = 100
 ORDERS_NAMED = 50
-HASH = "hash:"
 _HASH_DIGITS = 32
 _PURPOSE = b"texts in the audit log of people"
 _SOURCES = ("form", "csv", "json", "seed", "elsewhere")
@@ -148,13 +146,13 @@ def record_refusal(database: Database, claims: Mapping[str, Any], why: str, *, n
 
     def job(connection: Connection) -> None:
         lately = select(AUDIT_LOG.c.seq).where(
-            AUDIT_LOG.c.person == NOT_ADMITTED.name,
+            AUDIT_LOG.c.person == NOT_ADMITTED,
             AUDIT_LOG.c.kind == AuditKind.SIGN_IN_REFUSED.value,
             AUDIT_LOG.c.at > now - timedelta(hours=1),
         )
         newest = lately.order_by(AUDIT_LOG.c.seq.desc()).limit(REFUSALS_AN_HOUR).subquery()
         if connection.execute(select(func.count()).select_from(newest)).scalar_one() < REFUSALS_AN_HOUR:
-            _record(connection, NOT_ADMITTED, AuditKind.SIGN_IN_REFUSED, now, detail, same=("address",))
+            _record(connection, Person(NOT_ADMITTED), AuditKind.SIGN_IN_REFUSED, now, detail, same=("address",))
 
     return _try(database, job)
 

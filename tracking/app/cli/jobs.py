@@ -137,6 +137,7 @@ def _export(store: Database, job: int, file: Path, *, as_json: bool) -> None:
     try:
         with files.replacing(file) as handle:
             count = job_reports.write_touched(store, job, form=form, file=handle)
+            options.record_export(store, load_settings(), "orders of a job", form=form, rows=count, job_id=job)
     except OSError as exc:
         output.print_stderr(f"{file} cannot be written ({exc.strerror})")
         raise typer.Exit(1) from exc

@@ -11,7 +11,15 @@ from typing import Annotated
 import typer
 
 from tracking.app.cli import output
-from tracking.app.cli.options import JsonFlag, LogHeadOption, SeedOption, acting_person, record_export, time_option
+from tracking.app.cli.options import (
+    AuditHeadOption,
+    JsonFlag,
+    LogHeadOption,
+    SeedOption,
+    acting_person,
+    record_export,
+    time_option,
+)
 from tracking.app.cli.place import load_settings, open_store, print_store
 from tracking.app.demonstration import seeding
 from tracking.errors import StoreError
@@ -96,16 +104,20 @@ def seed_command(
     output.print_answer(record, f"{orders} orders with {events} events made up in {seconds} s", as_json=as_json)
 
 
-def verify_command(*, expected: LogHeadOption = None, as_json: JsonFlag = False) -> None:
+def verify_command(
+    *, expected: LogHeadOption = None, expected_audit: AuditHeadOption = None, as_json: JsonFlag = False
+) -> None:
     """Recompute every state, every counter and the hash chain from the event log; exit 1 with the differences."""
     store = open_store()
     with output.progress("recomputing") as progress:
-        findings = examine(store, progress, expected=expected)
+        findings = examine(store, progress, expected=expected, expected_audit=expected_audit)
     differences = findings.differences
     head = findings.head and str(findings.head)
     lines = differences or ["every state, every counter and every event agrees with the log"]
-    record = {"agrees": not differences, "differences": differences, "head": head}
-    output.print_answer(record, *lines, *([f"log head: {head}"] if head else ()), as_json=as_json)
+    audit_head = findings.audit_head and str(findings.audit_head)
+    record = {"agrees": not differences, "differences": differences, "head": head, "audit_head": audit_head}
+    heads = ((f"audit log head: {audit_head}", audit_head), (f"log head: {head}", head))
+    output.print_answer(record, *lines, *(text for text, there in heads if there), as_json=as_json)
     if differences:
         if not as_json:
             output.print_stderr(f"{len(differences)} differences")

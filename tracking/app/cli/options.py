@@ -87,6 +87,12 @@ def time_ahead_option(help_text: str) -> Any:
 
 
 _log_head, _length = _option_parser(LogHead.parse), _option_parser(query_params.parse_length)
+AuditHeadOption = Annotated[
+    LogHead | None,
+    typer.Option(
+        "--expect-audit-head", parser=_log_head, metavar="HEAD", help="An audit log head printed by an earlier verify."
+    ),
+]
 LogHeadOption = Annotated[
     LogHead | None,
     typer.Option("--expect-head", parser=_log_head, metavar="HEAD", help="A log head printed by an earlier verify."),

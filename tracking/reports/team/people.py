@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import select
 
 from tracking.storage.database import Database
-from tracking.storage.team.audit_log import AuditKind
+from tracking.storage.team.audit_log import NOBODY, AuditKind
 from tracking.storage.team.tables import AUDIT_LOG
 
 ENTRIES_READ = 300
@@ -20,5 +20,7 @@ def recent_names(database: Database) -> list[str]:
     with database.read() as connection:
         names = [detail.get("assignee") for detail in connection.execute(given.limit(ENTRIES_READ)).scalars()]
         names += connection.execute(acted).scalars()
-    latest = list(dict.fromkeys(name for name in names if name and not name.startswith("cli:")))[:NAMES]
+    latest = list(
+        dict.fromkeys(name for name in names if name not in {None, "", *NOBODY} and not name.startswith("cli:"))
+    )[:NAMES]
     return sorted(latest, key=str.casefold)

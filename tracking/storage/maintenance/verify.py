@@ -95,10 +95,12 @@ class Findings:
     """The result of an audit: the differences in words, none when all agrees; at most DIFFERENCES_AT_MOST of them.
 
     `head` is that of the whole log; None where there were so many differences that the end was not reached.
+    `audit_head` is that of the audit log of people: the number and the hash of its newest entry.
     """
 
     differences: list[str]
     head: LogHead | None
+    audit_head: LogHead | None = None
 
 
 def verify(database: Database, progress: Progress | None = None) -> list[str]:
@@ -106,10 +108,17 @@ def verify(database: Database, progress: Progress | None = None) -> list[str]:
     return examine(database, progress).differences
 
 
-def examine(database: Database, progress: Progress | None = None, *, expected: LogHead | None = None) -> Findings:
+def examine(
+    database: Database,
+    progress: Progress | None = None,
+    *,
+    expected: LogHead | None = None,
+    expected_audit: LogHead | None = None,
+) -> Findings:
     """Compare all that is stored with the log, and the log with its hashes and with a head that was noted down earlier.
 
-    `progress` is called with (orders done, orders in all).
+    `expected` is such a head of the log, `expected_audit` one of the audit log of people. `progress` is called with
+    (orders done, orders in all).
     """
     with database.snapshot() as connection:
         if database.dialect == "postgresql":
@@ -136,12 +145,17 @@ def examine(database: Database, progress: Progress | None = None, *, expected: L
     late = [*_late_faults(counts, utc_now())]
     with database.snapshot() as connection:
         late += audit_log.differences(connection)
+        audit_head = LogHead(*audit_log.head_of(connection))
+        if expected_audit is not None and (entry := audit_log.hash_at(connection, expected_audit.at)) is None:
+            late.append(f"the audit log has no entry {expected_audit.at}, whose head is expected")
+        elif expected_audit is not None and entry != expected_audit.digest:
+            late.append(f"the audit log up to entry {expected_audit.at} is not the expected one: its head is {entry}")
     counted = {key: numbers for key, numbers in counts.items() if key[0] != LATE}
     differences = (audit.differences + _compare_counts(counted, audit.recomputed) + late)[:DIFFERENCES_AT_MOST]
     if expected is not None and (is_now := audit.head(expected.at)) != expected:
         what = "is not the expected one"
         differences.append(f"the log up to event {expected.at} {what}: its head is {is_now}")
-    return Findings(differences, audit.head(cut))
+    return Findings(differences, audit.head(cut), audit_head)
 
 
 _Chunk = tuple[Sequence[RowMapping], Mapping[int, list[tuple[int, Entry]]], Mapping[int, list[_Line]]]

@@ -19,6 +19,8 @@ from tracking.storage import facts
 from tracking.storage.facts import FactKey
 from tracking.storage.team.tables import AUDIT_LOG
 
+# Names under which nobody acted who could be asked: nobody gave a name, was admitted, or was there.
+UNNAMED, NOT_ADMITTED, AT_START = NOBODY = ("no name given", "not admitted", "system:start")
 FIRST_HASH = hashlib.sha256(b"the audit log of people").hexdigest()
 PAGE = 1000
 COLUMNS = ("seq", "at", "person", "signed_in", "kind", "order_id", "job_id", "detail")
@@ -119,6 +121,14 @@ def head_of(connection: Connection) -> tuple[int, str]:
     """The number and the hash of the newest entry; 0 and the first hash where there is none."""
     fact = facts.get_fact(connection, FactKey.AUDIT_LOG)
     return (fact.value["seq"], fact.value["head"]) if fact else (0, FIRST_HASH)
+
+
+def hash_at(connection: Connection, seq: int) -> str | None:
+    """The hash of the entry with this number, that before the first one for 0; None where there is no such entry."""
+    if seq == 0:
+        return FIRST_HASH
+    row = connection.execute(select(AUDIT_LOG).where(AUDIT_LOG.c.seq == seq)).mappings().one_or_none()
+    return entry_hash(row) if row else None
 
 
 def differences(connection: Connection) -> Iterator[str]:
