@@ -404,11 +404,15 @@ def test_none_and_too_many_are_not_started_and_leave_nothing(
 
 def test_what_was_typed_is_in_no_entry_of_the_audit_log(store: Database, now: datetime) -> None:
     refused(store, now, 2)
-    filters = Filters(text="FT-00", po_prefix="FT", view="attention", sort="value", page=3)
+    words = ("Completed", "ann@example.com")
+    filters = Filters(
+        text="FT-00", po_prefix="FT", not_states=words, types=("Links", *words), view="attention", sort="value", page=3
+    )
     jobs.start(store, filters, Act.ACKNOWLEDGE, WHY, key="k", by=ANN, now=now)
     jobs.start(store, Filters(only=("FT-000",)), Act.ASSIGN, Parameters(assignee="Cleo"), key="l", by=ANN, now=now)
     first, second = (detail for _, _, detail in audit(store))
-    chosen = {"q": "text", "prefix": "text", "view": "attention"}
+    chosen = {"q": "text", "prefix": "text", "view": "attention", "not_state": ["Completed", "text"]}
+    chosen |= {"type": ["Links", "Completed", "text"]}
     assert first == {"act": "acknowledge", "orders": 2, "filter": chosen}
     assert second == {"act": "assign", "orders": 1, "filter": {"po": "1 selected"}, "assignee": "Cleo"}
 

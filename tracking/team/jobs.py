@@ -15,8 +15,9 @@ from sqlalchemy import Connection, func, literal, select, update
 
 from tracking.access import Person
 from tracking.errors import InvalidJob, NotAllowed, Problem, UnknownJob
+from tracking.orders.model import OrderType, State
 from tracking.reports.order_list.conditions import conditions
-from tracking.reports.order_list.filters import Filters
+from tracking.reports.order_list.filters import REASONS, Filters
 from tracking.storage.database import Database
 from tracking.storage.tables import insert_for
 from tracking.storage.team.audit_log import AuditKind, record_act
@@ -33,6 +34,7 @@ from tracking.team.plans import (
 RUNNING, STOPPED, FINISHED = "running", "stopped", "finished"
 WAITING, DONE, SKIPPED = "waiting", "done", "skipped"
 _TYPED = frozenset({"q", "prefix"})
+_WORDS = frozenset(map(str, (*REASONS, *State, *OrderType, "form", "csv", "json", "seed", "elsewhere")))
 _NO_CHOICE = frozenset({"sort", "asc", "page", "size"})
 
 
@@ -188,8 +190,12 @@ def _without_reason(parameters: Parameters) -> dict[str, Any]:
 def filter_detail(filters: Filters) -> dict[str, Any]:
     """What chose the orders, by the names of query parameters: "text" for what somebody typed, which may name a person.
 
-    Selected orders are counted.
+    Selected orders are counted. Where one value is asked for, orders here have it; of several, and of what is left out,
+    only known words are named.
     """
     query = {name: value for name, value in filters.to_query().items() if name not in _NO_CHOICE}
     query |= {name: "text" for name in query if name in _TYPED}
+    for name, value in query.items():
+        if isinstance(value, list) and (len(value) > 1 or name.startswith("not_")):
+            query[name] = [word if word in _WORDS else "text" for word in value]
     return query | ({"po": f"{len(filters.only)} selected"} if filters.only else {})

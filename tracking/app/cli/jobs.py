@@ -20,6 +20,7 @@ from tracking.provider.json_fields import storable
 from tracking.reports import amounts, health
 from tracking.reports.order_list.filters import Filters
 from tracking.reports.team import jobs as job_reports
+from tracking.settings import Settings
 from tracking.storage.database import Database
 from tracking.team import jobs
 from tracking.team.plans import Act, Parameters, Plan, plan
@@ -60,9 +61,10 @@ def bulk_command(  # noqa: PLR0913 - each is an option of its own, and typer rea
     if ACTS[act] is Act.ASSIGN and to is None:
         raise typer.BadParameter("assign needs --to NAME, or --to '' for nobody")
     parameters = Parameters(why, until, to)
-    settings, store = load_settings(), open_store()
+    loaded = load_settings()
+    store = open_store(loaded)
     if only_plan:
-        foreseen = plan(store, filters, ACTS[act], parameters, now=utc_now(), max_rate=settings.api_max_rate)
+        foreseen = plan(store, filters, ACTS[act], parameters, now=utc_now(), max_rate=loaded.api_max_rate)
         output.print_answer(_plan_record(foreseen), *_plan_lines(act, foreseen), as_json=as_json)
         return
     by, asked = options.acting_person(actor), key or str(uuid.uuid4())
@@ -99,13 +101,14 @@ def jobs_command(
     """List the jobs, newest first; or show, stop, resume or export one."""
     if (stop and resume) or (job is None and (stop or resume or export)):
         raise typer.BadParameter("--stop, --resume and --export need the ID of a job, and one of the first two at most")
-    store = open_store()
+    loaded = load_settings()
+    store = open_store(loaded)
     if job is None:
         _list_jobs(store, page, as_json=as_json)
         return
     _change(store, job, options.acting_person(actor), stop=stop, resume=resume)
     if export is not None:
-        _export(store, job, export, as_json=as_json)
+        _export(store, loaded, job, export, as_json=as_json)
         return
     status = job_reports.job(store, job, utc_now())
     output.print_answer(asdict(status), *_job_lines(status), as_json=as_json)
@@ -132,12 +135,12 @@ def _list_jobs(store: Database, page: int, *, as_json: bool) -> None:
     output.print_stdout(f"{len(listed.jobs)} of {listed.total}")
 
 
-def _export(store: Database, job: int, file: Path, *, as_json: bool) -> None:
+def _export(store: Database, loaded: Settings, job: int, file: Path, *, as_json: bool) -> None:
     form = options.file_format(file, ("csv", "parquet", "jsonl"))
     try:
         with files.replacing(file) as handle:
             count = job_reports.write_touched(store, job, form=form, file=handle)
-            options.record_export(store, load_settings(), "orders of a job", form=form, rows=count, job_id=job)
+            options.record_export(store, loaded, "orders of a job", job_id=job, form=form, rows=count)
     except OSError as exc:
         output.print_stderr(f"{file} cannot be written ({exc.strerror})")
         raise typer.Exit(1) from exc
