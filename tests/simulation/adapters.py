@@ -384,6 +384,7 @@ def simulated_constants(seed: int) -> Iterator[None]:
         patch.object(orders, "new_salt", lambda: f"{salts.getrandbits(128):032x}"),
         patch.object(inbox, "REFUSALS_STORED", KEPT_REFUSALS),
         patch.object(job_runner, "ORDERS_AT_ONCE", 1),
+        patch.object(job_runner, "SECONDS_AHEAD", 0.4),
     ):
         yield
 

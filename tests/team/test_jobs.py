@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fakes import Clock
 from histories import History
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from tracking import ingest
 from tracking.access import Person
@@ -316,12 +316,36 @@ def test_calls_are_paced_at_half_of_the_rate_and_shared_among_jobs(store: Databa
         done.append(job_row(store, first).done)
         clock.pass_by(seconds=0.8)
     assert done == [2, 4, 6]  # at 5 calls a second, 2.5 are theirs
+    made = update(ORDERS).values(next_look_at=clock() + timedelta(hours=1))
+    store.write(lambda connection: connection.execute(made))
     second = jobs.start(store, EVERYTHING, Act.POLL, Parameters(), key="2", by=BOB, now=clock())
     run(store, clock)
     assert [job_row(store, each).done for each in (first, second)] == [7, 1]
     with store.read() as connection:
         due = connection.execute(select(ORDERS.c.next_look_why).where(ORDERS.c.next_look_at <= clock())).scalars()
-        assert list(due) == ["requested by a person"] * 7
+        assert list(due) == ["requested by a person"] * 2
+
+
+@pytest.mark.parametrize("act", [Act.POLL, Act.RESEND])
+def test_a_job_waits_while_the_calls_it_asked_for_are_not_made(store: Database, clock: Clock, act: Act) -> None:
+    history = History(store, clock())
+    for number in range(14):
+        history.place(f"FT-{number:02}")
+        (history.accept if act is Act.POLL else history.refuse)(f"FT-{number:02}")
+    job_id = jobs.start(store, EVERYTHING, act, Parameters(), key="1", by=ANN, now=clock())
+    for _ in range(20):
+        run(store, clock)
+        clock.pass_by(seconds=1)
+    assert job_row(store, job_id).done == 10  # the calls of four seconds
+    with store.read() as connection:
+        first = connection.execute(select(func.min(ORDERS.c.id))).scalar_one()
+    later = clock() + timedelta(minutes=1)
+    due = {ORDERS.c.next_look_at: later} if act is Act.POLL else {OUTBOX.c.next_attempt_at: later}
+    table, key = (ORDERS, ORDERS.c.id) if act is Act.POLL else (OUTBOX, OUTBOX.c.order_id)
+    store.write(lambda connection: connection.execute(update(table).where(key < first + 3).values(due)))
+    clock.pass_by(seconds=1)
+    run(store, clock)
+    assert job_row(store, job_id).done == 12
 
 
 def test_an_order_that_cannot_be_done_is_skipped_and_its_job_goes_on(

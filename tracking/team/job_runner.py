@@ -18,9 +18,11 @@ from sqlalchemy import Connection, and_, bindparam, func, or_, select, update
 
 from tracking import ingest
 from tracking.errors import NotAllowed, StoreBusy, StoreUnusable
+from tracking.orders.vocabulary import PollReason
 from tracking.storage import orders
 from tracking.storage.database import Database
 from tracking.storage.leases import lease_rows, unleased
+from tracking.storage.tables import ORDERS, OUTBOX
 from tracking.storage.team.tables import JOB_ORDERS, JOBS
 from tracking.team.jobs import DONE, FINISHED, RUNNING, SKIPPED, WAITING, Group, Job, Step
 from tracking.team.plans import CALL_SHARE, CALLS, Act, Parameters, refusal, work_of
@@ -32,6 +34,8 @@ PAUSE_SHARE = 2  # times as long as a step took, before the next one: others wri
 SHORTEST_PAUSE = 0.05
 LONGEST_PAUSE = timedelta(minutes=5)
 WAIT_AFTER_ERROR = timedelta(minutes=1)
+SECONDS_AHEAD = 4  # of calls that a job has asked for and that nobody has made yet; beyond that it waits
+WAIT_FOR_CALLS = timedelta(seconds=1)
 STUMBLED = "the console could not do it; its log says why"
 _COLUMNS = [JOBS.c[name] for name in ("id", "act", "parameters", "person", "done", "skipped", "skipped_why")]
 _NOW: Any = bindparam("now")
@@ -54,6 +58,21 @@ SETTLE = (
     .values(outcome=bindparam("became"), why=bindparam("reason"), at=bindparam("now"))
 )
 CALLING = select(func.count()).select_from(JOBS).where(JOBS.c.state == RUNNING, JOBS.c.act.in_(sorted(CALLS)))
+_LATEST = (
+    select(JOB_ORDERS.c.order_id)
+    .where(_THIS, JOB_ORDERS.c.outcome == DONE)
+    .order_by(JOB_ORDERS.c.order_id.desc())
+    .limit(bindparam("at_most"))
+    .cte("latest")
+)
+_POLL_AWAITED = and_(ORDERS.c.next_look_at <= _NOW, ORDERS.c.next_look_why == PollReason.REQUESTED.value)
+_SEND_AWAITED = and_(OUTBOX.c.done.is_(False), OUTBOX.c.next_attempt_at <= _NOW)
+_POLLED = _LATEST.join(ORDERS, ORDERS.c.id == _LATEST.c.order_id)
+_SENT = _LATEST.join(OUTBOX, OUTBOX.c.order_id == _LATEST.c.order_id)
+AWAITED = {
+    Act.POLL: select(func.count()).select_from(_POLLED).where(_POLL_AWAITED),
+    Act.RESEND: select(func.count()).select_from(_SENT).where(_SEND_AWAITED),
+}
 
 
 class _Turn(NamedTuple):
@@ -140,14 +159,23 @@ class JobRunner:
         job = Job(row["id"], Act(row["act"]), row["parameters"], row["person"])
         step = self._steps[job.act]
         if gives_up and step is not step_of_orders:
-            connection.execute(UPDATE_JOB, {"changed_id": job.id, "next_turn_at": now + WAIT_AFTER_ERROR})
-            return _Turn(job, None)
+            return _postpone(connection, job, now + WAIT_AFTER_ERROR)
         at_once, jobs = self._calls_at_once(connection, job.act)
+        if self._is_ahead(connection, job, jobs, now):
+            return _postpone(connection, job, now + WAIT_FOR_CALLS)
         group = (_give_up if gives_up else step)(connection, job, now, at_most, at_once)
         seconds = group.done * CALLS.get(job.act, 0) * jobs / self._calls_per_second
         wait = min(timedelta(seconds=seconds), LONGEST_PAUSE)
         connection.execute(UPDATE_JOB, {"changed_id": job.id, **_changes(row, group, now + wait, now)})
         return _Turn(job, group)
+
+    def _is_ahead(self, connection: Connection, job: Job, jobs: int, now: datetime) -> bool:
+        """Whether so many calls that the job has asked for wait to be made that more of them would hold others up."""
+        if job.act not in AWAITED:
+            return False
+        most = max(int(self._calls_per_second * SECONDS_AHEAD / jobs), 1)
+        values = {"job": job.id, "now": now, "at_most": most}
+        return bool(connection.execute(AWAITED[job.act], values).scalar_one() >= most)
 
     def _calls_at_once(self, connection: Connection, act: Act) -> tuple[int, int]:
         """How many calls a group of the act may cost, about a second's worth; and how many jobs share the budget."""
@@ -155,6 +183,11 @@ class JobRunner:
             return ORDERS_AT_ONCE, 1
         jobs = max(connection.execute(CALLING).scalar_one(), 1)
         return max(int(self._calls_per_second / jobs), 1), jobs
+
+
+def _postpone(connection: Connection, job: Job, until: datetime) -> _Turn:
+    connection.execute(UPDATE_JOB, {"changed_id": job.id, "next_turn_at": until})
+    return _Turn(job, None)
 
 
 def _changes(row: Any, group: Group, next_turn_at: datetime, now: datetime) -> dict[str, Any]:
