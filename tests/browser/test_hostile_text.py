@@ -3,6 +3,7 @@
 import contextlib
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -171,6 +172,12 @@ def timelines(watch: Watch, planted: list[str], payloads: hostile.Payloads) -> N
             watch.settled()
             expand(watch)
             watch.inert(f"timeline, {part}, {po_number}")
+    watch.open(f"/timeline?{urlencode({'order': planted[0], 'as_of': datetime.now(UTC).isoformat()})}")
+    watch.inert("timeline as of a moment")
+    watch.open(f"/?{urlencode({'as_of': datetime.now(UTC).isoformat()})}")
+    watch.inert("overview as of a moment")
+    watch.open(f"/?{urlencode({'as_of': payloads.line})}")
+    watch.inert("overview as of no moment")
     watch.open(f"/timeline?{urlencode({'order': payloads.prose[:200]})}")
     watch.inert("timeline of nothing")
 

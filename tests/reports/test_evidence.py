@@ -245,6 +245,15 @@ def test_what_the_manifest_or_the_page_say_is_held_against_the_events(history: H
     )
 
 
+def test_a_file_of_an_earlier_version_of_this_format_still_proves_itself() -> None:
+    result = verify((Path(__file__).parent / "data" / "evidence-1.zip").read_bytes())
+    assert result.differences == ()
+    assert result.manifest
+    assert (result.manifest["version"], result.manifest["order"]["po_number"]) == (1, "first-format")
+    assert result.verdict
+    assert result.verdict.startswith("Completed on 2026-03-04")
+
+
 def test_a_log_that_was_changed_in_the_store_is_handed_out_and_said_not_to_hold(history: History) -> None:
     number = story(history)
     third = EVENTS_TABLE.c.order_id == number, EVENTS_TABLE.c.seq == 3

@@ -68,10 +68,10 @@ def _parts(manifest: Mapping[str, Any], account: Account, files: Mapping[str, by
         yield from _witnesses(order, account.timeline, files)
         yield from _table("The order", "facts", [], fact_rows(order).items())
     yield from _story(account.timeline)
-    yield from _lines(account.lines)
     yield from _people(account.timeline)
     yield from _recorded(files, manifest["left_out"])
     yield from _how_to_verify(manifest)
+    yield from _lines(account.lines)
     yield "</body>\n</html>\n"
 
 
@@ -197,7 +197,7 @@ def _how_to_verify(manifest: Mapping[str, Any]) -> Iterator[str]:
     yield f"order's head:</p>\n<pre>{_text(order['head'])}</pre>"
     yield f"<p>It stands for {events}; the newest is number {number} in the console's log, whose head {of_all}.</p>"
     yield "<p>What it proves: no event was changed, left out, put in or moved since it was written, and the facts and"
-    yield "lines above are what the events say. What it cannot prove by itself: whoever can write the database writes"
+    yield "lines here are what the events say. What it cannot prove by itself: whoever can write the database writes"
     yield "another log and another file. Hold the head, or the SHA-256 of this file, which the audit log of the console"
     yield "has, against a copy that was kept elsewhere.</p>"
 

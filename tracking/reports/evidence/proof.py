@@ -6,7 +6,7 @@ from typing import Any
 
 from tracking.orders.model import Order, State
 from tracking.orders.vocabulary import MIXED, state_label
-from tracking.orders.wording import clock, money, plain, window
+from tracking.orders.wording import clock, count, decision_words, money, plain, window
 
 FACT_LABELS = {
     "po_number": "PO number", "provider_id": "Provider ID", "state": "State", "type": "Type", "source": "Came by",
@@ -32,6 +32,8 @@ def _text(name: str, value: Any, order: Order, time_text: Callable[[datetime], s
     match value:
         case datetime():
             return time_text(value)
+        case _ if name == "attention":
+            return plain(_decision(order))
         case int() if name.endswith("_minor"):
             mixed = MIXED in (order.currency or "")
             return "in several currencies, so without a sum" if mixed else money(value, order.currency)
@@ -41,7 +43,7 @@ def _text(name: str, value: Any, order: Order, time_text: Callable[[datetime], s
 def verdict(order: Order) -> str:
     """What became of the order, in a sentence or two, as far as its own log proves it."""
     if order.attention and order.acknowledged_at is None:
-        return f"{_outcome(order)}. Needs a decision: {order.attention}."
+        return f"{_outcome(order)}. Needs a decision: {_decision(order)}."
     if order.acknowledged_at:
         return f"{_outcome(order)}. A decision was taken by {order.acknowledged_by}."
     return f"{_outcome(order)}."
@@ -63,4 +65,10 @@ def _outcome(order: Order) -> str:
             return "Refused: the provider does not have it"
         case State.UNKNOWN:
             return "Unconfirmed: it was sent, and no usable answer came"
-    return f"Open: {state_label(order.state)}"
+    done = f", {order.units_fulfilled:,} of {count(order.units, 'card')} fulfilled" if order.units_fulfilled else ""
+    return f"Open: {state_label(order.state)}{done}"
+
+
+def _decision(order: Order) -> str:
+    """Why it needs a decision, in words that stay true."""
+    return decision_words(order.attention, order.attention_reason, order.claimed_at)

@@ -4,20 +4,27 @@ Whatever was done to it is named with where. What is in it was written by anybod
 and written nowhere.
 """
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tracking.reports.evidence import layout
+from tracking.orders import model, vocabulary, wording
+from tracking.reports.evidence import account as account_words
+from tracking.reports.evidence import first_page as page_words
+from tracking.reports.evidence import layout, proof
 from tracking.reports.evidence.account import IMPOSSIBLE, Account, in_utc, read_account
 from tracking.reports.evidence.first_page import fact_rows, first_page, read_facts
 from tracking.reports.evidence.layout import DOCUMENT, EVENTS, LINES, MANIFEST, PAGE, NotEvidence
 from tracking.reports.evidence.proof import verdict
+from tracking.reports.order_page import runs
 
 DIFFERENCES_AT_MOST = 200
+_WORDING = (page_words, account_words, proof, runs, wording, vocabulary, model)
 _JSONL = (layout.CALLS, layout.WEBHOOKS)
 
 
@@ -67,12 +74,15 @@ def verify(raw: bytes) -> Verification:
     return Verification(digest, tuple(differences[:DIFFERENCES_AT_MOST]), tuple(caveats), manifest, _verdict(account))
 
 
+@cache
 def version() -> str:
-    """What makes evidence files here, with its version."""
+    """What makes evidence files here: its version, and a digest of the code that words the first page."""
     try:
-        return f"fulfillment-tracking {metadata.version('fulfillment-tracking')}"
+        number = metadata.version("fulfillment-tracking")
     except metadata.PackageNotFoundError:
-        return "fulfillment-tracking (version unknown)"
+        number = "of an unknown version"
+    sources = "".join(map(inspect.getsource, _WORDING))
+    return f"fulfillment-tracking {number}, words {layout.sha256(sources.encode())[:8]}"
 
 
 def _content_faults(listed: Mapping[str, Any], files: Mapping[str, bytes]) -> Iterator[str]:
