@@ -26,9 +26,11 @@ from tracking.reports.insights import forecasts, latency, witnesses
 from tracking.reports.logs import volume
 from tracking.reports.order_list import view_counts as order_views
 from tracking.reports.order_list.view_counts import ViewCount
+from tracking.reports.team import drills
 from tracking.reports.team import imports as import_reports
 from tracking.reports.team import jobs as team_jobs
 from tracking.reports.team import people as team_people
+from tracking.reports.team.drills import Drill
 from tracking.storage.database import connect
 from tracking.storage.facts import FactKey, get_fact
 from tracking.submissions.catalog import Catalog, load_catalog
@@ -203,6 +205,21 @@ def _status(url: str) -> Status:
     with connect(url).read() as connection:
         now = utc_now()
         return *order_views.waiting(connection, now), health_reports.component_status(connection, now)
+
+
+def running_drill() -> Drill | None:
+    """The fire drill that runs, at most FRESH seconds old; asked for with the embedded sandbox alone."""
+    return _running_drill(database_url())
+
+
+@st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
+def _running_drill(url: str) -> Drill | None:
+    return drills.running_drill(connect(url))
+
+
+def forget_drill() -> None:
+    """Read anew which drill runs, as that has just changed."""
+    _running_drill.clear()
 
 
 def unapproved() -> ViewCount:

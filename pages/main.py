@@ -74,6 +74,16 @@ TEAM = [
         help="Who did what, exported what and searched for what.",
     ),
 ]
+if session.settings().embedded_sandbox:
+    TEAM.append(
+        st.Page(
+            "drills.py",
+            title="Fire drill",
+            icon=":material/local_fire_department:",
+            url_path="drills",
+            help="Have something go wrong at the sandbox, and time how the team reacts.",
+        )
+    )
 page = st.navigation(
     {"": PAGES, "Team": TEAM},
     # Streamlit has to know the pages to keep an address that somebody opened; who is not in sees no way to them.

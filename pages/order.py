@@ -3,6 +3,7 @@
 import streamlit as st
 
 import as_of
+import drill_watch
 import elements
 import order_acts
 import order_claims
@@ -74,6 +75,7 @@ def draw_lines(view: OrderView) -> None:
 def draw_order(order_id: int) -> None:
     """The page of the order."""
     view = verdicts.order_view(session.database(), order_id, utc_now())
+    drill_watch.opened([view.order.po_number])
     order_head.draw_way(view)
     with st.container(horizontal=True, vertical_alignment="center", key="acts"):
         order_head.draw_identity(view)

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs
 import streamlit as st
 
 import cached
+import drill_watch
 import elements
 import job_words
 import orders_filters
@@ -146,6 +147,7 @@ with elements.error_box():
     if snapshot.page.rows.empty:
         nothing(filters)
     else:
+        drill_watch.opened(snapshot.page.rows["po_number"])
         selected = orders_table.draw(snapshot, now, st.session_state.get("last_opened"))
     pages = max(1, -(-snapshot.page.total // filters.page_size))
     if pages > 1:

@@ -59,6 +59,7 @@ from tracking.reports.order_page.why import why_curve
 from tracking.reports.team import audit, people
 from tracking.reports.team import jobs as job_reports
 from tracking.reports.team.audit import AuditFilters
+from tracking.reports.team.drills import newest_drills
 from tracking.storage import database
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
@@ -144,6 +145,8 @@ def _pages(small: Database, large: Database, now: datetime) -> dict[str, float]:
             store, Filters(reasons=REASONS), now
         ),
         "counts of the views": lambda store: view_counts.view_counts(store, now, "Ann"),
+        "orders that wait for approval": lambda store: search.orders_page(store, Filters(view="approval"), now),
+        "drills": newest_drills,
         "names to assign to": people.recent_names,
         "jobs": job_reports.jobs,
         "one job": lambda store: job_reports.job(store, _job(store), now),
@@ -321,6 +324,7 @@ def main() -> int:
         "overview", "latest changes", "figures of a day", "backlog and throughput", "course of the lifecycle",
         "first page of orders", "counts of the views", "expected times of a page", "the order that a text means",
         "audit log", "audit log of a name and a kind since a time", "audit log: names",
+        "orders that wait for approval",
     )  # fmt: skip
     of_one_order = (name for name in ratios if name.startswith(("one order", "one job", "jobs")))
     holds = all(ratios[name] < 3 for name in (*bounded, *of_one_order)) and grouping > 1 and digest > 1 and rows < 20

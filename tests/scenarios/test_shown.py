@@ -17,9 +17,11 @@ from tracking.app.demonstration.scenarios import SCENARIOS, SILENCE, Started
 from tracking.errors import NotAllowed, NotPermitted
 from tracking.forecasting.incidents import stored_late_orders
 from tracking.orders.observations import utc_now
+from tracking.reports.team.drills import Step, newest_drills
 from tracking.storage import facts
 from tracking.storage.maintenance.verify import verify
 from tracking.storage.tables import CALLBACKS, ORDERS
+from tracking.team import drills
 from tracking.webhooks.silence_alarm import latest_alarm
 
 ANN = Person("Ann")
@@ -62,12 +64,29 @@ async def one_order(shown: Shown) -> None:
     assert part < scenarios.BULK_CARDS
     lost = await shown.start("timeout")
     await shown.until(lambda: shown.order(lost.params["order"])["state"] == "Completed", within=120)
+    await drilled(shown)
     truth = {order["po_number"]: order["posts"] for order in shown.desk.sandbox.truth()}
     assert truth[lost.params["order"]] > 1
     assert (await shown.start("duplicates")).page == "logs"
     repeated = sa.select(sa.func.count()).where(CALLBACKS.c.repeats == 2)
     await shown.until(lambda: shown.read(lambda c: c.execute(repeated).scalar()) == 3, within=60)
     await shown.until(lambda: shown.order(po_number)["state"] == "Completed", within=900)
+
+
+async def drilled(shown: Shown) -> None:
+    """The same as a fire drill: its order is known, unconfirmed at first, then settled."""
+    clock, store = shown.desk.loop.clock, shown.desk.store
+    await asyncio.to_thread(scenarios.start_drill, "timeout", store, by=ANN, now=clock())
+    [drill] = newest_drills(store)
+    assert [shown.order(name)["source"] for name in drill.orders] == ["form"]
+
+    def settled() -> bool:
+        drills.watch(store, clock())
+        return Step.SETTLED in newest_drills(store)[0].at
+
+    await shown.until(settled, within=120)
+    assert Step.TROUBLE in newest_drills(store)[0].at
+    await asyncio.to_thread(drills.end, store, by=ANN, now=clock())
 
 
 async def everyone(shown: Shown) -> None:

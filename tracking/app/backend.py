@@ -47,6 +47,7 @@ from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
 from tracking.storage.team import approval_rule
 from tracking.submissions.sender import Sender
+from tracking.team import drills
 from tracking.team.imports import placing
 from tracking.team.job_runner import JobRunner
 from tracking.team.plans import Act
@@ -61,6 +62,7 @@ log = logging.getLogger(__name__)
 # A poll or a POST may wait for a slot, renew the token, be refused, renew it again, be repeated and looked up.
 CALLS_PER_TASK = 8
 RECONCILE_EVERY = 2.0
+DRILL_EVERY = 3.0
 
 
 def _hide_tokens(record: logging.LogRecord) -> bool:
@@ -180,6 +182,8 @@ class Backend:
             run_loop("webhook silence", learner.check_silence, SILENCE_CHECK_EVERY),
             run_loop("late orders", learner.find_late_orders, LATE_CHECK_EVERY),
         ]
+        if self._sandbox is not None:
+            loops.append(run_loop("drill", self._watch_drill, DRILL_EVERY))
         leasing: dict[str, Any] = {"owner": self._owner, "lease": self._lease, "clock": self.clock}
         steps = {Act.IMPORT: placing.step}
         runner = JobRunner(self.database, max_rate=self.settings.api_max_rate, steps=steps, **leasing)
@@ -276,6 +280,9 @@ class Backend:
             settings_changes.record_changes(self.database, self.settings, self._secrets, self.clock())
         except StoreError as exc:
             log.warning("changed settings are not recorded: %s", exc)
+
+    async def _watch_drill(self) -> None:
+        await asyncio.to_thread(drills.watch, self.database, self.clock())
 
     def _add_missing_addresses(self) -> None:
         """Store the addresses of orders that an earlier version sent, so that calls of them are known by them."""

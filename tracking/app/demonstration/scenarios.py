@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -31,6 +31,7 @@ from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
 from tracking.submissions.requests import read_request
 from tracking.submissions.submit import new_po_number, submit
+from tracking.team import drills
 
 BULK_CARDS = 150
 OUTAGE = timedelta(minutes=2)
@@ -55,11 +56,15 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """What happens now, in a sentence, and the page where it is seen, with the parameters of its address."""
+    """What happens now, in a sentence, and the page where it is seen, with the parameters of its address.
+
+    `orders` are the PONumbers of the orders that it is about; some are known here only once a list shows them.
+    """
 
     message: str
     page: Page
     params: Mapping[str, str]
+    orders: tuple[str, ...] = ()
 
 
 SCENARIOS = (
@@ -70,6 +75,9 @@ SCENARIOS = (
     Scenario("duplicates", "Duplicate webhooks", "each comes three times"),
     Scenario("late", "Everyone late", f"{LATE_ORDERS} orders stop moving"),
 )
+
+
+SURPRISES = ("timeout", "outage", "silence", "late")  # those in which something goes wrong
 
 
 def start(name: str, database: Database, *, by: Person, now: datetime) -> Started:
@@ -84,7 +92,28 @@ def start(name: str, database: Database, *, by: Person, now: datetime) -> Starte
     sandbox = running_sandbox()
     if sandbox is None:
         raise NotAllowed("scenarios act on the embedded sandbox alone, and none runs in this process")
-    return _STARTS[name](_Stage(database, sandbox, by, now))
+    stage = _Stage(database, sandbox, by, now)
+    return replace(_STARTS[name](stage), orders=tuple(stage.placed))
+
+
+def start_drill(name: str | None, database: Database, *, by: Person, now: datetime) -> None:
+    """Start a scenario as a fire drill: how the team reacts is timed. Without a name it is one that nobody is told.
+
+    Raises as `start`; NotAllowed too while another drill runs.
+    """
+    by.must_operate()
+    drills.check_none_runs(database)
+    chance = random.SystemRandom()
+    for each in [name] if name else chance.sample(SURPRISES, len(SURPRISES)):
+        try:
+            started = start(each, database, by=by, now=now)
+        except NotAllowed:
+            if name or running_sandbox() is None:
+                raise
+            continue  # it lasts already, or too little is known yet: another may begin
+        drills.begin(database, each, started.orders, unnamed=name is None, by=by, now=now)
+        return
+    raise NotAllowed("no scenario can begin now; try again in a few minutes")
 
 
 def remaining(now: datetime) -> dict[str, timedelta]:
@@ -102,6 +131,7 @@ class _Stage:
 
     def __init__(self, database: Database, sandbox: Sandbox, by: Person, now: datetime) -> None:
         self.database, self.provider, self.by, self.now = database, sandbox.provider, by, now
+        self.placed: list[str] = []
         self.rng = random.Random()  # noqa: S311 - made-up orders guard nothing  # nosec B311
 
     def order(self, kind: OrderType, note: str, *, orders: int = 1, lines: int = 1) -> str:
@@ -110,6 +140,7 @@ class _Stage:
             make_document(self.rng, kind, new_po_number(self.now, self.rng), (lines, 1), f"Shown: {note}")
             for _ in range(orders)
         ]
+        self.placed += [str(document["PONumber"]) for document in documents]
         submit(self.database, [read_request(one) for one in documents], source="form", by=self.by, now=self.now)
         return str(documents[0]["PONumber"])
 
@@ -177,6 +208,7 @@ def _late(stage: _Stage) -> Started:
         po_number = f"LATE-{stage.now:%Y%m%d-%H%M%S}-{number:02d}"
         document = make_document(stage.rng, kind, po_number, (units, 1), "Shown: everyone late")
         past.place(document, at, Course(seconds=seconds), elsewhere=True)
+        stage.placed.append(po_number)
     message = (
         f"{LATE_ORDERS} orders were placed and do not move. Each is late after {duration(limit)}: watch the banner."
     )

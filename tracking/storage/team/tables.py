@@ -153,13 +153,18 @@ class ContractSightings(StoredRow, table=True):
 
 
 class Drills(StoredRow, table=True):
-    """One fire drill: which scenario, whose, and when the team did what (`times` by name, ISO 8601 in UTC)."""
+    """One fire drill: which scenario, whose, and when the team did what (`times` by name, ISO 8601 in UTC).
+
+    `unnamed`: the team is not told which it is while it runs. `orders` are the PONumbers of the orders it is about.
+    """
 
     id: int | None = key_column()
     scenario: str
     started_by: str
     started_at: datetime = time_column(nullable=False)
     ended_at: datetime | None = time_column()
+    unnamed: bool = False
+    orders: list[str] = Field(default_factory=list, sa_column=sa.Column(sa.JSON, nullable=False))
     times: dict[str, Any] = _document()
 
 

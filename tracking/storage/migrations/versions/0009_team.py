@@ -140,6 +140,8 @@ def _make_the_rest() -> None:
         sa.Column("started_by", sa.String(), nullable=False),
         sa.Column("started_at", UtcDateTime(), nullable=False),
         sa.Column("ended_at", UtcDateTime(), nullable=True),
+        sa.Column("unnamed", sa.Boolean(), nullable=False),
+        sa.Column("orders", sa.JSON(), nullable=False),
         sa.Column("times", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
