@@ -49,7 +49,9 @@ def number() -> int | None:
 def draw(import_id: int) -> None:
     """All of the import: what moves is read anew every few seconds, its rows when somebody asks."""
     view = cached.import_view(import_id)
-    st.page_link("imports.py", label="All imports", icon=":material/arrow_back:")
+    if st.button("All imports", key="all_imports", type="tertiary", icon=":material/arrow_back:"):
+        st.query_params.clear()
+        st.rerun()
     _head(view)
     _moving(import_id)
     _rows(import_id)
@@ -121,10 +123,10 @@ def _moving(import_id: int) -> None:
         elements.redraw_page()
     _progress(view, now)
     left, right = st.columns(2, gap="small")
-    with left, st.container(border=True, key="import_rows", gap="xxsmall"):
+    with left, st.container(border=True, key="import_rows", gap="xxsmall", height="stretch"):
         st.subheader("The file's orders", anchor=False)
         _file_figures(view)
-    with right, st.container(border=True, key="import_orders", gap="xxsmall"):
+    with right, st.container(border=True, key="import_orders", gap="xxsmall", height="stretch"):
         st.subheader("Placed orders", anchor=False)
         _order_figures(view, now)
     _problems(view)
@@ -173,12 +175,11 @@ def _placing_text(view: ImportView) -> str:
 
 
 def _file_figures(view: ImportView) -> None:
-    """The file's orders by what came of them, each with the way to its rows below."""
+    """The file's orders by what came of them; the rows below can be filtered by it."""
     if not view.outcomes:
         return
     for outcome in OUTCOME_LABELS:
-        query = {"import": str(view.line.id), "outcome": outcome}
-        _linked("imports.py", OUTCOME_LABELS[outcome], view.outcomes.get(outcome, 0), query)
+        _figure(OUTCOME_LABELS[outcome], view.outcomes.get(outcome, 0))
     st.caption(_placing_text(view))
 
 
@@ -199,12 +200,12 @@ def _order_figures(view: ImportView, now: datetime) -> None:
     )
     st.caption(f"{amounts.worth(view.values)} · {view.fulfilled:,} of {view.units:,} cards fulfilled")
     this = {"import": str(view.line.id)}
-    _linked("orders.py", "Open", view.open, this | {"view": "open"})
+    _figure("Open", view.open, this | {"view": "open"})
     for state in (State.COMPLETED, State.CANCELLED, State.REFUSED):
-        _linked("orders.py", state_label(state), view.states.get(state, 0), this | {"state": state.value})
-    _linked("orders.py", "Needs a decision", view.undecided, this | {"view": "attention"})
+        _figure(state_label(state), view.states.get(state, 0), this | {"state": state.value})
+    _figure("Needs a decision", view.undecided, this | {"view": "attention"})
     if view.snoozed:
-        _linked("orders.py", "Snoozed", view.snoozed, this | {"view": "snoozed"})
+        _figure("Snoozed", view.snoozed, this | {"view": "snoozed"})
     st.caption(_fulfilment_text(view, now))
 
 
@@ -231,11 +232,14 @@ def _fulfilment_text(view: ImportView, now: datetime) -> str:
     return f"{'; '.join(parts)}."
 
 
-def _linked(page: str, label: str, count: int, query: Mapping[str, str]) -> None:
-    """A count with the way to what it counts."""
+def _figure(label: str, count: int, query: Mapping[str, str] | None = None) -> None:
+    """A count, with the way to the orders that it counts where there is one."""
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", gap="small"):
-        st.page_link(page, label=label, query_params=dict(query), width="content")
-        st.markdown(f"**{count:,}**", width="content")
+        if query is None:
+            st.markdown(f":small[{label}]", width="content")
+        else:
+            st.page_link("orders.py", label=label, query_params=dict(query), width="content")
+        st.markdown(f"**{count:,}**", width="content", text_alignment="right")
 
 
 def _problems(view: ImportView) -> None:
