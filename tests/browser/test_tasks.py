@@ -157,6 +157,24 @@ def test_a_test_order_is_placed_with_three_clicks(hands: Hands) -> None:
     assert hands.clicks == 3
 
 
+def test_a_file_is_uploaded_and_followed_to_its_outcome_file(window: Page) -> None:
+    rows = "".join(f"W-{number:02d},Links,CVS,10,1\n" for number in range(60))
+    file = f"PONumber,Type,ProductId,Value,Quantity\n{rows}".encode()
+    go_to_overview(window)
+    window.get_by_role("navigation").get_by_role("link", name="New order").click()
+    window.get_by_text("CSV file", exact=True).click()
+    window.locator("input[type=file]").set_input_files({"name": "wave.csv", "mimeType": "text/csv", "buffer": file})
+    window.get_by_role("button", name=re.compile("Send 60 orders")).click()
+    expect(window).to_have_url(re.compile(r"/imports\?import=\d+"))
+    expect(window.get_by_text("60 of 60 orders processed")).to_be_visible()
+    window.reload()
+    expect(window.get_by_text("60 of 60 orders processed")).to_be_visible()
+    settled(window)
+    with window.expect_download() as download:
+        window.get_by_role("button", name="Outcome file").click()
+    assert len(download.value.path().read_text().splitlines()) == 61
+
+
 def test_an_order_is_polled_with_one_click_and_acknowledged_with_two(hands: Hands, store: Database) -> None:
     """Each by its button or by its key, on the page of an order that needs a decision."""
     page = hands.page
