@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import bulk
+import file_imports
 import httpx
 from sqlalchemy import Connection, select
 from starlette.applications import Starlette
@@ -318,6 +319,7 @@ def main() -> int:
         grouping, webhooks, digest = _looks(small, planner, now), _webhooks(small, planner), _unchanged()
         rows, sighted = _rows(), _sighted()
         beside_jobs = max(bulk.measure(large, planner, SECRET))
+        of_a_file = file_imports.measure(Path(name))
         small.close()
         large.close()
     bounded = (
@@ -328,12 +330,13 @@ def main() -> int:
     )  # fmt: skip
     of_one_order = (name for name in ratios if name.startswith(("one order", "one job", "jobs")))
     holds = all(ratios[name] < 3 for name in (*bounded, *of_one_order)) and grouping > 1 and digest > 1 and rows < 20
-    holds = holds and beside_jobs < 5 and sighted < 0.5
+    holds = holds and beside_jobs < 5 and sighted < 0.5 and of_a_file < 3
     told = ", ".join(f"{measure} x{ratio:.1f}" for measure, ratio in ratios.items())
     print(
         f"ten times the orders: {told}; group commit x{grouping:.1f}; "
         f"callbacks at {webhooks:.2f} of an empty endpoint; digest x{digest:.1f}; "
         f"sightings at {sighted:.2f} of a poll; ten times the rows x{rows:.1f}; "
+        f"ten times the orders of a file x{of_a_file:.1f}; "
         f"callbacks and polls beside jobs x{beside_jobs:.1f}{'' if holds else ' FALLS SHORT'}"
     )
     return 0 if holds else 1
