@@ -173,6 +173,8 @@ def _pages(visit: Visit, canaries: Canaries) -> Iterator[tuple[str, str]]:
     shown = _text(visit("imports", **{"import": "1"}))
     assert "C-01008" in shown
     yield "import 1", shown
+    moment = datetime.now(UTC).isoformat()
+    yield "order as of a moment", _text(visit("order", order=SHOWN[0], as_of=moment))
     for name in SHOWN:
         app = visit("order", order=name)
         for part in ("summary", "events", "raw", "calls", "lines"):

@@ -16,7 +16,16 @@ from tracking.orders.event_chain import hashed_time
 from tracking.orders.model import Order, WebhookStatus, Witness
 from tracking.orders.wording import TimelineEntry, count, money, plain
 from tracking.reports.evidence.account import Account, in_utc
-from tracking.reports.evidence.layout import CALLS, DOCUMENT, EVENTS, LINES, MANIFEST, WEBHOOKS, read_jsonl
+from tracking.reports.evidence.layout import (
+    CALLS,
+    DOCUMENT,
+    EVENTS,
+    LINES,
+    MANIFEST,
+    WEBHOOKS,
+    manifest_mark,
+    read_jsonl,
+)
 from tracking.reports.evidence.proof import FACT_LABELS, facts, verdict
 from tracking.reports.order_page.runs import merge_repeats
 
@@ -55,6 +64,7 @@ def _parts(manifest: Mapping[str, Any], account: Account, files: Mapping[str, by
     order, po_number = account.order, manifest["order"]["po_number"]
     yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'
     yield f'<meta http-equiv="Content-Security-Policy" content="{escape(_POLICY)}">'
+    yield manifest_mark(manifest)
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield f"<title>Evidence: {_text(po_number)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>"
     yield f"<h1>Evidence for order {_text(po_number)}</h1>"

@@ -138,6 +138,12 @@ def manifest_text(manifest: Mapping[str, Any]) -> bytes:
     return (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()
 
 
+def manifest_mark(manifest: Mapping[str, Any]) -> str:
+    """What the first page holds of the manifest so that neither is changed alone; `files` holds the page's own hash."""
+    without = {name: value for name, value in manifest.items() if name != "files"}
+    return f'<meta name="manifest" content="{sha256(manifest_text(without))}">'
+
+
 def read_manifest(content: bytes) -> Mapping[str, Any]:
     """The manifest.
 

@@ -140,6 +140,8 @@ def _page_faults(
             expected = fact_rows(account.order)
     except IMPOSSIBLE as exc:
         return [f"{PAGE}: cannot follow from what is in the other files ({type(exc).__name__})"]
+    if layout.manifest_mark(manifest).encode() not in files[PAGE]:
+        return [f"{PAGE}: says of the file what {MANIFEST} does not"]
     facts = read_facts(files[PAGE])
     caveats.append(f"the words of the first page are those of {manifest['made_with'][:60]}: its facts were checked")
     nothing = "nothing"
