@@ -30,6 +30,7 @@ from tracking.reports.team import drills
 from tracking.reports.team import imports as import_reports
 from tracking.reports.team import jobs as team_jobs
 from tracking.reports.team import people as team_people
+from tracking.reports.team import saved_views as team_views
 from tracking.reports.team.drills import Drill
 from tracking.storage.database import connect
 from tracking.storage.facts import FactKey, get_fact
@@ -262,6 +263,21 @@ def running_jobs() -> tuple[team_jobs.JobStatus, ...]:
 @st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
 def _running_jobs(url: str) -> tuple[team_jobs.JobStatus, ...]:
     return team_jobs.running(connect(url))
+
+
+def saved_views(name: str) -> tuple[team_views.SavedView, ...]:
+    """The saved views of somebody of this name and those of all, at most FRESH seconds old."""
+    return _saved_views(database_url(), name)
+
+
+@st.cache_data(ttl=FRESH, max_entries=50, show_spinner=False)
+def _saved_views(url: str, name: str) -> tuple[team_views.SavedView, ...]:
+    return team_views.saved_views(connect(url), name)
+
+
+def forget_saved_views() -> None:
+    """Read the saved views anew, as somebody here has just changed them."""
+    _saved_views.clear()
 
 
 def people() -> list[str]:

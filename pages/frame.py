@@ -109,19 +109,21 @@ def status() -> None:
     """How many orders need a decision or are late, each with the way to them, and the health in one word."""
     (attention, late, asleep, components), unapproved = cached.status(), cached.unapproved()
     width = COUNTS_WIDTH + (UNAPPROVED_WIDTH if unapproved.orders else 0)
-    beside = f"{asleep} snoozed: they wait, and are not counted here." if asleep.orders else None
+    help_text = f"{asleep} snoozed: they wait, and are not counted here." if asleep.orders else None
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="counts", width=width):
-        _count(attention, "need a decision", "needs a decision", ":material/front_hand:", {"view": "attention"}, beside)
-        _count(late, "late", "late", ":material/schedule:", {"view": "late", "each": "true"}, beside)
+        _count(
+            attention, "need a decision", "needs a decision", ":material/front_hand:", {"view": "attention"}, help_text
+        )
+        _count(late, "late", "late", ":material/schedule:", {"view": "late", "each": "true"}, help_text)
         if unapproved.orders:
             _count(unapproved, "to approve", "to approve", ":material/approval:", {"view": "approval"}, None)
         _health(components)
 
 
-def _count(number: ViewCount, many: str, one: str, icon: str, query: dict[str, str], beside: str | None) -> None:
+def _count(number: ViewCount, many: str, one: str, icon: str, query: dict[str, str], help_text: str | None) -> None:
     text = f"{number} {one if number.orders == 1 else many}"
     label = f"**{text}**" if number.orders else text
-    st.page_link("orders.py", label=label, icon=icon, query_params=query, width="content", help=beside)
+    st.page_link("orders.py", label=label, icon=icon, query_params=query, width="content", help=help_text)
 
 
 def _health(components: Sequence[health.ComponentStatus]) -> None:

@@ -11,6 +11,7 @@ import drill_watch
 import elements
 import job_words
 import orders_filters
+import orders_saved
 import orders_selection
 import orders_table
 import recording
@@ -102,6 +103,7 @@ def head(filters: Filters, snapshot: Snapshot) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="chips"):
         if total:
             orders_selection.select_all(snapshot)
+        orders_saved.menu(filters)
         running_jobs()
         orders_filters.switches(filters)
         orders_filters.show_chips(filters)

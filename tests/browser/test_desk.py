@@ -90,7 +90,7 @@ def somebody(browser: Browser, desk: Desk, name: str) -> BrowserContext:
     page.goto("/orders")
     page.locator(".st-key-who button").first.click()
     page.locator(".st-key-name_of_who_acts input").fill(name)
-    page.get_by_role("button", name="Save").click()
+    page.get_by_role("button", name="Save", exact=True).click()
     expect(page.locator(".st-key-who")).to_contain_text(name)
     page.close()
     return context

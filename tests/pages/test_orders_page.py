@@ -15,6 +15,7 @@ import actors
 import orders_selection
 import orders_table
 import recording
+import session
 from tracking.access import Person
 from tracking.app.preferences import Preferences
 from tracking.forecasting.forecasts import Forecasts
@@ -27,6 +28,7 @@ from tracking.reports.order_list import news as list_news
 from tracking.reports.order_list.filters import Filters
 from tracking.reports.order_list.news import Change, News
 from tracking.reports.order_list.search import orders_page
+from tracking.reports.team.saved_views import saved_views
 from tracking.storage.database import Database
 from tracking.storage.team.tables import AUDIT_LOG
 
@@ -307,3 +309,35 @@ def test_flags_beyond_the_room_of_their_column_are_counted() -> None:
         "Late", "Webhook only", "+1",
     ]  # fmt: skip
     assert orders_table._that_fit(["Webhook says complete, polls do not"]) == ["Webhook says complete, polls do not"]
+
+
+def test_a_filter_is_saved_for_all_replaced_when_asked_opened_and_deleted(
+    visit: Visit, history: History, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "preferences", lambda: Preferences(name="Bea"))
+    history.place("A-1")
+
+    def pressed(app: AppTest, option: str, button: str) -> None:
+        """Press the dialog's button. A run of a test is the whole page: the menu's option is picked along with it."""
+        app.menu_button(key="saved_views").set_value(option)
+        app.button(key=button).click().run()
+        assert not app.exception
+
+    app = visit("orders", view="open", prefix="A")
+    for label in ("Save", "Replace it"):
+        app.menu_button(key="saved_views").set_value("save").run()
+        app.text_input(key="view_name").set_value("Mine *all*")
+        app.menu_button(key="saved_views").set_value("save")
+        app.segmented_control(key="view_shared").set_value("For everybody").run()
+        assert app.button(key="view_save").label == label
+        pressed(app, "save", "view_save")
+        assert [toast.value for toast in app.toast] == ["Saved for everybody."]
+    [view] = saved_views(database, "Cleo")
+    assert (view.query, view.created_by) == ({"view": "open", "prefix": "A"}, "Bea")
+    other = visit("orders")
+    assert other.menu_button(key="saved_views").options[0] == ":material/group: Mine \\*all\\* (shared)"
+    other.menu_button(key="saved_views").set_value(str(view.id)).run()
+    assert address(other) == {"view": ["open"], "prefix": ["A"]}
+    other.menu_button(key="saved_views").set_value("delete").run()
+    pressed(other, "delete", "view_delete")
+    assert saved_views(database, "Bea") == ()

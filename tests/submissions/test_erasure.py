@@ -20,14 +20,15 @@ from tracking.orders.model import Line, Witness
 from tracking.orders.observations import Answered, Attempted, Declined, Observation, Polled
 from tracking.provider import recipients as traces
 from tracking.provider.responses import ParsedOrder
+from tracking.reports.order_list.filters import Filters
 from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
 from tracking.storage.maintenance import verify
 from tracking.storage.tables import CALLBACKS, CLAIMS, DRAFTS, EVENTS, EXCHANGES, LINES, ORDERS
-from tracking.storage.team.tables import AUDIT_LOG, IMPORT_ROWS, JOBS
+from tracking.storage.team.tables import AUDIT_LOG, IMPORT_ROWS, JOBS, SAVED_VIEWS
 from tracking.submissions import erasure
 from tracking.submissions.files import read_json
-from tracking.team import jobs
+from tracking.team import jobs, saved_views
 from tracking.team.imports.handing_in import hand_in
 from tracking.team.imports.placing import place_here
 from tracking.team.plans import Act
@@ -338,9 +339,13 @@ def test_a_draft_a_refused_call_and_a_job_that_name_the_person_lose_it(office: O
             jobs.add(connection, Act.ACKNOWLEDGE, parameters, chosen, key=key, by=OPERATOR, now=office.now)
 
     office.store.write(add)
+    for name, text in (("hers", f" {ANN.upper()} "), (f"of {ANN}", ""), ("late", "")):
+        view = Filters(view="late", text=text)
+        saved_views.save(office.store, name, view, shared=True, by=OPERATOR, now=office.now)
     assert (office.erase(ANN, dry_run=True).drafts, len(office.rows(DRAFTS))) == (1, 2)
     done = office.erase(ANN)
-    assert (done.drafts, done.calls, done.jobs, done.complete) == (1, 1, 1, True)
+    assert (done.drafts, done.calls, done.jobs, done.views, done.complete) == (1, 1, 1, 2, True)
+    assert [row["name"] for row in office.rows(SAVED_VIEWS)] == ["late"]
     assert [row["owner"] for row in office.rows(DRAFTS)] == ["two"]
     assert [row["parameters"]["reason"] for row in office.rows(JOBS)] == ["(erased)", "nothing to do"]
     assert "ann.lee" not in office.everything().lower()

@@ -38,8 +38,9 @@ from tracking.storage.facts import FactKey
 from tracking.storage.orders import find_order
 from tracking.storage.tables import CALLBACKS, CLAIMS, DRAFTS, EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
 from tracking.storage.team.audit_log import AuditKind, ExportedEvidence, exported_evidence, record_act
-from tracking.storage.team.tables import JOBS
+from tracking.storage.team.tables import JOBS, SAVED_VIEWS
 from tracking.submissions.erasing.import_rows import erase_from_imports
+from tracking.submissions.erasing.whole_rows import delete_rows
 
 log = logging.getLogger(__name__)
 
@@ -85,8 +86,8 @@ class Erasure:
     spelling. `exported` are evidence files of these orders that were handed out, out of reach here. `drafts` counts
     orders on the form that were not handed in, and went whole; `jobs` those whose reason, or what else was typed for
     them, named the recipient; `imports` are orders of a file that waited to be placed, and will not be, `references`
-    rows of files whose reference named the recipient. `unfinished` says why deleted data may still be read in the
-    store's files.
+    rows of files whose reference named the recipient, `views` saved ones that did, and went. `unfinished` says why
+    deleted data may still be read in the store's files.
     """
 
     orders: list[str] = field(default_factory=list)
@@ -101,6 +102,7 @@ class Erasure:
     drafts: int = 0
     jobs: int = 0
     references: int = 0
+    views: int = 0
     unfinished: str | None = None
 
     @property
@@ -111,7 +113,9 @@ class Erasure:
     @property
     def anything(self) -> bool:
         """Whether anything was erased."""
-        return bool(self.orders or self.calls or self.drafts or self.jobs or self.imports or self.references)
+        return bool(
+            self.orders or self.calls or self.drafts or self.jobs or self.imports or self.references or self.views
+        )
 
     def add(self, trace: OrderTrace) -> None:
         """Count one order."""
@@ -305,7 +309,11 @@ def _erase_copies(database: Database, person: str, done: Erasure, *, counted: fr
     for owners in _pages_naming(database, person, DRAFTS.c.owner, (DRAFTS.c.content,)):
         done.drafts += len(owners)
         if counted is None:
-            database.write(partial(_delete_drafts, owners=owners))
+            database.write(partial(delete_rows, key=DRAFTS.c.owner, values=owners))
+    for ids in _pages_naming(database, person, SAVED_VIEWS.c.id, (SAVED_VIEWS.c.name, SAVED_VIEWS.c.query)):
+        done.views += len(ids)
+        if counted is None:
+            database.write(partial(delete_rows, key=SAVED_VIEWS.c.id, values=ids))
     for ids in _pages_naming(database, person, JOBS.c.id, (JOBS.c.parameters, JOBS.c.filter)):
         done.jobs += len(ids)
         if counted is None:
@@ -332,12 +340,6 @@ def _pages_naming(
 def _clear_refusals(connection: Connection, ids: Sequence[int]) -> None:
     nothing = {"po_number": None, "provider_id": None, "action": None}
     connection.execute(update(CALLBACKS).where(CALLBACKS.c.id.in_(ids)).values(nothing))
-
-
-def _delete_drafts(connection: Connection, owners: Sequence[str]) -> None:
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("PRAGMA secure_delete = ON")
-    connection.execute(delete(DRAFTS).where(DRAFTS.c.owner.in_(owners)))
 
 
 def _clear_job_words(connection: Connection, ids: Sequence[int], person: str) -> None:

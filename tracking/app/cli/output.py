@@ -185,6 +185,7 @@ def erasure_text(erasure: Erasure) -> str:
         (erasure.calls, "recorded call"),
         (erasure.drafts, "draft"),
         (erasure.jobs, "job"),
+        (erasure.views, "saved view"),
     )
     extra = "".join(f", {count(number, noun)}" for number, noun in kinds if number)
     return f"{count(erasure.lines, 'line')} of {count(len(erasure.orders), 'order')}{extra}"
