@@ -73,6 +73,13 @@ TEAM = [
         url_path="audit",
         help="Who did what, exported what and searched for what.",
     ),
+    st.Page(
+        "handover.py",
+        title="Handover",
+        icon=":material/sync_alt:",
+        url_path="handover",
+        help="What one shift hands on to the next.",
+    ),
 ]
 if session.settings().embedded_sandbox:
     TEAM.append(

@@ -57,7 +57,7 @@ from tracking.reports.order_list.news import list_news
 from tracking.reports.order_page import story, verdicts
 from tracking.reports.order_page.lines import find_lines
 from tracking.reports.order_page.why import why_curve
-from tracking.reports.team import audit, people
+from tracking.reports.team import audit, handover, people
 from tracking.reports.team import jobs as job_reports
 from tracking.reports.team.audit import AuditFilters
 from tracking.reports.team.drills import newest_drills
@@ -157,6 +157,7 @@ def _pages(small: Database, large: Database, now: datetime) -> dict[str, float]:
             store, AuditFilters("Ann 1", "searched", since=now - timedelta(hours=8))
         ),
         "audit log: names": audit.names,
+        "handover of a shift": lambda store: handover.handover(store, now - timedelta(hours=8), now),
         "expected times of a page": lambda store: expected_times(store, _records(waiting[store]), now),
         "what changed since a page was read": lambda store: list_news(store, Filters(view="open"), waiting[store], now),
         "the order that a text means": lambda store: search.find_po_numbers(store, waiting[store].rows["po_number"][0]),

@@ -19,6 +19,7 @@ PAGES = {
     "logs": "/activity?what=calls",
     "insights": "/insights",
     "audit": "/audit",
+    "handover": "/handover",
 }
 # What the framework draws and no page can change: the rule, what of it is excused, and why.
 OF_THE_FRAMEWORK: dict[str, tuple[str, str]] = {

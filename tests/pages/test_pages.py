@@ -21,7 +21,7 @@ from tracking.webhooks.silence_alarm import SilenceAlarm
 
 Visit = Callable[..., AppTest]
 
-PAGES = ["overview", "orders", "order", "new_order", "logs", "insights", "audit"]
+PAGES = ["overview", "orders", "order", "new_order", "logs", "insights", "audit", "handover"]
 
 
 def texts(app: AppTest) -> str:

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from tracking.app.cli import evidence, jobs, maintenance, orders, output, servers
-from tracking.app.cli.team import audit
+from tracking.app.cli.team import audit, handover
 from tracking.errors import SettingsError, StoreBusy, TrackingError, explain
 from tracking.storage.sqlite import driver, journal
 
@@ -46,6 +46,7 @@ for _command in (
     *(maintenance.restored_command, maintenance.erase_command, maintenance.migrate_command),
     maintenance.contract_command,
     audit.audit_command,
+    handover.handover_command,
 ):
     app.command(_command.__name__.removesuffix("_command").replace("_", "-"))(_command)
 

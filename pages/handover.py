@@ -1,0 +1,116 @@
+"""Handover: what one shift hands on to the next since a time, as a page, to print, and as Markdown."""
+
+from datetime import datetime
+from urllib.parse import urlsplit
+
+import streamlit as st
+
+import actors
+import address
+import elements
+import recording
+import session
+import times
+from tracking.orders.observations import utc_now
+from tracking.reports.team import audit, handover, handover_wording
+from tracking.reports.team.handover_wording import Line, Section
+
+SIGN_IN, USUAL = "sign-in", "8h"
+SPANS = ("4h", USUAL, "12h", "24h", "3d", "7d")
+PAGES = {
+    "orders": "orders.py", "timeline": "order.py", "jobs": "jobs.py", "audit": "audit.py", "activity": "logs.py",
+}  # fmt: skip
+LEFT = ("Open now", "Incidents and outages", "Snoozed", "Jobs and imports at work")
+
+
+def signed_in_at() -> datetime | None:
+    """When whoever reads this last signed in, as far as the audit log knows."""
+    person = actors.current()
+    return handover.last_sign_in(session.database(), person.name) if person and person.signed_in else None
+
+
+def start(now: datetime) -> datetime:
+    """Since when, as the address says: a length before now, a time, or the reader's last sign-in."""
+    sign_in = signed_in_at()
+    usual = SIGN_IN if sign_in else USUAL
+    value = st.query_params.get("since", usual)[:40]
+    labels = {SIGN_IN: f"My last sign-in ({times.text(sign_in, now)})", **{span: f"The last {span}" for span in SPANS}}
+    offered = [*([SIGN_IN] if sign_in else []), *SPANS]
+    st.selectbox(
+        "Since", list(dict.fromkeys([*offered, value])), accept_new_options=True, width=260,
+        format_func=lambda word: labels.get(word, f"Since {word}"), label_visibility="collapsed",
+        help="A length before now such as 10h, or a time in UTC: 2026-01-31T09:00; at most 31 days",
+        **address.bound("since", value, usual),
+    )  # fmt: skip
+    if value == SIGN_IN:
+        return sign_in or now - handover.USUAL_SPAN
+    try:
+        chosen = audit.parse_moment(value, now)
+    except ValueError as exc:
+        st.warning(elements.escape(exc))
+        chosen = None
+    if chosen is None or chosen >= now:
+        return now - handover.USUAL_SPAN
+    return max(chosen, now - handover.LONGEST_SPAN)
+
+
+def page_address() -> str:
+    """The address of the pages, for the links of the Markdown; empty where the browser's is not known."""
+    parts = urlsplit(str(st.context.url or ""))
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rpartition('/')[0]}" if parts.netloc else ""
+
+
+def take_along(text: str, at: datetime) -> None:
+    """The Markdown, to copy or to download; both are the same text."""
+    data = text.encode()
+    st.download_button(
+        "Markdown", recording.export("handover", lambda: (data, text.count("\n- ")), form="md"),
+        f"handover-{at:%Y%m%d-%H%M}.md", "text/markdown", key="handover_file", icon=":material/download:",
+        on_click="ignore",
+    )  # fmt: skip
+    with st.popover("Copy", key="handover_copy", icon=":material/content_copy:"):
+        st.caption("Markdown for a chat or a wiki. Each line leads to what it is about.")
+        st.code(text, language="markdown", wrap_lines=True, height=360)
+
+
+def draw_section(section: Section) -> None:
+    """One part: a heading, and its lines, each of which leads to what it is about."""
+    with st.container(border=True, gap="xsmall", key=f"handover_{section.title}"):
+        st.header(section.title, anchor=False)
+        for line in section.lines:
+            draw_line(line)
+        if not section.lines:
+            st.caption(handover_wording.NOTHING)
+
+
+def draw_line(line: Line) -> None:
+    """A line: a link where there is something to see, else plain text."""
+    text = elements.escape(line.text)
+    if line.page in PAGES:
+        st.page_link(PAGES[line.page], label=text, icon=":material/chevron_right:", query_params=dict(line.query))
+    else:
+        st.markdown(text)
+
+
+def draw() -> None:
+    """The page: the choice of the time and what can be taken along, then the parts in two columns."""
+    now = utc_now()
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="handover_tools"):
+        since = start(now)
+        handed = handover.handover(session.database(), since, now)
+        take_along(handover_wording.markdown(handed, times.zone_name(), page_address()), now)
+    zone = elements.escape(times.zone_name())
+    st.markdown(f"**{elements.escape(handover_wording.title(handed))}** ({zone})")
+    parts = handover_wording.sections(handed)
+    left, right = st.columns(2, gap="small")
+    for part in parts[:-1]:
+        with left if part.title in LEFT else right:
+            draw_section(part)
+    with st.container(gap=None):
+        st.caption(f"**{parts[-1].title}**")
+        for line in parts[-1].lines:
+            st.caption(elements.escape(line.text))
+
+
+with elements.error_box():
+    draw()

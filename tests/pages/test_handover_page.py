@@ -1,0 +1,44 @@
+"""The handover's page: since when is in the address, each line is a link, and its Markdown leads back to the pages."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from histories import History
+from pages.test_sign_in import claims, lists
+from streamlit.testing.v1 import AppTest
+
+from tracking.access import Person
+from tracking.submissions import actions
+
+Visit = Callable[..., AppTest]
+__all__ = ["lists"]
+
+
+def links(app: AppTest) -> list[str]:
+    assert not app.exception
+    return [link.label.replace("\\", "") for link in app.page_link]
+
+
+def test_a_handover_is_of_the_time_in_its_address(visit: Visit, history: History) -> None:
+    history.at = datetime.now(UTC) - timedelta(hours=10)
+    history.place("FT-1")
+    history.refuse("FT-1")
+    actions.add_note(history.database, "FT-1", by=Person("Ann"), now=datetime.now(UTC), text="called")
+    app = visit("handover")
+    assert [header.value for header in app.header][:2] == ["Open now", "Incidents and outages"]
+    assert any(label.startswith("Refused by the provider: 1 order") for label in links(app))
+    assert "Ann: noted (FT-1)" in links(app)
+    assert not any("1 order, worth" in label for label in links(app))
+    text = next(code.value for code in app.code if code.value.startswith("# Handover"))
+    assert "## Came in\n\n- Nothing." in text
+    app.selectbox(key="since").set_value("12h").run()
+    assert app.query_params["since"] in ("12h", ["12h"])
+    assert any("1 order, worth" in label for label in links(app))
+    assert "is no time" in visit("handover", since="whenever").warning[0].value
+
+
+def test_whoever_signed_in_is_told_of_the_time_since_then(visit: Visit, history: History, lists: Any) -> None:
+    app = visit("handover", claims=claims("vic"))
+    assert app.selectbox(key="since").value == "sign-in"
+    assert not app.exception

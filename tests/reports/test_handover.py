@@ -1,0 +1,136 @@
+"""The handover says what came, ended, was decided and is open, how far it knows, and leads to each of it."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from histories import History
+
+from tracking.access import Person
+from tracking.reports.order_list.filters import Filters
+from tracking.reports.order_list.search import orders_page
+from tracking.reports.team import handover as reports
+from tracking.reports.team.handover import Handover, handover
+from tracking.reports.team.handover_wording import markdown, sections, title
+from tracking.reports.team.outages import outage_report
+from tracking.storage.database import Database
+from tracking.storage.tables import EXCHANGES
+from tracking.storage.team.audit_log import AuditKind, record_act
+from tracking.submissions import actions
+from tracking.team import work
+
+ANN, BOB = Person("Ann"), Person("*bob*@example.com", signed_in=True)
+HOURS = timedelta(hours=1)
+
+
+def texts(handed: Handover) -> dict[str, list[str]]:
+    return {section.title: [line.text for line in section.lines] for section in sections(handed)}
+
+
+def call(store: Database, at: datetime, outcome: str, status: int | None = None) -> None:
+    row = {"at": at, "method": "GET", "path": "/v1/Orders", "outcome": outcome, "status": status, "milliseconds": 1}
+    store.write(lambda connection: connection.execute(sa.insert(EXCHANGES), row))
+
+
+@pytest.fixture
+def shift(history: History) -> Database:
+    """An order before the shift, three within it, and what two people did with them."""
+    store, begin = history.database, history.at
+    history.place("OLD")
+    history.at = begin + 2 * HOURS
+    for name in ("A", "B", "C"):
+        history.place(name)
+        history.accept(name)
+    history.look("A", "Completed")
+    for name in ("B", "C"):
+        history.look(name, "Cancelled")
+    at = history.at + HOURS
+    actions.acknowledge(store, "B", by=ANN, now=at, why="reissued")
+    work.reopen(store, "B", by=BOB, now=at + HOURS)
+    work.snooze(store, "C", at + 24 * HOURS, by=BOB, now=at)
+    detail = {"act": "acknowledge", "orders": 393}
+    store.write(lambda connection: record_act(connection, ANN, AuditKind.JOB_STARTED, at, job_id=7, detail=detail))
+    return store
+
+
+def test_a_handover_tells_what_came_was_decided_and_is_open(shift: Database, history: History) -> None:
+    since, now = history.at - HOURS, history.at + 3 * HOURS
+    handed = handover(shift, since, now)
+    parts = texts(handed)
+    assert parts["Came in"][0].startswith("3 orders, worth ")
+    assert parts["Came in"][1] == "By type: 3 links"
+    assert parts["Ended"] == ["Completed: 1 order", "Cancelled: 2 orders"]
+    assert parts["Decided and done"] == [
+        "*bob*@example.com: reopened (B)",
+        "*bob*@example.com: snoozed (C)",
+        "Ann: acknowledged (B)",
+        "Ann: job started, 393 orders (job 7)",
+    ]
+    assert parts["Open now"][0].startswith("Cancelled by the provider: 1 order, ")
+    assert "1 order needs a decision and nobody has it" in parts["Open now"]
+    assert parts["Snoozed"][0].startswith("C until ")
+    assert parts["Jobs and imports at work"] == []
+    assert any("Only the last time without webhooks is stored" in text for text in parts["What this does not know"])
+    assert texts(handover(shift, now - timedelta(minutes=1), now))["Ended"] == []
+
+
+def test_each_line_leads_to_as_many_orders_as_it_says(shift: Database, history: History) -> None:
+    now = history.at + 3 * HOURS
+    lines = [line for part in sections(handover(shift, history.at - HOURS, now)) for line in part.lines]
+    said = [line for line in lines if line.page == "orders" and line.text.endswith(("order", "orders"))]
+    assert len(said) >= 2
+    for line in said:
+        filters, problems = Filters.from_query(line.query)
+        assert not problems
+        assert f"{orders_page(shift, filters, now).total} order" in line.text
+
+
+def test_the_markdown_marks_nothing_that_somebody_gave_as_a_name(shift: Database, history: History) -> None:
+    handed = handover(shift, history.at - HOURS, history.at + 3 * HOURS)
+    text = markdown(handed, "UTC", "https://console.example/")
+    assert text.startswith(f"# {title(handed)} (UTC)\n\n## Open now\n\n- ")
+    assert r"- [\*bob\*@example.com: reopened (B)](https://console.example/audit?person=%2Abob%2A%40example.com" in text
+    assert "## Jobs and imports at work\n\n- Nothing.\n" in text
+    plain = markdown(handed, "UTC")
+    assert "](" not in plain
+    assert r"- \*bob\*@example.com: snoozed (C)" in plain
+
+
+def test_more_than_is_read_is_said_to_be_at_least_so_much(
+    shift: Database, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("ORDERS_READ", 2), ("COUNTED", 2), ("ENTRIES_READ", 1)):
+        monkeypatch.setattr(reports, name, value)
+    parts = texts(handover(shift, history.at - HOURS, history.at + 3 * HOURS))
+    assert parts["Came in"][0].startswith("at least 2 orders, worth ")
+    assert parts["Came in"][1] == "By type: 2 links, of the newest 2"
+    assert len(parts["Decided and done"]) == 1
+    assert "what was done is at least this" in parts["What this does not know"][-1]
+
+
+def test_outages_are_calls_that_failed_one_after_another(store: Database, now: datetime) -> None:
+    outcomes = ["ok", "not sent: refused", "unknown", "ok", "unknown", "unknown", "not sent: refused", "rejected", "ok"]
+    for number, outcome in enumerate([*outcomes, *3 * ["unreadable"]]):
+        call(store, now + number * HOURS, outcome)
+    with store.read() as connection:
+        report = outage_report(connection, now + HOURS, now + 24 * HOURS)
+        whole = outage_report(connection, now, now + 24 * HOURS)
+    first, second = report.outages
+    assert (first.began_at, first.ended_at, first.calls, first.why) == (
+        now + 4 * HOURS, now + 7 * HOURS, 3, "No usable answer",
+    )  # fmt: skip
+    assert (second.began_at, second.ended_at, second.why) == (now + 9 * HOURS, None, "Unreadable")
+    assert (report.calls, report.failed, report.calls_since) == (11, 8, None)
+    assert whole.calls_since == now, "no earlier call is stored, so nothing before is known"
+
+
+def test_nothing_is_made_of_an_empty_store(store: Database, now: datetime) -> None:
+    parts: dict[str, Any] = texts(handover(store, now - 8 * HOURS, now))
+    unknown = parts.pop("What this does not know")
+    assert not any(parts.values()), parts
+    assert "No API call of this time is stored" in unknown[0]
+    assert reports.last_sign_in(store, "Ann") is None
+    store.write(lambda connection: record_act(connection, ANN, AuditKind.SIGNED_IN, now))
+    assert reports.last_sign_in(store, "Ann") == now
+    assert handover(store, now - timedelta(days=400), now).since == now - reports.LONGEST_SPAN

@@ -1,0 +1,199 @@
+"""The shift's handover: what came, ended and was decided since a moment, and what is open, snoozed, late or down now.
+
+Bounded: what is too much to count is counted as far as a limit, and said to be at least so much.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from tracking.forecasting.incidents import LateOrders, stored_late_orders
+from tracking.orders.model import State
+from tracking.orders.vocabulary import EventKind
+from tracking.reports import amounts, health
+from tracking.reports.board.decisions import Decisions, decisions
+from tracking.reports.health import Health
+from tracking.reports.order_list.conditions import COUNTED, conditions, count
+from tracking.reports.order_list.filters import Filters
+from tracking.reports.order_list.view_counts import ViewCount, view_counts
+from tracking.reports.team import audit
+from tracking.reports.team.audit import AuditEntry, AuditFilters
+from tracking.reports.team.jobs import JobStatus, jobs
+from tracking.reports.team.outages import OutageReport, outage_report
+from tracking.storage.database import Database
+from tracking.storage.tables import EVENTS, ORDERS
+from tracking.storage.team import snoozing
+from tracking.storage.team.audit_log import AuditKind
+
+USUAL_SPAN = timedelta(hours=8)
+LONGEST_SPAN = timedelta(days=31)
+ORDERS_READ = 5_000
+ENTRIES_READ = 2_000
+SNOOZED_READ, SNOOZED_LISTED = 1_000, 20
+EXAMPLES = 3
+DECISIONS = (
+    AuditKind.ACKNOWLEDGED, AuditKind.REOPENED, AuditKind.RESENT, AuditKind.PLACED_ANEW, AuditKind.APPROVED,
+    AuditKind.DECLINED, AuditKind.ASSIGNED, AuditKind.SNOOZED, AuditKind.SNOOZE_ENDED, AuditKind.NOTED,
+    AuditKind.SUBMITTED, AuditKind.IMPORTED, AuditKind.JOB_STARTED, AuditKind.JOB_STOPPED, AuditKind.JOB_RESUMED,
+    AuditKind.REVEALED, AuditKind.EXPORTED, AuditKind.EVIDENCE_EXPORTED, AuditKind.ERASED,
+)  # fmt: skip
+# What ended, by the events that say so, and the state that a list of it is of.
+_ENDS = {
+    State.COMPLETED: (EventKind.COMPLETED,),
+    State.CANCELLED: (EventKind.CANCELLED,),
+    State.REFUSED: (EventKind.REFUSED, EventKind.PO_NUMBER_MISMATCH),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """The orders that were made in the time; types, sources and values (minor units by currency) of the newest `read`.
+
+    Of no more than that these are all.
+    """
+
+    orders: ViewCount
+    by_type: Mapping[str, int]
+    by_source: Mapping[str, int]
+    values: amounts.Values
+    read: int
+
+
+@dataclass(frozen=True, slots=True)
+class Acts:
+    """What somebody did of one kind: how often, with how many orders where one act was on many, and examples.
+
+    `orders` is 0 where no act was on many.
+    """
+
+    who: str
+    signed_in: bool
+    kind: str
+    number: int
+    orders: int
+    po_numbers: tuple[str, ...]
+    job_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SnoozedOrder:
+    """An order that waits until a time, or until something changes (None)."""
+
+    po_number: str
+    until: datetime | None
+    assignee: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """What one shift hands on to the next, of the time from `since` to `until`.
+
+    `ended` counts by state, `views` the views of the list of orders now. With `acts_capped` only the newest acts were
+    counted. `settings` are the entries of the audit log that say which settings changed.
+    """
+
+    since: datetime
+    until: datetime
+    arrivals: Arrivals
+    ended: Mapping[str, ViewCount]
+    acts: tuple[Acts, ...]
+    acts_capped: bool
+    settings: tuple[AuditEntry, ...]
+    decisions: Decisions
+    views: Mapping[str, ViewCount]
+    snoozed: tuple[SnoozedOrder, ...]
+    jobs: tuple[JobStatus, ...]
+    late: LateOrders
+    outages: OutageReport
+    health: Health
+
+
+def last_sign_in(database: Database, name: str) -> datetime | None:
+    """When somebody of this name last signed in; None where that is not known."""
+    page = audit.entries(database, AuditFilters(name, AuditKind.SIGNED_IN), limit=1)
+    return page.entries[0].at if page.entries else None
+
+
+def handover(database: Database, since: datetime, now: datetime) -> Handover:
+    """Read what is handed on, since LONGEST_SPAN ago at the earliest."""
+    since = max(since, now - LONGEST_SPAN)
+    with database.snapshot() as connection:
+        arrivals = _arrivals(connection, since, now)
+        ended = {state.value: _ended(connection, kinds, since, now) for state, kinds in _ENDS.items()}
+        snoozed = _snoozed(connection, now)
+        late, outages = stored_late_orders(connection), outage_report(connection, since, now)
+    page = audit.entries(database, AuditFilters(since=since), limit=ENTRIES_READ)
+    return Handover(
+        since=since,
+        until=now,
+        arrivals=arrivals,
+        ended=ended,
+        acts=_acts(page.entries),
+        acts_capped=page.next_below is not None,
+        settings=tuple(entry for entry in page.entries if entry.kind == AuditKind.SETTINGS_CHANGED),
+        decisions=decisions(database, now),
+        views=view_counts(database, now),
+        snoozed=snoozed,
+        jobs=tuple(job for job in jobs(database).jobs if job.state != "finished"),
+        late=late,
+        outages=outages,
+        health=health.health(database, now),
+    )
+
+
+def _view_count(connection: Connection, clauses: list[Any]) -> ViewCount:
+    number = count(connection, clauses)
+    return ViewCount(min(number, COUNTED), more=number > COUNTED)
+
+
+def _arrivals(connection: Connection, since: datetime, now: datetime) -> Arrivals:
+    matching = conditions(connection, Filters(created_from=since), now)
+    columns = (ORDERS.c[name] for name in ("id", "type", "source", "currency", "value_minor"))
+    newest = select(*columns).where(*matching).order_by(ORDERS.c.created_at.desc(), ORDERS.c.id.desc())
+    rows = connection.execute(newest.limit(ORDERS_READ)).mappings().all()
+    worth: Counter[str] = Counter()
+    for values in amounts.order_values(connection, rows).values():
+        worth.update(values)
+    by_type, by_source = (Counter(row[name] for row in rows) for name in ("type", "source"))
+    return Arrivals(_view_count(connection, matching), by_type, by_source, dict(worth), len(rows))
+
+
+def _ended(connection: Connection, kinds: Sequence[EventKind], since: datetime, now: datetime) -> ViewCount:
+    """Orders that ended in the time, by when we learned it; those that were over when first seen are left out."""
+    of_kinds = select(EVENTS.c.order_id).where(EVENTS.c.kind.in_(kinds), EVENTS.c.learned_at >= since)
+    watched = conditions(connection, Filters(watched=True), now)
+    return _view_count(connection, [ORDERS.c.id.in_(of_kinds), *watched])
+
+
+def _acts(entries: Sequence[AuditEntry]) -> tuple[Acts, ...]:
+    """What was done, by who did it and in the order of DECISIONS."""
+    kinds = [kind.value for kind in DECISIONS]
+    groups: dict[tuple[str, bool, str], list[AuditEntry]] = {}
+    for entry in entries:
+        if entry.kind in kinds:
+            groups.setdefault((entry.who, entry.signed_in, entry.kind), []).append(entry)
+    in_order = sorted(groups.items(), key=lambda group: (group[0][0].casefold(), kinds.index(group[0][2])))
+    return tuple(_acts_of(*key, of_key) for key, of_key in in_order)
+
+
+def _acts_of(who: str, signed_in: bool, kind: str, entries: Sequence[AuditEntry]) -> Acts:
+    po_numbers = dict.fromkeys(entry.po_number for entry in entries if entry.po_number)
+    job_ids = dict.fromkeys(entry.job_id for entry in entries if entry.job_id is not None)
+    many = sum(int(entry.detail.get("orders") or 0) for entry in entries if kind != AuditKind.ERASED)
+    examples = tuple(po_numbers)[:EXAMPLES], tuple(job_ids)[:EXAMPLES]
+    return Acts(who, signed_in, kind, len(entries), many, *examples)
+
+
+def _snoozed(connection: Connection, now: datetime) -> tuple[SnoozedOrder, ...]:
+    """Those that ask for somebody again first; of very many, among those snoozed last."""
+    columns = (ORDERS.c[name] for name in ("po_number", "snoozed_until", "assignee"))
+    newest = select(*columns).where(snoozing.snoozed(now)).order_by(ORDERS.c.snoozed_at.desc()).limit(SNOOZED_READ)
+    orders = [SnoozedOrder(*row) for row in connection.execute(newest)]
+    orders.sort(key=lambda order: (order.until is None, order.until or now))
+    return tuple(orders[:SNOOZED_LISTED])
