@@ -376,8 +376,8 @@ def test_a_hostile_file_is_refused_or_named_at_once_and_nothing_is_written(
 def test_an_order_of_many_lines_and_events_stays_small_and_quick(history: History) -> None:
     number = history.place("po-1", lines=500, recipient=RECIPIENT)
     events = [
-        Event("still open", Witness.POLL, at := history.wait(seconds=30), at, {"units_fulfilled": 1 + poll // 10},
-              {"status": "Pending"}, [{"numbers": str(1 + poll // 10), "status": "Completed", "claims": 1}])
+        Event("still open", Witness.POLL, at := history.wait(seconds=30), at, {"units_fulfilled": 1 + poll // 5},
+              {"status": "Pending"}, [{"numbers": str(1 + poll // 5), "status": "Completed", "claims": 1}])
         for poll in range(2500)
     ]  # fmt: skip
 
