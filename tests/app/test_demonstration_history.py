@@ -28,6 +28,7 @@ from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
 from tracking.storage.maintenance.verify import verify
 from tracking.storage.tables import BATCHES, CALLBACKS, EVENTS, EXCHANGES, FACTS, ORDERS, OUTBOX
+from tracking.storage.team.tables import IMPORT_ROWS
 
 NOW = datetime(2025, 3, 3, 12, tzinfo=UTC)  # whenever this runs, the week is over
 ORDERS_AT_RANDOM = 110
@@ -116,6 +117,7 @@ def test_there_are_orders_in_each_state_and_each_reason_for_a_decision_that_a_da
     assert {row.source for row in select(store, ORDERS.c.source)} == {"form", "api", "csv", "elsewhere"}
     assert len(select(store, ORDERS.c.id, where=ORDERS.c.units > 100)) >= 1
     assert len(select(store, BATCHES.c.id)) == len(plan._FILES)
+    assert len(select(store, IMPORT_ROWS.c.order_id)) == sum(row.orders for row in select(store, BATCHES.c.orders))
     waiting = select(store, OUTBOX.c.next_attempt_at, where=OUTBOX.c.done.is_(False))
     assert all(row.next_attempt_at < NOW + timedelta(minutes=15) for row in waiting)
 

@@ -34,7 +34,8 @@ from tracking.storage.claims import ClaimCipher
 from tracking.storage.counters import hour_of, record_late
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
-from tracking.storage.tables import BATCHES, ORDERS
+from tracking.storage.tables import BATCHES, LINES, ORDERS
+from tracking.storage.team.tables import IMPORT_ROWS, JOBS, import_key
 from tracking.webhooks.receiver import RefusalRule
 
 log = logging.getLogger(__name__)
@@ -132,6 +133,7 @@ class History:
             read_until = {"watermark": until.isoformat(), "next_at": until.isoformat()}
             facts.set_fact(connection, FactKey.DISCOVERY, read_until, until)
             _record_late_orders(connection, until)
+            _record_imports(connection)
 
     def _learn(self, connection: Connection, now: datetime) -> None:
         """Learn from what had finished by then, so that predictions rest on no more than was known."""
@@ -178,6 +180,34 @@ def _batch_id(connection: Connection, planned: PlannedOrder, week: Sequence[Plan
     values = {"digest": planned.file, "name": planned.file, "rows": lines, "orders": len(within)}
     add = sa.insert(BATCHES).values(created_at=planned.at, actor=planned.actor, **values).returning(BATCHES.c.id)
     return int(connection.execute(add).scalar_one())
+
+
+def _record_imports(connection: Connection) -> None:
+    """Record the rows of the week's files, and that the orders of each were placed at once."""
+    names = ("product_id", "value_minor", "quantity", "external_id")
+    for batch in connection.execute(sa.select(BATCHES)).mappings().all():
+        of_batch = sa.select(ORDERS).where(ORDERS.c.batch_id == batch["id"]).order_by(ORDERS.c.id)
+        orders = connection.execute(of_batch).mappings().all()
+        rows, last = [], 1  # the header of the file
+        for number, order in enumerate(orders, 1):
+            of_order = sa.select(*(LINES.c[name] for name in names)).where(LINES.c.order_id == order["id"])
+            lines = connection.execute(of_order.order_by(LINES.c.number)).all()
+            row = {"batch_id": batch["id"], "number": number, "order_id": order["id"], "outcome": "queued"}
+            row |= {"po_number": order["po_number"], "po_folded": order["po_folded"]}
+            row |= {"first_row": last + 1, "last_row": last + len(lines)}
+            rows.append(row | {"lines": [[at, *line] for at, line in enumerate(lines, last + 1)]})
+            last += len(lines)
+        connection.execute(sa.insert(IMPORT_ROWS), rows)
+        connection.execute(sa.insert(JOBS).values(_job_of(batch, max(order["created_at"] for order in orders))))
+
+
+def _job_of(batch: Mapping[Any, Any], placed_at: datetime) -> dict[str, Any]:
+    """The job that placed a file's orders."""
+    about = {"parameters": {"batch_id": batch["id"], "source": "csv"}, "filter": {"import": batch["id"]}}
+    counts = {"total": batch["orders"], "done": batch["orders"], "skipped": 0, "skipped_why": {}}
+    who = {"person": batch["actor"] or "", "signed_in": False, "created_at": batch["created_at"]}
+    ending = {"state": "finished", "finished_at": placed_at}
+    return {"key": import_key(batch["id"]), "act": "import", **about, **counts, **who, **ending}
 
 
 def _record_late_orders(connection: Connection, until: datetime) -> None:
