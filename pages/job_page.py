@@ -18,6 +18,7 @@ import times
 from tracking.access import Person
 from tracking.orders import wording
 from tracking.orders.observations import utc_now
+from tracking.reports import health
 from tracking.reports.team import jobs as reports
 from tracking.reports.team.jobs import JobStatus, TouchedOrder
 from tracking.storage.database import Database
@@ -79,6 +80,8 @@ def _pace(job: JobStatus, now: datetime) -> str:
         return f"Complete since {times.text(job.finished_at, now)}, {took} after it was started."
     if job.state == "stopped":
         return f"{wording.count(job.waiting, 'order')} wait until it is resumed; they stay as they are."
+    if absent := health.absent_loop(session.database(), "jobs", now):
+        return f"Nothing is done at the moment: {absent}."
     if job.ends_at is None:
         return "Running; how fast is not known yet."
     left = job.ends_at - now

@@ -26,14 +26,20 @@ from tracking.storage.maintenance.verify import verify
 from tracking.storage.tables import EVENTS, ORDERS, OUTBOX
 from tracking.storage.team.tables import AUDIT_LOG, JOB_ORDERS, JOBS
 from tracking.submissions import actions
-from tracking.team import jobs, work
-from tracking.team.job_runner import ORDERS_AT_ONCE, STUMBLED, JobRunner
+from tracking.team import job_runner, jobs, work
+from tracking.team.job_runner import STUMBLED, JobRunner
 from tracking.team.jobs import Group, Job
 from tracking.team.plans import OTHERS_PO_NUMBER, Act, Parameters, plan
 
 ANN, BOB = Person("Ann"), Person("bob@example.com", signed_in=True)
 WHY = Parameters(reason="the customers are told")
 EVERYTHING = Filters()
+AT_ONCE = 5
+
+
+@pytest.fixture(autouse=True)
+def _small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_runner, "ORDERS_AT_ONCE", AT_ONCE)
 
 
 def runner(store: Database, clock: Callable[[], datetime], owner: str = "here/1/a", **more: Any) -> JobRunner:
@@ -223,18 +229,18 @@ def test_what_an_order_became_meanwhile_is_judged_when_its_turn_comes(store: Dat
 
 
 def test_a_stopped_job_touches_nothing_more_and_goes_on_where_it_stopped(store: Database, clock: Clock) -> None:
-    refused(store, clock(), ORDERS_AT_ONCE + 5)
+    refused(store, clock(), AT_ONCE + 5)
     job_id = jobs.start(store, EVERYTHING, Act.ACKNOWLEDGE, WHY, key="k", by=ANN, now=clock())
     assert asyncio.run(runner(store, clock).turn()) is not None
     jobs.stop(store, job_id, by=BOB, now=clock())
     assert run(store, clock) == 0
-    assert job_row(store, job_id).done == ORDERS_AT_ONCE
+    assert job_row(store, job_id).done == AT_ONCE
     with pytest.raises(NotAllowed, match="stopped already, by bob"):
         jobs.stop(store, job_id, by=ANN, now=clock())
     jobs.resume(store, job_id, by=ANN, now=clock())
     run(store, clock, owner="here/2/b")
     assert all(kinds == ["acknowledged"] for kinds in events_of_job(store, job_id).values())
-    assert job_row(store, job_id).done == len(events_of_job(store, job_id)) == ORDERS_AT_ONCE + 5
+    assert job_row(store, job_id).done == len(events_of_job(store, job_id)) == AT_ONCE + 5
     for change in (jobs.stop, jobs.resume):
         with pytest.raises(NotAllowed, match="the job is complete"):
             change(store, job_id, by=ANN, now=clock())
@@ -266,7 +272,7 @@ def test_two_people_stop_and_resume_at_once_and_each_change_is_one_entry(store: 
 
 
 def test_several_workers_share_the_jobs_and_never_do_an_order_twice(store: Database, clock: Clock) -> None:
-    refused(store, clock(), 3 * ORDERS_AT_ONCE)
+    refused(store, clock(), 3 * AT_ONCE)
     begin: list[tuple[Act, Parameters]] = [(Act.ACKNOWLEDGE, WHY), (Act.ASSIGN, Parameters(assignee="Cleo"))]
     ids = [jobs.start(store, EVERYTHING, *each, key=each[0], by=ANN, now=clock()) for each in begin]
 
@@ -285,13 +291,13 @@ def test_several_workers_share_the_jobs_and_never_do_an_order_twice(store: Datab
         for each in others:
             each.close()
     for job_id in ids:
-        assert job_row(store, job_id).done == 3 * ORDERS_AT_ONCE
-        assert [len(kinds) for kinds in events_of_job(store, job_id).values()] == [1] * (3 * ORDERS_AT_ONCE)
+        assert job_row(store, job_id).done == 3 * AT_ONCE
+        assert [len(kinds) for kinds in events_of_job(store, job_id).values()] == [1] * (3 * AT_ONCE)
     assert verify(store) == []
 
 
 def test_a_lease_keeps_others_away_until_it_ends_or_its_owner_is_gone(store: Database, clock: Clock) -> None:
-    refused(store, clock(), ORDERS_AT_ONCE + 1)
+    refused(store, clock(), AT_ONCE + 1)
     jobs.start(store, EVERYTHING, Act.ACKNOWLEDGE, WHY, key="k", by=ANN, now=clock())
     assert asyncio.run(runner(store, clock).turn()) is not None
     assert run(store, clock, owner="here/2/b") == 0
@@ -458,7 +464,7 @@ def test_a_snooze_and_its_end_by_job_say_so_in_the_log(store: Database, clock: C
 
 
 def test_a_job_says_how_far_it_is_when_it_ends_and_what_it_touched(store: Database, clock: Clock) -> None:
-    refused(store, clock(), 2 * ORDERS_AT_ONCE)
+    refused(store, clock(), 2 * AT_ONCE)
     actions.acknowledge(store, "FT-003", by=BOB, now=clock(), why="I was first")
     job_id = jobs.start(store, EVERYTHING, Act.ACKNOWLEDGE, WHY, key="k", by=BOB, now=clock())
     assert job_reports.job(store, job_id, clock()).ends_at is None
@@ -466,7 +472,7 @@ def test_a_job_says_how_far_it_is_when_it_ends_and_what_it_touched(store: Databa
     assert asyncio.run(runner(store, clock).turn()) is not None
     status = job_reports.job(store, job_id, clock())
     assert (status.act, status.person, status.signed_in, status.state) == ("acknowledge", BOB.name, True, "running")
-    assert (status.total, status.done, status.skipped, status.waiting) == (50, 24, 1, 25)
+    assert (status.total, status.done, status.skipped, status.waiting) == (10, 4, 1, 5)
     assert status.ends_at == clock.now + timedelta(seconds=10)
     jobs.stop(store, job_id, by=ANN, now=clock())
     stopped = job_reports.job(store, job_id, clock())
@@ -477,21 +483,47 @@ def test_a_job_says_how_far_it_is_when_it_ends_and_what_it_touched(store: Databa
     assert [each.id for each in job_reports.jobs(store, 2, size=1).jobs] == [job_id]
     [skipped] = job_reports.job_orders(store, job_id, "skipped")
     assert (skipped.po_number, skipped.why) == ("FT-003", "it is acknowledged already")
-    assert [each.po_number for each in job_reports.job_orders(store, job_id, "waiting", 2, size=20)] == [
-        f"FT-{number:03}" for number in range(45, 50)
-    ]
+    waiting = job_reports.job_orders(store, job_id, "waiting", 2, size=3)
+    assert [each.po_number for each in waiting] == ["FT-008", "FT-009"]
     file = io.BytesIO()
-    assert job_reports.write_touched(store, job_id, form="jsonl", file=file) == 50
+    assert job_reports.write_touched(store, job_id, form="jsonl", file=file) == 10
     rows = [json.loads(line) for line in file.getvalue().splitlines()]
     assert rows[3] | {"at": ""} == {
         "po_number": "FT-003", "provider_id": None, "outcome": "skipped", "why": "it is acknowledged already",
         "at": "", "state": "Refused",
     }  # fmt: skip
     for form in ("csv", "parquet"):
-        assert job_reports.write_touched(store, job_id, form=form, file=io.BytesIO(), outcome="done") == 24
+        assert job_reports.write_touched(store, job_id, form=form, file=io.BytesIO(), outcome="done") == 4
     for read in (
         lambda: job_reports.job(store, 99, clock()),
         lambda: job_reports.write_touched(store, 99, form="csv", file=file),
     ):
         with pytest.raises(UnknownJob):
             read()
+
+
+def test_people_and_a_job_act_on_the_same_orders_at_once_and_no_act_is_lost_or_doubled(
+    store: Database, clock: Clock
+) -> None:
+    refused(store, clock(), 2 * AT_ONCE)
+    job_id = jobs.start(store, EVERYTHING, Act.ACKNOWLEDGE, WHY, key="k", by=ANN, now=clock())
+    other = Database(store.url)
+
+    def assign_all() -> None:
+        for number in reversed(range(2 * AT_ONCE)):
+            work.assign(other, f"FT-{number:03}", "Cleo", by=BOB, now=clock())
+
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            assigning = pool.submit(assign_all)
+            run(store, clock)
+            assigning.result()
+    finally:
+        other.close()
+    with store.read() as connection:
+        by_kind = select(EVENTS.c.kind, func.count()).where(EVENTS.c.witness == Witness.PERSON.value)
+        counted = {row[0]: row[1] for row in connection.execute(by_kind.group_by(EVENTS.c.kind))}
+    assert counted == {"acknowledged": 2 * AT_ONCE, "assigned": 2 * AT_ONCE}
+    assert job_row(store, job_id).done == 2 * AT_ONCE
+    assert len(audit(store)) == 2 * AT_ONCE + 1
+    assert verify(store) == []
