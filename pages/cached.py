@@ -18,6 +18,7 @@ from tracking.polling.backtest.process import Replays
 from tracking.reports import activity, trends
 from tracking.reports import health as health_reports
 from tracking.reports import overview as reports
+from tracking.reports.board import balance as balance_reports
 from tracking.reports.board import changes as change_reports
 from tracking.reports.board import completion_times as completion_reports
 from tracking.reports.board import course, expectation, figures, lifecycle
@@ -101,6 +102,16 @@ def latest_changes() -> tuple[change_reports.Change, ...]:
 @st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
 def _latest_changes(url: str) -> tuple[change_reports.Change, ...]:
     return change_reports.latest_changes(connect(url))
+
+
+def balance() -> balance_reports.BalanceStatus | None:
+    """The account's balance with its course, at most SOON seconds old."""
+    return _balance(database_url())
+
+
+@st.cache_data(ttl=SOON, max_entries=4, show_spinner=False)
+def _balance(url: str) -> balance_reports.BalanceStatus | None:
+    return balance_reports.balance_status(connect(url), utc_now())
 
 
 def flow(span: str) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 import as_of
+import board_balance
 import board_charts
 import board_work
 import cached
@@ -38,11 +39,15 @@ def verdict() -> None:
     """The state of things in a sentence, and the signs of life."""
     _follow_demonstration()
     current = cached.overview()
-    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="verdict"):
+    with st.container(
+        horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", gap="xxsmall", key="verdict"
+    ):
         st.header(f"{_sign(current)} {current.verdict}", anchor=False, width="content")
         # In one unit each, so that on a phone too it is one line whatever the time: a second one would move the page.
         signs = (f"{SIGNS[sign.name]} {_since(sign.at)}" for sign in current.components if sign.name in SIGNS)
-        st.caption(" · ".join(signs), width="content")
+        with st.container(horizontal=True, vertical_alignment="center", gap="small", width="content"):
+            board_balance.line()
+            st.caption(" · ".join(signs), width="content")
 
 
 def _follow_demonstration() -> None:

@@ -27,6 +27,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from tracking import files, startup
 from tracking.errors import Problem, SettingsError
 from tracking.orders.policy.approval_limit import APPROVAL_OFF, ApprovalLimit, read_limit
+from tracking.orders.policy.balance_threshold import BalanceThreshold, read_threshold
 from tracking.orders.policy.promises import LatePromise, read_promises
 from tracking.orders.vocabulary import REASON_PRESETS, read_presets
 
@@ -83,6 +84,7 @@ class Settings(BaseSettings):
     viewers: Annotated[frozenset[str] | None, NoDecode] = None
     # Face value of an order above which a second operator approves it, as in 500 USD, 450 EUR; needs people to sign in.
     approval_above: Annotated[ApprovalLimit | None, NoDecode, BeforeValidator(read_limit)] = None
+    balance_below: Annotated[BalanceThreshold | None, NoDecode, BeforeValidator(read_threshold)] = None  # as in 500 USD
     sign_in_hours: float = Field(12, gt=0, le=720)  # after which somebody has to sign in again
     # Yes: an address counts although the provider does not say whether it was verified.
     trust_unverified_email: Literal["no", "yes"] = "no"

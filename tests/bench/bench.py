@@ -43,6 +43,7 @@ from tracking.reports import activity, overview
 from tracking.reports.as_of.order import order_as_of
 from tracking.reports.as_of.overview import overview_as_of
 from tracking.reports.board import changes, decisions, expectation
+from tracking.reports.board.balance import balance_status
 from tracking.reports.board.completion_times import completion_times
 from tracking.reports.board.course import flow, lifecycle_course
 from tracking.reports.board.figures import trend
@@ -61,8 +62,9 @@ from tracking.reports.team import audit, handover, people
 from tracking.reports.team import jobs as job_reports
 from tracking.reports.team.audit import AuditFilters
 from tracking.reports.team.drills import newest_drills
-from tracking.storage import database
+from tracking.storage import counters, database, facts
 from tracking.storage.database import Database
+from tracking.storage.facts import FactKey
 from tracking.storage.tables import ORDERS
 from tracking.storage.team import sightings
 from tracking.storage.team.audit_log import AuditKind, record_act
@@ -99,6 +101,7 @@ def _store(folder: Path, orders: int) -> Database:
     ]
     store.write(lambda connection: sightings.store(connection, used, len(used), now))
     store.write(lambda connection: _act(connection, orders, now))
+    store.write(lambda connection: _read_balances(connection, now))
     return store
 
 
@@ -109,6 +112,13 @@ def _act(connection: Connection, orders: int, now: datetime) -> None:
         at, by = now - timedelta(days=30) * (1 - number / orders), Person(f"Ann {number % 10}")
         order_id = number + 1 if number % 4 in {0, 3} else None
         record_act(connection, by, kinds[number % 4], at, order_id=order_id, detail={"hits": number})
+
+
+def _read_balances(connection: Connection, now: datetime) -> None:
+    """What a month of readings leaves, an hour each."""
+    for back in range(30 * 24, -1, -1):
+        counters.record_balance(connection, 10_000 + back, 10_001 + back, now - timedelta(hours=back))
+    facts.set_fact(connection, FactKey.BALANCE, {"available_minor": 10_000, "offered": True}, now)
 
 
 def _pages(small: Database, large: Database, now: datetime) -> dict[str, float]:
@@ -125,6 +135,7 @@ def _pages(small: Database, large: Database, now: datetime) -> dict[str, float]:
         "insights: forecast accuracy": lambda store: forecasts.forecast_accuracy(store, now - timedelta(days=7), now),
         "insights: witness agreement": lambda store: witnesses.witness_agreement(store, now - timedelta(days=7)),
         "figures of a day": lambda store: trend(store, now),
+        "balance": lambda store: balance_status(store, now),
         "backlog and throughput": lambda store: flow(store, now, "7d"),
         "course of the lifecycle": lambda store: lifecycle_course(store, now, "7d"),
         "lifecycle now": lambda store: lifecycle_now(store, now),

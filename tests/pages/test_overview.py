@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import streamlit as st
 from histories import START, History
+from sqlalchemy import Connection
 from streamlit.testing.v1 import AppTest
 
 import board_charts
@@ -12,6 +13,7 @@ import cached
 from tracking.orders.vocabulary import AttentionReason
 from tracking.reports.board.changes import latest_changes
 from tracking.reports.board.decisions import DecisionGroup, DecisionOrder, Decisions
+from tracking.storage.counters import record_balance
 from tracking.storage.database import Database
 from tracking.storage.facts import set_fact
 
@@ -210,3 +212,27 @@ def test_the_charts_are_read_anew_once_the_week_before_a_demonstration_is_writte
     app.run()
     assert not app.exception
     assert int(cached.flow("24h")["placed"].sum()) == 2
+
+
+def test_the_balance_says_how_long_it_lasts_and_in_words_that_it_is_low(
+    visit: Visit, history: History, database: Database
+) -> None:
+    history.place("A-1")
+    now = datetime.now(UTC)
+
+    def read(connection: Connection) -> None:
+        for back in range(60, -1, -1):
+            record_balance(connection, 500_00 + back * 100, 501_00 + back * 100, now - timedelta(hours=back))
+        value = {"available_minor": 500_00, "offered": True, "below_minor": 600_00, "below_currency": "U<S>D"}
+        set_fact(connection, "balance", value, now)
+
+    assert not [each for each in visit().metric if "Balance" in each.label]
+    database.write(read)
+    st.cache_data.clear()
+    app = visit()
+    assert not app.exception
+    [metric] = [each for each in app.metric if "Balance" in each.label]
+    assert metric.value == "500\\.00 U\\<S\\>D"
+    said = " ".join(str(each.value) for each in (*app.caption, *app.warning)).replace("\\", "")
+    assert "below 600.00 U<S>D, lasts 20 to 21 days." in said
+    assert "The balance is 500.00 U<S>D, below 600.00 U<S>D" in said

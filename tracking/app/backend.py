@@ -177,7 +177,7 @@ class Backend:
         learner = Learner(self.database, self._planner.forecasts, self.clock, learns=Role.POLLER in roles)
         loops += [
             run_loop("call log", call_log.flush, FLUSH_SECONDS),
-            Housekeeping(self.database, client, self.clock).run(),
+            Housekeeping(self.database, client, self.clock, self.settings.balance_below).run(),
             self._learn(learner),
             run_loop("webhook silence", learner.check_silence, SILENCE_CHECK_EVERY),
             run_loop("late orders", learner.find_late_orders, LATE_CHECK_EVERY),

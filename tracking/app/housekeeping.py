@@ -5,10 +5,13 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
 
+from sqlalchemy import Connection
+
 from tracking.app.drafts import delete_old_drafts
 from tracking.app.loops import run_loop
+from tracking.orders.policy.balance_threshold import BalanceThreshold
 from tracking.provider.client import Client
-from tracking.storage import facts
+from tracking.storage import counters, facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
 
@@ -21,14 +24,25 @@ RETRY = timedelta(minutes=1)
 
 
 class Housekeeping:
-    """Fetches the catalogue daily and the balance every minute, stores them and the client's state; ends drafts."""
+    """Fetches the catalogue daily and the balance every minute, stores them and the client's state; ends drafts.
 
-    def __init__(self, database: Database, client: Client, clock: Callable[[], datetime]) -> None:
+    Below `balance_below` the balance is little; that is stored with it, for whoever shows it.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        client: Client,
+        clock: Callable[[], datetime],
+        balance_below: BalanceThreshold | None = None,
+    ) -> None:
         self._database = database
         self._client = client
         self._clock = clock
+        self._balance_below = balance_below
         self._due: dict[str, datetime] = {}
         self._offers_balance = True
+        self._asked_at = clock()
 
     async def run(self) -> None:
         """Run the four loops until cancelled."""
@@ -49,7 +63,28 @@ class Housekeeping:
             stored = facts.get_fact(connection, key)
         return stored[0] if stored else None
 
-    async def _refresh(self, key: str, every: timedelta, fetch: Callable[[], Awaitable[dict[str, Any]]]) -> None:
+    async def _store_balance(self, key: str, value: dict[str, Any]) -> None:
+        """Store the balance and its sample of this hour. A process that read it earlier and stores it later is late."""
+        now, asked_at = self._clock(), self._asked_at
+
+        def job(connection: Connection) -> None:
+            before = connection.execute(facts.SELECT_BALANCE_FOR_UPDATE).one_or_none()
+            if before is not None and asked_at < before.at <= now:
+                return
+            available = value.get("available_minor")
+            if available is not None:
+                counters.record_balance(connection, available, before and before.value.get("available_minor"), now)
+            facts.set_fact(connection, key, value, now)
+
+        await self._database.run(job)
+
+    async def _refresh(
+        self,
+        key: str,
+        every: timedelta,
+        fetch: Callable[[], Awaitable[dict[str, Any]]],
+        store: Callable[[str, dict[str, Any]], Awaitable[None]] | None = None,
+    ) -> None:
         """Fetch and store what is due. A time further ahead than `every` is due: the clock was set back."""
         if key not in self._due and (at := await asyncio.to_thread(self._stored_at, key)):
             self._due[key] = at + RETRY
@@ -57,7 +92,7 @@ class Housekeeping:
         if key in self._due and now < self._due[key] <= now + every:
             return
         self._due[key] = now + RETRY
-        await self._store(key, await fetch())
+        await (store or self._store)(key, await fetch())
         self._due[key] = now + every
 
     async def _client_state(self) -> None:
@@ -79,11 +114,14 @@ class Housekeeping:
 
     async def _balance(self) -> None:
         offered, every = self._offers_balance, BALANCE_EVERY if self._offers_balance else NOT_OFFERED_EVERY
-        await self._refresh(FactKey.BALANCE, every, self._fetch_balance)
+        await self._refresh(FactKey.BALANCE, every, self._fetch_balance, self._store_balance)
         if offered != self._offers_balance:  # the answer itself says how soon to ask again
             self._due[FactKey.BALANCE] = self._clock() + (NOT_OFFERED_EVERY if offered else BALANCE_EVERY)
 
     async def _fetch_balance(self) -> dict[str, Any]:
+        self._asked_at = self._clock()
         balance = await self._client.balance()
         self._offers_balance = balance is not None
-        return {"offered": self._offers_balance} | (balance or {})
+        below = self._balance_below
+        threshold = {"below_minor": below.minor, "below_currency": below.currency} if below else {}
+        return {"offered": self._offers_balance} | (balance or {}) | threshold

@@ -145,6 +145,17 @@ def _silent_loops(health: Health, _now: datetime) -> Banner | None:
     return Banner(Level.ERROR, text, "heart_broken", details)
 
 
+def _low_balance(health: Health, now: datetime) -> Banner | None:
+    if (low := health.low_balance) is None:
+        return None
+    left, least = (wording.money(minor, low.currency) for minor in (low.available_minor, low.below_minor))
+    details = (
+        f"Read {wording.ago(low.read_at, now)}. The provider refuses an order that the balance does not cover; "
+        "pay in, then such orders can be sent again."
+    )
+    return Banner(Level.WARNING, f"The balance is {left}, below {least}", "account_balance_wallet", details)
+
+
 def _contract(health: Health, now: datetime) -> Banner | None:
     if not health.contract:
         return None
@@ -165,5 +176,6 @@ _HEALTH_BANNERS: tuple[Callable[[Health, datetime], Banner | None], ...] = (
     _paused,
     _webhook_silence,
     _silent_loops,
+    _low_balance,
     _contract,
 )

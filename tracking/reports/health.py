@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, select
 
 from tracking.orders import wording as sentences
+from tracking.reports.board.balance import balance_currency, is_low
 from tracking.reports.logs.contract import ContractChange, changes_in
 from tracking.storage.database import Database
 from tracking.storage.facts import FORECAST, LOOP_ALARM_AFTER, LOOP_SILENT_AFTER, FactKey, get_fact, heartbeat_key
@@ -53,6 +54,16 @@ class ComponentStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class LowBalance:
+    """A balance below its threshold, as it was read last; minor units of the currency, "" where nobody knows that."""
+
+    read_at: datetime
+    available_minor: int
+    below_minor: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """What deserves a banner on every page.
 
@@ -60,7 +71,8 @@ class Health:
     reconciled after it was restored from a backup. `wal_bytes`: the size of a write-ahead log that is larger than it
     should be, else 0. `webhooks`: the alarm about silent webhooks, while it lasts and for an hour after it ended.
     `unavailable`: calls are paused as the provider says that it is not available, not as there were too many.
-    `contract`: what of its API is new or gone, and nobody has marked as read.
+    `contract`: what of its API is new or gone, and nobody has marked as read. `low_balance`: the balance, where it is
+    below the threshold.
     """
 
     unreachable_since: datetime | None
@@ -73,6 +85,7 @@ class Health:
     why_unreachable: str | None = None
     unavailable: bool = False
     contract: tuple[ContractChange, ...] = ()
+    low_balance: LowBalance | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,10 +238,21 @@ def _webhook_alarm(facts: _Facts, now: datetime) -> SilenceAlarm | None:
     return None if over else alarm
 
 
+def _low_balance(connection: Connection, facts: _Facts) -> LowBalance | None:
+    if (stored := facts.get(FactKey.BALANCE)) is None:
+        return None
+    at, value = stored
+    available, below = value.get("available_minor"), value.get("below_minor")
+    if available is None or below is None or not is_low(available, below):
+        return None
+    return LowBalance(at, available, below, balance_currency(connection, value))
+
+
 def health(database: Database, now: datetime) -> Health:
     """What deserves a banner: an unreachable provider, refused credentials, workers that do not respond."""
     with database.read() as connection:
         facts, overdue = _facts(connection), _overdue_roles(connection, now)
+        low_balance = _low_balance(connection, facts)
     client = facts.get(FactKey.API_CLIENT, (None, {}))[1]
     refused = _refusal(client)
     since = _time(client.get("failing_since")) if not refused and _is_lasting(client, now) else None
@@ -247,4 +271,5 @@ def health(database: Database, now: datetime) -> Health:
         why_unreachable=_why_failing(client) if since else None,
         unavailable=(client.get("last_error") or "").startswith("Throttled: ") and "(503)" in client["last_error"],
         contract=changes_in(contract.get("news", ())),
+        low_balance=low_balance,
     )

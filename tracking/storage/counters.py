@@ -1,4 +1,4 @@
-"""Running counts of orders by hour and state, changed in the transaction of what they count; and samples of the late.
+"""Running counts of orders by hour and state, changed in the transaction of what they count; and samples.
 
 A count of the past is taken backwards: the number of now, less what changed since. So no history is read for it.
 """
@@ -12,7 +12,11 @@ from sqlalchemy import Connection, bindparam, select
 from tracking.orders.model import Event, Order
 from tracking.storage.tables import COUNTERS, insert_for
 
-LATE = "late"
+LATE, BALANCE = "late", "balance"
+SAMPLED = frozenset({LATE, BALANCE})
+"""Counters that are no part of the log: what was so when somebody asked."""
+LEVEL, SPENT, REFILLED = "", "spent", "refilled"
+"""The states of BALANCE: what the account held at last within the hour, what went out and what came in."""
 Movement = tuple[str, datetime, str, int]
 """The name, hour and state of a counter, and what is added to it: 1 or -1."""
 LATE_IN_HOUR = select(COUNTERS.c.orders).where(COUNTERS.c.name == LATE, COUNTERS.c.hour == bindparam("within"))
@@ -82,3 +86,25 @@ def record_late(connection: Connection, number: int, now: datetime) -> None:
     latest = adding.on_conflict_do_update(index_elements=["name", "hour", "state"], set_=replaced)
     row = {"name": LATE, "hour": hour_of(now), "state": "", "orders": number, "units": 0, "value_minor": 0}
     connection.execute(latest, row)
+
+
+def record_balance(connection: Connection, available_minor: int, before_minor: int | None, now: datetime) -> None:
+    """Record what the account holds now, in place of what was read earlier within this hour, and what moved since.
+
+    `before_minor` is what was read before; None where nothing was.
+    """
+    moved = available_minor - before_minor if before_minor is not None else 0
+    row = {
+        "name": BALANCE,
+        "hour": hour_of(now),
+        "state": LEVEL,
+        "orders": 0,
+        "units": 0,
+        "value_minor": available_minor,
+    }
+    adding = insert_for(connection.dialect.name, COUNTERS)
+    replaced = {"value_minor": adding.excluded.value_minor}
+    connection.execute(adding.on_conflict_do_update(index_elements=["name", "hour", "state"], set_=replaced), row)
+    if moved:
+        movement = row | {"state": REFILLED if moved > 0 else SPENT, "value_minor": abs(moved)}
+        connection.execute(upsert_counts(connection.dialect.name), movement)

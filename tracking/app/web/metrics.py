@@ -10,8 +10,10 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Connection, func, select
 
 from tracking.orders.model import State
+from tracking.reports.board.balance import balance_currency, is_low
+from tracking.storage import facts
 from tracking.storage.database import Database
-from tracking.storage.facts import FORECAST
+from tracking.storage.facts import FORECAST, FactKey
 from tracking.storage.outbox import SENDABLE
 from tracking.storage.tables import CALLBACKS, COUNTERS, FACTS, OPEN, ORDERS, OUTBOX, UNAPPROVED
 from tracking.storage.team.tables import JOBS
@@ -77,6 +79,18 @@ def _families(connection: Connection, now: datetime) -> Iterable[Metric]:
     yield _gauge("tracking_outbox_waiting", "Orders that wait to be sent", connection.execute(waiting).scalar_one())
     number = connection.execute(unapproved).scalar_one()
     yield _gauge("tracking_orders_waiting_for_approval", "Orders that wait for a second operator's approval", number)
+    yield from _balance(connection)
+
+
+def _balance(connection: Connection) -> Iterable[Metric]:
+    """The balance in its currency's units, "" where nobody knows that; no series where the provider offers none."""
+    stored = facts.get_fact(connection, FactKey.BALANCE)
+    value = stored.value if stored else {}
+    balance = GaugeMetricFamily("tracking_balance", "What the account holds at the provider", labels=["currency"])
+    if (available := value.get("available_minor")) is not None:
+        balance.add_metric([balance_currency(connection, value)], available / 100)
+    low = is_low(available, value.get("below_minor"))
+    yield from (balance, _gauge("tracking_balance_low", "1 while it is below TRACKING_BALANCE_BELOW", int(low)))
 
 
 def _gauge(name: str, documentation: str, value: float) -> Metric:

@@ -4,8 +4,8 @@ The log is cut at its newest event when the audit begins, so that a console may 
 compared with all their events, counters with the events before the cut. Texts are hashed as the store holds them, and
 only what the states follow from is parsed: an event costs a few microseconds.
 
-How many orders were late in an hour is no part of the log and cannot be recomputed: what is recorded of it is only
-checked for what cannot be, such as hours that are yet to come.
+How many orders were late in an hour, and what the account held, is no part of the log and cannot be recomputed: what is
+recorded of it is only checked for what cannot be, such as hours that are yet to come.
 """
 
 import contextlib
@@ -28,7 +28,18 @@ from tracking.orders import event_chain as chain
 from tracking.orders import model
 from tracking.orders.event_chain import Entry
 from tracking.orders.observations import utc_now
-from tracking.storage.counters import LATE, Movement, decision_movements, hour_of, needs_decision, state_movements
+from tracking.storage.counters import (
+    LATE,
+    LEVEL,
+    REFILLED,
+    SAMPLED,
+    SPENT,
+    Movement,
+    decision_movements,
+    hour_of,
+    needs_decision,
+    state_movements,
+)
 from tracking.storage.database import Database
 from tracking.storage.tables import COUNTERS, EVENTS, LINES, ORDERS
 from tracking.storage.team import audit_log
@@ -142,16 +153,17 @@ def examine(
             progress(done, max(done, total))
     else:
         return Findings(audit.differences[:DIFFERENCES_AT_MOST], None)
-    late = [*_late_faults(counts, utc_now())]
+    samples = [*_sample_faults(counts, utc_now())]
     with database.snapshot() as connection:
-        late += audit_log.differences(connection)
+        samples += audit_log.differences(connection)
         audit_head = LogHead(*audit_log.head_of(connection))
         if expected_audit is not None and (entry := audit_log.hash_at(connection, expected_audit.at)) is None:
-            late.append(f"the audit log has no entry {expected_audit.at}, whose head is expected")
+            samples.append(f"the audit log has no entry {expected_audit.at}, whose head is expected")
         elif expected_audit is not None and entry != expected_audit.digest:
-            late.append(f"the audit log up to entry {expected_audit.at} is not the expected one: its head is {entry}")
-    counted = {key: numbers for key, numbers in counts.items() if key[0] != LATE}
-    differences = (audit.differences + _compare_counts(counted, audit.recomputed) + late)[:DIFFERENCES_AT_MOST]
+            what = f"the audit log up to entry {expected_audit.at} is not the expected one"
+            samples.append(f"{what}: its head is {entry}")
+    counted = {key: numbers for key, numbers in counts.items() if key[0] not in SAMPLED}
+    differences = (audit.differences + _compare_counts(counted, audit.recomputed) + samples)[:DIFFERENCES_AT_MOST]
     if expected is not None and (is_now := audit.head(expected.at)) != expected:
         what = "is not the expected one"
         differences.append(f"the log up to event {expected.at} {what}: its head is {is_now}")
@@ -323,11 +335,21 @@ def _compare_counts(stored: Counts, recomputed: Mapping[tuple[str, datetime, str
     ]
 
 
-def _late_faults(counts: Counts, now: datetime) -> Iterator[str]:
-    """Describe what the hourly numbers of late orders cannot be; whether they were right nobody can recompute."""
-    for (name, hour, state), (orders, *sums) in sorted(counts.items()):
-        if name == LATE:
-            if hour > now:
-                yield f"counter {name} {hour:%Y-%m-%d %H}h: is of an hour that is yet to come"
-            if orders < 0 or state or any(sums):
-                yield f"counter {name} {hour:%Y-%m-%d %H}h {state}: stored {(orders, *sums)}, which it cannot be"
+def _sample_faults(counts: Counts, now: datetime) -> Iterator[str]:
+    """Describe what the hourly samples cannot be; whether they were right nobody can recompute."""
+    for (name, hour, state), numbers in sorted(counts.items()):
+        if name not in SAMPLED:
+            continue
+        if hour > now:
+            yield f"counter {name} {hour:%Y-%m-%d %H}h: is of an hour that is yet to come"
+        if not (_can_be_late(state, *numbers) if name == LATE else _can_be_balance(state, *numbers)):
+            yield f"counter {name} {hour:%Y-%m-%d %H}h {state}: stored {numbers}, which it cannot be"
+
+
+def _can_be_late(state: str, orders: int, units: int, value_minor: int) -> bool:
+    return orders >= 0 and not (state or units or value_minor)
+
+
+def _can_be_balance(state: str, orders: int, units: int, value_minor: int) -> bool:
+    """A balance may be overdrawn; what moved has a direction of its own."""
+    return not (orders or units) and (state == LEVEL or (state in {SPENT, REFILLED} and value_minor > 0))
