@@ -129,7 +129,7 @@ def starting() -> None:
             width=280,
         )
         if st.button(
-            "Start drill", key="start_drill", type="primary", icon=":material/local_fire_department:",
+            "Start drill", key="start_drill", icon=":material/local_fire_department:",
             disabled=why is not None, help=why,
         ):  # fmt: skip
             actors.act("Start drill", partial(_start, name))
