@@ -215,6 +215,19 @@ def test_submit_is_silent_about_a_sender_that_beats(run: Run, folder: Path, data
     assert "no sender" in run("submit", wave(folder)).stderr
 
 
+def test_an_order_above_the_limit_waits_and_the_command_line_says_so(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACKING_APPROVAL_ABOVE", "15")
+    monkeypatch.setenv("TRACKING_OPERATORS", "ann@example.com")
+    waits = "waits for a second operator's approval"
+    lines = run("submit", wave(folder)).stdout.splitlines()
+    assert [line.split()[0] for line in lines if waits in line] == ["b"]
+    assert [each["po_number"] for each in answer(run("orders", "--view", "approval", "--json"))] == ["b"]
+    assert answer(run("order", "b", "--json"))["approval"] == "waiting"
+    assert "for a second operator's approval: above the limit of 15.00." in run("order", "b").stdout
+
+
 def test_submit_records_who_did_it(run: Run, folder: Path, database: Database) -> None:
     run("submit", wave(folder, "a,Links,CVS,10,1,x\n"))
     run("submit", wave(folder, "b,Links,CVS,10,1,x\n"), "--actor", "night shift")
