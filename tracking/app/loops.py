@@ -92,7 +92,6 @@ class _WatchedLoop(abc.ABC):
     """A loop that stops its heartbeats when it hangs: one of its tasks lasts longer than the timeout."""
 
     name: ClassVar[str]
-    pause: ClassVar[float] = TICK
 
     def __init__(self, heartbeat: Heartbeat, clock: Callable[[], datetime], timeout: timedelta) -> None:
         self._heartbeat = heartbeat
@@ -104,7 +103,7 @@ class _WatchedLoop(abc.ABC):
     async def run(self) -> None:
         """Run until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(run_loop(self.name, lambda: self._turn(group), self.pause, self.wake))
+            group.create_task(run_loop(self.name, lambda: self._turn(group), TICK, self.wake))
             group.create_task(run_loop(f"{self.name}'s heartbeat", self._beat, TICK))
 
     @abc.abstractmethod
@@ -219,7 +218,6 @@ class JobLoop(_WatchedLoop):
     """Does the acts on many orders that people started, group by group, in turn among the jobs."""
 
     name = "jobs"
-    pause = 0.5
 
     def __init__(
         self,
