@@ -656,6 +656,9 @@ def test_an_evidence_file_is_made_proven_elsewhere_and_listed_once_its_recipient
     assert f"by Bea, with recipients in full, SHA-256 {made['sha256']}" in erased
     assert erased.count("sent: an evidence file is out of reach") == 2
     assert ANN.encode() not in (folder / "masked.zip").read_bytes()
+    assert answer(run("evidence", "sent", "-o", file, "--json"))["faults"] == []
+    assert run("verify-evidence", file).exit_code == 0
+    assert ANN.encode() not in file.read_bytes()
 
 
 def test_an_order_is_shown_as_it_was_known_then(run: Run, mailed: Database) -> None:

@@ -373,6 +373,39 @@ def test_a_hostile_file_is_refused_or_named_at_once_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+ODD = [
+    None, True, -1, 10**30, 1.5, float("nan"), "", "1-5,7", "1-", "\ud800", "<b>", [], [None], {}, {"numbers": "x"},
+    "9999-12-31 23:59:59.999999", "2026-03-04T10:00:00", {"numbers": None}, "x" * 1000,
+]  # fmt: skip
+
+
+def mutated(value: Any, rng: random.Random) -> Any:
+    """The value with something odd somewhere in it."""
+    if not isinstance(value, dict | list) or not value or rng.random() < 0.2:
+        return rng.choice(ODD)
+    places = sorted(value) if isinstance(value, dict) else range(len(value))
+    place = rng.choice(list(places))
+    copy = json.loads(json.dumps(value))
+    if rng.random() < 0.2:
+        del copy[place]
+    else:
+        copy[place] = mutated(value[place], rng)
+    return copy
+
+
+def test_no_value_in_any_place_breaks_the_verification_or_is_overlooked(whole_file: bytes) -> None:
+    rng, original = random.Random(1), layout.unpack(whole_file).files
+    for _ in range(300):
+        name = rng.choice([MANIFEST, EVENTS, LINES])
+        if name == MANIFEST:
+            changed = layout.manifest_text(mutated(json.loads(original[name]), rng))
+        else:
+            rows = layout.read_jsonl(original[name])
+            place = rng.randrange(len(rows))
+            changed = layout.jsonl([*rows[:place], mutated(rows[place], rng), *rows[place + 1 :]])
+        assert findings(pack({**original, name: changed})) or changed == original[name]
+
+
 def test_an_order_of_many_lines_and_events_stays_small_and_quick(history: History) -> None:
     number = history.place("po-1", lines=500, recipient=RECIPIENT)
     events = [

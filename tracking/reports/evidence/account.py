@@ -52,11 +52,12 @@ def events_text(po_number: str, rows: Iterable[Mapping[Any, Any]]) -> bytes:
     return b"".join(text.encode() + b"\n" for text in texts)
 
 
-def read_account(po_number: str, count: int, head: str | None, events: bytes, lines: bytes) -> Account:
-    """Read what the events and lines say of the order that is to have so many events and this hash."""
-    account = Account()
+def read_account(manifest: Mapping[str, Any], events: bytes, lines: bytes) -> Account:
+    """Read what the events and lines say of the order that the manifest names, with so many events and its head."""
+    account, order = Account(), manifest["order"]
+    po_number, count, head = order["po_number"], order["events"], order["head"]
     rows = _read_rows(EVENTS, events, account.faults)
-    account.lines = [line for line in _read_rows(LINES, lines, account.faults) if isinstance(line, dict)]
+    account.lines = _read_lines(lines, account.faults, masked=manifest["masked"])
     try:
         entries = [_entry(row, po_number) for row in rows]
         if fault := _chain_fault(po_number, count, head, entries):
@@ -77,6 +78,15 @@ def _read_rows(name: str, content: bytes, faults: list[str]) -> list[Any]:
     except ValueError as exc:
         faults.append(f"{name}: {exc}")
         return []
+
+
+def _read_lines(content: bytes, faults: list[str], *, masked: bool) -> list[Mapping[str, Any]]:
+    """The lines, as far as each holds what it is to hold and nothing else."""
+    names = {*LINE_FIELDS, "currency", "recipient", *([] if masked else ["recipient_salt"])}
+    rows = _read_rows(LINES, content, faults)
+    wrong = [number for number, row in enumerate(rows, 1) if not isinstance(row, dict) or row.keys() != names]
+    faults += [f"{LINES}: line {number} is not as it was written" for number in wrong[:FAULTS_AT_MOST]]
+    return [] if wrong else rows
 
 
 def _entry(row: Sequence[Any], po_number: str) -> Entry:
@@ -122,8 +132,7 @@ def _line_faults(order: Order, rows: Sequence[Sequence[Any]], lines: Sequence[Ma
         number = line["number"]
         if wrong := [name for name in _INITIAL_LINE if line[name] != folded[number][name]]:
             yield f"{LINES}: line {number} differs from the events in {', '.join(wrong)}"
-        salt = line.get("recipient_salt")
-        if salt and event_chain.keyed_hash(line["recipient"], salt) != line["recipient_hash"]:
+        if "recipient_salt" in line and not _recipient_fits(line):
             yield f"{LINES}: line {number} has another recipient than was ordered"
     contents = rows[0][8].get("contents")
     ordered = [[line[name] for name in event_chain.CONTENT_FIELDS] for line in lines]
@@ -133,6 +142,14 @@ def _line_faults(order: Order, rows: Sequence[Sequence[Any]], lines: Sequence[Ma
     value = sum(line["quantity"] * line["value_minor"] for line in lines)
     if (units, value) != (order.units, order.value_minor):
         yield f"{LINES}: its lines hold {units} cards worth {value}, the order {order.units} worth {order.value_minor}"
+
+
+def _recipient_fits(line: Mapping[str, Any]) -> bool:
+    """Whether the hash is that of the recipient; of one who was erased it is alone."""
+    recipient, salt = line["recipient"], line["recipient_salt"]
+    if recipient is None or salt is None:
+        return recipient is salt is None
+    return bool(event_chain.keyed_hash(recipient, salt) == line["recipient_hash"])
 
 
 def _folded_lines(numbers: Iterable[int], rows: Iterable[Sequence[Any]]) -> dict[int, dict[str, Any]]:

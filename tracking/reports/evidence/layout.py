@@ -181,4 +181,7 @@ _ORDER: Mapping[str, tuple[type, ...]] = {
 
 def _wrong_fields(values: Mapping[str, Any], shape: Mapping[str, tuple[type, ...]]) -> Sequence[str]:
     names = sorted({*values, *shape})
-    return [name[:60] for name in names if name not in shape or not isinstance(values.get(name), shape[name])]
+    unlike = (
+        name for name in names if name not in shape or name not in values or not isinstance(values[name], shape[name])
+    )
+    return [name[:60] for name in unlike]

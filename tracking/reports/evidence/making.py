@@ -95,8 +95,7 @@ def make_evidence(
             "newest_event_id": rows[-1]["id"] if rows else 0,
         },
     }
-    texts = files[layout.EVENTS], files[layout.LINES]
-    account = read_account(order["po_number"], order["event_count"], order["head"], *texts)
+    account = read_account(manifest, files[layout.EVENTS], files[layout.LINES])
     files[layout.PAGE] = first_page(manifest, account, files)
     manifest["files"] = {name: file_entry(content) for name, content in files.items()}
     files[layout.MANIFEST] = layout.manifest_text(manifest)

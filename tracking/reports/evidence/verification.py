@@ -61,10 +61,7 @@ def verify(raw: bytes) -> Verification:
         wrong = [f"{MANIFEST}: {exc}"] if MANIFEST in files else []
         return Verification(digest, (*differences, *wrong))
     differences += islice(_content_faults(manifest["files"], files), DIFFERENCES_AT_MOST)
-    account = read_account(
-        *(manifest["order"][name] for name in ("po_number", "events", "head")),
-        *(files.get(name, b"") for name in (EVENTS, LINES)),
-    )
+    account = read_account(manifest, *(files.get(name, b"") for name in (EVENTS, LINES)))
     differences += account.faults
     differences += _unreadable(files)
     caveats: list[str] = []
