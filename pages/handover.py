@@ -20,7 +20,7 @@ SPANS = ("4h", USUAL, "12h", "24h", "3d", "7d")
 PAGES = {
     "orders": "orders.py", "timeline": "order.py", "jobs": "jobs.py", "audit": "audit.py", "activity": "logs.py",
 }  # fmt: skip
-LEFT = ("Open now", "Incidents and outages", "Snoozed", "Jobs and imports at work")
+WIDTH = 960  # pixels: of a page that is printed, and as far as a line is easily read
 
 
 def signed_in_at() -> datetime | None:
@@ -75,7 +75,7 @@ def take_along(text: str, at: datetime) -> None:
 
 def draw_section(section: Section) -> None:
     """One part: a heading, and its lines, each of which leads to what it is about."""
-    with st.container(border=True, gap="xsmall", key=f"handover_{section.title}"):
+    with st.container(border=True, gap=None, width=WIDTH, key=f"handover_{section.title}"):
         st.header(section.title, anchor=False)
         for line in section.lines:
             draw_line(line)
@@ -84,16 +84,18 @@ def draw_section(section: Section) -> None:
 
 
 def draw_line(line: Line) -> None:
-    """A line: a link where there is something to see, else plain text."""
-    text = elements.escape(line.text)
+    """A line: its first words lead to what it is about, and the rest takes as many rows as it needs."""
+    first, rest = st.columns([1, 1.8], gap="xsmall", vertical_alignment="center")
+    label = f"**{elements.escape(line.label)}**"
     if line.page in PAGES:
-        st.page_link(PAGES[line.page], label=text, icon=":material/chevron_right:", query_params=dict(line.query))
+        first.page_link(PAGES[line.page], label=label, query_params=dict(line.query), width="content")
     else:
-        st.markdown(text)
+        first.markdown(f":small[{label}]")
+    rest.markdown(f":small[{elements.escape(line.more)}]")
 
 
 def draw() -> None:
-    """The page: the choice of the time and what can be taken along, then the parts in two columns."""
+    """The page: the choice of the time and what can be taken along, then its parts."""
     now = utc_now()
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="handover_tools"):
         since = start(now)
@@ -102,10 +104,8 @@ def draw() -> None:
     zone = elements.escape(times.zone_name())
     st.markdown(f"**{elements.escape(handover_wording.title(handed))}** ({zone})")
     parts = handover_wording.sections(handed)
-    left, right = st.columns(2, gap="small")
     for part in parts[:-1]:
-        with left if part.title in LEFT else right:
-            draw_section(part)
+        draw_section(part)
     with st.container(gap=None):
         st.caption(f"**{parts[-1].title}**")
         for line in parts[-1].lines:

@@ -172,13 +172,13 @@ def _ended(connection: Connection, kinds: Sequence[EventKind], since: datetime, 
 
 
 def _acts(entries: Sequence[AuditEntry]) -> tuple[Acts, ...]:
-    """What was done, by who did it and in the order of DECISIONS."""
+    """What was done, in the order of DECISIONS, and by whom."""
     kinds = [kind.value for kind in DECISIONS]
     groups: dict[tuple[str, bool, str], list[AuditEntry]] = {}
     for entry in entries:
         if entry.kind in kinds:
             groups.setdefault((entry.who, entry.signed_in, entry.kind), []).append(entry)
-    in_order = sorted(groups.items(), key=lambda group: (group[0][0].casefold(), kinds.index(group[0][2])))
+    in_order = sorted(groups.items(), key=lambda group: (kinds.index(group[0][2]), group[0][0].casefold()))
     return tuple(_acts_of(*key, of_key) for key, of_key in in_order)
 
 

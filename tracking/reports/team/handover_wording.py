@@ -17,28 +17,34 @@ from tracking.reports.explanations import TYPES
 from tracking.reports.order_list.view_counts import ViewCount
 from tracking.reports.team.audit_wording import LABELS
 from tracking.reports.team.handover import ENTRIES_READ, Acts, Handover
-from tracking.reports.team.outages import Outage
 
 ELSEWHERE = "elsewhere"
 NOTHING = "Nothing."
 OUTAGES_LISTED = 6
 _MARKED = re.compile(r"([\\`*_\[\]<>#|~])")
-_VIEWS = (
-    ("unassigned", "need a decision and nobody has them", "needs a decision and nobody has it"),
-    ("unknown", "sent and not confirmed", "sent and not confirmed"),
-    ("late", "late", "late"),
-    ("approval", "wait for an approval", "waits for an approval"),
-    ("open", "open in all", "open in all"),
-)
+_VIEWS = {
+    "unassigned": "Unassigned", "unknown": "Unconfirmed send", "late": "Late", "approval": "Needs approval",
+    "open": "Open in all",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of plain text; `page` is the path of the page that shows what it is about, `query` its parameters."""
+    """A line of plain text: a few words, and what is to say of them.
 
-    text: str
+    `page` is the path of the page that shows what it is about, `query` its parameters.
+    """
+
+    label: str
+    more: str = ""
     page: str = ""
     query: Mapping[str, str] = field(default_factory=dict)
+    joint: str = ": "
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return self.joint.join(part for part in (self.label, self.more) if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +84,11 @@ def markdown(handed: Handover, zone: str, base: str = "") -> str:
 
 
 def _linked(line: Line, base: str) -> str:
-    text = _escaped(line.text)
     if not (base and line.page):
-        return text
+        return _escaped(line.text)
     query = f"?{urlencode(dict(line.query))}" if line.query else ""
-    return f"[{text}]({base.rstrip('/')}/{line.page}{query})"
+    more = f"{line.joint}{_escaped(line.more)}" if line.more else ""
+    return f"[{_escaped(line.label)}]({base.rstrip('/')}/{line.page}{query}){more}"
 
 
 def _escaped(text: str) -> str:
@@ -98,98 +104,97 @@ def _open(handed: Handover) -> Iterator[Line]:
     capped = "at least " if handed.decisions.capped else ""
     for group in handed.decisions.groups:
         oldest = wording.clock(group.oldest.created_at, handed.until)
-        text = (
-            f"{reason_label(group.reason)}: {capped}{wording.count(group.orders, 'order')}, "
-            f"{amounts.worth(group.values)}, the oldest placed {oldest}"
-        )
-        yield Line(text, "orders", {"view": "attention", "reason": group.reason})
-    for view, many, one in _VIEWS:
-        number = handed.views.get(view)
-        if number is not None and number.orders:
+        number = f"{capped}{wording.count(group.orders, 'order')}"
+        more = f"{number}, {amounts.worth(group.values)}, the oldest placed {oldest}"
+        yield Line(reason_label(group.reason), more, "orders", {"view": "attention", "reason": group.reason})
+    for view, label in _VIEWS.items():
+        number_of = handed.views.get(view)
+        if number_of is not None and number_of.orders:
             query = {"view": view} | ({"each": "true"} if view == "late" else {})
-            yield Line(f"{_orders(number)} {one if number.orders == 1 else many}", "orders", query)
+            yield Line(label, _orders(number_of), "orders", query)
 
 
 def _troubles(handed: Handover) -> Iterator[Line]:
     for banner in health_banners(handed.health, handed.late, handed.until):
         query = dict(banner.orders) if banner.orders is not None else {}
-        yield Line(f"Now: {banner.text}", "orders" if query else "", query)
+        yield Line("Now", banner.text, "orders" if query else "activity", query)
+    yield from _outages(handed)
+    silence = handed.outages.silence
+    if silence is not None and silence.ended_at is not None:
+        yield Line(_span(silence.since, silence.ended_at, handed.until), "no webhooks came", "activity")
+    for entry in handed.settings:
+        query = {"kind": entry.kind, "since": handed.since.isoformat()}
+        yield Line(wording.clock(entry.at, handed.until), entry.text, "audit", query)
+
+
+def _outages(handed: Handover) -> Iterator[Line]:
     failed = {"what": "calls", "failed": "true"}
     outages = sorted(handed.outages.outages, key=lambda outage: outage.calls)[-OUTAGES_LISTED:]
     for outage in sorted(outages, key=lambda outage: outage.began_at):
-        yield Line(_outage(outage, handed.until), "activity", failed)
+        span = _span(outage.began_at, outage.ended_at, handed.until)
+        calls = wording.count(outage.calls, "API call")
+        yield Line(span, f"{calls} failed one after another ({outage.why.lower()})", "activity", failed)
     if (left := len(handed.outages.outages) - len(outages)) > 0:
-        yield Line(f"and {left:,} shorter ones", "activity", failed)
-    silence = handed.outages.silence
-    if silence is not None and silence.ended_at is not None:
-        since, until = wording.clock(silence.since, handed.until), wording.clock(silence.ended_at, handed.until)
-        yield Line(f"No webhooks from {since} to {until}", "activity")
+        yield Line(f"{left:,} more", "with fewer failed calls", "activity", failed, " ")
     if handed.outages.failed:
-        calls = wording.count(handed.outages.calls, "API call")
-        yield Line(f"{handed.outages.failed:,} of {calls} failed", "activity", failed)
-    for entry in handed.settings:
-        text = f"{wording.clock(entry.at, handed.until)}: {entry.text}"
-        yield Line(text, "audit", {"kind": entry.kind, "since": handed.since.isoformat()})
+        calls = f"{handed.outages.failed:,} of {wording.count(handed.outages.calls, 'call')} failed"
+        yield Line("API calls", calls, "activity", failed)
 
 
-def _outage(outage: Outage, now: datetime) -> str:
-    until = f" to {wording.clock(outage.ended_at, outage.began_at)}" if outage.ended_at else ", not over yet"
-    calls = f"{wording.count(outage.calls, 'API call')} failed one after another"
-    return f"Provider, from {wording.clock(outage.began_at, now)}{until}: {calls} ({outage.why.lower()})"
+def _span(begin: datetime, end: datetime | None, now: datetime) -> str:
+    since = wording.clock(begin, now)
+    return f"{since} to {wording.clock(end, begin)}" if end else f"Since {since}"
 
 
 def _acts(handed: Handover) -> Iterator[Line]:
     for acts in handed.acts:
         query = {"person": acts.who, "kind": acts.kind, "since": handed.since.isoformat()}
-        yield Line(f"{_who(acts)}: {_act(acts)}", "audit", query)
+        yield Line(LABELS.get(acts.kind, acts.kind), f"by {_numbers(acts)}", "audit", query, " ")
 
 
-def _who(acts: Acts) -> str:
-    return wording.person(acts.who) or ""
-
-
-def _act(acts: Acts) -> str:
-    label = LABELS.get(acts.kind, acts.kind).lower()
-    times = f" {acts.number:,} times" if acts.number > 1 else ""
-    of_many = f", {wording.count(acts.orders, 'order')}" if acts.orders else ""
+def _numbers(acts: Acts) -> str:
+    """Who did it, how often, with how many orders, and examples."""
+    parts = [wording.person(acts.who) or ""]
+    parts += [f"{acts.number:,} times"] if acts.number > 1 else []
+    parts += [wording.count(acts.orders, "order")] if acts.orders else []
     examples = [*acts.po_numbers, *(f"job {job_id}" for job_id in acts.job_ids)]
     left = acts.number - len(examples)
     more = f" and {left:,} more" if left > 0 else ""
-    return f"{label}{times}{of_many}" + (f" ({', '.join(examples)}{more})" if examples else "")
+    return ", ".join(parts) + (f" ({', '.join(examples)}{more})" if examples else "")
 
 
 def _snoozed(handed: Handover) -> Iterator[Line]:
     for order in handed.snoozed:
         until = f"until {wording.clock(order.until, handed.until)}" if order.until else "until something changes"
         who = f", assigned to {order.assignee}" if order.assignee else ""
-        yield Line(f"{order.po_number} {until}{who}", "timeline", {"order": order.po_number})
+        yield Line(order.po_number, f"{until}{who}", "timeline", {"order": order.po_number}, " ")
     number = handed.views.get("snoozed")
     if number is not None and (left := number.orders - len(handed.snoozed)) > 0:
-        more = "at least " if number.more else ""
-        yield Line(f"and {more}{left:,} more", "orders", {"view": "snoozed"})
+        yield Line(f"{'At least ' if number.more else ''}{left:,} more", "", "orders", {"view": "snoozed"})
 
 
 def _jobs(handed: Handover) -> Iterator[Line]:
     for job in handed.jobs:
         ends = f", complete at about {wording.clock(job.ends_at, handed.until)}" if job.ends_at else ""
         skipped = f", {job.skipped:,} skipped" if job.skipped else ""
-        text = f"Job {job.id}, “{job.act}” by {wording.person(job.person)}, {job.state_label}: "
+        text = f"“{job.act}” by {wording.person(job.person)}, {job.state_label}, "
         text += f"{job.done:,} of {wording.count(job.total, 'order')} done{skipped}{ends}"
-        yield Line(text, "jobs", {"job": str(job.id)})
+        yield Line(f"Job {job.id}", text, "jobs", {"job": str(job.id)})
 
 
 def _arrivals(handed: Handover) -> Iterator[Line]:
-    arrivals = handed.arrivals
+    arrivals, came = handed.arrivals, {"from": handed.since.isoformat()}
     if not arrivals.orders.orders:
         return
-    came = {"from": handed.since.isoformat()}
     is_part = arrivals.orders.more or arrivals.orders.orders > arrivals.read
     part = f", of the newest {arrivals.read:,}" if is_part else ""
-    yield Line(f"{_orders(arrivals.orders)}, worth {amounts.worth(arrivals.values)}{part}", "orders", came)
+    yield Line("Orders", _orders(arrivals.orders), "orders", came)
+    yield Line("Worth", f"{amounts.worth(arrivals.values)}{part}", "orders", came)
     types = ", ".join(f"{number:,} {TYPES.get(kind, kind)}" for kind, number in _largest(arrivals.by_type))
-    yield Line(f"By type: {types}{part}", "orders", came)
+    yield Line("By type", f"{types}{part}", "orders", came)
     if others := arrivals.by_source.get(ELSEWHERE):
-        yield Line(f"{others:,} placed by other systems{part}", "orders", came | {"source": ELSEWHERE})
+        text = f"{wording.count(others, 'order')}{part}"
+        yield Line("By other systems", text, "orders", came | {"source": ELSEWHERE})
 
 
 def _largest(numbers: Mapping[str, int]) -> list[tuple[str, int]]:
@@ -201,7 +206,7 @@ def _ended(handed: Handover) -> Iterator[Line]:
     for state, number in handed.ended.items():
         query = {"done_from": since} if state == State.COMPLETED else {"state": state, "ended_from": since}
         if number.orders:
-            yield Line(f"{state_label(state)}: {_orders(number)}", "orders", {**query, "watched": "true"})
+            yield Line(state_label(state), _orders(number), "orders", {**query, "watched": "true"})
 
 
 def _unknown(handed: Handover) -> Iterator[Line]:
