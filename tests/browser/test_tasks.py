@@ -12,6 +12,7 @@ from processes.over_http import store_of
 from sqlalchemy import ColumnElement, func, select
 
 from tracking.orders.model import State
+from tracking.reports.evidence.verification import verify_file
 from tracking.storage.database import Database
 from tracking.storage.tables import LINES, ORDERS
 
@@ -208,3 +209,35 @@ def test_a_failed_call_is_opened_with_three_clicks(hands: Hands) -> None:
         expect(dialog.get_by_role("heading", name=text)).to_be_visible()
     assert hands.clicks == 3
     page.keyboard.press("Escape")
+
+
+@pytest.mark.long
+def test_an_order_is_handed_on_as_evidence_and_shown_as_of_earlier_from_which_back_leads_to_now(
+    window: Page, store: Database
+) -> None:
+    [po_number] = po_numbers(store, ORDERS.c.state == State.COMPLETED)
+    window.goto(f"/timeline?order={po_number}")
+    more, band = window.locator(".st-key-more button").first, window.locator(".st-key-as_of_band")
+    more.click()
+    window.get_by_text("Evidence file").click()
+    with window.expect_download() as download:
+        window.locator(".st-key-evidence_file button").click()
+    assert download.value.suggested_filename == f"evidence-{po_number}.zip"
+    result = verify_file(download.value.path())
+    assert (result.differences, result.caveats) == ((), ())
+    assert result.manifest
+    assert (result.manifest["order"]["po_number"], result.manifest["made_by"]) == (po_number, NAME)
+    window.get_by_role("button", name="Close").click()
+    for opener in (more, None):
+        if opener is None:
+            go_to_overview(window)
+            window.locator(".st-key-as_of button").first.click()
+        else:
+            opener.click()
+            window.get_by_text("As of a date and time").click()
+        window.locator(".st-key-as_of_show button").click()
+        expect(band).to_contain_text("Nothing can be done here.")
+        expect(window).to_have_url(re.compile("as_of=20"))
+        window.go_back()
+        expect(band).to_have_count(0)
+        expect(window).not_to_have_url(re.compile("as_of="))
