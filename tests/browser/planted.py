@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from fakes import order_json
 from histories import PLANNER, History
@@ -29,6 +30,7 @@ from tracking.provider.webhook_bodies import read_webhook_call
 from tracking.storage import facts, inbox, orders
 from tracking.storage.database import Database
 from tracking.storage.tables import BATCHES, ORDERS
+from tracking.storage.team.tables import IMPORT_ROWS, JOBS, import_key
 from tracking.submissions import actions
 
 # A word, and what must still stand before it, letter for letter, wherever it is shown: else somebody interpreted it.
@@ -275,9 +277,28 @@ def _facts(database: Database, payloads: Payloads, now: datetime) -> None:
 
 
 def _batch(database: Database, payloads: Payloads, now: datetime) -> None:
-    name = payloads.line
-    values = {"digest": "d", "name": name, "rows": 1, "orders": 1, "created_at": now, "actor": payloads.short[0]}
-    database.write(lambda connection: connection.execute(insert(BATCHES).values(values)))
+    """A file that was stopped; its rows are hostile, and were rejected for hostile reasons."""
+    values: dict[str, Any] = {"digest": "d", "name": payloads.line, "rows": 1, "orders": 1, "created_at": now}
+    job: dict[str, Any] = {
+        "act": "import",
+        "parameters": {"batch_id": 1, "source": "csv"},
+        "filter": {},
+        "state": "stopped",
+    }
+    job |= {"person": payloads.short[0], "signed_in": False, "created_at": now, "total": 1, "done": 0, "skipped": 0}
+    job |= {"skipped_why": {}, "changed_at": now, "changed_by": payloads.line}
+    rows = [
+        {"batch_id": 1, "number": number, "po_number": text, "po_folded": text, "outcome": "rejected"}
+        | {"message": f"{text} {payloads.line}", "lines": []}
+        for number, text in enumerate(payloads.short, 1)
+    ]
+
+    def add(connection: Connection) -> None:
+        connection.execute(insert(BATCHES).values(values | {"id": 1, "actor": payloads.short[0]}))
+        connection.execute(insert(JOBS).values(job | {"key": import_key(1)}))
+        connection.execute(insert(IMPORT_ROWS), rows)
+
+    database.write(add)
 
 
 def csv_file(payloads: Payloads) -> bytes:

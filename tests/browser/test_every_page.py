@@ -21,6 +21,8 @@ PAGES = {
     "audit": "/audit",
     "handover": "/handover",
     "fire drill": "/drills",
+    "imports": "/imports",
+    "import": "/imports?import=1",
 }
 # What the framework draws and no page can change: the rule, what of it is excused, and why.
 OF_THE_FRAMEWORK: dict[str, tuple[str, str]] = {

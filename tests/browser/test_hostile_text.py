@@ -214,6 +214,9 @@ def activity(watch: Watch, payloads: hostile.Payloads) -> None:
         watch.inert(f"activity, {what}, with filters of all sorts")
     watch.open("/insights")
     watch.inert("insights")
+    for query in ("", "?import=1", f"?{urlencode({'import': payloads.line, 'outcome': payloads.line, 'page': 'x'})}"):
+        watch.open(f"/imports{query}")
+        watch.inert(f"imports {query}")
 
 
 def a_file(watch: Watch, payloads: hostile.Payloads) -> None:

@@ -21,7 +21,7 @@ from tracking.webhooks.silence_alarm import SilenceAlarm
 
 Visit = Callable[..., AppTest]
 
-PAGES = ["overview", "orders", "order", "new_order", "logs", "insights", "audit", "handover"]
+PAGES = ["overview", "orders", "order", "new_order", "logs", "insights", "audit", "handover", "imports"]
 
 
 def texts(app: AppTest) -> str:
