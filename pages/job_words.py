@@ -43,7 +43,8 @@ def which(filters: Filters) -> str:
     """Which orders a filter means, in words: the view and all that is set."""
     parts = [chip.label for chip in orders_filters.chips(filters)]
     if filters.view != "all":
-        parts.insert(0, orders_filters.VIEW_LABELS[filters.view])
+        whose = f" ({filters.assigned})" if filters.view == "mine" and filters.assigned else ""
+        parts.insert(0, orders_filters.VIEW_LABELS[filters.view] + whose)
     return ", ".join(parts) or "All orders"
 
 

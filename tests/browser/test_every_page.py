@@ -19,6 +19,7 @@ PAGES = {
     "logs": "/activity?what=calls",
     "insights": "/insights",
     "audit": "/audit",
+    "jobs": "/jobs",
     "handover": "/handover",
     "fire drill": "/drills",
     "imports": "/imports",

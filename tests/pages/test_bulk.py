@@ -162,4 +162,5 @@ def test_which_orders_a_filter_means_is_said_in_words() -> None:
     assert job_words.which(Filters()) == "All orders"
     assert job_words.which(Filters(view="late", types=("Links",))) == "Late, Type: Links"
     assert job_words.chosen_by({"view": "attention", "q": "text"}) == "Needs decision, a search by text"
+    assert job_words.chosen_by({"view": "mine", "assigned": "Ann"}) == "Mine (Ann)"
     assert job_words.chosen_by({"po": "3 selected"}) == "3 selected in the list"
