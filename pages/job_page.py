@@ -127,6 +127,8 @@ def _draw_orders(job_id: int) -> None:
     """The orders page by page, by what became of them; while it runs the page is read anew."""
     job = reports.job(session.database(), job_id, utc_now())
     if job.act == Act.IMPORT:
+        query = {"import": str(job.parameters["batch_id"])}
+        st.page_link("imports.py", label="The import's page", icon=":material/upload_file:", query_params=query)
         return
     numbers = {"all": job.total, "done": job.done, "skipped": job.skipped, "waiting": job.waiting}
     outcome = address.choice("outcome", OUTCOMES, "all")

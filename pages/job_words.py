@@ -50,9 +50,12 @@ def which(filters: Filters) -> str:
 
 def chosen_by(stored: Mapping[str, Any]) -> str:
     """The same of what a job has stored of its filter, which leaves out what people typed."""
+    if "file" in stored:
+        return f"the file {wording.plain(stored['file'])}"
     if "po" in stored:
         return f"{stored['po']} in the list"
     typed = {"q": "a search by text", "prefix": "a beginning of the PO number"}
-    filters, _ = Filters.from_query({name: value for name, value in stored.items() if name not in typed})
+    query = {name: value if isinstance(value, list) else str(value) for name, value in stored.items()}
+    filters, _ = Filters.from_query({name: value for name, value in query.items() if name not in typed})
     parts = [which(filters)] if filters != Filters() or not stored.keys() & typed.keys() else []
     return ", ".join([*parts, *(words for name, words in typed.items() if name in stored)])

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from histories import History
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 from streamlit.testing.v1 import AppTest
 
 import job_words
@@ -163,4 +163,25 @@ def test_which_orders_a_filter_means_is_said_in_words() -> None:
     assert job_words.which(Filters(view="late", types=("Links",))) == "Late, Type: Links"
     assert job_words.chosen_by({"view": "attention", "q": "text"}) == "Needs decision, a search by text"
     assert job_words.chosen_by({"view": "mine", "assigned": "Ann"}) == "Mine (Ann)"
+    assert job_words.chosen_by({"import": 1, "file": "gifts.csv"}) == "the file gifts.csv"
+    assert job_words.chosen_by({"import": 1}) == "Import 1"
     assert job_words.chosen_by({"po": "3 selected"}) == "3 selected in the list"
+
+
+def test_the_job_of_an_import_leads_to_its_page(visit: Visit, database: Database) -> None:
+    parameters, chosen = {"batch_id": 3, "source": "csv"}, {"import": 3, "file": "*gifts*.csv"}
+    now = datetime.now(UTC)
+
+    def add(connection: Connection) -> None:
+        jobs.add(connection, Act.IMPORT, parameters, chosen, key="k", by=ANN, now=now, total=2)
+
+    database.write(add)
+    assert visit("jobs").dataframe[0].value.iloc[0][["act", "which"]].tolist() == [
+        "Import 2 orders",
+        "the file *gifts*.csv",
+    ]
+    page = visit("jobs", job="1")
+    assert not page.exception
+    assert "the file *gifts*.csv" in text(page)
+    [link] = [link for link in page.page_link if link.label == "The import's page"]
+    assert link.proto.query_string == "import=3"
