@@ -30,6 +30,7 @@ def test_an_empty_store_has_metrics_too(store: Database, now: datetime) -> None:
         "tracking_outbox_waiting",
         "tracking_jobs_running",
         "tracking_orders_waiting_for_approval",
+        "tracking_balance_low",
         "tracking_store_trouble",
         "tracking_store_wal_bytes",
     )

@@ -97,7 +97,7 @@ def _group(change: str, endpoint: str, kind: str, members: list[Mapping[Any, Any
 def judge(connection: Connection, now: datetime) -> None:
     """Store what is new or gone as of now, for whoever shows it."""
     learning = stored.learning(connection)
-    if learning is not None:
+    if learning is not None and learning.over_at is not None:
         stored.set_news(connection, groups(stored.all_sightings(connection), learning.over_at, now), now)
 
 
