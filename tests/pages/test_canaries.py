@@ -129,7 +129,7 @@ def _day(folder: Path, url: str, canaries: Canaries, secrets: dict[str, str]) ->
 def _commands(folder: Path, canaries: Canaries) -> Iterator[tuple[str, str]]:
     """What each command says, and what is in the files it writes."""
     each = [[word, name] for name in SHOWN for word in ("order", "why")]
-    calls = [["orders"], ["events"], ["audit"], ["handover"], *each, ["verify"], ["replan"]]
+    calls = [["orders"], ["events"], ["audit"], ["handover"], ["contract"], *each, ["verify"], ["replan"]]
     for call in [*calls, *([*call, "--json"] for call in calls)]:
         result = CliRunner().invoke(command_line, ["--verbose", *call])
         said = "".join(traceback.format_exception(result.exception)) if result.exception else ""
@@ -170,6 +170,9 @@ def _text(app: AppTest) -> str:
 def _pages(visit: Visit, canaries: Canaries) -> Iterator[tuple[str, str]]:
     for page in ("overview", "orders", "new_order", "logs", "insights", "imports", "audit", "handover"):
         yield page, _text(visit(page))
+    contract = _text(visit("logs", what="contract", endpoint="POST /v1/Orders", only="undocumented"))
+    assert "{word}" in contract, "what the provider repeated of an order was met"
+    yield "contract", contract
     shown = _text(visit("imports", **{"import": "1"}))
     assert "C-01008" in shown
     yield "import 1", shown

@@ -62,6 +62,10 @@ def _settings(detail: _Detail) -> str:
     return f"Settings since the last start: {'; '.join([*changed, *secrets, *more])}"
 
 
+def _numbers(detail: _Detail, *names: str) -> str:
+    return ", ".join(f"{detail[name]:,} {name}" for name in names if detail.get(name))
+
+
 def _old(value: Any) -> str:
     return "unset" if value is None or value == "" else str(value)
 
@@ -91,6 +95,7 @@ def _signed_in(detail: _Detail) -> str:
 
 _WORDS: Mapping[str, Callable[[_Detail], str]] = {
     AuditKind.ASSIGNED: lambda detail: f"Assigned to {detail.get('assignee') or 'nobody'}",
+    AuditKind.CONTRACT_READ: lambda detail: f"Marked contract changes as read: {_numbers(detail, 'new', 'gone')}",
     AuditKind.ERASED: lambda detail: f"Erased a recipient, {wording.count(int(detail.get('orders', 0)), 'order')}",
     AuditKind.EXPORTED: _exported,
     AuditKind.JOB_RESUMED: _job("Resumed"),
