@@ -20,14 +20,16 @@ from tracking.app.embedded_sandbox import InProcessTransport
 from tracking.forecasting import finish_times, predictions
 from tracking.orders.vocabulary import AttentionReason
 from tracking.provider.json_fields import digest_of
+from tracking.reports.board.balance import balance_status
 from tracking.reports.board.changes import latest_changes
+from tracking.sandbox.database import OPENING_BALANCE_CENTS
 from tracking.sandbox.server import Sandbox
 from tracking.storage import database, facts
 from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
 from tracking.storage.maintenance.verify import verify
-from tracking.storage.tables import BATCHES, CALLBACKS, EVENTS, EXCHANGES, FACTS, ORDERS, OUTBOX
+from tracking.storage.tables import BATCHES, CALLBACKS, COUNTERS, EVENTS, EXCHANGES, FACTS, ORDERS, OUTBOX
 from tracking.storage.team.tables import IMPORT_ROWS
 
 NOW = datetime(2025, 3, 3, 12, tzinfo=UTC)  # whenever this runs, the week is over
@@ -120,6 +122,20 @@ def test_there_are_orders_in_each_state_and_each_reason_for_a_decision_that_a_da
     assert len(select(store, IMPORT_ROWS.c.order_id)) == sum(row.orders for row in select(store, BATCHES.c.orders))
     waiting = select(store, OUTBOX.c.next_attempt_at, where=OUTBOX.c.done.is_(False))
     assert all(row.next_attempt_at < NOW + timedelta(minutes=15) for row in waiting)
+
+
+def test_the_balance_of_each_hour_is_what_was_left_after_our_orders(written: tuple[Database, Sandbox, int]) -> None:
+    store, sandbox, _ = written
+    status = balance_status(store, NOW)
+    assert status is None, "it is read for the first time after the week"
+    spent = select(
+        store, COUNTERS.c.value_minor, where=sa.and_(COUNTERS.c.name == "balance", COUNTERS.c.state == "spent")
+    )
+    levels = select(store, COUNTERS.c.value_minor, where=sa.and_(COUNTERS.c.name == "balance", COUNTERS.c.state == ""))
+    assert len(levels) == 24 * plan.DAYS
+    left = sandbox.provider.database.balance_cents()
+    assert max(levels)[0] - min(levels)[0] == sum(row.value_minor for row in spent) > 0
+    assert left <= min(levels)[0] <= max(levels)[0] <= OPENING_BALANCE_CENTS
 
 
 def test_webhooks_were_accepted_repeated_missed_and_refused_and_predictions_are_scored(

@@ -1,6 +1,7 @@
 import asyncio
 import json
 import logging
+import threading
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -280,3 +281,26 @@ def test_a_baseline_takes_a_day_and_enough_answers(store: Database) -> None:
     assert (learning.over_at, learning.answers) == (None, 2)
     assert changes(found, None, NOW) == {}
     assert groups(found, NOW + HOUR, NOW + 4 * LEARNING)[0]["named"] == [["Odd", "", "9"]]
+
+
+def test_two_processes_at_once_lose_nothing_and_count_nothing_twice(store: Database) -> None:
+    def works(own: Database, gathered: Sightings) -> None:
+        for number in range(10):
+            see(gathered, order_json() | {f"New_{chr(97 + number)}": 1})
+            flush(gathered, own, NOW + number * timedelta(minutes=2))
+
+    stores = [Database(store.url) for _ in range(2)]
+    threads = [threading.Thread(target=works, args=(own, Sightings())) for own in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for own in stores:
+        own.close()
+    found = rows(store)
+    assert found[Sighting(ORDER, "field", "Status", "")]["times"] == 20
+    assert found[Sighting(ORDER, "field", "New_a", "")]["times"] == 2
+    with store.read() as connection:
+        learning = stored.learning(connection)
+    assert learning is not None
+    assert learning.answers == 20

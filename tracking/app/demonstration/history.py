@@ -26,12 +26,12 @@ from tracking.forecasting import learned
 from tracking.forecasting.forecasts import Forecasts
 from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import Policy
-from tracking.orders.model import State
+from tracking.orders.model import State, Submission
 from tracking.provider.call_log import ApiCallRecord, store_api_calls
 from tracking.sandbox.server import Sandbox
 from tracking.storage import facts, inbox
 from tracking.storage.claims import ClaimCipher
-from tracking.storage.counters import hour_of, record_late
+from tracking.storage.counters import hour_of, record_balance, record_late
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
 from tracking.storage.tables import BATCHES, LINES, ORDERS
@@ -133,6 +133,7 @@ class History:
             read_until = {"watermark": until.isoformat(), "next_at": until.isoformat()}
             facts.set_fact(connection, FactKey.DISCOVERY, read_until, until)
             _record_late_orders(connection, until)
+            _record_balances(connection, until, self._sandbox.provider.database.balance_cents())
             _record_imports(connection)
 
     def _learn(self, connection: Connection, now: datetime) -> None:
@@ -218,6 +219,18 @@ def _record_late_orders(connection: Connection, until: datetime) -> None:
         at = hour_of(until) - timedelta(hours=hours, seconds=1)
         late = sum(row.late_at < at and (row.completed_by is None or row.completed_by > at) for row in rows)
         record_late(connection, late, at)
+
+
+def _record_balances(connection: Connection, until: datetime, left_minor: int) -> None:
+    """Record what the account held at each hour's end: what is left, and the cost of our orders that came after."""
+    ours = ORDERS.c.accepted_at.is_not(None), ORDERS.c.source != Submission.ELSEWHERE.value
+    rows = connection.execute(sa.select(ORDERS.c.accepted_at, ORDERS.c.cost_minor).where(*ours)).all()
+    before = None
+    for hours in range(24 * plan.DAYS - 1, -1, -1):
+        at = hour_of(until) - timedelta(hours=hours, seconds=1)
+        level = left_minor + sum(row.cost_minor or 0 for row in rows if row.accepted_at > at)
+        record_balance(connection, level, before, at)
+        before = level
 
 
 def _refuse_forged_calls(connection: Connection, until: datetime, rng: random.Random) -> None:
