@@ -62,6 +62,7 @@ from tracking.reports.team import audit, handover, people
 from tracking.reports.team import jobs as job_reports
 from tracking.reports.team.audit import AuditFilters
 from tracking.reports.team.drills import newest_drills
+from tracking.reports.team.saved_views import saved_views
 from tracking.storage import counters, database, facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
@@ -160,6 +161,8 @@ def _pages(small: Database, large: Database, now: datetime) -> dict[str, float]:
         "orders that wait for approval": lambda store: search.orders_page(store, Filters(view="approval"), now),
         "drills": newest_drills,
         "names to assign to": people.recent_names,
+        "saved views": lambda store: saved_views(store, "Ann"),
+        "jobs that run": job_reports.running,
         "jobs": job_reports.jobs,
         "one job": lambda store: job_reports.job(store, _job(store), now),
         "one job: its orders": lambda store: job_reports.job_orders(store, _job(store), "waiting", 4),

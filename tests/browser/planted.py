@@ -11,7 +11,7 @@ from typing import Any
 
 from fakes import order_json
 from histories import PLANNER, History
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, update
 
 from tracking import ingest
 from tracking.access import Person
@@ -27,11 +27,14 @@ from tracking.provider.responses import (
     read_shipping_method,
 )
 from tracking.provider.webhook_bodies import read_webhook_call
+from tracking.reports.order_list.filters import Filters
 from tracking.storage import facts, inbox, orders
 from tracking.storage.database import Database
 from tracking.storage.tables import BATCHES, ORDERS
-from tracking.storage.team.tables import IMPORT_ROWS, JOBS, import_key
+from tracking.storage.team.tables import IMPORT_ROWS, JOB_ORDERS, JOBS, import_key
 from tracking.submissions import actions
+from tracking.team import jobs, saved_views, work
+from tracking.team.plans import Act, Parameters
 
 # A word, and what must still stand before it, letter for letter, wherever it is shown: else somebody interpreted it.
 LITERALS = {
@@ -146,6 +149,7 @@ def plant(database: Database, payloads: Payloads, now: datetime) -> list[str]:
     _exchanges(database, payloads, po_numbers[0], now)
     _facts(database, payloads, now)
     _batch(database, payloads, now)
+    _team(database, payloads, po_numbers, now)
     history.place(BROKEN)
     spoil = ORDERS.update().where(ORDERS.c.po_number == BROKEN).values(notice=SECRET)
     database.write(lambda connection: connection.execute(spoil) and None)
@@ -299,6 +303,25 @@ def _batch(database: Database, payloads: Payloads, now: datetime) -> None:
         connection.execute(insert(IMPORT_ROWS), rows)
 
     database.write(add)
+
+
+def _team(database: Database, payloads: Payloads, po_numbers: list[str], now: datetime) -> None:
+    """Orders of somebody with a hostile name, a view under such a name, and a job for such a reason, done."""
+    person = Person(payloads.short[0])
+    for po_number, name in zip(po_numbers, payloads.short, strict=False):
+        work.assign(database, po_number, name, by=person, now=now)
+        saved_views.save(database, name, Filters(text=payloads.line), shared=True, by=person, now=now)
+    parameters = Parameters(reason=payloads.prose[:500])
+    job = jobs.start(database, Filters(), Act.ACKNOWLEDGE, parameters, key=payloads.line, by=person, now=now)
+    skipped = update(JOB_ORDERS).where(JOB_ORDERS.c.job_id == job).values(outcome="skipped", why=payloads.line, at=now)
+    done = {"skipped": 1, "skipped_why": dict.fromkeys(payloads.short, 1), "state": "stopped", "changed_at": now}
+    over = update(JOBS).where(JOBS.c.id == job).values(done | {"changed_by": payloads.line})
+
+    def change(connection: Connection) -> None:
+        connection.execute(skipped)
+        connection.execute(over)
+
+    database.write(change)
 
 
 def csv_file(payloads: Payloads) -> bytes:

@@ -159,6 +159,22 @@ def orders(watch: Watch, payloads: hostile.Payloads) -> None:
     ):
         watch.open(f"/orders?{urlencode(query)}")
         watch.inert(f"orders, {query}")
+    many_orders(watch, payloads)
+
+
+def many_orders(watch: Watch, payloads: hostile.Payloads) -> None:
+    """The menu of saved views, and the drawer, for orders that a hostile filter names."""
+    page = watch.page
+    watch.open(f"/orders?{urlencode([('not_state', text) for text in payloads.short])}")
+    page.locator(".st-key-saved_views button").first.click()
+    watch.inert("saved views")
+    page.keyboard.press("Escape")
+    page.locator(".st-key-select_all button").first.click()
+    page.locator(".st-key-acknowledge_selected button").first.click()
+    page.get_by_role("dialog").get_by_role("radio", name="Assign").click()
+    watch.settled()
+    page.get_by_role("dialog").get_by_role("combobox").click()
+    watch.inert("the drawer")
 
 
 def timelines(watch: Watch, planted: list[str], payloads: hostile.Payloads) -> None:
@@ -217,6 +233,9 @@ def activity(watch: Watch, payloads: hostile.Payloads) -> None:
     for query in ("", "?import=1", f"?{urlencode({'import': payloads.line, 'outcome': payloads.line, 'page': 'x'})}"):
         watch.open(f"/imports{query}")
         watch.inert(f"imports {query}")
+    for query in ("", "?job=1", "?job=2", f"?{urlencode({'job': payloads.line})}"):
+        watch.open(f"/jobs{query}")
+        watch.inert(f"jobs {query}")
 
 
 def a_file(watch: Watch, payloads: hostile.Payloads) -> None:
