@@ -1,5 +1,7 @@
 """Navigation, and above each page the frame."""
 
+import contextlib
+
 import streamlit as st
 
 import elements
@@ -8,6 +10,7 @@ import recording
 import session
 import sign_in
 import times
+from tracking.errors import TrackingError
 
 st.set_page_config(page_title="Fulfillment Tracking", page_icon="📦", layout="wide")
 st.logo(":material/package_2:", size="small")
@@ -81,16 +84,15 @@ TEAM = [
         help="What one shift hands on to the next.",
     ),
 ]
-if session.settings().embedded_sandbox:
-    TEAM.append(
-        st.Page(
-            "drills.py",
-            title="Fire drill",
-            icon=":material/local_fire_department:",
-            url_path="drills",
-            help="Have something go wrong at the sandbox, and time how the team reacts.",
-        )
-    )
+DRILLS = st.Page(
+    "drills.py",
+    title="Fire drill",
+    icon=":material/local_fire_department:",
+    url_path="drills",
+    help="Have something go wrong at the sandbox, and time how the team reacts.",
+)
+with contextlib.suppress(TrackingError):  # settings that cannot be used are told of below
+    TEAM += [DRILLS] if session.settings().embedded_sandbox else []
 page = st.navigation(
     {"": PAGES, "Team": TEAM},
     # Streamlit has to know the pages to keep an address that somebody opened; who is not in sees no way to them.
