@@ -166,6 +166,7 @@ def preview(checked: CheckedFile) -> None:
 def status_column() -> Any:
     """What would become of a row, as a coloured pill; its text is white in both themes, for which these are dark."""
     colors = {RowStatus.READY: LIGHT.good, RowStatus.FIX: LIGHT.trouble, RowStatus.EXISTS: LIGHT.muted}
+    colors[RowStatus.SAVED] = LIGHT.primary
     return st.column_config.MultiselectColumn(
         "Status", options=[str(status) for status in colors], color=list(colors.values()), pinned=True, width=84
     )

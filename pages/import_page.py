@@ -63,10 +63,9 @@ def _head(view: ImportView) -> None:
         st.header(elements.escape(line.name) or "(no name)", anchor=False, width="content")
         with st.container(horizontal=True, vertical_alignment="center", width="content"):
             _buttons(line)
-    about = [
-        f"Import {line.id}",
-        f"uploaded {times.text(line.created_at)} by {elements.escape(line.actor or 'nobody')}",
-    ]
+    by = f" by {elements.escape(line.actor)}" if line.actor else ""
+    # With its date also on its day, as the page may be printed.
+    about = [f"Import {line.id}", f"uploaded {wording.clock(line.created_at)} {times.zone_label()}{by}"]
     about += [wording.count(line.rows, "row"), wording.count(line.orders, "order")]
     st.caption(" · ".join(about))
 

@@ -384,6 +384,7 @@ def test_a_file_that_cannot_be_read_has_no_count_of_rows(visit: Visit) -> None:
 def test_the_same_file_is_noticed_and_orders_nothing_twice(visit: Visit, database: Database) -> None:
     app = csv(visit("new_order"), GOOD)
     app.button(key="queue").click().run()
+    assert csv(visit("new_order"), GOOD).dataframe[0].value["status"].tolist() == [["Saved"]] * 3
     place(database)
     again = csv(visit("new_order"), GOOD)
     assert any("This file was uploaded before" in warning.value for warning in again.warning)

@@ -8,14 +8,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, text
 
 from tracking.orders import wording
-from tracking.orders.model import Approval
+from tracking.orders.model import Approval, folded_id
 from tracking.orders.wording import spreadsheet_identifier, spreadsheet_safe
 from tracking.startup import pd
 from tracking.storage.database import Database
-from tracking.storage.tables import LINES, ORDERS
+from tracking.storage.tables import BATCHES, LINES, ORDERS
 from tracking.storage.team.tables import IMPORT_ROWS
 from tracking.submissions.catalog import Catalog, load_catalog
 from tracking.submissions.files import CheckedFile, orders_with
@@ -38,6 +38,8 @@ class RowStatus(StrEnum):
     READY = "Ready"
     FIX = "Fix"
     EXISTS = "Ordered"
+    SAVED = "Saved"
+    """It waits to be placed: the file was uploaded before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +72,27 @@ def order_statuses(database: Database, po_numbers: Iterable[str]) -> dict[str, O
 def preview_rows(database: Database, checked: CheckedFile, limit: int) -> pd.DataFrame:
     """Make a frame of the file's first rows as they were read, those with a problem first, at most `limit` of them.
 
-    Reads which of their orders exist. Columns are PREVIEW_COLUMNS; "problem" is "" where there is none.
+    Reads which of their orders exist, and which wait to be placed. Columns are PREVIEW_COLUMNS; "problem" is "" where
+    there is none.
     """
     numbers = {row: po_number for po_number, rows in checked.rows_of.items() for row in rows}
     first = sorted(checked.cells, key=lambda row: (row[0] not in checked.faults, row[0]))[:limit]
-    existing = order_statuses(database, {numbers[row] for row, _ in first if row in numbers})
+    po_numbers = {numbers[row] for row, _ in first if row in numbers}
+    statuses = dict.fromkeys(_waiting(database, po_numbers, checked.digest), RowStatus.SAVED)
+    statuses |= dict.fromkeys(order_statuses(database, po_numbers), RowStatus.EXISTS)
     return pd.DataFrame(
-        [_preview(row, cells, checked, numbers, existing) for row, cells in first], columns=PREVIEW_COLUMNS
+        [_preview(row, cells, checked, numbers, statuses) for row, cells in first], columns=PREVIEW_COLUMNS
     )
+
+
+def _waiting(database: Database, po_numbers: Iterable[str], digest: str) -> set[str]:
+    """Which of these PONumbers wait to be placed from the file itself."""
+    rows = IMPORT_ROWS.c
+    query = select(rows.po_number).join(BATCHES, BATCHES.c.id == rows.batch_id)
+    query = query.where(text("import_rows.outcome = 'waiting'"), BATCHES.c.digest == digest)
+    folded = sorted({folded_id(name) for name in po_numbers})
+    with database.read() as connection:
+        return set(connection.execute(query.where(rows.po_folded.in_(folded))).scalars())
 
 
 def _preview(
@@ -85,10 +100,10 @@ def _preview(
     cells: Mapping[str, str],
     checked: CheckedFile,
     numbers: Mapping[int, str],
-    existing: Mapping[str, OrderStatus],
+    statuses: Mapping[str, RowStatus],
 ) -> tuple[Any, ...]:
     problem, po_number = checked.faults.get(row, ""), numbers.get(row, "")
-    status = RowStatus.FIX if problem else RowStatus.EXISTS if po_number in existing else RowStatus.READY
+    status = RowStatus.FIX if problem else statuses.get(po_number, RowStatus.READY)
     recipient = next((cells[name] for name in _RECIPIENT_CELLS if cells.get(name)), "")
     values = (cells.get(name, "") for name in ("Type", "ProductId", "Value", "Quantity"))
     return status, row, problem, *values, recipient, po_number
