@@ -1,6 +1,6 @@
 """Handover: what one shift hands on to the next since a time, as a page, to print, and as Markdown."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 import streamlit as st
@@ -15,7 +15,9 @@ from tracking.orders.observations import utc_now
 from tracking.reports.team import audit, handover, handover_wording
 from tracking.reports.team.handover_wording import Line, Section
 
-SIGN_IN, USUAL = "sign-in", "8h"
+SIGN_IN, BEFORE, USUAL = "sign-in", "before", "8h"
+OWN = {SIGN_IN: "My last sign-in", BEFORE: "My sign-in before the last"}
+JUST_BEGUN = timedelta(hours=1)
 SPANS = ("4h", USUAL, "12h", "24h", "3d", "7d")
 PAGES = {
     "orders": "orders.py", "timeline": "order.py", "jobs": "jobs.py", "audit": "audit.py", "activity": "logs.py",
@@ -23,27 +25,34 @@ PAGES = {
 WIDTH = 960  # pixels: of a page that is printed, and as far as a line is easily read
 
 
-def signed_in_at() -> datetime | None:
-    """When whoever reads this last signed in, as far as the audit log knows."""
+def sign_ins(now: datetime) -> dict[str, datetime]:
+    """The reader's last sign-in and the one before, as far as the audit log knows, by their words in the address.
+
+    The first is the usual one: a shift that has just begun is told of the time since the sign-in before.
+    """
     person = actors.current()
-    return handover.last_sign_in(session.database(), person.name) if person and person.signed_in else None
+    if person is None or not person.signed_in:
+        return {}
+    times_of = dict(zip((SIGN_IN, BEFORE), handover.last_sign_ins(session.database(), person.name), strict=False))
+    has_just_begun = SIGN_IN in times_of and now - times_of[SIGN_IN] < JUST_BEGUN
+    return dict(reversed(times_of.items())) if has_just_begun else times_of
 
 
 def start(now: datetime) -> datetime:
-    """Since when, as the address says: a length before now, a time, or the reader's last sign-in."""
-    sign_in = signed_in_at()
-    usual = SIGN_IN if sign_in else USUAL
+    """Since when, as the address says: a length before now, a time, or a sign-in of the reader's."""
+    own = sign_ins(now)
+    usual = next(iter(own), USUAL) if len(own) != 1 or now - own[SIGN_IN] >= JUST_BEGUN else USUAL
     value = st.query_params.get("since", usual)[:40]
-    labels = {SIGN_IN: f"My last sign-in ({times.text(sign_in, now)})", **{span: f"The last {span}" for span in SPANS}}
-    offered = [*([SIGN_IN] if sign_in else []), *SPANS]
+    labels = {word: f"{OWN[word]} ({times.text(at, now)})" for word, at in own.items()}
+    labels |= {span: f"The last {span}" for span in SPANS}
     st.selectbox(
-        "Since", list(dict.fromkeys([*offered, value])), accept_new_options=True, width=260,
+        "Since", list(dict.fromkeys([*labels, value])), accept_new_options=True, width=320,
         format_func=lambda word: labels.get(word, f"Since {word}"), label_visibility="collapsed",
         help="A length before now such as 10h, or a time in UTC: 2026-01-31T09:00; at most 31 days",
         **address.bound("since", value, usual),
     )  # fmt: skip
-    if value == SIGN_IN:
-        return sign_in or now - handover.USUAL_SPAN
+    if value in OWN:
+        return own.get(value, now - handover.USUAL_SPAN)
     try:
         chosen = audit.parse_moment(value, now)
     except ValueError as exc:

@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from tracking.access import Person
 from tracking.submissions import actions
+from tracking.team import disclosures
 
 Visit = Callable[..., AppTest]
 __all__ = ["lists"]
@@ -39,6 +40,16 @@ def test_a_handover_is_of_the_time_in_its_address(visit: Visit, history: History
 
 
 def test_whoever_signed_in_is_told_of_the_time_since_then(visit: Visit, history: History, lists: Any) -> None:
-    app = visit("handover", claims=claims("vic"))
+    vic, now = Person("vic@example.com", signed_in=True), datetime.now(UTC)
+    app = visit("handover", claims=claims("val"))
+    assert app.selectbox(key="since").value == "8h", "nothing came yet since the only sign-in"
+    for hours in (20, 9):
+        at = now - timedelta(hours=hours)
+        disclosures.record_sign_in(history.database, int(at.timestamp()), by=vic, now=at)
+    app = visit("handover", claims=claims("vic", at=now - timedelta(hours=9)))
     assert app.selectbox(key="since").value == "sign-in"
+    assert not app.exception
+    disclosures.record_sign_in(history.database, int(now.timestamp()), by=vic, now=now)
+    app = visit("handover", claims=claims("vic", at=now))
+    assert app.selectbox(key="since").value == "before"
     assert not app.exception

@@ -1,6 +1,7 @@
 """The handover says what came, ended, was decided and is open, how far it knows, and leads to each of it."""
 
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -129,7 +130,8 @@ def test_nothing_is_made_of_an_empty_store(store: Database, now: datetime) -> No
     unknown = parts.pop("What this does not know")
     assert not any(parts.values()), parts
     assert "No API call of this time is stored" in unknown[0]
-    assert reports.last_sign_in(store, "Ann") is None
-    store.write(lambda connection: record_act(connection, ANN, AuditKind.SIGNED_IN, now))
-    assert reports.last_sign_in(store, "Ann") == now
+    assert reports.last_sign_ins(store, "Ann") == ()
+    for at in (now - 9 * HOURS, now - HOURS, now):
+        store.write(partial(record_act, person=ANN, kind=AuditKind.SIGNED_IN, now=at))
+    assert reports.last_sign_ins(store, "Ann") == (now, now - HOURS)
     assert handover(store, now - timedelta(days=400), now).since == now - reports.LONGEST_SPAN

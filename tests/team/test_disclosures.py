@@ -1,5 +1,7 @@
 """What people search for and take along is in the audit log once, and what they typed is not."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -71,6 +73,17 @@ def test_a_sign_in_is_recorded_once_however_often_it_is_shown(store: Database, n
     for at, stamp in ((now, issued), (now + timedelta(hours=2), issued), (now + timedelta(hours=3), issued + 3600)):
         assert disclosures.record_sign_in(store, stamp, by=ANN, now=at)
     assert [row["kind"] for row in entries(store)] == ["signed in"] * 2
+
+
+def test_a_sign_in_that_two_processes_see_at_once_is_recorded_once(store: Database, now: datetime) -> None:
+    with closing(Database(store.url)) as other, ThreadPoolExecutor(4) as pool:
+        list(
+            pool.map(
+                lambda each: disclosures.record_sign_in(each, now.timestamp(), by=ANN, now=now), 4 * [store, other]
+            )
+        )
+    assert len(entries(store)) == 1
+    assert verify(store) == []
 
 
 def test_refused_sign_ins_are_bounded_and_name_nobody(

@@ -22,7 +22,7 @@ from tracking.reports.order_list.filters import REASONS, SORTS, VIEWS, Filters
 from tracking.reports.team.audit_wording import HASH
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
-from tracking.storage.team.audit_log import NOT_ADMITTED, AuditKind, record_act
+from tracking.storage.team.audit_log import NOT_ADMITTED, AuditKind, lock, record_act
 from tracking.storage.team.tables import AUDIT_LOG
 
 log = logging.getLogger(__name__)
@@ -177,6 +177,7 @@ def _record(
     **ids: int | None,
 ) -> None:
     """Append the entry, unless the person did the same lately: all of it, or what `same` names of the detail."""
+    lock(connection, now)  # or two processes would each see that the other has not recorded it yet
     compared = {name: value for name, value in detail.items() if value is not None and (name in same or not same)}
     newest = select(AUDIT_LOG.c.order_id, AUDIT_LOG.c.job_id, AUDIT_LOG.c.detail).where(
         AUDIT_LOG.c.person == person.name, AUDIT_LOG.c.kind == kind.value, AUDIT_LOG.c.at > now - within

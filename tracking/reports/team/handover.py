@@ -114,10 +114,11 @@ class Handover:
     health: Health
 
 
-def last_sign_in(database: Database, name: str) -> datetime | None:
-    """When somebody of this name last signed in; None where that is not known."""
-    page = audit.entries(database, AuditFilters(name, AuditKind.SIGNED_IN), limit=1)
-    return page.entries[0].at if page.entries else None
+def last_sign_ins(database: Database, name: str) -> tuple[datetime, ...]:
+    """When somebody of this name last signed in, and the time before, newest first; empty where that is not known."""
+    return tuple(
+        entry.at for entry in audit.entries(database, AuditFilters(name, AuditKind.SIGNED_IN), limit=2).entries
+    )
 
 
 def handover(database: Database, since: datetime, now: datetime) -> Handover:

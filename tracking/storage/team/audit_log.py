@@ -71,9 +71,7 @@ def record_act(
     detail: Mapping[str, Any] | None = None,
 ) -> int:
     """Append what the person did; returns the entry's number. `detail` is JSON-able and names no recipient."""
-    start = {"key": FactKey.AUDIT_LOG, "value": {"seq": 0, "head": FIRST_HASH}, "at": now}
-    connection.execute(facts.insert_fact(connection.dialect.name), start)
-    head = connection.execute(facts.SELECT_FACT_FOR_UPDATE, {"key": FactKey.AUDIT_LOG}).scalar_one()
+    head = lock(connection, now)
     row = {
         "seq": head["seq"] + 1,
         "at": now,
@@ -88,6 +86,14 @@ def record_act(
     connection.execute(_INSERT, row)
     facts.set_fact(connection, FactKey.AUDIT_LOG, {"seq": row["seq"], "head": entry_hash(row)}, now)
     return int(row["seq"])
+
+
+def lock(connection: Connection, now: datetime) -> Mapping[str, Any]:
+    """Keep all others from appending until this transaction ends; returns the number and hash of the newest entry."""
+    start = {"key": FactKey.AUDIT_LOG, "value": {"seq": 0, "head": FIRST_HASH}, "at": now}
+    connection.execute(facts.insert_fact(connection.dialect.name), start)
+    head: Mapping[str, Any] = connection.execute(facts.SELECT_FACT_FOR_UPDATE, {"key": FactKey.AUDIT_LOG}).scalar_one()
+    return head
 
 
 def entry_hash(row: Mapping[Any, Any]) -> str:
