@@ -11,6 +11,8 @@ from tracking.orders.observations import utc_now
 from tracking.reports.board import balance
 from tracking.reports.board.balance import BalanceStatus, Spending
 
+NO_CURRENCY = "(currency unknown)"  # said once, not beside each amount
+
 
 def line() -> None:
     """The balance; nothing where the provider offers none, or it was never read."""
@@ -58,7 +60,7 @@ def _details(status: BalanceStatus) -> None:
 
 def _spending(spending: Spending, currency: str) -> None:
     def money(minor: float) -> str:
-        return elements.escape(wording.money(round(minor), currency))
+        return elements.escape(wording.money(round(minor), currency).removesuffix(f" {NO_CURRENCY}"))
 
     days = wording.duration(spending.span)
     st.markdown(
