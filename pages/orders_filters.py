@@ -211,6 +211,7 @@ def _bounds(filters: Filters) -> None:
         ("Age at least", "older", "30m, 1h, 2d", None),
         ("PO number prefix", "prefix", "FT-", None),
         ("Product ID", "product", "CVS", None),
+        ("Import", "import", "5", "Its number, as its page says it."),
     ):
         st.text_input(label, placeholder=example, help=help_text, **bind(name, _text_of(name)))
 
