@@ -176,6 +176,7 @@ def _draw_table(rows: Sequence[TouchedOrder], number: int) -> None:
         cells,
         key="job_orders_table",
         hide_index=True,
+        placeholder="",
         height="content",
         alt=f"{len(rows)} of {number:,} orders of the job, with what became of each",
         column_config={

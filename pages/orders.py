@@ -75,13 +75,17 @@ def news(snapshot: Snapshot) -> None:
 @elements.live("5s", "running_jobs")
 def running_jobs() -> None:
     """Which acts on many orders are under way, whoever started them, each with the way to it."""
-    for job in cached.running_jobs():
-        done = job.total - job.waiting
-        label = f"{job.person}: {job_words.naming(job.act, job.total)}, {100 * done // max(job.total, 1)} %"
-        st.page_link(
-            "jobs.py", label=elements.escape(label), icon=":material/progress_activity:", width="content",
-            query_params={"job": str(job.id)},
-        )  # fmt: skip
+    running = cached.running_jobs()
+    if not running:
+        return
+    with st.container(horizontal=True, gap="xsmall", width="content", key="running"):
+        for job in running:
+            done = job.total - job.waiting
+            label = f"{job.person}: {job_words.naming(job.act, job.total)}, {100 * done // max(job.total, 1)} %"
+            st.page_link(
+                "jobs.py", label=elements.escape(label), icon=":material/progress_activity:", width="content",
+                query_params={"job": str(job.id)},
+            )  # fmt: skip
 
 
 def head(filters: Filters, snapshot: Snapshot) -> None:

@@ -43,7 +43,7 @@ HEADERS = {
     "source": "Source", "state": "State", "expected": "Expected by, 90 %", "placed": "Placed",
     "assignee": "Assigned to",
 }  # fmt: skip
-FLAGS_WIDTH = 230  # pixels
+FLAGS_WIDTH = 290  # pixels
 RIGHT = {"age", "fulfilled", "value"}
 
 
