@@ -128,6 +128,16 @@ def test_a_long_pause_refuses_at_once_and_says_for_how_long(store: Database) -> 
     assert 590 < caught.value.retry_after.total_seconds() <= 600
 
 
+def test_where_another_process_was_asked_to_wait_none_is_tried_for_a_while(store: Database) -> None:
+    SharedRateLimit(store, 5).pause(600.0)
+    process = Process(store, 5, [])
+    assert process.limiter.available() == 5
+    with pytest.raises(Throttled):
+        asyncio.run(process.call())
+    assert process.limiter.available() == 0
+    assert process.limiter.paused_until == 0, "this process was not asked to wait"
+
+
 def test_slots_of_a_time_before_a_reboot_count_for_nothing(sqlite_store: Database) -> None:
     world = Virtual(sqlite_store, 1.0, 1)
     world.slots(0, 1, 0.05)

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
@@ -18,6 +18,7 @@ from tracking.provider.shared_rate_limit import LONGEST_PAUSE, LONGEST_WAIT, Sha
 
 MAX_IN_FLIGHT = 20
 FIRST_BACKOFF, LONGEST_BACKOFF = 5.0, 300.0
+ASKED_AGAIN_AFTER = 60.0  # where the store says that no call is free for longer
 SHORTEST_SLACK, LONGEST_SLACK = 0.05, 5.0  # between when a call may leave and when it must have left
 
 
@@ -48,6 +49,7 @@ class RateLimiter:
         self._shared = shared
         self._reserved: deque[Slot] = deque()
         self._slack = SHORTEST_SLACK
+        self._none_free_until = 0.0
 
     @contextlib.asynccontextmanager
     async def slot(self) -> AsyncIterator[float]:
@@ -86,8 +88,7 @@ class RateLimiter:
             while self._reserved and self._reserved[0].end <= now:
                 self._reserved.popleft()
             if reserved_now := not self._reserved:
-                # One for each call that waits, so that they share a transaction.
-                self._reserved.extend(await shared.reserve(min(self._waiting, self._calls_in_window), self._slack))
+                self._reserved.extend(await self._reserve(shared))
             slot = self._reserved.popleft()
             await self._wait_until(slot.begin)
             if self._monotonic() <= slot.end:
@@ -96,10 +97,19 @@ class RateLimiter:
             if reserved_now:  # the store takes longer than that to commit, or this process is held up
                 self._slack = min(self._slack * 2, LONGEST_SLACK)
 
+    async def _reserve(self, shared: SharedRateLimit) -> Sequence[Slot]:
+        """One slot for each call that waits. Where another process was asked to wait, none is tried for a while."""
+        try:
+            return await shared.reserve(min(self._waiting, self._calls_in_window), self._slack)
+        except Throttled as exc:
+            wait = min(exc.retry_after.total_seconds(), ASKED_AGAIN_AFTER)
+            self._none_free_until = self._monotonic() + wait
+            raise
+
     def available(self) -> int:
         """How many calls can leave within the next second, beside those that wait for their slot already."""
         now = self._monotonic()
-        if self.paused_until > now + 1:
+        if max(self.paused_until, self._none_free_until) > now + 1:
             return 0
         recent = sum(1 for start in self._starts if start + self._window > now + 1)
         return max(self._calls_in_window - recent - self._waiting, 0 if self._waiting else 1)
