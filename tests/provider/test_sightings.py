@@ -263,6 +263,9 @@ def test_endpoints_are_named_without_what_is_a_value_in_them() -> None:
     assert [endpoint_of("GET", path) for path in paths] == [
         ORDER, "GET /v1/Orders", "GET /v1/AccountBalance", "other", "other",
     ]  # fmt: skip
+    codes = [("POST /v1/Orders", "409"), ("POST /v1/Orders", "200"), (ORDER, "404"), ("GET /v1/Products", "503")]
+    named = [is_documented(Sighting(endpoint, "status", "", code)) for endpoint, code in codes]
+    assert named == [True, False, True, False]
     places = ("LineItems[].Status", "LineItems[]", "LineItems", "409 PONumber", "409", "")
     outer = [each and each.place for each in (above(Sighting("", "field", place, "")) for place in places)]
     assert outer == ["LineItems[]", "LineItems", "", "409", None, None]

@@ -52,7 +52,11 @@ _ERRORS = {
     "422": "AvailableBalance number|OrderCost number",
 }
 _STATUSES = {"200", "401", "403", "429", "500", "504"}
-_OF_ORDERS = {_ORDER: {"404"}, "POST /v1/Orders": {"201", "400", "409", "422"}}
+_MORE_STATUSES = {
+    _ORDER: {"404"},
+    "POST /v1/Orders": {"201", "400", "409", "422"},
+    "GET /v1/AccountBalance": {"404"},  # not offered
+}
 _STATES = frozenset(state.value.casefold() for state in PROVIDER_STATES)
 _LINE_STATES = frozenset(map(str.casefold, LINE_STATUSES))
 _ORDER_TYPES = frozenset(kind.value.casefold() for kind in OrderType)
@@ -77,9 +81,8 @@ def is_documented(sighting: Sighting) -> bool:
     endpoint, kind, place, value = sighting
     match kind:
         case "status":
-            return value in _STATUSES | _OF_ORDERS.get(endpoint, set()) and not (
-                endpoint == "POST /v1/Orders" and value == "200"
-            )
+            never = endpoint == "POST /v1/Orders" and value == "200"
+            return not never and value in _STATUSES | _MORE_STATUSES.get(endpoint, set())
         case "content type":
             return value == "application/json"
         case "word":
