@@ -371,6 +371,8 @@ def test_an_order_of_a_file_that_waits_is_not_placed_and_its_row_says_why(office
     assert (job["done"], job["skipped"], job["skipped_why"]) == (2, 1, {"rejected": 1})
     assert [row["lines"][0][4] for row in office.rows(IMPORT_ROWS)] == ["r-1", None, "r-3"]
     assert [row["po_number"] for row in office.rows(ORDERS)] == ["b", "c"]
+    hand_in(office.store, checked, source="json", by=OPERATOR, now=office.now)  # whoever uploads it again means it
+    assert office.store.write(place) == 1
 
 
 COPIES_FOR = {"Email": ANN}, {"Sms": "+1 (555) 010-0123"}, {"Name": "Jo Lee"}, {"Name": "Madonna"}
