@@ -12,11 +12,13 @@ from pages.conftest import MAIN
 from sqlalchemy import Connection
 from streamlit.testing.v1 import AppTest
 
+from tracking.access import Person
 from tracking.reports.order_list.filters import Filters
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
 from tracking.storage.maintenance.restore_mark import RestoreMark, set_mark
+from tracking.submissions import actions
 from tracking.webhooks.silence_alarm import SilenceAlarm
 
 Visit = Callable[..., AppTest]
@@ -120,7 +122,9 @@ NASTY = "<b>x</b> ![i](https://evil.example/p.png) [l](javascript:x) $x$ :red[y]
 def test_nothing_from_outside_is_interpreted(visit: Visit, history: History) -> None:
     history.place(NASTY[:95])
     history.refuse(NASTY[:95], NASTY)
-    for app in (visit(), visit("order", order=NASTY[:95]), visit("orders", q="evil")):
+    actions.add_note(history.database, NASTY[:95], by=Person(NASTY), now=history.at, text=NASTY)
+    others = (visit("audit", person=NASTY), visit("handover", since="1000d"))
+    for app in (visit(), visit("order", order=NASTY[:95]), visit("orders", q="evil"), *others):
         assert not app.exception
         for element in [*app.markdown, *app.caption, *app.error, *app.warning, *app.info]:
             assert "![i](" not in element.value

@@ -65,7 +65,7 @@ def test_a_handover_tells_what_came_was_decided_and_is_open(shift: Database, his
         "Acknowledged by Ann (B)",
         "Reopened by *bob*@example.com (B)",
         "Snoozed by *bob*@example.com (C)",
-        "Job started by Ann, 393 orders (job 7)",
+        "Job started: acknowledge by Ann, 393 orders (job 7)",
     ]
     assert parts["Open now"][0].startswith("Cancelled by the provider: 1 order, ")
     assert "Unassigned: 1 order" in parts["Open now"]

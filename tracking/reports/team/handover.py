@@ -69,12 +69,13 @@ class Arrivals:
 class Acts:
     """What somebody did of one kind: how often, with how many orders where one act was on many, and examples.
 
-    `orders` is 0 where no act was on many.
+    `orders` is 0 where no act was on many; `act` is what a job does.
     """
 
     who: str
     signed_in: bool
     kind: str
+    act: str
     number: int
     orders: int
     po_numbers: tuple[str, ...]
@@ -175,20 +176,22 @@ def _ended(connection: Connection, kinds: Sequence[EventKind], since: datetime, 
 def _acts(entries: Sequence[AuditEntry]) -> tuple[Acts, ...]:
     """What was done, in the order of DECISIONS, and by whom."""
     kinds = [kind.value for kind in DECISIONS]
-    groups: dict[tuple[str, bool, str], list[AuditEntry]] = {}
+    groups: dict[tuple[str, bool, str, str], list[AuditEntry]] = {}
     for entry in entries:
         if entry.kind in kinds:
-            groups.setdefault((entry.who, entry.signed_in, entry.kind), []).append(entry)
+            groups.setdefault((entry.who, entry.signed_in, entry.kind, str(entry.detail.get("act") or "")), []).append(
+                entry
+            )
     in_order = sorted(groups.items(), key=lambda group: (kinds.index(group[0][2]), group[0][0].casefold()))
     return tuple(_acts_of(*key, of_key) for key, of_key in in_order)
 
 
-def _acts_of(who: str, signed_in: bool, kind: str, entries: Sequence[AuditEntry]) -> Acts:
+def _acts_of(who: str, signed_in: bool, kind: str, act: str, entries: Sequence[AuditEntry]) -> Acts:
     po_numbers = dict.fromkeys(entry.po_number for entry in entries if entry.po_number)
     job_ids = dict.fromkeys(entry.job_id for entry in entries if entry.job_id is not None)
     many = sum(int(entry.detail.get("orders") or 0) for entry in entries if kind != AuditKind.ERASED)
     examples = tuple(po_numbers)[:EXAMPLES], tuple(job_ids)[:EXAMPLES]
-    return Acts(who, signed_in, kind, len(entries), many, *examples)
+    return Acts(who, signed_in, kind, act, len(entries), many, *examples)
 
 
 def _snoozed(connection: Connection, now: datetime) -> tuple[SnoozedOrder, ...]:

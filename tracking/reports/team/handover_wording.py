@@ -149,7 +149,8 @@ def _span(begin: datetime, end: datetime | None, now: datetime) -> str:
 def _acts(handed: Handover) -> Iterator[Line]:
     for acts in handed.acts:
         query = {"person": acts.who, "kind": acts.kind, "since": handed.since.isoformat()}
-        yield Line(LABELS.get(acts.kind, acts.kind), f"by {_numbers(acts)}", "audit", query, " ")
+        label = LABELS.get(acts.kind, acts.kind) + (f": {acts.act}" if acts.act else "")
+        yield Line(label, f"by {_numbers(acts)}", "audit", query, " ")
 
 
 def _numbers(acts: Acts) -> str:
