@@ -68,6 +68,15 @@ def draw_list() -> None:
         st.pagination(pages, key=PAGES_KEY)
 
 
+def draw_way() -> None:
+    """The ways back: to all jobs, and to the list as this session last saw it."""
+    with st.container(horizontal=True, gap="small", key="way"):
+        st.page_link("jobs.py", label="All jobs", icon=":material/arrow_back:", query_params={"page": "1"})
+        if (left := st.session_state.get("orders_filter")) is not None:
+            query = left or {"view": "all"}
+            st.page_link("orders.py", label="Back to the orders", icon=":material/list_alt:", query_params=query)
+
+
 def number_asked() -> int | None:
     """The number of the job in the address; None without a number."""
     text = st.query_params.get("job", "")
@@ -79,5 +88,5 @@ with elements.error_box():
     if asked is None:
         draw_list()
     else:
-        st.page_link("jobs.py", label="All jobs", icon=":material/arrow_back:", query_params={"page": "1"})
+        draw_way()
         job_page.draw(reports.job(session.database(), asked, utc_now()).id)

@@ -90,6 +90,7 @@ def test_all_that_match_are_acknowledged_by_one_job_whose_page_says_what_became_
     )
     page = visit("jobs", job=str(job.id))
     assert "0 of 3: 0 acknowledged, 3 waiting" in text(page)
+    assert [link.label for link in page.container(key="way").page_link] == ["All jobs"]
     assert "Nothing is done at the moment: no worker is running" in text(page)
     assert "Started by Bea (not signed in)" in text(page)
     assert "Needs decision · “Reordered: as FT-9”" in text(page)
