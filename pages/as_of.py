@@ -20,7 +20,7 @@ from tracking.reports.as_of.overview import Figures, OverviewAsOf, overview_as_o
 from tracking.reports.order_list.query_params import Reader
 
 PARAMETER = "as_of"
-LABEL = "As of a date and time"
+LABEL = "As of ..."
 ICON = ":material/history:"
 UNKNOWN = "unknown"
 FIGURES = ("Needs a decision", "Late", "Unconfirmed send", "Open", "Completed that day")
@@ -39,7 +39,7 @@ def asked() -> datetime | None:
     return moment
 
 
-@elements.dialog(LABEL, icon=ICON)
+@elements.dialog("As of a date and time", icon=ICON)
 def choose(page: str, query: Mapping[str, str]) -> None:
     """Asks for the moment, in the reader's zone, and goes there; the browser's Back leads to now."""
     now = utc_now().astimezone(times.zone()).replace(tzinfo=None)

@@ -234,7 +234,7 @@ def test_an_order_is_handed_on_as_evidence_and_shown_as_of_earlier_from_which_ba
             window.locator(".st-key-as_of button").first.click()
         else:
             opener.click()
-            window.get_by_text("As of a date and time").click()
+            window.get_by_text("As of ...", exact=True).click()
         window.locator(".st-key-as_of_show button").click()
         expect(band).to_contain_text("Nothing can be done here.")
         expect(window).to_have_url(re.compile("as_of=20"))

@@ -52,7 +52,7 @@ def test_as_of_a_moment_the_overview_shows_the_counts_of_then_beside_those_of_no
     history.look("A-1", "Completed")
     history.refuse("A-2")
     app = visit()
-    assert app.button(key="as_of").label == "As of a date and time"
+    assert app.button(key="as_of").label == "As of ..."
     app.query_params["as_of"] = "2026-03-04T10:10"
     app.run()
     assert not app.exception
