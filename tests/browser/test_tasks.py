@@ -132,6 +132,7 @@ def search(hands: Hands, text: str) -> None:
         return
     hands.shortcut("Control+k", page.locator(".st-key-open_search").get_by_role("button"))
     hands.enter(text, page.locator(".st-key-find_in_dialog input"))
+    expect(page.get_by_role("dialog")).to_have_count(0)  # the address is the same where the same order was open
 
 
 def test_what_is_late_is_exported_with_three_clicks(hands: Hands) -> None:
