@@ -93,7 +93,7 @@ def start(
         total = connection.execute(select(func.count()).where(JOB_ORDERS.c.job_id == job_id)).scalar_one()
         _check_total(total)
         connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(total=total))
-        detail = {"act": act.value, "orders": total, "filter": chosen, **_without_reason(parameters)}
+        detail = start_detail(act, parameters, chosen, total)
         record_act(connection, by, AuditKind.JOB_STARTED, now, job_id=job_id, detail=detail)
         return job_id
 
@@ -183,8 +183,10 @@ def _check_total(total: int) -> None:
         raise InvalidJob([Problem("Orders", f"more than {MOST_ORDERS:,} match; narrow the filter")])
 
 
-def _without_reason(parameters: Parameters) -> dict[str, Any]:
-    return {name: value for name, value in parameters.to_document().items() if name != "reason"}
+def start_detail(act: Act, parameters: Parameters, chosen: Mapping[str, Any], orders: int) -> dict[str, Any]:
+    """What the audit log holds of a job that was started: no word of the reason, which may name somebody."""
+    named = {name: value for name, value in parameters.to_document().items() if name != "reason"}
+    return {"act": act.value, "orders": orders, "filter": chosen, **named}
 
 
 def filter_detail(filters: Filters) -> dict[str, Any]:

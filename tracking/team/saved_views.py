@@ -7,6 +7,8 @@ audit log has the number of the view and no word of it.
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
+from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
@@ -41,29 +43,40 @@ def save(
         NotAllowed: there is one of this name, and `replaces` does not say that it is to be replaced.
     """
     by.must_operate()
+    more: dict[str, Any] = {"shared": shared, "by": by, "now": now, "replaces": replaces}
+    return database.write(partial(save_here, name=name, filters=filters, **more))
+
+
+def save_here(
+    connection: Connection,
+    name: str,
+    filters: Filters,
+    *,
+    shared: bool,
+    by: Person,
+    now: datetime,
+    replaces: bool = False,
+) -> int:
+    """Save it as `save` does, and raise as that: a step of a job of the writer."""
+    by.must_operate()
     called = _readable(name)
     query = filters_to_save(filters)
     if len(str(query)) > LONGEST_QUERY:
         raise InvalidNote([Problem("Filter", "names too many orders or words to be saved; choose them by a filter")])
     owner = SHARED if shared else by.name
     row = {"query": query, "created_by": by.name, "created_at": now}
-
-    def job(connection: Connection) -> int:
-        this = SAVED_VIEWS.c.owner == owner, SAVED_VIEWS.c.name == called
-        number = connection.execute(select(SAVED_VIEWS.c.id).where(*this)).scalar()
-        if number is not None and not replaces:
-            raise NotAllowed(NAME_TAKEN)
-        if number is not None:
-            connection.execute(update(SAVED_VIEWS).where(SAVED_VIEWS.c.id == number).values(row))
-        else:
-            _check_number(connection, owner)
-            adding = insert(SAVED_VIEWS).values(row | {"owner": owner, "name": called})
-            number = connection.execute(adding.returning(SAVED_VIEWS.c.id)).scalar_one()
-        detail = {"view": number, "shared": shared}
-        record_act(connection, by, AuditKind.VIEW_SAVED, now, detail=detail)
-        return int(number)
-
-    return database.write(job)
+    this = SAVED_VIEWS.c.owner == owner, SAVED_VIEWS.c.name == called
+    number = connection.execute(select(SAVED_VIEWS.c.id).where(*this)).scalar()
+    if number is not None and not replaces:
+        raise NotAllowed(NAME_TAKEN)
+    if number is not None:
+        connection.execute(update(SAVED_VIEWS).where(SAVED_VIEWS.c.id == number).values(row))
+    else:
+        _check_number(connection, owner)
+        adding = insert(SAVED_VIEWS).values(row | {"owner": owner, "name": called})
+        number = connection.execute(adding.returning(SAVED_VIEWS.c.id)).scalar_one()
+    record_act(connection, by, AuditKind.VIEW_SAVED, now, detail={"view": number, "shared": shared})
+    return int(number)
 
 
 def remove(database: Database, view_id: int, *, by: Person, now: datetime) -> None:

@@ -19,17 +19,22 @@ from sqlalchemy import Connection
 
 from tracking import ingest
 from tracking.app.demonstration.past import Past, PastOrder
-from tracking.app.demonstration.plan import PEOPLE, Mishap, PlannedOrder
+from tracking.app.demonstration.plan import Mishap, PlannedOrder
 from tracking.app.demonstration.requests import face_values
+from tracking.app.demonstration.team.acts import TEAM, PlannedAct, PlannedJob
+from tracking.app.demonstration.team.journal import Entry, Journal
 from tracking.errors import InsufficientFunds, OutcomeUnknown, Problem, RequestRejected
 from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import LEASE_MARGIN, follow_up_wait, wait_before_resend
 from tracking.orders.model import Approval, State, Witness, is_open
 from tracking.orders.observations import (
     Answered,
+    Asked,
+    Assigned,
     Attempted,
     Declined,
     Judged,
+    Noted,
     Observation,
     Observed,
     Polled,
@@ -44,6 +49,7 @@ from tracking.provider.responses import ParsedOrder, read_order
 from tracking.provider.webhook_bodies import read_webhook_call
 from tracking.storage import inbox, orders, outbox
 from tracking.storage.tables import ORDERS
+from tracking.storage.team.audit_log import AuditKind
 from tracking.submissions.requests import read_request
 from tracking.submissions.sender import describe
 from tracking.webhooks import address_book
@@ -56,6 +62,7 @@ ACKNOWLEDGED_WITH = ("Customer informed, placed anew", "Refunded", "Agreed with 
 _POLLED = ("next_look_at", "provider_id", "digest", "state", "type", "looks", "completed_after", "approval")
 _NEXT_POLL = sa.select(*(ORDERS.c[name] for name in _POLLED)).where(ORDERS.c.id == sa.bindparam("wanted"))
 _MASKER = SecretMasker(tuple)
+_TAKEN_FIRST = 0.4  # the share of decisions for which somebody takes the order first
 _HERE = "127.0.0.1"
 _SYSTEM_ON_OTHER_HOST = "another-host/4711/9f2c61d0"
 Step = Callable[[datetime], None]
@@ -65,7 +72,7 @@ Step = Callable[[datetime], None]
 class Desk:
     """What orders are followed with. `calls` gathers the records of the calls, `refusals` the refused webhook calls.
 
-    `address` makes an order's webhook address; `until` is the present.
+    `journal` does what people did; `address` makes an order's webhook address; `until` is the present.
     """
 
     connection: Connection
@@ -73,6 +80,7 @@ class Desk:
     planner: PlanningContext
     address: Callable[[str], str | None]
     until: datetime
+    journal: Journal
     calls: list[tuple[int | None, ApiCallRecord]] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
 
@@ -104,6 +112,8 @@ class FollowedOrder:
             self._request(self._planned.at)
         if self._planned.person is not None:
             self._agenda_at(self._planned.at + self._planned.person[1], self._decide)
+        for one in self._planned.acts:
+            self._plan_act(one)
         while (step := self._next_step()) is not None:
             at, act = step
             act(at)
@@ -132,6 +142,17 @@ class FollowedOrder:
             self._row = self._connection.execute(_NEXT_POLL, {"wanted": self._id}).one()
         return self._row
 
+    def _plan_act(self, planned: PlannedAct | PlannedJob) -> None:
+        journal = self._desk.journal
+        match planned:
+            case PlannedAct(at):
+                self._agenda_at(at, lambda _: journal.act(self._order_id, planned))
+            case PlannedJob(_, at):
+                batch = self._batch_id
+                self._later(
+                    at, self._rng.uniform(0.3, 1.5), lambda now: journal.take_part(self._order_id, planned, batch, now)
+                )
+
     def _agenda_at(self, at: datetime, act: Step) -> None:
         heapq.heappush(self._agenda, (at, next(self._numbers), act))
 
@@ -151,14 +172,18 @@ class FollowedOrder:
             batch_id=self._batch_id,
             values=face_values(planned.document),
         )
+        if planned.source == "form":  # a file is an import, and systems are no people
+            detail = {"source": planned.source, "orders": 1}
+            self._desk.journal.add(Entry(at, planned.actor or "", AuditKind.SUBMITTED, self._id, detail=detail))
         self._later(at, self._rng.uniform(0.05, 0.3), self._send)
 
     def _send(self, at: datetime) -> None:
         """One attempt, with the result that the order's mishap has for it."""
         order_id = self._order_id
         if self._stored().approval == Approval.WAITING:  # above a limit that is in force today
-            colleague = next(name for name in PEOPLE if name != self._planned.actor)
+            colleague = next(name for name in TEAM if name != self._planned.actor)
             ingest.record_work(self._connection, order_id, Judged(approved=True), actor=colleague, now=at)
+            self._desk.journal.add(Entry(at, colleague, AuditKind.APPROVED, order_id))
         number = outbox.record_attempt(self._connection, order_id)
         if self._address:
             address_book.store_address(self._connection, order_id, self._address)
@@ -299,13 +324,16 @@ class FollowedOrder:
             if is_open(stored.order.state):
                 self._agenda_at(at + timedelta(hours=6), self._decide)
             return
-        actor = self._planned.person[0]
-        if stored.order.state == State.REFUSED and self._planned.mishap == Mishap.BALANCE:
-            ingest.request_action(self._connection, stored.id, what="resend", actor=actor, now=at)
+        actor, journal = self._planned.person[0], self._desk.journal
+        if stored.order.assignee is None and self._rng.random() < _TAKEN_FIRST:
+            journal.act(stored.id, PlannedAct(at, actor, Assigned(actor)))
+            self._later(at, self._rng.uniform(60, 900), self._decide)
+        elif stored.order.state == State.REFUSED and self._planned.mishap == Mishap.BALANCE:
+            journal.act(stored.id, PlannedAct(at, actor, Asked("resend")))
             self._later(at, self._rng.uniform(0.05, 0.5), self._send)
         else:
             text = self._rng.choice(ACKNOWLEDGED_WITH)
-            ingest.record_note(self._connection, stored.id, text=text, actor=actor, now=at, acknowledges=True)
+            journal.act(stored.id, PlannedAct(at, actor, Noted(text, acknowledges=True)))
 
     # Helpers
 

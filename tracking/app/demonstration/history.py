@@ -22,6 +22,7 @@ from tracking.app.demonstration import plan
 from tracking.app.demonstration.follow import Desk, FollowedOrder, chance
 from tracking.app.demonstration.past import Past
 from tracking.app.demonstration.plan import PlannedOrder
+from tracking.app.demonstration.team.journal import Journal
 from tracking.forecasting import learned
 from tracking.forecasting.forecasts import Forecasts
 from tracking.forecasting.planner import PlanningContext
@@ -36,6 +37,7 @@ from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
 from tracking.storage.tables import BATCHES, LINES, ORDERS
 from tracking.storage.team.tables import IMPORT_ROWS, JOBS, import_key
+from tracking.team.jobs import FINISHED
 from tracking.webhooks.receiver import RefusalRule
 
 log = logging.getLogger(__name__)
@@ -112,21 +114,26 @@ class History:
         until = self._until
         assert until is not None  # noqa: S101 - it has begun  # nosec B101
         self._learn(connection, group[0].at)
-        desk = Desk(connection, Past(self._sandbox.provider, until.timestamp()), self._planner, self._address, until)
+        journal = Journal(connection, self._planner.cipher, _waiting_entries(connection))
+        past = Past(self._sandbox.provider, until.timestamp())
+        desk = Desk(connection, past, self._planner, self._address, until, journal)
         if self._done == 0:
+            journal.save_view(group[0].at - timedelta(minutes=5))
             _refuse_forged_calls(connection, until, chance(self._seed, -1))
         with desk.past.transaction():
             for number, planned in enumerate(group, self._done):
                 desk.planner = replace(self._planner, rng=chance(self._seed, number))
-                FollowedOrder(desk, planned, _batch_id(connection, planned, self._week)).run()
+                FollowedOrder(desk, planned, _batch_id(connection, planned, self._week, journal)).run()
         _store_calls(connection, desk.calls)
         if desk.refusals:
             inbox.add_refusal_counts(connection, Counter(desk.refusals), until)
-        self._note_progress(connection, until, self._done + len(group))
+        self._note_progress(connection, until, self._done + len(group), journal)
 
-    def _note_progress(self, connection: Connection, until: datetime, done: int) -> None:
+    def _note_progress(self, connection: Connection, until: datetime, done: int, journal: Journal) -> None:
         complete = done >= len(self._week)
-        progress = {"seed": self._seed, "orders": self._orders, "done": done, "complete": complete}
+        progress: dict[str, Any] = {"seed": self._seed, "orders": self._orders, "done": done, "complete": complete}
+        # What is done with later orders is done after they were placed.
+        progress["entries"] = journal.write(None if complete else self._week[done].at)
         facts.set_fact(connection, FactKey.DEMONSTRATION, {"until": until.isoformat(), **progress}, until)
         if complete:
             # What other systems placed up to now is here, so that the list is read from here on.
@@ -169,7 +176,16 @@ def _as_of(row: Any, now: datetime) -> SimpleNamespace:
     return SimpleNamespace(**values)
 
 
-def _batch_id(connection: Connection, planned: PlannedOrder, week: Sequence[PlannedOrder]) -> int | None:
+def _waiting_entries(connection: Connection) -> list[dict[str, Any]]:
+    """The entries of the audit log that the group before has left to be written."""
+    fact = facts.get_fact(connection, FactKey.DEMONSTRATION)
+    entries: list[dict[str, Any]] = fact.value.get("entries", []) if fact else []
+    return entries
+
+
+def _batch_id(
+    connection: Connection, planned: PlannedOrder, week: Sequence[PlannedOrder], journal: Journal
+) -> int | None:
     """The row of the file that the order came in."""
     if planned.file is None:
         return None
@@ -180,7 +196,9 @@ def _batch_id(connection: Connection, planned: PlannedOrder, week: Sequence[Plan
     lines = sum(len(one.document["LineItems"]) for one in within)
     values = {"digest": planned.file, "name": planned.file, "rows": lines, "orders": len(within)}
     add = sa.insert(BATCHES).values(created_at=planned.at, actor=planned.actor, **values).returning(BATCHES.c.id)
-    return int(connection.execute(add).scalar_one())
+    batch_id = int(connection.execute(add).scalar_one())
+    journal.start_import(batch_id, planned.file, len(within), planned.actor or "", planned.at)
+    return batch_id
 
 
 def _record_imports(connection: Connection) -> None:
@@ -199,16 +217,8 @@ def _record_imports(connection: Connection) -> None:
             rows.append(row | {"lines": [[at, *line] for at, line in enumerate(lines, last + 1)]})
             last += len(lines)
         connection.execute(sa.insert(IMPORT_ROWS), rows)
-        connection.execute(sa.insert(JOBS).values(_job_of(batch, max(order["created_at"] for order in orders))))
-
-
-def _job_of(batch: Mapping[Any, Any], placed_at: datetime) -> dict[str, Any]:
-    """The job that placed a file's orders."""
-    about = {"parameters": {"batch_id": batch["id"], "source": "csv"}, "filter": {"import": batch["id"]}}
-    counts = {"total": batch["orders"], "done": batch["orders"], "skipped": 0, "skipped_why": {}}
-    who = {"person": batch["actor"] or "", "signed_in": False, "created_at": batch["created_at"]}
-    ending = {"state": "finished", "finished_at": placed_at}
-    return {"key": import_key(batch["id"]), "act": "import", **about, **counts, **who, **ending}
+        ending = {"done": batch["orders"], "state": FINISHED, "finished_at": orders[-1]["created_at"]}
+        connection.execute(sa.update(JOBS).where(JOBS.c.key == import_key(batch["id"])).values(ending))
 
 
 def _record_late_orders(connection: Connection, until: datetime) -> None:

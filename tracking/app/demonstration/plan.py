@@ -13,12 +13,24 @@ from typing import Any
 
 from tracking.app.demonstration.past import Course
 from tracking.app.demonstration.requests import NOTES, TYPES_ELSEWHERE, draw_sizes, make_document, order_type
+from tracking.app.demonstration.team.acts import (
+    ANN,
+    BEN,
+    MIA,
+    SOLD_OUT,
+    TEAM,
+    Planned,
+    PlannedAct,
+    everyday,
+    follow_up,
+    sold_out,
+)
 from tracking.orders.model import OrderType
+from tracking.orders.observations import Assigned, Noted, Reopened, Snoozed
 from tracking.submissions.submit import new_po_number
 
 DAYS = 7
 ORDERS = 780  # at random; the files and the orders of today's cast come on top
-PEOPLE = ("Ann Reyes", "Ben Okafor", "Mia Lindqvist")
 SYSTEMS = ("SHOP", "CRM", "HR", "SURVEY")
 FIRST_SERIAL = 100_001  # beyond the numbers that live traffic from elsewhere begins with
 _ELSEWHERE = 0.5
@@ -46,7 +58,7 @@ class PlannedOrder:
     """One order of the week.
 
     `person` acts on what needs a decision, so long after it was placed: sends it again where it was refused for lack of
-    balance, else acknowledges it. `file` names the CSV file it came in.
+    balance, else acknowledges it. `file` names the CSV file it came in. `acts` is what else the team did with it.
     """
 
     at: datetime
@@ -57,6 +69,7 @@ class PlannedOrder:
     mishap: Mishap = Mishap.NONE
     person: tuple[str, timedelta] | None = None
     file: str | None = None
+    acts: Planned = ()
 
     @property
     def po_number(self) -> str:
@@ -97,7 +110,7 @@ def _random_order(at: datetime, serial: int, rng: random.Random, until: datetime
     kind = order_type(rng)
     sizes = draw_sizes(rng, kind)
     document = make_document(rng, kind, new_po_number(at, rng), sizes)
-    source, actor = rng.choice((("form", rng.choice(PEOPLE)), ("api", "CRM"), ("api", "Loyalty programme")))
+    source, actor = rng.choice((("form", rng.choice(TEAM)), ("api", "CRM"), ("api", "Loyalty programme")))
     course, person = _course(rng, until - at, several=sum(sizes) > 2)
     mishap = rng.choices(
         (Mishap.NONE, Mishap.TIMEOUT, Mishap.TIMEOUT_BEFORE, Mishap.THROTTLED, Mishap.BALANCE, Mishap.REJECTED),
@@ -106,7 +119,8 @@ def _random_order(at: datetime, serial: int, rng: random.Random, until: datetime
     if mishap in {Mishap.BALANCE, Mishap.REJECTED}:
         person = _decision(rng)
         mishap = mishap if until - at > timedelta(hours=8) else Mishap.NONE  # today's are those of the cast
-    return PlannedOrder(at, source, document, actor, course, mishap, person)
+    acts = everyday(at, kind, rng) if source == "form" else ()
+    return PlannedOrder(at, source, document, actor, course, mishap, person, acts=acts)
 
 
 def _course(rng: random.Random, age: timedelta, *, several: bool) -> tuple[Course, tuple[str, timedelta] | None]:
@@ -123,53 +137,68 @@ def _course(rng: random.Random, age: timedelta, *, several: bool) -> tuple[Cours
 
 
 def _decision(rng: random.Random) -> tuple[str, timedelta]:
-    return rng.choice(PEOPLE), timedelta(minutes=rng.uniform(20, 400))
+    return rng.choice(TEAM), timedelta(minutes=rng.uniform(20, 400))
 
 
 def _file(until: datetime, days: float, orders: int, lines: int, rng: random.Random) -> Iterator[PlannedOrder]:
     """One CSV file, handed in at once."""
-    at, actor = until - timedelta(days=days), rng.choice(PEOPLE)
+    at, actor = until - timedelta(days=days), rng.choice(TEAM)
     name = f"{rng.choice(NOTES).lower().replace(' ', '-')}-{at:%Y-%m-%d}.csv"
+    acts = (follow_up(name, at, actor, orders),) if days < 1 else ()
     for number in range(1, orders + 1):
         kind = rng.choice((OrderType.LINKS, OrderType.DIGITAL))
         document = make_document(rng, kind, f"GIFT-{at:%Y%m%d}-{number:03d}", (lines, 1), name.partition(".")[0])
         course = Course({"webhook": rng.choice(("normal", "normal", "normal", "duplicate"))})
-        yield PlannedOrder(at, "csv", document, actor, course, file=name)
+        yield PlannedOrder(at, "csv", document, actor, course, file=name, acts=acts)
 
 
 def _cast(until: datetime, rng: random.Random) -> Iterator[PlannedOrder]:
-    """Today's orders that show each state an order can be in, each reason for a decision, and a bulk order at work."""
+    """Today's orders that show each state an order can be in, each reason for a decision, and a bulk order at work.
+
+    With some of them the team has done something; others nobody has yet.
+    """
+
+    def did(minutes: float, person: str, what: Assigned | Noted | Reopened | Snoozed) -> PlannedAct:
+        return PlannedAct(until - timedelta(minutes=minutes), person, what)
 
     def ours(minutes: float, kind: OrderType, mishap: Mishap = Mishap.NONE, **how: Any) -> PlannedOrder:
         at = until - timedelta(minutes=minutes)
         lines, quantity, seconds, claims = (how.pop(name, None) for name in ("lines", "quantity", "seconds", "claims"))
-        note = how.pop("note", "")
+        note, acts = how.pop("note", ""), how.pop("acts", ())
         document = make_document(rng, kind, new_po_number(at, rng), (lines or 1, quantity or 1), note)
-        return PlannedOrder(at, "form", document, rng.choice(PEOPLE), Course(how, seconds, claims), mishap)
+        return PlannedOrder(at, "form", document, rng.choice(TEAM), Course(how, seconds, claims), mishap, acts=acts)
 
     for hours, orders in _OUTAGES:
         since = (until - timedelta(hours=hours)).replace(minute=40)
         for _ in range(orders):
             before = (until - since).total_seconds() / 60 - rng.uniform(0, 6)
             yield ours(before, OrderType.LINKS, Mishap.OUTAGE)
+    tomorrow = (until + timedelta(days=1)).replace(hour=9, minute=0, second=0, microsecond=0)
     links, digital, physical = OrderType.LINKS, OrderType.DIGITAL, OrderType.PHYSICAL
     yield ours(5, digital, lines=320, seconds=660.0, note="Annual thank-you")
     yield ours(0.25, links, Mishap.THROTTLED)
     yield ours(0.05, digital, Mishap.CUT_OFF)
     yield ours(5.5, links, Mishap.UNSETTLED, quantity=2)
     yield ours(25, digital, Mishap.BALANCE, lines=12)
-    yield ours(140, links, Mishap.BALANCE, lines=6)
+    waits = did(118, MIA, Assigned(BEN)), did(104, BEN, Snoozed(tomorrow, "Finance pays in tomorrow morning"))
+    yield ours(140, links, Mishap.BALANCE, lines=6, acts=waits)
     yield ours(47, digital, Mishap.REJECTED)
-    yield ours(95, links, Mishap.TAKEN)
+    yield ours(95, links, Mishap.TAKEN, acts=(did(61, MIA, Assigned(MIA)),))
     yield ours(6, links, lines=5, claim_data="late", claims=3600.0, seconds=0.0)
     yield ours(3, digital, seconds=420.0, lines=4)
     yield ours(50, physical, seconds=70_000.0)
     yield ours(200, physical, approval=True, seconds=43_000.0, lines=3)
-    yield ours(80, digital, approval=True, seconds=14_000.0)
-    yield ours(290, physical, unknown_status=True, seconds=43_000.0)
+    until_approved = did(18, BEN, Snoozed(None, "Their finance approves it; nothing to do before"))
+    yield ours(80, digital, approval=True, seconds=14_000.0, acts=(until_approved,))
+    again = did(31, MIA, Reopened("Still in review, and the customer asks again")), did(30.5, MIA, Assigned(MIA))
+    review = did(45, ANN, Noted("Agreed with the provider", acknowledges=True)), *again
+    yield ours(290, physical, unknown_status=True, seconds=43_000.0, acts=review)
     yield ours(70, digital, cancelled=True)
     yield ours(190, links, cancelled=True, lines=5)
     yield ours(560, physical, webhook="early", seconds=41_000.0)
-    yield ours(250, digital, regress=True, seconds=7200.0)
+    yield ours(250, digital, regress=True, seconds=7200.0, acts=(did(28, ANN, Assigned(ANN)),))
     yield ours(330, links, lines=6, never=True)
-    yield ours(1600, digital, never=True, lines=2)
+    ticket = did(415, BEN, Assigned(BEN)), did(410, BEN, Noted("The provider looks into it; they call back"))
+    yield ours(1600, digital, never=True, lines=2, acts=(*ticket, did(52, BEN, Snoozed(tomorrow, "No call yet"))))
+    for number in range(SOLD_OUT):
+        yield ours(310 - 3 * number, digital, cancelled=True, seconds=900.0, acts=sold_out(until, number))

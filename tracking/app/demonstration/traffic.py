@@ -15,8 +15,8 @@ import httpx
 from starlette.types import ASGIApp
 
 from tracking.access import Person
-from tracking.app.demonstration.plan import PEOPLE
 from tracking.app.demonstration.requests import NOTES, draw_sizes, make_document, order_type
+from tracking.app.demonstration.team.acts import TEAM
 from tracking.errors import TrackingError
 from tracking.sandbox.server import Sandbox
 from tracking.settings import WEBHOOK_PATH
@@ -84,7 +84,7 @@ class Traffic:
         note = rng.choice(NOTES) + (f" [{word}]" if word else "")
         kind = order_type(rng)
         document = make_document(rng, kind, new_po_number(now, rng), draw_sizes(rng, kind), note)
-        request, source, by = read_request(document), rng.choice(("form", "api")), Person(rng.choice(PEOPLE))
+        request, source, by = read_request(document), rng.choice(("form", "api")), Person(rng.choice(TEAM))
         await asyncio.to_thread(submit, self._database, [request], source=source, by=by, now=now)
 
     def _place_elsewhere(self) -> None:
