@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -11,17 +12,21 @@ from typing import Any
 import httpx
 import pytest
 import sqlalchemy as sa
+from cryptography.fernet import Fernet
 from fakes import request
 
 from tracking import ingest
 from tracking.app.demonstration import history, plan
 from tracking.app.demonstration.history import History
+from tracking.app.demonstration.team.acts import BEN, SOLD_OUT, TEAM
 from tracking.app.embedded_sandbox import InProcessTransport
 from tracking.forecasting import finish_times, predictions
-from tracking.orders.vocabulary import AttentionReason
+from tracking.orders.vocabulary import AttentionReason, EventKind
 from tracking.provider.json_fields import digest_of
 from tracking.reports.board.balance import balance_status
 from tracking.reports.board.changes import latest_changes
+from tracking.reports.order_list.view_counts import view_counts
+from tracking.reports.team import handover, saved_views
 from tracking.sandbox.database import OPENING_BALANCE_CENTS
 from tracking.sandbox.server import Sandbox
 from tracking.storage import database, facts
@@ -30,16 +35,24 @@ from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
 from tracking.storage.maintenance.verify import verify
 from tracking.storage.tables import BATCHES, CALLBACKS, COUNTERS, EVENTS, EXCHANGES, FACTS, ORDERS, OUTBOX
-from tracking.storage.team.tables import IMPORT_ROWS
+from tracking.storage.team.audit_log import AuditKind
+from tracking.storage.team.tables import AUDIT_LOG, IMPORT_ROWS, JOB_ORDERS, JOBS
+from tracking.team.job_runner import JobRunner
 
 NOW = datetime(2025, 3, 3, 12, tzinfo=UTC)  # whenever this runs, the week is over
 ORDERS_AT_RANDOM = 110
+KEY = Fernet.generate_key().decode()
+ACTS = {
+    EventKind.ACKNOWLEDGED, EventKind.ASSIGNED, EventKind.NOTED, EventKind.REOPENED, EventKind.SNOOZED,
+    EventKind.CLAIMS_REVEALED, EventKind.ACTION_REQUESTED,
+}  # fmt: skip
+AS_ENTRY = {EventKind.ACTION_REQUESTED: AuditKind.RESENT}
 
 
 def week(store: Database, sandbox: Sandbox) -> History:
     return History(
-        store, sandbox, address=lambda po: f"http://console.internal/webhooks/fulfillment/{po}", cipher=ClaimCipher(),
-        orders=ORDERS_AT_RANDOM,
+        store, sandbox, address=lambda po: f"http://console.internal/webhooks/fulfillment/{po}",
+        cipher=ClaimCipher((KEY,)), orders=ORDERS_AT_RANDOM,
     )  # fmt: skip
 
 
@@ -64,8 +77,12 @@ def write_with_two_kills(store: Database, sandbox: Sandbox) -> int:
             second.write_group()
     third = week(store, sandbox)
     assert third.begin(NOW + timedelta(hours=2))
+    worker = JobRunner(store, owner="another", lease=timedelta(minutes=1), clock=lambda: NOW, max_rate=5)
+    running = 0
     while third.write_group():
-        pass
+        running += len(select(store, JOBS.c.id, where=JOBS.c.state == "running"))
+        assert asyncio.run(worker.turn()) is None, "some of a job's orders are yet to be written"
+    assert running
     assert not week(store, sandbox).begin(NOW + timedelta(hours=3))
     return len(plan.plan_week(NOW, 0, ORDERS_AT_RANDOM))
 
@@ -136,6 +153,68 @@ def test_the_balance_of_each_hour_is_what_was_left_after_our_orders(written: tup
     left = sandbox.provider.database.balance_cents()
     assert max(levels)[0] - min(levels)[0] == sum(row.value_minor for row in spent) > 0
     assert left <= min(levels)[0] <= max(levels)[0] <= OPENING_BALANCE_CENTS
+
+
+def test_each_act_of_the_team_stands_once_in_the_audit_log_in_the_order_of_time(
+    written: tuple[Database, Sandbox, int],
+) -> None:
+    store, _, _ = written
+    entries = select(store, *AUDIT_LOG.c)
+    assert [row.at for row in entries] == sorted(row.at for row in entries)
+    events = select(store, *EVENTS.c, where=EVENTS.c.kind.in_(ACTS))
+    alone = [
+        (row.order_id, row.detail["actor"], AS_ENTRY.get(row.kind, row.kind), row.learned_at)
+        for row in events
+        if not row.detail.get("job")
+    ]
+    of_form = select(store, ORDERS.c.id, ORDERS.c.actor, ORDERS.c.created_at, where=ORDERS.c.source == "form")
+    alone += [(row.id, row.actor, AuditKind.SUBMITTED, row.created_at) for row in of_form]
+    of_orders = [row for row in entries if row.order_id is not None]
+    assert sorted((row.order_id, row.person, row.kind, row.at) for row in of_orders) == sorted(alone)
+    others = Counter(row.kind for row in entries if row.order_id is None)
+    assert others == {AuditKind.VIEW_SAVED: 1, AuditKind.IMPORTED: len(plan._FILES), AuditKind.JOB_STARTED: 2}
+    kinds = {AS_ENTRY.get(kind, kind.value) for kind in ACTS} | {AuditKind.SUBMITTED}
+    assert {row.kind for row in of_orders} == kinds
+    assert {row.person for row in entries} == set(TEAM)
+
+
+def test_jobs_of_the_team_touched_each_order_once_and_are_over(written: tuple[Database, Sandbox, int]) -> None:
+    store, _, _ = written
+    jobs = select(store, *JOBS.c)
+    assert [row.created_at for row in jobs] == sorted(row.created_at for row in jobs)
+    assert {(row.state, row.done + row.skipped - row.total) for row in jobs} == {("finished", 0)}
+    acts = {row.act: row for row in jobs}
+    assert (acts["acknowledge"].done, dict(acts["acknowledge"].skipped_why)) == (
+        SOLD_OUT - 1,
+        {"it is acknowledged already": 1},
+    )
+    touched = select(store, *JOB_ORDERS.c)
+    assert {row.job_id for row in touched} == {acts["acknowledge"].id, acts["assign"].id}
+    by_job = [
+        (row.detail["job"], row.order_id, row.learned_at)
+        for row in select(store, *EVENTS.c, where=EVENTS.c.kind.in_(ACTS))
+        if row.detail.get("job")
+    ]
+    assert sorted(by_job) == sorted((row.job_id, row.order_id, row.at) for row in touched if row.outcome == "done")
+
+
+def test_a_first_start_has_something_to_hand_over_and_leaves_orders_to_be_taken(
+    written: tuple[Database, Sandbox, int],
+) -> None:
+    store, _, _ = written
+    report = handover.handover(store, NOW - handover.USUAL_SPAN, NOW)
+    assert {acts.kind for acts in report.acts} >= {
+        AuditKind.ACKNOWLEDGED, AuditKind.ASSIGNED, AuditKind.REOPENED, AuditKind.SNOOZED, AuditKind.SUBMITTED,
+        AuditKind.IMPORTED, AuditKind.JOB_STARTED,
+    }  # fmt: skip
+    tomorrow = datetime(2025, 3, 4, 9, tzinfo=UTC)
+    assert [(order.until, order.assignee) for order in report.snoozed] == [
+        (tomorrow, BEN), (tomorrow, BEN), (None, None),
+    ]  # fmt: skip
+    counts = view_counts(store, NOW)
+    assert counts["unassigned"].orders < counts["attention"].orders
+    assert counts["unassigned"].orders >= 4
+    assert [view.name for view in saved_views.saved_views(store, BEN) if view.shared] == ["Cards by post under way"]
 
 
 def test_webhooks_were_accepted_repeated_missed_and_refused_and_predictions_are_scored(

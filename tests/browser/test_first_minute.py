@@ -26,6 +26,8 @@ CHARTS = {
     },
     "/insights": {"detection_delay", "forecast_accuracy", "witness_agreement"},
 }  # fmt: skip
+# How many rows the table has at the least, the last of which the page shows without scrolling.
+TEAM_ROWS = {"/audit": 10, "/jobs": 6}
 # The cards that hold a chart whose marks have an extent: a bar of height 0 is none.
 DRAWN = """cards => cards.filter(card => [...document.querySelectorAll(`.st-key-${card} :is(
     .barlayer path, .scatterlayer .points path, [data-testid=stMetricChart] .mark-rect path
@@ -73,6 +75,18 @@ def test_a_minute_after_its_start_everything_has_something_to_show(
         page.goto(f"/activity?what=callbacks&outcome={outcome}")
         rows = page.locator(".st-key-callbacks [role=grid] tbody tr")
         until(f"a webhook that was {outcome}", rows.count, within=rest_of_the_minute(console))
+    shows_what_the_team_did(page, console)
+
+
+def shows_what_the_team_did(page: Page, console: Child) -> None:
+    """The pages of the team are as little empty as the others."""
+    for address, rows in TEAM_ROWS.items():
+        page.goto(address)
+        row = page.locator(f"[role=grid] tbody tr:nth-child({rows})")
+        until(f"{rows} rows of {address}", row.count, within=rest_of_the_minute(console))
+    page.goto("/handover")
+    for text in ("Reopened", "Job started", "until something changes"):
+        until(f"{text} in the handover", page.get_by_text(text).count, within=rest_of_the_minute(console))
 
 
 def has_orders_in_every_state(console: Child, database_url: str) -> None:

@@ -19,6 +19,7 @@ from tracking.app.demonstration.team.acts import (
     MIA,
     SOLD_OUT,
     TEAM,
+    Doing,
     Planned,
     PlannedAct,
     everyday,
@@ -26,7 +27,7 @@ from tracking.app.demonstration.team.acts import (
     sold_out,
 )
 from tracking.orders.model import OrderType
-from tracking.orders.observations import Assigned, Noted, Reopened, Snoozed
+from tracking.orders.observations import Assigned, ClaimRevealed, Noted, Reopened, Snoozed
 from tracking.submissions.submit import new_po_number
 
 DAYS = 7
@@ -158,7 +159,7 @@ def _cast(until: datetime, rng: random.Random) -> Iterator[PlannedOrder]:
     With some of them the team has done something; others nobody has yet.
     """
 
-    def did(minutes: float, person: str, what: Assigned | Noted | Reopened | Snoozed) -> PlannedAct:
+    def did(minutes: float, person: str, what: Doing) -> PlannedAct:
         return PlannedAct(until - timedelta(minutes=minutes), person, what)
 
     def ours(minutes: float, kind: OrderType, mishap: Mishap = Mishap.NONE, **how: Any) -> PlannedOrder:
@@ -188,11 +189,13 @@ def _cast(until: datetime, rng: random.Random) -> Iterator[PlannedOrder]:
     yield ours(3, digital, seconds=420.0, lines=4)
     yield ours(50, physical, seconds=70_000.0)
     yield ours(200, physical, approval=True, seconds=43_000.0, lines=3)
-    until_approved = did(18, BEN, Snoozed(None, "Their finance approves it; nothing to do before"))
-    yield ours(80, digital, approval=True, seconds=14_000.0, acts=(until_approved,))
+    yield ours(80, digital, approval=True, seconds=14_000.0)
+    yield ours(165, links, acts=(did(96, ANN, ClaimRevealed(1, 1)),))
+    agreed = did(57, BEN, Snoozed(None, "The customer expects it next week"))
+    yield ours(900, physical, seconds=200_000.0, lines=2, acts=(agreed,))
     again = did(31, MIA, Reopened("Still in review, and the customer asks again")), did(30.5, MIA, Assigned(MIA))
     review = did(45, ANN, Noted("Agreed with the provider", acknowledges=True)), *again
-    yield ours(290, physical, unknown_status=True, seconds=43_000.0, acts=review)
+    yield ours(500, physical, unknown_status=True, seconds=60_000.0, acts=review)
     yield ours(70, digital, cancelled=True)
     yield ours(190, links, cancelled=True, lines=5)
     yield ours(560, physical, webhook="early", seconds=41_000.0)

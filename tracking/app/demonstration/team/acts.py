@@ -26,13 +26,16 @@ _NOTES = (
 _HAS_CLAIMS = frozenset({OrderType.LINKS, OrderType.CODES})
 
 
+Doing = Asked | Assigned | ClaimRevealed | Noted | Reopened | Snoozed
+
+
 @dataclass(frozen=True, slots=True)
 class PlannedAct:
     """One act of a person on one order."""
 
     at: datetime
     person: str
-    what: Asked | Assigned | ClaimRevealed | Noted | Reopened | Snoozed
+    what: Doing
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def _everyday(at: datetime, kind: OrderType, rng: random.Random) -> Iterator[Pla
 
 def sold_out(until: datetime, number: int) -> Planned:
     """What was done with each of the orders that were cancelled at once: one of them alone, all the others by a job."""
-    reason = "Sold out at the provider; customers chose another card"
+    reason = "Sold out; customers chose another card"
     begin, end = ((until - timedelta(minutes=each)).replace(second=0, microsecond=0) for each in SOLD_OUT_BETWEEN)
     chosen = Filters(view="attention", reasons=("cancelled",), created_from=begin, created_to=end)
     begun, parameters = until - timedelta(minutes=225), Parameters(reason=reason)
