@@ -137,7 +137,7 @@ def starting() -> None:
         summary = next(scenario.summary for scenario in scenarios.SCENARIOS if scenario.name == name)
         st.caption(f"{show_me.ICONS[name]} {elements.escape(summary[0].upper() + summary[1:])}.")
     else:
-        st.caption("Starts a random failure in the sandbox without saying which, to see how fast the team notices it.")
+        st.caption("Starts a random failure in the sandbox without saying which, to see how fast the team reacts.")
 
 
 def _start(name: str | None, by: Person) -> None:

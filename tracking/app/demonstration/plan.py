@@ -201,7 +201,7 @@ def _cast(until: datetime, rng: random.Random) -> Iterator[PlannedOrder]:
     yield ours(560, physical, webhook="early", seconds=41_000.0)
     yield ours(250, digital, regress=True, seconds=7200.0, acts=(did(28, ANN, Assigned(ANN)),))
     yield ours(330, links, lines=6, never=True)
-    ticket = did(415, BEN, Assigned(BEN)), did(410, BEN, Noted("The provider looks into it; they call back"))
+    ticket = did(415, BEN, Assigned(BEN)), did(410, BEN, Noted("The provider investigates; they call back"))
     yield ours(1600, digital, never=True, lines=2, acts=(*ticket, did(52, BEN, Snoozed(tomorrow, "No call yet"))))
     for number in range(SOLD_OUT):
         yield ours(310 - 3 * number, digital, cancelled=True, seconds=900.0, acts=sold_out(until, number))
