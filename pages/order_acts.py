@@ -173,19 +173,24 @@ def _evidence_file(order_id: int, po_number: str) -> None:
     person, masked = actors.field(), True
     if session.may_not_act() is None:
         masked = not st.toggle("Recipients in full", key="evidence_whole", help="Otherwise they are masked.")
-    store = session.database()
-
-    def make() -> bytes:
-        if person is None:
-            raise NotPermitted("no name is given; enter your name first")
-        return export_evidence(store, order_id, masked=masked, by=person, now=utc_now()).content
-
+    content = evidence_content(order_id, masked=masked, person=person)
     name = re.sub(r"[^\w.-]", "_", po_number)
-    content = session.only_while_admitted(make)
     options: dict[str, Any] = {"disabled": person is None, "on_click": "ignore", "icon": ":material/download:"}
     st.download_button(
         "Download", content, f"evidence-{name}.zip", "application/zip", key="evidence_file", type="primary", **options
     )
+
+
+def evidence_content(order_id: int, *, masked: bool, person: Person | None) -> Callable[[], bytes]:
+    """The download's content, made for whoever is admitted at the click; where nobody signs in, for `person`."""
+    store = session.database()
+
+    def make(admitted: Person | None) -> bytes:
+        if (by := admitted or person) is None:
+            raise NotPermitted("no name is given; enter your name first")
+        return export_evidence(store, order_id, masked=masked, by=by, now=utc_now()).content
+
+    return session.only_while_admitted(make)
 
 
 @elements.dialog("Place under a new PO number", icon=":material/library_add:")

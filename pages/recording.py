@@ -40,23 +40,16 @@ def export(
 
     It is made outside of the script, where nobody is known to be at the screen.
     """
-    by, database, key = reader(), session.database(), secret()
-    rows: list[int] = []
+    named, database, key = reader(), session.database(), secret()
 
-    def content() -> bytes:
-        data, count = make()
-        rows[:] = [count]
-        return data
-
-    admitted = session.only_while_admitted(content)
-
-    def recorded() -> bytes:
-        data = admitted()
-        more = {"form": form, "rows": rows[0], "order_id": order_id, "job_id": job_id, "filter": chosen or None}
+    def recorded(admitted: Person | None) -> bytes:
+        data, rows = make()
+        by = admitted or named
+        more = {"form": form, "rows": rows, "order_id": order_id, "job_id": job_id, "filter": chosen or None}
         disclosures.record_export(database, what, by=by, now=utc_now(), secret=key, filters=filters, **more)
         return data
 
-    return recorded
+    return session.only_while_admitted(recorded)
 
 
 def search(text: str, hits: int, *, more: bool = False, order_id: int | None = None) -> None:

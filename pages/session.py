@@ -5,6 +5,7 @@ Who it is is asked on every run and for everything that is read, not only when s
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,17 +116,15 @@ def _allow_list(state_of_file: tuple[int, int, int] | None) -> AllowList:  # noq
     )
 
 
-def only_while_admitted(make: Callable[[], bytes]) -> Callable[[], bytes]:
-    """The same for a download: it is made outside of the script, later, and so asks once more by itself."""
+def only_while_admitted(make: Callable[[Person | None], bytes]) -> Callable[[], bytes]:
+    """The same for a download: it is made outside of the script, later, and so asks once more by itself.
+
+    `make` gets whoever is admitted at the click, with what they may do by then; None while nobody has to sign in.
+    """
     if not settings().asks_to_sign_in:
-        return make
+        return partial(make, None)
     claims = identity()
-
-    def made_if_admitted() -> bytes:
-        allow_list().admit(claims, utc_now())
-        return make()
-
-    return made_if_admitted
+    return lambda: make(allow_list().admit(claims, utc_now()))
 
 
 def may_not_act() -> str | None:

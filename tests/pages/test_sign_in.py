@@ -9,6 +9,9 @@ from pages.conftest import Open, forget
 from streamlit.testing.v1 import AppTest
 
 import cached
+import order_acts
+import order_approval
+import recording
 import session
 from tracking.access import Access, Person
 from tracking.errors import NotAdmitted, NotPermitted
@@ -17,6 +20,7 @@ from tracking.storage.database import Database
 from tracking.storage.team import approval_rule
 from tracking.storage.team.tables import AUDIT_LOG
 from tracking.submissions import actions
+from tracking.team import approval
 
 
 def claims(name: str, *, at: datetime | None = None, **more: Any) -> dict[str, Any]:
@@ -158,13 +162,39 @@ def test_nothing_is_read_for_nobody_whatever_asks(lists: Path) -> None:
 
 
 def test_a_download_asks_again_at_the_click(lists: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(admitted: Person | None) -> bytes:
+        return f"{admitted and admitted.name}, {admitted and admitted.access}".encode()
+
     monkeypatch.setattr(session, "identity", lambda: claims("ann"))
-    made = session.only_while_admitted(lambda: b"orders")
+    made = session.only_while_admitted(make)
     monkeypatch.setattr(session, "identity", dict)
-    assert made() == b"orders", "it is made where nobody is at the screen"
+    assert made() == b"ann@example.com, operator", "it is made where nobody is at the screen"
+    lists.write_text("TRACKING_OPERATORS=bob@example.com\nTRACKING_VIEWERS=ann@example.com\n")
+    assert made() == b"ann@example.com, viewer"
     lists.write_text("TRACKING_OPERATORS=bob@example.com\n")
     with pytest.raises(NotAdmitted):
         made()
+
+
+def test_whoever_became_a_viewer_does_nothing_more_with_what_an_operator_had_opened(
+    history: History, lists: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime.now(UTC)
+    approval_rule.enforce(database, ApprovalLimit.parse("5 USD"), now)
+    history.at = now
+    order_id = history.place("FT-1")
+    monkeypatch.setattr(session, "identity", lambda: claims("ann"))
+    whole = order_acts.evidence_content(order_id, masked=False, person=session.current_person())
+    rows = recording.export("orders", lambda: (b"orders", 1), form="csv")
+    assert whole().startswith(b"PK")
+    lists.write_text("TRACKING_OPERATORS=bob@example.com\nTRACKING_VIEWERS=ann@example.com\n")
+    for act in (approval.approve, approval.decline):
+        with pytest.raises(NotPermitted, match="only an operator may do this"):
+            order_approval.judge(act, "FT-1", "called them", "Done.")
+    with pytest.raises(NotPermitted, match="only an operator may do this"):
+        whole()
+    assert rows() == b"orders", "what a viewer may have anyway"
+    assert [entry["kind"] for entry in entries(database)] == ["evidence exported", "exported"]
 
 
 def test_without_lists_nobody_is_asked(visit: Open, history: History) -> None:
