@@ -502,20 +502,43 @@ def test_requests_of_the_form_are_submitted_without_a_file(database: Database) -
     assert [receipt.outcome for receipt in both] == ["exists", "queued"]
     assert both[0].order_id == first[0].order_id
     assert count(database, BATCHES) == 0
+    assert submissions.submit(database, wanted, source="form", by=ANN, now=NOW)[1].outcome == "exists"
+    assert entries(database) == [(each.order_id, {"source": "form", "orders": 1}) for each in (first[0], both[1])]
+
+
+def entries(database: Database) -> list[tuple[int | None, dict[str, Any]]]:
     with database.read() as connection:
-        entries = connection.execute(sa.select(AUDIT_LOG.c.order_id, AUDIT_LOG.c.detail).order_by(AUDIT_LOG.c.seq))
-        assert list(entries) == [
-            (first[0].order_id, {"source": "form", "orders": 1}),
-            (None, {"source": "form", "orders": 2}),
-        ]
+        query = sa.select(AUDIT_LOG.c.order_id, AUDIT_LOG.c.detail).order_by(AUDIT_LOG.c.seq)
+        return [tuple(row) for row in connection.execute(query)]
+
+
+def test_the_audit_log_counts_each_order_once_that_is_submitted_again_after_a_crash(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted, write, written = read_json([request(f"f-{at}") for at in range(120)]).requests, Database.write, []
+
+    def breaks_off(self: Database, job: Any) -> Any:
+        if written:
+            raise KeyboardInterrupt
+        written.append(job)
+        return write(self, job)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Database, "write", breaks_off)
+        submissions.submit(database, wanted, source="json", by=ANN, now=NOW)
+    assert [detail["orders"] for _, detail in entries(database)] == [count(database, ORDERS)] == [50]
+    submissions.submit(database, wanted, source="json", by=ANN, now=NOW)
+    assert [detail["orders"] for _, detail in entries(database)] == [50, 50, 20]
 
 
 def test_other_lines_under_a_taken_po_number_are_rejected(database: Database) -> None:
     submissions.submit(database, read_json(request("f-1")).requests, source="form", by=ME, now=NOW)
     other = read_json(request("f-1", Quantity=2)).requests
+    recorded = entries(database)
     [receipt] = submissions.submit(database, other, source="form", by=ME, now=NOW)
     assert receipt.outcome == "rejected"
     assert "already an order with other lines" in receipt.message
+    assert entries(database) == recorded
 
 
 @pytest.mark.parametrize("po_numbers", [[], [None], ["f-1", "f-1"], ["f-1", "F-1"]])

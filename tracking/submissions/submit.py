@@ -7,7 +7,7 @@ whether the person may, whatever their page showed. Sends nothing itself. A whol
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -65,9 +65,7 @@ def submit(
     check_requests(database, requests, None, catalogue)
     receipts: list[Receipt] = []
     for group in groups(requests):
-        job = partial(place_group, group=group, source=source, actor=by.name, now=now, catalog=catalogue)
-        if not receipts:
-            job = partial(_place_first, place=job, source=source, orders=len(requests), by=by, now=now)
+        job = partial(_place_and_record, group=group, source=source, by=by, now=now, catalog=catalogue)
         receipts += database.write(job)
     return receipts
 
@@ -120,20 +118,25 @@ def groups(requests: Iterable[OrderRequest]) -> Iterator[list[OrderRequest]]:
         yield group
 
 
-def _place_first(
+def _place_and_record(
     connection: Connection,
     *,
-    place: Callable[[Connection], list[Receipt]],
+    group: Sequence[OrderRequest],
     source: str,
-    orders: int,
     by: Person,
     now: datetime,
+    catalog: Catalog | None,
 ) -> list[Receipt]:
-    """Place the first group, and record with it that the person submitted all orders: a step of a job."""
-    receipts = place(connection)
-    order_id = receipts[0].order_id if orders == 1 else None
-    detail = {"source": source, "orders": orders}
-    record_act(connection, by, AuditKind.SUBMITTED, now, order_id=order_id, detail=detail)
+    """Place one group, and record with it how many orders the person placed by that: a step of a job.
+
+    What was there before is nobody's act now, so that a call again after a crash counts each order once.
+    """
+    receipts = place_group(connection, group=group, source=source, actor=by.name, now=now, catalog=catalog)
+    placed = [receipt.order_id for receipt in receipts if receipt.outcome == "queued"]
+    if placed:
+        order_id = placed[0] if len(placed) == 1 else None
+        detail = {"source": source, "orders": len(placed)}
+        record_act(connection, by, AuditKind.SUBMITTED, now, order_id=order_id, detail=detail)
     return receipts
 
 
