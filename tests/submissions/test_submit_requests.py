@@ -515,7 +515,8 @@ def entries(database: Database) -> list[tuple[int | None, dict[str, Any]]]:
 def test_the_audit_log_counts_each_order_once_that_is_submitted_again_after_a_crash(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted, write, written = read_json([request(f"f-{at}") for at in range(120)]).requests, Database.write, []
+    wanted, write = read_json([request(f"f-{at}") for at in range(120)]).requests, Database.write
+    written: list[Any] = []
 
     def breaks_off(self: Database, job: Any) -> Any:
         if written:
@@ -523,9 +524,10 @@ def test_the_audit_log_counts_each_order_once_that_is_submitted_again_after_a_cr
         written.append(job)
         return write(self, job)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(Database, "write", breaks_off)
-        submissions.submit(database, wanted, source="json", by=ANN, now=NOW)
+        with pytest.raises(KeyboardInterrupt):
+            submissions.submit(database, wanted, source="json", by=ANN, now=NOW)
     assert [detail["orders"] for _, detail in entries(database)] == [count(database, ORDERS)] == [50]
     submissions.submit(database, wanted, source="json", by=ANN, now=NOW)
     assert [detail["orders"] for _, detail in entries(database)] == [50, 50, 20]
