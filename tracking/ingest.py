@@ -138,8 +138,7 @@ def receive_webhook(
     call_id, repeats = inbox.record_webhook_call(connection, values, now, times=times)
     stored = orders.find_order(connection, po_number=call.po_number, provider_id=call.provider_id, with_lines=False)
     if stored is None:
-        settled = {"outcome": "waiting", "order_id": None, "reason": call.reason}
-        inbox.settle_webhook_call(connection, call_id, settled)
+        inbox.settle_webhook_call(connection, call_id, {"outcome": "waiting", "order_id": None, "reason": call.reason})
         return "waiting" if not repeats else "repeated"
     if repeats and any(
         each["id"] == call_id for each in inbox.waiting_webhook_calls(connection, stored.order.po_number)
@@ -260,7 +259,7 @@ def record_work(
     late = {}
     if isinstance(worked, observations.Judged):
         outbox.release_held(connection, order_id, now, approved=worked.approved)
-        late = {"late_at": now + first_late_after(stored.order.type, stored.order.units)}
+        late = {"late_at": now + first_late_after(stored.order.type, stored.order.units)} if worked.approved else {}
     _append(connection, stored, Observation(Witness.PERSON, now, now, worked, actor, job), late)
 
 
@@ -287,10 +286,9 @@ def erase_recipients(
     The keyed hash stays, which the log vouches for; without its salt it tells nobody who it was.
     """
     nobody = {"recipient": None, "recipient_salt": None, "recipient_key": None}
-    cleared = [{"number": number, **nobody} for number in numbers]
-    orders.annotate_lines(connection, stored.id, cleared)
-    observation = Observation(Witness.PERSON, now, now, Erased(tuple(numbers)), actor)
-    _append(connection, stored, observation, {"document": document})
+    orders.annotate_lines(connection, stored.id, [{"number": number, **nobody} for number in numbers])
+    erased = Observation(Witness.PERSON, now, now, Erased(tuple(numbers)), actor)
+    _append(connection, stored, erased, {"document": document})
 
 
 def _as_ordered_here(
@@ -373,6 +371,8 @@ def _observe(
         erased = frozenset(model.expand_numbers(stored.order.erased))
         line_claims = claims.claims_by_line([one for one in pairs if one[0].number not in erased], parsed.claims)
         claims.store_claims(connection, stored.id, order.po_number, line_claims, planner.cipher, observation.learned_at)
+    if order.approval != stored.order.approval:  # it waited, and is at the provider: there is nothing to send any more
+        outbox.finish_outbox(connection, stored.id, again_at=None)
     became_known = stored.order.provider_id is None or stored.columns["event_count"] == 1
     if order.provider_id is not None and became_known and order.accepted_at is not None:
         extra_columns["late_at"] = order.accepted_at + planner.forecasts.late_limit(order.type, order.units).after

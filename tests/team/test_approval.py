@@ -15,6 +15,7 @@ from tracking.errors import InvalidNote, NotAllowed, NotPermitted, UnknownOrder
 from tracking.orders.model import Line, Witness
 from tracking.orders.observations import Attempted, Observation, Polled
 from tracking.orders.policy.approval_limit import ApprovalLimit
+from tracking.orders.vocabulary import reason_label
 from tracking.provider.responses import ParsedOrder
 from tracking.reports import order as order_reports
 from tracking.reports.health import component_status
@@ -27,6 +28,7 @@ from tracking.storage.tables import ORDERS, OUTBOX
 from tracking.storage.team import approval_rule
 from tracking.storage.team.tables import AUDIT_LOG
 from tracking.submissions import actions
+from tracking.submissions.results import order_statuses
 from tracking.team import approval
 
 SUBMITTER = Person("ann@example.com", signed_in=True)  # `History` places orders as "Ann"
@@ -98,6 +100,8 @@ def test_a_declined_order_is_never_sent_by_whatever_way(store: Database, history
         approval.decline(store, "FT-1", by=BOB, now=now, why=" ")
     approval.decline(store, "FT-1", by=BOB, now=now, why="nobody ordered this")
     number = history.numbers["FT-1"]
+    with store.read() as connection:
+        assert connection.execute(select(ORDERS.c.late_at).where(ORDERS.c.id == number)).scalar_one() is None
     for act in (actions.resend, actions.check_now):
         with pytest.raises(NotAllowed):
             act(store, "FT-1", by=EVE, now=now)
@@ -201,15 +205,54 @@ def test_an_order_placed_anew_waits_by_itself(store: Database, history: History,
         approval.approve(store, "FT-6", by=SUBMITTER, now=now)
 
 
-def test_an_order_that_the_provider_turns_out_to_have_waits_for_nobody(
-    store: Database, history: History, now: datetime
+@pytest.mark.parametrize("declined", [False, True])
+@pytest.mark.parametrize("status", ["Pending", "Completed"])
+def test_an_order_that_the_provider_has_without_an_approval_needs_a_decision(
+    store: Database, history: History, now: datetime, status: str, *, declined: bool
 ) -> None:
-    snapshot = history.snapshot("FT-1", "Pending")
-    history.see("FT-1", Polled(snapshot), shown=ParsedOrder(snapshot, {}, "digest"))
-    assert (stored(store, "FT-1").state, stored(store, "FT-1").approval) == ("Pending", None)
-    with pytest.raises(NotAllowed):
+    number = history.numbers["FT-1"]
+    if declined:
+        approval.decline(store, "FT-1", by=BOB, now=now, why="nobody ordered this")
+
+    def look(status: str) -> Any:
+        snapshot = history.snapshot("FT-1", status)
+        history.see("FT-1", Polled(snapshot), shown=ParsedOrder(snapshot, {}, f"digest of {status}"))
+        return stored(store, "FT-1")
+
+    order = look(status)
+    words = "though it was declined here" if declined else "nobody approved it"
+    assert (order.state, order.approval) == (status, "declined" if declined else "bypassed")
+    assert (order.attention_reason, order.acknowledged_at) == ("not approved", None)
+    assert words in order.attention
+    assert reason_label(order.attention_reason) == "At the provider without approval"
+    with pytest.raises(NotAllowed, match="does not wait for an approval"):
         approval.decline(store, "FT-1", by=BOB, now=now, why="too late")
-    assert find_order_id(store, "FT-1") == history.numbers["FT-1"]
+    with store.read() as connection:
+        assert connection.execute(select(OUTBOX.c.done).where(OUTBOX.c.order_id == number)).scalar_one()
+        assert view_counts.unapproved(connection, now).orders == 0
+    assert leased(store, now) == [history.numbers["FT-2"]]
+    view = verdicts.order_view(store, number, now)
+    assert ("Yet the provider has it." if declined else "Nobody approved it") in " ".join(view.evidence)
+    assert str(view.statuses["Our submission"]) == "accepted"
+    assert words in order_statuses(store, ["FT-1"])["FT-1"].message
+    assert look("Completed").attention_reason == "not approved", "that it is complete answers nothing"
+    actions.acknowledge(store, "FT-1", by=BOB, now=now, why="sent by the shop")
+    assert look("Completed").acknowledged_at
+    assert find_order_id(store, "FT-1") == number
+    assert verify(store) == []
+
+
+def test_what_else_is_wrong_with_it_hides_no_missing_approval(store: Database, history: History, now: datetime) -> None:
+    for number, status in (("FT-1", "OnHold"), ("FT-3", "Cancelled")):
+        if number == "FT-3":
+            history.place(number, value=1001)
+        snapshot = history.snapshot(number, status)
+        history.see(number, Polled(snapshot), shown=ParsedOrder(snapshot, {}, "digest"))
+    assert [stored(store, number).attention_reason for number in ("FT-1", "FT-3")] == ["unknown status", "cancelled"]
+    assert {stored(store, number).approval for number in ("FT-1", "FT-3")} == {"bypassed"}
+    done = history.snapshot("FT-1", "Completed")
+    history.see("FT-1", Polled(done), shown=ParsedOrder(done, {}, "another"))
+    assert (stored(store, "FT-1").state, stored(store, "FT-1").attention_reason) == ("Completed", "not approved")
     assert verify(store) == []
 
 

@@ -119,6 +119,17 @@ def attention_for_status(status: str) -> dict[str, Any]:
     return attention_changes(AttentionReason.UNKNOWN_STATUS, f"the provider's word {status!r} is not known")
 
 
+def unapproved_there(order: Order) -> dict[str, Any]:
+    """The changes of an order that turns out to be at the provider though nobody approved it; none of any other."""
+    match order.approval:
+        case Approval.WAITING | Approval.BYPASSED:
+            words = "the provider has it, and nobody approved it"
+            return {"approval": Approval.BYPASSED, **attention_changes(AttentionReason.NOT_APPROVED, words)}
+        case Approval.DECLINED:
+            return attention_changes(AttentionReason.NOT_APPROVED, "the provider has it, though it was declined here")
+    return {}
+
+
 def completed_there(
     order: Order, status: str, observation: Observation, missing: tuple[AttentionReason, str] | None
 ) -> dict[str, Any]:
@@ -201,16 +212,6 @@ def same_person(one: str | None, other: str | None) -> bool:
     """Whether both names may be those of one person; one who submits on the command line is stored as "cli:NAME"."""
     first, second = ((name or "").removeprefix("cli:").strip().casefold() for name in (one, other))
     return first == second
-
-
-def end_wait(order: Order, events: list[Event]) -> list[Event]:
-    """Have the event that finds the order at the provider end its wait for an approval: there is nothing to approve."""
-    if order.approval != Approval.WAITING:
-        return events
-    return [
-        replace(event, changes={**event.changes, "approval": None}) if "provider_id" in event.changes else event
-        for event in events
-    ]
 
 
 def end_snooze(order: Order, events: list[Event]) -> list[Event]:

@@ -63,6 +63,8 @@ class Approval(StrEnum):
     WAITING = "waiting"
     APPROVED = "approved"
     DECLINED = "declined"
+    BYPASSED = "bypassed"
+    """It waited, and the provider was found to have it: something else sent it, and nobody has approved it."""
 
 
 class Witness(StrEnum):
@@ -360,6 +362,11 @@ def can_send(order: Order) -> bool:
     """Whether a POST may leave: never for an order the provider is known to have, or that nobody has approved."""
     unapproved = order.approval in {Approval.WAITING, Approval.DECLINED}
     return order.provider_id is None and order.submission != Submission.ELSEWHERE and not unapproved
+
+
+def is_at_provider_unapproved(order: Order) -> bool:
+    """Whether the provider has an order above the limit that nobody approved, or that somebody declined."""
+    return order.provider_id is not None and order.approval in {Approval.BYPASSED, Approval.DECLINED}
 
 
 def lines_may_change(order: Order) -> bool:

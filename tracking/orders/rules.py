@@ -17,9 +17,9 @@ from tracking.orders.events import (
     contradiction_event,
     doubt_event,
     end_snooze,
-    end_wait,
     first_event,
     new_event,
+    unapproved_there,
     work_event,
 )
 from tracking.orders.line_matching import (
@@ -57,7 +57,7 @@ def interpret(order: Order | None, po_number: str, observation: Observation) -> 
     """
     if order is None:
         return [first_event(po_number, observation)]
-    return end_wait(order, end_snooze(order, _interpret(order, observation)))
+    return end_snooze(order, _interpret(order, observation))
 
 
 def _interpret(order: Order, observation: Observation) -> list[Event]:
@@ -133,6 +133,7 @@ def _answered(order: Order, observed: Answered, observation: Observation) -> lis
         # One code for the whole order says nothing of products that are known to be of several currencies.
         "currency": order.currency if MIXED in (order.currency or "") else snapshot.currency or order.currency,
         **attention_for_status(snapshot.status),
+        **unapproved_there(order),
     }
     if difference:  # the answer to our own POST: it is our order, whatever became of its lines
         words = f"the provider took the order with something else than was asked for ({difference})"
@@ -340,7 +341,10 @@ def _finished(order: Order, snapshot: Snapshot, observation: Observation, line_c
         changes["notice"] = WebhookStatus.CONFIRMED if completed else WebhookStatus.CONTRADICTED
     # What was cancelled days before anybody here could watch it is history, not work for today.
     history = first_sight and observation.learned_at - order.created_at > HISTORY_AFTER
-    changes |= attention_changes(None) if completed or history else attention_for_status(snapshot.status)
+    if completed and _is_asked_to_approve(order):
+        changes |= unapproved_there(order)
+    else:
+        changes |= attention_changes(None) if completed or history else attention_for_status(snapshot.status)
     cancelled = cancelled_lines(snapshot.lines) if completed and not history else None
     changes |= attention_changes(AttentionReason.LINES_CANCELLED, cancelled) if cancelled else {}
     if order.lines and (costs := [line.cost_minor for line in snapshot.lines]) and None not in costs:
@@ -349,6 +353,11 @@ def _finished(order: Order, snapshot: Snapshot, observation: Observation, line_c
     detail = {"status": snapshot.status, "first_sight": first_sight or None}
     changes = _only_changes(order, changes)
     return new_event(kind, observation, changes=changes, detail=detail, line_changes=line_changes)
+
+
+def _is_asked_to_approve(order: Order) -> bool:
+    """Whether nobody has answered yet that it came to the provider without an approval: its completion does not."""
+    return model.is_at_provider_unapproved(order) and order.attention is not None and order.acknowledged_at is None
 
 
 def _polled_after_end(order: Order, snapshot: Snapshot, observation: Observation) -> list[Event]:

@@ -81,6 +81,8 @@ class AttentionReason(StrEnum):
     CLAIM_DATA_MISSING = "claim data missing"
     """Completed at the provider for a while, and claim data has still not come."""
     LINES_CANCELLED = "lines cancelled"
+    NOT_APPROVED = "not approved"
+    """The provider has it, though it is above the limit and nobody approved it."""
     OTHER = "other"
 
 
@@ -122,6 +124,7 @@ REASON_LABELS: dict[str, str] = {
     AttentionReason.LINES_DO_NOT_FIT: "Completed, but lines do not add up",
     AttentionReason.CLAIM_DATA_MISSING: "Completed, claim data missing",
     AttentionReason.LINES_CANCELLED: "Completed, some lines cancelled",
+    AttentionReason.NOT_APPROVED: "At the provider without approval",
     AttentionReason.OTHER: "Other reason",
 }
 # The stored words of states are the provider's and stay; this one of ours reads otherwise on the screen.

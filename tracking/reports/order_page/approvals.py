@@ -36,6 +36,8 @@ def approval_status(connection: Connection, order_id: int, order: Order, now: da
         verdict = f"Waiting {duration(now - order.created_at)} for a second operator's approval: {waits_as}."
         who = wording.person(order.actor) or "Somebody"
         return ApprovalStatus(verdict, (f"{who} submitted it. Nothing is sent before somebody else approved it.",))
+    if order.approval == Approval.BYPASSED:  # another system's order, or sent before the store was put back
+        return ApprovalStatus(None, (f"Nobody approved it: it waited for a second operator ({waits_as}).",))
     judged = events.get(EventKind.APPROVED if order.approval == Approval.APPROVED else EventKind.DECLINED)
     if judged is None:
         return None
