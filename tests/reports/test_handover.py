@@ -110,9 +110,10 @@ def test_more_than_is_read_is_said_to_be_at_least_so_much(
 
 
 def test_outages_are_calls_that_failed_one_after_another(store: Database, now: datetime) -> None:
-    outcomes = ["ok", "not sent: refused", "unknown", "ok", "unknown", "unknown", "not sent: refused", "rejected", "ok"]
+    outcomes = ["ok", "not sent: refused", "ok", "ok", "unknown", "unknown", "not sent: refused", "rejected", "ok"]
     for number, outcome in enumerate([*outcomes, *3 * ["unreadable"]]):
         call(store, now + number * HOURS, outcome)
+    call(store, now + 2.5 * HOURS, "cancelled")
     with store.read() as connection:
         report = outage_report(connection, now + HOURS, now + 24 * HOURS)
         whole = outage_report(connection, now, now + 24 * HOURS)
@@ -121,8 +122,26 @@ def test_outages_are_calls_that_failed_one_after_another(store: Database, now: d
         now + 4 * HOURS, now + 7 * HOURS, 3, "No usable answer",
     )  # fmt: skip
     assert (second.began_at, second.ended_at, second.why) == (now + 9 * HOURS, None, "Unreadable")
-    assert (report.calls, report.failed, report.calls_since) == (11, 8, None)
+    assert (report.calls, report.failed, report.calls_since) == (12, 7, None)
     assert whole.calls_since == now, "no earlier call is stored, so nothing before is known"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "status", "why"),
+    [((0, 15, 30, 60, 120), 503, "unavailable, paused"), ((0, 20), 503, "unavailable, paused"),
+     ((0, 1, 2), 429, "rate limited"), ((0, 5), 503, None)],
+)  # fmt: skip
+def test_a_provider_that_turned_calls_away_was_an_outage_as_the_pages_said(
+    store: Database, now: datetime, seconds: tuple[int, ...], status: int, why: str | None
+) -> None:
+    call(store, now - timedelta(seconds=1), "ok", 200)
+    for second in seconds:
+        call(store, now + timedelta(seconds=second), "throttled", status)
+    call(store, now + timedelta(seconds=seconds[-1] + 1), "ok", 200)
+    lines = texts(handover(store, now - HOURS, now + HOURS))["Incidents and outages"]
+    number = f"{len(seconds)} API calls failed one after another ({why})"
+    assert [text.partition(": ")[2] for text in lines if number in text] == ([number] if why else [])
+    assert lines[-1] == f"API calls: {len(seconds)} of {len(seconds) + 2} calls failed"
 
 
 def test_nothing_is_made_of_an_empty_store(store: Database, now: datetime) -> None:

@@ -35,8 +35,12 @@ def test_rows_are_counted_by_bar_and_group_and_narrowed_as_the_list_is(history: 
     call(history, "ok", "POST")
     history.wait(minutes=2)
     call(history, "unreadable")
+    for status in (429, 503):
+        call(history, "throttled", status=status)
     counted = volume.call_volume(store, history.at, HOUR)
-    assert counted.rows.to_dict("split")["data"] == [[START, "ok", 2], [history.at, "unreadable", 1]]
+    assert counted.rows.to_dict("split")["data"] == [
+        [START, "ok", 2], [history.at, "throttled", 1], [history.at, "unavailable", 1], [history.at, "unreadable", 1],
+    ]  # fmt: skip
     assert (counted.step, counted.end, counted.capped) == (
         timedelta(minutes=1),
         history.at + timedelta(minutes=1),
@@ -114,6 +118,7 @@ def test_each_outcome_has_a_label_and_a_group() -> None:
         "Rate limited",
         "Unavailable, paused",
     )
+    assert (calls.outcome_group("throttled", 429), calls.outcome_group("throttled", 503)) == ("declined", "failed")
     assert [calls.outcome_group(outcome) for outcome in ("ok", "not found", "unreadable", "something new")] == [
         "ok",
         "declined",

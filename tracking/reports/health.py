@@ -176,9 +176,12 @@ def _why_failing(client: Mapping[str, Any]) -> str | None:
 def _is_lasting(client: Mapping[str, Any], now: datetime) -> bool:
     """Whether calls have failed for so long, or so often, without a success that the provider cannot be reached."""
     since, failures = _time(client.get("failing_since")), client.get("failures", UNREACHABLE_FAILURES)
-    if since is None:
-        return False
-    return failures >= UNREACHABLE_FAILURES or (failures > 1 and now - since >= UNREACHABLE_AFTER)
+    return since is not None and is_unreachable(failures, now - since)
+
+
+def is_unreachable(failures: int, lasted: timedelta) -> bool:
+    """Whether so many calls that failed one after another, for so long, mean that the provider cannot be reached."""
+    return failures >= UNREACHABLE_FAILURES or (failures > 1 and lasted >= UNREACHABLE_AFTER)
 
 
 def _refusal(client: Mapping[str, Any]) -> str | None:

@@ -86,19 +86,28 @@ _OUTCOMES = {
     "access disabled": ("Access disabled", "failed"),
     "unreadable": ("Unreadable", "failed"),
     "cancelled": ("Interrupted", "failed"),
+    "unavailable": ("Unavailable, paused", "failed"),
 }
-# Both stop the calls for a while: 429 as they were too many, 503 as nothing can be had (RFC 9110).
-_UNAVAILABLE = "Unavailable, paused"
-OUTCOME_LABELS = dict(_OUTCOMES.values()) | {"Failed": "failed", _UNAVAILABLE: "declined"}
+# Both stop the calls for a while: 429 as they were too many, 503 as nothing can be had (RFC 9110). They are stored as
+# one outcome, and only the status tells which it was.
+THROTTLED, UNAVAILABLE = "throttled", "unavailable"
+INTERRUPTED = "cancelled"
+_ANSWERED = frozenset({"ok", "not found", "rejected", "insufficient funds", "duplicate"})
+OUTCOME_LABELS = dict(_OUTCOMES.values()) | {"Failed": "failed"}
 
 
 def outcome_label(outcome: str, status: float | None = None) -> str:
     """Word how a call ended, by its status where that tells more; the reason that some outcomes hold is left out."""
-    if outcome == "throttled" and status == HTTPStatus.SERVICE_UNAVAILABLE:
-        return _UNAVAILABLE
+    if outcome == THROTTLED and status == HTTPStatus.SERVICE_UNAVAILABLE:
+        outcome = UNAVAILABLE
     return _OUTCOMES.get(outcome.partition(":")[0], ("Failed", "failed"))[0]
 
 
-def outcome_group(outcome: str) -> str:
+def outcome_group(outcome: str, status: float | None = None) -> str:
     """Tell whether a call ended well ("ok"), was answered by a no ("declined"), or "failed"."""
-    return OUTCOME_LABELS[outcome_label(outcome)]
+    return OUTCOME_LABELS[outcome_label(outcome, status)]
+
+
+def is_answered(outcome: str) -> bool | None:
+    """Whether the provider was there to answer, as the pages judge that; None where we ended the call ourselves."""
+    return None if outcome == INTERRUPTED else outcome in _ANSWERED

@@ -6,12 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import select
 
 from tracking.reports.activity import ROWS_SEARCHED, within
+from tracking.reports.logs.calls import THROTTLED, UNAVAILABLE
 from tracking.startup import pd
 from tracking.storage.database import Database
 from tracking.storage.tables import CALLBACKS, EVENTS, EXCHANGES
@@ -54,9 +56,11 @@ def webhook_volume(database: Database, now: datetime, span: timedelta) -> Volume
 
 
 def call_volume(database: Database, now: datetime, span: timedelta, *, method: str = "") -> Volume:
-    """Count API calls by outcome."""
+    """Count API calls by outcome; those that were told that nothing can be had as UNAVAILABLE."""
     conditions = [EXCHANGES.c.method == method] if method else []
-    return _volume(database, now, span, EXCHANGES.c.at, EXCHANGES.c.outcome, *conditions)
+    unavailable = (EXCHANGES.c.outcome == THROTTLED) & (EXCHANGES.c.status == HTTPStatus.SERVICE_UNAVAILABLE.value)
+    outcome = sa.case((unavailable, UNAVAILABLE), else_=EXCHANGES.c.outcome)
+    return _volume(database, now, span, EXCHANGES.c.at, outcome, *conditions)
 
 
 def event_volume(database: Database, now: datetime, span: timedelta, *, kinds: Sequence[str] = ()) -> Volume:
@@ -70,7 +74,8 @@ def _volume(database: Database, now: datetime, span: timedelta, at: Any, group: 
     seconds = int(step.total_seconds())
     epoch = sa.extract("epoch", at)
     bar = (epoch - epoch % seconds).label("bar")
-    counts = select(bar, group.label("group"), sa.func.count().label("number")).where(within(at, start), *conditions)
+    group = group.label("group")
+    counts = select(bar, group, sa.func.count().label("number")).where(within(at, start), *conditions)
     beyond = select(at).where(at >= start).order_by(at.desc()).offset(ROWS_SEARCHED).limit(1)
     with database.read() as connection:
         rows = connection.execute(counts.group_by(bar, group)).all()

@@ -14,12 +14,10 @@ from datetime import datetime
 from sqlalchemy import Connection, select
 
 from tracking.reports.activity import ROWS_SEARCHED
-from tracking.reports.health import UNREACHABLE_FAILURES
-from tracking.reports.logs.calls import outcome_group, outcome_label
+from tracking.reports.health import is_unreachable
+from tracking.reports.logs.calls import is_answered, outcome_label
 from tracking.storage.tables import EXCHANGES
 from tracking.webhooks.silence_alarm import SilenceAlarm, latest_alarm
-
-_FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +36,7 @@ class Outage:
 
 @dataclass(frozen=True, slots=True)
 class OutageReport:
-    """The outages of a time, oldest first, of `calls` API calls, `failed` of which failed.
+    """The outages of a time, oldest first, of `calls` API calls, `failed` of which the provider did not answer.
 
     `calls_since`: from when on calls are counted, where earlier ones of the time are stored no more or are too many;
     else None. `silence` is the latest alarm about webhooks, where it was in that time.
@@ -69,7 +67,7 @@ def outage_report(connection: Connection, since: datetime, until: datetime) -> O
     earlier = select(EXCHANGES.c.at).where(EXCHANGES.c.at < since).order_by(EXCHANGES.c.at.desc()).limit(1)
     is_whole = len(rows) <= ROWS_SEARCHED and connection.execute(earlier).first() is not None
     rows = rows[:ROWS_SEARCHED][::-1]
-    failed = sum(outcome_group(outcome) == _FAILED for _, outcome, _ in rows)
+    failed = sum(is_answered(outcome) is False for _, outcome, _ in rows)
     alarm = latest_alarm(connection)
     lasted = alarm is not None and alarm.since < until and (alarm.ended_at is None or alarm.ended_at >= since)
     calls_since = None if is_whole or not rows else rows[0][0]
@@ -79,7 +77,10 @@ def outage_report(connection: Connection, since: datetime, until: datetime) -> O
 def _outages(rows: Iterable[tuple[datetime, str, int | None]]) -> Iterator[Outage]:
     stretch: _Stretch | None = None
     for at, outcome, status in rows:
-        if outcome_group(outcome) == _FAILED:
+        answered = is_answered(outcome)
+        if answered is None:
+            continue
+        if not answered:
             stretch = stretch or _Stretch(at, at)
             stretch.last_at, stretch.calls = at, stretch.calls + 1
             stretch.labels[outcome_label(outcome, status)] += 1
@@ -91,7 +92,7 @@ def _outages(rows: Iterable[tuple[datetime, str, int | None]]) -> Iterator[Outag
 
 
 def _lasting(stretch: _Stretch, ended_at: datetime | None) -> Iterator[Outage]:
-    """One call may fail for what has to do with its order alone: it takes more to call it an outage."""
-    if stretch.calls >= UNREACHABLE_FAILURES:
+    """One call may fail for what has to do with its order alone: an outage is what the pages call one."""
+    if is_unreachable(stretch.calls, (ended_at or stretch.last_at) - stretch.began_at):
         [(why, _)] = stretch.labels.most_common(1)
         yield Outage(stretch.began_at, stretch.last_at, ended_at, stretch.calls, why)
