@@ -92,7 +92,10 @@ def _pace(job: JobStatus, now: datetime) -> str:
 
 def _origin(job: JobStatus, now: datetime) -> str:
     signed = "" if job.signed_in else " (not signed in)"
-    parts = [f"Started by {job.person}{signed}, {times.text(job.created_at, now)}", job_words.chosen_by(job.filter)]
+    by, at = f"{job.person}{signed}", times.text(job.created_at, now)
+    # An import acts in the name of whoever last had it go on.
+    origin = f"In the name of {by}, started {at}" if job.act == Act.IMPORT else f"Started by {by}, {at}"
+    parts = [origin, job_words.chosen_by(job.filter)]
     return " · ".join(part for part in [*parts, job_words.details(job.parameters, job.act, now)] if part)
 
 

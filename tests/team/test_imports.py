@@ -10,14 +10,17 @@ import pytest
 from sqlalchemy import Connection, func, select, update
 
 from tracking.access import Person
-from tracking.errors import InvalidSubmission
+from tracking.errors import InvalidSubmission, NotAllowed
+from tracking.orders.policy.approval_limit import ApprovalLimit
 from tracking.storage.database import Database
 from tracking.storage.maintenance.verify import verify
 from tracking.storage.tables import BATCHES, ORDERS, OUTBOX
+from tracking.storage.team import approval_rule
 from tracking.storage.team.tables import AUDIT_LOG, IMPORT_ROWS, JOBS
 from tracking.submissions import results
 from tracking.submissions.files import CheckedFile, SimilarFile, read_csv
 from tracking.submissions.submit import submit
+from tracking.team import approval, jobs
 from tracking.team.imports.handing_in import HandedIn, hand_in, submit_file
 from tracking.team.imports.placing import place_here
 
@@ -174,3 +177,31 @@ def test_a_group_has_no_more_lines_than_the_writer_can_take(store: Database, now
         assert connection.execute(select(IMPORT_ROWS.c.first_row, IMPORT_ROWS.c.last_row)).all() == [
             (2, 2), (3, 1502), (1503, 2102),
         ]  # fmt: skip
+
+
+@pytest.mark.parametrize("way", ["handed in again", "resumed"])
+def test_whoever_lets_a_stopped_import_go_on_cannot_approve_its_orders(
+    store: Database, now: datetime, way: str
+) -> None:
+    ann, eve = Person("ann@example.com", signed_in=True), Person("eve@example.com", signed_in=True)
+    approval_rule.enforce(store, ApprovalLimit.parse("5"), now)
+    checked = wave(store, now, *numbers(60))
+    first = handed_in(store, checked, now, ann)
+    store.write(partial(place_here, job_id=first.job_id, now=now))
+    jobs.stop(store, first.job_id, by=ann, now=now)
+    if way == "resumed":
+        jobs.resume(store, first.job_id, by=BOB, now=now)
+    else:
+        handed_in(store, checked, now, BOB)
+    place_all(store, first.job_id, now)
+    with store.read() as connection:
+        placed = connection.execute(select(ORDERS.c.actor).order_by(ORDERS.c.id)).scalars().all()
+    assert placed == [ann.name] * 50 + [BOB.name] * 10
+    assert (job(store)["person"], job(store)["signed_in"]) == (BOB.name, True)
+    with pytest.raises(NotAllowed, match="you submitted this order"):
+        approval.approve(store, "po-055", by=BOB, now=now)
+    with pytest.raises(NotAllowed, match="you submitted this order"):
+        approval.approve(store, "po-005", by=ann, now=now)
+    approval.approve(store, "po-055", by=eve, now=now)
+    approval.approve(store, "po-005", by=BOB, now=now)
+    assert verify(store) == []

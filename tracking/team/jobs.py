@@ -118,8 +118,8 @@ def add(
     """
     by.must_operate()
     row = {
-        "key": key, "act": act.value, "parameters": dict(parameters), "filter": dict(chosen), "person": by.name,
-        "signed_in": by.signed_in, "created_at": now, "state": RUNNING, "total": total, "done": 0, "skipped": 0,
+        "key": key, "act": act.value, "parameters": dict(parameters), "filter": dict(chosen),
+        **in_the_name_of(by), "created_at": now, "state": RUNNING, "total": total, "done": 0, "skipped": 0,
         "skipped_why": {}, "next_turn_at": now,
     }  # fmt: skip
     adding = insert_for(connection.dialect.name, JOBS).values(row).on_conflict_do_nothing(index_elements=["key"])
@@ -127,6 +127,11 @@ def add(
     if job_id is not None:
         return int(job_id), True
     return int(connection.execute(select(JOBS.c.id).where(JOBS.c.key == key)).scalar_one()), False
+
+
+def in_the_name_of(by: Person) -> dict[str, Any]:
+    """The columns of a job that say in whose name it acts."""
+    return {"person": by.name, "signed_in": by.signed_in}
 
 
 def stop(database: Database, job_id: int, *, by: Person, now: datetime) -> None:
@@ -142,7 +147,10 @@ def stop(database: Database, job_id: int, *, by: Person, now: datetime) -> None:
 
 
 def resume(database: Database, job_id: int, *, by: Person, now: datetime) -> None:
-    """Go on with a stopped job where it stopped. Raises as `stop`."""
+    """Go on with a stopped job where it stopped; the orders of an import are placed in this person's name from then on.
+
+    Raises as `stop`.
+    """
     by.must_operate()
     _change(database, job_id, STOPPED, RUNNING, AuditKind.JOB_RESUMED, by=by, now=now)
 
@@ -152,6 +160,10 @@ def _change(
 ) -> None:
     changed = {"state": after, "changed_at": now, "changed_by": by.name, "next_turn_at": now}
     changed |= {"lease_owner": None, "lease_until": None}
+    if after == RUNNING:  # whoever lets orders of an import go has submitted them, and may not approve them
+        is_import = JOBS.c.act == Act.IMPORT.value
+        names = in_the_name_of(by).items()
+        changed |= {name: sa.case((is_import, value), else_=JOBS.c[name]) for name, value in names}
 
     def job(connection: Connection) -> None:
         this = JOBS.c.id == job_id

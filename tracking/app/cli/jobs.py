@@ -162,7 +162,9 @@ def _plan_lines(act: str, foreseen: Plan) -> list[str]:
 
 
 def _job_lines(status: job_reports.JobStatus) -> list[str]:
-    who = f"job {status.id}: {status.act}, started by {status.person} at {output.time_text(status.created_at)} UTC"
+    # An import acts in the name of whoever last had it go on.
+    who = f"in the name of {status.person}, started" if status.act == Act.IMPORT else f"started by {status.person}"
+    who = f"job {status.id}: {status.act}, {who} at {output.time_text(status.created_at)} UTC"
     counts = f"{status.state_label}: {status.done:,} done, {status.skipped:,} skipped, {status.waiting:,} waiting"
     if status.ends_at:
         counts += f", ends at about {output.time_text(status.ends_at)} UTC"

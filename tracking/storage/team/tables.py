@@ -46,7 +46,8 @@ class AuditLog(StoredRow, table=True):
 class Jobs(StoredRow, table=True):
     """An act on many orders, or the import of a file, done in steps by a worker that holds the lease.
 
-    `key` comes from whoever asked for it, so that asking twice makes one. `state` is running, stopped or finished.
+    `key` comes from whoever asked for it, so that asking twice makes one. It acts in the name of `person`: whoever
+    started it, of an import whoever last had it go on. `state` is running, stopped or finished.
     `parameters` are those of the act; `filter` is what chose the orders, in words for people, without what they typed.
     `skipped_why` counts the skipped by reason.
     """

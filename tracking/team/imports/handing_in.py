@@ -26,7 +26,7 @@ from tracking.submissions.catalog import load_catalog
 from tracking.submissions.files import CheckedFile
 from tracking.submissions.submit import Receipt, check_requests, groups
 from tracking.team.imports.placing import REJECTED, place_here
-from tracking.team.jobs import RUNNING, add
+from tracking.team.jobs import RUNNING, add, in_the_name_of
 from tracking.team.plans import Act
 
 HANDING_IN_LOCK = 20261130
@@ -168,7 +168,7 @@ def _start(connection: Connection, batch_id: int, checked: CheckedFile, source: 
 
 
 def _go_on(connection: Connection, job_id: int, batch_id: int, by: Person, now: datetime) -> bool:
-    """Have the job that is there go on; returns whether it did not run and orders wait."""
+    """Have the job that is there go on, in this person's name; returns whether it did not run and orders wait."""
     state = connection.execute(select(JOBS.c.state).where(JOBS.c.id == job_id).with_for_update()).scalar_one()
     by_outcome = select(IMPORT_ROWS.c.outcome, func.count()).where(IMPORT_ROWS.c.batch_id == batch_id)
     counts = {row[0]: row[1] for row in connection.execute(by_outcome.group_by(IMPORT_ROWS.c.outcome))}
@@ -177,7 +177,7 @@ def _go_on(connection: Connection, job_id: int, batch_id: int, by: Person, now: 
     goes_on = bool(state != RUNNING and counts.get("waiting", 0))
     if goes_on:
         changes |= {"state": RUNNING, "finished_at": None, "changed_at": now, "changed_by": by.name}
-        changes |= {"next_turn_at": now}
+        changes |= {"next_turn_at": now, **in_the_name_of(by)}
     connection.execute(sa.update(JOBS).where(JOBS.c.id == job_id).values(changes))
     return goes_on
 
