@@ -1,11 +1,9 @@
 """The drawer for many orders: which act, with what, and what it would do; one button that says so, and then its job."""
 
 import functools
-import math
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 import streamlit as st
 
@@ -17,12 +15,13 @@ import orders_table
 import session
 import snooze_times
 from tracking.access import Person
+from tracking.errors import InvalidNote
 from tracking.orders import wording
 from tracking.orders.observations import utc_now
 from tracking.reports import amounts
 from tracking.reports.order_list.filters import Filters
 from tracking.team import jobs
-from tracking.team.plans import CALLS, MOST_ORDERS, Act, Parameters, Plan, plan
+from tracking.team.plans import CALLS, MOST_ORDERS, Act, Parameters, Plan, check_parameters, least_time, plan
 
 OFFERED = (Act.ACKNOWLEDGE, Act.SNOOZE, Act.ASSIGN, Act.POLL, Act.RESEND, Act.REOPEN, Act.END_SNOOZE)
 LABELS = {act: job_words.VERBS[act] for act in OFFERED} | {Act.POLL: "Poll now", Act.END_SNOOZE: "End snooze"}
@@ -75,7 +74,7 @@ def _drawer(chosen: Chosen) -> None:
         )  # fmt: skip
     _draw_plan(act, foreseen)
     person = actors.field()
-    missing = _why_not(foreseen) or entered.missing
+    missing = _why_not(foreseen) or entered.missing or _refused(act, entered.parameters)
     text = job_words.naming(act, foreseen.acting)
     pressed = st.button(
         elements.spending_label(text) if act is Act.RESEND else text, key="bulk_start", type="primary",
@@ -102,6 +101,15 @@ def _why_not(foreseen: Plan) -> str | None:
     return None if foreseen.acting else "None of these orders would be changed."
 
 
+def _refused(act: Act, parameters: Parameters) -> str | None:
+    """Why the act would be refused as it was entered; None where it would not."""
+    try:
+        check_parameters(act, parameters, utc_now())
+    except InvalidNote as exc:
+        return elements.escape("; ".join(str(problem) for problem in exc.problems))
+    return None
+
+
 def _draw_plan(act: Act, foreseen: Plan) -> None:
     """What would be done, what would be skipped and why, and what it costs."""
     with st.container(border=True, height=PLAN_HEIGHT, key="bulk_plan", gap="xsmall"):
@@ -120,10 +128,11 @@ def _draw_plan(act: Act, foreseen: Plan) -> None:
 
 
 def _cost(act: Act, foreseen: Plan) -> str:
+    if not foreseen.acting:
+        return "Nothing would be done."
     calls = wording.count(foreseen.calls, "API call") if act in CALLS else "No API calls"
-    lasts = wording.duration(timedelta(seconds=max(1, math.ceil(foreseen.seconds))))
     share = ", at half of the rate limit" if act in CALLS else ""
-    return f":material/timer: {calls}; takes {lasts} or more{share}. It can be stopped."
+    return f":material/timer: {calls}; takes {least_time(foreseen)} or more{share}. It can be stopped."
 
 
 # What each act needs

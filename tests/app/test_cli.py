@@ -511,12 +511,16 @@ def test_many_orders_are_planned_started_stopped_resumed_and_exported(
         history.place(name)
         history.refuse(name)
     history.acknowledge("c", "done before")
-    foreseen = run("bulk", "acknowledge", "--state", "refused", "--plan")
+    foreseen = run("bulk", "acknowledge", "--state", "refused", "--why", "told them", "--plan")
     assert foreseen.stdout.splitlines() == [
         "acknowledge: 2 of 3 orders, worth 20.00 (currency unknown)",
         "1 skipped: it is acknowledged already",
-        "no API calls, at least 1 s; nothing was done: this is the plan",
+        "no API calls, takes 1 s or more; nothing was done: this is the plan",
     ]
+    nobody = run("bulk", "poll", "--po", "nobody", "--plan").stdout.splitlines()
+    assert nobody == ["poll: 0 of 0 orders", "nothing would be done: this is the plan"]
+    for refused in (("acknowledge",), ("snooze", "--until", "2020-01-01"), ("acknowledge", "--why", "x" * 501)):
+        assert run("bulk", *refused, "--all", "--plan").exit_code == 1, refused  # what the act itself would refuse
     planned = answer(run("bulk", "resend", "--all", "--plan", "--json"))
     assert (planned["acting"], planned["calls"], planned["values"]) == (3, 3, {"": "30.00"})
     assert run("bulk", "acknowledge", "--all").exit_code == 1  # without a reason
@@ -656,7 +660,10 @@ def test_an_evidence_file_is_made_proven_elsewhere_and_listed_once_its_recipient
     assert f"by Bea, with recipients in full, SHA-256 {made['sha256']}" in erased
     assert erased.count("sent: an evidence file is out of reach") == 2
     assert ANN.encode() not in (folder / "masked.zip").read_bytes()
-    assert answer(run("evidence", "sent", "-o", file, "--json"))["faults"] == []
+    before = file.read_bytes()
+    assert run("evidence", "sent", "-o", file).exit_code == 2  # it may be proof that somebody has
+    assert file.read_bytes() == before
+    assert answer(run("evidence", "sent", "-o", file, "--replace", "--json"))["faults"] == []
     assert run("verify-evidence", file).exit_code == 0
     assert ANN.encode() not in file.read_bytes()
 
@@ -666,6 +673,9 @@ def test_an_order_is_shown_as_it_was_known_then(run: Run, mailed: Database) -> N
     assert (now["then"], now["differences"], now["events"]) == ("Open: Pending.", [], 3)
     before = run("order", "sent", "--as-of", "1d").stdout
     assert "nothing was known of it; it was first heard of on" in before
+    assert len(before.splitlines()) == 2  # no table without rows
+    ahead = run("order", "sent", "--as-of", "2999-01-01")
+    assert (ahead.exit_code, ahead.stdout, "is yet to come" in ahead.stderr) == (2, "", True)
     mailed.write(
         lambda connection: connection.execute(
             sa.update(EVENTS).where(EVENTS.c.seq == 3).values(learned_at=datetime.now(UTC) + timedelta(hours=1))

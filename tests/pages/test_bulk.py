@@ -108,6 +108,14 @@ def test_all_that_match_are_acknowledged_by_one_job_whose_page_says_what_became_
     assert visit("orders", job=str(job.id)).dataframe[0].value["po_number"].tolist() == ["FT-3", "FT-2", "FT-1"]
 
 
+def test_what_the_act_would_refuse_is_said_beside_its_plan() -> None:
+    too_long = orders_bulk._refused(Act.ACKNOWLEDGE, Parameters(reason="x" * 905))
+    over = orders_bulk._refused(Act.SNOOZE, Parameters(until=datetime(2020, 1, 1, tzinfo=UTC)))
+    assert "has 905 characters" in str(too_long)
+    assert "is over already" in str(over)
+    assert orders_bulk._refused(Act.SNOOZE, Parameters()) is None
+
+
 def test_the_same_opening_of_the_drawer_is_one_job_however_often_its_button_is_pressed(
     database: Database, history: History
 ) -> None:

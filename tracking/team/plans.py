@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -17,6 +18,7 @@ from sqlalchemy import Connection, select
 from sqlalchemy.engine import RowMapping
 
 from tracking.errors import InvalidJob, Problem
+from tracking.orders import wording
 from tracking.orders.events import work_refusal
 from tracking.orders.model import Order, State, allowed_actions
 from tracking.orders.observations import Assigned, Reopened, Snoozed, SnoozeEnded, Worked
@@ -184,6 +186,11 @@ def plan(
     calls = acting * CALLS.get(act, 0)
     seconds = max(total / ORDERS_PER_SECOND, calls / (max_rate * CALL_SHARE))
     return Plan(total, acting, dict(skipped.most_common()), calls, seconds, worth, too_many=total > MOST_ORDERS)
+
+
+def least_time(foreseen: Plan) -> str:
+    """How long all of it takes at least, in words."""
+    return wording.duration(timedelta(seconds=max(1, math.ceil(foreseen.seconds))))
 
 
 def must_be_on_orders(act: Act) -> None:

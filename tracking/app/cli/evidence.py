@@ -26,6 +26,7 @@ def evidence_command(
     *,
     file: Annotated[Path, typer.Option("--output", "-o", dir_okay=False, metavar="FILE", help="The file to write.")],
     masked: Annotated[bool, typer.Option("--masked", help="Mask recipients, as for a viewer.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace FILE where it is there already.")] = False,
     with_log_head: Annotated[
         bool, typer.Option("--with-log-head", help="Verify the whole database and put its log head in; takes a while.")
     ] = False,
@@ -35,6 +36,8 @@ def evidence_command(
     as_json: options.JsonFlag = False,
 ) -> None:
     """Make the evidence file of an order: its log with every hash, lines, API calls, webhooks, and a page to read."""
+    if file.exists() and not replace:
+        raise typer.BadParameter(f"{file} is there already, and may be proof that somebody has: --replace replaces it")
     by, store = options.acting_person(actor), open_store()
     order_id = find_order(store, po_or_id)
     log_head = _log_head(store) if with_log_head else None

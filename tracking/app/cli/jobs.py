@@ -23,7 +23,7 @@ from tracking.reports.team import jobs as job_reports
 from tracking.settings import Settings
 from tracking.storage.database import Database
 from tracking.team import jobs
-from tracking.team.plans import Act, Parameters, Plan, plan
+from tracking.team.plans import Act, Parameters, Plan, check_parameters, least_time, plan
 
 ACTS = {act.value.replace(" ", "-"): act for act in Act if act is not Act.IMPORT}
 POLL_SECONDS = 0.5
@@ -64,6 +64,7 @@ def bulk_command(  # noqa: PLR0913 - each is an option of its own, and typer rea
     loaded = load_settings()
     store = open_store(loaded)
     if only_plan:
+        parameters = check_parameters(ACTS[act], parameters, utc_now())  # what cannot be started is not planned either
         foreseen = plan(store, filters, ACTS[act], parameters, now=utc_now(), max_rate=loaded.api_max_rate)
         output.print_answer(_plan_record(foreseen), *_plan_lines(act, foreseen), as_json=as_json)
         return
@@ -157,8 +158,10 @@ def _plan_lines(act: str, foreseen: Plan) -> list[str]:
     worth = f", worth {amounts.worth(foreseen.values)}" if foreseen.acting else ""
     lines = [f"{act}: {foreseen.acting:,} of {wording.count(foreseen.total, 'order')}{more}{worth}"]
     lines += [f"{number:,} skipped: {why}" for why, number in foreseen.skipped.items()]
-    cost = f"{wording.count(foreseen.calls, 'API call')}, " if foreseen.calls else "no API calls, "
-    return [*lines, f"{cost}at least {max(round(foreseen.seconds), 1):,} s; nothing was done: this is the plan"]
+    if not foreseen.acting:
+        return [*lines, "nothing would be done: this is the plan"]
+    calls = wording.count(foreseen.calls, "API call") if foreseen.calls else "no API calls"
+    return [*lines, f"{calls}, takes {least_time(foreseen)} or more; nothing was done: this is the plan"]
 
 
 def _job_lines(status: job_reports.JobStatus) -> list[str]:

@@ -64,9 +64,17 @@ def _parse_time(text: str) -> datetime:
         ) from exc
 
 
-def time_option(help_text: str) -> Any:
-    """Make an option that takes a time, or a length before now."""
-    return typer.Option(parser=_parse_time, metavar="T", help=help_text)
+def _parse_past_time(text: str) -> datetime:
+    """Parse the same, of what has been alone: of a time that is yet to come nothing is known."""
+    at = _parse_time(text)
+    if at > utc_now():
+        raise typer.BadParameter(f"{text[:40]!r} is yet to come: give a time that is over")
+    return at
+
+
+def time_option(help_text: str, *, past: bool = False) -> Any:
+    """Make an option that takes a time, or a length before now; with `past` none that is yet to come."""
+    return typer.Option(parser=_parse_past_time if past else _parse_time, metavar="T", help=help_text)
 
 
 def _parse_time_ahead(text: str) -> datetime:

@@ -146,7 +146,7 @@ def order_command(
     *,
     as_of: Annotated[
         datetime | None,
-        options.time_option("As it was known then: 2026-01-31T09:00 (UTC), or 2h for two hours ago."),
+        options.time_option("As it was known then: 2026-01-31T09:00 (UTC), or 2h for two hours ago.", past=True),
     ] = None,
     as_json: options.JsonFlag = False,
 ) -> None:

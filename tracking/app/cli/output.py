@@ -272,12 +272,14 @@ def print_order_as_of(past: OrderAsOf, *, as_json: bool) -> None:
         print_json(record | {"lines": dict(past.lines), "lines_today": dict(past.lines_today)})
         return
     nothing = f"nothing was known of it; it was first heard of on {time_text(past.first_at)} UTC"
-    print_stdout(f"{past.today.po_number} as known on {when} UTC: {then or nothing}", f"today: {today}", "")
+    print_stdout(f"{past.today.po_number} as known on {when} UTC: {then or nothing}", f"today: {today}")
     if differences:
-        print_table(("fact", "then", "today"), (each.values() for each in differences))
         print_stdout("")
-    timeline = ((_time_span(entry), wording.source_label(entry.witness), entry.text) for entry in past.rows)
-    print_table(("time (UTC)", "source", "event"), timeline)
+        print_table(("fact", "then", "today"), (each.values() for each in differences))
+    if past.rows:
+        print_stdout("")
+        timeline = ((_time_span(entry), wording.source_label(entry.witness), entry.text) for entry in past.rows)
+        print_table(("time (UTC)", "source", "event"), timeline)
 
 
 def _time_span(entry: TimelineEntry) -> str:
