@@ -12,11 +12,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from fakes import NOW
 from sqlmodel import SQLModel
 
 from tracking.errors import StoreUnusable
 from tracking.storage import database, engines, migrations
 from tracking.storage.migrations import HEAD
+from tracking.storage.tables import OUTBOX
 from tracking.storage.team import tables
 
 FOLDER = Path(migrations.__file__).parent
@@ -65,6 +68,19 @@ def test_a_store_can_go_all_the_way_back_and_forth(empty_url: str) -> None:
     assert on(empty_url, lambda connection: sa.inspect(connection).get_table_names()) == ["alembic_version"]
     on(empty_url, lambda connection: command.upgrade(config(connection), "head"))
     assert on(empty_url, differences) == []
+
+
+def test_what_waits_for_an_approval_is_not_let_go_by_going_back(empty_url: str) -> None:
+    engines.migrate(empty_url)
+    adding = sa.insert(OUTBOX).values(order_id=1, request={}, done=False, held=True, next_attempt_at=NOW)
+    on(empty_url, lambda connection: connection.execute(adding))
+    with pytest.raises(CommandError, match=r"wait for an approval \(1\)"):
+        on(empty_url, lambda connection: command.downgrade(config(connection), "0008"))
+    assert engines.revision(empty_url) == migrations.HEAD
+    # What was declined is done, and stays so.
+    on(empty_url, lambda connection: connection.execute(sa.update(OUTBOX).values(done=True)))
+    on(empty_url, lambda connection: command.downgrade(config(connection), "0008"))
+    assert on(empty_url, lambda connection: connection.execute(sa.text("SELECT done FROM outbox")).scalar())
 
 
 def test_a_store_of_a_newer_version_is_left_as_it_is(empty_url: str) -> None:

@@ -5,6 +5,7 @@ What was imported earlier has no rows of its own, only its orders.
 
 import sqlalchemy as sa
 from alembic import op
+from alembic.util import CommandError
 
 from tracking.storage.migrations.frozen import UtcDateTime
 
@@ -148,6 +149,7 @@ def _make_the_rest() -> None:
 
 
 def downgrade() -> None:
+    _check_held()
     for table in reversed(TABLES):
         op.drop_table(table)
     op.drop_index("ix_outbox_due", "outbox")
@@ -159,3 +161,12 @@ def downgrade() -> None:
     with op.batch_alter_table("orders") as orders:
         for name in FACTS:
             orders.drop_column(name)
+
+
+def _check_held() -> None:
+    """Without `held`, the version before would send what nobody has approved."""
+    held = op.get_bind().execute(sa.text("SELECT count(*) FROM outbox WHERE held AND NOT done")).scalar_one()
+    if held:
+        raise CommandError(
+            f"orders that wait for an approval ({held:,}) would be sent by the version before: decide on each first"
+        )
