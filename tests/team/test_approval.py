@@ -53,6 +53,11 @@ def stored(store: Database, po_number: str) -> Any:
     return order.order
 
 
+def late_at(store: Database, po_number: str) -> Any:
+    with store.read() as connection:
+        return connection.execute(select(ORDERS.c.late_at).where(ORDERS.c.po_number == po_number)).scalar_one()
+
+
 @pytest.fixture
 def history(store: Database, now: datetime) -> History:
     """FT-1 waits, as it is above the limit; FT-2 does not."""
@@ -83,6 +88,7 @@ def test_an_order_above_the_limit_is_sent_once_a_second_person_approved_it(
         [sender] = [each for each in component_status(connection, later) if each.name == "Sender"]
         assert not sender.worrying
     approval.approve(store, "FT-1", by=BOB, now=later, why="the customer called")
+    assert late_at(store, "FT-1") > later
     assert leased(store, later) == [number]
     history.at = later
     history.accept("FT-1")
@@ -99,6 +105,7 @@ def test_a_declined_order_is_never_sent_by_whatever_way(store: Database, history
     with pytest.raises(InvalidNote):
         approval.decline(store, "FT-1", by=BOB, now=now, why=" ")
     approval.decline(store, "FT-1", by=BOB, now=now, why="nobody ordered this")
+    assert late_at(store, "FT-1") is None
     number = history.numbers["FT-1"]
     with store.read() as connection:
         assert connection.execute(select(ORDERS.c.late_at).where(ORDERS.c.id == number)).scalar_one() is None
