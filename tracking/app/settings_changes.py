@@ -18,7 +18,8 @@ from tracking.settings import PREFIX, Settings
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
-from tracking.storage.team.audit_log import AT_START, AuditKind, record_act
+from tracking.storage.team import audit_log
+from tracking.storage.team.audit_log import AT_START, AuditKind
 
 SECRETS = ("api_access_token", "api_email", "claims_key", "database_url", "webhook_secret")
 LONGEST = 500  # characters of a value
@@ -35,6 +36,7 @@ def record_changes(database: Database, settings: Settings, secrets: Sequence[str
     current = {"plain": plain, "tags": _tags(settings, secrets[0])}
 
     def job(connection: Connection) -> None:
+        audit_log.lock(connection, now)  # of two that start at once, the second compares with what the first left
         fact = facts.get_fact(connection, FactKey.SETTINGS)
         starts: dict[str, Any] = fact.value["starts"] if fact else {}
         before = starts.get(role_names) or (starts.get(fact.value["last"]) if fact else None)
@@ -48,7 +50,7 @@ def record_changes(database: Database, settings: Settings, secrets: Sequence[str
         secret_names = [name for name in secret_names if name not in changed]
         if changed or secret_names or unclear:
             detail = {"changed": changed or None, "secrets": secret_names or None, "not_comparable": unclear or None}
-            record_act(connection, Person(AT_START), AuditKind.SETTINGS_CHANGED, now, detail=detail)
+            audit_log.record_act(connection, Person(AT_START), AuditKind.SETTINGS_CHANGED, now, detail=detail)
 
     database.write(job)
 

@@ -25,6 +25,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from tracking import files
 from tracking.errors import NoStore, Problem, SettingsError, StoreBusy, StoreUnusable
 from tracking.storage.engines import (
+    LOCKS_NO_MORE,
     check_revision,
     check_server_address,
     file_of,
@@ -213,7 +214,7 @@ class Database:
                     groups.extend([job] for job in group)
                     continue
                 error = translate(exc.args[0])
-                if isinstance(error, StoreBusy | StoreUnusable):
+                if isinstance(error, StoreBusy | StoreUnusable) and not is_conflict(exc.args[0]):
                     self._note(str(error))
                 outcomes = [(None, error)]
             except Exception as exc:  # noqa: BLE001 - the top of the writer's loop: each caller gets its error
@@ -222,7 +223,9 @@ class Database:
                 failure = translate(exc) if isinstance(exc, SQLAlchemyError | dbapi.Error) else exc
                 self._note(str(failure))
                 outcomes = [(None, failure)] * len(group)
-            for job, (result, failed) in zip(group, outcomes, strict=True):
+            if rest := group[len(outcomes) :]:
+                groups.appendleft(rest)
+            for job, (result, failed) in zip(group, outcomes, strict=False):
                 if failed is None:
                     job.future.set_result(result)
                 else:
@@ -326,10 +329,12 @@ def _prepare(url: str, *, create: bool) -> None:
 def run_transaction(connection: Connection, jobs: list[Job], *, with_probe: bool) -> list[Outcome]:
     """Run the jobs in one transaction; returns the outcome of each once all are committed.
 
-    With a probe it writes in any case: jobs without anything to write would not show that the store is well.
+    With a probe it writes in any case: jobs without anything to write would not show that the store is well. A job
+    after which nothing may be locked is the last one, and what comes after it has no outcome yet.
     Raises StatementFailed for a statement of a job; any other error is the transaction's own.
     """
     outcomes: list[Outcome] = []
+    connection.info.pop(LOCKS_NO_MORE, None)
     alone = len(jobs) == 1 and not with_probe
     with connection.begin() as whole:
         if with_probe:
@@ -346,6 +351,8 @@ def run_transaction(connection: Connection, jobs: list[Job], *, with_probe: bool
                 if alone:
                     undone.rollback()
                 outcomes.append((None, exc))
+            if LOCKS_NO_MORE in connection.info:
+                break
     return outcomes
 
 
@@ -370,4 +377,9 @@ def may_retry(error: Exception) -> bool:
     error = error.args[0] if isinstance(error, StatementFailed) else error
     if not isinstance(error, DBAPIError):
         return False
-    return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in RETRY_STATES
+    return error.connection_invalidated or is_conflict(error)
+
+
+def is_conflict(error: DBAPIError) -> bool:
+    """Whether two transactions were in each other's way, so that the server ended this one."""
+    return getattr(error.orig, "sqlstate", None) in RETRY_STATES

@@ -21,6 +21,7 @@ from tracking.storage.sqlite.driver import dbapi
 log = logging.getLogger(__name__)
 
 BUSY_MILLISECONDS = 5000
+LOCKS_NO_MORE = "locks no more"  # in a connection's `info`: the transaction has to end before anything else is locked
 MIGRATION_LOCK = 0x7472_6163_6B69_6E67  # any number, but the same in every version
 
 
@@ -200,9 +201,12 @@ def translate(exc: BaseException) -> StoreError:
     return StoreError(f"the database refused a statement ({type(exc).__name__})")
 
 
+_CONFLICT = "another process changed the same data at the same time; nothing was changed here, and it can be repeated"
 # Without what happens next: a loop tries again by itself, a command or a form does not.
 _SIGNS: dict[str, tuple[type[StoreError], str]] = {
     "database is locked": (StoreBusy, "the database is locked by another process"),
+    "deadlock detected": (StoreBusy, _CONFLICT),
+    "could not serialize access": (StoreBusy, _CONFLICT),
     "disk is full": (StoreBusy, "the disk is full: make room"),
     "no space left on device": (StoreBusy, "the disk is full: make room"),
     "readonly database": (StoreBusy, "the database file is read-only: make it and its folder writable"),

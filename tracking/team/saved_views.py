@@ -17,7 +17,8 @@ from tracking.errors import InvalidNote, NotAllowed, Problem
 from tracking.reports.order_list.filters import Filters
 from tracking.reports.team.saved_views import MOST_VIEWS, SHARED
 from tracking.storage.database import Database
-from tracking.storage.team.audit_log import AuditKind, record_act
+from tracking.storage.team import audit_log
+from tracking.storage.team.audit_log import AuditKind
 from tracking.storage.team.tables import SAVED_VIEWS
 from tracking.team.work import LONGEST_NAME
 
@@ -64,6 +65,7 @@ def save_here(
     if len(str(query)) > LONGEST_QUERY:
         raise InvalidNote([Problem("Filter", "names too many orders or words to be saved; choose them by a filter")])
     owner = SHARED if shared else by.name
+    audit_log.lock(connection, now)  # one after the other, or two at once would be one too many
     row = {"query": query, "created_by": by.name, "created_at": now}
     this = SAVED_VIEWS.c.owner == owner, SAVED_VIEWS.c.name == called
     number = connection.execute(select(SAVED_VIEWS.c.id).where(*this)).scalar()
@@ -75,7 +77,7 @@ def save_here(
         _check_number(connection, owner)
         adding = insert(SAVED_VIEWS).values(row | {"owner": owner, "name": called})
         number = connection.execute(adding.returning(SAVED_VIEWS.c.id)).scalar_one()
-    record_act(connection, by, AuditKind.VIEW_SAVED, now, detail={"view": number, "shared": shared})
+    audit_log.record_act(connection, by, AuditKind.VIEW_SAVED, now, detail={"view": number, "shared": shared})
     return int(number)
 
 
@@ -89,11 +91,14 @@ def remove(database: Database, view_id: int, *, by: Person, now: datetime) -> No
     by.must_operate()
 
     def job(connection: Connection) -> None:
+        audit_log.lock(connection, now)  # first, as whoever saves one does
         theirs = SAVED_VIEWS.c.id == view_id, SAVED_VIEWS.c.owner.in_((by.name, SHARED))
         owner = connection.execute(delete(SAVED_VIEWS).where(*theirs).returning(SAVED_VIEWS.c.owner)).scalar()
         if owner is None:
             raise NotAllowed("there is no such view, or it is not yours")
-        record_act(connection, by, AuditKind.VIEW_DELETED, now, detail={"view": view_id, "shared": owner == SHARED})
+        audit_log.record_act(
+            connection, by, AuditKind.VIEW_DELETED, now, detail={"view": view_id, "shared": owner == SHARED}
+        )
 
     database.write(job)
 

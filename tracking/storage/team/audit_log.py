@@ -16,6 +16,7 @@ from sqlalchemy import Connection, insert, select
 from tracking.access import Person
 from tracking.orders.event_chain import canonical, hashed_time
 from tracking.storage import facts
+from tracking.storage.engines import LOCKS_NO_MORE
 from tracking.storage.facts import FactKey
 from tracking.storage.team.tables import AUDIT_LOG
 
@@ -89,7 +90,13 @@ def record_act(
 
 
 def lock(connection: Connection, now: datetime) -> Mapping[str, Any]:
-    """Keep all others from appending until this transaction ends; returns the number and hash of the newest entry."""
+    """Keep all others from appending until this transaction ends; returns the number and hash of the newest entry.
+
+    On a server the writer commits before its next job: who holds this and waits for an order would stop one who has
+    that order and waits for this.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.info[LOCKS_NO_MORE] = True
     start = {"key": FactKey.AUDIT_LOG, "value": {"seq": 0, "head": FIRST_HASH}, "at": now}
     connection.execute(facts.insert_fact(connection.dialect.name), start)
     head: Mapping[str, Any] = connection.execute(facts.SELECT_FACT_FOR_UPDATE, {"key": FactKey.AUDIT_LOG}).scalar_one()

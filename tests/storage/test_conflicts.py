@@ -1,0 +1,227 @@
+"""Two processes on one server: what they lock in other orders ends neither of them, and at worst can be repeated."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from fakes import request
+from sqlalchemy import Connection
+
+from tracking import ingest
+from tracking.access import Person
+from tracking.app import settings_changes
+from tracking.errors import InvalidNote, NotAllowed, StoreBusy, TrackingError
+from tracking.reports.order_list.filters import Filters
+from tracking.settings import Settings
+from tracking.storage import database
+from tracking.storage.database import Database
+from tracking.storage.maintenance.verify import verify
+from tracking.storage.tables import EVENTS
+from tracking.storage.team.audit_log import AuditKind, record_act
+from tracking.storage.team.tables import AUDIT_LOG, SAVED_VIEWS
+from tracking.team import saved_views
+
+pytestmark = [pytest.mark.postgres, pytest.mark.parametrize("engine", ["postgres"], indirect=True)]
+ANN = Person("Ann")
+Step = Callable[[Connection], Any]
+
+
+@pytest.fixture
+def other(store: Database) -> Iterator[Database]:
+    """The same store in another process, as far as its writer and connections go."""
+    opened = Database(store.url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def ids(store: Database, now: datetime) -> list[int]:
+    return [
+        store.write(partial(ingest.place, request=request(name), source="form", actor="Ann", now=now)) for name in "AB"
+    ]
+
+
+@pytest.fixture
+def conflicts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The states with which the server ended transactions."""
+    ended: list[str] = []
+    real = database.is_conflict
+
+    def noted(error: Any) -> bool:
+        if real(error):
+            ended.append(error.orig.sqlstate)
+        return real(error)
+
+    monkeypatch.setattr(database, "is_conflict", noted)
+    return ended
+
+
+def note(connection: Connection, order_id: int, now: datetime) -> None:
+    connection.execute(sa.text("SET LOCAL deadlock_timeout = '50ms'"))
+    ingest.record_note(connection, order_id, text="x", actor=None, now=now, acknowledges=False)
+
+
+def act(connection: Connection, order_id: int, now: datetime) -> None:
+    note(connection, order_id, now)
+    record_act(connection, ANN, AuditKind.NOTED, now, order_id=order_id)
+
+
+def once(gate: threading.Barrier, step: Step) -> Step:
+    """The step, which the first time waits for the other's; without it where that one cannot come."""
+    waited: list[int] = []
+
+    def job(connection: Connection) -> None:
+        step(connection)
+        if not waited:
+            waited.append(1)
+            with contextlib.suppress(threading.BrokenBarrierError):
+                gate.wait(0.3)
+
+    return job
+
+
+def together(store: Database, *steps: Step) -> list[Future[Any]]:
+    """Submits them while the writer is busy, so that it takes them as one group."""
+    free = threading.Event()
+    store.submit(lambda _: free.wait(5))
+    futures = [store.submit(step) for step in steps]
+    free.set()
+    return futures
+
+
+def test_an_act_in_a_group_waits_for_no_order_while_others_wait_to_be_recorded(
+    store: Database, other: Database, ids: list[int], conflicts: list[str], now: datetime
+) -> None:
+    first, second = ids
+    gate = threading.Barrier(2)
+    held_first = once(gate, partial(act, order_id=first, now=now))  # then the second order, which the other one has
+    held_second = once(gate, partial(note, order_id=second, now=now))  # then the audit log, which the first one has
+    futures = together(store, held_first, partial(note, order_id=second, now=now))
+    futures += together(other, held_second, lambda connection: record_act(connection, ANN, AuditKind.SEARCHED, now))
+    for future in futures:
+        future.result(10)
+    assert conflicts == []
+    with store.read() as connection:
+        notes = sa.select(sa.func.count()).where(EVENTS.c.kind == "noted")
+        assert connection.execute(notes).scalar() == 3
+        assert connection.execute(sa.select(sa.func.count()).select_from(AUDIT_LOG)).scalar() == 2
+    assert verify(store) == []
+
+
+def test_what_comes_after_an_act_that_fails_is_done_and_in_its_order(
+    store: Database, ids: list[int], now: datetime
+) -> None:
+    done: list[str] = []
+
+    def fails(connection: Connection) -> None:
+        act(connection, ids[0], now)
+        raise NotAllowed("no")
+
+    def step(name: str) -> Step:
+        def job(connection: Connection) -> None:
+            note(connection, ids[1], now)
+            done.append(name)
+
+        return job
+
+    before, failing, *after = together(
+        store, step("a"), fails, step("b"), partial(act, order_id=ids[0], now=now), step("c")
+    )
+    with pytest.raises(NotAllowed):
+        failing.result(10)
+    for future in (before, *after):
+        future.result(10)
+    assert done == ["a", "b", "c"]
+    with store.read() as connection:
+        assert connection.execute(sa.select(sa.func.count()).select_from(AUDIT_LOG)).scalar() == 1
+    assert verify(store) == []
+
+
+@pytest.mark.parametrize("tries", [1, 3])
+def test_who_lock_each_others_orders_go_on_after_a_try_more_or_hear_that_it_can_be_repeated(
+    store: Database, other: Database, ids: list[int], conflicts: list[str], now: datetime,
+    monkeypatch: pytest.MonkeyPatch, tries: int,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(database, "TRANSACTION_TRIES", tries)
+    gate = threading.Barrier(2)
+
+    def job(first: int, second: int) -> Step:
+        held_first = once(gate, partial(note, order_id=first, now=now))
+
+        def both(connection: Connection) -> None:
+            held_first(connection)
+            note(connection, second, now)
+
+        return both
+
+    futures = [store.submit(job(*ids)), other.submit(job(*reversed(ids)))]
+    errors = [error for future in futures if (error := future.exception(10))]
+    assert set(conflicts) == {"40P01"}
+    assert (store.trouble, other.trouble) == (None, None)
+    assert len(errors) == (1 if tries == 1 else 0)
+    for error in errors:
+        assert isinstance(error, StoreBusy)
+        assert "can be repeated" in str(error)
+    with store.read() as connection:
+        notes = sa.select(sa.func.count()).where(EVENTS.c.kind == "noted")
+        assert connection.execute(notes).scalar() == 4 - 2 * len(errors)
+    assert verify(store) == []
+
+
+def at_once(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, *acts: Callable[[], Any]) -> list[Any]:
+    """Does them in a thread each, which wait for each other after this function of the module; what they raised."""
+    gate, real, errors = threading.Barrier(len(acts)), getattr(module, name), list[Any]()
+
+    def waits(*arguments: Any) -> Any:
+        result = real(*arguments)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            gate.wait(0.2)
+        return result
+
+    def does(what: Callable[[], Any]) -> None:
+        try:
+            what()
+        except TrackingError as error:
+            errors.append(error)
+
+    monkeypatch.setattr(module, name, waits)
+    threads = [threading.Thread(target=does, args=(each,)) for each in acts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return errors
+
+
+def test_of_two_who_save_the_last_view_there_may_be_one_hears_it(
+    store: Database, other: Database, conflicts: list[str], now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saved_views, "MOST_VIEWS", 1)
+    save = partial(saved_views.save, filters=Filters(view="late"), shared=True, by=ANN, now=now)
+    [error] = at_once(
+        monkeypatch, saved_views, "_check_number", partial(save, store, "Late"), partial(save, other, "Open")
+    )
+    assert isinstance(error, InvalidNote)
+    with store.read() as connection:
+        assert connection.execute(sa.select(sa.func.count()).select_from(SAVED_VIEWS)).scalar() == 1
+    assert conflicts == []
+
+
+def test_a_setting_that_changed_is_recorded_once_though_two_start_at_once(
+    store: Database, other: Database, conflicts: list[str], now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, after = (Settings(_env_file=None, webhook_secret="a secret of tests", poll_floor=floor) for floor in (1, 2))
+    settings_changes.record_changes(store, before, ["a secret of tests"], now)
+    starts = [
+        partial(settings_changes.record_changes, each, after, ["a secret of tests"], now) for each in (store, other)
+    ]
+    assert at_once(monkeypatch, settings_changes, "_changes", *starts) == conflicts == []
+    with store.read() as connection:
+        [detail] = connection.execute(sa.select(AUDIT_LOG.c.detail)).scalars()
+    assert detail == {"changed": {"TRACKING_POLL_FLOOR": ["1.0", "2.0"]}}
