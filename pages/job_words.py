@@ -7,6 +7,7 @@ from typing import Any
 import orders_filters
 from tracking.orders import wording
 from tracking.reports.order_list.filters import Filters
+from tracking.reports.team.audit_wording import HASH
 from tracking.team.plans import Act, Parameters
 
 # What is done, as a button says it; and what is so afterwards, of the orders it was done with.
@@ -49,13 +50,20 @@ def which(filters: Filters) -> str:
 
 
 def chosen_by(stored: Mapping[str, Any]) -> str:
-    """The same of what a job has stored of its filter, which leaves out what people typed."""
+    """The same of what a job has stored of its filter, which names nothing that people typed."""
     if "file" in stored:
         return f"the file {wording.plain(stored['file'])}"
     if "po" in stored:
         return f"{stored['po']} in the list"
-    typed = {"q": "a search by text", "prefix": "a beginning of the PO number"}
-    query = {name: value if isinstance(value, list) else str(value) for name, value in stored.items()}
-    filters, _ = Filters.from_query({name: value for name, value in query.items() if name not in typed})
-    parts = [which(filters)] if filters != Filters() or not stored.keys() & typed.keys() else []
-    return ", ".join([*parts, *(words for name, words in typed.items() if name in stored)])
+    words = {name: value if isinstance(value, list) else [str(value)] for name, value in stored.items()}
+    typed = [name for name, each in words.items() if any(word.startswith(HASH) for word in each)]
+    query = {name: [word for word in each if not word.startswith(HASH)] for name, each in words.items()}
+    filters, _ = Filters.from_query({name: each for name, each in query.items() if each})
+    parts = [which(filters)] if filters != Filters() or not typed else []
+    return ", ".join([*parts, *(_TYPED.get(name, f"another {name.replace('_', ' ')}") for name in typed)])
+
+
+_TYPED = {
+    "q": "a search by text", "prefix": "a beginning of the PO number", "assigned": "of one name",
+    "product": "one product",
+}  # fmt: skip

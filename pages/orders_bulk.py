@@ -12,6 +12,7 @@ import elements
 import job_words
 import order_work
 import orders_table
+import recording
 import session
 import snooze_times
 from tracking.access import Person
@@ -90,7 +91,10 @@ def _drawer(chosen: Chosen) -> None:
 
 def _start(chosen: Chosen, act: Act, parameters: Parameters, by: Person) -> None:
     """Start the job, and go to its page."""
-    started = jobs.start(session.database(), chosen.filters, act, parameters, key=chosen.key, by=by, now=utc_now())
+    started = jobs.start(
+        session.database(), chosen.filters, act, parameters, key=chosen.key, by=by, now=utc_now(),
+        secret=recording.secret(),
+    )  # fmt: skip
     orders_table.new_turn()
     st.switch_page("jobs.py", query_params={"job": str(started)})
 

@@ -213,7 +213,9 @@ def _job(store: Database) -> int:
     """An act on all orders that nobody does."""
     assign = Parameters(assignee="Ann")
     by, now = bulk.OPERATOR, datetime.now(UTC)
-    job_id = jobs.start(store, Filters(), Act.ASSIGN, assign, key="read", by=by, now=now)
+    job_id = jobs.start(
+        store, Filters(), Act.ASSIGN, assign, secret="a secret of the tests", key="read", by=by, now=now
+    )
     jobs.stop(store, job_id, by=by, now=now)
     return job_id
 

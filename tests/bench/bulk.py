@@ -51,7 +51,11 @@ def measure(store: Database, planner: PlanningContext, secret: str) -> tuple[flo
         act, parameters, began = Act.ASSIGN, Parameters(assignee=name), time.perf_counter()
         foreseen = plan(store, everything, act, parameters, now=_now(), max_rate=5)
         planned = time.perf_counter() - began
-        begun.append(jobs.start(store, everything, act, parameters, key=name, by=OPERATOR, now=_now()))
+        begun.append(
+            jobs.start(
+                store, everything, act, parameters, secret="a secret of the tests", key=name, by=OPERATOR, now=_now()
+            )
+        )
         started = time.perf_counter() - began - planned
         print(f"an act on {foreseen.total:,} orders: planned in {planned * 1000:.0f} ms, {started * 1000:.0f} to start")
     steps = asyncio.run(_steps(store))

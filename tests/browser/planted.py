@@ -312,7 +312,16 @@ def _team(database: Database, payloads: Payloads, po_numbers: list[str], now: da
         work.assign(database, po_number, name, by=person, now=now)
         saved_views.save(database, name, Filters(text=payloads.line), shared=True, by=person, now=now)
     parameters = Parameters(reason=payloads.prose[:500])
-    job = jobs.start(database, Filters(), Act.ACKNOWLEDGE, parameters, key=payloads.line, by=person, now=now)
+    job = jobs.start(
+        database,
+        Filters(),
+        Act.ACKNOWLEDGE,
+        parameters,
+        secret="a secret of the tests",
+        key=payloads.line,
+        by=person,
+        now=now,
+    )
     skipped = update(JOB_ORDERS).where(JOB_ORDERS.c.job_id == job).values(outcome="skipped", why=payloads.line, at=now)
     done = {"skipped": 1, "skipped_why": dict.fromkeys(payloads.short, 1), "state": "stopped", "changed_at": now}
     over = update(JOBS).where(JOBS.c.id == job).values(done | {"changed_by": payloads.line})

@@ -153,7 +153,16 @@ def test_viewers_see_why_they_cannot_and_a_job_of_a_colleague_is_seen_on_the_ord
     visit: Visit, history: History, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused(history, "FT-1")
-    jobs.start(database, Filters(text="FT"), Act.ASSIGN, Parameters(assignee="Cleo"), key="k", by=ANN, now=history.at)
+    jobs.start(
+        database,
+        Filters(text="FT"),
+        Act.ASSIGN,
+        Parameters(assignee="Cleo"),
+        secret="a secret of the tests",
+        key="k",
+        by=ANN,
+        now=history.at,
+    )
     monkeypatch.setattr(session, "may_not_act", lambda: "You are signed in as a viewer.")
     app = visit("orders")
     assert "Ann\\: Assign 1 order, 0 %" in [link.label for link in app.page_link]
@@ -170,8 +179,11 @@ def test_viewers_see_why_they_cannot_and_a_job_of_a_colleague_is_seen_on_the_ord
 def test_which_orders_a_filter_means_is_said_in_words() -> None:
     assert job_words.which(Filters()) == "All orders"
     assert job_words.which(Filters(view="late", types=("Links",))) == "Late, Type: Links"
-    assert job_words.chosen_by({"view": "attention", "q": "text"}) == "Needs decision, a search by text"
-    assert job_words.chosen_by({"view": "mine", "assigned": "Ann"}) == "Mine (Ann)"
+    assert job_words.chosen_by({"view": "attention", "q": "hash:0a"}) == "Needs decision, a search by text"
+    assert job_words.chosen_by({"view": "mine", "assigned": "hash:0a"}) == "Mine, of one name"
+    assert job_words.chosen_by({"source": "hash:0a"}) == "another source"
+    several = job_words.chosen_by({"state": ["Refused", "hash:0a"], "min": "12.50"})
+    assert several == f"{job_words.which(Filters(states=('Refused',), min_minor=1250))}, another state"
     assert job_words.chosen_by({"import": 1, "file": "gifts.csv"}) == "the file gifts.csv"
     assert job_words.chosen_by({"import": 1}) == "Import 1"
     assert job_words.chosen_by({"po": "3 selected"}) == "3 selected in the list"

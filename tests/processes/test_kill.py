@@ -97,7 +97,16 @@ def test_a_job_whose_console_is_killed_in_its_middle_touches_each_order_once(chi
     count, act, now = 500, Act.ASSIGN, datetime.now(UTC)
     with store_of(children.database_url) as store:
         submit(store, made_up(count))
-        job_id = jobs.start(store, Filters(), act, Parameters(assignee="Cleo"), key="k", by=Person("Ann"), now=now)
+        job_id = jobs.start(
+            store,
+            Filters(),
+            act,
+            Parameters(assignee="Cleo"),
+            secret="a secret of the tests",
+            key="k",
+            by=Person("Ann"),
+            now=now,
+        )
         running = console(children, sandbox, free_port(), pages=False)
         until("the middle", lambda: job_reports.job(store, job_id, now).done > count // 5, within=30, every=0.02)
         running.kill()

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from tracking.access import Person
 from tracking.errors import InvalidJob, InvalidNote, NotAllowed, StoreBusy, UnknownJob
 from tracking.orders.model import Line, Witness
 from tracking.orders.observations import Answered
+from tracking.orders.wording import amount
 from tracking.reports.order_list.filters import Filters
 from tracking.reports.team import jobs as job_reports
 from tracking.storage.database import Database
@@ -27,6 +29,7 @@ from tracking.storage.tables import EVENTS, ORDERS, OUTBOX
 from tracking.storage.team.tables import AUDIT_LOG, JOB_ORDERS, JOBS
 from tracking.submissions import actions
 from tracking.team import job_runner, jobs, work
+from tracking.team.disclosures import text_hash
 from tracking.team.job_runner import STUMBLED, JobRunner
 from tracking.team.jobs import Group, Job
 from tracking.team.plans import OTHERS_PO_NUMBER, Act, Parameters, plan
@@ -34,6 +37,7 @@ from tracking.team.plans import OTHERS_PO_NUMBER, Act, Parameters, plan
 ANN, BOB = Person("Ann"), Person("bob@example.com", signed_in=True)
 WHY = Parameters(reason="the customers are told")
 EVERYTHING = Filters()
+SECRET = "a secret of sixteen characters"
 AT_ONCE = 5
 
 
@@ -149,7 +153,7 @@ def test_a_job_does_what_its_plan_told(
 ) -> None:
     foreseen = plan(store, EVERYTHING, act, parameters, now=clock(), max_rate=5)
     assert (foreseen.total, foreseen.acting, foreseen.skipped) == (7, acting, skipped)
-    job_id = jobs.start(store, EVERYTHING, act, parameters, key="k", by=BOB, now=clock())
+    job_id = jobs.start(store, EVERYTHING, act, parameters, secret=SECRET, key="k", by=BOB, now=clock())
     while job_row(store, job_id).state == "running":
         run(store, clock)
         clock.pass_by(seconds=2)
@@ -174,7 +178,7 @@ def test_a_plan_tells_calls_time_and_values_by_currency(store: Database, mixed: 
 
 
 def test_a_resent_order_is_due_again_under_the_same_po_number(store: Database, mixed: History, clock: Clock) -> None:
-    jobs.start(store, Filters(only=("REFUSED",)), Act.RESEND, Parameters(), key="k", by=ANN, now=clock())
+    jobs.start(store, Filters(only=("REFUSED",)), Act.RESEND, Parameters(), secret=SECRET, key="k", by=ANN, now=clock())
     run(store, clock)
     with store.read() as connection:
         query = select(OUTBOX.c.done, OUTBOX.c.next_attempt_at, OUTBOX.c.request)
@@ -186,7 +190,7 @@ def test_the_same_key_is_one_job_also_at_the_same_moment(store: Database, now: d
     refused(store, now, 30)
 
     def begin(_: int) -> int:
-        return jobs.start(store, EVERYTHING, Act.ACKNOWLEDGE, WHY, key="same", by=ANN, now=now)
+        return jobs.start(store, EVERYTHING, Act.ACKNOWLEDGE, WHY, secret=SECRET, key="same", by=ANN, now=now)
 
     with ThreadPoolExecutor(8) as pool:
         [job_id] = set(pool.map(begin, range(16)))
@@ -202,7 +206,9 @@ def test_two_processes_start_the_same_job_at_once(store: Database, now: datetime
     try:
         with ThreadPoolExecutor(4) as pool:
             work = [
-                pool.submit(jobs.start, each, EVERYTHING, Act.ACKNOWLEDGE, WHY, key="k", by=person, now=now)
+                pool.submit(
+                    jobs.start, each, EVERYTHING, Act.ACKNOWLEDGE, WHY, secret=SECRET, key="k", by=person, now=now
+                )
                 for each in others
                 for person in (ANN, BOB)
             ]
@@ -216,7 +222,7 @@ def test_two_processes_start_the_same_job_at_once(store: Database, now: datetime
 
 def test_what_an_order_became_meanwhile_is_judged_when_its_turn_comes(store: Database, clock: Clock) -> None:
     refused(store, clock(), 3)
-    job_id = jobs.start(store, EVERYTHING, Act.ACKNOWLEDGE, WHY, key="k", by=ANN, now=clock())
+    job_id = jobs.start(store, EVERYTHING, Act.ACKNOWLEDGE, WHY, secret=SECRET, key="k", by=ANN, now=clock())
     actions.acknowledge(store, "FT-001", by=BOB, now=clock(), why="I was first")
     History(store, clock()).place("FT-LATER")
     run(store, clock)
@@ -230,7 +236,7 @@ def test_what_an_order_became_meanwhile_is_judged_when_its_turn_comes(store: Dat
 
 def test_a_stopped_job_touches_nothing_more_and_goes_on_where_it_stopped(store: Database, clock: Clock) -> None:
     refused(store, clock(), AT_ONCE + 5)
-    job_id = jobs.start(store, EVERYTHING, Act.ACKNOWLEDGE, WHY, key="k", by=ANN, now=clock())
+    job_id = jobs.start(store, EVERYTHING, Act.ACKNOWLEDGE, WHY, secret=SECRET, key="k", by=ANN, now=clock())
     assert asyncio.run(runner(store, clock).turn()) is not None
     jobs.stop(store, job_id, by=BOB, now=clock())
     assert run(store, clock) == 0
@@ -256,7 +262,7 @@ def test_a_stopped_job_touches_nothing_more_and_goes_on_where_it_stopped(store: 
 
 def test_two_people_stop_and_resume_at_once_and_each_change_is_one_entry(store: Database, clock: Clock) -> None:
     refused(store, clock(), 4)
-    job_id = jobs.start(store, EVERYTHING, Act.ACKNOWLEDGE, WHY, key="k", by=ANN, now=clock())
+    job_id = jobs.start(store, EVERYTHING, Act.ACKNOWLEDGE, WHY, secret=SECRET, key="k", by=ANN, now=clock())
 
     def attempt(change: Callable[..., None], by: Person) -> bool:
         try:
@@ -274,7 +280,7 @@ def test_two_people_stop_and_resume_at_once_and_each_change_is_one_entry(store: 
 def test_several_workers_share_the_jobs_and_never_do_an_order_twice(store: Database, clock: Clock) -> None:
     refused(store, clock(), 3 * AT_ONCE)
     begin: list[tuple[Act, Parameters]] = [(Act.ACKNOWLEDGE, WHY), (Act.ASSIGN, Parameters(assignee="Cleo"))]
-    ids = [jobs.start(store, EVERYTHING, *each, key=each[0], by=ANN, now=clock()) for each in begin]
+    ids = [jobs.start(store, EVERYTHING, *each, secret=SECRET, key=each[0], by=ANN, now=clock()) for each in begin]
 
     async def work_together(databases: list[Database]) -> None:
         async def one(number: int, database: Database) -> None:
@@ -298,7 +304,7 @@ def test_several_workers_share_the_jobs_and_never_do_an_order_twice(store: Datab
 
 def test_a_lease_keeps_others_away_until_it_ends_or_its_owner_is_gone(store: Database, clock: Clock) -> None:
     refused(store, clock(), AT_ONCE + 1)
-    jobs.start(store, EVERYTHING, Act.ACKNOWLEDGE, WHY, key="k", by=ANN, now=clock())
+    jobs.start(store, EVERYTHING, Act.ACKNOWLEDGE, WHY, secret=SECRET, key="k", by=ANN, now=clock())
     assert asyncio.run(runner(store, clock).turn()) is not None
     assert run(store, clock, owner="here/2/b") == 0
     assert store.write(lease_owners) == ["here/1/a"]
@@ -315,7 +321,7 @@ def test_calls_are_paced_at_half_of_the_rate_and_shared_among_jobs(store: Databa
     for number in range(8):
         history.place(f"FT-{number}")
         history.accept(f"FT-{number}")
-    first = jobs.start(store, EVERYTHING, Act.POLL, Parameters(), key="1", by=ANN, now=clock())
+    first = jobs.start(store, EVERYTHING, Act.POLL, Parameters(), secret=SECRET, key="1", by=ANN, now=clock())
     done = []
     for _ in range(3):
         run(store, clock)
@@ -324,7 +330,7 @@ def test_calls_are_paced_at_half_of_the_rate_and_shared_among_jobs(store: Databa
     assert done == [2, 4, 6]  # at 5 calls a second, 2.5 are theirs
     made = update(ORDERS).values(next_look_at=clock() + timedelta(hours=1))
     store.write(lambda connection: connection.execute(made))
-    second = jobs.start(store, EVERYTHING, Act.POLL, Parameters(), key="2", by=BOB, now=clock())
+    second = jobs.start(store, EVERYTHING, Act.POLL, Parameters(), secret=SECRET, key="2", by=BOB, now=clock())
     run(store, clock)
     assert [job_row(store, each).done for each in (first, second)] == [7, 1]
     with store.read() as connection:
@@ -338,7 +344,7 @@ def test_a_job_waits_while_the_calls_it_asked_for_are_not_made(store: Database, 
     for number in range(14):
         history.place(f"FT-{number:02}")
         (history.accept if act is Act.POLL else history.refuse)(f"FT-{number:02}")
-    job_id = jobs.start(store, EVERYTHING, act, Parameters(), key="1", by=ANN, now=clock())
+    job_id = jobs.start(store, EVERYTHING, act, Parameters(), secret=SECRET, key="1", by=ANN, now=clock())
     for _ in range(20):
         run(store, clock)
         clock.pass_by(seconds=1)
@@ -366,7 +372,7 @@ def test_an_order_that_cannot_be_done_is_skipped_and_its_job_goes_on(
         real(connection, order_id, **more)
 
     monkeypatch.setattr(ingest, "record_note", stumble)
-    job_id = jobs.start(store, EVERYTHING, Act.ACKNOWLEDGE, WHY, key="k", by=ANN, now=clock())
+    job_id = jobs.start(store, EVERYTHING, Act.ACKNOWLEDGE, WHY, secret=SECRET, key="k", by=ANN, now=clock())
     run(store, clock)
     assert [why for _, why in outcomes(store, job_id).values()] == [None, STUMBLED, None]
     assert {record.levelname for record in caplog.records} == {"ERROR"}
@@ -412,7 +418,7 @@ def test_an_act_that_lacks_what_it_needs_is_not_started(
 ) -> None:
     refused(store, now, 1)
     with pytest.raises(InvalidNote, match=what):
-        jobs.start(store, EVERYTHING, act, parameters, key="k", by=ANN, now=now)
+        jobs.start(store, EVERYTHING, act, parameters, secret=SECRET, key="k", by=ANN, now=now)
     assert audit(store) == []
 
 
@@ -421,42 +427,79 @@ def test_none_and_too_many_are_not_started_and_leave_nothing(
 ) -> None:
     refused(store, now, 3)
     with pytest.raises(InvalidJob, match="none matches"):
-        jobs.start(store, Filters(states=("Nowhere",)), Act.ACKNOWLEDGE, WHY, key="k", by=ANN, now=now)
+        jobs.start(store, Filters(states=("Nowhere",)), Act.ACKNOWLEDGE, WHY, secret=SECRET, key="k", by=ANN, now=now)
     monkeypatch.setattr(jobs, "MOST_ORDERS", 2)
     monkeypatch.setattr("tracking.team.plans.MOST_ORDERS", 2)
     assert plan(store, EVERYTHING, Act.ACKNOWLEDGE, WHY, now=now, max_rate=5).too_many
     with pytest.raises(InvalidJob, match="more than 2 match"):
-        jobs.start(store, EVERYTHING, Act.ACKNOWLEDGE, WHY, key="k", by=ANN, now=now)
+        jobs.start(store, EVERYTHING, Act.ACKNOWLEDGE, WHY, secret=SECRET, key="k", by=ANN, now=now)
     with store.read() as connection:
         assert connection.execute(select(func.count()).select_from(JOBS)).scalar() == 0
     assert audit(store) == []
 
 
-def test_what_was_typed_is_in_no_entry_of_the_audit_log(store: Database, now: datetime) -> None:
+def test_what_was_typed_is_in_no_entry_of_the_audit_log_and_in_no_filter_of_a_job(
+    store: Database, now: datetime
+) -> None:
     refused(store, now, 2)
-    words = ("Completed", "ann@example.com")
+    words, typed = ("Completed", "ann@example.com"), text_hash("ann@example.com", SECRET)
     filters = Filters(
-        text="FT-00", po_prefix="FT", not_states=words, types=("Links", *words), view="attention", sort="value", page=3
-    )
-    jobs.start(store, filters, Act.ACKNOWLEDGE, WHY, key="k", by=ANN, now=now)
-    jobs.start(store, Filters(only=("FT-000",)), Act.ASSIGN, Parameters(assignee="Cleo"), key="l", by=ANN, now=now)
+        text="FT-00", po_prefix="FT", not_states=words, types=("Links", *words), view="attention", sort="value", page=3,
+        min_minor=100, created_from=now - timedelta(days=1),
+    )  # fmt: skip
+    start = partial(jobs.start, store, secret=SECRET, by=ANN, now=now)
+    start(filters, Act.ACKNOWLEDGE, WHY, key="k")
+    start(Filters(only=("FT-000",)), Act.ASSIGN, Parameters(assignee="Cleo"), key="l")
     first, second = (detail for _, _, detail in audit(store))
-    chosen = {"q": "text", "prefix": "text", "view": "attention", "not_state": ["Completed", "text"]}
-    chosen |= {"type": ["Links", "Completed", "text"]}
+    chosen: dict[str, Any] = {"q": text_hash("FT-00", SECRET), "prefix": text_hash("FT", SECRET), "view": "attention"}
+    chosen |= {"not_state": ["Completed", typed], "type": ["Links", "Completed", typed], "min": amount(100)}
+    chosen |= {"from": (now - timedelta(days=1)).isoformat()}
     assert first == {"act": "acknowledge", "orders": 2, "filter": chosen}
     assert second == {"act": "assign", "orders": 1, "filter": {"po": "1 selected"}, "assignee": "Cleo"}
+    assert job_row(store, 1).filter == chosen
+
+
+@pytest.mark.parametrize("name", ["assigned", "source", "product", "states", "not_types", "not_sources"])
+def test_a_word_that_is_not_known_is_hashed_wherever_a_filter_has_it(name: str) -> None:
+    single = name in {"assigned", "source", "product"}
+    for word, written in (("Cleo", text_hash("Cleo", SECRET)), ("Completed", "Completed")):
+        filters = Filters(**{name: word if single else (word,)})  # type: ignore[arg-type]
+        assert list(jobs.chosen_detail(filters, SECRET).values()) == [written if single else [written]]
+
+
+def test_no_job_assigns_an_order_to_its_recipient_and_colleagues_keep_their_addresses(
+    store: Database, clock: Clock
+) -> None:
+    history = History(store, clock())
+    for number, recipient in enumerate(("cleo@example.com", BOB.name, "Dora@example.com")):
+        history.place(f"FT-{number:03}", recipient=recipient)
+    work.snooze(store, "FT-000", None, by=BOB, now=clock())  # by which Bob is known to sign in
+    start = partial(jobs.start, store, EVERYTHING, Act.ASSIGN, secret=SECRET, by=ANN, now=clock())
+    before = audit(store)
+    with pytest.raises(InvalidNote, match="Name: is the address of somebody it goes to"):
+        start(Parameters(assignee="Cleo@example.com"), key="1")
+    assert audit(store) == before
+    bobs = start(Parameters(assignee=BOB.name), key="2")
+    # Written in another way than the order has it, she is found once it is that order's turn.
+    doras = start(Parameters(assignee="dora@EXAMPLE.com"), key="3")
+    run(store, clock)
+    assert {outcome for outcome, _ in outcomes(store, bobs).values()} == {"done"}
+    assert outcomes(store, doras)["FT-002"] == ("skipped", f"the name is {work.RECIPIENTS_ADDRESS}")
+    assert sorted(outcome for outcome, _ in outcomes(store, doras).values()) == ["done", "done", "skipped"]
 
 
 def test_a_snooze_and_its_end_by_job_say_so_in_the_log(store: Database, clock: Clock) -> None:
     refused(store, clock(), 2)
     later = clock() + timedelta(hours=3)
-    first = jobs.start(store, EVERYTHING, Act.SNOOZE, Parameters("tomorrow", later), key="1", by=ANN, now=clock())
+    first = jobs.start(
+        store, EVERYTHING, Act.SNOOZE, Parameters("tomorrow", later), secret=SECRET, key="1", by=ANN, now=clock()
+    )
     run(store, clock)
     again = plan(store, EVERYTHING, Act.SNOOZE, Parameters(until=later), now=clock(), max_rate=5)
     assert again.skipped == {"it is snoozed until then already": 2}
     assert plan(store, EVERYTHING, Act.SNOOZE, Parameters(), now=clock(), max_rate=5).acting == 2
     work.end_snooze(store, "FT-000", by=BOB, now=clock())
-    second = jobs.start(store, EVERYTHING, Act.END_SNOOZE, Parameters(), key="2", by=BOB, now=clock())
+    second = jobs.start(store, EVERYTHING, Act.END_SNOOZE, Parameters(), secret=SECRET, key="2", by=BOB, now=clock())
     run(store, clock)
     assert events_of_job(store, first) == {"FT-000": ["snoozed"], "FT-001": ["snoozed"]}
     assert events_of_job(store, second) == {"FT-001": ["snooze ended"]}
@@ -466,7 +509,7 @@ def test_a_snooze_and_its_end_by_job_say_so_in_the_log(store: Database, clock: C
 def test_a_job_says_how_far_it_is_when_it_ends_and_what_it_touched(store: Database, clock: Clock) -> None:
     refused(store, clock(), 2 * AT_ONCE)
     actions.acknowledge(store, "FT-003", by=BOB, now=clock(), why="I was first")
-    job_id = jobs.start(store, EVERYTHING, Act.ACKNOWLEDGE, WHY, key="k", by=BOB, now=clock())
+    job_id = jobs.start(store, EVERYTHING, Act.ACKNOWLEDGE, WHY, secret=SECRET, key="k", by=BOB, now=clock())
     assert job_reports.job(store, job_id, clock()).ends_at is None
     clock.pass_by(seconds=10)
     assert asyncio.run(runner(store, clock).turn()) is not None
@@ -477,7 +520,7 @@ def test_a_job_says_how_far_it_is_when_it_ends_and_what_it_touched(store: Databa
     jobs.stop(store, job_id, by=ANN, now=clock())
     stopped = job_reports.job(store, job_id, clock())
     assert (stopped.ends_at, stopped.changed_by) == (None, "Ann")
-    second = jobs.start(store, Filters(only=("FT-001",)), Act.REOPEN, WHY, key="l", by=ANN, now=clock())
+    second = jobs.start(store, Filters(only=("FT-001",)), Act.REOPEN, WHY, secret=SECRET, key="l", by=ANN, now=clock())
     page = job_reports.jobs(store, size=1)
     assert ([each.id for each in page.jobs], page.total, page.running) == ([second], 2, 1)
     assert [each.id for each in job_reports.jobs(store, 2, size=1).jobs] == [job_id]
@@ -506,7 +549,7 @@ def test_people_and_a_job_act_on_the_same_orders_at_once_and_no_act_is_lost_or_d
     store: Database, clock: Clock
 ) -> None:
     refused(store, clock(), 2 * AT_ONCE)
-    job_id = jobs.start(store, EVERYTHING, Act.ACKNOWLEDGE, WHY, key="k", by=ANN, now=clock())
+    job_id = jobs.start(store, EVERYTHING, Act.ACKNOWLEDGE, WHY, secret=SECRET, key="k", by=ANN, now=clock())
     other = Database(store.url)
 
     def assign_all() -> None:

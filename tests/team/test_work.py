@@ -51,6 +51,26 @@ def test_an_order_is_given_to_somebody_and_taken_back(store: Database, now: date
     assert verify(store) == []
 
 
+@pytest.mark.parametrize("name", ["cleo@example.com", " CLEO@Example.com", "Cleo <cleo@example.com>"])
+def test_an_order_is_not_assigned_to_whom_it_goes_to(store: Database, now: datetime, name: str) -> None:
+    history = History(store, now)
+    history.place("FT-1", recipient="Cleo@example.com")
+    history.place("FT-2", recipient="dora@example.com")
+    with pytest.raises(NotAllowed, match="the address of somebody it goes to"):
+        work.assign(store, "FT-1", name, by=ANN, now=now)
+    assert (stored(store, "FT-1").assignee, audit(store)) == (None, [])
+    work.assign(store, "FT-2", name, by=ANN, now=now)
+
+
+def test_a_colleague_who_signs_in_is_assigned_by_that_address_whatever_they_are_sent(
+    store: Database, now: datetime
+) -> None:
+    History(store, now).place("FT-1", recipient="Bob@Example.com")
+    work.snooze(store, "FT-1", None, by=BOB, now=now)
+    work.assign(store, "FT-1", "Bob@example.com", by=ANN, now=now)
+    assert stored(store, "FT-1").assignee == "Bob@example.com"
+
+
 def test_a_snooze_until_a_time_ends_with_what_is_new_and_not_with_what_was_to_be_expected(
     store: Database, now: datetime
 ) -> None:

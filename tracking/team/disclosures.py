@@ -8,8 +8,8 @@ import hashlib
 import hmac
 import logging
 from collections.abc import Mapping
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
-from enum import Enum
 from typing import Any
 
 from sqlalchemy import Connection, func, select
@@ -17,8 +17,9 @@ from sqlalchemy import Connection, func, select
 from tracking.access import Person
 from tracking.errors import StoreError
 from tracking.orders.model import OrderType, State
+from tracking.orders.wording import SOURCES
 from tracking.provider.masking import mask_recipient
-from tracking.reports.order_list.filters import REASONS, SORTS, VIEWS, Filters
+from tracking.reports.order_list.filters import PAGE_SIZE, REASONS, SORTS, VIEWS, Filters
 from tracking.reports.team.audit_wording import HASH
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
@@ -33,9 +34,7 @@ REFUSALS_AN_HOUR = 100
 ORDERS_NAMED = 50
 _HASH_DIGITS = 32
 _PURPOSE = b"texts in the audit log of people"
-_SOURCES = ("form", "csv", "json", "seed", "elsewhere")
-_WORDS = frozenset(map(str, (*VIEWS, *SORTS, *REASONS, *State, *OrderType, *_SOURCES)))
-_NOT_A_FILTER = frozenset({"only", "page", "page_size"})
+_WORDS = frozenset(map(str, (*VIEWS, *SORTS, *REASONS, *State, *OrderType, *SOURCES, "seed")))
 
 
 def text_hash(text: str, secret: str) -> str:
@@ -46,30 +45,30 @@ def text_hash(text: str, secret: str) -> str:
 
 
 def filter_detail(filters: Filters, secret: str) -> dict[str, Any]:
-    """The filter by its parameters' names: known words, numbers and times as they are, any other text as its hash."""
-    query = Filters.to_query(filters)
-    typed = {each.metadata["name"]: getattr(filters, name) for name, each in _fields().items()}
-    return {name: _without_words(typed[name], secret) for name in query if name in typed}
+    """The filter as in an address: known words, numbers and times as they are, any other text as its hash.
+
+    Without the page, and without the orders that were selected.
+    """
+    query = replace(filters, only=(), page=1, page_size=PAGE_SIZE).to_query()
+    return {
+        each.metadata["name"]: _without_words(getattr(filters, each.name), query[each.metadata["name"]], secret)
+        for each in fields(Filters)
+        if each.metadata["name"] in query
+    }
 
 
-def _fields() -> Mapping[str, Any]:
-    return {name: each for name, each in Filters.__dataclass_fields__.items() if name not in _NOT_A_FILTER}
-
-
-def _without_words(value: Any, secret: str) -> Any:
+def _without_words(value: Any, written: Any, secret: str) -> Any:
     match value:
         case tuple():
-            return [_without_words(each, secret) for each in value]
-        case datetime():
-            return value.isoformat()
-        case timedelta():
-            return f"{int(value.total_seconds())}s"
-        case bool() | int() | None:
-            return value
-        case Enum():
-            return value.value
+            return [_hashed(word, secret) for word in value]
+        case str():
+            return _hashed(value, secret)
         case _:
-            return str(value) if value in _WORDS else text_hash(str(value), secret)
+            return written
+
+
+def _hashed(text: str, secret: str) -> str:
+    return str(text) if text in _WORDS else text_hash(text, secret)
 
 
 def record_export(

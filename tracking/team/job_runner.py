@@ -26,6 +26,7 @@ from tracking.storage.tables import ORDERS, OUTBOX
 from tracking.storage.team.tables import JOB_ORDERS, JOBS
 from tracking.team.jobs import DONE, FINISHED, RUNNING, SKIPPED, WAITING, Group, Job, Step
 from tracking.team.plans import CALL_SHARE, CALLS, Act, Parameters, refusal, work_of
+from tracking.team.work import check_assignee
 
 log = logging.getLogger(__name__)
 
@@ -229,6 +230,7 @@ def _act(connection: Connection, job: Job, order_id: int, now: datetime) -> str 
     by: dict[str, Any] = {"actor": job.person, "now": now, "job": job.id}
     try:
         if (work := work_of(job.act, parameters)) is not None:
+            check_assignee(connection, order_id, work)
             ingest.record_work(connection, order_id, work, **by)
         elif job.act is Act.ACKNOWLEDGE:
             ingest.record_note(connection, order_id, text=parameters.reason or "", acknowledges=True, **by)

@@ -15,13 +15,13 @@ from sqlalchemy import Connection, func, literal, select, update
 
 from tracking.access import Person
 from tracking.errors import InvalidJob, NotAllowed, Problem, UnknownJob
-from tracking.orders.model import OrderType, State
 from tracking.reports.order_list.conditions import conditions
-from tracking.reports.order_list.filters import REASONS, Filters
+from tracking.reports.order_list.filters import Filters
 from tracking.storage.database import Database
 from tracking.storage.tables import insert_for
 from tracking.storage.team.audit_log import AuditKind, record_act
 from tracking.storage.team.tables import JOB_ORDERS, JOBS
+from tracking.team.disclosures import filter_detail
 from tracking.team.plans import (
     MOST_ORDERS,
     Act,
@@ -30,12 +30,11 @@ from tracking.team.plans import (
     matching_orders,
     must_be_on_orders,
 )
+from tracking.team.work import check_job_assignee
 
+_SORTED_BY = frozenset({"sort", "asc"})
 RUNNING, STOPPED, FINISHED = "running", "stopped", "finished"
 WAITING, DONE, SKIPPED = "waiting", "done", "skipped"
-_TYPED = frozenset({"q", "prefix"})
-_WORDS = frozenset(map(str, (*REASONS, *State, *OrderType, "form", "csv", "json", "seed", "elsewhere")))
-_NO_CHOICE = frozenset({"sort", "asc", "page", "size"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +69,29 @@ is still waiting from the store, and may be run again after an error.
 
 
 def start(
-    database: Database, filters: Filters, act: Act, parameters: Parameters, *, key: str, by: Person, now: datetime
+    database: Database,
+    filters: Filters,
+    act: Act,
+    parameters: Parameters,
+    *,
+    key: str,
+    by: Person,
+    now: datetime,
+    secret: str,
 ) -> int:
     """Start an act on all orders that match now; returns the job's number. The same key gives the same job.
 
+    `secret` is what the texts of the filter are hashed with.
+
     Raises:
         NotPermitted: the person may not.
-        InvalidNote: the act's reason, name or time is missing or cannot be.
+        InvalidNote: the act's reason, name or time is missing or cannot be, or the name is a recipient's address.
         InvalidJob: no order matches, or more than a job may have.
     """
     by.must_operate()
     must_be_on_orders(act)
     parameters = check_parameters(act, parameters, now)
-    chosen = filter_detail(filters)
+    chosen = chosen_detail(filters, secret)
 
     def job(connection: Connection) -> int:
         job_id, new = add(connection, act, parameters.to_document(), chosen, key=key, by=by, now=now)
@@ -92,6 +101,7 @@ def start(
         connection.execute(sa.insert(JOB_ORDERS).from_select(["order_id", "job_id", "outcome"], matching))
         total = connection.execute(select(func.count()).where(JOB_ORDERS.c.job_id == job_id)).scalar_one()
         _check_total(total)
+        check_job_assignee(connection, job_id, parameters.assignee)
         connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(total=total))
         detail = start_detail(act, parameters, chosen, total)
         record_act(connection, by, AuditKind.JOB_STARTED, now, job_id=job_id, detail=detail)
@@ -201,15 +211,7 @@ def start_detail(act: Act, parameters: Parameters, chosen: Mapping[str, Any], or
     return {"act": act.value, "orders": orders, "filter": chosen, **named}
 
 
-def filter_detail(filters: Filters) -> dict[str, Any]:
-    """What chose the orders, by the names of query parameters: "text" for what somebody typed, which may name a person.
-
-    Selected orders are counted. Where one value is asked for, orders here have it; of several, and of what is left out,
-    only known words are named.
-    """
-    query = {name: value for name, value in filters.to_query().items() if name not in _NO_CHOICE}
-    query |= {name: "text" for name in query if name in _TYPED}
-    for name, value in query.items():
-        if isinstance(value, list) and (len(value) > 1 or name.startswith("not_")):
-            query[name] = [word if word in _WORDS else "text" for word in value]
-    return query | ({"po": f"{len(filters.only)} selected"} if filters.only else {})
+def chosen_detail(filters: Filters, secret: str) -> dict[str, Any]:
+    """What chose the orders, as `filter_detail` says it; selected orders are counted."""
+    detail = {name: value for name, value in filter_detail(filters, secret).items() if name not in _SORTED_BY}
+    return detail | ({"po": f"{len(filters.only)} selected"} if filters.only else {})

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from tracking import ingest
 from tracking.access import Person
-from tracking.errors import InvalidNote, Problem
+from tracking.errors import InvalidNote, NotAllowed, Problem
 from tracking.orders.observations import Assigned, Reopened, Snoozed, SnoozeEnded, Worked
+from tracking.provider.people import is_same
 from tracking.storage.database import Database
+from tracking.storage.tables import LINES
 from tracking.storage.team.audit_log import AuditKind, record_act
+from tracking.storage.team.tables import AUDIT_LOG, JOB_ORDERS
 from tracking.submissions.actions import find, readable_note
 
 LONGEST_NAME = 60
 LONGEST_SNOOZE = timedelta(days=366)
+RECIPIENTS_ADDRESS = "the address of somebody it goes to; give the order to a colleague, by name or as they sign in"
 
 
 def assign(database: Database, order: str, assignee: str | None, *, by: Person, now: datetime) -> None:
@@ -28,7 +32,7 @@ def assign(database: Database, order: str, assignee: str | None, *, by: Person, 
     Raises:
         NotPermitted: the person may not.
         UnknownOrder: nothing has this id.
-        NotAllowed: it is theirs already.
+        NotAllowed: it is theirs already, or that is the address of somebody the order goes to.
         InvalidNote: the name is too long.
     """
     name = readable_name(assignee)
@@ -66,6 +70,32 @@ def readable_name(name: str | None) -> str | None:
     return text or None
 
 
+def check_assignee(connection: Connection, order_id: int, worked: Worked) -> None:
+    """Raise NotAllowed for an assignee who is a recipient of the order, by the address: the log would keep it.
+
+    An address that somebody signed in with is a colleague's, whoever receives what.
+    """
+    if isinstance(worked, Assigned) and worked.assignee and "@" in worked.assignee:
+        recipients = select(LINES.c.recipient).where(LINES.c.order_id == order_id, LINES.c.recipient.is_not(None))
+        theirs = (is_same(each, worked.assignee) for each in connection.execute(recipients).scalars())
+        if any(theirs) and not _has_signed_in(connection, worked.assignee):
+            raise NotAllowed(f"the name is {RECIPIENTS_ADDRESS}")
+
+
+def check_job_assignee(connection: Connection, job_id: int, assignee: str | None) -> None:
+    """Raise InvalidNote where the assignee is a recipient of the job's orders, by the address as written there."""
+    if assignee and "@" in assignee:
+        orders = select(LINES.c.order_id).join(JOB_ORDERS, JOB_ORDERS.c.order_id == LINES.c.order_id)
+        theirs = orders.where(JOB_ORDERS.c.job_id == job_id, LINES.c.recipient.in_((assignee, assignee.lower())))
+        if connection.execute(theirs.limit(1)).first() and not _has_signed_in(connection, assignee):
+            raise InvalidNote([Problem("Name", f"is {RECIPIENTS_ADDRESS}")])
+
+
+def _has_signed_in(connection: Connection, name: str) -> bool:
+    entries = select(AUDIT_LOG.c.seq).where(AUDIT_LOG.c.person.in_((name, name.lower())), AUDIT_LOG.c.signed_in)
+    return connection.execute(entries.limit(1)).first() is not None
+
+
 def check_until(until: datetime | None, now: datetime) -> None:
     """Raise InvalidNote for a time to snooze until that is over, or too far ahead to be meant."""
     if until is not None and until <= now:
@@ -90,6 +120,7 @@ def _work(database: Database, order: str, worked: Worked, kind: AuditKind, *, by
 
     def job(connection: Connection) -> None:
         order_id = find(connection, order)
+        check_assignee(connection, order_id, worked)
         ingest.record_work(connection, order_id, worked, actor=by.name, now=now)
         record_act(connection, by, kind, now, order_id=order_id, detail=work_detail(worked))
 

@@ -69,7 +69,8 @@ def bulk_command(  # noqa: PLR0913 - each is an option of its own, and typer rea
         output.print_answer(_plan_record(foreseen), *_plan_lines(act, foreseen), as_json=as_json)
         return
     by, asked = options.acting_person(actor), key or str(uuid.uuid4())
-    job_id = jobs.start(store, filters, ACTS[act], parameters, key=asked, by=by, now=utc_now())
+    secret = loaded.webhook_secrets()[0]
+    job_id = jobs.start(store, filters, ACTS[act], parameters, key=asked, by=by, now=utc_now(), secret=secret)
     if absent := health.absent_loop(store, "jobs", utc_now()):
         output.print_stderr(f"started; {absent}")
     status = _wait(store, job_id) if wait else job_reports.job(store, job_id, utc_now())

@@ -104,12 +104,6 @@ def jobs(database: Database, page: int = 1, *, size: int = PAGE_SIZE) -> JobsPag
     return JobsPage(rows, total, running)
 
 
-def jobs_running(database: Database) -> int:
-    """How many jobs run now."""
-    with database.read() as connection:
-        return int(connection.execute(_running()).scalar_one())
-
-
 def running(database: Database, limit: int = 3) -> tuple[JobStatus, ...]:
     """The jobs that run now, newest first, so many at the most; without when they end."""
     of_now = select(*_columns()).where(JOBS.c.state == "running").order_by(JOBS.c.id.desc()).limit(limit)

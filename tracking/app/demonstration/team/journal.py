@@ -25,7 +25,7 @@ from tracking.storage.claims import ClaimCipher
 from tracking.storage.team.audit_log import AuditKind, record_act
 from tracking.storage.team.tables import JOB_ORDERS, JOBS, import_key
 from tracking.team.job_runner import step_of_orders
-from tracking.team.jobs import FINISHED, WAITING, Job, add, filter_detail, start_detail
+from tracking.team.jobs import FINISHED, WAITING, Job, add, chosen_detail, start_detail
 from tracking.team.plans import Act
 from tracking.team.saved_views import save_here
 from tracking.team.work import work_detail
@@ -108,7 +108,8 @@ class Journal:
     def take_part(self, order_id: int, planned: PlannedJob, batch_id: int | None, at: datetime) -> None:
         """It is the order's turn in a job, which the first of its orders starts and the last of them ends."""
         filters = planned.filters or Filters(imported=batch_id)
-        chosen, parameters = filter_detail(filters), planned.parameters
+        chosen = chosen_detail(filters, secret=KEY)  # its filters hold known words alone, and nothing to hash
+        parameters = planned.parameters
         who, total, key = planned.person, planned.total, KEY + planned.key
         about = {"key": key, "by": Person(who), "now": planned.at, "total": total}
         job_id = self._start(planned.act, parameters.to_document(), chosen, **about)
