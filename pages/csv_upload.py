@@ -194,7 +194,7 @@ def duplicates(checked: CheckedFile) -> None:
     icon, similar = ":material/content_copy:", checked.similar_file
     if checked.first_submitted_at:
         at = times.text(checked.first_submitted_at)
-        left = "Orders that exist are left as they are; only missing ones are placed."
+        left = "Orders that exist are left as they are; only missing ones are made."
         st.warning(f"This file was uploaded before, at {at}. {left}", icon=icon)
         earlier = find_import(session.database(), checked.digest)
         if earlier is not None:
@@ -221,7 +221,7 @@ def confirm(checked: CheckedFile, catalogue: Catalog | None) -> None:
     label = f"Send {orders}, {cards}, {worth}"
     if order_review.send_button(label, key="queue", ready=is_meant and by is not None) and by:
         query = {"import": str(queue(checked, by))}
-        st.session_state["toast"] = "All orders are saved. They will be placed even if you close this page."
+        st.session_state["toast"] = "All rows are saved. They become orders and are sent even if you close this page."
         st.switch_page("imports.py", query_params=query)
 
 

@@ -38,6 +38,7 @@ from tracking.submissions import results
 from tracking.team import jobs
 
 STATES_HEIGHT = 34
+STOPS = "Rows that wait make no orders until Resume. Orders made already stay, and those that are queued are sent."
 
 
 def number() -> int | None:
@@ -77,8 +78,10 @@ def _buttons(line: ImportLine) -> None:
         stops = line.state is ImportState.PLACING
         label, icon = ("Stop", "stop_circle") if stops else ("Resume", "play_circle")
         act = jobs.stop if stops else jobs.resume
-        why_not = session.may_not_act()
-        if st.button(label, key="stop_import", icon=f":material/{icon}:", disabled=bool(why_not), help=why_not):
+        why_not, meaning = session.may_not_act(), STOPS if stops else None
+        if st.button(
+            label, key="stop_import", icon=f":material/{icon}:", disabled=bool(why_not), help=why_not or meaning
+        ):
             actors.act(label, lambda by: _change(act, line, by))
     st.page_link(
         "orders.py", label="Its orders", icon=":material/list_alt:", query_params={"import": str(line.id)},
@@ -126,7 +129,7 @@ def _moving(import_id: int) -> None:
         st.subheader("The file's orders", anchor=False)
         _file_figures(view)
     with right, st.container(border=True, key="import_orders", gap="xxsmall", height="stretch"):
-        st.subheader("Placed orders", anchor=False)
+        st.subheader("Orders made", anchor=False)
         _order_figures(view, now)
     _problems(view)
 
@@ -139,12 +142,12 @@ def _progress(view: ImportView, now: datetime) -> None:
         return
     settled = line.placed + line.rejected
     share = settled / line.orders if line.orders else 1.0
-    st.progress(min(share, 1.0), text=f"{settled:,} of {wording.count(line.orders, 'order')} processed")
+    st.progress(min(share, 1.0), text=f"{settled:,} of {wording.count(line.orders, 'order')} of the file settled here")
     match line.state:
         case ImportState.PLACING:
             if health.absent_loop(session.database(), "jobs", now):
                 start = "Start `tracking worker` or the console."
-                st.warning(f"No worker is running, so nothing is placed. {start}", icon=":material/warning:")
+                st.warning(f"No worker is running, so no orders are made. {start}", icon=":material/warning:")
         case ImportState.STOPPED:
             by = f" by {elements.escape(line.changed_by)}" if line.changed_by else ""
             st.warning(
@@ -161,15 +164,14 @@ def _progress(view: ImportView, now: datetime) -> None:
 
 
 def _placing_text(view: ImportView) -> str:
-    """When all may be placed, at the pace so far; or when all were."""
+    """When all orders may be made, at the pace so far; or when all rows were settled."""
     match view.line.state:
         case ImportState.PLACED:
-            return f"All were processed by {times.text(view.line.finished_at)}."
+            return f"All were settled here by {times.text(view.line.finished_at)}; that says nothing of the provider."
         case ImportState.PLACING if view.placing is None:
-            steps = f"{min(view.steps, LEAST_STEPS)} of {LEAST_STEPS} groups"
-            return f"Projected end of placing: not enough history ({steps})."
+            return "When the last order is made: too early to say."
         case ImportState.PLACING if view.placing is not None:
-            return f"At the pace so far all are placed {view.placing.window} ({view.placing.steps} groups)."
+            return f"At the pace so far all orders are made {view.placing.window}."
     return ""
 
 
@@ -183,7 +185,7 @@ def _file_figures(view: ImportView) -> None:
 
 
 def _order_figures(view: ImportView, now: datetime) -> None:
-    """The orders that it placed by state, each with the way to them."""
+    """The orders that it made by state, each with the way to them."""
     if not view.orders:
         st.caption("No order yet.")
         return
@@ -199,6 +201,9 @@ def _order_figures(view: ImportView, now: datetime) -> None:
     )
     st.caption(f"{amounts.worth(view.values)} · {view.fulfilled:,} of {view.units:,} cards fulfilled")
     this = {"import": str(view.line.id)}
+    if view.queued:
+        _figure("Queued, not sent yet", view.queued, this | {"state": State.QUEUED.value})
+        st.caption(_queued_text(view))
     _figure("Open", view.open, this | {"view": "open"})
     for state in (State.COMPLETED, State.CANCELLED, State.REFUSED):
         _figure(state_label(state), view.states.get(state, 0), this | {"state": state.value})
@@ -206,6 +211,16 @@ def _order_figures(view: ImportView, now: datetime) -> None:
     if view.snoozed:
         _figure("Snoozed", view.snoozed, this | {"view": "snoozed"})
     st.caption(_fulfilment_text(view, now))
+
+
+def _queued_text(view: ImportView) -> str:
+    """What becomes of the orders that were not sent yet, and what does not keep them back."""
+    going = f"{wording.count(view.queued, 'order')} {'goes' if view.queued == 1 else 'go'} to the provider"
+    stop = {
+        ImportState.PLACING: " Stop does not take them back.",
+        ImportState.STOPPED: " The stop does not change that.",
+    }
+    return f"{going} as API calls are free, unless an approval is missing.{stop.get(view.line.state, '')}"
 
 
 def _fulfilment_text(view: ImportView, now: datetime) -> str:
@@ -304,7 +319,7 @@ def _table(rows: Any) -> None:
     )
     palette = elements.palette()
     colors = dict(
-        zip(OUTCOME_LABELS.values(), (palette.muted, palette.good, palette.accent, palette.trouble), strict=True)
+        zip(OUTCOME_LABELS.values(), (palette.muted, palette.primary, palette.accent, palette.trouble), strict=True)
     )
     st.dataframe(
         frame.apply(lambda column: elements.shortened(column) if column.name in {"order", "message"} else column),

@@ -27,7 +27,7 @@ def listed() -> None:
     frame = table_frame(lines)
     palette = elements.palette()
     colors = {STATE_LABELS[ImportState.PLACING]: palette.primary, STATE_LABELS[ImportState.STOPPED]: palette.warning}
-    colors |= {STATE_LABELS[ImportState.PLACED]: palette.good}
+    colors |= {STATE_LABELS[ImportState.PLACED]: palette.accent}
     colors |= dict.fromkeys((STATE_LABELS[ImportState.UPLOADING], STATE_LABELS[ImportState.EARLIER]), palette.muted)
     event = st.dataframe(
         frame,
@@ -43,8 +43,10 @@ def listed() -> None:
             "file": st.column_config.ButtonColumn(
                 "File", type="tertiary", key="open_import", alignment="left", width=220, pinned=True
             ),
-            "state": elements.pill_column("State", colors, width=115),
-            "share": st.column_config.ProgressColumn("Placed", min_value=0, max_value=100, format="%d %%", width=110),
+            "state": elements.pill_column("State", colors, width=130),
+            "share": st.column_config.ProgressColumn(
+                "Settled here", min_value=0, max_value=100, format="%d %%", width=110
+            ),
             "orders": st.column_config.NumberColumn("Orders", format="localized", width=80),
             "rejected": st.column_config.NumberColumn("Rejected", format="localized", width=80),
             "rows": st.column_config.NumberColumn("Rows", format="localized", width=80),
@@ -68,7 +70,7 @@ def _turn_page(key: str) -> None:
 
 
 def table_frame(lines: list[ImportLine]) -> pd.DataFrame:
-    """The table's cells; of a file without orders nothing is placed."""
+    """The table's cells; of a file without orders nothing is settled."""
     cells = {
         "file": [wording.plain(line.name) or "(no name)" for line in lines],
         "state": [[line.state_label] for line in lines],

@@ -194,7 +194,9 @@ def test_imports_are_listed_shown_and_taken_along(run: Run, folder: Path) -> Non
     assert "wave.csv" in run("imports").stdout
     [line] = answer(run("imports", "--json"))
     assert (line["id"], line["state"], line["orders"], line["placed"]) == (1, "placed", 2, 2)
-    assert "2 placed" in run("imports", "1").stdout
+    lines = run("imports", "1").stdout.splitlines()
+    assert [lines[1], *lines[2:4]] == ["Orders made, job 1", "order made: 2", "2 Queued"]
+    assert "2 of them queued here, not sent yet; to stop the job does not take them back" in lines
     shown = answer(run("imports", "1", "--json"))
     assert (shown["outcomes"], shown["states"], shown["undecided"]) == ({"queued": 2}, {"Queued": 2}, 0)
     file = folder / "outcome.csv"

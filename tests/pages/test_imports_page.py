@@ -61,9 +61,9 @@ def test_an_import_shows_how_far_it_is_and_is_stopped_and_resumed(visit: Visit, 
     assert not app.exception
     shown = written(app)
     assert app.header[0].value.replace("\\", "") == "[wave].csv"
-    assert text_of_progress(app) == "300 of 400 orders processed"
-    assert "No worker is running, so nothing is placed." in shown
-    assert "At the pace so far all are placed between" in shown
+    assert text_of_progress(app) == "300 of 400 orders of the file settled here"
+    assert "No worker is running, so no orders are made." in shown
+    assert "At the pace so far all orders are made between" in shown
     lines = {*shown.split("\n")}
     assert {"**100**", "**299**", "**1**", "**297**", "**2**", "5,980.00 USD · 0 of 598 cards fulfilled"} <= lines
     problems = app.table[0].value.to_dict("records")
@@ -72,8 +72,14 @@ def test_an_import_shows_how_far_it_is_and_is_stopped_and_resumed(visit: Visit, 
     links = {link.proto.label: link.proto.query_string for link in app.page_link}
     assert links["Needs a decision"] == "import=1&view=attention"
     rows = app.dataframe[0].value
-    assert (len(rows), rows["outcome"][0], rows["outcome"][1], rows["rows"][0]) == (25, ["Rejected"], ["Placed"], "2")
+    assert (len(rows), rows["outcome"][0], rows["outcome"][1], rows["rows"][0]) == (
+        25,
+        ["Rejected"],
+        ["Order made"],
+        "2",
+    )
     database.write(lambda connection: facts.set_fact(connection, "beat:jobs", {}, datetime.now(UTC)))
+    assert (links["Queued, not sent yet"], "Stop does not take them back." in shown) == ("import=1&state=Queued", True)
     app.session_state["preferences"] = Preferences(name="Bob")
     app.button(key="stop_import").click().run()
     assert not app.exception
@@ -82,11 +88,11 @@ def test_an_import_shows_how_far_it_is_and_is_stopped_and_resumed(visit: Visit, 
     with database.read() as connection:
         assert connection.execute(select(JOBS.c.state, JOBS.c.changed_by)).one() == ("running", "Bob")
     streamlit.cache_data.clear()
-    assert "not enough history (0 of 4 groups)" in written(app.run())  # the pace before the pause is over
+    assert "When the last order is made: too early to say." in written(app.run())  # the pace before the pause is over
     while database.write(partial(place_here, job_id=job, now=datetime.now(UTC))):
         pass
     streamlit.cache_data.clear()
-    assert "All were processed by" in written(app.run())
+    assert "All were settled here by" in written(app.run())
     assert not [each for each in app.button if each.key == "stop_import"]
     app.query_params["outcome"] = "rejected"
     assert app.run().dataframe[0].value["order"].tolist() == ["W-000"]
@@ -104,7 +110,7 @@ def test_files_are_listed_those_of_earlier_versions_without_rows(visit: Visit, d
     app = visit("imports")
     frame = app.dataframe[0].value
     assert frame["file"].tolist() == ["[wave].csv", "old.csv"]
-    assert frame["state"].tolist() == [["Placing"], ["Orders only"]]
+    assert frame["state"].tolist() == [["Making orders"], ["Orders only"]]
     assert frame["share"].tolist() == [0, 100]
     old = visit("imports", **{"import": "1"})
     assert not old.exception

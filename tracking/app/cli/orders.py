@@ -307,8 +307,8 @@ def _list_imports(store: Database, page: int, *, as_json: bool) -> None:
         (each.id, each.name, each.state_label, each.orders, each.placed, each.rejected, each.actor, each.created_at)
         for each in lines
     )
-    columns = ("import", "file", "state", "orders", "placed", "rejected", "by", "uploaded (UTC)")
-    output.print_table(columns, rows, right=("import", "orders", "placed", "rejected"))
+    columns = ("import", "file", "state", "orders", "settled", "rejected", "by", "uploaded (UTC)")
+    output.print_table(columns, rows, right=("import", "orders", "settled", "rejected"))
     if more:
         output.print_stdout(f"more with --page {page + 1}")
 
@@ -319,11 +319,14 @@ def _import_lines(view: import_reports.ImportView) -> list[str]:
     lines = [f"import {line.id}: {line.name}, uploaded at {output.time_text(line.created_at)} UTC{by}"]
     lines += [f"{line.state_label}, job {line.job_id}" if line.job_id else line.state_label]
     labels = import_reports.OUTCOME_LABELS
-    lines += [f"{count:,} {labels[outcome].lower()}" for outcome, count in view.outcomes.items()]
+    lines += [f"{labels[outcome].lower()}: {count:,}" for outcome, count in view.outcomes.items()]
     lines += [f"{count:,} {state_label(state)}" for state, count in sorted(view.states.items())]
-    lines += [f"{view.undecided:,} in need of a decision", f"{amounts.worth(view.values)} placed"]
+    worth = f"{wording.count(view.orders, 'order')} made, worth {amounts.worth(view.values)}"
+    lines += [f"{view.undecided:,} in need of a decision", worth]
+    if view.queued:
+        lines.append(f"{view.queued:,} of them queued here, not sent yet; to stop the job does not take them back")
     if view.placing is not None:
-        lines.append(f"at the pace so far all are placed {view.placing.window} UTC")
+        lines.append(f"at the pace so far all orders are made {view.placing.window} UTC")
     if view.fulfilment.pace is not None:
         lines.append(f"at the pace so far all are complete {view.fulfilment.pace.window} UTC")
     return [*lines, *(f"{group.orders:,} rejected: {group.text}" for group in view.rejections)]

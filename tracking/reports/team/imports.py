@@ -48,12 +48,13 @@ class ImportState(StrEnum):
 
 STATE_LABELS = {
     ImportState.UPLOADING: "Uploading",
-    ImportState.PLACING: "Placing",
+    ImportState.PLACING: "Making orders",
     ImportState.STOPPED: "Stopped",
-    ImportState.PLACED: "Placed",
+    ImportState.PLACED: "Orders made",
     ImportState.EARLIER: "Orders only",
 }
-OUTCOME_LABELS = {"waiting": "Waiting", "queued": "Placed", "exists": "Already there", "rejected": "Rejected"}
+# What became of a row here, which says nothing of the provider: an order that was made is Queued until it is sent.
+OUTCOME_LABELS = {"waiting": "Waiting", "queued": "Order made", "exists": "Already there", "rejected": "Rejected"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,11 @@ class ImportView:
     def orders(self) -> int:
         """How many orders it placed."""
         return sum(self.states.values())
+
+    @property
+    def queued(self) -> int:
+        """How many of them are Queued: orders here, which were not sent yet."""
+        return self.states.get(State.QUEUED, 0)
 
     @property
     def unsent(self) -> int:
