@@ -229,7 +229,9 @@ def _fulfilment_text(view: ImportView, now: datetime) -> str:
         return "No order is open."
     ends = view.fulfilment
     parts = []
-    if ends.pace is not None:
+    if trouble := health.why_no_calls(cached.health(), now):
+        parts.append(f"When they are complete cannot be told: {trouble}")
+    elif ends.pace is not None:
         parts.append(f"At the pace so far all are complete {ends.pace.window} ({ends.steps:,} completions)")
     else:
         enough = f"{min(ends.steps, LEAST_STEPS)} of {LEAST_STEPS} completions"

@@ -10,6 +10,7 @@ import streamlit as st
 
 import actors
 import address
+import cached
 import elements
 import job_words
 import recording
@@ -20,10 +21,10 @@ from tracking.orders import wording
 from tracking.orders.observations import utc_now
 from tracking.reports import health
 from tracking.reports.team import jobs as reports
-from tracking.reports.team.jobs import JobStatus, TouchedOrder
+from tracking.reports.team.jobs import JobStatus, JobView, TouchedOrder
 from tracking.storage.database import Database
 from tracking.team import jobs
-from tracking.team.plans import Act
+from tracking.team.plans import CALLS, Act
 
 FORMS = {"csv": "text/csv", "jsonl": "application/x-ndjson", "parquet": "application/vnd.apache.parquet"}
 OUTCOMES = {"all": "All", "done": "Done", "skipped": "Skipped", "waiting": "Waiting"}
@@ -34,16 +35,16 @@ HEAD_HEIGHT = 215  # pixels: what moves within it moves nothing below
 REASONS_LISTED = 6
 
 
+@elements.live("2s", "job")
 def draw(job_id: int) -> None:
-    """The job: its head, which moves by itself, and its orders."""
-    _draw_head(job_id)
-    _draw_orders(job_id)
+    """The job's head and its orders, both of one read and read anew while it runs, so that all counts agree."""
+    outcome, now = address.choice("outcome", OUTCOMES, "all"), utc_now()
+    view = reports.job_view(session.database(), job_id, None if outcome == "all" else outcome, _page_asked(), now)
+    _draw_head(view.job, now)
+    _draw_orders(view, outcome)
 
 
-@elements.live("2s", "job_head")
-def _draw_head(job_id: int) -> None:
-    now = utc_now()
-    job = reports.job(session.database(), job_id, now)
+def _draw_head(job: JobStatus, now: datetime) -> None:
     with st.container(border=True, key="job_head", height=HEAD_HEIGHT, gap="xsmall"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small", key="job_title"):
             st.header(elements.escape(job_words.naming(job.act, job.total)), anchor=False, width="content")
@@ -82,6 +83,8 @@ def _pace(job: JobStatus, now: datetime) -> str:
         return f"{wording.count(job.waiting, 'order')} wait until it is resumed; they stay as they are."
     if absent := health.absent_loop(session.database(), "jobs", now):
         return f"Nothing is done at the moment: {absent}."
+    if Act(job.act) in CALLS and (trouble := health.why_no_calls(cached.health(), now)):
+        return f"No end can be told: {trouble}. Orders are {job_words.PAST[Act(job.act)]}, and wait for it there."
     if job.ends_at is None:
         return "Running; how fast is not known yet."
     left = job.ends_at - now
@@ -125,34 +128,31 @@ def _change(act: Callable[..., None], job_id: int, by: Person) -> None:
 # Its orders
 
 
-@elements.live("5s", "job_orders")
-def _draw_orders(job_id: int) -> None:
-    """The orders page by page, by what became of them; while it runs the page is read anew."""
-    job = reports.job(session.database(), job_id, utc_now())
+def _draw_orders(view: JobView, outcome: str) -> None:
+    """The orders page by page, by what became of them."""
+    job = view.job
     if job.act == Act.IMPORT:
         query = {"import": str(job.parameters["batch_id"])}
         st.page_link("imports.py", label="The import's page", icon=":material/upload_file:", query_params=query)
         return
     numbers = {"all": job.total, "done": job.done, "skipped": job.skipped, "waiting": job.waiting}
-    outcome = address.choice("outcome", OUTCOMES, "all")
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="job_orders_head"):
         st.segmented_control(
             "Orders of the job", list(OUTCOMES), required=True, label_visibility="collapsed",
             format_func=lambda name: f"{OUTCOMES[name]} {numbers[name]:,}",
             **address.bound("outcome", outcome, "all", resets=("orders_page",)),
         )  # fmt: skip
-        _draw_export(job_id, outcome)
-        query = {"job": str(job_id)}
+        _draw_export(job.id, outcome)
+        query = {"job": str(job.id)}
         st.page_link("orders.py", label="Show in the list of orders", icon=":material/list_alt:", query_params=query)
-    pages = max(1, -(-numbers[outcome] // reports.PAGE_SIZE))
-    page = min(_page_asked(), pages)
-    rows = reports.job_orders(session.database(), job_id, None if outcome == "all" else outcome, page)
-    if rows:
-        _draw_table(rows, numbers[outcome])
+    if view.orders:
+        _draw_table(view.orders, numbers[outcome])
     else:
         st.caption("None.")
-    if pages > 1:
-        st.pagination(pages, default=page, key=f"job_pages_{outcome}", on_change=_turn, args=(f"job_pages_{outcome}",))
+    if view.pages > 1:
+        st.pagination(
+            view.pages, default=view.page, key=f"job_pages_{outcome}", on_change=_turn, args=(f"job_pages_{outcome}",)
+        )
 
 
 def _page_asked() -> int:

@@ -165,7 +165,7 @@ def _pages(small: Database, large: Database, now: datetime) -> dict[str, float]:
         "jobs that run": job_reports.running,
         "jobs": job_reports.jobs,
         "one job": lambda store: job_reports.job(store, _job(store), now),
-        "one job: its orders": lambda store: job_reports.job_orders(store, _job(store), "waiting", 4),
+        "one job with its orders": lambda store: job_reports.job_view(store, _job(store), "waiting", 4, now),
         "audit log": lambda store: audit.entries(store, AuditFilters()),
         "audit log of a name and a kind since a time": lambda store: audit.entries(
             store, AuditFilters("Ann 1", "searched", since=now - timedelta(hours=8))

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import streamlit
 from histories import History
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select, update
 from streamlit.testing.v1 import AppTest
 
 import job_words
@@ -16,8 +17,10 @@ from tracking.access import Person
 from tracking.app.preferences import Preferences
 from tracking.reports.order_list.filters import Filters
 from tracking.reports.team import jobs as reports
+from tracking.storage import facts
 from tracking.storage.database import Database
-from tracking.storage.team.tables import JOBS
+from tracking.storage.facts import FactKey
+from tracking.storage.team.tables import JOB_ORDERS, JOBS
 from tracking.team import jobs
 from tracking.team.job_runner import JobRunner
 from tracking.team.plans import Act, Parameters
@@ -206,3 +209,35 @@ def test_the_job_of_an_import_leads_to_its_page(visit: Visit, database: Database
     assert "the file *gifts*.csv" in text(page)
     [link] = [link for link in page.page_link if link.label == "The import's page"]
     assert link.proto.query_string == "import=3"
+
+
+def test_no_end_is_told_of_a_job_that_needs_calls_while_none_gets_through(
+    visit: Visit, history: History, database: Database
+) -> None:
+    for name in ("FT-1", "FT-2"):
+        history.place(name)
+        history.accept(name)
+    now = datetime.now(UTC)
+    secret, started = "s" * 32, now - timedelta(minutes=1)
+    for act in (Act.POLL, Act.SNOOZE):
+        jobs.start(database, Filters(), act, Parameters(), secret=secret, key=act, by=ANN, now=started)
+    first = JOB_ORDERS.c.order_id == select(func.min(JOB_ORDERS.c.order_id)).scalar_subquery()
+    client = {
+        "failing_since": started.isoformat(),
+        "failures": 9,
+        "last_error": "Throttled: (503)",
+    }
+
+    def half_done(connection: Connection) -> None:
+        connection.execute(update(JOB_ORDERS).where(first).values(outcome="done", at=now))
+        connection.execute(update(JOBS).values(done=1))
+        facts.set_fact(connection, "beat:jobs", {}, now)
+
+    database.write(half_done)
+    assert "; ends about " in text(visit("jobs", job="1"))
+    database.write(lambda connection: facts.set_fact(connection, FactKey.API_CLIENT, client, now))
+    streamlit.cache_data.clear()
+    polled, snoozed = text(visit("jobs", job="1")), text(visit("jobs", job="2"))
+    assert "No end can be told: the provider is unreachable since " in polled
+    assert "ends about" not in polled
+    assert "; ends about " in snoozed  # it needs no call

@@ -524,10 +524,11 @@ def test_a_job_says_how_far_it_is_when_it_ends_and_what_it_touched(store: Databa
     page = job_reports.jobs(store, size=1)
     assert ([each.id for each in page.jobs], page.total, page.running) == ([second], 2, 1)
     assert [each.id for each in job_reports.jobs(store, 2, size=1).jobs] == [job_id]
-    [skipped] = job_reports.job_orders(store, job_id, "skipped")
+    [skipped] = job_reports.job_view(store, job_id, "skipped", 1, clock()).orders
     assert (skipped.po_number, skipped.why) == ("FT-003", "it is acknowledged already")
-    waiting = job_reports.job_orders(store, job_id, "waiting", 2, size=3)
-    assert [each.po_number for each in waiting] == ["FT-008", "FT-009"]
+    waiting = job_reports.job_view(store, job_id, "waiting", 7, clock(), size=3)
+    assert (waiting.page, waiting.pages, waiting.job) == (2, 2, stopped)
+    assert [each.po_number for each in waiting.orders] == ["FT-008", "FT-009"]
     file = io.BytesIO()
     assert job_reports.write_touched(store, job_id, form="jsonl", file=file) == 10
     rows = [json.loads(line) for line in file.getvalue().splitlines()]

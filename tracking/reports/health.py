@@ -276,3 +276,12 @@ def health(database: Database, now: datetime) -> Health:
         contract=changes_in(contract.get("news", ())),
         low_balance=low_balance,
     )
+
+
+def why_no_calls(trouble: Health, now: datetime) -> str | None:
+    """Say why no API call gets through now, so that what needs one has no end to project; None where they do."""
+    if trouble.refused:
+        return "the provider refuses the credentials"
+    if trouble.unreachable_since:
+        return f"the provider is unreachable since {sentences.clock(trouble.unreachable_since, now)}"
+    return f"API calls are paused until {sentences.clock(trouble.paused_until, now)}" if trouble.paused_until else None

@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +23,7 @@ from tracking.reports.team import jobs as job_reports
 from tracking.settings import Settings
 from tracking.storage.database import Database
 from tracking.team import jobs
-from tracking.team.plans import Act, Parameters, Plan, check_parameters, least_time, plan
+from tracking.team.plans import CALLS, Act, Parameters, Plan, check_parameters, least_time, plan
 
 ACTS = {act.value.replace(" ", "-"): act for act in Act if act is not Act.IMPORT}
 POLL_SECONDS = 0.5
@@ -73,7 +73,7 @@ def bulk_command(  # noqa: PLR0913 - each is an option of its own, and typer rea
     job_id = jobs.start(store, filters, ACTS[act], parameters, key=asked, by=by, now=utc_now(), secret=secret)
     if absent := health.absent_loop(store, "jobs", utc_now()):
         output.print_stderr(f"started; {absent}")
-    status = _wait(store, job_id) if wait else job_reports.job(store, job_id, utc_now())
+    status = _wait(store, job_id) if wait else _status(store, job_id)
     output.print_answer(asdict(status), *_job_lines(status), as_json=as_json)
     if wait and status.state != "finished":
         raise typer.Exit(1)
@@ -112,8 +112,20 @@ def jobs_command(
     if export is not None:
         _export(store, loaded, job, export, as_json=as_json)
         return
-    status = job_reports.job(store, job, utc_now())
+    status = _status(store, job)
     output.print_answer(asdict(status), *_job_lines(status), as_json=as_json)
+
+
+def _status(store: Database, job_id: int) -> job_reports.JobStatus:
+    """The job, without an end where it needs API calls and none gets through, which is said."""
+    now = utc_now()
+    status = job_reports.job(store, job_id, now)
+    if status.state != "running" or status.act not in CALLS:
+        return status
+    trouble = health.why_no_calls(health.health(store, now), now)
+    if trouble:
+        output.print_stderr(f"no end can be told: {trouble}")
+    return replace(status, ends_at=None) if trouble else status
 
 
 def _change(store: Database, job: int, by: Person, *, stop: bool, resume: bool) -> None:

@@ -295,6 +295,9 @@ def imports_command(
     if export is not None:
         _export_outcomes(store, loaded, view.line, export, as_json=as_json)
         return
+    if view.open and (trouble := health.why_no_calls(health.health(store, utc_now()), utc_now())):
+        output.print_stderr(f"when its orders are complete cannot be told: {trouble}")
+        view = replace(view, fulfilment=replace(view.fulfilment, pace=None))
     output.print_answer(import_reports.import_record(view), *_import_lines(view), as_json=as_json)
 
 

@@ -85,13 +85,41 @@ class TouchedOrder:
     state: str
 
 
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job and a page of its orders as they were at one moment, so that no count contradicts another."""
+
+    job: JobStatus
+    orders: tuple[TouchedOrder, ...]
+    page: int
+    pages: int
+
+
 def job(database: Database, job_id: int, now: datetime) -> JobStatus:
     """One job as it is now. Raises UnknownJob."""
     with database.snapshot() as connection:
-        row = connection.execute(select(*_columns()).where(JOBS.c.id == job_id)).mappings().one_or_none()
-        if row is None:
-            raise UnknownJob(f"no job has the number {job_id}")
-        return JobStatus(**dict(row), ends_at=_ends_at(connection, row, now))
+        return _job(connection, job_id, now)
+
+
+def job_view(
+    database: Database, job_id: int, outcome: str | None, page: int, now: datetime, *, size: int = PAGE_SIZE
+) -> JobView:
+    """One job with a page of its orders, oldest first: those with this outcome, or all; past the end the last page.
+
+    Raises UnknownJob.
+    """
+    with database.snapshot() as connection:
+        status = _job(connection, job_id, now)
+        pages = max(1, -(-(status.total if outcome is None else getattr(status, outcome)) // size))
+        page = min(page, pages)
+        return JobView(status, _page_of_orders(connection, job_id, outcome, page, size), page, pages)
+
+
+def _job(connection: Connection, job_id: int, now: datetime) -> JobStatus:
+    row = connection.execute(select(*_columns()).where(JOBS.c.id == job_id)).mappings().one_or_none()
+    if row is None:
+        raise UnknownJob(f"no job has the number {job_id}")
+    return JobStatus(**dict(row), ends_at=_ends_at(connection, row, now))
 
 
 def jobs(database: Database, page: int = 1, *, size: int = PAGE_SIZE) -> JobsPage:
@@ -111,13 +139,11 @@ def running(database: Database, limit: int = 3) -> tuple[JobStatus, ...]:
         return tuple(JobStatus(**dict(row)) for row in connection.execute(of_now).mappings())
 
 
-def job_orders(
-    database: Database, job_id: int, outcome: str | None = None, page: int = 1, *, size: int = PAGE_SIZE
+def _page_of_orders(
+    connection: Connection, job_id: int, outcome: str | None, page: int, size: int
 ) -> tuple[TouchedOrder, ...]:
-    """A page of a job's orders, oldest first: those with this outcome, or all."""
     orders = _orders_of(job_id, outcome).order_by(JOB_ORDERS.c.order_id).limit(size).offset((page - 1) * size)
-    with database.read() as connection:
-        return tuple(TouchedOrder(**dict(row)) for row in connection.execute(orders).mappings())
+    return tuple(TouchedOrder(**dict(row)) for row in connection.execute(orders).mappings())
 
 
 def write_touched(database: Database, job_id: int, *, form: str, file: IO[bytes], outcome: str | None = None) -> int:
