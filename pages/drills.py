@@ -20,7 +20,7 @@ from tracking.orders.observations import utc_now
 from tracking.reports.team.drills import Drill, Step, last_like, newest_drills
 from tracking.team import drills
 
-TITLES = {scenario.name: scenario.title for scenario in scenarios.SCENARIOS}
+TITLES = scenarios.TITLES
 UNNAMED = "Not named"
 STEPS = {
     Step.OPENED: ("First seen", "Somebody opened an affected order, or a list that shows one."),
@@ -95,21 +95,22 @@ def acts(drill: Drill) -> None:
         if st.button(
             "Customers told", key="told", icon=":material/campaign:", disabled=is_done or why is not None, help=why
         ):
-            actors.act(
-                "Customers told",
-                partial(_change, drills.record_customers_informed, "Recorded: the customers were told."),
-            )
+            actors.act("Customers told", _record_informed)
         if st.button("End drill", key="end_drill", icon=":material/stop_circle:", disabled=why is not None, help=why):
-            actors.act("End drill", partial(_change, drills.end, "The drill is over."))
+            actors.act("End drill", _end)
         if not drill.is_secret and drill.orders:
             label = f"Its {wording.count(len(drill.orders), 'order')}"
             query = {"po": list(drill.orders)}
             st.page_link("orders.py", label=label, icon=":material/list_alt:", query_params=query, width="content")
 
 
-def _change(act: Any, done: str, by: Person) -> None:
-    act(session.database(), by=by, now=utc_now())
-    _redraw(done)
+def _record_informed(by: Person) -> None:
+    drills.record_customers_informed(session.database(), by=by, now=utc_now())
+    _redraw("Recorded: the customers were told.")
+
+
+def _end(by: Person) -> None:
+    _redraw(scenarios.end_drill(session.database(), by=by, now=utc_now()))
 
 
 def _redraw(done: str) -> None:
@@ -119,7 +120,7 @@ def _redraw(done: str) -> None:
 
 def starting() -> None:
     """Start one: a scenario that is named, or one that is not."""
-    why = session.may_not_act()
+    why = session.may_not_act() or _lasting()
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="drill_start"):
         name = st.selectbox(
             "Scenario",
@@ -138,6 +139,17 @@ def starting() -> None:
         st.caption(f"{show_me.ICONS[name]} {elements.escape(summary[0].upper() + summary[1:])}.")
     else:
         st.caption("Starts a random failure in the sandbox without saying which, to see how fast the team reacts.")
+
+
+def _lasting() -> str | None:
+    """What keeps a drill from being started: what was switched on before and still lasts."""
+    left = [
+        f"{TITLES[name]} still lasts, for another {wording.duration(wait)}"
+        for name, wait in scenarios.remaining(utc_now()).items()
+    ]
+    for text in left:
+        st.caption(f":material/hourglass: {text}; a drill can begin then.")
+    return left[0] if left else None
 
 
 def _start(name: str | None, by: Person) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import orders_filters
 from tracking.orders import wording
-from tracking.reports.order_list.filters import Filters
+from tracking.reports.order_list.filters import VIEW_LABELS, Filters
 from tracking.reports.team.audit_wording import HASH
 from tracking.team.plans import Act, Parameters
 
@@ -45,7 +45,7 @@ def which(filters: Filters) -> str:
     parts = [chip.label for chip in orders_filters.chips(filters)]
     if filters.view != "all":
         whose = f" ({filters.assigned})" if filters.view == "mine" and filters.assigned else ""
-        parts.insert(0, orders_filters.VIEW_LABELS[filters.view] + whose)
+        parts.insert(0, VIEW_LABELS[filters.view] + whose)
     return ", ".join(parts) or "All orders"
 
 

@@ -18,22 +18,8 @@ from tracking.orders.model import OrderType
 from tracking.orders.vocabulary import reason_label, state_label
 from tracking.reports.explanations import TYPES
 from tracking.reports.order_list import search
-from tracking.reports.order_list.filters import REASONS, SORTS, VIEWS, Filters
+from tracking.reports.order_list.filters import REASONS, SORTS, VIEW_LABELS, VIEWS, Filters
 
-VIEW_LABELS = {
-    "all": "All",
-    "attention": "Needs decision",
-    "unassigned": "Unassigned",
-    "mine": "Mine",
-    "approval": "Waits for approval",
-    "late": "Late",
-    "unknown": "Unconfirmed send",
-    "claimed": "Webhook only",
-    "open": "Open",
-    "snoozed": "Snoozed",
-    "today": "Completed today",
-    "found": "Already complete",
-}
 SEEN_IF_ANY = {"approval"}  # views that most teams never need
 VIEW_MEANINGS = {
     "all": "All orders, whoever placed them.",

@@ -11,6 +11,7 @@ from tracking.access import Person
 from tracking.app.embedded_sandbox import running_sandbox
 from tracking.orders import wording
 from tracking.orders.observations import utc_now
+from tracking.reports.team.drills import running_drill
 
 ICONS = {
     "bulk": ":material/stacks:",
@@ -44,12 +45,14 @@ def choices() -> None:
 
 @elements.live("5s", "show_me_lasting")
 def _lasting() -> None:
-    """What is switched on, and for how long."""
+    """What is switched on, and for how long; nothing of a drill that is kept from the team."""
     from tracking.app.demonstration import scenarios  # noqa: PLC0415 - as above
 
-    titles = {scenario.name: scenario.title for scenario in scenarios.SCENARIOS}
+    drill = running_drill(session.database())
+    if drill is not None and drill.is_secret:
+        return
     for name, left in scenarios.remaining(utc_now()).items():
-        st.badge(f"{titles[name]}: another {wording.duration(left)}", icon=ICONS[name], color="orange")
+        st.badge(f"{scenarios.TITLES[name]}: another {wording.duration(left)}", icon=ICONS[name], color="orange")
 
 
 def _start(name: str, person: Person) -> None:

@@ -1,6 +1,5 @@
 """One glossary everywhere people read: no retired word in what the source and the documentation say to them."""
 
-import ast
 import functools
 import re
 from pathlib import Path
@@ -10,6 +9,7 @@ from user_texts import ROOT, Text, page_texts, source_texts
 
 from tracking.orders import vocabulary
 from tracking.orders.model import State
+from tracking.reports.order_list.filters import VIEW_LABELS
 
 # What is retired, and the word of docs/glossary.md in its place.
 RETIRED = {
@@ -122,18 +122,7 @@ def test_texts_are_found_where_people_read_them_and_nowhere_else(
     assert [(text.line, text.text) for text in page_texts(page)] == [(1, "# A heading"), (6, "Text with  and [a link.")]
 
 
-def view_labels() -> list[str]:
-    """The labels of the views, read from the source: their page would bring the framework of the pages with it."""
-    tree = ast.parse((ROOT / "pages" / "orders_filters.py").read_text())
-    [labels] = [
-        ast.literal_eval(node.value)
-        for node in tree.body
-        if isinstance(node, ast.Assign) and [ast.unparse(name) for name in node.targets] == ["VIEW_LABELS"]
-    ]
-    return list(labels.values())
-
-
 def test_the_glossary_has_every_state_view_and_reason() -> None:
     glossary = (ROOT / "docs" / "glossary.md").read_text()
-    words = {*map(vocabulary.state_label, State), *vocabulary.REASON_LABELS.values(), *view_labels()}
+    words = {*map(vocabulary.state_label, State), *vocabulary.REASON_LABELS.values(), *VIEW_LABELS.values()}
     assert [word for word in sorted(words) if f"\n| {word} |" not in glossary] == []

@@ -17,6 +17,7 @@ from tracking.orders.observations import utc_now
 from tracking.sandbox.server import Sandbox
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
+from tracking.team import drills
 
 
 def page() -> None:
@@ -43,6 +44,10 @@ def test_it_starts_what_is_chosen_and_says_what_is_on_beside_an_embedded_sandbox
         app.run()
         assert len(menu(app).options) == 6
         assert "Provider outage: another" in app.markdown[0].value
+        drills.begin(database, "outage", [], unnamed=True, by=Person("Ann"), now=utc_now())
+        app.run()
+        assert not any("outage" in text.value.casefold() for text in app.markdown), "it is kept from the team"
+        drills.end(database, by=Person("Ann"), now=utc_now())
         menu(app).click("duplicates").run()
     with database.read() as connection:
         rows = connection.execute(sa.select(ORDERS.c.actor, ORDERS.c.note)).all()

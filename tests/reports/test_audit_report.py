@@ -1,5 +1,6 @@
 """Who did what: by name, kind, order and time, page by page, and in words."""
 
+import csv
 import io
 import json
 from datetime import datetime, timedelta
@@ -79,7 +80,9 @@ def test_an_export_holds_what_is_listed(filled: Database, form: str) -> None:
     lines = file.getvalue().decode("utf-8-sig").splitlines()
     if form == "csv":
         assert lines[0] == ",".join(audit.COLUMNS)
-        assert "Exported orders, 2 rows" in lines[1]
+        [exported, _, searched] = csv.DictReader(lines)
+        assert exported["text"] == "Exported orders, 2 rows"
+        assert json.loads(searched["detail"]) == {"at_least": True, "hits": 3, "text": "hash:1"}
     else:
         assert [json.loads(line)["seq"] for line in lines] == [4, 3, 1]
 
@@ -113,7 +116,7 @@ def test_a_time_is_a_moment_or_a_length_before_now(now: datetime) -> None:
         (
             "exported",
             {"what": "orders", "form": "csv", "rows": 9, "filter": {"view": "late", "q": ["Queued", "hash:0123abcd4"]}},
-            "Exported orders, as CSV, 9 rows: filter view late; q Queued or hash:0123abcd…",
+            "Exported orders, as CSV, 9 rows: the view “Late”, with Queued or hash:0123abcd… in it",
         ),
         (
             "settings changed",
@@ -122,8 +125,26 @@ def test_a_time_is_a_moment_or_a_length_before_now(now: datetime) -> None:
         ),
         ("assigned", {"assignee": None}, "Assigned to nobody"),
         ("snoozed", {"until": "2026-11-24T09:00:00+00:00"}, "Snoozed until 2026-11-24 09:00:00"),
-        ("job started", {"act": "poll", "orders": 393, "filter": {"view": "late"}},
-         "Started “poll” of 393 orders: filter view late"),
+        ("exported", {"what": "orders", "selected": 2, "filter": {"min": 1250, "from": "2026-11-24T00:00:00+00:00"}},
+         "Exported orders, 2 selected by hand: value from 12.50, placed from 2026-11-24 00:00:00"),
+        ("job started", {"act": "poll", "orders": 393, "filter": {"view": "attention", "state": ["Pending"]}},
+         "Started “poll” of 393 orders: the view “Needs decision”, state Pending"),
+        ("job started", {"act": "snooze", "orders": 1, "filter": {"q": "text"}, "until": "2026-12-01T09:00:00+00:00"},
+         "Started “snooze” of 1 order until 2026-12-01 09:00:00: with a text in it"),
+        ("job started", {"act": "assign", "orders": 2, "filter": {"older": "3600s"}, "assignee": "Bob"},
+         "Started “assign” of 2 orders to Bob: open for 1 h 0 min or longer"),
+        ("job stopped", {"act": "assign", "orders": 2000, "done": 1052, "skipped": 0},
+         "Stopped “assign” of 2,000 orders, with 1,052 done and 0 skipped by then"),
+        ("view saved", {"view": 3, "shared": True}, "Saved a view for all (number 3)"),
+        ("view deleted", {"view": 3, "shared": False}, "Deleted a view of their own (number 3)"),
+        ("imported", {"import": 7, "orders": 2000}, "Imported 2,000 orders as import 7"),
+        ("placed anew", {"po_number": "FT-2"}, "Placed it anew as FT-2"),
+        ("revealed", {"line": 1, "unit": 2}, "Revealed the claim data of line 1, unit 2"),
+        ("evidence exported", {"sha256": 64 * "a", "masked": True, "events": 5},
+         "Exported evidence with recipients masked, 5 events, SHA-256 aaaaaaaa…"),
+        ("sign-in refused", {"address": "v***@example.com", "why": "not on the list"},
+         "Turned away a sign-in of v***@example.com: not on the list"),
+        ("submitted", {"orders": 1, "source": "form"}, "Submitted 1 order by form"),
         ("of a later version", {"some_thing": 1}, "of a later version: some thing 1"),
         ("acknowledged", {}, "Acknowledged"),
     ],

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from histories import History
@@ -23,6 +24,12 @@ def running(store: Database) -> Drill:
     drill = running_drill(store)
     assert drill is not None
     return drill
+
+
+def recorded(store: Database) -> list[tuple[str, Any]]:
+    entries = select(AUDIT_LOG.c.kind, AUDIT_LOG.c.detail).order_by(AUDIT_LOG.c.seq)
+    with store.read() as connection:
+        return [tuple(row) for row in connection.execute(entries)]
 
 
 def took(drill: Drill) -> dict[str, float]:
@@ -98,9 +105,12 @@ def test_one_drill_runs_at_a_time_and_is_ended_once(store: Database, now: dateti
     assert start("late") == "begun"
     newest, *_ = newest_drills(store)
     assert last_like(newest, newest_drills(store)) is not None
-    with store.read() as connection:
-        kinds = connection.execute(select(AUDIT_LOG.c.kind, AUDIT_LOG.c.detail)).all()
-    assert [tuple(row) for row in kinds] == [("drill started", {})] * 2
+    for _ in range(2):
+        drills.record_customers_informed(store, by=ANN, now=now)
+    assert recorded(store) == [
+        ("drill started", {}), ("drill ended", {"scenario": "late"}), ("drill started", {}),
+        ("customers told in drill", {}),
+    ]  # fmt: skip
 
 
 def test_there_is_no_drill_without_the_embedded_sandbox_and_viewers_start_none(store: Database, now: datetime) -> None:

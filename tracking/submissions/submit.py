@@ -51,9 +51,11 @@ def new_po_number(now: datetime, rng: random.Random) -> str:
 
 
 def submit(
-    database: Database, requests: Sequence[OrderRequest], *, source: str, by: Person, now: datetime
+    database: Database, requests: Sequence[OrderRequest], *, source: str, by: Person, now: datetime, purpose: str = ""
 ) -> list[Receipt]:
     """Commit the requests, which queues them for the sender. Calling it again after a crash continues.
+
+    `purpose` says in the audit log what they are for, where that is no customer of ours.
 
     Raises:
         NotPermitted: the person may not; nothing was read or written.
@@ -65,8 +67,8 @@ def submit(
     check_requests(database, requests, None, catalogue)
     receipts: list[Receipt] = []
     for group in groups(requests):
-        job = partial(_place_and_record, group=group, source=source, by=by, now=now, catalog=catalogue)
-        receipts += database.write(job)
+        more: dict[str, Any] = {"source": source, "by": by, "now": now, "purpose": purpose, "catalog": catalogue}
+        receipts += database.write(partial(_place_and_record, group=group, **more))
     return receipts
 
 
@@ -125,6 +127,7 @@ def _place_and_record(
     source: str,
     by: Person,
     now: datetime,
+    purpose: str,
     catalog: Catalog | None,
 ) -> list[Receipt]:
     """Place one group, and record with it how many orders the person placed by that: a step of a job.
@@ -135,7 +138,7 @@ def _place_and_record(
     placed = [receipt.order_id for receipt in receipts if receipt.outcome == "queued"]
     if placed:
         order_id = placed[0] if len(placed) == 1 else None
-        detail = {"source": source, "orders": len(placed)}
+        detail = {"source": source, "orders": len(placed), "purpose": purpose or None}
         record_act(connection, by, AuditKind.SUBMITTED, now, order_id=order_id, detail=detail)
     return receipts
 

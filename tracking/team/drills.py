@@ -60,16 +60,34 @@ def begin(
     database.write(job)
 
 
-def end(database: Database, *, by: Person, now: datetime) -> None:
-    """End the drill that runs; what was not done by then stays so. Raises as `begin`; NotAllowed where none runs."""
+def end(database: Database, *, by: Person, now: datetime) -> Drill:
+    """End the drill that runs, and return it; what was not done by then stays so.
+
+    Raises as `begin`; NotAllowed where none runs.
+    """
     by.must_operate()
-    _change(database, lambda _: {"ended_at": now})
+
+    def job(connection: Connection) -> Drill:
+        drill = _running(connection)
+        _store(connection, drill, {"ended_at": now})
+        record_act(connection, by, AuditKind.DRILL_ENDED, now, detail={"scenario": drill.scenario})
+        return drill
+
+    return database.write(job)
 
 
 def record_customers_informed(database: Database, *, by: Person, now: datetime) -> None:
     """Record that the customers were told. Raises as `end`; a second time changes nothing."""
     by.must_operate()
-    _change(database, lambda drill: _with(drill, Step.INFORMED, now))
+
+    def job(connection: Connection) -> None:
+        drill = _running(connection)
+        if Step.INFORMED not in drill.at:
+            _store(connection, drill, _with(drill, Step.INFORMED, now))
+            detail = {"scenario": None if drill.is_secret else drill.scenario}
+            record_act(connection, by, AuditKind.DRILL_CUSTOMERS_INFORMED, now, detail=detail)
+
+    database.write(job)
 
 
 def note_opened(database: Database, po_numbers: Iterable[str], now: datetime) -> None:
@@ -80,7 +98,7 @@ def note_opened(database: Database, po_numbers: Iterable[str], now: datetime) ->
     opened = set(po_numbers)
     drill = running_drill(database)
     if drill is not None and Step.OPENED not in drill.at and not opened.isdisjoint(drill.orders):
-        _change(database, lambda latest: _with(latest, Step.OPENED, now), required=False)
+        _change(database, lambda latest: _with(latest, Step.OPENED, now))
 
 
 def watch(database: Database, now: datetime) -> None:
@@ -93,7 +111,7 @@ def watch(database: Database, now: datetime) -> None:
     done = all(step in current for step in TEAM_STEPS)
     ended_at = now if done or now - drill.started_at > LONGEST_DRILL else None
     if current != drill.at or ended_at:
-        _change(database, lambda latest: _merged(latest, drill, current, ended_at), required=False)
+        _change(database, lambda latest: _merged(latest, drill, current, ended_at))
 
 
 def _merged(latest: Drill, read: Drill, current: Mapping[Step, datetime], ended_at: datetime | None) -> dict[str, Any]:
@@ -104,17 +122,28 @@ def _merged(latest: Drill, read: Drill, current: Mapping[Step, datetime], ended_
     return {"times": _encoded({**current, **recorded}), "ended_at": ended_at}
 
 
-def _change(database: Database, changes: Callable[[Drill], Mapping[str, Any]], *, required: bool = True) -> None:
-    """Change the drill that runs; where none does raise NotAllowed, or do nothing unless it is `required`."""
+def _change(database: Database, changes: Callable[[Drill], Mapping[str, Any]]) -> None:
+    """Change the drill that runs; nothing where none does."""
 
     def job(connection: Connection) -> None:
         drill = running_of(connection, locked=True)
-        if drill is None and required:
-            raise NotAllowed("no drill is running")
-        if drill is not None and (values := changes(drill)):
-            connection.execute(sa.update(DRILLS).where(DRILLS.c.id == drill.id).values(**values))
+        if drill is not None:
+            _store(connection, drill, changes(drill))
 
     database.write(job)
+
+
+def _running(connection: Connection) -> Drill:
+    """The drill that runs, which nobody else changes meanwhile. Raises NotAllowed."""
+    drill = running_of(connection, locked=True)
+    if drill is None:
+        raise NotAllowed("no drill is running")
+    return drill
+
+
+def _store(connection: Connection, drill: Drill, values: Mapping[str, Any]) -> None:
+    if values:
+        connection.execute(sa.update(DRILLS).where(DRILLS.c.id == drill.id).values(**values))
 
 
 def _times_now(connection: Connection, drill: Drill, now: datetime) -> dict[Step, datetime]:

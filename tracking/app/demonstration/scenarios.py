@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import Connection
 
@@ -25,6 +26,7 @@ from tracking.forecasting.waits import MOST_WEBHOOK_SHARE
 from tracking.orders.model import OrderType
 from tracking.orders.wording import duration
 from tracking.polling.webhook_silence import ALARMING
+from tracking.reports.team.drills import running_drill
 from tracking.sandbox.server import Sandbox
 from tracking.storage import facts
 from tracking.storage.database import Database
@@ -40,6 +42,11 @@ MOST_UNANNOUNCED = 24
 SHARE_LEFT = 0.75  # of the webhooks' share: the silence itself lowers it while it lasts
 LATE_ORDERS = 10
 RELEASED_AFTER = timedelta(minutes=3)  # beyond the time from which they are late
+# What the orders are for, as the audit log has it.
+SHOW, DRILL = "“Show me”", "a fire drill"
+# What lasts a while, and what of the sandbox's provider says until when.
+_SWITCHES = {"outage": "outage_until", "silence": "webhooks_held_until"}
+_MARKS = re.compile(r"\[[a-z-]+\]")
 _LATE_KINDS = [(kind, units) for kind in (OrderType.LINKS, OrderType.DIGITAL) for units in (1, 2, 3, 8)]
 
 Page = Literal["order", "overview", "logs"]
@@ -77,6 +84,7 @@ SCENARIOS = (
 )
 
 
+TITLES = {scenario.name: scenario.title for scenario in SCENARIOS}
 SURPRISES = ("timeout", "outage", "silence", "late")  # those in which something goes wrong
 
 
@@ -85,35 +93,59 @@ def start(name: str, database: Database, *, by: Person, now: datetime) -> Starte
 
     Raises:
         NotPermitted: the person may not.
-        NotAllowed: no embedded sandbox runs in this process, or the scenario cannot begin now; the message says why.
+        NotAllowed: no embedded sandbox runs in this process, or the scenario cannot begin now, as what the team is not
+            to know yet would show or be mixed up; the message says why.
         StoreError: nothing was started.
     """
     by.must_operate()
+    drill = running_drill(database)
+    if drill is not None and drill.is_secret:
+        raise NotAllowed("a drill is running that is not named; end it first")
+    return _start(name, database, SHOW, by=by, now=now)
+
+
+def _start(name: str, database: Database, purpose: str, *, by: Person, now: datetime, unnamed: bool = False) -> Started:
     sandbox = running_sandbox()
     if sandbox is None:
         raise NotAllowed("scenarios act on the embedded sandbox alone, and none runs in this process")
-    stage = _Stage(database, sandbox, by, now)
+    stage = _Stage(database, sandbox, by, now, purpose, unnamed=unnamed)
     return replace(_STARTS[name](stage), orders=tuple(stage.placed))
 
 
 def start_drill(name: str | None, database: Database, *, by: Person, now: datetime) -> None:
     """Start a scenario as a fire drill: how the team reacts is timed. Without a name it is one that nobody is told.
 
-    Raises as `start`; NotAllowed too while another drill runs.
+    Raises as `start`; NotAllowed too while another drill runs, or what was switched on before still lasts.
     """
     by.must_operate()
     drills.check_none_runs(database)
+    for each, left in remaining(now).items():
+        raise NotAllowed(f"the scenario “{TITLES[each]}” still lasts, for another {duration(left)}")
     chance = random.SystemRandom()
     for each in [name] if name else chance.sample(SURPRISES, len(SURPRISES)):
         try:
-            started = start(each, database, by=by, now=now)
+            started = _start(each, database, DRILL, by=by, now=now, unnamed=name is None)
         except NotAllowed:
             if name or running_sandbox() is None:
                 raise
-            continue  # it lasts already, or too little is known yet: another may begin
+            continue  # too little is known yet: another may begin
         drills.begin(database, each, started.orders, unnamed=name is None, by=by, now=now)
         return
     raise NotAllowed("no scenario can begin now; try again in a few minutes")
+
+
+def end_drill(database: Database, *, by: Person, now: datetime) -> str:
+    """End the drill that runs, and what it switched on in the sandbox; says what becomes of its orders.
+
+    Raises as `drills.end`.
+    """
+    by.must_operate()
+    scenario = drills.end(database, by=by, now=now).scenario
+    sandbox = running_sandbox()
+    if sandbox is not None and scenario in _SWITCHES and remaining(now).get(scenario):
+        setattr(sandbox.provider, _SWITCHES[scenario], 0.0)
+        return f"The drill is over, and “{TITLES[scenario]}” with it. Its orders go on as usual."
+    return "The drill is over. Its orders go on until they are complete."
 
 
 def remaining(now: datetime) -> dict[str, timedelta]:
@@ -121,7 +153,7 @@ def remaining(now: datetime) -> dict[str, timedelta]:
     sandbox = running_sandbox()
     if sandbox is None:
         return {}
-    ends = {"outage": sandbox.provider.outage_until, "silence": sandbox.provider.webhooks_held_until}
+    ends = {name: float(getattr(sandbox.provider, switch)) for name, switch in _SWITCHES.items()}
     left = {name: timedelta(seconds=math.ceil(until - now.timestamp())) for name, until in ends.items()}
     return {name: wait for name, wait in left.items() if wait > timedelta()}
 
@@ -129,20 +161,28 @@ def remaining(now: datetime) -> dict[str, timedelta]:
 class _Stage:
     """What a scenario is played with."""
 
-    def __init__(self, database: Database, sandbox: Sandbox, by: Person, now: datetime) -> None:
+    def __init__(
+        self, database: Database, sandbox: Sandbox, by: Person, now: datetime, purpose: str, *, unnamed: bool
+    ) -> None:
         self.database, self.provider, self.by, self.now = database, sandbox.provider, by, now
+        self.purpose, self.unnamed = purpose, unnamed
         self.placed: list[str] = []
         self.rng = random.Random()  # noqa: S311 - made-up orders guard nothing  # nosec B311
 
     def order(self, kind: OrderType, note: str, *, orders: int = 1, lines: int = 1) -> str:
         """Submit orders of ours, as the form does; returns the PONumber of the first."""
         documents = [
-            make_document(self.rng, kind, new_po_number(self.now, self.rng), (lines, 1), f"Shown: {note}")
+            make_document(self.rng, kind, new_po_number(self.now, self.rng), (lines, 1), self.note(note))
             for _ in range(orders)
         ]
         self.placed += [str(document["PONumber"]) for document in documents]
-        submit(self.database, [read_request(one) for one in documents], source="form", by=self.by, now=self.now)
+        about: dict[str, Any] = {"source": "form", "by": self.by, "now": self.now, "purpose": self.purpose}
+        submit(self.database, [read_request(one) for one in documents], **about)
         return str(documents[0]["PONumber"])
+
+    def note(self, text: str) -> str:
+        """The note of an order; where nobody is told which scenario it is, only what the sandbox has to read in it."""
+        return " ".join(["Fire drill", *_MARKS.findall(text)]) if self.unnamed else f"Shown: {text}"
 
     def ends_at(self, name: str, length: timedelta) -> float:
         """When what begins now ends. Raises NotAllowed while it still lasts."""
@@ -205,8 +245,8 @@ def _late(stage: _Stage) -> Started:
     at = stage.now.timestamp()
     past = Past(stage.provider, at)
     for number in range(1, LATE_ORDERS + 1):
-        po_number = f"LATE-{stage.now:%Y%m%d-%H%M%S}-{number:02d}"
-        document = make_document(stage.rng, kind, po_number, (units, 1), "Shown: everyone late")
+        po_number = f"{'SHOP' if stage.unnamed else 'LATE'}-{stage.now:%Y%m%d-%H%M%S}-{number:02d}"
+        document = make_document(stage.rng, kind, po_number, (units, 1), stage.note("everyone late"))
         past.place(document, at, Course(seconds=seconds), elsewhere=True)
         stage.placed.append(po_number)
     message = (

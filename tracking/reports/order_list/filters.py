@@ -18,6 +18,20 @@ VIEWS = (
     "all", "attention", "unassigned", "mine", "approval", "late", "unknown", "claimed", "open", "snoozed", "today",
     "found",
 )  # fmt: skip
+VIEW_LABELS = {
+    "all": "All",
+    "attention": "Needs decision",
+    "unassigned": "Unassigned",
+    "mine": "Mine",
+    "approval": "Waits for approval",
+    "late": "Late",
+    "unknown": "Unconfirmed send",
+    "claimed": "Webhook only",
+    "open": "Open",
+    "snoozed": "Snoozed",
+    "today": "Completed today",
+    "found": "Already complete",
+}
 SORTS = {
     "placed": "created_at",
     "po number": "po_number",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -110,7 +111,10 @@ def names(database: Database) -> list[str]:
 
 def write_entries(database: Database, filters: AuditFilters, *, form: str, file: IO[bytes]) -> int:
     """Write the entries that match as csv or jsonl, newest first, EXPORTED_AT_MOST of them; returns how many."""
-    return write_rows(_chunks(database, filters), COLUMNS, form=form, file=file)
+    chunks = _chunks(database, filters)
+    if form == "csv":  # a cell holds text: what other programs can read, too
+        chunks = ([row | {"detail": json.dumps(row["detail"], ensure_ascii=False)} for row in rows] for rows in chunks)
+    return write_rows(chunks, COLUMNS, form=form, file=file)
 
 
 def record(entry: AuditEntry) -> dict[str, Any]:

@@ -36,6 +36,8 @@ class AuditKind(StrEnum):
     ASSIGNED = "assigned"
     CONTRACT_READ = "contract changes read"
     DECLINED = "declined"
+    DRILL_CUSTOMERS_INFORMED = "customers told in drill"
+    DRILL_ENDED = "drill ended"
     DRILL_STARTED = "drill started"
     ERASED = "erased"
     EVIDENCE_EXPORTED = "evidence exported"
