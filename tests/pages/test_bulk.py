@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import streamlit
 from histories import History
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, insert, select, update
 from streamlit.testing.v1 import AppTest
 
 import job_words
@@ -20,6 +20,7 @@ from tracking.reports.team import jobs as reports
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
+from tracking.storage.tables import BATCHES
 from tracking.storage.team.tables import JOB_ORDERS, JOBS
 from tracking.team import jobs
 from tracking.team.job_runner import JobRunner
@@ -193,10 +194,12 @@ def test_which_orders_a_filter_means_is_said_in_words() -> None:
 
 
 def test_the_job_of_an_import_leads_to_its_page(visit: Visit, database: Database) -> None:
-    parameters, chosen = {"batch_id": 3, "source": "csv"}, {"import": 3, "file": "*gifts*.csv"}
+    parameters, chosen = {"batch_id": 3, "source": "csv"}, {"import": 3}
     now = datetime.now(UTC)
+    batch = {"id": 3, "digest": "d", "name": "*gifts*.csv", "rows": 2, "orders": 2, "created_at": now}
 
     def add(connection: Connection) -> None:
+        connection.execute(insert(BATCHES), batch)
         jobs.add(connection, Act.IMPORT, parameters, chosen, key="k", by=ANN, now=now, total=2)
 
     database.write(add)

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -13,7 +14,7 @@ from sqlalchemy import Connection
 
 from tracking import ingest
 from tracking.access import Access, Person
-from tracking.errors import InvalidSubmission, NotAllowed, NotPermitted, StoreBusy
+from tracking.errors import InvalidSubmission, NotAllowed, NotPermitted, StoreBusy, StoreError
 from tracking.forecasting.planner import PlanningContext
 from tracking.orders.line_matching import diff_lines
 from tracking.orders.model import Line, Witness
@@ -21,17 +22,19 @@ from tracking.orders.observations import Answered, Attempted, Declined, Observat
 from tracking.provider import recipients as traces
 from tracking.provider.responses import ParsedOrder
 from tracking.reports.order_list.filters import Filters
+from tracking.reports.team import jobs as job_reports
 from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
 from tracking.storage.maintenance import verify
-from tracking.storage.tables import CALLBACKS, CLAIMS, DRAFTS, EVENTS, EXCHANGES, LINES, ORDERS
+from tracking.storage.tables import BATCHES, CALLBACKS, CLAIMS, DRAFTS, EVENTS, EXCHANGES, LINES, ORDERS
 from tracking.storage.team.tables import AUDIT_LOG, IMPORT_ROWS, JOBS, SAVED_VIEWS
 from tracking.submissions import erasure
+from tracking.submissions.erasing import recorded
 from tracking.submissions.files import read_json
-from tracking.team import jobs, saved_views
+from tracking.team import jobs, saved_views, work
 from tracking.team.imports.handing_in import hand_in
 from tracking.team.imports.placing import place_here
-from tracking.team.plans import Act
+from tracking.team.plans import Act, Parameters
 
 ANN, BOB = "Ann.Lee@example.com", "bob@example.com"
 OPERATOR = Person("eve")
@@ -497,3 +500,123 @@ def test_an_erasure_is_in_the_audit_log_without_whom_it_erased(office: Office) -
     office.erase(ANN)
     [entry] = office.rows(AUDIT_LOG)
     assert (entry["kind"], entry["person"], entry["detail"]) == ("erased", OPERATOR.name, {"orders": 1})
+
+
+def hand_in_for(office: Office, *emails: str, name: str = "wave.json") -> int:
+    """A file with an order for each of these, which wait to be placed; returns the job."""
+    documents = [
+        {"Type": "DigitalDelivery", "PONumber": f"{name}-{number}", "LineItems": [mail(email)]}
+        for number, email in enumerate(emails)
+    ]
+    checked = read_json(json.dumps(documents).encode(), name, catalog=None, database=office.store)
+    return hand_in(office.store, checked, source="json", by=OPERATOR, now=office.now).job_id
+
+
+def draft_for(office: Office, email: str) -> None:
+    content = {"po_number": "x", "lines": [{"DigitalDeliveryAddress": {"Email": email}}]}
+    row = {"owner": "one", "saved_at": office.now, "content": content}
+    office.store.write(lambda connection: connection.execute(sa.insert(DRAFTS), [row]))
+
+
+def erasures(office: Office) -> list[dict[str, Any]]:
+    return [row["detail"] for row in office.rows(AUDIT_LOG, AUDIT_LOG.c.kind == "erased")]
+
+
+PARTS: dict[str, Callable[[Office], Any]] = {
+    "imports": lambda office: hand_in_for(office, ANN),
+    "orders": lambda office: office.ordered("a", mail(ANN)),
+    "copies": lambda office: draft_for(office, ANN),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_nothing_is_removed_without_an_entry_of_the_audit_log(
+    office: Office, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    PARTS[part](office)
+    before = office.everything()
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise StoreError("it cannot be recorded")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recorded, "record_act", fails)
+        with pytest.raises(StoreError):
+            office.erase(ANN)
+    assert office.everything() == before
+    assert office.erase(ANN).anything
+    assert len(erasures(office)) == 1
+
+
+def test_an_erasure_that_is_killed_is_recorded_with_the_first_that_it_removed(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand_in_for(office, ANN)
+    office.ordered("a", mail(ANN))
+    draft_for(office, ANN)
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(erasure, "_find_orders", killed)
+        with pytest.raises(KeyboardInterrupt):
+            office.erase(ANN)
+    assert erasures(office) == [{"from": "imports"}]
+    with monkeypatch.context() as patch:
+        patch.setattr(erasure, "erase_copies", killed)
+        with pytest.raises(KeyboardInterrupt):
+            office.erase(ANN)
+    assert erasures(office)[1:] == [{"orders": 1}]
+    office.erase(ANN)
+    assert erasures(office)[2:] == [{"from": "copies beside orders"}]
+    office.erase(ANN)
+    assert len(erasures(office)) == 3
+    assert verify.verify(office.store) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "cleared"),
+    [
+        (f"{ANN}.json", ANN.lower(), True),
+        (f"{ANN} (1).json", ANN, True),
+        ("gifts-Jo_Lee.json", "Lee, Jo", True),
+        ("15550100123.json", "+1 555 010 0123", True),
+        (f"jo{ANN}.json", ANN, False),
+        ("gifts.json", "gifts", False),
+    ],
+)
+def test_a_file_loses_the_name_of_whom_it_names(office: Office, name: str, said: str, cleared: bool) -> None:
+    hand_in_for(office, BOB, name=name)
+    assert name not in repr([row["filter"] for row in office.rows(JOBS)])
+    assert office.erase(said, dry_run=True).files == office.erase(said).files == cleared
+    assert [row["name"] for row in office.rows(BATCHES)] == ["(erased)" if cleared else name]
+    [job] = job_reports.jobs(office.store).jobs
+    assert job.filter == {"import": 1, "file": "(erased)" if cleared else name}
+    assert job_reports.job(office.store, job.id, office.now).filter == job.filter
+    assert [each.filter for each in job_reports.running(office.store)] == [job.filter]
+
+
+def test_orders_that_are_or_were_assigned_to_the_recipient_are_listed(office: Office) -> None:
+    for po_number in ("a", "b", "c"):
+        office.ordered(po_number, mail(BOB))
+    office.ordered("d", mail(ANN))
+    by: dict[str, Any] = {"by": OPERATOR, "now": office.now}
+    work.assign(office.store, "a", ANN, **by)
+    work.assign(office.store, "b", f"for {ANN.upper()}", **by)
+    work.assign(office.store, "b", "Cleo", **by)
+    work.assign(office.store, "c", f"jo{ANN}", **by)
+    only = Filters(only=("a",))
+    numbers = [
+        jobs.start(office.store, only, Act.ASSIGN, Parameters(assignee=name), key=name, secret="a secret", **by)
+        for name in (ANN, "Cleo")
+    ]
+    for done in (office.erase(ANN, dry_run=True), office.erase(ANN)):
+        assert (done.assigned, done.assigned_jobs, done.orders, done.complete) == (
+            ["a", "b"],
+            numbers[:1],
+            ["d"],
+            False,
+        )
+    again = office.erase(ANN)  # what stays is still named
+    assert (again.assigned, again.anything) == (["a", "b"], False)

@@ -24,7 +24,6 @@ from tracking.provider import people
 from tracking.provider.masking import mask_recipient
 from tracking.provider.recipients import (
     addresses_of,
-    copies_name,
     is_for,
     line_documents,
     line_id,
@@ -36,18 +35,18 @@ from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
 from tracking.storage.orders import find_order
-from tracking.storage.tables import CALLBACKS, CLAIMS, DRAFTS, EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
-from tracking.storage.team.audit_log import AuditKind, ExportedEvidence, exported_evidence, record_act
-from tracking.storage.team.tables import JOBS, SAVED_VIEWS
+from tracking.storage.tables import CLAIMS, EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
+from tracking.storage.team.audit_log import ExportedEvidence, exported_evidence
+from tracking.submissions.erasing.assignees import assigned_to
+from tracking.submissions.erasing.copies import CopyTraces, clear_bodies, erase_copies
 from tracking.submissions.erasing.import_rows import erase_from_imports
-from tracking.submissions.erasing.whole_rows import delete_rows
+from tracking.submissions.erasing.recorded import RecordedWrites
 
 log = logging.getLogger(__name__)
 
 ROWS_AT_ONCE = 500
 LINES_AT_ONCE = 20
 DOCUMENTS_AT_ONCE = 20
-ERASED_WORDS = "(erased)"
 SAME_ADDRESS = "the same street address, where others may live too"
 _BEING_SENT = frozenset({Submission.QUEUED, Submission.SENDING, Submission.UNKNOWN})
 _TEXT_COLUMNS = ("note", "attention", "acknowledged_why")
@@ -86,8 +85,9 @@ class Erasure:
     spelling. `exported` are evidence files of these orders that were handed out, out of reach here. `drafts` counts
     orders on the form that were not handed in, and went whole; `jobs` those whose reason, or what else was typed for
     them, named the recipient; `imports` are orders of a file that waited to be placed, and will not be, `references`
-    rows of files whose reference named the recipient, `views` saved ones that did, and went. `unfinished` says why
-    deleted data may still be read in the store's files.
+    rows of files whose reference named the recipient, `views` saved ones that did, and went, `files` those whose name
+    did, which is gone. `assigned` are orders that were given to the recipient as if to a colleague, `assigned_jobs`
+    jobs that did so: those words stay. `unfinished` says why deleted data may still be read in the store's files.
     """
 
     orders: list[str] = field(default_factory=list)
@@ -103,19 +103,22 @@ class Erasure:
     jobs: int = 0
     references: int = 0
     views: int = 0
+    files: int = 0
+    assigned: list[str] = field(default_factory=list)
+    assigned_jobs: list[int] = field(default_factory=list)
     unfinished: str | None = None
 
     @property
     def complete(self) -> bool:
         """Whether any data named the recipient, and none of it had to stay."""
-        return self.anything and not (self.refused or self.mentioned or self.unfinished)
+        stays = self.refused or self.mentioned or self.assigned or self.assigned_jobs or self.unfinished
+        return self.anything and not stays
 
     @property
     def anything(self) -> bool:
         """Whether anything was erased."""
-        return bool(
-            self.orders or self.calls or self.drafts or self.jobs or self.imports or self.references or self.views
-        )
+        orders = self.orders or self.imports or self.references
+        return bool(orders or self.calls or self.drafts or self.jobs or self.views or self.files)
 
     def add(self, trace: OrderTrace) -> None:
         """Count one order."""
@@ -127,6 +130,11 @@ class Erasure:
         self.lines += len(trace.numbers)
         self.claims += trace.claims
         self.calls += trace.calls
+
+    def add_copies(self, copies: CopyTraces) -> None:
+        """Count what lay beside the orders."""
+        self.calls += copies.calls
+        self.drafts, self.jobs, self.views, self.files = copies.drafts, copies.jobs, copies.views, copies.files
 
 
 def erase(
@@ -140,9 +148,10 @@ def erase(
 ) -> Erasure:
     """Erase the recipient from every order that is not on its way to the provider.
 
-    Calling it again after a crash goes on where it stopped. The recipient is an e-mail address, a telephone number or
-    the name on a parcel, in any spelling of the same. With `dry_run` nothing changes. `progress` is called with (orders
-    looked through, orders in all).
+    Calling it again after a crash goes on where it stopped; evidence files of the orders that were done before are not
+    listed then, as nothing tells any more that the orders named the recipient. The recipient is an e-mail address, a
+    telephone number or the name on a parcel, in any spelling of the same. With `dry_run` nothing changes. `progress` is
+    called with (orders looked through, orders in all).
 
     Raises:
         NotPermitted: the person may not.
@@ -154,42 +163,35 @@ def erase(
     if not people.read_spelling(person).forms:
         what = "an e-mail address, a telephone number or a name"
         raise InvalidSubmission([Problem("RECIPIENT", f"is empty: name {what}")])
-    done = Erasure()
-    _erase_imports(database, person, done, dry_run=dry_run)  # first: what is placed meanwhile is found as an order
+    done, writes = Erasure(), None if dry_run else RecordedWrites(database, by, now)
+    _erase_imports(database, person, done, writes)  # first: what is placed meanwhile is found as an order
     order_ids = list(_find_orders(database, person, done.possible, progress))
-    if order_ids and not dry_run:
-        _record(database, by, now, orders=len(order_ids))
     for at in range(0, len(order_ids), LINES_AT_ONCE):
         group = order_ids[at : at + LINES_AT_ONCE]
-        if dry_run:
+        if writes is None:
             with database.read() as connection:
                 traces = [trace for order_id in group if (trace := _find_trace(connection, order_id, person))]
         else:
             job = partial(_erase_group, order_ids=group, person=person, actor=by.name, now=now)
-            traces = database.write(job)
+            traces = writes.write(job, where="orders") if at else writes.write_orders(job, orders=len(order_ids))
         for trace in traces:
             done.add(trace)
         with database.read() as connection:
             names = {trace.order_id: trace.po_number for trace in traces}
             done.exported += exported_evidence(connection, names)
-    _erase_copies(database, person, done, counted=frozenset(order_ids) if dry_run else None)
+    done.add_copies(erase_copies(database, person, writes, counted=frozenset(order_ids)))
+    with database.read() as connection:
+        done.assigned, done.assigned_jobs = assigned_to(connection, person)
     if not dry_run:
-        if done.anything and not order_ids:
-            _record(database, by, now, orders=0)
         done.unfinished = _rewrite_store(database, now, needed=done.anything)
         log.info("erased orders=%d lines=%d refused=%d", len(done.orders), done.lines, len(done.refused))
     return done
 
 
-def _erase_imports(database: Database, person: str, done: Erasure, *, dry_run: bool) -> None:
-    rows = erase_from_imports(database, person, dry_run=dry_run)
+def _erase_imports(database: Database, person: str, done: Erasure, writes: RecordedWrites | None) -> None:
+    rows = erase_from_imports(database, person, writes)
     done.imports, done.references = rows.po_numbers, rows.references
     done.possible += [Likeness(*each) for each in rows.possible]
-
-
-def _record(database: Database, by: Person, now: datetime, *, orders: int) -> None:
-    """Record that there was an erasure, and nothing of whom; before anything goes, so that a killed one is recorded."""
-    database.write(lambda connection: record_act(connection, by, AuditKind.ERASED, now, detail={"orders": orders}))
 
 
 def _find_orders(
@@ -289,73 +291,6 @@ def _calls_about(order_id: int) -> ColumnElement[bool]:
     return and_(EXCHANGES.c.order_id == order_id, has_body)
 
 
-def _erase_copies(database: Database, person: str, done: Erasure, *, counted: frozenset[int] | None) -> None:
-    """Erase recorded calls, refused webhook calls, drafts and words of jobs that name the person.
-
-    With `counted`, the orders that are counted already, it only counts the others.
-    """
-    for ids in _pages_naming(database, person, EXCHANGES.c.id, (EXCHANGES.c.request, EXCHANGES.c.answer)):
-        if counted is None:
-            done.calls += database.write(partial(_clear_bodies, which=EXCHANGES.c.id.in_(ids)))
-        else:
-            with database.read() as connection:
-                concerned = connection.execute(select(EXCHANGES.c.order_id).where(EXCHANGES.c.id.in_(ids))).scalars()
-                done.calls += sum(order_id not in counted for order_id in concerned)
-    refusals = (CALLBACKS.c.po_number, CALLBACKS.c.provider_id, CALLBACKS.c.action)
-    for ids in _pages_naming(database, person, CALLBACKS.c.id, refusals, CALLBACKS.c.outcome == "refused"):
-        done.calls += len(ids)
-        if counted is None:
-            database.write(partial(_clear_refusals, ids=ids))
-    for owners in _pages_naming(database, person, DRAFTS.c.owner, (DRAFTS.c.content,)):
-        done.drafts += len(owners)
-        if counted is None:
-            database.write(partial(delete_rows, key=DRAFTS.c.owner, values=owners))
-    for ids in _pages_naming(database, person, SAVED_VIEWS.c.id, (SAVED_VIEWS.c.name, SAVED_VIEWS.c.query)):
-        done.views += len(ids)
-        if counted is None:
-            database.write(partial(delete_rows, key=SAVED_VIEWS.c.id, values=ids))
-    for ids in _pages_naming(database, person, JOBS.c.id, (JOBS.c.parameters, JOBS.c.filter)):
-        done.jobs += len(ids)
-        if counted is None:
-            database.write(partial(_clear_job_words, ids=ids, person=person))
-
-
-def _pages_naming(
-    database: Database, person: str, key: ColumnElement[Any], columns: Sequence[ColumnElement[Any]], *where: Any
-) -> Iterator[list[Any]]:
-    """Find the rows that name the person whole in these columns, by their keys; a page of rows a read."""
-    query = select(key, *columns).where(or_(*(column.is_not(None) for column in columns)))
-    query = query.where(*where).order_by(key).limit(ROWS_AT_ONCE)
-    last = None
-    while True:
-        with database.read() as connection:
-            rows = connection.execute(query if last is None else query.where(key > last)).all()
-        if not rows:
-            return
-        last = rows[-1][0]
-        if named := [row[0] for row in rows if copies_name(list(row[1:]), person)]:
-            yield named
-
-
-def _clear_refusals(connection: Connection, ids: Sequence[int]) -> None:
-    nothing = {"po_number": None, "provider_id": None, "action": None}
-    connection.execute(update(CALLBACKS).where(CALLBACKS.c.id.in_(ids)).values(nothing))
-
-
-def _clear_job_words(connection: Connection, ids: Sequence[int], person: str) -> None:
-    """Take out what names the person of what was typed for a job; one that still runs goes on without it."""
-    for row in connection.execute(select(JOBS.c.id, JOBS.c.parameters, JOBS.c.filter).where(JOBS.c.id.in_(ids))).all():
-        cleared = [
-            {name: ERASED_WORDS if copies_name([value], person) else value for name, value in document.items()}
-            for document in (row.parameters, row.filter)
-        ]
-        connection.execute(update(JOBS).where(JOBS.c.id == row.id).values(parameters=cleared[0], filter=cleared[1]))
-
-
-def _clear_bodies(connection: Connection, which: ColumnElement[bool]) -> int:
-    return connection.execute(update(EXCHANGES).where(which).values(request=None, answer=None)).rowcount
-
-
 def _erase_group(
     connection: Connection, order_ids: Sequence[int], person: str, actor: str, now: datetime
 ) -> list[OrderTrace]:
@@ -378,7 +313,7 @@ def _erase_order(connection: Connection, order_id: int, person: str, actor: str,
         connection.execute(update(OUTBOX).where(OUTBOX.c.order_id == order_id).values(request=dict(trace.request)))
     these = and_(CLAIMS.c.order_id == order_id, CLAIMS.c.number == bindparam("line"))
     connection.execute(delete(CLAIMS).where(these), [{"line": number} for number in trace.numbers])
-    _clear_bodies(connection, _calls_about(order_id))
+    clear_bodies(connection, _calls_about(order_id))
     return trace
 
 

@@ -186,6 +186,7 @@ def erasure_text(erasure: Erasure) -> str:
         (erasure.drafts, "draft"),
         (erasure.jobs, "job"),
         (erasure.views, "saved view"),
+        (erasure.files, "file name"),
     )
     extra = "".join(f", {count(number, noun)}" for number, noun in kinds if number)
     return f"{count(erasure.lines, 'line')} of {count(len(erasure.orders), 'order')}{extra}"
@@ -206,6 +207,9 @@ def print_erasure(erasure: Erasure, *, dry_run: bool, as_json: bool) -> None:
     print_stderr(*(f"{po_number} {unplaced}" for po_number in erasure.imports))
     stays = "also names the recipient in texts that stay: a note, a reference or a reason"
     print_stderr(*(f"{po_number} {stays}" for po_number in erasure.mentioned))
+    assigned = "was assigned to the recipient as if to a colleague: that name stays in the logs"
+    print_stderr(*(f"{po_number} {assigned}" for po_number in erasure.assigned))
+    print_stderr(*(f"job {number} {assigned}" for number in erasure.assigned_jobs))
     for each in erasure.exported:
         what = "masked" if each.masked else "with recipients in full"
         made = f"{time_text(each.at)} UTC by {each.person}, {what}, SHA-256 {each.sha256}"

@@ -197,7 +197,7 @@ def _batch_id(
     values = {"digest": planned.file, "name": planned.file, "rows": lines, "orders": len(within)}
     add = sa.insert(BATCHES).values(created_at=planned.at, actor=planned.actor, **values).returning(BATCHES.c.id)
     batch_id = int(connection.execute(add).scalar_one())
-    journal.start_import(batch_id, planned.file, len(within), planned.actor or "", planned.at)
+    journal.start_import(batch_id, len(within), planned.actor or "", planned.at)
     return batch_id
 
 

@@ -161,6 +161,12 @@ def _imported(detail: _Detail) -> str:
     return f"Imported {wording.count(int(detail.get('orders', 0)), 'order')} as import {detail.get('import', '')}"
 
 
+def _erased(detail: _Detail) -> str:
+    if "orders" in detail:
+        return f"Erased a recipient, {wording.count(int(detail['orders']), 'order')}"
+    return f"Erased a recipient from {detail.get('from', 'the store')}"
+
+
 def _job(verb: str) -> Callable[[_Detail], str]:
     def words(detail: _Detail) -> str:
         text = f"{verb} “{detail.get('act', '')}” of {wording.count(int(detail.get('orders', 0)), 'order')}"
@@ -219,7 +225,7 @@ _WORDS: Mapping[str, Callable[[_Detail], str]] = {
     AuditKind.DRILL_CUSTOMERS_INFORMED: lambda _: "Recorded in the fire drill that the customers were told",
     AuditKind.DRILL_ENDED: _drill_ended,
     AuditKind.DRILL_STARTED: _drill_started,
-    AuditKind.ERASED: lambda detail: f"Erased a recipient, {wording.count(int(detail.get('orders', 0)), 'order')}",
+    AuditKind.ERASED: _erased,
     AuditKind.EVIDENCE_EXPORTED: _evidence,
     AuditKind.EXPORTED: _exported,
     AuditKind.IMPORTED: _imported,

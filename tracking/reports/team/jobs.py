@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, Any
@@ -13,7 +13,7 @@ from sqlalchemy.engine import RowMapping
 from tracking.errors import UnknownJob
 from tracking.reports.order_list.exports import write_rows
 from tracking.storage.database import Database
-from tracking.storage.tables import ORDERS
+from tracking.storage.tables import BATCHES, ORDERS
 from tracking.storage.team.tables import JOB_ORDERS, JOBS
 
 PAGE_SIZE = 25
@@ -31,8 +31,9 @@ _FACTS = (
 class JobStatus:
     """One job. `state` is running, stopped or finished; `skipped_why` counts the skipped by reason, in words.
 
-    `parameters` and `filter` are as stored: see `storage.team.tables.Jobs`. Stopped or resumed last at `changed_at`, by
-    `changed_by`. `ends_at` is when it ends at its present pace; None where it does not run, or too little is done yet.
+    `parameters` and `filter` are as stored, see `storage.team.tables.Jobs`, the latter with the "file" of an import.
+    Stopped or resumed last at `changed_at`, by `changed_by`. `ends_at` is when it ends at its present pace; None where
+    it does not run, or too little is done yet.
     """
 
     id: int
@@ -119,14 +120,16 @@ def _job(connection: Connection, job_id: int, now: datetime) -> JobStatus:
     row = connection.execute(select(*_columns()).where(JOBS.c.id == job_id)).mappings().one_or_none()
     if row is None:
         raise UnknownJob(f"no job has the number {job_id}")
-    return JobStatus(**dict(row), ends_at=_ends_at(connection, row, now))
+    [facts] = _with_file_names(connection, [row])
+    return JobStatus(**facts, ends_at=_ends_at(connection, row, now))
 
 
 def jobs(database: Database, page: int = 1, *, size: int = PAGE_SIZE) -> JobsPage:
     """A page of the jobs, newest first; without when they end."""
     newest = select(*_columns()).order_by(JOBS.c.id.desc()).limit(size).offset((page - 1) * size)
     with database.snapshot() as connection:
-        rows = tuple(JobStatus(**dict(row)) for row in connection.execute(newest).mappings())
+        records = connection.execute(newest).mappings().all()
+        rows = tuple(JobStatus(**facts) for facts in _with_file_names(connection, records))
         total = connection.execute(select(func.count()).select_from(JOBS)).scalar_one()
         running = connection.execute(_running()).scalar_one()
     return JobsPage(rows, total, running)
@@ -136,7 +139,8 @@ def running(database: Database, limit: int = 3) -> tuple[JobStatus, ...]:
     """The jobs that run now, newest first, so many at the most; without when they end."""
     of_now = select(*_columns()).where(JOBS.c.state == "running").order_by(JOBS.c.id.desc()).limit(limit)
     with database.read() as connection:
-        return tuple(JobStatus(**dict(row)) for row in connection.execute(of_now).mappings())
+        records = connection.execute(of_now).mappings().all()
+        return tuple(JobStatus(**facts) for facts in _with_file_names(connection, records))
 
 
 def _page_of_orders(
@@ -172,6 +176,16 @@ def _orders_of(job_id: int, outcome: str | None) -> Any:
     query = select(*ours, *columns).join(ORDERS, ORDERS.c.id == JOB_ORDERS.c.order_id)
     query = query.where(JOB_ORDERS.c.job_id == job_id)
     return query if outcome is None else query.where(JOB_ORDERS.c.outcome == outcome)
+
+
+def _with_file_names(connection: Connection, rows: Sequence[RowMapping]) -> Iterator[dict[str, Any]]:
+    """The rows, with the names of the files of imports among what chose their orders."""
+    imports = [row["parameters"]["batch_id"] for row in rows if row["act"] == "import"]
+    query = select(BATCHES.c.id, BATCHES.c.name).where(BATCHES.c.id.in_(imports))
+    names = {row.id: row.name for row in connection.execute(query)} if imports else {}
+    for row in rows:
+        name = names.get(row["parameters"].get("batch_id")) if row["act"] == "import" else None
+        yield dict(row) | ({"filter": {**row["filter"], "file": name}} if name is not None else {})
 
 
 def _columns() -> list[Any]:

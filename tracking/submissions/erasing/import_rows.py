@@ -19,6 +19,7 @@ from tracking.provider.masking import mask_recipient
 from tracking.provider.recipients import copies_name, line_documents, recipients_of
 from tracking.storage.database import Database
 from tracking.storage.team.tables import IMPORT_ROWS, JOBS, import_key
+from tracking.submissions.erasing.recorded import RecordedWrites
 
 ROWS_AT_ONCE = 200
 WHY = "its recipient was erased before it was placed"
@@ -38,18 +39,18 @@ class RowTraces:
     possible: list[tuple[str, str, str]] = field(default_factory=list)
 
 
-def erase_from_imports(database: Database, person: str, *, dry_run: bool) -> RowTraces:
-    """Erase the person from all rows of imports, a few rows a transaction; with `dry_run` it only finds them."""
+def erase_from_imports(database: Database, person: str, writes: RecordedWrites | None) -> RowTraces:
+    """Erase the person from all rows of imports, a few rows a transaction; without `writes` it only finds them."""
     done = RowTraces()
     for rows in _pages(database):
         waiting = [row for row in rows if row["request"] is not None and _is_for(row, person, done)]
         named = [row for row in rows if copies_name(_references(row), person)]
         done.references += len(named)
-        if dry_run:
+        if writes is None:
             done.po_numbers += [row["po_number"] for row in waiting]
         elif waiting or named:
             job = partial(_erase, waiting=waiting, named=named, person=person)
-            done.po_numbers += database.write(job)
+            done.po_numbers += writes.write(job, where="imports")
     return done
 
 

@@ -155,8 +155,8 @@ def _contents(row: Mapping[Any, Any]) -> tuple[str, list[Any]]:
 
 def _start(connection: Connection, batch_id: int, checked: CheckedFile, source: str, by: Person, now: datetime) -> int:
     """Start the import's job, or have it go on where orders wait; returns its id."""
-    name, orders = checked.name[:200], len(checked.requests)
-    parameters, chosen = {"batch_id": batch_id, "source": source}, {"import": batch_id, "file": name}
+    orders = len(checked.requests)
+    parameters, chosen = {"batch_id": batch_id, "source": source}, {"import": batch_id}
     key = import_key(batch_id)
     job_id, new = add(connection, Act.IMPORT, parameters, chosen, key=key, by=by, now=now, total=orders)
     if new or _go_on(connection, job_id, batch_id, by, now):

@@ -95,10 +95,10 @@ class Journal:
                 kinds = {Assigned: AuditKind.ASSIGNED, Snoozed: AuditKind.SNOOZED}
                 return kinds.get(type(work), AuditKind.REOPENED), work_detail(work)
 
-    def start_import(self, batch_id: int, name: str, orders: int, person: str, at: datetime) -> None:
+    def start_import(self, batch_id: int, orders: int, person: str, at: datetime) -> None:
         """A file was uploaded: its import, which nobody else takes a turn at, and which `end_import` ends."""
         parameters = {"batch_id": batch_id, "source": "csv"}
-        chosen = {"import": batch_id, "file": name}
+        chosen = {"import": batch_id}
         job_id = self._start(
             Act.IMPORT, parameters, chosen, key=import_key(batch_id), by=Person(person), now=at, total=orders
         )
