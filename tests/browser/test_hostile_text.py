@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from urllib.parse import quote, urlencode
 
@@ -177,17 +177,21 @@ def many_orders(watch: Watch, payloads: hostile.Payloads) -> None:
     watch.inert("the drawer")
 
 
+def timeline(watch: Watch, po_number: str, parts: Sequence[str] = ("All events", "Lines", "API calls", "Raw")) -> None:
+    watch.open(f"/timeline?order={quote(po_number, safe='')}")
+    expect(watch.page.locator(".st-key-story")).to_be_visible()
+    hover(watch.page)
+    watch.inert(f"timeline, {po_number}")
+    for part in parts:
+        watch.page.get_by_role("radiogroup", name="Show").get_by_text(part).click()
+        watch.settled()
+        expand(watch)
+        watch.inert(f"timeline, {part}, {po_number}")
+
+
 def timelines(watch: Watch, planted: list[str], payloads: hostile.Payloads) -> None:
     for po_number in (planted[4], *planted[-3:]):
-        watch.open(f"/timeline?order={quote(po_number, safe='')}")
-        expect(watch.page.locator(".st-key-story")).to_be_visible()
-        hover(watch.page)
-        watch.inert(f"timeline, {po_number}")
-        for part in ("All events", "Lines", "API calls", "Raw"):
-            watch.page.get_by_role("radiogroup", name="Show").get_by_text(part).click()
-            watch.settled()
-            expand(watch)
-            watch.inert(f"timeline, {part}, {po_number}")
+        timeline(watch, po_number)
     watch.open(f"/timeline?{urlencode({'order': planted[0], 'as_of': datetime.now(UTC).isoformat()})}")
     watch.inert("timeline as of a moment")
     watch.open(f"/?{urlencode({'as_of': datetime.now(UTC).isoformat()})}")
@@ -275,6 +279,14 @@ def one_order(watch: Watch, payloads: hostile.Payloads) -> None:
     watch.inert("submit, reviewed")
 
 
+def test_text_from_outside_stays_text_where_most_of_it_is_shown(watch: Watch, planted: list[str]) -> None:
+    for address in ("/", "/orders", "/activity?what=callbacks", "/activity?what=events", "/jobs", "/handover"):
+        watch.open(address)
+        watch.inert(address)
+    timeline(watch, planted[-1], ("All events", "Lines"))
+
+
+@pytest.mark.long
 def test_text_from_outside_stays_text_on_every_page(
     watch: Watch, planted: list[str], payloads: hostile.Payloads
 ) -> None:
