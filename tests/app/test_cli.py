@@ -189,6 +189,22 @@ def test_submit_queues_and_says_that_nobody_sends(run: Run, folder: Path) -> Non
     assert "queued; no sender is running: start" in result.stderr
 
 
+def test_a_large_file_is_summed_up_with_what_needs_somebody_first(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACKING_APPROVAL_ABOVE", "15")
+    monkeypatch.setenv("TRACKING_OPERATORS", "ann@example.com")
+    rows = "".join(f"W-{number},Links,CVS,{20 if number == 29 else 10},1,x\n" for number in range(30))
+    lines = run("submit", wave(folder, rows)).stdout.splitlines()
+    assert lines[1].startswith("W-29 ")
+    assert lines[-2].startswith("and 10 more orders; all of them: --json")
+    assert lines[-1] == "import 1: 30 orders, 30 queued to be sent"
+    assert len(lines) == 23
+    again = run("submit", wave(folder, rows)).stdout.splitlines()[-1]
+    assert re.fullmatch(r"import 1, there since 2\S+ \S+ UTC: 30 orders, 30 there already", again)
+    assert len(answer(run("submit", wave(folder, rows), "--json"))) == 30
+
+
 def test_imports_are_listed_shown_and_taken_along(run: Run, folder: Path) -> None:
     run("submit", wave(folder))
     assert "wave.csv" in run("imports").stdout

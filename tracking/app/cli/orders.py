@@ -76,9 +76,18 @@ def submit_command(
         receipts = submit_file(store, checked, source=form, by=by, now=utc_now(), progress=progress)
     _say_without_loop(store, "sender", "queued")
     statuses = _wait_until_done(store, receipts, wait)
-    output.print_receipts(receipts, statuses, as_json=as_json)
+    output.print_receipts(receipts, statuses, _which_import(store, checked), as_json=as_json)
     unfinished = wait is not None and any(is_open(each.state) for each in statuses.values())
     raise typer.Exit(1 if unfinished or any(receipt.outcome == "rejected" for receipt in receipts) else 0)
+
+
+def _which_import(store: Database, checked: CheckedFile) -> str:
+    """Which import the file is, and since when where it was there before."""
+    line = import_reports.find_import(store, checked.digest)
+    if line is None:
+        return "the file"
+    before = f", there since {output.time_text(line.created_at)} UTC" if checked.first_submitted_at else ""
+    return f"import {line.id}{before}"
 
 
 def _say_without_loop(store: Database, role: str, so_far: str) -> None:

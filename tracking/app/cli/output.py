@@ -10,6 +10,7 @@ import contextlib
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -159,8 +160,22 @@ def repeats_text(checked: CheckedFile) -> str:
     return f"{same} without a PO number also in {checked.similar_file.name}, uploaded on {when} UTC"
 
 
-def print_receipts(receipts: Sequence[Receipt], statuses: Mapping[str, OrderStatus], *, as_json: bool) -> None:
-    """Print the result for each request, and the status of its order now."""
+RECEIPTS_LISTED = 20
+_RESULTS = {
+    "queued": "queued to be sent",
+    "exists": "there already",
+    "rejected": "rejected",
+    "waiting": "waiting in the import, which was stopped",
+}
+
+
+def print_receipts(
+    receipts: Sequence[Receipt], statuses: Mapping[str, OrderStatus], of_import: str, *, as_json: bool
+) -> None:
+    """Print which import it is, how many came to what, and the first of them with their status now.
+
+    Those with something to say, such as why they were rejected, come first. JSON holds all of them, one a record.
+    """
     records = [_receipt_record(receipt, statuses.get(receipt.po_number)) for receipt in receipts]
     if as_json:
         print_json(records)
@@ -170,7 +185,13 @@ def print_receipts(receipts: Sequence[Receipt], statuses: Mapping[str, OrderStat
     for record, receipt in zip(records, receipts, strict=True):
         record["state"] = record["state"] and state_label(record["state"])
         record["message"] = receipt.message or getattr(statuses.get(receipt.po_number), "message", None)
-    print_table(tuple(columns.values()), ([record[name] for name in columns] for record in records))
+    records.sort(key=lambda record: (record["outcome"] not in {"rejected", "waiting"}, not record["message"]))
+    print_table(tuple(columns.values()), ([record[name] for name in columns] for record in records[:RECEIPTS_LISTED]))
+    if (more := len(records) - RECEIPTS_LISTED) > 0:
+        print_stdout(f"and {count(more, 'more order')}; all of them: --json, or `tracking imports ID --export FILE`")
+    by_result = Counter(receipt.outcome for receipt in receipts)
+    results = (f"{by_result[outcome]:,} {words}" for outcome, words in _RESULTS.items() if by_result[outcome])
+    print_stdout(f"{of_import}: {count(len(receipts), 'order')}, {', '.join(results)}")
 
 
 def _receipt_record(receipt: Receipt, status: OrderStatus | None) -> dict[str, Any]:
