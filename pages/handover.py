@@ -53,13 +53,17 @@ def start(now: datetime) -> datetime:
     )  # fmt: skip
     if value in OWN:
         return own.get(value, now - handover.USUAL_SPAN)
+    why = ""
     try:
-        chosen = audit.parse_moment(value, now)
+        chosen = audit.parse_moment(value, now) or now - handover.USUAL_SPAN
+        why = f"{value!r} is yet to come" if chosen >= now else ""
     except ValueError as exc:
-        st.warning(elements.escape(exc))
-        chosen = None
-    if chosen is None or chosen >= now:
+        chosen, why = now, str(exc)
+    if why:
+        st.warning(f"{elements.escape(why)}. This is the handover of the last {USUAL}.")
         return now - handover.USUAL_SPAN
+    if chosen < now - handover.LONGEST_SPAN:
+        st.warning(f"A handover is of {handover.LONGEST_SPAN.days} days at most, and so is this one.")
     return max(chosen, now - handover.LONGEST_SPAN)
 
 

@@ -27,7 +27,7 @@ def test_a_handover_is_of_the_time_in_its_address(visit: Visit, history: History
     history.refuse("FT-1")
     actions.add_note(history.database, "FT-1", by=Person("Ann"), now=datetime.now(UTC), text="called")
     app = visit("handover")
-    assert [header.value for header in app.header][:2] == ["Open now", "Incidents and outages"]
+    assert [header.value for header in app.header][:2] == ["To do now", "Incidents and outages"]
     assert any(label == "**Refused by the provider**" for label in links(app))
     assert "**Noted**" in links(app)
     assert not any(label == "**By type**" for label in links(app))
@@ -36,7 +36,8 @@ def test_a_handover_is_of_the_time_in_its_address(visit: Visit, history: History
     app.selectbox(key="since").set_value("12h").run()
     assert app.query_params["since"] in ("12h", ["12h"])
     assert any(label == "**By type**" for label in links(app))
-    assert "is no time" in visit("handover", since="whenever").warning[0].value
+    for since, why in (("whenever", "is no time"), ("2030-01-01", "yet to come"), ("90d", "31 days at most")):
+        assert why in visit("handover", since=since).warning[0].value
 
 
 def test_whoever_signed_in_is_told_of_the_time_since_then(visit: Visit, history: History, lists: Any) -> None:

@@ -18,8 +18,10 @@ from tracking.reports.team.outages import outage_report
 from tracking.storage.database import Database
 from tracking.storage.tables import EXCHANGES
 from tracking.storage.team.audit_log import AuditKind, record_act
+from tracking.storage.team.tables import JOBS
 from tracking.submissions import actions
-from tracking.team import work
+from tracking.team import jobs, work
+from tracking.team.plans import Act, Parameters
 
 ANN, BOB = Person("Ann"), Person("*bob*@example.com", signed_in=True)
 HOURS = timedelta(hours=1)
@@ -67,12 +69,47 @@ def test_a_handover_tells_what_came_was_decided_and_is_open(shift: Database, his
         "Snoozed by *bob*@example.com (C)",
         "Job started: acknowledge by Ann, 393 orders (job 7)",
     ]
-    assert parts["Open now"][0].startswith("Cancelled by the provider: 1 order, ")
-    assert "Unassigned: 1 order" in parts["Open now"]
+    assert parts["To do now"][0] == "Needs decision: 1 order, and 1 snoozed"
+    assert parts["To do now"][1].startswith("Cancelled by the provider: 1 order, ")
+    assert "Unassigned: 1 order" in parts["To do now"]
     assert parts["Snoozed"][0].startswith("C until ")
-    assert parts["Jobs and imports at work"] == []
+    assert parts["Jobs, imports and unsent orders"] == ["Not sent yet: 1 order"]
     assert any("Only the last time without webhooks is stored" in text for text in parts["What this does not know"])
     assert texts(handover(shift, now - timedelta(minutes=1), now))["Ended"] == []
+
+
+def test_what_jobs_did_is_counted_once_and_unsent_orders_are_work_that_is_left(
+    shift: Database, history: History
+) -> None:
+    now = history.at + 3 * HOURS
+    for name in ("D", "E"):
+        history.place(name)
+    since = now - timedelta(minutes=1)
+    parameters = Parameters(reason="reissued")
+    ids = [
+        jobs.start(
+            shift, Filters(only=names), Act.ACKNOWLEDGE, parameters, key=str(names), by=ANN, now=since, secret="s"
+        )
+        for names in (("B", "C"), ("A", "D", "E"))
+    ]
+    for act in (jobs.stop, jobs.resume, jobs.stop):
+        act(shift, ids[1], by=ANN, now=since)
+    shift.write(
+        lambda connection: connection.execute(sa.update(JOBS).where(JOBS.c.id == ids[0]).values(done=1, skipped=1))
+    )
+    detail = {"orders": 1, "source": "form", "purpose": "a fire drill"}
+    shift.write(lambda connection: record_act(connection, ANN, AuditKind.SUBMITTED, since, detail=detail))
+    handed = handover(shift, since, now)
+    parts = texts(handed)
+    first, second = ids
+    assert parts["Decided and done"] == [
+        "Submitted for a fire drill by Ann, 1 order",
+        f"Job started: acknowledge by Ann, 2 times, 5 orders, 1 done, 1 skipped by now (job {second}, job {first})",
+        f"Job stopped: acknowledge by Ann, 2 times, 3 orders, 0 done, 0 skipped by now (job {second})",
+        f"Job resumed: acknowledge by Ann, 3 orders, 0 done, 0 skipped by now (job {second})",
+    ]
+    assert parts["Jobs, imports and unsent orders"][-1] == "Not sent yet: 3 orders"
+    assert "state=Queued&state=Sending" in markdown(handed, "UTC", "https://console.example")
 
 
 def test_each_line_leads_to_as_many_orders_as_it_says(shift: Database, history: History) -> None:
@@ -89,9 +126,9 @@ def test_each_line_leads_to_as_many_orders_as_it_says(shift: Database, history: 
 def test_the_markdown_marks_nothing_that_somebody_gave_as_a_name(shift: Database, history: History) -> None:
     handed = handover(shift, history.at - HOURS, history.at + 3 * HOURS)
     text = markdown(handed, "UTC", "https://console.example/")
-    assert text.startswith(f"# {title(handed)} (UTC)\n\n## Open now\n\n- ")
+    assert text.startswith(f"# {title(handed)} (UTC)\n\n## To do now\n\n- ")
     assert "- [Reopened](https://console.example/audit?person=%2Abob%2A%40example.com" in text
-    assert "## Jobs and imports at work\n\n- Nothing.\n" in text
+    assert "## Came in\n\n- Nothing.\n" in markdown(handover(shift, handed.until - HOURS, handed.until), "UTC")
     plain = markdown(handed, "UTC")
     assert "](" not in plain
     assert r"- Snoozed by \*bob\*@example.com (C)" in plain

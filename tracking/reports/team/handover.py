@@ -30,6 +30,9 @@ from tracking.storage.database import Database
 from tracking.storage.tables import EVENTS, ORDERS
 from tracking.storage.team import snoozing
 from tracking.storage.team.audit_log import AuditKind
+from tracking.storage.team.tables import JOBS
+
+JobCounts = Mapping[int, tuple[int, int]]
 
 USUAL_SPAN = timedelta(hours=8)
 LONGEST_SPAN = timedelta(days=31)
@@ -37,11 +40,13 @@ ORDERS_READ = 5_000
 ENTRIES_READ = 2_000
 SNOOZED_READ, SNOOZED_LISTED = 1_000, 20
 EXAMPLES = 3
+UNSENT = (State.QUEUED.value, State.SENDING.value)
 DECISIONS = (
     AuditKind.ACKNOWLEDGED, AuditKind.REOPENED, AuditKind.RESENT, AuditKind.PLACED_ANEW, AuditKind.APPROVED,
     AuditKind.DECLINED, AuditKind.ASSIGNED, AuditKind.SNOOZED, AuditKind.SNOOZE_ENDED, AuditKind.NOTED,
     AuditKind.SUBMITTED, AuditKind.IMPORTED, AuditKind.JOB_STARTED, AuditKind.JOB_STOPPED, AuditKind.JOB_RESUMED,
-    AuditKind.REVEALED, AuditKind.EXPORTED, AuditKind.EVIDENCE_EXPORTED, AuditKind.ERASED,
+    AuditKind.REVEALED, AuditKind.EXPORTED, AuditKind.EVIDENCE_EXPORTED, AuditKind.ERASED, AuditKind.DRILL_STARTED,
+    AuditKind.DRILL_CUSTOMERS_INFORMED, AuditKind.DRILL_ENDED,
 )  # fmt: skip
 # What ended, by the events that say so, and the state that a list of it is of.
 _ENDS = {
@@ -69,15 +74,20 @@ class Arrivals:
 class Acts:
     """What somebody did of one kind: how often, with how many orders where one act was on many, and examples.
 
-    `orders` is 0 where no act was on many; `act` is what a job does.
+    `orders` is 0 where no act was on many; `act` is what a job does, `purpose` what the orders were for. A job that was
+    stopped twice is one of `jobs`, and its orders are counted once; `outcome`: how many orders of these jobs are done,
+    and how many were skipped, by now.
     """
 
     who: str
     signed_in: bool
     kind: str
     act: str
+    purpose: str
     number: int
     orders: int
+    jobs: int
+    outcome: tuple[int, int] | None
     po_numbers: tuple[str, ...]
     job_ids: tuple[int, ...]
 
@@ -96,7 +106,8 @@ class Handover:
     """What one shift hands on to the next, of the time from `since` to `until`.
 
     `ended` counts by state, `views` the views of the list of orders now. With `acts_capped` only the newest acts were
-    counted. `settings` are the entries of the audit log that say which settings changed.
+    counted. `settings` are the entries of the audit log that say which settings changed. `unsent` orders of ours have
+    not reached the provider yet, as far as an answer says.
     """
 
     since: datetime
@@ -110,6 +121,7 @@ class Handover:
     views: Mapping[str, ViewCount]
     snoozed: tuple[SnoozedOrder, ...]
     jobs: tuple[JobStatus, ...]
+    unsent: ViewCount
     late: LateOrders
     outages: OutageReport
     health: Health
@@ -130,19 +142,21 @@ def handover(database: Database, since: datetime, now: datetime) -> Handover:
         ended = {state.value: _ended(connection, kinds, since, now) for state, kinds in _ENDS.items()}
         snoozed = _snoozed(connection, now)
         late, outages = stored_late_orders(connection), outage_report(connection, since, now)
+        unsent = _view_count(connection, conditions(connection, Filters(states=UNSENT), now))
     page = audit.entries(database, AuditFilters(since=since), limit=ENTRIES_READ)
     return Handover(
         since=since,
         until=now,
         arrivals=arrivals,
         ended=ended,
-        acts=_acts(page.entries),
+        acts=_acts(page.entries, _job_counts(database, page.entries)),
         acts_capped=page.next_below is not None,
         settings=tuple(entry for entry in page.entries if entry.kind == AuditKind.SETTINGS_CHANGED),
         decisions=decisions(database, now),
         views=view_counts(database, now),
         snoozed=snoozed,
         jobs=tuple(job for job in jobs(database).jobs if job.state != "finished"),
+        unsent=unsent,
         late=late,
         outages=outages,
         health=health.health(database, now),
@@ -173,25 +187,42 @@ def _ended(connection: Connection, kinds: Sequence[EventKind], since: datetime, 
     return _view_count(connection, [ORDERS.c.id.in_(of_kinds), *watched])
 
 
-def _acts(entries: Sequence[AuditEntry]) -> tuple[Acts, ...]:
+def _job_counts(database: Database, entries: Sequence[AuditEntry]) -> JobCounts:
+    """How many orders of the jobs in these entries are done and were skipped by now, by the job's number."""
+    ids = {entry.job_id for entry in entries if entry.job_id is not None}
+    query = select(JOBS.c.id, JOBS.c.done, JOBS.c.skipped).where(JOBS.c.id.in_(ids))
+    with database.read() as connection:
+        return {row.id: (row.done, row.skipped) for row in connection.execute(query)} if ids else {}
+
+
+def _acts(entries: Sequence[AuditEntry], job_counts: JobCounts) -> tuple[Acts, ...]:
     """What was done, in the order of DECISIONS, and by whom."""
     kinds = [kind.value for kind in DECISIONS]
-    groups: dict[tuple[str, bool, str, str], list[AuditEntry]] = {}
+    groups: dict[tuple[str, bool, str, str, str], list[AuditEntry]] = {}
     for entry in entries:
         if entry.kind in kinds:
-            groups.setdefault((entry.who, entry.signed_in, entry.kind, str(entry.detail.get("act") or "")), []).append(
-                entry
-            )
+            act, purpose = (str(entry.detail.get(name) or "") for name in ("act", "purpose"))
+            groups.setdefault((entry.who, entry.signed_in, entry.kind, act, purpose), []).append(entry)
     in_order = sorted(groups.items(), key=lambda group: (kinds.index(group[0][2]), group[0][0].casefold()))
-    return tuple(_acts_of(*key, of_key) for key, of_key in in_order)
+    return tuple(_acts_of(*key, of_key, job_counts) for key, of_key in in_order)
 
 
-def _acts_of(who: str, signed_in: bool, kind: str, act: str, entries: Sequence[AuditEntry]) -> Acts:
+def _acts_of(
+    who: str, signed_in: bool, kind: str, act: str, purpose: str, entries: Sequence[AuditEntry], job_counts: JobCounts
+) -> Acts:
     po_numbers = dict.fromkeys(entry.po_number for entry in entries if entry.po_number)
+    # A job that was stopped twice has its orders once: each entry says how many it has in all.
+    orders: dict[Any, int] = {}
+    for entry in entries:
+        if kind not in (AuditKind.ERASED, AuditKind.EXPORTED):
+            what = entry.seq if entry.job_id is None else f"job {entry.job_id}"
+            orders[what] = int(entry.detail.get("orders") or 0)
     job_ids = dict.fromkeys(entry.job_id for entry in entries if entry.job_id is not None)
-    many = sum(int(entry.detail.get("orders") or 0) for entry in entries if kind != AuditKind.ERASED)
+    counts = [job_counts[job_id] for job_id in job_ids if job_id in job_counts]
+    outcome = (sum(count[0] for count in counts), sum(count[1] for count in counts)) if counts else None
     examples = tuple(po_numbers)[:EXAMPLES], tuple(job_ids)[:EXAMPLES]
-    return Acts(who, signed_in, kind, act, len(entries), many, *examples)
+    numbers = len(entries), sum(orders.values()), len(job_ids)
+    return Acts(who, signed_in, kind, act, purpose, *numbers, outcome, *examples)
 
 
 def _snoozed(connection: Connection, now: datetime) -> tuple[SnoozedOrder, ...]:

@@ -16,7 +16,7 @@ from tracking.reports.banners import health_banners
 from tracking.reports.explanations import TYPES
 from tracking.reports.order_list.view_counts import ViewCount
 from tracking.reports.team.audit_wording import LABELS
-from tracking.reports.team.handover import ENTRIES_READ, Acts, Handover
+from tracking.reports.team.handover import ENTRIES_READ, UNSENT, Acts, Handover
 
 ELSEWHERE = "elsewhere"
 NOTHING = "Nothing."
@@ -38,7 +38,7 @@ class Line:
     label: str
     more: str = ""
     page: str = ""
-    query: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str | list[str]] = field(default_factory=dict)
     joint: str = ": "
 
     @property
@@ -63,11 +63,11 @@ def title(handed: Handover) -> str:
 def sections(handed: Handover) -> list[Section]:
     """All parts, in the order in which a reader needs them: what is open first."""
     return [
-        Section("Open now", tuple(_open(handed))),
+        Section("To do now", tuple(_open(handed))),
         Section("Incidents and outages", tuple(_troubles(handed))),
         Section("Decided and done", tuple(_acts(handed))),
         Section("Snoozed", tuple(_snoozed(handed))),
-        Section("Jobs and imports at work", tuple(_jobs(handed))),
+        Section("Jobs, imports and unsent orders", tuple(_jobs(handed))),
         Section("Came in", tuple(_arrivals(handed))),
         Section("Ended", tuple(_ended(handed))),
         Section("What this does not know", tuple(_unknown(handed))),
@@ -86,7 +86,7 @@ def markdown(handed: Handover, zone: str, base: str = "") -> str:
 def _linked(line: Line, base: str) -> str:
     if not (base and line.page):
         return _escaped(line.text)
-    query = f"?{urlencode(dict(line.query))}" if line.query else ""
+    query = f"?{urlencode(dict(line.query), doseq=True)}" if line.query else ""
     more = f"{line.joint}{_escaped(line.more)}" if line.more else ""
     return f"[{_escaped(line.label)}]({base.rstrip('/')}/{line.page}{query}){more}"
 
@@ -102,6 +102,10 @@ def _orders(number: ViewCount) -> str:
 
 def _open(handed: Handover) -> Iterator[Line]:
     capped = "at least " if handed.decisions.capped else ""
+    if handed.decisions.total:
+        asleep = f", and {handed.decisions.snoozed:,} snoozed" if handed.decisions.snoozed else ""
+        total = f"{capped}{wording.count(handed.decisions.total, 'order')}{asleep}"
+        yield Line("Needs decision", total, "orders", {"view": "attention"})
     for group in handed.decisions.groups:
         oldest = wording.clock(group.oldest.created_at, handed.until)
         number = f"{capped}{wording.count(group.orders, 'order')}"
@@ -150,16 +154,19 @@ def _acts(handed: Handover) -> Iterator[Line]:
     for acts in handed.acts:
         query = {"person": acts.who, "kind": acts.kind, "since": handed.since.isoformat()}
         label = LABELS.get(acts.kind, acts.kind) + (f": {acts.act}" if acts.act else "")
+        label += f" for {acts.purpose}" if acts.purpose else ""
         yield Line(label, f"by {_numbers(acts)}", "audit", query, " ")
 
 
 def _numbers(acts: Acts) -> str:
-    """Who did it, how often, with how many orders, and examples."""
+    """Who did it, how often, with how many orders, what came of jobs so far, and examples."""
     parts = [wording.person(acts.who) or ""]
     parts += [f"{acts.number:,} times"] if acts.number > 1 else []
+    parts += [f"{acts.jobs:,} jobs"] if acts.jobs > 1 and acts.number != acts.jobs else []
     parts += [wording.count(acts.orders, "order")] if acts.orders else []
+    parts += ["{:,} done, {:,} skipped by now".format(*acts.outcome)] if acts.outcome and acts.orders else []
     examples = [*acts.po_numbers, *(f"job {job_id}" for job_id in acts.job_ids)]
-    left = acts.number - len(examples)
+    left = acts.jobs - len(acts.job_ids) if acts.jobs else max(acts.orders, acts.number) - len(examples)
     more = f" and {left:,} more" if left > 0 else ""
     return ", ".join(parts) + (f" ({', '.join(examples)}{more})" if examples else "")
 
@@ -181,6 +188,8 @@ def _jobs(handed: Handover) -> Iterator[Line]:
         text = f"“{job.act}” by {wording.person(job.person)}, {job.state_label}, "
         text += f"{job.done:,} of {wording.count(job.total, 'order')} done{skipped}{ends}"
         yield Line(f"Job {job.id}", text, "jobs", {"job": str(job.id)})
+    if handed.unsent.orders:
+        yield Line("Not sent yet", _orders(handed.unsent), "orders", {"state": list(UNSENT)})
 
 
 def _arrivals(handed: Handover) -> Iterator[Line]:
