@@ -210,6 +210,7 @@ class Console:
     def __init__(self, world: "World", slot: int, number: int) -> None:
         self.world, self.slot, self.number = world, slot, number
         self.dead = False
+        self.error: BaseException | None = None
         self._told, self._time = 0.0, START
         self.owner = f"host/{number}/sim"
         self.loop = SteppedLoop(lambda: world.now)  # type: ignore[abstract]  # no sockets, no signals
@@ -323,11 +324,12 @@ class Console:
     # What people do, and what the provider sends
 
     def at_once(self, act: Callable[[Database, datetime], T]) -> T | None:
-        """Does something as a page would; None where it was refused, or where the process died over it."""
-        self.database.at_once = True
+        """Does something as a page would; None where it was refused, or where the process died over it: see `error`."""
+        self.database.at_once, self.error = True, None
         try:
             return act(self.database, self.clock())
         except (TrackingError, Died) as exc:
+            self.error = exc
             if self.world.telling:
                 self.world.tell(f"  refused: {exc!r}")
             return None

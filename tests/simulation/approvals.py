@@ -20,7 +20,7 @@ SECOND = Person("bob@example.com", signed_in=True)
 PEOPLE = {
     "bob": SECOND,
     "eve": Person("eve@example.com", signed_in=True),
-    "whoever submitted it": Person(SUBMITTER, signed_in=True),
+    "whoever submitted it": Person(SUBMITTER.upper(), signed_in=True),
     "an unproven name": Person("Bob"),
     "a viewer": Person("vic@example.com", Access.VIEWER, signed_in=True),
 }

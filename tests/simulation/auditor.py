@@ -16,6 +16,7 @@
 | I12 | values add up, in whole minor units |
 | I13 | nothing above the limit is sent before a second person whom a sign-in proves approved it; one judgment counts |
 | I14 | a job touches each order once, a stopped one none; a snooze ends with trouble: see `teamwork` |
+| I15 | what people did, were told and find in the audit log is the same: see `deeds` |
 """
 
 import json
@@ -142,6 +143,14 @@ class Auditor:
         """Something failed in a way that is nobody's doing but the product's."""
         self.world.violated(Violation("I5", what))
 
+    def order(self, po_number: str) -> Mapping[str, Any] | None:
+        """The order's row as it was last committed."""
+        return next((row for row in self._rows.values() if row["po_number"] == po_number), None)
+
+    def facts(self, order_id: int) -> Mapping[str, Any]:
+        """What its log says of an order."""
+        return self._folded[order_id].facts
+
     def knows(self, provider_id: str) -> bool:
         """Whether the console calls an order so."""
         return any(str(row["provider_id"]).upper() == provider_id.upper() for row in self._rows.values())
@@ -174,7 +183,7 @@ class Auditor:
 
     def _append(self, event: Sequence[Any]) -> int:
         """Folds an event into its order, as a reader of the log would."""
-        event_id, order_id, seq, kind, _, _, _, changes, line_changes, detail = event
+        event_id, order_id, seq, kind, _, _, _, _, line_changes, _ = event
         if event_id != len(self._events) + 1:
             raise Violation("I6", f"event {event_id} follows event {len(self._events)}")
         self._events.append(event)
@@ -189,23 +198,25 @@ class Auditor:
         if seq != folded.seq + 1:
             raise Violation("I6", f"{row['po_number']}: event {seq} follows event {folded.seq}")
         folded.seq = seq
-        before, needed = None if seq == 1 else folded.facts["state"], self._needs_decision(folded.facts)
-        judged = folded.facts["approval"]
-        for name, value in json.loads(changes).items():
+        facts = dict(folded.facts)
+        before, needed = None if seq == 1 else facts["state"], self._needs_decision(facts)
+        entry = event_of(event)
+        for name, value in entry["changes"].items():
             if name in folded.facts:
                 folded.facts[name] = _stored(value) if name in TIMES else value
         for change in json.loads(line_changes):
             folded.stale = True
             for number in expand_numbers(change["numbers"]):
                 folded.lines[number].update({name: value for name, value in change.items() if name != "numbers"})
-        self.world.approvals.check_event(row["po_number"], kind, judged, folded.facts["approval"])
+        self.world.approvals.check_event(row["po_number"], kind, facts["approval"], folded.facts["approval"])
         after = folded.facts["state"]
         if before in TERMINAL and after != before:
             raise Violation("I3", f"{row['po_number']} went from {before} to {after} ({kind})")
         if before != after:
-            self._moved(folded.facts, before, event[6], "Found " if json.loads(detail).get("first_sight") else "")
+            self._moved(folded.facts, before, event[6], "Found " if entry["detail"].get("first_sight") else "")
             self.world.evidence.check_move(folded.facts, row["po_number"], before, after)
-        self.world.teamwork.appended(order_id, row["po_number"], event_of(event), folded.facts)
+        self.world.teamwork.appended(order_id, row["po_number"], entry, facts, folded.facts)
+        self.world.deeds.appended(order_id, entry)
         if (needs := self._needs_decision(folded.facts)) != needed:
             self._add(folded.facts, [("decisions", _hour(event[6]), "needed" if needs else "settled", 1)])
         return int(order_id)

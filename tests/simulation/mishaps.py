@@ -252,7 +252,7 @@ def steps_of(rng: random.Random) -> list[Step]:
     return steps
 
 
-ACTS = ("poll", "acknowledge", "snooze", "assign", "resend", "reopen", "end snooze")
+ACTS = ("poll", "acknowledge", "snooze", "assign", "resend", "resend", "reopen", "end snooze")
 COLLEAGUES = ("Bea Example", "Cleo Example")
 
 
@@ -260,17 +260,37 @@ def team_steps(rng: random.Random, orders: int) -> list[Step]:
     """What a team does: work on one order, and acts on all of them; drawn apart, so that the rest of a seed stays."""
     steps: list[Step] = []
     for number in range(orders):
-        given = {"order": number}
-        chances: Chances = (
-            (0.08, lambda: Step(_moment(rng, 60), "snooze", {**given, "length": _length(rng)})),  # noqa: B023 - called at once
-            (0.03, lambda: Step(_moment(rng, 60), "end snooze", given)),  # noqa: B023 - the same
-            (0.06, lambda: Step(_moment(rng, 60), "assign", {**given, "to": rng.choice(COLLEAGUES)})),  # noqa: B023 - the same
-            (0.05, lambda: Step(_moment(rng, 90), "reopen", given)),  # noqa: B023 - the same
-        )
-        steps += [make() for probability, make in chances if rng.random() < probability]
+        if rng.random() < 0.35:
+            steps += _work(rng, {"order": number})
     for number in range(rng.choice((0, 0, 0, 1, 1, 2))):
         steps += _job(rng, number)
     return steps
+
+
+def _work(rng: random.Random, given: Mapping[str, Any]) -> list[Step]:
+    """What is done with one order in turn: a snooze is often ended, an acknowledgement taken back."""
+
+    def then(*acts: str) -> list[Step]:
+        at, most, done = 0.0, rng.choice((4, 30)), []
+        for what in acts:
+            at = round(at + _moment(rng, most), 2)
+            more = {"length": _length(rng)} if what == "snooze" else {"to": rng.choice(COLLEAGUES)}
+            done.append(Step(at, what, {**given, **(more if what in {"snooze", "assign"} else {})}))
+        return done
+
+    return rng.choice(
+        (
+            lambda: then("snooze"),
+            lambda: then("snooze", "note", "end snooze"),
+            lambda: then("snooze", "check", "snooze"),
+            lambda: then("assign", "snooze", "assign", "end snooze"),
+            lambda: then("acknowledge", "reopen"),
+            lambda: [
+                *then("snooze"),
+                *(Step(one.at + 60, one.what, one.given) for one in then("acknowledge", "reopen")),
+            ],
+        )
+    )()
 
 
 def _job(rng: random.Random, number: int) -> list[Step]:

@@ -25,10 +25,10 @@ from tracking.provider.shared_rate_limit import SharedRateLimit
 from tracking.provider.webhook_bodies import read_webhook_call
 from tracking.storage import counters, inbox, leases, orders, outbox
 from tracking.storage.tables import CALLBACKS, ORDERS, OUTBOX
-from tracking.storage.team import approval_rule
+from tracking.storage.team import approval_rule, audit_log
 from tracking.storage.team.tables import JOBS
-from tracking.submissions import sender
-from tracking.team import approval, job_runner, jobs
+from tracking.submissions import actions, sender
+from tracking.team import approval, job_runner, jobs, work
 from tracking.webhooks import address_book, addresses, receiver
 
 
@@ -113,6 +113,14 @@ def _jobs_taken(*, leased_for_ever: bool = False, stopped: bool = False) -> Plan
     return both(
         replaced(job_runner, "ANY_DUE", select(JOBS.c.id).where(due).limit(1)), replaced(job_runner, "LEASE_JOB", taken)
     )
+
+
+def _no(*_: Any, **__: Any) -> int:
+    return 0
+
+
+def _head_forgotten(lock: Any = audit_log.lock) -> Plant:
+    return replaced(audit_log, "lock", lambda *given: {**lock(*given), "head": audit_log.FIRST_HASH})
 
 
 _Sender, _Poller = sender.Sender, poller.Poller
@@ -646,5 +654,74 @@ MUTANTS = (
         "nameless",
         "What a job does is done in nobody's name.",
         rewritten(job_runner, "_act", ('"actor": job.person', '"actor": None')),
+    ),
+    Mutant(
+        "passes-over",
+        "A job passes over every second order.",
+        rewritten(
+            job_runner,
+            "_act",
+            ("    stored = orders", "    if order_id % 2 == 0:\n        return 'left out'\n    stored = orders"),
+        ),
+    ),
+    Mutant("light-sleeper", "Whatever happens ends a snooze.", replaced(events, "_wakes", lambda *_: True)),
+    Mutant(
+        "names-exactly",
+        "A name in other letters is another person's.",
+        replaced(events, "same_person", lambda one, other: one == other),
+    ),
+    *(
+        Mutant(
+            f"unrecorded-{name}", f"That somebody {what} is not in the audit log.", replaced(owner, "record_act", _no)
+        )
+        for name, what, owner in (
+            ("judgment", "approved or declined an order", approval),
+            ("work", "snoozed, assigned or reopened an order", work),
+            ("action", "polled, resent, noted or acknowledged", actions),
+        )
+    ),
+    Mutant(
+        "unrecorded-stop",
+        "That somebody stopped or resumed a job is not in the audit log.",
+        rewritten(
+            jobs, "_change", ("        record_act(connection, by, kind, now, job_id=job_id, detail=detail)\n", "")
+        ),
+    ),
+    Mutant(
+        "recorded-before",
+        "The audit log has an act before it is done, in a transaction of its own.",
+        rewritten(
+            actions,
+            "_request",
+            (
+                "        record_act(connection, by, kind, now, order_id=order_id)\n\n    database.write(job)",
+                (
+                    "\n    def before(connection):\n"
+                    "        record_act(connection, by, kind, now, order_id=find(connection, order))\n\n"
+                    "    database.write(before)\n    database.write(job)"
+                ),
+            ),
+        ),
+    ),
+    Mutant(
+        "recorded-after",
+        "The audit log has an act with the next transaction.",
+        one_transaction_late(
+            work,
+            "_work",
+            (
+                "record_act(connection, by, kind, now, order_id=order_id, detail=work_detail(worked))",
+                (
+                    "later(connection, lambda c: "
+                    "record_act(c, by, kind, now, order_id=order_id, detail=work_detail(worked)))"
+                ),
+            ),
+        ),
+    ),
+    Mutant("chain-cut", "No entry of the audit log knows the one before.", _head_forgotten()),
+    Mutant(
+        "not-done",
+        "What somebody asks for is in the audit log, and not done.",
+        replaced(ingest, "record_work", lambda *_, **__: None),
     ),
 )

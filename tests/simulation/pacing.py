@@ -73,6 +73,9 @@ class Pace:
         if self._timer is not None:
             if self._timer.when() == at:
                 return
+            # After a clock was set back a turn comes within a while, and transactions of others must not put it off.
+            if world.back_steps and at is not None and world.now < self._timer.when() < at:
+                return
             self._timer.cancel()
             self._timer = None
         if at is not None:

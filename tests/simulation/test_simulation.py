@@ -33,6 +33,12 @@ SOON = {
     "judged-twice",
     "outcome-late",
     "key-forgotten",
+    "passes-over",
+    "light-sleeper",
+    "unrecorded-work",
+    "recorded-before",
+    "chain-cut",
+    "not-done",
 }
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from adapters import (
+    PERSON,
     SECRET,
     Console,
     StoreFile,
@@ -20,12 +21,13 @@ from adapters import (
 )
 from approvals import PEOPLE, Approvals
 from auditor import Auditor
+from deeds import Deed, Deeds
 from evidence import Evidence, Intended, Violation
 from marketplace import Marketplace, Stage
 from mishaps import Chance, Step, climate_of, course_of, steps_of, team_steps
 from network import Network
 from referee import Referee
-from teamwork import Teamwork, act_alone
+from teamwork import Teamwork, act_alone, alone
 from wishes import REFUSED_BODIES, STRANGE_BODIES, lines_of, made_up
 
 from tracking.storage.maintenance import verify
@@ -81,7 +83,7 @@ class World:
             lambda po_number: self.chance.draw(f"seen {po_number}"),
         )
         self.auditor, self.evidence, self.referee = Auditor(self), Evidence(self), Referee(self)
-        self.teamwork = Teamwork(self, busy=bool(desk))
+        self.teamwork, self.deeds = Teamwork(self, busy=bool(desk)), Deeds(self)
         self.consoles: list[Console] = []
         self.gone: list[Console] = []
         self.crashes = 0
@@ -130,6 +132,7 @@ class World:
                 self._live()
                 self.auditor.ended()
                 self.teamwork.ended()
+                self.deeds.ended()
                 self._verify()
         except Violation as exc:
             self.violated(exc)
@@ -262,7 +265,7 @@ class World:
         """A transaction of a console is over."""
         self.commits += 1
         self.checked(self.auditor.committed)
-        self.checked(self.teamwork.committed)
+        self.checked(lambda: self.deeds.committed(self.teamwork.committed()))
         for one in self.consoles:
             for pace in one.paces:
                 pace.plan()
@@ -276,11 +279,11 @@ class World:
             case "submit" | "submit changed":
                 self._submit(given["order"], changed=step.what != "submit")
             case "check" | "resend" | "note" | "acknowledge":
-                self._person(lambda database, now: act(database, step.what, f"T-{given['order']}", now))
+                self._act(step.what, f"T-{given['order']}")
             case "approve" | "decline":
                 self._judge(step.what, f"T-{given['order']}", given["who"])
             case "snooze" | "end snooze" | "assign" | "reopen":
-                self._person(lambda database, now: act_alone(database, step.what, given, now))
+                self._act_alone(step.what, given)
             case "job":
                 self.teamwork.start(given)
             case "stop job" | "resume job":
@@ -328,15 +331,24 @@ class World:
         stages, rotates = course_of(self.chance, self.climate.courses, po_number, kind)
         if len(stages) > 3 and self.chance.draw("surprised") < 0.5:
             again = (stages[2].after + stages[3].after) / 2
-            self.after(again, lambda: self._person(lambda database, now: act(database, "check", po_number, now)))
+            self.after(again, lambda: self._act("check", po_number))
         return stages, rotates
 
     def _person(self, what: Callable[..., Any]) -> Any:
         return self.consoles[0].at_once(what) if self.consoles else None
 
+    def _act(self, what: str, po_number: str) -> None:
+        self.deeds.do(Deed(what, PERSON), po_number, lambda database, now: act(database, what, po_number, now))
+
+    def _act_alone(self, what: str, given: Mapping[str, Any]) -> None:
+        if self.consoles:
+            deed = alone(what, given, self.consoles[0].clock())
+            self.deeds.do(deed, f"T-{given['order']}", lambda database, now: act_alone(database, what, given, now))
+
     def _judge(self, what: str, po_number: str, who: str) -> None:
         self.approvals.asked(what, po_number, who)
-        if self._person(lambda database, now: judge(database, what, po_number, PEOPLE[who], now)):
+        deed = Deed(what, PEOPLE[who])
+        if self.deeds.do(deed, po_number, lambda database, now: judge(database, what, po_number, deed.by, now)):
             self.approvals.done(what, po_number, who)
 
     def _submit(self, number: int, *, changed: bool) -> None:
