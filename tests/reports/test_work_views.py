@@ -113,7 +113,7 @@ def test_the_list_and_the_page_say_whose_it_is_and_until_when_it_waits(history: 
     [
         (Filters(view="attention"), "ix_orders_flagged"),
         (Filters(view="unassigned"), "ix_orders_flagged"),
-        (Filters(view="mine", assigned="Ann"), "ix_orders_assignee"),
+        (Filters(view="mine", assigned="Ann"), "ix_orders_mine"),
         (Filters(view="late", each=True), "ix_orders_open"),
         (Filters(view="snoozed"), "ix_orders_snoozed"),
         (Filters(assigned="Ann"), "ix_orders_assignee"),

@@ -79,7 +79,11 @@ _OPEN_STATES = "state NOT IN ('Completed', 'Cancelled', 'Refused')"
 OPEN = sa.text(f"orders.{_OPEN_STATES}")
 _UNAPPROVED = "approval = 'waiting'"
 UNAPPROVED = sa.text(f"orders.{_UNAPPROVED}")
-_FLAGGED = sa.text("attention IS NOT NULL AND acknowledged_at IS NULL")
+_NEEDS_DECISION = "attention IS NOT NULL AND acknowledged_at IS NULL"
+_FLAGGED = sa.text(_NEEDS_DECISION)
+# What somebody who has the order may still have to do something about.
+_UNSETTLED = f"({_OPEN_STATES} OR ({_NEEDS_DECISION}))"
+UNSETTLED = sa.text(_UNSETTLED)
 
 
 class Orders(StoredRow, table=True):
@@ -100,6 +104,9 @@ class Orders(StoredRow, table=True):
         ),
         sa.Index("ix_orders_snoozed", "snoozed_at", sqlite_where=sa.text("snoozed_at IS NOT NULL")),
         sa.Index("ix_orders_assignee", "assignee", "created_at", sqlite_where=sa.text("assignee IS NOT NULL")),
+        sa.Index(
+            "ix_orders_mine", "assignee", "created_at", sqlite_where=sa.text(f"assignee IS NOT NULL AND {_UNSETTLED}")
+        ),
         sa.Index("ix_orders_approval", "created_at", sqlite_where=sa.text(_UNAPPROVED)),
     )
 

@@ -16,7 +16,7 @@ from tracking.provider import people
 from tracking.reports.order_list.filters import SORTS, Filters
 from tracking.reports.trends import day_start
 from tracking.storage.engines import casefold
-from tracking.storage.tables import COUNTERS, EVENTS, LINES, OPEN, ORDERS, UNAPPROVED
+from tracking.storage.tables import COUNTERS, EVENTS, LINES, OPEN, ORDERS, UNAPPROVED, UNSETTLED
 from tracking.storage.team import snoozing
 from tracking.storage.team.tables import JOB_ORDERS
 
@@ -46,7 +46,7 @@ def _view(view: str, assigned: str, now: datetime) -> list[Any]:
     conditions: dict[str, list[Any]] = {
         "attention": [FLAGGED, awake],
         "unassigned": [FLAGGED, ORDERS.c.assignee.is_(None), awake],
-        "mine": [ORDERS.c.assignee == assigned, sa.or_(FLAGGED, OPEN), awake],
+        "mine": [ORDERS.c.assignee == assigned, UNSETTLED, awake],
         "approval": [UNAPPROVED],
         "snoozed": [snoozing.snoozed(now)],
         "late": [OPEN, ORDERS.c.late_at < now, awake],

@@ -16,9 +16,13 @@ depends_on = None
 
 KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 FACTS = {"assignee": sa.String, "snoozed_at": UtcDateTime, "snoozed_until": UtcDateTime, "approval": sa.String}
+UNSETTLED = (
+    "(state NOT IN ('Completed', 'Cancelled', 'Refused') OR (attention IS NOT NULL AND acknowledged_at IS NULL))"
+)
 INDEXES = (
     ("ix_orders_snoozed", ["snoozed_at"], "snoozed_at IS NOT NULL"),
     ("ix_orders_assignee", ["assignee", "created_at"], "assignee IS NOT NULL"),
+    ("ix_orders_mine", ["assignee", "created_at"], f"assignee IS NOT NULL AND {UNSETTLED}"),
     ("ix_orders_approval", ["created_at"], "approval = 'waiting'"),
 )
 TABLES = ("audit_log", "jobs", "job_orders", "import_rows", "saved_views", "contract_sightings", "drills")
