@@ -1,6 +1,7 @@
 """Audit log: who did what, took what along and searched for how much, newest first. Everybody may read it."""
 
 import io
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -105,14 +106,14 @@ def _chosen(filters: AuditFilters) -> dict[str, Any]:
     return hashed | times_of | ({"kind": filters.kind} if filters.kind in audit.KINDS else {})
 
 
-def frame_of(entries: tuple[AuditEntry, ...]) -> pd.DataFrame:
-    """The entries as rows of the table."""
+def frame_of(entries: tuple[AuditEntry, ...], meanings: Mapping[int, str]) -> pd.DataFrame:
+    """The entries as rows of the table; `meanings`: what is known beside them, by number."""
     rows = [
         {
             "at": entry.at,
             "who": wording.plain(wording.person(entry.who) or ""),
             "proof": [] if entry.who in NOBODY else ["signed in" if entry.signed_in else "as given"],
-            "text": entry.text,
+            "text": ": ".join(filter(None, (entry.text, meanings.get(entry.seq)))),
             "order": entry.po_number or "",
             "job": str(entry.job_id) if entry.job_id is not None else "",
             "seq": entry.seq,
@@ -140,10 +141,12 @@ def columns_of(frame: pd.DataFrame) -> dict[str, Any]:
 
 
 @st.dialog("Entry of the audit log", width="medium", position="right", icon=":material/policy:")
-def open_entry(entry: AuditEntry) -> None:
+def open_entry(entry: AuditEntry, meaning: str) -> None:
     """One entry with everything that is stored of it."""
     proof = "proven by a sign-in" if entry.signed_in else "as somebody gave it"
     st.markdown(f"**{elements.escape(entry.text)}**")
+    if meaning:
+        st.markdown(elements.escape(meaning))
     who = elements.escape(wording.person(entry.who) or "")
     st.markdown(who if entry.who in NOBODY else f"{who}, {proof}")
     st.caption(f"{elements.escape(wording.clock(entry.at))} {times.zone_name()}, entry {entry.seq:,}")
@@ -196,12 +199,14 @@ def draw() -> None:
         if st.query_params.to_dict():
             st.button("Clear filters", key="clear_filters", on_click=st.query_params.clear)
     else:
-        frame = frame_of(page.entries)
+        meanings = audit.stored_meanings(session.database(), page.entries)
+        frame = frame_of(page.entries, meanings)
         alt = f"The audit log, newest first; {len(frame):,} listed"
         by_number = {entry.seq: entry for entry in page.entries}
 
         def opened(row: pd.Series) -> None:
-            open_entry(by_number[int(row["seq"])])
+            number = int(row["seq"])
+            open_entry(by_number[number], meanings.get(number, ""))
 
         log_table.table(frame, "audit", columns_of(frame), alt, opened=opened, place=place)
     draw_pages(page)

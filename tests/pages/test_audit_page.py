@@ -32,19 +32,19 @@ def test_the_page_lists_filters_and_pages_by_its_address(visit: Visit, history: 
     history.database.write(partial(searched, history.at))
     actions.add_note(history.database, "FT-1", by=Person("*Bob*"), now=history.at, text="called")
     app = visit("audit")
-    assert rows(app)[:2] == ["Added a note", "Searched, 104 hits: hash:aaaaaaaa…"]
+    assert rows(app)[:2] == ["Added a note: called", "Searched, 104 hits: hash:aaaaaaaa…"]
     assert len(rows(app)) == 100
     app.button(key="older").click().run()
     assert app.query_params["below"] in ("7", ["7"])
     assert rows(app) == [f"Searched, {count}: hash:aaaaaaaa…" for count in _hits(5, 4, 3, 2, 1, 0)]
     app.selectbox(key="person").set_value("*Bob*").run()
     assert list(app.query_params) == ["person"]
-    assert rows(app) == ["Added a note"]
+    assert rows(app) == ["Added a note: called"]
     app.text_input(key="order").set_value("none").run()
     assert rows(app) == []
     app.button(key="clear_filters").click().run()
     assert len(rows(app)) == 100
-    assert rows(visit("audit", order="FT-1", kind="noted", since="1000d", person="*Bob*")) == ["Added a note"]
+    assert rows(visit("audit", order="FT-1", kind="noted", since="1000d", person="*Bob*")) == ["Added a note: called"]
     assert "is no time" in visit("audit", since="whenever").warning[0].value
 
 

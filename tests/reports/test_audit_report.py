@@ -11,14 +11,17 @@ import sqlalchemy as sa
 from histories import History
 
 from tracking.access import Person
+from tracking.reports.order_list.filters import Filters
 from tracking.reports.team import audit
 from tracking.reports.team.audit import AuditFilters
 from tracking.reports.team.audit_wording import describe
 from tracking.storage.database import Database
 from tracking.storage.maintenance.verify import LogHead, examine
 from tracking.storage.team.audit_log import AuditKind, record_act
-from tracking.storage.team.tables import AUDIT_LOG
+from tracking.storage.team.tables import AUDIT_LOG, JOBS
 from tracking.submissions import actions
+from tracking.team import jobs
+from tracking.team.plans import Act, Parameters
 
 ANN, BOB = Person("Ann"), Person("bob@example.com", signed_in=True)
 
@@ -85,6 +88,27 @@ def test_an_export_holds_what_is_listed(filled: Database, form: str) -> None:
         assert json.loads(searched["detail"]) == {"at_least": True, "hits": 3, "text": "hash:1"}
     else:
         assert [json.loads(line)["seq"] for line in lines] == [4, 3, 1]
+
+
+def test_the_reason_of_an_act_and_what_came_of_a_job_are_read_beside_the_log(
+    filled: Database, history: History
+) -> None:
+    at = history.at + timedelta(hours=5)
+    history.refuse("FT-1")
+    actions.acknowledge(filled, "FT-1", by=ANN, now=at, why="reissued")
+    parameters = Parameters(reason="all told")
+    about: dict[str, Any] = {"key": "1", "by": ANN, "now": at, "secret": "s"}
+    job_id = jobs.start(filled, Filters(only=("FT-1", "FT-2")), Act.ACKNOWLEDGE, parameters, **about)
+    filled.write(lambda connection: connection.execute(sa.update(JOBS).values(done=1, skipped=1)))
+    entries = audit.entries(filled, AuditFilters()).entries
+    meanings = audit.stored_meanings(filled, entries)
+    by_kind = {entry.kind: meanings[entry.seq] for entry in entries if entry.seq in meanings}
+    assert by_kind == {
+        "job started": "all told; 1 done, 1 skipped by now", "acknowledged": "reissued", "noted": "called",
+    }  # fmt: skip
+    assert entries[0].job_id == job_id
+    assert not any("reissued" in str(entry) or "all told" in str(entry) for entry in entries), "an erasure reaches them"
+    assert audit.stored_meanings(filled, ()) == {}
 
 
 def test_each_read_uses_an_index_and_sorts_nothing(filled: Database) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO, Any
@@ -11,15 +11,17 @@ from typing import IO, Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, select
 
+from tracking.orders import wording
+from tracking.orders.model import Witness
 from tracking.reports.order import find_order_ids
 from tracking.reports.order_list.exports import write_rows
 from tracking.reports.order_list.query_params import parse_length
 from tracking.reports.team.audit_wording import describe
 from tracking.storage.database import Database
-from tracking.storage.tables import ORDERS
+from tracking.storage.tables import EVENTS, ORDERS
 from tracking.storage.team import audit_log
 from tracking.storage.team.audit_log import AuditKind
-from tracking.storage.team.tables import AUDIT_LOG
+from tracking.storage.team.tables import AUDIT_LOG, JOBS
 
 PAGE_SIZE = 100
 EXPORT_CHUNK = 1000
@@ -28,6 +30,10 @@ NAMES_READ = 2000
 # Entries are numbered as they are committed, which may be a moment after the time they carry.
 _OUT_OF_ORDER = 100
 KINDS = tuple(kind.value for kind in AuditKind)
+_WITH_REASON = frozenset(
+    map(str, (AuditKind.ACKNOWLEDGED, AuditKind.DECLINED, AuditKind.NOTED, AuditKind.REOPENED, AuditKind.SNOOZED))
+)
+_OF_JOBS = frozenset({AuditKind.JOB_STARTED.value, AuditKind.IMPORTED.value})
 COLUMNS = ("seq", "at", "who", "signed_in", "kind", "text", "po_number", "job_id", "detail", "previous")
 
 
@@ -93,6 +99,29 @@ def entries(
         rows = connection.execute(query.order_by(AUDIT_LOG.c.seq.desc()).limit(limit + 1)).mappings().all()
     listed = [_entry(row) for row in rows[:limit] if _within(row["at"], filters)]
     return AuditPage(tuple(listed), rows[limit - 1]["seq"] if len(rows) > limit else None)
+
+
+def stored_meanings(database: Database, entries: Sequence[AuditEntry]) -> Mapping[int, str]:
+    """Read what is known of a page of entries beside the log: the reason that was given, what came of a job by now.
+
+    By the entries' numbers. The log itself holds neither, as a reason may have to be erased and a job goes on.
+    """
+    written = [entry.seq for entry in entries if entry.kind in _WITH_REASON]
+    acts = sa.and_(EVENTS.c.order_id == AUDIT_LOG.c.order_id, EVENTS.c.learned_at == AUDIT_LOG.c.at)
+    texts = select(AUDIT_LOG.c.seq, EVENTS.c.detail).join(EVENTS, acts)
+    texts = texts.where(AUDIT_LOG.c.seq.in_(written), EVENTS.c.witness == Witness.PERSON)
+    of_jobs = {entry.seq: entry.job_id for entry in entries if entry.kind in _OF_JOBS}
+    jobs = select(JOBS.c.id, JOBS.c.parameters, JOBS.c.done, JOBS.c.skipped).where(JOBS.c.id.in_(of_jobs.values()))
+    with database.read() as connection:
+        found = connection.execute(texts).all() if written else []
+        meanings = {seq: str(detail["text"]) for seq, detail in found if detail.get("text")}
+        by_id = {row.id: row for row in connection.execute(jobs)} if of_jobs else {}
+    for seq, job_id in of_jobs.items():
+        if (row := by_id.get(job_id)) is not None:
+            reason = row.parameters.get("reason")
+            by_now = f"{row.done:,} done, {row.skipped:,} skipped by now"
+            meanings[seq] = f"{reason}; {by_now}" if reason else by_now
+    return {seq: wording.plain(text) for seq, text in meanings.items()}
 
 
 def head(database: Database) -> str:

@@ -30,13 +30,15 @@ def audit_command(
 ) -> None:
     """List the audit log: who did, exported, searched for and revealed what, newest first."""
     filters = audit.AuditFilters(who, kind or "", order, since, until)
-    page = audit.entries(open_store(), filters, limit=limit)
+    store = open_store()
+    page = audit.entries(store, filters, limit=limit)
     if as_json:
         output.print_json([audit.record(entry) for entry in page.entries])
         return
+    meanings = audit.stored_meanings(store, page.entries[: audit.EXPORT_CHUNK])
     rows = (
-        (entry.at, wording.person(entry.who), "signed in" if entry.signed_in else "as given", entry.text,
-         entry.po_number, entry.job_id)
+        (entry.at, wording.person(entry.who), "signed in" if entry.signed_in else "as given",
+         ": ".join(filter(None, (entry.text, meanings.get(entry.seq)))), entry.po_number, entry.job_id)
         for entry in page.entries
     )  # fmt: skip
     output.print_table(("time (UTC)", "who", "name", "what", "PO number", "job"), rows)
