@@ -36,6 +36,7 @@ from tracking.reports.trends import STATES
 from tracking.storage.database import Database
 from tracking.submissions import results
 from tracking.team import jobs
+from tracking.team.imports.discarding import discard
 
 STATES_HEIGHT = 34
 STOPS = "Rows that wait make no orders until Resume. Orders made already stay, and those that are queued are sent."
@@ -63,7 +64,7 @@ def _head(view: ImportView) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.header(elements.escape(line.name) or "(no name)", anchor=False, width="content")
         with st.container(horizontal=True, vertical_alignment="center", width="content"):
-            _buttons(line)
+            _buttons(view)
     by = f" by {elements.escape(line.actor)}" if line.actor else ""
     # With its date also on its day, as the page may be printed.
     about = [f"Import {line.id}", f"uploaded {wording.clock(line.created_at)} {times.zone_label()}{by}"]
@@ -71,9 +72,9 @@ def _head(view: ImportView) -> None:
     st.caption(" · ".join(about))
 
 
-def _buttons(line: ImportLine) -> None:
+def _buttons(view: ImportView) -> None:
     """What can be done with the import; who may only look sees no way to stop it."""
-    database = session.database()
+    line, database = view.line, session.database()
     if line.job_id is not None and line.state in {ImportState.PLACING, ImportState.STOPPED}:
         stops = line.state is ImportState.PLACING
         label, icon = ("Stop", "stop_circle") if stops else ("Resume", "play_circle")
@@ -83,6 +84,10 @@ def _buttons(line: ImportLine) -> None:
             label, key="stop_import", icon=f":material/{icon}:", disabled=bool(why_not), help=why_not or meaning
         ):
             actors.act(label, lambda by: _change(act, line, by))
+    if view.outcomes.get("waiting") and line.state in {ImportState.STOPPED, ImportState.UPLOADING}:
+        why_not = session.may_not_act()
+        if st.button("Discard", key="discard_import", icon=":material/delete:", disabled=bool(why_not), help=why_not):
+            _ask_to_discard(line.id, view.outcomes["waiting"])
     st.page_link(
         "orders.py", label="Its orders", icon=":material/list_alt:", query_params={"import": str(line.id)},
         width="content",
@@ -105,6 +110,24 @@ def _change(act: Any, line: ImportLine, by: Person) -> None:
     act(session.database(), line.job_id, by=by, now=utc_now())
     cached.forget_import()
     st.rerun()
+
+
+@elements.dialog("Discard waiting orders", icon=":material/delete:")
+def _ask_to_discard(import_id: int, waiting: int) -> None:
+    """It cannot be undone here, so what it means is read before."""
+    st.markdown(f"**{wording.count(waiting, 'order')}** of this file will not be made.")
+    st.caption("Their recipients are no longer stored. Uploading the same file again has them wait once more.")
+    with st.form("discard_form", border=False):
+        person = actors.field()
+        sent = st.form_submit_button("Discard", key="discard_submit", type="primary")
+    if sent and person:
+        elements.attempt(lambda: _discard(import_id, person))
+
+
+def _discard(import_id: int, by: Person) -> None:
+    orders = discard(session.database(), import_id, by=by, now=utc_now())
+    cached.forget_import()
+    elements.toast_after_rerun(f"{wording.count(orders, 'order')} discarded.")
 
 
 def _outcome_file(database: Database, import_id: int) -> tuple[bytes, int]:
@@ -158,6 +181,12 @@ def _progress(view: ImportView, now: datetime) -> None:
             st.warning(
                 "Not all rows are saved yet: the upload is in progress, or was interrupted. Uploading the same file "
                 "again goes on.", icon=":material/upload_file:",
+            )  # fmt: skip
+        case ImportState.DISCARDED:
+            orders = wording.count(view.outcomes["discarded"], "order")
+            st.info(
+                f"{orders} of this file will not be made: what waited was discarded. Uploading the same file again "
+                "has it wait once more.", icon=":material/delete:",
             )  # fmt: skip
         case _:
             pass
@@ -321,7 +350,11 @@ def _table(rows: Any) -> None:
     )
     palette = elements.palette()
     colors = dict(
-        zip(OUTCOME_LABELS.values(), (palette.muted, palette.primary, palette.accent, palette.trouble), strict=True)
+        zip(
+            OUTCOME_LABELS.values(),
+            (palette.muted, palette.primary, palette.accent, palette.trouble, palette.muted),
+            strict=True,
+        )
     )
     st.dataframe(
         frame.apply(lambda column: elements.shortened(column) if column.name in {"order", "message"} else column),

@@ -28,7 +28,8 @@ def listed() -> None:
     palette = elements.palette()
     colors = {STATE_LABELS[ImportState.PLACING]: palette.primary, STATE_LABELS[ImportState.STOPPED]: palette.warning}
     colors |= {STATE_LABELS[ImportState.PLACED]: palette.accent}
-    colors |= dict.fromkeys((STATE_LABELS[ImportState.UPLOADING], STATE_LABELS[ImportState.EARLIER]), palette.muted)
+    others = ImportState.UPLOADING, ImportState.DISCARDED, ImportState.EARLIER
+    colors |= dict.fromkeys((STATE_LABELS[state] for state in others), palette.muted)
     event = st.dataframe(
         frame,
         key=f"imports_{page}",

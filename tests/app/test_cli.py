@@ -221,7 +221,8 @@ def test_imports_are_listed_shown_and_taken_along(run: Run, folder: Path) -> Non
     assert len(answer(run("orders", "--import", "1", "--json"))) == 2
     assert answer(run("orders", "--import", "2", "--json")) == []
     assert "there is no import 9" in run("imports", "9").stderr
-    assert run("imports", "--export", file).exit_code == 2
+    assert run("imports", "--export", file).exit_code == run("imports", "--discard").exit_code == 2
+    assert "none of its orders waits" in run("imports", "1", "--discard").stderr
 
 
 def test_submit_is_silent_about_a_sender_that_beats(run: Run, folder: Path, database: Database) -> None:

@@ -17,6 +17,7 @@ from tracking.storage.tables import BATCHES, ORDERS
 from tracking.storage.team.tables import JOBS
 from tracking.submissions.files import CheckedFile, read_csv
 from tracking.submissions.submit import submit
+from tracking.team import jobs
 from tracking.team.imports.handing_in import hand_in
 from tracking.team.imports.placing import place_here
 
@@ -99,6 +100,28 @@ def test_an_import_shows_how_far_it_is_and_is_stopped_and_resumed(visit: Visit, 
     assert app.switch_page("orders.py").run()  # the list by import
     orders = visit("orders", **{"import": "1"})
     assert "Import 1" in [button.label.replace("\\", "") for button in orders.button]
+
+
+def test_what_waits_of_a_stopped_import_is_discarded_once_its_meaning_was_read(
+    visit: Visit, database: Database
+) -> None:
+    now = datetime.now(UTC)
+    job = hand_in(database, wave(60), source="csv", by=ANN, now=now).job_id
+    database.write(partial(place_here, job_id=job, now=now))
+    assert not [each for each in visit("imports", **{"import": "1"}).button if each.key == "discard_import"]
+    jobs.stop(database, job, by=ANN, now=now)
+    streamlit.cache_data.clear()
+    app = visit("imports", **{"import": "1"})
+    app.session_state["preferences"] = Preferences(name="Bob")
+    app.button(key="discard_import").click().run()
+    assert "**10 orders** of this file will not be made." in written(app)
+    app.button(key="discard_import").click()
+    app.button(key="discard_submit").click().run()
+    assert not app.exception
+    assert "10 orders of this file will not be made: what waited was discarded." in written(app)
+    assert not [each for each in app.button if each.key in {"discard_import", "stop_import"}]
+    assert ["Discarded"] in app.dataframe[0].value["outcome"].tolist() or "**10**" in written(app)
+    assert visit("imports").dataframe[0].value["state"].tolist() == [["Discarded"]]
 
 
 def test_files_are_listed_those_of_earlier_versions_without_rows(visit: Visit, database: Database) -> None:

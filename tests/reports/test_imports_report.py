@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import pytest
 from histories import History
@@ -18,7 +19,7 @@ from tracking.storage.tables import BATCHES, ORDERS
 from tracking.storage.team.tables import JOBS
 from tracking.submissions import results
 from tracking.submissions.files import read_csv
-from tracking.submissions.submit import submit
+from tracking.submissions.submit import place_group
 from tracking.team.imports.handing_in import hand_in
 from tracking.team.imports.placing import place_here
 
@@ -46,7 +47,8 @@ def test_an_import_is_told_by_its_rows_and_by_what_its_orders_became(store: Data
     others = [read_csv(f"{HEADER}{row}".encode(), "x", catalog=None, chunk=9, now=history.at).requests
               for row in ("W-000,Links,CVS,10,9\n", "w-001,Links,CVS,10,2\n", "W-002,Links,CVS,10,1\n",
                           "W-003,Links,CVS,10,7\n")]  # fmt: skip
-    submit(store, [request for [request] in others], source="form", by=ANN, now=history.at)
+    besides: Any = {"source": "form", "actor": "Ann", "now": history.at, "catalog": None}
+    store.write(partial(place_group, group=[request for [request] in others], **besides))
     for _ in range(5):
         history.wait(seconds=30)
         store.write(partial(place_here, job_id=job_id, now=history.at))

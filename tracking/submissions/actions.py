@@ -21,6 +21,7 @@ from tracking.storage import orders, outbox
 from tracking.storage.claims import ClaimCipher, ClaimVersion
 from tracking.storage.database import Database
 from tracking.storage.team.audit_log import AuditKind, record_act
+from tracking.submissions.files import find_waiting, waiting_message
 from tracking.submissions.requests import read_request
 
 MAX_TEXT = 500
@@ -63,6 +64,8 @@ def place_anew(database: Database, order: str, po_number: str, *, by: Person, no
         if document is None:
             raise NotAllowed("another system placed this order; it cannot be placed again")
         request = read_request(document | {"PONumber": po_number})
+        for number, file in find_waiting(connection, [request.po_number], "").items():
+            raise NotAllowed(waiting_message(number, file))
         ingest.place_anew(connection, order_id, request, actor=by.name, now=now)
         detail = {"po_number": request.po_number}
         record_act(connection, by, AuditKind.PLACED_ANEW, now, order_id=order_id, detail=detail)

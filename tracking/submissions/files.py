@@ -23,7 +23,7 @@ from tracking.orders.model import OrderRequest, folded_id
 from tracking.provider.json_fields import parse_strictly, storable
 from tracking.storage.database import Database
 from tracking.storage.tables import BATCHES, LINES, ORDERS
-from tracking.storage.team.tables import IMPORT_ROWS
+from tracking.storage.team.tables import IMPORT_ROWS, JOBS, import_key
 from tracking.submissions import csv_rows
 from tracking.submissions.catalog import Catalog, check_lines, check_request, unchecked
 from tracking.submissions.checks.findings import ProblemGroup, as_problems, group_problems, sentence
@@ -202,10 +202,15 @@ def find_taken(connection: Connection, po_numbers: Iterable[str]) -> dict[str, s
 
 
 def find_waiting(connection: Connection, po_numbers: Iterable[str], digest: str) -> dict[str, str]:
-    """Finds which of these PONumbers, in whatever case, wait to be placed from another file, and that file's name."""
+    """Finds which of these PONumbers, in whatever case, wait to be placed from another file, and that file's name.
+
+    Rows of a file whose upload was interrupted wait for nobody: no job places them until it is handed in again.
+    """
     waiting: dict[str, str] = {}
     rows, remaining = IMPORT_ROWS.c, iter(po_numbers)
     query = sa.select(rows.po_folded, BATCHES.c.name).join(BATCHES, BATCHES.c.id == rows.batch_id)
+    key = sa.literal(import_key("")).concat(sa.cast(BATCHES.c.id, sa.String))
+    query = query.join(JOBS, JOBS.c.key == key).where(JOBS.c.state.in_(("running", "stopped")))
     query = query.where(sa.text("import_rows.outcome = 'waiting'"), BATCHES.c.digest != digest)
     while part := list(itertools.islice(remaining, 500)):
         alike = {folded_id(name): name for name in part}
@@ -311,7 +316,7 @@ def _waiting_rows(connection: Connection, batch_id: int, names: Sequence[str]) -
 
 def waiting_message(po_number: str, name: str) -> str:
     """Says from which file the PONumber waits to be placed, and what to do."""
-    return f"{po_number} waits to be placed from {name}; take it out, or give it another PONumber"
+    return f"{po_number} waits to be placed from the file {name}; take it out, or give it another PONumber"
 
 
 def taken_message(po_number: str, request: OrderRequest | None, existing: sa.Row[Any]) -> str:

@@ -92,16 +92,17 @@ def check_requests(
             request_problems.append(Problem("PONumber", "is there twice, in whatever case"))
         po_numbers.add(folded_id(request.po_number))
         problems += [files.within(place, problem) for problem in request_problems]
+    numbers = [request.po_number for request in requests]
+    with database.read() as connection:
+        taken = files.find_taken(connection, numbers) if batch else {}
+        waiting = files.find_waiting(connection, numbers, batch.digest if batch else "")
+    problems += [Problem(number, files.waiting_message(number, name)) for number, name in waiting.items()]
     if batch:
-        with database.read() as connection:
-            taken = files.find_taken(connection, (request.po_number for request in requests))
-            waiting = files.find_waiting(connection, (request.po_number for request in requests), batch.digest)
         problems += [
             Problem(request.po_number, files.taken_message(request.po_number, request, existing))
             for request in requests
             if (existing := taken.get(request.po_number)) and not files.has_contents(existing, request)
         ]
-        problems += [Problem(number, files.waiting_message(number, name)) for number, name in waiting.items()]
     if problems:
         raise InvalidSubmission(problems[: files.MAX_PROBLEMS + 1])
 

@@ -140,7 +140,8 @@ def add(
 
 
 def in_the_name_of(by: Person) -> dict[str, Any]:
-    """The columns of a job that say in whose name it acts."""
+    """The columns of a job that say in whose name it acts. Raises NotPermitted."""
+    by.must_operate()
     return {"person": by.name, "signed_in": by.signed_in}
 
 

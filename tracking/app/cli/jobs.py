@@ -27,7 +27,6 @@ from tracking.team.plans import CALLS, Act, Parameters, Plan, check_parameters, 
 
 ACTS = {act.value.replace(" ", "-"): act for act in Act if act is not Act.IMPORT}
 POLL_SECONDS = 0.5
-ActorOption = Annotated[str | None, typer.Option("--actor", parser=storable, metavar="NAME", help="Who acts; you.")]
 
 
 @filter_options.takes_filters
@@ -52,7 +51,7 @@ def bulk_command(  # noqa: PLR0913 - each is an option of its own, and typer rea
     key: Annotated[
         str | None, typer.Option("--key", parser=storable, metavar="TEXT", help="Called twice with it, it is one job.")
     ] = None,
-    actor: ActorOption = None,
+    actor: options.ActorOption = None,
     as_json: options.JsonFlag = False,
 ) -> None:
     """Do one act on all matching orders: plan it, or start it as a job."""
@@ -97,7 +96,7 @@ def jobs_command(
         typer.Option("--export", dir_okay=False, metavar="FILE", help="Its orders as .csv, .parquet or .jsonl."),
     ] = None,
     page: Annotated[int, typer.Option(min=1, help="Which page of the list.")] = 1,
-    actor: ActorOption = None,
+    actor: options.ActorOption = None,
     as_json: options.JsonFlag = False,
 ) -> None:
     """List the jobs, newest first; or show, stop, resume or export one."""

@@ -32,6 +32,7 @@ PrefixOption = Annotated[
     str,
     typer.Option("--po-prefix", parser=storable, metavar="TEXT", help="Only orders whose PO number starts with this."),
 ]
+ActorOption = Annotated[str | None, typer.Option("--actor", parser=storable, metavar="NAME", help="Who acts; you.")]
 HostOption = Annotated[str, typer.Option(help="Address to listen on.")]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of the random numbers, to repeat a run.")]
 PoOrId = Annotated[str, typer.Argument(metavar="PO_OR_ID", help="PO number, provider ID or external ID.")]

@@ -36,6 +36,7 @@ from tracking.submissions import actions, catalog, csv_rows, results
 from tracking.submissions.files import CheckedFile, read_csv, read_json
 from tracking.submissions.results import OrderStatus
 from tracking.submissions.submit import Receipt
+from tracking.team.imports.discarding import discard
 from tracking.team.imports.handing_in import submit_file
 
 EXPORT_FORMS = ("csv", "parquet", "jsonl")
@@ -289,17 +290,23 @@ def imports_command(
         Path | None,
         typer.Option("--export", dir_okay=False, metavar="FILE", help="What came of each row of the file, as .csv."),
     ] = None,
+    discards: Annotated[
+        bool, typer.Option("--discard", help="Discard its orders that wait; the file submitted again has them wait.")
+    ] = False,
     page: Annotated[int, typer.Option(min=1, help="Which page of the list.")] = 1,
+    actor: options.ActorOption = None,
     as_json: options.JsonFlag = False,
 ) -> None:
-    """List the imported files, newest first; or show one, or export what came of its rows."""
-    if number is None and export is not None:
-        raise typer.BadParameter("--export needs the ID of an import")
+    """List the imported files, newest first; or show one, export what came of its rows, or discard those that wait."""
+    if number is None and (export is not None or discards):
+        raise typer.BadParameter("--export and --discard need the ID of an import")
     loaded = load_settings()
     store = open_store(loaded)
     if number is None:
         _list_imports(store, page, as_json=as_json)
         return
+    if discards:
+        discard(store, number, by=options.acting_person(actor), now=utc_now())
     view = import_reports.import_view(store, number, utc_now())
     if export is not None:
         _export_outcomes(store, loaded, view.line, export, as_json=as_json)

@@ -161,6 +161,11 @@ def _imported(detail: _Detail) -> str:
     return f"Imported {wording.count(int(detail.get('orders', 0)), 'order')} as import {detail.get('import', '')}"
 
 
+def _discarded(detail: _Detail) -> str:
+    orders = wording.count(int(detail.get("orders", 0)), "order")
+    return f"Discarded {orders} of import {detail.get('import', '')} that waited"
+
+
 def _erased(detail: _Detail) -> str:
     if "orders" in detail:
         return f"Erased a recipient, {wording.count(int(detail['orders']), 'order')}"
@@ -229,6 +234,7 @@ _WORDS: Mapping[str, Callable[[_Detail], str]] = {
     AuditKind.EVIDENCE_EXPORTED: _evidence,
     AuditKind.EXPORTED: _exported,
     AuditKind.IMPORTED: _imported,
+    AuditKind.IMPORT_DISCARDED: _discarded,
     AuditKind.JOB_RESUMED: _job("Resumed"),
     AuditKind.JOB_STARTED: _job("Started"),
     AuditKind.JOB_STOPPED: _job("Stopped"),

@@ -46,7 +46,7 @@ DECISIONS = (
     AuditKind.DECLINED, AuditKind.ASSIGNED, AuditKind.SNOOZED, AuditKind.SNOOZE_ENDED, AuditKind.NOTED,
     AuditKind.SUBMITTED, AuditKind.IMPORTED, AuditKind.JOB_STARTED, AuditKind.JOB_STOPPED, AuditKind.JOB_RESUMED,
     AuditKind.REVEALED, AuditKind.EXPORTED, AuditKind.EVIDENCE_EXPORTED, AuditKind.ERASED, AuditKind.DRILL_STARTED,
-    AuditKind.DRILL_CUSTOMERS_INFORMED, AuditKind.DRILL_ENDED,
+    AuditKind.DRILL_CUSTOMERS_INFORMED, AuditKind.DRILL_ENDED, AuditKind.IMPORT_DISCARDED,
 )  # fmt: skip
 # What ended, by the events that say so, and the state that a list of it is of.
 _ENDS = {

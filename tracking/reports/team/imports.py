@@ -25,6 +25,7 @@ from tracking.reports.order_list.expected import expected_times
 from tracking.reports.order_page.progress import LEAST_STEPS, Projection, project, steps
 from tracking.storage.database import Database
 from tracking.storage.tables import BATCHES, ORDERS
+from tracking.storage.team.import_rows import DISCARDED, REJECTED, WAITING
 from tracking.storage.team.snoozing import awake, snoozed
 from tracking.storage.team.tables import IMPORT_ROWS, JOBS, import_key
 
@@ -38,10 +39,12 @@ class ImportState(StrEnum):
     """How far an import is."""
 
     UPLOADING = "uploading"
-    """Not all of its orders are stored yet: whoever uploads it is at it, or was interrupted."""
+    """Not all of its orders are stored yet, or wait again: whoever uploads it is at it, or was interrupted."""
     PLACING = "placing"
     STOPPED = "stopped"
     PLACED = "placed"
+    DISCARDED = "discarded"
+    """What waited was discarded by somebody; some of it may have been placed before."""
     EARLIER = "earlier"
     """Its orders alone are recorded, as an earlier version did."""
 
@@ -51,15 +54,20 @@ STATE_LABELS = {
     ImportState.PLACING: "Making orders",
     ImportState.STOPPED: "Stopped",
     ImportState.PLACED: "Orders made",
+    ImportState.DISCARDED: "Discarded",
     ImportState.EARLIER: "Orders only",
 }
 # What became of a row here, which says nothing of the provider: an order that was made is Queued until it is sent.
-OUTCOME_LABELS = {"waiting": "Waiting", "queued": "Order made", "exists": "Already there", "rejected": "Rejected"}
+OUTCOME_LABELS = {
+    WAITING: "Waiting", "queued": "Order made", "exists": "Already there", REJECTED: "Rejected", DISCARDED: "Discarded",
+}  # fmt: skip
+_BY_JOB: dict[str | None, ImportState] = {"running": ImportState.PLACING, "stopped": ImportState.STOPPED}
+_UNPLACED = {ImportState.UPLOADING, ImportState.PLACING, ImportState.STOPPED}
 
 
 @dataclass(frozen=True, slots=True)
 class ImportLine:
-    """One import in the list: of `orders`, so many are `placed` (or were there already) and so many `rejected`."""
+    """One import in the list: of `orders`, so many are `placed` (or were there already), `rejected`, `discarded`."""
 
     id: int
     name: str
@@ -74,6 +82,7 @@ class ImportLine:
     changed_at: datetime | None = None
     changed_by: str | None = None
     finished_at: datetime | None = None
+    discarded: int = 0
 
     @property
     def state_label(self) -> str:
@@ -83,7 +92,7 @@ class ImportLine:
     @property
     def waiting(self) -> int:
         """How many of its orders are still to be placed."""
-        return 0 if self.state is ImportState.EARLIER else max(self.orders - self.placed - self.rejected, 0)
+        return max(self.orders - self.placed - self.rejected, 0) if self.state in _UNPLACED else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,22 +184,42 @@ def _lines(connection: Connection, batches: Sequence[Mapping[Any, Any]]) -> list
     jobs = {
         keys[job["key"]]: job for job in connection.execute(select(JOBS).where(JOBS.c.key.in_(keys))).mappings().all()
     }
-    without = [batch["id"] for batch in batches if batch["id"] not in jobs]
-    any_row = select(IMPORT_ROWS.c.batch_id).where(IMPORT_ROWS.c.batch_id.in_(without), IMPORT_ROWS.c.number == 1)
-    begun = set(connection.execute(any_row).scalars()) if without else set()
-    return [_line(batch, jobs.get(batch["id"]), has_rows=batch["id"] in begun) for batch in batches]
+    outcomes = _outcomes_there(connection, [batch["id"] for batch in batches])
+    return [_line(batch, jobs.get(batch["id"]), outcomes.get(batch["id"], frozenset())) for batch in batches]
 
 
-def _line(batch: Mapping[Any, Any], job: Mapping[Any, Any] | None, *, has_rows: bool) -> ImportLine:
+def _outcomes_there(connection: Connection, batch_ids: Sequence[int]) -> dict[int, frozenset[str]]:
+    """Which outcomes rows of each import have, those of imports without rows left out; looks at a row of each."""
+    rows = IMPORT_ROWS.c
+    there = [
+        sa.exists().where(rows.batch_id == BATCHES.c.id, rows.outcome == outcome).correlate(BATCHES).label(outcome)
+        for outcome in OUTCOME_LABELS
+    ]
+    of_each = connection.execute(select(BATCHES.c.id, *there).where(BATCHES.c.id.in_(batch_ids))).mappings()
+    outcomes = {row["id"]: frozenset(outcome for outcome in OUTCOME_LABELS if row[outcome]) for row in of_each}
+    return {batch_id: each for batch_id, each in outcomes.items() if each}
+
+
+def _line(batch: Mapping[Any, Any], job: Mapping[Any, Any] | None, outcomes: frozenset[str]) -> ImportLine:
     about = {name: batch[name] for name in ("id", "name", "created_at", "actor", "rows", "orders")}
+    state = _state(job["state"] if job else None, outcomes)
     if job is None:
-        earlier = batch["orders"] if not has_rows else 0
-        state = ImportState.UPLOADING if has_rows else ImportState.EARLIER
-        return ImportLine(**about, state=state, placed=earlier, rejected=0, job_id=None)
-    words = {"running": ImportState.PLACING, "stopped": ImportState.STOPPED}
+        return ImportLine(**about, state=state, placed=0 if outcomes else batch["orders"], rejected=0, job_id=None)
     times = {name: job[name] for name in ("changed_at", "changed_by", "finished_at")}
-    state = words.get(job["state"], ImportState.PLACED)
-    return ImportLine(**about, **times, state=state, placed=job["done"], rejected=job["skipped"], job_id=job["id"])
+    counts = {"placed": job["done"], "rejected": job["skipped_why"].get(REJECTED, 0)}
+    counts["discarded"] = job["skipped_why"].get(DISCARDED, 0)
+    return ImportLine(**about, **times, **counts, state=state, job_id=job["id"])
+
+
+def _state(job_state: str | None, outcomes: frozenset[str]) -> ImportState:
+    """How far an import is, by the state of its job and the outcomes of its rows."""
+    if job_state in _BY_JOB:
+        return _BY_JOB[job_state]
+    if job_state is None and not outcomes:
+        return ImportState.EARLIER
+    if WAITING in outcomes:  # no job places them
+        return ImportState.UPLOADING
+    return ImportState.DISCARDED if DISCARDED in outcomes else ImportState.PLACED
 
 
 def import_view(database: Database, batch_id: int, now: datetime) -> ImportView:

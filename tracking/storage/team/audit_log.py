@@ -43,6 +43,7 @@ class AuditKind(StrEnum):
     EVIDENCE_EXPORTED = "evidence exported"
     EXPORTED = "exported"
     IMPORTED = "imported"
+    IMPORT_DISCARDED = "import discarded"
     JOB_RESUMED = "job resumed"
     JOB_STARTED = "job started"
     JOB_STOPPED = "job stopped"

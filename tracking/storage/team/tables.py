@@ -89,11 +89,12 @@ class JobOrders(StoredRow, table=True):
 
 
 class ImportRows(StoredRow, table=True):
-    """One order of a file, from when the file is handed in: `outcome` is waiting, queued, exists or rejected.
+    """One order of a file, from when the file is handed in.
 
-    `first_row` and `last_row` are its rows in the file; `lines` holds [row, product, minor units, quantity, reference]
-    of each line, for the file of outcomes. `request` is the order in the provider's shape while it waits, and gone once
-    it is settled: the order has its own. `po_folded` is the PONumber as PONumbers are compared.
+    `outcome` is waiting, queued, exists, rejected or discarded. `first_row` and `last_row` are its rows in the file;
+    `lines` holds [row, product, minor units, quantity, reference] of each line, for the file of outcomes. `request` is
+    the order in the provider's shape while it waits, and gone once it is settled: the order has its own.
+    `po_folded` is the PONumber as PONumbers are compared.
     """
 
     __tablename__ = "import_rows"
@@ -174,6 +175,6 @@ AUDIT_LOG, JOBS, JOB_ORDERS, IMPORT_ROWS = map(_tables, ("audit_log", "jobs", "j
 SAVED_VIEWS, SIGHTINGS, DRILLS = map(_tables, ("saved_views", "contract_sightings", "drills"))
 
 
-def import_key(batch_id: int) -> str:
+def import_key(batch_id: int | str) -> str:
     """The key of the job that places a file's orders."""
     return f"import {batch_id}"

@@ -12,12 +12,13 @@ from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from tracking.provider import people
 from tracking.provider.masking import mask_recipient
 from tracking.provider.recipients import copies_name, line_documents, recipients_of
 from tracking.storage.database import Database
+from tracking.storage.team.import_rows import unplaced_counts
 from tracking.storage.team.tables import IMPORT_ROWS, JOBS, import_key
 from tracking.submissions.erasing.recorded import RecordedWrites
 
@@ -109,10 +110,7 @@ def _reject(connection: Connection, batch_id: int, rows: Sequence[Mapping[Any, A
         if connection.execute(_this(row).where(IMPORT_ROWS.c.outcome == "waiting").values(values)).rowcount
     ]
     if job_id is not None and done:
-        count = select(func.count()).where(IMPORT_ROWS.c.batch_id == batch_id, IMPORT_ROWS.c.outcome == "rejected")
-        rejected = connection.execute(count).scalar_one()
-        counts = {"skipped": rejected, "skipped_why": {"rejected": rejected}}
-        connection.execute(sa.update(JOBS).where(JOBS.c.id == job_id).values(counts))
+        connection.execute(sa.update(JOBS).where(JOBS.c.id == job_id).values(unplaced_counts(connection, batch_id)))
     return done
 
 

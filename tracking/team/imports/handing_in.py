@@ -1,7 +1,7 @@
 """Hand in a file: all its orders are committed as rows of one import, in bounded groups; then a job places them.
 
 The file's digest is the import: handed in twice, from two windows or after a crash, it is the same one and goes on
-where it was. Rows that were rejected are tried again, as the file holds them once more.
+where it was. Rows that were rejected or discarded are tried again, as the file holds them once more.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from tracking.orders.model import OrderRequest, folded_id
 from tracking.storage.database import Database
 from tracking.storage.tables import BATCHES, ORDERS, insert_for
 from tracking.storage.team.audit_log import AuditKind, record_act
+from tracking.storage.team.import_rows import TRIED_AGAIN, WAITING, unplaced_counts
 from tracking.storage.team.tables import IMPORT_ROWS, JOBS, import_key
 from tracking.submissions.catalog import load_catalog
 from tracking.submissions.files import CheckedFile
 from tracking.submissions.submit import Receipt, check_requests, groups
-from tracking.team.imports.placing import REJECTED, place_here
+from tracking.team.imports.placing import place_here
 from tracking.team.jobs import RUNNING, add, in_the_name_of
 from tracking.team.plans import Act
 
@@ -130,7 +131,7 @@ def _row(batch_id: int, number: int, request: OrderRequest, checked: CheckedFile
 
 
 def _add_rows(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Store a group of rows; those that are there stay as they are, but what was rejected waits again."""
+    """Store a group of rows; those that are there stay, but what was rejected or discarded waits again."""
     first, last = rows[0], rows[-1]
     columns = IMPORT_ROWS.c.number, IMPORT_ROWS.c.po_number, IMPORT_ROWS.c.lines
     group = select(*columns).where(
@@ -143,7 +144,9 @@ def _add_rows(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None
     adding = insert_for(connection.dialect.name, IMPORT_ROWS)
     again = {name: adding.excluded[name] for name in ("outcome", "message", "order_id", "request")}
     upsert = adding.on_conflict_do_update(
-        index_elements=["batch_id", "number"], set_=again, where=IMPORT_ROWS.c.outcome == "rejected"
+        index_elements=["batch_id", "number"],
+        set_=again,
+        where=sa.or_(*(IMPORT_ROWS.c.outcome == each for each in TRIED_AGAIN)),
     )
     connection.execute(upsert, [{"order_id": None, **row} for row in rows])
 
@@ -155,6 +158,7 @@ def _contents(row: Mapping[Any, Any]) -> tuple[str, list[Any]]:
 
 def _start(connection: Connection, batch_id: int, checked: CheckedFile, source: str, by: Person, now: datetime) -> int:
     """Start the import's job, or have it go on where orders wait; returns its id."""
+    connection.execute(select(BATCHES.c.id).where(BATCHES.c.id == batch_id).with_for_update())
     orders = len(checked.requests)
     parameters, chosen = {"batch_id": batch_id, "source": source}, {"import": batch_id}
     key = import_key(batch_id)
@@ -170,11 +174,9 @@ def _start(connection: Connection, batch_id: int, checked: CheckedFile, source: 
 def _go_on(connection: Connection, job_id: int, batch_id: int, by: Person, now: datetime) -> bool:
     """Have the job that is there go on, in this person's name; returns whether it did not run and orders wait."""
     state = connection.execute(select(JOBS.c.state).where(JOBS.c.id == job_id).with_for_update()).scalar_one()
-    by_outcome = select(IMPORT_ROWS.c.outcome, func.count()).where(IMPORT_ROWS.c.batch_id == batch_id)
-    counts = {row[0]: row[1] for row in connection.execute(by_outcome.group_by(IMPORT_ROWS.c.outcome))}
-    rejected = counts.get(REJECTED, 0)
-    changes: dict[str, Any] = {"skipped": rejected, "skipped_why": {REJECTED: rejected} if rejected else {}}
-    goes_on = bool(state != RUNNING and counts.get("waiting", 0))
+    waiting = select(IMPORT_ROWS.c.number).where(IMPORT_ROWS.c.batch_id == batch_id, IMPORT_ROWS.c.outcome == WAITING)
+    changes = unplaced_counts(connection, batch_id)
+    goes_on = state != RUNNING and connection.execute(waiting.limit(1)).first() is not None
     if goes_on:
         changes |= {"state": RUNNING, "finished_at": None, "changed_at": now, "changed_by": by.name}
         changes |= {"next_turn_at": now, **in_the_name_of(by)}

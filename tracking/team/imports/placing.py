@@ -17,6 +17,7 @@ from sqlalchemy import Connection, bindparam, func, select
 
 from tracking.errors import InvalidSubmission
 from tracking.orders.model import OrderRequest
+from tracking.storage.team.import_rows import REJECTED
 from tracking.storage.team.tables import IMPORT_ROWS, JOBS
 from tracking.submissions.catalog import Catalog, check_request, stored_catalog
 from tracking.submissions.requests import read_request
@@ -28,9 +29,6 @@ _SETTLE = (
     .where(IMPORT_ROWS.c.batch_id == bindparam("batch"), IMPORT_ROWS.c.number == bindparam("row"))
     .values(outcome=bindparam("became"), message=bindparam("why"), order_id=bindparam("order"), request=sa.null())
 )
-
-
-REJECTED = "rejected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +83,8 @@ def place_here(connection: Connection, job_id: int, now: datetime) -> int:
         return 0
     outcomes = place_next_rows(connection, _import_of(job["parameters"], job["person"]), now)
     rejected = outcomes.pop(REJECTED, 0)
-    skipped = {REJECTED: job["skipped"] + rejected} if job["skipped"] + rejected else {}
-    values = {"done": job["done"] + outcomes.total(), "skipped": job["skipped"] + rejected, "skipped_why": skipped}
+    skipped = Counter(job["skipped_why"]) + Counter({REJECTED: rejected})
+    values = {"done": job["done"] + outcomes.total(), "skipped": skipped.total(), "skipped_why": dict(skipped)}
     rows = outcomes.total() + rejected
     ending = {} if rows else {"state": FINISHED, "finished_at": now, "lease_owner": None, "lease_until": None}
     connection.execute(sa.update(JOBS).where(JOBS.c.id == job_id).values(values | ending))
