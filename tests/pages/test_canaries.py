@@ -32,11 +32,11 @@ from tracking.submissions.erasure import erase
 from tracking.submissions.files import CheckedFile
 from tracking.submissions.requests import read_request
 from tracking.submissions.submit import submit
-from tracking.team import disclosures
+from tracking.team import disclosures, jobs
 from tracking.team.imports import placing
 from tracking.team.imports.handing_in import hand_in
 from tracking.team.jobs import Job
-from tracking.team.plans import Act
+from tracking.team.plans import Act, Parameters
 from tracking.webhooks.addresses import make_token
 
 Visit = Callable[..., AppTest]
@@ -139,7 +139,7 @@ def _commands(folder: Path, canaries: Canaries) -> Iterator[tuple[str, str]]:
     for name in SHOWN:
         for more in ([], ["--masked"]):
             file = folder / "evidence.zip"
-            result = CliRunner().invoke(command_line, ["evidence", name, "-o", str(file), *more])
+            result = CliRunner().invoke(command_line, ["evidence", name, "-o", str(file), "--replace", *more])
             assert result.exit_code == 0, result.output
             proof = CliRunner().invoke(command_line, ["verify-evidence", str(file)])
             assert proof.exit_code == 0, proof.output
@@ -274,10 +274,12 @@ def _audit_log(database: Database, canaries: Canaries) -> str:
     about: dict[str, Any] = {"by": ann, "now": now, "secret": "any secret of this length"}
     disclosures.record_search(database, typed, 0, **about)
     disclosures.record_export(database, "orders", filters=Filters(text=typed, product=typed, po_prefix=typed), **about)
+    chosen = Filters(not_states=(typed,), not_sources=(typed,), not_types=(typed,))
+    jobs.start(database, chosen, Act.SNOOZE, Parameters(reason=typed), key="k", **about)
     erase(database, PHONE.format(1), by=ann, now=now)
     with database.read() as connection:
         rows = connection.execute(select(AUDIT_LOG)).mappings().all()
-    assert {"revealed", "exported", "searched"} <= {row["kind"] for row in rows}
+    assert {"revealed", "exported", "searched", "job started", "erased"} <= {row["kind"] for row in rows}
     return json.dumps([dict(row) for row in rows], default=str)
 
 

@@ -143,6 +143,13 @@ def test_a_time_is_a_moment_or_a_length_before_now(now: datetime) -> None:
             "Exported orders, as CSV, 9 rows: the view “Late”, with Queued or hash:0123abcd… in it",
         ),
         (
+            "exported",
+            {"what": "orders", "filter": {"state": ["Queued", "hash:0123abcd4"], "min": "12.50", "source": "hash:01"}},
+            "Exported orders: state Queued or hash:0123abcd…, value from 12.50, from hash:01…",
+        ),
+        ("erased", {"from": "imports"}, "Erased a recipient from imports"),
+        ("erased", {"orders": 2}, "Erased a recipient, 2 orders"),
+        (
             "settings changed",
             {"changed": {"TRACKING_POLL_FLOOR": ["1.0", None]}, "secrets": ["TRACKING_CLAIMS_KEY"]},
             "Settings since the last start: TRACKING_POLL_FLOOR 1.0 → unset; TRACKING_CLAIMS_KEY changed",

@@ -262,7 +262,8 @@ def test_a_telephone_number_is_the_same_however_written(office: Office, said: st
     office.ordered("a", line("CVS", 10, 1, DigitalDeliveryAddress={"Sms": "+1 (555) 010-0123"}), mail(BOB))
     done = office.erase(said)
     assert (done.orders, done.lines, done.possible) == (["a"], 1, [])
-    assert "0123" not in office.everything()
+    kept = office.everything()
+    assert not any(part in kept for part in ("010-0123", "5550100123"))  # shorter ones may be in a hash
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,8 @@ def _word(name: str, value: Any) -> str:
     text = str(value)
     if text == "text":
         return "a text"
+    if text.startswith(HASH):
+        return _value(text)
     match name.removeprefix("not_"):
         case "view":
             return f"“{VIEW_LABELS.get(text, text)}”"
