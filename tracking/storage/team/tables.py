@@ -48,7 +48,7 @@ class Jobs(StoredRow, table=True):
 
     `key` comes from whoever asked for it, so that asking twice makes one. It acts in the name of `person`: whoever
     started it, of an import whoever last had it go on. `state` is running, stopped or finished.
-    `parameters` are those of the act; `filter` is what chose the orders, in words for people, without what they typed.
+    `parameters` are those of the act; `filter` is what chose the orders, with a hash for what somebody typed.
     `skipped_why` counts the skipped by reason.
     """
 
