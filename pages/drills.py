@@ -148,7 +148,7 @@ def _lasting() -> str | None:
         for name, wait in scenarios.remaining(utc_now()).items()
     ]
     for text in left:
-        st.caption(f":material/hourglass: {text}; a drill can begin then.")
+        st.caption(f":material/hourglass: {text}. A drill can begin after that.")
     return left[0] if left else None
 
 

@@ -156,7 +156,9 @@ def _snoozed(detail: _Detail) -> str:
 
 def _submitted(detail: _Detail) -> str:
     purpose = f" for {detail['purpose']}" if detail.get("purpose") else ""
-    return f"Submitted {wording.count(int(detail.get('orders', 0)), 'order')} by {detail.get('source', '')}{purpose}"
+    source = str(detail.get("source", ""))
+    orders = wording.count(int(detail.get("orders", 0)), "order")
+    return f"Submitted {orders} by {wording.SOURCES.get(source, source)}{purpose}"
 
 
 def _imported(detail: _Detail) -> str:
