@@ -9,11 +9,22 @@ from typing import Any
 
 import streamlit as st
 
+import elements
+
 
 def choice(name: str, options: Collection[str], default: str) -> str:
     """What the address says for this parameter; the default where it says nothing that is offered."""
     word = st.query_params.get(name, default)
     return word if word in options else default
+
+
+def say_unusable(name: str, instead: str) -> None:
+    """Say of a number in the address that it is none, and what is shown instead; nothing where there is none."""
+    if text := st.query_params.get(name, ""):
+        st.warning(
+            f"“{elements.escape(text[:40])}” in the address is no number of this kind: {instead} are shown.",
+            icon=":material/link_off:",
+        )
 
 
 def choices(name: str, options: Collection[str]) -> list[str]:

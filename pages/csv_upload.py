@@ -215,7 +215,7 @@ def confirm(checked: CheckedFile, catalogue: Catalog | None) -> None:
     order_review.say_environment()
     order_summary.say_delays()
     is_meant = not checked.similar_file or st.checkbox("Order these rows again", key=f"once_more_{checked.digest}")
-    by = order_review.sender()
+    by = order_review.sender(len(checked.requests))
     worth = amounts.worth(face_values(checked.requests, catalogue))
     orders, cards = wording.count(len(checked.requests), "order"), wording.count(checked.units, "card")
     label = f"Send {orders}, {cards}, {worth}"

@@ -90,6 +90,7 @@ number = import_page.number()
 with elements.error_box():
     if number is None:
         st.header("Imports", anchor=False)
+        address.say_unusable("import", "all imports")
         listed()
     else:
         import_page.draw(number)

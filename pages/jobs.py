@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+import address
 import elements
 import job_page
 import job_words
@@ -86,6 +87,7 @@ def number_asked() -> int | None:
 with elements.error_box():
     asked = number_asked()
     if asked is None:
+        address.say_unusable("job", "all jobs")
         draw_list()
     else:
         draw_way()

@@ -88,8 +88,10 @@ def running_jobs() -> None:
             )  # fmt: skip
 
 
-def head(filters: Filters, snapshot: Snapshot) -> None:
+def head(filters: Filters, snapshot: Snapshot, problems: list[str]) -> None:
     """The views; below them what filters the list, how it is sorted, and how many match as of when.
+
+    `problems`: what of the filter was left out.
 
     The right end above the table stays free: the table's own buttons appear there.
     """
@@ -106,7 +108,7 @@ def head(filters: Filters, snapshot: Snapshot) -> None:
     # In a row of their own: what comes with the news moves none of them.
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="chips"):
         if total:
-            orders_selection.select_all(snapshot)
+            orders_selection.select_all(snapshot, problems)
         orders_saved.menu(filters)
         running_jobs()
         orders_filters.switches(filters)
@@ -146,7 +148,7 @@ with elements.error_box():
     snapshot = read_snapshot(filters, st.session_state.get("orders_snapshot"), now)
     st.session_state["orders_snapshot"] = snapshot
     st.session_state["orders_filter"] = filters.to_query()
-    head(filters, snapshot)
+    head(filters, snapshot, problems)
     for problem in dict.fromkeys(problems):
         st.warning(f"Left out of the filter: {elements.escape(problem)}", icon=":material/filter_alt_off:")
     selected: list[str] = []
@@ -158,5 +160,5 @@ with elements.error_box():
     pages = max(1, -(-snapshot.page.total // filters.page_size))
     if pages > 1:
         orders_filters.pages(pages, filters.page if filters.page <= pages else 1)
-    if selected or orders_selection.are_all_selected(snapshot):
+    if selected or orders_selection.are_all_selected(snapshot, problems):
         orders_selection.bar(snapshot, selected)

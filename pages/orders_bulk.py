@@ -33,6 +33,7 @@ ICONS = {
 PLAN_HEIGHT = 170  # pixels; fixed, so that the button stays where it is while the plan changes
 REASONS_LISTED = 4
 WIDTH = 520
+PLANNED = "bulk_planned"  # what the drawer said last, and of what
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,12 @@ def open_drawer(filters: Filters, words: str, act: Act) -> None:
 def _drawer(chosen: Chosen) -> None:
     st.markdown(f"**{elements.escape(chosen.words)}**")
     act = st.pills("What to do", OFFERED, default=chosen.act, required=True, format_func=label, key="bulk_act")
-    entered = _PARAMETERS.get(act, _nothing)()
+    _decide(chosen, act, _PARAMETERS.get(act, _nothing)())
+
+
+@elements.live("5s", "bulk_decision")
+def _decide(chosen: Chosen, act: Act, entered: Entered) -> None:
+    """What would be done, redrawn as colleagues change the orders, and the button that does it."""
     with elements.error_box():
         foreseen = plan(
             session.database(), chosen.filters, act, entered.parameters, now=utc_now(),
@@ -76,6 +82,7 @@ def _drawer(chosen: Chosen) -> None:
     _draw_plan(act, foreseen)
     person = actors.field()
     missing = _why_not(foreseen) or entered.missing or _refused(act, entered.parameters)
+    changed = _changed_since(chosen, act, entered.parameters, foreseen)
     text = job_words.naming(act, foreseen.acting)
     pressed = st.button(
         elements.spending_label(text) if act is Act.RESEND else text, key="bulk_start", type="primary",
@@ -83,7 +90,9 @@ def _drawer(chosen: Chosen) -> None:
     )  # fmt: skip
     if missing:
         st.caption(missing)
-    if pressed and person is None:
+    if pressed and changed:
+        st.warning(f"{changed} Press again if that is right.", icon=":material/sync_problem:")
+    elif pressed and person is None:
         st.error("Enter your name first.")
     elif pressed and person:
         elements.attempt(functools.partial(_start, chosen, act, entered.parameters, person))
@@ -97,6 +106,16 @@ def _start(chosen: Chosen, act: Act, parameters: Parameters, by: Person) -> None
     )  # fmt: skip
     orders_table.new_turn()
     st.switch_page("jobs.py", query_params={"job": str(started)})
+
+
+def _changed_since(chosen: Chosen, act: Act, parameters: Parameters, foreseen: Plan) -> str | None:
+    """What has changed since the plan on which somebody decided was drawn; None where it is as it was."""
+    asked, number = (chosen.key, act, parameters), (foreseen.acting, foreseen.total)
+    before, st.session_state[PLANNED] = st.session_state.get(PLANNED), (asked, number)
+    if before is None or before == (asked, number) or before[0] != asked:
+        return None
+    (acting, total), now = before[1], f"{foreseen.acting:,} of {foreseen.total:,}"
+    return f"The orders have changed meanwhile: it was {acting:,} of {total:,}, and is {now} now."
 
 
 def _why_not(foreseen: Plan) -> str | None:

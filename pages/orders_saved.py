@@ -9,6 +9,7 @@ import cached
 import elements
 import session
 from tracking.access import Person
+from tracking.orders import wording
 from tracking.orders.observations import utc_now
 from tracking.reports.order_list.filters import Filters
 from tracking.reports.team.saved_views import SavedView
@@ -50,6 +51,11 @@ def name_of(view: SavedView) -> str:
     return f":material/{icon}: {elements.escape(view.name)}{shared}"
 
 
+def _plain_name(view: SavedView) -> str:
+    """The same for a list to choose from, which shows no icons and reads no Markdown."""
+    return f"{wording.plain(view.name)}{' (shared)' if view.shared else ''}"
+
+
 @elements.dialog("Save this view", icon=":material/bookmark_add:")
 def _save(filters: Filters, views: tuple[SavedView, ...]) -> None:
     """Asks before a view of the same name is replaced: the press that first named it does not."""
@@ -57,11 +63,20 @@ def _save(filters: Filters, views: tuple[SavedView, ...]) -> None:
     name = " ".join((st.text_input("Name", key="view_name", max_chars=LONGEST_NAME) or "").split())
     shared = st.segmented_control("Who sees it", (OWN, ALL), default=OWN, required=True, key="view_shared") == ALL
     this = (name, shared)
-    taken, asked = this in {(view.name, view.shared) for view in views}, st.session_state.get("view_asked") == this
+    alike = [view for view in views if view.name.casefold() == name.casefold()]
+    there = next((view for view in alike if view.shared == shared), None)
+    taken, asked = there is not None, st.session_state.get("view_asked") == this
     st.session_state["view_asked"] = this if taken else None
-    if taken:
-        st.warning(f"“{elements.escape(name)}” exists already. Replace it?", icon=":material/bookmark:")
-    pressed = st.button("Replace it" if taken else "Save", key="view_save", type="primary", disabled=not name)
+    missing = None if any(map(str.isalnum, name)) else "Enter a name with a letter or a digit."
+    if there:
+        st.warning(f"“{elements.escape(there.name)}” exists already. Replace it?", icon=":material/bookmark:")
+    elif alike:
+        whose = "You have" if shared else "Everybody has"
+        st.caption(f"{whose} a view of this name too; the menu marks the shared one.")
+    label = "Replace it" if taken else "Save"
+    pressed = st.button(label, key="view_save", type="primary", disabled=missing is not None, help=missing)
+    if missing:
+        st.caption(missing)
     if pressed and person is None:
         st.error("Enter your name first.")
     elif pressed and person and asked == taken:
@@ -77,7 +92,7 @@ def _store(name: str, filters: Filters, by: Person, *, shared: bool, replaces: b
 @elements.dialog("Delete a view", icon=":material/delete:")
 def _delete(views: tuple[SavedView, ...]) -> None:
     person = actors.field()
-    view = st.selectbox("View", views, format_func=name_of, key="view_to_delete")
+    view = st.selectbox("View", views, format_func=_plain_name, key="view_to_delete")
     if view.shared:
         st.caption(f"Shared: everybody loses it. Saved by {elements.escape(view.created_by)}.")
     if st.button("Delete", key="view_delete", type="primary") and person:

@@ -28,6 +28,7 @@ CODE_LETTER, WIDEST_ID = 8.5, 340  # pixels
 FORMS = {"csv": "text/csv", "jsonl": "application/x-ndjson", "parquet": "application/vnd.apache.parquet"}
 
 
+WIDER = "A part of the filter in the address cannot be used: more orders match than were asked for. Correct it first."
 MORE = (Act.SNOOZE, Act.ASSIGN, Act.RESEND, Act.REOPEN, Act.END_SNOOZE)
 
 
@@ -37,11 +38,14 @@ def number_of(snapshot: orders_table.Snapshot) -> str:
     return f"more than {page.total - 1:,} orders" if page.more else wording.count(page.total, "order")
 
 
-def select_all(snapshot: orders_table.Snapshot) -> None:
-    """The button that selects all that match, on all pages."""
+def select_all(snapshot: orders_table.Snapshot, left_out: Sequence[str]) -> None:
+    """The button that selects all that match, on all pages; off where a part of the filter was left out.
+
+    Without that part more match than whoever follows the address asked for.
+    """
     st.button(
         f"Select all {number_of(snapshot)}", key="select_all", type="tertiary", icon=":material/select_all:",
-        on_click=_select_all, args=(snapshot,),
+        on_click=_select_all, args=(snapshot,), disabled=bool(left_out), help=WIDER if left_out else None,
     )  # fmt: skip
 
 
@@ -56,9 +60,9 @@ def _drawing(snapshot: orders_table.Snapshot) -> tuple[int, int]:
     return snapshot.number, st.session_state.get(f"{orders_table.KEY}_turn", 0)
 
 
-def are_all_selected(snapshot: orders_table.Snapshot) -> bool:
-    """Whether all that match are selected, not only rows of this page."""
-    return bool(st.session_state.get("all_selected") == _drawing(snapshot))
+def are_all_selected(snapshot: orders_table.Snapshot, left_out: Sequence[str]) -> bool:
+    """Whether all that match are selected, not only rows of this page; never with a part of the filter left out."""
+    return not left_out and bool(st.session_state.get("all_selected") == _drawing(snapshot))
 
 
 def bar(snapshot: orders_table.Snapshot, po_numbers: Sequence[str]) -> None:

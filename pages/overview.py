@@ -111,8 +111,10 @@ def _change(name: str, figure: Figure) -> Mapping[str, Any]:
     """The difference to an hour ago; of what was completed today, to yesterday by the same hour."""
     if figure.change is None:
         return {"delta": None, "delta_description": "not recorded an hour ago" if name == "late" else "since midnight"}
+    # Streamlit writes a number without separators, and reads the sign of a text.
+    delta = f"{figure.change:,}" if abs(figure.change) >= 1000 else figure.change
     since = "vs. yesterday" if name == "completed" else "in 1 h, snoozed included" if figure.snoozed else "in 1 h"
-    return {"delta": figure.change, "delta_description": since}
+    return {"delta": delta, "delta_description": since}
 
 
 @elements.live("3s", "first_steps")

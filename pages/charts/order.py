@@ -16,10 +16,10 @@ from tracking.orders.model import is_open
 from tracking.orders.vocabulary import state_label
 from tracking.orders.wording import clock, duration, longest, plain
 
-LANES = ("Webhook", "Polls", "We sent", "People")
+LANES = ("Webhook", "Polls", "Sending", "People")
 RIBBON = "State"
 HEIGHT = 260
-_LANE_OF = {"us": "We sent", "answer": "We sent", "poll": "Polls", "webhook": "Webhook", "person": "People"}
+_LANE_OF = {"us": "Sending", "answer": "Sending", "poll": "Polls", "webhook": "Webhook", "person": "People"}
 _SYMBOLS = {
     "completed": "star",
     "cancelled": "x",
@@ -103,7 +103,7 @@ def _word(state: str) -> str:
 
 
 def _lane(witness: str) -> str:
-    return _LANE_OF.get(witness, "We sent")
+    return _LANE_OF.get(witness, "Sending")
 
 
 def _moments(past: pd.DataFrame, ahead: pd.DataFrame, life: Life) -> list[datetime]:

@@ -42,6 +42,10 @@ def test_each_kind_of_event_has_a_sentence(kind: EventKind) -> None:
     assert not sentence(kind, "us", {}, {}).endswith(f": {kind}")
 
 
+def test_an_attempt_is_said_to_begin_as_it_is_recorded_before_anything_leaves() -> None:
+    assert sentence(EventKind.SENDING, "us", {}, {"attempt": 2}) == "Sending to provider, attempt 2"
+
+
 @pytest.mark.parametrize("state", State)
 def test_a_state_is_found_again_by_what_people_read_of_it(state: State) -> None:
     assert usual_case(state_of_label(state_label(state).lower()), State) == state

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 import streamlit
@@ -22,6 +23,7 @@ from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
 from tracking.storage.tables import BATCHES
 from tracking.storage.team.tables import JOB_ORDERS, JOBS
+from tracking.submissions import actions
 from tracking.team import jobs
 from tracking.team.job_runner import JobRunner
 from tracking.team.plans import Act, Parameters
@@ -109,6 +111,8 @@ def test_all_that_match_are_acknowledged_by_one_job_whose_page_says_what_became_
     assert page.dataframe[0].value["outcome"].tolist() == ["Done"] * 3
     listed = visit("jobs")
     assert listed.dataframe[0].value.iloc[0][["act", "person", "done"]].tolist() == ["Acknowledge 3 orders", "Bea", 3]
+    for asked in ("abc", "-1", "9" * 20):
+        assert "is no number of this kind: all jobs are shown" in visit("jobs", job=asked).warning[0].value
     assert visit("orders", job=str(job.id)).dataframe[0].value["po_number"].tolist() == ["FT-3", "FT-2", "FT-1"]
 
 
@@ -130,6 +134,28 @@ def test_the_same_opening_of_the_drawer_is_one_job_however_often_its_button_is_p
             patch.setattr("streamlit.switch_page", lambda *_, **__: None)
             orders_bulk._start(chosen, Act.ACKNOWLEDGE, Parameters(reason="Reordered"), ANN)
     assert reports.jobs(database).total == 1
+
+
+def test_the_drawer_says_what_would_be_refused_and_asks_again_where_the_orders_changed(
+    visit: Visit, history: History, database: Database, named: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused(history, "FT-1", "FT-2")
+    monkeypatch.setattr(orders_bulk, "uuid", SimpleNamespace(uuid4=lambda: SimpleNamespace(hex="one-opening")))
+    app = visit("orders", view="attention")
+    app.button(key="select_all").click().run()
+    app.button(key="acknowledge_selected").click().run()
+    app.button(key="acknowledge_selected").click()
+    app.text_input(key="bulk_words").set_value("x" * 905).run()
+    button = app.button(key="bulk_start")
+    assert (button.disabled, str(button.help).replace("\\", "")) == (True, "Reason: has 905 characters; at most 500")
+    app.button(key="acknowledge_selected").click()
+    app.text_input(key="bulk_words").set_value("as agreed").run()
+    actions.acknowledge(database, "FT-1", by=ANN, now=history.at, why="as agreed")
+    start(app, "acknowledge_selected")
+    assert reports.jobs(database).total == 0
+    assert "it was 2 of 2, and is 1 of 1 now. Press again" in app.warning[0].value
+    start(app, "acknowledge_selected")
+    assert [job.total for job in reports.jobs(database).jobs] == [1]
 
 
 def test_selected_rows_are_snoozed_and_what_is_skipped_is_said_before(

@@ -46,7 +46,7 @@ SENT = row(0, "us", "requested", "Queued"), row(1, "answer", "accepted", "Pendin
 def test_an_open_orders_ribbon_ends_now_and_only_lanes_in_use_are_drawn() -> None:
     figure, _ = drawn("Pending", *SENT, row(4, "poll", "ahead", ahead=True), now=3)
     assert ribbon(figure) == [("Queued", 0, 60), ("Pending", 60, 180)]
-    assert lanes(figure) == ["State", "We sent"]
+    assert lanes(figure) == ["State", "Sending"]
     assert "now" in [each.text for each in figure.layout.annotations]
     assert [each.x0 for each in figure.layout.shapes] == [180, 240], "now, and the next poll"
 
@@ -57,7 +57,7 @@ def test_a_refused_order_ends_where_it_was_refused(kind: str) -> None:
     (*_, pending, refused) = ribbon(figure)
     assert (pending, refused[:2]) == (("Pending", 60, 120), ("Refused", 120))
     assert not any(each.text == "now" for each in figure.layout.annotations)
-    assert lanes(figure) == ["State", "We sent", "People"]
+    assert lanes(figure) == ["State", "Sending", "People"]
 
 
 @pytest.mark.parametrize("state", ["Completed", "Cancelled"])

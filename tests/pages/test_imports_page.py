@@ -138,5 +138,9 @@ def test_files_are_listed_those_of_earlier_versions_without_rows(visit: Visit, d
     old = visit("imports", **{"import": "1"})
     assert not old.exception
     assert "Of this file its orders alone are recorded" in written(old)
+    for asked in ("abc", "-1", "9" * 20):
+        assert (
+            "is no number of this kind: all imports are shown" in visit("imports", **{"import": asked}).warning[0].value
+        )
     gone = visit("imports", **{"import": "99"})
     assert gone.error[0].value.replace("\\", "") == "- there is no import 99"

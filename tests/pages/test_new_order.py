@@ -14,6 +14,7 @@ from streamlit.runtime.context import ContextProxy
 from streamlit.testing.v1 import AppTest
 
 import order_draft
+import order_review
 import order_scenarios
 from tracking.app.web.page_middleware import BROWSER_COOKIE
 from tracking.orders.policy.approval_limit import ApprovalLimit
@@ -348,6 +349,18 @@ def test_a_file_is_checked_queued_and_accounted_for(visit: Visit, database: Data
     assert place(database) == 3
     assert len(requests(database)) == 3
     assert search.orders_page(database, Filters(source="csv"), History(database).at).total == 3
+
+
+def test_a_file_of_real_size_asks_who_sends_it_also_in_the_sandbox(
+    visit: Visit, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(order_review, "TRIED_AT_MOST", 2)
+    app = csv(visit("new_order"), GOOD)
+    assert app.button(key="queue").disabled
+    app.text_input(key="actor_name").set_value("Ann Lead").run()
+    app.button(key="queue").click().run()
+    with database.read() as connection:
+        assert connection.execute(select(JOBS.c.person)).scalar_one() == "Ann Lead"
 
 
 def test_a_file_before_the_catalogue_is_known_says_what_was_not_checked(visit: Visit, database: Database) -> None:

@@ -338,6 +338,29 @@ def test_a_filter_is_saved_for_all_replaced_when_asked_opened_and_deleted(
     assert other.menu_button(key="saved_views").options[0] == ":material/group: Mine \\*all\\* (shared)"
     other.menu_button(key="saved_views").set_value(str(view.id)).run()
     assert address(other) == {"view": ["open"], "prefix": ["A"]}
+    for entered, why in (("  ", "Enter a name with a letter or a digit."), ("mine *ALL*", None)):
+        other.menu_button(key="saved_views").set_value("save").run()
+        other.text_input(key="view_name").set_value(entered)
+        other.menu_button(key="saved_views").set_value("save").run()
+        button = other.button(key="view_save")
+        assert (button.disabled, button.help) == (why is not None, why or "")
+    assert "Everybody has a view of this name too; the menu marks the shared one." in [
+        each.value for each in other.caption
+    ]
     other.menu_button(key="saved_views").set_value("delete").run()
+    assert other.selectbox(key="view_to_delete").options == ["Mine *all* (shared)"]
     pressed(other, "delete", "view_delete")
     assert saved_views(database, "Bea") == ()
+
+
+def test_an_address_that_cannot_be_used_whole_lets_nobody_select_all_that_match(visit: Visit, history: History) -> None:
+    history.place("A-1")
+    app = visit("orders", view="open")
+    app.button(key="select_all").click().run()
+    assert app.button(key="acknowledge_selected")
+    app.query_params["view"] = "decision"
+    app.run()
+    assert "Left out of the filter" in app.warning[0].value
+    button = app.button(key="select_all")
+    assert (button.disabled, button.help) == (True, orders_selection.WIDER)
+    assert "acknowledge_selected" not in [each.key for each in app.button]

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -236,3 +237,16 @@ def test_the_balance_says_how_long_it_lasts_and_in_words_that_it_is_low(
     said = " ".join(str(each.value) for each in (*app.caption, *app.warning)).replace("\\", "")
     assert "below 600.00 U<S>D, lasts 20 to 21 days." in said
     assert "The balance is 500.00 U<S>D, below 600.00 U<S>D" in said
+
+
+def test_a_change_of_thousands_has_its_separators(
+    visit: Visit, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history.place("A-1")
+    visit()
+    trend = cached.trend()
+    grown = replace(trend, open=replace(trend.open, change=3068), late=replace(trend.late, change=-1200))
+    monkeypatch.setattr(cached, "trend", lambda: grown)
+    deltas = [metric.delta for metric in visit().metric]
+    assert "3,068" in deltas
+    assert "-1,200" in deltas

@@ -731,8 +731,8 @@ def test_while_the_provider_asks_to_wait_calls_wait_or_are_throttled() -> None:
         assert client.status()["paused_until"] == "2026-01-02T03:04:25Z"
         await client.order("BLK-1")
         replies[:] = [httpx.Response(503, headers={"Retry-After": "600"}), httpx.Response(200)]
-        for _ in range(2):
-            with pytest.raises(Throttled):
+        for why in ("the provider asks to wait", "API calls are paused"):
+            with pytest.raises(Throttled, match=why):
                 await client.order("BLK-1")
         return client.status()
 

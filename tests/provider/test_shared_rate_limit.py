@@ -126,13 +126,21 @@ def test_a_long_pause_refuses_at_once_and_says_for_how_long(store: Database) -> 
     assert caught.value.status == 429, "which says that the call has not left"
     assert caught.value.retry_after is not None
     assert 590 < caught.value.retry_after.total_seconds() <= 600
+    assert "paused after an answer that asked to wait" in str(caught.value)
+
+
+def test_where_the_rate_leaves_no_call_free_that_is_said_and_no_pause(sqlite_store: Database) -> None:
+    world = Virtual(sqlite_store, 0.02, 1)
+    world.slots(0, 1, 0.05)
+    with pytest.raises(Throttled, match="the rate limit leaves no call free within 30 s"):
+        world.slots(0, 1, 0.05)
 
 
 def test_where_another_process_was_asked_to_wait_none_is_tried_for_a_while(store: Database) -> None:
     SharedRateLimit(store, 5).pause(600.0)
     process = Process(store, 5, [])
     assert process.limiter.available() == 5
-    with pytest.raises(Throttled):
+    with pytest.raises(Throttled, match="API calls are paused"):
         asyncio.run(process.call())
     assert process.limiter.available() == 0
     assert process.limiter.paused_until == 0, "this process was not asked to wait"

@@ -408,8 +408,12 @@ def test_an_act_of_another_kind_brings_its_own_step(store: Database, clock: Cloc
 @pytest.mark.parametrize(
     ("act", "parameters", "what"),
     [
-        (Act.ACKNOWLEDGE, Parameters(), "Text: is empty"),
-        (Act.SNOOZE, Parameters(until=datetime.fromisoformat("2020-01-01T00:00+00:00")), "Until: is over already"),
+        (Act.ACKNOWLEDGE, Parameters(), "Reason: is empty"),
+        (
+            Act.SNOOZE,
+            Parameters(until=datetime.fromisoformat("2020-01-01T00:00+00:00")),
+            "Until: this time is over already",
+        ),
         (Act.ASSIGN, Parameters(assignee="x" * 99), "Name: has 99 characters"),
     ],
 )

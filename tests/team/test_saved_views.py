@@ -90,3 +90,11 @@ def test_two_who_save_one_name_at_once_make_one_view(store: Database, now: datet
         thread.join()
     assert sorted(outcomes) == ["asked", "saved"]
     assert names(store, ANN) == [("Work", True)]
+
+
+def test_names_that_differ_in_case_alone_are_one_view(store: Database, now: datetime) -> None:
+    first = saved_views.save(store, "My late", LATE, shared=False, by=ANN, now=now)
+    with pytest.raises(NotAllowed, match="exists already"):
+        saved_views.save(store, "MY LATE", LATE, shared=False, by=ANN, now=now)
+    assert saved_views.save(store, "MY LATE", LATE, shared=False, by=ANN, now=now, replaces=True) == first
+    assert names(store, ANN) == [("MY LATE", False)]

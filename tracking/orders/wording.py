@@ -177,7 +177,7 @@ def count(number: int, noun: str) -> str:
 
 _EVENT_SENTENCES: dict[str, str] = {
     EventKind.DISCOVERED: "Discovered by poll: placed by another system, lines: {lines}",
-    EventKind.SENDING: "Sent to provider, attempt {attempt}",
+    EventKind.SENDING: "Sending to provider, attempt {attempt}",
     EventKind.ACCEPTED: "Accepted as {provider_id}, {status}",
     EventKind.ADOPTED: "Matched existing {provider_id}, {status} (no duplicate)",
     EventKind.REFUSED: "Refused by the provider: {reason}",

@@ -9,12 +9,18 @@ import contextlib
 import re
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from tracking.errors import Throttled
 from tracking.provider import shared_rate_limit
-from tracking.provider.shared_rate_limit import LONGEST_PAUSE, LONGEST_WAIT, SharedRateLimit, Slot
+from tracking.provider.shared_rate_limit import (
+    LONGEST_PAUSE,
+    LONGEST_WAIT,
+    SharedRateLimit,
+    Slot,
+    no_slot_within_reach,
+)
 
 MAX_IN_FLIGHT = 20
 FIRST_BACKOFF, LONGEST_BACKOFF = 5.0, 300.0
@@ -123,7 +129,7 @@ class RateLimiter:
 
     def _refuse_long(self, wait: float) -> None:
         if wait > LONGEST_WAIT:
-            raise Throttled("no call is free for now", status=429, retry_after=timedelta(seconds=wait))
+            raise no_slot_within_reach(wait, paused=self.paused_until > self._monotonic())
 
     def pause(self, seconds: float | None, called_at: float) -> float:
         """Lets no call leave for so long; None: five seconds, twice as long each time up to five minutes."""

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 LONGEST_WAIT = 30.0
 LONGEST_PAUSE = 3600.0
+PAUSED = "API calls are paused after an answer that asked to wait (429 or 503)"
+NO_SLOT = f"the rate limit leaves no call free within {LONGEST_WAIT:.0f} s"
 FURTHEST_SLOT = LONGEST_WAIT * 2  # a slot further ahead is of a time before the clock was set back
 SOON = timedelta(seconds=1)
 
@@ -77,8 +79,8 @@ class SharedRateLimit:
             raise Throttled(
                 "the database that counts the API calls cannot be read", status=429, retry_after=SOON
             ) from exc
-        if isinstance(reserved, float):
-            raise Throttled("no call is free for now", status=429, retry_after=timedelta(seconds=reserved))
+        if isinstance(reserved, tuple):
+            raise no_slot_within_reach(reserved[0], paused=reserved[1])
         return reserved
 
     def pause(self, seconds: float) -> None:
@@ -86,8 +88,8 @@ class SharedRateLimit:
         pausing: Future[None] = self._database.submit(lambda connection: self._pause(connection, seconds))
         pausing.add_done_callback(_log_failure)
 
-    def _reserve(self, connection: Connection, count: int, slack: float) -> list[Slot] | float:
-        """The slots in monotonic seconds, or how long the next one is away where that is too long."""
+    def _reserve(self, connection: Connection, count: int, slack: float) -> list[Slot] | tuple[float, bool]:
+        """The slots in monotonic seconds, or how long the next is away where too long, and whether by a pause."""
         now, earliest, latest, stored = self._read(connection)
         ends = [end for end in stored.get("ends", ()) if now - self._window < end <= now + FURTHEST_SLOT]
         paused_until = _paused_until(stored, now)
@@ -102,7 +104,7 @@ class SharedRateLimit:
             # Where it is not known exactly when the server's clock was read, the slot is the shorter for it.
             slots.append(Slot(latest + begin - now, earliest + begin + slack - now))
         if not slots:
-            return begin - now
+            return begin - now, paused_until > now
         self._write(connection, {"ends": ends[-self._in_window :], "paused_until": paused_until})
         return slots
 
@@ -131,6 +133,11 @@ class SharedRateLimit:
     def _write(self, connection: Connection, value: dict[str, Any]) -> None:
         statement = facts.upsert_fact(connection.dialect.name)
         connection.execute(statement, {"key": FactKey.RATE_LIMIT, "value": value, "at": self._clock()})
+
+
+def no_slot_within_reach(seconds: float, *, paused: bool) -> Throttled:
+    """Make the error of a call that may not leave for so long; no call has left."""
+    return Throttled(PAUSED if paused else NO_SLOT, status=429, retry_after=timedelta(seconds=seconds))
 
 
 def _paused_until(stored: dict[str, Any], now: float) -> float:

@@ -144,7 +144,7 @@ def reveal(
 
 def _store_note(database: Database, order: str, text: str, *, by: Person, now: datetime, acknowledges: bool) -> None:
     by.must_operate()
-    text = readable_note(text)
+    text = readable_note(text, "Reason" if acknowledges else "Note")
     kind = AuditKind.ACKNOWLEDGED if acknowledges else AuditKind.NOTED
 
     def job(connection: Connection) -> None:
@@ -155,13 +155,13 @@ def _store_note(database: Database, order: str, text: str, *, by: Person, now: d
     database.write(job)
 
 
-def readable_note(text: str) -> str:
-    """The text without what cannot be printed. Raises InvalidNote where nothing is left, or too much."""
+def readable_note(text: str, field: str = "Reason") -> str:
+    """The text of this field without what cannot be printed. Raises InvalidNote where nothing is left, or too much."""
     text = "".join(letter for letter in text if letter.isprintable() or letter == "\n").strip()
     if not text:
-        raise InvalidNote([Problem("Text", "is empty; write a few words")])
+        raise InvalidNote([Problem(field, "is empty; write a few words")])
     if len(text) > MAX_TEXT:
-        raise InvalidNote([Problem("Text", f"has {len(text):,} characters; at most {MAX_TEXT}")])
+        raise InvalidNote([Problem(field, f"has {len(text):,} characters; at most {MAX_TEXT}")])
     return text
 
 

@@ -67,12 +67,11 @@ def save_here(
     owner = SHARED if shared else by.name
     audit_log.lock(connection, now)  # one after the other, or two at once would be one too many
     row = {"query": query, "created_by": by.name, "created_at": now}
-    this = SAVED_VIEWS.c.owner == owner, SAVED_VIEWS.c.name == called
-    number = connection.execute(select(SAVED_VIEWS.c.id).where(*this)).scalar()
+    number = _taken_by(connection, owner, called)
     if number is not None and not replaces:
         raise NotAllowed(NAME_TAKEN)
     if number is not None:
-        connection.execute(update(SAVED_VIEWS).where(SAVED_VIEWS.c.id == number).values(row))
+        connection.execute(update(SAVED_VIEWS).where(SAVED_VIEWS.c.id == number).values(row | {"name": called}))
     else:
         _check_number(connection, owner)
         adding = insert(SAVED_VIEWS).values(row | {"owner": owner, "name": called})
@@ -117,6 +116,14 @@ def _readable(name: str) -> str:
     if len(text) > LONGEST_NAME:
         raise InvalidNote([Problem("Name", f"has {len(text):,} characters; at most {LONGEST_NAME}")])
     return text
+
+
+def _taken_by(connection: Connection, owner: str, name: str) -> int | None:
+    """The number of the owner's view of this name, in whatever case; None without one."""
+    named = select(SAVED_VIEWS.c.id, SAVED_VIEWS.c.name).where(SAVED_VIEWS.c.owner == owner)
+    rows = connection.execute(named.order_by(SAVED_VIEWS.c.name).limit(MOST_VIEWS)).all()
+    alike = [(row.name != name, row.id) for row in rows if row.name.casefold() == name.casefold()]
+    return min(alike)[1] if alike else None  # the very name, where both were saved before
 
 
 def _check_number(connection: Connection, owner: str) -> None:

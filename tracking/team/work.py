@@ -99,9 +99,9 @@ def _has_signed_in(connection: Connection, name: str) -> bool:
 def check_until(until: datetime | None, now: datetime) -> None:
     """Raise InvalidNote for a time to snooze until that is over, or too far ahead to be meant."""
     if until is not None and until <= now:
-        raise InvalidNote([Problem("Until", "is over already; choose a time that is yet to come")])
+        raise InvalidNote([Problem("Until", "this time is over already; choose one that is yet to come")])
     if until is not None and until - now > LONGEST_SNOOZE:
-        raise InvalidNote([Problem("Until", "is more than a year ahead; choose an earlier time")])
+        raise InvalidNote([Problem("Until", "this time is more than a year ahead; choose an earlier one")])
 
 
 def work_detail(worked: Worked) -> dict[str, str | None]:
