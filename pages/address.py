@@ -9,6 +9,7 @@ from typing import Any
 
 import streamlit as st
 
+import arrival
 import elements
 
 
@@ -50,9 +51,12 @@ def write(name: str, value: Any, default: Any = None, resets: Collection[str] = 
 
 def change(parameters: Mapping[str, str | list[str]]) -> None:
     """Put these parameters into the address, or take them away where they are empty; one step of Back."""
+    if arrival.is_left():
+        return
     changed = {name: value if isinstance(value, list) else [value] for name, value in parameters.items()}
     address = {name: st.query_params.get_all(name) for name in st.query_params} | changed
     st.query_params.from_dict({name: values for name, values in address.items() if any(values)})
+    arrival.note_address()
 
 
 def _write(name: str, default: Any, resets: Collection[str]) -> None:

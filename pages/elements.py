@@ -9,6 +9,7 @@ from typing import Any, ParamSpec
 import pandas as pd
 import streamlit as st
 
+import arrival
 import session
 import times
 from charts.palette import DARK, LIGHT, Palette
@@ -59,6 +60,7 @@ def live(every: str, key: str, *, parallel: bool = False) -> Callable[[Callable[
     def decorated(draw: Callable[P, None]) -> Callable[P, None]:
         @functools.wraps(draw)
         def with_times(*args: P.args, **kwargs: P.kwargs) -> None:
+            arrival.go_on()
             with error_box():
                 times.apply()
                 draw(*args, **kwargs)

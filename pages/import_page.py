@@ -376,7 +376,9 @@ def _table(rows: Any) -> None:
     )
     click = st.session_state.get("import_order")
     if click and 0 <= click["row"] < len(rows) and rows[click["row"]].state:
-        st.switch_page("order.py", query_params={"order": rows[click["row"]].po_number})
+        # Streamlit puts these on the address of this page first, where Back leads: it needs its import there.
+        query = {"order": rows[click["row"]].po_number, "import": st.query_params["import"]}
+        st.switch_page("order.py", query_params=query)
 
 
 def _places(first: int | None, last: int | None) -> str:

@@ -194,7 +194,9 @@ def _draw_table(rows: Sequence[TouchedOrder], number: int) -> None:
     )
     click = st.session_state.get("job_order_open")
     if click and 0 <= click["row"] < len(rows):
-        st.switch_page("order.py", query_params={"order": rows[click["row"]].po_number})
+        # Streamlit puts these on the address of this page first, where Back leads: it needs its job there.
+        query = {"order": rows[click["row"]].po_number, "job": st.query_params["job"]}
+        st.switch_page("order.py", query_params=query)
 
 
 def _draw_export(job_id: int, outcome: str) -> None:

@@ -4,6 +4,7 @@ import contextlib
 
 import streamlit as st
 
+import arrival
 import elements
 import frame
 import recording
@@ -99,6 +100,7 @@ page = st.navigation(
     position="top" if sign_in.is_open() else "hidden",
 )
 
+arrival.note(page)
 sign_in.require_sign_in()
 with elements.error_box():
     session.database()

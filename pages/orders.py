@@ -137,9 +137,9 @@ def filters_left() -> dict[str, str | list[str]]:
 
 
 filters, problems = orders_filters.read_filters()
-if not set(st.query_params) & orders_filters.PARAMETERS:
-    # The browser's Back brings the address without its parameters, or with that of the order's page, which names them;
-    # the filter that was left is put back.
+if "list" in st.query_params or not set(st.query_params) & orders_filters.PARAMETERS:
+    # The browser's Back brings the address without its parameters, or with those of the order's or the job's page,
+    # which name them; the filter that was left is put back.
     left = parse_qs(st.query_params.get("list", "")) or (st.session_state["entered"] and filters_left())
     if left:
         st.switch_page("orders.py", query_params=left)

@@ -4,6 +4,7 @@ import functools
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from urllib.parse import urlencode
 
 import streamlit as st
 
@@ -105,7 +106,9 @@ def _start(chosen: Chosen, act: Act, parameters: Parameters, by: Person) -> None
         secret=recording.secret(),
     )  # fmt: skip
     orders_table.new_turn()
-    st.switch_page("jobs.py", query_params={"job": str(started)})
+    # Streamlit puts these on the list's own address first, where Back leads: they name the list to be put back there.
+    left = urlencode(st.session_state.get("orders_filter") or {"page": "1"}, doseq=True)
+    st.switch_page("jobs.py", query_params={"job": str(started), "list": left})
 
 
 def _changed_since(chosen: Chosen, act: Act, parameters: Parameters, foreseen: Plan) -> str | None:

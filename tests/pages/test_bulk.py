@@ -129,11 +129,13 @@ def test_the_same_opening_of_the_drawer_is_one_job_however_often_its_button_is_p
 ) -> None:
     refused(history, "FT-1")
     chosen = orders_bulk.Chosen(Filters(view="attention"), "All 1 order", Act.ACKNOWLEDGE, "a-key")
+    went: list[dict[str, str]] = []
     for _ in range(2):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("streamlit.switch_page", lambda *_, **__: None)
+            patch.setattr("streamlit.switch_page", lambda page, query_params: went.append(query_params))
             orders_bulk._start(chosen, Act.ACKNOWLEDGE, Parameters(reason="Reordered"), ANN)
     assert reports.jobs(database).total == 1
+    assert went == [{"job": "1", "list": "page=1"}] * 2  # Back leads to the list that is named
 
 
 def test_the_drawer_says_what_would_be_refused_and_asks_again_where_the_orders_changed(

@@ -64,6 +64,7 @@ def test_the_address_filters_the_orders(visit: Visit, history: History) -> None:
     assert po_numbers(visit("orders", not_state=["Queued"])) == ["A-2"]
     back = visit("orders", list="view=unknown")  # as the browser's Back brings it from an order's page
     assert address(back) == {"view": ["unknown"]}
+    assert address(visit("orders", job="7", list="view=unknown&sort=value")) == {"view": ["unknown"], "sort": ["value"]}
     assert po_numbers(back) == ["A-2"]
 
 
