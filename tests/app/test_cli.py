@@ -673,6 +673,16 @@ def test_an_evidence_file_is_made_proven_elsewhere_and_listed_once_its_recipient
     broken = run("verify-evidence", file)
     assert broken.exit_code == 1
     assert "events.jsonl: event 1 (requested) does not fit" in broken.stdout
+    assert broken.stdout.startswith("DOES NOT HOLD: ")
+    assert "it claims, and nothing proves it: sent: Open: Pending." in broken.stdout
+    claims = answer(run("verify-evidence", file, "--json"), code=1)
+    assert (claims["holds"], "verdict" in claims, claims["claims"]["verdict"]) == (False, False, "Open: Pending.")
+    whole = run("verify-evidence", folder / "masked.zip").stdout.splitlines()
+    assert whole[0].startswith("HOLDS in itself: ")
+    assert [name for name in ("api-calls", "document", "webhook-calls") if any(
+        line.startswith(f"{name}.json") and "vouched for by the manifest alone" in line for line in whole
+    )] == ["api-calls", "document", "webhook-calls"]  # fmt: skip
+    assert "No file proves itself" in whole[-1]
     assert run("verify-evidence", folder / "mailed.csv").exit_code == 2
     assert run("verify-evidence", folder / "none.zip").exit_code == 2
     erased = run("erase", ANN, "--yes").stderr

@@ -296,6 +296,65 @@ def test_a_log_that_was_changed_in_the_store_is_handed_out_and_said_not_to_hold(
     assert b"This log does not hold" in layout.unpack(file.content).files[PAGE]
 
 
+ANSWER = {"Id": "BLK-1", "PONumber": "po-1", "Status": "Completed"}
+LINE = {"ProductId": "CVS", "Value": 10, "Quantity": 1, "Status": "Completed"}
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_what_the_provider_answered_is_held_against_the_log_however_the_manifest_was_mended(
+    history: History, *, masked: bool
+) -> None:
+    number = history.place("po-1", lines=3)
+    history.accept("po-1")
+    whole = ANSWER | {"Id": f"BLK-{number}", "LineItems": [LINE] * 3}
+    history.wait(minutes=10)
+    snapshot = history.snapshot("po-1", "Completed")
+    history.see("po-1", Polled(snapshot), shown=ParsedOrder(snapshot, whole, "digest"))
+    call = {"method": "GET", "milliseconds": 3, "outcome": "ok", "status": 200, "at": history.at, "order_id": number}
+    call |= {"path": f"/v1/Orders/BLK-{number}", "request": None, "answer": json.dumps(whole)}
+    sent = call | {"method": "POST", "path": "/v1/Orders", "request": json.dumps({"PONumber": "po-1"}), "answer": None}
+    history.database.write(lambda connection: connection.execute(sa.insert(EXCHANGES), [call, sent]))
+    raw = made(history, masked=masked)
+    assert verify(raw).differences == ()
+    forged = {
+        "Status": "Cancelled", "Id": "BLK-9", "PONumber": "po-2", "LineItems": [LINE | {"Value": 90}] * 3,
+    }  # fmt: skip
+    words = {
+        "Status": "the state is",
+        "Id": "provider ID",
+        "PONumber": "PO number",
+        "LineItems": "3 cards worth 270.00",
+    }
+    for name, value in forged.items():
+        false = whole | {name: value}
+
+        def document(files: dict[str, bytes], false: Any = false) -> None:
+            files[layout.DOCUMENT] = layout.jsonl([false])
+
+        def answer(files: dict[str, bytes], false: Any = false) -> None:
+            first, *others = layout.read_jsonl(files[layout.CALLS])
+            files[layout.CALLS] = layout.jsonl([first | {"answer": json.dumps(false)}, *others])
+
+        for change, file in ((document, "document.json: "), (answer, "api-calls.jsonl: line 1 shows what ")):
+            [difference] = verify(repacked(raw, change)).differences
+            assert difference.startswith(file), name
+            assert words[name] in difference, name
+
+    def request(files: dict[str, bytes]) -> None:
+        files[layout.CALLS] = files[layout.CALLS].replace(rb"{\"PONumber\": \"po-1\"}", rb"{\"PONumber\": \"po-7\"}")
+
+    [difference] = verify(repacked(raw, request)).differences
+    assert difference.startswith("api-calls.jsonl: line 2 asks for an order that is of PO number 'po-7'")
+
+
+def test_a_state_after_the_end_that_the_log_names_contradicts_nothing(history: History) -> None:
+    story(history)
+    for status in ("Pending", "Completed", "Pending"):
+        history.wait(minutes=1)
+        history.look("po-1", status)
+        assert verify(made(history)).differences == (), status
+
+
 def zipped(entries: dict[str, bytes], kind: int = zipfile.ZIP_DEFLATED) -> bytes:
     packed = BytesIO()
     with zipfile.ZipFile(packed, "w", kind) as archive:

@@ -15,10 +15,20 @@ from tracking.orders.observations import utc_now
 from tracking.provider.json_fields import storable
 from tracking.reports.evidence import verification
 from tracking.reports.evidence.layout import NotEvidence
+from tracking.reports.evidence.records import UNPROVEN
 from tracking.reports.evidence.verification import Verification
 from tracking.storage.database import Database
 from tracking.storage.maintenance.verify import examine
 from tracking.team.evidence import export_evidence
+
+COMPARE = (
+    "No file proves itself: whoever makes one writes its manifest too. Compare this SHA-256 with the one noted when it "
+    "was made, or with that in the console's audit log (`tracking audit --order PO_NUMBER --json`, evidence exported)."
+)
+_HOLDS = (
+    "HOLDS in itself: its files fit its manifest, the chain of its events is whole, and facts, lines, answers and "
+    "first page agree with it."
+)
 
 
 def evidence_command(
@@ -83,19 +93,32 @@ def verify_evidence_command(
 
 
 def _record(result: Verification) -> dict[str, Any]:
+    """What a file says of its order is an answer where it holds, and a claim where it does not."""
     manifest = {name: value for name, value in (result.manifest or {}).items() if name not in {"files", "format"}}
-    named = {"differences": list(result.differences), "caveats": list(result.caveats), "sha256": result.sha256}
-    return {"holds": not result.differences, "evidence": True, **named, "verdict": result.verdict, "manifest": manifest}
+    says = {"verdict": result.verdict, "manifest": manifest}
+    named = {"differences": list(result.differences), "caveats": list(result.caveats), "unproven": list(UNPROVEN)}
+    record = {"holds": not result.differences, "evidence": True, **named, "sha256": result.sha256}
+    return record | ({"claims": says} if result.differences else says)
 
 
 def _sentences(result: Verification) -> list[str]:
     about = _about(result.manifest, result.verdict) if result.manifest else []
-    holds = ["all of it holds: its files, the chain of its events, its facts, lines and first page"]
+    if result.differences:
+        many = wording.count(len(result.differences), "difference")
+        begin = [
+            f"DOES NOT HOLD: {many}. It was changed, made up, or made of a log that did not hold.",
+            *result.differences,
+        ]
+        about = [f"it claims, and nothing proves it: {line}" for line in about]
+    else:
+        begin = [_HOLDS]
     return [
+        *begin,
         *about,
-        *(result.differences or holds),
         *(f"not checked: {caveat}" for caveat in result.caveats),
+        *UNPROVEN,
         f"SHA-256 of the file: {result.sha256}",
+        COMPARE,
     ]
 
 

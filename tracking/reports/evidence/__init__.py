@@ -1,1 +1,1 @@
-"""Evidence: an order with its whole log as one file that proves itself elsewhere, without any store."""
+"""Evidence: an order with its whole log as one file that is verified elsewhere, without any store."""

@@ -1,9 +1,10 @@
-"""Verify an evidence file without any store: its bytes, its chain, and that facts, lines and first page agree.
+"""Verify an evidence file without any store: its bytes, its chain, and that facts, lines, answers and first page agree.
 
-Whatever was done to it is named with where. What is in it was written by anybody: it is read within bounds, compared,
-and written nowhere.
+Whatever was done to it is named with where, but in what the manifest alone vouches for: `records.UNPROVEN`. What is in
+it was written by anybody: it is read within bounds, compared, and written nowhere.
 """
 
+import contextlib
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from tracking.reports.evidence.account import IMPOSSIBLE, Account, in_utc, read_
 from tracking.reports.evidence.first_page import fact_rows, first_page, read_facts
 from tracking.reports.evidence.layout import DOCUMENT, EVENTS, LINES, MANIFEST, PAGE, NotEvidence
 from tracking.reports.evidence.proof import verdict
+from tracking.reports.evidence.records import record_faults
 from tracking.reports.order_page import runs
 
 DIFFERENCES_AT_MOST = 200
@@ -64,6 +66,7 @@ def verify(raw: bytes) -> Verification:
     account = read_account(manifest, *(files.get(name, b"") for name in (EVENTS, LINES)))
     differences += account.faults
     differences += _unreadable(files)
+    differences += _contradictions(account, files)
     caveats: list[str] = []
     differences += _page_faults(manifest, account, files, caveats)
     if not differences and (fault := layout.packing_fault(files, raw)):
@@ -113,6 +116,20 @@ def _unreadable(files: Mapping[str, bytes]) -> Iterator[str]:
             layout.read_jsonl(files[name])
         except ValueError as exc:
             yield f"{name}: {exc}"
+
+
+def _contradictions(account: Account, files: Mapping[str, bytes]) -> list[str]:
+    """Where the provider's answers say what the log does not."""
+    if account.order is None:
+        return []
+    records: dict[str, list[Any]] = {}
+    for name in (EVENTS, DOCUMENT, layout.CALLS):
+        with contextlib.suppress(ValueError):  # told already
+            records[name] = layout.read_jsonl(files.get(name, b""))
+    try:
+        return [*islice(record_faults(account.order, records.get(EVENTS, []), records), DIFFERENCES_AT_MOST)]
+    except IMPOSSIBLE as exc:
+        return [f"{layout.CALLS}: holds what cannot be an answer about this order ({type(exc).__name__})"]
 
 
 def _page_faults(
