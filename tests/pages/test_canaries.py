@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from tracking.storage.team.tables import AUDIT_LOG
 from tracking.submissions.erasure import erase
 from tracking.submissions.files import CheckedFile
 from tracking.submissions.requests import read_request
-from tracking.submissions.submit import submit
+from tracking.submissions.submit import place_group
 from tracking.team import disclosures, jobs
 from tracking.team.imports import placing
 from tracking.team.imports.handing_in import hand_in
@@ -257,7 +258,8 @@ def _import_some(database: Database, canaries: Canaries) -> None:
     now = datetime.now(UTC)
     job = hand_in(database, file, source="csv", by=Person("Ann"), now=now).job_id
     other = read_request(dict(requests[0].document) | {"LineItems": [*requests[0].document["LineItems"]] * 2})
-    submit(database, [other], source="form", by=Person("Ann"), now=now)
+    by_form: Any = {"source": "form", "actor": "Ann", "now": now, "catalog": None}
+    database.write(partial(place_group, group=[other], **by_form))
     one = Job(job, Act.IMPORT, {"batch_id": 1, "source": "csv"}, "Ann")
     assert database.write(lambda connection: placing.step(connection, one, now, 2, 0)).skipped == {"rejected": 1}
 
