@@ -49,7 +49,9 @@ from tracking.submissions import actions, requests
 from tracking.submissions import submit as submissions
 from tracking.submissions.sender import Sender
 from tracking.team import approval, job_runner
+from tracking.team.imports import placing
 from tracking.team.job_runner import JobRunner
+from tracking.team.plans import Act
 from tracking.webhooks import addresses
 from tracking.webhooks.receiver import Receiver
 
@@ -255,7 +257,10 @@ class Console:
             Pace(self, lambda: polling._turn(group), world.auditor.look_due),
         ]
         if world.teamwork.busy:
-            runner = JobRunner(self.database, owner=self.owner, lease=lease, clock=self.clock, max_rate=RATE)
+            steps = {Act.IMPORT: placing.step}
+            runner = JobRunner(
+                self.database, owner=self.owner, lease=lease, clock=self.clock, max_rate=RATE, steps=steps
+            )
             running = JobLoop(runner, pulse, self.clock)
             self.paces.append(Pace(self, lambda: running._turn(group), world.teamwork.job_due))
         if climate.discover_every:
@@ -386,6 +391,7 @@ def simulated_constants(seed: int) -> Iterator[None]:
         patch.object(orders, "new_salt", lambda: f"{salts.getrandbits(128):032x}"),
         patch.object(inbox, "REFUSALS_STORED", KEPT_REFUSALS),
         patch.object(job_runner, "ORDERS_AT_ONCE", 1),
+        patch.object(submissions, "GROUP_ORDERS", 1),
         patch.object(job_runner, "SECONDS_AHEAD", 0.4),
     ):
         yield

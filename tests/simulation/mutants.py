@@ -29,6 +29,7 @@ from tracking.storage.team import approval_rule, audit_log
 from tracking.storage.team.tables import JOBS
 from tracking.submissions import actions, sender
 from tracking.team import approval, job_runner, jobs, work
+from tracking.team.imports import handing_in, placing
 from tracking.webhooks import address_book, addresses, receiver
 
 
@@ -719,6 +720,27 @@ MUTANTS = (
         ),
     ),
     Mutant("chain-cut", "No entry of the audit log knows the one before.", _head_forgotten()),
+    Mutant(
+        "row-late",
+        "What became of a file's row is written down after its order.",
+        one_transaction_late(
+            placing,
+            "place_next_rows",
+            (
+                "connection.execute(_SETTLE, settled)",
+                "later(connection, lambda c, rows: c.execute(_SETTLE, rows), settled)",
+            ),
+        ),
+    ),
+    Mutant(
+        "rows-lost",
+        "A file is taken with its first group of orders alone.",
+        rewritten(
+            handing_in,
+            "_add_rows",
+            ("    connection.execute(upsert, ", "    if first['number'] == 1:\n        connection.execute(upsert, "),
+        ),
+    ),
     Mutant(
         "not-done",
         "What somebody asks for is in the audit log, and not done.",

@@ -70,6 +70,7 @@ class Teamwork:
         self._jobs: dict[int, Any] = {}
         self._touched: set[tuple[int, int]] = set()
         self._newly: list[tuple[int, str]] = []
+        self.hands_in = False  # whether somebody is handing a file in
         self._passed_over: set[tuple[int, int]] = set()
         self._were: dict[int, list[Mapping[str, Any]]] = {}
 
@@ -86,22 +87,27 @@ class Teamwork:
                 database, Filters(), act, parameters, secret="a secret of the tests", key=given["key"], by=ANN, now=now
             )
 
-        job_id = self._ask(ask)
+        job_id = self.ask(ask)
         if job_id is None:
             if tries:
                 self.world.after(3.0, lambda: self.start(given, tries - 1))
             return
-        if self._started.setdefault(given["key"], job_id) != job_id:
-            raise Violation("I14", f"{given['key']} was started twice: as {self._started[given['key']]} and {job_id}")
-        self.world.tell(f"  {given['key']} is job {job_id}")
+        self.begun(given["key"], job_id)
+
+    def begun(self, key: str, job_id: int) -> None:
+        """Somebody is told that they started this job."""
+        if self._started.setdefault(key, job_id) != job_id:
+            raise Violation("I14", f"{key} was started twice: as {self._started[key]} and {job_id}")
+        self.world.tell(f"  {key} is job {job_id}")
 
     def change(self, what: str, key: str) -> None:
         """A colleague stops a job, or has it go on."""
         if key in self._started:
             change = jobs.stop if what == "stop job" else jobs.resume
-            self._ask(partial(_changed, change, self._started[key]))
+            self.ask(partial(_changed, change, self._started[key]))
 
-    def _ask(self, what: Any) -> Any:
+    def ask(self, what: Any) -> Any:
+        """Has somebody do something; None without an answer."""
         return self.world.consoles[0].at_once(what) if self.world.consoles else None
 
     # What must hold
@@ -158,11 +164,12 @@ class Teamwork:
         self._newly.clear()
         if self._jobs != before:
             self._check_outcomes()
+        self.world.imports.committed([job for job in self._jobs.values() if job["act"] == "import"])
         self._were.clear()
         return [
             (job_id, what, who)
             for job_id, job in self._jobs.items()
-            if (changed := _change_of(before.get(job_id), job))
+            if (changed := _change_of(before.get(job_id), job, hands_in=self.hands_in))
             for what, who in [changed]
         ]
 
@@ -176,6 +183,8 @@ class Teamwork:
         if done != self._touched:
             raise Violation("I14", f"{sorted(done ^ self._touched)} are done or logged, and not both")
         for job_id, job in self._jobs.items():
+            if job["act"] == "import":
+                continue
             of_job = [outcome for (owner, _), outcome in outcomes.items() if owner == job_id]
             counts = len(of_job), of_job.count("done"), of_job.count("skipped")
             if counts != (job["total"], job["done"], job["skipped"]):
@@ -211,7 +220,7 @@ def _deed_of(job: Mapping[str, Any]) -> Deed:
     return Deed(job["act"], Person(job["person"]), {"to": given.get("assignee"), "until": until})
 
 
-def _change_of(before: Mapping[str, Any] | None, job: Mapping[str, Any]) -> tuple[str, str] | None:
+def _change_of(before: Mapping[str, Any] | None, job: Mapping[str, Any], *, hands_in: bool) -> tuple[str, str] | None:
     """What a person did with the job, and who; None where nobody did anything."""
     starts = "imported" if job["act"] == "import" else "job started"
     if before is None:
@@ -220,7 +229,7 @@ def _change_of(before: Mapping[str, Any] | None, job: Mapping[str, Any]) -> tupl
         case "running", "stopped":
             return "job stopped", job["changed_by"]
         case "stopped", "running":
-            return "job resumed", job["changed_by"]
+            return starts if hands_in else "job resumed", job["changed_by"]
         case "finished", "running":
             return starts, job["changed_by"]
     return None

@@ -39,6 +39,7 @@ SOON = {
     "recorded-before",
     "chain-cut",
     "not-done",
+    "row-late",
 }
 
 

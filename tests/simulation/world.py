@@ -23,6 +23,7 @@ from approvals import PEOPLE, Approvals
 from auditor import Auditor
 from deeds import Deed, Deeds
 from evidence import Evidence, Intended, Violation
+from handed_in import Imports
 from marketplace import Marketplace, Stage
 from mishaps import Chance, Step, climate_of, course_of, steps_of, team_steps
 from network import Network
@@ -69,10 +70,12 @@ class World:
         steps += self.approvals.steps({step.given["order"]: step.at for step in steps[::-1] if step.what == "submit"})
         submitted = len({step.given["order"] for step in steps if step.what == "submit"})
         steps += (desk := team_steps(random.Random(f"team {seed}"), submitted))
+        self._requests = [made_up(rng, number) for number in range(3)]
+        self.imports = Imports(self, seed, self._requests[0])
+        steps += (filed := self.imports.steps())
         planned = {f"step {number}: {step}": step for number, step in enumerate(steps)}
         self.steps = {name: step for name, step in planned.items() if name not in dropped}
         self.chance = Chance(seed, dropped)
-        self._requests = [made_up(rng, number) for number in range(3)]
         self._events: list[tuple[float, int, Callable[[], object]]] = []
         self._made = 0
         self.network = Network(self)
@@ -83,7 +86,7 @@ class World:
             lambda po_number: self.chance.draw(f"seen {po_number}"),
         )
         self.auditor, self.evidence, self.referee = Auditor(self), Evidence(self), Referee(self)
-        self.teamwork, self.deeds = Teamwork(self, busy=bool(desk)), Deeds(self)
+        self.teamwork, self.deeds = Teamwork(self, busy=bool(desk or filed)), Deeds(self)
         self.consoles: list[Console] = []
         self.gone: list[Console] = []
         self.crashes = 0
@@ -284,8 +287,8 @@ class World:
                 self._judge(step.what, f"T-{given['order']}", given["who"])
             case "snooze" | "end snooze" | "assign" | "reopen":
                 self._act_alone(step.what, given)
-            case "job":
-                self.teamwork.start(given)
+            case "import" | "job":
+                (self.teamwork.start if step.what == "job" else self.imports.hand_in)(given)
             case "stop job" | "resume job":
                 self.teamwork.change(step.what, given["key"])
             case "forged notice" | "notice of nothing":
