@@ -151,6 +151,8 @@ with elements.error_box():
     head(filters, snapshot, problems)
     for problem in dict.fromkeys(problems):
         st.warning(f"Left out of the filter: {elements.escape(problem)}", icon=":material/filter_alt_off:")
+    if problems:
+        st.caption(orders_selection.WIDER)
     selected: list[str] = []
     if snapshot.page.rows.empty:
         nothing(filters)

@@ -1,10 +1,12 @@
 """Orders that are late together are one incident; one that is late alone is none."""
 
+import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
 import pytest
+import sqlalchemy as sa
 from histories import START, History
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +29,7 @@ from tracking.reports.order_page import verdicts
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
+from tracking.storage.tables import ORDERS
 
 
 def incidents_of(store: Database, now: datetime) -> list[Incident]:
@@ -125,6 +128,13 @@ def test_late_orders_are_told_as_one_and_listed_when_wanted(history: History, st
     stalled(history)
     [found] = incidents_of(store, history.at)
     assert (found.classes, found.late, found.orders) == (("Links/1",), 8, 8)
+    with store.read() as connection:
+        late_at = connection.execute(sa.select(sa.func.min(ORDERS.c.late_at)).where(ORDERS.c.po_number.like("LATE-%")))
+        assert found.late_since == late_at.scalar()
+    stored = LateOrders((found,), 1, history.at).to_fact()
+    assert LateOrders.from_fact(json.loads(json.dumps(stored))) == LateOrders((found,), 1, history.at)
+    earlier = stored | {"incidents": [{k: v for k, v in stored["incidents"][0].items() if k != "late_since"}]}
+    assert LateOrders.from_fact(earlier).incidents[0].late_since is None
     assert explanations.incident_text(found, history.at).startswith("8 of 8 orders placed from 10:2")
     assert "(links, 1 card)" in explanations.incident_text(found, history.at)
     assert search.orders_page(store, Filters(view="late"), history.at).total == 0

@@ -84,6 +84,21 @@ def test_a_pause_says_whether_calls_were_too_many_or_the_provider_is_unavailable
     )
 
 
+def test_orders_that_became_due_while_nothing_could_be_polled_are_not_called_late() -> None:
+    first, last = START - timedelta(days=1), START - timedelta(hours=1)
+    incident = Incident(("Links/1",), first, last, 1_200, 0, 1_200, late_since=START)
+    late = LateOrders((incident,), 0, None)
+    for unanswered, level, part in (
+        (None, Level.WARNING, "are late: contact the provider once"),
+        (START + timedelta(seconds=1), Level.WARNING, "are late: contact the provider once"),
+        (START, Level.INFO, "are due; nothing could be polled since 10:00:00"),
+    ):
+        [banner] = health_banners(replace(HEALTHY, unanswered_since=unanswered), late, LATER)
+        assert (banner.level, part in banner.text) == (level, True)
+        assert ("contact" in str(banner.details)) == (level is Level.WARNING)
+        assert len(banner.text) <= 110
+
+
 def test_each_banner_is_one_line() -> None:
     first, last = START - timedelta(days=3), START - timedelta(days=1)
     incident = Incident(("Links/1",), first, last, 1_200, 30, 1_200)

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, select
@@ -54,6 +54,7 @@ class Incident:
         late: how many of them are open and late now.
         done_late: how many were late, but are done.
         orders: how many were placed in that time and should be done by now.
+        late_since: when the first of those that are late now became late; None where that was not stored.
     """
 
     classes: tuple[str, ...]
@@ -62,6 +63,13 @@ class Incident:
     late: int
     done_late: int
     orders: int
+    late_since: datetime | None = None
+
+    TIMES: ClassVar = ("first", "last", "late_since")
+
+    def times(self) -> dict[str, datetime | None]:
+        """Its times by their names."""
+        return {name: getattr(self, name) for name in self.TIMES}
 
     def matches(self, now: datetime) -> ColumnElement[bool]:
         """Match its late orders, in SQL."""
@@ -77,6 +85,7 @@ class _Placed:
     name: str
     late: bool
     open: bool
+    late_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +102,19 @@ class LateOrders:
     def to_fact(self) -> dict[str, Any]:
         """What is stored of it."""
         incidents = [
-            asdict(one) | {"first": one.first.isoformat(), "last": one.last.isoformat()} for one in self.incidents
+            asdict(one) | {name: at and at.isoformat() for name, at in one.times().items()} for one in self.incidents
         ]
         return {"incidents": incidents, "others": self.others, "oldest": self.oldest and self.oldest.isoformat()}
 
     @classmethod
     def from_fact(cls, value: Mapping[str, Any]) -> Self:
         """Read what `to_fact` made."""
-        times, oldest = ("first", "last"), value["oldest"]
+        oldest = value["oldest"]
         incidents = (
             Incident(
-                **one | {name: datetime.fromisoformat(one[name]) for name in times} | {"classes": (*one["classes"],)}
+                **one
+                | {name: datetime.fromisoformat(one[name]) for name in Incident.TIMES if one.get(name)}
+                | {"classes": (*one["classes"],)}
             )
             for one in value["incidents"]
         )
@@ -195,7 +206,7 @@ def _placed(row: Any, name: str, patience: timedelta) -> _Placed | None:
         return None
     opened = is_open(row.state)
     late = opened or (row.completed_after is not None and row.completed_after - row.placed > patience)
-    return _Placed(row.placed, name, late, opened)
+    return _Placed(row.placed, name, late, opened, row.late_at)
 
 
 def worst_run(placed: Sequence[_Placed], gap: timedelta = SEPARATE_AFTER) -> Incident | None:
@@ -224,7 +235,8 @@ def _worst_run(placed: Sequence[_Placed], gap: timedelta, share: float) -> Incid
     names = [one.name for one in late]
     classes = sorted(set(names), key=lambda name: (-names.count(name), name))
     done = sum(one.late and not one.open for one in run)
-    return Incident(tuple(classes), run[0].at, run[-1].at, len(late), done, len(run))
+    late_since = min((one.late_at for one in late if one.late_at is not None), default=None)
+    return Incident(tuple(classes), run[0].at, run[-1].at, len(late), done, len(run), late_since)
 
 
 # One order

@@ -49,18 +49,23 @@ def approval_banners(*, off: bool) -> list[Banner]:
 def health_banners(health: Health, late: LateOrders, now: datetime) -> list[Banner]:
     """List all other banners in the order in which the pages show them: the gravest first."""
     banners = (make(health, now) for make in _HEALTH_BANNERS)
-    together = [_late_together(incident, now) for incident in late.incidents]
+    together = [_late_together(incident, health, now) for incident in late.incidents]
     return sorted([*together, *_many_late(late, now), *filter(None, banners)], key=lambda each: _GRAVITY[each.level])
 
 
-def _late_together(incident: Incident, now: datetime) -> Banner:
+def _late_together(incident: Incident, health: Health, now: datetime) -> Banner:
     placed = f"placed {wording.clock(incident.first, now)} to {wording.clock(incident.last, now)}"
     text = f"{incident.late:,} of {incident.orders:,} orders {placed} are late: contact the provider once"
     details = f"{incident_text(incident, now)} Provider-wide: contact them once for all of these orders."
     # The incident goes by when the provider took its orders, the list by when they were made, which is a little sooner.
     first, last = incident.first - UNTIL_TAKEN, incident.last + timedelta(seconds=1)
     orders = {"view": "late", "each": "true", "from": first.isoformat(), "to": last.isoformat()}
-    return Banner(Level.WARNING, text, "groups", details, orders)
+    since, late_since = health.unanswered_since, incident.late_since
+    if since is None or late_since is None or late_since < since:
+        return Banner(Level.WARNING, text, "groups", details, orders)
+    text = f"{incident.late:,} orders {placed} are due; nothing could be polled since {wording.clock(since, now)}"
+    details = "They may be complete: no call was answered since then. They are polled as soon as the provider answers."
+    return Banner(Level.INFO, text, "groups", details, orders)
 
 
 def _many_late(late: LateOrders, now: datetime) -> list[Banner]:

@@ -72,7 +72,8 @@ class Health:
     should be, else 0. `webhooks`: the alarm about silent webhooks, while it lasts and for an hour after it ended.
     `unavailable`: calls are paused as the provider says that it is not available, not as there were too many.
     `contract`: what of its API is new or gone, and nobody has marked as read. `low_balance`: the balance, where it is
-    below the threshold.
+    below the threshold. `unanswered_since`: since when each call has failed; None where the latest
+    did not.
     """
 
     unreachable_since: datetime | None
@@ -86,6 +87,7 @@ class Health:
     unavailable: bool = False
     contract: tuple[ContractChange, ...] = ()
     low_balance: LowBalance | None = None
+    unanswered_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +277,7 @@ def health(database: Database, now: datetime) -> Health:
         unavailable=(client.get("last_error") or "").startswith("Throttled: ") and "(503)" in client["last_error"],
         contract=changes_in(contract.get("news", ())),
         low_balance=low_balance,
+        unanswered_since=_time(client.get("failing_since")),
     )
 
 
