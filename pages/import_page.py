@@ -230,26 +230,22 @@ def _order_figures(view: ImportView, now: datetime) -> None:
     )
     st.caption(f"{amounts.worth(view.values)} · {view.fulfilled:,} of {view.units:,} cards fulfilled")
     this = {"import": str(view.line.id)}
-    if view.queued:
-        _figure("Queued, not sent yet", view.queued, this | {"state": State.QUEUED.value})
-        st.caption(_queued_text(view))
+    _figure("Queued, not sent yet", view.queued, this | {"state": State.QUEUED.value})
     _figure("Open", view.open, this | {"view": "open"})
     for state in (State.COMPLETED, State.CANCELLED, State.REFUSED):
         _figure(state_label(state), view.states.get(state, 0), this | {"state": state.value})
     _figure("Needs a decision", view.undecided, this | {"view": "attention"})
     if view.snoozed:
         _figure("Snoozed", view.snoozed, this | {"view": "snoozed"})
-    st.caption(_fulfilment_text(view, now))
+    st.caption(" ".join([*([_queued_text(view)] if view.queued else []), _fulfilment_text(view, now)]))
 
 
 def _queued_text(view: ImportView) -> str:
     """What becomes of the orders that were not sent yet, and what does not keep them back."""
     going = f"{wording.count(view.queued, 'order')} {'goes' if view.queued == 1 else 'go'} to the provider"
-    stop = {
-        ImportState.PLACING: " Stop does not take them back.",
-        ImportState.STOPPED: " The stop does not change that.",
-    }
-    return f"{going} as API calls are free, unless an approval is missing.{stop.get(view.line.state, '')}"
+    stop = {ImportState.PLACING: "Stop does not take them back", ImportState.STOPPED: "the stop does not change that"}
+    taken_back = stop.get(view.line.state, "nothing here takes them back")
+    return f"{going} as API calls are free, unless an approval is missing; {taken_back}."
 
 
 def _fulfilment_text(view: ImportView, now: datetime) -> str:

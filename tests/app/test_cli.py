@@ -218,6 +218,8 @@ def test_imports_are_listed_shown_and_taken_along(run: Run, folder: Path) -> Non
     file = folder / "outcome.csv"
     assert answer(run("imports", "1", "--export", file, "--json")) == {"file": str(file), "rows": 2}
     assert file.read_bytes().startswith(b"\xef\xbb\xbfrow,po_number,")
+    for export in (("imports", "1", "--export", file), ("jobs", 1, "--export", file), ("export", file)):
+        assert f"{file} was there already and is replaced" in run(*export).stderr, export
     assert len(answer(run("orders", "--import", "1", "--json"))) == 2
     assert answer(run("orders", "--import", "2", "--json")) == []
     assert "there is no import 9" in run("imports", "9").stderr

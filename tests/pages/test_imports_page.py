@@ -80,7 +80,7 @@ def test_an_import_shows_how_far_it_is_and_is_stopped_and_resumed(visit: Visit, 
         "2",
     )
     database.write(lambda connection: facts.set_fact(connection, "beat:jobs", {}, datetime.now(UTC)))
-    assert (links["Queued, not sent yet"], "Stop does not take them back." in shown) == ("import=1&state=Queued", True)
+    assert (links["Queued, not sent yet"], "Stop does not take them back" in shown) == ("import=1&state=Queued", True)
     app.session_state["preferences"] = Preferences(name="Bob")
     app.button(key="stop_import").click().run()
     assert not app.exception

@@ -150,6 +150,7 @@ def _list_jobs(store: Database, page: int, *, as_json: bool) -> None:
 
 def _export(store: Database, loaded: Settings, job: int, file: Path, *, as_json: bool) -> None:
     form = options.file_format(file, ("csv", "parquet", "jsonl"))
+    options.say_replaced(file)
     try:
         with files.replacing(file) as handle:
             count = job_reports.write_touched(store, job, form=form, file=handle)

@@ -172,3 +172,9 @@ def acting_person(name: str | None = None) -> Person:
         if hasattr(os, "getuid"):
             return Person(f"cli:uid {os.getuid()}")
     raise NotPermitted("the system does not tell who runs this; give a name with --actor")
+
+
+def say_replaced(file: Path) -> None:
+    """Say on stderr that an export takes the place of a file that is there."""
+    if file.exists():
+        typer.echo(f"{file} was there already and is replaced", err=True)

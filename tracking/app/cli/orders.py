@@ -269,6 +269,7 @@ def export_command(
     form = options.file_format(file, EXPORT_FORMS)
     loaded = load_settings()
     store = open_store(loaded)
+    options.say_replaced(file)
     try:
         with files.replacing(file) as handle:
             count = exports.write_export(store, filters, utc_now(), form=form, file=handle)
@@ -356,6 +357,7 @@ def _export_outcomes(
 ) -> None:
     options.file_format(file, ("csv",))
     rows = results.outcome_rows(store, line.id)
+    options.say_replaced(file)
     try:
         with files.replacing(file) as handle:
             handle.write(results.spreadsheet_file(rows))
