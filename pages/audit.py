@@ -36,7 +36,7 @@ def draw_filters() -> AuditFilters:
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="audit_filters"):
         who = _picked("Who", "person", audit.names(session.database()), "Anybody", wording.person, width=200)
         kind = _picked("What", "kind", list(audit.KINDS), "Anything", LABELS.get, width=190)
-        order = _text("Order", "order", "Order: any ID", "Any ID of an order", width=190)
+        order = _text("Order", "order", "Order", "PO number or provider ID of an order", width=190)
         since = _moment_text("since", "Since", now)
         until = _moment_text("until", "Until", now)
     return AuditFilters(who, kind, order, since, until)

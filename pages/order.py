@@ -12,6 +12,7 @@ import order_head
 import order_lines
 import order_story
 import order_work
+import recording
 import session
 from tracking.orders import wording
 from tracking.orders.observations import utc_now
@@ -95,6 +96,10 @@ if not any_id:
     st.stop()
 with elements.error_box():
     matches = reports_order.find_order_ids(session.database(), any_id)
+    if (
+        reports_order.id_of_order(session.database(), any_id) is None
+    ):  # an address may look up a person as a search does
+        recording.search(any_id, len(matches), more=len(matches) > 1)
     if len(matches) == 1 and (moment := as_of.asked()) is not None:
         as_of.draw_order(matches[0], moment)
     elif len(matches) == 1:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from fakes import line, request
 from histories import History
 from pages.conftest import Open, forget
 from streamlit.testing.v1 import AppTest
@@ -13,9 +14,11 @@ import order_acts
 import order_approval
 import recording
 import session
+from tracking import ingest
 from tracking.access import Access, Person
 from tracking.errors import NotAdmitted, NotPermitted
 from tracking.orders.policy.approval_limit import ApprovalLimit
+from tracking.reports.team import audit
 from tracking.storage.database import Database
 from tracking.storage.team import approval_rule
 from tracking.storage.team.tables import AUDIT_LOG
@@ -195,6 +198,24 @@ def test_whoever_became_a_viewer_does_nothing_more_with_what_an_operator_had_ope
         whole()
     assert rows() == b"orders", "what a viewer may have anyway"
     assert [entry["kind"] for entry in entries(database)] == ["evidence exported", "exported"]
+
+
+def test_an_address_that_looks_a_person_up_is_recorded_as_a_search(
+    visit: Open, history: History, lists: Path, database: Database
+) -> None:
+    recipient = "jane.doe@shop.example"
+    document: Any = {"DigitalDeliveryAddress": {"Email": recipient}}
+    placed = request("FT-9", line("CVS", 10, **document), kind="DigitalDelivery")
+    database.write(lambda c: ingest.place(c, placed, source="form", actor="Ann", now=datetime.now(UTC)))
+    vic = claims("vic")
+    app = visit("order", claims=vic, order=recipient)
+    assert "Our submission" in shown(app), "her order is open"
+    visit("order", claims=vic, order="FT-9")
+    [sign_in, searched] = entries(database)
+    assert (searched["kind"], searched["person"], searched["detail"]["hits"]) == ("searched", "vic@example.com", 1)
+    assert "jane" not in repr(searched)
+    assert audit.entries(database, audit.AuditFilters(order=recipient)).entries == ()
+    assert sign_in["kind"] == "signed in"
 
 
 def test_without_lists_nobody_is_asked(visit: Open, history: History) -> None:

@@ -23,6 +23,12 @@ from tracking.storage.database import Database
 from tracking.storage.tables import LINES
 
 
+def id_of_order(database: Database, own_id: str) -> int | None:
+    """The order with this PONumber or provider id; None where there is none. It finds nobody by who they are."""
+    with database.read() as connection:
+        return orders.find_id(connection, storable(own_id.strip()))
+
+
 def find_order_ids(database: Database, any_id: str) -> list[int]:
     """The order with this PONumber or provider id; failing that, those with this external id or recipient, two at most.
 

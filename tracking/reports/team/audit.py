@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select
 
 from tracking.orders import wording
 from tracking.orders.model import Witness
-from tracking.reports.order import find_order_ids
+from tracking.reports.order import id_of_order
 from tracking.reports.order_list.exports import write_rows
 from tracking.reports.order_list.query_params import parse_length
 from tracking.reports.team.audit_wording import describe
@@ -39,7 +39,7 @@ COLUMNS = ("seq", "at", "who", "signed_in", "kind", "text", "po_number", "job_id
 
 @dataclass(frozen=True, slots=True)
 class AuditFilters:
-    """Which entries to list; empty or None leaves nothing out. `order` is any id of one; `until` is not included."""
+    """Which entries to list; empty leaves nothing out. `order` is its PONumber or provider id; `until` is excluded."""
 
     who: str = ""
     kind: str = ""
@@ -91,7 +91,8 @@ def entries(
     database: Database, filters: AuditFilters, *, below: int | None = None, limit: int = PAGE_SIZE
 ) -> AuditPage:
     """A page of the entries that match, those with a number below `below`."""
-    order_ids = find_order_ids(database, filters.order) if filters.order.strip() else None
+    order_id = id_of_order(database, filters.order) if filters.order.strip() else None
+    order_ids = [order_id or 0] if filters.order.strip() else None
     with database.read() as connection:
         query = _matching(connection, filters, order_ids)
         if below is not None:
