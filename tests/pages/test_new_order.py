@@ -343,7 +343,7 @@ def test_a_file_is_checked_queued_and_accounted_for(visit: Visit, database: Data
     app.button(key="queue").click().run()
     assert not app.exception
     assert [toast.value for toast in app.toast] == [
-        "All orders are saved. They will be placed even if you close this page."
+        "All rows are saved. They become orders and are sent even if you close this page."
     ]
     assert app.query_params["import"] == "1"
     assert place(database) == 3
