@@ -11,20 +11,24 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from browser.hands import Hands, settled
 from histories import PLANNER
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, WebSocketRoute, expect
 from processes.children import Child, Nursery, free_port, nursery, until
 from sqlalchemy import Connection, func, select
 
 from tracking import ingest
+from tracking.access import Person
 from tracking.app.demonstration.seeding import seed
 from tracking.orders.model import Line, Snapshot
 from tracking.orders.vocabulary import EventKind
 from tracking.provider.responses import ParsedOrder
+from tracking.reports.order_list.filters import Filters
 from tracking.reports.team import jobs as reports
 from tracking.storage.database import Database, connect
 from tracking.storage.maintenance.verify import verify
 from tracking.storage.tables import EVENTS, ORDERS
 from tracking.storage.team.tables import AUDIT_LOG, JOB_ORDERS
+from tracking.team import jobs
+from tracking.team.plans import Act, Parameters
 
 pytestmark = pytest.mark.browser
 
@@ -172,10 +176,16 @@ def test_two_people_on_the_same_orders_lose_no_act_double_none_and_see_each_othe
     watching = ann.context.new_page()
     watching.goto("/orders?prefix=TWO-&size=100")
     expect(watching.locator(".st-key-orders_table canvas").first).to_be_visible()
-    for hands in pages:
-        hands.press(hands.page.get_by_role("button", name="Acknowledge 79 orders"))
+    pages[0].press(ann.get_by_role("button", name="Acknowledge 79 orders"))
+    chosen, _ = Filters.from_query({"prefix": "TWO-"})
+    started = jobs.start(
+        desk.store, chosen, Act.ACKNOWLEDGE, Parameters(reason="Reordered"), key="at the same time",
+        by=Person(BOB), now=datetime.now(UTC), secret="a test",
+    )  # fmt: skip
+    expect(ann).to_have_url(re.compile(r"/jobs\?job=\d+"))
+    expect(bob.get_by_role("dialog")).to_contain_text("None of these orders would be changed.", timeout=REFRESH)
+    bob.goto(f"/jobs?job={started}")
     for page in (ann, bob):
-        expect(page).to_have_url(re.compile(r"/jobs\?job=\d+"))
         expect(page.get_by_text(re.compile("80 of 80: "))).to_be_visible()
     expect(watching.get_by_role("button", name="79 changed: show")).to_be_visible(timeout=REFRESH)
     statuses = [reports.job(desk.store, job_number(page), datetime.now(UTC)) for page in (ann, bob)]
@@ -188,6 +198,39 @@ def test_two_people_on_the_same_orders_lose_no_act_double_none_and_see_each_othe
     assert verify(desk.store) == []
     for page in (ann, bob):
         page.context.close()
+
+
+@pytest.mark.long
+def test_parts_that_are_asked_for_after_the_page_was_left_leave_none_white(browser: Browser, desk: Desk) -> None:
+    desk.plant("SLOW-", 3)
+    context = somebody(browser, desk, ANN)
+    page = context.new_page()
+    held: list[tuple[WebSocketRoute, str | bytes]] = []
+    slow = threading.Event()
+
+    def relay(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+        server.on_message(lambda sent: held.append((socket, sent)) if slow.is_set() else socket.send(sent))
+
+    page.route_web_socket("**/_stcore/stream", relay)
+    page.goto("/orders?view=attention&prefix=SLOW-")
+    settled(page)
+    page.locator(".st-key-select_all").get_by_role("button").click()
+    page.locator(".st-key-acknowledge_selected").get_by_role("button").click()
+    page.get_by_role("dialog").get_by_role("radio", name="Reordered").click()
+    begin = page.get_by_role("dialog").get_by_role("button", name="Acknowledge 3 orders")
+    expect(begin).to_be_enabled()
+    slow.set()
+    begin.click()
+    page.wait_for_timeout(6000)  # the list's parts are asked for every few seconds
+    slow.clear()
+    for socket, sent in held:
+        socket.send(sent)
+    expect(page).to_have_url(re.compile(r"/jobs\?job=\d+&list="))
+    expect(page.get_by_text("3 of 3: 3 acknowledged")).to_be_visible()
+    page.go_back()
+    expect(page).to_have_url(re.compile(r"/orders\?view=attention&prefix=SLOW-$"))
+    context.close()
 
 
 @pytest.mark.parametrize(("seeded", "number"), [(0, 600), pytest.param(15_000, 5_000, marks=pytest.mark.long)])
