@@ -39,7 +39,7 @@ from tracking.team import jobs
 from tracking.team.imports.discarding import discard
 
 STATES_HEIGHT = 34
-STOPS = "Rows that wait make no orders until Resume. Orders made already stay, and those that are queued are sent."
+STOPS = "Rows that wait make no orders until Resume. Orders created already stay, and those that are queued are sent."
 
 
 def number() -> int | None:
@@ -152,7 +152,7 @@ def _moving(import_id: int) -> None:
         st.subheader("The file's orders", anchor=False)
         _file_figures(view)
     with right, st.container(border=True, key="import_orders", gap="xxsmall", height="stretch"):
-        st.subheader("Orders made", anchor=False)
+        st.subheader("Orders created", anchor=False)
         _order_figures(view, now)
     _problems(view)
 
@@ -165,7 +165,7 @@ def _progress(view: ImportView, now: datetime) -> None:
         return
     settled = line.placed + line.rejected
     share = settled / line.orders if line.orders else 1.0
-    st.progress(min(share, 1.0), text=f"{settled:,} of {wording.count(line.orders, 'order')} of the file settled here")
+    st.progress(min(share, 1.0), text=f"{settled:,} of {wording.count(line.orders, 'order')} of the file processed")
     match line.state:
         case ImportState.PLACING:
             if health.absent_loop(session.database(), "jobs", now):
@@ -196,7 +196,7 @@ def _placing_text(view: ImportView) -> str:
     """When all orders may be made, at the pace so far; or when all rows were settled."""
     match view.line.state:
         case ImportState.PLACED:
-            return f"All were settled here by {times.text(view.line.finished_at)}; that says nothing of the provider."
+            return f"All were processed here by {times.text(view.line.finished_at)}; they are sent after that."
         case ImportState.PLACING if view.placing is None:
             return "When the last order is made: too early to say."
         case ImportState.PLACING if view.placing is not None:

@@ -211,7 +211,7 @@ def test_imports_are_listed_shown_and_taken_along(run: Run, folder: Path) -> Non
     [line] = answer(run("imports", "--json"))
     assert (line["id"], line["state"], line["orders"], line["placed"]) == (1, "placed", 2, 2)
     lines = run("imports", "1").stdout.splitlines()
-    assert [lines[1], *lines[2:4]] == ["Orders made, job 1", "order made: 2", "2 Queued"]
+    assert [lines[1], *lines[2:4]] == ["Orders created, job 1", "order created: 2", "2 Queued"]
     assert "2 of them queued here, not sent yet; to stop the job does not take them back" in lines
     shown = answer(run("imports", "1", "--json"))
     assert (shown["outcomes"], shown["states"], shown["undecided"]) == ({"queued": 2}, {"Queued": 2}, 0)

@@ -168,9 +168,9 @@ def test_a_file_is_uploaded_and_followed_to_its_outcome_file(window: Page) -> No
     window.locator("input[type=file]").set_input_files({"name": "wave.csv", "mimeType": "text/csv", "buffer": file})
     window.get_by_role("button", name=re.compile("Send 60 orders")).click()
     expect(window).to_have_url(re.compile(r"/imports\?import=\d+"))
-    expect(window.get_by_text("60 of 60 orders of the file settled here")).to_be_visible()
+    expect(window.get_by_text("60 of 60 orders of the file processed")).to_be_visible()
     window.reload()
-    expect(window.get_by_text("60 of 60 orders of the file settled here")).to_be_visible()
+    expect(window.get_by_text("60 of 60 orders of the file processed")).to_be_visible()
     settled(window)
     with window.expect_download() as download:
         window.get_by_role("button", name="Outcome file").click()

@@ -62,7 +62,7 @@ def test_an_import_shows_how_far_it_is_and_is_stopped_and_resumed(visit: Visit, 
     assert not app.exception
     shown = written(app)
     assert app.header[0].value.replace("\\", "") == "[wave].csv"
-    assert text_of_progress(app) == "300 of 400 orders of the file settled here"
+    assert text_of_progress(app) == "300 of 400 orders of the file processed"
     assert "No worker is running, so no orders are made." in shown
     assert "At the pace so far all orders are made between" in shown
     lines = {*shown.split("\n")}
@@ -76,7 +76,7 @@ def test_an_import_shows_how_far_it_is_and_is_stopped_and_resumed(visit: Visit, 
     assert (len(rows), rows["outcome"][0], rows["outcome"][1], rows["rows"][0]) == (
         25,
         ["Rejected"],
-        ["Order made"],
+        ["Order created"],
         "2",
     )
     database.write(lambda connection: facts.set_fact(connection, "beat:jobs", {}, datetime.now(UTC)))
@@ -93,7 +93,7 @@ def test_an_import_shows_how_far_it_is_and_is_stopped_and_resumed(visit: Visit, 
     while database.write(partial(place_here, job_id=job, now=datetime.now(UTC))):
         pass
     streamlit.cache_data.clear()
-    assert "All were settled here by" in written(app.run())
+    assert "All were processed here by" in written(app.run())
     assert not [each for each in app.button if each.key == "stop_import"]
     app.query_params["outcome"] = "rejected"
     assert app.run().dataframe[0].value["order"].tolist() == ["W-000"]

@@ -53,14 +53,18 @@ STATE_LABELS = {
     ImportState.UPLOADING: "Uploading",
     ImportState.PLACING: "Making orders",
     ImportState.STOPPED: "Stopped",
-    ImportState.PLACED: "Orders made",
+    ImportState.PLACED: "Orders created",
     ImportState.DISCARDED: "Discarded",
     ImportState.EARLIER: "Orders only",
 }
 # What became of a row here, which says nothing of the provider: an order that was made is Queued until it is sent.
 OUTCOME_LABELS = {
-    WAITING: "Waiting", "queued": "Order made", "exists": "Already there", REJECTED: "Rejected", DISCARDED: "Discarded",
-}  # fmt: skip
+    WAITING: "Waiting",
+    "queued": "Order created",
+    "exists": "Already there",
+    REJECTED: "Rejected",
+    DISCARDED: "Discarded",
+}
 _BY_JOB: dict[str | None, ImportState] = {"running": ImportState.PLACING, "stopped": ImportState.STOPPED}
 _UNPLACED = {ImportState.UPLOADING, ImportState.PLACING, ImportState.STOPPED}
 
