@@ -622,7 +622,7 @@ def test_whoever_may_not_act_is_refused_before_anything_is_written(database: Dat
 @pytest.mark.parametrize("text", ["", " \n", "x" * 501])
 def test_empty_and_endless_texts_are_refused(database: Database, text: str) -> None:
     submitted(database, HEADER + "a,Links,CVS,10,1,x\n")
-    with pytest.raises(InvalidSubmission, match="Text"):
+    with pytest.raises(InvalidSubmission, match="Note"):
         actions.add_note(database, "a", by=ANN, now=NOW, text=text)
     assert count(database, EVENTS) == 1
 
