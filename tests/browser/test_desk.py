@@ -270,7 +270,8 @@ def test_all_that_match_are_acknowledged_in_five_clicks_stopped_resumed_and_kill
         page.reload()
         expect(page.get_by_text(f"{number:,} of {number:,}: {number:,} acknowledged")).to_be_visible(timeout=180_000)
 
-        assert desk.number(UNDECIDED) == 0
+        # Of those that were made up before, one that the provider does not know may come to need a decision meanwhile.
+        assert desk.number(UNDECIDED, ORDERS.c.po_number.startswith("MANY-")) == 0
         acts = acknowledgements(store, "")
         assert len(acts) == number
         assert {tuple(people) for people in acts.values()} == {(ANN,)}
