@@ -19,6 +19,17 @@ def choice(name: str, options: Collection[str], default: str) -> str:
     return word if word in options else default
 
 
+def number(name: str, *, digits: int = 9) -> int | None:
+    """The whole number of at most so many digits that the address says; None where it says none."""
+    text = st.query_params.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= digits else None
+
+
+def page(name: str) -> int:
+    """The page that the address says, from 1."""
+    return max(1, number(name, digits=6) or 1)
+
+
 def say_unusable(name: str, instead: str) -> None:
     """Say of a number in the address that it is none, and what is shown instead; nothing where there is none."""
     if text := st.query_params.get(name, ""):

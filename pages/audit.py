@@ -9,6 +9,7 @@ import streamlit as st
 
 import address
 import elements
+import exports
 import log_table
 import recording
 import session
@@ -22,7 +23,6 @@ from tracking.storage.team.audit_log import NOBODY
 from tracking.team.disclosures import text_hash
 
 SPANS = ("1h", "8h", "24h", "7d", "30d")
-FORMS = {"csv": "text/csv", "jsonl": "application/x-ndjson"}
 RESETS = ("below",)
 MEANING = (
     "What people did, exported, searched for and revealed, sign-ins and changed settings; not what they read. The text "
@@ -83,18 +83,15 @@ def draw_export(filters: AuditFilters) -> None:
     with st.popover("Export", icon=":material/download:", key="audit_export"):
         database = session.database()
         st.caption(f"Newest first, at most {audit.EXPORTED_AT_MOST:,} entries. Times are UTC.")
-        for form, mime in FORMS.items():
 
-            def make(form: str = form) -> tuple[bytes, int]:
-                file = io.BytesIO()
-                count = audit.write_entries(database, filters, form=form, file=file)
-                return file.getvalue(), count
+        def make(form: str) -> tuple[bytes, int]:
+            file = io.BytesIO()
+            count = audit.write_entries(database, filters, form=form, file=file)
+            return file.getvalue(), count
 
-            st.download_button(
-                form.upper(), recording.export("audit log", make, form=form, chosen=_chosen(filters)),
-                file_name=f"audit-log-{utc_now():%Y%m%d-%H%M%S}.{form}", mime=mime, key=f"audit_{form}",
-                on_click="ignore",
-            )  # fmt: skip
+        file_name = f"audit-log-{utc_now():%Y%m%d-%H%M%S}"
+        chosen = _chosen(filters)
+        exports.buttons("audit log", make, key="audit", file_name=file_name, forms=("csv", "jsonl"), chosen=chosen)
 
 
 def _chosen(filters: AuditFilters) -> dict[str, Any]:
@@ -187,8 +184,7 @@ def draw_pages(page: audit.AuditPage) -> None:
 def draw() -> None:
     """The page."""
     filters = draw_filters()
-    below = st.query_params.get("below", "")
-    page = audit.entries(session.database(), filters, below=int(below) if below.isascii() and below.isdigit() else None)
+    page = audit.entries(session.database(), filters, below=address.number("below", digits=18))
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         draw_export(filters)
         draw_head()

@@ -11,7 +11,6 @@ import actors
 import address
 import cached
 import elements
-import log_table
 import recording
 import session
 import times
@@ -40,12 +39,6 @@ from tracking.team.imports.discarding import discard
 
 STATES_HEIGHT = 34
 STOPS = "Rows that wait make no orders until Resume. Orders created already stay, and those that are queued are sent."
-
-
-def number() -> int | None:
-    """The import that the address names; None where it names none."""
-    text = st.query_params.get("import", "")
-    return int(text) if text.isascii() and text.isdigit() and 0 < len(text) < 10 else None
 
 
 def draw(import_id: int) -> None:
@@ -318,7 +311,7 @@ def _rows(import_id: int) -> None:
             format_func=lambda name: OUTCOME_LABELS.get(name, "All"),
             **address.bound("outcome", outcome, "all", resets=("page",)),
         )  # fmt: skip
-    page = log_table.page_of("page")
+    page = address.page("page")
     rows = import_rows(session.database(), import_id, "" if outcome == "all" else outcome, page)
     if not rows:
         st.caption("None.")

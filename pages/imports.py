@@ -6,7 +6,6 @@ import streamlit as st
 import address
 import elements
 import import_page
-import log_table
 import session
 import times
 from tracking.orders import wording
@@ -18,7 +17,7 @@ ROW_HEIGHT = 30
 @elements.live("5s", "imports")
 def listed() -> None:
     """A page of the imports, read anew every few seconds."""
-    page = log_table.page_of("page")
+    page = address.page("page")
     lines, more = imports(session.database(), page)
     if not lines and page == 1:
         st.caption("Nothing was imported yet.")
@@ -46,7 +45,7 @@ def listed() -> None:
             ),
             "state": elements.pill_column("State", colors, width=130),
             "share": st.column_config.ProgressColumn(
-                "Settled here", min_value=0, max_value=100, format="%d %%", width=110
+                "Processed", min_value=0, max_value=100, format="%d %%", width=110
             ),
             "orders": st.column_config.NumberColumn("Orders", format="localized", width=80),
             "rejected": st.column_config.NumberColumn("Rejected", format="localized", width=80),
@@ -86,7 +85,7 @@ def table_frame(lines: list[ImportLine]) -> pd.DataFrame:
     return pd.DataFrame(cells).assign(file=lambda frame: elements.shortened(frame["file"]))
 
 
-number = import_page.number()
+number = address.number("import")
 with elements.error_box():
     if number is None:
         st.header("Imports", anchor=False)

@@ -12,8 +12,8 @@ import actors
 import address
 import cached
 import elements
+import exports
 import job_words
-import recording
 import session
 import times
 from tracking.access import Person
@@ -26,7 +26,6 @@ from tracking.storage.database import Database
 from tracking.team import jobs
 from tracking.team.plans import CALLS, Act
 
-FORMS = {"csv": "text/csv", "jsonl": "application/x-ndjson", "parquet": "application/vnd.apache.parquet"}
 OUTCOMES = {"all": "All", "done": "Done", "skipped": "Skipped", "waiting": "Waiting"}
 BADGES = {
     "running": ("play_circle", "blue"), "stopped": ("pause_circle", "orange"), "finished": ("check_circle", "green"),
@@ -39,7 +38,9 @@ REASONS_LISTED = 6
 def draw(job_id: int) -> None:
     """The job's head and its orders, both of one read and read anew while it runs, so that all counts agree."""
     outcome, now = address.choice("outcome", OUTCOMES, "all"), utc_now()
-    view = reports.job_view(session.database(), job_id, None if outcome == "all" else outcome, _page_asked(), now)
+    view = reports.job_view(
+        session.database(), job_id, None if outcome == "all" else outcome, address.page("orders_page"), now
+    )
     _draw_head(view.job, now)
     _draw_orders(view, outcome)
 
@@ -155,11 +156,6 @@ def _draw_orders(view: JobView, outcome: str) -> None:
         )
 
 
-def _page_asked() -> int:
-    text = st.query_params.get("orders_page", "1")
-    return max(1, int(text)) if text.isascii() and text.isdigit() and len(text) < 7 else 1
-
-
 def _turn(key: str) -> None:
     address.write("orders_page", st.session_state[key], 1)
 
@@ -200,19 +196,13 @@ def _draw_table(rows: Sequence[TouchedOrder], number: int) -> None:
 
 
 def _draw_export(job_id: int, outcome: str) -> None:
-    database, only = session.database(), None if outcome == "all" else outcome
     with st.popover("Export", icon=":material/download:", key="job_export"):
         st.caption("Each order with what became of it. Without recipients. Times are UTC.")
-        for form, mime in FORMS.items():
-            make = functools.partial(_exported, database, job_id, form, only)
-            content = recording.export("orders of a job", make, job_id=job_id, form=form)
-            st.download_button(
-                form.upper(), content, file_name=f"job-{job_id}-{outcome}.{form}", mime=mime, key=f"job_export_{form}",
-                on_click="ignore",
-            )  # fmt: skip
+        make = functools.partial(_exported, session.database(), job_id, None if outcome == "all" else outcome)
+        exports.buttons("orders of a job", make, key="job_export", file_name=f"job-{job_id}-{outcome}", job_id=job_id)
 
 
-def _exported(database: Database, job_id: int, form: str, outcome: str | None) -> tuple[bytes, int]:
+def _exported(database: Database, job_id: int, outcome: str | None, form: str) -> tuple[bytes, int]:
     file = io.BytesIO()
     number = reports.write_touched(database, job_id, form=form, file=file, outcome=outcome)
     return file.getvalue(), number

@@ -78,14 +78,8 @@ def draw_way() -> None:
             st.page_link("orders.py", label="Back to the orders", icon=":material/list_alt:", query_params=query)
 
 
-def number_asked() -> int | None:
-    """The number of the job in the address; None without a number."""
-    text = st.query_params.get("job", "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
-
-
 with elements.error_box():
-    asked = number_asked()
+    asked = address.number("job")
     if asked is None:
         address.say_unusable("job", "all jobs")
         draw_list()

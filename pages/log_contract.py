@@ -8,9 +8,9 @@ import streamlit as st
 
 import actors
 import elements
+import exports
 import log_columns
 import log_table
-import recording
 import session
 import times
 from tracking.access import Person
@@ -22,7 +22,6 @@ from tracking.team.contract import mark_changes_read
 
 ONLY = {"": "Documented or not", "undocumented": "Undocumented", "changed": "New or gone"}
 COLORS = {"new": ("blue", ":material/fiber_new:"), "gone": ("orange", ":material/remove_circle:")}
-FORMS = {"csv": "text/csv", "jsonl": "application/jsonl"}
 RESETS = ("contract_page",)
 
 
@@ -94,13 +93,10 @@ def _table(fresh: Any) -> None:
 def _export(filters: dict[str, str]) -> None:
     with st.popover("Export", icon=":material/download:", key="contract_export"):
         st.caption("Without any value: examples show shapes. Times are UTC.")
-        for form, mime in FORMS.items():
-            make = functools.partial(contract.export, session.database(), utc_now(), form, **filters)
-            st.download_button(
-                form.upper(), recording.export("contract", make, form=form),
-                file_name=f"contract-{utc_now():%Y%m%d-%H%M%S}.{form}", mime=mime, key=f"contract_export_{form}",
-                on_click="ignore",
-            )  # fmt: skip
+        now = utc_now()
+        make = functools.partial(contract.export, session.database(), now, **filters)
+        file_name = f"contract-{now:%Y%m%d-%H%M%S}"
+        exports.buttons("contract", make, key="contract_export", file_name=file_name, forms=("csv", "jsonl"))
 
 
 def _departures() -> None:

@@ -144,20 +144,14 @@ def _choose(key: str, resets: Collection[str]) -> None:
         address.write("bar", None if bar == st.query_params.get("bar") else bar, resets=resets)
 
 
-def page_of(name: str) -> int:
-    """The page that the address says."""
-    text = st.query_params.get(name, "1")
-    return max(1, int(text)) if text.isascii() and text.isdigit() and len(text) < 7 else 1
-
-
 def offset(name: str) -> int:
     """Where the page begins that the address says."""
-    return (page_of(name) - 1) * SIZE
+    return (address.page(name) - 1) * SIZE
 
 
 def pages(name: str, rows: int) -> None:
     """Goes on as long as full pages come."""
-    page = page_of(name)
+    page = address.page(name)
     if rows == SIZE or page > 1:
         key = f"{name}_{page}"  # one for each page, as the widget has no other way to be told where it stands
         st.pagination(page + (rows == SIZE), default=page, key=key, on_change=_turn_page, args=(name, key))

@@ -9,10 +9,10 @@ import streamlit as st
 
 import actors
 import elements
+import exports
 import job_words
 import orders_bulk
 import orders_table
-import recording
 import session
 from tracking.access import Person
 from tracking.errors import NotAllowed, UnknownOrder
@@ -25,9 +25,6 @@ from tracking.submissions import actions
 from tracking.team.plans import Act
 
 CODE_LETTER, WIDEST_ID = 8.5, 340  # pixels
-FORMS = {"csv": "text/csv", "jsonl": "application/x-ndjson", "parquet": "application/vnd.apache.parquet"}
-
-
 WIDER = "A part of the filter in the address cannot be used: more orders match than were asked for. Correct it first."
 MORE = (Act.SNOOZE, Act.ASSIGN, Act.RESEND, Act.REOPEN, Act.END_SNOOZE)
 
@@ -145,16 +142,10 @@ def _poll(po_numbers: Sequence[str], person: Person) -> None:
 def export(label: str, filters: Filters, key: str, name: str) -> None:
     """All that match as a file. Made when asked for, so that nothing lies ready for others to fetch."""
     with st.popover(label, icon=":material/download:", key=key):
-        database = session.database()
         st.caption("Without recipients and claim data. Times are UTC.")
-        for form, mime in FORMS.items():
-            st.download_button(
-                form.upper(), recording.export(
-                    "orders", functools.partial(_exported, database, filters, form), filters=filters, form=form
-                ),
-                file_name=f"orders-{name}-{utc_now():%Y%m%d-%H%M%S}.{form}", mime=mime, key=f"{key}_{form}",
-                on_click="ignore",
-            )  # fmt: skip
+        make = functools.partial(_exported, session.database(), filters)
+        file_name = f"orders-{name}-{utc_now():%Y%m%d-%H%M%S}"
+        exports.buttons("orders", make, key=key, file_name=file_name, filters=filters)
 
 
 def _exported(database: Database, filters: Filters, form: str) -> tuple[bytes, int]:

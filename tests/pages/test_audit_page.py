@@ -46,6 +46,7 @@ def test_the_page_lists_filters_and_pages_by_its_address(visit: Visit, history: 
     assert len(rows(app)) == 100
     assert rows(visit("audit", order="FT-1", kind="noted", since="1000d", person="*Bob*")) == ["Added a note: called"]
     assert "is no time" in visit("audit", since="whenever").warning[0].value
+    assert len(rows(visit("audit", below="9" * 40))) == 100, "a number that no store holds is none"
 
 
 def _hits(*numbers: int) -> list[str]:

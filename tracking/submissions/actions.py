@@ -155,6 +155,11 @@ def _store_note(database: Database, order: str, text: str, *, by: Person, now: d
     database.write(job)
 
 
+def optional_note(text: str | None) -> str | None:
+    """The same of a text that may be left out: None for none. Raises InvalidNote where it is too long."""
+    return readable_note(text) if text and text.strip() else None
+
+
 def readable_note(text: str, field: str = "Reason") -> str:
     """The text of this field without what cannot be printed. Raises InvalidNote where nothing is left, or too much."""
     text = "".join(letter for letter in text if letter.isprintable() or letter == "\n").strip()

@@ -19,7 +19,7 @@ from tracking.orders.observations import Judged
 from tracking.storage.database import Database
 from tracking.storage.team import approval_rule
 from tracking.storage.team.audit_log import AuditKind, record_act
-from tracking.submissions.actions import find, readable_note
+from tracking.submissions.actions import find, optional_note, readable_note
 from tracking.submissions.catalog import certain_values, load_catalog
 
 
@@ -33,7 +33,7 @@ def approve(database: Database, order: str, *, by: Person, now: datetime, why: s
         InvalidNote: the reason is too long.
     """
     by.must_operate()
-    _judge(database, order, Judged(True, readable_note(why) if why and why.strip() else None), by, now)
+    _judge(database, order, Judged(True, optional_note(why)), by, now)
 
 
 def decline(database: Database, order: str, *, by: Person, now: datetime, why: str) -> None:

@@ -24,7 +24,7 @@ from tracking.storage.database import Database
 from tracking.storage.leases import lease_rows, unleased
 from tracking.storage.tables import ORDERS, OUTBOX
 from tracking.storage.team.tables import JOB_ORDERS, JOBS
-from tracking.team.jobs import DONE, FINISHED, RUNNING, SKIPPED, WAITING, Group, Job, Step
+from tracking.team.jobs import DONE, RUNNING, SKIPPED, WAITING, Group, Job, Step, after_group
 from tracking.team.plans import CALL_SHARE, CALLS, Act, Parameters, refusal, work_of
 from tracking.team.work import check_assignee
 
@@ -167,7 +167,8 @@ class JobRunner:
         group = (_give_up if gives_up else step)(connection, job, now, at_most, at_once)
         seconds = group.done * CALLS.get(job.act, 0) * jobs / self._calls_per_second
         wait = min(timedelta(seconds=seconds), LONGEST_PAUSE)
-        connection.execute(UPDATE_JOB, {"changed_id": job.id, **_changes(row, group, now + wait, now)})
+        changed = after_group(row, group, now) | ({"next_turn_at": now + wait} if group.touched else {})
+        connection.execute(UPDATE_JOB, {"changed_id": job.id, **changed})
         return _Turn(job, group)
 
     def _is_ahead(self, connection: Connection, job: Job, jobs: int, now: datetime) -> bool:
@@ -189,18 +190,6 @@ class JobRunner:
 def _postpone(connection: Connection, job: Job, until: datetime) -> _Turn:
     connection.execute(UPDATE_JOB, {"changed_id": job.id, "next_turn_at": until})
     return _Turn(job, None)
-
-
-def _changes(row: Any, group: Group, next_turn_at: datetime, now: datetime) -> dict[str, Any]:
-    """The columns of the job's row after the group."""
-    if not group.touched:
-        return {"state": FINISHED, "finished_at": now, "lease_owner": None, "lease_until": None}
-    return {
-        "done": row["done"] + group.done,
-        "skipped": row["skipped"] + sum(group.skipped.values()),
-        "skipped_why": dict(Counter(row["skipped_why"]) + Counter(group.skipped)),
-        "next_turn_at": next_turn_at,
-    }
 
 
 def step_of_orders(connection: Connection, job: Job, now: datetime, at_most: int, calls: int) -> Group:

@@ -5,6 +5,7 @@ Which orders a job has is fixed when it is started. Starting it twice with the s
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -58,6 +59,17 @@ class Group:
     def touched(self) -> int:
         """How many are no longer waiting."""
         return self.done + sum(self.skipped.values())
+
+
+def after_group(row: Mapping[Any, Any], group: Group, now: datetime) -> dict[str, Any]:
+    """The columns of the job's row after a group of it; a group that touched nothing finishes the job."""
+    if not group.touched:
+        return {"state": FINISHED, "finished_at": now, "lease_owner": None, "lease_until": None}
+    return {
+        "done": row["done"] + group.done,
+        "skipped": row["skipped"] + sum(group.skipped.values()),
+        "skipped_why": dict(Counter(row["skipped_why"]) + Counter(group.skipped)),
+    }
 
 
 Step = Callable[[Connection, Job, datetime, int, int], Group]

@@ -19,7 +19,7 @@ from tracking.storage.database import Database
 from tracking.storage.tables import LINES
 from tracking.storage.team.audit_log import AuditKind, record_act
 from tracking.storage.team.tables import AUDIT_LOG, JOB_ORDERS
-from tracking.submissions.actions import find, readable_note
+from tracking.submissions.actions import find, optional_note
 
 LONGEST_NAME = 60
 LONGEST_SNOOZE = timedelta(days=366)
@@ -47,7 +47,7 @@ def snooze(
     Whatever is new and needs a person ends it, as does the order's end.
     """
     check_until(until, now)
-    worked = Snoozed(until, readable_note(why) if why and why.strip() else None)
+    worked = Snoozed(until, optional_note(why))
     _work(database, order, worked, AuditKind.SNOOZED, by=by, now=now)
 
 
@@ -58,7 +58,7 @@ def end_snooze(database: Database, order: str, *, by: Person, now: datetime) -> 
 
 def reopen(database: Database, order: str, *, by: Person, now: datetime, why: str | None = None) -> None:
     """Take an acknowledgement back: the order needs a decision again. Raises as `assign`."""
-    worked = Reopened(readable_note(why) if why and why.strip() else None)
+    worked = Reopened(optional_note(why))
     _work(database, order, worked, AuditKind.REOPENED, by=by, now=now)
 
 

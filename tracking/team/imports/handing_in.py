@@ -123,7 +123,7 @@ def _row(batch_id: int, number: int, request: OrderRequest, checked: CheckedFile
         "last_row": max(rows),
         "po_number": request.po_number,
         "po_folded": folded_id(request.po_number),
-        "outcome": "waiting",
+        "outcome": WAITING,
         "message": None,
         "lines": lines,
         "request": dict(request.document),
@@ -197,5 +197,5 @@ def _receipts(database: Database, handed_in: HandedIn) -> list[Receipt]:
 def _receipt(row: Mapping[Any, Any], settled: frozenset[int]) -> Receipt:
     if row["number"] in settled:
         return Receipt(row["po_number"], row["order_id"], "exists", f"already here ({row['state']})")
-    message = "the import was stopped; resume it, or submit the file again" if row["outcome"] == "waiting" else ""
+    message = "the import was stopped; resume it, or submit the file again" if row["outcome"] == WAITING else ""
     return Receipt(row["po_number"], row["order_id"], row["outcome"], row["message"] or message)

@@ -17,12 +17,13 @@ from sqlalchemy import Connection, bindparam, func, select
 
 from tracking.errors import InvalidSubmission
 from tracking.orders.model import OrderRequest
-from tracking.storage.team.import_rows import REJECTED
+from tracking.storage.team.import_rows import REJECTED, WAITING
 from tracking.storage.team.tables import IMPORT_ROWS, JOBS
 from tracking.submissions.catalog import Catalog, check_request, stored_catalog
 from tracking.submissions.requests import read_request
 from tracking.submissions.submit import GROUP_LINES, GROUP_ORDERS, Receipt, place_group
-from tracking.team.jobs import FINISHED, RUNNING, Group, Job
+from tracking.team.jobs import RUNNING, Group, Job, after_group
+from tracking.team.plans import Act
 
 _SETTLE = (
     sa.update(IMPORT_ROWS)
@@ -81,19 +82,14 @@ def place_here(connection: Connection, job_id: int, now: datetime) -> int:
     job = connection.execute(select(JOBS).where(JOBS.c.id == job_id).with_for_update()).mappings().one_or_none()
     if job is None or job["state"] != RUNNING:
         return 0
-    outcomes = place_next_rows(connection, _import_of(job["parameters"], job["person"]), now)
-    rejected = outcomes.pop(REJECTED, 0)
-    skipped = Counter(job["skipped_why"]) + Counter({REJECTED: rejected})
-    values = {"done": job["done"] + outcomes.total(), "skipped": skipped.total(), "skipped_why": dict(skipped)}
-    rows = outcomes.total() + rejected
-    ending = {} if rows else {"state": FINISHED, "finished_at": now, "lease_owner": None, "lease_until": None}
-    connection.execute(sa.update(JOBS).where(JOBS.c.id == job_id).values(values | ending))
-    return rows
+    group = step(connection, Job(job_id, Act.IMPORT, job["parameters"], job["person"]), now, GROUP_ORDERS, 0)
+    connection.execute(sa.update(JOBS).where(JOBS.c.id == job_id).values(after_group(job, group, now)))
+    return group.touched
 
 
 def _next_rows(connection: Connection, batch_id: int, at_most: int) -> Sequence[Mapping[Any, Any]]:
     """The next rows that wait: few enough orders and lines that the writer is never held up for long."""
-    waiting = IMPORT_ROWS.c.batch_id == batch_id, IMPORT_ROWS.c.outcome == "waiting"
+    waiting = IMPORT_ROWS.c.batch_id == batch_id, IMPORT_ROWS.c.outcome == WAITING
     sizes = select(IMPORT_ROWS.c.number, func.json_array_length(IMPORT_ROWS.c.lines).label("size")).where(*waiting)
     numbers: list[int] = []
     lines = 0
@@ -115,7 +111,7 @@ def _place_rows(connection: Connection, rows: Sequence[Mapping[Any, Any]], of: I
     for row in rows:
         request, problem = _read(row, catalogue)
         if request is None:
-            receipts[row["number"]] = Receipt(row["po_number"], None, "rejected", problem)
+            receipts[row["number"]] = Receipt(row["po_number"], None, REJECTED, problem)
         else:
             requests[row["number"]] = request
     placed = place_group(
