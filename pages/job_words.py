@@ -18,7 +18,7 @@ VERBS = {
 PAST = {
     Act.POLL: "queued for a poll", Act.ACKNOWLEDGE: "acknowledged", Act.SNOOZE: "snoozed", Act.ASSIGN: "assigned",
     Act.RESEND: "queued to be sent again", Act.REOPEN: "reopened", Act.END_SNOOZE: "no longer snoozed",
-    Act.IMPORT: "made",
+    Act.IMPORT: "created",
 }  # fmt: skip
 
 

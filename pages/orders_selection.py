@@ -15,7 +15,6 @@ import orders_bulk
 import orders_table
 import session
 from tracking.access import Person
-from tracking.errors import NotAllowed, UnknownOrder
 from tracking.orders import wording
 from tracking.orders.observations import utc_now
 from tracking.reports.order_list.exports import write_export
@@ -80,8 +79,8 @@ def bar(snapshot: orders_table.Snapshot, po_numbers: Sequence[str]) -> None:
         st.button("Clear selection", key="clear_selection", type="tertiary", on_click=orders_table.new_turn)
     if opened:
         orders_table.open_order(po_numbers[0], snapshot.filters)
-    if picked is Act.POLL and po_numbers:
-        actors.act("Poll now", functools.partial(_poll, po_numbers))
+    if picked is Act.POLL and len(po_numbers) == 1:  # as on its own page; of several it is one job
+        actors.act("Poll now", functools.partial(_poll, po_numbers[0]))
         elements.show_toast()
     elif picked:
         orders_bulk.open_drawer(chosen, words, picked)
@@ -125,18 +124,10 @@ def _ids(snapshot: orders_table.Snapshot, po_number: str) -> None:
             st.code(wording.plain(text), language=None, width=min(int(len(text) * CODE_LETTER) + 36, WIDEST_ID))
 
 
-def _poll(po_numbers: Sequence[str], person: Person) -> None:
-    """Make each of the orders due for a poll now, and say of how many that was done, and why not of the others."""
-    reasons: dict[str, int] = {}
-    for po_number in po_numbers:
-        try:
-            actions.check_now(session.database(), po_number, by=person, now=utc_now())
-        except (NotAllowed, UnknownOrder) as exc:
-            reasons[str(exc)] = reasons.get(str(exc), 0) + 1
-    done = len(po_numbers) - sum(reasons.values())
-    texts = [f"Poll queued for {wording.count(done, 'order')}."] if done else []
-    texts += [f"{number} not polled: {elements.escape(reason)}." for reason, number in reasons.items()]
-    st.session_state["toast"] = " ".join(texts)
+def _poll(po_number: str, person: Person) -> None:
+    """Make the order due for a poll now, and say so."""
+    actions.check_now(session.database(), po_number, by=person, now=utc_now())
+    st.session_state["toast"] = "Poll queued."
 
 
 def export(label: str, filters: Filters, key: str, name: str) -> None:

@@ -180,14 +180,20 @@ def test_selected_rows_have_a_bar_of_what_can_be_done(visit: Visit, history: His
     app = select(visit("orders", sort="po number", asc="true"), 0)
     assert [code.value for code in app.code] == ["A-1", "BLK-1"]
     assert not app.button(key="open_selected").disabled
+    app.session_state["preferences"] = Preferences(name="Ann")
+    app.button(key="poll_selected").click().run()
+    assert [each.value for each in app.toast] == ["Poll queued."]
     select(app, 0, 1)
     assert not app.code
     assert app.button(key="open_selected").disabled
     assert "**2 selected**" in [text.value for text in app.markdown]
-    app.session_state["preferences"] = Preferences(name="Ann")
     app.button(key="poll_selected").click().run()
-    [toast] = [each.value for each in app.toast]
-    assert toast.startswith("Poll queued for 1 order. 1 not polled: ")
+    texts = [str(each.value) for kind in (app.markdown, app.caption) for each in kind]
+    assert "**1** of 2 orders would be queued for a poll, worth " in "\n".join(texts), (
+        "several are one job, which is planned first"
+    )
+    assert any(each.startswith("1 skipped: ") for each in texts)
+    assert app.button(key="bulk_start").label == "Poll 1 order"
     asked = [entry["po_number"] for entry in activity.events(database, kinds=[EventKind.ACTION_REQUESTED])]
     assert asked == ["A-1"]
     app.button(key="clear_selection").click().run()
