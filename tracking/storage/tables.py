@@ -97,6 +97,7 @@ class Orders(StoredRow, table=True):
         sa.Index("ix_orders_flagged", "created_at", sqlite_where=_FLAGGED),
         sa.Index("ix_orders_created", "created_at", "id"),
         sa.Index("ix_orders_state", "state", "created_at"),
+        sa.Index("ix_orders_type", "type", "created_at"),
         sa.Index("ix_orders_provider_created", "provider_created_at"),
         # All that the value of the open orders is added up from, so that no order's row is read for it.
         sa.Index(
