@@ -161,6 +161,7 @@ def test_health_says_which_database_is_used_and_how(make: Make, store: Database)
         assert known == ["postgresql", "psycopg", None, None]
     else:
         assert known == ["sqlite", driver.NAME, dbapi.sqlite_version, "wal" if keeps_wal() else "delete"]
+    assert told["commits_wait_for_readers"] is (store.dialect == "sqlite" and not keeps_wal())
 
 
 def test_one_loop_that_falls_silent_is_named(make: Make, clock: Clock) -> None:

@@ -36,7 +36,7 @@ from tracking.storage.engines import (
     translated,
 )
 from tracking.storage.migrations import HEAD
-from tracking.storage.sqlite import driver, journal, rewriting
+from tracking.storage.sqlite import driver, journal, log_limit, rewriting
 from tracking.storage.sqlite.driver import dbapi
 
 log = logging.getLogger(__name__)
@@ -138,15 +138,21 @@ class Database:
         if busy:
             raise StoreBusy("the database is read by another process, and its write-ahead log cannot be cleared")
 
-    def description(self) -> dict[str, str | None]:
-        """Name the database's engine and driver; on SQLite its version too, and the journal mode once it is open."""
+    def description(self) -> dict[str, str | bool | None]:
+        """Name the database's engine and driver; on SQLite its version too, and the journal mode once it is open.
+
+        With a rollback journal, which stands in where this SQLite's write-ahead log may lose rows, commits wait for
+        readers.
+        """
         if self.dialect == "postgresql":
-            return {"engine": self.dialect, "driver": self._engine.driver, "sqlite_version": None, "journal_mode": None}
+            server = {"engine": self.dialect, "driver": self._engine.driver}
+            return server | {"sqlite_version": None, "journal_mode": None, "commits_wait_for_readers": False}
         return {
             "engine": self.dialect,
             "driver": driver.NAME,
             "sqlite_version": dbapi.sqlite_version,
             "journal_mode": self._journal_mode,
+            "commits_wait_for_readers": None if self._journal_mode is None else self._journal_mode != "wal",
         }
 
     def _note_journal(self, connection: dbapi.Connection, _record: object) -> None:
@@ -173,8 +179,11 @@ class Database:
 
     def _run(self) -> None:
         connection: Connection | None = None
+        limit = log_limit.LogLimit()
         while (jobs := self._gather()) is not None:
             connection = self._commit(connection, jobs)
+            if connection is not None and self.dialect == "sqlite":
+                limit.apply(cast("dbapi.Connection", connection.connection.driver_connection), self.wal_bytes())
         if connection is not None:
             connection.close()
 
