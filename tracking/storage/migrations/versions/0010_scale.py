@@ -1,4 +1,4 @@
-"""What keeps a store of a million orders flat: indexes for what pages read, the search's own texts, checkpoints of logs.
+"""Keeps a store of a million orders flat: indexes for what pages read, the search's texts, checkpoints of logs.
 
 Each part has its own steps, there and back.
 """
