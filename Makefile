@@ -15,7 +15,7 @@ ARGS ?=
 N ?=
 SEEDS ?= 1000
 
-.PHONY: help run test check static audit scenarios powerloss kill9 bench bench-verify bench-polling bench-flood bench-readers browser hostile sim mutants docs constraints clean
+.PHONY: help run test check static audit scenarios powerloss kill9 bench bench-calls bench-verify bench-polling bench-flood bench-readers browser hostile sim mutants docs constraints clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s '|'
@@ -73,6 +73,9 @@ mutants: $(VENV)/.test ## plant faults of design and see that the simulation fin
 
 bench: $(VENV)/.test ## measure speed and memory, as ratios within one run
 	@$(BIN)/python tests/bench/bench.py $(ARGS)
+
+bench-calls: $(VENV)/.test ## measure polls and POSTs over real sockets, against bare httpx (ARGS="2" for fewer turns)
+	@$(BIN)/python tests/bench/provider_calls.py $(ARGS)
 
 bench-polling: $(VENV)/.test ## judge the schedule against the optimum, doubling waits, the budget and a running console (8 minutes)
 	@$(BIN)/python tests/bench/bench_polling.py $(ARGS)
