@@ -15,7 +15,7 @@ ARGS ?=
 N ?=
 SEEDS ?= 1000
 
-.PHONY: help run test check static audit scenarios powerloss kill9 bench bench-calls bench-verify bench-polling bench-flood bench-readers browser hostile sim mutants docs constraints clean
+.PHONY: help run test check static audit scenarios powerloss kill9 bench bench-calls bench-verify bench-polling bench-flood bench-readers bench-webhooks browser hostile sim mutants docs constraints clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s '|'
@@ -85,6 +85,9 @@ bench-flood: $(VENV)/.test ## measure a worker under 1,000 hostile calls a secon
 
 bench-readers: $(VENV)/.test ## measure callbacks beside somebody who reads, with each driver of SQLite
 	@$(BIN)/python tests/bench/bench_readers.py $(ARGS)
+
+bench-webhooks: $(VENV)/.test ## measure webhooks over real sockets against a bare endpoint, with each driver of SQLite
+	@$(BIN)/python tests/bench/bench_webhooks.py $(ARGS)
 
 browser: $(VENV)/.test ## all tests in a browser, also the long ones: the tasks by mouse too, each page for half a minute
 	@tests/browser/find-chromium >/dev/null || true

@@ -5,7 +5,6 @@
 Prints a line a measure and one last line with all ratios; exits 1 where one falls short of what the design counts on.
 """
 
-import asyncio
 import functools
 import json
 import random
@@ -18,14 +17,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import bench_webhooks
 import bulk
 import file_imports
-import httpx
 from sqlalchemy import Connection, select, update
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from tracking import ingest
 from tracking.access import Person
@@ -74,12 +69,10 @@ from tracking.submissions import results
 from tracking.submissions.files import CheckedFile, read_csv
 from tracking.team import jobs
 from tracking.team.plans import Act, Parameters
-from tracking.webhooks import addresses
-from tracking.webhooks.receiver import Receiver
 
 SECRET = "a secret for this measurement alone"
 SMALL, LARGE = 1_000, 10_000
-CALLBACKS = 400
+CALLBACKS = 1000
 LOOKS = 400
 
 
@@ -258,39 +251,6 @@ def _looks(store: Database, planner: PlanningContext, now: datetime) -> float:
     return alone / grouped
 
 
-async def _post_all(app: Starlette, calls: list[tuple[str, bytes]]) -> float:
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://console") as client:
-        began = time.perf_counter()
-        answers = await asyncio.gather(*(client.post(path, content=body) for path, body in calls))
-        taken = time.perf_counter() - began
-    if any(answer.status_code != 204 for answer in answers):
-        raise SystemExit("a genuine callback was refused")
-    return taken
-
-
-def _webhooks(store: Database, planner: PlanningContext) -> float:
-    """Callbacks committed and answered, against an endpoint that does nothing at all."""
-    receiver = Receiver(store, [SECRET], planner, clock=lambda: datetime.now(UTC), wake=lambda: None)
-
-    async def nothing(request: Request) -> Response:
-        await request.body()
-        return Response(status_code=204)
-
-    real = Starlette(routes=[Route("/webhooks/fulfillment/{token}", receiver)])
-    bare = Starlette(routes=[Route("/webhooks/fulfillment/{token}", nothing, methods=["POST"])])
-    calls = [
-        (
-            f"/webhooks/fulfillment/{addresses.make_token(po, SECRET)}",
-            f'{{"Action":"FulfillmentComplete","PONumber":"{po}","Timestamp":"01/02/2026 03:09:00 AM"}}'.encode(),
-        )
-        for _, po in _open_orders(store, CALLBACKS)
-    ]
-    empty = statistics.median(asyncio.run(_post_all(bare, calls)) for _ in range(3))
-    taken = asyncio.run(_post_all(real, calls))
-    print(f"callbacks: {CALLBACKS / taken:,.0f} a second committed, {CALLBACKS / empty:,.0f} by an empty endpoint")
-    return empty / taken
-
-
 def _unchanged() -> float:
     """A look whose bytes are known against one that must be read: what the digest saves."""
     lines = [{"Id": f"L{n}", "Status": "Pending", "ProductId": "CVS", "Value": 10, "Quantity": 1} for n in range(100)]
@@ -344,7 +304,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         small, large = _store(Path(name), SMALL), _store(Path(name), LARGE)
         ratios = _pages(small, large, now)
-        grouping, webhooks, digest = _looks(small, planner, now), _webhooks(small, planner), _unchanged()
+        grouping, (webhooks, prompt), digest = (
+            _looks(small, planner, now),
+            bench_webhooks.measured(CALLBACKS),
+            _unchanged(),
+        )
         rows, sighted = _rows(), _sighted()
         beside_jobs = max(bulk.measure(large, planner, SECRET))
         of_a_file = file_imports.measure(Path(name))
@@ -358,11 +322,11 @@ def main() -> int:
     )  # fmt: skip
     of_one_order = (name for name in ratios if name.startswith(("one order", "one job", "jobs")))
     holds = all(ratios[name] < 3 for name in (*bounded, *of_one_order)) and grouping > 1 and digest > 1 and rows < 20
-    holds = holds and beside_jobs < 5 and sighted < 0.5 and of_a_file < 3
+    holds = holds and prompt and beside_jobs < 5 and sighted < 0.5 and of_a_file < 3
     told = ", ".join(f"{measure} x{ratio:.1f}" for measure, ratio in ratios.items())
     print(
         f"ten times the orders: {told}; group commit x{grouping:.1f}; "
-        f"callbacks at {webhooks:.2f} of an empty endpoint; digest x{digest:.1f}; "
+        f"{webhooks}; digest x{digest:.1f}; "
         f"sightings at {sighted:.2f} of a poll; ten times the rows x{rows:.1f}; "
         f"ten times the orders of a file x{of_a_file:.1f}; "
         f"callbacks and polls beside jobs x{beside_jobs:.1f}{'' if holds else ' FALLS SHORT'}"

@@ -34,7 +34,7 @@ def worker_command(
     backend = Backend(loaded.model_copy(update={"roles": roles}))
     what = ", ".join(sorted(roles)) + (" with the embedded sandbox" if loaded.embedded_sandbox else "")
     with contextlib.closing(backend.database):
-        _serve(backend.asgi(), host, port, contextlib.nullcontext(), what)
+        serve(backend.asgi(), host, port, contextlib.nullcontext(), what)
 
 
 def sandbox_command(  # noqa: PLR0913 - each is an option of its own, and typer reads them from here
@@ -73,10 +73,10 @@ def sandbox_command(  # noqa: PLR0913 - each is an option of its own, and typer 
         raise typer.Exit(1) from exc
     what = f"simulated provider ({scenario}; Email sandbox@example.com, AccessToken sandbox)"
     with contextlib.closing(simulated):
-        _serve(simulated.app, host, port, simulated.running(), what)
+        serve(simulated.app, host, port, simulated.running(), what)
 
 
-def _serve(application: ASGIApp, host: str, port: int, around: AbstractAsyncContextManager[None], what: str) -> None:
+def serve(application: ASGIApp, host: str, port: int, around: AbstractAsyncContextManager[None], what: str) -> None:
     """Serve on a socket of its own, within the context `around`, until a signal ends it."""
     try:
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
@@ -86,14 +86,15 @@ def _serve(application: ASGIApp, host: str, port: int, around: AbstractAsyncCont
         raise typer.Exit(1) from exc
     server = uvicorn.Server(limited(application, lifespan="on"))
 
-    async def serve() -> None:
+    async def run() -> None:
         async with around:
             await server.serve(sockets=[listening])
 
     try:
         with listening:
             output.print_stderr(f"{what}: http://{host}:{listening.getsockname()[1]}")
-            asyncio.run(serve())
+            with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+                runner.run(run())
     except KeyboardInterrupt:
         return
     if not server.started:
