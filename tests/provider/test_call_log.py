@@ -1,4 +1,7 @@
 import asyncio
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +13,7 @@ from tracking.errors import StoreBusy, StoreError
 from tracking.forecasting.planner import PlanningContext
 from tracking.provider import call_log
 from tracking.provider.call_log import ApiCallRecord, CallLog, store_api_calls
-from tracking.storage.database import Database
+from tracking.storage.database import Database, connect
 from tracking.storage.tables import EXCHANGES
 
 
@@ -83,14 +86,78 @@ def test_a_call_that_can_never_be_written_does_not_keep_out_the_next(store: Data
         assert list(connection.execute(sa.select(EXCHANGES.c.path)).scalars()) == ["/next"]
 
 
-def test_calls_are_bounded(store: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(call_log, "API_CALLS_STORED", 10)
-    rows: list[dict[str, Any]] = [
-        {"at": clock.now, "method": "GET", "path": f"/{number}", "outcome": "ok", "milliseconds": 1}
-        for number in range(25)
-    ]
-    store.write(lambda connection: store_api_calls(connection, rows))
-    store.write(lambda connection: store_api_calls(connection, []))
+def paths(store: Database) -> list[str]:
     with store.read() as connection:
-        paths = list(connection.execute(sa.select(EXCHANGES.c.path).order_by(EXCHANGES.c.id)).scalars())
-    assert paths == [f"/{number}" for number in range(15, 25)]
+        return list(connection.execute(sa.select(EXCHANGES.c.path).order_by(EXCHANGES.c.id)).scalars())
+
+
+def rows(clock: Clock, *calls: tuple[str, str, int | None, str | None]) -> list[dict[str, Any]]:
+    """Calls as stored, each of (method, path, order, answer)."""
+    same: dict[str, Any] = {"at": clock.now, "outcome": "ok", "milliseconds": 1, "status": 200}
+    return [
+        same | {"method": method, "path": path, "order_id": order_id, "answer": answer}
+        for method, path, order_id, answer in calls
+    ]
+
+
+def test_calls_of_no_order_are_bounded(store: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(call_log, "RECENT_CALLS", 10)
+    written = rows(clock, *(("GET", f"/{number}", None, None) for number in range(25)))
+    store.write(lambda connection: store_api_calls(connection, written[:7]))
+    store.write(lambda connection: store_api_calls(connection, written[7:]))
+    store.write(lambda connection: store_api_calls(connection, []))
+    assert paths(store) == [f"/{number}" for number in range(15, 25)]
+
+
+def test_an_orders_send_and_what_changed_it_outlast_the_traffic_of_others(
+    store: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(call_log, "RECENT_CALLS", 4)
+    began = clock.now
+    answers = ["pending", *["working"] * 6, "done"]
+    looks = [("GET", "/1", 1, answer) for answer in answers]
+    for call in [("POST", "/orders", 1, "taken"), *looks]:
+        store.write(partial(store_api_calls, rows=rows(clock, call)))
+        clock.pass_by(seconds=1)
+    with store.read() as connection:
+        assert call_log.calls_complete_since(connection) == began + timedelta(seconds=5)
+    others = rows(
+        clock, *(("GET", f"/{number}", number, "same") for number in range(2, 12)), ("GET", "/list", None, "")
+    )
+    store.write(lambda connection: store_api_calls(connection, others))
+    with store.read() as connection:
+        own = sa.select(EXCHANGES.c.answer).where(EXCHANGES.c.order_id == 1).order_by(EXCHANGES.c.id)
+        assert list(connection.execute(own).scalars()) == ["taken", "pending", *["working"] * 4, "done"]
+        assert connection.execute(sa.select(sa.func.count()).where(EXCHANGES.c.order_id > 1)).scalar() == 10
+        assert call_log.calls_complete_since(connection) == clock.now
+
+
+def test_an_orders_calls_are_bounded_its_sends_last(
+    store: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(call_log, "RECENT_CALLS", 1)
+    monkeypatch.setattr(call_log, "CALLS_OF_ORDER", 3)
+    written = rows(clock, ("POST", "/sent", 1, None), *(("GET", f"/{number}", 1, None) for number in range(6)))
+    for row in [*written, *rows(clock, ("GET", "/list", None, None))]:
+        store.write(partial(store_api_calls, rows=[row]))
+    assert paths(store) == ["/sent", "/4", "/5", "/list"]
+
+
+def test_what_is_pruned_is_found_along_indexes(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(call_log, "RECENT_CALLS", 10)
+    monkeypatch.setattr(call_log, "CALLS_OF_ORDER", 2)
+    opened = connect(f"sqlite:///{tmp_path}/plan.db")
+    plans: list[str] = []
+
+    def explain(_connection: Any, cursor: Any, statement: str, parameters: Any, *_more: Any) -> None:
+        if "exchanges" in statement and not statement.startswith("INSERT"):
+            plan = cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plans.append(str([row[3] for row in plan]))
+
+    sa.event.listen(opened._engine, "before_cursor_execute", explain)
+    for number in range(40):
+        written = rows(clock, *(("GET", f"/{number}", order_id, "x") for order_id in (1, 2)), ("GET", "/", None, None))
+        opened.write(partial(store_api_calls, rows=written))
+    opened.close()
+    assert len(set(plans)) >= 5
+    assert [plan for plan in plans if "SCAN exchanges" in plan] == []

@@ -283,9 +283,16 @@ class Addresses(StoredRow, table=True):
 
 
 class Exchanges(StoredRow, table=True):
-    """One call of the provider's API: what was asked, what came, how long it took. Bodies are masked and cut."""
+    """One call of the provider's API: what was asked, what came, how long it took. Bodies are masked and cut.
 
-    __table_args__ = (sa.Index("ix_exchanges_at", "at"), sa.Index("ix_exchanges_order", "order_id", "at"))
+    `unchanged`: it asked for an order, and was answered as the call before for the same one.
+    """
+
+    __table_args__ = (
+        sa.Index("ix_exchanges_at", "at"),
+        sa.Index("ix_exchanges_order", "order_id", "at"),
+        sa.Index("ix_exchanges_unchanged", "order_id", "id", sqlite_where=sa.text("unchanged")),
+    )
 
     id: int | None = key_column()
     at: datetime = time_column(nullable=False)
@@ -297,6 +304,7 @@ class Exchanges(StoredRow, table=True):
     order_id: int | None = Field(default=None, sa_column=sa.Column(BigKey))
     request: str | None = None
     answer: str | None = None
+    unchanged: bool = False
 
 
 class Predictions(StoredRow, table=True):

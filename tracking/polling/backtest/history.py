@@ -24,6 +24,7 @@ from tracking.orders.latency import CompletionTimes, StatedTime, completion_wind
 from tracking.orders.model import State, Submission
 from tracking.orders.vocabulary import EventKind
 from tracking.polling.backtest.model import NEVER, History
+from tracking.provider.call_log import calls_complete_since
 from tracking.storage.database import Database
 from tracking.storage.tables import CALLBACKS, EVENTS, EXCHANGES, ORDERS
 from tracking.webhooks import silence_alarm
@@ -123,7 +124,7 @@ def read_history(database: Database, since: datetime) -> RecordedHistory | None:
         used = [row for row in rows if row.state != State.CANCELLED and not _finished_before(row)]
         all_orders = sorted(_recorded_orders(connection, used), key=lambda one: one.arrived)
         alarm = silence_alarm.latest_alarm(connection)
-        first_call = connection.execute(select(sa.func.min(EXCHANGES.c.at))).scalar()
+        first_call = calls_complete_since(connection)
         with_calls = [one for one in all_orders if first_call is not None and one.arrived >= first_call]
         covered = len(_finished(with_calls)) >= ENOUGH
         orders = with_calls if covered else all_orders

@@ -13,6 +13,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, select
 
+from tracking.provider.call_log import calls_complete_since
 from tracking.reports.activity import ROWS_SEARCHED
 from tracking.reports.health import is_unreachable
 from tracking.reports.logs.calls import is_answered, outcome_label
@@ -64,8 +65,8 @@ def outage_report(connection: Connection, since: datetime, until: datetime) -> O
     newest = select(EXCHANGES.c.at, EXCHANGES.c.outcome, EXCHANGES.c.status)
     newest = newest.where(EXCHANGES.c.at >= since, EXCHANGES.c.at < until).order_by(EXCHANGES.c.at.desc())
     rows = [tuple(row) for row in connection.execute(newest.limit(ROWS_SEARCHED + 1))]
-    earlier = select(EXCHANGES.c.at).where(EXCHANGES.c.at < since).order_by(EXCHANGES.c.at.desc()).limit(1)
-    is_whole = len(rows) <= ROWS_SEARCHED and connection.execute(earlier).first() is not None
+    complete_since = calls_complete_since(connection)
+    is_whole = len(rows) <= ROWS_SEARCHED and complete_since is not None and complete_since < since
     rows = rows[:ROWS_SEARCHED][::-1]
     failed = sum(is_answered(outcome) is False for _, outcome, _ in rows)
     alarm = latest_alarm(connection)
