@@ -31,6 +31,7 @@ from tracking.storage import database, engines, facts
 from tracking.storage.database import Database
 from tracking.storage.sqlite.driver import dbapi
 from tracking.storage.tables import CALLBACKS, ORDERS
+from tracking.storage.writing import groups
 from tracking.submissions import sender
 from tracking.submissions.sender import Sender
 from tracking.webhooks import addresses
@@ -182,7 +183,7 @@ def test_a_transaction_without_a_write_does_not_end_the_trouble(
         raise sa.exc.OperationalError("x", None, dbapi.OperationalError("database or disk is full"))
 
     with monkeypatch.context() as patch:
-        patch.setattr(database, "probe", fails)
+        patch.setattr(groups, "probe", fails)
         store.write(lambda _: None)
         store.trouble = "made up"
         with pytest.raises(StoreBusy, match="disk is full"):
@@ -193,7 +194,7 @@ def test_a_transaction_without_a_write_does_not_end_the_trouble(
 def test_a_probe_writes_and_changes_nothing(disk: Database) -> None:
     with contextlib.closing(dbapi.connect(str(engines.file_of(disk.url)))) as other:
         before = [other.execute(f"PRAGMA {name}").fetchone() for name in ("user_version", "page_count", "data_version")]
-        disk.write(database.probe)
+        disk.write(groups.probe)
         after = [other.execute(f"PRAGMA {name}").fetchone() for name in ("user_version", "page_count", "data_version")]
     assert before[:2] == after[:2]
     assert before[2] != after[2], "another connection sees that something was written"

@@ -42,9 +42,10 @@ from tracking.provider.webhook_bodies import read_webhook_call
 from tracking.storage import engines as storage_engines
 from tracking.storage import inbox, leases, orders
 from tracking.storage.claims import ClaimCipher
-from tracking.storage.database import Database, Job
+from tracking.storage.database import Database
 from tracking.storage.engines import make_engine, translated
 from tracking.storage.sqlite.driver import dbapi
+from tracking.storage.writing.groups import Job
 from tracking.submissions import actions, requests
 from tracking.submissions import submit as submissions
 from tracking.submissions.sender import Sender
@@ -190,7 +191,7 @@ class SimulatedDatabase(Database):
         world, console = self._console.world, self._console
         if world.dies_at(console, "commit before"):
             return
-        self._connection = self._commit(self._connection, jobs)
+        self._commit(jobs)
         errors = [job.future.exception() for job in jobs]
         for error in errors:
             if isinstance(error, StoreError) and not isinstance(error, StoreBusy):

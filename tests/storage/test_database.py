@@ -28,7 +28,7 @@ from tracking.storage.database import Database
 from tracking.storage.maintenance import verify
 from tracking.storage.sqlite import journal
 from tracking.storage.sqlite.driver import dbapi, wal_is_safe
-from tracking.storage.tables import FACTS
+from tracking.storage.tables import COUNTERS, FACTS
 from tracking.submissions.sender import Sender
 
 Job = Callable[[Connection], Any]
@@ -119,6 +119,49 @@ def test_a_job_that_raises_writes_nothing_and_harms_no_other(store: Database, no
         failing.result(10)
     assert (before.result(10), after.result(10)) == (None, None)
     assert remembered(store) == {"before", "after"}
+
+
+def test_a_group_adds_what_it_counts_once_and_an_order_of_a_job_that_raises_is_not_counted(
+    store: Database, now: datetime
+) -> None:
+    def placing(name: str, error: Exception | None = None) -> Job:
+        def job(connection: Connection) -> None:
+            ingest.place(connection, request(name), source="form", actor="Ann", now=now)
+            if error is not None:
+                raise error
+
+        return job
+
+    with written_to(store, "counters") as additions:
+        with held(store):
+            placed = [store.submit(placing(f"PO-{number}")) for number in range(20)]
+        for future in placed:
+            future.result(10)
+    assert len(additions) == 1
+    with held(store):
+        jobs = (placing("PO-20"), placing("PO-21", NotAllowed("no")), placing("PO-22"))
+        futures: list[Future[Any]] = [store.submit(job) for job in jobs]
+    assert [type(future.exception(10)) for future in futures] == [type(None), NotAllowed, type(None)]
+    with store.read() as connection:
+        total = sa.select(sa.func.sum(COUNTERS.c.orders)).where(COUNTERS.c.name == "stock")
+        assert connection.execute(total).scalar() == 22
+    assert verify.verify(store) == []
+
+
+@contextlib.contextmanager
+def written_to(store: Database, table: str) -> Iterator[list[str]]:
+    """The statements that write to the table meanwhile."""
+    statements: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith(f"INSERT INTO {table}"):
+            statements.append(statement)
+
+    sa.event.listen(store._engine, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        sa.event.remove(store._engine, "before_cursor_execute", note)
 
 
 def test_a_statement_that_fails_harms_no_other_job_either(store: Database, now: datetime) -> None:

@@ -1,9 +1,12 @@
 """Running counts of orders by hour and state, changed in the transaction of what they count; and samples.
 
-A count of the past is taken backwards: the number of now, less what changed since. So no history is read for it.
+The writer sums what a group of jobs counts, and adds it once at the end. A count of the past is taken backwards: the
+number of now, less what changed since. So no history is read for it.
 """
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +22,9 @@ LEVEL, SPENT, REFILLED = "", "spent", "refilled"
 """The states of BALANCE: what the account held at last within the hour, what went out and what came in."""
 Movement = tuple[str, datetime, str, int]
 """The name, hour and state of a counter, and what is added to it: 1 or -1."""
+Sums = dict[tuple[str, datetime, str], tuple[int, int, int]]
+"""By name, hour and state of a counter: the orders, units and minor units that are added to it."""
+_SUMS = "sums of counters"  # in a connection's `info`
 LATE_IN_HOUR = select(COUNTERS.c.orders).where(COUNTERS.c.name == LATE, COUNTERS.c.hour == bindparam("within"))
 
 
@@ -48,21 +54,54 @@ def decision_movements(before: bool, after: bool, learned: datetime) -> list[Mov
 
 
 def count_event(connection: Connection, before: Order | None, after: Order, event: Event) -> None:
-    """Add what the event changed to the counters."""
+    """Add what the event changed to the counters, where the transaction is `summed` at its end."""
     earlier = before.state if before else None
-    first_sight = bool(event.detail.get("first_sight"))
-    born, learned = hour_of(after.created_at), hour_of(event.learned_at)
     needed = before is not None and needs_decision(before.attention, before.acknowledged_at)
     needs = needs_decision(after.attention, after.acknowledged_at)
+    if earlier == after.state and needed == needs:
+        return
+    first_sight = bool(event.detail.get("first_sight"))
+    born, learned = hour_of(after.created_at), hour_of(event.learned_at)
     movements = state_movements(earlier, after.state, born, learned, first_sight=first_sight)
     movements += decision_movements(needed, needs, learned)
+    sums = connection.info.get(_SUMS)
+    added: Sums = {} if sums is None else sums
+    for name, hour, state, sign in movements:
+        orders, units, value_minor = added.get((name, hour, state), (0, 0, 0))
+        added[name, hour, state] = orders + sign, units + sign * after.units, value_minor + sign * after.value_minor
+    if sums is None:
+        _add(connection, added)
+
+
+@contextlib.contextmanager
+def summed(info: dict[Any, Any]) -> Iterator[None]:
+    """Sum what the block counts, in a connection's `info`, until it is added by `write_sums`; what is not is dropped.
+
+    So a group of jobs changes each counter once, and holds it only while it commits.
+    """
+    info[_SUMS] = {}
+    try:
+        yield
+    finally:
+        info.pop(_SUMS, None)
+
+
+def write_sums(connection: Connection) -> None:
+    """Add to the counters what was summed until now.
+
+    Always in the same order: of two writers that change the same counters one waits for the other, and no more.
+    """
+    if sums := connection.info.get(_SUMS):
+        _add(connection, sums)
+        sums.clear()
+
+
+def _add(connection: Connection, sums: Sums) -> None:
     rows = [
-        {"name": name, "hour": hour, "state": state, "orders": sign}
-        | {"units": sign * after.units, "value_minor": sign * after.value_minor}
-        for name, hour, state, sign in movements
+        {"name": name, "hour": hour, "state": state, "orders": orders, "units": units, "value_minor": value_minor}
+        for (name, hour, state), (orders, units, value_minor) in sorted(sums.items())
     ]
-    if rows:
-        connection.execute(upsert_counts(connection.dialect.name), rows)
+    connection.execute(upsert_counts(connection.dialect.name), rows)
 
 
 @functools.cache

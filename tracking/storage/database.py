@@ -14,18 +14,15 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import sqlalchemy as sa
-from sqlalchemy import Connection, Transaction, event
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import Connection, event
+from sqlalchemy.exc import SQLAlchemyError
 
 from tracking import files
 from tracking.errors import NoStore, Problem, SettingsError, StoreBusy, StoreUnusable
 from tracking.storage.engines import (
-    LOCKS_NO_MORE,
     check_revision,
     check_server_address,
     file_of,
@@ -38,6 +35,8 @@ from tracking.storage.engines import (
 from tracking.storage.migrations import HEAD
 from tracking.storage.sqlite import driver, journal, log_limit, rewriting
 from tracking.storage.sqlite.driver import dbapi
+from tracking.storage.writing import groups
+from tracking.storage.writing.groups import Job
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -46,22 +45,9 @@ SETTING = "TRACKING_DATABASE_URL"
 PROBE_SECONDS = 1.0
 JOBS_PER_COMMIT = 256
 TRANSACTION_TRIES = 3
-RETRY_STATES = frozenset({"40001", "40P01"})
-
-
-@dataclass(slots=True)
-class Job:
-    """Work to be done in a transaction of the writer, and the future that gets its result."""
-
-    work: Callable[[Connection], Any]
-    future: Future[Any]
 
 
 Outcome = tuple[Any, Exception | None]
-
-
-class StatementFailed(Exception):
-    """A job's own statement failed, with the error in `args`, and took the transaction of its group with it."""
 
 
 class Database:
@@ -81,6 +67,7 @@ class Database:
         self._journal_mode: str | None = None
         for engine in (self._engine, self._readers) if self.dialect == "sqlite" else ():
             event.listen(engine, "connect", self._note_journal)
+        self._connection: Connection | None = None  # the writer's
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self.closed = False
         self._lock = threading.Lock()
@@ -178,14 +165,14 @@ class Database:
         self._readers.dispose()
 
     def _run(self) -> None:
-        connection: Connection | None = None
         limit = log_limit.LogLimit()
         while (jobs := self._gather()) is not None:
-            connection = self._commit(connection, jobs)
-            if connection is not None and self.dialect == "sqlite":
-                limit.apply(cast("dbapi.Connection", connection.connection.driver_connection), self.wal_bytes())
-        if connection is not None:
-            connection.close()
+            self._commit(jobs)
+            if self._connection is not None and self.dialect == "sqlite":
+                raw = cast("dbapi.Connection", self._connection.connection.driver_connection)
+                limit.apply(raw, self.wal_bytes())
+        if self._connection is not None:
+            self._connection.close()
 
     def _gather(self) -> list[Job] | None:
         """Take the jobs that wait; at least one, but where there is trouble none for a second; None at the end."""
@@ -205,41 +192,46 @@ class Database:
                 jobs.append(job)
         return jobs
 
-    def _commit(self, connection: Connection | None, jobs: list[Job]) -> Connection | None:
-        """Commit the jobs together; where a statement of theirs fails, one by one, so that a bad one harms no other.
+    def _commit(self, jobs: list[Job]) -> None:
+        """Commit the jobs together; where one fails, in parts, so that it harms no other.
 
         A store that cannot be reached, does not begin or does not commit concerns them all: each of them fails at once,
         where one by one each would wait for a locked database anew.
         """
-        groups = deque([[job for job in jobs if job.future.set_running_or_notify_cancel()]])
-        while groups:
-            group = groups.popleft()
+        pending = deque([[job for job in jobs if job.future.set_running_or_notify_cancel()]])
+        while pending:
+            group = pending.popleft()
             try:
-                connection, outcomes = self._transact(connection, group)
+                outcomes: list[Outcome] = [(result, None) for result in self._transact(group)]
                 self._note(None)
-            except StatementFailed as exc:
-                connection = None
+            except groups.JobFailed as exc:
                 if len(group) > 1:
-                    groups.extend([job] for job in group)
+                    pending.extendleft(reversed(exc.parts(group)))
                     continue
-                error = translate(exc.args[0])
-                if isinstance(error, StoreBusy | StoreUnusable) and not is_conflict(exc.args[0]):
-                    self._note(str(error))
-                outcomes = [(None, error)]
+                outcomes = [(None, self._judge(exc.error))]
             except Exception as exc:  # noqa: BLE001 - the top of the writer's loop: each caller gets its error
-                connection, group = None, [*group, *itertools.chain(*groups)]
-                groups.clear()
+                group = [*group, *itertools.chain(*pending)]
+                pending.clear()
                 failure = translate(exc) if isinstance(exc, SQLAlchemyError | dbapi.Error) else exc
                 self._note(str(failure))
                 outcomes = [(None, failure)] * len(group)
             if rest := group[len(outcomes) :]:
-                groups.appendleft(rest)
+                pending.appendleft(rest)
             for job, (result, failed) in zip(group, outcomes, strict=False):
                 if failed is None:
                     job.future.set_result(result)
                 else:
                     job.future.set_exception(failed)
-        return connection
+
+    def _judge(self, error: Exception) -> Exception:
+        """Make the error that the caller of a job gets; one of the store's is noted, a job's own says it is well."""
+        if not isinstance(error, SQLAlchemyError):
+            self._note(None)
+            return error
+        failure = translate(error)
+        if isinstance(failure, StoreBusy | StoreUnusable) and not groups.is_conflict(error):
+            self._note(str(failure))
+        return failure
 
     def _note(self, trouble: str | None) -> None:
         """Set the trouble before any future is settled: a caller that gets an error finds its reason here."""
@@ -247,16 +239,21 @@ class Database:
             log.warning("the store %s", f"cannot be written: {trouble}" if trouble else "can be written again")
         self.trouble = trouble
 
-    def _transact(self, connection: Connection | None, jobs: list[Job]) -> tuple[Connection, list[Outcome]]:
-        """Run one transaction with all the jobs, again where that may help; an error leaves no connection."""
+    def _transact(self, jobs: list[Job]) -> list[Any]:
+        """Run one transaction with all the jobs, again where that may help; an error of the store drops the connection.
+
+        Raises JobFailed where it was a job that failed, and left nothing.
+        """
         for tries_left in reversed(range(TRANSACTION_TRIES)):
             try:
-                connection = connection or self._engine.connect()
-                return connection, run_transaction(connection, jobs, with_probe=self.trouble is not None)
+                self._connection = self._connection or self._engine.connect()
+                return groups.run(self._connection, jobs, with_probe=self.trouble is not None)
             except Exception as exc:
-                discard(connection)
-                connection = None
-                if not tries_left or not may_retry(exc):
+                if isinstance(exc, groups.JobFailed) and not isinstance(exc.error, SQLAlchemyError):
+                    raise
+                groups.discard(self._connection)
+                self._connection = None
+                if not tries_left or not groups.may_retry(exc):
                     raise
         raise AssertionError("the last try returns or raises")
 
@@ -333,62 +330,3 @@ def _prepare(url: str, *, create: bool) -> None:
             f"the database is at revision {existing}, this version needs {HEAD}:"
             " stop all processes that use it, and run tracking migrate"
         )
-
-
-def run_transaction(connection: Connection, jobs: list[Job], *, with_probe: bool) -> list[Outcome]:
-    """Run the jobs in one transaction; returns the outcome of each once all are committed.
-
-    With a probe it writes in any case: jobs without anything to write would not show that the store is well. A job
-    after which nothing may be locked is the last one, and what comes after it has no outcome yet.
-    Raises StatementFailed for a statement of a job; any other error is the transaction's own.
-    """
-    outcomes: list[Outcome] = []
-    connection.info.pop(LOCKS_NO_MORE, None)
-    alone = len(jobs) == 1 and not with_probe
-    with connection.begin() as whole:
-        if with_probe:
-            probe(connection)
-        for job in jobs:
-            # What one job did must be undone without the others; a job alone takes the transaction with it.
-            undone: Transaction = whole if alone else connection.begin_nested()
-            try:
-                with contextlib.nullcontext() if alone else undone:
-                    outcomes.append((job.work(connection), None))
-            except SQLAlchemyError as exc:
-                raise StatementFailed(exc) from exc
-            except Exception as exc:  # noqa: BLE001 - the job's own error goes to its caller alone
-                if alone:
-                    undone.rollback()
-                outcomes.append((None, exc))
-            if LOCKS_NO_MORE in connection.info:
-                break
-    return outcomes
-
-
-def probe(connection: Connection) -> None:
-    """Make the smallest write there is: it needs all that a commit needs, and changes nothing."""
-    if connection.dialect.name == "sqlite":
-        version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-        connection.exec_driver_sql(f"PRAGMA user_version={version}")
-    else:
-        connection.execute(sa.select(sa.func.txid_current()))
-
-
-def discard(connection: Connection | None) -> None:
-    """Close a connection that may be broken."""
-    for step in (connection.invalidate, connection.close) if connection is not None else ():
-        with contextlib.suppress(SQLAlchemyError, dbapi.Error):
-            step()
-
-
-def may_retry(error: Exception) -> bool:
-    """Tell whether to try again: a deadlock's victim or a dead connection; a locked store has been waited for."""
-    error = error.args[0] if isinstance(error, StatementFailed) else error
-    if not isinstance(error, DBAPIError):
-        return False
-    return error.connection_invalidated or is_conflict(error)
-
-
-def is_conflict(error: DBAPIError) -> bool:
-    """Whether two transactions were in each other's way, so that the server ended this one."""
-    return getattr(error.orig, "sqlstate", None) in RETRY_STATES

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, insert, select
 
 from tracking.access import Person
 from tracking.orders.event_chain import canonical, hashed_time
-from tracking.storage import facts
+from tracking.storage import counters, facts
 from tracking.storage.engines import LOCKS_NO_MORE
 from tracking.storage.facts import FactKey
 from tracking.storage.team.tables import AUDIT_LOG
@@ -99,6 +99,7 @@ def lock(connection: Connection, now: datetime) -> Mapping[str, Any]:
     that order and waits for this.
     """
     if connection.dialect.name == "postgresql":
+        counters.write_sums(connection)
         connection.info[LOCKS_NO_MORE] = True
     start = {"key": FactKey.AUDIT_LOG, "value": {"seq": 0, "head": FIRST_HASH}, "at": now}
     connection.execute(facts.insert_fact(connection.dialect.name), start)

@@ -1,0 +1,103 @@
+"""Groups: run the writer's jobs in one transaction; where one fails, cut the group so that it harms no other.
+
+No job is undone by itself, as that would cost a savepoint for each. A group of which one job fails leaves nothing; what
+came before that job, the job and what comes after it are then run anew, each part in a transaction of its own.
+"""
+
+import contextlib
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from tracking.storage import counters
+from tracking.storage.engines import LOCKS_NO_MORE
+from tracking.storage.sqlite.driver import dbapi
+
+RETRY_STATES = frozenset({"40001", "40P01"})
+
+
+@dataclass(slots=True)
+class Job:
+    """Work to be done in a transaction of the writer, and the future that gets its result."""
+
+    work: Callable[[Connection], Any]
+    future: Future[Any]
+
+
+class JobFailed(Exception):
+    """A job raised `error`, and the transaction of its group is rolled back.
+
+    `place` is the job's in its group; None where what several of them left to the end failed.
+    """
+
+    def __init__(self, place: int | None, error: Exception) -> None:
+        super().__init__(place)
+        self.place, self.error = place, error
+
+    def parts(self, group: list[Job]) -> list[list[Job]]:
+        """Cut the group into what can be run anew."""
+        if self.place is None:
+            return [[job] for job in group]
+        parts = group[: self.place], [group[self.place]], group[self.place + 1 :]
+        return [part for part in parts if part]
+
+
+def run(connection: Connection, jobs: list[Job], *, with_probe: bool) -> list[Any]:
+    """Run the jobs in one transaction; returns the result of each once all are committed.
+
+    With a probe something is committed first in any case: jobs without anything to write would not show that the store
+    is well. A job after which nothing may be locked is the last one, and what comes after it has no result yet.
+    Raises JobFailed; any other error is the transaction's own.
+    """
+    if with_probe:
+        with connection.begin():
+            probe(connection)
+    info, results = connection.info, list[Any]()
+    info.pop(LOCKS_NO_MORE, None)
+    with connection.begin(), counters.summed(info):
+        for place, job in enumerate(jobs):
+            try:
+                results.append(job.work(connection))
+            except Exception as exc:
+                raise JobFailed(place, exc) from exc
+            if LOCKS_NO_MORE in info:
+                break
+        try:
+            counters.write_sums(connection)
+        except SQLAlchemyError as exc:
+            raise JobFailed(None, exc) from exc
+    return results
+
+
+def probe(connection: Connection) -> None:
+    """Make the smallest write there is: it needs all that a commit needs, and changes nothing."""
+    if connection.dialect.name == "sqlite":
+        version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA user_version={version}")
+    else:
+        connection.execute(sa.select(sa.func.txid_current()))
+
+
+def discard(connection: Connection | None) -> None:
+    """Close a connection that may be broken."""
+    for step in (connection.invalidate, connection.close) if connection is not None else ():
+        with contextlib.suppress(SQLAlchemyError, dbapi.Error):
+            step()
+
+
+def may_retry(error: Exception) -> bool:
+    """Tell whether to try again: a deadlock's victim or a dead connection; a locked store has been waited for."""
+    error = error.error if isinstance(error, JobFailed) else error
+    if not isinstance(error, DBAPIError):
+        return False
+    return error.connection_invalidated or is_conflict(error)
+
+
+def is_conflict(error: Exception) -> bool:
+    """Whether two transactions were in each other's way, so that the server ended this one."""
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in RETRY_STATES
