@@ -6,7 +6,7 @@ Each answers a click with the orders it stands for; "Data" holds its table and t
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+import board_figures
 import cached
 import elements
 import times
@@ -22,7 +23,7 @@ from charts import overview as charts
 from tracking.orders import wording
 from tracking.orders.model import State, is_open
 from tracking.orders.vocabulary import state_label
-from tracking.reports import explanations, trends
+from tracking.reports import trends
 from tracking.reports.board.completion_times import CompletionTimes, TimesOfType
 from tracking.reports.board.expectation import OpenOrders
 from tracking.reports.board.lifecycle import Lifecycle
@@ -39,9 +40,7 @@ FLOW_COLUMNS: dict[str, Any] = {
     "discovered": "Complete when first seen",
     "open": "Open at its end",
 }
-CURRENCIES_DRAWN = 2
 EMPTY_LINE = "&nbsp;"
-READABLE_SHARE = 0.15  # of a bar: a smaller part of it has no room for its name
 GAP = 7  # pixels between two cards
 Query = Mapping[str, Any]
 
@@ -126,11 +125,12 @@ def backlog(row: Any) -> str:
         )  # fmt: skip
         data = _data("flow_data", "Backlog and throughput")
     with st.skeleton(FLOW_CHART):
-        frame, course = cached.flow(span), cached.lifecycle_course(span)
+        reading = cached.flow(span)
+    frame, course = reading.value
     step = trends.step_name(span)
     placed, completed, opened = int(frame["placed"].sum()), int(frame["completed"].sum()), int(frame["open"].iloc[-1])
     alt = f"In {span}: {placed:,} orders placed, {completed:,} completed; {opened:,} are open now. By the {step}."
-    clicked = _chart(charts.flow(frame, course, FLOW_CHART, elements.palette()), "flow", alt)
+    clicked = _chart(board_figures.flow(reading, FLOW_CHART), "flow", alt)
     if clicked:
         st.switch_page("orders.py", query_params=_placed_in(datetime.fromisoformat(clicked), span))
     if data.open:
@@ -174,15 +174,16 @@ def _lifecycle(row: Any, foot: Any) -> None:
             label_visibility="collapsed",
         )  # fmt: skip
         data = _data("lifecycle_data", "The lifecycle")
-    current = cached.lifecycle_now()
+    reading = cached.lifecycle_now()
+    current, drawn = reading.value, board_figures.lifecycle_numbers(reading)
     if view == "Value" or data.open:
         current = replace(current, values=cached.open_values())
-    bars = _values(current) if view == "Value" else _numbers(current)
-    figure = charts.lifecycle(bars, LIFECYCLE_CHART, elements.palette())
-    clicked = _chart(figure, f"lifecycle_{view}", f"Orders by state: {_states_text(current)}.")
+    if view == "Value":
+        drawn = board_figures.lifecycle_values(current)
+    clicked = _chart(drawn.figure(LIFECYCLE_CHART), f"lifecycle_{view}", f"Orders by state: {drawn.states}.")
     if clicked:
         st.switch_page("orders.py", query_params=_in_state(clicked, current.since))
-    foot.caption(_small_states(bars) or EMPTY_LINE)
+    foot.caption(drawn.small_states or EMPTY_LINE)
     if data.open:
         with data:
             _lifecycle_table(current)
@@ -193,50 +194,6 @@ def _in_state(state: str, since: datetime) -> Query:
     if state == State.COMPLETED:
         return {"view": "today"}
     return {"state": state} | ({} if is_open(state) else {"ended_from": since.isoformat(), "watched": "true"})
-
-
-def _states_text(current: Lifecycle) -> str:
-    rows = current.states[current.states["orders"] > 0]
-    parts = [f"{row.orders:,} {state_label(str(row.state))}{'' if row.open else ' today'}" for row in rows.itertuples()]
-    return ", ".join(parts) or "none"
-
-
-def _small_states(bars: pd.DataFrame) -> str:
-    """What is too small in a bar to be read there."""
-    share = bars["amount"] / bars.groupby("bar")["amount"].transform("sum")
-    small = bars[share < READABLE_SHARE]
-    pairs = zip(small["text"], small["state"], strict=True)
-    return ", ".join(f"{text} {elements.escape(state_label(state))}" for text, state in pairs)
-
-
-def _numbers(current: Lifecycle) -> pd.DataFrame:
-    rows = current.states[current.states["orders"] > 0]
-    sums = rows.groupby("open")["orders"].sum()
-    names = {True: f"Open {sums.get(True, 0):,}", False: f"Ended today {sums.get(False, 0):,}"}
-    return pd.DataFrame(
-        {
-            "bar": rows["open"].map(names),
-            "state": rows["state"],
-            "amount": rows["orders"],
-            "text": rows["orders"].map("{:,}".format),
-        }
-    )
-
-
-def _values(current: Lifecycle) -> pd.DataFrame:
-    """Open value by state, a bar for each of the currencies of the most orders: amounts of two have no sum."""
-    values = current.values[current.values["value_minor"] > 0]
-    sums = values.groupby("currency")[["orders", "value_minor"]].sum().sort_values("orders", ascending=False)
-    drawn = values[values["currency"].isin(sums.index[:CURRENCIES_DRAWN])]
-    names = {name: wording.money(int(minor), str(name)) for name, minor in sums["value_minor"].items()}
-    return pd.DataFrame(
-        {
-            "bar": drawn["currency"].map(names),
-            "state": drawn["state"],
-            "amount": drawn["value_minor"],
-            "text": charts.amounts_in_words(drawn),
-        }
-    )
 
 
 def _lifecycle_table(current: Lifecycle) -> None:
@@ -267,16 +224,18 @@ def expectation(row: Any, foot: Any) -> None:
         st.subheader("Open orders against expectation", anchor=False, width="content")
         data = _data("expectation_data", "Open orders")
     with st.skeleton(LOWER_CHART):
-        current = cached.open_orders()
+        reading = cached.open_orders()
+    current = reading.value
     if not current.orders:
         st.caption("No order is open at the provider.")
         foot.caption(EMPTY_LINE)
         return
-    frame = _dots(current)
+    frame = board_figures.dots(reading)
     text = _expectation_text(current, frame)
     foot.caption(text)
-    figure = charts.expectation(frame, LOWER_CHART, elements.palette())
-    clicked = _chart(figure, "expectation", re.sub(r":\w+\[(.)\]", r"\1", text))
+    clicked = _chart(
+        board_figures.expectation(reading, LOWER_CHART), "expectation", re.sub(r":\w+\[(.)\]", r"\1", text)
+    )
     if clicked:
         st.switch_page("order.py", query_params={"order": clicked})
     if data.open:
@@ -284,14 +243,6 @@ def expectation(row: Any, foot: Any) -> None:
             choices = {name: {"order": name} for name in frame["po_number"]}
             _open_by_keyboard("Order", choices, "expectation_choice", "order.py")
             _expectation_table(frame)
-
-
-def _dots(current: OpenOrders) -> pd.DataFrame:
-    frame = pd.DataFrame([asdict(order) for order in current.orders])
-    frame["age"] = [order.age.total_seconds() for order in current.orders]
-    frame["slower_than"] = frame["slower_than"].astype(float)
-    frame["like"] = frame.pop("class_name").map(explanations.class_text)
-    return frame
 
 
 def _expectation_text(current: OpenOrders, frame: pd.DataFrame) -> str:
@@ -327,7 +278,8 @@ def completion_times(row: Any, foot: Any, span: str) -> None:
     """How long orders of one type took, from the middle one to the slowest of twenty."""
     row.subheader("Time to completion", anchor=False, width="content")
     with st.skeleton(LOWER_CHART):
-        current = cached.completion_times(span)
+        reading = cached.completion_times(span)
+    current = reading.value
     if not current.by_type:
         st.caption("No completions observed in this period.")
         foot.caption(EMPTY_LINE)
@@ -337,7 +289,7 @@ def completion_times(row: Any, foot: Any, span: str) -> None:
         data = _data("times_data", "Time to completion")
     took = current.by_type[name]
     foot.caption(text := _times_text(current, took))
-    figure = charts.completion_times(took.rows, LOWER_CHART, elements.palette())
+    figure = board_figures.completion_times(reading, name, LOWER_CHART)
     clicked = _chart(figure, f"times_{name}", f"Time to completion, {TYPE_LABELS.get(name, name)}: {text}")
     if clicked:
         st.switch_page("orders.py", query_params=_completed_in(datetime.fromisoformat(clicked), name, span))

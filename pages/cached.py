@@ -1,12 +1,13 @@
 """Cached reads of the reports, so that many open pages cost the store one read every few seconds.
 
 The address of the store is an argument of each, so that no answer of one store is given for another. Times to live
-are in seconds.
+are in seconds. What is returned is shared by all pages and never changed: a copy for each would cost most of a run.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import pandas as pd
 import streamlit as st
@@ -40,6 +41,14 @@ from tracking.submissions.catalog import Catalog, load_catalog
 FRESH = 2
 SOON = 10
 SLOWLY = 30
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading(Generic[T]):
+    """What was read at one moment. It equals itself alone, so that what is drawn of it can be remembered by it."""
+
+    value: T
 
 
 def overview() -> reports.Overview:
@@ -52,18 +61,18 @@ def trend() -> figures.Trend:
     return _board(database_url())[1]
 
 
-def lifecycle_now() -> lifecycle.Lifecycle:
+def lifecycle_now() -> Reading[lifecycle.Lifecycle]:
     """The orders by state now, without their values, of the same moment as `overview`."""
     return _board(database_url())[2]
 
 
-@st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
-def _board(url: str) -> tuple[reports.Overview, figures.Trend, lifecycle.Lifecycle]:
+@st.cache_resource(ttl=FRESH, max_entries=4, show_spinner=False)
+def _board(url: str) -> tuple[reports.Overview, figures.Trend, Reading[lifecycle.Lifecycle]]:
     """What stands side by side on one screen is read together, or its numbers would contradict each other."""
     now = utc_now()
     with connect(url).snapshot() as connection:
         current = lifecycle.lifecycle_of(connection, now, with_values=False)
-        return reports.overview_of(connection, now), figures.trend_of(connection, now), current
+        return reports.overview_of(connection, now), figures.trend_of(connection, now), Reading(current)
 
 
 def demonstration_in_progress() -> bool:
@@ -71,7 +80,7 @@ def demonstration_in_progress() -> bool:
     return _demonstration_in_progress(database_url())
 
 
-@st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
+@st.cache_resource(ttl=FRESH, max_entries=4, show_spinner=False)
 def _demonstration_in_progress(url: str) -> bool:
     with connect(url).read() as connection:
         progress = get_fact(connection, FactKey.DEMONSTRATION)
@@ -80,7 +89,7 @@ def _demonstration_in_progress(url: str) -> bool:
 
 def forget_charts() -> None:
     """Read anew what is remembered for longer than a moment, as much has come at once."""
-    for read in (_flow, _lifecycle_course, _completion_times, _insights, _filter_options):
+    for read in (_flow, _completion_times, _insights, _filter_options):
         read.clear()
 
 
@@ -89,7 +98,7 @@ def decisions() -> decision_reports.Decisions:
     return _decisions(database_url())
 
 
-@st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
+@st.cache_resource(ttl=FRESH, max_entries=4, show_spinner=False)
 def _decisions(url: str) -> decision_reports.Decisions:
     return decision_reports.decisions(connect(url), utc_now())
 
@@ -99,7 +108,7 @@ def latest_changes() -> tuple[change_reports.Change, ...]:
     return _latest_changes(database_url())
 
 
-@st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
+@st.cache_resource(ttl=FRESH, max_entries=4, show_spinner=False)
 def _latest_changes(url: str) -> tuple[change_reports.Change, ...]:
     return change_reports.latest_changes(connect(url))
 
@@ -109,19 +118,20 @@ def balance() -> balance_reports.BalanceStatus | None:
     return _balance(database_url())
 
 
-@st.cache_data(ttl=SOON, max_entries=4, show_spinner=False)
+@st.cache_resource(ttl=SOON, max_entries=4, show_spinner=False)
 def _balance(url: str) -> balance_reports.BalanceStatus | None:
     return balance_reports.balance_status(connect(url), utc_now())
 
 
-def flow(span: str) -> pd.DataFrame:
-    """Backlog and throughput over the span, at most SLOWLY seconds old."""
+def flow(span: str) -> Reading[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Backlog and throughput over the span, and the open orders by state over it, at most SLOWLY seconds old."""
     return _flow(database_url(), span)
 
 
-@st.cache_data(ttl=SLOWLY, max_entries=12, show_spinner=False)
-def _flow(url: str, span: str) -> pd.DataFrame:
-    return course.flow(connect(url), utc_now(), span)
+@st.cache_resource(ttl=SLOWLY, max_entries=12, show_spinner=False)
+def _flow(url: str, span: str) -> Reading[tuple[pd.DataFrame, pd.DataFrame]]:
+    store, now = connect(url), utc_now()
+    return Reading((course.flow(store, now, span), course.lifecycle_course(store, now, span)))
 
 
 def open_values() -> pd.DataFrame:
@@ -129,59 +139,45 @@ def open_values() -> pd.DataFrame:
     return _open_values(database_url())
 
 
-@st.cache_data(ttl=SOON, max_entries=4, show_spinner=False)
+@st.cache_resource(ttl=SOON, max_entries=4, show_spinner=False)
 def _open_values(url: str) -> pd.DataFrame:
     return lifecycle.lifecycle_now(connect(url), utc_now()).values
 
 
-def lifecycle_course(span: str) -> pd.DataFrame:
-    """The open orders by state over the span, at most SLOWLY seconds old."""
-    return _lifecycle_course(database_url(), span)
-
-
-@st.cache_data(ttl=SLOWLY, max_entries=12, show_spinner=False)
-def _lifecycle_course(url: str, span: str) -> pd.DataFrame:
-    return course.lifecycle_course(connect(url), utc_now(), span)
-
-
-def open_orders() -> expectation.OpenOrders:
+def open_orders() -> Reading[expectation.OpenOrders]:
     """Open orders against expectation, at most SOON seconds old."""
     return _open_orders(database_url())
 
 
-@st.cache_data(ttl=SOON, max_entries=4, show_spinner=False)
-def _open_orders(url: str) -> expectation.OpenOrders:
-    return expectation.open_orders(connect(url), utc_now())
+@st.cache_resource(ttl=SOON, max_entries=4, show_spinner=False)
+def _open_orders(url: str) -> Reading[expectation.OpenOrders]:
+    return Reading(expectation.open_orders(connect(url), utc_now()))
 
 
-def completion_times(span: str) -> completion_reports.CompletionTimes:
+def completion_times(span: str) -> Reading[completion_reports.CompletionTimes]:
     """How long orders took over the span, by delivery type, at most SLOWLY seconds old."""
     return _completion_times(database_url(), span)
 
 
-@st.cache_data(ttl=SLOWLY, max_entries=12, show_spinner=False)
-def _completion_times(url: str, span: str) -> completion_reports.CompletionTimes:
-    return completion_reports.completion_times(connect(url), utc_now(), span)
+@st.cache_resource(ttl=SLOWLY, max_entries=12, show_spinner=False)
+def _completion_times(url: str, span: str) -> Reading[completion_reports.CompletionTimes]:
+    return Reading(completion_reports.completion_times(connect(url), utc_now(), span))
 
 
-def insights(
-    span: str,
-) -> tuple[latency.LatencyReport, forecasts.ForecastAccuracy, witnesses.WitnessAgreement]:
+Insights = tuple[latency.LatencyReport, forecasts.ForecastAccuracy, witnesses.WitnessAgreement]
+
+
+def insights(span: str) -> Reading[Insights]:
     """Detection delay, forecast accuracy and witness agreement over the span, at most SLOWLY seconds old."""
     return _insights(database_url(), span)
 
 
-@st.cache_data(ttl=SLOWLY, max_entries=12, show_spinner=False)
-def _insights(
-    url: str, span: str
-) -> tuple[latency.LatencyReport, forecasts.ForecastAccuracy, witnesses.WitnessAgreement]:
+@st.cache_resource(ttl=SLOWLY, max_entries=12, show_spinner=False)
+def _insights(url: str, span: str) -> Reading[Insights]:
     store, now = connect(url), utc_now()
     since = now - trends.SPANS[span]
-    return (
-        latency.latency_report(store, trends.span_start(now, span), hourly=span == "24h"),
-        forecasts.forecast_accuracy(store, since, now),
-        witnesses.witness_agreement(store, since),
-    )
+    delay = latency.latency_report(store, trends.span_start(now, span), hourly=span == "24h")
+    return Reading((delay, forecasts.forecast_accuracy(store, since, now), witnesses.witness_agreement(store, since)))
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -199,7 +195,7 @@ def health() -> health_reports.Health:
     return _health(database_url())
 
 
-@st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
+@st.cache_resource(ttl=FRESH, max_entries=4, show_spinner=False)
 def _health(url: str) -> health_reports.Health:
     return health_reports.health(connect(url), utc_now())
 
@@ -212,7 +208,7 @@ def status() -> Status:
     return _status(database_url())
 
 
-@st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
+@st.cache_resource(ttl=FRESH, max_entries=4, show_spinner=False)
 def _status(url: str) -> Status:
     with connect(url).read() as connection:
         now = utc_now()
@@ -224,7 +220,7 @@ def running_drill() -> Drill | None:
     return _running_drill(database_url())
 
 
-@st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
+@st.cache_resource(ttl=FRESH, max_entries=4, show_spinner=False)
 def _running_drill(url: str) -> Drill | None:
     return drills.running_drill(connect(url))
 
@@ -239,7 +235,7 @@ def unapproved() -> ViewCount:
     return _unapproved(database_url())
 
 
-@st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
+@st.cache_resource(ttl=FRESH, max_entries=4, show_spinner=False)
 def _unapproved(url: str) -> ViewCount:
     with connect(url).read() as connection:
         return order_views.unapproved(connection, utc_now())
@@ -250,7 +246,7 @@ def late_orders() -> LateOrders:
     return _late_orders(database_url())
 
 
-@st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
+@st.cache_resource(ttl=FRESH, max_entries=4, show_spinner=False)
 def _late_orders(url: str) -> LateOrders:
     with connect(url).read() as connection:
         return stored_late_orders(connection)
@@ -261,7 +257,7 @@ def view_counts(name: str) -> Mapping[str, ViewCount]:
     return _view_counts(database_url(), name)
 
 
-@st.cache_data(ttl=FRESH, max_entries=50, show_spinner=False)
+@st.cache_resource(ttl=FRESH, max_entries=50, show_spinner=False)
 def _view_counts(url: str, name: str) -> Mapping[str, ViewCount]:
     return order_views.view_counts(connect(url), utc_now(), name)
 
@@ -271,7 +267,7 @@ def running_jobs() -> tuple[team_jobs.JobStatus, ...]:
     return _running_jobs(database_url())
 
 
-@st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
+@st.cache_resource(ttl=FRESH, max_entries=4, show_spinner=False)
 def _running_jobs(url: str) -> tuple[team_jobs.JobStatus, ...]:
     return team_jobs.running(connect(url))
 
@@ -281,7 +277,7 @@ def saved_views(name: str) -> tuple[team_views.SavedView, ...]:
     return _saved_views(database_url(), name)
 
 
-@st.cache_data(ttl=FRESH, max_entries=50, show_spinner=False)
+@st.cache_resource(ttl=FRESH, max_entries=50, show_spinner=False)
 def _saved_views(url: str, name: str) -> tuple[team_views.SavedView, ...]:
     return team_views.saved_views(connect(url), name)
 
@@ -296,7 +292,7 @@ def people() -> list[str]:
     return _people(database_url())
 
 
-@st.cache_data(ttl=SOON, max_entries=4, show_spinner=False)
+@st.cache_resource(ttl=SOON, max_entries=4, show_spinner=False)
 def _people(url: str) -> list[str]:
     return team_people.recent_names(connect(url))
 
@@ -306,7 +302,7 @@ def filter_options() -> dict[str, list[str]]:
     return _filter_options(database_url())
 
 
-@st.cache_data(ttl=SLOWLY, max_entries=4, show_spinner=False)
+@st.cache_resource(ttl=SLOWLY, max_entries=4, show_spinner=False)
 def _filter_options(url: str) -> dict[str, list[str]]:
     return activity.filter_options(connect(url))
 
@@ -329,7 +325,7 @@ def event_volume(span: timedelta, kinds: tuple[str, ...]) -> volume.Volume:
 _VOLUMES = {"webhooks": volume.webhook_volume, "calls": volume.call_volume, "events": volume.event_volume}
 
 
-@st.cache_data(ttl=SOON, max_entries=24, show_spinner=False)
+@st.cache_resource(ttl=SOON, max_entries=24, show_spinner=False)
 def _volume(url: str, what: str, span: timedelta, **conditions: Any) -> volume.Volume:
     counted: volume.Volume = _VOLUMES[what](connect(url), utc_now(), span, **conditions)
     return counted
@@ -340,7 +336,7 @@ def catalogue() -> Catalog | None:
     return _catalogue(database_url())
 
 
-@st.cache_data(ttl=FRESH, max_entries=4, show_spinner=False)
+@st.cache_resource(ttl=FRESH, max_entries=4, show_spinner=False)
 def _catalogue(url: str) -> Catalog | None:
     return load_catalog(connect(url))
 
@@ -350,7 +346,7 @@ def import_view(number: int) -> import_reports.ImportView:
     return _import_view(database_url(), number)
 
 
-@st.cache_data(ttl=FRESH, max_entries=8, show_spinner=False)
+@st.cache_resource(ttl=FRESH, max_entries=8, show_spinner=False)
 def _import_view(url: str, number: int) -> import_reports.ImportView:
     return import_reports.import_view(connect(url), number, utc_now())
 

@@ -46,9 +46,14 @@ TIME_COLUMNS = frozenset({"at", "placed"})
 UNKNOWN_STATE_BADGE = (":material/question_mark:", "orange")
 
 
+def is_dark() -> bool:
+    """Whether the visitor sees the page in the dark theme."""
+    return bool(st.context.theme.type == "dark")
+
+
 def palette() -> Palette:
     """The colours of the theme in which the visitor sees the page."""
-    return DARK if st.context.theme.type == "dark" else LIGHT
+    return DARK if is_dark() else LIGHT
 
 
 def live(every: str, key: str, *, parallel: bool = False) -> Callable[[Callable[P, None]], Callable[P, None]]:

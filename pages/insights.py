@@ -1,6 +1,6 @@
 """Insights: how soon completions were detected, how good ETAs were, whether webhooks and polls agree, and the lab."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from datetime import timedelta
 from typing import Any
 
@@ -12,12 +12,14 @@ import address
 import cached
 import elements
 import polling_lab
+import remembered
 import times
+from cached import Insights, Reading
 from charts import insights as charts
 from charts.layout import in_zone
 from orders_filters import type_label
 from tracking.reports import trends
-from tracking.reports.insights import forecasts, latency, witnesses
+from tracking.reports.insights import forecasts, latency
 
 SECTIONS = {"findings": "Findings", "lab": "Polling lab"}
 DRAWN = 400  # completions in the chart of both witnesses
@@ -44,11 +46,13 @@ def card(
     return box
 
 
-def chart(box: Any, figure: Callable[[], go.Figure], key: str, alt: str, *, empty: str | None, **more: Any) -> Any:
-    """The card's chart, or as much room with a reason where there is nothing to draw."""
+def chart(
+    box: Any, data: Hashable, figure: Callable[[], go.Figure], key: str, alt: str, *, empty: str | None, **more: Any
+) -> Any:
+    """The card's chart, drawn of the data, or as much room with a reason where there is nothing to draw."""
     with box:
         if empty is None:
-            return elements.chart(figure(), key, alt, **more)
+            return elements.chart(remembered.figure(data, key, figure), key, alt, **more)
         with st.container(
             height=charts.HEIGHT + 16,
             border=False,
@@ -60,8 +64,9 @@ def chart(box: Any, figure: Callable[[], go.Figure], key: str, alt: str, *, empt
         return None
 
 
-def detection_delay(report: latency.LatencyReport, step: timedelta) -> None:
+def detection_delay(reading: Reading[Insights], step: timedelta) -> None:
     """How long after completion we detected it."""
+    report = reading.value[0]
     explanation = (
         "From completion at the provider to our detecting it: until the webhook was delivered, until we polled, and "
         "until that poll's answer was processed. Nobody sees the moment of completion, so each is a range. "
@@ -80,6 +85,7 @@ def detection_delay(report: latency.LatencyReport, step: timedelta) -> None:
     empty = f"{report.details} Only orders that a poll has seen open can be measured." if report.rows.empty else None
     chart(
         box,
+        reading,
         lambda: charts.delays(frame, target=latency.TARGET, step=step, palette=elements.palette()),
         "delays",
         f"Detection delay per hour or day. {report.finding}",
@@ -91,8 +97,9 @@ def _named(end: str) -> list[str]:
     return [f"{name}_{end}" for name in ("p50", "p95", *PARTS)]
 
 
-def forecast_accuracy(accuracy: forecasts.ForecastAccuracy) -> None:
+def forecast_accuracy(reading: Reading[Insights]) -> None:
     """How many of the ETAs held."""
+    accuracy = reading.value[1]
     explanation = (
         "When an order is accepted, the time by which 90 of 100 orders like it complete is stored, and scored once it "
         "has passed. The range is what polls leave open: an order that completed between two of them, one before "
@@ -110,6 +117,7 @@ def forecast_accuracy(accuracy: forecasts.ForecastAccuracy) -> None:
     box = card("forecast_accuracy", "Forecast accuracy", accuracy.text, explanation, rows, config)
     chart(
         box,
+        reading,
         lambda: charts.accuracy(rows, promised=forecasts.PROMISED, palette=elements.palette()),
         "accuracy",
         f"Share of ETAs that held, by type, against {forecasts.PROMISED} of 100 promised. {accuracy.text}",
@@ -119,8 +127,9 @@ def forecast_accuracy(accuracy: forecasts.ForecastAccuracy) -> None:
     )
 
 
-def witness_agreement(agreement: witnesses.WitnessAgreement) -> None:
+def witness_agreement(reading: Reading[Insights]) -> None:
     """Whether webhooks and polls reported the same completions, and which came first."""
+    agreement = reading.value[2]
     rows = agreement.rows.head(DRAWN)
     explanation = (
         "Each dot is a completion that a webhook and a poll both reported, by how far one was ahead of the other. "
@@ -134,6 +143,7 @@ def witness_agreement(agreement: witnesses.WitnessAgreement) -> None:
     box = card("witness_agreement", "Witness agreement", agreement.text, explanation, rows, config)
     event = chart(
         box,
+        reading,
         lambda: charts.leads(rows.assign(at=in_zone(rows["at"])), elements.palette()),
         "leads",
         f"Completions by whether the webhook or the poll came first. {agreement.text}",
@@ -148,14 +158,14 @@ def witness_agreement(agreement: witnesses.WitnessAgreement) -> None:
 @elements.live("30s", "findings")
 def findings(span: str) -> None:
     """The three findings, each a sentence and a chart."""
-    delay, accuracy, agreement = cached.insights(span)
+    reading = cached.insights(span)
     left, middle, right = st.columns(3, gap="small")
     with left:
-        detection_delay(delay, timedelta(hours=1) if span == "24h" else timedelta(days=1))
+        detection_delay(reading, timedelta(hours=1) if span == "24h" else timedelta(days=1))
     with middle:
-        forecast_accuracy(accuracy)
+        forecast_accuracy(reading)
     with right:
-        witness_agreement(agreement)
+        witness_agreement(reading)
 
 
 with st.container(horizontal=True, vertical_alignment="center"):

@@ -21,6 +21,12 @@ def reader() -> Person:
 
 def secret() -> str:
     """What texts are hashed with."""
+    return _secret(session.settings().database_url)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _secret(url: str) -> str:  # noqa: ARG001 - what it is remembered under
+    """The same, which is read from a file and made durable, once for a process and its store."""
     return session.settings().webhook_secrets()[0]
 
 

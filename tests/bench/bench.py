@@ -20,6 +20,7 @@ from typing import Any
 import bench_webhooks
 import bulk
 import file_imports
+import page_runs
 from sqlalchemy import Connection, select, update
 
 from tracking import ingest
@@ -312,6 +313,7 @@ def main() -> int:
         rows, sighted = _rows(), _sighted()
         beside_jobs = max(bulk.measure(large, planner, SECRET))
         of_a_file = file_imports.measure(Path(name))
+        page_costs = page_runs.measure(Path(name))
         small.close()
         large.close()
     bounded = (
@@ -322,14 +324,16 @@ def main() -> int:
     )  # fmt: skip
     of_one_order = (name for name in ratios if name.startswith(("one order", "one job", "jobs")))
     holds = all(ratios[name] < 3 for name in (*bounded, *of_one_order)) and grouping > 1 and digest > 1 and rows < 20
-    holds = holds and prompt and beside_jobs < 5 and sighted < 0.5 and of_a_file < 3
+    holds = holds and prompt and page_runs.prompt(page_costs) and beside_jobs < 5 and sighted < 0.5 and of_a_file < 3
     told = ", ".join(f"{measure} x{ratio:.1f}" for measure, ratio in ratios.items())
     print(
         f"ten times the orders: {told}; group commit x{grouping:.1f}; "
         f"{webhooks}; digest x{digest:.1f}; "
         f"sightings at {sighted:.2f} of a poll; ten times the rows x{rows:.1f}; "
         f"ten times the orders of a file x{of_a_file:.1f}; "
-        f"callbacks and polls beside jobs x{beside_jobs:.1f}{'' if holds else ' FALLS SHORT'}"
+        f"callbacks and polls beside jobs x{beside_jobs:.1f}; "
+        f"the dearest of the busy pages {page_runs.dearest(page_costs):.0f} ms above an empty one"
+        f"{'' if holds else ' FALLS SHORT'}"
     )
     return 0 if holds else 1
 

@@ -267,7 +267,7 @@ def test_no_end_is_told_of_a_job_that_needs_calls_while_none_gets_through(
     database.write(half_done)
     assert "; ends about " in text(visit("jobs", job="1"))
     database.write(lambda connection: facts.set_fact(connection, FactKey.API_CLIENT, client, now))
-    streamlit.cache_data.clear()
+    streamlit.cache_resource.clear()
     polled, snoozed = text(visit("jobs", job="1")), text(visit("jobs", job="2"))
     assert "No end can be told: the provider is unreachable since " in polled
     assert "ends about" not in polled

@@ -190,7 +190,7 @@ def test_a_board_on_a_wall_has_large_figures_and_no_search(visit: Visit, history
     assert {"wall_open", "wall_late"} <= chart_keys(app)
     assert not [field for field in app.text_input if field.key == "find"]
     history.place("A-2")
-    st.cache_data.clear()
+    st.cache_resource.clear()
     app.run()
     names = [link.label for link in card(app, "changes").page_link]
     assert names == ["A\\-2", "A\\-1"], "nobody asks for what is new there"
@@ -208,11 +208,11 @@ def test_the_charts_are_read_anew_once_the_week_before_a_demonstration_is_writte
     app = visit()
     history.place("A-2")
     app.run()
-    assert int(cached.flow("24h")["placed"].sum()) == 1  # remembered for half a minute
+    assert int(cached.flow("24h").value[0]["placed"].sum()) == 1  # remembered for half a minute
     note(complete=True)
     app.run()
     assert not app.exception
-    assert int(cached.flow("24h")["placed"].sum()) == 2
+    assert int(cached.flow("24h").value[0]["placed"].sum()) == 2
 
 
 def test_the_balance_says_how_long_it_lasts_and_in_words_that_it_is_low(
@@ -229,7 +229,7 @@ def test_the_balance_says_how_long_it_lasts_and_in_words_that_it_is_low(
 
     assert not [each for each in visit().metric if "Balance" in each.label]
     database.write(read)
-    st.cache_data.clear()
+    st.cache_resource.clear()
     app = visit()
     assert not app.exception
     [metric] = [each for each in app.metric if "Balance" in each.label]
