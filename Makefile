@@ -11,11 +11,13 @@ BIN := $(VENV)/bin
 WORKERS ?= 3
 # Where a wheel is missing the standard library's SQLite does; nothing is ever compiled.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary pysqlite3 -c constraints.txt
+# What pytest makes of the tests' asserts takes seconds for each worker, and is kept from run to run where it may be.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 ARGS ?=
 N ?=
 SEEDS ?= 1000
 
-.PHONY: help run test check static audit scenarios powerloss kill9 bench bench-calls bench-verify bench-polling bench-flood bench-readers bench-webhooks browser hostile sim mutants docs constraints clean
+.PHONY: help run test long check static audit scenarios powerloss kill9 bench bench-calls bench-verify bench-polling bench-flood bench-readers bench-webhooks browser hostile sim mutants docs constraints clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s '|'
@@ -37,9 +39,12 @@ $(VENV)/.test: $(VENV)/.run
 run: $(VENV)/.run ## start the console at http://127.0.0.1:8501
 	@exec $(BIN)/streamlit run dashboard.py $(ARGS)
 
-test: $(VENV)/.test ## run all tests (ARGS="-k name" for some)
+test: $(VENV)/.test ## run all tests but the long ones (ARGS="-k name" for some)
 	@tests/browser/find-chromium >/dev/null || true
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	@$(PYTEST) -n $(WORKERS) --dist worksteal $(ARGS)
+
+long: $(VENV)/.test ## the long versions of tests without a browser: each scenario with more orders, refused credentials
+	@$(PYTEST) -n $(WORKERS) --dist worksteal -m "long and not browser" $(ARGS)
 
 static: $(VENV)/.test ## format, lint, types, import contracts and security lint, without tests
 	@$(BIN)/ruff format --check --quiet .
@@ -91,7 +96,7 @@ bench-webhooks: $(VENV)/.test ## measure webhooks over real sockets against a ba
 
 browser: $(VENV)/.test ## all tests in a browser, also the long ones: the tasks by mouse too, each page for half a minute
 	@tests/browser/find-chromium >/dev/null || true
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m browser tests/browser $(ARGS)
+	@$(PYTEST) -n $(WORKERS) --dist worksteal -m browser tests/browser $(ARGS)
 
 hostile: $(VENV)/.test ## send N generated hostile requests to the receiver (ARGS="--seed 1" to repeat a run)
 	@$(BIN)/python tests/support/hostile.py --calls $(or $(N),100000) $(ARGS)

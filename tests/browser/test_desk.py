@@ -233,7 +233,8 @@ def test_parts_that_are_asked_for_after_the_page_was_left_leave_none_white(brows
     context.close()
 
 
-@pytest.mark.parametrize(("seeded", "number"), [(0, 600), pytest.param(15_000, 5_000, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize(("seeded", "number"), [(0, 600), (15_000, 5_000)])
 def test_all_that_match_are_acknowledged_in_five_clicks_stopped_resumed_and_killed_each_once(
     browser: Browser, tmp_path_factory: pytest.TempPathFactory, seeded: int, number: int
 ) -> None:

@@ -87,7 +87,7 @@ def violations(page: Page) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in {"overview", "order"} else pytest.mark.long) for name in PAGES]
+    "name", [pytest.param(name, marks=() if name == "overview" else pytest.mark.long) for name in PAGES]
 )
 def test_a_page_is_readable_for_everyone_by_day_and_by_night_and_on_a_phone(context: BrowserContext, name: str) -> None:
     page = opened(context, name)

@@ -60,6 +60,7 @@ def test_a_fresh_console_is_soon_ready(console: Child) -> None:
     assert console.ready_after < READY_SECONDS
 
 
+@pytest.mark.long
 def test_a_minute_after_its_start_everything_has_something_to_show(
     page: Page, console: Child, first_start: Nursery
 ) -> None:

@@ -91,6 +91,7 @@ def test_selected_rows_and_a_half_typed_filter_survive_news(page: Page, store: D
     expect(page.locator(".st-key-selection code").first).to_have_text(po_number)
 
 
+@pytest.mark.long
 def test_back_and_reload_bring_back_the_filter_the_page_and_the_row_that_was_opened(page: Page) -> None:
     page.goto("/orders?sort=value&page=2")
     po_number = select_first_row(page)

@@ -95,6 +95,7 @@ def states(children: Nursery) -> list[str]:
         return sorted(row["state"] for row in rows(store).values())
 
 
+@pytest.mark.long
 def test_refused_credentials_lose_nothing_and_are_told(children: Nursery, sandbox: Child) -> None:
     right = provider_settings(sandbox.url)
     worker = children.worker(right | {"API_ACCESS_TOKEN": CANARY}).ready()

@@ -7,7 +7,9 @@ ORDERS, ELSEWHERE = 20, 5
 
 
 # Every scenario runs in virtual time; what only a real socket can show is shown by a quiet one and one of everything.
-@pytest.mark.parametrize(("scenario", "confirmed"), [("normal", ORDERS), ("mixed-faults", 1)])
+@pytest.mark.parametrize(
+    ("scenario", "confirmed"), [pytest.param("normal", ORDERS, marks=pytest.mark.long), ("mixed-faults", 1)]
+)
 def test_console_and_provider_agree_at_the_end(scenario: str, confirmed: int, tmp_path: Path) -> None:
     figures = drive(tmp_path, scenario, orders=ORDERS, elsewhere=ELSEWHERE)
     assert figures.problems == []

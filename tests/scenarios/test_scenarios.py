@@ -13,9 +13,9 @@ from virtual import VirtualLoop, run
 from tracking.sandbox.scenarios import SCENARIOS
 from tracking.storage import engines
 
-ORDERS = 9  # three of each type of delivery, one of them of twelve lines
-ELSEWHERE = 3
-# What is said otherwise in every answer is seen to with an order of each type.
+FEW, ELSEWHERE = 3, 1  # one of each type of delivery
+ORDERS = 9  # three of each, one of them of twelve lines
+# What is said otherwise in every answer needs no more than an order of each type.
 FORMATS = frozenset(
     {
         "bare-lists",
@@ -37,13 +37,8 @@ FORMATS = frozenset(
 NEVER_FINISHED = {"endless-pending": frozenset({"Pending"})}
 
 
-def orders_of(scenario: str) -> tuple[int, int]:
-    """How many orders are placed here and elsewhere."""
-    return (3, 1) if scenario in FORMATS else (ORDERS, ELSEWHERE)
-
-
-def drive(folder: Path, scenario: str, *, url: str | None = None) -> Outcome:
-    here, elsewhere = orders_of(scenario)
+def drive(folder: Path, scenario: str, here: int, elsewhere: int, *, url: str | None = None) -> Outcome:
+    """Places so many orders here and elsewhere, and waits until nothing more happens."""
     if url:
         engines.migrate(url)
 
@@ -58,11 +53,26 @@ def drive(folder: Path, scenario: str, *, url: str | None = None) -> Outcome:
     return run(main)
 
 
-@pytest.mark.parametrize("scenario", sorted(set(SCENARIOS) - {"access-disabled", "unknown-line-status"}))
-def test_what_the_provider_finishes_becomes_finished_here(scenario: str, tmp_path: Path) -> None:
-    outcome = drive(tmp_path, scenario)
+WHOLE = sorted(set(SCENARIOS) - {"access-disabled", "unknown-line-status"})
+
+
+@pytest.mark.parametrize(
+    ("scenario", "here", "elsewhere"),
+    [
+        *(pytest.param(name, FEW, ELSEWHERE, id=name) for name in WHOLE),
+        *(
+            pytest.param(name, ORDERS, 3 * ELSEWHERE, id=f"{name}, more", marks=pytest.mark.long)
+            for name in WHOLE
+            if name not in FORMATS
+        ),
+    ],
+)
+def test_what_the_provider_finishes_becomes_finished_here(
+    scenario: str, here: int, elsewhere: int, tmp_path: Path
+) -> None:
+    outcome = drive(tmp_path, scenario, here, elsewhere)
     assert outcome.problems == []
-    assert sum(outcome.states.values()) >= sum(orders_of(scenario))
+    assert sum(outcome.states.values()) >= here + elsewhere
 
 
 def test_orders_whose_lines_show_an_unknown_word_ask_for_a_person_within_minutes(tmp_path: Path) -> None:
@@ -114,5 +124,5 @@ def test_a_worker_that_is_stopped_and_started_again_goes_on_where_it_was(tmp_pat
 
 @pytest.mark.postgres
 def test_the_same_holds_on_postgresql(new_postgres_url: Callable[[], str], tmp_path: Path) -> None:
-    outcome = drive(tmp_path, "mixed-faults", url=new_postgres_url())
+    outcome = drive(tmp_path, "mixed-faults", ORDERS, 3 * ELSEWHERE, url=new_postgres_url())
     assert outcome.problems == []

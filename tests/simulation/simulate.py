@@ -138,10 +138,13 @@ def _fate_of(index: int, most: int) -> tuple[int, int, str]:
     return index, seed, str(violation or "")
 
 
-def killed(histories: Histories, mutant: Mutant, most: int) -> tuple[int, Violation | None]:
-    """The first seed below `most` that finds the planted fault, and the violation; -1 where none does."""
+def killed(histories: Histories, mutant: Mutant, most: int, *, first: int = 0) -> tuple[int, Violation | None]:
+    """A seed below `most` that finds the planted fault, and the violation; -1 where none does.
+
+    It is the first from `first` on, of all that come after it and then of those before it.
+    """
     with mutant.plant():
-        for seed in range(most):
+        for seed in (*range(first, most), *range(first)):
             if violation := histories.run(seed).violation:
                 return seed, violation
     return -1, None

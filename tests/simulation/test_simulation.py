@@ -12,34 +12,35 @@ from tracking.orders import rules
 
 FIXED = range(25)
 FRESH = 10
+# Faults that are found soon, each with the first seed that finds it: one that no longer does costs time and no more.
 SOON = {
-    "post-first",
-    "new-number",
-    "notice-believed",
-    "due-in-memory",
-    "answer-first",
-    "event-late",
-    "count-late",
-    "acknowledged-uncounted",
-    "404-final",
-    "claims-missing",
-    "hurried",
-    "answer-is-look",
-    "seq-reused",
-    "odd-field-blocks",
-    "unproven-unsaid",
-    "body-decides",
-    "declined-sent",
-    "judged-twice",
-    "outcome-late",
-    "key-forgotten",
-    "passes-over",
-    "light-sleeper",
-    "unrecorded-work",
-    "recorded-before",
-    "chain-cut",
-    "not-done",
-    "row-late",
+    "post-first": 0,
+    "new-number": 0,
+    "notice-believed": 4,
+    "due-in-memory": 0,
+    "answer-first": 4,
+    "event-late": 0,
+    "count-late": 0,
+    "acknowledged-uncounted": 13,
+    "404-final": 1,
+    "claims-missing": 3,
+    "hurried": 16,
+    "answer-is-look": 14,
+    "seq-reused": 0,
+    "odd-field-blocks": 33,
+    "unproven-unsaid": 8,
+    "body-decides": 9,
+    "declined-sent": 2,
+    "judged-twice": 15,
+    "outcome-late": 0,
+    "key-forgotten": 27,
+    "passes-over": 0,
+    "light-sleeper": 3,
+    "unrecorded-work": 3,
+    "recorded-before": 0,
+    "chain-cut": 0,
+    "not-done": 0,
+    "row-late": 0,
 }
 
 
@@ -79,14 +80,14 @@ def test_to_tell_a_history_does_not_change_it(histories: Histories) -> None:
 
 @pytest.mark.parametrize("mutant", [one for one in MUTANTS if one.name in SOON], ids=lambda one: one.name)
 def test_a_planted_fault_is_found(histories: Histories, mutant: Mutant) -> None:
-    seed, violation = killed(histories, mutant, 100)
+    seed, violation = killed(histories, mutant, 100, first=SOON[mutant.name])
     assert violation is not None, mutant.sentence
     assert histories.run(seed).violation is None, "without the fault the same history is fine"
 
 
 def test_a_history_that_fails_is_shrunk_and_told_in_words(histories: Histories) -> None:
     mutant = next(one for one in MUTANTS if one.name == "notice-believed")
-    seed, _ = killed(histories, mutant, 100)
+    seed, _ = killed(histories, mutant, 100, first=SOON[mutant.name])
     with mutant.plant():
         whole = histories.run(seed)
         small = shrunk(histories, whole)
