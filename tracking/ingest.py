@@ -1,6 +1,6 @@
 """Records what was observed of an order: its events, row, counters and next poll, in one transaction.
 
-The one way an order changes; repeats change nothing. Every function is a step of a job that `Database` commits.
+The one way an order changes; repeats change nothing, what was removed stays away. Each function is a step of a job.
 """
 
 from collections.abc import Mapping, Sequence
@@ -359,7 +359,7 @@ def _observe(
     events, after = _interpreted(stored, observation)
     order = after[-1]
     extra_columns = plan_next_poll(stored, order, observation, planner)
-    if parsed is not None and is_same_order(parsed.snapshot, order):
+    if parsed is not None and is_same_order(parsed.snapshot, order) and not stored.columns["events_removed"]:
         people = [line.recipient for line in stored.order.lines if line.recipient] if stored.order.erased else None
         extra_columns["document"] = recipients.document_to_store(parsed.document, people)
         # Equal bytes may be passed over only after a look: an answer to a POST is not believed as a look is, nor is a

@@ -2,7 +2,6 @@
 
 import base64
 import functools
-import ipaddress
 import logging
 import os
 import re
@@ -97,6 +96,7 @@ class Settings(BaseSettings):
     late_after: Annotated[tuple[LatePromise, ...], NoDecode, BeforeValidator(read_promises)] = ()
     reasons: Annotated[tuple[str, ...], NoDecode, BeforeValidator(read_presets)] = REASON_PRESETS  # to acknowledge for
     discover_every: float = Field(30, ge=0, le=86400)  # seconds between looks for orders placed elsewhere; 0: never
+    keep_days: float | None = Field(None, gt=0, le=36_500)  # after which completed orders lose their logs; unset: never
     order_lines: int = Field(1000, ge=1, le=50_000)  # lines of a CSV that go into one order at the most
     # Orders a minute from elsewhere, and as many of ours, after a week that was followed; embedded sandbox only.
     sandbox_traffic: float = Field(0.2, ge=0, le=600)
@@ -142,13 +142,17 @@ class Settings(BaseSettings):
             raise ValueError("must be an absolute address such as https://host.example")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("must hold no credentials, query or fragment")
-        if not _has_port(value) or "//" in parts.path or not re.fullmatch(r"[\w./~%:@+,;=!$&'()*-]*", parts.path):
+        if (
+            not startup.has_usable_port(value)
+            or "//" in parts.path
+            or not re.fullmatch(r"[\w./~%:@+,;=!$&'()*-]*", parts.path)
+        ):
             raise ValueError("must be an address such as https://host.example:8443: its port or path cannot be right")
         if WEBHOOK_PATH.rstrip("/") in parts.path:
             raise ValueError(f"must end before {WEBHOOK_PATH}, which is put behind it for each order")
         return address.removesuffix("/v1").rstrip("/") if info.field_name == "api_base_url" else address
 
-    @field_validator("api_email", "api_access_token", "webhook_secret", "claims_key", mode="before")
+    @field_validator("api_email", "api_access_token", "webhook_secret", "claims_key", "keep_days", mode="before")
     @classmethod
     def _blank_is_unset(cls, value: Any) -> Any:
         return None if isinstance(value, str) and not value.strip() else value
@@ -173,7 +177,7 @@ class Settings(BaseSettings):
                 raise ValueError("must be the whole path of a file: neither ? nor ~ has a meaning here")
         elif not value.startswith("postgresql+psycopg://"):
             raise ValueError("must begin with sqlite:/// or postgresql+psycopg://")
-        elif not _has_port(value) or urlsplit(value).netloc.count("@") > 1:
+        elif not startup.has_usable_port(value) or urlsplit(value).netloc.count("@") > 1:
             raise ValueError("cannot be parsed: write @ : / ? # of a password as %40 %3A %2F %3F %23")
         return value
 
@@ -214,7 +218,8 @@ class Settings(BaseSettings):
             problems.append("TRACKING_POLL_FLOOR is above TRACKING_POLL_CEILING")
         if self.public_url and len(self.public_url) + len(WEBHOOK_PATH) + 43 > MAX_WEBHOOK_ADDRESS:
             problems.append("TRACKING_PUBLIC_URL is too long: a webhook address holds at most 500 characters")
-        if self.public_url and self.api_base_url and _is_local(self.public_url) and not _is_local(self.api_base_url):
+        local = [startup.is_local_address(address or "") for address in (self.public_url, self.api_base_url)]
+        if self.public_url and self.api_base_url and local == [True, False]:
             problems.append("TRACKING_PUBLIC_URL is on this machine: the provider cannot reach it; unset it, or name")
             problems[-1] += " an address that other machines reach"
         if self.asks_to_sign_in and self.allow_anyone == "yes":
@@ -320,22 +325,6 @@ def _stored_secret(path: Path, variable: str, new: str) -> str:
         raise SettingsError([Problem(variable, message)]) from exc
 
 
-def _has_port(address: str) -> bool:
-    """Whether there is no port in the address, or one that can be."""
-    try:
-        return urlsplit(address.strip()).port != 0
-    except ValueError:
-        return False
-
-
-def _is_local(address: str) -> bool:
-    host = urlsplit(address).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def load(**overrides: Any) -> Settings:
     """Load and validate the settings, from the environment and from `.env`, or the file that `_env_file` names.
 
@@ -362,7 +351,7 @@ def _doubts(settings: Settings) -> Iterator[str]:
     if settings.approval_above and settings.approval_limit is None:
         yield APPROVAL_OFF
     for name, address in (("API_BASE_URL", settings.api_base_url), ("PUBLIC_URL", settings.public_url)):
-        if address and address.startswith("http:") and not _is_local(address):
+        if address and address.startswith("http:") and not startup.is_local_address(address):
             yield f"{PREFIX}{name} is http: secrets can be read on the way; use https"
 
 

@@ -1,4 +1,4 @@
-"""Start: quicker imports (garbage collector paused, pandas at its first use), and a look at `.env` and its names."""
+"""Start: quicker imports (garbage collector paused, pandas at its first use), a look at `.env`, names and addresses."""
 
 import codecs
 import contextlib
@@ -6,6 +6,7 @@ import difflib
 import gc
 import importlib
 import io
+import ipaddress
 import logging
 import os
 import re
@@ -13,6 +14,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from dotenv.parser import Binding, parse_stream
 
@@ -21,6 +23,8 @@ from tracking.errors import Problem, SettingsError
 __all__ = [
     "dropped_lines",
     "garbage_collection_paused",
+    "has_usable_port",
+    "is_local_address",
     "misspelt_names",
     "names_without_effect",
     "pd",
@@ -135,3 +139,20 @@ def _unknown_names(names: Iterable[str], prefix: str, fields: Collection[str]) -
     ours = (name for name in names if name.upper().startswith(prefix) and os.environ.get(name, "-").strip())
     unknown = (name for name in ours if name[len(prefix) :].lower() not in fields)
     return sorted(name for name in unknown if not _SERVICE_LINK.fullmatch(f"{name}={os.environ.get(name, '')}"))
+
+
+def has_usable_port(address: str) -> bool:
+    """Whether there is no port in the address, or one that can be."""
+    try:
+        return urlsplit(address.strip()).port != 0
+    except ValueError:
+        return False
+
+
+def is_local_address(address: str) -> bool:
+    """Whether the address is on this machine."""
+    host = urlsplit(address).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

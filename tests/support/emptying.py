@@ -2,6 +2,7 @@
 
 from sqlalchemy import Connection
 
+from tracking.storage.retention.tables import ARCHIVES, CHECKPOINTS
 from tracking.storage.tables import (
     ADDRESSES,
     BATCHES,
@@ -21,7 +22,7 @@ from tracking.storage.team.tables import AUDIT_LOG, DRILLS, IMPORT_ROWS, JOB_ORD
 
 TABLES = (
     *(ADDRESSES, ORDERS, LINES, EVENTS, CLAIMS, OUTBOX, CALLBACKS, EXCHANGES, PREDICTIONS, BATCHES, COUNTERS, DRAFTS),
-    *(FACTS, AUDIT_LOG, JOBS, JOB_ORDERS, IMPORT_ROWS, SAVED_VIEWS, SIGHTINGS, DRILLS),
+    *(FACTS, AUDIT_LOG, JOBS, JOB_ORDERS, IMPORT_ROWS, SAVED_VIEWS, SIGHTINGS, DRILLS, CHECKPOINTS, ARCHIVES),
 )
 # On PostgreSQL all in one call: a tenth of what a statement for each takes, and a thirtieth of TRUNCATE, which makes
 # new files.

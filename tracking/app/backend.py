@@ -45,6 +45,7 @@ from tracking.storage import database, facts, leases
 from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
+from tracking.storage.retention.keeping import TURN_EVERY, Keeping
 from tracking.storage.team import approval_rule
 from tracking.submissions.sender import Sender
 from tracking.team import drills
@@ -188,6 +189,9 @@ class Backend:
         steps = {Act.IMPORT: placing.step}
         runner = JobRunner(self.database, max_rate=self.settings.api_max_rate, steps=steps, **leasing)
         loops.append(JobLoop(runner, self._heartbeat, self.clock, timeout).run())
+        if (days := self.settings.keep_days) is not None:
+            keeping = Keeping(self.database, timedelta(days=days), owner=self._owner, clock=self.clock)
+            loops.append(run_loop("retention", keeping.turn, TURN_EVERY))
         parts = self.database, client, self._planner
         discovery = Discovery(*parts, every=timedelta(seconds=self.settings.discover_every))
         if Role.POLLER in roles:

@@ -92,17 +92,17 @@ def _sorted(values: Mapping[str, Any]) -> dict[str, Any]:
     return dict(sorted(values.items()))
 
 
-def numbering_fault(seqs: Sequence[int], count: int) -> str | None:
-    """Describe a fault in the numbers of an order's events, None when they go from 1 to `count`."""
+def numbering_fault(seqs: Sequence[int], count: int, after: int = 0) -> str | None:
+    """Describe a fault in the numbers of an order's events, None when they go from 1, or beyond `after`, to `count`."""
     if not seqs and not count:
         return "no event tells where it comes from"
-    if list(seqs) == list(range(1, count + 1)):
+    if list(seqs) == list(range(after + 1, count + 1)):
         return None
-    first = next(number for number, seq in enumerate([*seqs, 0], 1) if seq != number)
-    if len(seqs) > count:
-        return f"event {count + 1} does not fit: the log has {len(seqs)} events where {count} were written"
-    what = "a gap" if first <= len(seqs) else "a tail that is missing"
-    return f"event {first} does not fit: the log has {what} ({len(seqs)} of {count} events)"
+    first = next(number for number, seq in enumerate([*seqs, 0], after + 1) if seq != number)
+    if len(seqs) > count - after:
+        return f"event {count + 1} does not fit: the log has {len(seqs)} events where {count - after} were written"
+    what = "a gap" if first <= len(seqs) + after else "a tail that is missing"
+    return f"event {first} does not fit: the log has {what} ({len(seqs)} of {count - after} events)"
 
 
 def stored_hashes(head: str | None, entries: Sequence[Entry]) -> list[str | None]:
@@ -110,11 +110,16 @@ def stored_hashes(head: str | None, entries: Sequence[Entry]) -> list[str | None
     return [*(entry.previous for entry in entries[1:]), head]
 
 
-def broken_link(po_number: str, head: str | None, entries: Sequence[Entry], digests: Sequence[str]) -> str | None:
-    """Describe the first event whose hash, computed in `digests`, does not fit between its neighbours'; else None."""
+def broken_link(
+    po_number: str, head: str | None, entries: Sequence[Entry], digests: Sequence[str], before: str | None = None
+) -> str | None:
+    """Describe the first event whose hash, computed in `digests`, does not fit between its neighbours'; else None.
+
+    `before` is the hash before the first of them, where that is not an order's first event.
+    """
     carried = stored_hashes(head, entries)
     wrong = next((at for at, digest in enumerate(digests) if digest != carried[at]), None)
-    if entries[0].previous != first_hash(po_number):
+    if entries[0].previous != (before or first_hash(po_number)):
         wrong = 0
     elif wrong is not None and wrong + 1 < len(entries):
         after = entries[wrong + 1]._replace(previous=digests[wrong])

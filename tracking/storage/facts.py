@@ -34,6 +34,7 @@ class FactKey(StrEnum):
     RECONCILED = "restored"
     REFUSALS = "refusals"
     RESTORED_COPY = "copied"
+    RETENTION = "retention"
     SETTINGS = "settings"
     WEBHOOK_SILENCE = "silence"
 

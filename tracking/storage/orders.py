@@ -19,6 +19,7 @@ from tracking.orders import event_chain as chain
 from tracking.orders.model import ORDER_FIELDS, Event, Line, Order, folded_id
 from tracking.storage.counters import count_event
 from tracking.storage.leases import LIMIT, RESCHEDULE_SPREAD, lease_rows, unleased
+from tracking.storage.retention.checkpoints import keep_facts
 from tracking.storage.tables import EVENTS, LINES, OPEN, ORDERS
 
 _TOO_FAR = or_(ORDERS.c.next_look_at > LIMIT, ORDERS.c.lease_until > LIMIT)
@@ -109,7 +110,8 @@ def add_order(
     lines = chain.line_rows(order.lines, new_salt)
     first = chain.with_contents(first, lines)
     log, head = chain.event_rows(order.po_number, chain.first_hash(order.po_number), 0, [first])
-    columns = {"line_count": len(lines), "event_count": 1, "head": head} | dict(extra_columns)
+    columns: dict[str, Any] = {"line_count": len(lines), "event_count": 1, "head": head}
+    columns |= {"quiet_since": first.learned_at} | dict(extra_columns)
     values = {name: getattr(order, name) for name in ORDER_FIELDS} | _folded_ids(order) | columns
     stored = _stored_order(connection.execute(INSERT_ORDER, values).one(), order.lines)
     if lines:
@@ -152,7 +154,9 @@ def save_order(
             changed |= _folded_ids(last)
         count, head = stored.columns["event_count"], stored.columns["head"] or ""
         log, changed["head"] = chain.event_rows(stored.order.po_number, head, count, events)
-        changed["event_count"] = count + len(log)
+        changed["event_count"], changed["quiet_since"] = count + len(log), events[-1].learned_at
+        if stored.columns["events_removed"] == count:
+            keep_facts(connection, stored.id, stored.order)
         connection.execute(INSERT_EVENTS, [{"order_id": stored.id, **entry} for entry in log])
     if changed:
         connection.execute(UPDATE_ORDER, {"changed_id": stored.id, **changed})

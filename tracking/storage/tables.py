@@ -3,52 +3,14 @@
 `from __future__ import annotations` must not stand here: SQLModel reads the annotations while the classes are made.
 """
 
-from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware datetime, kept in UTC on every engine (SQLite has no zones of its own)."""
-
-    impl = sa.DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, _dialect: sa.Dialect) -> datetime | None:
-        """On PostgreSQL. Refuses a naive time: it could mean any zone."""
-        return None if value is None else _in_utc(value)
-
-    def process_result_value(self, value: datetime | None, _dialect: sa.Dialect) -> datetime | None:
-        """Gives the zone back."""
-        return None if value is None else value.astimezone(UTC)
-
-    def bind_processor(self, dialect: sa.Dialect) -> Callable[[Any], Any] | None:
-        """On SQLite the text in one step: each order has a dozen times."""
-        return _as_text if dialect.name == "sqlite" else super().bind_processor(dialect)
-
-    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Callable[[Any], Any] | None:
-        """The same the other way round."""
-        return _from_text if dialect.name == "sqlite" else super().result_processor(dialect, coltype)
-
-
-def _in_utc(value: datetime) -> datetime:
-    if value.tzinfo is None:
-        raise ValueError("a time without a zone cannot be stored")
-    return value.astimezone(UTC)
-
-
-def _as_text(value: datetime | None) -> str | None:
-    return None if value is None else _in_utc(value).isoformat(" ", "microseconds")[:26]
-
-
-def _from_text(value: str | None) -> datetime | None:
-    return None if value is None else datetime.fromisoformat(f"{value}+00:00")
-
+from tracking.storage.sqlite.times import UtcDateTime
 
 BigKey = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
@@ -84,10 +46,20 @@ _FLAGGED = sa.text(_NEEDS_DECISION)
 # What somebody who has the order may still have to do something about.
 _UNSETTLED = f"({_OPEN_STATES} OR ({_NEEDS_DECISION}))"
 UNSETTLED = sa.text(_UNSETTLED)
+# Finished for everybody, with a log that did not leave yet: see `storage.retention`.
+_FINISHED = (
+    "state IN ('Completed', 'Cancelled') AND provider_id IS NOT NULL AND next_look_at IS NULL AND snoozed_at IS NULL "
+    f"AND NOT ({_NEEDS_DECISION}) AND event_count > events_removed"
+)
+FINISHED = sa.text(_FINISHED)
 
 
 class Orders(StoredRow, table=True):
-    """One order. The facts of `orders.model.Order`, then what the console needs to follow it."""
+    """One order. The facts of `orders.model.Order`, then what the console needs to follow it.
+
+    `events_removed`: so many of its first events left the store, see `storage.retention`. `quiet_since` is when its
+    newest event was learned, or earlier.
+    """
 
     # On PostgreSQL the revisions make them partial as well; to name its dialect here would import it at each start.
     __table_args__ = (
@@ -109,6 +81,7 @@ class Orders(StoredRow, table=True):
             "ix_orders_mine", "assignee", "created_at", sqlite_where=sa.text(f"assignee IS NOT NULL AND {_UNSETTLED}")
         ),
         sa.Index("ix_orders_approval", "created_at", sqlite_where=sa.text(_UNAPPROVED)),
+        sa.Index("ix_orders_finished", "quiet_since", "id", sqlite_where=sa.text(_FINISHED)),
     )
 
     id: int | None = key_column()
@@ -153,6 +126,8 @@ class Orders(StoredRow, table=True):
     line_count: int = 0
     event_count: int = 0
     head: str | None = None
+    events_removed: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    quiet_since: datetime | None = time_column()
     looks: int = 0
     failures: int = 0
     last_look_at: datetime | None = time_column()

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, select
 from tracking.orders.model import CLOSED, is_open
 from tracking.reports.order_list.conditions import FLAGGED
 from tracking.storage.counters import hour_of
-from tracking.storage.tables import COUNTERS, OPEN, ORDERS, UtcDateTime
+from tracking.storage.sqlite.times import UtcDateTime
+from tracking.storage.tables import COUNTERS, OPEN, ORDERS
 from tracking.storage.team import snoozing
 
 FIRST_SIGHT = "Found "

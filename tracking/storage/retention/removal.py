@@ -1,0 +1,221 @@
+"""Removal: the log of a finished order leaves, with its lines, claim data, calls and documents. Steps of a job.
+
+An order leaves once it is terminal, asks for no decision, is followed and snoozed no more, its lines are at their end,
+and its newest event is old enough. What does not agree with its log stays, as the log is what would prove that. The
+checkpoint and the row change in one transaction; what is left to be deleted then follows in bounded steps, also by
+another process. Its row stays: facts, head, PONumber, provider ID, and the digest of the provider's last answer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, func, null, select, update
+
+from tracking.orders.model import FINAL_LINE, FULFILLED_LINE
+from tracking.storage.retention.checkpoints import digest_of, facts_of, movements_of
+from tracking.storage.retention.order_audit import OrderAudit, StoredLog, read_log
+from tracking.storage.retention.tables import CHECKPOINTS
+from tracking.storage.tables import (
+    CALLBACKS,
+    CLAIMS,
+    EVENTS,
+    EXCHANGES,
+    FINISHED,
+    LINES,
+    ORDERS,
+    OUTBOX,
+    PREDICTIONS,
+    insert_for,
+)
+
+ROWS_AT_ONCE = 400
+ORDERS_AT_ONCE = 20
+_AT_MOST: Any = bindparam("at_most")
+_ORDER: Any = bindparam("of_order")
+_BEFORE: Any = bindparam("before")
+_OLDEST = select(ORDERS.c.id).where(FINISHED, ORDERS.c.quiet_since < _BEFORE)
+OLDEST_FINISHED = _OLDEST.order_by(ORDERS.c.quiet_since, ORDERS.c.id).limit(_AT_MOST)
+_IS_FINISHED = select(ORDERS.c.id).where(FINISHED, ORDERS.c.id == _ORDER).with_for_update()
+UNFINISHED = select(CHECKPOINTS.c.order_id, CHECKPOINTS.c.seq).where(CHECKPOINTS.c.done.is_(False)).limit(_AT_MOST)
+_PUT_OFF = update(ORDERS).where(ORDERS.c.id == _ORDER).values(quiet_since=bindparam("until"))
+_NEWEST_EVENT = select(func.max(EVENTS.c.id))
+_AT_THEIR_END = FULFILLED_LINE | FINAL_LINE
+
+
+def _first_rows(table: Any, key: Any, *by: Any) -> Any:
+    """Delete the first `at_most` rows of an order."""
+    own = table.c.order_id == _ORDER
+    first = select(key).where(own, *by).order_by(key).limit(_AT_MOST)
+    return delete(table).where(own, key.in_(first))
+
+
+_LEAVING = (
+    _first_rows(EVENTS, EVENTS.c.seq, EVENTS.c.seq <= bindparam("seq")),
+    _first_rows(LINES, LINES.c.number),
+    _first_rows(CLAIMS, CLAIMS.c.number),
+    _first_rows(EXCHANGES, EXCHANGES.c.id),
+    _first_rows(CALLBACKS, CALLBACKS.c.id),
+    _first_rows(PREDICTIONS, PREDICTIONS.c.step),
+    delete(OUTBOX).where(OUTBOX.c.order_id == _ORDER),
+)
+
+
+@dataclass(slots=True)
+class Removed:
+    """What a step did: orders whose log began to leave, their events, rows deleted, and orders that do not agree."""
+
+    orders: int = 0
+    events: int = 0
+    rows: int = 0
+    unsound: int = 0
+
+    @property
+    def anything(self) -> bool:
+        """Whether there was anything to do."""
+        return any((self.orders, self.rows, self.unsound))
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedLog:
+    """What an archive holds of an order: `seq` events, `head` the hash of the last."""
+
+    order_id: int
+    seq: int
+    head: str
+    archive_id: int | None = None
+
+
+def remove_old(connection: Connection, before: datetime, now: datetime) -> Removed:
+    """Remove what is left of a few logs, then the oldest that may leave; ROWS_AT_ONCE rows and a log beyond at most."""
+    removed = Removed()
+    finish_removals(connection, removed)
+    for order_id in oldest_finished(connection, before, ORDERS_AT_ONCE):
+        if removed.rows >= ROWS_AT_ONCE:
+            break
+        remove_log(connection, order_id, before, now, removed)
+    return removed
+
+
+def remove_archived(
+    connection: Connection, logs: Sequence[ArchivedLog], before: datetime, now: datetime
+) -> tuple[Removed, int]:
+    """Remove the first of these logs that were archived; returns how many of them are dealt with.
+
+    An order with which something happened since it was archived stays, and comes again in a later archive.
+    """
+    removed = Removed()
+    finish_removals(connection, removed)
+    for number, log in enumerate(logs):
+        if removed.rows >= ROWS_AT_ONCE:
+            return removed, number
+        remove_log(connection, log.order_id, before, now, removed, log)
+    return removed, len(logs)
+
+
+def oldest_finished(connection: Connection, before: datetime, at_most: int) -> list[int]:
+    """Find finished orders that may have been quiet since before then, the oldest first."""
+    return list(connection.execute(OLDEST_FINISHED, {"before": before, "at_most": at_most}).scalars())
+
+
+def finish_removals(connection: Connection, removed: Removed) -> None:
+    """Delete what is left of logs that began to leave."""
+    for order_id, seq in connection.execute(UNFINISHED, {"at_most": ORDERS_AT_ONCE}).all():
+        if removed.rows < ROWS_AT_ONCE:
+            _delete_rows(connection, order_id, seq, removed)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An order whose log may leave, or, where `until` is set, when to look at it again; `audit` checked it alone."""
+
+    log: StoredLog
+    audit: OrderAudit
+    until: datetime | None = None
+    unsound: bool = False
+
+    @property
+    def quiet_since(self) -> datetime:
+        """When its newest event was learned."""
+        return datetime.fromisoformat(self.log.events[-1][1].learned_at).replace(tzinfo=UTC)
+
+
+def judge(connection: Connection, order_id: int, before: datetime, now: datetime) -> Judged | None:
+    """Judge whether the order's log may leave; its row is locked. None for one that is not, or no longer, finished."""
+    if connection.execute(_IS_FINISHED, {"of_order": order_id}).first() is None:
+        return None
+    log = read_log(connection, order_id)
+    if log is None or not log.events:
+        return None
+    judged = Judged(log, OrderAudit(log.events[-1][0], ()))
+    if judged.quiet_since >= before:
+        return replace(judged, until=judged.quiet_since)
+    if any(line.status not in _AT_THEIR_END for line in log.lines):
+        return replace(judged, until=now)
+    if log.events[-1][0] == connection.execute(_NEWEST_EVENT).scalar():
+        return replace(judged, until=now)  # SQLite would give its id away again
+    return replace(judged, until=now, unsound=True) if list(judged.audit.check(log)) else judged
+
+
+def put_off(connection: Connection, order_id: int, until: datetime) -> None:
+    """Look at the order again once that is old enough."""
+    connection.execute(_PUT_OFF, {"of_order": order_id, "until": until})
+
+
+def remove_log(
+    connection: Connection,
+    order_id: int,
+    before: datetime,
+    now: datetime,
+    removed: Removed,
+    archived: ArchivedLog | None = None,
+) -> None:
+    """Have the order's log leave, or put off when it is looked at again."""
+    judged = judge(connection, order_id, before, now)
+    if judged is None:
+        return
+    removed.unsound += judged.unsound
+    if judged.until is not None:
+        put_off(connection, order_id, judged.until)
+        return
+    row = judged.log.row
+    if archived is not None and (row["event_count"], row["head"]) != (archived.seq, archived.head):
+        return
+    _set_checkpoint(connection, judged, now, archived.archive_id if archived else None)
+    removed.orders += 1
+    removed.events += len(judged.log.events)
+    _delete_rows(connection, order_id, row["event_count"], removed)
+
+
+def _set_checkpoint(connection: Connection, judged: Judged, now: datetime, archive_id: int | None) -> None:
+    log, row = judged.log, judged.log.row
+    checkpoint: dict[str, Any] = {
+        "order_id": row["id"],
+        "seq": row["event_count"],
+        "first_event": log.checkpoint["first_event"] if log.checkpoint else log.events[0][0],
+        "last_event": log.events[-1][0],
+        "movements": movements_of(judged.audit.recomputed),
+        "facts": null(),
+        "removed_at": now,
+        "archive_id": archive_id,
+        "done": False,
+    }
+    checkpoint["digest"] = digest_of(checkpoint, row["po_number"], row["head"], facts_of(row))
+    adding = insert_for(connection.dialect.name, CHECKPOINTS).values(checkpoint)
+    again = {name: adding.excluded[name] for name in checkpoint if name not in {"order_id", "first_event"}}
+    connection.execute(adding.on_conflict_do_update(index_elements=["order_id"], set_=again))
+    left = {"events_removed": row["event_count"], "document": null()}
+    connection.execute(update(ORDERS).where(ORDERS.c.id == row["id"]).values(left))
+
+
+def _delete_rows(connection: Connection, order_id: int, seq: int, removed: Removed) -> None:
+    """Delete rows of the order until the step has done enough; marks the checkpoint once none is left."""
+    for statement in _LEAVING:
+        room = ROWS_AT_ONCE - removed.rows
+        if room <= 0:
+            return
+        removed.rows += connection.execute(statement, {"of_order": order_id, "seq": seq, "at_most": room}).rowcount
+    if removed.rows < ROWS_AT_ONCE:
+        own = CHECKPOINTS.c.order_id == order_id
+        removed.rows += connection.execute(update(CHECKPOINTS).where(own).values(done=True)).rowcount
