@@ -27,6 +27,7 @@ def test_an_empty_store_has_metrics_too(store: Database, now: datetime) -> None:
         "tracking_orders_late",
         "tracking_webhooks_silent",
         "tracking_looks_due",
+        "tracking_orders_not_weighed",
         "tracking_outbox_waiting",
         "tracking_jobs_running",
         "tracking_orders_waiting_for_approval",
@@ -44,7 +45,7 @@ def test_the_metrics_say_what_the_store_holds(store: Database, planner: Planning
             ingest.discover(connection, shown(f"BLK-{number}", f"po-{number}", status), now, now, planner)
         ingest.receive_webhook(connection, callback("po-0", "BLK-0"), 9, now, planner)
         inbox.record_refusal(connection, {"reason": "x"}, now)
-        facts.set_fact(connection, "beat:poller", {}, now)
+        facts.set_fact(connection, "beat:poller", {"left_out": 7}, now)
 
     store.write(job)
     told = values(store, now + timedelta(seconds=5))
@@ -60,6 +61,7 @@ def test_the_metrics_say_what_the_store_holds(store: Database, planner: Planning
         "tracking_callbacks/refused": 1,
         "tracking_fact_age_seconds/beat:poller": 5,
         "tracking_looks_due": 1,
+        "tracking_orders_not_weighed": 7,
         "tracking_outbox_waiting": 1,
     }
     assert {name: told[name] for name in wanted} == wanted

@@ -1,6 +1,7 @@
 """What could be looked at now: which orders, what each has accrued, and in what order they go."""
 
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from fakes import order_json
 from tracking import ingest
 from tracking.forecasting.planner import PlanningContext
 from tracking.orders.vocabulary import PollReason
+from tracking.polling import due_orders
 from tracking.polling.due_orders import (
     FOLLOW_PATIENCE,
     DueOrders,
@@ -26,6 +28,7 @@ from tracking.storage.tables import ORDERS
 
 PRICE = 10.0
 FAR = timedelta(hours=1)
+INDEXES = ("ix_orders_following", "ix_orders_urgent", "ix_orders_due", "ix_orders_due", "ix_orders_urgent")
 
 
 class Field:
@@ -196,9 +199,47 @@ def test_finished_orders_count_among_those_created_in_a_time(field: Field, now: 
 def test_open_orders_are_read_through_an_index_and_not_among_all(tmp_path: Path) -> None:
     opened = connect(f"sqlite:///{tmp_path}/plan.db")
     with opened.read() as connection:
-        for each, index in zip(_statements("sqlite"), ("ix_orders_following", "ix_orders_due"), strict=True):
+        for each, index in zip(_statements("sqlite"), INDEXES, strict=True):
             said = each.compile(connection)
             values = [said.params[name] if name != "now" else "2026-11-24" for name in said.positiontup or ()]
             plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {said}", tuple(values)).all())
             assert index in plan
     opened.close()
+
+
+def test_where_more_are_open_than_are_read_those_come_that_were_announced_asked_for_or_planned_first(
+    field: Field, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(due_orders, "OPEN_READ", 3)
+    monkeypatch.setattr(due_orders, "FINISHED_READ", 1)
+    planned = [field.order(number, 60, next_look_at=now + timedelta(seconds=number - 4)) for number in range(8)]
+    announced = field.order(10, 60, next_look_at=now, notice="claimed")
+    asked_for = field.order(11, 60, next_look_at=now, next_look_why=PollReason.REQUESTED)
+    accepted = field.order(9, 60, next_look_at=now, state="Accepted")
+    field.order(12, 60, notice="claimed")  # its poll is to wait for an hour, as there was one just now
+    field.order(13, 600, "Completed", next_look_at=now - FAR)
+    followed = field.order(14, 600, "Completed", next_look_at=now, next_look_why=PollReason.REQUESTED)
+    seen = field.seen()
+    assert {announced, asked_for, accepted, followed, *planned[:3]} <= set(seen.ids)
+    assert len(seen.ids) == len(set(seen.ids)) == 8
+    assert seen.left_out == 12 - 3
+    # Who was polled comes again after all others, so that each one's turn comes.
+    turns = set[int]()
+    for number in range(5):
+        turns |= (read := set(map(int, field.seen().ids)))
+        later = sa.update(ORDERS).where(ORDERS.c.id.in_(read)).values(next_look_at=now + timedelta(minutes=1 + number))
+        field.store.write(partial(_execute, statement=later))
+    assert set(planned) <= turns
+
+
+def _execute(connection: sa.Connection, statement: sa.Executable) -> None:
+    connection.execute(statement)
+
+
+def test_a_store_whose_open_orders_are_all_read_leaves_none_out(
+    field: Field, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(due_orders, "OPEN_READ", 2)
+    open_orders = [field.order(number, 60 + number) for number in range(2)]
+    seen = field.seen()
+    assert (sorted(seen.ids), seen.left_out) == (open_orders, 0)

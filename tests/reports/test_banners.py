@@ -39,6 +39,12 @@ def test_a_healthy_console_has_no_banner() -> None:
     assert health_banners(HEALTHY, LateOrders(), LATER) == []
 
 
+def test_orders_that_are_not_weighed_are_told_of_with_what_comes_first() -> None:
+    [banner] = health_banners(replace(HEALTHY, left_out=12_345), LateOrders(), LATER)
+    assert (banner.level, "12,345 wait for their planned poll" in banner.text) == (Level.INFO, True)
+    assert "asked for are polled first" in str(banner.details)
+
+
 def test_a_store_that_cannot_be_written_is_an_error() -> None:
     [banner] = store_banners("the disk is full")
     assert banner.level is Level.ERROR

@@ -150,7 +150,7 @@ class PollLoop(_WatchedLoop):
             group.create_task(run_loop("discovery", self._discover, 1.0))
 
     def _details(self) -> dict[str, Any]:
-        return {"in_flight": len(self._tasks)}
+        return {"in_flight": len(self._tasks), "left_out": self._poller.left_out}
 
     async def _turn(self, group: asyncio.TaskGroup) -> None:
         """Lease no more than can start at once: what waited here would outlive its lease and be polled twice."""

@@ -1,7 +1,8 @@
 """Find the orders that could be polled now, in one read: open orders, and finished ones that are due to be followed.
 
-One bounded read and arithmetic over arrays, so that a hundred thousand open orders are assessed within a second.
-Nothing is leased here.
+One bounded read and arithmetic over arrays, so that a hundred thousand open orders are assessed within a second. Where
+more are open than are read at once, those come first that a webhook announced or a person asked for, then by when they
+are planned: every order's time comes, as each poll sets a later one. Nothing is leased here.
 """
 
 import functools
@@ -10,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +25,12 @@ from tracking.orders.model import State, Submission, WebhookStatus
 from tracking.orders.vocabulary import PollReason
 from tracking.polling.selection import Candidates, Flags
 from tracking.storage import orders
-from tracking.storage.tables import OPEN, ORDERS
+from tracking.storage.tables import OPEN, ORDERS, URGENT
 
 COLUMN_COUNT = 8
 OPEN_READ = 200_000
+URGENT_READ = 20_000
+MOST_COUNTED = 2_000_000
 READ_AT_ONCE = 5_000
 FINISHED_READ = 2_000
 LARGEST_LISTED = 100  # lines: a page of larger orders would be slower than asking for each
@@ -42,7 +45,8 @@ class DueOrders:
 
     `ids`: their row ids. `candidates`: what `select_calls` needs of them. `classes`: the names of their classes.
     `webhook_expected`: whether a webhook should announce the completion. `ages`: now, in seconds. `lag`: for how long
-    the longest due order has been waiting for its poll, in seconds.
+    the longest due order has been waiting for its poll, in seconds. `left_out`: how many open orders were not read, as
+    more are open than are read at once; those that are read are the ones to be polled first.
     """
 
     ids: npt.NDArray[np.int64]
@@ -51,25 +55,48 @@ class DueOrders:
     webhook_expected: Flags
     ages: Array
     lag: float
+    left_out: int = 0
+
+
+class _Statements(NamedTuple):
+    """Statements over orders with a due time, `most` of them at the most; times as `_seconds` reads them.
+
+    `every`: all open orders. `urgent` and `planned` take its place where these are too many: those that are due and
+    were announced or asked for, and those that are planned first. `finished`: finished ones that are due, and
+    `requested` those of them that somebody asked for.
+    """
+
+    every: Any
+    urgent: Any
+    planned: Any
+    finished: Any
+    requested: Any
 
 
 NOT_LEASED = sa.or_(ORDERS.c.lease_until.is_(None), ORDERS.c.lease_until <= bindparam("now"))
 
 
-def _statements(dialect: str, free: Any = NOT_LEASED) -> tuple[Any, Any]:
-    """Open orders with a due time, then finished ones that are due; times as `_seconds` reads them."""
-    planned = ORDERS.c.next_look_at.is_not(None)
+def _statements(dialect: str, free: Any = NOT_LEASED) -> _Statements:
     # A plus keeps SQLite from an index that does not help here: of all finished orders, or of all with a due time.
     plus = "+" if dialect == "sqlite" else ""
-    closed = sa.text(f"{plus}orders.state IN ('Completed', 'Cancelled', 'Refused')")
-    finished = select(*_columns_to_read(dialect, finished=True))
-    finished = finished.where(planned, closed, free, ORDERS.c.next_look_at <= bindparam("now"))
-    newest = finished.order_by(ORDERS.c.next_look_at).limit(FINISHED_READ).subquery()
+    planned, due = ORDERS.c.next_look_at.is_not(None), ORDERS.c.next_look_at <= bindparam("now")
     will_be = sa.text(f"{plus}orders.next_look_at IS NOT NULL")
-    open_orders = select(*_columns_to_read(dialect, finished=False)).where(will_be, OPEN, free).limit(OPEN_READ)
-    # In the order in which the rows lie: in any other, to find them takes twice as long as all the rest.
-    open_orders = open_orders.with_hint(ORDERS, "INDEXED BY ix_orders_following", "sqlite")
-    return open_orders, select(newest)
+    every = select(*_columns_to_read(dialect, finished=False))
+    closed = sa.text(f"{plus}orders.state IN ('Completed', 'Cancelled', 'Refused')")
+    finished = select(*_columns_to_read(dialect, finished=True)).where(planned, closed, free, due)
+    asked_for = ORDERS.c.next_look_why == PollReason.REQUESTED.value
+
+    def first(read: Any) -> Any:
+        return select(read.order_by(ORDERS.c.next_look_at).limit(bindparam("most")).subquery())
+
+    return _Statements(
+        # In the order in which the rows lie: in any other, to find them takes twice as long as all the rest.
+        every.where(will_be, OPEN, free).limit(bindparam("most")),
+        first(every.where(planned, URGENT, due, OPEN, free)),
+        first(every.where(planned, OPEN, free)),
+        first(finished),
+        first(finished.where(URGENT, asked_for)),
+    )
 
 
 def _columns_to_read(dialect: str, *, finished: bool) -> tuple[Any, ...]:
@@ -117,7 +144,7 @@ def find_due_orders(
     `floor` is the shortest wait between two polls of an order, `price` that of one call, both in seconds;
     `webhook_share` of the completions are expected to announce themselves.
     """
-    ids, classes, flags, created, began, last, planned = _read_columns(connection, now)
+    (ids, classes, flags, created, began, last, planned), left_out = _read_columns(connection, now)
     at = now.astimezone(UTC).timestamp()
     closed, webhook_expected, urgent, polled_alone, failed, due = ((flags >> place) & 1 > 0 for place in range(6))
     ages = np.abs(at - began)
@@ -136,7 +163,7 @@ def find_due_orders(
     listed[polled_alone | np.isnan(created)] = np.nan
     candidates = Candidates(created, accrued, listed, due, urgent & due)
     lag = float(np.max(at - planned[due], initial=0.0))
-    return DueOrders(ids, candidates, classes, webhook_expected, ages, lag)
+    return DueOrders(ids, candidates, classes, webhook_expected, ages, lag, left_out)
 
 
 def creation_times(connection: Connection, first: float, last: float, limit: int) -> Array:
@@ -147,21 +174,39 @@ def creation_times(connection: Connection, first: float, last: float, limit: int
 
 
 Columns = tuple[npt.NDArray[Any], ...]
+_COUNT_OPEN = select(sa.func.count()).select_from(select(ORDERS.c.id).where(OPEN).limit(bindparam("most")).subquery())
 
 
-def _read_columns(connection: Connection, now: datetime) -> Columns:
-    """The orders as arrays, ascending by creation (unknown times last): ids, classes, flags, and four times in seconds.
+def _read_columns(connection: Connection, now: datetime) -> tuple[Columns, int]:
+    """The orders as arrays, and how many open ones were not read.
 
-    Rows become numbers a part at a time.
+    Ascending by creation (unknown times last): ids, classes, flags, and four times in seconds.
     """
-    parts = [
-        _columns(rows)
-        for each in _cached_statements(connection.dialect.name)
-        for rows in connection.execute(each, {"now": now}).partitions(READ_AT_ONCE)
-    ]
-    columns = tuple(map(np.concatenate, zip(*parts, strict=True))) if parts else _columns(())
-    order = np.argsort(columns[3], kind="stable")
-    return tuple(column[order] for column in columns)
+    statements = _cached_statements(connection.dialect.name)
+    total = connection.execute(_COUNT_OPEN, {"most": MOST_COUNTED}).scalar_one()
+    if total <= OPEN_READ:
+        read = _read_parts(connection, statements.every, now, OPEN_READ)
+    else:
+        read = _read_parts(connection, statements.planned, now, OPEN_READ)
+        read += _read_parts(connection, statements.urgent, now, URGENT_READ)
+    finished = _read_parts(connection, statements.finished, now, FINISHED_READ)
+    if _row_count(finished) >= FINISHED_READ:
+        finished += _read_parts(connection, statements.requested, now, URGENT_READ)
+    columns = tuple(map(np.concatenate, zip(*read, *finished, strict=True))) if read or finished else _columns(())
+    # Each order once, though two of the reads may show it.
+    _, first = np.unique(columns[0], return_index=True)
+    order = first[np.argsort(columns[3][first], kind="stable")]
+    return tuple(column[order] for column in columns), max(total - OPEN_READ, 0)
+
+
+def _read_parts(connection: Connection, statement: Any, now: datetime, most: int) -> list[Columns]:
+    """Rows become numbers a part at a time."""
+    rows = connection.execute(statement, {"now": now, "most": most})
+    return [_columns(part) for part in rows.partitions(READ_AT_ONCE)]
+
+
+def _row_count(parts: Sequence[Columns]) -> int:
+    return sum(len(part[0]) for part in parts)
 
 
 def _columns(rows: Sequence[Any]) -> Columns:

@@ -71,6 +71,7 @@ class Poller:
         self._paused_until: datetime | None = None
         self._priced_at: datetime | None = None
         self._swept_at: datetime | None = None
+        self.left_out = 0  # open orders that were not weighed for the last calls
         self.planning_seconds = 0.0  # of the processor, for selecting the last calls; not what was waited for it
 
     def available_calls(self) -> int:
@@ -102,6 +103,7 @@ class Poller:
         with self._database.read() as connection:
             due = find_due_orders(connection, forecasts, now, floor, forecasts.price, self._expected_webhook_share(now))
             calls = select_calls(due.candidates, forecasts.price, at_most, partial(creation_times, connection))
+        self.left_out = due.left_out
         self._adjust_price(now, scarce=len(calls) >= at_most and due.lag > SCARCE_AFTER, idle=not calls)
         self.planning_seconds = time.thread_time() - began
         return [[int(due.ids[index]) for index in call] for call in calls]

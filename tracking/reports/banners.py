@@ -150,6 +150,17 @@ def _silent_loops(health: Health, _now: datetime) -> Banner | None:
     return Banner(Level.ERROR, text, "heart_broken", details)
 
 
+def _left_out(health: Health, _now: datetime) -> Banner | None:
+    if not health.left_out:
+        return None
+    text = f"More orders are open than can be weighed at once: {health.left_out:,} wait for their planned poll"
+    details = (
+        "Those that a webhook announced or somebody asked for are polled first, then those whose poll is due. "
+        "The others are polled when that is planned and no sooner, so their completion may be noticed later."
+    )
+    return Banner(Level.INFO, text, "low_priority", details)
+
+
 def _low_balance(health: Health, now: datetime) -> Banner | None:
     if (low := health.low_balance) is None:
         return None
@@ -181,6 +192,7 @@ _HEALTH_BANNERS: tuple[Callable[[Health, datetime], Banner | None], ...] = (
     _paused,
     _webhook_silence,
     _silent_loops,
+    _left_out,
     _low_balance,
     _contract,
 )

@@ -73,7 +73,7 @@ class Health:
     `unavailable`: calls are paused as the provider says that it is not available, not as there were too many.
     `contract`: what of its API is new or gone, and nobody has marked as read. `low_balance`: the balance, where it is
     below the threshold. `unanswered_since`: since when each call has failed; None where the latest
-    did not.
+    did not. `left_out`: how many open orders wait for their planned time unweighed, as more are open than are weighed.
     """
 
     unreachable_since: datetime | None
@@ -88,6 +88,7 @@ class Health:
     contract: tuple[ContractChange, ...] = ()
     low_balance: LowBalance | None = None
     unanswered_since: datetime | None = None
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,8 +233,16 @@ def _loop_status(role: str, facts: _Facts, overdue: Container[str], now: datetim
         waiting = role in overdue
         return ComponentStatus(name, at, "not running, and orders are waiting" if waiting else "not running", waiting)
     if now - at <= LOOP_SILENT_AFTER:
-        return ComponentStatus(name, at, "running")
+        left_out = _left_out(facts, now) if role == "poller" else 0
+        also = f", {left_out:,} open orders only when planned" if left_out else ""
+        return ComponentStatus(name, at, f"running{also}")
     return ComponentStatus(name, at, f"no heartbeat for {sentences.duration(now - at)}", now - at > LOOP_ALARM_AFTER)
+
+
+def _left_out(facts: _Facts, now: datetime) -> int:
+    """How many open orders the poller that is running left out when it last weighed them."""
+    at, value = facts.get(heartbeat_key("poller"), (None, {}))
+    return int(value.get("left_out", 0)) if at is not None and now - at <= LOOP_SILENT_AFTER else 0
 
 
 def _webhook_alarm(facts: _Facts, now: datetime) -> SilenceAlarm | None:
@@ -278,6 +287,7 @@ def health(database: Database, now: datetime) -> Health:
         contract=changes_in(contract.get("news", ())),
         low_balance=low_balance,
         unanswered_since=_time(client.get("failing_since")),
+        left_out=_left_out(facts, now),
     )
 
 

@@ -41,6 +41,9 @@ _OPEN_STATES = "state NOT IN ('Completed', 'Cancelled', 'Refused')"
 OPEN = sa.text(f"orders.{_OPEN_STATES}")
 _UNAPPROVED = "approval = 'waiting'"
 UNAPPROVED = sa.text(f"orders.{_UNAPPROVED}")
+# Announced by a webhook, asked for by a person, or accepted and never looked at: to be polled before all others.
+_URGENT = "(next_look_why = 'requested by a person' OR notice = 'claimed' OR state = 'Accepted')"
+URGENT = sa.text(_URGENT)
 _NEEDS_DECISION = "attention IS NOT NULL AND acknowledged_at IS NULL"
 _FLAGGED = sa.text(_NEEDS_DECISION)
 # What somebody who has the order may still have to do something about.
@@ -64,6 +67,7 @@ class Orders(StoredRow, table=True):
     # On PostgreSQL the revisions make them partial as well; to name its dialect here would import it at each start.
     __table_args__ = (
         sa.Index("ix_orders_due", "next_look_at", sqlite_where=_UNFINISHED),
+        sa.Index("ix_orders_urgent", "next_look_at", sqlite_where=sa.text(f"next_look_at IS NOT NULL AND {_URGENT}")),
         sa.Index("ix_orders_open", "late_at", sqlite_where=sa.text(_OPEN_STATES)),
         sa.Index("ix_orders_following", "id", sqlite_where=sa.text(_OPEN_STATES)),
         sa.Index("ix_orders_flagged", "created_at", sqlite_where=_FLAGGED),

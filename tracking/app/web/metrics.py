@@ -74,6 +74,11 @@ def _families(connection: Connection, now: datetime) -> Iterable[Metric]:
     yield _gauge("tracking_orders_late", "Open orders that are late", connection.execute(late).scalar_one())
     yield _gauge("tracking_webhooks_silent", "1 while webhooks are silent that should come", int(silent))
     yield _gauge("tracking_looks_due", "Orders whose poll is due", connection.execute(due).scalar_one())
+    poller = facts.get_fact(connection, facts.heartbeat_key("poller"))
+    left_out = int(poller.value.get("left_out", 0)) if poller else 0
+    yield _gauge(
+        "tracking_orders_not_weighed", "Open orders beyond those that are weighed for a poll at once", left_out
+    )
     running = select(func.count()).select_from(JOBS).where(JOBS.c.state == "running")
     yield _gauge("tracking_jobs_running", "Acts on many orders under way", connection.execute(running).scalar_one())
     yield _gauge("tracking_outbox_waiting", "Orders that wait to be sent", connection.execute(waiting).scalar_one())

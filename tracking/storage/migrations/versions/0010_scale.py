@@ -26,6 +26,7 @@ def upgrade() -> None:
     _make_indexes()
     _mark_calls()
     _make_checkpoints()
+    _make_urgent()
 
 
 def _make_indexes() -> None:
@@ -86,7 +87,17 @@ def _make_tables() -> None:
     )
 
 
+def _make_urgent() -> None:
+    """Which orders are to be polled before all others, where more are open than are weighed at once."""
+    is_urgent = sa.text(
+        "next_look_at IS NOT NULL"
+        " AND (next_look_why = 'requested by a person' OR notice = 'claimed' OR state = 'Accepted')"
+    )
+    op.create_index("ix_orders_urgent", "orders", ["next_look_at"], sqlite_where=is_urgent, postgresql_where=is_urgent)
+
+
 def downgrade() -> None:
+    op.drop_index("ix_orders_urgent", "orders")
     _drop_checkpoints()
     _unmark_calls()
     _drop_indexes()
