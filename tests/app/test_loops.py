@@ -1,6 +1,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from tracking.polling.discovery import Discovery
 from tracking.polling.poller import Poller
 from tracking.storage import facts
 from tracking.storage.database import Database
+from tracking.storage.facts import FactKey
 from tracking.storage.tables import ORDERS, OUTBOX
 from tracking.submissions.sender import Sender
 
@@ -396,6 +397,16 @@ def test_a_balance_that_is_not_offered_is_switched_off_quietly(
         asyncio.run(house._balance())
     assert fact(store, "balance") == {"offered": False}
     assert len(provider.called("balance")) == 2
+
+
+def test_housekeeping_makes_what_older_orders_are_found_by(
+    store: Database, provider: FakeProvider, clock: Clock, now: datetime
+) -> None:
+    store.write(lambda connection: ingest.place(connection, request("po-1"), source="x", actor="eve", now=now))
+    older = {"older": 2**31, "indexed": 0}
+    store.write(lambda connection: facts.set_fact(connection, FactKey.SEARCH, older, now))
+    asyncio.run(Housekeeping(store, provider, clock)._search_index())
+    assert fact(store, FactKey.SEARCH) == {"older": 0, "indexed": 0}
 
 
 def test_housekeeping_goes_on_when_the_provider_does_not(store: Database, provider: FakeProvider, clock: Clock) -> None:

@@ -26,6 +26,7 @@ from tracking.reports.team import jobs as job_reports
 from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
 from tracking.storage.maintenance import verify
+from tracking.storage.search import indexing
 from tracking.storage.tables import BATCHES, CALLBACKS, CLAIMS, DRAFTS, EVENTS, EXCHANGES, LINES, ORDERS
 from tracking.storage.team.tables import AUDIT_LOG, IMPORT_ROWS, JOBS, SAVED_VIEWS
 from tracking.submissions import erasure
@@ -112,7 +113,7 @@ def test_a_recipient_is_gone_from_everything_and_the_log_still_holds(office: Off
     assert (done.orders, done.lines, done.refused, done.unfinished) == (["a"], 2, [], None)
     kept = office.everything()
     assert not any(word in kept.lower() for word in ("ann.lee", "sophie", "+15550100"))
-    assert kept.count(BOB) == 2 * 4  # lines, what finds them, request and document of either order
+    assert kept.count(BOB) == 2 * 5  # lines, what finds them twice, request and document of either order
     assert [row["recipient"] for row in office.rows(LINES, LINES.c.order_id == order_id)] == [None, BOB, None]
     assert all(row["recipient_hash"] for row in office.rows(LINES))
     told = office.rows(EVENTS, EVENTS.c.kind == "erased")
@@ -453,8 +454,12 @@ def test_a_store_that_is_busy_is_rewritten_the_next_time(office: Office, monkeyp
 
 
 @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
-def test_no_byte_of_the_files_tells_who_was_erased(office: Office, sqlite_url: str) -> None:
+def test_no_byte_of_the_files_tells_who_was_erased(
+    office: Office, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     people = [f"person{number:03d}@example.com" for number in range(60)]
+    rare = people[0] = "zqxj@example.com"
+    monkeypatch.setattr(indexing, "GROUP", 1)
     for part in range(6):
         po_number, lines = f"po-{part}", [mail(email) for email in people[part * 10 : part * 10 + 10]]
         order_id = office.ordered(po_number, *lines)
@@ -465,12 +470,18 @@ def test_no_byte_of_the_files_tells_who_was_erased(office: Office, sqlite_url: s
     def bytes_of() -> bytes:
         return b"".join(part.read_bytes() for part in sorted(file.parent.glob(f"{file.name}*")))
 
+    indexing.catch_up(office.store.write, office.now)
     assert all(email.encode() in bytes_of() for email in people)
     for email in people[::23]:
         assert office.erase(email.upper()).lines == 1
     left = bytes_of().lower()
     assert [email for email in people[::23] if email.encode() in left] == []
     assert [email for email in people if email not in people[::23] and email.encode() not in left] == []
+    with office.store.read() as connection:
+        entered = sa.text("SELECT count(*) FROM search_index WHERE search_index MATCH :letters")
+        letters = [rare[at : at + 3] for at in range(4)]
+        counts = [connection.execute(entered, {"letters": f'"{each}"'}).scalar() for each in letters]
+    assert counts == [0, 0, 0, 0]
     assert verify.verify(office.store) == []
 
 

@@ -3,6 +3,7 @@
 from sqlalchemy import Connection
 
 from tracking.storage.retention.tables import ARCHIVES, CHECKPOINTS
+from tracking.storage.search.tables import INDEX, SEARCH_TEXTS
 from tracking.storage.tables import (
     ADDRESSES,
     BATCHES,
@@ -23,6 +24,7 @@ from tracking.storage.team.tables import AUDIT_LOG, DRILLS, IMPORT_ROWS, JOB_ORD
 TABLES = (
     *(ADDRESSES, ORDERS, LINES, EVENTS, CLAIMS, OUTBOX, CALLBACKS, EXCHANGES, PREDICTIONS, BATCHES, COUNTERS, DRAFTS),
     *(FACTS, AUDIT_LOG, JOBS, JOB_ORDERS, IMPORT_ROWS, SAVED_VIEWS, SIGHTINGS, DRILLS, CHECKPOINTS, ARCHIVES),
+    SEARCH_TEXTS,
 )
 # On PostgreSQL all in one call: a tenth of what a statement for each takes, and a thirtieth of TRUNCATE, which makes
 # new files.
@@ -39,3 +41,4 @@ def emptied(connection: Connection) -> None:
     else:
         for deletion in _DELETIONS:
             connection.exec_driver_sql(deletion)
+        connection.exec_driver_sql(f"INSERT INTO {INDEX}({INDEX}) VALUES ('delete-all')")

@@ -1,4 +1,4 @@
-"""Housekeeping: store the catalog, the balance and the client's state, where the pages read them."""
+"""Housekeeping: store the catalog, the balance and the client's state, for pages; index what is searched."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,6 +14,7 @@ from tracking.provider.client import Client
 from tracking.storage import counters, facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
+from tracking.storage.search import indexing
 
 STARTUP_DELAY = 1.0  # second of a process: what a restart left undone needs the budget more than what a form shows
 CATALOGUE_EVERY = timedelta(days=1)
@@ -21,12 +22,16 @@ BALANCE_EVERY = timedelta(seconds=60)
 NOT_OFFERED_EVERY = timedelta(hours=1)  # whoever answered may have been something else than the provider
 DRAFTS_EVERY = timedelta(hours=1)
 RETRY = timedelta(minutes=1)
+SEARCH_EVERY = 2.0  # seconds
+SEARCH_PAUSE = 0.02  # seconds between two steps, at the least
+SEARCH_SHARE = 4  # times as long as the step took, until the next one: what else is written goes on meanwhile
 
 
 class Housekeeping:
     """Fetches the catalogue daily and the balance every minute, stores them and the client's state; ends drafts.
 
-    Below `balance_below` the balance is little; that is stored with it, for whoever shows it.
+    Brings the search's texts and index up to the orders, step by step. Below `balance_below` the balance is little;
+    that is stored with it, for whoever shows it.
     """
 
     def __init__(
@@ -45,13 +50,14 @@ class Housekeeping:
         self._asked_at = clock()
 
     async def run(self) -> None:
-        """Run the four loops until cancelled."""
+        """Run the loops until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(run_loop("client state", self._client_state, 2.0))
             await asyncio.sleep(STARTUP_DELAY)
             group.create_task(run_loop("catalogue", self._catalogue, 5.0))
             group.create_task(run_loop("balance", self._balance, 5.0))
             group.create_task(run_loop("drafts", self._drafts, DRAFTS_EVERY.total_seconds()))
+            group.create_task(run_loop("search index", self._search_index, SEARCH_EVERY))
 
     async def _store(self, key: str, value: dict[str, Any]) -> None:
         now = self._clock()
@@ -111,6 +117,17 @@ class Housekeeping:
     async def _drafts(self) -> None:
         now = self._clock()
         await self._database.run(lambda connection: delete_old_drafts(connection, now))
+
+    async def _search_index(self) -> None:
+        loop, now = asyncio.get_running_loop(), self._clock()
+        while await asyncio.to_thread(self._has_search_step):
+            began = loop.time()
+            await self._database.run(lambda connection: indexing.step(connection, now))
+            await asyncio.sleep(max(SEARCH_PAUSE, SEARCH_SHARE * (loop.time() - began)))
+
+    def _has_search_step(self) -> bool:
+        with self._database.read() as connection:
+            return indexing.has_step(connection)
 
     async def _balance(self) -> None:
         offered, every = self._offers_balance, BALANCE_EVERY if self._offers_balance else NOT_OFFERED_EVERY

@@ -33,6 +33,7 @@ from tracking.storage.engines import (
     translated,
 )
 from tracking.storage.migrations import HEAD
+from tracking.storage.search.tables import REBUILD_ON_POSTGRESQL
 from tracking.storage.sqlite import driver, journal, log_limit, rewriting
 from tracking.storage.sqlite.driver import dbapi
 from tracking.storage.writing import groups
@@ -117,7 +118,9 @@ class Database:
         """
         if self.dialect == "postgresql":
             with translated(), self._engine.connect() as connection:
-                connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("VACUUM")
+                connection.execution_options(isolation_level="AUTOCOMMIT")
+                for statement in ("VACUUM", REBUILD_ON_POSTGRESQL):
+                    connection.exec_driver_sql(statement)
             return
         with translated(), contextlib.closing(self._engine.raw_connection()) as connection:
             rewriting.rewrite(cast("dbapi.Connection", connection.driver_connection))

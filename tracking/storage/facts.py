@@ -35,6 +35,7 @@ class FactKey(StrEnum):
     REFUSALS = "refusals"
     RESTORED_COPY = "copied"
     RETENTION = "retention"
+    SEARCH = "search"
     SETTINGS = "settings"
     WEBHOOK_SILENCE = "silence"
 

@@ -20,6 +20,7 @@ from tracking.orders.model import ORDER_FIELDS, Event, Line, Order, folded_id
 from tracking.storage.counters import count_event
 from tracking.storage.leases import LIMIT, RESCHEDULE_SPREAD, lease_rows, unleased
 from tracking.storage.retention.checkpoints import keep_facts
+from tracking.storage.search import texts
 from tracking.storage.tables import EVENTS, LINES, OPEN, ORDERS
 
 _TOO_FAR = or_(ORDERS.c.next_look_at > LIMIT, ORDERS.c.lease_until > LIMIT)
@@ -118,9 +119,17 @@ def add_order(
         keyed = itertools.zip_longest(lines, recipient_keys[: len(lines)])
         rows = [{"order_id": stored.id, **line, "recipient_key": key} for line, key in keyed]
         connection.execute(INSERT_LINES, rows)
+    texts.add_texts(connection, search_rows(stored.id, order, recipient_keys))
     connection.execute(INSERT_EVENTS, [{"order_id": stored.id, **entry} for entry in log])
     count_event(connection, None, order, first)
     return stored
+
+
+def search_rows(order_id: int, order: Order, recipient_keys: Sequence[str | None]) -> list[texts.TextRow]:
+    """Make the rows that a new order is found by; `recipient_keys` are those of its lines, by their order."""
+    keyed = itertools.zip_longest(order.lines, recipient_keys[: len(order.lines)])
+    lines = [(line.product_id, line.external_id, key) for line, key in keyed]
+    return texts.rows_of(order_id, (order.po_number, order.provider_id, order.note), lines)
 
 
 def _folded_ids(order: Order) -> dict[str, str | None]:
@@ -152,6 +161,10 @@ def save_order(
         }
         if "provider_id" in changed:
             changed |= _folded_ids(last)
+        found_by = [changed.get(name) for name in ("provider_id", "note")]
+        found_by += [event.detail["text"] for event in events if event.kind in texts.NOTE_KINDS]
+        if any(found_by):
+            texts.add_words(connection, stored.id, found_by)
         count, head = stored.columns["event_count"], stored.columns["head"] or ""
         log, changed["head"] = chain.event_rows(stored.order.po_number, head, count, events)
         changed["event_count"], changed["quiet_since"] = count + len(log), events[-1].learned_at

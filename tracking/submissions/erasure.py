@@ -35,6 +35,7 @@ from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
 from tracking.storage.orders import find_order
+from tracking.storage.search import indexing, texts
 from tracking.storage.tables import CLAIMS, EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
 from tracking.storage.team.audit_log import ExportedEvidence, exported_evidence
 from tracking.submissions.erasing.assignees import assigned_to
@@ -309,6 +310,7 @@ def _erase_order(connection: Connection, order_id: int, person: str, actor: str,
     if stored is None or trace is None or trace.is_being_sent:
         return trace
     ingest.erase_recipients(connection, stored, trace.numbers, trace.document, actor, now)
+    texts.replace_texts(connection, order_id)
     if trace.request is not None:
         connection.execute(update(OUTBOX).where(OUTBOX.c.order_id == order_id).values(request=dict(trace.request)))
     these = and_(CLAIMS.c.order_id == order_id, CLAIMS.c.number == bindparam("line"))
@@ -324,6 +326,7 @@ def _rewrite_store(database: Database, now: datetime, *, needed: bool) -> str | 
     if not needed and (last is None or last[1]["done"]):
         return None
     try:
+        database.write(indexing.forget_deleted)
         database.rewrite()
     except StoreError as exc:
         return str(exc)

@@ -20,6 +20,32 @@ FINISHED = (
     "AND NOT (attention IS NOT NULL AND acknowledged_at IS NULL) AND event_count > events_removed"
 )
 INDEXES = (("ix_orders_type", "orders", ["type", "created_at"]),)
+# Texts are folded before they are stored. SQLite's index keeps which texts hold three letters, not where.
+SEARCH_ON_SQLITE = """
+    CREATE VIRTUAL TABLE search_index USING fts5(
+        words, people, content='search_texts', content_rowid='id', tokenize='trigram case_sensitive 1',
+        detail=none, columnsize=0
+    )
+"""
+# PostgreSQL needs no extension for it. What is new waits in a list that each search reads whole, hence a short one.
+TRIGRAMS = """
+    CREATE FUNCTION search_trigrams(body text) RETURNS text[] LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE COST 1000
+    AS 'SELECT ARRAY(SELECT substr(body, at, 3) FROM generate_series(1, length(body) - 2) AS at)'
+"""
+SEARCH_ON_POSTGRESQL = """
+    CREATE INDEX ix_search_trigrams ON search_texts
+    USING gin (search_trigrams(words || people) COLLATE "C") WITH (gin_pending_list_limit = 512)
+"""
+# Orders that are there already get their texts later, in small steps.
+NONE_ON_SQLITE = """
+    INSERT INTO facts (key, at, value)
+    SELECT 'search', strftime('%Y-%m-%d %H:%M:%f000', 'now'), json_object('older', max(id) + 1, 'indexed', 0)
+    FROM orders HAVING count(*) > 0
+"""
+NONE_ON_POSTGRESQL = """
+    INSERT INTO facts (key, at, value)
+    SELECT 'search', now(), json_build_object('older', max(id) + 1, 'indexed', 0) FROM orders HAVING count(*) > 0
+"""
 
 
 def upgrade() -> None:
@@ -27,6 +53,7 @@ def upgrade() -> None:
     _mark_calls()
     _make_checkpoints()
     _make_urgent()
+    _make_search()
 
 
 def _make_indexes() -> None:
@@ -96,11 +123,38 @@ def _make_urgent() -> None:
     op.create_index("ix_orders_urgent", "orders", ["next_look_at"], sqlite_where=is_urgent, postgresql_where=is_urgent)
 
 
+def _make_search() -> None:
+    """The texts that orders are found by, and the index over them; those of older orders are made while it runs."""
+    op.create_table(
+        "search_texts",
+        sa.Column("id", KEY, primary_key=True, autoincrement=True),
+        sa.Column("order_id", KEY, nullable=False),
+        sa.Column("words", sa.String(), nullable=False),
+        sa.Column("people", sa.String(), nullable=False),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_search_texts_order_id", "search_texts", ["order_id"])
+    sqlite = op.get_bind().dialect.name == "sqlite"
+    on_postgresql = (TRIGRAMS, SEARCH_ON_POSTGRESQL, NONE_ON_POSTGRESQL)
+    for statement in (SEARCH_ON_SQLITE, NONE_ON_SQLITE) if sqlite else on_postgresql:
+        op.execute(statement)
+
+
 def downgrade() -> None:
+    _drop_search()
     op.drop_index("ix_orders_urgent", "orders")
     _drop_checkpoints()
     _unmark_calls()
     _drop_indexes()
+
+
+def _drop_search() -> None:
+    sqlite = op.get_bind().dialect.name == "sqlite"
+    op.execute("DROP TABLE search_index" if sqlite else "DROP INDEX ix_search_trigrams")
+    op.drop_table("search_texts")
+    if not sqlite:
+        op.execute("DROP FUNCTION search_trigrams(text)")
+    op.execute("DELETE FROM facts WHERE key = 'search'")
 
 
 def _drop_indexes() -> None:

@@ -1,0 +1,95 @@
+"""Indexing: make the texts of orders that have none yet, and bring SQLite's index up to them. Steps of a job.
+
+Each step is small and stores how far it came in its own transaction, so that it may be killed, or done by two workers.
+SQLite's index follows the texts in groups: for each order by itself it would cost more than the rest of the order. What
+is not in it yet is looked through directly. PostgreSQL keeps its index itself.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from sqlalchemy import Connection, bindparam, func, select, text
+
+from tracking.storage.search import progress
+from tracking.storage.search.tables import INDEX, SEARCH_TEXTS
+from tracking.storage.search.texts import INSERT_TEXTS, stored_rows
+from tracking.storage.tables import ORDERS
+
+GROUP = 300  # texts that are indexed together; fewer wait
+ORDERS_AT_ONCE = 100
+LINES_AT_ONCE = 2000
+_WAITING = (
+    select(SEARCH_TEXTS.c.id)
+    .where(SEARCH_TEXTS.c.id > bindparam("indexed"))
+    .order_by(SEARCH_TEXTS.c.id)
+    .limit(bindparam("at_most"))
+)
+_ENTER_INDEX = text(
+    f"INSERT INTO {INDEX}(rowid, words, people)"  # noqa: S608 - a name from `tables`
+    " SELECT id, words, people FROM search_texts WHERE id BETWEEN :first AND :last ORDER BY id"
+)
+_OLDER = (
+    select(ORDERS.c.id, ORDERS.c.line_count)
+    .where(ORDERS.c.id < bindparam("older"))
+    .order_by(ORDERS.c.id.desc())
+    .limit(ORDERS_AT_ONCE)
+)
+
+
+def has_step(connection: Connection) -> bool:
+    """Tell whether there is a step to do."""
+    reached = progress.load(connection)
+    return bool(reached.older) or len(_waiting(connection, reached)) == GROUP
+
+
+def step(connection: Connection, now: datetime) -> bool:
+    """Do the next small step; returns whether there was one to do."""
+    reached = progress.load(connection, for_update=True)
+    return _index_group(connection, reached, now) or _add_older(connection, reached, now)
+
+
+def _waiting(connection: Connection, reached: progress.Progress) -> list[int]:
+    if connection.dialect.name != "sqlite":
+        return []
+    return list(connection.execute(_WAITING, {"indexed": reached.indexed, "at_most": GROUP}).scalars())
+
+
+def _index_group(connection: Connection, reached: progress.Progress, now: datetime) -> bool:
+    waiting = _waiting(connection, reached)
+    if len(waiting) < GROUP:
+        return False
+    connection.execute(_ENTER_INDEX, {"first": waiting[0], "last": waiting[-1]})
+    progress.store(connection, replace(reached, indexed=waiting[-1]), now)
+    return True
+
+
+def _add_older(connection: Connection, reached: progress.Progress, now: datetime) -> bool:
+    """Make the texts of the next orders, newest first, under ids that go on below those there are."""
+    if not reached.older:
+        return False
+    first, lines = 0, 0
+    for first, line_count in connection.execute(_OLDER, {"older": reached.older}):  # noqa: B007 - where it stops
+        lines += line_count
+        if lines > LINES_AT_ONCE:
+            break
+    if first:
+        rows = stored_rows(connection, first, reached.older - 1)
+        lowest = min(connection.execute(select(func.min(SEARCH_TEXTS.c.id))).scalar() or 1, 1) - len(rows)
+        connection.execute(INSERT_TEXTS, [{"id": number, **row} for number, row in enumerate(rows, lowest)])
+        if connection.dialect.name == "sqlite":
+            connection.execute(_ENTER_INDEX, {"first": lowest, "last": lowest + len(rows) - 1})
+    progress.store(connection, replace(reached, older=first), now)
+    return True
+
+
+def catch_up(write: Callable[[Callable[[Connection], bool]], bool], now: datetime) -> None:
+    """Do all steps that are left, each by `Database.write`, where nobody else waits for the store."""
+    while write(lambda connection: step(connection, now)):
+        pass
+
+
+def forget_deleted(connection: Connection) -> None:
+    """Rid SQLite's index of what was deleted: until its parts are merged it still holds the letters of it."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"INSERT INTO {INDEX}({INDEX}) VALUES ('optimize')")  # noqa: S608 - as above
