@@ -794,13 +794,6 @@ def test_the_sandbox_answers_over_http_and_keeps_its_port(run: Run, folder: Path
     assert "cannot be listened on (Address already in use)" in second.stderr
 
 
-def test_a_worker_answers_for_its_health(folder: Path) -> None:
-    with served(folder, "worker") as address:
-        health = httpx.get(f"{address}/healthz").json()
-        assert httpx.get(f"{address}/metrics").status_code == 200
-    assert health["roles"] == ["poller", "sender", "webhooks"]
-
-
 # Backup and restore
 
 

@@ -26,7 +26,8 @@ FEWER = 1.15  # fewer seeds and shapes say less exactly what the whole bench mea
         lambda: measures.cost_when_known((lognormal(0.5), SHAPES[-2]), (0.05,)),
         lambda: measures.cost_when_learned(2, (lognormal(1.0), weibull(2.0))),
         lambda: measures.delay_at_equal_calls(1000, (lognormal(1.0), SHAPES[-2])),
-        lambda: measures.delay_at_capacity(1000)[:1],  # the longest of so few waits is chance
+        # Of delays the longest of so few waits is chance.
+        pytest.param(lambda: measures.delay_at_capacity(1000)[:1], marks=pytest.mark.long),
         lambda: measures.silent_webhooks(20, 60 * 24 * 10),
         lambda: measures.planning(10_000),
     ],
@@ -71,6 +72,7 @@ def test_a_worse_curve_costs_more_so_that_the_measure_can_fail() -> None:
     assert (price * calls + delay) / least > 1.10
 
 
+@pytest.mark.long
 def test_a_running_console_is_measured_from_its_store_and_the_providers_account(tmp_path: Path) -> None:
     measured = running.measure(tmp_path, 16, seed=1, speed=40.0)
     assert measured.calls > 0

@@ -135,6 +135,7 @@ def search(hands: Hands, text: str) -> None:
     expect(page.get_by_role("dialog")).to_have_count(0)  # the address is the same where the same order was open
 
 
+@pytest.mark.long
 def test_what_is_late_is_exported_with_three_clicks(hands: Hands) -> None:
     page = hands.page
     hands.press(page.locator(".st-key-counts").get_by_role("link", name=re.compile("late")))
@@ -148,6 +149,7 @@ def test_what_is_late_is_exported_with_three_clicks(hands: Hands) -> None:
     assert hands.clicks == 3
 
 
+@pytest.mark.long
 def test_a_test_order_is_placed_with_three_clicks(hands: Hands) -> None:
     page = hands.page
     hands.press(page.get_by_role("navigation").get_by_role("link", name="New order"))
@@ -159,6 +161,7 @@ def test_a_test_order_is_placed_with_three_clicks(hands: Hands) -> None:
     assert hands.clicks == 3
 
 
+@pytest.mark.long
 def test_a_file_is_uploaded_and_followed_to_its_outcome_file(window: Page) -> None:
     rows = "".join(f"W-{number:02d},Links,CVS,10,1\n" for number in range(60))
     file = f"PONumber,Type,ProductId,Value,Quantity\n{rows}".encode()
@@ -198,6 +201,7 @@ def test_an_order_is_polled_with_one_click_and_acknowledged_with_two(hands: Hand
     expect(page.get_by_text(f"Acknowledged by {NAME}").first).to_be_visible()
 
 
+@pytest.mark.long
 def test_a_failed_call_is_opened_with_three_clicks(hands: Hands) -> None:
     page = hands.page
     hands.press(page.get_by_role("navigation").get_by_role("link", name="Logs"))

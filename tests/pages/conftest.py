@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 import streamlit as st
 from histories import History
+from streamlit import config
 from streamlit.components.v2 import manifest_scanner
-from streamlit.testing.v1 import AppTest
+from streamlit.runtime.scriptrunner.script_cache import ScriptCache
+from streamlit.testing.v1 import AppTest, local_script_runner
 
 from tracking.settings import process_settings
 from tracking.storage import facts
@@ -54,6 +56,21 @@ def no_components() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(manifest_scanner, "scan_component_manifests", list)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_pages() -> Iterator[None]:
+    """Each AppTest would compile the files of the pages it runs anew, and keep statistics of its calls, as none does.
+
+    The settings of the checkout, which say so, are not read where these tests run.
+    """
+    compiled, statistics = ScriptCache(), "browser.gatherUsageStats"
+    before = config.get_option(statistics)
+    config.set_option(statistics, False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local_script_runner, "ScriptCache", lambda: compiled)
+        yield
+    config.set_option(statistics, before)
 
 
 @pytest.fixture

@@ -35,7 +35,14 @@ def test_a_start_that_would_show_the_pages_to_anyone_ends_with_2(
     assert "Traceback" not in started.said
 
 
-@pytest.mark.parametrize("data", ["[auth]\nx = 1\n".encode("utf-16"), b"[auth\n", b'auth = "canary"\n'])
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param("[auth]\nx = 1\n".encode("utf-16"), marks=pytest.mark.long),
+        pytest.param(b"[auth\n", marks=pytest.mark.long),
+        b'auth = "canary"\n',
+    ],
+)
 def test_secrets_that_cannot_be_read_end_the_start_with_2(children: Nursery, tmp_path: Path, data: bytes) -> None:
     (tmp_path / "secrets.toml").write_bytes(data)
     options = ["--server.address", "127.0.0.1", "--secrets.files", str(tmp_path / "secrets.toml")]

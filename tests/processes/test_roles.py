@@ -76,6 +76,8 @@ def test_one_command_starts_pages_receiver_poller_and_sender(way: str, children:
 
 def test_a_worker_that_is_told_to_stop_ends_with_its_loops(children: Nursery) -> None:
     worker = children.worker().ready()
+    assert health(worker)["roles"] == ["poller", "sender", "webhooks"]
+    assert ask(worker, "/metrics").status_code == 200
     assert worker.stop(signal.SIGTERM) in {0, -signal.SIGTERM}
     assert "Traceback" not in worker.said
     assert "never awaited" not in worker.said

@@ -1,5 +1,6 @@
 """The step from revision 0001 to 0002: what was there already is chained and keyed, whole or not at all."""
 
+import random
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -120,14 +121,25 @@ def test_what_was_there_is_chained_and_keyed(empty_url: str, past: Rows) -> None
     store.close()
 
 
-# Of the statements of all revisions, which grow in number, each third is cut off: a revision has more than that.
-EVERY = 3
+@pytest.fixture(params=[8, pytest.param(1, marks=pytest.mark.long)])
+def every(request: pytest.FixtureRequest) -> int:
+    """Of the statements of all revisions, which grow in number, how many lie between two at which it ends."""
+    number: int = request.param
+    return number
 
 
-def test_a_migration_that_fails_at_any_statement_changes_nothing(empty_url: str, past: Rows) -> None:
+@pytest.fixture
+def first(every: int) -> int:
+    """The first of them, by chance: the runs together see to each."""
+    return random.Random().randint(1, every)
+
+
+def test_a_migration_that_fails_at_any_statement_changes_nothing(
+    empty_url: str, past: Rows, every: int, first: int
+) -> None:
     settle(empty_url, past)
     before = stored(empty_url)
-    for last in range(1, 1000, EVERY):
+    for last in range(first, 2000, every):
 
         def fail(number: int, last: int = last) -> None:
             if number == last:
@@ -140,19 +152,19 @@ def test_a_migration_that_fails_at_any_statement_changes_nothing(empty_url: str,
             assert stored(empty_url) == before
         else:
             break
-    assert last > 20
+    assert last > 60
     agrees(empty_url)
 
 
 @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 def test_a_process_that_dies_at_any_statement_leaves_a_store_that_a_second_migration_completes(
-    empty_url: str, past: Rows, tmp_path: Path
+    empty_url: str, past: Rows, tmp_path: Path, every: int, first: int
 ) -> None:
     settle(empty_url, past)
     file = Path(empty_url.removeprefix("sqlite:///"))
 
     def keep(number: int) -> None:
-        if number % EVERY:
+        if (number - first) % every:
             return
         # What is on the disk at this moment is what a process that is killed here leaves behind.
         folder = tmp_path / f"{number}"
@@ -163,7 +175,7 @@ def test_a_process_that_dies_at_any_statement_leaves_a_store_that_a_second_migra
     with at_each_statement(keep):
         engines.migrate(empty_url)
     left = [folder / file.name for folder in tmp_path.iterdir() if folder.name.isdigit()]
-    assert len(left) > 20
+    assert len(left) * every > 60
     for each in left:
         agrees(f"sqlite:///{each}")
 
