@@ -37,8 +37,8 @@ RETIRED = {
 ALLOWED = (
     ("pages/charts/order.py", "outcome unknown", "stored word of an event"),
     ("pages/session.py", "preferences of person", "hashed: the key of what somebody prefers"),
-    ("tracking/app/demonstration/seeding.py", "person{}@example.com", "made-up addresses"),
-    ("tracking/app/demonstration/seeding.py", "{} notice", "hashed for a made-up digest"),
+    ("tracking/app/demonstration/bulk/histories.py", "person{}@example.com", "made-up addresses"),
+    ("tracking/app/demonstration/bulk/rows.py", "{} notice", "hashed for a made-up digest"),
     ("tracking/orders/vocabulary.py", "notice ", "stored words of events, hashed"),
     ("tracking/orders/vocabulary.py", "outcome unknown", "stored word of an event, hashed"),
     ("tracking/orders/vocabulary.py", "may have finished", "stored reason for a poll"),

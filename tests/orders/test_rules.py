@@ -9,8 +9,9 @@ from fakes import NOW, line, order_json, request, shown
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tracking.orders import line_matching
 from tracking.orders.events import CLAIM_DATA_AWAITED
-from tracking.orders.line_matching import diff_lines, mismatch, missing_proof
+from tracking.orders.line_matching import diff_lines, mismatch, missing_proof, pair_lines
 from tracking.orders.model import (
     Event,
     Line,
@@ -691,6 +692,33 @@ def test_lines_are_known_by_their_ids_once_these_are_known() -> None:
     known = (Line(1, "CVS", 1000, 1, provider_line_id="A"), Line(2, "CVS", 1000, 1, provider_line_id="B"))
     now = (Line(1, "CVS", 1000, 1, "Sent", provider_line_id="B"), Line(2, "CVS", 1000, 1, provider_line_id="A"))
     assert diff_lines(known, now) == [{"numbers": "2", "status": "Sent"}]
+
+
+_LINES = st.builds(
+    Line,
+    st.just(0),
+    st.sampled_from(["CVS", "cvs", "AMAZON"]),
+    st.just(1000),
+    st.integers(1, 2),
+    provider_line_id=st.sampled_from([None, None, "LI-1", "li-1", "LI-2"]),
+    external_id=st.sampled_from([None, "A", "a", "B"]),
+    recipient=st.sampled_from([None, "one@example.com"]),
+)
+
+
+@given(st.lists(_LINES, max_size=5), st.lists(_LINES, max_size=5), st.booleans())
+def test_lines_that_stand_alike_are_paired_as_by_looking_for_each(
+    stored: list[Line], shown_lines: list[Line], alike: bool
+) -> None:
+    if alike:
+        shown_lines = [replace(one, provider_line_id=f"LI-{at}") for at, one in enumerate(stored)]
+    known, now = (
+        [replace(one, number=number) for number, one in enumerate(lines, 1)] for lines in (stored, shown_lines)
+    )
+    paired = list(pair_lines(known, now))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(line_matching, "_stand_alike", lambda *_: False)
+        assert list(pair_lines(known, now)) == paired
 
 
 def test_claim_data_that_vanishes_does_not_take_units_back() -> None:

@@ -13,7 +13,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from tracking.orders.model import Event, Line
 
 CONTENT_FIELDS = ("number", "product_id", "value_minor", "quantity", "external_id", "recipient_hash")
+LINE_FIELDS = tuple(entry.name for entry in fields(Line))
 canonical = json.JSONEncoder(sort_keys=True).encode
 
 
@@ -78,6 +79,19 @@ def event_rows(po_number: str, head: str, count: int, events: Iterable[Event]) -
         }
         chained.append(row)
         head = chain_entry(row).event_hash(po_number)
+    return chained, head
+
+
+def event_entries(po_number: str, head: str, count: int, events: Iterable[Event]) -> tuple[list[Entry], str]:
+    """The same as `event_rows`, as the texts that are hashed and that SQLite stores."""
+    chained = []
+    for seq, event in enumerate(events, start=count + 1):
+        times = hashed_time(event.happened_at), hashed_time(event.learned_at)
+        lines = canonical(event.line_changes) if event.line_changes else "[]"
+        documents = canonical(event.changes) if event.changes else "{}", lines, canonical(event.detail)
+        entry = Entry(seq, event.kind, event.witness.value, *times, *documents, head)
+        chained.append(entry)
+        head = entry.event_hash(po_number)
     return chained, head
 
 
@@ -141,7 +155,8 @@ def line_rows(lines: Sequence[Line], new_salt: Callable[[], str]) -> list[dict[s
     for line in lines:
         salt = new_salt() if line.recipient is not None else None
         hashed = keyed_hash(line.recipient, salt) if line.recipient is not None and salt else None
-        made.append(asdict(line) | {"recipient_salt": salt, "recipient_hash": hashed})
+        facts = {name: getattr(line, name) for name in LINE_FIELDS}
+        made.append(facts | {"recipient_salt": salt, "recipient_hash": hashed})
     return made
 
 

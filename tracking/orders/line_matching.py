@@ -1,6 +1,7 @@
 """How the provider's lines compare with ours: the same order or another, which line is which, what changed. Pure."""
 
 import hashlib
+import operator
 import unicodedata
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -208,6 +209,9 @@ def pair_lines(stored: Sequence[Line], reported: Sequence[Line]) -> Iterator[tup
 
     The provider may show lines in any order, so a position alone would lay one line's fate on another's recipient.
     """
+    if _stand_alike(stored, reported):
+        yield from zip(stored, reported, strict=True)
+        return
     by_id = {folded_id(line.provider_line_id): line for line in reported if line.provider_line_id}
     taken = {folded_id(line.provider_line_id) for line in stored if line.provider_line_id}
     alike: dict[tuple[object, ...], deque[Line]] = {}
@@ -231,7 +235,16 @@ def pair_lines(stored: Sequence[Line], reported: Sequence[Line]) -> Iterator[tup
     yield from ((line, matches[line.number]) for line in stored if line.number in matches)
 
 
+def _stand_alike(stored: Sequence[Line], reported: Sequence[Line]) -> bool:
+    """Whether no line has an id here yet and each is shown where it stands here, so that none has to be looked for."""
+    return len(stored) == len(reported) and all(
+        line.provider_line_id is None and _ECHOED(line) == _ECHOED(now)
+        for line, now in zip(stored, reported, strict=True)
+    )
+
+
 LIKENESSES = 4
+_ECHOED = operator.attrgetter("product_id", "value_minor", "quantity", "external_id", "recipient")
 
 
 def _match_keys(line: Line) -> Iterator[tuple[object, ...]]:

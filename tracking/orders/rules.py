@@ -263,6 +263,8 @@ def _claim_doubted(order: Order, status: str, observation: Observation) -> list[
 
 def _claims_changed(order: Order, snapshot: Snapshot, observation: Observation) -> list[Event]:
     """Claim data that is not what it was at first: money may have been handed out twice, so it is written down."""
+    if not any(line.claim_digest for line in order.lines):
+        return []
     numbers = [
         line.number
         for line, now in pair_lines(order.lines, snapshot.lines)

@@ -55,6 +55,15 @@ def decision_movements(before: bool, after: bool, learned: datetime) -> list[Mov
 
 def count_event(connection: Connection, before: Order | None, after: Order, event: Event) -> None:
     """Add what the event changed to the counters, where the transaction is `summed` at its end."""
+    sums = connection.info.get(_SUMS)
+    added: Sums = {} if sums is None else sums
+    sum_event(added, before, after, event)
+    if sums is None and added:
+        add_sums(connection, added)
+
+
+def sum_event(sums: Sums, before: Order | None, after: Order, event: Event) -> None:
+    """Add to the sums what an event counts that took its order from `before` to `after`."""
     earlier = before.state if before else None
     needed = before is not None and needs_decision(before.attention, before.acknowledged_at)
     needs = needs_decision(after.attention, after.acknowledged_at)
@@ -64,13 +73,9 @@ def count_event(connection: Connection, before: Order | None, after: Order, even
     born, learned = hour_of(after.created_at), hour_of(event.learned_at)
     movements = state_movements(earlier, after.state, born, learned, first_sight=first_sight)
     movements += decision_movements(needed, needs, learned)
-    sums = connection.info.get(_SUMS)
-    added: Sums = {} if sums is None else sums
     for name, hour, state, sign in movements:
-        orders, units, value_minor = added.get((name, hour, state), (0, 0, 0))
-        added[name, hour, state] = orders + sign, units + sign * after.units, value_minor + sign * after.value_minor
-    if sums is None:
-        _add(connection, added)
+        orders, units, value_minor = sums.get((name, hour, state), (0, 0, 0))
+        sums[name, hour, state] = orders + sign, units + sign * after.units, value_minor + sign * after.value_minor
 
 
 @contextlib.contextmanager
@@ -92,11 +97,12 @@ def write_sums(connection: Connection) -> None:
     Always in the same order: of two writers that change the same counters one waits for the other, and no more.
     """
     if sums := connection.info.get(_SUMS):
-        _add(connection, sums)
+        add_sums(connection, sums)
         sums.clear()
 
 
-def _add(connection: Connection, sums: Sums) -> None:
+def add_sums(connection: Connection, sums: Sums) -> None:
+    """Add the sums to the counters, in the order of their keys."""
     rows = [
         {"name": name, "hour": hour, "state": state, "orders": orders, "units": units, "value_minor": value_minor}
         for (name, hour, state), (orders, units, value_minor) in sorted(sums.items())

@@ -113,7 +113,7 @@ def add_order(
     log, head = chain.event_rows(order.po_number, chain.first_hash(order.po_number), 0, [first])
     columns: dict[str, Any] = {"line_count": len(lines), "event_count": 1, "head": head}
     columns |= {"quiet_since": first.learned_at} | dict(extra_columns)
-    values = {name: getattr(order, name) for name in ORDER_FIELDS} | _folded_ids(order) | columns
+    values = {name: getattr(order, name) for name in ORDER_FIELDS} | folded_ids(order) | columns
     stored = _stored_order(connection.execute(INSERT_ORDER, values).one(), order.lines)
     if lines:
         keyed = itertools.zip_longest(lines, recipient_keys[: len(lines)])
@@ -132,7 +132,7 @@ def search_rows(order_id: int, order: Order, recipient_keys: Sequence[str | None
     return texts.rows_of(order_id, (order.po_number, order.provider_id, order.note), lines)
 
 
-def _folded_ids(order: Order) -> dict[str, str | None]:
+def folded_ids(order: Order) -> dict[str, str | None]:
     """The ids as they are compared."""
     return {folded: folded_id(text) if (text := getattr(order, name)) else None for name, folded in FOLDED.items()}
 
@@ -160,7 +160,7 @@ def save_order(
             name: getattr(last, name) for name in ORDER_FIELDS if getattr(last, name) != getattr(stored.order, name)
         }
         if "provider_id" in changed:
-            changed |= _folded_ids(last)
+            changed |= folded_ids(last)
         found_by = [changed.get(name) for name in ("provider_id", "note")]
         found_by += [event.detail["text"] for event in events if event.kind in texts.NOTE_KINDS]
         if any(found_by):
