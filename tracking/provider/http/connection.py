@@ -4,14 +4,19 @@
 proxy's address may hold a password, so no message repeats one. A `.netrc` is never read: it would replace the token.
 """
 
+import contextlib
 import errno
+import importlib.util
 import os
 import re
 import socket
 import ssl
+import sys
 import urllib.request
+from collections.abc import AsyncIterator
+from http.cookiejar import CookieJar
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -31,6 +36,58 @@ _CERTIFICATE_FAULTS = {
     64: "its certificate is for another address",
 }
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
+# httpcore looks for this package with every lock it makes. Where it is missing, each look searches the whole path: half
+# of what a call costs the processor.
+if importlib.util.find_spec("sniffio") is None:
+    cast("dict[str, Any]", sys.modules)["sniffio"] = None
+
+
+class HttpClients:
+    """The provider over httpx: as many clients as calls are in flight at once, each with one connection.
+
+    One client with all connections looks at each of them before and after every call, which costs more than the call.
+    `options` are httpx's own. Raises SettingsError where the environment names a proxy or certificates that cannot be
+    used.
+    """
+
+    def __init__(self, base_url: str, *, transport: httpx.AsyncBaseTransport | None = None, **options: Any) -> None:
+        self._base_url, self._options = base_url, options | {"limits": httpx.Limits(max_connections=1)}
+        self._options |= {"transport": transport, "cookies": CookieJar()}
+        # Certificates are read once: that takes as long as a hundred calls.
+        self._options["verify"] = _certificates() if transport is None else False
+        self._all: set[httpx.AsyncClient] = set()
+        self._free = [self._open()]
+
+    def _open(self) -> httpx.AsyncClient:
+        client = open_http_client(self._base_url, **self._options)
+        self._all.add(client)
+        return client
+
+    @contextlib.asynccontextmanager
+    async def client(self) -> AsyncIterator[httpx.AsyncClient]:
+        """Lends a client for one call, whoever used it last first; one whose call broke off is closed."""
+        client = self._free.pop() if self._free else self._open()
+        try:
+            yield client
+        except BaseException:
+            self._all.discard(client)
+            with contextlib.suppress(httpx.HTTPError, OSError):
+                await client.aclose()
+            raise
+        self._free.append(client)
+
+    async def aclose(self) -> None:
+        """Closes all connections."""
+        for client in self._all:
+            await client.aclose()
+
+
+def _certificates() -> ssl.SSLContext:
+    _check_folders()
+    try:
+        return httpx.create_ssl_context()
+    except OSError as exc:  # also ssl.SSLError
+        raise _unusable_certificates(exc) from exc
 
 
 def open_http_client(base_url: str, **options: Any) -> httpx.AsyncClient:
@@ -39,21 +96,28 @@ def open_http_client(base_url: str, **options: Any) -> httpx.AsyncClient:
     Raises:
         SettingsError: the environment names a proxy or certificates that cannot be used.
     """
-    folders = os.environ.get("SSL_CERT_DIR")
-    # OpenSSL trusts nobody then, without a word.
-    if folders and not any(Path(folder).is_dir() for folder in folders.split(os.pathsep)):
-        raise SettingsError([Problem("SSL_CERT_DIR", "names no folder that exists")])
+    _check_folders()
     try:
         return httpx.AsyncClient(base_url=base_url, follow_redirects=False, **options)
     except OSError as exc:  # also ssl.SSLError
-        why = (
-            "holds no certificate in PEM form" if isinstance(exc, ssl.SSLError) else f"cannot be read ({exc.strerror})"
-        )
-        raise SettingsError([Problem("SSL_CERT_FILE", why)]) from exc
+        raise _unusable_certificates(exc) from exc
     except (ImportError, ValueError, httpx.InvalidURL):
         names = [name for name in _PROXIES if os.environ.get(name) or os.environ.get(name.lower())]
         message = "must be an address such as http://proxy.example.com:8080; SOCKS is not supported"
         raise SettingsError([Problem(", ".join(names) or "proxy", message)]) from None  # httpx's words repeat a part
+
+
+def _check_folders() -> None:
+    folders = os.environ.get("SSL_CERT_DIR")
+    # OpenSSL trusts nobody then, without a word.
+    if folders and not any(Path(folder).is_dir() for folder in folders.split(os.pathsep)):
+        raise SettingsError([Problem("SSL_CERT_DIR", "names no folder that exists")])
+
+
+def _unusable_certificates(error: OSError) -> SettingsError:
+    is_found = isinstance(error, ssl.SSLError)
+    why = "holds no certificate in PEM form" if is_found else f"cannot be read ({error.strerror})"
+    return SettingsError([Problem("SSL_CERT_FILE", why)])
 
 
 def check_environment() -> None:

@@ -18,13 +18,13 @@ from tracking import errors
 from tracking.orders.observations import utc_now
 from tracking.provider.call_log import ApiCallRecord
 from tracking.provider.http.answers import body_of, foreign_pause, read_answer
-from tracking.provider.http.connection import no_connection, open_http_client
+from tracking.provider.http.connection import HttpClients, no_connection
 from tracking.provider.http.findings import Findings, place_of
 from tracking.provider.http.recording import ApiCall, Recorder
 from tracking.provider.http.token import TokenRenewal
 from tracking.provider.json_fields import format_time
 from tracking.provider.masking import SecretMasker
-from tracking.provider.rate_limit import LONGEST_BACKOFF, MAX_IN_FLIGHT, RateLimiter, parse_retry_after
+from tracking.provider.rate_limit import LONGEST_BACKOFF, RateLimiter, parse_retry_after
 from tracking.provider.responses import Token, read_token
 from tracking.provider.shared_rate_limit import SharedRateLimit
 
@@ -103,13 +103,11 @@ class ApiSession:
         self._tokens = TokenRenewal(self._fetch_token, times.clock, times.monotonic)
         self._masker = SecretMasker(self._secrets)
         self._recorder = Recorder(record, self._masker)
-        pool = httpx.Limits(max_connections=MAX_IN_FLIGHT, max_keepalive_connections=MAX_IN_FLIGHT)
-        self._http = open_http_client(
+        self._http = HttpClients(
             account.base_url,
             # Compressed answers could grow beyond any limit while one piece of them is unpacked.
             headers={"Accept": "application/json", "Accept-Encoding": "identity", "Cache-Control": "no-cache"},
             timeout=httpx.Timeout(limits.timeout, connect=min(10.0, limits.timeout / 2), pool=limits.timeout / 2),
-            limits=pool,
             transport=transport,
         )
 
@@ -174,7 +172,7 @@ class ApiSession:
     async def _exchange(self, call: ApiCall) -> bytes:
         """Sends the call in its slot; 429 and 503 let no other leave for a while."""
         async with self._limiter.slot() as left_at:
-            response, body = await self._transfer(call, self._request(call))
+            response, body = await self._transfer(call)
             if response.status_code in {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}:
                 asked = parse_retry_after(response.headers.get("Retry-After"), self._times.clock())
                 other = foreign_pause(call, body, self._masker)
@@ -186,29 +184,30 @@ class ApiSession:
             self._limiter.reset_backoff()
             return body
 
-    def _request(self, call: ApiCall) -> httpx.Request:
+    def _request(self, call: ApiCall, client: httpx.AsyncClient) -> httpx.Request:
         """The request with the newest token: the one there was may have been renewed while the call waited."""
         headers = dict(call.headers)
         if not call.confidential and (token := self._tokens.token) is not None:
             call.token, headers["Authorization"] = token, f"Bearer {token.value}"
         params = call.params or None
         try:
-            return self._http.build_request(call.method, call.path, params=params, json=call.document, headers=headers)
+            return client.build_request(call.method, call.path, params=params, json=call.document, headers=headers)
         except httpx.InvalidURL as exc:
             raise errors.NotSent("the provider's address cannot be used") from exc
 
-    async def _transfer(self, call: ApiCall, request: httpx.Request) -> tuple[httpx.Response, bytes]:
-        """Sends the request and reads the whole answer within the timeout. Waiting for a slot is over by then.
+    async def _transfer(self, call: ApiCall) -> tuple[httpx.Response, bytes]:
+        """Sends the call and reads the whole answer within the timeout. Waiting for a slot is over by then.
 
         Raises:
             NotSent: there was no connection; it says why.
             OutcomeUnknown: it took too long, or the connection broke.
             UnreadableAnswer: the answer is too large.
         """
-        call.left_at, call.left_monotonic = self._times.clock(), self._times.monotonic()
         try:
-            async with asyncio.timeout(self._timeout):
-                response = await self._http.send(request, auth=httpx.Auth(), stream=True)
+            async with self._http.client() as client, asyncio.timeout(self._timeout):
+                request = self._request(call, client)
+                call.left_at, call.left_monotonic = self._times.clock(), self._times.monotonic()
+                response = await client.send(request, auth=httpx.Auth(), stream=True)
                 call.status, call.answer_headers = response.status_code, response.headers
                 try:
                     return response, await body_of(response)
