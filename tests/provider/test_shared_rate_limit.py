@@ -1,11 +1,12 @@
 import asyncio
 import itertools
+import json
 import random
 import shutil
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from hypothesis import strategies as st
 from tracking.errors import StoreBusy, Throttled
 from tracking.provider.rate_limit import RateLimiter
 from tracking.provider.shared_rate_limit import SharedRateLimit, Slot, window_of
+from tracking.storage import facts
 from tracking.storage.database import Database
+from tracking.storage.facts import FactKey
 
 
 @pytest.fixture
@@ -73,12 +76,14 @@ class Virtual:
         self.now = 1000.0
         self.allowances = [SharedRateLimit(database, rate, lambda: self.now) for _ in range(count)]
 
-    def slots(self, which: int, count: int, slack: float) -> Sequence[Slot]:
-        return asyncio.run(self.allowances[which].reserve(count, slack))
+    def slots(self, which: int, count: int, slack: float, ahead: int = 0) -> Sequence[Slot]:
+        return asyncio.run(self.allowances[which].reserve(count, slack, ahead=ahead))
 
 
 STEPS = st.lists(
-    st.tuples(st.integers(0, 2), st.integers(1, 4), st.sampled_from([0.05, 0.1, 1.6]), st.floats(0, 2)),
+    st.tuples(
+        st.integers(0, 2), st.integers(1, 4), st.sampled_from([0.05, 0.15, 1.6]), st.floats(0, 2), st.integers(0, 30)
+    ),
     min_size=1,
     max_size=15,
 )
@@ -87,20 +92,20 @@ STEPS = st.lists(
 @settings(
     max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
 )
-@given(steps=STEPS, rate=st.sampled_from([0.2, 1.0, 2.5, 5.0]), seed=st.integers(0, 1000))
+@given(steps=STEPS, rate=st.sampled_from([0.2, 1.0, 2.5, 5.0, 20.0]), seed=st.integers(0, 1000))
 def test_wherever_in_its_slot_each_call_leaves_no_window_holds_too_many(
-    sqlite_store: Database, steps: list[tuple[int, int, float, float]], rate: float, seed: int
+    sqlite_store: Database, steps: list[tuple[int, int, float, float, int]], rate: float, seed: int
 ) -> None:
     sqlite_store.write(_forget)
     rng, left = random.Random(seed), list[float]()
     world = Virtual(sqlite_store, rate, 3)
-    for which, count, slack, passed in steps:
+    for which, count, slack, passed, ahead in steps:
         try:
-            slots = world.slots(which, count, slack)
+            slots = world.slots(which, count, slack, ahead)
         except Throttled as exc:
             world.now += (exc.retry_after or timedelta()).total_seconds() - 30
             continue
-        assert 1 <= len(slots) <= count
+        assert 1 <= len(slots) <= count + ahead
         assert all(slot.begin >= world.now for slot in slots)
         left += [rng.choice([slot.begin, slot.end, rng.uniform(slot.begin, slot.end)]) for slot in slots]
         world.now += passed
@@ -178,7 +183,7 @@ class Slow(SharedRateLimit):
     def __init__(self) -> None:
         self.asked: list[float] = []
 
-    async def reserve(self, count: int, slack: float) -> Sequence[Slot]:
+    async def reserve(self, count: int, slack: float, *, ahead: int = 0) -> Sequence[Slot]:
         self.asked.append(slack)
         begin = time.monotonic()
         await asyncio.sleep(0.12)
@@ -220,3 +225,30 @@ def test_calls_that_wait_together_are_counted_in_one_transaction(
     asyncio.run(calls())
     assert len(left) == 20
     assert next(asked) <= 3
+
+    async def one_after_the_other() -> None:
+        for _ in range(100):
+            await process.call()
+
+    process.limiter = Process(sqlite_store, 1000, left).limiter
+    asked = itertools.count()
+    asyncio.run(one_after_the_other())
+    assert next(asked) < 20, "calls that leave fast find slots that were reserved ahead"
+
+
+def test_slots_are_reserved_ahead_only_while_the_budget_has_room(sqlite_store: Database) -> None:
+    world = Virtual(sqlite_store, 20, 2)
+    assert len(world.slots(0, 1, 0.15, ahead=4)) == 5
+    assert len(world.slots(0, 1, 0.15, ahead=40)) == 10
+    assert len(world.slots(1, 2, 0.15, ahead=40)) == 2
+    with sqlite_store.read() as connection:
+        stored = connection.exec_driver_sql("SELECT value FROM facts").scalar_one()
+    assert json.loads(stored)["ends"] == [[1000.15, 17]], "one number for all that end together"
+
+
+def test_slots_that_an_earlier_version_reserved_count(sqlite_store: Database) -> None:
+    world = Virtual(sqlite_store, 2, 1)
+    earlier = {"ends": [1000.0, 1000.05], "paused_until": 0.0}
+    stored = {"key": FactKey.RATE_LIMIT, "value": earlier, "at": datetime.now(UTC)}
+    sqlite_store.write(lambda connection: connection.execute(facts.upsert_fact("sqlite"), stored))
+    assert world.slots(0, 1, 0.05)[0].begin == 1001.0

@@ -1,11 +1,13 @@
 """Rate limit shared by all processes on one store: who may call when is written there before a call leaves.
 
 One row holds until when the last calls may have left, and how long the provider asked all of us to wait. Slots are
-reserved in one short transaction, several at once where several callers wait. A process that is killed leaves its slots
-unused, which costs a second and never lets a call leave too early.
+reserved in one short transaction, several at once where several callers wait or calls leave fast. A process that is
+killed leaves its slots unused, which costs a second and never lets a call leave too early.
 """
 
+import itertools
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -28,6 +30,8 @@ PAUSED = "API calls are paused after an answer that asked to wait (429 or 503)"
 NO_SLOT = f"the rate limit leaves no call free within {LONGEST_WAIT:.0f} s"
 FURTHEST_SLOT = LONGEST_WAIT * 2  # a slot further ahead is of a time before the clock was set back
 SOON = timedelta(seconds=1)
+ENDS_APART = 0.005  # seconds; slots end at whole multiples, rounded up, so that the row holds a few numbers for many
+AHEAD_WITHIN = 0.75  # of the budget: what is left of it is never reserved before a call wants it
 
 _SERVER_CLOCK = select(func.extract("epoch", func.clock_timestamp()))
 
@@ -67,14 +71,14 @@ class SharedRateLimit:
         self._in_window, self._window = calls_in_window(rate), window_of(rate)
         self._monotonic, self._clock = monotonic, clock
 
-    async def reserve(self, count: int, slack: float) -> Sequence[Slot]:
-        """Reserves 1 to `count` slots, each `slack` seconds long.
+    async def reserve(self, count: int, slack: float, *, ahead: int = 0) -> Sequence[Slot]:
+        """Reserves 1 to `count` slots, each `slack` seconds long; up to `ahead` more where the budget has room.
 
         Raises:
             Throttled: none is free within half a minute, or the store cannot be asked. No call may leave.
         """
         try:
-            reserved = await self._database.run(lambda connection: self._reserve(connection, count, slack))
+            reserved = await self._database.run(lambda connection: self._reserve(connection, count, slack, ahead))
         except StoreError as exc:
             raise Throttled(
                 "the database that counts the API calls cannot be read", status=429, retry_after=SOON
@@ -88,24 +92,26 @@ class SharedRateLimit:
         pausing: Future[None] = self._database.submit(lambda connection: self._pause(connection, seconds))
         pausing.add_done_callback(_log_failure)
 
-    def _reserve(self, connection: Connection, count: int, slack: float) -> list[Slot] | tuple[float, bool]:
+    def _reserve(self, connection: Connection, count: int, slack: float, ahead: int) -> list[Slot] | tuple[float, bool]:
         """The slots in monotonic seconds, or how long the next is away where too long, and whether by a pause."""
         now, earliest, latest, stored = self._read(connection)
-        ends = [end for end in stored.get("ends", ()) if now - self._window < end <= now + FURTHEST_SLOT]
+        ends = [end for end in _read_ends(stored) if now - self._window < end <= now + FURTHEST_SLOT]
         paused_until = _paused_until(stored, now)
         slots: list[Slot] = []
-        for _ in range(count):
+        room = max(int(self._in_window * AHEAD_WITHIN) - len(ends) - count, 0)
+        for _ in range(count + min(ahead, room)):
             free = ends[-self._in_window] + self._window if len(ends) >= self._in_window else now
             begin = max(free, paused_until, now)
             if begin - now > LONGEST_WAIT:
                 break
-            # Ends ascend, also where another process has taken longer slots.
-            ends.append(max(begin + slack, ends[-1] if ends else begin))
+            # Ends ascend, also where another process has taken longer slots. A later end lets nobody leave earlier.
+            end = math.ceil((begin + slack) / ENDS_APART) * ENDS_APART
+            ends.append(max(end, ends[-1] if ends else end))
             # Where it is not known exactly when the server's clock was read, the slot is the shorter for it.
             slots.append(Slot(latest + begin - now, earliest + begin + slack - now))
         if not slots:
             return begin - now, paused_until > now
-        self._write(connection, {"ends": ends[-self._in_window :], "paused_until": paused_until})
+        self._write(connection, {"ends": _runs(ends[-self._in_window :]), "paused_until": paused_until})
         return slots
 
     def _pause(self, connection: Connection, seconds: float) -> None:
@@ -138,6 +144,19 @@ class SharedRateLimit:
 def no_slot_within_reach(seconds: float, *, paused: bool) -> Throttled:
     """Make the error of a call that may not leave for so long; no call has left."""
     return Throttled(PAUSED if paused else NO_SLOT, status=429, retry_after=timedelta(seconds=seconds))
+
+
+def _read_ends(stored: dict[str, Any]) -> list[float]:
+    """When the last slots end, ascending. They are stored as pairs: an end, and how many slots have it.
+
+    An earlier version stored each end by itself.
+    """
+    pairs = (pair if isinstance(pair, list) else (pair, 1) for pair in stored.get("ends", ()))
+    return [end for end, count in pairs for _ in range(count)]
+
+
+def _runs(ends: list[float]) -> list[tuple[float, int]]:
+    return [(end, len(list(same))) for end, same in itertools.groupby(ends)]
 
 
 def _paused_until(stored: dict[str, Any], now: float) -> float:
