@@ -12,16 +12,22 @@ from sqlalchemy.engine import RowMapping
 from tracking import ingest
 from tracking.forecasting.planner import PlanningContext
 from tracking.polling.discovery import Discovery
-from tracking.polling.poller import Poller
+from tracking.polling.poller import CALLS_AT_ONCE, LeasedCall, Poller
 from tracking.provider.responses import read_order
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.tables import EVENTS, ORDERS
 
 
+async def lease_best(poller: Poller, now: datetime, at_most: int = CALLS_AT_ONCE) -> list[LeasedCall]:
+    """Chooses the best calls and leases their orders."""
+    await poller.survey(now, at_most)
+    return await poller.lease(now, at_most)
+
+
 async def poll_once(poller: Poller, now: datetime) -> int:
     """Polls what is worth it; returns how many orders were leased."""
-    calls = await poller.lease(now)
+    calls = await lease_best(poller, now)
     await asyncio.gather(*(poller.poll(call) for call in calls))
     return sum(len(call.rows) for call in calls)
 

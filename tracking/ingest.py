@@ -74,6 +74,13 @@ def observe(
     return _observe(connection, stored, observation, planner, parsed)
 
 
+def observe_stored(
+    connection: Connection, stored: orders.StoredOrder, observation: Observation, planner: PlanningContext
+) -> model.Order:
+    """What was seen of an order that was found before in this transaction, where no answer is to be read."""
+    return _observe(connection, stored, observation, planner, None)
+
+
 def _owner_of(connection: Connection, snapshot: model.Snapshot, stored: orders.StoredOrder) -> str | None:
     """The PONumber of the other order here that has the provider's id, where one has."""
     if stored.order.provider_id is not None or snapshot.po_number == stored.order.po_number:

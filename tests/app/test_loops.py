@@ -208,6 +208,7 @@ def test_the_send_loop_settles_what_was_left_behind_before_it_sends(
     crashed = sa.update(ORDERS).where(ORDERS.c.id == 1).values(submission="sending")
     store.write(lambda connection: connection.execute(crashed))
     clock.pass_by(seconds=60)
+    loop = send_loop(store, provider, planner, clock)
     asyncio.run(until(lambda: states(store) == ["Pending", "Pending"], loop.run()))
     assert len(provider.kept) == 2
     with store.read() as connection:
@@ -243,6 +244,22 @@ def test_a_post_that_takes_long_does_not_stop_the_senders_beats(
         await asyncio.gather(running, return_exceptions=True)
 
     asyncio.run(run())
+
+
+def test_one_slow_post_holds_up_none_of_the_others(
+    store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        asked = request(f"po-{number:02}")
+        store.write(partial(ingest.place, request=asked, source="form", actor=None, now=clock.now))
+    loop, slow, place = send_loop(store, provider, planner, clock), Stuck(), provider.place
+
+    async def placing(document: Any) -> Any:
+        return await (slow if document["PONumber"] == "po-00" else place)(document)
+
+    monkeypatch.setattr(provider, "place", placing)
+    asyncio.run(until(lambda: states(store) == ["Sending"] + ["Pending"] * 19, loop.run()))
+    assert slow.begun == 1
 
 
 def test_a_look_and_a_walk_that_take_long_do_not_stop_the_pollers_beats(
@@ -339,13 +356,12 @@ def test_a_survey_is_followed_by_a_pause_as_it_kept_a_processor_busy_however_lon
 ) -> None:
     loop, made = poll_loop(store, provider, planner, clock), []
 
-    async def lease(_: Any, at_most: int) -> list[Any]:
+    async def survey(_: Any, at_most: int) -> None:
         made.append(at_most)
         loop._poller.planning_seconds = busy
         await asyncio.to_thread(lambda: store.write(lambda connection: connection.execute(sa.text("SELECT 1"))))
-        return []
 
-    monkeypatch.setattr(loop._poller, "lease", lease)
+    monkeypatch.setattr(loop._poller, "survey", survey)
 
     async def run() -> None:
         async with asyncio.TaskGroup() as group:

@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 from fakes import Clock, FakeProvider, request
 from polling_setup import poll_once
+from sending_setup import send_once
 from sqlalchemy import Connection
 
 from tracking import ingest
@@ -57,7 +58,7 @@ class Console:
         self.store.write(job)
 
     def send(self) -> int:
-        return asyncio.run(self.sender.send_due(self.clock.now))
+        return asyncio.run(send_once(self.sender, self.clock.now))
 
     def turn(self) -> None:
         asyncio.run(self.reconciler.reconcile())
@@ -71,7 +72,7 @@ class Console:
         for _ in range(rounds):
             await self.sender.recover(self.clock.now)
             await self.reconciler.reconcile()
-            while await self.sender.send_due(self.clock.now):
+            while await send_once(self.sender, self.clock.now):
                 pass
             await poll_once(self.poller, self.clock.now)
 

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from fakes import Clock, FakeProvider, callback, line, order_json, request, shown
 from polling_setup import poll_once
+from sending_setup import send_once
 
 from tracking import ingest
 from tracking.errors import AccessDisabled, InsufficientFunds, OutcomeUnknown
@@ -67,7 +68,7 @@ def test_an_order_complete_in_its_own_answer_is_confirmed_by_a_look_of_the_same_
 ) -> None:
     provider.status_after_placing = "Completed"
     place(store, now)
-    asyncio.run(sender(store, provider, planner, clock).send_due(now))
+    asyncio.run(send_once(sender(store, provider, planner, clock), now))
     assert order(store).state == "Accepted"
     asyncio.run(poll_once(poller(store, provider, planner, clock), clock.pass_by(seconds=1)))
     assert order(store).state == "Completed"
@@ -80,10 +81,10 @@ def test_a_refusal_after_an_attempt_that_was_cut_off_is_looked_up_before_it_is_b
     provider.losing.append(RuntimeError("killed after placing"))
     sending = sender(store, provider, planner, clock)
     with contextlib.suppress(RuntimeError):
-        asyncio.run(sending.send_due(now))
+        asyncio.run(send_once(sending, now))
     assert order(store).state == "Sending"
     provider.will("place", POOR)
-    asyncio.run(sending.send_due(clock.pass_by(seconds=1000)))
+    asyncio.run(send_once(sending, clock.pass_by(seconds=1000)))
     assert order(store).state == "Pending"
 
 
@@ -95,10 +96,10 @@ def test_an_order_is_looked_up_on_every_page_of_what_the_provider_finds(
     provider.show(*[order_json(f"X{number}", f"w-1{number}", created_at=yesterday) for number in range(60)])
     provider.losing.append(OutcomeUnknown("no answer in time"))
     sending = sender(store, provider, planner, clock)
-    asyncio.run(sending.send_due(now))
+    asyncio.run(send_once(sending, now))
     assert order(store, "w-1").state == "Outcome unknown"
     provider.will("place", POOR)
-    asyncio.run(sending.send_due(clock.pass_by(seconds=1000)))
+    asyncio.run(send_once(sending, clock.pass_by(seconds=1000)))
     assert order(store, "w-1").state == "Pending"
 
 
@@ -107,7 +108,7 @@ def test_a_word_of_ours_in_the_providers_answer_does_not_become_our_state(
 ) -> None:
     provider.status_after_placing = "Refused"
     place(store, now)
-    asyncio.run(sender(store, provider, planner, clock).send_due(now))
+    asyncio.run(send_once(sender(store, provider, planner, clock), now))
     assert order(store).state == "Accepted"
 
 
@@ -115,7 +116,7 @@ def test_claim_data_that_comes_in_parts_is_no_claim_data_that_changed(
     store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, now: datetime
 ) -> None:
     place(store, now, quantity=2)
-    asyncio.run(sender(store, provider, planner, clock).send_due(now))
+    asyncio.run(send_once(sender(store, provider, planner, clock), now))
     looking = poller(store, provider, planner, clock)
     full = order_json("BLK-1", PO, "Completed", line(quantity=2), claims=2)
     for raw in (order_json("BLK-1", PO, "Completed", line(quantity=2), claims=1), full, {**full, "Extra": 1}):
@@ -201,9 +202,9 @@ def test_after_a_refusal_of_the_account_one_order_alone_tries_whether_it_is_over
         place(store, now, f"po-{number:02d}")
     provider.will("place", *[AccessDisabled("disabled", status=403)] * 8)
     sending = sender(store, provider, planner, clock)
-    taken = [asyncio.run(sending.send_due(clock.now))]
-    taken.append(asyncio.run(sending.send_due(clock.pass_by(seconds=1))))
-    taken += [asyncio.run(sending.send_due(clock.pass_by(seconds=seconds))) for seconds in (100, 1)]
+    taken = [asyncio.run(send_once(sending, clock.now))]
+    taken.append(asyncio.run(send_once(sending, clock.pass_by(seconds=1))))
+    taken += [asyncio.run(send_once(sending, clock.pass_by(seconds=seconds))) for seconds in (100, 1)]
     assert taken == [8, 0, 1, 8]
 
 
@@ -242,7 +243,7 @@ def test_the_repeat_of_a_foreign_answer_does_not_count_as_a_look_that_found_noth
     store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, now: datetime
 ) -> None:
     place(store, now)
-    asyncio.run(sender(store, provider, planner, clock).send_due(now))
+    asyncio.run(send_once(sender(store, provider, planner, clock), now))
     last_open_at = order(store).last_open_at
     foreign = order_json("BLK-1", "another-0001", "Completed")
     provider.show(foreign)
@@ -256,7 +257,7 @@ def test_a_clock_that_was_stepped_back_makes_no_order_asked_for_each_second(
     store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, now: datetime
 ) -> None:
     place(store, now)
-    asyncio.run(sender(store, provider, planner, clock).send_due(now))
+    asyncio.run(send_once(sender(store, provider, planner, clock), now))
     store.write(lambda connection: ingest.receive_webhook(connection, callback(PO), 99, now, planner))
     clock.pass_by(hours=-1)
     store.write(lambda connection: ingest.request_action(connection, 1, what="check", actor=None, now=clock()))
@@ -271,13 +272,13 @@ def test_a_resend_that_is_refused_is_looked_up_as_the_refusal_before_may_have_ov
     place(store, now)
     sending = sender(store, provider, planner, clock)
     provider.will("place", OutcomeUnknown("the connection broke"), POOR)
-    asyncio.run(sending.send_due(now))
-    asyncio.run(sending.send_due(clock.pass_by(minutes=1)))
+    asyncio.run(send_once(sending, now))
+    asyncio.run(send_once(sending, clock.pass_by(minutes=1)))
     assert order(store).state == "Refused"
     provider.show(order_json("BLK-1", PO, created_at=now))  # the first attempt arrived late
     store.write(lambda connection: ingest.request_action(connection, 1, what="resend", actor="Ann", now=clock()))
     provider.will("place", POOR)
-    asyncio.run(sending.send_due(clock.pass_by(minutes=1)))
+    asyncio.run(send_once(sending, clock.pass_by(minutes=1)))
     assert order(store).provider_id == "BLK-1"
 
 
@@ -290,6 +291,6 @@ def test_the_lease_of_a_worker_that_died_before_the_clock_was_set_back_ends_with
     )
     sending = sender(store, provider, planner, clock)
     asyncio.run(sending.recover(clock.pass_by(hours=-1)))
-    assert asyncio.run(sending.send_due(clock.pass_by(minutes=10))) == 0
-    assert asyncio.run(sending.send_due(clock.pass_by(minutes=6))) == 1
+    assert asyncio.run(send_once(sending, clock.pass_by(minutes=10))) == 0
+    assert asyncio.run(send_once(sending, clock.pass_by(minutes=6))) == 1
     assert order(store).state == "Pending"

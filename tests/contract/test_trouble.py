@@ -17,7 +17,8 @@ import httpx
 import pytest
 import sqlalchemy as sa
 from fakes import Clock, FakeProvider, callback_body, request, shown
-from polling_setup import poll_once
+from polling_setup import lease_best, poll_once
+from sending_setup import send_once
 
 from tracking import ingest
 from tracking.app.backend import Backend
@@ -311,10 +312,10 @@ def test_an_answer_that_comes_while_the_store_cannot_be_written_is_kept(
                 stack.close()
             return states(disk) == ["Pending"]
 
-        asyncio.run(turned(mended, posting.send_due(clock.now)))
+        asyncio.run(turned(mended, send_once(posting, clock.now)))
     assert len(provider.called("place")) == 1
     later = sending(disk, provider, planner, clock)
-    assert asyncio.run(later.recover(clock.now)) == asyncio.run(later.send_due(clock.now)) == 0
+    assert asyncio.run(later.recover(clock.now)) == asyncio.run(send_once(later, clock.now)) == 0
 
 
 @pytest.mark.parametrize(("trouble", "said"), KINDS)
@@ -327,7 +328,7 @@ def test_nothing_is_asked_of_the_provider_while_looks_cannot_be_stored(
     poller = Poller(disk, provider, planner, **named)
     clock.pass_by(hours=1)
     with trouble(disk):
-        for turn in (partial(poller.lease, clock.now), partial(discovery.walk_if_due, clock.now)):
+        for turn in (partial(lease_best, poller, clock.now), partial(discovery.walk_if_due, clock.now)):
             with pytest.raises(StoreBusy):
                 asyncio.run(turn())
         assert (provider.calls, disk.trouble) == ([], said)

@@ -1,10 +1,11 @@
 import asyncio
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from fakes import NOW, Clock, FakeProvider, line, order_json
-from polling_setup import PollingSetup, several
+from polling_setup import PollingSetup, lease_best, several
 
 from tracking.errors import (
     AccessDisabled,
@@ -15,10 +16,14 @@ from tracking.errors import (
     OutcomeUnknown,
     ProviderError,
     Throttled,
+    UnknownOrder,
     UnreadableAnswer,
 )
 from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import CHEAPER, DEARER
+from tracking.orders.model import Witness
+from tracking.orders.observations import Observation, Polled
+from tracking.polling.unchanged import UnchangedAnswers
 from tracking.provider.client import Answer
 from tracking.storage.database import Database
 from tracking.storage.maintenance import verify
@@ -183,7 +188,7 @@ def test_two_pollers_never_ask_for_the_same_order(watch: PollingSetup, now: date
     other = watch.worker("there/9/b")
 
     async def both() -> list[int]:
-        works = [await worker.lease(now) for worker in (watch.poller, other)]
+        works = [await lease_best(worker, now) for worker in (watch.poller, other)]
         return [sum(len(work.rows) for work in part) for part in works]
 
     assert sum(asyncio.run(both())) == 4
@@ -191,7 +196,7 @@ def test_two_pollers_never_ask_for_the_same_order(watch: PollingSetup, now: date
 
 def test_what_a_dead_poller_claimed_is_looked_at_when_its_lease_ends(watch: PollingSetup) -> None:
     watch.know(order_json())
-    asyncio.run(watch.worker("dead/9/b").lease(watch.clock.now))
+    asyncio.run(lease_best(watch.worker("dead/9/b"), watch.clock.now))
     assert watch.poll(seconds=89) == 0
     assert watch.poll(seconds=1) == 1
 
@@ -201,10 +206,10 @@ def test_what_does_not_fit_into_the_works_asked_for_is_given_back(watch: Polling
     for order in timeless:
         del order["Timestamp"]
     watch.know(*timeless, *several(4))
-    taken = asyncio.run(watch.poller.lease(watch.clock.now, 2))
+    taken = asyncio.run(lease_best(watch.poller, watch.clock.now, 2))
     assert sorted(len(work.rows) for work in taken) == [1, 4]
     assert sum(row["lease_owner"] is not None for row in watch.rows()) == 5
-    rest = asyncio.run(watch.worker("there/9/b").lease(watch.clock.now))
+    rest = asyncio.run(lease_best(watch.worker("there/9/b"), watch.clock.now))
     assert sum(len(work.rows) for work in rest) == 2
 
 
@@ -275,8 +280,8 @@ def test_scarce_calls_become_dearer_and_idle_ones_cheaper_once_a_second(watch: P
     forecasts = watch.planner.forecasts
     watch.know(*several(120, apart=86400))
     before = forecasts.price
-    asyncio.run(watch.poller.lease(watch.clock.pass_by(seconds=5), 2))
-    asyncio.run(watch.poller.lease(watch.clock.pass_by(seconds=0.2), 2))
+    asyncio.run(lease_best(watch.poller, watch.clock.pass_by(seconds=5), 2))
+    asyncio.run(lease_best(watch.poller, watch.clock.pass_by(seconds=0.2), 2))
     assert forecasts.price == pytest.approx(before * DEARER)
     watch.clock.pass_by(seconds=1)
     watch.store.write(lambda connection: connection.execute(sa.update(ORDERS).values(next_look_at=None)))
@@ -296,3 +301,49 @@ def test_nobody_counts_on_webhooks_in_the_sweep_nor_where_silence_is_suspected(w
         0.0,
         0.99,
     ]
+
+
+def test_what_another_worker_polled_since_it_was_chosen_is_not_leased(watch: PollingSetup) -> None:
+    watch.know(*several(3))
+    watch.store.write(
+        lambda connection: connection.execute(sa.update(ORDERS).values(provider_created_at=None)).rowcount
+    )
+    other = watch.worker("there/9/b")
+
+    async def both() -> list[int]:
+        now = watch.clock.pass_by(seconds=60)
+        await watch.poller.survey(now)
+        await other.survey(now)
+        later = watch.clock.pass_by(seconds=0.5)
+        for call in await other.lease(later, 2):
+            await other.poll(call)
+        return [len(await watch.poller.lease(watch.clock.pass_by(seconds=0.1), 2)) for _ in range(2)]
+
+    assert asyncio.run(both()) == [0, 1]
+
+
+def test_answers_that_say_nothing_new_are_recorded_by_one_job(watch: PollingSetup) -> None:
+    watch.know(*several(5, apart=1e6))
+    watch.poll(seconds=60)
+    jobs: list[Any] = []
+    run = watch.store.run
+    watch.store.run = lambda job: run(jobs.append(job) or job)  # type: ignore[method-assign,func-returns-value]
+    assert watch.poll(hours=1) == 5
+    assert len(jobs) == 2, "one leases them, one records them"
+    assert {row["looks"] for row in watch.rows()} == {3}
+    assert verify.verify(watch.store) == []
+
+
+def test_an_order_that_is_gone_takes_no_other_polls_record_with_it(watch: PollingSetup) -> None:
+    watch.know(*several(2, apart=1e6))
+    watch.poll(seconds=60)
+    now = watch.clock.pass_by(hours=1)
+    recording = UnchangedAnswers(watch.store, watch.planner)
+
+    async def both() -> list[Any]:
+        seen = Observation(Witness.POLL, now, now, Polled(None))
+        return await asyncio.gather(*(recording.record(each, seen) for each in (1, 99)), return_exceptions=True)
+
+    recorded, failed = asyncio.run(both())
+    assert (recorded, type(failed)) == (None, UnknownOrder)
+    assert [row["looks"] for row in watch.rows()] == [3, 2]

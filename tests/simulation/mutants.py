@@ -33,14 +33,22 @@ from tracking.team.imports import handing_in, placing
 from tracking.webhooks import address_book, addresses, receiver
 
 
-async def _hasty(self: Any, row: Any) -> None:
-    with self._database.read() as connection:
-        kept = orders.find_order(connection, order_id=row["order_id"], with_lines=False)
-    assert kept is not None
-    attempt = sender._Attempt(kept.id, kept.order.po_number, row["attempts"] + 1, dict(row["request"]))
+def _unrecorded(self: Any, connection: Any, rows: Any) -> list[Any]:
+    kept = {each.id: each.order for each in orders.find_orders(connection, [row["order_id"] for row in rows])}
+    sent = [row for row in rows if model.can_send(kept[row["order_id"]])]
+    return [
+        sender.Attempt(row["order_id"], kept[row["order_id"]].po_number, row["attempts"] + 1, dict(row["request"]))
+        for row in sent
+    ]
+
+
+async def _hasty(self: Any, attempt: Any, answered: Any, record: Any = sender.Sender._record_attempts) -> None:
     result = await self._post(attempt)
-    await self._database.run(lambda connection: self._record_attempt(connection, row))
+    answered()
+    row = {"order_id": attempt.order_id, "request": attempt.document}
+    await self._database.run(lambda connection: record(self, connection, [row]))
     await self._database.run(lambda connection: self._record_result(connection, attempt, result, self._clock()))
+    self._under_way.discard(attempt.order_id)
 
 
 async def _not_waited_for(self: Any, callback: Any, size: int) -> None:
@@ -56,7 +64,7 @@ def _taken(leased_for_ever: bool) -> Plant:
         return and_(at.is_not(None), at <= bindparam("now"), free)
 
     free = ORDERS.c.lease_until.is_(None) if leased_for_ever else ORDERS.c.id.is_not(None)
-    look = and_(ORDERS.c.id.in_(bindparam("wanted", expanding=True)), free)
+    look = and_(ORDERS.c.id.in_(bindparam("wanted", expanding=True)), free, orders.NOT_POLLED_SINCE)
     attempt = due(OUTBOX, OUTBOX.c.next_attempt_at)
     attempt = and_(OUTBOX.c.done.is_(False), OUTBOX.c.held.is_(False), attempt)
     wanted = [ORDERS.c[name] for name in orders._POLL_COLUMNS]
@@ -126,7 +134,11 @@ def _head_forgotten(lock: Any = audit_log.lock) -> Plant:
 
 _Sender, _Poller = sender.Sender, poller.Poller
 MUTANTS = (
-    Mutant("post-first", "The POST leaves before its attempt is committed.", replaced(_Sender, "_send", _hasty)),
+    Mutant(
+        "post-first",
+        "The POST leaves before its attempt is committed.",
+        both(replaced(_Sender, "send", _hasty), replaced(_Sender, "_record_attempts", _unrecorded)),
+    ),
     Mutant(
         "new-number",
         "A retry gets a PONumber of its own.",
@@ -389,7 +401,7 @@ MUTANTS = (
     Mutant(
         "address-forgotten",
         "Which order an address is for is not written down when it is given out.",
-        replaced(address_book, "store_address", lambda *_: None),
+        replaced(address_book, "store_addresses", lambda *_: None),
     ),
     Mutant(
         "refusal-final",

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fakes import Clock, FakeProvider, request
+from sending_setup import send_once
 from sqlalchemy import Connection
 
 from tracking import ingest
@@ -643,7 +644,7 @@ def test_two_consoles_on_one_store_send_each_order_once(
     taken = [0, 0]
 
     async def send(index: int) -> None:
-        while sent := await senders[index].send_due(clock.now):
+        while sent := await send_once(senders[index], clock.now):
             taken[index] += sent
             assert await senders[index].recover(clock.now) == 0, "what another sends is no dead one's"
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fakes import Clock, FakeProvider, callback, order_json, request, shown
-from polling_setup import poll_once
+from polling_setup import lease_best, poll_once
+from sending_setup import send_once
 from sqlalchemy import Connection
 
 from tracking import ingest
@@ -54,7 +55,7 @@ def test_looks_are_due_within_a_minute_and_not_all_at_once(
 ) -> None:
     for number in range(60):
         know(store, provider, planner, clock, number, "Pending")
-    asyncio.run(poller.lease(clock.pass_by(minutes=5), at_most=1))
+    asyncio.run(lease_best(poller, clock.pass_by(minutes=5), at_most=1))
     now = clock.pass_by(hours=-hours)
     assert asyncio.run(poll_once(poller, now)) == 0
     assert asyncio.run(poller.recover(now)) == 60
@@ -112,7 +113,7 @@ def test_what_waits_to_be_sent_again_is_sent_within_a_minute(
 
     store.write(place)
     provider.will("place", *[OutcomeUnknown("lost")] * 8)
-    asyncio.run(sender.send_due(clock.now))
+    asyncio.run(send_once(sender, clock.now))
     now = clock.pass_by(hours=-1)
     asyncio.run(sender.recover(now))
     assert (
@@ -121,7 +122,7 @@ def test_what_waits_to_be_sent_again_is_sent_within_a_minute(
         <= max(column(store, OUTBOX.c.next_attempt_at))
         <= now + SOON
     )
-    assert asyncio.run(sender.send_due(clock.pass_by(minutes=1))) == 8
+    assert asyncio.run(send_once(sender, clock.pass_by(minutes=1))) == 8
     assert set(column(store, ORDERS.c.state)) == {"Pending"}
 
 

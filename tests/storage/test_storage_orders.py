@@ -36,7 +36,9 @@ def claim(store: Database, owner: str, now: datetime, limit: int = 100) -> list[
 def claim_looks(store: Database, owner: str, now: datetime, limit: int = 100) -> list[int]:
     with store.read() as connection:
         every = list(connection.execute(sa.select(ORDERS.c.id).order_by(ORDERS.c.id)).scalars())[:limit]
-    rows = store.write(lambda connection: writes.lease_polls(connection, every, now, owner=owner, lease=LEASE))
+    rows = store.write(
+        lambda connection: writes.lease_polls(connection, every, now, owner=owner, lease=LEASE, chosen_at=now)
+    )
     return sorted(row["id"] for row in rows)
 
 
@@ -231,7 +233,7 @@ def test_a_worker_passes_over_rows_that_another_one_is_claiming(
     )
     other = sa.create_engine(store.url)
     with other.connect() as connection:
-        looks = writes.lease_polls(connection, orders[:4], now, owner="a", lease=LEASE)
+        looks = writes.lease_polls(connection, orders[:4], now, owner="a", lease=LEASE, chosen_at=now)
         sends = outbox.lease_outbox(connection, now, owner="a", lease=LEASE, limit=4)
         # The other worker's transaction is still open: nothing waits for it, and nothing is taken twice.
         mine = claim_looks(store, "b", now), claim(store, "b", now)
@@ -287,7 +289,8 @@ def test_what_is_done_is_never_claimed_again_unless_it_is_queued_again(store: Da
 def test_attempts_are_counted_and_errors_kept(store: Database, now: datetime) -> None:
     [order_id] = place(store, 1, now)
     again_at = now + timedelta(seconds=9)
-    assert [store.write(lambda connection: outbox.record_attempt(connection, order_id)) for _ in range(2)] == [1, 2]
+    counted = [store.write(lambda connection: outbox.record_attempts(connection, [order_id])) for _ in range(2)]
+    assert counted == [{order_id: 1}, {order_id: 2}]
     store.write(lambda connection: outbox.finish_outbox(connection, order_id, again_at=again_at, error="timeout"))
     with store.read() as connection:
         row = connection.execute(sa.select(OUTBOX)).one()

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fakes import Clock, FakeProvider, line, order_json, request
+from sending_setup import send_once
 from sqlalchemy.engine import RowMapping
 
 from tracking import ingest
@@ -70,7 +71,7 @@ class Desk:
 
     def send(self, **later: float) -> int:
         now = self.clock.pass_by(**later)
-        return asyncio.run(self.sender.send_due(now))
+        return asyncio.run(send_once(self.sender, now))
 
     def one(self, table: sa.Table) -> RowMapping:
         with self.store.read() as connection:
@@ -389,7 +390,7 @@ def test_a_crash_between_the_attempt_and_the_answer_is_settled_with_the_same_po_
     assert asyncio.run(heir.recover(now)) == 1
     assert desk.state == "Outcome unknown"
     assert asyncio.run(heir.recover(now)) == 0
-    asyncio.run(heir.send_due(now))
+    asyncio.run(send_once(heir, now))
     assert desk.state == "Pending"
     assert (len(desk.provider.kept), len(desk.provider.called("place"))) == (1, 2)
 
@@ -424,11 +425,55 @@ def test_two_workers_send_each_order_once(desk: Desk, now: datetime) -> None:
     other = desk.worker("there/9/b")
 
     async def both() -> list[int]:
-        return [await worker.send_due(now) for _ in range(2) for worker in (desk.sender, other)]
+        return [await send_once(worker, now) for _ in range(2) for worker in (desk.sender, other)]
 
     assert asyncio.run(both()) == [8, 8, 4, 0]
     sent = [document["PONumber"] for document in desk.provider.called("place")]
     assert sorted(sent) == [f"po-{number:05}" for number in range(20)]
+
+
+def test_what_is_under_way_here_is_neither_recovered_nor_sent_again_when_its_lease_has_ended(desk: Desk) -> None:
+    desk.place()
+    [attempt] = asyncio.run(desk.sender.begin_due(desk.clock.now))
+    later = desk.clock.pass_by(hours=1)
+    assert asyncio.run(desk.sender.recover(later)) == 0
+    assert asyncio.run(desk.sender.begin_due(later)) == []
+    assert desk.state == "Sending"
+    asyncio.run(desk.sender.send(attempt))
+    assert (desk.state, desk.waits) == ("Pending", None)
+    assert desk.kinds() == ["requested", "sending", "accepted"]
+
+
+def test_after_trouble_one_order_alone_tries_and_none_beside_it(desk: Desk) -> None:
+    for number in range(3):
+        desk.place(f"po-{number}")
+    first = asyncio.run(desk.sender.begin_due(desk.clock.now, 1))
+    second = asyncio.run(desk.sender.begin_due(desk.clock.now, 1))
+    desk.provider.will("place", NotSent("no route"))
+    asyncio.run(desk.sender.send(first[0]))
+    now = desk.clock.pass_by(seconds=1)
+    assert asyncio.run(desk.sender.begin_due(now)) == [], "another is still under way"
+    desk.provider.will("place", NotSent("no route"))
+    asyncio.run(desk.sender.send(second[0]))
+    now = desk.clock.pass_by(seconds=2)
+    [probe] = asyncio.run(desk.sender.begin_due(now))
+    assert asyncio.run(desk.sender.begin_due(now)) == []
+    asyncio.run(desk.sender.send(probe))
+    assert len(asyncio.run(desk.sender.begin_due(desk.clock.pass_by(seconds=5)))) == 2
+
+
+def test_attempts_that_leave_together_are_committed_together(desk: Desk) -> None:
+    for number in range(3):
+        desk.place(f"po-{number}")
+    jobs: list[Any] = []
+    run = desk.store.run
+    desk.store.run = lambda job: run(jobs.append(job) or job)  # type: ignore[method-assign,func-returns-value]
+    attempts = asyncio.run(desk.sender.begin_due(desk.clock.now))
+    assert (len(attempts), len(jobs), desk.provider.calls) == (3, 1, [])
+    assert desk.kinds() == ["requested"] * 3 + ["sending"] * 3
+    with desk.store.read() as connection:
+        known = inbox.po_numbers_by_address(connection, [addresses.token_digest(f"po-{n}") for n in range(3)])
+    assert sorted(known.values()) == ["po-0", "po-1", "po-2"]
 
 
 def test_an_order_found_at_the_provider_meanwhile_is_not_sent(desk: Desk, planner: PlanningContext) -> None:
@@ -439,7 +484,7 @@ def test_an_order_found_at_the_provider_meanwhile_is_not_sent(desk: Desk, planne
     [shown] = asyncio.run(desk.provider.orders(page=1)).orders
     now = desk.clock.now
     desk.store.write(lambda connection: ingest.discover(connection, shown, now, now, planner))
-    assert desk.send(minutes=1) == 1
+    assert desk.send(minutes=1) == 0
     assert (len(desk.provider.called("place")), desk.waits) == (1, None)
 
 

@@ -303,7 +303,7 @@ def placed(door: Door) -> Door:
 
     def job(connection: sa.Connection) -> None:
         order_id = ingest.place(connection, asked, source="form", actor=None, now=now)
-        address_book.store_address(connection, order_id, f"https://console.example{address(OURS)}")
+        address_book.store_addresses(connection, {order_id: f"https://console.example{address(OURS)}"})
 
     door.store.write(job)
     return door
@@ -362,7 +362,7 @@ def test_an_address_under_a_secret_that_is_no_longer_ours_proves_nothing(placed:
     old = address(OURS, "a-secret-of-long-ago")
 
     def job(connection: sa.Connection) -> None:
-        address_book.store_address(connection, 2, old)
+        address_book.store_addresses(connection, {2: old})
 
     placed.store.write(job)
     assert placed.call(("POST", old, b""))[0].status_code == 404

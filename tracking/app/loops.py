@@ -13,8 +13,9 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, ClassVar
 
 from tracking.errors import ProviderError, StoreError
@@ -22,15 +23,18 @@ from tracking.polling.discovery import Discovery
 from tracking.polling.poller import Poller
 from tracking.storage import facts
 from tracking.storage.database import Database
-from tracking.submissions.sender import Sender
+from tracking.submissions.sender import SENDS_AT_ONCE, Sender
 from tracking.team.job_runner import JobRunner
 
 log = logging.getLogger(__name__)
+Work = Callable[[Callable[[], None]], Coroutine[Any, Any, None]]
+"""A call and what is to be done with its answer; it calls what it is given as soon as it was answered."""
 
 TICK = 0.2
 BEAT_EVERY = timedelta(seconds=2)
 WATCHDOG_TIMEOUT = timedelta(minutes=5)
 IN_FLIGHT = 16
+CALLS_AHEAD = 100  # chosen by one survey of the open orders
 RECOVER_EVERY = timedelta(seconds=30)
 CLOCK_STEP = timedelta(seconds=10)
 SURVEY_SHARE = 10  # times as long as it kept a processor busy, between two surveys of the open orders
@@ -123,10 +127,68 @@ class _WatchedLoop(abc.ABC):
         return {}
 
 
-class PollLoop(_WatchedLoop):
-    """Looks at due orders all the time, IN_FLIGHT works at once, and at the list when that is due."""
+class _CallingLoop(_WatchedLoop):
+    """A loop whose calls go on side by side, `places` at once; whenever one is answered, another may start.
+
+    What an answer means is stored after its place is free again, so that no place waits for the store.
+    """
+
+    places: ClassVar[int]
+    stumbles: ClassVar[str]
+
+    def __init__(self, heartbeat: Heartbeat, clock: Callable[[], datetime], timeout: timedelta) -> None:
+        super().__init__(heartbeat, clock, timeout)
+        self._calling: set[object] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def _details(self) -> dict[str, Any]:
+        return {"in_flight": len(self._calling)}
+
+    def _free_places(self) -> int:
+        """Count the calls that may start; fewer where as many answers wait for the store, so that these stay few."""
+        return min(self.places - len(self._calling), 2 * self.places - len(self._tasks))
+
+    def _start(self, group: asyncio.TaskGroup, work: Work) -> None:
+        """Do the work in a task of its own. It holds a place until it says that it was answered, or ends."""
+        place = object()
+        self._calling.add(place)
+
+        def answered() -> None:
+            was_full = self._free_places() < 1
+            self._calling.discard(place)
+            if was_full or self._more_waits():
+                self.wake.set()
+
+        task = group.create_task(self._survive(work, answered))
+        self._watch(task)
+        self._tasks.add(task)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            answered()
+            self._tasks.discard(task)
+            self._started.pop(task, None)
+
+        task.add_done_callback(ended)
+
+    @abc.abstractmethod
+    def _more_waits(self) -> bool:
+        """Tell whether the next call is known already, so that no turn has to look for one."""
+
+    async def _survive(self, work: Work, answered: Callable[[], None]) -> None:
+        try:
+            await work(answered)
+        except StoreError as exc:
+            log.warning("a %s was not stored: %s", self.stumbles, exc)
+        except Exception:  # one order's trouble must not end the loop; its lease brings it back
+            log.exception("%s stumbled", self.stumbles)
+
+
+class PollLoop(_CallingLoop):
+    """Looks at due orders all the time, IN_FLIGHT at once, and at the list when that is due."""
 
     name = "poller"
+    places = IN_FLIGHT
+    stumbles = "look"
 
     def __init__(
         self,
@@ -139,7 +201,6 @@ class PollLoop(_WatchedLoop):
         super().__init__(heartbeat, clock, timeout)
         self._poller = poller
         self._discovery = discovery
-        self._tasks: set[asyncio.Task[None]] = set()
         self._latest: datetime | None = None
         self._next_survey = 0.0
 
@@ -150,52 +211,43 @@ class PollLoop(_WatchedLoop):
             group.create_task(run_loop("discovery", self._discover, 1.0))
 
     def _details(self) -> dict[str, Any]:
-        return {"in_flight": len(self._tasks), "left_out": self._poller.left_out}
+        return super()._details() | {"left_out": self._poller.left_out}
 
     async def _turn(self, group: asyncio.TaskGroup) -> None:
-        """Lease no more than can start at once: what waited here would outlive its lease and be polled twice."""
+        """Lease no more than can start at once: what waited here would outlive its lease and be polled twice.
+
+        Which calls come next was chosen for the time until the next survey of the open orders.
+        """
         self._watch("turn")
         now = self._clock()
         if self._latest is None or now < self._latest - CLOCK_STEP:
             await self._poller.recover(now)
         self._latest = now
-        free = min(IN_FLIGHT - len(self._tasks), self._poller.available_calls())
+        available = self._poller.available_calls()
+        free = min(self._free_places(), available)
         if free < 1:
             return
         loop = asyncio.get_running_loop()
-        if loop.time() < self._next_survey:
-            return
-        leased = await self._poller.lease(now, free)
-        pause = min(self._poller.planning_seconds * SURVEY_SHARE, LONGEST_SURVEY_PAUSE)
-        self._next_survey = loop.time() + pause
-        for work in leased:
-            task = group.create_task(self._poll(work))
-            self._watch(task)
-            self._tasks.add(task)
-            task.add_done_callback(self._polled)
+        if loop.time() >= self._next_survey:
+            await self._poller.survey(now, max(free, min(available, CALLS_AHEAD)))
+            pause = min(self._poller.planning_seconds * SURVEY_SHARE, LONGEST_SURVEY_PAUSE)
+            self._next_survey = loop.time() + pause
+        for call in await self._poller.lease(now, free):
+            self._start(group, partial(self._poller.poll, call))
 
-    def _polled(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._started.pop(task, None)
-        if len(self._tasks) == IN_FLIGHT - 1:  # just now there is room again
-            self.wake.set()
-
-    async def _poll(self, work: Any) -> None:
-        try:
-            await self._poller.poll(work)
-        except StoreError as exc:
-            log.warning("a look was not stored: %s", exc)
-        except Exception:  # one order's trouble must not end the loop; its lease brings it back
-            log.exception("look stumbled")
+    def _more_waits(self) -> bool:
+        return self._poller.has_chosen
 
     async def _discover(self) -> None:
         await self._discovery.walk_if_due(self._clock())
 
 
-class SendLoop(_WatchedLoop):
-    """Sends what is due, and recovers sends that a worker which died left open."""
+class SendLoop(_CallingLoop):
+    """Sends what is due, SENDS_AT_ONCE at once, and recovers sends that a worker which died left open."""
 
     name = "sender"
+    places = SENDS_AT_ONCE
+    stumbles = "send"
 
     def __init__(
         self, sender: Sender, heartbeat: Heartbeat, clock: Callable[[], datetime], timeout: timedelta = WATCHDOG_TIMEOUT
@@ -204,14 +256,17 @@ class SendLoop(_WatchedLoop):
         self._sender = sender
         self._recovered_at: datetime | None = None
 
-    async def _turn(self, _group: asyncio.TaskGroup) -> None:
+    async def _turn(self, group: asyncio.TaskGroup) -> None:
         self._watch("turn")
         now = self._clock()
         if self._recovered_at is None or not timedelta() <= now - self._recovered_at < RECOVER_EVERY:
             await self._sender.recover(now)
             self._recovered_at = now
-        if await self._sender.send_due(now):
-            self.wake.set()
+        for attempt in await self._sender.begin_due(now, self._free_places()):
+            self._start(group, partial(self._sender.send, attempt))
+
+    def _more_waits(self) -> bool:
+        return self._sender.more_due
 
 
 class JobLoop(_WatchedLoop):

@@ -8,9 +8,10 @@ polls of single orders, the page is asked for in place of each of them.
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from sqlalchemy import Connection
@@ -24,13 +25,14 @@ from tracking.orders.model import Witness, folded_id
 from tracking.orders.observations import Missing, Observation, Polled
 from tracking.orders.vocabulary import PollReason
 from tracking.polling import list_pages
+from tracking.polling.unchanged import UnchangedAnswers
 from tracking.provider.client import Client
 from tracking.storage import leases, orders, outbox
 from tracking.storage.database import Database
 
 log = logging.getLogger(__name__)
 
-CALLS_AT_ONCE = 100  # leased in one go
+CALLS_AT_ONCE = 100  # chosen or leased in one go
 SWEEP_EVERY = timedelta(minutes=5)  # bounds what a webhook that never comes can cost
 SCARCE_AFTER = 1.0  # seconds a due poll may wait for its turn before calls count as scarce
 UNREACHABLE_PAUSE = timedelta(seconds=10)
@@ -72,26 +74,43 @@ class Poller:
         self._priced_at: datetime | None = None
         self._swept_at: datetime | None = None
         self.left_out = 0  # open orders that were not weighed for the last calls
+        self._chosen: deque[list[int]] = deque()
+        self._chosen_at = datetime.max.replace(tzinfo=UTC)
+        self._unchanged = UnchangedAnswers(database, planner)
         self.planning_seconds = 0.0  # of the processor, for selecting the last calls; not what was waited for it
 
     def available_calls(self) -> int:
         """How many calls can leave soon; what is chosen beyond that may be the wrong call by then."""
         return self._client.available()
 
+    @property
+    def has_chosen(self) -> bool:
+        """Whether calls are chosen that were not leased yet."""
+        return bool(self._chosen)
+
+    async def survey(self, now: datetime, at_most: int = CALLS_AT_ONCE) -> None:
+        """Chooses the best calls to make next, in place of those chosen before; none while the provider is away."""
+        self._chosen.clear()
+        if not self._is_paused(now):
+            self._chosen_at = now
+            self._chosen.extend(await asyncio.to_thread(self._select_calls, now, at_most))
+
     async def lease(self, now: datetime, at_most: int = CALLS_AT_ONCE) -> list[LeasedCall]:
-        """Leases the orders of the best calls; none while the provider refuses or is away."""
-        if self._paused_until is not None and now < self._paused_until <= now + REFUSED_PAUSE:
-            return []
-        groups = await asyncio.to_thread(self._select_calls, now, at_most)
+        """Leases the orders of the best calls that were chosen; none while the provider refuses or is away."""
+        if self._is_paused(now):
+            self._chosen.clear()
+        groups = [self._chosen.popleft() for _ in range(min(at_most, len(self._chosen)))]
         order_ids = [order_id for group in groups for order_id in group]
         if not order_ids:
             return []
-        rows = await self._database.run(
-            lambda connection: orders.lease_polls(connection, order_ids, now, owner=self._owner, lease=self._lease)
-        )
+        job = partial(orders.lease_polls, order_ids=order_ids, now=now, owner=self._owner, lease=self._lease)
+        rows = await self._database.run(partial(job, chosen_at=min(self._chosen_at, now)))
         leased = {row["id"]: row for row in rows}  # another worker may have been faster
         calls = (tuple(leased[order_id] for order_id in group if order_id in leased) for group in groups)
         return [LeasedCall(rows, now + self._lease) for rows in calls if rows]
+
+    def _is_paused(self, now: datetime) -> bool:
+        return self._paused_until is not None and now < self._paused_until <= now + REFUSED_PAUSE
 
     def _select_calls(self, now: datetime, at_most: int) -> list[list[int]]:
         """The orders of the calls to make now, the best call first."""
@@ -132,11 +151,14 @@ class Poller:
             ids = [row["id"] for row in rows]
             await self._database.run(lambda connection: orders.release_polls(connection, ids))
 
-    async def poll(self, call: LeasedCall) -> None:
-        """Polls the orders of a call and records what it shows; failures are recorded as due times, never raised."""
+    async def poll(self, call: LeasedCall, answered: Callable[[], None] = lambda: None) -> None:
+        """Polls the orders of a call and records what it shows; failures are recorded as due times, never raised.
+
+        `answered` is called once no more is asked for, before what came is recorded.
+        """
         try:
             if len(call.rows) == 1:
-                await self._poll_one(call.rows[0])
+                await self._poll_one(call.rows[0], answered)
             else:
                 await self._poll_page(call)
         except ProviderError as exc:
@@ -158,11 +180,15 @@ class Poller:
     def _longest_wait(self) -> timedelta:
         return max(self._planner.policy.ceiling, outbox.FURTHEST_SEND)
 
-    async def _poll_one(self, row: RowMapping) -> None:
+    async def _poll_one(self, row: RowMapping, answered: Callable[[], None]) -> None:
         answer = await self._client.order(row["provider_id"], last_digest=row["digest"])
+        answered()
         parsed = answer.order
         polled = Polled(parsed.snapshot if parsed else None)
         observation = Observation(Witness.POLL, answer.started_at, answer.finished_at, polled)
+        if parsed is None:
+            await self._unchanged.record(row["id"], observation)
+            return
         await self._database.run(
             lambda connection: ingest.observe(connection, row["id"], observation, self._planner, parsed=parsed)
         )

@@ -35,6 +35,7 @@ _FOLDED_VALUES: Any = bindparam("folded", expanding=True)
 SELECT_ORDER_BY = {
     name: select(*_COLUMNS).where(ORDERS.c[name] == _VALUE).with_for_update() for name in ("id", *FOLDED)
 }
+SELECT_ORDERS = select(*_COLUMNS).where(ORDERS.c.id.in_(_VALUES)).order_by(ORDERS.c.id).with_for_update()
 SELECT_ORDER_BY_FOLDED = {
     name: select(*_COLUMNS).where(ORDERS.c[folded] == _VALUE).limit(2).with_for_update()
     for name, folded in FOLDED.items()
@@ -53,7 +54,11 @@ INSERT_EVENTS = insert(EVENTS)
 UPDATE_ORDER = update(ORDERS).where(ORDERS.c.id == bindparam("changed_id"))
 _BETWEEN: Any = bindparam("first"), bindparam("last")
 UPDATE_LINES = update(LINES).where(LINES.c.order_id == bindparam("changed_id"), LINES.c.number.between(*_BETWEEN))
-_POLL_DUE = and_(ORDERS.c.id.in_(_VALUES), ORDERS.c.next_look_at.is_not(None), unleased(ORDERS))
+_CHOSEN_AT: Any = bindparam("chosen_at")
+_LAST = ORDERS.c.last_look_at
+# A last poll that lies ahead was made before the clock was set back.
+NOT_POLLED_SINCE = or_(_LAST.is_(None), _LAST <= _CHOSEN_AT, bindparam("now") < _LAST)
+_POLL_DUE = and_(ORDERS.c.id.in_(_VALUES), ORDERS.c.next_look_at.is_not(None), unleased(ORDERS), NOT_POLLED_SINCE)
 _POLL_COLUMNS = ("id", "provider_id", "digest", "provider_created_at", "failures", "next_look_at")
 LEASE_POLLS = lease_rows(ORDERS.c.id, _POLL_DUE, (ORDERS.c.id,), [ORDERS.c[name] for name in _POLL_COLUMNS])
 _CREATED = select(ORDERS.c.provider_created_at).where(ORDERS.c.provider_created_at.between(*_BETWEEN))
@@ -88,6 +93,12 @@ def find_order(
         alike = connection.execute(SELECT_ORDER_BY_FOLDED[name], {"wanted": folded_id(str(ids[name]))}).all()
         row = alike[0] if len(alike) == 1 else None
     return None if row is None else _stored_order(row, lines_of(connection, row.id) if with_lines else ())
+
+
+def find_orders(connection: Connection, order_ids: Sequence[int]) -> list[StoredOrder]:
+    """Find these orders without their lines, ascending by id; their rows are locked for the rest of the transaction."""
+    rows = connection.execute(SELECT_ORDERS, {"wanted": list(order_ids)}).all()
+    return [_stored_order(row, ()) for row in rows]
 
 
 def _stored_order(row: Row[Any], lines: tuple[Line, ...]) -> StoredOrder:
@@ -202,10 +213,17 @@ def _save_lines(connection: Connection, order_id: int, changes: Sequence[Mapping
 
 
 def lease_polls(
-    connection: Connection, order_ids: Sequence[int], now: datetime, *, owner: str, lease: timedelta
+    connection: Connection,
+    order_ids: Sequence[int],
+    now: datetime,
+    *,
+    owner: str,
+    lease: timedelta,
+    chosen_at: datetime,
 ) -> list[RowMapping]:
-    """Lease these orders, as far as nobody holds them and they are to be polled at all."""
+    """Lease these orders, as far as nobody holds them or has polled them since, and they are to be polled at all."""
     values = {"wanted": list(order_ids), "now": now, "owner": owner, "until": now + lease, "at_most": len(order_ids)}
+    values["chosen_at"] = chosen_at
     return list(connection.execute(LEASE_POLLS, values).mappings())
 
 

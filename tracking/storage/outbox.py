@@ -1,7 +1,7 @@
 """The outbox: orders that wait to be sent, leased by the sender, counted attempt by attempt. Steps of a job."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,7 +19,12 @@ _BY = (OUTBOX.c.next_attempt_at, OUTBOX.c.order_id)
 LEASE_SENDS = lease_rows(OUTBOX.c.order_id, _SEND_DUE, _BY, (OUTBOX.c.order_id, OUTBOX.c.request, OUTBOX.c.attempts))
 INSERT_OUTBOX = insert(OUTBOX)
 UPDATE_OUTBOX = update(OUTBOX).where(OUTBOX.c.order_id == bindparam("changed_id"))
-COUNT_ATTEMPT = UPDATE_OUTBOX.values(attempts=OUTBOX.c.attempts + 1).returning(OUTBOX.c.attempts)
+COUNT_ATTEMPTS = (
+    update(OUTBOX)
+    .where(OUTBOX.c.order_id.in_(bindparam("sent", expanding=True)))
+    .values(attempts=OUTBOX.c.attempts + 1)
+    .returning(OUTBOX.c.order_id, OUTBOX.c.attempts)
+)
 _SENDING = select(ORDERS.c.id).join(OUTBOX, OUTBOX.c.order_id == ORDERS.c.id).where(ORDERS.c.submission == "sending")
 INTERRUPTED = _SENDING.where(_WAITING, unleased(OUTBOX))
 FURTHEST_SEND = timedelta(minutes=15)
@@ -62,10 +67,10 @@ def lease_outbox(
     return sorted(rows, key=lambda row: row["order_id"])
 
 
-def record_attempt(connection: Connection, order_id: int) -> int:
-    """Count the attempt that is about to leave; returns its number, from 1."""
-    number: int = connection.execute(COUNT_ATTEMPT, {"changed_id": order_id}).scalar_one()
-    return number
+def record_attempts(connection: Connection, order_ids: Sequence[int]) -> dict[int, int]:
+    """Count the attempts that are about to leave; returns the number of each order's, from 1."""
+    rows = connection.execute(COUNT_ATTEMPTS, {"sent": list(order_ids)}) if order_ids else ()
+    return {row.order_id: row.attempts for row in rows}
 
 
 def finish_outbox(

@@ -7,7 +7,7 @@ How long a resend waits is in `forecasting.waits`.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -40,8 +40,8 @@ FAILING = 500  # this HTTP status and all above
 
 
 @dataclass(frozen=True, slots=True)
-class _Attempt:
-    """One row of the outbox on its way; `number` counts from 1."""
+class Attempt:
+    """One order on its way, committed as such; `number` counts from 1."""
 
     order_id: int
     po_number: str
@@ -87,31 +87,49 @@ class Sender:
         self._stopped_until: datetime | None = None
         self._unsent_in_a_row = 0
         self._probing = False
+        self._under_way: set[int] = set()
+        self.more_due = False  # the last lease left some behind
 
-    async def send_due(self, now: datetime) -> int:
-        """Send what is due, AT_ONCE orders at the most; returns how many rows were leased.
+    async def begin_due(self, now: datetime, free: int = SENDS_AT_ONCE) -> list[Attempt]:
+        """Commit the attempts of what is due, `free` orders at the most; each of them is to be sent at once.
 
-        None at all while the provider refuses the account or cannot be reached: what stops one order stops all. And
-        none from a store that was restored from a backup, until it is known what was sent after the backup.
+        None at all while the provider refuses the account or cannot be reached: what stops one order stops all; then
+        one alone tries. And none from a store that was restored from a backup, until it is known what was sent after
+        the backup.
         """
         if self._stopped_until is not None and now < self._stopped_until <= now + REFUSED_PAUSE:
-            return 0
-        if not await asyncio.to_thread(self._any_due, now):
-            return 0
-        limit = 1 if self._probing else SENDS_AT_ONCE
-        rows = await self._database.run(lambda connection: self._lease_due(connection, now, limit))
-        await asyncio.gather(*(self._send(row) for row in rows))
-        return len(rows)
+            return []
+        limit = min(free, 1 - len(self._under_way)) if self._probing else free
+        if limit < 1 or not (self.more_due or await asyncio.to_thread(self._any_due, now)):
+            return []
+        under_way, self.more_due = frozenset(self._under_way), False
+        job = partial(self._begin, now=now, limit=limit, under_way=under_way)
+        attempts, self.more_due = await self._database.run(job)
+        self._under_way |= {attempt.order_id for attempt in attempts}
+        return attempts
+
+    async def send(self, attempt: Attempt, answered: Callable[[], None] = lambda: None) -> None:
+        """POST an attempt that was committed, and store what comes of it. `answered` is called in between."""
+        try:
+            result = await self._post(attempt)
+            if not result.stops:
+                self._unsent_in_a_row, self._probing = 0, False
+            answered()
+            await self._store_result(attempt, result)
+        finally:
+            self._under_way.discard(attempt.order_id)
+        self._wake()
 
     async def recover(self, now: datetime) -> int:
         """Give orders whose worker died while sending an unknown outcome; returns how many.
 
         Reschedules what a clock that was set back left in the future.
         """
+        under_way = frozenset(self._under_way)  # here, however long ago its lease ended
 
         def job(connection: Connection) -> int:
             outbox.reschedule_sends(connection, now, self._planner.rng)
-            order_ids = outbox.interrupted_sends(connection, now)
+            order_ids = [each for each in outbox.interrupted_sends(connection, now) if each not in under_way]
             for order_id in order_ids:
                 observation = Observation(Witness.US, now, now, Unclear("the process stopped while sending"))
                 ingest.observe(connection, order_id, observation, self._planner)
@@ -131,7 +149,7 @@ class Sender:
         if row["provider_id"] is not None:
             await self._database.run(lambda connection: outbox.finish_outbox(connection, order_id, again_at=None))
             return
-        attempt = _Attempt(order_id, row["po_number"], max(row["attempts"], 1), row["request"])
+        attempt = Attempt(order_id, row["po_number"], max(row["attempts"], 1), row["request"])
         result = await self._find_in_list(attempt, self._clock())
         if result is not None and isinstance(result.observed, Unclear):
             raise UnreadableAnswer(result.observed.reason)
@@ -142,22 +160,18 @@ class Sender:
         with self._database.read() as connection:
             return outbox.any_send_due(connection, now)
 
-    def _lease_due(self, connection: Connection, now: datetime, limit: int) -> list[RowMapping]:
+    def _begin(
+        self, connection: Connection, now: datetime, limit: int, under_way: frozenset[int]
+    ) -> tuple[list[Attempt], bool]:
+        """Returns the attempts, and whether more may be due."""
         if restore_mark.find_mark(connection) is not None:
-            return []
-        return outbox.lease_outbox(connection, now, owner=self._owner, lease=self._lease, limit=limit)
+            return [], False
+        rows = outbox.lease_outbox(connection, now, owner=self._owner, lease=self._lease, limit=limit)
+        # Where a lease ended while its order is still under way here, it goes on.
+        ours = [row for row in rows if row["order_id"] not in under_way]
+        return self._record_attempts(connection, ours), len(rows) == limit
 
-    async def _send(self, row: RowMapping) -> None:
-        attempt = await self._database.run(lambda connection: self._record_attempt(connection, row))
-        if attempt is None:
-            return
-        result = await self._post(attempt)
-        if not result.stops:
-            self._unsent_in_a_row, self._probing = 0, False
-        await self._store_result(attempt, result)
-        self._wake()
-
-    async def _store_result(self, attempt: _Attempt, result: _Result) -> None:
+    async def _store_result(self, attempt: Attempt, result: _Result) -> None:
         """Store the result of an attempt, retried while the store cannot be written; nothing is sent meanwhile.
 
         Without it the order would have to be sent again to learn the same.
@@ -172,21 +186,23 @@ class Sender:
                 log.warning("an answer waits for the store: %s", exc)
                 await asyncio.sleep(STORE_RETRY)
 
-    def _record_attempt(self, connection: Connection, row: RowMapping) -> _Attempt | None:
-        """Commit that a POST is about to leave; None when the order turned out to be at the provider already."""
-        order_id: int = row["order_id"]
-        stored = orders.find_order(connection, order_id=order_id, with_lines=False)
-        if stored is None or not can_send(stored.order):
+    def _record_attempts(self, connection: Connection, rows: Sequence[RowMapping]) -> list[Attempt]:
+        """Commit that POSTs are about to leave; without those that turned out to be at the provider already."""
+        documents = {row["order_id"]: dict(row["request"]) for row in rows}
+        found = {stored.id: stored for stored in orders.find_orders(connection, list(documents))}
+        sent = [order_id for order_id in documents if order_id in found and can_send(found[order_id].order)]
+        for order_id in documents.keys() - set(sent):
             outbox.finish_outbox(connection, order_id, again_at=None)
-            return None
-        number = outbox.record_attempt(connection, order_id)
-        if address := self._address(stored.order.po_number):
-            address_book.store_address(connection, order_id, address)
-        now = self._clock()
-        ingest.observe(connection, order_id, Observation(Witness.US, now, now, Attempted(number)), self._planner)
-        return _Attempt(order_id, stored.order.po_number, number, dict(row["request"]))
+        numbers, now = outbox.record_attempts(connection, sent), self._clock()
+        po_numbers = {order_id: found[order_id].order.po_number for order_id in sent}
+        asked = {order_id: address for order_id, po in po_numbers.items() if (address := self._address(po))}
+        address_book.store_addresses(connection, asked)
+        for order_id in sent:
+            observation = Observation(Witness.US, now, now, Attempted(numbers[order_id]))
+            ingest.observe_stored(connection, found[order_id], observation, self._planner)
+        return [Attempt(each, po_numbers[each], numbers[each], documents[each]) for each in sent]
 
-    async def _post(self, attempt: _Attempt) -> _Result:
+    async def _post(self, attempt: Attempt) -> _Result:
         document = attempt.document
         if address := self._address(attempt.po_number):
             document = document | {"WebhookSettings": {"FulfillmentComplete": address}}
@@ -203,7 +219,7 @@ class Sender:
             return self._unclear(attempt, "the answer could not be read", started_at)
         return _Result(Answered(answer.order.snapshot), started_at, answer=answer)
 
-    def _failed(self, attempt: _Attempt, error: ProviderError, started_at: datetime) -> _Result:
+    def _failed(self, attempt: Attempt, error: ProviderError, started_at: datetime) -> _Result:
         """Translate a failed call: the order was surely not placed, or its outcome is unknown."""
         match error:
             case errors.NotSent():
@@ -234,11 +250,11 @@ class Sender:
         self._stopped_until = self._clock() + wait
         self._probing = True
 
-    def _unclear(self, attempt: _Attempt, reason: str, started_at: datetime) -> _Result:
+    def _unclear(self, attempt: Attempt, reason: str, started_at: datetime) -> _Result:
         return _Result(Unclear(reason), started_at, wait_before_resend(attempt.number, self._planner.rng))
 
     async def _declined(
-        self, attempt: _Attempt, error: errors.RequestRejected | errors.InsufficientFunds, started_at: datetime
+        self, attempt: Attempt, error: errors.RequestRejected | errors.InsufficientFunds, started_at: datetime
     ) -> _Result:
         """Handle a refusal: it says nothing about earlier attempts, so whether they left an order is looked up.
 
@@ -249,7 +265,7 @@ class Sender:
         return _Result(Declined(error.status or 400, describe(error)), started_at)
 
     async def _adopt_duplicate(
-        self, attempt: _Attempt, ids: tuple[str, ...], started_at: datetime, *, by_answer: bool = True
+        self, attempt: Attempt, ids: tuple[str, ...], started_at: datetime, *, by_answer: bool = True
     ) -> _Result:
         """Handle a 409: the order the provider names is ours, if it is what we asked for.
 
@@ -275,14 +291,14 @@ class Sender:
             return self._unclear(attempt, f"409, but {ids[0]} could not be read{why}", started_at)
         return _Result(Answered(answer.order.snapshot, adopted=True), started_at, answer=answer)
 
-    async def _look_up(self, attempt: _Attempt, started_at: datetime) -> _Result | None:
+    async def _look_up(self, attempt: Attempt, started_at: datetime) -> _Result | None:
         """Look the order up by its PONumber; None when the list lacks it, a retry when it cannot be asked."""
         try:
             return await self._find_in_list(attempt, started_at)
         except ProviderError as exc:
             return self._unclear(attempt, f"the order could not be looked up: {exc}", started_at)
 
-    async def _find_in_list(self, attempt: _Attempt, started_at: datetime) -> _Result | None:
+    async def _find_in_list(self, attempt: Attempt, started_at: datetime) -> _Result | None:
         """Read all pages of the list: where the provider matches parts, longer PONumbers stand in between."""
         ids: set[str] = set()
         unreadable = 0
@@ -299,7 +315,7 @@ class Sender:
             return self._unclear(attempt, "the list held orders that could not be read", started_at)
         return None
 
-    def _record_result(self, connection: Connection, attempt: _Attempt, result: _Result, now: datetime) -> None:
+    def _record_result(self, connection: Connection, attempt: Attempt, result: _Result, now: datetime) -> None:
         witness = Witness.ANSWER if isinstance(result.observed, Answered | Declined) else Witness.US
         observation = Observation(witness, result.started_at, now, result.observed)
         parsed = result.answer.order if result.answer else None

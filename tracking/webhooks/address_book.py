@@ -4,7 +4,7 @@ The token is derived from the PONumber and cannot be turned back into it, so tha
 not be told to be one order's. A stored hash proves nothing by itself: whoever finds an order here verifies the token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection
 
@@ -15,9 +15,10 @@ from tracking.webhooks import addresses
 ORDERS_AT_ONCE = 500
 
 
-def store_address(connection: Connection, order_id: int, address: str) -> None:
-    """Store for which order the address is. Step of the job that commits the attempt to send it."""
-    inbox.store_addresses(connection, [(addresses.token_digest(address.rpartition("/")[2]), order_id)])
+def store_addresses(connection: Connection, addresses_of: Mapping[int, str]) -> None:
+    """Store for which order each address is. Step of the job that commits the attempts to send these orders."""
+    tokens = {order_id: address.rpartition("/")[2] for order_id, address in addresses_of.items()}
+    inbox.store_addresses(connection, [(addresses.token_digest(token), each) for each, token in tokens.items()])
 
 
 def add_missing(database: Database, secrets: Sequence[str]) -> int:

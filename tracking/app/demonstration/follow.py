@@ -184,9 +184,9 @@ class FollowedOrder:
             colleague = next(name for name in TEAM if name != self._planned.actor)
             ingest.record_work(self._connection, order_id, Judged(approved=True), actor=colleague, now=at)
             self._desk.journal.add(Entry(at, colleague, AuditKind.APPROVED, order_id))
-        number = outbox.record_attempt(self._connection, order_id)
+        number = outbox.record_attempts(self._connection, [order_id])[order_id]
         if self._address:
-            address_book.store_address(self._connection, order_id, self._address)
+            address_book.store_addresses(self._connection, {order_id: self._address})
         self._observe(Observation(Witness.US, at, at, Attempted(number)))
         results = self._planned.mishap.value
         result = results[min(number, len(results)) - 1]
