@@ -43,7 +43,6 @@ def place(
 
     `values` are its minor units by currency, as far as the catalogue tells; without, the provider's word is waited for.
     Above the approval limit in force nothing is sent before a second person approved it.
-
     Raises NotAllowed where an order with this PONumber exists.
     """
     if (owner := orders.owner_of_po_number(connection, request.po_number)) is not None:
@@ -65,20 +64,14 @@ def observe(
     planner: PlanningContext,
     *,
     parsed: ParsedOrder | None = None,
+    stored: orders.StoredOrder | None = None,
 ) -> model.Order:
-    """What was seen of a stored order; returns it as it is now known. Raises UnknownOrder."""
+    """What was seen of an order, `stored` if it was read without need of its lines. Raises UnknownOrder."""
     answered = observation.observed if isinstance(observation.observed, Answered) else None
-    stored = _existing(connection, order_id, with_lines=answered is not None or parsed is not None)
+    stored = stored or _existing(connection, order_id, with_lines=answered is not None or parsed is not None)
     if answered is not None and (owner := _owner_of(connection, answered.snapshot, stored)) is not None:
         observation, parsed = replace(observation, observed=replace(answered, owner=owner)), None
     return _observe(connection, stored, observation, planner, parsed)
-
-
-def observe_stored(
-    connection: Connection, stored: orders.StoredOrder, observation: Observation, planner: PlanningContext
-) -> model.Order:
-    """What was seen of an order that was found before in this transaction, where no answer is to be read."""
-    return _observe(connection, stored, observation, planner, None)
 
 
 def _owner_of(connection: Connection, snapshot: model.Snapshot, stored: orders.StoredOrder) -> str | None:

@@ -54,6 +54,6 @@ def _observe_each(
 ) -> dict[int, Exception]:
     missing: dict[int, Exception] = {order_id: UnknownOrder(str(order_id)) for order_id in gathered}
     for stored in orders.find_orders(connection, list(gathered)):
-        ingest.observe_stored(connection, stored, gathered[stored.id], planner)
+        ingest.observe(connection, stored.id, gathered[stored.id], planner, stored=stored)
         del missing[stored.id]
     return missing

@@ -189,17 +189,17 @@ class Sender:
     def _record_attempts(self, connection: Connection, rows: Sequence[RowMapping]) -> list[Attempt]:
         """Commit that POSTs are about to leave; without those that turned out to be at the provider already."""
         documents = {row["order_id"]: dict(row["request"]) for row in rows}
-        found = {stored.id: stored for stored in orders.find_orders(connection, list(documents))}
-        sent = [order_id for order_id in documents if order_id in found and can_send(found[order_id].order)]
+        stored = {one.id: one for one in orders.find_orders(connection, list(documents)) if can_send(one.order)}
+        sent = [order_id for order_id in documents if order_id in stored]
         for order_id in documents.keys() - set(sent):
             outbox.finish_outbox(connection, order_id, again_at=None)
         numbers, now = outbox.record_attempts(connection, sent), self._clock()
-        po_numbers = {order_id: found[order_id].order.po_number for order_id in sent}
+        po_numbers = {order_id: stored[order_id].order.po_number for order_id in sent}
         asked = {order_id: address for order_id, po in po_numbers.items() if (address := self._address(po))}
         address_book.store_addresses(connection, asked)
         for order_id in sent:
             observation = Observation(Witness.US, now, now, Attempted(numbers[order_id]))
-            ingest.observe_stored(connection, found[order_id], observation, self._planner)
+            ingest.observe(connection, order_id, observation, self._planner, stored=stored[order_id])
         return [Attempt(each, po_numbers[each], numbers[each], documents[each]) for each in sent]
 
     async def _post(self, attempt: Attempt) -> _Result:
