@@ -115,8 +115,8 @@ def _check_folders() -> None:
 
 
 def _unusable_certificates(error: OSError) -> SettingsError:
-    is_found = isinstance(error, ssl.SSLError)
-    why = "holds no certificate in PEM form" if is_found else f"cannot be read ({error.strerror})"
+    is_readable = isinstance(error, ssl.SSLError)
+    why = "holds no certificate in PEM form" if is_readable else f"cannot be read ({error.strerror})"
     return SettingsError([Problem("SSL_CERT_FILE", why)])
 
 
