@@ -23,8 +23,8 @@ from tracking.reports import activity, order, overview, trends
 from tracking.reports import health as reports_health
 from tracking.reports.health import ComponentStatus
 from tracking.reports.order_list import exports, search, view_counts
-from tracking.reports.order_list.conditions import FLAGGED
 from tracking.reports.order_list.filters import Filters
+from tracking.reports.order_list.narrowing import FLAGGED
 from tracking.reports.order_page import story, verdicts
 from tracking.reports.order_page.calls import api_calls
 from tracking.reports.order_page.lines import line_progress, lines_page

@@ -12,8 +12,9 @@ from tracking.reports import overview
 from tracking.reports.board import decisions
 from tracking.reports.board.figures import trend
 from tracking.reports.order_list import news, search, view_counts
-from tracking.reports.order_list.conditions import FLAGGED, conditions
+from tracking.reports.order_list.conditions import conditions
 from tracking.reports.order_list.filters import Filters
+from tracking.reports.order_list.narrowing import FLAGGED
 from tracking.reports.order_page import verdicts
 from tracking.reports.team import people
 from tracking.storage.database import Database

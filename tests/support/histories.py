@@ -19,7 +19,7 @@ from tracking.orders.observations import Answered, Attempted, Declined, Observat
 from tracking.provider.responses import ParsedOrder
 from tracking.provider.webhook_bodies import WebhookCall
 from tracking.reports.order import find_order_ids
-from tracking.reports.order_list.conditions import FLAGGED
+from tracking.reports.order_list.narrowing import FLAGGED
 from tracking.storage import orders
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS

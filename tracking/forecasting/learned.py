@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.engine import Row
 
 from tracking.forecasting.classes import class_of, first_guess
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 FORM = 1
 ORDERS_READ = 20_000
+PLACED_READ = 100_000  # orders that were refused, or wait to be sent, among them
 ORDERS_OF_A_CLASS = 400
 DIGITS = 7
 RISING = 1e-6  # a curve never rises; what rounding adds is no rise
@@ -39,9 +40,11 @@ _READ += ("completed_after", "completed_by", "claimed_at")
 
 
 def newest_orders(connection: Connection, limit: int = ORDERS_READ) -> Sequence[Row[Any]]:
-    """Read the times of the newest orders that the provider took."""
+    """Read the times of the newest orders that the provider took, among the newest PLACED_READ of all."""
+    oldest = select(ORDERS.c.id).order_by(ORDERS.c.id.desc()).offset(PLACED_READ).limit(1).scalar_subquery()
     accepted = select(*(ORDERS.c[name] for name in _READ)).where(ORDERS.c.accepted_at.is_not(None))
-    return connection.execute(accepted.order_by(ORDERS.c.id.desc()).limit(limit)).all()
+    newest = accepted.where(ORDERS.c.id > func.coalesce(oldest, 0)).order_by(ORDERS.c.id.desc())
+    return connection.execute(newest.limit(limit)).all()
 
 
 @dataclass(slots=True)

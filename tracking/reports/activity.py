@@ -11,11 +11,12 @@ import sqlalchemy as sa
 from sqlalchemy import select
 
 from tracking.orders.wording import KINDS, describe_event
+from tracking.reports.newest import newest_ids
 from tracking.reports.trends import STATES
 from tracking.startup import pd
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey, get_fact
-from tracking.storage.tables import BATCHES, CALLBACKS, COUNTERS, EVENTS, EXCHANGES, ORDERS
+from tracking.storage.tables import BATCHES, CALLBACKS, COUNTERS, EVENTS, EXCHANGES, ORDERS, REPEATED
 
 ROWS_SEARCHED = 20_000  # the newest of a span of time: what looks for some of them looks through so many at the most
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -51,7 +52,10 @@ def webhook_calls(
     if span is not None:
         query = query.where(within(CALLBACKS.c.received_at, *span))
     if outcome == "repeated":
-        query = query.where(CALLBACKS.c.repeats > 0)
+        query = query.where(REPEATED)
+    elif outcome == "accepted":
+        # As an expression: nearly all are, so that the newest are found among the newest of all, by their index.
+        query = query.where(CALLBACKS.c.outcome.concat("") == outcome)
     elif outcome:
         query = query.where(CALLBACKS.c.outcome == outcome)
     return _newest(database, query, CALLBACKS.c.received_at, CALLBACKS.c.id, limit=limit, offset=offset)
@@ -124,12 +128,13 @@ def events(
 ) -> list[dict[str, Any]]:
     """The event log, newest first: at, learned_at, witness, kind, text, po_number, seq; times are datetimes."""
     query = select(EVENTS, ORDERS.c.po_number).join(ORDERS, ORDERS.c.id == EVENTS.c.order_id)
-    if since is not None:
-        query = query.where(EVENTS.c.learned_at >= since)
-    if span is not None:
-        query = query.where(within(EVENTS.c.learned_at, *span))
+    conditions = [] if since is None else [EVENTS.c.learned_at >= since]
+    conditions += [] if span is None else [within(EVENTS.c.learned_at, *span)]
     if kinds:
-        query = query.where(EVENTS.c.kind.in_(kinds))
+        chosen = newest_ids(EVENTS.c.id, EVENTS.c.kind, EVENTS.c.learned_at, kinds, offset + limit, *conditions)
+        query = query.where(EVENTS.c.id.in_(select(chosen.subquery().c.id)))
+    else:
+        query = query.where(*conditions)
     newest = query.order_by(EVENTS.c.learned_at.desc(), EVENTS.c.id.desc()).limit(limit).offset(offset)
     with database.read() as connection:
         rows = connection.execute(newest).mappings().all()

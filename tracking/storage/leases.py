@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, or_, select, union, update
+from sqlalchemy import Connection, and_, bindparam, or_, select, true, union, update
 
 from tracking.storage.tables import ORDERS, OUTBOX
 from tracking.storage.team.tables import JOBS
@@ -12,13 +12,16 @@ from tracking.storage.team.tables import JOBS
 RESCHEDULE_SPREAD = timedelta(minutes=1)
 RESCHEDULED_AT_ONCE = 500
 LIMIT: Any = bindparam("limit")
-_LEASED = (ORDERS, OUTBOX, JOBS)
-_OWNERS = union(*(select(table.c.lease_owner).where(table.c.lease_owner.is_not(None)) for table in _LEASED))
+# Where there can be a lease that still counts: what is over is far more, and nobody looks through it.
+_LEASED = ((ORDERS, ORDERS.c.next_look_at.is_not(None)), (OUTBOX, OUTBOX.c.done.is_(False)), (JOBS, true()))
+_OWNERS = union(
+    *(select(table.c.lease_owner).where(and_(table.c.lease_owner.is_not(None), due)) for table, due in _LEASED)
+)
 RELEASE = [
     update(table)
-    .where(table.c.lease_owner.in_(bindparam("gone", expanding=True)))
+    .where(table.c.lease_owner.in_(bindparam("gone", expanding=True)), due)
     .values(lease_owner=None, lease_until=None)
-    for table in _LEASED
+    for table, due in _LEASED
 ]
 
 

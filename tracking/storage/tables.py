@@ -74,6 +74,10 @@ class Orders(StoredRow, table=True):
         sa.Index("ix_orders_created", "created_at", "id"),
         sa.Index("ix_orders_state", "state", "created_at"),
         sa.Index("ix_orders_type", "type", "created_at"),
+        sa.Index("ix_orders_source", "source", "created_at"),
+        sa.Index("ix_orders_units", "units"),
+        sa.Index("ix_orders_worth", "value_minor"),
+        sa.Index("ix_orders_completed", "completed_by"),
         sa.Index("ix_orders_provider_created", "provider_created_at"),
         # All that the value of the open orders is added up from, so that no order's row is read for it.
         sa.Index(
@@ -152,9 +156,11 @@ class Lines(StoredRow, table=True):
     `recipient_key` is what the search looks through: the line's people and addresses as they compare.
     """
 
+    __table_args__ = (sa.Index("ix_lines_product", "product_id", "order_id"),)
+
     order_id: int = Field(sa_column=sa.Column(BigKey, primary_key=True, autoincrement=False))
     number: int = Field(sa_column=sa.Column(sa.Integer, primary_key=True, autoincrement=False))
-    product_id: str = Field(index=True)
+    product_id: str
     value_minor: int = _big()
     quantity: int = _big()
     status: str
@@ -224,6 +230,10 @@ class Outbox(StoredRow, table=True):
     last_error: str | None = None
 
 
+_REPEATED = "repeats > 0"
+REPEATED = sa.text(f"callbacks.{_REPEATED}")
+
+
 class Callbacks(StoredRow, table=True):
     """One callback as received: accepted, waiting for its order, or refused. Repeats only count up.
 
@@ -234,6 +244,7 @@ class Callbacks(StoredRow, table=True):
         sa.Index("ix_callbacks_outcome", "outcome", "id"),
         sa.Index("ix_callbacks_received", "received_at"),
         sa.Index("ix_callbacks_waiting", "po_number", "outcome"),
+        sa.Index("ix_callbacks_repeated", "received_at", sqlite_where=sa.text(_REPEATED)),
     )
 
     id: int | None = key_column()

@@ -184,7 +184,9 @@ def _recorded_orders(connection: Connection, rows: Sequence[Row[Any]]) -> list[_
     """Each order with what is on record of its finish: polls, genuine webhook calls and the answer to the order."""
     finished_ids = [row.id for row in rows if row.completed_by is not None]
     genuine = select(CALLBACKS.c.order_id, CALLBACKS.c.received_at, CALLBACKS.c.stated_at).where(
-        CALLBACKS.c.order_id.in_(finished_ids), CALLBACKS.c.outcome == "accepted"
+        # As an expression, or SQLite would read all that were ever accepted by their index.
+        CALLBACKS.c.order_id.in_(finished_ids),
+        CALLBACKS.c.outcome.concat("") == "accepted",
     )
     received, stated = defaultdict(list), {}
     for row in connection.execute(genuine.order_by(CALLBACKS.c.received_at).limit(CALLBACKS_READ)):

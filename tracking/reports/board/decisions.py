@@ -13,7 +13,7 @@ from sqlalchemy.engine import RowMapping
 
 from tracking.orders.vocabulary import AttentionReason
 from tracking.reports import amounts
-from tracking.reports.order_list.conditions import FLAGGED
+from tracking.reports.order_list.narrowing import FLAGGED
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
 from tracking.storage.team import snoozing

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, select
 
 from tracking.orders.model import CLOSED, is_open
-from tracking.reports.order_list.conditions import FLAGGED
+from tracking.reports.order_list.narrowing import FLAGGED
 from tracking.storage.counters import hour_of
 from tracking.storage.sqlite.times import UtcDateTime
 from tracking.storage.tables import COUNTERS, OPEN, ORDERS

@@ -17,6 +17,7 @@ from tracking.orders.latency import between
 from tracking.orders.model import Submission, WebhookStatus
 from tracking.orders.vocabulary import EventKind
 from tracking.orders.wording import count
+from tracking.reports.newest import newest_ids
 from tracking.startup import pd
 from tracking.storage.database import Database
 from tracking.storage.tables import CALLBACKS, EVENTS, ORDERS
@@ -91,14 +92,10 @@ def _completions(since: datetime) -> Any:
 
 def _orders_with(connection: Connection, since: datetime, kinds: list[EventKind], notice: WebhookStatus) -> int:
     """Count the orders of the newest such events whose webhook status is this one now."""
-    events = (
-        select(EVENTS.c.order_id)
-        .where(EVENTS.c.kind.in_(kinds), EVENTS.c.learned_at >= since)
-        .order_by(EVENTS.c.learned_at.desc())
-        .limit(COMPLETIONS_COMPARED)
-        .subquery()
-    )
-    joined = ORDERS.join(events, events.c.order_id == ORDERS.c.id)
+    of_span = EVENTS.c.learned_at >= since
+    newest = newest_ids(EVENTS.c.id, EVENTS.c.kind, EVENTS.c.learned_at, kinds, COMPLETIONS_COMPARED, of_span)
+    chosen = newest.subquery()
+    joined = chosen.join(EVENTS, EVENTS.c.id == chosen.c.id).join(ORDERS, ORDERS.c.id == EVENTS.c.order_id)
     number = select(sa.func.count(sa.distinct(ORDERS.c.id))).select_from(joined).where(ORDERS.c.notice == notice)
     return int(connection.execute(number).scalar_one())
 

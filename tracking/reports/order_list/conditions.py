@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -14,28 +15,34 @@ from tracking.orders.model import CLOSED, State, Submission, WebhookStatus, fold
 from tracking.orders.vocabulary import AttentionReason, EventKind
 from tracking.provider import people
 from tracking.reports.order_list.filters import SORTS, Filters
+from tracking.reports.order_list.narrowing import (
+    ENDS,
+    FLAGGED,
+    narrowest,
+    of_job,
+    tested,
+    tested_number,
+    with_event,
+    with_prefix,
+    with_product,
+)
 from tracking.reports.trends import day_start
 from tracking.storage.engines import casefold
-from tracking.storage.tables import COUNTERS, EVENTS, LINES, OPEN, ORDERS, UNAPPROVED, UNSETTLED
+from tracking.storage.tables import COUNTERS, LINES, OPEN, ORDERS, UNAPPROVED, UNSETTLED
 from tracking.storage.team import snoozing
-from tracking.storage.team.tables import JOB_ORDERS
 
-# These words must be those of the partial indexes in `tables`, or no engine will use them.
-FLAGGED = sa.text("attention IS NOT NULL AND acknowledged_at IS NULL")
 COUNTED = 10_000
 # In a store of more orders an exact id is found through the indexes alone: to look for it within others takes seconds.
 SEARCHED_WHOLE = 50_000
 
-
-_ENDS = sorted({EventKind.COMPLETED, EventKind.CANCELLED, EventKind.REFUSED, EventKind.PO_NUMBER_MISMATCH})
 # Of an order of another system that nobody here has seen open.
 _OVER_AT_FIRST_SIGHT = sa.and_(ORDERS.c.submission == Submission.ELSEWHERE, ORDERS.c.last_open_at.is_(None))
 
 
 def _finished_today(now: datetime, *, discovered: bool) -> ColumnElement[bool]:
     """Completed today; `found` picks those that were complete when first seen, which is not our doing."""
-    done = select(EVENTS.c.order_id).where(EVENTS.c.kind == EventKind.COMPLETED, EVENTS.c.learned_at >= day_start(now))
-    return sa.and_(ORDERS.c.id.in_(done), _OVER_AT_FIRST_SIGHT if discovered else sa.not_(_OVER_AT_FIRST_SIGHT))
+    done = with_event([EventKind.COMPLETED], day_start(now), None)
+    return sa.and_(done, _OVER_AT_FIRST_SIGHT if discovered else sa.not_(_OVER_AT_FIRST_SIGHT))
 
 
 def _view(view: str, assigned: str, now: datetime) -> list[Any]:
@@ -76,12 +83,16 @@ def is_large(connection: Connection) -> bool:
     return count(connection, []) > SEARCHED_WHOLE
 
 
-def count(connection: Connection, clauses: list[Any]) -> int:
-    """How many match: all from the counters, a part by counting at the most COUNTED + 1."""
+def count(connection: Connection, clauses: list[Any], ids: Any = None) -> int:
+    """How many match: all from the counters, a part by counting at the most COUNTED + 1.
+
+    `ids`: those of `narrowing.all_ids`, where there are any: an index alone tells how many they are.
+    """
     if not clauses:
         counted = select(sa.func.coalesce(sa.func.sum(COUNTERS.c.orders), 0)).where(COUNTERS.c.name == "stock")
         return int(connection.execute(counted).scalar_one())
-    some = select(ORDERS.c.id).where(*clauses).limit(COUNTED + 1).subquery()
+    matching = select(ORDERS.c.id).where(*clauses) if ids is None else ids
+    some = matching.limit(COUNTED + 1).subquery()
     return int(connection.execute(select(sa.func.count()).select_from(some)).scalar_one())
 
 
@@ -108,24 +119,28 @@ def _holds(column: sa.Column[Any], part: str, dialect: str) -> ColumnElement[boo
 
 def conditions(connection: Connection, filters: Filters, now: datetime) -> list[Any]:
     """What an order must be to match, for a WHERE."""
+    if filters.not_states:
+        filters = replace(filters, states=_states_but(connection, filters))
     clauses: list[Any] = _view(filters.view, filters.assigned, now)
     if filters.view == "late" and not filters.each:
         clauses += [sa.not_(incident.matches(now)) for incident in incidents.stored_late_orders(connection).incidents]
     if text := filters.text.strip():
         exact = is_exact(connection, filters)
         clauses.append(whole_id(text) if exact else containing(text, connection.dialect.name))
-    if filters.not_states:
-        clauses.append(ORDERS.c.state.in_(_states_except(connection, filters.not_states)))
     clauses += [
         clause(value) for name, clause in _BOUNDS.items() if (value := getattr(filters, name)) not in ((), "", None)
     ]
+    clauses += _words(filters)
+    if filters.po_prefix:
+        clauses.append(with_prefix(filters.po_prefix))
     if filters.completed_from or filters.completed_to:
-        clauses.append(_completed_between(filters.completed_from, filters.completed_to))
+        clauses.append(with_event([EventKind.COMPLETED], filters.completed_from, filters.completed_to))
     if filters.watched:
         clauses.append(sa.not_(sa.and_(_OVER_AT_FIRST_SIGHT, ORDERS.c.state.in_(sorted(CLOSED)))))
     if filters.older_than is not None:
         clauses.append(ORDERS.c.created_at < now - filters.older_than)
-    return clauses
+    few = narrowest(connection, filters, now)
+    return clauses if few is None else [*clauses, few]
 
 
 def stopped_counting(total: int, clauses: list[Any]) -> bool:
@@ -133,10 +148,21 @@ def stopped_counting(total: int, clauses: list[Any]) -> bool:
     return bool(clauses) and total > COUNTED
 
 
-def _states_except(connection: Connection, states: tuple[str, ...]) -> list[str]:
-    """The states that occur but for these: what is equal to one of a few words is found through an index."""
+def _states_but(connection: Connection, filters: Filters) -> tuple[str, ...]:
+    """The states that are left: what is equal to one of a few words is found through an index."""
     occurring = select(COUNTERS.c.state).where(COUNTERS.c.name == "stock", COUNTERS.c.orders > 0).distinct()
-    return sorted(set(connection.execute(occurring).scalars()) - set(states))
+    states = set(filters.states or connection.execute(occurring).scalars()) - set(filters.not_states)
+    return (*sorted(states),) or ("",)
+
+
+def _words(filters: Filters) -> list[ColumnElement[bool]]:
+    """What state, type and source must be; of a single one the index has the orders as they were placed."""
+    columns: list[tuple[Any, tuple[str, ...]]] = [(ORDERS.c.state, filters.states), (ORDERS.c.type, filters.types)]
+    chosen = [*columns, (ORDERS.c.source, (filters.source,) if filters.source else ())]
+    sorted_so = filters.sort == "placed"
+    return [
+        (column if sorted_so and len(words) == 1 else tested(column)).in_(words) for column, words in chosen if words
+    ]
 
 
 def _needs_decision_for(reasons: tuple[str, ...]) -> ColumnElement[bool]:
@@ -144,55 +170,38 @@ def _needs_decision_for(reasons: tuple[str, ...]) -> ColumnElement[bool]:
     return sa.and_(FLAGGED, reason.in_(reasons))
 
 
-def _of_job(job: int) -> ColumnElement[bool]:
-    return ORDERS.c.id.in_(select(JOB_ORDERS.c.order_id).where(JOB_ORDERS.c.job_id == job))
-
-
-def _with_product(product: str) -> ColumnElement[bool]:
-    return ORDERS.c.id.in_(select(LINES.c.order_id).where(LINES.c.product_id == product))
-
-
-def _ended_since(first: datetime) -> ColumnElement[bool]:
-    """Completed, cancelled or refused at or after `first`, by when we learned it."""
-    ended = EVENTS.c.kind.in_(_ENDS), EVENTS.c.learned_at >= first
-    return ORDERS.c.id.in_(select(EVENTS.c.order_id).where(*ended))
-
-
-def _completed_between(first: datetime | None, end: datetime | None) -> ColumnElement[bool]:
-    """Completed at or after `first` and before `end`, by when we learned it; the index on kinds holds both bounds."""
-    within = [] if first is None else [EVENTS.c.learned_at >= first]
-    within += [] if end is None else [EVENTS.c.learned_at < end]
-    return ORDERS.c.id.in_(select(EVENTS.c.order_id).where(EVENTS.c.kind == EventKind.COMPLETED, *within))
-
-
 # What a field of the filter asks of an order, where it is set.
 _BOUNDS: dict[str, Callable[[Any], ColumnElement[bool]]] = {
     "only": ORDERS.c.po_number.in_,
     "imported": lambda batch_id: ORDERS.c.batch_id == batch_id,
-    "states": ORDERS.c.state.in_,
-    "types": ORDERS.c.type.in_,
     "reasons": _needs_decision_for,
-    "source": lambda source: ORDERS.c.source == source,
-    "product": _with_product,
+    "product": with_product,
     "assigned": lambda name: ORDERS.c.assignee == name,
-    "job": _of_job,
-    "po_prefix": lambda prefix: ORDERS.c.po_number.startswith(prefix, autoescape=True),
+    "job": of_job,
     "created_from": lambda first: ORDERS.c.created_at >= first,
     "created_to": lambda end: ORDERS.c.created_at < end,
-    "ended_from": _ended_since,
-    "min_minor": lambda least: ORDERS.c.value_minor >= least,
-    "max_minor": lambda most: ORDERS.c.value_minor <= most,
+    "ended_from": lambda first: with_event(ENDS, first, None),
+    "min_minor": lambda least: tested_number(ORDERS.c.value_minor) >= least,
+    "max_minor": lambda most: tested_number(ORDERS.c.value_minor) <= most,
     "not_types": ORDERS.c.type.not_in,
     "not_sources": ORDERS.c.source.not_in,
     "not_reasons": lambda reasons: sa.not_(_needs_decision_for(reasons)),
 }
 
 
-def ordering(filters: Filters, *, backwards: bool = False) -> list[Any]:
-    """What to sort by; the id decides between equals."""
+def sorting(filters: Filters) -> list[Any]:
+    """The columns to sort by: the id decides between equals, of states and types what was placed first."""
     column = ORDERS.c[SORTS.get(filters.sort, "created_at")]
+    # Their indexes go on by time: by the id alone all of one state would be read and sorted.
+    by_time = [ORDERS.c.created_at] if filters.sort in {"state", "type"} else []
+    return [column, *by_time, ORDERS.c.id]
+
+
+def ordering(filters: Filters, *, backwards: bool = False) -> list[Any]:
+    """What to sort by, and which way round; what has no value comes last."""
     descending = filters.descending != backwards
-    first, then = (each.desc() if descending else each.asc() for each in (column, ORDERS.c.id))
-    if not column.nullable:
-        return [first, then]
-    return [first.nulls_first() if backwards else first.nulls_last(), then]
+    columns = sorting(filters)
+    first, *then = (each.desc() if descending else each.asc() for each in columns)
+    if columns[0].nullable:
+        first = first.nulls_first() if backwards else first.nulls_last()
+    return [first, *then]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, Connection, select
 from sqlalchemy.engine import RowMapping
 
 from tracking.orders.model import State, Submission, is_open
@@ -23,10 +23,12 @@ from tracking.reports.order_list.conditions import (
     is_exact,
     is_large,
     ordering,
+    sorting,
     stopped_counting,
     whole_id,
 )
-from tracking.reports.order_list.filters import SORTS, Filters
+from tracking.reports.order_list.filters import Filters
+from tracking.reports.order_list.narrowing import all_ids
 from tracking.startup import pd
 from tracking.storage.database import Database
 from tracking.storage.tables import LINES, ORDERS
@@ -72,7 +74,7 @@ def orders_page(database: Database, filters: Filters, now: datetime) -> Page:
     with database.read() as connection:
         clauses = conditions(connection, filters, now)
         rows = connection.execute(cut(filters, clauses, *(ORDERS.c[name] for name in _LISTED_COLUMNS))).mappings().all()
-        total = count(connection, clauses)
+        total = count(connection, clauses, all_ids(connection, filters, now))
         newest = connection.execute(select(sa.func.max(ORDERS.c.id))).scalar() or 0
         exact = is_exact(connection, filters)
         values = amounts.order_values(connection, rows)
@@ -136,14 +138,13 @@ def find_po_numbers(database: Database, text: str) -> list[str]:
 
 def neighbours(database: Database, filters: Filters, order_id: int, now: datetime) -> tuple[str | None, str | None]:
     """The PONumbers before and after the order among those that match, also where it does not match any more."""
-    column = ORDERS.c[SORTS.get(filters.sort, "created_at")]
     with database.read() as connection:
-        value = connection.execute(select(column).where(ORDERS.c.id == order_id)).scalar()
+        values = _sorted_by(connection, filters, order_id)
         matching = select(ORDERS.c.po_number).where(*conditions(connection, filters, now)).limit(1)
 
         def nearest(*, backwards: bool) -> str | None:
             up = filters.descending == backwards
-            beyond = matching.where(_beyond(column, value, order_id, up=up, backwards=backwards))
+            beyond = matching.where(_beyond(values, up=up, backwards=backwards))
             po_number: str | None = connection.execute(
                 beyond.order_by(*ordering(filters, backwards=backwards))
             ).scalar()
@@ -154,22 +155,31 @@ def neighbours(database: Database, filters: Filters, order_id: int, now: datetim
 
 def position(database: Database, filters: Filters, order_id: int, now: datetime) -> tuple[int | None, int | None]:
     """The place of the order among those that match, from 1, and how many match; None from PLACED or COUNTED on."""
-    column = ORDERS.c[SORTS.get(filters.sort, "created_at")]
     with database.read() as connection:
-        value = connection.execute(select(column).where(ORDERS.c.id == order_id)).scalar()
+        values = _sorted_by(connection, filters, order_id)
         clauses = conditions(connection, filters, now)
-        total = count(connection, clauses)
+        total = count(connection, clauses, all_ids(connection, filters, now))
         if connection.execute(select(ORDERS.c.id).where(ORDERS.c.id == order_id, *clauses)).first() is None:
             return None, None if stopped_counting(total, clauses) else total
-        beyond = _beyond(column, value, order_id, up=filters.descending, backwards=True)
+        beyond = _beyond(values, up=filters.descending, backwards=True)
         before = select(ORDERS.c.id).where(*clauses, beyond).limit(PLACED).subquery()
         place = int(connection.execute(select(sa.func.count()).select_from(before)).scalar_one()) + 1
     return (place if place <= PLACED else None), (None if stopped_counting(total, clauses) else total)
 
 
-def _beyond(column: Any, value: Any, order_id: int, *, up: bool, backwards: bool) -> ColumnElement[bool]:
-    """What comes after the order of this value (before it, `backwards`); what has no value comes last."""
-    same = ORDERS.c.id > order_id if up else ORDERS.c.id < order_id
+def _sorted_by(connection: Connection, filters: Filters, order_id: int) -> list[tuple[Any, Any]]:
+    """Each column that the list is sorted by with the order's value."""
+    columns = sorting(filters)
+    row = connection.execute(select(*columns).where(ORDERS.c.id == order_id)).first() or (None,) * len(columns)
+    return [*zip(columns[:-1], row, strict=False), (ORDERS.c.id, order_id)]
+
+
+def _beyond(values: list[tuple[Any, Any]], *, up: bool, backwards: bool) -> ColumnElement[bool]:
+    """What comes after the order of these values (before it, `backwards`); what has no value comes last."""
+    (column, value), *rest = values
+    if not rest:
+        return cast("ColumnElement[bool]", column > value if up else column < value)
+    same = _beyond(rest, up=up, backwards=backwards)
     if value is None:
         tie = sa.and_(column.is_(None), same)
         return sa.or_(column.is_not(None), tie) if backwards else tie

@@ -20,8 +20,8 @@ from tracking.orders.model import CLOSED, State, is_open
 from tracking.orders.vocabulary import MIXED
 from tracking.reports import amounts
 from tracking.reports.amounts import ORDERS_BY_LINES, Values
-from tracking.reports.order_list.conditions import FLAGGED
 from tracking.reports.order_list.expected import expected_times
+from tracking.reports.order_list.narrowing import FLAGGED
 from tracking.reports.order_page.progress import LEAST_STEPS, Projection, project, steps
 from tracking.storage.database import Database
 from tracking.storage.tables import BATCHES, ORDERS

@@ -19,7 +19,14 @@ FINISHED = (
     "state IN ('Completed', 'Cancelled') AND provider_id IS NOT NULL AND next_look_at IS NULL AND snoozed_at IS NULL "
     "AND NOT (attention IS NOT NULL AND acknowledged_at IS NULL) AND event_count > events_removed"
 )
-INDEXES = (("ix_orders_type", "orders", ["type", "created_at"]),)
+INDEXES = (
+    ("ix_orders_type", "orders", ["type", "created_at"]),
+    ("ix_orders_source", "orders", ["source", "created_at"]),
+    ("ix_orders_units", "orders", ["units"]),
+    ("ix_orders_worth", "orders", ["value_minor"]),
+    ("ix_orders_completed", "orders", ["completed_by"]),
+    ("ix_lines_product", "lines", ["product_id", "order_id"]),
+)
 # Texts are folded before they are stored. SQLite's index keeps which texts hold three letters, not where.
 SEARCH_ON_SQLITE = """
     CREATE VIRTUAL TABLE search_index USING fts5(
@@ -59,6 +66,11 @@ def upgrade() -> None:
 def _make_indexes() -> None:
     for name, table, columns in INDEXES:
         op.create_index(name, table, columns)
+    op.drop_index("ix_lines_product_id", "lines")  # the beginning of ix_lines_product
+    repeated = sa.text("repeats > 0")
+    op.create_index(
+        "ix_callbacks_repeated", "callbacks", ["received_at"], sqlite_where=repeated, postgresql_where=repeated
+    )
 
 
 def _mark_calls() -> None:
@@ -158,6 +170,8 @@ def _drop_search() -> None:
 
 
 def _drop_indexes() -> None:
+    op.drop_index("ix_callbacks_repeated", "callbacks")
+    op.create_index("ix_lines_product_id", "lines", ["product_id"])
     for name, table, _ in reversed(INDEXES):
         op.drop_index(name, table)
 

@@ -1,0 +1,152 @@
+"""What SQLite plans to do for each statement of the pages' reads: none reads without a bound."""
+
+import random
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import page_reads
+import pytest
+from plans import Complaints, recorded, unbounded, unneeded, without
+
+from tracking.app.demonstration.seeding import seed
+from tracking.reports import activity
+from tracking.reports.logs import volume
+from tracking.reports.order_list import narrowing, search
+from tracking.reports.order_list.filters import REASONS, SORTS, VIEWS, Filters
+from tracking.storage.database import Database, connect
+from tracking.submissions.files import read_csv
+
+ORDERS = 200
+NOW = datetime.now(UTC)
+DAY = NOW - timedelta(days=1)
+# Why a step that looks as if it had no bound has one all the same; by the function and the beginning of its step.
+FLAGGED = "SCAN orders USING INDEX ix_orders_flagged"
+SORT = "USE TEMP B-TREE FOR ORDER BY after SEARCH"
+SNOOZED = "passes over what people snoozed of what needs a decision, up to a limit of rows"
+FEW = "what one condition narrows the list to, RARE orders at the most"
+OPEN_ALONE = "entries of an index that the open orders alone are in"
+REFUSED = "the refused calls, of which REFUSALS_STORED are stored"
+REASONS_OF_PAGES = {
+    ("reports.activity._newest", "SCAN callbacks USING INDEX ix_callbacks_received"): f"passes over {REFUSED}",
+    ("reports.activity._newest", f"{SORT} callbacks USING INDEX ix_callbacks_outcome"): REFUSED,
+    ("reports.activity._newest", "SCAN exchanges USING INDEX ix_exchanges_at"): "API_CALLS_STORED are stored",
+    ("reports.amounts.open_values", "SCAN orders USING COVERING INDEX ix_orders_value"): OPEN_ALONE,
+    ("reports.amounts.open_values", "USE TEMP B-TREE FOR GROUP BY after SCAN orders"): OPEN_ALONE,
+    ("reports.board.decisions._flagged_orders", FLAGGED): SNOOZED,
+    ("reports.logs.volume._volume", "USE TEMP B-TREE FOR GROUP BY"): "the newest ROWS_SEARCHED of the span",
+    ("reports.order_list.view_counts._counted", FLAGGED): SNOOZED,
+    ("storage.inbox.last_webhook_at", "SCAN callbacks USING INDEX ix_callbacks_received"): f"passes over {REFUSED}",
+    ("reports.order_list.conditions.count", FLAGGED): SNOOZED,
+    ("reports.order_list.search.orders_page", FLAGGED): SNOOZED,
+    ("reports.order_list.search.orders_page", "SCAN orders USING COVERING INDEX ix_orders_value"): OPEN_ALONE,
+    ("reports.order_list.search.orders_page", f"{SORT} orders USING"): FEW,
+    ("reports.order_list.news.list_news", f"{SORT} orders USING"): FEW,
+    ("reports.order_list.news.list_news", "SCAN orders USING COVERING INDEX ix_orders_value"): OPEN_ALONE,
+    ("storage.team.snoozing.counted", FLAGGED): "entries of an index of what nobody has decided yet",
+}
+
+
+@pytest.fixture(scope="module")
+def seeded(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """Two hundred orders of a month; a plan goes by the tables and their statistics, not by what is in them."""
+    file = tmp_path_factory.mktemp("plans") / "tracking.db"
+    file.write_bytes(migrated_file.read_bytes())
+    store = connect(f"sqlite:///{file}")
+    seed(store, ORDERS, days=30, rng=random.Random(1), now=NOW)
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def found(seeded: Database) -> Complaints:
+    """What the plans of all reads show, in a store with statistics and in one without; the product makes none."""
+    file = read_csv(b"PONumber,Type,ProductId,Value,Quantity\n", "a.csv", catalog=None, chunk=9, now=NOW)
+    with recorded() as record:
+        for read in page_reads.reads(NOW, file).values():
+            read(seeded)
+        _read_logs(seeded)
+    return unbounded(record, seeded)
+
+
+def _read_logs(store: Database) -> None:
+    week = (NOW - timedelta(days=7), None)
+    for span in (None, week):
+        for outcome in ("", "accepted", "repeated", "waiting", "refused"):
+            activity.webhook_calls(store, outcome=outcome, span=span)
+        for kinds in ((), ("completed",), ("completed", "cancelled", "refused")):
+            activity.events(store, span=span, kinds=kinds, offset=100)
+        for failed, method in ((True, ""), (False, "POST"), (True, "GET")):
+            activity.provider_calls(store, failed=failed, method=method, span=span)
+    volume.event_volume(store, NOW, timedelta(days=7), kinds=("completed", "cancelled"))
+    volume.call_volume(store, NOW, timedelta(days=7), method="POST")
+    activity.refusal_counts(store)
+
+
+def test_no_read_of_a_page_is_without_a_bound(found: Complaints) -> None:
+    assert not (unanswered := without(found, REASONS_OF_PAGES)), "\n".join(unanswered)
+    assert not (idle := unneeded(found, REASONS_OF_PAGES)), "\n".join(idle)
+
+
+FILTERS = (
+    *(Filters(view=view, assigned="Ann") for view in VIEWS),
+    *(Filters(sort=sort, descending=descending) for sort in SORTS for descending in (True, False)),
+    *(Filters(view="open", sort=sort) for sort in SORTS),
+    *(Filters(types=("Links",), sort=sort) for sort in SORTS),
+    Filters(states=("Completed",)),
+    Filters(states=("Completed", "Pending")),
+    Filters(not_states=("Completed",)),
+    Filters(types=("Codes", "Links")),
+    Filters(not_types=("Links",)),
+    Filters(source="form"),
+    Filters(not_sources=("form",)),
+    Filters(reasons=REASONS),
+    Filters(not_reasons=REASONS[:1]),
+    Filters(product="CVS"),
+    Filters(po_prefix="SEED-"),
+    Filters(assigned="Ann"),
+    Filters(imported=1),
+    Filters(job=1),
+    Filters(only=("SEED-1", "SEED-2")),
+    Filters(min_minor=1),
+    Filters(min_minor=1, max_minor=10**9, sort="value"),
+    Filters(created_from=DAY, created_to=NOW),
+    Filters(created_from=DAY, sort="value"),
+    Filters(older_than=timedelta(days=1)),
+    Filters(completed_from=DAY),
+    Filters(completed_to=DAY),
+    Filters(ended_from=DAY),
+    Filters(watched=True),
+    Filters(source="form", min_minor=1, product="CVS", completed_from=DAY),
+)
+
+
+# Sorted all the same: one import; the open orders alone; the few that have a next poll, and all that have none.
+SORTED = {
+    f"{SORT} orders USING INDEX ix_orders_batch_id (batch_id=?)",
+    "USE TEMP B-TREE FOR ORDER BY after SCAN orders USING INDEX ix_orders_following",
+    "USE TEMP B-TREE FOR ORDER BY after SCAN orders",
+}
+
+
+def _complaints_of_lists(store: Database, filters: Iterable[Filters]) -> set[str]:
+    with recorded() as record:
+        for one in filters:
+            search.orders_page(store, one, NOW)
+    found = unbounded(record, store)
+    return found.get("reports.order_list.search.orders_page", set())
+
+
+def test_where_many_match_a_list_is_walked_in_its_order(seeded: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is found soon is all that is read; to sort all that matches would take as long as there are orders."""
+    monkeypatch.setattr(narrowing, "RARE", -1)
+    found = _complaints_of_lists(seeded, FILTERS)
+    sorts = {text for text in found if text.startswith("USE TEMP B-TREE FOR ORDER BY")}
+    assert sorts - SORTED == set()
+
+
+def test_where_few_match_a_list_is_read_from_these(seeded: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(narrowing, "RARE", 10**6)
+    narrowed = [one for one in FILTERS if one.view != "all" or (one.sort == "placed" and not narrowing._others(one))]
+    found = _complaints_of_lists(seeded, narrowed)
+    assert {text for text in found if "USING INDEX ix_orders_created" in text or text == "SCAN orders"} == set()
