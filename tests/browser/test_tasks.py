@@ -22,14 +22,18 @@ FOLD = 800
 ON_OVERVIEW = ("verdict", "counts_grid", "health", "counts", "decisions_card")
 NAME = "Ann Example"
 UNDECIDED = ORDERS.c.attention.is_not(None) & ORDERS.c.acknowledged_at.is_(None)
+# Of others' orders the end is a number that counts, as in many an id.
+COMPLETED_HERE = (ORDERS.c.state == State.COMPLETED, ORDERS.c.po_number.startswith("FT-"))
 ORDER_PAGE = re.compile(r"/timeline\?order=")
 
 
 @pytest.fixture(scope="module")
 def store(first_start: Nursery, console: Child) -> Iterator[Database]:
-    """The store of the demonstration, once its week is over and something is late."""
+    """The store of the demonstration, once its week is over and there is what each task needs."""
     with store_of(first_start.database_url) as opened:
         until("something late", lambda: po_numbers(opened, ORDERS.c.late_at < datetime.now(UTC)), within=90)
+        until("an order of ours that is completed", lambda: po_numbers(opened, *COMPLETED_HERE), within=90)
+        until("a decision", lambda: po_numbers(opened, ORDERS.c.state != State.REFUSED, UNDECIDED), within=90)
         yield opened
 
 
@@ -103,8 +107,7 @@ def test_the_first_order_that_needs_a_decision_opens_with_one_click(hands: Hands
 
 
 def test_an_order_is_found_by_its_id_and_by_a_part_of_it_and_by_an_e_mail(hands: Hands, store: Database) -> None:
-    ours = ORDERS.c.po_number.startswith("FT-")  # of others' the end is a number that counts, as in many an id
-    [po_number] = po_numbers(store, ORDERS.c.state == State.COMPLETED, ours)
+    [po_number] = po_numbers(store, *COMPLETED_HERE)
     for text, found in ((po_number, po_number), (po_number[-6:].lower(), po_number), by_mail(store)):
         hands.clicks = 0
         search(hands, text)
