@@ -97,7 +97,7 @@ def discover(
         return _observe(connection, stored, unchanged, planner, None) if awaited else stored.order, False
     observation = Observation(Witness.POLL, started_at, now, Polled(snapshot, via="list"))
     po_number = snapshot.po_number or snapshot.provider_id
-    stored = stored or _by_po_number(connection, po_number)
+    stored = stored or orders.find_as_named(connection, po_number)
     if stored is not None:
         stored = replace(stored, order=replace(stored.order, lines=orders.lines_of(connection, stored.id)))
         observation, parsed = _as_ordered_here(stored.order, observation, parsed)
@@ -108,17 +108,6 @@ def discover(
     lines = [_as_ordered(line) for line in snapshot.lines]
     stored = _add_order(connection, po_number, observation, lines, parsed.document)
     return _observe(connection, stored, observation, planner, parsed), True
-
-
-def _by_po_number(connection: Connection, po_number: str) -> orders.StoredOrder | None:
-    """The order with this PONumber; in another case only where the provider has not named it yet.
-
-    Where it names two orders whose PONumbers differ in case alone, they are two to it.
-    """
-    stored = orders.find_order(connection, po_number=po_number, with_lines=False)
-    if stored is None or stored.order.po_number == po_number or stored.order.provider_id is None:
-        return stored
-    return None
 
 
 def _is_due(stored: orders.StoredOrder, now: datetime) -> bool:

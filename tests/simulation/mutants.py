@@ -30,7 +30,7 @@ from tracking.storage.team.tables import JOBS
 from tracking.submissions import actions, sender
 from tracking.team import approval, job_runner, jobs, work
 from tracking.team.imports import handing_in, placing
-from tracking.webhooks import address_book, addresses, receiver
+from tracking.webhooks import address_book, addresses, intake, receiver
 
 
 def _unrecorded(self: Any, connection: Any, rows: Any) -> list[Any]:
@@ -267,7 +267,7 @@ MUTANTS = (
             orders,
             "save_order",
             (
-                "connection.execute(INSERT_EVENTS, ",
+                "_execute(connection, INSERT_EVENTS, ",
                 "later(connection, lambda c, rows: c.execute(INSERT_EVENTS, rows), ",
             ),
         ),
@@ -338,12 +338,19 @@ MUTANTS = (
     Mutant(
         "notice-twice",
         "A repeated notice is not known again.",
-        rewritten(
-            ingest,
-            "receive_webhook",
-            (
-                'asdict(call) | {"outcome": ',
-                'asdict(call) | {"digest": f"{call.digest}-{now.isoformat()}", "outcome": ',
+        both(
+            rewritten(
+                ingest,
+                "receive_webhook",
+                (
+                    'asdict(call) | {"outcome": ',
+                    'asdict(call) | {"digest": f"{call.digest}-{now.isoformat()}", "outcome": ',
+                ),
+            ),
+            rewritten(
+                intake,
+                "_row",
+                ("values | outcome", 'values | {"digest": f"{one.call.digest}-{now.isoformat()}"} | outcome'),
             ),
         ),
     ),

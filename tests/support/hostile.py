@@ -286,7 +286,7 @@ class Fortress:
             f"{outcomes['refused']} refusals kept"
             if outcomes["refused"] > REFUSALS_STORED_PER_SECOND * (seconds + 2)
             else "",
-            "something is still at work" if self.backend.receiver._commits else "",
+            "" if self.backend.receiver._commits.idle else "something is still at work",
         ]
         return [each for each in wrong if each]
 

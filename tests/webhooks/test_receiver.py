@@ -514,7 +514,25 @@ def test_duplicates_that_could_not_be_stored_are_all_asked_to_come_again(door: D
 
 def test_nothing_is_remembered_of_calls_that_are_over(door: Door) -> None:
     door.call_at_once(*[("POST", address(), callback_body())] * 5, *[STRANGER] * 5)
-    assert (door.receiver._commits, door.receiver._read_slots.sources) == ({}, {})
+    assert door.receiver._commits.idle
+    assert door.receiver._read_slots.sources == {}
+
+
+def test_a_call_that_cannot_be_recorded_harms_none_that_came_with_it(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = ingest.receive_webhook
+
+    def stumbles(connection: Any, call: Any, *given: Any, **more: Any) -> str:
+        if call.po_number == "demo-0003":
+            raise ArithmeticError
+        return real(connection, call, *given, **more)
+
+    monkeypatch.setattr(ingest, "receive_webhook", stumbles)
+    calls = [("POST", address(po_number), callback_body(po_number, None)) for po_number in (PO, "demo-0003", "demo-4")]
+    with pytest.raises(ArithmeticError):
+        door.call_at_once(*calls)
+    assert {row["po_number"]: row["outcome"] for row in door.rows()} == {PO: "accepted", "demo-4": "waiting"}
 
 
 def test_one_orders_address_cannot_make_anothers_call_pass_for_a_repeat(door: Door) -> None:

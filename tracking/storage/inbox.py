@@ -18,6 +18,7 @@ REFUSALS_STORED = 1000
 UPDATE_WEBHOOK_CALL = update(CALLBACKS).where(CALLBACKS.c.id == bindparam("changed_id"))
 _WAITING = select(CALLBACKS).where(CALLBACKS.c.outcome == "waiting").order_by(CALLBACKS.c.id)
 WAITING_WEBHOOK_CALLS = _WAITING.where(CALLBACKS.c.po_number == bindparam("wanted"))
+STORED_DIGESTS = select(CALLBACKS.c.digest).where(CALLBACKS.c.digest.in_(bindparam("digests", expanding=True)))
 INSERT_WEBHOOK_CALL = insert(CALLBACKS)
 _REFUSALS = select(CALLBACKS.c.id).where(CALLBACKS.c.outcome == "refused")
 _FIRST_BEYOND_LIMIT = _REFUSALS.order_by(CALLBACKS.c.id.desc()).offset(bindparam("kept")).limit(1).scalar_subquery()
@@ -51,6 +52,17 @@ def record_webhook_call(
     columns = {"repeats": times - 1, "received_at": now, "last_at": now}
     row = connection.execute(statement, {**values, **columns}).one()
     return row[0], row[1] if row[1] >= times else 0
+
+
+def record_webhook_calls(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Store these webhook calls, each with all its columns; one that is stored already is counted as repeated."""
+    if rows:
+        connection.execute(upsert_webhook_call(connection.dialect.name, returning=False), rows)
+
+
+def stored_digests(connection: Connection, digests: Sequence[str]) -> set[str]:
+    """Which of these are digests of webhook calls that came before."""
+    return set(connection.execute(STORED_DIGESTS, {"digests": list(digests)}).scalars())
 
 
 def settle_webhook_call(connection: Connection, call_id: int, columns: Mapping[str, Any]) -> None:
@@ -103,9 +115,9 @@ def insert_address(dialect: str) -> Any:
 
 
 @functools.cache
-def upsert_webhook_call(dialect: str) -> Any:
+def upsert_webhook_call(dialect: str, *, returning: bool = True) -> Any:
     """Build the statement that stores a call with its repeats so far, or counts it and them as repeats."""
     adding = insert_for(dialect, CALLBACKS)
     again = {"repeats": CALLBACKS.c.repeats + adding.excluded.repeats + 1, "last_at": adding.excluded.last_at}
     counted = adding.on_conflict_do_update(index_elements=["digest"], set_=again)
-    return counted.returning(CALLBACKS.c.id, CALLBACKS.c.repeats)
+    return counted.returning(CALLBACKS.c.id, CALLBACKS.c.repeats) if returning else counted

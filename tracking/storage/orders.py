@@ -4,10 +4,11 @@ Owns how an order and its log are kept: the row is always the fold of the events
 transaction as what they count. Statements of hot paths are built once: that takes several times as long as to run them.
 """
 
+import contextlib
 import itertools
 import random
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -36,6 +37,8 @@ SELECT_ORDER_BY = {
     name: select(*_COLUMNS).where(ORDERS.c[name] == _VALUE).with_for_update() for name in ("id", *FOLDED)
 }
 SELECT_ORDERS = select(*_COLUMNS).where(ORDERS.c.id.in_(_VALUES)).order_by(ORDERS.c.id).with_for_update()
+_BY_PO_NUMBERS = select(*_COLUMNS).where(ORDERS.c.po_number.in_(_VALUES))
+SELECT_ORDERS_BY_PO_NUMBER = _BY_PO_NUMBERS.order_by(ORDERS.c.id).with_for_update()  # all who lock many in one order
 SELECT_ORDER_BY_FOLDED = {
     name: select(*_COLUMNS).where(ORDERS.c[folded] == _VALUE).limit(2).with_for_update()
     for name, folded in FOLDED.items()
@@ -62,6 +65,8 @@ _POLL_DUE = and_(ORDERS.c.id.in_(_VALUES), ORDERS.c.next_look_at.is_not(None), u
 _POLL_COLUMNS = ("id", "provider_id", "digest", "provider_created_at", "failures", "next_look_at")
 LEASE_POLLS = lease_rows(ORDERS.c.id, _POLL_DUE, (ORDERS.c.id,), [ORDERS.c[name] for name in _POLL_COLUMNS])
 _CREATED = select(ORDERS.c.provider_created_at).where(ORDERS.c.provider_created_at.between(*_BETWEEN))
+_TOGETHER = "orders saved together"  # in a connection's `info`
+_Gathered = dict[tuple[Any, tuple[str, ...]], list[dict[str, Any]]]  # by statement and columns
 CREATED_BETWEEN = _CREATED.order_by(ORDERS.c.provider_created_at).limit(bindparam("at_most"))
 
 
@@ -99,6 +104,21 @@ def find_orders(connection: Connection, order_ids: Sequence[int]) -> list[Stored
     """Find these orders without their lines, ascending by id; their rows are locked for the rest of the transaction."""
     rows = connection.execute(SELECT_ORDERS, {"wanted": list(order_ids)}).all()
     return [_stored_order(row, ()) for row in rows]
+
+
+def find_as_named(connection: Connection, po_number: str) -> StoredOrder | None:
+    """Find the order with this PONumber, without lines; in another case only where the provider has not named it yet.
+
+    Where the provider names two orders whose PONumbers differ in case alone, they are two to it.
+    """
+    stored = find_order(connection, po_number=po_number, with_lines=False)
+    return stored if stored is None or po_number == stored.order.po_number or not stored.order.provider_id else None
+
+
+def find_by_po_numbers(connection: Connection, po_numbers: Sequence[str]) -> dict[str, StoredOrder]:
+    """Find the orders with these PONumbers as they are written, without lines; their rows are locked."""
+    rows = connection.execute(SELECT_ORDERS_BY_PO_NUMBER, {"wanted": list(po_numbers)})
+    return {row.po_number: _stored_order(row, ()) for row in rows}
 
 
 def _stored_order(row: Row[Any], lines: tuple[Line, ...]) -> StoredOrder:
@@ -181,14 +201,40 @@ def save_order(
         changed["event_count"], changed["quiet_since"] = count + len(log), events[-1].learned_at
         if stored.columns["events_removed"] == count:
             keep_facts(connection, stored.id, stored.order)
-        connection.execute(INSERT_EVENTS, [{"order_id": stored.id, **entry} for entry in log])
+        _execute(connection, INSERT_EVENTS, [{"order_id": stored.id, **entry} for entry in log])
     if changed:
-        connection.execute(UPDATE_ORDER, {"changed_id": stored.id, **changed})
+        _execute(connection, UPDATE_ORDER, [{"changed_id": stored.id, **changed}])
     before = stored.order
     for order, event in zip(after, events, strict=True):
         _save_lines(connection, stored.id, event.line_changes)
         count_event(connection, before, order, event)
         before = order
+
+
+@contextlib.contextmanager
+def together(connection: Connection) -> Iterator[None]:
+    """Save the orders of the block at its end, with as few statements as that takes.
+
+    No order may be saved twice in it, nor may anything be read that was saved in it.
+    """
+    gathered: _Gathered = {}
+    info = connection.info
+    info[_TOGETHER] = gathered
+    try:
+        yield
+    finally:
+        del info[_TOGETHER]
+    for (statement, _), rows in gathered.items():
+        connection.execute(statement, rows)
+
+
+def _execute(connection: Connection, statement: Any, rows: list[dict[str, Any]]) -> None:
+    gathered: _Gathered | None = connection.info.get(_TOGETHER)
+    if gathered is None:
+        connection.execute(statement, rows if statement is INSERT_EVENTS else rows[0])
+        return
+    for row in rows:
+        gathered.setdefault((statement, tuple(row)), []).append(row)
 
 
 def annotate_lines(connection: Connection, order_id: int, notes: Sequence[Mapping[str, Any]]) -> None:

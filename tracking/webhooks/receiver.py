@@ -13,26 +13,26 @@ its address can only be judged with the store; while that cannot be read, right 
 orders get the same 503, which tells a stranger of the store's health what /healthz tells as well, and nothing of any
 order. 404 would lose the claims of the right ones.
 
-Repeats of a call that come while it is being committed are committed in one batch, and calls that name no PONumber are
-looked up in batches, so that a flood of either is a few statements' work.
+What comes while calls are being committed is committed in one batch, repeats of one another as one, and calls that name
+no PONumber are looked up in batches, so that a flood of either is a few statements' work.
 """
 
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from tracking import ingest
-from tracking.errors import CallbackRefused, StoreError
+from tracking.errors import CallbackRefused, StoreBusy, StoreError, StoreUnusable
 from tracking.forecasting.planner import PlanningContext
 from tracking.orders.model import same_id
 from tracking.provider.http.findings import Findings
@@ -40,8 +40,9 @@ from tracking.provider.json_fields import digest_of
 from tracking.provider.webhook_bodies import WebhookCall, read_webhook_call
 from tracking.storage import inbox, orders
 from tracking.storage.database import Database
-from tracking.webhooks import addresses
+from tracking.webhooks import addresses, intake
 from tracking.webhooks.batching import Batcher
+from tracking.webhooks.intake import Received
 from tracking.webhooks.refusals import RefusalLog
 from tracking.webhooks.throttling import ReadSlots, source_of
 
@@ -52,6 +53,7 @@ LARGEST_BODY_OVER_LIMIT = 4 * 1024  # a genuine one has less than 2 kB
 LARGEST_DRAINED = 32 * 1024 * 1024
 SECONDS_TO_READ = 5
 LOOKUPS_PER_BATCH = 5000
+CALLS_PER_BATCH = 256
 SLOW_LOOKUP_PAUSE = 0.25  # seconds, of sources over their limit: reads of the store hold its writer up
 Lookup = tuple[str, str | None]  # the hash of an address's token, and the provider's id that the body names
 PoNumbers = tuple[str | None, str | None]  # the PONumbers of both
@@ -87,7 +89,7 @@ class Receiver:
         self._database, self._planner, self._clock, self._wake = database, planner, clock, wake
         self._secrets, self._findings = tuple(secrets), findings or Findings()
         self._refusals, self._read_slots = RefusalLog(database), ReadSlots()
-        self._commits: dict[str, Batcher[int, str]] = {}
+        self._commits = Batcher(self._commit_batch, most=CALLS_PER_BATCH)
         self._lookups = Batcher(self._po_numbers, most=LOOKUPS_PER_BATCH)
         self._slow_lookups = Batcher(self._po_numbers, most=LOOKUPS_PER_BATCH, pause=SLOW_LOOKUP_PAUSE)
         self.accepted = self.refused = 0
@@ -178,29 +180,38 @@ class Receiver:
 
     async def _commit(self, call: WebhookCall, size: int) -> str:
         """Commit the call; returns the outcome."""
-        batcher = self._commits.get(call.digest)
-        if batcher is None:
-            batcher = self._commits[call.digest] = Batcher(lambda sizes: self._commit_batch(call, sizes))
-        try:
-            outcome = await batcher.submit(size)
-        finally:
-            if batcher.idle and self._commits.get(call.digest) is batcher:
-                del self._commits[call.digest]
+        outcome = await self._commits.submit((call, size))
+        if isinstance(outcome, Exception):
+            raise outcome
         if outcome != "refused":
             self.accepted += 1
             self._wake()
         return outcome
 
-    async def _commit_batch(self, call: WebhookCall, sizes: list[int]) -> list[str]:
-        """Commit a call with its repeats that have come so far; all of them are answered after that."""
-        now, size, times = self._clock(), sizes[0], len(sizes)
+    async def _commit_batch(self, batch: list[tuple[WebhookCall, int]]) -> list[str | Exception]:
+        """Commit the calls that have gathered, repeats of one another as one; all of them are answered after that."""
+        gathered: dict[str, Received] = {}
+        for call, size in batch:
+            before = gathered.get(call.digest)
+            gathered[call.digest] = before._replace(times=before.times + 1) if before else Received(call, size, 1)
+        outcomes = dict(zip(gathered, await self._record(list(gathered.values())), strict=True))
+        each = [outcomes[call.digest] for call, _ in batch]
+        for outcome, times in Counter(each).items():
+            log.info("callback outcome=%s times=%d", outcome, times)
+        return each
 
-        def job(connection: Connection) -> str:
-            return ingest.receive_webhook(connection, call, size, now, self._planner, times=times)
-
-        outcome = await self._database.run(job)
-        log.info("callback outcome=%s times=%d", outcome, times)
-        return [outcome] * times
+    async def _record(self, received: list[Received]) -> Sequence[str | Exception]:
+        """Record the calls, by one job; where that fails for another reason than the store's, one by one."""
+        now, record = self._clock(), partial(intake.record, planner=self._planner)
+        try:
+            return await self._database.run(partial(record, received=received, now=now))
+        except (StoreBusy, StoreUnusable):
+            raise
+        except Exception as exc:
+            if len(received) == 1:
+                return [exc]
+            log.exception("calls that came together cannot be recorded together")
+        return [outcome for one in received for outcome in await self._record([one])]
 
     async def _refuse(self, request: Request, source: str, refusal: CallbackRefused, size: int) -> Response:
         self.refused += 1
