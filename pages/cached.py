@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 import pandas as pd
 import streamlit as st
 
+from refreshed import refreshed
 from session import database_url
 from tracking.forecasting.incidents import LateOrders, stored_late_orders
 from tracking.orders.observations import utc_now
@@ -66,7 +67,7 @@ def lifecycle_now() -> Reading[lifecycle.Lifecycle]:
     return _board(database_url())[2]
 
 
-@st.cache_resource(ttl=FRESH, max_entries=4, show_spinner=False)
+@refreshed(ttl=FRESH, max_entries=4)
 def _board(url: str) -> tuple[reports.Overview, figures.Trend, Reading[lifecycle.Lifecycle]]:
     """What stands side by side on one screen is read together, or its numbers would contradict each other."""
     now = utc_now()
@@ -80,7 +81,7 @@ def demonstration_in_progress() -> bool:
     return _demonstration_in_progress(database_url())
 
 
-@st.cache_resource(ttl=FRESH, max_entries=4, show_spinner=False)
+@refreshed(ttl=FRESH, max_entries=4)
 def _demonstration_in_progress(url: str) -> bool:
     with connect(url).read() as connection:
         progress = get_fact(connection, FactKey.DEMONSTRATION)
@@ -98,7 +99,7 @@ def decisions() -> decision_reports.Decisions:
     return _decisions(database_url())
 
 
-@st.cache_resource(ttl=FRESH, max_entries=4, show_spinner=False)
+@refreshed(ttl=FRESH, max_entries=4)
 def _decisions(url: str) -> decision_reports.Decisions:
     return decision_reports.decisions(connect(url), utc_now())
 
@@ -108,7 +109,7 @@ def latest_changes() -> tuple[change_reports.Change, ...]:
     return _latest_changes(database_url())
 
 
-@st.cache_resource(ttl=FRESH, max_entries=4, show_spinner=False)
+@refreshed(ttl=FRESH, max_entries=4)
 def _latest_changes(url: str) -> tuple[change_reports.Change, ...]:
     return change_reports.latest_changes(connect(url))
 
@@ -118,7 +119,7 @@ def balance() -> balance_reports.BalanceStatus | None:
     return _balance(database_url())
 
 
-@st.cache_resource(ttl=SOON, max_entries=4, show_spinner=False)
+@refreshed(ttl=SOON, max_entries=4)
 def _balance(url: str) -> balance_reports.BalanceStatus | None:
     return balance_reports.balance_status(connect(url), utc_now())
 
@@ -128,7 +129,7 @@ def flow(span: str) -> Reading[tuple[pd.DataFrame, pd.DataFrame]]:
     return _flow(database_url(), span)
 
 
-@st.cache_resource(ttl=SLOWLY, max_entries=12, show_spinner=False)
+@refreshed(ttl=SLOWLY, max_entries=12)
 def _flow(url: str, span: str) -> Reading[tuple[pd.DataFrame, pd.DataFrame]]:
     store, now = connect(url), utc_now()
     return Reading((course.flow(store, now, span), course.lifecycle_course(store, now, span)))
@@ -139,7 +140,7 @@ def open_values() -> pd.DataFrame:
     return _open_values(database_url())
 
 
-@st.cache_resource(ttl=SOON, max_entries=4, show_spinner=False)
+@refreshed(ttl=SOON, max_entries=4)
 def _open_values(url: str) -> pd.DataFrame:
     return lifecycle.lifecycle_now(connect(url), utc_now()).values
 
@@ -149,7 +150,7 @@ def open_orders() -> Reading[expectation.OpenOrders]:
     return _open_orders(database_url())
 
 
-@st.cache_resource(ttl=SOON, max_entries=4, show_spinner=False)
+@refreshed(ttl=SOON, max_entries=4)
 def _open_orders(url: str) -> Reading[expectation.OpenOrders]:
     return Reading(expectation.open_orders(connect(url), utc_now()))
 
@@ -159,7 +160,7 @@ def completion_times(span: str) -> Reading[completion_reports.CompletionTimes]:
     return _completion_times(database_url(), span)
 
 
-@st.cache_resource(ttl=SLOWLY, max_entries=12, show_spinner=False)
+@refreshed(ttl=SLOWLY, max_entries=12)
 def _completion_times(url: str, span: str) -> Reading[completion_reports.CompletionTimes]:
     return Reading(completion_reports.completion_times(connect(url), utc_now(), span))
 
@@ -172,7 +173,7 @@ def insights(span: str) -> Reading[Insights]:
     return _insights(database_url(), span)
 
 
-@st.cache_resource(ttl=SLOWLY, max_entries=12, show_spinner=False)
+@refreshed(ttl=SLOWLY, max_entries=12)
 def _insights(url: str, span: str) -> Reading[Insights]:
     store, now = connect(url), utc_now()
     since = now - trends.SPANS[span]
@@ -195,7 +196,7 @@ def health() -> health_reports.Health:
     return _health(database_url())
 
 
-@st.cache_resource(ttl=FRESH, max_entries=4, show_spinner=False)
+@refreshed(ttl=FRESH, max_entries=4)
 def _health(url: str) -> health_reports.Health:
     return health_reports.health(connect(url), utc_now())
 
@@ -208,7 +209,7 @@ def status() -> Status:
     return _status(database_url())
 
 
-@st.cache_resource(ttl=FRESH, max_entries=4, show_spinner=False)
+@refreshed(ttl=FRESH, max_entries=4)
 def _status(url: str) -> Status:
     with connect(url).read() as connection:
         now = utc_now()
@@ -220,7 +221,7 @@ def running_drill() -> Drill | None:
     return _running_drill(database_url())
 
 
-@st.cache_resource(ttl=FRESH, max_entries=4, show_spinner=False)
+@refreshed(ttl=FRESH, max_entries=4)
 def _running_drill(url: str) -> Drill | None:
     return drills.running_drill(connect(url))
 
@@ -235,7 +236,7 @@ def unapproved() -> ViewCount:
     return _unapproved(database_url())
 
 
-@st.cache_resource(ttl=FRESH, max_entries=4, show_spinner=False)
+@refreshed(ttl=FRESH, max_entries=4)
 def _unapproved(url: str) -> ViewCount:
     with connect(url).read() as connection:
         return order_views.unapproved(connection, utc_now())
@@ -246,7 +247,7 @@ def late_orders() -> LateOrders:
     return _late_orders(database_url())
 
 
-@st.cache_resource(ttl=FRESH, max_entries=4, show_spinner=False)
+@refreshed(ttl=FRESH, max_entries=4)
 def _late_orders(url: str) -> LateOrders:
     with connect(url).read() as connection:
         return stored_late_orders(connection)
@@ -257,7 +258,7 @@ def view_counts(name: str) -> Mapping[str, ViewCount]:
     return _view_counts(database_url(), name)
 
 
-@st.cache_resource(ttl=FRESH, max_entries=50, show_spinner=False)
+@refreshed(ttl=FRESH, max_entries=50)
 def _view_counts(url: str, name: str) -> Mapping[str, ViewCount]:
     return order_views.view_counts(connect(url), utc_now(), name)
 
@@ -267,7 +268,7 @@ def running_jobs() -> tuple[team_jobs.JobStatus, ...]:
     return _running_jobs(database_url())
 
 
-@st.cache_resource(ttl=FRESH, max_entries=4, show_spinner=False)
+@refreshed(ttl=FRESH, max_entries=4)
 def _running_jobs(url: str) -> tuple[team_jobs.JobStatus, ...]:
     return team_jobs.running(connect(url))
 
@@ -277,7 +278,7 @@ def saved_views(name: str) -> tuple[team_views.SavedView, ...]:
     return _saved_views(database_url(), name)
 
 
-@st.cache_resource(ttl=FRESH, max_entries=50, show_spinner=False)
+@refreshed(ttl=FRESH, max_entries=50)
 def _saved_views(url: str, name: str) -> tuple[team_views.SavedView, ...]:
     return team_views.saved_views(connect(url), name)
 
@@ -292,7 +293,7 @@ def people() -> list[str]:
     return _people(database_url())
 
 
-@st.cache_resource(ttl=SOON, max_entries=4, show_spinner=False)
+@refreshed(ttl=SOON, max_entries=4)
 def _people(url: str) -> list[str]:
     return team_people.recent_names(connect(url))
 
@@ -302,7 +303,7 @@ def filter_options() -> dict[str, list[str]]:
     return _filter_options(database_url())
 
 
-@st.cache_resource(ttl=SLOWLY, max_entries=4, show_spinner=False)
+@refreshed(ttl=SLOWLY, max_entries=4)
 def _filter_options(url: str) -> dict[str, list[str]]:
     return activity.filter_options(connect(url))
 
@@ -325,7 +326,7 @@ def event_volume(span: timedelta, kinds: tuple[str, ...]) -> volume.Volume:
 _VOLUMES = {"webhooks": volume.webhook_volume, "calls": volume.call_volume, "events": volume.event_volume}
 
 
-@st.cache_resource(ttl=SOON, max_entries=24, show_spinner=False)
+@refreshed(ttl=SOON, max_entries=24)
 def _volume(url: str, what: str, span: timedelta, **conditions: Any) -> volume.Volume:
     counted: volume.Volume = _VOLUMES[what](connect(url), utc_now(), span, **conditions)
     return counted
@@ -336,7 +337,7 @@ def catalogue() -> Catalog | None:
     return _catalogue(database_url())
 
 
-@st.cache_resource(ttl=FRESH, max_entries=4, show_spinner=False)
+@refreshed(ttl=FRESH, max_entries=4)
 def _catalogue(url: str) -> Catalog | None:
     return load_catalog(connect(url))
 
@@ -346,7 +347,7 @@ def import_view(number: int) -> import_reports.ImportView:
     return _import_view(database_url(), number)
 
 
-@st.cache_resource(ttl=FRESH, max_entries=8, show_spinner=False)
+@refreshed(ttl=FRESH, max_entries=8)
 def _import_view(url: str, number: int) -> import_reports.ImportView:
     return import_reports.import_view(connect(url), number, utc_now())
 

@@ -10,13 +10,15 @@ import pandas as pd
 import streamlit as st
 
 import arrival
+import refreshed
 import session
 import times
 from charts.palette import DARK, LIGHT, Palette
-from tracking.errors import NotAdmitted, NotPermitted, TrackingError, explain
+from tracking.errors import NotAdmitted, NotPermitted, TooSlow, TrackingError, explain
 from tracking.orders import wording
 from tracking.orders.model import State
 from tracking.orders.vocabulary import state_label
+from tracking.storage.reading.time_limits import REFRESHED_SECONDS, time_limit
 
 P = ParamSpec("P")
 STATE_BADGES: dict[str, tuple[str, str]] = {
@@ -66,9 +68,10 @@ def live(every: str, key: str, *, parallel: bool = False) -> Callable[[Callable[
         @functools.wraps(draw)
         def with_times(*args: P.args, **kwargs: P.kwargs) -> None:
             arrival.go_on()
-            with error_box():
+            with error_box(), time_limit(REFRESHED_SECONDS):
                 times.apply()
                 draw(*args, **kwargs)
+                refreshed.tell()
 
         fragment: Callable[P, None] = st.fragment(with_times, run_every=every, parallel=parallel, key=key)
         return fragment
@@ -235,6 +238,9 @@ def attempt(act: Callable[[], object]) -> bool:
 
 def _show_error(error: TrackingError) -> None:
     explanation = explain(error)
+    if isinstance(error, TooSlow):
+        st.warning(f"{explanation.title}. {explanation.advice}", icon=":material/hourglass_disabled:")
+        return
     if isinstance(error, NotPermitted):
         st.warning(escape(explanation.problems[0]), title=explanation.title, icon=":material/lock:")
         return

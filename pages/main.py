@@ -8,10 +8,12 @@ import arrival
 import elements
 import frame
 import recording
+import refreshed
 import session
 import sign_in
 import times
 from tracking.errors import TrackingError
+from tracking.storage.reading.time_limits import ASKED_SECONDS, time_limit
 
 st.set_page_config(page_title="Fulfillment Tracking", page_icon="📦", layout="wide")
 st.logo(":material/package_2:", size="small")
@@ -118,4 +120,6 @@ parameters = {name: st.query_params.get_all(name) for name in st.query_params}
 if not st.session_state["entered"] and st.session_state.get("parameters") != parameters:
     st.query_params.update({})
 st.session_state["parameters"] = parameters
-page.run()
+with time_limit(ASKED_SECONDS):
+    page.run()
+refreshed.tell()

@@ -7,6 +7,7 @@ import streamlit as st
 
 import elements
 import session
+from tracking.errors import TooSlow
 from tracking.orders import wording
 from tracking.orders.observations import utc_now
 from tracking.orders.wording import SOURCES, count
@@ -15,6 +16,7 @@ from tracking.reports.order_list import search
 from tracking.reports.order_list.filters import Filters
 from tracking.reports.order_page import verdicts
 from tracking.reports.order_page.verdicts import OrderView, Status, Tone
+from tracking.storage.reading.time_limits import REFRESHED_SECONDS, time_limit
 
 _TONES: dict[Tone, tuple[str, str]] = {
     Tone.GOOD: (":material/check:", "green"),
@@ -41,8 +43,7 @@ def draw_way(view: OrderView) -> None:
 def _draw_neighbours(view: OrderView, address: str) -> None:
     filters, _ = Filters.from_query(parse_qs(address))
     st.session_state["last_opened"] = view.order.po_number  # the list marks it
-    before, after = search.neighbours(session.database(), filters, view.id, utc_now())
-    place, total = _position(address, view.id)
+    before, after, place, total = _place(filters, address, view.id)
     query = filters.to_query() or {"view": "all"}
     back = f"Back to {count(total, 'result')}" if total else "Back to the list"
     st.page_link("orders.py", label=back, icon=":material/arrow_back:", query_params=query)
@@ -51,6 +52,16 @@ def _draw_neighbours(view: OrderView, address: str) -> None:
     for label, icon, po_number in (("Previous", "chevron_left", before), ("Next", "chevron_right", after)):
         if po_number:
             elements.order_link(po_number, label=label, icon=f":material/{icon}:", query={"list": address})
+
+
+def _place(filters: Filters, address: str, order_id: int) -> tuple[str | None, str | None, int | None, int | None]:
+    """What stands before and after the order in its list, its place there, and how many there are."""
+    try:
+        with time_limit(REFRESHED_SECONDS):
+            return *search.neighbours(session.database(), filters, order_id, utc_now()), *_position(address, order_id)
+    except TooSlow:  # the order itself is what was asked for
+        st.caption("Its place in this list takes too long to read.", width="content")
+        return None, None, None, None
 
 
 @st.cache_data(ttl=_POSITION_TTL, max_entries=500, show_spinner=False)

@@ -1,7 +1,8 @@
 """Orders as a work list: views with their counts, filters in the address, and a table that stands still."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from urllib.parse import parse_qs
 
 import streamlit as st
@@ -18,14 +19,17 @@ import recording
 import session
 import times
 from orders_table import Snapshot
+from tracking.errors import TooSlow
 from tracking.orders import wording
 from tracking.orders.observations import utc_now
 from tracking.reports.order_list import news as order_news
 from tracking.reports.order_list import search
 from tracking.reports.order_list.expected import expected_times
 from tracking.reports.order_list.filters import Filters
+from tracking.storage.reading.time_limits import ASKED_SECONDS
 
 CHANGES_LISTED = 20
+NARROWER = timedelta(days=7)
 KEYS = (
     "In the table arrows move, Shift+Space selects a row, O opens it and P polls what is selected. Back and reload "
     "bring the filter back and flag the order opened last; the table starts at its top, as browsers do not remember a "
@@ -136,6 +140,26 @@ def filters_left() -> dict[str, str | list[str]]:
     return left
 
 
+def too_slow(filters: Filters) -> None:
+    """What to do about a filter that takes too long: its parts to take away, and a span of time that is narrower."""
+    orders_filters.views(filters)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="list_head"):
+        orders_filters.popover(filters)
+        orders_filters.sorting(filters)
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="chips"):
+        orders_filters.show_chips(filters)
+        st.button("Clear filters", key="clear", type="tertiary", on_click=orders_filters.clear)
+    st.warning(
+        f"This list takes longer than {ASKED_SECONDS:g} seconds to read: few orders match, and no index leads to them. "
+        "Choose a span of time, or take a filter away.",
+        icon=":material/hourglass_disabled:",
+    )
+    if filters.created_from is None:
+        since = (utc_now() - NARROWER).date().isoformat()
+        change = partial(orders_filters.set_parameters, **{"from": since})
+        st.button(f"Only orders of the last {NARROWER.days} days", key="narrower", on_click=change)
+
+
 filters, problems = orders_filters.read_filters()
 if "list" in st.query_params or not set(st.query_params) & orders_filters.PARAMETERS:
     # The browser's Back brings the address without its parameters, or with those of the order's or the job's page,
@@ -145,7 +169,11 @@ if "list" in st.query_params or not set(st.query_params) & orders_filters.PARAME
         st.switch_page("orders.py", query_params=left)
 with elements.error_box():
     now = utc_now()
-    snapshot = read_snapshot(filters, st.session_state.get("orders_snapshot"), now)
+    try:
+        snapshot = read_snapshot(filters, st.session_state.get("orders_snapshot"), now)
+    except TooSlow:
+        too_slow(filters)
+        st.stop()
     st.session_state["orders_snapshot"] = snapshot
     st.session_state["orders_filter"] = filters.to_query()
     head(filters, snapshot, problems)
@@ -159,7 +187,9 @@ with elements.error_box():
     else:
         drill_watch.opened(snapshot.page.rows["po_number"])
         selected = orders_table.draw(snapshot, now, st.session_state.get("last_opened"))
-    pages = max(1, -(-snapshot.page.total // filters.page_size))
+    page = snapshot.page
+    # Where they could not be counted in time, a page that is full may have one behind it.
+    pages = max(1, -(-page.total // filters.page_size)) + (page.more and len(page.rows) == filters.page_size)
     if pages > 1:
         orders_filters.pages(pages, filters.page if filters.page <= pages else 1)
     if selected or orders_selection.are_all_selected(snapshot, problems):

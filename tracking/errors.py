@@ -50,6 +50,10 @@ class StoreBusy(StoreError):
     """The database is locked, full, read-only or out of reach at the moment; the transaction wrote nothing."""
 
 
+class TooSlow(StoreError):
+    """A read took longer than it may. Nothing is wrong with the database: what asks for less is read in time."""
+
+
 class InvalidSubmission(TrackingError):
     """An order request that must not be sent. `problems` names every place."""
 
@@ -224,6 +228,11 @@ _TITLES: tuple[tuple[type[TrackingError], str, str], ...] = (
     (UnknownOrder, "No such order", "Search for it on the Orders page."),
     (UnknownImport, "No such import", "The list of imports has those there are."),
     (UnknownJob, "No such job", "The list of jobs has those there are."),
+    (
+        TooSlow,
+        "This takes too long to read",
+        "Narrow it: choose a span of time, take a filter away, or search for a whole ID.",
+    ),
     (StoreBusy, "The database is busy", "Try again in a moment; this is not retried. Whatever was saved before stays."),
     (StoreUnusable, "The database cannot be used", "Nothing can be shown until this is fixed."),
     (TrackingError, "That did not work", "See the log for details."),

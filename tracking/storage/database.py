@@ -33,6 +33,7 @@ from tracking.storage.engines import (
     translated,
 )
 from tracking.storage.migrations import HEAD
+from tracking.storage.reading.time_limits import limited
 from tracking.storage.search.tables import REBUILD_ON_POSTGRESQL
 from tracking.storage.sqlite import driver, journal, log_limit, rewriting
 from tracking.storage.sqlite.driver import dbapi
@@ -77,17 +78,26 @@ class Database:
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
-        """Open a short transaction that cannot write. Raises StoreBusy and StoreUnusable for the driver's errors."""
-        with translated(), self._readers.connect() as connection:
+        """Open a short transaction that cannot write, within the limit of `time_limits.time_limit`.
+
+        Raises TooSlow beyond it, and StoreBusy and StoreUnusable for the driver's errors.
+        """
+        with self._reading() as connection:
             yield connection
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Connection]:
         """Open a read whose statements all see the store as it was at one moment; SQLite gives that in any case."""
-        with self.read() as connection:
-            if self.dialect == "postgresql":
-                connection.execution_options(isolation_level="REPEATABLE READ")
+        with self._reading("REPEATABLE READ" if self.dialect == "postgresql" else None) as connection:
             yield connection
+
+    @contextlib.contextmanager
+    def _reading(self, isolation: Any = None) -> Iterator[Connection]:
+        with translated(), self._readers.connect() as connection:
+            if isolation:
+                connection.execution_options(isolation_level=isolation)
+            with limited(connection):
+                yield connection
 
     def submit(self, job: Callable[[Connection], T]) -> Future[T]:
         """Hand a job to the writer. The future is done after the commit; a failed job has written nothing.

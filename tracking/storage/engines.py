@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from tracking.errors import Problem, SettingsError, StoreBusy, StoreError, StoreUnusable, causes_of
+from tracking.errors import Problem, SettingsError, StoreBusy, StoreError, StoreUnusable, TooSlow, causes_of
 from tracking.storage.migrations import HEAD
 from tracking.storage.sqlite import journal
 from tracking.storage.sqlite.driver import dbapi
@@ -203,7 +203,10 @@ def translate(exc: BaseException) -> StoreError:
 
 _CONFLICT = "another process changed the same data at the same time; nothing was changed here, and it can be repeated"
 # Without what happens next: a loop tries again by itself, a command or a form does not.
+_TOO_SLOW = "too many orders would have to be looked through for it"
 _SIGNS: dict[str, tuple[type[StoreError], str]] = {
+    "interrupted": (TooSlow, _TOO_SLOW),
+    "due to statement timeout": (TooSlow, _TOO_SLOW),
     "database is locked": (StoreBusy, "the database is locked by another process"),
     "deadlock detected": (StoreBusy, _CONFLICT),
     "could not serialize access": (StoreBusy, _CONFLICT),

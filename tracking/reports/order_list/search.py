@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, select
 from sqlalchemy.engine import RowMapping
 
+from tracking.errors import TooSlow
 from tracking.orders.model import State, Submission, is_open
 from tracking.orders.wording import window
 from tracking.provider.json_fields import storable
@@ -31,6 +32,7 @@ from tracking.reports.order_list.filters import Filters
 from tracking.reports.order_list.narrowing import all_ids
 from tracking.startup import pd
 from tracking.storage.database import Database
+from tracking.storage.reading.time_limits import hurried
 from tracking.storage.tables import LINES, ORDERS
 from tracking.storage.team import snoozing
 
@@ -47,6 +49,7 @@ CHANGING_COLUMNS = (
 )  # fmt: skip
 _JUDGED_BY_NOW = {"late_at", "snoozed_at", "snoozed_until"}
 
+COUNTING_SECONDS = 0.1
 PLACED = 1000
 """How many orders of a list are counted to say which of them one is."""
 
@@ -74,7 +77,11 @@ def orders_page(database: Database, filters: Filters, now: datetime) -> Page:
     with database.read() as connection:
         clauses = conditions(connection, filters, now)
         rows = connection.execute(cut(filters, clauses, *(ORDERS.c[name] for name in _LISTED_COLUMNS))).mappings().all()
-        total = count(connection, clauses, all_ids(connection, filters, now))
+        listed = (filters.page - 1) * filters.page_size + len(rows)
+        if len(rows) < filters.page_size and (rows or filters.page == 1):  # the last page
+            total, more = listed, False
+        else:
+            total, more = _total(connection, filters, clauses, now, listed)
         newest = connection.execute(select(sa.func.max(ORDERS.c.id))).scalar() or 0
         exact = is_exact(connection, filters)
         values = amounts.order_values(connection, rows)
@@ -84,7 +91,19 @@ def orders_page(database: Database, filters: Filters, now: datetime) -> Page:
     frame["worth"] = [amounts.worth(values[row["id"]]) for row in rows]
     frame["completion"] = [_completion(row, now) for row in rows]
     changing = {row["id"]: changing_values(row, now) for row in rows}
-    return Page(frame, total, more=stopped_counting(total, clauses), newest_id=newest, values=changing, exact=exact)
+    return Page(frame, total, more, newest_id=newest, values=changing, exact=exact)
+
+
+def _total(
+    connection: Connection, filters: Filters, clauses: list[Any], now: datetime, at_least: int
+) -> tuple[int, bool]:
+    """How many match, and whether there may be more: to count all would take longer than to find a page of them."""
+    try:
+        with hurried(connection, COUNTING_SECONDS):
+            total = count(connection, clauses, all_ids(connection, filters, now))
+    except TooSlow:
+        return at_least, True
+    return total, stopped_counting(total, clauses)
 
 
 def _is_late(row: RowMapping, now: datetime) -> bool:
@@ -158,13 +177,13 @@ def position(database: Database, filters: Filters, order_id: int, now: datetime)
     with database.read() as connection:
         values = _sorted_by(connection, filters, order_id)
         clauses = conditions(connection, filters, now)
-        total = count(connection, clauses, all_ids(connection, filters, now))
+        total, more = _total(connection, filters, clauses, now, 0)
         if connection.execute(select(ORDERS.c.id).where(ORDERS.c.id == order_id, *clauses)).first() is None:
-            return None, None if stopped_counting(total, clauses) else total
+            return None, None if more else total
         beyond = _beyond(values, up=filters.descending, backwards=True)
         before = select(ORDERS.c.id).where(*clauses, beyond).limit(PLACED).subquery()
         place = int(connection.execute(select(sa.func.count()).select_from(before)).scalar_one()) + 1
-    return (place if place <= PLACED else None), (None if stopped_counting(total, clauses) else total)
+    return (place if place <= PLACED else None), (None if more else total)
 
 
 def _sorted_by(connection: Connection, filters: Filters, order_id: int) -> list[tuple[Any, Any]]:

@@ -1,0 +1,65 @@
+"""What the pages show of a read that is given up: one sentence with what to do, and all else as it was."""
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import pytest
+import streamlit as st
+from histories import History
+from streamlit.testing.v1 import AppTest
+
+from tracking.errors import TooSlow
+from tracking.reports import overview
+from tracking.reports.order_list import search
+
+Visit = Callable[..., AppTest]
+
+
+def give_up(*_args: Any, **_more: Any) -> NoReturn:
+    raise TooSlow("interrupted")
+
+
+def test_a_list_that_takes_too_long_leaves_its_filter_and_says_what_to_do(
+    visit: Visit, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history.place("FT-1")
+    monkeypatch.setattr(search, "orders_page", give_up)
+    app = visit("orders", product="CVS", source="form")
+    assert not app.exception
+    assert ["Choose a span of time, or take a filter away" in each.value for each in app.warning] == [True]
+    labels = {button.key: button.label for button in app.button}
+    assert {"chip_0", "chip_1", "clear"} <= labels.keys()
+    monkeypatch.undo()
+    app.button(key="narrower").click().run()
+    assert not app.exception
+    assert app.query_params["from"]
+    assert not app.warning
+    assert any("1 order" in each.value for each in app.markdown)
+
+
+def test_what_refreshes_by_itself_keeps_what_it_showed_and_says_of_when_it_is(
+    visit: Visit, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history.place("FT-1")
+    app = visit("overview")
+    before = [metric.value for metric in app.metric]
+    assert before
+    assert not [each for each in app.caption if "Not refreshed in time" in each.value]
+    st.cache_resource.clear()  # as if its time were over
+    history.place("FT-2")
+    monkeypatch.setattr(overview, "overview_of", give_up)
+    app.run()
+    assert not app.exception
+    assert [metric.value for metric in app.metric] == before
+    assert [each for each in app.caption if "Not refreshed in time: this is as of " in each.value]
+
+
+def test_an_order_is_shown_where_its_place_in_the_list_takes_too_long(
+    visit: Visit, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history.place("FT-1")
+    monkeypatch.setattr(search, "neighbours", give_up)
+    app = visit("order", order="FT-1", list="source=form")
+    assert not app.exception
+    assert [each for each in app.caption if each.value == "Its place in this list takes too long to read."]
+    assert any(each.value == "FT-1" for each in app.code)
