@@ -97,6 +97,7 @@ class Settings(BaseSettings):
     reasons: Annotated[tuple[str, ...], NoDecode, BeforeValidator(read_presets)] = REASON_PRESETS  # to acknowledge for
     discover_every: float = Field(30, ge=0, le=86400)  # seconds between looks for orders placed elsewhere; 0: never
     keep_days: float | None = Field(None, gt=0, le=36_500)  # after which completed orders lose their logs; unset: never
+    archive: Path | None = None  # folder of Parquet files they are written to before that; unset: they are only removed
     order_lines: int = Field(1000, ge=1, le=50_000)  # lines of a CSV that go into one order at the most
     # Orders a minute from elsewhere, and as many of ours, after a week that was followed; embedded sandbox only.
     sandbox_traffic: float = Field(0.2, ge=0, le=600)
@@ -152,7 +153,9 @@ class Settings(BaseSettings):
             raise ValueError(f"must end before {WEBHOOK_PATH}, which is put behind it for each order")
         return address.removesuffix("/v1").rstrip("/") if info.field_name == "api_base_url" else address
 
-    @field_validator("api_email", "api_access_token", "webhook_secret", "claims_key", "keep_days", mode="before")
+    @field_validator(
+        "api_email", "api_access_token", "webhook_secret", "claims_key", "keep_days", "archive", mode="before"
+    )
     @classmethod
     def _blank_is_unset(cls, value: Any) -> Any:
         return None if isinstance(value, str) and not value.strip() else value
@@ -222,6 +225,8 @@ class Settings(BaseSettings):
         if self.public_url and self.api_base_url and local == [True, False]:
             problems.append("TRACKING_PUBLIC_URL is on this machine: the provider cannot reach it; unset it, or name")
             problems[-1] += " an address that other machines reach"
+        if self.archive and self.keep_days is None:
+            problems.append("TRACKING_ARCHIVE needs TRACKING_KEEP_DAYS beside it, which says what is old enough")
         if self.asks_to_sign_in and self.allow_anyone == "yes":
             lists = "TRACKING_OPERATORS and TRACKING_VIEWERS, which ask people to sign in"
             problems.append(f"TRACKING_ALLOW_ANYONE=yes contradicts {lists}: unset the one or the others")

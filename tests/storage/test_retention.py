@@ -15,6 +15,7 @@ from tracking.storage.maintenance.verify import examine, verify
 from tracking.storage.retention import removal
 from tracking.storage.retention.removal import remove_old
 from tracking.storage.retention.tables import CHECKPOINTS
+from tracking.storage.search.tables import SEARCH_TEXTS
 from tracking.storage.tables import CALLBACKS, CLAIMS, COUNTERS, EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX, PREDICTIONS
 
 LEFT = (LINES, CLAIMS, OUTBOX, CALLBACKS, PREDICTIONS, EXCHANGES)
@@ -59,6 +60,10 @@ def rows(history: History, table: Any, order_id: int) -> int:
         return int(connection.execute(sa.select(sa.func.count()).where(key == order_id)).scalar_one())
 
 
+def stored_texts(connection: sa.Connection) -> list[Any]:
+    return list(connection.execute(sa.select(SEARCH_TEXTS)))
+
+
 def order(history: History, po_number: str) -> Any:
     with history.database.read() as connection:
         return connection.execute(sa.select(ORDERS).where(ORDERS.c.po_number == po_number)).mappings().one()
@@ -73,6 +78,9 @@ def test_the_log_of_a_finished_order_leaves_and_its_facts_stay(past: History) ->
     assert dict(after) == dict(before) | gone
     assert [rows(past, table, 1) + rows(past, table, 2) for table in (EVENTS, *LEFT)] == [0] * 7
     assert rows(past, LINES, 3) == rows(past, OUTBOX, 3) == 1
+    with past.database.read() as connection:
+        found_by = {row.order_id: row.words + row.people for row in stored_texts(connection)}
+    assert ("po-1" in found_by[1], "example.com" in "".join(found_by.values())) == (True, False)
     assert verify(past.database) == []
     assert examine(past.database, expected=heads).differences == []
 

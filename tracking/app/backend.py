@@ -190,7 +190,8 @@ class Backend:
         runner = JobRunner(self.database, max_rate=self.settings.api_max_rate, steps=steps, **leasing)
         loops.append(JobLoop(runner, self._heartbeat, self.clock, timeout).run())
         if (days := self.settings.keep_days) is not None:
-            keeping = Keeping(self.database, timedelta(days=days), owner=self._owner, clock=self.clock)
+            who: dict[str, Any] = {"owner": self._owner, "clock": self.clock, "archive": self.settings.archive}
+            keeping = Keeping(self.database, timedelta(days=days), **who)
             loops.append(run_loop("retention", keeping.turn, TURN_EVERY))
         parts = self.database, client, self._planner
         discovery = Discovery(*parts, every=timedelta(seconds=self.settings.discover_every))

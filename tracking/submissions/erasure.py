@@ -35,6 +35,7 @@ from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
 from tracking.storage.orders import find_order
+from tracking.storage.retention.checkpoints import archive_files
 from tracking.storage.search import indexing, texts
 from tracking.storage.tables import CLAIMS, EVENTS, EXCHANGES, LINES, ORDERS, OUTBOX
 from tracking.storage.team.audit_log import ExportedEvidence, exported_evidence
@@ -88,7 +89,8 @@ class Erasure:
     them, named the recipient; `imports` are orders of a file that waited to be placed, and will not be, `references`
     rows of files whose reference named the recipient, `views` saved ones that did, and went, `files` those whose name
     did, which is gone. `assigned` are orders that were given to the recipient as if to a colleague, `assigned_jobs`
-    jobs that did so: those words stay. `unfinished` says why deleted data may still be read in the store's files.
+    jobs that did so: those words stay. `archives` are files with the logs of old orders: no recipient is in them, but
+    what people wrote is, out of reach here. `unfinished` says why deleted data may still be read in the store's files.
     """
 
     orders: list[str] = field(default_factory=list)
@@ -107,6 +109,7 @@ class Erasure:
     files: int = 0
     assigned: list[str] = field(default_factory=list)
     assigned_jobs: list[int] = field(default_factory=list)
+    archives: list[str] = field(default_factory=list)
     unfinished: str | None = None
 
     @property
@@ -183,6 +186,7 @@ def erase(
     done.add_copies(erase_copies(database, person, writes, counted=frozenset(order_ids)))
     with database.read() as connection:
         done.assigned, done.assigned_jobs = assigned_to(connection, person)
+        done.archives = archive_files(connection)
     if not dry_run:
         done.unfinished = _rewrite_store(database, now, needed=done.anything)
         log.info("erased orders=%d lines=%d refused=%d", len(done.orders), done.lines, len(done.refused))

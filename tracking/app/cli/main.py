@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from tracking.app.cli import evidence, jobs, maintenance, orders, output, servers
+from tracking.app.cli.retention import archive
 from tracking.app.cli.team import audit, handover
 from tracking.errors import SettingsError, StoreBusy, TrackingError, explain
 from tracking.storage.sqlite import driver, journal
@@ -44,6 +45,7 @@ for _command in (
     *(evidence.evidence_command, evidence.verify_evidence_command),
     *(maintenance.seed_command, maintenance.verify_command, maintenance.backup_command),
     *(maintenance.restored_command, maintenance.erase_command, maintenance.migrate_command),
+    *(archive.archive_command, archive.verify_archive_command),
     maintenance.contract_command,
     audit.audit_command,
     handover.handover_command,

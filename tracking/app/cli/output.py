@@ -235,6 +235,9 @@ def print_erasure(erasure: Erasure, *, dry_run: bool, as_json: bool) -> None:
         what = "masked" if each.masked else "with recipients in full"
         made = f"{time_text(each.at)} UTC by {each.person}, {what}, SHA-256 {each.sha256}"
         print_stderr(f"{each.po_number}: an evidence file is out of reach: {made}")
+    if erasure.archives:
+        newest = f"{count(len(erasure.archives), 'archive')}, the newest {erasure.archives[-1]}"
+        print_stderr(f"out of reach, without recipients but with what people wrote: {newest}")
     if erasure.possible:
         print_stderr(
             "possibly the same recipient, left unchanged; to erase one, use the spelling that its order shows:"

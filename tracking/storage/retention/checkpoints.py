@@ -82,3 +82,9 @@ def movements_of(counts: Mapping[tuple[str, datetime, str], Sequence[int]]) -> l
 def where_it_left(connection: Connection, order_id: int) -> RowMapping | None:
     """Read how many events of the order left, when, and into which `folder` and `file`; None where none did."""
     return connection.execute(_WHERE_IT_LEFT, {"of_order": order_id}).mappings().one_or_none()
+
+
+def archive_files(connection: Connection) -> list[str]:
+    """List the files that logs were archived to, the oldest first."""
+    rows = connection.execute(select(ARCHIVES.c.folder, ARCHIVES.c.file).where(ARCHIVES.c.state != "writing"))
+    return [f"{row.folder}/{row.file}" for row in rows]

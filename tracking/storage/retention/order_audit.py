@@ -47,6 +47,7 @@ class OrderLine(NamedTuple):
     status: str
     claims: int
     cost_minor: int | None
+    provider_line_id: str | None
 
 
 _ORDER_COLUMNS = ("id", "line_count", "event_count", "events_removed", "head", *model.ORDER_FIELDS)

@@ -17,6 +17,7 @@ from tracking.orders.model import FINAL_LINE, FULFILLED_LINE
 from tracking.storage.retention.checkpoints import digest_of, facts_of, movements_of
 from tracking.storage.retention.order_audit import OrderAudit, StoredLog, read_log
 from tracking.storage.retention.tables import CHECKPOINTS
+from tracking.storage.search import texts
 from tracking.storage.tables import (
     CALLBACKS,
     CLAIMS,
@@ -37,11 +38,12 @@ _ORDER: Any = bindparam("of_order")
 _BEFORE: Any = bindparam("before")
 _OLDEST = select(ORDERS.c.id).where(FINISHED, ORDERS.c.quiet_since < _BEFORE)
 OLDEST_FINISHED = _OLDEST.order_by(ORDERS.c.quiet_since, ORDERS.c.id).limit(_AT_MOST)
-_IS_FINISHED = select(ORDERS.c.id).where(FINISHED, ORDERS.c.id == _ORDER).with_for_update()
+_IS_FINISHED = select(ORDERS.c.id).where(FINISHED, ORDERS.c.id == _ORDER)
+_LOCK_FINISHED = _IS_FINISHED.with_for_update()
 UNFINISHED = select(CHECKPOINTS.c.order_id, CHECKPOINTS.c.seq).where(CHECKPOINTS.c.done.is_(False)).limit(_AT_MOST)
 _PUT_OFF = update(ORDERS).where(ORDERS.c.id == _ORDER).values(quiet_since=bindparam("until"))
 _NEWEST_EVENT = select(func.max(EVENTS.c.id))
-_AT_THEIR_END = FULFILLED_LINE | FINAL_LINE
+AT_THEIR_END = FULFILLED_LINE | FINAL_LINE
 
 
 def _first_rows(table: Any, key: Any, *by: Any) -> Any:
@@ -141,9 +143,11 @@ class Judged:
         return datetime.fromisoformat(self.log.events[-1][1].learned_at).replace(tzinfo=UTC)
 
 
-def judge(connection: Connection, order_id: int, before: datetime, now: datetime) -> Judged | None:
+def judge(
+    connection: Connection, order_id: int, before: datetime, now: datetime, *, locked: bool = True
+) -> Judged | None:
     """Judge whether the order's log may leave; its row is locked. None for one that is not, or no longer, finished."""
-    if connection.execute(_IS_FINISHED, {"of_order": order_id}).first() is None:
+    if connection.execute(_LOCK_FINISHED if locked else _IS_FINISHED, {"of_order": order_id}).first() is None:
         return None
     log = read_log(connection, order_id)
     if log is None or not log.events:
@@ -151,7 +155,7 @@ def judge(connection: Connection, order_id: int, before: datetime, now: datetime
     judged = Judged(log, OrderAudit(log.events[-1][0], ()))
     if judged.quiet_since >= before:
         return replace(judged, until=judged.quiet_since)
-    if any(line.status not in _AT_THEIR_END for line in log.lines):
+    if any(line.status not in AT_THEIR_END for line in log.lines):
         return replace(judged, until=now)
     if log.events[-1][0] == connection.execute(_NEWEST_EVENT).scalar():
         return replace(judged, until=now)  # SQLite would give its id away again
@@ -205,8 +209,8 @@ def _set_checkpoint(connection: Connection, judged: Judged, now: datetime, archi
     adding = insert_for(connection.dialect.name, CHECKPOINTS).values(checkpoint)
     again = {name: adding.excluded[name] for name in checkpoint if name not in {"order_id", "first_event"}}
     connection.execute(adding.on_conflict_do_update(index_elements=["order_id"], set_=again))
-    left = {"events_removed": row["event_count"], "document": null()}
-    connection.execute(update(ORDERS).where(ORDERS.c.id == row["id"]).values(left))
+    changes = {"events_removed": row["event_count"], "document": null()}
+    connection.execute(update(ORDERS).where(ORDERS.c.id == row["id"]).values(changes))
 
 
 def _delete_rows(connection: Connection, order_id: int, seq: int, removed: Removed) -> None:
@@ -217,5 +221,6 @@ def _delete_rows(connection: Connection, order_id: int, seq: int, removed: Remov
             return
         removed.rows += connection.execute(statement, {"of_order": order_id, "seq": seq, "at_most": room}).rowcount
     if removed.rows < ROWS_AT_ONCE:
+        texts.replace_texts(connection, order_id)
         own = CHECKPOINTS.c.order_id == order_id
         removed.rows += connection.execute(update(CHECKPOINTS).where(own).values(done=True)).rowcount

@@ -1,0 +1,165 @@
+"""Archives: what leaves goes to Parquet files first, whatever is killed where."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+from histories import History
+from test_retention import order, past, rows
+
+from tracking import files
+from tracking.errors import StoreBusy, StoreUnusable
+from tracking.storage.maintenance.verify import verify
+from tracking.storage.retention import archiving
+from tracking.storage.retention.archive_check import check_archives
+from tracking.storage.retention.archive_file import ArchiveWriter, rows_of
+from tracking.storage.retention.archiving import Archived, Archiver
+from tracking.storage.retention.lease import take_lease
+from tracking.storage.retention.tables import ARCHIVES
+from tracking.storage.tables import EVENTS, LINES, ORDERS
+
+assert past  # a fixture
+
+
+class Killed(Exception):
+    """The process ends here."""
+
+
+def archive(history: History, folder: Path, *, dry_run: bool = False) -> Archived:
+    who: dict[str, Any] = {"owner": "test", "by": "Ann", "clock": lambda: history.at}
+    return Archiver(history.database, folder, **who).run(history.at, dry_run=dry_run)
+
+
+def stored(history: History) -> list[tuple[Any, ...]]:
+    with history.database.read() as connection:
+        columns = (ARCHIVES.c[name] for name in ("file", "state", "orders", "events"))
+        return [tuple(row) for row in connection.execute(sa.select(*columns).order_by(ARCHIVES.c.id))]
+
+
+def test_what_leaves_is_in_a_file_that_pandas_reads_and_that_proves_itself(past: History, tmp_path: Path) -> None:
+    events = order(past, "po-1")["event_count"] + order(past, "po-2")["event_count"]
+    assert archive(past, tmp_path / "a", dry_run=True).months == {"2026-03": 2}
+    assert not (tmp_path / "a").exists()
+    done = archive(past, tmp_path / "a")
+    name = "orders-2026-03-0001.parquet"
+    assert ([Path(file).name for file in done.files], done.orders, done.events, done.removed) == ([name], 2, events, 2)
+    assert stored(past) == [(name, "removed", 2, events)]
+    assert [order(past, f"po-{number}")["events_removed"] > 0 for number in (1, 2, 3)] == [True, True, False]
+    assert verify(past.database) == []
+    assert check_archives(past.database, tmp_path / "a") == (1, [])
+    frame = pd.read_parquet(tmp_path / "a" / name)
+    assert frame.groupby("record").size().to_dict() == {
+        "order": 2, "event": events, "line": 6, "call": 1, "webhook": 1
+    }  # fmt: skip
+    first = frame[frame["record"] == "order"].iloc[0]
+    assert (first["po_number"], first["state"], first["value_minor"]) == ("po-1", "Completed", 3000)
+    assert first["head"] == order(past, "po-1")["head"]
+    assert (str(frame["created_at"].dtype), first["created_at"].tzinfo is not None) == ("datetime64[us, UTC]", True)
+    assert "example.com" not in frame.to_csv()
+
+
+def test_a_later_order_of_the_same_month_makes_a_further_part(past: History, tmp_path: Path) -> None:
+    past.acknowledge("po-1", "keep it a little")
+    archive(past, tmp_path)
+    past.wait(days=40)
+    past.place("po-9")
+    past.accept("po-9")
+    assert archive(past, tmp_path).files == [str(tmp_path / "orders-2026-08-0001.parquet")]
+    past.acknowledge("po-1", "once more")
+    past.wait(days=1)
+    past.find_open("elsewhere")
+    past.wait(days=1)
+    assert archive(past, tmp_path).files == [str(tmp_path / "orders-2026-10-0001.parquet")]
+    assert verify(past.database) == []
+    assert check_archives(past.database, tmp_path) == (3, [])
+
+
+KILLS = (
+    (ArchiveWriter, "finish"),
+    (archiving, "read_archive"),
+    (files, "flush_folder"),
+    (archiving, "_record"),
+    (archiving.Archiver, "_remove"),
+    (archiving.Archiver, "_step"),
+)
+
+
+@pytest.mark.parametrize(("place", "name"), KILLS, ids=[name for _, name in KILLS])
+@pytest.mark.parametrize("after", [False, True])
+def test_killed_anywhere_nothing_is_lost_and_nothing_doubled(
+    past: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: Any, name: str, after: bool
+) -> None:
+    events = rows(past, EVENTS, 1) + rows(past, EVENTS, 2)
+    real, folder = getattr(place, name), tmp_path / "a"
+    folder.mkdir()
+
+    def killed(*args: Any, **kwargs: Any) -> Any:
+        if after:
+            real(*args, **kwargs)
+        raise Killed
+
+    monkeypatch.setattr(place, name, killed)
+    if name != "finish":
+        monkeypatch.setattr(ArchiveWriter, "discard", lambda _: None)
+    with pytest.raises(Killed):
+        archive(past, folder)
+    monkeypatch.undo()
+    assert verify(past.database) == []
+    gone = events - rows(past, EVENTS, 1) - rows(past, EVENTS, 2)
+    assert gone in {0, events}
+    assert not gone or stored(past)[0][1] in {"written", "removed"}
+    archive(past, folder)
+    assert [file.name for file in folder.iterdir()] == ["orders-2026-03-0001.parquet"]
+    assert stored(past) == [("orders-2026-03-0001.parquet", "removed", 2, events)]
+    assert rows(past, EVENTS, 1) + rows(past, EVENTS, 2) == 0
+    assert check_archives(past.database, folder) == (1, [])
+    assert verify(past.database) == []
+
+
+def test_what_happened_while_a_file_was_written_keeps_the_order_whole(
+    past: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Archiver._remove
+
+    def late(archiver: Archiver, *args: Any) -> None:
+        past.announce("po-1")
+        real(archiver, *args)
+
+    monkeypatch.setattr(Archiver, "_remove", late)
+    assert archive(past, tmp_path).removed == 1
+    assert (order(past, "po-1")["events_removed"], rows(past, LINES, 1)) == (0, 3)
+    assert verify(past.database) == []
+    assert check_archives(past.database, tmp_path) == (1, [])
+
+
+def test_a_file_that_is_gone_or_was_changed_is_named(past: History, tmp_path: Path) -> None:
+    [file] = map(Path, archive(past, tmp_path).files)
+    past.database.write(
+        lambda connection: connection.execute(sa.update(ORDERS).where(ORDERS.c.id == 1).values(head="0"))
+    )
+    assert "po-1: the database does not go on" in check_archives(past.database, tmp_path)[1][0]
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + b"x")
+    assert "cannot be read" in check_archives(past.database, tmp_path)[1][-1]
+    file.unlink()
+    assert check_archives(past.database, tmp_path)[1] == [f"{file.name}: it is not in the folder"]
+
+
+def test_a_file_that_does_not_hold_what_was_written_costs_no_order_its_log(
+    past: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = rows_of
+    monkeypatch.setattr(archiving, "rows_of", lambda *args: list(real(*args))[:-3])
+    with pytest.raises(StoreUnusable, match="does not hold"):
+        archive(past, tmp_path)
+    assert (list(tmp_path.iterdir()), stored(past), order(past, "po-1")["events_removed"]) == ([], [], 0)
+
+
+def test_one_process_at_a_time_removes(past: History, tmp_path: Path) -> None:
+    assert past.database.write(lambda connection: take_lease(connection, "other", past.at)) is not None
+    with pytest.raises(StoreBusy):
+        archive(past, tmp_path)
+    past.wait(minutes=6)
+    assert archive(past, tmp_path).removed == 2

@@ -1,0 +1,73 @@
+"""Commands about archives: archive writes old orders to Parquet files and removes them, verify-archive checks those."""
+
+import os
+import socket
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tracking.app.cli import output
+from tracking.app.cli.options import JsonFlag, acting_person, record_export, time_option
+from tracking.app.cli.place import load_settings, open_store
+from tracking.orders.observations import utc_now
+from tracking.orders.wording import count
+from tracking.storage.retention.archive_check import check_archives
+from tracking.storage.retention.archiving import Archiver
+
+Folder = Annotated[Path, typer.Argument(file_okay=False, help="Folder of the Parquet files.", metavar="FOLDER")]
+
+
+def archive_command(
+    folder: Folder,
+    *,
+    before: Annotated[
+        datetime | None,
+        time_option(
+            "Orders whose last event is older: 2026-01-31T09:00 (UTC), or 720h; default: TRACKING_KEEP_DAYS ago."
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would leave, and change nothing.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write the logs of old completed orders to Parquet files, one a month, and then remove them from the database."""
+    loaded, now = load_settings(), utc_now()
+    if before is None and loaded.keep_days is None:
+        raise typer.BadParameter("set TRACKING_KEEP_DAYS, or say from when on orders stay", param_hint="--before")
+    before = before or now - timedelta(days=loaded.keep_days or 0)
+    if before > now:
+        raise typer.BadParameter("that time is in the future", param_hint="--before")
+    store, person = open_store(loaded), acting_person()
+    owner = f"{socket.gethostname()}/{os.getpid()}/archive"
+    with output.progress("archiving") as progress:
+        archiver = Archiver(store, folder, owner=owner, by=person.name, clock=utc_now, progress=progress)
+        result = archiver.run(before, dry_run=dry_run)
+    if result.files:
+        record_export(store, loaded, "archive", rows=result.orders)
+    if dry_run:
+        lines = [f"{month}: {count(orders, 'order')} would be archived" for month, orders in result.months.items()]
+    else:
+        lines = [f"written: {file}" for file in result.files]
+        lines.append(f"{count(result.orders, 'order')} archived, {result.removed:,} removed from the database")
+    output.print_answer({"dry_run": dry_run, "before": before} | asdict(result), *lines, as_json=as_json)
+    if result.unsound and not as_json:
+        output.print_stderr(
+            f"{count(result.unsound, 'order')} not archived, as it does not agree with its log: tracking verify"
+        )
+    output.print_stderr(*(f"{file} is no longer as it was written; what it held stays here" for file in result.lost))
+    if result.unsound or result.lost:
+        raise typer.Exit(1)
+
+
+def verify_archive_command(folder: Folder, *, as_json: JsonFlag = False) -> None:
+    """Verify every archived order's chain, and that the database goes on where it ends; exit 1 with the differences."""
+    store = open_store()
+    with output.progress("reading") as progress:
+        files, differences = check_archives(store, folder, progress)
+    lines = differences or [f"{count(files, 'file')}: every archived event agrees with its chain and with the database"]
+    record = {"agrees": not differences, "files": files, "differences": differences}
+    output.print_answer(record, *lines, as_json=as_json)
+    if differences:
+        raise typer.Exit(1)

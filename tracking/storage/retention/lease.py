@@ -1,0 +1,32 @@
+"""Who may remove: one process at a time, by a fact that also says what was removed so far. Steps of a job."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from tracking.storage import facts
+from tracking.storage.facts import FactKey
+from tracking.storage.retention.removal import Removed
+
+LEASE = timedelta(minutes=5)
+
+
+def take_lease(connection: Connection, owner: str, now: datetime) -> Mapping[str, Any] | None:
+    """Take, or renew, the right to remove, and return what was removed so far; None while another owner has it."""
+    stored: dict[str, Any] = connection.execute(facts.SELECT_FACT_FOR_UPDATE, {"key": FactKey.RETENTION}).scalar() or {}
+    until = datetime.fromisoformat(stored["until"]) if "until" in stored else now
+    if stored.get("owner") not in {None, owner} and now < until <= now + LEASE:
+        return None
+    lease = {**stored, "owner": owner, "until": (now + LEASE).isoformat()}
+    facts.set_fact(connection, FactKey.RETENTION, lease, now)
+    return lease
+
+
+def count_removed(connection: Connection, so_far: Mapping[str, Any], removed: Removed, now: datetime) -> None:
+    """Add what a step removed to what was removed so far; whether what does not agree is left is the latest word."""
+    if removed.anything:
+        added = {name: so_far.get(name, 0) + number for name, number in asdict(removed).items()}
+        facts.set_fact(connection, FactKey.RETENTION, {**so_far, **added, "removed_at": now.isoformat()}, now)
