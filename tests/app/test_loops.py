@@ -20,7 +20,7 @@ from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
 from tracking.storage.tables import ORDERS, OUTBOX
-from tracking.submissions.sender import Sender
+from tracking.submissions.sender import SENDS_AT_ONCE, Sender
 
 
 class Enough(BaseException):
@@ -340,6 +340,29 @@ def test_the_poll_loop_claims_only_what_can_start(
             assert (stuck.begun, held(), loop.wake.is_set()) == (loops.IN_FLIGHT, loops.IN_FLIGHT, False)
             stuck.answered.set()
         assert loop.wake.is_set()
+
+    asyncio.run(run())
+
+
+def test_a_place_is_free_again_once_its_call_is_answered_whatever_the_store_takes(
+    store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock
+) -> None:
+    loop = send_loop(store, provider, planner, clock)
+    stored, begun = asyncio.Event(), list[int]()
+
+    async def work(answered: Callable[[], None]) -> None:
+        begun.append(1)
+        answered()
+        await stored.wait()
+
+    async def run() -> None:
+        async with asyncio.TaskGroup() as group:
+            while loop._free_places() > 0 and len(begun) < 100:
+                loop._start(group, work)
+                await asyncio.sleep(0)
+            assert (len(begun), loop._free_places()) == (2 * SENDS_AT_ONCE, 0), "so many answers may wait for the store"
+            stored.set()
+        assert (loop._free_places(), loop.wake.is_set()) == (SENDS_AT_ONCE, True)
 
     asyncio.run(run())
 

@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 from tracking.errors import NotSent, SettingsError
 from tracking.provider.call_log import ApiCallRecord
 from tracking.provider.client import Client
-from tracking.provider.http.connection import check_environment, no_connection
+from tracking.provider.http.connection import HttpClients, check_environment, no_connection
 from tracking.provider.http.session import ApiAccount, ApiLimits
 
 PASSWORD = "hush-hush"
@@ -275,3 +275,76 @@ def test_an_environment_that_cannot_be_used_is_told_at_the_start_without_its_pas
         check_environment()
     assert said in str(caught.value)
     assert PASSWORD not in str(caught.value)
+
+
+class Counted:
+    """A provider on 127.0.0.1 that counts its connections. It breaks one off that asks for /broken."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.tasks: list[asyncio.Task[object] | None] = []
+
+    async def serve(self) -> asyncio.Server:
+        return await asyncio.start_server(self._answer, "127.0.0.1", 0)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.tasks.append(asyncio.current_task())
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while b"/broken" not in await reader.readuntil(b"\r\n\r\n"):
+                await asyncio.sleep(0.01)
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+                await writer.drain()
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+def test_each_call_in_flight_has_a_connection_of_its_own_which_later_calls_use_again() -> None:
+    provider = Counted()
+
+    async def call(clients: HttpClients, path: str = "/") -> int:
+        async with clients.client() as client:
+            return (await client.get(path)).status_code
+
+    async def run() -> list[int]:
+        server = await provider.serve()
+        clients = HttpClients(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        counted = []
+        for _ in range(2):
+            await asyncio.gather(*(call(clients) for _ in range(5)))
+            counted.append(provider.connections)
+        with pytest.raises(httpx.HTTPError):
+            await call(clients, "/broken")
+        for _ in range(2):
+            await asyncio.gather(*(call(clients) for _ in range(5)))
+            counted.append(provider.connections)
+        await clients.aclose()
+        await asyncio.gather(*filter(None, provider.tasks))
+        server.close()
+        return counted
+
+    assert asyncio.run(run()) == [5, 5, 6, 6]
+
+
+def test_clients_that_share_what_sends_do_not_close_it_for_one_another() -> None:
+    closed = []
+
+    class Wire(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            raise httpx.ReadError("broken", request=request)
+
+        async def aclose(self) -> None:
+            closed.append(self)
+
+    async def run() -> None:
+        clients = HttpClients("http://provider.example", transport=Wire())
+        for _ in range(2):
+            with pytest.raises(httpx.ReadError):
+                async with clients.client() as client:
+                    await client.get("/")
+        assert closed == []
+        await clients.aclose()
+
+    asyncio.run(run())
+    assert len(closed) == 1

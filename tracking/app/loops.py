@@ -34,7 +34,7 @@ TICK = 0.2
 BEAT_EVERY = timedelta(seconds=2)
 WATCHDOG_TIMEOUT = timedelta(minutes=5)
 IN_FLIGHT = 16
-CALLS_AHEAD = 100  # chosen by one survey of the open orders
+CALLS_AHEAD, MOST_AHEAD = 100, 400  # chosen by one survey of the open orders; more where the next one is far away
 RECOVER_EVERY = timedelta(seconds=30)
 CLOCK_STEP = timedelta(seconds=10)
 SURVEY_SHARE = 10  # times as long as it kept a processor busy, between two surveys of the open orders
@@ -202,7 +202,7 @@ class PollLoop(_CallingLoop):
         self._poller = poller
         self._discovery = discovery
         self._latest: datetime | None = None
-        self._next_survey = 0.0
+        self._next_survey = self._survey_pause = 0.0
 
     async def run(self) -> None:
         """Poll and discover until cancelled."""
@@ -229,9 +229,11 @@ class PollLoop(_CallingLoop):
             return
         loop = asyncio.get_running_loop()
         if loop.time() >= self._next_survey:
-            await self._poller.survey(now, max(free, min(available, CALLS_AHEAD)))
-            pause = min(self._poller.planning_seconds * SURVEY_SHARE, LONGEST_SURVEY_PAUSE)
-            self._next_survey = loop.time() + pause
+            until_next = int(available * max(self._survey_pause, 1.0))
+            most = CALLS_AHEAD if self._survey_pause < 1 else MOST_AHEAD
+            await self._poller.survey(now, max(free, min(until_next, most)))
+            self._survey_pause = min(self._poller.planning_seconds * SURVEY_SHARE, LONGEST_SURVEY_PAUSE)
+            self._next_survey = loop.time() + self._survey_pause
         for call in await self._poller.lease(now, free):
             self._start(group, partial(self._poller.poll, call))
 

@@ -5,7 +5,7 @@ Owns the record of a call and its table. Makes no call; what a record may hold o
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -64,6 +64,9 @@ class ApiCallRecord:
     answer: str | None = None
 
 
+_RECORDED = [field.name for field in fields(ApiCallRecord)]
+
+
 class CallLog:
     """Gathers the calls the client makes and writes them in groups; loses the oldest rather than grow for ever."""
 
@@ -98,7 +101,7 @@ def _store(connection: Connection, calls: list[ApiCallRecord]) -> None:
     order_ids = orders.order_ids(connection, po_numbers=po_numbers, provider_ids=provider_ids)
     rows = []
     for call in calls:
-        row = asdict(call)
+        row = {name: getattr(call, name) for name in _RECORDED}
         po_number, provider_id = row.pop("order_po"), row.pop("provider_id")
         rows.append(row | {"order_id": order_ids.get(po_number) or order_ids.get(provider_id)})
     store_api_calls(connection, rows)

@@ -70,11 +70,17 @@ class HttpClients:
         try:
             yield client
         except BaseException:
-            self._all.discard(client)
-            with contextlib.suppress(httpx.HTTPError, OSError):
-                await client.aclose()
+            await self._take_back_broken(client)
             raise
         self._free.append(client)
+
+    async def _take_back_broken(self, client: httpx.AsyncClient) -> None:
+        if self._options["transport"] is not None:  # which all have in common
+            self._free.append(client)
+            return
+        self._all.discard(client)
+        with contextlib.suppress(httpx.HTTPError, OSError):
+            await client.aclose()
 
     async def aclose(self) -> None:
         """Closes all connections."""
