@@ -280,7 +280,7 @@ def apply_event(order: Order, event: Event) -> Order:
     """The order after the event."""
     changed = _decoded(event)
     lines = apply_lines(order.lines, event.line_changes) if event.line_changes and order.lines else order.lines
-    return replace(order, lines=lines, **changed)
+    return replace(order, lines=lines, **changed) if changed or lines is not order.lines else order
 
 
 def first_order(event: Event) -> Order:

@@ -4,6 +4,7 @@ Knows no order and no request: what the fields mean is read above it. Refuses wi
 for a single value, and neither holds what came in.
 """
 
+import contextlib
 import hashlib
 import json
 import math
@@ -26,6 +27,9 @@ _NUMBER = re.compile(r"[+-]?\d{1,18}(\.\d{1,40})?(e[+-]?\d{1,3})?", re.ASCII | r
 _LARGEST = Decimal(10) ** 13
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _US_FORMATS = ("%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %I:%M %p", "%m/%d/%Y %H:%M:%S")
+_USUAL_FORM = re.compile(
+    r"(\d\d)/(\d\d)/(\d{4}) (0[1-9]|1[0-2]):(\d\d):(\d\d) ([AP])M", re.ASCII
+)  # as webhooks write it
 _EPOCH = re.compile(r"(?:/Date\()?(\d{10}(?:\.\d{1,9})?|\d{13})(?:\)/)?", re.ASCII)
 _PLAUSIBLE_YEARS = range(2000, 2101)
 _YES, _NO = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no", ""})
@@ -83,7 +87,7 @@ def _members_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def parse_text(text: str) -> Any:
     """Parses the text as JSON, as `parse` does."""
     try:
-        raw = json.loads(text, parse_int=_integer, object_pairs_hook=_members)
+        raw = _DECODER.decode(text)
     except (ValueError, RecursionError) as exc:
         raise UnreadableAnswer("the body is not JSON") from exc
     is_deeper = text.count("[") + text.count("{") > MAX_DEPTH and _is_deeper(raw)
@@ -102,6 +106,10 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     # Compared as texts: what is not a number is not equal to itself.
     marked.repeated = frozenset(name for name, value in pairs if repr(value) != repr(members[name]))
     return marked
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer, object_pairs_hook=_members)
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 def _is_deeper(raw: Any) -> bool:
@@ -127,7 +135,7 @@ def digest_of(raw: Any) -> str:
         UnreadableAnswer: it is nested too deeply.
     """
     try:
-        text = json.dumps(raw, sort_keys=True, separators=(",", ":"))
+        text = _canonical(raw)
     except (ValueError, RecursionError) as exc:
         raise UnreadableAnswer("the body holds what JSON cannot") from exc
     return hashlib.sha256(text.encode()).hexdigest()
@@ -314,6 +322,10 @@ def parse_time(text: Any) -> datetime:
     """
     if not isinstance(text, str) or len(text) > 64:
         raise ValueError("is not a time")
+    if usual := _USUAL_FORM.fullmatch(text):
+        month, day, year, hour, minute, second = map(int, usual.groups()[:6])
+        with contextlib.suppress(ValueError):
+            return datetime(year, month, day, hour % 12 + 12 * (usual[7] == "P"), minute, second, tzinfo=UTC)
     for time_format in (None, *_US_FORMATS):
         try:
             at = datetime.strptime(text.strip(), time_format) if time_format else datetime.fromisoformat(text.strip())  # noqa: DTZ007 - the next line gives the zone

@@ -5,6 +5,7 @@ much is unpacked and parsed is bounded.
 """
 
 import hashlib
+import itertools
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -112,9 +113,10 @@ def _members(body: bytes, charset: str) -> Mapping[str, Any] | None:
     """The members of the object in the body: JSON, JSON within JSON, or a form."""
     if not body.strip():
         return None
-    texts = list(_texts(body, charset))
-    objects = map(_object_in, texts)
-    return next((members for members in objects if members is not None), None) or _form(texts[0])
+    texts = _texts(body, charset)
+    first = next(texts)
+    objects = map(_object_in, itertools.chain((first,), texts))
+    return next((members for members in objects if members is not None), None) or _form(first)
 
 
 def _object_in(text: str, *, levels: int = 3) -> Mapping[str, Any] | None:

@@ -6,6 +6,7 @@ transaction as what they count. Statements of hot paths are built once: that tak
 
 import contextlib
 import itertools
+import operator
 import random
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -65,6 +66,7 @@ _POLL_DUE = and_(ORDERS.c.id.in_(_VALUES), ORDERS.c.next_look_at.is_not(None), u
 _POLL_COLUMNS = ("id", "provider_id", "digest", "provider_created_at", "failures", "next_look_at")
 LEASE_POLLS = lease_rows(ORDERS.c.id, _POLL_DUE, (ORDERS.c.id,), [ORDERS.c[name] for name in _POLL_COLUMNS])
 _CREATED = select(ORDERS.c.provider_created_at).where(ORDERS.c.provider_created_at.between(*_BETWEEN))
+_facts_of = operator.attrgetter(*ORDER_FIELDS)
 _TOGETHER = "orders saved together"  # in a connection's `info`
 _Gathered = dict[tuple[Any, tuple[str, ...]], list[dict[str, Any]]]  # by statement and columns
 CREATED_BETWEEN = _CREATED.order_by(ORDERS.c.provider_created_at).limit(bindparam("at_most"))
@@ -187,9 +189,8 @@ def save_order(
     changed: dict[str, Any] = dict(extra_columns or {})
     if events:
         last = after[-1]
-        changed |= {
-            name: getattr(last, name) for name in ORDER_FIELDS if getattr(last, name) != getattr(stored.order, name)
-        }
+        facts = zip(ORDER_FIELDS, _facts_of(last), _facts_of(stored.order), strict=True)
+        changed |= {name: value for name, value, earlier in facts if value != earlier}
         if "provider_id" in changed:
             changed |= folded_ids(last)
         found_by = [changed.get(name) for name in ("provider_id", "note")]

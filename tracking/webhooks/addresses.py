@@ -17,7 +17,7 @@ _PURPOSE = b"fulfillment-complete:"
 
 def make_token(po_number: str, secret: str) -> str:
     """Make the last part of the order's webhook address: an HMAC-SHA256 as 43 characters of URL-safe base64."""
-    digest = hmac.new(secret.encode(), _PURPOSE + po_number.encode("utf-8", "surrogatepass"), hashlib.sha256).digest()
+    digest = hmac.digest(secret.encode(), _PURPOSE + po_number.encode("utf-8", "surrogatepass"), "sha256")
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
 
 

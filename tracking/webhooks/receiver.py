@@ -52,6 +52,7 @@ LARGEST_BODY = 64 * 1024
 LARGEST_BODY_OVER_LIMIT = 4 * 1024  # a genuine one has less than 2 kB
 LARGEST_DRAINED = 32 * 1024 * 1024
 SECONDS_TO_READ = 5
+ACCEPTED, REFUSED = Response(status_code=204), Response(status_code=404)
 LOOKUPS_PER_BATCH = 5000
 CALLS_PER_BATCH = 256
 SLOW_LOOKUP_PAUSE = 0.25  # seconds, of sources over their limit: reads of the store hold its writer up
@@ -117,18 +118,18 @@ class Receiver:
             if await self._commit(replace(call, source=source or None), body.size) == "refused":  # recorded by then
                 self.refused += 1
                 self._refusals.count(RefusalRule.ANOTHER_ORDER)
-                return Response(status_code=404)
+                return REFUSED
         except CallbackRefused as exc:
             return await self._refuse(request, source, exc, body.size)
         except TimeoutError:
             why = f"the body took longer than {SECONDS_TO_READ} s, or gave way to others"
             return await self._refuse(request, source, CallbackRefused(why, rule=RefusalRule.TOO_SLOW), body.size)
         except ClientDisconnect:
-            return Response(status_code=404)
+            return REFUSED
         except StoreError as exc:
             log.warning("callback neither accepted nor refused, the provider will repeat it: %s", exc)
             return Response(status_code=503)
-        return Response(status_code=204)
+        return ACCEPTED
 
     async def _authenticate(self, request: Request, body: bytes, lookups: Batcher[Lookup, PoNumbers]) -> WebhookCall:
         """Make sure that the address is that of an order; what the body says is a hint and turns nothing away."""
@@ -216,7 +217,7 @@ class Receiver:
     async def _refuse(self, request: Request, source: str, refusal: CallbackRefused, size: int) -> Response:
         self.refused += 1
         await self._refusals.record(refusal, source, method=request.method, size=size, now=self._clock())
-        return Response(status_code=404)
+        return REFUSED
 
 
 @dataclass(slots=True)

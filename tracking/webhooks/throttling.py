@@ -10,12 +10,14 @@ Memory is bounded whatever comes: the sources that were refused longest ago are 
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
 
+@functools.lru_cache(maxsize=1000)
 def source_of(host: str | None) -> str:
     """Name the source of a call: its IPv4 address, or its IPv6 network of 64 bits, all of which one caller may own."""
     try:
