@@ -33,7 +33,7 @@ HEALTH_COLORS = {Level.SUCCESS: "green", Level.INFO: "green", Level.WARNING: "or
 DRAW = {Level.ERROR: st.error, Level.WARNING: st.warning, Level.INFO: st.info}
 LONGEST_SEARCH = 200
 COUNTS_WIDTH, UNAPPROVED_WIDTH = 345, 85
-SEARCH = "PO number, provider ID, external ID, e-mail"
+SEARCH = "Any ID, product, recipient, note"
 
 
 def draw(title: str, *, search_too: bool = True) -> None:

@@ -181,6 +181,8 @@ with elements.error_box():
         st.warning(f"Left out of the filter: {elements.escape(problem)}", icon=":material/filter_alt_off:")
     if problems:
         st.caption(orders_selection.WIDER)
+    for note in snapshot.page.notes:
+        st.caption(f":material/info: {elements.escape(note)}")
     selected: list[str] = []
     if snapshot.page.rows.empty:
         nothing(filters)

@@ -11,13 +11,11 @@ import actors
 import address
 import cached
 import elements
-import session
 import times
 from tracking.orders import wording
 from tracking.orders.model import OrderType
 from tracking.orders.vocabulary import reason_label, state_label
 from tracking.reports.explanations import TYPES
-from tracking.reports.order_list import search
 from tracking.reports.order_list.filters import REASONS, SORTS, VIEW_LABELS, VIEWS, Filters
 
 SEEN_IF_ANY = {"approval"}  # views that most teams never need
@@ -213,8 +211,6 @@ def switches(filters: Filters) -> None:
     """What only some lists ask for."""
     if filters.view == "late":
         st.toggle("Include orders late as part of an incident", **bind("each", filters.each))
-    if filters.text and search.has_exact_match(session.database(), filters.text):
-        st.toggle("Include IDs that contain this one", **bind("parts", filters.parts))
 
 
 # Chips

@@ -94,7 +94,14 @@ def reads(now: datetime, file: CheckedFile) -> Mapping[str, Callable[[Database],
         "handover of a shift": lambda store: handover.handover(store, now - timedelta(hours=8), now),
         "expected times of a page": lambda store: expected_times(store, _records(waiting(store)), now),
         "what changed since a page was read": lambda store: list_news(store, Filters(view="open"), waiting(store), now),
-        "the order that a text means": lambda store: search.find_po_numbers(store, waiting(store).rows["po_number"][0]),
+        "the order that a text means": lambda store: search.find_po_numbers(store, "seed-blk-000000007"),
+        "search by a part that few orders hold": lambda store: search.orders_page(
+            store, Filters(text="000000077"), now
+        ),
+        "search by a part that all orders hold": lambda store: search.orders_page(store, Filters(text="seed-"), now),
+        "search by a part that none holds": lambda store: search.orders_page(store, Filters(text="nobody@"), now),
+        "search by a common and a rare word": lambda store: search.orders_page(store, Filters(text="cvs person7"), now),
+        "search by two characters": lambda store: search.orders_page(store, Filters(text="se"), now),
         "counts as of yesterday": lambda store: overview_as_of(store, now - timedelta(hours=23.5), now),
         "one order: as of yesterday": lambda store: order_as_of(
             store, _order_of_some_lines(store), now - timedelta(hours=24)

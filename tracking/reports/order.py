@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy import select
 from sqlalchemy.engine import RowMapping
 
@@ -15,6 +14,7 @@ from tracking.orders.wording import TimelineEntry
 from tracking.provider import people
 from tracking.provider.json_fields import storable
 from tracking.reports import amounts
+from tracking.reports.finding.lookup import orders_of_person
 from tracking.reports.order_page.lines import currency_of_lines, line_record
 from tracking.reports.order_page.rows import order_row
 from tracking.reports.order_page.story import as_happened, newest_events
@@ -37,17 +37,13 @@ def find_order_ids(database: Database, any_id: str) -> list[int]:
     text = storable(any_id.strip())
     if not text:
         return []
-    forms = sorted(people.read_spelling(text).forms)
-    person = sa.or_(sa.false(), *(LINES.c.recipient_key.contains(f"\n{form}\n", autoescape=True) for form in forms))
-    searches = (
-        select(LINES.c.order_id).where(LINES.c.external_id == text).distinct().limit(2),
-        select(LINES.c.order_id).where(person).distinct().limit(2),
-    )
     with database.read() as connection:
         if (row_id := orders.find_id(connection, text)) is not None:
             return [row_id]
-        each = (connection.execute(query).scalars().all() for query in searches)
-        return [int(row_id) for row_id in next((row_ids for row_ids in each if row_ids), ())]
+        external = select(LINES.c.order_id).where(LINES.c.external_id == text).distinct().limit(2)
+        if row_ids := connection.execute(external).scalars().all():
+            return [int(row_id) for row_id in row_ids]
+        return list(orders_of_person(connection, sorted(people.read_spelling(text).forms))[:2])
 
 
 def order_record(database: Database, order_id: int) -> dict[str, Any]:

@@ -193,10 +193,10 @@ def save_order(
         changed |= {name: value for name, value, earlier in facts if value != earlier}
         if "provider_id" in changed:
             changed |= folded_ids(last)
-        found_by = [changed.get(name) for name in ("provider_id", "note")]
-        found_by += [event.detail["text"] for event in events if event.kind in texts.NOTE_KINDS]
-        if any(found_by):
-            texts.add_words(connection, stored.id, found_by)
+        new_words = [changed.get(name) for name in ("provider_id", "note")]
+        new_words += [event.detail["text"] for event in events if event.kind in texts.NOTE_KINDS]
+        if any(new_words):
+            texts.add_words(connection, stored.id, new_words)
         count, head = stored.columns["event_count"], stored.columns["head"] or ""
         log, changed["head"] = chain.event_rows(stored.order.po_number, head, count, events)
         changed["event_count"], changed["quiet_since"] = count + len(log), events[-1].learned_at

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from tracking.provider.json_fields import storable
 from tracking.reports import activity, amounts, explanations, health
 from tracking.reports import order as order_reports
 from tracking.reports.as_of.order import order_as_of
+from tracking.reports.finding.lookup import notes
 from tracking.reports.order_list import exports, search
 from tracking.reports.order_list.filters import Filters
 from tracking.reports.order_page import story, verdicts
@@ -225,6 +226,7 @@ def orders_command(
     filters = replace(filters, page_size=limit)
     if as_json:
         output.print_json(search.order_records(store, filters, now))
+        _say_notes(notes(store, filters.text, now))
         return
     page = search.orders_page(store, filters, now)
     rows = []
@@ -237,6 +239,12 @@ def orders_command(
     columns = ("PO number", "provider ID", "state", "type", "cards", "value", "created (UTC)", "flags")
     output.print_table(columns, rows, right=("cards", "value"))
     output.print_stdout(f"{len(page.rows)} of {f'more than {page.total - 1}' if page.more else page.total}")
+    _say_notes(page.notes)
+
+
+def _say_notes(sentences: Iterable[str]) -> None:
+    for sentence in sentences:
+        output.print_stderr(sentence)
 
 
 def events_command(

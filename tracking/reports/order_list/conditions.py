@@ -11,9 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, select
 
 from tracking.forecasting import incidents
-from tracking.orders.model import CLOSED, State, Submission, WebhookStatus, folded_id
+from tracking.orders.model import CLOSED, State, Submission, WebhookStatus
 from tracking.orders.vocabulary import AttentionReason, EventKind
-from tracking.provider import people
+from tracking.reports.finding.lookup import TextSearch, look_up
+from tracking.reports.finding.terms import readable
 from tracking.reports.order_list.filters import SORTS, Filters
 from tracking.reports.order_list.narrowing import (
     ENDS,
@@ -27,13 +28,10 @@ from tracking.reports.order_list.narrowing import (
     with_product,
 )
 from tracking.reports.trends import day_start
-from tracking.storage.engines import casefold
-from tracking.storage.tables import COUNTERS, LINES, OPEN, ORDERS, UNAPPROVED, UNSETTLED
+from tracking.storage.tables import COUNTERS, OPEN, ORDERS, UNAPPROVED, UNSETTLED
 from tracking.storage.team import snoozing
 
 COUNTED = 10_000
-# In a store of more orders an exact id is found through the indexes alone: to look for it within others takes seconds.
-SEARCHED_WHOLE = 50_000
 
 # Of an order of another system that nobody here has seen open.
 _OVER_AT_FIRST_SIGHT = sa.and_(ORDERS.c.submission == Submission.ELSEWHERE, ORDERS.c.last_open_at.is_(None))
@@ -64,25 +62,6 @@ def _view(view: str, assigned: str, now: datetime) -> list[Any]:
     return conditions.get(view, [])
 
 
-def whole_id(text: str) -> ColumnElement[bool]:
-    """The condition for the one order that has this very id, in whatever case it is written."""
-    folded = folded_id(text)
-    return sa.or_(ORDERS.c.po_folded == folded, ORDERS.c.provider_folded == folded)
-
-
-def is_exact(connection: Connection, filters: Filters) -> bool:
-    """Whether the order that has this very id is all that is listed, and not what holds it as a part."""
-    text = filters.text.strip()
-    if not text or filters.parts or not is_large(connection):
-        return False
-    return connection.execute(select(ORDERS.c.id).where(whole_id(text)).limit(1)).first() is not None
-
-
-def is_large(connection: Connection) -> bool:
-    """Whether the store holds so many orders that to look through all of them takes seconds."""
-    return count(connection, []) > SEARCHED_WHOLE
-
-
 def count(connection: Connection, clauses: list[Any], ids: Any = None) -> int:
     """How many match: all from the counters, a part by counting at the most COUNTED + 1.
 
@@ -96,25 +75,19 @@ def count(connection: Connection, clauses: list[Any], ids: Any = None) -> int:
     return int(connection.execute(select(sa.func.count()).select_from(some)).scalar_one())
 
 
-def containing(text: str, dialect: str) -> ColumnElement[bool]:
-    """The condition for orders with this text in an id or a reference, or with this person, however written."""
-    orders, lines = ORDERS.c, LINES.c
-    ids = {" ".join(text.split()), "".join(text.split())}
-    of_order = [_holds(column, part, dialect) for column in (orders.po_number, orders.provider_id) for part in ids]
-    of_line = [_holds(lines.external_id, part, dialect) for part in ids]
-    of_line += [lines.recipient_key.contains(form, autoescape=True) for form in sorted(people.search_forms(text))]
-    return sa.or_(*of_order, orders.id.in_(select(lines.order_id).where(sa.or_(*of_line))))
+def list_conditions(connection: Connection, filters: Filters, now: datetime) -> tuple[list[Any], TextSearch | None]:
+    """What an order must be to be listed, and what is to be said of a text in the filter; bounded where that is common.
 
-
-def _holds(column: sa.Column[Any], part: str, dialect: str) -> ColumnElement[bool]:
-    held = column.icontains(part, autoescape=True)
-    if dialect != "sqlite":
-        return held
-    # SQLite knows the case of ASCII letters alone; only what holds others has to be folded.
-    beyond_ascii = sa.and_(
-        column.op("GLOB")("*[^ -~]*"), sa.func.casefold(column).contains(casefold(part), autoescape=True)
-    )
-    return sa.or_(held, beyond_ascii)
+    Of more orders than a search lists, those are listed that came last, unless the rest of the filter leaves but a few:
+    then each of these is asked whether it holds the text.
+    """
+    if not readable(filters.text):
+        return conditions(connection, filters, now), None
+    text_search, others = look_up(connection, filters.text), replace(filters, text="")
+    clauses = conditions(connection, others, now)
+    if text_search.capped and narrowest(connection, others, now) is not None:
+        return [*clauses, text_search.matches], replace(text_search, capped=False)
+    return [*clauses, text_search.among_listed], text_search
 
 
 def conditions(connection: Connection, filters: Filters, now: datetime) -> list[Any]:
@@ -124,9 +97,8 @@ def conditions(connection: Connection, filters: Filters, now: datetime) -> list[
     clauses: list[Any] = _view(filters.view, filters.assigned, now)
     if filters.view == "late" and not filters.each:
         clauses += [sa.not_(incident.matches(now)) for incident in incidents.stored_late_orders(connection).incidents]
-    if text := filters.text.strip():
-        exact = is_exact(connection, filters)
-        clauses.append(whole_id(text) if exact else containing(text, connection.dialect.name))
+    if readable(filters.text):
+        clauses.append(look_up(connection, filters.text).matches)
     clauses += [
         clause(value) for name, clause in _BOUNDS.items() if (value := getattr(filters, name)) not in ((), "", None)
     ]

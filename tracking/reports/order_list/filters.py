@@ -61,8 +61,7 @@ class Filters:
 
     `reasons`: for which the order needs a decision. `not_...`: what is left out. `only`: these PONumbers.
     `imported`: which import placed it.
-    `each`: late orders that are late together are listed too, where one sentence would tell them all. `parts`: what
-    holds the text is listed too, where the store is so large that an exact id would be the only match. `watched`: what
+    `each`: late orders that are late together are listed too, where one sentence would tell them all. `watched`: what
     was over already when it was first seen is left out. `assigned`: to whom; the view "mine" is theirs. `job`: what an
     act on many orders was for.
     """
@@ -100,7 +99,6 @@ class Filters:
         default=None, metadata=_set_by("import", lambda reader, name: reader.number(name, 0, 1, 999_999_999) or None)
     )
     each: bool = field(default=False, metadata=_set_by("each", Reader.yes))
-    parts: bool = field(default=False, metadata=_set_by("parts", Reader.yes))
     watched: bool = field(default=False, metadata=_set_by("watched", Reader.yes))
     sort: str = field(default="placed", metadata=_set_by("sort", _sort))
     descending: bool = field(default=True, metadata=_set_by("asc", lambda reader, name: not reader.yes(name)))

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Connection, select
 
 from tracking.orders.model import WebhookStatus
 from tracking.orders.vocabulary import reason_label, state_label
-from tracking.reports.order_list.conditions import conditions
+from tracking.reports.order_list.conditions import list_conditions
 from tracking.reports.order_list.filters import Filters
 from tracking.reports.order_list.search import CHANGING_COLUMNS, Page, changing_values, cut
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 NEWS_COUNTED = 1_000
 _WEBHOOKS = {
@@ -47,11 +44,13 @@ class News:
 def list_news(database: Database, filters: Filters, page: Page, now: datetime) -> News:
     """What has come or changed since the page was read; orders that only now match the filter count as changed."""
     with database.read() as connection:
-        clauses = conditions(connection, filters, now)
-        newer = select(ORDERS.c.id).where(ORDERS.c.id > page.newest_id, *clauses).limit(NEWS_COUNTED)
-        new = len(connection.execute(newer).all())
-        entered: Sequence[int] = ()
-        if filters.page == 1 and not filters.text:  # to look for a part of an id again is a walk over all orders
+        new, entered = 0, list[int]()
+        # What holds a text is looked for again only where there is any new order at all.
+        if not filters.text or _has_newer(connection, page):
+            clauses, _ = list_conditions(connection, filters, now)
+            newer = select(ORDERS.c.id).where(ORDERS.c.id > page.newest_id, *clauses).limit(NEWS_COUNTED)
+            new = len(connection.execute(newer).all())
+        if filters.page == 1 and not filters.text:
             earlier = [*clauses, ORDERS.c.id <= page.newest_id]
             entered = _entered(filters, page, list(connection.execute(cut(filters, earlier, ORDERS.c.id)).scalars()))
         current = _current_values(connection, [*page.values, *entered], now)
@@ -65,6 +64,10 @@ def list_news(database: Database, filters: Filters, page: Page, now: datetime) -
         if key in current
     ]
     return News(new, tuple(changes))
+
+
+def _has_newer(connection: Connection, page: Page) -> bool:
+    return connection.execute(select(ORDERS.c.id).where(ORDERS.c.id > page.newest_id).limit(1)).first() is not None
 
 
 def _current_values(connection: Connection, ids: list[int], now: datetime) -> dict[int, dict[str, Any]]:

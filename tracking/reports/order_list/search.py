@@ -14,26 +14,23 @@ from sqlalchemy.engine import RowMapping
 from tracking.errors import TooSlow
 from tracking.orders.model import State, Submission, is_open
 from tracking.orders.wording import window
-from tracking.provider.json_fields import storable
 from tracking.reports import amounts
+from tracking.reports.finding.lookup import look_up, whole_id
+from tracking.reports.finding.terms import readable
 from tracking.reports.order import order_summary
 from tracking.reports.order_list.conditions import (
-    conditions,
-    containing,
     count,
-    is_exact,
-    is_large,
+    list_conditions,
     ordering,
     sorting,
     stopped_counting,
-    whole_id,
 )
 from tracking.reports.order_list.filters import Filters
 from tracking.reports.order_list.narrowing import all_ids
 from tracking.startup import pd
 from tracking.storage.database import Database
 from tracking.storage.reading.time_limits import hurried
-from tracking.storage.tables import LINES, ORDERS
+from tracking.storage.tables import ORDERS
 from tracking.storage.team import snoozing
 
 _LISTED_COLUMNS = (
@@ -58,7 +55,7 @@ PLACED = 1000
 class Page:
     """One page of orders. `total` counts all that match; with `more` there are at least so many.
 
-    With `exact` the one order that has this very id is shown, and others may hold it as a part.
+    `notes` say in sentences what a search for a text did not look through.
     `rows` also has the columns late, snoozed, worth (the face value by currency, in words) and completion (when it was
     completed as far as is known, in words). `values` holds what of each order is shown and can change, by its row id:
     see `changing_values`.
@@ -69,13 +66,13 @@ class Page:
     more: bool
     newest_id: int
     values: Mapping[int, Mapping[str, Any]]
-    exact: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def orders_page(database: Database, filters: Filters, now: datetime) -> Page:
     """The orders that match, filtered, sorted and cut in the database."""
     with database.read() as connection:
-        clauses = conditions(connection, filters, now)
+        clauses, text_search = list_conditions(connection, filters, now)
         rows = connection.execute(cut(filters, clauses, *(ORDERS.c[name] for name in _LISTED_COLUMNS))).mappings().all()
         listed = (filters.page - 1) * filters.page_size + len(rows)
         if len(rows) < filters.page_size and (rows or filters.page == 1):  # the last page
@@ -83,7 +80,6 @@ def orders_page(database: Database, filters: Filters, now: datetime) -> Page:
         else:
             total, more = _total(connection, filters, clauses, now, listed)
         newest = connection.execute(select(sa.func.max(ORDERS.c.id))).scalar() or 0
-        exact = is_exact(connection, filters)
         values = amounts.order_values(connection, rows)
     frame = pd.DataFrame([dict(row) for row in rows], columns=list(_LISTED_COLUMNS))
     frame["late"] = [_is_late(row, now) for row in rows]
@@ -91,7 +87,9 @@ def orders_page(database: Database, filters: Filters, now: datetime) -> Page:
     frame["worth"] = [amounts.worth(values[row["id"]]) for row in rows]
     frame["completion"] = [_completion(row, now) for row in rows]
     changing = {row["id"]: changing_values(row, now) for row in rows}
-    return Page(frame, total, more, newest_id=newest, values=changing, exact=exact)
+    more |= bool(text_search and text_search.capped)
+    notes = tuple(text_search.notes(now)) if text_search else ()
+    return Page(frame, total, more, newest_id=newest, values=changing, notes=notes)
 
 
 def _total(
@@ -130,36 +128,27 @@ def _completion(row: RowMapping, now: datetime) -> str:
     return window(None if discovered else row["completed_after"], row["completed_by"], now)
 
 
-def has_exact_match(database: Database, text: str) -> bool:
-    """Whether an order has this very id in a store so large that it alone is listed, unless `parts` is set."""
-    with database.read() as connection:
-        return is_exact(connection, Filters(text=text))
-
-
 def find_po_numbers(database: Database, text: str) -> list[str]:
     """The PONumbers of the orders somebody means by this text, two at the most: one alone can be opened at once.
 
-    That is the order with this very id; failing that, what the text is part of, as the list finds it. In a large store
-    it is what has just this external id: to look for parts and people there is for the list, which says so.
+    That is the order with this very id; failing that, what the text is part of, as the list finds it.
     """
-    text = storable(text.strip())
-    if not text:
+    if not readable(text):
         return []
     two = select(ORDERS.c.po_number).limit(2)
     with database.read() as connection:
         if po_numbers := connection.execute(two.where(whole_id(text))).scalars().all():
             return list(po_numbers)
-        matching = containing(text, connection.dialect.name)
-        if is_large(connection):
-            matching = ORDERS.c.id.in_(select(LINES.c.order_id).where(LINES.c.external_id == text).distinct().limit(2))
-        return list(connection.execute(two.where(matching)).scalars())
+        few = look_up(connection, text).listed[:2]
+        return list(connection.execute(two.where(ORDERS.c.id.in_(few))).scalars())
 
 
 def neighbours(database: Database, filters: Filters, order_id: int, now: datetime) -> tuple[str | None, str | None]:
     """The PONumbers before and after the order among those that match, also where it does not match any more."""
     with database.read() as connection:
         values = _sorted_by(connection, filters, order_id)
-        matching = select(ORDERS.c.po_number).where(*conditions(connection, filters, now)).limit(1)
+        clauses, _ = list_conditions(connection, filters, now)
+        matching = select(ORDERS.c.po_number).where(*clauses).limit(1)
 
         def nearest(*, backwards: bool) -> str | None:
             up = filters.descending == backwards
@@ -176,8 +165,9 @@ def position(database: Database, filters: Filters, order_id: int, now: datetime)
     """The place of the order among those that match, from 1, and how many match; None from PLACED or COUNTED on."""
     with database.read() as connection:
         values = _sorted_by(connection, filters, order_id)
-        clauses = conditions(connection, filters, now)
+        clauses, text_search = list_conditions(connection, filters, now)
         total, more = _total(connection, filters, clauses, now, 0)
+        more |= bool(text_search and text_search.capped)
         if connection.execute(select(ORDERS.c.id).where(ORDERS.c.id == order_id, *clauses)).first() is None:
             return None, None if more else total
         beyond = _beyond(values, up=filters.descending, backwards=True)
@@ -210,6 +200,7 @@ def _beyond(values: list[tuple[Any, Any]], *, up: bool, backwards: bool) -> Colu
 def order_records(database: Database, filters: Filters, now: datetime) -> list[dict[str, Any]]:
     """One page of orders as `orders --json` prints it."""
     with database.read() as connection:
-        rows = connection.execute(cut(filters, conditions(connection, filters, now), ORDERS)).mappings().all()
+        clauses, _ = list_conditions(connection, filters, now)
+        rows = connection.execute(cut(filters, clauses, ORDERS)).mappings().all()
         values = amounts.order_values(connection, rows)
         return [order_summary(row, values[row["id"]]) for row in rows]

@@ -54,13 +54,13 @@ class Matches:
 
 def find(connection: Connection, alternatives: Iterable[Sequence[Needle]]) -> Matches:
     """Find the orders that hold every needle of one of the alternatives; in each, one at least is indexed."""
-    found, capped = dict[int, None](), False
+    hits, capped = dict[int, None](), False
     for needles in alternatives:
         matches = _with_all(connection, needles)
-        found |= dict.fromkeys(matches.order_ids)
+        hits |= dict.fromkeys(matches.order_ids)
         capped |= matches.capped
-    order_ids = list(found)[:ORDERS_AT_MOST]
-    return Matches(order_ids, capped or len(found) >= ORDERS_AT_MOST)
+    order_ids = list(hits)[:ORDERS_AT_MOST]
+    return Matches(order_ids, capped or len(hits) >= ORDERS_AT_MOST)
 
 
 def _with_all(connection: Connection, needles: Sequence[Needle]) -> Matches:
@@ -118,7 +118,7 @@ def _candidates(connection: Connection, needle: Needle) -> Matches:
 def _on_sqlite(connection: Connection, needle: Needle) -> tuple[list[int], bool]:
     indexed = progress.load(connection).indexed
     waiting = _newest(UNINDEXED_AT_MOST, SEARCH_TEXTS.c.id > indexed)
-    found = list(connection.execute(select(waiting.c.order_id).where(_holds(waiting.c, needle, "sqlite"))).scalars())
+    hits = list(connection.execute(select(waiting.c.order_id).where(_holds(waiting.c, needle, "sqlite"))).scalars())
     named = (
         select(_INDEX.c.rowid)
         .where(_INDEX.c[INDEX].op("MATCH")(_match(needle)))
@@ -129,7 +129,7 @@ def _on_sqlite(connection: Connection, needle: Needle) -> tuple[list[int], bool]
     candidates = named.join(SEARCH_TEXTS, SEARCH_TEXTS.c.id == named.c.rowid)
     fitting = case((_holds(SEARCH_TEXTS.c, needle, "sqlite"), SEARCH_TEXTS.c.order_id))
     rows = connection.execute(select(fitting).select_from(candidates)).scalars().all()
-    return found + [order_id for order_id in rows if order_id is not None], len(rows) >= CANDIDATES_AT_MOST
+    return hits + [order_id for order_id in rows if order_id is not None], len(rows) >= CANDIDATES_AT_MOST
 
 
 def _match(needle: Needle) -> str:
@@ -168,8 +168,8 @@ def _on_postgresql(connection: Connection, needle: Needle) -> tuple[list[int], b
     array = getattr(func, TRIGRAMS)(body, type_=sa.Text).collate("C")  # in the words of the index
     named = (array.op("@>", is_comparison=True)(sa.cast(trigrams(text), kind)) for text in needle.texts)
     texts = SEARCH_TEXTS.c
-    found = select(texts.order_id, texts.words, texts.people).where(sa.or_(*named)).limit(CANDIDATES_AT_MOST).subquery()
-    rows = connection.execute(select(case((_holds(found.c, needle, "postgresql"), found.c.order_id)))).scalars().all()
+    hits = select(texts.order_id, texts.words, texts.people).where(sa.or_(*named)).limit(CANDIDATES_AT_MOST).subquery()
+    rows = connection.execute(select(case((_holds(hits.c, needle, "postgresql"), hits.c.order_id)))).scalars().all()
     return sorted((each for each in rows if each is not None), reverse=True), len(rows) >= CANDIDATES_AT_MOST
 
 
