@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from datetime import timedelta
 from functools import partial
@@ -308,11 +308,11 @@ class Perishable(Database):
         # It is the process that is lost here, not the power.
         sa.event.listen(self._engine, "connect", lambda raw, _: raw.execute("PRAGMA synchronous=OFF"))
 
-    def submit(self, job: Callable[[Connection], Any]) -> Future[Any]:
+    def submit(self, job: Callable[[Connection], Any], *, orders: Iterable[int | str] = ()) -> Future[Any]:
         self.writes_left -= 1
         if self.writes_left == 0:
             raise Killed
-        return super().submit(job)
+        return super().submit(job, orders=orders)
 
 
 def test_it_may_be_killed_at_every_step(

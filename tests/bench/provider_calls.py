@@ -73,9 +73,9 @@ class Tally:
         """Counts from now on."""
         submit = store.submit
 
-        def counted(job: Callable[[Connection], Any]) -> Any:
+        def counted(job: Callable[[Connection], Any], **named: Any) -> Any:
             self.counts["write jobs"] += 1
-            return submit(job)
+            return submit(job, **named)
 
         store.submit = counted  # type: ignore[method-assign]
         event.listen(store._engine, "commit", lambda _: self.counts.update(["commits"]))

@@ -259,7 +259,7 @@ def _phases(site: Site, store: Database, workers: int, orders: int) -> Iterator[
         yield site.measure(started, "callbacks", lambda: call_back(started, po_numbers, "11/23/2026 03:09:00 AM"))
     assert counted(store, CALLBACKS.c.outcome == "accepted") == orders
     # Under a lease nothing is looked at before all workers are ready.
-    held = update(ORDERS).values(lease_until=text("now() + interval '1 hour'"))
+    held = update(ORDERS).values(lease_until=text("now() + interval '10 minutes'"))
     store.write(lambda connection: connection.execute(held).rowcount)
     with site.at_work(workers, "poller") as started:
         yield site.measure(started, "looks", look)

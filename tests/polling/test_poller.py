@@ -327,7 +327,7 @@ def test_answers_that_say_nothing_new_are_recorded_by_one_job(watch: PollingSetu
     watch.poll(seconds=60)
     jobs: list[Any] = []
     run = watch.store.run
-    watch.store.run = lambda job: run(jobs.append(job) or job)  # type: ignore[method-assign,func-returns-value]
+    watch.store.run = lambda job, **named: run(jobs.append(job) or job, **named)  # type: ignore[method-assign,func-returns-value]
     assert watch.poll(hours=1) == 5
     assert len(jobs) == 2, "one leases them, one records them"
     assert {row["looks"] for row in watch.rows()} == {3}

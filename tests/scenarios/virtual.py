@@ -6,7 +6,7 @@ thread works.
 
 import asyncio
 import selectors
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -85,10 +85,10 @@ class CountedDatabase(Database):
             # What is simulated here is the provider, not the loss of power: the disk need not be waited for.
             event.listen(self._engine, "connect", lambda raw, _: raw.execute("PRAGMA synchronous=OFF"))
 
-    def submit(self, job: Callable[[Connection], T]) -> Future[T]:
+    def submit(self, job: Callable[[Connection], T], *, orders: Iterable[int | str] = ()) -> Future[T]:
         self._loop.begin()
         told: Future[T] = Future()
-        future = super().submit(job)
+        future = super().submit(job, orders=orders)
 
         def done(_: object) -> None:
             # Whoever waits hears of it before the loop is told: else time could leap between the two.

@@ -7,7 +7,7 @@ simulator gives: the store's own transactions, the real client (below it a simul
 import base64
 import contextlib
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from functools import partial
@@ -168,17 +168,17 @@ class SimulatedDatabase(Database):
         with translated():
             yield self._reader()
 
-    def submit(self, job: Callable[[Connection], T]) -> Future[T]:
+    def submit(self, job: Callable[[Connection], T], *, orders: Iterable[int | str] = ()) -> Future[T]:
         future: Future[T] = Future()
         console = self._console
         if console.dead:
             return future
         if self.at_once:
-            self._turn_with([Job(job, future)])
+            self._turn_with([Job(job, future, frozenset(orders))])
             if console.dead:
                 raise Died
         else:
-            self._waiting.append(Job(job, future))
+            self._waiting.append(Job(job, future, frozenset(orders)))
             if len(self._waiting) == 1:
                 console.loop.call_later(0.001 + 0.004 * console.world.chance.draw("writer"), self._turn)
         return future

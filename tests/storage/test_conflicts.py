@@ -11,19 +11,20 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from fakes import request
+from fakes import callback, request, shown
 from sqlalchemy import Connection
 
 from tracking import ingest
 from tracking.access import Person
 from tracking.app import settings_changes
 from tracking.errors import InvalidNote, NotAllowed, StoreBusy, TrackingError
+from tracking.forecasting.planner import PlanningContext
 from tracking.reports.order_list.filters import Filters
 from tracking.settings import Settings
-from tracking.storage import database
+from tracking.storage import database, facts
 from tracking.storage.database import Database
 from tracking.storage.maintenance.verify import verify
-from tracking.storage.tables import EVENTS
+from tracking.storage.tables import EVENTS, ORDERS
 from tracking.storage.team.audit_log import AuditKind, record_act
 from tracking.storage.team.tables import AUDIT_LOG, SAVED_VIEWS
 from tracking.storage.writing import groups
@@ -253,4 +254,45 @@ def test_writers_that_change_the_same_counters_in_other_orders_do_not_end_each_o
     for future in futures:
         future.result(10)
     assert conflicts == []
+    assert verify(store) == []
+
+
+def test_two_writers_place_call_back_and_complete_orders_at_once_and_neither_ends_the_other(
+    store: Database, other: Database, conflicts: list[str], planner: PlanningContext, now: datetime
+) -> None:
+    """Each has orders of its own, and takes the callbacks of the other's; both count in the same hour."""
+    hour, each = timedelta(hours=1), 12
+
+    def place(name: str, number: int) -> Step:
+        return partial(ingest.place, request=request(name), source="form", actor="Ann", now=now + hour * (number % 2))
+
+    def beat(connection: Connection) -> None:
+        facts.set_fact(connection, facts.heartbeat_key("poller"), {}, now)
+
+    def call_back(name: str, number: int) -> Step:
+        call = callback(name, f"BLK-{name}")
+        return partial(ingest.receive_webhook, call=call, size=9, now=now + hour * (number % 2), planner=planner)
+
+    def look(name: str, number: int) -> Step:
+        at, parsed = now + hour * (number % 2), shown(f"BLK-{name}", name, "Completed")
+        return partial(ingest.discover, parsed=parsed, started_at=at, now=at, planner=planner)
+
+    def all_of(writer: Database, own: str, others: str) -> None:
+        done = [writer.submit(place(f"{own}{number}", number)) for number in range(each)]
+        for number in range(each):
+            called, looked_at = f"{others}{number}", f"{own}{number}"
+            done += [writer.submit(beat), writer.submit(call_back(called, number), orders=[called])]
+            done.append(writer.submit(look(looked_at, number), orders=[looked_at]))
+        for future in done:
+            future.result(20)
+
+    threads = [threading.Thread(target=all_of, args=names) for names in ((store, "A", "B"), (other, "B", "A"))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert conflicts == []
+    with store.read() as connection:
+        states = list(connection.execute(sa.select(ORDERS.c.state)).scalars())
+    assert states == ["Completed"] * 2 * each
     assert verify(store) == []

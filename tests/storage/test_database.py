@@ -69,7 +69,12 @@ def commits(store: Database) -> Iterator[list[int]]:
 
 
 def remember(key: str, now: datetime, value: int = 1) -> Job:
-    return lambda connection: facts.set_fact(connection, key, {"n": value}, now)
+    row = {"key": key, "value": {"n": value}, "at": now}
+
+    def job(connection: Connection) -> None:
+        connection.execute(facts.upsert_fact(connection.dialect.name), row)
+
+    return job
 
 
 def fail(error: Exception) -> Job:

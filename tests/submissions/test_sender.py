@@ -467,7 +467,7 @@ def test_attempts_that_leave_together_are_committed_together(desk: Desk) -> None
         desk.place(f"po-{number}")
     jobs: list[Any] = []
     run = desk.store.run
-    desk.store.run = lambda job: run(jobs.append(job) or job)  # type: ignore[method-assign,func-returns-value]
+    desk.store.run = lambda job, **named: run(jobs.append(job) or job, **named)  # type: ignore[method-assign,func-returns-value]
     attempts = asyncio.run(desk.sender.begin_due(desk.clock.now))
     assert (len(attempts), len(jobs), desk.provider.calls) == (3, 1, [])
     assert desk.kinds() == ["requested"] * 3 + ["sending"] * 3

@@ -38,6 +38,7 @@ async def record_list_page(
                 settled.add(folded_id(parsed.snapshot.provider_id))
         return settled, proven, unproven
 
-    settled, proven, unproven = await database.run(job)
+    listed_here = [parsed.snapshot.po_number for parsed in listed if parsed.snapshot.po_number]
+    settled, proven, unproven = await database.run(job, orders=listed_here)
     planner.forecasts.note_list_proof(proven, unproven)
     return settled

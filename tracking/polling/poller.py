@@ -149,7 +149,7 @@ class Poller:
     async def _release(self, rows: Sequence[RowMapping]) -> None:
         if rows:
             ids = [row["id"] for row in rows]
-            await self._database.run(lambda connection: orders.release_polls(connection, ids))
+            await self._database.run(lambda connection: orders.release_polls(connection, ids), orders=ids)
 
     async def poll(self, call: LeasedCall, answered: Callable[[], None] = lambda: None) -> None:
         """Polls the orders of a call and records what it shows; failures are recorded as due times, never raised.
@@ -190,7 +190,8 @@ class Poller:
             await self._unchanged.record(row["id"], observation)
             return
         await self._database.run(
-            lambda connection: ingest.observe(connection, row["id"], observation, self._planner, parsed=parsed)
+            lambda connection: ingest.observe(connection, row["id"], observation, self._planner, parsed=parsed),
+            orders=[row["id"]],
         )
 
     async def _poll_page(self, call: LeasedCall) -> None:
@@ -233,7 +234,7 @@ class Poller:
             for row in rows:
                 self._postpone(connection, row, error, now)
 
-        await self._database.run(job)
+        await self._database.run(job, orders=[row["id"] for row in rows])
 
     def _postpone(self, connection: Connection, row: RowMapping, error: ProviderError, now: datetime) -> None:
         failures = row["failures"] + 1

@@ -44,7 +44,8 @@ class UnchangedAnswers:
 
     async def _record(self, gathered: Mapping[int, Observation]) -> dict[int, Exception]:
         try:
-            return await self._database.run(partial(_observe_each, gathered=gathered, planner=self._planner))
+            job = partial(_observe_each, gathered=gathered, planner=self._planner)
+            return await self._database.run(job, orders=gathered)
         except Exception as exc:  # noqa: BLE001 - it goes to whoever waits
             return dict.fromkeys(gathered, exc)
 

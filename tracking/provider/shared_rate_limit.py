@@ -128,6 +128,7 @@ class SharedRateLimit:
             row = connection.execute(facts.SELECT_FACT, {"key": FactKey.RATE_LIMIT}).one_or_none()
             now = self._monotonic()
             return now, now, now, row[1] if row else {}
+        facts.hold(connection)
         # A row that is not there cannot be locked.
         blank = {"key": FactKey.RATE_LIMIT, "value": {}, "at": self._clock()}
         connection.execute(facts.insert_fact(connection.dialect.name), blank)

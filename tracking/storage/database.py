@@ -12,7 +12,7 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -99,26 +99,28 @@ class Database:
             with limited(connection):
                 yield connection
 
-    def submit(self, job: Callable[[Connection], T]) -> Future[T]:
+    def submit(self, job: Callable[[Connection], T], *, orders: Iterable[int | str] = ()) -> Future[T]:
         """Hand a job to the writer. The future is done after the commit; a failed job has written nothing.
 
-        The job may run more than once and must have no effect outside its connection.
+        The job may run more than once and must have no effect outside its connection. `orders` are those that it will
+        change, as far as that is known, by row id or PONumber: on a server they are locked before the jobs that are
+        committed together, always in the same order, so that two processes never wait for each other.
         """
         future: Future[T] = Future()
         with self._lock:
             if self.closed:
                 future.set_exception(StoreBusy("the database is closed"))
             else:
-                self._queue.put(Job(job, future))
+                self._queue.put(Job(job, future, frozenset(orders)))
         return future
 
-    def write(self, job: Callable[[Connection], T]) -> T:
+    def write(self, job: Callable[[Connection], T], *, orders: Iterable[int | str] = ()) -> T:
         """`submit`, and wait for it. Never call it on an event loop's thread."""
-        return self.submit(job).result()
+        return self.submit(job, orders=orders).result()
 
-    async def run(self, job: Callable[[Connection], T]) -> T:
+    async def run(self, job: Callable[[Connection], T], *, orders: Iterable[int | str] = ()) -> T:
         """`submit`, and wait for it on an event loop."""
-        return await asyncio.wrap_future(self.submit(job))
+        return await asyncio.wrap_future(self.submit(job, orders=orders))
 
     def rewrite(self) -> None:
         """Rewrite the store without deleted data (VACUUM): on SQLite whole, so that no file holds any of it.

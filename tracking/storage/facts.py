@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, select
 
+from tracking.storage.engines import LOCKS_NO_MORE
 from tracking.storage.tables import FACTS, insert_for
 
 HEARTBEAT = "beat:"
@@ -66,8 +67,18 @@ SELECT_FACT_FOR_UPDATE = select(FACTS.c.value).where(FACTS.c.key == bindparam("k
 
 def set_fact(connection: Connection, key: str, value: Mapping[str, Any], now: datetime) -> None:
     """Store a small JSON value under the key, in place of the one before."""
+    hold(connection)
     statement = upsert_fact(connection.dialect.name)
     connection.execute(statement, {"key": key, "value": dict(value), "at": now})
+
+
+def hold(connection: Connection) -> None:
+    """Have the writer commit after this job, as it holds a fact that the other processes on a server want too.
+
+    Else it would keep them waiting for all that comes after, and an order that one of them has would stop both.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.info[LOCKS_NO_MORE] = True
 
 
 def get_fact(connection: Connection, key: str) -> Fact | None:

@@ -179,7 +179,7 @@ class Sender:
         job = partial(self._record_result, attempt=attempt, result=result, now=self._clock())
         while True:
             try:
-                return await self._database.run(job)
+                return await self._database.run(job, orders=[attempt.order_id])
             except errors.StoreBusy as exc:
                 if self._database.closed:
                     raise

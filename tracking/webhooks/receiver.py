@@ -205,7 +205,8 @@ class Receiver:
         """Record the calls, by one job; where that fails for another reason than the store's, one by one."""
         now, record = self._clock(), partial(intake.record, planner=self._planner)
         try:
-            return await self._database.run(partial(record, received=received, now=now))
+            named = [one.call.po_number for one in received if one.call.po_number is not None]
+            return await self._database.run(partial(record, received=received, now=now), orders=named)
         except (StoreBusy, StoreUnusable):
             raise
         except Exception as exc:

@@ -17,16 +17,26 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from tracking.storage import counters
 from tracking.storage.engines import LOCKS_NO_MORE
 from tracking.storage.sqlite.driver import dbapi
+from tracking.storage.tables import ORDERS
 
 RETRY_STATES = frozenset({"40001", "40P01"})
+_NAMED = (
+    ORDERS.c.id.in_(sa.bindparam("ids", expanding=True)),
+    ORDERS.c.po_number.in_(sa.bindparam("po_numbers", expanding=True)),
+)
+_LOCK_ORDERS = sa.select(ORDERS.c.id).where(sa.or_(*_NAMED)).order_by(ORDERS.c.id).with_for_update()
 
 
 @dataclass(slots=True)
 class Job:
-    """Work to be done in a transaction of the writer, and the future that gets its result."""
+    """Work to be done in a transaction of the writer, and the future that gets its result.
+
+    `orders` are those that it will change, by row id or PONumber, as far as that is known.
+    """
 
     work: Callable[[Connection], Any]
     future: Future[Any]
+    orders: frozenset[int | str] = frozenset()
 
 
 class JobFailed(Exception):
@@ -60,6 +70,8 @@ def run(connection: Connection, jobs: list[Job], *, with_probe: bool) -> list[An
     info, results = connection.info, list[Any]()
     info.pop(LOCKS_NO_MORE, None)
     with connection.begin(), counters.summed(info):
+        if len(jobs) > 1 and connection.dialect.name == "postgresql":
+            lock_orders(connection, frozenset().union(*(job.orders for job in jobs)))
         for place, job in enumerate(jobs):
             try:
                 results.append(job.work(connection))
@@ -72,6 +84,17 @@ def run(connection: Connection, jobs: list[Job], *, with_probe: bool) -> list[An
         except SQLAlchemyError as exc:
             raise JobFailed(None, exc) from exc
     return results
+
+
+def lock_orders(connection: Connection, named: frozenset[int | str]) -> None:
+    """Lock the orders with these row ids or PONumbers, ascending by row id, as everybody does who locks several.
+
+    Two processes that took them job by job would come to hold what the other waits for.
+    """
+    if len(named) > 1:
+        po_numbers = [each for each in named if isinstance(each, str)]
+        ids = [each for each in named if isinstance(each, int)]
+        connection.execute(_LOCK_ORDERS, {"ids": ids, "po_numbers": po_numbers})
 
 
 def probe(connection: Connection) -> None:
