@@ -26,6 +26,8 @@ SLOW = ("browser", "processes", "powerloss", "scenarios", "bench")
 # These share one console, which costs more than most of them: one worker takes them all. The first of them wants to see
 # the console's first minute.
 SHARING = ("test_first_minute.py", "test_tasks.py", "test_every_page.py", "test_refreshes.py", "test_demonstration.py")
+# Whatever is installed, the processes that tests start run the code beside these tests.
+os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
 # How fast a machine is says nothing of what is tested: no example is too slow, and none is missed.
 settings.register_profile("whatever-the-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("whatever-the-machine")

@@ -30,7 +30,7 @@ import psycopg  # noqa: E402 - found through the lines above, as are those that 
 from bench_flood import Stream, claim, cpu, request  # noqa: E402 - the same
 from cryptography.fernet import Fernet  # noqa: E402 - the same
 from postgres_server import new_database, running  # noqa: E402 - the same
-from processes.children import ROOT, Child, Nursery, free_port, provider_settings, until  # noqa: E402 - the same
+from processes.children import Child, Nursery, free_port, provider_settings, until  # noqa: E402 - the same
 from processes.over_http import store_of, submit  # noqa: E402 - the same
 from sqlalchemy import func, make_url, select, text, update  # noqa: E402 - the same
 
@@ -113,10 +113,6 @@ class Site(Nursery):
     def database_url(self) -> str:
         """The address of the store that all workers share."""
         return self._url
-
-    def environment(self, settings: Any) -> dict[str, str]:
-        """The same of this checkout."""
-        return super().environment(settings) | {"PYTHONPATH": str(ROOT)}
 
     def _light_provider(self) -> Child:
         port = free_port()

@@ -127,7 +127,10 @@ class Nursery:
         return f"sqlite:///{self.folder / 'tracking.db'}"
 
     def environment(self, settings: Mapping[str, object]) -> dict[str, str]:
-        """PATH, HOME and TRACKING_* alone; what is set to nothing also hides a `.env` of the checkout."""
+        """PATH, HOME, this checkout's code and TRACKING_* alone.
+
+        What is set to nothing also hides a `.env` of the checkout.
+        """
         unset = (
             "API_BASE_URL",
             "API_EMAIL",
@@ -139,7 +142,7 @@ class Nursery:
         )
         blank = dict.fromkeys(unset, "")
         named = {**blank, "DATABASE_URL": self.database_url, "SANDBOX_TRAFFIC": 0, **settings}
-        known = {"PATH": os.environ["PATH"], "HOME": str(self.folder)}
+        known = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "PYTHONPATH": str(ROOT)}
         return known | {f"TRACKING_{name}": str(value) for name, value in named.items()}
 
     def start(
