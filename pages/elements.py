@@ -98,9 +98,12 @@ def dialog(title: str, **settings: Any) -> Callable[[Callable[P, None]], Callabl
 def redraw_page() -> None:
     """Draw the whole page anew, as its data changed; not while a dialog is open, which that would close.
 
-    What is half typed there would be lost. Once the dialog is closed, the page is drawn anew anyway.
+    What is half typed there would be lost. Once the dialog is closed, the page is drawn anew anyway. What this run says
+    was done the next one says again: the browser may not have come to it.
     """
     if not st.session_state.get("in_dialog"):
+        if text := st.session_state.get("toast_of_this_run"):
+            st.session_state["toast"] = text
         st.rerun()
 
 
@@ -257,6 +260,7 @@ def toast_after_rerun(text: str) -> None:
 
 
 def show_toast() -> None:
-    """Say what was done in the run before."""
-    if text := st.session_state.pop("toast", None):
+    """Say what was done in the run before, and remember it until the page is drawn: see `redraw_page`."""
+    text = st.session_state["toast_of_this_run"] = st.session_state.pop("toast", None)
+    if text:
         st.toast(text)

@@ -120,6 +120,9 @@ parameters = {name: st.query_params.get_all(name) for name in st.query_params}
 if not st.session_state["entered"] and st.session_state.get("parameters") != parameters:
     st.query_params.update({})
 st.session_state["parameters"] = parameters
-with time_limit(ASKED_SECONDS):
-    page.run()
+try:
+    with time_limit(ASKED_SECONDS):
+        page.run()
+finally:
+    st.session_state["toast_of_this_run"] = None
 refreshed.tell()

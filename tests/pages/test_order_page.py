@@ -15,6 +15,7 @@ from streamlit.testing.v1.element_tree import Block
 
 import as_of
 import order_acts
+import order_work
 import session
 from tracking import ingest
 from tracking.app.preferences import Preferences
@@ -24,6 +25,7 @@ from tracking.orders.observations import Answered, Attempted, Polled
 from tracking.provider import call_log
 from tracking.provider.responses import read_order
 from tracking.reports.evidence.verification import verify
+from tracking.reports.order_page.verdicts import OrderView
 from tracking.settings import load
 from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
@@ -407,15 +409,31 @@ def test_many_lines_come_in_pages(visit: Visit, history: History) -> None:
     assert "No line matches" in said(app)
 
 
-def test_a_watched_order_shows_its_new_state(visit: Visit, history: History) -> None:
+def test_an_order_that_moves_on_while_its_page_is_drawn_shows_its_new_state_and_what_was_done(
+    visit: Visit, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
     history.place("FT-1")
     history.accept("FT-1")
     app = visit("order", order="FT-1")
     assert "Pending" in said(app)
-    history.wait(seconds=5)
-    history.look("FT-1", "Completed")
+    draw, states = order_work.draw, list[str]()
+
+    def moves_on(view: OrderView) -> None:
+        if not states:
+            history.wait(seconds=5)
+            history.look("FT-1", "Completed")
+        states.append(str(view.order.state))
+        draw(view)
+
+    toasts: list[str] = []
+    monkeypatch.setattr(order_work, "draw", moves_on)
+    monkeypatch.setattr(st, "toast", toasts.append)
+    app.session_state["toast"] = "Poll queued."
     app.run()
+    assert states == ["Pending", "Completed"]
     assert "Completed 0 to 5 s after it was placed" in app.header[-1].value
+    app.run()
+    assert toasts == ["Poll queued."] * 2, "a browser shows that of the run whose page stays, which comes at once"
 
 
 @pytest.fixture
