@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fakes import shown
+from sqlalchemy import Connection
 
 from tracking import ingest
 from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import Policy
 from tracking.provider.webhook_bodies import WebhookCall
+from tracking.storage import orders
 from tracking.storage.database import Database
 from tracking.storage.maintenance.verify import verify
 from tracking.storage.tables import CALLBACKS, EVENTS, ORDERS
@@ -117,3 +119,20 @@ def test_a_batch_of_plain_calls_takes_as_many_statements_as_one(
 
     one = statements([Received(call("PO-0", "one"), 90, 1)])
     assert statements([Received(call(number, f"many {number}"), 90, 1) for number in NUMBERS[1:2] + NUMBERS[3:]]) == one
+
+
+def test_an_order_that_is_found_while_orders_are_saved_together_is_found_as_it_was_saved(
+    together: Database, now: datetime
+) -> None:
+    def job(connection: Connection) -> list[int]:
+        with orders.together(connection):
+            for number in range(3):
+                text = f"note {number}"
+                ingest.record_note(connection, order_id, text=text, actor=None, now=now, acknowledges=False)
+        read = orders.find_order(connection, order_id=order_id)
+        return [read.columns["event_count"]] if read else []
+
+    with together.read() as connection:
+        order_id, count = connection.execute(sa.select(ORDERS.c.id, ORDERS.c.event_count).limit(1)).one()
+    assert together.write(job) == [count + 3]
+    assert verify(together) == []

@@ -54,7 +54,9 @@ def _observe_each(
     connection: Connection, gathered: Mapping[int, Observation], planner: PlanningContext
 ) -> dict[int, Exception]:
     missing: dict[int, Exception] = {order_id: UnknownOrder(str(order_id)) for order_id in gathered}
-    for stored in orders.find_orders(connection, list(gathered)):
-        ingest.observe(connection, stored.id, gathered[stored.id], planner, stored=stored)
-        del missing[stored.id]
+    read = orders.find_orders(connection, list(gathered))
+    with orders.together(connection):
+        for stored in read:
+            ingest.observe(connection, stored.id, gathered[stored.id], planner, stored=stored)
+            del missing[stored.id]
     return missing

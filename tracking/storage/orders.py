@@ -93,6 +93,7 @@ def find_order(
 
     Failing that, the one whose PONumber or provider's id differs in case alone; none where there are several.
     """
+    _write_gathered(connection)
     ids = {"po_number": po_number, "provider_id": provider_id, "id": order_id}
     name = next((name for name, value in ids.items() if value is not None), "id")
     row = connection.execute(SELECT_ORDER_BY[name], {"wanted": ids[name]}).one_or_none()
@@ -214,19 +215,24 @@ def save_order(
 
 @contextlib.contextmanager
 def together(connection: Connection) -> Iterator[None]:
-    """Save the orders of the block at its end, with as few statements as that takes.
+    """Save the orders of the block at its end, with as few statements as that takes, or when one is found in it.
 
-    No order may be saved twice in it, nor may anything be read that was saved in it.
+    Who reads in the block by other ways than `find_order` does not see what was saved in it.
     """
-    gathered: _Gathered = {}
     info = connection.info
-    info[_TOGETHER] = gathered
+    info[_TOGETHER] = {}
     try:
         yield
+        _write_gathered(connection)
     finally:
         del info[_TOGETHER]
-    for (statement, _), rows in gathered.items():
-        connection.execute(statement, rows)
+
+
+def _write_gathered(connection: Connection) -> None:
+    if gathered := connection.info.get(_TOGETHER):
+        for (statement, _), rows in gathered.items():
+            connection.execute(statement, rows)
+        gathered.clear()
 
 
 def _execute(connection: Connection, statement: Any, rows: list[dict[str, Any]]) -> None:

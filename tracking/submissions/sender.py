@@ -197,9 +197,10 @@ class Sender:
         po_numbers = {order_id: stored[order_id].order.po_number for order_id in sent}
         asked = {order_id: address for order_id, po in po_numbers.items() if (address := self._address(po))}
         address_book.store_addresses(connection, asked)
-        for order_id in sent:
-            observation = Observation(Witness.US, now, now, Attempted(numbers[order_id]))
-            ingest.observe(connection, order_id, observation, self._planner, stored=stored[order_id])
+        with orders.together(connection):
+            for order_id in sent:
+                observation = Observation(Witness.US, now, now, Attempted(numbers[order_id]))
+                ingest.observe(connection, order_id, observation, self._planner, stored=stored[order_id])
         return [Attempt(each, po_numbers[each], numbers[each], documents[each]) for each in sent]
 
     async def _post(self, attempt: Attempt) -> _Result:

@@ -37,16 +37,18 @@ def record(connection: Connection, received: Sequence[Received], now: datetime, 
     by_number = orders.find_by_po_numbers(connection, sorted(numbers)) if numbers else {}
     repeated = inbox.stored_digests(connection, [one.call.digest for one in received])
     rows, outcomes, rest = list[dict[str, Any]](), ["accepted"] * len(received), list[int]()
+    claims = list[tuple[orders.StoredOrder, Observation]]()
+    for place, one in enumerate(received):
+        # What comes of the same order later in the job has to find it as this call leaves it.
+        stored = by_number.pop(one.call.po_number or "", None)
+        if stored is None or one.call.digest in repeated or _names_another(stored, one.call):
+            rest.append(place)
+            continue
+        rows.append(_row(one, stored.id, now))
+        reported = WebhookReported(one.call.provider_id, 0, completes=one.call.action in {None, FULFILLMENT_COMPLETE})
+        claims.append((stored, Observation(Witness.WEBHOOK, now, now, reported)))
     with orders.together(connection):
-        for place, one in enumerate(received):
-            # What comes of the same order later in the job has to find it as this call leaves it.
-            stored = by_number.pop(one.call.po_number or "", None)
-            if stored is None or one.call.digest in repeated or not _is_plain(stored, one.call):
-                rest.append(place)
-                continue
-            rows.append(_row(one, stored.id, now))
-            reported = WebhookReported(one.call.provider_id, 0, completes=_completes(one.call))
-            observation = Observation(Witness.WEBHOOK, now, now, reported)
+        for stored, observation in claims:
             ingest.observe(connection, stored.id, observation, planner, stored=stored)
     inbox.record_webhook_calls(connection, rows)
     for place in rest:
@@ -55,15 +57,9 @@ def record(connection: Connection, received: Sequence[Received], now: datetime, 
     return outcomes
 
 
-def _is_plain(stored: orders.StoredOrder, call: WebhookCall) -> bool:
-    """Whether the call names no other order, and the order is known by more than the event it began with."""
+def _names_another(stored: orders.StoredOrder, call: WebhookCall) -> bool:
     own_id = stored.order.provider_id
-    fits = not call.provider_id or not own_id or same_id(call.provider_id, own_id)
-    return fits and stored.columns["event_count"] > 1
-
-
-def _completes(call: WebhookCall) -> bool:
-    return call.action in {None, FULFILLMENT_COMPLETE}
+    return bool(call.provider_id and own_id and not same_id(call.provider_id, own_id))
 
 
 def _row(one: Received, order_id: int, now: datetime) -> dict[str, Any]:
