@@ -98,7 +98,7 @@ class Backend:
         self._planner = PlanningContext(bounds, chance, ClaimCipher(settings.claims_keys()), forecasts)
         self._lease = timedelta(seconds=settings.api_timeout)
         self._owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
-        self._heartbeat = Heartbeat(self.database, clock)
+        self._heartbeat = Heartbeat(self.database, clock, self._owner)
         self._started_at = clock()
         for name in ("uvicorn.access", "httpx"):
             logging.getLogger(name).addFilter(_hide_tokens)

@@ -42,11 +42,15 @@ LONGEST_SURVEY_PAUSE = 15.0
 
 
 class Heartbeat:
-    """Heartbeats of this process's loops: in memory for /healthz, in the store for other processes."""
+    """Heartbeats of this process's loops: in memory for /healthz, in the store for other processes.
 
-    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+    `owner` names this process in leases.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], datetime], owner: str = "") -> None:
         self._database = database
         self._clock = clock
+        self._owner = owner
         self._stored: dict[str, datetime] = {}
         self.beats: dict[str, datetime] = {}
         self.store_wrote_at: datetime | None = None
@@ -60,7 +64,7 @@ class Heartbeat:
             return
         self._stored[name] = now
         value = {"pid": os.getpid(), "host": socket.gethostname()} | (details or {})
-        await self._database.run(lambda connection: facts.set_fact(connection, facts.heartbeat_key(name), value, now))
+        await self._database.run(lambda connection: facts.beat(connection, name, self._owner, value, now))
         self.store_wrote_at = self._clock()
 
 

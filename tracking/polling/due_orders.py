@@ -44,9 +44,9 @@ class DueOrders:
     """The orders that could be polled now, ascending by creation at the provider. Arrays of shape (n,).
 
     `ids`: their row ids. `candidates`: what `select_calls` needs of them. `classes`: the names of their classes.
-    `webhook_expected`: whether a webhook should announce the completion. `ages`: now, in seconds. `lag`: for how long
-    the longest due order has been waiting for its poll, in seconds. `left_out`: how many open orders were not read, as
-    more are open than are read at once; those that are read are the ones to be polled first.
+    `webhook_expected`: whether a webhook should announce the completion. `ages`: now, in seconds. `waited`: for how
+    long each has been due, in seconds, negative before. `lag`: that of the longest due order. `left_out`: how many open
+    orders were not read, as more are open than are read at once; those that are read are the ones to be polled first.
     """
 
     ids: npt.NDArray[np.int64]
@@ -54,6 +54,7 @@ class DueOrders:
     classes: npt.NDArray[np.object_]
     webhook_expected: Flags
     ages: Array
+    waited: Array
     lag: float
     left_out: int = 0
 
@@ -163,7 +164,7 @@ def find_due_orders(
     listed[polled_alone | np.isnan(created)] = np.nan
     candidates = Candidates(created, accrued, listed, due, urgent & due)
     lag = float(np.max(at - planned[due], initial=0.0))
-    return DueOrders(ids, candidates, classes, webhook_expected, ages, lag, left_out)
+    return DueOrders(ids, candidates, classes, webhook_expected, ages, at - planned, lag, left_out)
 
 
 def creation_times(connection: Connection, first: float, last: float, limit: int) -> Array:

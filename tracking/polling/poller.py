@@ -27,7 +27,7 @@ from tracking.orders.vocabulary import PollReason
 from tracking.polling import list_pages
 from tracking.polling.unchanged import UnchangedAnswers
 from tracking.provider.client import Client
-from tracking.storage import leases, orders, outbox
+from tracking.storage import facts, leases, orders, outbox
 from tracking.storage.database import Database
 
 log = logging.getLogger(__name__)
@@ -116,11 +116,14 @@ class Poller:
         """The orders of the calls to make now, the best call first."""
         from tracking.polling.due_orders import creation_times, find_due_orders  # noqa: PLC0415 - as below
         from tracking.polling.selection import select_calls  # noqa: PLC0415 - numpy is imported when first needed, not at a start
+        from tracking.polling.sharing import own_part  # noqa: PLC0415 - as below
 
         began = time.thread_time()
         forecasts, floor = self._planner.forecasts, self._planner.policy.floor.total_seconds()
         with self._database.read() as connection:
             due = find_due_orders(connection, forecasts, now, floor, forecasts.price, self._expected_webhook_share(now))
+            beat = facts.get_fact(connection, facts.heartbeat_key("poller"))
+            due = own_part(due, self._owner, list(facts.living_owners(beat.value, now)) if beat else ())
             calls = select_calls(due.candidates, forecasts.price, at_most, partial(creation_times, connection))
         self.left_out = due.left_out
         self._adjust_price(now, scarce=len(calls) >= at_most and due.lag > SCARCE_AFTER, idle=not calls)

@@ -13,7 +13,15 @@ from tracking.orders import wording as sentences
 from tracking.reports.board.balance import balance_currency, is_low
 from tracking.reports.logs.contract import ContractChange, changes_in
 from tracking.storage.database import Database
-from tracking.storage.facts import FORECAST, LOOP_ALARM_AFTER, LOOP_SILENT_AFTER, FactKey, get_fact, heartbeat_key
+from tracking.storage.facts import (
+    FORECAST,
+    LOOP_ALARM_AFTER,
+    LOOP_SILENT_AFTER,
+    FactKey,
+    get_fact,
+    heartbeat_key,
+    living_owners,
+)
 from tracking.storage.inbox import last_webhook_at
 from tracking.storage.maintenance.restore_mark import RestoreMark, mark_from
 from tracking.storage.outbox import SENDABLE
@@ -235,7 +243,9 @@ def _loop_status(role: str, facts: _Facts, overdue: Container[str], now: datetim
     if now - at <= LOOP_SILENT_AFTER:
         left_out = _left_out(facts, now) if role == "poller" else 0
         also = f", {left_out:,} open orders only when planned" if left_out else ""
-        return ComponentStatus(name, at, f"running{also}")
+        number = len(living_owners(facts[heartbeat_key(role)][1], now))
+        several = f" in {number} processes" if number > 1 else ""
+        return ComponentStatus(name, at, f"running{several}{also}")
     return ComponentStatus(name, at, f"no heartbeat for {sentences.duration(now - at)}", now - at > LOOP_ALARM_AFTER)
 
 

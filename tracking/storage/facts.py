@@ -87,6 +87,20 @@ def get_fact(connection: Connection, key: str) -> Fact | None:
     return Fact(*row) if row else None
 
 
+def beat(connection: Connection, loop: str, owner: str, value: Mapping[str, Any], now: datetime) -> None:
+    """Store a loop's heartbeat in the process `owner`, beside those of the other processes in which it lives."""
+    key = heartbeat_key(loop)
+    stored = connection.execute(SELECT_FACT_FOR_UPDATE, {"key": key}).scalar() or {}
+    owners = living_owners(stored, now) | {owner: now.isoformat()}
+    set_fact(connection, key, {**value, "owners": owners}, now)
+
+
+def living_owners(heartbeat: Mapping[str, Any], now: datetime) -> dict[str, str]:
+    """The processes in which the loop of this heartbeat lives, each with the time of its last beat."""
+    owners: Mapping[str, str] = heartbeat.get("owners", {})
+    return {owner: at for owner, at in owners.items() if abs(now - datetime.fromisoformat(at)) <= LOOP_SILENT_AFTER}
+
+
 @functools.cache
 def insert_fact(dialect: str) -> Any:
     """Build the statement that stores a value, unless there is one under its key."""
