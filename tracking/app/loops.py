@@ -232,7 +232,8 @@ class PollLoop(_CallingLoop):
         if free < 1:
             return
         loop = asyncio.get_running_loop()
-        if loop.time() >= self._next_survey:
+        # While chosen calls are left a survey would hold up the next one: they do for a tick.
+        if loop.time() >= self._next_survey + (TICK if self._poller.has_chosen else 0.0):
             until_next = int(available * max(self._survey_pause, 1.0))
             most = CALLS_AHEAD if self._survey_pause < 1 else MOST_AHEAD
             await self._poller.survey(now, max(free, min(until_next, most)))

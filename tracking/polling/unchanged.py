@@ -1,6 +1,7 @@
 """Records polls whose answer was the one before: those that come while the store commits are recorded together."""
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from functools import partial
 
@@ -55,7 +56,8 @@ def _observe_each(
 ) -> dict[int, Exception]:
     missing: dict[int, Exception] = {order_id: UnknownOrder(str(order_id)) for order_id in gathered}
     read = orders.find_orders(connection, list(gathered))
-    with orders.together(connection):
+    # One alone may be anything, such as an order that callbacks have waited for.
+    with orders.together(connection) if len(gathered) > 1 else contextlib.nullcontext():
         for stored in read:
             ingest.observe(connection, stored.id, gathered[stored.id], planner, stored=stored)
             del missing[stored.id]
