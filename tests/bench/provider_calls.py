@@ -123,6 +123,7 @@ class Console:
         poller = Poller(*parts, **leasing)
         self.polling = PollLoop(poller, Discovery(*parts, every=timedelta()), heartbeat, now)
         self.stored = 0
+        self.tally = Tally()
         self.enough: tuple[int, asyncio.Event] | None = None
         sender = Sender(
             *parts, address=lambda po: f"https://console.example.com/{po}", wake=self._count_stored, **leasing
@@ -204,6 +205,7 @@ async def posts(console: Console, numbers: Iterator[int], *, polling: bool, coun
     if polling:
         await asyncio.sleep(0.3)
     console.place(numbers, count)
+    console.tally.counts.clear()
     all_stored = asyncio.Event()
     before, began, used = console.stored, time.perf_counter(), time.process_time()
     console.enough = (before + count, all_stored)
@@ -292,7 +294,7 @@ async def _take(console: Console, url: str, turns: int) -> list[Row]:
     for name, each in took.items():
         rate, cost = statistics.median(one.rate for one in each), statistics.median(one.cost for one in each)
         print(f"{name}: {rate:,.0f} a second, {cost:.2f} ms of the processor for each")
-    tally = Tally()
+    tally = console.tally
     tally.watch(console.store)
     for name, measure in (("poll", measures["polls"]), ("POST", measures["POSTs"])):
         tally.counts.clear()
