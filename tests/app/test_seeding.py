@@ -25,15 +25,15 @@ SALTED = frozenset({"recipient_salt", "recipient_hash"})
 
 
 def contents(database: Database, *, without: frozenset[str] = frozenset()) -> dict[str, list[dict[str, Any]]]:
-    """All rows of all tables, but for the columns that are left out; events are numbered within their order alone."""
+    """All rows of all tables, but for the columns left out; events and texts go without numbers of their own."""
     stored_rows = {}
     with database.read() as connection:
         for name, table in SQLModel.metadata.tables.items():
             rows_of = connection.execute(sa.select(table).order_by(*table.primary_key.columns)).mappings()
             stored_rows[name] = [{key: value for key, value in row.items() if key not in without} for row in rows_of]
     stored_rows["events"].sort(key=lambda event: (event["order_id"], event["seq"]))
-    for event in stored_rows["events"]:
-        del event["id"]
+    for row in (*stored_rows["events"], *stored_rows["search_texts"]):
+        del row["id"]
     return stored_rows
 
 
