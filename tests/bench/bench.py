@@ -20,10 +20,10 @@ import bulk
 import file_imports
 import page_reads
 import page_runs
-from sqlalchemy import Connection, select, update
+import scale_stores
+from sqlalchemy import Connection, select
 
 from tracking import ingest
-from tracking.access import Person
 from tracking.app.demonstration.seeding import seed
 from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import Policy
@@ -34,13 +34,9 @@ from tracking.provider.http.sightings import Sightings
 from tracking.provider.json_fields import digest_of, parse
 from tracking.provider.masking import mask_json
 from tracking.provider.responses import read_order
-from tracking.storage import counters, database, facts
+from tracking.storage import database
 from tracking.storage.database import Database
-from tracking.storage.facts import FactKey
 from tracking.storage.tables import ORDERS
-from tracking.storage.team import sightings
-from tracking.storage.team.audit_log import AuditKind, record_act
-from tracking.storage.team.sightings import AT_MOST, Gathered, Sighting
 from tracking.submissions.files import CheckedFile, read_csv
 
 SECRET = "a secret for this measurement alone"
@@ -69,31 +65,8 @@ def _store(folder: Path, orders: int) -> Database:
     store = database.connect(f"sqlite:///{folder}/{orders}.db")
     now = datetime.now(UTC)
     seed(store, orders, days=30, rng=random.Random(1), now=now)
-    used = [
-        Gathered(Sighting(f"GET /v1/{number % 5}", "field", f"Place{number}", ""), 9, now, now, "99.9")
-        for number in range(min(orders // 3, AT_MOST))
-    ]
-    store.write(lambda connection: sightings.store(connection, used, len(used), now))
-    store.write(lambda connection: _act(connection, orders, now))
-    store.write(lambda connection: _read_balances(connection, now))
-    store.write(lambda connection: connection.execute(update(ORDERS).values(assignee="Eve")).rowcount)
+    scale_stores.add_team_work(store, orders, now)
     return store
-
-
-def _act(connection: Connection, orders: int, now: datetime) -> None:
-    """Ten people each did something with every tenth order, over a month."""
-    kinds = (AuditKind.ACKNOWLEDGED, AuditKind.SEARCHED, AuditKind.EXPORTED, AuditKind.SNOOZED)
-    for number in range(orders):
-        at, by = now - timedelta(days=30) * (1 - number / orders), Person(f"Ann {number % 10}")
-        order_id = number + 1 if number % 4 in {0, 3} else None
-        record_act(connection, by, kinds[number % 4], at, order_id=order_id, detail={"hits": number})
-
-
-def _read_balances(connection: Connection, now: datetime) -> None:
-    """What a month of readings leaves, an hour each."""
-    for back in range(30 * 24, -1, -1):
-        counters.record_balance(connection, 10_000 + back, 10_001 + back, now - timedelta(hours=back))
-    facts.set_fact(connection, FactKey.BALANCE, {"available_minor": 10_000, "offered": True}, now)
 
 
 def _pages(small: Database, large: Database, now: datetime) -> dict[str, float]:
@@ -202,7 +175,7 @@ def main() -> int:
         "overview", "latest changes", "figures of a day", "backlog and throughput", "course of the lifecycle",
         "first page of orders", "counts of the views", "expected times of a page", "the order that a text means",
         "audit log", "audit log of a name and a kind since a time", "audit log: names",
-        "orders that wait for approval", "orders of somebody who has all",
+        "orders that wait for approval", "orders of somebody who has many",
     )  # fmt: skip
     of_one_order = (name for name in ratios if name.startswith(("one order", "one job", "jobs")))
     holds = all(ratios[name] < 3 for name in (*bounded, *of_one_order)) and grouping > 1 and digest > 1 and rows < 20

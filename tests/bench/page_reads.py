@@ -1,14 +1,24 @@
-"""What the pages read of a store, by name: each is measured, and its plans are looked at."""
+"""Every read that the pages make of a store, by the page that makes it: what `make bench` and `make bench-scale` time.
 
+A read is a report that a page calls, with a filter or a place that people come to; deep pages and the search by a part
+are apart, as more is allowed to them.
+"""
+
+import contextlib
 import functools
-from collections.abc import Callable, Hashable, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import bulk
 from sqlalchemy import select
 
-from tracking.reports import activity, overview
+from tracking.errors import NotAllowed
+from tracking.forecasting.incidents import stored_late_orders
+from tracking.orders.vocabulary import EventKind
+from tracking.reports import activity, explanations, health, overview
+from tracking.reports import order as order_reports
 from tracking.reports.as_of.order import order_as_of
 from tracking.reports.as_of.overview import overview_as_of
 from tracking.reports.board import changes, decisions, expectation
@@ -20,17 +30,16 @@ from tracking.reports.board.lifecycle import lifecycle_now
 from tracking.reports.evidence.making import make_evidence
 from tracking.reports.insights import forecasts, latency, witnesses
 from tracking.reports.logs import contract, volume
-from tracking.reports.order_list import search, view_counts
+from tracking.reports.order_list import exports, search, view_counts
 from tracking.reports.order_list.expected import expected_times
-from tracking.reports.order_list.filters import REASONS, Filters
+from tracking.reports.order_list.filters import REASONS, VIEWS, Filters
 from tracking.reports.order_list.news import list_news
-from tracking.reports.order_page import story, verdicts
-from tracking.reports.order_page.lines import find_lines
+from tracking.reports.order_page import calls, lines, story, verdicts
 from tracking.reports.order_page.why import why_curve
-from tracking.reports.team import audit, handover, people
+from tracking.reports.team import audit, handover, imports, people
 from tracking.reports.team import jobs as job_reports
 from tracking.reports.team.audit import AuditFilters
-from tracking.reports.team.drills import newest_drills
+from tracking.reports.team.drills import newest_drills, running_drill
 from tracking.reports.team.saved_views import saved_views
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
@@ -39,90 +48,201 @@ from tracking.submissions.files import CheckedFile
 from tracking.team import jobs
 from tracking.team.plans import Act, Parameters
 
+USUAL, DEEP, SEARCH = "usual", "deep", "search"
+FILTERED = "orders, filtered"
+DAY, WEEK = timedelta(days=1), timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class PageRead:
+    """A read of a page.
+
+    Attributes:
+        page: the page that makes it.
+        kind: what may be expected of it: USUAL, DEEP or SEARCH.
+        least: a store of fewer orders has no such page.
+    """
+
+    name: str
+    page: str
+    read: Callable[[Database], object]
+    kind: str = USUAL
+    least: int = 0
+
+
+def page_reads(now: datetime) -> list[PageRead]:
+    """All reads of all pages."""
+    by_page = (
+        ("overview", _overview(now)),
+        ("every page", _frame(now)),
+        ("orders", _orders(now)),
+        (FILTERED, _filtered(now)),
+        ("order", _order(now)),
+        ("logs", _logs(now)),
+        ("insights", _insights(now)),
+        ("team", _team(now)),
+    )
+    usual = [PageRead(name, page, read) for page, reads in by_page for name, read in reads.items()]
+    return [*usual, *_deep(now), *_searches(now)]
+
 
 def reads(now: datetime, file: CheckedFile) -> Mapping[str, Callable[[Database], object]]:
-    """Each read of the pages by its name; `file` is what somebody uploads."""
-    waiting: Any = functools.cache(lambda store: search.orders_page(store, Filters(view="open"), now))
+    """Each read by its name but for the list's many filters and places; `file` is what somebody uploads."""
+    named = {each.name: each.read for each in page_reads(now) if each.kind != DEEP and each.page != FILTERED}
+    return named | {"preview of a file": lambda store: results.preview_rows(store, file, 200)}
+
+
+Reads = dict[str, Callable[[Database], object]]
+
+
+def _overview(now: datetime) -> Reads:
     return {
         "overview": lambda store: overview.overview(store, now),
         "decisions": lambda store: decisions.decisions(store, now),
         "open orders": lambda store: expectation.open_orders(store, now),
         "completion times": lambda store: completion_times(store, now, "24h"),
+        "completion times of a week": lambda store: completion_times(store, now, "7d"),
         "latest changes": changes.latest_changes,
-        "insights: detection delay": lambda store: latency.latency_report(store, now - timedelta(days=7)),
-        "insights: forecast accuracy": lambda store: forecasts.forecast_accuracy(store, now - timedelta(days=7), now),
-        "insights: witness agreement": lambda store: witnesses.witness_agreement(store, now - timedelta(days=7)),
         "figures of a day": lambda store: trend(store, now),
         "balance": lambda store: balance_status(store, now),
         "backlog and throughput": lambda store: flow(store, now, "7d"),
         "course of the lifecycle": lambda store: lifecycle_course(store, now, "7d"),
         "lifecycle now": lambda store: lifecycle_now(store, now),
-        "logs: volume of webhooks": lambda store: volume.webhook_volume(store, now, timedelta(days=7)),
-        "logs: volume of events": lambda store: volume.event_volume(store, now, timedelta(days=7)),
-        "logs: volume of API calls": lambda store: volume.call_volume(store, now, timedelta(days=7)),
-        "logs: rejected webhooks": lambda store: activity.webhook_calls(
-            store, outcome="refused", span=(now - timedelta(days=7), None)
-        ),
-        "logs: failed API calls": lambda store: activity.provider_calls(
-            store, failed=True, span=(now - timedelta(days=7), None)
-        ),
-        "logs: what the provider uses": lambda store: contract.sightings(store, now),
-        "logs: what is new or gone": contract.contract_state,
-        "first page of orders": lambda store: search.orders_page(store, Filters(), now),
-        "preview of a file": lambda store: results.preview_rows(store, file, 200),
-        "orders but the completed": lambda store: search.orders_page(store, Filters(not_states=("Completed",)), now),
-        "orders that need a decision for a reason": lambda store: search.orders_page(
-            store, Filters(reasons=REASONS), now
-        ),
-        "counts of the views": lambda store: view_counts.view_counts(store, now, "Eve"),
-        "orders of somebody who has all": lambda store: search.orders_page(
-            store, Filters(view="mine", assigned="Eve"), now
-        ),
-        "orders that wait for approval": lambda store: search.orders_page(store, Filters(view="approval"), now),
-        "drills": newest_drills,
-        "names to assign to": people.recent_names,
-        "saved views": lambda store: saved_views(store, "Ann"),
-        "jobs that run": job_reports.running,
-        "jobs": job_reports.jobs,
-        "one job": lambda store: job_reports.job(store, _job(store), now),
-        "one job with its orders": lambda store: job_reports.job_view(store, _job(store), "waiting", 4, now),
-        "audit log": lambda store: audit.entries(store, AuditFilters()),
-        "audit log of a name and a kind since a time": lambda store: audit.entries(
-            store, AuditFilters("Ann 1", "searched", since=now - timedelta(hours=8))
-        ),
-        "audit log: names": audit.names,
-        "handover of a shift": lambda store: handover.handover(store, now - timedelta(hours=8), now),
-        "expected times of a page": lambda store: expected_times(store, _records(waiting(store)), now),
-        "what changed since a page was read": lambda store: list_news(store, Filters(view="open"), waiting(store), now),
-        "the order that a text means": lambda store: search.find_po_numbers(store, "seed-blk-000000007"),
-        "search by a part that few orders hold": lambda store: search.orders_page(
-            store, Filters(text="000000077"), now
-        ),
-        "search by a part that all orders hold": lambda store: search.orders_page(store, Filters(text="seed-"), now),
-        "search by a part that none holds": lambda store: search.orders_page(store, Filters(text="nobody@"), now),
-        "search by a common and a rare word": lambda store: search.orders_page(store, Filters(text="cvs person7"), now),
-        "search by two characters": lambda store: search.orders_page(store, Filters(text="se"), now),
         "counts as of yesterday": lambda store: overview_as_of(store, now - timedelta(hours=23.5), now),
-        "one order: as of yesterday": lambda store: order_as_of(
-            store, _order_of_some_lines(store), now - timedelta(hours=24)
-        ),
-        "one order: its evidence file": lambda store: make_evidence(
-            store, _order_of_some_lines(store), made_by="bench", signed_in=False, now=now, masked=True
-        ),
-        "one order: its head": lambda store: verdicts.order_view(store, _order_of_some_lines(store), now),
-        "one order: its story": lambda store: story.story(store, _order_of_some_lines(store), now),
-        "one order: its lines": lambda store: find_lines(store, _order_of_some_lines(store), text="wave"),
-        "one order: its curve": lambda store: why_curve(store, _order_of_some_lines(store), now),
-        "one order: its place in the list": lambda store: search.position(store, Filters(), 1, now),
     }
+
+
+def _frame(now: datetime) -> Reads:
+    return {
+        "banners": lambda store: health.health(store, now),
+        "late orders": _late_orders,
+        "drills": newest_drills,
+        "the drill that runs": running_drill,
+        "jobs that run": job_reports.running,
+        "the order that a text means": lambda store: search.find_po_numbers(store, "seed-blk-000000007"),
+        "the order of an id": lambda store: order_reports.find_order_ids(store, _newest(store, now)["provider_id"]),
+    }
+
+
+def _late_orders(store: Database) -> object:
+    with store.read() as connection:
+        return stored_late_orders(connection)
+
+
+def _orders(now: datetime) -> Reads:
+    """The list, and what stands around it."""
+    return {
+        "first page of orders": lambda store: _page(store, Filters(), now),
+        "orders but the completed": lambda store: _page(store, Filters(not_states=("Completed",)), now),
+        "orders that need a decision for a reason": lambda store: _page(store, Filters(reasons=REASONS), now),
+        "orders of somebody who has many": lambda store: _page(store, Filters(view="mine", assigned="Eve"), now),
+        "orders that wait for approval": lambda store: _page(store, Filters(view="approval"), now),
+        "counts of the views": lambda store: view_counts.view_counts(store, now, "Eve"),
+        "expected times of a page": lambda store: expected_times(store, _waiting(store, now), now),
+        "what changed since a page was read": lambda store: _news(store, Filters(view="open"), now),
+        "what to filter by": activity.filter_options,
+        "saved views": lambda store: saved_views(store, "Ann"),
+        "names to assign to": people.recent_names,
+    }
+
+
+def _filtered(now: datetime) -> Reads:
+    """The list by each view, each part of the filter and each order; news of it, and exports' first rows."""
+    filters = {
+        "orders but those of a reason": Filters(view="attention", not_reasons=REASONS[:2]),
+        "orders of a state": Filters(states=("Cancelled",)),
+        "orders of two states": Filters(states=("Pending", "Cancelled")),
+        "orders of a type": Filters(types=("Codes",)),
+        "orders of a type that nobody has": Filters(types=("unknown",)),
+        "orders but those of a type": Filters(not_types=("Links", "DigitalDelivery")),
+        "orders of a source": Filters(source="elsewhere"),
+        "orders of a source that nobody has": Filters(source="form"),
+        "orders but those of a source": Filters(not_sources=("seed",)),
+        "orders of a product": Filters(product="GIFTBOX"),
+        "orders of a product that nobody has": Filters(product="NOTHING"),
+        "orders placed within a time": Filters(created_from=now - WEEK, created_to=now - DAY),
+        "orders completed within a time": Filters(completed_from=now - WEEK, completed_to=now - DAY),
+        "orders ended since a time": Filters(ended_from=now - DAY),
+        "orders above a value": Filters(min_minor=900_000),
+        "orders between two values": Filters(min_minor=1000, max_minor=1000),
+        "open orders older than a day": Filters(view="open", older_than=DAY),
+        "orders older than a day": Filters(older_than=DAY),
+        "orders of a prefix": Filters(po_prefix=f"SEED-{now - DAY:%y%m%d}"),
+        "orders of a prefix that nobody has": Filters(po_prefix="NOBODY-"),
+        "orders of somebody": Filters(assigned="Eve"),
+        "late orders, each": Filters(view="late", each=True),
+        "orders that were watched": Filters(watched=True),
+        "open orders of a type": Filters(view="open", types=("PhysicalShipment",)),
+    }
+    filters |= {f"view {view}": Filters(view=view, assigned="Eve" if view == "mine" else "") for view in VIEWS}
+    for sort in ("po number", "state", "type", "cards", "value", "completed", "next look"):
+        filters[f"open orders by {sort}"] = Filters(view="open", sort=sort)
+        filters[f"orders by {sort}"] = Filters(sort=sort)
+    reads: Reads = {name: functools.partial(_page, filters=chosen, now=now) for name, chosen in filters.items()}
+    return reads | {
+        "orders of a job": lambda store: search.orders_page(store, Filters(job=_job(store, now)), now),
+        "nothing new in a list of all": lambda store: _news(store, Filters(), now),
+        "an export's first rows": lambda store: next(exports.orders_export(store, Filters(), now), None),
+        "an export's first rows of open orders": lambda store: next(
+            exports.orders_export(store, Filters(view="open"), now), None
+        ),
+    }
+
+
+def _page(store: Database, filters: Filters, now: datetime) -> object:
+    return search.orders_page(store, filters, now)
+
+
+def _news(store: Database, filters: Filters, now: datetime) -> object:
+    return list_news(store, filters, _page_before(store, filters, now), now)
+
+
+@functools.cache
+def _page_before(store: Database, filters: Filters, now: datetime) -> search.Page:
+    return search.orders_page(store, filters, now)
+
+
+def _newest(store: Database, now: datetime) -> Mapping[Hashable, Any]:
+    return _records(_page_before(store, Filters(states=("Completed",)), now))[0]
+
+
+def _waiting(store: Database, now: datetime) -> list[dict[Hashable, Any]]:
+    return _records(_page_before(store, Filters(view="open"), now))
 
 
 def _records(page: search.Page) -> list[dict[Hashable, Any]]:
     return page.rows.astype(object).to_dict("records")
 
 
+def _order(now: datetime) -> Reads:
+    some, late = order_of_some_lines, functools.partial(_late_order, now=now)
+    return {
+        "one order: its head": lambda store: verdicts.order_view(store, some(store), now),
+        "one order: its story": lambda store: story.story(store, some(store), now),
+        "one order: whether its story is another": lambda store: story.story_version(store, some(store), now),
+        "one order: its events": lambda store: story.all_events(store, some(store)),
+        "one order: its lines": lambda store: lines.find_lines(store, some(store), text="wave"),
+        "one order: its progress by lines": lambda store: lines.line_progress(store, some(store)),
+        "one order: its curve": lambda store: why_curve(store, some(store), now),
+        "one order: its API calls": lambda store: calls.api_calls(store, some(store)),
+        "one order: its next poll": lambda store: explanations.explain_next_poll(store, some(store), now),
+        "one order: its place in the list": lambda store: search.position(store, Filters(), 1, now),
+        "one order: its neighbours": lambda store: search.neighbours(store, Filters(), some(store), now),
+        "one order: as of yesterday": lambda store: order_as_of(store, some(store), now - DAY),
+        "one order: its evidence file": lambda store: make_evidence(
+            store, some(store), made_by="bench", signed_in=False, now=now, masked=True
+        ),
+        "a late order: its head": lambda store: verdicts.order_view(store, late(store), now),
+        "a late order: its story": lambda store: story.story(store, late(store), now),
+        "a late order: its curve": lambda store: why_curve(store, late(store), now),
+        "a late order: its place in the view": lambda store: search.position(
+            store, Filters(view="late"), late(store), now
+        ),
+    }
+
+
 @functools.cache
-def _order_of_some_lines(store: Database) -> int:
+def order_of_some_lines(store: Database) -> int:
     """An order that has as many lines in each store."""
     with store.read() as connection:
         some = select(ORDERS.c.id).where(ORDERS.c.line_count >= 10).order_by(ORDERS.c.line_count, ORDERS.c.id)
@@ -130,12 +250,98 @@ def _order_of_some_lines(store: Database) -> int:
 
 
 @functools.cache
-def _job(store: Database) -> int:
-    """An act on all orders that nobody does."""
-    assign = Parameters(assignee="Ann")
-    by, now = bulk.OPERATOR, datetime.now(UTC)
+def _late_order(store: Database, now: datetime) -> int:
+    """The newest order of the view of late ones; any order where none is."""
+    late = search.orders_page(store, Filters(view="late", each=True), now).rows
+    return int(late["id"].iloc[0]) if len(late) else order_of_some_lines(store)
+
+
+def _logs(now: datetime) -> Reads:
+    within = (now - WEEK, None)
+    kinds = (EventKind.REFUSED.value, EventKind.CONTRADICTION.value)
+    return {
+        "logs: webhooks": activity.webhook_calls,
+        "logs: accepted webhooks": lambda store: activity.webhook_calls(store, outcome="accepted"),
+        "logs: accepted webhooks of a week": lambda store: activity.webhook_calls(
+            store, outcome="accepted", span=within
+        ),
+        "logs: rejected webhooks": lambda store: activity.webhook_calls(store, outcome="refused", span=within),
+        "logs: waiting webhooks": lambda store: activity.webhook_calls(store, outcome="waiting"),
+        "logs: rejections by rule": activity.refusal_counts,
+        "logs: events": activity.events,
+        "logs: events of a kind": lambda store: activity.events(store, kinds=kinds[:1]),
+        "logs: events of several kinds": lambda store: activity.events(store, kinds=kinds),
+        "logs: events of several kinds in a week": lambda store: activity.events(store, kinds=kinds, span=within),
+        "logs: API calls": activity.provider_calls,
+        "logs: failed API calls": lambda store: activity.provider_calls(store, failed=True, span=within),
+        "logs: API calls of a method": lambda store: activity.provider_calls(store, method="POST"),
+        "logs: volume of webhooks": lambda store: volume.webhook_volume(store, now, WEEK),
+        "logs: volume of events": lambda store: volume.event_volume(store, now, WEEK),
+        "logs: volume of events of two kinds": lambda store: volume.event_volume(store, now, WEEK, kinds=kinds),
+        "logs: volume of API calls": lambda store: volume.call_volume(store, now, WEEK),
+        "logs: what the provider uses": lambda store: contract.sightings(store, now),
+        "logs: what is new or gone": contract.contract_state,
+        "logs: contradictions": activity.findings,
+        "logs: imported files": activity.batches,
+    }
+
+
+def _insights(now: datetime) -> Reads:
+    return {
+        "insights: detection delay": lambda store: latency.latency_report(store, now - WEEK),
+        "insights: forecast accuracy": lambda store: forecasts.forecast_accuracy(store, now - WEEK, now),
+        "insights: witness agreement": lambda store: witnesses.witness_agreement(store, now - WEEK),
+    }
+
+
+def _team(now: datetime) -> Reads:
+    busy = AuditFilters("Ann 1", "searched", since=now - timedelta(hours=8))
+    return {
+        "jobs": job_reports.jobs,
+        "one job": lambda store: job_reports.job(store, _job(store, now), now),
+        "one job with its orders": lambda store: job_reports.job_view(store, _job(store, now), "waiting", 4, now),
+        "imports": imports.imports,
+        "audit log": lambda store: audit.entries(store, AuditFilters()),
+        "audit log of a name and a kind since a time": lambda store: audit.entries(store, busy),
+        "audit log: names": audit.names,
+        "handover of a shift": lambda store: handover.handover(store, now - timedelta(hours=8), now),
+        "handover: last sign-ins": lambda store: handover.last_sign_ins(store, "Ann 1"),
+    }
+
+
+@functools.cache
+def _job(store: Database, now: datetime) -> int:
+    """An act on the newest orders that nobody does."""
+    newest = _records(_page_before(store, Filters(page_size=150), now))
+    chosen, assign = Filters(only=tuple(order["po_number"] for order in newest)), Parameters(assignee="Ann")
     job_id = jobs.start(
-        store, Filters(), Act.ASSIGN, assign, secret="a secret of the tests", key="read", by=by, now=now
+        store, chosen, Act.ASSIGN, assign, secret="a secret of the tests", key="read", by=bulk.OPERATOR, now=now
     )
-    jobs.stop(store, job_id, by=by, now=now)
+    with contextlib.suppress(NotAllowed):  # in a store that is used again it is stopped already
+        jobs.stop(store, job_id, by=bulk.OPERATOR, now=now)
     return job_id
+
+
+def _deep(now: datetime) -> Iterator[PageRead]:
+    for number in (100, 1000):
+        for name, chosen in (("orders", Filters()), ("completed orders", Filters(states=("Completed",)))):
+            read = functools.partial(_page, filters=replace(chosen, page=number), now=now)
+            yield PageRead(f"page {number} of {name}", "orders", read, DEEP, number * chosen.page_size * 3 // 2)
+    yield PageRead("page 100 of events", "logs", lambda store: activity.events(store, offset=99 * 100), DEEP, 10_000)
+    yield PageRead(
+        "page 50 of webhooks", "logs", lambda store: activity.webhook_calls(store, offset=49 * 100), DEEP, 10_000
+    )
+
+
+def _searches(now: datetime) -> Iterator[PageRead]:
+    parts = {
+        "a part that few orders hold": "000000077",
+        "a part that all orders hold": "seed-",
+        "a part that none holds": "nobody@",
+        "a part of a recipient": "rson77",
+        "a common and a rare word": "cvs person7",
+        "two characters": "se",
+    }
+    for what, text in parts.items():
+        read = functools.partial(_page, filters=Filters(text=text), now=now)
+        yield PageRead(f"search by {what}", "orders", read, SEARCH)

@@ -37,7 +37,6 @@ REASONS_OF_PAGES = {
     ("reports.logs.volume._volume", "USE TEMP B-TREE FOR GROUP BY"): "the newest ROWS_SEARCHED of the span",
     ("reports.order_list.view_counts._counted", FLAGGED): SNOOZED,
     ("storage.inbox.last_webhook_at", "SCAN callbacks USING INDEX ix_callbacks_received"): f"passes over {REFUSED}",
-    ("reports.order_list.conditions.count", FLAGGED): SNOOZED,
     ("reports.order_list.search.orders_page", FLAGGED): SNOOZED,
     ("reports.order_list.search.orders_page", "SCAN orders USING COVERING INDEX ix_orders_value"): OPEN_ALONE,
     ("reports.order_list.search.orders_page", f"{SORT} orders USING"): FEW,
