@@ -288,7 +288,7 @@ def completion_times(row: Any, foot: Any, span: str) -> None:
         name = _chosen_type(sorted(current.by_type, key=_place_of_type))
         data = _data("times_data", "Time to completion")
     took = current.by_type[name]
-    foot.caption(text := _times_text(current, took))
+    foot.caption(text := _times_text(current, took, "hour" if span == "24h" else "day"))
     figure = board_figures.completion_times(reading, name, LOWER_CHART)
     clicked = _chart(figure, f"times_{name}", f"Time to completion, {TYPE_LABELS.get(name, name)}: {text}")
     if clicked:
@@ -319,8 +319,8 @@ def _chosen_type(names: list[str]) -> str:
     return chosen if chosen in names else names[0]
 
 
-def _times_text(current: CompletionTimes, took: TimesOfType) -> str:
-    newest = " (only the newest are read)" if current.capped else ""
+def _times_text(current: CompletionTimes, took: TimesOfType, step: str) -> str:
+    newest = f" (of each {step} at most the newest {current.newest:,} are read)" if current.newest else ""
     return f"p50 {wording.longest(took.p50)}, p95 {wording.longest(took.p95)}, n = {took.orders:,}{newest}"
 
 

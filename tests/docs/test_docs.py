@@ -231,7 +231,7 @@ FIGURES = [
     ("docs/schedule.md", "newest 2,000 orders", "polling.backtest.history.ORDERS_REPLAYED", 2000),
     ("docs/schedule.md", "orders of a week", "polling.backtest.comparison.SPAN", timedelta(days=7)),
     ("docs/schedule.md", "give or take two seconds", "orders.latency.TOLERANCE", timedelta(seconds=2)),
-    ("docs/schedule.md", "the newest 10,000 orders", "reports.insights.latency.ORDERS_MEASURED", 10_000),
+    ("docs/schedule.md", "the newest 4,000 orders", "reports.insights.latency.ORDERS_MEASURED", 4_000),
 ]
 
 

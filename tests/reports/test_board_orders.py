@@ -15,6 +15,7 @@ from tracking.orders.model import Line, Snapshot
 from tracking.polling.learner import Learner
 from tracking.provider.responses import ParsedOrder
 from tracking.reports.board import changes, decisions, expectation
+from tracking.reports.board import completion_times as times_module
 from tracking.reports.board.completion_times import completion_times
 from tracking.storage.database import Database
 
@@ -122,6 +123,24 @@ def test_completion_times_are_told_by_type_and_only_of_orders_seen_open_before(
     assert not completion_times(store, history.at + timedelta(days=3), "24h").by_type
 
 
+def test_of_each_hour_so_many_completions_are_read_and_that_is_told(
+    history: History, store: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        history.place(f"DONE-{number}")
+        history.complete(f"DONE-{number}", minutes=1)
+    assert completion_times(store, history.at, "24h").newest is None
+    monkeypatch.setattr(times_module, "COMPLETIONS_READ", 24 * 2)
+    took = completion_times(store, history.at, "24h")
+    assert (took.newest, took.by_type["Links"].orders) == (2, 2)
+    history.wait(hours=1)
+    history.place("DONE-9")
+    history.complete("DONE-9", minutes=1)
+    took = completion_times(store, history.at, "24h")
+    assert took.by_type["Links"].rows["orders"].tolist() == [2, 1]
+    assert completion_times(store, history.at, "7d").by_type["Links"].orders == 4
+
+
 def test_half_and_95_of_100_are_times_that_so_many_kept(history: History, store: Database) -> None:
     for number in range(20):
         history.place(f"A-{number}")
@@ -193,6 +212,7 @@ def test_the_reads_go_through_indexes(sqlite_url: str) -> None:
     opened.close()
     text = "\n".join(plans)
     # What stands in parentheses are the newest events, of which there are so many as are asked for.
-    assert [plan for plan in plans if plan.startswith("SCAN") and "USING" not in plan] == ["SCAN anon_1"] * 2
+    walks = {plan.rstrip("0123456789") for plan in plans if plan.startswith("SCAN") and "USING" not in plan}
+    assert walks == {"SCAN anon_"}
     for index in ("ix_orders_flagged", "ix_orders_open", "ix_orders_following", "ix_events_learned", "ix_events_kind"):
         assert index in text

@@ -234,7 +234,7 @@ def test_made_up_history_states_times_that_fit(store: Database) -> None:
     ("query", "index"),
     [
         (latency._newest(START), "ix_events_kind"),
-        (latency._unknown(START), "ix_events_kind"),
+        (latency._searched(START), "ix_events_kind"),
         (latency._one_order(), "sqlite_autoindex_events_1"),
     ],
 )

@@ -1,10 +1,12 @@
 """What a list says has changed since it was read, what lies around an order in it, and counts against their lists."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pandas as pd
 import pytest
 from histories import History
+from sqlalchemy import Connection, event, update
 
 from tracking.forecasting.incidents import LateOrders, current_incidents
 from tracking.reports import activity, overview
@@ -14,6 +16,7 @@ from tracking.reports.order_list import search
 from tracking.reports.order_list.filters import Filters
 from tracking.reports.order_list.news import Change, News, list_news
 from tracking.storage.database import Database
+from tracking.storage.tables import ORDERS
 
 
 def test_new_orders_are_those_that_match(history: History, store: Database) -> None:
@@ -138,3 +141,50 @@ def test_the_banner_of_late_orders_links_to_as_many_as_it_counts(history: Histor
     assert banner.text.startswith("9 of 9 orders placed ")
     assert search.orders_page(store, filters, now).total == 9
     assert search.orders_page(store, Filters(view="late", each=True), now).total == 10
+
+
+def _statements(store: Database, filters: Filters, page: search.Page, now: datetime) -> int:
+    counted: list[str] = []
+
+    def note(*call: Any) -> None:
+        counted.append(call[2])
+
+    event.listen(store._readers, "before_cursor_execute", note)
+    try:
+        assert list_news(store, filters, page, now) == News(0)
+    finally:
+        event.remove(store._readers, "before_cursor_execute", note)
+    return len([text for text in counted if text.startswith("SELECT")])
+
+
+def test_one_statement_tells_that_there_is_nothing_new(history: History, store: Database) -> None:
+    for name in ("A-1", "A-2"):
+        history.place(name)
+        history.accept(name)
+    filters = Filters(product="CVS", source="form")
+    page = search.orders_page(store, filters, history.at)
+    assert _statements(store, filters, page, history.at + timedelta(seconds=20)) == 1
+    # What moves without an event is looked for once a minute all the same.
+    assert _statements(store, filters, page, history.at + timedelta(seconds=62)) > 1
+
+
+def test_what_the_clock_alone_changes_is_news(history: History, store: Database) -> None:
+    late, flagged = Filters(view="late", each=True), Filters(view="attention")
+    history.place("A-1")
+    history.accept("A-1")
+    order_id = history.place("A-2")
+    history.refuse("A-2")
+    until = history.at + timedelta(minutes=30)
+    store.write(lambda connection: snooze(connection, order_id, until, history.at))
+    pages = [search.orders_page(store, filters, history.at) for filters in (late, flagged)]
+    at = until + timedelta(seconds=20)
+    assert list_news(store, late, pages[0], history.at + timedelta(seconds=20)) == News(0)
+    assert [change.po_number for change in list_news(store, flagged, pages[1], at).changes] == ["A-2"]
+    at = history.at + timedelta(days=400, seconds=20)
+    assert [change.po_number for change in list_news(store, late, pages[0], at).changes] == ["A-1"]
+
+
+def snooze(connection: Connection, order_id: int, until: datetime, now: datetime) -> None:
+    """As an operator does, without the log: only the row counts for a list."""
+    changed = update(ORDERS).where(ORDERS.c.id == order_id)
+    connection.execute(changed.values(snoozed_at=now, snoozed_until=until))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import page_reads
 import pytest
+from histories import History
 from plans import Complaints, recorded, unbounded, unneeded, without
 
 from tracking.app.demonstration.seeding import seed
@@ -18,7 +19,7 @@ from tracking.storage.database import Database, connect
 from tracking.submissions.files import read_csv
 
 ORDERS = 200
-NOW = datetime.now(UTC)
+NOW = datetime(2026, 3, 4, 10, 0, tzinfo=UTC)  # in the first seconds of a minute news are looked for in any case
 DAY = NOW - timedelta(days=1)
 # Why a step that looks as if it had no bound has one all the same; by the function and the beginning of its step.
 FLAGGED = "SCAN orders USING INDEX ix_orders_flagged"
@@ -31,6 +32,7 @@ REASONS_OF_PAGES = {
     ("reports.activity._newest", "SCAN callbacks USING INDEX ix_callbacks_received"): f"passes over {REFUSED}",
     ("reports.activity._newest", f"{SORT} callbacks USING INDEX ix_callbacks_outcome"): REFUSED,
     ("reports.activity._newest", "SCAN exchanges USING INDEX ix_exchanges_at"): "API_CALLS_STORED are stored",
+    ("reports.amounts._add_by_lines", "SCAN orders USING COVERING INDEX ix_orders_value"): OPEN_ALONE,
     ("reports.amounts.open_values", "SCAN orders USING COVERING INDEX ix_orders_value"): OPEN_ALONE,
     ("reports.amounts.open_values", "USE TEMP B-TREE FOR GROUP BY after SCAN orders"): OPEN_ALONE,
     ("reports.board.decisions._flagged_orders", FLAGGED): SNOOZED,
@@ -53,6 +55,9 @@ def seeded(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     file.write_bytes(migrated_file.read_bytes())
     store = connect(f"sqlite:///{file}")
     seed(store, ORDERS, days=30, rng=random.Random(1), now=NOW)
+    recent = History(store, NOW)
+    recent.place("OPEN-1", lines=12)
+    recent.accept("OPEN-1")
     yield store
     store.close()
 

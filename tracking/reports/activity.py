@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,7 +19,6 @@ from tracking.storage.facts import FactKey, get_fact
 from tracking.storage.tables import BATCHES, CALLBACKS, COUNTERS, EVENTS, EXCHANGES, ORDERS, REPEATED
 
 ROWS_SEARCHED = 20_000  # the newest of a span of time: what looks for some of them looks through so many at the most
-_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 Span = tuple[datetime, datetime | None]
 
 
@@ -27,8 +26,10 @@ def within(at: Any, since: datetime, until: datetime | None = None) -> Any:
     """The condition that a time lies in this span, and among the newest ROWS_SEARCHED of it; an index finds both."""
     other = at.table.alias("searched").c[at.name]
     beyond = select(other).where(*_span(other, since, until)).order_by(other.desc()).offset(ROWS_SEARCHED).limit(1)
-    oldest = sa.func.coalesce(beyond.scalar_subquery(), sa.literal(_LONG_AGO, at.type))
-    return sa.and_(*_span(at, since, until), at > oldest)
+    # One bound alone: of two the database may walk from the wrong one, through all of the span.
+    before = sa.literal(since - timedelta(microseconds=1), at.type)
+    newest = at > sa.func.coalesce(beyond.scalar_subquery(), before)
+    return newest if until is None else sa.and_(newest, at < until)
 
 
 def _span(at: Any, since: datetime, until: datetime | None) -> list[Any]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy import select
 
 from tracking.orders.vocabulary import EventKind
@@ -15,7 +18,8 @@ from tracking.storage.counters import hour_of
 from tracking.storage.database import Database
 from tracking.storage.tables import EVENTS, ORDERS
 
-COMPLETIONS_READ = 20_000
+COMPLETIONS_READ = 2_400  # of a span, as many of each of its hours or days
+MEASURABLE_ONE_IN = 5  # completions of others, which nobody here saw open, are passed over
 SHARES = {"p50": 0.5, "p95": 0.95}
 
 
@@ -31,10 +35,13 @@ class TimesOfType:
 
 @dataclass(frozen=True, slots=True)
 class CompletionTimes:
-    """Times to completion by delivery type, the type of the most orders first; `capped`: only the newest were read."""
+    """Times to completion by delivery type, the type of the most orders first.
+
+    `newest`: of each hour or day only so many were read, the newest; None where all were.
+    """
 
     by_type: Mapping[str, TimesOfType]
-    capped: bool
+    newest: int | None
 
 
 def completion_times(database: Database, now: datetime, span: str) -> CompletionTimes:
@@ -44,19 +51,38 @@ def completion_times(database: Database, now: datetime, span: str) -> Completion
     time is the longest it can have been, up to the poll that showed it.
     """
     since, step = trends.span_start(now, span), hour_of if span == "24h" else trends.day_start
-    observed = ORDERS.c.last_open_at.is_not(None), ORDERS.c.completed_by.is_not(None)
-    done = select(ORDERS.c.type, ORDERS.c.completed_by, ORDERS.c.created_at).join(
-        EVENTS, EVENTS.c.order_id == ORDERS.c.id
-    )
-    done = done.where(EVENTS.c.kind == EventKind.COMPLETED, EVENTS.c.learned_at >= since, *observed)
+    begins = sorted({step(start) for start in trends.step_starts(now, span)})
+    each = COMPLETIONS_READ // len(begins)
+    ends = [*begins[1:], None]
+    parts = [_newest(max(begin, since), end, each) for begin, end in zip(begins, ends, strict=True)]
     with database.read() as connection:
-        newest = done.order_by(EVENTS.c.learned_at.desc()).limit(COMPLETIONS_READ + 1)
-        rows = connection.execute(newest).all()
-    capped = len(rows) > COMPLETIONS_READ
-    took = [(of_type, step(by), max(0.0, (by - made).total_seconds())) for of_type, by, made in rows[:COMPLETIONS_READ]]
+        rows = connection.execute(sa.union_all(*parts)).all()
+    counts = Counter(row.part for row in rows)
+    full = any(counts[row.part] >= each or row.searched >= each * MEASURABLE_ONE_IN for row in rows)
+    took = [(row.type, step(row.completed_by), _seconds(row.created_at, row.completed_by)) for row in rows]
     frame = pd.DataFrame(took, columns=["type", "hour", "seconds"])
     types = frame["type"].value_counts().index
-    return CompletionTimes({str(name): _times_of_type(frame[frame["type"] == name]) for name in types}, capped)
+    by_type = {str(name): _times_of_type(frame[frame["type"] == name]) for name in types}
+    return CompletionTimes(by_type, each if full else None)
+
+
+def _seconds(begin: datetime, end: datetime) -> float:
+    return max(0.0, (end - begin).total_seconds())
+
+
+def _newest(begin: datetime, end: datetime | None, most: int) -> Any:
+    """Select the newest so many of a part of the span: part, type, completed_by, created_at, how many were searched."""
+    learned = EVENTS.c.learned_at
+    within = [EVENTS.c.kind == EventKind.COMPLETED, learned >= begin, *([] if end is None else [learned < end])]
+    done = select(EVENTS.c.order_id, learned).where(*within).order_by(learned.desc()).limit(most * MEASURABLE_ONE_IN)
+    completions = done.subquery()
+    observed = ORDERS.c.last_open_at.is_not(None), ORDERS.c.completed_by.is_not(None)
+    columns = ORDERS.c.type, ORDERS.c.completed_by, ORDERS.c.created_at
+    newest = select(*columns).join(completions, completions.c.order_id == ORDERS.c.id).where(*observed)
+    part = newest.order_by(completions.c.learned_at.desc()).limit(most).subquery()
+    searched = select(sa.func.count()).select_from(completions).scalar_subquery()
+    named = sa.literal(begin.isoformat()).label("part"), searched.label("searched")
+    return select(*named, part.c.type, part.c.completed_by, part.c.created_at)
 
 
 def _times_of_type(frame: pd.DataFrame) -> TimesOfType:

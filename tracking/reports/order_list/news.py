@@ -14,6 +14,7 @@ from tracking.orders.vocabulary import reason_label, state_label
 from tracking.reports.order_list.conditions import list_conditions
 from tracking.reports.order_list.filters import Filters
 from tracking.reports.order_list.search import CHANGING_COLUMNS, Page, changing_values, cut
+from tracking.reports.order_list.standstill import stands_still
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
 
@@ -44,6 +45,8 @@ class News:
 def list_news(database: Database, filters: Filters, page: Page, now: datetime) -> News:
     """What has come or changed since the page was read; orders that only now match the filter count as changed."""
     with database.read() as connection:
+        if stands_still(connection, page.standing, now):
+            return News(0)
         new, entered = 0, list[int]()
         # What holds a text is looked for again only where there is any new order at all.
         if not filters.text or _has_newer(connection, page):

@@ -27,6 +27,7 @@ from tracking.reports.order_list.conditions import (
 )
 from tracking.reports.order_list.filters import Filters
 from tracking.reports.order_list.narrowing import all_ids
+from tracking.reports.order_list.standstill import Standing, standing
 from tracking.startup import pd
 from tracking.storage.database import Database
 from tracking.storage.reading.time_limits import hurried
@@ -64,9 +65,14 @@ class Page:
     rows: pd.DataFrame
     total: int
     more: bool
-    newest_id: int
+    standing: Standing
     values: Mapping[int, Mapping[str, Any]]
     notes: tuple[str, ...] = ()
+
+    @property
+    def newest_id(self) -> int:
+        """The newest order there was, whether it matches or not."""
+        return self.standing.newest_order
 
 
 def orders_page(database: Database, filters: Filters, now: datetime) -> Page:
@@ -79,7 +85,7 @@ def orders_page(database: Database, filters: Filters, now: datetime) -> Page:
             total, more = listed, False
         else:
             total, more = _total(connection, filters, clauses, now, listed)
-        newest = connection.execute(select(sa.func.max(ORDERS.c.id))).scalar() or 0
+        stood = standing(connection, now)
         values = amounts.order_values(connection, rows)
     frame = pd.DataFrame([dict(row) for row in rows], columns=list(_LISTED_COLUMNS))
     frame["late"] = [_is_late(row, now) for row in rows]
@@ -89,7 +95,7 @@ def orders_page(database: Database, filters: Filters, now: datetime) -> Page:
     changing = {row["id"]: changing_values(row, now) for row in rows}
     more |= bool(text_search and text_search.capped)
     notes = tuple(text_search.notes(now)) if text_search else ()
-    return Page(frame, total, more, newest_id=newest, values=changing, notes=notes)
+    return Page(frame, total, more, stood, values=changing, notes=notes)
 
 
 def _total(
