@@ -1,5 +1,6 @@
 import asyncio
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -23,8 +24,10 @@ from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import CHEAPER, DEARER
 from tracking.orders.model import Witness
 from tracking.orders.observations import Observation, Polled
+from tracking.polling.poller import Poller
 from tracking.polling.unchanged import UnchangedAnswers
 from tracking.provider.client import Answer
+from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.maintenance import verify
 from tracking.storage.tables import ORDERS
@@ -301,6 +304,27 @@ def test_nobody_counts_on_webhooks_in_the_sweep_nor_where_silence_is_suspected(w
         0.0,
         0.99,
     ]
+
+
+def test_two_workers_choose_other_orders_and_one_takes_over_what_the_other_leaves_behind(watch: PollingSetup) -> None:
+    watch.know(*several(120))
+    other = watch.worker("there/9/b")
+    alone = {"provider_created_at": None}  # so that each is polled by itself
+    watch.store.write(lambda connection: connection.execute(sa.update(ORDERS).values(alone)).rowcount)
+    for owner in ("here/1/a", "there/9/b"):
+        beat = partial(facts.beat, loop="poller", owner=owner, value={}, now=watch.clock.now)
+        watch.store.write(beat)
+
+    async def chosen(poller: Poller) -> set[int]:
+        await poller.survey(watch.clock.now, 200)
+        return {order_id for call in poller._chosen for order_id in call}
+
+    first, second = (asyncio.run(chosen(poller)) for poller in (watch.poller, other))
+    assert (len(first | second), first & second) == (120, set())
+    later = sa.update(ORDERS).where(ORDERS.c.id.in_(first)).values(next_look_at=watch.clock.now + timedelta(hours=1))
+    watch.store.write(lambda connection: connection.execute(later).rowcount)  # it goes on with its own part
+    watch.clock.pass_by(seconds=6)
+    assert second <= asyncio.run(chosen(watch.poller)), "the other one is slow, or dead"
 
 
 def test_what_another_worker_polled_since_it_was_chosen_is_not_leased(watch: PollingSetup) -> None:

@@ -3,6 +3,7 @@ import io
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -198,6 +199,11 @@ def test_a_loop_that_was_never_seen_is_told_once_orders_wait_for_it(store: Datab
     assert (poller.text, poller.worrying) == ("not running, and orders are waiting", True)
     store.write(lambda connection: facts.set_fact(connection, "beat:poller", {}, later))
     assert component(store, "Poller", later + timedelta(seconds=15)).text == "running"
+    beats = [partial(facts.beat, loop="poller", owner=owner, value={"left_out": 1200}, now=later) for owner in "ab"]
+    for beat in beats:
+        store.write(beat)
+    assert component(store, "Poller", later).text == "running in 2 processes, 1,200 open orders only when planned"
+    assert reports_health.health(store, later).left_out == 1200
     silent = component(store, "Poller", later + timedelta(minutes=5))
     assert (silent.text, silent.worrying) == ("no heartbeat for 5 min", True)
     assert reports_health.health(store, later).silent == ("sender",)
