@@ -48,7 +48,7 @@ from tracking.submissions.files import CheckedFile
 from tracking.team import jobs
 from tracking.team.plans import Act, Parameters
 
-USUAL, DEEP, SEARCH = "usual", "deep", "search"
+USUAL, DEEP, SEARCH, EXPORT = "usual", "deep", "search", "export"
 FILTERED = "orders, filtered"
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
 
@@ -59,7 +59,7 @@ class PageRead:
 
     Attributes:
         page: the page that makes it.
-        kind: what may be expected of it: USUAL, DEEP or SEARCH.
+        kind: what may be expected of it: USUAL, DEEP, SEARCH or EXPORT.
         least: a store of fewer orders has no such page.
     """
 
@@ -83,12 +83,12 @@ def page_reads(now: datetime) -> list[PageRead]:
         ("team", _team(now)),
     )
     usual = [PageRead(name, page, read) for page, reads in by_page for name, read in reads.items()]
-    return [*usual, *_deep(now), *_searches(now)]
+    return [*usual, *_deep(now), *_searches(now), *_exports(now)]
 
 
 def reads(now: datetime, file: CheckedFile) -> Mapping[str, Callable[[Database], object]]:
     """Each read by its name but for the list's many filters and places; `file` is what somebody uploads."""
-    named = {each.name: each.read for each in page_reads(now) if each.kind != DEEP and each.page != FILTERED}
+    named = {each.name: each.read for each in page_reads(now) if each.kind in {USUAL, SEARCH} and each.page != FILTERED}
     return named | {"preview of a file": lambda store: results.preview_rows(store, file, 200)}
 
 
@@ -147,7 +147,7 @@ def _orders(now: datetime) -> Reads:
 
 
 def _filtered(now: datetime) -> Reads:
-    """The list by each view, each part of the filter and each order; news of it, and exports' first rows."""
+    """The list by each view, each part of the filter and each order; and news of it."""
     filters = {
         "orders but those of a reason": Filters(view="attention", not_reasons=REASONS[:2]),
         "orders of a state": Filters(states=("Cancelled",)),
@@ -182,10 +182,6 @@ def _filtered(now: datetime) -> Reads:
     return reads | {
         "orders of a job": lambda store: search.orders_page(store, Filters(job=_job(store, now)), now),
         "nothing new in a list of all": lambda store: _news(store, Filters(), now),
-        "an export's first rows": lambda store: next(exports.orders_export(store, Filters(), now), None),
-        "an export's first rows of open orders": lambda store: next(
-            exports.orders_export(store, Filters(view="open"), now), None
-        ),
     }
 
 
@@ -345,3 +341,14 @@ def _searches(now: datetime) -> Iterator[PageRead]:
     for what, text in parts.items():
         read = functools.partial(_page, filters=Filters(text=text), now=now)
         yield PageRead(f"search by {what}", "orders", read, SEARCH)
+
+
+def _exports(now: datetime) -> Iterator[PageRead]:
+    """What leads to an export's first rows: which orders it is of, all of them, as they are at that moment."""
+    for name, chosen in (("all orders", Filters()), ("open orders", Filters(view="open"))):
+        read = functools.partial(_first_rows, filters=chosen, now=now)
+        yield PageRead(f"an export of {name}: its first rows", "orders", read, EXPORT)
+
+
+def _first_rows(store: Database, filters: Filters, now: datetime) -> object:
+    return next(exports.orders_export(store, filters, now), None)

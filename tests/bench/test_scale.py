@@ -9,6 +9,7 @@ import pytest
 import scale
 import scale_stores
 from page_reads import PageRead
+from scale_beside import Beside
 
 from tracking.storage.database import Database
 
@@ -47,6 +48,15 @@ def test_what_grows_and_what_is_slow_falls_short(stores: dict[int, Database], mo
     monkeypatch.setitem(scale.MOST_GROWTH, page_reads.USUAL, 9.0)
     monkeypatch.setitem(scale.MOST_MILLISECONDS, page_reads.USUAL, row.slowest[0] / 2)
     assert [fault.split()[-1] for fault in row.faults] == ["allowed"]
+
+
+def test_callbacks_that_wait_for_pages_fall_short() -> None:
+    alone, slower = [0.004] * 99 + [0.010], [0.004] * 98 + [0.021] * 2
+    assert str(Beside(alone, alone, 299.0)).endswith("takes 299 MB")
+    assert Beside(alone, alone, 299.0).holds
+    assert not Beside(alone, slower, 299.0).holds
+    assert "(x2.1)" in str(Beside(alone, slower, 299.0))
+    assert str(Beside(alone, alone, 301.0)).endswith("FALLS SHORT")
 
 
 @pytest.mark.long
