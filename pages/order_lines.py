@@ -11,6 +11,7 @@ import session
 from charts.palette import Palette
 from tracking.orders.model import FULFILLED_LINE, State
 from tracking.reports.order_page.lines import LINES_PER_PAGE, find_lines, line_progress
+from tracking.reports.order_page.rows import removed_of
 from tracking.reports.order_page.verdicts import OrderView
 
 LONGEST_SEARCH = 200
@@ -21,7 +22,9 @@ def draw(view: OrderView) -> None:
     progress = line_progress(session.database(), view.id)
     counts: dict[str, int] = dict(zip(progress["status"], progress["lines"], strict=True))
     if not counts:
-        st.caption("The provider has shown no lines yet.")
+        removed = removed_of(session.database(), view.id)
+        text = f"Lines and claim data are gone: {removed}." if removed else "The provider has shown no lines yet."
+        st.caption(elements.escape(text))
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         status = st.pills(

@@ -156,7 +156,18 @@ def component_status(connection: Connection, now: datetime) -> tuple[ComponentSt
         ComponentStatus("Polls due", None, f"{due:,}", worrying=due > MANY_DUE),
         *(_loop_status(role, facts, overdue, now) for role in _WORKERS),
         _provider_status(connection, client, now),
+        *_removal_status(facts, now),
     )
+
+
+def _removal_status(facts: _Facts, now: datetime) -> Iterable[ComponentStatus]:
+    """How many orders' logs left the database; nothing where none ever did."""
+    _, value = facts.get(FactKey.RETENTION, (None, {}))
+    if "orders" in value:
+        at = _time(value.get("removed_at"))
+        stay = f", {value['unsound']:,} stay: run tracking verify" if value["unsound"] else ""
+        text = f"{value['orders']:,} orders, last {sentences.ago(at, now)}{stay}"
+        yield ComponentStatus("Old logs removed", at, text, worrying=bool(value["unsound"]))
 
 
 def summary(components: Iterable[ComponentStatus], banners: Iterable[Level]) -> tuple[str, Level]:

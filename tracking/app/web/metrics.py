@@ -85,6 +85,17 @@ def _families(connection: Connection, now: datetime) -> Iterable[Metric]:
     number = connection.execute(unapproved).scalar_one()
     yield _gauge("tracking_orders_waiting_for_approval", "Orders that wait for a second operator's approval", number)
     yield from _balance(connection)
+    yield from _removed(connection)
+
+
+def _removed(connection: Connection) -> Iterable[Metric]:
+    """What left the database so far."""
+    stored = facts.get_fact(connection, FactKey.RETENTION)
+    value = stored.value if stored else {}
+    words = "Orders whose log left the database"
+    yield CounterMetricFamily("tracking_orders_removed", words, value=value.get("orders", 0))
+    words = "Orders that did not agree with their log when it was to leave; they stay"
+    yield CounterMetricFamily("tracking_orders_not_removed", words, value=value.get("unsound", 0))
 
 
 def _balance(connection: Connection) -> Iterable[Metric]:

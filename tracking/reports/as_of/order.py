@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, func, select
@@ -19,10 +19,11 @@ from tracking.orders import model, wording
 from tracking.orders.model import ORDER_FIELDS, Event, Order, State, Witness
 from tracking.orders.wording import TimelineEntry
 from tracking.reports.evidence.proof import FACT_LABELS, facts, verdict
-from tracking.reports.order_page.rows import order_row
+from tracking.reports.order_page.rows import order_row, removal_text
 from tracking.reports.order_page.runs import merge_repeats
 from tracking.reports.order_page.story import as_happened
 from tracking.storage.database import Database
+from tracking.storage.retention.checkpoints import checkpoint_of, facts_by_then
 from tracking.storage.tables import EVENTS, LINES
 
 EVENTS_AT_MOST = 20_000
@@ -63,23 +64,27 @@ def order_as_of(database: Database, order_id: int, moment: datetime) -> OrderAsO
 
     Raises:
         UnknownOrder: no order has this id.
-        NotComputed: its log up to then is too long to be folded for a page.
+        NotComputed: its log up to then is too long to be folded for a page, or left the store.
     """
     with database.snapshot() as connection:
         row = order_row(connection, order_id)
+        checkpoint = checkpoint_of(connection, order_id) if row["events_removed"] else None
+        if checkpoint is not None and moment < checkpoint["last_at"]:
+            until = f"what was known before {wording.clock(checkpoint['last_at'])} is not stored any more"
+            raise NotComputed(f"{until}: {removal_text(checkpoint)}")
         events = _events_until(connection, row, moment)
         lines = connection.execute(select(LINES.c.number, LINES.c.status).where(LINES.c.order_id == order_id)).all()
         oldest = select(EVENTS.c.learned_at).where(EVENTS.c.order_id == order_id).order_by(EVENTS.c.seq).limit(1)
         first_at = connection.execute(oldest).scalar() or row["created_at"]
     today = Order(**{name: row[name] for name in ORDER_FIELDS})
-    then = fold(events)
+    then = fold(events, facts_by_then(checkpoint, row) if checkpoint else {})
     return OrderAsOf(
         moment=moment,
         first_at=first_at,
         then=then,
         today=today,
         verdicts=(verdict(then) if then else None, verdict(today)),
-        events=len(events),
+        events=row["events_removed"] + len(events),
         events_today=row["event_count"],
         rows=tuple(merge_repeats(as_happened(map(wording.describe_event, events)))),
         lines=_lines_then([number for number, _ in lines], events) if then else {},
@@ -101,16 +106,18 @@ def _events_until(connection: Connection, row: RowMapping, moment: datetime) -> 
     return events
 
 
-def fold(events: Sequence[Mapping[Any, Any]]) -> Order | None:
-    """Fold rows of the log into the order, without lines; None without any. To merge what they set is to apply each."""
-    if not events:
+def fold(events: Sequence[Mapping[Any, Any]], before: Mapping[str, Any]) -> Order | None:
+    """Fold rows of the log into the order, without lines; None without any. To merge what they set is to apply each.
+
+    `before` are the facts at the checkpoint after which the log begins.
+    """
+    if not events and not before:
         return None
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = dict(before)
     for event in events:
         changes |= model.complete_changes(event["changes"])
-    last = events[-1]
-    times = last["happened_at"], last["learned_at"]
-    return model.first_order(Event(last["kind"], Witness(last["witness"]), *times, changes))
+    moment = datetime.fromtimestamp(0, UTC)
+    return model.first_order(Event("", Witness.US, moment, moment, changes))
 
 
 def _lines_then(numbers: Sequence[int], events: Sequence[Mapping[Any, Any]]) -> Mapping[str, int]:

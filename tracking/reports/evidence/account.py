@@ -60,13 +60,17 @@ def read_account(manifest: Mapping[str, Any], events: bytes, lines: bytes) -> Ac
     account.lines = _read_lines(lines, account.faults, masked=manifest["masked"])
     try:
         entries = [_entry(row, po_number) for row in rows]
-        if fault := _chain_fault(po_number, count, head, entries):
+        removed = order.get("removed")
+        if fault := _chain_fault(po_number, count, head, entries, removed):
             account.faults.append(f"{EVENTS}: {fault}")
-        if entries:
-            account.order = _fold(rows)
+        if entries or removed:
+            account.order = _fold(rows, removed["facts"] if removed else {})
             with in_utc():
                 account.timeline = [wording.describe_event(_event_row(row)) for row in rows]
+        if account.order is not None and removed is None:
             account.faults += islice(_line_faults(account.order, rows, account.lines), FAULTS_AT_MOST)
+        elif account.lines:
+            account.faults.append(f"{LINES}: holds lines of an order whose lines were removed")
     except IMPOSSIBLE as exc:
         account.faults.append(f"{EVENTS}: an event cannot be one of this order's ({type(exc).__name__})")
     return account
@@ -97,11 +101,16 @@ def _entry(row: Sequence[Any], po_number: str) -> Entry:
     return Entry(seq, kind, witness, happened_at, learned_at, changes, line_changes, detail, previous)
 
 
-def _chain_fault(po_number: str, count: int, head: str | None, entries: Sequence[Entry]) -> str | None:
-    if fault := event_chain.numbering_fault([entry.seq for entry in entries], count):
+def _chain_fault(
+    po_number: str, count: int, head: str | None, entries: Sequence[Entry], removed: Mapping[str, Any] | None
+) -> str | None:
+    after, before = (removed["events"], removed["last_hash"]) if removed else (0, None)
+    if fault := event_chain.numbering_fault([entry.seq for entry in entries], count, after):
         return fault
+    if not entries:
+        return None if head == before else "the head is not that of the last event that was removed"
     digests = [entry.event_hash(po_number) for entry in entries]
-    return event_chain.broken_link(po_number, head, entries, digests)
+    return event_chain.broken_link(po_number, head, entries, digests, before)
 
 
 def _event_row(row: Sequence[Any]) -> dict[str, Any]:
@@ -115,14 +124,13 @@ def _time(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def _fold(rows: Sequence[Sequence[Any]]) -> Order:
-    """To merge what all events set, the later above the earlier, is to apply each."""
-    facts: dict[str, Any] = {}
+def _fold(rows: Sequence[Sequence[Any]], before: Mapping[str, Any]) -> Order:
+    """To merge what all events set, the later above the earlier, is to apply each; `before` is what held earlier."""
+    facts: dict[str, Any] = dict(before)
     for row in rows:
         facts |= model.complete_changes(row[6])
-    last = _event_row(rows[-1])
-    times = last["happened_at"], last["learned_at"]
-    return model.first_order(model.Event(last["kind"], model.Witness(last["witness"]), *times, facts))
+    moment = datetime.fromtimestamp(0, UTC)
+    return model.first_order(model.Event("", model.Witness.US, moment, moment, facts))
 
 
 def _line_faults(order: Order, rows: Sequence[Sequence[Any]], lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:

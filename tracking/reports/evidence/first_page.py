@@ -77,6 +77,10 @@ def _parts(manifest: Mapping[str, Any], account: Account, files: Mapping[str, by
         yield f'<p class="verdict">{_text(verdict(order))}</p>'
         yield from _witnesses(order, account.timeline, files)
         yield from _table("The order", "facts", [], fact_rows(order).items())
+    if removed := manifest["order"].get("removed"):
+        yield "<h2>What is not in this file</h2>"
+        yield f"<p>{_text(removed['text'])}. The log here begins after them, with the facts by then in {MANIFEST}. The"
+        yield f"hash of the last of them:</p>\n<pre>{_text(removed['last_hash'])}</pre>"
     yield from _story(account.timeline)
     yield from _people(account.timeline)
     yield from _recorded(files, manifest["left_out"])

@@ -157,7 +157,7 @@ def read_manifest(content: bytes) -> Mapping[str, Any]:
         raise NotEvidence("its manifest is not that of an evidence file")
     if manifest.get("version") != VERSION:
         raise NotEvidence(f"it has version {manifest.get('version')!r:.20} of the format; this console reads {VERSION}")
-    if (wrong := _wrong_fields(manifest, _MANIFEST)) or (wrong := _wrong_fields(manifest["order"], _ORDER)):
+    if (wrong := _wrong_fields(manifest, _MANIFEST)) or (wrong := _wrong_order(manifest["order"])):
         raise ValueError(f"lacks what it must hold, or has more: {', '.join(wrong)}")
     if manifest_text(manifest) != content:
         raise ValueError("is written in another way than it was made")
@@ -177,6 +177,22 @@ _ORDER: Mapping[str, tuple[type, ...]] = {
     "head": (str, type(None)),
     "newest_event_id": (int,),
 }
+
+
+_REMOVED: Mapping[str, tuple[type, ...]] = {
+    "events": (int,),
+    "last_hash": (str,),
+    "text": (str,),
+    "facts": (dict,),
+}
+"""Of an order whose first events left the database: how many, the hash of the last, in words, and its facts by then."""
+
+
+def _wrong_order(order: Mapping[str, Any]) -> Sequence[str]:
+    if "removed" not in order:
+        return _wrong_fields(order, _ORDER)
+    wrong = _wrong_fields(order, {**_ORDER, "removed": (dict,)})
+    return wrong or _wrong_fields(order["removed"], _REMOVED)
 
 
 def _wrong_fields(values: Mapping[str, Any], shape: Mapping[str, tuple[type, ...]]) -> Sequence[str]:

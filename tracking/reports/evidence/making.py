@@ -7,7 +7,7 @@ Events are in it as they were hashed; recorded API calls as they are stored, mas
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,12 +21,13 @@ from tracking.orders.event_chain import hashed_time
 from tracking.orders.model import Witness
 from tracking.provider.masking import NEVER_STORED, mask_json, mask_recipient
 from tracking.reports.evidence import layout
-from tracking.reports.evidence.account import LINE_FIELDS, events_text, read_account
+from tracking.reports.evidence.account import LINE_FIELDS, events_text, in_utc, read_account
 from tracking.reports.evidence.first_page import first_page
 from tracking.reports.evidence.verification import file_entry, version
 from tracking.reports.order_page.lines import currency_of_lines
-from tracking.reports.order_page.rows import order_row
+from tracking.reports.order_page.rows import order_row, removal_text
 from tracking.storage.database import Database
+from tracking.storage.retention.checkpoints import checkpoint_of, facts_by_then
 from tracking.storage.tables import CALLBACKS, EVENTS, EXCHANGES, LINES
 
 CALLS_AT_MOST = 500
@@ -77,6 +78,7 @@ def make_evidence(
     with database.snapshot() as connection:
         order = order_row(connection, order_id)
         rows = _events(connection, order)
+        checkpoint = checkpoint_of(connection, order_id) if order["events_removed"] else None
         files, left_out = _files(connection, order, rows, masked=masked)
     manifest: dict[str, Any] = {
         "format": layout.FORMAT,
@@ -92,9 +94,11 @@ def make_evidence(
             "po_number": order["po_number"],
             "events": order["event_count"],
             "head": order["head"],
-            "newest_event_id": rows[-1]["id"] if rows else 0,
+            "newest_event_id": rows[-1]["id"] if rows else checkpoint["last_event"] if checkpoint else 0,
         },
     }
+    if checkpoint is not None:
+        manifest["order"]["removed"] = _removed(checkpoint, order, rows)
     account = read_account(manifest, files[layout.EVENTS], files[layout.LINES])
     files[layout.PAGE] = first_page(manifest, account, files)
     manifest["files"] = {name: file_entry(content) for name, content in files.items()}
@@ -108,7 +112,8 @@ def make_evidence(
 
 def _events(connection: Connection, order: RowMapping) -> list[RowMapping]:
     """The order's events, the oldest first. Raises NotAllowed for more than can be packed."""
-    query = select(EVENTS).where(EVENTS.c.order_id == order["id"]).order_by(EVENTS.c.seq)
+    own = EVENTS.c.order_id == order["id"], EVENTS.c.seq > order["events_removed"]
+    query = select(EVENTS).where(*own).order_by(EVENTS.c.seq)
     rows, size = [], 0
     with connection.execute(query, execution_options={"yield_per": 1000}) as result:
         for row in result.mappings():
@@ -117,6 +122,15 @@ def _events(connection: Connection, order: RowMapping) -> list[RowMapping]:
                 raise NotAllowed(f"the log of {order['po_number']} is too large for an evidence file")
             rows.append(row)
     return rows
+
+
+def _removed(checkpoint: RowMapping, order: RowMapping, rows: Sequence[Mapping[Any, Any]]) -> dict[str, Any]:
+    """What the manifest says of events that left: the log in the file begins after them."""
+    with in_utc():
+        text = removal_text(checkpoint)
+    facts = facts_by_then(checkpoint, order)
+    last_hash = rows[0]["previous"] if rows else order["head"]
+    return {"events": checkpoint["seq"], "last_hash": last_hash, "text": text, "facts": facts}
 
 
 def _files(

@@ -12,9 +12,10 @@ from sqlalchemy.engine import RowMapping
 from tracking.orders import wording
 from tracking.orders.model import Approval, Submission, Witness
 from tracking.orders.wording import TimelineEntry
-from tracking.reports.order_page.rows import order_row
+from tracking.reports.order_page.rows import order_row, removal_entry
 from tracking.reports.order_page.runs import merge_repeats
 from tracking.storage.database import Database
+from tracking.storage.retention.checkpoints import checkpoint_of
 from tracking.storage.tables import EVENTS, ORDERS, OUTBOX
 
 EVENTS_READ = 5000
@@ -49,7 +50,9 @@ class Story:
 
 def story_version(database: Database, order_id: int, now: datetime) -> tuple[object, ...]:
     """What is another one once the story is: for whoever would read all its events again only then."""
-    columns = (ORDERS.c[name] for name in ("event_count", "next_look_at", "last_look_at", "submission"))
+    columns = (
+        ORDERS.c[name] for name in ("event_count", "events_removed", "next_look_at", "last_look_at", "submission")
+    )
     with database.read() as connection:
         row = connection.execute(select(*columns).where(ORDERS.c.id == order_id)).one()
     # A step that is overdue, or that a sender takes, is said to come now.
@@ -62,10 +65,12 @@ def story(database: Database, order_id: int, now: datetime) -> Story:
     with database.read() as connection:
         row = order_row(connection, order_id)
         events = as_happened(newest_events(connection, order_id))
+        checkpoint = checkpoint_of(connection, order_id) if row["events_removed"] else None
         waiting = OUTBOX.c.order_id == order_id, OUTBOX.c.done.is_(False)
         send_at = connection.execute(select(OUTBOX.c.next_attempt_at).where(*waiting)).scalar()
     ahead = _next_step(row, send_at, now)
-    return Story((*merge_repeats(events), *([ahead] if ahead else [])), _fulfilled(row, events), row["last_look_at"])
+    rows = as_happened([*events, *([removal_entry(checkpoint)] if checkpoint else [])])
+    return Story((*merge_repeats(rows), *([ahead] if ahead else [])), _fulfilled(row, events), row["last_look_at"])
 
 
 def timeline(database: Database, order_id: int, now: datetime) -> list[TimelineEntry]:

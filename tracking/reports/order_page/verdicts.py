@@ -154,7 +154,7 @@ def order_view(database: Database, order_id: int, now: datetime) -> OrderView:
         id=order_id,
         order=order,
         line_count=row["line_count"],
-        event_count=row["event_count"],
+        event_count=row["event_count"] - row["events_removed"],
         worth=amounts.worth(values),
         verdict=verdict,
         evidence=(*before, *evidence, *([took.text] if took is not None else [])),

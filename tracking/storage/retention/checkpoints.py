@@ -21,9 +21,8 @@ _ORDER: Any = bindparam("of_order")
 _KEEP_FACTS = update(CHECKPOINTS).where(CHECKPOINTS.c.order_id == _ORDER, CHECKPOINTS.c.facts.is_(None))
 _BETWEEN: Any = bindparam("first"), bindparam("last")
 _CHECKPOINTS = select(CHECKPOINTS).where(CHECKPOINTS.c.order_id.between(*_BETWEEN))
-_LEFT = (CHECKPOINTS.c.seq, CHECKPOINTS.c.removed_at, ARCHIVES.c.folder, ARCHIVES.c.file)
-_WHERE_IT_LEFT = (
-    select(*_LEFT)
+_CHECKPOINT = (
+    select(CHECKPOINTS, ARCHIVES.c.folder, ARCHIVES.c.file)
     .outerjoin(ARCHIVES, ARCHIVES.c.id == CHECKPOINTS.c.archive_id)
     .where(CHECKPOINTS.c.order_id == _ORDER)
 )
@@ -79,9 +78,9 @@ def movements_of(counts: Mapping[tuple[str, datetime, str], Sequence[int]]) -> l
     ]
 
 
-def where_it_left(connection: Connection, order_id: int) -> RowMapping | None:
-    """Read how many events of the order left, when, and into which `folder` and `file`; None where none did."""
-    return connection.execute(_WHERE_IT_LEFT, {"of_order": order_id}).mappings().one_or_none()
+def checkpoint_of(connection: Connection, order_id: int) -> RowMapping | None:
+    """Read the order's checkpoint, with the `folder` and `file` of its archive; None where nothing of it left."""
+    return connection.execute(_CHECKPOINT, {"of_order": order_id}).mappings().one_or_none()
 
 
 def archive_files(connection: Connection) -> list[str]:

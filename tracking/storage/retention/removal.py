@@ -199,6 +199,7 @@ def _set_checkpoint(connection: Connection, judged: Judged, now: datetime, archi
         "seq": row["event_count"],
         "first_event": log.checkpoint["first_event"] if log.checkpoint else log.events[0][0],
         "last_event": log.events[-1][0],
+        "last_at": judged.quiet_since,
         "movements": movements_of(judged.audit.recomputed),
         "facts": null(),
         "removed_at": now,

@@ -16,7 +16,8 @@ class Checkpoints(StoredRow, table=True):
     """What stands for the events of an order that left: `seq` of them, so that its log begins after that one.
 
     `digest` is over what the log said by then (see `retention.checkpoints`): the order's facts, the hash of event
-    `seq`, the ids of the first and the last event, and `movements`, what they added to the counters. `facts` are stored
+    `seq`, the ids of the first and the last event, and `movements`, what they added to the counters. `last_at` is when
+    the last was learned. `facts` are stored
     once a later event changes the row, which holds them until then. `done`: nothing else of them is left to be deleted.
     """
 
@@ -27,6 +28,7 @@ class Checkpoints(StoredRow, table=True):
     digest: str
     first_event: int = Field(sa_column=sa.Column(sa.BigInteger, nullable=False))
     last_event: int = Field(sa_column=sa.Column(sa.BigInteger, nullable=False))
+    last_at: datetime = time_column(nullable=False)
     movements: list[Any] = Field(sa_column=sa.Column(sa.JSON, nullable=False))
     facts: dict[str, Any] | None = Field(default=None, sa_column=sa.Column(sa.JSON(none_as_null=True)))
     removed_at: datetime = time_column(nullable=False)

@@ -103,6 +103,7 @@ def _make_tables() -> None:
         sa.Column("seq", sa.Integer(), nullable=False),
         sa.Column("digest", sa.String(), nullable=False),
         *(sa.Column(name, sa.BigInteger(), nullable=False) for name in ("first_event", "last_event")),
+        sa.Column("last_at", UtcDateTime(), nullable=False),
         sa.Column("movements", sa.JSON(), nullable=False),
         sa.Column("facts", sa.JSON(), nullable=True),
         sa.Column("removed_at", UtcDateTime(), nullable=False),
