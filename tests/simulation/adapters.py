@@ -20,6 +20,7 @@ from approvals import SUBMITTER
 from marketplace import START
 from network import TIMEOUT, Broken, Refused
 from pacing import Group, Pace
+from retention import removes
 from shortcut import ShortReader, ShortWriter
 from sqlalchemy import Connection, event
 from sqlalchemy.pool import QueuePool
@@ -29,6 +30,7 @@ from stepping import SteppedLoop
 from tracking.access import Person
 from tracking.app.loops import JobLoop, PollLoop, SendLoop
 from tracking.errors import StoreBusy, StoreError, TrackingError
+from tracking.forecasting import waits
 from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import Policy
 from tracking.orders.model import OrderRequest
@@ -44,6 +46,7 @@ from tracking.storage import inbox, leases, orders
 from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
 from tracking.storage.engines import make_engine, translated
+from tracking.storage.retention import archiving, removal
 from tracking.storage.sqlite.driver import dbapi
 from tracking.storage.writing.groups import Job
 from tracking.submissions import actions, requests
@@ -394,6 +397,11 @@ def simulated_constants(seed: int) -> Iterator[None]:
         patch.object(job_runner, "ORDERS_AT_ONCE", 1),
         patch.object(submissions, "GROUP_ORDERS", 1),
         patch.object(job_runner, "SECONDS_AHEAD", 0.4),
+        patch.object(removal, "ROWS_AT_ONCE", 5),
+        patch.multiple(archiving, PAUSE=0, ORDERS_READ=1, ORDERS_OF_A_FILE=2),
+        # Else lines are looked at again for longer than a history lasts, and nothing would leave.
+        patch.object(waits, "FOLLOW_FOR", {} if removes(seed) else waits.FOLLOW_FOR),
+        patch.object(waits, "FOLLOW_FOR_OTHERS", timedelta(-1) if removes(seed) else waits.FOLLOW_FOR_OTHERS),
     ):
         yield
 

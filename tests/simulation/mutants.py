@@ -24,6 +24,7 @@ from tracking.provider.rate_limit import RateLimiter
 from tracking.provider.shared_rate_limit import SharedRateLimit
 from tracking.provider.webhook_bodies import read_webhook_call
 from tracking.storage import counters, inbox, leases, orders, outbox
+from tracking.storage.retention import archiving, removal
 from tracking.storage.tables import CALLBACKS, ORDERS, OUTBOX
 from tracking.storage.team import approval_rule, audit_log
 from tracking.storage.team.tables import JOBS
@@ -764,5 +765,27 @@ MUTANTS = (
         "not-done",
         "What somebody asks for is in the audit log, and not done.",
         replaced(ingest, "record_work", lambda *_, **__: None),
+    ),
+    Mutant(
+        "leaves-first",
+        "What is archived leaves the store before its file has its name.",
+        rewritten(
+            archiving.Archiver,
+            "_archive",
+            (
+                "    temporary.rename(path)\n",
+                '    self._remove(archive["id"], logs, before)\n    temporary.rename(path)\n',
+            ),
+        ),
+    ),
+    Mutant(
+        "facts-forgotten",
+        "What an order was at its checkpoint is not stored before a later event changes it.",
+        replaced(orders, "keep_facts", lambda *_: None),
+    ),
+    Mutant(
+        "uncounted-checkpoint",
+        "A checkpoint does not tell what the events that left had added to the counters.",
+        replaced(removal, "movements_of", lambda _: []),
     ),
 )

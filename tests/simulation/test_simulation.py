@@ -41,6 +41,7 @@ SOON = {
     "chain-cut": 0,
     "not-done": 0,
     "row-late": 0,
+    "leaves-first": 4,
 }
 
 

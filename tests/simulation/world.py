@@ -28,6 +28,7 @@ from marketplace import Marketplace, Stage
 from mishaps import Chance, Step, climate_of, course_of, steps_of, team_steps
 from network import Network
 from referee import Referee
+from retention import Retention
 from teamwork import Teamwork, act_alone, alone
 from wishes import REFUSED_BODIES, STRANGE_BODIES, lines_of, made_up
 
@@ -73,6 +74,8 @@ class World:
         self._requests = [made_up(rng, number) for number in range(3)]
         self.imports = Imports(self, seed, self._requests[0])
         steps += (filed := self.imports.steps())
+        self.retention = Retention(self, seed)
+        steps += self.retention.steps()
         planned = {f"step {number}: {step}": step for number, step in enumerate(steps)}
         self.steps = {name: step for name, step in planned.items() if name not in dropped}
         self.chance = Chance(seed, dropped)
@@ -133,6 +136,7 @@ class World:
         try:
             with simulated_constants(self.chance.seed):
                 self._live()
+                self.retention.ended()
                 self.auditor.ended()
                 self.teamwork.ended()
                 self.deeds.ended()
@@ -253,6 +257,11 @@ class World:
             self._kill(console)
         return console.dead
 
+    def trap(self, where: str, number: int) -> None:
+        """Has the console be killed when it comes by there for the `number`-th time from now on."""
+        if not self.chance.calm:
+            self._traps.setdefault(where, []).append(self._passed.get(where, 0) + number)
+
     def _kill(self, console: Console) -> None:
         console.kill()
         self.crashes += 1
@@ -326,6 +335,8 @@ class World:
             case "flood of refusals":
                 for number in range(12):
                     self.after(0.4 * number, lambda: self._stranger(b"{}", "x" * addresses.TOKEN_LENGTH))
+            case "remove old":
+                self.retention.remove(given)
             case "strange call":
                 self._strange(STRANGE_BODIES[given["kind"]], addresses.make_token("T-0", SECRET))
 
