@@ -41,7 +41,7 @@ from tracking.submissions.files import CheckedFile, read_csv
 
 SECRET = "a secret for this measurement alone"
 SMALL, LARGE = 1_000, 10_000
-CALLBACKS = 1000
+CALLBACKS = 600
 LOOKS = 400
 
 

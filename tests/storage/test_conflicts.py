@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from functools import partial
@@ -19,6 +19,7 @@ from tracking.access import Person
 from tracking.app import settings_changes
 from tracking.errors import InvalidNote, NotAllowed, StoreBusy, TrackingError
 from tracking.forecasting.planner import PlanningContext
+from tracking.provider.webhook_bodies import WebhookCall
 from tracking.reports.order_list.filters import Filters
 from tracking.settings import Settings
 from tracking.storage import database, facts
@@ -29,6 +30,8 @@ from tracking.storage.team.audit_log import AuditKind, record_act
 from tracking.storage.team.tables import AUDIT_LOG, SAVED_VIEWS
 from tracking.storage.writing import groups
 from tracking.team import saved_views
+from tracking.webhooks import intake
+from tracking.webhooks.intake import Received
 
 pytestmark = [pytest.mark.postgres, pytest.mark.parametrize("engine", ["postgres"], indirect=True)]
 ANN = Person("Ann")
@@ -295,4 +298,29 @@ def test_two_writers_place_call_back_and_complete_orders_at_once_and_neither_end
     with store.read() as connection:
         states = list(connection.execute(sa.select(ORDERS.c.state)).scalars())
     assert states == ["Completed"] * 2 * each
+    assert verify(store) == []
+
+
+def test_batches_of_webhook_calls_of_the_same_orders_wait_for_each_other_and_no_more(
+    store: Database, other: Database, conflicts: list[str], planner: PlanningContext, now: datetime
+) -> None:
+    numbers = [f"PO-{number}" for number in range(6)]
+    for number in numbers:
+        store.write(partial(ingest.discover, parsed=shown(number, number), started_at=now, now=now, planner=planner))
+
+    def batch(where: str, run: int, po_numbers: Sequence[str]) -> Step:
+        calls = [WebhookCall(None, None, number, None, f"{where} {run} {number}") for number in po_numbers]
+        received = [Received(call, 90, 1) for call in calls]
+
+        def job(connection: Connection) -> list[str]:
+            connection.execute(sa.text("SET LOCAL deadlock_timeout = '20ms'"))
+            return intake.record(connection, received, now, planner)
+
+        return job
+
+    futures = []
+    for run in range(10):
+        futures += [store.submit(batch("here", run, numbers)), other.submit(batch("there", run, numbers[::-1]))]
+    assert {outcome for future in futures for outcome in future.result(10)} == {"accepted"}
+    assert conflicts == []
     assert verify(store) == []
