@@ -17,7 +17,7 @@ ARGS ?=
 N ?=
 SEEDS ?= 1000
 
-.PHONY: help run test long check static audit scenarios powerloss kill9 bench bench-calls bench-verify bench-polling bench-flood bench-readers bench-scale bench-webhooks browser hostile sim mutants docs constraints clean
+.PHONY: help run test long check static audit scenarios powerloss kill9 bench bench-calls bench-verify bench-polling bench-flood bench-readers bench-scale bench-webhooks bench-workers browser hostile sim mutants docs constraints clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s '|'
@@ -88,8 +88,12 @@ bench-polling: $(VENV)/.test ## judge the schedule against the optimum, doubling
 bench-flood: $(VENV)/.test ## measure a worker under 1,000 hostile calls a second (ARGS="--seconds 5" for less)
 	@$(BIN)/python tests/bench/bench_flood.py $(ARGS)
 
-bench-scale: $(VENV)/.test ## fill stores of 10,000, 100,000 and ORDERS orders, and see which read of a page grows (an hour; ARGS="--keep FOLDER")
-	@$(BIN)/python tests/bench/scale.py --orders $(or $(ORDERS),1000000) $(ARGS)
+bench-scale: $(VENV)/.test ## see which read of a page grows on stores of up to ORDERS orders, and how 1, 2 and 4 workers share PostgreSQL (an hour; ARGS="--keep FOLDER")
+	@missed=0; $(BIN)/python tests/bench/scale.py --orders $(or $(ORDERS),1000000) $(ARGS) || missed=1; \
+		$(BIN)/python tests/bench/scale_workers.py || missed=1; exit $$missed
+
+bench-workers: $(VENV)/.test ## measure how 1, 2 and 4 workers share one PostgreSQL store (ARGS="--orders 300 --sandbox")
+	@$(BIN)/python tests/bench/scale_workers.py $(ARGS)
 
 bench-readers: $(VENV)/.test ## measure callbacks beside somebody who reads, with each driver of SQLite
 	@$(BIN)/python tests/bench/bench_readers.py $(ARGS)

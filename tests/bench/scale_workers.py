@@ -1,6 +1,6 @@
 """How workers share one PostgreSQL store: 1, 2 and 4 of them place orders, take callbacks and look, against one alone.
 
-    python tests/bench/scale_workers.py --orders 1000 --workers 1 2 4
+    make bench-workers                   some minutes, and the last part of make bench-scale (ARGS="--orders 300")
 
 Starts the PostgreSQL server of the test extra, a provider in a process of its own and `tracking worker` processes, each
 with its own port, and a new store for each number of workers. First each role by itself, then all of them together.
