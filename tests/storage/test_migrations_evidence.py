@@ -121,7 +121,7 @@ def test_what_was_there_is_chained_and_keyed(empty_url: str, past: Rows) -> None
     store.close()
 
 
-@pytest.fixture(params=[8, pytest.param(1, marks=pytest.mark.long)])
+@pytest.fixture(params=[16, pytest.param(1, marks=pytest.mark.long)])
 def every(request: pytest.FixtureRequest) -> int:
     """Of the statements of all revisions, which grow in number, how many lie between two at which it ends."""
     number: int = request.param
