@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from canaries import CLAIMS, PEOPLE, PHONE, Canaries, Gossip, request
 from desk import Desk
+from plans import REASONS_OF_A_DAY, REASONS_OF_PAGES, Recorded, recorded, unbounded, without
 from sqlalchemy import select
 from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
@@ -60,6 +61,13 @@ class Heard(logging.Handler):
 @pytest.fixture
 def canaries() -> Canaries:
     return Canaries()
+
+
+@pytest.fixture
+def record() -> Iterator[Recorded]:
+    """The statements of all that happens: loops, receiver, pages, commands and an erasure."""
+    with recorded() as record:
+        yield record
 
 
 @pytest.fixture
@@ -218,12 +226,13 @@ def _passed_through(database: Database, canaries: Canaries) -> str:
     return requests
 
 
-def test_no_secret_turns_up_where_it_could_be_seen(
+def test_no_secret_turns_up_where_it_could_be_seen(  # noqa: PLR0917 - what the whole console takes
     visit: Visit,
     database: Database,
     canaries: Canaries,
     secrets: dict[str, str],
     heard: Heard,
+    record: Recorded,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -249,6 +258,9 @@ def test_no_secret_turns_up_where_it_could_be_seen(
     assert {"httpx", "sqlalchemy.engine.Engine", "tracking.provider.http"} <= {line.split()[0] for line in heard.lines}
     stored = canaries.leaks(_raw(database.url), but=PEOPLE)
     assert (leaks, loud, stored) == ({}, set(), set())
+    # As this drives all that there is, it is also where the plans of all statements are looked at.
+    unanswered = without(unbounded(record, database), REASONS_OF_PAGES | REASONS_OF_A_DAY)
+    assert not unanswered, "\n".join(unanswered)
 
 
 def _import_some(database: Database, canaries: Canaries) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import page_reads
 import pytest
 from histories import History
-from plans import Complaints, recorded, unbounded, unneeded, without
+from plans import REASONS_OF_PAGES, SORT, Complaints, recorded, unbounded, unneeded, without
 
 from tracking.app.demonstration.seeding import seed
 from tracking.reports import activity
@@ -21,31 +21,6 @@ from tracking.submissions.files import read_csv
 ORDERS = 200
 NOW = datetime(2026, 3, 4, 10, 0, tzinfo=UTC)  # in the first seconds of a minute news are looked for in any case
 DAY = NOW - timedelta(days=1)
-# Why a step that looks as if it had no bound has one all the same; by the function and the beginning of its step.
-FLAGGED = "SCAN orders USING INDEX ix_orders_flagged"
-SORT = "USE TEMP B-TREE FOR ORDER BY after SEARCH"
-SNOOZED = "passes over what people snoozed of what needs a decision, up to a limit of rows"
-FEW = "what one condition narrows the list to, RARE orders at the most"
-OPEN_ALONE = "entries of an index that the open orders alone are in"
-REFUSED = "the refused calls, of which REFUSALS_STORED are stored"
-REASONS_OF_PAGES = {
-    ("reports.activity._newest", "SCAN callbacks USING INDEX ix_callbacks_received"): f"passes over {REFUSED}",
-    ("reports.activity._newest", f"{SORT} callbacks USING INDEX ix_callbacks_outcome"): REFUSED,
-    ("reports.activity._newest", "SCAN exchanges USING INDEX ix_exchanges_at"): "API_CALLS_STORED are stored",
-    ("reports.amounts._add_by_lines", "SCAN orders USING COVERING INDEX ix_orders_value"): OPEN_ALONE,
-    ("reports.amounts.open_values", "SCAN orders USING COVERING INDEX ix_orders_value"): OPEN_ALONE,
-    ("reports.amounts.open_values", "USE TEMP B-TREE FOR GROUP BY after SCAN orders"): OPEN_ALONE,
-    ("reports.board.decisions._flagged_orders", FLAGGED): SNOOZED,
-    ("reports.logs.volume._volume", "USE TEMP B-TREE FOR GROUP BY"): "the newest ROWS_SEARCHED of the span",
-    ("reports.order_list.view_counts._counted", FLAGGED): SNOOZED,
-    ("storage.inbox.last_webhook_at", "SCAN callbacks USING INDEX ix_callbacks_received"): f"passes over {REFUSED}",
-    ("reports.order_list.search.orders_page", FLAGGED): SNOOZED,
-    ("reports.order_list.search.orders_page", "SCAN orders USING COVERING INDEX ix_orders_value"): OPEN_ALONE,
-    ("reports.order_list.search.orders_page", f"{SORT} orders USING"): FEW,
-    ("reports.order_list.news.list_news", f"{SORT} orders USING"): FEW,
-    ("reports.order_list.news.list_news", "SCAN orders USING COVERING INDEX ix_orders_value"): OPEN_ALONE,
-    ("storage.team.snoozing.counted", FLAGGED): "entries of an index of what nobody has decided yet",
-}
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +118,8 @@ def _complaints_of_lists(store: Database, filters: Iterable[Filters]) -> set[str
 
 def test_where_many_match_a_list_is_walked_in_its_order(seeded: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is found soon is all that is read; to sort all that matches would take as long as there are orders."""
-    monkeypatch.setattr(narrowing, "RARE", -1)
+    for bound in ("RARE", "FEW_OPEN"):
+        monkeypatch.setattr(narrowing, bound, -1)
     found = _complaints_of_lists(seeded, FILTERS)
     sorts = {text for text in found if text.startswith("USE TEMP B-TREE FOR ORDER BY")}
     assert sorts - SORTED == set()

@@ -72,6 +72,63 @@ STATISTICS: Mapping[str, Mapping[str, str]] = {
 }
 
 
+# Why a step that looks as if it had no bound has one all the same; by the function and the beginning of its step.
+FLAGGED = "SCAN orders USING INDEX ix_orders_flagged"
+SORT = "USE TEMP B-TREE FOR ORDER BY after SEARCH"
+SNOOZED = "passes over what people snoozed of what needs a decision, up to a limit of rows"
+FEW = "what one condition narrows the list to, RARE orders at the most"
+OPEN_ALONE = "entries of an index that the open orders alone are in"
+REFUSED = "the refused calls, of which REFUSALS_STORED are stored"
+REASONS_OF_PAGES = {
+    ("reports.activity._newest", "SCAN callbacks USING INDEX ix_callbacks_received"): f"passes over {REFUSED}",
+    ("reports.activity._newest", f"{SORT} callbacks USING INDEX ix_callbacks_outcome"): REFUSED,
+    ("reports.activity._newest", "SCAN exchanges USING INDEX ix_exchanges_at"): "API_CALLS_STORED are stored",
+    ("reports.amounts._add_by_lines", "SCAN orders USING COVERING INDEX ix_orders_value"): OPEN_ALONE,
+    ("reports.amounts.open_values", "SCAN orders USING COVERING INDEX ix_orders_value"): OPEN_ALONE,
+    ("reports.amounts.open_values", "USE TEMP B-TREE FOR GROUP BY after SCAN orders"): OPEN_ALONE,
+    ("reports.board.decisions._flagged_orders", FLAGGED): SNOOZED,
+    ("reports.logs.volume._volume", "USE TEMP B-TREE FOR GROUP BY"): "the newest ROWS_SEARCHED of the span",
+    ("reports.order_list.view_counts._counted", FLAGGED): SNOOZED,
+    ("storage.inbox.last_webhook_at", "SCAN callbacks USING INDEX ix_callbacks_received"): f"passes over {REFUSED}",
+    ("reports.order_list.search.orders_page", FLAGGED): SNOOZED,
+    ("reports.order_list.search.orders_page", "SCAN orders USING COVERING INDEX ix_orders_value"): OPEN_ALONE,
+    ("reports.order_list.search.orders_page", f"{SORT} orders USING"): FEW,
+    ("reports.order_list.news.list_news", f"{SORT} orders USING"): FEW,
+    ("reports.order_list.news.list_news", "SCAN orders USING COVERING INDEX ix_orders_value"): OPEN_ALONE,
+    ("storage.team.snoozing.counted", FLAGGED): "entries of an index of what nobody has decided yet",
+}
+GROUP = "USE TEMP B-TREE FOR GROUP BY after SEARCH"
+ONE_FILE = "the orders of one file"
+COMMAND = "reads all there is, in parts, for whoever asked for just that"
+REASONS_OF_A_DAY = {
+    ("app.web.metrics._families", "SCAN callbacks USING COVERING INDEX ix_callbacks_outcome"): "entries of an index, "
+    "for whoever collects the metrics; nothing else counts them",
+    ("app.web.metrics._families", "SCAN orders USING COVERING INDEX ix_orders_approval"): "what waits for approval",
+    ("polling.backtest.history._recorded_orders", f"{SORT} callbacks USING INDEX ix_callbacks_order_id"): "the calls "
+    "of the orders that are replayed, up to a limit",
+    ("polling.due_orders._read_parts", "SCAN orders USING INDEX ix_orders_following"): OPEN_ALONE,
+    ("reports.order_list.exports.orders_export", "SCAN orders USING COVERING INDEX ix_orders_created"): COMMAND,
+    ("reports.order_list.news.list_news", "SCAN orders USING COVERING INDEX ix_orders_created"): "passes over what "
+    "came since the page was read",
+    ("reports.team.imports._placed_at", f"{GROUP} orders USING INDEX ix_orders_batch_id"): ONE_FILE,
+    ("reports.team.imports._rejections", f"{GROUP} import_rows"): ONE_FILE,
+    ("reports.team.imports._rejections", f"{SORT} import_rows"): ONE_FILE,
+    ("reports.team.imports._states", f"{GROUP} orders USING INDEX ix_orders_batch_id"): ONE_FILE,
+    ("reports.team.imports._values", f"{GROUP} orders USING INDEX ix_orders_batch_id"): ONE_FILE,
+    ("storage.leases.lease_owners", f"{SORT} orders USING INDEX ix_orders_due"): OPEN_ALONE,
+    ("storage.leases.lease_owners", "SCAN orders USING INDEX ix_orders_due"): OPEN_ALONE,
+    (
+        "storage.leases.lease_owners",
+        "USE TEMP B-TREE FOR ORDER BY after SCAN orders USING INDEX ix_orders_due",
+    ): OPEN_ALONE,
+    ("storage.leases.lease_owners", f"{SORT} outbox USING INDEX ix_outbox_due"): "what waits to be sent",
+    ("storage.maintenance.verify.examine", "SCAN orders USING COVERING INDEX"): COMMAND,
+    ("submissions.erasing.assignees._entries", f"{SORT} audit_log USING INDEX ix_audit_log_kind"): COMMAND,
+    ("submissions.erasing.copies._pages_naming", "SCAN"): COMMAND,
+    ("team.jobs.job", "SCAN orders"): "the orders of an act on many, AT_MOST of them, for whoever asked for just that",
+}
+
+
 @dataclass
 class Recorded:
     """Each statement once, with the values it came with first, and the function of ours that asked."""

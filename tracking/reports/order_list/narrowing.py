@@ -25,6 +25,7 @@ from tracking.storage.team.tables import JOB_ORDERS
 # These words must be those of the partial indexes in `tables`, or no engine will use them.
 FLAGGED = sa.text("attention IS NOT NULL AND acknowledged_at IS NULL")
 RARE = 5_000
+FEW_OPEN = 20_000  # to be read one by one, as no walk through all orders finds them soon
 ENDS = sorted({EventKind.COMPLETED, EventKind.CANCELLED, EventKind.REFUSED, EventKind.PO_NUMBER_MISMATCH})
 _LAST = "\U0010ffff"  # no character sorts behind it
 
@@ -33,12 +34,14 @@ _LAST = "\U0010ffff"  # no character sorts behind it
 class Indexed:
     """The ids of the orders that may meet a condition, as an index has them.
 
-    `exact`: all of these meet it, none twice. `by_time`: it has them in the order they were placed.
+    `exact`: all of these meet it, none twice. `by_time`: it has them in the order they were placed. `few`: so many are
+    few, where that is more than RARE.
     """
 
     ids: Any
     exact: bool = True
     by_time: bool = False
+    few: int = 0
 
 
 def narrowest(connection: Connection, filters: Filters, now: datetime) -> ColumnElement[bool] | None:
@@ -47,8 +50,9 @@ def narrowest(connection: Connection, filters: Filters, now: datetime) -> Column
     if filters.text or (filters.sort == "placed" and len(indexed) == 1 and indexed[0].by_time and not _others(filters)):
         return None
     for each in indexed:
-        some = each.ids.limit(RARE + 1).subquery()
-        if int(connection.execute(select(sa.func.count()).select_from(some)).scalar_one()) <= RARE:
+        few = each.few or RARE
+        some = each.ids.limit(few + 1).subquery()
+        if int(connection.execute(select(sa.func.count()).select_from(some)).scalar_one()) <= few:
             return ORDERS.c.id.in_(each.ids)
     return None
 
@@ -117,10 +121,10 @@ def _view(filters: Filters, now: datetime) -> Indexed | None:
         "mine": lambda: Indexed(_orders(ORDERS.c.assignee == filters.assigned, UNSETTLED), exact=False, by_time=True),
         "approval": lambda: Indexed(_orders(UNAPPROVED), by_time=True),
         "snoozed": lambda: Indexed(_orders(ORDERS.c.snoozed_at.is_not(None)), exact=False),
-        "late": lambda: Indexed(_orders(OPEN, ORDERS.c.late_at < now), exact=False),
+        "late": lambda: Indexed(_orders(OPEN, ORDERS.c.late_at < now), exact=False, few=FEW_OPEN),
         "unknown": lambda: Indexed(_orders(ORDERS.c.state == State.UNKNOWN), by_time=True),
-        "claimed": lambda: Indexed(_orders(OPEN), exact=False),
-        "open": lambda: Indexed(_orders(OPEN)),
+        "claimed": lambda: Indexed(_orders(OPEN), exact=False, few=FEW_OPEN),
+        "open": lambda: Indexed(_orders(OPEN), few=FEW_OPEN),
         "today": lambda: replace(_ended([EventKind.COMPLETED], day_start(now)), exact=False),
         "found": lambda: replace(_ended([EventKind.COMPLETED], day_start(now)), exact=False),
     }

@@ -32,7 +32,8 @@ _LINES = (
 )
 _NOTES = (
     select(EVENTS.c.order_id, EVENTS.c.detail)
-    .where(EVENTS.c.order_id.between(*_ENDS), EVENTS.c.kind.in_(NOTE_KINDS))
+    # As an expression, or SQLite would read all that were ever of these kinds by their index.
+    .where(EVENTS.c.order_id.between(*_ENDS), EVENTS.c.kind.concat("").in_(NOTE_KINDS))
     .order_by(EVENTS.c.order_id, EVENTS.c.seq)
 )
 _OF_ORDER = SEARCH_TEXTS.c.order_id == bindparam("order_id")
