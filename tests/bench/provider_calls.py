@@ -24,7 +24,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "support")]
@@ -223,12 +222,6 @@ async def bare(url: str, method: str, at_once: int, seconds: float = SECONDS) ->
     lines = [{"ProductId": "CVS", "Value": 10, "Quantity": 1}]
     path = f"/v1/Orders/{stub.order_id(1)}" if method == "GET" else "/v1/Orders"
     document = {"Type": "Links", "PONumber": "bare", "LineItems": lines} if method == "POST" else None
-    with mock.patch.dict(sys.modules):
-        sys.modules.pop("sniffio", None)  # what `provider.http.connection` spares us is a part of what httpx costs
-        return await _bare(url, path, method, document, at_once, seconds)
-
-
-async def _bare(url: str, path: str, method: str, document: Any, at_once: int, seconds: float) -> Measured:
     calls = 0
     async with httpx.AsyncClient(base_url=url) as client:
         began, used = time.perf_counter(), time.process_time()

@@ -6,17 +6,15 @@ proxy's address may hold a password, so no message repeats one. A `.netrc` is ne
 
 import contextlib
 import errno
-import importlib.util
 import os
 import re
 import socket
 import ssl
-import sys
 import urllib.request
 from collections.abc import AsyncIterator
 from http.cookiejar import CookieJar
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -36,10 +34,6 @@ _CERTIFICATE_FAULTS = {
     64: "its certificate is for another address",
 }
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
-# httpcore looks for this package with every lock it makes. Where it is missing, each look searches the whole path: half
-# of what a call costs the processor.
-if importlib.util.find_spec("sniffio") is None:
-    cast("dict[str, Any]", sys.modules)["sniffio"] = None
 
 
 class HttpClients:
