@@ -222,6 +222,8 @@ def test_imports_are_listed_shown_and_taken_along(run: Run, folder: Path) -> Non
         assert f"{file} was there already and is replaced" in run(*export).stderr, export
     assert len(answer(run("orders", "--import", "1", "--json"))) == 2
     assert answer(run("orders", "--import", "2", "--json")) == []
+    assert answer(run("orders", "--text", "nobody@", "--json")) == []
+    assert "Fewer than 3 characters" in run("orders", "--text", "x", "--json").stderr
     assert "there is no import 9" in run("imports", "9").stderr
     assert run("imports", "--export", file).exit_code == run("imports", "--discard").exit_code == 2
     assert "none of its orders waits" in run("imports", "1", "--discard").stderr

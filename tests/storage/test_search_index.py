@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,8 +19,9 @@ from tracking.forecasting.planner import PlanningContext
 from tracking.storage import database, engines
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey, set_fact
-from tracking.storage.search import indexing, progress, texts
-from tracking.storage.search.tables import SEARCH_TEXTS
+from tracking.storage.maintenance import verify
+from tracking.storage.search import checking, indexing, progress, texts
+from tracking.storage.search.tables import INDEX, SEARCH_TEXTS
 
 Place = Callable[..., int]
 
@@ -186,3 +188,33 @@ def test_the_standard_librarys_sqlite_reads_and_writes_the_index(
     """
     file = sqlite_url.removeprefix("sqlite:///")
     assert subprocess.check_output([sys.executable, "-c", code, file], text=True).strip() == "[(1,)]"
+
+
+def test_verify_tells_what_an_order_is_not_found_by_and_what_it_should_not_be(
+    store: Database, place: Place, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexing, "GROUP", 1)
+    monkeypatch.setattr(checking, "ONE_IN", 1)
+    order_id = place("po-1", line("CVS", 10, 1, ExternalId="row-1"))
+    indexing.catch_up(store.write, now)
+    assert verify.verify(store) == []
+    for values, difference in (
+        ({"words": "po-1\ncvs"}, "po-1: the search lacks 1 of the texts it is found by"),
+        (
+            {"words": "po-1\ncvs\nrow-1", "people": "\nann\n"},
+            "po-1: the search finds it by what it does not hold (texts: 1)",
+        ),
+    ):
+        store.write(partial(Connection.execute, statement=sa.update(SEARCH_TEXTS).values(values)))
+        assert verify.verify(store) == [difference]
+    store.write(
+        partial(Connection.execute, statement=sa.update(SEARCH_TEXTS).values(words="po-1\ncvs\nrow-1", people=""))
+    )
+    if store.dialect == "sqlite":
+        store.write(
+            lambda connection: connection.exec_driver_sql(f"INSERT INTO {INDEX}({INDEX}) VALUES ('delete-all')")
+        )
+        assert verify.verify(store) == ["po-1: the index of the search lacks a text of it"]
+    else:
+        store.write(lambda connection: texts.replace_texts(connection, order_id))
+        assert verify.verify(store) == []

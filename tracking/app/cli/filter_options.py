@@ -21,6 +21,19 @@ OPTIONS: dict[str, tuple[str, Any, Any]] = {
     "not_state": ("not_states", options.NotStateOption, None),
     "reason": ("reasons", options.ReasonOption, None),
     "older_than": ("older_than", options.OlderOption, None),
+    "text": (
+        "text",
+        Annotated[
+            str,
+            typer.Option(
+                "--text",
+                parser=storable,
+                metavar="TEXT",
+                help="Only orders with TEXT in an ID, product, recipient or note.",
+            ),
+        ],
+        "",
+    ),
     "po_prefix": ("po_prefix", options.PrefixOption, ""),
     "assigned": (
         "assigned",

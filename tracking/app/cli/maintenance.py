@@ -25,6 +25,7 @@ from tracking.app.demonstration import seeding
 from tracking.errors import StoreError
 from tracking.orders.observations import utc_now
 from tracking.provider.json_fields import storable
+from tracking.reports.finding.lookup import unread_orders
 from tracking.reports.logs import contract
 from tracking.storage import database, engines
 from tracking.storage.maintenance import backup, restore_mark
@@ -198,7 +199,11 @@ def migrate_command(*, as_json: JsonFlag = False) -> None:
     before = engines.migrate(url)
     moved = f"the database was migrated from {before or 'nothing'} to revision {HEAD}"
     text = f"the database is already at revision {before}" if before == HEAD else moved
-    output.print_answer({"before": before, "now": HEAD}, text, as_json=as_json)
+    with database.connect(url, create=False).read() as connection:
+        unread = unread_orders(connection)
+    sentences = [f"{unread:,} orders are read for the search by parts of ids meanwhile, newest first"] if unread else []
+    answer = {"before": before, "now": HEAD, "orders_not_searched": unread}
+    output.print_answer(answer, text, *sentences, as_json=as_json)
 
 
 def contract_command(

@@ -50,8 +50,10 @@ class TextSearch:
         """What whoever reads the list has to know of it, in sentences."""
         sentences = [SHORT] if self.short else []
         if self.capped:
-            many = f"More orders hold this text than a search lists; {len(self.listed):,} of them are looked through."
-            sentences.append(f"{many} Another word or filter shows the others.")
+            some = f"{_rounded(len(self.listed)):,} of them are looked through"
+            sentences.append(
+                f"More orders hold this text than a search lists; {some}. Another word or filter shows the others."
+            )
         if self.older and self.older_until:
             until = f"{self.older:,} orders placed until {clock(self.older_until, now)}"
             sentences.append(
@@ -62,6 +64,10 @@ class TextSearch:
                 f"This search is incomplete: the {self.waiting:,} latest texts are looked through in a moment."
             )
         return sentences
+
+
+def _rounded(number: int) -> int:
+    return number // 1000 * 1000 or number
 
 
 def whole_id(text: str) -> ColumnElement[bool]:
@@ -117,6 +123,11 @@ def _unread(connection: Connection) -> tuple[int, datetime | None]:
     last = select(ORDERS.c.id, ORDERS.c.created_at).where(ORDERS.c.id < older).order_by(ORDERS.c.id.desc()).limit(1)
     row = connection.execute(last).one_or_none() if older else None
     return (row.id, row.created_at) if row else (0, None)
+
+
+def unread_orders(connection: Connection) -> int:
+    """How many orders of a store of an earlier version have no texts yet, about."""
+    return _unread(connection)[0]
 
 
 def notes(database: Database, text: str, now: datetime) -> list[str]:

@@ -5,7 +5,8 @@ compared with all their events, counters with the events before the cut. Texts a
 only what the states follow from is parsed: an event costs a few microseconds.
 
 How many orders were late in an hour, and what the account held, is no part of the log and cannot be recomputed: what is
-recorded of it is only checked for what cannot be, such as hours that are yet to come.
+recorded of it is only checked for what cannot be, such as hours that are yet to come. Of an order that agrees, what the
+search finds it by is compared as well.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,7 @@ from tracking.orders.observations import utc_now
 from tracking.storage.counters import LATE, LEVEL, REFILLED, SAMPLED, SPENT
 from tracking.storage.database import Database
 from tracking.storage.retention.order_audit import LogHead, OrderAudit, read_chunk
+from tracking.storage.search import checking
 from tracking.storage.tables import COUNTERS, EVENTS, ORDERS
 from tracking.storage.team import audit_log
 
@@ -72,10 +74,12 @@ def examine(
     while len(audit.differences) < DIFFERENCES_AT_MOST:
         with database.snapshot() as connection:
             chunk = read_chunk(connection, last, ORDERS_AT_ONCE)
+            faults = checking.faults(connection, chunk[0].row["id"], chunk[-1].row["id"]) if chunk else {}
         if not chunk:
             break
         for each in chunk:
-            audit.differences += audit.check(each)
+            fault = faults.get(each.row["id"])
+            audit.differences += [*audit.check(each)] or ([f"{each.row['po_number']}: {fault}"] if fault else [])
         last, done = chunk[-1].row["id"], done + len(chunk)
         if progress is not None:
             progress(done, max(done, total))

@@ -22,7 +22,8 @@ UNINDEXED_AT_MOST = 20_000  # newest texts that SQLite's index does not know
 NEWEST = 30_000  # of the texts on PostgreSQL, looked through for what SAMPLE shows to be common
 SAMPLE = 3_000
 COMMON = 0.05
-TRIGRAMS_AT_MOST = 32  # of one text: more would rule out no more candidates
+PHRASE_AT_MOST = 100  # characters of a text that SQLite's index is asked for
+TRIGRAMS_AT_MOST = 32  # of a text that PostgreSQL's is asked for: more would rule out no more candidates
 _INDEX = sa.table(INDEX, sa.column("rowid", sa.BigInteger), sa.column(INDEX, sa.Text))
 
 
@@ -65,16 +66,26 @@ def find(connection: Connection, alternatives: Iterable[Sequence[Needle]]) -> Ma
 
 def _with_all(connection: Connection, needles: Sequence[Needle]) -> Matches:
     """The rarest decides who is looked at; what the others name beyond their bound is asked of these orders' texts."""
-    candidates = {needle: _candidates(connection, needle) for needle in needles if needle.is_indexed}
+    candidates = {needle: _candidates(connection, [needle]) for needle in needles if needle.is_indexed}
     rarest = min(candidates, key=lambda needle: (candidates[needle].capped, len(candidates[needle].order_ids)))
-    order_ids = candidates[rarest].order_ids
-    for needle in dict.fromkeys(needles):
-        if needle == rarest:
-            continue
+    capped, order_ids = candidates[rarest].capped, list(candidates[rarest].order_ids)
+    together = list[int]()
+    if capped and len(candidates) > 1:  # each of them is common: the index knows which texts hold all
+        together = list(_candidates(connection, [*candidates]).order_ids)
+        order_ids = order_ids if len(together) < ORDERS_AT_MOST else []
+    for needle in needles:
         named = candidates.get(needle)
-        fitting = _narrowed(connection, order_ids, needle) if named is None or named.capped else {*named.order_ids}
-        order_ids = [order_id for order_id in order_ids if order_id in fitting]
-    return Matches(order_ids, candidates[rarest].capped)
+        if needle != rarest and order_ids:
+            order_ids = _both(connection, order_ids, needle, named)
+        if named is None and together:
+            together = _both(connection, together, needle, None)
+    return Matches([*dict.fromkeys((*together, *order_ids))], capped)
+
+
+def _both(connection: Connection, order_ids: Sequence[int], needle: Needle, named: Matches | None) -> list[int]:
+    """Those of the orders that hold the needle too; `named` are the candidates for it."""
+    fitting = _narrowed(connection, order_ids, needle) if named is None or named.capped else {*named.order_ids}
+    return [order_id for order_id in order_ids if order_id in fitting]
 
 
 def _narrowed(connection: Connection, order_ids: Sequence[int], needle: Needle) -> set[int]:
@@ -108,43 +119,46 @@ def _holds(columns: Any, needle: Needle, dialect: str) -> ColumnElement[bool]:
     return sa.or_(sa.false(), *parts, *(place(columns.people, text) > 0 for text in needle.people))
 
 
-def _candidates(connection: Connection, needle: Needle) -> Matches:
+def _candidates(connection: Connection, needles: Sequence[Needle]) -> Matches:
+    """The orders one of whose texts holds all of the needles."""
     look = _on_sqlite if connection.dialect.name == "sqlite" else _on_postgresql
-    order_ids, capped = look(connection, needle)
+    order_ids, capped = look(connection, needles)
     unique = list(dict.fromkeys(order_ids))
     return Matches(unique[:ORDERS_AT_MOST], capped or len(unique) >= ORDERS_AT_MOST)
 
 
-def _on_sqlite(connection: Connection, needle: Needle) -> tuple[list[int], bool]:
+def _holds_each(columns: Any, needles: Iterable[Needle], dialect: str) -> ColumnElement[bool]:
+    return sa.and_(*(_holds(columns, needle, dialect) for needle in needles))
+
+
+def _on_sqlite(connection: Connection, needles: Sequence[Needle]) -> tuple[list[int], bool]:
     indexed = progress.load(connection).indexed
     waiting = _newest(UNINDEXED_AT_MOST, SEARCH_TEXTS.c.id > indexed)
-    hits = list(connection.execute(select(waiting.c.order_id).where(_holds(waiting.c, needle, "sqlite"))).scalars())
+    hits = list(
+        connection.execute(select(waiting.c.order_id).where(_holds_each(waiting.c, needles, "sqlite"))).scalars()
+    )
     named = (
         select(_INDEX.c.rowid)
-        .where(_INDEX.c[INDEX].op("MATCH")(_match(needle)))
+        .where(_INDEX.c[INDEX].op("MATCH")(" AND ".join(f"({question(needle.texts)})" for needle in needles)))
         .order_by(_INDEX.c.rowid.desc())
         .limit(CANDIDATES_AT_MOST)
         .subquery()
     )
     candidates = named.join(SEARCH_TEXTS, SEARCH_TEXTS.c.id == named.c.rowid)
-    fitting = case((_holds(SEARCH_TEXTS.c, needle, "sqlite"), SEARCH_TEXTS.c.order_id))
+    fitting = case((_holds_each(SEARCH_TEXTS.c, needles, "sqlite"), SEARCH_TEXTS.c.order_id))
     rows = connection.execute(select(fitting).select_from(candidates)).scalars().all()
     return hits + [order_id for order_id in rows if order_id is not None], len(rows) >= CANDIDATES_AT_MOST
 
 
-def _match(needle: Needle) -> str:
-    """The question to the index: each three letters as a text of its own, so that none of it is syntax."""
-    return " OR ".join(f"({' AND '.join(_quoted(each) for each in trigrams(text))})" for text in needle.texts)
-
-
-def _quoted(letters: str) -> str:
-    return '"' + letters.replace('"', '""') + '"'
+def question(texts: Iterable[str]) -> str:
+    """Ask SQLite's index for any of the texts: each is quoted, so that none of it is syntax."""
+    return " OR ".join('"' + text[:PHRASE_AT_MOST].replace('"', '""') + '"' for text in texts)
 
 
 def trigrams(text: str) -> list[str]:
     """Take a text apart into three letters each, at most TRIGRAMS_AT_MOST from all over it."""
     places = range(len(text) - LETTERS + 1)
-    step = -(-len(places) // TRIGRAMS_AT_MOST)
+    step = -(-len(places) // TRIGRAMS_AT_MOST) or 1
     return list(dict.fromkeys(text[place : place + LETTERS] for place in places[::step]))
 
 
@@ -154,23 +168,27 @@ def _newest(at_most: int, *conditions: Any) -> Any:
     return columns.where(*conditions).order_by(texts.id.desc()).limit(at_most).subquery()
 
 
-def _on_postgresql(connection: Connection, needle: Needle) -> tuple[list[int], bool]:
+def _on_postgresql(connection: Connection, needles: Sequence[Needle]) -> tuple[list[int], bool]:
     sample = _newest(SAMPLE)
     looked_at = select(func.count()).select_from(sample)
-    often = looked_at.where(_holds(sample.c, needle, "postgresql"))
+    often = looked_at.where(_holds_each(sample.c, needles, "postgresql"))
     if connection.execute(often).scalar_one() > COMMON * SAMPLE:
         newest = _newest(NEWEST)
-        fitting = select(newest.c.order_id).where(_holds(newest.c, needle, "postgresql"))
+        fitting = select(newest.c.order_id).where(_holds_each(newest.c, needles, "postgresql"))
         more = select(SEARCH_TEXTS.c.id).order_by(SEARCH_TEXTS.c.id.desc()).offset(NEWEST).limit(1)
         return list(connection.execute(fitting).scalars()), connection.execute(more).first() is not None
     kind = sa.ARRAY(sa.Text)
     body = SEARCH_TEXTS.c.words.concat(SEARCH_TEXTS.c.people)
     array = getattr(func, TRIGRAMS)(body, type_=sa.Text).collate("C")  # in the words of the index
-    named = (array.op("@>", is_comparison=True)(sa.cast(trigrams(text), kind)) for text in needle.texts)
-    texts = SEARCH_TEXTS.c
-    hits = select(texts.order_id, texts.words, texts.people).where(sa.or_(*named)).limit(CANDIDATES_AT_MOST).subquery()
-    rows = connection.execute(select(case((_holds(hits.c, needle, "postgresql"), hits.c.order_id)))).scalars().all()
-    return sorted((each for each in rows if each is not None), reverse=True), len(rows) >= CANDIDATES_AT_MOST
+    named = sa.and_(
+        *(
+            sa.or_(*(array.op("@>", is_comparison=True)(sa.cast(trigrams(text), kind)) for text in needle.texts))
+            for needle in needles
+        )
+    )
+    holding = select(SEARCH_TEXTS.c.order_id).where(named, _holds_each(SEARCH_TEXTS.c, needles, "postgresql"))
+    rows = connection.execute(holding.limit(CANDIDATES_AT_MOST)).scalars().all()
+    return sorted(rows, reverse=True), len(rows) >= CANDIDATES_AT_MOST
 
 
 def unindexed(connection: Connection) -> int:

@@ -27,11 +27,10 @@ INDEXES = (
     ("ix_orders_completed", "orders", ["completed_by"]),
     ("ix_lines_product", "lines", ["product_id", "order_id"]),
 )
-# Texts are folded before they are stored. SQLite's index keeps which texts hold three letters, not where.
+# Texts are folded before they are stored. The index keeps where three letters are: of digits most texts hold many.
 SEARCH_ON_SQLITE = """
     CREATE VIRTUAL TABLE search_index USING fts5(
-        words, people, content='search_texts', content_rowid='id', tokenize='trigram case_sensitive 1',
-        detail=none, columnsize=0
+        words, people, content='search_texts', content_rowid='id', tokenize='trigram case_sensitive 1', columnsize=0
     )
 """
 # PostgreSQL needs no extension for it. What is new waits in a list that each search reads whole, hence a short one.
