@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, and_, select
 
 from tracking.forecasting.forecasts import LONGEST_EXPECTED
 from tracking.forecasting.lateness import in_class
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SCORED = 10_000
 SCORED_OF_A_CLASS = 2_000
+LOOKED_THROUGH = 20_000  # of all classes, for those of one: else a rare one, or a large store, would cost all there are
 SCORED_FOR = timedelta(days=30)
 _TIMES = ("state", "accepted_at", "last_open_at", "completed_after", "completed_by", "claimed_at")
 
@@ -84,24 +85,32 @@ def score_by_type(connection: Connection, since: datetime, now: datetime) -> dic
 
 
 def score_of_class(connection: Connection, name: str, now: datetime) -> Score | None:
-    """Score the newest predictions of the class; None without any."""
-    of_class = PREDICTIONS.c.order_id.in_(select(ORDERS.c.id).where(in_class(name)))
-    return _score(_outcomes(connection, now - SCORED_FOR, now, SCORED_OF_A_CLASS, of_class))
+    """Score the predictions of the class among the newest LOOKED_THROUGH of all; None without any."""
+    return _score(_outcomes(connection, now - SCORED_FOR, now, LOOKED_THROUGH, in_class(name)))
 
 
 def _outcomes(
-    connection: Connection, since: datetime, now: datetime, limit: int, *conditions: Any
+    connection: Connection, since: datetime, now: datetime, limit: int, *of_orders: Any
 ) -> list[tuple[str, bool | None]]:
-    """The type of each order with a prediction whose time came since then, and whether the prediction held."""
+    """The type of each order with a prediction whose time came since then, and whether the prediction held.
+
+    The newest `limit` predictions are looked through, and with `of_orders` the newest SCORED_OF_A_CLASS of them taken.
+    """
     due = PREDICTIONS.c.nine_in_ten_by
     passed = select(PREDICTIONS.c.order_id, due.label("due")).where(due > since, due <= now, PREDICTIONS.c.orders > 0)
-    newest = passed.where(*conditions).order_by(due.desc()).limit(limit).subquery()
-    rows = connection.execute(
-        select(newest.c.due, ORDERS.c.type, *(ORDERS.c[name] for name in _TIMES))
+    newest = passed.order_by(due.desc()).limit(limit).subquery()
+    columns = (newest.c.due, ORDERS.c.type, *(ORDERS.c[name] for name in _TIMES))
+    scored = (
+        select(*columns, and_(True, *of_orders).label("counts"))
         .join(ORDERS, ORDERS.c.id == newest.c.order_id)
         # What was cancelled did not finish, nor can it any more.
         .where(ORDERS.c.state.not_in([State.CANCELLED.value, State.REFUSED.value]))
+        .limit(limit)
     )
+    if of_orders:  # judged one by one: a planner would rather read all orders of the class
+        looked = scored.subquery()
+        scored = select(looked).where(looked.c.counts).order_by(looked.c.due.desc()).limit(SCORED_OF_A_CLASS)
+    rows = connection.execute(scored)
     return [(row.type, _held(row)) for row in rows]
 
 
