@@ -38,6 +38,7 @@ ORDERS_TESTED = 10_000
 LONGEST_AGO = timedelta(days=30)
 AROUND = timedelta(days=7)
 NEAR = 10  # orders on each side
+SEARCHED_NEAR = 1_000  # of the type, on each side: a class may be rare
 
 _placed_at = sa.func.coalesce(ORDERS.c.accepted_at, ORDERS.c.created_at)
 _READ = (ORDERS.c.type, ORDERS.c.units, ORDERS.c.state, ORDERS.c.late_at, ORDERS.c.completed_after)
@@ -279,9 +280,16 @@ def late_with_others(connection: Connection, row: RowMapping, now: datetime) -> 
 def _near(connection: Connection, name: str, placed: datetime, patience: timedelta, now: datetime) -> list[_Placed]:
     """Read the orders of the class that were placed just before and just after, and should be done by now."""
     created = ORDERS.c.created_at
-    query = select(*_READ, _placed_at.label("placed")).where(in_class(name), ORDERS.c.provider_id.is_not(None))
-    before = query.where(created.between(placed - AROUND, placed), _placed_at < placed).order_by(created.desc())
-    after = query.where(created.between(placed - timedelta(hours=1), now - patience), _placed_at > placed)
-    rows = [*connection.execute(before.limit(NEAR)), *connection.execute(after.order_by(created).limit(NEAR))]
+    order_type, _, _ = class_bounds(name)
+
+    def nearest(begin: datetime, end: datetime, by: Any, beyond: Any) -> Any:
+        of_type = select(ORDERS.c.id).where(ORDERS.c.type == order_type, created.between(begin, end))
+        searched = of_type.order_by(by).limit(SEARCHED_NEAR).subquery()
+        query = select(*_READ, _placed_at.label("placed")).where(in_class(name), ORDERS.c.provider_id.is_not(None))
+        return query.where(ORDERS.c.id.in_(select(searched.c.id)), beyond).order_by(by).limit(NEAR)
+
+    before = nearest(placed - AROUND, placed, created.desc(), _placed_at < placed)
+    after = nearest(placed - timedelta(hours=1), now - patience, created.asc(), _placed_at > placed)
+    rows = [*connection.execute(before), *connection.execute(after)]
     judged = (_placed(row, name, patience) for row in rows if row.placed <= now - patience)
     return [one for one in judged if one is not None]
