@@ -17,7 +17,7 @@ ARGS ?=
 N ?=
 SEEDS ?= 1000
 
-.PHONY: help run test long check static audit scenarios powerloss kill9 bench bench-calls bench-verify bench-polling bench-flood bench-readers bench-scale bench-webhooks bench-workers browser hostile sim mutants docs constraints clean
+.PHONY: help run test long check static audit scenarios powerloss kill9 bench bench-calls bench-verify bench-polling bench-flood bench-readers bench-retention bench-scale bench-webhooks bench-workers browser hostile sim mutants docs constraints clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s '|'
@@ -84,6 +84,9 @@ bench-calls: $(VENV)/.test ## measure polls and POSTs over real sockets, against
 
 bench-polling: $(VENV)/.test ## judge the schedule against the optimum, doubling waits, the budget and a running console (8 minutes)
 	@$(BIN)/python tests/bench/bench_polling.py $(ARGS)
+
+bench-retention: $(VENV)/.test ## measure what an order takes, and what stays of it once its log left (ARGS="10000" for more)
+	@$(BIN)/python tests/bench/bench_retention.py $(ARGS)
 
 bench-flood: $(VENV)/.test ## measure a worker under 1,000 hostile calls a second (ARGS="--seconds 5" for less)
 	@$(BIN)/python tests/bench/bench_flood.py $(ARGS)

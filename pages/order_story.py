@@ -18,6 +18,7 @@ from tracking.orders.observations import utc_now
 from tracking.orders.vocabulary import EventKind
 from tracking.orders.wording import TimelineEntry
 from tracking.reports.order_page import progress, story
+from tracking.reports.order_page.rows import REMOVED
 from tracking.reports.order_page.story import Story
 from tracking.reports.order_page.verdicts import OrderView
 
@@ -57,9 +58,11 @@ def _story(order_id: int, now: datetime) -> Story:
 
 @elements.live("2s", "chart")
 def draw_charts(order: Order, order_id: int) -> None:
-    """The charts, which move by themselves."""
+    """The charts, which move by themselves; none of an order whose beginning was removed, as they would make it up."""
     now = utc_now()
-    _draw_charts(order, order_id, _story(order_id, now), now)
+    record = _story(order_id, now)
+    if all(row.kind != REMOVED for row in record.rows):
+        _draw_charts(order, order_id, record, now)
 
 
 @elements.live("2s", "live")

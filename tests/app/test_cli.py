@@ -1011,3 +1011,33 @@ def test_erase_lists_who_may_be_the_same_for_a_person_to_decide(run: Run, databa
     told = answer(run("erase", "Ann@Example.com", "--dry-run", "--json"), 1)
     assert [each["po_number"] for each in told["possible"]] == ["tagged"]
     assert "ann+gifts" not in result.output
+
+
+@pytest.fixture
+def past(database: Database, folder: Path) -> Path:
+    """A store with an order that was complete long ago."""
+    history = History(database)
+    history.place("po-1", recipient="ann@example.com")
+    history.accept("po-1")
+    history.look("po-1", "Cancelled")
+    history.acknowledge("po-1", "told Ann")
+    history.place("po-2")
+    return folder
+
+
+def test_old_orders_are_archived_and_the_files_verified(past: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = run("archive", "a")
+    assert (refused.exit_code, "TRACKING_KEEP_DAYS" in refused.output) == (2, True)
+    monkeypatch.setenv("TRACKING_KEEP_DAYS", "30")
+    planned = run("archive", "a", "--dry-run")
+    assert (planned.exit_code, "2026-03: 1 order would be archived" in planned.output) == (0, True)
+    done = json.loads(run("archive", "a", "--json").stdout)
+    assert (done["orders"], done["removed"], done["unsound"], done["lost"]) == (1, 1, 0, [])
+    assert run("verify").exit_code == 0
+    assert run("verify-archive", "a").exit_code == 0
+    erased = run("erase", "bob@example.com", "--yes")
+    assert "out of reach, without recipients but with what people wrote: 1 archive" in erased.output
+    [file] = (past / "a").iterdir()
+    file.write_bytes(b"")
+    broken = run("verify-archive", "a")
+    assert (broken.exit_code, file.name in broken.output) == (1, True)

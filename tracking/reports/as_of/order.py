@@ -70,7 +70,7 @@ def order_as_of(database: Database, order_id: int, moment: datetime) -> OrderAsO
         row = order_row(connection, order_id)
         checkpoint = checkpoint_of(connection, order_id) if row["events_removed"] else None
         if checkpoint is not None and moment < checkpoint["last_at"]:
-            until = f"what was known before {wording.clock(checkpoint['last_at'])} is not stored any more"
+            until = f"What was known before {wording.clock(checkpoint['last_at'])} is not stored any more"
             raise NotComputed(f"{until}: {removal_text(checkpoint)}")
         events = _events_until(connection, row, moment)
         lines = connection.execute(select(LINES.c.number, LINES.c.status).where(LINES.c.order_id == order_id)).all()

@@ -14,6 +14,9 @@ from tracking.storage.database import Database
 from tracking.storage.retention.checkpoints import checkpoint_of
 from tracking.storage.tables import ORDERS
 
+REMOVED = "removed"
+"""The kind of a timeline's row that says what is gone."""
+
 
 def order_row(connection: Connection, order_id: int) -> RowMapping:
     """The order's row.
@@ -38,7 +41,7 @@ def removal_entry(checkpoint: Mapping[Any, Any]) -> TimelineEntry:
     """The removal as a row of the order's timeline."""
     at, text = checkpoint["removed_at"], removal_text(checkpoint)
     return TimelineEntry(
-        at=at, until=at, learned_at=at, witness=Witness.US.value, kind="removed", text=text, seq=checkpoint["seq"]
+        at=at, until=at, learned_at=at, witness=Witness.US.value, kind=REMOVED, text=text, seq=checkpoint["seq"]
     )
 
 

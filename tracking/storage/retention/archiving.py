@@ -23,6 +23,7 @@ from sqlalchemy.engine import RowMapping
 
 from tracking import files
 from tracking.errors import StoreBusy, StoreUnusable
+from tracking.orders.model import State
 from tracking.storage.database import Database
 from tracking.storage.retention.archive_file import ArchiveWriter, digest_of_file, read_archive, rows_of
 from tracking.storage.retention.lease import count_removed, take_lease
@@ -38,7 +39,8 @@ PAGE = 500
 PAUSE = 0.02
 Progress = Callable[[int, int], None]
 _newest = select(EVENTS.c.learned_at).where(EVENTS.c.order_id == ORDERS.c.id).order_by(EVENTS.c.seq.desc()).limit(1)
-_unfinished = exists().where(LINES.c.order_id == ORDERS.c.id, LINES.c.status.not_in(sorted(AT_THEIR_END)))
+_of_completed = ORDERS.c.state == State.COMPLETED.value, LINES.c.order_id == ORDERS.c.id
+_unfinished = exists().where(*_of_completed, LINES.c.status.not_in(sorted(AT_THEIR_END)))
 _PLACE = (ORDERS.c.quiet_since, ORDERS.c.id)
 _CANDIDATES = (
     select(*_PLACE, _newest.scalar_subquery().label("ended_at"), _unfinished.label("unfinished"))

@@ -19,7 +19,7 @@ from tracking.storage.retention.lease import count_removed, take_lease
 from tracking.storage.retention.removal import ROWS_AT_ONCE, Removed, remove_old
 
 TURN_EVERY = 60.0
-STEP_PAUSE = 0.1
+STEP_PAUSE = 0.05
 
 
 class Keeping:

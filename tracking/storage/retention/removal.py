@@ -1,9 +1,9 @@
 """Removal: the log of a finished order leaves, with its lines, claim data, calls and documents. Steps of a job.
 
-An order leaves once it is terminal, asks for no decision, is followed and snoozed no more, its lines are at their end,
-and its newest event is old enough. What does not agree with its log stays, as the log is what would prove that. The
-checkpoint and the row change in one transaction; what is left to be deleted then follows in bounded steps, also by
-another process. Its row stays: facts, head, PONumber, provider ID, and the digest of the provider's last answer.
+An order leaves once it is terminal, asks for no decision, is followed and snoozed no more, the lines of a completed one
+are at their end, and its newest event is old enough. What does not agree with its log stays, as the log is what would
+prove that. The checkpoint and the row change in one transaction; what is left to be deleted then follows in bounded
+steps, also by another process. Its row stays: facts, head, PONumber, provider ID, the digest of the last answer.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, null, select, update
 
-from tracking.orders.model import FINAL_LINE, FULFILLED_LINE
+from tracking.orders.model import FINAL_LINE, FULFILLED_LINE, State
 from tracking.storage.retention.checkpoints import digest_of, facts_of, movements_of
 from tracking.storage.retention.order_audit import OrderAudit, StoredLog, read_log
 from tracking.storage.retention.tables import CHECKPOINTS
@@ -31,7 +31,7 @@ from tracking.storage.tables import (
     insert_for,
 )
 
-ROWS_AT_ONCE = 400
+ROWS_AT_ONCE = 60  # of about three orders, for whose removal whatever else is written waits
 ORDERS_AT_ONCE = 20
 _AT_MOST: Any = bindparam("at_most")
 _ORDER: Any = bindparam("of_order")
@@ -155,7 +155,7 @@ def judge(
     judged = Judged(log, OrderAudit(log.events[-1][0], ()))
     if judged.quiet_since >= before:
         return replace(judged, until=judged.quiet_since)
-    if any(line.status not in AT_THEIR_END for line in log.lines):
+    if log.row["state"] == State.COMPLETED and any(line.status not in AT_THEIR_END for line in log.lines):
         return replace(judged, until=now)
     if log.events[-1][0] == connection.execute(_NEWEST_EVENT).scalar():
         return replace(judged, until=now)  # SQLite would give its id away again
