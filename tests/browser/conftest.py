@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -53,7 +54,7 @@ def first_start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
 
 
 @pytest.fixture(scope="session")
-def console(first_start: Nursery) -> Child:
+def console_of_all(first_start: Nursery) -> Child:
     """A console on the embedded sandbox, as `make run` starts it, once it has read the catalogue.
 
     It answers before that, and the form is there afterwards only: until then its page asks to try again. It is one
@@ -63,6 +64,14 @@ def console(first_start: Nursery) -> Child:
     with store_of(first_start.database_url) as store:
         until("the catalogue", lambda: fact(store, "catalogue").get("products"), within=60)
     return started
+
+
+@pytest.fixture(scope="module")
+def console(console_of_all: Child) -> Iterator[Child]:
+    """That console, which stands still while no test looks at it: its traffic would go on to the end of the run."""
+    os.killpg(console_of_all.process.pid, signal.SIGCONT)
+    yield console_of_all
+    os.killpg(console_of_all.process.pid, signal.SIGSTOP)
 
 
 @pytest.fixture(scope="module")
