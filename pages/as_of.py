@@ -149,10 +149,12 @@ def _draw_latest(past: OverviewAsOf) -> None:
 
 def draw_order(order_id: int, moment: datetime) -> None:
     """The order as it was known then, and today beside it."""
+    query = {"order": st.query_params.get("order", "")}
     try:
         past = order_as_of(session.database(), order_id, moment)
     except NotComputed as exc:
         st.warning(elements.escape(str(exc)), icon=ICON)
+        st.page_link("order.py", label="Now", icon=":material/update:", query_params=query, width="content")
         return
     po_number = past.today.po_number
     _band(moment, "order.py", {"order": po_number})

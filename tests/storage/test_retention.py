@@ -9,10 +9,12 @@ import sqlalchemy as sa
 from histories import PLANNER, History
 
 from tracking import ingest
+from tracking.provider.call_log import calls_complete_since
 from tracking.provider.webhook_bodies import WebhookCall
 from tracking.storage.database import Database
 from tracking.storage.maintenance.verify import examine, verify
 from tracking.storage.retention import removal
+from tracking.storage.retention.lease import count_removed, take_lease
 from tracking.storage.retention.removal import remove_old
 from tracking.storage.retention.tables import CHECKPOINTS
 from tracking.storage.search.tables import SEARCH_TEXTS
@@ -83,6 +85,28 @@ def test_the_log_of_a_finished_order_leaves_and_its_facts_stay(past: History) ->
     assert ("po-1" in found_by[1], "example.com" in "".join(found_by.values())) == (True, False)
     assert verify(past.database) == []
     assert examine(past.database, expected=heads).differences == []
+
+
+def test_calls_that_left_with_their_order_are_not_taken_for_calls_that_were_never_made(past: History) -> None:
+    old, new = past.at - timedelta(days=100), past.at - timedelta(days=90)
+    calls = [
+        {"at": at, "method": "GET", "path": "/v1/Orders", "outcome": "ok", "milliseconds": 1, "order_id": order_id}
+        for at, order_id in ((past.at - timedelta(days=170), 3), (old, 2), (new, 3))
+    ]
+    past.database.write(lambda connection: connection.execute(sa.insert(EXCHANGES), calls))
+    with past.database.read() as connection:
+        assert calls_complete_since(connection) != old
+
+    def step(connection: sa.Connection) -> bool:
+        so_far = take_lease(connection, "console", past.at) or {}
+        removed = remove_old(connection, past.at, past.at)
+        count_removed(connection, so_far, removed, past.at)
+        return removed.anything
+
+    while past.database.write(step):
+        pass
+    with past.database.read() as connection:
+        assert calls_complete_since(connection) == old
 
 
 def test_what_is_young_open_unsettled_or_unfinished_stays(past: History) -> None:

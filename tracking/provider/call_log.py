@@ -14,6 +14,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select
 from tracking.errors import StoreBusy
 from tracking.storage import orders
 from tracking.storage.database import Database
+from tracking.storage.retention.lease import calls_removed_until
 from tracking.storage.tables import EXCHANGES
 
 RECENT_CALLS = 50_000
@@ -127,12 +128,16 @@ def store_api_calls(connection: Connection, rows: Sequence[Mapping[str, Any]]) -
 
 
 def calls_complete_since(connection: Connection) -> datetime | None:
-    """Since when every call is stored: the oldest of the newest RECENT_CALLS; None where there was none yet."""
+    """Since when every call is stored: the oldest of the newest RECENT_CALLS; None where there was none yet.
+
+    Where calls have left with the log of their order, not before the newest of these.
+    """
     recent = EXCHANGES.c.id > _newest_id(connection) - RECENT_CALLS
     at: datetime | None = connection.execute(
         select(EXCHANGES.c.at).where(recent).order_by(EXCHANGES.c.id).limit(1)
     ).scalar()
-    return at
+    removed_until = calls_removed_until(connection)
+    return at if at is None or removed_until is None else max(at, removed_until)
 
 
 def _newest_id(connection: Connection) -> int:

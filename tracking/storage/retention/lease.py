@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection
@@ -12,6 +12,7 @@ from tracking.storage.facts import FactKey
 from tracking.storage.retention.removal import Removed
 
 LEASE = timedelta(minutes=5)
+CALLS_UNTIL = "calls_until"
 
 
 def take_lease(connection: Connection, owner: str, now: datetime) -> Mapping[str, Any] | None:
@@ -28,5 +29,15 @@ def take_lease(connection: Connection, owner: str, now: datetime) -> Mapping[str
 def count_removed(connection: Connection, so_far: Mapping[str, Any], removed: Removed, now: datetime) -> None:
     """Add what a step removed to what was removed so far; whether what does not agree is left is the latest word."""
     if removed.anything:
-        added = {name: so_far.get(name, 0) + number for name, number in asdict(removed).items()}
-        facts.set_fact(connection, FactKey.RETENTION, {**so_far, **added, "removed_at": now.isoformat()}, now)
+        numbers = {name: number for name, number in asdict(removed).items() if isinstance(number, int)}
+        added: dict[str, Any] = {name: so_far.get(name, 0) + number for name, number in numbers.items()}
+        times = [so_far.get(CALLS_UNTIL), removed.calls_until and removed.calls_until.astimezone(UTC).isoformat()]
+        added |= {CALLS_UNTIL: max(filter(None, times), default=None), "removed_at": now.isoformat()}
+        facts.set_fact(connection, FactKey.RETENTION, {**so_far, **added}, now)
+
+
+def calls_removed_until(connection: Connection) -> datetime | None:
+    """When the newest API call was made that left with its order; None where none did."""
+    fact = facts.get_fact(connection, FactKey.RETENTION)
+    stored = fact.value.get(CALLS_UNTIL) if fact else None
+    return datetime.fromisoformat(stored) if stored else None

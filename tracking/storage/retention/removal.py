@@ -43,6 +43,7 @@ _LOCK_FINISHED = _IS_FINISHED.with_for_update()
 UNFINISHED = select(CHECKPOINTS.c.order_id, CHECKPOINTS.c.seq).where(CHECKPOINTS.c.done.is_(False)).limit(_AT_MOST)
 _PUT_OFF = update(ORDERS).where(ORDERS.c.id == _ORDER).values(quiet_since=bindparam("until"))
 _NEWEST_EVENT = select(func.max(EVENTS.c.id))
+_NEWEST_CALL = select(func.max(EXCHANGES.c.at)).where(EXCHANGES.c.order_id == _ORDER)
 AT_THEIR_END = FULFILLED_LINE | FINAL_LINE
 
 
@@ -66,12 +67,16 @@ _LEAVING = (
 
 @dataclass(slots=True)
 class Removed:
-    """What a step did: orders whose log began to leave, their events, rows deleted, and orders that do not agree."""
+    """What a step did: orders whose log began to leave, their events, rows deleted, and orders that do not agree.
+
+    `calls_until` is when the newest API call that left was made.
+    """
 
     orders: int = 0
     events: int = 0
     rows: int = 0
     unsound: int = 0
+    calls_until: datetime | None = None
 
     @property
     def anything(self) -> bool:
@@ -189,6 +194,8 @@ def remove_log(
     _set_checkpoint(connection, judged, now, archived.archive_id if archived else None)
     removed.orders += 1
     removed.events += len(judged.log.events)
+    if (newest := connection.execute(_NEWEST_CALL, {"of_order": order_id}).scalar()) is not None:
+        removed.calls_until = max(newest, removed.calls_until or newest)
     _delete_rows(connection, order_id, row["event_count"], removed)
 
 
