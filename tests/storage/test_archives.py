@@ -163,3 +163,13 @@ def test_one_process_at_a_time_removes(past: History, tmp_path: Path) -> None:
         archive(past, tmp_path)
     past.wait(minutes=6)
     assert archive(past, tmp_path).removed == 2
+
+
+def test_a_run_that_ended_or_failed_holds_up_no_other(past: History, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreUnusable, match="cannot be written"):
+        archive(past, tmp_path / "file")
+    assert archive(past, tmp_path / "a").removed == 2
+    lease = past.database.write(lambda connection: take_lease(connection, "other", past.at))
+    assert lease is not None
+    assert (lease["owner"], lease["orders"], lease["removed_at"]) == ("other", 2, past.at.isoformat())

@@ -12,6 +12,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -22,11 +23,11 @@ from sqlalchemy import Connection, bindparam, delete, exists, func, insert, sele
 from sqlalchemy.engine import RowMapping
 
 from tracking import files
-from tracking.errors import StoreBusy, StoreUnusable
+from tracking.errors import StoreBusy, StoreError, StoreUnusable
 from tracking.orders.model import State
 from tracking.storage.database import Database
 from tracking.storage.retention.archive_file import ArchiveWriter, digest_of_file, read_archive, rows_of
-from tracking.storage.retention.lease import count_removed, take_lease
+from tracking.storage.retention.lease import count_removed, release_lease, take_lease
 from tracking.storage.retention.removal import AT_THEIR_END, ArchivedLog, judge, put_off, remove_archived
 from tracking.storage.retention.tables import ARCHIVES
 from tracking.storage.tables import EVENTS, FINISHED, LINES, ORDERS
@@ -91,21 +92,33 @@ class Archiver:
             StoreBusy: another process removes at the moment.
             StoreUnusable: the folder cannot be written, or a file does not hold what was written.
         """
+        if dry_run:
+            self._count_months(before)
+            return self.result
+        self._database.write(self._lease)
         try:
-            if not dry_run:
-                self._database.write(self._lease)
-                files.make_folder(self._folder)
-                self._resume(before)
-            months = sorted(self._months(before).items())
-            self.result.months = {month: len(order_ids) for month, order_ids in months}
-            for month, order_ids in [] if dry_run else months:
+            files.make_folder(self._folder)
+            self._resume(before)
+            for month, order_ids in self._count_months(before):
                 for at in range(0, len(order_ids), ORDERS_OF_A_FILE):
                     self._archive(month, order_ids[at : at + ORDERS_OF_A_FILE], before)
         except OSError as exc:
             raise StoreUnusable(f"{self._folder} cannot be written ({exc.strerror})") from exc
+        finally:
+            self._release()
         return self.result
 
+    def _release(self) -> None:
+        """Let the next run begin at once; where that cannot be written the right ends by itself."""
+        with suppress(StoreError):
+            self._database.write(partial(release_lease, owner=self._owner, now=self._clock()))
+
     # Which orders
+
+    def _count_months(self, before: datetime) -> list[tuple[str, list[int]]]:
+        months = sorted(self._months(before).items())
+        self.result.months = {month: len(order_ids) for month, order_ids in months}
+        return months
 
     def _months(self, before: datetime) -> dict[str, list[int]]:
         """Find the orders that may leave, by the month of their end, each month's oldest first."""

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from tracking.storage.database import Database
 from tracking.storage.retention.archiving import Archiver
 from tracking.storage.retention.jobs import remove_old_jobs
-from tracking.storage.retention.lease import count_removed, take_lease
+from tracking.storage.retention.lease import count_removed, release_lease, take_lease
 from tracking.storage.retention.removal import ROWS_AT_ONCE, Removed, remove_old
 
 TURN_EVERY = 60.0
@@ -47,8 +47,9 @@ class Keeping:
             await asyncio.to_thread(Archiver(self._database, self._archive, **who).run, before)
         while True:
             if not await self._database.run(lambda connection: self._step(connection, before)):
-                return
+                break
             await asyncio.sleep(STEP_PAUSE)
+        await self._database.run(lambda connection: release_lease(connection, self._owner, self._clock()))
 
     def _has_lease(self, connection: Connection) -> bool:
         return take_lease(connection, self._owner, self._clock()) is not None

@@ -26,6 +26,14 @@ def take_lease(connection: Connection, owner: str, now: datetime) -> Mapping[str
     return lease
 
 
+def release_lease(connection: Connection, owner: str, now: datetime) -> None:
+    """Let others remove at once, where this owner has the right to; what was removed so far stays."""
+    stored: dict[str, Any] = connection.execute(facts.SELECT_FACT_FOR_UPDATE, {"key": FactKey.RETENTION}).scalar() or {}
+    if stored.get("owner") == owner:
+        rest = {name: value for name, value in stored.items() if name not in {"owner", "until"}}
+        facts.set_fact(connection, FactKey.RETENTION, rest, now)
+
+
 def count_removed(connection: Connection, so_far: Mapping[str, Any], removed: Removed, now: datetime) -> None:
     """Add what a step removed to what was removed so far; whether what does not agree is left is the latest word."""
     if removed.anything:

@@ -32,7 +32,10 @@ def archive_command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would leave, and change nothing.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write the logs of old completed orders to Parquet files, one a month, and then remove them from the database."""
+    """Write the logs of old completed orders to Parquet files, one a month, and then remove them from the database.
+
+    Claim data, recipients and the bodies of API calls leave the database too, and are in no archive.
+    """
     loaded, now = load_settings(), utc_now()
     if before is None and loaded.keep_days is None:
         raise typer.BadParameter("set TRACKING_KEEP_DAYS, or say from when on orders stay", param_hint="--before")
@@ -48,6 +51,7 @@ def archive_command(
         record_export(store, loaded, "archive", rows=result.orders)
     if dry_run:
         lines = [f"{month}: {count(orders, 'order')} would be archived" for month, orders in result.months.items()]
+        lines.append(f"{count(sum(result.months.values()), 'order')} in all; their claim data would be in no archive")
     else:
         lines = [f"written: {file}" for file in result.files]
         lines.append(f"{count(result.orders, 'order')} archived, {result.removed:,} removed from the database")
