@@ -128,16 +128,15 @@ def _changes(frozen: Sequence[Change] | None) -> None:
 
 def _change(change: Change) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", wrap=False):
-        with st.container(width=STATE_WIDTH):
-            if change.state is None:
-                st.badge("Webhook", icon=":material/webhook:", color="gray")
-            else:
-                elements.badge(change.state)
+        if change.state is None:
+            st.badge("Webhook", icon=":material/webhook:", color="gray", width=STATE_WIDTH)
+        else:
+            elements.badge(change.state, width=STATE_WIDTH)
         sentence, address = elements.escape(change.entry.text), {"order": change.po_number}
-        with st.container():
-            st.page_link(
-                "order.py", label=elements.escape(change.po_number), icon="", query_params=address, help=sentence
-            )
+        st.page_link(
+            "order.py", label=elements.escape(change.po_number), icon="", query_params=address, help=sentence,
+            width="stretch",
+        )  # fmt: skip
         st.caption(_time_text(change.entry.learned_at), width="content")
 
 

@@ -147,10 +147,10 @@ def escape(text: object) -> str:
     return flat.replace("\\@", rf"\@{_JOINER}")
 
 
-def badge(state: str) -> None:
+def badge(state: str, *, width: Any = "content") -> None:
     """The state as a word with its shape and colour."""
     icon, color = STATE_BADGES.get(state, UNKNOWN_STATE_BADGE)
-    st.badge(badge_label(state_label(state)), icon=icon, color=color)  # type: ignore[arg-type]  # the table holds only its colours
+    st.badge(badge_label(state_label(state)), icon=icon, color=color, width=width)  # type: ignore[arg-type]  # the table holds only its colours
 
 
 def badge_label(text: str) -> str:
