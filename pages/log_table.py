@@ -1,7 +1,8 @@
 """A log's table: rows that open by mouse and by keyboard, its pages, what is new, and the strip of volumes above it."""
 
+import functools
 from collections.abc import Callable, Collection, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
 import pandas as pd
@@ -9,6 +10,7 @@ import streamlit as st
 
 import address
 import elements
+import remembered
 import times
 from charts import logs as charts
 from tracking.orders import wording
@@ -112,26 +114,41 @@ def bar_chosen(volume: Volume, noun: str, *, resets: Collection[str]) -> None:
 
 def strip(volume: Volume, groups: Mapping[str, tuple[str, str]], noun: str, *, resets: Collection[str]) -> None:
     """The bars of the span by group; `groups` maps what is stored to its label and colour. A click chooses a bar."""
-    labels = {group: label for group, (label, _) in groups.items()}
-    present = set(volume.rows["group"])
-    colors = dict(named for group, named in groups.items() if group in present)
-    frame = volume.rows.assign(group=volume.rows["group"].map(lambda group: labels.get(group, group)))
-    frame = frame.groupby(["start", "group"], sort=False)["number"].sum().reset_index()
-    frame["text"] = [f"{wording.clock(row.start, utc_now())}: {row.number:,} {row.group}" for row in _records(frame)]
+    frame, colors, summary = _bars(volume, tuple(groups.items()), noun, times.zone())
     chosen = chosen_bar()
     key = f"strip_{noun}_{chosen}"
-    figure = charts.volume(
-        frame, colors, start=volume.start, step=volume.step, end=volume.end, chosen=chosen, zone=times.zone(),
-        palette=elements.palette(),
+    figure = remembered.figure(
+        volume,
+        key,
+        lambda: charts.volume(
+            frame, colors, start=volume.start, step=volume.step, end=volume.end, chosen=chosen, zone=times.zone(),
+            palette=elements.palette(),
+        ),
     )  # fmt: skip
-    sums = frame.groupby("group")["number"].sum()
-    summary = ", ".join(f"{sums[label]:,} {label}" for label in colors if label in sums) or f"no {noun}s"
     elements.chart(
         figure, key, f"{noun.capitalize()}s by time: {summary}.",
         on_select=lambda: _choose(key, resets), selection_mode="points",
     )  # fmt: skip
     if volume.capped:
         st.caption(f"Only the newest {activity.ROWS_SEARCHED:,} {noun}s of this time are counted and searched.")
+
+
+@functools.lru_cache(maxsize=64)
+def _bars(
+    volume: Volume, groups: tuple[tuple[str, tuple[str, str]], ...], noun: str, zone: tzinfo
+) -> tuple[pd.DataFrame, dict[str, str], str]:
+    """The strip's bars, the colours of its groups, and its sums in words; of the same volume the same ones."""
+    labels = {group: label for group, (label, _) in groups}
+    present = set(volume.rows["group"])
+    colors = dict(named for group, named in groups if group in present)
+    frame = volume.rows.assign(group=volume.rows["group"].map(lambda group: labels.get(group, group)))
+    frame = frame.groupby(["start", "group"], sort=False)["number"].sum().reset_index()
+    token = wording.TIME_ZONE.set(zone)
+    frame["text"] = [f"{wording.clock(row.start, utc_now())}: {row.number:,} {row.group}" for row in _records(frame)]
+    wording.TIME_ZONE.reset(token)
+    sums = frame.groupby("group")["number"].sum()
+    summary = ", ".join(f"{sums[label]:,} {label}" for label in colors if label in sums) or f"no {noun}s"
+    return frame, colors, summary
 
 
 def _records(frame: pd.DataFrame) -> list[Any]:

@@ -21,9 +21,9 @@ from tracking.storage.tables import CALLBACKS, EVENTS, EXCHANGES
 BARS = 60
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Volume:
-    """How many rows there were in each bar.
+    """How many rows there were in each bar. It equals itself alone, so that what is drawn of it can be remembered.
 
     Attributes:
         rows: start (of the bar, UTC), group (outcome or source, as stored), number; empty bars are left out.
