@@ -44,7 +44,7 @@ def never_borrowed(self: forecasts.Forecasts, name: str) -> forecasts.Comparable
 honest_history = history_by_class
 STUCK = without_store(simulated.test_stuck_orders_are_late_however_many_hang, simulated.quick, 200)
 FALSE_ALARMS = without_store(
-    simulated.test_of_a_hundred_orders_that_finish_two_at_most_are_called_late, simulated.fast_and_slow
+    simulated.test_of_a_hundred_orders_that_finish_two_at_most_are_called_late, simulated.fast_and_slow, 1
 )
 MUTANTS: dict[str, tuple[Plant, Check]] = {
     "orders that hang count": ((simulated, "history_by_class", with_open_orders), STUCK),
