@@ -118,7 +118,7 @@ def _complaints_of_lists(store: Database, filters: Iterable[Filters]) -> set[str
 
 def test_where_many_match_a_list_is_walked_in_its_order(seeded: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is found soon is all that is read; to sort all that matches would take as long as there are orders."""
-    for bound in ("RARE", "FEW_OPEN"):
+    for bound in ("RARE", "FEW_LATE"):
         monkeypatch.setattr(narrowing, bound, -1)
     found = _complaints_of_lists(seeded, FILTERS)
     sorts = {text for text in found if text.startswith("USE TEMP B-TREE FOR ORDER BY")}

@@ -37,7 +37,8 @@ _CUT = r"(?: ORDER BY [^()]*?)? LIMIT "
 STATISTICS: Mapping[str, Mapping[str, str]] = {
     "orders": {
         "ix_orders_type": "1000000 250000 1",
-        "ix_orders_value": "6000 1 1 1 1",
+        "ix_orders_value": "6000 1 1 1 1 1 1 1 1 1",
+        "ix_orders_claimed": "100 100 1 1",
         "ix_orders_provider_folded": "1000000 1",
         "ix_orders_po_folded": "1000000 1",
         "ix_orders_following": "6000 1",
@@ -90,11 +91,9 @@ REASONS_OF_PAGES = {
     ("reports.logs.volume._volume", "USE TEMP B-TREE FOR GROUP BY"): "the newest ROWS_SEARCHED of the span",
     ("reports.order_list.view_counts._counted", FLAGGED): SNOOZED,
     ("storage.inbox.last_webhook_at", "SCAN callbacks USING INDEX ix_callbacks_received"): f"passes over {REFUSED}",
-    ("reports.order_list.search.orders_page", FLAGGED): SNOOZED,
-    ("reports.order_list.search.orders_page", "SCAN orders USING COVERING INDEX ix_orders_value"): OPEN_ALONE,
-    ("reports.order_list.search.orders_page", f"{SORT} orders USING"): FEW,
-    ("reports.order_list.news.list_news", f"{SORT} orders USING"): FEW,
-    ("reports.order_list.news.list_news", "SCAN orders USING COVERING INDEX ix_orders_value"): OPEN_ALONE,
+    ("reports.order_list.search.cut", FLAGGED): SNOOZED,
+    ("reports.order_list.search.cut", "SCAN orders USING COVERING INDEX ix_orders_value"): OPEN_ALONE,
+    ("reports.order_list.search.cut", f"{SORT} orders USING"): FEW,
     ("storage.team.snoozing.counted", FLAGGED): "entries of an index of what nobody has decided yet",
 }
 GROUP = "USE TEMP B-TREE FOR GROUP BY after SEARCH"

@@ -285,8 +285,9 @@ def _near(connection: Connection, name: str, placed: datetime, patience: timedel
     def nearest(begin: datetime, end: datetime, by: Any, beyond: Any) -> Any:
         of_type = select(ORDERS.c.id).where(ORDERS.c.type == order_type, created.between(begin, end))
         searched = of_type.order_by(by).limit(SEARCHED_NEAR).subquery()
-        query = select(*_READ, _placed_at.label("placed")).where(in_class(name), ORDERS.c.provider_id.is_not(None))
-        return query.where(ORDERS.c.id.in_(select(searched.c.id)), beyond).order_by(by).limit(NEAR)
+        query = select(*_READ, _placed_at.label("placed")).join(searched, searched.c.id == ORDERS.c.id)
+        of_class = query.where(in_class(name), ORDERS.c.provider_id.is_not(None), beyond)
+        return of_class.order_by(by).limit(NEAR)
 
     before = nearest(placed - AROUND, placed, created.desc(), _placed_at < placed)
     after = nearest(placed - timedelta(hours=1), now - patience, created.asc(), _placed_at > placed)

@@ -39,6 +39,11 @@ _UNFINISHED = sa.text("next_look_at IS NOT NULL")
 _OPEN_STATES = "state NOT IN ('Completed', 'Cancelled', 'Refused')"
 # In the words of its partial indexes: only then does a planner see that they fit.
 OPEN = sa.text(f"orders.{_OPEN_STATES}")
+_CLAIMED = f"{_OPEN_STATES} AND notice = 'claimed'"
+CLAIMED = sa.text(f"orders.{_CLAIMED}")
+_OF_OPEN = (
+    "created_at", "id", "state", "type", "po_number", "units", "currency", "value_minor", "completed_by",
+)  # fmt: skip
 _UNAPPROVED = "approval = 'waiting'"
 UNAPPROVED = sa.text(f"orders.{_UNAPPROVED}")
 # Announced by a webhook, asked for by a person, or accepted and never looked at: to be polled before all others.
@@ -79,10 +84,9 @@ class Orders(StoredRow, table=True):
         sa.Index("ix_orders_worth", "value_minor"),
         sa.Index("ix_orders_completed", "completed_by"),
         sa.Index("ix_orders_provider_created", "provider_created_at"),
-        # All that the value of the open orders is added up from, so that no order's row is read for it.
-        sa.Index(
-            "ix_orders_value", "created_at", "state", "currency", "value_minor", sqlite_where=sa.text(_OPEN_STATES)
-        ),
+        # All that open orders are sorted by, and that their value is added up from, so that no order's row is read.
+        sa.Index("ix_orders_value", *_OF_OPEN, sqlite_where=sa.text(_OPEN_STATES)),
+        sa.Index("ix_orders_claimed", "notice", "created_at", "id", sqlite_where=sa.text(_CLAIMED)),
         sa.Index("ix_orders_snoozed", "snoozed_at", sqlite_where=sa.text("snoozed_at IS NOT NULL")),
         sa.Index("ix_orders_assignee", "assignee", "created_at", sqlite_where=sa.text("assignee IS NOT NULL")),
         sa.Index(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, select
 
 from tracking.forecasting import incidents
-from tracking.orders.model import CLOSED, State, Submission, WebhookStatus
+from tracking.orders.model import CLOSED, State, Submission
 from tracking.orders.vocabulary import AttentionReason, EventKind
 from tracking.reports.finding.lookup import TextSearch, look_up
 from tracking.reports.finding.terms import readable
@@ -23,15 +23,18 @@ from tracking.reports.order_list.narrowing import (
     of_job,
     tested,
     tested_number,
+    unindexed,
     with_event,
     with_prefix,
     with_product,
 )
 from tracking.reports.trends import day_start
-from tracking.storage.tables import COUNTERS, OPEN, ORDERS, UNAPPROVED, UNSETTLED
+from tracking.storage.tables import CLAIMED, COUNTERS, OPEN, ORDERS, UNAPPROVED, UNSETTLED
 from tracking.storage.team import snoozing
 
-COUNTED = 10_000
+COUNTED = 1_000
+CLOCKS_DIFFER = timedelta(hours=1)  # at the most, of the processes that placed an order and saw it complete
+OPEN_VIEWS = frozenset({"open", "late", "claimed"})
 
 # Of an order of another system that nobody here has seen open.
 _OVER_AT_FIRST_SIGHT = sa.and_(ORDERS.c.submission == Submission.ELSEWHERE, ORDERS.c.last_open_at.is_(None))
@@ -54,9 +57,9 @@ def _view(view: str, assigned: str, now: datetime) -> list[Any]:
         "mine": [ORDERS.c.assignee == assigned, UNSETTLED, awake],
         "approval": [UNAPPROVED],
         "snoozed": [snoozing.snoozed(now)],
-        "late": [OPEN, ORDERS.c.late_at < now, awake],
+        "late": [OPEN, unindexed(ORDERS.c.late_at) < now, awake],
         "unknown": [ORDERS.c.state == State.UNKNOWN],
-        "claimed": [OPEN, ORDERS.c.notice == WebhookStatus.CLAIMED],
+        "claimed": [CLAIMED],
         "open": [OPEN],
     }
     return conditions.get(view, [])
@@ -105,6 +108,8 @@ def conditions(connection: Connection, filters: Filters, now: datetime) -> list[
     clauses += _words(filters)
     if filters.po_prefix:
         clauses.append(with_prefix(filters.po_prefix))
+    if filters.completed_to:  # what was placed later is passed over at once
+        clauses.append(ORDERS.c.created_at < filters.completed_to + CLOCKS_DIFFER)
     if filters.completed_from or filters.completed_to:
         clauses.append(with_event([EventKind.COMPLETED], filters.completed_from, filters.completed_to))
     if filters.watched:
@@ -131,7 +136,7 @@ def _words(filters: Filters) -> list[ColumnElement[bool]]:
     """What state, type and source must be; of a single one the index has the orders as they were placed."""
     columns: list[tuple[Any, tuple[str, ...]]] = [(ORDERS.c.state, filters.states), (ORDERS.c.type, filters.types)]
     chosen = [*columns, (ORDERS.c.source, (filters.source,) if filters.source else ())]
-    sorted_so = filters.sort == "placed"
+    sorted_so = filters.sort == "placed" and filters.view == "all"  # a view has an index of its own
     return [
         (column if sorted_so and len(words) == 1 else tested(column)).in_(words) for column, words in chosen if words
     ]
@@ -164,6 +169,8 @@ _BOUNDS: dict[str, Callable[[Any], ColumnElement[bool]]] = {
 def sorting(filters: Filters) -> list[Any]:
     """The columns to sort by: the id decides between equals, of states and types what was placed first."""
     column = ORDERS.c[SORTS.get(filters.sort, "created_at")]
+    if filters.view in OPEN_VIEWS and filters.sort not in {"placed", "next look"}:
+        column = unindexed(column)
     # Their indexes go on by time: by the id alone all of one state would be read and sorted.
     by_time = [ORDERS.c.created_at] if filters.sort in {"state", "type"} else []
     return [column, *by_time, ORDERS.c.id]
@@ -174,6 +181,11 @@ def ordering(filters: Filters, *, backwards: bool = False) -> list[Any]:
     descending = filters.descending != backwards
     columns = sorting(filters)
     first, *then = (each.desc() if descending else each.asc() for each in columns)
-    if columns[0].nullable:
+    if may_be_null(columns[0]):
         first = first.nulls_first() if backwards else first.nulls_last()
     return [first, *then]
+
+
+def may_be_null(column: Any) -> bool:
+    """Whether some orders have no value to sort by; an expression does not tell."""
+    return bool(getattr(column, "nullable", True))

@@ -19,13 +19,13 @@ from tracking.orders.model import State, folded_id
 from tracking.orders.vocabulary import EventKind
 from tracking.reports.order_list.filters import Filters
 from tracking.reports.trends import day_start
-from tracking.storage.tables import EVENTS, LINES, OPEN, ORDERS, UNAPPROVED, UNSETTLED
+from tracking.storage.tables import CLAIMED, EVENTS, LINES, OPEN, ORDERS, UNAPPROVED, UNSETTLED
 from tracking.storage.team.tables import JOB_ORDERS
 
 # These words must be those of the partial indexes in `tables`, or no engine will use them.
 FLAGGED = sa.text("attention IS NOT NULL AND acknowledged_at IS NULL")
 RARE = 5_000
-FEW_OPEN = 20_000  # to be read one by one, as no walk through all orders finds them soon
+FEW_LATE = 1_000  # more are soon come across among the open orders, whose index has them as they were placed
 ENDS = sorted({EventKind.COMPLETED, EventKind.CANCELLED, EventKind.REFUSED, EventKind.PO_NUMBER_MISMATCH})
 _LAST = "\U0010ffff"  # no character sorts behind it
 
@@ -35,13 +35,14 @@ class Indexed:
     """The ids of the orders that may meet a condition, as an index has them.
 
     `exact`: all of these meet it, none twice. `by_time`: it has them in the order they were placed. `few`: so many are
-    few, where that is more than RARE.
+    few, where that is not RARE. `counted`: what has at least as many rows and takes less to count.
     """
 
     ids: Any
     exact: bool = True
     by_time: bool = False
     few: int = 0
+    counted: Any = None
 
 
 def narrowest(connection: Connection, filters: Filters, now: datetime) -> ColumnElement[bool] | None:
@@ -51,7 +52,7 @@ def narrowest(connection: Connection, filters: Filters, now: datetime) -> Column
         return None
     for each in indexed:
         few = each.few or RARE
-        some = each.ids.limit(few + 1).subquery()
+        some = (each.ids if each.counted is None else each.counted).limit(few + 1).subquery()
         if int(connection.execute(select(sa.func.count()).select_from(some)).scalar_one()) <= few:
             return ORDERS.c.id.in_(each.ids)
     return None
@@ -75,6 +76,11 @@ def tested(column: Any) -> Any:
 def tested_number(column: Any) -> Any:
     """The same of numbers."""
     return column + 0
+
+
+def unindexed(column: Any) -> Any:
+    """The same of what is sorted by: of a few orders rather than on a walk over all of them, in the order of these."""
+    return sa.func.coalesce(column, sa.null())
 
 
 def with_prefix(prefix: str) -> ColumnElement[bool]:
@@ -110,8 +116,9 @@ def _orders(*conditions: Any) -> Any:
 
 def _ended(kinds: Sequence[str], first: datetime | None, end: datetime | None = None) -> Indexed:
     # As an expression: to tell apart what it has had, SQLite would walk over all logs in the order of their orders.
-    order_ids = select(tested_number(EVENTS.c.order_id)).where(EVENTS.c.kind.in_(kinds), *_learned(first, end))
-    return Indexed(order_ids.distinct())
+    ended = EVENTS.c.kind.in_(kinds), *_learned(first, end)
+    order_ids = select(tested_number(EVENTS.c.order_id)).where(*ended)
+    return Indexed(order_ids.distinct(), counted=select(EVENTS.c.kind).where(*ended))
 
 
 def _view(filters: Filters, now: datetime) -> Indexed | None:
@@ -121,10 +128,9 @@ def _view(filters: Filters, now: datetime) -> Indexed | None:
         "mine": lambda: Indexed(_orders(ORDERS.c.assignee == filters.assigned, UNSETTLED), exact=False, by_time=True),
         "approval": lambda: Indexed(_orders(UNAPPROVED), by_time=True),
         "snoozed": lambda: Indexed(_orders(ORDERS.c.snoozed_at.is_not(None)), exact=False),
-        "late": lambda: Indexed(_orders(OPEN, ORDERS.c.late_at < now), exact=False, few=FEW_OPEN),
+        "late": lambda: Indexed(_orders(OPEN, ORDERS.c.late_at < now), exact=False, few=FEW_LATE),
         "unknown": lambda: Indexed(_orders(ORDERS.c.state == State.UNKNOWN), by_time=True),
-        "claimed": lambda: Indexed(_orders(OPEN), exact=False, few=FEW_OPEN),
-        "open": lambda: Indexed(_orders(OPEN), few=FEW_OPEN),
+        "claimed": lambda: Indexed(_orders(CLAIMED), by_time=True),
         "today": lambda: replace(_ended([EventKind.COMPLETED], day_start(now)), exact=False),
         "found": lambda: replace(_ended([EventKind.COMPLETED], day_start(now)), exact=False),
     }

@@ -13,7 +13,7 @@ from tracking.orders.model import WebhookStatus
 from tracking.orders.vocabulary import reason_label, state_label
 from tracking.reports.order_list.conditions import list_conditions
 from tracking.reports.order_list.filters import Filters
-from tracking.reports.order_list.search import CHANGING_COLUMNS, Page, changing_values, cut
+from tracking.reports.order_list.search import CHANGING_COLUMNS, Page, changing_values, page_ids
 from tracking.reports.order_list.standstill import stands_still
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
@@ -55,7 +55,7 @@ def list_news(database: Database, filters: Filters, page: Page, now: datetime) -
             new = len(connection.execute(newer).all())
         if filters.page == 1 and not filters.text:
             earlier = [*clauses, ORDERS.c.id <= page.newest_id]
-            entered = _entered(filters, page, list(connection.execute(cut(filters, earlier, ORDERS.c.id)).scalars()))
+            entered = _entered(filters, page, page_ids(connection, filters, earlier))
         current = _current_values(connection, [*page.values, *entered], now)
     changed = [
         order_id for order_id in page.values if order_id in current and current[order_id] != page.values[order_id]

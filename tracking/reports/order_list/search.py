@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
@@ -21,6 +21,7 @@ from tracking.reports.order import order_summary
 from tracking.reports.order_list.conditions import (
     count,
     list_conditions,
+    may_be_null,
     ordering,
     sorting,
     stopped_counting,
@@ -79,7 +80,7 @@ def orders_page(database: Database, filters: Filters, now: datetime) -> Page:
     """The orders that match, filtered, sorted and cut in the database."""
     with database.read() as connection:
         clauses, text_search = list_conditions(connection, filters, now)
-        rows = connection.execute(cut(filters, clauses, *(ORDERS.c[name] for name in _LISTED_COLUMNS))).mappings().all()
+        rows = page_rows(connection, filters, clauses, *(ORDERS.c[name] for name in _LISTED_COLUMNS))
         listed = (filters.page - 1) * filters.page_size + len(rows)
         if len(rows) < filters.page_size and (rows or filters.page == 1):  # the last page
             total, more = listed, False
@@ -120,10 +121,33 @@ def changing_values(row: RowMapping, now: datetime) -> dict[str, Any]:
     return stored | {"late": _is_late(row, now), "snoozed": snoozing.is_snoozed(row, now)}
 
 
-def cut(filters: Filters, clauses: list[Any], *columns: Any) -> Any:
-    """Select the filter's page of the orders that match."""
-    sorted_rows = select(*columns).where(*clauses).order_by(*ordering(filters))
-    return sorted_rows.limit(filters.page_size).offset((filters.page - 1) * filters.page_size)
+def page_rows(connection: Connection, filters: Filters, clauses: list[Any], *columns: Any) -> Sequence[RowMapping]:
+    """These columns of the filter's page of the orders that match; first their ids, which an index alone may tell."""
+    ids = page_ids(connection, filters, clauses)
+    chosen = select(*columns).where(ORDERS.c.id.in_(ids)).order_by(*ordering(filters))
+    return connection.execute(chosen).mappings().all() if ids else []
+
+
+def page_ids(connection: Connection, filters: Filters, clauses: list[Any]) -> list[int]:
+    """The ids of the filter's page of the orders that match, sorted."""
+    first, size = (filters.page - 1) * filters.page_size, filters.page_size
+
+    def cut(matching: list[Any], start: int, most: int) -> list[int]:
+        sorted_ids = select(ORDERS.c.id).where(*matching).order_by(*ordering(filters))
+        return list(connection.execute(sorted_ids.offset(start).limit(most)).scalars())
+
+    if filters.sort != "next look":
+        return cut(clauses, first, size)
+    # The index has those that wait for a poll; all others come behind them.
+    waits = [*clauses, ORDERS.c.next_look_at.is_not(None)]
+    ids = cut(waits, first, size)
+    if len(ids) == size:
+        return ids
+    number = select(sa.func.count()).select_from(ORDERS).where(*waits)
+    passed = first if ids or not first else int(connection.execute(number).scalar_one())
+    by_id = ORDERS.c.id.desc() if filters.descending else ORDERS.c.id.asc()
+    others = select(ORDERS.c.id).where(*clauses, ORDERS.c.next_look_at.is_(None)).order_by(by_id)
+    return [*ids, *connection.execute(others.offset(max(0, first - passed)).limit(size - len(ids))).scalars()]
 
 
 def _completion(row: RowMapping, now: datetime) -> str:
@@ -200,13 +224,13 @@ def _beyond(values: list[tuple[Any, Any]], *, up: bool, backwards: bool) -> Colu
         return sa.or_(column.is_not(None), tie) if backwards else tie
     reached, further = (column >= value, column > value) if up else (column <= value, column < value)
     beyond = sa.and_(reached, sa.or_(further, same))
-    return sa.or_(beyond, column.is_(None)) if column.nullable and not backwards else beyond
+    return sa.or_(beyond, column.is_(None)) if may_be_null(column) and not backwards else beyond
 
 
 def order_records(database: Database, filters: Filters, now: datetime) -> list[dict[str, Any]]:
     """One page of orders as `orders --json` prints it."""
     with database.read() as connection:
         clauses, _ = list_conditions(connection, filters, now)
-        rows = connection.execute(cut(filters, clauses, ORDERS)).mappings().all()
+        rows = page_rows(connection, filters, clauses, ORDERS)
         values = amounts.order_values(connection, rows)
         return [order_summary(row, values[row["id"]]) for row in rows]

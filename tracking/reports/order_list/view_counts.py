@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, select
@@ -15,10 +14,9 @@ from tracking.reports.order_list.conditions import conditions
 from tracking.reports.order_list.filters import VIEWS, Filters
 from tracking.reports.trends import day_start
 from tracking.storage.database import Database
-from tracking.storage.tables import COUNTERS, OPEN, ORDERS
+from tracking.storage.tables import COUNTERS, ORDERS
 
 MOST_COUNTED = 1_000
-MOST_READ = 5_000  # rows of an index, where only some of them count
 _FLOWS = {"today": "Completed", "found": "Found Completed"}
 
 
@@ -52,7 +50,7 @@ def view_counts(database: Database, now: datetime, name: str = "") -> Mapping[st
             "unassigned": _counted(connection, Filters(view="unassigned"), now),
             "mine": _counted(connection, Filters(view="mine", assigned=name), now) if name else None,
             "unknown": ViewCount(stock.get(State.UNKNOWN, 0)),
-            "claimed": _claimed(connection, now),
+            "claimed": _counted(connection, Filters(view="claimed"), now),
             "open": ViewCount(sum(number for state, number in stock.items() if state not in CLOSED)),
             **{view: ViewCount(flow.get(state, 0)) for view, state in _FLOWS.items()},
         }
@@ -78,17 +76,9 @@ def _sums(connection: Connection, name: str, since: datetime | None) -> dict[str
     return {state: int(number) for state, number in connection.execute(query.group_by(COUNTERS.c.state))}
 
 
-def _counted(connection: Connection, filters: Filters, now: datetime, *clauses: Any) -> ViewCount:
+def _counted(connection: Connection, filters: Filters, now: datetime) -> ViewCount:
     """Count what has an index of its own."""
     matching = conditions(connection, filters, now)
-    some = select(ORDERS.c.id).where(*matching, *clauses).limit(MOST_COUNTED + 1).subquery()
+    some = select(ORDERS.c.id).where(*matching).limit(MOST_COUNTED + 1).subquery()
     number = int(connection.execute(select(sa.func.count()).select_from(some)).scalar_one())
     return ViewCount(min(number, MOST_COUNTED), more=number > MOST_COUNTED)
-
-
-def _claimed(connection: Connection, now: datetime) -> ViewCount | None:
-    """Count those that a webhook alone says are complete among the open ones; None where these are too many."""
-    still_open = select(ORDERS.c.id).where(OPEN)
-    if len(connection.execute(still_open.limit(MOST_READ + 1)).all()) > MOST_READ:
-        return None
-    return _counted(connection, Filters(view="claimed"), now, ORDERS.c.id.in_(still_open.limit(MOST_READ)))

@@ -27,6 +27,8 @@ INDEXES = (
     ("ix_orders_completed", "orders", ["completed_by"]),
     ("ix_lines_product", "lines", ["product_id", "order_id"]),
 )
+OPEN = "state NOT IN ('Completed', 'Cancelled', 'Refused')"
+OF_OPEN = ("created_at", "id", "state", "type", "po_number", "units", "currency", "value_minor", "completed_by")
 # Texts are folded before they are stored. The index keeps where three letters are: of digits most texts hold many.
 SEARCH_ON_SQLITE = """
     CREATE VIRTUAL TABLE search_index USING fts5(
@@ -56,6 +58,7 @@ NONE_ON_POSTGRESQL = """
 
 def upgrade() -> None:
     _make_indexes()
+    _widen_open()
     _mark_calls()
     _make_checkpoints()
     _make_urgent()
@@ -70,6 +73,15 @@ def _make_indexes() -> None:
     op.create_index(
         "ix_callbacks_repeated", "callbacks", ["received_at"], sqlite_where=repeated, postgresql_where=repeated
     )
+
+
+def _widen_open() -> None:
+    """All that open orders are sorted by, in one index of them; and those that only a webhook calls complete."""
+    op.drop_index("ix_orders_value", "orders")
+    claimed, columns = f"{OPEN} AND notice = 'claimed'", ("notice", *OF_OPEN[:2])
+    for name, of_index, condition in (("ix_orders_value", OF_OPEN, OPEN), ("ix_orders_claimed", columns, claimed)):
+        where = sa.text(condition)
+        op.create_index(name, "orders", list(of_index), sqlite_where=where, postgresql_where=where)
 
 
 def _mark_calls() -> None:
@@ -157,6 +169,7 @@ def downgrade() -> None:
     op.drop_index("ix_orders_urgent", "orders")
     _drop_checkpoints()
     _unmark_calls()
+    _narrow_open()
     _drop_indexes()
 
 
@@ -174,6 +187,13 @@ def _drop_indexes() -> None:
     op.create_index("ix_lines_product_id", "lines", ["product_id"])
     for name, table, _ in reversed(INDEXES):
         op.drop_index(name, table)
+
+
+def _narrow_open() -> None:
+    for name in ("ix_orders_claimed", "ix_orders_value"):
+        op.drop_index(name, "orders")
+    is_open, columns = sa.text(OPEN), ["created_at", "state", "currency", "value_minor"]
+    op.create_index("ix_orders_value", "orders", columns, sqlite_where=is_open, postgresql_where=is_open)
 
 
 def _unmark_calls() -> None:
