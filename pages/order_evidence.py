@@ -8,6 +8,7 @@ from charts import order_progress
 from tracking.orders import wording
 from tracking.orders.observations import utc_now
 from tracking.reports.order_page.calls import CALLS_LISTED, api_calls
+from tracking.reports.order_page.rows import removed_of
 from tracking.reports.order_page.verdicts import OrderView
 from tracking.reports.order_page.why import why_curve
 
@@ -36,7 +37,7 @@ def draw_calls(view: OrderView) -> None:
     """Request and answer side by side, newest first; secrets and recipients are masked."""
     records = api_calls(session.database(), view.id)
     if not records:
-        st.caption("No API call for this order is on record.")
+        st.caption(_nothing(view, "No API call for this order is on record."))
         return
     labels = [f"{wording.clock(call['at'])}  {call['method']} {call['path']}  {outcome(call)}" for call in records]
     label = "Call" if len(records) < CALLS_LISTED else f"Call, of the newest {len(records)}"
@@ -48,6 +49,12 @@ def draw_calls(view: OrderView) -> None:
     answered.code(records[picked]["answer"] or "no body", language="json", wrap_lines=True)
 
 
+def _nothing(view: OrderView, text: str) -> str:
+    """Why there is nothing: what was removed, or else the text."""
+    removed = removed_of(session.database(), view.id)
+    return f"What there was is gone: {elements.escape(removed)}." if removed else text
+
+
 def outcome(call: dict[str, object]) -> str:
     """What came of a call, in short."""
     status = f"{call['status']} " if call["status"] else ""
@@ -57,7 +64,7 @@ def outcome(call: dict[str, object]) -> str:
 def draw_raw(view: OrderView) -> None:
     """The provider's latest response."""
     if not view.raw:
-        st.caption("The provider has shown nothing of this order yet.")
+        st.caption(_nothing(view, "The provider has shown nothing of this order yet."))
         return
     st.caption("Latest provider response (masked)")
     st.code(view.raw, language="json", wrap_lines=True)

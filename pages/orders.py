@@ -121,15 +121,17 @@ def head(filters: Filters, snapshot: Snapshot, problems: list[str]) -> None:
             st.button("Clear filters", key="clear", type="tertiary", on_click=orders_filters.clear)
 
 
-def nothing(filters: Filters) -> None:
-    """Why the list is empty, and the way out."""
+def nothing(filters: Filters, *, incomplete: bool) -> None:
+    """Why the list is empty, and the way out. `incomplete`: not all orders were looked through for the text."""
     together = cached.late_orders().incidents if filters.view == "late" and not filters.each else ()
     if together:
         number = sum(incident.late for incident in together)
         st.info(f"No order is late by itself; {number:,} are late as part of an incident.", icon=":material/groups:")
         label, act = "Include them", lambda: orders_filters.set_parameters(each="true")
     else:
-        st.info("No matching orders. Clear filters, or search for part of an ID.", icon=":material/search_off:")
+        none = "No order found so far" if incomplete else "No matching orders"
+        advice = "search for another part of it" if filters.text else "search for part of an ID"
+        st.info(f"{none}. Clear filters, or {advice}.", icon=":material/search_off:")
         label, act = "Clear filters", orders_filters.clear
     st.button(label, key="way_out", on_click=act)
 
@@ -185,7 +187,7 @@ with elements.error_box():
         st.caption(f":material/info: {elements.escape(note)}")
     selected: list[str] = []
     if snapshot.page.rows.empty:
-        nothing(filters)
+        nothing(filters, incomplete=snapshot.page.incomplete)
     else:
         drill_watch.opened(snapshot.page.rows["po_number"])
         selected = orders_table.draw(snapshot, now, st.session_state.get("last_opened"))

@@ -31,7 +31,7 @@ MORE = (Act.SNOOZE, Act.ASSIGN, Act.RESEND, Act.REOPEN, Act.END_SNOOZE)
 def number_of(snapshot: orders_table.Snapshot) -> str:
     """How many orders match, in words."""
     page = snapshot.page
-    return f"more than {page.total - 1:,} orders" if page.more else wording.count(page.total, "order")
+    return f"{'at least ' if page.more else ''}{wording.count(page.total, 'order')}"
 
 
 def select_all(snapshot: orders_table.Snapshot, left_out: Sequence[str]) -> None:
@@ -39,8 +39,9 @@ def select_all(snapshot: orders_table.Snapshot, left_out: Sequence[str]) -> None
 
     Without that part more match than whoever follows the address asked for.
     """
+    all_of_them = "Select all that match" if snapshot.page.more else f"Select all {number_of(snapshot)}"
     st.button(
-        f"Select all {number_of(snapshot)}", key="select_all", type="tertiary", icon=":material/select_all:",
+        all_of_them, key="select_all", type="tertiary", icon=":material/select_all:",
         on_click=_select_all, args=(snapshot,), disabled=bool(left_out), help=WIDER if left_out else None,
     )  # fmt: skip
 

@@ -215,7 +215,7 @@ def draw(snapshot: Snapshot, now: datetime, last_opened: str | None) -> list[str
 def _alt(snapshot: Snapshot) -> str:
     """What the table holds, in a sentence."""
     direction = "descending" if snapshot.filters.descending else "ascending"
-    total = f"{'more than ' if snapshot.page.more else ''}{snapshot.page.total - snapshot.page.more:,}"
+    total = f"{'at least ' if snapshot.page.more else ''}{snapshot.page.total:,}"
     sorting = f"{orders_filters.SORT_LABELS[snapshot.filters.sort]}, {direction}"
     return f"{len(snapshot.page.rows)} of {total} orders, sorted by {sorting}"
 

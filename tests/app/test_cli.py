@@ -997,7 +997,7 @@ def test_a_count_that_stopped_says_more_than(run: Run, database: Database, monke
     for number in range(5):
         history.place(f"po-{number}")
     monkeypatch.setattr(conditions, "COUNTED", 3)
-    assert run("orders", "--po-prefix", "po-", "--limit", 2).stdout.splitlines()[-1] == "2 of more than 3"
+    assert run("orders", "--po-prefix", "po-", "--limit", 2).stdout.splitlines()[-1] == "2 of at least 4"
     assert run("orders", "--limit", 2).stdout.splitlines()[-1] == "2 of 5"
 
 
@@ -1035,6 +1035,9 @@ def test_old_orders_are_archived_and_the_files_verified(past: Path, run: Run, mo
     assert (done["orders"], done["removed"], done["unsound"], done["lost"]) == (1, 1, 0, [])
     assert run("verify").exit_code == 0
     assert run("verify-archive", "a").exit_code == 0
+    assert "1 line, which left the database with their claim data" in run("order", "po-1").stdout
+    run("evidence", "po-1", "-o", "po-1.zip")
+    assert "events left the database before and are not in it" in run("verify-evidence", "po-1.zip").stdout
     erased = run("erase", "bob@example.com", "--yes")
     assert "out of reach, without recipients but with what people wrote: 1 archive" in erased.output
     [file] = (past / "a").iterdir()

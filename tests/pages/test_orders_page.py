@@ -150,7 +150,7 @@ def test_an_empty_list_offers_the_way_out(visit: Visit, history: History) -> Non
     history.place("A-1")
     app = visit("orders", q="nothing", sort="value")
     assert not app.dataframe
-    assert app.info[0].value == "No matching orders. Clear filters, or search for part of an ID."
+    assert app.info[0].value == "No matching orders. Clear filters, or search for another part of it."
     app.button(key="way_out").click().run()
     assert po_numbers(app) == ["A-1"]
     assert address(app) == {"sort": ["value"]}

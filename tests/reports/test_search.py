@@ -166,6 +166,7 @@ def test_orders_that_are_not_looked_through_yet_are_found_by_their_ids_alone_and
     page = search.orders_page(store, Filters(text="po-"), now)
     assert list(page.rows["po_number"]) == ["po-2"]
     assert "incomplete: 2 orders placed until" in page.notes[0]
+    assert page.incomplete
     assert found(store, "PO-1", now) == ["po-1"]
     assert find_order_ids(store, "p0@example.com") == [1]
     indexing.catch_up(store.write, now)

@@ -1,6 +1,6 @@
 """Commands for an order's evidence file: evidence makes one, verify-evidence proves one on any machine."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -128,4 +128,14 @@ def _about(manifest: Mapping[str, Any], verdict: str | None) -> list[str]:
     made = f"made {manifest['made_at'][:19]} UTC by {manifest['made_by']}, {masked}"
     head = f"head of its {order['events']} events: {order['head']}"
     log_head = [f"log head of its database: {manifest['log_head']}"] if manifest["log_head"] else []
-    return [f"{order['po_number']}: {verdict or 'its events cannot be read'}", made, head, *log_head]
+    return [f"{order['po_number']}: {verdict or 'its events cannot be read'}", *_gone(order), made, head, *log_head]
+
+
+def _gone(order: Mapping[str, Any]) -> Iterator[str]:
+    """What was removed of the order before the file was made, and by what one knows of it."""
+    if removed := order.get("removed"):
+        first = wording.count(removed["events"], "event")
+        yield (
+            f"its first {first} left the database before and are not in it: what the order was by then is vouched "
+            "for by the manifest alone"
+        )

@@ -24,6 +24,7 @@ from tracking.orders.wording import TimelineEntry, count
 from tracking.reports import amounts
 from tracking.reports.as_of.order import OrderAsOf
 from tracking.reports.order_page import verdicts
+from tracking.reports.order_page.rows import REMOVED
 from tracking.startup import pd
 from tracking.submissions.erasure import Erasure
 from tracking.submissions.files import CheckedFile
@@ -283,7 +284,10 @@ def print_order(view: verdicts.OrderView, rows: pd.DataFrame, entries: Iterable[
     columns = ["line", "product", "value", "quantity", "status", "recipient"]
     names = ["number", "product_id", *columns[2:]]
     print_table(columns, rows[names].astype(object).values, right=("line", "value", "quantity"))
-    if view.line_count > len(rows):
+    entries = list(entries)
+    if rows.empty and any(entry.kind == REMOVED for entry in entries):
+        print_stdout(f"{count(view.line_count, 'line')}, which left the database with their claim data")
+    elif view.line_count > len(rows):
         print_stdout(f"and {count(view.line_count - len(rows), 'more line')}")
     print_stdout("")
     timeline = ((_time_span(entry), wording.source_label(entry.witness), entry.text) for entry in entries)

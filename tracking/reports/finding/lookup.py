@@ -46,6 +46,11 @@ class TextSearch:
         """The condition for those that are listed."""
         return matching.among(ORDERS.c.id, self.listed, self.dialect)
 
+    @property
+    def incomplete(self) -> bool:
+        """Whether there are orders that are not looked through yet."""
+        return bool(self.older or self.waiting)
+
     def notes(self, now: datetime) -> list[str]:
         """What whoever reads the list has to know of it, in sentences."""
         sentences = [SHORT] if self.short else []
@@ -57,7 +62,8 @@ class TextSearch:
         if self.older and self.older_until:
             until = f"{self.older:,} orders placed until {clock(self.older_until, now)}"
             sentences.append(
-                f"This search is incomplete: {until} are found by their whole PO number or provider ID only."
+                f"This search is incomplete: {until} are found by their whole PO number or provider ID only, until a "
+                "background worker has read them, newest first. The filter for the beginning of a PO number finds all."
             )
         if self.waiting:
             sentences.append(

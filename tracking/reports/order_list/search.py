@@ -57,7 +57,7 @@ PLACED = 1000
 class Page:
     """One page of orders. `total` counts all that match; with `more` there are at least so many.
 
-    `notes` say in sentences what a search for a text did not look through.
+    `notes` say in sentences what a search for a text did not look through; `incomplete`: it will be in a while.
     `rows` also has the columns late, snoozed, worth (the face value by currency, in words) and completion (when it was
     completed as far as is known, in words). `values` holds what of each order is shown and can change, by its row id:
     see `changing_values`.
@@ -69,6 +69,7 @@ class Page:
     standing: Standing
     values: Mapping[int, Mapping[str, Any]]
     notes: tuple[str, ...] = ()
+    incomplete: bool = False
 
     @property
     def newest_id(self) -> int:
@@ -96,7 +97,8 @@ def orders_page(database: Database, filters: Filters, now: datetime) -> Page:
     changing = {row["id"]: changing_values(row, now) for row in rows}
     more |= bool(text_search and text_search.capped)
     notes = tuple(text_search.notes(now)) if text_search else ()
-    return Page(frame, total, more, stood, values=changing, notes=notes)
+    incomplete = bool(text_search and text_search.incomplete)
+    return Page(frame, total, more, stood, values=changing, notes=notes, incomplete=incomplete)
 
 
 def _total(
