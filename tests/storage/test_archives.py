@@ -173,3 +173,28 @@ def test_a_run_that_ended_or_failed_holds_up_no_other(past: History, tmp_path: P
     lease = past.database.write(lambda connection: take_lease(connection, "other", past.at))
     assert lease is not None
     assert (lease["owner"], lease["orders"], lease["removed_at"]) == ("other", 2, past.at.isoformat())
+
+
+def test_whoever_lost_the_right_to_remove_while_it_wrote_a_file_removes_nothing(
+    past: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process took the file for one that was left behind, deleted it, and died before it wrote its own."""
+    real = files.flush_folder
+
+    def stalls(folder: Path) -> None:
+        real(folder)
+        past.wait(minutes=6)
+        other = Archiver(past.database, folder, owner="other", by="Bea", clock=lambda: past.at)
+        past.database.write(other._lease)
+        other._resume(past.at)
+        past.wait(minutes=6)
+
+    monkeypatch.setattr(files, "flush_folder", stalls)
+    events = rows(past, EVENTS, 1)
+    with pytest.raises(StoreBusy):
+        archive(past, tmp_path)
+    assert (list(tmp_path.iterdir()), stored(past)) == ([], [])
+    assert (order(past, "po-1")["events_removed"], rows(past, EVENTS, 1)) == (0, events)
+    monkeypatch.undo()
+    assert archive(past, tmp_path).removed == 2
+    assert check_archives(past.database, tmp_path) == (1, [])

@@ -160,7 +160,7 @@ class Archiver:
         temporary.rename(path)
         files.flush_folder(self._folder)
         whole = {"state": "written", "digest": digest, "orders": len(logs), "events": content.events}
-        self._database.write(partial(_record, archive_id=archive["id"], values=whole))
+        self._database.write(partial(self._record_whole, archive_id=archive["id"], values=whole))
         self.result.files.append(str(path))
         self.result.orders += len(logs)
         self.result.events += content.events
@@ -175,6 +175,12 @@ class Archiver:
         row = {"month": month, "part": part, "folder": str(self._folder.absolute()), "file": file_name(month, part)}
         begun = insert(ARCHIVES).values(**row, state="writing", orders=0, events=0, at=self._clock(), by=self._by)
         return connection.execute(begun.returning(ARCHIVES.c.id, ARCHIVES.c.file)).mappings().one()
+
+    def _record_whole(self, connection: Connection, archive_id: int, values: dict[str, Any]) -> None:
+        """Record the file, unless another process took it for one that was left behind, and has deleted it."""
+        self._lease(connection)
+        if not _record(connection, archive_id, values):
+            raise StoreBusy("another process took over while this one stood still; what it wrote was given up")
 
     def _write(self, path: Path, order_ids: Sequence[int], before: datetime) -> list[ArchivedLog]:
         """Write what may leave of these orders, and return what was written."""
@@ -221,18 +227,19 @@ class Archiver:
         """Have the orders of a recorded file leave, step by step."""
         left = [ArchivedLog(one.order_id, one.seq, one.head, archive_id) for one in logs]
         while left:
-            done = self._database.write(partial(self._step, logs=left, before=before))
+            orders, done = self._database.write(partial(self._step, logs=left, before=before))
+            self.result.removed += orders
             left = left[done:]
             time.sleep(PAUSE)
         ended = {"state": "removed", "finished_at": self._clock()}
         self._database.write(partial(_record, archive_id=archive_id, values=ended))
 
-    def _step(self, connection: Connection, logs: Sequence[ArchivedLog], before: datetime) -> int:
+    def _step(self, connection: Connection, logs: Sequence[ArchivedLog], before: datetime) -> tuple[int, int]:
+        """Returns how many orders left, and how many of these logs are dealt with."""
         so_far = self._lease(connection)
         removed, done = remove_archived(connection, logs, before, self._clock())
         count_removed(connection, so_far, removed, self._clock())
-        self.result.removed += removed.orders
-        return done
+        return removed.orders, done
 
     def _lease(self, connection: Connection) -> Any:
         so_far = take_lease(connection, self._owner, self._clock())
@@ -266,8 +273,9 @@ def file_name(month: str, part: int) -> str:
     return f"orders-{month}-{part:04}.parquet"
 
 
-def _record(connection: Connection, archive_id: int, values: dict[str, Any]) -> None:
-    connection.execute(update(ARCHIVES).where(ARCHIVES.c.id == archive_id).values(values))
+def _record(connection: Connection, archive_id: int, values: dict[str, Any]) -> bool:
+    """Update the archive's row; returns whether it is there."""
+    return connection.execute(update(ARCHIVES).where(ARCHIVES.c.id == archive_id).values(values)).rowcount > 0
 
 
 def _forget(connection: Connection, archive_id: int) -> None:

@@ -17,8 +17,8 @@ class Checkpoints(StoredRow, table=True):
 
     `digest` is over what the log said by then (see `retention.checkpoints`): the order's facts, the hash of event
     `seq`, the ids of the first and the last event, and `movements`, what they added to the counters. `last_at` is when
-    the last was learned. `facts` are stored
-    once a later event changes the row, which holds them until then. `done`: nothing else of them is left to be deleted.
+    the last was learned. `facts` are stored once a later event changes the row, which holds them until then. `done`:
+    nothing else of them is left to be deleted.
     """
 
     __table_args__ = (sa.Index("ix_checkpoints_unfinished", "order_id", sqlite_where=sa.text("NOT done")),)
@@ -39,7 +39,8 @@ class Checkpoints(StoredRow, table=True):
 class Archives(StoredRow, table=True):
     """A Parquet file that events were written to before they left; `folder` is where that was, as it was named.
 
-    `state` is writing, written (nothing of it left the store before that) or removed. `digest` is the file's SHA-256.
+    `state` is writing, written (nothing of it left the store before that), removed, or lost: not there any more as it
+    was written when the rest of it was to leave. `digest` is the file's SHA-256.
     """
 
     __table_args__ = (sa.UniqueConstraint("month", "part"),)
