@@ -124,8 +124,9 @@ def receive_webhook(
     waiting or refused.
     """
     values = asdict(call) | {"outcome": "accepted", "size": size, "rule": None}
-    call_id, repeats = inbox.record_webhook_call(connection, values, now, times=times)
+    # The order is locked before the call, as where calls are recorded together.
     stored = orders.find_order(connection, po_number=call.po_number, provider_id=call.provider_id, with_lines=False)
+    call_id, repeats = inbox.record_webhook_call(connection, values, now, times=times)
     if stored is None:
         inbox.settle_webhook_call(connection, call_id, {"outcome": "waiting", "order_id": None, "reason": call.reason})
         return "waiting" if not repeats else "repeated"

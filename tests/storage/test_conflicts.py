@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
@@ -22,7 +23,7 @@ from tracking.forecasting.planner import PlanningContext
 from tracking.provider.webhook_bodies import WebhookCall
 from tracking.reports.order_list.filters import Filters
 from tracking.settings import Settings
-from tracking.storage import database, facts
+from tracking.storage import database, facts, orders
 from tracking.storage.database import Database
 from tracking.storage.maintenance.verify import verify
 from tracking.storage.tables import EVENTS, ORDERS
@@ -322,5 +323,44 @@ def test_batches_of_webhook_calls_of_the_same_orders_wait_for_each_other_and_no_
     for run in range(10):
         futures += [store.submit(batch("here", run, numbers)), other.submit(batch("there", run, numbers[::-1]))]
     assert {outcome for future in futures for outcome in future.result(10)} == {"accepted"}
+    assert conflicts == []
+    assert verify(store) == []
+
+
+def test_a_group_whose_orders_cannot_be_locked_together_is_done_job_by_job(
+    store: Database, ids: list[int], now: datetime
+) -> None:
+    free = threading.Event()
+    store.submit(lambda _: free.wait(5))
+    futures = [store.submit(partial(note, order_id=each, now=now), orders=[each]) for each in ids]
+    futures.append(store.submit(partial(note, order_id=ids[0], now=now), orders=["no such number\0"]))
+    free.set()
+    assert [future.exception(10) for future in futures] == [None] * 3
+    assert store.trouble is None
+
+
+def test_a_call_that_two_processes_get_at_once_is_one_call_and_ends_neither(
+    store: Database, other: Database, conflicts: list[str], planner: PlanningContext, now: datetime
+) -> None:
+    """One records it beside others, the other by itself: both lock its order first, and store it after that."""
+    store.write(partial(ingest.discover, parsed=shown("BLK-1", "PO-1"), started_at=now, now=now, planner=planner))
+    call, locked, begun = WebhookCall(None, None, "PO-1", None, "the same"), threading.Event(), threading.Event()
+
+    def beside(connection: Connection) -> list[str]:
+        connection.execute(sa.text("SET LOCAL deadlock_timeout = '50ms'"))
+        orders.find_by_po_numbers(connection, ["PO-1"])
+        locked.set()
+        begun.wait(5)
+        time.sleep(0.1)  # until the other waits for the order
+        return intake.record(connection, [Received(call, 90, 1)], now, planner)
+
+    def alone(connection: Connection) -> str:
+        connection.execute(sa.text("SET LOCAL deadlock_timeout = '50ms'"))
+        begun.set()
+        return ingest.receive_webhook(connection, call, 90, now, planner)
+
+    first = store.submit(beside)
+    locked.wait(5)
+    assert (other.submit(alone).result(10), first.result(10)) == ("repeated", ["accepted"])
     assert conflicts == []
     assert verify(store) == []

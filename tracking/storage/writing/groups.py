@@ -5,7 +5,7 @@ came before that job, the job and what comes after it are then run anew, each pa
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +42,7 @@ class Job:
 class JobFailed(Exception):
     """A job raised `error`, and the transaction of its group is rolled back.
 
-    `place` is the job's in its group; None where what several of them left to the end failed.
+    `place` is the job's in its group; None where what is done for several of them at once failed.
     """
 
     def __init__(self, place: int | None, error: Exception) -> None:
@@ -71,7 +71,8 @@ def run(connection: Connection, jobs: list[Job], *, with_probe: bool) -> list[An
     info.pop(LOCKS_NO_MORE, None)
     with connection.begin(), counters.summed(info):
         if len(jobs) > 1 and connection.dialect.name == "postgresql":
-            lock_orders(connection, frozenset().union(*(job.orders for job in jobs)))
+            with _for_all():
+                lock_orders(connection, frozenset().union(*(job.orders for job in jobs)))
         for place, job in enumerate(jobs):
             try:
                 results.append(job.work(connection))
@@ -79,11 +80,18 @@ def run(connection: Connection, jobs: list[Job], *, with_probe: bool) -> list[An
                 raise JobFailed(place, exc) from exc
             if LOCKS_NO_MORE in info:
                 break
-        try:
+        with _for_all():
             counters.write_sums(connection)
-        except SQLAlchemyError as exc:
-            raise JobFailed(None, exc) from exc
     return results
+
+
+@contextlib.contextmanager
+def _for_all() -> Iterator[None]:
+    """Do what is done for several jobs at once; where it fails, each is run by itself."""
+    try:
+        yield
+    except SQLAlchemyError as exc:
+        raise JobFailed(None, exc) from exc
 
 
 def lock_orders(connection: Connection, named: frozenset[int | str]) -> None:
