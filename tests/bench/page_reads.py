@@ -50,6 +50,8 @@ from tracking.team.plans import Act, Parameters
 
 USUAL, DEEP, SEARCH, EXPORT = "usual", "deep", "search", "export"
 FILTERED = "orders, filtered"
+# What reads the newest so many of a span, or counts up to so many.
+FULL_FROM = dict.fromkeys(("decisions", "counts of the views", "logs: volume of webhooks"), 100_000)
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
 
 
@@ -61,6 +63,8 @@ class PageRead:
         page: the page that makes it.
         kind: what may be expected of it: USUAL, DEEP, SEARCH or EXPORT.
         least: a store of fewer orders has no such page.
+        full_from: in stores of so many orders it reads as much as it ever does; in smaller ones there is less to read,
+            so that how it grows is judged from there on.
     """
 
     name: str
@@ -68,6 +72,7 @@ class PageRead:
     read: Callable[[Database], object]
     kind: str = USUAL
     least: int = 0
+    full_from: int = 0
 
 
 def page_reads(now: datetime) -> list[PageRead]:
@@ -82,7 +87,11 @@ def page_reads(now: datetime) -> list[PageRead]:
         ("insights", _insights(now)),
         ("team", _team(now)),
     )
-    usual = [PageRead(name, page, read) for page, reads in by_page for name, read in reads.items()]
+    usual = [
+        PageRead(name, page, read, full_from=FULL_FROM.get(name, 0))
+        for page, reads in by_page
+        for name, read in reads.items()
+    ]
     return [*usual, *_deep(now), *_searches(now), *_exports(now)]
 
 
@@ -344,7 +353,7 @@ def _searches(now: datetime) -> Iterator[PageRead]:
 
 
 def _exports(now: datetime) -> Iterator[PageRead]:
-    """What leads to an export's first rows: which orders it is of, all of them, as they are at that moment."""
+    """An export's first rows, which come before the others are read."""
     for name, chosen in (("all orders", Filters()), ("open orders", Filters(view="open"))):
         read = functools.partial(_first_rows, filters=chosen, now=now)
         yield PageRead(f"an export of {name}: its first rows", "orders", read, EXPORT)

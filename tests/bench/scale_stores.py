@@ -47,10 +47,13 @@ def store_of(folder: Path, orders: int, tell: Callable[[str], None]) -> Database
 
 
 def add_team_work(store: Database, acts: int, now: datetime) -> None:
-    """What a team does in a month, with as many entries of its audit log; every tenth order is Eve's."""
+    """What a team does in a month, with as many entries of its audit log; every tenth order is Eve's.
+
+    The provider uses as much in any store.
+    """
     used = [
         Gathered(Sighting(f"GET /v1/{number % 5}", "field", f"Place{number}", ""), 9, now, now, "99.9")
-        for number in range(min(acts, AT_MOST))
+        for number in range(AT_MOST)
     ]
     store.write(lambda connection: sightings.store(connection, used, len(used), now))
     for first in range(0, acts, 1000):

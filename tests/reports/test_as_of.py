@@ -15,7 +15,7 @@ from tracking.reports.as_of.order import order_as_of
 from tracking.reports.as_of.overview import overview_as_of
 from tracking.storage import counters
 from tracking.storage.database import Database
-from tracking.storage.tables import LINES, ORDERS
+from tracking.storage.tables import EVENTS, LINES, ORDERS
 
 
 def stored(store: Database) -> dict[str, tuple[Order, dict[str, int]]]:
@@ -75,6 +75,19 @@ def test_completed_orders_of_the_day_and_the_late_as_recorded(history: History, 
     assert noon.first_at == START
     with pytest.raises(ValueError, match="yet to come"):
         overview_as_of(store, history.at + timedelta(seconds=1), history.at)
+
+
+def test_of_an_order_whose_first_event_has_a_later_time_the_others_count_as_they_were_stored(
+    history: History, store: Database
+) -> None:
+    """Clocks of several processes differ."""
+    number = history.place("A")
+    history.complete("A", minutes=20)
+    first = EVENTS.c.order_id == number, EVENTS.c.seq == 1
+    later = sa.update(EVENTS).where(*first).values(learned_at=START + timedelta(minutes=30))
+    store.write(lambda connection: connection.execute(later))
+    history.wait(minutes=20)
+    assert overview_as_of(store, START + timedelta(minutes=25), history.at).then.completed == 1
 
 
 def test_what_cannot_be_added_up_is_given_for_the_full_hour(

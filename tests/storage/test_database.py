@@ -565,12 +565,13 @@ def test_an_export_lets_the_writer_in_between_its_chunks(
     large: Database, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exports, "EXPORT_CHUNK", 10)
-    chunks = 0
+    chunks = list[list[str]]()
     for chunk in exports.orders_export(large, Filters(), now):
-        assert len(chunk) == 10
-        large.write(remember(f"chunk {chunks}", now))
-        chunks += 1
-    assert chunks == 5
+        chunks.append([order["po_number"] for order in chunk])
+        later = request(f"later-{len(chunks)}")
+        large.write(lambda connection: ingest.place(connection, later, source="form", actor=None, now=now))  # noqa: B023
+    placed = [f"po-{number}" for number in range(49, -1, -1)]
+    assert chunks == [placed[first : first + 10] for first in range(0, 50, 10)]
 
 
 def test_verify_lets_the_writer_in_between_its_chunks(

@@ -3,12 +3,14 @@
 import csv
 import io
 import json
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import IO, Any
 
-from sqlalchemy import select
+import sqlalchemy as sa
+from sqlalchemy import Connection, select
 from sqlalchemy.engine import RowMapping
 
 from tracking.orders.vocabulary import MIXED
@@ -16,6 +18,8 @@ from tracking.orders.wording import spreadsheet_identifier, spreadsheet_safe
 from tracking.reports import amounts
 from tracking.reports.order_list.conditions import conditions, ordering
 from tracking.reports.order_list.filters import Filters
+from tracking.reports.order_list.narrowing import tested_number
+from tracking.reports.order_list.search import beyond
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
 
@@ -25,6 +29,7 @@ _EXPORTED = (
     "submission", "notice", "created_at", "accepted_at", "completed_after", "completed_by", "claimed_at", "attention",
     "acknowledged_at", "line_count", "looks",
 )  # fmt: skip
+_COLUMNS = (ORDERS.c.id.label("order_id"), *(ORDERS.c[name] for name in _EXPORTED))
 _IDENTIFIERS = {"po_number", "provider_id"}
 _Write = Callable[[list[dict[str, Any]]], object]
 EXPORT_COLUMNS = (*(name for name in _EXPORTED if name != "value_minor"), "value", "values")
@@ -37,15 +42,46 @@ def orders_export(database: Database, filters: Filters, now: datetime) -> Iterat
     """
     with database.read() as connection:
         clauses = conditions(connection, filters, now)
-        ids = list(connection.execute(select(ORDERS.c.id).where(*clauses).order_by(*ordering(filters))).scalars())
-    columns = [ORDERS.c.id.label("order_id"), *(ORDERS.c[name] for name in _EXPORTED)]
+    # Where an order was placed among others never changes, so that each chunk can begin behind the one before. By what
+    # does change an order could come twice, or not at all; and a text is looked for once.
+    by_place = filters.sort == "placed" and not filters.text
+    yield from (_by_place if by_place else _by_ids)(database, filters, clauses)
+
+
+def _by_place(database: Database, filters: Filters, clauses: list[Any]) -> Iterator[list[dict[str, Any]]]:
+    """Chunks of the orders there are at the start; an order that matches all along comes once, whatever changes."""
+    with database.read() as connection:
+        newest = int(connection.execute(select(sa.func.max(ORDERS.c.id))).scalar() or 0)
+    matching, place = [*clauses, tested_number(ORDERS.c.id) <= newest], list[Any]()
+    more = True
+    while more:
+        query = select(*_COLUMNS).where(*matching, *place).order_by(*ordering(filters)).limit(EXPORT_CHUNK)
+        with database.read() as connection:
+            rows = connection.execute(query).mappings().all()
+            chunk = _chunk(connection, rows)
+        if chunk:
+            yield list(chunk.values())
+            last = [(ORDERS.c.created_at, rows[-1]["created_at"]), (ORDERS.c.id, rows[-1]["order_id"])]
+            place = [beyond(last, up=not filters.descending, backwards=False)]
+        more = len(rows) == EXPORT_CHUNK
+
+
+def _by_ids(database: Database, filters: Filters, clauses: list[Any]) -> Iterator[list[dict[str, Any]]]:
+    """Chunks of the orders that match at the start, whose ids are read first."""
+    with database.read() as connection:
+        ids = array("q", connection.execute(select(ORDERS.c.id).where(*clauses).order_by(*ordering(filters))).scalars())
     for start in range(0, len(ids), EXPORT_CHUNK):
         part = ids[start : start + EXPORT_CHUNK]
         with database.read() as connection:
-            rows = connection.execute(select(*columns).where(ORDERS.c.id.in_(part))).mappings().all()
-            values = amounts.order_values(connection, [{**row, "id": row["order_id"]} for row in rows])
-            by_id = {row["order_id"]: _exported(row, values[row["order_id"]]) for row in rows}
+            rows = connection.execute(select(*_COLUMNS).where(ORDERS.c.id.in_(part))).mappings().all()
+            by_id = _chunk(connection, rows)
         yield [by_id[order_id] for order_id in part if order_id in by_id]
+
+
+def _chunk(connection: Connection, rows: Sequence[RowMapping]) -> dict[int, dict[str, Any]]:
+    """The rows as they are exported, by the order's id."""
+    values = amounts.order_values(connection, [{**row, "id": row["order_id"]} for row in rows])
+    return {row["order_id"]: _exported(row, values[row["order_id"]]) for row in rows}
 
 
 def _exported(row: RowMapping, values: Mapping[str, int]) -> dict[str, Any]:

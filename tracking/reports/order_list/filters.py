@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, time, timedelta
 from typing import Any
 
@@ -111,6 +111,12 @@ class Filters:
         """The filter as query parameters, without what is as usual."""
         changed = [each for each in fields(self) if getattr(self, each.name) != each.default]
         return {each.metadata["name"]: _as_parameter(each.name, getattr(self, each.name)) for each in changed}
+
+    @property
+    def is_view_alone(self) -> bool:
+        """Whether nothing but the view says which orders match."""
+        plain = replace(self, view="all", sort="placed", descending=True, page=1, page_size=PAGE_SIZE)
+        return plain == Filters()
 
     @classmethod
     def from_query(cls, query: Mapping[str, Any]) -> tuple[Filters, list[Problem]]:

@@ -26,6 +26,7 @@ from tracking.storage.team.tables import JOB_ORDERS
 FLAGGED = sa.text("attention IS NOT NULL AND acknowledged_at IS NULL")
 RARE = 5_000
 FEW_LATE = 1_000  # more are soon come across among the open orders, whose index has them as they were placed
+FEW_TODAY = 500
 ENDS = sorted({EventKind.COMPLETED, EventKind.CANCELLED, EventKind.REFUSED, EventKind.PO_NUMBER_MISMATCH})
 _LAST = "\U0010ffff"  # no character sorts behind it
 
@@ -122,6 +123,8 @@ def _ended(kinds: Sequence[str], first: datetime | None, end: datetime | None = 
 
 
 def _view(filters: Filters, now: datetime) -> Indexed | None:
+    # What completed today is soon come across among the newest orders.
+    few_today = FEW_TODAY if filters.sort == "placed" and filters.descending else RARE
     views: dict[str, Callable[[], Indexed]] = {
         "attention": lambda: Indexed(_orders(FLAGGED), exact=False, by_time=True),
         "unassigned": lambda: Indexed(_orders(FLAGGED), exact=False, by_time=True),
@@ -131,7 +134,7 @@ def _view(filters: Filters, now: datetime) -> Indexed | None:
         "late": lambda: Indexed(_orders(OPEN, ORDERS.c.late_at < now), exact=False, few=FEW_LATE),
         "unknown": lambda: Indexed(_orders(ORDERS.c.state == State.UNKNOWN), by_time=True),
         "claimed": lambda: Indexed(_orders(CLAIMED), by_time=True),
-        "today": lambda: replace(_ended([EventKind.COMPLETED], day_start(now)), exact=False),
+        "today": lambda: replace(_ended([EventKind.COMPLETED], day_start(now)), exact=False, few=few_today),
         "found": lambda: replace(_ended([EventKind.COMPLETED], day_start(now)), exact=False),
     }
     return views[filters.view]() if filters.view in views else None

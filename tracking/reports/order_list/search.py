@@ -29,6 +29,7 @@ from tracking.reports.order_list.conditions import (
 from tracking.reports.order_list.filters import Filters
 from tracking.reports.order_list.narrowing import all_ids
 from tracking.reports.order_list.standstill import Standing, standing
+from tracking.reports.order_list.view_counts import FLOWS, ended_today
 from tracking.startup import pd
 from tracking.storage.database import Database
 from tracking.storage.reading.time_limits import hurried
@@ -105,6 +106,8 @@ def _total(
     connection: Connection, filters: Filters, clauses: list[Any], now: datetime, at_least: int
 ) -> tuple[int, bool]:
     """How many match, and whether there may be more: to count all would take longer than to find a page of them."""
+    if filters.view in FLOWS and filters.is_view_alone:
+        return ended_today(connection, now)[filters.view], False
     try:
         with hurried(connection, COUNTING_SECONDS):
             total = count(connection, clauses, all_ids(connection, filters, now))
@@ -184,9 +187,9 @@ def neighbours(database: Database, filters: Filters, order_id: int, now: datetim
 
         def nearest(*, backwards: bool) -> str | None:
             up = filters.descending == backwards
-            beyond = matching.where(_beyond(values, up=up, backwards=backwards))
+            nearer = matching.where(beyond(values, up=up, backwards=backwards))
             po_number: str | None = connection.execute(
-                beyond.order_by(*ordering(filters, backwards=backwards))
+                nearer.order_by(*ordering(filters, backwards=backwards))
             ).scalar()
             return po_number
 
@@ -202,8 +205,8 @@ def position(database: Database, filters: Filters, order_id: int, now: datetime)
         more |= bool(text_search and text_search.capped)
         if connection.execute(select(ORDERS.c.id).where(ORDERS.c.id == order_id, *clauses)).first() is None:
             return None, None if more else total
-        beyond = _beyond(values, up=filters.descending, backwards=True)
-        before = select(ORDERS.c.id).where(*clauses, beyond).limit(PLACED).subquery()
+        sooner = beyond(values, up=filters.descending, backwards=True)
+        before = select(ORDERS.c.id).where(*clauses, sooner).limit(PLACED).subquery()
         place = int(connection.execute(select(sa.func.count()).select_from(before)).scalar_one()) + 1
     return (place if place <= PLACED else None), (None if more else total)
 
@@ -215,18 +218,18 @@ def _sorted_by(connection: Connection, filters: Filters, order_id: int) -> list[
     return [*zip(columns[:-1], row, strict=False), (ORDERS.c.id, order_id)]
 
 
-def _beyond(values: list[tuple[Any, Any]], *, up: bool, backwards: bool) -> ColumnElement[bool]:
+def beyond(values: list[tuple[Any, Any]], *, up: bool, backwards: bool) -> ColumnElement[bool]:
     """What comes after the order of these values (before it, `backwards`); what has no value comes last."""
     (column, value), *rest = values
     if not rest:
         return cast("ColumnElement[bool]", column > value if up else column < value)
-    same = _beyond(rest, up=up, backwards=backwards)
+    same = beyond(rest, up=up, backwards=backwards)
     if value is None:
         tie = sa.and_(column.is_(None), same)
         return sa.or_(column.is_not(None), tie) if backwards else tie
     reached, further = (column >= value, column > value) if up else (column <= value, column < value)
-    beyond = sa.and_(reached, sa.or_(further, same))
-    return sa.or_(beyond, column.is_(None)) if may_be_null(column) and not backwards else beyond
+    behind = sa.and_(reached, sa.or_(further, same))
+    return sa.or_(behind, column.is_(None)) if may_be_null(column) and not backwards else behind
 
 
 def order_records(database: Database, filters: Filters, now: datetime) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from tracking.storage.database import Database
 from tracking.storage.tables import COUNTERS, ORDERS
 
 MOST_COUNTED = 1_000
-_FLOWS = {"today": "Completed", "found": "Found Completed"}
+FLOWS = {"today": "Completed", "found": "Found Completed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def view_counts(database: Database, now: datetime, name: str = "") -> Mapping[st
     """
     with database.read() as connection:
         stock = _sums(connection, "stock", None)
-        flow = _sums(connection, "flow", day_start(now))
+        flow = ended_today(connection, now)
         attention, late, asleep = waiting(connection, now)
         counts = {
             "all": ViewCount(sum(stock.values())),
@@ -52,9 +52,15 @@ def view_counts(database: Database, now: datetime, name: str = "") -> Mapping[st
             "unknown": ViewCount(stock.get(State.UNKNOWN, 0)),
             "claimed": _counted(connection, Filters(view="claimed"), now),
             "open": ViewCount(sum(number for state, number in stock.items() if state not in CLOSED)),
-            **{view: ViewCount(flow.get(state, 0)) for view, state in _FLOWS.items()},
+            **{view: ViewCount(number) for view, number in flow.items()},
         }
     return {view: count for view in VIEWS if (count := counts[view]) is not None}
+
+
+def ended_today(connection: Connection, now: datetime) -> dict[str, int]:
+    """How many orders the views of what completed today hold, by the view's word."""
+    flow = _sums(connection, "flow", day_start(now))
+    return {view: flow.get(state, 0) for view, state in FLOWS.items()}
 
 
 def waiting(connection: Connection, now: datetime) -> tuple[ViewCount, ViewCount, ViewCount]:
