@@ -70,7 +70,8 @@ def live(every: str, key: str, *, parallel: bool = False) -> Callable[[Callable[
             arrival.go_on()
             with error_box(), time_limit(REFRESHED_SECONDS):
                 times.apply()
-                draw(*args, **kwargs)
+                with refreshed.or_later():
+                    draw(*args, **kwargs)
                 refreshed.tell()
 
         fragment: Callable[P, None] = st.fragment(with_times, run_every=every, parallel=parallel, key=key)

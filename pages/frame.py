@@ -13,6 +13,7 @@ import session
 import times
 from charts.palette import DARK
 from tracking.app.environment import EnvironmentKind
+from tracking.errors import TooSlow
 from tracking.orders.observations import utc_now
 from tracking.reports import banners, health
 from tracking.reports.banners import Banner
@@ -89,7 +90,10 @@ def _open_match(text: str) -> None:
         )
         return
     with elements.error_box():
-        matches = search.find_po_numbers(session.database(), text)
+        try:
+            matches = search.find_po_numbers(session.database(), text)
+        except TooSlow:  # the list says how to narrow it
+            matches = []
     if len(matches) == 1:
         recording.search(text, 1)
         st.switch_page("order.py", query_params={"order": matches[0]})

@@ -12,6 +12,7 @@ import address
 import cached
 import elements
 import times
+from tracking.errors import TooSlow
 from tracking.orders import wording
 from tracking.orders.model import OrderType
 from tracking.orders.vocabulary import reason_label, state_label
@@ -96,13 +97,20 @@ def _text_of(name: str) -> str:
 
 def views(filters: Filters) -> None:
     """The views as one control, each with the number of its orders."""
-    counts = cached.view_counts(actors.name())
+    try:
+        counts = cached.view_counts(actors.name())
+    except TooSlow:  # what each view holds is only said beside its name
+        counts = {}
 
     def label(view: str) -> str:
         return f"{VIEW_LABELS[view]} {counts[view]}" if view in counts else VIEW_LABELS[view]
 
     bound = bind("view", filters.view) | {"on_change": _show_view, "args": ()}
-    shown = [view for view in VIEWS if view not in SEEN_IF_ANY or view == filters.view or counts[view].orders]
+    shown = [
+        view
+        for view in VIEWS
+        if view not in SEEN_IF_ANY or view == filters.view or view not in counts or counts[view].orders
+    ]
     st.segmented_control("View", shown, format_func=label, required=True, label_visibility="collapsed", **bound)
 
 

@@ -4,8 +4,9 @@ A read that refreshes by itself has a moment. Where that is over, what was read 
 says so, and of when it is.
 """
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -55,6 +56,15 @@ class Refreshed(Generic[P, T]):
 def refreshed(*, ttl: int, max_entries: int) -> Callable[[Callable[P, T]], Refreshed[P, T]]:
     """Decorate a read of the pages."""
     return lambda read: Refreshed(read, ttl, max_entries)
+
+
+@contextlib.contextmanager
+def or_later() -> Iterator[None]:
+    """Say in place of what was not read in time, and never before, that it will be; the rest of the page goes on."""
+    try:
+        yield
+    except TooSlow:
+        st.caption(":material/hourglass_disabled: Not read in time. It is tried again by itself.", width="content")
 
 
 def tell() -> None:

@@ -8,6 +8,7 @@ import streamlit as st
 from histories import History
 from streamlit.testing.v1 import AppTest
 
+import cached
 from tracking.errors import TooSlow
 from tracking.reports import overview
 from tracking.reports.order_list import search
@@ -24,6 +25,7 @@ def test_a_list_that_takes_too_long_leaves_its_filter_and_says_what_to_do(
 ) -> None:
     history.place("FT-1")
     monkeypatch.setattr(search, "orders_page", give_up)
+    monkeypatch.setattr(cached, "view_counts", give_up)
     app = visit("orders", product="CVS", source="form")
     assert not app.exception
     assert ["Choose a span of time, or take a filter away" in each.value for each in app.warning] == [True]
@@ -63,3 +65,17 @@ def test_an_order_is_shown_where_its_place_in_the_list_takes_too_long(
     assert not app.exception
     assert [each for each in app.caption if each.value == "Its place in this list takes too long to read."]
     assert any(each.value == "FT-1" for each in app.code)
+
+
+def test_what_refreshes_and_was_never_read_in_time_does_not_end_the_page(
+    visit: Visit, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history.place("A-1")
+    monkeypatch.setattr(cached, "status", give_up)
+    app = visit("orders")
+    assert app.dataframe
+    assert [each.value for each in app.caption if "Not read in time. It is tried again by itself." in each.value]
+    monkeypatch.setattr(search, "find_po_numbers", give_up)
+    app.text_input(key="find").set_value("A-1").run()
+    assert not app.exception
+    assert app.query_params["q"] in ("A-1", ["A-1"])

@@ -1,5 +1,7 @@
 """Archives: what leaves goes to Parquet files first, whatever is killed where."""
 
+import asyncio
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,13 @@ from test_retention import order, past, rows
 
 from tracking import files
 from tracking.errors import StoreBusy, StoreUnusable
+from tracking.reports.health import ComponentStatus, component_status
 from tracking.storage.maintenance.verify import verify
 from tracking.storage.retention import archiving
 from tracking.storage.retention.archive_check import check_archives
 from tracking.storage.retention.archive_file import ArchiveWriter, rows_of
 from tracking.storage.retention.archiving import Archived, Archiver
+from tracking.storage.retention.keeping import Keeping
 from tracking.storage.retention.lease import take_lease
 from tracking.storage.retention.tables import ARCHIVES
 from tracking.storage.tables import EVENTS, LINES, ORDERS
@@ -30,6 +34,11 @@ class Killed(Exception):
 def archive(history: History, folder: Path, *, dry_run: bool = False) -> Archived:
     who: dict[str, Any] = {"owner": "test", "by": "Ann", "clock": lambda: history.at}
     return Archiver(history.database, folder, **who).run(history.at, dry_run=dry_run)
+
+
+def components_of(history: History) -> list[ComponentStatus]:
+    with history.database.read() as connection:
+        return list(component_status(connection, history.at))
 
 
 def stored(history: History) -> list[tuple[Any, ...]]:
@@ -198,3 +207,17 @@ def test_whoever_lost_the_right_to_remove_while_it_wrote_a_file_removes_nothing(
     monkeypatch.undo()
     assert archive(past, tmp_path).removed == 2
     assert check_archives(past.database, tmp_path) == (1, [])
+
+
+def test_a_folder_that_cannot_be_written_is_shown_until_it_can(past: History, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    kept_for = past.database, timedelta()
+    who: dict[str, Any] = {"owner": "loop", "clock": lambda: past.at}
+    with pytest.raises(StoreUnusable):
+        asyncio.run(Keeping(*kept_for, **who, archive=tmp_path / "file").turn())
+    [shown] = [one for one in components_of(past) if one.name == "Archive"]
+    assert (shown.worrying, f"{tmp_path / 'file'} cannot be written" in shown.text) == (True, True)
+    asyncio.run(Keeping(*kept_for, **who, archive=tmp_path / "a").turn())
+    names = [one.name for one in components_of(past)]
+    assert ("Archive" in names, "Old logs removed" in names) == (False, True)
+    assert past.database.write(lambda connection: take_lease(connection, "other", past.at)) is not None

@@ -161,8 +161,10 @@ def component_status(connection: Connection, now: datetime) -> tuple[ComponentSt
 
 
 def _removal_status(facts: _Facts, now: datetime) -> Iterable[ComponentStatus]:
-    """How many orders' logs left the database; nothing where none ever did."""
+    """How many orders' logs left the database, or why none can; nothing where none ever did."""
     _, value = facts.get(FactKey.RETENTION, (None, {}))
+    if value.get("trouble"):
+        yield ComponentStatus("Archive", None, f"{value['trouble']}; nothing is removed until it can be", worrying=True)
     if "orders" in value:
         at = _time(value.get("removed_at"))
         stay = f", {value['unsound']:,} stay: run tracking verify" if value["unsound"] else ""

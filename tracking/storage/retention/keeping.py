@@ -7,15 +7,17 @@ milliseconds for it. What was removed so far is a fact, for the pages and the me
 import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
 
+from tracking.errors import StoreUnusable
 from tracking.storage.database import Database
 from tracking.storage.retention.archiving import Archiver
 from tracking.storage.retention.jobs import remove_old_jobs
-from tracking.storage.retention.lease import count_removed, release_lease, take_lease
+from tracking.storage.retention.lease import count_removed, release_lease, set_trouble, take_lease
 from tracking.storage.retention.removal import ROWS_AT_ONCE, Removed, remove_old
 
 TURN_EVERY = 60.0
@@ -44,7 +46,12 @@ class Keeping:
             if not await self._database.run(self._has_lease):
                 return
             who: dict[str, Any] = {"owner": self._owner, "by": "console", "clock": self._clock}
-            await asyncio.to_thread(Archiver(self._database, self._archive, **who).run, before)
+            try:
+                await asyncio.to_thread(Archiver(self._database, self._archive, **who).run, before)
+            except StoreUnusable as exc:
+                await self._database.run(partial(set_trouble, trouble=str(exc), now=self._clock()))
+                raise
+            await self._database.run(partial(set_trouble, trouble=None, now=self._clock()))
         while True:
             if not await self._database.run(lambda connection: self._step(connection, before)):
                 break

@@ -34,6 +34,13 @@ def release_lease(connection: Connection, owner: str, now: datetime) -> None:
         facts.set_fact(connection, FactKey.RETENTION, rest, now)
 
 
+def set_trouble(connection: Connection, trouble: str | None, now: datetime) -> None:
+    """Store why nothing can be archived, for the pages; None once it can."""
+    stored: dict[str, Any] = connection.execute(facts.SELECT_FACT_FOR_UPDATE, {"key": FactKey.RETENTION}).scalar() or {}
+    if stored.get("trouble") != trouble:
+        facts.set_fact(connection, FactKey.RETENTION, {**stored, "trouble": trouble}, now)
+
+
 def count_removed(connection: Connection, so_far: Mapping[str, Any], removed: Removed, now: datetime) -> None:
     """Add what a step removed to what was removed so far; whether what does not agree is left is the latest word."""
     if removed.anything:
