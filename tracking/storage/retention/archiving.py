@@ -97,6 +97,15 @@ class Archiver:
             return self.result
         self._database.write(self._lease)
         try:
+            self._run(before)
+        except (Exception, KeyboardInterrupt):  # whatever else ends it ends the process, which writes no more
+            self._release()
+            raise
+        self._release()
+        return self.result
+
+    def _run(self, before: datetime) -> None:
+        try:
             files.make_folder(self._folder)
             self._resume(before)
             for month, order_ids in self._count_months(before):
@@ -104,9 +113,6 @@ class Archiver:
                     self._archive(month, order_ids[at : at + ORDERS_OF_A_FILE], before)
         except OSError as exc:
             raise StoreUnusable(f"{self._folder} cannot be written ({exc.strerror})") from exc
-        finally:
-            self._release()
-        return self.result
 
     def _release(self) -> None:
         """Let the next run begin at once; where that cannot be written the right ends by itself."""
