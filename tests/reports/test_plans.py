@@ -130,3 +130,13 @@ def test_where_few_match_a_list_is_read_from_these(seeded: Database, monkeypatch
     narrowed = [one for one in FILTERS if one.view != "all" or (one.sort == "placed" and not narrowing._others(one))]
     found = _complaints_of_lists(seeded, narrowed)
     assert {text for text in found if "USING INDEX ix_orders_created" in text or text == "SCAN orders"} == set()
+
+
+def test_the_beginning_of_a_po_number_is_found_along_the_index_on_postgresql(postgres_store: Database) -> None:
+    (indexed,) = narrowing._indexed(Filters(po_prefix="seed-"), NOW, "postgresql")
+    with postgres_store.read() as connection:
+        connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        query = indexed.ids.compile(connection, compile_kwargs={"literal_binds": True})
+        plan = "\n".join(connection.exec_driver_sql(f"EXPLAIN {query}").scalars())
+    assert "ix_orders_po_folded" in plan
+    assert "po_folded)::text ~>=~" in plan

@@ -147,9 +147,8 @@ def _indexed(filters: Filters, now: datetime, dialect: str) -> Iterator[Indexed]
     for name, make in _FIELDS.items():
         if (value := getattr(filters, name)) not in ((), "", None):
             yield make(value)
-    if filters.po_prefix and dialect == "sqlite":  # elsewhere texts may sort otherwise than by their characters
-        folded = folded_id(filters.po_prefix)
-        yield Indexed(_orders(ORDERS.c.po_folded >= folded, ORDERS.c.po_folded < folded + _LAST))
+    if filters.po_prefix:
+        yield Indexed(_orders(*_beginning(folded_id(filters.po_prefix), dialect)))
     if filters.completed_from or filters.completed_to:
         yield _ended([EventKind.COMPLETED], filters.completed_from, filters.completed_to)
     if bounds := _bounds(ORDERS.c.value_minor, filters.min_minor, filters.max_minor):
@@ -158,6 +157,13 @@ def _indexed(filters: Filters, now: datetime, dialect: str) -> Iterator[Indexed]
     ends = [end for end in (filters.created_to, filters.older_than and now - filters.older_than) if end is not None]
     if created := [*first, *(ORDERS.c.created_at < end for end in ends)]:
         yield Indexed(_orders(*created), by_time=True)
+
+
+def _beginning(folded: str, dialect: str) -> list[ColumnElement[bool]]:
+    """What begins so lies between two texts; PostgreSQL compares by characters only where it is told to."""
+    least, most = (">=", "<") if dialect == "sqlite" else ("~>=~", "~<~")
+    texts = ((least, folded), (most, folded + _LAST))
+    return [ORDERS.c.po_folded.bool_op(operator)(text) for operator, text in texts]
 
 
 def _bounds(column: Any, least: Any, most: Any) -> list[ColumnElement[bool]]:

@@ -59,6 +59,7 @@ NONE_ON_POSTGRESQL = """
 def upgrade() -> None:
     _make_indexes()
     _widen_open()
+    _index_beginnings({"po_folded": "text_pattern_ops"})
     _mark_calls()
     _make_checkpoints()
     _make_urgent()
@@ -82,6 +83,13 @@ def _widen_open() -> None:
     for name, of_index, condition in (("ix_orders_value", OF_OPEN, OPEN), ("ix_orders_claimed", columns, claimed)):
         where = sa.text(condition)
         op.create_index(name, "orders", list(of_index), sqlite_where=where, postgresql_where=where)
+
+
+def _index_beginnings(operators: dict[str, str]) -> None:
+    """With operators by characters PostgreSQL finds the beginning of a text too, and what is equal as before."""
+    if op.get_bind().dialect.name == "postgresql":
+        op.drop_index("ix_orders_po_folded", "orders")
+        op.create_index("ix_orders_po_folded", "orders", ["po_folded"], postgresql_ops=operators)
 
 
 def _mark_calls() -> None:
@@ -170,6 +178,7 @@ def downgrade() -> None:
     _drop_checkpoints()
     _unmark_calls()
     _narrow_open()
+    _index_beginnings({})
     _drop_indexes()
 
 
