@@ -15,6 +15,7 @@ import elements
 import show_me
 from charts import overview as charts
 from orders_filters import VIEW_MEANINGS
+from tracking.errors import TooSlow
 from tracking.orders import wording
 from tracking.orders.observations import utc_now
 from tracking.reports import overview
@@ -145,7 +146,10 @@ with elements.error_box():
     if (moment := as_of.asked()) is not None:
         as_of.draw_overview(moment)
         st.stop()
-    empty = cached.overview().empty
+    try:
+        empty = cached.overview().empty
+    except TooSlow:  # each part says so in its place, and tries again
+        empty = False
 with st.container(horizontal=True, vertical_alignment="center", key="headline"):
     with st.container():
         verdict()

@@ -1039,7 +1039,10 @@ def test_old_orders_are_archived_and_the_files_verified(past: Path, run: Run, mo
     run("evidence", "po-1", "-o", "po-1.zip")
     assert "events left the database before and are not in it" in run("verify-evidence", "po-1.zip").stdout
     erased = run("erase", "bob@example.com", "--yes")
+    assert "orders that are archived name nobody any more" in erased.output
     assert "out of reach, without recipients but with what people wrote: 1 archive" in erased.output
+    elsewhere = run("verify-archive", "b").stdout
+    assert elsewhere.strip().endswith(f"it is not in the folder; it was written to {past / 'a'}")
     [file] = (past / "a").iterdir()
     file.write_bytes(b"")
     broken = run("verify-archive", "a")

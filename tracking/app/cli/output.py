@@ -222,7 +222,8 @@ def print_erasure(erasure: Erasure, *, dry_run: bool, as_json: bool) -> None:
     if erasure.anything:
         print_stdout(f"{'would be erased' if dry_run else 'erased'}: {erasure_text(erasure)}")
     elif not (erasure.refused or erasure.possible):
-        print_stderr("no recipient matches: give the whole e-mail address, telephone number or name")
+        gone = "; orders that are archived name nobody any more" if erasure.archives else ""
+        print_stderr(f"no recipient matches: give the whole e-mail address, telephone number or name{gone}")
     wait = "is still being sent and was left unchanged: erase again once it is accepted or refused"
     print_stderr(*(f"{po_number} {wait}" for po_number in erasure.refused))
     unplaced = "waited in an import and named the recipient: it is not placed"

@@ -47,7 +47,9 @@ def check_archives(
 
 def _check_file(database: Database, archive: Mapping[Any, Any], path: Path, heads: Heads) -> Iterator[str]:
     if not path.exists():
-        yield f"{path.name}: it is not in the folder"
+        elsewhere = archive["folder"] != str(path.parent.absolute())
+        place = f"; it was written to {archive['folder']}" if elsewhere else ""
+        yield f"{path.name}: it is not in the folder{place}"
         return
     try:
         if digest_of_file(path) != archive["digest"]:

@@ -51,7 +51,9 @@ def archive_command(
         record_export(store, loaded, "archive", rows=result.orders)
     if dry_run:
         lines = [f"{month}: {count(orders, 'order')} would be archived" for month, orders in result.months.items()]
-        lines.append(f"{count(sum(result.months.values()), 'order')} in all; their claim data would be in no archive")
+        number = sum(result.months.values())
+        claims = "claim data would be removed and is in no archive" if number else "none is old enough"
+        lines.append(f"{count(number, 'order')} in all; {claims}")
     else:
         lines = [f"written: {file}" for file in result.files]
         lines.append(f"{count(result.orders, 'order')} archived, {result.removed:,} removed from the database")
