@@ -9,6 +9,7 @@ import cached
 import elements
 import times
 from board_charts import FLOW_HEIGHT, GAP, LIFECYCLE_HEIGHT, LOWER_HEIGHT
+from tracking.errors import TooSlow
 from tracking.orders import wording
 from tracking.orders.observations import utc_now
 from tracking.orders.vocabulary import reason_label
@@ -101,8 +102,11 @@ def _waiting_longest(orders: Sequence[DecisionOrder]) -> None:
 def changes(*, frozen: bool) -> None:
     """The latest changes. `frozen`: they keep their places until somebody asks for the newer ones."""
     with elements.error_box():
-        current = cached.latest_changes()
-    _changes(current if frozen else None)
+        try:
+            current = cached.latest_changes() if frozen else None
+        except TooSlow:
+            current = None
+    _changes(current)
 
 
 @elements.live("3s", "changes")

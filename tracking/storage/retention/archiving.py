@@ -250,7 +250,9 @@ class Archiver:
     def _lease(self, connection: Connection) -> Any:
         so_far = take_lease(connection, self._owner, self._clock())
         if so_far is None:
-            raise StoreBusy("another process removes old orders at the moment")
+            raise StoreBusy(
+                "another process, such as a console with TRACKING_KEEP_DAYS, removes old orders at the moment"
+            )
         return so_far
 
     # After a kill
