@@ -31,7 +31,7 @@ MORE = (Act.SNOOZE, Act.ASSIGN, Act.RESEND, Act.REOPEN, Act.END_SNOOZE)
 def number_of(snapshot: orders_table.Snapshot) -> str:
     """How many orders match, in words."""
     page = snapshot.page
-    return f"{'at least ' if page.more else ''}{wording.count(page.total, 'order')}"
+    return f"{page.number} {'order' if page.total == 1 else 'orders'}"
 
 
 def select_all(snapshot: orders_table.Snapshot, left_out: Sequence[str]) -> None:

@@ -215,9 +215,8 @@ def draw(snapshot: Snapshot, now: datetime, last_opened: str | None) -> list[str
 def _alt(snapshot: Snapshot) -> str:
     """What the table holds, in a sentence."""
     direction = "descending" if snapshot.filters.descending else "ascending"
-    total = f"{'at least ' if snapshot.page.more else ''}{snapshot.page.total:,}"
     sorting = f"{orders_filters.SORT_LABELS[snapshot.filters.sort]}, {direction}"
-    return f"{len(snapshot.page.rows)} of {total} orders, sorted by {sorting}"
+    return f"{len(snapshot.page.rows)} of {snapshot.page.number} orders, sorted by {sorting}"
 
 
 def _sort_by_header(key: str, filters: Filters) -> None:

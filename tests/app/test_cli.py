@@ -34,7 +34,8 @@ from tracking.orders.model import Line, Snapshot, Witness
 from tracking.orders.observations import Answered, Attempted, Observation
 from tracking.provider.http.recording import ApiCall
 from tracking.provider.http.sightings import Sightings
-from tracking.reports.order_list import conditions
+from tracking.reports.order_list import conditions, search
+from tracking.reports.order_list.filters import Filters
 from tracking.sandbox.catalog import CARRIERS, PRODUCTS, SHIPPING_METHODS
 from tracking.sandbox.scenarios import SCENARIOS
 from tracking.storage import engines, facts
@@ -996,8 +997,11 @@ def test_a_count_that_stopped_says_more_than(run: Run, database: Database, monke
     history = History(database)
     for number in range(5):
         history.place(f"po-{number}")
-    monkeypatch.setattr(conditions, "COUNTED", 3)
-    assert run("orders", "--po-prefix", "po-", "--limit", 2).stdout.splitlines()[-1] == "2 of at least 4"
+    for module in (conditions, search):
+        monkeypatch.setattr(module, "COUNTED", 3)
+    assert run("orders", "--po-prefix", "po-", "--limit", 2).stdout.splitlines()[-1] == "2 of more than 3"
+    deep = search.orders_page(database, Filters(po_prefix="po-", page=5, page_size=1), history.at)
+    assert (deep.number, deep.more) == ("at least 5", True)
     assert run("orders", "--limit", 2).stdout.splitlines()[-1] == "2 of 5"
 
 

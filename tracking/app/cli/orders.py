@@ -238,7 +238,7 @@ def orders_command(
         rows.append([*cells, row["worth"], row["created_at"], ", ".join(marks)])
     columns = ("PO number", "provider ID", "state", "type", "cards", "value", "created (UTC)", "flags")
     output.print_table(columns, rows, right=("cards", "value"))
-    output.print_stdout(f"{len(page.rows)} of {'at least ' if page.more else ''}{page.total}")
+    output.print_stdout(f"{len(page.rows)} of {page.number}")
     _say_notes(page.notes)
 
 

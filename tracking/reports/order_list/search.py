@@ -19,6 +19,7 @@ from tracking.reports.finding.lookup import look_up, whole_id
 from tracking.reports.finding.terms import readable
 from tracking.reports.order import order_summary
 from tracking.reports.order_list.conditions import (
+    COUNTED,
     count,
     list_conditions,
     may_be_null,
@@ -77,6 +78,13 @@ class Page:
         """The newest order there was, whether it matches or not."""
         return self.standing.newest_order
 
+    @property
+    def number(self) -> str:
+        """How many match, in words; where counting stopped, or would have taken too long, as many as are certain."""
+        if not self.more:
+            return f"{self.total:,}"
+        return f"more than {COUNTED:,}" if self.total == COUNTED + 1 else f"at least {self.total:,}"
+
 
 def orders_page(database: Database, filters: Filters, now: datetime) -> Page:
     """The orders that match, filtered, sorted and cut in the database."""
@@ -88,6 +96,7 @@ def orders_page(database: Database, filters: Filters, now: datetime) -> Page:
             total, more = listed, False
         else:
             total, more = _total(connection, filters, clauses, now, listed)
+            total = max(total, listed) if more and rows else total
         stood = standing(connection, now)
         values = amounts.order_values(connection, rows)
     frame = pd.DataFrame([dict(row) for row in rows], columns=list(_LISTED_COLUMNS))
