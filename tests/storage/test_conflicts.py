@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from fakes import callback, request, shown
+from fakes import callback, line, request, shown
 from sqlalchemy import Connection
 
 from tracking import ingest
@@ -20,16 +20,21 @@ from tracking.access import Person
 from tracking.app import settings_changes
 from tracking.errors import InvalidNote, NotAllowed, StoreBusy, TrackingError
 from tracking.forecasting.planner import PlanningContext
+from tracking.orders.model import Witness
+from tracking.orders.observations import Answered, Attempted, Observation
 from tracking.provider.webhook_bodies import WebhookCall
 from tracking.reports.order_list.filters import Filters
 from tracking.settings import Settings
 from tracking.storage import database, facts, orders
 from tracking.storage.database import Database
 from tracking.storage.maintenance.verify import verify
+from tracking.storage.search import indexing, progress
+from tracking.storage.search.tables import SEARCH_TEXTS
 from tracking.storage.tables import EVENTS, ORDERS
 from tracking.storage.team.audit_log import AuditKind, record_act
 from tracking.storage.team.tables import AUDIT_LOG, SAVED_VIEWS
 from tracking.storage.writing import groups
+from tracking.submissions import erasure as erasing
 from tracking.team import saved_views
 from tracking.webhooks import intake
 from tracking.webhooks.intake import Received
@@ -362,5 +367,45 @@ def test_a_call_that_two_processes_get_at_once_is_one_call_and_ends_neither(
     first = store.submit(beside)
     locked.wait(5)
     assert (other.submit(alone).result(10), first.result(10)) == ("repeated", ["accepted"])
+    assert conflicts == []
+    assert verify(store) == []
+
+
+def test_who_is_erased_while_the_texts_of_older_orders_are_made_is_found_no_more(
+    store: Database,
+    other: Database,
+    conflicts: list[str],
+    planner: PlanningContext,
+    now: datetime,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = request(
+        "PO-1", line("CVS", 10, 1, DigitalDeliveryAddress={"Email": "ann@example.com"}), kind="DigitalDelivery"
+    )
+    order_id = store.write(partial(ingest.place, request=asked, source="form", actor="Ann", now=now))
+    answer = shown("BLK-1", "PO-1", "Pending", line("CVS", 10, 1))
+    for seen, parsed in ((Attempted(1), None), (Answered(answer.snapshot), answer)):
+        observation = Observation(Witness.US, now, now, seen)
+        store.write(partial(ingest.observe, order_id=order_id, observation=observation, planner=planner, parsed=parsed))
+    store.write(lambda connection: connection.execute(sa.delete(SEARCH_TEXTS)))
+    store.write(partial(progress.store, progress=progress.Progress(older=order_id + 1), now=now))
+    real, read = indexing.stored_rows, threading.Event()
+
+    def slowly(*arguments: Any) -> Any:
+        rows = real(*arguments)
+        read.set()
+        time.sleep(0.2)  # for the other
+        return rows
+
+    monkeypatch.setattr(indexing, "stored_rows", slowly)
+    indexed = other.submit(partial(indexing.step, now=now))
+    read.wait(5)
+    [trace] = store.write(
+        partial(erasing._erase_group, order_ids=[order_id], person="ann@example.com", actor="Ann", now=now)
+    )
+    assert (trace.numbers, trace.is_being_sent) == ((1,), False)
+    assert indexed.result(10)
+    with store.read() as connection:
+        assert not any(connection.execute(sa.select(SEARCH_TEXTS.c.people)).scalars())
     assert conflicts == []
     assert verify(store) == []

@@ -35,6 +35,13 @@ _OLDER = (
     .order_by(ORDERS.c.id.desc())
     .limit(ORDERS_AT_ONCE)
 )
+# Whoever erases somebody from one of them meanwhile waits, and then finds these texts too.
+_LOCK = (
+    select(ORDERS.c.id)
+    .where(ORDERS.c.id.between(bindparam("first"), bindparam("last")))
+    .order_by(ORDERS.c.id)
+    .with_for_update()
+)
 
 
 def has_step(connection: Connection) -> bool:
@@ -74,6 +81,7 @@ def _add_older(connection: Connection, reached: progress.Progress, now: datetime
         if lines > LINES_AT_ONCE:
             break
     if first:
+        connection.execute(_LOCK, {"first": first, "last": reached.older - 1})
         rows = stored_rows(connection, first, reached.older - 1)
         lowest = min(connection.execute(select(func.min(SEARCH_TEXTS.c.id))).scalar() or 1, 1) - len(rows)
         connection.execute(INSERT_TEXTS, [{"id": number, **row} for number, row in enumerate(rows, lowest)])
