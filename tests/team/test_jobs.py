@@ -3,6 +3,8 @@
 import asyncio
 import io
 import json
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -18,7 +20,7 @@ from tracking import ingest
 from tracking.access import Person
 from tracking.errors import InvalidJob, InvalidNote, NotAllowed, StoreBusy, UnknownJob
 from tracking.orders.model import Line, Witness
-from tracking.orders.observations import Answered
+from tracking.orders.observations import Answered, Attempted, Observation, Unclear
 from tracking.orders.wording import amount
 from tracking.reports.order_list.filters import Filters
 from tracking.reports.team import jobs as job_reports
@@ -574,4 +576,39 @@ def test_people_and_a_job_act_on_the_same_orders_at_once_and_no_act_is_lost_or_d
     assert counted == {"acknowledged": 2 * AT_ONCE, "assigned": 2 * AT_ONCE}
     assert job_row(store, job_id).done == 2 * AT_ONCE
     assert len(audit(store)) == 2 * AT_ONCE + 1
+    assert verify(store) == []
+
+
+def test_a_job_that_starts_beside_other_changes_takes_the_orders_as_these_leave_them(
+    store: Database, clock: Clock
+) -> None:
+    """What waits to be added to the counters is added before they are asked which states there are."""
+    history = History(store, clock())
+    ids = [history.place(name) for name in ("po-1", "po-2")]
+    busy, free = threading.Event(), threading.Event()
+    store.submit(lambda _: (busy.set(), free.wait(5)))
+    busy.wait(5)
+    lost = [Observation(Witness.US, clock(), clock(), seen) for seen in (Attempted(1), Unclear("timed out"))]
+    for seen in lost:
+        store.submit(partial(history.observe, order_id=ids[0], observation=seen))
+    started = ThreadPoolExecutor(1).submit(
+        jobs.start,
+        store,
+        Filters(not_states=("Completed",)),
+        Act.ACKNOWLEDGE,
+        WHY,
+        secret=SECRET,
+        key="k",
+        by=ANN,
+        now=clock(),
+    )
+    deadline = time.monotonic() + 3
+    while store._queue.qsize() < 3 and not started.done() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    free.set()
+    taken = (
+        select(JOB_ORDERS.c.order_id).where(JOB_ORDERS.c.job_id == started.result(10)).order_by(JOB_ORDERS.c.order_id)
+    )
+    with store.read() as connection:
+        assert connection.execute(taken).scalars().all() == ids
     assert verify(store) == []

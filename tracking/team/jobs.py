@@ -18,6 +18,7 @@ from tracking.access import Person
 from tracking.errors import InvalidJob, NotAllowed, Problem, UnknownJob
 from tracking.reports.order_list.conditions import conditions
 from tracking.reports.order_list.filters import Filters
+from tracking.storage import counters
 from tracking.storage.database import Database
 from tracking.storage.tables import insert_for
 from tracking.storage.team.audit_log import AuditKind, record_act
@@ -109,6 +110,7 @@ def start(
         job_id, new = add(connection, act, parameters.to_document(), chosen, key=key, by=by, now=now)
         if not new:
             return job_id
+        counters.write_sums(connection)  # of what came before in this transaction: the conditions go by them
         matching = matching_orders(conditions(connection, filters, now), literal(job_id), literal(WAITING))
         connection.execute(sa.insert(JOB_ORDERS).from_select(["order_id", "job_id", "outcome"], matching))
         total = connection.execute(select(func.count()).where(JOB_ORDERS.c.job_id == job_id)).scalar_one()
