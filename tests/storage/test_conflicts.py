@@ -28,7 +28,7 @@ from tracking.settings import Settings
 from tracking.storage import database, facts, orders
 from tracking.storage.database import Database
 from tracking.storage.maintenance.verify import verify
-from tracking.storage.search import indexing, progress
+from tracking.storage.search import indexing, progress, texts
 from tracking.storage.search.tables import SEARCH_TEXTS
 from tracking.storage.tables import EVENTS, ORDERS
 from tracking.storage.team.audit_log import AuditKind, record_act
@@ -389,7 +389,7 @@ def test_who_is_erased_while_the_texts_of_older_orders_are_made_is_found_no_more
         store.write(partial(ingest.observe, order_id=order_id, observation=observation, planner=planner, parsed=parsed))
     store.write(lambda connection: connection.execute(sa.delete(SEARCH_TEXTS)))
     store.write(partial(progress.store, progress=progress.Progress(older=order_id + 1), now=now))
-    real, read = indexing.stored_rows, threading.Event()
+    real, read = texts.stored_rows, threading.Event()
 
     def slowly(*arguments: Any) -> Any:
         rows = real(*arguments)

@@ -193,3 +193,22 @@ def test_what_comes_later_goes_on_from_the_checkpoint(past: History) -> None:
     assert order(past, "po-1")["events_removed"] == late["event_count"]
     past.database.write(lambda connection: connection.execute(facts))
     assert sum("its checkpoint does not fit" in each for each in verify(past.database)) == 2
+
+
+def test_what_comes_while_a_log_leaves_stays(past: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(removal, "ROWS_AT_ONCE", 4)
+    before = past.at
+    past.database.write(lambda connection: remove_old(connection, before, past.at))
+    assert order(past, "po-1")["events_removed"] > 0 < rows(past, LINES, 1)
+    past.wait(seconds=1)
+    past.announce("po-1")
+    call: dict[str, Any] = {"at": past.at, "method": "GET", "path": "/v1/Orders/BLK-1", "outcome": "ok"}
+    past.database.write(lambda connection: connection.execute(sa.insert(EXCHANGES), call | {"order_id": 1}))
+    remove_all(past, before)
+    assert [rows(past, table, 1) for table in (EVENTS, CALLBACKS, EXCHANGES, LINES)] == [1, 1, 1, 0]
+    assert verify(past.database) == []
+    past.wait(days=1)
+    past.find_open("elsewhere")
+    remove_all(past)
+    assert [rows(past, table, 1) for table in (EVENTS, CALLBACKS, EXCHANGES)] == [0] * 3
+    assert verify(past.database) == []

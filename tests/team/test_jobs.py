@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from fakes import Clock
 from histories import History
-from sqlalchemy import func, select, update
+from sqlalchemy import Connection, func, select, update
 
 from tracking import ingest
 from tracking.access import Person
@@ -586,7 +586,12 @@ def test_a_job_that_starts_beside_other_changes_takes_the_orders_as_these_leave_
     history = History(store, clock())
     ids = [history.place(name) for name in ("po-1", "po-2")]
     busy, free = threading.Event(), threading.Event()
-    store.submit(lambda _: (busy.set(), free.wait(5)))
+
+    def held(_: Connection) -> None:
+        busy.set()
+        free.wait(5)
+
+    store.submit(held)
     busy.wait(5)
     lost = [Observation(Witness.US, clock(), clock(), seen) for seen in (Attempted(1), Unclear("timed out"))]
     for seen in lost:

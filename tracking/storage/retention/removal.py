@@ -40,7 +40,8 @@ _OLDEST = select(ORDERS.c.id).where(FINISHED, ORDERS.c.quiet_since < _BEFORE)
 OLDEST_FINISHED = _OLDEST.order_by(ORDERS.c.quiet_since, ORDERS.c.id).limit(_AT_MOST)
 _IS_FINISHED = select(ORDERS.c.id).where(FINISHED, ORDERS.c.id == _ORDER)
 _LOCK_FINISHED = _IS_FINISHED.with_for_update()
-UNFINISHED = select(CHECKPOINTS.c.order_id, CHECKPOINTS.c.seq).where(CHECKPOINTS.c.done.is_(False)).limit(_AT_MOST)
+_UNFINISHED = select(CHECKPOINTS.c.order_id, CHECKPOINTS.c.seq, CHECKPOINTS.c.removed_at)
+UNFINISHED = _UNFINISHED.where(CHECKPOINTS.c.done.is_(False)).limit(_AT_MOST)
 _PUT_OFF = update(ORDERS).where(ORDERS.c.id == _ORDER).values(quiet_since=bindparam("until"))
 _NEWEST_EVENT = select(func.max(EVENTS.c.id))
 _NEWEST_CALL = select(func.max(EXCHANGES.c.at)).where(EXCHANGES.c.order_id == _ORDER)
@@ -58,8 +59,9 @@ _LEAVING = (
     _first_rows(EVENTS, EVENTS.c.seq, EVENTS.c.seq <= bindparam("seq")),
     _first_rows(LINES, LINES.c.number),
     _first_rows(CLAIMS, CLAIMS.c.number),
-    _first_rows(EXCHANGES, EXCHANGES.c.id),
-    _first_rows(CALLBACKS, CALLBACKS.c.id),
+    # What came since the log began to leave is no part of it.
+    _first_rows(EXCHANGES, EXCHANGES.c.id, EXCHANGES.c.at <= bindparam("began")),
+    _first_rows(CALLBACKS, CALLBACKS.c.id, CALLBACKS.c.received_at <= bindparam("began")),
     _first_rows(PREDICTIONS, PREDICTIONS.c.step),
     delete(OUTBOX).where(OUTBOX.c.order_id == _ORDER),
 )
@@ -128,9 +130,9 @@ def oldest_finished(connection: Connection, before: datetime, at_most: int) -> l
 
 def finish_removals(connection: Connection, removed: Removed) -> None:
     """Delete what is left of logs that began to leave."""
-    for order_id, seq in connection.execute(UNFINISHED, {"at_most": ORDERS_AT_ONCE}).all():
+    for order_id, seq, began in connection.execute(UNFINISHED, {"at_most": ORDERS_AT_ONCE}).all():
         if removed.rows < ROWS_AT_ONCE:
-            _delete_rows(connection, order_id, seq, removed)
+            _delete_rows(connection, order_id, seq, began, removed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +198,7 @@ def remove_log(
     removed.events += len(judged.log.events)
     if (newest := connection.execute(_NEWEST_CALL, {"of_order": order_id}).scalar()) is not None:
         removed.calls_until = max(newest, removed.calls_until or newest)
-    _delete_rows(connection, order_id, row["event_count"], removed)
+    _delete_rows(connection, order_id, row["event_count"], now, removed)
 
 
 def _set_checkpoint(connection: Connection, judged: Judged, now: datetime, archive_id: int | None) -> None:
@@ -221,13 +223,14 @@ def _set_checkpoint(connection: Connection, judged: Judged, now: datetime, archi
     connection.execute(update(ORDERS).where(ORDERS.c.id == row["id"]).values(changes))
 
 
-def _delete_rows(connection: Connection, order_id: int, seq: int, removed: Removed) -> None:
+def _delete_rows(connection: Connection, order_id: int, seq: int, began: datetime, removed: Removed) -> None:
     """Delete rows of the order until the step has done enough; marks the checkpoint once none is left."""
     for statement in _LEAVING:
         room = ROWS_AT_ONCE - removed.rows
         if room <= 0:
             return
-        removed.rows += connection.execute(statement, {"of_order": order_id, "seq": seq, "at_most": room}).rowcount
+        values = {"of_order": order_id, "seq": seq, "began": began, "at_most": room}
+        removed.rows += connection.execute(statement, values).rowcount
     if removed.rows < ROWS_AT_ONCE:
         texts.replace_texts(connection, order_id)
         own = CHECKPOINTS.c.order_id == order_id
