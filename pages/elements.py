@@ -72,7 +72,7 @@ def live(every: str, key: str, *, parallel: bool = False) -> Callable[[Callable[
                 times.apply()
                 with refreshed.or_later():
                     draw(*args, **kwargs)
-                refreshed.tell()
+                refreshed.note(key)
 
         fragment: Callable[P, None] = st.fragment(with_times, run_every=every, parallel=parallel, key=key)
         return fragment

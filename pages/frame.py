@@ -9,6 +9,7 @@ import actors
 import cached
 import elements
 import recording
+import refreshed
 import session
 import times
 from charts.palette import DARK
@@ -133,7 +134,13 @@ def _count(number: ViewCount, many: str, one: str, icon: str, query: dict[str, s
 def _health(components: Sequence[health.ComponentStatus]) -> None:
     word, level = health.summary(components, (banner.level for banner in _banners()))
     color = HEALTH_COLORS[level]
-    with st.popover(f":{color}-badge[● {word}]", key="health", type="tertiary", width="content"):
+    as_of = refreshed.as_of("status")
+    label = f"● {word}" if as_of is None else f":material/hourglass_disabled: {times.text(as_of)}"
+    with st.popover(
+        f":{color if as_of is None else 'orange'}-badge[{label}]", key="health", type="tertiary", width="content"
+    ):
+        if as_of is not None:
+            st.caption(f"Not refreshed in time: what this page shows is as of {times.text(as_of)} or later.")
         # One text: an element for each word of it would be a tenth of what every page draws every five seconds.
         st.markdown("  \n".join(map(_component_line, components)))
 

@@ -113,6 +113,7 @@ st.session_state["in_dialog"] = False  # a run of the whole page closes the one 
 frame.draw(page.title, search_too="board" not in st.query_params)
 st.session_state["entered"] = st.session_state.get("at_page") != page.url_path
 st.session_state["at_page"] = page.url_path
+refreshed.begin()
 elements.show_toast()
 # Of a link to the page that is open Streamlit passes the parameters on, and leaves them out of the browser's address;
 # an update, of nothing, sends them there.
@@ -125,4 +126,4 @@ try:
         page.run()
 finally:
     st.session_state["toast_of_this_run"] = None
-refreshed.tell()
+refreshed.note("page")

@@ -12,7 +12,6 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 import streamlit as st
 
-import times
 from tracking.errors import TooSlow
 from tracking.orders.observations import utc_now
 from tracking.storage.reading.time_limits import REFRESHED_SECONDS, time_limit
@@ -20,6 +19,7 @@ from tracking.storage.reading.time_limits import REFRESHED_SECONDS, time_limit
 P = ParamSpec("P")
 T = TypeVar("T")
 _OVERDUE = "read_overdue"  # in the session: of when the oldest is that this run shows in place of what is now
+_PARTS = "overdue_parts"  # in the session: the same of each part of the page, by its name
 
 
 class Refreshed(Generic[P, T]):
@@ -64,13 +64,34 @@ def or_later() -> Iterator[None]:
     try:
         yield
     except TooSlow:
-        st.caption(":material/hourglass_disabled: Not read in time. It is tried again by itself.", width="content")
+        st.caption(
+            ":material/hourglass_disabled: Not read in time", width="content", help="It is tried again by itself."
+        )
 
 
-def tell() -> None:
-    """Say of when the oldest is that this part of the page shows, as it could not be read anew in time."""
-    if at := st.session_state.pop(_OVERDUE, None):
-        st.caption(f":material/hourglass_disabled: Not refreshed in time: this is as of {times.text(at)}.")
+def note(part: str) -> None:
+    """Remember of when the oldest is that this part of the page shows in place of what could not be read in time.
+
+    The row above the page says so for all parts: a line of their own would move what stands below it.
+    """
+    at, parts = st.session_state.pop(_OVERDUE, None), dict(st.session_state.get(_PARTS, {}))
+    parts.pop(part, None)
+    st.session_state[_PARTS] = parts | ({} if at is None else {part: at})
+
+
+def begin() -> None:
+    """Forget the parts, as all of the page is drawn anew."""
+    st.session_state[_PARTS] = {}
+
+
+def as_of(part: str) -> datetime | None:
+    """Of when the oldest is that the page shows in place of what is now; None where all is read in time.
+
+    `part` is the one that is being drawn.
+    """
+    others = [at for name, at in st.session_state.get(_PARTS, {}).items() if name != part]
+    now = st.session_state.get(_OVERDUE)
+    return min([*others, *([] if now is None else [now])], default=None)
 
 
 def _limited(read: Callable[P, T]) -> Callable[P, tuple[datetime, T]]:
