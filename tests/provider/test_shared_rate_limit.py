@@ -252,3 +252,10 @@ def test_slots_that_an_earlier_version_reserved_count(sqlite_store: Database) ->
     stored = {"key": FactKey.RATE_LIMIT, "value": earlier, "at": datetime.now(UTC)}
     sqlite_store.write(lambda connection: connection.execute(facts.upsert_fact("sqlite"), stored))
     assert world.slots(0, 1, 0.05)[0].begin == 1001.0
+
+
+def test_a_process_with_a_lower_rate_forgets_no_slot_of_another(sqlite_store: Database) -> None:
+    world, slow = Virtual(sqlite_store, 20, 1), Virtual(sqlite_store, 2, 1)
+    assert len(world.slots(0, 20, 0.05)) == 20
+    slow.slots(0, 1, 0.05)
+    assert world.slots(0, 1, 0.05)[0].begin > 1001.0

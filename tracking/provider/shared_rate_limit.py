@@ -111,7 +111,7 @@ class SharedRateLimit:
             slots.append(Slot(latest + begin - now, earliest + begin + slack - now))
         if not slots:
             return begin - now, paused_until > now
-        self._write(connection, {"ends": _runs(ends[-self._in_window :]), "paused_until": paused_until})
+        self._write(connection, {"ends": _runs(ends), "paused_until": paused_until})
         return slots
 
     def _pause(self, connection: Connection, seconds: float) -> None:
