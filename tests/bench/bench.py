@@ -21,6 +21,7 @@ import file_imports
 import page_reads
 import page_runs
 import scale_stores
+import seeding_costs
 from sqlalchemy import Connection, select
 
 from tracking import ingest
@@ -169,6 +170,7 @@ def main() -> int:
         beside_jobs = max(bulk.measure(large, planner, SECRET))
         of_a_file = file_imports.measure(Path(name))
         page_costs = page_runs.measure(Path(name))
+        in_bulk = seeding_costs.measure(Path(name))
         small.close()
         large.close()
     bounded = (
@@ -180,12 +182,14 @@ def main() -> int:
     of_one_order = (name for name in ratios if name.startswith(("one order", "one job", "jobs")))
     holds = all(ratios[name] < 3 for name in (*bounded, *of_one_order)) and grouping > 1 and digest > 1 and rows < 20
     holds = holds and prompt and page_runs.prompt(page_costs) and beside_jobs < 5 and sighted < 0.5 and of_a_file < 3
+    holds = holds and in_bulk >= seeding_costs.LEAST_RATIO
     told = ", ".join(f"{measure} x{ratio:.1f}" for measure, ratio in ratios.items())
     print(
         f"ten times the orders: {told}; group commit x{grouping:.1f}; "
         f"{webhooks}; digest x{digest:.1f}; "
         f"sightings at {sighted:.2f} of a poll; ten times the rows x{rows:.1f}; "
         f"ten times the orders of a file x{of_a_file:.1f}; "
+        f"made up in bulk x{in_bulk:.1f}; "
         f"callbacks and polls beside jobs x{beside_jobs:.1f}; "
         f"the dearest of the busy pages {page_runs.dearest(page_costs):.0f} ms above an empty one"
         f"{'' if holds else ' FALLS SHORT'}"

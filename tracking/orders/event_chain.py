@@ -9,20 +9,36 @@ line_changes, detail, the hash before. Times are in UTC to the microsecond, the 
 spaced as Python's `json` does it by default: so are the texts in the store's JSON columns, which can be hashed as read.
 """
 
+import functools
 import hashlib
 import hmac
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as quoted
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from tracking.orders.model import Event, Line
 
 CONTENT_FIELDS = ("number", "product_id", "value_minor", "quantity", "external_id", "recipient_hash")
 LINE_FIELDS = tuple(entry.name for entry in fields(Line))
-canonical = json.JSONEncoder(sort_keys=True).encode
+_line_facts = attrgetter(*LINE_FIELDS)
+
+
+def _canonical_encoder() -> Callable[[Any], str]:
+    """Build what writes the canonical JSON: `json` would build its encoder in C anew for each of the many documents."""
+    plain = json.JSONEncoder(sort_keys=True)
+    build = getattr(json.encoder, "c_make_encoder", None)
+    if build is None:
+        return plain.encode
+    chunks = build(None, plain.default, quoted, None, ": ", ", ", True, False, True)
+    return lambda document: "".join(chunks(document, 0))
+
+
+canonical = _canonical_encoder()
+_NOTHING, _NONE = canonical({}), canonical([])
 
 
 class Entry(NamedTuple):
@@ -58,7 +74,12 @@ def first_hash(po_number: str) -> str:
 
 def hashed_time(at: datetime) -> str:
     """The time as it is hashed: 2026-01-31 09:00:00.000000, in UTC."""
-    return at.astimezone(UTC).isoformat(" ", "microseconds")[:26]
+    return _text_in_utc(at.astimezone(UTC))
+
+
+@functools.lru_cache(maxsize=64)  # the times of an order's events come again in its row
+def _text_in_utc(at: datetime) -> str:
+    return at.isoformat(" ", "microseconds")[:26]
 
 
 def event_rows(po_number: str, head: str, count: int, events: Iterable[Event]) -> tuple[list[dict[str, Any]], str]:
@@ -87,9 +108,10 @@ def event_entries(po_number: str, head: str, count: int, events: Iterable[Event]
     chained = []
     for seq, event in enumerate(events, start=count + 1):
         times = hashed_time(event.happened_at), hashed_time(event.learned_at)
-        lines = canonical(event.line_changes) if event.line_changes else "[]"
-        documents = canonical(event.changes) if event.changes else "{}", lines, canonical(event.detail)
-        entry = Entry(seq, event.kind, event.witness.value, *times, *documents, head)
+        changes = canonical(event.changes) if event.changes else _NOTHING
+        lines = canonical(event.line_changes) if event.line_changes else _NONE
+        detail = canonical(event.detail) if event.detail else _NOTHING
+        entry = Entry(seq, event.kind, str(event.witness), *times, changes, lines, detail, head)
         chained.append(entry)
         head = entry.event_hash(po_number)
     return chained, head
@@ -155,7 +177,7 @@ def line_rows(lines: Sequence[Line], new_salt: Callable[[], str]) -> list[dict[s
     for line in lines:
         salt = new_salt() if line.recipient is not None else None
         hashed = keyed_hash(line.recipient, salt) if line.recipient is not None and salt else None
-        facts = {name: getattr(line, name) for name in LINE_FIELDS}
+        facts: dict[str, Any] = dict(zip(LINE_FIELDS, _line_facts(line), strict=True))
         made.append(facts | {"recipient_salt": salt, "recipient_hash": hashed})
     return made
 
@@ -168,4 +190,7 @@ def contents_hash(lines: Iterable[Sequence[Any]]) -> str:
 def with_contents(first: Event, lines: Iterable[Mapping[str, Any]]) -> Event:
     """The order's first event, telling what its lines are, so that none can be changed unseen."""
     digest = contents_hash([line[name] for name in CONTENT_FIELDS] for line in lines)
-    return replace(first, detail={**first.detail, "contents": digest})
+    detail = {**first.detail, "contents": digest}
+    return Event(
+        first.kind, first.witness, first.happened_at, first.learned_at, first.changes, detail, first.line_changes
+    )

@@ -85,9 +85,7 @@ def new_event(
     }
     filled_detail = {name: value for name, value in (detail or {}).items() if value is not None}
     happened = happened_at or observation.happened_at
-    return Event(
-        kind.value, observation.witness, happened, observation.learned_at, encoded, filled_detail, line_changes
-    )
+    return Event(str(kind), observation.witness, happened, observation.learned_at, encoded, filled_detail, line_changes)
 
 
 def contradiction_event(order: Order, observation: Observation, reason: AttentionReason, what: str) -> Event:
@@ -138,8 +136,8 @@ def completed_there(
     Claim data may come a little later than the word, so that only what is still missing after a while is told.
     """
     if status != State.COMPLETED:
-        unfounded = order.attention_reason in UNPROVEN_COMPLETION
-        return {"completed_there_at": None} | (attention_changes(None) if unfounded else {})
+        unfounded = order.attention_reason is not None and order.attention_reason in UNPROVEN_COMPLETION
+        return {"completed_there_at": None, **(attention_changes(None) if unfounded else {})}
     since = order.completed_there_at or observation.learned_at
     if missing is None:  # the same bytes as before: lines that do not fit would have been told then
         missing = AttentionReason.CLAIM_DATA_MISSING, "not all of its claim data has come"

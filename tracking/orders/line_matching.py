@@ -28,6 +28,7 @@ REGROUPED = "g"  # begins the digest of claim data of a line that the provider g
 LINE_ORDER = ("Pending", "SentToFulfillment", "Completed", "Sent", "Shipped", "Claimed", "Cancelled")
 DIFFERENCES_AT_MOST = 3
 DONE_LINE = FULFILLED_LINE | {CANCELLED_LINE, "SentToFulfillment"}
+_ASKED_FOR = operator.attrgetter("product_id", "value_minor", "quantity")
 _UNFOLDED = frozenset("\u200b\ufeff")
 
 
@@ -41,6 +42,8 @@ def mismatch(order: Order, snapshot: Snapshot) -> str | None:
         return "another PONumber"
     if snapshot.type in set(OrderType) and order.type not in {snapshot.type, TYPE_UNKNOWN}:
         return f"type {snapshot.type} where {order.type} was asked for"
+    if list(map(_ASKED_FOR, order.lines)) == list(map(_ASKED_FOR, snapshot.lines)):
+        return None
     requested, received = _multiset(order.lines), _multiset(snapshot.lines)
     return None if requested == received else f"other lines: {len(snapshot.lines)} there, {len(order.lines)} asked for"
 
@@ -196,12 +199,14 @@ def diff_lines(stored: Sequence[Line], reported: Sequence[Line]) -> list[dict[st
 
 
 def _line_changes(line: Line, now: Line) -> dict[str, Any]:
-    news = {
-        "status": now.status != line.status,
-        "claims": now.claims > line.claims,
-        "cost_minor": now.cost_minor is not None and now.cost_minor != line.cost_minor,
-    }
-    return {name: getattr(now, name) for name, is_new in news.items() if is_new}
+    news: dict[str, Any] = {}
+    if now.status != line.status:
+        news["status"] = now.status
+    if now.claims > line.claims:
+        news["claims"] = now.claims
+    if now.cost_minor is not None and now.cost_minor != line.cost_minor:
+        news["cost_minor"] = now.cost_minor
+    return news
 
 
 def pair_lines(stored: Sequence[Line], reported: Sequence[Line]) -> Iterator[tuple[Line, Line]]:

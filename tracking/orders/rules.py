@@ -57,12 +57,15 @@ def interpret(order: Order | None, po_number: str, observation: Observation) -> 
     """
     if order is None:
         return [first_event(po_number, observation)]
-    return end_snooze(order, _interpret(order, observation))
+    events = _interpret(order, observation)
+    return events if order.snoozed_at is None else end_snooze(order, events)
 
 
 def _interpret(order: Order, observation: Observation) -> list[Event]:
     observed = observation.observed
     match observed:
+        case Polled():  # first, as most are
+            return _polled(order, observed, observation)
         case Requested():
             return []
         case Attempted():
@@ -73,8 +76,6 @@ def _interpret(order: Order, observation: Observation) -> list[Event]:
             return _declined(order, observed, observation)
         case observations.Unclear() | Unsent():
             return _not_answered(order, observed, observation)
-        case Polled():
-            return _polled(order, observed, observation)
         case observations.Missing():
             return [new_event(EventKind.NOT_FOUND, observation, detail={"state": order.state})]
         case observations.WebhookReported():
@@ -299,7 +300,8 @@ def _still_open(
     status = observed.snapshot.status if observed.snapshot else (order.provider_status or order.state)
     # A list may leave claim data out, so one that shows none does not prove that the order was still open; nor do lines
     # that do not fit.
-    odd = AttentionReason.LINES_DO_NOT_FIT in {missing[0] if missing else None, order.attention_reason}
+    reasons = (missing[0] if missing else None, order.attention_reason)
+    odd = status == State.COMPLETED and AttentionReason.LINES_DO_NOT_FIT in reasons
     unsure = status == State.CANCELLED or (status == State.COMPLETED and (observed.via == "list" or odd))
     changes: dict[str, Any] = {} if unsure else {"last_open_at": observation.happened_at}
     if observed.via == "order" or status != State.COMPLETED:
@@ -325,7 +327,9 @@ def _only_changes(order: Order, changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _units_fulfilled(order: Order, line_changes: model.LineDiffs) -> int:
-    return sum(line.fulfilled(order.type) for line in model.apply_lines(order.lines, line_changes))
+    fulfils = any("status" in change or "claims" in change for change in line_changes)
+    lines = model.apply_lines(order.lines, line_changes) if fulfils else order.lines
+    return sum(line.fulfilled(order.type) for line in lines)
 
 
 def _finished(order: Order, snapshot: Snapshot, observation: Observation, line_changes: model.LineDiffs) -> Event:

@@ -53,7 +53,7 @@ def seed(
         processes = min(os.cpu_count() or 1, 4) if orders >= _WORTH_A_PROCESS else 0
     placed = _placing_times(orders, days, rng, now)
     written = events = 0
-    with _large_cache(database):
+    with _large_cache(database), _without_collection():
         for group in _groups(placed, rng, now, processes):
             database.write(functools.partial(_store, group=group, now=now))
             written += len(group.orders)
@@ -87,7 +87,6 @@ def _groups(placed: Sequence[datetime], rng: random.Random, now: datetime, proce
         yield from (make_group(*task) for task in tasks)
         return
     # Not forked: the writer's thread and its connection would be copied as they are at that moment.
-    # Nor do they collect garbage: what they make has no circles, and each group goes as a whole.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(processes, mp_context=context, initializer=gc.disable)
     ahead: deque[Future[Group]] = deque()
@@ -100,6 +99,18 @@ def _groups(placed: Sequence[datetime], rng: random.Random, now: datetime, proce
             yield ahead.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Collect no garbage meanwhile: what is made and stored has no circles, and each group goes as a whole."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 @contextlib.contextmanager

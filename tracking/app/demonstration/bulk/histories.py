@@ -4,7 +4,7 @@ import itertools
 import math
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tracking.orders import model
@@ -22,9 +22,15 @@ from tracking.orders.observations import (
 )
 from tracking.orders.rules import interpret
 
-_TYPES = {OrderType.LINKS: 45, OrderType.DIGITAL: 38, OrderType.PHYSICAL: 10, OrderType.CODES: 7}
-_AMOUNTS = {"CVS": (1000, 2500, 5000), "AMAZON": (1500, 2500, 10000), "TARGET": (2000, 5000), "STARBUCKS": (500, 1000)}
-_PLASTIC = {"CVSCARD": (2500, 5000), "GIFTBOX": (5000, 10000)}
+_TYPES = (OrderType.LINKS, OrderType.DIGITAL, OrderType.PHYSICAL, OrderType.CODES)
+_TYPE_WEIGHTS = (45, 83, 93, 100)  # each with those before it
+_AMOUNTS = (
+    ("CVS", (1000, 2500, 5000)),
+    ("AMAZON", (1500, 2500, 10000)),
+    ("TARGET", (2000, 5000)),
+    ("STARBUCKS", (500, 1000)),
+)
+_PLASTIC = (("CVSCARD", (2500, 5000)), ("GIFTBOX", (5000, 10000)))
 _DONE_LINE = {OrderType.DIGITAL: "Sent", OrderType.PHYSICAL: "Shipped"}
 _COST_PERCENT = 97
 _NETWORK = timedelta(seconds=0.15)
@@ -49,7 +55,7 @@ class _OrderMaker:
         self.po_number = f"SEED-{at:%y%m%d}-{number:07d}"
         self.finished = self._at = at
         self._rng = rng
-        self._type = rng.choices(list(_TYPES), list(_TYPES.values()))[0]
+        self._type = rng.choices(_TYPES, cum_weights=_TYPE_WEIGHTS)[0]
         self._provider_id = f"SEED-BLK-{number:09d}"
         self._number = number
         size = rng.choices((1, rng.randint(2, 5), rng.randint(6, 30), 100), (76, 18, 5, 1))[0]
@@ -58,12 +64,11 @@ class _OrderMaker:
         self._pending = self._snapshot("Pending")  # the same whenever it is shown
 
     def _line(self, position: int) -> model.Line:
-        assortment = _PLASTIC if self._type == OrderType.PHYSICAL else _AMOUNTS
-        product = self._rng.choice(list(assortment))
+        product, amounts = self._rng.choice(_PLASTIC if self._type == OrderType.PHYSICAL else _AMOUNTS)
         return model.Line(
             position,
             product,
-            self._rng.choice(assortment[product]),
+            self._rng.choice(amounts),
             1 if self._rng.random() < 0.9 else self._rng.randint(2, 5),
             external_id=f"seed-{self._number}-{position}",
             recipient=f"person{self._number}@example.com" if self._type == OrderType.DIGITAL else None,
@@ -155,7 +160,7 @@ def make_history(number: int, at: datetime, rng: random.Random, now: datetime) -
     observations = maker.observations()
     first = next(observations)
     events = interpret(None, maker.po_number, first)
-    after = [replace(model.first_order(events[0]), lines=_first_lines(first.observed))]
+    after = [model.first_order(events[0], _first_lines(first.observed))]
     again = () if isinstance(first.observed, Requested) else (first,)
     later = itertools.takewhile(lambda observation: observation.learned_at <= now, observations)
     polls, webhook_at = list[datetime](), None
@@ -174,4 +179,17 @@ def _first_lines(observed: Observed) -> tuple[model.Line, ...]:
     if isinstance(observed, Requested):
         return observed.lines
     lines = observed.snapshot.lines if isinstance(observed, Polled) and observed.snapshot else ()
-    return tuple(replace(line, status=model.State.PENDING.value, claims=0, cost_minor=None) for line in lines)
+    return tuple(_as_ordered(line) for line in lines)
+
+
+def _as_ordered(line: model.Line) -> model.Line:
+    """The line before anything became of it."""
+    return model.Line(
+        line.number,
+        line.product_id,
+        line.value_minor,
+        line.quantity,
+        provider_line_id=line.provider_line_id,
+        external_id=line.external_id,
+        recipient=line.recipient,
+    )
