@@ -13,6 +13,7 @@ import contextlib
 import logging
 import os
 import socket
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime, timedelta
 from functools import partial
@@ -20,7 +21,7 @@ from typing import Any, ClassVar
 
 from tracking.errors import ProviderError, StoreError
 from tracking.polling.discovery import Discovery
-from tracking.polling.poller import Poller
+from tracking.polling.poller import LeasedCall, Poller
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.submissions.sender import SENDS_AT_ONCE, Sender
@@ -34,6 +35,7 @@ TICK = 0.2
 BEAT_EVERY = timedelta(seconds=2)
 WATCHDOG_TIMEOUT = timedelta(minutes=5)
 IN_FLIGHT = 16
+READY = 16  # calls leased ahead, at most
 CALLS_AHEAD, MOST_AHEAD = 100, 400  # chosen by one survey of the open orders; more where the next one is far away
 RECOVER_EVERY = timedelta(seconds=30)
 CLOCK_STEP = timedelta(seconds=10)
@@ -163,7 +165,11 @@ class _CallingLoop(_WatchedLoop):
             if was_full or self._more_waits():
                 self.wake.set()
 
-        task = group.create_task(self._survive(work, answered))
+        def answered_first() -> None:
+            answered()
+            self._refill(group)
+
+        task = group.create_task(self._survive(work, answered_first))
         self._watch(task)
         self._tasks.add(task)
 
@@ -173,6 +179,9 @@ class _CallingLoop(_WatchedLoop):
             self._started.pop(task, None)
 
         task.add_done_callback(ended)
+
+    def _refill(self, group: asyncio.TaskGroup) -> None:
+        """Start what is ready, as a place has become free."""
 
     @abc.abstractmethod
     def _more_waits(self) -> bool:
@@ -207,6 +216,7 @@ class PollLoop(_CallingLoop):
         self._discovery = discovery
         self._latest: datetime | None = None
         self._next_survey = self._survey_pause = 0.0
+        self._ready: deque[LeasedCall] = deque()
 
     async def run(self) -> None:
         """Poll and discover until cancelled."""
@@ -218,29 +228,38 @@ class PollLoop(_CallingLoop):
         return super()._details() | {"left_out": self._poller.left_out}
 
     async def _turn(self, group: asyncio.TaskGroup) -> None:
-        """Lease no more than can start at once: what waited here would outlive its lease and be polled twice.
+        """Lease what can start now, and where places are scarcer than the rate limit a few calls ahead.
 
-        Which calls come next was chosen for the time until the next survey of the open orders.
+        Those start as soon as a place is free, where to lease them then would take as long as the call itself. They are
+        few, lest they outlive their lease. Which calls come next was chosen for the time until the next survey.
         """
         self._watch("turn")
         now = self._clock()
         if self._latest is None or now < self._latest - CLOCK_STEP:
             await self._poller.recover(now)
         self._latest = now
-        available = self._poller.available_calls()
-        free = min(self._free_places(), available)
-        if free < 1:
+        available = self._poller.available_calls() - len(self._ready)
+        room = self._free_places() + READY - len(self._ready)
+        wanted = min(room, available)
+        if wanted < 1 or (self._free_places() < 1 and len(self._ready) > READY // 2):
             return
         loop = asyncio.get_running_loop()
         # While chosen calls are left a survey would hold up the next one: they do for a tick.
         if loop.time() >= self._next_survey + (TICK if self._poller.has_chosen else 0.0):
             until_next = int(available * max(self._survey_pause, 1.0))
             most = CALLS_AHEAD if self._survey_pause < 1 else MOST_AHEAD
-            await self._poller.survey(now, max(free, min(until_next, most)))
+            await self._poller.survey(now, max(wanted, min(until_next, most)))
             self._survey_pause = min(self._poller.planning_seconds * SURVEY_SHARE, LONGEST_SURVEY_PAUSE)
             self._next_survey = loop.time() + self._survey_pause
-        for call in await self._poller.lease(now, free):
-            self._start(group, partial(self._poller.poll, call))
+        self._ready += await self._poller.lease(now, wanted)
+        self._refill(group)
+        if stale := [call for call in self._ready if not self._poller.may_start(call, self._clock())]:
+            self._ready = deque(call for call in self._ready if call not in stale)
+            await self._poller.release(stale)
+
+    def _refill(self, group: asyncio.TaskGroup) -> None:
+        while self._ready and self._free_places() > 0 and self._poller.may_start(self._ready[0], self._clock()):
+            self._start(group, partial(self._poller.poll, self._ready.popleft()))
 
     def _more_waits(self) -> bool:
         return self._poller.has_chosen

@@ -109,6 +109,14 @@ class Poller:
         calls = (tuple(leased[order_id] for order_id in group if order_id in leased) for group in groups)
         return [LeasedCall(rows, now + self._lease) for rows in calls if rows]
 
+    def may_start(self, call: LeasedCall, now: datetime) -> bool:
+        """Whether the call would end within its lease, and the provider is neither away nor refuses us."""
+        return now + self._longest_call <= call.leased_until and not self._is_paused(now)
+
+    async def release(self, calls: Sequence[LeasedCall]) -> None:
+        """Releases the orders of calls that did not start."""
+        await self._release([row for call in calls for row in call.rows])
+
     def _is_paused(self, now: datetime) -> bool:
         return self._paused_until is not None and now < self._paused_until <= now + REFUSED_PAUSE
 
