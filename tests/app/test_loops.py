@@ -312,11 +312,14 @@ def test_a_loop_whose_work_lasts_longer_than_its_patience_falls_silent(
     asyncio.run(run())
 
 
-def test_the_poll_loop_claims_only_what_can_start(
+@pytest.fixture
+def crowded(
     store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> tuple[PollLoop, Stuck, Callable[[], int]]:
+    """A loop with more due orders than places, whose calls are stuck, and how many orders it holds."""
+
     def know(connection: sa.Connection) -> None:
-        for number in range(40):
+        for number in range(60):
             found = shown(f"BLK-{number}", f"po-{number}")
             ingest.discover(connection, found, clock.now, clock.now, planner)
         # Without a creation time no list page holds them, so each takes a call of its own.
@@ -331,15 +334,65 @@ def test_the_poll_loop_claims_only_what_can_start(
             leased = sa.select(sa.func.count()).where(ORDERS.c.lease_owner.is_not(None))
             return int(connection.execute(leased).scalar_one())
 
+    return loop, stuck, held
+
+
+def test_the_poll_loop_claims_what_can_start_and_a_few_calls_ahead(
+    crowded: tuple[PollLoop, Stuck, Callable[[], int]],
+) -> None:
+    loop, stuck, held = crowded
+    most = loops.IN_FLIGHT + loops.READY
+
     async def run() -> None:
         async with asyncio.TaskGroup() as group:
             await loop._turn(group)
             await until(lambda: stuck.begun == loops.IN_FLIGHT)
-            assert held() == loops.IN_FLIGHT
+            assert held() == most
             await loop._turn(group)
-            assert (stuck.begun, held(), loop.wake.is_set()) == (loops.IN_FLIGHT, loops.IN_FLIGHT, False)
+            assert (stuck.begun, held(), loop.wake.is_set()) == (loops.IN_FLIGHT, most, False)
             stuck.answered.set()
         assert loop.wake.is_set()
+
+    asyncio.run(run())
+
+
+def test_what_was_claimed_ahead_is_let_go_while_the_provider_refuses(
+    crowded: tuple[PollLoop, Stuck, Callable[[], int]], clock: Clock
+) -> None:
+    loop, stuck, held = crowded
+
+    async def run() -> None:
+        async with asyncio.TaskGroup() as group:
+            await loop._turn(group)
+            await until(lambda: stuck.begun == loops.IN_FLIGHT)
+            assert len(loop._ready) == loops.READY
+            assert all(loop._poller.may_start(call, clock.now) for call in loop._ready)
+            loop._poller._paused_until = clock.now + timedelta(seconds=20)
+            await loop._turn(group)
+            assert not loop._ready
+            assert (stuck.begun, held()) == (loops.IN_FLIGHT, loops.IN_FLIGHT)
+            stuck.answered.set()
+
+    asyncio.run(run())
+
+
+def test_what_was_claimed_ahead_does_not_start_where_it_could_outlive_its_lease(
+    crowded: tuple[PollLoop, Stuck, Callable[[], int]], clock: Clock
+) -> None:
+    loop, stuck, _ = crowded
+
+    async def run() -> None:
+        async with asyncio.TaskGroup() as group:
+            await loop._turn(group)
+            await until(lambda: stuck.begun == loops.IN_FLIGHT)
+            first = loop._ready[0]
+            later = clock.pass_by(seconds=31)  # a call may take 30 of the 90 s that are left, and as many of the margin
+            assert not loop._poller.may_start(first, later)
+            loop._refill(group)
+            assert first in loop._ready
+            await loop._turn(group)
+            assert first not in loop._ready
+            stuck.answered.set()
 
     asyncio.run(run())
 

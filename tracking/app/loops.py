@@ -238,6 +238,7 @@ class PollLoop(_CallingLoop):
         if self._latest is None or now < self._latest - CLOCK_STEP:
             await self._poller.recover(now)
         self._latest = now
+        await self._let_go_stale()
         available = self._poller.available_calls() - len(self._ready)
         room = self._free_places() + READY - len(self._ready)
         wanted = min(room, available)
@@ -251,10 +252,16 @@ class PollLoop(_CallingLoop):
             await self._poller.survey(now, max(wanted, min(until_next, most)))
             self._survey_pause = min(self._poller.planning_seconds * SURVEY_SHARE, LONGEST_SURVEY_PAUSE)
             self._next_survey = loop.time() + self._survey_pause
-        self._ready += await self._poller.lease(now, wanted)
+        leased = deque(await self._poller.lease(now, wanted))
         self._refill(group)
-        if stale := [call for call in self._ready if not self._poller.may_start(call, self._clock())]:
-            self._ready = deque(call for call in self._ready if call not in stale)
+        while leased and self._free_places() > 0:
+            self._start(group, partial(self._poller.poll, leased.popleft()))
+        self._ready += leased
+
+    async def _let_go_stale(self) -> None:
+        now = self._clock()
+        if stale := [call for call in self._ready if not self._poller.may_start(call, now)]:
+            self._ready = deque(call for call in self._ready if self._poller.may_start(call, now))
             await self._poller.release(stale)
 
     def _refill(self, group: asyncio.TaskGroup) -> None:
