@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from fakes import callback, line, request, shown
@@ -408,4 +409,27 @@ def test_who_is_erased_while_the_texts_of_older_orders_are_made_is_found_no_more
     with store.read() as connection:
         assert not any(connection.execute(sa.select(SEARCH_TEXTS.c.people)).scalars())
     assert conflicts == []
+    assert verify(store) == []
+
+
+def test_a_commit_whose_answer_is_lost_is_not_done_twice(
+    store: Database, ids: list[int], now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dialect = store._engine.dialect
+    real = dialect.do_commit
+
+    def breaks(connection: Any) -> None:
+        real(connection)
+        monkeypatch.undo()
+        connection.driver_connection.close()
+        raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(dialect, "do_commit", breaks)
+    with pytest.raises(StoreBusy, match="find out whether it is there"):
+        store.write(partial(note, order_id=ids[0], now=now))
+    store.write(partial(note, order_id=ids[1], now=now))
+    with store.read() as connection:
+        notes = sa.select(sa.func.count()).where(EVENTS.c.kind == "noted")
+        assert connection.execute(notes).scalar() == 2
+    assert store.trouble is None
     assert verify(store) == []

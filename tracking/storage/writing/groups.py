@@ -14,11 +14,13 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from tracking.errors import StoreBusy
 from tracking.storage import counters
 from tracking.storage.engines import LOCKS_NO_MORE
 from tracking.storage.sqlite.driver import dbapi
 from tracking.storage.tables import ORDERS
 
+UNCERTAIN = "the connection broke while this was saved: find out whether it is there before you repeat it"
 RETRY_STATES = frozenset({"40001", "40P01"})
 _NAMED = (
     ORDERS.c.id.in_(sa.bindparam("ids", expanding=True)),
@@ -62,14 +64,14 @@ def run(connection: Connection, jobs: list[Job], *, with_probe: bool) -> list[An
 
     With a probe something is committed first in any case: jobs without anything to write would not show that the store
     is well. A job after which nothing may be locked is the last one, and what comes after it has no result yet.
-    Raises JobFailed; any other error is the transaction's own.
+    Raises JobFailed; any other error is the transaction's: StoreBusy where nobody knows whether it was committed.
     """
     if with_probe:
         with connection.begin():
             probe(connection)
     info, results = connection.info, list[Any]()
     info.pop(LOCKS_NO_MORE, None)
-    with connection.begin(), counters.summed(info):
+    with _committed(connection), counters.summed(info):
         if len(jobs) > 1 and connection.dialect.name == "postgresql":
             with _for_all():
                 lock_orders(connection, frozenset().union(*(job.orders for job in jobs)))
@@ -83,6 +85,23 @@ def run(connection: Connection, jobs: list[Job], *, with_probe: bool) -> list[An
         with _for_all():
             counters.write_sums(connection)
     return results
+
+
+@contextlib.contextmanager
+def _committed(connection: Connection) -> Iterator[None]:
+    """Commit at the end of the block. Where the connection breaks over that, nobody knows what became of it.
+
+    To run the jobs again might do them twice. Raises StoreBusy for that.
+    """
+    at_the_end = False
+    try:
+        with connection.begin():
+            yield
+            at_the_end = True
+    except DBAPIError as exc:
+        if at_the_end and exc.connection_invalidated:
+            raise StoreBusy(UNCERTAIN) from exc
+        raise
 
 
 @contextlib.contextmanager
