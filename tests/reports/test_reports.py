@@ -2,6 +2,7 @@ import asyncio
 import io
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -313,6 +314,21 @@ def test_missing_values_are_sorted_last(history: History, store: Database) -> No
         filters = Filters(sort="completed", descending=descending)
         rows = search.orders_page(store, filters, history.at).rows
         assert rows["completed_by"].isna().tolist() == [False, False, True, True, True]
+
+
+@pytest.mark.parametrize("sort", ["completed", "next look"])
+def test_neighbours_and_pages_follow_the_list_where_some_have_no_value(
+    history: History, store: Database, sort: str
+) -> None:
+    busy(history)
+    for view, descending in (("all", True), ("all", False), ("open", True)):
+        filters = Filters(sort=sort, descending=descending, view=view)
+        rows = search.orders_page(store, filters, history.at).rows
+        names = rows["po_number"].tolist()
+        beside = [search.neighbours(store, filters, number, history.at) for number in rows["id"].tolist()]
+        assert beside == list(zip([None, *names[:-1]], [*names[1:], None], strict=True))
+        pages = [search.orders_page(store, replace(filters, page=page, page_size=2), history.at) for page in (1, 2, 3)]
+        assert [name for page in pages for name in page.rows["po_number"]] == names
 
 
 def test_filters_narrow(history: History, store: Database) -> None:

@@ -195,12 +195,12 @@ def neighbours(database: Database, filters: Filters, order_id: int, now: datetim
         matching = select(ORDERS.c.po_number).where(*clauses).limit(1)
 
         def nearest(*, backwards: bool) -> str | None:
-            up = filters.descending == backwards
-            nearer = matching.where(beyond(values, up=up, backwards=backwards))
-            po_number: str | None = connection.execute(
-                nearer.order_by(*ordering(filters, backwards=backwards))
-            ).scalar()
-            return po_number
+            up, sorts = filters.descending == backwards, ordering(filters, backwards=backwards)
+            for behind, then_by in _places(values, sorts, up=up, backwards=backwards):
+                query = matching.where(behind).order_by(*then_by)
+                if (po_number := connection.execute(query).scalar()) is not None:
+                    return str(po_number)
+            return None
 
         return nearest(backwards=True), nearest(backwards=False)
 
@@ -225,6 +225,24 @@ def _sorted_by(connection: Connection, filters: Filters, order_id: int) -> list[
     columns = sorting(filters)
     row = connection.execute(select(*columns).where(ORDERS.c.id == order_id)).first() or (None,) * len(columns)
     return [*zip(columns[:-1], row, strict=False), (ORDERS.c.id, order_id)]
+
+
+def _places(
+    values: list[tuple[Any, Any]], sorts: list[Any], *, up: bool, backwards: bool
+) -> list[tuple[ColumnElement[bool], list[Any]]]:
+    """Where the next order may be, and how that is sorted, one after the other, as an index knows but one at a time.
+
+    Behind all that have a value come those that have none, by their ids.
+    """
+    (column, value), *rest = values
+    if not may_be_null(column):
+        return [(beyond(values, up=up, backwards=backwards), sorts)]
+    without = column.is_(None)
+    if value is None:
+        same = sa.and_(without, beyond(rest, up=up, backwards=backwards)), sorts[1:]
+        return [same, (column.is_not(None), sorts)] if backwards else [same]
+    with_value = beyond(values, up=up, backwards=True), sorts
+    return [with_value] if backwards else [with_value, (without, sorts[1:])]
 
 
 def beyond(values: list[tuple[Any, Any]], *, up: bool, backwards: bool) -> ColumnElement[bool]:
