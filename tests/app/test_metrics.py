@@ -34,6 +34,8 @@ def test_an_empty_store_has_metrics_too(store: Database, now: datetime) -> None:
         "tracking_balance_low",
         "tracking_store_trouble",
         "tracking_store_wal_bytes",
+        "tracking_orders_removed_total",
+        "tracking_orders_not_removed_total",
     )
     assert values(store, now) == dict.fromkeys(nothing, 0) | {"tracking_store_wal_bytes": store.wal_bytes()}
 

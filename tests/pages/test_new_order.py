@@ -71,9 +71,8 @@ def recipients(app: AppTest) -> list[str]:
 
 def errors_of(app: AppTest) -> list[str]:
     """What is written in red below the fields."""
-    return [
-        text.partition(":material/error: ")[2].rstrip("]") for text in written(app).splitlines() if ":small[" in text
-    ]
+    sign = ":material/error: "
+    return [text.partition(sign)[2].rstrip("]") for text in written(app).splitlines() if sign in text]
 
 
 def test_the_number_is_made_once_and_shown_before_sending(visit: Visit) -> None:
