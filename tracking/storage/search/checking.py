@@ -16,7 +16,7 @@ _ENDS: Any = bindparam("first"), bindparam("last")
 _TEXTS = select(SEARCH_TEXTS).where(SEARCH_TEXTS.c.order_id.between(*_ENDS)).order_by(SEARCH_TEXTS.c.id)
 _SHORTENED = select(ORDERS.c.id).where(ORDERS.c.id.between(*_ENDS), ORDERS.c.events_removed > 0)
 _ENTRY = text(
-    f"SELECT count(*) FROM {INDEX} WHERE {INDEX} MATCH :question AND rowid = :id"  # noqa: S608 - a name from `tables`
+    f"SELECT count(*) FROM {INDEX} WHERE {INDEX} MATCH :question AND rowid = :id"  # noqa: S608 - a name from `tables`  # nosec B608
 )
 Texts = dict[int, tuple[set[str], set[str]]]
 

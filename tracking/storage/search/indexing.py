@@ -26,7 +26,7 @@ _WAITING = (
     .limit(bindparam("at_most"))
 )
 _ENTER_INDEX = text(
-    f"INSERT INTO {INDEX}(rowid, words, people)"  # noqa: S608 - a name from `tables`
+    f"INSERT INTO {INDEX}(rowid, words, people)"  # noqa: S608 - a name from `tables`  # nosec B608
     " SELECT id, words, people FROM search_texts WHERE id BETWEEN :first AND :last ORDER BY id"
 )
 _OLDER = (
@@ -100,4 +100,4 @@ def catch_up(write: Callable[[Callable[[Connection], bool]], bool], now: datetim
 def forget_deleted(connection: Connection) -> None:
     """Rid SQLite's index of what was deleted: until its parts are merged it still holds the letters of it."""
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(f"INSERT INTO {INDEX}({INDEX}) VALUES ('optimize')")  # noqa: S608 - as above
+        connection.exec_driver_sql(f"INSERT INTO {INDEX}({INDEX}) VALUES ('optimize')")  # noqa: S608 - as above  # nosec B608

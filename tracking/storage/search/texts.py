@@ -40,7 +40,7 @@ _OF_ORDER = SEARCH_TEXTS.c.order_id == bindparam("order_id")
 _DELETE = delete(SEARCH_TEXTS).where(_OF_ORDER)
 # The index has to be told what it held: it keeps no texts of its own.
 _LEAVE_INDEX = text(
-    f"INSERT INTO {INDEX}({INDEX}, rowid, words, people)"  # noqa: S608 - a name from `tables`
+    f"INSERT INTO {INDEX}({INDEX}, rowid, words, people)"  # noqa: S608 - a name from `tables`  # nosec B608
     " SELECT 'delete', id, words, people FROM search_texts WHERE order_id = :order_id AND id <= :indexed"
 )
 TextRow = dict[str, Any]
