@@ -6,7 +6,7 @@ It stands still until it is drawn anew: a row that was selected stays the order 
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -45,6 +45,7 @@ HEADERS = {
 }  # fmt: skip
 FLAGS_WIDTH = 290  # pixels
 RIGHT = {"age", "fulfilled", "value"}
+AGES_STAY = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,22 +186,48 @@ def _time_width(header: str) -> int:
     return int(max(len("Nov 30, 00:00:00"), len(header) + len(times.zone_label()) + 2) * LETTER) + 12
 
 
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The cells of a snapshot with the settings of their columns, as they were at a moment."""
+
+    snapshot: Snapshot
+    marked: tuple[str | None, str, str]
+    at: datetime
+    frame: pd.DataFrame
+    columns: dict[str, Any]
+
+
+def _table(snapshot: Snapshot, now: datetime, last_opened: str | None) -> _Table:
+    """The table, made anew where it would show another thing, and for the ages of its orders every few seconds.
+
+    A run of the page for a choice elsewhere on it would else spend a quarter of its time on the same cells.
+    """
+    marked = last_opened, times.display(), times.zone_name()
+    table: _Table | None = st.session_state.get(f"{KEY}_table")
+    is_same = table is not None and table.snapshot is snapshot and table.marked == marked
+    if table is None or not is_same or not timedelta() <= now - table.at < AGES_STAY:
+        frame = table_frame(snapshot, now, last_opened)
+        table = _Table(snapshot, marked, now, frame, table_columns(frame, snapshot.filters))
+        st.session_state[f"{KEY}_table"] = table
+    return table
+
+
 def draw(snapshot: Snapshot, now: datetime, last_opened: str | None) -> list[str]:
     """Draw the table; returns the PO numbers of the selected rows.
 
     Arrows move from cell to cell and nothing else; Shift and Space select a row. A PO number opens its order.
     """
-    frame = table_frame(snapshot, now, last_opened)
+    table = _table(snapshot, now, last_opened)
     po_numbers = snapshot.page.rows["po_number"].tolist()
     key = f"{KEY}_{snapshot.number}_{st.session_state.setdefault(f'{KEY}_turn', 0)}"
     with st.container(key=KEY):
         event = st.dataframe(
-            frame,
+            table.frame,
             key=key,
             height="content",
             row_height=ROW_HEIGHT,
             hide_index=True,
-            column_config=table_columns(frame, snapshot.filters),
+            column_config=table.columns,
             placeholder="",
             on_select=functools.partial(_sort_by_header, key, snapshot.filters),
             selection_mode=("multi-row", "single-column"),
