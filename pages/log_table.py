@@ -135,7 +135,10 @@ def strip(volume: Volume, groups: Mapping[str, tuple[str, str]], noun: str, *, r
 
 @functools.lru_cache(maxsize=64)
 def _bars(
-    volume: Volume, groups: tuple[tuple[str, tuple[str, str]], ...], noun: str, zone: tzinfo
+    volume: Volume,
+    groups: tuple[tuple[str, tuple[str, str]], ...],
+    noun: str,
+    zone: tzinfo,  # noqa: ARG001 - what it is remembered under
 ) -> tuple[pd.DataFrame, dict[str, str], str]:
     """The strip's bars, the colours of its groups, and its sums in words; of the same volume the same ones."""
     labels = {group: label for group, (label, _) in groups}
@@ -143,9 +146,7 @@ def _bars(
     colors = dict(named for group, named in groups if group in present)
     frame = volume.rows.assign(group=volume.rows["group"].map(lambda group: labels.get(group, group)))
     frame = frame.groupby(["start", "group"], sort=False)["number"].sum().reset_index()
-    token = wording.TIME_ZONE.set(zone)
     frame["text"] = [f"{wording.clock(row.start, utc_now())}: {row.number:,} {row.group}" for row in _records(frame)]
-    wording.TIME_ZONE.reset(token)
     sums = frame.groupby("group")["number"].sum()
     summary = ", ".join(f"{sums[label]:,} {label}" for label in colors if label in sums) or f"no {noun}s"
     return frame, colors, summary

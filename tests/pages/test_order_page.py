@@ -29,7 +29,6 @@ from tracking.reports.order_page.verdicts import OrderView
 from tracking.settings import load
 from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
-from tracking.storage.retention.removal import remove_old
 from tracking.storage.team.tables import AUDIT_LOG
 from tracking.submissions import actions
 
@@ -382,13 +381,7 @@ def test_calls_are_shown_line_by_line(visit: Visit, history: History, database: 
 
 
 def test_of_an_order_whose_log_left_each_part_says_what_is_gone(visit: Visit, history: History) -> None:
-    history.place("A-1", lines=2)
-    history.complete("A-1")
-    history.wait(days=180)
-    history.look("A-1", "Completed")
-    history.place("A-2")
-    history.wait(days=1)
-    history.database.write(lambda connection: remove_old(connection, history.at - timedelta(days=2), history.at))
+    history.remove_log_of("A-1")
     for part in ("calls", "raw"):
         words = said(visit("order", order="A-1", show=part))
         assert "What there was is gone: 5 earlier events removed from the database on" in words.replace("\\", "")

@@ -14,7 +14,6 @@ from tracking.reports.order_page.lines import find_lines
 from tracking.reports.order_page.rows import removed_of
 from tracking.reports.order_page.story import story
 from tracking.reports.order_page.verdicts import order_view
-from tracking.storage.retention.removal import remove_old
 
 WORDS = "5 earlier events removed from the database on"
 
@@ -22,13 +21,7 @@ WORDS = "5 earlier events removed from the database on"
 @pytest.fixture
 def gone(history: History) -> History:
     """An order that was complete half a year ago, and whose log left today."""
-    history.place("po-1", lines=2, recipient="ann@example.com")
-    history.complete("po-1")
-    history.wait(days=180)
-    history.look("po-1", "Completed")
-    history.place("po-2")
-    history.wait(days=1)
-    history.database.write(lambda connection: remove_old(connection, history.at - timedelta(days=2), history.at))
+    history.remove_log_of("po-1", recipient="ann@example.com")
     return history
 
 

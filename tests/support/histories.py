@@ -22,6 +22,7 @@ from tracking.reports.order import find_order_ids
 from tracking.reports.order_list.narrowing import FLAGGED
 from tracking.storage import orders
 from tracking.storage.database import Database
+from tracking.storage.retention.removal import remove_old
 from tracking.storage.tables import ORDERS
 
 START = datetime(2026, 3, 4, 10, 0, tzinfo=UTC)
@@ -96,6 +97,17 @@ class History:
         self.look(po_number, "Pending")
         self.wait(minutes=minutes)
         self.look(po_number, "Completed")
+
+    def remove_log_of(self, po_number: str, **line: Any) -> None:
+        """Complete half a year ago, polled once more, and a day later removed; a younger order stays beside it."""
+        self.place(po_number, lines=2, **line)
+        self.complete(po_number)
+        self.wait(days=180)
+        self.look(po_number, "Completed")
+        self.place(f"{po_number}-younger")
+        self.wait(days=1)
+        before = self.at - timedelta(days=2)
+        self.database.write(lambda connection: remove_old(connection, before, self.at))
 
     def observe(self, connection: Connection, order_id: int, observation: Observation) -> None:
         """Hands an observation as it is to ingest."""
