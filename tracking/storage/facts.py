@@ -81,6 +81,12 @@ def hold(connection: Connection) -> None:
         connection.info[LOCKS_NO_MORE] = True
 
 
+def value_for_update(connection: Connection, key: str) -> dict[str, Any]:
+    """Read the value stored under the key, nobody else's to change until the commit; empty where there is none."""
+    value: dict[str, Any] = connection.execute(SELECT_FACT_FOR_UPDATE, {"key": key}).scalar() or {}
+    return value
+
+
 def get_fact(connection: Connection, key: str) -> Fact | None:
     """Read the time and the value stored under the key; None where there is none."""
     row = connection.execute(SELECT_FACT, {"key": key}).one_or_none()
@@ -90,7 +96,7 @@ def get_fact(connection: Connection, key: str) -> Fact | None:
 def beat(connection: Connection, loop: str, owner: str, value: Mapping[str, Any], now: datetime) -> None:
     """Store a loop's heartbeat in the process `owner`, beside those of the other processes in which it lives."""
     key = heartbeat_key(loop)
-    stored = connection.execute(SELECT_FACT_FOR_UPDATE, {"key": key}).scalar() or {}
+    stored = value_for_update(connection, key)
     owners = living_owners(stored, now) | {owner: now.isoformat()}
     set_fact(connection, key, {**value, "owners": owners}, now)
 

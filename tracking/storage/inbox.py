@@ -84,7 +84,7 @@ def record_refusal(connection: Connection, values: Mapping[str, Any], now: datet
 
 def add_refusal_counts(connection: Connection, counted: Mapping[str, int], now: datetime) -> None:
     """Add to the counts of refused calls, by rule; of those that are not stored they are all that is left."""
-    stored = connection.execute(facts.SELECT_FACT_FOR_UPDATE, {"key": FactKey.REFUSALS}).scalar() or {}
+    stored = facts.value_for_update(connection, FactKey.REFUSALS)
     by_rule = Counter(stored.get("by_rule", {})) + Counter(counted)
     value = {"counted": by_rule.total(), "by_rule": dict(by_rule), "since": stored.get("since", now.isoformat())}
     facts.set_fact(connection, FactKey.REFUSALS, value, now)

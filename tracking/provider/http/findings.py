@@ -9,7 +9,6 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Connection
 
@@ -75,7 +74,7 @@ def _store(
     connection: Connection, counts: Mapping[str, int], times: Mapping[str, tuple[datetime, datetime]], now: datetime
 ) -> list[str]:
     """Adds to the stored findings; returns the kinds that were not stored yet."""
-    stored: dict[str, Any] = connection.execute(facts.SELECT_FACT_FOR_UPDATE, {"key": FactKey.FINDINGS}).scalar() or {}
+    stored = facts.value_for_update(connection, FactKey.FINDINGS)
     fresh = []
     for kind, count in counts.items():
         first, last = times[kind]

@@ -8,22 +8,17 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, select
 
+from tracking.storage.retention.removal import delete_first_rows
 from tracking.storage.team.tables import IMPORT_ROWS, JOB_ORDERS, JOBS
 
 JOBS_AT_ONCE = 50
 _IMPORT = "import "
 _KEY: Any = bindparam("wanted")
-_AT_MOST: Any = bindparam("at_most")
 FINISHED_JOBS = select(JOBS.c.id, JOBS.c.key, JOBS.c.finished_at).where(JOBS.c.state == "finished").order_by(JOBS.c.id)
 
 
-def _first_rows(table: Any, owner: Any, key: Any) -> Any:
-    first = select(key).where(owner == _KEY).order_by(key).limit(_AT_MOST)
-    return delete(table).where(owner == _KEY, key.in_(first))
-
-
-_DELETE_ORDERS = _first_rows(JOB_ORDERS, JOB_ORDERS.c.job_id, JOB_ORDERS.c.order_id)
-_DELETE_ROWS = _first_rows(IMPORT_ROWS, IMPORT_ROWS.c.batch_id, IMPORT_ROWS.c.number)
+_DELETE_ORDERS = delete_first_rows(JOB_ORDERS.c.order_id, JOB_ORDERS.c.job_id == _KEY)
+_DELETE_ROWS = delete_first_rows(IMPORT_ROWS.c.number, IMPORT_ROWS.c.batch_id == _KEY)
 
 
 def remove_old_jobs(connection: Connection, before: datetime, at_most: int) -> int:

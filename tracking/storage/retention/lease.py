@@ -17,7 +17,7 @@ CALLS_UNTIL = "calls_until"
 
 def take_lease(connection: Connection, owner: str, now: datetime) -> Mapping[str, Any] | None:
     """Take, or renew, the right to remove, and return what was removed so far; None while another owner has it."""
-    stored: dict[str, Any] = connection.execute(facts.SELECT_FACT_FOR_UPDATE, {"key": FactKey.RETENTION}).scalar() or {}
+    stored = facts.value_for_update(connection, FactKey.RETENTION)
     until = datetime.fromisoformat(stored["until"]) if "until" in stored else now
     if stored.get("owner") not in {None, owner} and now < until <= now + LEASE:
         return None
@@ -28,7 +28,7 @@ def take_lease(connection: Connection, owner: str, now: datetime) -> Mapping[str
 
 def release_lease(connection: Connection, owner: str, now: datetime) -> None:
     """Let others remove at once, where this owner has the right to; what was removed so far stays."""
-    stored: dict[str, Any] = connection.execute(facts.SELECT_FACT_FOR_UPDATE, {"key": FactKey.RETENTION}).scalar() or {}
+    stored = facts.value_for_update(connection, FactKey.RETENTION)
     if stored.get("owner") == owner:
         rest = {name: value for name, value in stored.items() if name not in {"owner", "until"}}
         facts.set_fact(connection, FactKey.RETENTION, rest, now)
@@ -36,7 +36,7 @@ def release_lease(connection: Connection, owner: str, now: datetime) -> None:
 
 def set_trouble(connection: Connection, trouble: str | None, now: datetime) -> None:
     """Store why nothing can be archived, for the pages; None once it can."""
-    stored: dict[str, Any] = connection.execute(facts.SELECT_FACT_FOR_UPDATE, {"key": FactKey.RETENTION}).scalar() or {}
+    stored = facts.value_for_update(connection, FactKey.RETENTION)
     if stored.get("trouble") != trouble:
         facts.set_fact(connection, FactKey.RETENTION, {**stored, "trouble": trouble}, now)
 

@@ -48,21 +48,20 @@ _NEWEST_CALL = select(func.max(EXCHANGES.c.at)).where(EXCHANGES.c.order_id == _O
 AT_THEIR_END = FULFILLED_LINE | FINAL_LINE
 
 
-def _first_rows(table: Any, key: Any, *by: Any) -> Any:
-    """Delete the first `at_most` rows of an order."""
-    own = table.c.order_id == _ORDER
+def delete_first_rows(key: Any, own: Any, *by: Any) -> Any:
+    """Build the statement that deletes the first `at_most` by their key of the rows that are `own`."""
     first = select(key).where(own, *by).order_by(key).limit(_AT_MOST)
-    return delete(table).where(own, key.in_(first))
+    return delete(key.table).where(own, key.in_(first))
 
 
 _LEAVING = (
-    _first_rows(EVENTS, EVENTS.c.seq, EVENTS.c.seq <= bindparam("seq")),
-    _first_rows(LINES, LINES.c.number),
-    _first_rows(CLAIMS, CLAIMS.c.number),
+    delete_first_rows(EVENTS.c.seq, EVENTS.c.order_id == _ORDER, EVENTS.c.seq <= bindparam("seq")),
+    delete_first_rows(LINES.c.number, LINES.c.order_id == _ORDER),
+    delete_first_rows(CLAIMS.c.number, CLAIMS.c.order_id == _ORDER),
     # What came since the log began to leave is no part of it.
-    _first_rows(EXCHANGES, EXCHANGES.c.id, EXCHANGES.c.at <= bindparam("began")),
-    _first_rows(CALLBACKS, CALLBACKS.c.id, CALLBACKS.c.received_at <= bindparam("began")),
-    _first_rows(PREDICTIONS, PREDICTIONS.c.step),
+    delete_first_rows(EXCHANGES.c.id, EXCHANGES.c.order_id == _ORDER, EXCHANGES.c.at <= bindparam("began")),
+    delete_first_rows(CALLBACKS.c.id, CALLBACKS.c.order_id == _ORDER, CALLBACKS.c.received_at <= bindparam("began")),
+    delete_first_rows(PREDICTIONS.c.step, PREDICTIONS.c.order_id == _ORDER),
     delete(OUTBOX).where(OUTBOX.c.order_id == _ORDER),
 )
 
