@@ -18,13 +18,14 @@ from sqlmodel import SQLModel
 
 from tracking.errors import StoreUnusable
 from tracking.storage import database, engines, migrations
+from tracking.storage.integration.tables import DELIVERIES
 from tracking.storage.migrations import HEAD
 from tracking.storage.search.tables import SEARCH_TEXTS
 from tracking.storage.tables import OUTBOX
 from tracking.storage.team import tables
 
 FOLDER = Path(migrations.__file__).parent
-for table in (tables.JOBS, SEARCH_TEXTS):
+for table in (tables.JOBS, SEARCH_TEXTS, DELIVERIES):
     assert table is SQLModel.metadata.tables[table.name]  # they are part of what is compared
 
 

@@ -2,6 +2,14 @@
 
 from sqlalchemy import Connection
 
+from tracking.storage.integration.tables import (
+    ALERTS,
+    API_REQUESTS,
+    API_TOKENS,
+    DELIVERIES,
+    DELIVERY_ATTEMPTS,
+    SUBSCRIPTIONS,
+)
 from tracking.storage.retention.tables import ARCHIVES, CHECKPOINTS
 from tracking.storage.search.tables import INDEX, SEARCH_TEXTS
 from tracking.storage.tables import (
@@ -24,7 +32,7 @@ from tracking.storage.team.tables import AUDIT_LOG, DRILLS, IMPORT_ROWS, JOB_ORD
 TABLES = (
     *(ADDRESSES, ORDERS, LINES, EVENTS, CLAIMS, OUTBOX, CALLBACKS, EXCHANGES, PREDICTIONS, BATCHES, COUNTERS, DRAFTS),
     *(FACTS, AUDIT_LOG, JOBS, JOB_ORDERS, IMPORT_ROWS, SAVED_VIEWS, SIGHTINGS, DRILLS, CHECKPOINTS, ARCHIVES),
-    SEARCH_TEXTS,
+    *(SEARCH_TEXTS, SUBSCRIPTIONS, DELIVERIES, DELIVERY_ATTEMPTS, ALERTS, API_TOKENS, API_REQUESTS),
 )
 # On PostgreSQL all in one call: a tenth of what a statement for each takes, and a thirtieth of TRUNCATE, which makes
 # new files.

@@ -1,0 +1,1 @@
+"""Outbound webhooks: who subscribed to which events of orders, and their deliveries, signed, in order, retried."""
