@@ -22,7 +22,7 @@ with garbage_collection_paused():
     from tracking.app.web.address_check import AddressCheckMiddleware, page_paths
     from tracking.app.web.page_middleware import PrivateDownloadsMiddleware, SecurityHeadersMiddleware
     from tracking.errors import Problem, SettingsError, TrackingError
-    from tracking.settings import process_settings
+    from tracking.settings.loading import process_settings
 
 HERE = Path(__file__).resolve().parent
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import streamlit as st
 
-from tracking import settings as configuration
 from tracking.access import Access, AllowList, Person
 from tracking.app import drafts
 from tracking.app.environment import Environment, environment_of
@@ -19,13 +18,15 @@ from tracking.app.preferences import Preferences, load_preferences
 from tracking.app.preferences import save_preferences as store_preferences
 from tracking.app.web.page_middleware import BROWSER_COOKIE
 from tracking.orders.observations import utc_now
+from tracking.settings.loading import load, process_settings
+from tracking.settings.values import Settings
 from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database, connect
 
 
-def settings() -> configuration.Settings:
+def settings() -> Settings:
     """The settings of this process."""
-    return configuration.process_settings()
+    return process_settings()
 
 
 def database() -> Database:
@@ -107,7 +108,7 @@ def allow_list() -> AllowList:
 
 @st.cache_resource(max_entries=1, show_spinner=False)
 def _allow_list(state_of_file: tuple[int, int, int] | None) -> AllowList:  # noqa: ARG001 - what it is kept under
-    loaded = configuration.load()
+    loaded = load()
     return AllowList(
         loaded.operators or frozenset(),
         loaded.viewers or frozenset(),

@@ -20,7 +20,10 @@ from tracking.app.backend import Backend, _is_gone
 from tracking.errors import NotSent, SettingsError, StoreBusy, explain
 from tracking.forecasting.planner import PlanningContext
 from tracking.provider.call_log import CallLog
-from tracking.settings import WEBHOOK_PATH, Role, Settings, load
+from tracking.settings.addresses import WEBHOOK_PATH
+from tracking.settings.loading import load
+from tracking.settings.roles import Role
+from tracking.settings.values import Settings
 from tracking.storage import facts, leases
 from tracking.storage.database import Database
 from tracking.storage.facts import LOOP_SILENT_AFTER

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from tracking.app.backend import Backend
 from tracking.app.demonstration import history
 from tracking.app.embedded_sandbox import running_sandbox
-from tracking.settings import load
+from tracking.settings.loading import load
 from tracking.storage.database import Database
 from tracking.storage.maintenance.verify import verify
 from tracking.storage.tables import CALLBACKS, EXCHANGES, ORDERS

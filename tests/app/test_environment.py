@@ -1,7 +1,7 @@
 import pytest
 
 from tracking.app.environment import Environment, EnvironmentKind, environment_of
-from tracking.settings import Settings
+from tracking.settings.values import Settings
 
 KEYS = {"api_email": "ops@example.com", "api_access_token": "token"}
 

@@ -11,7 +11,7 @@ from starlette.routing import Mount, Route
 from tracking.app.web import page_access
 from tracking.app.web.page_access import PageAccessMiddleware, is_local
 from tracking.errors import SettingsError
-from tracking.settings import Settings
+from tracking.settings.values import Settings
 
 PROVIDER = {
     "redirect_uri": "https://console.example.com/oauth2callback",

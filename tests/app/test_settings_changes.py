@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from tracking.app.settings_changes import SECRETS, record_changes
-from tracking.settings import Settings
+from tracking.settings.values import Settings
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey

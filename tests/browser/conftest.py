@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright  # noqa: 
 from processes.children import ROOT, Child, Nursery, nursery, until  # noqa: E402 - found through the line above
 from processes.over_http import fact, store_of  # noqa: E402 - as above
 
-from tracking.settings import Settings  # noqa: E402 - as above
+from tracking.settings.values import Settings  # noqa: E402 - as above
 
 FLAGS = (
     "--no-sandbox",

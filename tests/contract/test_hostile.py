@@ -7,7 +7,7 @@ import pytest
 from fakes import callback_body
 from hostile import PATHS, REFUSAL, SECRETS, Call, Fortress, Generator, assail, bombard, exchange, serving, statuses
 
-from tracking.settings import WEBHOOK_PATH
+from tracking.settings.addresses import WEBHOOK_PATH
 from tracking.webhooks import addresses
 
 SEED = 1  # `make hostile` draws another one each time

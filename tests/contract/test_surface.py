@@ -28,7 +28,9 @@ from tracking import ingest
 from tracking.app.backend import Backend
 from tracking.orders.model import Witness
 from tracking.orders.observations import Answered, Attempted, Observation, Polled
-from tracking.settings import WEBHOOK_PATH, Role, load
+from tracking.settings.addresses import WEBHOOK_PATH
+from tracking.settings.loading import load
+from tracking.settings.roles import Role
 from tracking.storage import database
 from tracking.storage.maintenance.verify import verify
 from tracking.storage.tables import CALLBACKS, ORDERS

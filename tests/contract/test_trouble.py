@@ -27,7 +27,9 @@ from tracking.errors import StoreBusy, StoreError
 from tracking.forecasting.planner import PlanningContext
 from tracking.polling.discovery import Discovery
 from tracking.polling.poller import Poller
-from tracking.settings import WEBHOOK_PATH, Role, load
+from tracking.settings.addresses import WEBHOOK_PATH
+from tracking.settings.loading import load
+from tracking.settings.roles import Role
 from tracking.storage import database, engines, facts
 from tracking.storage.database import Database
 from tracking.storage.sqlite.driver import dbapi

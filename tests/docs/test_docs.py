@@ -17,7 +17,9 @@ import pytest
 from tracking.app.backend import Backend
 from tracking.sandbox.faults import NOTE_WORDS
 from tracking.sandbox.scenarios import SCENARIOS
-from tracking.settings import Role, Settings, load
+from tracking.settings.loading import load
+from tracking.settings.roles import Role
+from tracking.settings.values import Settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}

@@ -12,7 +12,7 @@ from streamlit.components.v2 import manifest_scanner
 from streamlit.runtime.scriptrunner.script_cache import ScriptCache
 from streamlit.testing.v1 import AppTest, local_script_runner
 
-from tracking.settings import process_settings
+from tracking.settings.loading import process_settings
 from tracking.storage import facts
 from tracking.storage.database import Database, connect
 

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from charts import insights as charts
 from tracking.errors import NotComputed
 from tracking.polling.backtest import comparison, process
-from tracking.settings import load
+from tracking.settings.loading import load
 
 Visit = Callable[..., AppTest]
 

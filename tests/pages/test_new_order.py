@@ -21,7 +21,7 @@ from tracking.orders.policy.approval_limit import ApprovalLimit
 from tracking.reports.order_list import search
 from tracking.reports.order_list.filters import Filters
 from tracking.sandbox.faults import NOTE_WORDS
-from tracking.settings import process_settings
+from tracking.settings.loading import process_settings
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey, get_fact, set_fact

@@ -26,7 +26,7 @@ from tracking.provider import call_log
 from tracking.provider.responses import read_order
 from tracking.reports.evidence.verification import verify
 from tracking.reports.order_page.verdicts import OrderView
-from tracking.settings import load
+from tracking.settings.loading import load
 from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
 from tracking.storage.team.tables import AUDIT_LOG

@@ -14,7 +14,7 @@ import snooze_times
 import times
 from tracking.access import Person
 from tracking.app.preferences import Preferences
-from tracking.settings import process_settings
+from tracking.settings.loading import process_settings
 from tracking.storage.database import Database
 from tracking.team import work
 

@@ -21,7 +21,8 @@ from tracking.polling.backtest.comparison import (
 )
 from tracking.polling.backtest.history import ENOUGH, RecordedHistory, read_history
 from tracking.polling.backtest.model import PollingPlan
-from tracking.settings import Settings, load
+from tracking.settings.loading import load
+from tracking.settings.values import Settings
 from tracking.storage.database import Database
 
 SINCE = START - timedelta(days=1)

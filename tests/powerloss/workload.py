@@ -19,12 +19,14 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from powerloss.durabilities import DURABILITIES  # noqa: E402 - found through the line above
 
-from tracking import ingest, settings  # noqa: E402 - the same
+from tracking import ingest  # noqa: E402 - the same
 from tracking.forecasting import planner  # noqa: E402 - the same
 from tracking.forecasting.waits import Policy  # noqa: E402 - the same
 from tracking.orders.model import Line, OrderRequest, Witness  # noqa: E402 - the same
 from tracking.orders.observations import Attempted, Observation  # noqa: E402 - the same
 from tracking.provider.webhook_bodies import WebhookCall  # noqa: E402 - the same
+from tracking.settings import loading  # noqa: E402 - the same
+from tracking.settings.values import Settings  # noqa: E402 - the same
 from tracking.storage import database, engines  # noqa: E402 - the same
 from tracking.storage.sqlite.driver import dbapi  # noqa: E402 - the same
 
@@ -35,13 +37,13 @@ PAGES_IN_MEMORY = 24
 PLANNER = planner.PlanningContext(Policy(), random.Random(1))
 
 
-def settings_at(folder: Path) -> settings.Settings:
+def settings_at(folder: Path) -> Settings:
     """The settings of a store in the folder `data` there, whose secrets are made on first start."""
     url = f"sqlite:///{folder / 'data' / 'tracking.db'}"
-    return settings.load(database_url=url, webhook_secret=None, claims_key=None)  # whatever a `.env` here says
+    return loading.load(database_url=url, webhook_secret=None, claims_key=None)  # whatever a `.env` here says
 
 
-def secrets_of(loaded: settings.Settings) -> list[str]:
+def secrets_of(loaded: Settings) -> list[str]:
     """What is acknowledged of the secrets made on first start: addresses and claim data are made with them."""
     made = {"webhooks": loaded.webhook_secrets()[0], "claims": loaded.claims_keys()[0]}
     return [f"secret of {what} {hashlib.sha256(secret.encode()).hexdigest()}" for what, secret in made.items()]

@@ -33,7 +33,7 @@ from tracking.provider.client import Client
 from tracking.provider.http.session import ApiAccount, ApiLimits, TimeSource
 from tracking.provider.json_fields import digest_of
 from tracking.provider.responses import Token
-from tracking.settings import Settings
+from tracking.settings.values import Settings
 
 T = TypeVar("T")
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

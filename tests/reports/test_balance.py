@@ -15,7 +15,7 @@ from tracking.orders.policy.balance_threshold import BalanceThreshold
 from tracking.reports.banners import health_banners
 from tracking.reports.board.balance import BalanceStatus, balance_status, sentence
 from tracking.reports.health import health
-from tracking.settings import load
+from tracking.settings.loading import load
 from tracking.storage import counters, facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey

@@ -27,7 +27,7 @@ from tracking.provider.client import Client, account_of
 from tracking.provider.http.session import ApiLimits, TimeSource
 from tracking.provider.shared_rate_limit import SharedRateLimit
 from tracking.sandbox.server import Sandbox
-from tracking.settings import Settings
+from tracking.settings.values import Settings
 from tracking.storage import engines
 from tracking.storage.maintenance.verify import verify
 from tracking.storage.tables import ORDERS

@@ -25,7 +25,7 @@ from tracking.orders.model import Witness
 from tracking.orders.observations import Answered, Attempted, Observation
 from tracking.provider.webhook_bodies import WebhookCall
 from tracking.reports.order_list.filters import Filters
-from tracking.settings import Settings
+from tracking.settings.values import Settings
 from tracking.storage import database, facts, orders
 from tracking.storage.database import Database
 from tracking.storage.maintenance.verify import verify

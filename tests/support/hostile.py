@@ -40,7 +40,9 @@ from tracking.app.backend import Backend  # noqa: E402 - the same
 from tracking.app.web.connection_limits import limited  # noqa: E402 - the same
 from tracking.forecasting.planner import PlanningContext  # noqa: E402 - the same
 from tracking.forecasting.waits import Policy  # noqa: E402 - the same
-from tracking.settings import WEBHOOK_PATH, Role, load  # noqa: E402 - the same
+from tracking.settings.addresses import WEBHOOK_PATH  # noqa: E402 - the same
+from tracking.settings.loading import load  # noqa: E402 - the same
+from tracking.settings.roles import Role  # noqa: E402 - the same
 from tracking.storage import database  # noqa: E402 - the same
 from tracking.storage.database import Database  # noqa: E402 - the same
 from tracking.storage.tables import CALLBACKS, EVENTS, LINES, ORDERS, OUTBOX  # noqa: E402 - the same

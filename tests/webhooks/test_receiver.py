@@ -19,7 +19,7 @@ from tracking import ingest
 from tracking.errors import StoreBusy
 from tracking.forecasting.planner import PlanningContext
 from tracking.provider.http.findings import Findings
-from tracking.settings import WEBHOOK_PATH
+from tracking.settings.addresses import WEBHOOK_PATH
 from tracking.storage import facts, orders
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey

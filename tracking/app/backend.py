@@ -40,7 +40,9 @@ from tracking.provider.client import Client
 from tracking.provider.http.connection import check_environment
 from tracking.provider.http.findings import FINDINGS_EVERY, Findings
 from tracking.provider.shared_rate_limit import LONGEST_PAUSE, SharedRateLimit
-from tracking.settings import WEBHOOK_PATH, Role, Settings
+from tracking.settings.addresses import WEBHOOK_PATH
+from tracking.settings.roles import Role
+from tracking.settings.values import Settings
 from tracking.storage import database, facts, leases
 from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database

@@ -11,7 +11,7 @@ import httpx
 from starlette.types import ASGIApp
 
 from tracking.errors import Problem, SettingsError
-from tracking.settings import Settings
+from tracking.settings.values import Settings
 from tracking.storage.engines import file_of
 from tracking.submissions.catalog import did_you_mean
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-from tracking.settings import Settings
+from tracking.settings.values import Settings
 
 _OF_A_TEST = re.compile(
     r"(^|[.-])(test|testing|sandbox|sbx|stage|staging|stg|dev|demo|uat|qa|preprod|preview|mock)\d*([.-]|$)"

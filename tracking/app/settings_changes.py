@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 
 from tracking.access import Person
-from tracking.settings import PREFIX, Settings
+from tracking.settings.values import PREFIX, Settings
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey

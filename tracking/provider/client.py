@@ -24,7 +24,7 @@ from tracking.provider.http.session import ApiAccount, ApiLimits, ApiSession
 from tracking.provider.json_fields import Fields, digest_of, format_time
 from tracking.provider.responses import ListPage, ParsedOrder, read_order
 from tracking.provider.shared_rate_limit import SharedRateLimit
-from tracking.settings import Settings
+from tracking.settings.values import Settings
 
 MAX_PAGES = 1000
 SANDBOX_URL = "http://sandbox.internal"

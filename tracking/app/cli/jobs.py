@@ -20,7 +20,7 @@ from tracking.provider.json_fields import storable
 from tracking.reports import amounts, health
 from tracking.reports.order_list.filters import Filters
 from tracking.reports.team import jobs as job_reports
-from tracking.settings import Settings
+from tracking.settings.values import Settings
 from tracking.storage.database import Database
 from tracking.team import jobs
 from tracking.team.plans import CALLS, Act, Parameters, Plan, check_parameters, least_time, plan

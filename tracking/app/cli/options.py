@@ -17,7 +17,7 @@ from tracking.orders.observations import utc_now
 from tracking.provider.json_fields import storable
 from tracking.reports.order_list import query_params
 from tracking.reports.order_list.filters import REASONS, VIEWS
-from tracking.settings import Settings
+from tracking.settings.values import Settings
 from tracking.storage.database import Database
 from tracking.storage.maintenance.verify import LogHead
 from tracking.team import disclosures

@@ -29,7 +29,7 @@ from tracking.reports.order_list.filters import Filters
 from tracking.reports.order_page import story, verdicts
 from tracking.reports.order_page.lines import lines_page
 from tracking.reports.team import imports as import_reports
-from tracking.settings import Settings
+from tracking.settings.values import Settings
 from tracking.startup import pd
 from tracking.storage import database
 from tracking.storage.database import Database

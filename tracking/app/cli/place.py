@@ -8,10 +8,10 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
-from tracking import settings
 from tracking.app.cli.output import print_stderr
 from tracking.orders.observations import utc_now
-from tracking.settings import ENV_FILE, Settings
+from tracking.settings.loading import load
+from tracking.settings.values import ENV_FILE, Settings
 from tracking.storage import database
 from tracking.storage.database import Database
 from tracking.storage.engines import file_of
@@ -32,7 +32,7 @@ def load_settings() -> Settings:
     Raises SettingsError with every problem.
     """
     folder = console_folder()
-    loaded = settings.load(_env_file=folder / ENV_FILE)
+    loaded = load(_env_file=folder / ENV_FILE)
     file = file_of(loaded.database_url)
     if file is None:
         return loaded

@@ -17,7 +17,7 @@ from tracking.app.cli.options import HostOption, JsonFlag, SeedOption
 from tracking.app.cli.place import load_settings, print_store
 from tracking.app.web.connection_limits import limited
 from tracking.errors import Problem, SettingsError
-from tracking.settings import Role
+from tracking.settings.roles import Role
 
 
 def worker_command(

@@ -19,7 +19,7 @@ from tracking.app.demonstration.requests import NOTES, draw_sizes, make_document
 from tracking.app.demonstration.team.acts import TEAM
 from tracking.errors import TrackingError
 from tracking.sandbox.server import Sandbox
-from tracking.settings import WEBHOOK_PATH
+from tracking.settings.addresses import WEBHOOK_PATH
 from tracking.storage.database import Database
 from tracking.submissions.requests import read_request
 from tracking.submissions.submit import new_po_number, submit

@@ -13,7 +13,7 @@ from starlette.websockets import WebSocketClose
 
 from tracking.app.web.address_check import is_routed
 from tracking.errors import Problem, SettingsError
-from tracking.settings import Settings
+from tracking.settings.values import Settings
 
 PROVIDER_KEYS = ("redirect_uri", "cookie_secret", "client_id", "client_secret", "server_metadata_url")
 CALLBACK_PATH = "/oauth2callback"

@@ -18,7 +18,7 @@ from tracking.orders.wording import clock, count
 from tracking.polling.backtest.engine import replay
 from tracking.polling.backtest.history import ENOUGH, Range, RecordedHistory, read_history
 from tracking.polling.backtest.model import PollingPlan
-from tracking.settings import Settings
+from tracking.settings.values import Settings
 from tracking.storage.database import Database
 
 PRICES = (2.0, 8.0, 30.0, 120.0)  # of a call, in seconds of waiting

@@ -12,7 +12,10 @@ from pydantic import ValidationError
 
 from tracking.errors import SettingsError
 from tracking.orders.policy.promises import LatePromise
-from tracking.settings import Role, Settings, _is_key, _new_key, _warn_once, load, process_settings
+from tracking.settings.loading import _warn_once, load, process_settings
+from tracking.settings.roles import Role
+from tracking.settings.secret_texts import is_key, new_key
+from tracking.settings.values import Settings
 
 SECRET = "hush-hush-hush-hush"
 
@@ -366,8 +369,8 @@ def test_a_secret_is_made_once_kept_with_mode_600_and_read_again(tmp_path: Path)
 
 
 def test_processes_that_start_at_once_keep_the_same_secret() -> None:
-    code = "from tracking.settings import load; print(load().webhook_secrets()[0])"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    code = "from tracking.settings.loading import load; print(load().webhook_secrets()[0])"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     started = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
         for _ in range(2)
@@ -495,13 +498,13 @@ def test_what_counts_as_a_key_is_what_the_library_takes_for_one(text: str) -> No
     try:
         Fernet(text)
     except ValueError:
-        assert not _is_key(text)
+        assert not is_key(text)
     else:
-        assert _is_key(text)
+        assert is_key(text)
 
 
 def test_a_made_key_is_one() -> None:
-    assert Fernet(_new_key()).encrypt(b"anything")
+    assert Fernet(new_key()).encrypt(b"anything")
 
 
 def test_promises_are_read_by_type_and_size(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,82 @@
+"""Loading: the settings of this process, with every problem at once; what only looks wrong is logged."""
+
+import functools
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from tracking.errors import Problem, SettingsError
+from tracking.orders.policy.approval_limit import APPROVAL_OFF
+from tracking.settings import env_file, names
+from tracking.settings.addresses import is_local_address
+from tracking.settings.values import ENV_FILE, PREFIX, Settings
+
+log = logging.getLogger(__name__)
+
+
+def load(**overrides: Any) -> Settings:
+    """Load and validate the settings, from the environment and from `.env`, or the file that `_env_file` names.
+
+    Raises SettingsError with every problem, each naming the variable and what to do. Values are never repeated. What
+    only looks wrong is logged, once in a process.
+    """
+    path = Path(overrides.setdefault("_env_file", ENV_FILE))
+    lines, fields = env_file.read_env_file(path), list(Settings.model_fields)
+    given = {*os.environ, *(line.key or "" for line in lines)}
+    problems = [*env_file.dropped_lines(path, lines, PREFIX), *names.misspelt_names(given, PREFIX, fields)]
+    try:
+        loaded = Settings(**overrides)
+    except ValidationError as exc:
+        raise SettingsError(problems + _problems(exc) + _contradictions(exc, overrides)) from None
+    if problems:
+        raise SettingsError(problems)
+    ignored = (*env_file.unread_lines(lines, PREFIX), *names.names_without_effect(given, lines, PREFIX, fields))
+    for doubt in (*ignored, *_doubts(loaded)):
+        _warn_once(doubt)
+    return loaded
+
+
+def _doubts(settings: Settings) -> Iterator[str]:
+    if settings.approval_above and settings.approval_limit is None:
+        yield APPROVAL_OFF
+    for name, address in (("API_BASE_URL", settings.api_base_url), ("PUBLIC_URL", settings.public_url)):
+        if address and address.startswith("http:") and not is_local_address(address):
+            yield f"{PREFIX}{name} is http: secrets can be read on the way; use https"
+
+
+@functools.cache
+def _warn_once(text: str) -> None:
+    log.warning("%s", text)
+
+
+@functools.cache
+def process_settings() -> Settings:
+    """The settings this process was started with, read once: what the launcher checked is what the pages go by."""
+    return load()
+
+
+def _contradictions(error: ValidationError, overrides: dict[str, Any]) -> list[Problem]:
+    """The contradictions among the right fields, the others unset: pydantic looks only where all are right."""
+    wrong = {str(detail["loc"][0]) for detail in error.errors(include_input=False) if detail["loc"]}
+    if not wrong:
+        return []
+    unset = {name: Settings.model_fields[name].get_default() for name in wrong}
+    try:
+        Settings(**(overrides | unset))
+    except ValidationError as exc:
+        variables = [f"{PREFIX}{name.upper()}" for name in wrong]
+        return [problem for problem in _problems(exc) if not any(name in problem.message for name in variables)]
+    return []
+
+
+def _problems(error: ValidationError) -> list[Problem]:
+    problems = []
+    for detail in error.errors(include_input=False, include_url=False, include_context=False):
+        where = f"TRACKING_{str(detail['loc'][0]).upper()}" if detail["loc"] else ""
+        message = detail["msg"].removeprefix("Value error, ")
+        problems += [Problem(where, part) for part in message.splitlines()]
+    return problems
