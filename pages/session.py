@@ -18,8 +18,8 @@ from tracking.app.preferences import Preferences, load_preferences
 from tracking.app.preferences import save_preferences as store_preferences
 from tracking.app.web.page_middleware import BROWSER_COOKIE
 from tracking.orders.observations import utc_now
-from tracking.settings.loading import load, process_settings
-from tracking.settings.values import Settings
+from tracking.settings.loading import files_of_lists, load, process_settings
+from tracking.settings.values import ENV_FILE, Settings
 from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database, connect
 
@@ -100,14 +100,26 @@ def _preferences_owner() -> str | None:
 
 
 def allow_list() -> AllowList:
-    """Who may come in, as the environment and `.env` say now: a change of the file counts from the next run on."""
-    file = Path(".env")
+    """Who may come in, as environment and files say now: a change of a file counts from the next run on."""
+    state = _state(Path(ENV_FILE))
+    return _allow_list((state, *map(_state, _files_of_lists(state))))
+
+
+_FileState = tuple[int, int, int] | None
+
+
+def _state(file: Path) -> _FileState:
     status = file.stat() if file.exists() else None
-    return _allow_list((status.st_mtime_ns, status.st_size, status.st_ino) if status else None)
+    return (status.st_mtime_ns, status.st_size, status.st_ino) if status else None
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
-def _allow_list(state_of_file: tuple[int, int, int] | None) -> AllowList:  # noqa: ARG001 - what it is kept under
+def _files_of_lists(state_of_env_file: _FileState) -> list[Path]:  # noqa: ARG001 - what it is kept under
+    return files_of_lists()
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _allow_list(states_of_files: tuple[_FileState, ...]) -> AllowList:  # noqa: ARG001 - what it is kept under
     loaded = load()
     return AllowList(
         loaded.operators or frozenset(),

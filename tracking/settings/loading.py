@@ -14,6 +14,7 @@ from tracking.orders.policy.approval_limit import APPROVAL_OFF
 from tracking.settings import env_file, names
 from tracking.settings.addresses import is_local_address
 from tracking.settings.values import ENV_FILE, PREFIX, Settings
+from tracking.settings.variables import file_names, files_of, secrets_folder, set_variables, values_in_files
 
 log = logging.getLogger(__name__)
 
@@ -21,20 +22,27 @@ log = logging.getLogger(__name__)
 def load(**overrides: Any) -> Settings:
     """Load and validate the settings, from the environment and from `.env`, or the file that `_env_file` names.
 
-    Raises SettingsError with every problem, each naming the variable and what to do. Values are never repeated. What
-    only looks wrong is logged, once in a process.
+    A value may stand in a file that its variable with _FILE names, or in the folder TRACKING_SECRETS_DIR. Raises
+    SettingsError with every problem, each naming the variable and what to do. Values are never repeated. What only
+    looks wrong is logged, once in a process.
     """
     path = Path(overrides.setdefault("_env_file", ENV_FILE))
     lines, fields = env_file.read_env_file(path), list(Settings.model_fields)
-    given = {*os.environ, *(line.key or "" for line in lines)}
-    problems = [*env_file.dropped_lines(path, lines, PREFIX), *names.misspelt_names(given, PREFIX, fields)]
+    variables = set_variables(path, PREFIX)
+    values, wrong_files = values_in_files(variables, fields, path.parent, PREFIX)
+    folder, wrong_secrets = secrets_folder(variables, path.parent, PREFIX)
+    in_folder = [entry.name for entry in folder.iterdir()] if folder else []
+    given, spellings = {*os.environ, *(line.key or "" for line in lines), *in_folder}, [*fields, *file_names(fields)]
+    wrong_names = names.misspelt_names(given, PREFIX, spellings)
+    problems = [*env_file.dropped_lines(path, lines, PREFIX), *wrong_names, *wrong_files, *wrong_secrets]
+    sources = {"_secrets_dir": folder, **values, **overrides}
     try:
-        loaded = Settings(**overrides)
+        loaded = Settings(**sources)
     except ValidationError as exc:
-        raise SettingsError(problems + _problems(exc) + _contradictions(exc, overrides)) from None
+        raise SettingsError(problems + _problems(exc) + _contradictions(exc, sources)) from None
     if problems:
         raise SettingsError(problems)
-    ignored = (*env_file.unread_lines(lines, PREFIX), *names.names_without_effect(given, lines, PREFIX, fields))
+    ignored = (*env_file.unread_lines(lines, PREFIX), *names.names_without_effect(given, lines, PREFIX, spellings))
     for doubt in (*ignored, *_doubts(loaded)):
         _warn_once(doubt)
     return loaded
@@ -51,6 +59,11 @@ def _doubts(settings: Settings) -> Iterator[str]:
 @functools.cache
 def _warn_once(text: str) -> None:
     log.warning("%s", text)
+
+
+def files_of_lists() -> list[Path]:
+    """List the files beside `.env` that say who may come in."""
+    return files_of(("operators", "viewers"), Path(ENV_FILE), PREFIX)
 
 
 @functools.cache

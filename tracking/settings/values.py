@@ -41,6 +41,7 @@ class Settings(BaseSettings):
         env_prefix=PREFIX,
         env_file=ENV_FILE,
         env_file_encoding="utf-8-sig",
+        env_ignore_empty=True,
         extra="ignore",
         frozen=True,
         hide_input_in_errors=True,
@@ -85,6 +86,7 @@ class Settings(BaseSettings):
     # Orders a minute from elsewhere, and as many of ours, after a week that was followed; embedded sandbox only.
     sandbox_traffic: float = Field(0.2, ge=0, le=600)
     sandbox_scenario: str = "normal"  # how the embedded sandbox behaves
+    secrets_dir: Path | None = None  # folder of files that are called like settings and hold their values
 
     @model_validator(mode="before")
     @classmethod
