@@ -39,7 +39,10 @@ def load(**overrides: Any) -> Settings:
     try:
         loaded = Settings(**sources)
     except ValidationError as exc:
-        raise SettingsError(problems + _problems(exc) + _contradictions(exc, sources)) from None
+        others = _problems(exc) + _contradictions(exc, sources)
+        if wrong_files or wrong_secrets:  # what could not be read may be all that is missing beside the rest
+            others = [problem for problem in others if problem.where]
+        raise SettingsError(problems + others) from None
     if problems:
         raise SettingsError(problems)
     ignored = (*env_file.unread_lines(lines, PREFIX), *names.names_without_effect(given, lines, PREFIX, spellings))

@@ -62,12 +62,10 @@ def secrets_folder(variables: Mapping[str, str], folder: Path, prefix: str) -> t
         entries = sorted(entry for entry in path.iterdir() if entry.name.upper().startswith(prefix))
     except OSError as exc:
         return None, [Problem(variable, f"names no folder that can be read ({exc.strerror})")]
-    outside = [entry for entry in entries if not entry.resolve().is_relative_to(path.resolve())]
-    problems = [
-        Problem(f"{variable}, {entry.name}", "leads out of the folder: put the file there") for entry in outside
-    ]
-    for entry in set(entries).difference(outside):
+    problems = []
+    for entry in entries:
         try:
+            _check_inside(path, entry)
             _content(entry)
         except ValueError as exc:
             problems.append(Problem(f"{variable}, {entry.name}", str(exc)))
@@ -84,7 +82,7 @@ def files_of(fields: Collection[str], env_file: Path, prefix: str) -> list[Path]
     return [folder / variables[name] for name in names] + [e for e in entries if e.name.lower() in called_alike]
 
 
-def _inside(folder: Path, entry: Path) -> None:
+def _check_inside(folder: Path, entry: Path) -> None:
     if not entry.resolve().is_relative_to(folder.resolve()):
         raise ValueError("leads out of the folder: put the file itself there")
 
