@@ -21,6 +21,7 @@ with garbage_collection_paused():
     from tracking.app.web import page_access
     from tracking.app.web.address_check import AddressCheckMiddleware, page_paths
     from tracking.app.web.page_middleware import PrivateDownloadsMiddleware, SecurityHeadersMiddleware
+    from tracking.app.web.sign_in_landing import SignInLandingMiddleware
     from tracking.errors import Problem, SettingsError, TrackingError
     from tracking.settings.loading import process_settings
 
@@ -96,5 +97,6 @@ app = st.App(
             pages=page_paths(HERE / "pages" / "main.py"),
         ),
         Middleware(PrivateDownloadsMiddleware),
+        Middleware(SignInLandingMiddleware),
     ],
 )

@@ -17,6 +17,7 @@ from tracking.app.environment import Environment, environment_of
 from tracking.app.preferences import Preferences, load_preferences
 from tracking.app.preferences import save_preferences as store_preferences
 from tracking.app.web.page_middleware import BROWSER_COOKIE
+from tracking.app.web.sign_in_landing import LANDINGS
 from tracking.orders.observations import utc_now
 from tracking.settings.loading import files_of_lists, load, process_settings
 from tracking.settings.values import ENV_FILE, Settings
@@ -60,6 +61,11 @@ def identity() -> dict[str, Any]:
     """What the provider says of whoever has signed in; empty when nobody has."""
     claims: dict[str, Any] = st.user.to_dict()
     return claims if claims.get("is_logged_in") is True else {}
+
+
+def note_landing(address: str) -> None:
+    """Notes that this browser is to come to this address once it has signed in."""
+    LANDINGS.note(st.context.cookies.get(BROWSER_COOKIE) or "", address)
 
 
 def draft_owner() -> str | None:

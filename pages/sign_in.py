@@ -1,6 +1,7 @@
 """The way in: nothing of the console is read or shown before it is known who asks, where people have to sign in."""
 
 from typing import NoReturn
+from urllib.parse import urlencode
 
 import streamlit as st
 
@@ -34,11 +35,18 @@ def require_sign_in() -> Person | None:
     return person
 
 
+def sign_in() -> None:
+    """Leads to the provider, and from there back to this page."""
+    query = urlencode([(name, value) for name in st.query_params for value in st.query_params.get_all(name)])
+    session.note_landing(f"{st.context.url or ''}?{query}")
+    st.login()
+
+
 def ask() -> NoReturn:
     """Asks to sign in."""
     st.title("Fulfillment Tracking")
     st.text("Sign in to see orders.")
-    st.button("Sign in", key="sign_in", type="primary", icon=":material/login:", on_click=st.login)
+    st.button("Sign in", key="sign_in", type="primary", icon=":material/login:", on_click=sign_in)
     st.stop()
 
 
@@ -50,6 +58,6 @@ def turn_away(reason: str) -> NoReturn:
     )
     st.caption("Ask whoever runs this console to add you to the operators or viewers.")
     with st.container(horizontal=True):
-        st.button("Sign in again", key="sign_in", icon=":material/login:", on_click=st.login)
+        st.button("Sign in again", key="sign_in", icon=":material/login:", on_click=sign_in)
         st.button("Sign out", key="sign_out", icon=":material/logout:", on_click=st.logout)
     st.stop()

@@ -71,7 +71,7 @@ def get(backend: Backend, *paths: str, method: str = "GET", body: bytes = b"") -
 def test_each_role_brings_its_routes(make: Make, roles: set[Role]) -> None:
     backend = make(*roles)
     paths = {getattr(route, "path", "") for route in backend.routes()}
-    assert {"/healthz", "/metrics"} <= paths
+    assert {"/healthz", "/readyz", "/metrics"} <= paths
     assert (WEBHOOK_PATH + "{token}" in paths) == (Role.WEBHOOKS in roles)
 
 
@@ -186,6 +186,44 @@ def test_a_process_of_pages_alone_is_well_while_the_store_reads(make: Make, cloc
     monkeypatch.setattr(backend.database, "read", busy)
     [answer] = get(backend, "/healthz")
     assert (answer.status_code, answer.json()["silent"]) == (503, ["store"])
+
+
+def test_a_process_is_ready_from_the_first_beat_of_each_loop_until_it_is_stopped(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = make(Role.WEBHOOKS, Role.SENDER)
+
+    def waits() -> tuple[int, Any]:
+        [answer] = get(backend, "/readyz")
+        return answer.status_code, answer.json()["waits_for"]
+
+    assert waits() == (503, ["start"])
+    backend._health.begun = True
+    asyncio.run(backend._heartbeat.beat("sender"))
+    assert waits() == (503, ["webhooks", "jobs"])
+    for name in ("webhooks", "jobs"):
+        asyncio.run(backend._heartbeat.beat(name))
+    assert waits() == (200, [])
+    backend.database.trouble = "the disk is full"
+    assert waits() == (503, ["store"])
+    backend.database.trouble = None
+
+    def busy() -> None:
+        raise StoreBusy("locked")
+
+    monkeypatch.setattr(backend.database, "read", busy)
+    assert waits() == (503, ["store"])
+
+
+def test_the_loops_make_it_ready_and_their_end_ends_that(make: Make) -> None:
+    backend = make(Role.WEBHOOKS)
+
+    async def live() -> None:
+        async with backend.lifespan(None):
+            assert backend._health.begun
+
+    asyncio.run(live())
+    assert not backend._health.begun
 
 
 def test_health_and_metrics_hold_no_secret(make: Make) -> None:

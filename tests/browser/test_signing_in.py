@@ -62,8 +62,8 @@ class Visitor:
     def _listen(self, socket: WebSocket) -> None:
         socket.on("framereceived", lambda frame: self.received.append(frame if isinstance(frame, bytes) else b""))
 
-    def signs_in(self, name: str) -> None:
-        self.page.goto("/")
+    def signs_in(self, name: str, path: str = "/") -> None:
+        self.page.goto(path)
         self.page.get_by_role("button", name="Sign in").click()
         self.page.get_by_role("button", name=name, exact=True).click()
 
@@ -138,10 +138,9 @@ def test_an_operator_acts_under_their_name_and_a_viewer_only_looks(house: House,
     assert [ann.was_sent(word) for word in SEEN_INSIDE] == [True] * 3, "what a page shows is in what it was sent"
 
     vic = visitor()
-    vic.signs_in("vic")
+    vic.signs_in("vic", f"/timeline?order={PO_NUMBER}")  # and lands there
     vic.page.locator(".st-key-who button").click()
     expect(vic.page.get_by_text("vic@example.com, viewer")).to_be_visible()
-    vic.page.goto(f"/timeline?order={PO_NUMBER}")
     expect(vic.page.locator(".st-key-story")).to_contain_text("called them")
     for key in ("check_now", "resend", "acknowledge", "note"):
         expect(vic.page.locator(f".st-key-{key} button").first).to_be_disabled()

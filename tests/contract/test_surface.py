@@ -217,7 +217,7 @@ class Surface(RuleBasedStateMachine):
     @rule()
     def health(self) -> None:
         answer = self._get("/healthz")
-        silent = self.clock.now - self.backend._started_at > timedelta(seconds=15)  # no loop runs here
+        silent = self.clock.now - self.backend._health.started_at > timedelta(seconds=15)  # no loop runs here
         assert (answer.status_code, answer.json()["status"]) == ((503, "silent") if silent else (200, "ok"))
 
     @precondition(lambda self: self.orders)

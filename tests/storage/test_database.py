@@ -3,6 +3,7 @@ import contextlib
 import logging
 import os
 import shutil
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -407,6 +408,22 @@ def test_a_full_disk_is_busy_and_nothing_of_the_job_is_kept(sqlite_url: str, now
     opened.write(remember("small", now))
     assert remembered(opened) == {"small"}
     opened.close()
+
+
+def test_a_new_database_and_the_files_beside_it_are_for_their_owner_alone(tmp_path: Path, now: datetime) -> None:
+    before, file = os.umask(0), tmp_path / "new.db"
+    try:
+        store = database.connect(f"sqlite:///{file}")
+        store.write(lambda connection: facts.set_fact(connection, "x", {}, now))
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+        store.close()
+        assert modes[file.name] == 0o600
+        assert set(modes.values()) == {0o600}
+        file.chmod(0o640)  # as somebody wanted it who has a group read it
+        database.connect(f"sqlite:///{file}").close()
+        assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    finally:
+        os.umask(before)
 
 
 def test_a_file_that_is_no_database_is_left_as_it_is(tmp_path: Path, sqlite_url: str) -> None:

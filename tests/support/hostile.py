@@ -294,7 +294,7 @@ class Fortress:
 
     def rest(self) -> None:
         """As if its loops, which do not run here, had begun just now: /healthz says so."""
-        self.backend._started_at = self.clock.now
+        self.backend._health.started_at = self.clock.now
 
     def close(self) -> None:
         """Lets go of the store."""

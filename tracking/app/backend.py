@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from sqlalchemy import Connection
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from tracking.app import settings_changes
@@ -26,12 +24,12 @@ from tracking.app.loops import WATCHDOG_TIMEOUT, Heartbeat, JobLoop, PollLoop, S
 from tracking.app.reconciler import Reconciler
 from tracking.app.web.address_check import path_prefixes
 from tracking.app.web.connection_limits import REPEAT_FILTER
+from tracking.app.web.health import Health
 from tracking.errors import StoreError
 from tracking.forecasting.forecasts import Forecasts
 from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import Policy
 from tracking.orders.observations import utc_now
-from tracking.orders.policy.approval_limit import APPROVAL_OFF
 from tracking.polling.discovery import Discovery
 from tracking.polling.learner import LATE_CHECK_EVERY, REFIT_EVERY, SILENCE_CHECK_EVERY, Learner
 from tracking.polling.poller import Poller
@@ -101,7 +99,6 @@ class Backend:
         self._lease = timedelta(seconds=settings.api_timeout)
         self._owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._heartbeat = Heartbeat(self.database, clock, self._owner)
-        self._started_at = clock()
         for name in ("uvicorn.access", "httpx"):
             logging.getLogger(name).addFilter(_hide_tokens)
         logging.getLogger("uvicorn.error").addFilter(REPEAT_FILTER)
@@ -112,9 +109,13 @@ class Backend:
         )
         self.transport: httpx.AsyncBaseTransport | None = None
         self._client: Client | None = None
+        self._health = Health(settings, self.database, self._heartbeat, clock=clock, client_status=self._client_status)
         calls = settings.embedded_sandbox and settings.roles & {Role.POLLER, Role.SENDER}
         self._sandbox = EmbeddedSandbox(settings, self.asgi(lifespan=False)) if calls else None
         self._demonstration: Demonstration | None = None
+
+    def _client_status(self) -> dict[str, Any]:
+        return self._client.status() if self._client else {}
 
     def _wake(self) -> None:
         for wake in self._wakes:
@@ -124,7 +125,8 @@ class Backend:
 
     def routes(self, base_path: str = "") -> list[BaseRoute]:
         """List the routes that are not pages, also below `base_path` and below the path of TRACKING_PUBLIC_URL."""
-        endpoints: dict[str, Any] = {"/healthz": self._healthz, "/metrics": self._metrics}
+        health = self._health
+        endpoints: dict[str, Any] = {"/healthz": health.healthz, "/readyz": health.readyz, "/metrics": health.metrics}
         if Role.WEBHOOKS in self.settings.roles:
             # An instance, not a function: Starlette hands it every method, and it refuses all but POST alike.
             paths = (WEBHOOK_PATH + "{token}", "/webhooks/{rest:path}", "/webhooks")
@@ -153,9 +155,11 @@ class Backend:
             await asyncio.to_thread(self._release_dead_leases)
             loops = [asyncio.create_task(loop) for loop in await self._loops(stack, transport)]
             log.info("started roles=%s owner=%s", ",".join(sorted(self.settings.roles)), self._owner)
+            self._health.begun = True
             try:
                 yield
             finally:
+                self._health.begun = False
                 for loop in loops:
                     loop.cancel()
                 await asyncio.gather(*loops, return_exceptions=True)
@@ -321,68 +325,6 @@ class Backend:
         if dead:
             leases.release_leases(connection, dead)
             log.info("took over leases=%d", len(dead))
-
-    # Health
-
-    async def _healthz(self, _request: Request) -> Response:
-        now = self.clock()
-        loops = {name: _age(now, self._heartbeat.beats.get(name, self._started_at)) for name in self._expected_loops()}
-        wrote = _age(now, self._heartbeat.store_wrote_at or self._started_at)
-        limit = facts.LOOP_SILENT_AFTER.total_seconds()
-        silent = [name for name, age in loops.items() if age > limit]
-        trouble = self.database.trouble
-        well = wrote <= limit if self._expected_loops() else await asyncio.to_thread(self._store_reads)
-        if trouble or not well:
-            silent.append("store")
-        document = {
-            "status": "silent" if silent else "ok",
-            "silent": silent,
-            "loops": {name: {"age_seconds": age} for name, age in loops.items()},
-            "store": {
-                "last_write_age_seconds": wrote if self._expected_loops() else None,
-                "trouble": trouble,
-                **self.database.description(),
-            },
-            "provider": self._provider_trouble(),
-            "roles": sorted(self.settings.roles),
-            "sandbox": self.settings.embedded_sandbox,
-            "approvals": "in force" if self.settings.approval_limit else self.settings.approval_above and APPROVAL_OFF,
-        }
-        return JSONResponse(document, status_code=503 if silent else 200)
-
-    def _provider_trouble(self) -> dict[str, str | None]:
-        """Say since when calls of this process fail, and why: it waits for the provider, and is well itself."""
-        status = self._client.status() if self._client else {}
-        since = status.get("failing_since")
-        return {"failing_since": since, "trouble": status.get("last_error") if since else None}
-
-    def _expected_loops(self) -> list[str]:
-        roles = self.settings.roles
-        loops = [role.value for role in (Role.WEBHOOKS, Role.POLLER, Role.SENDER) if role in roles]
-        return [*loops, JobLoop.name] if roles & {Role.POLLER, Role.SENDER} else loops
-
-    def _store_reads(self) -> bool:
-        with contextlib.suppress(StoreError), self.database.read() as connection:
-            facts.get_fact(connection, FactKey.API_CLIENT)
-            return True
-        return False
-
-    async def _metrics(self, _request: Request) -> Response:
-        try:
-            return await asyncio.to_thread(self._exposition)
-        except StoreError as exc:
-            return Response(f"# {exc}\n", status_code=503, media_type="text/plain")
-
-    def _exposition(self) -> Response:
-        from tracking.app.web import metrics  # noqa: PLC0415 - brings its library, which no start has to wait for
-
-        text = metrics.metrics_text(self.database, self.clock())
-        return Response(text, headers={"Content-Type": metrics.CONTENT_TYPE})
-
-
-def _age(now: datetime, then: datetime) -> float:
-    """Count the seconds since a time, or until it: the clock stepped back, and no heartbeat came since."""
-    return round(abs((now - then).total_seconds()), 1)
 
 
 def _is_gone(owner: str, us: str) -> bool:

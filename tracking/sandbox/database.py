@@ -7,6 +7,7 @@ is a simulator.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import sqlite3
@@ -136,6 +137,8 @@ class SandboxDatabase:
     def __init__(self, path: Path) -> None:
         if str(path) != ":memory:":
             path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                path.touch(mode=0o600, exist_ok=False)
         self._lock = threading.RLock()
         try:
             self._connection = sqlite3.connect(str(path), isolation_level=None, check_same_thread=False, timeout=5)

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import re
 import unicodedata
 from collections.abc import Generator
@@ -133,6 +134,7 @@ def migrate(url: str) -> str | None:
 
     Raises StoreUnusable for a store that is newer, not ours or no database, and leaves it as it is; StoreBusy.
     """
+    _make_private_file(url)
     engine = make_engine(url, writes=True)
     try:
         with translated(), engine.begin() as connection:
@@ -145,6 +147,13 @@ def migrate(url: str) -> str | None:
             return before
     finally:
         engine.dispose()
+
+
+def _make_private_file(url: str) -> None:
+    """Make a new SQLite file one for its owner alone, as are then those beside it; one that is there stays as it is."""
+    if (file := file_of(url)) is not None:
+        with contextlib.suppress(OSError):  # it is there, or SQLite says why it cannot be
+            os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _check_origin(connection: Connection, before: str | None) -> None:

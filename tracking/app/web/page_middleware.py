@@ -1,4 +1,4 @@
-"""ASGI middleware of the pages: security headers (Content-Security-Policy), and downloads private to one browser."""
+"""ASGI middleware of the pages: security headers, cookies over TLS alone, and downloads private to one browser."""
 
 import base64
 import hashlib
@@ -32,6 +32,7 @@ def content_security_policy(html: str) -> str:
 class SecurityHeadersMiddleware:
     """ASGI middleware that adds security headers: no foreign script, nothing fetched from elsewhere, in no frame.
 
+    Behind TLS each cookie is one for TLS alone, those of a sign-in included, which Streamlit sets without that word.
     `html` is the page that Streamlit serves at every address of a page.
     """
 
@@ -45,6 +46,8 @@ class SecurityHeadersMiddleware:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(self._headers)
+                if scope["scheme"] == "https":
+                    message["headers"] = [_for_tls_alone(*header) for header in message["headers"]]
             await send(message)
 
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
@@ -94,12 +97,18 @@ class PrivateDownloadsMiddleware:
             if message["type"] == "http.response.start" and not browser:
                 headers = MutableHeaders(scope=message)
                 if headers.get("Content-Type", "").startswith("text/html"):
-                    secure = "; Secure" if scope["scheme"] == "https" else ""
                     value = secrets.token_urlsafe(24)
-                    headers.append("Set-Cookie", f"{BROWSER_COOKIE}={value}; Path=/; HttpOnly; SameSite=Lax{secure}")
+                    headers.append("Set-Cookie", f"{BROWSER_COOKIE}={value}; Path=/; HttpOnly; SameSite=Lax")
             await send(message)
 
         await self._app(scope, receive, send_with_cookie)
+
+
+def _for_tls_alone(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    """The header, with the attribute Secure where it sets a cookie without."""
+    attributes = {part.strip().lower() for part in value.split(b";")[1:]}
+    lacks = name.lower() == b"set-cookie" and b"secure" not in attributes
+    return name, value + b"; Secure" if lacks else value
 
 
 def _browser_id(scope: Scope) -> str:
