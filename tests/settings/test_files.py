@@ -62,6 +62,9 @@ def test_a_value_and_its_file_at_once_are_a_problem_unless_one_is_empty(
     ]
     monkeypatch.setenv("TRACKING_API_MAX_RATE_FILE", " ")
     assert load().api_max_rate == 3
+    monkeypatch.setenv("TRACKING_API_MAX_RATE_FILE", "rate")
+    monkeypatch.setenv("TRACKING_API_MAX_RATE", "")
+    assert load().api_max_rate == 9
 
 
 @pytest.mark.parametrize(
@@ -124,10 +127,6 @@ def test_a_folder_of_files_is_read_after_the_environment_and_its_names_are_check
     assert (loaded.api_max_rate, loaded.api_timeout) == (9, 8)
     (tmp_path / "secrets" / "TRACKING_WEBHOK_SECRET").write_text(SECRET)
     assert problems() == ["TRACKING_WEBHOK_SECRET: is no setting; did you mean TRACKING_WEBHOOK_SECRET?"]
-    (tmp_path / "elsewhere").write_text(SECRET)
-    (tmp_path / "secrets" / "TRACKING_WEBHOOK_SECRET").symlink_to(tmp_path / "elsewhere")
-    wrong = "TRACKING_SECRETS_DIR, TRACKING_WEBHOOK_SECRET: leads out of the folder: put the file itself there"
-    assert problems() == [wrong]
 
 
 def test_a_file_that_says_who_may_come_in_is_one_to_watch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -140,9 +139,15 @@ def test_a_file_that_says_who_may_come_in_is_one_to_watch(monkeypatch: pytest.Mo
     assert files_of_lists() == [Path("operators"), Path("secrets/TRACKING_VIEWERS")]
 
 
-def test_an_empty_variable_leaves_what_the_file_env_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text("TRACKING_API_MAX_RATE=3\nTRACKING_ROLES=\n")
+def test_an_empty_variable_is_not_set_and_hides_what_the_file_env_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "TRACKING_POLL_CEILING").write_text("60")
+    settings = "TRACKING_API_MAX_RATE=3\nTRACKING_ROLES=\nTRACKING_POLL_CEILING=70\nTRACKING_SECRETS_DIR=secrets\n"
+    (tmp_path / ".env").write_text(settings)
     monkeypatch.setenv("TRACKING_API_MAX_RATE", "")
+    monkeypatch.setenv("TRACKING_POLL_CEILING", " ")
     loaded = load()
-    assert loaded.api_max_rate == 3
+    assert (loaded.api_max_rate, loaded.poll_ceiling) == (5, 60)
     assert len(loaded.roles) == 4

@@ -14,7 +14,7 @@ from tracking.orders.policy.approval_limit import APPROVAL_OFF
 from tracking.settings import env_file, names
 from tracking.settings.addresses import is_local_address
 from tracking.settings.values import ENV_FILE, PREFIX, Settings
-from tracking.settings.variables import file_names, files_of, secrets_folder, set_variables, values_in_files
+from tracking.settings.variables import file_names, files_of, set_variables, values_in_files, values_in_folder
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +30,13 @@ def load(**overrides: Any) -> Settings:
     lines, fields = env_file.read_env_file(path), list(Settings.model_fields)
     variables = set_variables(path, PREFIX)
     values, wrong_files = values_in_files(variables, fields, path.parent, PREFIX)
-    folder, wrong_secrets = secrets_folder(variables, path.parent, PREFIX)
-    in_folder = [entry.name for entry in folder.iterdir()] if folder else []
-    given, spellings = {*os.environ, *(line.key or "" for line in lines), *in_folder}, [*fields, *file_names(fields)]
+    in_folder, wrong_secrets = values_in_folder(variables, path.parent, PREFIX)
+    given = {*os.environ, *(line.key or "" for line in lines), *(PREFIX + name.upper() for name in in_folder)}
+    spellings = [*fields, *file_names(fields)]
     wrong_names = names.misspelt_names(given, PREFIX, spellings)
     problems = [*env_file.dropped_lines(path, lines, PREFIX), *wrong_names, *wrong_files, *wrong_secrets]
-    sources = {"_secrets_dir": folder, **values, **overrides}
+    from_folder = {name: value for name, value in in_folder.items() if name in fields and name not in variables}
+    sources = from_folder | values | overrides
     try:
         loaded = Settings(**sources)
     except ValidationError as exc:

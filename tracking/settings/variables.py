@@ -16,11 +16,11 @@ MAX_BYTES = 64 * 1024  # of a file that holds a value
 def set_variables(env_file: Path, prefix: str) -> dict[str, str]:
     """Collect the variables with this prefix, in lower case and without it; what is set to nothing is not set.
 
-    The environment counts before `.env`.
+    The environment counts before `.env`, also where it sets something to nothing.
     """
     given = [*dotenv_values(env_file, encoding="utf-8-sig").items(), *os.environ.items()]
-    ours = ((name[len(prefix) :].lower(), value) for name, value in given if name.upper().startswith(prefix))
-    return {name: value for name, value in ours if value and value.strip()}
+    ours = {name[len(prefix) :].lower(): value for name, value in given if name.upper().startswith(prefix)}
+    return {name: value for name, value in ours.items() if value and value.strip()}
 
 
 def file_names(fields: Collection[str]) -> list[str]:
@@ -49,42 +49,44 @@ def values_in_files(
     return values, problems
 
 
-def secrets_folder(variables: Mapping[str, str], folder: Path, prefix: str) -> tuple[Path | None, list[Problem]]:
-    """Find the folder of files that are called like settings, None where none is set or one of them cannot be read.
+def values_in_folder(variables: Mapping[str, str], folder: Path, prefix: str) -> tuple[dict[str, str], list[Problem]]:
+    """Read the files in TRACKING_SECRETS_DIR that are called like settings; and what is wrong with such files.
 
-    Beside it what is wrong with them.
+    Every name with the prefix is among the values, also one that is no setting.
     """
-    if SECRETS_DIR not in variables:
-        return None, []
+    values: dict[str, str] = {}
+    problems: list[Problem] = []
     variable = f"{prefix}{SECRETS_DIR.upper()}"
-    path = folder / variables[SECRETS_DIR].strip()
     try:
-        entries = sorted(entry for entry in path.iterdir() if entry.name.upper().startswith(prefix))
+        entries = entries_of_folder(variables, folder, prefix)
     except OSError as exc:
-        return None, [Problem(variable, f"names no folder that can be read ({exc.strerror})")]
-    problems = []
+        return {}, [Problem(variable, f"names no folder that can be read ({exc.strerror})")]
     for entry in entries:
         try:
-            _check_inside(path, entry)
-            _content(entry)
+            values[entry.name[len(prefix) :].lower()] = _content(entry)
         except ValueError as exc:
             problems.append(Problem(f"{variable}, {entry.name}", str(exc)))
-    return None if problems else path, problems
+    return values, problems
+
+
+def entries_of_folder(variables: Mapping[str, str], folder: Path, prefix: str) -> list[Path]:
+    """List the files in TRACKING_SECRETS_DIR with this prefix. Raises OSError where it cannot be read."""
+    if SECRETS_DIR not in variables:
+        return []
+    place = folder / variables[SECRETS_DIR].strip()
+    return sorted(entry for entry in place.iterdir() if entry.name.upper().startswith(prefix))
 
 
 def files_of(fields: Collection[str], env_file: Path, prefix: str) -> list[Path]:
     """List the files beside `.env` where the values of these fields stand."""
     variables, folder = set_variables(env_file, prefix), env_file.parent
     names = [name + FILE_SUFFIX for name in fields if name + FILE_SUFFIX in variables]
-    secrets, _ = secrets_folder(variables, folder, prefix)
     called_alike = {f"{prefix}{name}".lower() for name in fields}
-    entries = secrets.iterdir() if secrets else ()
+    try:
+        entries = entries_of_folder(variables, folder, prefix)
+    except OSError:
+        entries = []
     return [folder / variables[name] for name in names] + [e for e in entries if e.name.lower() in called_alike]
-
-
-def _check_inside(folder: Path, entry: Path) -> None:
-    if not entry.resolve().is_relative_to(folder.resolve()):
-        raise ValueError("leads out of the folder: put the file itself there")
 
 
 def _content(path: Path) -> str:
