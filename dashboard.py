@@ -94,7 +94,7 @@ app = st.App(
             AddressCheckMiddleware,
             routes=routes,
             base_path=base_path,
-            pages=page_paths(HERE / "pages" / "main.py"),
+            pages=page_paths(HERE / "pages" / "navigation.py"),
         ),
         Middleware(PrivateDownloadsMiddleware),
         Middleware(SignInLandingMiddleware),

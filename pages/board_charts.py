@@ -18,6 +18,8 @@ import streamlit as st
 import board_figures
 import cached
 import elements
+import navigation
+import refreshed
 import times
 from charts import overview as charts
 from tracking.orders import wording
@@ -72,6 +74,14 @@ def _card(key: str, height: int) -> Iterator[tuple[Any, Any]]:
             yield row, foot
 
 
+@contextmanager
+def _place(height: int) -> Iterator[None]:
+    """Hold the place of what the block reads, where that is not remembered: a skeleton costs a thread of its own."""
+    place = st.empty()
+    with refreshed.meanwhile(partial(place.skeleton, height)):
+        yield
+
+
 def _chart(figure: go.Figure, key: str, alt: str) -> Any:
     """Draw a chart; returns what the point stands for that was clicked, None without a click."""
     st.plotly_chart(
@@ -99,7 +109,7 @@ def _open_by_keyboard(label: str, choices: Mapping[str, Query], key: str, page: 
     if not choices:
         return
     choice = st.selectbox(label, list(choices), key=key)
-    st.page_link(page, label="Open", icon=":material/arrow_forward:", query_params=dict(choices[choice]))
+    navigation.link(page, "Open", icon=":material/arrow_forward:", query=choices[choice])
 
 
 def _step(span: str) -> timedelta:
@@ -124,7 +134,7 @@ def backlog(row: Any) -> str:
             label_visibility="collapsed",
         )  # fmt: skip
         data = _data("flow_data", "Backlog and throughput")
-    with st.skeleton(FLOW_CHART):
+    with _place(FLOW_CHART):
         reading = cached.flow(span)
     frame, course = reading.value
     step = trends.step_name(span)
@@ -223,7 +233,7 @@ def expectation(row: Any, foot: Any) -> None:
     with row:
         st.subheader("Open orders against expectation", anchor=False, width="content")
         data = _data("expectation_data", "Open orders")
-    with st.skeleton(LOWER_CHART):
+    with _place(LOWER_CHART):
         reading = cached.open_orders()
     current = reading.value
     if not current.orders:
@@ -277,7 +287,7 @@ def _expectation_table(frame: pd.DataFrame) -> None:
 def completion_times(row: Any, foot: Any, span: str) -> None:
     """How long orders of one type took, from the middle one to the slowest of twenty."""
     row.subheader("Time to completion", anchor=False, width="content")
-    with st.skeleton(LOWER_CHART):
+    with _place(LOWER_CHART):
         reading = cached.completion_times(span)
     current = reading.value
     if not current.by_type:

@@ -7,6 +7,7 @@ import streamlit as st
 
 import cached
 import elements
+import navigation
 import times
 from board_charts import FLOW_HEIGHT, GAP, LIFECYCLE_HEIGHT, LOWER_HEIGHT
 from tracking.errors import TooSlow
@@ -53,14 +54,14 @@ def decisions() -> None:
             _group(group, at_least="+" if current.capped else "")
         if more := len(current.groups) - len(listed):
             label = f"+{wording.count(more, 'more reason')}"
-            st.page_link("orders.py", label=label, icon="", query_params={"view": "attention"})
+            navigation.link("orders.py", label, query={"view": "attention"})
         room = rows - len(listed) - 1  # below the line that names them
         if listed and room > 0:
             _waiting_longest(current.oldest[:room])
 
 
 def _view_link(label: str, view: str) -> None:
-    st.page_link("orders.py", label=label, icon="", query_params={"view": view}, width="content")
+    navigation.link("orders.py", label, query={"view": view})
 
 
 def _part_text(current: Decisions) -> str:
@@ -77,13 +78,10 @@ def _group(group: DecisionGroup, at_least: str) -> None:
         query = {"view": "attention", "reason": group.reason}
         with st.container():
             help_text = f"{elements.escape(reason_label(group.reason))}, worth {elements.escape(worth)}"
-            st.page_link("orders.py", label=label, icon="", query_params=query, help=help_text)
+            navigation.link("orders.py", label, query=query, help_text=help_text)
         age = brief(utc_now() - group.oldest.created_at)
         address = {"order": group.oldest.po_number}
-        st.page_link(
-            "order.py", label=f"oldest {age}", icon="", query_params=address, help="Open the oldest of them",
-            width="content",
-        )  # fmt: skip
+        navigation.link("order.py", f"oldest {age}", query=address, help_text="Open the oldest of them")
         if len(reason_label(group.reason)) + len(worth) <= LETTERS:
             st.caption(elements.escape(worth), width="content")
 
@@ -137,10 +135,8 @@ def _change(change: Change) -> None:
         else:
             elements.badge(change.state, width=STATE_WIDTH)
         sentence, address = elements.escape(change.entry.text), {"order": change.po_number}
-        st.page_link(
-            "order.py", label=elements.escape(change.po_number), icon="", query_params=address, help=sentence,
-            width="stretch",
-        )  # fmt: skip
+        label = elements.escape(change.po_number)
+        navigation.link("order.py", label, query=address, help_text=sentence, width="stretch")
         st.caption(_time_text(change.entry.learned_at), width="content")
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 import streamlit as st
 
 import arrival
+import navigation
 import refreshed
 import session
 import times
@@ -208,7 +209,7 @@ def order_link(
 ) -> None:
     """A link to the order's page; `query` is added to its address."""
     address = {"order": po_number} | (query or {})
-    st.page_link("order.py", label=label or escape(po_number), icon=icon, query_params=address)
+    navigation.link("order.py", label or escape(po_number), icon=icon or "", query=address)
 
 
 @contextlib.contextmanager

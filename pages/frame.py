@@ -8,6 +8,7 @@ import streamlit as st
 import actors
 import cached
 import elements
+import navigation
 import recording
 import refreshed
 import session
@@ -128,7 +129,7 @@ def status() -> None:
 def _count(number: ViewCount, many: str, one: str, icon: str, query: dict[str, str], help_text: str | None) -> None:
     text = f"{number} {one if number.orders == 1 else many}"
     label = f"**{text}**" if number.orders else text
-    st.page_link("orders.py", label=label, icon=icon, query_params=query, width="content", help=help_text)
+    navigation.link("orders.py", label, icon=icon, query=query, help_text=help_text)
 
 
 def _health(components: Sequence[health.ComponentStatus]) -> None:
@@ -213,7 +214,7 @@ def _banner(banner: Banner, key: str) -> None:
                 st.markdown(elements.escape(banner.details))
         if banner.orders is not None:
             icon = ":material/arrow_forward:"
-            st.page_link("orders.py", label="View orders", icon=icon, query_params=dict(banner.orders), width="content")
+            navigation.link("orders.py", "View orders", icon=icon, query=dict(banner.orders))
         if banner.logs is not None:
             icon = ":material/arrow_forward:"
-            st.page_link("logs.py", label="View log", icon=icon, query_params=dict(banner.logs), width="content")
+            navigation.link("logs.py", "View log", icon=icon, query=dict(banner.logs))

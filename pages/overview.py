@@ -12,6 +12,7 @@ import board_charts
 import board_work
 import cached
 import elements
+import navigation
 import show_me
 from charts import overview as charts
 from orders_filters import VIEW_MEANINGS
@@ -96,7 +97,7 @@ def _count(current: overview.Overview, trend: Trend, name: str, listed: str, tit
     with st.container(
         border=True, key=f"count_{name}", gap="xxsmall", height=WALL_COUNT_HEIGHT if ON_A_WALL else COUNT_HEIGHT
     ):
-        st.page_link("orders.py", label=title, icon=f":material/{icon}:", query_params=query, help=meaning)
+        navigation.link("orders.py", title, icon=f":material/{icon}:", query=query, help_text=meaning)
         if ON_A_WALL:
             figure_on_wall = charts.wall_figure(
                 figure.now, figure.hourly, WALL_HEIGHT, elements.palette(), alarming=color == "inverse"

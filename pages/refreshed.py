@@ -5,8 +5,12 @@ says so, and of when it is.
 """
 
 import contextlib
-import functools
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -20,42 +24,79 @@ P = ParamSpec("P")
 T = TypeVar("T")
 _OVERDUE = "read_overdue"  # in the session: of when the oldest is that this run shows in place of what is now
 _PARTS = "overdue_parts"  # in the session: the same of each part of the page, by its name
+_MEANWHILE: ContextVar[Callable[[], AbstractContextManager[object]]] = ContextVar("meanwhile", default=nullcontext)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[T]):
+    """What was read, when that began, and until when it is recent, by the monotonic clock."""
+
+    value: T
+    read_at: datetime
+    recent_until: float
 
 
 class Refreshed(Generic[P, T]):
-    """A read whose answer is remembered for `ttl` seconds, and the last one of each for as long as none is newer."""
+    """A read whose answer is remembered for `ttl` seconds, and the last one of each for as long as none is newer.
+
+    Each page asks for some twenty of them in each run. Streamlit's own cache would write and hash the arguments anew
+    every time, which costs more than all else of a remembered answer.
+    """
 
     def __init__(self, read: Callable[P, T], ttl: int, max_entries: int) -> None:
-        self._cached = st.cache_resource(ttl=ttl, max_entries=max_entries, show_spinner=False)(_limited(read))
-        self._last: dict[Any, tuple[datetime, T]] = {}
-        self._most = max_entries
+        self._read, self._ttl, self._most = read, ttl, max_entries
+        self.answers: dict[Any, Answer[T]] = {}
+        self._turns: dict[Any, threading.Lock] = {}
 
     def clear(self) -> None:
         """Forget what was read."""
-        self._cached.clear()
-        self._last.clear()
+        self.answers.clear()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Read it, at most `ttl` seconds old; in place of what takes too long what was read before."""
         key = (args, tuple(sorted(kwargs.items())))
+        answer = self._recent(key)
+        if answer is None:
+            # Who asks meanwhile waits for the one that reads.
+            with self._turns.setdefault(key, threading.Lock()):
+                answer = self._recent(key) or self._newer(key, *args, **kwargs)
+        return answer.value
+
+    def _recent(self, key: Any) -> Answer[T] | None:
+        answer = self.answers.get(key)
+        return answer if answer is not None and time.monotonic() < answer.recent_until else None
+
+    def _newer(self, key: Any, *args: P.args, **kwargs: P.kwargs) -> Answer[T]:
+        at, recent_until = utc_now(), time.monotonic() + self._ttl
         try:
-            read_at, answer = self._cached(*args, **kwargs)
+            with _MEANWHILE.get()(), time_limit(REFRESHED_SECONDS):
+                answer = Answer(self._read(*args, **kwargs), at, recent_until)
         except TooSlow:
-            if key not in self._last:
+            if (last := self.answers.get(key)) is None:
                 raise
-            read_at, answer = self._last[key]
-            st.session_state[_OVERDUE] = min(read_at, st.session_state.get(_OVERDUE) or read_at)
-            return answer
-        self._last.pop(key, None)
-        self._last[key] = read_at, answer
-        for oldest in list(self._last)[: -self._most]:
-            self._last.pop(oldest, None)
+            st.session_state[_OVERDUE] = min(last.read_at, st.session_state.get(_OVERDUE) or last.read_at)
+            return last
+        self.answers.pop(key, None)
+        self.answers[key] = answer
+        for oldest in list(self.answers)[: -self._most]:
+            self.answers.pop(oldest, None)
+            self._turns.pop(oldest, None)
         return answer
 
 
 def refreshed(*, ttl: int, max_entries: int) -> Callable[[Callable[P, T]], Refreshed[P, T]]:
     """Decorate a read of the pages."""
     return lambda read: Refreshed(read, ttl, max_entries)
+
+
+@contextlib.contextmanager
+def meanwhile(draw: Callable[[], AbstractContextManager[object]]) -> Iterator[None]:
+    """What to draw while something is read in this block that is not remembered; where all is, it is not drawn."""
+    token = _MEANWHILE.set(draw)
+    try:
+        yield
+    finally:
+        _MEANWHILE.reset(token)
 
 
 @contextlib.contextmanager
@@ -92,13 +133,3 @@ def as_of(part: str) -> datetime | None:
     others = [at for name, at in st.session_state.get(_PARTS, {}).items() if name != part]
     now = st.session_state.get(_OVERDUE)
     return min([*others, *([] if now is None else [now])], default=None)
-
-
-def _limited(read: Callable[P, T]) -> Callable[P, tuple[datetime, T]]:
-    @functools.wraps(read)
-    def within(*args: P.args, **kwargs: P.kwargs) -> tuple[datetime, T]:
-        at = utc_now()
-        with time_limit(REFRESHED_SECONDS):
-            return at, read(*args, **kwargs)
-
-    return within

@@ -1,5 +1,6 @@
 """Times as whoever reads them has chosen: in UTC, in the zone of their browser, or as how long ago."""
 
+from contextvars import ContextVar
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,10 +12,15 @@ from tracking.orders import wording
 from tracking.orders.observations import utc_now
 
 DISPLAYS = ("UTC", "local", "relative")
+_DISPLAY: ContextVar[str | None] = ContextVar("display", default=None)  # as chosen, in the run that is drawn
 
 
 def display() -> str:
     """How times are shown: "UTC", "local" or "relative"."""
+    return _DISPLAY.get() or _chosen_display()
+
+
+def _chosen_display() -> str:
     chosen = session.preferences().times
     return chosen if chosen in DISPLAYS else "UTC"
 
@@ -46,6 +52,7 @@ def zone() -> tzinfo:
 
 def apply() -> None:
     """Write the clocks of all sentences of this run in the chosen zone."""
+    _DISPLAY.set(_chosen_display())
     wording.TIME_ZONE.set(zone())
 
 

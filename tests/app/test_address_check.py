@@ -24,9 +24,9 @@ def test_everything_is_served_at_the_root_below_the_base_path_and_where_the_prov
 
 
 def test_the_pages_are_those_that_the_script_declares() -> None:
-    declared = page_paths(ROOT / "pages" / "main.py")
+    declared = page_paths(ROOT / "pages" / "navigation.py")
     assert {"", "orders", "timeline", "submit", "activity"} <= declared
-    files = re.findall(r'"(\w+\.py)"', (ROOT / "pages" / "main.py").read_text())
+    files = set(re.findall(r'"(\w+\.py)"', (ROOT / "pages" / "navigation.py").read_text()))
     assert len(files) == len(declared)
     assert all((ROOT / "pages" / file).is_file() for file in files)
 

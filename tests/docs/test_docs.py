@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from tracking.app.backend import Backend
+from tracking.app.web.address_check import page_paths
 from tracking.sandbox.faults import NOTE_WORDS
 from tracking.sandbox.scenarios import SCENARIOS
 from tracking.settings.loading import load
@@ -139,7 +140,7 @@ def shape(value: object) -> object:
 
 def test_every_address_is_there(backend: Backend) -> None:
     part = OPERATING.split("\n## Addresses\n", 1)[1].split("\n## ", 1)[0]
-    pages = {f"/{path}" for path in re.findall(r'url_path="(\w+)"', (ROOT / "pages" / "main.py").read_text())}
+    pages = {f"/{path}" for path in page_paths(ROOT / "pages" / "navigation.py") if path}
     served = {getattr(route, "path", "") for route in backend.routes()}
     assert set(re.findall(r"`(/\w*)", part)) == pages | {"/"}
     assert set(re.findall(r"`(?:GET|POST) ([^`]+)`", part)) <= served

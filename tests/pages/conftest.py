@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import expiry
 import pytest
 import streamlit as st
 from histories import History
@@ -92,6 +93,7 @@ def forget() -> None:
     """What a process keeps for as long as it lives."""
     st.cache_resource.clear()
     st.cache_data.clear()
+    expiry.expire()
     process_settings.cache_clear()
 
 

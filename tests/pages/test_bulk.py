@@ -5,8 +5,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
+import expiry
 import pytest
-import streamlit
 from histories import History
 from sqlalchemy import Connection, func, insert, select, update
 from streamlit.testing.v1 import AppTest
@@ -267,7 +267,7 @@ def test_no_end_is_told_of_a_job_that_needs_calls_while_none_gets_through(
     database.write(half_done)
     assert "; ends about " in text(visit("jobs", job="1"))
     database.write(lambda connection: facts.set_fact(connection, FactKey.API_CLIENT, client, now))
-    streamlit.cache_resource.clear()
+    expiry.expire()
     polled, snoozed = text(visit("jobs", job="1")), text(visit("jobs", job="2"))
     assert "No end can be told: the provider is unreachable since " in polled
     assert "ends about" not in polled

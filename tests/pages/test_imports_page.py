@@ -4,8 +4,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+import expiry
 import pytest
-import streamlit
 from sqlalchemy import insert, select, update
 from streamlit.testing.v1 import AppTest
 
@@ -88,11 +88,11 @@ def test_an_import_shows_how_far_it_is_and_is_stopped_and_resumed(visit: Visit, 
     app.button(key="stop_import").click().run()
     with database.read() as connection:
         assert connection.execute(select(JOBS.c.state, JOBS.c.changed_by)).one() == ("running", "Bob")
-    streamlit.cache_resource.clear()
+    expiry.expire()
     assert "When the last order is made: too early to say." in written(app.run())  # the pace before the pause is over
     while database.write(partial(place_here, job_id=job, now=datetime.now(UTC))):
         pass
-    streamlit.cache_resource.clear()
+    expiry.expire()
     assert "All were processed here by" in written(app.run())
     assert not [each for each in app.button if each.key == "stop_import"]
     app.query_params["outcome"] = "rejected"
@@ -110,7 +110,7 @@ def test_what_waits_of_a_stopped_import_is_discarded_once_its_meaning_was_read(
     database.write(partial(place_here, job_id=job, now=now))
     assert not [each for each in visit("imports", **{"import": "1"}).button if each.key == "discard_import"]
     jobs.stop(database, job, by=ANN, now=now)
-    streamlit.cache_resource.clear()
+    expiry.expire()
     app = visit("imports", **{"import": "1"})
     app.session_state["preferences"] = Preferences(name="Bob")
     app.button(key="discard_import").click().run()

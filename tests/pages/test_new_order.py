@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+import expiry
 import pytest
-import streamlit
 from histories import History
 from sqlalchemy import select
 from streamlit.elements.lib import policies
@@ -366,7 +366,7 @@ def test_a_file_before_the_catalogue_is_known_says_what_was_not_checked(visit: V
     words = "catalogue has not been read yet"
     assert not any(words in warning.value for warning in csv(visit("new_order"), GOOD).warning)
     database.write(lambda connection: connection.execute(FACTS.delete().where(FACTS.c.key == FactKey.CATALOG)))
-    streamlit.cache_resource.clear()
+    expiry.expire()
     app = csv(visit("new_order"), GOOD)
     assert any(words in warning.value for warning in app.warning)
 
@@ -514,6 +514,6 @@ def test_an_order_of_two_currencies_is_reviewed_as_that(visit: Visit, database: 
     assert "**unknown, for several currencies**" in shown
     assert any("Several currencies" in warning.value for warning in app.warning)
     app.button(key="send").click().run()
-    streamlit.cache_resource.clear()
+    expiry.expire()
     row = visit("orders").dataframe[0].value.iloc[0]
     assert row["value"] == "10.00 CAD and 5,000 JPY and 10.00 USD"

@@ -3,6 +3,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import expiry
 import pytest
 import streamlit as st
 from histories import START, History
@@ -190,7 +191,7 @@ def test_a_board_on_a_wall_has_large_figures_and_no_search(visit: Visit, history
     assert {"wall_open", "wall_late"} <= chart_keys(app)
     assert not [field for field in app.text_input if field.key == "find"]
     history.place("A-2")
-    st.cache_resource.clear()
+    expiry.expire()
     app.run()
     names = [link.label for link in card(app, "changes").page_link]
     assert names == ["A\\-2", "A\\-1"], "nobody asks for what is new there"
@@ -229,7 +230,7 @@ def test_the_balance_says_how_long_it_lasts_and_in_words_that_it_is_low(
 
     assert not [each for each in visit().metric if "Balance" in each.label]
     database.write(read)
-    st.cache_resource.clear()
+    expiry.expire()
     app = visit()
     assert not app.exception
     [metric] = [each for each in app.metric if "Balance" in each.label]

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+import expiry
 import pytest
-import streamlit as st
 from histories import History
 from streamlit.testing.v1 import AppTest
 
@@ -47,7 +47,7 @@ def test_what_refreshes_by_itself_keeps_what_it_showed_and_says_of_when_it_is(
     before = [metric.value for metric in app.metric]
     assert before
     assert not [each for each in app.caption if "Not refreshed in time" in each.value]
-    st.cache_resource.clear()  # as if its time were over
+    expiry.expire()  # as if its time were over
     history.place("FT-2")
     monkeypatch.setattr(overview, "overview_of", give_up)
     app.run()

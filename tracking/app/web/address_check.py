@@ -24,7 +24,7 @@ def path_prefixes(base_path: str, public_url: str | None) -> tuple[str, ...]:
 
 def page_paths(script: Path) -> frozenset[str]:
     """The paths of the pages that the script declares, without a slash; that of the first one is empty."""
-    return frozenset({"", *re.findall(r'url_path="([^"]+)"', script.read_text("utf-8"))})
+    return frozenset({"", *re.findall(r'"url_path": "([^"]+)"', script.read_text("utf-8"))})
 
 
 def is_routed(routes: Iterable[BaseRoute], scope: Scope) -> bool:
