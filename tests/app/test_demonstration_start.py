@@ -32,11 +32,14 @@ async def until(seen: Callable[[], bool], seconds: float = 30) -> None:
 
 
 @pytest.fixture
-def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Backend:
+def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Backend:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(history, "History", functools.partial(history.History, orders=FEW))
     named = {"database_url": f"sqlite:///{tmp_path}/tracking.db", "api_base_url": None}
-    return Backend(load(**named, sandbox_traffic=300, discover_every=1, webhook_secret="s" * 20))
+    made = Backend(load(**named, sandbox_traffic=300, discover_every=1, webhook_secret="s" * 20))
+    why = "as nothing of a provider is set: no order is real"
+    assert caplog.messages[0] == f"the provider is simulated by the embedded sandbox, {why}"
+    return made
 
 
 def test_the_first_page_finds_orders_and_traffic_begins_once_the_week_is_written(backend: Backend) -> None:

@@ -279,6 +279,15 @@ def test_machines_that_share_a_store_are_told_to_share_a_secret(changed: dict[st
     assert told.startswith("TRACKING_WEBHOOK_SECRET must be set, the same for every process")
 
 
+def test_the_sandbox_is_there_where_it_is_asked_for_or_nothing_of_a_provider_is_set() -> None:
+    asked = load(api_base_url=" Sandbox ", api_email="us@example.com", public_url="http://127.0.0.1:8600")
+    assert (asked.embedded_sandbox, asked.api_base_url) == (True, "sandbox")
+    assert load().embedded_sandbox
+    for given in ({"api_base_url": "sandbox"}, {}):
+        [problem] = problems(provider_environment="live", **given)
+        assert problem.startswith("TRACKING_PROVIDER_ENVIRONMENT is set without a provider")
+
+
 @pytest.mark.parametrize("given", ["https://x.example/v1", "https://x.example/v1/"])
 def test_only_the_providers_address_loses_its_version(given: str) -> None:
     settings = load(public_url=given, api_base_url=given, api_email="us@example.com", api_access_token=SECRET)

@@ -16,9 +16,9 @@ from sqlalchemy import Connection
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Route
 
-from tracking.app import settings_changes
+from tracking.app import embedded_sandbox, settings_changes
 from tracking.app.demonstration.running import Demonstration
-from tracking.app.embedded_sandbox import PUBLIC_URL, EmbeddedSandbox, check_settings
+from tracking.app.embedded_sandbox import PUBLIC_URL, EmbeddedSandbox
 from tracking.app.housekeeping import Housekeeping
 from tracking.app.loops import WATCHDOG_TIMEOUT, Heartbeat, JobLoop, PollLoop, SendLoop, run_loop
 from tracking.app.reconciler import Reconciler
@@ -84,10 +84,11 @@ class Backend:
     def __init__(
         self, settings: Settings, *, clock: Callable[[], datetime] = utc_now, store: Database | None = None
     ) -> None:
-        if settings.api_base_url and settings.roles & {Role.POLLER, Role.SENDER}:
+        calls = bool(settings.roles & {Role.POLLER, Role.SENDER})
+        if calls and settings.embedded_sandbox:
+            embedded_sandbox.announce(settings)
+        elif calls:
             check_environment()
-        if settings.embedded_sandbox and settings.roles & {Role.POLLER, Role.SENDER}:
-            check_settings(settings)
         self.settings = settings
         self.clock = clock
         self.database = store or database.connect(settings.database_url)
@@ -110,8 +111,8 @@ class Backend:
         self.transport: httpx.AsyncBaseTransport | None = None
         self._client: Client | None = None
         self._health = Health(settings, self.database, self._heartbeat, clock=clock, client_status=self._client_status)
-        calls = settings.embedded_sandbox and settings.roles & {Role.POLLER, Role.SENDER}
-        self._sandbox = EmbeddedSandbox(settings, self.asgi(lifespan=False)) if calls else None
+        embedded = calls and settings.embedded_sandbox
+        self._sandbox = EmbeddedSandbox(settings, self.asgi(lifespan=False)) if embedded else None
         self._demonstration: Demonstration | None = None
 
     def _client_status(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ from tracking.submissions.catalog import did_you_mean
 
 if TYPE_CHECKING:
     from tracking.sandbox.server import Sandbox
+
+log = logging.getLogger(__name__)
 
 PUBLIC_URL = "http://console.internal"
 HISTORY_DAYS = 7
@@ -66,6 +69,13 @@ def check_settings(settings: Settings) -> None:
         problems.append(Problem("TRACKING_DATABASE_URL", f"names the file of the sandbox, {store}"))
     if problems:
         raise SettingsError(problems)
+
+
+def announce(settings: Settings) -> None:
+    """Say in the log that no provider is worked with, and why. Raises SettingsError as `check_settings` does."""
+    check_settings(settings)
+    asked = "TRACKING_API_BASE_URL asks for it" if settings.api_base_url else "nothing of a provider is set"
+    log.warning("the provider is simulated by the embedded sandbox, as %s: no order is real", asked)
 
 
 def _file_of_sandbox(settings: Settings) -> Path:

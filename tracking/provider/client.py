@@ -199,7 +199,7 @@ class Client(ApiSession):
 def account_of(settings: Settings) -> ApiAccount:
     """The account of these settings; without a complete one, that of the embedded sandbox."""
     address, email, secret = settings.api_base_url, settings.api_email, settings.api_access_token
-    if address is None or email is None or secret is None:
+    if settings.embedded_sandbox or address is None or email is None or secret is None:
         return ApiAccount(SANDBOX_URL, "sandbox@example.com", "sandbox")
     return ApiAccount(address, email, secret.get_secret_value())
 

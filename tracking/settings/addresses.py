@@ -10,6 +10,7 @@ from pydantic_settings import NoDecode
 
 WEBHOOK_PATH = "/webhooks/fulfillment/"
 MAX_WEBHOOK_ADDRESS = 500
+SANDBOX = "sandbox"  # in place of the provider's address: the embedded sandbox
 # Printable ASCII alone: outside of it are letters that turn into an ASCII one when their case is folded.
 _EMAIL = re.compile(r"(\*|[!-)+-?A-~]+)@[A-Za-z0-9.-]+")
 
@@ -35,7 +36,9 @@ def base_url(value: str | None) -> str | None:
 
 
 def provider_url(value: str | None) -> str | None:
-    """The same for the provider's address, which is given without /v1."""
+    """The same for the provider's address, which is given without /v1, or as `sandbox`."""
+    if value is not None and value.strip().lower() == SANDBOX:
+        return SANDBOX
     address = base_url(value)
     return address and address.removesuffix("/v1").rstrip("/")
 

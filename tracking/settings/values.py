@@ -13,6 +13,7 @@ from tracking.orders.vocabulary import REASON_PRESETS, read_presets
 from tracking.settings import secret_texts
 from tracking.settings.addresses import (
     MAX_WEBHOOK_ADDRESS,
+    SANDBOX,
     WEBHOOK_PATH,
     BaseUrl,
     People,
@@ -47,7 +48,7 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
     )
 
-    api_base_url: ProviderUrl = None  # the provider's BASE_URL, without /v1
+    api_base_url: ProviderUrl = None  # the provider's BASE_URL, without /v1; sandbox: the embedded one, as with nothing
     provider_environment: Literal["test", "live"] | None = None  # unset: by the host in api_base_url, else live
     api_email: HeaderText = Field(None, repr=False)  # the Email credential header
     api_access_token: HeaderSecret = None  # the AccessToken credential header
@@ -106,16 +107,21 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         problems = []
-        if self.api_base_url and not (self.api_email and self.api_access_token):
+        if not self.embedded_sandbox and not (self.api_email and self.api_access_token):
             problems.append("TRACKING_API_BASE_URL needs TRACKING_API_EMAIL and TRACKING_API_ACCESS_TOKEN beside it")
         if not self.api_base_url and (self.api_email or self.api_access_token):
             problems.append("credentials are set, but TRACKING_API_BASE_URL is not: set it, or unset the credentials")
+        if self.embedded_sandbox and self.provider_environment:
+            problems.append(
+                "TRACKING_PROVIDER_ENVIRONMENT is set without a provider: set TRACKING_API_BASE_URL to its address,"
+                " or unset it for the embedded sandbox"
+            )
         if self.poll_floor > self.poll_ceiling:
             problems.append("TRACKING_POLL_FLOOR is above TRACKING_POLL_CEILING")
         if self.public_url and len(self.public_url) + len(WEBHOOK_PATH) + 43 > MAX_WEBHOOK_ADDRESS:
             problems.append("TRACKING_PUBLIC_URL is too long: a webhook address holds at most 500 characters")
         local = [is_local_address(address or "") for address in (self.public_url, self.api_base_url)]
-        if self.public_url and self.api_base_url and local == [True, False]:
+        if self.public_url and not self.embedded_sandbox and local == [True, False]:
             problems.append("TRACKING_PUBLIC_URL is on this machine: the provider cannot reach it; unset it, or name")
             problems[-1] += " an address that other machines reach"
         if self.archive and self.keep_days is None:
@@ -146,8 +152,8 @@ class Settings(BaseSettings):
 
     @property
     def embedded_sandbox(self) -> bool:
-        """Whether there is no provider to talk to, so that the simulated one is used."""
-        return self.api_base_url is None
+        """Whether the simulated provider is used: it was asked for, or nothing of a provider is set."""
+        return self.api_base_url in {None, SANDBOX}
 
     @property
     def data_folder(self) -> Path:
