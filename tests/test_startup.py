@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tracking.startup import garbage_collection_paused
+from tracking.startup import YOUNG_OBJECTS, garbage_collection_paused
 
 UNUSED = (
     "alembic",
@@ -28,6 +28,27 @@ with garbage_collection_paused():
 print(*sorted(set({UNUSED}) & set(sys.modules)))"""
     told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert told.stdout.strip() == ""
+
+
+def test_what_a_server_was_started_with_is_never_looked_through_for_garbage_again() -> None:
+    code = """
+import asyncio, contextlib, gc, signal
+from tracking.app.cli import servers
+async def serves_nothing(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        before = gc.get_freeze_count()
+        asyncio.get_running_loop().call_later(0.05, lambda: print(before, gc.get_freeze_count(), gc.get_threshold()[0]))
+        asyncio.get_running_loop().call_later(0.1, signal.raise_signal, signal.SIGINT)
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+servers.serve(serves_nothing, "127.0.0.1", 0, contextlib.nullcontext(), "nothing")"""
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=30)
+    before, afterwards, threshold = map(int, told.stdout.split())
+    assert before == 0
+    assert afterwards > 10_000
+    assert threshold == YOUNG_OBJECTS
 
 
 def test_whatever_the_import_comes_to_garbage_is_collected_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,9 @@ from tracking.app.cli.place import load_settings, print_store
 from tracking.app.web.connection_limits import limited
 from tracking.errors import Problem, SettingsError
 from tracking.settings.roles import Role
+from tracking.startup import spare_long_lived
+
+LATER_IMPORTS_SECONDS = 60  # by then all is imported that waits for its first use
 
 
 def worker_command(
@@ -76,6 +79,16 @@ def sandbox_command(  # noqa: PLR0913 - each is an option of its own, and typer 
         serve(simulated.app, host, port, simulated.running(), what)
 
 
+class _Server(uvicorn.Server):
+    """A server beside which nothing that was made for its start is looked through for garbage."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and leave to the garbage collector what comes after that; what is imported later as well."""
+        await super().startup(sockets)
+        spare_long_lived()
+        asyncio.get_running_loop().call_later(LATER_IMPORTS_SECONDS, spare_long_lived)
+
+
 def serve(application: ASGIApp, host: str, port: int, around: AbstractAsyncContextManager[None], what: str) -> None:
     """Serve on a socket of its own, within the context `around`, until a signal ends it."""
     try:
@@ -84,7 +97,7 @@ def serve(application: ASGIApp, host: str, port: int, around: AbstractAsyncConte
         why = str(exc.strerror).partition(" (")[0]
         output.print_stderr(f"{host}:{port} cannot be listened on ({why}): choose another --host or --port")
         raise typer.Exit(1) from exc
-    server = uvicorn.Server(limited(application, lifespan="on"))
+    server = _Server(limited(application, lifespan="on"))
 
     async def run() -> None:
         async with around:
