@@ -1,30 +1,37 @@
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
+import pytest
 from fakes import callback, request, shown
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Connection
 
 from tracking import ingest
+from tracking.app.web.call_figures import CallFigures
 from tracking.app.web.metrics import metrics_text
 from tracking.forecasting.planner import PlanningContext
+from tracking.provider.call_log import ApiCallRecord
 from tracking.storage import facts, inbox
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
+from tracking.storage.migrations import HEAD
 from tracking.webhooks import silence_alarm
 
 
-def values(store: Database, now: datetime) -> dict[str, float]:
-    text = metrics_text(store, now).decode()
+def values(store: Database, now: datetime, calls: CallFigures | None = None) -> dict[str, float]:
+    """What /metrics says, but for the process and its build, by name and labels."""
+    text = metrics_text(store, now, calls).decode()
     return {
         sample.name + "".join(f"/{value}" for value in sample.labels.values()): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
+        if not sample.name.startswith(("process_", "tracking_build"))
     }
 
 
 def test_an_empty_store_has_metrics_too(store: Database, now: datetime) -> None:
     nothing = (
         "tracking_orders_late",
+        "tracking_orders_needing_decision",
         "tracking_webhooks_silent",
         "tracking_looks_due",
         "tracking_orders_not_weighed",
@@ -47,7 +54,9 @@ def test_the_metrics_say_what_the_store_holds(store: Database, planner: Planning
             ingest.discover(connection, shown(f"BLK-{number}", f"po-{number}", status), now, now, planner)
         ingest.receive_webhook(connection, callback("po-0", "BLK-0"), 9, now, planner)
         inbox.record_refusal(connection, {"reason": "x"}, now)
+        inbox.add_refusal_counts(connection, {"secret": 3}, now)
         facts.set_fact(connection, "beat:poller", {"left_out": 7}, now)
+        ingest.discover(connection, shown("BLK-9", "po-9", "Cancelled"), now, now, planner)
 
     store.write(job)
     told = values(store, now + timedelta(seconds=5))
@@ -57,10 +66,12 @@ def test_the_metrics_say_what_the_store_holds(store: Database, planner: Planning
         "tracking_orders/Completed": 2,
         "tracking_orders/Accepted": 0,
         "tracking_units/Completed": 2,
-        "tracking_entered_total/Accepted": 3,
+        "tracking_entered_total/Accepted": 4,
         "tracking_entered_total/Found Completed": 2,
         "tracking_callbacks/accepted": 1,
         "tracking_callbacks/refused": 1,
+        "tracking_webhooks_refused_total/secret": 3,
+        "tracking_orders_needing_decision": 1,
         "tracking_fact_age_seconds/beat:poller": 5,
         "tracking_looks_due": 1,
         "tracking_orders_not_weighed": 7,
@@ -102,3 +113,28 @@ def test_late_orders_and_silent_webhooks_can_be_alarmed_on(
     ended = silence_alarm.SilenceAlarm(now, now, 3, now)
     store.write(lambda connection: facts.set_fact(connection, FactKey.WEBHOOK_SILENCE, ended.to_fact(), now))
     assert values(store, now)["tracking_webhooks_silent"] == 0
+
+
+def call(path: str, milliseconds: int, outcome: str = "ok") -> ApiCallRecord:
+    return ApiCallRecord(datetime.now(UTC), "GET", path, 200, milliseconds, outcome)
+
+
+def test_calls_are_counted_by_how_long_they_took_without_the_ids_in_their_paths(store: Database, now: datetime) -> None:
+    calls = CallFigures()
+    for path, milliseconds, outcome in (
+        ("/v1/Orders/BLK-1", 50, "ok"),
+        ("/v1/Orders/BLK-2", 51, "ok"),
+        ("/v1/Orders?pageSize=50", 90_000, "not sent: connection refused by 192.0.2.7"),
+    ):
+        calls.observe(call(path, milliseconds, outcome))
+    told = values(store, now, calls)
+    one, many = "/v1/Orders/{id}", "/v1/Orders"
+    name = "tracking_api_call_duration_seconds"
+    assert {told[f"{name}_bucket/{one}/{bound}/GET/ok"] for bound in ("0.1", "60.0", "+Inf")} == {2}
+    assert told[f"{name}_bucket/{one}/0.05/GET/ok"] == 1
+    assert told[f"{name}_count/{one}/GET/ok"] == 2
+    assert told[f"{name}_sum/{one}/GET/ok"] == pytest.approx(0.101)
+    assert (told[f"{name}_bucket/{many}/60.0/GET/not sent"], told[f"{name}_bucket/{many}/+Inf/GET/not sent"]) == (0, 1)
+    text = metrics_text(store, now, calls).decode()
+    assert "BLK" not in text
+    assert f'revision="{HEAD}"' in text

@@ -124,7 +124,7 @@ def get(backend: Backend, path: str) -> httpx.Response:
 
 
 def test_every_metric_is_in_the_table_with_its_type(backend: Backend) -> None:
-    served = dict(re.findall(r"^# TYPE (\w+) (\w+)$", get(backend, "/metrics").text, re.MULTILINE))
+    served = dict(re.findall(r"^# TYPE (tracking_\w+) (\w+)$", get(backend, "/metrics").text, re.MULTILINE))
     assert {row[0].strip("`").partition("{")[0]: row[1] for row in rows("docs/operating.md", METRICS)} == served
 
 

@@ -33,7 +33,7 @@ from tracking.orders.observations import utc_now
 from tracking.polling.discovery import Discovery
 from tracking.polling.learner import LATE_CHECK_EVERY, REFIT_EVERY, SILENCE_CHECK_EVERY, Learner
 from tracking.polling.poller import Poller
-from tracking.provider.call_log import FLUSH_SECONDS, CallLog
+from tracking.provider.call_log import FLUSH_SECONDS, ApiCallRecord, CallLog
 from tracking.provider.client import Client
 from tracking.provider.http.connection import check_environment
 from tracking.provider.http.findings import FINDINGS_EVERY, Findings
@@ -268,8 +268,13 @@ class Backend:
     def client(self, transport: httpx.AsyncBaseTransport | None, call_log: CallLog) -> Client:
         """Build the client of the provider."""
         shared = SharedRateLimit(self.database, self.settings.api_max_rate)
+
+        def record(call: ApiCallRecord) -> None:
+            self._health.calls.observe(call)
+            call_log.record(call)
+
         return Client.from_settings(
-            self.settings, transport=transport, record=call_log.record, shared=shared, findings=self._findings
+            self.settings, transport=transport, record=record, shared=shared, findings=self._findings
         )
 
     def callback_address(self, po_number: str) -> str | None:

@@ -50,7 +50,7 @@ UNAPPROVED = sa.text(f"orders.{_UNAPPROVED}")
 _URGENT = "(next_look_why = 'requested by a person' OR notice = 'claimed' OR state = 'Accepted')"
 URGENT = sa.text(_URGENT)
 _NEEDS_DECISION = "attention IS NOT NULL AND acknowledged_at IS NULL"
-_FLAGGED = sa.text(_NEEDS_DECISION)
+FLAGGED = sa.text(_NEEDS_DECISION)
 # What somebody who has the order may still have to do something about.
 _UNSETTLED = f"({_OPEN_STATES} OR ({_NEEDS_DECISION}))"
 UNSETTLED = sa.text(_UNSETTLED)
@@ -75,7 +75,7 @@ class Orders(StoredRow, table=True):
         sa.Index("ix_orders_urgent", "next_look_at", sqlite_where=sa.text(f"next_look_at IS NOT NULL AND {_URGENT}")),
         sa.Index("ix_orders_open", "late_at", sqlite_where=sa.text(_OPEN_STATES)),
         sa.Index("ix_orders_following", "id", sqlite_where=sa.text(_OPEN_STATES)),
-        sa.Index("ix_orders_flagged", "created_at", sqlite_where=_FLAGGED),
+        sa.Index("ix_orders_flagged", "created_at", sqlite_where=FLAGGED),
         sa.Index("ix_orders_created", "created_at", "id"),
         sa.Index("ix_orders_state", "state", "created_at"),
         sa.Index("ix_orders_type", "type", "created_at"),

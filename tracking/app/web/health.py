@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from tracking.app.loops import Heartbeat, JobLoop
+from tracking.app.web.call_figures import CallFigures
 from tracking.errors import StoreError
 from tracking.orders.policy.approval_limit import APPROVAL_OFF
 from tracking.settings.roles import Role
@@ -42,6 +43,7 @@ class Health:
         self._client_status = client_status
         self.started_at = clock()
         self.begun = False
+        self.calls = CallFigures()
 
     async def healthz(self, _request: Request) -> Response:
         """Answer 200 while the loops beat and the store writes, else 503; with the age of each."""
@@ -94,7 +96,7 @@ class Health:
     def _exposition(self) -> Response:
         from tracking.app.web import metrics  # noqa: PLC0415 - brings its library, which no start has to wait for
 
-        text = metrics.metrics_text(self._database, self._clock())
+        text = metrics.metrics_text(self._database, self._clock(), self.calls)
         return Response(text, headers={"Content-Type": metrics.CONTENT_TYPE})
 
     def _ages(self) -> dict[str, float]:

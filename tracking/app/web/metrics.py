@@ -1,21 +1,34 @@
-"""Metrics: render the running counts of the store in Prometheus' text form. No name of any order or person."""
+"""Metrics: render the running counts of the store, and figures of this process, in Prometheus' text form.
 
+No name of any order or person.
+"""
+
+import platform
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
+from importlib import metadata
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 from sqlalchemy import Connection, func, select
 
+from tracking.app.web.call_figures import CallFigures
 from tracking.orders.model import State
 from tracking.reports.board.balance import balance_currency, is_low
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FORECAST, FactKey
+from tracking.storage.migrations import HEAD
 from tracking.storage.outbox import SENDABLE
-from tracking.storage.tables import CALLBACKS, COUNTERS, FACTS, OPEN, ORDERS, OUTBOX, UNAPPROVED
+from tracking.storage.tables import CALLBACKS, COUNTERS, FACTS, FLAGGED, OPEN, ORDERS, OUTBOX, UNAPPROVED
 from tracking.storage.team.tables import JOBS
 from tracking.webhooks import silence_alarm
 
@@ -24,15 +37,20 @@ OTHER = "other"
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
-def metrics_text(database: Database, now: datetime) -> bytes:
-    """Render the metrics of the store as they are now. Raises StoreError where it cannot be read."""
+def metrics_text(database: Database, now: datetime, calls: CallFigures | None = None) -> bytes:
+    """Render the metrics of the store as they are now, and of the process with the `calls` that it made.
+
+    Raises StoreError where the store cannot be read.
+    """
     registry = CollectorRegistry(auto_describe=False)
+    ProcessCollector(registry=registry)
     trouble = _gauge(
         "tracking_store_trouble", "1 while the database cannot be written", int(database.trouble is not None)
     )
     log_size = _gauge("tracking_store_wal_bytes", "Size of the database's write-ahead log", database.wal_bytes())
     with database.read() as connection:
-        registry.register(_FixedCollector([*_families(connection, now), trouble, log_size]))
+        families = [*_families(connection, now), trouble, log_size]
+    registry.register(_FixedCollector([*families, _build(database), *_calls(calls or CallFigures())]))
     text: bytes = generate_latest(registry)
     return text
 
@@ -55,24 +73,48 @@ def _families(connection: Connection, now: datetime) -> Iterable[Metric]:
     entered = CounterMetricFamily("tracking_entered", "Orders that entered the state", labels=["state"])
     for name, counted, _ in _totals(connection, "flow"):
         entered.add_metric([name], counted)
+    yield from (orders, units, entered)
+    yield from _of_webhooks(connection)
+    yield from _ages(connection, now)
+    yield from _work(connection, now)
+    yield from _balance(connection)
+    yield from _removed(connection)
+
+
+def _of_webhooks(connection: Connection) -> Iterable[Metric]:
     callbacks = GaugeMetricFamily("tracking_callbacks", "Webhooks stored, by outcome", labels=["outcome"])
     by_outcome = select(CALLBACKS.c.outcome, func.count()).group_by(CALLBACKS.c.outcome)
     for outcome, counted in connection.execute(by_outcome):
         callbacks.add_metric([outcome], counted)
-    due = select(func.count()).where(ORDERS.c.next_look_at.is_not(None), ORDERS.c.next_look_at <= now)
-    waiting = select(func.count()).select_from(OUTBOX).where(SENDABLE)
-    unapproved = select(func.count()).select_from(ORDERS).where(UNAPPROVED)
+    refused = CounterMetricFamily("tracking_webhooks_refused", "Webhook calls refused, by the rule", labels=["rule"])
+    stored = facts.get_fact(connection, FactKey.REFUSALS)
+    for rule, counted in (stored.value["by_rule"] if stored else {}).items():
+        refused.add_metric([rule], counted)
+    alarm = silence_alarm.latest_alarm(connection)
+    silent = alarm is not None and alarm.ended_at is None
+    yield from (callbacks, refused)
+    yield _gauge("tracking_webhooks_silent", "1 while webhooks are silent that should come", int(silent))
+
+
+def _ages(connection: Connection, now: datetime) -> Iterable[Metric]:
     ages = GaugeMetricFamily("tracking_fact_age_seconds", "Seconds since a fact was last updated", labels=["fact"])
     # A curve has a class in its name, and a class the provider's word for a delivery type: any number of series.
     small = select(FACTS.c.key, FACTS.c.at).where(FACTS.c.key.not_like(f"{FORECAST}%"))
     for key, at in connection.execute(small):
         ages.add_metric([key], max((now - at).total_seconds(), 0.0))
-    yield from (orders, units, entered, callbacks, ages)
+    yield ages
+
+
+def _work(connection: Connection, now: datetime) -> Iterable[Metric]:
+    """Work that is there: for people, for the poller and for the sender."""
+    due = select(func.count()).where(ORDERS.c.next_look_at.is_not(None), ORDERS.c.next_look_at <= now)
+    waiting = select(func.count()).select_from(OUTBOX).where(SENDABLE)
+    unapproved = select(func.count()).select_from(ORDERS).where(UNAPPROVED)
     late = select(func.count()).select_from(ORDERS).where(OPEN, ORDERS.c.late_at < now)
-    alarm = silence_alarm.latest_alarm(connection)
-    silent = alarm is not None and alarm.ended_at is None
     yield _gauge("tracking_orders_late", "Open orders that are late", connection.execute(late).scalar_one())
-    yield _gauge("tracking_webhooks_silent", "1 while webhooks are silent that should come", int(silent))
+    words = "Orders that need a decision, beside those that wait for approval"
+    decisions = select(func.count()).select_from(ORDERS).where(FLAGGED)
+    yield _gauge("tracking_orders_needing_decision", words, connection.execute(decisions).scalar_one())
     yield _gauge("tracking_looks_due", "Orders whose poll is due", connection.execute(due).scalar_one())
     poller = facts.get_fact(connection, facts.heartbeat_key("poller"))
     left_out = int(poller.value.get("left_out", 0)) if poller else 0
@@ -84,8 +126,6 @@ def _families(connection: Connection, now: datetime) -> Iterable[Metric]:
     yield _gauge("tracking_outbox_waiting", "Orders that wait to be sent", connection.execute(waiting).scalar_one())
     number = connection.execute(unapproved).scalar_one()
     yield _gauge("tracking_orders_waiting_for_approval", "Orders that wait for a second operator's approval", number)
-    yield from _balance(connection)
-    yield from _removed(connection)
 
 
 def _removed(connection: Connection) -> Iterable[Metric]:
@@ -107,6 +147,29 @@ def _balance(connection: Connection) -> Iterable[Metric]:
         balance.add_metric([balance_currency(connection, value)], available / 100)
     low = is_low(available, value.get("below_minor"))
     yield from (balance, _gauge("tracking_balance_low", "1 while it is below TRACKING_BALANCE_BELOW", int(low)))
+
+
+def _build(database: Database) -> Metric:
+    """What runs here."""
+    description = database.description()
+    labels = {
+        "version": metadata.version("fulfillment-tracking"),
+        "python": platform.python_version(),
+        "database": str(description["engine"]),
+        "sqlite": str(description["sqlite_version"] or ""),
+        "revision": HEAD,
+    }
+    return InfoMetricFamily("tracking_build", "What this process runs", value=labels)
+
+
+def _calls(calls: CallFigures) -> Iterable[Metric]:
+    """Calls of this process to the provider, by how long they took; their number is that of the last bucket."""
+    labels = ["method", "endpoint", "outcome"]
+    words = "Calls of this process to the provider's API, by how long they took"
+    durations = HistogramMetricFamily("tracking_api_call_duration_seconds", words, labels=labels)
+    for key, histogram in calls:
+        durations.add_metric(key, histogram.buckets(), histogram.seconds)
+    yield durations
 
 
 def _gauge(name: str, documentation: str, value: float) -> Metric:
