@@ -1,15 +1,18 @@
+import gc
 import itertools
 import os
 import random
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import postgres_server as postgres_server_of_tests
 import pytest
+import typer.main
+import typer.testing
 from emptying import emptied
 from fakes import NOW, Clock, FakeProvider
 from hypothesis import HealthCheck, settings
@@ -21,6 +24,8 @@ from tracking.forecasting.waits import Policy
 from tracking.storage import database, engines
 from tracking.storage.database import Database
 
+# Half of what it takes to collect the tests would be the search for garbage among what is imported: there is none.
+gc.disable()
 # The folders whose tests take longest, each longer than the next.
 SLOW = ("browser", "processes", "powerloss", "scenarios", "bench")
 # These share one console, which costs more than most of them: one worker takes them all. The first of them wants to see
@@ -83,6 +88,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [item for share in shares for item in share] + quick
 
 
+def pytest_collection_finish() -> None:
+    """From here on garbage is searched for as always, but never among what was imported."""
+    gc.freeze()
+    gc.enable()
+
+
 def _shares(item: pytest.Item) -> bool:
     return item.path.parent.name == "browser" and item.path.name in SHARING
 
@@ -90,6 +101,14 @@ def _shares(item: pytest.Item) -> bool:
 def _slowness(file: list[pytest.Item]) -> tuple[bool, int]:
     path = file[0].path
     return not _shares(file[0]), SLOW.index(path.parent.name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_command_line() -> Iterator[None]:
+    """Each call of the command line would make its commands and their options anew: most of what many calls take."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.testing, "_get_command", cache(typer.main.get_command))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from histories import History
 from streamlit import config
 from streamlit.components.v2 import manifest_scanner
 from streamlit.runtime.scriptrunner.script_cache import ScriptCache
-from streamlit.testing.v1 import AppTest, local_script_runner
+from streamlit.testing.v1 import AppTest, app_test, local_script_runner
 
 from tracking.settings.loading import process_settings
 from tracking.storage import facts
@@ -69,9 +69,26 @@ def compiled_pages() -> Iterator[None]:
     before = config.get_option(statistics)
     config.set_option(statistics, False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local_script_runner, "ScriptCache", lambda: compiled)
+        for module in (app_test, local_script_runner):  # one compiles the page, the other what leads to it
+            patch.setattr(module, "ScriptCache", lambda: compiled)
         yield
     config.set_option(statistics, before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def awaited_runs() -> Iterator[None]:
+    """Each AppTest would ask a thousand times a second whether its page has run, and so take time from that."""
+    ask = local_script_runner.require_widgets_deltas
+
+    def wait(runner: local_script_runner.LocalScriptRunner, timeout: float = 3) -> None:
+        thread = runner._script_thread
+        assert thread is not None
+        thread.join(timeout)
+        ask(runner, 0 if thread.is_alive() else timeout)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local_script_runner, "require_widgets_deltas", wait)
+        yield
 
 
 @pytest.fixture
