@@ -20,11 +20,19 @@ log = logging.getLogger(__name__)
 
 
 def load(**overrides: Any) -> Settings:
-    """Load and validate the settings, from the environment and from `.env`, or the file that `_env_file` names.
+    """Load the settings as `read` does; what only looks wrong is logged, once in a process."""
+    loaded, doubts = read(**overrides)
+    for doubt in doubts:
+        _warn_once(doubt)
+    return loaded
 
-    A value may stand in a file that its variable with _FILE names, or in the folder TRACKING_SECRETS_DIR. Raises
-    SettingsError with every problem, each naming the variable and what to do. Values are never repeated. What only
-    looks wrong is logged, once in a process.
+
+def read(**overrides: Any) -> tuple[Settings, list[str]]:
+    """Read and validate the settings, from the environment and from `.env`, or the file that `_env_file` names.
+
+    A value may stand in a file that its variable with _FILE names, or in the folder TRACKING_SECRETS_DIR. Returns what
+    only looks wrong, too. Raises SettingsError with every problem, each naming the variable and what to do. Values are
+    never repeated.
     """
     path = Path(overrides.setdefault("_env_file", ENV_FILE))
     lines, fields = env_file.read_env_file(path), list(Settings.model_fields)
@@ -47,9 +55,7 @@ def load(**overrides: Any) -> Settings:
     if problems:
         raise SettingsError(problems)
     ignored = (*env_file.unread_lines(lines, PREFIX), *names.names_without_effect(given, lines, PREFIX, spellings))
-    for doubt in (*ignored, *_doubts(loaded)):
-        _warn_once(doubt)
-    return loaded
+    return loaded, [*ignored, *_doubts(loaded)]
 
 
 def _doubts(settings: Settings) -> Iterator[str]:

@@ -12,6 +12,7 @@ from tracking.errors import Problem, SettingsError
 
 Text = TypeVar("Text", str, SecretStr)
 KEY_BYTES = 32
+WEBHOOK_SECRET_FILE, CLAIMS_KEY_FILE = "webhook.secret", "claims.key"
 MAKE_A_KEY = "python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
 
 
@@ -71,7 +72,7 @@ def stored_webhook_secret(folder: Path) -> str:
 
     Raises SettingsError where that cannot be read or written.
     """
-    path = folder / "webhook.secret"
+    path = folder / WEBHOOK_SECRET_FILE
     stored = _stored(path, "TRACKING_WEBHOOK_SECRET", secrets.token_urlsafe(32))
     if len(stored) < 16:
         raise SettingsError([Problem("TRACKING_WEBHOOK_SECRET", f"{path} holds no secret: delete it for a new one")])
@@ -80,7 +81,7 @@ def stored_webhook_secret(folder: Path) -> str:
 
 def stored_claims_key(folder: Path) -> str:
     """The same for the key that claim data is encrypted with."""
-    path = folder / "claims.key"
+    path = folder / CLAIMS_KEY_FILE
     stored = _stored(path, "TRACKING_CLAIMS_KEY", new_key())
     if not is_key(stored):
         message = f"{path} holds no key: restore it from a backup; a new one cannot decrypt what was stored before"

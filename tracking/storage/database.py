@@ -299,7 +299,7 @@ def make_place(url: str) -> None:
     """Make the folder of a SQLite store. Raises SettingsError where there can be no store."""
     if (file := file_of(url)) is None:
         return
-    _check_place(file)
+    check_place(file)
     folder = file.parent
     try:
         files.make_folder(folder)
@@ -311,7 +311,8 @@ def make_place(url: str) -> None:
         raise SettingsError([Problem(SETTING, message)])
 
 
-def _check_place(file: Path) -> None:
+def check_place(file: Path) -> None:
+    """Raise SettingsError where there can be no database of this name."""
     if file.is_dir():
         raise SettingsError([Problem(SETTING, f"{file} is a folder: name a file in it")])
     if file.exists() and not file.is_file():
@@ -330,7 +331,7 @@ def _prepare(url: str, *, create: bool) -> None:
             migrate(url)
         return
     if file:
-        _check_place(file)
+        check_place(file)
     else:
         check_server_address(url)
     existing = None if file and not file.is_file() else revision(url)

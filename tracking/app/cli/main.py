@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from tracking.app.cli import evidence, jobs, maintenance, orders, output, servers
 from tracking.app.cli.retention import archive
+from tracking.app.cli.starting import check
 from tracking.app.cli.team import audit, handover
 from tracking.errors import SettingsError, StoreBusy, TrackingError, explain
 from tracking.storage.sqlite import driver, journal
@@ -37,7 +38,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _command in (
-    *(servers.worker_command, servers.sandbox_command),
+    *(check.check_command, servers.worker_command, servers.sandbox_command),
     *(orders.submit_command, orders.order_command, orders.place_anew_command),
     *(orders.why_command, maintenance.replan_command),
     *(orders.orders_command, orders.events_command, orders.export_command, orders.imports_command),

@@ -10,7 +10,7 @@ from sqlalchemy.engine import make_url
 
 from tracking.app.cli.output import print_stderr
 from tracking.orders.observations import utc_now
-from tracking.settings.loading import load
+from tracking.settings.loading import load, read
 from tracking.settings.values import ENV_FILE, Settings
 from tracking.storage import database
 from tracking.storage.database import Database
@@ -32,7 +32,17 @@ def load_settings() -> Settings:
     Raises SettingsError with every problem.
     """
     folder = console_folder()
-    loaded = load(_env_file=folder / ENV_FILE)
+    return _with_place(load(_env_file=folder / ENV_FILE), folder)
+
+
+def read_settings() -> tuple[Settings, list[str]]:
+    """Read the same, and what only looks wrong, which is not logged."""
+    folder = console_folder()
+    loaded, doubts = read(_env_file=folder / ENV_FILE)
+    return _with_place(loaded, folder), doubts
+
+
+def _with_place(loaded: Settings, folder: Path) -> Settings:
     file = file_of(loaded.database_url)
     if file is None:
         return loaded

@@ -1,0 +1,39 @@
+"""The checks in the order in which they are made. Another one is a function of its own module and a line here."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from tracking.app.checks.console import check_console
+from tracking.app.checks.provider import check_provider
+from tracking.app.checks.results import Check, CheckResult, Outcome
+from tracking.app.checks.secret_files import check_secrets
+from tracking.app.checks.store import check_store
+from tracking.app.checks.webhooks import check_webhooks
+from tracking.errors import Problem, TrackingError, explain
+from tracking.settings.values import Settings
+
+CHECKS: Mapping[str, Check] = {
+    "database": check_store,
+    "secrets": check_secrets,
+    "provider": check_provider,
+    "webhooks": check_webhooks,
+    "console": check_console,
+}
+
+
+def run_checks(settings: Settings, folder: Path) -> Iterator[CheckResult]:
+    """Make every check, each only after the one before was told. `folder` is that of the console."""
+    for name, check in CHECKS.items():
+        try:
+            yield from check(settings, folder)
+        except TrackingError as exc:
+            for problem in explain(exc).problems:
+                yield CheckResult(name, Outcome.FAILURE, problem)
+
+
+def results_without_settings(problems: tuple[Problem, ...]) -> Iterator[CheckResult]:
+    """The results where the settings are wrong: all that is wrong with them, and of the rest nothing is known."""
+    for problem in problems:
+        yield CheckResult("settings", Outcome.FAILURE, str(problem))
+    for name in CHECKS:
+        yield CheckResult(name, Outcome.UNKNOWN, "not checked, as the settings are wrong")

@@ -1,0 +1,1 @@
+"""Commands about a start: what there is to check before it."""
