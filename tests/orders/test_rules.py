@@ -706,12 +706,14 @@ _LINES = st.builds(
 )
 
 
-@given(st.lists(_LINES, max_size=5), st.lists(_LINES, max_size=5), st.booleans())
+@given(st.lists(_LINES, max_size=5), st.lists(_LINES, max_size=5), st.sampled_from(["others", "ids", "as before"]))
 def test_lines_that_stand_alike_are_paired_as_by_looking_for_each(
-    stored: list[Line], shown_lines: list[Line], alike: bool
+    stored: list[Line], shown_lines: list[Line], answer: str
 ) -> None:
-    if alike:
+    if answer == "ids":
         shown_lines = [replace(one, provider_line_id=f"LI-{at}") for at, one in enumerate(stored)]
+    elif answer == "as before":
+        shown_lines = [replace(one, status="Completed") for one in stored]
     known, now = (
         [replace(one, number=number) for number, one in enumerate(lines, 1)] for lines in (stored, shown_lines)
     )

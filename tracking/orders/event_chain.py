@@ -17,13 +17,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as quoted
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 from tracking.orders.model import Event, Line
 
 CONTENT_FIELDS = ("number", "product_id", "value_minor", "quantity", "external_id", "recipient_hash")
 LINE_FIELDS = tuple(entry.name for entry in fields(Line))
+LINE_COLUMNS = (*LINE_FIELDS, "recipient_salt", "recipient_hash")
+contents_of = itemgetter(*map(LINE_COLUMNS.index, CONTENT_FIELDS))
+"""Picks the values of CONTENT_FIELDS out of those of LINE_COLUMNS."""
 _line_facts = attrgetter(*LINE_FIELDS)
 
 
@@ -56,15 +59,20 @@ class Entry(NamedTuple):
 
     def hashed_text(self, po_number: str) -> str:
         """The JSON array whose hash it is."""
-        seq, kind, witness, happened_at, learned_at, changes, line_changes, detail, previous = self
-        return (
-            f"[{quoted(po_number)}, {seq}, {quoted(kind)}, {quoted(witness)}, {quoted(happened_at)}, "
-            f"{quoted(learned_at)}, {changes}, {line_changes}, {detail}, {quoted(previous or '')}]"
-        )
+        return _hashed_text(quoted(po_number), self)
 
     def event_hash(self, po_number: str) -> str:
         """The hash in hex that the next event, or the order, carries."""
         return hashlib.sha256(self.hashed_text(po_number).encode()).hexdigest()
+
+
+def _hashed_text(name: str, entry: tuple[int, str, str, str, str, str, str, str, str | None]) -> str:
+    """The JSON array of an entry, or of its values; `name` is the PONumber in quotes."""
+    seq, kind, witness, happened_at, learned_at, changes, line_changes, detail, previous = entry
+    return (
+        f"[{name}, {seq}, {quoted(kind)}, {quoted(witness)}, {quoted(happened_at)}, {quoted(learned_at)}, {changes}, "
+        f"{line_changes}, {detail}, {quoted(previous or '')}]"
+    )
 
 
 def first_hash(po_number: str) -> str:
@@ -105,15 +113,16 @@ def event_rows(po_number: str, head: str, count: int, events: Iterable[Event]) -
 
 def event_entries(po_number: str, head: str, count: int, events: Iterable[Event]) -> tuple[list[Entry], str]:
     """The same as `event_rows`, as the texts that are hashed and that SQLite stores."""
-    chained = []
+    name, chained = quoted(po_number), []
     for seq, event in enumerate(events, start=count + 1):
-        times = hashed_time(event.happened_at), hashed_time(event.learned_at)
+        learned = hashed_time(event.learned_at)
+        happened = learned if event.happened_at is event.learned_at else hashed_time(event.happened_at)
         changes = canonical(event.changes) if event.changes else _NOTHING
         lines = canonical(event.line_changes) if event.line_changes else _NONE
         detail = canonical(event.detail) if event.detail else _NOTHING
-        entry = Entry(seq, event.kind, str(event.witness), *times, changes, lines, detail, head)
+        entry = Entry(seq, event.kind, str(event.witness), happened, learned, changes, lines, detail, head)
         chained.append(entry)
-        head = entry.event_hash(po_number)
+        head = hashlib.sha256(_hashed_text(name, entry).encode()).hexdigest()
     return chained, head
 
 
@@ -173,12 +182,17 @@ def keyed_hash(recipient: str, salt: str) -> str:
 
 def line_rows(lines: Sequence[Line], new_salt: Callable[[], str]) -> list[dict[str, Any]]:
     """The lines as rows without their order's id; each recipient with a salt of its own and the hash keyed with it."""
+    return [dict(zip(LINE_COLUMNS, values, strict=True)) for values in line_values(lines, new_salt)]
+
+
+def line_values(lines: Sequence[Line], new_salt: Callable[[], str]) -> list[tuple[Any, ...]]:
+    """The same as values of LINE_COLUMNS."""
     made = []
     for line in lines:
-        salt = new_salt() if line.recipient is not None else None
-        hashed = keyed_hash(line.recipient, salt) if line.recipient is not None and salt else None
-        facts: dict[str, Any] = dict(zip(LINE_FIELDS, _line_facts(line), strict=True))
-        made.append(facts | {"recipient_salt": salt, "recipient_hash": hashed})
+        salt = hashed = None
+        if line.recipient is not None and (salt := new_salt()):
+            hashed = keyed_hash(line.recipient, salt)
+        made.append((*_line_facts(line), salt, hashed))
     return made
 
 
@@ -189,8 +203,12 @@ def contents_hash(lines: Iterable[Sequence[Any]]) -> str:
 
 def with_contents(first: Event, lines: Iterable[Mapping[str, Any]]) -> Event:
     """The order's first event, telling what its lines are, so that none can be changed unseen."""
-    digest = contents_hash([line[name] for name in CONTENT_FIELDS] for line in lines)
-    detail = {**first.detail, "contents": digest}
+    return telling(first, contents_hash([line[name] for name in CONTENT_FIELDS] for line in lines))
+
+
+def telling(first: Event, contents: str) -> Event:
+    """The order's first event with the hash of its contents."""
+    detail = {**first.detail, "contents": contents}
     return Event(
         first.kind, first.witness, first.happened_at, first.learned_at, first.changes, detail, first.line_changes
     )

@@ -241,11 +241,16 @@ def pair_lines(stored: Sequence[Line], reported: Sequence[Line]) -> Iterator[tup
 
 
 def _stand_alike(stored: Sequence[Line], reported: Sequence[Line]) -> bool:
-    """Whether no line has an id here yet and each is shown where it stands here, so that none has to be looked for."""
-    return len(stored) == len(reported) and all(
-        line.provider_line_id is None and _ECHOED(line) == _ECHOED(now)
-        for line, now in zip(stored, reported, strict=True)
-    )
+    """Whether each is shown where it stands here, so that none has to be looked for: by its id, or as none has one."""
+    if len(stored) != len(reported):
+        return False
+    ids = [line.provider_line_id for line in stored]
+    if any(ids):
+        same = all(ids) and ids == [line.provider_line_id for line in reported]
+        return same and len({folded_id(line_id) for line_id in ids if line_id}) == len(ids)
+    # An empty id is none, and yet not the id that a line without one has.
+    unknown = ids.count(None) == len(ids)
+    return unknown and all(map(operator.eq, map(_ECHOED, stored), map(_ECHOED, reported)))
 
 
 LIKENESSES = 4

@@ -8,7 +8,6 @@ import contextlib
 import functools
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
@@ -26,7 +25,8 @@ Movement = tuple[str, datetime, str, int]
 Sums = dict[tuple[str, datetime, str], tuple[int, int, int]]
 """By name, hour and state of a counter: the orders, units and minor units that are added to it."""
 _SUMS = "sums of counters"  # in a connection's `info`
-_attention_of = attrgetter("attention", "acknowledged_at")
+_COUNTED = frozenset({"state", "attention", "acknowledged_at"})
+"""The facts that counters go by: an event that changes none of them counts nothing."""
 LATE_IN_HOUR = select(COUNTERS.c.orders).where(COUNTERS.c.name == LATE, COUNTERS.c.hour == bindparam("within"))
 
 
@@ -66,9 +66,9 @@ def count_event(connection: Connection, before: Order | None, after: Order, even
 
 def sum_event(sums: Sums, before: Order | None, after: Order, event: Event) -> None:
     """Add to the sums what an event counts that took its order from `before` to `after`."""
-    earlier = before.state if before else None
-    if before and earlier == after.state and _attention_of(before) == _attention_of(after):
+    if before and _COUNTED.isdisjoint(event.changes):
         return
+    earlier = before.state if before else None
     needed = before is not None and needs_decision(before.attention, before.acknowledged_at)
     needs = needs_decision(after.attention, after.acknowledged_at)
     if earlier == after.state and needed == needs:

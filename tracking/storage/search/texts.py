@@ -58,8 +58,8 @@ def words_of(order_texts: Iterable[str | None], lines: Iterable[LineTexts]) -> l
     `order_texts` are its ids and notes.
     """
     lines = list(lines)
-    texts = [*order_texts, *(line[0] for line in lines), *(line[1] for line in lines)]
-    return [word for word in dict.fromkeys(fold(each) for each in texts if each) if word]
+    texts = dict.fromkeys([*order_texts, *[line[0] for line in lines], *[line[1] for line in lines]])
+    return [word for word in dict.fromkeys([fold(each) for each in texts if each]) if word]
 
 
 def people_of(lines: Iterable[LineTexts]) -> list[str]:

@@ -36,7 +36,7 @@ _ORDER_COLUMNS = (
     *("line_count", "event_count", "head", "quiet_since"),
     *("looks", "last_look_at", "next_look_at", "next_look_why", "late_at"),
 )
-_LINE_COLUMNS = ("order_id", *chain.LINE_FIELDS, "recipient_salt", "recipient_hash", "recipient_key")
+_LINE_COLUMNS = ("order_id", *chain.LINE_COLUMNS, "recipient_key")
 _EVENT_COLUMNS = ("order_id", *chain.Entry._fields)
 _CALL_COLUMNS = (
     *("order_id", "digest", "outcome", "action", "po_number", "provider_id", "stated_at", "size"),
@@ -71,16 +71,16 @@ def make_group(first: int, placed: Sequence[datetime], seed: int, now: datetime)
 
 def _add(group: Group, history: History, now: datetime) -> None:
     place, order, polls = len(group.orders), history.after[-1], history.polls
-    lines = chain.line_rows(order.lines, order_store.new_salt)
-    first = chain.with_contents(history.events[0], lines)
+    lines = chain.line_values(order.lines, order_store.new_salt)
+    first = chain.telling(history.events[0], chain.contents_hash(map(chain.contents_of, lines)))
     origin = chain.first_hash(order.po_number)
     log, head = chain.event_entries(order.po_number, origin, 0, [first, *history.events[1:]])
-    group.events.extend((place, *entry) for entry in log)
-    keys = [_search_key(line["recipient"]) for line in lines]
-    group.lines.extend((place, *line.values(), key) for line, key in zip(lines, keys, strict=True))
-    group.texts.extend(tuple(row.values()) for row in order_store.search_rows(place, history.after[0], keys))
+    group.events.extend([(place, *entry) for entry in log])
+    keys = [None if line.recipient is None else _search_key(line.recipient) for line in order.lines]
+    group.lines.extend([(place, *values, key) for values, key in zip(lines, keys, strict=True)])
+    group.texts.extend([tuple(row.values()) for row in order_store.search_rows(place, history.after[0], keys)])
     if order.provider_id != history.after[0].provider_id:
-        group.texts.extend(tuple(row.values()) for row in texts.rows_of(place, [order.provider_id], ()))
+        group.texts.extend([tuple(row.values()) for row in texts.rows_of(place, [order.provider_id], ())])
     waits = model.is_open(order.state) and order.provider_id is not None
     values = [
         place,
@@ -117,7 +117,7 @@ def webhook_call(place: int, order: model.Order, received: datetime, stated: dat
 
 
 @functools.lru_cache(maxsize=8)
-def _search_key(recipient: str | None) -> str | None:
+def _search_key(recipient: str) -> str | None:
     return recipients.search_key({}, recipient)
 
 
