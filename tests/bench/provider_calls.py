@@ -47,6 +47,7 @@ from tracking.provider.http.findings import FINDINGS_EVERY, Findings  # noqa: E4
 from tracking.provider.http.session import ApiAccount, ApiLimits  # noqa: E402 - the same
 from tracking.provider.responses import read_order  # noqa: E402 - the same
 from tracking.provider.shared_rate_limit import SharedRateLimit  # noqa: E402 - the same
+from tracking.startup import spare_long_lived  # noqa: E402 - the same
 from tracking.storage import database  # noqa: E402 - the same
 from tracking.storage.database import Database  # noqa: E402 - the same
 from tracking.storage.tables import ORDERS  # noqa: E402 - the same
@@ -324,6 +325,7 @@ def measure(folder: Path, turns: int = TURNS) -> list[Row]:
         console = Console(store, url)
 
         async def run() -> list[Row]:
+            spare_long_lived()  # as a server does once it has started
             try:
                 return await _take(console, url, turns)
             finally:

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, PoolProxiedConnection
 
 from tracking.errors import Problem, SettingsError, StoreBusy, StoreError, StoreUnusable, TooSlow, causes_of
 from tracking.storage.migrations import HEAD
@@ -47,7 +47,8 @@ def make_engine(url: str, *, writes: bool) -> Engine:
         **({"poolclass": NullPool} if writes else {"pool_size": 8, "max_overflow": 32}),
     )
     event.listen(engine, "connect", _set_up_writer if writes else _set_up_reader)
-    event.listen(engine, "begin", _begin_write if writes else _begin_read)
+    # Not by an event of the engine: one that has any looks for all kinds of them with every statement.
+    engine.dialect.do_begin = _begin_write if writes else _begin_read  # type: ignore[assignment]
     return engine
 
 
@@ -70,18 +71,17 @@ def _set_up_reader(connection: dbapi.Connection, _record: object) -> None:
     connection.create_function("casefold", 1, casefold, deterministic=True)
 
 
-def _begin_write(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-    _check_journal(connection)
+def _begin_write(connection: PoolProxiedConnection) -> None:
+    _begin(connection, "BEGIN IMMEDIATE")
 
 
-def _begin_read(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
-    _check_journal(connection)
+def _begin_read(connection: PoolProxiedConnection) -> None:
+    _begin(connection, "BEGIN")
 
 
-def _check_journal(connection: Connection) -> None:
-    raw: Any = connection.connection.driver_connection
+def _begin(connection: PoolProxiedConnection, statement: str) -> None:
+    raw: Any = connection.driver_connection
+    raw.execute(statement)
     try:
         journal.check_transaction(raw)
     except StoreUnusable:
