@@ -41,6 +41,7 @@ run: $(VENV)/.run ## start the console at http://127.0.0.1:8501
 
 test: $(VENV)/.test ## run all tests but the long ones (ARGS="-k name" for some)
 	@tests/browser/find-chromium >/dev/null || true
+	@tests/operating/find-tools || true
 	@$(PYTEST) -n $(WORKERS) --dist worksteal $(ARGS)
 
 long: $(VENV)/.test ## the long versions of tests without a browser: each scenario with more orders, refused credentials
