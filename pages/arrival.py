@@ -29,10 +29,10 @@ def note_address() -> None:
 
 def is_left() -> bool:
     """Whether this run was asked for by a page that has been left."""
-    context = get_script_run_ctx()
-    if context is None or _KEY not in st.session_state:
+    context, arrived = get_script_run_ctx(), st.session_state.get(_KEY)
+    if context is None or arrived is None:
         return False
-    return context.page_script_hash not in {st.session_state[_KEY][1], context.pages_manager.main_script_hash}
+    return context.page_script_hash not in {arrived[1], context.pages_manager.main_script_hash}
 
 
 def go_on() -> None:

@@ -19,7 +19,6 @@ import board_figures
 import cached
 import elements
 import navigation
-import refreshed
 import times
 from charts import overview as charts
 from tracking.orders import wording
@@ -51,42 +50,35 @@ Query = Mapping[str, Any]
 def pictures() -> None:
     """All charts, which are drawn again together."""
     with st.container(gap="xsmall"):
-        with _card("flow_card", FLOW_CHART) as (row, _):
+        with _card("flow_card") as row:
             span = backlog(row)
         lifecycle()
         left, right = st.columns(2, gap="xsmall")
-        with left, _card("expectation_card", LOWER_CHART) as parts:
-            expectation(*parts)
-        with right, _card("times_card", LOWER_CHART) as parts:
-            completion_times(*parts, span)
+        with left, _card("expectation_card") as row:
+            expectation(row)
+        with right, _card("times_card") as row:
+            completion_times(row, span)
 
 
 @contextmanager
-def _card(key: str, height: int) -> Iterator[tuple[Any, Any]]:
-    """A card with a part of this height for its chart; yields the row of its title and the foot.
-
-    So nothing moves while a chart is read, and on a phone title and foot may take more than one line.
-    """
+def _card(key: str) -> Iterator[Any]:
+    """A card for a chart; yields the row of its title, which on a phone may take more than one line."""
     with st.container(border=True, key=key, gap="xxsmall"):
-        row = st.container(horizontal=True, vertical_alignment="center", gap="small")
-        body, foot = st.container(height=height, border=False), st.container()
-        with body:
-            yield row, foot
+        yield st.container(horizontal=True, vertical_alignment="center", gap="small")
 
 
-@contextmanager
-def _place(height: int) -> Iterator[None]:
-    """Hold the place of what the block reads, where that is not remembered: a skeleton costs a thread of its own."""
-    place = st.empty()
-    with refreshed.meanwhile(partial(place.skeleton, height)):
-        yield
+def _without_chart(text: str, height: int) -> None:
+    """What is said in place of a chart of this height, and of the line below it."""
+    with st.container(height=height, border=False):
+        st.caption(text)
+    st.caption(EMPTY_LINE)
 
 
 def _chart(figure: go.Figure, key: str, alt: str) -> Any:
     """Draw a chart; returns what the point stands for that was clicked, None without a click."""
     st.plotly_chart(
-        figure, key=key, alt=alt, config={"displayModeBar": False}, on_select=partial(_remember_click, key),
-        selection_mode="points",
+        figure, key=key, alt=alt, height=figure.layout.height, config={"displayModeBar": False},
+        on_select=partial(_remember_click, key), selection_mode="points",
     )  # fmt: skip
     return st.session_state.pop(f"{key}_click", None)
 
@@ -134,8 +126,7 @@ def backlog(row: Any) -> str:
             label_visibility="collapsed",
         )  # fmt: skip
         data = _data("flow_data", "Backlog and throughput")
-    with _place(FLOW_CHART):
-        reading = cached.flow(span)
+    reading = cached.flow(span)
     frame, course = reading.value
     step = trends.step_name(span)
     placed, completed, opened = int(frame["placed"].sum()), int(frame["completed"].sum()), int(frame["open"].iloc[-1])
@@ -172,11 +163,11 @@ def _flow_tables(frame: pd.DataFrame, course: pd.DataFrame, span: str) -> None:
 @elements.live("3s", "lifecycle")
 def lifecycle() -> None:
     """In which state the orders are now, by number or value; as often as the counts above, which it repeats."""
-    with _card("lifecycle_card", LIFECYCLE_CHART) as (row, foot):
-        _lifecycle(row, foot)
+    with _card("lifecycle_card") as row:
+        _lifecycle(row)
 
 
-def _lifecycle(row: Any, foot: Any) -> None:
+def _lifecycle(row: Any) -> None:
     with row:
         st.subheader("Lifecycle now", anchor=False, width="content")
         view = st.segmented_control(
@@ -193,7 +184,7 @@ def _lifecycle(row: Any, foot: Any) -> None:
     clicked = _chart(drawn.figure(LIFECYCLE_CHART), f"lifecycle_{view}", f"Orders by state: {drawn.states}.")
     if clicked:
         st.switch_page("orders.py", query_params=_in_state(clicked, current.since))
-    foot.caption(drawn.small_states or EMPTY_LINE)
+    st.caption(drawn.small_states or EMPTY_LINE)
     if data.open:
         with data:
             _lifecycle_table(current)
@@ -228,24 +219,22 @@ def _lifecycle_table(current: Lifecycle) -> None:
 # Expectation
 
 
-def expectation(row: Any, foot: Any) -> None:
+def expectation(row: Any) -> None:
     """Each open order by its age, and by how many finished orders like it took less."""
     with row:
         st.subheader("Open orders against expectation", anchor=False, width="content")
         data = _data("expectation_data", "Open orders")
-    with _place(LOWER_CHART):
-        reading = cached.open_orders()
+    reading = cached.open_orders()
     current = reading.value
     if not current.orders:
-        st.caption("No order is open at the provider.")
-        foot.caption(EMPTY_LINE)
+        _without_chart("No order is open at the provider.", LOWER_CHART)
         return
     frame = board_figures.dots(reading)
     text = _expectation_text(current, frame)
-    foot.caption(text)
     clicked = _chart(
         board_figures.expectation(reading, LOWER_CHART), "expectation", re.sub(r":\w+\[(.)\]", r"\1", text)
     )
+    st.caption(text)
     if clicked:
         st.switch_page("order.py", query_params={"order": clicked})
     if data.open:
@@ -284,23 +273,22 @@ def _expectation_table(frame: pd.DataFrame) -> None:
 # Time to completion
 
 
-def completion_times(row: Any, foot: Any, span: str) -> None:
+def completion_times(row: Any, span: str) -> None:
     """How long orders of one type took, from the middle one to the slowest of twenty."""
     row.subheader("Time to completion", anchor=False, width="content")
-    with _place(LOWER_CHART):
-        reading = cached.completion_times(span)
+    reading = cached.completion_times(span)
     current = reading.value
     if not current.by_type:
-        st.caption("No completions observed in this period.")
-        foot.caption(EMPTY_LINE)
+        _without_chart("No completions observed in this period.", LOWER_CHART)
         return
     with row:
         name = _chosen_type(sorted(current.by_type, key=_place_of_type))
         data = _data("times_data", "Time to completion")
     took = current.by_type[name]
-    foot.caption(text := _times_text(current, took, "hour" if span == "24h" else "day"))
+    text = _times_text(current, took, "hour" if span == "24h" else "day")
     figure = board_figures.completion_times(reading, name, LOWER_CHART)
     clicked = _chart(figure, f"times_{name}", f"Time to completion, {TYPE_LABELS.get(name, name)}: {text}")
+    st.caption(text)
     if clicked:
         st.switch_page("orders.py", query_params=_completed_in(datetime.fromisoformat(clicked), name, span))
     if data.open:

@@ -2,6 +2,8 @@
 
 import functools
 from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -29,16 +31,17 @@ def flow(reading: Reading[tuple[pd.DataFrame, pd.DataFrame]], height: int) -> go
 
 @dataclass(frozen=True, slots=True)
 class LifecycleChart:
-    """The orders by state: bars (bar, state, amount, text), the states in words, and those too small for their bar."""
+    """The orders by state: bars (bar, state, amount, text), also as `content`, the states in words, and small ones."""
 
     bars: pd.DataFrame
+    content: tuple[tuple[Any, ...], ...]
     states: str
     small_states: str
 
     def figure(self, height: int) -> go.Figure:
         """The bars as a chart."""
-        content = tuple(self.bars.itertuples(index=False, name=None))
-        return remembered.figure(content, "lifecycle", lambda: charts.lifecycle(self.bars, height, elements.palette()))
+        draw = partial(charts.lifecycle, self.bars, height, elements.palette())
+        return remembered.figure(self.content, "lifecycle", draw)
 
 
 @functools.lru_cache(maxsize=REMEMBERED)
@@ -78,7 +81,8 @@ def dots(reading: Reading[OpenOrders]) -> pd.DataFrame:
 
 
 def _lifecycle_chart(current: Lifecycle, bars: pd.DataFrame) -> LifecycleChart:
-    return LifecycleChart(bars, _states_text(current), _small_states(bars))
+    content = tuple(bars.itertuples(index=False, name=None))
+    return LifecycleChart(bars, content, _states_text(current), _small_states(bars))
 
 
 def _states_text(current: Lifecycle) -> str:

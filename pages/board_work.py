@@ -8,6 +8,7 @@ import streamlit as st
 import cached
 import elements
 import navigation
+import refreshed
 import times
 from board_charts import FLOW_HEIGHT, GAP, LIFECYCLE_HEIGHT, LOWER_HEIGHT
 from tracking.errors import TooSlow
@@ -23,8 +24,9 @@ DECISIONS_HEIGHT = FLOW_HEIGHT
 CHANGES_HEIGHT = LIFECYCLE_HEIGHT + GAP + LOWER_HEIGHT
 ROWS = 6  # of the card on what needs a decision: its height is fixed
 LETTERS = 43  # of a row of that card on a phone; its value stands in it where there is room
+EM_SPACE = "\u2003"
 HALF_A_DAY = timedelta(hours=12)
-STATE_WIDTH = 118  # pixels: the widest of the known states
+WEBHOOK = ":gray[:material/webhook: Webhook]"
 
 
 def brief(length: timedelta) -> str:
@@ -32,18 +34,36 @@ def brief(length: timedelta) -> str:
     return " ".join(wording.duration(length).split()[:2])
 
 
-@elements.live("3s", "decisions")
-def decisions() -> None:
+def work(*, frozen: bool) -> None:
+    """What needs a decision, and the latest changes; `frozen`: these keep their places until newer are asked for."""
+    with elements.error_box():
+        try:
+            first = cached.latest_changes() if frozen else None
+        except TooSlow:
+            first = None
+    _work(first)
+
+
+@elements.live("3s", "work")
+def _work(first: Sequence[Change] | None) -> None:
+    """Both cards, which are read and drawn again together: a part that refreshes by itself has a price of its own."""
+    with st.container(gap="xsmall"):
+        with refreshed.or_later():
+            _decisions()
+        with refreshed.or_later():
+            _changes(first)
+
+
+def _decisions() -> None:
     """What needs a decision by reason, each reason with the way to its orders."""
     with st.container(border=True, height=DECISIONS_HEIGHT, key="decisions_card", gap="xsmall"):
         current = cached.decisions()
-        with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-            st.subheader("Needs a decision", anchor=False, width="content")
-            with st.container(horizontal=True, width="content", gap="small"):
-                if current.snoozed:
-                    _view_link(f"{current.snoozed:,} snoozed", "snoozed")
-                if current.total:
-                    _view_link(f"View {current.total:,}", "attention")
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.subheader("Needs a decision", anchor=False)
+            if current.snoozed:
+                _view_link(f"{current.snoozed:,} snoozed", "snoozed")
+            if current.total:
+                _view_link(f"View {current.total:,}", "attention")
         if not current.total:
             st.markdown(":green[:material/check_circle:] Nothing needs a decision.")
         if current.capped:
@@ -76,9 +96,8 @@ def _group(group: DecisionGroup, at_least: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key=key, wrap=False):
         label = f"**{group.orders:,}{at_least}** {elements.escape(reason_label(group.reason))}"
         query = {"view": "attention", "reason": group.reason}
-        with st.container():
-            help_text = f"{elements.escape(reason_label(group.reason))}, worth {elements.escape(worth)}"
-            navigation.link("orders.py", label, query=query, help_text=help_text)
+        help_text = f"{elements.escape(reason_label(group.reason))}, worth {elements.escape(worth)}"
+        navigation.link("orders.py", label, query=query, help_text=help_text, width="stretch")
         age = brief(utc_now() - group.oldest.created_at)
         address = {"order": group.oldest.po_number}
         navigation.link("order.py", f"oldest {age}", query=address, help_text="Open the oldest of them")
@@ -89,25 +108,13 @@ def _group(group: DecisionGroup, at_least: str) -> None:
 def _waiting_longest(orders: Sequence[DecisionOrder]) -> None:
     """Single orders, where there is room for them."""
     st.caption("Waiting longest")
-    with st.container(key="waiting_longest", gap=None):
+    with st.container(key="waiting_longest", gap="xxsmall"):
         for order in orders:
-            with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", wrap=False):
-                with st.container():
-                    elements.order_link(order.po_number)
-                st.caption(reason_label(order.reason), width="content")
+            reason = elements.escape(reason_label(order.reason))
+            label = f"{elements.escape(order.po_number)}{EM_SPACE}:gray[{reason}]"
+            elements.order_link(order.po_number, label=label, help_text=reason, width="stretch")
 
 
-def changes(*, frozen: bool) -> None:
-    """The latest changes. `frozen`: they keep their places until somebody asks for the newer ones."""
-    with elements.error_box():
-        try:
-            current = cached.latest_changes() if frozen else None
-        except TooSlow:
-            current = None
-    _changes(current)
-
-
-@elements.live("3s", "changes")
 def _changes(frozen: Sequence[Change] | None) -> None:
     """The changes as they were read with the page; how many orders have changed since stands above them."""
     current = cached.latest_changes()
@@ -121,7 +128,7 @@ def _changes(frozen: Sequence[Change] | None) -> None:
             many = "+" if newer == reports.CHANGES_LISTED else ""
             if newer and st.button(f"{newer}{many} new: show", key="show_changes", type="tertiary"):
                 st.rerun()
-        with st.container(key="changes", gap=None):
+        with st.container(key="changes", gap=6):
             for change in listed:
                 _change(change)
         if not listed:
@@ -129,15 +136,13 @@ def _changes(frozen: Sequence[Change] | None) -> None:
 
 
 def _change(change: Change) -> None:
-    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", wrap=False):
-        if change.state is None:
-            st.badge("Webhook", icon=":material/webhook:", color="gray", width=STATE_WIDTH)
-        else:
-            elements.badge(change.state, width=STATE_WIDTH)
-        sentence, address = elements.escape(change.entry.text), {"order": change.po_number}
-        label = elements.escape(change.po_number)
-        navigation.link("order.py", label, query=address, help_text=sentence, width="stretch")
-        st.caption(_time_text(change.entry.learned_at), width="content")
+    """One order in one line, all of it the link: when, the state it came to, and which order."""
+    state = WEBHOOK if change.state is None else elements.state_text(change.state)
+    at, name = _time_text(change.entry.learned_at), elements.escape(change.po_number)
+    help_text = elements.escape(change.entry.text)
+    elements.order_link(
+        change.po_number, label=EM_SPACE.join((f":gray[{at}]", state, name)), help_text=help_text, width="stretch"
+    )
 
 
 def _time_text(at: datetime) -> str:

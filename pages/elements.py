@@ -142,7 +142,13 @@ _JOINER = "\u2060"
 
 def escape(text: object) -> str:
     """Text from outside for Markdown: shown as it is, nothing in it is interpreted."""
-    flat = _STREAMLIT_SHORTCUTS.sub(lambda match: match[0] + _JOINER, " ".join(wording.plain(text).split()))
+    return _escaped(wording.plain(text))
+
+
+@functools.lru_cache(maxsize=2048)
+def _escaped(text: str) -> str:
+    """The same of text that is harmless otherwise; what is on the screen is drawn again and again."""
+    flat = _STREAMLIT_SHORTCUTS.sub(lambda match: match[0] + _JOINER, " ".join(text.split()))
     flat = re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~:$&@^=])", r"\\\1", flat)
     # Backslashes do not keep bare addresses from becoming links; an invisible joiner within them does.
     flat = re.sub(r"(?i)(http|https|ftp|mailto|www)(?=\\[:.])", rf"\1{_JOINER}", flat)
@@ -153,6 +159,12 @@ def badge(state: str, *, width: Any = "content") -> None:
     """The state as a word with its shape and colour."""
     icon, color = STATE_BADGES.get(state, UNKNOWN_STATE_BADGE)
     st.badge(badge_label(state_label(state)), icon=icon, color=color, width=width)  # type: ignore[arg-type]  # the table holds only its colours
+
+
+def state_text(state: str) -> str:
+    """The same as Markdown without a ground, to stand within a text: a badge is higher than its line."""
+    icon, color = STATE_BADGES.get(state, UNKNOWN_STATE_BADGE)
+    return f":{color}[{icon} {escape(state_label(state))}]"
 
 
 def badge_label(text: str) -> str:
@@ -204,12 +216,9 @@ def chart(figure: Any, key: str, alt: str, **more: Any) -> Any:
         return st.plotly_chart(figure, key=key, config={"displayModeBar": False}, alt=alt, **more)
 
 
-def order_link(
-    po_number: str, *, label: str = "", icon: str | None = None, query: dict[str, str] | None = None
-) -> None:
-    """A link to the order's page; `query` is added to its address."""
-    address = {"order": po_number} | (query or {})
-    navigation.link("order.py", label or escape(po_number), icon=icon or "", query=address)
+def order_link(po_number: str, *, label: str = "", query: dict[str, str] | None = None, **more: Any) -> None:
+    """A link to the order's page; `query` is added to its address, `more` goes to `navigation.link`."""
+    navigation.link("order.py", label or escape(po_number), query={"order": po_number} | (query or {}), **more)
 
 
 @contextlib.contextmanager

@@ -136,9 +136,8 @@ def first_steps() -> None:
 def board() -> None:
     """Work on the left, pictures on the right; on a phone the work comes first."""
     work, pictures = st.columns([1, 2], gap="xsmall")
-    with work, st.container(gap="xsmall"):
-        board_work.decisions()
-        board_work.changes(frozen=not ON_A_WALL)
+    with work:
+        board_work.work(frozen=not ON_A_WALL)
     with pictures:
         board_charts.pictures()
 
@@ -152,8 +151,7 @@ with elements.error_box():
     except TooSlow:  # each part says so in its place, and tries again
         empty = False
 with st.container(horizontal=True, vertical_alignment="center", key="headline"):
-    with st.container():
-        verdict()
+    verdict()
     if not ON_A_WALL:
         if not empty and st.button(as_of.LABEL, key="as_of", icon=as_of.ICON, type="tertiary"):
             as_of.choose("overview.py", {})

@@ -7,8 +7,7 @@ says so, and of when it is.
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,9 +21,9 @@ from tracking.storage.reading.time_limits import REFRESHED_SECONDS, time_limit
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_OVERDUE = "read_overdue"  # in the session: of when the oldest is that this run shows in place of what is now
-_PARTS = "overdue_parts"  # in the session: the same of each part of the page, by its name
-_MEANWHILE: ContextVar[Callable[[], AbstractContextManager[object]]] = ContextVar("meanwhile", default=nullcontext)
+# Of when the oldest is that this run shows in place of what is now, and in the session the same of each part by name.
+_OVERDUE: ContextVar[datetime | None] = ContextVar("overdue", default=None)
+_PARTS = "overdue_parts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +68,12 @@ class Refreshed(Generic[P, T]):
     def _newer(self, key: Any, *args: P.args, **kwargs: P.kwargs) -> Answer[T]:
         at, recent_until = utc_now(), time.monotonic() + self._ttl
         try:
-            with _MEANWHILE.get()(), time_limit(REFRESHED_SECONDS):
+            with time_limit(REFRESHED_SECONDS):
                 answer = Answer(self._read(*args, **kwargs), at, recent_until)
         except TooSlow:
             if (last := self.answers.get(key)) is None:
                 raise
-            st.session_state[_OVERDUE] = min(last.read_at, st.session_state.get(_OVERDUE) or last.read_at)
+            _OVERDUE.set(min(last.read_at, _OVERDUE.get() or last.read_at))
             return last
         self.answers.pop(key, None)
         self.answers[key] = answer
@@ -87,16 +86,6 @@ class Refreshed(Generic[P, T]):
 def refreshed(*, ttl: int, max_entries: int) -> Callable[[Callable[P, T]], Refreshed[P, T]]:
     """Decorate a read of the pages."""
     return lambda read: Refreshed(read, ttl, max_entries)
-
-
-@contextlib.contextmanager
-def meanwhile(draw: Callable[[], AbstractContextManager[object]]) -> Iterator[None]:
-    """What to draw while something is read in this block that is not remembered; where all is, it is not drawn."""
-    token = _MEANWHILE.set(draw)
-    try:
-        yield
-    finally:
-        _MEANWHILE.reset(token)
 
 
 @contextlib.contextmanager
@@ -115,9 +104,12 @@ def note(part: str) -> None:
 
     The row above the page says so for all parts: a line of their own would move what stands below it.
     """
-    at, parts = st.session_state.pop(_OVERDUE, None), dict(st.session_state.get(_PARTS, {}))
-    parts.pop(part, None)
-    st.session_state[_PARTS] = parts | ({} if at is None else {part: at})
+    at = _OVERDUE.get()
+    _OVERDUE.set(None)
+    parts = _parts()
+    if at is not None or part in parts:
+        others = {name: of for name, of in parts.items() if name != part}
+        st.session_state[_PARTS] = others | ({} if at is None else {part: at})
 
 
 def begin() -> None:
@@ -130,6 +122,10 @@ def as_of(part: str) -> datetime | None:
 
     `part` is the one that is being drawn.
     """
-    others = [at for name, at in st.session_state.get(_PARTS, {}).items() if name != part]
-    now = st.session_state.get(_OVERDUE)
+    others, now = [at for name, at in _parts().items() if name != part], _OVERDUE.get()
     return min([*others, *([] if now is None else [now])], default=None)
+
+
+def _parts() -> Mapping[str, datetime]:
+    parts: Mapping[str, datetime] = st.session_state.get(_PARTS, {})
+    return parts

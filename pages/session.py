@@ -83,11 +83,11 @@ def environment() -> Environment:
 
 def preferences() -> Preferences:
     """What whoever is at the screen chose; read once in a session."""
-    if "preferences" not in st.session_state:
+    chosen: Preferences | None = st.session_state.get("preferences")
+    if chosen is None:
         owner = _preferences_owner()
-        loaded = load_preferences(database(), owner, utc_now()) if owner else Preferences()
-        st.session_state["preferences"] = loaded
-    chosen: Preferences = st.session_state["preferences"]
+        chosen = load_preferences(database(), owner, utc_now()) if owner else Preferences()
+        st.session_state["preferences"] = chosen
     return chosen
 
 
