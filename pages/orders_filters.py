@@ -37,7 +37,7 @@ VIEW_MEANINGS = {
 SORT_LABELS = {name: name.capitalize() for name in SORTS} | {"po number": "PO number", "next look": "Next poll"}
 TYPE_LABELS = {kind: words.capitalize() for kind, words in TYPES.items()}
 SOURCE_LABELS = {
-    "form": "Form", "csv": "CSV", "json": "JSON", "seed": "Demo data", "elsewhere": "Other system",
+    "form": "Form", "csv": "CSV", "json": "JSON", "api": "API", "seed": "Demo data", "elsewhere": "Other system",
 }  # fmt: skip
 PARAMETERS = frozenset(each.metadata["name"] for each in fields(Filters))
 EARLIEST, LATEST = datetime(1970, 1, 1), datetime(2200, 1, 1)  # noqa: DTZ001 - as widgets have them, in no zone

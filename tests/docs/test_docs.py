@@ -41,7 +41,7 @@ def rows(page: str, heading: str) -> Iterator[list[str]]:
 
 def test_the_readme_fits_on_a_screen_and_leads_to_every_page() -> None:
     assert len(PAGES["README.md"].splitlines()) <= 80
-    assert len(PAGES) == 7
+    assert len(PAGES) == 8
     assert [page for page in PAGES if page != "README.md" and f"]({page})" not in PAGES["README.md"]] == []
 
 
@@ -96,7 +96,8 @@ def test_every_command_is_in_the_table_with_its_options() -> None:
     table = {row[0].strip("`").split()[0]: " ".join(row) for row in rows("docs/operating.md", "## Command line")}
     assert set(table) == set(commands)
     for name, command in commands.items():
-        options = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+        of = [command, *getattr(command, "commands", {}).values()]
+        options = {option for each in of for parameter in each.params for option in parameter.opts if "--" in option}
         assert set(re.findall(r"--[a-z-]+", table[name])) == options - {"--json", "--help"}, name
     assert set(re.findall(r"`tracking ([a-z][a-z-]+)", TEXT)) <= set(commands)
 

@@ -16,6 +16,8 @@ from sqlalchemy import Connection
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Route
 
+from tracking.api.edge import Api
+from tracking.api.use import FLUSH_SECONDS as USE_FLUSH_SECONDS
 from tracking.app import embedded_sandbox, settings_changes
 from tracking.app.demonstration.running import Demonstration
 from tracking.app.embedded_sandbox import PUBLIC_URL, EmbeddedSandbox
@@ -108,6 +110,7 @@ class Backend:
         self.receiver = Receiver(
             self.database, self._secrets, self._planner, clock=clock, wake=self._wake, findings=self._findings
         )
+        self.api = Api(self.database, clock=clock, secrets=self._secrets, wake=self._wake)
         self.transport: httpx.AsyncBaseTransport | None = None
         self._client: Client | None = None
         self._health = Health(settings, self.database, self._heartbeat, clock=clock, client_status=self._client_status)
@@ -128,6 +131,7 @@ class Backend:
         """List the routes that are not pages, also below `base_path` and below the path of TRACKING_PUBLIC_URL."""
         health = self._health
         endpoints: dict[str, Any] = {"/healthz": health.healthz, "/readyz": health.readyz, "/metrics": health.metrics}
+        endpoints["/api/{rest:path}"] = self.api
         if Role.WEBHOOKS in self.settings.roles:
             # An instance, not a function: Starlette hands it every method, and it refuses all but POST alike.
             paths = (WEBHOOK_PATH + "{token}", "/webhooks/{rest:path}", "/webhooks")
@@ -164,11 +168,12 @@ class Backend:
                 for loop in loops:
                     loop.cancel()
                 await asyncio.gather(*loops, return_exceptions=True)
+                await self._count()
 
     async def _loops(self, stack: contextlib.AsyncExitStack, transport: httpx.AsyncBaseTransport | None) -> list[Any]:
         roles = self.settings.roles
         working = bool(roles & {Role.WEBHOOKS, Role.POLLER, Role.SENDER})
-        loops: list[Any] = [asyncio.to_thread(self._record_settings)]
+        loops: list[Any] = [asyncio.to_thread(self._record_settings), run_loop("api", self._count, USE_FLUSH_SECONDS)]
         loops += [run_loop("findings", self._store_findings, FINDINGS_EVERY)] if working else []
         if Role.WEBHOOKS in roles:
             loops += [run_loop("receiver", self._receiver_beat, 2.0), asyncio.to_thread(self._add_missing_addresses)]
@@ -290,6 +295,10 @@ class Backend:
 
     async def _store_findings(self) -> None:
         await self._findings.flush(self.database, self.clock())
+
+    async def _count(self) -> None:
+        """Store what was read by the API."""
+        await asyncio.to_thread(self.api.service.use.flush, self.clock())
 
     def _record_settings(self) -> None:
         """Record in the audit log which settings are others than at the last start."""

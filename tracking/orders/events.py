@@ -207,8 +207,8 @@ def work_refusal(order: Order, observed: Worked, actor: str | None) -> str | Non
 
 
 def same_person(one: str | None, other: str | None) -> bool:
-    """Whether both names may be those of one person; one who submits on the command line is stored as "cli:NAME"."""
-    first, second = ((name or "").removeprefix("cli:").strip().casefold() for name in (one, other))
+    """Whether both names may be those of one person; stored as "cli:NAME", "api:TOKEN"."""
+    first, second = ((name or "").removeprefix("cli:").removeprefix("api:").strip().casefold() for name in (one, other))
     return first == second
 
 

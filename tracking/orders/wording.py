@@ -203,7 +203,7 @@ _WORK_SENTENCES: dict[str, str] = {
     EventKind.APPROVED: "Approved by {who}: it may be sent",
     EventKind.DECLINED: "Declined by {who}: it is not sent",
 }
-SOURCES = {"form": "form", "csv": "CSV", "json": "JSON", "cli": "CLI", "elsewhere": "other system"}
+SOURCES = {"form": "form", "csv": "CSV", "json": "JSON", "cli": "CLI", "api": "API", "elsewhere": "other system"}
 _ACTION_SENTENCES = {
     "resend": "{who} requested a resend",
     "place anew": "{who} placed this anew as {other}: both orders are wanted",
@@ -227,8 +227,9 @@ def poll_reason(code: str | None) -> str | None:
 
 
 def person(actor: str | None) -> str | None:
-    """Who acted, for people; whoever used the command line is stored as "cli:NAME"."""
-    return f"{actor.removeprefix('cli:')} (CLI)" if actor and actor.startswith("cli:") else actor
+    """Who acted, for people; by the command line it is stored as "cli:NAME", by the API as "api:TOKEN"."""
+    through, colon, name = (actor or "").partition(":")
+    return f"{name} ({through.upper()})" if colon and through in {"cli", "api"} else actor
 
 
 KINDS = tuple(sorted(kind.value for kind in EventKind))

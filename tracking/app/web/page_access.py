@@ -94,7 +94,7 @@ class PageAccessMiddleware:
 
     Otherwise it must be by address or by the name in `redirect_uri` of `provider`, the section [auth] of Streamlit's
     secrets, unless Streamlit itself looks at names: `hosts` is its server.allowedHosts. `routes` are the routes beside
-    the pages: they show no order, and other machines have to reach them.
+    the pages: they show no order to whoever has no token, and other machines have to reach them.
     """
 
     def __init__(

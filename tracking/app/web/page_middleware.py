@@ -45,7 +45,9 @@ class SecurityHeadersMiddleware:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(self._headers)
+                headers = MutableHeaders(scope=message)
+                for name, value in self._headers.items():
+                    headers.setdefault(name, value)  # the API has a stricter policy of its own
                 if scope["scheme"] == "https":
                     message["headers"] = [_for_tls_alone(*header) for header in message["headers"]]
             await send(message)

@@ -220,6 +220,23 @@ def position(database: Database, filters: Filters, order_id: int, now: datetime)
     return (place if place <= PLACED else None), (None if more else total)
 
 
+def place_of(connection: Connection, filters: Filters, order_id: int) -> list[Any]:
+    """Where the order is in the list: its values of the columns that this is sorted by."""
+    return [value for _, value in _sorted_by(connection, filters, order_id)]
+
+
+def ids_behind(connection: Connection, filters: Filters, clauses: list[Any], place: Sequence[Any]) -> list[int]:
+    """The ids of the page of the orders that match which begins behind this place, whatever was before it."""
+    values = list(zip(sorting(filters), place, strict=True))
+    ids: list[int] = []
+    for behind, then_by in _places(values, ordering(filters), up=not filters.descending, backwards=False):
+        matching = select(ORDERS.c.id).where(*clauses, behind).order_by(*then_by).limit(filters.page_size - len(ids))
+        ids += connection.execute(matching).scalars()
+        if len(ids) == filters.page_size:
+            break
+    return ids
+
+
 def _sorted_by(connection: Connection, filters: Filters, order_id: int) -> list[tuple[Any, Any]]:
     """Each column that the list is sorted by with the order's value."""
     columns = sorting(filters)

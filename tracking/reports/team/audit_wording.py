@@ -217,6 +217,23 @@ def _drill_ended(detail: _Detail) -> str:
     return f"Ended the fire drill “{detail.get('scenario', '')}”"
 
 
+def _api_read(detail: _Detail) -> str:
+    hour = detail.get("hour")
+    when = f" in the hour from {wording.clock(datetime.fromisoformat(hour))}" if hour else ""
+    times = dict(detail.get("times") or {})
+    answers = wording.count(times.pop("answer", 0), "answer")
+    what = ", ".join(wording.count(number, name) for name, number in times.items())
+    return f"Read {answers} by the API{when}{f': {what}' if what else ''}"
+
+
+def _token(verb: str) -> Callable[[_Detail], str]:
+    def words(detail: _Detail) -> str:
+        role = f", {detail['access']}" if detail.get("access") else ""
+        return f"{verb} the API's token {detail.get('token', '')}{role}"
+
+    return words
+
+
 def _not_admitted(detail: _Detail) -> str:
     who, why = detail.get("address"), detail.get("why")
     return f"Turned away a sign-in{f' of {who}' if who else ''}{f': {why}' if why else ''}"
@@ -229,6 +246,9 @@ def _signed_in(detail: _Detail) -> str:
 
 
 _WORDS: Mapping[str, Callable[[_Detail], str]] = {
+    AuditKind.API_ACCESS_ENDED: _token("Revoked"),
+    AuditKind.API_ACCESS_GIVEN: _token("Made"),
+    AuditKind.API_READ: _api_read,
     AuditKind.ASSIGNED: lambda detail: f"Assigned to {detail.get('assignee') or 'nobody'}",
     AuditKind.CONTRACT_READ: lambda detail: f"Marked contract changes as read: {_numbers(detail, 'new', 'gone')}",
     AuditKind.DRILL_CUSTOMERS_INFORMED: lambda _: "Recorded in the fire drill that the customers were told",

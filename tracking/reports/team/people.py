@@ -21,6 +21,8 @@ def recent_names(database: Database) -> list[str]:
         names = [detail.get("assignee") for detail in connection.execute(given.limit(ENTRIES_READ)).scalars()]
         names += connection.execute(acted).scalars()
     latest = list(
-        dict.fromkeys(name for name in names if name not in {None, "", *NOBODY} and not name.startswith("cli:"))
+        dict.fromkeys(
+            name for name in names if name not in {None, "", *NOBODY} and not name.startswith(("cli:", "api:"))
+        )
     )[:NAMES]
     return sorted(latest, key=str.casefold)

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlmodel import Field, SQLModel
 
+from tracking.storage.sqlite.times import UtcDateTime
 from tracking.storage.tables import BigKey, StoredRow, key_column, time_column
 
 _WAITING = "state = 'waiting'"
@@ -171,6 +172,18 @@ class ApiRequests(StoredRow, table=True):
     answer: dict[str, Any] = _document()
 
 
+class ApiUse(StoredRow, table=True):
+    """How often a token read `what` within an hour; once that is over it becomes one entry of the audit log."""
+
+    __tablename__ = "api_use"
+
+    hour: datetime = Field(sa_column=sa.Column(UtcDateTime, primary_key=True))
+    token_id: int = Field(sa_column=sa.Column(BigKey, primary_key=True, autoincrement=False))
+    what: str = Field(primary_key=True)
+    times: int = Field(default=0, sa_column=sa.Column(sa.BigInteger, nullable=False))
+
+
 _tables = SQLModel.metadata.tables.__getitem__
 SUBSCRIPTIONS, DELIVERIES, DELIVERY_ATTEMPTS = map(_tables, ("subscriptions", "deliveries", "delivery_attempts"))
-ALERTS, API_TOKENS, API_REQUESTS = map(_tables, ("alerts", "api_tokens", "api_requests"))
+ALERTS = _tables("alerts")
+API_TOKENS, API_REQUESTS, API_USE = map(_tables, ("api_tokens", "api_requests", "api_use"))

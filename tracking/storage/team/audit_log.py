@@ -32,6 +32,9 @@ class AuditKind(StrEnum):
     """What somebody did. Stored and hashed: a word once written is never renamed."""
 
     ACKNOWLEDGED = "acknowledged"
+    API_ACCESS_ENDED = "token revoked"
+    API_ACCESS_GIVEN = "token made"
+    API_READ = "read by API"
     APPROVED = "approved"
     ASSIGNED = "assigned"
     CONTRACT_READ = "contract changes read"

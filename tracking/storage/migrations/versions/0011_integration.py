@@ -130,6 +130,14 @@ def _make_tokens() -> None:
         sa.PrimaryKeyConstraint("token_id", "key"),
     )
     _index("ix_api_requests_at", "api_requests", ["at"])
+    op.create_table(
+        "api_use",
+        *_times("hour", nullable=False),
+        sa.Column("token_id", KEY, nullable=False, autoincrement=False),
+        *_texts("what"),
+        sa.Column("times", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("hour", "token_id", "what"),
+    )
 
 
 def _more_indexes() -> None:
@@ -140,5 +148,13 @@ def _more_indexes() -> None:
 def downgrade() -> None:
     for name, table, *_ in reversed(MORE_INDEXES):
         op.drop_index(name, table)
-    for table in ("api_requests", "api_tokens", "alerts", "delivery_attempts", "deliveries", "subscriptions"):
+    for table in (
+        "api_use",
+        "api_requests",
+        "api_tokens",
+        "alerts",
+        "delivery_attempts",
+        "deliveries",
+        "subscriptions",
+    ):
         op.drop_table(table)

@@ -1,0 +1,113 @@
+"""Who may ask: a token is kept as its hash, counts until it is revoked, and each of its reads is on record."""
+
+import re
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+from api_client import ANN, Ask
+from fakes import Clock, request
+
+from tracking import ingest
+from tracking.access import Access, Person
+from tracking.api.edge import Api
+from tracking.api.tokens import make_token, revoke_token
+from tracking.errors import InvalidSubmission, NotAllowed, NotPermitted
+from tracking.reports.team.audit import AuditFilters, entries
+from tracking.storage.database import Database
+from tracking.storage.integration.tables import API_TOKENS, API_USE
+from tracking.storage.tables import FACTS
+from tracking.storage.team.audit_log import differences
+
+
+def audit(store: Database) -> list[tuple[str, str]]:
+    return [(entry.who, entry.text) for entry in entries(store, AuditFilters()).entries]
+
+
+def test_a_token_is_shown_once_and_stored_as_its_hash(store: Database, clock: Clock) -> None:
+    token = make_token(store, "billing", Access.VIEWER, by=ANN, now=clock())
+    assert re.fullmatch(r"trk_[\w-]{43}", token)
+    with store.read() as connection:
+        row = connection.execute(sa.select(API_TOKENS)).mappings().one()
+        everything = str([dict(row), connection.execute(sa.select(FACTS)).all()])
+    assert token not in everything
+    assert (row["name"], row["access"], row["created_by"], row["revoked_at"]) == ("billing", "viewer", ANN.name, None)
+    assert audit(store) == [(ANN.name, "Made the API's token billing, viewer")]
+
+
+def test_only_operators_make_tokens_and_no_name_comes_twice(store: Database, clock: Clock) -> None:
+    with pytest.raises(NotPermitted):
+        make_token(store, "billing", Access.VIEWER, by=Person("vic", Access.VIEWER), now=clock())
+    for name in ("", "Billing", "a b", "ann@example.com", "x" * 41):
+        with pytest.raises(InvalidSubmission):
+            make_token(store, name, Access.VIEWER, by=ANN, now=clock())
+    make_token(store, "billing", Access.VIEWER, by=ANN, now=clock())
+    assert revoke_token(store, "billing", by=ANN, now=clock())
+    assert not revoke_token(store, "billing", by=ANN, now=clock())
+    with pytest.raises(NotAllowed, match="give another name"):
+        make_token(store, "billing", Access.VIEWER, by=ANN, now=clock())
+    with pytest.raises(NotAllowed, match="no token has the name"):
+        revoke_token(store, "nobody", by=ANN, now=clock())
+
+
+def test_without_a_token_that_counts_there_is_no_answer(
+    store: Database, clock: Clock, ask: Ask, tokens: dict[str, str]
+) -> None:
+    assert ask("/api/v1/me").json() == {
+        "name": "viewer-token",
+        "actor": "api:viewer-token",
+        "role": "viewer",
+        "created_at": clock().isoformat(),
+    }
+    made_up = tokens["viewer"][:-1] + ("A" if tokens["viewer"][-1] != "A" else "B")
+    for token in (None, "", "trk_", made_up, tokens["viewer"] + "x", "trk_%00"):
+        refused = ask("/api/v1/me", token=token)
+        assert refused.status_code == 401
+        assert refused.headers["www-authenticate"].startswith('Bearer realm="tracking"')
+        assert refused.json()["type"] == "/api/v1/docs#unauthorized"
+    for headers in ({"Authorization": f"Basic {tokens['viewer']}"}, {"Authorization": tokens["viewer"]}):
+        assert ask("/api/v1/me", token=None, headers=headers).status_code == 401
+    revoke_token(store, "viewer-token", by=ANN, now=clock())
+    assert ask("/api/v1/me").status_code == 401
+    assert ask("/api/v1/me", token="operator").status_code == 200
+
+
+def test_reads_are_counted_and_each_hour_is_an_entry_of_the_audit_log(
+    store: Database, clock: Clock, api: Api, ask: Ask
+) -> None:
+    def job(connection: sa.Connection) -> None:
+        for number in range(3):
+            ingest.place(connection, request(f"po-{number}"), source="form", actor=None, now=clock())
+
+    store.write(job)
+    assert len(ask("/api/v1/orders").json()["orders"]) == 3
+    with store.read() as connection:  # before the first answer was given, not when it is flushed
+        assert connection.execute(sa.select(sa.func.sum(API_USE.c.times))).scalar() == 1 + 3
+    ask("/api/v1/orders/po-0")
+    ask("/api/v1/orders/po-0/lines")
+    ask("/api/v1/me")
+    api.service.use.flush(clock())
+    with store.read() as connection:
+        row = connection.execute(sa.select(API_TOKENS).where(API_TOKENS.c.name == "viewer-token")).mappings().one()
+    assert (row["reads"], row["acts"], row["last_used_at"]) == (3, 0, clock())
+    before = audit(store)
+    clock.now += timedelta(hours=1)
+    ask("/api/v1/counts")
+    for _ in range(2):
+        api.service.use.flush(clock())
+    (entry,) = audit(store)[: -len(before)]
+    hour = (clock() - timedelta(hours=1)).replace(minute=0, second=0, microsecond=0)
+    text = f"Read 3 answers by the API in the hour from {hour:%Y-%m-%d %H:%M:%S}: 1 line, 4 orders"
+    assert entry == ("api:viewer-token", text)
+    with store.read() as connection:
+        assert list(differences(connection)) == []
+
+
+def test_a_search_is_on_record_as_one_of_the_pages_is(store: Database, ask: Ask, clock: Clock) -> None:
+    ask("/api/v1/orders?q=somebody@example.com")
+    ask("/api/v1/orders?q=somebody@example.com")
+    (who, text), *_ = audit(store)
+    assert who == "api:viewer-token"
+    assert "somebody" not in text
+    assert text.startswith("Searched, 0 hits: hash:")
+    assert len(audit(store)) == 3

@@ -1,0 +1,209 @@
+"""The addresses of the API: what each takes and answers, described for OpenAPI; the answers are made by `reading`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Annotated, Any
+
+from fastapi import APIRouter, FastAPI, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+
+from tracking.api import reading
+from tracking.api.description import documents
+from tracking.api.description.openapi import openapi_document, problems
+from tracking.api.description.queries import OrdersQuery, PageQuery
+from tracking.api.problems import Refusal, invalid, refusal_of
+from tracking.api.service import Service, json_bytes, json_response
+from tracking.api.tokens import Caller
+from tracking.errors import Problem, TrackingError
+from tracking.team import disclosures
+
+BASE = "/api/v1"
+ID = "/orders/{po_or_id:path}"
+PoOrId = Annotated[
+    str,
+    Path(
+        description="PO number, the provider ID, or an external ID of one order alone.",
+        examples=[documents.PO_NUMBER],
+        min_length=1,
+        max_length=250,
+    ),
+]
+ORDERS, LINES, EVENTS = "orders", "lines", "events"
+
+
+def make_application(service: Service) -> FastAPI:
+    """Make the application of all addresses of the API."""
+    application = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    for router in (_lists(service), _orders(service), _about(service)):
+        application.include_router(router, prefix=BASE)
+    _describe(application)
+
+    @application.exception_handler(RequestValidationError)
+    async def answer_invalid(request: Request, exc: RequestValidationError) -> Response:
+        return invalid(_places(exc.errors())).response(request.state.prefix)
+
+    @application.exception_handler(HTTPException)
+    async def answer_http(request: Request, exc: HTTPException) -> Response:
+        return _http_refusal(application, request, exc.status_code).response(request.state.prefix)
+
+    @application.exception_handler(TrackingError)
+    async def answer_error(request: Request, exc: TrackingError) -> Response:
+        return refusal_of(exc).response(request.state.prefix)
+
+    @application.exception_handler(Exception)
+    async def answer_unexpected(request: Request, _: Exception) -> Response:
+        return Refusal("unexpected", "The request could not be answered.").response(request.state.prefix)
+
+    @application.exception_handler(Refusal)
+    async def answer_refusal(request: Request, exc: Refusal) -> Response:
+        return exc.response(request.state.prefix)
+
+    return application
+
+
+def _http_refusal(application: FastAPI, request: Request, status: int) -> Refusal:
+    if status != 405:
+        return Refusal("no-such-address", "Nothing is at this address.")
+    methods = {
+        method
+        for route in application.router.routes
+        if route.matches(request.scope)[0] is not Match.NONE
+        for method in getattr(route, "methods", None) or ()
+    }
+    allowed = ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
+    return Refusal("method-not-allowed", f"This address takes {allowed}.", headers={"Allow": allowed})
+
+
+def _places(errors: Any) -> list[Problem]:
+    """What pydantic found, without what came in."""
+    return [Problem(".".join(map(str, error["loc"][1:])), str(error["msg"])[:200]) for error in errors]
+
+
+def _caller(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
+
+
+def _number_of(name: str) -> Callable[[Mapping[str, Any]], Mapping[str, int]]:
+    return lambda document: {name.removesuffix("s"): len(document[name])}
+
+
+def _lists(service: Service) -> APIRouter:
+    """The lists that a filter or a cursor is for."""
+    router = APIRouter(tags=["orders"])
+
+    @router.get("/orders", response_model=documents.OrderPage, responses=problems(401, 422, 429, 503))
+    async def list_orders(request: Request, query: Annotated[OrdersQuery, Query()]) -> Response:
+        """List orders, the newest first, page by page.
+
+        The filter is that of the console's list of orders, under the same names as in its address. A page goes on
+        where the one before ended, whatever was placed meanwhile: give `next_cursor` as `cursor`, and the same filter.
+        """
+        caller, given = _caller(request), request.query_params
+        asked = {name: given.getlist(name) for name in given if name not in {"cursor", "limit"}}
+        service_now = service.clock()
+
+        def read() -> Mapping[str, Any]:
+            filters = replace(reading.read_filters(asked, caller.person.name), page_size=query.limit)
+            page = reading.orders_document(service.database, filters, query.cursor, service_now)
+            if filters.text and query.cursor is None:
+                _record_search(service, caller, filters.text, page)
+            return page
+
+        return await service.answer(caller, read, _number_of(ORDERS))
+
+    return router
+
+
+def _record_search(service: Service, caller: Caller, text: str, page: Mapping[str, Any]) -> None:
+    disclosures.record_search(
+        service.database,
+        text,
+        len(page[ORDERS]),
+        by=caller.person,
+        now=service.clock(),
+        secret=service.secrets[0],
+        more=page["next_cursor"] is not None,
+    )
+
+
+def _orders(service: Service) -> APIRouter:
+    """One order and what belongs to it; the longer addresses first, as a PO number may have slashes in it."""
+    router = APIRouter(tags=["orders"])
+    answers = problems(401, 404, 409, 422, 429, 503)
+
+    @router.get(f"{ID}/lines", response_model=documents.LinePage, responses=answers)
+    async def list_lines(request: Request, po_or_id: PoOrId, query: Annotated[PageQuery, Query()]) -> Response:
+        """List the lines of an order. Recipients are masked; claim data is never given."""
+        return await service.answer(
+            _caller(request),
+            lambda: reading.lines_document(service.database, po_or_id, query.cursor, query.limit),
+            _number_of(LINES),
+        )
+
+    @router.get(f"{ID}/events", response_model=documents.EventPage, responses=answers)
+    async def list_order_events(request: Request, po_or_id: PoOrId, query: Annotated[PageQuery, Query()]) -> Response:
+        """List what happened to an order, in the order in which it was recorded."""
+        return await service.answer(
+            _caller(request),
+            lambda: reading.order_events_document(service.database, po_or_id, query.cursor, query.limit),
+            _number_of(EVENTS),
+        )
+
+    @router.get(ID, response_model=documents.OrderDetail, responses=answers)
+    async def get_order(request: Request, po_or_id: PoOrId) -> Response:
+        """Get one order: its state, what proves it, what is to be decided, its first lines and newest events."""
+        now = service.clock()
+        return await service.answer(
+            _caller(request), lambda: reading.order_document(service.database, po_or_id, now), lambda _: {"order": 1}
+        )
+
+    return router
+
+
+def _about(service: Service) -> APIRouter:
+    """What is said of the console and of the caller."""
+    router = APIRouter(tags=["console"])
+    answers = problems(401, 429, 503)
+
+    @router.get("/counts", response_model=documents.Counts, responses=answers)
+    async def get_counts(request: Request) -> Response:
+        """Count the orders, by the views of the console and by state."""
+        caller, now = _caller(request), service.clock()
+        read = lambda: reading.counts_document(service.database, caller.person.name, now)  # noqa: E731
+        return await service.answer(caller, read, lambda _: {})
+
+    @router.get("/health", response_model=documents.Health, responses=answers)
+    async def get_health(request: Request) -> Response:
+        """Say whether work is done, and what deserves attention. Of this process alone: `/healthz`."""
+        now = service.clock()
+        return await service.answer(
+            _caller(request), lambda: reading.health_document(service.database, now), lambda _: {}
+        )
+
+    @router.get("/me", response_model=documents.Me, responses=answers)
+    async def get_me(request: Request) -> Response:
+        """Say whose token it is, and what it may."""
+        caller = _caller(request)
+        document = {"name": caller.name, "actor": caller.person.name, "role": caller.access.value}
+        return json_response(json_bytes(document | {"created_at": reading.utc(caller.created_at)}))
+
+    return router
+
+
+def _describe(application: FastAPI) -> None:
+    """Serve the description, which anybody may read: it says nothing of any order."""
+
+    @application.get(f"{BASE}/openapi.json", include_in_schema=False)
+    async def get_description(request: Request) -> Response:
+        return json_response(json_bytes(openapi_document(application, request.state.prefix)))
+
+    @application.get(f"{BASE}/docs", include_in_schema=False)
+    async def get_docs(request: Request) -> Response:
+        from tracking.api.description.page import docs_page  # noqa: PLC0415 - for who asks for it
+
+        text, policy = docs_page(openapi_document(application, request.state.prefix))
+        return HTMLResponse(text, headers={"Content-Security-Policy": policy})
