@@ -16,7 +16,7 @@ from fakes import Clock, callback_body, request, shown
 from prometheus_client.parser import text_string_to_metric_families
 
 from tracking import ingest
-from tracking.app.backend import Backend, _is_gone
+from tracking.app.backend import Backend
 from tracking.errors import NotSent, SettingsError, StoreBusy, explain
 from tracking.forecasting.planner import PlanningContext
 from tracking.provider.call_log import CallLog
@@ -322,7 +322,7 @@ def test_addresses_are_made_with_the_first_secret_of_a_rotation(make: Make) -> N
     ids=["an earlier one with our id", "ourselves", "one that runs", "one that runs no more", "on another host"],
 )
 def test_who_ran_on_this_host_and_runs_no_more_is_gone(owner: str, gone: bool) -> None:
-    assert _is_gone(owner, f"{HOST}/{os.getpid()}/us") == gone
+    assert leases.is_gone(owner, f"{HOST}/{os.getpid()}/us") == gone
 
 
 def test_a_start_frees_what_the_dead_of_this_host_held_and_nothing_else(

@@ -336,22 +336,7 @@ class Backend:
             log.warning("leases of dead processes stay until they end: %s", exc)
 
     def _release(self, connection: Connection) -> None:
-        dead = [owner for owner in leases.lease_owners(connection) if _is_gone(owner, self._owner)]
+        dead = [owner for owner in leases.lease_owners(connection) if leases.is_gone(owner, self._owner)]
         if dead:
             leases.release_leases(connection, dead)
             log.info("took over leases=%d", len(dead))
-
-
-def _is_gone(owner: str, us: str) -> bool:
-    """Tell whether the owner of a lease ran on this host and does not run any more."""
-    host, pid, _ = owner.split("/")
-    our_host, our_pid, _ = us.split("/")
-    if host != our_host or owner == us:
-        return False
-    if pid == our_pid:
-        return True
-    try:
-        os.kill(int(pid), 0)
-    except OSError as exc:  # a process of another user may not be asked, and so it lives
-        return isinstance(exc, ProcessLookupError)
-    return False

@@ -21,7 +21,7 @@ from tracking.storage.facts import FactKey
 from tracking.storage.team import audit_log
 from tracking.storage.team.audit_log import AT_START, AuditKind
 
-SECRETS = ("api_access_token", "api_email", "claims_key", "database_url", "webhook_secret")
+SECRETS = ("alerts", "api_access_token", "api_email", "claims_key", "database_url", "webhook_secret")
 LONGEST = 500  # characters of a value
 _KEY_ITSELF = "the key"
 

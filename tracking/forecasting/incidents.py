@@ -72,6 +72,10 @@ class Incident:
         """Its times by their names."""
         return {name: getattr(self, name) for name in self.TIMES}
 
+    def types(self) -> tuple[str, ...]:
+        """The delivery types of its classes."""
+        return tuple(sorted({class_bounds(name)[0] for name in self.classes}))
+
     def matches(self, now: datetime) -> ColumnElement[bool]:
         """Match its late orders, in SQL."""
         of_these = sa.or_(*(in_class(name) for name in self.classes))

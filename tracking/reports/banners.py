@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from tracking.forecasting.incidents import MANY_LATE, Incident, LateOrders
 from tracking.orders import wording
@@ -10,6 +11,7 @@ from tracking.orders.policy.approval_limit import APPROVAL_OFF
 from tracking.provider.http.contract_changes import GONE, NEW
 from tracking.reports.explanations import incident_text
 from tracking.reports.health import Health, Level
+from tracking.settings.alerts import AlertRule
 
 UNTIL_TAKEN = timedelta(minutes=1)
 _GRAVITY = {level: place for place, level in enumerate((Level.ERROR, Level.WARNING, Level.INFO))}
@@ -20,7 +22,8 @@ class Banner:
     """One banner: a line of plain text, an icon by its Material name, and the filter of the orders that it is about.
 
     `details` say what it means and what to do, where the line does not. `logs` is the address on the Logs page of what
-    it is about, where that is no order.
+    it is about, where that is no order. `rule` is the alert that goes out about it, none where none does, `since` when
+    it began, where that is known, and `subjects` what it is of, where there is an alert for each.
     """
 
     level: Level
@@ -29,6 +32,9 @@ class Banner:
     details: str | None = None
     orders: Mapping[str, str] | None = None
     logs: Mapping[str, str] | None = None
+    rule: AlertRule | None = None
+    since: datetime | None = None
+    subjects: tuple[str, ...] = ("",)
 
 
 def store_banners(trouble: str | None) -> list[Banner]:
@@ -37,7 +43,7 @@ def store_banners(trouble: str | None) -> list[Banner]:
         return []
     text = "The database cannot be written: nothing is received or sent until it can"
     details = f"{trouble[0].upper() + trouble[1:]}. Work resumes automatically as soon as the database can be written."
-    return [Banner(Level.ERROR, text, "save", details)]
+    return [Banner(Level.ERROR, text, "save", details, rule=AlertRule.STORE)]
 
 
 def approval_banners(*, off: bool) -> list[Banner]:
@@ -62,7 +68,8 @@ def _late_together(incident: Incident, health: Health, now: datetime) -> Banner:
     orders = {"view": "late", "each": "true", "from": first.isoformat(), "to": last.isoformat()}
     since, late_since = health.unanswered_since, incident.late_since
     if since is None or late_since is None or late_since < since:
-        return Banner(Level.WARNING, text, "groups", details, orders)
+        alert: dict[str, Any] = {"rule": AlertRule.EVERYONE_LATE, "since": late_since, "subjects": incident.types()}
+        return Banner(Level.WARNING, text, "groups", details, orders, **alert)
     text = f"{incident.late:,} orders {placed} are due; nothing could be polled since {wording.clock(since, now)}"
     details = "They may be complete: no call was answered since then. They are polled as soon as the provider answers."
     return Banner(Level.INFO, text, "groups", details, orders)
@@ -76,7 +83,7 @@ def _many_late(late: LateOrders, now: datetime) -> list[Banner]:
         "No single cause shows: check them one by one. "
         f"The first of them has been late since {wording.clock(late.oldest, now)} ({wording.ago(late.oldest, now)})."
     )
-    return [Banner(Level.WARNING, text, "schedule", details, {"view": "late"})]
+    return [Banner(Level.WARNING, text, "schedule", details, {"view": "late"}, rule=AlertRule.LATE)]
 
 
 def _restored(health: Health, now: datetime) -> Banner | None:
@@ -103,7 +110,8 @@ def _credentials_refused(health: Health, _now: datetime) -> Banner | None:
     if not health.refused:
         return None
     details = "Check TRACKING_API_EMAIL and TRACKING_API_ACCESS_TOKEN, or ask the provider; then restart."
-    return Banner(Level.ERROR, "The provider refuses the credentials: nothing is sent or polled", "key_off", details)
+    text = "The provider refuses the credentials: nothing is sent or polled"
+    return Banner(Level.ERROR, text, "key_off", details, rule=AlertRule.REFUSED, since=health.unanswered_since)
 
 
 def _unreachable(health: Health, now: datetime) -> Banner | None:
@@ -111,7 +119,8 @@ def _unreachable(health: Health, now: datetime) -> Banner | None:
         return None
     text = f"Provider unreachable since {wording.clock(since, now)} ({wording.ago(since, now)}); orders are queued"
     why = f"Reason: {health.why_unreachable}. " if health.why_unreachable else ""
-    return Banner(Level.ERROR, text, "cloud_off", f"{why}Orders are queued and will be sent automatically.")
+    details = f"{why}Orders are queued and will be sent automatically."
+    return Banner(Level.ERROR, text, "cloud_off", details, rule=AlertRule.UNREACHABLE, since=since)
 
 
 def _paused(health: Health, now: datetime) -> Banner | None:
@@ -136,7 +145,7 @@ def _webhook_silence(health: Health, now: datetime) -> Banner | None:
         "Orders are polled as if no webhook would come. "
         "Check that the provider can reach the address in TRACKING_PUBLIC_URL."
     )
-    return Banner(Level.WARNING, text, "notifications_off", details)
+    return Banner(Level.WARNING, text, "notifications_off", details, rule=AlertRule.WEBHOOKS, since=alarm.since)
 
 
 def _silent_loops(health: Health, _now: datetime) -> Banner | None:
@@ -147,7 +156,7 @@ def _silent_loops(health: Health, _now: datetime) -> Banner | None:
         "No heartbeat for over a minute. Check the log of its process; "
         "if none is running, start the console or `tracking worker`."
     )
-    return Banner(Level.ERROR, text, "heart_broken", details)
+    return Banner(Level.ERROR, text, "heart_broken", details, rule=AlertRule.WORKERS)
 
 
 def _left_out(health: Health, _now: datetime) -> Banner | None:
@@ -169,7 +178,8 @@ def _low_balance(health: Health, now: datetime) -> Banner | None:
         f"Read {wording.ago(low.read_at, now)}. The provider refuses an order that the balance does not cover; "
         "pay in, then such orders can be sent again."
     )
-    return Banner(Level.WARNING, f"The balance is {left}, below {least}", "account_balance_wallet", details)
+    text = f"The balance is {left}, below {least}"
+    return Banner(Level.WARNING, text, "account_balance_wallet", details, rule=AlertRule.BALANCE)
 
 
 def _contract(health: Health, now: datetime) -> Banner | None:

@@ -21,6 +21,7 @@ from tracking.settings.addresses import (
     StoreUrl,
     is_local_address,
 )
+from tracking.settings.alerts import Addresses, Quiet, RulesOff
 from tracking.settings.roles import Role, Roles
 from tracking.settings.secret_texts import ClaimsKeys, HeaderSecret, HeaderText, WebhookSecrets
 
@@ -68,6 +69,11 @@ class Settings(BaseSettings):
     # Face value of an order above which a second operator approves it, as in 500 USD, 450 EUR; needs people to sign in.
     approval_above: Annotated[ApprovalLimit | None, NoDecode, BeforeValidator(read_limit)] = None
     balance_below: Annotated[BalanceThreshold | None, NoDecode, BeforeValidator(read_threshold)] = None  # as in 500 USD
+    # Addresses of services, as Apprise writes them, or the path of a file of them; unset: no alert leaves the console.
+    alerts: Addresses = None
+    alerts_quiet: Quiet = None  # as in 22:00-06:00 Europe/Berlin: what is not urgent waits until they end
+    alerts_off: RulesOff = frozenset()  # rules that send nothing, as in late,balance
+    console_url: BaseUrl = None  # where people reach the pages, with its path: alerts link there
     sign_in_hours: float = Field(12, gt=0, le=720)  # after which somebody has to sign in again
     # Yes: an address counts although the provider does not say whether it was verified.
     trust_unverified_email: YesOrNo = "no"

@@ -18,6 +18,8 @@ FORECAST = "forecast:"
 class FactKey(StrEnum):
     """The keys of all facts but heartbeats and forecasts, which have one for each loop and each class of orders."""
 
+    ALERTS = "alerts"
+    ALERT_SNOOZES = "alert snoozes"
     API_CLIENT = "client"
     APPROVAL_LIMIT = "approval limit"
     AUDIT_LOG = "audit log"

@@ -1,5 +1,6 @@
 """Leases: take due rows for one worker, list the owners, and release what owners that are gone held."""
 
+import os
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -48,3 +49,18 @@ def lease_rows(key: Any, due: Any, by: Sequence[Any], columns: Sequence[Any]) ->
     chosen = first.with_for_update(skip_locked=True).cte("due")
     leased: dict[str, Any] = {"lease_owner": bindparam("owner"), "lease_until": bindparam("until")}
     return update(key.table).where(key.in_(select(chosen.c[key.name]))).values(leased).returning(*columns)
+
+
+def is_gone(owner: str, us: str) -> bool:
+    """Tell whether the owner of a lease ran on this host and does not run any more."""
+    host, pid, _ = owner.split("/")
+    our_host, our_pid, _ = us.split("/")
+    if host != our_host or owner == us:
+        return False
+    if pid == our_pid:
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except OSError as exc:  # a process of another user may not be asked, and so it lives
+        return isinstance(exc, ProcessLookupError)
+    return False

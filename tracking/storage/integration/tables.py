@@ -111,11 +111,13 @@ class DeliveryAttempts(StoredRow, table=True):
 
 
 class Alerts(StoredRow, table=True):
-    """One trouble from its begin to its end: `rule` says which kind, `subject` what of (an order, a subscription, "").
+    """One trouble from its begin to its end: `rule` says which kind, `subject` what of (a PO number, a name, "").
 
     There is one at a time for each rule and subject. `detail` is what its message is made of, brought up to date while
-    it lasts: no name, token or claim data. `sent_at` and `end_sent_at`: when its begin and its end were
-    delivered; `next_attempt_at`: when the message that is due is tried (again), none where nothing is to be sent.
+    it lasts: no name of a person, token or claim data. `clear_since`: since when it is not there any more, before that
+    counts as its end. `sent_at` and `end_sent_at`: when the first service took the message of its begin and of its end,
+    `sent_to` and `end_sent_to`: which services did. `attempts` are those of the message that is due;
+    `next_attempt_at`: when it is tried (again), none where nothing is to be sent.
     """
 
     __table_args__ = (
@@ -130,14 +132,15 @@ class Alerts(StoredRow, table=True):
     detail: dict[str, Any] = _document()
     began_at: datetime = time_column(nullable=False)
     updated_at: datetime = time_column(nullable=False)
+    clear_since: datetime | None = time_column()
     ended_at: datetime | None = time_column()
     sent_at: datetime | None = time_column()
+    sent_to: list[str] = _list()
     end_sent_at: datetime | None = time_column()
+    end_sent_to: list[str] = _list()
     attempts: int = 0
     next_attempt_at: datetime | None = time_column()
     last_error: str | None = None
-    snoozed_until: datetime | None = time_column()
-    snoozed_by: str | None = None
 
 
 class ApiTokens(StoredRow, table=True):

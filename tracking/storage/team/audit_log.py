@@ -32,6 +32,8 @@ class AuditKind(StrEnum):
     """What somebody did. Stored and hashed: a word once written is never renamed."""
 
     ACKNOWLEDGED = "acknowledged"
+    ALERTS_SNOOZED = "alerts snoozed"
+    ALERTS_UNSNOOZED = "alerts unsnoozed"
     API_ACCESS_ENDED = "token revoked"
     API_ACCESS_GIVEN = "token made"
     API_READ = "read by API"

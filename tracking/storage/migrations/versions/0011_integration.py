@@ -97,9 +97,10 @@ def _make_alerts() -> None:
         *_texts("rule", "subject"),
         sa.Column("detail", sa.JSON(), nullable=False),
         *_times("began_at", "updated_at", nullable=False),
-        *_times("ended_at", "sent_at", "end_sent_at", "next_attempt_at", "snoozed_until"),
+        *_times("clear_since", "ended_at", "sent_at", "end_sent_at", "next_attempt_at"),
+        *(sa.Column(name, sa.JSON(), nullable=False) for name in ("sent_to", "end_sent_to")),
         sa.Column("attempts", sa.Integer(), nullable=False),
-        *_texts("last_error", "snoozed_by", nullable=True),
+        *_texts("last_error", nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     _index("ix_alerts_open", "alerts", ["rule", "subject"], "ended_at IS NULL", unique=True)

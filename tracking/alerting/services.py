@@ -1,0 +1,161 @@
+"""Services that alerts are sent by: those that Apprise knows, loaded from the setting. Their addresses are secrets.
+
+What Apprise logs may hold an address, and so may what is raised: neither leaves this module.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tracking.errors import Problem, SettingsError
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+    from tracking.alerting.messages import Message
+
+log = logging.getLogger(__name__)
+SETTING = "TRACKING_ALERTS"
+INSTALL = "pip install 'fulfillment-tracking[alerts]'"
+# Loggers that repeat addresses: Apprise's own, and those of the libraries by which most services are called.
+_TALKATIVE = ("apprise", "urllib3.connectionpool", "urllib3.util.retry", "requests")
+
+
+class _Silence(logging.Filter):
+    """Drops what such a logger says, and counts its warnings: Apprise says nowhere else that a file has a fault."""
+
+    warnings = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Count it, and drop it."""
+        self.warnings += record.levelno >= logging.WARNING
+        return False
+
+
+_SILENCE = _Silence()
+
+
+class Service:
+    """One service: `name` is that of its kind, such as "mailto", numbered where there are several of it."""
+
+    def __init__(self, name: str, apprise: Any) -> None:
+        self.name = name
+        self._apprise = apprise
+
+    def __repr__(self) -> str:
+        """Its name alone: its address is a secret."""
+        return f"Service({self.name!r})"
+
+    def send(self, message: Message) -> bool:
+        """Send the message; False where it was not taken. Raises nothing, and takes as long as the service does."""
+        import apprise  # noqa: PLC0415 - loaded with the services, and an extra
+
+        kind = apprise.NotifyType(message.gravity.value)
+        try:
+            sent = self._apprise.notify(
+                title=message.title, body=message.body, notify_type=kind, body_format=apprise.NotifyFormat.TEXT
+            )
+        except Exception as exc:  # noqa: BLE001 - whatever a service raises may hold its address
+            log.warning("alert not sent service=%s error=%s", self.name, type(exc).__name__)
+            return False
+        return bool(sent)
+
+    def start(self, message: Message) -> Future[bool]:
+        """Send the message in a thread of its own, which holds up no end of the process."""
+        future: Future[bool] = Future()
+        future.set_running_or_notify_cancel()
+        work = threading.Thread(target=lambda: future.set_result(self.send(message)), name="alert", daemon=True)
+        work.start()
+        return future
+
+
+def load_services(addresses: SecretStr | None, console_url: str | None = None, folder: Path = Path()) -> list[Service]:
+    """Load the services of the setting: addresses, or the path of a file of them; none where it is unset.
+
+    A relative path begins in the folder.
+
+    Raises SettingsError where Apprise is missing or an address cannot be used, without repeating it.
+    """
+    if addresses is None:
+        return []
+    for name in _TALKATIVE:
+        logging.getLogger(name).addFilter(_SILENCE)
+    try:
+        _import_quietly()
+        import apprise  # noqa: PLC0415 - an extra, which those without alerts need not have
+    except ImportError as exc:
+        raise SettingsError([Problem(SETTING, f"needs a library that is not installed: {INSTALL}")]) from exc
+    asset = apprise.AppriseAsset(
+        app_id="Fulfillment Tracking",
+        app_desc="Fulfillment Tracking",
+        app_url=console_url or "",
+        image_url_mask="",
+        image_url_logo="",
+        secure_logging=True,
+        async_mode=False,
+    )
+    try:
+        loaded = _loaded(apprise, asset, addresses.get_secret_value().strip(), folder)
+    except SettingsError:
+        raise
+    except Exception:  # noqa: BLE001 - as above
+        raise SettingsError([Problem(SETTING, _UNUSABLE)]) from None
+    return [Service(name, _alone(apprise, asset, each)) for name, each in _named(loaded)]
+
+
+_UNUSABLE = (
+    "has an address that cannot be used: each must be one of Apprise's, as in mailto://user:password@example.com"
+)
+
+
+def _import_quietly() -> None:
+    """Import what Apprise does, so that it warns nobody of what only Apprise can change."""
+    if sys.version_info < (3, 13):
+        with warnings.catch_warnings():
+            # It imports imghdr to see whether there is one, and for nothing else; gone in Python 3.13.
+            warnings.filterwarnings("ignore", "'imghdr' is deprecated", DeprecationWarning)
+            import imghdr  # noqa: F401, PLC0415
+
+
+def _loaded(apprise: Any, asset: Any, text: str, folder: Path) -> list[Any]:
+    if "://" in text:
+        several = apprise.Apprise(asset=asset)
+        if not several.add(text):
+            raise SettingsError([Problem(SETTING, f"{_UNUSABLE}; {len(several)} of them can be used")])
+        return list(several)
+    if not (folder / text).is_file():
+        message = "is neither an address with :// in it nor the path of a file that is there"
+        raise SettingsError([Problem(SETTING, message)])
+    before = _SILENCE.warnings
+    file, several = apprise.AppriseConfig(asset=asset), apprise.Apprise(asset=asset)
+    loaded = list(several) if file.add(str((folder / text).absolute())) and several.add(file) else []
+    if _SILENCE.warnings > before or not loaded:
+        message = f"names a file with entries that cannot be used: {len(loaded)} can; each must be one of Apprise's"
+        raise SettingsError([Problem(SETTING, message)])
+    return loaded
+
+
+def _alone(apprise: Any, asset: Any, service: Any) -> Any:
+    """One service by itself: of several at once Apprise says only whether all of them took it."""
+    alone = apprise.Apprise(asset=asset)
+    alone.add(service)
+    return alone
+
+
+def _named(services: Iterable[Any]) -> list[tuple[str, Any]]:
+    """Each service with the name of its kind, and from the second of a kind on with its number."""
+    numbers: Counter[str] = Counter()
+    named = []
+    for service in services:
+        kind = str(service.schema)
+        numbers[kind] += 1
+        named.append((kind if numbers[kind] == 1 else f"{kind} {numbers[kind]}", service))
+    return named
