@@ -62,16 +62,23 @@ def _observed(alert: Alert, trouble: Trouble | None, services: Sequence[str], po
         return replace(alert, next_attempt_at=None) if _given_up(alert, services, now) else _not_too_far(alert, now)
     if trouble is None:
         return _absent(alert, now, off=alert.rule in policy.off)
-    changed = trouble.detail() != alert.detail and not timedelta() <= now - alert.updated_at < UPDATED_EVERY
-    covered = trouble.covered != alert.detail.get("covered")
-    current = replace(alert, detail=trouble.detail(), updated_at=now) if changed or covered else alert
-    current = replace(current, clear_since=None)
+    current = replace(alert, clear_since=None)
     if trouble.covered or set(services) <= set(alert.sent_to):
-        return replace(current, next_attempt_at=None)
-    if alert.next_attempt_at is None:
-        due = now if alert.attempts else max(now, alert.began_at + RULES[alert.rule].lasts)
-        return replace(current, next_attempt_at=due)
-    return _not_too_far(current, now)
+        current = replace(current, next_attempt_at=None)
+    elif alert.next_attempt_at is None:
+        due_at = now if alert.attempts else max(now, alert.began_at + RULES[alert.rule].lasts)
+        current = replace(current, next_attempt_at=due_at)
+    current = _not_too_far(current, now)
+    is_due = current.next_attempt_at is not None and current.next_attempt_at <= now
+    if trouble.detail() == alert.detail or not (is_due or _may_update(alert, trouble, now)):
+        return current
+    return replace(current, detail=trouble.detail(), updated_at=now)
+
+
+def _may_update(alert: Alert, trouble: Trouble, now: datetime) -> bool:
+    """Whether what is stored of it is so old, or so different, that it is worth a write."""
+    recently = timedelta() <= now - alert.updated_at < UPDATED_EVERY
+    return not recently or trouble.covered != alert.detail.get("covered")
 
 
 def _absent(alert: Alert, now: datetime, *, off: bool) -> Alert:

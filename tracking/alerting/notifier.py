@@ -219,8 +219,10 @@ class Notifier:
     def _counted(self, lead: Lead, sent: Sequence[_Sent], now: datetime) -> Lead:
         last = {alert.rule: now.isoformat() for one in sent if one.taken for alert in one.alerts}
         successes = sum(one.taken for one in sent)
+        until = now + LEAD if lead.owner == self._owner else lead.until
         return replace(
             lead,
+            until=until,
             sent=lead.sent + successes,
             failed=lead.failed + len(sent) - successes,
             failing={name: at.isoformat() for name, at in self.failing.items()},

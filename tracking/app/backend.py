@@ -16,11 +16,13 @@ from sqlalchemy import Connection
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Route
 
+from tracking.alerting.starting import make_notifier
 from tracking.api.edge import Api
 from tracking.api.use import FLUSH_SECONDS as USE_FLUSH_SECONDS
 from tracking.app import embedded_sandbox, settings_changes
 from tracking.app.demonstration.running import Demonstration
 from tracking.app.embedded_sandbox import PUBLIC_URL, EmbeddedSandbox
+from tracking.app.environment import environment_label
 from tracking.app.housekeeping import Housekeeping
 from tracking.app.loops import WATCHDOG_TIMEOUT, Heartbeat, JobLoop, PollLoop, SendLoop, run_loop
 from tracking.app.reconciler import Reconciler
@@ -102,6 +104,9 @@ class Backend:
         self._lease = timedelta(seconds=settings.api_timeout)
         self._owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._heartbeat = Heartbeat(self.database, clock, self._owner)
+        self._notifier = make_notifier(
+            settings, self.database, clock=clock, owner=self._owner, environment=environment_label(settings)
+        )
         for name in ("uvicorn.access", "httpx"):
             logging.getLogger(name).addFilter(_hide_tokens)
         logging.getLogger("uvicorn.error").addFilter(REPEAT_FILTER)
@@ -113,7 +118,14 @@ class Backend:
         self.api = Api(self.database, clock=clock, secrets=self._secrets, wake=self._wake)
         self.transport: httpx.AsyncBaseTransport | None = None
         self._client: Client | None = None
-        self._health = Health(settings, self.database, self._heartbeat, clock=clock, client_status=self._client_status)
+        self._health = Health(
+            settings,
+            self.database,
+            self._heartbeat,
+            clock=clock,
+            client_status=self._client_status,
+            alerts_status=self._notifier.status,
+        )
         embedded = calls and settings.embedded_sandbox
         self._sandbox = EmbeddedSandbox(settings, self.asgi(lifespan=False)) if embedded else None
         self._demonstration: Demonstration | None = None
@@ -174,6 +186,7 @@ class Backend:
         roles = self.settings.roles
         working = bool(roles & {Role.WEBHOOKS, Role.POLLER, Role.SENDER})
         loops: list[Any] = [asyncio.to_thread(self._record_settings), run_loop("api", self._count, USE_FLUSH_SECONDS)]
+        loops += [run_loop(*turn) for turn in self._notifier.turns]
         loops += [run_loop("findings", self._store_findings, FINDINGS_EVERY)] if working else []
         if Role.WEBHOOKS in roles:
             loops += [run_loop("receiver", self._receiver_beat, 2.0), asyncio.to_thread(self._add_missing_addresses)]

@@ -44,6 +44,12 @@ def environment_of(settings: Settings) -> Environment:
     return Environment(EnvironmentKind.TEST if _is_of_a_test(host) else EnvironmentKind.LIVE, host)
 
 
+def environment_label(settings: Settings) -> str:
+    """Name the environment where that is not the live one, so that nobody takes what is simulated for real."""
+    environment = environment_of(settings)
+    return "" if environment.is_live else environment.kind.value
+
+
 def _is_of_a_test(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback

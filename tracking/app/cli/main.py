@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from tracking.app.cli import evidence, jobs, maintenance, orders, output, servers
+from tracking.app.cli.alerting.alerts import alerts
 from tracking.app.cli.integration.tokens import tokens_group
 from tracking.app.cli.retention import archive
 from tracking.app.cli.starting import check
@@ -53,8 +54,7 @@ for _command in (
     handover.handover_command,
 ):
     app.command(_command.__name__.removesuffix("_command").replace("_", "-"))(_command)
-
-
+app.add_typer(alerts, name="alerts")
 app.add_typer(tokens_group, name="tokens")
 
 

@@ -23,7 +23,8 @@ from tracking.storage.facts import FactKey
 class Health:
     """The endpoints of one process.
 
-    `client_status` is the state of its client of the provider, empty where it has none. `begun` is set while its loops
+    `client_status` is the state of its client of the provider, empty where it has none, `alerts_status` which services
+    take alerts and which do not. `begun` is set while its loops
     run: not before they were started, nor once it is being stopped. `started_at` counts for a loop without a beat.
     """
 
@@ -35,12 +36,14 @@ class Health:
         *,
         clock: Callable[[], datetime],
         client_status: Callable[[], dict[str, Any]],
+        alerts_status: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self._settings = settings
         self._database = database
         self._heartbeat = heartbeat
         self._clock = clock
         self._client_status = client_status
+        self._alerts_status = alerts_status
         self.started_at = clock()
         self.begun = False
         self.calls = CallFigures()
@@ -67,6 +70,7 @@ class Health:
                 **self._database.description(),
             },
             "provider": self._provider_trouble(),
+            "alerts": self._alerts_status(),
             "roles": sorted(settings.roles),
             "sandbox": settings.embedded_sandbox,
             "approvals": "in force" if settings.approval_limit else settings.approval_above and APPROVAL_OFF,

@@ -1,0 +1,91 @@
+"""Lists alerts for people: what lasts, what was, where messages go, and what each alert is in words. Bounded reads."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tracking.alerting.rules import ALL, RULES
+from tracking.orders import wording
+from tracking.storage.database import Database
+from tracking.storage.integration import alerts as stored
+from tracking.storage.integration.alerts import Alert, Lead, Snooze
+
+LISTED = 200
+
+
+@dataclass(frozen=True, slots=True)
+class AlertList:
+    """What there is of alerts.
+
+    `lasting` and `past` together are the LISTED that began last, and all that last. `lead` is the process that tells of
+    them; None where none did in the last minutes, so that `lasting` is as old as `as_of`.
+    """
+
+    lasting: tuple[Alert, ...]
+    past: tuple[Alert, ...]
+    snoozes: Mapping[str, Snooze]
+    lead: Lead | None
+    as_of: datetime | None
+
+    def state(self, alert: Alert, now: datetime) -> str:
+        """Say in words whether its message was sent, and if not, why not."""
+        if alert.ended_at is not None:
+            return _state_of_past(alert)
+        if alert.sent_at is not None:
+            return f"sent, but {alert.last_error}" if alert.last_error and alert.next_attempt_at else "sent"
+        if alert.last_error:
+            return f"{alert.last_error}; tried {wording.count(alert.attempts, 'time')}"
+        snoozed = self.snoozes.get(alert.rule) or self.snoozes.get(ALL)
+        if snoozed:
+            return f"snoozed until {wording.clock(snoozed.until, now)}"
+        if alert.detail.get("covered"):
+            return "not sent: another alert tells of it"
+        if alert.clear_since is not None:
+            return "may be over"
+        return "not sent yet" if self.lead else "not sent: no process sends alerts"
+
+
+def alert_list(database: Database, now: datetime) -> AlertList:
+    """Read the alerts."""
+    with database.read() as connection:
+        unsettled, newest = stored.unsettled(connection), stored.newest(connection, LISTED)
+        lead, snoozes = stored.current_lead(connection), stored.snoozes(connection, now)
+    lasting = sorted((a for a in unsettled if a.ended_at is None), key=lambda alert: alert.began_at, reverse=True)
+    past = (alert for alert in newest if alert.ended_at is not None)
+    leads = lead if lead and now <= lead.until else None
+    return AlertList(
+        tuple(lasting), tuple(past), {one.rule: one for one in snoozes}, leads, lead.until if lead else None
+    )
+
+
+def _state_of_past(alert: Alert) -> str:
+    """What became of its messages; a trouble that was over soon has none."""
+    if alert.sent_at is None and alert.end_sent_at is None:
+        return (
+            "not sent: it could not be delivered" if alert.last_error else "not sent: over before its message was due"
+        )
+    if alert.end_sent_at is None:
+        return "sent; its end not yet" if alert.next_attempt_at else "sent; its end was not"
+    return "sent, with its end" if alert.sent_at else "sent once it was over"
+
+
+def record(alert: Alert, state: str) -> dict[str, Any]:
+    """The alert as programs are given it."""
+    return {
+        "id": alert.id,
+        "rule": alert.rule,
+        "subject": alert.subject,
+        "title": alert.detail.get("title"),
+        "began_at": alert.began_at,
+        "ended_at": alert.ended_at,
+        "sent_at": alert.sent_at,
+        "end_sent_at": alert.end_sent_at,
+        "sent_to": list(alert.sent_to),
+        "state": state,
+    }
+
+
+def rule_title(rule: str) -> str:
+    """The trouble that a rule tells of; a rule of a later version by its word."""
+    return RULES[rule].title if rule in RULES else rule

@@ -1,0 +1,30 @@
+"""Starting: the notifier of a process, from its settings."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from tracking.alerting.messages import Origin
+from tracking.alerting.notifier import Notifier
+from tracking.alerting.services import load_services
+from tracking.settings.values import Settings
+from tracking.storage.database import Database
+
+
+def origin_of(settings: Settings, environment: str) -> Origin:
+    """Where messages come from: the environment is named in each of them, but for the live one ("")."""
+    return Origin(f"[{environment}] " if environment else "", settings.console_url)
+
+
+def make_notifier(
+    settings: Settings, database: Database, *, clock: Callable[[], datetime], owner: str, environment: str
+) -> Notifier:
+    """Make the notifier; one without services where TRACKING_ALERTS is unset. Raises SettingsError."""
+    return Notifier(
+        database,
+        load_services(settings.alerts, settings.console_url),
+        clock=clock,
+        owner=owner,
+        off=settings.alerts_off,
+        quiet=settings.alerts_quiet,
+        origin=origin_of(settings, environment),
+    )
