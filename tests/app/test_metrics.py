@@ -43,6 +43,9 @@ def test_an_empty_store_has_metrics_too(store: Database, now: datetime) -> None:
         "tracking_store_wal_bytes",
         "tracking_orders_removed_total",
         "tracking_orders_not_removed_total",
+        "tracking_alert_messages_total/sent",
+        "tracking_alert_messages_total/failed",
+        "tracking_alert_services_failing",
     )
     assert values(store, now) == dict.fromkeys(nothing, 0) | {"tracking_store_wal_bytes": store.wal_bytes()}
 

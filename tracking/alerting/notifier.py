@@ -37,7 +37,7 @@ SEND_SECONDS = 30.0  # one message to one service
 SENDING_SECONDS = 60.0  # all that are due at a time: what comes later is tried again
 CLAIM = timedelta(seconds=SEND_SECONDS + SENDING_SECONDS + 30)
 GRACE_SECONDS = 5.0  # for what is being sent when the process is asked to end
-KEPT_DAYS = timedelta(days=90)
+HISTORY = timedelta(days=90)
 REMOVED_EVERY = timedelta(hours=1)
 
 
@@ -150,7 +150,7 @@ class Notifier:
         changed = lifecycle.observe(stored.unsettled(connection), troubles, names, policy, now)
         stored.store_alerts(connection, changed)
         if self._is_removal_due(now):
-            stored.remove_before(connection, now - KEPT_DAYS)
+            stored.remove_before(connection, now - HISTORY)
         ready = lifecycle.due(stored.unsettled(connection), policy, now)
         stored.store_alerts(connection, (lifecycle.claimed(alert, now + CLAIM) for alert in ready))
         before = lead or Lead(self._owner, now)

@@ -96,4 +96,4 @@ def read_rules(value: Any) -> Any:
 # Never a plain text: an address of a service holds its password or token.
 Addresses = SecretStr | None
 Quiet = Annotated[QuietHours | None, NoDecode, BeforeValidator(read_quiet)]
-RulesOff = Annotated[frozenset[AlertRule], NoDecode, BeforeValidator(read_rules)]
+RulesOff = Annotated[tuple[AlertRule, ...], NoDecode, BeforeValidator(read_rules)]

@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     # Addresses of services, as Apprise writes them, or the path of a file of them; unset: no alert leaves the console.
     alerts: Addresses = None
     alerts_quiet: Quiet = None  # as in 22:00-06:00 Europe/Berlin: what is not urgent waits until they end
-    alerts_off: RulesOff = frozenset()  # rules that send nothing, as in late,balance
+    alerts_off: RulesOff = ()  # rules that send nothing, as in late,balance
     console_url: BaseUrl = None  # where people reach the pages, with its path: alerts link there
     sign_in_hours: float = Field(12, gt=0, le=720)  # after which somebody has to sign in again
     # Yes: an address counts although the provider does not say whether it was verified.

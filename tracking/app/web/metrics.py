@@ -26,6 +26,7 @@ from tracking.reports.board.balance import balance_currency, is_low
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FORECAST, FactKey
+from tracking.storage.integration import alerts
 from tracking.storage.migrations import HEAD
 from tracking.storage.outbox import SENDABLE
 from tracking.storage.tables import CALLBACKS, COUNTERS, FACTS, FLAGGED, OPEN, ORDERS, OUTBOX, UNAPPROVED
@@ -77,6 +78,7 @@ def _families(connection: Connection, now: datetime) -> Iterable[Metric]:
     yield from _of_webhooks(connection)
     yield from _ages(connection, now)
     yield from _work(connection, now)
+    yield from _alerts(connection)
     yield from _balance(connection)
     yield from _removed(connection)
 
@@ -136,6 +138,20 @@ def _removed(connection: Connection) -> Iterable[Metric]:
     yield CounterMetricFamily("tracking_orders_removed", words, value=value.get("orders", 0))
     words = "Orders that did not agree with their log when it was to leave; they stay"
     yield CounterMetricFamily("tracking_orders_not_removed", words, value=value.get("unsound", 0))
+
+
+def _alerts(connection: Connection) -> Iterable[Metric]:
+    """How many alerts last, and what became of their messages; of a database that nobody tells of alerts none."""
+    open_alerts = GaugeMetricFamily("tracking_alerts_open", "Alerts that last, by rule", labels=["rule"])
+    for rule, number in alerts.open_numbers(connection).items():
+        open_alerts.add_metric([rule], number)
+    lead = alerts.current_lead(connection)
+    messages = CounterMetricFamily("tracking_alert_messages", "Messages of alerts", labels=["outcome"])
+    for outcome, number in (("sent", lead.sent if lead else 0), ("failed", lead.failed if lead else 0)):
+        messages.add_metric([outcome], number)
+    failing = len(lead.failing) if lead else 0
+    yield from (open_alerts, messages)
+    yield _gauge("tracking_alert_services_failing", "Services that take no messages of alerts", failing)
 
 
 def _balance(connection: Connection) -> Iterable[Metric]:
