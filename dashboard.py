@@ -18,6 +18,7 @@ from tracking.startup import garbage_collection_paused
 
 with garbage_collection_paused():
     from tracking.app.backend import Backend
+    from tracking.app.telemetry import logs
     from tracking.app.web import page_access
     from tracking.app.web.address_check import AddressCheckMiddleware, page_paths
     from tracking.app.web.page_middleware import PrivateDownloadsMiddleware, SecurityHeadersMiddleware
@@ -55,6 +56,7 @@ def start_backend() -> Backend:
     os.chdir(HERE)  # `.env` and `data/` belong to the project, from whatever folder it is started
     try:
         settings = process_settings()
+        logs.configure(settings.log_level, settings.log_format)
         headers = st.get_option("server.trustedUserHeaders") or {}
         page_access.check_page_access(
             settings, address=bind_address(), provider=sign_in_provider(), trusted_headers=headers

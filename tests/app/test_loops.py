@@ -411,7 +411,7 @@ def test_a_place_is_free_again_once_its_call_is_answered_whatever_the_store_take
     async def run() -> None:
         async with asyncio.TaskGroup() as group:
             while loop._free_places() > 0 and len(begun) < 100:
-                loop._start(group, work)
+                loop._start(group, work, None)
                 await asyncio.sleep(0)
             assert (len(begun), loop._free_places()) == (2 * SENDS_AT_ONCE, 0), "so many answers may wait for the store"
             stored.set()

@@ -26,6 +26,7 @@ from tracking.app.environment import environment_label
 from tracking.app.housekeeping import Housekeeping
 from tracking.app.loops import WATCHDOG_TIMEOUT, Heartbeat, JobLoop, PollLoop, SendLoop, run_loop
 from tracking.app.reconciler import Reconciler
+from tracking.app.telemetry import logs
 from tracking.app.web.address_check import path_prefixes
 from tracking.app.web.connection_limits import REPEAT_FILTER
 from tracking.app.web.health import Health
@@ -68,6 +69,7 @@ log = logging.getLogger(__name__)
 CALLS_PER_TASK = 8
 RECONCILE_EVERY = 2.0
 DRILL_EVERY = 3.0
+LATER_LOGGERS_SECONDS = 60.0  # by then all is imported that waits for its first use
 
 
 def _hide_tokens(record: logging.LogRecord) -> bool:
@@ -161,6 +163,8 @@ class Backend:
     @contextlib.asynccontextmanager
     async def lifespan(self, _app: Any) -> AsyncIterator[None]:
         """Run the loops while the application lives."""
+        logs.adopt_servers()
+        asyncio.get_running_loop().call_later(LATER_LOGGERS_SECONDS, logs.adopt_servers)
         async with contextlib.AsyncExitStack() as stack:
             transport = self.transport
             if self._sandbox is not None:

@@ -19,6 +19,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, ClassVar
 
+from structlog.contextvars import bind_contextvars
+
 from tracking.errors import ProviderError, StoreError
 from tracking.polling.discovery import Discovery
 from tracking.polling.poller import LeasedCall, Poller
@@ -154,8 +156,11 @@ class _CallingLoop(_WatchedLoop):
         """Count the calls that may start; fewer where as many answers wait for the store, so that these stay few."""
         return min(self.places - len(self._calling), 2 * self.places - len(self._tasks))
 
-    def _start(self, group: asyncio.TaskGroup, work: Work) -> None:
-        """Do the work in a task of its own. It holds a place until it says that it was answered, or ends."""
+    def _start(self, group: asyncio.TaskGroup, work: Work, order: str | None) -> None:
+        """Do the work in a task of its own. It holds a place until it says that it was answered, or ends.
+
+        Each line that it logs names the order, if it is about one.
+        """
         place = object()
         self._calling.add(place)
 
@@ -169,7 +174,7 @@ class _CallingLoop(_WatchedLoop):
             answered()
             self._refill(group)
 
-        task = group.create_task(self._survive(work, answered_first))
+        task = group.create_task(self._survive(work, answered_first, order))
         self._watch(task)
         self._tasks.add(task)
 
@@ -187,7 +192,9 @@ class _CallingLoop(_WatchedLoop):
     def _more_waits(self) -> bool:
         """Tell whether the next call is known already, so that no turn has to look for one."""
 
-    async def _survive(self, work: Work, answered: Callable[[], None]) -> None:
+    async def _survive(self, work: Work, answered: Callable[[], None], order: str | None) -> None:
+        if order is not None:
+            bind_contextvars(order=order)  # it ends with the task
         try:
             await work(answered)
         except StoreError as exc:
@@ -255,7 +262,8 @@ class PollLoop(_CallingLoop):
         leased = deque(await self._poller.lease(now, wanted))
         self._refill(group)
         while leased and self._free_places() > 0:
-            self._start(group, partial(self._poller.poll, leased.popleft()))
+            call = leased.popleft()
+            self._start(group, partial(self._poller.poll, call), call.only_order)
         self._ready += leased
 
     async def _let_go_stale(self) -> None:
@@ -266,7 +274,8 @@ class PollLoop(_CallingLoop):
 
     def _refill(self, group: asyncio.TaskGroup) -> None:
         while self._ready and self._free_places() > 0 and self._poller.may_start(self._ready[0], self._clock()):
-            self._start(group, partial(self._poller.poll, self._ready.popleft()))
+            call = self._ready.popleft()
+            self._start(group, partial(self._poller.poll, call), call.only_order)
 
     def _more_waits(self) -> bool:
         return self._poller.has_chosen
@@ -296,7 +305,7 @@ class SendLoop(_CallingLoop):
             await self._sender.recover(now)
             self._recovered_at = now
         for attempt in await self._sender.begin_due(now, self._free_places()):
-            self._start(group, partial(self._sender.send, attempt))
+            self._start(group, partial(self._sender.send, attempt), attempt.po_number)
 
     def _more_waits(self) -> bool:
         return self._sender.more_due

@@ -50,6 +50,11 @@ class LeasedCall:
     rows: tuple[RowMapping, ...]
     leased_until: datetime
 
+    @property
+    def only_order(self) -> str | None:
+        """The provider's ID of the order that it asks for, None for a list page."""
+        return self.rows[0]["provider_id"] if len(self.rows) == 1 else None
+
 
 class Poller:
     """Leases due orders, polls them, and hands what the provider shows to `ingest`.

@@ -92,6 +92,8 @@ class Settings(BaseSettings):
     # Orders a minute from elsewhere, and as many of ours, after a week that was followed; embedded sandbox only.
     sandbox_traffic: float = Field(0.2, ge=0, le=600)
     sandbox_scenario: str = "normal"  # how the embedded sandbox behaves
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_read_word)] = "info"
+    log_format: Annotated[Literal["text", "json"], BeforeValidator(_read_word)] = "text"  # json: an object on each line
     secrets_dir: Path | None = None  # folder of files that are called like settings and hold their values
 
     @model_validator(mode="before")

@@ -1,6 +1,5 @@
 """The command line: `tracking COMMAND`. Exit 0: done; 1: failed, refused or not found; 2: bad usage."""
 
-import logging
 from importlib import metadata
 from typing import Annotated, Any
 
@@ -86,7 +85,7 @@ def configure(
     version: VersionFlag = False,  # noqa: ARG001 - done by its callback
 ) -> None:
     """Fulfillment Tracking: the status of every order, the evidence for it, and what to do next."""
-    form = "%(asctime)s %(levelname)s %(name)s %(message)s"
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format=form)
-    # Its lines hold whole addresses, and ours may hold an order's secret.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    if verbose:
+        from tracking.app.telemetry import logs  # noqa: PLC0415 - brings its library, which other calls need not wait for
+
+        logs.configure("info", "text")

@@ -15,6 +15,7 @@ from tracking.app.backend import Backend
 from tracking.app.cli import output
 from tracking.app.cli.options import HostOption, JsonFlag, SeedOption
 from tracking.app.cli.place import load_settings, print_store
+from tracking.app.telemetry import logs
 from tracking.app.web.connection_limits import limited
 from tracking.errors import Problem, SettingsError
 from tracking.settings.roles import Role
@@ -30,6 +31,7 @@ def worker_command(
 ) -> None:
     """Run webhook receiver, poller and sender, without pages."""
     loaded = load_settings()
+    logs.configure(loaded.log_level, loaded.log_format)
     print_store(loaded.database_url)
     roles = loaded.roles - {Role.PAGES}
     if not roles:
