@@ -26,6 +26,7 @@ from tracking.reports.board import completion_times as completion_reports
 from tracking.reports.board import course, expectation, figures, lifecycle
 from tracking.reports.board import decisions as decision_reports
 from tracking.reports.insights import forecasts, latency, witnesses
+from tracking.reports.logs import stored as stored_reports
 from tracking.reports.logs import volume
 from tracking.reports.order_list import view_counts as order_views
 from tracking.reports.order_list.view_counts import ViewCount
@@ -214,6 +215,16 @@ def _status(url: str) -> Status:
     with connect(url).read() as connection:
         now = utc_now()
         return *order_views.waiting(connection, now), health_reports.component_status(connection, now)
+
+
+def stored() -> stored_reports.Stored:
+    """How much is stored, at most SLOWLY seconds old."""
+    return _stored(database_url())
+
+
+@refreshed(ttl=SLOWLY, max_entries=4)
+def _stored(url: str) -> stored_reports.Stored:
+    return stored_reports.stored(connect(url))
 
 
 def running_drill() -> Drill | None:

@@ -32,6 +32,7 @@ BANNERS_SHOWN = 2
 # What Streamlit has no way for: by night a primary button is light, and white on it is hard to read.
 STYLE_OF_DARK = "<style>button[kind='primary']:enabled { color: black; }</style>"
 FOR_SCREEN_READERS = "position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%)"
+OLD = ":material/hourglass_disabled:"  # of what could not be read in time
 HEALTH_COLORS = {Level.SUCCESS: "green", Level.INFO: "green", Level.WARNING: "orange", Level.ERROR: "red"}
 DRAW = {Level.ERROR: st.error, Level.WARNING: st.warning, Level.INFO: st.info}
 LONGEST_SEARCH = 200
@@ -134,16 +135,22 @@ def _count(number: ViewCount, many: str, one: str, icon: str, query: dict[str, s
 
 def _health(components: Sequence[health.ComponentStatus]) -> None:
     word, level = health.summary(components, (banner.level for banner in _banners()))
-    color = HEALTH_COLORS[level]
     as_of = refreshed.as_of("status")
-    label = f"● {word}" if as_of is None else f":material/hourglass_disabled: {times.text(as_of)}"
-    with st.popover(
-        f":{color if as_of is None else 'orange'}-badge[{label}]", key="health", type="tertiary", width="content"
-    ):
+    color, sign, age = (HEALTH_COLORS[level], "●", "") if as_of is None else ("orange", OLD, ", old")
+    with st.popover(f":{color}-badge[{sign} {word}{age}]", key="health", type="tertiary", width="content"):
         if as_of is not None:
             st.caption(f"Not refreshed in time: what this page shows is as of {times.text(as_of)} or later.")
         # One text: an element for each word of it would be a tenth of what every page draws every five seconds.
-        st.markdown("  \n".join(map(_component_line, components)))
+        st.markdown("  \n".join([*map(_component_line, components), _component_line(_database_size())]))
+
+
+def _database_size() -> health.ComponentStatus:
+    """How much is stored; what takes too long to read is no trouble, and left out until it is read."""
+    try:
+        text = str(cached.stored())
+    except TooSlow:
+        text = "not measured in time; it is tried again by itself"
+    return health.ComponentStatus("Database", None, text)
 
 
 def _component_line(component: health.ComponentStatus) -> str:

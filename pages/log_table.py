@@ -76,6 +76,15 @@ def span_chosen(*, resets: Collection[str]) -> timedelta:
     return length
 
 
+def shorter_span() -> str | None:
+    """The next shorter time than the one that the address says; None where there is none."""
+    try:
+        length = query_params.parse_length(st.query_params.get("since", USUAL_SPAN))
+    except (ValueError, OverflowError):
+        length = query_params.parse_length(USUAL_SPAN)
+    return next((span for span in reversed(SPANS) if query_params.parse_length(span) < length), None)
+
+
 def window(volume: Volume) -> activity.Span:
     """The time that is listed: the chosen bar, else all bars."""
     chosen = chosen_bar()

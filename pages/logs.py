@@ -1,5 +1,6 @@
 """Logs: webhooks received, API calls made, the event log, imported files, and what the provider was seen to use."""
 
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -14,7 +15,9 @@ import log_details
 import log_table
 import session
 import times
+from tracking.errors import TooSlow
 from tracking.orders import wording
+from tracking.orders.wording import KINDS
 from tracking.reports import activity
 from tracking.reports.order_list import query_params
 
@@ -30,6 +33,7 @@ MEANINGS = (
     "**Accepted**: authenticated and matched to an order. **Repeated**: came again, ignored. **Waiting**: "
     "authenticated, its order is not known here yet. **Rejected**: not authenticated, or for a different order."
 )
+PAGES = ("callbacks_page", "calls_page", "log_page")
 METHODS = {"": "Any method", "GET": "GET", "POST": "POST"}
 
 
@@ -115,7 +119,10 @@ def api_calls(fresh: Any, place: Any) -> None:
 
 def failed_calls() -> None:
     """The way to the calls that failed lately, from wherever one is in the logs; nothing where none did."""
-    volume = cached.call_volume(query_params.parse_length(log_table.USUAL_SPAN), "")
+    try:
+        volume = cached.call_volume(query_params.parse_length(log_table.USUAL_SPAN), "")
+    except TooSlow:  # the log itself says so, where it is the one that is open
+        return
     number = int(volume.rows.loc[volume.rows["group"] != "ok", "number"].sum())
     if number and st.button(
         f"{wording.count(number, 'failed call')}",
@@ -132,11 +139,10 @@ def events(fresh: Any, place: Any) -> None:
     """The event log."""
     resets = ("log_page",)
     with log_table.tools():
-        offered = cached.filter_options()["kinds"]
-        kinds = address.choices("kinds", offered)
+        kinds = address.choices("kinds", KINDS)
         st.multiselect(
             "Kinds",
-            offered,
+            list(KINDS),
             placeholder="All kinds",
             width=260,
             label_visibility="collapsed",
@@ -176,6 +182,28 @@ def imports(fresh: Any, _place: Any) -> None:
         st.switch_page("imports.py", query_params={"import": str(frame["id"].iloc[click["row"]])})
 
 
+def too_slow() -> None:
+    """What to do about a log that takes too long: a shorter time, and its filters to take away."""
+    st.warning(
+        "This log takes too long to read. Choose a shorter time, or take a filter away.",
+        icon=":material/hourglass_disabled:",
+    )
+    shorter = log_table.shorter_span()
+    filters = set(st.query_params) - {"what", "since"}
+    with st.container(horizontal=True, gap="small"):
+        if shorter:
+            change = partial(address.write, "since", shorter, log_table.USUAL_SPAN, ("bar", *PAGES))
+            st.button(f"Only the last {shorter}", key="narrower", on_click=change)
+        if filters:
+            st.button(
+                "Clear filters",
+                key="clear",
+                type="tertiary",
+                on_click=address.change,
+                args=(dict.fromkeys(filters, ""),),
+            )
+
+
 DRAW = {"callbacks": webhooks, "calls": api_calls, "events": events, "files": imports, "contract": log_contract.draw}
 
 if st.query_params.get("what") == "schedule":  # as the lab was addressed before
@@ -196,4 +224,7 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
     # Its room is there before it has anything to say, so that nothing below moves.
     fresh, place = st.container(width=170, height=38, border=False), st.container(width="content")
 with elements.error_box(), st.container(gap="xsmall"):
-    DRAW[section](fresh, place)
+    try:
+        DRAW[section](fresh, place)
+    except TooSlow:
+        too_slow()

@@ -18,6 +18,7 @@ from tracking.orders.model import OrderType
 from tracking.orders.vocabulary import reason_label, state_label
 from tracking.reports.explanations import TYPES
 from tracking.reports.order_list.filters import REASONS, SORTS, VIEW_LABELS, VIEWS, Filters
+from tracking.reports.trends import STATES
 
 SEEN_IF_ANY = {"approval"}  # views that most teams never need
 VIEW_MEANINGS = {
@@ -153,13 +154,25 @@ def popover(filters: Filters) -> None:
     active = len(chips(filters))
     with st.popover(f"Filters ({active})" if active else "Filters", icon=":material/filter_list:", key="filters"):
         st.text_input("Text in any ID or recipient", max_chars=200, **bind("q", _text_of("q")))
+        states, people = _choices_read()
         with st.grid(2):
-            _choices(filters)
+            _choices(filters, states, people)
             _bounds(filters)
 
 
-def _choices(filters: Filters) -> None:
-    states = cached.filter_options()["states"]
+def _choices_read() -> tuple[list[str], list[str]]:
+    """The states that occur and the people who act. Where they take too long to read, the list stays usable."""
+    try:
+        return cached.filter_options()["states"], cached.people()
+    except TooSlow:
+        st.caption(
+            ":material/hourglass_disabled: States of the provider's own and people could not be read in time: only the "
+            "usual states are offered. Narrow the list meanwhile by a text, a time, or the beginning of a PO number."
+        )
+        return [state.value for state in STATES], []
+
+
+def _choices(filters: Filters, states: list[str], people: list[str]) -> None:
     kinds, sources = [str(kind) for kind in OrderType], list(SOURCE_LABELS)
     _several("State", "state", states, filters.states, state_label)
     _several("State is not", "not_state", states, filters.not_states, state_label)
@@ -172,7 +185,7 @@ def _choices(filters: Filters) -> None:
         format_func=lambda source: source_label(source) if source else "Any",
     )  # fmt: skip
     st.selectbox(
-        "Assigned to", _with(["", *cached.people()], [filters.assigned]), format_func=lambda name: name or "Anybody",
+        "Assigned to", _with(["", *people], [filters.assigned]), format_func=lambda name: name or "Anybody",
         **bind("assigned", filters.assigned),
     )  # fmt: skip
     _several("Source is not", "not_source", sources, filters.not_sources, source_label)

@@ -29,7 +29,7 @@ from tracking.reports.board.figures import trend
 from tracking.reports.board.lifecycle import lifecycle_now
 from tracking.reports.evidence.making import make_evidence
 from tracking.reports.insights import forecasts, latency, witnesses
-from tracking.reports.logs import contract, volume
+from tracking.reports.logs import contract, stored, volume
 from tracking.reports.order_list import exports, search, view_counts
 from tracking.reports.order_list.expected import expected_times
 from tracking.reports.order_list.filters import REASONS, VIEWS, Filters
@@ -125,6 +125,7 @@ def _frame(now: datetime) -> Reads:
     return {
         "banners": lambda store: health.health(store, now),
         "late orders": _late_orders,
+        "how much is stored": stored.stored,
         "drills": newest_drills,
         "the drill that runs": running_drill,
         "jobs that run": job_reports.running,

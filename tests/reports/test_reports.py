@@ -24,6 +24,7 @@ from tracking.provider import call_log
 from tracking.reports import activity, order, overview, trends
 from tracking.reports import health as reports_health
 from tracking.reports.health import ComponentStatus
+from tracking.reports.logs.stored import Stored, size_text, stored
 from tracking.reports.order_list import exports, search, view_counts
 from tracking.reports.order_list.filters import Filters
 from tracking.reports.order_list.narrowing import FLAGGED
@@ -34,7 +35,7 @@ from tracking.reports.order_page.runs import merge_repeats
 from tracking.storage import facts, inbox
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
-from tracking.storage.tables import LINES, OPEN, ORDERS, UNAPPROVED
+from tracking.storage.tables import EVENTS, LINES, OPEN, ORDERS, UNAPPROVED
 from tracking.webhooks.silence_alarm import SilenceAlarm
 
 
@@ -166,6 +167,28 @@ def test_silent_loops_and_an_unreachable_provider_are_told(store: Database) -> N
     assert health.silent == ("poller",)
     assert health.unreachable_since == START
     assert health.refused is None
+
+
+def test_how_much_is_stored_is_said_of_the_database_its_orders_and_its_events(
+    store: Database, history: History
+) -> None:
+    assert stored(store).orders == stored(store).most_events == 0
+    for name in ("A-1", "A-2"):
+        history.place(name)
+    history.accept("A-1")
+    now = stored(store)
+    with store.read() as connection:
+        events = connection.execute(sa.select(sa.func.count()).select_from(EVENTS)).scalar_one()
+    assert now.orders == 2
+    assert events <= now.most_events < events + 3
+    assert 10**5 < now.size < 10**8
+    assert str(Stored(1_200_000, 12_345, 7_000)) == "2 MB, 12,345 orders, at most 7,000 events"
+    assert [size_text(size) for size in (1, 999_000_001, 10**9, 5_010_000_000)] == [
+        "1 MB",
+        "1,000 MB",
+        "1.0 GB",
+        "5.1 GB",
+    ]
 
 
 def component(store: Database, name: str, now: datetime) -> ComponentStatus:

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import select
 
-from tracking.orders.wording import KINDS, describe_event
+from tracking.orders.wording import describe_event
 from tracking.reports.newest import newest_ids
 from tracking.reports.trends import STATES
 from tracking.startup import pd
@@ -110,12 +110,12 @@ def batches(database: Database, limit: int = 50) -> pd.DataFrame:
 
 
 def filter_options(database: Database) -> dict[str, list[str]]:
-    """What there is to filter by: the states that occur, the kinds of events."""
+    """What there is to filter by: the states that occur."""
     with database.read() as connection:
         occurring = select(COUNTERS.c.state).where(COUNTERS.c.name == "stock", COUNTERS.c.orders > 0).distinct()
         states = set(connection.execute(occurring).scalars())
     ours = [state.value for state in STATES]
-    return {"states": ours + sorted(states - set(ours)), "kinds": list(KINDS)}
+    return {"states": ours + sorted(states - set(ours))}
 
 
 def events(
