@@ -100,9 +100,12 @@ GROUP = "USE TEMP B-TREE FOR GROUP BY after SEARCH"
 ONE_FILE = "the orders of one file"
 COMMAND = "reads all there is, in parts, for whoever asked for just that"
 REASONS_OF_A_DAY = {
-    ("app.web.metrics._families", "SCAN callbacks USING COVERING INDEX ix_callbacks_outcome"): "entries of an index, "
-    "for whoever collects the metrics; nothing else counts them",
-    ("app.web.metrics._families", "SCAN orders USING COVERING INDEX ix_orders_approval"): "what waits for approval",
+    (
+        "app.web.metrics._of_webhooks",
+        "SCAN callbacks USING COVERING INDEX ix_callbacks_outcome",
+    ): "entries of an index, for whoever collects the metrics; nothing else counts them",
+    ("app.web.metrics._work", "SCAN orders USING COVERING INDEX ix_orders_approval"): "what waits for approval",
+    ("app.web.metrics._work", FLAGGED): "entries of an index of what nobody has decided yet",
     ("polling.backtest.history._recorded_orders", f"{SORT} callbacks USING INDEX ix_callbacks_order_id"): "the calls "
     "of the orders that are replayed, up to a limit",
     ("polling.due_orders._read_parts", "SCAN orders USING INDEX ix_orders_following"): OPEN_ALONE,
