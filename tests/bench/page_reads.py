@@ -51,7 +51,9 @@ from tracking.team.plans import Act, Parameters
 USUAL, DEEP, SEARCH, EXPORT = "usual", "deep", "search", "export"
 FILTERED = "orders, filtered"
 # What reads the newest so many of a span, or counts up to so many.
-FULL_FROM = dict.fromkeys(("decisions", "counts of the views", "logs: volume of webhooks"), 100_000)
+FULL_FROM = dict.fromkeys(
+    ("decisions", "counts of the views", "logs: volume of webhooks", "handover of a shift"), 100_000
+)
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
 
 

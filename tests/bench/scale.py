@@ -27,6 +27,7 @@ import scale_stores  # noqa: E402 - the same
 from page_reads import DEEP, EXPORT, SEARCH, USUAL, PageRead  # noqa: E402 - the same
 from sqlalchemy import event  # noqa: E402 - the same
 
+from tracking.startup import spare_long_lived  # noqa: E402 - the same
 from tracking.storage.database import Database  # noqa: E402 - the same
 
 SIZES = (10_000, 100_000)
@@ -177,6 +178,7 @@ def main() -> int:
     def tell(line: str) -> None:
         print(line, flush=True)
 
+    spare_long_lived()  # as the processes do that make these reads
     with tempfile.TemporaryDirectory(prefix="tracking-scale-") as folder:
         place: Path = asked.keep or Path(folder)
         code = run(asked.orders, place, reads, tell)

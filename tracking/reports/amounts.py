@@ -67,6 +67,8 @@ def open_values(connection: Connection, group: ColumnElement[str]) -> Counter[tu
     group = group.label("grouped")
     sums = sa.func.count().label("orders"), sa.func.sum(ORDERS.c.value_minor).label("value_minor")
     by_currency = select(group, ORDERS.c.currency, *sums).where(OPEN).group_by(group, ORDERS.c.currency)
+    # Else SQLite would walk over the states of all orders there ever were.
+    by_currency = by_currency.with_hint(ORDERS, "INDEXED BY ix_orders_lifecycle", "sqlite")
     table: Counter[tuple[str, str, str]] = Counter()
     for row in connection.execute(by_currency):
         currency = row.currency if is_one_currency(row.currency) else ""

@@ -44,6 +44,13 @@ CLAIMED = sa.text(f"orders.{_CLAIMED}")
 _OF_OPEN = (
     "created_at", "id", "state", "type", "po_number", "units", "currency", "value_minor", "completed_by",
 )  # fmt: skip
+# All that late orders are counted by, apart from those that are late together.
+_LATENESS = ("late_at", "state", "snoozed_at", "snoozed_until", "created_at", "accepted_at", "type", "units")
+# All that the lifecycle adds up, so that no order's row is read, in its groups, so that none is sorted.
+_LIFECYCLE = ("state", "currency", "value_minor")
+_OVER_AT_FIRST_SIGHT = "submission = 'elsewhere' AND last_open_at IS NULL"
+OVER_AT_FIRST_SIGHT = sa.text("orders.submission = 'elsewhere' AND orders.last_open_at IS NULL")
+"""Of an order of another system that nobody here has seen open."""
 _UNAPPROVED = "approval = 'waiting'"
 UNAPPROVED = sa.text(f"orders.{_UNAPPROVED}")
 # Announced by a webhook, asked for by a person, or accepted and never looked at: to be polled before all others.
@@ -73,7 +80,7 @@ class Orders(StoredRow, table=True):
     __table_args__ = (
         sa.Index("ix_orders_due", "next_look_at", sqlite_where=_UNFINISHED),
         sa.Index("ix_orders_urgent", "next_look_at", sqlite_where=sa.text(f"next_look_at IS NOT NULL AND {_URGENT}")),
-        sa.Index("ix_orders_open", "late_at", sqlite_where=sa.text(_OPEN_STATES)),
+        sa.Index("ix_orders_open", *_LATENESS, sqlite_where=sa.text(_OPEN_STATES)),
         sa.Index("ix_orders_following", "id", sqlite_where=sa.text(_OPEN_STATES)),
         sa.Index("ix_orders_flagged", "created_at", sqlite_where=FLAGGED),
         sa.Index("ix_orders_created", "created_at", "id"),
@@ -86,6 +93,8 @@ class Orders(StoredRow, table=True):
         sa.Index("ix_orders_provider_created", "provider_created_at"),
         # All that open orders are sorted by, and that their value is added up from, so that no order's row is read.
         sa.Index("ix_orders_value", *_OF_OPEN, sqlite_where=sa.text(_OPEN_STATES)),
+        sa.Index("ix_orders_lifecycle", *_LIFECYCLE, sqlite_where=sa.text(_OPEN_STATES)),
+        sa.Index("ix_orders_first_sight", "completed_by", sqlite_where=sa.text(_OVER_AT_FIRST_SIGHT)),
         sa.Index("ix_orders_claimed", "notice", "created_at", "id", sqlite_where=sa.text(_CLAIMED)),
         sa.Index("ix_orders_snoozed", "snoozed_at", sqlite_where=sa.text("snoozed_at IS NOT NULL")),
         sa.Index("ix_orders_assignee", "assignee", "created_at", sqlite_where=sa.text("assignee IS NOT NULL")),
@@ -246,7 +255,7 @@ class Callbacks(StoredRow, table=True):
 
     __table_args__ = (
         sa.Index("ix_callbacks_outcome", "outcome", "id"),
-        sa.Index("ix_callbacks_received", "received_at"),
+        sa.Index("ix_callbacks_received", "received_at", "id", "outcome"),  # all that their volume is counted by
         sa.Index("ix_callbacks_waiting", "po_number", "outcome"),
         sa.Index("ix_callbacks_repeated", "received_at", sqlite_where=sa.text(_REPEATED)),
     )

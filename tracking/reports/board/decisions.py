@@ -6,10 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from operator import itemgetter
+from typing import Any
 
 from sqlalchemy import Connection, select
-from sqlalchemy.engine import RowMapping
 
 from tracking.orders.vocabulary import AttentionReason
 from tracking.reports import amounts
@@ -23,6 +22,8 @@ OLDEST_LISTED = 8
 _COLUMNS = tuple(
     ORDERS.c[name] for name in ("id", "po_number", "created_at", "attention_reason", "currency", "value_minor")
 )
+
+_Flagged = tuple[Any, ...]  # of these columns: thousands are read, and a name looked up for each takes longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,36 +71,49 @@ def decisions(database: Database, now: datetime) -> Decisions:
     with database.read() as connection:
         total, asleep = snoozing.counted(connection, now, FLAGGED)
         rows = _flagged_orders(connection, now, all_of_them=total <= ORDERS_READ)
-        values = amounts.order_values(connection, rows)
-    by_reason: dict[str, list[RowMapping]] = defaultdict(list)
-    for row in rows:
-        by_reason[_reason(row)].append(row)
-    groups = [_group(reason, of_reason, values) for reason, of_reason in by_reason.items()]
+        unclear = [row for row in rows if not amounts.is_one_currency(row[4])]
+        columns = [column.name for column in _COLUMNS]
+        values = amounts.order_values(connection, [dict(zip(columns, row, strict=True)) for row in unclear])
+    groups = [_group(reason, of_reason, values) for reason, of_reason in _by_reason(rows).items()]
     groups.sort(key=lambda group: (-group.orders, group.oldest.created_at))
-    oldest = sorted(rows, key=itemgetter("created_at"))[:OLDEST_LISTED]
-    return Decisions(tuple(groups), tuple(map(_order, oldest)), total, capped=total > ORDERS_READ, snoozed=asleep)
+    oldest = tuple(map(_order, rows[:OLDEST_LISTED]))
+    return Decisions(tuple(groups), oldest, total, capped=total > ORDERS_READ, snoozed=asleep)
 
 
-def _order(row: RowMapping) -> DecisionOrder:
-    return DecisionOrder(row["po_number"], _reason(row), row["created_at"])
+def _by_reason(rows: Sequence[_Flagged]) -> Mapping[str, list[_Flagged]]:
+    by_reason: dict[str, list[_Flagged]] = defaultdict(list)
+    for row in rows:
+        by_reason[row[3] or AttentionReason.OTHER].append(row)
+    return by_reason
 
 
-def _reason(row: RowMapping) -> str:
-    return row["attention_reason"] or AttentionReason.OTHER
+def _order(row: _Flagged) -> DecisionOrder:
+    _, po_number, created_at, reason, *_ = row
+    return DecisionOrder(po_number, reason or AttentionReason.OTHER, created_at)
 
 
-def _flagged_orders(connection: Connection, now: datetime, *, all_of_them: bool) -> Sequence[RowMapping]:
-    """The flagged orders from both ends of the index: a new reason shows at one, what waits longest at the other."""
+def _flagged_orders(connection: Connection, now: datetime, *, all_of_them: bool) -> Sequence[_Flagged]:
+    """The flagged orders from both ends of the index: a new reason shows at one, what waits longest at the other.
+
+    Those that were made first come first.
+    """
     flagged = select(*_COLUMNS).where(FLAGGED, snoozing.awake(now))
     if all_of_them:
-        return connection.execute(flagged.order_by(ORDERS.c.created_at).limit(ORDERS_READ)).mappings().all()
-    ends = (ORDERS.c.created_at.asc(), ORDERS.c.created_at.desc())
-    halves = (connection.execute(flagged.order_by(end).limit(ORDERS_READ // 2)).mappings() for end in ends)
-    return list({row["id"]: row for half in halves for row in half}.values())
+        return list(map(tuple, connection.execute(flagged.order_by(ORDERS.c.created_at).limit(ORDERS_READ))))
+    half = ORDERS_READ // 2
+    oldest, newest = (
+        list(map(tuple, connection.execute(flagged.order_by(end).limit(half))))
+        for end in (ORDERS.c.created_at.asc(), ORDERS.c.created_at.desc())
+    )
+    return list({row[0]: row for row in (*oldest, *reversed(newest))}.values())
 
 
-def _group(reason: str, rows: Sequence[RowMapping], values: Mapping[int, Mapping[str, int]]) -> DecisionGroup:
+def _group(reason: str, rows: Sequence[_Flagged], values: Mapping[int, Mapping[str, int]]) -> DecisionGroup:
+    """The group of these orders, the oldest first; `values` are of those that have several currencies, or none."""
     worth: Counter[str] = Counter()
-    for row in rows:
-        worth.update(values[row["id"]])
-    return DecisionGroup(reason, len(rows), _order(min(rows, key=itemgetter("created_at"))), dict(worth))
+    for order_id, _, _, _, currency, value_minor in rows:
+        if order_id in values:
+            worth.update(values[order_id])
+        else:
+            worth[currency or ""] += value_minor
+    return DecisionGroup(reason, len(rows), _order(rows[0]), dict(worth))

@@ -49,8 +49,7 @@ def lifecycle_of(connection: Connection, now: datetime, *, with_values: bool = T
     since = day_start(now)
     stock = {row.state: (int(row.orders), int(row.units)) for row in moves.open_stock(connection)}
     ended = _ended(connection, since)
-    # As an expression: by the column itself SQLite would walk over the states of all orders there ever were.
-    values = amounts.open_values(connection, ORDERS.c.state.concat("")) if with_values else {}
+    values = amounts.open_values(connection, ORDERS.c.state) if with_values else {}
     begun = in_order({*stock, *STATES} - CLOSED)
     counts = [(state, True, *stock.get(state, (0, 0))) for state in begun]
     counts += [(state, False, *ended.get(state, (0, 0))) for state in in_order(CLOSED)]

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, select
 
 from tracking.forecasting import incidents
 from tracking.orders.model import CLOSED, State, Submission
-from tracking.orders.vocabulary import AttentionReason, EventKind
+from tracking.orders.vocabulary import AttentionReason
 from tracking.reports.finding.lookup import TextSearch, look_up
 from tracking.reports.finding.terms import readable
 from tracking.reports.order_list.filters import SORTS, Filters
@@ -40,16 +40,25 @@ OPEN_VIEWS = frozenset({"open", "late", "claimed"})
 _OVER_AT_FIRST_SIGHT = sa.and_(ORDERS.c.submission == Submission.ELSEWHERE, ORDERS.c.last_open_at.is_(None))
 
 
-def _finished_today(now: datetime, *, discovered: bool) -> ColumnElement[bool]:
-    """Completed today; `found` picks those that were complete when first seen, which is not our doing."""
-    done = with_event([EventKind.COMPLETED], day_start(now), None)
-    return sa.and_(done, _OVER_AT_FIRST_SIGHT if discovered else sa.not_(_OVER_AT_FIRST_SIGHT))
+def _completed(filters: Filters, first: datetime | None, end: datetime | None) -> list[Any]:
+    """Completed within these times, by when we learned it, which the order's row says as its event does.
+
+    Sorted by just this the orders are read along its index; otherwise it is only looked at on a walk.
+    """
+    learned = ORDERS.c.completed_by if filters.sort == "completed" else unindexed(ORDERS.c.completed_by)
+    within = [*([] if first is None else [learned >= first]), *([] if end is None else [learned < end])]
+    return [tested(ORDERS.c.state) == State.COMPLETED, *within] if within else []
 
 
-def _view(view: str, assigned: str, now: datetime) -> list[Any]:
-    """What the view shows; what asks for somebody now leaves the snoozed ones to their own view."""
+def _view(filters: Filters, now: datetime) -> list[Any]:
+    """What the view shows; what asks for somebody now leaves the snoozed ones to their own view.
+
+    "found" are those that were complete when first seen, which is not our doing.
+    """
+    view, assigned = filters.view, filters.assigned
     if view in {"today", "found"}:
-        return [_finished_today(now, discovered=view == "found")]
+        first_sight = _OVER_AT_FIRST_SIGHT if view == "found" else sa.not_(_OVER_AT_FIRST_SIGHT)
+        return [*_completed(filters, day_start(now), None), first_sight]
     awake = snoozing.awake(now)
     conditions: dict[str, list[Any]] = {
         "attention": [FLAGGED, awake],
@@ -97,7 +106,7 @@ def conditions(connection: Connection, filters: Filters, now: datetime) -> list[
     """What an order must be to match, for a WHERE."""
     if filters.not_states:
         filters = replace(filters, states=_states_but(connection, filters))
-    clauses: list[Any] = _view(filters.view, filters.assigned, now)
+    clauses: list[Any] = _view(filters, now)
     if filters.view == "late" and not filters.each:
         clauses += [sa.not_(incident.matches(now)) for incident in incidents.stored_late_orders(connection).incidents]
     if readable(filters.text):
@@ -110,14 +119,18 @@ def conditions(connection: Connection, filters: Filters, now: datetime) -> list[
         clauses.append(with_prefix(filters.po_prefix))
     if filters.completed_to:  # what was placed later is passed over at once
         clauses.append(ORDERS.c.created_at < filters.completed_to + CLOCKS_DIFFER)
-    if filters.completed_from or filters.completed_to:
-        clauses.append(with_event([EventKind.COMPLETED], filters.completed_from, filters.completed_to))
+    clauses += _completed(filters, filters.completed_from, filters.completed_to)
     if filters.watched:
         clauses.append(sa.not_(sa.and_(_OVER_AT_FIRST_SIGHT, ORDERS.c.state.in_(sorted(CLOSED)))))
     if filters.older_than is not None:
         clauses.append(ORDERS.c.created_at < now - filters.older_than)
     few = narrowest(connection, filters, now)
     return clauses if few is None else [*clauses, few]
+
+
+def to_count(filters: Filters, clauses: list[Any], now: datetime) -> list[Any]:
+    """The same conditions as they are best counted: late orders along the index that holds all they are counted by."""
+    return [*clauses, ORDERS.c.late_at < now] if filters.view == "late" else clauses
 
 
 def stopped_counting(total: int, clauses: list[Any]) -> bool:

@@ -23,7 +23,8 @@ from tracking.reports.order_list.search import beyond
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
 
-EXPORT_CHUNK = 1000
+EXPORT_CHUNK, FIRST_CHUNK = 1000, 250
+"""Orders of a chunk; the first is smaller, as a download begins with it."""
 _EXPORTED = (
     "po_number", "provider_id", "state", "type", "units", "units_fulfilled", "value_minor", "currency", "source",
     "submission", "notice", "created_at", "accepted_at", "completed_after", "completed_by", "claimed_at", "attention",
@@ -53,9 +54,9 @@ def _by_place(database: Database, filters: Filters, clauses: list[Any]) -> Itera
     with database.read() as connection:
         newest = int(connection.execute(select(sa.func.max(ORDERS.c.id))).scalar() or 0)
     matching, place = [*clauses, tested_number(ORDERS.c.id) <= newest], list[Any]()
-    more = True
+    size, more = FIRST_CHUNK, True
     while more:
-        query = select(*_COLUMNS).where(*matching, *place).order_by(*ordering(filters)).limit(EXPORT_CHUNK)
+        query = select(*_COLUMNS).where(*matching, *place).order_by(*ordering(filters)).limit(size)
         with database.read() as connection:
             rows = connection.execute(query).mappings().all()
             chunk = _chunk(connection, rows)
@@ -63,7 +64,7 @@ def _by_place(database: Database, filters: Filters, clauses: list[Any]) -> Itera
             yield list(chunk.values())
             last = [(ORDERS.c.created_at, rows[-1]["created_at"]), (ORDERS.c.id, rows[-1]["order_id"])]
             place = [beyond(last, up=not filters.descending, backwards=False)]
-        more = len(rows) == EXPORT_CHUNK
+        size, more = EXPORT_CHUNK, len(rows) == size
 
 
 def _by_ids(database: Database, filters: Filters, clauses: list[Any]) -> Iterator[list[dict[str, Any]]]:

@@ -19,7 +19,16 @@ from tracking.orders.model import State, folded_id
 from tracking.orders.vocabulary import EventKind
 from tracking.reports.order_list.filters import Filters
 from tracking.reports.trends import day_start
-from tracking.storage.tables import CLAIMED, EVENTS, LINES, OPEN, ORDERS, UNAPPROVED, UNSETTLED
+from tracking.storage.tables import (
+    CLAIMED,
+    EVENTS,
+    LINES,
+    OPEN,
+    ORDERS,
+    OVER_AT_FIRST_SIGHT,
+    UNAPPROVED,
+    UNSETTLED,
+)
 from tracking.storage.team.tables import JOB_ORDERS
 
 # These words must be those of the partial indexes in `tables`, or no engine will use them.
@@ -135,7 +144,7 @@ def _view(filters: Filters, now: datetime) -> Indexed | None:
         "unknown": lambda: Indexed(_orders(ORDERS.c.state == State.UNKNOWN), by_time=True),
         "claimed": lambda: Indexed(_orders(CLAIMED), by_time=True),
         "today": lambda: replace(_ended([EventKind.COMPLETED], day_start(now)), exact=False, few=few_today),
-        "found": lambda: replace(_ended([EventKind.COMPLETED], day_start(now)), exact=False),
+        "found": lambda: Indexed(_orders(OVER_AT_FIRST_SIGHT, ORDERS.c.completed_by >= day_start(now)), exact=False),
     }
     return views[filters.view]() if filters.view in views else None
 

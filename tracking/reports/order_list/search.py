@@ -26,6 +26,7 @@ from tracking.reports.order_list.conditions import (
     ordering,
     sorting,
     stopped_counting,
+    to_count,
 )
 from tracking.reports.order_list.filters import Filters
 from tracking.reports.order_list.narrowing import all_ids
@@ -119,7 +120,7 @@ def _total(
         return ended_today(connection, now)[filters.view], False
     try:
         with hurried(connection, COUNTING_SECONDS):
-            total = count(connection, clauses, all_ids(connection, filters, now))
+            total = count(connection, to_count(filters, clauses, now), all_ids(connection, filters, now))
     except TooSlow:
         return at_least, True
     return total, stopped_counting(total, clauses)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, select
 
 from tracking.orders.model import CLOSED, State
-from tracking.reports.order_list.conditions import conditions
+from tracking.reports.order_list.conditions import conditions, to_count
 from tracking.reports.order_list.filters import VIEWS, Filters
 from tracking.reports.trends import day_start
 from tracking.storage.database import Database
@@ -84,7 +84,7 @@ def _sums(connection: Connection, name: str, since: datetime | None) -> dict[str
 
 def _counted(connection: Connection, filters: Filters, now: datetime) -> ViewCount:
     """Count what has an index of its own."""
-    matching = conditions(connection, filters, now)
+    matching = to_count(filters, conditions(connection, filters, now), now)
     some = select(ORDERS.c.id).where(*matching).limit(MOST_COUNTED + 1).subquery()
     number = int(connection.execute(select(sa.func.count()).select_from(some)).scalar_one())
     return ViewCount(min(number, MOST_COUNTED), more=number > MOST_COUNTED)

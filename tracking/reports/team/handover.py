@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, or_, select
 
 from tracking.forecasting.incidents import LateOrders, stored_late_orders
 from tracking.orders.model import State
@@ -21,6 +21,7 @@ from tracking.reports.board.decisions import Decisions, decisions
 from tracking.reports.health import Health
 from tracking.reports.order_list.conditions import COUNTED, conditions, count
 from tracking.reports.order_list.filters import Filters
+from tracking.reports.order_list.narrowing import tested_number
 from tracking.reports.order_list.view_counts import ViewCount, view_counts
 from tracking.reports.team import audit
 from tracking.reports.team.audit import AuditEntry, AuditFilters
@@ -36,7 +37,7 @@ JobCounts = Mapping[int, tuple[int, int]]
 
 USUAL_SPAN = timedelta(hours=8)
 LONGEST_SPAN = timedelta(days=31)
-ORDERS_READ = 5_000
+ORDERS_READ = 2_000
 ENTRIES_READ = 2_000
 SNOOZED_READ, SNOOZED_LISTED = 1_000, 20
 EXAMPLES = 3
@@ -163,28 +164,42 @@ def handover(database: Database, since: datetime, now: datetime) -> Handover:
     )
 
 
-def _view_count(connection: Connection, clauses: list[Any]) -> ViewCount:
-    number = count(connection, clauses)
+def _view_count(connection: Connection, clauses: list[Any], ids: Any = None) -> ViewCount:
+    number = count(connection, clauses, ids)
     return ViewCount(min(number, COUNTED), more=number > COUNTED)
 
 
 def _arrivals(connection: Connection, since: datetime, now: datetime) -> Arrivals:
     matching = conditions(connection, Filters(created_from=since), now)
     columns = (ORDERS.c[name] for name in ("id", "type", "source", "currency", "value_minor"))
-    newest = select(*columns).where(*matching).order_by(ORDERS.c.created_at.desc(), ORDERS.c.id.desc())
-    rows = connection.execute(newest.limit(ORDERS_READ)).mappings().all()
-    worth: Counter[str] = Counter()
+    sorted_so = select(*columns).where(*matching).order_by(ORDERS.c.created_at.desc(), ORDERS.c.id.desc())
+    newest = sorted_so.limit(ORDERS_READ).subquery()
+    groups = select(newest.c.type, newest.c.source, newest.c.currency, func.count(), func.sum(newest.c.value_minor))
+    by_type, by_source, worth = Counter[str](), Counter[str](), Counter[str]()
+    unclear = []
+    for kind, source, currency, orders, value in connection.execute(groups.group_by(*groups.selected_columns[:3])):
+        by_type[kind] += orders
+        by_source[source] += orders
+        if amounts.is_one_currency(currency):
+            worth[currency] += int(value)
+        else:
+            unclear.append(newest.c.currency.is_not_distinct_from(currency))
+    others = select(newest.c.id, newest.c.currency, newest.c.value_minor).where(or_(*unclear))
+    rows = connection.execute(others).mappings().all() if unclear else ()
     for values in amounts.order_values(connection, rows).values():
         worth.update(values)
-    by_type, by_source = (Counter(row[name] for row in rows) for name in ("type", "source"))
-    return Arrivals(_view_count(connection, matching), by_type, by_source, dict(worth), len(rows))
+    return Arrivals(_view_count(connection, matching), by_type, by_source, dict(worth), by_type.total())
 
 
 def _ended(connection: Connection, kinds: Sequence[EventKind], since: datetime, now: datetime) -> ViewCount:
-    """Orders that ended in the time, by when we learned it; those that were over when first seen are left out."""
-    of_kinds = select(EVENTS.c.order_id).where(EVENTS.c.kind.in_(kinds), EVENTS.c.learned_at >= since)
-    watched = conditions(connection, Filters(watched=True), now)
-    return _view_count(connection, [ORDERS.c.id.in_(of_kinds), *watched])
+    """Orders that ended in the time, by when we learned it; those that were over when first seen are left out.
+
+    Counted event by event, as far as is counted: a list of all of them would be made before the first was counted.
+    """
+    matching = [EVENTS.c.kind.in_(kinds), EVENTS.c.learned_at >= since]
+    matching += conditions(connection, Filters(watched=True), now)
+    ended = select(tested_number(EVENTS.c.order_id)).join(ORDERS, ORDERS.c.id == EVENTS.c.order_id)
+    return _view_count(connection, matching, ended.where(*matching).distinct())
 
 
 def _job_counts(database: Database, entries: Sequence[AuditEntry]) -> JobCounts:
